@@ -1,0 +1,1 @@
+//! The controller: accounts, networks, devices, keys, policy, relay assignment.

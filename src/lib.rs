@@ -1,0 +1,1 @@
+//! Overlan client library.
