@@ -1,0 +1,88 @@
+//! Overlay addresses: one prefix per family for every network, plus a host index. Decides nothing about who has which index.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The IPv4 address of host `index`, or `None` if the index is reserved or too large.
+pub fn v4(index: u32) -> Option<Ipv4Addr> {
+    is_host(index).then(|| Ipv4Addr::from_bits(V4_PREFIX.to_bits() | index))
+}
+
+/// The IPv6 address of host `index`, or `None` if the index is reserved or too large.
+pub fn v6(index: u32) -> Option<Ipv6Addr> {
+    is_host(index).then(|| Ipv6Addr::from_bits(V6_PREFIX.to_bits() | u128::from(index)))
+}
+
+/// Both addresses of host `index`, IPv4 first.
+pub fn both(index: u32) -> Option<[IpAddr; 2]> {
+    Some([v4(index)?.into(), v6(index)?.into()])
+}
+
+/// The host index of an overlay address; `None` for every other address.
+pub fn host_index(address: IpAddr) -> Option<u32> {
+    let index = match address {
+        IpAddr::V4(v4) => {
+            let bits = v4.to_bits();
+            (bits & !V4_HOST_MASK == V4_PREFIX.to_bits()).then_some(bits & V4_HOST_MASK)?
+        }
+        IpAddr::V6(v6) => u32::try_from(v6.to_bits() ^ V6_PREFIX.to_bits()).ok()?,
+    };
+    is_host(index).then_some(index)
+}
+
+/// Whether a device may have this index: the network's own and its broadcast address are nobody's.
+pub fn is_host(index: u32) -> bool {
+    (HOST_MIN..=HOST_MAX).contains(&index)
+}
+
+/// 100.64.0.0/10 (RFC 6598), the same in every network.
+pub const V4_PREFIX: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 0);
+
+/// A unique local prefix (RFC 4193) drawn once for Overlan, the same in every network.
+pub const V6_PREFIX: Ipv6Addr = Ipv6Addr::new(0xfd3b, 0x7e5c, 0x1a42, 0, 0, 0, 0, 0);
+
+/// Bits of [`V4_PREFIX`].
+pub const V4_PREFIX_LEN: u8 = 10;
+
+/// Bits of [`V6_PREFIX`].
+pub const V6_PREFIX_LEN: u8 = 64;
+
+const V4_HOST_MASK: u32 = (1 << (32 - V4_PREFIX_LEN)) - 1;
+
+/// First host index that is handed out.
+pub const HOST_MIN: u32 = 1;
+
+/// Last host index: the IPv4 prefix has 22 host bits, all ones is its broadcast address.
+pub const HOST_MAX: u32 = V4_HOST_MASK - 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reserved_and_foreign_addresses_have_no_index() {
+        assert_eq!(v4(1), Some(Ipv4Addr::new(100, 64, 0, 1)));
+        assert_eq!(v4(0), None);
+        assert_eq!(v4(HOST_MAX + 1), None);
+        for foreign in [
+            "100.64.0.0",
+            "100.127.255.255",
+            "100.63.0.1",
+            "127.0.0.1",
+            "fd3b:7e5c:1a42::",
+            "::1",
+            "fd3b:7e5c:1a42:1::1",
+        ] {
+            assert_eq!(host_index(foreign.parse().unwrap()), None, "{foreign}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn addresses_and_indices_are_one_to_one(index in HOST_MIN..=HOST_MAX) {
+            for address in both(index).unwrap() {
+                prop_assert_eq!(host_index(address), Some(index));
+            }
+        }
+    }
+}

@@ -1,0 +1,545 @@
+//! Requests and responses of the controller's HTTP API, its paths, its error form and the join string. All bodies are JSON.
+//!
+//! People authenticate by a session (`Authorization: Bearer pvs_…`), devices and relays by a [`crate::proof::ChannelProof`].
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::key::{DeviceId, Fingerprint, IdentityKey, NetworkId, RelayId, Secret, TunnelKey};
+use crate::ticket::TicketKeys;
+
+/// Paths of the API. `GET` reads, `POST` changes, `DELETE` removes.
+pub mod path {
+    /// GET: [`super::Health`]. No authentication.
+    pub const HEALTH: &str = "/v1/health";
+    /// POST [`super::SetupRequest`] → [`super::SetupResponse`]. Authenticated by the setup token in the body.
+    pub const SETUP: &str = "/v1/setup";
+    /// POST [`super::LoginRequest`] → [`super::LoginResponse`].
+    pub const LOGIN: &str = "/v1/login";
+    /// DELETE: ends the session that asks.
+    pub const SESSION: &str = "/v1/session";
+    /// GET: list of [`super::NetworkSummary`]. Session.
+    pub const NETWORKS: &str = "/v1/networks";
+    /// GET: list of [`super::DeviceSummary`]. Session.
+    pub const DEVICES: &str = "/v1/devices";
+    /// POST [`super::AuthKeyRequest`] → [`super::AuthKeyResponse`]; GET: list of [`super::AuthKeySummary`];
+    /// DELETE `/{id}`: revokes. Session.
+    pub const AUTH_KEYS: &str = "/v1/auth-keys";
+    /// POST [`super::RelayTokenRequest`] → [`super::RelayTokenResponse`]. Session.
+    pub const RELAY_TOKENS: &str = "/v1/relay-tokens";
+    /// GET: list of [`super::RelaySummary`]. Session.
+    pub const RELAYS: &str = "/v1/relays";
+    /// POST [`super::EnrolRequest`] → [`super::EnrolResponse`]. Authenticated by the credential in the body.
+    pub const ENROL: &str = "/v1/enrol";
+    /// POST `{}` → [`super::TicketResponse`]. Device proof.
+    pub const DEVICE_TICKET: &str = "/v1/device/ticket";
+    /// GET: an endless stream of lines, each a [`crate::netmap::MapEvent`]; `?since=<version>` asks for deltas from there. Device
+    /// proof. While the stream is open the device counts as online.
+    pub const DEVICE_NETMAP: &str = "/v1/device/netmap";
+    /// POST [`super::DeviceReport`] → `{}`. Device proof.
+    pub const DEVICE_REPORT: &str = "/v1/device/report";
+    /// DELETE: removes the device that asks. Device proof.
+    pub const DEVICE: &str = "/v1/device";
+    /// POST [`super::RelayRegisterRequest`] → [`super::RelayRegisterResponse`]. Authenticated by the relay token in the body.
+    pub const RELAY_REGISTER: &str = "/v1/relay/register";
+    /// POST [`super::RelayHeartbeat`] → [`super::RelayOrders`]. Relay proof.
+    pub const RELAY_HEARTBEAT: &str = "/v1/relay/heartbeat";
+}
+
+/// An RFC 9457 problem document, sent with content type [`PROBLEM_TYPE`] and every HTTP status from 400 on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What kind of problem, for programs.
+    #[serde(rename = "type")]
+    pub kind: ProblemKind,
+    /// One line for people: what happened.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// Why, and what to do next.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// Do not ask again sooner, seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_secs: Option<u32>,
+}
+
+/// Content type of a [`Problem`].
+pub const PROBLEM_TYPE: &str = "application/problem+json";
+
+/// Kinds of problems: one per thing that a program does differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProblemKind {
+    /// The request is malformed or a value is out of range.
+    BadRequest,
+    /// Email and password do not fit.
+    WrongPassword,
+    /// The setup token is wrong, or setup was done before.
+    SetupRefused,
+    /// No valid session, or one of a device or relay that is not known.
+    NotAuthenticated,
+    /// Known, and not allowed to do this.
+    Forbidden,
+    /// No such thing, or not one that the caller may know of.
+    NotFound,
+    /// The auth key or relay token is not known.
+    KeyUnknown,
+    /// The auth key or relay token is past its time.
+    KeyExpired,
+    /// The one-off auth key or relay token was used before.
+    KeyUsed,
+    /// The auth key was revoked.
+    KeyRevoked,
+    /// The device was removed; enrol again.
+    DeviceRemoved,
+    /// The name is in use and the key's policy is `fail`.
+    NameTaken,
+    /// No such network in the organisation.
+    UnknownNetwork,
+    /// Too many requests; see `retry_after_secs`.
+    TooMany,
+    /// The controller cannot answer now.
+    Unavailable,
+    /// A fault of the controller.
+    Internal,
+    /// A kind from a later version.
+    #[serde(other)]
+    Other,
+}
+
+/// The controller lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// `ok`.
+    pub status: String,
+    /// Version of the program.
+    pub version: String,
+    /// Whether an owner account exists.
+    pub set_up: bool,
+}
+
+/// Makes the owner account, the first organisation and its default network.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetupRequest {
+    /// Printed by the controller at its first start.
+    pub setup_token: Secret,
+    /// Owner's email.
+    pub email: String,
+    /// Owner's password, [`PASSWORD_MIN`] to [`PASSWORD_MAX`] characters.
+    pub password: Secret,
+    /// Organisation's name, for people.
+    pub organisation: String,
+    /// Label of the default network.
+    pub network: String,
+}
+
+/// Fewest characters of a password (no second factor exists yet).
+pub const PASSWORD_MIN: usize = 15;
+/// Most characters of a password.
+pub const PASSWORD_MAX: usize = 1_024;
+
+/// Setup is done.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SetupResponse {
+    /// The default network.
+    pub network: NetworkId,
+    /// The owner is logged in.
+    pub session: LoginResponse,
+}
+
+/// Email and password.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginRequest {
+    /// Account.
+    pub email: String,
+    /// Password.
+    pub password: Secret,
+}
+
+/// A session of a person.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LoginResponse {
+    /// Bearer token, `pvs_…`.
+    pub session: Secret,
+    /// Its end, seconds since the Unix epoch.
+    pub expires: u64,
+    /// Account.
+    pub email: String,
+    /// Organisation's name.
+    pub organisation: String,
+}
+
+/// A network, for lists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkSummary {
+    /// Id.
+    pub id: NetworkId,
+    /// Label.
+    pub name: String,
+    /// Whether devices join it when they name none.
+    pub default: bool,
+    /// Number of devices.
+    pub devices: u32,
+}
+
+/// A device, for lists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceSummary {
+    /// Id.
+    pub id: DeviceId,
+    /// Host label.
+    pub label: String,
+    /// Label of its network.
+    pub network: String,
+    /// Overlay IPv4 address.
+    pub address: String,
+    /// Whether it holds a control session.
+    pub online: bool,
+    /// Whether it is removed after going offline.
+    pub ephemeral: bool,
+    /// Name of its home relay, if it has one.
+    pub relay: Option<String>,
+}
+
+/// Asks for an auth key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthKeyRequest {
+    /// Label of the network that devices join by it; `None` = the default network.
+    #[serde(default)]
+    pub network: Option<String>,
+    /// May enrol more than one device.
+    #[serde(default)]
+    pub reusable: bool,
+    /// Its devices are removed after going offline.
+    #[serde(default)]
+    pub ephemeral: bool,
+    /// Seconds until it expires, at most [`AUTH_KEY_LIFE_MAX_SECS`]; `None` = [`AUTH_KEY_LIFE_SECS`].
+    #[serde(default)]
+    pub expires_in_secs: Option<u64>,
+    /// What happens when the name is taken.
+    #[serde(default)]
+    pub on_name_taken: NamePolicy,
+    /// A note for people.
+    #[serde(default)]
+    pub note: String,
+}
+
+/// Default life of an auth key, seconds: one day.
+pub const AUTH_KEY_LIFE_SECS: u64 = 24 * 3_600;
+/// Longest life of an auth key, seconds: one year.
+pub const AUTH_KEY_LIFE_MAX_SECS: u64 = 365 * 24 * 3_600;
+
+/// What enrolment does when another device has the wanted name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NamePolicy {
+    /// Take the name with a number behind it.
+    #[default]
+    Suffix,
+    /// Take over the name, and remove the other device, if that is offline; else as `Suffix`.
+    TakeOverOffline,
+    /// Refuse.
+    Fail,
+}
+
+/// A new auth key; its text is shown this once.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AuthKeyResponse {
+    /// `pvk_<id>_<secret>`.
+    pub key: Secret,
+    /// The key without its secret.
+    pub summary: AuthKeySummary,
+}
+
+/// An auth key, for lists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthKeySummary {
+    /// Public part of the key.
+    pub id: String,
+    /// Label of its network.
+    pub network: String,
+    /// May enrol more than one device.
+    pub reusable: bool,
+    /// Its devices are ephemeral.
+    pub ephemeral: bool,
+    /// Its end, seconds since the Unix epoch.
+    pub expires: u64,
+    /// Devices enrolled by it.
+    pub uses: u32,
+    /// Revoked.
+    pub revoked: bool,
+    /// Note.
+    pub note: String,
+}
+
+/// Asks for a relay token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelayTokenRequest {
+    /// Short name that the relay will have, a label such as `ams-1`.
+    pub name: String,
+}
+
+/// A relay token: registers one relay once, within [`RELAY_TOKEN_LIFE_SECS`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RelayTokenResponse {
+    /// `pvr_<id>_<secret>`.
+    pub token: Secret,
+    /// Its end, seconds since the Unix epoch.
+    pub expires: u64,
+}
+
+/// Life of a relay token, seconds: one day.
+pub const RELAY_TOKEN_LIFE_SECS: u64 = 24 * 3_600;
+
+/// A relay, for lists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelaySummary {
+    /// Id.
+    pub id: RelayId,
+    /// Name.
+    pub name: String,
+    /// `host:port` list.
+    pub addresses: Vec<String>,
+    /// Whether heartbeats arrive.
+    pub online: bool,
+    /// Clients attached at the last heartbeat.
+    pub clients: u32,
+}
+
+/// A device asks to be enrolled.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolRequest {
+    /// What authorises it.
+    pub credential: Credential,
+    /// Wanted network; `None` = the key's, or the organisation's default.
+    #[serde(default)]
+    pub network: Option<String>,
+    /// Host name of the operating system, or the user's choice.
+    pub hostname: String,
+    /// The device's new identity key.
+    pub identity: IdentityKey,
+    /// Signature by `identity` over [`crate::proof::enrolment_message`] of this connection, text form.
+    pub proof: String,
+    /// The device's tunnel key.
+    pub tunnel: TunnelKey,
+    /// Signature by `identity` over [`crate::proof::tunnel_key_message`], text form.
+    pub tunnel_signature: String,
+}
+
+/// What authorises an enrolment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Credential {
+    /// An auth key.
+    AuthKey(Secret),
+    /// A person's session.
+    Session(Secret),
+}
+
+/// The device is enrolled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolResponse {
+    /// Its id.
+    pub device: DeviceId,
+    /// Host label it got.
+    pub label: String,
+    /// Label of the network it joined.
+    pub network: String,
+    /// The deployment's domain.
+    pub domain: String,
+    /// Its first ticket.
+    pub ticket: TicketResponse,
+}
+
+/// A ticket for relays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketResponse {
+    /// Text.
+    pub ticket: String,
+    /// Its end, seconds since the Unix epoch.
+    pub expires: u64,
+}
+
+/// What a device tells now and then, and when it changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceReport {
+    /// Relays that it is attached to.
+    pub attached: Vec<RelayId>,
+    /// Measured round trips of TLS connections, milliseconds, at most 64.
+    pub round_trips_ms: Vec<(RelayId, u32)>,
+}
+
+/// A relay asks to be registered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelayRegisterRequest {
+    /// Relay token.
+    pub token: Secret,
+    /// The relay's new identity key.
+    pub identity: IdentityKey,
+    /// Signature by `identity` over [`crate::proof::enrolment_message`] of this connection, text form.
+    pub proof: String,
+    /// `host:port` list where clients reach it, 1 to 8.
+    pub addresses: Vec<String>,
+    /// SHA-256 of the SPKI of its TLS key, 1 or 2.
+    pub pins: Vec<Fingerprint>,
+}
+
+/// The relay is registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayRegisterResponse {
+    /// Its id.
+    pub relay: RelayId,
+    /// Its name.
+    pub name: String,
+    /// First orders.
+    pub orders: RelayOrders,
+}
+
+/// What a relay tells every [`RELAY_HEARTBEAT_SECS`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelayHeartbeat {
+    /// Clients attached.
+    pub clients: u32,
+    /// Version of the orders it has applied; 0 = none.
+    pub applied: u64,
+    /// Where clients reach it, as in [`RelayRegisterRequest`]; a restarted relay may have another port.
+    pub addresses: Vec<String>,
+    /// Its pins, as in [`RelayRegisterRequest`].
+    pub pins: Vec<Fingerprint>,
+    /// Whether to hold the answer until there are new orders, at most [`RELAY_HEARTBEAT_SECS`].
+    pub wait: bool,
+}
+
+/// Seconds between a relay's heartbeats. Two missed ones make it offline.
+pub const RELAY_HEARTBEAT_SECS: u64 = 5;
+
+/// What a relay must know to judge tickets without the controller. Whole, not a delta: it is small.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayOrders {
+    /// Grows with every change.
+    pub version: u64,
+    /// Keys that sign tickets.
+    pub ticket_keys: TicketKeys,
+    /// Removed or changed devices: tickets below this epoch are refused, connections under them closed. Entries older than a
+    /// ticket's life are left out.
+    pub revoked: Vec<(DeviceId, u64)>,
+}
+
+/// Where a controller is and how to know it: `https://host:port#sha256:<fingerprint>`.
+///
+/// The fingerprint is the SHA-256 of the deployment CA's certificate. Without one the controller's certificate must chain
+/// to a public root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinString {
+    /// Host name or IP address (IPv6 without brackets).
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Pinned deployment CA.
+    pub ca: Option<Fingerprint>,
+}
+
+/// A text that is not a join string.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "not a join string: {0}; it looks like https://controller.example:8443#sha256:… and `overlan controller serve` prints it"
+)]
+pub struct ParseJoinError(&'static str);
+
+impl FromStr for JoinString {
+    type Err = ParseJoinError;
+
+    fn from_str(text: &str) -> Result<Self, ParseJoinError> {
+        let rest = text
+            .trim()
+            .strip_prefix("https://")
+            .ok_or(ParseJoinError("it must start with https://"))?;
+        let (authority, fragment) = match rest.split_once('#') {
+            Some((authority, fragment)) => (authority, Some(fragment)),
+            None => (rest, None),
+        };
+        let authority = authority.strip_suffix('/').unwrap_or(authority);
+        if authority.contains(['/', '?', '@']) {
+            return Err(ParseJoinError("it has no path, query or user"));
+        }
+        let (host, port) = split_authority(authority)?;
+        let ca = match fragment {
+            None => None,
+            Some(fragment) => {
+                let pin = fragment
+                    .strip_prefix("sha256:")
+                    .ok_or(ParseJoinError("the part behind # must start with sha256:"))?;
+                Some(
+                    pin.parse()
+                        .map_err(|_| ParseJoinError("the fingerprint is damaged; copy it whole"))?,
+                )
+            }
+        };
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+            ca,
+        })
+    }
+}
+
+fn split_authority(authority: &str) -> Result<(&str, u16), ParseJoinError> {
+    let bad_port = ParseJoinError("the port must be a number from 1 to 65535");
+    let (host, port) = if let Some(bracketed) = authority.strip_prefix('[') {
+        let (host, rest) = bracketed
+            .split_once(']')
+            .ok_or(ParseJoinError("a bracket is missing"))?;
+        (host, rest.strip_prefix(':'))
+    } else {
+        match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        }
+    };
+    if host.is_empty() {
+        return Err(ParseJoinError("the host is missing"));
+    }
+    let port = match port {
+        None => 443,
+        Some(port) => port
+            .parse()
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or(bad_port)?,
+    };
+    Ok((host, port))
+}
+
+impl fmt::Display for JoinString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "https://[{}]:{}", self.host, self.port)?;
+        } else {
+            write!(f, "https://{}:{}", self.host, self.port)?;
+        }
+        match &self.ca {
+            Some(ca) => write!(f, "#sha256:{ca}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Largest request body before authentication, bytes.
+pub const REQUEST_MAX: usize = 16 * 1024;
+
+/// Largest response body other than the netmap stream, bytes.
+pub const RESPONSE_MAX: usize = 4 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,55 @@
+use super::*;
+
+#[test]
+fn join_strings_read_back() {
+    let pin = Fingerprint([7; 32]);
+    for text in [
+        format!("https://controller.example:8443#sha256:{pin}"),
+        format!("https://127.0.0.1:1#sha256:{pin}"),
+        format!("https://[::1]:8443#sha256:{pin}"),
+        "https://controller.example:443".to_owned(),
+    ] {
+        assert_eq!(text.parse::<JoinString>().unwrap().to_string(), text);
+    }
+    assert_eq!(
+        "https://c.example/".parse::<JoinString>().unwrap().port,
+        443
+    );
+}
+
+#[test]
+fn wrong_join_strings_say_what_is_wrong() {
+    for (text, part) in [
+        ("http://c.example", "https://"),
+        ("https://", "host"),
+        ("https://c.example:0", "port"),
+        ("https://c.example:8443#sha256:abc", "fingerprint"),
+        ("https://c.example#md5:abc", "sha256:"),
+        ("https://c.example/path", "path"),
+        ("https://me@c.example", "user"),
+        ("https://[::1", "bracket"),
+    ] {
+        let error = text.parse::<JoinString>().unwrap_err().to_string();
+        assert!(error.contains(part), "{text}: {error}");
+    }
+}
+
+#[test]
+fn an_unknown_problem_kind_is_still_a_problem() {
+    let problem: Problem =
+        serde_json::from_str(r#"{"type":"brand-new","title":"t","status":418}"#).unwrap();
+    assert_eq!(problem.kind, ProblemKind::Other);
+}
+
+#[test]
+fn secrets_do_not_show_when_a_request_is_logged() {
+    let request = LoginRequest {
+        email: "a@b.c".into(),
+        password: Secret::new("hunter2hunter2"),
+    };
+    assert!(!format!("{request:?}").contains("hunter2"));
+    assert!(
+        serde_json::to_string(&request).unwrap().contains("hunter2"),
+        "it is sent, though"
+    );
+}

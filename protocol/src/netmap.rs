@@ -1,0 +1,282 @@
+//! The netmap: all that a device is told about its networks, and how it follows changes by deltas.
+//!
+//! A device holds one [`Netmap`] and applies each [`Delta`] in order. A delta that does not start where the map stands is a
+//! [`Gap`]: the device then asks for a snapshot. Trusting a peer's keys is the client's decision, not this module's.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::frame::Vni;
+use crate::key::{DeviceId, Fingerprint, IdentityKey, NetworkId, RelayId, TunnelKey};
+use crate::policy::Filter;
+
+/// Everything one device knows of its networks at one version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Netmap {
+    /// The controller's version that this map shows.
+    pub version: u64,
+    /// The deployment's domain, lower case.
+    pub domain: String,
+    /// This device.
+    pub device: DeviceId,
+    /// Networks that this device is a member of.
+    pub networks: BTreeMap<NetworkId, Network>,
+    /// All relays that the networks name.
+    pub relays: BTreeMap<RelayId, Relay>,
+}
+
+/// One network as one member sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Label in names: `host.<name>.domain`.
+    pub name: String,
+    /// Number on the wire.
+    pub vni: Vni,
+    /// This device's host index.
+    pub host: u32,
+    /// This device's host label.
+    pub label: String,
+    /// Where this device attaches: home first, then backups.
+    pub relays: Vec<RelayId>,
+    /// This device's rules.
+    pub filter: Filter,
+    /// Devices that policy lets this one talk with, by host index.
+    pub peers: BTreeMap<u32, Peer>,
+}
+
+/// Another member of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// The device.
+    pub device: DeviceId,
+    /// Host label.
+    pub label: String,
+    /// Key that proves the device.
+    pub identity: IdentityKey,
+    /// Key of its end-to-end sessions.
+    pub tunnel: TunnelKey,
+    /// Signature by `identity` over [`crate::proof::tunnel_key_message`], text form.
+    pub tunnel_signature: String,
+    /// Where the device attaches: home first, then backups.
+    pub relays: Vec<RelayId>,
+    /// Whether the controller holds a control session with it.
+    pub online: bool,
+}
+
+/// A relay and how to know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relay {
+    /// Short name for people, such as `ams-1`.
+    pub name: String,
+    /// `host:port` of its tunnel listener, tried in order.
+    pub addresses: Vec<String>,
+    /// SHA-256 of the SPKI of its TLS key: current, then next.
+    pub pins: Vec<Fingerprint>,
+}
+
+/// One line of the netmap stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MapEvent {
+    /// The whole map; replaces what the device holds.
+    Snapshot(Box<Netmap>),
+    /// What changed.
+    Delta(Delta),
+    /// A fresh ticket, because the old one is past half of its life or names other networks.
+    Ticket {
+        /// Its text.
+        ticket: String,
+        /// Its end, seconds since the Unix epoch.
+        expires: u64,
+    },
+    /// Nothing changed; the stream lives.
+    Alive,
+    /// This device was removed; the stream ends.
+    Removed,
+}
+
+/// The changes from one version to a later one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delta {
+    /// The version that the map must have.
+    pub from: u64,
+    /// The version that it has afterwards.
+    pub to: u64,
+    /// In order.
+    pub changes: Vec<Change>,
+}
+
+/// One change of a netmap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// A network is new or changed as a whole.
+    Network {
+        /// Which.
+        id: NetworkId,
+        /// Its new state.
+        network: Box<Network>,
+    },
+    /// This device is no longer a member.
+    NetworkGone {
+        /// Which.
+        id: NetworkId,
+    },
+    /// A peer is new or changed.
+    Peer {
+        /// In which network.
+        network: NetworkId,
+        /// Its host index.
+        host: u32,
+        /// Its new state.
+        peer: Box<Peer>,
+    },
+    /// A peer was removed or policy hides it.
+    PeerGone {
+        /// In which network.
+        network: NetworkId,
+        /// Its host index.
+        host: u32,
+    },
+    /// A peer came or went.
+    PeerOnline {
+        /// In which network.
+        network: NetworkId,
+        /// Its host index.
+        host: u32,
+        /// Whether it is there.
+        online: bool,
+    },
+    /// A relay is new or changed.
+    Relay {
+        /// Which.
+        id: RelayId,
+        /// Its new state.
+        relay: Relay,
+    },
+    /// A relay is no longer used.
+    RelayGone {
+        /// Which.
+        id: RelayId,
+    },
+    /// This device's relays in a network changed.
+    Relays {
+        /// In which network.
+        network: NetworkId,
+        /// Home first.
+        relays: Vec<RelayId>,
+    },
+    /// This device's rules in a network changed.
+    Filter {
+        /// In which network.
+        network: NetworkId,
+        /// The new rules.
+        filter: Filter,
+    },
+}
+
+/// A delta that does not fit the map; ask for a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the netmap stands at version {have}; the change starts at {from}")]
+pub struct Gap {
+    /// The map's version.
+    pub have: u64,
+    /// The delta's start.
+    pub from: u64,
+}
+
+impl Netmap {
+    /// Applies `delta`, or changes nothing and reports a gap. A change about something the map does not hold is skipped: it
+    /// can only be about what policy hides.
+    pub fn apply(&mut self, delta: &Delta) -> Result<(), Gap> {
+        if delta.from != self.version || delta.to < delta.from {
+            return Err(Gap {
+                have: self.version,
+                from: delta.from,
+            });
+        }
+        for change in &delta.changes {
+            self.apply_change(change);
+        }
+        self.version = delta.to;
+        Ok(())
+    }
+
+    fn apply_change(&mut self, change: &Change) {
+        match change {
+            Change::Network { id, network } => {
+                self.networks.insert(*id, Network::clone(network));
+            }
+            Change::NetworkGone { id } => {
+                self.networks.remove(id);
+            }
+            Change::Peer {
+                network,
+                host,
+                peer,
+            } => {
+                if let Some(network) = self.networks.get_mut(network) {
+                    network.peers.insert(*host, Peer::clone(peer));
+                }
+            }
+            Change::PeerGone { network, host } => {
+                if let Some(network) = self.networks.get_mut(network) {
+                    network.peers.remove(host);
+                }
+            }
+            Change::PeerOnline {
+                network,
+                host,
+                online,
+            } => {
+                if let Some(peer) = self
+                    .networks
+                    .get_mut(network)
+                    .and_then(|network| network.peers.get_mut(host))
+                {
+                    peer.online = *online;
+                }
+            }
+            Change::Relay { id, relay } => {
+                self.relays.insert(*id, relay.clone());
+            }
+            Change::RelayGone { id } => {
+                self.relays.remove(id);
+            }
+            Change::Relays { network, relays } => {
+                if let Some(network) = self.networks.get_mut(network) {
+                    network.relays.clone_from(relays);
+                }
+            }
+            Change::Filter { network, filter } => {
+                if let Some(network) = self.networks.get_mut(network) {
+                    network.filter.clone_from(filter);
+                }
+            }
+        }
+    }
+
+    /// The network with this label, and its id.
+    pub fn network_named(&self, label: &str) -> Option<(NetworkId, &Network)> {
+        let mut found = self
+            .networks
+            .iter()
+            .filter(|(_, network)| network.name == label);
+        found.next().map(|(id, network)| (*id, network))
+    }
+}
+
+impl Network {
+    /// The peer with this host label, and its host index.
+    pub fn peer_named(&self, label: &str) -> Option<(u32, &Peer)> {
+        let mut found = self.peers.iter().filter(|(_, peer)| peer.label == label);
+        found.next().map(|(host, peer)| (*host, peer))
+    }
+}
+
+/// Longest line of the netmap stream, bytes: a snapshot of some 50,000 peers.
+pub const MAP_EVENT_MAX: usize = 32 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+use super::*;
+
+fn network() -> Network {
+    Network {
+        name: "demo".into(),
+        vni: Vni::new(0x1000).unwrap(),
+        host: 1,
+        label: "laptop".into(),
+        relays: vec![RelayId([1; 16])],
+        filter: Filter::starter(),
+        peers: BTreeMap::new(),
+    }
+}
+
+fn peer(label: &str) -> Peer {
+    Peer {
+        device: DeviceId([4; 16]),
+        label: label.into(),
+        identity: IdentityKey([5; 32]),
+        tunnel: TunnelKey([6; 32]),
+        tunnel_signature: String::new(),
+        relays: vec![],
+        online: false,
+    }
+}
+
+const ID: NetworkId = NetworkId([2; 16]);
+
+fn map() -> Netmap {
+    Netmap {
+        version: 5,
+        domain: "pertino.net".into(),
+        device: DeviceId([3; 16]),
+        networks: BTreeMap::from([(ID, network())]),
+        relays: BTreeMap::new(),
+    }
+}
+
+#[test]
+fn deltas_apply_in_order_and_a_gap_changes_nothing() {
+    let mut map = map();
+    let joined = Change::Peer {
+        network: ID,
+        host: 2,
+        peer: Box::new(peer("web")),
+    };
+    let online = Change::PeerOnline {
+        network: ID,
+        host: 2,
+        online: true,
+    };
+    assert_eq!(
+        map.apply(&Delta {
+            from: 5,
+            to: 7,
+            changes: vec![joined, online]
+        }),
+        Ok(())
+    );
+    assert_eq!(map.version, 7);
+    assert_eq!(
+        map.network_named("demo")
+            .unwrap()
+            .1
+            .peer_named("web")
+            .map(|(host, peer)| (host, peer.online)),
+        Some((2, true))
+    );
+
+    let before = map.clone();
+    let gone = Change::PeerGone {
+        network: ID,
+        host: 2,
+    };
+    assert_eq!(
+        map.apply(&Delta {
+            from: 8,
+            to: 9,
+            changes: vec![gone.clone()]
+        }),
+        Err(Gap { have: 7, from: 8 })
+    );
+    assert_eq!(map, before);
+    assert_eq!(
+        map.apply(&Delta {
+            from: 7,
+            to: 8,
+            changes: vec![gone]
+        }),
+        Ok(())
+    );
+    assert!(map.networks[&ID].peers.is_empty());
+}
+
+#[test]
+fn a_change_about_an_unknown_network_is_skipped() {
+    let mut map = map();
+    let other = NetworkId([9; 16]);
+    let change = Change::Peer {
+        network: other,
+        host: 2,
+        peer: Box::new(peer("web")),
+    };
+    assert_eq!(
+        map.apply(&Delta {
+            from: 5,
+            to: 6,
+            changes: vec![change]
+        }),
+        Ok(())
+    );
+    assert_eq!(map.networks.len(), 1);
+}
+
+#[test]
+fn events_read_back_from_their_json() {
+    let changes = vec![
+        Change::Network {
+            id: ID,
+            network: Box::new(network()),
+        },
+        Change::NetworkGone { id: ID },
+        Change::Relays {
+            network: ID,
+            relays: vec![RelayId([1; 16])],
+        },
+        Change::Filter {
+            network: ID,
+            filter: Filter::starter(),
+        },
+        Change::RelayGone {
+            id: RelayId([1; 16]),
+        },
+    ];
+    for event in [
+        MapEvent::Snapshot(Box::new(map())),
+        MapEvent::Delta(Delta {
+            from: 1,
+            to: 2,
+            changes,
+        }),
+        MapEvent::Alive,
+        MapEvent::Removed,
+    ] {
+        let text = serde_json::to_string(&event).unwrap();
+        assert_eq!(
+            serde_json::from_str::<MapEvent>(&text).unwrap(),
+            event,
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,9 @@
+//! The tokio shells that client, relay and controller share. They decide nothing about networks, devices or policy.
+
+#![forbid(unsafe_code)]
+
+pub mod tls;
+
+pub mod https;
+
+pub mod pump;

@@ -1,0 +1,388 @@
+//! TLS as all our programs use it: 1.3 only between ourselves, one provider, servers known by a pin or by public roots.
+//!
+//! There is no switch to accept anything: a server is known by its deployment's CA, by its key, or by a public chain.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use overlan_protocol::key::Fingerprint;
+use overlan_protocol::{EXPORTER_LABEL, EXPORTER_LEN, Exporter};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::{TlsConnector, TlsStream};
+
+/// How a server is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerTrust {
+    /// Its certificate chains to a public root (webpki-roots; the host's store is not used).
+    PublicRoots,
+    /// Its certificate chains to the CA with this certificate fingerprint, which the server sends along.
+    DeploymentCa(Fingerprint),
+    /// Its key is one of these (SHA-256 of the SPKI); name, dates and issuer of the certificate do not matter.
+    Pinned(Vec<Fingerprint>),
+}
+
+/// Why there is no TLS connection. One variant per thing the caller tells or does differently.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The name has no address.
+    #[error("cannot resolve {host}: {source}")]
+    Resolve {
+        /// Name.
+        host: String,
+        /// Reason.
+        source: io::Error,
+    },
+    /// No address answered.
+    #[error("cannot connect to {address}: {source}")]
+    Connect {
+        /// `host:port`.
+        address: String,
+        /// Reason of the last attempt.
+        source: io::Error,
+    },
+    /// No answer in time.
+    #[error("{address} did not answer within {} s", waited.as_secs_f32())]
+    TimedOut {
+        /// `host:port`.
+        address: String,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The server is not the one it must be.
+    #[error("{address} is not the server it must be: {reason}")]
+    WrongServer {
+        /// `host:port`.
+        address: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// What answers does not speak TLS 1.3 with our protocol.
+    #[error("{address} does not speak this protocol: {source}")]
+    Handshake {
+        /// `host:port`.
+        address: String,
+        /// Reason.
+        source: io::Error,
+    },
+}
+
+/// A TLS configuration for connections to servers known by `trust` that speak `alpn`.
+pub fn client_config(trust: &ServerTrust, alpn: &[u8]) -> Arc<ClientConfig> {
+    let provider = provider();
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("the provider supports TLS 1.3");
+    let mut config = match trust {
+        ServerTrust::PublicRoots => builder
+            .with_root_certificates(RootCertStore::from_iter(
+                webpki_roots::TLS_SERVER_ROOTS.iter().cloned(),
+            ))
+            .with_no_client_auth(),
+        ServerTrust::DeploymentCa(fingerprint) => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(DeploymentCaVerifier {
+                fingerprint: *fingerprint,
+                provider,
+            }))
+            .with_no_client_auth(),
+        ServerTrust::Pinned(pins) => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(PinnedKeyVerifier {
+                pins: pins.clone(),
+                algorithms: provider.signature_verification_algorithms,
+            }))
+            .with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![alpn.to_vec()];
+    // Each connection proves itself anew over its own exporter; resumption would cost the server more than a handshake.
+    config.resumption = rustls::client::Resumption::disabled();
+    Arc::new(config)
+}
+
+/// A TLS configuration for a server with this chain (leaf first) and key that speaks `alpn`.
+pub fn server_config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    alpn: &[u8],
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("the provider supports TLS 1.3")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![alpn.to_vec()];
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+/// Connects to `host:port` and finishes the handshake within `within`. `host` may be a name or an IP address.
+pub async fn connect(
+    host: &str,
+    port: u16,
+    config: Arc<ClientConfig>,
+    within: Duration,
+) -> Result<TlsStream<TcpStream>, ConnectError> {
+    let address = display_address(host, port);
+    let attempt = async {
+        let tcp = connect_tcp(host, port).await?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| ConnectError::Resolve {
+            host: host.to_owned(),
+            source: io::Error::new(io::ErrorKind::InvalidInput, "not a host name or IP address"),
+        })?;
+        match TlsConnector::from(config).connect(name, tcp).await {
+            Ok(stream) => Ok(stream.into()),
+            Err(source) => Err(classify_handshake_error(address.clone(), source)),
+        }
+    };
+    match timeout(within, attempt).await {
+        Ok(result) => result,
+        Err(_) => Err(ConnectError::TimedOut {
+            address,
+            waited: within,
+        }),
+    }
+}
+
+async fn connect_tcp(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(|source| ConnectError::Resolve {
+            host: host.to_owned(),
+            source,
+        })?
+        .take(ADDRESSES_MAX)
+        .collect();
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        let attempt = async {
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            let stream = timeout(ADDRESS_TIMEOUT, socket.connect(address)).await??;
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        };
+        match attempt.await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(ConnectError::Connect {
+        address: display_address(host, port),
+        source: last,
+    })
+}
+
+fn classify_handshake_error(address: String, source: io::Error) -> ConnectError {
+    let tls = source
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::InvalidCertificate(reason)) => ConnectError::WrongServer {
+            address,
+            reason: reason.to_string(),
+        },
+        Some(rustls::Error::General(reason)) => ConnectError::WrongServer {
+            address,
+            reason: reason.clone(),
+        },
+        _ => ConnectError::Handshake { address, source },
+    }
+}
+
+/// What the TLS exporter of a finished handshake yields.
+pub fn exporter(stream: &TlsStream<TcpStream>) -> Exporter {
+    let output = [0; EXPORTER_LEN];
+    match stream {
+        TlsStream::Client(stream) => {
+            stream
+                .get_ref()
+                .1
+                .export_keying_material(output, EXPORTER_LABEL, None)
+        }
+        TlsStream::Server(stream) => {
+            stream
+                .get_ref()
+                .1
+                .export_keying_material(output, EXPORTER_LABEL, None)
+        }
+    }
+    .expect("the handshake is finished and the length is one hash")
+}
+
+/// SHA-256 of a certificate.
+pub fn certificate_fingerprint(certificate: &CertificateDer<'_>) -> Fingerprint {
+    fingerprint(certificate)
+}
+
+/// SHA-256 of a certificate's SPKI; `None` if it does not parse.
+pub fn key_fingerprint(certificate: &CertificateDer<'_>) -> Option<Fingerprint> {
+    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
+    Some(fingerprint(&certificate.subject_public_key_info()))
+}
+
+fn fingerprint(bytes: &[u8]) -> Fingerprint {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    Fingerprint(out)
+}
+
+/// `host:port`, with brackets around an IPv6 address.
+pub fn display_address(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+/// aws-lc-rs with AES-128-GCM first: the outer layer protects sizes and addresses, the inner one the content, and 128 bits
+/// cost a tenth less than 256.
+fn provider() -> Arc<CryptoProvider> {
+    use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
+    let cipher_suites = vec![
+        cipher_suite::TLS13_AES_128_GCM_SHA256,
+        cipher_suite::TLS13_AES_256_GCM_SHA384,
+        cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+    ];
+    Arc::new(CryptoProvider {
+        cipher_suites,
+        ..default_provider()
+    })
+}
+
+/// Accepts a chain whose root, sent along, is the pinned CA.
+#[derive(Debug)]
+struct DeploymentCaVerifier {
+    fingerprint: Fingerprint,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for DeploymentCaVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let ca = intermediates
+            .iter()
+            .find(|certificate| certificate_fingerprint(certificate) == self.fingerprint)
+            .ok_or_else(|| {
+                rustls::Error::General(
+                    "its CA is not the one in the join string; copy the join string again".into(),
+                )
+            })?;
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.clone().into_owned())?;
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone())
+                .build()
+                .map_err(|error| rustls::Error::General(error.to_string()))?;
+        verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+/// Accepts a server whose key is pinned; the handshake's signature proves that it holds the key.
+#[derive(Debug)]
+struct PinnedKeyVerifier {
+    pins: Vec<Fingerprint>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for PinnedKeyVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match key_fingerprint(end_entity) {
+            Some(key) if self.pins.contains(&key) => Ok(ServerCertVerified::assertion()),
+            _ => Err(rustls::Error::General(
+                "its key is not the one in the netmap".into(),
+            )),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Most addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 8;
+
+/// How long one address is tried before the next one is.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;
