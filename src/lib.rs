@@ -1,1 +1,10 @@
-//! Overlan client library.
+//! The Overlan client: a VPN that needs no root and no TUN device.
+//!
+//! The modules stand in the order in which a byte passes them, from a program that speaks SOCKS to the local service at the
+//! other end:
+//!
+//! ```text
+//! curl → socks → names → (policy) → netstack flow → engine → tunnel (seal) → link (frame, TLS) → relay
+//!      → link → tunnel (open, filter) → engine → netstack flow → expose → 127.0.0.1:8080
+//! ```
+#![forbid(unsafe_code)]
