@@ -1,0 +1,119 @@
+//! Decides how long to wait before the next attempt: decorrelated jitter. Holds no clock; randomness comes from a seed.
+
+use std::time::{Duration, Instant};
+
+/// Waiting times of one thing that is tried again and again, such as attaching to one relay.
+#[derive(Debug)]
+pub struct Backoff {
+    limits: Limits,
+    last: Duration,
+    random: u64,
+    healthy_since: Option<Instant>,
+}
+
+/// Bounds of a [`Backoff`].
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Shortest wait, and the first one's upper bound is three times this.
+    pub base: Duration,
+    /// Longest wait.
+    pub cap: Duration,
+}
+
+impl Limits {
+    /// For links to relays: a client is back within a second of a short cut, and a dead relay costs two dials a minute.
+    pub const LINK: Self = Self {
+        base: Duration::from_millis(500),
+        cap: Duration::from_secs(30),
+    };
+    /// For the control session: nothing urgent waits for it.
+    pub const CONTROL: Self = Self {
+        base: Duration::from_secs(1),
+        cap: Duration::from_secs(60),
+    };
+}
+
+impl Backoff {
+    /// Starts afresh. Two clients must not have the same `seed`, or they come back at the same moment.
+    pub fn new(limits: Limits, seed: u64) -> Self {
+        Self {
+            limits,
+            last: limits.base,
+            random: seed | 1,
+            healthy_since: None,
+        }
+    }
+
+    /// The attempt succeeded at `now`.
+    pub fn handle_success(&mut self, now: Instant) {
+        self.healthy_since = Some(now);
+    }
+
+    /// The attempt, or what it had reached, failed at `now`. Returns how long to wait.
+    ///
+    /// Only a success that lasted [`HEALTHY`] starts the waits afresh: one that breaks at once is part of the trouble.
+    pub fn handle_failure(&mut self, now: Instant) -> Duration {
+        let lasted = self.healthy_since.take().map(|since| now.saturating_duration_since(since));
+        if lasted.is_some_and(|lasted| lasted >= HEALTHY) {
+            self.last = self.limits.base;
+        }
+        let span = (self.last * 3).saturating_sub(self.limits.base);
+        let wait = self.limits.base + span.mul_f64(self.next_fraction());
+        self.last = wait.min(self.limits.cap);
+        self.last
+    }
+
+    /// A number from 0 to 1 (xorshift64*; quality does not matter here, difference between clients does).
+    fn next_fraction(&mut self) -> f64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        let value = self.random.wrapping_mul(0x2545_f491_4f6c_dd1d);
+        (value >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// A connection that lived this long was healthy.
+const HEALTHY: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start() -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    #[test]
+    fn waits_stay_within_their_limits_and_grow() {
+        for seed in 0..200 {
+            let mut backoff = Backoff::new(Limits::LINK, seed);
+            let waits: Vec<_> = (0..30).map(|_| backoff.handle_failure(start())).collect();
+            assert!(waits.iter().all(|wait| (Limits::LINK.base..=Limits::LINK.cap).contains(wait)), "seed {seed}");
+            assert!(waits[0] <= Limits::LINK.base * 3, "seed {seed}: the first wait is short");
+            assert!(waits.iter().max() > Some(&Duration::from_secs(5)), "seed {seed}: waits grow");
+        }
+    }
+
+    #[test]
+    fn two_clients_do_not_come_back_together() {
+        let first = Backoff::new(Limits::LINK, 1).handle_failure(start());
+        let second = Backoff::new(Limits::LINK, 3).handle_failure(start());
+        assert_ne!(first, second);
+    }
+
+    #[test]
+    fn only_a_lasting_success_starts_afresh() {
+        let now = start();
+        let mut backoff = Backoff::new(Limits::LINK, 9);
+        for _ in 0..20 {
+            backoff.handle_failure(now);
+        }
+        backoff.last = Limits::LINK.cap;
+        backoff.handle_success(now);
+        backoff.handle_failure(now + Duration::from_secs(29));
+        backoff.last = Limits::LINK.cap;
+        backoff.handle_success(now);
+        assert!(backoff.handle_failure(now + HEALTHY) <= Limits::LINK.base * 3);
+    }
+}

@@ -1,0 +1,159 @@
+//! Decides over which relay a peer is reached. Holds the peer's relay list and where it was not found, and no link.
+//!
+//! The receiver's list decides, so that both ends of a failed relay meet at the same next one without asking anybody.
+
+use std::time::{Duration, Instant};
+
+use overlan_protocol::key::RelayId;
+
+/// The way to one peer.
+#[derive(Debug)]
+pub struct PeerRoute {
+    /// Home first, then backups.
+    relays: Vec<RelayId>,
+    /// Where the peer was not found, and until when that is believed.
+    absent: Vec<(RelayId, Instant)>,
+    misses: u32,
+}
+
+/// What a link to a relay is good for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkState {
+    /// Frames can go.
+    Up,
+    /// Nobody has tried, or somebody is trying: worth waiting for.
+    Pending,
+    /// The last attempt failed; another follows later.
+    Failed,
+}
+
+/// Where frames for the peer go now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// Over this link.
+    Send(RelayId),
+    /// Nowhere yet: a link to this relay is wanted.
+    Connect(RelayId),
+    /// Nowhere before this time: the peer was not found anywhere.
+    WaitUntil(Instant),
+    /// Nowhere: the peer has no relay, or none is reachable.
+    Nowhere,
+}
+
+impl PeerRoute {
+    /// A route by the peer's list in the netmap.
+    pub fn new(relays: Vec<RelayId>) -> Self {
+        Self {
+            relays,
+            absent: Vec::new(),
+            misses: 0,
+        }
+    }
+
+    /// The netmap has another list, or says that the peer came back: what was found out before is void.
+    pub fn replace(&mut self, relays: Vec<RelayId>) {
+        *self = Self::new(relays);
+    }
+
+    /// The relays of the list.
+    pub fn relays(&self) -> &[RelayId] {
+        &self.relays
+    }
+
+    /// `relay` says that the peer is not attached to it.
+    pub fn handle_absent(&mut self, now: Instant, relay: RelayId) {
+        if self.absent.iter().any(|(known, until)| *known == relay && now < *until) {
+            return;
+        }
+        self.absent.retain(|(known, _)| *known != relay);
+        let wait = ABSENT_FIRST * 2u32.pow(self.misses.min(ABSENT_DOUBLINGS));
+        self.misses += 1;
+        self.absent.push((relay, now + wait));
+    }
+
+    /// The peer was heard, so it is where it should be.
+    pub fn handle_heard(&mut self) {
+        self.absent.clear();
+        self.misses = 0;
+    }
+
+    /// Where frames go at `now`, given what the links are good for.
+    pub fn choose(&self, now: Instant, state: impl Fn(RelayId) -> LinkState) -> Choice {
+        let absent = |relay| self.absent.iter().any(|(known, until)| *known == relay && now < *until);
+        for relay in self.relays.iter().copied().filter(|relay| !absent(*relay)) {
+            match state(relay) {
+                LinkState::Up => return Choice::Send(relay),
+                LinkState::Pending => return Choice::Connect(relay),
+                LinkState::Failed => {}
+            }
+        }
+        let retry = self.absent.iter().map(|(_, until)| *until).filter(|until| now < *until).min();
+        retry.map_or(Choice::Nowhere, Choice::WaitUntil)
+    }
+}
+
+/// How long a peer is believed to be absent after the first time. A restarted client is back in about this time.
+const ABSENT_FIRST: Duration = Duration::from_millis(250);
+
+/// Doublings of that: at most 4 s.
+const ABSENT_DOUBLINGS: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOME: RelayId = RelayId([1; 16]);
+    const BACKUP: RelayId = RelayId([2; 16]);
+
+    fn start() -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    #[test]
+    fn the_home_relay_is_used_while_it_works() {
+        let route = PeerRoute::new(vec![HOME, BACKUP]);
+        assert_eq!(route.choose(start(), |_| LinkState::Up), Choice::Send(HOME));
+        assert_eq!(route.choose(start(), |_| LinkState::Pending), Choice::Connect(HOME));
+        assert_eq!(
+            route.choose(start(), |relay| if relay == HOME { LinkState::Failed } else { LinkState::Up }),
+            Choice::Send(BACKUP)
+        );
+        assert_eq!(route.choose(start(), |_| LinkState::Failed), Choice::Nowhere);
+        assert_eq!(PeerRoute::new(vec![]).choose(start(), |_| LinkState::Up), Choice::Nowhere);
+    }
+
+    #[test]
+    fn an_absent_peer_is_sought_at_the_backup_and_then_again() {
+        let t0 = start();
+        let mut route = PeerRoute::new(vec![HOME, BACKUP]);
+        route.handle_absent(t0, HOME);
+        assert_eq!(route.choose(t0, |_| LinkState::Up), Choice::Send(BACKUP));
+        route.handle_absent(t0, BACKUP);
+        assert_eq!(route.choose(t0, |_| LinkState::Up), Choice::WaitUntil(t0 + ABSENT_FIRST));
+        assert_eq!(route.choose(t0 + ABSENT_FIRST, |_| LinkState::Up), Choice::Send(HOME));
+    }
+
+    #[test]
+    fn many_answers_about_one_absence_count_once() {
+        let t0 = start();
+        let mut route = PeerRoute::new(vec![HOME]);
+        for _ in 0..100 {
+            route.handle_absent(t0, HOME);
+        }
+        assert_eq!(route.choose(t0, |_| LinkState::Up), Choice::WaitUntil(t0 + ABSENT_FIRST));
+        route.handle_heard();
+        assert_eq!(route.choose(t0, |_| LinkState::Up), Choice::Send(HOME));
+    }
+
+    #[test]
+    fn waits_for_an_absent_peer_grow_to_a_bound() {
+        let mut now = start();
+        let mut route = PeerRoute::new(vec![HOME]);
+        for _ in 0..20 {
+            route.handle_absent(now, HOME);
+            let Choice::WaitUntil(until) = route.choose(now, |_| LinkState::Up) else { panic!("it waits") };
+            assert!(until - now <= Duration::from_secs(4));
+            now = until;
+        }
+    }
+}
