@@ -1,1 +1,3 @@
 //! Overlan client library.
+
+pub mod tunnel;
