@@ -43,8 +43,8 @@ pub struct PeerSession {
     previous: VecDeque<SessionKeys>,
     attempt: Option<Attempt>,
     answers: AnswerLimit,
-    /// When the first message was sealed to which nothing authentic came back yet.
-    unanswered_since: Option<Instant>,
+    /// What was sealed since the peer last proved that it lives.
+    unanswered: Option<Unanswered>,
     /// Whether the caller last heard `Established`, and nothing since then took it back.
     announced: bool,
     messages: VecDeque<Vec<u8>>,
@@ -151,7 +151,7 @@ impl PeerSession {
             previous: VecDeque::new(),
             attempt: None,
             answers: AnswerLimit::new(now),
-            unanswered_since: None,
+            unanswered: None,
             announced: false,
             messages: VecDeque::new(),
             events: VecDeque::new(),
@@ -182,8 +182,9 @@ impl PeerSession {
     pub fn seal(&mut self, now: Instant, message: &mut [u8]) -> Result<(), SealError> {
         let keys = self.current.as_mut().ok_or(SealError::NoSession)?;
         keys.seal(now, message)?;
-        let silent_since = *self.unanswered_since.get_or_insert(now);
-        if keys.wants_rekey(now) || now >= silent_since + SUSPECT_AFTER_SILENCE {
+        let wants_rekey = keys.wants_rekey(now);
+        let suspect = Unanswered::note(&mut self.unanswered, now);
+        if wants_rekey || suspect {
             self.start_attempt(now);
         }
         Ok(())
@@ -329,10 +330,9 @@ impl PeerSession {
                 }
                 return Ok(());
             }
-            // Both started, and theirs goes on. Ours comes back if theirs leads to nothing.
-            attempt.flight = None;
-            attempt.retry_at = now + RETRY_FIRST;
-            self.messages.retain(|message| !is_init(message));
+            // Both started, and theirs goes on. Ours still counts if it is answered after all, because this message 1
+            // may be an old copy, but it waits before it is sent again.
+            attempt.retry_at = attempt.retry_at.max(now + RETRY_FIRST);
         }
 
         let mut noise_2 = [0; NOISE_2_LEN];
@@ -411,7 +411,7 @@ impl PeerSession {
 
     /// Something authentic and new came from the peer.
     fn heard(&mut self, now: Instant) {
-        self.unanswered_since = None;
+        self.unanswered = None;
         if let Some(attempt) = &mut self.attempt {
             attempt.heard = true;
         }
@@ -528,7 +528,7 @@ impl fmt::Debug for PeerSession {
 
 /// A wish for a session that is not fulfilled yet.
 struct Attempt {
-    /// `None` while the peer's own handshake goes first.
+    /// `None` while an answered handshake of the peer goes first.
     flight: Option<Flight>,
     retry_at: Instant,
     give_up_at: Instant,
@@ -557,6 +557,25 @@ impl Flight {
             message: envelope::init(local_index, &noise_1),
             sent_at: now,
         })
+    }
+}
+
+/// A run of sealed messages without any sign of the peer.
+#[derive(Clone, Copy)]
+struct Unanswered {
+    first: Instant,
+    last: Instant,
+}
+
+impl Unanswered {
+    /// Notes a sealed message and says whether the silence has become suspicious. The last message before a pause
+    /// rarely needs an answer, so the pause itself does not count.
+    fn note(run: &mut Option<Self>, now: Instant) -> bool {
+        let first = run
+            .filter(|run| now < run.last + SUSPECT_AFTER_SILENCE)
+            .map_or(now, |run| run.first);
+        *run = Some(Self { first, last: now });
+        now >= first + SUSPECT_AFTER_SILENCE
     }
 }
 
