@@ -8,3 +8,11 @@
 //!      → link → tunnel (open, filter) → engine → netstack flow → expose → 127.0.0.1:8080
 //! ```
 #![forbid(unsafe_code)]
+
+pub mod engine;
+
+pub mod tunnel;
+
+pub mod link;
+
+pub mod relay;
