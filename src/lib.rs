@@ -13,6 +13,6 @@ pub mod engine;
 
 pub mod tunnel;
 
-pub mod link;
+//LINK
 
 pub mod relay;

@@ -53,7 +53,10 @@ impl Backoff {
     ///
     /// Only a success that lasted [`HEALTHY`] starts the waits afresh: one that breaks at once is part of the trouble.
     pub fn handle_failure(&mut self, now: Instant) -> Duration {
-        let lasted = self.healthy_since.take().map(|since| now.saturating_duration_since(since));
+        let lasted = self
+            .healthy_since
+            .take()
+            .map(|since| now.saturating_duration_since(since));
         if lasted.is_some_and(|lasted| lasted >= HEALTHY) {
             self.last = self.limits.base;
         }
@@ -89,9 +92,20 @@ mod tests {
         for seed in 0..200 {
             let mut backoff = Backoff::new(Limits::LINK, seed);
             let waits: Vec<_> = (0..30).map(|_| backoff.handle_failure(start())).collect();
-            assert!(waits.iter().all(|wait| (Limits::LINK.base..=Limits::LINK.cap).contains(wait)), "seed {seed}");
-            assert!(waits[0] <= Limits::LINK.base * 3, "seed {seed}: the first wait is short");
-            assert!(waits.iter().max() > Some(&Duration::from_secs(5)), "seed {seed}: waits grow");
+            assert!(
+                waits
+                    .iter()
+                    .all(|wait| (Limits::LINK.base..=Limits::LINK.cap).contains(wait)),
+                "seed {seed}"
+            );
+            assert!(
+                waits[0] <= Limits::LINK.base * 3,
+                "seed {seed}: the first wait is short"
+            );
+            assert!(
+                waits.iter().max() > Some(&Duration::from_secs(5)),
+                "seed {seed}: waits grow"
+            );
         }
     }
 

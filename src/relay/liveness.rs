@@ -99,10 +99,16 @@ mod tests {
         let t0 = start();
         let mut link = Liveness::new(t0, KEEPALIVE);
         assert_eq!(link.poll_timeout(), t0 + KEEPALIVE);
-        assert_eq!(link.handle_timeout(t0 + KEEPALIVE - Duration::from_millis(1)), None);
+        assert_eq!(
+            link.handle_timeout(t0 + KEEPALIVE - Duration::from_millis(1)),
+            None
+        );
         assert_eq!(link.handle_timeout(t0 + KEEPALIVE), Some(Action::Ping));
         link.handle_heard(t0 + KEEPALIVE + Duration::from_millis(80));
-        assert_eq!(link.poll_timeout(), t0 + KEEPALIVE * 2 + Duration::from_millis(80));
+        assert_eq!(
+            link.poll_timeout(),
+            t0 + KEEPALIVE * 2 + Duration::from_millis(80)
+        );
     }
 
     #[test]
@@ -112,9 +118,16 @@ mod tests {
         link.handle_sent(t0 + Duration::from_secs(1));
         link.handle_sent(t0 + Duration::from_secs(2));
         let asked = link.poll_timeout();
-        assert_eq!(asked, t0 + Duration::from_secs(3), "more sending does not put the question off");
+        assert_eq!(
+            asked,
+            t0 + Duration::from_secs(3),
+            "more sending does not put the question off"
+        );
         assert_eq!(link.handle_timeout(asked), Some(Action::Ping));
-        assert_eq!(link.handle_timeout(link.poll_timeout()), Some(Action::Close));
+        assert_eq!(
+            link.handle_timeout(link.poll_timeout()),
+            Some(Action::Close)
+        );
         assert_eq!(link.poll_timeout(), t0 + Duration::from_secs(5));
     }
 
@@ -124,6 +137,9 @@ mod tests {
         let mut link = Liveness::new(t0, KEEPALIVE);
         assert_eq!(link.handle_timeout(t0 + KEEPALIVE), Some(Action::Ping));
         link.handle_heard(t0 + KEEPALIVE + Duration::from_secs(1));
-        assert_eq!(link.handle_timeout(t0 + KEEPALIVE + Duration::from_secs(2)), None);
+        assert_eq!(
+            link.handle_timeout(t0 + KEEPALIVE + Duration::from_secs(2)),
+            None
+        );
     }
 }

@@ -34,8 +34,8 @@ pub enum Choice {
     Send(RelayId),
     /// Nowhere yet: a link to this relay is wanted.
     Connect(RelayId),
-    /// Nowhere before this time: the peer was not found anywhere.
-    WaitUntil(Instant),
+    /// Nowhere for a while: the peer was not found where links work.
+    Wait,
     /// Nowhere: the peer has no relay, or none is reachable.
     Nowhere,
 }
@@ -62,10 +62,9 @@ impl PeerRoute {
 
     /// `relay` says that the peer is not attached to it.
     pub fn handle_absent(&mut self, now: Instant, relay: RelayId) {
-        if self.absent.iter().any(|(known, until)| *known == relay && now < *until) {
+        if !self.relays.contains(&relay) || self.absent.iter().any(|(known, _)| *known == relay) {
             return;
         }
-        self.absent.retain(|(known, _)| *known != relay);
         let wait = ABSENT_FIRST * 2u32.pow(self.misses.min(ABSENT_DOUBLINGS));
         self.misses += 1;
         self.absent.push((relay, now + wait));
@@ -77,9 +76,9 @@ impl PeerRoute {
         self.misses = 0;
     }
 
-    /// Where frames go at `now`, given what the links are good for.
-    pub fn choose(&self, now: Instant, state: impl Fn(RelayId) -> LinkState) -> Choice {
-        let absent = |relay| self.absent.iter().any(|(known, until)| *known == relay && now < *until);
+    /// Where frames go, given what the links are good for.
+    pub fn choose(&self, state: impl Fn(RelayId) -> LinkState) -> Choice {
+        let absent = |relay| self.absent.iter().any(|(known, _)| *known == relay);
         for relay in self.relays.iter().copied().filter(|relay| !absent(*relay)) {
             match state(relay) {
                 LinkState::Up => return Choice::Send(relay),
@@ -87,8 +86,26 @@ impl PeerRoute {
                 LinkState::Failed => {}
             }
         }
-        let retry = self.absent.iter().map(|(_, until)| *until).filter(|until| now < *until).min();
-        retry.map_or(Choice::Nowhere, Choice::WaitUntil)
+        if self.absent.is_empty() {
+            Choice::Nowhere
+        } else {
+            Choice::Wait
+        }
+    }
+
+    /// Whether the peer was not found at any of its relays.
+    pub fn is_absent_everywhere(&self) -> bool {
+        self.absent.len() >= self.relays.len()
+    }
+
+    /// Forgets absences that are no longer believed. Early calls do nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.absent.retain(|(_, until)| now < *until);
+    }
+
+    /// When [`PeerRoute::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.absent.iter().map(|(_, until)| *until).min()
     }
 }
 
@@ -112,14 +129,21 @@ mod tests {
     #[test]
     fn the_home_relay_is_used_while_it_works() {
         let route = PeerRoute::new(vec![HOME, BACKUP]);
-        assert_eq!(route.choose(start(), |_| LinkState::Up), Choice::Send(HOME));
-        assert_eq!(route.choose(start(), |_| LinkState::Pending), Choice::Connect(HOME));
+        assert_eq!(route.choose(|_| LinkState::Up), Choice::Send(HOME));
+        assert_eq!(route.choose(|_| LinkState::Pending), Choice::Connect(HOME));
+        let home_failed = |relay| {
+            if relay == HOME {
+                LinkState::Failed
+            } else {
+                LinkState::Up
+            }
+        };
+        assert_eq!(route.choose(home_failed), Choice::Send(BACKUP));
+        assert_eq!(route.choose(|_| LinkState::Failed), Choice::Nowhere);
         assert_eq!(
-            route.choose(start(), |relay| if relay == HOME { LinkState::Failed } else { LinkState::Up }),
-            Choice::Send(BACKUP)
+            PeerRoute::new(vec![]).choose(|_| LinkState::Up),
+            Choice::Nowhere
         );
-        assert_eq!(route.choose(start(), |_| LinkState::Failed), Choice::Nowhere);
-        assert_eq!(PeerRoute::new(vec![]).choose(start(), |_| LinkState::Up), Choice::Nowhere);
     }
 
     #[test]
@@ -127,10 +151,15 @@ mod tests {
         let t0 = start();
         let mut route = PeerRoute::new(vec![HOME, BACKUP]);
         route.handle_absent(t0, HOME);
-        assert_eq!(route.choose(t0, |_| LinkState::Up), Choice::Send(BACKUP));
+        assert_eq!(route.choose(|_| LinkState::Up), Choice::Send(BACKUP));
+        assert!(!route.is_absent_everywhere());
         route.handle_absent(t0, BACKUP);
-        assert_eq!(route.choose(t0, |_| LinkState::Up), Choice::WaitUntil(t0 + ABSENT_FIRST));
-        assert_eq!(route.choose(t0 + ABSENT_FIRST, |_| LinkState::Up), Choice::Send(HOME));
+        assert_eq!(route.choose(|_| LinkState::Up), Choice::Wait);
+        assert!(route.is_absent_everywhere());
+        let due = route.poll_timeout().unwrap();
+        assert_eq!(due, t0 + ABSENT_FIRST);
+        route.handle_timeout(due);
+        assert_eq!(route.choose(|_| LinkState::Up), Choice::Send(HOME));
     }
 
     #[test]
@@ -140,9 +169,9 @@ mod tests {
         for _ in 0..100 {
             route.handle_absent(t0, HOME);
         }
-        assert_eq!(route.choose(t0, |_| LinkState::Up), Choice::WaitUntil(t0 + ABSENT_FIRST));
+        assert_eq!(route.poll_timeout(), Some(t0 + ABSENT_FIRST));
         route.handle_heard();
-        assert_eq!(route.choose(t0, |_| LinkState::Up), Choice::Send(HOME));
+        assert_eq!(route.choose(|_| LinkState::Up), Choice::Send(HOME));
     }
 
     #[test]
@@ -151,8 +180,9 @@ mod tests {
         let mut route = PeerRoute::new(vec![HOME]);
         for _ in 0..20 {
             route.handle_absent(now, HOME);
-            let Choice::WaitUntil(until) = route.choose(now, |_| LinkState::Up) else { panic!("it waits") };
+            let until = route.poll_timeout().unwrap();
             assert!(until - now <= Duration::from_secs(4));
+            route.handle_timeout(until);
             now = until;
         }
     }

@@ -1,0 +1,403 @@
+//! Decides who runs which flow when: which peer's packets may go next over which link, and whose packet that was which came in.
+//!
+//! It joins the netstacks (one per network), the end-to-end sessions (one per peer) and the links (one per relay), and holds
+//! no socket, no task and no clock: an [`Attachment`] moves bytes between a link and the engine, the owner watches
+//! [`Engine::poll_timeout`] and [`Engine::poll_wanted`] whenever the engine wakes it. There is no lock around all flows: a packet
+//! takes its peer's lock, then its flow's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
+
+use overlan_netstack as netstack;
+use overlan_protocol::hello::Welcome;
+use overlan_protocol::key::{DeviceId, NetworkId, RelayId};
+use overlan_protocol::netmap::Netmap;
+
+use crate::relay::route::{Choice, LinkState};
+use crate::tunnel::{self, StaticKey};
+
+mod attachment;
+mod counters;
+mod links;
+mod membership;
+mod peer;
+mod trust;
+
+pub use attachment::{Attachment, LinkEnd};
+pub use counters::Counters;
+pub use membership::Membership;
+pub use peer::Peer;
+pub use trust::{Distrust, KnownPeers, VerifiedPeer};
+
+use links::Links;
+use peer::PeerKey;
+
+/// This device, as far as the data plane must know it.
+#[derive(Debug, Clone)]
+pub struct LocalDevice {
+    /// Its id.
+    pub device: DeviceId,
+    /// Secret half of its tunnel key.
+    pub tunnel: Arc<StaticKey>,
+}
+
+/// A peer of the netmap that is not used, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Distrusted {
+    /// Host label.
+    pub label: String,
+    /// Its device.
+    pub device: DeviceId,
+    /// What is wrong.
+    pub reason: Distrust,
+}
+
+/// The data plane of one client. Shared by its links, its doors and its owner.
+pub struct Engine {
+    local: LocalDevice,
+    config: netstack::Config,
+    seed: [u8; 32],
+    /// Tells the owner to look at `poll_timeout` and `poll_wanted` again. Called without a lock held.
+    wake: Box<dyn Fn() + Send + Sync>,
+    memberships: RwLock<Arc<BTreeMap<NetworkId, Arc<Membership>>>>,
+    links: Mutex<Links>,
+    /// Peers with packets and no link to send them over.
+    stranded: Mutex<Vec<Arc<Peer>>>,
+    timers: Mutex<BTreeSet<(Instant, PeerKey)>>,
+    counters: Counters,
+}
+
+impl Engine {
+    /// An engine without networks. `seed` must be unpredictable: sequence numbers, ports and session indexes come from it.
+    pub fn new(
+        local: LocalDevice,
+        config: netstack::Config,
+        seed: [u8; 32],
+        wake: Box<dyn Fn() + Send + Sync>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            local,
+            config,
+            seed,
+            wake,
+            memberships: RwLock::default(),
+            links: Mutex::default(),
+            stranded: Mutex::default(),
+            timers: Mutex::default(),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Follows the netmap: joins and leaves networks, learns peers, their relays and the rules. Peers whose keys do not check are
+    /// left out and returned. `known` grows by the peers that are new.
+    pub fn apply(
+        self: &Arc<Self>,
+        now: Instant,
+        netmap: &Netmap,
+        known: &mut KnownPeers,
+    ) -> Vec<Distrusted> {
+        let mut distrusted = Vec::new();
+        let before = self.memberships();
+        let mut after = BTreeMap::new();
+        for (id, network) in &netmap.networks {
+            let kept = before
+                .get(id)
+                .filter(|membership| membership.is_same(network));
+            let membership = match kept {
+                Some(membership) => membership.clone(),
+                None => match Membership::new(self, now, *id, network) {
+                    Some(membership) => membership,
+                    None => continue,
+                },
+            };
+            distrusted.extend(membership.apply(self, now, network, known));
+            after.insert(*id, membership);
+        }
+        for (id, membership) in before.iter() {
+            if !after
+                .get(id)
+                .is_some_and(|kept| Arc::ptr_eq(kept, membership))
+            {
+                membership.leave(now);
+            }
+        }
+        let homes: Vec<Vec<RelayId>> = netmap
+            .networks
+            .values()
+            .map(|network| network.relays.clone())
+            .collect();
+        self.links().set_homes(homes);
+        *self
+            .memberships
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
+        self.reroute(now);
+        (self.wake)();
+        distrusted
+    }
+
+    /// The networks this device is in now.
+    pub fn memberships(&self) -> Arc<BTreeMap<NetworkId, Arc<Membership>>> {
+        self.memberships
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Relays to which a link should be opened now; each is named once until its link ended or failed.
+    #[must_use]
+    pub fn poll_wanted(&self) -> Vec<RelayId> {
+        self.links().take_wanted()
+    }
+
+    /// A link to `relay` is up. Its bytes go through the attachment until it ends, and then [`Engine::handle_detached`] is told.
+    pub fn handle_attached(
+        self: &Arc<Self>,
+        now: Instant,
+        relay: RelayId,
+        welcome: &Welcome,
+        seed: u64,
+    ) -> Attachment {
+        let link = self.links().attach(relay);
+        let attachment = Attachment::new(self.clone(), link, now, welcome, seed);
+        self.reroute(now);
+        (self.wake)();
+        attachment
+    }
+
+    /// The link of `attachment` ended.
+    pub fn handle_detached(&self, now: Instant, attachment: Attachment) {
+        let (link, waiting) = attachment.into_parts();
+        self.links().detach(link.relay());
+        for membership in self.memberships().values() {
+            membership.path_stalled(now, link.relay());
+        }
+        for peer in waiting.into_iter().chain(link.drain()) {
+            peer.queued.store(false, Relaxed);
+            self.enqueue(&peer);
+        }
+        self.reroute(now);
+        (self.wake)();
+    }
+
+    /// An attempt to open a link to `relay` failed.
+    pub fn handle_attach_failed(&self, now: Instant, relay: RelayId) {
+        self.links().fail(relay);
+        self.reroute(now);
+        (self.wake)();
+    }
+
+    /// Whether somebody still wants a link to `relay`; if not, it is forgotten and its owner stops trying.
+    pub fn keep_trying(&self, relay: RelayId) -> bool {
+        self.links().keep_trying(relay)
+    }
+
+    /// What the links are good for, for people.
+    pub fn link_states(&self) -> BTreeMap<RelayId, LinkState> {
+        self.links().states()
+    }
+
+    /// Whether every network's home, or a backup of it, is attached, so that others reach this device.
+    pub fn is_attached(&self) -> bool {
+        self.links().homes_attached()
+    }
+
+    /// Does what is due: handshakes, retransmissions, a second look for absent peers, packets to this very device.
+    pub fn handle_timeout(&self, now: Instant) {
+        let memberships = self.memberships();
+        for membership in memberships.values() {
+            membership.stack().handle_timeout(now);
+            membership.run_loopback(now);
+        }
+        loop {
+            let due = {
+                let mut timers = lock(&self.timers);
+                match timers.first() {
+                    Some((at, _)) if *at <= now => timers.pop_first(),
+                    _ => break,
+                }
+            };
+            let Some((_, key)) = due else { break };
+            if let Some(peer) = find_peer(&memberships, key) {
+                peer.handle_timeout(self, now);
+            }
+        }
+    }
+
+    /// When [`Engine::handle_timeout`] is due. Ask again after every wake.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let peers = lock(&self.timers).first().map(|(at, _)| *at);
+        let memberships = self.memberships();
+        let stacks = memberships
+            .values()
+            .filter_map(|membership| membership.stack().poll_timeout());
+        stacks.chain(peers).min()
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// One sealed message from host `host` of network `vni`, as the relay stamped it.
+    fn handle_message(&self, now: Instant, vni: u32, host: u32, message: &mut [u8]) {
+        let memberships = self.memberships();
+        let Some(membership) = memberships
+            .values()
+            .find(|membership| membership.vni().get() == vni)
+        else {
+            self.counters.drops.add("unknown_network");
+            return;
+        };
+        let Some(peer) = membership.peer(host) else {
+            self.counters.drops.add("unknown_peer");
+            return;
+        };
+        let packet = match peer.open(self, now, message) {
+            Ok(Some(packet)) => packet,
+            Ok(None) => return,
+            Err(reason) => {
+                self.counters.drops.add(reason.name());
+                return;
+            }
+        };
+        let facts = match tunnel::Packet::parse(packet) {
+            Ok(facts) => facts,
+            Err(reason) => {
+                self.counters.drops.add(reason.name());
+                return;
+            }
+        };
+        if let Err(reason) = tunnel::check_source(&facts, &peer.addresses, membership.addresses()) {
+            self.counters.drops.add(reason.name());
+            return;
+        }
+        self.counters.packets_in.add(1);
+        self.counters.bytes_in.add(packet.len() as u64);
+        membership.handle_packet(now, host, packet);
+    }
+
+    /// The relay of a link says that a host is not attached to it.
+    fn handle_peer_gone(&self, now: Instant, relay: RelayId, vni: u32, host: u32) {
+        let memberships = self.memberships();
+        let Some(membership) = memberships
+            .values()
+            .find(|membership| membership.vni().get() == vni)
+        else {
+            return;
+        };
+        if let Some(peer) = membership.peer(host) {
+            peer.handle_absent(self, now, relay);
+            if peer.is_gone() {
+                membership.forget_flows(now, &peer);
+            }
+        }
+    }
+
+    /// `peer` has something to send, or may have: it gets its turn on the link it is reached over.
+    fn enqueue(&self, peer: &Arc<Peer>) {
+        if peer.queued.swap(true, Relaxed) {
+            return;
+        }
+        let mut links = self.links();
+        let choice = peer.choose(|relay| links.state(relay));
+        match choice {
+            Choice::Send(relay) => {
+                let link = links.link(relay);
+                drop(links);
+                if let Some(link) = link {
+                    peer.set_via(Some(relay));
+                    link.push(peer.clone());
+                    return;
+                }
+            }
+            Choice::Connect(relay) => {
+                links.want(relay);
+                drop(links);
+            }
+            Choice::Wait => drop(links),
+            Choice::Nowhere => {
+                peer.with_relays(|relay| links.want(relay));
+                drop(links);
+            }
+        }
+        peer.set_via(None);
+        lock(&self.stranded).push(peer.clone());
+        (self.wake)();
+    }
+
+    /// The links, or somebody's way, changed: peers that wait for a link are tried again, and what a dead link lost is sent again
+    /// where there is a way.
+    fn reroute(&self, now: Instant) {
+        let stranded = std::mem::take(&mut *lock(&self.stranded));
+        for peer in stranded {
+            peer.queued.store(false, Relaxed);
+            self.enqueue(&peer);
+        }
+        for membership in self.memberships().values() {
+            membership.restore_paths(self, now);
+        }
+    }
+
+    /// One peer's way changed.
+    fn reroute_peer(&self, peer: &Arc<Peer>) {
+        let was_stranded = {
+            let mut stranded = lock(&self.stranded);
+            let before = stranded.len();
+            stranded.retain(|other| !Arc::ptr_eq(other, peer));
+            stranded.len() < before
+        };
+        if was_stranded {
+            peer.queued.store(false, Relaxed);
+        }
+        self.enqueue(peer);
+    }
+
+    fn arm(&self, at: Instant, key: PeerKey) {
+        let is_first = {
+            let mut timers = lock(&self.timers);
+            timers.insert((at, key));
+            timers.first().is_some_and(|first| *first == (at, key))
+        };
+        if is_first {
+            (self.wake)();
+        }
+    }
+
+    /// Where frames for `peer` go. The links' lock is always taken before a peer's.
+    fn choose(&self, peer: &Peer) -> Choice {
+        let links = self.links();
+        peer.choose(|relay| links.state(relay))
+    }
+
+    fn links(&self) -> MutexGuard<'_, Links> {
+        lock(&self.links)
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("device", &self.local.device)
+            .finish_non_exhaustive()
+    }
+}
+
+fn find_peer(
+    memberships: &BTreeMap<NetworkId, Arc<Membership>>,
+    key: PeerKey,
+) -> Option<Arc<Peer>> {
+    memberships.get(&key.network)?.peer(key.host)
+}
+
+/// A poisoned lock means that a task panicked between two plain assignments; what it guards is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Both overlay addresses of a host, IPv4 first.
+type Addresses = [IpAddr; 2];

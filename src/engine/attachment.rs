@@ -1,0 +1,256 @@
+//! One attached link: decides which frame goes next over it, and when the link must end. Holds no socket.
+//!
+//! It is the [`pump::Peer`] of the link's connection. Frames are pulled: control first, then one packet of each ready peer in
+//! turn, as long as the peer has credit at the relay.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use overlan_protocol::credit::SendCredit;
+use overlan_protocol::frame::{self, BODY_MAX, DATA_HEADER_LEN, Frame, FrameError};
+use overlan_protocol::hello::{Reject, Welcome};
+use overlan_protocol::key::RelayId;
+use overlan_transport::pump;
+
+use super::Engine;
+use super::links::Link;
+use super::peer::{Peer, Turn};
+use crate::relay::liveness::{Action, Liveness};
+
+/// A link while it is up.
+#[derive(Debug)]
+pub struct Attachment {
+    engine: Arc<Engine>,
+    link: Arc<Link>,
+    liveness: Liveness,
+    /// Small frames that go before everything else; at most a PONG per PING that came in one read, and a PING.
+    control: Vec<u8>,
+    credits: BTreeMap<(u32, u32), Credit>,
+    window: u32,
+    random: u64,
+    last_data: Instant,
+}
+
+#[derive(Debug)]
+struct Credit {
+    credit: SendCredit,
+    /// Has packets and waits for credit.
+    waiting: Option<Arc<Peer>>,
+}
+
+/// Why this side ends a link.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinkEnd {
+    /// The relay said no.
+    #[error("the relay ended the link: {} ({:?})", .0.text, .0.code)]
+    Rejected(Reject),
+    /// The relay will stop; attach elsewhere.
+    #[error("the relay is about to stop")]
+    Drained,
+    /// The relay broke the protocol.
+    #[error("the relay broke the protocol: {0}")]
+    Protocol(#[from] FrameError),
+    /// The relay announces credit that cannot be.
+    #[error("the relay released bytes that were not sent")]
+    FalseCredit,
+    /// The relay does not answer.
+    #[error("the relay does not answer")]
+    Silent,
+    /// Nobody needs this link.
+    #[error("the link was idle")]
+    Idle,
+}
+
+impl Attachment {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        link: Arc<Link>,
+        now: Instant,
+        welcome: &Welcome,
+        seed: u64,
+    ) -> Self {
+        Self {
+            engine,
+            link,
+            liveness: Liveness::new(now, Duration::from_millis(u64::from(welcome.keepalive_ms))),
+            control: Vec::new(),
+            credits: BTreeMap::new(),
+            window: welcome.credit_window,
+            random: seed | 1,
+            last_data: now,
+        }
+    }
+
+    /// The relay at the other end.
+    pub fn relay(&self) -> RelayId {
+        self.link.relay()
+    }
+
+    /// Takes it apart at its end: the link, and the peers that were waiting for credit.
+    pub(super) fn into_parts(self) -> (Arc<Link>, Vec<Arc<Peer>>) {
+        let waiting = self
+            .credits
+            .into_values()
+            .filter_map(|credit| credit.waiting)
+            .collect();
+        (self.link, waiting)
+    }
+
+    fn handle_credit(
+        &mut self,
+        key: (u32, u32),
+        released: u64,
+        window: u32,
+    ) -> Result<(), LinkEnd> {
+        let Some(credit) = self.credits.get_mut(&key) else {
+            return Err(LinkEnd::FalseCredit);
+        };
+        credit
+            .credit
+            .handle_credit(released, window)
+            .map_err(|_| LinkEnd::FalseCredit)?;
+        if credit.credit.may_send()
+            && let Some(peer) = credit.waiting.take()
+        {
+            self.link.push_again(peer);
+        }
+        Ok(())
+    }
+
+    /// Gives `peer` its turn: a few frames, so that others wait for milliseconds at most.
+    fn serve(&mut self, now: Instant, peer: Arc<Peer>, out: &mut Vec<u8>) {
+        let Some(membership) = self.engine.memberships().get(&peer.key.network).cloned() else {
+            return;
+        };
+        if peer.via() != Some(self.link.relay()) {
+            peer.queued.store(false, Relaxed);
+            self.engine.enqueue(&peer);
+            return;
+        }
+        let key = (membership.vni().get(), peer.key.host);
+        let window = self.window;
+        let credit = self.credits.entry(key).or_insert_with(|| Credit {
+            credit: SendCredit::new(window),
+            waiting: None,
+        });
+        // From here on whoever has a packet for this peer queues it again; a packet that comes while it is served is
+        // either seen by the polls below or leads to another turn.
+        peer.queued.store(false, Relaxed);
+        for _ in 0..FRAMES_PER_TURN {
+            if !credit.credit.may_send() {
+                self.engine.counters.credit_waits.add(1);
+                if !peer.queued.swap(true, Relaxed) {
+                    credit.waiting = Some(peer);
+                }
+                return;
+            }
+            match peer.emit(&self.engine, now, membership.stack(), out) {
+                Turn::Sent(bytes) => {
+                    credit.credit.handle_sent(bytes);
+                    self.liveness.handle_sent(now);
+                    self.last_data = now;
+                }
+                Turn::Done => return,
+            }
+        }
+        if !peer.queued.swap(true, Relaxed) {
+            self.link.push_again(peer);
+        }
+    }
+
+    fn next_token(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+}
+
+impl pump::Peer for Attachment {
+    type End = LinkEnd;
+
+    fn handle_bytes(&mut self, now: Instant, bytes: &mut [u8]) -> Result<usize, LinkEnd> {
+        self.liveness.handle_heard(now);
+        let mut at = 0;
+        while let Some((frame, taken)) = frame::decode(&bytes[at..], BODY_MAX)? {
+            match frame {
+                Frame::Data { route, .. } => {
+                    self.last_data = now;
+                    let message = &mut bytes[at + DATA_HEADER_LEN..at + taken];
+                    self.engine
+                        .handle_message(now, route.vni, route.host, message);
+                }
+                Frame::Credit {
+                    route,
+                    released,
+                    window,
+                } => {
+                    self.handle_credit((route.vni, route.host), released, window)?;
+                }
+                Frame::PeerGone { route, .. } => {
+                    self.engine
+                        .handle_peer_gone(now, self.link.relay(), route.vni, route.host);
+                }
+                Frame::Ping { token } => Frame::Pong { token }.encode(&mut self.control),
+                Frame::Drain { .. } => return Err(LinkEnd::Drained),
+                Frame::Reject(body) => {
+                    let reject = Reject::decode(body).ok_or(FrameError::TooShort {
+                        kind: frame::kind::REJECT,
+                    })?;
+                    return Err(LinkEnd::Rejected(reject));
+                }
+                Frame::Pong { .. }
+                | Frame::Unknown { .. }
+                | Frame::Hello(_)
+                | Frame::Welcome(_) => {}
+            }
+            at += taken;
+        }
+        Ok(at)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), LinkEnd> {
+        if !self.link.is_kept() && now >= self.last_data + IDLE {
+            return Err(LinkEnd::Idle);
+        }
+        match self.liveness.handle_timeout(now) {
+            Some(Action::Ping) => {
+                let token = self.next_token();
+                Frame::Ping { token }.encode(&mut self.control);
+            }
+            Some(Action::Close) => return Err(LinkEnd::Silent),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        let alive = self.liveness.poll_timeout();
+        Some(if self.link.is_kept() {
+            alive
+        } else {
+            alive.min(self.last_data + IDLE)
+        })
+    }
+
+    fn fill(&mut self, now: Instant, waker: &Waker, out: &mut Vec<u8>) -> Result<(), LinkEnd> {
+        out.append(&mut self.control);
+        while out.len() < pump::FILL {
+            let Some(peer) = self.link.pop() else { break };
+            self.serve(now, peer, out);
+        }
+        self.link.register(waker);
+        Ok(())
+    }
+
+    fn last_words(&mut self, _end: &LinkEnd, _out: &mut Vec<u8>) {}
+}
+
+/// Frames of one peer before the next peer's turn: one TLS write of 64 KiB.
+const FRAMES_PER_TURN: usize = 4;
+
+/// A link that nobody needs any more is closed after this; long enough for a pause in a conversation.
+const IDLE: Duration = Duration::from_secs(60);

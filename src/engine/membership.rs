@@ -1,0 +1,324 @@
+//! One network this device is in: its netstack, its peers, its rules. Decides what an inbound packet may open.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::Instant;
+
+use overlan_netstack::{FlowInfo, Protocol, Shell, Stack};
+use overlan_protocol::address;
+use overlan_protocol::frame::Vni;
+use overlan_protocol::key::{NetworkId, RelayId};
+use overlan_protocol::netmap::Network;
+use overlan_protocol::policy::{self, Filter};
+
+use super::peer::{Peer, PeerKey};
+use super::trust::{KnownPeers, VerifiedPeer};
+use super::{Addresses, Distrusted, Engine};
+use crate::relay::route::Choice;
+
+/// One network as this device takes part in it.
+pub struct Membership {
+    id: NetworkId,
+    vni: Vni,
+    host: u32,
+    addresses: Addresses,
+    stack: Stack,
+    filter: RwLock<Arc<Filter>>,
+    peers: RwLock<BTreeMap<u32, Arc<Peer>>>,
+    /// Packets wait that this device sends to itself.
+    loopback: AtomicBool,
+}
+
+impl Membership {
+    /// `None` if the controller gave an impossible host index.
+    pub(super) fn new(
+        engine: &Arc<Engine>,
+        now: Instant,
+        id: NetworkId,
+        network: &Network,
+    ) -> Option<Arc<Self>> {
+        let addresses = address::both(network.host)?;
+        let mut seed = engine.seed;
+        // Networks must not share sequence numbers, ports and hash keys.
+        for (byte, other) in seed.iter_mut().zip(id.0) {
+            *byte ^= other;
+        }
+        Some(Arc::new_cyclic(|membership: &Weak<Self>| {
+            let shell = MembershipShell {
+                engine: Arc::downgrade(engine),
+                membership: membership.clone(),
+            };
+            Self {
+                id,
+                vni: network.vni,
+                host: network.host,
+                addresses,
+                stack: Stack::new(
+                    engine.config.clone(),
+                    &addresses,
+                    now,
+                    seed,
+                    Arc::new(shell),
+                ),
+                filter: RwLock::new(Arc::new(network.filter.clone())),
+                peers: RwLock::default(),
+                loopback: AtomicBool::new(false),
+            }
+        }))
+    }
+
+    /// Whether `network` is this one with the same place in it; otherwise its flows cannot go on.
+    pub(super) fn is_same(&self, network: &Network) -> bool {
+        self.vni == network.vni && self.host == network.host
+    }
+
+    pub(super) fn apply(
+        &self,
+        engine: &Arc<Engine>,
+        now: Instant,
+        network: &Network,
+        known: &mut KnownPeers,
+    ) -> Vec<Distrusted> {
+        let mut distrusted = Vec::new();
+        if *self.filter() != network.filter {
+            *self.filter.write().unwrap_or_else(PoisonError::into_inner) =
+                Arc::new(network.filter.clone());
+            self.reset_forbidden_flows(now);
+        }
+        let before = self.peers_snapshot();
+        for peer in before
+            .values()
+            .filter(|peer| !network.peers.contains_key(&peer.key.host))
+        {
+            self.remove(now, peer);
+        }
+        for (host, told) in &network.peers {
+            if let Some(peer) = before.get(host) {
+                if peer.is_same(told) {
+                    if peer.follow(told) {
+                        engine.reroute_peer(peer);
+                    }
+                    if peer.is_gone() {
+                        self.forget_flows(now, peer);
+                    }
+                    continue;
+                }
+                self.remove(now, peer);
+            }
+            let Some(addresses) = address::both(*host).filter(|_| *host != self.host) else {
+                continue;
+            };
+            match VerifiedPeer::check(told, known) {
+                Ok(verified) => {
+                    let key = PeerKey {
+                        network: self.id,
+                        host: *host,
+                    };
+                    let peer = Peer::new(engine, now, key, self.vni, addresses, &verified, told);
+                    self.peers_mut(|peers| peers.insert(*host, Arc::new(peer)));
+                }
+                Err(reason) => distrusted.push(Distrusted {
+                    label: told.label.clone(),
+                    device: told.device,
+                    reason,
+                }),
+            }
+        }
+        distrusted
+    }
+
+    pub(super) fn leave(&self, now: Instant) {
+        for peer in self.peers_snapshot().values() {
+            self.remove(now, peer);
+        }
+    }
+
+    fn remove(&self, now: Instant, peer: &Arc<Peer>) {
+        self.peers_mut(|peers| peers.remove(&peer.key.host));
+        self.forget_flows(now, peer);
+    }
+
+    /// Ends the flows with a peer that is gone for good, and lets the packets go that wait for it.
+    pub(super) fn forget_flows(&self, now: Instant, peer: &Peer) {
+        let mut discarded = Vec::new();
+        for address in peer.addresses {
+            self.stack.remote_gone(now, address);
+            while self
+                .stack
+                .poll_packet(now, address, &mut discarded)
+                .is_some()
+            {
+                discarded.clear();
+            }
+        }
+    }
+
+    /// The network's id.
+    pub fn id(&self) -> NetworkId {
+        self.id
+    }
+
+    /// The network's number on the wire.
+    pub fn vni(&self) -> Vni {
+        self.vni
+    }
+
+    /// This device's addresses in it, IPv4 first.
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
+    /// Its netstack.
+    pub fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
+    /// This device's rules.
+    pub fn filter(&self) -> Arc<Filter> {
+        self.filter
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The peer with this host index.
+    pub fn peer(&self, host: u32) -> Option<Arc<Peer>> {
+        self.peers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&host)
+            .cloned()
+    }
+
+    /// All peers by host index.
+    pub fn peers_snapshot(&self) -> BTreeMap<u32, Arc<Peer>> {
+        self.peers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn peers_mut<R>(&self, change: impl FnOnce(&mut BTreeMap<u32, Arc<Peer>>) -> R) -> R {
+        change(&mut self.peers.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn handle_packet(&self, now: Instant, host: u32, packet: &[u8]) {
+        let filter = self.filter();
+        self.stack
+            .handle_packet(now, packet, &|protocol, _remote, local: SocketAddr| {
+                filter.allows_inbound(host, policy_protocol(protocol), local.port())
+            });
+    }
+
+    fn reset_forbidden_flows(&self, now: Instant) {
+        let filter = self.filter();
+        self.stack.retain_flows(now, &|flow: FlowInfo| {
+            address::host_index(flow.remote.ip()).is_some_and(|host| {
+                filter.allows_inbound(host, policy_protocol(flow.protocol), flow.local.port())
+            })
+        });
+    }
+
+    /// What this device sends to itself comes back here, without relay and seal.
+    pub(super) fn run_loopback(&self, now: Instant) {
+        if !self.loopback.swap(false, Relaxed) {
+            return;
+        }
+        let mut packet = Vec::new();
+        for address in self.addresses {
+            while self.stack.poll_packet(now, address, &mut packet).is_some() {
+                self.stack.handle_packet(now, &packet, &|_, _, _| true);
+                packet.clear();
+            }
+        }
+    }
+
+    /// Peers that were reached over `relay` make no progress; their clocks stand still until there is another way.
+    pub(super) fn path_stalled(&self, now: Instant, relay: RelayId) {
+        for peer in self
+            .peers_snapshot()
+            .values()
+            .filter(|peer| peer.via() == Some(relay))
+        {
+            self.stall(now, peer);
+        }
+    }
+
+    pub(super) fn stall(&self, now: Instant, peer: &Peer) {
+        peer.stalled.store(true, Relaxed);
+        for address in peer.addresses {
+            self.stack.path_stalled(now, address);
+        }
+    }
+
+    /// What a lost link had in flight is sent again, where there is a way now.
+    pub(super) fn restore_paths(&self, engine: &Engine, now: Instant) {
+        for peer in self
+            .peers_snapshot()
+            .values()
+            .filter(|peer| peer.stalled.load(Relaxed))
+        {
+            self.restore_path(engine, now, peer);
+        }
+    }
+
+    pub(super) fn restore_path(&self, engine: &Engine, now: Instant, peer: &Arc<Peer>) {
+        let Choice::Send(relay) = engine.choose(peer) else {
+            return;
+        };
+        peer.set_via(Some(relay));
+        peer.stalled.store(false, Relaxed);
+        for address in peer.addresses {
+            self.stack.path_restored(now, address);
+        }
+        engine.enqueue(peer);
+    }
+}
+
+impl std::fmt::Debug for Membership {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Membership")
+            .field("id", &self.id)
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
+fn policy_protocol(protocol: Protocol) -> policy::Protocol {
+    match protocol {
+        Protocol::Tcp => policy::Protocol::Tcp,
+        Protocol::Udp => policy::Protocol::Udp,
+        Protocol::Icmp => policy::Protocol::Icmp,
+    }
+}
+
+/// What the netstack tells; it holds its membership weakly, or neither would ever be dropped.
+struct MembershipShell {
+    engine: Weak<Engine>,
+    membership: Weak<Membership>,
+}
+
+impl Shell for MembershipShell {
+    fn packets_ready(&self, remote: IpAddr) {
+        let (Some(engine), Some(membership)) = (self.engine.upgrade(), self.membership.upgrade())
+        else {
+            return;
+        };
+        if membership.addresses.contains(&remote) {
+            membership.loopback.store(true, Relaxed);
+            (engine.wake)();
+        } else if let Some(peer) =
+            address::host_index(remote).and_then(|host| membership.peer(host))
+        {
+            engine.enqueue(&peer);
+        }
+    }
+
+    fn timer_changed(&self) {
+        if let Some(engine) = self.engine.upgrade() {
+            (engine.wake)();
+        }
+    }
+}

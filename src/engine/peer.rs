@@ -1,0 +1,387 @@
+//! One peer: its session, its way, and what waits for a session. Decides when handshakes and absences need a timer.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use overlan_netstack::Stack;
+use overlan_protocol::frame::{self, DATA_HEADER_LEN, Route, Vni};
+use overlan_protocol::key::{DeviceId, NetworkId, RelayId, TunnelKey};
+use overlan_protocol::netmap;
+use overlan_protocol::{SEAL_HEADER_LEN, SEAL_TAG_LEN};
+
+use super::trust::VerifiedPeer;
+use super::{Addresses, Engine, lock};
+use crate::relay::route::{Choice, LinkState, PeerRoute};
+use crate::tunnel::{Event, OpenError, Opened, PeerConfig, PeerSession};
+
+/// Which peer of which network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct PeerKey {
+    pub(super) network: NetworkId,
+    pub(super) host: u32,
+}
+
+/// Another device of one network.
+pub struct Peer {
+    pub(super) key: PeerKey,
+    pub(super) addresses: Addresses,
+    vni: Vni,
+    device: DeviceId,
+    tunnel: TunnelKey,
+    /// Stands in a link's ready queue, waits there for credit, or is stranded: whoever polls it next is already known.
+    pub(super) queued: AtomicBool,
+    /// A link over which it was reached broke, and what was in flight may be lost.
+    pub(super) stalled: AtomicBool,
+    online: AtomicBool,
+    /// Relays where it was not found are remembered in `way`.
+    sought: AtomicBool,
+    sealing: Mutex<Sealing>,
+    way: Mutex<Way>,
+}
+
+struct Sealing {
+    session: PeerSession,
+    /// Handshake messages to send; a session makes one or two at a time.
+    outbox: VecDeque<Vec<u8>>,
+    /// Packets wait until there is a session.
+    waiting: bool,
+    armed: Option<Instant>,
+}
+
+struct Way {
+    route: PeerRoute,
+    via: Option<RelayId>,
+    armed: Option<Instant>,
+}
+
+/// What became of a peer's turn to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// A frame of this many bytes was appended; there may be more.
+    Sent(usize),
+    /// Nothing to send, or nothing that can be sealed yet.
+    Done,
+}
+
+impl Peer {
+    pub(super) fn new(
+        engine: &Engine,
+        now: Instant,
+        key: PeerKey,
+        vni: Vni,
+        addresses: Addresses,
+        verified: &VerifiedPeer,
+        told: &netmap::Peer,
+    ) -> Self {
+        let config = PeerConfig {
+            vni: vni.get(),
+            local_device: engine.local.device.0,
+            remote_device: verified.device().0,
+            local_static: engine.local.tunnel.clone(),
+            remote_static: verified.tunnel().0,
+        };
+        Self {
+            key,
+            addresses,
+            vni,
+            device: verified.device(),
+            tunnel: verified.tunnel(),
+            queued: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
+            online: AtomicBool::new(told.online),
+            sought: AtomicBool::new(false),
+            sealing: Mutex::new(Sealing {
+                session: PeerSession::new(config, now, session_seed(engine, key)),
+                outbox: VecDeque::new(),
+                waiting: false,
+                armed: None,
+            }),
+            way: Mutex::new(Way {
+                route: PeerRoute::new(told.relays.clone()),
+                via: None,
+                armed: None,
+            }),
+        }
+    }
+
+    /// Whether the session can go on with what the netmap says now.
+    pub(super) fn is_same(&self, told: &netmap::Peer) -> bool {
+        self.device == told.device && self.tunnel == told.tunnel
+    }
+
+    /// Takes over what may change. Returns whether the way changed.
+    pub(super) fn follow(&self, told: &netmap::Peer) -> bool {
+        let came = told.online && !self.online.swap(told.online, Relaxed);
+        let mut way = lock(&self.way);
+        if way.route.relays() == told.relays && !came {
+            return false;
+        }
+        way.route.replace(told.relays.clone());
+        way.via = None;
+        self.sought.store(false, Relaxed);
+        true
+    }
+
+    /// Whether controller and relays agree that it is not there.
+    pub(super) fn is_gone(&self) -> bool {
+        !self.online.load(Relaxed) && lock(&self.way).route.is_absent_everywhere()
+    }
+
+    /// Whether packets can be sealed for it now.
+    pub fn has_session(&self, now: Instant) -> bool {
+        lock(&self.sealing).session.can_seal(now)
+    }
+
+    /// The relay it is reached over, if a frame went to it.
+    pub fn via(&self) -> Option<RelayId> {
+        lock(&self.way).via
+    }
+
+    pub(super) fn set_via(&self, relay: Option<RelayId>) {
+        lock(&self.way).via = relay;
+    }
+
+    pub(super) fn choose(&self, state: impl Fn(RelayId) -> LinkState) -> Choice {
+        lock(&self.way).route.choose(state)
+    }
+
+    pub(super) fn with_relays(&self, mut each: impl FnMut(RelayId)) {
+        for relay in lock(&self.way).route.relays() {
+            each(*relay);
+        }
+    }
+
+    /// `relay` says that this peer is not attached to it: another way, or the same one a little later.
+    pub(super) fn handle_absent(self: &Arc<Self>, engine: &Engine, now: Instant, relay: RelayId) {
+        {
+            let mut way = lock(&self.way);
+            way.route.handle_absent(now, relay);
+            way.via = None;
+        }
+        self.sought.store(true, Relaxed);
+        self.arm_way(engine);
+        if let Some(membership) = engine.memberships().get(&self.key.network) {
+            // What was sent to the wrong place is lost.
+            membership.stall(now, self);
+            membership.restore_path(engine, now, self);
+        }
+    }
+
+    /// Opens a message from this peer in place. `Ok(None)` = it was not a packet.
+    pub(super) fn open<'m>(
+        self: &Arc<Self>,
+        engine: &Engine,
+        now: Instant,
+        message: &'m mut [u8],
+    ) -> Result<Option<&'m [u8]>, OpenError> {
+        let mut sealing = lock(&self.sealing);
+        let opened = sealing.session.open(now, message);
+        if opened == Err(OpenError::UnknownIndex) {
+            // One of both was restarted; a new handshake helps where keys are gone and does nothing otherwise.
+            sealing.session.handle_want_send(now);
+        }
+        self.settle(engine, now, sealing);
+        if opened.is_ok() && self.sought.swap(false, Relaxed) {
+            lock(&self.way).route.handle_heard();
+        }
+        Ok(match opened? {
+            Opened::Packet(packet) => Some(packet),
+            Opened::Handshake | Opened::Keepalive => None,
+        })
+    }
+
+    /// Appends the next frame for this peer to `out`.
+    pub(super) fn emit(
+        self: &Arc<Self>,
+        engine: &Engine,
+        now: Instant,
+        stack: &Stack,
+        out: &mut Vec<u8>,
+    ) -> Turn {
+        let mut sealing = lock(&self.sealing);
+        if sealing.outbox.is_empty() && !sealing.session.can_seal(now) {
+            sealing.waiting = true;
+            sealing.session.handle_want_send(now);
+            sealing = self.settle_locked(engine, sealing);
+        }
+        let start = out.len();
+        if let Some(message) = sealing.outbox.pop_front() {
+            let header = frame::data_header(self.route(0), message.len());
+            out.extend_from_slice(&header);
+            out.extend_from_slice(&message);
+            return Turn::Sent(out.len() - start);
+        }
+        if !sealing.session.can_seal(now) {
+            return Turn::Done;
+        }
+        drop(sealing);
+        // The flow runs without the session's lock: a reader that opens messages of this peer does not wait for it.
+        out.resize(start + DATA_HEADER_LEN + SEAL_HEADER_LEN, 0);
+        let emitted = self
+            .addresses
+            .iter()
+            .find_map(|address| stack.poll_packet(now, *address, out));
+        let Some(emitted) = emitted else {
+            out.truncate(start);
+            return Turn::Done;
+        };
+        out.resize(out.len() + SEAL_TAG_LEN, 0);
+        let mut sealing = lock(&self.sealing);
+        let sealed = sealing
+            .session
+            .seal(now, &mut out[start + DATA_HEADER_LEN..]);
+        self.settle(engine, now, sealing);
+        if let Err(error) = sealed {
+            // The keys ran out between two lines; the flow repeats the packet under new ones.
+            tracing::debug!(%error, "a packet could not be sealed");
+            engine.counters.drops.add("not_sealed");
+            out.truncate(start);
+            return Turn::Done;
+        }
+        let header = frame::data_header(
+            self.route(emitted.flow_id),
+            out.len() - start - DATA_HEADER_LEN,
+        );
+        out[start..start + DATA_HEADER_LEN].copy_from_slice(&header);
+        engine.counters.packets_out.add(1);
+        engine.counters.bytes_out.add(emitted.len as u64);
+        Turn::Sent(out.len() - start)
+    }
+
+    pub(super) fn handle_timeout(self: &Arc<Self>, engine: &Engine, now: Instant) {
+        let mut sealing = lock(&self.sealing);
+        if sealing.armed.is_some_and(|at| at <= now) {
+            sealing.armed = None;
+        }
+        sealing.session.handle_timeout(now);
+        self.settle(engine, now, sealing);
+
+        let mut way = lock(&self.way);
+        if way.armed.is_some_and(|at| at <= now) {
+            way.armed = None;
+        }
+        let was_absent = way.route.poll_timeout().is_some();
+        way.route.handle_timeout(now);
+        drop(way);
+        if was_absent {
+            self.arm_way(engine);
+            engine.reroute_peer(self);
+            if let Some(membership) = engine.memberships().get(&self.key.network)
+                && self.stalled.load(Relaxed)
+            {
+                membership.restore_path(engine, now, self);
+            }
+        }
+    }
+
+    fn route(&self, flow: u8) -> Route {
+        Route {
+            vni: self.vni.get(),
+            flow,
+            host: self.key.host,
+        }
+    }
+
+    /// Moves what the session has to say to where it is sent, and sets the timer it asks for.
+    fn settle(self: &Arc<Self>, engine: &Engine, now: Instant, sealing: MutexGuard<'_, Sealing>) {
+        let outcome = Self::collect(sealing);
+        self.act(engine, now, &outcome);
+    }
+
+    fn settle_locked<'a>(
+        self: &'a Arc<Self>,
+        engine: &Engine,
+        sealing: MutexGuard<'_, Sealing>,
+    ) -> MutexGuard<'a, Sealing> {
+        let outcome = Self::collect(sealing);
+        if let Some(at) = outcome.arm {
+            engine.arm(at, self.key);
+        }
+        lock(&self.sealing)
+    }
+
+    fn collect(mut sealing: MutexGuard<'_, Sealing>) -> Outcome {
+        let mut outcome = Outcome::default();
+        while let Some(message) = sealing.session.poll_message() {
+            if sealing.outbox.len() == OUTBOX_MAX {
+                sealing.outbox.pop_front();
+            }
+            sealing.outbox.push_back(message);
+            outcome.has_messages = true;
+        }
+        while let Some(event) = sealing.session.poll_event() {
+            match event {
+                Event::Established => outcome.established = std::mem::take(&mut sealing.waiting),
+                Event::Lost => outcome.lost = true,
+            }
+        }
+        if let Some(due) = sealing.session.poll_timeout()
+            && sealing.armed.is_none_or(|armed| due < armed)
+        {
+            sealing.armed = Some(due);
+            outcome.arm = Some(due);
+        }
+        outcome
+    }
+
+    fn act(self: &Arc<Self>, engine: &Engine, now: Instant, outcome: &Outcome) {
+        if let Some(at) = outcome.arm {
+            engine.arm(at, self.key);
+        }
+        if outcome.lost
+            && let Some(membership) = engine.memberships().get(&self.key.network)
+        {
+            membership.forget_flows(now, self);
+        }
+        if outcome.has_messages || outcome.established {
+            engine.enqueue(self);
+        }
+    }
+
+    fn arm_way(&self, engine: &Engine) {
+        let mut way = lock(&self.way);
+        if let Some(due) = way.route.poll_timeout()
+            && way.armed.is_none_or(|armed| due < armed)
+        {
+            way.armed = Some(due);
+            drop(way);
+            engine.arm(due, self.key);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Outcome {
+    has_messages: bool,
+    established: bool,
+    lost: bool,
+    arm: Option<Instant>,
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer")
+            .field("key", &self.key)
+            .field("device", &self.device)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sessions of different peers and runs must not draw the same indexes.
+fn session_seed(engine: &Engine, key: PeerKey) -> u64 {
+    let mut seed = u64::from(key.host);
+    for chunk in engine.seed.chunks_exact(8) {
+        let word = chunk
+            .first_chunk()
+            .map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        seed = (seed ^ word)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(29);
+    }
+    seed
+}
+
+/// Handshake messages that may wait for a link; older ones are worth nothing.
+const OUTBOX_MAX: usize = 4;
