@@ -8,3 +8,5 @@
 //!      → link → tunnel (open, filter) → engine → netstack flow → expose → 127.0.0.1:8080
 //! ```
 #![forbid(unsafe_code)]
+
+pub mod state;
