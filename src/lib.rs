@@ -10,3 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod state;
+
+pub mod status;
+
+pub mod local;
