@@ -9,10 +9,34 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod socks;
+
+pub mod dns;
+
+pub mod names;
+
+pub mod dial;
+
+pub mod splice;
+
 pub mod engine;
 
 pub mod tunnel;
 
-//LINK
+pub mod link;
 
 pub mod relay;
+
+pub mod expose;
+
+pub mod control;
+
+pub mod enrol;
+
+pub mod node;
+
+pub mod state;
+
+pub mod local;
+
+pub mod status;

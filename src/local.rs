@@ -1,0 +1,460 @@
+//! The control socket, by which `overlan status` and its kin command a running `overlan up` of the same user: newline-delimited
+//! JSON over a Unix socket in the state directory. Decides who may ask; what a request does is its handler's business.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::state::{DirLock, Serve, StateDir};
+use crate::status::Status;
+
+/// What a running client is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// How it is: [`Response::Status`].
+    Status,
+    /// Stop: [`Response::Done`], then the connection closes when it has stopped.
+    Down,
+    /// Remove the device at the controller and here, then stop as by [`Request::Down`].
+    Logout,
+    /// Publish a local service, now and at every start: [`Response::Done`].
+    ServeAdd(Serve),
+    /// Publish it no longer: [`Response::Done`].
+    ServeRemove {
+        /// Overlay port.
+        port: u16,
+    },
+    /// What is published: [`Response::Serves`].
+    ServeList,
+    /// Which program runs: [`Response::Version`].
+    Version,
+}
+
+/// What a running client answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Response {
+    /// It is done.
+    Done,
+    /// How it is.
+    Status(Box<Status>),
+    /// What is published.
+    Serves(Vec<Serve>),
+    /// Version of the program that runs.
+    Version(String),
+    /// It is not done.
+    Refused(Refusal),
+}
+
+/// Why something is not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{message}")]
+pub struct Refusal {
+    /// What kind, for programs.
+    pub kind: RefusalKind,
+    /// What happened, why, and what to do next.
+    pub message: String,
+}
+
+/// One kind per thing that the asker does differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalKind {
+    /// The request is not understood: another version of the program runs.
+    NotUnderstood,
+    /// What is asked for contradicts what is there.
+    Conflict,
+    /// The controller is needed and cannot be reached.
+    ControllerUnreachable,
+    /// It failed.
+    Failed,
+}
+
+/// Why there is no control socket.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Something else lies in its place.
+    #[error("{} is in the way and is no socket; move it away", .0.display())]
+    Occupied(PathBuf),
+    /// The operating system refuses.
+    #[error("cannot listen on the control socket {}: {source}", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Reason.
+        source: io::Error,
+    },
+}
+
+/// Why there is no answer. One variant per thing the asker tells or does differently.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// No `overlan up` runs on this state directory.
+    #[error(
+        "no `overlan up` runs with the state directory {}; start one, or name the right --state-dir", directory(.0)
+    )]
+    NotRunning(PathBuf),
+    /// The socket belongs to another user.
+    #[error("{} belongs to another user; run this command as the user who runs `overlan up`", .0.display())]
+    NotOurs(PathBuf),
+    /// It runs and does not answer.
+    #[error("the running `overlan up` did not answer within {} s", .0.as_secs())]
+    TimedOut(Duration),
+    /// It answers something else.
+    #[error(
+        "the answer of the running `overlan up` is not understood ({0}); is it of another version?"
+    )]
+    NotUnderstood(String),
+    /// The operating system refuses.
+    #[error("cannot ask the running `overlan up` by {}: {source}", path.display())]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// Reason.
+        source: io::Error,
+    },
+    /// It answers no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+fn directory(socket: &Path) -> std::path::Display<'_> {
+    socket.parent().unwrap_or(socket).display()
+}
+
+/// The listening side. Dropping it removes the socket file.
+#[derive(Debug)]
+pub struct ControlSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    limits: Limits,
+}
+
+/// Those who wait for the client to have stopped; dropping this tells them.
+#[derive(Debug)]
+pub struct Waiting {
+    _connections: Vec<BufStream<UnixStream>>,
+}
+
+impl ControlSocket {
+    /// Listens in `state`. The lock is the proof that a socket file which is there already is left from a dead process.
+    pub fn bind(state: &StateDir, _lock: &DirLock) -> Result<Self, BindError> {
+        let path = state.socket_path();
+        let failed = |source| BindError::Io {
+            path: path.clone(),
+            source,
+        };
+        match fs::symlink_metadata(&path) {
+            Ok(found) if found.file_type().is_socket() => {
+                fs::remove_file(&path).map_err(failed)?;
+            }
+            Ok(_) => return Err(BindError::Occupied(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let short = ShortPath::of(&path).map_err(failed)?;
+        let listener = UnixListener::bind(short.path()).map_err(failed)?;
+        // Until here the directory's mode alone keeps others out.
+        fs::set_permissions(&path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
+        Ok(Self {
+            listener,
+            path,
+            limits: Limits::default(),
+        })
+    }
+
+    /// Answers every request with what `handler` makes of it, until `stop`. A request that is being handled is still answered.
+    pub async fn run<H, F>(self, handler: H, stop: CancellationToken) -> Waiting
+    where
+        H: Fn(Request) -> F + Send + Sync + 'static,
+        F: Future<Output = Response> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        let mut connections = JoinSet::new();
+        let mut waiting = Vec::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                // A full house waits in the kernel's backlog.
+                accepted = self.listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+                    Ok((stream, _)) if is_allowed(&stream) => {
+                        let handler = Arc::clone(&handler);
+                        connections.spawn(serve(stream, handler, stop.clone(), self.limits));
+                    }
+                    Ok(_) => tracing::debug!("another user asked on the control socket"),
+                    Err(error) => {
+                        tracing::debug!(%error, "the control socket cannot accept");
+                        // Out of file descriptors, most likely: asking again at once would only burn the processor.
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                Some(ended) = connections.join_next() => keep_open(ended, &mut waiting),
+            }
+        }
+        while let Some(ended) = connections.join_next().await {
+            keep_open(ended, &mut waiting);
+        }
+        Waiting {
+            _connections: waiting,
+        }
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(%error, "the control socket's file stays");
+        }
+    }
+}
+
+/// Asks the client that listens on `path`. A refusal is an error.
+pub async fn call(path: &Path, request: &Request) -> Result<Response, CallError> {
+    exchange(path, request, None, ANSWER_WITHIN).await
+}
+
+/// Asks as [`call`] does, then waits until the client has stopped: for [`Request::Down`] and [`Request::Logout`].
+pub async fn call_until_stopped(path: &Path, request: &Request) -> Result<Response, CallError> {
+    exchange(path, request, Some(STOPPED_WITHIN), ANSWER_WITHIN).await
+}
+
+async fn exchange(
+    path: &Path,
+    request: &Request,
+    until_closed: Option<Duration>,
+    within: Duration,
+) -> Result<Response, CallError> {
+    let failed = |source: io::Error| {
+        let kind = source.kind();
+        let path = path.to_owned();
+        if kind == io::ErrorKind::NotFound || kind == io::ErrorKind::ConnectionRefused {
+            CallError::NotRunning(path)
+        } else if kind == io::ErrorKind::PermissionDenied {
+            CallError::NotOurs(path)
+        } else {
+            CallError::Io { path, source }
+        }
+    };
+    let short = ShortPath::of(path).map_err(failed)?;
+    let stream = UnixStream::connect(short.path()).await.map_err(failed)?;
+    let mut stream = BufStream::new(stream);
+    let answer = async {
+        write_line(&mut stream, request).await?;
+        read_line(&mut stream, ANSWER_MAX).await
+    };
+    let line = timeout(within, answer)
+        .await
+        .map_err(|_| CallError::TimedOut(within))?
+        .map_err(failed)?;
+    let line = line.ok_or_else(|| CallError::NotUnderstood("it is empty".to_owned()))?;
+    let answer: Response =
+        parse(&line).map_err(|error| CallError::NotUnderstood(error.to_string()))?;
+    if let Response::Refused(refusal) = answer {
+        return Err(refusal.into());
+    }
+    if let Some(within) = until_closed {
+        // Closed in whatever way: it is gone.
+        let _closed = timeout(within, stream.read_u8())
+            .await
+            .map_err(|_| CallError::TimedOut(within))?;
+    }
+    Ok(answer)
+}
+
+/// A connection that was open when the client began to stop stays open until it has stopped.
+fn keep_open(
+    ended: Result<Option<BufStream<UnixStream>>, JoinError>,
+    waiting: &mut Vec<BufStream<UnixStream>>,
+) {
+    match ended {
+        Ok(connection) => waiting.extend(connection),
+        Err(error) => tracing::debug!(%error, "a connection of the control socket failed"),
+    }
+}
+
+/// One connection. Returns it if it is open when the client stops.
+async fn serve<H, F>(
+    stream: UnixStream,
+    handler: Arc<H>,
+    stop: CancellationToken,
+    limits: Limits,
+) -> Option<BufStream<UnixStream>>
+where
+    H: Fn(Request) -> F,
+    F: Future<Output = Response>,
+{
+    let mut stream = BufStream::new(stream);
+    loop {
+        let line = tokio::select! {
+            () = stop.cancelled() => return Some(stream),
+            line = timeout(limits.line_within, read_line(&mut stream, limits.line_max)) => line,
+        };
+        let answer = match line {
+            Ok(Ok(Some(line))) => match parse(&line) {
+                Ok(request) => handler(request).await,
+                Err(error) => not_understood(&error.to_string()),
+            },
+            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                let answer = not_understood(&error.to_string());
+                let _last = timeout(limits.line_within, write_line(&mut stream, &answer)).await;
+                return None;
+            }
+            Ok(Ok(None) | Err(_)) | Err(_) => return None,
+        };
+        match timeout(limits.line_within, write_line(&mut stream, &answer)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return None,
+        }
+    }
+}
+
+fn not_understood(reason: &str) -> Response {
+    Response::Refused(Refusal {
+        kind: RefusalKind::NotUnderstood,
+        message: format!(
+            "the running `overlan up` (version {}) does not understand the request: {reason}; restart it with the version of this command",
+            env!("CARGO_PKG_VERSION")
+        ),
+    })
+}
+
+fn is_allowed(stream: &UnixStream) -> bool {
+    let us = rustix::process::geteuid().as_raw();
+    stream
+        .peer_cred()
+        .is_ok_and(|peer| may_command(peer.uid(), us))
+}
+
+/// The user who runs the client, and the superuser, who could anyway.
+fn may_command(peer: u32, us: u32) -> bool {
+    peer == us || peer == 0
+}
+
+async fn write_line<T: Serialize>(stream: &mut BufStream<UnixStream>, value: &T) -> io::Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    stream.write_all(&line).await?;
+    stream.flush().await
+}
+
+/// A whole line; `None` at a regular end; [`io::ErrorKind::InvalidData`] if it exceeds `max` bytes.
+async fn read_line(stream: &mut BufStream<UnixStream>, max: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    stream
+        .take(max as u64 + 1)
+        .read_until(b'\n', &mut line)
+        .await?;
+    if line.len() > max {
+        let text = format!("it exceeds {max} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    Ok(line.ends_with(b"\n").then_some(line))
+}
+
+fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(line)
+}
+
+/// A socket's path in a form that fits a socket address, however deep the directory lies.
+#[derive(Debug)]
+enum ShortPath {
+    Fits(PathBuf),
+    /// Linux shows an open directory under a short name while it is open.
+    ByDirectory {
+        _directory: File,
+        path: PathBuf,
+    },
+}
+
+impl ShortPath {
+    fn of(path: &Path) -> io::Result<Self> {
+        if path.as_os_str().as_bytes().len() <= SOCKET_PATH_MAX {
+            return Ok(Self::Fits(path.to_owned()));
+        }
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidFilename.into());
+        };
+        let directory = File::open(parent)?;
+        let descriptors = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+        if !descriptors.is_dir() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidFilename,
+                format!(
+                    "its path exceeds {SOCKET_PATH_MAX} bytes and there is no /proc to shorten it; use a shorter --state-dir"
+                ),
+            ));
+        }
+        Ok(Self::ByDirectory {
+            _directory: directory,
+            path: descriptors.join(name),
+        })
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Fits(path) | Self::ByDirectory { path, .. } => path,
+        }
+    }
+}
+
+/// What one connection may cost.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Longest request, bytes.
+    line_max: usize,
+    /// Time for one request to arrive, and for one answer to be taken.
+    line_within: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            line_max: REQUEST_MAX,
+            line_within: REQUEST_WITHIN,
+        }
+    }
+}
+
+/// Longest request, bytes: the longest regular one is far below 1 KiB.
+const REQUEST_MAX: usize = 64 * 1024;
+
+/// Time for one request to arrive: the asker is a program on this host.
+const REQUEST_WITHIN: Duration = Duration::from_secs(5);
+
+/// Longest answer, bytes: the status of a network with some 50,000 peers.
+const ANSWER_MAX: usize = 32 * 1024 * 1024;
+
+/// Time for an answer: a logout asks the controller, which has ten seconds.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+
+/// Time for a client to stop: it lets open connections deliver what they hold.
+const STOPPED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Askers at the same time: commands typed by one user.
+const CONNECTIONS_MAX: usize = 16;
+
+/// Pause after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest path of a Unix socket, bytes, without the terminating zero.
+const SOCKET_PATH_MAX: usize = 107;
+
+/// The owner may ask.
+const SOCKET_MODE: u32 = 0o600;
+
+#[cfg(test)]
+mod tests;

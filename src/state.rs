@@ -1,0 +1,550 @@
+//! What the client keeps on disk: one directory of its own, one JSON file per thing. Decides how it is read and written
+//! safely; holds nothing in memory and does not know what the things mean.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use data_encoding::BASE64URL_NOPAD;
+use overlan_protocol::api::{JoinString, LoginResponse, TicketResponse};
+use overlan_protocol::key::{DeviceId, IdentityKey, IdentitySecret, KEY_LEN, Secret};
+use overlan_protocol::netmap::Netmap;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// Why the state cannot be used. One variant per thing the user does next.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A file is damaged, or another version of this program wrote it.
+    #[error(
+        "the state file {} cannot be used: {reason}; {}", file.display(), way_out(file)
+    )]
+    Corrupt {
+        /// Which file.
+        file: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The operating system refuses.
+    #[error("cannot read or write {}: {source}", file.display())]
+    Io {
+        /// Which file or directory.
+        file: PathBuf,
+        /// Reason.
+        source: io::Error,
+    },
+    /// Others could read or change the state.
+    #[error("the state directory {} is not safe: {reason}", path.display())]
+    Unsafe {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong and how to mend it.
+        reason: String,
+    },
+    /// Another `overlan up` runs on this directory.
+    #[error(
+        "another `overlan up` runs with the state directory {}; stop it with `overlan down`, or give this one its own --state-dir",
+        path.display()
+    )]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// What helps with a damaged `file`. Losing the device's keys needs a new enrolment, losing anything else less.
+fn way_out(file: &Path) -> &'static str {
+    match file.file_name().and_then(|name| name.to_str()) {
+        Some(DEVICE) => {
+            "move the file away, or run `overlan logout`, and enrol again with `overlan up`"
+        }
+        Some(SESSION) => "move the file away and run `overlan login` again",
+        Some(SERVES) => "move the file away and add the services again with `overlan serve`",
+        Some(KNOWN_PEERS) => {
+            "restore it from a backup; moving it away makes this device trust every peer's key anew"
+        }
+        _ => "move the file away; it is fetched again",
+    }
+}
+
+/// This device as it was enrolled. Whoever has it is this device.
+#[derive(Clone)]
+pub struct Device {
+    /// The controller that enrolled it.
+    pub join: JoinString,
+    /// Its id.
+    pub device: DeviceId,
+    /// Its identity key.
+    pub identity: Arc<IdentitySecret>,
+    /// Secret half of its X25519 tunnel key.
+    pub tunnel_secret: Zeroizing<[u8; KEY_LEN]>,
+    /// Its host label.
+    pub label: String,
+    /// Label of the network it joined.
+    pub network: String,
+    /// The deployment's domain.
+    pub domain: String,
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device")
+            .field("join", &self.join.to_string())
+            .field("device", &self.device)
+            .field("label", &self.label)
+            .field("network", &self.network)
+            .field("domain", &self.domain)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A local service that the overlay may reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Serve {
+    /// What is carried.
+    pub kind: ServeKind,
+    /// Port on this device's overlay address.
+    pub port: u16,
+    /// Where connections go on this host.
+    pub target: SocketAddr,
+}
+
+impl Serve {
+    /// Connections to overlay port `port` go to `target`.
+    #[must_use]
+    pub fn tcp(port: u16, target: SocketAddr) -> Self {
+        Self {
+            kind: ServeKind::Tcp,
+            port,
+            target,
+        }
+    }
+}
+
+/// What a [`Serve`] carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServeKind {
+    /// TCP connections, byte for byte.
+    Tcp,
+}
+
+impl fmt::Display for ServeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp => f.write_str("tcp"),
+        }
+    }
+}
+
+/// A person's session with a controller, from `overlan login`.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Which controller.
+    pub join: JoinString,
+    /// What it answered.
+    pub login: LoginResponse,
+}
+
+/// One directory that belongs to us alone: mode 0700, files 0600, every write whole or not at all.
+#[derive(Debug, Clone)]
+pub struct StateDir {
+    path: PathBuf,
+}
+
+/// Keeps a second `overlan up` away while it lives. The operating system frees it when the process dies in any way.
+#[derive(Debug)]
+pub struct DirLock {
+    _file: File,
+}
+
+impl StateDir {
+    /// Opens the directory at `path`, making it if it is missing.
+    ///
+    /// # Errors
+    /// [`StateError::Unsafe`] if it is no directory, belongs to someone else, or others may enter it.
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        // A relative path would mean another place after a change of the working directory.
+        let path = std::path::absolute(path).map_err(io_error(path))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(DIR_MODE)
+            .create(&path)
+            .map_err(io_error(&path))?;
+        let found = fs::metadata(&path).map_err(io_error(&path))?;
+        check_safe(&path, found.uid(), found.mode())?;
+        Ok(Self { path })
+    }
+
+    /// Takes the directory for one `overlan up`.
+    ///
+    /// # Errors
+    /// [`StateError::InUse`] if another process has it.
+    pub fn lock(&self) -> Result<DirLock, StateError> {
+        let file = self.file(LOCK);
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(FILE_MODE)
+            .open(&file)
+            .map_err(io_error(&file))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(DirLock { _file: lock }),
+            Err(TryLockError::WouldBlock) => Err(StateError::InUse {
+                path: self.path.clone(),
+            }),
+            Err(TryLockError::Error(source)) => Err(StateError::Io { file, source }),
+        }
+    }
+
+    /// Where it is, absolute.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the control socket of a running `overlan up` is.
+    pub fn socket_path(&self) -> PathBuf {
+        self.file(SOCKET)
+    }
+
+    /// The enrolled device, if there is one.
+    pub fn load_device(&self) -> Result<Option<Device>, StateError> {
+        let Some(stored) = self.load::<StoredDevice>(DEVICE)? else {
+            return Ok(None);
+        };
+        let device = Device::try_from(stored).map_err(|reason| StateError::Corrupt {
+            file: self.file(DEVICE),
+            reason,
+        })?;
+        Ok(Some(device))
+    }
+
+    /// Stores the enrolled device.
+    pub fn save_device(&self, device: &Device) -> Result<(), StateError> {
+        self.save(DEVICE, &StoredDevice::from(device))
+    }
+
+    /// Forgets the device with its ticket and netmap. Nothing to forget is fine.
+    pub fn remove_device(&self) -> Result<(), StateError> {
+        // The keys go last: whatever interrupts this, no ticket or netmap outlives the device it belongs to.
+        self.remove(TICKET)?;
+        self.remove(NETMAP)?;
+        self.remove(DEVICE)
+    }
+
+    /// The last netmap that was stored.
+    pub fn load_netmap(&self) -> Result<Option<Netmap>, StateError> {
+        self.load(NETMAP)
+    }
+
+    /// Stores the netmap, so that the next start needs no controller.
+    pub fn save_netmap(&self, netmap: &Netmap) -> Result<(), StateError> {
+        self.save(NETMAP, netmap)
+    }
+
+    /// The last ticket that was stored; it may be out of date.
+    pub fn load_ticket(&self) -> Result<Option<TicketResponse>, StateError> {
+        self.load(TICKET)
+    }
+
+    /// Stores the ticket, so that the next start needs no controller.
+    pub fn save_ticket(&self, ticket: &TicketResponse) -> Result<(), StateError> {
+        self.save(TICKET, ticket)
+    }
+
+    /// Services to publish at every start; none if none were stored.
+    pub fn load_serves(&self) -> Result<Vec<Serve>, StateError> {
+        Ok(self.load(SERVES)?.unwrap_or_default())
+    }
+
+    /// Stores the services to publish at every start.
+    pub fn save_serves(&self, serves: &[Serve]) -> Result<(), StateError> {
+        self.save(SERVES, &serves)
+    }
+
+    /// The session of `overlan login`; it may be out of date.
+    pub fn load_session(&self) -> Result<Option<Session>, StateError> {
+        let Some(stored) = self.load::<StoredSession>(SESSION)? else {
+            return Ok(None);
+        };
+        let join = stored.server.parse();
+        let join = join.map_err(|error| StateError::Corrupt {
+            file: self.file(SESSION),
+            reason: format!("server: {error}"),
+        })?;
+        Ok(Some(Session {
+            join,
+            login: stored.login,
+        }))
+    }
+
+    /// Stores the session of `overlan login`.
+    pub fn save_session(&self, session: &Session) -> Result<(), StateError> {
+        let stored = StoredSession {
+            server: session.join.to_string(),
+            login: session.login.clone(),
+        };
+        self.save(SESSION, &stored)
+    }
+
+    /// Forgets the session. Nothing to forget is fine.
+    pub fn remove_session(&self) -> Result<(), StateError> {
+        self.remove(SESSION)
+    }
+
+    /// Identity keys of peers as they were first seen; none if none were stored.
+    pub fn load_known_peers(&self) -> Result<BTreeMap<DeviceId, IdentityKey>, StateError> {
+        Ok(self.load(KNOWN_PEERS)?.unwrap_or_default())
+    }
+
+    /// Stores the identity keys of peers.
+    pub fn save_known_peers(
+        &self,
+        peers: &BTreeMap<DeviceId, IdentityKey>,
+    ) -> Result<(), StateError> {
+        self.save(KNOWN_PEERS, peers)
+    }
+
+    fn load<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
+        let path = self.file(name);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(StateError::Io { file: path, source }),
+        };
+        // Room for all at once: a buffer that grows leaves copies of secrets behind.
+        let size = file
+            .metadata()
+            .map_err(io_error(&path))?
+            .len()
+            .min(FILE_MAX);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(size as usize + 2));
+        file.take(FILE_MAX + 1)
+            .read_to_end(&mut bytes)
+            .map_err(io_error(&path))?;
+        decode(&bytes)
+            .map(Some)
+            .map_err(|reason| StateError::Corrupt { file: path, reason })
+    }
+
+    /// Writes beside the file, then renames: a reader, or a crash, meets the old file or the new one.
+    fn save<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StateError> {
+        let path = self.file(name);
+        let part = self.file(&format!(".{name}.part"));
+        let bytes = encode(value).map_err(|source| StateError::Io {
+            file: path.clone(),
+            source,
+        })?;
+        // One writer at a time per directory, so that the part file's name can be fixed and a crash leaves at most one.
+        let directory = File::open(&self.path).map_err(io_error(&self.path))?;
+        directory.lock().map_err(io_error(&self.path))?;
+        write_private(&part, &bytes).map_err(io_error(&part))?;
+        fs::rename(&part, &path).map_err(io_error(&path))?;
+        directory.sync_all().map_err(io_error(&self.path))
+    }
+
+    fn remove(&self, name: &str) -> Result<(), StateError> {
+        let path = self.file(name);
+        match fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(StateError::Io { file: path, source }),
+        }
+        let directory = File::open(&self.path).map_err(io_error(&self.path))?;
+        directory.sync_all().map_err(io_error(&self.path))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+}
+
+/// The decision about a directory owned by `uid` with `mode`.
+fn check_safe(path: &Path, uid: u32, mode: u32) -> Result<(), StateError> {
+    let refuse = |reason| {
+        Err(StateError::Unsafe {
+            path: path.to_owned(),
+            reason,
+        })
+    };
+    let us = rustix::process::geteuid().as_raw();
+    if uid != us {
+        return refuse(format!(
+            "it belongs to user {uid} and this program runs as user {us}; run it as the owner or use another --state-dir"
+        ));
+    }
+    let open = mode & 0o077;
+    if open != 0 {
+        return refuse(format!(
+            "its mode {:04o} lets other users in, and it holds this device's keys; run `chmod 700 {}`, or use another --state-dir",
+            mode & 0o7777,
+            path.display()
+        ));
+    }
+    Ok(())
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A part file left by a crash may have any content; it is ours alone and starts anew.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(FILE_MODE)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// What every file looks like.
+#[derive(Serialize, Deserialize)]
+struct Versioned<T> {
+    schema_version: u32,
+    value: T,
+}
+
+/// Its version alone, read first: a later version's `value` need not be understood to say so.
+#[derive(Deserialize)]
+struct Version {
+    schema_version: u32,
+}
+
+fn encode<T: Serialize>(value: &T) -> io::Result<Zeroizing<Vec<u8>>> {
+    let versioned = Versioned {
+        schema_version: SCHEMA_VERSION,
+        value,
+    };
+    let mut bytes = Zeroizing::new(serde_json::to_vec(&versioned)?);
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    if bytes.len() as u64 > FILE_MAX {
+        return Err(format!("it is larger than {FILE_MAX} bytes"));
+    }
+    let version: Version = serde_json::from_slice(bytes).map_err(|error| damaged(&error))?;
+    if version.schema_version != SCHEMA_VERSION {
+        return Err(format!(
+            "it has schema version {}, and this program (overlan {}) knows version {SCHEMA_VERSION} only, so another version wrote it",
+            version.schema_version,
+            env!("CARGO_PKG_VERSION")
+        ));
+    }
+    let versioned: Versioned<T> = serde_json::from_slice(bytes).map_err(|error| damaged(&error))?;
+    Ok(versioned.value)
+}
+
+/// Where the damage is. Not serde's own text: that may quote what it found, and the files hold keys.
+fn damaged(error: &serde_json::Error) -> String {
+    use serde_json::error::Category;
+    let what = match error.classify() {
+        Category::Eof => "it ends too early",
+        Category::Data => "a value is missing or not of the right form",
+        Category::Syntax | Category::Io => "it is not JSON",
+    };
+    format!("{what} (line {}, column {})", error.line(), error.column())
+}
+
+/// The form of [`Device`] on disk.
+#[derive(Serialize, Deserialize)]
+struct StoredDevice {
+    server: String,
+    device: DeviceId,
+    identity_secret: Secret,
+    tunnel_secret: Secret,
+    label: String,
+    network: String,
+    domain: String,
+}
+
+impl From<&Device> for StoredDevice {
+    fn from(device: &Device) -> Self {
+        Self {
+            server: device.join.to_string(),
+            device: device.device,
+            identity_secret: Secret::new(&BASE64URL_NOPAD.encode(device.identity.seed())),
+            tunnel_secret: Secret::new(&BASE64URL_NOPAD.encode(&*device.tunnel_secret)),
+            label: device.label.clone(),
+            network: device.network.clone(),
+            domain: device.domain.clone(),
+        }
+    }
+}
+
+impl TryFrom<StoredDevice> for Device {
+    type Error = String;
+
+    fn try_from(stored: StoredDevice) -> Result<Self, String> {
+        let join = stored.server.parse();
+        Ok(Self {
+            join: join.map_err(|error| format!("server: {error}"))?,
+            device: stored.device,
+            identity: Arc::new(IdentitySecret::from_seed(*secret(
+                &stored.identity_secret,
+                "identity_secret",
+            )?)),
+            tunnel_secret: secret(&stored.tunnel_secret, "tunnel_secret")?,
+            label: stored.label,
+            network: stored.network,
+            domain: stored.domain,
+        })
+    }
+}
+
+fn secret(text: &Secret, what: &str) -> Result<Zeroizing<[u8; KEY_LEN]>, String> {
+    let bytes = BASE64URL_NOPAD
+        .decode(text.reveal().as_bytes())
+        .map(Zeroizing::new);
+    bytes
+        .ok()
+        .and_then(|bytes| <[u8; KEY_LEN]>::try_from(bytes.as_slice()).ok())
+        .map(Zeroizing::new)
+        .ok_or_else(|| format!("{what} is not a key"))
+}
+
+/// The form of [`Session`] on disk.
+#[derive(Serialize, Deserialize)]
+struct StoredSession {
+    server: String,
+    login: LoginResponse,
+}
+
+/// Version of the form of all files.
+const SCHEMA_VERSION: u32 = 1;
+
+/// Largest file that is read, bytes: the netmap is the largest, and its longest form on the wire is half of this.
+const FILE_MAX: u64 = 2 * overlan_protocol::netmap::MAP_EVENT_MAX as u64;
+
+/// The owner may do everything, others may not even look.
+const DIR_MODE: u32 = 0o700;
+
+/// The owner may read and write.
+const FILE_MODE: u32 = 0o600;
+
+const DEVICE: &str = "device.json";
+const NETMAP: &str = "netmap.json";
+const TICKET: &str = "ticket.json";
+const SERVES: &str = "serves.json";
+const SESSION: &str = "session.json";
+const KNOWN_PEERS: &str = "known-peers.json";
+const LOCK: &str = "lock";
+const SOCKET: &str = "overlan.sock";
+
+fn io_error(file: &Path) -> impl FnOnce(io::Error) -> StateError {
+    let file = file.to_owned();
+    |source| StateError::Io { file, source }
+}
+
+#[cfg(test)]
+mod tests;

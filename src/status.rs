@@ -1,0 +1,351 @@
+//! What a running client tells about itself: one document for programs, one table for people. Decides only how it is shown;
+//! whoever runs the client fills it in.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+
+use overlan_protocol::frame::Vni;
+use overlan_protocol::key::{DeviceId, RelayId};
+use serde::{Deserialize, Serialize};
+
+use crate::state::Serve;
+
+/// A client at one moment. Fields are added, never changed or removed, while [`SCHEMA_VERSION`] stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// What it does.
+    pub state: State,
+    /// Version of the program that runs.
+    pub version: String,
+    /// Who it is, once enrolled.
+    pub device: Option<DeviceStatus>,
+    /// The deployment's domain, once enrolled.
+    pub domain: Option<String>,
+    /// Networks that it is a member of.
+    pub networks: Vec<NetworkStatus>,
+    /// Relays that it may use.
+    pub relays: Vec<RelayStatus>,
+    /// Its session with the controller.
+    pub control: ControlStatus,
+    /// Where it speaks SOCKS5, if it does.
+    pub socks: Option<SocketAddr>,
+    /// Where it answers DNS, if it does.
+    pub dns: Option<SocketAddr>,
+    /// Local services that it publishes.
+    pub serves: Vec<Serve>,
+    /// Counters by name since the start.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// The newest form of [`Status`].
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What a client does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It reads its state.
+    Starting,
+    /// It is not enrolled, or the controller removed it.
+    NeedsLogin,
+    /// It looks for a relay.
+    Connecting,
+    /// It is attached to a relay; peers can reach it.
+    Running,
+    /// It goes down.
+    Stopped,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::NeedsLogin => "needs-login",
+            Self::Connecting => "connecting",
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
+/// Who a client is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    /// Its id.
+    pub id: DeviceId,
+    /// Its host label.
+    pub label: String,
+    /// Its full name in its first network, `label.network.domain`.
+    pub name: String,
+    /// Its addresses in that network.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A network as one member sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkStatus {
+    /// Its label.
+    pub name: String,
+    /// Its number on the wire.
+    pub vni: Vni,
+    /// Other members.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// Another member of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its full name.
+    pub name: String,
+    /// Its host label.
+    pub label: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Whether the controller sees it.
+    pub online: bool,
+    /// Name of the relay where it is reached.
+    pub relay: Option<String>,
+    /// End-to-end sessions that are established with it.
+    pub sessions: u32,
+}
+
+/// A relay as the client sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayStatus {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: RelayId,
+    /// The connection.
+    pub state: LinkState,
+    /// Last measured round trip, milliseconds.
+    pub round_trip_ms: Option<u32>,
+    /// Whether peers find this device here first.
+    pub home: bool,
+}
+
+/// A connection to a relay or to the controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkState {
+    /// Not wanted now.
+    Idle,
+    /// Being made.
+    Connecting,
+    /// It stands.
+    Connected,
+    /// It failed; another attempt follows after a pause.
+    Waiting,
+}
+
+impl fmt::Display for LinkState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Idle => "idle",
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Waiting => "waiting",
+        })
+    }
+}
+
+/// A client's session with the controller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlStatus {
+    /// The connection.
+    pub state: LinkState,
+    /// Since when, seconds since the Unix epoch.
+    pub since: Option<u64>,
+    /// Why the last connection ended or could not be made.
+    pub last_error: Option<String>,
+}
+
+impl Status {
+    /// A client that just started and knows nothing yet.
+    #[must_use]
+    pub fn starting() -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            state: State::Starting,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            device: None,
+            domain: None,
+            networks: Vec::new(),
+            relays: Vec::new(),
+            control: ControlStatus {
+                state: LinkState::Idle,
+                since: None,
+                last_error: None,
+            },
+            socks: None,
+            dns: None,
+            serves: Vec::new(),
+            counters: BTreeMap::new(),
+        }
+    }
+
+    /// The table for people: this device, its peers, then how it is connected. `now` in seconds since the Unix epoch. Ends
+    /// with a line break.
+    #[must_use]
+    pub fn table(&self, now: u64) -> String {
+        let mut rows = Vec::new();
+        if let Some(device) = &self.device {
+            rows.push([
+                addresses(&device.addresses),
+                device.name.clone(),
+                "this device".to_owned(),
+                self.state.to_string(),
+            ]);
+        }
+        for peer in self.networks.iter().flat_map(|network| &network.peers) {
+            rows.push(peer.row());
+        }
+        let mut text = String::new();
+        if rows.is_empty() {
+            line(&mut text, format_args!("{}", self.state));
+        } else {
+            text.push_str(&columns(&rows));
+        }
+        line(&mut text, format_args!(""));
+        for relay in &self.relays {
+            line(&mut text, format_args!("relay    {relay}"));
+        }
+        line(
+            &mut text,
+            format_args!("control  {}", self.control.text(now)),
+        );
+        for (what, address) in [("socks", self.socks), ("dns", self.dns)] {
+            match address {
+                Some(address) => line(&mut text, format_args!("{what:<8} {address}")),
+                None => line(&mut text, format_args!("{what:<8} off")),
+            }
+        }
+        for serve in &self.serves {
+            line(
+                &mut text,
+                format_args!("serve    {} {} -> {}", serve.kind, serve.port, serve.target),
+            );
+        }
+        for complaint in self.complaints() {
+            line(&mut text, format_args!("# {complaint}"));
+        }
+        text
+    }
+
+    /// What is not as it should be, and what to do.
+    fn complaints(&self) -> Vec<String> {
+        let mut complaints = Vec::new();
+        match self.state {
+            State::NeedsLogin => complaints.push(
+                "The controller does not know this device any more: `overlan logout`, then `overlan up` enrols it anew."
+                    .to_owned(),
+            ),
+            State::Connecting => complaints
+                .push("No relay is connected: peers cannot be reached until one is.".to_owned()),
+            State::Starting | State::Running | State::Stopped => {}
+        }
+        if self.control.state != LinkState::Connected && self.state == State::Running {
+            complaints.push(
+                "The controller is not connected: traffic flows on, but changes of members do not arrive.".to_owned(),
+            );
+        }
+        if let Some(error) = &self.control.last_error
+            && self.control.state != LinkState::Connected
+        {
+            complaints.push(format!(
+                "Last error of the control session: {}",
+                printable(error)
+            ));
+        }
+        complaints
+    }
+}
+
+impl PeerStatus {
+    fn row(&self) -> [String; 4] {
+        let state = match (self.online, self.sessions) {
+            (true, 0) => "online".to_owned(),
+            (true, _) => "active".to_owned(),
+            (false, _) => "offline".to_owned(),
+        };
+        let relay = match &self.relay {
+            Some(relay) => format!("relay {}", printable(relay)),
+            None => "-".to_owned(),
+        };
+        [addresses(&self.addresses), self.name.clone(), state, relay]
+    }
+}
+
+impl fmt::Display for RelayStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", printable(&self.name), self.state)?;
+        if self.home {
+            f.write_str(", home")?;
+        }
+        match self.round_trip_ms {
+            Some(milliseconds) => write!(f, ", {milliseconds} ms"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ControlStatus {
+    fn text(&self, now: u64) -> String {
+        match self.since {
+            Some(since) => format!("{} for {}", self.state, age(now.saturating_sub(since))),
+            None => self.state.to_string(),
+        }
+    }
+}
+
+/// Rows as aligned columns; the last column is not padded.
+#[must_use]
+pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths);
+        let padded: Vec<String> = cells
+            .map(|(cell, width)| format!("{:<width$}", printable(cell)))
+            .collect();
+        line(&mut text, format_args!("{}", padded.join("  ").trim_end()));
+    }
+    text
+}
+
+/// `seconds` in the largest unit that says something.
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        172_800.. => format!("{} days", seconds / 86_400),
+    }
+}
+
+fn addresses(addresses: &[IpAddr]) -> String {
+    match addresses.first() {
+        Some(address) => address.to_string(),
+        None => "-".to_owned(),
+    }
+}
+
+/// Text from elsewhere reaches a terminal: control characters would command it.
+fn printable(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+fn line(text: &mut String, what: fmt::Arguments<'_>) {
+    writeln!(text, "{what}").expect("writing to a String cannot fail");
+}
+
+#[cfg(test)]
+mod tests;
