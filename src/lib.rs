@@ -8,3 +8,15 @@
 //!      → link → tunnel (open, filter) → engine → netstack flow → expose → 127.0.0.1:8080
 //! ```
 #![forbid(unsafe_code)]
+
+pub mod socks;
+
+pub mod dns;
+
+pub mod names;
+
+pub mod dial;
+
+pub mod splice;
+
+pub mod expose;
