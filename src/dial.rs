@@ -1,0 +1,118 @@
+//! Decides what a program hears when a connection through the overlay cannot be opened. It opens none itself.
+
+use std::io;
+
+use crate::names::NameError;
+
+/// Why a connection to a destination was not opened. The SOCKS reply codes are the specification: one variant per thing that
+/// the program, or the person reading the log, does differently.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DialError {
+    /// The destination is outside the overlay, and this door leads nowhere else.
+    #[error("the destination is outside the overlay")]
+    Foreign,
+    /// Inside our domain or our addresses, but no device has that name or address.
+    #[error("no device has that name or address")]
+    UnknownName,
+    /// Several networks use the same addresses and this device is in more than one; only a name says which is meant.
+    #[error("several networks use that address; use host.network.domain")]
+    AmbiguousAddress,
+    /// The device exists and is not connected.
+    #[error("the device is offline")]
+    Offline,
+    /// No rule of the network lets this device open that port of that peer.
+    #[error("denied by the network's policy")]
+    DeniedByPolicy,
+    /// No relay through which the peer could be reached answers.
+    #[error("no relay reaches the device")]
+    NoRelay,
+    /// Nobody listens on that port of the peer.
+    #[error("connection refused")]
+    Refused,
+    /// The peer did not answer in time.
+    #[error("connection timed out")]
+    TimedOut,
+    /// The door does not offer what was asked for.
+    #[error("command not supported")]
+    Unsupported,
+    /// Trouble of our own, in words for the log.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl DialError {
+    /// The reply code of RFC 1928, section 6.
+    #[must_use]
+    pub fn socks_reply(&self) -> u8 {
+        match self {
+            Self::Internal(_) => 1,
+            Self::Foreign | Self::DeniedByPolicy => 2,
+            Self::NoRelay => 3,
+            Self::UnknownName | Self::AmbiguousAddress | Self::Offline => 4,
+            Self::Refused => 5,
+            Self::TimedOut => 6,
+            Self::Unsupported => 7,
+        }
+    }
+}
+
+impl From<NameError> for DialError {
+    fn from(error: NameError) -> Self {
+        match error {
+            NameError::Foreign => Self::Foreign,
+            NameError::Unknown => Self::UnknownName,
+            NameError::AmbiguousAddress => Self::AmbiguousAddress,
+        }
+    }
+}
+
+/// What the operating system says about a connection of its own.
+impl From<io::Error> for DialError {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the list of kinds is open, and the rest has one answer"
+    )]
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Self::Refused,
+            io::ErrorKind::TimedOut => Self::TimedOut,
+            io::ErrorKind::NetworkUnreachable => Self::NoRelay,
+            io::ErrorKind::HostUnreachable => Self::Offline,
+            io::ErrorKind::PermissionDenied => Self::DeniedByPolicy,
+            _ => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_has_its_exact_reply() {
+        for (error, reply) in [
+            (DialError::Foreign, 2),
+            (DialError::UnknownName, 4),
+            (DialError::AmbiguousAddress, 4),
+            (DialError::Offline, 4),
+            (DialError::DeniedByPolicy, 2),
+            (DialError::NoRelay, 3),
+            (DialError::Refused, 5),
+            (DialError::TimedOut, 6),
+            (DialError::Unsupported, 7),
+            (DialError::Internal("out of memory".into()), 1),
+        ] {
+            assert_eq!(error.socks_reply(), reply, "{error}");
+        }
+    }
+
+    #[test]
+    fn the_systems_errors_keep_their_meaning() {
+        let from = |kind: io::ErrorKind| DialError::from(io::Error::from(kind)).socks_reply();
+        assert_eq!(from(io::ErrorKind::ConnectionRefused), 5);
+        assert_eq!(from(io::ErrorKind::TimedOut), 6);
+        assert_eq!(from(io::ErrorKind::HostUnreachable), 4);
+        assert_eq!(from(io::ErrorKind::NetworkUnreachable), 3);
+        assert_eq!(from(io::ErrorKind::AddrInUse), 1);
+    }
+}

@@ -1,0 +1,171 @@
+//! Decides which device of which network a destination means. Holds no connection and asks no resolver: the netmap is all
+//! it knows.
+
+use std::net::IpAddr;
+
+use overlan_protocol::address;
+use overlan_protocol::key::NetworkId;
+use overlan_protocol::name::{LABEL_MAX, OverlayName};
+use overlan_protocol::netmap::{Netmap, Network};
+
+/// Where a program wants to go, as it said it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A name, not looked at yet.
+    Name(String),
+    /// An address.
+    Address(IpAddr),
+}
+
+impl Destination {
+    /// An address if the text is one, since some programs send an address as a name; otherwise a name.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        match text.parse() {
+            Ok(address) => Self::Address(address),
+            Err(_) => Self::Name(text.to_owned()),
+        }
+    }
+}
+
+/// The device that a destination means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resolved {
+    /// Its network.
+    pub network: NetworkId,
+    /// Its host index there.
+    pub host: u32,
+    /// Whether it is this very device.
+    pub own: bool,
+    /// Whether the controller sees it. This device sees itself.
+    pub online: bool,
+}
+
+/// Why a destination means no device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Not below our domain, or not an overlay address.
+    #[error("the destination is outside the overlay")]
+    Foreign,
+    /// Inside the overlay, or not a name at all; nothing has that name or address.
+    #[error("no device has that name or address")]
+    Unknown,
+    /// An overlay address, while this device is in several networks that all use it.
+    #[error("several networks use that address; use host.network.domain")]
+    AmbiguousAddress,
+}
+
+/// Finds the device that `destination` means.
+///
+/// # Errors
+/// See [`NameError`]. What has not the form of a name is [`NameError::Unknown`], so that nobody hands it on to another
+/// resolver.
+pub fn resolve(netmap: &Netmap, destination: &Destination) -> Result<Resolved, NameError> {
+    match destination {
+        Destination::Name(name) => resolve_name(netmap, name),
+        Destination::Address(address) => resolve_address(netmap, *address),
+    }
+}
+
+fn resolve_name(netmap: &Netmap, name: &str) -> Result<Resolved, NameError> {
+    if !is_host_name(name) {
+        return Err(NameError::Unknown);
+    }
+    let name = name.to_ascii_lowercase();
+    match OverlayName::parse(&name, &netmap.domain) {
+        None => Err(NameError::Foreign),
+        Some(OverlayName::Host { host, network }) => netmap
+            .network_named(network)
+            .and_then(|(id, network)| device_named(id, network, host))
+            .ok_or(NameError::Unknown),
+        Some(OverlayName::Domain | OverlayName::Network { .. } | OverlayName::Deeper) => {
+            Err(NameError::Unknown)
+        }
+    }
+}
+
+fn resolve_address(netmap: &Netmap, address: IpAddr) -> Result<Resolved, NameError> {
+    let address = address.to_canonical();
+    if !in_overlay(address) {
+        return Err(NameError::Foreign);
+    }
+    let mut networks = netmap.networks.iter();
+    let (Some((id, network)), another) = (networks.next(), networks.next()) else {
+        return Err(NameError::Unknown);
+    };
+    if another.is_some() {
+        return Err(NameError::AmbiguousAddress);
+    }
+    address::host_index(address)
+        .and_then(|host| device_at(*id, network, host))
+        .ok_or(NameError::Unknown)
+}
+
+/// The device with this label, this one included.
+pub(crate) fn device_named(id: NetworkId, network: &Network, label: &str) -> Option<Resolved> {
+    if network.label == label {
+        return Some(own(id, network));
+    }
+    let (host, peer) = network.peer_named(label)?;
+    Some(Resolved {
+        network: id,
+        host,
+        own: false,
+        online: peer.online,
+    })
+}
+
+fn device_at(id: NetworkId, network: &Network, host: u32) -> Option<Resolved> {
+    if network.host == host {
+        return Some(own(id, network));
+    }
+    let peer = network.peers.get(&host)?;
+    Some(Resolved {
+        network: id,
+        host,
+        own: false,
+        online: peer.online,
+    })
+}
+
+fn own(id: NetworkId, network: &Network) -> Resolved {
+    Resolved {
+        network: id,
+        host: network.host,
+        own: true,
+        online: true,
+    }
+}
+
+/// Whether the address lies in a range of the overlay, even one that no device can have.
+pub(crate) fn in_overlay(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let shift = u32::BITS - u32::from(address::V4_PREFIX_LEN);
+            v4.to_bits() >> shift == address::V4_PREFIX.to_bits() >> shift
+        }
+        IpAddr::V6(v6) => {
+            let shift = u128::BITS - u32::from(address::V6_PREFIX_LEN);
+            v6.to_bits() >> shift == address::V6_PREFIX.to_bits() >> shift
+        }
+    }
+}
+
+/// Whether the text has the form of a host name: dotted labels of letters, digits, hyphens and, since names outside the
+/// overlay have them, underscores; one dot may end it.
+fn is_host_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.len() <= NAME_MAX
+        && name.split('.').all(|label| {
+            (1..=LABEL_MAX).contains(&label.len())
+                && label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        })
+}
+
+/// Longest host name, bytes, without the last dot (RFC 1035: 255 on the wire).
+pub const NAME_MAX: usize = 253;
+
+#[cfg(test)]
+pub(crate) mod tests;

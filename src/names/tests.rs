@@ -1,0 +1,163 @@
+use std::collections::BTreeMap;
+
+use overlan_protocol::frame::Vni;
+use overlan_protocol::key::{DeviceId, IdentityKey, TunnelKey};
+use overlan_protocol::netmap::Peer;
+use overlan_protocol::policy::Filter;
+use proptest::prelude::*;
+
+use super::*;
+
+pub(crate) const DEMO: NetworkId = NetworkId([1; 16]);
+pub(crate) const LAB: NetworkId = NetworkId([2; 16]);
+
+/// `laptop` is this device; `web` is online, `db` is not.
+pub(crate) fn netmap() -> Netmap {
+    Netmap {
+        version: 7,
+        domain: "pertino.net".into(),
+        device: DeviceId([9; 16]),
+        networks: BTreeMap::from([(DEMO, network("demo", 0x1000))]),
+        relays: BTreeMap::new(),
+    }
+}
+
+/// A second network with the same labels and addresses.
+pub(crate) fn two_networks() -> Netmap {
+    let mut netmap = netmap();
+    netmap.networks.insert(LAB, network("lab", 0x1001));
+    netmap
+}
+
+pub(crate) fn network(name: &str, vni: u32) -> Network {
+    Network {
+        name: name.into(),
+        vni: Vni::new(vni).unwrap(),
+        host: 1,
+        label: "laptop".into(),
+        relays: vec![],
+        filter: Filter::starter(),
+        peers: BTreeMap::from([(2, peer("web", true)), (3, peer("db", false))]),
+    }
+}
+
+fn peer(label: &str, online: bool) -> Peer {
+    Peer {
+        device: DeviceId([4; 16]),
+        label: label.into(),
+        identity: IdentityKey([5; 32]),
+        tunnel: TunnelKey([6; 32]),
+        tunnel_signature: String::new(),
+        relays: vec![],
+        online,
+    }
+}
+
+fn ask(netmap: &Netmap, text: &str) -> Result<Resolved, NameError> {
+    resolve(netmap, &Destination::from_text(text))
+}
+
+const WEB: Resolved = Resolved {
+    network: DEMO,
+    host: 2,
+    own: false,
+    online: true,
+};
+
+#[test]
+fn names_and_addresses_mean_devices() {
+    let netmap = netmap();
+    for text in [
+        "web.demo.pertino.net",
+        "web.demo.pertino.net.",
+        "WEB.Demo.PERTINO.net",
+        "100.64.0.2",
+        "::ffff:100.64.0.2",
+        "fd3b:7e5c:1a42::2",
+    ] {
+        assert_eq!(ask(&netmap, text), Ok(WEB), "{text}");
+    }
+    let own = Resolved {
+        network: DEMO,
+        host: 1,
+        own: true,
+        online: true,
+    };
+    assert_eq!(ask(&netmap, "laptop.demo.pertino.net"), Ok(own));
+    assert_eq!(ask(&netmap, "100.64.0.1"), Ok(own));
+    let db = ask(&netmap, "db.demo.pertino.net").unwrap();
+    assert!(!db.online, "a name says who is meant even while it is away");
+}
+
+#[test]
+fn what_means_no_device_says_why() {
+    let netmap = netmap();
+    for (text, error) in [
+        ("example.org", NameError::Foreign),
+        ("localhost", NameError::Foreign),
+        ("notpertino.net", NameError::Foreign),
+        ("my_host.example.org", NameError::Foreign),
+        ("127.0.0.1", NameError::Foreign),
+        ("::1", NameError::Foreign),
+        ("100.128.0.1", NameError::Foreign),
+        ("mail.demo.pertino.net", NameError::Unknown),
+        ("web.other.pertino.net", NameError::Unknown),
+        ("demo.pertino.net", NameError::Unknown),
+        ("pertino.net", NameError::Unknown),
+        ("a.web.demo.pertino.net", NameError::Unknown),
+        ("100.64.0.9", NameError::Unknown),
+        // Nobody's addresses, but ours: they never leave through another door.
+        ("100.64.0.0", NameError::Unknown),
+        ("100.127.255.255", NameError::Unknown),
+        ("fd3b:7e5c:1a42:0:1::", NameError::Unknown),
+    ] {
+        assert_eq!(ask(&netmap, text), Err(error), "{text}");
+    }
+}
+
+#[test]
+fn what_is_no_name_is_unknown_before_anybody_uses_it() {
+    let netmap = netmap();
+    let label64 = format!("{}.example.org", "a".repeat(64));
+    let long = format!("{}example.org", "a.".repeat(122));
+    for text in [
+        "",
+        ".",
+        "..",
+        ".web.demo.pertino.net",
+        "web..demo.pertino.net",
+        "web.demo.pertino.net..",
+        "web\0.demo.pertino.net",
+        "we b.example.org",
+        "büro.example.org",
+        "example.org/x",
+        "user@example.org",
+        &label64,
+        &long,
+    ] {
+        assert_eq!(ask(&netmap, text), Err(NameError::Unknown), "{text:?}");
+    }
+    let longest = format!("{}{}", "a.".repeat(121), "example.org");
+    assert_eq!(longest.len(), NAME_MAX);
+    assert_eq!(ask(&netmap, &longest), Err(NameError::Foreign));
+    assert_eq!(ask(&netmap, &format!("{longest}.")), Err(NameError::Foreign));
+}
+
+#[test]
+fn in_several_networks_only_a_name_says_which() {
+    let netmap = two_networks();
+    assert_eq!(ask(&netmap, "100.64.0.2"), Err(NameError::AmbiguousAddress));
+    assert_eq!(ask(&netmap, "web.demo.pertino.net"), Ok(WEB));
+    let lab = ask(&netmap, "web.lab.pertino.net").unwrap();
+    assert_eq!((lab.network, lab.host), (LAB, 2));
+    let mut none = netmap;
+    none.networks.clear();
+    assert_eq!(ask(&none, "100.64.0.2"), Err(NameError::Unknown));
+}
+
+proptest! {
+    #[test]
+    fn any_text_has_an_answer(text in "\\PC{0,300}") {
+        let _ = ask(&two_networks(), &text);
+    }
+}

@@ -1,0 +1,200 @@
+use super::*;
+
+use std::net::Ipv4Addr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// More than all buffers between two ends hold together.
+const MUCH: usize = 6 * 1024 * 1024 + 13;
+
+async fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+    (near.unwrap(), far.unwrap().0)
+}
+
+/// Two outer ends with a splice between them.
+async fn spliced() -> (TcpStream, TcpStream, JoinHandle<Spliced>) {
+    let (left, mut left_inner) = pair().await;
+    let (right, mut right_inner) = pair().await;
+    let task = tokio::spawn(async move { splice(&mut left_inner, &mut right_inner).await });
+    (left, right, task)
+}
+
+fn pattern(seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    (0..MUCH)
+        .map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        })
+        .collect()
+}
+
+/// Sends everything, closes its write side, and only then reads the answer to its end.
+async fn ask(mut stream: TcpStream, request: Vec<u8>) -> Vec<u8> {
+    stream.write_all(&request).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    answer
+}
+
+/// Reads to the end, and only then answers.
+async fn answer(mut stream: TcpStream, answer: Vec<u8>) -> Vec<u8> {
+    let mut request = Vec::new();
+    stream.read_to_end(&mut request).await.unwrap();
+    stream.write_all(&answer).await.unwrap();
+    stream.shutdown().await.unwrap();
+    request
+}
+
+#[tokio::test]
+async fn a_half_closed_left_side_still_gets_its_answer() {
+    let (left, right, task) = spliced().await;
+    let (request, reply) = (pattern(1), pattern(2));
+    let (got_reply, got_request) =
+        tokio::join!(ask(left, request.clone()), answer(right, reply.clone()));
+    assert!(got_request == request && got_reply == reply);
+    let end = task.await.unwrap();
+    assert_eq!((end.to_right, end.to_left), (MUCH as u64, MUCH as u64));
+    assert!(end.failure.is_none(), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_half_closed_right_side_still_gets_its_answer() {
+    let (left, right, task) = spliced().await;
+    let (request, reply) = (pattern(3), pattern(4));
+    let (got_reply, got_request) =
+        tokio::join!(ask(right, request.clone()), answer(left, reply.clone()));
+    assert!(got_request == request && got_reply == reply);
+    assert!(task.await.unwrap().failure.is_none());
+}
+
+#[tokio::test]
+async fn both_ways_at_once_lose_nothing() {
+    let (left, right, task) = spliced().await;
+    let run = |stream: TcpStream, data: Vec<u8>| async move {
+        let (mut read, mut write) = stream.into_split();
+        let writing = async move {
+            write.write_all(&data).await.unwrap();
+            write.shutdown().await.unwrap();
+        };
+        let mut got = Vec::new();
+        let (_, read) = tokio::join!(writing, read.read_to_end(&mut got));
+        read.unwrap();
+        got
+    };
+    let (rightward, leftward) = (pattern(5), pattern(6));
+    let (at_left, at_right) =
+        tokio::join!(run(left, rightward.clone()), run(right, leftward.clone()));
+    assert!(at_right == rightward && at_left == leftward);
+    assert!(task.await.unwrap().failure.is_none());
+}
+
+#[tokio::test]
+async fn a_reset_goes_through_both_directions() {
+    for from_left in [true, false] {
+        let (left, right, task) = spliced().await;
+        let (mut dying, mut other) = if from_left {
+            (left, right)
+        } else {
+            (right, left)
+        };
+        dying.write_all(b"last").await.unwrap();
+        let mut last = [0; 4];
+        other.read_exact(&mut last).await.unwrap();
+        dying.set_zero_linger().unwrap();
+        drop(dying);
+        let error = other.read(&mut last).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        let (side, _) = task.await.unwrap().failure.expect("a reset is no order");
+        assert_eq!(side == Side::Left, from_left);
+    }
+}
+
+/// A stream that takes nothing, and has an answer ready.
+struct EarlyAnswer {
+    answer: &'static [u8],
+    aborted: Cell<bool>,
+}
+
+impl AsyncRead for EarlyAnswer {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.answer.is_empty() {
+            return Poll::Pending;
+        }
+        let (now, later) = self.answer.split_at(1);
+        buf.put_slice(now);
+        self.answer = later;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for EarlyAnswer {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Abort for EarlyAnswer {
+    fn abort(&self) {
+        self.aborted.set(true);
+    }
+}
+
+#[tokio::test]
+async fn an_early_answer_arrives_although_the_request_cannot_be_written() {
+    let (mut client, mut inner) = pair().await;
+    let mut server = EarlyAnswer {
+        answer: b"413 too large",
+        aborted: Cell::new(false),
+    };
+    client.write_all(b"a large request").await.unwrap();
+    let end = splice(&mut inner, &mut server).await;
+    assert_eq!((end.to_right, end.to_left), (0, 13));
+    assert!(matches!(end.failure, Some((Side::Right, _))), "{end:?}");
+    assert!(!server.aborted.get(), "the side that broke needs no reset");
+    let mut answer = [0; 13];
+    client.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"413 too large");
+}
+
+#[tokio::test]
+async fn a_quiet_way_holds_no_buffer() {
+    let (mut near, mut far) = pair().await;
+    let (mut sink, _keep) = pair().await;
+    let mut way = Way::new();
+    near.write_all(b"hello").await.unwrap();
+    poll_fn(|cx| {
+        assert!(way.poll(cx, &mut far, &mut sink).is_pending());
+        if way.written == 5 {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    assert_eq!(way.buffer.capacity(), 0);
+}
