@@ -368,8 +368,8 @@ impl Engine {
         }
     }
 
-    /// Where frames for `peer` go. The links' lock is always taken before a peer's.
-    fn choose(&self, peer: &Peer) -> Choice {
+    /// Where frames for `peer` go now. The links' lock is always taken before a peer's.
+    pub fn way_to(&self, peer: &Peer) -> Choice {
         let links = self.links();
         peer.choose(|relay| links.state(relay))
     }

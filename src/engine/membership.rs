@@ -265,7 +265,7 @@ impl Membership {
     }
 
     pub(super) fn restore_path(&self, engine: &Engine, now: Instant, peer: &Arc<Peer>) {
-        let Choice::Send(relay) = engine.choose(peer) else {
+        let Choice::Send(relay) = engine.way_to(peer) else {
             return;
         };
         peer.set_via(Some(relay));

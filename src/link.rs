@@ -1,0 +1,154 @@
+//! Opens a link: TCP, TLS by the relay's pinned key, HELLO, WELCOME. What runs over it afterwards is the engine's.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use overlan_protocol::ALPN_RELAY;
+use overlan_protocol::frame::{self, Frame, HEADER_LEN, UNPROVEN_BODY_MAX};
+use overlan_protocol::hello::{Hello, Reject, Welcome};
+use overlan_protocol::key::{IdentitySecret, RelayId};
+use overlan_protocol::netmap;
+use overlan_transport::pump::now;
+use overlan_transport::tls::{self, ConnectError, ServerTrust};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsStream;
+
+/// What proves this device to a relay.
+#[derive(Debug)]
+pub struct Credentials<'a> {
+    /// The device's identity.
+    pub identity: &'a IdentitySecret,
+    /// The ticket's text.
+    pub ticket: &'a str,
+    /// Higher than at every attach before.
+    pub attach_sequence: u64,
+}
+
+/// A link that was welcomed.
+#[derive(Debug)]
+pub struct Attached {
+    /// The connection.
+    pub stream: TlsStream<TcpStream>,
+    /// What the relay said.
+    pub welcome: Welcome,
+    /// Time from HELLO to WELCOME.
+    pub round_trip: Duration,
+}
+
+/// Why a link could not be opened. One variant per thing the owner does differently.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// No connection at any of the relay's addresses; this is the last one's trouble.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The netmap names no usable address.
+    #[error("the netmap has no usable address of relay {0}")]
+    NoAddress(String),
+    /// The relay said no.
+    #[error("the relay refused: {} ({:?})", .0.text, .0.code)]
+    Rejected(Reject),
+    /// The relay said something else, or nothing.
+    #[error("the relay did not welcome us: {0}")]
+    NotWelcomed(#[from] io::Error),
+}
+
+/// Opens a link to `relay`, trying its addresses in order.
+pub async fn attach(id: RelayId, relay: &netmap::Relay, credentials: &Credentials<'_>) -> Result<Attached, AttachError> {
+    let config = tls::client_config(&ServerTrust::Pinned(relay.pins.clone()), ALPN_RELAY);
+    let mut last = AttachError::NoAddress(relay.name.clone());
+    for address in relay.addresses.iter().take(ADDRESSES_MAX) {
+        let Some((host, port)) = split_address(address) else {
+            continue;
+        };
+        match tls::connect(host, port, config.clone(), CONNECT_WITHIN).await {
+            Ok(stream) => return greet(id, stream, credentials).await,
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
+}
+
+async fn greet(
+    id: RelayId,
+    mut stream: TlsStream<TcpStream>,
+    credentials: &Credentials<'_>,
+) -> Result<Attached, AttachError> {
+    let exporter = tls::exporter(&stream);
+    let hello = Hello::sign(credentials.identity, &exporter, id, credentials.ticket, credentials.attach_sequence);
+    let mut bytes = Vec::new();
+    Frame::Hello(&hello.encode()).encode(&mut bytes);
+    let asked: Instant = now();
+    let exchange = async {
+        stream.write_all(&bytes).await?;
+        stream.flush().await?;
+        read_answer(&mut stream).await
+    };
+    let answer = timeout(WELCOME_WITHIN, exchange)
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer to HELLO within 5 s"))??;
+    match answer {
+        Answer::Welcome(welcome) => Ok(Attached {
+            stream,
+            welcome,
+            round_trip: now().saturating_duration_since(asked),
+        }),
+        Answer::Reject(reject) => Err(AttachError::Rejected(reject)),
+    }
+}
+
+enum Answer {
+    Welcome(Welcome),
+    Reject(Reject),
+}
+
+/// Reads exactly the relay's first frame, so that nothing behind it is lost.
+async fn read_answer(stream: &mut TlsStream<TcpStream>) -> io::Result<Answer> {
+    let mut bytes = vec![0; HEADER_LEN];
+    stream.read_exact(&mut bytes).await?;
+    let length = usize::from(bytes[1]) << 16 | usize::from(bytes[2]) << 8 | usize::from(bytes[3]);
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "the first frame is neither WELCOME nor REJECT");
+    if length > UNPROVEN_BODY_MAX {
+        return Err(malformed());
+    }
+    bytes.resize(HEADER_LEN + length, 0);
+    stream.read_exact(&mut bytes[HEADER_LEN..]).await?;
+    match frame::decode(&bytes, UNPROVEN_BODY_MAX) {
+        Ok(Some((Frame::Welcome(body), _))) => Welcome::decode(body).map(Answer::Welcome).ok_or_else(malformed),
+        Ok(Some((Frame::Reject(body), _))) => Reject::decode(body).map(Answer::Reject).ok_or_else(malformed),
+        _ => Err(malformed()),
+    }
+}
+
+/// `host:port` or `[host]:port`.
+fn split_address(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    (!host.is_empty()).then_some((host, port))
+}
+
+/// Addresses of one relay that are tried.
+const ADDRESSES_MAX: usize = 8;
+
+/// TCP and TLS to one address of a relay.
+const CONNECT_WITHIN: Duration = Duration::from_secs(8);
+
+/// From HELLO to WELCOME.
+const WELCOME_WITHIN: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::split_address;
+
+    #[test]
+    fn addresses_are_taken_apart() {
+        assert_eq!(split_address("relay.example:443"), Some(("relay.example", 443)));
+        assert_eq!(split_address("127.0.0.1:8443"), Some(("127.0.0.1", 8443)));
+        assert_eq!(split_address("[::1]:443"), Some(("::1", 443)));
+        for wrong in ["", "relay", ":443", "relay:0", "relay:x"] {
+            assert_eq!(split_address(wrong), None, "{wrong:?}");
+        }
+    }
+}
