@@ -9,12 +9,12 @@ use overlan_protocol::netmap::Netmap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error};
+use tracing::debug;
 
 use super::{Transport, answer};
+use crate::accept;
 
 /// Answers until `shutdown`, then ends every connection and returns.
 pub async fn serve(
@@ -25,7 +25,14 @@ pub async fn serve(
 ) {
     tokio::join!(
         shutdown.run_until_cancelled(serve_udp(&udp, &netmap)),
-        serve_tcp(&tcp, &netmap, &shutdown),
+        accept::run(&tcp, CONNECTIONS_MAX, &shutdown, |stream, client| {
+            let netmap = netmap.clone();
+            async move {
+                if let Err(error) = connection(stream, &netmap).await {
+                    debug!(%client, %error, "a DNS connection ended early");
+                }
+            }
+        }),
     );
 }
 
@@ -37,7 +44,7 @@ async fn serve_udp(udp: &UdpSocket, netmap: &watch::Receiver<Arc<Netmap>>) {
             Err(error) => {
                 // Some systems report here that an earlier answer found nobody.
                 debug!(%error, "receiving a DNS query failed");
-                sleep(PAUSE).await;
+                sleep(accept::PAUSE).await;
                 continue;
             }
         };
@@ -48,38 +55,6 @@ async fn serve_udp(udp: &UdpSocket, netmap: &watch::Receiver<Arc<Netmap>>) {
         if let Err(error) = udp.send_to(&reply, client).await {
             debug!(%error, "sending a DNS answer failed");
         }
-    }
-}
-
-async fn serve_tcp(
-    tcp: &TcpListener,
-    netmap: &watch::Receiver<Arc<Netmap>>,
-    shutdown: &CancellationToken,
-) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => break,
-            Some(ended) = connections.join_next() => report(ended),
-            accepted = tcp.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
-                Ok((stream, client)) => {
-                    let (netmap, shutdown) = (netmap.clone(), shutdown.clone());
-                    connections.spawn(async move {
-                        let served = shutdown.run_until_cancelled(connection(stream, &netmap));
-                        if let Some(Err(error)) = served.await {
-                            debug!(%client, %error, "a DNS connection ended early");
-                        }
-                    });
-                }
-                Err(error) => {
-                    debug!(%error, "accepting a DNS connection failed");
-                    sleep(PAUSE).await;
-                }
-            },
-        }
-    }
-    while let Some(ended) = connections.join_next().await {
-        report(ended);
     }
 }
 
@@ -126,12 +101,6 @@ async fn read_query(stream: &mut TcpStream, query: &mut [u8]) -> io::Result<Opti
     Ok(Some(len))
 }
 
-fn report(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(panic) = ended {
-        error!(%panic, "a DNS connection's task failed");
-    }
-}
-
 /// Longest query that is read, bytes: a name, a type and generous options. Longer ones are cut on UDP and end a TCP connection.
 const QUERY_MAX: usize = 4096;
 
@@ -140,6 +109,3 @@ const CONNECTIONS_MAX: usize = 64;
 
 /// How long a TCP connection may be without a whole query, or leave an answer unread (RFC 7766 asks for seconds).
 const IDLE: Duration = Duration::from_secs(5);
-
-/// After a failing system call, most likely for lack of file descriptors, before the next.
-const PAUSE: Duration = Duration::from_millis(50);
