@@ -1,0 +1,90 @@
+//! The numbers of one stack and what each of them costs; holds no behaviour.
+
+use std::time::Duration;
+
+/// Limits and sizes of a [`Stack`](crate::Stack). The default is right for a client of a virtual network.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Largest IP packet sent, in bytes, and the source of the announced MSS; 1,280 to 65,535. The default leaves room
+    /// for tunnel framing in one 16 KiB TLS record. Costs nothing by itself; a larger value lengthens the time a small
+    /// packet waits behind a big one.
+    pub mtu: usize,
+    /// Receive ring of one flow in bytes, also the largest window it announces: 65,535 times a power of two. Memory
+    /// is committed as it is used: two pages for an idle flow, the whole ring once that many bytes have passed.
+    pub rx_ring: usize,
+    /// Transmit ring of one flow in bytes: 65,535 times a power of two. Committed as used, and its first pages are
+    /// used again whenever it runs empty.
+    pub tx_ring: usize,
+    /// TCP flows that may exist at once. One costs about 2 KiB besides its rings.
+    pub max_flows: usize,
+    /// Inbound flows whose handshake is not complete, over all remotes. Each costs as much as a flow.
+    pub max_half_open: usize,
+    /// The same for one remote, so that none of them uses up the total.
+    pub max_half_open_per_remote: usize,
+    /// Inbound connections one listener holds until the program takes them. More are dropped; their senders try again.
+    pub accept_backlog: usize,
+    /// How long an outbound connection may take, on the wall clock.
+    pub connect_timeout: Duration,
+    /// How long an inbound connection may take from its SYN to the end of the handshake, including the time the
+    /// program needs to accept it, on the wall clock.
+    pub syn_received_timeout: Duration,
+    /// How long a flow nobody holds waits for the remote's FIN after its own was acknowledged. Like all that follow,
+    /// it stands still while the path is stalled.
+    pub fin_wait_timeout: Duration,
+    /// How long a flow that is still held waits, once both sides have closed, for any sign that the remote takes the
+    /// rest.
+    pub last_ack_timeout: Duration,
+    /// How long a flow nobody holds goes on delivering queued bytes without any of them being acknowledged.
+    pub linger_timeout: Duration,
+    /// How long a closed connection is remembered in order to answer a repeated FIN. Costs about 100 bytes, no ring.
+    pub time_wait: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            mtu: 16_320,
+            rx_ring: RING_UNIT * 16,
+            tx_ring: RING_UNIT * 16,
+            max_flows: 20_000,
+            max_half_open: 4_096,
+            max_half_open_per_remote: 1_024,
+            accept_backlog: 1_024,
+            connect_timeout: Duration::from_secs(30),
+            syn_received_timeout: Duration::from_secs(30),
+            fin_wait_timeout: Duration::from_secs(60),
+            last_ack_timeout: Duration::from_secs(30),
+            linger_timeout: Duration::from_secs(60),
+            time_wait: Duration::from_millis(1_500),
+        }
+    }
+}
+
+impl Config {
+    /// # Panics
+    /// On sizes the engine cannot work with; they come from the program, never from a peer.
+    pub(crate) fn assert_valid(&self) {
+        assert!(
+            (MIN_MTU..=MAX_MTU).contains(&self.mtu),
+            "mtu must be {MIN_MTU} to {MAX_MTU}"
+        );
+        for ring in [self.rx_ring, self.tx_ring] {
+            assert!(
+                ring.is_multiple_of(RING_UNIT)
+                    && (ring / RING_UNIT).is_power_of_two()
+                    && ring <= MAX_RING,
+                "a ring must be 65,535 times a power of two, at most {MAX_RING}"
+            );
+        }
+    }
+}
+
+/// A window field times a power of two: then the announced window is exactly the ring and never more than the free
+/// part of it. The engine's own window check is only right for such rings.
+pub(crate) const RING_UNIT: usize = 65_535;
+/// 64 MiB, far below the 1 GiB that window scaling can express.
+const MAX_RING: usize = RING_UNIT * 1_024;
+/// What IPv6 asks of every link.
+const MIN_MTU: usize = 1_280;
+/// The length field of IPv4 has 16 bits.
+const MAX_MTU: usize = 65_535;

@@ -1,0 +1,799 @@
+//! One TCP connection: decides how it answers packets, time and its program; holds its rings but no lock, clock or queue.
+//!
+//! `opening --handshake--> open --both sides closed, or reset, or a deadline--> over`. A flow that is over keeps its
+//! engine only as long as the program has received bytes left to read.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
+
+use smoltcp::iface::{Config as InterfaceConfig, Interface, SocketHandle, SocketSet};
+use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
+use smoltcp::time::Instant as Ticks;
+use smoltcp::wire::HardwareAddress;
+
+use crate::config::Config;
+use crate::device::Wire;
+use crate::packet::{self, Tcp};
+use crate::path::Moment;
+use crate::table::FlowKey;
+
+pub(crate) struct Flow {
+    engine: Option<Engine>,
+    /// Why it is over, once it is.
+    end: Option<End>,
+    /// The remote said that it sends no more.
+    eof: bool,
+    /// The SYN-ACK waits until the program accepts.
+    paused: bool,
+    /// The program sends no more; kept while the engine cannot say so yet.
+    shut_wanted: bool,
+    /// A handle exists.
+    held: bool,
+    deadline: Option<Deadline>,
+    /// Answers the engine gave to single packets.
+    replies: VecDeque<Vec<u8>>,
+    last: Moment,
+    /// How far this flow's clock was put forward, in ticks.
+    ahead: i64,
+    /// What this flow's clock shows.
+    clock: i64,
+    /// Until then the engine is not asked again although it claims to have something.
+    rest_until: i64,
+    window: Window,
+    /// One past the highest sequence number sent.
+    sent_to: Option<u32>,
+    /// Sequence and acknowledgement number of the acknowledgement sent in TIME-WAIT.
+    final_ack: Option<(u32, u32)>,
+    wakers: Wakers,
+    /// The flow is in its path's queue, or being served from it.
+    pub(crate) queued: bool,
+    /// The due time of its entry in the timer table, in ticks of the real clock.
+    pub(crate) armed: Option<i64>,
+    /// It counts as half-open.
+    pub(crate) half_open: bool,
+    /// It was taken out of the table, or never was in it.
+    pub(crate) removed: bool,
+}
+
+/// Why a flow is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Both sides closed.
+    Closed,
+    /// The remote reset it.
+    Reset,
+    /// The remote refused it.
+    Refused,
+    /// We reset it at the program's wish.
+    Aborted,
+    /// A deadline of ours.
+    TimedOut,
+    /// The remote is gone, or cannot be reached.
+    Unreachable,
+    /// The engine failed.
+    Panicked,
+}
+
+/// When a flow wants to be polled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    Now,
+    /// In ticks of the path's clock.
+    At(i64),
+    Never,
+}
+
+/// What became of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Taken,
+    /// It ends beyond the window we announced.
+    OutOfWindow,
+    /// The flow is over.
+    Over,
+}
+
+/// What a flow put out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Emission {
+    pub(crate) len: usize,
+    pub(crate) retransmission: bool,
+}
+
+/// What a program's read or write came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transfer<R> {
+    Done(R),
+    /// Nothing can be moved now.
+    Blocked,
+    /// This direction was closed in good order.
+    Finished,
+    Failed(End),
+}
+
+impl Flow {
+    /// A flow that opens towards the remote.
+    pub(crate) fn connect(key: &FlowKey, config: &Config, seed: u64, now: Moment) -> Option<Flow> {
+        let mut flow = Flow::new(config, seed, now);
+        let engine = flow.engine.as_mut()?;
+        let socket = engine.sockets.get_mut::<Socket<'_>>(engine.handle);
+        socket
+            .connect(engine.interface.context(), key.remote, key.local)
+            .ok()?;
+        Some(flow)
+    }
+
+    /// A flow that waits for exactly one SYN and does not answer it before `accept`.
+    pub(crate) fn listen(key: &FlowKey, config: &Config, seed: u64, now: Moment) -> Option<Flow> {
+        let mut flow = Flow::new(config, seed, now);
+        flow.paused = true;
+        flow.held = false;
+        let socket = flow.socket_mut()?;
+        socket.pause_synack(true);
+        socket.listen(key.local).ok()?;
+        Some(flow)
+    }
+
+    fn new(config: &Config, seed: u64, now: Moment) -> Flow {
+        Flow {
+            engine: Some(Engine::new(config, seed, now.path)),
+            end: None,
+            eof: false,
+            paused: false,
+            shut_wanted: false,
+            held: true,
+            deadline: None,
+            replies: VecDeque::new(),
+            last: now,
+            ahead: 0,
+            clock: now.path,
+            rest_until: i64::MIN,
+            window: Window {
+                start: None,
+                read: 0,
+                capacity: config.rx_ring,
+            },
+            sent_to: None,
+            final_ack: None,
+            wakers: Wakers::default(),
+            queued: false,
+            armed: None,
+            half_open: false,
+            removed: false,
+        }
+    }
+
+    pub(crate) fn handle_packet(
+        &mut self,
+        config: &Config,
+        now: Moment,
+        packet: &[u8],
+        tcp: &Tcp,
+    ) -> Verdict {
+        self.tick(now);
+        if !self.window.admits(tcp) {
+            return Verdict::OutOfWindow;
+        }
+        let before = self.state();
+        let Some(engine) = self.engine.as_mut().filter(|_| self.end.is_none()) else {
+            return Verdict::Over;
+        };
+        let mut reply = Vec::new();
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let mut wire = Wire {
+                mtu: config.mtu,
+                inbound: Some(packet),
+                outbound: &mut reply,
+            };
+            engine
+                .interface
+                .poll_ingress_single(ticks(self.clock), &mut wire, &mut engine.sockets)
+        }));
+        if polled.is_err() {
+            self.finish(End::Panicked);
+            return Verdict::Taken;
+        }
+        if !reply.is_empty() {
+            if self.replies.len() == MAX_REPLIES {
+                self.replies.pop_front();
+            }
+            self.replies.push_back(reply);
+        }
+        self.rest_until = i64::MIN;
+        let after = self.state();
+        if self.window.start.is_none()
+            && !matches!(after, State::Listen | State::SynSent | State::Closed)
+        {
+            // Only the segment that carried the remote's first sequence number leads here.
+            self.window.start = Some(tcp.seq);
+        }
+        match (before, after) {
+            (State::SynSent, State::Closed) => self.finish(End::Refused),
+            // Out of the half-open state a reset leads back to LISTEN; this flow was for one connection only.
+            (State::SynReceived, State::Listen) => self.finish(End::Reset),
+            (State::LastAck, State::Closed) if !tcp.rst => self.finish(End::Closed),
+            (_, State::Closed) => self.finish(End::Reset),
+            _ => {}
+        }
+        Verdict::Taken
+    }
+
+    /// Appends the next packet to `out`, if there is one.
+    pub(crate) fn poll_packet(
+        &mut self,
+        config: &Config,
+        now: Moment,
+        out: &mut Vec<u8>,
+    ) -> Option<Emission> {
+        self.tick(now);
+        let start = out.len();
+        if let Some(reply) = self.replies.pop_front() {
+            out.extend_from_slice(&reply);
+        } else if !self.is_waiting_for_accept() {
+            self.egress(config, out);
+        }
+        let len = out.len() - start;
+        if len == 0 {
+            if self.due() == Due::Now {
+                // The engine claims to have something and has not: look again later instead of spinning.
+                self.rest_until = self.clock + REST;
+            }
+            return None;
+        }
+        let Some(tcp) = packet::emitted_tcp(&out[start..]) else {
+            return Some(Emission {
+                len,
+                retransmission: false,
+            });
+        };
+        let occupied = tcp.payload_len as u32 + u32::from(tcp.syn) + u32::from(tcp.fin);
+        let end = tcp.seq.wrapping_add(occupied);
+        let behind = |sent: u32| (end.wrapping_sub(sent) as i32) <= 0;
+        let retransmission = occupied > 0 && self.sent_to.is_some_and(behind);
+        if !retransmission && occupied > 0 {
+            self.sent_to = Some(end);
+        }
+        if matches!(self.state(), State::Closing | State::TimeWait) {
+            self.final_ack = tcp.ack.map(|ack| (end, ack));
+        }
+        Some(Emission {
+            len,
+            retransmission,
+        })
+    }
+
+    /// Does what is due. Early and repeated calls do nothing.
+    pub(crate) fn handle_timeout(&mut self, config: &Config, now: Moment) {
+        self.tick(now);
+        let Some(deadline) = self.deadline else {
+            return;
+        };
+        let Some(at) = deadline.at else { return };
+        if at > deadline.kind.read(now) {
+            return;
+        }
+        match deadline.kind {
+            // Nothing has come back, so nobody is there to be told.
+            DeadlineKind::Connect => self.finish(End::TimedOut),
+            DeadlineKind::Handshake
+            | DeadlineKind::FinWait
+            | DeadlineKind::LastAck
+            | DeadlineKind::Linger => {
+                self.reset(config, End::TimedOut);
+            }
+        }
+    }
+
+    /// The path lost what was in flight: what is unacknowledged goes out again now, not when its time has come.
+    pub(crate) fn handle_restored(&mut self, now: Moment) {
+        self.tick(now);
+        self.rest_until = i64::MIN;
+        let forward = match self.due() {
+            Due::At(at) => at + self.ahead - self.clock,
+            // What it has to say now hides when it would repeat what it said before: far enough for any such time.
+            // Without anything in flight there is no such time, and the jump changes nothing.
+            Due::Now => LONGEST_RTO,
+            Due::Never => 0,
+        };
+        self.ahead += forward;
+        self.clock += forward;
+    }
+
+    /// Brings deadlines and the program's wishes in line with the state. Belongs after every other call.
+    /// `now` is unknown to a program's call; then a deadline starts with the next call that knows it.
+    pub(crate) fn settle(&mut self, config: &Config, now: Option<Moment>) {
+        self.eof = self.has_eof();
+        let state = self.state();
+        if self.shut_wanted && !is_opening(state) {
+            self.shut_wanted = false;
+            self.close_engine();
+        }
+        if !self.held && self.end.is_none() && self.unread() > 0 {
+            // Nobody will ever read this, and the remote has to know that its bytes went nowhere.
+            self.reset(config, End::Aborted);
+        }
+        if self.state() == State::TimeWait && self.end.is_none() && self.due() != Due::Now {
+            self.finish(End::Closed);
+        }
+        if self.end.is_some() && self.unread() == 0 {
+            self.engine = None;
+        }
+        self.renew_deadline(config, now);
+    }
+
+    fn renew_deadline(&mut self, config: &Config, now: Option<Moment>) {
+        let Some(kind) = self.deadline_kind() else {
+            self.deadline = None;
+            return;
+        };
+        let unsent = self
+            .engine
+            .as_ref()
+            .map_or(0, |engine| engine.socket().send_queue());
+        let progress = match self.deadline {
+            Some(deadline) if deadline.kind == kind => unsent < deadline.unsent,
+            Some(_) | None => true,
+        };
+        if progress {
+            self.deadline = Some(Deadline {
+                kind,
+                at: None,
+                unsent,
+            });
+        }
+        if let (Some(deadline), Some(now)) = (&mut self.deadline, now)
+            && deadline.at.is_none()
+        {
+            let patience = match kind {
+                DeadlineKind::Connect => config.connect_timeout,
+                DeadlineKind::Handshake => config.syn_received_timeout,
+                DeadlineKind::FinWait => config.fin_wait_timeout,
+                DeadlineKind::LastAck => config.last_ack_timeout,
+                DeadlineKind::Linger => config.linger_timeout,
+            };
+            let patience = i64::try_from(patience.as_micros()).unwrap_or(i64::MAX);
+            deadline.at = Some(kind.read(now).saturating_add(patience));
+        }
+    }
+
+    fn deadline_kind(&self) -> Option<DeadlineKind> {
+        if self.end.is_some() {
+            return None;
+        }
+        match (self.state(), self.held) {
+            (State::SynSent, _) => Some(DeadlineKind::Connect),
+            (State::SynReceived, _) => Some(DeadlineKind::Handshake),
+            (State::FinWait2, false) => Some(DeadlineKind::FinWait),
+            (State::FinWait1 | State::Closing | State::LastAck, false) => {
+                Some(DeadlineKind::Linger)
+            }
+            (State::Closing | State::LastAck, true) => Some(DeadlineKind::LastAck),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn due(&mut self) -> Due {
+        if !self.replies.is_empty() {
+            return Due::Now;
+        }
+        if self.end.is_some() || self.is_waiting_for_accept() {
+            return Due::Never;
+        }
+        let (clock, ahead) = (self.clock, self.ahead);
+        let Some(engine) = &mut self.engine else {
+            return Due::Never;
+        };
+        match engine.interface.poll_at(ticks(clock), &engine.sockets) {
+            None => Due::Never,
+            Some(at) if at.total_micros() > clock => Due::At(at.total_micros() - ahead),
+            Some(_) if self.rest_until > clock => Due::At(self.rest_until - ahead),
+            Some(_) => Due::Now,
+        }
+    }
+
+    /// When this flow's deadline falls due: in ticks of the real clock, or of the path's.
+    pub(crate) fn deadline(&self) -> Option<(i64, bool)> {
+        let deadline = self.deadline?;
+        Some((deadline.at?, deadline.kind.is_real()))
+    }
+
+    /// What has to stay in the table when this flow, which is over, leaves it: sequence and acknowledgement number of
+    /// the answer to a repeated FIN.
+    pub(crate) fn final_ack(&self) -> Option<(u32, u32)> {
+        self.final_ack.filter(|_| self.end == Some(End::Closed))
+    }
+
+    /// The last words of a flow that is over.
+    pub(crate) fn take_replies(&mut self) -> VecDeque<Vec<u8>> {
+        std::mem::take(&mut self.replies)
+    }
+
+    /// The latest moment it was told.
+    pub(crate) fn last(&self) -> Moment {
+        self.last
+    }
+
+    /// Lets the SYN-ACK go. From now on there is a handle.
+    pub(crate) fn accept(&mut self) {
+        self.held = true;
+        self.paused = false;
+        if let Some(socket) = self.socket_mut() {
+            socket.pause_synack(false);
+        }
+    }
+
+    /// Moves bytes out of the receive ring: `take` gets what lies there in one piece and says how much it took.
+    pub(crate) fn read<R>(&mut self, take: impl FnOnce(&[u8]) -> (usize, R)) -> Transfer<R> {
+        if self.end == Some(End::Aborted) {
+            return Transfer::Failed(End::Aborted);
+        }
+        if self.unread() > 0
+            && let Some(socket) = self.socket_mut()
+        {
+            let mut taken = 0;
+            let result = socket.recv(|bytes| {
+                let (count, result) = take(bytes);
+                taken = count;
+                (count, result)
+            });
+            self.window.read = self.window.read.wrapping_add(taken as u32);
+            // The ring is not empty, so the engine allows to read it whatever its state.
+            return result.map_or(Transfer::Blocked, Transfer::Done);
+        }
+        if self.has_eof() {
+            return Transfer::Finished;
+        }
+        match self.end {
+            None => Transfer::Blocked,
+            Some(End::Closed) => Transfer::Finished,
+            Some(end) => Transfer::Failed(end),
+        }
+    }
+
+    /// Moves bytes into the transmit ring: `fill` gets the room that lies there in one piece and says how much it used.
+    pub(crate) fn write<R>(&mut self, fill: impl FnOnce(&mut [u8]) -> (usize, R)) -> Transfer<R> {
+        if let Some(end) = self.end.filter(|end| *end != End::Closed) {
+            return Transfer::Failed(end);
+        }
+        if self.shut_wanted {
+            return Transfer::Finished;
+        }
+        let state = self.state();
+        let Some(socket) = self.socket_mut() else {
+            return Transfer::Finished;
+        };
+        if is_opening(state) || socket.send_queue() == socket.send_capacity() {
+            return Transfer::Blocked;
+        }
+        match socket.send(fill) {
+            Ok(result) => Transfer::Done(result),
+            Err(_) => Transfer::Finished,
+        }
+    }
+
+    /// The program sends no more: a FIN follows the bytes that are queued.
+    pub(crate) fn shutdown(&mut self) {
+        if is_opening(self.state()) {
+            self.shut_wanted = true;
+        } else {
+            self.close_engine();
+        }
+    }
+
+    /// The program has let go. What is queued still goes out.
+    pub(crate) fn release(&mut self, config: &Config) {
+        self.held = false;
+        match self.state() {
+            // Nobody has answered yet; should somebody, there will be no such flow.
+            State::SynSent => self.finish(End::Aborted),
+            State::SynReceived if self.paused => self.reset(config, End::Aborted),
+            _ => self.shutdown(),
+        }
+    }
+
+    /// Ends the flow and tells the remote.
+    pub(crate) fn reset(&mut self, config: &Config, end: End) {
+        if self.end.is_some() {
+            return;
+        }
+        self.replies.clear();
+        let speechless = matches!(
+            self.state(),
+            State::SynSent | State::Listen | State::Closed | State::TimeWait
+        );
+        if let Some(engine) = self.engine.as_mut().filter(|_| !speechless) {
+            engine.socket_mut().abort();
+            let mut packet = Vec::new();
+            self.egress(config, &mut packet);
+            if !packet.is_empty() {
+                self.replies.push_back(packet);
+            }
+        }
+        self.finish(end);
+    }
+
+    /// Ends the flow without a word.
+    pub(crate) fn finish(&mut self, end: End) {
+        if self.end.is_some() {
+            return;
+        }
+        self.eof = self.has_eof();
+        self.end = Some(end);
+        self.deadline = None;
+        // Bytes that arrived before the end stay readable, unless the program threw the flow away itself.
+        if end == End::Panicked || end == End::Aborted || !self.held {
+            self.engine = None;
+        }
+    }
+
+    /// Ends the flow and forgets what it had to say: there is nobody to say it to.
+    pub(crate) fn cut(&mut self) {
+        self.finish(End::Unreachable);
+        self.replies.clear();
+    }
+
+    /// What came of the attempt to open; `None` while it goes on.
+    pub(crate) fn opened(&self) -> Option<Result<(), End>> {
+        match self.end {
+            Some(End::Closed) => Some(Ok(())),
+            Some(end) => Some(Err(end)),
+            None => (!is_opening(self.state())).then_some(Ok(())),
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// What ended it, once it is over.
+    pub(crate) fn end(&self) -> Option<End> {
+        self.end
+    }
+
+    /// Whether the handshake of an inbound flow goes on.
+    pub(crate) fn is_opening(&self) -> bool {
+        self.end.is_none() && is_opening(self.state())
+    }
+
+    /// Whether the SYN that an inbound flow was made for has been understood.
+    pub(crate) fn has_syn(&self) -> bool {
+        self.state() == State::SynReceived
+    }
+
+    pub(crate) fn wakers_mut(&mut self) -> &mut Wakers {
+        &mut self.wakers
+    }
+
+    /// Takes out the wakers of those who can go on. They are called when the flow is no longer locked.
+    pub(crate) fn take_wakers(&mut self) -> [Option<Waker>; 3] {
+        if self.wakers.is_empty() {
+            return [None, None, None];
+        }
+        if !self.held {
+            return [
+                self.wakers.open.take(),
+                self.wakers.read.take(),
+                self.wakers.write.take(),
+            ];
+        }
+        let over = self.end.is_some();
+        let opening = !over && is_opening(self.state());
+        let readable = over || self.unread() > 0 || self.has_eof();
+        let writable = over
+            || !opening
+                && self.engine.as_ref().is_none_or(|engine| {
+                    let socket = engine.socket();
+                    let free = socket.send_capacity() - socket.send_queue();
+                    !socket.may_send() || free >= socket.send_capacity() / WRITER_SHARE
+                });
+        [
+            self.wakers.open.take_if(|_| !opening),
+            self.wakers.read.take_if(|_| readable),
+            self.wakers.write.take_if(|_| writable),
+        ]
+    }
+
+    /// The flow's own clock never runs backwards, whatever order several threads arrive in.
+    fn tick(&mut self, now: Moment) {
+        self.last = Moment {
+            real: self.last.real.max(now.real),
+            path: self.last.path.max(now.path),
+        };
+        self.clock = self.clock.max(now.path + self.ahead);
+    }
+
+    fn egress(&mut self, config: &Config, out: &mut Vec<u8>) {
+        let start = out.len();
+        let Some(engine) = &mut self.engine else {
+            return;
+        };
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let mut wire = Wire {
+                mtu: config.mtu,
+                inbound: None,
+                outbound: out,
+            };
+            engine
+                .interface
+                .poll_egress(ticks(self.clock), &mut wire, &mut engine.sockets)
+        }));
+        if polled.is_err() {
+            out.truncate(start);
+            self.finish(End::Panicked);
+        }
+    }
+
+    fn close_engine(&mut self) {
+        if let Some(socket) = self.socket_mut() {
+            socket.close();
+        }
+    }
+
+    fn has_eof(&self) -> bool {
+        self.eof
+            || matches!(
+                self.state(),
+                State::CloseWait | State::LastAck | State::Closing | State::TimeWait
+            )
+    }
+
+    /// Bytes the program may read.
+    fn unread(&self) -> usize {
+        // In the half-open state the bytes may still be replaced by those of another SYN.
+        match self.state() {
+            State::Listen | State::SynSent | State::SynReceived => 0,
+            _ => self
+                .engine
+                .as_ref()
+                .map_or(0, |engine| engine.socket().recv_queue()),
+        }
+    }
+
+    fn is_waiting_for_accept(&self) -> bool {
+        self.paused && matches!(self.state(), State::Listen | State::SynReceived)
+    }
+
+    fn state(&self) -> State {
+        self.engine
+            .as_ref()
+            .map_or(State::Closed, |engine| engine.socket().state())
+    }
+
+    fn socket_mut(&mut self) -> Option<&mut Socket<'static>> {
+        self.engine.as_mut().map(Engine::socket_mut)
+    }
+}
+
+/// Answers a flow keeps: three repeated acknowledgements make the remote send again, and a few more do no harm.
+const MAX_REPLIES: usize = 8;
+/// 10 ms in ticks.
+const REST: i64 = 10_000;
+/// The longest retransmission time of the engine: 60 s in ticks.
+const LONGEST_RTO: i64 = 60_000_000;
+/// A writer that waits is woken when a quarter of the ring is free: each wake-up moves a good piece.
+const WRITER_SHARE: usize = 4;
+
+fn is_opening(state: State) -> bool {
+    matches!(state, State::Listen | State::SynSent | State::SynReceived)
+}
+
+fn ticks(clock: i64) -> Ticks {
+    Ticks::from_micros(clock)
+}
+
+/// The smoltcp interface of exactly one socket: with more, every packet would be compared with every socket.
+struct Engine {
+    interface: Interface,
+    sockets: SocketSet<'static>,
+    handle: SocketHandle,
+}
+
+impl Engine {
+    fn new(config: &Config, seed: u64, clock: i64) -> Engine {
+        let mut interface_config = InterfaceConfig::new(HardwareAddress::Ip);
+        interface_config.random_seed = seed;
+        let mut nothing = Vec::new();
+        let mut wire = Wire {
+            mtu: config.mtu,
+            inbound: None,
+            outbound: &mut nothing,
+        };
+        let mut interface = Interface::new(interface_config, &mut wire, ticks(clock));
+        // The table has matched the addresses already.
+        interface.set_any_ip(true);
+        let rx = SocketBuffer::new(vec![0; config.rx_ring]);
+        let tx = SocketBuffer::new(vec![0; config.tx_ring]);
+        let mut socket = Socket::new(rx, tx);
+        socket.set_nagle_enabled(false);
+        // Acknowledgements are merged by when they are polled, not by a timer.
+        socket.set_ack_delay(None);
+        // Explicit, because another crate's features may change the default. The tunnel below does it.
+        socket.set_congestion_control(CongestionControl::None);
+        socket.set_tsval_generator(None);
+        socket.set_hop_limit(Some(packet::HOP_LIMIT));
+        // Would kill idle connections.
+        socket.set_timeout(None);
+        socket.set_keep_alive(None);
+        let mut sockets = SocketSet::new(Vec::with_capacity(1));
+        let handle = sockets.add(socket);
+        Engine {
+            interface,
+            sockets,
+            handle,
+        }
+    }
+
+    fn socket(&self) -> &Socket<'static> {
+        self.sockets.get(self.handle)
+    }
+
+    fn socket_mut(&mut self) -> &mut Socket<'static> {
+        self.sockets.get_mut(self.handle)
+    }
+}
+
+/// What the remote may send. The engine has a check of its own that a hostile remote can get past.
+#[derive(Debug)]
+struct Window {
+    /// The remote's first sequence number, once it is known.
+    start: Option<u32>,
+    /// Bytes the program has read, modulo 2^32.
+    read: u32,
+    capacity: usize,
+}
+
+impl Window {
+    fn admits(&self, tcp: &Tcp) -> bool {
+        let Some(start) = self.start else { return true };
+        let first_free = start.wrapping_add(1).wrapping_add(self.read);
+        let offset = i64::from(tcp.seq.wrapping_sub(first_free) as i32);
+        offset + tcp.payload_len as i64 <= self.capacity as i64
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Deadline {
+    kind: DeadlineKind,
+    /// In ticks of its clock; `None` until somebody with a clock comes by.
+    at: Option<i64>,
+    /// Bytes not acknowledged when it was set; fewer of them set it anew.
+    unsent: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DeadlineKind {
+    Connect,
+    Handshake,
+    FinWait,
+    LastAck,
+    Linger,
+}
+
+impl DeadlineKind {
+    /// A person waits for the handshake; everything else stands still with the path.
+    fn is_real(self) -> bool {
+        matches!(self, DeadlineKind::Connect | DeadlineKind::Handshake)
+    }
+
+    fn read(self, now: Moment) -> i64 {
+        if self.is_real() { now.real } else { now.path }
+    }
+}
+
+/// Those who wait for this flow: one for each thing there is to wait for.
+#[derive(Debug, Default)]
+pub(crate) struct Wakers {
+    pub(crate) open: Option<Waker>,
+    pub(crate) read: Option<Waker>,
+    pub(crate) write: Option<Waker>,
+}
+
+impl Wakers {
+    fn is_empty(&self) -> bool {
+        self.open.is_none() && self.read.is_none() && self.write.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests;

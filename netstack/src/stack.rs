@@ -1,0 +1,328 @@
+//! The stack as its owner sees it: takes packets and time, gives packets and deadlines; holds no connection itself.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::config::Config;
+use crate::datagram::UdpSocket;
+use crate::error::{BindError, ConnectError, ListenError, PingError};
+use crate::listen::TcpListener;
+use crate::packet::{self, Icmp, Ip, Payload, Unusable};
+use crate::path::{Source, Wants};
+use crate::ping::Ping;
+use crate::stats::Stats;
+use crate::stream::Connecting;
+
+pub(crate) use inner::Inner;
+
+mod inbound;
+mod inner;
+mod outbound;
+
+/// A cheap handle on one userspace TCP/IP stack. All clones are the same stack.
+#[derive(Clone)]
+pub struct Stack {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What the owner of a stack has to be told. Called without any lock of the stack held, from whatever thread caused it;
+/// it must not block. A shell that holds its stack should hold it weakly, or both live for ever.
+pub trait Shell: Send + Sync + 'static {
+    /// Packets for `remote` are waiting: call [`Stack::poll_packet`] until it returns `None`. Not called again for
+    /// that remote until then.
+    fn packets_ready(&self, remote: IpAddr);
+    /// [`Stack::poll_timeout`] is now earlier than what it last returned.
+    fn timer_changed(&self);
+}
+
+/// What an inbound packet that opens something new belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// A SYN that belongs to no flow.
+    Tcp,
+    /// A datagram for a bound socket from a remote that socket has not sent to.
+    Udp,
+    /// An echo request; both ports are 0.
+    Icmp,
+}
+
+/// A packet that was handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Emitted {
+    /// Bytes appended.
+    pub len: usize,
+    /// A keyed hash of the flow it belongs to, for fair queueing further on.
+    pub flow_id: u8,
+}
+
+/// An inbound flow that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowInfo {
+    /// What it is; [`Protocol::Tcp`] for now, as nothing else is kept.
+    pub protocol: Protocol,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// Our end.
+    pub local: SocketAddr,
+}
+
+impl Stack {
+    /// A stack with the addresses `local`, whose clock starts at `now`. `seed` must be unpredictable: sequence
+    /// numbers, ports and hash keys come from it.
+    ///
+    /// # Panics
+    /// If a size in `config` is outside of what its documentation says.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        local: &[IpAddr],
+        now: Instant,
+        seed: [u8; 32],
+        shell: Arc<dyn Shell>,
+    ) -> Stack {
+        config.assert_valid();
+        Stack {
+            inner: Arc::new(Inner::new(config, local, now, seed, shell)),
+        }
+    }
+
+    /// Takes one whole inbound IP packet. `admit` is asked, with the remote and the local end, only for what opens
+    /// something new. Packets that cannot be used are counted and dropped.
+    pub fn handle_packet(
+        &self,
+        now: Instant,
+        packet: &[u8],
+        admit: &dyn Fn(Protocol, SocketAddr, SocketAddr) -> bool,
+    ) {
+        let inner = &*self.inner;
+        let now = inner.ticks(now);
+        inner.counters.packets_in.add(1);
+        inner.counters.bytes_in.add(packet.len() as u64);
+        let drops = &inner.counters.drops;
+        let ip = match packet::parse(packet) {
+            Ok(ip) => ip,
+            Err(reason) => {
+                let counter = match reason {
+                    Unusable::Malformed => &drops.malformed,
+                    Unusable::Unsupported => &drops.unsupported,
+                    Unusable::Address => &drops.address,
+                    Unusable::Protocol => &drops.protocol,
+                };
+                counter.add(1);
+                return;
+            }
+        };
+        if !inner.local.contains(&ip.destination) {
+            drops.address.add(1);
+            return;
+        }
+        let Ip {
+            source,
+            destination,
+            payload,
+        } = ip;
+        match payload {
+            Payload::Tcp(tcp) => {
+                let remote = SocketAddr::new(source, tcp.source);
+                let local = SocketAddr::new(destination, tcp.destination);
+                inner.handle_tcp(now, packet, remote, local, &tcp, &|| {
+                    admit(Protocol::Tcp, remote, local)
+                });
+            }
+            Payload::Udp {
+                source: from,
+                destination: to,
+                data,
+            } => {
+                let remote = SocketAddr::new(source, from);
+                let local = SocketAddr::new(destination, to);
+                inner.handle_udp(now, packet, remote, local, data, &|| {
+                    admit(Protocol::Udp, remote, local)
+                });
+            }
+            Payload::Icmp(Icmp::EchoRequest {
+                ident,
+                sequence,
+                data,
+            }) => {
+                let (remote, local) = (SocketAddr::new(source, 0), SocketAddr::new(destination, 0));
+                if admit(Protocol::Icmp, remote, local) {
+                    inner.answer(now, source, || {
+                        packet::echo_reply(destination, source, ident, sequence, data)
+                    });
+                } else {
+                    drops.denied.add(1);
+                }
+            }
+            Payload::Icmp(Icmp::EchoReply { ident, data }) => {
+                inner
+                    .pings
+                    .handle_reply(inner.instant(now), source, ident, data);
+            }
+            Payload::Icmp(Icmp::Unreachable { port, original }) => {
+                inner.handle_unreachable(now, source, port, &original);
+            }
+        }
+    }
+
+    /// Appends the next packet for `remote` to `out`. Resets and answers go first; then flows take turns, those that
+    /// were idle before those that are busy, and UDP takes turns with them. `None`: nothing to send now.
+    #[must_use]
+    pub fn poll_packet(&self, now: Instant, remote: IpAddr, out: &mut Vec<u8>) -> Option<Emitted> {
+        let inner = &*self.inner;
+        let now = inner.ticks(now);
+        let path = inner.known_path(remote)?;
+        let quantum = inner.config.mtu;
+        loop {
+            let turn = {
+                let mut queue = path.queue();
+                if let Some(packet) = queue.pop_control() {
+                    return Some(inner.emit_whole(&packet, out));
+                }
+                queue.take_turn(quantum)?
+            };
+            let emitted = match &turn.source {
+                Source::Flow(flow) => inner.run_turn(now, flow.clone(), turn, out),
+                Source::Datagrams => {
+                    let (packet, announce) = {
+                        let mut queue = path.queue();
+                        let packet = queue.pop_datagram();
+                        let wants = if queue.has_datagrams() {
+                            Wants::More
+                        } else {
+                            Wants::Nothing
+                        };
+                        let len = packet.as_ref().map_or(0, Vec::len);
+                        let (_, announce) = queue.finish_turn(turn, len, wants);
+                        (packet, announce)
+                    };
+                    if announce {
+                        inner.shell.packets_ready(remote);
+                    }
+                    packet.map(|packet| inner.emit_whole(&packet, out))
+                }
+            };
+            if emitted.is_some() {
+                return emitted;
+            }
+        }
+    }
+
+    /// Does what is due: marks flows ready and enforces deadlines. Early and repeated calls do nothing.
+    pub fn handle_timeout(&self, now: Instant) {
+        let inner = &*self.inner;
+        let now = inner.ticks(now);
+        let due = inner.timers().take_due(now);
+        for (at, flow) in due {
+            inner.run(&flow, Some(now), |flow, moment| {
+                flow.armed = flow.armed.filter(|armed| *armed != at);
+                flow.handle_timeout(&inner.config, moment);
+            });
+        }
+        inner.table.expire(now, inner.config.max_flows);
+    }
+
+    /// When [`Stack::handle_timeout`] is due. Stacks with nothing but idle connections have no such time.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.inner.poll_timeout().map(|at| self.inner.instant(at))
+    }
+
+    /// The path to `remote` lost what was in flight and works again: flows with unacknowledged data repeat it at once.
+    pub fn path_restored(&self, now: Instant, remote: IpAddr) {
+        self.inner.restart_path(self.inner.ticks(now), remote, true);
+    }
+
+    /// The path to `remote` makes no progress: the clocks of its flows stand still, so nothing is repeated and no
+    /// retransmission time grows. Connects time out all the same.
+    pub fn path_stalled(&self, now: Instant, remote: IpAddr) {
+        if let Some(path) = self.inner.path(remote) {
+            path.stall(self.inner.ticks(now));
+        }
+    }
+
+    /// The path to `remote` goes on and lost nothing.
+    pub fn path_resumed(&self, now: Instant, remote: IpAddr) {
+        self.inner
+            .restart_path(self.inner.ticks(now), remote, false);
+    }
+
+    /// Ends all flows with `remote`, which was removed, is offline or has another key now: streams fail with
+    /// `ConnectionReset` once what has arrived is read, connects and pings with `Unreachable`. Nothing is sent.
+    pub fn remote_gone(&self, now: Instant, remote: IpAddr) {
+        self.inner.remote_gone(self.inner.ticks(now), remote);
+    }
+
+    /// Resets the inbound flows that `keep` does not want any more. It must not call the stack.
+    pub fn retain_flows(&self, now: Instant, keep: &dyn Fn(FlowInfo) -> bool) {
+        let inner = &*self.inner;
+        let now = inner.ticks(now);
+        let forbidden = inner.table.flows(|flow| {
+            let FlowInfo {
+                protocol,
+                remote,
+                local,
+            } = FlowInfo {
+                protocol: Protocol::Tcp,
+                remote: flow.key.remote,
+                local: flow.key.local,
+            };
+            flow.inbound
+                && !keep(FlowInfo {
+                    protocol,
+                    remote,
+                    local,
+                })
+        });
+        for flow in forbidden {
+            inner.run(&flow, Some(now), |flow, _| {
+                flow.reset(&inner.config, crate::flow::End::Reset)
+            });
+        }
+    }
+
+    /// Opens a connection to `remote` from the stack's first address of the same family and a random free port.
+    /// Dropping the future gives up.
+    ///
+    /// # Errors
+    /// At once for what is known at once; the future resolves to what the network has to say.
+    pub fn connect(&self, now: Instant, remote: SocketAddr) -> Result<Connecting, ConnectError> {
+        let flow = self.inner.connect(self.inner.ticks(now), remote)?;
+        Ok(Connecting::new(self.clone(), flow))
+    }
+
+    /// Takes inbound connections to `port` on every address of the stack.
+    ///
+    /// # Errors
+    /// If somebody listens there already, or for port 0.
+    pub fn listen(&self, port: u16) -> Result<TcpListener, ListenError> {
+        TcpListener::new(self.clone(), port)
+    }
+
+    /// A UDP socket on `port` of every address of the stack; 0 chooses a free one.
+    ///
+    /// # Errors
+    /// If the port, or every port, is in use.
+    pub fn bind_udp(&self, port: u16) -> Result<UdpSocket, BindError> {
+        UdpSocket::new(self.clone(), port)
+    }
+
+    /// Sends an echo request to `remote`. The future resolves when the reply arrives and waits for ever otherwise:
+    /// its owner brings the patience. Dropping it forgets the request.
+    ///
+    /// # Errors
+    /// If it cannot be sent.
+    pub fn ping(&self, now: Instant, remote: IpAddr, payload: &[u8]) -> Result<Ping, PingError> {
+        Ping::new(self.clone(), now, remote, payload)
+    }
+
+    /// What the stack has done and holds.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.inner.stats()
+    }
+}
+
+#[cfg(test)]
+mod tests;

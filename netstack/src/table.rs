@@ -1,0 +1,302 @@
+//! Decides which flow a packet belongs to; holds all flows of a stack and the memory of those just closed.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use siphasher::sip::SipHasher13;
+
+use crate::flow::Flow;
+use crate::path::Path;
+
+/// The four numbers that name a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct FlowKey {
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+}
+
+/// One flow and how to reach it from several threads.
+pub(crate) struct FlowCell {
+    /// Counts up with every flow of the stack.
+    pub(crate) id: u64,
+    pub(crate) key: FlowKey,
+    pub(crate) hash: u64,
+    /// The remote opened it.
+    pub(crate) inbound: bool,
+    pub(crate) path: Arc<Path>,
+    flow: Mutex<Flow>,
+    inbox: Mutex<Inbox>,
+}
+
+impl FlowCell {
+    pub(crate) fn new(
+        id: u64,
+        key: FlowKey,
+        hash: u64,
+        inbound: bool,
+        path: Arc<Path>,
+        flow: Flow,
+    ) -> FlowCell {
+        let inbox = Mutex::new(Inbox::default());
+        FlowCell {
+            id,
+            key,
+            hash,
+            inbound,
+            path,
+            flow: Mutex::new(flow),
+            inbox,
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Flow> {
+        self.flow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Flow>> {
+        match self.flow.try_lock() {
+            Ok(flow) => Some(flow),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Keeps a packet for whoever has the flow locked. Returns whether there was room.
+    pub(crate) fn push_inbox(&self, packet: &[u8], limit: usize) -> bool {
+        let mut inbox = self.inbox();
+        let fits = inbox.packets.len() < MAX_INBOX_PACKETS && inbox.bytes + packet.len() <= limit;
+        if fits {
+            inbox.bytes += packet.len();
+            inbox.packets.push_back(packet.to_vec());
+        }
+        fits
+    }
+
+    pub(crate) fn take_inbox(&self) -> VecDeque<Vec<u8>> {
+        let mut inbox = self.inbox();
+        inbox.bytes = 0;
+        std::mem::take(&mut inbox.packets)
+    }
+
+    pub(crate) fn has_inbox(&self) -> bool {
+        !self.inbox().packets.is_empty()
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Packets of a flow somebody else is running right now.
+#[derive(Default)]
+struct Inbox {
+    packets: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
+/// Packets in one inbox: a window full of small segments. The bytes are limited by the receive ring.
+const MAX_INBOX_PACKETS: usize = 4_096;
+
+/// A connection that is over, kept to answer a repeated FIN.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TimeWait {
+    /// In ticks of the real clock.
+    pub(crate) until: i64,
+    /// What the last acknowledgement said.
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+}
+
+#[derive(Clone)]
+pub(crate) enum Slot {
+    Live(Arc<FlowCell>),
+    TimeWait(TimeWait),
+}
+
+pub(crate) struct Table {
+    shards: Box<[Mutex<Shard>]>,
+    /// In order of expiry, because all wait equally long.
+    expiring: Mutex<VecDeque<(i64, FlowKey)>>,
+    hash_keys: (u64, u64),
+}
+
+type Shard = HashMap<Hashed, Slot, PassThrough>;
+
+impl Table {
+    pub(crate) fn new(hash_keys: (u64, u64)) -> Table {
+        Table {
+            shards: (0..SHARDS).map(|_| Mutex::new(Shard::default())).collect(),
+            expiring: Mutex::new(VecDeque::new()),
+            hash_keys,
+        }
+    }
+
+    /// Keyed, so that a remote cannot choose ports that collide.
+    pub(crate) fn hash(&self, key: &FlowKey) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.hash_keys.0, self.hash_keys.1);
+        for end in [key.local, key.remote] {
+            match end.ip() {
+                IpAddr::V4(address) => hasher.write_u32(address.to_bits()),
+                IpAddr::V6(address) => hasher.write_u128(address.to_bits()),
+            }
+            hasher.write_u16(end.port());
+        }
+        hasher.finish()
+    }
+
+    pub(crate) fn get(&self, key: FlowKey, hash: u64) -> Option<Slot> {
+        self.shard(hash).get(&Hashed { hash, key }).cloned()
+    }
+
+    /// Puts a flow where nothing is. Returns whether that was so.
+    pub(crate) fn insert(&self, flow: &Arc<FlowCell>) -> bool {
+        use std::collections::hash_map::Entry;
+        match self.shard(flow.hash).entry(Hashed {
+            hash: flow.hash,
+            key: flow.key,
+        }) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Slot::Live(flow.clone()));
+                true
+            }
+            Entry::Occupied(_) => false,
+        }
+    }
+
+    /// Takes this very flow out, leaving `rest` behind. Returns whether it was there.
+    pub(crate) fn remove(&self, flow: &Arc<FlowCell>, rest: Option<TimeWait>) -> bool {
+        let hashed = Hashed {
+            hash: flow.hash,
+            key: flow.key,
+        };
+        let removed = {
+            let mut shard = self.shard(flow.hash);
+            match shard.get(&hashed) {
+                Some(Slot::Live(found)) if Arc::ptr_eq(found, flow) => match rest {
+                    Some(rest) => shard.insert(hashed, Slot::TimeWait(rest)).is_some(),
+                    None => shard.remove(&hashed).is_some(),
+                },
+                Some(Slot::Live(_) | Slot::TimeWait(_)) | None => false,
+            }
+        };
+        if let (true, Some(rest)) = (removed, rest) {
+            self.expiring().push_back((rest.until, flow.key));
+        }
+        removed
+    }
+
+    /// Forgets a closed connection before its time.
+    pub(crate) fn forget(&self, key: FlowKey, hash: u64) {
+        let mut shard = self.shard(hash);
+        if let Some(Slot::TimeWait(_)) = shard.get(&Hashed { hash, key }) {
+            shard.remove(&Hashed { hash, key });
+        }
+    }
+
+    /// Forgets the closed connections whose time has come, and the oldest beyond `max` of them.
+    pub(crate) fn expire(&self, now: i64, max: usize) {
+        loop {
+            let (until, key) = {
+                let mut expiring = self.expiring();
+                match expiring.front() {
+                    Some((until, _)) if *until <= now || expiring.len() > max => {}
+                    _ => return,
+                }
+                match expiring.pop_front() {
+                    Some(entry) => entry,
+                    None => return,
+                }
+            };
+            let hash = self.hash(&key);
+            let mut shard = self.shard(hash);
+            if let Some(Slot::TimeWait(found)) = shard.get(&Hashed { hash, key })
+                && found.until == until
+            {
+                shard.remove(&Hashed { hash, key });
+            }
+        }
+    }
+
+    pub(crate) fn next_expiry(&self) -> Option<i64> {
+        self.expiring().front().map(|(until, _)| *until)
+    }
+
+    pub(crate) fn time_wait(&self) -> usize {
+        self.expiring().len()
+    }
+
+    /// The flows that match, in the order in which they were made. Looks at every flow there is.
+    pub(crate) fn flows(&self, wanted: impl Fn(&FlowCell) -> bool) -> Vec<Arc<FlowCell>> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.retain(|_, slot| {
+                if let Slot::Live(flow) = slot
+                    && wanted(flow)
+                {
+                    found.push(flow.clone());
+                }
+                true
+            });
+        }
+        found.sort_unstable_by_key(|flow| flow.id);
+        found
+    }
+
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        // The low bits choose a place within the shard, so the high ones choose the shard.
+        let shard = &self.shards[(hash >> 32) as usize % SHARDS];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn expiring(&self) -> MutexGuard<'_, VecDeque<(i64, FlowKey)>> {
+        self.expiring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Enough that two cores rarely want the same lock.
+const SHARDS: usize = 64;
+
+/// A key that carries its keyed hash, so that it is computed once per packet.
+#[derive(PartialEq, Eq)]
+struct Hashed {
+    hash: u64,
+    key: FlowKey,
+}
+
+impl Hash for Hashed {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hasher.write_u64(self.hash);
+    }
+}
+
+#[derive(Default, Clone, Copy)]
+struct PassThrough(u64);
+
+impl BuildHasher for PassThrough {
+    type Hasher = PassThrough;
+
+    fn build_hasher(&self) -> PassThrough {
+        PassThrough(0)
+    }
+}
+
+impl Hasher for PassThrough {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Only `write_u64` is called; this keeps the promise of the trait for anything else.
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
