@@ -9,6 +9,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod accept;
+
 pub mod socks;
 
 pub mod dns;

@@ -153,7 +153,7 @@ pub(crate) fn in_overlay(address: IpAddr) -> bool {
 
 /// Whether the text has the form of a host name: dotted labels of letters, digits, hyphens and, since names outside the
 /// overlay have them, underscores; one dot may end it.
-fn is_host_name(name: &str) -> bool {
+pub(crate) fn is_host_name(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     name.len() <= NAME_MAX
         && name.split('.').all(|label| {

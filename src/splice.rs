@@ -96,10 +96,12 @@ where
             if draining.is_none() {
                 draining.set(Some(sleep(DRAIN_FOR)));
             }
-            return match draining.as_mut().as_pin_mut() {
-                Some(timer) => timer.poll(cx),
-                None => Poll::Pending,
-            };
+            if let Some(timer) = draining.as_mut().as_pin_mut() {
+                ready!(timer.poll(cx));
+            }
+            draining.set(None);
+            rightward.drained();
+            leftward.drained();
         }
     })
     .await;
@@ -276,6 +278,13 @@ impl Way {
         }
         self.release();
         Poll::Ready(Ok(()))
+    }
+
+    /// The source had its time. What it gave is still delivered.
+    fn drained(&mut self) {
+        if self.state == State::Draining && self.rest.is_empty() {
+            self.end();
+        }
     }
 
     fn end(&mut self) {

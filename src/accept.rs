@@ -1,0 +1,58 @@
+//! Takes connections from a listener of the host, up to a limit, and owns their tasks. What a connection says is others'.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error};
+
+/// Runs `serve` for every connection, at most `max` at once, until `shutdown`; then drops what still runs and returns when all
+/// of it has ended. While the limit is reached, connections wait in the listener's backlog.
+pub(crate) async fn run<H, F>(
+    listener: &TcpListener,
+    max: usize,
+    shutdown: &CancellationToken,
+    serve: H,
+) where
+    H: Fn(TcpStream, SocketAddr) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(ended) = connections.join_next() => report(ended),
+            accepted = listener.accept(), if connections.len() < max => match accepted {
+                Ok((stream, client)) => {
+                    let served = serve(stream, client);
+                    let shutdown = shutdown.clone();
+                    connections.spawn(async move {
+                        shutdown.run_until_cancelled(served).await;
+                    });
+                }
+                Err(error) => {
+                    debug!(%error, "accepting a connection failed");
+                    sleep(PAUSE).await;
+                }
+            },
+        }
+    }
+    while let Some(ended) = connections.join_next().await {
+        report(ended);
+    }
+}
+
+/// A panic ends its own connection only, and is never silent.
+pub(crate) fn report(ended: Result<(), JoinError>) {
+    if let Err(panic) = ended
+        && panic.is_panic()
+    {
+        error!(%panic, "the task of a connection failed");
+    }
+}
+
+/// After a failing system call, most likely for lack of file descriptors, before the next.
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,60 @@
+use super::*;
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use tokio::net::{TcpListener, TcpStream};
+
+#[cfg(target_endian = "little")]
+const TABLE: &str = "\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:0438 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 11 1 0000000000000000 100 0 0 10 0
+   1: 0100007F:C350 0100007F:0438 01 00000000:00000000 00:00000000 00000000  1000        0 77 1 0000000000000000 20 4 30 10 -1
+   2: 0100007F:C351 0100007F:0438 04 00000000:00000000 00:00000000 00000000     0        0 0 1 0000000000000000 20 4 30 10 -1
+   3: 0100007F:C352 0100007F:0438 01 nonsense
+";
+
+#[cfg(target_endian = "little")]
+#[test]
+fn the_clients_line_is_found_not_the_servers() {
+    let server = hex_v4(SocketAddr::from((Ipv4Addr::LOCALHOST, 1080)));
+    let find = |port| {
+        let client = hex_v4(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        find(TABLE.as_bytes(), &client, &server)
+    };
+    let owner = |user, inode| Some(Owner { user, inode });
+    assert_eq!(find(50_000).unwrap(), owner(1000, 77));
+    assert_eq!(find(50_001).unwrap(), owner(0, 0));
+    assert!(find(50_002).is_err(), "half a line");
+    assert_eq!(find(50_003).unwrap(), None);
+    assert!(
+        !find(50_001).unwrap().unwrap().is_ours(),
+        "nobody's socket looks like root's"
+    );
+}
+
+#[test]
+fn root_and_the_own_user_may_connect() {
+    let may = |user| Owner { user, inode: 1 }.is_ours();
+    assert!(may(ROOT));
+    assert!(may(own_user()));
+    assert!(!may(own_user() + 1));
+}
+
+#[tokio::test]
+async fn the_kernel_knows_the_test_as_its_own_user() {
+    for ip in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()] {
+        let ip: std::net::IpAddr = ip;
+        // Some machines have no IPv6.
+        let Ok(listener) = TcpListener::bind((ip, 0)).await else {
+            assert!(ip.is_ipv6());
+            continue;
+        };
+        let server = listener.local_addr().unwrap();
+        let client = TcpStream::connect(server).await.unwrap();
+        let found = look_up(client.local_addr().unwrap(), server).unwrap();
+        assert_eq!(found.map(|owner| owner.user), Some(own_user()), "{ip}");
+        assert!(may_connect(client.local_addr().unwrap(), server).await);
+        let absent = SocketAddr::new(ip, 1);
+        assert!(!may_connect(absent, server).await);
+    }
+}
