@@ -49,7 +49,12 @@ pub enum Health {
 
 impl Control {
     /// Starts from what is on disk. An empty netmap of version 0 means that nothing is known yet.
-    pub fn new(state: Arc<StateDir>, device: Device, netmap: Option<Netmap>, ticket: TicketResponse) -> Self {
+    pub fn new(
+        state: Arc<StateDir>,
+        device: Device,
+        netmap: Option<Netmap>,
+        ticket: TicketResponse,
+    ) -> Self {
         let empty = || Netmap {
             version: 0,
             domain: device.domain.clone(),
@@ -57,7 +62,9 @@ impl Control {
             networks: Default::default(),
             relays: Default::default(),
         };
-        let mut netmap = netmap.filter(|netmap| netmap.device == device.device).unwrap_or_else(empty);
+        let mut netmap = netmap
+            .filter(|netmap| netmap.device == device.device)
+            .unwrap_or_else(empty);
         // Who is online was true when the map was written, not now; an old "offline" must not refuse anybody.
         for network in netmap.networks.values_mut() {
             for peer in network.peers.values_mut() {
@@ -112,7 +119,8 @@ impl Control {
             let error = match self.open_stream().await {
                 Ok(mut lines) => {
                     backoff.handle_success(now());
-                    self.health.send_replace(Health::Connected { since: unix_time() });
+                    self.health
+                        .send_replace(Health::Connected { since: unix_time() });
                     match self.read_stream(&mut lines).await {
                         StreamEnd::Removed => return self.handle_removed().await,
                         StreamEnd::Ended(error) => error,
@@ -146,7 +154,11 @@ impl Control {
             let event = match timeout(SILENCE_MAX, lines.next()).await {
                 Err(_) => return StreamEnd::Ended(HttpsError::TimedOut(SILENCE_MAX)),
                 Ok(Err(error)) => return StreamEnd::Ended(error),
-                Ok(Ok(None)) => return StreamEnd::Ended(HttpsError::Broken("the controller closed it".to_owned())),
+                Ok(Ok(None)) => {
+                    return StreamEnd::Ended(HttpsError::Broken(
+                        "the controller closed it".to_owned(),
+                    ));
+                }
                 Ok(Ok(Some(event))) => event,
             };
             match event {
@@ -157,7 +169,8 @@ impl Control {
                     let mut netmap = Netmap::clone(&self.netmap.borrow());
                     if let Err(gap) = netmap.apply(&delta) {
                         // Without a version the next stream starts with a snapshot.
-                        self.netmap.send_modify(|netmap| Arc::make_mut(netmap).version = 0);
+                        self.netmap
+                            .send_modify(|netmap| Arc::make_mut(netmap).version = 0);
                         return StreamEnd::Ended(HttpsError::NotUnderstood(gap.to_string()));
                     }
                     self.netmap.send_replace(Arc::new(netmap));
@@ -212,14 +225,18 @@ impl Control {
 
     async fn fetch_ticket(&self) -> Result<TicketResponse, HttpsError> {
         let mut connection = self.connect().await?;
-        connection.post(path::DEVICE_TICKET, &serde_json::json!({}), ANSWER_WITHIN).await
+        connection
+            .post(path::DEVICE_TICKET, &serde_json::json!({}), ANSWER_WITHIN)
+            .await
     }
 
     /// Tells the controller what this device measured. Nothing waits for it, so a failure is only logged.
     pub async fn report(&self, report: &DeviceReport) {
         let exchange = async {
             let mut connection = self.connect().await?;
-            connection.post::<_, serde_json::Value>(path::DEVICE_REPORT, report, ANSWER_WITHIN).await
+            connection
+                .post::<_, serde_json::Value>(path::DEVICE_REPORT, report, ANSWER_WITHIN)
+                .await
         };
         if let Err(error) = exchange.await {
             tracing::debug!(%error, "the report did not reach the controller");
@@ -285,9 +302,14 @@ async fn blocking(work: impl FnOnce() + Send + 'static) {
 }
 
 /// Seconds since the Unix epoch; the shells' only wall clock.
-#[expect(clippy::disallowed_methods, reason = "tickets and people count in wall-clock time, and this is where it is read")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tickets and people count in wall-clock time, and this is where it is read"
+)]
 pub fn unix_time() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// A controller that is well answers sooner.
@@ -306,7 +328,10 @@ mod tests {
     #[test]
     fn a_ticket_is_refreshed_at_half_of_its_life() {
         let life = overlan_protocol::ticket::TICKET_LIFE_SECS;
-        assert_eq!(refresh_wait(1_000, 1_000 + life), Duration::from_secs(life / 2));
+        assert_eq!(
+            refresh_wait(1_000, 1_000 + life),
+            Duration::from_secs(life / 2)
+        );
         assert_eq!(refresh_wait(1_000 + life, 1_000 + life), Duration::ZERO);
     }
 }

@@ -76,10 +76,7 @@ pub fn answer(query: &[u8], netmap: &Netmap, transport: Transport) -> Option<Vec
 
 fn fill(reply: &mut Message, question: &Query, netmap: &Netmap) {
     let refused = question.query_class() != DNSClass::IN
-        || matches!(
-            question.query_type(),
-            RecordType::AXFR | RecordType::IXFR
-        );
+        || matches!(question.query_type(), RecordType::AXFR | RecordType::IXFR);
     let found = find(question.name(), netmap);
     let (zone, records) = match (refused, found) {
         (true, _) | (_, Found::Foreign) => {

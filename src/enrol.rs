@@ -58,7 +58,9 @@ pub async fn enrol(options: EnrolOptions, state: &StateDir) -> Result<Device, En
         tunnel: tunnel_public,
         tunnel_signature: encode_signature(&identity.sign(&tunnel_key_message(&tunnel_public))),
     };
-    let response: EnrolResponse = connection.post(path::ENROL, &request, options.deadline).await?;
+    let response: EnrolResponse = connection
+        .post(path::ENROL, &request, options.deadline)
+        .await?;
 
     let device = Device {
         join: options.join,

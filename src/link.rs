@@ -55,7 +55,11 @@ pub enum AttachError {
 }
 
 /// Opens a link to `relay`, trying its addresses in order.
-pub async fn attach(id: RelayId, relay: &netmap::Relay, credentials: &Credentials<'_>) -> Result<Attached, AttachError> {
+pub async fn attach(
+    id: RelayId,
+    relay: &netmap::Relay,
+    credentials: &Credentials<'_>,
+) -> Result<Attached, AttachError> {
     let config = tls::client_config(&ServerTrust::Pinned(relay.pins.clone()), ALPN_RELAY);
     let mut last = AttachError::NoAddress(relay.name.clone());
     for address in relay.addresses.iter().take(ADDRESSES_MAX) {
@@ -76,7 +80,13 @@ async fn greet(
     credentials: &Credentials<'_>,
 ) -> Result<Attached, AttachError> {
     let exporter = tls::exporter(&stream);
-    let hello = Hello::sign(credentials.identity, &exporter, id, credentials.ticket, credentials.attach_sequence);
+    let hello = Hello::sign(
+        credentials.identity,
+        &exporter,
+        id,
+        credentials.ticket,
+        credentials.attach_sequence,
+    );
     let mut bytes = Vec::new();
     Frame::Hello(&hello.encode()).encode(&mut bytes);
     let asked: Instant = now();
@@ -108,15 +118,24 @@ async fn read_answer(stream: &mut TlsStream<TcpStream>) -> io::Result<Answer> {
     let mut bytes = vec![0; HEADER_LEN];
     stream.read_exact(&mut bytes).await?;
     let length = usize::from(bytes[1]) << 16 | usize::from(bytes[2]) << 8 | usize::from(bytes[3]);
-    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "the first frame is neither WELCOME nor REJECT");
+    let malformed = || {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the first frame is neither WELCOME nor REJECT",
+        )
+    };
     if length > UNPROVEN_BODY_MAX {
         return Err(malformed());
     }
     bytes.resize(HEADER_LEN + length, 0);
     stream.read_exact(&mut bytes[HEADER_LEN..]).await?;
     match frame::decode(&bytes, UNPROVEN_BODY_MAX) {
-        Ok(Some((Frame::Welcome(body), _))) => Welcome::decode(body).map(Answer::Welcome).ok_or_else(malformed),
-        Ok(Some((Frame::Reject(body), _))) => Reject::decode(body).map(Answer::Reject).ok_or_else(malformed),
+        Ok(Some((Frame::Welcome(body), _))) => Welcome::decode(body)
+            .map(Answer::Welcome)
+            .ok_or_else(malformed),
+        Ok(Some((Frame::Reject(body), _))) => Reject::decode(body)
+            .map(Answer::Reject)
+            .ok_or_else(malformed),
         _ => Err(malformed()),
     }
 }
@@ -124,7 +143,10 @@ async fn read_answer(stream: &mut TlsStream<TcpStream>) -> io::Result<Answer> {
 /// `host:port` or `[host]:port`.
 fn split_address(address: &str) -> Option<(&str, u16)> {
     let (host, port) = address.rsplit_once(':')?;
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let host = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
     let port = port.parse().ok().filter(|port| *port != 0)?;
     (!host.is_empty()).then_some((host, port))
 }
@@ -144,7 +166,10 @@ mod tests {
 
     #[test]
     fn addresses_are_taken_apart() {
-        assert_eq!(split_address("relay.example:443"), Some(("relay.example", 443)));
+        assert_eq!(
+            split_address("relay.example:443"),
+            Some(("relay.example", 443))
+        );
         assert_eq!(split_address("127.0.0.1:8443"), Some(("127.0.0.1", 8443)));
         assert_eq!(split_address("[::1]:443"), Some(("::1", 443)));
         for wrong in ["", "relay", ":443", "relay:0", "relay:x"] {

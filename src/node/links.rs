@@ -1,0 +1,158 @@
+//! The tasks that open links, run them and try again. Decides nothing about which are needed; the engine does.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use overlan_protocol::api::DeviceReport;
+use overlan_protocol::hello::RejectCode;
+use overlan_protocol::key::{RelayId, random_bytes};
+use overlan_transport::pump::{self, Ended, now};
+use tokio::time::sleep;
+
+use super::{Inner, LinkNote, lock};
+use crate::control::unix_time;
+use crate::engine::LinkEnd;
+use crate::link::{self, AttachError, Attached, Credentials};
+use crate::relay::backoff::{Backoff, Limits};
+use crate::relay::route::LinkState;
+
+impl Inner {
+    /// Keeps a link to `relay` for as long as somebody wants one.
+    pub(super) async fn run_link(self: Arc<Self>, relay: RelayId) {
+        let stop = self.stop.clone();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.try_link(relay) => {}
+        }
+    }
+
+    async fn try_link(self: &Arc<Self>, relay: RelayId) {
+        let mut backoff = Backoff::new(Limits::LINK, u64::from_le_bytes(random_bytes()));
+        loop {
+            let spread = match self.attach(relay).await {
+                Ok(attached) => {
+                    backoff.handle_success(now());
+                    self.use_link(relay, attached).await
+                }
+                Err(error) => {
+                    tracing::debug!(%relay, %error, "no link");
+                    if let AttachError::Rejected(reject) = &error {
+                        self.handle_reject(reject.code);
+                    }
+                    self.note(relay, |note| note.error = Some(error.to_string()));
+                    self.engine.handle_attach_failed(now(), relay);
+                    None
+                }
+            };
+            self.links_changed.send_modify(|count| *count += 1);
+            if !self.engine.keep_trying(relay) {
+                return;
+            }
+            let pause = backoff.handle_failure(now());
+            sleep(spread.map_or(pause, |spread| spread.min(pause))).await;
+        }
+    }
+
+    async fn attach(&self, id: RelayId) -> Result<Attached, AttachError> {
+        let netmap = self.control.netmap().borrow().clone();
+        let relay = netmap
+            .relays
+            .get(&id)
+            .ok_or_else(|| AttachError::NoAddress(id.to_string()))?;
+        let ticket = self.control.ticket().borrow().ticket.clone();
+        let wall = unix_time().saturating_mul(1_000);
+        let next = |last: u64| Some(wall.max(last + 1));
+        let last = self
+            .attach_sequence
+            .fetch_update(Relaxed, Relaxed, next)
+            .unwrap_or(wall);
+        let credentials = Credentials {
+            identity: &self.device.identity,
+            ticket: &ticket,
+            attach_sequence: wall.max(last + 1),
+        };
+        link::attach(id, relay, &credentials).await
+    }
+
+    /// Runs a link to its end. Returns how long to wait at most before the first attempt to open it again.
+    async fn use_link(self: &Arc<Self>, relay: RelayId, attached: Attached) -> Option<Duration> {
+        let Attached {
+            mut stream,
+            welcome,
+            round_trip,
+        } = attached;
+        tracing::info!(%relay, round_trip_ms = round_trip.as_millis() as u64, "attached to a relay");
+        self.note(relay, |note| {
+            *note = LinkNote {
+                round_trip: Some(round_trip),
+                error: None,
+            };
+        });
+        let mut attachment =
+            self.engine
+                .handle_attached(now(), relay, &welcome, u64::from_le_bytes(random_bytes()));
+        self.links_changed.send_modify(|count| *count += 1);
+        self.report();
+        let ended = pump::run(&mut stream, &mut attachment).await;
+        self.engine.handle_detached(now(), attachment);
+        let reason = match &ended {
+            Ended::Closed => "the relay closed the link".to_owned(),
+            Ended::Broken(error) => error.to_string(),
+            Ended::Stalled => "the relay took nothing for 10 s".to_owned(),
+            Ended::Peer(end) => end.to_string(),
+        };
+        tracing::info!(%relay, reason, "detached from a relay");
+        match &ended {
+            Ended::Peer(LinkEnd::Idle) => {}
+            Ended::Peer(LinkEnd::Rejected(reject)) => {
+                self.handle_reject(reject.code);
+                self.note(relay, |note| note.error = Some(reason));
+                // It will say no again at once: a backup comes first.
+                self.engine.handle_attach_failed(now(), relay);
+            }
+            Ended::Peer(LinkEnd::Drained) => {
+                self.note(relay, |note| note.error = Some(reason));
+                self.engine.handle_attach_failed(now(), relay);
+            }
+            _ => self.note(relay, |note| note.error = Some(reason)),
+        }
+        let fraction = f64::from(random_bytes::<1>()[0]) / 256.0;
+        Some(Duration::from_millis(u64::from(welcome.reconnect_spread_ms)).mul_f64(fraction))
+    }
+
+    fn handle_reject(&self, code: RejectCode) {
+        if matches!(code, RejectCode::TicketExpired | RejectCode::TicketInvalid) {
+            self.control.handle_ticket_refused();
+        }
+    }
+
+    /// Tells the controller where this device is attached; in a task of its own, since nothing waits for it.
+    fn report(self: &Arc<Self>) {
+        let states = self.engine.link_states();
+        let attached = states.iter().filter(|(_, state)| **state == LinkState::Up);
+        let notes = lock(&self.link_notes);
+        let round_trips = notes
+            .iter()
+            .filter_map(|(relay, note)| Some((*relay, note.round_trip?.as_millis() as u32)));
+        let report = DeviceReport {
+            attached: attached.map(|(relay, _)| *relay).collect(),
+            round_trips_ms: round_trips.take(ROUND_TRIPS_MAX).collect(),
+        };
+        drop(notes);
+        let inner = self.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = inner.stop.cancelled() => {}
+                () = inner.control.report(&report) => {}
+            }
+        });
+    }
+
+    fn note(&self, relay: RelayId, change: impl FnOnce(&mut LinkNote)) {
+        change(lock(&self.link_notes).entry(relay).or_default());
+    }
+}
+
+/// Round trips that one report holds; the controller takes no more.
+const ROUND_TRIPS_MAX: usize = 64;
