@@ -104,13 +104,19 @@ impl SessionKeys {
 
     /// Why nothing may be sealed, if so.
     pub(super) fn check_seal(&self, now: Instant) -> Result<(), SealError> {
-        if now >= self.expires() {
+        if now >= self.created + SEAL_UNTIL {
             return Err(SealError::NoSession);
         }
         if self.next_counter >= REJECT_AFTER_MESSAGES || self.sealed_bytes >= REJECT_AFTER_BYTES {
             return Err(SealError::Exhausted);
         }
         Ok(())
+    }
+
+    /// As if everything these keys may seal had been sealed.
+    #[cfg(test)]
+    pub(super) fn use_up(&mut self) {
+        self.sealed_bytes = REJECT_AFTER_BYTES;
     }
 
     /// Seals in place: header space, packet, tag space.
@@ -179,6 +185,8 @@ const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
 const RESPONDER_GRACE_TIME: Duration = Duration::from_secs(10);
 /// Age at which keys are erased, used or not.
 const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
+/// Age from which nothing is sealed any more, so that the last packet still opens after ten seconds under way.
+const SEAL_UNTIL: Duration = Duration::from_secs(170);
 /// Bytes under one key at which use starts a new handshake.
 const REKEY_AFTER_BYTES: u64 = 1 << 37;
 /// See [`RESPONDER_GRACE_TIME`]; half of the way to the hard limit.
