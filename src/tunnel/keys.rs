@@ -74,10 +74,15 @@ impl SessionKeys {
         }
     }
 
-    /// The answer to `noise_1`, if that is the message these keys came from.
-    pub(super) fn answer_to(&self, noise_1: &[u8; NOISE_1_LEN]) -> Option<&[u8]> {
+    /// The answer to message 1 of `sender`, if that is the message these keys came from.
+    pub(super) fn answer_to(&self, sender: u32, noise_1: &[u8; NOISE_1_LEN]) -> Option<&[u8]> {
         match &self.role {
-            Role::Responder { asked, answer } if **asked == *noise_1 => Some(answer),
+            // Nothing proves the sender's index by itself: bent on the way, it must not spoil the true message.
+            Role::Responder { asked, answer }
+                if self.remote_index == sender && **asked == *noise_1 =>
+            {
+                Some(answer)
+            }
             Role::Responder { .. } | Role::Initiator => None,
         }
     }

@@ -310,7 +310,9 @@ impl PeerSession {
         if !self.answers.allow(now) {
             return Err(OpenError::RateLimited);
         }
-        let known = self.all_keys().find_map(|keys| keys.answer_to(noise_1));
+        let known = self
+            .all_keys()
+            .find_map(|keys| keys.answer_to(sender, noise_1));
         if let Some(answer) = known {
             let answer = answer.to_vec();
             self.push_message(answer);
@@ -403,9 +405,12 @@ impl PeerSession {
         let confirmed = self.next.take();
         let replaced = std::mem::replace(&mut self.current, confirmed);
         self.retire(replaced);
-        self.attempt = None;
-        self.messages.retain(|message| !is_init(message));
         self.announced &= usable_before;
+        // Confirmed too late, the keys are of no use for what waits.
+        if self.can_seal(now) {
+            self.attempt = None;
+            self.messages.retain(|message| !is_init(message));
+        }
     }
 
     fn retire(&mut self, keys: Option<SessionKeys>) {

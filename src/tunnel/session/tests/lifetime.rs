@@ -325,6 +325,26 @@ fn a_restarted_peer_is_back_after_its_first_message() {
     }
 }
 
+/// A confirmation may be minutes late. What waits must not be left waiting for keys that are too old to seal.
+#[test]
+fn a_very_late_confirmation_does_not_end_the_wish_for_a_session() {
+    let mut pair = Pair::new();
+    pair.a.handle_want_send(pair.now);
+    let mut init = pair.a.poll_message().unwrap();
+    pair.b.open(pair.now, &mut init).unwrap();
+    let mut response = pair.b.poll_message().unwrap();
+    pair.a.open(pair.now, &mut response).unwrap();
+    let mut confirm = pair.a.poll_message().unwrap();
+
+    pair.advance(seconds(175));
+    pair.b.handle_want_send(pair.now);
+    assert_eq!(pair.b.open(pair.now, &mut confirm), Ok(Opened::Keepalive));
+    assert!(!pair.b.can_seal(pair.now) && events(&mut pair.b).is_empty());
+    pair.exchange();
+    assert_eq!(events(&mut pair.b), [Event::Established]);
+    pair.b_to_a(b"at last");
+}
+
 #[test]
 fn an_exhausted_session_is_replaced() {
     let mut pair = Pair::established();

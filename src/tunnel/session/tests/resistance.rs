@@ -105,6 +105,24 @@ fn a_copy_of_message_1_gets_the_same_answer_and_changes_nothing() {
 }
 
 #[test]
+fn a_bent_index_does_not_spoil_the_true_message_1() {
+    let mut pair = Pair::new();
+    pair.a.handle_want_send(pair.now);
+    let mut init = pair.a.poll_message().unwrap();
+    let mut bent = init.clone();
+    bent[4] ^= 1;
+    pair.b.open(pair.now, &mut bent).unwrap();
+    let mut astray = pair.b.poll_message().unwrap();
+    assert_eq!(
+        pair.a.open(pair.now, &mut astray),
+        Err(OpenError::UnknownIndex)
+    );
+    pair.b.open(pair.now, &mut init).unwrap();
+    pair.exchange();
+    pair.a_to_b(b"undisturbed");
+}
+
+#[test]
 fn a_copy_of_message_2_is_unknown() {
     let mut pair = Pair::new();
     pair.a.handle_want_send(pair.now);
