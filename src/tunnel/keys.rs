@@ -190,8 +190,10 @@ const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
 const RESPONDER_GRACE_TIME: Duration = Duration::from_secs(10);
 /// Age at which keys are erased, used or not.
 const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
-/// Age from which nothing is sealed any more, so that the last packet still opens after ten seconds under way.
-const SEAL_UNTIL: Duration = Duration::from_secs(170);
+/// Age from which nothing is sealed any more, so that the last packet still opens after its way: 170 s.
+const SEAL_UNTIL: Duration = REJECT_AFTER_TIME.saturating_sub(LONGEST_UNDER_WAY);
+/// How long a message may be under way without being lost to a change of keys: the loss of a relay, with room.
+pub(super) const LONGEST_UNDER_WAY: Duration = Duration::from_secs(10);
 /// Bytes under one key at which use starts a new handshake.
 const REKEY_AFTER_BYTES: u64 = 1 << 37;
 /// See [`RESPONDER_GRACE_TIME`]; half of the way to the hard limit.

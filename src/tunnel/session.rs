@@ -11,7 +11,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::envelope::{self, Message, NOISE_1_LEN, NOISE_2_LEN, TAG_LEN, TRANSPORT_HEADER_LEN};
-use super::keys::{Role, SessionKeys, SplitKeys};
+use super::keys::{LONGEST_UNDER_WAY, Role, SessionKeys, SplitKeys};
 use super::noise::{self, StaticKey};
 use attempt::{Attempt, RETRY_FIRST, prologue};
 use limits::{AnswerLimit, Unanswered};
@@ -50,7 +50,7 @@ pub struct PeerSession {
     answers: AnswerLimit,
     /// What was sealed since the peer last proved that it lives.
     unanswered: Option<Unanswered>,
-    /// Whether the caller last heard `Established`, and nothing since then took it back.
+    /// Whether the caller last heard `Established`. Looked at when something comes from the peer.
     announced: bool,
     messages: VecDeque<Vec<u8>>,
     events: VecDeque<Event>,
@@ -248,10 +248,8 @@ impl PeerSession {
         let expired = |keys: &mut SessionKeys| now >= keys.expires();
         self.previous.retain_mut(|keys| !expired(keys));
         self.next.take_if(expired);
-        if self.current.take_if(expired).is_some() {
-            // An idle session ends in silence; the next one is announced again.
-            self.announced = false;
-        }
+        // An idle session ends in silence; the next one is announced again.
+        self.current.take_if(expired);
         let Some(attempt) = &self.attempt else {
             return;
         };
@@ -388,9 +386,13 @@ impl PeerSession {
         self.push_message(confirm);
 
         let usable_before = self.can_seal(now);
-        let unconfirmed = self.next.take();
+        // What we answered before may be in use by the peer already, unless its confirmation should be long here. It
+        // is older than the new keys on both sides.
+        let unconfirmed = self
+            .next
+            .take()
+            .filter(|keys| now < keys.created + LONGEST_UNDER_WAY);
         let replaced = self.current.replace(keys);
-        // What we answered before may be in use by the peer already. It is older than the new keys on both sides.
         self.retire(replaced);
         self.retire(unconfirmed);
         self.attempt = None;
