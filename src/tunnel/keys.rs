@@ -74,10 +74,15 @@ impl SessionKeys {
         }
     }
 
-    /// The answer to `noise_1`, if that is the message these keys came from.
-    pub(super) fn answer_to(&self, noise_1: &[u8; NOISE_1_LEN]) -> Option<&[u8]> {
+    /// The answer to message 1 of `sender`, if that is the message these keys came from.
+    pub(super) fn answer_to(&self, sender: u32, noise_1: &[u8; NOISE_1_LEN]) -> Option<&[u8]> {
         match &self.role {
-            Role::Responder { asked, answer } if **asked == *noise_1 => Some(answer),
+            // Nothing proves the sender's index by itself: bent on the way, it must not spoil the true message.
+            Role::Responder { asked, answer }
+                if self.remote_index == sender && **asked == *noise_1 =>
+            {
+                Some(answer)
+            }
             Role::Responder { .. } | Role::Initiator => None,
         }
     }
@@ -104,13 +109,19 @@ impl SessionKeys {
 
     /// Why nothing may be sealed, if so.
     pub(super) fn check_seal(&self, now: Instant) -> Result<(), SealError> {
-        if now >= self.expires() {
+        if now >= self.created + SEAL_UNTIL {
             return Err(SealError::NoSession);
         }
         if self.next_counter >= REJECT_AFTER_MESSAGES || self.sealed_bytes >= REJECT_AFTER_BYTES {
             return Err(SealError::Exhausted);
         }
         Ok(())
+    }
+
+    /// As if everything these keys may seal had been sealed.
+    #[cfg(test)]
+    pub(super) fn use_up(&mut self) {
+        self.sealed_bytes = REJECT_AFTER_BYTES;
     }
 
     /// Seals in place: header space, packet, tag space.
@@ -179,6 +190,10 @@ const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
 const RESPONDER_GRACE_TIME: Duration = Duration::from_secs(10);
 /// Age at which keys are erased, used or not.
 const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
+/// Age from which nothing is sealed any more, so that the last packet still opens after its way: 170 s.
+const SEAL_UNTIL: Duration = REJECT_AFTER_TIME.saturating_sub(LONGEST_UNDER_WAY);
+/// How long a message may be under way without being lost to a change of keys: the loss of a relay, with room.
+pub(super) const LONGEST_UNDER_WAY: Duration = Duration::from_secs(10);
 /// Bytes under one key at which use starts a new handshake.
 const REKEY_AFTER_BYTES: u64 = 1 << 37;
 /// See [`RESPONDER_GRACE_TIME`]; half of the way to the hard limit.

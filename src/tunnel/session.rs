@@ -4,15 +4,20 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use snow::HandshakeState;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::envelope::{self, Message, NOISE_1_LEN, NOISE_2_LEN, TAG_LEN, TRANSPORT_HEADER_LEN};
-use super::keys::{Role, SessionKeys, SplitKeys};
-use super::noise::{self, SUITE, StaticKey};
+use super::keys::{LONGEST_UNDER_WAY, Role, SessionKeys, SplitKeys};
+use super::noise::{self, StaticKey};
+use attempt::{Attempt, RETRY_FIRST, prologue};
+use limits::{AnswerLimit, Unanswered};
+
+mod attempt;
+mod limits;
 
 /// Who the two ends are. All of it goes into the handshake, so keys for one network or peer fit no other.
 #[derive(Clone, Debug)]
@@ -45,7 +50,7 @@ pub struct PeerSession {
     answers: AnswerLimit,
     /// What was sealed since the peer last proved that it lives.
     unanswered: Option<Unanswered>,
-    /// Whether the caller last heard `Established`, and nothing since then took it back.
+    /// Whether the caller last heard `Established`. Looked at when something comes from the peer.
     announced: bool,
     messages: VecDeque<Vec<u8>>,
     events: VecDeque<Event>,
@@ -141,16 +146,17 @@ impl OpenError {
 impl PeerSession {
     /// A peer without a session. Nothing happens until a packet goes out or a message comes in.
     ///
-    /// `seed` gives session indexes and jitter. Keys never come from it.
+    /// `seed` gives session indexes and jitter; keys never come from it. Every deciding type takes the time here; this
+    /// one has nothing due yet.
     #[must_use]
-    pub fn new(config: PeerConfig, now: Instant, seed: u64) -> Self {
+    pub fn new(config: PeerConfig, _now: Instant, seed: u64) -> Self {
         Self {
             config,
             current: None,
             next: None,
             previous: VecDeque::new(),
             attempt: None,
-            answers: AnswerLimit::new(now),
+            answers: AnswerLimit::default(),
             unanswered: None,
             announced: false,
             messages: VecDeque::new(),
@@ -233,7 +239,7 @@ impl PeerSession {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let expiries = self.all_keys().map(SessionKeys::expires);
-        let attempt = self.attempt.iter().map(|a| a.retry_at.min(a.give_up_at));
+        let attempt = self.attempt.iter().map(Attempt::due);
         expiries.chain(attempt).min()
     }
 
@@ -242,21 +248,19 @@ impl PeerSession {
         let expired = |keys: &mut SessionKeys| now >= keys.expires();
         self.previous.retain_mut(|keys| !expired(keys));
         self.next.take_if(expired);
-        if self.current.take_if(expired).is_some() {
-            // An idle session ends in silence; the next one is announced again.
-            self.announced = false;
-        }
+        // An idle session ends in silence; the next one is announced again.
+        self.current.take_if(expired);
         let Some(attempt) = &self.attempt else {
             return;
         };
-        if now >= attempt.give_up_at {
+        if attempt.is_over(now) {
             let peer_lives = attempt.heard && self.can_seal(now);
             self.attempt = None;
             if !peer_lives {
                 self.announced = false;
                 self.push_event(Event::Lost);
             }
-        } else if now >= attempt.retry_at {
+        } else if attempt.wants_transmit(now) {
             self.transmit(now);
         }
     }
@@ -304,15 +308,18 @@ impl PeerSession {
         if !self.answers.allow(now) {
             return Err(OpenError::RateLimited);
         }
-        let known = self.all_keys().find_map(|keys| keys.answer_to(noise_1));
+        let known = self
+            .all_keys()
+            .find_map(|keys| keys.answer_to(sender, noise_1));
         if let Some(answer) = known {
             let answer = answer.to_vec();
             self.push_message(answer);
             return Ok(());
         }
+        let config = &self.config;
+        let prologue = prologue(config, &config.remote_device, &config.local_device);
         let mut handshake =
-            noise::responder(&self.prologue(Side::Remote), &self.config.local_static)
-                .map_err(|_| OpenError::Forged)?;
+            noise::responder(&prologue, &config.local_static).map_err(|_| OpenError::Forged)?;
         handshake
             .read_message(noise_1, &mut [])
             .map_err(|_| OpenError::Forged)?;
@@ -325,14 +332,13 @@ impl PeerSession {
         {
             if self.config.local_device < self.config.remote_device {
                 // Both started, and ours goes on. If ours may have been lost, the peer gets it again now.
-                if now >= flight.sent_at + RETRY_FIRST {
+                if flight.may_be_lost(now) {
                     self.transmit(now);
                 }
                 return Ok(());
             }
-            // Both started, and theirs goes on. Ours still counts if it is answered after all, because this message 1
-            // may be an old copy, but it waits before it is sent again.
-            attempt.retry_at = attempt.retry_at.max(now + RETRY_FIRST);
+            // Both started, and theirs goes on. Ours is not forgotten: this message 1 may be an old copy.
+            attempt.yield_to_peer(now);
         }
 
         let mut noise_2 = [0; NOISE_2_LEN];
@@ -380,9 +386,13 @@ impl PeerSession {
         self.push_message(confirm);
 
         let usable_before = self.can_seal(now);
-        let unconfirmed = self.next.take();
+        // What we answered before may be in use by the peer already, unless its confirmation should be long here. It
+        // is older than the new keys on both sides.
+        let unconfirmed = self
+            .next
+            .take()
+            .filter(|keys| now < keys.created + LONGEST_UNDER_WAY);
         let replaced = self.current.replace(keys);
-        // What we answered before may be in use by the peer already. It is older than the new keys on both sides.
         self.retire(replaced);
         self.retire(unconfirmed);
         self.attempt = None;
@@ -397,9 +407,12 @@ impl PeerSession {
         let confirmed = self.next.take();
         let replaced = std::mem::replace(&mut self.current, confirmed);
         self.retire(replaced);
-        self.attempt = None;
-        self.messages.retain(|message| !is_init(message));
         self.announced &= usable_before;
+        // Confirmed too late, the keys are of no use for what waits.
+        if self.can_seal(now) {
+            self.attempt = None;
+            self.messages.retain(|message| !is_init(message));
+        }
     }
 
     fn retire(&mut self, keys: Option<SessionKeys>) {
@@ -426,57 +439,26 @@ impl PeerSession {
             return;
         }
         // If we have just answered the peer's handshake, its confirmation is on the way.
-        let answered_until = self.next.as_ref().map(|keys| keys.created + RETRY_FIRST);
-        self.attempt = Some(Attempt {
-            flight: None,
-            retry_at: answered_until.map_or(now, |until| until.max(now)),
-            give_up_at: now + GIVE_UP_AFTER,
-            backoff: RETRY_FIRST,
-            heard: false,
-        });
-        if answered_until.is_none_or(|until| now >= until) {
+        let answered = self.next.as_ref().map(|keys| keys.created + RETRY_FIRST);
+        let start = answered.map_or(now, |until| until.max(now));
+        self.attempt = Some(Attempt::new(now, start));
+        if start == now {
             self.transmit(now);
         }
     }
 
-    /// Sends message 1. Every retry sends the same bytes, so an answer to any of them counts, and the peer recognises
-    /// copies.
     fn transmit(&mut self, now: Instant) {
-        let local_index = self.unused_index();
-        let prologue = self.prologue(Side::Local);
+        let unused_index = self.unused_index();
         let jitter = self.random.next();
         let Some(attempt) = &mut self.attempt else {
             return;
         };
-        attempt.retry_at = now + attempt.backoff + jittered(attempt.backoff, jitter);
-        attempt.backoff = (attempt.backoff * 2).min(RETRY_MAX);
-        if attempt.flight.is_none() {
-            attempt.flight = Flight::start(&self.config, &prologue, local_index, now);
-        }
-        // Without randomness, or with an impossible peer key, there is nothing to send: the attempt runs out.
-        let Some(flight) = &mut attempt.flight else {
+        let Some(message) = attempt.transmit(now, &self.config, unused_index, jitter) else {
             return;
         };
-        flight.sent_at = now;
-        let message = flight.message.clone();
+        // One copy that still waits to be sent is enough.
         self.messages.retain(|message| !is_init(message));
         self.push_message(message);
-    }
-
-    fn prologue(&self, initiator: Side) -> Vec<u8> {
-        let (local, remote) = (&self.config.local_device, &self.config.remote_device);
-        let (initiator, responder) = match initiator {
-            Side::Local => (local, remote),
-            Side::Remote => (remote, local),
-        };
-        [
-            PROLOGUE_LABEL,
-            SUITE.as_bytes(),
-            &self.config.vni.to_be_bytes(),
-            initiator,
-            responder,
-        ]
-        .concat()
     }
 
     /// A random index that no live keys or handshake of this peer use.
@@ -526,93 +508,6 @@ impl fmt::Debug for PeerSession {
     }
 }
 
-/// A wish for a session that is not fulfilled yet.
-struct Attempt {
-    /// `None` while an answered handshake of the peer goes first.
-    flight: Option<Flight>,
-    retry_at: Instant,
-    give_up_at: Instant,
-    backoff: Duration,
-    /// Whether the peer proved during the attempt that it lives.
-    heard: bool,
-}
-
-/// A message 1 that was sent and not answered.
-struct Flight {
-    local_index: u32,
-    handshake: HandshakeState,
-    message: Vec<u8>,
-    sent_at: Instant,
-}
-
-impl Flight {
-    fn start(config: &PeerConfig, prologue: &[u8], local_index: u32, now: Instant) -> Option<Self> {
-        let mut handshake =
-            noise::initiator(prologue, &config.local_static, &config.remote_static).ok()?;
-        let mut noise_1 = [0; NOISE_1_LEN];
-        handshake.write_message(&[], &mut noise_1).ok()?;
-        Some(Self {
-            local_index,
-            handshake,
-            message: envelope::init(local_index, &noise_1),
-            sent_at: now,
-        })
-    }
-}
-
-/// A run of sealed messages without any sign of the peer.
-#[derive(Clone, Copy)]
-struct Unanswered {
-    first: Instant,
-    last: Instant,
-}
-
-impl Unanswered {
-    /// Notes a sealed message and says whether the silence has become suspicious. The last message before a pause
-    /// rarely needs an answer, so the pause itself does not count.
-    fn note(run: &mut Option<Self>, now: Instant) -> bool {
-        let first = run
-            .filter(|run| now < run.last + SUSPECT_AFTER_SILENCE)
-            .map_or(now, |run| run.first);
-        *run = Some(Self { first, last: now });
-        now >= first + SUSPECT_AFTER_SILENCE
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Side {
-    Local,
-    Remote,
-}
-
-/// Limits how often message 1 of this peer is worked on, in whole answers.
-struct AnswerLimit {
-    left: u32,
-    refilled: Instant,
-}
-
-impl AnswerLimit {
-    fn new(now: Instant) -> Self {
-        Self {
-            left: ANSWERS_PER_SECOND,
-            refilled: now,
-        }
-    }
-
-    fn allow(&mut self, now: Instant) -> bool {
-        while self.left < ANSWERS_PER_SECOND && now >= self.refilled + ANSWER_EVERY {
-            self.refilled += ANSWER_EVERY;
-            self.left += 1;
-        }
-        if self.left == ANSWERS_PER_SECOND {
-            self.refilled = now;
-        }
-        let allowed = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        allowed
-    }
-}
-
 /// The generator of Steele, Lea and Flood: for indexes and jitter, which need no secrecy.
 struct SplitMix64(u64);
 
@@ -638,23 +533,6 @@ fn is_init(message: &[u8]) -> bool {
     matches!(envelope::parse(message), Some(Message::Init { .. }))
 }
 
-/// Up to a quarter of `backoff`, so that many peers of one lost relay do not knock together.
-fn jittered(backoff: Duration, random: u64) -> Duration {
-    backoff / 4 * (random % 1024) as u32 / 1024
-}
-
-const PROLOGUE_LABEL: &[u8] = b"overlan-e2e-1";
-/// One round trip through a distant relay, with room for a busy machine.
-const RETRY_FIRST: Duration = Duration::from_secs(1);
-/// The longest a peer that has come back waits for us.
-const RETRY_MAX: Duration = Duration::from_secs(8);
-/// How long a handshake is tried before what waits for it should fail. Longer than the loss of a relay takes.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
-/// A peer that answers nothing for so long may have lost its keys: sending then also tries a new handshake.
-const SUSPECT_AFTER_SILENCE: Duration = Duration::from_secs(15);
-/// Handshakes of one peer worked on per second, and at once after a pause.
-const ANSWERS_PER_SECOND: u32 = 10;
-const ANSWER_EVERY: Duration = Duration::from_millis(100);
 /// Old keys that still open: those just replaced, and those the peer may have taken up while we replaced them.
 const PREVIOUS_MAX: usize = 2;
 /// Handshake messages kept for a caller that does not drain. At most one message 1, an answer and a confirmation are

@@ -6,6 +6,7 @@ use snow::{HandshakeState, StatelessTransportState};
 #[test]
 fn the_numbers_are_those_of_the_design() {
     assert_eq!(REKEY_AFTER_TIME.as_secs(), 120);
+    assert_eq!(SEAL_UNTIL.as_secs(), 170);
     assert_eq!(REJECT_AFTER_TIME.as_secs(), 180);
     assert_eq!(REKEY_AFTER_BYTES, 137_438_953_472);
     assert_eq!(REJECT_AFTER_BYTES, 274_877_906_944);
@@ -14,22 +15,19 @@ fn the_numbers_are_those_of_the_design() {
 }
 
 #[test]
-fn keys_seal_until_their_age_and_not_at_it() {
+fn keys_seal_and_open_until_their_age_and_not_at_it() {
     let (mut keys, mut peer, now) = pair();
-    let mut message = packet(b"late");
-    let last = now + REJECT_AFTER_TIME - Duration::from_nanos(1);
-    assert_eq!(keys.seal(last, &mut message), Ok(()));
-    let mut copy = message.clone();
-    assert_eq!(
-        peer.open(keys.expires(), 0, &mut copy),
-        Err(OpenError::Expired)
-    );
-    assert_eq!(peer.open(last, 0, &mut message).unwrap(), b"late");
-    let mut message = packet(b"too late");
-    assert_eq!(
-        keys.seal(keys.expires(), &mut message),
-        Err(SealError::NoSession)
-    );
+    let moment = Duration::from_nanos(1);
+    let [mut one, mut two, mut three] = [packet(b"one"), packet(b"two"), packet(b"three")];
+    assert_eq!(keys.seal(now, &mut one), Ok(()));
+    let end = now + SEAL_UNTIL;
+    assert_eq!(keys.seal(end - moment, &mut two), Ok(()));
+    assert_eq!(keys.seal(end, &mut three), Err(SealError::NoSession));
+
+    let end = now + REJECT_AFTER_TIME;
+    assert_eq!(peer.expires(), end);
+    assert_eq!(peer.open(end - moment, 0, &mut one).unwrap(), b"one");
+    assert_eq!(peer.open(end, 1, &mut two), Err(OpenError::Expired));
 }
 
 #[test]

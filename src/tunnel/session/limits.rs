@@ -1,0 +1,48 @@
+//! Decides how often a peer may make us work on a handshake, and when its silence is suspicious. Holds no timer: both
+//! are asked when there is something to do anyway.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Limits how often message 1 of this peer is worked on, over every span of a second.
+#[derive(Default)]
+pub(super) struct AnswerLimit {
+    /// When the last [`ANSWERS_PER_SECOND`] were worked on, oldest first.
+    times: VecDeque<Instant>,
+}
+
+impl AnswerLimit {
+    pub(super) fn allow(&mut self, now: Instant) -> bool {
+        self.times
+            .pop_front_if(|time| now >= *time + Duration::from_secs(1));
+        if self.times.len() >= ANSWERS_PER_SECOND {
+            return false;
+        }
+        self.times.push_back(now);
+        true
+    }
+}
+
+/// A run of sealed messages without any sign of the peer.
+#[derive(Clone, Copy)]
+pub(super) struct Unanswered {
+    first: Instant,
+    last: Instant,
+}
+
+impl Unanswered {
+    /// Notes a sealed message and says whether the silence has become suspicious. The last message before a pause
+    /// rarely needs an answer, so the pause itself does not count.
+    pub(super) fn note(run: &mut Option<Self>, now: Instant) -> bool {
+        let first = run
+            .filter(|run| now < run.last + SUSPECT_AFTER_SILENCE)
+            .map_or(now, |run| run.first);
+        *run = Some(Self { first, last: now });
+        now >= first + SUSPECT_AFTER_SILENCE
+    }
+}
+
+/// A peer needs one handshake in two minutes; the rest is room for restarts and lost answers. Each costs about 0.2 ms.
+const ANSWERS_PER_SECOND: usize = 10;
+/// A peer that answers nothing for so long may have lost its keys: sending then also tries a new handshake.
+const SUSPECT_AFTER_SILENCE: Duration = Duration::from_secs(15);
