@@ -32,6 +32,12 @@ impl Abort for TcpStream {
     }
 }
 
+impl Abort for overlan_netstack::TcpStream {
+    fn abort(&self) {
+        overlan_netstack::TcpStream::abort(self);
+    }
+}
+
 /// One of the two streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
