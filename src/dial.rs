@@ -75,9 +75,9 @@ impl From<ConnectError> for DialError {
             ConnectError::Refused => Self::Refused,
             ConnectError::TimedOut => Self::TimedOut,
             ConnectError::Unreachable => Self::Offline,
-            ConnectError::NoAddress
-            | ConnectError::TooManyFlows
-            | ConnectError::PortsExhausted => Self::Internal(error.to_string()),
+            ConnectError::NoAddress | ConnectError::TooManyFlows | ConnectError::PortsExhausted => {
+                Self::Internal(error.to_string())
+            }
         }
     }
 }

@@ -76,10 +76,7 @@ pub fn answer(query: &[u8], netmap: &Netmap, transport: Transport) -> Option<Vec
 
 fn fill(reply: &mut Message, question: &Query, netmap: &Netmap) {
     let refused = question.query_class() != DNSClass::IN
-        || matches!(
-            question.query_type(),
-            RecordType::AXFR | RecordType::IXFR
-        );
+        || matches!(question.query_type(), RecordType::AXFR | RecordType::IXFR);
     let found = find(question.name(), netmap);
     let (zone, records) = match (refused, found) {
         (true, _) | (_, Found::Foreign) => {
@@ -117,12 +114,28 @@ enum Found {
 }
 
 fn find(name: &Name, netmap: &Netmap) -> Found {
-    // The text form escapes dots and odd bytes inside labels, so they never look like a name of ours.
-    let text = name.to_ascii().to_ascii_lowercase();
+    let text = text_of(name);
     match OverlayName::parse(&text, &netmap.domain) {
         Some(inside) => find_forward(&inside, netmap).unwrap_or(Found::Foreign),
         None => find_reverse(&text, netmap).unwrap_or(Found::Foreign),
     }
+}
+
+/// The name in lower case. A byte that no name of ours has, such as a dot inside a label, becomes one that none has either.
+fn text_of(name: &Name) -> String {
+    let labels: Vec<String> = name
+        .iter()
+        .map(|label| {
+            let text = label.iter().map(|byte| match byte {
+                b'a'..=b'z' | b'0'..=b'9' | b'-' | b'A'..=b'Z' => {
+                    char::from(byte.to_ascii_lowercase())
+                }
+                _ => '?',
+            });
+            text.collect()
+        })
+        .collect();
+    labels.join(".")
 }
 
 /// `None` if the domain is not one that DNS can carry.
@@ -154,7 +167,6 @@ fn find_forward(name: &OverlayName<'_>, netmap: &Netmap) -> Option<Found> {
 
 /// `None` if the name is in no reverse zone of ours.
 fn find_reverse(text: &str, netmap: &Netmap) -> Option<Found> {
-    let text = text.strip_suffix('.').unwrap_or(text);
     let (labels, family) = if let Some(labels) = text.strip_suffix(".in-addr.arpa") {
         (labels, Family::V4)
     } else {

@@ -61,7 +61,9 @@ impl Default for SocksConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ListenRefused {
     /// Others can reach the address, and anybody could use the overlay through it.
-    #[error("{0} is not a loopback address: others can reach it, so a user name and a password are needed")]
+    #[error(
+        "{0} is not a loopback address: others can reach it, so a user name and a password are needed"
+    )]
     NeedsCredentials(SocketAddr),
 }
 

@@ -277,8 +277,7 @@ impl Way {
         to: &mut T,
     ) -> Poll<io::Result<()>> {
         while !self.rest.is_empty() {
-            let count =
-                ready!(Pin::new(&mut *to).poll_write(cx, &self.buffer[self.rest.clone()]))?;
+            let count = ready!(Pin::new(&mut *to).poll_write(cx, &self.buffer[self.rest.clone()]))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

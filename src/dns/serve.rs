@@ -59,7 +59,10 @@ async fn serve_udp(udp: &UdpSocket, netmap: &watch::Receiver<Arc<Netmap>>) {
 }
 
 /// Answers one query after the other, in their order; those that wait do so in the socket.
-async fn connection(mut stream: TcpStream, netmap: &watch::Receiver<Arc<Netmap>>) -> io::Result<()> {
+async fn connection(
+    mut stream: TcpStream,
+    netmap: &watch::Receiver<Arc<Netmap>>,
+) -> io::Result<()> {
     let mut query = vec![0; QUERY_MAX];
     let mut reply = Vec::new();
     loop {

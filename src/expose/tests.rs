@@ -86,7 +86,11 @@ async fn carry(a: (Stack, IpAddr), b: (Stack, IpAddr), notify: Arc<Notify>) {
             tokio::task::yield_now().await;
             continue;
         }
-        match [&a, &b].iter().filter_map(|(stack, _)| stack.poll_timeout()).min() {
+        match [&a, &b]
+            .iter()
+            .filter_map(|(stack, _)| stack.poll_timeout())
+            .min()
+        {
             Some(due) => {
                 let _ = tokio::time::timeout_at(due.into(), notify.notified()).await;
             }
@@ -100,7 +104,9 @@ const PUBLISHED: u16 = 80;
 #[tokio::test]
 async fn a_peer_talks_with_a_local_service_and_each_side_may_close_first() {
     let overlay = Overlay::new();
-    let service = tokio::net::TcpListener::bind(local_target(0)).await.unwrap();
+    let service = tokio::net::TcpListener::bind(local_target(0))
+        .await
+        .unwrap();
     let config = ExposeConfig::new(service.local_addr().unwrap());
     let shutdown = CancellationToken::new();
     let exposed = tokio::spawn(run(
@@ -173,7 +179,9 @@ async fn a_service_that_is_not_there_is_connection_refused() {
 #[tokio::test]
 async fn a_reset_by_the_service_reaches_the_peer_and_the_end_ends_all() {
     let mut overlay = Overlay::new();
-    let service = tokio::net::TcpListener::bind(local_target(0)).await.unwrap();
+    let service = tokio::net::TcpListener::bind(local_target(0))
+        .await
+        .unwrap();
     let config = ExposeConfig::new(service.local_addr().unwrap());
     let shutdown = CancellationToken::new();
     let exposed = tokio::spawn(run(

@@ -140,7 +140,10 @@ fn what_is_no_name_is_unknown_before_anybody_uses_it() {
     let longest = format!("{}{}", "a.".repeat(121), "example.org");
     assert_eq!(longest.len(), NAME_MAX);
     assert_eq!(ask(&netmap, &longest), Err(NameError::Foreign));
-    assert_eq!(ask(&netmap, &format!("{longest}.")), Err(NameError::Foreign));
+    assert_eq!(
+        ask(&netmap, &format!("{longest}.")),
+        Err(NameError::Foreign)
+    );
 }
 
 #[test]

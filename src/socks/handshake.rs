@@ -8,9 +8,7 @@ use std::io;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, Digest, SHA256};
 use fast_socks5::Socks5Command;
-use fast_socks5::server::{
-    AuthMethod, NoAuthentication, Socks5ServerProtocol, SocksServerError,
-};
+use fast_socks5::server::{AuthMethod, NoAuthentication, Socks5ServerProtocol, SocksServerError};
 use fast_socks5::util::target_addr::{AddrError, TargetAddr};
 use overlan_protocol::key::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, sink};
@@ -80,10 +78,16 @@ pub(super) async fn read(
     let greeting = Socks5ServerProtocol::start(&mut *client);
     match credentials {
         None => {
-            greeting.negotiate_auth(&[NoAuthentication]).await.map_err(rejected)?;
+            greeting
+                .negotiate_auth(&[NoAuthentication])
+                .await
+                .map_err(rejected)?;
         }
         Some(credentials) => {
-            greeting.negotiate_auth(&[Password]).await.map_err(rejected)?;
+            greeting
+                .negotiate_auth(&[Password])
+                .await
+                .map_err(rejected)?;
             authenticate(client, credentials).await?;
         }
     }
