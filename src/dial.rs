@@ -2,6 +2,8 @@
 
 use std::io;
 
+use overlan_netstack::ConnectError;
+
 use crate::names::NameError;
 
 /// Why a connection to a destination was not opened. The SOCKS reply codes are the specification: one variant per thing that
@@ -62,6 +64,20 @@ impl From<NameError> for DialError {
             NameError::Foreign => Self::Foreign,
             NameError::Unknown => Self::UnknownName,
             NameError::AmbiguousAddress => Self::AmbiguousAddress,
+        }
+    }
+}
+
+/// What the other end of the overlay says, or our own stack.
+impl From<ConnectError> for DialError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Refused => Self::Refused,
+            ConnectError::TimedOut => Self::TimedOut,
+            ConnectError::Unreachable => Self::Offline,
+            ConnectError::NoAddress | ConnectError::TooManyFlows | ConnectError::PortsExhausted => {
+                Self::Internal(error.to_string())
+            }
         }
     }
 }

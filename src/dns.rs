@@ -4,6 +4,7 @@
 //! The zones are the domain, each network below it, and the reverse zones of the overlay's address ranges. Whether a peer is
 //! online does not matter here: a name that comes and goes with a connection would be cached as missing.
 
+pub mod client;
 mod serve;
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -114,12 +115,28 @@ enum Found {
 }
 
 fn find(name: &Name, netmap: &Netmap) -> Found {
-    // The text form escapes dots and odd bytes inside labels, so they never look like a name of ours.
-    let text = name.to_ascii().to_ascii_lowercase();
+    let text = text_of(name);
     match OverlayName::parse(&text, &netmap.domain) {
         Some(inside) => find_forward(&inside, netmap).unwrap_or(Found::Foreign),
         None => find_reverse(&text, netmap).unwrap_or(Found::Foreign),
     }
+}
+
+/// The name in lower case. A byte that no name of ours has, such as a dot inside a label, becomes one that none has either.
+fn text_of(name: &Name) -> String {
+    let labels: Vec<String> = name
+        .iter()
+        .map(|label| {
+            let text = label.iter().map(|byte| match byte {
+                b'a'..=b'z' | b'0'..=b'9' | b'-' | b'A'..=b'Z' => {
+                    char::from(byte.to_ascii_lowercase())
+                }
+                _ => '?',
+            });
+            text.collect()
+        })
+        .collect();
+    labels.join(".")
 }
 
 /// `None` if the domain is not one that DNS can carry.
@@ -151,7 +168,6 @@ fn find_forward(name: &OverlayName<'_>, netmap: &Netmap) -> Option<Found> {
 
 /// `None` if the name is in no reverse zone of ours.
 fn find_reverse(text: &str, netmap: &Netmap) -> Option<Found> {
-    let text = text.strip_suffix('.').unwrap_or(text);
     let (labels, family) = if let Some(labels) = text.strip_suffix(".in-addr.arpa") {
         (labels, Family::V4)
     } else {

@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 use crate::control::{Control, Health};
 use crate::dial::DialError;
 use crate::engine::{Engine, KnownPeers, LocalDevice, Membership};
-use crate::expose;
+use crate::expose::{self, ExposeConfig};
 use crate::names::{self, Destination};
 use crate::relay::route::Choice;
 use crate::state::{Device, Serve, StateDir, StateError};
@@ -396,7 +396,7 @@ impl Inner {
                     Ok(listener) => {
                         let stop = self.stop.child_token();
                         self.tasks
-                            .spawn(expose::run(listener, serve.target, stop.clone()));
+                            .spawn(expose::run(listener, ExposeConfig::new(serve.target), stop.clone()));
                         let membership = Arc::downgrade(membership);
                         let serve = *serve;
                         exposed.insert(

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! each way:  Open --EOF--> Finishing (rest, then shutdown of the write side) --> Ended
-//!            write fails: Ended, and of the broken stream only what had arrived is still read (Draining)
+//!            write fails: Discarding; of the broken stream what had arrived is still read (Draining)
 //!            read fails:  both ways Ended
 //! ```
 
@@ -32,6 +32,12 @@ impl Abort for TcpStream {
     }
 }
 
+impl Abort for overlan_netstack::TcpStream {
+    fn abort(&self) {
+        overlan_netstack::TcpStream::abort(self);
+    }
+}
+
 /// One of the two streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -55,8 +61,8 @@ pub struct Spliced {
 /// Copies both ways until both have ended. The end of one way closes the write side of the stream that it leads to, and the
 /// other way goes on.
 ///
-/// If a stream breaks, what had arrived from it is still delivered, and then the other stream is told to [`Abort::abort`]. The caller
-/// drops both.
+/// If a stream breaks, what had arrived from it is still delivered. Then the other stream is told to [`Abort::abort`], unless
+/// the broken one had closed its side in order before. The caller drops both.
 pub async fn splice<L, R>(left: &mut L, right: &mut R) -> Spliced
 where
     L: AsyncRead + AsyncWrite + Abort + Unpin,
@@ -65,7 +71,8 @@ where
     let mut rightward = Way::new();
     let mut leftward = Way::new();
     let mut failure = None;
-    let mut draining = pin!(None);
+    let mut grace = pin!(sleep(Duration::ZERO));
+    let mut grace_for = (State::Open, State::Open);
     poll_fn(|cx| {
         loop {
             let right_pending = match rightward.poll(cx, left, right) {
@@ -74,7 +81,7 @@ where
                 Poll::Ready(Err(broken)) => {
                     let side = leftward.opposite_broke(&broken, Side::Left, Side::Right);
                     failure.get_or_insert((side, broken.into_error()));
-                    false
+                    continue;
                 }
             };
             let left_pending = match leftward.poll(cx, right, left) {
@@ -83,32 +90,31 @@ where
                 Poll::Ready(Err(broken)) => {
                     let side = rightward.opposite_broke(&broken, Side::Right, Side::Left);
                     failure.get_or_insert((side, broken.into_error()));
-                    // The other way has new orders, and its turn of this round is over.
                     continue;
                 }
             };
             if !(right_pending || left_pending) {
                 return Poll::Ready(());
             }
-            if rightward.state != State::Draining && leftward.state != State::Draining {
+            if failure.is_none() {
                 return Poll::Pending;
             }
-            if draining.is_none() {
-                draining.set(Some(sleep(DRAIN_FOR)));
+            let states = (rightward.state, leftward.state);
+            if grace_for != states {
+                grace_for = states;
+                grace.set(sleep(GRACE));
             }
-            if let Some(timer) = draining.as_mut().as_pin_mut() {
-                ready!(timer.poll(cx));
-            }
-            draining.set(None);
-            rightward.drained();
-            leftward.drained();
+            ready!(grace.as_mut().poll(cx));
+            grace_for = (State::Open, State::Open);
+            rightward.grace_over(leftward.state);
+            leftward.grace_over(rightward.state);
         }
     })
     .await;
     match failure {
-        Some((Side::Left, _)) => right.abort(),
-        Some((Side::Right, _)) => left.abort(),
-        None => {}
+        Some((Side::Left, _)) if !rightward.in_order => right.abort(),
+        Some((Side::Right, _)) if !leftward.in_order => left.abort(),
+        Some(_) | None => {}
     }
     Spliced {
         to_right: rightward.written,
@@ -126,6 +132,8 @@ struct Way {
     /// Bytes were written since the last flush.
     unflushed: bool,
     written: u64,
+    /// The source closed its side, and did not break before.
+    in_order: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -133,8 +141,10 @@ enum State {
     Open,
     /// Nothing can be written to the source: what had arrived from it before is read.
     Draining,
-    /// The source has ended in order.
+    /// The source has closed its side.
     Finishing,
+    /// The sink is broken: the source's bytes are thrown away, so that it comes to reading the last answer.
+    Discarding,
     Ended,
 }
 
@@ -160,6 +170,7 @@ impl Way {
             rest: 0..0,
             unflushed: false,
             written: 0,
+            in_order: false,
         }
     }
 
@@ -197,38 +208,37 @@ impl Way {
                 return Poll::Ready(Ok(()));
             }
             if let Err(error) = ready!(self.poll_rest(cx, to)) {
-                self.end();
-                return Poll::Ready(Err(Broken::Writing(error)));
+                return self.sink_broke(error);
             }
             if self.state == State::Finishing {
                 let closed = ready!(Pin::new(&mut *to).poll_shutdown(cx));
-                self.end();
-                return Poll::Ready(match closed {
+                return match closed {
                     Err(error) if error.kind() != io::ErrorKind::NotConnected => {
-                        Err(Broken::Writing(error))
+                        self.sink_broke(error)
                     }
                     // Some systems say "not connected" where both ends have closed in order.
-                    Ok(()) | Err(_) => Ok(()),
-                });
+                    Ok(()) | Err(_) => {
+                        self.end();
+                        Poll::Ready(Ok(()))
+                    }
+                };
             }
             match self.poll_read(cx, from) {
-                Poll::Ready(Ok(0)) if self.state == State::Open => self.state = State::Finishing,
-                Poll::Ready(Ok(0)) => self.end(),
+                Poll::Ready(Ok(0)) if self.state == State::Discarding => self.end(),
+                Poll::Ready(Ok(0)) => {
+                    self.in_order = true;
+                    self.state = State::Finishing;
+                }
+                Poll::Ready(Ok(_)) if self.state == State::Discarding => self.release(),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => {
-                    let known = self.state == State::Draining;
                     self.end();
-                    return Poll::Ready(if known {
-                        Ok(())
-                    } else {
-                        Err(Broken::Reading(error))
-                    });
+                    return Poll::Ready(Err(Broken::Reading(error)));
                 }
                 Poll::Pending => {
-                    if self.unflushed {
+                    if self.unflushed && self.state != State::Discarding {
                         if let Err(error) = ready!(Pin::new(&mut *to).poll_flush(cx)) {
-                            self.end();
-                            return Poll::Ready(Err(Broken::Writing(error)));
+                            return self.sink_broke(error);
                         }
                         self.unflushed = false;
                     }
@@ -279,21 +289,36 @@ impl Way {
         Poll::Ready(Ok(()))
     }
 
-    /// The source had its time. What it gave is still delivered.
-    fn drained(&mut self) {
-        if self.state == State::Draining && self.rest.is_empty() {
+    fn sink_broke(&mut self, error: io::Error) -> Poll<Result<(), Broken>> {
+        if self.state == State::Open {
+            self.release();
+            self.state = State::Discarding;
+        } else {
+            self.end();
+        }
+        Poll::Ready(Err(Broken::Writing(error)))
+    }
+
+    /// A source had its time. What it gave is still delivered.
+    fn grace_over(&mut self, opposite: State) {
+        let over = match self.state {
+            State::Draining => self.rest.is_empty(),
+            State::Discarding => opposite == State::Ended,
+            State::Open | State::Finishing | State::Ended => false,
+        };
+        if over {
             self.end();
         }
     }
 
     fn end(&mut self) {
         self.state = State::Ended;
-        self.rest = 0..0;
         self.release();
     }
 
     /// Gives the buffer back to the thread.
     fn release(&mut self) {
+        self.rest = 0..0;
         if !self.buffer.is_empty() {
             BUFFER.set(std::mem::take(&mut self.buffer));
         }
@@ -308,8 +333,9 @@ thread_local! {
 /// Bytes of one read: large enough that system calls are few, small enough to stay in the cache until the write.
 const BUFFER_LEN: usize = 64 * 1024;
 
-/// How long a stream to which nothing can be written may take to give what had arrived. Its end is usually there already.
-const DRAIN_FOR: Duration = Duration::from_millis(500);
+/// How long, once a stream broke, either may go without a step towards its end: the broken one may still have what arrived
+/// before, the other may have to read the last answer.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Reads of one way in one poll, before other tasks of the thread get their turn.
 const TURNS: usize = 8;

@@ -1,1 +1,484 @@
+use super::*;
 
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::names::tests::{netmap, network, two_networks};
+
+const ID: u16 = 0x4711;
+
+fn query(name: &str, kind: RecordType) -> Message {
+    let mut message = Message::new(ID, MessageType::Query, OpCode::Query);
+    message.metadata.recursion_desired = true;
+    message.add_query(Query::query(Name::from_str(name).unwrap(), kind));
+    message
+}
+
+fn ask(netmap: &Netmap, message: &Message, transport: Transport) -> Message {
+    let bytes = answer(&message.to_vec().unwrap(), netmap, transport).expect("an answer");
+    let reply = Message::from_vec(&bytes).unwrap();
+    assert_eq!(reply.metadata.id, ID);
+    assert_eq!(reply.metadata.message_type, MessageType::Response);
+    reply
+}
+
+fn look_up(netmap: &Netmap, name: &str, kind: RecordType) -> Message {
+    ask(netmap, &query(name, kind), Transport::Udp)
+}
+
+/// The data of the answers, as text.
+fn texts(records: &[Record]) -> Vec<String> {
+    records
+        .iter()
+        .map(|record| record.data.to_string())
+        .collect()
+}
+
+const WEB_V6: &str = "2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2.4.a.1.c.5.e.7.b.3.d.f.ip6.arpa.";
+const V6_ZONE: &str = "0.0.0.0.2.4.a.1.c.5.e.7.b.3.d.f.ip6.arpa.";
+
+#[test]
+fn names_of_devices_have_addresses() {
+    let netmap = netmap();
+    for (name, kind, data) in [
+        ("web.demo.pertino.net.", RecordType::A, "100.64.0.2"),
+        (
+            "web.demo.pertino.net.",
+            RecordType::AAAA,
+            "fd3b:7e5c:1a42::2",
+        ),
+        ("WEB.Demo.Pertino.NET.", RecordType::A, "100.64.0.2"),
+        ("laptop.demo.pertino.net.", RecordType::A, "100.64.0.1"),
+        // An offline device keeps its name.
+        ("db.demo.pertino.net.", RecordType::A, "100.64.0.3"),
+        (
+            "2.0.64.100.in-addr.arpa.",
+            RecordType::PTR,
+            "web.demo.pertino.net.",
+        ),
+        (
+            "1.0.64.100.IN-ADDR.arpa.",
+            RecordType::PTR,
+            "laptop.demo.pertino.net.",
+        ),
+        (WEB_V6, RecordType::PTR, "web.demo.pertino.net."),
+    ] {
+        let reply = look_up(&netmap, name, kind);
+        assert_eq!(
+            reply.metadata.response_code,
+            ResponseCode::NoError,
+            "{name}"
+        );
+        assert!(reply.metadata.authoritative && reply.metadata.recursion_desired);
+        assert!(!reply.metadata.recursion_available && !reply.metadata.truncation);
+        assert_eq!(texts(&reply.answers), [data], "{name} {kind}");
+        let record = &reply.answers[0];
+        assert_eq!(record.ttl, 5);
+        let asked = Name::from_str(name).unwrap();
+        assert!(record.name.eq_case(&asked), "{} is not {name}", record.name);
+        assert!(reply.queries[0].name().eq_case(&asked));
+    }
+    let any = look_up(&netmap, "web.demo.pertino.net.", RecordType::ANY);
+    assert_eq!(texts(&any.answers), ["100.64.0.2", "fd3b:7e5c:1a42::2"]);
+}
+
+#[test]
+fn tops_of_zones_have_soa_and_ns() {
+    let netmap = netmap();
+    for zone in [
+        "pertino.net.",
+        "demo.pertino.net.",
+        "64.100.in-addr.arpa.",
+        "127.100.in-addr.arpa.",
+        V6_ZONE,
+    ] {
+        let ns = look_up(&netmap, zone, RecordType::NS);
+        assert_eq!(texts(&ns.answers), [zone]);
+        let soa = look_up(&netmap, zone, RecordType::SOA);
+        let [record] = soa.answers.as_slice() else {
+            panic!("{soa}")
+        };
+        let RData::SOA(soa) = &record.data else {
+            panic!("{record}")
+        };
+        assert_eq!((soa.serial, soa.minimum), (7, 5));
+        assert_no_data(&look_up(&netmap, zone, RecordType::A), zone);
+    }
+}
+
+fn assert_no_data(reply: &Message, zone: &str) {
+    assert_eq!(
+        reply.metadata.response_code,
+        ResponseCode::NoError,
+        "{reply}"
+    );
+    assert_negative(reply, zone);
+}
+
+fn assert_missing(reply: &Message, zone: &str) {
+    assert_eq!(
+        reply.metadata.response_code,
+        ResponseCode::NXDomain,
+        "{reply}"
+    );
+    assert_negative(reply, zone);
+}
+
+fn assert_negative(reply: &Message, zone: &str) {
+    assert!(reply.answers.is_empty() && reply.metadata.authoritative);
+    let [soa] = reply.authorities.as_slice() else {
+        panic!("{reply}")
+    };
+    assert_eq!((soa.name.to_ascii().as_str(), soa.ttl), (zone, 5));
+    assert_eq!(soa.record_type(), RecordType::SOA);
+}
+
+#[test]
+fn what_exists_without_that_type_is_no_data() {
+    let netmap = netmap();
+    for (name, kind, zone) in [
+        ("web.demo.pertino.net.", RecordType::MX, "demo.pertino.net."),
+        (
+            "web.demo.pertino.net.",
+            RecordType::HTTPS,
+            "demo.pertino.net.",
+        ),
+        (
+            "web.demo.pertino.net.",
+            RecordType::Unknown(65_280),
+            "demo.pertino.net.",
+        ),
+        (
+            "2.0.64.100.in-addr.arpa.",
+            RecordType::A,
+            "64.100.in-addr.arpa.",
+        ),
+        // There may be names below these.
+        (
+            "0.64.100.in-addr.arpa.",
+            RecordType::PTR,
+            "64.100.in-addr.arpa.",
+        ),
+        (&format!("0.{V6_ZONE}"), RecordType::PTR, V6_ZONE),
+    ] {
+        assert_no_data(&look_up(&netmap, name, kind), zone);
+    }
+}
+
+#[test]
+fn what_does_not_exist_in_our_zones_is_missing() {
+    let netmap = netmap();
+    for (name, zone) in [
+        ("mail.demo.pertino.net.", "demo.pertino.net."),
+        ("other.pertino.net.", "pertino.net."),
+        ("web.other.pertino.net.", "pertino.net."),
+        ("a.web.demo.pertino.net.", "pertino.net."),
+        ("web\\.demo.pertino.net.", "pertino.net."),
+        ("9.0.64.100.in-addr.arpa.", "64.100.in-addr.arpa."),
+        ("0.0.64.100.in-addr.arpa.", "64.100.in-addr.arpa."),
+        ("02.0.64.100.in-addr.arpa.", "64.100.in-addr.arpa."),
+        ("300.0.64.100.in-addr.arpa.", "64.100.in-addr.arpa."),
+        ("x.2.0.64.100.in-addr.arpa.", "64.100.in-addr.arpa."),
+        (&WEB_V6.replacen('2', "9", 1), V6_ZONE),
+        (&WEB_V6.replacen('2', "g", 1), V6_ZONE),
+    ] {
+        assert_missing(&look_up(&netmap, name, RecordType::PTR), zone);
+    }
+}
+
+#[test]
+fn what_is_not_ours_is_refused() {
+    let netmap = netmap();
+    for name in [
+        "example.org.",
+        "notpertino.net.",
+        "net.",
+        ".",
+        "localhost.",
+        "web\\.pertino.net.",
+        "in-addr.arpa.",
+        "100.in-addr.arpa.",
+        "1.63.100.in-addr.arpa.",
+        "1.0.128.100.in-addr.arpa.",
+        "1.0.0.127.in-addr.arpa.",
+        "x.100.in-addr.arpa.",
+        "ip6.arpa.",
+        "d.f.ip6.arpa.",
+        &WEB_V6.replacen("d.f", "e.f", 1),
+    ] {
+        let reply = look_up(&netmap, name, RecordType::A);
+        assert_eq!(
+            reply.metadata.response_code,
+            ResponseCode::Refused,
+            "{name}"
+        );
+        assert!(reply.answers.is_empty() && reply.authorities.is_empty());
+        assert!(!reply.metadata.authoritative, "{name}");
+    }
+    let mut chaos = query("web.demo.pertino.net.", RecordType::A);
+    chaos.queries[0].set_query_class(DNSClass::CH);
+    let refused = ask(&netmap, &chaos, Transport::Tcp);
+    assert_eq!(refused.metadata.response_code, ResponseCode::Refused);
+    let transfer = look_up(&netmap, "pertino.net.", RecordType::AXFR);
+    assert_eq!(transfer.metadata.response_code, ResponseCode::Refused);
+}
+
+#[test]
+fn an_address_in_several_networks_has_all_its_names() {
+    let reply = look_up(&two_networks(), "2.0.64.100.in-addr.arpa.", RecordType::PTR);
+    assert_eq!(
+        texts(&reply.answers),
+        ["web.demo.pertino.net.", "web.lab.pertino.net."]
+    );
+}
+
+#[test]
+fn what_is_no_query_gets_a_short_answer_or_none() {
+    let netmap = netmap();
+    let good = query("web.demo.pertino.net.", RecordType::A)
+        .to_vec()
+        .unwrap();
+    let code = |bytes: &[u8]| {
+        let reply = answer(bytes, &netmap, Transport::Udp)?;
+        assert_eq!(&reply[..2], &ID.to_be_bytes());
+        assert_eq!(reply[2] & 0x80, 0x80);
+        Some(reply[3] & 0x0f)
+    };
+    assert_eq!(code(&good), Some(0));
+    for len in 0..12 {
+        assert_eq!(code(&good[..len]), None, "{len} bytes");
+    }
+    for len in 12..good.len() {
+        assert_eq!(code(&good[..len]), Some(1), "{len} bytes");
+    }
+    let with = |index: usize, byte: u8| {
+        let mut bytes = good.clone();
+        bytes[index] = byte;
+        code(&bytes)
+    };
+    assert_eq!(with(2, 0x80), None, "an answer is not answered");
+    assert_eq!(with(2, 0x28), Some(4), "UPDATE");
+    assert_eq!(with(2, 0x78), Some(4), "an operation that does not exist");
+    assert_eq!(with(5, 0), Some(1), "no question");
+    assert_eq!(with(5, 2), Some(1), "two questions");
+    assert_eq!(with(4, 0xff), Some(1), "many questions");
+    assert_eq!(with(7, 1), Some(1), "a record that is not there");
+    assert_eq!(with(12, 0xc0), Some(1), "a name that points nowhere");
+    let mut two = query("web.demo.pertino.net.", RecordType::A);
+    two.add_query(two.queries[0].clone());
+    assert_eq!(code(&two.to_vec().unwrap()), Some(1));
+}
+
+/// A device in so many networks that its names fit no datagram.
+fn many_networks() -> Netmap {
+    let mut netmap = netmap();
+    for number in 0..100u8 {
+        let id = overlan_protocol::key::NetworkId([number; 16]);
+        let name = format!("a-network-with-a-long-name-{number}");
+        netmap.networks.insert(id, network(&name, 0x2000));
+    }
+    netmap
+}
+
+fn with_edns(mut message: Message, size: u16, version: u8) -> Message {
+    let mut edns = Edns::new();
+    edns.set_max_payload(size).set_version(version);
+    message.set_edns(edns);
+    message
+}
+
+#[test]
+fn a_datagram_is_never_larger_than_the_client_takes() {
+    let netmap = many_networks();
+    let plain = query("1.0.64.100.in-addr.arpa.", RecordType::PTR);
+    let reply = ask(&netmap, &plain, Transport::Udp);
+    assert!(reply.metadata.truncation && reply.answers.is_empty() && reply.edns.is_none());
+    assert_eq!(reply.queries.len(), 1);
+    let reply = ask(&netmap, &plain, Transport::Tcp);
+    assert!(!reply.metadata.truncation);
+    assert_eq!(reply.answers.len(), netmap.networks.len());
+
+    let mut few = netmap.clone();
+    while few.networks.len() > 15 {
+        few.networks.pop_first();
+    }
+    let len = answer(&plain.to_vec().unwrap(), &few, Transport::Tcp)
+        .unwrap()
+        .len();
+    assert!((513..1200).contains(&len), "{len}");
+    for (size, fits) in [
+        (0, false),
+        (512, false),
+        (len as u16, false),
+        (1232, true),
+        (65_535, true),
+    ] {
+        let reply = ask(&few, &with_edns(plain.clone(), size, 0), Transport::Udp);
+        assert_eq!(!reply.metadata.truncation, fits, "{size}");
+        assert_eq!(reply.edns.unwrap().max_payload(), 1232);
+    }
+    let large = ask(&netmap, &with_edns(plain, 65_535, 0), Transport::Udp);
+    assert!(
+        large.metadata.truncation,
+        "no path takes 6 KiB in one piece"
+    );
+}
+
+#[test]
+fn an_edns_version_of_the_future_is_refused() {
+    let message = with_edns(query("web.demo.pertino.net.", RecordType::A), 1232, 1);
+    let reply = ask(&netmap(), &message, Transport::Udp);
+    assert_eq!(u16::from(reply.metadata.response_code), 16, "BADVERS");
+    assert_eq!(reply.edns.unwrap().version(), 0);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_have_an_answer_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = answer(&bytes, &two_networks(), Transport::Udp);
+    }
+
+    #[test]
+    fn a_damaged_query_has_an_answer_or_none(
+        index in 0usize..60, byte in any::<u8>(), len in 0usize..70, name in "[a-z.\\\\0-9]{1,40}"
+    ) {
+        let name = Name::from_ascii(format!("{name}.pertino.net.")).unwrap_or_default();
+        let mut message = query("web.demo.pertino.net.", RecordType::A);
+        message.queries[0].set_name(name);
+        let mut bytes = with_edns(message, 4096, 0).to_vec().unwrap();
+        if let Some(place) = bytes.get_mut(index) {
+            *place = byte;
+        }
+        bytes.truncate(len);
+        if let Some(reply) = answer(&bytes, &two_networks(), Transport::Udp) {
+            prop_assert_eq!(&reply[..2], &bytes[..2]);
+            prop_assert!(reply.len() <= 1232);
+        }
+    }
+}
+
+struct Server {
+    udp: UdpSocket,
+    tcp: TcpStream,
+    netmap: watch::Sender<Arc<Netmap>>,
+    shutdown: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// A server on free ports, and a client of both.
+async fn server(netmap: Netmap) -> Server {
+    let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    client.connect(udp.local_addr().unwrap()).await.unwrap();
+    let stream = TcpStream::connect(tcp.local_addr().unwrap()).await.unwrap();
+    let (sender, receiver) = watch::channel(Arc::new(netmap));
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(serve(udp, tcp, receiver, shutdown.clone()));
+    Server {
+        udp: client,
+        tcp: stream,
+        netmap: sender,
+        shutdown,
+        task,
+    }
+}
+
+impl Server {
+    async fn ask_udp(&self, message: &Message) -> Message {
+        self.udp.send(&message.to_vec().unwrap()).await.unwrap();
+        let mut reply = vec![0; 65_535];
+        let len = self.udp.recv(&mut reply).await.unwrap();
+        Message::from_vec(&reply[..len]).unwrap()
+    }
+
+    async fn read_tcp(&mut self) -> Message {
+        let len = self.tcp.read_u16().await.unwrap();
+        let mut reply = vec![0; usize::from(len)];
+        self.tcp.read_exact(&mut reply).await.unwrap();
+        Message::from_vec(&reply).unwrap()
+    }
+}
+
+fn framed(message: &Message) -> Vec<u8> {
+    let bytes = message.to_vec().unwrap();
+    [&(bytes.len() as u16).to_be_bytes()[..], &bytes].concat()
+}
+
+#[tokio::test]
+async fn queries_are_answered_over_udp_and_follow_the_netmap() {
+    let server = server(netmap()).await;
+    let web = query("Web.Demo.Pertino.Net.", RecordType::A);
+    // Neither garbage nor an answer stops it.
+    server.udp.send(b"x").await.unwrap();
+    server.udp.send(&[0xff; 40]).await.unwrap();
+    let reply = server.ask_udp(&web).await;
+    assert_eq!(texts(&reply.answers), ["100.64.0.2"]);
+    let foreign = server.ask_udp(&query("example.org.", RecordType::A)).await;
+    assert_eq!(foreign.metadata.response_code, ResponseCode::Refused);
+
+    let mut changed = netmap();
+    changed.networks.clear();
+    server.netmap.send(Arc::new(changed)).unwrap();
+    let gone = server.ask_udp(&web).await;
+    assert_eq!(gone.metadata.response_code, ResponseCode::NXDomain);
+    server.shutdown.cancel();
+    server.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_cut_on_udp_is_whole_on_tcp() {
+    let mut server = server(many_networks()).await;
+    let long = query("1.0.64.100.in-addr.arpa.", RecordType::PTR);
+    assert!(server.ask_udp(&long).await.metadata.truncation);
+    server.tcp.write_all(&framed(&long)).await.unwrap();
+    assert_eq!(
+        server.read_tcp().await.answers.len(),
+        many_networks().networks.len()
+    );
+    server.shutdown.cancel();
+    server.task.await.unwrap();
+    assert_eq!(server.tcp.read(&mut [0]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn tcp_answers_many_queries_in_their_order_byte_by_byte() {
+    let mut server = server(netmap()).await;
+    let names = ["web", "laptop", "mail", "db"];
+    let queries: Vec<u8> = names
+        .iter()
+        .flat_map(|name| framed(&query(&format!("{name}.demo.pertino.net."), RecordType::A)))
+        .collect();
+    server.tcp.set_nodelay(true).unwrap();
+    for byte in queries {
+        server.tcp.write_all(&[byte]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    server.tcp.shutdown().await.unwrap();
+    for answers in [&["100.64.0.2"][..], &["100.64.0.1"], &[], &["100.64.0.3"]] {
+        assert_eq!(texts(&server.read_tcp().await.answers), answers);
+    }
+    assert_eq!(
+        server.tcp.read(&mut [0]).await.unwrap(),
+        0,
+        "it closes after us"
+    );
+    server.shutdown.cancel();
+    server.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_length_that_is_no_querys_ends_the_connection() {
+    let mut server = server(netmap()).await;
+    server.tcp.write_all(&[0xff, 0xff]).await.unwrap();
+    assert_eq!(server.tcp.read(&mut [0]).await.unwrap(), 0);
+    server.shutdown.cancel();
+    server.task.await.unwrap();
+}

@@ -1,1 +1,438 @@
+use super::*;
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use tokio::task::JoinHandle;
+
+use crate::names::tests::netmap;
+
+/// Ports of `web` and what happens there.
+const ECHO: u16 = 80;
+const DENIED: u16 = 81;
+const NO_RELAY: u16 = 82;
+const REFUSED: u16 = 83;
+const TIMED_OUT: u16 = 84;
+const UNSUPPORTED: u16 = 85;
+const BROKEN: u16 = 86;
+const SILENT: u16 = 87;
+
+/// A door whose overlay is the fixture netmap, with an echo service as the only peer.
+struct Door {
+    address: SocketAddr,
+    echo: SocketAddr,
+    shutdown: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Door {
+    async fn open(config: SocksConfig) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let echo = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (address, echo_address) = (listener.local_addr().unwrap(), echo.local_addr().unwrap());
+        let shutdown = CancellationToken::new();
+        let dial = move |destination, port| dial(destination, port, echo_address);
+        let door = tokio::spawn(serve(listener, config, dial, shutdown.clone()));
+        let stop = shutdown.clone();
+        let echoing = tokio::spawn(async move {
+            accept::run(&echo, 16, &stop, |mut stream, _| async move {
+                let (mut read, mut write) = stream.split();
+                let _ = tokio::io::copy(&mut read, &mut write).await;
+                let _ = write.shutdown().await;
+            })
+            .await;
+        });
+        Self {
+            address,
+            echo: echo_address,
+            shutdown,
+            tasks: vec![door, echoing],
+        }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Greets, asks, and gives the stream back behind the reply.
+    async fn ask(&self, request: &[u8]) -> (TcpStream, u8) {
+        let mut stream = self.connect().await;
+        stream.write_all(&[5, 1, 0]).await.unwrap();
+        assert_eq!(read::<2>(&mut stream).await, [5, 0]);
+        stream.write_all(request).await.unwrap();
+        let reply = read::<10>(&mut stream).await;
+        assert_eq!((reply[0], reply[2], reply[3]), (5, 0, 1), "{reply:?}");
+        (stream, reply[1])
+    }
+
+    async fn reply_to(&self, request: &[u8]) -> u8 {
+        let (mut stream, code) = self.ask(request).await;
+        if code != SUCCEEDED {
+            assert_closed(&mut stream).await;
+        }
+        code
+    }
+
+    async fn close(self) {
+        self.shutdown.cancel();
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+    }
+}
+
+async fn dial(
+    destination: Destination,
+    port: u16,
+    echo: SocketAddr,
+) -> Result<TcpStream, DialError> {
+    let device = names::resolve(&netmap(), &destination)?;
+    if !device.online {
+        return Err(DialError::Offline);
+    }
+    match port {
+        ECHO => Ok(TcpStream::connect(echo).await?),
+        DENIED => Err(DialError::DeniedByPolicy),
+        NO_RELAY => Err(DialError::NoRelay),
+        REFUSED => Err(DialError::Refused),
+        TIMED_OUT => Err(DialError::TimedOut),
+        UNSUPPORTED => Err(DialError::Unsupported),
+        SILENT => std::future::pending().await,
+        _ => Err(DialError::Internal("broken".into())),
+    }
+}
+
+fn config() -> SocksConfig {
+    SocksConfig::default()
+}
+
+fn by_name(name: &[u8], port: u16) -> Vec<u8> {
+    let mut request = vec![5, 1, 0, 3, u8::try_from(name.len()).unwrap()];
+    request.extend_from_slice(name);
+    request.extend_from_slice(&port.to_be_bytes());
+    request
+}
+
+fn by_address(address: &str, port: u16) -> Vec<u8> {
+    let mut request = vec![5, 1, 0];
+    match address.parse().unwrap() {
+        IpAddr::V4(v4) => {
+            request.push(1);
+            request.extend_from_slice(&v4.octets());
+        }
+        IpAddr::V6(v6) => {
+            request.push(4);
+            request.extend_from_slice(&v6.octets());
+        }
+    }
+    request.extend_from_slice(&port.to_be_bytes());
+    request
+}
+
+async fn read<const N: usize>(stream: &mut TcpStream) -> [u8; N] {
+    let mut bytes = [0; N];
+    stream.read_exact(&mut bytes).await.unwrap();
+    bytes
+}
+
+/// Closed, without a further byte; a reset is as good, where something of ours was not read.
+async fn assert_closed(stream: &mut TcpStream) {
+    match stream.read(&mut [0]).await {
+        Ok(0) => {}
+        Ok(_) => panic!("the door said more"),
+        Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
+    }
+}
+
+const WEB: &[u8] = b"web.demo.pertino.net";
+
+#[tokio::test]
+async fn every_kind_of_address_leads_to_the_peer() {
+    let door = Door::open(config()).await;
+    for request in [
+        by_name(WEB, ECHO),
+        by_name(b"WEB.Demo.pertino.NET.", ECHO),
+        by_name(b"100.64.0.2", ECHO),
+        by_address("100.64.0.2", ECHO),
+        by_address("fd3b:7e5c:1a42::2", ECHO),
+    ] {
+        let (mut stream, code) = door.ask(&request).await;
+        assert_eq!(code, SUCCEEDED, "{request:?}");
+        stream.write_all(b"hello").await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, b"hello");
+    }
+    door.close().await;
+}
+
+#[tokio::test]
+async fn every_failure_has_its_exact_reply() {
+    let door = Door::open(config()).await;
+    let label64 = [&[b'a'; 64][..], b".demo.pertino.net"].concat();
+    let name254 = [&b"a.".repeat(121)[..], b"pertino.net."].concat();
+    assert_eq!(name254.len(), 254);
+    let name255 = [&b"a.".repeat(122)[..], b"pertino.net"].concat();
+    for (request, code) in [
+        (by_name(WEB, BROKEN), 1),
+        (by_name(WEB, DENIED), 2),
+        (by_name(b"example.org", ECHO), 2),
+        (by_address("127.0.0.1", ECHO), 2),
+        (by_address("::1", ECHO), 2),
+        (by_name(WEB, NO_RELAY), 3),
+        (by_name(b"mail.demo.pertino.net", ECHO), 4),
+        (by_name(b"db.demo.pertino.net", ECHO), 4),
+        (by_address("100.64.0.77", ECHO), 4),
+        (by_name(b"", ECHO), 4),
+        (by_name(b"web\0.demo.pertino.net", ECHO), 4),
+        (by_name(b"\xff\xfe.demo.pertino.net", ECHO), 4),
+        (by_name(&label64, ECHO), 4),
+        (by_name(&name254, ECHO), 4),
+        (by_name(&name255, ECHO), 4),
+        (by_name(WEB, REFUSED), 5),
+        (by_name(WEB, 0), 5),
+        (by_name(WEB, TIMED_OUT), 6),
+        (by_name(WEB, UNSUPPORTED), 7),
+        // BIND, UDP ASSOCIATE, and a command that does not exist.
+        (vec![5, 2, 0, 1, 100, 64, 0, 2, 0, 80], 7),
+        (vec![5, 3, 0, 1, 0, 0, 0, 0, 0, 0], 7),
+        (vec![5, 9, 0, 1, 100, 64, 0, 2, 0, 80], 7),
+        // A kind of address that does not exist, with bytes behind it that nobody reads.
+        (vec![5, 1, 0, 2, 100, 64, 0, 2, 0, 80, 1, 2, 3], 8),
+    ] {
+        assert_eq!(door.reply_to(&request).await, code, "{request:?}");
+    }
+    door.close().await;
+}
+
+#[tokio::test]
+async fn a_destination_that_never_answers_times_out() {
+    let door = Door::open(SocksConfig {
+        dial_timeout: Duration::from_millis(20),
+        ..config()
+    })
+    .await;
+    assert_eq!(door.reply_to(&by_name(WEB, SILENT)).await, 6);
+    door.close().await;
+}
+
+#[tokio::test]
+async fn other_protocols_are_closed_at_their_first_byte() {
+    let door = Door::open(config()).await;
+    for first in [
+        &b"GET / HTTP/1.1\r\nHost: 127.0.0.1:1080\r\n\r\n"[..],
+        b"P",
+        &[4, 1, 0, 80, 127, 0, 0, 1, 0],
+        &[0x16, 3, 1],
+    ] {
+        let mut stream = door.connect().await;
+        stream.write_all(first).await.unwrap();
+        assert_closed(&mut stream).await;
+    }
+    // The version of the request counts too.
+    let mut stream = door.connect().await;
+    stream
+        .write_all(&[5, 1, 0, 4, 1, 0, 1, 100, 64, 0, 2, 0, 80])
+        .await
+        .unwrap();
+    assert_eq!(read::<2>(&mut stream).await, [5, 0]);
+    assert_closed(&mut stream).await;
+    door.close().await;
+}
+
+#[tokio::test]
+async fn half_a_handshake_is_closed_in_time() {
+    let door = Door::open(SocksConfig {
+        handshake_timeout: Duration::from_millis(20),
+        ..config()
+    })
+    .await;
+    for sent in [&[][..], &[5], &[5, 1, 0, 5, 1, 0, 3, 20, b'w']] {
+        let mut stream = door.connect().await;
+        stream.write_all(sent).await.unwrap();
+        let mut heard = Vec::new();
+        match stream.read_to_end(&mut heard).await {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
+        }
+        assert!(heard.is_empty() || heard == [5, 0], "{heard:?}");
+    }
+    door.close().await;
+}
+
+#[tokio::test]
+async fn a_handshake_may_come_byte_by_byte() {
+    let door = Door::open(config()).await;
+    let mut stream = door.connect().await;
+    stream.set_nodelay(true).unwrap();
+    for byte in [&[5, 1, 0][..], &by_name(WEB, ECHO)].concat() {
+        stream.write_all(&[byte]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(read::<2>(&mut stream).await, [5, 0]);
+    assert_eq!(read::<10>(&mut stream).await[1], SUCCEEDED);
+    door.close().await;
+}
+
+#[tokio::test]
+async fn data_sent_before_the_reply_is_not_lost() {
+    let door = Door::open(config()).await;
+    let mut stream = door.connect().await;
+    let early: Vec<u8> = (0..100_000u32).map(|n| (n >> 3) as u8).collect();
+    let all = [&[5, 1, 0][..], &by_name(WEB, ECHO), &early].concat();
+    stream.write_all(&all).await.unwrap();
+    stream.shutdown().await.unwrap();
+    assert_eq!(read::<2>(&mut stream).await, [5, 0]);
+    assert_eq!(read::<10>(&mut stream).await[1], SUCCEEDED);
+    let mut echoed = Vec::new();
+    stream.read_to_end(&mut echoed).await.unwrap();
+    assert!(echoed == early);
+    door.close().await;
+}
+
+fn credentials() -> SocksConfig {
+    SocksConfig {
+        credentials: Some(("anna".into(), Secret::new("correct horse"))),
+        ..config()
+    }
+}
+
+fn password(version: u8, user: &[u8], password: &[u8]) -> Vec<u8> {
+    let mut message = vec![version, user.len() as u8];
+    message.extend_from_slice(user);
+    message.push(password.len() as u8);
+    message.extend_from_slice(password);
+    message
+}
+
+#[tokio::test]
+async fn the_right_password_opens_the_door() {
+    let door = Door::open(credentials()).await;
+    let mut stream = door.connect().await;
+    stream.write_all(&[5, 2, 0, 2]).await.unwrap();
+    assert_eq!(read::<2>(&mut stream).await, [5, 2]);
+    let message = password(1, b"anna", b"correct horse");
+    stream.write_all(&message).await.unwrap();
+    assert_eq!(read::<2>(&mut stream).await, [1, 0]);
+    stream.write_all(&by_name(WEB, ECHO)).await.unwrap();
+    assert_eq!(read::<10>(&mut stream).await[1], SUCCEEDED);
+    stream.write_all(b"x").await.unwrap();
+    assert_eq!(&read::<1>(&mut stream).await, b"x");
+    door.close().await;
+}
+
+#[tokio::test]
+async fn every_other_password_does_not() {
+    let door = Door::open(credentials()).await;
+    for message in [
+        password(1, b"anna", b"correct hors"),
+        password(1, b"anna", b"correct horse "),
+        password(1, b"annac", b"orrect horse"),
+        password(1, b"bert", b"correct horse"),
+        password(1, b"", b""),
+        password(2, b"anna", b"correct horse"),
+        password(1, &[0xff; 255], &[0xff; 255]),
+    ] {
+        let mut stream = door.connect().await;
+        stream.write_all(&[5, 1, 2]).await.unwrap();
+        assert_eq!(read::<2>(&mut stream).await, [5, 2]);
+        stream.write_all(&message).await.unwrap();
+        assert_eq!(read::<2>(&mut stream).await, [1, 1], "{message:?}");
+        assert_closed(&mut stream).await;
+    }
+    let mut stream = door.connect().await;
+    stream.write_all(&[5, 1, 0]).await.unwrap();
+    assert_eq!(read::<2>(&mut stream).await, [5, 0xff]);
+    assert_closed(&mut stream).await;
+    door.close().await;
+}
+
+#[tokio::test]
+async fn without_a_password_to_check_none_is_taken() {
+    let door = Door::open(config()).await;
+    let mut stream = door.connect().await;
+    stream.write_all(&[5, 1, 2]).await.unwrap();
+    assert_eq!(read::<2>(&mut stream).await, [5, 0xff]);
+    assert_closed(&mut stream).await;
+    door.close().await;
+}
+
+#[tokio::test]
+async fn only_a_direct_door_leads_out_of_the_overlay_and_only_there() {
+    let door = Door::open(SocksConfig {
+        direct: true,
+        ..config()
+    })
+    .await;
+    let echo = door.echo;
+    let (mut stream, code) = door.ask(&by_address("127.0.0.1", echo.port())).await;
+    assert_eq!(code, SUCCEEDED);
+    stream.write_all(b"x").await.unwrap();
+    assert_eq!(&read::<1>(&mut stream).await, b"x");
+    assert_eq!(
+        door.reply_to(&by_name(b"localhost", echo.port())).await,
+        SUCCEEDED
+    );
+    // What is ours stays ours, even where nobody has it.
+    assert_eq!(door.reply_to(&by_name(WEB, DENIED)).await, 2);
+    assert_eq!(door.reply_to(&by_address("100.64.0.0", ECHO)).await, 4);
+    assert_eq!(
+        door.reply_to(&by_name(b"b\xc3\xbcro.example.org", ECHO))
+            .await,
+        4
+    );
+    door.close().await;
+}
+
+#[tokio::test]
+async fn the_end_of_the_door_ends_its_connections() {
+    let door = Door::open(config()).await;
+    let (mut open, _) = door.ask(&by_name(WEB, ECHO)).await;
+    let mut greeting = door.connect().await;
+    greeting.write_all(&[5]).await.unwrap();
+    let address = door.address;
+    door.close().await;
+    assert_closed(&mut open).await;
+    assert_closed(&mut greeting).await;
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn beyond_the_limit_connections_wait_their_turn() {
+    let door = Door::open(SocksConfig {
+        max_connections: 1,
+        ..config()
+    })
+    .await;
+    let (first, _) = door.ask(&by_name(WEB, ECHO)).await;
+    let mut second = door.connect().await;
+    second.write_all(&[5, 1, 0]).await.unwrap();
+    let mut early = [0];
+    assert!(second.try_read(&mut early).is_err(), "its turn is not yet");
+    drop(first);
+    assert_eq!(read::<2>(&mut second).await, [5, 0]);
+    door.close().await;
+}
+
+#[test]
+fn only_loopback_is_open_without_credentials() {
+    let at = |ip: IpAddr| SocketAddr::new(ip, 1080);
+    for loopback in [
+        at(Ipv4Addr::LOCALHOST.into()),
+        at(Ipv6Addr::LOCALHOST.into()),
+        "127.9.9.9:1".parse().unwrap(),
+    ] {
+        assert_eq!(check_listen(loopback, false), Ok(()));
+    }
+    for reachable in [
+        at(Ipv4Addr::UNSPECIFIED.into()),
+        at(Ipv6Addr::UNSPECIFIED.into()),
+        "192.168.0.1:1080".parse().unwrap(),
+    ] {
+        assert_eq!(
+            check_listen(reachable, false),
+            Err(ListenRefused::NeedsCredentials(reachable))
+        );
+        assert_eq!(check_listen(reachable, true), Ok(()));
+    }
+}

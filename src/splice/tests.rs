@@ -121,6 +121,7 @@ async fn a_reset_goes_through_both_directions() {
 /// A stream that takes nothing, and has an answer ready.
 struct EarlyAnswer {
     answer: &'static [u8],
+    closes: bool,
     aborted: Cell<bool>,
 }
 
@@ -130,10 +131,13 @@ impl AsyncRead for EarlyAnswer {
         _: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.answer.is_empty() {
-            return Poll::Pending;
-        }
-        let (now, later) = self.answer.split_at(1);
+        let Some((now, later)) = self.answer.split_at_checked(1) else {
+            return Poll::Ready(if self.closes {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::ConnectionReset.into())
+            });
+        };
         buf.put_slice(now);
         self.answer = later;
         Poll::Ready(Ok(()))
@@ -160,21 +164,39 @@ impl Abort for EarlyAnswer {
     }
 }
 
-#[tokio::test]
-async fn an_early_answer_arrives_although_the_request_cannot_be_written() {
+async fn early_answer(closes: bool) -> (TcpStream, Spliced) {
     let (mut client, mut inner) = pair().await;
     let mut server = EarlyAnswer {
         answer: b"413 too large",
+        closes,
         aborted: Cell::new(false),
     };
     client.write_all(b"a large request").await.unwrap();
+    client.shutdown().await.unwrap();
     let end = splice(&mut inner, &mut server).await;
-    assert_eq!((end.to_right, end.to_left), (0, 13));
-    assert!(matches!(end.failure, Some((Side::Right, _))), "{end:?}");
     assert!(!server.aborted.get(), "the side that broke needs no reset");
     let mut answer = [0; 13];
     client.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"413 too large");
+    drop(inner);
+    (client, end)
+}
+
+#[tokio::test]
+async fn an_early_answer_arrives_although_the_request_cannot_be_written() {
+    let (mut client, end) = early_answer(false).await;
+    assert_eq!((end.to_right, end.to_left), (0, 13));
+    assert!(matches!(end.failure, Some((Side::Right, _))), "{end:?}");
+    let error = client.read(&mut [0]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn an_answer_that_ended_in_order_is_followed_by_no_reset() {
+    let (mut client, end) = early_answer(true).await;
+    assert_eq!((end.to_right, end.to_left), (0, 13));
+    assert!(matches!(end.failure, Some((Side::Right, _))), "{end:?}");
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
 }
 
 #[tokio::test]

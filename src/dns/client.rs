@@ -1,0 +1,101 @@
+//! Asks one resolver for the addresses of one name, as a test or a `dns` command does. It never asks anybody else and caches
+//! nothing.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{Name, RData, RecordType};
+use overlan_protocol::key::random_bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::timeout;
+
+/// What a resolver says about a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup {
+    /// Its IPv4 addresses; none if it exists without one.
+    Addresses(Vec<IpAddr>),
+    /// It does not exist.
+    NoSuchName,
+    /// The resolver does not answer for such names.
+    Refused,
+    /// Another response code.
+    Failed(u16),
+}
+
+/// Asks over UDP; tries again after a second without an answer.
+pub async fn ask_udp(resolver: SocketAddr, name: &str) -> io::Result<Lookup> {
+    let (id, query) = query(name)?;
+    let local = if resolver.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(local).await?;
+    socket.connect(resolver).await?;
+    let mut answer = vec![0; usize::from(u16::MAX)];
+    for _ in 0..UDP_ATTEMPTS {
+        socket.send(&query).await?;
+        if let Ok(length) = timeout(ANSWER_WITHIN, socket.recv(&mut answer)).await {
+            return read(id, &answer[..length?]);
+        }
+    }
+    Err(no_answer())
+}
+
+/// Asks over TCP.
+pub async fn ask_tcp(resolver: SocketAddr, name: &str) -> io::Result<Lookup> {
+    let (id, query) = query(name)?;
+    let exchange = async {
+        let mut stream = TcpStream::connect(resolver).await?;
+        stream.write_all(&(query.len() as u16).to_be_bytes()).await?;
+        stream.write_all(&query).await?;
+        let length = stream.read_u16().await?;
+        let mut answer = vec![0; usize::from(length)];
+        stream.read_exact(&mut answer).await?;
+        read(id, &answer)
+    };
+    timeout(ANSWER_WITHIN, exchange).await.unwrap_or_else(|_| Err(no_answer()))
+}
+
+fn query(name: &str) -> io::Result<(u16, Vec<u8>)> {
+    let id = u16::from_be_bytes(random_bytes());
+    let mut fqdn = name.to_owned();
+    if !fqdn.ends_with('.') {
+        fqdn.push('.');
+    }
+    let name = Name::from_ascii(&fqdn).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
+    let mut message = Message::new(id, MessageType::Query, OpCode::Query);
+    message.metadata.recursion_desired = true;
+    message.add_query(Query::query(name, RecordType::A));
+    let bytes = message.to_vec().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
+    Ok((id, bytes))
+}
+
+fn read(id: u16, answer: &[u8]) -> io::Result<Lookup> {
+    let message =
+        Message::from_vec(answer).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+    if message.metadata.id != id || message.metadata.message_type != MessageType::Response {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "this is not the answer to the question"));
+    }
+    Ok(match message.metadata.response_code {
+        ResponseCode::NoError => Lookup::Addresses(
+            message
+                .answers
+                .iter()
+                .filter_map(|record| if let RData::A(a) = record.data { Some(IpAddr::V4(a.0)) } else { None })
+                .collect(),
+        ),
+        ResponseCode::NXDomain => Lookup::NoSuchName,
+        ResponseCode::Refused => Lookup::Refused,
+        code => Lookup::Failed(code.into()),
+    })
+}
+
+fn no_answer() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the resolver does not answer")
+}
+
+/// The resolver is near; a lost datagram is the only reason for silence.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// Questions over UDP before giving up.
+const UDP_ATTEMPTS: u32 = 3;
