@@ -12,7 +12,7 @@ use overlan_protocol::frame::{DATA_HEADER_LEN, Frame, MESSAGE_MAX, Route, data_h
 use overlan_protocol::hello::{Reject, Welcome};
 use overlan_protocol::key::DeviceId;
 
-use crate::egress::{Egress, Release};
+use crate::egress::{Closed, Egress, Release};
 use crate::ledger::{Destination, Ledger, NotAdmitted};
 use crate::switch::AttachId;
 
@@ -174,8 +174,8 @@ impl Client {
         Ok(Egressed { frames, written })
     }
 
-    /// Takes nothing more. Returns what was written or on its way, and what nobody took.
-    pub(crate) fn close(&self) -> (Vec<Release<Arc<Client>>>, Vec<Release<Arc<Client>>>) {
+    /// Takes nothing more and gives up what waits.
+    pub(crate) fn close(&self) -> Closed<Arc<Client>> {
         let mut outbox = self.lock();
         outbox.closed = true;
         outbox.waker = None;
@@ -212,13 +212,14 @@ impl Outbox {
         if let Some(welcome) = self.welcome.take() {
             Frame::Welcome(&welcome.encode()).encode(out);
         }
-        for token in self.pongs.drain(..) {
-            Frame::Pong { token }.encode(out);
-        }
         if let Some(within_ms) = self.drain.take() {
             Frame::Drain { within_ms }.encode(out);
         }
         self.ledger.fill(out, limit);
+        // Behind the notices: who hears a PONG has heard of what it sent before the PING.
+        for token in self.pongs.drain(..) {
+            Frame::Pong { token }.encode(out);
+        }
     }
 }
 

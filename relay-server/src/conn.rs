@@ -17,7 +17,7 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use crate::admit::{self, Admitted};
 use crate::client::{Client, NotTaken};
-use crate::egress::Release;
+use crate::egress::{Closed, Release};
 use crate::hub::{Hub, Seat};
 use crate::ledger::{Destination, NotAdmitted};
 use crate::metrics::{Dropped, Metrics};
@@ -345,7 +345,7 @@ impl Peer for Conn {
 impl Drop for Conn {
     fn drop(&mut self) {
         let left = self.hub.switch.detach(self.client.device, self.client.id);
-        let (written, discarded) = self.client.close();
+        let Closed { written, discarded } = self.client.close();
         for Release { source, to, bytes } in written {
             source.release(to, bytes);
         }

@@ -32,6 +32,15 @@ pub(crate) struct Release<S> {
     pub(crate) bytes: usize,
 }
 
+/// What became of the bytes of a receiver that is gone. All of them are free.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Closed<S> {
+    /// Written, or on their way when the end came.
+    pub(crate) written: Vec<Release<S>>,
+    /// Nobody took them.
+    pub(crate) discarded: Vec<Release<S>>,
+}
+
 /// Too much waits for this receiver already: drop the frame and count it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
@@ -113,10 +122,9 @@ impl<S: Clone> Egress<S> {
         frames
     }
 
-    /// The receiver is gone: whether written or not, these bytes are free. The second value tells which of them were
-    /// still waiting here, so that their sources learn that nobody took them.
+    /// The receiver is gone: nothing is held for it any longer.
     #[must_use]
-    pub(crate) fn close(&mut self) -> (Vec<Release<S>>, Vec<Release<S>>) {
+    pub(crate) fn close(&mut self) -> Closed<S> {
         let written = self.handle_written();
         let mut discarded = BTreeMap::new();
         for (id, source) in std::mem::take(&mut self.sources) {
@@ -126,7 +134,10 @@ impl<S: Clone> Egress<S> {
         }
         self.ring.clear();
         self.cost = 0;
-        (written, discarded.into_values().collect())
+        Closed {
+            written,
+            discarded: discarded.into_values().collect(),
+        }
     }
 
     /// What the waiting frames cost, bytes.

@@ -110,7 +110,7 @@ fn closing_tells_what_was_written_from_what_nobody_took() {
     push(&mut egress, BULK, 1, vec![0; 300]);
     assert_eq!(egress.take(1).len(), 1);
     push(&mut egress, BULK, 1, vec![0; 70]);
-    let (written, discarded) = egress.close();
+    let Closed { written, discarded } = egress.close();
     assert_eq!(written.iter().map(|r| r.bytes).collect::<Vec<_>>(), [300]);
     assert_eq!(discarded.iter().map(|r| r.bytes).collect::<Vec<_>>(), [70]);
     assert_eq!(egress.cost(), 0);

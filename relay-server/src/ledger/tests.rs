@@ -19,13 +19,16 @@ fn notices(ledger: &mut Ledger) -> Vec<(u32, u64)> {
     let mut found = Vec::new();
     while let Some((frame, length)) = frame::decode(rest, BODY_MAX).unwrap() {
         rest = &rest[length..];
-        found.push(match frame {
-            Frame::Credit {
-                route, released, ..
-            } => (route.host, released),
-            Frame::PeerGone { route, .. } => (route.host, 0),
-            other => panic!("not a notice: {other:?}"),
-        });
+        if let Frame::Credit {
+            route, released, ..
+        } = frame
+        {
+            found.push((route.host, released));
+        } else if let Frame::PeerGone { route, .. } = frame {
+            found.push((route.host, 0));
+        } else {
+            panic!("not a notice: {frame:?}");
+        }
     }
     found
 }

@@ -191,11 +191,12 @@ impl Wire {
         self.send(Frame::Ping { token }).await;
         let mut heard = Vec::new();
         loop {
-            match self.hear().await {
-                Heard::Pong(answer) if answer == token => return heard,
-                Heard::Closed => panic!("the relay closed; before that: {heard:?}"),
-                other => heard.push(other),
+            let next = self.hear().await;
+            if next == Heard::Pong(token) {
+                return heard;
             }
+            assert_ne!(next, Heard::Closed, "before that: {heard:?}");
+            heard.push(next);
         }
     }
 }
