@@ -1,1 +1,374 @@
 //! The relay: accepts TLS tunnels, forwards sealed frames between members of a network, reads none of them.
+//!
+//! The path of a frame: `conn` reads it from one client and asks the `switch` who gets it; it waits in the receiver's
+//! `egress`, against the sender's credit in its `ledger`, until the receiver's own `conn` task takes it. The session cipher is
+//! not linked here: a relay cannot read what it forwards.
+//!
+//! Nothing is process-wide; several relays can run in one process.
+
+#![forbid(unsafe_code)]
+
+mod state;
+
+mod register;
+
+mod hub;
+
+mod limits;
+
+mod admit;
+
+mod conn;
+
+mod switch;
+
+mod client;
+
+mod ledger;
+
+mod egress;
+
+mod metrics;
+
+mod ops;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use overlan_protocol::ALPN_RELAY;
+use overlan_protocol::api::{JoinString, RelayRegisterResponse};
+use overlan_protocol::hello::{Reject, RejectCode};
+use overlan_protocol::key::{Fingerprint, RelayId, Secret};
+use overlan_transport::https::HttpsError;
+use overlan_transport::tls;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+pub use crate::state::StateError;
+
+use crate::hub::{Hub, Settings};
+use crate::register::{RegisterError, Session};
+use crate::state::StateDir;
+
+/// How a relay is run.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where clients connect to. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// `host:port` list, at most 8, that clients are told; empty = the address of `listen`, which then must not be a wildcard.
+    pub addresses: Vec<String>,
+    /// The controller.
+    pub join: JoinString,
+    /// Registers this relay at its first start; not looked at when the state directory holds a registration.
+    pub token: Option<Secret>,
+    /// Directory for keys and orders; made with mode 0700 if it does not exist.
+    pub state_dir: PathBuf,
+    /// Where `/metrics` and `/healthz` are served, without any authentication: a loopback address. `None` = nowhere.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// Why a relay does not start. One variant per thing that a person does differently.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another program, or this one a second time, has the port.
+    #[error("{addr} is in use by another program; stop it or listen elsewhere")]
+    PortInUse {
+        /// Which address.
+        addr: SocketAddr,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {addr}: {source}")]
+    Listen {
+        /// Which address.
+        addr: SocketAddr,
+        /// Reason.
+        source: io::Error,
+    },
+    /// Clients cannot be told where to connect to.
+    #[error(
+        "{listen} is not an address that clients can reach; say which host and port they must use"
+    )]
+    AddressNeeded {
+        /// Where the relay listens.
+        listen: SocketAddr,
+    },
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Never registered, and nothing to register with.
+    #[error("this relay is not registered and has no relay token; make one with the controller")]
+    NeedsToken,
+    /// The controller does not take the relay.
+    #[error("the controller at {controller} does not take this relay: {problem}")]
+    TokenRefused {
+        /// `host:port`.
+        controller: String,
+        /// What it said.
+        problem: HttpsError,
+    },
+    /// The controller cannot be reached; a registered relay starts without it.
+    #[error("the controller at {controller} did not register this relay, tried for {} s: {last}", tried.as_secs())]
+    Controller {
+        /// `host:port`.
+        controller: String,
+        /// How long.
+        tried: Duration,
+        /// Result of the last attempt.
+        last: HttpsError,
+    },
+}
+
+/// A relay that has its ports, its identity and its orders.
+pub struct Relay {
+    hub: Arc<Hub>,
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    metrics: Option<(TcpListener, SocketAddr)>,
+    session: Session,
+    state: StateDir,
+    registration: RelayRegisterResponse,
+}
+
+impl Relay {
+    /// Takes the ports, then loads the state; at the first start registers with the controller. Clients are served from
+    /// [`Relay::run`] on.
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        Self::bind_with(config, Settings::default()).await
+    }
+
+    async fn bind_with(config: Config, settings: Settings) -> Result<Self, StartError> {
+        let (listener, local_addr) = listen(config.listen).await?;
+        let metrics = match config.metrics {
+            Some(addr) => Some(listen(addr).await?),
+            None => None,
+        };
+        let addresses = advertised(config.addresses, local_addr)?;
+        let state = StateDir::open(&config.state_dir)?;
+        let identity = state.identity()?;
+        let tls = state.tls()?;
+        let session = Session {
+            join: config.join,
+            identity,
+            addresses,
+            pins: vec![tls.pin],
+        };
+        let registration = match (state.registration()?, config.token) {
+            (Some(registration), _) => registration,
+            (None, None) => return Err(StartError::NeedsToken),
+            (None, Some(token)) => {
+                let registration = register(&session, &token, settings.register_within).await?;
+                state.store_registration(&registration)?;
+                registration
+            }
+        };
+        let server = tls::server_config(vec![tls.certificate], tls.key, ALPN_RELAY)
+            .expect("a certificate made around the key fits the key");
+        let hub = Hub::new(
+            registration.relay,
+            server,
+            settings,
+            registration.orders.clone(),
+        );
+        Ok(Self {
+            hub,
+            listener,
+            local_addr,
+            metrics,
+            session,
+            state,
+            registration,
+        })
+    }
+
+    /// Where clients are accepted.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Where metrics are served.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|(_, addr)| *addr)
+    }
+
+    /// The relay's id.
+    pub fn id(&self) -> RelayId {
+        self.hub.id
+    }
+
+    /// The name that the relay token gave it.
+    pub fn name(&self) -> &str {
+        &self.registration.name
+    }
+
+    /// By which keys clients know it.
+    pub fn pins(&self) -> &[Fingerprint] {
+        &self.session.pins
+    }
+
+    /// `host:port` list that clients are told.
+    pub fn addresses(&self) -> &[String] {
+        &self.session.addresses
+    }
+
+    /// Serves until `stop`. Then clients get a moment to attach elsewhere, the rest hear that the relay drains, and all tasks
+    /// have ended when this returns.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self {
+            hub,
+            listener,
+            metrics,
+            session,
+            state,
+            registration,
+            ..
+        } = self;
+        // The operator's door and the heartbeat outlive the clients: both tell about the drain.
+        let behind = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        if let Some((listener, _)) = metrics {
+            tasks.spawn(ops::serve(hub.clone(), listener, behind.clone()));
+        }
+        let (beating, beating_until) = (hub.clone(), behind.clone());
+        tasks.spawn(async move {
+            session
+                .run(beating, state, registration, beating_until)
+                .await;
+        });
+        let mut clients = JoinSet::new();
+        hub.serving.store(true, Ordering::Relaxed);
+        accept(&hub, listener, &mut clients, &stop).await;
+        hub.serving.store(false, Ordering::Relaxed);
+        drain(&hub, clients).await;
+        behind.cancel();
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+async fn listen(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bound = async {
+        let listener = TcpListener::bind(addr).await?;
+        let local = listener.local_addr()?;
+        Ok((listener, local))
+    };
+    bound.await.map_err(|source: io::Error| {
+        if source.kind() == io::ErrorKind::AddrInUse {
+            StartError::PortInUse { addr }
+        } else {
+            StartError::Listen { addr, source }
+        }
+    })
+}
+
+fn advertised(addresses: Vec<String>, local: SocketAddr) -> Result<Vec<String>, StartError> {
+    if !addresses.is_empty() {
+        return Ok(addresses);
+    }
+    if local.ip().is_unspecified() {
+        return Err(StartError::AddressNeeded { listen: local });
+    }
+    Ok(vec![local.to_string()])
+}
+
+async fn register(
+    session: &Session,
+    token: &Secret,
+    within: Duration,
+) -> Result<RelayRegisterResponse, StartError> {
+    let controller = tls::display_address(&session.join.host, session.join.port);
+    session
+        .register(token, within)
+        .await
+        .map_err(|error| match error {
+            RegisterError::Refused(problem) => StartError::TokenRefused {
+                controller,
+                problem,
+            },
+            RegisterError::Unreachable { last, tried } => StartError::Controller {
+                controller,
+                tried,
+                last,
+            },
+        })
+}
+
+/// Accepts clients until `stop`.
+async fn accept(
+    hub: &Arc<Hub>,
+    listener: TcpListener,
+    clients: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Some(ended) = clients.join_next(), if !clients.is_empty() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a connection's task failed; only that client is hurt");
+                }
+            }
+            accepted = listener.accept() => match accepted {
+                Ok((tcp, from)) => take(hub, tcp, from, clients),
+                Err(error) => {
+                    tracing::debug!(%error, "cannot accept");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+fn take(hub: &Arc<Hub>, tcp: TcpStream, from: SocketAddr, clients: &mut JoinSet<()>) {
+    let seat = match hub.admit(from.ip()) {
+        Ok(seat) => seat,
+        Err(refusal) => return hub.metrics.count_refused(refusal),
+    };
+    metrics::Metrics::add(&hub.metrics.accepted, 1);
+    if let Err(error) = prepare(&tcp) {
+        tracing::debug!(%error, "the socket broke at once");
+        return;
+    }
+    clients.spawn(conn::serve(hub.clone(), tcp, seat));
+}
+
+fn prepare(tcp: &TcpStream) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket2::SockRef::from(tcp).set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
+    Ok(())
+}
+
+/// Lets clients leave, then ends the rest and waits for their tasks.
+async fn drain(hub: &Hub, mut clients: JoinSet<()>) {
+    let within_ms = hub.settings.drain.as_millis();
+    for client in hub.switch.handles() {
+        client.drain(u32::try_from(within_ms).unwrap_or(u32::MAX));
+    }
+    let left = async { while hub.switch.attached() > 0 && clients.join_next().await.is_some() {} };
+    let _ = timeout(hub.settings.drain, left).await;
+    for client in hub.switch.handles() {
+        client.end(Reject::new(RejectCode::Draining, "the relay stops"));
+    }
+    let ended = async { while clients.join_next().await.is_some() {} };
+    if timeout(GOODBYE, ended).await.is_err() {
+        clients.shutdown().await;
+    }
+}
+
+/// Pause after a failed accept: the system lacks something that only time gives back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Time for the last words to all clients that are still here.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Bytes that may wait in a client's socket beyond what the network takes: a frame given later never waits behind more.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const NOTSENT_LOWAT: u32 = 256 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! What other connections may do to a client: queue a frame, release its bytes, end it. Holds the lock around one
+//! connection's egress and ledger; its socket belongs to its own task.
+//!
+//! No method holds two clients' locks at once, so there is no lock order to get wrong.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use overlan_protocol::frame::{DATA_HEADER_LEN, Frame, MESSAGE_MAX, Route, data_header};
+use overlan_protocol::hello::{Reject, Welcome};
+use overlan_protocol::key::DeviceId;
+
+use crate::egress::{Closed, Egress, Release};
+use crate::ledger::{Destination, Ledger, NotAdmitted};
+use crate::switch::AttachId;
+
+/// One attached connection, as the rest of the relay sees it.
+pub(crate) struct Client {
+    pub(crate) id: AttachId,
+    pub(crate) device: DeviceId,
+    outbox: Mutex<Outbox>,
+    /// Cost of all frames that wait anywhere on the relay, bytes.
+    queued: Arc<AtomicUsize>,
+}
+
+/// Why a receiver does not take a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotTaken {
+    /// Its queue is full.
+    Full,
+    /// The relay's memory for queues is full.
+    RelayFull,
+    /// It has just ended.
+    Closed,
+}
+
+/// What a connection's task may write now.
+pub(crate) struct Egressed {
+    /// Frames to write, in order, behind what was appended to `out`.
+    pub(crate) frames: Vec<Vec<u8>>,
+    /// Bytes written before; their sources are to be told.
+    pub(crate) written: Vec<Release<Arc<Client>>>,
+}
+
+impl Client {
+    pub(crate) fn new(
+        id: AttachId,
+        device: DeviceId,
+        welcome: Welcome,
+        queued: Arc<AtomicUsize>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            device,
+            outbox: Mutex::new(Outbox {
+                welcome: Some(welcome),
+                pongs: VecDeque::new(),
+                drain: None,
+                ledger: Ledger::new(welcome.credit_window),
+                egress: Egress::new(),
+                end: None,
+                closed: false,
+                waker: None,
+                woken: false,
+            }),
+            queued,
+        })
+    }
+
+    /// Counts a DATA frame of this client against its credit.
+    pub(crate) fn admit(&self, to: Destination, bytes: usize) -> Result<(), NotAdmitted> {
+        self.lock().ledger.handle_received(to, bytes)
+    }
+
+    /// Queues a message for this client, stamped with where it comes from. `to` is this client as `from` sees it.
+    pub(crate) fn deliver(
+        &self,
+        from: &Arc<Client>,
+        stamp: Route,
+        to: Destination,
+        message: &[u8],
+    ) -> Result<(), NotTaken> {
+        if self.queued.load(Ordering::Relaxed) > QUEUED_MAX {
+            return Err(NotTaken::RelayFull);
+        }
+        let mut frame = Vec::with_capacity(DATA_HEADER_LEN + message.len());
+        frame.extend_from_slice(&data_header(stamp, message.len()));
+        frame.extend_from_slice(message);
+        let mut outbox = self.lock();
+        if outbox.closed {
+            return Err(NotTaken::Closed);
+        }
+        let before = outbox.egress.cost();
+        outbox
+            .egress
+            .push(from.id, from, stamp.flow, to, frame)
+            .map_err(|_| NotTaken::Full)?;
+        let cost = outbox.egress.cost() - before;
+        self.queued.fetch_add(cost, Ordering::Relaxed);
+        wake(outbox);
+        Ok(())
+    }
+
+    /// `bytes` that this client sent to `to` need not be held any longer.
+    pub(crate) fn release(&self, to: Destination, bytes: usize) {
+        let mut outbox = self.lock();
+        if outbox.ledger.handle_released(to, bytes) {
+            wake(outbox);
+        }
+    }
+
+    /// Nobody took what this client sent to `to`.
+    pub(crate) fn peer_gone(&self, to: Destination) {
+        let mut outbox = self.lock();
+        outbox.ledger.handle_gone(to);
+        wake(outbox);
+    }
+
+    /// Owes this client an answer to its PING.
+    pub(crate) fn pong(&self, token: u64) {
+        let mut outbox = self.lock();
+        if outbox.pongs.len() == PONGS_MAX {
+            outbox.pongs.pop_front();
+        }
+        outbox.pongs.push_back(token);
+    }
+
+    /// Asks this client to attach elsewhere.
+    pub(crate) fn drain(&self, within_ms: u32) {
+        let mut outbox = self.lock();
+        outbox.drain = Some(within_ms);
+        wake(outbox);
+    }
+
+    /// Ends this client's connection with `reject`. The first reason stays.
+    pub(crate) fn end(&self, reject: Reject) {
+        let mut outbox = self.lock();
+        outbox.end.get_or_insert(reject);
+        // Its task may have been woken for data and wait for the socket: this is more urgent.
+        outbox.woken = false;
+        wake(outbox);
+    }
+
+    /// Why this client's connection must end, if it must.
+    pub(crate) fn ending(&self) -> Option<Reject> {
+        self.lock().end.clone()
+    }
+
+    /// What this client's task should write next: control frames go to `out`, then come data frames, together about `budget`
+    /// bytes. All that was given before counts as written. `waker` is woken when there is more.
+    pub(crate) fn fill(
+        &self,
+        waker: &Waker,
+        out: &mut Vec<u8>,
+        budget: usize,
+    ) -> Result<Egressed, Reject> {
+        let mut outbox = self.lock();
+        if let Some(end) = &outbox.end {
+            return Err(end.clone());
+        }
+        match &mut outbox.waker {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+        outbox.woken = false;
+        outbox.control(out, budget / 2);
+        let written = outbox.egress.handle_written();
+        let before = outbox.egress.cost();
+        let frames = outbox.egress.take(budget.saturating_sub(out.len()));
+        let cost = before - outbox.egress.cost();
+        self.queued.fetch_sub(cost, Ordering::Relaxed);
+        Ok(Egressed { frames, written })
+    }
+
+    /// Takes nothing more and gives up what waits.
+    pub(crate) fn close(&self) -> Closed<Arc<Client>> {
+        let mut outbox = self.lock();
+        outbox.closed = true;
+        outbox.waker = None;
+        self.queued
+            .fetch_sub(outbox.egress.cost(), Ordering::Relaxed);
+        outbox.egress.close()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Outbox {
+    /// The first frame of the connection.
+    welcome: Option<Welcome>,
+    /// Tokens of PINGs to answer, at most [`PONGS_MAX`].
+    pongs: VecDeque<u64>,
+    drain: Option<u32>,
+    ledger: Ledger,
+    egress: Egress<Arc<Client>>,
+    /// Why the connection must end.
+    end: Option<Reject>,
+    /// The connection has ended; nothing is queued any more.
+    closed: bool,
+    /// Wakes the connection's task.
+    waker: Option<Waker>,
+    /// The task was woken and has not come yet; nobody needs to wake it again.
+    woken: bool,
+}
+
+impl Outbox {
+    fn control(&mut self, out: &mut Vec<u8>, limit: usize) {
+        if let Some(welcome) = self.welcome.take() {
+            Frame::Welcome(&welcome.encode()).encode(out);
+        }
+        if let Some(within_ms) = self.drain.take() {
+            Frame::Drain { within_ms }.encode(out);
+        }
+        self.ledger.fill(out, limit);
+        // Behind the notices: who hears a PONG has heard of what it sent before the PING.
+        for token in self.pongs.drain(..) {
+            Frame::Pong { token }.encode(out);
+        }
+    }
+}
+
+/// Wakes outside the lock: the task may run on another thread at once.
+fn wake(mut outbox: MutexGuard<'_, Outbox>) {
+    if std::mem::replace(&mut outbox.woken, true) {
+        return;
+    }
+    let waker = outbox.waker.clone();
+    drop(outbox);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// Most PINGs that wait for an answer; an honest client has one.
+const PONGS_MAX: usize = 8;
+
+/// Most that may wait on the whole relay, bytes. A relay with 1,000 pairs at full default windows stays below.
+const QUEUED_MAX: usize = 512 * 1024 * 1024;
+
+const _: () = assert!(
+    crate::egress::EGRESS_MAX > 16 * MESSAGE_MAX,
+    "one receiver can always hold several of the largest frames"
+);

@@ -1,0 +1,421 @@
+//! One client's connection, from TLS to its end: proves the client, then passes frames between its socket and the switch.
+//! Decides nothing about who may come (`admit`) or who gets a frame (`switch`).
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use overlan_protocol::ALPN_RELAY;
+use overlan_protocol::frame::{self, DATA_HEADER_LEN, Frame, HEADER_LEN, Route};
+use overlan_protocol::hello::{Reject, RejectCode, Welcome};
+use overlan_transport::pump::{self, Ended, FILL, Peer};
+use overlan_transport::tls;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::{TlsAcceptor, TlsStream};
+
+use crate::admit::{self, Admitted};
+use crate::client::{Client, NotTaken};
+use crate::egress::{Closed, Release};
+use crate::hub::{Hub, Seat};
+use crate::ledger::{Destination, NotAdmitted};
+use crate::metrics::{Dropped, Metrics};
+use crate::switch::{Attachment, Claim, Misroute, Superseded, Verdict};
+
+/// Serves one accepted TCP connection to its end.
+pub(crate) async fn serve(hub: Arc<Hub>, tcp: TcpStream, mut seat: Seat) {
+    let Some((mut stream, admitted)) = welcome_stranger(&hub, tcp, &mut seat).await else {
+        return;
+    };
+    let mut conn = match Conn::attach(hub.clone(), admitted, pump::now(), wall_clock()) {
+        Ok(conn) => conn,
+        Err(reject) => return refuse(&hub, &mut stream, &reject).await,
+    };
+    let ended = pump::run(&mut stream, &mut conn).await;
+    match &ended {
+        Ended::Peer(reject) => {
+            hub.metrics.count_rejected(reject.code);
+            tracing::debug!(device = %conn.client.device, reason = %reject.text, "client ended");
+        }
+        Ended::Closed | Ended::Broken(_) | Ended::Stalled => {
+            tracing::debug!(device = %conn.client.device, ?ended, "client left");
+        }
+    }
+}
+
+/// TLS and HELLO, each within its time. Every failure is counted and quiet: the other side is a stranger.
+async fn welcome_stranger(
+    hub: &Hub,
+    tcp: TcpStream,
+    seat: &mut Seat,
+) -> Option<(TlsStream<TcpStream>, Admitted)> {
+    let acceptor = TlsAcceptor::from(hub.tls.clone());
+    let mut stream: TlsStream<TcpStream> =
+        match timeout(hub.settings.tls_within, acceptor.accept(tcp)).await {
+            Ok(Ok(stream)) => stream.into(),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "no TLS");
+                Metrics::add(&hub.metrics.tls_failed, 1);
+                return None;
+            }
+            Err(_) => {
+                Metrics::add(&hub.metrics.deadline_missed, 1);
+                return None;
+            }
+        };
+    if stream.get_ref().1.alpn_protocol() != Some(ALPN_RELAY) {
+        Metrics::add(&hub.metrics.tls_failed, 1);
+        return None;
+    }
+    let body = match timeout(hub.settings.hello_within, read_hello(&mut stream)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(NoHello::Gone)) => return None,
+        Ok(Err(NoHello::Protocol)) => {
+            let reject = Reject::new(RejectCode::Protocol, "a HELLO must come first");
+            refuse(hub, &mut stream, &reject).await;
+            return None;
+        }
+        Err(_) => {
+            Metrics::add(&hub.metrics.deadline_missed, 1);
+            return None;
+        }
+    };
+    let exporter = tls::exporter(&stream);
+    let orders = hub.orders();
+    let verdict = admit::admit(&body, &exporter, hub.id, &orders, wall_clock()).and_then(|it| {
+        seat.prove()
+            .map_err(|refusal| {
+                hub.metrics.count_refused(refusal);
+                overloaded()
+            })
+            .map(|()| it)
+    });
+    match verdict {
+        Ok(admitted) => Some((stream, admitted)),
+        Err(reject) => {
+            refuse(hub, &mut stream, &reject).await;
+            None
+        }
+    }
+}
+
+/// Why there is no HELLO.
+enum NoHello {
+    /// The other side went away.
+    Gone,
+    /// It sent something else.
+    Protocol,
+}
+
+/// Reads the body of the first frame and not a byte more: what follows belongs to the pump.
+async fn read_hello(stream: &mut TlsStream<TcpStream>) -> Result<Vec<u8>, NoHello> {
+    let mut bytes = vec![0; HEADER_LEN];
+    stream
+        .read_exact(&mut bytes)
+        .await
+        .map_err(|_| NoHello::Gone)?;
+    if bytes[0] != frame::kind::HELLO {
+        return Err(NoHello::Protocol);
+    }
+    // With the header alone this checks the claimed length against the limit, before memory is given for it.
+    frame::decode(&bytes, frame::UNPROVEN_BODY_MAX).map_err(|_| NoHello::Protocol)?;
+    let length = u32::from_be_bytes([0, bytes[1], bytes[2], bytes[3]]);
+    let mut body = vec![0; length as usize];
+    stream
+        .read_exact(&mut body)
+        .await
+        .map_err(|_| NoHello::Gone)?;
+    Ok(body)
+}
+
+/// Tells a stranger no.
+async fn refuse(hub: &Hub, stream: &mut TlsStream<TcpStream>, reject: &Reject) {
+    hub.metrics.count_rejected(reject.code);
+    tracing::debug!(reason = %reject.text, "refused");
+    let mut out = Vec::new();
+    Frame::Reject(&reject.encode()).encode(&mut out);
+    let goodbye = async {
+        stream.write_all(&out).await?;
+        stream.shutdown().await
+    };
+    // The stranger may be gone or stuck; it gets a moment to hear why.
+    let _ = timeout(LAST_WORDS, goodbye).await;
+}
+
+/// An attached client's side of the pump. Dropping it takes the client out of the switch, whatever ends its task.
+struct Conn {
+    hub: Arc<Hub>,
+    client: Arc<Client>,
+    attachment: Attachment<Arc<Client>>,
+    heard: Instant,
+    /// When the connection has outlived its ticket.
+    ticket_ends: Instant,
+    /// DATA frames and their bytes since they were last added to the shared counters.
+    frames: u64,
+    bytes: u64,
+}
+
+impl Conn {
+    fn attach(hub: Arc<Hub>, admitted: Admitted, now: Instant, wall: u64) -> Result<Self, Reject> {
+        let Admitted {
+            ticket,
+            sequence,
+            version,
+        } = admitted;
+        let claim = Claim {
+            device: ticket.device,
+            sequence,
+            epoch: ticket.epoch,
+            networks: &ticket.networks,
+        };
+        let welcome = Welcome {
+            version,
+            credit_window: hub.settings.window,
+            keepalive_ms: millis(hub.settings.keepalive),
+            reconnect_spread_ms: reconnect_spread_ms(hub.switch.attached()),
+        };
+        let (attachment, client, displaced) = hub
+            .switch
+            .attach(&claim, |id| {
+                Client::new(id, ticket.device, welcome, hub.queued.clone())
+            })
+            .map_err(|Superseded| superseded())?;
+        for older in displaced {
+            older.end(superseded());
+        }
+        Metrics::add(&hub.metrics.attached, 1);
+        let left = Duration::from_secs(ticket.expires.saturating_sub(wall));
+        let ticket_ends = now + left.min(TICKET_LIFE_MAX) + hub.settings.ticket_grace;
+        let conn = Self {
+            client,
+            attachment,
+            heard: now,
+            ticket_ends,
+            frames: 0,
+            bytes: 0,
+            hub,
+        };
+        // Orders may have come between the HELLO's verdict and the attach.
+        if conn.hub.orders().revokes(ticket.device, ticket.epoch) {
+            conn.client.end(admit::revoked());
+        }
+        Ok(conn)
+    }
+
+    fn handle_data(&mut self, route: Route, message: &[u8]) -> Result<(), Reject> {
+        let length = DATA_HEADER_LEN + message.len();
+        self.frames += 1;
+        self.bytes += length as u64;
+        let verdict = self.attachment.route(route);
+        if let Verdict::Drop(misroute) = verdict {
+            self.hub.metrics.count_dropped(match misroute {
+                Misroute::ForeignNetwork => Dropped::ForeignNetwork,
+                Misroute::NoSuchHost => Dropped::NoSuchHost,
+                Misroute::NotAttached => Dropped::NotAttached,
+            });
+            return Ok(());
+        }
+        let to = Destination {
+            vni: route.vni,
+            host: route.host,
+        };
+        match self.client.admit(to, length) {
+            Ok(()) => {}
+            Err(NotAdmitted::Overrun) => {
+                self.hub.metrics.count_dropped(Dropped::Overrun);
+                return Ok(());
+            }
+            Err(NotAdmitted::TooManyDestinations) => {
+                return Err(protocol("too many destinations on one connection"));
+            }
+        }
+        let taken = match verdict {
+            Verdict::Deliver { receiver, source } => {
+                let stamp = Route {
+                    host: source,
+                    ..route
+                };
+                receiver.deliver(&self.client, stamp, to, message)
+            }
+            Verdict::PeerGone | Verdict::Drop(_) => Err(NotTaken::Closed),
+        };
+        match taken {
+            Ok(()) => return Ok(()),
+            Err(NotTaken::Full) => self.hub.metrics.count_dropped(Dropped::ReceiverFull),
+            Err(NotTaken::RelayFull) => self.hub.metrics.count_dropped(Dropped::RelayFull),
+            Err(NotTaken::Closed) => {
+                Metrics::add(&self.hub.metrics.peer_gone, 1);
+                self.client.peer_gone(to);
+            }
+        }
+        self.client.release(to, length);
+        Ok(())
+    }
+
+    fn handle_frames(&mut self, bytes: &[u8]) -> Result<usize, Reject> {
+        let mut taken = 0;
+        while let Some((frame, length)) = frame::decode(&bytes[taken..], frame::BODY_MAX)
+            .map_err(|error| protocol(&error.to_string()))?
+        {
+            taken += length;
+            match frame {
+                Frame::Data { route, message } => self.handle_data(route, message)?,
+                Frame::Ping { token } => self.client.pong(token),
+                Frame::Pong { .. } | Frame::Unknown { .. } => {}
+                Frame::Hello(_)
+                | Frame::Welcome(_)
+                | Frame::Reject(_)
+                | Frame::Drain { .. }
+                | Frame::Credit { .. }
+                | Frame::PeerGone { .. } => {
+                    return Err(protocol("a frame of this kind does not come from a client"));
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    fn silent_at(&self) -> Instant {
+        self.heard + SILENT_KEEPALIVES * self.hub.settings.keepalive
+    }
+}
+
+impl Peer for Conn {
+    type End = Reject;
+
+    fn handle_bytes(&mut self, now: Instant, bytes: &mut [u8]) -> Result<usize, Reject> {
+        self.heard = now;
+        let taken = self.handle_frames(bytes);
+        Metrics::add(
+            &self.hub.metrics.frames_in,
+            std::mem::take(&mut self.frames),
+        );
+        Metrics::add(&self.hub.metrics.bytes_in, std::mem::take(&mut self.bytes));
+        taken
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), Reject> {
+        // Asked here and not only in `fill`, which is not called while the socket takes nothing.
+        if let Some(end) = self.client.ending() {
+            return Err(end);
+        }
+        if now >= self.ticket_ends {
+            return Err(Reject::new(
+                RejectCode::TicketExpired,
+                "the ticket has expired; attach with a new one",
+            ));
+        }
+        if now >= self.silent_at() {
+            return Err(Reject::new(
+                RejectCode::Silent,
+                "nothing was heard for three keepalives",
+            ));
+        }
+        Ok(())
+    }
+
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        Some(self.silent_at().min(self.ticket_ends))
+    }
+
+    fn fill(&mut self, _now: Instant, waker: &Waker, out: &mut Vec<u8>) -> Result<(), Reject> {
+        let egressed = self.client.fill(waker, out, FILL)?;
+        // Copied outside the lock, so that senders can queue meanwhile.
+        let mut bytes = 0;
+        for frame in &egressed.frames {
+            bytes += frame.len();
+            out.extend_from_slice(frame);
+        }
+        if !egressed.frames.is_empty() {
+            Metrics::add(&self.hub.metrics.frames_out, egressed.frames.len() as u64);
+            Metrics::add(&self.hub.metrics.bytes_out, bytes as u64);
+        }
+        for Release { source, to, bytes } in egressed.written {
+            source.release(to, bytes);
+        }
+        Ok(())
+    }
+
+    fn last_words(&mut self, end: &Reject, out: &mut Vec<u8>) {
+        Frame::Reject(&end.encode()).encode(out);
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        let left = self.hub.switch.detach(self.client.device, self.client.id);
+        let Closed { written, discarded } = self.client.close();
+        for Release { source, to, bytes } in written {
+            source.release(to, bytes);
+        }
+        for Release { source, to, bytes } in discarded {
+            self.hub.metrics.count_dropped(Dropped::ReceiverGone);
+            // A newer connection of the same device is the peer now: it is not gone.
+            if left {
+                source.peer_gone(to);
+            }
+            source.release(to, bytes);
+        }
+    }
+}
+
+fn protocol(text: &str) -> Reject {
+    Reject::new(RejectCode::Protocol, text)
+}
+
+fn superseded() -> Reject {
+    Reject::new(
+        RejectCode::Superseded,
+        "a newer connection took this one's place",
+    )
+}
+
+fn overloaded() -> Reject {
+    Reject {
+        code: RejectCode::Overloaded,
+        retry_after_ms: OVERLOADED_RETRY_MS,
+        text: "the relay has as many clients as it takes".to_owned(),
+    }
+}
+
+/// How far clients should spread their next attempts should this relay die now: so that the next one sees at most
+/// [`RECONNECTS_PER_SEC`].
+fn reconnect_spread_ms(clients: usize) -> u32 {
+    let spread = clients as u64 * 1_000 / RECONNECTS_PER_SEC;
+    (spread as u32).clamp(RECONNECT_SPREAD_MIN_MS, RECONNECT_SPREAD_MAX_MS)
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// Seconds since the Unix epoch, for tickets.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the shell's one reading of the wall clock; judging takes it as an argument"
+)]
+pub(crate) fn wall_clock() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// A connection silent for so many keepalives is half open.
+const SILENT_KEEPALIVES: u32 = 3;
+
+/// Time for a refused stranger to read why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// When a client may try again after it found the relay full.
+const OVERLOADED_RETRY_MS: u32 = 5_000;
+
+/// Longest that any ticket lets a connection live; a far later expiry would be a signer's mistake and overflows clocks.
+const TICKET_LIFE_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// TLS handshakes with proofs that the next relay can take: a fifth of one core.
+const RECONNECTS_PER_SEC: u64 = 2_000;
+
+const RECONNECT_SPREAD_MIN_MS: u32 = 50;
+
+const RECONNECT_SPREAD_MAX_MS: u32 = 10_000;

@@ -1,0 +1,154 @@
+//! What all tasks of one relay share: orders, switch, limits, counters. Decides nothing itself.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use overlan_protocol::api::RelayOrders;
+use overlan_protocol::credit::DEFAULT_WINDOW;
+use overlan_protocol::key::RelayId;
+use rustls::ServerConfig;
+
+use crate::admit::{Orders, revoked};
+use crate::client::Client;
+use crate::limits::{Budget, Limits, Refusal, Slot};
+use crate::metrics::{Gauges, Metrics};
+use crate::switch::Switch;
+
+/// One relay, as its tasks see it.
+pub(crate) struct Hub {
+    pub(crate) id: RelayId,
+    pub(crate) tls: Arc<ServerConfig>,
+    pub(crate) settings: Settings,
+    pub(crate) switch: Switch<Arc<Client>>,
+    pub(crate) metrics: Metrics,
+    /// Cost of all frames that wait, bytes.
+    pub(crate) queued: Arc<AtomicUsize>,
+    /// Clients are accepted.
+    pub(crate) serving: AtomicBool,
+    orders: RwLock<Arc<Orders>>,
+    limits: Mutex<Limits>,
+}
+
+/// Times and budgets. Nobody should tune them in production; tests use short ones.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// Time for the TLS handshake.
+    pub(crate) tls_within: Duration,
+    /// Time for the HELLO behind it.
+    pub(crate) hello_within: Duration,
+    /// Clients ping this often; three times as long a silence ends a connection.
+    pub(crate) keepalive: Duration,
+    /// How much longer than its ticket a connection may live.
+    pub(crate) ticket_grace: Duration,
+    /// Time that clients get to leave when the relay stops.
+    pub(crate) drain: Duration,
+    /// How long a first start tries to reach the controller.
+    pub(crate) register_within: Duration,
+    /// Bytes that may be outstanding per destination.
+    pub(crate) window: u32,
+    /// Connections.
+    pub(crate) budget: Budget,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            tls_within: Duration::from_secs(5),
+            hello_within: Duration::from_secs(5),
+            // Shorter than what NATs keep.
+            keepalive: Duration::from_secs(15),
+            // Room for a client that renews late.
+            ticket_grace: Duration::from_secs(600),
+            drain: Duration::from_secs(2),
+            register_within: Duration::from_secs(30),
+            window: DEFAULT_WINDOW,
+            budget: Budget::default(),
+        }
+    }
+}
+
+impl Hub {
+    pub(crate) fn new(
+        id: RelayId,
+        tls: Arc<ServerConfig>,
+        settings: Settings,
+        orders: RelayOrders,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            tls,
+            switch: Switch::new(),
+            metrics: Metrics::default(),
+            queued: Arc::new(AtomicUsize::new(0)),
+            serving: AtomicBool::new(false),
+            orders: RwLock::new(Arc::new(orders.into())),
+            limits: Mutex::new(Limits::new(settings.budget)),
+            settings,
+        })
+    }
+
+    /// The orders in force.
+    pub(crate) fn orders(&self) -> Arc<Orders> {
+        self.orders
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Puts orders in force and ends the connections that they forbid.
+    pub(crate) fn apply(&self, orders: RelayOrders) {
+        let orders = Arc::new(Orders::from(orders));
+        *self.orders.write().unwrap_or_else(PoisonError::into_inner) = orders.clone();
+        for client in self.switch.revoke(&orders.revoked) {
+            client.end(revoked());
+        }
+    }
+
+    /// A place for a stranger's connection.
+    pub(crate) fn admit(self: &Arc<Self>, from: IpAddr) -> Result<Seat, Refusal> {
+        let slot = self.limits().admit(from)?;
+        Ok(Seat {
+            hub: self.clone(),
+            slot: Some(slot),
+        })
+    }
+
+    pub(crate) fn gauges(&self) -> Gauges {
+        Gauges {
+            clients: self.switch.attached(),
+            unproven: self.limits().unproven(),
+            queued_bytes: self.queued.load(Ordering::Relaxed),
+            orders_version: self.orders().version,
+        }
+    }
+
+    fn limits(&self) -> MutexGuard<'_, Limits> {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection's place in the limits; dropping it gives the place back, whatever ends the connection's task.
+pub(crate) struct Seat {
+    hub: Arc<Hub>,
+    slot: Option<Slot>,
+}
+
+impl Seat {
+    /// The stranger has become a client.
+    pub(crate) fn prove(&mut self) -> Result<(), Refusal> {
+        match &mut self.slot {
+            Some(slot) => self.hub.limits().prove(slot),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            self.hub.limits().close(slot);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+use overlan_protocol::credit::SendCredit;
+use overlan_protocol::frame::{self, BODY_MAX};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+const WINDOW: u32 = 1_000;
+
+fn to(host: u32) -> Destination {
+    Destination { vni: 0x1000, host }
+}
+
+/// What `fill` gives now: (host, released) of CREDIT and (host, 0) of PEER_GONE frames.
+fn notices(ledger: &mut Ledger) -> Vec<(u32, u64)> {
+    let mut out = Vec::new();
+    ledger.fill(&mut out, usize::MAX);
+    let mut rest = &out[..];
+    let mut found = Vec::new();
+    while let Some((frame, length)) = frame::decode(rest, BODY_MAX).unwrap() {
+        rest = &rest[length..];
+        if let Frame::Credit {
+            route, released, ..
+        } = frame
+        {
+            found.push((route.host, released));
+        } else if let Frame::PeerGone { route, .. } = frame {
+            found.push((route.host, 0));
+        } else {
+            panic!("not a notice: {frame:?}");
+        }
+    }
+    found
+}
+
+#[test]
+fn a_notice_is_due_when_a_quarter_of_the_window_is_free() {
+    let mut ledger = Ledger::new(WINDOW);
+    ledger.handle_received(to(2), 600).unwrap();
+    assert!(!ledger.handle_released(to(2), 249));
+    assert_eq!(notices(&mut ledger), []);
+    assert!(ledger.handle_released(to(2), 1));
+    assert_eq!(notices(&mut ledger), [(2, 250)]);
+    assert_eq!(notices(&mut ledger), []);
+}
+
+#[test]
+fn notices_for_one_destination_are_merged_into_the_newest() {
+    let mut ledger = Ledger::new(WINDOW);
+    for _ in 0..10 {
+        ledger.handle_received(to(2), 300).unwrap();
+        assert!(ledger.handle_released(to(2), 300));
+        ledger.handle_gone(to(2));
+    }
+    ledger.handle_received(to(3), 300).unwrap();
+    assert!(ledger.handle_released(to(3), 300));
+    assert_eq!(notices(&mut ledger), [(2, 3_000), (2, 0), (3, 300)]);
+}
+
+#[test]
+fn one_destination_that_is_stuck_takes_nothing_from_another() {
+    let mut ledger = Ledger::new(WINDOW);
+    ledger.handle_received(to(2), 1_000).unwrap();
+    let more = ledger.handle_received(to(2), 1);
+    assert_eq!(more, Err(NotAdmitted::Overrun));
+    assert_eq!(ledger.handle_received(to(3), 1_000), Ok(()));
+}
+
+#[test]
+fn a_connection_names_a_limited_number_of_destinations() {
+    let mut ledger = Ledger::new(WINDOW);
+    for host in 0..DESTINATIONS_MAX as u32 {
+        ledger.handle_received(to(host), 10).unwrap();
+    }
+    let one_more = ledger.handle_received(to(u32::MAX), 10);
+    assert_eq!(one_more, Err(NotAdmitted::TooManyDestinations));
+    assert_eq!(ledger.handle_received(to(0), 10), Ok(()));
+}
+
+#[test]
+fn notices_stop_at_the_limit_and_come_later() {
+    let mut ledger = Ledger::new(WINDOW);
+    for host in 1..=10 {
+        ledger.handle_received(to(host), 10).unwrap();
+        ledger.handle_gone(to(host));
+    }
+    let mut out = Vec::new();
+    ledger.fill(&mut out, 20);
+    assert_eq!(out.len(), 2 * 13);
+    assert_eq!(notices(&mut ledger).len(), 8);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A source that keeps to its credit is never refused and never stuck, in whatever portions its bytes are released.
+    #[test]
+    fn an_honest_source_is_never_refused_and_never_stuck(
+        steps in vec((any::<bool>(), 13..400usize), 1..300),
+    ) {
+        let mut source = SendCredit::new(WINDOW);
+        let mut ledger = Ledger::new(WINDOW);
+        let mut held = 0;
+        for (send, bytes) in steps {
+            if send && source.may_send() {
+                source.handle_sent(bytes);
+                prop_assert_eq!(ledger.handle_received(to(2), bytes), Ok(()));
+                held += bytes;
+            } else if held > 0 {
+                let part = bytes.min(held);
+                held -= part;
+                let _ = ledger.handle_released(to(2), part);
+                for (_, released) in notices(&mut ledger) {
+                    prop_assert!(source.handle_credit(released, WINDOW).is_ok());
+                }
+            }
+        }
+        let _ = ledger.handle_released(to(2), held);
+        for (_, released) in notices(&mut ledger) {
+            prop_assert!(source.handle_credit(released, WINDOW).is_ok());
+        }
+        prop_assert!(source.may_send());
+    }
+}

@@ -1,0 +1,228 @@
+//! The relay's session with the controller: registers once, then trades heartbeats for orders for as long as it runs.
+//! Decides when to try again; what orders mean is the hub's business.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use overlan_protocol::api::{
+    JoinString, ProblemKind, RELAY_HEARTBEAT_SECS, RelayHeartbeat, RelayOrders,
+    RelayRegisterRequest, RelayRegisterResponse, path,
+};
+use overlan_protocol::key::{Fingerprint, IdentitySecret, Secret, encode_signature, random_bytes};
+use overlan_protocol::proof::{Principal, enrolment_message};
+use overlan_transport::https::{Connection, HttpsError};
+use overlan_transport::pump;
+use overlan_transport::tls::ConnectError;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::hub::Hub;
+use crate::state::{StateDir, StateError};
+
+/// What the relay tells the controller about itself.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) join: JoinString,
+    pub(crate) identity: IdentitySecret,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) pins: Vec<Fingerprint>,
+}
+
+/// Why a relay is not registered.
+#[derive(Debug)]
+pub(crate) enum RegisterError {
+    /// The controller could not be reached, or not understood, for `tried`.
+    Unreachable { last: HttpsError, tried: Duration },
+    /// It says no, and will say no again.
+    Refused(HttpsError),
+}
+
+impl Session {
+    /// Registers with a relay token; tries again for `within` while the controller does not answer.
+    pub(crate) async fn register(
+        &self,
+        token: &Secret,
+        within: Duration,
+    ) -> Result<RelayRegisterResponse, RegisterError> {
+        let started = pump::now();
+        let mut backoff = Backoff::new();
+        loop {
+            let error = match self.try_register(token).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            if !may_pass(&error) {
+                return Err(RegisterError::Refused(error));
+            }
+            let pause = backoff.next(random_byte());
+            let tried = pump::now() - started;
+            if tried + pause > within {
+                return Err(RegisterError::Unreachable { last: error, tried });
+            }
+            tracing::debug!(%error, "registration failed; trying again");
+            sleep(pause).await;
+        }
+    }
+
+    async fn try_register(&self, token: &Secret) -> Result<RelayRegisterResponse, HttpsError> {
+        let mut connection = Connection::open(&self.join, CONNECT_WITHIN).await?;
+        let identity = self.identity.public();
+        let proof = self
+            .identity
+            .sign(&enrolment_message(connection.exporter(), &identity));
+        let request = RelayRegisterRequest {
+            token: token.clone(),
+            identity,
+            proof: encode_signature(&proof),
+            addresses: self.addresses.clone(),
+            pins: self.pins.clone(),
+        };
+        connection
+            .post(path::RELAY_REGISTER, &request, ANSWER_WITHIN)
+            .await
+    }
+
+    /// Heartbeats until `stop`. While the controller is away the orders in force stay in force.
+    pub(crate) async fn run(
+        &self,
+        hub: Arc<Hub>,
+        state: StateDir,
+        mut registration: RelayRegisterResponse,
+        stop: CancellationToken,
+    ) {
+        let mut backoff = Backoff::new();
+        let mut connection = None;
+        let mut away = false;
+        loop {
+            let beat = self.heartbeat(&hub, &mut connection);
+            let answer = tokio::select! {
+                () = stop.cancelled() => return,
+                answer = beat => answer,
+            };
+            let pause = match answer {
+                Ok((orders, took)) => {
+                    if std::mem::take(&mut away) {
+                        tracing::info!("the controller answers again");
+                    }
+                    backoff = Backoff::new();
+                    if orders.version != registration.orders.version {
+                        registration.orders = orders;
+                        hub.apply(registration.orders.clone());
+                        tracing::info!(version = registration.orders.version, "new orders");
+                        if let Err(error) = store(&state, &registration).await {
+                            tracing::error!(%error, "the new orders are in force and not on disk");
+                        }
+                    }
+                    BEAT_MIN.saturating_sub(took)
+                }
+                Err(error) => {
+                    connection = None;
+                    if std::mem::replace(&mut away, true) {
+                        tracing::debug!(%error, "the controller is still away");
+                    } else {
+                        tracing::warn!(%error, "no answer from the controller; serving on with the last orders");
+                    }
+                    backoff.next(random_byte())
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One heartbeat and how long it took.
+    async fn heartbeat(
+        &self,
+        hub: &Hub,
+        connection: &mut Option<Connection>,
+    ) -> Result<(RelayOrders, Duration), HttpsError> {
+        let started = pump::now();
+        let connection = match connection {
+            Some(connection) => connection,
+            None => {
+                let mut fresh = Connection::open(&self.join, CONNECT_WITHIN).await?;
+                fresh.prove(Principal::Relay(hub.id), &self.identity);
+                connection.insert(fresh)
+            }
+        };
+        let gauges = hub.gauges();
+        let beat = RelayHeartbeat {
+            clients: u32::try_from(gauges.clients).unwrap_or(u32::MAX),
+            applied: gauges.orders_version,
+            addresses: self.addresses.clone(),
+            pins: self.pins.clone(),
+            wait: true,
+        };
+        let orders = connection
+            .post(path::RELAY_HEARTBEAT, &beat, HELD_WITHIN)
+            .await?;
+        Ok((orders, pump::now() - started))
+    }
+}
+
+/// Writes the registration on a thread that may block.
+async fn store(state: &StateDir, registration: &RelayRegisterResponse) -> Result<(), StateError> {
+    let (state, registration) = (state.clone(), registration.clone());
+    let written =
+        tokio::task::spawn_blocking(move || state.store_registration(&registration)).await;
+    // Only a runtime that shuts down cancels it; then nobody waits for the answer.
+    written.unwrap_or(Ok(()))
+}
+
+/// Whether another attempt can have another result.
+fn may_pass(error: &HttpsError) -> bool {
+    match error {
+        HttpsError::Connect(ConnectError::WrongServer { .. }) => false,
+        HttpsError::Connect(_) | HttpsError::Broken(_) | HttpsError::TimedOut(_) => true,
+        HttpsError::NotUnderstood(_) => false,
+        HttpsError::Problem(problem) => matches!(
+            problem.kind,
+            ProblemKind::Unavailable | ProblemKind::TooMany | ProblemKind::Internal
+        ),
+    }
+}
+
+/// Pauses between attempts: they double from [`BACKOFF_MIN`] to [`BACKOFF_MAX`], less up to half of it at random.
+#[derive(Debug)]
+struct Backoff {
+    next: Duration,
+}
+
+impl Backoff {
+    fn new() -> Self {
+        Self { next: BACKOFF_MIN }
+    }
+
+    /// `random` spreads the relays of a deployment after an outage.
+    fn next(&mut self, random: u8) -> Duration {
+        let full = self.next;
+        self.next = (full * 2).min(BACKOFF_MAX);
+        full - full.mul_f32(f32::from(random) / 512.0)
+    }
+}
+
+fn random_byte() -> u8 {
+    let [byte] = random_bytes();
+    byte
+}
+
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// Time for TCP and TLS to the controller.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// Time for an answer that is not held back.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Time for an answer that the controller may hold back.
+const HELD_WITHIN: Duration = Duration::from_secs(RELAY_HEARTBEAT_SECS + 10);
+
+/// Heartbeats are no closer than this, should a controller answer at once for ever.
+const BEAT_MIN: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;

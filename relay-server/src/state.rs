@@ -1,0 +1,204 @@
+//! What a relay keeps on disk, so that it serves at once after a restart. Decides nothing; holds no secret longer than asked.
+//!
+//! ```text
+//! <state dir>/          0700
+//!   identity.key        0600  32 bytes, the Ed25519 seed
+//!   tls.key             0600  PKCS #8 PEM, P-256; clients pin its SPKI, so the certificate is made anew at each start
+//!   registration.json   0600  id, name and the newest orders of the controller
+//! ```
+//! Every file is written whole to a temporary name, synced and renamed: after a crash there is the old or the new content.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use overlan_protocol::api::RelayRegisterResponse;
+use overlan_protocol::key::{Fingerprint, IdentitySecret, KEY_LEN};
+use overlan_transport::tls;
+use rcgen::{CertificateParams, KeyPair};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+/// A state directory.
+#[derive(Debug, Clone)]
+pub(crate) struct StateDir {
+    dir: PathBuf,
+}
+
+/// The relay's TLS key with a certificate around it.
+pub(crate) struct TlsIdentity {
+    pub(crate) certificate: CertificateDer<'static>,
+    pub(crate) key: PrivateKeyDer<'static>,
+    /// SHA-256 of the key's SPKI.
+    pub(crate) pin: Fingerprint,
+}
+
+/// The state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A file or the directory cannot be read or written.
+    #[error("cannot use {}: {source}", file.display())]
+    Io {
+        /// Which.
+        file: PathBuf,
+        /// Reason.
+        source: io::Error,
+    },
+    /// A file does not hold what it must.
+    #[error("{} is damaged: {reason}; {remedy}", file.display())]
+    Damaged {
+        /// Which.
+        file: PathBuf,
+        /// What does not fit.
+        reason: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+}
+
+impl StateDir {
+    /// Opens the directory and makes it if needed.
+    pub(crate) fn open(dir: &Path) -> Result<Self, StateError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|source| io_error(dir, source))?;
+        Ok(Self {
+            dir: dir.to_owned(),
+        })
+    }
+
+    /// The relay's identity; a new one is written first.
+    pub(crate) fn identity(&self) -> Result<IdentitySecret, StateError> {
+        let file = self.dir.join(IDENTITY);
+        let Some(bytes) = read(&file)? else {
+            let secret = IdentitySecret::generate();
+            self.write(IDENTITY, secret.seed())?;
+            return Ok(secret);
+        };
+        let seed: [u8; KEY_LEN] = bytes.try_into().map_err(|_| StateError::Damaged {
+            file,
+            reason: format!("it does not hold {KEY_LEN} bytes"),
+            remedy: REREGISTER,
+        })?;
+        Ok(IdentitySecret::from_seed(seed))
+    }
+
+    /// The TLS key, with a fresh self-signed certificate; a new key is written first.
+    pub(crate) fn tls(&self) -> Result<TlsIdentity, StateError> {
+        let file = self.dir.join(TLS_KEY);
+        let damaged = |reason: String| StateError::Damaged {
+            file: file.clone(),
+            reason,
+            remedy: "remove the file: the relay makes another key and tells the controller",
+        };
+        let pair = match read(&file)? {
+            Some(bytes) => {
+                let pem = String::from_utf8(bytes).map_err(|error| damaged(error.to_string()))?;
+                KeyPair::from_pem(&pem).map_err(|error| damaged(error.to_string()))?
+            }
+            None => {
+                let pair = KeyPair::generate().map_err(|error| damaged(error.to_string()))?;
+                self.write(TLS_KEY, pair.serialize_pem().as_bytes())?;
+                pair
+            }
+        };
+        let certificate = CertificateParams::new([CERTIFICATE_NAME.to_owned()])
+            .and_then(|params| params.self_signed(&pair))
+            .map_err(|error| damaged(error.to_string()))?;
+        let certificate = certificate.der().clone();
+        let pin = tls::key_fingerprint(&certificate)
+            .ok_or_else(|| damaged("its certificate does not parse".to_owned()))?;
+        Ok(TlsIdentity {
+            certificate,
+            key: PrivatePkcs8KeyDer::from(pair.serialize_der()).into(),
+            pin,
+        })
+    }
+
+    /// What the controller said last, if the relay is registered.
+    pub(crate) fn registration(&self) -> Result<Option<RelayRegisterResponse>, StateError> {
+        let file = self.dir.join(REGISTRATION);
+        let Some(bytes) = read(&file)? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| StateError::Damaged {
+                file,
+                reason: error.to_string(),
+                remedy: REREGISTER,
+            })
+    }
+
+    /// Keeps what the controller said.
+    pub(crate) fn store_registration(
+        &self,
+        registration: &RelayRegisterResponse,
+    ) -> Result<(), StateError> {
+        let bytes = serde_json::to_vec_pretty(registration)
+            .map_err(|error| io_error(&self.dir.join(REGISTRATION), error.into()))?;
+        self.write(REGISTRATION, &bytes)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
+        let file = self.dir.join(name);
+        let temporary = self.dir.join(format!(".{name}.new"));
+        let written = (|| {
+            // What a crash left behind may have another mode.
+            match fs::remove_file(&temporary) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut out = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&temporary)?;
+            out.write_all(bytes)?;
+            out.sync_all()?;
+            fs::rename(&temporary, &file)?;
+            File::open(&self.dir)?.sync_all()
+        })();
+        written.map_err(|source| io_error(&file, source))
+    }
+}
+
+/// Reads a whole file; `None` if there is none.
+fn read(file: &Path) -> Result<Option<Vec<u8>>, StateError> {
+    let opened = match File::open(file) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(io_error(file, source)),
+    };
+    let mut bytes = Vec::new();
+    opened
+        .take(FILE_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(|source| io_error(file, source))?;
+    Ok(Some(bytes))
+}
+
+fn io_error(file: &Path, source: io::Error) -> StateError {
+    StateError::Io {
+        file: file.to_owned(),
+        source,
+    }
+}
+
+const IDENTITY: &str = "identity.key";
+const TLS_KEY: &str = "tls.key";
+const REGISTRATION: &str = "registration.json";
+
+const REREGISTER: &str =
+    "move the state directory away and start again with a new relay token, or restore a backup";
+
+/// Clients know the key, so the name means nothing; TLS wants one.
+const CERTIFICATE_NAME: &str = "relay.overlan.invalid";
+
+/// Most that is read of a file, bytes: twice the controller's largest answer.
+const FILE_MAX: u64 = 2 * overlan_protocol::api::RESPONSE_MAX as u64;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! Decides which connection gets a frame. Holds who is attached; no clock, no socket, no payload.
+//!
+//! A connection reaches a network only through the handles that it was given at attach: routing compares a frame's VNI with
+//! that short list and with nothing else. There is no function from a VNI to a table, so a foreign number leads nowhere.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use overlan_protocol::address;
+use overlan_protocol::frame::{Route, Vni};
+use overlan_protocol::key::DeviceId;
+
+/// All networks of one relay. `H` is what a frame is delivered to; the switch only keeps and copies it.
+pub(crate) struct Switch<H> {
+    state: Mutex<State<H>>,
+}
+
+/// What one verified ticket asks for.
+pub(crate) struct Claim<'a> {
+    /// The device that proved its key.
+    pub(crate) device: DeviceId,
+    /// Of two connections of a device the higher number stays.
+    pub(crate) sequence: u64,
+    /// The ticket's device epoch, for later revocations.
+    pub(crate) epoch: u64,
+    /// Networks and the device's host index in each.
+    pub(crate) networks: &'a [(Vni, u32)],
+}
+
+/// Names one attach for as long as the relay runs; later attaches have higher numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct AttachId(pub(crate) u64);
+
+/// One connection's right to send: handles to the networks of its ticket. Useless once another attach has its places.
+pub(crate) struct Attachment<H> {
+    id: AttachId,
+    ports: Vec<Port<H>>,
+}
+
+struct Port<H> {
+    vni: u32,
+    own: u32,
+    table: Arc<Table<H>>,
+}
+
+/// What becomes of a frame.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict<H> {
+    /// Give it to `receiver` with `source` as the host index it comes from.
+    Deliver {
+        /// Whom.
+        receiver: H,
+        /// Stamped from the sending connection.
+        source: u32,
+    },
+    /// The destination could exist and is not attached here.
+    PeerGone,
+    /// No honest client sends this.
+    Drop(Misroute),
+}
+
+/// Why a frame cannot be routed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Misroute {
+    /// The VNI is not in the connection's ticket.
+    ForeignNetwork,
+    /// The destination is the sender itself, the network address or beyond the last host.
+    NoSuchHost,
+    /// The connection was superseded or revoked and has not ended yet.
+    NotAttached,
+}
+
+/// A newer connection of the same device is attached.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Superseded;
+
+impl<H: Clone> Switch<H> {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                tables: BTreeMap::new(),
+                devices: BTreeMap::new(),
+                next: 0,
+            }),
+        }
+    }
+
+    /// Attaches a device. `make` builds its handle from the new id. Also returns the handles of connections that lost
+    /// their place to this one: an older one of the device, or of a device whose host index was given to this one.
+    pub(crate) fn attach(
+        &self,
+        claim: &Claim<'_>,
+        make: impl FnOnce(AttachId) -> H,
+    ) -> Result<(Attachment<H>, H, Vec<H>), Superseded> {
+        let mut state = self.lock();
+        let older = state.devices.get(&claim.device);
+        if older.is_some_and(|older| older.sequence >= claim.sequence) {
+            return Err(Superseded);
+        }
+        let mut displaced: Vec<H> = state.remove(claim.device).into_iter().collect();
+        state.next += 1;
+        let id = AttachId(state.next);
+        let handle = make(id);
+        let mut ports: Vec<Port<H>> = Vec::with_capacity(claim.networks.len());
+        for &(vni, own) in claim.networks {
+            let vni = vni.get();
+            if !address::is_host(own) || ports.iter().any(|port| port.vni == vni) {
+                continue;
+            }
+            let holder = state.tables.get(&vni).and_then(|table| table.holder(own));
+            if let Some(holder) = holder {
+                displaced.extend(state.remove(holder));
+            }
+            let table = state.tables.entry(vni).or_insert_with(Table::empty).clone();
+            let member = Member {
+                id,
+                device: claim.device,
+                handle: handle.clone(),
+            };
+            table.write().insert(own, member);
+            ports.push(Port { vni, own, table });
+        }
+        let attached = Attached {
+            id,
+            sequence: claim.sequence,
+            epoch: claim.epoch,
+            handle: handle.clone(),
+            places: ports.iter().map(|port| (port.vni, port.own)).collect(),
+        };
+        state.devices.insert(claim.device, attached);
+        Ok((Attachment { id, ports }, handle, displaced))
+    }
+
+    /// Takes a connection out. Says whether it was still in, that is, neither superseded nor revoked.
+    pub(crate) fn detach(&self, device: DeviceId, id: AttachId) -> bool {
+        let mut state = self.lock();
+        let still_in = state.devices.get(&device).is_some_and(|now| now.id == id);
+        still_in && state.remove(device).is_some()
+    }
+
+    /// Takes out every device whose ticket has a lower epoch than `revoked` demands, and returns their handles.
+    pub(crate) fn revoke(&self, revoked: &BTreeMap<DeviceId, u64>) -> Vec<H> {
+        let mut state = self.lock();
+        let gone: Vec<DeviceId> = state
+            .devices
+            .iter()
+            .filter(|(device, attached)| {
+                revoked
+                    .get(device)
+                    .is_some_and(|epoch| attached.epoch < *epoch)
+            })
+            .map(|(device, _)| *device)
+            .collect();
+        gone.into_iter()
+            .filter_map(|device| state.remove(device))
+            .collect()
+    }
+
+    /// Everybody who is attached.
+    pub(crate) fn handles(&self) -> Vec<H> {
+        let state = self.lock();
+        state
+            .devices
+            .values()
+            .map(|attached| attached.handle.clone())
+            .collect()
+    }
+
+    /// How many devices are attached.
+    pub(crate) fn attached(&self) -> usize {
+        self.lock().devices.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<H>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<H: Clone> Attachment<H> {
+    /// Judges one frame of this connection by the route that it names.
+    pub(crate) fn route(&self, route: Route) -> Verdict<H> {
+        let Some(port) = self.ports.iter().find(|port| port.vni == route.vni) else {
+            return Verdict::Drop(Misroute::ForeignNetwork);
+        };
+        if !address::is_host(route.host) || route.host == port.own {
+            return Verdict::Drop(Misroute::NoSuchHost);
+        }
+        let members = port
+            .table
+            .members
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        if members
+            .get(&port.own)
+            .is_none_or(|holder| holder.id != self.id)
+        {
+            return Verdict::Drop(Misroute::NotAttached);
+        }
+        match members.get(&route.host) {
+            Some(member) => Verdict::Deliver {
+                receiver: member.handle.clone(),
+                source: port.own,
+            },
+            None => Verdict::PeerGone,
+        }
+    }
+}
+
+struct State<H> {
+    tables: BTreeMap<u32, Arc<Table<H>>>,
+    devices: BTreeMap<DeviceId, Attached<H>>,
+    next: u64,
+}
+
+struct Attached<H> {
+    id: AttachId,
+    sequence: u64,
+    epoch: u64,
+    handle: H,
+    places: Vec<(u32, u32)>,
+}
+
+impl<H> State<H> {
+    fn remove(&mut self, device: DeviceId) -> Option<H> {
+        let attached = self.devices.remove(&device)?;
+        for (vni, own) in attached.places {
+            let Entry::Occupied(table) = self.tables.entry(vni) else {
+                continue;
+            };
+            let mut members = table.get().write();
+            members.remove(&own);
+            let empty = members.is_empty();
+            drop(members);
+            if empty {
+                table.remove();
+            }
+        }
+        Some(attached.handle)
+    }
+}
+
+/// The members of one network that are attached to this relay. Built in this module only.
+struct Table<H> {
+    members: RwLock<BTreeMap<u32, Member<H>>>,
+}
+
+struct Member<H> {
+    id: AttachId,
+    device: DeviceId,
+    handle: H,
+}
+
+impl<H> Table<H> {
+    fn empty() -> Arc<Self> {
+        Arc::new(Self {
+            members: RwLock::new(BTreeMap::new()),
+        })
+    }
+
+    fn holder(&self, host: u32) -> Option<DeviceId> {
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        members.get(&host).map(|member| member.device)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<u32, Member<H>>> {
+        self.members.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;
