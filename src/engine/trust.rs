@@ -71,7 +71,7 @@ impl VerifiedPeer {
 }
 
 /// Most devices that are remembered: ten times the largest network, 5 MiB.
-pub const KNOWN_PEERS_MAX: usize = 100_000;
+const KNOWN_PEERS_MAX: usize = 100_000;
 
 #[cfg(test)]
 mod tests {
