@@ -1,1 +1,401 @@
-//! The controller: accounts, networks, devices, keys, policy, relay assignment.
+//! The controller: accounts, networks, devices, keys, relay assignment, and the netmap streams that tell devices of each other.
+//!
+//! A request's way through the modules: `server` (TLS, limits) → `api` (who calls, what is asked) → the deciding modules
+//! (`naming`, `address`, `placement`, `registry`, `presence`, `heartbeat`, `policy`) → `store` (one transaction) → `changelog` →
+//! the netmap streams of everybody it concerns. Data flows between members without this program.
+
+#![forbid(unsafe_code)]
+
+mod server;
+
+mod api;
+
+mod auth;
+
+mod fleet;
+
+mod naming;
+
+mod address;
+
+mod placement;
+
+mod policy;
+
+mod registry;
+
+mod changelog;
+
+mod presence;
+
+mod heartbeat;
+
+mod housekeeping;
+
+mod shared;
+
+mod store;
+
+mod tickets;
+
+mod ca;
+
+mod secret_file;
+
+mod clock;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use overlan_protocol::api::JoinString;
+use overlan_protocol::key::Secret;
+use overlan_protocol::{ALPN_CONTROLLER, name};
+use overlan_transport::tls;
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::password::Hasher;
+use crate::changelog::ChangeLog;
+use crate::heartbeat::Heartbeats;
+use crate::presence::Presence;
+use crate::shared::Shared;
+use crate::store::{Store, StoreError, accounts, changes, devices, relays};
+use crate::tickets::TicketSigner;
+
+/// What a controller is started with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where it listens; port 0 = any free one.
+    pub listen: SocketAddr,
+    /// Directory of the database and the keys; made if missing, for its owner only. One controller at a time.
+    pub data_dir: PathBuf,
+    /// `host:port` or `host` under which others reach it: goes into join string and certificate. `None` = where it listens.
+    pub public_address: Option<String>,
+    /// Domain of all overlay names, lower case.
+    pub domain: String,
+    /// Further names and addresses for the certificate.
+    pub names: Vec<String>,
+    /// Times that tests shorten.
+    pub timings: Timings,
+}
+
+impl Config {
+    /// The defaults for everything but the two that have none.
+    pub fn new(listen: SocketAddr, data_dir: PathBuf) -> Self {
+        Self {
+            listen,
+            data_dir,
+            public_address: None,
+            domain: "overlan.internal".to_owned(),
+            names: Vec::new(),
+            timings: Timings::default(),
+        }
+    }
+}
+
+/// How long things take. The defaults are right for every deployment.
+#[derive(Debug, Clone)]
+pub struct Timings {
+    /// A device stays online this long behind its last netmap stream, so that a reconnect shows nothing. After a start of the
+    /// controller the devices that were online before have six times as long.
+    pub presence_grace: Duration,
+    /// A relay silent for this long is offline: two missed heartbeats of 5 s, and 2 s on the way.
+    pub relay_lost_after: Duration,
+    /// How long a heartbeat that waits for orders is held.
+    pub heartbeat_hold: Duration,
+    /// An ephemeral device is removed this long after it went offline.
+    pub ephemeral_after: Duration,
+    /// A netmap stream with nothing to say says so this often.
+    pub alive_every: Duration,
+    /// The change log is looked at this often even if nobody hints.
+    pub poll_every: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self {
+            presence_grace: Duration::from_secs(5),
+            relay_lost_after: Duration::from_secs(12),
+            heartbeat_hold: Duration::from_secs(overlan_protocol::api::RELAY_HEARTBEAT_SECS),
+            ephemeral_after: Duration::from_secs(600),
+            alive_every: Duration::from_secs(15),
+            poll_every: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Why a controller does not start. One variant per thing its operator does differently.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Something listens there already.
+    #[error("{address} is in use; stop the other program or choose another port")]
+    PortInUse {
+        /// Where it would listen.
+        address: SocketAddr,
+    },
+    /// The address cannot be listened on for another reason.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where it would listen.
+        address: SocketAddr,
+        /// Reason.
+        source: io::Error,
+    },
+    /// The data directory or a key in it cannot be used.
+    #[error("cannot use the data directory {}: {source}", path.display())]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// Reason.
+        source: io::Error,
+    },
+    /// The database cannot be used.
+    #[error("cannot use the database {}: {reason}", file.display())]
+    Database {
+        /// The file.
+        file: PathBuf,
+        /// Reason.
+        reason: String,
+    },
+    /// A name in the configuration is none.
+    #[error("{text:?} is no {what}")]
+    Name {
+        /// What it should be.
+        what: &'static str,
+        /// What it is.
+        text: String,
+    },
+    /// Cryptography of this machine does not work.
+    #[error("cannot prepare the keys: {reason}")]
+    Keys {
+        /// Reason.
+        reason: String,
+    },
+}
+
+/// A controller that listens, and answers once [`Controller::run`] is awaited.
+#[derive(Debug)]
+pub struct Controller {
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    tls: Arc<ServerConfig>,
+    local: SocketAddr,
+    join: JoinString,
+    setup_token: Option<Secret>,
+}
+
+impl Controller {
+    /// Listens, and opens the data directory, making what is missing there.
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        if !name::is_domain(&config.domain) {
+            return Err(StartError::Name {
+                what: "domain of lower-case labels",
+                text: config.domain,
+            });
+        }
+        let dir = config.data_dir.clone();
+        let data_dir = |source| StartError::DataDir {
+            path: dir.clone(),
+            source,
+        };
+        secret_file::make_dir(&dir).map_err(data_dir)?;
+        let (listener, local) = listen(config.listen).await?;
+        let (host, port) = public_address(config.public_address.as_deref(), local)?;
+        let names = certificate_names(&host, local.ip(), &config.names);
+        let now = clock::unix_secs();
+        let identity = ca::load_or_make(&dir, &names, now).map_err(data_dir)?;
+        let signer = TicketSigner::load_or_make(&dir).map_err(data_dir)?;
+        let join = JoinString {
+            host,
+            port,
+            ca: Some(identity.ca),
+        };
+        let keys = |reason: String| StartError::Keys { reason };
+        let tls = tls::server_config(identity.chain, identity.key, ALPN_CONTROLLER)
+            .map_err(|error| keys(error.to_string()))?;
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let hasher = Hasher::new(cores).map_err(|error| keys(error.to_string()))?;
+
+        let file = dir.join(DATABASE_FILE);
+        secret_file::touch(&file).map_err(data_dir)?;
+        let opened = open_store(&file, &config.timings).await;
+        let opened = opened.map_err(|error| StartError::Database {
+            file,
+            reason: error.to_string(),
+        })?;
+        let shared = Arc::new(Shared {
+            store: opened.store,
+            changelog: opened.changelog,
+            presence: opened.presence.into(),
+            heartbeats: opened.heartbeats.into(),
+            signer,
+            hasher,
+            throttle: Default::default(),
+            reports: Default::default(),
+            domain: config.domain,
+            timings: config.timings,
+            presence_changed: Default::default(),
+            stop: CancellationToken::new(),
+        });
+        Ok(Self {
+            shared,
+            listener,
+            tls,
+            local,
+            join,
+            setup_token: opened.setup_token,
+        })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// What devices, relays and people need to reach and to know it.
+    pub fn join(&self) -> JoinString {
+        self.join.clone()
+    }
+
+    /// Authorises setup; another one at every start, `None` once setup was done.
+    pub fn setup_token(&self) -> Option<Secret> {
+        self.setup_token.clone()
+    }
+
+    /// Answers until `stop` is cancelled, then ends all streams and connections, waits for every task of its own, and closes the
+    /// database. Dropping the future ends them as well, without waiting.
+    pub async fn run(self, stop: CancellationToken) {
+        let shared = self.shared;
+        let _stop_when_dropped = shared.stop.clone().drop_guard();
+        let tasks = TaskTracker::new();
+        tasks.spawn(housekeeping::follow_changes(shared.clone()));
+        tasks.spawn(housekeeping::keep_house(shared.clone()));
+        let router = api::router(shared.clone());
+        let serve = server::serve(self.listener, self.tls, router, shared.stop.clone());
+        tokio::pin!(serve);
+        tokio::select! {
+            () = &mut serve => {}
+            () = stop.cancelled() => {
+                shared.stop.cancel();
+                serve.await;
+            }
+        }
+        tasks.close();
+        tasks.wait().await;
+        shared.store.close().await;
+    }
+}
+
+/// What the database says at the start.
+struct Opened {
+    store: Store,
+    changelog: ChangeLog,
+    presence: Presence,
+    heartbeats: Heartbeats,
+    setup_token: Option<Secret>,
+}
+
+async fn open_store(file: &std::path::Path, timings: &Timings) -> Result<Opened, StoreError> {
+    let store = Store::open(file).await?;
+    let now = clock::now();
+    let mut tx = store.write().await?;
+    let set_up = accounts::is_set_up(&mut tx).await?;
+    let setup_token = (!set_up).then(|| auth::new_secret(auth::SETUP_PREFIX));
+    if let Some(token) = &setup_token {
+        let digest = auth::digest(token.reveal());
+        store::put_setting(&mut tx, api::SETUP_TOKEN, &digest).await?;
+    }
+    let mut presence = Presence::new(timings.presence_grace);
+    for device in devices::online(&mut tx).await? {
+        presence.restore(device, now + timings.presence_grace * RESTART_GRACES);
+    }
+    let mut heartbeats = Heartbeats::new(timings.relay_lost_after);
+    for relay in relays::online(&mut tx).await? {
+        heartbeats.handle_beat(now, relay, 0);
+    }
+    let base = changes::base(&mut tx, changelog::ENTRIES_MAX as u64).await?;
+    store.commit(tx).await?;
+    Ok(Opened {
+        store,
+        changelog: ChangeLog::new(base),
+        presence,
+        heartbeats,
+        setup_token,
+    })
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source: io::Error| {
+        if source.kind() == io::ErrorKind::AddrInUse {
+            StartError::PortInUse { address }
+        } else {
+            StartError::Listen { address, source }
+        }
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let local = listener.local_addr().map_err(failed)?;
+    Ok((listener, local))
+}
+
+/// Host and port for the join string.
+fn public_address(
+    configured: Option<&str>,
+    local: SocketAddr,
+) -> Result<(String, u16), StartError> {
+    let Some(text) = configured else {
+        let host = match local.ip() {
+            IpAddr::V4(v4) if v4.is_unspecified() => "127.0.0.1".to_owned(),
+            IpAddr::V6(v6) if v6.is_unspecified() => "::1".to_owned(),
+            ip => ip.to_string(),
+        };
+        return Ok((host, local.port()));
+    };
+    let bad = || StartError::Name {
+        what: "public address of the form host:port",
+        text: text.to_owned(),
+    };
+    let has_port = match text.rfind(']') {
+        Some(bracket) => text[bracket..].contains(':'),
+        None => text.contains(':'),
+    };
+    let port = local.port();
+    let whole = if has_port {
+        format!("https://{text}")
+    } else {
+        format!("https://{text}:{port}")
+    };
+    let join: JoinString = whole.parse().map_err(|_| bad())?;
+    let plain = join.host.parse::<IpAddr>().is_ok() || name::is_domain(&join.host);
+    if plain && join.ca.is_none() {
+        Ok((join.host, join.port))
+    } else {
+        Err(bad())
+    }
+}
+
+/// All names of the server certificate: sorted, each once, so that the same configuration gives the same list.
+fn certificate_names(public: &str, listen: IpAddr, further: &[String]) -> Vec<String> {
+    let mut names = vec![public.to_owned()];
+    names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
+    if !listen.is_unspecified() {
+        names.push(listen.to_string());
+    }
+    names.extend(further.iter().cloned());
+    names.sort();
+    names.dedup();
+    names
+}
+
+const DATABASE_FILE: &str = "controller.db";
+
+/// How many graces devices have to come back after a restart: they spread their reconnects over some seconds.
+const RESTART_GRACES: u32 = 6;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! The HTTP API: which path is answered by what. The only door to axum.
+
+mod caller;
+mod device;
+mod enrol;
+mod feed;
+mod keys;
+mod people;
+mod problem;
+mod relay;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{delete, get, post};
+use overlan_protocol::api::path;
+
+pub(crate) use self::people::SETUP_TOKEN;
+
+use crate::shared::Shared;
+
+/// All routes of one controller.
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route(path::HEALTH, get(people::health))
+        .route(path::SETUP, post(people::setup))
+        .route(path::LOGIN, post(people::login))
+        .route(path::SESSION, delete(people::logout))
+        .route(path::NETWORKS, get(people::networks))
+        .route(path::DEVICES, get(people::devices))
+        .route(path::RELAYS, get(people::relays))
+        .route(
+            path::AUTH_KEYS,
+            get(keys::list_auth_keys).post(keys::make_auth_key),
+        )
+        .route(
+            &format!("{}/{{id}}", path::AUTH_KEYS),
+            delete(keys::revoke_auth_key),
+        )
+        .route(path::RELAY_TOKENS, post(keys::make_relay_token))
+        .route(path::ENROL, post(enrol::enrol))
+        .route(path::DEVICE_TICKET, post(device::ticket))
+        .route(path::DEVICE_NETMAP, get(device::netmap))
+        .route(path::DEVICE_REPORT, post(device::report))
+        .route(path::DEVICE, delete(device::remove))
+        .route(path::RELAY_REGISTER, post(relay::register))
+        .route(path::RELAY_HEARTBEAT, post(relay::heartbeat))
+        .fallback(problem::no_such_path)
+        .method_not_allowed_fallback(problem::no_such_method)
+        .with_state(shared)
+}

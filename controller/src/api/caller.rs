@@ -1,0 +1,302 @@
+//! Who calls, and what the body says. A caller is only ever known by a session or by a key proved on this very connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use overlan_protocol::Exporter;
+use overlan_protocol::api::{ProblemKind, REQUEST_MAX};
+use overlan_protocol::key::IdentityKey;
+use overlan_protocol::proof::{ChannelProof, Principal};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::problem::Refusal;
+use crate::auth::{SESSION_IDLE_SECS, SESSION_PREFIX, SESSION_TOUCH_SECS, digest};
+use crate::clock;
+use crate::registry::OrgId;
+use crate::server::Channel;
+use crate::shared::Shared;
+use crate::store::accounts::Digest;
+use crate::store::devices::Device;
+use crate::store::relays::RelayRow;
+use crate::store::{accounts, devices, relays};
+
+/// A person with a session.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Person {
+    pub(super) org: OrgId,
+    pub(super) token: Digest,
+}
+
+/// A device that proved its key on this connection.
+#[derive(Debug)]
+pub(super) struct DeviceCaller(pub(super) Device);
+
+/// A relay that proved its key on this connection.
+#[derive(Debug)]
+pub(super) struct RelayCaller(pub(super) RelayRow);
+
+/// The exporter of the connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ThisChannel(pub(super) Exporter);
+
+impl FromRequestParts<Arc<Shared>> for Person {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Refusal> {
+        let token = authorization(parts)
+            .and_then(|value| value.strip_prefix("Bearer "))
+            .ok_or_else(not_authenticated)?;
+        person(shared, token).await
+    }
+}
+
+/// The person that a session token belongs to.
+pub(super) async fn person(shared: &Shared, token: &str) -> Result<Person, Refusal> {
+    let token = token.trim();
+    if !token.starts_with(SESSION_PREFIX) {
+        return Err(not_authenticated());
+    }
+    let token = digest(token);
+    let now = clock::unix_secs();
+    let mut tx = shared.store.read().await?;
+    let session = accounts::session(&mut tx, &token, now, SESSION_IDLE_SECS).await?;
+    drop(tx);
+    let session = session.ok_or_else(not_authenticated)?;
+    if now >= session.last_used + SESSION_TOUCH_SECS {
+        let mut tx = shared.store.write().await?;
+        accounts::touch_session(&mut tx, &token, now).await?;
+        shared.store.commit(tx).await?;
+    }
+    Ok(Person {
+        org: session.org,
+        token,
+    })
+}
+
+impl FromRequestParts<Arc<Shared>> for DeviceCaller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Refusal> {
+        let (proof, exporter) = proof(parts)?;
+        let Principal::Device(id) = proof.principal else {
+            return Err(not_authenticated());
+        };
+        let mut tx = shared.store.read().await?;
+        if let Some(device) = devices::get(&mut tx, id).await? {
+            check(&proof, &device.member.identity, &exporter)?;
+            return Ok(Self(device));
+        }
+        let removed = devices::removed_identity(&mut tx, id).await?;
+        let identity = removed.ok_or_else(not_authenticated)?;
+        check(&proof, &identity, &exporter)?;
+        Err(device_removed())
+    }
+}
+
+impl FromRequestParts<Arc<Shared>> for RelayCaller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Refusal> {
+        let (proof, exporter) = proof(parts)?;
+        let Principal::Relay(id) = proof.principal else {
+            return Err(not_authenticated());
+        };
+        let mut tx = shared.store.read().await?;
+        let relay = relays::get(&mut tx, id).await?;
+        let relay = relay.ok_or_else(not_authenticated)?;
+        check(&proof, &relay.identity, &exporter)?;
+        Ok(Self(relay))
+    }
+}
+
+impl FromRequestParts<Arc<Shared>> for ThisChannel {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _shared: &Arc<Shared>) -> Result<Self, Refusal> {
+        channel(parts).map(Self)
+    }
+}
+
+fn proof(parts: &Parts) -> Result<(ChannelProof, Exporter), Refusal> {
+    let proof = authorization(parts).and_then(ChannelProof::from_header);
+    Ok((proof.ok_or_else(not_authenticated)?, channel(parts)?))
+}
+
+fn check(proof: &ChannelProof, identity: &IdentityKey, exporter: &Exporter) -> Result<(), Refusal> {
+    if proof.is_proved_by(identity, exporter) {
+        Ok(())
+    } else {
+        Err(not_authenticated())
+    }
+}
+
+fn channel(parts: &Parts) -> Result<Exporter, Refusal> {
+    let channel = parts.extensions.get::<Channel>();
+    let channel = channel.ok_or_else(|| Refusal::internal(&"a connection has no exporter"))?;
+    Ok(channel.exporter)
+}
+
+fn authorization(parts: &Parts) -> Option<&str> {
+    parts.headers.get(header::AUTHORIZATION)?.to_str().ok()
+}
+
+fn not_authenticated() -> Refusal {
+    Refusal::new(
+        ProblemKind::NotAuthenticated,
+        "the controller does not know who asks",
+        "log in again; a device or relay that is no longer known enrols again",
+    )
+}
+
+pub(super) fn device_removed() -> Refusal {
+    Refusal::new(
+        ProblemKind::DeviceRemoved,
+        "this device was removed from its network",
+        "enrol it again",
+    )
+}
+
+/// A request's JSON body. Behind the caller in a handler's arguments, so that a stranger's body is not read.
+#[derive(Debug)]
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Json<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _shared: &Arc<Shared>) -> Result<Self, Refusal> {
+        let content_type = request.headers().get(header::CONTENT_TYPE);
+        if content_type.is_none_or(|value| value != JSON) {
+            let refusal = Refusal::bad_request(format!("the content type must be {JSON}"));
+            return Err(refusal.status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        }
+        let body = Limited::new(request.into_body(), REQUEST_MAX).collect();
+        let body = match timeout(BODY_WITHIN, body).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                let refusal = Refusal::bad_request(format!("the body exceeds {REQUEST_MAX} bytes"));
+                return Err(refusal.status(StatusCode::PAYLOAD_TOO_LARGE));
+            }
+            Ok(Err(_)) => return Err(Refusal::bad_request("the body ended early")),
+            Err(_) => {
+                let refusal = Refusal::bad_request("the body took too long");
+                return Err(refusal.status(StatusCode::REQUEST_TIMEOUT));
+            }
+        };
+        serde_json::from_slice(&body).map(Self).map_err(|error| {
+            // serde_json's own message may repeat a secret from the body.
+            let what = match error.classify() {
+                serde_json::error::Category::Data => {
+                    "a field is missing, unknown or of a wrong form"
+                }
+                serde_json::error::Category::Io
+                | serde_json::error::Category::Syntax
+                | serde_json::error::Category::Eof => "the body is not JSON",
+            };
+            let (line, column) = (error.line(), error.column());
+            Refusal::bad_request(format!("{what}, near line {line} column {column}"))
+        })
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(body) => ([(header::CONTENT_TYPE, JSON)], Body::from(body)).into_response(),
+            Err(error) => Refusal::internal(&error).into_response(),
+        }
+    }
+}
+
+/// A trimmed text without control characters, `min` to `max` characters long.
+pub(super) fn plain_text(
+    what: &str,
+    text: &str,
+    min: usize,
+    max: usize,
+) -> Result<String, Refusal> {
+    let text = text.trim();
+    let fits = (min..=max).contains(&text.chars().count()) && !text.contains(char::is_control);
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| Refusal::bad_request(format!("{what} must have {min} to {max} characters")))
+}
+
+/// Checks a text signature by `identity`.
+pub(super) fn check_signature(
+    what: &str,
+    identity: &IdentityKey,
+    message: &[u8],
+    signature: &str,
+) -> Result<(), Refusal> {
+    let valid = overlan_protocol::key::decode_signature(signature)
+        .is_ok_and(|signature| identity.verifies(message, &signature));
+    if valid {
+        Ok(())
+    } else {
+        Err(Refusal::new(
+            ProblemKind::NotAuthenticated,
+            &format!("the {what} does not fit"),
+            "it must be made by the identity key, for this very connection",
+        ))
+    }
+}
+
+/// An empty JSON object.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Empty {}
+
+/// Why a key or token cannot be used, in one form for both kinds. Times are seconds since the Unix epoch.
+pub(super) fn key_refusal(
+    what: &str,
+    id: &str,
+    revoked: Option<u64>,
+    expires: u64,
+    used: Option<u64>,
+    now: u64,
+) -> Refusal {
+    if let Some(at) = revoked {
+        let age = now.saturating_sub(at);
+        return Refusal::new(
+            ProblemKind::KeyRevoked,
+            &format!("{what} {id} was revoked"),
+            format!("{age} s ago; make a new one"),
+        );
+    }
+    if let Some(at) = used {
+        let age = now.saturating_sub(at);
+        return Refusal::new(
+            ProblemKind::KeyUsed,
+            &format!("{what} {id} was used before"),
+            format!("{age} s ago, and it works once; make a new one or a reusable one"),
+        );
+    }
+    let age = now.saturating_sub(expires);
+    Refusal::new(
+        ProblemKind::KeyExpired,
+        &format!("{what} {id} has expired"),
+        format!("{age} s ago; make a new one"),
+    )
+}
+
+/// A key or token that is in no list.
+pub(super) fn key_unknown(what: &str) -> Refusal {
+    Refusal::new(
+        ProblemKind::KeyUnknown,
+        &format!("this {what} is not known"),
+        "copy it whole; it was made by another controller, or ended long ago",
+    )
+}
+
+/// The one content type of requests and answers.
+const JSON: &str = "application/json";
+
+/// A body must be there this soon after its header.
+const BODY_WITHIN: Duration = Duration::from_secs(15);

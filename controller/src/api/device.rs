@@ -1,0 +1,91 @@
+//! What an enrolled device asks, proving its key.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Uri, header};
+use axum::response::{IntoResponse, Response};
+use overlan_protocol::api::{DeviceReport, TicketResponse};
+
+use super::caller::{DeviceCaller, Empty, Json, device_removed};
+use super::feed::Feed;
+use super::problem::Refusal;
+use crate::clock;
+use crate::fleet;
+use crate::shared::Shared;
+use crate::store::{changes, devices};
+
+pub(super) async fn ticket(
+    State(shared): State<Arc<Shared>>,
+    DeviceCaller(device): DeviceCaller,
+    Json(Empty {}): Json<Empty>,
+) -> Result<Json<TicketResponse>, Refusal> {
+    let mut tx = shared.store.read().await?;
+    let (_, vni) = changes::network_wire(&mut tx, device.org, device.network).await?;
+    let now = clock::unix_secs();
+    Ok(Json(shared.signer.issue(&device, vni, now)))
+}
+
+pub(super) async fn netmap(
+    State(shared): State<Arc<Shared>>,
+    DeviceCaller(device): DeviceCaller,
+    uri: Uri,
+) -> Result<Response, Refusal> {
+    let since = since(uri.query())?;
+    if device.ephemeral {
+        let mut tx = shared.store.write().await?;
+        devices::bump_attach_epoch(&mut tx, device.member.device).await?;
+        shared.store.commit(tx).await?;
+    }
+    let feed = Feed::open(shared, device, since).await?;
+    let lines = futures_util::stream::unfold(feed, |mut feed| async move {
+        let line = feed.next_line().await?;
+        Some((Ok::<_, std::convert::Infallible>(line), feed))
+    });
+    let content_type = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((content_type, Body::from_stream(lines)).into_response())
+}
+
+pub(super) async fn report(
+    State(shared): State<Arc<Shared>>,
+    DeviceCaller(device): DeviceCaller,
+    Json(report): Json<DeviceReport>,
+) -> Result<Json<Empty>, Refusal> {
+    if report.attached.len() > REPORT_MAX || report.round_trips_ms.len() > REPORT_MAX {
+        return Err(Refusal::bad_request(format!(
+            "a report names at most {REPORT_MAX} relays"
+        )));
+    }
+    shared.put_report(device.member.device, report);
+    Ok(Json(Empty {}))
+}
+
+pub(super) async fn remove(
+    State(shared): State<Arc<Shared>>,
+    DeviceCaller(device): DeviceCaller,
+) -> Result<Json<Empty>, Refusal> {
+    let mut tx = shared.store.write().await?;
+    // Its own streams may have bumped the epoch since the proof was checked.
+    let current = devices::get(&mut tx, device.member.device).await?;
+    let current = current.ok_or_else(device_removed)?;
+    fleet::remove_device(&mut tx, &current, clock::unix_secs()).await?;
+    shared.store.commit(tx).await?;
+    Ok(Json(Empty {}))
+}
+
+/// Reads `since=<version>`; nothing else may stand in the query.
+fn since(query: Option<&str>) -> Result<Option<u64>, Refusal> {
+    let Some(query) = query.filter(|query| !query.is_empty()) else {
+        return Ok(None);
+    };
+    let version = query
+        .strip_prefix("since=")
+        .and_then(|text| text.parse().ok());
+    let version =
+        version.ok_or_else(|| Refusal::bad_request("the query may only be since=<version>"))?;
+    Ok(Some(version))
+}
+
+/// Most relays in a report.
+const REPORT_MAX: usize = 64;

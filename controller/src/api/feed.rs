@@ -1,0 +1,185 @@
+//! One netmap stream: decides which event comes next. What a delta holds is [`crate::registry`]'s.
+//!
+//! Nothing is queued for a slow reader: the next event is made when the connection has room for it, from the newest state.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use overlan_protocol::frame::Vni;
+use overlan_protocol::netmap::MapEvent;
+use overlan_protocol::ticket::TICKET_LIFE_SECS;
+use tokio::sync::watch;
+
+use super::problem::Refusal;
+use crate::changelog;
+use crate::clock;
+use crate::registry::{self, Derived};
+use crate::shared::{Attached, Shared};
+use crate::store::devices::Device;
+use crate::store::{StoreError, changes};
+
+/// An open stream. The device counts as online until this is dropped.
+#[derive(Debug)]
+pub(super) struct Feed {
+    shared: Arc<Shared>,
+    device: Device,
+    vni: Vni,
+    head: watch::Receiver<u64>,
+    /// Where the device's map stands; `None` before the first event.
+    sent: Option<u64>,
+    /// Up to here the change log was looked at; entries between `sent` and here do not concern the device.
+    scanned: u64,
+    ready: VecDeque<MapEvent>,
+    alive_at: Instant,
+    ticket_at: Instant,
+    ended: bool,
+    _attached: Attached,
+}
+
+impl Feed {
+    /// Begins with deltas behind `since` if the log reaches back that far, else with a snapshot. A ticket follows: it is not
+    /// known how old the one is that the device holds.
+    pub(super) async fn open(
+        shared: Arc<Shared>,
+        device: Device,
+        since: Option<u64>,
+    ) -> Result<Self, Refusal> {
+        let mut tx = shared.store.read().await?;
+        let (_, vni) = changes::network_wire(&mut tx, device.org, device.network).await?;
+        drop(tx);
+        let now = clock::now();
+        let mut feed = Self {
+            head: shared.changelog.watch(),
+            _attached: shared.attach(device.member.device),
+            sent: None,
+            scanned: 0,
+            ready: VecDeque::new(),
+            alive_at: now + shared.timings.alive_every,
+            ticket_at: now,
+            ended: false,
+            vni,
+            device,
+            shared,
+        };
+        feed.sent = since.filter(|since| feed.shared.changelog.since(*since).is_some());
+        feed.scanned = feed.sent.unwrap_or(0);
+        if feed.sent.is_some() {
+            // Said even if nothing changed: the device learns that its map is current.
+            feed.follow(true).await?;
+        } else {
+            feed.take_snapshot().await?;
+        }
+        Ok(feed)
+    }
+
+    /// The next line; `None` at the end.
+    pub(super) async fn next_line(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                self.alive_at = clock::now() + self.shared.timings.alive_every;
+                return line(&event);
+            }
+            if self.ended {
+                return None;
+            }
+            if let Err(error) = self.advance().await {
+                // The device reconnects, and meets the same database.
+                tracing::warn!(%error, "a netmap stream ends");
+                return None;
+            }
+        }
+    }
+
+    /// Waits until something is ready or the stream ended.
+    async fn advance(&mut self) -> Result<(), StoreError> {
+        let now = clock::now();
+        if now >= self.ticket_at {
+            let ticket = self
+                .shared
+                .signer
+                .issue(&self.device, self.vni, clock::unix_secs());
+            self.ticket_at = now + TICKET_EVERY;
+            self.ready.push_back(MapEvent::Ticket {
+                ticket: ticket.ticket,
+                expires: ticket.expires,
+            });
+            return Ok(());
+        }
+        let head = *self.head.borrow_and_update();
+        if head > self.scanned {
+            return self.follow(false).await;
+        }
+        tokio::select! {
+            () = self.shared.stop.cancelled() => self.ended = true,
+            changed = self.head.changed() => self.ended = changed.is_err(),
+            () = tokio::time::sleep_until(self.ticket_at.into()) => {}
+            () = tokio::time::sleep_until(self.alive_at.into()) => self.ready.push_back(MapEvent::Alive),
+        }
+        Ok(())
+    }
+
+    async fn follow(&mut self, even_if_empty: bool) -> Result<(), StoreError> {
+        let Some(sent) = self.sent else {
+            return self.take_snapshot().await;
+        };
+        let Some((head, entries)) = self.shared.changelog.since(self.scanned) else {
+            return self.take_snapshot().await;
+        };
+        let viewer = self.device.viewer();
+        match registry::derive(&viewer, entries.iter().map(Arc::as_ref)) {
+            Derived::Removed => self.end_as_removed(),
+            Derived::Changes(changes) => {
+                self.scanned = head;
+                // A map that stands far back could not be resumed from the log later on.
+                let far = head - sent > REPORT_AFTER;
+                if even_if_empty || far || !changes.is_empty() {
+                    let delta = registry::delta(sent, head, changes);
+                    self.ready.push_back(MapEvent::Delta(delta));
+                    self.sent = Some(head);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_snapshot(&mut self) -> Result<(), StoreError> {
+        let viewer = self.device.viewer();
+        let mut tx = self.shared.store.read().await?;
+        let view = changes::view(&mut tx, &viewer).await?;
+        drop(tx);
+        let Some(netmap) = registry::snapshot(view, &self.shared.domain, viewer.device) else {
+            self.end_as_removed();
+            return Ok(());
+        };
+        self.sent = Some(netmap.version);
+        self.scanned = netmap.version;
+        self.ready.push_back(MapEvent::Snapshot(Box::new(netmap)));
+        Ok(())
+    }
+
+    fn end_as_removed(&mut self) {
+        self.ready.push_back(MapEvent::Removed);
+        self.ended = true;
+    }
+}
+
+fn line(event: &MapEvent) -> Option<Bytes> {
+    match serde_json::to_vec(event) {
+        Ok(mut line) => {
+            line.push(b'\n');
+            Some(Bytes::from(line))
+        }
+        Err(error) => {
+            tracing::error!(%error, "a netmap event does not serialise");
+            None
+        }
+    }
+}
+
+/// A ticket is renewed at half of its life.
+const TICKET_EVERY: Duration = Duration::from_secs(TICKET_LIFE_SECS / 2);
+
+/// Versions that may pass without a delta: half of what the log in memory holds.
+const REPORT_AFTER: u64 = changelog::ENTRIES_MAX as u64 / 2;

@@ -1,0 +1,181 @@
+//! Auth keys and relay tokens: made, listed and revoked by people.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use overlan_protocol::api::{
+    AUTH_KEY_LIFE_MAX_SECS, AUTH_KEY_LIFE_SECS, AuthKeyRequest, AuthKeyResponse, AuthKeySummary,
+    ProblemKind, RELAY_TOKEN_LIFE_SECS, RelayTokenRequest, RelayTokenResponse,
+};
+use overlan_protocol::name;
+
+use super::caller::{Empty, Json, Person, plain_text};
+use super::people::LIST_MAX;
+use super::problem::Refusal;
+use crate::auth::{AUTH_KEY_PREFIX, NamedSecret, RELAY_TOKEN_PREFIX};
+use crate::clock;
+use crate::registry::OrgId;
+use crate::shared::Shared;
+use crate::store::accounts::{self, NetworkRow};
+use crate::store::keys::{self, AuthKey, RelayToken};
+use crate::store::{Tx, relays};
+
+pub(super) async fn make_auth_key(
+    State(shared): State<Arc<Shared>>,
+    person: Person,
+    Json(request): Json<AuthKeyRequest>,
+) -> Result<Json<AuthKeyResponse>, Refusal> {
+    let life = request.expires_in_secs.unwrap_or(AUTH_KEY_LIFE_SECS);
+    if !(1..=AUTH_KEY_LIFE_MAX_SECS).contains(&life) {
+        return Err(Refusal::bad_request(format!(
+            "a key lives 1 to {AUTH_KEY_LIFE_MAX_SECS} s"
+        )));
+    }
+    let note = plain_text("the note", &request.note, 0, NOTE_MAX)?;
+    let now = clock::unix_secs();
+    let mut tx = shared.store.write().await?;
+    let network = network(&mut tx, person.org, request.network.as_deref()).await?;
+    if keys::count_auth_keys(&mut tx, person.org).await? >= AUTH_KEYS_MAX {
+        return Err(Refusal::new(
+            ProblemKind::Forbidden,
+            "the organisation has too many auth keys",
+            format!("it may have {AUTH_KEYS_MAX}; ended ones are forgotten by and by"),
+        ));
+    }
+    let (named, text) = NamedSecret::generate(AUTH_KEY_PREFIX);
+    let key = AuthKey {
+        id: named.id,
+        org: person.org,
+        network: network.id,
+        reusable: request.reusable,
+        ephemeral: request.ephemeral,
+        on_name_taken: request.on_name_taken,
+        expires: now + life,
+        last_used: None,
+        revoked: None,
+        note,
+    };
+    keys::insert_auth_key(&mut tx, &key, &named.digest, now).await?;
+    shared.store.commit(tx).await?;
+    Ok(Json(AuthKeyResponse {
+        key: text,
+        summary: AuthKeySummary {
+            id: key.id,
+            network: network.name,
+            reusable: key.reusable,
+            ephemeral: key.ephemeral,
+            expires: key.expires,
+            uses: 0,
+            revoked: false,
+            note: key.note,
+        },
+    }))
+}
+
+pub(super) async fn list_auth_keys(
+    State(shared): State<Arc<Shared>>,
+    person: Person,
+) -> Result<Json<Vec<AuthKeySummary>>, Refusal> {
+    let mut tx = shared.store.read().await?;
+    Ok(Json(keys::auth_keys(&mut tx, person.org, LIST_MAX).await?))
+}
+
+pub(super) async fn revoke_auth_key(
+    State(shared): State<Arc<Shared>>,
+    person: Person,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Empty>, Refusal> {
+    let Path(id) = id.map_err(|_| Refusal::bad_request("the key's id is unreadable"))?;
+    let mut tx = shared.store.write().await?;
+    if !keys::revoke_auth_key(&mut tx, person.org, &id, clock::unix_secs()).await? {
+        return Err(Refusal::new(
+            ProblemKind::NotFound,
+            "there is no such auth key",
+            "`overlan admin` lists the keys",
+        ));
+    }
+    shared.store.commit(tx).await?;
+    Ok(Json(Empty {}))
+}
+
+pub(super) async fn make_relay_token(
+    State(shared): State<Arc<Shared>>,
+    person: Person,
+    Json(request): Json<RelayTokenRequest>,
+) -> Result<Json<RelayTokenResponse>, Refusal> {
+    if !name::is_label(&request.name) {
+        return Err(Refusal::bad_request(
+            "a relay's name must be 1 to 63 lower-case letters, digits and hyphens",
+        ));
+    }
+    let now = clock::unix_secs();
+    let mut tx = shared.store.write().await?;
+    let known = relays::list(&mut tx, person.org).await?;
+    let same = known.iter().find(|relay| relay.name == request.name);
+    if same.is_some_and(|relay| relay.online) {
+        return Err(relay_name_taken(&request.name));
+    }
+    if same.is_none() && known.len() >= RELAYS_MAX {
+        return Err(Refusal::new(
+            ProblemKind::Forbidden,
+            "the organisation has too many relays",
+            format!("it may have {RELAYS_MAX}"),
+        ));
+    }
+    let (named, text) = NamedSecret::generate(RELAY_TOKEN_PREFIX);
+    let token = RelayToken {
+        org: person.org,
+        name: request.name,
+        expires: now + RELAY_TOKEN_LIFE_SECS,
+        used: None,
+        relay: None,
+    };
+    keys::insert_relay_token(&mut tx, &named.id, &token, &named.digest, now).await?;
+    shared.store.commit(tx).await?;
+    Ok(Json(RelayTokenResponse {
+        token: text,
+        expires: token.expires,
+    }))
+}
+
+pub(super) fn relay_name_taken(name: &str) -> Refusal {
+    Refusal::new(
+        ProblemKind::NameTaken,
+        &format!("a relay named {name} is online"),
+        "stop it first, or choose another name",
+    )
+}
+
+/// The organisation's network with this label, or its default one.
+pub(super) async fn network(
+    tx: &mut Tx,
+    org: OrgId,
+    label: Option<&str>,
+) -> Result<NetworkRow, Refusal> {
+    let networks = accounts::networks(tx, org).await?;
+    let mut found = networks.into_iter().filter(|network| match label {
+        Some(label) => network.name == label,
+        None => network.is_default,
+    });
+    found.next().ok_or_else(|| unknown_network(label))
+}
+
+pub(super) fn unknown_network(label: Option<&str>) -> Refusal {
+    Refusal::new(
+        ProblemKind::UnknownNetwork,
+        "the organisation has no such network",
+        label.map_or_else(String::new, |label| {
+            format!("{label:?} is none of its networks")
+        }),
+    )
+}
+
+/// Longest note, characters.
+const NOTE_MAX: usize = 200;
+
+/// Most auth keys of an organisation: what one list shows.
+const AUTH_KEYS_MAX: u32 = LIST_MAX;
+
+/// Most relays of an organisation: all of them are in every netmap.
+pub(super) const RELAYS_MAX: usize = 64;

@@ -1,0 +1,187 @@
+//! What a relay asks: registration by token, then heartbeats with proof of its key.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use overlan_protocol::api::{
+    RelayHeartbeat, RelayOrders, RelayRegisterRequest, RelayRegisterResponse,
+};
+use overlan_protocol::key::{Fingerprint, RelayId};
+use overlan_protocol::proof::enrolment_message;
+use tokio::time::Instant;
+
+use super::caller::{Json, RelayCaller, ThisChannel, check_signature, key_refusal, key_unknown};
+use super::keys::{RELAYS_MAX, relay_name_taken};
+use super::problem::Refusal;
+use crate::auth::{NamedSecret, RELAY_TOKEN_PREFIX};
+use crate::clock;
+use crate::fleet;
+use crate::registry::OrgId;
+use crate::shared::{Shared, lock};
+use crate::store::keys::{self, RelayToken};
+use crate::store::relays::{self, RelayRow};
+use crate::store::{StoreError, Tx};
+
+pub(super) async fn register(
+    State(shared): State<Arc<Shared>>,
+    ThisChannel(exporter): ThisChannel,
+    Json(request): Json<RelayRegisterRequest>,
+) -> Result<Json<RelayRegisterResponse>, Refusal> {
+    let message = enrolment_message(&exporter, &request.identity);
+    check_signature("proof", &request.identity, &message, &request.proof)?;
+    check_reach(&request.addresses, &request.pins)?;
+    let named = NamedSecret::parse(RELAY_TOKEN_PREFIX, &request.token)
+        .ok_or_else(|| key_unknown(RELAY_TOKEN))?;
+    let now = clock::unix_secs();
+    let mut tx = shared.store.write().await?;
+    let token = keys::relay_token(&mut tx, &named.id, &named.digest).await?;
+    let token = token.ok_or_else(|| key_unknown(RELAY_TOKEN))?;
+    let known = relays::list(&mut tx, token.org).await?;
+    let before = known.iter().find(|relay| relay.name == token.name);
+    let id = before.map_or_else(RelayId::random, |relay| relay.id);
+    if !keys::consume_relay_token(&mut tx, &named.id, &named.digest, id, now).await? {
+        // The answer to the first attempt may have been lost: the relay that the token made is not refused.
+        let same = before.is_some_and(|relay| {
+            token.relay == Some(relay.id) && relay.identity == request.identity
+        });
+        if !same {
+            return Err(key_refusal(
+                RELAY_TOKEN,
+                &named.id,
+                None,
+                token.expires,
+                token.used,
+                now,
+            ));
+        }
+    } else {
+        check_room(&token, before, known.len())?;
+    }
+    let relay = RelayRow {
+        id,
+        org: token.org,
+        name: token.name,
+        identity: request.identity,
+        addresses: request.addresses,
+        pins: request.pins,
+        online: true,
+    };
+    fleet::put_relay(&mut tx, &relay, before, now).await?;
+    let orders = fleet::orders(&mut tx, relay.org, shared.signer.keys(), now).await?;
+    shared.store.commit(tx).await?;
+    hear(&shared, id, 0);
+    tracing::info!(relay = %relay.name, "a relay registered");
+    Ok(Json(RelayRegisterResponse {
+        relay: id,
+        name: relay.name,
+        orders,
+    }))
+}
+
+pub(super) async fn heartbeat(
+    State(shared): State<Arc<Shared>>,
+    RelayCaller(relay): RelayCaller,
+    Json(beat): Json<RelayHeartbeat>,
+) -> Result<Json<RelayOrders>, Refusal> {
+    check_reach(&beat.addresses, &beat.pins)?;
+    let current = relay.online && relay.addresses == beat.addresses && relay.pins == beat.pins;
+    hear(&shared, relay.id, beat.clients);
+    if !current {
+        update(&shared, relay.id, &beat).await?;
+    }
+    let hold = if beat.wait {
+        shared.timings.heartbeat_hold
+    } else {
+        Duration::ZERO
+    };
+    let orders = wait_for_orders(&shared, relay.org, beat.applied, hold).await?;
+    hear(&shared, relay.id, beat.clients);
+    Ok(Json(orders))
+}
+
+/// Writes what a heartbeat says about the relay that differs from what is stored.
+async fn update(shared: &Shared, id: RelayId, beat: &RelayHeartbeat) -> Result<(), StoreError> {
+    let mut tx = shared.store.write().await?;
+    if let Some(before) = relays::get(&mut tx, id).await? {
+        let after = RelayRow {
+            addresses: beat.addresses.clone(),
+            pins: beat.pins.clone(),
+            online: true,
+            ..before.clone()
+        };
+        fleet::put_relay(&mut tx, &after, Some(&before), clock::unix_secs()).await?;
+    }
+    shared.store.commit(tx).await
+}
+
+/// The orders, as soon as they are newer than `applied`, at the latest after `hold`.
+async fn wait_for_orders(
+    shared: &Shared,
+    org: OrgId,
+    applied: u64,
+    hold: Duration,
+) -> Result<RelayOrders, StoreError> {
+    let until = Instant::now() + hold;
+    let mut head = shared.changelog.watch();
+    loop {
+        head.mark_unchanged();
+        let mut tx: Tx = shared.store.read().await?;
+        // Orders of an older database may have a higher version than ours: then ours are news as well.
+        let news = relays::orders_version(&mut tx, org).await? != applied;
+        if news || Instant::now() >= until || shared.stop.is_cancelled() {
+            return fleet::orders(&mut tx, org, shared.signer.keys(), clock::unix_secs()).await;
+        }
+        drop(tx);
+        tokio::select! {
+            _ = head.changed() => {}
+            () = tokio::time::sleep_until(until) => {}
+            () = shared.stop.cancelled() => {}
+        }
+    }
+}
+
+fn hear(shared: &Shared, relay: RelayId, clients: u32) {
+    lock(&shared.heartbeats).handle_beat(clock::now(), relay, clients);
+    // The housekeeping task may sleep until a relay is due that it did not know of.
+    shared.presence_changed.notify_one();
+}
+
+fn check_room(token: &RelayToken, same: Option<&RelayRow>, known: usize) -> Result<(), Refusal> {
+    match same {
+        Some(relay) if relay.online => Err(relay_name_taken(&token.name)),
+        None if known >= RELAYS_MAX => Err(Refusal::bad_request(format!(
+            "the organisation may have {RELAYS_MAX} relays"
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_reach(addresses: &[String], pins: &[Fingerprint]) -> Result<(), Refusal> {
+    let plausible = |address: &String| {
+        let parts = address.rsplit_once(':');
+        address.len() <= ADDRESS_MAX
+            && !address.contains(|c: char| c.is_control() || c == ' ')
+            && parts.is_some_and(|(host, port)| {
+                !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
+            })
+    };
+    if !(1..=ADDRESSES_MAX).contains(&addresses.len()) || !addresses.iter().all(plausible) {
+        return Err(Refusal::bad_request(format!(
+            "a relay has 1 to {ADDRESSES_MAX} addresses of the form host:port"
+        )));
+    }
+    if !(1..=PINS_MAX).contains(&pins.len()) {
+        return Err(Refusal::bad_request("a relay has 1 or 2 pins"));
+    }
+    Ok(())
+}
+
+const RELAY_TOKEN: &str = "relay token";
+
+/// Most addresses of a relay.
+const ADDRESSES_MAX: usize = 8;
+/// Longest `host:port`, bytes.
+const ADDRESS_MAX: usize = 262;
+/// Current and next key.
+const PINS_MAX: usize = 2;

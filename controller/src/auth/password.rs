@@ -1,0 +1,170 @@
+//! Passwords: which ones are accepted, how they are hashed, how many are hashed at once.
+
+use std::sync::Arc;
+
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
+use overlan_protocol::api::{PASSWORD_MAX, PASSWORD_MIN};
+use overlan_protocol::key::{Secret, random_bytes};
+use tokio::sync::Semaphore;
+
+/// Why a password was not hashed or compared. One variant per thing the caller does differently.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PasswordError {
+    /// Too many wait already.
+    #[error("too many log in at once")]
+    Busy,
+    /// The hash function failed, or what is stored is no hash.
+    #[error("hashing failed: {0}")]
+    Failed(String),
+}
+
+/// Hashes passwords with argon2id on threads of its own, as many at once as there are processors.
+#[derive(Debug)]
+pub(crate) struct Hasher {
+    running: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+    /// Compared with when no account has the email, so that the answer takes the same time.
+    dummy: String,
+}
+
+impl Hasher {
+    /// Hashes one password itself, for the comparison that never succeeds.
+    pub(crate) fn new(cores: usize) -> Result<Self, PasswordError> {
+        Ok(Self {
+            running: Arc::new(Semaphore::new(cores)),
+            waiting: Arc::new(Semaphore::new(cores + WAITING_MAX)),
+            dummy: hash_now("no account has this password")?,
+        })
+    }
+
+    /// The PHC string of a password.
+    pub(crate) async fn hash(&self, password: &Secret) -> Result<String, PasswordError> {
+        let password = password.clone();
+        self.run(move || hash_now(password.reveal())).await
+    }
+
+    /// Whether `password` is the one that `stored` was made of; with no `stored` the same work is done and the answer is no.
+    pub(crate) async fn verify(
+        &self,
+        password: &Secret,
+        stored: Option<String>,
+    ) -> Result<bool, PasswordError> {
+        let password = password.clone();
+        let exists = stored.is_some();
+        let stored = stored.unwrap_or_else(|| self.dummy.clone());
+        let fits = self
+            .run(move || {
+                let password = password.reveal().as_bytes();
+                match argon2()?.verify_password(password, stored.as_str()) {
+                    Ok(()) => Ok(true),
+                    Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
+                    Err(error) => Err(PasswordError::Failed(error.to_string())),
+                }
+            })
+            .await?;
+        Ok(fits && exists)
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
+    ) -> Result<T, PasswordError> {
+        // Both permits travel with the work: a caller that goes away does not make room for more hashes than cores.
+        let place = self.waiting.clone().try_acquire_owned();
+        let place = place.map_err(|_| PasswordError::Busy)?;
+        let turn = self.running.clone().acquire_owned().await;
+        let turn = turn.map_err(|_| PasswordError::Busy)?;
+        let task = tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop((turn, place));
+            result
+        });
+        task.await
+            .map_err(|error| PasswordError::Failed(error.to_string()))?
+    }
+}
+
+/// What is wrong with a new password, for people; `None` if it is accepted.
+pub(crate) fn objection(password: &Secret, email: &str, organisation: &str) -> Option<String> {
+    let text = password.reveal();
+    let length = text.chars().count();
+    if !(PASSWORD_MIN..=PASSWORD_MAX).contains(&length) {
+        return Some(format!(
+            "the password has {length} characters; it needs {PASSWORD_MIN} to {PASSWORD_MAX}"
+        ));
+    }
+    let same = |other: &str| text.eq_ignore_ascii_case(other.trim());
+    (same(email) || same(organisation))
+        .then(|| "the password must not be the email or the organisation's name".to_owned())
+}
+
+fn hash_now(password: &str) -> Result<String, PasswordError> {
+    let salt: [u8; SALT_LEN] = random_bytes();
+    let hash = argon2()?
+        .hash_password_with_salt(password.as_bytes(), &salt)
+        .map_err(|error| PasswordError::Failed(error.to_string()))?;
+    Ok(hash.to_string())
+}
+
+fn argon2() -> Result<Argon2<'static>, PasswordError> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None)
+        .map_err(|error| PasswordError::Failed(error.to_string()))?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+/// OWASP's floor for argon2id: about 20 ms of one core. More memory would let a flood of logins starve a small controller.
+const MEMORY_KIB: u32 = 19_456;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+const SALT_LEN: usize = 16;
+
+/// Most hashes that wait for a processor: about a second of waiting on two.
+const WAITING_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_fits_its_own_hash_only() {
+        let hasher = Hasher::new(1).unwrap();
+        let password = Secret::new("correct horse battery");
+        let stored = hasher.hash(&password).await.unwrap();
+        assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        let verify = |text: &'static str, stored: Option<String>| {
+            let hasher = &hasher;
+            async move { hasher.verify(&Secret::new(text), stored).await.unwrap() }
+        };
+        assert!(verify("correct horse battery", Some(stored.clone())).await);
+        assert!(!verify("correct horse batterz", Some(stored)).await);
+        assert!(!verify("no account has this password", None).await);
+    }
+
+    #[tokio::test]
+    async fn beyond_the_queue_is_busy() {
+        let hasher = Hasher::new(1).unwrap();
+        let _all = hasher
+            .waiting
+            .acquire_many(u32::try_from(1 + WAITING_MAX).unwrap())
+            .await
+            .unwrap();
+        let refused = hasher.hash(&Secret::new("x")).await;
+        assert!(matches!(refused, Err(PasswordError::Busy)));
+    }
+
+    #[test]
+    fn short_and_obvious_passwords_meet_an_objection() {
+        let check = |password: &str| {
+            objection(
+                &Secret::new(password),
+                "someone@example.org",
+                "Some Organisation",
+            )
+        };
+        assert_eq!(check("fifteen letters"), None);
+        assert!(check("fourteen lette").is_some());
+        assert!(check(&"x".repeat(PASSWORD_MAX + 1)).is_some());
+        assert!(check("Someone@example.org").is_some());
+        assert!(check("some organisation").is_some());
+    }
+}

@@ -1,0 +1,80 @@
+//! Keeps the newest part of the change log in memory for all netmap streams. Decides only whether it still reaches back far
+//! enough; the whole log is the store's.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, RwLock};
+
+use tokio::sync::watch;
+
+use crate::registry::Entry;
+
+/// The tail of the change log, and its head as something to wait for.
+#[derive(Debug)]
+pub(crate) struct ChangeLog {
+    tail: RwLock<Tail>,
+    head: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Tail {
+    /// Version before the oldest entry.
+    base: u64,
+    entries: VecDeque<Arc<Entry>>,
+}
+
+impl ChangeLog {
+    /// A log that knows nothing up to `base`.
+    pub(crate) fn new(base: u64) -> Self {
+        Self {
+            tail: RwLock::new(Tail {
+                base,
+                entries: VecDeque::new(),
+            }),
+            head: watch::Sender::new(base),
+        }
+    }
+
+    /// The newest version.
+    pub(crate) fn head(&self) -> u64 {
+        *self.head.borrow()
+    }
+
+    /// Wakes whenever the head moves.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.head.subscribe()
+    }
+
+    /// Appends entries that follow the head in order.
+    pub(crate) fn extend(&self, entries: Vec<Entry>) {
+        let Some(head) = entries.last().map(|entry| entry.version) else {
+            return;
+        };
+        {
+            let mut tail = self.tail.write().expect("no holder of this lock panics");
+            for entry in entries {
+                if tail.entries.len() == ENTRIES_MAX
+                    && let Some(oldest) = tail.entries.pop_front()
+                {
+                    tail.base = oldest.version;
+                }
+                tail.entries.push_back(Arc::new(entry));
+            }
+        }
+        self.head.send_replace(head);
+    }
+
+    /// The entries behind `from` up to the head, and the head's version; `None` if the log does not reach back that far or
+    /// `from` is in the future.
+    pub(crate) fn since(&self, from: u64) -> Option<(u64, Vec<Arc<Entry>>)> {
+        let tail = self.tail.read().expect("no holder of this lock panics");
+        let head = tail.entries.back().map_or(tail.base, |last| last.version);
+        if from < tail.base || from > head {
+            return None;
+        }
+        let start = tail.entries.partition_point(|entry| entry.version <= from);
+        Some((head, tail.entries.range(start..).cloned().collect()))
+    }
+}
+
+/// Most entries kept in memory, some 5 MB: a stream that falls further behind gets a snapshot.
+pub(crate) const ENTRIES_MAX: usize = 8_192;

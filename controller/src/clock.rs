@@ -1,0 +1,25 @@
+//! Reads the clocks for the shells of this crate. Deciding code takes the time as an argument.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Wall-clock time, seconds since the Unix epoch.
+pub(crate) fn unix_secs() -> u64 {
+    unix_millis() / 1_000
+}
+
+/// Wall-clock time, milliseconds since the Unix epoch; a clock before 1970 counts as 1970.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads wall-clock time"
+)]
+pub(crate) fn unix_millis() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Monotonic time, virtual where tokio's clock is paused.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

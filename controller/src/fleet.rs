@@ -1,0 +1,94 @@
+//! Changes of devices and relays that are more than one row: each runs inside its caller's transaction and leaves its trace in
+//! the change log. The decisions are [`crate::placement`]'s.
+
+use overlan_protocol::api::RelayOrders;
+use overlan_protocol::key::RelayId;
+use overlan_protocol::ticket::{CLOCK_SKEW_SECS, TICKET_LIFE_SECS, TicketKeys};
+
+use crate::placement::Placement;
+use crate::registry::{Fact, OrgId};
+use crate::store::devices::{self, Device};
+use crate::store::relays::{self, RelayRow};
+use crate::store::{StoreError, Tx, changes};
+
+/// Removes a device unless it attached since the caller read it; tells whether it did.
+pub(crate) async fn remove_device(
+    tx: &mut Tx,
+    device: &Device,
+    now: u64,
+) -> Result<bool, StoreError> {
+    if !devices::delete(tx, device).await? {
+        return Ok(false);
+    }
+    devices::release_host(tx, device, now).await?;
+    devices::revoke(tx, device, device.epoch + 1, now).await?;
+    let gone = Fact::Gone {
+        device: device.member.device,
+        host: device.member.host,
+    };
+    changes::append(tx, device.org, Some(device.network), &gone, now).await?;
+    Ok(true)
+}
+
+/// Writes a relay, new or changed, and tells devices. If it came online or went, devices are placed anew.
+pub(crate) async fn put_relay(
+    tx: &mut Tx,
+    relay: &RelayRow,
+    before: Option<&RelayRow>,
+    now: u64,
+) -> Result<(), StoreError> {
+    relays::put(tx, relay, now).await?;
+    if before.is_none_or(|before| before.public() != relay.public()) {
+        let fact = Fact::Relay {
+            id: relay.id,
+            relay: relay.public(),
+        };
+        changes::append(tx, relay.org, None, &fact, now).await?;
+    }
+    if before.is_none_or(|before| before.online != relay.online) {
+        place_all(tx, relay.org, now).await?;
+    }
+    Ok(())
+}
+
+/// Marks a relay that is silent as offline.
+pub(crate) async fn lose_relay(tx: &mut Tx, id: RelayId, now: u64) -> Result<(), StoreError> {
+    let Some(before) = relays::get(tx, id).await?.filter(|relay| relay.online) else {
+        return Ok(());
+    };
+    let after = RelayRow {
+        online: false,
+        ..before.clone()
+    };
+    put_relay(tx, &after, Some(&before), now).await
+}
+
+/// What the relays of an organisation must know.
+pub(crate) async fn orders(
+    tx: &mut Tx,
+    org: OrgId,
+    ticket_keys: TicketKeys,
+    now: u64,
+) -> Result<RelayOrders, StoreError> {
+    let live = TICKET_LIFE_SECS + CLOCK_SKEW_SECS;
+    Ok(RelayOrders {
+        version: relays::orders_version(tx, org).await?,
+        ticket_keys,
+        revoked: relays::revoked(tx, org, now.saturating_sub(live)).await?,
+    })
+}
+
+async fn place_all(tx: &mut Tx, org: OrgId, now: u64) -> Result<(), StoreError> {
+    let mut placement = Placement::new(relays::candidates(tx, org).await?);
+    for mut device in devices::of_org(tx, org).await? {
+        let id = device.member.device;
+        if let Some(list) = placement.place(id, &device.member.relays) {
+            devices::set_relays(tx, org, id, &list).await?;
+            device.member.relays = list;
+            let network = Some(device.network);
+            let fact = Fact::Device(Box::new(device.member));
+            changes::append(tx, org, network, &fact, now).await?;
+        }
+    }
+    Ok(())
+}

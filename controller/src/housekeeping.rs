@@ -1,0 +1,196 @@
+//! The two tasks behind the requests: one follows the change log, one does what time makes due. Decisions are made in
+//! [`crate::presence`] and [`crate::heartbeat`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::address::QUARANTINE_SECS;
+use crate::auth::SESSION_IDLE_SECS;
+use crate::clock;
+use crate::fleet;
+use crate::presence::Transition;
+use crate::registry::Fact;
+use crate::shared::{Shared, lock};
+use crate::store::{StoreError, accounts, changes, devices, keys};
+
+/// Reads new entries of the change log into memory, soon after a commit and in any case every poll. Ends with the controller.
+pub(crate) async fn follow_changes(shared: Arc<Shared>) {
+    loop {
+        match read_changes(&shared).await {
+            Ok(more) if more => continue,
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "cannot read the change log"),
+        }
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = shared.store.changed() => {}
+            () = tokio::time::sleep(shared.timings.poll_every) => {}
+        }
+        // Commits that come together reach the streams together.
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = tokio::time::sleep(COALESCE) => {}
+        }
+    }
+}
+
+async fn read_changes(shared: &Shared) -> Result<bool, StoreError> {
+    let mut tx = shared.store.read().await?;
+    let head = shared.changelog.head();
+    let entries = changes::since(&mut tx, head, READ_MAX).await?;
+    let more = entries.len() == READ_MAX;
+    {
+        let mut reports = lock(&shared.reports);
+        for entry in &entries {
+            if let Fact::Gone { device, .. } = &entry.fact {
+                reports.remove(device);
+            }
+        }
+    }
+    shared.changelog.extend(entries);
+    Ok(more)
+}
+
+/// Writes who is online, finds lost relays, removes stale ephemeral devices and prunes. Ends with the controller.
+pub(crate) async fn keep_house(shared: Arc<Shared>) {
+    let mut sweep_at = clock::now();
+    let mut prune_at = clock::now();
+    loop {
+        let now = clock::now();
+        write_presence(&shared, now).await;
+        lose_relays(&shared, now).await;
+        if now >= sweep_at {
+            report("remove ephemeral devices", sweep(&shared).await);
+            sweep_at = now + (shared.timings.ephemeral_after / 4).clamp(SWEEP_MIN, SWEEP_MAX);
+        }
+        if now >= prune_at {
+            report("prune the database", prune(&shared).await);
+            prune_at = now + PRUNE_EVERY;
+        }
+        let presence = lock(&shared.presence).deadline(clock::now());
+        let relays = lock(&shared.heartbeats).deadline();
+        let due = [presence, relays, Some(sweep_at), Some(prune_at)];
+        let due = due.into_iter().flatten().min().unwrap_or(sweep_at);
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = shared.presence_changed.notified() => {}
+            () = tokio::time::sleep_until(due.into()) => {}
+        }
+    }
+}
+
+async fn write_presence(shared: &Shared, now: Instant) {
+    let transitions = lock(&shared.presence).due(now, PRESENCE_BATCH);
+    if transitions.is_empty() {
+        return;
+    }
+    if let Err(error) = try_write_presence(shared, &transitions).await {
+        tracing::error!(%error, "cannot write who is online");
+        lock(&shared.presence).retry(now + RETRY_AFTER, &transitions);
+        // Arrivals are due at once; a failing database must not make this a busy loop.
+        tokio::select! {
+            () = shared.stop.cancelled() => {}
+            () = tokio::time::sleep(RETRY_AFTER) => {}
+        }
+    }
+}
+
+async fn try_write_presence(shared: &Shared, transitions: &[Transition]) -> Result<(), StoreError> {
+    let now_ms = clock::unix_millis();
+    let mut tx = shared.store.write().await?;
+    for Transition { device, online } in transitions {
+        let Some(device) = devices::set_online(&mut tx, *device, *online, now_ms).await? else {
+            continue;
+        };
+        let fact = Fact::Online {
+            device: device.member.device,
+            host: device.member.host,
+            online: *online,
+        };
+        let network = Some(device.network);
+        changes::append(&mut tx, device.org, network, &fact, now_ms / 1_000).await?;
+    }
+    shared.store.commit(tx).await
+}
+
+async fn lose_relays(shared: &Shared, now: Instant) {
+    let lost = lock(&shared.heartbeats).lost(now);
+    for relay in lost {
+        tracing::warn!(%relay, "no heartbeat from a relay; its devices move");
+        let result = async {
+            let mut tx = shared.store.write().await?;
+            fleet::lose_relay(&mut tx, relay, clock::unix_secs()).await?;
+            shared.store.commit(tx).await
+        };
+        if let Err(error) = result.await {
+            tracing::error!(%error, %relay, "cannot mark a relay as offline");
+            // As if heard just now: it is lost again after the same silence.
+            lock(&shared.heartbeats).handle_beat(now, relay, 0);
+        }
+    }
+}
+
+async fn sweep(shared: &Shared) -> Result<(), StoreError> {
+    let now_ms = clock::unix_millis();
+    let age = u64::try_from(shared.timings.ephemeral_after.as_millis()).unwrap_or(u64::MAX);
+    let before_ms = now_ms.saturating_sub(age);
+    let mut tx = shared.store.read().await?;
+    let stale = devices::stale_ephemeral(&mut tx, before_ms, SWEEP_BATCH).await?;
+    drop(tx);
+    if stale.is_empty() {
+        return Ok(());
+    }
+    let mut tx = shared.store.write().await?;
+    for device in &stale {
+        let attached = lock(&shared.presence).is_attached(device.member.device);
+        if !attached && fleet::remove_device(&mut tx, device, now_ms / 1_000).await? {
+            tracing::info!(device = %device.member.device, "an ephemeral device stayed away and was removed");
+        }
+    }
+    shared.store.commit(tx).await
+}
+
+async fn prune(shared: &Shared) -> Result<(), StoreError> {
+    let now = clock::unix_secs();
+    let mut tx = shared.store.write().await?;
+    changes::prune(&mut tx, CHANGES_KEPT).await?;
+    accounts::prune_sessions(&mut tx, now, SESSION_IDLE_SECS).await?;
+    keys::prune(&mut tx, now.saturating_sub(KEYS_KEPT_SECS)).await?;
+    let released = now.saturating_sub(QUARANTINE_SECS);
+    devices::prune(&mut tx, released, now.saturating_sub(REVOCATIONS_KEPT_SECS)).await?;
+    shared.store.commit(tx).await
+}
+
+fn report(what: &str, result: Result<(), StoreError>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "cannot {what}");
+    }
+}
+
+/// How long commits are gathered before streams are woken.
+const COALESCE: Duration = Duration::from_millis(10);
+
+/// Most entries read at once.
+const READ_MAX: usize = 1_000;
+
+/// Most devices that come or go in one transaction.
+const PRESENCE_BATCH: usize = 1_000;
+
+/// Pause after the database failed.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Bounds of the time between two looks for stale ephemeral devices, and how many one look removes.
+const SWEEP_MIN: Duration = Duration::from_millis(50);
+const SWEEP_MAX: Duration = Duration::from_secs(60);
+const SWEEP_BATCH: u32 = 500;
+
+const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
+
+/// Entries of the change log kept on disk. Streams look into memory; after a restart that is filled from here.
+const CHANGES_KEPT: u64 = 2 * crate::changelog::ENTRIES_MAX as u64;
+
+/// How long ended keys and tokens are kept, so that their user is told "expired" and not "unknown".
+const KEYS_KEPT_SECS: u64 = 90 * 24 * 3_600;
+
+/// How long removed devices are remembered, so that their owner is told "removed" and not "unknown".
+const REVOCATIONS_KEPT_SECS: u64 = 90 * 24 * 3_600;

@@ -1,0 +1,52 @@
+//! Decides which host label a new device gets. Knows no device; the caller says who holds the wanted label.
+
+use std::collections::BTreeSet;
+
+use overlan_protocol::api::NamePolicy;
+use overlan_protocol::name::with_suffix;
+
+/// Who has the wanted label now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// Nobody.
+    Nobody,
+    /// A device with a control session.
+    Online,
+    /// A device without one.
+    Offline,
+}
+
+/// What enrolment does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// Give this label.
+    Give(String),
+    /// Remove the device that holds the wanted label, and give it.
+    TakeOver,
+    /// Refuse.
+    Refuse,
+}
+
+/// Decides for `wanted`. `taken` lists the labels in use that begin like it.
+pub(crate) fn decide(
+    wanted: &str,
+    policy: NamePolicy,
+    holder: Holder,
+    taken: &BTreeSet<String>,
+) -> Naming {
+    match (holder, policy) {
+        (Holder::Nobody, _) => Naming::Give(wanted.to_owned()),
+        (_, NamePolicy::Fail) => Naming::Refuse,
+        (Holder::Offline, NamePolicy::TakeOverOffline) => Naming::TakeOver,
+        (Holder::Online, NamePolicy::TakeOverOffline) | (_, NamePolicy::Suffix) => {
+            let free = (1..=u32::try_from(taken.len()).unwrap_or(u32::MAX - 1) + 1)
+                .map(|number| with_suffix(wanted, number))
+                .find(|label| !taken.contains(label));
+            // One more number than labels are taken was tried, so one was free.
+            free.map_or(Naming::Refuse, Naming::Give)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

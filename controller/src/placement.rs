@@ -1,0 +1,93 @@
+//! Decides where devices attach: a home relay and backups. Knows no addresses and no clock.
+//!
+//! A home is kept as long as its relay is online; else the online relay with the fewest homed devices becomes home. With no
+//! relay online nothing moves: an old address may come back, no address cannot.
+
+use std::collections::BTreeMap;
+
+use overlan_protocol::key::{DeviceId, RelayId};
+
+/// A relay as placement sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    /// Whether heartbeats arrive.
+    pub(crate) online: bool,
+    /// Devices whose home it is.
+    pub(crate) homed: u32,
+}
+
+/// The relays of one organisation, counting along while devices move.
+#[derive(Debug)]
+pub(crate) struct Placement {
+    relays: BTreeMap<RelayId, Candidate>,
+}
+
+impl Placement {
+    pub(crate) fn new(relays: BTreeMap<RelayId, Candidate>) -> Self {
+        Self { relays }
+    }
+
+    /// The relay list of `device`, home first, that replaces `current`; `None` if that may stay.
+    pub(crate) fn place(&mut self, device: DeviceId, current: &[RelayId]) -> Option<Vec<RelayId>> {
+        let old_home = current.first().copied();
+        let home = match old_home {
+            Some(home) if self.is_online(home) => home,
+            _ => self.least_loaded(device)?,
+        };
+        let mut list = vec![home];
+        let kept = current
+            .iter()
+            .copied()
+            .filter(|relay| self.is_online(*relay));
+        for relay in kept.chain(self.online_by_preference(device)) {
+            if list.len() > BACKUPS_MAX {
+                break;
+            }
+            if !list.contains(&relay) {
+                list.push(relay);
+            }
+        }
+        if old_home != Some(home) {
+            self.count(old_home, home);
+        }
+        (list != current).then_some(list)
+    }
+
+    fn is_online(&self, relay: RelayId) -> bool {
+        self.relays.get(&relay).is_some_and(|relay| relay.online)
+    }
+
+    fn least_loaded(&self, device: DeviceId) -> Option<RelayId> {
+        let online = self.relays.iter().filter(|(_, relay)| relay.online);
+        online
+            .min_by_key(|(id, relay)| (relay.homed, preference(device, **id)))
+            .map(|(id, _)| *id)
+    }
+
+    fn online_by_preference(&self, device: DeviceId) -> Vec<RelayId> {
+        let online = self.relays.iter().filter(|(_, relay)| relay.online);
+        let mut ids: Vec<RelayId> = online.map(|(id, _)| *id).collect();
+        ids.sort_by_key(|id| preference(device, *id));
+        ids
+    }
+
+    fn count(&mut self, old: Option<RelayId>, new: RelayId) {
+        if let Some(relay) = old.and_then(|old| self.relays.get_mut(&old)) {
+            relay.homed = relay.homed.saturating_sub(1);
+        }
+        if let Some(relay) = self.relays.get_mut(&new) {
+            relay.homed = relay.homed.saturating_add(1);
+        }
+    }
+}
+
+/// Different devices prefer different relays, so the devices of a lost relay spread over all others. Ids are random.
+fn preference(device: DeviceId, relay: RelayId) -> u128 {
+    u128::from_be_bytes(device.0) ^ u128::from_be_bytes(relay.0)
+}
+
+/// Most backups behind a home relay: enough for two losses at once, and every peer stores the list.
+pub(crate) const BACKUPS_MAX: usize = 2;
+
+#[cfg(test)]
+mod tests;

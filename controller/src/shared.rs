@@ -1,0 +1,82 @@
+//! What all connections and tasks of one controller share. Decides nothing.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+
+use overlan_protocol::api::DeviceReport;
+use overlan_protocol::key::DeviceId;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::Timings;
+use crate::auth::password::Hasher;
+use crate::auth::throttle::Throttle;
+use crate::changelog::ChangeLog;
+use crate::clock;
+use crate::heartbeat::Heartbeats;
+use crate::presence::Presence;
+use crate::store::Store;
+use crate::tickets::TicketSigner;
+
+/// One controller's state.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) changelog: ChangeLog,
+    pub(crate) signer: TicketSigner,
+    pub(crate) hasher: Hasher,
+    pub(crate) throttle: Mutex<Throttle>,
+    pub(crate) presence: Mutex<Presence>,
+    pub(crate) heartbeats: Mutex<Heartbeats>,
+    pub(crate) reports: Mutex<BTreeMap<DeviceId, DeviceReport>>,
+    pub(crate) domain: String,
+    pub(crate) timings: Timings,
+    /// Wakes the housekeeping task when presence changed.
+    pub(crate) presence_changed: Notify,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Shared {
+    /// An open netmap stream of `device`; while it lives the device is online.
+    pub(crate) fn attach(self: &std::sync::Arc<Self>, device: DeviceId) -> Attached {
+        lock(&self.presence).handle_open(device);
+        self.presence_changed.notify_one();
+        Attached {
+            shared: self.clone(),
+            device,
+        }
+    }
+
+    /// Stores what a device reports, in memory.
+    pub(crate) fn put_report(&self, device: DeviceId, report: DeviceReport) {
+        let mut reports = lock(&self.reports);
+        if reports.len() >= REPORTS_MAX && !reports.contains_key(&device) {
+            reports.pop_first();
+        }
+        reports.insert(device, report);
+    }
+}
+
+/// See [`Shared::attach`].
+#[derive(Debug)]
+pub(crate) struct Attached {
+    shared: std::sync::Arc<Shared>,
+    device: DeviceId,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        lock(&self.shared.presence).handle_close(clock::now(), self.device);
+        self.shared.presence_changed.notify_one();
+    }
+}
+
+/// Locks plain data. Nobody panics while holding one of these locks, and none is held across an await.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Most reports kept, some 50 MB at the worst.
+const REPORTS_MAX: usize = 65_536;

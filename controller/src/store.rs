@@ -1,0 +1,187 @@
+//! The database: one function per query, no decisions. The only door to sqlx.
+//!
+//! One connection writes, so writers queue here and never meet a locked database; a few read. Every writer takes the lock at
+//! its beginning. What belongs to a tenant is only found together with its [`OrgId`].
+
+pub(crate) mod accounts;
+pub(crate) mod changes;
+pub(crate) mod devices;
+pub(crate) mod keys;
+pub(crate) mod relays;
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
+};
+use sqlx::{Row, SqlSafeStr, Sqlite, Transaction};
+use tokio::sync::Notify;
+
+/// A transaction; dropped without commit it changes nothing.
+pub(crate) type Tx = Transaction<'static, Sqlite>;
+
+/// Why the database did not answer. One variant per thing the caller does differently.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// Too many wait for it; try again.
+    #[error("the database is busy")]
+    Busy,
+    /// A row breaks a uniqueness rule.
+    #[error("a row with the same key exists")]
+    Conflict,
+    /// Everything else.
+    #[error("the database failed: {0}")]
+    Failed(String),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolTimedOut => Self::Busy,
+            sqlx::Error::Database(error) if error.is_unique_violation() => Self::Conflict,
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// The open database.
+#[derive(Debug)]
+pub(crate) struct Store {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    changed: Notify,
+}
+
+impl Store {
+    /// Opens or makes the database file and brings its tables up to date.
+    pub(crate) async fn open(file: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(ACQUIRE_TIMEOUT);
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(options.clone())
+            .await?;
+        let migrations = vec![Migration::new(
+            1,
+            "init".into(),
+            MigrationType::Simple,
+            include_str!("../migrations/0001_init.sql").into_sql_str(),
+            false,
+        )];
+        Migrator::with_migrations(migrations)
+            .run(&writer)
+            .await
+            .map_err(|error| StoreError::Failed(error.to_string()))?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(options.pragma("query_only", "ON"))
+            .await?;
+        Ok(Self {
+            writer,
+            readers,
+            changed: Notify::new(),
+        })
+    }
+
+    /// Begins a writing transaction.
+    pub(crate) async fn write(&self) -> Result<Tx, StoreError> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// Begins a reading transaction: all its reads see one state.
+    pub(crate) async fn read(&self) -> Result<Tx, StoreError> {
+        Ok(self.readers.begin().await?)
+    }
+
+    /// Commits a writing transaction and wakes who follows the change log.
+    pub(crate) async fn commit(&self, tx: Tx) -> Result<(), StoreError> {
+        tx.commit().await?;
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Completes after a commit. For one waiter.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Closes all connections.
+    pub(crate) async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// A setting's value.
+pub(crate) async fn setting(tx: &mut Tx, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let row = sqlx::query("SELECT value FROM settings WHERE name = ?")
+        .bind(name)
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.map(|row| Ok(row.try_get("value")?)).transpose()
+}
+
+/// Writes a setting.
+pub(crate) async fn put_setting(tx: &mut Tx, name: &str, value: &[u8]) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+        .bind(name)
+        .bind(value)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Removes a setting that has exactly this value; tells whether it had.
+pub(crate) async fn take_setting(
+    tx: &mut Tx,
+    name: &str,
+    value: &[u8],
+) -> Result<bool, StoreError> {
+    let done = sqlx::query("DELETE FROM settings WHERE name = ? AND value = ?")
+        .bind(name)
+        .bind(value)
+        .execute(&mut **tx)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// A column whose text has a parsed form.
+fn parsed<T: FromStr>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError> {
+    let text: String = row.try_get(column)?;
+    text.parse().map_err(|_| damaged(column))
+}
+
+/// A column with a number that is never negative.
+fn unsigned<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError> {
+    let number: i64 = row.try_get(column)?;
+    T::try_from(number).map_err(|_| damaged(column))
+}
+
+/// A number for a column; times and counters stay far below the limit.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn damaged(column: &'static str) -> StoreError {
+    StoreError::Failed(format!("column {column} holds something unreadable"))
+}
+
+/// How long a transaction waits for a connection before the caller is told to come back.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections that read at once; each has a thread of its own.
+const READERS: u32 = 4;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! Organisations, accounts, sessions and networks.
+
+use overlan_protocol::frame::Vni;
+use overlan_protocol::key::NetworkId;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::{StoreError, Tx, damaged, parsed, signed, unsigned};
+use crate::registry::OrgId;
+
+/// SHA-256 of a secret.
+pub(crate) type Digest = [u8; 32];
+
+/// What login needs of an account.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) id: i64,
+    pub(crate) org: OrgId,
+    pub(crate) password: String,
+}
+
+/// A live session.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Session {
+    pub(crate) org: OrgId,
+    pub(crate) last_used: u64,
+}
+
+/// A network without its members.
+#[derive(Debug, Clone)]
+pub(crate) struct NetworkRow {
+    pub(crate) id: NetworkId,
+    pub(crate) name: String,
+    pub(crate) vni: Vni,
+    pub(crate) is_default: bool,
+    pub(crate) devices: u32,
+}
+
+/// Whether any account exists.
+pub(crate) async fn is_set_up(tx: &mut Tx) -> Result<bool, StoreError> {
+    let row = sqlx::query("SELECT EXISTS (SELECT 1 FROM accounts) AS found")
+        .fetch_one(&mut **tx)
+        .await?;
+    Ok(row.try_get("found")?)
+}
+
+pub(crate) async fn insert_organisation(
+    tx: &mut Tx,
+    name: &str,
+    now: u64,
+) -> Result<OrgId, StoreError> {
+    let done = sqlx::query("INSERT INTO organisations (name, created) VALUES (?, ?)")
+        .bind(name)
+        .bind(signed(now))
+        .execute(&mut **tx)
+        .await?;
+    Ok(OrgId(done.last_insert_rowid()))
+}
+
+/// The organisation's name.
+pub(crate) async fn organisation_name(tx: &mut Tx, org: OrgId) -> Result<String, StoreError> {
+    let row = sqlx::query("SELECT name FROM organisations WHERE id = ?")
+        .bind(org.0)
+        .fetch_one(&mut **tx)
+        .await?;
+    Ok(row.try_get("name")?)
+}
+
+pub(crate) async fn insert_account(
+    tx: &mut Tx,
+    org: OrgId,
+    email: &str,
+    password: &str,
+    now: u64,
+) -> Result<i64, StoreError> {
+    let done =
+        sqlx::query("INSERT INTO accounts (org_id, email, password, created) VALUES (?, ?, ?, ?)")
+            .bind(org.0)
+            .bind(email)
+            .bind(password)
+            .bind(signed(now))
+            .execute(&mut **tx)
+            .await?;
+    Ok(done.last_insert_rowid())
+}
+
+pub(crate) async fn account_by_email(
+    tx: &mut Tx,
+    email: &str,
+) -> Result<Option<Account>, StoreError> {
+    let row = sqlx::query("SELECT id, org_id, password FROM accounts WHERE email = ?")
+        .bind(email)
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.map(|row| {
+        Ok(Account {
+            id: row.try_get("id")?,
+            org: OrgId(row.try_get("org_id")?),
+            password: row.try_get("password")?,
+        })
+    })
+    .transpose()
+}
+
+pub(crate) async fn insert_session(
+    tx: &mut Tx,
+    token: &Digest,
+    org: OrgId,
+    account: i64,
+    now: u64,
+    expires: u64,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO sessions (token, org_id, account_id, last_used, expires) VALUES (?, ?, ?, ?, ?)")
+        .bind(&token[..])
+        .bind(org.0)
+        .bind(account)
+        .bind(signed(now))
+        .bind(signed(expires))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// The session with this token, if neither its end nor its idle limit was reached.
+pub(crate) async fn session(
+    tx: &mut Tx,
+    token: &Digest,
+    now: u64,
+    idle_secs: u64,
+) -> Result<Option<Session>, StoreError> {
+    let row = sqlx::query(
+        "SELECT org_id, last_used FROM sessions WHERE token = ? AND expires > ? AND last_used > ?",
+    )
+    .bind(&token[..])
+    .bind(signed(now))
+    .bind(signed(now.saturating_sub(idle_secs)))
+    .fetch_optional(&mut **tx)
+    .await?;
+    row.map(|row| {
+        Ok(Session {
+            org: OrgId(row.try_get("org_id")?),
+            last_used: unsigned(&row, "last_used")?,
+        })
+    })
+    .transpose()
+}
+
+pub(crate) async fn touch_session(tx: &mut Tx, token: &Digest, now: u64) -> Result<(), StoreError> {
+    sqlx::query("UPDATE sessions SET last_used = ? WHERE token = ?")
+        .bind(signed(now))
+        .bind(&token[..])
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+pub(crate) async fn delete_session(tx: &mut Tx, token: &Digest) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM sessions WHERE token = ?")
+        .bind(&token[..])
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Removes sessions past their end or idle limit.
+pub(crate) async fn prune_sessions(
+    tx: &mut Tx,
+    now: u64,
+    idle_secs: u64,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM sessions WHERE expires <= ? OR last_used <= ?")
+        .bind(signed(now))
+        .bind(signed(now.saturating_sub(idle_secs)))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Makes a network; `Conflict` if the VNI or the name is in use.
+pub(crate) async fn insert_network(
+    tx: &mut Tx,
+    org: OrgId,
+    id: NetworkId,
+    name: &str,
+    vni: Vni,
+    now: u64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO networks (id, org_id, name, vni, is_default, created) VALUES (?, ?, ?, ?, 1, ?)",
+    )
+    .bind(id.to_string())
+    .bind(org.0)
+    .bind(name)
+    .bind(vni.get())
+    .bind(signed(now))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// All networks of an organisation with their numbers of devices.
+pub(crate) async fn networks(tx: &mut Tx, org: OrgId) -> Result<Vec<NetworkRow>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT n.id, n.name, n.vni, n.is_default, (SELECT count(*) FROM devices d WHERE d.network_id = n.id) AS devices
+         FROM networks n WHERE n.org_id = ? ORDER BY n.name",
+    )
+    .bind(org.0)
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.iter().map(network_row).collect()
+}
+
+fn network_row(row: &SqliteRow) -> Result<NetworkRow, StoreError> {
+    Ok(NetworkRow {
+        id: parsed(row, "id")?,
+        name: row.try_get("name")?,
+        vni: Vni::new(unsigned(row, "vni")?).ok_or_else(|| damaged("vni"))?,
+        is_default: row.try_get("is_default")?,
+        devices: unsigned(row, "devices")?,
+    })
+}

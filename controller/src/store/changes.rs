@@ -1,0 +1,134 @@
+//! The change log and the view of a network at one version.
+
+use overlan_protocol::frame::Vni;
+use overlan_protocol::key::NetworkId;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::{StoreError, Tx, damaged, relays, signed, unsigned};
+use crate::registry::{Entry, Fact, OrgId, View, Viewer};
+use crate::store::devices;
+
+/// The newest version.
+pub(crate) async fn version(tx: &mut Tx) -> Result<u64, StoreError> {
+    let row = sqlx::query("SELECT version FROM counter")
+        .fetch_one(&mut **tx)
+        .await?;
+    unsigned(&row, "version")
+}
+
+/// Appends an entry under the next version.
+pub(crate) async fn append(
+    tx: &mut Tx,
+    org: OrgId,
+    network: Option<NetworkId>,
+    fact: &Fact,
+    now: u64,
+) -> Result<(), StoreError> {
+    let row = sqlx::query("UPDATE counter SET version = version + 1 RETURNING version")
+        .fetch_one(&mut **tx)
+        .await?;
+    let version: i64 = row.try_get("version")?;
+    let (kind, key) = match fact {
+        Fact::Device(member) => ("device", member.device.to_string()),
+        Fact::Gone { device, .. } => ("gone", device.to_string()),
+        Fact::Online { device, .. } => ("online", device.to_string()),
+        Fact::Relay { id, .. } => ("relay", id.to_string()),
+    };
+    let payload =
+        serde_json::to_string(fact).map_err(|error| StoreError::Failed(error.to_string()))?;
+    sqlx::query(
+        "INSERT INTO changes (version, org_id, network_id, kind, key, payload, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(version)
+    .bind(org.0)
+    .bind(network.map(|network| network.to_string()))
+    .bind(kind)
+    .bind(key)
+    .bind(payload)
+    .bind(signed(now))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Entries behind `from` in order, at most `limit`.
+pub(crate) async fn since(tx: &mut Tx, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT version, org_id, network_id, payload FROM changes WHERE version > ? ORDER BY version LIMIT ?",
+    )
+    .bind(signed(from))
+    .bind(signed(limit as u64))
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.iter().map(entry).collect()
+}
+
+fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
+    let network: Option<String> = row.try_get("network_id")?;
+    let network = network
+        .map(|text| text.parse().map_err(|_| damaged("network_id")))
+        .transpose()?;
+    let payload: String = row.try_get("payload")?;
+    Ok(Entry {
+        version: unsigned(row, "version")?,
+        org: OrgId(row.try_get("org_id")?),
+        network,
+        fact: serde_json::from_str(&payload).map_err(|_| damaged("payload"))?,
+    })
+}
+
+/// The version before the oldest of the newest `keep` entries.
+pub(crate) async fn base(tx: &mut Tx, keep: u64) -> Result<u64, StoreError> {
+    let row = sqlx::query(
+        "SELECT max((SELECT version FROM counter) - ?,
+             coalesce((SELECT min(version) - 1 FROM changes), (SELECT version FROM counter))) AS base",
+    )
+    .bind(signed(keep))
+    .fetch_one(&mut **tx)
+    .await?;
+    unsigned(&row, "base")
+}
+
+/// Removes all but the newest `keep` entries.
+pub(crate) async fn prune(tx: &mut Tx, keep: u64) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM changes WHERE version <= (SELECT version FROM counter) - ?")
+        .bind(signed(keep))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// What `viewer`'s network looks like, in one reading transaction.
+pub(crate) async fn view(tx: &mut Tx, viewer: &Viewer) -> Result<View, StoreError> {
+    let version = version(tx).await?;
+    let (name, vni) = network_wire(tx, viewer.org, viewer.network).await?;
+    let members = devices::members(tx, viewer.org, viewer.network).await?;
+    let relays = relays::list(tx, viewer.org).await?;
+    Ok(View {
+        version,
+        network: viewer.network,
+        name,
+        vni,
+        members,
+        relays: relays
+            .into_iter()
+            .map(|relay| (relay.id, relay.public()))
+            .collect(),
+    })
+}
+
+/// The label and VNI of one network.
+pub(crate) async fn network_wire(
+    tx: &mut Tx,
+    org: OrgId,
+    network: NetworkId,
+) -> Result<(String, Vni), StoreError> {
+    let row = sqlx::query("SELECT name, vni FROM networks WHERE id = ? AND org_id = ?")
+        .bind(network.to_string())
+        .bind(org.0)
+        .fetch_one(&mut **tx)
+        .await?;
+    let vni = Vni::new(unsigned(&row, "vni")?).ok_or_else(|| damaged("vni"))?;
+    Ok((row.try_get("name")?, vni))
+}

@@ -1,0 +1,272 @@
+//! Auth keys and relay tokens. Using one is a single conditional UPDATE, so of two racing users one wins.
+
+use overlan_protocol::api::{AuthKeySummary, NamePolicy};
+use overlan_protocol::key::{NetworkId, RelayId};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::accounts::Digest;
+use super::{StoreError, Tx, damaged, parsed, signed, unsigned};
+use crate::registry::OrgId;
+
+/// An auth key without its secret.
+#[derive(Debug, Clone)]
+pub(crate) struct AuthKey {
+    pub(crate) id: String,
+    pub(crate) org: OrgId,
+    pub(crate) network: NetworkId,
+    pub(crate) reusable: bool,
+    pub(crate) ephemeral: bool,
+    pub(crate) on_name_taken: NamePolicy,
+    pub(crate) expires: u64,
+    pub(crate) last_used: Option<u64>,
+    pub(crate) revoked: Option<u64>,
+    pub(crate) note: String,
+}
+
+/// A relay token without its secret.
+#[derive(Debug, Clone)]
+pub(crate) struct RelayToken {
+    pub(crate) org: OrgId,
+    pub(crate) name: String,
+    pub(crate) expires: u64,
+    pub(crate) used: Option<u64>,
+    pub(crate) relay: Option<RelayId>,
+}
+
+pub(crate) async fn insert_auth_key(
+    tx: &mut Tx,
+    key: &AuthKey,
+    secret: &Digest,
+    now: u64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO auth_keys (id, org_id, network_id, secret, reusable, ephemeral, on_name_taken, expires, note, created)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(&key.id)
+    .bind(key.org.0)
+    .bind(key.network.to_string())
+    .bind(&secret[..])
+    .bind(key.reusable)
+    .bind(key.ephemeral)
+    .bind(policy_text(key.on_name_taken))
+    .bind(signed(key.expires))
+    .bind(&key.note)
+    .bind(signed(now))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// The auth key with this id and secret, whatever its state.
+pub(crate) async fn auth_key(
+    tx: &mut Tx,
+    id: &str,
+    secret: &Digest,
+) -> Result<Option<AuthKey>, StoreError> {
+    let row = sqlx::query("SELECT * FROM auth_keys WHERE id = ? AND secret = ?")
+        .bind(id)
+        .bind(&secret[..])
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.as_ref().map(auth_key_row).transpose()
+}
+
+/// Uses the auth key if it may be used now, and tells whether it could.
+pub(crate) async fn consume_auth_key(
+    tx: &mut Tx,
+    id: &str,
+    secret: &Digest,
+    now: u64,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "UPDATE auth_keys SET uses = uses + 1, last_used = ?3
+         WHERE id = ?1 AND secret = ?2 AND expires > ?3 AND revoked IS NULL AND (reusable = 1 OR uses = 0)",
+    )
+    .bind(id)
+    .bind(&secret[..])
+    .bind(signed(now))
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The organisation's auth keys, newest first, at most `limit`.
+pub(crate) async fn auth_keys(
+    tx: &mut Tx,
+    org: OrgId,
+    limit: u32,
+) -> Result<Vec<AuthKeySummary>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT k.*, n.name AS network_name FROM auth_keys k JOIN networks n ON n.id = k.network_id
+         WHERE k.org_id = ? ORDER BY k.created DESC, k.id LIMIT ?",
+    )
+    .bind(org.0)
+    .bind(limit)
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let key = auth_key_row(row)?;
+            Ok(AuthKeySummary {
+                id: key.id,
+                network: row.try_get("network_name")?,
+                reusable: key.reusable,
+                ephemeral: key.ephemeral,
+                expires: key.expires,
+                uses: unsigned(row, "uses")?,
+                revoked: key.revoked.is_some(),
+                note: key.note,
+            })
+        })
+        .collect()
+}
+
+/// Number of the organisation's auth keys.
+pub(crate) async fn count_auth_keys(tx: &mut Tx, org: OrgId) -> Result<u32, StoreError> {
+    let row = sqlx::query("SELECT count(*) AS keys FROM auth_keys WHERE org_id = ?")
+        .bind(org.0)
+        .fetch_one(&mut **tx)
+        .await?;
+    unsigned(&row, "keys")
+}
+
+/// Revokes one of the organisation's auth keys; tells whether there is such a key.
+pub(crate) async fn revoke_auth_key(
+    tx: &mut Tx,
+    org: OrgId,
+    id: &str,
+    now: u64,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "UPDATE auth_keys SET revoked = coalesce(revoked, ?) WHERE id = ? AND org_id = ?",
+    )
+    .bind(signed(now))
+    .bind(id)
+    .bind(org.0)
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Forgets keys and tokens that ended before `before`.
+pub(crate) async fn prune(tx: &mut Tx, before: u64) -> Result<(), StoreError> {
+    for statement in [
+        "DELETE FROM auth_keys WHERE expires <= ?",
+        "DELETE FROM relay_tokens WHERE expires <= ?",
+    ] {
+        sqlx::query(statement)
+            .bind(signed(before))
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn insert_relay_token(
+    tx: &mut Tx,
+    id: &str,
+    token: &RelayToken,
+    secret: &Digest,
+    now: u64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO relay_tokens (id, org_id, name, secret, expires, created) VALUES (?, ?, ?, ?, ?, ?)",
+    )
+    .bind(id)
+    .bind(token.org.0)
+    .bind(&token.name)
+    .bind(&secret[..])
+    .bind(signed(token.expires))
+    .bind(signed(now))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// The relay token with this id and secret, whatever its state.
+pub(crate) async fn relay_token(
+    tx: &mut Tx,
+    id: &str,
+    secret: &Digest,
+) -> Result<Option<RelayToken>, StoreError> {
+    let row = sqlx::query("SELECT * FROM relay_tokens WHERE id = ? AND secret = ?")
+        .bind(id)
+        .bind(&secret[..])
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.map(|row| {
+        let relay: Option<String> = row.try_get("relay_id")?;
+        Ok(RelayToken {
+            org: OrgId(row.try_get("org_id")?),
+            name: row.try_get("name")?,
+            expires: unsigned(&row, "expires")?,
+            used: row
+                .try_get::<Option<i64>, _>("used")?
+                .map(i64::unsigned_abs),
+            relay: relay
+                .map(|id| id.parse().map_err(|_| damaged("relay_id")))
+                .transpose()?,
+        })
+    })
+    .transpose()
+}
+
+/// Uses the relay token for `relay` if it may be used now, and tells whether it could.
+pub(crate) async fn consume_relay_token(
+    tx: &mut Tx,
+    id: &str,
+    secret: &Digest,
+    relay: RelayId,
+    now: u64,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "UPDATE relay_tokens SET used = ?3, relay_id = ?4 WHERE id = ?1 AND secret = ?2 AND expires > ?3 AND used IS NULL",
+    )
+    .bind(id)
+    .bind(&secret[..])
+    .bind(signed(now))
+    .bind(relay.to_string())
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+fn auth_key_row(row: &SqliteRow) -> Result<AuthKey, StoreError> {
+    let policy: String = row.try_get("on_name_taken")?;
+    Ok(AuthKey {
+        id: row.try_get("id")?,
+        org: OrgId(row.try_get("org_id")?),
+        network: parsed(row, "network_id")?,
+        reusable: row.try_get("reusable")?,
+        ephemeral: row.try_get("ephemeral")?,
+        on_name_taken: policy_from_text(&policy).ok_or_else(|| damaged("on_name_taken"))?,
+        expires: unsigned(row, "expires")?,
+        last_used: row
+            .try_get::<Option<i64>, _>("last_used")?
+            .map(i64::unsigned_abs),
+        revoked: row
+            .try_get::<Option<i64>, _>("revoked")?
+            .map(i64::unsigned_abs),
+        note: row.try_get("note")?,
+    })
+}
+
+fn policy_text(policy: NamePolicy) -> &'static str {
+    match policy {
+        NamePolicy::Suffix => "suffix",
+        NamePolicy::TakeOverOffline => "take-over-offline",
+        NamePolicy::Fail => "fail",
+    }
+}
+
+fn policy_from_text(text: &str) -> Option<NamePolicy> {
+    [
+        NamePolicy::Suffix,
+        NamePolicy::TakeOverOffline,
+        NamePolicy::Fail,
+    ]
+    .into_iter()
+    .find(|policy| policy_text(*policy) == text)
+}

@@ -1,0 +1,155 @@
+//! Relays and their orders.
+
+use std::collections::BTreeMap;
+
+use overlan_protocol::key::{DeviceId, Fingerprint, IdentityKey, RelayId};
+use overlan_protocol::netmap;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::{StoreError, Tx, damaged, parsed, signed, unsigned};
+use crate::placement::Candidate;
+use crate::registry::OrgId;
+
+/// A registered relay.
+#[derive(Debug, Clone)]
+pub(crate) struct RelayRow {
+    pub(crate) id: RelayId,
+    pub(crate) org: OrgId,
+    pub(crate) name: String,
+    pub(crate) identity: IdentityKey,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) pins: Vec<Fingerprint>,
+    pub(crate) online: bool,
+}
+
+impl RelayRow {
+    /// What devices are told.
+    pub(crate) fn public(&self) -> netmap::Relay {
+        netmap::Relay {
+            name: self.name.clone(),
+            addresses: self.addresses.clone(),
+            pins: self.pins.clone(),
+        }
+    }
+}
+
+/// Makes a relay, or replaces the one with the same id.
+pub(crate) async fn put(tx: &mut Tx, relay: &RelayRow, now: u64) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO relays (id, org_id, name, identity, addresses, pins, online, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET identity = excluded.identity, addresses = excluded.addresses, pins = excluded.pins,
+             online = excluded.online",
+    )
+    .bind(relay.id.to_string())
+    .bind(relay.org.0)
+    .bind(&relay.name)
+    .bind(relay.identity.to_string())
+    .bind(to_json(&relay.addresses)?)
+    .bind(to_json(&relay.pins)?)
+    .bind(relay.online)
+    .bind(signed(now))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// The relay with this id, of whatever organisation: for those who then prove to be it.
+pub(crate) async fn get(tx: &mut Tx, id: RelayId) -> Result<Option<RelayRow>, StoreError> {
+    let row = sqlx::query("SELECT * FROM relays WHERE id = ?")
+        .bind(id.to_string())
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.as_ref().map(relay).transpose()
+}
+
+/// The organisation's relays by name.
+pub(crate) async fn list(tx: &mut Tx, org: OrgId) -> Result<Vec<RelayRow>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM relays WHERE org_id = ? ORDER BY name")
+        .bind(org.0)
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.iter().map(relay).collect()
+}
+
+/// Relays that were online when the last process ended.
+pub(crate) async fn online(tx: &mut Tx) -> Result<Vec<RelayId>, StoreError> {
+    let rows = sqlx::query("SELECT id FROM relays WHERE online = 1")
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.iter().map(|row| parsed(row, "id")).collect()
+}
+
+/// The organisation's relays as placement needs them.
+pub(crate) async fn candidates(
+    tx: &mut Tx,
+    org: OrgId,
+) -> Result<BTreeMap<RelayId, Candidate>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT r.id, r.online, (SELECT count(*) FROM devices d WHERE d.org_id = r.org_id AND substr(d.relays, 1, 32) = r.id)
+             AS homed
+         FROM relays r WHERE r.org_id = ?",
+    )
+    .bind(org.0)
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let candidate = Candidate {
+                online: row.try_get("online")?,
+                homed: unsigned(row, "homed")?,
+            };
+            Ok((parsed(row, "id")?, candidate))
+        })
+        .collect()
+}
+
+/// The version of the organisation's orders.
+pub(crate) async fn orders_version(tx: &mut Tx, org: OrgId) -> Result<u64, StoreError> {
+    let row = sqlx::query("SELECT orders_version FROM organisations WHERE id = ?")
+        .bind(org.0)
+        .fetch_one(&mut **tx)
+        .await?;
+    unsigned(&row, "orders_version")
+}
+
+/// The organisation's devices revoked after `after`, with their epochs.
+pub(crate) async fn revoked(
+    tx: &mut Tx,
+    org: OrgId,
+    after: u64,
+) -> Result<Vec<(DeviceId, u64)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT device_id, epoch FROM revocations WHERE org_id = ? AND at > ? ORDER BY at",
+    )
+    .bind(org.0)
+    .bind(signed(after))
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.iter()
+        .map(|row| Ok((parsed(row, "device_id")?, unsigned(row, "epoch")?)))
+        .collect()
+}
+
+fn relay(row: &SqliteRow) -> Result<RelayRow, StoreError> {
+    Ok(RelayRow {
+        id: parsed(row, "id")?,
+        org: OrgId(row.try_get("org_id")?),
+        name: row.try_get("name")?,
+        identity: parsed(row, "identity")?,
+        addresses: from_json(row, "addresses")?,
+        pins: from_json(row, "pins")?,
+        online: row.try_get("online")?,
+    })
+}
+
+fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Failed(error.to_string()))
+}
+
+fn from_json<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError> {
+    let text: String = row.try_get(column)?;
+    serde_json::from_str(&text).map_err(|_| damaged(column))
+}
