@@ -1,1 +1,61 @@
-fn main() {}
+//! The `overlan` program: reads its arguments, starts logging and the runtime, runs one command, and ends with its exit code.
+#![forbid(unsafe_code)]
+
+mod cli;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::exit::{Code, Failure};
+use crate::cli::{Cli, LogFormat, output};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(asked_or_wrong) => {
+            let printed = asked_or_wrong.print();
+            let code = match (asked_or_wrong.kind(), printed) {
+                (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, Ok(())) => Code::Ok,
+                _ => Code::Usage,
+            };
+            return code.into();
+        }
+    };
+    match start(cli) {
+        Ok(()) => Code::Ok.into(),
+        Err(failure) => {
+            output::failure(&failure);
+            failure.code().into()
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<(), Failure> {
+    start_log(&cli)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(cli::run(cli))
+}
+
+/// Logs go to standard error: standard output belongs to the command's answer.
+fn start_log(cli: &Cli) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&cli.log).map_err(|error| {
+        Failure::usage(format!(
+            "--log {:?} is not understood: {error}; it is a level (error, warn, info, debug, trace) or a list such as warn,overlan=debug",
+            cli.log
+        ))
+    })?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    match cli.log_format {
+        LogFormat::Text => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}

@@ -322,7 +322,8 @@ pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
 }
 
 /// `seconds` in the largest unit that says something.
-fn age(seconds: u64) -> String {
+#[must_use]
+pub fn age(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7_200 => format!("{} min", seconds / 60),

@@ -1,0 +1,204 @@
+//! The command line: which commands and flags exist, and which module runs them. Every flag is also an environment variable.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use overlan::state::StateDir;
+
+use crate::cli::exit::Failure;
+
+pub(crate) mod exit;
+
+pub(crate) mod output;
+
+mod secret;
+
+mod api;
+
+mod login;
+
+mod running;
+
+mod serve;
+
+mod admin;
+
+/// A VPN that needs no root and no TUN device.
+#[derive(Debug, Parser)]
+#[command(name = "overlan", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What to log to standard error: error, warn, info, debug, trace, or a list such as warn,overlan=debug
+    #[arg(
+        long,
+        global = true,
+        env = "OVERLAN_LOG",
+        default_value = "warn",
+        value_name = "FILTER"
+    )]
+    pub(crate) log: String,
+    /// Form of the log
+    #[arg(
+        long,
+        global = true,
+        env = "OVERLAN_LOG_FORMAT",
+        default_value = "text",
+        value_enum
+    )]
+    pub(crate) log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Log in to a controller as a person, for admin commands and for enrolling this device
+    Login(login::LoginArgs),
+    /// Remove this device and this login, here and at the controller
+    Logout(StateArgs),
+    /// Stop the running `overlan up`
+    Down(StateArgs),
+    /// Show this device, its peers and its connections
+    Status(running::StatusArgs),
+    /// Show overlay addresses of this device or of a peer
+    Ip(running::IpArgs),
+    /// Publish services of this host to the overlay; nothing is published unless it is named here
+    #[command(subcommand)]
+    Serve(serve::ServeCommand),
+    /// Manage devices, networks, keys and relays (needs `overlan login`)
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
+    /// Write a completion script for a shell to standard output
+    #[command(after_help = COMPLETION_EXAMPLES)]
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where a client keeps its state.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StateArgs {
+    /// Directory with this device's keys and settings [default: $XDG_STATE_HOME/overlan or ~/.local/state/overlan]
+    #[arg(long, env = "OVERLAN_STATE_DIR", value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+impl StateArgs {
+    fn open(&self) -> Result<StateDir, Failure> {
+        let path = match &self.state_dir {
+            Some(path) => path.clone(),
+            None => default_dir("overlan", "--state-dir")?,
+        };
+        Ok(StateDir::open(&path)?)
+    }
+}
+
+/// Runs one command.
+pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Login(args) => login::login(args).await,
+        Command::Logout(args) => login::logout(&args).await,
+        Command::Down(args) => running::down(&args).await,
+        Command::Status(args) => running::status(&args).await,
+        Command::Ip(args) => running::ip(&args).await,
+        Command::Serve(command) => serve::run(command).await,
+        Command::Admin(command) => admin::run(command).await,
+        Command::Completion { shell } => completion(shell),
+    }
+}
+
+fn completion(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "overlan", &mut script);
+    output::answer(&String::from_utf8_lossy(&script))
+}
+
+/// Where state of `name` lies when nobody says, by the XDG base directory rules; `flag` is how to say.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "these variables belong to the desktop, not to a flag of ours"
+)]
+fn default_dir(name: &str, flag: &str) -> Result<PathBuf, Failure> {
+    let absolute = |variable| {
+        let path = PathBuf::from(std::env::var(variable).ok()?);
+        path.is_absolute().then_some(path)
+    };
+    default_dir_from(absolute("XDG_STATE_HOME"), absolute("HOME"), name, flag)
+}
+
+fn default_dir_from(
+    state_home: Option<PathBuf>,
+    home: Option<PathBuf>,
+    name: &str,
+    flag: &str,
+) -> Result<PathBuf, Failure> {
+    state_home
+        .or_else(|| home.map(|home| home.join(".local/state")))
+        .map(|base| base.join(name))
+        .ok_or_else(|| {
+            Failure::usage(format!(
+                "neither {flag} nor $XDG_STATE_HOME nor $HOME says where to keep the state; give {flag} DIR"
+            ))
+        })
+}
+
+/// Seconds since the Unix epoch.
+#[expect(clippy::disallowed_methods, reason = "the command line is a shell")]
+fn now_unix() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// A length of time such as `90s`, `15m`, `12h`, `7d`, in seconds.
+fn parse_duration(text: &str) -> Result<u64, String> {
+    let split = text.len()
+        - text
+            .bytes()
+            .rev()
+            .take_while(|b| !b.is_ascii_digit())
+            .count();
+    let (number, unit) = text.split_at(split);
+    let unit: u64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err("it is a number and a unit: 90s, 15m, 12h or 7d".to_owned()),
+    };
+    number
+        .parse()
+        .ok()
+        .and_then(|number: u64| number.checked_mul(unit))
+        .filter(|seconds| *seconds > 0)
+        .ok_or_else(|| "it is a number above 0 and a unit: 90s, 15m, 12h or 7d".to_owned())
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  See it work, all on this machine:      overlan demo
+  Join a network with an auth key:       overlan up --server \"$JOIN\" --auth-key-file key.txt
+  Reach a peer through the proxy:        curl --proxy socks5h://127.0.0.1:1080 http://web.home.overlan.internal/
+  Publish a local web server to peers:   overlan serve tcp 80 127.0.0.1:8080
+  See who is there:                      overlan status
+
+Exit codes: 0 ok, 1 other, 2 usage, 3 not running, 4 needs login, 6 denied, 7 timeout,
+8 controller unreachable, 9 relay unreachable.";
+
+const COMPLETION_EXAMPLES: &str = "\
+Examples:
+  overlan completion bash > ~/.local/share/bash-completion/completions/overlan
+  overlan completion zsh > ~/.zfunc/_overlan
+  overlan completion fish > ~/.config/fish/completions/overlan.fish";
+
+#[cfg(test)]
+mod tests;

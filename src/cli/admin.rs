@@ -1,0 +1,389 @@
+//! `admin`: what a logged-in person manages at the controller. Decides how lists are shown; the controller decides who may.
+
+use clap::{Args, Subcommand, ValueEnum};
+use overlan::status::{age, columns};
+use overlan_protocol::api::{
+    AuthKeyRequest, AuthKeyResponse, AuthKeySummary, DeviceSummary, NamePolicy, NetworkSummary,
+    RelaySummary, RelayTokenRequest, RelayTokenResponse, path,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::cli::exit::Failure;
+use crate::cli::{StateArgs, api, now_unix, output, parse_duration};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminCommand {
+    /// Keys by which servers and CI jobs enrol without a person
+    #[command(subcommand)]
+    AuthKey(AuthKeyCommand),
+    /// Tokens by which relays register
+    #[command(subcommand)]
+    RelayToken(RelayTokenCommand),
+    /// List devices
+    Devices(ListArgs),
+    /// List networks
+    Networks(ListArgs),
+    /// List relays
+    Relays(ListArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuthKeyCommand {
+    /// Make a key and print it; it is shown this once
+    Create(CreateArgs),
+    /// List keys, without their secrets
+    List(ListArgs),
+    /// Make a key useless; devices that it enrolled stay
+    Revoke(RevokeArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = CREATE_EXAMPLES)]
+pub(crate) struct CreateArgs {
+    /// Network that devices join by it [default: the organisation's default network]
+    #[arg(long)]
+    network: Option<String>,
+    /// Let it enrol more than one device
+    #[arg(long)]
+    reusable: bool,
+    /// Remove its devices some minutes after they go offline
+    #[arg(long)]
+    ephemeral: bool,
+    /// How long it works, such as 90s, 15m, 12h, 7d [default: 1d]
+    #[arg(long, value_parser = parse_duration, value_name = "TIME")]
+    expires: Option<u64>,
+    /// What happens when another device has the name
+    #[arg(long, value_enum, default_value = "suffix")]
+    on_name_taken: OnNameTaken,
+    /// A note for people
+    #[arg(long, default_value = "")]
+    note: String,
+    /// Print one JSON document, the key included
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const CREATE_EXAMPLES: &str = "\
+Examples:
+  overlan admin auth-key create > key.txt
+  overlan admin auth-key create --reusable --ephemeral --expires 30d --note 'CI runners'
+  overlan admin auth-key create --on-name-taken take-over-offline    a redeployed server keeps its name";
+
+/// [`NamePolicy`] as an argument.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum OnNameTaken {
+    /// Take the name with a number behind it
+    Suffix,
+    /// Replace the other device if it is offline
+    TakeOverOffline,
+    /// Refuse to enrol
+    Fail,
+}
+
+impl From<OnNameTaken> for NamePolicy {
+    fn from(choice: OnNameTaken) -> Self {
+        match choice {
+            OnNameTaken::Suffix => Self::Suffix,
+            OnNameTaken::TakeOverOffline => Self::TakeOverOffline,
+            OnNameTaken::Fail => Self::Fail,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeArgs {
+    /// The key's id, as `overlan admin auth-key list` shows it
+    id: String,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RelayTokenCommand {
+    /// Make a token for one relay and print it; it is shown this once
+    #[command(after_help = RELAY_TOKEN_EXAMPLES)]
+    Create(RelayTokenArgs),
+}
+
+const RELAY_TOKEN_EXAMPLES: &str = "\
+Examples:
+  overlan admin relay-token create ams-1 > token.txt
+  overlan relay serve --server \"$JOIN\" --token-file token.txt --address ams-1.example:443";
+
+#[derive(Debug, Args)]
+pub(crate) struct RelayTokenArgs {
+    /// Short name that the relay will have, such as ams-1
+    name: String,
+    /// Print one JSON document, the token included
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+/// `overlan admin …`.
+pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
+    match command {
+        AdminCommand::AuthKey(AuthKeyCommand::Create(args)) => create_key(args).await,
+        AdminCommand::AuthKey(AuthKeyCommand::Revoke(args)) => revoke_key(&args).await,
+        AdminCommand::AuthKey(AuthKeyCommand::List(args)) => {
+            let now = now_unix();
+            let row = |key: &AuthKeySummary| key_row(key, now);
+            list(&args, path::AUTH_KEYS, "auth_keys", KEY_HEAD, row).await
+        }
+        AdminCommand::RelayToken(RelayTokenCommand::Create(args)) => create_token(args).await,
+        AdminCommand::Devices(args) => {
+            list(&args, path::DEVICES, "devices", DEVICE_HEAD, device_row).await
+        }
+        AdminCommand::Networks(args) => {
+            list(&args, path::NETWORKS, "networks", NETWORK_HEAD, network_row).await
+        }
+        AdminCommand::Relays(args) => {
+            list(&args, path::RELAYS, "relays", RELAY_HEAD, relay_row).await
+        }
+    }
+}
+
+async fn create_key(args: CreateArgs) -> Result<(), Failure> {
+    let mut connection = api::open_as_person(&args.state.open()?).await?;
+    let request = AuthKeyRequest {
+        network: args.network,
+        reusable: args.reusable,
+        ephemeral: args.ephemeral,
+        expires_in_secs: args.expires,
+        on_name_taken: args.on_name_taken.into(),
+        note: args.note,
+    };
+    let made: AuthKeyResponse = connection
+        .post(path::AUTH_KEYS, &request, api::WITHIN)
+        .await
+        .map_err(api::as_person)?;
+    if args.json {
+        return output::json(&versioned("auth_key", &made));
+    }
+    // The key alone is the answer, so that it can go straight into a file.
+    output::note(&format!(
+        "Auth key {} for network {}: {}, ends {}. It is shown this once.",
+        made.summary.id,
+        made.summary.network,
+        match made.summary.reusable {
+            true => "any number of devices",
+            false => "one device",
+        },
+        end(made.summary.expires, now_unix()),
+    ));
+    output::answer(made.key.reveal())
+}
+
+async fn revoke_key(args: &RevokeArgs) -> Result<(), Failure> {
+    let is_id = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    // It becomes a part of the request's path.
+    if args.id.is_empty() || !args.id.bytes().all(is_id) {
+        return Err(Failure::usage(format!(
+            "{:?} is not the id of an auth key; `overlan admin auth-key list` shows them",
+            args.id
+        )));
+    }
+    let mut connection = api::open_as_person(&args.state.open()?).await?;
+    let path = format!("{}/{}", path::AUTH_KEYS, args.id);
+    connection
+        .delete(&path, api::WITHIN)
+        .await
+        .map_err(api::as_person)?;
+    output::note(&format!("Auth key {} is revoked.", args.id));
+    Ok(())
+}
+
+async fn create_token(args: RelayTokenArgs) -> Result<(), Failure> {
+    let mut connection = api::open_as_person(&args.state.open()?).await?;
+    let request = RelayTokenRequest { name: args.name };
+    let made: RelayTokenResponse = connection
+        .post(path::RELAY_TOKENS, &request, api::WITHIN)
+        .await
+        .map_err(api::as_person)?;
+    if args.json {
+        return output::json(&versioned("relay_token", &made));
+    }
+    output::note(&format!(
+        "Token for relay {}: one relay, ends {}. It is shown this once.",
+        request.name,
+        end(made.expires, now_unix())
+    ));
+    output::answer(made.token.reveal())
+}
+
+async fn list<T: Serialize + DeserializeOwned, const N: usize>(
+    args: &ListArgs,
+    path: &str,
+    name: &str,
+    head: [&str; N],
+    row: impl Fn(&T) -> [String; N],
+) -> Result<(), Failure> {
+    let mut connection = api::open_as_person(&args.state.open()?).await?;
+    let items: Vec<T> = connection
+        .get(path, api::WITHIN)
+        .await
+        .map_err(api::as_person)?;
+    if args.json {
+        return output::json(&versioned(name, &items));
+    }
+    let mut rows = vec![head.map(str::to_owned)];
+    rows.extend(items.iter().map(row));
+    output::answer(&columns(&rows))
+}
+
+fn versioned<T: Serialize>(name: &str, value: &T) -> serde_json::Value {
+    serde_json::json!({ "schema_version": 1, name: value })
+}
+
+const KEY_HEAD: [&str; 6] = ["ID", "NETWORK", "KIND", "ENDS", "USES", "NOTE"];
+
+fn key_row(key: &AuthKeySummary, now: u64) -> [String; 6] {
+    let kind = match (key.reusable, key.ephemeral) {
+        (false, false) => "one-off",
+        (false, true) => "one-off, ephemeral",
+        (true, false) => "reusable",
+        (true, true) => "reusable, ephemeral",
+    };
+    let ends = match key.revoked {
+        true => "revoked".to_owned(),
+        false => end(key.expires, now),
+    };
+    [
+        key.id.clone(),
+        key.network.clone(),
+        kind.to_owned(),
+        ends,
+        key.uses.to_string(),
+        key.note.clone(),
+    ]
+}
+
+const DEVICE_HEAD: [&str; 6] = ["NAME", "NETWORK", "ADDRESS", "STATE", "RELAY", "ID"];
+
+fn device_row(device: &DeviceSummary) -> [String; 6] {
+    let state = match (device.online, device.ephemeral) {
+        (true, false) => "online",
+        (true, true) => "online, ephemeral",
+        (false, false) => "offline",
+        (false, true) => "offline, ephemeral",
+    };
+    [
+        device.label.clone(),
+        device.network.clone(),
+        device.address.clone(),
+        state.to_owned(),
+        device.relay.clone().unwrap_or_else(|| "-".to_owned()),
+        device.id.to_string(),
+    ]
+}
+
+const NETWORK_HEAD: [&str; 4] = ["NAME", "DEVICES", "DEFAULT", "ID"];
+
+fn network_row(network: &NetworkSummary) -> [String; 4] {
+    let default = match network.default {
+        true => "yes",
+        false => "no",
+    };
+    [
+        network.name.clone(),
+        network.devices.to_string(),
+        default.to_owned(),
+        network.id.to_string(),
+    ]
+}
+
+const RELAY_HEAD: [&str; 5] = ["NAME", "STATE", "CLIENTS", "ADDRESSES", "ID"];
+
+fn relay_row(relay: &RelaySummary) -> [String; 5] {
+    let state = match relay.online {
+        true => "online",
+        false => "offline",
+    };
+    [
+        relay.name.clone(),
+        state.to_owned(),
+        relay.clients.to_string(),
+        relay.addresses.join(", "),
+        relay.id.to_string(),
+    ]
+}
+
+/// When something ends, seen from `now`, both in seconds since the Unix epoch.
+fn end(at: u64, now: u64) -> String {
+    match at.checked_sub(now) {
+        None | Some(0) => format!("{} ago", age(now - at)),
+        Some(left) => format!("in {}", age(left)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_shows_what_became_of_it() {
+        let key = AuthKeySummary {
+            id: "k1".to_owned(),
+            network: "home".to_owned(),
+            reusable: true,
+            ephemeral: true,
+            expires: 90_000,
+            uses: 3,
+            revoked: false,
+            note: "CI".to_owned(),
+        };
+        let row = key_row(&key, 0);
+        assert_eq!(
+            row,
+            ["k1", "home", "reusable, ephemeral", "in 25 h", "3", "CI"]
+        );
+        assert_eq!(key_row(&key, 90_060)[3], "60 s ago");
+        let revoked = AuthKeySummary {
+            revoked: true,
+            ..key
+        };
+        assert_eq!(key_row(&revoked, 0)[3], "revoked");
+    }
+
+    #[tokio::test]
+    async fn admin_commands_need_a_login() {
+        let root = tempfile::tempdir().unwrap();
+        let args = ListArgs {
+            json: false,
+            state: StateArgs {
+                state_dir: Some(root.path().join("state")),
+            },
+        };
+        let failure = run(AdminCommand::Devices(args)).await.unwrap_err();
+        assert_eq!(failure.code(), crate::cli::exit::Code::NeedsLogin);
+        assert!(failure.to_string().contains("overlan login"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn an_id_cannot_lead_to_another_path() {
+        let root = tempfile::tempdir().unwrap();
+        for id in ["", "../networks", "a/b", "a?b", "a b"] {
+            let args = RevokeArgs {
+                id: id.to_owned(),
+                state: StateArgs {
+                    state_dir: Some(root.path().join("state")),
+                },
+            };
+            let failure = revoke_key(&args).await.unwrap_err();
+            assert_eq!(failure.code(), crate::cli::exit::Code::Usage, "{id:?}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Short conversations with a controller for commands that run once. Decides deadlines and what to tell when it says no.
+
+use std::time::Duration;
+
+use overlan::state::{Session, StateDir};
+use overlan_protocol::api::{JoinString, ProblemKind};
+use overlan_transport::https::{Connection, HttpsError};
+
+use crate::cli::exit::{Code, Failure};
+
+/// Time for one request, a connection included.
+pub(crate) const WITHIN: Duration = Duration::from_secs(10);
+
+/// Connects to the controller of `join`.
+pub(crate) async fn open(join: &JoinString) -> Result<Connection, Failure> {
+    Ok(Connection::open(join, WITHIN).await?)
+}
+
+/// Connects as the person who logged in.
+pub(crate) async fn open_as_person(state: &StateDir) -> Result<Connection, Failure> {
+    let session = stored_session(state)?;
+    let mut connection = open(&session.join).await?;
+    connection.bearer(&session.login.session);
+    Ok(connection)
+}
+
+/// The stored session, or the advice to log in.
+pub(crate) fn stored_session(state: &StateDir) -> Result<Session, Failure> {
+    state.load_session()?.ok_or_else(|| {
+        Failure::new(Code::NeedsLogin, "nobody is logged in here")
+            .next("Run `overlan login --server JOIN` first.")
+    })
+}
+
+/// Adds to a refusal of a person's session how to get a new one.
+pub(crate) fn as_person(error: HttpsError) -> Failure {
+    match error.problem() {
+        Some(ProblemKind::NotAuthenticated) => {
+            Failure::from(error).next("The login has ended: run `overlan login` again.")
+        }
+        _ => error.into(),
+    }
+}

@@ -1,0 +1,171 @@
+//! Exit codes, and which error leads to which. Decides what a script can tell apart; prints nothing.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use overlan::local::{BindError, CallError, RefusalKind};
+use overlan::state::StateError;
+use overlan_protocol::api::ProblemKind;
+use overlan_transport::https::HttpsError;
+
+/// What the program ends with. Scripts depend on the numbers: they never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Code {
+    /// It is done.
+    Ok = 0,
+    /// It failed in a way without a number of its own.
+    Other = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// No `overlan up` runs.
+    NotRunning = 3,
+    /// There is no valid enrolment, session or key.
+    NeedsLogin = 4,
+    /// Policy or permissions forbid it.
+    Denied = 6,
+    /// It took too long.
+    TimedOut = 7,
+    /// The controller cannot be reached.
+    ControllerUnreachable = 8,
+    /// No relay can be reached.
+    RelayUnreachable = 9,
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// A command that failed: its exit code, the error, and what to do next where the error itself does not say it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: Code,
+    error: Box<dyn Error + Send + Sync>,
+    next: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            code,
+            error: error.into(),
+            next: None,
+        }
+    }
+
+    /// The command line is wrong in a way that the parser cannot see.
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self::new(Code::Usage, text.into())
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub(crate) fn next(mut self, text: impl Into<String>) -> Self {
+        self.next = Some(text.into());
+        self
+    }
+
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+}
+
+/// The whole chain in one line. A cause that its error's text already tells is not told twice.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut told = self.error.to_string();
+        f.write_str(&told)?;
+        let mut cause = self.error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !told.contains(&text) {
+                write!(f, ": {text}")?;
+                told = text;
+            }
+            cause = error.source();
+        }
+        match &self.next {
+            Some(next) => write!(f, "\n{next}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(Code::Other, error)
+    }
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        Self::new(Code::Other, error)
+    }
+}
+
+impl From<BindError> for Failure {
+    fn from(error: BindError) -> Self {
+        Self::new(Code::Other, error)
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        let code = match &error {
+            CallError::NotRunning(_) => Code::NotRunning,
+            CallError::TimedOut(_) => Code::TimedOut,
+            CallError::Refused(refusal) => match refusal.kind {
+                RefusalKind::ControllerUnreachable => Code::ControllerUnreachable,
+                RefusalKind::NotUnderstood | RefusalKind::Conflict | RefusalKind::Failed => {
+                    Code::Other
+                }
+            },
+            CallError::NotOurs(_) | CallError::NotUnderstood(_) | CallError::Io { .. } => {
+                Code::Other
+            }
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<HttpsError> for Failure {
+    fn from(error: HttpsError) -> Self {
+        let code = match &error {
+            HttpsError::Connect(_) | HttpsError::Broken(_) | HttpsError::TimedOut(_) => {
+                Code::ControllerUnreachable
+            }
+            HttpsError::NotUnderstood(_) => Code::Other,
+            HttpsError::Problem(problem) => problem_code(problem.kind),
+        };
+        Self::new(code, error)
+    }
+}
+
+fn problem_code(kind: ProblemKind) -> Code {
+    match kind {
+        ProblemKind::WrongPassword
+        | ProblemKind::NotAuthenticated
+        | ProblemKind::KeyUnknown
+        | ProblemKind::KeyExpired
+        | ProblemKind::KeyUsed
+        | ProblemKind::KeyRevoked
+        | ProblemKind::DeviceRemoved => Code::NeedsLogin,
+        ProblemKind::Forbidden => Code::Denied,
+        ProblemKind::Unavailable => Code::ControllerUnreachable,
+        ProblemKind::BadRequest
+        | ProblemKind::SetupRefused
+        | ProblemKind::NotFound
+        | ProblemKind::NameTaken
+        | ProblemKind::UnknownNetwork
+        | ProblemKind::TooMany
+        | ProblemKind::Internal
+        | ProblemKind::Other => Code::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests;

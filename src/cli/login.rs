@@ -1,0 +1,241 @@
+//! `login` and `logout`: a person's session, and the end of this device. Decides where credentials come from and what is
+//! forgotten in which order.
+
+use clap::Args;
+use overlan::local::{CallError, Request, call_until_stopped};
+use overlan::state::{Device, Session, StateDir, StateError};
+use overlan_protocol::api::{
+    JoinString, LoginRequest, LoginResponse, PASSWORD_MIN, ProblemKind, path,
+};
+use overlan_protocol::key::Secret;
+use overlan_protocol::proof::Principal;
+use overlan_transport::https::{Connection, HttpsError};
+
+use crate::cli::exit::{Code, Failure};
+use crate::cli::secret::Source;
+use crate::cli::{StateArgs, api, output, secret};
+
+#[derive(Debug, Args)]
+#[command(after_help = LOGIN_EXAMPLES)]
+pub(crate) struct LoginArgs {
+    /// Join string of the controller; `overlan controller serve` prints it [default: that of the last login or enrolment]
+    #[arg(long, env = "OVERLAN_SERVER", value_name = "JOIN")]
+    server: Option<JoinString>,
+    /// Account; asked for on a terminal
+    #[arg(long, env = "OVERLAN_EMAIL")]
+    email: Option<String>,
+    /// Read the password from standard input instead of asking ($OVERLAN_PASSWORD works, too)
+    #[arg(long)]
+    password_stdin: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const LOGIN_EXAMPLES: &str = "\
+Examples:
+  overlan login --server 'https://controller.example:8443#sha256:…' --email you@example.com
+  pass show overlan | overlan login --email you@example.com --password-stdin";
+
+/// `overlan login`.
+pub(crate) async fn login(args: LoginArgs) -> Result<(), Failure> {
+    let state = args.state.open()?;
+    let join = match args.server {
+        Some(join) => join,
+        None => known_server(&state)?,
+    };
+    let email = email(args.email)?;
+    let password = password(args.password_stdin)?;
+    let login = log_in(&state, join, email, password).await?;
+    output::note(&format!(
+        "Logged in as {} ({}).",
+        login.email, login.organisation
+    ));
+    Ok(())
+}
+
+/// Logs in and keeps the session.
+pub(crate) async fn log_in(
+    state: &StateDir,
+    join: JoinString,
+    email: String,
+    password: Secret,
+) -> Result<LoginResponse, Failure> {
+    let mut connection = api::open(&join).await?;
+    let request = LoginRequest { email, password };
+    let login: LoginResponse = connection.post(path::LOGIN, &request, api::WITHIN).await?;
+    state.save_session(&Session {
+        join,
+        login: login.clone(),
+    })?;
+    Ok(login)
+}
+
+/// The controller of the stored session or device.
+fn known_server(state: &StateDir) -> Result<JoinString, Failure> {
+    if let Some(session) = state.load_session()? {
+        return Ok(session.join);
+    }
+    if let Some(device) = state.load_device()? {
+        return Ok(device.join);
+    }
+    Err(Failure::usage("no controller is known here yet")
+        .next("Give --server JOIN; `overlan controller serve` prints the join string."))
+}
+
+/// The account: the flag's, or asked for.
+pub(crate) fn email(given: Option<String>) -> Result<String, Failure> {
+    match given {
+        Some(email) => Ok(email),
+        None if secret::can_ask() => secret::ask("Email"),
+        None => Err(Failure::new(
+            Code::NeedsLogin,
+            "no account is given and nobody can be asked",
+        )
+        .next("Give --email or $OVERLAN_EMAIL.")),
+    }
+}
+
+/// The password: from standard input, the environment, or asked for.
+pub(crate) fn password(from_stdin: bool) -> Result<Secret, Failure> {
+    if from_stdin {
+        return Source::Stdin.read("password");
+    }
+    if let Some(password) = secret::from_environment(PASSWORD_VARIABLE) {
+        return Ok(password);
+    }
+    if secret::can_ask() {
+        return secret::ask_hidden("Password");
+    }
+    Err(Failure::new(
+        Code::NeedsLogin,
+        "no password is given and nobody can be asked",
+    )
+    .next("Use --password-stdin or $OVERLAN_PASSWORD."))
+}
+
+/// A password for a new account; asked for twice.
+pub(crate) fn new_password(from_stdin: bool) -> Result<Secret, Failure> {
+    let password = password(from_stdin)?;
+    if password.reveal().chars().count() < PASSWORD_MIN {
+        return Err(Failure::usage(format!(
+            "the password is shorter than {PASSWORD_MIN} characters; a few words in a row do well"
+        )));
+    }
+    let was_asked = !from_stdin && secret::from_environment(PASSWORD_VARIABLE).is_none();
+    if was_asked && secret::ask_hidden("Password again")? != password {
+        return Err(Failure::usage("the two passwords differ"));
+    }
+    Ok(password)
+}
+
+/// `overlan logout`.
+pub(crate) async fn logout(args: &StateArgs) -> Result<(), Failure> {
+    let state = args.open()?;
+    // A running client holds the directory; it forgets the device itself and stops.
+    match call_until_stopped(&state.socket_path(), &Request::Logout).await {
+        Ok(_) => {}
+        Err(CallError::NotRunning(_)) => {
+            let _lock = state.lock()?;
+            forget_device(&state).await?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    forget_session(&state).await?;
+    output::note("Logged out: this device and this login are removed.");
+    Ok(())
+}
+
+/// Why the controller still knows what is forgotten here.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ForgetError {
+    /// Nothing changed.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// It is forgotten here only.
+    #[error("this device is removed here, and the controller could not be told: {0}")]
+    NotTold(#[source] HttpsError),
+    /// The keys could not be read, so the controller could not be told.
+    #[error(
+        "this device is removed here; its keys could not be read, so the controller was not told: {0}"
+    )]
+    NoKeys(String),
+}
+
+impl From<ForgetError> for Failure {
+    fn from(error: ForgetError) -> Self {
+        let next = "An admin still sees it in `overlan admin devices`, offline, and can remove it.";
+        match error {
+            ForgetError::State(error) => error.into(),
+            ForgetError::NotTold(_) => Self::new(Code::ControllerUnreachable, error).next(next),
+            ForgetError::NoKeys(_) => Self::new(Code::Other, error).next(next),
+        }
+    }
+}
+
+/// Removes the device at the controller and here. Here it is removed in any case: who logs out wants the keys gone.
+pub(crate) async fn forget_device(state: &StateDir) -> Result<(), ForgetError> {
+    let told = match state.load_device() {
+        Ok(None) => return Ok(()),
+        Ok(Some(device)) => remove_at_controller(&device)
+            .await
+            .map_err(ForgetError::NotTold),
+        Err(StateError::Corrupt { reason, .. }) => Err(ForgetError::NoKeys(reason)),
+        Err(error) => return Err(error.into()),
+    };
+    state.remove_device()?;
+    told
+}
+
+async fn remove_at_controller(device: &Device) -> Result<(), HttpsError> {
+    let mut connection = Connection::open(&device.join, api::WITHIN).await?;
+    connection.prove(Principal::Device(device.device), &device.identity);
+    is_gone(connection.delete(path::DEVICE, api::WITHIN).await)
+}
+
+async fn forget_session(state: &StateDir) -> Result<(), Failure> {
+    match state.load_session() {
+        Ok(None) => return Ok(()),
+        Ok(Some(session)) => {
+            // Its end comes by itself within days; a controller that is away is no reason to keep it.
+            if let Err(error) = end_session(&session).await {
+                output::note(&format!(
+                    "The controller could not be told to end the login: {error}"
+                ));
+            }
+        }
+        Err(StateError::Corrupt { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(state.remove_session()?)
+}
+
+async fn end_session(session: &Session) -> Result<(), HttpsError> {
+    let mut connection = Connection::open(&session.join, api::WITHIN).await?;
+    connection.bearer(&session.login.session);
+    is_gone(connection.delete(path::SESSION, api::WITHIN).await)
+}
+
+/// What was removed before is as gone as what is removed now.
+fn is_gone(removed: Result<(), HttpsError>) -> Result<(), HttpsError> {
+    match removed {
+        Err(error)
+            if matches!(
+                error.problem(),
+                Some(
+                    ProblemKind::NotAuthenticated
+                        | ProblemKind::DeviceRemoved
+                        | ProblemKind::NotFound
+                )
+            ) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Holds a password where there is no terminal.
+const PASSWORD_VARIABLE: &str = "OVERLAN_PASSWORD";
+
+#[cfg(test)]
+mod tests;

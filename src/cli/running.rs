@@ -1,0 +1,123 @@
+//! Commands that ask a running `overlan up`: `status`, `down`, `ip`. Decides how the answer is shown.
+
+use std::net::IpAddr;
+
+use clap::Args;
+use overlan::local::{CallError, Request, Response, call, call_until_stopped};
+use overlan::status::{PeerStatus, Status};
+
+use crate::cli::exit::{Code, Failure};
+use crate::cli::{StateArgs, now_unix, output};
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Print one JSON document; its fields are added to, never changed, while its schema_version stays
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = IP_EXAMPLES)]
+pub(crate) struct IpArgs {
+    /// Label or full name of a peer [default: this device]
+    peer: Option<String>,
+    /// Only the IPv4 address
+    #[arg(short = '4', conflicts_with = "v6")]
+    v4: bool,
+    /// Only the IPv6 address
+    #[arg(short = '6')]
+    v6: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const IP_EXAMPLES: &str = "\
+Examples:
+  overlan ip -4
+  overlan ip web
+  overlan ip web.home.overlan.internal";
+
+/// `overlan status`.
+pub(crate) async fn status(args: &StatusArgs) -> Result<(), Failure> {
+    let status = ask_status(&args.state).await?;
+    if args.json {
+        output::json(&status)
+    } else {
+        output::answer(&status.table(now_unix()))
+    }
+}
+
+/// `overlan down`. Returns when everything has stopped.
+pub(crate) async fn down(args: &StateArgs) -> Result<(), Failure> {
+    let path = args.open()?.socket_path();
+    call_until_stopped(&path, &Request::Down).await?;
+    Ok(())
+}
+
+/// `overlan ip`.
+pub(crate) async fn ip(args: &IpArgs) -> Result<(), Failure> {
+    let status = ask_status(&args.state).await?;
+    let found = addresses(&status, args.peer.as_deref())?;
+    let wanted = found
+        .iter()
+        .filter(|address| (!args.v4 || address.is_ipv4()) && (!args.v6 || address.is_ipv6()))
+        .map(IpAddr::to_string)
+        .collect::<Vec<_>>();
+    output::answer(&wanted.join("\n"))
+}
+
+/// Turns an answer of the wrong kind into the error that it is.
+pub(crate) fn unexpected(response: &Response) -> Failure {
+    tracing::debug!(?response, "unexpected answer");
+    CallError::NotUnderstood("it answers another question".to_owned()).into()
+}
+
+async fn ask_status(args: &StateArgs) -> Result<Status, Failure> {
+    let path = args.open()?.socket_path();
+    match call(&path, &Request::Status).await? {
+        Response::Status(status) => Ok(*status),
+        other @ (Response::Done
+        | Response::Serves(_)
+        | Response::Version(_)
+        | Response::Refused(_)) => Err(unexpected(&other)),
+    }
+}
+
+fn addresses(status: &Status, peer: Option<&str>) -> Result<Vec<IpAddr>, Failure> {
+    let device = status.device.as_ref().ok_or_else(|| {
+        Failure::new(Code::NeedsLogin, "this device is not enrolled yet")
+            .next("See `overlan status`.")
+    })?;
+    let Some(wanted) = peer else {
+        return Ok(device.addresses.clone());
+    };
+    if is_called(&device.label, &device.name, wanted) {
+        return Ok(device.addresses.clone());
+    }
+    let peers = status.networks.iter().flat_map(|network| &network.peers);
+    let found: Vec<&PeerStatus> = peers
+        .filter(|peer| is_called(&peer.label, &peer.name, wanted))
+        .collect();
+    match found.as_slice() {
+        [peer] => Ok(peer.addresses.clone()),
+        [] => Err(Failure::new(
+            Code::Other,
+            format!("no peer is called {wanted:?}; `overlan status` lists them"),
+        )),
+        [first, ..] => Err(Failure::usage(format!(
+            "{wanted:?} is in several networks; give the full name, such as {}",
+            first.name
+        ))),
+    }
+}
+
+/// Names have no case, and may end with the root's dot.
+fn is_called(label: &str, name: &str, wanted: &str) -> bool {
+    let wanted = wanted.strip_suffix('.').unwrap_or(wanted);
+    label.eq_ignore_ascii_case(wanted) || name.eq_ignore_ascii_case(wanted)
+}
+
+#[cfg(test)]
+mod tests;

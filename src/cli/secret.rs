@@ -1,0 +1,139 @@
+//! Where secrets come from: a file, standard input, the environment or a prompt. Never an argument: every user of a host can
+//! read those.
+
+use std::fs::File;
+use std::io::{self, BufRead, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use overlan_protocol::key::Secret;
+use zeroize::Zeroizing;
+
+use crate::cli::exit::{Code, Failure};
+use crate::cli::output;
+
+/// A place that holds one secret: a path, or `-` for a line of standard input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The next line of standard input.
+    Stdin,
+    /// The content of this file.
+    File(PathBuf),
+}
+
+impl FromStr for Source {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "-" => Self::Stdin,
+            path => Self::File(path.into()),
+        })
+    }
+}
+
+impl Source {
+    /// Reads it. `what` it is goes into errors.
+    pub(crate) fn read(&self, what: &str) -> Result<Secret, Failure> {
+        match self {
+            Self::Stdin => read_line(&mut io::stdin().lock(), what),
+            Self::File(path) => read_file(path, what),
+        }
+    }
+}
+
+/// The secret in the environment variable `name`, if it is set and not empty.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the argument parser would take the secret as an argument, too"
+)]
+pub(crate) fn from_environment(name: &str) -> Option<Secret> {
+    let text = Zeroizing::new(std::env::var(name).ok()?);
+    let secret = Secret::new(&text);
+    (!secret.reveal().is_empty()).then_some(secret)
+}
+
+/// Whether a person can be asked.
+pub(crate) fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks a person for a line.
+pub(crate) fn ask(what: &str) -> Result<String, Failure> {
+    output::note(&format!("{what}:"));
+    let mut line = String::new();
+    io::stdin().lock().take(SECRET_MAX).read_line(&mut line)?;
+    let line = line.trim();
+    if line.is_empty() {
+        return Err(Failure::usage(format!("no {what} was given")));
+    }
+    Ok(line.to_owned())
+}
+
+/// Asks a person for a secret, without showing it.
+pub(crate) fn ask_hidden(what: &str) -> Result<Secret, Failure> {
+    let text = Zeroizing::new(rpassword::prompt_password(format!("{what}: "))?);
+    not_empty(Secret::new(&text), what)
+}
+
+fn read_file(path: &Path, what: &str) -> Result<Secret, Failure> {
+    let failed = |error: io::Error| {
+        let text = format!("cannot read the {what} from {}: {error}", path.display());
+        Failure::new(Code::Usage, text)
+    };
+    let mut text = Zeroizing::new(String::with_capacity(SECRET_MAX as usize));
+    let file = File::open(path).map_err(failed)?;
+    file.take(SECRET_MAX)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
+    not_empty(Secret::new(&text), what)
+}
+
+fn read_line(input: &mut impl BufRead, what: &str) -> Result<Secret, Failure> {
+    let mut line = Zeroizing::new(String::with_capacity(SECRET_MAX as usize));
+    input.take(SECRET_MAX).read_line(&mut line)?;
+    not_empty(Secret::new(&line), what)
+}
+
+fn not_empty(secret: Secret, what: &str) -> Result<Secret, Failure> {
+    if secret.reveal().is_empty() {
+        return Err(Failure::usage(format!("the {what} is empty")));
+    }
+    Ok(secret)
+}
+
+/// Longest secret, bytes: the longest password with room for UTF-8 and a line break.
+const SECRET_MAX: u64 = 8 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dash_is_standard_input_and_anything_else_a_path() {
+        assert_eq!("-".parse(), Ok(Source::Stdin));
+        assert_eq!("./-".parse(), Ok(Source::File("./-".into())));
+    }
+
+    #[test]
+    fn two_secrets_come_by_two_lines() {
+        let mut input = io::Cursor::new("pvs_token\r\nmy long password\n");
+        let token = read_line(&mut input, "setup token").unwrap();
+        let password = read_line(&mut input, "password").unwrap();
+        assert_eq!(token.reveal(), "pvs_token");
+        assert_eq!(password.reveal(), "my long password");
+        let error = read_line(&mut input, "third").unwrap_err();
+        assert_eq!(error.to_string(), "the third is empty");
+        assert_eq!(error.code(), Code::Usage);
+    }
+
+    #[test]
+    fn a_file_is_named_when_it_cannot_be_read_and_its_line_break_is_no_part_of_the_secret() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        let error = read_file(&path, "auth key").unwrap_err().to_string();
+        assert!(error.contains(path.to_str().unwrap()), "{error}");
+        std::fs::write(&path, "pvk_1_abc\n").unwrap();
+        assert_eq!(read_file(&path, "auth key").unwrap().reveal(), "pvk_1_abc");
+    }
+}

@@ -1,0 +1,199 @@
+//! `serve`: which local services the overlay may reach. Decides what the list may hold; a running `overlan up` carries it out.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use clap::{Args, Subcommand};
+use overlan::local::{CallError, Request, Response, call};
+use overlan::state::{Serve, StateDir};
+use overlan::status::columns;
+
+use crate::cli::exit::{Code, Failure};
+use crate::cli::{StateArgs, output, running};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServeCommand {
+    /// Publish a TCP service of this host, now and at every start
+    Tcp(TcpArgs),
+    /// Show what is published
+    List(ListArgs),
+    /// Publish a service no longer
+    Remove(RemoveArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = TCP_EXAMPLES)]
+pub(crate) struct TcpArgs {
+    /// Port on this device's overlay address
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// Where connections go: ADDRESS:PORT, or a port of 127.0.0.1
+    #[arg(value_parser = parse_target)]
+    target: SocketAddr,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const TCP_EXAMPLES: &str = "\
+Examples:
+  overlan serve tcp 80 8080               port 80 in the overlay is 127.0.0.1:8080 here
+  overlan serve tcp 5432 '[::1]:5432'
+  overlan serve tcp 22 192.168.1.7:22     another host, reached from this one";
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    /// Port on this device's overlay address
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+/// `overlan serve …`.
+pub(crate) async fn run(command: ServeCommand) -> Result<(), Failure> {
+    match command {
+        ServeCommand::Tcp(args) => {
+            let state = args.state.open()?;
+            let serve = Serve::tcp(args.port, args.target);
+            change(&state, &Request::ServeAdd(serve), |serves| {
+                add(serves, serve)
+            })
+            .await
+        }
+        ServeCommand::Remove(args) => {
+            let state = args.state.open()?;
+            let request = Request::ServeRemove { port: args.port };
+            change(&state, &request, |serves| remove(serves, args.port)).await
+        }
+        ServeCommand::List(args) => list(&args).await,
+    }
+}
+
+/// Why the list stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ServeConflict {
+    /// The port is taken.
+    #[error(
+        "overlay port {port} is published to {target} already; `overlan serve remove {port}` frees it"
+    )]
+    Taken {
+        /// Overlay port.
+        port: u16,
+        /// Its present target.
+        target: SocketAddr,
+    },
+    /// There is nothing to remove.
+    #[error("nothing is published on overlay port {0}; `overlan serve list` shows what is")]
+    NotThere(u16),
+    /// The list is full.
+    #[error("{SERVES_MAX} services are published, and there cannot be more")]
+    Full,
+}
+
+/// Adds `serve` to the list. The same twice is the same as once.
+pub(crate) fn add(serves: &mut Vec<Serve>, serve: Serve) -> Result<(), ServeConflict> {
+    match serves.iter().find(|known| known.port == serve.port) {
+        Some(known) if *known == serve => Ok(()),
+        Some(known) => Err(ServeConflict::Taken {
+            port: known.port,
+            target: known.target,
+        }),
+        None if serves.len() >= SERVES_MAX => Err(ServeConflict::Full),
+        None => {
+            serves.push(serve);
+            serves.sort_by_key(|serve| serve.port);
+            Ok(())
+        }
+    }
+}
+
+/// Takes the service on `port` off the list.
+pub(crate) fn remove(serves: &mut Vec<Serve>, port: u16) -> Result<(), ServeConflict> {
+    let before = serves.len();
+    serves.retain(|serve| serve.port != port);
+    if serves.len() == before {
+        return Err(ServeConflict::NotThere(port));
+    }
+    Ok(())
+}
+
+/// Most services of one device: each holds a listener and a task.
+const SERVES_MAX: usize = 1_024;
+
+/// Lets the running client change the list, or changes the stored one if none runs.
+async fn change(
+    state: &StateDir,
+    request: &Request,
+    change: impl FnOnce(&mut Vec<Serve>) -> Result<(), ServeConflict>,
+) -> Result<(), Failure> {
+    match call(&state.socket_path(), request).await {
+        Ok(_) => Ok(()),
+        Err(CallError::NotRunning(_)) => {
+            // Nobody may start in between and miss the change.
+            let _lock = state.lock()?;
+            let mut serves = state.load_serves()?;
+            change(&mut serves).map_err(|conflict| Failure::new(Code::Other, conflict))?;
+            state.save_serves(&serves)?;
+            output::note("No `overlan up` runs; the next one does it.");
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn list(args: &ListArgs) -> Result<(), Failure> {
+    let state = args.state.open()?;
+    let serves = match call(&state.socket_path(), &Request::ServeList).await {
+        Ok(Response::Serves(serves)) => serves,
+        Ok(
+            other @ (Response::Done
+            | Response::Status(_)
+            | Response::Version(_)
+            | Response::Refused(_)),
+        ) => return Err(running::unexpected(&other)),
+        Err(CallError::NotRunning(_)) => state.load_serves()?,
+        Err(error) => return Err(error.into()),
+    };
+    if args.json {
+        return output::json(&serde_json::json!({ "schema_version": 1, "serves": serves }));
+    }
+    if serves.is_empty() {
+        output::note("Nothing is published. `overlan serve tcp PORT TARGET` publishes a service.");
+        return Ok(());
+    }
+    let rows: Vec<[String; 3]> = serves
+        .iter()
+        .map(|serve| {
+            [
+                serve.kind.to_string(),
+                serve.port.to_string(),
+                serve.target.to_string(),
+            ]
+        })
+        .collect();
+    output::answer(&columns(&rows))
+}
+
+fn parse_target(text: &str) -> Result<SocketAddr, String> {
+    let target = match text.parse::<u16>() {
+        Ok(port) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
+        Err(_) => text
+            .parse()
+            .map_err(|_| "it is ADDRESS:PORT with a numeric address, or a port".to_owned())?,
+    };
+    if target.port() == 0 {
+        return Err("port 0 is no place to connect to".to_owned());
+    }
+    Ok(target)
+}
+
+#[cfg(test)]
+mod tests;
