@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use overlan_protocol::key::Secret;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -195,14 +195,27 @@ where
         .unwrap_or(Err(DialError::TimedOut))
 }
 
-/// Dials from this host, by its own resolver.
+/// Dials from this host, by its own resolver. The addresses of the overlay are ours whatever a foreign name says.
 async fn dial_host(destination: Destination, port: u16) -> Result<TcpStream, DialError> {
-    let stream = match destination {
-        Destination::Name(name) => TcpStream::connect((name, port)).await?,
-        Destination::Address(address) => TcpStream::connect((address, port)).await?,
+    let addresses: Vec<SocketAddr> = match destination {
+        Destination::Name(name) => lookup_host((name, port))
+            .await
+            .map_err(|_| DialError::UnknownName)?
+            .filter(|address| !names::in_overlay(address.ip().to_canonical()))
+            .collect(),
+        Destination::Address(address) => vec![SocketAddr::new(address, port)],
     };
-    stream.set_nodelay(true)?;
-    Ok(stream)
+    let mut failed = DialError::UnknownName;
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => failed = error.into(),
+        }
+    }
+    Err(failed)
 }
 
 /// Says yes, then moves bytes. What the client sent before it heard that is still in its socket and goes first.
