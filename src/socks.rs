@@ -6,7 +6,20 @@
 //! ```
 
 mod handshake;
+
+#[cfg(target_os = "linux")]
 mod same_user;
+
+/// Other systems do not tell who connects.
+#[cfg(not(target_os = "linux"))]
+mod same_user {
+    pub(super) fn may_connect(
+        _: std::net::SocketAddr,
+        _: std::net::SocketAddr,
+    ) -> std::future::Ready<bool> {
+        std::future::ready(true)
+    }
+}
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +28,7 @@ use std::time::Duration;
 
 use overlan_protocol::key::Secret;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -167,24 +180,42 @@ where
     D: Fn(Destination, u16) -> F,
     F: Future<Output = Result<S, DialError>>,
 {
-    match &request.destination {
-        Destination::Name(name) if !names::is_host_name(name) => Err(DialError::UnknownName),
-        // Nobody can listen there.
-        _ if request.port == 0 => Err(DialError::Refused),
-        destination => timeout(within, dial(destination.clone(), request.port))
-            .await
-            .unwrap_or(Err(DialError::TimedOut)),
+    let Request { destination, port } = request;
+    if let Destination::Name(name) = destination
+        && !names::is_host_name(name)
+    {
+        return Err(DialError::UnknownName);
     }
+    if *port == 0 {
+        // Nobody can listen there.
+        return Err(DialError::Refused);
+    }
+    timeout(within, dial(destination.clone(), *port))
+        .await
+        .unwrap_or(Err(DialError::TimedOut))
 }
 
-/// Dials from this host, by its own resolver.
+/// Dials from this host, by its own resolver. The addresses of the overlay are ours whatever a foreign name says.
 async fn dial_host(destination: Destination, port: u16) -> Result<TcpStream, DialError> {
-    let stream = match destination {
-        Destination::Name(name) => TcpStream::connect((name, port)).await?,
-        Destination::Address(address) => TcpStream::connect((address, port)).await?,
+    let addresses: Vec<SocketAddr> = match destination {
+        Destination::Name(name) => lookup_host((name, port))
+            .await
+            .map_err(|_| DialError::UnknownName)?
+            .filter(|address| !names::in_overlay(address.ip().to_canonical()))
+            .collect(),
+        Destination::Address(address) => vec![SocketAddr::new(address, port)],
     };
-    stream.set_nodelay(true)?;
-    Ok(stream)
+    let mut failed = DialError::UnknownName;
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => failed = error.into(),
+        }
+    }
+    Err(failed)
 }
 
 /// Says yes, then moves bytes. What the client sent before it heard that is still in its socket and goes first.

@@ -114,7 +114,7 @@ async fn a_peer_talks_with_a_local_service_and_each_side_may_close_first() {
         config,
         shutdown.clone(),
     ));
-    let data: Vec<u8> = (0..3_000_001u32).map(|n| (n * 7 >> 5) as u8).collect();
+    let data: Vec<u8> = (0..3_000_001u32).map(|n| ((n * 7) >> 5) as u8).collect();
 
     let serving = async {
         let (mut local, _) = service.accept().await.unwrap();

@@ -1,5 +1,7 @@
 //! Decides whether the program at the other end of a loopback connection may use the door: those of our own user and of root
-//! may. Reads the kernel's table of TCP sockets; keeps nothing.
+//! may. Asks the kernel of Linux who holds a socket; keeps nothing.
+
+mod sock_diag;
 
 use std::io::{self, BufRead};
 use std::net::SocketAddr;
@@ -7,12 +9,16 @@ use std::net::SocketAddr;
 /// Whether the program that connected from `client` to `server` may go on. Connections that do not come over loopback are
 /// judged by their credentials alone.
 ///
-/// Yes, if the system does not tell who it is: without `/proc`, and on other systems than Linux.
+/// Yes, if the system does not tell who it is because there is no `/proc`.
 pub(super) async fn may_connect(client: SocketAddr, server: SocketAddr) -> bool {
-    if !client.ip().to_canonical().is_loopback() || !cfg!(target_os = "linux") {
+    let (client, server) = (canonical(client), canonical(server));
+    if !client.ip().is_loopback() {
         return true;
     }
-    // The kernel walks all its sockets for this.
+    if let Some(owner) = sock_diag::look_up(client, server) {
+        return owner.is_ours();
+    }
+    // For this the kernel walks all its sockets.
     let looked = tokio::task::spawn_blocking(move || {
         for _ in 0..ATTEMPTS {
             match look_up(client, server) {
@@ -41,18 +47,11 @@ impl Owner {
     }
 }
 
-#[cfg(unix)]
 fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-#[cfg(not(unix))]
-fn own_user() -> u32 {
-    ROOT
-}
-
 fn look_up(client: SocketAddr, server: SocketAddr) -> io::Result<Option<Owner>> {
-    let (client, server) = (canonical(client), canonical(server));
     if let (SocketAddr::V4(_), SocketAddr::V4(_)) = (client, server) {
         let v4 = std::fs::File::open("/proc/net/tcp")?;
         let (local, remote) = (hex_v4(client), hex_v4(server));
@@ -127,5 +126,5 @@ const ATTEMPTS: usize = 2;
 /// Bytes of the table that are read: more than a hundred thousand sockets. A client beyond that is not found, and refused.
 const TABLE_MAX: u64 = 16 * 1024 * 1024;
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests;

@@ -290,6 +290,34 @@ async fn data_sent_before_the_reply_is_not_lost() {
     door.close().await;
 }
 
+#[tokio::test]
+async fn garbage_ends_its_own_connection_only() {
+    let door = Door::open(config()).await;
+    let mut state = 1u64;
+    for round in 0..200 {
+        let mut bytes: Vec<u8> = [&[5, 1, 0][..], &by_name(WEB, ECHO)].concat();
+        for _ in 0..=round % 4 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let place = (state >> 33) as usize % bytes.len();
+            bytes[place] = (state >> 24) as u8;
+        }
+        bytes.truncate((state >> 40) as usize % 40);
+        let mut stream = door.connect().await;
+        stream.write_all(&bytes).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut heard = Vec::new();
+        match stream.read_to_end(&mut heard).await {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
+        }
+        assert!(heard.len() <= 12 + 40, "{bytes:?} {heard:?}");
+    }
+    assert_eq!(door.reply_to(&by_name(WEB, REFUSED)).await, 5);
+    door.close().await;
+}
+
 fn credentials() -> SocksConfig {
     SocksConfig {
         credentials: Some(("anna".into(), Secret::new("correct horse"))),
@@ -373,6 +401,10 @@ async fn only_a_direct_door_leads_out_of_the_overlay_and_only_there() {
         door.reply_to(&by_name(b"localhost", echo.port())).await,
         SUCCEEDED
     );
+    let unused = tokio::net::TcpSocket::new_v4().unwrap();
+    unused.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let unused = unused.local_addr().unwrap().port();
+    assert_eq!(door.reply_to(&by_address("127.0.0.1", unused)).await, 5);
     // What is ours stays ours, even where nobody has it.
     assert_eq!(door.reply_to(&by_name(WEB, DENIED)).await, 2);
     assert_eq!(door.reply_to(&by_address("100.64.0.0", ECHO)).await, 4);

@@ -51,10 +51,44 @@ async fn the_kernel_knows_the_test_as_its_own_user() {
         };
         let server = listener.local_addr().unwrap();
         let client = TcpStream::connect(server).await.unwrap();
-        let found = look_up(client.local_addr().unwrap(), server).unwrap();
+        let address = client.local_addr().unwrap();
+        let found = look_up(address, server).unwrap();
         assert_eq!(found.map(|owner| owner.user), Some(own_user()), "{ip}");
-        assert!(may_connect(client.local_addr().unwrap(), server).await);
-        let absent = SocketAddr::new(ip, 1);
+        if let Some(told) = sock_diag::look_up(address, server) {
+            assert_eq!(found, Some(told), "both ways of asking agree");
+        }
+        assert!(may_connect(address, server).await);
+
+        // Nobody connected from there, even if somebody listens there.
+        let other = TcpListener::bind((ip, 0)).await.unwrap();
+        let absent = other.local_addr().unwrap();
+        assert_eq!(sock_diag::look_up(absent, server), None);
         assert!(!may_connect(absent, server).await);
     }
+}
+
+#[tokio::test]
+async fn an_ipv4_client_may_use_an_ipv6_socket() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let server = listener.local_addr().unwrap();
+    let mapped = SocketAddr::new(Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(), server.port());
+    // Some machines have no IPv6.
+    let Ok(_client) = TcpStream::connect(mapped).await else {
+        return;
+    };
+    let (_, peer) = listener.accept().await.unwrap();
+    let found = look_up(peer, server).unwrap();
+    assert_eq!(found.map(|owner| owner.user), Some(own_user()));
+    assert!(may_connect(peer, server).await);
+}
+
+#[tokio::test]
+async fn a_client_that_closed_at_once_is_nobodys() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let server = listener.local_addr().unwrap();
+    let client = TcpStream::connect(server).await.unwrap();
+    let address = client.local_addr().unwrap();
+    let (_open, _) = listener.accept().await.unwrap();
+    drop(client);
+    assert!(!may_connect(address, server).await);
 }
