@@ -1,7 +1,6 @@
 use super::*;
 
 use std::net::Ipv4Addr;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -17,7 +16,7 @@ const ID: u16 = 0x4711;
 fn query(name: &str, kind: RecordType) -> Message {
     let mut message = Message::new(ID, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = true;
-    message.add_query(Query::query(Name::from_str(name).unwrap(), kind));
+    message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
     message
 }
 
@@ -81,7 +80,7 @@ fn names_of_devices_have_addresses() {
         assert_eq!(texts(&reply.answers), [data], "{name} {kind}");
         let record = &reply.answers[0];
         assert_eq!(record.ttl, 5);
-        let asked = Name::from_str(name).unwrap();
+        let asked = Name::from_ascii(name).unwrap();
         assert!(record.name.eq_case(&asked), "{} is not {name}", record.name);
         assert!(reply.queries[0].name().eq_case(&asked));
     }
