@@ -15,6 +15,10 @@ mod secret;
 
 mod api;
 
+mod stop;
+
+mod up;
+
 mod login;
 
 mod running;
@@ -22,6 +26,9 @@ mod running;
 mod serve;
 
 mod admin;
+
+#[cfg(feature = "server")]
+mod relay;
 
 /// A VPN that needs no root and no TUN device.
 #[derive(Debug, Parser)]
@@ -60,6 +67,8 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Bring this device into its networks and stay until Ctrl-C, SIGTERM or `overlan down`
+    Up(Box<up::UpArgs>),
     /// Log in to a controller as a person, for admin commands and for enrolling this device
     Login(login::LoginArgs),
     /// Remove this device and this login, here and at the controller
@@ -76,6 +85,10 @@ enum Command {
     /// Manage devices, networks, keys and relays (needs `overlan login`)
     #[command(subcommand)]
     Admin(admin::AdminCommand),
+    /// Run a relay
+    #[cfg(feature = "server")]
+    #[command(subcommand)]
+    Relay(relay::RelayCommand),
     /// Write a completion script for a shell to standard output
     #[command(after_help = COMPLETION_EXAMPLES)]
     Completion {
@@ -105,6 +118,7 @@ impl StateArgs {
 /// Runs one command.
 pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
+        Command::Up(args) => up::up(*args).await,
         Command::Login(args) => login::login(args).await,
         Command::Logout(args) => login::logout(&args).await,
         Command::Down(args) => running::down(&args).await,
@@ -112,6 +126,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Ip(args) => running::ip(&args).await,
         Command::Serve(command) => serve::run(command).await,
         Command::Admin(command) => admin::run(command).await,
+        #[cfg(feature = "server")]
+        Command::Relay(command) => relay::run(command).await,
         Command::Completion { shell } => completion(shell),
     }
 }
