@@ -28,7 +28,13 @@ mod serve;
 mod admin;
 
 #[cfg(feature = "server")]
+mod controller;
+
+#[cfg(feature = "server")]
 mod relay;
+
+#[cfg(feature = "server")]
+mod demo;
 
 /// A VPN that needs no root and no TUN device.
 #[derive(Debug, Parser)]
@@ -85,10 +91,17 @@ enum Command {
     /// Manage devices, networks, keys and relays (needs `overlan login`)
     #[command(subcommand)]
     Admin(admin::AdminCommand),
+    /// Run or set up a controller
+    #[cfg(feature = "server")]
+    #[command(subcommand)]
+    Controller(controller::ControllerCommand),
     /// Run a relay
     #[cfg(feature = "server")]
     #[command(subcommand)]
     Relay(relay::RelayCommand),
+    /// See it work: controller, relays and two devices on this machine
+    #[cfg(feature = "server")]
+    Demo(demo::DemoArgs),
     /// Write a completion script for a shell to standard output
     #[command(after_help = COMPLETION_EXAMPLES)]
     Completion {
@@ -128,6 +141,10 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Admin(command) => admin::run(command).await,
         #[cfg(feature = "server")]
         Command::Relay(command) => relay::run(command).await,
+        #[cfg(feature = "server")]
+        Command::Controller(command) => controller::run(command).await,
+        #[cfg(feature = "server")]
+        Command::Demo(args) => demo::run(args).await,
         Command::Completion { shell } => completion(shell),
     }
 }
@@ -203,7 +220,7 @@ const EXAMPLES: &str = "\
 Examples:
   See it work, all on this machine:      overlan demo
   Join a network with an auth key:       overlan up --server \"$JOIN\" --auth-key-file key.txt
-  Reach a peer through the proxy:        curl --proxy socks5h://127.0.0.1:1080 http://web.home.overlan.internal/
+  Reach a peer through the proxy:        curl -x socks5h://127.0.0.1:1080 http://web.home.overlan.internal
   Publish a local web server to peers:   overlan serve tcp 80 127.0.0.1:8080
   See who is there:                      overlan status
 

@@ -130,12 +130,25 @@ impl DoorArgs {
     }
 }
 
-/// UDP and TCP on the same port.
+/// UDP and TCP on the same port. A port that the system chooses may be free for one of them only, so that is tried again.
 async fn dns_sockets(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
-    let udp = UdpSocket::bind(address).await?;
-    let tcp = TcpListener::bind(udp.local_addr()?).await?;
-    Ok((udp, tcp))
+    let mut attempts = match address.port() {
+        0 => FREE_PORT_ATTEMPTS,
+        _ => 1,
+    };
+    loop {
+        let udp = UdpSocket::bind(address).await?;
+        attempts -= 1;
+        match TcpListener::bind(udp.local_addr()?).await {
+            Ok(tcp) => return Ok((udp, tcp)),
+            Err(error) if attempts == 0 => return Err(error),
+            Err(_) => {}
+        }
+    }
 }
+
+/// Chosen ports that are tried: more in a row are hardly taken by others.
+const FREE_PORT_ATTEMPTS: u32 = 16;
 
 fn taken(flag: &str, address: SocketAddr, error: &io::Error) -> Failure {
     let failure = Failure::new(
