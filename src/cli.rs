@@ -15,6 +15,10 @@ mod secret;
 
 mod api;
 
+mod stop;
+
+mod up;
+
 mod login;
 
 mod running;
@@ -22,6 +26,15 @@ mod running;
 mod serve;
 
 mod admin;
+
+#[cfg(feature = "server")]
+mod controller;
+
+#[cfg(feature = "server")]
+mod relay;
+
+#[cfg(feature = "server")]
+mod demo;
 
 /// A VPN that needs no root and no TUN device.
 #[derive(Debug, Parser)]
@@ -60,6 +73,8 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Bring this device into its networks and stay until Ctrl-C, SIGTERM or `overlan down`
+    Up(Box<up::UpArgs>),
     /// Log in to a controller as a person, for admin commands and for enrolling this device
     Login(login::LoginArgs),
     /// Remove this device and this login, here and at the controller
@@ -76,6 +91,17 @@ enum Command {
     /// Manage devices, networks, keys and relays (needs `overlan login`)
     #[command(subcommand)]
     Admin(admin::AdminCommand),
+    /// Run or set up a controller
+    #[cfg(feature = "server")]
+    #[command(subcommand)]
+    Controller(controller::ControllerCommand),
+    /// Run a relay
+    #[cfg(feature = "server")]
+    #[command(subcommand)]
+    Relay(relay::RelayCommand),
+    /// See it work: controller, relays and two devices on this machine
+    #[cfg(feature = "server")]
+    Demo(demo::DemoArgs),
     /// Write a completion script for a shell to standard output
     #[command(after_help = COMPLETION_EXAMPLES)]
     Completion {
@@ -105,6 +131,7 @@ impl StateArgs {
 /// Runs one command.
 pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
+        Command::Up(args) => up::up(*args).await,
         Command::Login(args) => login::login(args).await,
         Command::Logout(args) => login::logout(&args).await,
         Command::Down(args) => running::down(&args).await,
@@ -112,6 +139,12 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Ip(args) => running::ip(&args).await,
         Command::Serve(command) => serve::run(command).await,
         Command::Admin(command) => admin::run(command).await,
+        #[cfg(feature = "server")]
+        Command::Relay(command) => relay::run(command).await,
+        #[cfg(feature = "server")]
+        Command::Controller(command) => controller::run(command).await,
+        #[cfg(feature = "server")]
+        Command::Demo(args) => demo::run(args).await,
         Command::Completion { shell } => completion(shell),
     }
 }
@@ -187,7 +220,7 @@ const EXAMPLES: &str = "\
 Examples:
   See it work, all on this machine:      overlan demo
   Join a network with an auth key:       overlan up --server \"$JOIN\" --auth-key-file key.txt
-  Reach a peer through the proxy:        curl --proxy socks5h://127.0.0.1:1080 http://web.home.overlan.internal/
+  Reach a peer through the proxy:        curl -x socks5h://127.0.0.1:1080 http://web.home.overlan.internal
   Publish a local web server to peers:   overlan serve tcp 80 127.0.0.1:8080
   See who is there:                      overlan status
 

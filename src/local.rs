@@ -438,8 +438,8 @@ const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 /// Longest answer, bytes: the status of a network with some 50,000 peers.
 const ANSWER_MAX: usize = 32 * 1024 * 1024;
 
-/// Time for an answer: a logout asks the controller, which has ten seconds.
-const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// Time for an answer: for a logout the node goes down, then the controller has ten seconds.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Time for a client to stop: it lets open connections deliver what they hold.
 const STOPPED_WITHIN: Duration = Duration::from_secs(30);

@@ -3,6 +3,9 @@
 
 mod cli;
 
+#[cfg(feature = "server")]
+mod demo;
+
 use std::io;
 use std::process::ExitCode;
 

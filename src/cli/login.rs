@@ -4,12 +4,11 @@
 use clap::Args;
 use overlan::local::{CallError, Request, call_until_stopped};
 use overlan::state::{Device, Session, StateDir, StateError};
-use overlan_protocol::api::{
-    JoinString, LoginRequest, LoginResponse, PASSWORD_MIN, ProblemKind, path,
-};
+use overlan_protocol::api::{JoinString, LoginRequest, LoginResponse, ProblemKind, path};
 use overlan_protocol::key::Secret;
 use overlan_protocol::proof::Principal;
 use overlan_transport::https::{Connection, HttpsError};
+use tokio::time::timeout;
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::secret::Source;
@@ -113,34 +112,27 @@ pub(crate) fn password(from_stdin: bool) -> Result<Secret, Failure> {
     .next("Use --password-stdin or $OVERLAN_PASSWORD."))
 }
 
-/// A password for a new account; asked for twice.
-pub(crate) fn new_password(from_stdin: bool) -> Result<Secret, Failure> {
-    let password = password(from_stdin)?;
-    if password.reveal().chars().count() < PASSWORD_MIN {
-        return Err(Failure::usage(format!(
-            "the password is shorter than {PASSWORD_MIN} characters; a few words in a row do well"
-        )));
-    }
-    let was_asked = !from_stdin && secret::from_environment(PASSWORD_VARIABLE).is_none();
-    if was_asked && secret::ask_hidden("Password again")? != password {
-        return Err(Failure::usage("the two passwords differ"));
-    }
-    Ok(password)
+/// Whether [`password`] asks a person.
+#[cfg(feature = "server")]
+pub(crate) fn asks_for_password(from_stdin: bool) -> bool {
+    !from_stdin && secret::from_environment(PASSWORD_VARIABLE).is_none()
 }
 
 /// `overlan logout`.
 pub(crate) async fn logout(args: &StateArgs) -> Result<(), Failure> {
     let state = args.open()?;
     // A running client holds the directory; it forgets the device itself and stops.
-    match call_until_stopped(&state.socket_path(), &Request::Logout).await {
-        Ok(_) => {}
+    let forgotten = match call_until_stopped(&state.socket_path(), &Request::Logout).await {
+        Ok(_) => Ok(()),
         Err(CallError::NotRunning(_)) => {
             let _lock = state.lock()?;
-            forget_device(&state).await?;
+            forget_device(&state).await.map_err(Failure::from)
         }
-        Err(error) => return Err(error.into()),
-    }
+        Err(error) => Err(error.into()),
+    };
+    // Whatever became of the device: who logs out wants no login left here.
     forget_session(&state).await?;
+    forgotten?;
     output::note("Logged out: this device and this login are removed.");
     Ok(())
 }
@@ -176,8 +168,9 @@ impl From<ForgetError> for Failure {
 pub(crate) async fn forget_device(state: &StateDir) -> Result<(), ForgetError> {
     let told = match state.load_device() {
         Ok(None) => return Ok(()),
-        Ok(Some(device)) => remove_at_controller(&device)
+        Ok(Some(device)) => timeout(api::WITHIN, remove_at_controller(&device))
             .await
+            .unwrap_or(Err(HttpsError::TimedOut(api::WITHIN)))
             .map_err(ForgetError::NotTold),
         Err(StateError::Corrupt { reason, .. }) => Err(ForgetError::NoKeys(reason)),
         Err(error) => return Err(error.into()),

@@ -112,7 +112,7 @@ fn help_teaches_by_examples() {
     let top = help(&[]);
     for line in [
         "overlan serve tcp 80 127.0.0.1:8080",
-        "curl --proxy socks5h://127.0.0.1:1080",
+        "curl -x socks5h://127.0.0.1:1080",
         "Exit codes: 0 ok, 1 other, 2 usage, 3 not running, 4 needs login",
     ] {
         assert!(top.contains(line), "{line}\n{top}");

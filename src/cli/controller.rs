@@ -1,0 +1,246 @@
+//! `controller`: runs a controller in the foreground, and makes its first account. Decides where settings come from and what the
+//! operator is told; what a controller does is the controller crate's.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use overlan::state::Session;
+use overlan_controller::{Config, Controller, StartError};
+use overlan_protocol::api::{
+    JoinString, PASSWORD_MIN, ProblemKind, SetupRequest, SetupResponse, path,
+};
+use overlan_protocol::key::Secret;
+use overlan_transport::https::HttpsError;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::exit::{Code, Failure};
+use crate::cli::secret::{self, Source};
+use crate::cli::stop::Signals;
+use crate::cli::{StateArgs, api, default_dir, login, output};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ControllerCommand {
+    /// Run a controller until Ctrl-C or SIGTERM
+    Serve(ServeArgs),
+    /// Make the owner's account, the organisation and its first network on a new controller
+    Init(InitArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = SERVE_EXAMPLES)]
+pub(crate) struct ServeArgs {
+    /// Directory for database and keys [default: $XDG_STATE_HOME/overlan-controller or ~/.local/state/overlan-controller]
+    #[arg(long, env = "OVERLAN_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where devices, relays and people connect to
+    #[arg(
+        long,
+        env = "OVERLAN_CONTROLLER_LISTEN",
+        default_value = "0.0.0.0:8443",
+        value_name = "ADDR"
+    )]
+    listen: SocketAddr,
+    /// HOST:PORT by which others reach it; goes into the join string and the certificate [default: the address of --listen]
+    #[arg(long, env = "OVERLAN_PUBLIC_ADDRESS", value_name = "HOST:PORT")]
+    public_address: Option<String>,
+    /// Domain of all names in the overlay: host.network.DOMAIN
+    #[arg(long, env = "OVERLAN_DOMAIN", default_value = "overlan.internal")]
+    domain: String,
+}
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  overlan controller serve --public-address controller.example:8443
+  At the first start it prints a setup token. Then, anywhere:
+    overlan controller init --server 'https://controller.example:8443#sha256:…' --email you@example.com --organisation Acme";
+
+#[derive(Debug, Args)]
+#[command(after_help = INIT_EXAMPLES)]
+pub(crate) struct InitArgs {
+    /// Join string; `overlan controller serve` prints it
+    #[arg(long, env = "OVERLAN_SERVER", value_name = "JOIN")]
+    server: JoinString,
+    /// The owner's account; asked for on a terminal
+    #[arg(long, env = "OVERLAN_EMAIL")]
+    email: Option<String>,
+    /// Name of the organisation
+    #[arg(long, env = "OVERLAN_ORGANISATION", value_name = "NAME")]
+    organisation: String,
+    /// Name of the first network, a part of names: host.NETWORK.domain
+    #[arg(
+        long,
+        env = "OVERLAN_NETWORK",
+        default_value = "home",
+        value_name = "NAME"
+    )]
+    network: String,
+    /// File with the setup token; - is a line of standard input ($OVERLAN_SETUP_TOKEN works, too)
+    #[arg(long, env = "OVERLAN_SETUP_TOKEN_FILE", value_name = "PATH")]
+    setup_token_file: Option<Source>,
+    /// Read the password from standard input, behind the setup token if that comes from there, too ($OVERLAN_PASSWORD works)
+    #[arg(long)]
+    password_stdin: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const INIT_EXAMPLES: &str = "\
+Examples:
+  overlan controller init --server \"$JOIN\" --email you@example.com --organisation Acme
+  printf '%s\\n%s\\n' \"$TOKEN\" \"$PASSWORD\" | overlan controller init --server \"$JOIN\" \\
+    --email you@example.com --organisation Acme --setup-token-file - --password-stdin";
+
+/// `overlan controller …`.
+pub(crate) async fn run(command: ControllerCommand) -> Result<(), Failure> {
+    match command {
+        ControllerCommand::Serve(args) => serve(args).await,
+        ControllerCommand::Init(args) => init(args).await,
+    }
+}
+
+async fn serve(args: ServeArgs) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let data_dir = match args.data_dir {
+        Some(path) => path,
+        None => default_dir("overlan-controller", "--data-dir")?,
+    };
+    let controller = Controller::bind(Config {
+        public_address: args.public_address,
+        domain: args.domain,
+        ..Config::new(args.listen, data_dir)
+    })
+    .await?;
+    output::answer(&greeting(
+        controller.local_addr(),
+        &controller.join(),
+        controller.setup_token().as_ref(),
+    ))?;
+    let stop = CancellationToken::new();
+    signals.run(controller.run(stop.clone()), &stop).await;
+    Ok(())
+}
+
+/// What the operator must know. The token is shown here and nowhere else.
+fn greeting(address: SocketAddr, join: &JoinString, setup_token: Option<&Secret>) -> String {
+    let mut text = format!("controller listens on {address}\njoin string: {join}\n");
+    if address.ip().is_unspecified() && (join.host == "127.0.0.1" || join.host == "::1") {
+        text.push_str("Only this machine can use this join string; --public-address HOST:PORT makes one for others.\n");
+    }
+    if let Some(token) = setup_token {
+        text.push_str(&format!(
+            "setup token: {}\nNot set up yet. Next: overlan controller init --server '{join}' --email EMAIL --organisation NAME\n",
+            token.reveal()
+        ));
+    }
+    text
+}
+
+async fn init(args: InitArgs) -> Result<(), Failure> {
+    let state = args.state.open()?;
+    let setup_token = setup_token(args.setup_token_file.as_ref())?;
+    let email = login::email(args.email)?;
+    let password = new_password(args.password_stdin)?;
+    let request = SetupRequest {
+        setup_token,
+        email,
+        password,
+        organisation: args.organisation,
+        network: args.network,
+    };
+    let mut connection = api::open(&args.server).await?;
+    let made: SetupResponse = connection
+        .post(path::SETUP, &request, api::WITHIN)
+        .await
+        .map_err(setup_refused)?;
+    state.save_session(&Session {
+        join: args.server,
+        login: made.session,
+    })?;
+    output::note(&format!(
+        "Organisation {} with network {} is set up, and {} is logged in here.\n\
+         Next, a relay:   overlan admin relay-token create NAME > token.txt\n\
+         Then, devices:   overlan admin auth-key create > key.txt",
+        request.organisation, request.network, request.email
+    ));
+    Ok(())
+}
+
+fn setup_refused(error: HttpsError) -> Failure {
+    match error.problem() {
+        Some(ProblemKind::SetupRefused) => Failure::from(error).next(
+            "The token is in the output of the last start of `overlan controller serve`; once it is set up, use `overlan login`.",
+        ),
+        Some(_) | None => error.into(),
+    }
+}
+
+fn setup_token(file: Option<&Source>) -> Result<Secret, Failure> {
+    if let Some(source) = file {
+        return source.read("setup token");
+    }
+    if let Some(token) = secret::from_environment(TOKEN_VARIABLE) {
+        return Ok(token);
+    }
+    if secret::can_ask() {
+        return secret::ask_hidden("Setup token");
+    }
+    Err(Failure::new(
+        Code::NeedsLogin,
+        "no setup token is given and nobody can be asked",
+    )
+    .next("Use --setup-token-file or $OVERLAN_SETUP_TOKEN."))
+}
+
+/// A password for a new account. A person types it twice.
+fn new_password(from_stdin: bool) -> Result<Secret, Failure> {
+    let password = login::password(from_stdin)?;
+    if password.reveal().chars().count() < PASSWORD_MIN {
+        return Err(Failure::usage(format!(
+            "the password is shorter than {PASSWORD_MIN} characters; a few words in a row do well"
+        )));
+    }
+    if login::asks_for_password(from_stdin) && secret::ask_hidden("Password again")? != password {
+        return Err(Failure::usage("the two passwords differ"));
+    }
+    Ok(password)
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::PortInUse { .. } => {
+                Self::new(Code::Other, error).next("Give --listen another port.")
+            }
+            StartError::Name { .. } => Self::new(Code::Usage, error)
+                .next("See --domain and --public-address in `overlan controller serve --help`."),
+            StartError::Listen { .. }
+            | StartError::DataDir { .. }
+            | StartError::Database { .. }
+            | StartError::Keys { .. } => Self::new(Code::Other, error),
+        }
+    }
+}
+
+/// Holds the setup token where there is no file for it.
+const TOKEN_VARIABLE: &str = "OVERLAN_SETUP_TOKEN";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operator_is_told_how_to_go_on_until_it_is_set_up() {
+        let address = "0.0.0.0:8443".parse().unwrap();
+        let join: JoinString = "https://c.example:8443".parse().unwrap();
+        let fresh = greeting(address, &join, Some(&Secret::new("pvt_1")));
+        assert!(fresh.contains("setup token: pvt_1"), "{fresh}");
+        assert!(fresh.contains("overlan controller init --server 'https://c.example:8443'"));
+        let later = greeting(address, &join, None);
+        assert!(!later.contains("setup"), "{later}");
+        assert!(later.contains("join string: https://c.example:8443"));
+        assert!(!later.contains("--public-address"), "{later}");
+        let local: JoinString = "https://127.0.0.1:8443".parse().unwrap();
+        assert!(greeting(address, &local, None).contains("--public-address"));
+    }
+}

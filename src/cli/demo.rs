@@ -1,0 +1,102 @@
+//! `demo`: a whole deployment on this machine, for a first look. Decides what is shown and what it ends with.
+
+use clap::Args;
+
+use crate::cli::exit::{Code, Failure};
+use crate::cli::output;
+use crate::cli::stop::Signals;
+use crate::demo::{Demo, DemoError, Options, Report};
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct DemoArgs {
+    /// Port of the SOCKS5 proxy on 127.0.0.1; 0 takes a free one
+    #[arg(
+        long,
+        env = "OVERLAN_DEMO_SOCKS_PORT",
+        default_value_t = 1080,
+        value_name = "PORT"
+    )]
+    socks_port: u16,
+    /// Port of the DNS resolver on 127.0.0.1; 0 takes a free one
+    #[arg(
+        long,
+        env = "OVERLAN_DEMO_DNS_PORT",
+        default_value_t = 1053,
+        value_name = "PORT"
+    )]
+    dns_port: u16,
+    /// Try everything once, say what works, and end with 0 if all does
+    #[arg(long)]
+    check: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  overlan demo
+  overlan demo --check --socks-port 0 --dns-port 0";
+
+/// `overlan demo`.
+pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let options = Options {
+        socks_port: args.socks_port,
+        dns_port: args.dns_port,
+    };
+    let demo = tokio::select! {
+        demo = Demo::start(options) => demo?,
+        () = signals.next() => return Ok(()),
+    };
+    let outcome = if args.check {
+        check(&demo).await
+    } else {
+        let shown = output::answer(&demo.lines());
+        signals.next().await;
+        shown
+    };
+    tokio::select! {
+        () = demo.stop() => {}
+        () = signals.next() => {}
+    }
+    outcome
+}
+
+async fn check(demo: &Demo) -> Result<(), Failure> {
+    let mut written = Ok(());
+    let passed = demo
+        .check(|report| {
+            if written.is_ok() {
+                written = output::answer(&report_line(report));
+            }
+        })
+        .await;
+    written?;
+    if passed {
+        return Ok(());
+    }
+    Err(Failure::new(Code::Other, "the demo does not work here"))
+}
+
+fn report_line(report: &Report) -> String {
+    match &report.outcome {
+        Ok(figure) => format!("ok      {}: {figure}", report.what),
+        Err(reason) => format!("FAILED  {}: {reason}", report.what),
+    }
+}
+
+impl From<DemoError> for Failure {
+    fn from(error: DemoError) -> Self {
+        match error {
+            DemoError::Api(error) => error.into(),
+            DemoError::Enrol(error) => error.into(),
+            DemoError::State(error) => error.into(),
+            DemoError::Node(error) => error.into(),
+            DemoError::NotReady { .. } => Self::new(Code::TimedOut, error),
+            DemoError::PortInUse { .. }
+            | DemoError::Directory { .. }
+            | DemoError::Listen(_)
+            | DemoError::Controller(_)
+            | DemoError::Relay(_) => Self::new(Code::Other, error),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! `relay`: runs a relay in the foreground. Decides where its settings come from; how it forwards is the relay crate's.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use overlan_protocol::api::JoinString;
+use overlan_relay::{Config, Relay, StartError};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::exit::{Code, Failure};
+use crate::cli::secret::{self, Source};
+use crate::cli::stop::Signals;
+use crate::cli::{default_dir, output};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RelayCommand {
+    /// Run a relay until Ctrl-C or SIGTERM
+    Serve(ServeArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ServeArgs {
+    /// Join string of the controller; `overlan controller serve` prints it
+    #[arg(long, env = "OVERLAN_SERVER", value_name = "JOIN")]
+    server: JoinString,
+    /// File with a relay token, for the first start; - is standard input ($OVERLAN_RELAY_TOKEN works, too)
+    #[arg(long, env = "OVERLAN_RELAY_TOKEN_FILE", value_name = "PATH")]
+    token_file: Option<Source>,
+    /// Where clients connect to. Ports below 1024 need a privilege on most systems; any other port does as well
+    #[arg(
+        long,
+        env = "OVERLAN_RELAY_LISTEN",
+        default_value = "0.0.0.0:443",
+        value_name = "ADDR"
+    )]
+    listen: SocketAddr,
+    /// HOST:PORT that clients are told, up to 8 of them [default: the address of --listen]
+    #[arg(
+        long,
+        env = "OVERLAN_RELAY_ADDRESS",
+        value_name = "HOST:PORT",
+        value_delimiter = ','
+    )]
+    address: Vec<String>,
+    /// Directory for the relay's keys [default: $XDG_STATE_HOME/overlan-relay or ~/.local/state/overlan-relay]
+    #[arg(long, env = "OVERLAN_RELAY_STATE_DIR", value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Loopback address for /metrics and /healthz; nobody is asked who they are there
+    #[arg(long, env = "OVERLAN_RELAY_METRICS", value_name = "ADDR")]
+    metrics: Option<SocketAddr>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  On a machine where an admin is logged in:
+    overlan admin relay-token create ams-1 > token.txt
+  On the relay's machine, the first time:
+    overlan relay serve --server \"$JOIN\" --token-file token.txt --address ams-1.example:443
+  Without the right to open port 443:
+    overlan relay serve --server \"$JOIN\" --listen 0.0.0.0:8444 --address ams-1.example:8444";
+
+/// `overlan relay …`.
+pub(crate) async fn run(command: RelayCommand) -> Result<(), Failure> {
+    match command {
+        RelayCommand::Serve(args) => serve(args).await,
+    }
+}
+
+async fn serve(args: ServeArgs) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let config = config(args)?;
+    let relay = Relay::bind(config).await?;
+    output::answer(&format!(
+        "relay {} listens on {}, clients are told {}",
+        relay.name(),
+        relay.local_addr(),
+        relay.addresses().join(", ")
+    ))?;
+    if let Some(address) = relay.metrics_addr() {
+        output::answer(&format!("metrics on http://{address}/metrics"))?;
+    }
+    let stop = CancellationToken::new();
+    signals.run(relay.run(stop.clone()), &stop).await;
+    Ok(())
+}
+
+fn config(args: ServeArgs) -> Result<Config, Failure> {
+    let token = match &args.token_file {
+        Some(source) => Some(source.read("relay token")?),
+        None => secret::from_environment(TOKEN_VARIABLE),
+    };
+    if let Some(address) = args.metrics
+        && !address.ip().is_loopback()
+    {
+        return Err(Failure::usage(format!(
+            "--metrics {address} is not a loopback address, and everybody who reaches it may read it"
+        )));
+    }
+    let state_dir = match args.state_dir {
+        Some(path) => path,
+        None => default_dir("overlan-relay", "--state-dir")?,
+    };
+    Ok(Config {
+        listen: args.listen,
+        addresses: args.address,
+        join: args.server,
+        token,
+        state_dir,
+        metrics: args.metrics,
+    })
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let (code, next) = match &error {
+            StartError::PortInUse { .. } => (Code::Other, "Give --listen another port."),
+            StartError::Listen { .. } => (
+                Code::Other,
+                "Ports below 1024 need a privilege: give --listen 0.0.0.0:8444, for example.",
+            ),
+            StartError::AddressNeeded { .. } => (
+                Code::Usage,
+                "Give --address HOST:PORT, as clients reach it.",
+            ),
+            StartError::State(_) => (Code::Other, ""),
+            StartError::NeedsToken => (
+                Code::NeedsLogin,
+                "`overlan admin relay-token create NAME > token.txt` makes one; give it by --token-file token.txt.",
+            ),
+            StartError::TokenRefused { .. } => (
+                Code::NeedsLogin,
+                "`overlan admin relay-token create NAME` makes a new one.",
+            ),
+            StartError::Controller { .. } => (Code::ControllerUnreachable, ""),
+        };
+        match next {
+            "" => Self::new(code, error),
+            next => Self::new(code, error).next(next),
+        }
+    }
+}
+
+/// Holds a relay token where there is no file for it.
+const TOKEN_VARIABLE: &str = "OVERLAN_RELAY_TOKEN";
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: ServeArgs,
+    }
+
+    fn args(line: &[&str]) -> ServeArgs {
+        let base = [
+            "relay",
+            "--server",
+            "https://c.example:8443",
+            "--state-dir",
+            "/nowhere",
+        ];
+        Line::try_parse_from(base.iter().chain(line)).unwrap().serve
+    }
+
+    #[test]
+    fn addresses_can_be_given_several_times() {
+        let line = [
+            "--address",
+            "a.example:443",
+            "--address",
+            "b.example:443,c.example:443",
+        ];
+        let config = config(args(&line)).unwrap();
+        assert_eq!(config.addresses.len(), 3);
+        assert_eq!(config.listen.to_string(), "0.0.0.0:443");
+        assert!(config.token.is_none());
+    }
+
+    #[test]
+    fn metrics_stay_on_this_host() {
+        config(args(&["--metrics", "127.0.0.1:9090"])).unwrap();
+        let failure = config(args(&["--metrics", "0.0.0.0:9090"])).unwrap_err();
+        assert_eq!(failure.code(), Code::Usage);
+    }
+
+    #[test]
+    fn a_relay_without_a_token_is_told_how_to_get_one() {
+        let failure = Failure::from(StartError::NeedsToken);
+        assert_eq!(failure.code(), Code::NeedsLogin);
+        assert!(failure.to_string().contains("admin relay-token create"));
+    }
+}

@@ -1,0 +1,393 @@
+//! `up`: brings this device into its networks and keeps it there until it is told to stop. Decides the order of things: ports,
+//! device, node, doors, ready, and the same backwards.
+
+use std::io::{self, IsTerminal};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clap::Args;
+use overlan::control::Health;
+use overlan::dns;
+use overlan::enrol::{EnrolError, EnrolOptions, enrol};
+use overlan::local::ControlSocket;
+use overlan::node::{Node, NodeError, NodeOptions, NotReady};
+use overlan::socks;
+use overlan::state::{Device, DirLock, StateDir};
+use overlan_protocol::api::{Credential, JoinString};
+use overlan_protocol::key::Secret;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::exit::{Code, Failure};
+use crate::cli::secret::{self, Source};
+use crate::cli::stop::Signals;
+use crate::cli::{StateArgs, api, login, now_unix, output};
+
+use answers::Answers;
+use doors::{DoorArgs, Doors};
+use way::{Facts, Way};
+
+mod answers;
+
+mod doors;
+
+mod way;
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct UpArgs {
+    /// Join string of the controller; `overlan controller serve` prints it. Needed at the first start only
+    #[arg(long, env = "OVERLAN_SERVER", value_name = "JOIN")]
+    server: Option<JoinString>,
+    /// File with an auth key, for the first start; - is standard input ($OVERLAN_AUTH_KEY works, too)
+    #[arg(long, env = "OVERLAN_AUTH_KEY_FILE", value_name = "PATH")]
+    auth_key_file: Option<Source>,
+    /// Name of this device in the overlay, for the first start [default: the host's name]
+    #[arg(long, env = "OVERLAN_HOSTNAME", value_name = "NAME")]
+    hostname: Option<String>,
+    /// Network to join at the first start [default: the key's, or the organisation's default network]
+    #[arg(long, env = "OVERLAN_NETWORK", value_name = "NAME")]
+    network: Option<String>,
+    /// Give up after this many seconds without being ready; 0 = never [default: 60, or never on a terminal]
+    #[arg(long, env = "OVERLAN_TIMEOUT", value_name = "SECONDS")]
+    timeout: Option<u64>,
+    #[command(flatten)]
+    doors: DoorArgs,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  First start of a server, with an auth key:
+    overlan up --server 'https://controller.example:8443#sha256:…' --auth-key-file key.txt
+  Every later start needs nothing:
+    overlan up
+  Then, in another terminal:
+    curl --proxy socks5h://127.0.0.1:1080 http://web.home.overlan.internal/
+    ssh -o 'ProxyCommand nc -X 5 -x 127.0.0.1:1080 %h %p' web.home.overlan.internal
+    dig @127.0.0.1 -p 1053 web.home.overlan.internal
+
+It runs in the foreground until Ctrl-C, SIGTERM or `overlan down`, and prints one line when peers can reach it.";
+
+/// `overlan up`.
+pub(crate) async fn up(args: UpArgs) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let state = Arc::new(args.state.open()?);
+    let lock = state.lock()?;
+    // The ports come first: a taken one must not cost a one-off key.
+    let doors = args.doors.open().await?;
+    let (device, is_new) = device(&args, &state).await?;
+    let ended = run(&args, &state, &lock, device, doors, &mut signals).await;
+    match ended {
+        // A removed device with a key in hand is enrolled anew: an ephemeral one that was away too long, most often.
+        Err(Ended::Removed(failure)) if !is_new => {
+            let Some(key) = auth_key(&args)? else {
+                return Err(failure);
+            };
+            output::note(
+                "The controller removed this device; it is enrolled again by the auth key.",
+            );
+            state.remove_device()?;
+            let device = enrol_device(&args, &state, Some(key)).await?;
+            let doors = args.doors.open().await?;
+            let ended = run(&args, &state, &lock, device, doors, &mut signals).await;
+            ended.map_err(Failure::from)
+        }
+        other => other.map_err(Failure::from),
+    }
+}
+
+/// Why `up` ended by itself.
+#[derive(Debug)]
+enum Ended {
+    /// The controller knows this device no more.
+    Removed(Failure),
+    /// Anything else.
+    Failed(Failure),
+}
+
+impl From<Ended> for Failure {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Removed(failure) | Ended::Failed(failure) => failure,
+        }
+    }
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<NotReady> for Ended {
+    fn from(error: NotReady) -> Self {
+        match error {
+            NotReady::Removed => Self::Removed(error.into()),
+            NotReady::Controller { .. } | NotReady::Relay { .. } | NotReady::Stopped => {
+                Self::Failed(error.into())
+            }
+        }
+    }
+}
+
+/// The stored device, or a new one; whether it is new.
+async fn device(args: &UpArgs, state: &StateDir) -> Result<(Device, bool), Failure> {
+    match state.load_device()? {
+        Some(device) => Ok((way::accept_stored(device, args.server.as_ref())?, false)),
+        None => Ok((enrol_device(args, state, auth_key(args)?).await?, true)),
+    }
+}
+
+fn auth_key(args: &UpArgs) -> Result<Option<Secret>, Failure> {
+    match &args.auth_key_file {
+        Some(source) => source.read("auth key").map(Some),
+        None => Ok(secret::from_environment(AUTH_KEY_VARIABLE)),
+    }
+}
+
+async fn enrol_device(
+    args: &UpArgs,
+    state: &StateDir,
+    auth_key: Option<Secret>,
+) -> Result<Device, Failure> {
+    let way = way::choose(Facts {
+        server: args.server.clone(),
+        auth_key,
+        session: state.load_session()?,
+        can_ask: secret::can_ask(),
+        now: now_unix(),
+    })?;
+    let (join, credential) = match way {
+        Way::Enrol { join, credential } => (join, credential),
+        Way::Ask { join } => {
+            let email = login::email(None)?;
+            let password = login::password(false)?;
+            let login = login::log_in(state, join.clone(), email, password).await?;
+            (join, Credential::Session(login.session))
+        }
+    };
+    let options = EnrolOptions {
+        join,
+        credential,
+        hostname: args.hostname.clone().unwrap_or_else(system_hostname),
+        network: args.network.clone(),
+        deadline: within(args).map_or(ENROL_WITHIN, |within| within.min(ENROL_WITHIN)),
+    };
+    enrol(options, state).await.map_err(Failure::from)
+}
+
+fn system_hostname() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// How long to wait for readiness; `None` = for ever.
+fn within(args: &UpArgs) -> Option<Duration> {
+    wait_for(args.timeout, io::stdout().is_terminal())
+}
+
+fn wait_for(asked: Option<u64>, has_terminal: bool) -> Option<Duration> {
+    match asked {
+        Some(0) => None,
+        Some(seconds) => Some(Duration::from_secs(seconds)),
+        None if has_terminal => None,
+        None => Some(READY_WITHIN),
+    }
+}
+
+/// Runs the node and its doors until somebody stops it, or it cannot go on.
+async fn run(
+    args: &UpArgs,
+    state: &Arc<StateDir>,
+    lock: &DirLock,
+    device: Device,
+    doors: Doors,
+    signals: &mut Signals,
+) -> Result<(), Ended> {
+    let socket = ControlSocket::bind(state, lock).map_err(Failure::from)?;
+    let node =
+        Node::start(Arc::clone(state), device, NodeOptions::default()).map_err(Failure::from)?;
+    let stop = CancellationToken::new();
+    let answers = Arc::new(Answers {
+        node: node.clone(),
+        state: Arc::clone(state),
+        socks: doors
+            .socks
+            .as_ref()
+            .and_then(|(listener, _)| listener.local_addr().ok()),
+        dns: doors
+            .dns
+            .as_ref()
+            .and_then(|(udp, _)| udp.local_addr().ok()),
+        stop: stop.clone(),
+        changing: Mutex::new(()),
+    });
+    let control = tokio::spawn({
+        let answers = Arc::clone(&answers);
+        let handler = move |request| {
+            let answers = Arc::clone(&answers);
+            async move { answers.answer(request).await }
+        };
+        socket.run(handler, stop.clone())
+    });
+    let mut tasks = JoinSet::new();
+    open_doors(&mut tasks, &node, doors, &stop);
+
+    let ended = tokio::select! {
+        ended = stay(&node, &answers, within(args)) => ended,
+        () = stop.cancelled() => Ok(()),
+        () = signals.next() => Ok(()),
+    };
+    stop.cancel();
+    let goodbye = async {
+        while tasks.join_next().await.is_some() {}
+        node.shutdown().await;
+        control.await
+    };
+    tokio::select! {
+        // Whoever asked for the end by the control socket hears of it when this is dropped, after everything else.
+        _waiting = goodbye => {}
+        () = signals.next() => output::note("Stopped at once."),
+    }
+    ended
+}
+
+fn open_doors(tasks: &mut JoinSet<()>, node: &Node, doors: Doors, stop: &CancellationToken) {
+    if let Some((listener, config)) = doors.socks {
+        let node = node.clone();
+        let dial = move |destination, port| {
+            let node = node.clone();
+            async move { node.dial(destination, port).await }
+        };
+        tasks.spawn(socks::serve(listener, config, dial, stop.clone()));
+    }
+    if let Some((udp, tcp)) = doors.dns {
+        tasks.spawn(dns::serve(udp, tcp, node.netmap(), stop.clone()));
+    }
+}
+
+/// Waits for readiness, says so, then stays until the controller removes the device.
+async fn stay(node: &Node, answers: &Answers, within: Option<Duration>) -> Result<(), Ended> {
+    match node.ready(within).await {
+        Ok(()) => output::answer(&ready_line(answers))?,
+        // By a request of a person, who hears of it elsewhere.
+        Err(NotReady::Stopped) => return Ok(()),
+        Err(error) => return Err(Ended::from(error)),
+    }
+    let mut health = node.control_health();
+    match health.wait_for(|health| *health == Health::Removed).await {
+        Ok(_) => Err(Ended::from(NotReady::Removed)),
+        Err(_) => Ok(()),
+    }
+}
+
+/// One line for people and for scripts that wait for it.
+fn ready_line(answers: &Answers) -> String {
+    let status = answers.status();
+    let mut line = "overlan is up".to_owned();
+    if let Some(device) = status.device {
+        line.push_str(&format!(": {}", device.name));
+        for address in device.addresses.iter().filter(|address| address.is_ipv4()) {
+            line.push_str(&format!(" {address}"));
+        }
+    }
+    if let Some(address) = status.socks {
+        line.push_str(&format!(", socks5h://{address}"));
+    }
+    if let Some(address) = status.dns {
+        line.push_str(&format!(", dns {address}"));
+    }
+    line
+}
+
+impl From<EnrolError> for Failure {
+    fn from(error: EnrolError) -> Self {
+        match error {
+            EnrolError::Controller(error) => api::as_person(error),
+            EnrolError::State(error) => error.into(),
+            EnrolError::NoRandomness => Self::new(Code::Other, error),
+        }
+    }
+}
+
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        match error {
+            NodeError::State(error) => error.into(),
+            NodeError::NoTicket => Self::new(Code::NeedsLogin, error),
+        }
+    }
+}
+
+impl From<NotReady> for Failure {
+    fn from(error: NotReady) -> Self {
+        let code = match error {
+            NotReady::Removed => Code::NeedsLogin,
+            NotReady::Controller { .. } => Code::ControllerUnreachable,
+            NotReady::Relay { .. } => Code::RelayUnreachable,
+            NotReady::Stopped => Code::Other,
+        };
+        Self::new(code, error)
+    }
+}
+
+/// How long an unattended start may take before somebody must hear of it.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long the controller is waited for when the device is enrolled.
+const ENROL_WITHIN: Duration = Duration::from_secs(30);
+
+/// Holds an auth key where there is no file for it.
+const AUTH_KEY_VARIABLE: &str = "OVERLAN_AUTH_KEY";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn somebody_at_a_terminal_may_wait_and_a_script_is_told() {
+        assert_eq!(wait_for(None, true), None);
+        assert_eq!(wait_for(None, false), Some(READY_WITHIN));
+        assert_eq!(wait_for(Some(0), false), None);
+        assert_eq!(wait_for(Some(5), true), Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn each_reason_of_not_being_up_has_its_code() {
+        let waited = Duration::from_secs(1);
+        let error = || "x".to_owned();
+        let cases: [(Failure, Code); 5] = [
+            (NotReady::Removed.into(), Code::NeedsLogin),
+            (
+                NotReady::Controller {
+                    waited,
+                    error: error(),
+                }
+                .into(),
+                Code::ControllerUnreachable,
+            ),
+            (
+                NotReady::Relay {
+                    waited,
+                    error: error(),
+                }
+                .into(),
+                Code::RelayUnreachable,
+            ),
+            (NodeError::NoTicket.into(), Code::NeedsLogin),
+            (EnrolError::NoRandomness.into(), Code::Other),
+        ];
+        for (failure, code) in cases {
+            assert_eq!(failure.code(), code, "{failure}");
+        }
+    }
+
+    #[test]
+    fn the_host_has_a_name() {
+        assert!(!system_hostname().is_empty());
+    }
+}

@@ -1,0 +1,107 @@
+//! What a running `up` answers on its control socket. Decides how each request is carried out by the node.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use overlan::local::{Refusal, RefusalKind, Request, Response};
+use overlan::node::Node;
+use overlan::state::{Serve, StateDir, StateError};
+use overlan::status::Status;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::exit::Failure;
+use crate::cli::login::{ForgetError, forget_device};
+use crate::cli::serve::{self, ServeConflict};
+
+/// A running client, as its control socket sees it.
+#[derive(Debug)]
+pub(super) struct Answers {
+    pub(super) node: Node,
+    pub(super) state: Arc<StateDir>,
+    /// Where the SOCKS door is.
+    pub(super) socks: Option<SocketAddr>,
+    /// Where the DNS door is.
+    pub(super) dns: Option<SocketAddr>,
+    /// Ends `up`.
+    pub(super) stop: CancellationToken,
+    /// Held while the published services are looked at and changed.
+    pub(super) changing: Mutex<()>,
+}
+
+impl Answers {
+    /// Carries out one request.
+    pub(super) async fn answer(&self, request: Request) -> Response {
+        match request {
+            Request::Status => Response::Status(Box::new(self.status())),
+            Request::Version => Response::Version(env!("CARGO_PKG_VERSION").to_owned()),
+            Request::ServeList => Response::Serves(self.node.serves()),
+            Request::ServeAdd(service) => done(self.publish(service)),
+            Request::ServeRemove { port } => done(self.unpublish(port)),
+            Request::Down => {
+                self.stop.cancel();
+                Response::Done
+            }
+            Request::Logout => self.log_out().await,
+        }
+    }
+
+    /// The node's status with the doors that this program opened.
+    pub(super) fn status(&self) -> Status {
+        Status {
+            socks: self.socks,
+            dns: self.dns,
+            ..self.node.status()
+        }
+    }
+
+    fn publish(&self, service: Serve) -> Result<(), ChangeError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        serve::add(&mut self.node.serves(), service)?;
+        Ok(self.node.serve(service)?)
+    }
+
+    fn unpublish(&self, port: u16) -> Result<(), ChangeError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        serve::remove(&mut self.node.serves(), port)?;
+        self.node.unserve(port)?;
+        Ok(())
+    }
+
+    /// The node goes down first: what it writes on its way must not outlive the device.
+    async fn log_out(&self) -> Response {
+        self.node.shutdown().await;
+        let forgotten = forget_device(&self.state).await;
+        self.stop.cancel();
+        match forgotten {
+            Ok(()) => Response::Done,
+            Err(error) => {
+                let kind = match &error {
+                    ForgetError::NotTold(_) => RefusalKind::ControllerUnreachable,
+                    ForgetError::State(_) | ForgetError::NoKeys(_) => RefusalKind::Failed,
+                };
+                refused(kind, Failure::from(error).to_string())
+            }
+        }
+    }
+}
+
+/// Why the published services stay as they are.
+#[derive(Debug, thiserror::Error)]
+enum ChangeError {
+    #[error(transparent)]
+    Conflict(#[from] ServeConflict),
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+fn done(result: Result<(), ChangeError>) -> Response {
+    match result {
+        Ok(()) => Response::Done,
+        Err(error @ ChangeError::Conflict(_)) => refused(RefusalKind::Conflict, error.to_string()),
+        Err(error @ ChangeError::State(_)) => refused(RefusalKind::Failed, error.to_string()),
+    }
+}
+
+fn refused(kind: RefusalKind, message: String) -> Response {
+    Response::Refused(Refusal { kind, message })
+}

@@ -1,0 +1,248 @@
+//! Which way `up` comes to a device: the stored one, or an enrolment, by which right. Decides from facts; reads nothing.
+
+use overlan::state::{Device, Session};
+use overlan_protocol::api::{Credential, JoinString};
+use overlan_protocol::key::Secret;
+
+use crate::cli::exit::{Code, Failure};
+
+/// What is known before anything is done.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    /// The server that was named.
+    pub(super) server: Option<JoinString>,
+    /// The auth key that was given.
+    pub(super) auth_key: Option<Secret>,
+    /// The stored session.
+    pub(super) session: Option<Session>,
+    /// Whether a person sits at a terminal.
+    pub(super) can_ask: bool,
+    /// Seconds since the Unix epoch.
+    pub(super) now: u64,
+}
+
+/// How this device is enrolled.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// At once.
+    Enrol {
+        /// Where.
+        join: JoinString,
+        /// By what right.
+        credential: Credential,
+    },
+    /// After asking a person for account and password.
+    Ask {
+        /// Where.
+        join: JoinString,
+    },
+}
+
+/// The stored device, unless another server is named than the one that knows it.
+pub(super) fn accept_stored(
+    device: Device,
+    server: Option<&JoinString>,
+) -> Result<Device, Failure> {
+    match server {
+        Some(server) if *server != device.join => Err(Failure::usage(format!(
+            "this state directory holds a device of {}, and --server names {server}",
+            device.join
+        ))
+        .next(
+            "Give the other network its own --state-dir, or leave this one with `overlan logout`.",
+        )),
+        Some(_) | None => Ok(device),
+    }
+}
+
+/// The way without a stored device: a key, else a session that still lives, else a person.
+pub(super) fn choose(facts: Facts) -> Result<Way, Failure> {
+    let session = facts.session.filter(|session| {
+        let is_meant = facts
+            .server
+            .as_ref()
+            .is_none_or(|server| *server == session.join);
+        is_meant && session.login.expires > facts.now
+    });
+    let known = facts
+        .server
+        .or_else(|| session.as_ref().map(|session| session.join.clone()));
+    let Some(join) = known else {
+        return Err(match facts.auth_key.is_some() || facts.can_ask {
+            true => Failure::usage("no controller is named")
+                .next("Give --server JOIN or $OVERLAN_SERVER; `overlan controller serve` prints the join string."),
+            false => needs_login(),
+        });
+    };
+    if let Some(key) = facts.auth_key {
+        let credential = Credential::AuthKey(key);
+        return Ok(Way::Enrol { join, credential });
+    }
+    if let Some(session) = session {
+        let credential = Credential::Session(session.login.session);
+        return Ok(Way::Enrol { join, credential });
+    }
+    if facts.can_ask {
+        return Ok(Way::Ask { join });
+    }
+    Err(needs_login())
+}
+
+fn needs_login() -> Failure {
+    Failure::new(
+        Code::NeedsLogin,
+        "this device is not enrolled, and nothing says by what right it may join",
+    )
+    .next(
+        "Do one of these:\n  \
+         give an auth key:   overlan up --server JOIN --auth-key-file PATH (or $OVERLAN_AUTH_KEY)\n  \
+         log in before:      overlan login --server JOIN, then overlan up\n  \
+         use a terminal:     overlan up --server JOIN asks for email and password",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use overlan_protocol::api::LoginResponse;
+    use overlan_protocol::key::{DeviceId, IdentitySecret};
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    fn join(host: &str) -> JoinString {
+        format!("https://{host}:8443").parse().unwrap()
+    }
+
+    fn session(host: &str) -> Session {
+        Session {
+            join: join(host),
+            login: LoginResponse {
+                session: Secret::new("pvs_1"),
+                expires: 100,
+                email: "a@example.com".to_owned(),
+                organisation: "acme".to_owned(),
+            },
+        }
+    }
+
+    fn way(facts: Facts) -> String {
+        match choose(facts) {
+            Ok(Way::Ask { join }) => format!("ask {}", join.host),
+            Ok(Way::Enrol { join, credential }) => match credential {
+                Credential::AuthKey(_) => format!("key {}", join.host),
+                Credential::Session(_) => format!("session {}", join.host),
+            },
+            Err(failure) => format!("{:?}", failure.code()),
+        }
+    }
+
+    #[test]
+    fn a_key_comes_before_a_session_and_a_session_before_a_person() {
+        let facts = || Facts {
+            server: Some(join("a")),
+            auth_key: Some(Secret::new("pvk_1")),
+            session: Some(session("a")),
+            can_ask: true,
+            now: 50,
+        };
+        assert_eq!(way(facts()), "key a");
+        assert_eq!(
+            way(Facts {
+                auth_key: None,
+                ..facts()
+            }),
+            "session a"
+        );
+        assert_eq!(
+            way(Facts {
+                auth_key: None,
+                session: None,
+                ..facts()
+            }),
+            "ask a"
+        );
+        let unattended = Facts {
+            auth_key: None,
+            session: None,
+            can_ask: false,
+            ..facts()
+        };
+        assert_eq!(way(unattended), "NeedsLogin");
+    }
+
+    #[test]
+    fn a_session_counts_for_its_own_server_and_until_its_end() {
+        let facts = || Facts {
+            session: Some(session("a")),
+            now: 50,
+            ..Facts::default()
+        };
+        assert_eq!(way(facts()), "session a");
+        assert_eq!(
+            way(Facts {
+                server: Some(join("b")),
+                ..facts()
+            }),
+            "NeedsLogin"
+        );
+        assert_eq!(
+            way(Facts {
+                now: 100,
+                ..facts()
+            }),
+            "NeedsLogin"
+        );
+        assert_eq!(
+            way(Facts {
+                now: 100,
+                can_ask: true,
+                server: Some(join("a")),
+                ..facts()
+            }),
+            "ask a"
+        );
+        let key = Some(Secret::new("pvk_1"));
+        assert_eq!(
+            way(Facts {
+                auth_key: key,
+                ..facts()
+            }),
+            "key a"
+        );
+    }
+
+    #[test]
+    fn without_a_server_a_key_is_a_usage_error_and_nothing_at_all_tells_three_ways() {
+        let key = Facts {
+            auth_key: Some(Secret::new("pvk_1")),
+            ..Facts::default()
+        };
+        assert_eq!(way(key), "Usage");
+        let failure = choose(Facts::default()).unwrap_err();
+        assert_eq!(failure.code(), Code::NeedsLogin);
+        let text = failure.to_string();
+        for way in ["--auth-key-file", "overlan login", "email and password"] {
+            assert!(text.contains(way), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_stored_device_is_not_taken_to_another_server() {
+        let device = Device {
+            join: join("a"),
+            device: DeviceId([1; 16]),
+            identity: Arc::new(IdentitySecret::generate()),
+            tunnel_secret: Zeroizing::new([1; 32]),
+            label: "db".to_owned(),
+            network: "home".to_owned(),
+            domain: "overlan.internal".to_owned(),
+        };
+        accept_stored(device.clone(), None).unwrap();
+        accept_stored(device.clone(), Some(&join("a"))).unwrap();
+        let failure = accept_stored(device, Some(&join("b"))).unwrap_err();
+        assert_eq!(failure.code(), Code::Usage);
+        assert!(failure.to_string().contains("overlan logout"), "{failure}");
+    }
+}
