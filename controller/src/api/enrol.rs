@@ -47,7 +47,9 @@ pub(super) async fn enrol(
     };
     let known = devices::by_identity(&mut tx, grant.org, &request.identity).await?;
     let device = match known {
-        Some(device) if device.network == grant.network.id => device,
+        Some(device) if device.network == grant.network.id => {
+            enrol_again(&mut tx, device, &request, now).await?
+        }
         Some(_) => {
             return Err(Refusal::bad_request(
                 "this identity key belongs to a device of another network; enrol with a new one",
@@ -135,6 +137,23 @@ async fn by_auth_key(
         on_name_taken: key.on_name_taken,
         auth_key: Some(key.id),
     })
+}
+
+/// The same key enrols again, because the answer to the first attempt was lost: the device stays, with its newest tunnel key.
+async fn enrol_again(
+    tx: &mut Tx,
+    mut device: Device,
+    request: &EnrolRequest,
+    now: u64,
+) -> Result<Device, Refusal> {
+    if device.member.tunnel != request.tunnel {
+        device.member.tunnel = request.tunnel;
+        device.member.tunnel_signature = request.tunnel_signature.clone();
+        devices::set_tunnel(tx, device.org, &device.member).await?;
+        let fact = Fact::Device(Box::new(device.member.clone()));
+        changes::append(tx, device.org, Some(device.network), &fact, now).await?;
+    }
+    Ok(device)
 }
 
 async fn add_device(

@@ -238,6 +238,18 @@ pub(crate) async fn stale_ephemeral(
     rows.iter().map(device).collect()
 }
 
+/// Writes a device's tunnel key.
+pub(crate) async fn set_tunnel(tx: &mut Tx, org: OrgId, member: &Member) -> Result<(), StoreError> {
+    sqlx::query("UPDATE devices SET tunnel = ?, tunnel_signature = ? WHERE id = ? AND org_id = ?")
+        .bind(member.tunnel.to_string())
+        .bind(&member.tunnel_signature)
+        .bind(member.device.to_string())
+        .bind(org.0)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 /// Writes where a device attaches.
 pub(crate) async fn set_relays(
     tx: &mut Tx,

@@ -17,6 +17,8 @@ use overlan_protocol::key::{
 use overlan_protocol::netmap::{MapEvent, Netmap};
 use overlan_protocol::proof::{Principal, enrolment_message, tunnel_key_message};
 use overlan_transport::https::{Connection, HttpsError, Lines};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -99,6 +101,15 @@ impl Lab {
         self.run().await;
     }
 
+    /// Changes the database behind the controller's back.
+    pub(crate) async fn sql(&self, statement: &'static str) {
+        let file = self.data_dir().join("controller.db");
+        let options = SqliteConnectOptions::new().filename(file);
+        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+        connection.execute(statement).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
     pub(crate) async fn connect(&self) -> Connection {
         Connection::open(&self.join, WITHIN).await.unwrap()
     }
@@ -179,6 +190,7 @@ impl Lab {
 }
 
 /// A device's keys, and what it was told.
+#[derive(Debug)]
 pub(crate) struct Device {
     pub(crate) secret: IdentitySecret,
     pub(crate) tunnel: TunnelKey,
@@ -305,6 +317,7 @@ pub(crate) fn peer<'a>(map: &'a Netmap, label: &str) -> Option<&'a overlan_proto
 }
 
 /// A relay's key, and what it tells.
+#[derive(Debug)]
 pub(crate) struct Relay {
     pub(crate) secret: IdentitySecret,
     pub(crate) id: RelayId,

@@ -1,8 +1,12 @@
-use overlan_protocol::api::path;
+use std::time::Duration;
+
+use overlan_protocol::api::{AuthKeyRequest, ProblemKind, path};
 use overlan_protocol::netmap::MapEvent;
 use overlan_protocol::policy::Protocol;
+use overlan_transport::https::Lines;
+use tokio::time::timeout;
 
-use crate::lab::{Lab, WITHIN, network, peer};
+use crate::lab::{Device, Lab, WITHIN, fast, network, peer, refused};
 
 #[tokio::test]
 async fn a_peer_joins_comes_goes_and_is_removed() {
@@ -50,4 +54,172 @@ async fn a_peer_joins_comes_goes_and_is_removed() {
         }
     }
     panic!("the removed device was not told");
+}
+
+/// Opens the stream at `since` and answers its first event.
+async fn resume(lab: &Lab, device: &Device, since: u64) -> (Lines, MapEvent) {
+    let path = format!("{}?since={since}", path::DEVICE_NETMAP);
+    let connection = device.connect(lab).await;
+    let mut lines = connection.lines(&path, WITHIN).await.unwrap();
+    let first = timeout(WITHIN, lines.next::<MapEvent>()).await.unwrap();
+    (lines, first.unwrap().unwrap())
+}
+
+#[tokio::test]
+async fn a_stream_resumes_where_the_map_stands() {
+    let lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let key = lab.reusable_key(&owner).await;
+    let web = lab.enrol(&key, "web").await;
+    let mut stream = web.stream(&lab).await;
+    let mut db = lab.enrol(&key, "db").await.stream(&lab).await;
+    // Both are settled: each saw the other come.
+    db.until_online("web", true).await;
+    stream.until_online("db", true).await;
+    let mut map = stream.map.clone();
+    drop(stream);
+    lab.enrol(&key, "ci").await;
+    db.until("ci", |map| peer(map, "ci").is_some()).await;
+
+    let (_lines, first) = resume(&lab, &web, map.version).await;
+    let MapEvent::Delta(delta) = first else {
+        panic!("expected a delta, got {first:?}");
+    };
+    map.apply(&delta).unwrap();
+    assert!(peer(&map, "ci").is_some());
+    let fresh = web.stream(&lab).await.map;
+    assert_eq!(map.networks, fresh.networks);
+
+    let (_lines, current) = resume(&lab, &web, fresh.version).await;
+    let MapEvent::Delta(delta) = current else {
+        panic!("expected a delta, got {current:?}");
+    };
+    assert_eq!(delta.from, fresh.version);
+
+    let (_lines, future) = resume(&lab, &web, u64::MAX / 2).await;
+    assert!(matches!(future, MapEvent::Snapshot(_)), "{future:?}");
+}
+
+#[tokio::test]
+async fn a_stream_resumes_over_a_restart_of_the_controller() {
+    let mut lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let key = lab.reusable_key(&owner).await;
+    let web = lab.enrol(&key, "web").await;
+    let mut map = web.stream(&lab).await.map;
+    lab.enrol(&key, "db").await;
+    lab.restart().await;
+    let (mut lines, mut event) = resume(&lab, &web, map.version).await;
+    while peer(&map, "db").is_none() {
+        match event {
+            MapEvent::Delta(delta) => map.apply(&delta).unwrap(),
+            MapEvent::Ticket { .. } => {}
+            other => panic!("expected deltas, got {other:?}"),
+        }
+        event = timeout(WITHIN, lines.next())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_reconnect_within_the_grace_is_not_seen() {
+    let mut timings = fast();
+    timings.presence_grace = WITHIN * 10;
+    let lab = Lab::start_with(timings).await;
+    let owner = lab.set_up().await;
+    let key = lab.reusable_key(&owner).await;
+    let web = lab.enrol(&key, "web").await;
+    let mut stream = web.stream(&lab).await;
+    let db = lab.enrol(&key, "db").await;
+    let first = db.stream(&lab).await;
+    stream.until_online("db", true).await;
+    drop(first);
+    let _second = db.stream(&lab).await;
+    lab.enrol(&key, "last").await;
+    while peer(&stream.map, "last").is_none() {
+        stream.next().await.unwrap();
+        assert!(peer(&stream.map, "db").unwrap().online);
+    }
+}
+
+#[tokio::test]
+async fn a_quiet_stream_says_that_it_lives_and_brings_a_ticket() {
+    let mut timings = fast();
+    timings.alive_every = Duration::from_millis(100);
+    let lab = Lab::start_with(timings).await;
+    let owner = lab.set_up().await;
+    let key = lab.reusable_key(&owner).await;
+    let web = lab.enrol(&key, "web").await;
+    let connection = web.connect(&lab).await;
+    let mut lines = connection.lines(path::DEVICE_NETMAP, WITHIN).await.unwrap();
+    let mut kinds = Vec::new();
+    while kinds.len() < 4 {
+        let event = timeout(WITHIN, lines.next::<MapEvent>()).await.unwrap();
+        kinds.push(match event.unwrap().unwrap() {
+            MapEvent::Snapshot(_) => "snapshot",
+            MapEvent::Delta(_) => "delta",
+            MapEvent::Ticket { .. } => "ticket",
+            MapEvent::Alive => "alive",
+            MapEvent::Removed => "removed",
+        });
+    }
+    assert_eq!(kinds, ["snapshot", "ticket", "alive", "alive"]);
+}
+
+#[tokio::test]
+async fn an_ephemeral_device_is_removed_when_it_stays_away() {
+    let mut timings = fast();
+    timings.ephemeral_after = Duration::from_secs(1);
+    let lab = Lab::start_with(timings).await;
+    let owner = lab.set_up().await;
+    let key = lab.reusable_key(&owner).await;
+    let web = lab.enrol(&key, "web").await;
+    let mut stream = web.stream(&lab).await;
+    let request = AuthKeyRequest {
+        ephemeral: true,
+        reusable: true,
+        ..AuthKeyRequest::default()
+    };
+    let key = lab.auth_key(&owner, request).await.key;
+    let stays = lab.enrol(&key, "stays").await.stream(&lab).await;
+    let leaves = lab.enrol(&key, "leaves").await.stream(&lab).await;
+    stream.until_online("stays", true).await;
+    stream.until_online("leaves", true).await;
+    drop(leaves);
+    stream
+        .until("the ephemeral device is gone", |map| {
+            peer(map, "leaves").is_none()
+        })
+        .await;
+    assert!(peer(&stream.map, "stays").is_some());
+    drop(stays);
+    stream
+        .until("the other one is gone", |map| peer(map, "stays").is_none())
+        .await;
+}
+
+#[tokio::test]
+async fn streams_end_when_the_controller_stops() {
+    let mut lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let key = lab.reusable_key(&owner).await;
+    let mut stream = lab.enrol(&key, "web").await.stream(&lab).await;
+    lab.stop().await;
+    while stream.next().await.is_some() {}
+}
+
+#[tokio::test]
+async fn a_query_that_is_not_understood_is_refused() {
+    let lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let key = lab.reusable_key(&owner).await;
+    let web = lab.enrol(&key, "web").await;
+    for query in ["since=", "since=-1", "since=1&x=2", "x=1"] {
+        let path = format!("{}?{query}", path::DEVICE_NETMAP);
+        let result = web.connect(&lab).await.lines(&path, WITHIN).await;
+        assert_eq!(refused(result), ProblemKind::BadRequest, "{query}");
+    }
 }
