@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use super::net::*;
-use crate::{ConnectError, FlowInfo, Protocol};
+use crate::{Config, ConnectError, FlowInfo, Protocol};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MOMENT: Duration = Duration::from_millis(50);
@@ -114,7 +114,10 @@ fn what_arrived_stays_readable_after_both_sides_closed() {
 fn a_dropped_stream_does_not_wait_for_a_silent_remote_for_ever() {
     // The remote goes silent before the FIN, and after acknowledging it.
     for acknowledges in [false, true] {
-        let mut net = Net::new(small());
+        let mut net = Net::new(Config {
+            linger_timeout: 60 * SECOND,
+            ..small()
+        });
         let listener = net.stack(B).listen(80).unwrap();
         let (client, server) = net.pair(&listener, false);
         net.links[A].cut = !acknowledges;
@@ -134,7 +137,10 @@ fn a_dropped_stream_does_not_wait_for_a_silent_remote_for_ever() {
 
 #[test]
 fn a_held_stream_gives_up_on_a_remote_that_never_takes_the_end() {
-    let mut net = Net::new(small());
+    let mut net = Net::new(Config {
+        last_ack_timeout: 30 * SECOND,
+        ..small()
+    });
     let listener = net.stack(B).listen(80).unwrap();
     let (client, server) = net.pair(&listener, false);
     client.try_shutdown();
@@ -150,7 +156,10 @@ fn a_held_stream_gives_up_on_a_remote_that_never_takes_the_end() {
 
 #[test]
 fn lingering_lasts_while_bytes_are_taken() {
-    let mut net = Net::new(small());
+    let mut net = Net::new(Config {
+        linger_timeout: 60 * SECOND,
+        ..small()
+    });
     let listener = net.stack(B).listen(80).unwrap();
     let (client, server) = net.pair(&listener, false);
     let mut offset = 0;

@@ -20,6 +20,7 @@ pub(super) struct Net {
     /// From A to B, and from B to A.
     pub(super) links: [Link; 2],
     random: u64,
+    events_now: u32,
     sequence: u64,
     scratch: Vec<u8>,
 }
@@ -94,6 +95,7 @@ impl Net {
             nodes: [node(config_a, A), node(config_b, B)],
             links: [link(), link()],
             random: seed,
+            events_now: 0,
             sequence: 0,
             scratch: Vec::new(),
         }
@@ -132,6 +134,18 @@ impl Net {
             self.now = self.now.max(limit);
             return false;
         };
+        // A clock that stands still while events go on is a spin.
+        self.events_now = if next > self.now {
+            0
+        } else {
+            self.events_now + 1
+        };
+        assert!(
+            self.events_now < 1_000,
+            "spins: {:?} {:?}",
+            self.stack(A).stats(),
+            self.stack(B).stats()
+        );
         self.now = self.now.max(next);
         for node in &mut self.nodes {
             if node.timeout.is_some_and(|at| at <= self.now) {
