@@ -32,9 +32,11 @@ pub struct Config {
     /// it stands still while the path is stalled.
     pub fin_wait_timeout: Duration,
     /// How long a flow that is still held waits, once both sides have closed, for any sign that the remote takes the
-    /// rest.
+    /// rest. The engine waits up to 60 s between two attempts, so anything shorter than twice that may give up on a
+    /// remote that is still there.
     pub last_ack_timeout: Duration,
-    /// How long a flow nobody holds goes on delivering queued bytes without any of them being acknowledged.
+    /// How long a flow nobody holds goes on delivering queued bytes without any of them being acknowledged; the same
+    /// applies.
     pub linger_timeout: Duration,
     /// How long a closed connection is remembered in order to answer a repeated FIN. Costs about 100 bytes, no ring.
     pub time_wait: Duration,
@@ -53,8 +55,8 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(30),
             syn_received_timeout: Duration::from_secs(30),
             fin_wait_timeout: Duration::from_secs(60),
-            last_ack_timeout: Duration::from_secs(30),
-            linger_timeout: Duration::from_secs(60),
+            last_ack_timeout: Duration::from_secs(150),
+            linger_timeout: Duration::from_secs(150),
             time_wait: Duration::from_millis(1_500),
         }
     }

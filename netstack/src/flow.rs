@@ -175,6 +175,9 @@ impl Flow {
         if !self.window.admits(tcp) {
             return Verdict::OutOfWindow;
         }
+        if self.is_old_news(tcp) {
+            return Verdict::Taken;
+        }
         let before = self.state();
         let Some(engine) = self.engine.as_mut().filter(|_| self.end.is_none()) else {
             return Verdict::Over;
@@ -219,6 +222,21 @@ impl Flow {
         Verdict::Taken
     }
 
+    /// Whether an acknowledgement says nothing while only our FIN is under way. Three of these make the engine stop its
+    /// retransmission timer in favour of a fast retransmission, which it then does not do because no data is queued.
+    fn is_old_news(&self, tcp: &Tcp) -> bool {
+        let bare = tcp.payload_len == 0 && !tcp.syn && !tcp.fin && !tcp.rst;
+        bare && tcp.ack != self.sent_to
+            && matches!(
+                self.state(),
+                State::FinWait1 | State::Closing | State::LastAck
+            )
+            && self
+                .engine
+                .as_ref()
+                .is_some_and(|engine| engine.socket().send_queue() == 0)
+    }
+
     /// Appends the next packet to `out`, if there is one.
     pub(crate) fn poll_packet(
         &mut self,
@@ -230,7 +248,7 @@ impl Flow {
         let start = out.len();
         if let Some(reply) = self.replies.pop_front() {
             out.extend_from_slice(&reply);
-        } else if !self.is_waiting_for_accept() {
+        } else if self.due() == Due::Now {
             self.egress(config, out);
         }
         let len = out.len() - start;
@@ -253,6 +271,9 @@ impl Flow {
         let retransmission = occupied > 0 && self.sent_to.is_some_and(behind);
         if !retransmission && occupied > 0 {
             self.sent_to = Some(end);
+        }
+        if !tcp.syn {
+            packet::narrow_window(&mut out[start..]);
         }
         if matches!(self.state(), State::Closing | State::TimeWait) {
             self.final_ack = tcp.ack.map(|ack| (end, ack));
@@ -380,12 +401,15 @@ impl Flow {
         if self.end.is_some() || self.is_waiting_for_accept() {
             return Due::Never;
         }
-        let (clock, ahead) = (self.clock, self.ahead);
+        let (clock, ahead, state) = (self.clock, self.ahead, self.state());
         let Some(engine) = &mut self.engine else {
             return Due::Never;
         };
         match engine.interface.poll_at(ticks(clock), &engine.sockets) {
             None => Due::Never,
+            // With our FIN acknowledged nothing can be repeated. If the last window was closed, the engine's probe
+            // timer still runs, and once it has expired the engine would send empty segments without end.
+            Some(at) if state == State::FinWait2 && at != Ticks::ZERO => Due::Never,
             Some(at) if at.total_micros() > clock => Due::At(at.total_micros() - ahead),
             Some(_) if self.rest_until > clock => Due::At(self.rest_until - ahead),
             Some(_) => Due::Now,
@@ -507,6 +531,11 @@ impl Flow {
             let mut packet = Vec::new();
             self.egress(config, &mut packet);
             if !packet.is_empty() {
+                if let Some(sent_to) = self.sent_to {
+                    // While it repeats itself the engine names a number the remote may have left behind, and a reset
+                    // outside of the window is ignored.
+                    packet::set_sequence(&mut packet, sent_to);
+                }
                 self.replies.push_back(packet);
             }
         }

@@ -180,6 +180,33 @@ pub(crate) fn emitted_tcp(packet: &[u8]) -> Option<Tcp> {
     parse_tcp(packet.get(header..)?).ok()
 }
 
+/// Announces one unit less than the engine wants to.
+///
+/// A scaled window is rounded down, so the engine may take back up to one unit of what it has announced; from a
+/// segment that was already under way it then cuts off those bytes, and believes a FIN behind them. With one unit in
+/// reserve what was announced stays true.
+pub(crate) fn narrow_window(packet: &mut [u8]) {
+    if let Some(tcp) = tcp_of(packet) {
+        let mut tcp = TcpPacket::new_unchecked(tcp);
+        tcp.set_window_len(tcp.window_len().saturating_sub(1));
+    }
+}
+
+pub(crate) fn set_sequence(packet: &mut [u8], seq: u32) {
+    if let Some(tcp) = tcp_of(packet) {
+        TcpPacket::new_unchecked(tcp).set_seq_number(TcpSeqNumber(seq as i32));
+    }
+}
+
+/// The TCP segment in a packet that has just been built.
+fn tcp_of(packet: &mut [u8]) -> Option<&mut [u8]> {
+    let header = match packet.first()? >> 4 {
+        4 => IPV4_HEADER,
+        _ => IPV6_HEADER,
+    };
+    packet.get_mut(header..)
+}
+
 fn parse_udp(datagram: &[u8]) -> Result<Payload<'_>, Unusable> {
     let packet = UdpPacket::new_checked(datagram).map_err(|_| Unusable::Malformed)?;
     if usize::from(packet.len()) != datagram.len()

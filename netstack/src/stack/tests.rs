@@ -1,1 +1,10 @@
-use super::*;
+//! Two stacks back to back in virtual time.
+
+mod closing;
+mod garbage;
+mod net;
+mod opening;
+mod paths;
+mod scale;
+mod small;
+mod streams;

@@ -1,0 +1,166 @@
+//! Paths that stall, resume and lose what was in flight.
+
+use std::time::Duration;
+
+use super::net::*;
+use crate::Config;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_stalled_path_sends_nothing_twice() {
+    for resume_early in [true, false] {
+        let mut net = Net::new(small());
+        let listener = net.stack(B).listen(80).unwrap();
+        let (client, server) = net.pair(&listener, false);
+        let sent = pattern(40_000, 1);
+        client.try_write(&sent).unwrap();
+        net.settle();
+        // The packets are under way and stay there.
+        let before = net.stack(A).stats().packets_out;
+        net.links[A].delay = Duration::ZERO;
+        net.stack(A).path_stalled(net.now, address(B, false));
+        net.stack(B).path_stalled(net.now, address(A, false));
+        let held = net.hold_in_flight();
+        net.pass(if resume_early {
+            SECOND / 2
+        } else {
+            100 * SECOND
+        });
+        assert_eq!(net.stack(A).stats().packets_out, before);
+        net.release_in_flight(held);
+        net.stack(A).path_resumed(net.now, address(B, false));
+        net.stack(B).path_resumed(net.now, address(A, false));
+        net.pass(10 * SECOND);
+        assert_eq!(net.stack(A).stats().retransmits, 0);
+        let mut data = vec![0; 50_000];
+        assert_eq!(server.try_read(&mut data).unwrap(), sent.len());
+    }
+}
+
+#[test]
+fn without_the_freeze_the_same_stall_sends_again() {
+    let mut net = Net::new(small());
+    let listener = net.stack(B).listen(80).unwrap();
+    let (client, _server) = net.pair(&listener, false);
+    client.try_write(&pattern(40_000, 1)).unwrap();
+    net.settle();
+    let held = net.hold_in_flight();
+    net.pass(2 * SECOND);
+    net.release_in_flight(held);
+    assert!(net.stack(A).stats().retransmits > 0);
+}
+
+#[test]
+fn a_retransmission_time_resumes_where_it_stood() {
+    let mut net = Net::new(small());
+    let listener = net.stack(B).listen(80).unwrap();
+    let (client, _server) = net.pair(&listener, false);
+    client.try_write(b"lost").unwrap();
+    net.settle();
+    net.lose_in_flight();
+    net.pass(SECOND / 4);
+    net.stack(A).path_stalled(net.now, address(B, false));
+    net.pass(100 * SECOND);
+    assert_eq!(net.stack(A).stats().retransmits, 0);
+    net.stack(A).path_resumed(net.now, address(B, false));
+    let took = net.until(2 * SECOND, |net| net.stack(A).stats().retransmits == 1);
+    assert_eq!(took, SECOND * 3 / 4);
+}
+
+#[test]
+fn a_restored_path_repeats_what_was_lost_within_a_round_trip() {
+    // With everything in flight, and with more waiting in the ring than the window lets out.
+    for size in [30_000, 3_000_000] {
+        let mut net = Net::new(Config::default());
+        let listener = net.stack(B).listen(80).unwrap();
+        let (client, server) = net.pair(&listener, false);
+        let sent = pattern(size, 1);
+        let (mut a, mut b) = (Program::new(&client, &sent), Program::new(&server, &[]));
+        a.work();
+        net.pass(Duration::from_millis(2));
+        for side in [A, B] {
+            net.stack(side)
+                .path_stalled(net.now, address(1 - side, false));
+            net.links[side].blocked = true;
+        }
+        net.lose_in_flight();
+        net.pass(30 * SECOND);
+        for side in [A, B] {
+            net.links[side].blocked = false;
+            net.stack(side)
+                .path_restored(net.now, address(1 - side, false));
+        }
+        let took = net.until(SECOND, |_| {
+            b.work();
+            !b.received.is_empty()
+        });
+        assert!(took <= Duration::from_millis(11), "{took:?}");
+        let took = net.until(SECOND, |net| {
+            loop {
+                a.work();
+                b.work();
+                if !net.settle() {
+                    break;
+                }
+            }
+            a.is_done() && b.is_done()
+        });
+        assert!(took < SECOND / 5, "{took:?}");
+        assert!(b.received == sent);
+    }
+}
+
+#[test]
+fn a_flow_with_data_to_send_repeats_the_lost_too() {
+    let mut net = Net::new(small());
+    let listener = net.stack(B).listen(80).unwrap();
+    let (client, server) = net.pair(&listener, false);
+    client.try_write(b"lost ").unwrap();
+    net.settle();
+    net.lose_in_flight();
+    net.links[A].blocked = true;
+    client.try_write(b"and found").unwrap();
+    net.settle();
+    net.links[A].blocked = false;
+    net.stack(A).path_restored(net.now, address(B, false));
+    net.pass(Duration::from_millis(6));
+    let mut data = [0; 32];
+    assert_eq!(server.try_read(&mut data).unwrap(), 14);
+    assert_eq!(&data[..14], b"lost and found");
+}
+
+#[test]
+fn restoring_an_idle_path_sends_nothing() {
+    let mut net = Net::new(small());
+    let listener = net.stack(B).listen(80).unwrap();
+    let (client, _server) = net.pair(&listener, false);
+    client.try_write(b"acknowledged").unwrap();
+    net.pass(5 * SECOND);
+    let before = net.stack(A).stats().packets_out;
+    net.stack(A).path_stalled(net.now, address(B, false));
+    net.pass(5 * SECOND);
+    net.stack(A).path_restored(net.now, address(B, false));
+    net.pass(5 * SECOND);
+    assert_eq!(net.stack(A).stats().packets_out, before);
+}
+
+#[test]
+fn a_lingering_flow_does_not_age_on_a_stalled_path() {
+    let mut net = Net::new(small());
+    let listener = net.stack(B).listen(80).unwrap();
+    let (client, server) = net.pair(&listener, false);
+    client.try_write(b"still delivered").unwrap();
+    net.settle();
+    net.lose_in_flight();
+    drop(client);
+    net.settle();
+    net.lose_in_flight();
+    net.stack(A).path_stalled(net.now, address(B, false));
+    net.pass(3_600 * SECOND);
+    net.stack(A).path_restored(net.now, address(B, false));
+    net.pass(Duration::from_millis(20));
+    let mut data = [0; 32];
+    assert_eq!(server.try_read(&mut data).unwrap(), 15);
+    assert_eq!(server.try_read(&mut data).unwrap(), 0);
+}
