@@ -24,8 +24,9 @@ use crate::metrics::{Dropped, Metrics};
 use crate::switch::{Attachment, Claim, Misroute, Superseded, Verdict};
 
 /// Serves one accepted TCP connection to its end.
-pub(crate) async fn serve(hub: Arc<Hub>, tcp: TcpStream, mut seat: Seat) {
-    let Some((mut stream, admitted)) = welcome_stranger(&hub, tcp, &mut seat).await else {
+pub(crate) async fn serve(hub: Arc<Hub>, acceptor: TlsAcceptor, tcp: TcpStream, mut seat: Seat) {
+    let Some((mut stream, admitted)) = welcome_stranger(&hub, &acceptor, tcp, &mut seat).await
+    else {
         return;
     };
     let mut conn = match Conn::attach(hub.clone(), admitted, pump::now(), wall_clock()) {
@@ -47,10 +48,10 @@ pub(crate) async fn serve(hub: Arc<Hub>, tcp: TcpStream, mut seat: Seat) {
 /// TLS and HELLO, each within its time. Every failure is counted and quiet: the other side is a stranger.
 async fn welcome_stranger(
     hub: &Hub,
+    acceptor: &TlsAcceptor,
     tcp: TcpStream,
     seat: &mut Seat,
 ) -> Option<(TlsStream<TcpStream>, Admitted)> {
-    let acceptor = TlsAcceptor::from(hub.tls.clone());
     let mut stream: TlsStream<TcpStream> =
         match timeout(hub.settings.tls_within, acceptor.accept(tcp)).await {
             Ok(Ok(stream)) => stream.into(),
@@ -144,7 +145,7 @@ async fn refuse(hub: &Hub, stream: &mut TlsStream<TcpStream>, reject: &Reject) {
 }
 
 /// An attached client's side of the pump. Dropping it takes the client out of the switch, whatever ends its task.
-struct Conn {
+pub(crate) struct Conn {
     hub: Arc<Hub>,
     client: Arc<Client>,
     attachment: Attachment<Arc<Client>>,
@@ -157,7 +158,12 @@ struct Conn {
 }
 
 impl Conn {
-    fn attach(hub: Arc<Hub>, admitted: Admitted, now: Instant, wall: u64) -> Result<Self, Reject> {
+    pub(crate) fn attach(
+        hub: Arc<Hub>,
+        admitted: Admitted,
+        now: Instant,
+        wall: u64,
+    ) -> Result<Self, Reject> {
         let Admitted {
             ticket,
             sequence,

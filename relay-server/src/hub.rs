@@ -8,7 +8,6 @@ use std::time::Duration;
 use overlan_protocol::api::RelayOrders;
 use overlan_protocol::credit::DEFAULT_WINDOW;
 use overlan_protocol::key::RelayId;
-use rustls::ServerConfig;
 
 use crate::admit::{Orders, revoked};
 use crate::client::Client;
@@ -19,7 +18,6 @@ use crate::switch::Switch;
 /// One relay, as its tasks see it.
 pub(crate) struct Hub {
     pub(crate) id: RelayId,
-    pub(crate) tls: Arc<ServerConfig>,
     pub(crate) settings: Settings,
     pub(crate) switch: Switch<Arc<Client>>,
     pub(crate) metrics: Metrics,
@@ -70,15 +68,9 @@ impl Default for Settings {
 }
 
 impl Hub {
-    pub(crate) fn new(
-        id: RelayId,
-        tls: Arc<ServerConfig>,
-        settings: Settings,
-        orders: RelayOrders,
-    ) -> Arc<Self> {
+    pub(crate) fn new(id: RelayId, settings: Settings, orders: RelayOrders) -> Arc<Self> {
         Arc::new(Self {
             id,
-            tls,
             switch: Switch::new(),
             metrics: Metrics::default(),
             queued: Arc::new(AtomicUsize::new(0)),

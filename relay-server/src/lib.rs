@@ -20,6 +20,8 @@ mod admit;
 
 mod conn;
 
+mod forwarder;
+
 mod switch;
 
 mod client;
@@ -48,8 +50,10 @@ use overlan_transport::tls;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+pub use crate::forwarder::{Forwarder, Forwarding};
 pub use crate::state::StateError;
 
 use crate::hub::{Hub, Settings};
@@ -127,6 +131,7 @@ pub enum StartError {
 /// A relay that has its ports, its identity and its orders.
 pub struct Relay {
     hub: Arc<Hub>,
+    acceptor: TlsAcceptor,
     listener: TcpListener,
     local_addr: SocketAddr,
     metrics: Option<(TcpListener, SocketAddr)>,
@@ -169,14 +174,10 @@ impl Relay {
         };
         let server = tls::server_config(vec![tls.certificate], tls.key, ALPN_RELAY)
             .expect("a certificate made around the key fits the key");
-        let hub = Hub::new(
-            registration.relay,
-            server,
-            settings,
-            registration.orders.clone(),
-        );
+        let hub = Hub::new(registration.relay, settings, registration.orders.clone());
         Ok(Self {
             hub,
+            acceptor: server.into(),
             listener,
             local_addr,
             metrics,
@@ -221,6 +222,7 @@ impl Relay {
     pub async fn run(self, stop: CancellationToken) {
         let Self {
             hub,
+            acceptor,
             listener,
             metrics,
             session,
@@ -242,7 +244,7 @@ impl Relay {
         });
         let mut clients = JoinSet::new();
         hub.serving.store(true, Ordering::Relaxed);
-        accept(&hub, listener, &mut clients, &stop).await;
+        accept(&hub, &acceptor, listener, &mut clients, &stop).await;
         hub.serving.store(false, Ordering::Relaxed);
         drain(&hub, clients).await;
         behind.cancel();
@@ -300,6 +302,7 @@ async fn register(
 /// Accepts clients until `stop`.
 async fn accept(
     hub: &Arc<Hub>,
+    acceptor: &TlsAcceptor,
     listener: TcpListener,
     clients: &mut JoinSet<()>,
     stop: &CancellationToken,
@@ -313,7 +316,7 @@ async fn accept(
                 }
             }
             accepted = listener.accept() => match accepted {
-                Ok((tcp, from)) => take(hub, tcp, from, clients),
+                Ok((tcp, from)) => take(hub, acceptor, tcp, from, clients),
                 Err(error) => {
                     tracing::debug!(%error, "cannot accept");
                     sleep(ACCEPT_PAUSE).await;
@@ -323,7 +326,13 @@ async fn accept(
     }
 }
 
-fn take(hub: &Arc<Hub>, tcp: TcpStream, from: SocketAddr, clients: &mut JoinSet<()>) {
+fn take(
+    hub: &Arc<Hub>,
+    acceptor: &TlsAcceptor,
+    tcp: TcpStream,
+    from: SocketAddr,
+    clients: &mut JoinSet<()>,
+) {
     let seat = match hub.admit(from.ip()) {
         Ok(seat) => seat,
         Err(refusal) => return hub.metrics.count_refused(refusal),
@@ -333,7 +342,7 @@ fn take(hub: &Arc<Hub>, tcp: TcpStream, from: SocketAddr, clients: &mut JoinSet<
         tracing::debug!(%error, "the socket broke at once");
         return;
     }
-    clients.spawn(conn::serve(hub.clone(), tcp, seat));
+    clients.spawn(conn::serve(hub.clone(), acceptor.clone(), tcp, seat));
 }
 
 fn prepare(tcp: &TcpStream) -> io::Result<()> {
