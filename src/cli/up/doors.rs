@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use overlan::socks::{SocksConfig, check_listen};
 use tokio::net::{TcpListener, UdpSocket};
 
@@ -47,10 +48,10 @@ pub(crate) struct DoorArgs {
     )]
     socks_password_file: Option<Source>,
     /// Let --socks be an address that other hosts reach; needs --socks-user
-    #[arg(long, env = "OVERLAN_SOCKS_PUBLIC", requires = "socks_user")]
+    #[arg(long, env = "OVERLAN_SOCKS_PUBLIC", value_parser = BoolishValueParser::new(), requires = "socks_user")]
     socks_public: bool,
     /// Connect to destinations outside the overlay from this host instead of refusing them
-    #[arg(long, env = "OVERLAN_PROXY_DIRECT")]
+    #[arg(long, env = "OVERLAN_PROXY_DIRECT", value_parser = BoolishValueParser::new())]
     proxy_direct: bool,
 }
 
