@@ -45,6 +45,7 @@ pub(crate) struct Cli {
         long,
         global = true,
         env = "OVERLAN_LOG",
+        help_heading = "Log",
         default_value = "warn",
         value_name = "FILTER"
     )]
@@ -54,6 +55,7 @@ pub(crate) struct Cli {
         long,
         global = true,
         env = "OVERLAN_LOG_FORMAT",
+        help_heading = "Log",
         default_value = "text",
         value_enum
     )]

@@ -380,12 +380,18 @@ fn check_safe(path: &Path, uid: u32, mode: u32) -> Result<(), StateError> {
             "it belongs to user {uid} and this program runs as user {us}; run it as the owner or use another --state-dir"
         ));
     }
-    let open = mode & 0o077;
-    if open != 0 {
+    if mode & 0o077 != 0 {
+        // A sticky directory is shared on purpose, like /tmp: it must stay as it is.
+        let way_out = match mode & 0o1000 {
+            0 => format!(
+                "run `chmod 700 {}`, or use another --state-dir",
+                path.display()
+            ),
+            _ => "use another --state-dir, such as one inside it".to_owned(),
+        };
         return refuse(format!(
-            "its mode {:04o} lets other users in, and it holds this device's keys; run `chmod 700 {}`, or use another --state-dir",
-            mode & 0o7777,
-            path.display()
+            "its mode {:04o} lets other users in, and it would hold this device's keys; {way_out}",
+            mode & 0o7777
         ));
     }
     Ok(())

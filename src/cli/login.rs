@@ -155,7 +155,7 @@ pub(crate) enum ForgetError {
 
 impl From<ForgetError> for Failure {
     fn from(error: ForgetError) -> Self {
-        let next = "An admin still sees it in `overlan admin devices`, offline, and can remove it.";
+        let next = "It stays in `overlan admin devices`, offline; nobody can use it any more.";
         match error {
             ForgetError::State(error) => error.into(),
             ForgetError::NotTold(_) => Self::new(Code::ControllerUnreachable, error).next(next),
@@ -231,4 +231,4 @@ fn is_gone(removed: Result<(), HttpsError>) -> Result<(), HttpsError> {
 const PASSWORD_VARIABLE: &str = "OVERLAN_PASSWORD";
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -69,9 +69,12 @@ pub(crate) async fn run(command: RelayCommand) -> Result<(), Failure> {
 }
 
 async fn serve(args: ServeArgs) -> Result<(), Failure> {
-    let mut signals = Signals::listen()?;
     let config = config(args)?;
-    let relay = Relay::bind(config).await?;
+    let mut signals = Signals::listen()?;
+    let relay = tokio::select! {
+        relay = Relay::bind(config) => relay?,
+        () = signals.next() => return Ok(()),
+    };
     output::answer(&format!(
         "relay {} listens on {}, clients are told {}",
         relay.name(),
@@ -146,53 +149,4 @@ impl From<StartError> for Failure {
 const TOKEN_VARIABLE: &str = "OVERLAN_RELAY_TOKEN";
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Debug, Parser)]
-    struct Line {
-        #[command(flatten)]
-        serve: ServeArgs,
-    }
-
-    fn args(line: &[&str]) -> ServeArgs {
-        let base = [
-            "relay",
-            "--server",
-            "https://c.example:8443",
-            "--state-dir",
-            "/nowhere",
-        ];
-        Line::try_parse_from(base.iter().chain(line)).unwrap().serve
-    }
-
-    #[test]
-    fn addresses_can_be_given_several_times() {
-        let line = [
-            "--address",
-            "a.example:443",
-            "--address",
-            "b.example:443,c.example:443",
-        ];
-        let config = config(args(&line)).unwrap();
-        assert_eq!(config.addresses.len(), 3);
-        assert_eq!(config.listen.to_string(), "0.0.0.0:443");
-        assert!(config.token.is_none());
-    }
-
-    #[test]
-    fn metrics_stay_on_this_host() {
-        config(args(&["--metrics", "127.0.0.1:9090"])).unwrap();
-        let failure = config(args(&["--metrics", "0.0.0.0:9090"])).unwrap_err();
-        assert_eq!(failure.code(), Code::Usage);
-    }
-
-    #[test]
-    fn a_relay_without_a_token_is_told_how_to_get_one() {
-        let failure = Failure::from(StartError::NeedsToken);
-        assert_eq!(failure.code(), Code::NeedsLogin);
-        assert!(failure.to_string().contains("admin relay-token create"));
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+#[cfg(feature = "server")]
 use tokio_util::sync::CancellationToken;
 
 /// The signals by which a person or a service manager ends the program.

@@ -9,7 +9,7 @@ use clap::Args;
 use overlan::control::Health;
 use overlan::dns;
 use overlan::enrol::{EnrolError, EnrolOptions, enrol};
-use overlan::local::ControlSocket;
+use overlan::local::{ControlSocket, Waiting};
 use overlan::node::{Node, NodeError, NodeOptions, NotReady};
 use overlan::socks;
 use overlan::state::{Device, DirLock, StateDir};
@@ -72,13 +72,24 @@ It runs in the foreground until Ctrl-C, SIGTERM or `overlan down`, and prints on
 
 /// `overlan up`.
 pub(crate) async fn up(args: UpArgs) -> Result<(), Failure> {
-    let mut signals = Signals::listen()?;
     let state = Arc::new(args.state.open()?);
+    // Before the lock, so that it is dropped behind it: when `overlan down` returns, another `up` can start.
+    let mut waiting = None;
     let lock = state.lock()?;
     // The ports come first: a taken one must not cost a one-off key.
     let doors = args.doors.open().await?;
     let (device, is_new) = device(&args, &state).await?;
-    let ended = run(&args, &state, &lock, device, doors, &mut signals).await;
+    // Not before: until here Ctrl-C must end a prompt, and there is nothing to put in order.
+    let mut signals = Signals::listen()?;
+    let ended = run(
+        &args,
+        &state,
+        (&lock, &mut waiting),
+        device,
+        doors,
+        &mut signals,
+    )
+    .await;
     match ended {
         // A removed device with a key in hand is enrolled anew: an ephemeral one that was away too long, most often.
         Err(Ended::Removed(failure)) if !is_new => {
@@ -89,9 +100,20 @@ pub(crate) async fn up(args: UpArgs) -> Result<(), Failure> {
                 "The controller removed this device; it is enrolled again by the auth key.",
             );
             state.remove_device()?;
-            let device = enrol_device(&args, &state, Some(key)).await?;
+            let device = tokio::select! {
+                device = enrol_device(&args, &state, Some(key)) => device?,
+                () = signals.next() => return Ok(()),
+            };
             let doors = args.doors.open().await?;
-            let ended = run(&args, &state, &lock, device, doors, &mut signals).await;
+            let ended = run(
+                &args,
+                &state,
+                (&lock, &mut waiting),
+                device,
+                doors,
+                &mut signals,
+            )
+            .await;
             ended.map_err(Failure::from)
         }
         other => other.map_err(Failure::from),
@@ -199,11 +221,12 @@ fn wait_for(asked: Option<u64>, has_terminal: bool) -> Option<Duration> {
     }
 }
 
-/// Runs the node and its doors until somebody stops it, or it cannot go on.
+/// Runs the node and its doors until somebody stops it, or it cannot go on. Who asked for the end by the control socket hears of it
+/// when `waiting` is dropped.
 async fn run(
     args: &UpArgs,
     state: &Arc<StateDir>,
-    lock: &DirLock,
+    (lock, waiting): (&DirLock, &mut Option<Waiting>),
     device: Device,
     doors: Doors,
     signals: &mut Signals,
@@ -246,11 +269,10 @@ async fn run(
     let goodbye = async {
         while tasks.join_next().await.is_some() {}
         node.shutdown().await;
-        control.await
+        *waiting = control.await.ok();
     };
     tokio::select! {
-        // Whoever asked for the end by the control socket hears of it when this is dropped, after everything else.
-        _waiting = goodbye => {}
+        () = goodbye => {}
         () = signals.next() => output::note("Stopped at once."),
     }
     ended
@@ -345,49 +367,4 @@ const ENROL_WITHIN: Duration = Duration::from_secs(30);
 const AUTH_KEY_VARIABLE: &str = "OVERLAN_AUTH_KEY";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn somebody_at_a_terminal_may_wait_and_a_script_is_told() {
-        assert_eq!(wait_for(None, true), None);
-        assert_eq!(wait_for(None, false), Some(READY_WITHIN));
-        assert_eq!(wait_for(Some(0), false), None);
-        assert_eq!(wait_for(Some(5), true), Some(Duration::from_secs(5)));
-    }
-
-    #[test]
-    fn each_reason_of_not_being_up_has_its_code() {
-        let waited = Duration::from_secs(1);
-        let error = || "x".to_owned();
-        let cases: [(Failure, Code); 5] = [
-            (NotReady::Removed.into(), Code::NeedsLogin),
-            (
-                NotReady::Controller {
-                    waited,
-                    error: error(),
-                }
-                .into(),
-                Code::ControllerUnreachable,
-            ),
-            (
-                NotReady::Relay {
-                    waited,
-                    error: error(),
-                }
-                .into(),
-                Code::RelayUnreachable,
-            ),
-            (NodeError::NoTicket.into(), Code::NeedsLogin),
-            (EnrolError::NoRandomness.into(), Code::Other),
-        ];
-        for (failure, code) in cases {
-            assert_eq!(failure.code(), code, "{failure}");
-        }
-    }
-
-    #[test]
-    fn the_host_has_a_name() {
-        assert!(!system_hostname().is_empty());
-    }
-}
+mod tests;

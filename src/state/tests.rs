@@ -128,6 +128,9 @@ fn a_directory_that_others_may_enter_is_refused_with_the_command_that_mends_it()
         );
         assert!(error.contains(&format!("{open:04o}")), "{error}");
     }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o1777)).unwrap();
+    let error = StateDir::open(&path).unwrap_err().to_string();
+    assert!(!error.contains("chmod"), "{error}");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
     StateDir::open(&path).unwrap();
 }

@@ -13,7 +13,7 @@ fn state() -> (tempfile::TempDir, StateDir) {
 }
 
 /// A device of a controller at a port where nothing listens.
-fn device_of_nobody() -> Device {
+pub(crate) fn device_of_nobody() -> Device {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
     Device {

@@ -1,0 +1,66 @@
+use clap::Parser;
+
+use super::*;
+
+#[derive(Debug, Parser)]
+struct Line {
+    #[command(flatten)]
+    doors: DoorArgs,
+}
+
+fn args(line: &[&str]) -> Result<DoorArgs, clap::Error> {
+    let line = std::iter::once("up").chain(line.iter().copied());
+    Line::try_parse_from(line).map(|line| line.doors)
+}
+
+#[tokio::test]
+async fn doors_open_on_loopback_or_stay_shut() {
+    let doors = args(&["--socks", "127.0.0.1:0", "--dns", "off"]).unwrap();
+    let doors = doors.open().await.unwrap();
+    let (_, config) = doors.socks.unwrap();
+    assert!(doors.dns.is_none());
+    assert!(config.same_user && !config.direct && config.credentials.is_none());
+}
+
+#[tokio::test]
+async fn dns_has_one_port_for_both_transports() {
+    let (udp, tcp) = dns_sockets("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    assert_eq!(udp.local_addr().unwrap(), tcp.local_addr().unwrap());
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named_with_its_flag() {
+    let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = held.local_addr().unwrap().to_string();
+    let doors = args(&["--socks", &address, "--dns", "off"]).unwrap();
+    let text = doors.open().await.unwrap_err().to_string();
+    assert!(
+        text.contains(&address) && text.contains("--socks"),
+        "{text}"
+    );
+    assert!(text.contains("Another program"), "{text}");
+}
+
+#[test]
+fn a_public_door_needs_a_password_and_a_word() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("password");
+    std::fs::write(&file, "a long password\n").unwrap();
+    let file = file.to_str().unwrap();
+    let public = "0.0.0.0:1080".parse().unwrap();
+    let code = |line: &[&str]| args(line).unwrap().socks_config(public).unwrap_err().code();
+    assert_eq!(code(&[]), Code::Usage);
+    let user = ["--socks-user", "ci", "--socks-password-file", file];
+    assert_eq!(code(&user), Code::Usage);
+    let said = [&user[..], &["--socks-public"]].concat();
+    let config = args(&said).unwrap().socks_config(public).unwrap();
+    let (name, password) = config.credentials.unwrap();
+    assert_eq!(
+        (name.as_str(), password.reveal()),
+        ("ci", "a long password")
+    );
+    assert!(!config.same_user);
+    args(&["--socks-public"]).unwrap_err();
+    args(&["--socks-user", "ci"]).unwrap_err();
+    args(&["--socks", "localhost:1080"]).unwrap_err();
+}
