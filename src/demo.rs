@@ -15,8 +15,8 @@ use overlan::socks::{self, SocksConfig};
 use overlan::state::{Serve, StateDir, StateError};
 use overlan_controller::Controller;
 use overlan_protocol::api::{
-    AuthKeyRequest, AuthKeyResponse, Credential, JoinString, RelayTokenRequest, RelayTokenResponse, SetupRequest,
-    SetupResponse, path,
+    AuthKeyRequest, AuthKeyResponse, Credential, JoinString, RelayTokenRequest, RelayTokenResponse,
+    SetupRequest, SetupResponse, path,
 };
 use overlan_protocol::key::{Secret, random_bytes};
 use overlan_relay::Relay;
@@ -43,7 +43,9 @@ pub(crate) struct Options {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DemoError {
     /// A port is taken.
-    #[error("port {port} on 127.0.0.1 is in use by another program; stop it, or choose another port with {flag}")]
+    #[error(
+        "port {port} on 127.0.0.1 is in use by another program; stop it, or choose another port with {flag}"
+    )]
     PortInUse {
         /// Which.
         port: u16,
@@ -124,8 +126,11 @@ impl Demo {
 
         let mut owner = set_up(&join, setup_token).await?;
         for name in ["relay-1", "relay-2"] {
-            let request = RelayTokenRequest { name: name.to_owned() };
-            let token: RelayTokenResponse = owner.post(path::RELAY_TOKENS, &request, PATIENCE).await?;
+            let request = RelayTokenRequest {
+                name: name.to_owned(),
+            };
+            let token: RelayTokenResponse =
+                owner.post(path::RELAY_TOKENS, &request, PATIENCE).await?;
             let relay = Relay::bind(overlan_relay::Config {
                 listen: LOOPBACK,
                 addresses: Vec::new(),
@@ -138,7 +143,9 @@ impl Demo {
             tasks.spawn(relay.run(stop.clone()));
         }
 
-        let site = TcpListener::bind(LOOPBACK).await.map_err(DemoError::Listen)?;
+        let site = TcpListener::bind(LOOPBACK)
+            .await
+            .map_err(DemoError::Listen)?;
         let site_address = site.local_addr().map_err(DemoError::Listen)?;
         tasks.spawn(site::serve(site, stop.clone()));
 
@@ -156,7 +163,12 @@ impl Demo {
             let dialer = dialer.clone();
             async move { dialer.dial(destination, port).await }
         };
-        tasks.spawn(socks::serve(socks_listener, SocksConfig::default(), dial, stop.clone()));
+        tasks.spawn(socks::serve(
+            socks_listener,
+            SocksConfig::default(),
+            dial,
+            stop.clone(),
+        ));
         tasks.spawn(dns::serve(dns_udp, dns_tcp, laptop.netmap(), stop.clone()));
         Ok(Self {
             socks,
@@ -223,7 +235,9 @@ async fn start_device(
     owner: &mut Connection,
     directory: &Path,
 ) -> Result<Node, DemoError> {
-    let key: AuthKeyResponse = owner.post(path::AUTH_KEYS, &AuthKeyRequest::default(), PATIENCE).await?;
+    let key: AuthKeyResponse = owner
+        .post(path::AUTH_KEYS, &AuthKeyRequest::default(), PATIENCE)
+        .await?;
     let state = Arc::new(StateDir::open(&directory.join(name))?);
     let options = EnrolOptions {
         join: join.clone(),
@@ -237,7 +251,9 @@ async fn start_device(
 }
 
 async fn wait_ready(device: &'static str, node: &Node) -> Result<(), DemoError> {
-    node.ready(Some(PATIENCE)).await.map_err(|source| DemoError::NotReady { device, source })
+    node.ready(Some(PATIENCE))
+        .await
+        .map_err(|source| DemoError::NotReady { device, source })
 }
 
 /// The laptop is ready when it knows that web is there.
@@ -245,7 +261,9 @@ async fn wait_for_peer(laptop: &Node) -> Result<(), DemoError> {
     let mut netmap = laptop.netmap();
     let sees_web = netmap.wait_for(|netmap| {
         let network = netmap.network_named(NETWORK);
-        network.and_then(|(_, network)| network.peer_named("web")).is_some_and(|(_, web)| web.online)
+        network
+            .and_then(|(_, network)| network.peer_named("web"))
+            .is_some_and(|(_, web)| web.online)
     });
     match tokio::time::timeout(PATIENCE, sees_web).await {
         Ok(Ok(_)) => Ok(()),

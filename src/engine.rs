@@ -303,31 +303,27 @@ impl Engine {
         if peer.queued.swap(true, Relaxed) {
             return;
         }
-        let mut links = self.links();
-        let choice = peer.choose(|relay| links.state(relay));
-        match choice {
-            Choice::Send(relay) => {
-                let link = links.link(relay);
-                drop(links);
-                if let Some(link) = link {
-                    peer.set_via(Some(relay));
-                    link.push(peer.clone());
-                    return;
-                }
-            }
-            Choice::Connect(relay) => {
-                links.want(relay);
-                drop(links);
-            }
-            Choice::Wait => drop(links),
-            Choice::Nowhere => {
-                peer.with_relays(|relay| links.want(relay));
-                drop(links);
-            }
+        let relay = self.seek_way(peer);
+        peer.set_via(relay);
+        match relay.and_then(|relay| self.links().link(relay)) {
+            Some(link) => link.push(peer.clone()),
+            None => lock(&self.stranded).push(peer.clone()),
         }
-        peer.set_via(None);
-        lock(&self.stranded).push(peer.clone());
+    }
+
+    /// The relay whose link takes frames for `peer` now. If there is none, the links that would help are wanted.
+    fn seek_way(&self, peer: &Peer) -> Option<RelayId> {
+        let mut links = self.links();
+        match peer.choose(|relay| links.state(relay)) {
+            Choice::Send(relay) => return Some(relay),
+            Choice::Connect(relay) => links.want(relay),
+            Choice::Nowhere => peer.with_relays(|relay| links.want(relay)),
+            // The peer's own timer looks again.
+            Choice::Wait => {}
+        }
+        drop(links);
         (self.wake)();
+        None
     }
 
     /// The links, or somebody's way, changed: peers that wait for a link are tried again, and what a dead link lost is sent again

@@ -395,8 +395,11 @@ impl Inner {
                 match membership.stack().listen(*port) {
                     Ok(listener) => {
                         let stop = self.stop.child_token();
-                        self.tasks
-                            .spawn(expose::run(listener, ExposeConfig::new(serve.target), stop.clone()));
+                        self.tasks.spawn(expose::run(
+                            listener,
+                            ExposeConfig::new(serve.target),
+                            stop.clone(),
+                        ));
                         let membership = Arc::downgrade(membership);
                         let serve = *serve;
                         exposed.insert(

@@ -27,12 +27,30 @@ const IMPURE: &[&str] = &[
 const BANS: &[Ban] = &[
     Ban {
         in_files: &["protocol/src/"],
-        texts: &["tokio", "smoltcp", "tracing", "overlan_", "std::net::Tcp", "std::fs", "Instant::now", "SystemTime::now"],
+        texts: &[
+            "tokio",
+            "smoltcp",
+            "tracing",
+            "overlan_",
+            "std::net::Tcp",
+            "std::fs",
+            "Instant::now",
+            "SystemTime::now",
+        ],
         because: "protocol is the floor: pure data, no runtime and no crate of ours",
     },
     Ban {
         in_files: &["netstack/src/"],
-        texts: &["overlan_", "rustls", "tokio::net", "tokio::time", "tokio::fs", "tokio::spawn", "Instant::now", "SystemTime::now"],
+        texts: &[
+            "overlan_",
+            "rustls",
+            "tokio::net",
+            "tokio::time",
+            "tokio::fs",
+            "tokio::spawn",
+            "Instant::now",
+            "SystemTime::now",
+        ],
         because: "the netstack knows nothing of peers, keys or TLS and cannot dial, sleep or spawn",
     },
     Ban {
@@ -77,7 +95,13 @@ const BANS: &[Ban] = &[
     },
     Ban {
         in_files: &["controller/src/"],
-        texts: &["overlan_netstack", "overlan_relay", "smoltcp", "snow", "overlan::"],
+        texts: &[
+            "overlan_netstack",
+            "overlan_relay",
+            "smoltcp",
+            "snow",
+            "overlan::",
+        ],
         because: "the controller never sees a data packet",
     },
     Ban {
@@ -98,7 +122,14 @@ const DOORS: &[(&str, &[&str])] = &[
     ("clap::", &["src/cli", "src/main.rs"]),
     ("rpassword::", &["src/cli"]),
     ("argon2::", &["controller/src/auth"]),
-    ("rcgen::", &["controller/src/ca", "relay-server/src/state", "transport/src/tls/tests"]),
+    (
+        "rcgen::",
+        &[
+            "controller/src/ca",
+            "relay-server/src/state",
+            "transport/src/tls/tests",
+        ],
+    ),
     ("tracing_subscriber::", &["src/main.rs", "src/cli"]),
 ];
 
@@ -116,10 +147,16 @@ fn layers_hold() {
             continue;
         }
         for ban in BANS {
-            if !ban.in_files.iter().any(|prefix| file.path.starts_with(prefix)) {
+            if !ban
+                .in_files
+                .iter()
+                .any(|prefix| file.path.starts_with(prefix))
+            {
                 continue;
             }
-            if file.path.starts_with("src/cli/output.rs") || BINARY_ONLY.contains(&file.path.as_str()) {
+            if file.path.starts_with("src/cli/output.rs")
+                || BINARY_ONLY.contains(&file.path.as_str())
+            {
                 continue;
             }
             for (number, line) in file.code_lines() {
@@ -145,7 +182,10 @@ fn every_dependency_has_one_door() {
             }
             for (number, line) in file.code_lines() {
                 if line.contains(text) {
-                    broken.push(format!("{}:{number}: `{text}` belongs to {doors:?}", file.path));
+                    broken.push(format!(
+                        "{}:{number}: `{text}` belongs to {doors:?}",
+                        file.path
+                    ));
                 }
             }
         }
@@ -156,7 +196,8 @@ fn every_dependency_has_one_door() {
 #[test]
 fn the_library_does_not_know_the_servers() {
     for file in rust_files() {
-        let is_library = file.path.starts_with("src/") && !BINARY_ONLY.iter().any(|own| file.path.starts_with(own));
+        let is_library = file.path.starts_with("src/")
+            && !BINARY_ONLY.iter().any(|own| file.path.starts_with(own));
         if !is_library || is_test(&file.path) {
             continue;
         }
@@ -171,7 +212,11 @@ fn the_library_does_not_know_the_servers() {
 fn files_stay_short() {
     for file in rust_files() {
         let lines = file.text.lines().count();
-        assert!(lines <= LINES_MAX, "{} has {lines} lines; {LINES_MAX} are the limit: split it by job", file.path);
+        assert!(
+            lines <= LINES_MAX,
+            "{} has {lines} lines; {LINES_MAX} are the limit: split it by job",
+            file.path
+        );
     }
 }
 
@@ -179,19 +224,40 @@ fn files_stay_short() {
 fn modules_say_what_they_are() {
     for file in rust_files() {
         let is_sibling_test = is_test(&file.path) && !file.path.starts_with("tests/");
-        assert!(is_sibling_test || file.text.starts_with("//!"), "{} does not open with its one sentence", file.path);
-        assert!(!file.path.ends_with("/mod.rs"), "{}: a module is x.rs beside x/", file.path);
+        assert!(
+            is_sibling_test || file.text.starts_with("//!"),
+            "{} does not open with its one sentence",
+            file.path
+        );
+        assert!(
+            !file.path.ends_with("/mod.rs"),
+            "{}: a module is x.rs beside x/",
+            file.path
+        );
     }
 }
 
 #[test]
 fn every_member_takes_the_lints() {
     let workspace = read("Cargo.toml");
-    for member in ["", "protocol/", "transport/", "netstack/", "relay-server/", "controller/"] {
+    for member in [
+        "",
+        "protocol/",
+        "transport/",
+        "netstack/",
+        "relay-server/",
+        "controller/",
+    ] {
         let manifest = read(&format!("{member}Cargo.toml"));
-        assert!(manifest.contains("[lints]\nworkspace = true"), "{member}Cargo.toml does not take the workspace's lints");
+        assert!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "{member}Cargo.toml does not take the workspace's lints"
+        );
         let name = member.trim_end_matches('/');
-        assert!(name.is_empty() || workspace.contains(&format!("\"{name}\"")), "{name} is not a member");
+        assert!(
+            name.is_empty() || workspace.contains(&format!("\"{name}\"")),
+            "{name} is not a member"
+        );
     }
 }
 
@@ -200,14 +266,25 @@ fn manifests_keep_the_layers() {
     for (manifest, never) in [
         ("protocol/Cargo.toml", &["tokio", "overlan-"][..]),
         ("netstack/Cargo.toml", &["overlan-", "rustls"]),
-        ("relay-server/Cargo.toml", &["snow", "overlan-netstack", "smoltcp"]),
-        ("controller/Cargo.toml", &["snow", "overlan-netstack", "overlan-relay", "smoltcp"]),
+        (
+            "relay-server/Cargo.toml",
+            &["snow", "overlan-netstack", "smoltcp"],
+        ),
+        (
+            "controller/Cargo.toml",
+            &["snow", "overlan-netstack", "overlan-relay", "smoltcp"],
+        ),
     ] {
         let text = read(manifest);
-        let lines = text.lines().filter(|line| !line.starts_with("name") && !line.starts_with("description"));
+        let lines = text
+            .lines()
+            .filter(|line| !line.starts_with("name") && !line.starts_with("description"));
         for line in lines {
             for crate_name in never {
-                assert!(!line.starts_with(crate_name), "{manifest} must not depend on {crate_name}");
+                assert!(
+                    !line.starts_with(crate_name),
+                    "{manifest} must not depend on {crate_name}"
+                );
             }
         }
     }
@@ -216,12 +293,23 @@ fn manifests_keep_the_layers() {
 #[test]
 fn no_markers_are_left() {
     // Put together here, so that this file does not find itself.
-    let markers = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["todo", "!("].concat(), ["unimplemented", "!("].concat(), ["dbg", "!("].concat()];
+    let markers = [
+        ["TO", "DO"].concat(),
+        ["FIX", "ME"].concat(),
+        ["todo", "!("].concat(),
+        ["unimplemented", "!("].concat(),
+        ["dbg", "!("].concat(),
+    ];
     let ignored = ["#[", "ignore"].concat();
     for file in rust_files() {
         for (number, line) in file.text.lines().enumerate() {
             for marker in markers.iter().chain([&ignored]) {
-                assert!(!line.contains(marker.as_str()), "{}:{}: {marker}", file.path, number + 1);
+                assert!(
+                    !line.contains(marker.as_str()),
+                    "{}:{}: {marker}",
+                    file.path,
+                    number + 1
+                );
             }
         }
     }
@@ -232,13 +320,22 @@ fn links_in_documents_lead_somewhere() {
     let root = root();
     for document in documents() {
         let text = read(&document);
-        let folder = Path::new(&document).parent().unwrap_or(Path::new("")).to_owned();
+        let folder = Path::new(&document)
+            .parent()
+            .unwrap_or(Path::new(""))
+            .to_owned();
         for target in links(&text) {
-            if target.starts_with("http") || target.starts_with('#') || target.starts_with("mailto:") {
+            if target.starts_with("http")
+                || target.starts_with('#')
+                || target.starts_with("mailto:")
+            {
                 continue;
             }
             let file = target.split('#').next().unwrap_or_default();
-            assert!(root.join(&folder).join(file).exists(), "{document} links to {target}, which does not exist");
+            assert!(
+                root.join(&folder).join(file).exists(),
+                "{document} links to {target}, which does not exist"
+            );
         }
     }
 }
@@ -252,8 +349,12 @@ fn files_named_in_documents_exist() {
         }
         let text = read(&document);
         for word in text.split('`').skip(1).step_by(2) {
-            let is_path = word.contains('/') && word.ends_with(".rs") && !word.contains([' ', '*', '<', '{']);
-            assert!(!is_path || root.join(word).exists(), "{document} names `{word}`, which does not exist");
+            let is_path =
+                word.contains('/') && word.ends_with(".rs") && !word.contains([' ', '*', '<', '{']);
+            assert!(
+                !is_path || root.join(word).exists(),
+                "{document} names `{word}`, which does not exist"
+            );
         }
     }
 }
@@ -263,10 +364,19 @@ fn readme_starts_with_the_two_commands() {
     let readme = read("README.md");
     let top: String = readme.lines().take(40).collect::<Vec<_>>().join("\n");
     for command in ["cargo run --release -- demo", "cargo test --workspace"] {
-        assert!(top.contains(command), "README.md does not show `{command}` near its top");
+        assert!(
+            top.contains(command),
+            "README.md does not show `{command}` near its top"
+        );
     }
-    assert!(read("ARCHITECTURE.md").lines().count() < 200, "ARCHITECTURE.md must stay under 200 lines");
-    assert!(read(".ci/run").contains("cargo test --workspace"), ".ci/run must call README's test command");
+    assert!(
+        read("ARCHITECTURE.md").lines().count() < 200,
+        "ARCHITECTURE.md must stay under 200 lines"
+    );
+    assert!(
+        read(".ci/run").contains("cargo test --workspace"),
+        ".ci/run must call README's test command"
+    );
 }
 
 struct RustFile {
@@ -286,24 +396,52 @@ impl RustFile {
 
 fn rust_files() -> Vec<RustFile> {
     let mut paths = BTreeSet::new();
-    for folder in ["src", "protocol", "transport", "netstack", "relay-server", "controller", "tests", "examples", "benches"] {
+    for folder in [
+        "src",
+        "protocol",
+        "transport",
+        "netstack",
+        "relay-server",
+        "controller",
+        "tests",
+        "examples",
+        "benches",
+    ] {
         collect(&root().join(folder), "rs", &mut paths);
     }
-    assert!(paths.len() > 50, "the search found only {} files", paths.len());
-    paths.into_iter().map(|path| RustFile { text: read(&path), path }).collect()
+    assert!(
+        paths.len() > 50,
+        "the search found only {} files",
+        paths.len()
+    );
+    paths
+        .into_iter()
+        .map(|path| RustFile {
+            text: read(&path),
+            path,
+        })
+        .collect()
 }
 
 fn documents() -> Vec<String> {
     let mut paths = BTreeSet::new();
     collect(&root().join("docs"), "md", &mut paths);
-    for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"] {
+    for name in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+    ] {
         paths.insert(name.to_owned());
     }
     paths.into_iter().collect()
 }
 
 fn collect(folder: &Path, ending: &str, into: &mut BTreeSet<String>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
     for entry in entries.flatten() {
         let path = entry.path();
         if path.is_dir() {
@@ -311,14 +449,19 @@ fn collect(folder: &Path, ending: &str, into: &mut BTreeSet<String>) {
                 collect(&path, ending, into);
             }
         } else if path.extension().is_some_and(|found| found == ending) {
-            let relative = path.strip_prefix(root()).expect("it was found below the root");
+            let relative = path
+                .strip_prefix(root())
+                .expect("it was found below the root");
             into.insert(relative.to_string_lossy().into_owned());
         }
     }
 }
 
 fn is_test(path: &str) -> bool {
-    path.starts_with("tests/") || path.ends_with("/tests.rs") || path.contains("/tests/") || path.contains("/examples/")
+    path.starts_with("tests/")
+        || path.ends_with("/tests.rs")
+        || path.contains("/tests/")
+        || path.contains("/examples/")
 }
 
 fn links(text: &str) -> Vec<String> {

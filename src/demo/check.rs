@@ -30,7 +30,11 @@ pub(crate) struct Report {
 }
 
 /// Runs every check, even behind a failed one. Returns whether all passed.
-pub(super) async fn run(socks: SocketAddr, dns: SocketAddr, mut report: impl FnMut(&Report)) -> bool {
+pub(super) async fn run(
+    socks: SocketAddr,
+    dns: SocketAddr,
+    mut report: impl FnMut(&Report),
+) -> bool {
     let mut passed = true;
     let mut tell = |what, outcome: Result<String, CheckError>| {
         passed &= outcome.is_ok();
@@ -38,12 +42,27 @@ pub(super) async fn run(socks: SocketAddr, dns: SocketAddr, mut report: impl FnM
         report(&Report { what, outcome });
     };
     tell("fetch the page through SOCKS5", within(fetch(socks)).await);
-    tell("resolve the name over UDP", within(resolve(dns, Transport::Udp)).await);
-    tell("resolve the name over TCP", within(resolve(dns, Transport::Tcp)).await);
-    tell("64 MiB down, SHA-256 compared", within(download(socks)).await);
+    tell(
+        "resolve the name over UDP",
+        within(resolve(dns, Transport::Udp)).await,
+    );
+    tell(
+        "resolve the name over TCP",
+        within(resolve(dns, Transport::Tcp)).await,
+    );
+    tell(
+        "64 MiB down, SHA-256 compared",
+        within(download(socks)).await,
+    );
     tell("64 MiB up, SHA-256 compared", within(upload(socks)).await);
-    tell("round trip of a small request", within(latency(socks)).await);
-    tell("a name outside the domain is refused", within(refuse_foreign(socks)).await);
+    tell(
+        "round trip of a small request",
+        within(latency(socks)).await,
+    );
+    tell(
+        "a name outside the domain is refused",
+        within(refuse_foreign(socks)).await,
+    );
     passed
 }
 
@@ -61,8 +80,12 @@ enum CheckError {
     Wrong(String),
 }
 
-async fn within(check: impl Future<Output = Result<String, CheckError>>) -> Result<String, CheckError> {
-    timeout(LONGEST, check).await.unwrap_or(Err(CheckError::TooLong))
+async fn within(
+    check: impl Future<Output = Result<String, CheckError>>,
+) -> Result<String, CheckError> {
+    timeout(LONGEST, check)
+        .await
+        .unwrap_or(Err(CheckError::TooLong))
 }
 
 async fn fetch(socks: SocketAddr) -> Result<String, CheckError> {
@@ -72,7 +95,10 @@ async fn fetch(socks: SocketAddr) -> Result<String, CheckError> {
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();
     if !status.is_success() || !body.windows(8).any(|part| part == b"It works") {
-        return Err(CheckError::Wrong(format!("the answer was {status}, {} bytes", body.len())));
+        return Err(CheckError::Wrong(format!(
+            "the answer was {status}, {} bytes",
+            body.len()
+        )));
     }
     Ok(format!("{} bytes in {}", body.len(), millis(started)))
 }
@@ -115,9 +141,16 @@ async fn download(socks: SocketAddr) -> Result<String, CheckError> {
 async fn upload(socks: SocketAddr) -> Result<String, CheckError> {
     let started = now();
     let body = Noise::new(BULK_LEN).boxed();
-    let request = Request::put(BULK_PATH).header(hyper::header::HOST, WEB_NAME).body(body);
+    let request = Request::put(BULK_PATH)
+        .header(hyper::header::HOST, WEB_NAME)
+        .body(body);
     let request = request.map_err(|error| CheckError::Wrong(error.to_string()))?;
-    let answer = http(socks, request).await?.into_body().collect().await?.to_bytes();
+    let answer = http(socks, request)
+        .await?
+        .into_body()
+        .collect()
+        .await?
+        .to_bytes();
     let elapsed = now() - started;
     same_hash(&String::from_utf8_lossy(&answer))?;
     Ok(rate(elapsed))
@@ -128,7 +161,9 @@ fn same_hash(got: &str) -> Result<(), CheckError> {
     if got == expected {
         Ok(())
     } else {
-        Err(CheckError::Wrong(format!("SHA-256 is {got}, must be {expected}")))
+        Err(CheckError::Wrong(format!(
+            "SHA-256 is {got}, must be {expected}"
+        )))
     }
 }
 
@@ -153,7 +188,11 @@ async fn latency(socks: SocketAddr) -> Result<String, CheckError> {
     }
     times.sort();
     let micros = |at: usize| times.get(at).map_or(0, Duration::as_micros);
-    Ok(format!("p50 {} µs, p99 {} µs", micros(ROUND_TRIPS / 2), micros(ROUND_TRIPS * 99 / 100)))
+    Ok(format!(
+        "p50 {} µs, p99 {} µs",
+        micros(ROUND_TRIPS / 2),
+        micros(ROUND_TRIPS * 99 / 100)
+    ))
 }
 
 async fn refuse_foreign(socks: SocketAddr) -> Result<String, CheckError> {
@@ -177,7 +216,8 @@ async fn http(
     request: Request<BoxBody<Bytes, std::convert::Infallible>>,
 ) -> Result<Response<Incoming>, CheckError> {
     let stream = connect(socks, WEB_NAME, 80).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // It ends with the response's body, because the sender is dropped here.
     tokio::spawn(connection);
     Ok(sender.send_request(request).await?)

@@ -46,14 +46,18 @@ pub(super) async fn serve(listener: TcpListener, stop: CancellationToken) {
     }
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<BoxBody<Bytes, Infallible>>, hyper::Error> {
+async fn answer(
+    request: Request<Incoming>,
+) -> Result<Response<BoxBody<Bytes, Infallible>>, hyper::Error> {
     let whole = |text: String| Full::new(Bytes::from(text)).boxed();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     Ok(match (&method, path.as_str()) {
         (&Method::GET, "/") => {
             let mut response = Response::new(whole(PAGE.to_owned()));
             let html = hyper::header::HeaderValue::from_static("text/html; charset=utf-8");
-            response.headers_mut().insert(hyper::header::CONTENT_TYPE, html);
+            response
+                .headers_mut()
+                .insert(hyper::header::CONTENT_TYPE, html);
             response
         }
         (&Method::GET, BULK_PATH) => Response::new(Noise::new(BULK_LEN).boxed()),
@@ -122,7 +126,10 @@ impl Body for Noise {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(self.next_chunk().map(|chunk| Ok(Frame::data(chunk))))
     }
 

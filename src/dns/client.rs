@@ -28,7 +28,11 @@ pub enum Lookup {
 /// Asks over UDP; tries again after a second without an answer.
 pub async fn ask_udp(resolver: SocketAddr, name: &str) -> io::Result<Lookup> {
     let (id, query) = query(name)?;
-    let local = if resolver.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let local = if resolver.is_ipv4() {
+        "0.0.0.0:0"
+    } else {
+        "[::]:0"
+    };
     let socket = UdpSocket::bind(local).await?;
     socket.connect(resolver).await?;
     let mut answer = vec![0; usize::from(u16::MAX)];
@@ -46,14 +50,18 @@ pub async fn ask_tcp(resolver: SocketAddr, name: &str) -> io::Result<Lookup> {
     let (id, query) = query(name)?;
     let exchange = async {
         let mut stream = TcpStream::connect(resolver).await?;
-        stream.write_all(&(query.len() as u16).to_be_bytes()).await?;
+        stream
+            .write_all(&(query.len() as u16).to_be_bytes())
+            .await?;
         stream.write_all(&query).await?;
         let length = stream.read_u16().await?;
         let mut answer = vec![0; usize::from(length)];
         stream.read_exact(&mut answer).await?;
         read(id, &answer)
     };
-    timeout(ANSWER_WITHIN, exchange).await.unwrap_or_else(|_| Err(no_answer()))
+    timeout(ANSWER_WITHIN, exchange)
+        .await
+        .unwrap_or_else(|_| Err(no_answer()))
 }
 
 fn query(name: &str) -> io::Result<(u16, Vec<u8>)> {
@@ -62,26 +70,38 @@ fn query(name: &str) -> io::Result<(u16, Vec<u8>)> {
     if !fqdn.ends_with('.') {
         fqdn.push('.');
     }
-    let name = Name::from_ascii(&fqdn).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
+    let name = Name::from_ascii(&fqdn)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
     let mut message = Message::new(id, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = true;
     message.add_query(Query::query(name, RecordType::A));
-    let bytes = message.to_vec().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
+    let bytes = message
+        .to_vec()
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
     Ok((id, bytes))
 }
 
 fn read(id: u16, answer: &[u8]) -> io::Result<Lookup> {
-    let message =
-        Message::from_vec(answer).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+    let message = Message::from_vec(answer)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
     if message.metadata.id != id || message.metadata.message_type != MessageType::Response {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "this is not the answer to the question"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "this is not the answer to the question",
+        ));
     }
     Ok(match message.metadata.response_code {
         ResponseCode::NoError => Lookup::Addresses(
             message
                 .answers
                 .iter()
-                .filter_map(|record| if let RData::A(a) = record.data { Some(IpAddr::V4(a.0)) } else { None })
+                .filter_map(|record| {
+                    if let RData::A(a) = record.data {
+                        Some(IpAddr::V4(a.0))
+                    } else {
+                        None
+                    }
+                })
                 .collect(),
         ),
         ResponseCode::NXDomain => Lookup::NoSuchName,

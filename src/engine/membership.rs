@@ -16,7 +16,6 @@ use overlan_protocol::policy::{self, Filter};
 use super::peer::{Peer, PeerKey};
 use super::trust::{KnownPeers, VerifiedPeer};
 use super::{Addresses, Distrusted, Engine};
-use crate::relay::route::Choice;
 
 /// One network as this device takes part in it.
 pub struct Membership {
@@ -265,7 +264,7 @@ impl Membership {
     }
 
     pub(super) fn restore_path(&self, engine: &Engine, now: Instant, peer: &Arc<Peer>) {
-        let Choice::Send(relay) = engine.way_to(peer) else {
+        let Some(relay) = engine.seek_way(peer) else {
             return;
         };
         peer.set_via(Some(relay));

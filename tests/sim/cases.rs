@@ -22,11 +22,16 @@ fn run(seed: u64) {
     let mut world = World::new(seed);
     if let Err(problem) = world.run() {
         let trace = world.trace.join("\n");
-        panic!("seed {seed}: {problem}\n{trace}\nreplay: OVERLAN_SIM_SEED={seed} cargo test --test sim");
+        panic!(
+            "seed {seed}: {problem}\n{trace}\nreplay: OVERLAN_SIM_SEED={seed} cargo test --test sim"
+        );
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one knob of the simulation, for replaying a failure")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one knob of the simulation, for replaying a failure"
+)]
 fn chosen_seed() -> Option<u64> {
     std::env::var("OVERLAN_SIM_SEED").ok()?.parse().ok()
 }

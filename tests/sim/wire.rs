@@ -52,7 +52,8 @@ impl Wire {
         while !rest.is_empty() {
             let (piece, behind) = rest.split_at(rest.len().min(dice.between(1, 40_000) as usize));
             rest = behind;
-            let serialisation = Duration::from_nanos(piece.len() as u64 * 1_000_000_000 / self.rate);
+            let serialisation =
+                Duration::from_nanos(piece.len() as u64 * 1_000_000_000 / self.rate);
             self.last = self.last.max(now + self.delay) + serialisation;
             self.in_flight += piece.len();
             self.pieces.push_back((self.last, piece.to_vec()));

@@ -15,7 +15,9 @@ use overlan_netstack::{Config, Connecting, TcpListener, TcpStream};
 use overlan_protocol::address;
 use overlan_protocol::frame::{self, BODY_MAX, Frame, Vni};
 use overlan_protocol::hello::Welcome;
-use overlan_protocol::key::{DeviceId, IdentitySecret, NetworkId, RelayId, TunnelKey, encode_signature};
+use overlan_protocol::key::{
+    DeviceId, IdentitySecret, NetworkId, RelayId, TunnelKey, encode_signature,
+};
 use overlan_protocol::netmap::{Netmap, Network, Peer as NetmapPeer, Relay as NetmapRelay};
 use overlan_protocol::policy::Filter;
 use overlan_protocol::proof::tunnel_key_message;
@@ -91,7 +93,10 @@ struct Running {
 enum Stage {
     Waiting,
     Connecting(Pin<Box<Connecting>>),
-    Open { opener: TcpStream, acceptor: Option<TcpStream> },
+    Open {
+        opener: TcpStream,
+        acceptor: Option<TcpStream>,
+    },
 }
 
 /// One end of a transfer: what it has written and read, and whether it saw the end.
@@ -161,26 +166,45 @@ impl World {
                 return self.check_counters().map(|()| self.now - self.started);
             }
             if self.now - self.started > LONGEST {
-                return Err(format!("not complete after {LONGEST:?}: {}", self.describe()));
+                return Err(format!(
+                    "not complete after {LONGEST:?}: {}",
+                    self.describe()
+                ));
             }
             let next_cut = cuts.peek().map(|cut| self.started + cut.at);
             let Some(next) = [self.next_event(), next_cut].into_iter().flatten().min() else {
-                return Err(format!("nothing is due and something is missing: {}", self.describe()));
+                return Err(format!(
+                    "nothing is due and something is missing: {}",
+                    self.describe()
+                ));
             };
             self.now = next.max(self.now);
         }
-        Err(format!("more than {STEPS_MAX} steps at {:?}: {}", self.now - self.started, self.describe()))
+        Err(format!(
+            "more than {STEPS_MAX} steps at {:?}: {}",
+            self.now - self.started,
+            self.describe()
+        ))
     }
 
     /// Does everything that is due at this moment, until nothing moves any more.
     fn settle(&mut self) -> Result<(), String> {
         for round in 0.. {
             if round > ROUNDS_MAX {
-                return Err(format!("it does not come to rest at {:?}: {}", self.now - self.started, self.describe()));
+                return Err(format!(
+                    "it does not come to rest at {:?}: {}",
+                    self.now - self.started,
+                    self.describe()
+                ));
             }
             let mut moved = false;
             for client in &self.clients {
-                if client.woken.take() || client.engine.poll_timeout().is_some_and(|at| at <= self.now) {
+                if client.woken.take()
+                    || client
+                        .engine
+                        .poll_timeout()
+                        .is_some_and(|at| at <= self.now)
+                {
                     client.engine.handle_timeout(self.now);
                     moved = true;
                 }
@@ -199,15 +223,34 @@ impl World {
         let mut times: Vec<Instant> = Vec::new();
         for client in &self.clients {
             times.extend(client.engine.poll_timeout());
-            times.extend(client.attempts.values().filter(|attempt| attempt.connection.is_none()).map(|attempt| attempt.at));
+            times.extend(
+                client
+                    .attempts
+                    .values()
+                    .filter(|attempt| attempt.connection.is_none())
+                    .map(|attempt| attempt.at),
+            );
         }
         for connection in self.connections.values_mut() {
             times.extend(connection.up.next_arrival());
             times.extend(connection.down.next_arrival());
-            times.extend(connection.near.as_mut().and_then(|near| near.attachment.poll_timeout()));
-            times.extend(connection.far.as_mut().and_then(|far| far.forwarding.poll_timeout()));
+            times.extend(
+                connection
+                    .near
+                    .as_mut()
+                    .and_then(|near| near.attachment.poll_timeout()),
+            );
+            times.extend(
+                connection
+                    .far
+                    .as_mut()
+                    .and_then(|far| far.forwarding.poll_timeout()),
+            );
         }
-        let waiting = self.transfers.iter().filter(|running| matches!(running.stage, Stage::Waiting));
+        let waiting = self
+            .transfers
+            .iter()
+            .filter(|running| matches!(running.stage, Stage::Waiting));
         times.extend(waiting.map(|running| self.started + running.plan.at));
         times.into_iter().min()
     }
@@ -257,12 +300,18 @@ impl World {
             return;
         }
         client.sequence += 1;
-        let mut forwarding = self.relays[relay].attach(ticket(index), client.sequence, now, WALL).unwrap();
+        let mut forwarding = self.relays[relay]
+            .attach(ticket(index), client.sequence, now, WALL)
+            .unwrap();
         let woken = Flag::new();
         let mut first = Vec::new();
-        forwarding.fill(now, &Waker::from(woken.clone()), &mut first).unwrap();
+        forwarding
+            .fill(now, &Waker::from(woken.clone()), &mut first)
+            .unwrap();
         let (frame, taken) = frame::decode(&first, BODY_MAX).unwrap().unwrap();
-        let Frame::Welcome(body) = frame else { panic!("the first frame is {frame:?}") };
+        let Frame::Welcome(body) = frame else {
+            panic!("the first frame is {frame:?}")
+        };
         let welcome = Welcome::decode(body).unwrap();
         attempt.backoff.handle_success(now);
         let number = self.next_connection;
@@ -286,14 +335,24 @@ impl World {
         };
         connection.down.send(now, &mut self.dice, &first[taken..]);
         self.connections.insert(number, connection);
-        self.trace.push(format!("{:?} client {index} attached to relay {relay}", now - self.started));
+        self.trace.push(format!(
+            "{:?} client {index} attached to relay {relay}",
+            now - self.started
+        ));
     }
 
     fn cut(&mut self, client: usize, relay: usize, how: Cut, outage: Duration) {
-        let Some(attempt) = self.clients[client].attempts.get_mut(&relay) else { return };
+        let Some(attempt) = self.clients[client].attempts.get_mut(&relay) else {
+            return;
+        };
         attempt.outage_until = self.now + outage;
-        let Some(number) = attempt.connection else { return };
-        self.trace.push(format!("{:?} client {client} and relay {relay} are cut: {how:?}", self.now - self.started));
+        let Some(number) = attempt.connection else {
+            return;
+        };
+        self.trace.push(format!(
+            "{:?} client {client} and relay {relay} are cut: {how:?}",
+            self.now - self.started
+        ));
         let connection = self.connections.get_mut(&number).unwrap();
         match how {
             Cut::Clean => {
@@ -314,14 +373,21 @@ impl World {
     fn end_near(&mut self, number: u64) {
         let now = self.now;
         let connection = self.connections.get_mut(&number).unwrap();
-        let Some(near) = connection.near.take() else { return };
+        let Some(near) = connection.near.take() else {
+            return;
+        };
+        connection.down = Wire::hole(now);
         let (index, relay) = (connection.client, connection.relay);
         let client = &mut self.clients[index];
         client.engine.handle_detached(now, near.attachment);
         let attempt = client.attempts.get_mut(&relay).unwrap();
         attempt.connection = None;
         if client.engine.keep_trying(RELAYS[relay]) {
-            attempt.at = now + attempt.backoff.handle_failure(now).min(Duration::from_millis(50));
+            attempt.at = now
+                + attempt
+                    .backoff
+                    .handle_failure(now)
+                    .min(Duration::from_millis(50));
         } else {
             client.attempts.remove(&relay);
         }
@@ -334,7 +400,9 @@ impl World {
             moved |= self.move_far(number);
             moved |= self.move_near(number);
             let connection = &self.connections[&number];
-            if connection.near.is_none() && (connection.far.is_none() || connection.up.next_arrival().is_none()) {
+            if connection.near.is_none()
+                && (connection.far.is_none() || connection.up.next_arrival().is_none())
+            {
                 // The relay has got all that was under way, and its side finds the end of the stream.
                 self.connections.remove(&number);
             }
@@ -345,7 +413,9 @@ impl World {
     fn move_near(&mut self, number: u64) -> bool {
         let (now, mut moved) = (self.now, false);
         let connection = self.connections.get_mut(&number).unwrap();
-        let Some(near) = &mut connection.near else { return false };
+        let Some(near) = &mut connection.near else {
+            return false;
+        };
         let mut end = near.attachment.handle_timeout(now).err();
         while let Some(piece) = connection.down.receive(now) {
             moved = true;
@@ -357,7 +427,10 @@ impl World {
         }
         if end.is_none() && connection.up.has_room() && near.woken.take() {
             let mut out = Vec::new();
-            match near.attachment.fill(now, &Waker::from(near.woken.clone()), &mut out) {
+            match near
+                .attachment
+                .fill(now, &Waker::from(near.woken.clone()), &mut out)
+            {
                 Ok(()) if !out.is_empty() => {
                     connection.up.send(now, &mut self.dice, &out);
                     near.woken.0.store(true, SeqCst);
@@ -372,7 +445,10 @@ impl World {
             near.woken.0.store(true, SeqCst);
         }
         if let Some(reason) = end {
-            self.trace.push(format!("{:?} connection {number} ends: {reason}", now - self.started));
+            self.trace.push(format!(
+                "{:?} connection {number} ends: {reason}",
+                now - self.started
+            ));
             self.end_near(number);
             moved = true;
         }
@@ -382,7 +458,9 @@ impl World {
     fn move_far(&mut self, number: u64) -> bool {
         let (now, mut moved) = (self.now, false);
         let connection = self.connections.get_mut(&number).unwrap();
-        let Some(far) = &mut connection.far else { return false };
+        let Some(far) = &mut connection.far else {
+            return false;
+        };
         let mut end = far.forwarding.handle_timeout(now).err();
         while let Some(piece) = connection.up.receive(now) {
             moved = true;
@@ -394,7 +472,10 @@ impl World {
         }
         if end.is_none() && connection.down.has_room() && far.woken.take() {
             let mut out = Vec::new();
-            match far.forwarding.fill(now, &Waker::from(far.woken.clone()), &mut out) {
+            match far
+                .forwarding
+                .fill(now, &Waker::from(far.woken.clone()), &mut out)
+            {
                 Ok(()) if !out.is_empty() => {
                     connection.down.send(now, &mut self.dice, &out);
                     far.woken.0.store(true, SeqCst);
@@ -408,7 +489,11 @@ impl World {
             far.woken.0.store(true, SeqCst);
         }
         if let Some(reason) = end {
-            self.trace.push(format!("{:?} relay ends connection {number}: {}", now - self.started, reason.text));
+            self.trace.push(format!(
+                "{:?} relay ends connection {number}: {}",
+                now - self.started,
+                reason.text
+            ));
             connection.far = None;
             connection.up = Wire::hole(now);
             // The client reads the end of the stream behind what is under way; liveness would find it as well.
@@ -436,7 +521,9 @@ impl World {
                 let memberships = self.clients[from].engine.memberships();
                 let stack = memberships[&NETWORK].stack();
                 let remote = address::both(HOSTS[to]).unwrap()[usize::from(running.plan.v6)];
-                let connecting = stack.connect(self.now, SocketAddr::new(remote, PORT)).map_err(|error| error.to_string())?;
+                let connecting = stack
+                    .connect(self.now, SocketAddr::new(remote, PORT))
+                    .map_err(|error| error.to_string())?;
                 running.stage = Stage::Connecting(Box::pin(connecting));
                 moved = true;
             }
@@ -444,13 +531,20 @@ impl World {
                 && let Poll::Ready(result) = connecting.as_mut().poll(&mut cx)
             {
                 let opener = result.map_err(|error| format!("a connect failed: {error}"))?;
-                running.stage = Stage::Open { opener, acceptor: None };
+                running.stage = Stage::Open {
+                    opener,
+                    acceptor: None,
+                };
                 moved = true;
             }
-            let Stage::Open { opener, acceptor } = &mut running.stage else { continue };
+            let Stage::Open { opener, acceptor } = &mut running.stage else {
+                continue;
+            };
             if acceptor.is_none() {
                 let accepted = &mut self.clients[to].accepted;
-                let found = accepted.iter().position(|(remote, _)| *remote == opener.local_addr());
+                let found = accepted
+                    .iter()
+                    .position(|(remote, _)| *remote == opener.local_addr());
                 *acceptor = found.map(|at| accepted.swap_remove(at).1);
             }
             let (up, down) = (running.plan.up, running.plan.down);
@@ -464,7 +558,14 @@ impl World {
 
     fn check_counters(&self) -> Result<(), String> {
         for client in &self.clients {
-            for reason in ["forged", "malformed", "foreign_source", "foreign_destination", "unknown_network", "unknown_peer"] {
+            for reason in [
+                "forged",
+                "malformed",
+                "foreign_source",
+                "foreign_destination",
+                "unknown_network",
+                "unknown_peer",
+            ] {
                 let count = client.engine.counters().drops.get(reason);
                 if count > 0 {
                     return Err(format!("{count} packets were dropped as {reason}"));
@@ -473,7 +574,9 @@ impl World {
         }
         for relay in &self.relays {
             let metrics = relay.metrics();
-            let overrun = metrics.lines().find(|line| line.contains("overrun") && !line.starts_with('#'));
+            let overrun = metrics
+                .lines()
+                .find(|line| line.contains("overrun") && !line.starts_with('#'));
             if overrun.is_none_or(|line| !line.ends_with(" 0")) {
                 return Err(format!("an honest client overran its credit: {overrun:?}"));
             }
@@ -490,7 +593,10 @@ impl World {
                 Stage::Open { .. } => "open",
             };
             let (up, down) = (&running.acceptor, &running.opener);
-            format!("{stage} {}/{} up, {}/{} down", up.read, running.plan.up, down.read, running.plan.down)
+            format!(
+                "{stage} {}/{} up, {}/{} down",
+                up.read, running.plan.up, down.read, running.plan.down
+            )
         });
         transfers.collect::<Vec<_>>().join("; ")
     }
@@ -506,7 +612,12 @@ impl Client {
         };
         let mut engine_seed = [index as u8 + 1; 32];
         engine_seed[..8].copy_from_slice(&seed.to_le_bytes());
-        let engine = Engine::new(local, Config::default(), engine_seed, Box::new(move || wake.wake_by_ref()));
+        let engine = Engine::new(
+            local,
+            Config::default(),
+            engine_seed,
+            Box::new(move || wake.wake_by_ref()),
+        );
         let distrusted = engine.apply(now, &netmap(index), &mut KnownPeers::new());
         assert!(distrusted.is_empty(), "{distrusted:?}");
         let listener = engine.memberships()[&NETWORK].stack().listen(PORT).unwrap();
@@ -533,11 +644,15 @@ impl Side {
     fn run(&mut self, stream: &TcpStream, to_write: usize, to_read: usize) -> Result<bool, String> {
         let mut moved = false;
         while self.written < to_write {
-            let chunk: Vec<u8> = (self.written..to_write.min(self.written + 16_384)).map(pattern).collect();
+            let chunk: Vec<u8> = (self.written..to_write.min(self.written + 16_384))
+                .map(pattern)
+                .collect();
             match stream.try_write(&chunk) {
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(format!("a write failed at byte {}: {error}", self.written)),
+                Err(error) => {
+                    return Err(format!("a write failed at byte {}: {error}", self.written));
+                }
             }
             moved = true;
         }
@@ -550,7 +665,12 @@ impl Side {
         while !self.ended {
             match stream.try_read(&mut buffer) {
                 Ok(0) if self.read == to_read => self.ended = true,
-                Ok(0) => return Err(format!("the stream ended at byte {} of {to_read}", self.read)),
+                Ok(0) => {
+                    return Err(format!(
+                        "the stream ended at byte {} of {to_read}",
+                        self.read
+                    ));
+                }
                 Ok(count) => {
                     for byte in &buffer[..count] {
                         if self.read == to_read || *byte != pattern(self.read) {
