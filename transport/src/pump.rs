@@ -209,6 +209,8 @@ impl Pump {
                 Poll::Ready(Ok(())) => {
                     self.unflushed = false;
                     self.stalled_since = None;
+                    // The peer may have more, and nobody wakes for what waits already.
+                    progress = true;
                 }
                 Poll::Ready(Err(error)) => return Err(Ended::Broken(error)),
                 Poll::Pending => {
