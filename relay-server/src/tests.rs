@@ -4,6 +4,7 @@ mod lab;
 
 use std::time::Duration;
 
+use overlan_protocol::credit::{DEFAULT_WINDOW, SendCredit};
 use overlan_protocol::frame::{DATA_HEADER_LEN, Frame, GoneReason, Route, UNPROVEN_BODY_MAX};
 use overlan_protocol::hello::RejectCode;
 use overlan_protocol::key::IdentitySecret;
@@ -193,6 +194,43 @@ async fn frames_for_other_networks_and_for_no_host_are_dropped_and_counted() {
     let metrics = &relay.hub.metrics;
     assert_eq!(metrics.dropped(Dropped::ForeignNetwork), 1);
     assert_eq!(metrics.dropped(Dropped::NoSuchHost), 4);
+    relay.stop().await;
+}
+
+/// With a small receive buffer the relay's writes end in every possible place, also between a frame and its flush.
+#[tokio::test]
+async fn bulk_to_a_receiver_with_a_small_buffer_never_stalls() {
+    let relay = Running::start(short()).await;
+    let (a, b) = (Device::new(&[(NET, 1)]), Device::new(&[(NET, 2)]));
+    let mut wire_a = relay.attach(&a, 1).await;
+    let mut wire_b = relay.attach(&b, 1).await;
+    socket2::SockRef::from(wire_b.stream.get_ref().0)
+        .set_recv_buffer_size(128 * 1024)
+        .unwrap();
+    let frames = 2_000;
+    let sending = async {
+        let mut credit = SendCredit::new(DEFAULT_WINDOW);
+        for number in 0..frames {
+            while !credit.may_send() {
+                let Heard::Credit(_, released, window) = wire_a.hear().await else {
+                    panic!("not CREDIT");
+                };
+                credit.handle_credit(released, window).unwrap();
+            }
+            let message = vec![0; 1 + number * 37 % 9_000];
+            credit.handle_sent(DATA_HEADER_LEN + message.len());
+            wire_a.data(NET, 2, &message).await;
+        }
+    };
+    let receiving = async {
+        for number in 0..frames {
+            let Heard::Data(_, message) = wire_b.hear().await else {
+                panic!("not DATA");
+            };
+            assert_eq!(message.len(), 1 + number * 37 % 9_000);
+        }
+    };
+    tokio::join!(sending, receiving);
     relay.stop().await;
 }
 
