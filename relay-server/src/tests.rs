@@ -1,5 +1,6 @@
 //! Whole relays on loopback, with real TLS and without a controller.
 
+mod controller;
 mod lab;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::conn::wall_clock;
 use crate::metrics::Dropped;
+use controller::{Controller, TOKEN};
 use lab::{Device, Heard, Lab, Wire};
 
 const NET: u32 = 0x1000;
@@ -574,4 +576,54 @@ async fn a_first_start_needs_a_token_and_an_answer() {
     config.listen = SocketAddr::from(([0, 0, 0, 0], 0));
     let error = Relay::bind(config).await.err().unwrap();
     assert!(matches!(error, StartError::AddressNeeded { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_new_relay_registers_obeys_new_orders_and_restarts_without_the_controller() {
+    let lab = Lab::new();
+    let mut controller = Controller::start(lab.relay, lab.orders(1, Vec::new())).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = lab.config(dir.path());
+    std::fs::remove_file(dir.path().join("registration.json")).unwrap();
+    config.join = controller.join.clone();
+    config.token = Some(Secret::new("pvr_not_that"));
+    let error = Relay::bind(config.clone()).await.err().unwrap();
+    assert!(matches!(error, StartError::TokenRefused { .. }), "{error}");
+
+    config.token = Some(Secret::new(TOKEN));
+    let relay = Relay::bind_with(config.clone(), short()).await.unwrap();
+    assert_eq!((relay.id(), relay.name()), (lab.relay, "lab-1"));
+    let (address, pin) = (relay.local_addr(), relay.pins()[0]);
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(relay.run(stop.clone()));
+    let beat = controller.beat(1).await;
+    assert_eq!((beat.applied, beat.pins), (1, vec![pin]));
+    assert_eq!(beat.addresses, [address.to_string()]);
+
+    // A revocation reaches the client through the heartbeat that the controller holds.
+    let device = Device::new(&[(NET, 1)]);
+    let ticket = lab.sign(&lab.ticket(&device, wall_clock()));
+    let mut wire = Wire::connect(address, pin).await;
+    let answer = wire.hello(&device.secret, lab.relay, &ticket, 1).await;
+    assert!(matches!(answer, Heard::Welcome(_)), "{answer:?}");
+    let orders = lab.orders(2, vec![(device.id, 2)]);
+    controller.orders.send_replace(orders);
+    assert_eq!(rejected(&wire.hear().await), Some(RejectCode::Revoked));
+    controller.beat(2).await;
+    stop.cancel();
+    task.await.unwrap();
+
+    // The controller is away, and the orders of yesterday hold.
+    drop(controller);
+    config.token = None;
+    let relay = Relay::bind_with(config, short()).await.unwrap();
+    assert_eq!(relay.pins(), [pin]);
+    let address = relay.local_addr();
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(relay.run(stop.clone()));
+    let mut wire = Wire::connect(address, pin).await;
+    let answer = wire.hello(&device.secret, lab.relay, &ticket, 2).await;
+    assert_eq!(rejected(&answer), Some(RejectCode::Revoked));
+    stop.cancel();
+    task.await.unwrap();
 }
