@@ -477,6 +477,45 @@ async fn the_newer_connection_of_a_device_stays() {
 }
 
 #[tokio::test]
+async fn a_device_that_comes_back_gets_what_waited_for_its_old_connection() {
+    let relay = Running::start(Settings {
+        window: 8 * 1024 * 1024,
+        ..short()
+    })
+    .await;
+    let (a, b) = (Device::new(&[(NET, 1)]), Device::new(&[(NET, 2)]));
+    let mut wire_a = relay.attach(&a, 1).await;
+    let mut old = relay.attach(&b, 1).await;
+    // More than the sockets hold, while nobody reads.
+    let frames = 400_u64;
+    for number in 0..frames {
+        let mut message = vec![0; 16_000];
+        message[..8].copy_from_slice(&number.to_be_bytes());
+        wire_a.data(NET, 2, &message).await;
+    }
+    wire_a.sync(1).await;
+    let mut new = relay.attach(&b, 2).await;
+    let mut numbers = Vec::new();
+    while let Heard::Data(_, message) = old.hear().await {
+        numbers.push(u64::from_be_bytes(*message.first_chunk().unwrap()));
+    }
+    let from_old = numbers.len();
+    while numbers.len() < frames as usize {
+        let Heard::Data(_, message) = new.hear().await else {
+            panic!("not DATA");
+        };
+        numbers.push(u64::from_be_bytes(*message.first_chunk().unwrap()));
+    }
+    assert!(
+        from_old < frames as usize,
+        "nothing waited; the test is void"
+    );
+    assert_eq!(numbers, (0..frames).collect::<Vec<_>>());
+    assert_eq!(relay.hub.gauges().queued_bytes, 0);
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn new_orders_close_revoked_devices_at_once_and_keep_them_out() {
     let relay = Running::start(short()).await;
     let (bad, good) = (Device::new(&[(NET, 1)]), Device::new(&[(NET, 2)]));
