@@ -103,6 +103,32 @@ impl Client {
         Ok(())
     }
 
+    /// Takes over the frames that wait for `older`, another connection of this device, as far as they are for `places`;
+    /// `older` takes nothing more. Returns what does not fit.
+    pub(crate) fn inherit(
+        &self,
+        older: &Client,
+        places: impl Fn(Destination) -> bool,
+    ) -> Vec<Release<Arc<Client>>> {
+        let handed = older.change_egress(|outbox| {
+            outbox.closed = true;
+            outbox.egress.hand_over(places)
+        });
+        self.change_egress(|outbox| outbox.egress.take_over(handed))
+    }
+
+    /// Changes the egress and keeps the relay's sum in step.
+    fn change_egress<T>(&self, change: impl FnOnce(&mut Outbox) -> T) -> T {
+        let mut outbox = self.lock();
+        let before = outbox.egress.cost();
+        let result = change(&mut outbox);
+        let after = outbox.egress.cost();
+        // Added before taken away, so that the sum never goes below zero.
+        self.queued.fetch_add(after, Ordering::Relaxed);
+        self.queued.fetch_sub(before, Ordering::Relaxed);
+        result
+    }
+
     /// `bytes` that this client sent to `to` need not be held any longer.
     pub(crate) fn release(&self, to: Destination, bytes: usize) {
         let mut outbox = self.lock();

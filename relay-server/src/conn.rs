@@ -187,7 +187,18 @@ impl Conn {
                 Client::new(id, ticket.device, welcome, hub.queued.clone())
             })
             .map_err(|Superseded| superseded())?;
+        let places = |to: Destination| {
+            let mut networks = ticket.networks.iter();
+            networks.any(|(vni, host)| vni.get() == to.vni && *host == to.host)
+        };
         for older in displaced {
+            // Who comes back before its old connection was found dead loses nothing that still waited.
+            if older.device == ticket.device {
+                for Release { source, to, bytes } in client.inherit(&older, places) {
+                    hub.metrics.count_dropped(Dropped::ReceiverFull);
+                    source.release(to, bytes);
+                }
+            }
             older.end(superseded());
         }
         Metrics::add(&hub.metrics.attached, 1);
@@ -236,16 +247,11 @@ impl Conn {
                 return Err(protocol("too many destinations on one connection"));
             }
         }
-        let taken = match verdict {
-            Verdict::Deliver { receiver, source } => {
-                let stamp = Route {
-                    host: source,
-                    ..route
-                };
-                receiver.deliver(&self.client, stamp, to, message)
-            }
-            Verdict::PeerGone | Verdict::Drop(_) => Err(NotTaken::Closed),
-        };
+        let mut taken = self.pass_on(verdict, route, to, message);
+        if taken == Err(NotTaken::Closed) {
+            // A newer connection may have taken the receiver's place in this very moment.
+            taken = self.pass_on(self.attachment.route(route), route, to, message);
+        }
         match taken {
             Ok(()) => return Ok(()),
             Err(NotTaken::Full) => self.hub.metrics.count_dropped(Dropped::ReceiverFull),
@@ -257,6 +263,25 @@ impl Conn {
         }
         self.client.release(to, length);
         Ok(())
+    }
+
+    fn pass_on(
+        &self,
+        verdict: Verdict<Arc<Client>>,
+        route: Route,
+        to: Destination,
+        message: &[u8],
+    ) -> Result<(), NotTaken> {
+        match verdict {
+            Verdict::Deliver { receiver, source } => {
+                let stamp = Route {
+                    host: source,
+                    ..route
+                };
+                receiver.deliver(&self.client, stamp, to, message)
+            }
+            Verdict::PeerGone | Verdict::Drop(_) => Err(NotTaken::Closed),
+        }
     }
 
     fn handle_frames(&mut self, bytes: &[u8]) -> Result<usize, Reject> {

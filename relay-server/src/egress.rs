@@ -32,6 +32,14 @@ pub(crate) struct Release<S> {
     pub(crate) bytes: usize,
 }
 
+/// A frame on its way from an older connection of a receiver to a newer one.
+pub(crate) struct Handed<S> {
+    id: AttachId,
+    source: S,
+    flow: u8,
+    waiting: Waiting,
+}
+
 /// What became of the bytes of a receiver that is gone. All of them are free.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Closed<S> {
@@ -120,6 +128,53 @@ impl<S: Clone> Egress<S> {
             }
         }
         frames
+    }
+
+    /// Gives up what waits for destinations that `keep` names, in the order of each flow.
+    #[must_use]
+    pub(crate) fn hand_over(&mut self, keep: impl Fn(Destination) -> bool) -> Vec<Handed<S>> {
+        let mut handed = Vec::new();
+        for (id, source) in &mut self.sources {
+            for (flow, frames) in &mut source.flows {
+                let (kept, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(frames)
+                    .into_iter()
+                    .partition(|waiting| keep(waiting.to));
+                *frames = left;
+                handed.extend(kept.into_iter().map(|waiting| Handed {
+                    id: *id,
+                    source: source.handle.clone(),
+                    flow: *flow,
+                    waiting,
+                }));
+            }
+            source.flows.retain(|(_, frames)| !frames.is_empty());
+        }
+        self.sources.retain(|_, source| !source.flows.is_empty());
+        self.ring.retain(|id| self.sources.contains_key(id));
+        self.cost -= handed
+            .iter()
+            .map(|it| frame_cost(&it.waiting.frame))
+            .sum::<usize>();
+        handed
+    }
+
+    /// Queues what an older connection gave up. Returns what does not fit.
+    #[must_use]
+    pub(crate) fn take_over(&mut self, handed: Vec<Handed<S>>) -> Vec<Release<S>> {
+        let mut refused = Vec::new();
+        for Handed {
+            id,
+            source,
+            flow,
+            waiting: Waiting { to, frame },
+        } in handed
+        {
+            let bytes = frame.len();
+            if self.push(id, &source, flow, to, frame).is_err() {
+                refused.push(Release { source, to, bytes });
+            }
+        }
+        refused
     }
 
     /// The receiver is gone: nothing is held for it any longer.

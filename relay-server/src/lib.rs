@@ -244,8 +244,10 @@ impl Relay {
         });
         let mut clients = JoinSet::new();
         hub.serving.store(true, Ordering::Relaxed);
+        tracing::info!(relay = %hub.id, "serving clients");
         accept(&hub, &acceptor, listener, &mut clients, &stop).await;
         hub.serving.store(false, Ordering::Relaxed);
+        tracing::info!(clients = hub.switch.attached(), "draining");
         drain(&hub, clients).await;
         behind.cancel();
         while tasks.join_next().await.is_some() {}

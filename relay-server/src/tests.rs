@@ -1,9 +1,11 @@
 //! Whole relays on loopback, with real TLS and without a controller.
 
+mod controller;
 mod lab;
 
 use std::time::Duration;
 
+use overlan_protocol::credit::{DEFAULT_WINDOW, SendCredit};
 use overlan_protocol::frame::{DATA_HEADER_LEN, Frame, GoneReason, Route, UNPROVEN_BODY_MAX};
 use overlan_protocol::hello::RejectCode;
 use overlan_protocol::key::IdentitySecret;
@@ -16,6 +18,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::conn::wall_clock;
 use crate::metrics::Dropped;
+use controller::{Controller, TOKEN};
 use lab::{Device, Heard, Lab, Wire};
 
 const NET: u32 = 0x1000;
@@ -193,6 +196,43 @@ async fn frames_for_other_networks_and_for_no_host_are_dropped_and_counted() {
     let metrics = &relay.hub.metrics;
     assert_eq!(metrics.dropped(Dropped::ForeignNetwork), 1);
     assert_eq!(metrics.dropped(Dropped::NoSuchHost), 4);
+    relay.stop().await;
+}
+
+/// With a small receive buffer the relay's writes end in every possible place, also between a frame and its flush.
+#[tokio::test]
+async fn bulk_to_a_receiver_with_a_small_buffer_never_stalls() {
+    let relay = Running::start(short()).await;
+    let (a, b) = (Device::new(&[(NET, 1)]), Device::new(&[(NET, 2)]));
+    let mut wire_a = relay.attach(&a, 1).await;
+    let mut wire_b = relay.attach(&b, 1).await;
+    socket2::SockRef::from(wire_b.stream.get_ref().0)
+        .set_recv_buffer_size(128 * 1024)
+        .unwrap();
+    let frames = 2_000;
+    let sending = async {
+        let mut credit = SendCredit::new(DEFAULT_WINDOW);
+        for number in 0..frames {
+            while !credit.may_send() {
+                let Heard::Credit(_, released, window) = wire_a.hear().await else {
+                    panic!("not CREDIT");
+                };
+                credit.handle_credit(released, window).unwrap();
+            }
+            let message = vec![0; 1 + number * 37 % 9_000];
+            credit.handle_sent(DATA_HEADER_LEN + message.len());
+            wire_a.data(NET, 2, &message).await;
+        }
+    };
+    let receiving = async {
+        for number in 0..frames {
+            let Heard::Data(_, message) = wire_b.hear().await else {
+                panic!("not DATA");
+            };
+            assert_eq!(message.len(), 1 + number * 37 % 9_000);
+        }
+    };
+    tokio::join!(sending, receiving);
     relay.stop().await;
 }
 
@@ -437,6 +477,45 @@ async fn the_newer_connection_of_a_device_stays() {
 }
 
 #[tokio::test]
+async fn a_device_that_comes_back_gets_what_waited_for_its_old_connection() {
+    let relay = Running::start(Settings {
+        window: 8 * 1024 * 1024,
+        ..short()
+    })
+    .await;
+    let (a, b) = (Device::new(&[(NET, 1)]), Device::new(&[(NET, 2)]));
+    let mut wire_a = relay.attach(&a, 1).await;
+    let mut old = relay.attach(&b, 1).await;
+    // More than the sockets hold, while nobody reads.
+    let frames = 400_u64;
+    for number in 0..frames {
+        let mut message = vec![0; 16_000];
+        message[..8].copy_from_slice(&number.to_be_bytes());
+        wire_a.data(NET, 2, &message).await;
+    }
+    wire_a.sync(1).await;
+    let mut new = relay.attach(&b, 2).await;
+    let mut numbers = Vec::new();
+    while let Heard::Data(_, message) = old.hear().await {
+        numbers.push(u64::from_be_bytes(*message.first_chunk().unwrap()));
+    }
+    let from_old = numbers.len();
+    while numbers.len() < frames as usize {
+        let Heard::Data(_, message) = new.hear().await else {
+            panic!("not DATA");
+        };
+        numbers.push(u64::from_be_bytes(*message.first_chunk().unwrap()));
+    }
+    assert!(
+        from_old < frames as usize,
+        "nothing waited; the test is void"
+    );
+    assert_eq!(numbers, (0..frames).collect::<Vec<_>>());
+    assert_eq!(relay.hub.gauges().queued_bytes, 0);
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn new_orders_close_revoked_devices_at_once_and_keep_them_out() {
     let relay = Running::start(short()).await;
     let (bad, good) = (Device::new(&[(NET, 1)]), Device::new(&[(NET, 2)]));
@@ -536,4 +615,54 @@ async fn a_first_start_needs_a_token_and_an_answer() {
     config.listen = SocketAddr::from(([0, 0, 0, 0], 0));
     let error = Relay::bind(config).await.err().unwrap();
     assert!(matches!(error, StartError::AddressNeeded { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_new_relay_registers_obeys_new_orders_and_restarts_without_the_controller() {
+    let lab = Lab::new();
+    let mut controller = Controller::start(lab.relay, lab.orders(1, Vec::new())).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = lab.config(dir.path());
+    std::fs::remove_file(dir.path().join("registration.json")).unwrap();
+    config.join = controller.join.clone();
+    config.token = Some(Secret::new("pvr_not_that"));
+    let error = Relay::bind(config.clone()).await.err().unwrap();
+    assert!(matches!(error, StartError::TokenRefused { .. }), "{error}");
+
+    config.token = Some(Secret::new(TOKEN));
+    let relay = Relay::bind_with(config.clone(), short()).await.unwrap();
+    assert_eq!((relay.id(), relay.name()), (lab.relay, "lab-1"));
+    let (address, pin) = (relay.local_addr(), relay.pins()[0]);
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(relay.run(stop.clone()));
+    let beat = controller.beat(1).await;
+    assert_eq!((beat.applied, beat.pins), (1, vec![pin]));
+    assert_eq!(beat.addresses, [address.to_string()]);
+
+    // A revocation reaches the client through the heartbeat that the controller holds.
+    let device = Device::new(&[(NET, 1)]);
+    let ticket = lab.sign(&lab.ticket(&device, wall_clock()));
+    let mut wire = Wire::connect(address, pin).await;
+    let answer = wire.hello(&device.secret, lab.relay, &ticket, 1).await;
+    assert!(matches!(answer, Heard::Welcome(_)), "{answer:?}");
+    let orders = lab.orders(2, vec![(device.id, 2)]);
+    controller.orders.send_replace(orders);
+    assert_eq!(rejected(&wire.hear().await), Some(RejectCode::Revoked));
+    controller.beat(2).await;
+    stop.cancel();
+    task.await.unwrap();
+
+    // The controller is away, and the orders of yesterday hold.
+    drop(controller);
+    config.token = None;
+    let relay = Relay::bind_with(config, short()).await.unwrap();
+    assert_eq!(relay.pins(), [pin]);
+    let address = relay.local_addr();
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(relay.run(stop.clone()));
+    let mut wire = Wire::connect(address, pin).await;
+    let answer = wire.hello(&device.secret, lab.relay, &ticket, 2).await;
+    assert_eq!(rejected(&answer), Some(RejectCode::Revoked));
+    stop.cancel();
+    task.await.unwrap();
 }

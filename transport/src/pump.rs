@@ -56,7 +56,8 @@ pub async fn run<P: Peer>(stream: &mut TlsStream<TcpStream>, peer: &mut P) -> En
     let mut timer = pin!(sleep_until(tokio::time::Instant::now()));
     let ended = poll_fn(|cx| pump.poll(cx, stream, peer, timer.as_mut())).await;
     if let Ended::Peer(end) = &ended {
-        let mut words = Vec::new();
+        // What is half written must be finished, or the last words would be read as part of a frame.
+        let mut words = pump.outbound.split_off(pump.written);
         peer.last_words(end, &mut words);
         // The other side may be gone or stuck; it gets a moment to hear why.
         let _ = timeout(LAST_WORDS, say_goodbye(stream, &words)).await;
@@ -209,6 +210,8 @@ impl Pump {
                 Poll::Ready(Ok(())) => {
                     self.unflushed = false;
                     self.stalled_since = None;
+                    // The peer may have more, and nobody wakes for what waits already.
+                    progress = true;
                 }
                 Poll::Ready(Err(error)) => return Err(Ended::Broken(error)),
                 Poll::Pending => {

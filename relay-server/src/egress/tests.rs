@@ -137,3 +137,20 @@ fn a_receiver_never_holds_more_than_its_limit() {
     }
     assert!(frames * FRAME_OVERHEAD <= EGRESS_MAX);
 }
+
+#[test]
+fn a_newer_connection_takes_over_what_is_for_places_it_has() {
+    let mut older = Egress::new();
+    for number in 0..4 {
+        push(&mut older, BULK, 1, vec![number; 100]);
+    }
+    push(&mut older, SPARSE, 1, vec![9; 100]);
+    older.push(BULK, &"bulk", 2, to(8), vec![7; 50]).unwrap();
+    let handed = older.hand_over(|place| place == to(9));
+    let mut newer = Egress::new();
+    assert_eq!(newer.take_over(handed), []);
+    let firsts = |frames: Vec<Vec<u8>>| frames.iter().map(|it| it[0]).collect::<Vec<_>>();
+    assert_eq!(firsts(newer.take(10_000)), [0, 1, 2, 3, 9]);
+    assert_eq!(firsts(older.take(10_000)), [7]);
+    assert_eq!((older.cost(), newer.cost()), (0, 0));
+}
