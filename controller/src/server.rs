@@ -207,7 +207,7 @@ fn source(ip: IpAddr) -> IpAddr {
             let prefix = v6.to_bits() & !(u128::MAX >> SOURCE_PREFIX_V6);
             IpAddr::V6(prefix.into())
         }
-        ip => ip,
+        IpAddr::V4(_) | IpAddr::V6(_) => ip.to_canonical(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Enrolment of a device: one transaction that uses the credential, chooses name, address and relays, and tells the network.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -186,7 +187,9 @@ async fn add_device(
             identity: request.identity,
             tunnel: request.tunnel,
             tunnel_signature: request.tunnel_signature.clone(),
-            relays: placement.place(id, &[]).unwrap_or_default(),
+            relays: placement
+                .place(id, &[], &BTreeMap::new())
+                .unwrap_or_default(),
             online: false,
         },
         ephemeral: grant.ephemeral,

@@ -67,7 +67,7 @@ pub(super) async fn register(
         pins: request.pins,
         online: true,
     };
-    fleet::put_relay(&mut tx, &relay, before, now).await?;
+    fleet::put_relay(&mut tx, &relay, before, &shared.reports, now).await?;
     let orders = fleet::orders(&mut tx, relay.org, shared.signer.keys(), now).await?;
     shared.store.commit(tx).await?;
     hear(&shared, id, 0);
@@ -110,7 +110,14 @@ async fn update(shared: &Shared, id: RelayId, beat: &RelayHeartbeat) -> Result<(
             online: true,
             ..before.clone()
         };
-        fleet::put_relay(&mut tx, &after, Some(&before), clock::unix_secs()).await?;
+        fleet::put_relay(
+            &mut tx,
+            &after,
+            Some(&before),
+            &shared.reports,
+            clock::unix_secs(),
+        )
+        .await?;
     }
     shared.store.commit(tx).await
 }

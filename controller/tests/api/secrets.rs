@@ -117,6 +117,10 @@ async fn a_start_that_cannot_work_says_why() {
     let first = Controller::bind(Config::new(listen, dir.path().join("one")))
         .await
         .unwrap();
+    let same = Config::new(listen, dir.path().join("one"));
+    let error = Controller::bind(same).await.unwrap_err();
+    assert!(matches!(error, StartError::DataDirInUse { .. }), "{error}");
+
     let taken = Config::new(first.local_addr(), dir.path().join("two"));
     let error = Controller::bind(taken).await.unwrap_err();
     assert!(matches!(error, StartError::PortInUse { .. }), "{error}");

@@ -114,7 +114,9 @@ async fn a_stream_resumes_over_a_restart_of_the_controller() {
         match event {
             MapEvent::Delta(delta) => map.apply(&delta).unwrap(),
             MapEvent::Ticket { .. } => {}
-            other => panic!("expected deltas, got {other:?}"),
+            MapEvent::Snapshot(_) | MapEvent::Alive | MapEvent::Removed => {
+                panic!("expected deltas, got {event:?}")
+            }
         }
         event = timeout(WITHIN, lines.next())
             .await
