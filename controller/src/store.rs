@@ -1,7 +1,7 @@
 //! The database: one function per query, no decisions. The only door to sqlx.
 //!
 //! One connection writes, so writers queue here and never meet a locked database; a few read. Every writer takes the lock at
-//! its beginning. What belongs to a tenant is only found together with its [`OrgId`].
+//! its beginning. What belongs to a tenant is only found together with its organisation.
 
 pub(crate) mod accounts;
 pub(crate) mod changes;
