@@ -225,3 +225,28 @@ async fn a_query_that_is_not_understood_is_refused() {
         assert_eq!(refused(result), ProblemKind::BadRequest, "{query}");
     }
 }
+
+#[tokio::test]
+async fn a_change_reaches_many_streams() {
+    const STREAMS: usize = 120;
+    let lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let key = lab.reusable_key(&owner).await;
+    let mut streams = Vec::new();
+    for _ in 0..STREAMS {
+        streams.push(lab.enrol(&key, "node").await.stream(&lab).await);
+    }
+    lab.enrol(&key, "last").await;
+    let last = format!("node-{}", STREAMS - 1);
+    for stream in &mut streams[..STREAMS - 1] {
+        stream
+            .until("all that happened", |map| {
+                peer(map, "last").is_some() && peer(map, &last).is_some_and(|peer| peer.online)
+            })
+            .await;
+        assert_eq!(network(&stream.map).peers.len(), STREAMS);
+    }
+    let first = streams[0].map.clone();
+    let hosts = network(&first).peers.keys().copied();
+    assert!(hosts.eq(2..=u32::try_from(STREAMS).unwrap() + 1));
+}
