@@ -293,8 +293,8 @@ impl Controller {
         let tasks = TaskTracker::new();
         tasks.spawn(housekeeping::follow_changes(shared.clone()));
         tasks.spawn(housekeeping::keep_house(shared.clone()));
-        let router = api::router(shared.clone());
-        let serve = server::serve(self.listener, self.tls, router, shared.stop.clone());
+        let api = api::Api::new(shared.clone());
+        let serve = server::serve(self.listener, self.tls, api, shared.stop.clone());
         tokio::pin!(serve);
         tokio::select! {
             () = &mut serve => {}

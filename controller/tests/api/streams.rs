@@ -250,3 +250,36 @@ async fn a_change_reaches_many_streams() {
     let hosts = network(&first).peers.keys().copied();
     assert!(hosts.eq(2..=u32::try_from(STREAMS).unwrap() + 1));
 }
+
+#[tokio::test]
+async fn a_stream_keeps_up_with_what_does_not_concern_it_and_an_old_map_is_replaced() {
+    let lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let key = lab.reusable_key(&owner).await;
+    let web = lab.enrol(&key, "web").await;
+    let mut stream = web.stream(&lab).await;
+    let old = stream.map.version;
+    // More changes of another network than the controller remembers in memory.
+    lab.sql(
+        r#"BEGIN IMMEDIATE;
+         WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 9000)
+         INSERT INTO changes (version, org_id, network_id, kind, key, payload, at)
+             SELECT (SELECT version FROM counter) + n, 1, 'ffffffffffffffffffffffffffffffff', 'gone', '',
+                 '{"gone":{"device":"ffffffffffffffffffffffffffffffff","host":2}}', 1 FROM numbers;
+         UPDATE counter SET version = version + 9000;
+         COMMIT;"#,
+    )
+    .await;
+    stream
+        .until("an empty delta", |map| map.version > old + 4_096)
+        .await;
+    assert!(network(&stream.map).peers.is_empty());
+    lab.enrol(&key, "db").await;
+    stream.until("db", |map| peer(map, "db").is_some()).await;
+    assert!(stream.map.version > old + 9_000);
+
+    let (_lines, event) = resume(&lab, &web, old).await;
+    assert!(matches!(event, MapEvent::Snapshot(_)), "{event:?}");
+    let (_lines, event) = resume(&lab, &web, stream.map.version).await;
+    assert!(matches!(event, MapEvent::Delta(_)), "{event:?}");
+}
