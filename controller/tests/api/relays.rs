@@ -150,7 +150,7 @@ async fn a_waiting_heartbeat_without_news_comes_back() {
 #[tokio::test]
 async fn devices_learn_of_relays_their_addresses_and_their_loss() {
     let mut timings = fast();
-    timings.relay_lost_after = Duration::from_secs(2);
+    timings.relay_lost_after = Duration::from_secs(4);
     let lab = Lab::start_with(timings).await;
     let owner = lab.set_up().await;
     let key = lab.reusable_key(&owner).await;

@@ -174,7 +174,7 @@ async fn a_quiet_stream_says_that_it_lives_and_brings_a_ticket() {
 #[tokio::test]
 async fn an_ephemeral_device_is_removed_when_it_stays_away() {
     let mut timings = fast();
-    timings.ephemeral_after = Duration::from_secs(1);
+    timings.ephemeral_after = Duration::from_secs(3);
     let lab = Lab::start_with(timings).await;
     let owner = lab.set_up().await;
     let key = lab.reusable_key(&owner).await;
