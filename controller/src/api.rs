@@ -12,15 +12,43 @@ mod relay;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
 use axum::routing::{delete, get, post};
 use overlan_protocol::api::path;
 
 pub(crate) use self::people::SETUP_TOKEN;
 
+use crate::server::Channel;
 use crate::shared::Shared;
 
-/// All routes of one controller.
-pub(crate) fn router(shared: Arc<Shared>) -> Router {
+/// All that one controller answers. A clone is the same API.
+#[derive(Debug, Clone)]
+pub(crate) struct Api(Router);
+
+impl Api {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self(router(shared))
+    }
+
+    /// Answers a request that came on `channel`. Every failure is an answer as well.
+    pub(crate) async fn answer(
+        mut self,
+        request: hyper::Request<hyper::body::Incoming>,
+        channel: Channel,
+    ) -> Response {
+        let mut request: Request = request.map(Body::new);
+        request.extensions_mut().insert(channel);
+        match tower_service::Service::call(&mut self.0, request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// Which path is answered by what.
+fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route(path::HEALTH, get(people::health))
         .route(path::SETUP, post(people::setup))

@@ -78,3 +78,6 @@ impl ChangeLog {
 
 /// Most entries kept in memory, some 5 MB: a stream that falls further behind gets a snapshot.
 pub(crate) const ENTRIES_MAX: usize = 8_192;
+
+#[cfg(test)]
+mod tests;

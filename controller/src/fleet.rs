@@ -1,12 +1,16 @@
 //! Changes of devices and relays that are more than one row: each runs inside its caller's transaction and leaves its trace in
 //! the change log. The decisions are [`crate::placement`]'s.
 
+use std::sync::Mutex;
+
 use overlan_protocol::api::RelayOrders;
 use overlan_protocol::key::RelayId;
 use overlan_protocol::ticket::{CLOCK_SKEW_SECS, TICKET_LIFE_SECS, TicketKeys};
 
 use crate::placement::Placement;
 use crate::registry::{Fact, OrgId};
+use crate::report::Reports;
+use crate::shared::lock;
 use crate::store::devices::{self, Device};
 use crate::store::relays::{self, RelayRow};
 use crate::store::{StoreError, Tx, changes};
@@ -35,6 +39,7 @@ pub(crate) async fn put_relay(
     tx: &mut Tx,
     relay: &RelayRow,
     before: Option<&RelayRow>,
+    reports: &Mutex<Reports>,
     now: u64,
 ) -> Result<(), StoreError> {
     relays::put(tx, relay, now).await?;
@@ -46,13 +51,18 @@ pub(crate) async fn put_relay(
         changes::append(tx, relay.org, None, &fact, now).await?;
     }
     if before.is_none_or(|before| before.online != relay.online) {
-        place_all(tx, relay.org, now).await?;
+        place_all(tx, relay.org, reports, now).await?;
     }
     Ok(())
 }
 
 /// Marks a relay that is silent as offline.
-pub(crate) async fn lose_relay(tx: &mut Tx, id: RelayId, now: u64) -> Result<(), StoreError> {
+pub(crate) async fn lose_relay(
+    tx: &mut Tx,
+    id: RelayId,
+    reports: &Mutex<Reports>,
+    now: u64,
+) -> Result<(), StoreError> {
     let Some(before) = relays::get(tx, id).await?.filter(|relay| relay.online) else {
         return Ok(());
     };
@@ -60,7 +70,7 @@ pub(crate) async fn lose_relay(tx: &mut Tx, id: RelayId, now: u64) -> Result<(),
         online: false,
         ..before.clone()
     };
-    put_relay(tx, &after, Some(&before), now).await
+    put_relay(tx, &after, Some(&before), reports, now).await
 }
 
 /// What the relays of an organisation must know.
@@ -78,11 +88,17 @@ pub(crate) async fn orders(
     })
 }
 
-async fn place_all(tx: &mut Tx, org: OrgId, now: u64) -> Result<(), StoreError> {
+async fn place_all(
+    tx: &mut Tx,
+    org: OrgId,
+    reports: &Mutex<Reports>,
+    now: u64,
+) -> Result<(), StoreError> {
     let mut placement = Placement::new(relays::candidates(tx, org).await?);
     for mut device in devices::of_org(tx, org).await? {
         let id = device.member.device;
-        if let Some(list) = placement.place(id, &device.member.relays) {
+        let round_trips = lock(reports).round_trips(id);
+        if let Some(list) = placement.place(id, &device.member.relays, &round_trips) {
             devices::set_relays(tx, org, id, &list).await?;
             device.member.relays = list;
             let network = Some(device.network);

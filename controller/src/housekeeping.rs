@@ -43,7 +43,7 @@ async fn read_changes(shared: &Shared) -> Result<bool, StoreError> {
         let mut reports = lock(&shared.reports);
         for entry in &entries {
             if let Fact::Gone { device, .. } = &entry.fact {
-                reports.remove(device);
+                reports.remove(*device);
             }
         }
     }
@@ -119,7 +119,7 @@ async fn lose_relays(shared: &Shared, now: Instant) {
         tracing::warn!(%relay, "no heartbeat from a relay; its devices move");
         let result = async {
             let mut tx = shared.store.write().await?;
-            fleet::lose_relay(&mut tx, relay, clock::unix_secs()).await?;
+            fleet::lose_relay(&mut tx, relay, &shared.reports, clock::unix_secs()).await?;
             shared.store.commit(tx).await
         };
         if let Err(error) = result.await {

@@ -30,6 +30,8 @@ mod presence;
 
 mod heartbeat;
 
+mod report;
+
 mod housekeeping;
 
 mod shared;
@@ -44,10 +46,11 @@ mod secret_file;
 
 mod clock;
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -155,6 +158,12 @@ pub enum StartError {
         /// Reason.
         source: io::Error,
     },
+    /// Another controller uses the data directory.
+    #[error("another controller uses {}; stop it or choose another directory", path.display())]
+    DataDirInUse {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The database cannot be used.
     #[error("cannot use the database {}: {reason}", file.display())]
     Database {
@@ -188,6 +197,7 @@ pub struct Controller {
     local: SocketAddr,
     join: JoinString,
     setup_token: Option<Secret>,
+    lock: File,
 }
 
 impl Controller {
@@ -205,6 +215,12 @@ impl Controller {
             source,
         };
         secret_file::make_dir(&dir).map_err(data_dir)?;
+        let lock = secret_file::open(&dir.join(LOCK_FILE)).map_err(data_dir)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StartError::DataDirInUse { path: dir }),
+            Err(TryLockError::Error(source)) => return Err(data_dir(source)),
+        }
         let (listener, local) = listen(config.listen).await?;
         let (host, port) = public_address(config.public_address.as_deref(), local)?;
         let names = certificate_names(&host, local.ip(), &config.names);
@@ -223,8 +239,8 @@ impl Controller {
         let hasher = Hasher::new(cores).map_err(|error| keys(error.to_string()))?;
 
         let file = dir.join(DATABASE_FILE);
-        secret_file::touch(&file).map_err(data_dir)?;
-        let opened = open_store(&file, &config.timings).await;
+        secret_file::open(&file).map_err(data_dir)?;
+        let opened = open_store(&file, &config.timings, &signer).await;
         let opened = opened.map_err(|error| StartError::Database {
             file,
             reason: error.to_string(),
@@ -250,6 +266,7 @@ impl Controller {
             local,
             join,
             setup_token: opened.setup_token,
+            lock,
         })
     }
 
@@ -276,8 +293,8 @@ impl Controller {
         let tasks = TaskTracker::new();
         tasks.spawn(housekeeping::follow_changes(shared.clone()));
         tasks.spawn(housekeeping::keep_house(shared.clone()));
-        let router = api::router(shared.clone());
-        let serve = server::serve(self.listener, self.tls, router, shared.stop.clone());
+        let api = api::Api::new(shared.clone());
+        let serve = server::serve(self.listener, self.tls, api, shared.stop.clone());
         tokio::pin!(serve);
         tokio::select! {
             () = &mut serve => {}
@@ -289,6 +306,7 @@ impl Controller {
         tasks.close();
         tasks.wait().await;
         shared.store.close().await;
+        drop(self.lock);
     }
 }
 
@@ -301,7 +319,11 @@ struct Opened {
     setup_token: Option<Secret>,
 }
 
-async fn open_store(file: &std::path::Path, timings: &Timings) -> Result<Opened, StoreError> {
+async fn open_store(
+    file: &Path,
+    timings: &Timings,
+    signer: &TicketSigner,
+) -> Result<Opened, StoreError> {
     let store = Store::open(file).await?;
     let now = clock::now();
     let mut tx = store.write().await?;
@@ -310,6 +332,11 @@ async fn open_store(file: &std::path::Path, timings: &Timings) -> Result<Opened,
     if let Some(token) = &setup_token {
         let digest = auth::digest(token.reveal());
         store::put_setting(&mut tx, api::SETUP_TOKEN, &digest).await?;
+    }
+    let key = signer.id().0.as_bytes();
+    if store::setting(&mut tx, TICKET_KEY).await?.as_deref() != Some(key) {
+        store::put_setting(&mut tx, TICKET_KEY, key).await?;
+        relays::bump_orders(&mut tx).await?;
     }
     let mut presence = Presence::new(timings.presence_grace);
     for device in devices::online(&mut tx).await? {
@@ -352,7 +379,7 @@ fn public_address(
         let host = match local.ip() {
             IpAddr::V4(v4) if v4.is_unspecified() => "127.0.0.1".to_owned(),
             IpAddr::V6(v6) if v6.is_unspecified() => "::1".to_owned(),
-            ip => ip.to_string(),
+            ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip.to_string(),
         };
         return Ok((host, local.port()));
     };
@@ -393,6 +420,12 @@ fn certificate_names(public: &str, listen: IpAddr, further: &[String]) -> Vec<St
 }
 
 const DATABASE_FILE: &str = "controller.db";
+
+/// Locked while a controller uses the directory.
+const LOCK_FILE: &str = "lock";
+
+/// Setting that holds the id of the ticket key that relays were told of.
+const TICKET_KEY: &str = "ticket-key";
 
 /// How many graces devices have to come back after a restart: they spread their reconnects over some seconds.
 const RESTART_GRACES: u32 = 6;

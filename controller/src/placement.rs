@@ -1,7 +1,8 @@
 //! Decides where devices attach: a home relay and backups. Knows no addresses and no clock.
 //!
-//! A home is kept as long as its relay is online; else the online relay with the fewest homed devices becomes home. With no
-//! relay online nothing moves: an old address may come back, no address cannot.
+//! A home is kept as long as its relay is online; else the nearest online relay becomes home, and of those that are
+//! about equally near the one with the fewest homed devices. With no relay online nothing moves: an old address may come back,
+//! no address cannot.
 
 use std::collections::BTreeMap;
 
@@ -27,12 +28,18 @@ impl Placement {
         Self { relays }
     }
 
-    /// The relay list of `device`, home first, that replaces `current`; `None` if that may stay.
-    pub(crate) fn place(&mut self, device: DeviceId, current: &[RelayId]) -> Option<Vec<RelayId>> {
+    /// The relay list of `device`, home first, that replaces `current`; `None` if that may stay. `round_trips` are those that the
+    /// device measured, in milliseconds.
+    pub(crate) fn place(
+        &mut self,
+        device: DeviceId,
+        current: &[RelayId],
+        round_trips: &BTreeMap<RelayId, u32>,
+    ) -> Option<Vec<RelayId>> {
         let old_home = current.first().copied();
         let home = match old_home {
             Some(home) if self.is_online(home) => home,
-            _ => self.least_loaded(device)?,
+            _ => self.best(device, round_trips)?,
         };
         let mut list = vec![home];
         let kept = current
@@ -57,10 +64,16 @@ impl Placement {
         self.relays.get(&relay).is_some_and(|relay| relay.online)
     }
 
-    fn least_loaded(&self, device: DeviceId) -> Option<RelayId> {
+    fn best(&self, device: DeviceId, round_trips: &BTreeMap<RelayId, u32>) -> Option<RelayId> {
         let online = self.relays.iter().filter(|(_, relay)| relay.online);
+        let cost = |id: &RelayId, homed| {
+            let measured = round_trips
+                .get(id)
+                .map_or(u32::MAX, |ms| ms / ABOUT_EQUAL_MS);
+            (measured, homed, preference(device, *id))
+        };
         online
-            .min_by_key(|(id, relay)| (relay.homed, preference(device, **id)))
+            .min_by_key(|(id, relay)| cost(id, relay.homed))
             .map(|(id, _)| *id)
     }
 
@@ -88,6 +101,9 @@ fn preference(device: DeviceId, relay: RelayId) -> u128 {
 
 /// Most backups behind a home relay: enough for two losses at once, and every peer stores the list.
 pub(crate) const BACKUPS_MAX: usize = 2;
+
+/// Round trips that differ by less are not worth an uneven load, milliseconds: nobody feels it.
+const ABOUT_EQUAL_MS: u32 = 10;
 
 #[cfg(test)]
 mod tests;

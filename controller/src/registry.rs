@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use overlan_protocol::frame::Vni;
 use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId, RelayId, TunnelKey};
-use overlan_protocol::netmap::{Change, Delta, Netmap, Network, Peer, Relay};
+use overlan_protocol::netmap::{Change, Netmap, Network, Peer, Relay};
 use serde::{Deserialize, Serialize};
 
 use crate::policy;
@@ -154,11 +154,6 @@ pub(crate) fn derive<'a>(viewer: &Viewer, entries: impl IntoIterator<Item = &'a 
         }
     }
     Derived::Changes(pending.into_changes(viewer.network))
-}
-
-/// A delta that joins on to what the stream sent before.
-pub(crate) fn delta(from: u64, to: u64, changes: Vec<Change>) -> Delta {
-    Delta { from, to, changes }
 }
 
 /// Changes by what they are about; the last word counts.

@@ -14,17 +14,18 @@ pub(crate) fn make_dir(dir: &Path) -> io::Result<()> {
     std::fs::set_permissions(dir, PermissionsExt::from_mode(0o700))
 }
 
-/// Makes an empty file of that mode if there is none, so that whoever fills it later does not choose a wider one.
-pub(crate) fn touch(file: &Path) -> io::Result<()> {
-    OpenOptions::new()
+/// Opens a file, making an empty one if there is none, so that whoever fills it later does not choose a wider mode.
+pub(crate) fn open(file: &Path) -> io::Result<File> {
+    let open = OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o600)
         .open(file)?;
-    std::fs::set_permissions(file, PermissionsExt::from_mode(0o600))
+    open.set_permissions(PermissionsExt::from_mode(0o600))?;
+    Ok(open)
 }
 
-/// Reads what [`write`] wrote; `None` if there is no such file.
+/// Reads what [`write()`] wrote; `None` if there is no such file.
 pub(crate) fn read<T: DeserializeOwned>(file: &Path) -> io::Result<Option<T>> {
     let mut text = Vec::new();
     match File::open(file) {

@@ -8,8 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -24,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::api::Api;
 use crate::shared::lock;
 
 /// The connection that a request came on.
@@ -37,7 +36,7 @@ pub(crate) struct Channel {
 pub(crate) async fn serve(
     listener: TcpListener,
     config: Arc<ServerConfig>,
-    router: Router,
+    api: Api,
     stop: CancellationToken,
 ) {
     let acceptor = TlsAcceptor::from(config);
@@ -62,7 +61,7 @@ pub(crate) async fn serve(
             tracing::debug!("too many connections; one was dropped");
             continue;
         };
-        let connection = handle(tcp, acceptor.clone(), router.clone(), stop.clone());
+        let connection = handle(tcp, acceptor.clone(), api.clone(), stop.clone());
         let abort = abort.clone();
         tasks.spawn(async move {
             tokio::select! {
@@ -80,7 +79,7 @@ pub(crate) async fn serve(
     }
 }
 
-async fn handle(tcp: TcpStream, acceptor: TlsAcceptor, router: Router, stop: CancellationToken) {
+async fn handle(tcp: TcpStream, acceptor: TlsAcceptor, api: Api, stop: CancellationToken) {
     if let Err(error) = configure(&tcp) {
         tracing::debug!(%error, "cannot configure a connection");
         return;
@@ -96,15 +95,10 @@ async fn handle(tcp: TcpStream, acceptor: TlsAcceptor, router: Router, stop: Can
     let asked = Arc::new(AtomicBool::new(false));
     let service = service_fn({
         let asked = asked.clone();
-        move |mut request: hyper::Request<Incoming>| {
+        move |request: hyper::Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
-            request.extensions_mut().insert(channel);
-            let mut router = router.clone();
-            async move {
-                let request = request.map(Body::new);
-                let answer = tower_service::Service::call(&mut router, request).await;
-                Ok::<_, Infallible>(answer.unwrap_or_else(|never| match never {}))
-            }
+            let api = api.clone();
+            async move { Ok::<_, Infallible>(api.answer(request, channel).await) }
         }
     });
     let mut builder = http1::Builder::new();
@@ -207,7 +201,7 @@ fn source(ip: IpAddr) -> IpAddr {
             let prefix = v6.to_bits() & !(u128::MAX >> SOURCE_PREFIX_V6);
             IpAddr::V6(prefix.into())
         }
-        ip => ip,
+        IpAddr::V4(_) | IpAddr::V6(_) => ip.to_canonical(),
     }
 }
 

@@ -1,9 +1,7 @@
 //! What all connections and tasks of one controller share. Decides nothing.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use overlan_protocol::api::DeviceReport;
 use overlan_protocol::key::DeviceId;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +13,7 @@ use crate::changelog::ChangeLog;
 use crate::clock;
 use crate::heartbeat::Heartbeats;
 use crate::presence::Presence;
+use crate::report::Reports;
 use crate::store::Store;
 use crate::tickets::TicketSigner;
 
@@ -28,7 +27,7 @@ pub(crate) struct Shared {
     pub(crate) throttle: Mutex<Throttle>,
     pub(crate) presence: Mutex<Presence>,
     pub(crate) heartbeats: Mutex<Heartbeats>,
-    pub(crate) reports: Mutex<BTreeMap<DeviceId, DeviceReport>>,
+    pub(crate) reports: Mutex<Reports>,
     pub(crate) domain: String,
     pub(crate) timings: Timings,
     /// Wakes the housekeeping task when presence changed.
@@ -38,7 +37,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// An open netmap stream of `device`; while it lives the device is online.
-    pub(crate) fn attach(self: &std::sync::Arc<Self>, device: DeviceId) -> Attached {
+    pub(crate) fn attach(self: &Arc<Self>, device: DeviceId) -> Attached {
         lock(&self.presence).handle_open(device);
         self.presence_changed.notify_one();
         Attached {
@@ -46,21 +45,12 @@ impl Shared {
             device,
         }
     }
-
-    /// Stores what a device reports, in memory.
-    pub(crate) fn put_report(&self, device: DeviceId, report: DeviceReport) {
-        let mut reports = lock(&self.reports);
-        if reports.len() >= REPORTS_MAX && !reports.contains_key(&device) {
-            reports.pop_first();
-        }
-        reports.insert(device, report);
-    }
 }
 
 /// See [`Shared::attach`].
 #[derive(Debug)]
 pub(crate) struct Attached {
-    shared: std::sync::Arc<Shared>,
+    shared: Arc<Shared>,
     device: DeviceId,
 }
 
@@ -77,6 +67,3 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
-
-/// Most reports kept, some 50 MB at the worst.
-const REPORTS_MAX: usize = 65_536;

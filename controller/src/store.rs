@@ -1,7 +1,7 @@
 //! The database: one function per query, no decisions. The only door to sqlx.
 //!
 //! One connection writes, so writers queue here and never meet a locked database; a few read. Every writer takes the lock at
-//! its beginning. What belongs to a tenant is only found together with its [`OrgId`].
+//! its beginning. What belongs to a tenant is only found together with its organisation.
 
 pub(crate) mod accounts;
 pub(crate) mod changes;
@@ -40,10 +40,15 @@ pub(crate) enum StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::PoolTimedOut => Self::Busy,
-            sqlx::Error::Database(error) if error.is_unique_violation() => Self::Conflict,
-            error => Self::Failed(error.to_string()),
+        let unique = error
+            .as_database_error()
+            .is_some_and(|error| error.is_unique_violation());
+        if unique {
+            Self::Conflict
+        } else if matches!(error, sqlx::Error::PoolTimedOut) {
+            Self::Busy
+        } else {
+            Self::Failed(error.to_string())
         }
     }
 }

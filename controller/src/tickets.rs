@@ -56,6 +56,11 @@ impl TicketSigner {
         })
     }
 
+    /// Names the key.
+    pub(crate) fn id(&self) -> &KeyId {
+        &self.id
+    }
+
     /// The keys that relays must know.
     pub(crate) fn keys(&self) -> TicketKeys {
         BTreeMap::from([(self.id.clone(), self.key.public())])

@@ -13,7 +13,7 @@ use super::feed::Feed;
 use super::problem::Refusal;
 use crate::clock;
 use crate::fleet;
-use crate::shared::Shared;
+use crate::shared::{Shared, lock};
 use crate::store::{changes, devices};
 
 pub(super) async fn ticket(
@@ -57,7 +57,7 @@ pub(super) async fn report(
             "a report names at most {REPORT_MAX} relays"
         )));
     }
-    shared.put_report(device.member.device, report);
+    lock(&shared.reports).put(device.member.device, report);
     Ok(Json(Empty {}))
 }
 

@@ -1,5 +1,6 @@
 //! Enrolment of a device: one transaction that uses the credential, chooses name, address and relays, and tells the network.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -21,7 +22,7 @@ use crate::fleet;
 use crate::naming::{self, Holder, Naming};
 use crate::placement::Placement;
 use crate::registry::{Fact, Member, OrgId};
-use crate::shared::Shared;
+use crate::shared::{Shared, lock};
 use crate::store::accounts::NetworkRow;
 use crate::store::devices::{self, Device};
 use crate::store::{Tx, changes, keys, relays};
@@ -55,7 +56,7 @@ pub(super) async fn enrol(
                 "this identity key belongs to a device of another network; enrol with a new one",
             ));
         }
-        None => add_device(&mut tx, &grant, &request, now_ms).await?,
+        None => add_device(&shared, &mut tx, &grant, &request, now_ms).await?,
     };
     let vni = grant.network.vni;
     shared.store.commit(tx).await?;
@@ -157,6 +158,7 @@ async fn enrol_again(
 }
 
 async fn add_device(
+    shared: &Shared,
     tx: &mut Tx,
     grant: &Grant,
     request: &EnrolRequest,
@@ -164,7 +166,7 @@ async fn add_device(
 ) -> Result<Device, Refusal> {
     let now = now_ms / 1_000;
     let (org, network) = (grant.org, grant.network.id);
-    let label = choose_label(tx, grant, &request.hostname, now).await?;
+    let label = choose_label(shared, tx, grant, &request.hostname, now).await?;
     let taken = devices::taken_hosts(tx, org, network, now.saturating_sub(QUARANTINE_SECS)).await?;
     let full = devices::count(tx, org, network).await? >= NETWORK_DEVICES_MAX;
     let host = lowest_free(taken).filter(|_| !full).ok_or_else(|| {
@@ -186,7 +188,9 @@ async fn add_device(
             identity: request.identity,
             tunnel: request.tunnel,
             tunnel_signature: request.tunnel_signature.clone(),
-            relays: placement.place(id, &[]).unwrap_or_default(),
+            relays: placement
+                .place(id, &[], &BTreeMap::new())
+                .unwrap_or_default(),
             online: false,
         },
         ephemeral: grant.ephemeral,
@@ -201,6 +205,7 @@ async fn add_device(
 }
 
 async fn choose_label(
+    shared: &Shared,
     tx: &mut Tx,
     grant: &Grant,
     hostname: &str,
@@ -209,9 +214,13 @@ async fn choose_label(
     let (org, network) = (grant.org, grant.network.id);
     let wanted = label_from_hostname(hostname);
     let holder = devices::by_label(tx, org, network, &wanted).await?;
+    // A stream that opened just now is not written yet.
+    let is_online = |device: &Device| {
+        device.member.online || lock(&shared.presence).is_attached(device.member.device)
+    };
     let held = match &holder {
         None => Holder::Nobody,
-        Some(device) if device.member.online => Holder::Online,
+        Some(device) if is_online(device) => Holder::Online,
         Some(_) => Holder::Offline,
     };
     let taken = devices::labels_like(tx, org, network, &wanted).await?;

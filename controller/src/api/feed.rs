@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use overlan_protocol::frame::Vni;
-use overlan_protocol::netmap::MapEvent;
+use overlan_protocol::netmap::{Delta, MapEvent};
 use overlan_protocol::ticket::TICKET_LIFE_SECS;
 use tokio::sync::watch;
 
@@ -135,8 +135,11 @@ impl Feed {
                 // A map that stands far back could not be resumed from the log later on.
                 let far = head - sent > REPORT_AFTER;
                 if even_if_empty || far || !changes.is_empty() {
-                    let delta = registry::delta(sent, head, changes);
-                    self.ready.push_back(MapEvent::Delta(delta));
+                    self.ready.push_back(MapEvent::Delta(Delta {
+                        from: sent,
+                        to: head,
+                        changes,
+                    }));
                     self.sent = Some(head);
                 }
             }

@@ -9,6 +9,7 @@ use overlan_protocol::api::{
 };
 use overlan_protocol::key::{Fingerprint, RelayId};
 use overlan_protocol::proof::enrolment_message;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::caller::{Json, RelayCaller, ThisChannel, check_signature, key_refusal, key_unknown};
@@ -17,7 +18,7 @@ use super::problem::Refusal;
 use crate::auth::{NamedSecret, RELAY_TOKEN_PREFIX};
 use crate::clock;
 use crate::fleet;
-use crate::registry::OrgId;
+use crate::registry::{Entry, Fact, OrgId};
 use crate::shared::{Shared, lock};
 use crate::store::keys::{self, RelayToken};
 use crate::store::relays::{self, RelayRow};
@@ -67,7 +68,7 @@ pub(super) async fn register(
         pins: request.pins,
         online: true,
     };
-    fleet::put_relay(&mut tx, &relay, before, now).await?;
+    fleet::put_relay(&mut tx, &relay, before, &shared.reports, now).await?;
     let orders = fleet::orders(&mut tx, relay.org, shared.signer.keys(), now).await?;
     shared.store.commit(tx).await?;
     hear(&shared, id, 0);
@@ -110,7 +111,14 @@ async fn update(shared: &Shared, id: RelayId, beat: &RelayHeartbeat) -> Result<(
             online: true,
             ..before.clone()
         };
-        fleet::put_relay(&mut tx, &after, Some(&before), clock::unix_secs()).await?;
+        fleet::put_relay(
+            &mut tx,
+            &after,
+            Some(&before),
+            &shared.reports,
+            clock::unix_secs(),
+        )
+        .await?;
     }
     shared.store.commit(tx).await
 }
@@ -125,7 +133,7 @@ async fn wait_for_orders(
     let until = Instant::now() + hold;
     let mut head = shared.changelog.watch();
     loop {
-        head.mark_unchanged();
+        let looked_at = *head.borrow_and_update();
         let mut tx: Tx = shared.store.read().await?;
         // Orders of an older database may have a higher version than ours: then ours are news as well.
         let news = relays::orders_version(&mut tx, org).await? != applied;
@@ -134,10 +142,30 @@ async fn wait_for_orders(
         }
         drop(tx);
         tokio::select! {
-            _ = head.changed() => {}
+            () = revoked_since(shared, org, looked_at, &mut head) => {}
             () = tokio::time::sleep_until(until) => {}
             () = shared.stop.cancelled() => {}
         }
+    }
+}
+
+/// Completes when the change log behind `looked_at` holds what changes the orders: a removed device of the organisation.
+async fn revoked_since(
+    shared: &Shared,
+    org: OrgId,
+    mut looked_at: u64,
+    head: &mut watch::Receiver<u64>,
+) {
+    while head.changed().await.is_ok() {
+        let Some((now, entries)) = shared.changelog.since(looked_at) else {
+            return;
+        };
+        let revokes =
+            |entry: &Arc<Entry>| entry.org == org && matches!(entry.fact, Fact::Gone { .. });
+        if entries.iter().any(revokes) {
+            return;
+        }
+        looked_at = now;
     }
 }
 

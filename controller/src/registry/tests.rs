@@ -1,5 +1,6 @@
 use super::*;
 use overlan_protocol::key::Fingerprint;
+use overlan_protocol::netmap::Delta;
 use proptest::prelude::*;
 
 const ORG: OrgId = OrgId(1);
@@ -151,7 +152,7 @@ proptest! {
         let entries: Vec<Entry> = steps.into_iter().filter_map(|step| world.step(step)).collect();
         for batch in entries.chunks(batch) {
             let to = batch.last().unwrap().version;
-            map.apply(&delta(map.version, to, changes(batch))).unwrap();
+            map.apply(&Delta { from: map.version, to, changes: changes(batch) }).unwrap();
         }
         prop_assert_eq!(map, world.snapshot());
     }

@@ -115,6 +115,14 @@ pub(crate) async fn orders_version(tx: &mut Tx, org: OrgId) -> Result<u64, Store
     unsigned(&row, "orders_version")
 }
 
+/// Makes the orders of every organisation new.
+pub(crate) async fn bump_orders(tx: &mut Tx) -> Result<(), StoreError> {
+    sqlx::query("UPDATE organisations SET orders_version = orders_version + 1")
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 /// The organisation's devices revoked after `after`, with their epochs.
 pub(crate) async fn revoked(
     tx: &mut Tx,

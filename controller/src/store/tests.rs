@@ -1,8 +1,8 @@
 use super::*;
-use crate::registry::{Fact, OrgId};
+use crate::registry::{Fact, Member, OrgId};
 use overlan_protocol::api::NamePolicy;
 use overlan_protocol::frame::Vni;
-use overlan_protocol::key::{DeviceId, NetworkId};
+use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId, RelayId, TunnelKey};
 use tempfile::TempDir;
 
 const NOW: u64 = 1_800_000_000;
@@ -173,4 +173,43 @@ async fn a_session_ends_when_idle_or_old() {
         let session = accounts::session(&mut tx, &token, now, 100).await.unwrap();
         assert_eq!(session.is_some(), lives, "{} old", now - NOW);
     }
+}
+
+#[tokio::test]
+async fn a_device_that_attached_meanwhile_is_not_deleted() {
+    let (_dir, store) = open().await;
+    let (org, network) = tenant(&store, 0x1234).await;
+    let device = devices::Device {
+        org,
+        network,
+        member: Member {
+            device: DeviceId([1; 16]),
+            host: 1,
+            label: "web".to_owned(),
+            identity: IdentityKey([1; 32]),
+            tunnel: TunnelKey([1; 32]),
+            tunnel_signature: String::new(),
+            relays: vec![RelayId([1; 16]), RelayId([2; 16])],
+            online: false,
+        },
+        ephemeral: true,
+        epoch: 1,
+        attach_epoch: 0,
+        auth_key: None,
+    };
+    let mut tx = store.write().await.unwrap();
+    devices::insert(&mut tx, &device, NOW * 1_000)
+        .await
+        .unwrap();
+    let early = devices::stale_ephemeral(&mut tx, NOW * 1_000 - 1, 10).await;
+    assert!(early.unwrap().is_empty());
+    let stale = devices::stale_ephemeral(&mut tx, NOW * 1_000, 10).await;
+    let stale = stale.unwrap();
+    assert_eq!(stale[0].member, device.member);
+    devices::bump_attach_epoch(&mut tx, device.member.device)
+        .await
+        .unwrap();
+    assert!(!devices::delete(&mut tx, &stale[0]).await.unwrap());
+    let current = devices::get(&mut tx, device.member.device).await.unwrap();
+    assert!(devices::delete(&mut tx, &current.unwrap()).await.unwrap());
 }

@@ -1,5 +1,8 @@
 use overlan_protocol::ALPN_CONTROLLER;
-use overlan_protocol::api::{PROBLEM_TYPE, Problem, ProblemKind, REQUEST_MAX, path};
+use overlan_protocol::api::{
+    PROBLEM_TYPE, Problem, ProblemKind, REQUEST_MAX, TicketResponse, path,
+};
+use overlan_protocol::proof::{ChannelProof, Principal};
 use overlan_transport::tls::{ServerTrust, client_config, connect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -120,4 +123,27 @@ async fn one_host_may_hold_many_connections_if_it_is_this_one() {
     for mut connection in connections {
         let _: serde_json::Value = connection.get(path::HEALTH, WITHIN).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_captured_proof_is_worth_nothing_on_another_connection() {
+    let lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let key = lab.reusable_key(&owner).await;
+    let device = lab.enrol(&key, "web").await;
+    let mut own = device.connect(&lab).await;
+    let principal = Principal::Device(device.id());
+    let proof = ChannelProof::sign(principal, &device.secret, own.exporter());
+    let _: TicketResponse = own
+        .post(path::DEVICE_TICKET, &serde_json::json!({}), WITHIN)
+        .await
+        .unwrap();
+    let replay = format!(
+        "POST {} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: {}\r\n\
+         content-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}",
+        path::DEVICE_TICKET,
+        proof.to_header()
+    );
+    let answer = exchange(&lab, replay.as_bytes()).await;
+    assert_eq!(problem(&answer).kind, ProblemKind::NotAuthenticated);
 }

@@ -74,7 +74,7 @@ impl Lab {
         lab
     }
 
-    async fn run(&mut self) {
+    pub(crate) async fn run(&mut self) {
         let listen = ([127, 0, 0, 1], self.join.port).into();
         let mut config = Config::new(listen, self.data_dir());
         config.domain = "pertino.net".to_owned();

@@ -1,5 +1,10 @@
 //! The controller's API over real TLS on loopback, as devices, relays and people see it.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "these helpers run in tests only; a surprise fails the test"
+)]
+
 mod enrolment;
 mod http;
 mod lab;

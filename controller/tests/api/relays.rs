@@ -103,6 +103,30 @@ async fn a_waiting_heartbeat_is_answered_when_a_device_is_removed() {
 }
 
 #[tokio::test]
+async fn a_new_ticket_key_makes_new_orders() {
+    let mut lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let relay = lab.relay(&owner, "ams-1", 443).await;
+    let heartbeat = async |lab: &Lab| -> RelayOrders {
+        let mut connection = relay.connect(lab).await;
+        let beat = relay.beat(0, false);
+        connection
+            .post(path::RELAY_HEARTBEAT, &beat, WITHIN)
+            .await
+            .unwrap()
+    };
+    let before = heartbeat(&lab).await;
+    lab.restart().await;
+    assert_eq!(heartbeat(&lab).await, before);
+    lab.stop().await;
+    std::fs::remove_file(lab.data_dir().join("ticket-key.json")).unwrap();
+    lab.run().await;
+    let after = heartbeat(&lab).await;
+    assert!(after.version > before.version);
+    assert_ne!(after.ticket_keys, before.ticket_keys);
+}
+
+#[tokio::test]
 async fn a_waiting_heartbeat_without_news_comes_back() {
     let lab = Lab::start().await;
     let owner = lab.set_up().await;
@@ -126,7 +150,7 @@ async fn a_waiting_heartbeat_without_news_comes_back() {
 #[tokio::test]
 async fn devices_learn_of_relays_their_addresses_and_their_loss() {
     let mut timings = fast();
-    timings.relay_lost_after = Duration::from_secs(2);
+    timings.relay_lost_after = Duration::from_secs(4);
     let lab = Lab::start_with(timings).await;
     let owner = lab.set_up().await;
     let key = lab.reusable_key(&owner).await;

@@ -114,7 +114,9 @@ async fn a_stream_resumes_over_a_restart_of_the_controller() {
         match event {
             MapEvent::Delta(delta) => map.apply(&delta).unwrap(),
             MapEvent::Ticket { .. } => {}
-            other => panic!("expected deltas, got {other:?}"),
+            MapEvent::Snapshot(_) | MapEvent::Alive | MapEvent::Removed => {
+                panic!("expected deltas, got {event:?}")
+            }
         }
         event = timeout(WITHIN, lines.next())
             .await
@@ -172,7 +174,7 @@ async fn a_quiet_stream_says_that_it_lives_and_brings_a_ticket() {
 #[tokio::test]
 async fn an_ephemeral_device_is_removed_when_it_stays_away() {
     let mut timings = fast();
-    timings.ephemeral_after = Duration::from_secs(1);
+    timings.ephemeral_after = Duration::from_secs(3);
     let lab = Lab::start_with(timings).await;
     let owner = lab.set_up().await;
     let key = lab.reusable_key(&owner).await;
@@ -222,4 +224,62 @@ async fn a_query_that_is_not_understood_is_refused() {
         let result = web.connect(&lab).await.lines(&path, WITHIN).await;
         assert_eq!(refused(result), ProblemKind::BadRequest, "{query}");
     }
+}
+
+#[tokio::test]
+async fn a_change_reaches_many_streams() {
+    const STREAMS: usize = 120;
+    let lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let key = lab.reusable_key(&owner).await;
+    let mut streams = Vec::new();
+    for _ in 0..STREAMS {
+        streams.push(lab.enrol(&key, "node").await.stream(&lab).await);
+    }
+    lab.enrol(&key, "last").await;
+    let last = format!("node-{}", STREAMS - 1);
+    for stream in &mut streams[..STREAMS - 1] {
+        stream
+            .until("all that happened", |map| {
+                peer(map, "last").is_some() && peer(map, &last).is_some_and(|peer| peer.online)
+            })
+            .await;
+        assert_eq!(network(&stream.map).peers.len(), STREAMS);
+    }
+    let first = streams[0].map.clone();
+    let hosts = network(&first).peers.keys().copied();
+    assert!(hosts.eq(2..=u32::try_from(STREAMS).unwrap() + 1));
+}
+
+#[tokio::test]
+async fn a_stream_keeps_up_with_what_does_not_concern_it_and_an_old_map_is_replaced() {
+    let lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let key = lab.reusable_key(&owner).await;
+    let web = lab.enrol(&key, "web").await;
+    let mut stream = web.stream(&lab).await;
+    let old = stream.map.version;
+    // More changes of another network than the controller remembers in memory.
+    lab.sql(
+        r#"BEGIN IMMEDIATE;
+         WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 9000)
+         INSERT INTO changes (version, org_id, network_id, kind, key, payload, at)
+             SELECT (SELECT version FROM counter) + n, 1, 'ffffffffffffffffffffffffffffffff', 'gone', '',
+                 '{"gone":{"device":"ffffffffffffffffffffffffffffffff","host":2}}', 1 FROM numbers;
+         UPDATE counter SET version = version + 9000;
+         COMMIT;"#,
+    )
+    .await;
+    stream
+        .until("an empty delta", |map| map.version > old + 4_096)
+        .await;
+    assert!(network(&stream.map).peers.is_empty());
+    lab.enrol(&key, "db").await;
+    stream.until("db", |map| peer(map, "db").is_some()).await;
+    assert!(stream.map.version > old + 9_000);
+
+    let (_lines, event) = resume(&lab, &web, old).await;
+    assert!(matches!(event, MapEvent::Snapshot(_)), "{event:?}");
+    let (_lines, event) = resume(&lab, &web, stream.map.version).await;
+    assert!(matches!(event, MapEvent::Delta(_)), "{event:?}");
 }
