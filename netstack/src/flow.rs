@@ -508,11 +508,14 @@ impl Flow {
     /// The program has let go. What is queued still goes out.
     pub(crate) fn release(&mut self, config: &Config) {
         self.held = false;
-        match self.state() {
+        let state = self.state();
+        if state == State::SynSent {
             // Nobody has answered yet; should somebody, there will be no such flow.
-            State::SynSent => self.finish(End::Aborted),
-            State::SynReceived if self.paused => self.reset(config, End::Aborted),
-            _ => self.shutdown(),
+            self.finish(End::Aborted);
+        } else if state == State::SynReceived && self.paused {
+            self.reset(config, End::Aborted);
+        } else {
+            self.shutdown();
         }
     }
 
@@ -670,13 +673,12 @@ impl Flow {
     /// Bytes the program may read.
     fn unread(&self) -> usize {
         // In the half-open state the bytes may still be replaced by those of another SYN.
-        match self.state() {
-            State::Listen | State::SynSent | State::SynReceived => 0,
-            _ => self
-                .engine
-                .as_ref()
-                .map_or(0, |engine| engine.socket().recv_queue()),
+        if is_opening(self.state()) {
+            return 0;
         }
+        self.engine
+            .as_ref()
+            .map_or(0, |engine| engine.socket().recv_queue())
     }
 
     fn is_waiting_for_accept(&self) -> bool {

@@ -87,7 +87,7 @@ async fn copies_both_ways_through_one_shared_stream() {
         .await
         .unwrap();
     let sent: Vec<u8> = (0..5_000_000_u32)
-        .map(|index| (index * 7 >> 3) as u8)
+        .map(|index| ((index * 7) >> 3) as u8)
         .collect();
     let (mut reader, mut writer) = (&stream, &stream);
     let send = async {

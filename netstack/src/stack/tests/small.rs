@@ -182,7 +182,7 @@ fn an_echo_request_that_is_not_admitted_is_not_answered() {
 
 #[test]
 fn an_unreachable_ends_a_connect_but_only_from_the_remote_itself() {
-    let mut net = Net::new(small());
+    let net = Net::new(small());
     let remote = SocketAddr::new(address(B, false), 80);
     let mut connecting = pin!(net.stack(A).connect(net.now, remote).unwrap());
     let mut syn = Vec::new();
