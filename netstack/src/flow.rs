@@ -41,6 +41,8 @@ pub(crate) struct Flow {
     /// Until then the engine is not asked again although it claims to have something.
     rest_until: i64,
     window: Window,
+    /// The remote had no room for more when the engine last took notice.
+    remote_full: bool,
     /// One past the highest sequence number sent.
     sent_to: Option<u32>,
     /// Sequence and acknowledgement number of the acknowledgement sent in TIME-WAIT.
@@ -154,6 +156,7 @@ impl Flow {
                 read: 0,
                 capacity: config.rx_ring,
             },
+            remote_full: false,
             sent_to: None,
             final_ack: None,
             wakers: Wakers::default(),
@@ -179,6 +182,7 @@ impl Flow {
             return Verdict::Taken;
         }
         let before = self.state();
+        let queued = self.unsent();
         let Some(engine) = self.engine.as_mut().filter(|_| self.end.is_none()) else {
             return Verdict::Over;
         };
@@ -219,7 +223,19 @@ impl Flow {
             (_, State::Closed) => self.finish(End::Reset),
             _ => {}
         }
+        self.note_window(tcp, before, queued);
         Verdict::Taken
+    }
+
+    /// In LAST-ACK the engine ignores a window that opens unless the same segment acknowledges something. It would
+    /// find out with its next probe, a second later or many; so the probe is sent now.
+    fn note_window(&mut self, tcp: &Tcp, before: State, queued: usize) {
+        let ignored = before == State::LastAck && self.unsent() == queued;
+        if !ignored {
+            self.remote_full = tcp.window == 0;
+        } else if self.remote_full && tcp.window > 0 && queued > 0 {
+            self.run_timer();
+        }
     }
 
     /// Whether an acknowledgement says nothing while only our FIN is under way. Three of these make the engine stop its
@@ -231,10 +247,7 @@ impl Flow {
                 self.state(),
                 State::FinWait1 | State::Closing | State::LastAck
             )
-            && self
-                .engine
-                .as_ref()
-                .is_some_and(|engine| engine.socket().send_queue() == 0)
+            && self.unsent() == 0
     }
 
     /// Appends the next packet to `out`, if there is one.
@@ -310,6 +323,11 @@ impl Flow {
     pub(crate) fn handle_restored(&mut self, now: Moment) {
         self.tick(now);
         self.rest_until = i64::MIN;
+        self.run_timer();
+    }
+
+    /// Puts the flow's own clock forward to where the engine's timer expires.
+    fn run_timer(&mut self) {
         let forward = match self.due() {
             Due::At(at) => at + self.ahead - self.clock,
             // What it has to say now hides when it would repeat what it said before: far enough for any such time.
@@ -348,10 +366,7 @@ impl Flow {
             self.deadline = None;
             return;
         };
-        let unsent = self
-            .engine
-            .as_ref()
-            .map_or(0, |engine| engine.socket().send_queue());
+        let unsent = self.unsent();
         let progress = match self.deadline {
             Some(deadline) if deadline.kind == kind => unsent < deadline.unsent,
             Some(_) | None => true,
@@ -679,6 +694,13 @@ impl Flow {
         self.engine
             .as_ref()
             .map_or(0, |engine| engine.socket().recv_queue())
+    }
+
+    /// Bytes the program has written and the remote has not acknowledged.
+    fn unsent(&self) -> usize {
+        self.engine
+            .as_ref()
+            .map_or(0, |engine| engine.socket().send_queue())
     }
 
     fn is_waiting_for_accept(&self) -> bool {

@@ -9,6 +9,7 @@ fn segment(seq: u32, payload_len: usize) -> Tcp {
         syn: false,
         fin: false,
         rst: false,
+        window: 0,
         payload_len,
     }
 }

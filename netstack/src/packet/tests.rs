@@ -83,6 +83,7 @@ fn a_reset_answers_what_it_is_for() {
         syn: true,
         fin: false,
         rst: false,
+        window: 0,
         payload_len: 0,
     };
     let reset = emitted_tcp(&reset_for(from, to, &syn)).unwrap();
