@@ -7,16 +7,19 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
-use smoltcp::iface::{Config as InterfaceConfig, Interface, SocketHandle, SocketSet};
-use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
+use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::Instant as Ticks;
-use smoltcp::wire::HardwareAddress;
 
+use self::deadline::{Deadline, DeadlineKind};
+use self::engine::{Engine, Window};
 use crate::config::Config;
 use crate::device::Wire;
 use crate::packet::{self, Tcp};
 use crate::path::Moment;
 use crate::table::FlowKey;
+
+mod deadline;
+mod engine;
 
 pub(crate) struct Flow {
     engine: Option<Engine>,
@@ -733,105 +736,6 @@ fn is_opening(state: State) -> bool {
 
 fn ticks(clock: i64) -> Ticks {
     Ticks::from_micros(clock)
-}
-
-/// The smoltcp interface of exactly one socket: with more, every packet would be compared with every socket.
-struct Engine {
-    interface: Interface,
-    sockets: SocketSet<'static>,
-    handle: SocketHandle,
-}
-
-impl Engine {
-    fn new(config: &Config, seed: u64, clock: i64) -> Engine {
-        let mut interface_config = InterfaceConfig::new(HardwareAddress::Ip);
-        interface_config.random_seed = seed;
-        let mut nothing = Vec::new();
-        let mut wire = Wire {
-            mtu: config.mtu,
-            inbound: None,
-            outbound: &mut nothing,
-        };
-        let mut interface = Interface::new(interface_config, &mut wire, ticks(clock));
-        // The table has matched the addresses already.
-        interface.set_any_ip(true);
-        let rx = SocketBuffer::new(vec![0; config.rx_ring]);
-        let tx = SocketBuffer::new(vec![0; config.tx_ring]);
-        let mut socket = Socket::new(rx, tx);
-        socket.set_nagle_enabled(false);
-        // Acknowledgements are merged by when they are polled, not by a timer.
-        socket.set_ack_delay(None);
-        // Explicit, because another crate's features may change the default. The tunnel below does it.
-        socket.set_congestion_control(CongestionControl::None);
-        socket.set_tsval_generator(None);
-        socket.set_hop_limit(Some(packet::HOP_LIMIT));
-        // Would kill idle connections.
-        socket.set_timeout(None);
-        socket.set_keep_alive(None);
-        let mut sockets = SocketSet::new(Vec::with_capacity(1));
-        let handle = sockets.add(socket);
-        Engine {
-            interface,
-            sockets,
-            handle,
-        }
-    }
-
-    fn socket(&self) -> &Socket<'static> {
-        self.sockets.get(self.handle)
-    }
-
-    fn socket_mut(&mut self) -> &mut Socket<'static> {
-        self.sockets.get_mut(self.handle)
-    }
-}
-
-/// What the remote may send. The engine has a check of its own that a hostile remote can get past.
-#[derive(Debug)]
-struct Window {
-    /// The remote's first sequence number, once it is known.
-    start: Option<u32>,
-    /// Bytes the program has read, modulo 2^32.
-    read: u32,
-    capacity: usize,
-}
-
-impl Window {
-    fn admits(&self, tcp: &Tcp) -> bool {
-        let Some(start) = self.start else { return true };
-        let first_free = start.wrapping_add(1).wrapping_add(self.read);
-        let offset = i64::from(tcp.seq.wrapping_sub(first_free) as i32);
-        offset + tcp.payload_len as i64 <= self.capacity as i64
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Deadline {
-    kind: DeadlineKind,
-    /// In ticks of its clock; `None` until somebody with a clock comes by.
-    at: Option<i64>,
-    /// Bytes not acknowledged when it was set; fewer of them set it anew.
-    unsent: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum DeadlineKind {
-    Connect,
-    Handshake,
-    FinWait,
-    LastAck,
-    Linger,
-}
-
-impl DeadlineKind {
-    /// A person waits for the handshake; everything else stands still with the path.
-    fn is_real(self) -> bool {
-        matches!(self, DeadlineKind::Connect | DeadlineKind::Handshake)
-    }
-
-    fn read(self, now: Moment) -> i64 {
-        if self.is_real() { now.real } else { now.path }
-    }
 }
 
 /// Those who wait for this flow: one for each thing there is to wait for.
