@@ -7,16 +7,19 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
-use smoltcp::iface::{Config as InterfaceConfig, Interface, SocketHandle, SocketSet};
-use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
+use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::Instant as Ticks;
-use smoltcp::wire::HardwareAddress;
 
+use self::deadline::{Deadline, DeadlineKind};
+use self::engine::{Engine, Window};
 use crate::config::Config;
 use crate::device::Wire;
 use crate::packet::{self, Tcp};
 use crate::path::Moment;
 use crate::table::FlowKey;
+
+mod deadline;
+mod engine;
 
 pub(crate) struct Flow {
     engine: Option<Engine>,
@@ -41,6 +44,8 @@ pub(crate) struct Flow {
     /// Until then the engine is not asked again although it claims to have something.
     rest_until: i64,
     window: Window,
+    /// The remote had no room for more when the engine last took notice.
+    remote_full: bool,
     /// One past the highest sequence number sent.
     sent_to: Option<u32>,
     /// Sequence and acknowledgement number of the acknowledgement sent in TIME-WAIT.
@@ -154,6 +159,7 @@ impl Flow {
                 read: 0,
                 capacity: config.rx_ring,
             },
+            remote_full: false,
             sent_to: None,
             final_ack: None,
             wakers: Wakers::default(),
@@ -179,6 +185,7 @@ impl Flow {
             return Verdict::Taken;
         }
         let before = self.state();
+        let queued = self.unsent();
         let Some(engine) = self.engine.as_mut().filter(|_| self.end.is_none()) else {
             return Verdict::Over;
         };
@@ -219,7 +226,19 @@ impl Flow {
             (_, State::Closed) => self.finish(End::Reset),
             _ => {}
         }
+        self.note_window(tcp, before, queued);
         Verdict::Taken
+    }
+
+    /// In LAST-ACK the engine ignores a window that opens unless the same segment acknowledges something. It would
+    /// find out with its next probe, a second later or many; so the probe is sent now.
+    fn note_window(&mut self, tcp: &Tcp, before: State, queued: usize) {
+        let ignored = before == State::LastAck && self.unsent() == queued;
+        if !ignored {
+            self.remote_full = tcp.window == 0;
+        } else if self.remote_full && tcp.window > 0 && queued > 0 {
+            self.run_timer();
+        }
     }
 
     /// Whether an acknowledgement says nothing while only our FIN is under way. Three of these make the engine stop its
@@ -231,10 +250,7 @@ impl Flow {
                 self.state(),
                 State::FinWait1 | State::Closing | State::LastAck
             )
-            && self
-                .engine
-                .as_ref()
-                .is_some_and(|engine| engine.socket().send_queue() == 0)
+            && self.unsent() == 0
     }
 
     /// Appends the next packet to `out`, if there is one.
@@ -310,6 +326,11 @@ impl Flow {
     pub(crate) fn handle_restored(&mut self, now: Moment) {
         self.tick(now);
         self.rest_until = i64::MIN;
+        self.run_timer();
+    }
+
+    /// Puts the flow's own clock forward to where the engine's timer expires.
+    fn run_timer(&mut self) {
         let forward = match self.due() {
             Due::At(at) => at + self.ahead - self.clock,
             // What it has to say now hides when it would repeat what it said before: far enough for any such time.
@@ -348,10 +369,7 @@ impl Flow {
             self.deadline = None;
             return;
         };
-        let unsent = self
-            .engine
-            .as_ref()
-            .map_or(0, |engine| engine.socket().send_queue());
+        let unsent = self.unsent();
         let progress = match self.deadline {
             Some(deadline) if deadline.kind == kind => unsent < deadline.unsent,
             Some(_) | None => true,
@@ -508,11 +526,14 @@ impl Flow {
     /// The program has let go. What is queued still goes out.
     pub(crate) fn release(&mut self, config: &Config) {
         self.held = false;
-        match self.state() {
+        let state = self.state();
+        if state == State::SynSent {
             // Nobody has answered yet; should somebody, there will be no such flow.
-            State::SynSent => self.finish(End::Aborted),
-            State::SynReceived if self.paused => self.reset(config, End::Aborted),
-            _ => self.shutdown(),
+            self.finish(End::Aborted);
+        } else if state == State::SynReceived && self.paused {
+            self.reset(config, End::Aborted);
+        } else {
+            self.shutdown();
         }
     }
 
@@ -670,13 +691,19 @@ impl Flow {
     /// Bytes the program may read.
     fn unread(&self) -> usize {
         // In the half-open state the bytes may still be replaced by those of another SYN.
-        match self.state() {
-            State::Listen | State::SynSent | State::SynReceived => 0,
-            _ => self
-                .engine
-                .as_ref()
-                .map_or(0, |engine| engine.socket().recv_queue()),
+        if is_opening(self.state()) {
+            return 0;
         }
+        self.engine
+            .as_ref()
+            .map_or(0, |engine| engine.socket().recv_queue())
+    }
+
+    /// Bytes the program has written and the remote has not acknowledged.
+    fn unsent(&self) -> usize {
+        self.engine
+            .as_ref()
+            .map_or(0, |engine| engine.socket().send_queue())
     }
 
     fn is_waiting_for_accept(&self) -> bool {
@@ -709,105 +736,6 @@ fn is_opening(state: State) -> bool {
 
 fn ticks(clock: i64) -> Ticks {
     Ticks::from_micros(clock)
-}
-
-/// The smoltcp interface of exactly one socket: with more, every packet would be compared with every socket.
-struct Engine {
-    interface: Interface,
-    sockets: SocketSet<'static>,
-    handle: SocketHandle,
-}
-
-impl Engine {
-    fn new(config: &Config, seed: u64, clock: i64) -> Engine {
-        let mut interface_config = InterfaceConfig::new(HardwareAddress::Ip);
-        interface_config.random_seed = seed;
-        let mut nothing = Vec::new();
-        let mut wire = Wire {
-            mtu: config.mtu,
-            inbound: None,
-            outbound: &mut nothing,
-        };
-        let mut interface = Interface::new(interface_config, &mut wire, ticks(clock));
-        // The table has matched the addresses already.
-        interface.set_any_ip(true);
-        let rx = SocketBuffer::new(vec![0; config.rx_ring]);
-        let tx = SocketBuffer::new(vec![0; config.tx_ring]);
-        let mut socket = Socket::new(rx, tx);
-        socket.set_nagle_enabled(false);
-        // Acknowledgements are merged by when they are polled, not by a timer.
-        socket.set_ack_delay(None);
-        // Explicit, because another crate's features may change the default. The tunnel below does it.
-        socket.set_congestion_control(CongestionControl::None);
-        socket.set_tsval_generator(None);
-        socket.set_hop_limit(Some(packet::HOP_LIMIT));
-        // Would kill idle connections.
-        socket.set_timeout(None);
-        socket.set_keep_alive(None);
-        let mut sockets = SocketSet::new(Vec::with_capacity(1));
-        let handle = sockets.add(socket);
-        Engine {
-            interface,
-            sockets,
-            handle,
-        }
-    }
-
-    fn socket(&self) -> &Socket<'static> {
-        self.sockets.get(self.handle)
-    }
-
-    fn socket_mut(&mut self) -> &mut Socket<'static> {
-        self.sockets.get_mut(self.handle)
-    }
-}
-
-/// What the remote may send. The engine has a check of its own that a hostile remote can get past.
-#[derive(Debug)]
-struct Window {
-    /// The remote's first sequence number, once it is known.
-    start: Option<u32>,
-    /// Bytes the program has read, modulo 2^32.
-    read: u32,
-    capacity: usize,
-}
-
-impl Window {
-    fn admits(&self, tcp: &Tcp) -> bool {
-        let Some(start) = self.start else { return true };
-        let first_free = start.wrapping_add(1).wrapping_add(self.read);
-        let offset = i64::from(tcp.seq.wrapping_sub(first_free) as i32);
-        offset + tcp.payload_len as i64 <= self.capacity as i64
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Deadline {
-    kind: DeadlineKind,
-    /// In ticks of its clock; `None` until somebody with a clock comes by.
-    at: Option<i64>,
-    /// Bytes not acknowledged when it was set; fewer of them set it anew.
-    unsent: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum DeadlineKind {
-    Connect,
-    Handshake,
-    FinWait,
-    LastAck,
-    Linger,
-}
-
-impl DeadlineKind {
-    /// A person waits for the handshake; everything else stands still with the path.
-    fn is_real(self) -> bool {
-        matches!(self, DeadlineKind::Connect | DeadlineKind::Handshake)
-    }
-
-    fn read(self, now: Moment) -> i64 {
-        if self.is_real() { now.real } else { now.path }
-    }
 }
 
 /// Those who wait for this flow: one for each thing there is to wait for.

@@ -37,6 +37,8 @@ pub(crate) struct Tcp {
     pub(crate) syn: bool,
     pub(crate) fin: bool,
     pub(crate) rst: bool,
+    /// As it stands in the header, without its scale.
+    pub(crate) window: u16,
     pub(crate) payload_len: usize,
 }
 
@@ -167,6 +169,7 @@ fn parse_tcp(segment: &[u8]) -> Result<Tcp, Unusable> {
         syn: packet.syn(),
         fin: packet.fin(),
         rst: packet.rst(),
+        window: packet.window_len(),
         payload_len: segment.len() - usize::from(packet.header_len()),
     })
 }

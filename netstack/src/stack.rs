@@ -259,21 +259,12 @@ impl Stack {
         let inner = &*self.inner;
         let now = inner.ticks(now);
         let forbidden = inner.table.flows(|flow| {
-            let FlowInfo {
-                protocol,
-                remote,
-                local,
-            } = FlowInfo {
+            let info = FlowInfo {
                 protocol: Protocol::Tcp,
                 remote: flow.key.remote,
                 local: flow.key.local,
             };
-            flow.inbound
-                && !keep(FlowInfo {
-                    protocol,
-                    remote,
-                    local,
-                })
+            flow.inbound && !keep(info)
         });
         for flow in forbidden {
             inner.run(&flow, Some(now), |flow, _| {

@@ -184,6 +184,37 @@ fn lingering_lasts_while_bytes_are_taken() {
 }
 
 #[test]
+fn a_window_that_opens_while_closing_is_used_at_once() {
+    let mut net = Net::new(small());
+    let listener = net.stack(B).listen(80).unwrap();
+    let (client, server) = net.pair(&listener, false);
+    server.try_shutdown();
+    net.pass(MOMENT);
+    let sent = pattern(131_000, 1);
+    let mut offset = 0;
+    while offset < sent.len() {
+        offset += client.try_write(&sent[offset..]).unwrap();
+        net.pass(MOMENT);
+    }
+    client.try_shutdown();
+    net.pass(20 * SECOND);
+    let mut received = Vec::new();
+    let mut data = [0; 8_192];
+    let took = net.until(60 * SECOND, |net| {
+        loop {
+            match server.try_read(&mut data) {
+                Ok(0) => return true,
+                Ok(count) => received.extend_from_slice(&data[..count]),
+                Err(_) if net.settle() => {}
+                Err(_) => return false,
+            }
+        }
+    });
+    assert!(received == sent);
+    assert!(took <= MOMENT, "{took:?}");
+}
+
+#[test]
 fn a_repeated_fin_is_answered_from_memory() {
     let mut net = Net::new(small());
     let listener = net.stack(B).listen(80).unwrap();
