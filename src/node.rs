@@ -431,16 +431,17 @@ impl Inner {
     fn explain(&self, waited: Duration) -> NotReady {
         let health = self.control.health().borrow().clone();
         if self.control.netmap().borrow().version == 0 {
-            let error = match health {
-                Health::Unreachable { error } => error,
-                _ => "it did not answer yet".to_owned(),
+            let error = if let Health::Unreachable { error } = health {
+                error
+            } else {
+                "it did not answer yet".to_owned()
             };
             return NotReady::Controller { waited, error };
         }
         let notes = lock(&self.link_notes);
         let errors: Vec<&str> = notes
-            .iter()
-            .filter_map(|(_, note)| note.error.as_deref())
+            .values()
+            .filter_map(|note| note.error.as_deref())
             .collect();
         let error = if errors.is_empty() {
             "no relay is registered, or none answered yet".to_owned()

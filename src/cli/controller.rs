@@ -216,6 +216,7 @@ impl From<StartError> for Failure {
                 .next("See --domain and --public-address in `overlan controller serve --help`."),
             StartError::Listen { .. }
             | StartError::DataDir { .. }
+            | StartError::DataDirInUse { .. }
             | StartError::Database { .. }
             | StartError::Keys { .. } => Self::new(Code::Other, error),
         }

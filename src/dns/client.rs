@@ -90,24 +90,24 @@ fn read(id: u16, answer: &[u8]) -> io::Result<Lookup> {
             "this is not the answer to the question",
         ));
     }
-    Ok(match message.metadata.response_code {
-        ResponseCode::NoError => Lookup::Addresses(
-            message
-                .answers
-                .iter()
-                .filter_map(|record| {
-                    if let RData::A(a) = record.data {
-                        Some(IpAddr::V4(a.0))
-                    } else {
-                        None
-                    }
-                })
-                .collect(),
-        ),
-        ResponseCode::NXDomain => Lookup::NoSuchName,
-        ResponseCode::Refused => Lookup::Refused,
-        code => Lookup::Failed(code.into()),
-    })
+    let code = message.metadata.response_code;
+    if code == ResponseCode::NXDomain {
+        return Ok(Lookup::NoSuchName);
+    }
+    if code == ResponseCode::Refused {
+        return Ok(Lookup::Refused);
+    }
+    if code != ResponseCode::NoError {
+        return Ok(Lookup::Failed(code.into()));
+    }
+    let addresses = message.answers.iter().filter_map(|record| {
+        if let RData::A(address) = record.data {
+            Some(IpAddr::V4(address.0))
+        } else {
+            None
+        }
+    });
+    Ok(Lookup::Addresses(addresses.collect()))
 }
 
 fn no_answer() -> io::Error {

@@ -103,19 +103,15 @@ impl Inner {
             Ended::Peer(end) => end.to_string(),
         };
         tracing::info!(%relay, reason, "detached from a relay");
-        match &ended {
-            Ended::Peer(LinkEnd::Idle) => {}
-            Ended::Peer(LinkEnd::Rejected(reject)) => {
-                self.handle_reject(reject.code);
-                self.note(relay, |note| note.error = Some(reason));
-                // It will say no again at once: a backup comes first.
-                self.engine.handle_attach_failed(now(), relay);
-            }
-            Ended::Peer(LinkEnd::Drained) => {
-                self.note(relay, |note| note.error = Some(reason));
-                self.engine.handle_attach_failed(now(), relay);
-            }
-            _ => self.note(relay, |note| note.error = Some(reason)),
+        if let Ended::Peer(LinkEnd::Rejected(reject)) = &ended {
+            self.handle_reject(reject.code);
+        }
+        if let Ended::Peer(LinkEnd::Rejected(_) | LinkEnd::Drained) = &ended {
+            // It will say no again at once: a backup comes first.
+            self.engine.handle_attach_failed(now(), relay);
+        }
+        if !matches!(ended, Ended::Peer(LinkEnd::Idle)) {
+            self.note(relay, |note| note.error = Some(reason));
         }
         let fraction = f64::from(random_bytes::<1>()[0]) / 256.0;
         Some(Duration::from_millis(u64::from(welcome.reconnect_spread_ms)).mul_f64(fraction))
