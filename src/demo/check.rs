@@ -115,13 +115,13 @@ async fn resolve(dns: SocketAddr, transport: Transport) -> Result<String, CheckE
         Transport::Udp => client::ask_udp(dns, WEB_NAME).await?,
         Transport::Tcp => client::ask_tcp(dns, WEB_NAME).await?,
     };
-    match lookup {
-        Lookup::Addresses(addresses) if !addresses.is_empty() => {
-            let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
-            Ok(format!("{} in {}", addresses.join(", "), millis(started)))
-        }
-        other => Err(CheckError::Wrong(format!("the answer was {other:?}"))),
+    if let Lookup::Addresses(addresses) = &lookup
+        && !addresses.is_empty()
+    {
+        let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+        return Ok(format!("{} in {}", addresses.join(", "), millis(started)));
     }
+    Err(CheckError::Wrong(format!("the answer was {lookup:?}")))
 }
 
 async fn download(socks: SocketAddr) -> Result<String, CheckError> {

@@ -28,7 +28,7 @@ pub enum Distrust {
     /// It has another identity key than before.
     #[error("its identity key changed; it must enrol anew")]
     IdentityChanged,
-    /// There is no room to remember it, see [`KNOWN_PEERS_MAX`].
+    /// There is no room to remember it, 100,000 are the limit.
     #[error("too many devices were seen")]
     TooMany,
 }

@@ -51,7 +51,7 @@ impl Backoff {
 
     /// The attempt, or what it had reached, failed at `now`. Returns how long to wait.
     ///
-    /// Only a success that lasted [`HEALTHY`] starts the waits afresh: one that breaks at once is part of the trouble.
+    /// Only a success that lasted 30 s starts the waits afresh: one that breaks at once is part of the trouble.
     pub fn handle_failure(&mut self, now: Instant) -> Duration {
         let lasted = self
             .healthy_since

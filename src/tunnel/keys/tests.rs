@@ -185,51 +185,6 @@ proptest! {
     }
 }
 
-/// Run with `cargo test --release -p overlan --lib -- --ignored --nocapture the_price`.
-#[test]
-#[ignore = "a measurement, not a check"]
-fn the_price_of_a_packet() {
-    for len in [1_400, 16_384, 65_519] {
-        let (mut keys, mut peer, now) = pair();
-        let mut message = packet(&vec![7; len]);
-        let rounds = 200_000_000 / len as u64;
-        let clock = tokio::time::Instant::now();
-        for _ in 0..rounds {
-            keys.seal(now, &mut message).unwrap();
-        }
-        let sealing = clock.elapsed();
-        // One sealed message, opened under every counter by forgetting that it was seen.
-        peer.seal(now, &mut message).unwrap();
-        let sealed = message.clone();
-        let mut copying = Duration::ZERO;
-        let mut opening = Duration::ZERO;
-        for _ in 0..rounds {
-            let clock = tokio::time::Instant::now();
-            message.copy_from_slice(&sealed);
-            copying += clock.elapsed();
-            let clock = tokio::time::Instant::now();
-            keys.open(now, 0, &mut message).unwrap();
-            opening += clock.elapsed();
-            keys.replay = ReplayWindow::new();
-        }
-        let key = aes_key(&[1; 32]);
-        let clock = tokio::time::Instant::now();
-        for i in 0..rounds {
-            let _tag = key
-                .seal_in_place_separate_tag(aes_nonce(i), Aad::empty(), &mut message[..len])
-                .unwrap();
-        }
-        let bare = clock.elapsed();
-        let each = |time: Duration| time.as_nanos() / u128::from(rounds);
-        eprintln!(
-            "{len:6} bytes: seal {} ns, open {} ns, bare AES-256-GCM seal {} ns",
-            each(sealing),
-            each(opening),
-            each(bare)
-        );
-    }
-}
-
 fn packet(text: &[u8]) -> Vec<u8> {
     [&[0; TRANSPORT_HEADER_LEN], text, &[0; TAG_LEN]].concat()
 }
