@@ -8,6 +8,8 @@ mod process;
 
 mod programs;
 
+mod service;
+
 mod unprivileged;
 
 mod demo;

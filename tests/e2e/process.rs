@@ -5,6 +5,7 @@
     reason = "these are real processes: deadlines are real time and PATH is the machine's"
 )]
 
+use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
@@ -16,13 +17,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A command with nothing of this machine's settings: no proxies, no `OVERLAN_…`, no home.
-pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env_clear();
-    command.env(
-        "PATH",
-        std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.to_owned()),
-    );
+    command.env("PATH", path());
     command.env("LC_ALL", "C.UTF-8");
     command.env("HOME", "/nonexistent");
     command
@@ -77,9 +75,7 @@ pub(crate) fn run(command: &mut Command, stdin: &str) -> Outcome {
         .spawn()
         .unwrap_or_else(|error| panic!("{line}: {error}"));
     let mut child = Owned(child);
-    let status = until(format_args!("the end of {line}"), LONGEST, || {
-        child.0.try_wait().unwrap()
-    });
+    let status = child.ended(&line);
     Outcome {
         line,
         code: status.code(),
@@ -171,9 +167,7 @@ impl Program {
     /// Waits until it has ended by itself.
     #[track_caller]
     pub(crate) fn ended(&mut self) -> ExitStatus {
-        until(format!("the end of {}", self.name), LONGEST, || {
-            self.child.0.try_wait().unwrap()
-        })
+        self.child.ended(&self.name)
     }
 
     /// SIGTERM, and waits for the end.
@@ -222,23 +216,27 @@ pub(crate) fn until<T>(
     }
 }
 
-/// Says that a test did nothing because `program` is absent, past the capture of the test harness: whoever runs the tests must see
-/// it.
-pub(crate) fn skipped(program: &str) {
-    let line = format!("\nskipped: {program} not installed\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
+/// Where programs are looked for: PATH, then where a system keeps its daemons, which is not in everybody's PATH.
+pub(crate) fn path() -> OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    path
 }
 
-/// Whether every one of `programs` is in PATH; says which is not.
+/// Where `program` lies, if it is installed.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(&path())
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+}
+
+/// Whether every one of `programs` is installed. Says which is not, past the capture of the test harness: whoever runs the tests
+/// must see that a test does nothing.
 pub(crate) fn installed(programs: &[&str]) -> bool {
-    let path = std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.to_owned());
-    let missing = programs.iter().find(|program| {
-        !path
-            .split(':')
-            .any(|folder| Path::new(folder).join(program).is_file())
-    });
+    let missing = programs.iter().find(|program| find(program).is_none());
     if let Some(program) = missing {
-        skipped(program);
+        let line = format!("\nskipped: {program} not installed\n");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
     }
     missing.is_none()
 }
@@ -249,14 +247,23 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(40);
 /// Between two questions of [`until`].
 const POLL: Duration = Duration::from_millis(5);
 
-/// Where programs lie on a system that does not say.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /// A child that is killed and waited for with its owner.
 #[derive(Debug)]
-struct Owned(Child);
+pub(crate) struct Owned(Child);
 
 impl Owned {
+    pub(crate) fn new(child: Child) -> Self {
+        Self(child)
+    }
+
+    /// Waits until it has ended by itself; `name` is for messages.
+    #[track_caller]
+    pub(crate) fn ended(&mut self, name: &str) -> ExitStatus {
+        until(format_args!("the end of {name}"), LONGEST, || {
+            self.0.try_wait().unwrap()
+        })
+    }
+
     fn end(&mut self) {
         // Both fail only for a child that has ended and been waited for.
         self.0.kill().ok();
