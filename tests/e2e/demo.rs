@@ -1,0 +1,1 @@
+//! `overlan demo` as a user runs it.

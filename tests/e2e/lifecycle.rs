@@ -1,0 +1,1 @@
+//! Devices over their life: enrolment, restarts, names, keys, removal.

@@ -1,0 +1,1 @@
+//! What a user meets when something is wrong: exit codes and messages, and traffic that survives.

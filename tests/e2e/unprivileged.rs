@@ -1,0 +1,1 @@
+//! Programs that are started by their users without privileges.
