@@ -2,7 +2,7 @@
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "these are real processes: deadlines are real time and PATH is the machine's"
+    reason = "these are real processes, so their deadlines are real time"
 )]
 
 use std::ffi::{OsStr, OsString};
