@@ -2,6 +2,11 @@
 //!
 //! No port is fixed, nothing waits for a length of time: a test waits for a line, a state or an end, each with a deadline.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where something fails, in the functions between tests too"
+)]
+
 mod lab;
 
 mod process;
