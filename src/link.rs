@@ -9,9 +9,8 @@ use overlan_protocol::hello::{Hello, Reject, Welcome};
 use overlan_protocol::key::{IdentitySecret, RelayId};
 use overlan_protocol::netmap;
 use overlan_transport::pump::now;
-use overlan_transport::tls::{self, ConnectError, ServerTrust};
+use overlan_transport::tls::{self, ConnectError, ServerTrust, Stepwise};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsStream;
 
@@ -30,7 +29,7 @@ pub struct Credentials<'a> {
 #[derive(Debug)]
 pub struct Attached {
     /// The connection.
-    pub stream: TlsStream<TcpStream>,
+    pub stream: TlsStream<Stepwise>,
     /// What the relay said.
     pub welcome: Welcome,
     /// Time from HELLO to WELCOME.
@@ -76,7 +75,7 @@ pub async fn attach(
 
 async fn greet(
     id: RelayId,
-    mut stream: TlsStream<TcpStream>,
+    mut stream: TlsStream<Stepwise>,
     credentials: &Credentials<'_>,
 ) -> Result<Attached, AttachError> {
     let exporter = tls::exporter(&stream);
@@ -114,7 +113,7 @@ enum Answer {
 }
 
 /// Reads exactly the relay's first frame, so that nothing behind it is lost.
-async fn read_answer(stream: &mut TlsStream<TcpStream>) -> io::Result<Answer> {
+async fn read_answer(stream: &mut TlsStream<Stepwise>) -> io::Result<Answer> {
     let mut bytes = vec![0; HEADER_LEN];
     stream.read_exact(&mut bytes).await?;
     let length = usize::from(bytes[1]) << 16 | usize::from(bytes[2]) << 8 | usize::from(bytes[3]);

@@ -9,7 +9,7 @@ use overlan_protocol::ALPN_RELAY;
 use overlan_protocol::frame::{self, DATA_HEADER_LEN, Frame, HEADER_LEN, Route};
 use overlan_protocol::hello::{Reject, RejectCode, Welcome};
 use overlan_transport::pump::{self, Ended, FILL, Peer};
-use overlan_transport::tls;
+use overlan_transport::tls::{self, Stepwise};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -33,7 +33,7 @@ pub(crate) async fn serve(hub: Arc<Hub>, acceptor: TlsAcceptor, tcp: TcpStream, 
         Ok(conn) => conn,
         Err(reject) => return refuse(&hub, &mut stream, &reject).await,
     };
-    let ended = pump::run(&mut stream, &mut conn).await;
+    let ended = pump::run(stream, &mut conn).await;
     match &ended {
         Ended::Peer(reject) => {
             hub.metrics.count_rejected(reject.code);
@@ -51,9 +51,9 @@ async fn welcome_stranger(
     acceptor: &TlsAcceptor,
     tcp: TcpStream,
     seat: &mut Seat,
-) -> Option<(TlsStream<TcpStream>, Admitted)> {
-    let mut stream: TlsStream<TcpStream> =
-        match timeout(hub.settings.tls_within, acceptor.accept(tcp)).await {
+) -> Option<(TlsStream<Stepwise>, Admitted)> {
+    let mut stream: TlsStream<Stepwise> =
+        match timeout(hub.settings.tls_within, acceptor.accept(Stepwise::new(tcp))).await {
             Ok(Ok(stream)) => stream.into(),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "no TLS");
@@ -110,7 +110,7 @@ enum NoHello {
 }
 
 /// Reads the body of the first frame and not a byte more: what follows belongs to the pump.
-async fn read_hello(stream: &mut TlsStream<TcpStream>) -> Result<Vec<u8>, NoHello> {
+async fn read_hello(stream: &mut TlsStream<Stepwise>) -> Result<Vec<u8>, NoHello> {
     let mut bytes = vec![0; HEADER_LEN];
     stream
         .read_exact(&mut bytes)
@@ -131,7 +131,7 @@ async fn read_hello(stream: &mut TlsStream<TcpStream>) -> Result<Vec<u8>, NoHell
 }
 
 /// Tells a stranger no.
-async fn refuse(hub: &Hub, stream: &mut TlsStream<TcpStream>, reject: &Reject) {
+async fn refuse(hub: &Hub, stream: &mut TlsStream<Stepwise>, reject: &Reject) {
     hub.metrics.count_rejected(reject.code);
     tracing::debug!(reason = %reject.text, "refused");
     let mut out = Vec::new();

@@ -206,7 +206,7 @@ async fn bulk_to_a_receiver_with_a_small_buffer_never_stalls() {
     let (a, b) = (Device::new(&[(NET, 1)]), Device::new(&[(NET, 2)]));
     let mut wire_a = relay.attach(&a, 1).await;
     let mut wire_b = relay.attach(&b, 1).await;
-    socket2::SockRef::from(wire_b.stream.get_ref().0)
+    socket2::SockRef::from(wire_b.stream.get_ref().0.socket())
         .set_recv_buffer_size(128 * 1024)
         .unwrap();
     let frames = 2_000;

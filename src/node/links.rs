@@ -78,7 +78,7 @@ impl Inner {
     /// Runs a link to its end. Returns how long to wait at most before the first attempt to open it again.
     async fn use_link(self: &Arc<Self>, relay: RelayId, attached: Attached) -> Option<Duration> {
         let Attached {
-            mut stream,
+            stream,
             welcome,
             round_trip,
         } = attached;
@@ -94,7 +94,7 @@ impl Inner {
                 .handle_attached(now(), relay, &welcome, u64::from_le_bytes(random_bytes()));
         self.links_changed.send_modify(|count| *count += 1);
         self.report();
-        let ended = pump::run(&mut stream, &mut attachment).await;
+        let ended = pump::run(stream, &mut attachment).await;
         self.engine.handle_detached(now(), attachment);
         let reason = match &ended {
             Ended::Closed => "the relay closed the link".to_owned(),

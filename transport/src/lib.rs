@@ -6,4 +6,6 @@ pub mod tls;
 
 pub mod https;
 
+mod record;
+
 pub mod pump;

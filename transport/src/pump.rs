@@ -4,15 +4,20 @@
 //! connection must end is the peer's word. Egress is pulled: bytes are asked for only when the socket has taken the last ones.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice, Read};
+use std::ops::Range;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use overlan_protocol::frame;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until, timeout};
 use tokio_rustls::TlsStream;
+
+use crate::record::{self, Content, Opener, RecordError, Sealer};
+use crate::tls::Stepwise;
 
 /// One end of a connection of frames: the client's link or the relay's connection.
 pub trait Peer {
@@ -51,55 +56,82 @@ pub enum Ended<E> {
 }
 
 /// Runs a connection until it ends. Dropping the future closes the connection at once.
-pub async fn run<P: Peer>(stream: &mut TlsStream<TcpStream>, peer: &mut P) -> Ended<P::End> {
-    let mut pump = Pump::new();
+pub async fn run<P: Peer>(stream: TlsStream<Stepwise>, peer: &mut P) -> Ended<P::End> {
+    let mut pump = match Pump::take_over(stream) {
+        Ok(pump) => pump,
+        Err(error) => return Ended::Broken(error),
+    };
     let mut timer = pin!(sleep_until(tokio::time::Instant::now()));
-    let ended = poll_fn(|cx| pump.poll(cx, stream, peer, timer.as_mut())).await;
+    let ended = poll_fn(|cx| pump.poll(cx, peer, timer.as_mut())).await;
     if let Ended::Peer(end) = &ended {
-        // What is half written must be finished, or the last words would be read as part of a frame.
-        let mut words = pump.outbound.split_off(pump.written);
-        peer.last_words(end, &mut words);
         // The other side may be gone or stuck; it gets a moment to hear why.
-        let _ = timeout(LAST_WORDS, say_goodbye(stream, &words)).await;
+        let _ = timeout(LAST_WORDS, pump.say_goodbye(peer, end)).await;
     }
     ended
 }
 
-async fn say_goodbye(stream: &mut TlsStream<TcpStream>, words: &[u8]) -> io::Result<()> {
-    use tokio::io::AsyncWriteExt;
-    stream.write_all(words).await?;
-    stream.shutdown().await
-}
-
 struct Pump {
+    socket: TcpStream,
+    sealer: Sealer,
+    opener: Opener,
+    /// Records as they come from the socket; opened where they lie.
     inbound: Vec<u8>,
     /// Bytes of `inbound` that hold data.
     filled: usize,
-    outbound: Vec<u8>,
-    /// Bytes of `outbound` that TLS has taken.
-    written: usize,
-    /// TLS holds bytes that the socket has not taken.
-    unflushed: bool,
+    /// Start of a frame that goes on in the next record. Frames of our own stacks never do.
+    carried: Vec<u8>,
+    outbound: Outbound,
     /// Since when the socket takes nothing.
     stalled_since: Option<Instant>,
 }
 
 impl Pump {
-    fn new() -> Self {
-        Self {
+    /// Takes the connection over from rustls, between two records.
+    fn take_over(stream: TlsStream<Stepwise>) -> io::Result<Self> {
+        let (socket, mut connection) = match stream {
+            TlsStream::Client(stream) => {
+                let (socket, connection) = stream.into_inner();
+                (socket, rustls::Connection::from(connection))
+            }
+            TlsStream::Server(stream) => {
+                let (socket, connection) = stream.into_inner();
+                (socket, rustls::Connection::from(connection))
+            }
+        };
+        // What came in the last record behind what was asked for.
+        let mut carried = Vec::new();
+        let mut chunk = [0; 4_096];
+        loop {
+            match connection.reader().read(&mut chunk) {
+                Ok(0) => break,
+                Ok(count) => carried.extend_from_slice(&chunk[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        let socket = socket
+            .into_socket()
+            .ok_or_else(|| io::Error::other("the connection changes hands inside of a record"))?;
+        let secrets = connection
+            .dangerous_extract_secrets()
+            .map_err(io::Error::other)?;
+        let (sealer, opener) =
+            record::take_over(secrets).ok_or_else(|| io::Error::other("an unknown cipher"))?;
+        Ok(Self {
+            socket,
+            sealer,
+            opener,
             inbound: vec![0; INBOUND],
             filled: 0,
-            outbound: Vec::new(),
-            written: 0,
-            unflushed: false,
+            carried,
+            outbound: Outbound::default(),
             stalled_since: None,
-        }
+        })
     }
 
     fn poll<P: Peer>(
         &mut self,
         cx: &mut Context<'_>,
-        stream: &mut TlsStream<TcpStream>,
         peer: &mut P,
         mut timer: Pin<&mut Sleep>,
     ) -> Poll<Ended<P::End>> {
@@ -108,11 +140,11 @@ impl Pump {
             if let Err(end) = peer.handle_timeout(now) {
                 return Poll::Ready(Ended::Peer(end));
             }
-            let read = match self.poll_read(cx, stream, peer, now) {
+            let read = match self.poll_read(cx, peer, now) {
                 Ok(progress) => progress,
                 Err(ended) => return Poll::Ready(ended),
             };
-            let wrote = match self.poll_write(cx, stream, peer, now) {
+            let wrote = match self.poll_write(cx, peer, now) {
                 Ok(progress) => progress,
                 Err(ended) => return Poll::Ready(ended),
             };
@@ -139,78 +171,89 @@ impl Pump {
         Poll::Pending
     }
 
-    /// Reads once and hands over what is whole. `Ok(true)` = something arrived.
+    /// Reads what the socket has, up to one buffer, and hands over what is whole. `Ok(true)` = something arrived.
     fn poll_read<P: Peer>(
         &mut self,
         cx: &mut Context<'_>,
-        stream: &mut TlsStream<TcpStream>,
         peer: &mut P,
         now: Instant,
     ) -> Result<bool, Ended<P::End>> {
-        let before = self.filled;
-        let mut eof = false;
-        while self.filled < self.inbound.len() {
-            let mut buffer = ReadBuf::new(&mut self.inbound[self.filled..]);
-            match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
-                    eof = true;
-                    break;
-                }
-                Poll::Ready(Ok(())) => self.filled += buffer.filled().len(),
-                Poll::Ready(Err(error)) => return Err(Ended::Broken(error)),
-                Poll::Pending => break,
+        if !self.carried.is_empty() && self.filled == 0 {
+            self.hand_over_carried(peer, now)?;
+        }
+        let mut buffer = ReadBuf::new(&mut self.inbound[self.filled..]);
+        match Pin::new(&mut self.socket).poll_read(cx, &mut buffer) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Err(error)) => return Err(Ended::Broken(error)),
+            Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Err(Ended::Closed),
+            Poll::Ready(Ok(())) => self.filled += buffer.filled().len(),
+        }
+        let mut at = 0;
+        while let Some(length) =
+            record::record_len(&self.inbound[at..self.filled]).map_err(broken)?
+        {
+            if self.filled - at < length {
+                break;
             }
+            self.open_record(peer, now, at..at + length)?;
+            at += length;
         }
-        let arrived = self.filled > before;
-        if arrived {
-            let taken = peer
-                .handle_bytes(now, &mut self.inbound[..self.filled])
-                .map_err(Ended::Peer)?;
-            self.inbound.copy_within(taken..self.filled, 0);
-            self.filled -= taken;
+        self.inbound.copy_within(at..self.filled, 0);
+        self.filled -= at;
+        Ok(true)
+    }
+
+    fn open_record<P: Peer>(
+        &mut self,
+        peer: &mut P,
+        now: Instant,
+        record: Range<usize>,
+    ) -> Result<(), Ended<P::End>> {
+        let record = &mut self.inbound[record];
+        let data = match self.opener.open(record).map_err(broken)? {
+            Content::Data(range) => &mut record[range],
+            Content::Close => return Err(Ended::Closed),
+            Content::Ignored => return Ok(()),
+        };
+        if self.carried.is_empty() {
+            let taken = peer.handle_bytes(now, data).map_err(Ended::Peer)?;
+            self.carried.extend_from_slice(&data[taken..]);
+            return Ok(());
         }
-        if eof { Err(Ended::Closed) } else { Ok(arrived) }
+        self.carried.extend_from_slice(data);
+        self.hand_over_carried(peer, now)
+    }
+
+    fn hand_over_carried<P: Peer>(
+        &mut self,
+        peer: &mut P,
+        now: Instant,
+    ) -> Result<(), Ended<P::End>> {
+        let taken = peer
+            .handle_bytes(now, &mut self.carried)
+            .map_err(Ended::Peer)?;
+        self.carried.drain(..taken);
+        Ok(())
     }
 
     /// Writes until the socket takes no more. `Ok(true)` = something was taken and there may be more.
     fn poll_write<P: Peer>(
         &mut self,
         cx: &mut Context<'_>,
-        stream: &mut TlsStream<TcpStream>,
         peer: &mut P,
         now: Instant,
     ) -> Result<bool, Ended<P::End>> {
-        let mut progress = false;
-        if self.written == self.outbound.len() && !self.unflushed {
+        if self.outbound.is_empty() {
             self.outbound.clear();
-            self.written = 0;
-            if self.outbound.capacity() > OUTBOUND_KEEP {
-                self.outbound = Vec::new();
-            }
-            peer.fill(now, cx.waker(), &mut self.outbound)
+            peer.fill(now, cx.waker(), &mut self.outbound.frames)
                 .map_err(Ended::Peer)?;
+            self.outbound.seal(&mut self.sealer).map_err(broken)?;
         }
-        while self.written < self.outbound.len() {
-            match Pin::new(&mut *stream).poll_write(cx, &self.outbound[self.written..]) {
-                Poll::Ready(Ok(count)) => {
-                    self.written += count;
-                    self.unflushed = true;
-                    self.stalled_since = None;
-                    progress = true;
-                }
-                Poll::Ready(Err(error)) => return Err(Ended::Broken(error)),
-                Poll::Pending => {
-                    self.stalled_since.get_or_insert(now);
-                    return Ok(false);
-                }
-            }
-        }
-        if self.unflushed {
-            match Pin::new(&mut *stream).poll_flush(cx) {
+        let mut progress = false;
+        while !self.outbound.is_empty() {
+            match self.outbound.poll_write(cx, &mut self.socket) {
                 Poll::Ready(Ok(())) => {
-                    self.unflushed = false;
                     self.stalled_since = None;
-                    // The peer may have more, and nobody wakes for what waits already.
                     progress = true;
                 }
                 Poll::Ready(Err(error)) => return Err(Ended::Broken(error)),
@@ -222,6 +265,138 @@ impl Pump {
         }
         Ok(progress)
     }
+
+    /// Writes what is under way, the last words behind it, and the end.
+    async fn say_goodbye<P: Peer>(&mut self, peer: &mut P, end: &P::End) -> io::Result<()> {
+        let (outbound, socket) = (&mut self.outbound, &mut self.socket);
+        while !outbound.is_empty() {
+            poll_fn(|cx| outbound.poll_write(cx, socket)).await?;
+        }
+        outbound.clear();
+        peer.last_words(end, &mut outbound.frames);
+        outbound.seal(&mut self.sealer).map_err(io::Error::other)?;
+        while !outbound.is_empty() {
+            poll_fn(|cx| outbound.poll_write(cx, socket)).await?;
+        }
+        let close = self.sealer.seal_close().map_err(io::Error::other)?;
+        socket.write_all(&close).await?;
+        socket.shutdown().await
+    }
+}
+
+fn broken<E>(error: RecordError) -> Ended<E> {
+    Ended::Broken(io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Frames on their way to the socket, sealed where they were built.
+#[derive(Default)]
+struct Outbound {
+    frames: Vec<u8>,
+    records: Vec<Record>,
+    /// The record that is being written.
+    current: usize,
+    /// Bytes of it that the socket has taken.
+    taken: usize,
+}
+
+/// One sealed record: its bytes lie in three places.
+struct Record {
+    header: [u8; record::HEADER_LEN],
+    body: Range<usize>,
+    trailer: [u8; record::TRAILER_LEN],
+}
+
+impl Record {
+    fn len(&self) -> usize {
+        record::HEADER_LEN + self.body.len() + record::TRAILER_LEN
+    }
+}
+
+impl Outbound {
+    fn is_empty(&self) -> bool {
+        self.current == self.records.len()
+    }
+
+    fn clear(&mut self) {
+        self.frames.clear();
+        self.records.clear();
+        (self.current, self.taken) = (0, 0);
+        if self.frames.capacity() > OUTBOUND_KEEP {
+            self.frames = Vec::new();
+        }
+    }
+
+    /// Seals all frames in place: as many whole ones per record as fit, so that a reader can use a record where it lies.
+    fn seal(&mut self, sealer: &mut Sealer) -> Result<(), RecordError> {
+        let mut start = 0;
+        let mut whole = 0;
+        while start < self.frames.len() {
+            if whole == start {
+                whole = whole_frames_end(&self.frames, start);
+            }
+            // Only a frame that no record holds goes over several.
+            let end = whole.min(start + record::BODY_MAX);
+            let (header, trailer) = sealer.seal(&mut self.frames[start..end])?;
+            self.records.push(Record {
+                header,
+                body: start..end,
+                trailer,
+            });
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// Gives the socket as many records as it takes at once.
+    fn poll_write(&mut self, cx: &mut Context<'_>, socket: &mut TcpStream) -> Poll<io::Result<()>> {
+        let mut parts = [IoSlice::new(&[]); PARTS_MAX];
+        let mut count = 0;
+        let mut skip = self.taken;
+        for record in &self.records[self.current..] {
+            if count + 3 > PARTS_MAX {
+                break;
+            }
+            for part in [
+                &record.header[..],
+                &self.frames[record.body.clone()],
+                &record.trailer,
+            ] {
+                // Only of the first record something can have been taken.
+                let (taken, rest) = part.split_at(skip.min(part.len()));
+                skip -= taken.len();
+                if !rest.is_empty() {
+                    parts[count] = IoSlice::new(rest);
+                    count += 1;
+                }
+            }
+        }
+        let written = ready!(Pin::new(socket).poll_write_vectored(cx, &parts[..count]))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.taken += written;
+        while let Some(record) = self.records.get(self.current)
+            && self.taken >= record.len()
+        {
+            self.taken -= record.len();
+            self.current += 1;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Where the last frame ends that one record beginning at `start` holds whole; the end of the first if none fits.
+fn whole_frames_end(frames: &[u8], start: usize) -> usize {
+    let mut end = start;
+    while let Some(header) = frames[end..].first_chunk::<{ frame::HEADER_LEN }>() {
+        let length = u32::from_be_bytes([0, header[1], header[2], header[3]]) as usize;
+        let next = (end + frame::HEADER_LEN + length).min(frames.len());
+        if next - start > record::BODY_MAX && end > start {
+            break;
+        }
+        end = next;
+    }
+    if end == start { frames.len() } else { end }
 }
 
 /// The shells' clock, so that tests with paused time work.
@@ -247,6 +422,9 @@ pub const WRITE_STALL: Duration = Duration::from_secs(10);
 
 /// Time for the last words of a connection.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Parts of one write: three per record, and more records than one fill gives.
+const PARTS_MAX: usize = 96;
 
 const _: () = assert!(
     INBOUND > 2 * (overlan_protocol::frame::HEADER_LEN + overlan_protocol::frame::BODY_MAX)

@@ -21,6 +21,10 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::{TlsConnector, TlsStream};
 
+mod stepwise;
+
+pub use stepwise::Stepwise;
+
 /// How a server is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerTrust {
@@ -107,6 +111,8 @@ pub fn client_config(trust: &ServerTrust, alpn: &[u8]) -> Arc<ClientConfig> {
     config.alpn_protocols = vec![alpn.to_vec()];
     // Each connection proves itself anew over its own exporter; resumption would cost the server more than a handshake.
     config.resumption = rustls::client::Resumption::disabled();
+    // The pump takes the connection over after the handshake.
+    config.enable_secret_extraction = true;
     Arc::new(config)
 }
 
@@ -123,6 +129,8 @@ pub fn server_config(
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![alpn.to_vec()];
     config.send_tls13_tickets = 0;
+    // The pump takes the connection over after the handshake.
+    config.enable_secret_extraction = true;
     Ok(Arc::new(config))
 }
 
@@ -132,7 +140,7 @@ pub async fn connect(
     port: u16,
     config: Arc<ClientConfig>,
     within: Duration,
-) -> Result<TlsStream<TcpStream>, ConnectError> {
+) -> Result<TlsStream<Stepwise>, ConnectError> {
     let address = display_address(host, port);
     let attempt = async {
         let tcp = connect_tcp(host, port).await?;
@@ -140,7 +148,10 @@ pub async fn connect(
             host: host.to_owned(),
             source: io::Error::new(io::ErrorKind::InvalidInput, "not a host name or IP address"),
         })?;
-        match TlsConnector::from(config).connect(name, tcp).await {
+        match TlsConnector::from(config)
+            .connect(name, Stepwise::new(tcp))
+            .await
+        {
             Ok(stream) => Ok(stream.into()),
             Err(source) => Err(classify_handshake_error(address.clone(), source)),
         }
@@ -203,7 +214,7 @@ fn classify_handshake_error(address: String, source: io::Error) -> ConnectError 
 }
 
 /// What the TLS exporter of a finished handshake yields.
-pub fn exporter(stream: &TlsStream<TcpStream>) -> Exporter {
+pub fn exporter<S>(stream: &TlsStream<S>) -> Exporter {
     let output = [0; EXPORTER_LEN];
     match stream {
         TlsStream::Client(stream) => {

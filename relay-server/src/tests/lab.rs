@@ -11,9 +11,8 @@ use overlan_protocol::frame::{self, BODY_MAX, Frame, GoneReason, Route, Vni};
 use overlan_protocol::hello::{Hello, Reject, Welcome};
 use overlan_protocol::key::{DeviceId, Fingerprint, IdentitySecret, RelayId};
 use overlan_protocol::ticket::{KeyId, Ticket};
-use overlan_transport::tls::{self, ServerTrust};
+use overlan_transport::tls::{self, ServerTrust, Stepwise};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsStream;
 
@@ -113,7 +112,7 @@ pub(crate) enum Heard {
 
 /// A client's connection to a relay.
 pub(crate) struct Wire {
-    pub(crate) stream: TlsStream<TcpStream>,
+    pub(crate) stream: TlsStream<Stepwise>,
     buffer: Vec<u8>,
     out: Vec<u8>,
 }

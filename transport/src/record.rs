@@ -1,0 +1,213 @@
+//! TLS 1.3 record protection (RFC 8446, section 5.2) in place, for connections whose handshake rustls has done.
+//!
+//! rustls decides who the other side is, agrees on keys and exports them; here bytes are sealed where they lie, so that a
+//! frame is neither copied into TLS nor out of it. Holds two keys, two counters and no socket. There is no key update: a
+//! connection that has used up its keys ends, and its owner opens another.
+
+use std::ops::Range;
+
+use aws_lc_rs::aead::{
+    AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce,
+    UnboundKey,
+};
+use rustls::{ConnectionTrafficSecrets, ExtractedSecrets};
+
+/// Seals what this side sends.
+pub(crate) struct Sealer(Direction);
+
+/// Opens what the other side sends.
+pub(crate) struct Opener(Direction);
+
+/// What a record carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Application data: this part of the record's bytes.
+    Data(Range<usize>),
+    /// The other side will send nothing more.
+    Close,
+    /// A message of the handshake that changes nothing here, such as a session ticket.
+    Ignored,
+}
+
+/// The connection cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RecordError {
+    /// A record is not authentic, or not one at all.
+    #[error("a TLS record is damaged or forged")]
+    Forged,
+    /// A record is larger than TLS allows.
+    #[error("a TLS record is too large")]
+    TooLarge,
+    /// The other side ended the connection with an alert.
+    #[error("the other side sent TLS alert {0}")]
+    Alert(u8),
+    /// The other side wants new keys.
+    #[error("the other side wants new keys, which this connection does not do")]
+    KeyUpdate,
+    /// The keys have protected as many records as they may.
+    #[error("the keys of this connection are used up")]
+    Exhausted,
+}
+
+/// Takes over from rustls. `None` for a cipher that is not one of TLS 1.3's three.
+pub(crate) fn take_over(secrets: ExtractedSecrets) -> Option<(Sealer, Opener)> {
+    let (sent, tx) = secrets.tx;
+    let (received, rx) = secrets.rx;
+    Some((
+        Sealer(Direction::new(sent, &tx)?),
+        Opener(Direction::new(received, &rx)?),
+    ))
+}
+
+impl Sealer {
+    /// Seals at most [`BODY_MAX`] bytes of application data in place. Returns what goes in front of them and behind them.
+    pub(crate) fn seal(
+        &mut self,
+        body: &mut [u8],
+    ) -> Result<([u8; HEADER_LEN], [u8; TRAILER_LEN]), RecordError> {
+        self.seal_as(APPLICATION_DATA, body)
+    }
+
+    /// The record that tells the other side that nothing more comes.
+    pub(crate) fn seal_close(&mut self) -> Result<Vec<u8>, RecordError> {
+        let mut body = [WARNING, CLOSE_NOTIFY];
+        let (header, trailer) = self.seal_as(ALERT, &mut body)?;
+        Ok([&header[..], &body, &trailer].concat())
+    }
+
+    fn seal_as(
+        &mut self,
+        content: u8,
+        body: &mut [u8],
+    ) -> Result<([u8; HEADER_LEN], [u8; TRAILER_LEN]), RecordError> {
+        if body.len() > BODY_MAX {
+            return Err(RecordError::TooLarge);
+        }
+        let length = (body.len() + TRAILER_LEN) as u16;
+        let [high, low] = length.to_be_bytes();
+        let header = [APPLICATION_DATA, 3, 3, high, low];
+        let mut trailer = [0; TRAILER_LEN];
+        let nonce = self.0.next_nonce()?;
+        let sealed = self.0.key.seal_in_place_scatter(
+            nonce,
+            Aad::from(header),
+            body,
+            &[content],
+            &mut trailer,
+        );
+        sealed.map_err(|_| RecordError::Exhausted)?;
+        Ok((header, trailer))
+    }
+}
+
+impl Opener {
+    /// Opens one whole record in place, header included.
+    pub(crate) fn open(&mut self, record: &mut [u8]) -> Result<Content, RecordError> {
+        let (header, sealed) = record
+            .split_first_chunk_mut::<HEADER_LEN>()
+            .ok_or(RecordError::Forged)?;
+        if header[0] == CHANGE_CIPHER_SPEC {
+            // Middlebox compatibility (RFC 8446, appendix D.4): one may come and means nothing.
+            return Ok(Content::Ignored);
+        }
+        if header[0] != APPLICATION_DATA {
+            return Err(RecordError::Forged);
+        }
+        let nonce = self.0.next_nonce()?;
+        let opened = self.0.key.open_in_place(nonce, Aad::from(*header), sealed);
+        let inner = opened.map_err(|_| RecordError::Forged)?;
+        // Padding is zeros behind the content type.
+        let Some(at) = inner.iter().rposition(|byte| *byte != 0) else {
+            return Err(RecordError::Forged);
+        };
+        match inner[at] {
+            APPLICATION_DATA => Ok(Content::Data(HEADER_LEN..HEADER_LEN + at)),
+            ALERT => match inner[..at] {
+                [_, CLOSE_NOTIFY] => Ok(Content::Close),
+                [_, alert] => Err(RecordError::Alert(alert)),
+                _ => Err(RecordError::Forged),
+            },
+            HANDSHAKE if inner[0] == NEW_SESSION_TICKET => Ok(Content::Ignored),
+            HANDSHAKE => Err(RecordError::KeyUpdate),
+            _ => Err(RecordError::Forged),
+        }
+    }
+}
+
+/// The length of the record that `bytes` start with, header included; `None` while the header is not whole.
+pub(crate) fn record_len(bytes: &[u8]) -> Result<Option<usize>, RecordError> {
+    let Some(header) = bytes.first_chunk::<HEADER_LEN>() else {
+        return Ok(None);
+    };
+    let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
+    if length > CIPHERTEXT_MAX {
+        return Err(RecordError::TooLarge);
+    }
+    Ok(Some(HEADER_LEN + length))
+}
+
+struct Direction {
+    key: LessSafeKey,
+    iv: [u8; NONCE_LEN],
+    /// Of the next record; the handshake's keys are others, so it starts where rustls left it.
+    sequence: u64,
+    /// Records that may still be protected.
+    left: u64,
+}
+
+impl Direction {
+    fn new(sequence: u64, secrets: &ConnectionTrafficSecrets) -> Option<Self> {
+        let (algorithm, key, iv): (&'static Algorithm, _, _) = match secrets {
+            ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (&AES_128_GCM, key, iv),
+            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (&AES_256_GCM, key, iv),
+            ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (&CHACHA20_POLY1305, key, iv),
+            _ => return None,
+        };
+        let key = key.as_ref().get(..algorithm.key_len())?;
+        Some(Self {
+            key: LessSafeKey::new(UnboundKey::new(algorithm, key).ok()?),
+            iv: iv.as_ref().try_into().ok()?,
+            sequence,
+            left: RECORDS_MAX.checked_sub(sequence)?,
+        })
+    }
+
+    fn next_nonce(&mut self) -> Result<Nonce, RecordError> {
+        self.left = self.left.checked_sub(1).ok_or(RecordError::Exhausted)?;
+        let mut nonce = self.iv;
+        for (byte, counter) in nonce[NONCE_LEN - 8..]
+            .iter_mut()
+            .zip(self.sequence.to_be_bytes())
+        {
+            *byte ^= counter;
+        }
+        self.sequence += 1;
+        Ok(Nonce::assume_unique_for_key(nonce))
+    }
+}
+
+/// Bytes in front of a record's body: type, version, length.
+pub(crate) const HEADER_LEN: usize = 5;
+
+/// Bytes behind a record's body: content type and tag.
+pub(crate) const TRAILER_LEN: usize = 17;
+
+/// Most application data of one record.
+pub(crate) const BODY_MAX: usize = overlan_protocol::TLS_RECORD_MAX;
+
+/// Most bytes behind a record's header: a full body, its type, and the 255 bytes that RFC 8446 leaves a cipher to add.
+const CIPHERTEXT_MAX: usize = BODY_MAX + 256;
+
+/// AES-GCM protects 2^24.5 full records under one key with margin (RFC 8446, section 5.5); this is 256 GiB.
+const RECORDS_MAX: u64 = 1 << 24;
+
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+const APPLICATION_DATA: u8 = 23;
+const NEW_SESSION_TICKET: u8 = 4;
+const WARNING: u8 = 1;
+const CLOSE_NOTIFY: u8 = 0;
+
+#[cfg(test)]
+mod tests;
