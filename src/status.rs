@@ -125,6 +125,8 @@ pub struct RelayStatus {
     pub round_trip_ms: Option<u32>,
     /// Whether peers find this device here first.
     pub home: bool,
+    /// Why the last connection ended or could not be made.
+    pub last_error: Option<String>,
 }
 
 /// A connection to a relay or to the controller.
@@ -285,9 +287,14 @@ impl fmt::Display for RelayStatus {
         if self.home {
             f.write_str(", home")?;
         }
-        match self.round_trip_ms {
-            Some(milliseconds) => write!(f, ", {milliseconds} ms"),
-            None => Ok(()),
+        if let Some(milliseconds) = self.round_trip_ms {
+            write!(f, ", {milliseconds} ms")?;
+        }
+        match &self.last_error {
+            Some(error) if self.state != LinkState::Connected => {
+                write!(f, " ({})", printable(error))
+            }
+            _ => Ok(()),
         }
     }
 }

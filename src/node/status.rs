@@ -26,6 +26,7 @@ impl Inner {
             let membership = memberships.get(id);
             let peers = network.peers.iter().map(|(host, told)| {
                 let peer = membership.and_then(|membership| membership.peer(*host));
+                let used = peer.as_ref().and_then(|peer| peer.via());
                 status::PeerStatus {
                     name: format!("{}.{}.{}", told.label, network.name, netmap.domain),
                     label: told.label.clone(),
@@ -33,7 +34,7 @@ impl Inner {
                         .map(Vec::from)
                         .unwrap_or_default(),
                     online: told.online,
-                    relay: told.relays.first().and_then(|relay| relay_name(*relay)),
+                    relay: used.or(told.relays.first().copied()).and_then(relay_name),
                     sessions: u32::from(peer.is_some_and(|peer| peer.has_session(at))),
                 }
             });
@@ -65,6 +66,7 @@ impl Inner {
                 .and_then(|note| note.round_trip)
                 .map(|time| time.as_millis() as u32),
             home: homes.contains(id),
+            last_error: notes.get(id).and_then(|note| note.error.clone()),
         });
         let removed = health == Health::Removed;
         Status {

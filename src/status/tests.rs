@@ -38,6 +38,7 @@ fn running() -> Status {
             state: LinkState::Connected,
             round_trip_ms: Some(12),
             home: true,
+            last_error: None,
         }],
         control: ControlStatus {
             state: LinkState::Connected,
