@@ -416,6 +416,11 @@ impl World {
         let Some(near) = &mut connection.near else {
             return false;
         };
+        if near.attachment.poll_timeout().is_some_and(|at| at <= now) {
+            // A pump that its timer wakes asks for frames as well.
+            near.woken.0.store(true, SeqCst);
+            moved = true;
+        }
         let mut end = near.attachment.handle_timeout(now).err();
         while let Some(piece) = connection.down.receive(now) {
             moved = true;
@@ -461,6 +466,10 @@ impl World {
         let Some(far) = &mut connection.far else {
             return false;
         };
+        if far.forwarding.poll_timeout().is_some_and(|at| at <= now) {
+            far.woken.0.store(true, SeqCst);
+            moved = true;
+        }
         let mut end = far.forwarding.handle_timeout(now).err();
         while let Some(piece) = connection.up.receive(now) {
             moved = true;
