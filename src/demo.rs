@@ -91,35 +91,56 @@ pub(crate) enum DemoError {
     },
 }
 
-/// A demo that runs.
+/// A demo. It must be stopped, however far its start came: what runs still writes into the directory.
 pub(crate) struct Demo {
     /// Where the laptop's SOCKS5 proxy listens.
     pub(crate) socks: SocketAddr,
     /// Where the laptop's resolver listens, UDP and TCP.
     pub(crate) dns: SocketAddr,
-    laptop: Node,
-    web: Node,
+    nodes: Vec<Node>,
     stop: CancellationToken,
     tasks: TaskTracker,
-    _directory: Directory,
+    directory: Directory,
+}
+
+/// Where programs get in once the laptop is up.
+pub(crate) struct Doors {
+    socks: TcpListener,
+    dns: (UdpSocket, TcpListener),
 }
 
 impl Demo {
-    /// Starts everything and waits until the laptop can reach the page.
-    pub(crate) async fn start(options: Options) -> Result<Self, DemoError> {
+    /// Takes the ports and makes the directory; nothing runs yet.
+    pub(crate) async fn bind(options: Options) -> Result<(Self, Doors), DemoError> {
         // The ports a user chose come first: without them there is nothing to clean up.
-        let socks_listener = bind_tcp(options.socks_port, "--socks-port").await?;
-        let (dns_udp, dns_tcp) = bind_dns(options.dns_port).await?;
-        let socks = socks_listener.local_addr().map_err(DemoError::Listen)?;
-        let dns = dns_udp.local_addr().map_err(DemoError::Listen)?;
+        let doors = Doors {
+            socks: bind_tcp(options.socks_port, "--socks-port").await?,
+            dns: bind_dns(options.dns_port).await?,
+        };
+        let demo = Self {
+            socks: doors.socks.local_addr().map_err(DemoError::Listen)?,
+            dns: doors.dns.0.local_addr().map_err(DemoError::Listen)?,
+            nodes: Vec::new(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            directory: Directory::new()?,
+        };
+        Ok((demo, doors))
+    }
 
-        let directory = Directory::new()?;
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let controller = Controller::bind(overlan_controller::Config {
+    /// Starts everything and waits until the laptop can reach the page. May be dropped half done.
+    pub(crate) async fn start(&mut self, doors: Doors) -> Result<(), DemoError> {
+        let (stop, tasks) = (self.stop.clone(), self.tasks.clone());
+        let directory = self.directory.path.clone();
+        // The database's own threads make files: a start that is dropped meanwhile leaves the wait for them to `stop`.
+        let binding = tasks.spawn(Controller::bind(overlan_controller::Config {
             domain: DOMAIN.to_owned(),
-            ..overlan_controller::Config::new(LOOPBACK, directory.path.join("controller"))
-        })
-        .await?;
+            ..overlan_controller::Config::new(LOOPBACK, directory.join("controller"))
+        }));
+        let controller = match binding.await {
+            Ok(bound) => bound?,
+            Err(died) => std::panic::resume_unwind(died.into_panic()),
+        };
         let join = controller.join();
         let setup_token = controller.setup_token().unwrap_or_else(|| Secret::new(""));
         tasks.spawn(controller.run(stop.clone()));
@@ -136,7 +157,7 @@ impl Demo {
                 addresses: Vec::new(),
                 join: join.clone(),
                 token: Some(token.token),
-                state_dir: directory.path.join(name),
+                state_dir: directory.join(name),
                 metrics: None,
             })
             .await?;
@@ -149,11 +170,13 @@ impl Demo {
         let site_address = site.local_addr().map_err(DemoError::Listen)?;
         tasks.spawn(site::serve(site, stop.clone()));
 
-        let web = start_device("web", &join, &mut owner, &directory.path).await?;
+        let web = start_device("web", &join, &mut owner, &directory).await?;
+        self.nodes.push(web.clone());
         web.serve(Serve::tcp(80, site_address))?;
         // For the ssh line: this machine's own sshd, if it runs one. Only the demo's own network sees it.
         web.serve(Serve::tcp(22, SocketAddr::from((Ipv4Addr::LOCALHOST, 22))))?;
-        let laptop = start_device("laptop", &join, &mut owner, &directory.path).await?;
+        let laptop = start_device("laptop", &join, &mut owner, &directory).await?;
+        self.nodes.push(laptop.clone());
         wait_ready("web", &web).await?;
         wait_ready("laptop", &laptop).await?;
         wait_for_peer(&laptop).await?;
@@ -164,21 +187,14 @@ impl Demo {
             async move { dialer.dial(destination, port).await }
         };
         tasks.spawn(socks::serve(
-            socks_listener,
+            doors.socks,
             SocksConfig::default(),
             dial,
             stop.clone(),
         ));
-        tasks.spawn(dns::serve(dns_udp, dns_tcp, laptop.netmap(), stop.clone()));
-        Ok(Self {
-            socks,
-            dns,
-            laptop,
-            web,
-            stop,
-            tasks,
-            _directory: directory,
-        })
+        let (udp, tcp) = doors.dns;
+        tasks.spawn(dns::serve(udp, tcp, laptop.netmap(), stop));
+        Ok(())
     }
 
     /// Does what the printed lines do, and reports each.
@@ -206,8 +222,9 @@ Ctrl-C ends it.",
 
     /// Ends everything and waits for it; the directory goes with it.
     pub(crate) async fn stop(self) {
-        self.laptop.shutdown().await;
-        self.web.shutdown().await;
+        for node in self.nodes.iter().rev() {
+            node.shutdown().await;
+        }
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;

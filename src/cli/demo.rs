@@ -5,7 +5,7 @@ use clap::Args;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::output;
 use crate::cli::stop::Signals;
-use crate::demo::{Demo, DemoError, Options, Report};
+use crate::demo::{Demo, DemoError, Doors, Options, Report};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -43,22 +43,37 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
         socks_port: args.socks_port,
         dns_port: args.dns_port,
     };
-    let demo = tokio::select! {
-        demo = Demo::start(options) => demo?,
-        () = signals.next() => return Ok(()),
-    };
-    let outcome = if args.check {
-        check(&demo).await
-    } else {
-        let shown = output::answer(&demo.lines());
-        signals.next().await;
-        shown
+    let (mut demo, doors) = Demo::bind(options).await?;
+    let outcome = tokio::select! {
+        outcome = show(&mut demo, doors, args.check) => outcome,
+        () = signals.next() => interrupted(args.check),
     };
     tokio::select! {
         () = demo.stop() => {}
         () = signals.next() => {}
     }
     outcome
+}
+
+/// Comes to an end only if something failed or there is nothing but a check to do.
+async fn show(demo: &mut Demo, doors: Doors, is_check: bool) -> Result<(), Failure> {
+    demo.start(doors).await?;
+    if is_check {
+        return check(demo).await;
+    }
+    output::answer(&demo.lines())?;
+    std::future::pending().await
+}
+
+/// Ctrl-C is how a demo ends. A check has not passed before its end.
+fn interrupted(is_check: bool) -> Result<(), Failure> {
+    match is_check {
+        true => Err(Failure::new(
+            Code::Other,
+            "interrupted before everything was tried",
+        )),
+        false => Ok(()),
+    }
 }
 
 async fn check(demo: &Demo) -> Result<(), Failure> {
