@@ -185,6 +185,7 @@ impl Peer {
         self.settle(engine, now, sealing);
         if opened.is_ok() && self.sought.swap(false, Relaxed) {
             lock(&self.way).route.handle_heard();
+            self.look_again(engine, now);
         }
         Ok(match opened? {
             Opened::Packet(packet) => Some(packet),
@@ -267,12 +268,17 @@ impl Peer {
         drop(way);
         if was_absent {
             self.arm_way(engine);
-            engine.reroute_peer(self);
-            if let Some(membership) = engine.memberships().get(&self.key.network)
-                && self.stalled.load(Relaxed)
-            {
-                membership.restore_path(engine, now, self);
-            }
+            self.look_again(engine, now);
+        }
+    }
+
+    /// What was believed about this peer's absence changed: there may be a way again.
+    fn look_again(self: &Arc<Self>, engine: &Engine, now: Instant) {
+        engine.reroute_peer(self);
+        if self.stalled.load(Relaxed)
+            && let Some(membership) = engine.memberships().get(&self.key.network)
+        {
+            membership.restore_path(engine, now, self);
         }
     }
 
