@@ -170,10 +170,11 @@ impl Engine {
 
     /// The link of `attachment` ended.
     pub fn handle_detached(&self, now: Instant, attachment: Attachment) {
-        let (link, waiting) = attachment.into_parts();
+        let (link, waiting, lost) = attachment.into_parts();
         self.links().detach(link.relay());
-        for membership in self.memberships().values() {
-            membership.path_stalled(now, link.relay());
+        let memberships = self.memberships();
+        for membership in memberships.values() {
+            membership.path_stalled(now, link.relay(), &lost);
         }
         for peer in waiting.into_iter().chain(link.drain()) {
             peer.queued.store(false, Relaxed);

@@ -89,14 +89,22 @@ impl Attachment {
         self.link.relay()
     }
 
-    /// Takes it apart at its end: the link, and the peers that were waiting for credit.
-    pub(super) fn into_parts(self) -> (Arc<Link>, Vec<Arc<Peer>>) {
+    /// Takes it apart at its end: the link, the peers that were waiting for credit, and the destinations (VNI and host) for which
+    /// the relay held frames, or may have: those are lost.
+    pub(super) fn into_parts(self) -> (Arc<Link>, Vec<Arc<Peer>>, Vec<(u32, u32)>) {
+        let is_open = |credit: &Credit| credit.credit.outstanding() > 0;
+        let lost = self
+            .credits
+            .iter()
+            .filter(|(_, credit)| is_open(credit))
+            .map(|(to, _)| *to)
+            .collect();
         let waiting = self
             .credits
             .into_values()
             .filter_map(|credit| credit.waiting)
             .collect();
-        (self.link, waiting)
+        (self.link, waiting, lost)
     }
 
     fn handle_credit(

@@ -234,14 +234,13 @@ impl Membership {
         }
     }
 
-    /// Peers that were reached over `relay` make no progress; their clocks stand still until there is another way.
-    pub(super) fn path_stalled(&self, now: Instant, relay: RelayId) {
-        for peer in self
-            .peers_snapshot()
-            .values()
-            .filter(|peer| peer.via() == Some(relay))
-        {
-            self.stall(now, peer);
+    /// The link to `relay` broke. Peers that were reached over it, or have frames in `lost` (VNI and host), make no progress; their
+    /// clocks stand still until there is another way.
+    pub(super) fn path_stalled(&self, now: Instant, relay: RelayId, lost: &[(u32, u32)]) {
+        for (host, peer) in self.peers_snapshot() {
+            if peer.via() == Some(relay) || lost.contains(&(self.vni.get(), host)) {
+                self.stall(now, &peer);
+            }
         }
     }
 
