@@ -178,10 +178,6 @@ impl Peer {
     ) -> Result<Option<&'m [u8]>, OpenError> {
         let mut sealing = lock(&self.sealing);
         let opened = sealing.session.open(now, message);
-        if opened == Err(OpenError::UnknownIndex) {
-            // One of both was restarted; a new handshake helps where keys are gone and does nothing otherwise.
-            sealing.session.handle_want_send(now);
-        }
         self.settle(engine, now, sealing);
         if opened.is_ok() && self.sought.swap(false, Relaxed) {
             lock(&self.way).route.handle_heard();

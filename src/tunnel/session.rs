@@ -14,7 +14,7 @@ use super::envelope::{self, Message, NOISE_1_LEN, NOISE_2_LEN, TAG_LEN, TRANSPOR
 use super::keys::{LONGEST_UNDER_WAY, Role, SessionKeys, SplitKeys};
 use super::noise::{self, StaticKey};
 use attempt::{Attempt, RETRY_FIRST, prologue};
-use limits::{AnswerLimit, Unanswered};
+use limits::{AnswerLimit, StrayLimit, Unanswered};
 
 mod attempt;
 mod limits;
@@ -50,6 +50,7 @@ pub struct PeerSession {
     answers: AnswerLimit,
     /// What was sealed since the peer last proved that it lives.
     unanswered: Option<Unanswered>,
+    stray: Option<StrayLimit>,
     /// Whether the caller last heard `Established`. Looked at when something comes from the peer.
     announced: bool,
     messages: VecDeque<Vec<u8>>,
@@ -99,9 +100,8 @@ pub enum OpenError {
     /// Not a tunnel message.
     #[error("not a tunnel message")]
     Malformed,
-    /// For keys or a handshake this side does not have: late, or this side was restarted while the peer goes on. The
-    /// caller should call [`PeerSession::handle_want_send`], which restores such a peer at once and otherwise does
-    /// nothing.
+    /// For keys or a handshake this side does not have: late, or both sides came to hold different keys, because one was
+    /// restarted or handshakes were lost. A new handshake is under way for the latter; late messages cause few of them.
     #[error("for an unknown session")]
     UnknownIndex,
     /// The counter was used before or is older than the window.
@@ -158,6 +158,7 @@ impl PeerSession {
             attempt: None,
             answers: AnswerLimit::default(),
             unanswered: None,
+            stray: None,
             announced: false,
             messages: VecDeque::new(),
             events: VecDeque::new(),
@@ -282,6 +283,9 @@ impl PeerSession {
         } else if let Some(keys) = self.previous.iter_mut().find(opened_by) {
             keys.open(now, counter, message)?
         } else {
+            if StrayLimit::heed(&mut self.stray, now) {
+                self.start_attempt(now);
+            }
             return Err(OpenError::UnknownIndex);
         };
         self.heard(now);

@@ -42,7 +42,27 @@ impl Unanswered {
     }
 }
 
+/// When a message for keys that this side does not have last led to a handshake.
+#[derive(Clone, Copy)]
+pub(super) struct StrayLimit {
+    last: Instant,
+}
+
+impl StrayLimit {
+    /// Says whether such a message leads to a handshake now. A peer that holds other keys sends one after the other, so
+    /// the pause costs it little; a relay that repeats old messages gets a handshake in every [`STRAY_PAUSE`] at most.
+    pub(super) fn heed(limit: &mut Option<Self>, now: Instant) -> bool {
+        let due = limit.is_none_or(|limit| now >= limit.last + STRAY_PAUSE);
+        if due {
+            *limit = Some(Self { last: now });
+        }
+        due
+    }
+}
+
 /// A peer needs one handshake in two minutes; the rest is room for restarts and lost answers. Each costs about 0.2 ms.
 const ANSWERS_PER_SECOND: usize = 10;
 /// A peer that answers nothing for so long may have lost its keys: sending then also tries a new handshake.
 const SUSPECT_AFTER_SILENCE: Duration = Duration::from_secs(15);
+/// Two handshakes over any usable path take less.
+const STRAY_PAUSE: Duration = Duration::from_secs(2);
