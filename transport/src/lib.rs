@@ -7,3 +7,6 @@ pub mod tls;
 pub mod https;
 
 pub mod pump;
+
+#[cfg(test)]
+mod tests;
