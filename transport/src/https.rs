@@ -294,3 +294,6 @@ fn plain_problem(status: StatusCode) -> Problem {
         retry_after_secs: None,
     }
 }
+
+#[cfg(test)]
+mod tests;
