@@ -52,6 +52,15 @@ pub enum Ended<E> {
 
 /// Runs a connection until it ends. Dropping the future closes the connection at once.
 pub async fn run<P: Peer>(stream: &mut TlsStream<TcpStream>, peer: &mut P) -> Ended<P::End> {
+    run_over(stream, peer).await
+}
+
+/// [`run`] over any stream of bytes, so that tests can have one that stalls when they want it to.
+async fn run_over<S, P>(stream: &mut S, peer: &mut P) -> Ended<P::End>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    P: Peer,
+{
     let mut pump = Pump::new();
     let mut timer = pin!(sleep_until(tokio::time::Instant::now()));
     let ended = poll_fn(|cx| pump.poll(cx, stream, peer, timer.as_mut())).await;
@@ -65,7 +74,7 @@ pub async fn run<P: Peer>(stream: &mut TlsStream<TcpStream>, peer: &mut P) -> En
     ended
 }
 
-async fn say_goodbye(stream: &mut TlsStream<TcpStream>, words: &[u8]) -> io::Result<()> {
+async fn say_goodbye(stream: &mut (impl AsyncWrite + Unpin), words: &[u8]) -> io::Result<()> {
     use tokio::io::AsyncWriteExt;
     stream.write_all(words).await?;
     stream.shutdown().await
@@ -96,10 +105,10 @@ impl Pump {
         }
     }
 
-    fn poll<P: Peer>(
+    fn poll<S: AsyncRead + AsyncWrite + Unpin, P: Peer>(
         &mut self,
         cx: &mut Context<'_>,
-        stream: &mut TlsStream<TcpStream>,
+        stream: &mut S,
         peer: &mut P,
         mut timer: Pin<&mut Sleep>,
     ) -> Poll<Ended<P::End>> {
@@ -140,10 +149,10 @@ impl Pump {
     }
 
     /// Reads once and hands over what is whole. `Ok(true)` = something arrived.
-    fn poll_read<P: Peer>(
+    fn poll_read<S: AsyncRead + Unpin, P: Peer>(
         &mut self,
         cx: &mut Context<'_>,
-        stream: &mut TlsStream<TcpStream>,
+        stream: &mut S,
         peer: &mut P,
         now: Instant,
     ) -> Result<bool, Ended<P::End>> {
@@ -173,10 +182,10 @@ impl Pump {
     }
 
     /// Writes until the socket takes no more. `Ok(true)` = something was taken and there may be more.
-    fn poll_write<P: Peer>(
+    fn poll_write<S: AsyncWrite + Unpin, P: Peer>(
         &mut self,
         cx: &mut Context<'_>,
-        stream: &mut TlsStream<TcpStream>,
+        stream: &mut S,
         peer: &mut P,
         now: Instant,
     ) -> Result<bool, Ended<P::End>> {
