@@ -548,3 +548,14 @@ async fn endless_work_leaves_others_their_turn() {
     }
     assert!(peer.sent >= 3 * FILL, "it went on meanwhile");
 }
+
+#[tokio::test(start_paused = true)]
+async fn work_for_more_than_one_turn_goes_on_by_itself() {
+    let mut stream = Gated::new();
+    stream.open();
+    let mut peer = Scripted::default().ending_in(Duration::from_secs(1));
+    *peer.to_send.lock().unwrap() = vec![vec![7]; 3 * TURNS];
+    let ended = timeout(WITHIN, run_over(&mut stream, &mut peer)).await;
+    assert!(matches!(ended, Ok(Ended::Peer(Done::InTime))), "{ended:?}");
+    assert_eq!(stream.0.lock().unwrap().passed.len(), 3 * TURNS);
+}
