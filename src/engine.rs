@@ -399,3 +399,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Both overlay addresses of a host, IPv4 first.
 type Addresses = [IpAddr; 2];
+
+#[cfg(test)]
+mod tests;
