@@ -322,16 +322,4 @@ const SILENCE_MAX: Duration = Duration::from_secs(45);
 const WRITE_DELAY: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ticket_is_refreshed_at_half_of_its_life() {
-        let life = overlan_protocol::ticket::TICKET_LIFE_SECS;
-        assert_eq!(
-            refresh_wait(1_000, 1_000 + life),
-            Duration::from_secs(life / 2)
-        );
-        assert_eq!(refresh_wait(1_000 + life, 1_000 + life), Duration::ZERO);
-    }
-}
+mod tests;

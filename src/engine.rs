@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use overlan_netstack as netstack;
+use overlan_protocol::frame::Route;
 use overlan_protocol::hello::Welcome;
 use overlan_protocol::key::{DeviceId, NetworkId, RelayId};
 use overlan_protocol::netmap::Netmap;
@@ -244,8 +245,9 @@ impl Engine {
         &self.counters
     }
 
-    /// One sealed message from host `host` of network `vni`, as the relay stamped it.
-    fn handle_message(&self, now: Instant, vni: u32, host: u32, message: &mut [u8]) {
+    /// One sealed message over `relay`, from where it stamped that it comes from: a host of a network.
+    fn handle_message(&self, now: Instant, relay: RelayId, from: Route, message: &mut [u8]) {
+        let Route { vni, host, .. } = from;
         let memberships = self.memberships();
         let Some(membership) = memberships
             .values()
@@ -258,7 +260,7 @@ impl Engine {
             self.counters.drops.add("unknown_peer");
             return;
         };
-        let packet = match peer.open(self, now, message) {
+        let packet = match peer.open(self, now, relay, message) {
             Ok(Some(packet)) => packet,
             Ok(None) => return,
             Err(reason) => {
@@ -398,3 +400,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Both overlay addresses of a host, IPv4 first.
 type Addresses = [IpAddr; 2];
+
+#[cfg(test)]
+mod tests;

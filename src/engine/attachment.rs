@@ -189,7 +189,7 @@ impl pump::Peer for Attachment {
                     self.last_data = now;
                     let message = &mut bytes[at + DATA_HEADER_LEN..at + taken];
                     self.engine
-                        .handle_message(now, route.vni, route.host, message);
+                        .handle_message(now, self.link.relay(), route, message);
                 }
                 Frame::Credit {
                     route,

@@ -45,6 +45,8 @@ struct Sealing {
     session: PeerSession,
     /// Handshake messages to send; a session makes one or two at a time.
     outbox: VecDeque<Vec<u8>>,
+    /// The last handshake message that went out, until a packet shows that it arrived.
+    handshake: Option<Vec<u8>>,
     /// Packets wait until there is a session.
     waiting: bool,
     armed: Option<Instant>,
@@ -95,6 +97,7 @@ impl Peer {
             sealing: Mutex::new(Sealing {
                 session: PeerSession::new(config, now, session_seed(engine, key)),
                 outbox: VecDeque::new(),
+                handshake: None,
                 waiting: false,
                 armed: None,
             }),
@@ -155,12 +158,22 @@ impl Peer {
 
     /// `relay` says that this peer is not attached to it: another way, or the same one a little later.
     pub(super) fn handle_absent(self: &Arc<Self>, engine: &Engine, now: Instant, relay: RelayId) {
-        {
+        let is_news = {
             let mut way = lock(&self.way);
-            way.route.handle_absent(now, relay);
             way.via = None;
+            let is_news = way.route.handle_absent(now, relay);
+            self.sought.store(way.route.is_absent_somewhere(), Relaxed);
+            is_news
+        };
+        if is_news {
+            // A handshake that waited for its own timer would always find this absence forgotten, and never the backup.
+            let mut sealing = lock(&self.sealing);
+            if sealing.outbox.is_empty()
+                && let Some(message) = sealing.handshake.take()
+            {
+                sealing.outbox.push_back(message);
+            }
         }
-        self.sought.store(true, Relaxed);
         self.arm_way(engine);
         if let Some(membership) = engine.memberships().get(&self.key.network) {
             // What was sent to the wrong place is lost.
@@ -169,24 +182,41 @@ impl Peer {
         }
     }
 
-    /// Opens a message from this peer in place. `Ok(None)` = it was not a packet.
+    /// Opens a message from this peer, which came over `relay`, in place. `Ok(None)` = it was not a packet.
     pub(super) fn open<'m>(
         self: &Arc<Self>,
         engine: &Engine,
         now: Instant,
+        relay: RelayId,
         message: &'m mut [u8],
     ) -> Result<Option<&'m [u8]>, OpenError> {
         let mut sealing = lock(&self.sealing);
         let opened = sealing.session.open(now, message);
+        if matches!(opened, Ok(Opened::Packet(_) | Opened::Keepalive)) {
+            sealing.handshake = None;
+        }
         self.settle(engine, now, sealing);
-        if opened.is_ok() && self.sought.swap(false, Relaxed) {
-            lock(&self.way).route.handle_heard();
-            self.look_again(engine, now);
+        if opened.is_ok() && self.sought.load(Relaxed) {
+            self.handle_heard(engine, now, relay);
         }
         Ok(match opened? {
             Opened::Packet(packet) => Some(packet),
             Opened::Handshake | Opened::Keepalive => None,
         })
+    }
+
+    /// It was not found somewhere, and now it was heard over `relay`.
+    fn handle_heard(self: &Arc<Self>, engine: &Engine, now: Instant, relay: RelayId) {
+        let has_changed = {
+            let mut way = lock(&self.way);
+            let has_changed = way.route.handle_heard(relay);
+            self.sought.store(way.route.is_absent_somewhere(), Relaxed);
+            has_changed
+        };
+        if has_changed {
+            // The timer of the absence finds nothing to forget any more.
+            self.look_again(engine, now);
+        }
     }
 
     /// Appends the next frame for this peer to `out`.
@@ -208,6 +238,7 @@ impl Peer {
             let header = frame::data_header(self.route(0), message.len());
             out.extend_from_slice(&header);
             out.extend_from_slice(&message);
+            sealing.handshake = Some(message);
             return Turn::Sent(out.len() - start);
         }
         if !sealing.session.can_seal(now) {

@@ -60,20 +60,34 @@ impl PeerRoute {
         &self.relays
     }
 
-    /// `relay` says that the peer is not attached to it.
-    pub fn handle_absent(&mut self, now: Instant, relay: RelayId) {
+    /// `relay` says that the peer is not attached to it. Returns whether that is news.
+    pub fn handle_absent(&mut self, now: Instant, relay: RelayId) -> bool {
         if !self.relays.contains(&relay) || self.absent.iter().any(|(known, _)| *known == relay) {
-            return;
+            return false;
         }
         let wait = ABSENT_FIRST * 2u32.pow(self.misses.min(ABSENT_DOUBLINGS));
         self.misses += 1;
         self.absent.push((relay, now + wait));
+        true
     }
 
-    /// The peer was heard, so it is where it should be.
-    pub fn handle_heard(&mut self) {
-        self.absent.clear();
-        self.misses = 0;
+    /// The peer was heard over `relay`, so it is attached there; and one that was found nowhere is back. Other absences stay
+    /// believed: a peer at its backup speaks all the time. Returns whether the way may have changed.
+    pub fn handle_heard(&mut self, relay: RelayId) -> bool {
+        let before = self.absent.len();
+        if self.is_absent_everywhere() && !self.relays.contains(&relay) {
+            self.absent.clear();
+        }
+        self.absent.retain(|(known, _)| *known != relay);
+        if self.absent.is_empty() {
+            self.misses = 0;
+        }
+        self.absent.len() < before
+    }
+
+    /// Whether the peer was not found somewhere lately.
+    pub fn is_absent_somewhere(&self) -> bool {
+        !self.absent.is_empty()
     }
 
     /// Where frames go, given what the links are good for.
@@ -170,8 +184,32 @@ mod tests {
             route.handle_absent(t0, HOME);
         }
         assert_eq!(route.poll_timeout(), Some(t0 + ABSENT_FIRST));
-        route.handle_heard();
+        assert!(route.handle_heard(HOME));
         assert_eq!(route.choose(|_| LinkState::Up), Choice::Send(HOME));
+    }
+
+    #[test]
+    fn who_is_heard_over_the_backup_is_still_not_at_home() {
+        let t0 = start();
+        let mut route = PeerRoute::new(vec![HOME, BACKUP]);
+        assert!(route.handle_absent(t0, HOME));
+        assert!(!route.handle_heard(BACKUP));
+        assert_eq!(route.choose(|_| LinkState::Up), Choice::Send(BACKUP));
+        assert!(route.handle_absent(t0, BACKUP));
+        assert!(route.handle_heard(BACKUP));
+        assert_eq!(route.choose(|_| LinkState::Up), Choice::Send(BACKUP));
+        assert!(route.handle_heard(HOME));
+        assert_eq!(route.choose(|_| LinkState::Up), Choice::Send(HOME));
+    }
+
+    #[test]
+    fn who_was_nowhere_and_is_heard_elsewhere_is_sought_again() {
+        let t0 = start();
+        let mut route = PeerRoute::new(vec![HOME, BACKUP]);
+        assert!(route.handle_absent(t0, HOME) && route.handle_absent(t0, BACKUP));
+        assert!(route.handle_heard(RelayId([3; 16])));
+        assert_eq!(route.choose(|_| LinkState::Up), Choice::Send(HOME));
+        assert!(!route.is_absent_somewhere());
     }
 
     #[test]

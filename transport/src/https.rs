@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -271,9 +271,12 @@ impl Lines {
 
 async fn collect(body: Incoming) -> Result<Bytes, HttpsError> {
     let collected = Limited::new(body, RESPONSE_MAX).collect().await;
-    collected
-        .map(|body| body.to_bytes())
-        .map_err(|error| HttpsError::Broken(error.to_string()))
+    collected.map(|body| body.to_bytes()).map_err(|error| {
+        match error.downcast::<LengthLimitError>() {
+            Ok(_) => HttpsError::NotUnderstood(format!("it exceeds {RESPONSE_MAX} bytes")),
+            Err(error) => HttpsError::Broken(error.to_string()),
+        }
+    })
 }
 
 fn broken(error: hyper::Error) -> HttpsError {
@@ -291,3 +294,6 @@ fn plain_problem(status: StatusCode) -> Problem {
         retry_after_secs: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

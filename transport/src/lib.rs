@@ -9,3 +9,6 @@ pub mod https;
 mod record;
 
 pub mod pump;
+
+#[cfg(test)]
+mod tests;

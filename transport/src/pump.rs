@@ -57,10 +57,17 @@ pub enum Ended<E> {
 
 /// Runs a connection until it ends. Dropping the future closes the connection at once.
 pub async fn run<P: Peer>(stream: TlsStream<Stepwise>, peer: &mut P) -> Ended<P::End> {
-    let mut pump = match Pump::take_over(stream) {
-        Ok(pump) => pump,
-        Err(error) => return Ended::Broken(error),
-    };
+    match Pump::take_over(stream) {
+        Ok(pump) => run_pump(pump, peer).await,
+        Err(error) => Ended::Broken(error),
+    }
+}
+
+async fn run_pump<S, P>(mut pump: Pump<S>, peer: &mut P) -> Ended<P::End>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    P: Peer,
+{
     let mut timer = pin!(sleep_until(tokio::time::Instant::now()));
     let ended = poll_fn(|cx| pump.poll(cx, peer, timer.as_mut())).await;
     if let Ended::Peer(end) = &ended {
@@ -70,8 +77,9 @@ pub async fn run<P: Peer>(stream: TlsStream<Stepwise>, peer: &mut P) -> Ended<P:
     ended
 }
 
-struct Pump {
-    socket: TcpStream,
+/// One connection. `S` is a TCP socket, or what a test has that stalls when it should.
+struct Pump<S> {
+    socket: S,
     sealer: Sealer,
     opener: Opener,
     /// Records as they come from the socket; opened where they lie.
@@ -85,7 +93,7 @@ struct Pump {
     stalled_since: Option<Instant>,
 }
 
-impl Pump {
+impl Pump<TcpStream> {
     /// Takes the connection over from rustls, between two records.
     fn take_over(stream: TlsStream<Stepwise>) -> io::Result<Self> {
         let (socket, mut connection) = match stream {
@@ -117,7 +125,13 @@ impl Pump {
             .map_err(io::Error::other)?;
         let (sealer, opener) =
             record::take_over(secrets).ok_or_else(|| io::Error::other("an unknown cipher"))?;
-        Ok(Self {
+        Ok(Self::new(socket, sealer, opener, carried))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
+    fn new(socket: S, sealer: Sealer, opener: Opener, carried: Vec<u8>) -> Self {
+        Self {
             socket,
             sealer,
             opener,
@@ -126,7 +140,7 @@ impl Pump {
             carried,
             outbound: Outbound::default(),
             stalled_since: None,
-        })
+        }
     }
 
     fn poll<P: Peer>(
@@ -348,7 +362,11 @@ impl Outbound {
     }
 
     /// Gives the socket as many records as it takes at once.
-    fn poll_write(&mut self, cx: &mut Context<'_>, socket: &mut TcpStream) -> Poll<io::Result<()>> {
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        socket: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<io::Result<()>> {
         let mut parts = [IoSlice::new(&[]); PARTS_MAX];
         let mut count = 0;
         let mut skip = self.taken;

@@ -148,13 +148,18 @@ pub async fn connect(
             host: host.to_owned(),
             source: io::Error::new(io::ErrorKind::InvalidInput, "not a host name or IP address"),
         })?;
-        match TlsConnector::from(config)
+        let stream = TlsConnector::from(config)
             .connect(name, Stepwise::new(tcp))
             .await
-        {
-            Ok(stream) => Ok(stream.into()),
-            Err(source) => Err(classify_handshake_error(address.clone(), source)),
+            .map_err(|source| classify_handshake_error(address.clone(), source))?;
+        // A server that knows no ALPN passes the handshake; ours always name what they speak.
+        if stream.get_ref().1.alpn_protocol().is_none() {
+            return Err(ConnectError::Handshake {
+                address: address.clone(),
+                source: io::Error::new(io::ErrorKind::InvalidData, "it names no protocol"),
+            });
         }
+        Ok(stream.into())
     };
     match timeout(within, attempt).await {
         Ok(result) => result,

@@ -1,0 +1,451 @@
+//! Two engines and two relays under one virtual clock. The relays are a few lines: they stamp, deliver, release credit at once
+//! and say who is not there; what goes over them is written down.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::task::{Context, Poll, Wake};
+use std::time::Duration;
+
+use overlan_netstack::{ConnectError, TcpListener, TcpStream};
+use overlan_protocol::address;
+use overlan_protocol::frame::{GoneReason, Route, Vni};
+use overlan_protocol::key::{IdentitySecret, TunnelKey, encode_signature};
+use overlan_protocol::netmap::{self, Network};
+use overlan_protocol::policy::Filter;
+use overlan_protocol::proof::tunnel_key_message;
+use overlan_transport::pump::Peer as _;
+use std::net::SocketAddr;
+use std::task::Waker;
+use zeroize::Zeroizing;
+
+use super::*;
+use overlan_protocol::frame::{self, BODY_MAX, Frame};
+
+pub(super) struct Lab {
+    pub(super) now: Instant,
+    pub(super) sides: [Side; 2],
+    /// Whether relays give credit back as soon as they delivered.
+    pub(super) gives_credit: bool,
+    /// The window of links that are attached from now on, bytes.
+    pub(super) window: u32,
+    /// DATA frames: who sent over which relay how many bytes.
+    pub(super) sent: Vec<(usize, RelayId, usize)>,
+    /// Links that a client's end ended.
+    pub(super) ended: Vec<(usize, RelayId, LinkEnd)>,
+}
+
+pub(super) struct Side {
+    pub(super) engine: Arc<Engine>,
+    woken: Arc<Flag>,
+    pub(super) links: BTreeMap<RelayId, Attachment>,
+    /// Bytes the relay released, by relay.
+    released: BTreeMap<RelayId, u64>,
+    pub(super) known: KnownPeers,
+}
+
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+impl Lab {
+    /// Both know and trust each other and are attached to `HOME`.
+    pub(super) fn new() -> Self {
+        Self::with(|_, _| {})
+    }
+
+    /// The same, after `change` changed what side `usize` is told about its network.
+    pub(super) fn with(change: impl Fn(usize, &mut Network)) -> Self {
+        let mut lab = Self::detached(change);
+        lab.attach(0, HOME);
+        lab.attach(1, HOME);
+        lab
+    }
+
+    pub(super) fn detached(change: impl Fn(usize, &mut Network)) -> Self {
+        let now = tokio::time::Instant::now().into_std();
+        let sides = [0, 1].map(|index| Side::new(index, now));
+        let mut lab = Self {
+            now,
+            sides,
+            gives_credit: true,
+            window: 512 * 1024,
+            sent: Vec::new(),
+            ended: Vec::new(),
+        };
+        for index in 0..2 {
+            let distrusted = lab.tell(index, |network| change(index, network));
+            assert_eq!(distrusted, []);
+        }
+        lab
+    }
+
+    /// Gives side `index` its netmap anew, with this change.
+    pub(super) fn tell(
+        &mut self,
+        index: usize,
+        change: impl FnOnce(&mut Network),
+    ) -> Vec<Distrusted> {
+        let mut network = network(index);
+        change(&mut network);
+        let netmap = netmap(index, BTreeMap::from([(NETWORK, network)]));
+        let side = &mut self.sides[index];
+        side.engine.apply(self.now, &netmap, &mut side.known)
+    }
+
+    pub(super) fn attach(&mut self, index: usize, relay: RelayId) {
+        let welcome = Welcome {
+            version: 1,
+            credit_window: self.window,
+            keepalive_ms: 15_000,
+            reconnect_spread_ms: 0,
+        };
+        let side = &mut self.sides[index];
+        let link = side
+            .engine
+            .handle_attached(self.now, relay, &welcome, index as u64);
+        side.links.insert(relay, link);
+        side.released.insert(relay, 0);
+    }
+
+    /// Hands a frame of the relay to a client.
+    pub(super) fn deliver(
+        &mut self,
+        index: usize,
+        relay: RelayId,
+        frame: &Frame<'_>,
+    ) -> Result<(), LinkEnd> {
+        let mut bytes = Vec::new();
+        frame.encode(&mut bytes);
+        self.deliver_bytes(index, relay, &mut bytes)
+    }
+
+    pub(super) fn deliver_bytes(
+        &mut self,
+        index: usize,
+        relay: RelayId,
+        bytes: &mut [u8],
+    ) -> Result<(), LinkEnd> {
+        let length = bytes.len();
+        let link = self.sides[index].links.get_mut(&relay).unwrap();
+        let taken = link.handle_bytes(self.now, bytes)?;
+        assert_eq!(taken, length, "whole frames are taken whole");
+        Ok(())
+    }
+
+    /// What the client puts on this link now.
+    pub(super) fn fill(&mut self, index: usize, relay: RelayId) -> Vec<u8> {
+        let mut out = Vec::new();
+        let link = self.sides[index].links.get_mut(&relay).unwrap();
+        link.fill(self.now, Waker::noop(), &mut out).unwrap();
+        out
+    }
+
+    /// Does what is due now until nothing moves any more.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            let mut moved = false;
+            for index in 0..2 {
+                let side = &self.sides[index];
+                let due = side.engine.poll_timeout().is_some_and(|at| at <= self.now);
+                if side.woken.0.swap(false, SeqCst) || due {
+                    side.engine.handle_timeout(self.now);
+                    moved = true;
+                }
+                for wanted in side.engine.poll_wanted() {
+                    // Only the test attaches; whatever else is wanted cannot be reached.
+                    if !side.links.contains_key(&wanted) {
+                        side.engine.handle_attach_failed(self.now, wanted);
+                    }
+                }
+                let relays: Vec<RelayId> = side.links.keys().copied().collect();
+                for relay in relays {
+                    moved |= self.run_link(index, relay);
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+        panic!("it does not come to rest");
+    }
+
+    fn run_link(&mut self, index: usize, relay: RelayId) -> bool {
+        let link = self.sides[index].links.get_mut(&relay).unwrap();
+        if let Err(end) = link.handle_timeout(self.now) {
+            self.end(index, relay, end);
+            return true;
+        }
+        let out = self.fill(index, relay);
+        let mut rest = &out[..];
+        while let Some((frame, taken)) = frame::decode(rest, BODY_MAX).unwrap() {
+            let answers = self.switch(index, relay, &frame, taken);
+            for (to, mut bytes) in answers {
+                if let Err(end) = self.deliver_bytes(to, relay, &mut bytes) {
+                    self.end(to, relay, end);
+                    return true;
+                }
+            }
+            rest = &rest[taken..];
+        }
+        assert!(rest.is_empty(), "a link is filled with whole frames");
+        !out.is_empty()
+    }
+
+    /// What a relay does with a frame: whom it sends what.
+    fn switch(
+        &mut self,
+        index: usize,
+        relay: RelayId,
+        frame: &Frame<'_>,
+        length: usize,
+    ) -> Vec<(usize, Vec<u8>)> {
+        let mut answers: Vec<(usize, Vec<u8>)> = Vec::new();
+        let mut answer = |to: usize, frame: Frame<'_>| {
+            let mut bytes = Vec::new();
+            frame.encode(&mut bytes);
+            answers.push((to, bytes));
+        };
+        match *frame {
+            Frame::Ping { token } => answer(index, Frame::Pong { token }),
+            Frame::Pong { .. } => {}
+            Frame::Data { route, message } => {
+                self.sent.push((index, relay, length));
+                let other = 1 - index;
+                assert_eq!((route.vni, route.host), (VNI.get(), HOSTS[other]));
+                let stamped = Route {
+                    host: HOSTS[index],
+                    ..route
+                };
+                if self.sides[other].links.contains_key(&relay) {
+                    let route = stamped;
+                    answer(other, Frame::Data { route, message });
+                } else {
+                    let reason = GoneReason::NotHere;
+                    answer(index, Frame::PeerGone { route, reason });
+                }
+                let released = self.sides[index].released.get_mut(&relay).unwrap();
+                *released += length as u64;
+                if self.gives_credit {
+                    let (released, window) = (*released, self.window);
+                    let credit = Frame::Credit {
+                        route,
+                        released,
+                        window,
+                    };
+                    answer(index, credit);
+                }
+            }
+            Frame::Hello(_)
+            | Frame::Welcome(_)
+            | Frame::Reject(_)
+            | Frame::Drain { .. }
+            | Frame::Credit { .. }
+            | Frame::PeerGone { .. }
+            | Frame::Unknown { .. } => panic!("a client does not send {frame:?}"),
+        }
+        answers
+    }
+
+    /// What the node does when a link's pump returned.
+    pub(super) fn end(&mut self, index: usize, relay: RelayId, end: LinkEnd) {
+        let side = &mut self.sides[index];
+        let link = side.links.remove(&relay).unwrap();
+        side.engine.handle_detached(self.now, link);
+        if matches!(end, LinkEnd::Drained | LinkEnd::Rejected(_)) {
+            side.engine.handle_attach_failed(self.now, relay);
+        }
+        self.ended.push((index, relay, end));
+    }
+
+    /// Lets time pass, doing what is due on the way.
+    pub(super) fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        for _ in 0..ROUNDS_MAX {
+            self.settle();
+            let mut due: Vec<Instant> = Vec::new();
+            for side in &mut self.sides {
+                due.extend(side.engine.poll_timeout());
+                due.extend(
+                    side.links
+                        .values_mut()
+                        .filter_map(|link| link.poll_timeout()),
+                );
+            }
+            match due.into_iter().min().filter(|at| *at <= until) {
+                Some(at) => self.now = at.max(self.now),
+                None => {
+                    self.now = until;
+                    return self.settle();
+                }
+            }
+        }
+        panic!("it is always due again");
+    }
+
+    /// Bytes that side `index` has sent over `relay`, as the relay counts them.
+    pub(super) fn released(&self, index: usize, relay: RelayId) -> u64 {
+        self.sides[index].released[&relay]
+    }
+
+    pub(super) fn engine(&self, index: usize) -> &Arc<Engine> {
+        &self.sides[index].engine
+    }
+
+    pub(super) fn membership(&self, index: usize) -> Arc<Membership> {
+        self.engine(index).memberships()[&NETWORK].clone()
+    }
+
+    pub(super) fn drops(&self, index: usize, reason: &str) -> u64 {
+        self.engine(index).counters().drops.get(reason)
+    }
+
+    pub(super) fn listen(&self, index: usize) -> TcpListener {
+        self.membership(index).stack().listen(PORT).unwrap()
+    }
+
+    /// Connects from one to the other; `None` = nothing is decided after `within`.
+    pub(super) fn connect(
+        &mut self,
+        from: usize,
+        to: SocketAddr,
+        listener: &TcpListener,
+        within: Duration,
+    ) -> Option<Result<(TcpStream, TcpStream), ConnectError>> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let connecting = self.membership(from).stack().connect(self.now, to);
+        let mut connecting = Box::pin(match connecting {
+            Ok(connecting) => connecting,
+            Err(error) => return Some(Err(error)),
+        });
+        let until = self.now + within;
+        let mut accepted = None;
+        loop {
+            self.settle();
+            if let Poll::Ready(incoming) = listener.poll_accept(&mut cx) {
+                accepted = Some(incoming.accept());
+                self.settle();
+            }
+            match connecting.as_mut().poll(&mut cx) {
+                Poll::Ready(Ok(opener)) => return Some(Ok((opener, accepted.unwrap()))),
+                Poll::Ready(Err(error)) => return Some(Err(error)),
+                Poll::Pending if self.now >= until => return None,
+                Poll::Pending => self.pass(STEP),
+            }
+        }
+    }
+
+    /// A stream from one side to the other, both ends.
+    pub(super) fn open(&mut self, from: usize, listener: &TcpListener) -> (TcpStream, TcpStream) {
+        let to = address_of(1 - from);
+        let opened = self.connect(from, to, listener, Duration::from_secs(3));
+        opened.expect("it comes to a decision").unwrap()
+    }
+}
+
+impl Side {
+    fn new(index: usize, now: Instant) -> Self {
+        let woken = Arc::new(Flag(AtomicBool::new(true)));
+        let wake = woken.clone();
+        let local = LocalDevice {
+            device: device(index),
+            tunnel: Arc::new(tunnel(index)),
+        };
+        let engine = Engine::new(
+            local,
+            netstack::Config::default(),
+            [index as u8 + 1; 32],
+            Box::new(move || wake.wake_by_ref()),
+        );
+        engine.apply(now, &netmap(index, BTreeMap::new()), &mut KnownPeers::new());
+        Self {
+            engine,
+            woken,
+            links: BTreeMap::new(),
+            released: BTreeMap::new(),
+            known: KnownPeers::new(),
+        }
+    }
+}
+
+/// Whether bytes pass from one end of a stream to the other, or the error that either end gives.
+pub(super) fn pass_bytes(
+    lab: &mut Lab,
+    from: &TcpStream,
+    to: &TcpStream,
+) -> std::io::Result<Vec<u8>> {
+    from.try_write(b"overlay")?;
+    lab.pass(Duration::from_millis(10));
+    let mut bytes = [0; 16];
+    let count = to.try_read(&mut bytes)?;
+    Ok(bytes[..count].to_vec())
+}
+
+pub(super) fn address_of(index: usize) -> SocketAddr {
+    SocketAddr::new(address::both(HOSTS[index]).unwrap()[0], PORT)
+}
+
+pub(super) fn network(index: usize) -> Network {
+    let other = 1 - index;
+    Network {
+        name: "lab".into(),
+        vni: VNI,
+        host: HOSTS[index],
+        label: format!("side-{index}"),
+        relays: vec![HOME, BACKUP],
+        filter: Filter::starter(),
+        peers: BTreeMap::from([(HOSTS[other], told(other))]),
+    }
+}
+
+/// What others are told of side `index`.
+fn told(index: usize) -> netmap::Peer {
+    let identity = identity(index);
+    let tunnel = TunnelKey(*tunnel(index).public());
+    netmap::Peer {
+        device: device(index),
+        label: format!("side-{index}"),
+        identity: identity.public(),
+        tunnel,
+        tunnel_signature: encode_signature(&identity.sign(&tunnel_key_message(&tunnel))),
+        relays: vec![HOME, BACKUP],
+        online: true,
+    }
+}
+
+pub(super) fn netmap(index: usize, networks: BTreeMap<NetworkId, Network>) -> Netmap {
+    Netmap {
+        version: 1,
+        domain: "lab.test".into(),
+        device: device(index),
+        networks,
+        relays: BTreeMap::new(),
+    }
+}
+
+fn device(index: usize) -> DeviceId {
+    DeviceId([index as u8 + 1; 16])
+}
+
+pub(super) fn identity(index: usize) -> IdentitySecret {
+    IdentitySecret::from_seed([index as u8 + 21; 32])
+}
+
+pub(super) fn tunnel(index: usize) -> StaticKey {
+    StaticKey::from_secret(Zeroizing::new([index as u8 + 11; 32]))
+}
+
+pub(super) const HOME: RelayId = RelayId([0xa1; 16]);
+pub(super) const BACKUP: RelayId = RelayId([0xa2; 16]);
+pub(super) const NETWORK: NetworkId = NetworkId([7; 16]);
+pub(super) const VNI: Vni = Vni::new(0x4242).unwrap();
+pub(super) const HOSTS: [u32; 2] = [5, 9];
+pub(super) const PORT: u16 = 80;
+
+/// How far time goes between two looks at a connection that is being opened.
+const STEP: Duration = Duration::from_millis(50);
+
+/// More rounds mean that something wakes itself for ever.
+const ROUNDS_MAX: usize = 10_000;
