@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::process::{self, LONGEST, Outcome, Program, overlan, until};
+use crate::process::{self, LONGEST, Outcome, Program, command, overlan, until};
 
 /// A running deployment on loopback. Everything ends with it, its directory too.
 #[derive(Debug)]
@@ -159,6 +159,15 @@ impl Lab {
         self.up_by(name, KeyBy::File(&key), &[])
     }
 
+    /// The devices `laptop` and `web`, in this order; the laptop sees that web is online.
+    #[track_caller]
+    pub(crate) fn pair(&self) -> (Device, Device) {
+        let web = self.up("web");
+        let laptop = self.up("laptop");
+        laptop.sees(&web, true);
+        (laptop, web)
+    }
+
     /// Runs `up` for the state directory `name`, with `args` more, and waits until peers can reach it.
     #[track_caller]
     pub(crate) fn up_by(&self, name: &str, key: KeyBy<'_>, args: &[&str]) -> Device {
@@ -275,6 +284,32 @@ impl Device {
     #[track_caller]
     pub(crate) fn run(&self, args: &[&str]) -> Outcome {
         process::run(overlan().args(args).args(state(&self.state_dir)), "")
+    }
+
+    /// curl with `args` through this device's SOCKS5 proxy, with names resolved there.
+    #[track_caller]
+    pub(crate) fn curl(&self, args: &[&str]) -> Outcome {
+        process::run(command("curl").args(self.curl_args(args)), "")
+    }
+
+    /// The arguments of curl that [`Device::curl`] gives.
+    pub(crate) fn curl_args(&self, args: &[&str]) -> Vec<String> {
+        let proxy = format!("socks5h://{}", self.socks);
+        let first = [
+            "--disable",
+            "--silent",
+            "--show-error",
+            "--fail",
+            "--max-time",
+            "30",
+            "--proxy",
+            &proxy,
+        ];
+        [&first, args]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Publishes `target` on `port`.

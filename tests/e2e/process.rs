@@ -230,15 +230,20 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Whether every one of `programs` is installed. Says which is not, past the capture of the test harness: whoever runs the tests
-/// must see that a test does nothing.
+/// Whether every one of `programs` is installed. Says which is not.
 pub(crate) fn installed(programs: &[&str]) -> bool {
     let missing = programs.iter().find(|program| find(program).is_none());
     if let Some(program) = missing {
-        let line = format!("\nskipped: {program} not installed\n");
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
+        skipped(&format!("{program} not installed"));
     }
     missing.is_none()
+}
+
+/// Says that a test does nothing and why, past the capture of the test harness: whoever runs the tests must see it.
+pub(crate) fn skipped(why: &str) {
+    // It must start a line, and the harness may be in the middle of one.
+    let line = format!("\nskipped: {why}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 /// The longest that anything here may take. Generous, because a busy machine is no failure.

@@ -2,10 +2,9 @@
 //! and dig.
 
 use std::fs;
-use std::net::SocketAddr;
 
-use crate::lab::{DOMAIN, Device, Lab};
-use crate::process::{Outcome, command, installed, run};
+use crate::lab::{DOMAIN, Lab};
+use crate::process::installed;
 use crate::service::Service;
 
 mod dig;
@@ -21,47 +20,43 @@ fn curl_fetches_pages_and_posts_by_name_and_by_address() {
     let plain = Service::http("a page of web\n");
     let (tls, certificate) = Service::https("a page over TLS\n", &web_name);
     let lab = Lab::start();
-    let (laptop, web) = pair(&lab);
+    let (laptop, web) = lab.pair();
     web.serve(80, plain.address());
     web.serve(443, tls.address());
 
     for host in [web_name.as_str(), "WEB.Home.Pertino.NET", &web.address] {
-        let page = curl(laptop.socks, &[&format!("http://{host}/")]).ok();
+        let page = laptop.curl(&[&format!("http://{host}/")]).ok();
         assert_eq!(page, "a page of web", "{host}");
     }
     let v6 = web.run(&["ip", "-6"]).ok();
     assert_eq!(
-        curl(laptop.socks, &[&format!("http://[{v6}]/")]).ok(),
+        laptop.curl(&[&format!("http://[{v6}]/")]).ok(),
         "a page of web"
     );
 
     let trusted = lab.path("web.pem");
     fs::write(&trusted, certificate).unwrap();
     let url = format!("https://{web_name}/");
-    let page = curl(laptop.socks, &["--cacert", trusted.to_str().unwrap(), &url]).ok();
+    let page = laptop
+        .curl(&["--cacert", trusted.to_str().unwrap(), &url])
+        .ok();
     assert_eq!(page, "a page over TLS");
     // Without the certificate curl must see a stranger: what it saw above was its own end to end.
-    assert_eq!(
-        curl(laptop.socks, &[&url]).code,
-        Some(60),
-        "certificate problem"
-    );
+    assert_eq!(laptop.curl(&[&url]).code, Some(60), "certificate problem");
 
     let (posted, echoed) = (lab.path("posted"), lab.path("echoed"));
     fs::write(&posted, noise(4 << 20)).unwrap();
     let data = format!("@{}", posted.display());
     let out = echoed.to_str().unwrap();
-    curl(
-        laptop.socks,
-        &[
+    laptop
+        .curl(&[
             "--data-binary",
             &data,
             "-o",
             out,
             &format!("http://{web_name}/"),
-        ],
-    )
-    .ok();
+        ])
+        .ok();
     assert!(
         fs::read(&echoed).unwrap() == fs::read(&posted).unwrap(),
         "4 MiB there and back"
@@ -74,7 +69,7 @@ fn curl_hears_why_there_is_no_connection() {
         return;
     }
     let lab = Lab::start();
-    let (laptop, mut web) = pair(&lab);
+    let (laptop, mut web) = lab.pair();
     // A service that is published while nobody listens behind it.
     let nobody = {
         let gone = Service::http("");
@@ -83,7 +78,7 @@ fn curl_hears_why_there_is_no_connection() {
     web.serve(81, nobody);
 
     let refused = |host: &str, reply: u8| {
-        let outcome = curl(laptop.socks, &[&format!("http://{host}/")]);
+        let outcome = laptop.curl(&[&format!("http://{host}/")]);
         let text = format!("({reply})");
         assert_eq!(outcome.code, Some(97), "{outcome:#?}");
         assert!(outcome.stderr.contains(&text), "not {text}: {outcome:#?}");
@@ -99,31 +94,6 @@ fn curl_hears_why_there_is_no_connection() {
     assert!(web.program.stop().success());
     laptop.sees(&web, false);
     refused(&format!("web.home.{DOMAIN}"), 4);
-}
-
-/// `laptop` and `web`; the laptop sees that web is online.
-#[track_caller]
-fn pair(lab: &Lab) -> (Device, Device) {
-    let web = lab.up("web");
-    let laptop = lab.up("laptop");
-    laptop.sees(&web, true);
-    (laptop, web)
-}
-
-/// curl through the SOCKS5 proxy, with names resolved there.
-#[track_caller]
-fn curl(socks: SocketAddr, args: &[&str]) -> Outcome {
-    let proxy = format!("socks5h://{socks}");
-    let quiet = [
-        "--disable",
-        "--silent",
-        "--show-error",
-        "--fail",
-        "--max-time",
-        "30",
-        "--proxy",
-    ];
-    run(command("curl").args(quiet).arg(proxy).args(args), "")
 }
 
 /// `len` bytes that no compression makes shorter, the same at every run.

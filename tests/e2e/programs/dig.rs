@@ -9,7 +9,7 @@ fn dig_gets_each_kind_of_answer_over_udp_and_tcp() {
         return;
     }
     let lab = Lab::start();
-    let (laptop, web) = super::pair(&lab);
+    let (laptop, web) = lab.pair();
     let name = format!("web.home.{DOMAIN}");
     let v6 = web.run(&["ip", "-6"]).ok();
     for transport in ["+notcp", "+tcp"] {

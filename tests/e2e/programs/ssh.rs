@@ -19,7 +19,7 @@ fn ssh_scp_and_git_work_through_socks() {
     let keys = Keys::make(directory.path());
     let sshd = keys.serve();
     let lab = Lab::start();
-    let (laptop, web) = super::pair(&lab);
+    let (laptop, web) = lab.pair();
     web.serve(22, sshd.address());
     let config = keys.client_config(&laptop);
 
