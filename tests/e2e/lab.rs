@@ -393,3 +393,5 @@ fn serve_controller(directory: &Path, listen: &str) -> Controller {
 fn state(directory: &Path) -> [&std::ffi::OsStr; 2] {
     ["--state-dir".as_ref(), directory.as_os_str()]
 }
+
+mod tests;

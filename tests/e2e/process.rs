@@ -51,7 +51,7 @@ impl Outcome {
     /// If it did not end with 0.
     #[track_caller]
     pub(crate) fn ok(self) -> String {
-        assert_eq!(self.code, Some(0), "{self:#?}");
+        assert_eq!(self.code, Some(0), "{}: {self:#?}", self.line);
         self.stdout.trim_end().to_owned()
     }
 }
