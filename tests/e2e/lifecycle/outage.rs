@@ -88,7 +88,7 @@ fn a_download_outlives_its_relay() {
     let at_kill = size();
     assert!(at_kill < DOWNLOAD as u64, "it was under way");
     go_on.send(()).unwrap();
-    let stall = longest_stall(&size);
+    let stall = longest_stall(size);
     assert!(curl.ended().success(), "{}", curl.output());
     assert!(
         fs::read(&file).unwrap() == *content,
