@@ -1,12 +1,21 @@
 //! Bytes that mean nothing and connections that say nothing, at every door of every program: the programs live on.
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use overlan_protocol::ALPN_RELAY;
+use overlan_protocol::netmap::Netmap;
+use overlan_transport::tls::{self, ServerTrust};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+use tokio_rustls::TlsStream;
+
 use crate::lab::{DOMAIN, Lab, NETWORK};
-use crate::process::{LONGEST, Program, command, find, installed, run};
+use crate::process::{LONGEST, Program, command, find, installed, run, until};
 use crate::programs::noise;
 use crate::service::Service;
 
@@ -43,6 +52,9 @@ fn garbage_and_silence_harm_nobody() {
             held.push(stream);
         }
     }
+
+    nonsense_over_http(&lab, &noise);
+    let tls = nonsense_over_tls(&lab, &noise);
 
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     for size in [0, 1, 11, 12, 13, 40, 512, 1_400, 9_000] {
@@ -94,7 +106,7 @@ fn garbage_and_silence_harm_nobody() {
     let newcomer = lab.up("newcomer");
     newcomer.sees(&web, true);
     assert_eq!(newcomer.curl(&[&url]).ok(), "still here");
-    drop((held, silent));
+    drop((held, silent, tls));
 
     let relays = lab.relays.iter().map(|relay| &relay.program);
     for program in [&laptop.program, &lab.controller.program]
@@ -103,6 +115,84 @@ fn garbage_and_silence_harm_nobody() {
     {
         calm(program);
     }
+}
+
+/// Requests that the controller must say no to, by TLS that is right.
+#[track_caller]
+fn nonsense_over_http(lab: &Lab, noise: &[u8]) {
+    let file = lab.path("noise");
+    fs::write(&file, noise).unwrap();
+    let data = format!("@{}", file.display());
+    let long = format!("Cookie: {}", "x".repeat(60_000));
+    for (args, path) in [
+        (["--data-binary", &data].as_slice(), "/v1/enrol"),
+        (&["--data-binary", "{"], "/v1/login"),
+        (&["--json", "{"], "/v1/login"),
+        (&["--json", "[[[[[[[[[[[[[[[["], "/v1/setup"),
+        (&["--json", "{}"], "/v1/enrol"),
+        (&["--json", "{}"], "/v1/relay/heartbeat"),
+        (
+            &["--header", "Authorization: Bearer pvs_x_y"],
+            "/v1/devices",
+        ),
+        (&["--header", "Authorization: \t"], "/v1/device/netmap"),
+        (&[], "/v1/device/netmap?since=18446744073709551616"),
+        (&["--header", &long], "/v1/health"),
+        (&["--request", "DELETE"], "/v1/auth-keys/%00%ff..%2f"),
+        (&["--request", "NONSENSE"], "/v1/health"),
+        (&[], "/../../etc/passwd"),
+    ] {
+        let url = format!("https://{}{path}", lab.controller.address);
+        let quiet = ["--disable", "--silent", "--insecure", "--path-as-is"];
+        let code = ["--output", "/dev/null", "--write-out", "%{http_code}"];
+        let mut curl = command("curl");
+        let outcome = run(curl.args(quiet).args(code).args(args).arg(url), "");
+        // 000: it hung up in the middle of a request that is too long.
+        let no = outcome.stdout.starts_with('4') || outcome.stdout == "000";
+        assert!(no, "{path}: {outcome:#?}");
+    }
+}
+
+/// Words that no relay understands, in connections that it takes for a client's. Returns those that say nothing.
+#[track_caller]
+fn nonsense_over_tls(lab: &Lab, noise: &[u8]) -> Vec<TlsStream<tokio::net::TcpStream>> {
+    let stored = lab.path("laptop").join("netmap.json");
+    let netmap: Netmap = until("the stored netmap", LONGEST, || {
+        let document: Value = serde_json::from_slice(&fs::read(&stored).ok()?).unwrap();
+        serde_json::from_value(document["value"].clone()).ok()
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let mut silent = Vec::new();
+    for relay in netmap.relays.values() {
+        let (host, port) = relay.addresses[0].rsplit_once(':').unwrap();
+        let config = tls::client_config(&ServerTrust::Pinned(relay.pins.clone()), ALPN_RELAY);
+        let connect = || {
+            let stream = tls::connect(host, port.parse().unwrap(), config.clone(), LONGEST);
+            runtime.block_on(stream).unwrap()
+        };
+        for words in [
+            noise,
+            &[0; 4_096],
+            &[0xff; 4_096],
+            b"\x01",
+            b"GET / HTTP/1.1\r\n\r\n",
+        ] {
+            let mut stream = connect();
+            runtime.block_on(async {
+                // It may hang up before it has read all.
+                drop(stream.write_all(words).await);
+                drop(stream.shutdown().await);
+                let mut answer = Vec::new();
+                let ended = timeout(LONGEST, stream.read_to_end(&mut answer)).await;
+                assert!(ended.is_ok(), "the relay must hang up");
+            });
+        }
+        silent.extend([(); 4].map(|()| connect()));
+    }
+    silent
 }
 
 /// How the protocols of the doors begin, and what others would send to them by mistake: nothing, SOCKS5, SOCKS4, TLS, HTTP, DNS.
