@@ -212,13 +212,22 @@ fn nobody_answers_and_up_gives_up_in_time() {
     let (outcome, took) = timed(|| up_again(&lab, &["--timeout", "2"]));
     outcome.refused(8, &["the controller was not reached within 2 s", &closed]);
     in_time(took);
-    let outcome = run(
-        overlan()
-            .args(["admin", "devices"])
-            .args(state(&lab.path("owner"))),
-        "",
-    );
-    outcome.refused(8, &[&closed]);
+    log_in(&lab, OWNER, PASSWORD).refused(8, &[&closed]);
+    let ask = |args: &[&str], name: &str| {
+        let directory = lab.path(name);
+        run(overlan().args(args).args(state(&directory)), "")
+    };
+    ask(&["admin", "devices"], "owner").refused(8, &[&closed]);
+
+    // Who leaves has left, whoever could be told.
+    let texts = ["this device is removed here", &closed, "nobody can use it"];
+    ask(&["logout"], "device").refused(8, &texts);
+    assert!(!lab.path("device").join("device.json").exists());
+    assert_eq!(ask(&["logout"], "device").code, Some(0), "nothing is left");
+    let owner = ask(&["logout"], "owner");
+    assert_eq!(owner.code, Some(0), "a login ends by itself: {owner:#?}");
+    assert!(owner.stderr.contains("could not be told"), "{owner:#?}");
+    ask(&["admin", "devices"], "owner").refused(4, &["nobody is logged in here"]);
 }
 
 /// `up` that is expected to fail, with `key` on standard input.
