@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -99,6 +100,40 @@ fn downloads_outlive_their_relay() {
     });
     assert_eq!(fetched.ok(), "by the other");
 }
+
+#[test]
+fn nobody_who_is_silent_holds_up_the_end() {
+    let lab = Lab::start();
+    let (mut laptop, mut web) = lab.pair();
+    let idle = Service::start(|mut stream| drop(stream.read(&mut [0])));
+    web.serve(80, idle.address());
+    // A connection that is open on both sides and has nothing to say.
+    let mut open = TcpStream::connect(laptop.socks).unwrap();
+    open.set_read_timeout(Some(LONGEST)).unwrap();
+    let name = format!("web.{NETWORK}.{DOMAIN}");
+    let mut request = vec![5, 1, 0, 5, 1, 0, 3, u8::try_from(name.len()).unwrap()];
+    request.extend(name.as_bytes());
+    request.extend(80_u16.to_be_bytes());
+    open.write_all(&request).unwrap();
+    let mut reply = [0; 4];
+    open.read_exact(&mut reply).unwrap();
+    assert_eq!(reply, [5, 0, 5, 0], "accepted, and connected");
+
+    for program in lab.relays.iter().map(|relay| &relay.program) {
+        program.signal(Signal::STOP);
+    }
+    lab.controller.program.signal(Signal::STOP);
+    let began = tokio::time::Instant::now().into_std();
+    web.run(&["down"]).ok();
+    assert!(web.program.ended().success());
+    assert!(laptop.program.stop().success());
+    let took = began.elapsed();
+    eprintln!("two devices went down in {took:?} with nobody to tell");
+    assert!(took < DOWN_MAX, "{took:?}");
+}
+
+/// How long two devices may take to go down, one behind the other.
+const DOWN_MAX: Duration = Duration::from_secs(15);
 
 /// The laptop loads `content` from web while the relay that carries it gets `signal`. Returns which relay that was.
 #[track_caller]
