@@ -33,6 +33,7 @@ pub use membership::Membership;
 pub use peer::Peer;
 pub use trust::{Distrust, KnownPeers, VerifiedPeer};
 
+use attachment::Remains;
 use links::Links;
 use peer::PeerKey;
 
@@ -171,7 +172,11 @@ impl Engine {
 
     /// The link of `attachment` ended.
     pub fn handle_detached(&self, now: Instant, attachment: Attachment) {
-        let (link, waiting, lost) = attachment.into_parts();
+        let Remains {
+            link,
+            waiting,
+            lost,
+        } = attachment.into_parts();
         self.links().detach(link.relay());
         let memberships = self.memberships();
         for membership in memberships.values() {

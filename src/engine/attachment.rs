@@ -41,6 +41,15 @@ struct Credit {
     waiting: Option<Arc<Peer>>,
 }
 
+/// What a link leaves behind.
+pub(super) struct Remains {
+    pub(super) link: Arc<Link>,
+    /// Peers that were waiting for credit.
+    pub(super) waiting: Vec<Arc<Peer>>,
+    /// Destinations (VNI and host) for which the relay held frames, or may have: those are lost.
+    pub(super) lost: Vec<(u32, u32)>,
+}
+
 /// Why this side ends a link.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkEnd {
@@ -89,9 +98,8 @@ impl Attachment {
         self.link.relay()
     }
 
-    /// Takes it apart at its end: the link, the peers that were waiting for credit, and the destinations (VNI and host) for which
-    /// the relay held frames, or may have: those are lost.
-    pub(super) fn into_parts(self) -> (Arc<Link>, Vec<Arc<Peer>>, Vec<(u32, u32)>) {
+    /// Takes it apart at its end.
+    pub(super) fn into_parts(self) -> Remains {
         let is_open = |credit: &Credit| credit.credit.outstanding() > 0;
         let lost = self
             .credits
@@ -104,7 +112,11 @@ impl Attachment {
             .into_values()
             .filter_map(|credit| credit.waiting)
             .collect();
-        (self.link, waiting, lost)
+        Remains {
+            link: self.link,
+            waiting,
+            lost,
+        }
     }
 
     fn handle_credit(

@@ -106,8 +106,10 @@ impl Inner {
         if let Ended::Peer(LinkEnd::Rejected(reject)) = &ended {
             self.handle_reject(reject.code);
         }
-        if let Ended::Peer(LinkEnd::Rejected(_) | LinkEnd::Drained) = &ended {
-            // It will say no again at once: a backup comes first.
+        // It will say no again at once, or say nothing for as long as an attempt may take: a backup comes first.
+        if let Ended::Stalled
+        | Ended::Peer(LinkEnd::Rejected(_) | LinkEnd::Drained | LinkEnd::Silent) = &ended
+        {
             self.engine.handle_attach_failed(now(), relay);
         }
         if !matches!(ended, Ended::Peer(LinkEnd::Idle)) {

@@ -10,7 +10,7 @@ use overlan_transport::pump::now;
 use super::{Inner, lock};
 use crate::control::Health;
 use crate::engine::Membership;
-use crate::relay::route::LinkState;
+use crate::relay::route::{Choice, LinkState};
 use crate::status::{self, Status};
 
 impl Inner {
@@ -26,7 +26,12 @@ impl Inner {
             let membership = memberships.get(id);
             let peers = network.peers.iter().map(|(host, told)| {
                 let peer = membership.and_then(|membership| membership.peer(*host));
-                let used = peer.as_ref().and_then(|peer| peer.via());
+                // A backup while the first of the list is away.
+                let way = peer.as_ref().map(|peer| self.engine.way_to(peer));
+                let relay = match way {
+                    Some(Choice::Send(relay) | Choice::Connect(relay)) => Some(relay),
+                    Some(Choice::Wait | Choice::Nowhere) | None => told.relays.first().copied(),
+                };
                 status::PeerStatus {
                     name: format!("{}.{}.{}", told.label, network.name, netmap.domain),
                     label: told.label.clone(),
@@ -34,7 +39,7 @@ impl Inner {
                         .map(Vec::from)
                         .unwrap_or_default(),
                     online: told.online,
-                    relay: used.or(told.relays.first().copied()).and_then(relay_name),
+                    relay: relay.and_then(relay_name),
                     sessions: u32::from(peer.is_some_and(|peer| peer.has_session(at))),
                 }
             });

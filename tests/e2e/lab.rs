@@ -19,6 +19,8 @@ pub(crate) struct Lab {
     pub(crate) relays: Vec<Relay>,
     // Behind the programs: they end before their directory does.
     directory: TempDir,
+    /// What programs log.
+    log: &'static str,
 }
 
 /// A running `controller serve`.
@@ -60,8 +62,14 @@ impl Lab {
     /// A controller with its owner logged in, and relays `relay-1` and `relay-2`.
     #[track_caller]
     pub(crate) fn start() -> Self {
+        Self::start_logging(LOG)
+    }
+
+    /// The same with another log filter for all programs that stay.
+    #[track_caller]
+    pub(crate) fn start_logging(log: &'static str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut controller = serve_controller(directory.path(), "127.0.0.1:0");
+        let mut controller = serve_controller(directory.path(), "127.0.0.1:0", log);
         let token = controller.program.line("setup token: ");
         let (owner, first) = (
             directory.path().join("owner"),
@@ -96,6 +104,7 @@ impl Lab {
             controller,
             relays: Vec::new(),
             directory,
+            log,
         };
         lab.relays = ["relay-1", "relay-2"]
             .map(|name| lab.new_relay(name))
@@ -111,7 +120,8 @@ impl Lab {
     /// Starts the controller again with its stored state, where it was before. It must have ended.
     #[track_caller]
     pub(crate) fn restart_controller(&mut self) {
-        self.controller = serve_controller(self.directory.path(), &self.controller.address);
+        self.controller =
+            serve_controller(self.directory.path(), &self.controller.address, self.log);
     }
 
     /// Runs `overlan admin …` as the owner; its standard output.
@@ -193,7 +203,7 @@ impl Lab {
         ]);
         command
             .args(state(&self.path(name)))
-            .env("OVERLAN_LOG", LOG);
+            .env("OVERLAN_LOG", self.log);
         match key {
             KeyBy::File(key) => {
                 let file = self.path(&format!("{name}.key"));
@@ -224,7 +234,7 @@ impl Lab {
         ]);
         command
             .args(state(&self.path(name)))
-            .env("OVERLAN_LOG", LOG);
+            .env("OVERLAN_LOG", self.log);
         command
     }
 
@@ -366,7 +376,7 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 const LOG: &str = "info";
 
 #[track_caller]
-fn serve_controller(directory: &Path, listen: &str) -> Controller {
+fn serve_controller(directory: &Path, listen: &str, log: &str) -> Controller {
     let mut command = overlan();
     command.args([
         "controller",
@@ -379,7 +389,7 @@ fn serve_controller(directory: &Path, listen: &str) -> Controller {
     ]);
     command
         .arg(directory.join("controller"))
-        .env("OVERLAN_LOG", LOG);
+        .env("OVERLAN_LOG", log);
     let mut program = Program::start("controller", directory, &mut command, "");
     let address = program.line("controller listens on ");
     let join = program.line("join string: ");
@@ -390,7 +400,8 @@ fn serve_controller(directory: &Path, listen: &str) -> Controller {
     }
 }
 
-fn state(directory: &Path) -> [&std::ffi::OsStr; 2] {
+/// `--state-dir` with `directory`.
+pub(crate) fn state(directory: &Path) -> [&std::ffi::OsStr; 2] {
     ["--state-dir".as_ref(), directory.as_os_str()]
 }
 

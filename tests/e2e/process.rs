@@ -54,6 +54,21 @@ impl Outcome {
         assert_eq!(self.code, Some(0), "{}: {self:#?}", self.line);
         self.stdout.trim_end().to_owned()
     }
+
+    /// That it ended with `code`, as an error of ours that a person reads and that holds `texts`; never as a panic.
+    #[track_caller]
+    pub(crate) fn refused(&self, code: i32, texts: &[&str]) {
+        assert_eq!(self.code, Some(code), "{}: {self:#?}", self.line);
+        for text in texts {
+            assert!(
+                self.stderr.contains(text),
+                "{}: not {text:?} in {self:#?}",
+                self.line
+            );
+        }
+        assert!(!self.stderr.contains("panicked"), "{self:#?}");
+        assert_eq!(self.stdout, "", "{}", self.line);
+    }
 }
 
 /// Runs `command` to its end, with `stdin` as its standard input.

@@ -97,7 +97,7 @@ fn curl_hears_why_there_is_no_connection() {
 }
 
 /// `len` bytes that no compression makes shorter, the same at every run.
-fn noise(len: usize) -> Vec<u8> {
+pub(crate) fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut next = || {
         // xorshift64
