@@ -155,7 +155,7 @@ fn nonsense_over_http(lab: &Lab, noise: &[u8]) {
 
 /// Words that no relay understands, in connections that it takes for a client's. Returns those that say nothing.
 #[track_caller]
-fn nonsense_over_tls(lab: &Lab, noise: &[u8]) -> Vec<TlsStream<tokio::net::TcpStream>> {
+fn nonsense_over_tls(lab: &Lab, noise: &[u8]) -> Vec<TlsStream<overlan_transport::tls::Stepwise>> {
     let stored = lab.path("laptop").join("netmap.json");
     let netmap: Netmap = until("the stored netmap", LONGEST, || {
         let document: Value = serde_json::from_slice(&fs::read(&stored).ok()?).unwrap();
