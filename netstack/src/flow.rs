@@ -428,7 +428,12 @@ impl Flow {
             // With our FIN acknowledged nothing can be repeated. If the last window was closed, the engine's probe
             // timer still runs, and once it has expired the engine would send empty segments without end.
             Some(at) if state == State::FinWait2 && at != Ticks::ZERO => Due::Never,
-            Some(at) if at.total_micros() > clock => Due::At(at.total_micros() - ahead),
+            Some(at) if at.total_micros() > clock => {
+                let excess = (at.total_micros() - clock - LONGEST_WAIT).max(0);
+                self.ahead += excess;
+                self.clock += excess;
+                Due::At(at.total_micros() - self.ahead)
+            }
             Some(_) if self.rest_until > clock => Due::At(self.rest_until - ahead),
             Some(_) => Due::Now,
         }
@@ -720,6 +725,10 @@ impl Flow {
         self.engine.as_mut().map(Engine::socket_mut)
     }
 }
+
+/// Longest wait before something is repeated, in ticks. The engine doubles its wait up to a minute to spare a congested line; here
+/// the tunnel does that, and a loss means that a link or a relay failed: whoever comes back is tried again soon.
+const LONGEST_WAIT: i64 = 4_000_000;
 
 /// Answers a flow keeps: three repeated acknowledgements make the remote send again, and a few more do no harm.
 const MAX_REPLIES: usize = 8;

@@ -69,6 +69,26 @@ fn a_retransmission_time_resumes_where_it_stood() {
 }
 
 #[test]
+fn a_long_silence_does_not_make_the_next_attempt_rare() {
+    let mut net = Net::new(small());
+    let listener = net.stack(B).listen(80).unwrap();
+    let (client, server) = net.pair(&listener, false);
+    for side in [A, B] {
+        net.links[side].blocked = true;
+    }
+    client.try_write(b"patience").unwrap();
+    net.pass(100 * SECOND);
+    for side in [A, B] {
+        net.links[side].blocked = false;
+    }
+    // Nobody says that the path works again: the flow finds out by itself.
+    let mut data = [0; 20];
+    net.until(5 * SECOND, |_| {
+        server.try_read(&mut data).is_ok_and(|count| count == 8)
+    });
+}
+
+#[test]
 fn a_restored_path_repeats_what_was_lost_within_a_round_trip() {
     // With everything in flight, and with more waiting in the ring than the window lets out.
     for size in [30_000, 3_000_000] {
