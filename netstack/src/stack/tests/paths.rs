@@ -74,12 +74,12 @@ fn a_long_silence_does_not_make_the_next_attempt_rare() {
     let listener = net.stack(B).listen(80).unwrap();
     let (client, server) = net.pair(&listener, false);
     for side in [A, B] {
-        net.links[side].blocked = true;
+        net.links[side].cut = true;
     }
     client.try_write(b"patience").unwrap();
     net.pass(100 * SECOND);
     for side in [A, B] {
-        net.links[side].blocked = false;
+        net.links[side].cut = false;
     }
     // Nobody says that the path works again: the flow finds out by itself.
     let mut data = [0; 20];
