@@ -210,4 +210,4 @@ const WARNING: u8 = 1;
 const CLOSE_NOTIFY: u8 = 0;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

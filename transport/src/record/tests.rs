@@ -15,7 +15,8 @@ fn taken_over_client() -> (Sealer, Opener, ServerConnection) {
     (sealer, opener, server)
 }
 
-fn handshake() -> (ClientConnection, ServerConnection) {
+/// A client and a server in memory that have just finished their handshake.
+pub(crate) fn handshake() -> (ClientConnection, ServerConnection) {
     let made = rcgen::generate_simple_self_signed(vec!["relay.test".to_owned()]).unwrap();
     let certificate = made.cert.der().clone();
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into();
