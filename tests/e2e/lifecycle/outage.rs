@@ -90,7 +90,6 @@ fn downloads_outlive_their_relay() {
 }
 
 #[test]
-#[ignore = "known to fail now and then: a second outage soon after the first can leave a download without a way"]
 fn downloads_outlive_one_outage_after_the_other() {
     if !installed(&["curl"]) {
         return;
