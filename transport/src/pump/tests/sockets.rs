@@ -191,8 +191,9 @@ impl AsyncWrite for Gated {
     }
 }
 
-/// Takes whatever is written, at once, for ever.
-pub(super) struct Sink;
+/// Takes whatever is written, at once, for ever, and notes how much each write brought.
+#[derive(Clone, Default)]
+pub(super) struct Sink(pub(super) Arc<Mutex<Vec<usize>>>);
 
 impl AsyncRead for Sink {
     fn poll_read(
@@ -207,10 +208,20 @@ impl AsyncRead for Sink {
 impl AsyncWrite for Sink {
     fn poll_write(
         self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
+        cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(bytes.len()))
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let count = parts.iter().map(|part| part.len()).sum();
+        self.0.lock().unwrap().push(count);
+        Poll::Ready(Ok(count))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
