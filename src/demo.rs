@@ -179,7 +179,9 @@ impl Demo {
         self.nodes.push(laptop.clone());
         wait_ready("web", &web).await?;
         wait_ready("laptop", &laptop).await?;
-        wait_for_peer(&laptop).await?;
+        // Both must know the other: a device drops what a stranger sends.
+        wait_for_peer("laptop", &laptop, "web").await?;
+        wait_for_peer("web", &web, "laptop").await?;
 
         let dialer = laptop.clone();
         let dial = move |destination, port| {
@@ -273,22 +275,22 @@ async fn wait_ready(device: &'static str, node: &Node) -> Result<(), DemoError> 
         .map_err(|source| DemoError::NotReady { device, source })
 }
 
-/// The laptop is ready when it knows that web is there.
-async fn wait_for_peer(laptop: &Node) -> Result<(), DemoError> {
-    let mut netmap = laptop.netmap();
-    let sees_web = netmap.wait_for(|netmap| {
+/// A device is of use when it knows that `peer` is there.
+async fn wait_for_peer(device: &'static str, node: &Node, peer: &str) -> Result<(), DemoError> {
+    let mut netmap = node.netmap();
+    let sees_peer = netmap.wait_for(|netmap| {
         let network = netmap.network_named(NETWORK);
         network
-            .and_then(|(_, network)| network.peer_named("web"))
-            .is_some_and(|(_, web)| web.online)
+            .and_then(|(_, network)| network.peer_named(peer))
+            .is_some_and(|(_, peer)| peer.online)
     });
-    match tokio::time::timeout(PATIENCE, sees_web).await {
+    match tokio::time::timeout(PATIENCE, sees_peer).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(DemoError::NotReady {
-            device: "laptop",
+            device,
             source: NotReady::Controller {
                 waited: PATIENCE,
-                error: "it did not say that web is online".to_owned(),
+                error: format!("it did not say that {peer} is online"),
             },
         }),
     }
