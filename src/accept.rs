@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
@@ -45,6 +46,14 @@ pub(crate) async fn run<H, F>(
     }
 }
 
+/// Connections that one door may serve: half of the file descriptors that this process may open, so that another door and the
+/// tunnels have theirs.
+pub(crate) fn connections_max() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let share = files.saturating_sub(FILES_KEPT) / 2;
+    usize::try_from(share).map_or(CONNECTIONS_MAX, |share| share.clamp(1, CONNECTIONS_MAX))
+}
+
 /// A panic ends its own connection only, and is never silent.
 pub(crate) fn report(ended: Result<(), JoinError>) {
     if let Err(panic) = ended
@@ -53,6 +62,12 @@ pub(crate) fn report(ended: Result<(), JoinError>) {
         error!(%panic, "the task of a connection failed");
     }
 }
+
+/// File descriptors for tunnels, resolver, state and logs.
+const FILES_KEPT: u64 = 128;
+
+/// Connections of one door however many files there may be: one flow each, within what the netstack takes.
+const CONNECTIONS_MAX: usize = 16_384;
 
 /// After a failing system call, most likely for lack of file descriptors, before the next.
 pub(crate) const PAUSE: Duration = Duration::from_millis(50);

@@ -1,5 +1,6 @@
 //! The command line: which commands and flags exist, and which module runs them. Every flag is also an environment variable.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -128,6 +129,34 @@ impl StateArgs {
         };
         Ok(StateDir::open(&path)?)
     }
+}
+
+impl Cli {
+    /// Threads that the command wants for its work.
+    pub(crate) fn threads(&self) -> NonZeroUsize {
+        match &self.command {
+            Command::Up(args) => args.threads(),
+            #[cfg(feature = "server")]
+            Command::Relay(command) => command.threads(),
+            // A password hash or a query of one person does not hold up the others.
+            #[cfg(feature = "server")]
+            Command::Controller(_) | Command::Demo(_) => cores(),
+            Command::Login(_)
+            | Command::Logout(_)
+            | Command::Down(_)
+            | Command::Status(_)
+            | Command::Ip(_)
+            | Command::Serve(_)
+            | Command::Admin(_)
+            | Command::Completion { .. } => NonZeroUsize::MIN,
+        }
+    }
+}
+
+/// Cores that this process may use.
+#[cfg(feature = "server")]
+fn cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Runs one command.

@@ -42,7 +42,7 @@ impl ExposeConfig {
         Self {
             target,
             connect_timeout: CONNECT_TIMEOUT,
-            max_connections: MAX_CONNECTIONS,
+            max_connections: accept::connections_max(),
         }
     }
 }
@@ -94,9 +94,6 @@ async fn dial(target: SocketAddr) -> io::Result<TcpStream> {
 
 /// Shorter than the time that the netstack gives a handshake, so that the peer hears an answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// As many as the local door serves: each is one file descriptor.
-const MAX_CONNECTIONS: usize = 1024;
 
 #[cfg(test)]
 mod tests;

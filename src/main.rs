@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::exit::{Code, Failure};
@@ -39,10 +40,29 @@ fn main() -> ExitCode {
 
 fn start(cli: Cli) -> Result<(), Failure> {
     start_log(&cli)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(cli::run(cli))
+    raise_file_limit();
+    let threads = cli.threads();
+    // One thread is fastest as long as it has time: a packet then never waits for another core to wake up.
+    let mut runtime = if threads.get() == 1 {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(threads.get());
+        builder
+    };
+    runtime.enable_all().build()?.block_on(cli::run(cli))
+}
+
+/// Every connection is a file descriptor, and the usual soft limit of 1,024 is there only for programs that call `select`.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Logs go to standard error: standard output belongs to the command's answer.

@@ -63,7 +63,7 @@ impl Default for SocksConfig {
             credentials: None,
             handshake_timeout: HANDSHAKE_TIMEOUT,
             dial_timeout: DIAL_TIMEOUT,
-            max_connections: MAX_CONNECTIONS,
+            max_connections: accept::connections_max(),
             direct: false,
             same_user: true,
         }
@@ -252,9 +252,6 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longer than the overlay's own connect timeout, so that its more exact answer comes first.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Half of the file descriptors that a process has by default on Linux stay for everything else: direct dials, tunnels.
-const MAX_CONNECTIONS: usize = 1024;
 
 /// How long a refused client may take to close.
 const GOODBYE: Duration = Duration::from_secs(1);

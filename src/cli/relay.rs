@@ -1,6 +1,7 @@
 //! `relay`: runs a relay in the foreground. Decides where its settings come from; how it forwards is the relay crate's.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::secret::{self, Source};
 use crate::cli::stop::Signals;
-use crate::cli::{default_dir, output};
+use crate::cli::{cores, default_dir, output};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RelayCommand {
@@ -50,6 +51,18 @@ pub(crate) struct ServeArgs {
     /// Loopback address for /metrics and /healthz; nobody is asked who they are there
     #[arg(long, env = "OVERLAN_RELAY_METRICS", value_name = "ADDR")]
     metrics: Option<SocketAddr>,
+    /// Threads that forward [default: one less than there are cores, at least 1]
+    #[arg(long, env = "OVERLAN_RELAY_THREADS", value_name = "N")]
+    threads: Option<NonZeroUsize>,
+}
+
+impl RelayCommand {
+    pub(crate) fn threads(&self) -> NonZeroUsize {
+        let Self::Serve(args) = self;
+        // The kernel's side of the sockets takes about as much time as ours.
+        let default = || NonZeroUsize::new(cores().get() - 1).unwrap_or(NonZeroUsize::MIN);
+        args.threads.unwrap_or_else(default)
+    }
 }
 
 const EXAMPLES: &str = "\

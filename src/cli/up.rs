@@ -2,6 +2,7 @@
 //! device, node, doors, ready, and the same backwards.
 
 use std::io::{self, IsTerminal};
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -51,10 +52,19 @@ pub(crate) struct UpArgs {
     /// Give up after this many seconds without being ready; 0 = never [default: 60, or never on a terminal]
     #[arg(long, env = "OVERLAN_TIMEOUT", value_name = "SECONDS")]
     timeout: Option<u64>,
+    /// Threads that move data. One is fastest up to several Gbit/s
+    #[arg(long, env = "OVERLAN_THREADS", value_name = "N", default_value = "1")]
+    threads: NonZeroUsize,
     #[command(flatten)]
     doors: DoorArgs,
     #[command(flatten)]
     state: StateArgs,
+}
+
+impl UpArgs {
+    pub(crate) fn threads(&self) -> NonZeroUsize {
+        self.threads
+    }
 }
 
 const EXAMPLES: &str = "\
