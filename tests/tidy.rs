@@ -119,7 +119,15 @@ const DOORS: &[(&str, &[&str])] = &[
     ("snow::", &["src/tunnel/"]),
     ("axum::", &["controller/src/api", "controller/src/server"]),
     ("sqlx::", &["controller/src/store"]),
-    ("clap::", &["src/cli", "src/main.rs"]),
+    (
+        "clap::",
+        &[
+            "src/cli",
+            "src/main.rs",
+            "benches/src/main.rs",
+            "benches/src/options",
+        ],
+    ),
     ("rpassword::", &["src/cli"]),
     ("argon2::", &["controller/src/auth"]),
     (
@@ -128,6 +136,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "controller/src/ca",
             "relay-server/src/state",
             "transport/src/tls/tests",
+            "benches/src/hop/tls",
         ],
     ),
     ("tracing_subscriber::", &["src/main.rs", "src/cli"]),
@@ -247,6 +256,7 @@ fn every_member_takes_the_lints() {
         "netstack/",
         "relay-server/",
         "controller/",
+        "benches/",
     ] {
         let manifest = read(&format!("{member}Cargo.toml"));
         assert!(

@@ -1,0 +1,302 @@
+//! A chain: programs that carry a connection from a SOCKS5 entry to the target. How each kind is set up is in its module here;
+//! what a started chain offers is the same for all: a way to open connections, and the CPU time and memory of its processes.
+
+mod direct;
+mod overlan;
+mod yardstick;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::process::{self, Process};
+use crate::procfs;
+use crate::socks::{self, Destination};
+use crate::trouble::{During, Result, Trouble};
+use crate::wire::Request;
+
+/// Which programs a chain is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// Nothing: client straight to target. What the machine and the suite's own ends can do.
+    Direct,
+    /// The TLS relay chain of `hop`.
+    Yardstick,
+    /// Two devices and a relay.
+    Overlan,
+}
+
+impl Kind {
+    /// All kinds, in the order of the table.
+    pub(crate) const ALL: [Self; 3] = [Self::Direct, Self::Yardstick, Self::Overlan];
+
+    /// As on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Yardstick => "yardstick",
+            Self::Overlan => "overlan",
+        }
+    }
+}
+
+/// What every chain is started with.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// Where chains make their directories.
+    pub(crate) directory: PathBuf,
+    /// The binary under test.
+    pub(crate) overlan: PathBuf,
+    /// Where the target listens.
+    pub(crate) target: SocketAddr,
+    /// Keep directories of chains that did not fail, too.
+    pub(crate) keep: bool,
+}
+
+/// A started chain. Its processes end with it.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    /// Its kind.
+    pub(crate) kind: Kind,
+    entry: Option<SocketAddr>,
+    destination: Destination,
+    target: SocketAddr,
+    /// Near end first. Payload passes through each of them.
+    carriers: Vec<Process>,
+    /// Processes that no payload passes: a controller, a delaying link.
+    apart: Vec<Process>,
+    // Behind the processes: they end before their directory goes.
+    directory: TempDir,
+}
+
+impl Chain {
+    /// Starts a chain and waits until a connection through it reaches the target. `round_trip` adds a delay between its ends,
+    /// half of it on either side of the relay.
+    pub(crate) fn start(
+        kind: Kind,
+        setting: &Setting,
+        round_trip: Option<Duration>,
+    ) -> Result<Self> {
+        let mut directory = tempfile::Builder::new()
+            .prefix(kind.name())
+            .tempdir_in(&setting.directory)
+            .during("directory of the chain")?;
+        directory.disable_cleanup(true);
+        let place = Place {
+            setting,
+            directory: directory.path(),
+            round_trip,
+        };
+        let parts = match kind {
+            Kind::Direct => direct::start(&place),
+            Kind::Yardstick => yardstick::start(&place),
+            Kind::Overlan => overlan::start(&place),
+        }
+        .map_err(|trouble| match trouble {
+            Trouble::Failed(what) => {
+                Trouble::Failed(format!("{what} (logs: {})", directory.path().display()))
+            }
+            Trouble::Absent(_) => trouble,
+        })?;
+        let mut chain = Self {
+            kind,
+            entry: parts.entry,
+            destination: parts.destination,
+            target: setting.target,
+            carriers: parts.carriers,
+            apart: parts.apart,
+            directory,
+        };
+        chain.wait_ready()?;
+        chain.directory.disable_cleanup(setting.keep);
+        Ok(chain)
+    }
+
+    /// Keeps the directory with the logs; where it is.
+    pub(crate) fn keep_logs(&mut self) -> &Path {
+        self.directory.disable_cleanup(true);
+        self.directory.path()
+    }
+
+    /// Opens a connection to the target and tells it `request`.
+    pub(crate) async fn open(&self, request: Request) -> Result<TcpStream> {
+        self.way().open(request).await
+    }
+
+    /// How connections are opened, to be given to another thread.
+    pub(crate) fn way(&self) -> Way {
+        Way {
+            entry: self.entry,
+            destination: self.destination.clone(),
+            target: self.target,
+        }
+    }
+
+    /// CPU time of all processes that carry payload, seconds since their start.
+    pub(crate) fn cpu_seconds(&self) -> Result<f64> {
+        self.carriers
+            .iter()
+            .map(|process| procfs::cpu_seconds(process.pid()))
+            .sum()
+    }
+
+    /// Resident memory of all processes that carry payload, KiB.
+    pub(crate) fn resident_kib(&self) -> Result<u64> {
+        self.memory(|memory| memory.now_kib)
+    }
+
+    /// The sum of what each of these processes held at its highest, KiB.
+    pub(crate) fn peak_kib(&self) -> Result<u64> {
+        self.memory(|memory| memory.peak_kib)
+    }
+
+    /// Resident memory of the processes apart, KiB.
+    pub(crate) fn apart_kib(&self) -> Result<u64> {
+        self.apart
+            .iter()
+            .map(|process| Ok(procfs::memory(process.pid())?.now_kib))
+            .sum()
+    }
+
+    /// CPU seconds and resident KiB of the process that programs speak to.
+    pub(crate) fn near(&self) -> Result<(f64, u64)> {
+        let near = self
+            .carriers
+            .first()
+            .ok_or_else(|| Trouble::Absent("this chain has no processes".to_owned()))?;
+        let memory = procfs::memory(near.pid())?;
+        Ok((procfs::cpu_seconds(near.pid())?, memory.now_kib))
+    }
+
+    fn memory(&self, of: impl Fn(procfs::Memory) -> u64) -> Result<u64> {
+        self.carriers
+            .iter()
+            .map(|process| Ok(of(procfs::memory(process.pid())?)))
+            .sum()
+    }
+
+    /// Echoes one byte, again and again until it works: an entry may answer before the chain behind it is whole.
+    fn wait_ready(&self) -> Result<()> {
+        let runtime = runtime()?;
+        let mut last = None;
+        let ready = process::until("a first echo through the chain", READY, || {
+            let attempt = runtime.block_on(async {
+                tokio::time::timeout(ATTEMPT, async {
+                    let mut stream = self.open(Request::Echo).await?;
+                    stream.write_all(b"x").await.during("echo")?;
+                    stream.read_u8().await.during("echo")
+                })
+                .await
+                .during("an echo")?
+            });
+            match attempt {
+                Ok(_) => Ok(Some(())),
+                Err(trouble) => {
+                    last = Some(trouble);
+                    Ok(None)
+                }
+            }
+        });
+        ready.map_err(|trouble| {
+            let last = last.map_or_else(String::new, |last| format!("; last: {last}"));
+            Trouble::failed(format!(
+                "{trouble}{last} (logs: {})",
+                self.directory.path().display()
+            ))
+        })
+    }
+}
+
+/// How connections through a chain are opened.
+#[derive(Debug, Clone)]
+pub(crate) struct Way {
+    entry: Option<SocketAddr>,
+    destination: Destination,
+    target: SocketAddr,
+}
+
+impl Way {
+    /// Opens a connection to the target and tells it `request`.
+    pub(crate) async fn open(&self, request: Request) -> Result<TcpStream> {
+        let Some(entry) = self.entry else {
+            return self.ask(request).await;
+        };
+        let mut stream = socks::open(entry, &self.destination).await?;
+        stream
+            .write_all(&request.encode())
+            .await
+            .during("request")?;
+        Ok(stream)
+    }
+
+    /// Opens a connection to the target past the chain, for questions about what it has seen.
+    pub(crate) async fn ask(&self, request: Request) -> Result<TcpStream> {
+        let mut stream = TcpStream::connect(self.target)
+            .await
+            .during("connect to the target")?;
+        stream.set_nodelay(true).during("TCP_NODELAY")?;
+        stream
+            .write_all(&request.encode())
+            .await
+            .during("request")?;
+        Ok(stream)
+    }
+}
+
+/// A runtime on the calling thread.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .during("runtime")
+}
+
+/// The longest until a started chain carries a byte.
+const READY: Duration = Duration::from_secs(30);
+
+/// The longest for one attempt of it.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// Where a chain is set up.
+#[derive(Debug)]
+struct Place<'a> {
+    setting: &'a Setting,
+    directory: &'a Path,
+    round_trip: Option<Duration>,
+}
+
+impl Place<'_> {
+    /// A link to `to` which takes a quarter of the round trip in each direction, as client, relay, client are two links. Its
+    /// address; `to` itself without a delay.
+    fn link(&self, to: SocketAddr, apart: &mut Vec<Process>) -> Result<SocketAddr> {
+        let Some(round_trip) = self.round_trip else {
+            return Ok(to);
+        };
+        let one_way = (round_trip / 4).as_micros();
+        let mut command = process::own("delay")?;
+        command
+            .args(["--to", &to.to_string()])
+            .args(["--one-way-us", &one_way.to_string()]);
+        let name = format!("delay-{}", apart.len());
+        let mut link = Process::start(&name, self.directory, &mut command)?;
+        let address = link.line(LISTENS)?.parse().during("address of the link")?;
+        apart.push(link);
+        Ok(address)
+    }
+}
+
+/// What helpers of the suite print before their address.
+pub(crate) const LISTENS: &str = "listens on ";
+
+/// What a kind of chain has set up.
+#[derive(Debug)]
+struct Parts {
+    entry: Option<SocketAddr>,
+    destination: Destination,
+    carriers: Vec<Process>,
+    apart: Vec<Process>,
+}

@@ -1,0 +1,178 @@
+//! The yardstick: three single-threaded programs that only encrypt. SOCKS5 → TLS 1.3 → relay that re-encrypts → TLS 1.3 → exit.
+//!
+//! ```text
+//! client ─SOCKS5→ entry ─TLS→ relay ─TLS→ exit ─TCP→ target
+//! ```
+//! A TLS connection per SOCKS connection. Behind each TLS handshake of the entry goes one line `host:port`, which the relay
+//! passes on like all else; the exit answers it with [`CONNECTED`] once the target has accepted, and only then the
+//! client gets its SOCKS reply, as with Overlan. There are no limits or timeouts: it is a yardstick, not a product.
+
+mod tls;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::{ClientConfig, ServerConfig};
+use tokio::io::{
+    AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional_with_sizes,
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+
+pub(crate) use self::tls::write_certificates;
+
+use crate::options::Hop;
+use crate::socks;
+use crate::trouble::{During, Result, Trouble};
+
+/// SOCKS5 in, TLS out.
+pub(crate) fn entry(hop: &Hop) -> Result<()> {
+    let (config, next) = (tls::client(&hop.certificates)?, next(hop)?);
+    serve(hop.listen, move |mut near| {
+        let config = Arc::clone(&config);
+        async move {
+            let destination = socks::accept(&mut near).await?;
+            let mut far = connect(next, tls::RELAY, config).await?;
+            let line = format!("{}:{}\n", destination.host, destination.port);
+            far.write_all(line.as_bytes())
+                .await
+                .during("ask the exit")?;
+            far.flush().await.during("ask the exit")?;
+            let answer = far.read_u8().await.during("the exit's answer")?;
+            if answer != CONNECTED {
+                return Err(Trouble::failed("the exit refused"));
+            }
+            near.write_all(&socks::CONNECTED)
+                .await
+                .during("SOCKS reply")?;
+            pump(near, far).await
+        }
+    })
+}
+
+/// TLS in, TLS out.
+pub(crate) fn relay(hop: &Hop) -> Result<()> {
+    let own = tls::server(&hop.certificates, tls::RELAY)?;
+    let (config, next) = (tls::client(&hop.certificates)?, next(hop)?);
+    serve(hop.listen, move |near| {
+        let (own, config) = (Arc::clone(&own), Arc::clone(&config));
+        async move {
+            let near = take(near, own).await?;
+            let far = connect(next, tls::EXIT, config).await?;
+            pump(near, far).await
+        }
+    })
+}
+
+/// TLS in, TCP out.
+pub(crate) fn exit(hop: &Hop) -> Result<()> {
+    let own = tls::server(&hop.certificates, tls::EXIT)?;
+    serve(hop.listen, move |near| {
+        let own = Arc::clone(&own);
+        async move {
+            // Small: it reads the line; the pump's large reads go past it.
+            let mut near = BufReader::with_capacity(LINE, take(near, own).await?);
+            let mut line = String::new();
+            near.read_line(&mut line).await.during("the entry's line")?;
+            let far = TcpStream::connect(line.trim_end())
+                .await
+                .during("dial the target")?;
+            far.set_nodelay(true).during("TCP_NODELAY")?;
+            near.write_u8(CONNECTED).await.during("answer")?;
+            near.flush().await.during("answer")?;
+            pump(near, far).await
+        }
+    })
+}
+
+/// The exit's answer once the target has accepted.
+const CONNECTED: u8 = 0;
+
+/// Each direction's buffer, bytes: the size with the least CPU per byte here; four full TLS records.
+const BUFFER: usize = 64 * 1024;
+
+/// The longest `host:port` line, bytes.
+const LINE: usize = 300;
+
+/// TCP below TLS. rustls itself asks for 4 KiB at a time; this reads as much as the pump's buffers hold.
+type Wide = BufReader<TcpStream>;
+
+fn next(hop: &Hop) -> Result<SocketAddr> {
+    hop.next.ok_or_else(|| Trouble::failed("--next is missing"))
+}
+
+/// Accepts for ever on one thread. Prints where, for the suite to read.
+fn serve<F>(listen: SocketAddr, handle: impl Fn(TcpStream) -> F) -> Result<()>
+where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .during("runtime")?;
+    runtime.block_on(async {
+        let listener = listen_on(listen).await?;
+        loop {
+            let (stream, _) = listener.accept().await.during("accept")?;
+            stream.set_nodelay(true).during("TCP_NODELAY")?;
+            let connection = handle(stream);
+            tokio::spawn(async move {
+                // Connections end in every way while a test ends; what matters is seen at the client.
+                connection.await.ok();
+            });
+        }
+    })
+}
+
+/// Listens with a queue that holds a whole test's burst, and says where on standard output.
+pub(crate) async fn listen_on(address: SocketAddr) -> Result<TcpListener> {
+    let socket = tokio::net::TcpSocket::new_v4().during("socket")?;
+    socket.set_reuseaddr(true).during("SO_REUSEADDR")?;
+    socket
+        .bind(address)
+        .during(format_args!("bind {address}"))?;
+    let listener = socket.listen(BACKLOG).during("listen")?;
+    let address = listener.local_addr().during("listen")?;
+    announce(address);
+    Ok(listener)
+}
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 8192;
+
+#[expect(clippy::print_stdout, reason = "the suite reads it from the log")]
+fn announce(address: SocketAddr) {
+    println!("listens on {address}");
+}
+
+async fn connect(
+    next: SocketAddr,
+    name: &'static str,
+    config: Arc<ClientConfig>,
+) -> Result<client::TlsStream<Wide>> {
+    let tcp = TcpStream::connect(next).await.during("connect")?;
+    tcp.set_nodelay(true).during("TCP_NODELAY")?;
+    let name = name.try_into().during("server name")?;
+    let wide = BufReader::with_capacity(BUFFER, tcp);
+    TlsConnector::from(config)
+        .connect(name, wide)
+        .await
+        .during("TLS")
+}
+
+async fn take(tcp: TcpStream, config: Arc<ServerConfig>) -> Result<server::TlsStream<Wide>> {
+    let wide = BufReader::with_capacity(BUFFER, tcp);
+    TlsAcceptor::from(config).accept(wide).await.during("TLS")
+}
+
+/// Copies both ways with half-close, until both have ended.
+async fn pump<A, B>(mut near: A, mut far: B) -> Result<()>
+where
+    A: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    B: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    copy_bidirectional_with_sizes(&mut near, &mut far, BUFFER, BUFFER)
+        .await
+        .during("copy")?;
+    Ok(())
+}

@@ -1,0 +1,31 @@
+//! What is measured: each module opens its own connections through a chain and returns named values. Which of them have a bar
+//! and how they are printed is `report`'s; how often and beside what they run is `suite`'s.
+
+mod bulk;
+mod crr;
+mod round_trip;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub(crate) use self::bulk::{Direction, bulk};
+pub(crate) use self::crr::crr;
+pub(crate) use self::round_trip::{Cores, round_trip, round_trip_beside_bulk};
+
+/// What one run measured: name of the value, number. Names carry their unit.
+pub(crate) type Values = BTreeMap<&'static str, f64>;
+
+/// How long things are measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// One measurement, without its warm-up.
+    pub(crate) measure: Duration,
+    /// Smaller sizes and shorter waits.
+    pub(crate) quick: bool,
+}
+
+/// Not measured: the time in which windows and caches settle.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// Bytes in a GiB.
+const GIB: f64 = (1_u64 << 30) as f64;

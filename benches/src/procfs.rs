@@ -1,0 +1,100 @@
+//! What Linux says of processes under /proc: CPU time and memory. The parsers are pure; the readers around them are short.
+
+use std::fs;
+
+use crate::trouble::{During, Result, Trouble};
+
+/// User and system time that the process and all of its threads have used, seconds. Children are not counted.
+pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).during(&path)?;
+    let ticks = parse_cpu_ticks(&text)
+        .ok_or_else(|| Trouble::failed(format!("{path} is not understood: {text}")))?;
+    Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// Memory of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// Resident now, KiB.
+    pub(crate) now_kib: u64,
+    /// The most that was ever resident, KiB.
+    pub(crate) peak_kib: u64,
+}
+
+/// The resident memory of a process, now and at its highest.
+pub(crate) fn memory(pid: u32) -> Result<Memory> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).during(&path)?;
+    parse_memory(&text).ok_or_else(|| Trouble::failed(format!("{path} has no VmRSS or VmHWM")))
+}
+
+/// The processor's name, or what kind it is.
+pub(crate) fn processor() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    field(&text, "model name").unwrap_or("unknown").to_owned()
+}
+
+/// `utime + stime` of `/proc/PID/stat`, clock ticks.
+fn parse_cpu_ticks(stat: &str) -> Option<u64> {
+    // The second field is the program's name in brackets and may hold spaces and brackets itself.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    // utime is field 14 of the line, so the 12th behind the name.
+    let user: u64 = fields.nth(11)?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user + system)
+}
+
+fn parse_memory(status: &str) -> Option<Memory> {
+    let kib = |name| {
+        field(status, name)?
+            .strip_suffix(" kB")?
+            .trim()
+            .parse()
+            .ok()
+    };
+    Some(Memory {
+        now_kib: kib("VmRSS")?,
+        peak_kib: kib("VmHWM")?,
+    })
+}
+
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        (key.trim() == name).then(|| value.trim())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_is_found_behind_any_name() {
+        let stat = "71 (a) b (c) S 1 71 71 0 -1 4194560 1 2 3 4 250 31 7 8 20 0 5 0 99 1 2";
+        assert_eq!(parse_cpu_ticks(stat), Some(281));
+        assert_eq!(parse_cpu_ticks("71 (x) S 1 2"), None);
+        assert_eq!(parse_cpu_ticks(""), None);
+    }
+
+    #[test]
+    fn memory_needs_both_lines() {
+        let status = "Name:\tx\nVmHWM:\t   14100 kB\nVmRSS:\t   12000 kB\nThreads:\t3\n";
+        let expected = Memory {
+            now_kib: 12_000,
+            peak_kib: 14_100,
+        };
+        assert_eq!(parse_memory(status), Some(expected));
+        assert_eq!(parse_memory("VmRSS:\t 12 kB\n"), None);
+        assert_eq!(parse_memory("VmRSS:\t x kB\nVmHWM:\t 1 kB\n"), None);
+    }
+
+    #[test]
+    fn this_process_can_be_read() {
+        let own = std::process::id();
+        assert!(memory(own).unwrap().peak_kib > 0);
+        assert!(cpu_seconds(own).unwrap() >= 0.0);
+    }
+}
