@@ -116,6 +116,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("fast_socks5::", &["src/socks"]),
     ("hickory_proto::", &["src/dns"]),
     ("smoltcp::", &["netstack/"]),
+    ("rustix::mm", &["netstack/src/arena"]),
+    ("unsafe ", &["netstack/src/arena"]),
     ("snow::", &["src/tunnel/"]),
     ("axum::", &["controller/src/api", "controller/src/server"]),
     ("sqlx::", &["controller/src/store"]),

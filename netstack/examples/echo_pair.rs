@@ -1,13 +1,14 @@
 //! Two stacks and no network: bytes go from one to the other and back, and their rate is printed.
 //!
-//! `cargo run --release -p overlan-netstack --example echo_pair [MiB]`
+//! `cargo run --release -p overlan-netstack --example echo_pair [MiB] [round trip in ms]`; the round trip chooses the
+//! size of the rings.
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use overlan_netstack::{Config, Shell, Stack, TcpStream};
 
@@ -77,12 +78,14 @@ fn now() -> Instant {
 }
 
 fn main() -> std::io::Result<()> {
-    let mebibytes: usize = std::env::args()
-        .nth(1)
-        .and_then(|argument| argument.parse().ok())
-        .unwrap_or(4_096);
+    let mebibytes = argument(1).unwrap_or(4_096);
     let total = mebibytes << 20;
     let (a, b) = (End::new([100, 64, 0, 1], 1), End::new([100, 64, 0, 2], 2));
+    let round_trip = argument(2).unwrap_or(0);
+    for (end, other) in [(&a, [100, 64, 0, 2]), (&b, [100, 64, 0, 1])] {
+        let time = Duration::from_millis(round_trip as u64);
+        end.stack.set_round_trip(other.into(), time);
+    }
     let listener = b.stack.listen(7).map_err(std::io::Error::other)?;
     let mut connecting = Box::pin(
         a.stack
@@ -121,6 +124,10 @@ fn main() -> std::io::Result<()> {
         seconds / (total as f64 * 2.0 / (1_u64 << 30) as f64),
         a.stack.stats().packets_out + b.stack.stats().packets_out,
     )
+}
+
+fn argument(number: usize) -> Option<usize> {
+    std::env::args().nth(number)?.parse().ok()
 }
 
 fn fill(stream: &TcpStream, cx: &mut Context<'_>, left: usize) -> std::io::Result<usize> {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::arena::RingArena;
+
 /// Limits and sizes of a [`Stack`](crate::Stack). The default is right for a client of a virtual network.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -9,15 +11,19 @@ pub struct Config {
     /// for tunnel framing in one 16 KiB TLS record. Costs nothing by itself; a larger value lengthens the time a small
     /// packet waits behind a big one.
     pub mtu: usize,
-    /// Receive ring of one flow in bytes, also the largest window it announces: 65,535 times a power of two. Memory
-    /// is committed as it is used: two pages for an idle flow, the whole ring once that many bytes have passed.
+    /// Largest receive ring of a flow in bytes, also the largest window it announces: 65,535 times a power of two. A
+    /// flow gets what the round trip to its remote needs, see
+    /// [`Stack::set_round_trip`](crate::Stack::set_round_trip). Memory is committed as it is used, and given back when
+    /// the flow is idle.
     pub rx_ring: usize,
-    /// Transmit ring of one flow in bytes: 65,535 times a power of two. Committed as used, and its first pages are
-    /// used again whenever it runs empty.
+    /// The same for the transmit ring, whose first pages are used again whenever it runs empty.
     pub tx_ring: usize,
+    /// Where the rings come from. Clones of a configuration share it, and so share its budget.
+    pub rings: RingArena,
     /// TCP flows that may exist at once. One costs about 2 KiB besides its rings.
     pub max_flows: usize,
-    /// Inbound flows whose handshake is not complete, over all remotes. Each costs as much as a flow.
+    /// Inbound flows whose handshake is not complete, over all remotes. Each costs as much as a flow. A program may
+    /// open thousands of connections at once, and a SYN beyond the limit is only repeated after a second.
     pub max_half_open: usize,
     /// The same for one remote, so that none of them uses up the total.
     pub max_half_open_per_remote: usize,
@@ -46,12 +52,13 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             mtu: 16_320,
-            rx_ring: RING_UNIT * 16,
-            tx_ring: RING_UNIT * 16,
+            rx_ring: RING_UNIT * 64,
+            tx_ring: RING_UNIT * 64,
+            rings: RingArena::default(),
             max_flows: 20_000,
-            max_half_open: 4_096,
-            max_half_open_per_remote: 1_024,
-            accept_backlog: 1_024,
+            max_half_open: 16_384,
+            max_half_open_per_remote: 12_288,
+            accept_backlog: 12_288,
             connect_timeout: Duration::from_secs(30),
             syn_received_timeout: Duration::from_secs(30),
             fin_wait_timeout: Duration::from_secs(60),

@@ -15,7 +15,8 @@ pub enum ConnectError {
     /// The stack has no address of the remote's family, or the remote address is not one host's.
     #[error("no local address for that remote")]
     NoAddress,
-    /// [`Config::max_flows`](crate::Config::max_flows) connections exist already.
+    /// [`Config::max_flows`](crate::Config::max_flows) connections exist already, or their
+    /// rings use nearly all of the budget of [`Config::rings`](crate::Config::rings).
     #[error("too many connections")]
     TooManyFlows,
     /// Every local port is in use towards that remote address and port.

@@ -12,6 +12,7 @@ use smoltcp::time::Instant as Ticks;
 
 use self::deadline::{Deadline, DeadlineKind};
 use self::engine::{Engine, Window};
+use crate::arena::RingPair;
 use crate::config::Config;
 use crate::device::Wire;
 use crate::packet::{self, Tcp};
@@ -37,6 +38,8 @@ pub(crate) struct Flow {
     /// Answers the engine gave to single packets.
     replies: VecDeque<Vec<u8>>,
     last: Moment,
+    /// When a packet last came or went, in ticks of the real clock.
+    active: i64,
     /// How far this flow's clock was put forward, in ticks.
     ahead: i64,
     /// What this flow's clock shows.
@@ -44,6 +47,10 @@ pub(crate) struct Flow {
     /// Until then the engine is not asked again although it claims to have something.
     rest_until: i64,
     window: Window,
+    /// Bytes the program has read since the receive ring was last given back, up to its size.
+    rx_passed: usize,
+    /// Bytes the program has written since the transmit ring was last empty.
+    tx_run: usize,
     /// The remote had no room for more when the engine last took notice.
     remote_full: bool,
     /// One past the highest sequence number sent.
@@ -119,30 +126,40 @@ pub(crate) enum Transfer<R> {
 
 impl Flow {
     /// A flow that opens towards the remote.
-    pub(crate) fn connect(key: &FlowKey, config: &Config, seed: u64, now: Moment) -> Option<Flow> {
-        let mut flow = Flow::new(config, seed, now);
-        let engine = flow.engine.as_mut()?;
-        let socket = engine.sockets.get_mut::<Socket<'_>>(engine.handle);
-        socket
-            .connect(engine.interface.context(), key.remote, key.local)
-            .ok()?;
-        Some(flow)
+    pub(crate) fn connect(
+        key: &FlowKey,
+        config: &Config,
+        rings: RingPair,
+        seed: u64,
+        now: Moment,
+    ) -> Option<Flow> {
+        let mut flow = Flow::new(config, rings, seed, now);
+        let opening = flow.engine.as_mut()?.connect(key);
+        opening.then_some(flow)
     }
 
     /// A flow that waits for exactly one SYN and does not answer it before `accept`.
-    pub(crate) fn listen(key: &FlowKey, config: &Config, seed: u64, now: Moment) -> Option<Flow> {
-        let mut flow = Flow::new(config, seed, now);
+    pub(crate) fn listen(
+        key: &FlowKey,
+        config: &Config,
+        rings: RingPair,
+        seed: u64,
+        now: Moment,
+    ) -> Option<Flow> {
+        let mut flow = Flow::new(config, rings, seed, now);
         flow.paused = true;
         flow.held = false;
-        let socket = flow.socket_mut()?;
-        socket.pause_synack(true);
-        socket.listen(key.local).ok()?;
-        Some(flow)
+        let listening = flow.with_socket(|socket| {
+            socket.pause_synack(true);
+            socket.listen(key.local).is_ok()
+        });
+        listening.unwrap_or(false).then_some(flow)
     }
 
-    fn new(config: &Config, seed: u64, now: Moment) -> Flow {
+    fn new(config: &Config, rings: RingPair, seed: u64, now: Moment) -> Flow {
         Flow {
-            engine: Some(Engine::new(config, seed, now.path)),
+            window: Window::new(rings.rx.len()),
+            engine: Some(Engine::new(config, rings, seed, now.path)),
             end: None,
             eof: false,
             paused: false,
@@ -151,14 +168,12 @@ impl Flow {
             deadline: None,
             replies: VecDeque::new(),
             last: now,
+            active: now.real,
             ahead: 0,
             clock: now.path,
             rest_until: i64::MIN,
-            window: Window {
-                start: None,
-                read: 0,
-                capacity: config.rx_ring,
-            },
+            rx_passed: 0,
+            tx_run: 0,
             remote_full: false,
             sent_to: None,
             final_ack: None,
@@ -189,6 +204,9 @@ impl Flow {
         let Some(engine) = self.engine.as_mut().filter(|_| self.end.is_none()) else {
             return Verdict::Over;
         };
+        let extent = self.rx_passed + self.window.extent(tcp);
+        engine.sockets.rx.touch(extent.min(self.window.capacity));
+        self.active = self.last.real;
         let mut reply = Vec::new();
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let mut wire = Wire {
@@ -196,9 +214,7 @@ impl Flow {
                 inbound: Some(packet),
                 outbound: &mut reply,
             };
-            engine
-                .interface
-                .poll_ingress_single(ticks(self.clock), &mut wire, &mut engine.sockets)
+            engine.ingress(self.clock, &mut wire);
         }));
         if polled.is_err() {
             self.finish(End::Panicked);
@@ -218,6 +234,7 @@ impl Flow {
             // Only the segment that carried the remote's first sequence number leads here.
             self.window.start = Some(tcp.seq);
         }
+        self.window.note(tcp);
         match (before, after) {
             (State::SynSent, State::Closed) => self.finish(End::Refused),
             // Out of the half-open state a reset leads back to LISTEN; this flow was for one connection only.
@@ -268,6 +285,7 @@ impl Flow {
             self.egress(config, out);
         }
         let len = out.len() - start;
+        self.active = self.last.real;
         if len == 0 {
             if self.due() == Due::Now {
                 // The engine claims to have something and has not: look again later instead of spinning.
@@ -303,6 +321,12 @@ impl Flow {
     /// Does what is due. Early and repeated calls do nothing.
     pub(crate) fn handle_timeout(&mut self, config: &Config, now: Moment) {
         self.tick(now);
+        if self.reclaim_at().is_some_and(|at| at <= now.real)
+            && let Some(engine) = &mut self.engine
+        {
+            engine.sockets.reclaim();
+            self.rx_passed = 0;
+        }
         let Some(deadline) = self.deadline else {
             return;
         };
@@ -423,7 +447,7 @@ impl Flow {
         let Some(engine) = &mut self.engine else {
             return Due::Never;
         };
-        match engine.interface.poll_at(ticks(clock), &engine.sockets) {
+        match engine.poll_at(clock) {
             None => Due::Never,
             // With our FIN acknowledged nothing can be repeated. If the last window was closed, the engine's probe
             // timer still runs, and once it has expired the engine would send empty segments without end.
@@ -445,6 +469,16 @@ impl Flow {
         Some((deadline.at?, deadline.kind.is_real()))
     }
 
+    /// When its rings go back to the kernel unless something happens, in ticks of the real clock.
+    pub(crate) fn reclaim_at(&self) -> Option<i64> {
+        let engine = self.engine.as_ref().filter(|_| self.end.is_none())?;
+        let idle = engine.sockets.is_committed()
+            && self.window.is_empty()
+            && engine.socket().send_queue() == 0
+            && !is_opening(self.state());
+        idle.then(|| self.active.saturating_add(RECLAIM_AFTER))
+    }
+
     /// What has to stay in the table when this flow, which is over, leaves it: sequence and acknowledgement number of
     /// the answer to a repeated FIN.
     pub(crate) fn final_ack(&self) -> Option<(u32, u32)> {
@@ -456,6 +490,11 @@ impl Flow {
         std::mem::take(&mut self.replies)
     }
 
+    /// Bytes of its receive ring, and so the largest window it announces.
+    pub(crate) fn rx_ring(&self) -> usize {
+        self.window.capacity
+    }
+
     /// The latest moment it was told.
     pub(crate) fn last(&self) -> Moment {
         self.last
@@ -465,9 +504,7 @@ impl Flow {
     pub(crate) fn accept(&mut self) {
         self.held = true;
         self.paused = false;
-        if let Some(socket) = self.socket_mut() {
-            socket.pause_synack(false);
-        }
+        self.with_socket(|socket| socket.pause_synack(false));
     }
 
     /// Moves bytes out of the receive ring: `take` gets what lies there in one piece and says how much it took.
@@ -476,15 +513,18 @@ impl Flow {
             return Transfer::Failed(End::Aborted);
         }
         if self.unread() > 0
-            && let Some(socket) = self.socket_mut()
+            && let Some(engine) = &mut self.engine
         {
             let mut taken = 0;
-            let result = socket.recv(|bytes| {
-                let (count, result) = take(bytes);
-                taken = count;
-                (count, result)
+            let result = engine.with_socket(|socket| {
+                socket.recv(|bytes| {
+                    let (count, result) = take(bytes);
+                    taken = count;
+                    (count, result)
+                })
             });
             self.window.read = self.window.read.wrapping_add(taken as u32);
+            self.rx_passed = (self.rx_passed + taken).min(self.window.capacity);
             // The ring is not empty, so the engine allows to read it whatever its state.
             return result.map_or(Transfer::Blocked, Transfer::Done);
         }
@@ -507,16 +547,29 @@ impl Flow {
             return Transfer::Finished;
         }
         let state = self.state();
-        let Some(socket) = self.socket_mut() else {
+        let Some(engine) = &mut self.engine else {
             return Transfer::Finished;
         };
-        if is_opening(state) || socket.send_queue() == socket.send_capacity() {
+        let (queued, capacity) = (
+            engine.socket().send_queue(),
+            engine.socket().send_capacity(),
+        );
+        if is_opening(state) || queued == capacity {
             return Transfer::Blocked;
         }
-        match socket.send(fill) {
-            Ok(result) => Transfer::Done(result),
-            Err(_) => Transfer::Finished,
-        }
+        let mut filled = 0;
+        let sent = engine.with_socket(|socket| {
+            socket.send(|room| {
+                let (count, result) = fill(room);
+                filled = count;
+                (count, result)
+            })
+        });
+        // An empty ring is filled from its start.
+        let before = if queued == 0 { 0 } else { self.tx_run };
+        self.tx_run = (before + filled).min(capacity);
+        engine.sockets.tx.touch(self.tx_run);
+        sent.map_or(Transfer::Finished, Transfer::Done)
     }
 
     /// The program sends no more: a FIN follows the bytes that are queued.
@@ -553,7 +606,7 @@ impl Flow {
             State::SynSent | State::Listen | State::Closed | State::TimeWait
         );
         if let Some(engine) = self.engine.as_mut().filter(|_| !speechless) {
-            engine.socket_mut().abort();
+            engine.with_socket(|socket| socket.abort());
             let mut packet = Vec::new();
             self.egress(config, &mut packet);
             if !packet.is_empty() {
@@ -669,9 +722,7 @@ impl Flow {
                 inbound: None,
                 outbound: out,
             };
-            engine
-                .interface
-                .poll_egress(ticks(self.clock), &mut wire, &mut engine.sockets)
+            engine.egress(self.clock, &mut wire);
         }));
         if polled.is_err() {
             out.truncate(start);
@@ -680,9 +731,7 @@ impl Flow {
     }
 
     fn close_engine(&mut self) {
-        if let Some(socket) = self.socket_mut() {
-            socket.close();
-        }
+        self.with_socket(|socket| socket.close());
     }
 
     fn has_eof(&self) -> bool {
@@ -721,8 +770,8 @@ impl Flow {
             .map_or(State::Closed, |engine| engine.socket().state())
     }
 
-    fn socket_mut(&mut self) -> Option<&mut Socket<'static>> {
-        self.engine.as_mut().map(Engine::socket_mut)
+    fn with_socket<R>(&mut self, work: impl for<'a> FnOnce(&mut Socket<'a>) -> R) -> Option<R> {
+        self.engine.as_mut().map(|engine| engine.with_socket(work))
     }
 }
 
@@ -738,6 +787,10 @@ const REST: i64 = 10_000;
 const LONGEST_RTO: i64 = 60_000_000;
 /// A writer that waits is woken when a quarter of the ring is free: each wake-up moves a good piece.
 const WRITER_SHARE: usize = 4;
+
+/// 5 s in ticks: longer than the pauses within a dialogue of programs, short enough that thousands of connections that
+/// said something once do not hold their pages.
+const RECLAIM_AFTER: i64 = 5_000_000;
 
 fn is_opening(state: State) -> bool {
     matches!(state, State::Listen | State::SynSent | State::SynReceived)

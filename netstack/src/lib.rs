@@ -21,6 +21,7 @@ mod config;
 mod error;
 mod packet;
 
+mod arena;
 mod device;
 mod flow;
 
@@ -37,6 +38,7 @@ mod stream;
 
 mod stats;
 
+pub use arena::{RingArena, RingUsage};
 pub use config::Config;
 pub use datagram::UdpSocket;
 pub use error::{BindError, ConnectError, ListenError, PingError};

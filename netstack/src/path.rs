@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use crate::config::RING_UNIT;
 use crate::table::FlowCell;
 
 /// Everything that is shared by the flows with one remote.
@@ -12,6 +14,8 @@ pub(crate) struct Path {
     pub(crate) remote: IpAddr,
     /// Inbound flows with this remote whose handshake is not complete.
     pub(crate) half_open: AtomicUsize,
+    /// Measured by the owner, in microseconds; `UNKNOWN` before.
+    round_trip: AtomicU32,
     clock: Clock,
     queue: Mutex<Queue>,
 }
@@ -30,6 +34,7 @@ impl Path {
         Path {
             remote,
             half_open: AtomicUsize::new(0),
+            round_trip: AtomicU32::new(UNKNOWN),
             clock: Clock {
                 skipped: AtomicI64::new(0),
                 stalled_since: AtomicI64::new(RUNNING),
@@ -49,6 +54,21 @@ impl Path {
     pub(crate) fn real(&self, path: i64) -> Option<i64> {
         let running = self.clock.stalled_since.load(Relaxed) == RUNNING;
         running.then(|| path.saturating_add(self.clock.skipped.load(Relaxed)))
+    }
+
+    pub(crate) fn set_round_trip(&self, time: Duration) {
+        let micros = u32::try_from(time.as_micros()).unwrap_or(UNKNOWN - 1);
+        self.round_trip.store(micros.min(UNKNOWN - 1), Relaxed);
+    }
+
+    /// The ring that keeps a gigabit per second going over one round trip, in bytes. A smaller one would cost no less
+    /// on a short path: below 256 KiB the packets it holds are too few for a batch.
+    pub(crate) fn ring(&self) -> usize {
+        match self.round_trip.load(Relaxed) {
+            0..=2_000 => RING_UNIT * 4,
+            2_001..=8_000 | UNKNOWN => RING_UNIT * 16,
+            _ => RING_UNIT * 64,
+        }
     }
 
     pub(crate) fn stall(&self, real: i64) {
@@ -96,6 +116,9 @@ impl Clock {
         until - self.skipped.load(Relaxed)
     }
 }
+
+/// Longer than any round trip.
+const UNKNOWN: u32 = u32::MAX;
 
 /// No tick is this small.
 const RUNNING: i64 = i64::MIN;

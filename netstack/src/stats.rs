@@ -17,8 +17,11 @@ pub struct Stats {
     pub flows_opened: u64,
     /// Flows that ended because the engine failed on them.
     pub flows_panicked: u64,
-    /// Bytes of ring the live flows may fill; most of it is never committed.
+    /// Bytes of ring the live flows may fill, over all stacks that share a [`RingArena`](crate::RingArena); most of it is
+    /// never committed.
     pub ring_bytes: u64,
+    /// Bytes of memory the rings hold of all stacks that share a [`RingArena`](crate::RingArena).
+    pub ring_committed: u64,
     /// IP packets handed in and their bytes.
     pub packets_in: u64,
     /// Bytes of [`Stats::packets_in`].
@@ -75,6 +78,8 @@ drops! {
     half_open_limit,
     /// A SYN beyond a listener's backlog.
     backlog,
+    /// A SYN when nearly all of the budget for rings was used; answered with a reset as far as the rate allows.
+    ring_budget,
     /// TCP data beyond the window we announced.
     out_of_window,
     /// TCP for a flow whose inbox was full.

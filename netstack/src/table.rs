@@ -27,6 +27,8 @@ pub(crate) struct FlowCell {
     /// The remote opened it.
     pub(crate) inbound: bool,
     pub(crate) path: Arc<Path>,
+    /// Bytes of its receive ring.
+    rx_ring: usize,
     flow: Mutex<Flow>,
     inbox: Mutex<Inbox>,
 }
@@ -47,6 +49,7 @@ impl FlowCell {
             hash,
             inbound,
             path,
+            rx_ring: flow.rx_ring(),
             flow: Mutex::new(flow),
             inbox,
         }
@@ -64,8 +67,10 @@ impl FlowCell {
         }
     }
 
-    /// Keeps a packet for whoever has the flow locked. Returns whether there was room.
-    pub(crate) fn push_inbox(&self, packet: &[u8], limit: usize) -> bool {
+    /// Keeps a packet for whoever has the flow locked, up to its receive ring and `slack` bytes. Returns whether there
+    /// was room.
+    pub(crate) fn push_inbox(&self, packet: &[u8], slack: usize) -> bool {
+        let limit = self.rx_ring + slack;
         let mut inbox = self.inbox();
         let fits = inbox.packets.len() < MAX_INBOX_PACKETS && inbox.bytes + packet.len() <= limit;
         if fits {

@@ -21,8 +21,7 @@ fn segment(seq: u32, payload_len: usize) -> Tcp {
 fn the_window_ends_where_the_ring_does() {
     let window = Window {
         start: Some(u32::MAX - 10),
-        read: 0,
-        capacity: 65_535,
+        ..Window::new(65_535)
     };
     let first = (u32::MAX - 10).wrapping_add(1);
     assert!(window.admits(&segment(first, 65_535)));
@@ -42,11 +41,15 @@ fn the_window_moves_with_what_was_read_across_the_wrap() {
     let window = Window {
         start: Some(100),
         read: u32::MAX,
-        capacity: 65_535,
+        ..Window::new(65_535)
     };
     let first = 100_u32;
     assert!(window.admits(&segment(first, 65_535)));
     assert!(!window.admits(&segment(first.wrapping_add(1), 65_535)));
+}
+
+fn rings(config: &Config) -> RingPair {
+    config.rings.lend(config.rx_ring, config.tx_ring).unwrap()
 }
 
 fn key() -> FlowKey {
@@ -64,7 +67,7 @@ fn a_flow_alone_sends_its_syn_and_gives_up_in_time() {
         ..Config::default()
     };
     let start = Moment { real: 0, path: 0 };
-    let mut flow = Flow::connect(&key(), &config, 1, start).unwrap();
+    let mut flow = Flow::connect(&key(), &config, rings(&config), 1, start).unwrap();
     flow.settle(&config, Some(start));
     assert_eq!(flow.due(), Due::Now);
     let mut out = Vec::new();
@@ -103,7 +106,7 @@ fn an_engine_that_fails_ends_only_its_flow() {
         ..Config::default()
     };
     let start = Moment { real: 0, path: 0 };
-    let mut flow = Flow::connect(&key(), &config, 1, start).unwrap();
+    let mut flow = Flow::connect(&key(), &config, rings(&config), 1, start).unwrap();
     // An MTU smaller than the headers makes the engine's arithmetic overflow.
     let mut nothing = Vec::new();
     let mut wire = Wire {

@@ -80,7 +80,12 @@ impl Inner {
             path.half_open.fetch_sub(1, Relaxed);
         };
         let moment = path.moment(now);
-        let Some(mut flow) = Flow::listen(&key, &self.config, self.random(), moment) else {
+        let Some(rings) = self.lend_rings(&path) else {
+            give_back();
+            drops.ring_budget.add(1);
+            return self.refuse(now, key, tcp);
+        };
+        let Some(mut flow) = Flow::listen(&key, &self.config, rings, self.random(), moment) else {
             give_back();
             return drops.malformed.add(1);
         };

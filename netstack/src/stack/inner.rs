@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use siphasher::sip::SipHasher13;
 
 use super::{Emitted, Shell};
+use crate::arena::RingPair;
 use crate::config::Config;
 use crate::datagram::UdpTable;
 use crate::flow::{Due, Flow, Verdict};
@@ -126,6 +127,15 @@ impl Inner {
         )
     }
 
+    /// Rings for a new flow over `path`. `None` when the budget for them is used up.
+    pub(super) fn lend_rings(&self, path: &Path) -> Option<RingPair> {
+        let Config {
+            rx_ring, tx_ring, ..
+        } = self.config;
+        let ring = path.ring();
+        self.config.rings.lend(ring.min(rx_ring), ring.min(tx_ring))
+    }
+
     pub(crate) fn new_cell(
         &self,
         key: FlowKey,
@@ -162,7 +172,7 @@ impl Inner {
     /// Hands a packet to its flow, or leaves it for whoever is busy with that flow.
     pub(crate) fn deliver(&self, now: i64, cell: &Arc<FlowCell>, packet: &[u8], tcp: &packet::Tcp) {
         let Some(mut flow) = cell.try_lock() else {
-            if !cell.push_inbox(packet, self.config.rx_ring + INBOX_SLACK) {
+            if !cell.push_inbox(packet, INBOX_SLACK) {
                 self.counters.drops.inbox_full.add(1);
             }
             self.serve_inbox(cell, Some(now));
@@ -319,11 +329,11 @@ impl Inner {
                 Some((at, false)) => path.real(at),
                 None => None,
             };
-            match (poll, deadline) {
-                (Some(poll), Some(deadline)) => poll.min(deadline),
-                (Some(at), None) | (None, Some(at)) => at,
-                (None, None) => return false,
-            }
+            let all = [poll, deadline, flow.reclaim_at()];
+            let Some(first) = all.into_iter().flatten().min() else {
+                return false;
+            };
+            first
         };
         if flow.armed.is_some_and(|armed| armed <= wanted) {
             return false;
@@ -384,15 +394,16 @@ impl Inner {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        let flows = self.counters.flows.get();
+        let rings = self.config.rings.usage();
         Stats {
-            flows,
+            flows: self.counters.flows.get(),
             half_open: self.counters.half_open.get(),
             time_wait: self.table.time_wait() as u64,
             timers: self.timers().len() as u64,
             flows_opened: self.counters.flows_opened.get(),
             flows_panicked: self.counters.flows_panicked.get(),
-            ring_bytes: flows * (self.config.rx_ring + self.config.tx_ring) as u64,
+            ring_bytes: rings.lent as u64,
+            ring_committed: rings.committed as u64,
             packets_in: self.counters.packets_in.get(),
             bytes_in: self.counters.bytes_in.get(),
             packets_out: self.counters.packets_out.get(),
@@ -405,7 +416,7 @@ impl Inner {
 
 /// Remotes a stack keeps apart: as many as one network has members.
 const MAX_REMOTES: usize = 65_536;
-/// Bytes an inbox takes beyond one receive window: headers, and acknowledgements for the other direction.
+/// Bytes an inbox takes beyond one receive ring: headers, and acknowledgements for the other direction.
 const INBOX_SLACK: usize = 256 * 1_024;
 
 fn flow_id(hash: u64) -> u8 {

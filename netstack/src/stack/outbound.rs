@@ -28,9 +28,15 @@ impl Inner {
         if !self.counters.flows.reserve(self.config.max_flows) {
             return Err(ConnectError::TooManyFlows);
         }
+        let mut rings = self.lend_rings(&path);
+        if rings.is_none() {
+            self.counters.flows.subtract(1);
+            return Err(ConnectError::TooManyFlows);
+        }
         let opened = self.free_ports(local, remote).find_map(|(key, hash)| {
             let moment = path.moment(now);
-            let flow = Flow::connect(&key, &self.config, self.random(), moment)?;
+            let rings = rings.take().or_else(|| self.lend_rings(&path))?;
+            let flow = Flow::connect(&key, &self.config, rings, self.random(), moment)?;
             let cell = self.new_cell(key, hash, false, path.clone(), flow);
             // Another thread may have taken the port meanwhile.
             self.table.insert(&cell).then_some(cell)

@@ -2,6 +2,7 @@
 
 mod closing;
 mod garbage;
+mod memory;
 mod net;
 mod opening;
 mod paths;

@@ -1,0 +1,463 @@
+//! Memory for the rings of flows: decides how big a ring may be, which pages it gets and when they go back to the
+//! kernel; holds no flow.
+//!
+//! It is the only place of the workspace with unsafe code. A vector cannot do this job: one of 64 KiB is resident as
+//! a whole (97 KiB for an idle socket instead of 9), a bigger one is cleared by hand once the allocator recycles it
+//! (112 µs for 1 MiB), and none can give back the pages of a ring that is idle while the connection lives on.
+//!
+//! No byte of one connection is ever shown to another: a ring that is lent reads as zeros, because the pages are new,
+//! were given back to the kernel, or were cleared as far as the ring was used.
+
+#![expect(
+    unsafe_code,
+    reason = "mappings, and slices of them that outlive a borrow; see above for the need"
+)]
+
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use smoltcp::iface::SocketSet;
+
+use crate::config::RING_UNIT;
+
+/// The memory of all rings of all stacks that share it. Clones are the same memory, so stacks made from clones of one
+/// [`Config`](crate::Config) share one budget. Address space is taken as it is needed and pages as they are used.
+#[derive(Clone)]
+pub struct RingArena(Arc<Arena>);
+
+/// What a [`RingArena`] holds, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RingUsage {
+    /// Memory that rings in use have touched since they were lent or last given back, and the hot reserve.
+    pub committed: usize,
+    /// Sizes of all rings in use: what they would commit if all of them were full.
+    pub lent: usize,
+    /// Touched pages kept for the next short connections.
+    pub hot: usize,
+}
+
+impl RingArena {
+    /// `budget` is the number of committed bytes from which no ring is lent any more. Above half of it new rings have
+    /// at most 1 MiB, above four fifths at most 256 KiB, above 95 % there are none.
+    #[must_use]
+    pub fn new(budget: usize) -> RingArena {
+        RingArena(Arc::new(Arena {
+            budget,
+            committed: AtomicUsize::new(0),
+            lent: AtomicUsize::new(0),
+            free: Mutex::default(),
+        }))
+    }
+
+    /// What is held at the moment.
+    #[must_use]
+    pub fn usage(&self) -> RingUsage {
+        let arena = &*self.0;
+        let hot = arena.free().hot_bytes;
+        RingUsage {
+            committed: arena.committed.load(Relaxed) + hot,
+            lent: arena.lent.load(Relaxed),
+            hot,
+        }
+    }
+
+    /// A receive and a transmit ring of at most these sizes, which are ring sizes; smaller ones when much of the
+    /// budget is used, and `None` when nearly all of it is.
+    pub(crate) fn lend(&self, rx: usize, tx: usize) -> Option<RingPair> {
+        let most = self.largest()?;
+        let mut free = self.0.free();
+        let rx = self.0.lend(&mut free, rx.min(most));
+        let tx = self.0.lend(&mut free, tx.min(most));
+        drop(free);
+        self.0.lent.fetch_add(rx.len + tx.len, Relaxed);
+        Some(RingPair {
+            rx: Ring::new(self.0.clone(), rx),
+            tx: Ring::new(self.0.clone(), tx),
+        })
+    }
+
+    fn largest(&self) -> Option<usize> {
+        let arena = &*self.0;
+        let per_mille = arena.committed.load(Relaxed).saturating_mul(1_000) / arena.budget.max(1);
+        match per_mille {
+            0..=500 => Some(usize::MAX),
+            501..=800 => Some(RING_UNIT * 16),
+            801..=950 => Some(RING_UNIT * 4),
+            _ => None,
+        }
+    }
+}
+
+impl Default for RingArena {
+    fn default() -> RingArena {
+        RingArena::new(DEFAULT_BUDGET)
+    }
+}
+
+impl fmt::Debug for RingArena {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RingArena")
+            .field("budget", &self.0.budget)
+            .field("usage", &self.usage())
+            .finish()
+    }
+}
+
+/// A thousand busy flows at the round trips of one site, or 64 over the longest paths.
+const DEFAULT_BUDGET: usize = 512 << 20;
+
+/// The two rings of one flow.
+pub(crate) struct RingPair {
+    pub(crate) rx: Ring,
+    pub(crate) tx: Ring,
+}
+
+/// A socket set whose one socket has its buffers in two rings. The rings go back when it is dropped.
+///
+/// Nobody outside ever sees the lifetime of those buffers: work on the sockets is done in closures that have to be
+/// right for any lifetime, so none of them can keep a buffer or exchange it for another.
+pub(crate) struct SocketsOnRings {
+    /// Declared first, so dropped first: the rings outlive what points into them.
+    sockets: SocketSet<'static>,
+    pub(crate) rx: Ring,
+    pub(crate) tx: Ring,
+}
+
+impl SocketsOnRings {
+    pub(crate) fn new(
+        mut rings: RingPair,
+        build: impl for<'a> FnOnce(&'a mut [u8], &'a mut [u8]) -> SocketSet<'a>,
+    ) -> SocketsOnRings {
+        // SAFETY: both rings own their memory alone and are kept beside the sockets until those are dropped. `build`
+        // works for every lifetime, so it can put the slices nowhere but into what it returns.
+        let (rx, tx) = unsafe { (rings.rx.bytes(), rings.tx.bytes()) };
+        SocketsOnRings {
+            sockets: build(rx, tx),
+            rx: rings.rx,
+            tx: rings.tx,
+        }
+    }
+
+    /// To look at: a buffer cannot be taken out through a shared reference, whatever lifetime it claims.
+    pub(crate) fn get(&self) -> &SocketSet<'static> {
+        &self.sockets
+    }
+
+    pub(crate) fn with<R>(&mut self, work: impl for<'a> FnOnce(&mut SocketSet<'a>) -> R) -> R {
+        work(&mut self.sockets)
+    }
+
+    /// Gives the pages of both rings back to the kernel. The caller has made sure that neither holds a byte that is
+    /// still needed.
+    pub(crate) fn reclaim(&mut self) {
+        self.rx.reclaim();
+        self.tx.reclaim();
+        // The socket goes on where it stopped, anywhere in the ring. The transmit ring starts anew when it is empty.
+        self.rx.displaced = true;
+    }
+
+    pub(crate) fn is_committed(&self) -> bool {
+        [&self.rx, &self.tx]
+            .iter()
+            .any(|ring| ring.block.mapped && ring.touched > 0)
+    }
+}
+
+/// Memory for one ring, which reads as zeros when it is lent.
+pub(crate) struct Ring {
+    arena: Arc<Arena>,
+    block: Block,
+    /// Bytes from the start, in whole pages, that may have been written.
+    touched: usize,
+    /// It was reclaimed while in use: then `touched` is a number of bytes and not a place.
+    displaced: bool,
+}
+
+impl Ring {
+    fn new(arena: Arc<Arena>, block: Block) -> Ring {
+        arena.committed.fetch_add(block.touched, Relaxed);
+        Ring {
+            touched: block.touched,
+            arena,
+            block,
+            displaced: false,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.block.len
+    }
+
+    /// Takes note that the first `bytes` since it was lent or reclaimed may be written. Cheap unless pages are new.
+    pub(crate) fn touch(&mut self, bytes: usize) {
+        if bytes <= self.touched {
+            return;
+        }
+        // A displaced ring starts somewhere within a page.
+        let extra = if self.displaced { PAGE } else { 0 };
+        let touched = (bytes + extra)
+            .next_multiple_of(PAGE)
+            .min(slot_len(self.block.len));
+        if touched > self.touched {
+            self.arena
+                .committed
+                .fetch_add(touched - self.touched, Relaxed);
+            self.touched = touched;
+        }
+    }
+
+    /// # Safety
+    /// The ring must outlive the slice, and there must be no other slice of it.
+    unsafe fn bytes(&mut self) -> &'static mut [u8] {
+        // SAFETY: the block is `len` initialised bytes that nobody else refers to; the rest is the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.block.start.as_ptr(), self.block.len) }
+    }
+
+    fn reclaim(&mut self) {
+        if self.touched == 0 || !self.block.mapped {
+            return;
+        }
+        let used = if self.displaced {
+            slot_len(self.block.len)
+        } else {
+            self.touched
+        };
+        pages::give_back(&self.block, used);
+        self.arena.committed.fetch_sub(self.touched, Relaxed);
+        self.touched = 0;
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.arena.lent.fetch_sub(self.block.len, Relaxed);
+        self.arena.committed.fetch_sub(self.touched, Relaxed);
+        self.block.touched = self.touched;
+        let dirty_everywhere = self.displaced && self.touched > 0;
+        self.arena
+            .take_back(Block { ..self.block }, dirty_everywhere);
+    }
+}
+
+/// One ring's piece of memory.
+struct Block {
+    start: NonNull<u8>,
+    /// Bytes the ring has; the slot has a few more, up to a page.
+    len: usize,
+    /// Bytes from the start, in whole pages, that are resident.
+    touched: usize,
+    /// A slot of a mapping, rather than an allocation of its own.
+    mapped: bool,
+}
+
+// SAFETY: a block is plain memory that exactly one owner refers to.
+unsafe impl Send for Block {}
+
+struct Arena {
+    budget: usize,
+    /// Bytes that rings in use have touched.
+    committed: AtomicUsize,
+    lent: AtomicUsize,
+    free: Mutex<Free>,
+}
+
+/// What is not in use.
+#[derive(Default)]
+struct Free {
+    classes: [Class; CLASSES],
+    /// Touched bytes of all hot blocks.
+    hot_bytes: usize,
+    slabs: Vec<Slab>,
+}
+
+#[derive(Default)]
+struct Class {
+    /// Resident as far as they were touched, and cleared; the last one used is the first one lent.
+    hot: Vec<Block>,
+    cold: Vec<Block>,
+    /// What is left of the newest slab of this class.
+    rest: Option<Slab>,
+}
+
+/// Address space for many rings of one size.
+struct Slab {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: as for blocks.
+unsafe impl Send for Slab {}
+
+impl Arena {
+    fn free(&self) -> MutexGuard<'_, Free> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lend(&self, free: &mut Free, len: usize) -> Block {
+        let class = &mut free.classes[class_of(len)];
+        if let Some(block) = class.hot.pop() {
+            free.hot_bytes -= block.touched;
+            return block;
+        }
+        if let Some(block) = class.cold.pop() {
+            return block;
+        }
+        if class.rest.is_none() {
+            let slab = pages::reserve(slot_len(len).max(SLAB));
+            if let Some(slab) = slab {
+                free.slabs.push(Slab { ..slab });
+                class.rest = Some(slab);
+            }
+        }
+        let Some(mut slab) = class.rest.take() else {
+            return allocate(len);
+        };
+        let block = Block {
+            start: slab.start,
+            len,
+            touched: 0,
+            mapped: true,
+        };
+        let slot = slot_len(len);
+        slab.len -= slot;
+        if slab.len >= slot {
+            // SAFETY: a whole slot is left behind this one in the same mapping.
+            slab.start = unsafe { slab.start.add(slot) };
+            class.rest = Some(slab);
+        }
+        block
+    }
+
+    fn take_back(&self, mut block: Block, dirty_everywhere: bool) {
+        if !block.mapped {
+            return release(block);
+        }
+        if (1..=HOT_RING).contains(&block.touched) && !dirty_everywhere {
+            // SAFETY: the block is ours alone again and its slot is at least that long.
+            unsafe { block.start.write_bytes(0, block.touched) };
+            let mut free = self.free();
+            if free.hot_bytes + block.touched <= HOT_RESERVE {
+                free.hot_bytes += block.touched;
+                free.classes[class_of(block.len)].hot.push(block);
+                return;
+            }
+        }
+        let used = if dirty_everywhere {
+            slot_len(block.len)
+        } else {
+            block.touched
+        };
+        // A block the kernel does not take back is never lent again: it may not read as zeros.
+        if pages::give_back(&block, used) {
+            block.touched = 0;
+            self.free().classes[class_of(block.len)].cold.push(block);
+        }
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // Every ring holds the arena, so none is left.
+        for slab in std::mem::take(&mut self.free().slabs) {
+            pages::release(&slab);
+        }
+    }
+}
+
+/// Bytes of one page, or of several on machines with small ones: slots begin and end with whole ones everywhere.
+const PAGE: usize = 4_096;
+/// Address space taken at once: few mappings, and no memory as long as nothing is touched.
+const SLAB: usize = 64 << 20;
+/// Ring sizes there are: 64 KiB to 64 MiB, each twice the one before.
+const CLASSES: usize = 11;
+/// A ring that touched more than this is not kept hot: to clear it costs more than new pages for the little most
+/// connections need.
+const HOT_RING: usize = 64 << 10;
+/// Touched bytes kept for the next connections: both rings of a few hundred short ones at a page each.
+const HOT_RESERVE: usize = 2 << 20;
+
+fn class_of(len: usize) -> usize {
+    (len / RING_UNIT).trailing_zeros() as usize
+}
+
+/// What a ring of `len` bytes takes in a slab: a whole number of pages of any usual size.
+fn slot_len(len: usize) -> usize {
+    (len / RING_UNIT) << 16
+}
+
+/// Memory for one ring where there are no mappings.
+fn allocate(len: usize) -> Block {
+    let bytes = Box::into_raw(vec![0_u8; len].into_boxed_slice());
+    Block {
+        start: NonNull::new(bytes.cast()).expect("a box is not null"),
+        len,
+        touched: 0,
+        mapped: false,
+    }
+}
+
+fn release(block: Block) {
+    let bytes = std::ptr::slice_from_raw_parts_mut(block.start.as_ptr(), block.len);
+    // SAFETY: it came from `allocate` with this length, and its owner has let go of it.
+    drop(unsafe { Box::from_raw(bytes) });
+}
+
+#[cfg(target_os = "linux")]
+mod pages {
+    use std::ptr::NonNull;
+
+    use rustix::mm::{Advice, MapFlags, ProtFlags};
+
+    use super::{Block, Slab};
+
+    /// Address space that reads as zeros. `None` where the system does not give any.
+    pub(super) fn reserve(len: usize) -> Option<Slab> {
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new anonymous mapping wherever there is room touches nothing that exists.
+        let start = unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), len, access, flags) };
+        let start = NonNull::new(start.ok()?.cast::<u8>())?;
+        let slab = Slab { start, len };
+        // With huge pages one byte in a ring would commit 2 MiB. A kernel without them refuses, which is as good.
+        // SAFETY: the range is the mapping just made, and the advice changes no contents.
+        let _ = unsafe { rustix::mm::madvise(start.as_ptr().cast(), len, Advice::LinuxNoHugepage) };
+        Some(slab)
+    }
+
+    /// Returns whether the first `len` bytes of the block are no longer resident, and read as zeros.
+    pub(super) fn give_back(block: &Block, len: usize) -> bool {
+        // SAFETY: the range lies within the block's own slot. Its owner needs none of the bytes and reads or writes
+        // none meanwhile; afterwards they are zeros, which is as valid as what they were.
+        len == 0
+            || unsafe {
+                rustix::mm::madvise(block.start.as_ptr().cast(), len, Advice::LinuxDontNeed)
+            }
+            .is_ok()
+    }
+
+    pub(super) fn release(slab: &Slab) {
+        // SAFETY: nothing refers to the mapping any more.
+        let _ = unsafe { rustix::mm::munmap(slab.start.as_ptr().cast(), slab.len) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod pages {
+    use super::{Block, Slab};
+
+    /// Elsewhere no advice promises zeros, so each ring is an allocation of its own.
+    pub(super) fn reserve(_: usize) -> Option<Slab> {
+        None
+    }
+
+    pub(super) fn give_back(_: &Block, _: usize) -> bool {
+        false
+    }
+
+    pub(super) fn release(_: &Slab) {}
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+use smoltcp::iface::SocketSet;
+
+use super::*;
+
+const SMALL: usize = RING_UNIT * 4;
+
+fn write(pair: &mut RingPair, rx: &[u8], tx: &[u8]) {
+    for (ring, data) in [(&mut pair.rx, rx), (&mut pair.tx, tx)] {
+        // SAFETY: the slice does not outlive this turn.
+        let bytes = unsafe { ring.bytes() };
+        bytes[..data.len()].copy_from_slice(data);
+        ring.touch(data.len());
+    }
+}
+
+fn is_zero(ring: &mut Ring) -> bool {
+    // SAFETY: the slice does not outlive the statement.
+    unsafe { ring.bytes() }.iter().all(|byte| *byte == 0)
+}
+
+fn resident(ring: &Ring) -> usize {
+    let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let address = ring.block.start.as_ptr() as usize;
+    let mut inside = false;
+    for line in text.lines() {
+        let range = line
+            .split(' ')
+            .next()
+            .and_then(|range| range.split_once('-'));
+        if let Some((from, to)) = range
+            && let (Ok(from), Ok(to)) = (
+                usize::from_str_radix(from, 16),
+                usize::from_str_radix(to, 16),
+            )
+        {
+            inside = (from..to).contains(&address);
+        } else if inside && let Some(size) = line.strip_prefix("Rss:") {
+            let kib: usize = size.trim().trim_end_matches(" kB").parse().unwrap();
+            return kib << 10;
+        }
+    }
+    panic!("the ring is in no mapping");
+}
+
+#[test]
+fn a_used_ring_comes_back_hot_and_clean() {
+    let arena = RingArena::new(1 << 30);
+    let mut pair = arena.lend(SMALL, SMALL).unwrap();
+    write(&mut pair, &[7; 5_000], &[9; 100]);
+    assert_eq!(arena.usage().committed, 3 * PAGE);
+    assert_eq!(arena.usage().lent, 2 * SMALL);
+    let places = [pair.rx.block.start, pair.tx.block.start];
+    drop(pair);
+    let usage = arena.usage();
+    assert_eq!(
+        (usage.lent, usage.hot, usage.committed),
+        (0, 3 * PAGE, 3 * PAGE)
+    );
+    let mut again = arena.lend(SMALL, SMALL).unwrap();
+    assert!(places.contains(&again.rx.block.start) && places.contains(&again.tx.block.start));
+    assert!(is_zero(&mut again.rx) && is_zero(&mut again.tx));
+    assert_eq!(arena.usage().hot, 0);
+}
+
+#[test]
+fn a_ring_that_was_full_comes_back_clean_and_cold() {
+    let arena = RingArena::new(1 << 30);
+    let mut pair = arena.lend(SMALL, SMALL).unwrap();
+    write(&mut pair, &[7; SMALL], &[]);
+    let place = pair.rx.block.start;
+    drop(pair);
+    assert_eq!(arena.usage(), RingUsage::default());
+    let mut others: Vec<_> = (0..2).map(|_| arena.lend(SMALL, SMALL).unwrap()).collect();
+    let mut rings = others
+        .iter_mut()
+        .flat_map(|pair| [&mut pair.rx, &mut pair.tx]);
+    let again = rings.find(|ring| ring.block.start == place).unwrap();
+    assert!(is_zero(again));
+}
+
+#[test]
+fn the_hot_reserve_has_an_end() {
+    let arena = RingArena::new(1 << 30);
+    let mut pairs: Vec<_> = (0..100)
+        .map(|_| arena.lend(SMALL, SMALL).unwrap())
+        .collect();
+    for pair in &mut pairs {
+        write(pair, &[1; HOT_RING], &[]);
+    }
+    assert_eq!(arena.usage().committed, 100 * HOT_RING);
+    drop(pairs);
+    assert_eq!(arena.usage().hot, HOT_RESERVE);
+    assert_eq!(arena.usage().committed, HOT_RESERVE);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn reclaimed_rings_hold_no_pages_and_go_on() {
+    let arena = RingArena::new(1 << 30);
+    let pair = arena.lend(RING_UNIT * 64, RING_UNIT * 64).unwrap();
+    let mut sockets = SocketsOnRings::new(pair, |rx, tx| {
+        rx[10_000] = 1;
+        tx.fill(2);
+        SocketSet::new(Vec::new())
+    });
+    sockets.rx.touch(10_001);
+    sockets.tx.touch(RING_UNIT * 64);
+    assert!(sockets.is_committed());
+    assert!(resident(&sockets.tx) > RING_UNIT * 64);
+    sockets.reclaim();
+    assert!(!sockets.is_committed());
+    assert_eq!(resident(&sockets.tx), 0);
+    assert_eq!(arena.usage().committed, 0);
+    // What is used after a reclaim may lie anywhere, so all of it goes back at the end.
+    sockets.rx.touch(10);
+    assert_eq!(sockets.rx.touched, 2 * PAGE);
+    drop(sockets);
+    assert_eq!(arena.usage(), RingUsage::default());
+}
+
+#[test]
+fn the_budget_decides_how_big_a_new_ring_is() {
+    const LARGE: usize = RING_UNIT * 64;
+    let arena = RingArena::new(100 * PAGE);
+    let sizes = |arena: &RingArena| {
+        let pair = arena.lend(LARGE, SMALL)?;
+        Some((pair.rx.len(), pair.tx.len()))
+    };
+    let mut hog = arena.lend(LARGE, LARGE).unwrap();
+    for (pages, expected) in [
+        (50, Some((LARGE, SMALL))),
+        (51, Some((RING_UNIT * 16, SMALL))),
+        (80, Some((RING_UNIT * 16, SMALL))),
+        (81, Some((SMALL, SMALL))),
+        (95, Some((SMALL, SMALL))),
+        (96, None),
+    ] {
+        hog.rx.touch(pages * PAGE);
+        assert_eq!(sizes(&arena), expected, "{pages} pages");
+    }
+    drop(hog);
+    assert_eq!(sizes(&arena), Some((LARGE, SMALL)));
+    // A ring below the pressed size stays as it is.
+    assert_eq!(
+        arena.lend(RING_UNIT, RING_UNIT).unwrap().rx.len(),
+        RING_UNIT
+    );
+}
+
+#[test]
+fn rings_without_a_mapping_work_and_are_freed() {
+    let arena = RingArena::new(1 << 30);
+    let mut ring = Ring::new(arena.0.clone(), allocate(SMALL));
+    arena.0.lent.fetch_add(SMALL, Relaxed);
+    assert!(is_zero(&mut ring));
+    ring.touch(SMALL);
+    ring.reclaim();
+    assert!(arena.usage().committed >= SMALL);
+    drop(ring);
+    assert_eq!(arena.usage(), RingUsage::default());
+}
