@@ -256,12 +256,7 @@ impl pump::Peer for Attachment {
         })
     }
 
-    fn fill(
-        &mut self,
-        now: Instant,
-        waker: &Waker,
-        out: &mut pump::Batch,
-    ) -> Result<(), LinkEnd> {
+    fn fill(&mut self, now: Instant, waker: &Waker, out: &mut pump::Batch) -> Result<(), LinkEnd> {
         out.packed().append(&mut self.control);
         while out.room() > 0 {
             let Some(peer) = self.link.pop() else { break };

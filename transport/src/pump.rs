@@ -214,21 +214,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             Poll::Ready(Ok(())) => self.filled += buffer.filled().len(),
         }
         let mut at = 0;
-        while let Some(length) =
-            record::record_len(&self.inbound[at..self.filled]).map_err(broken)?
-        {
-            if self.filled - at < length {
-                break;
-            }
-            self.open_record(peer, now, at..at + length)?;
-            at += length;
-        }
+        let opened = self.open_records(peer, now, &mut at);
         if at > 0 {
-            peer.handle_batch_end(now).map_err(Ended::Peer)?;
+            // Also when the connection ends behind them.
+            let gone_on = peer.handle_batch_end(now).map_err(Ended::Peer);
+            opened.and(gone_on)?;
             self.inbound.copy_within(at..self.filled, 0);
             self.filled -= at;
+        } else {
+            opened?;
         }
         Ok(true)
+    }
+
+    /// Opens the records that are whole; `at` becomes the end of the last one.
+    fn open_records<P: Peer>(
+        &mut self,
+        peer: &mut P,
+        now: Instant,
+        at: &mut usize,
+    ) -> Result<(), Ended<P::End>> {
+        while let Some(length) =
+            record::record_len(&self.inbound[*at..self.filled]).map_err(broken)?
+        {
+            if self.filled - *at < length {
+                break;
+            }
+            self.open_record(peer, now, *at..*at + length)?;
+            *at += length;
+        }
+        Ok(())
     }
 
     fn open_record<P: Peer>(

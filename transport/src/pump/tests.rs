@@ -355,10 +355,7 @@ async fn buffers_are_records_of_their_own_between_what_is_packed_and_come_back()
         assert!(matches!(ended, Ended::Peer(())), "{ended:?}");
         assert!(bytes == pieces.concat());
         let lengths: Vec<_> = far.wire.records.iter().map(Vec::len).collect();
-        assert_eq!(
-            lengths,
-            [full, 40, 5_000, 20, full, full, 5, full, 1, 20]
-        );
+        assert_eq!(lengths, [full, 40, 5_000, 20, full, full, 5, full, 1, 20]);
         assert_eq!(peer.spent, [full, 5_000, full + 1]);
     }
 }
