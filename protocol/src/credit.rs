@@ -64,11 +64,6 @@ pub struct RelayCredit {
     announced: u64,
 }
 
-/// The source ignores its credit; its frame must be dropped and counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the source sent more than its credit allows")]
-pub struct Overrun;
-
 impl RelayCredit {
     /// Starts with the window that WELCOME promised, bytes.
     pub fn new(window: u32) -> Self {
@@ -80,15 +75,18 @@ impl RelayCredit {
         }
     }
 
-    /// Admits a DATA frame of `bytes`, or refuses it because the frames held for this pair already fill the window.
-    pub fn handle_received(&mut self, bytes: usize) -> Result<(), Overrun> {
-        // The source judges by what was announced to it, which may lag behind what was released; judging it by the same
-        // number means that an honest source is never refused.
-        if self.received - self.announced >= u64::from(self.window) {
-            return Err(Overrun);
-        }
+    /// Bytes within which the source may start frames; the last one may go beyond. With 0 it ignores its credit, and its frames
+    /// must be dropped and counted.
+    ///
+    /// The source judges by what was announced to it, which may lag behind what was released; judging it by the same number
+    /// means that an honest source is never refused.
+    pub fn allowance(&self) -> u64 {
+        u64::from(self.window).saturating_sub(self.received - self.announced)
+    }
+
+    /// Counts `bytes` of DATA frames that began within the allowance.
+    pub fn handle_received(&mut self, bytes: usize) {
         self.received += bytes as u64;
-        Ok(())
     }
 
     /// Counts `bytes` of admitted frames as gone, written to the destination or discarded. Returns the total to announce

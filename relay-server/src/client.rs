@@ -7,13 +7,14 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
-use overlan_protocol::frame::{DATA_HEADER_LEN, Frame, MESSAGE_MAX, Route, data_header};
+use overlan_protocol::frame::Frame;
 use overlan_protocol::hello::{Reject, Welcome};
 use overlan_protocol::key::DeviceId;
 
-use crate::egress::{Closed, Egress, Release};
-use crate::ledger::{Destination, Ledger, NotAdmitted};
+use crate::egress::{Closed, Egress, Full, Release, Run};
+use crate::ledger::{Destination, Ledger, TooManyDestinations};
 use crate::switch::AttachId;
 
 /// One attached connection, as the rest of the relay sees it.
@@ -34,14 +35,6 @@ pub(crate) enum NotTaken {
     RelayFull,
     /// It has just ended.
     Closed,
-}
-
-/// What a connection's task may write now.
-pub(crate) struct Egressed {
-    /// Frames to write, in order, behind what was appended to `out`.
-    pub(crate) frames: Vec<Vec<u8>>,
-    /// Bytes written before; their sources are to be told.
-    pub(crate) written: Vec<Release<Arc<Client>>>,
 }
 
 impl Client {
@@ -69,38 +62,45 @@ impl Client {
         })
     }
 
-    /// Counts a DATA frame of this client against its credit.
-    pub(crate) fn admit(&self, to: Destination, bytes: usize) -> Result<(), NotAdmitted> {
-        self.lock().ledger.handle_received(to, bytes)
+    /// How many bytes this client may send to `to` from now on; the last frame may go beyond.
+    pub(crate) fn allowance(&self, to: Destination) -> Result<u64, TooManyDestinations> {
+        self.lock().ledger.allowance(to)
     }
 
-    /// Queues a message for this client, stamped with where it comes from. `to` is this client as `from` sees it.
+    /// Counts DATA frames of this client against its credit.
+    pub(crate) fn admit(&self, to: Destination, bytes: usize) {
+        self.lock().ledger.handle_received(to, bytes);
+    }
+
+    /// Queues runs of frames for this client, stamped with where they come from. `to` is this client as `from` sees it. What was
+    /// not taken stays in `runs`.
     pub(crate) fn deliver(
         &self,
+        now: Instant,
         from: &Arc<Client>,
-        stamp: Route,
         to: Destination,
-        message: &[u8],
+        runs: &mut VecDeque<Run>,
     ) -> Result<(), NotTaken> {
         if self.queued.load(Ordering::Relaxed) > QUEUED_MAX {
             return Err(NotTaken::RelayFull);
         }
-        let mut frame = Vec::with_capacity(DATA_HEADER_LEN + message.len());
-        frame.extend_from_slice(&data_header(stamp, message.len()));
-        frame.extend_from_slice(message);
         let mut outbox = self.lock();
         if outbox.closed {
             return Err(NotTaken::Closed);
         }
         let before = outbox.egress.cost();
-        outbox
-            .egress
-            .push(from.id, from, stamp.flow, to, frame)
-            .map_err(|_| NotTaken::Full)?;
+        let mut taken = Ok(());
+        while let Some(run) = runs.pop_front() {
+            if let Err(Full(run)) = outbox.egress.push(now, from.id, from, to, run) {
+                runs.push_front(run);
+                taken = Err(NotTaken::Full);
+                break;
+            }
+        }
         let cost = outbox.egress.cost() - before;
         self.queued.fetch_add(cost, Ordering::Relaxed);
         wake(outbox);
-        Ok(())
+        taken
     }
 
     /// Takes over the frames that wait for `older`, another connection of this device, as far as they are for `places`;
@@ -174,14 +174,17 @@ impl Client {
         self.lock().end.clone()
     }
 
-    /// What this client's task should write next: control frames go to `out`, then come data frames, together about `budget`
-    /// bytes. All that was given before counts as written. `waker` is woken when there is more.
+    /// What this client's task should write next: control frames go to `control`, behind them data frames to `runs`, together
+    /// about `budget` bytes. All that was given before counts as written and is returned, with the longest wait of what is given
+    /// now. `waker` is woken when there is more.
     pub(crate) fn fill(
         &self,
+        now: Instant,
         waker: &Waker,
-        out: &mut Vec<u8>,
+        control: &mut Vec<u8>,
+        runs: &mut Vec<Run>,
         budget: usize,
-    ) -> Result<Egressed, Reject> {
+    ) -> Result<(Vec<Release<Arc<Client>>>, Duration), Reject> {
         let mut outbox = self.lock();
         if let Some(end) = &outbox.end {
             return Err(end.clone());
@@ -191,13 +194,14 @@ impl Client {
             none => *none = Some(waker.clone()),
         }
         outbox.woken = false;
-        outbox.control(out, budget / 2);
+        outbox.control(control, budget / 2);
         let written = outbox.egress.handle_written();
         let before = outbox.egress.cost();
-        let frames = outbox.egress.take(budget.saturating_sub(out.len()));
+        let budget = budget.saturating_sub(control.len());
+        let waited = outbox.egress.take(now, budget, runs);
         let cost = before - outbox.egress.cost();
         self.queued.fetch_sub(cost, Ordering::Relaxed);
-        Ok(Egressed { frames, written })
+        Ok((written, waited))
     }
 
     /// Takes nothing more and gives up what waits.
@@ -266,8 +270,3 @@ const PONGS_MAX: usize = 8;
 
 /// Most that may wait on the whole relay, bytes. A relay with 1,000 pairs at full default windows stays below.
 const QUEUED_MAX: usize = 512 * 1024 * 1024;
-
-const _: () = assert!(
-    crate::egress::EGRESS_MAX > 16 * MESSAGE_MAX,
-    "one receiver can always hold several of the largest frames"
-);

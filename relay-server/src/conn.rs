@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use overlan_protocol::ALPN_RELAY;
 use overlan_protocol::frame::{self, DATA_HEADER_LEN, Frame, HEADER_LEN, Route};
 use overlan_protocol::hello::{Reject, RejectCode, Welcome};
-use overlan_transport::pump::{self, Ended, FILL, Peer};
+use overlan_transport::pump::{self, Batch, Ended, Peer};
 use overlan_transport::tls::{self, Stepwise};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -17,9 +17,10 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use crate::admit::{self, Admitted};
 use crate::client::{Client, NotTaken};
-use crate::egress::{Closed, Release};
+use crate::egress::{Closed, Release, Run};
 use crate::hub::{Hub, Seat};
-use crate::ledger::{Destination, NotAdmitted};
+use crate::intake::{Gathering, LARGE};
+use crate::ledger::{Destination, TooManyDestinations};
 use crate::metrics::{Dropped, Metrics};
 use crate::switch::{Attachment, Claim, Misroute, Superseded, Verdict};
 
@@ -152,6 +153,10 @@ pub(crate) struct Conn {
     heard: Instant,
     /// When the connection has outlived its ticket.
     ticket_ends: Instant,
+    /// What the read under way brought for the newest destination.
+    gathering: Option<Gathering>,
+    /// Used within one fill, kept for its memory.
+    taken: Vec<Run>,
     /// DATA frames and their bytes since they were last added to the shared counters.
     frames: u64,
     bytes: u64,
@@ -194,9 +199,10 @@ impl Conn {
         for older in displaced {
             // Who comes back before its old connection was found dead loses nothing that still waited.
             if older.device == ticket.device {
-                for Release { source, to, bytes } in client.inherit(&older, places) {
-                    hub.metrics.count_dropped(Dropped::ReceiverFull);
-                    source.release(to, bytes);
+                for refused in client.inherit(&older, places) {
+                    let frames = u64::from(refused.frames);
+                    hub.metrics.count_dropped(Dropped::ReceiverFull, frames);
+                    refused.source.release(refused.to, refused.bytes);
                 }
             }
             older.end(superseded());
@@ -209,6 +215,8 @@ impl Conn {
             attachment,
             heard: now,
             ticket_ends,
+            gathering: None,
+            taken: Vec::new(),
             frames: 0,
             bytes: 0,
             hub,
@@ -220,79 +228,62 @@ impl Conn {
         Ok(conn)
     }
 
-    fn handle_data(&mut self, route: Route, message: &[u8]) -> Result<(), Reject> {
-        let length = DATA_HEADER_LEN + message.len();
+    fn handle_data(&mut self, now: Instant, route: Route, message: &[u8]) -> Result<(), Reject> {
         self.frames += 1;
-        self.bytes += length as u64;
-        let verdict = self.attachment.route(route);
-        if let Verdict::Drop(misroute) = verdict {
-            self.hub.metrics.count_dropped(match misroute {
-                Misroute::ForeignNetwork => Dropped::ForeignNetwork,
-                Misroute::NoSuchHost => Dropped::NoSuchHost,
-                Misroute::NotAttached => Dropped::NotAttached,
-            });
-            return Ok(());
-        }
+        self.bytes += (DATA_HEADER_LEN + message.len()) as u64;
         let to = Destination {
             vni: route.vni,
             host: route.host,
         };
-        match self.client.admit(to, length) {
-            Ok(()) => {}
-            Err(NotAdmitted::Overrun) => {
-                self.hub.metrics.count_dropped(Dropped::Overrun);
-                return Ok(());
+        let gathering = match &mut self.gathering {
+            Some(gathering) if gathering.to == to => gathering,
+            other => {
+                let found = match self.attachment.route(route) {
+                    Verdict::Deliver { receiver, source } => Some((receiver, source)),
+                    Verdict::PeerGone => None,
+                    Verdict::Drop(misroute) => {
+                        self.hub.metrics.count_dropped(misroute.into(), 1);
+                        return Ok(());
+                    }
+                };
+                if let Some(done) = other.take() {
+                    pass_on(&self.hub, &self.client, &self.attachment, now, done);
+                }
+                let allowance = self.client.allowance(to).map_err(|TooManyDestinations| {
+                    protocol("too many destinations on one connection")
+                })?;
+                other.insert(Gathering::new(to, found, allowance))
             }
-            Err(NotAdmitted::TooManyDestinations) => {
-                return Err(protocol("too many destinations on one connection"));
-            }
+        };
+        if gathering.add(&self.hub.pool, route.flow, message).is_err() {
+            self.hub.metrics.count_dropped(Dropped::Overrun, 1);
         }
-        let mut taken = self.pass_on(verdict, route, to, message);
-        if taken == Err(NotTaken::Closed) {
-            // A newer connection may have taken the receiver's place in this very moment.
-            taken = self.pass_on(self.attachment.route(route), route, to, message);
+        if gathering.is_full() {
+            self.pass_on(now);
         }
-        match taken {
-            Ok(()) => return Ok(()),
-            Err(NotTaken::Full) => self.hub.metrics.count_dropped(Dropped::ReceiverFull),
-            Err(NotTaken::RelayFull) => self.hub.metrics.count_dropped(Dropped::RelayFull),
-            Err(NotTaken::Closed) => {
-                Metrics::add(&self.hub.metrics.peer_gone, 1);
-                self.client.peer_gone(to);
-            }
-        }
-        self.client.release(to, length);
         Ok(())
     }
 
-    fn pass_on(
-        &self,
-        verdict: Verdict<Arc<Client>>,
-        route: Route,
-        to: Destination,
-        message: &[u8],
-    ) -> Result<(), NotTaken> {
-        match verdict {
-            Verdict::Deliver { receiver, source } => {
-                let stamp = Route {
-                    host: source,
-                    ..route
-                };
-                receiver.deliver(&self.client, stamp, to, message)
-            }
-            Verdict::PeerGone | Verdict::Drop(_) => Err(NotTaken::Closed),
+    /// Hands on what was gathered.
+    fn pass_on(&mut self, now: Instant) {
+        if let Some(gathering) = self.gathering.take() {
+            pass_on(&self.hub, &self.client, &self.attachment, now, gathering);
         }
     }
 
-    fn handle_frames(&mut self, bytes: &[u8]) -> Result<usize, Reject> {
+    fn handle_frames(&mut self, now: Instant, bytes: &[u8]) -> Result<usize, Reject> {
         let mut taken = 0;
         while let Some((frame, length)) = frame::decode(&bytes[taken..], frame::BODY_MAX)
             .map_err(|error| protocol(&error.to_string()))?
         {
             taken += length;
             match frame {
-                Frame::Data { route, message } => self.handle_data(route, message)?,
-                Frame::Ping { token } => self.client.pong(token),
+                Frame::Data { route, message } => self.handle_data(now, route, message)?,
+                Frame::Ping { token } => {
+                    // Who hears the PONG has heard of what it sent before.
+                    self.pass_on(now);
+                    self.client.pong(token);
+                }
                 Frame::Pong { .. } | Frame::Unknown { .. } => {}
                 Frame::Hello(_)
                 | Frame::Welcome(_)
@@ -317,13 +308,16 @@ impl Peer for Conn {
 
     fn handle_bytes(&mut self, now: Instant, bytes: &mut [u8]) -> Result<usize, Reject> {
         self.heard = now;
-        let taken = self.handle_frames(bytes);
-        Metrics::add(
-            &self.hub.metrics.frames_in,
-            std::mem::take(&mut self.frames),
-        );
-        Metrics::add(&self.hub.metrics.bytes_in, std::mem::take(&mut self.bytes));
-        taken
+        self.handle_frames(now, bytes)
+    }
+
+    fn handle_batch_end(&mut self, now: Instant) -> Result<(), Reject> {
+        self.pass_on(now);
+        let frames = std::mem::take(&mut self.frames);
+        let bytes = std::mem::take(&mut self.bytes);
+        Metrics::add(&self.hub.metrics.frames_in, frames);
+        Metrics::add(&self.hub.metrics.bytes_in, bytes);
+        Ok(())
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), Reject> {
@@ -350,20 +344,31 @@ impl Peer for Conn {
         Some(self.silent_at().min(self.ticket_ends))
     }
 
-    fn fill(&mut self, _now: Instant, waker: &Waker, out: &mut Vec<u8>) -> Result<(), Reject> {
-        let egressed = self.client.fill(waker, out, FILL)?;
-        // Copied outside the lock, so that senders can queue meanwhile.
-        let mut bytes = 0;
-        for frame in &egressed.frames {
-            bytes += frame.len();
-            out.extend_from_slice(frame);
+    fn fill(&mut self, now: Instant, waker: &Waker, out: &mut Batch) -> Result<(), Reject> {
+        self.hub.pool.give(out.take_spent());
+        let room = out.room();
+        let (written, waited) =
+            self.client
+                .fill(now, waker, out.packed(), &mut self.taken, room)?;
+        if !self.taken.is_empty() {
+            let before = out.len();
+            let mut frames = 0;
+            // Outside the lock, so that senders can queue meanwhile.
+            for run in self.taken.drain(..) {
+                frames += u64::from(run.frames);
+                if run.bytes.len() >= LARGE {
+                    out.push(run.bytes);
+                } else {
+                    out.packed().extend_from_slice(&run.bytes);
+                }
+            }
+            let bytes = (out.len() - before) as u64;
+            Metrics::add(&self.hub.metrics.frames_out, frames);
+            Metrics::add(&self.hub.metrics.bytes_out, bytes);
+            self.hub.metrics.note_wait(waited);
         }
-        if !egressed.frames.is_empty() {
-            Metrics::add(&self.hub.metrics.frames_out, egressed.frames.len() as u64);
-            Metrics::add(&self.hub.metrics.bytes_out, bytes as u64);
-        }
-        for Release { source, to, bytes } in egressed.written {
-            source.release(to, bytes);
+        for release in written {
+            release.source.release(release.to, release.bytes);
         }
         Ok(())
     }
@@ -377,16 +382,96 @@ impl Drop for Conn {
     fn drop(&mut self) {
         let left = self.hub.switch.detach(self.client.device, self.client.id);
         let Closed { written, discarded } = self.client.close();
-        for Release { source, to, bytes } in written {
-            source.release(to, bytes);
+        for release in written {
+            release.source.release(release.to, release.bytes);
         }
-        for Release { source, to, bytes } in discarded {
-            self.hub.metrics.count_dropped(Dropped::ReceiverGone);
+        for Release {
+            source,
+            to,
+            bytes,
+            frames,
+            ..
+        } in discarded
+        {
+            let frames = u64::from(frames);
+            self.hub
+                .metrics
+                .count_dropped(Dropped::ReceiverGone, frames);
             // A newer connection of the same device is the peer now: it is not gone.
             if left {
                 source.peer_gone(to);
             }
             source.release(to, bytes);
+        }
+    }
+}
+
+/// Gives what `from` sent to its receiver, and what is not taken back to `from` as free.
+fn pass_on(
+    hub: &Hub,
+    from: &Arc<Client>,
+    attachment: &Attachment<Arc<Client>>,
+    now: Instant,
+    mut gathering: Gathering,
+) {
+    gathering.trim_last(&hub.pool);
+    let Gathering {
+        to,
+        receiver,
+        frames,
+        bytes,
+        mut runs,
+        ..
+    } = gathering;
+    if bytes == 0 {
+        return;
+    }
+    from.admit(to, bytes);
+    let deliver = |receiver: Option<Arc<Client>>, runs: &mut _| match receiver {
+        Some(receiver) => receiver.deliver(now, from, to, runs),
+        None => Err(NotTaken::Closed),
+    };
+    let mut taken = deliver(receiver, &mut runs);
+    if taken == Err(NotTaken::Closed) && !runs.is_empty() {
+        // A newer connection may have taken the receiver's place in this very moment.
+        let route = Route {
+            vni: to.vni,
+            flow: 0,
+            host: to.host,
+        };
+        taken = match attachment.route(route) {
+            Verdict::Deliver { receiver, .. } => deliver(Some(receiver), &mut runs),
+            Verdict::PeerGone | Verdict::Drop(_) => Err(NotTaken::Closed),
+        };
+    }
+    let Err(reason) = taken else {
+        return;
+    };
+    // For nobody nothing was kept, and all of it is free.
+    let (frames, free) = if runs.is_empty() {
+        (frames, bytes)
+    } else {
+        let frames = runs.iter().map(|run| u64::from(run.frames)).sum();
+        (frames, runs.iter().map(|run| run.bytes.len()).sum())
+    };
+    match reason {
+        NotTaken::Full => hub.metrics.count_dropped(Dropped::ReceiverFull, frames),
+        NotTaken::RelayFull => hub.metrics.count_dropped(Dropped::RelayFull, frames),
+        NotTaken::Closed => {
+            Metrics::add(&hub.metrics.peer_gone, frames);
+            from.peer_gone(to);
+        }
+    }
+    hub.pool.give(runs.into_iter().map(|run| run.bytes));
+    from.release(to, free);
+}
+
+impl From<Misroute> for Dropped {
+    fn from(misroute: Misroute) -> Self {
+        match misroute {
+            Misroute::ForeignNetwork => Dropped::ForeignNetwork,
+            Misroute::NoSuchHost => Dropped::NoSuchHost,
+            Misroute::NotAttached => Dropped::NotAttached,
         }
     }
 }

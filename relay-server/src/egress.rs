@@ -1,11 +1,14 @@
-//! Decides in which order one receiver gets the frames that wait for it. Holds whole frames; no clock, no socket, no lock.
+//! Decides in which order one receiver gets the frames that wait for it. Holds runs of whole frames; no clock, no socket, no lock.
 //!
-//! Deficit round robin between the connections that send to it, and frame by frame between the flows of one connection: a
-//! bulk copy costs others one quantum, not its whole window. Bytes count as held until the socket has taken them.
+//! Deficit round robin between the connections that send to it, and run by run between the flows of one connection: a bulk copy
+//! costs others one quantum, not its whole window. What comes for a flow that has nothing waiting goes before all backlogs, as long
+//! as its source has something left of its turn. Bytes count as held until the socket has taken them.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use overlan_protocol::TLS_RECORD_MAX;
+use overlan_protocol::frame::BODY_MAX;
 
 use crate::ledger::Destination;
 use crate::switch::AttachId;
@@ -13,12 +16,25 @@ use crate::switch::AttachId;
 /// The frames that wait for one receiver. `S` is how a source is told that its bytes are gone.
 pub(crate) struct Egress<S> {
     sources: BTreeMap<AttachId, Source<S>>,
-    /// Sources with frames, in turn.
+    /// All sources, in turn. One without frames is forgotten when its turn comes.
     ring: VecDeque<AttachId>,
+    /// Flows that had nothing waiting when something came, in order.
+    sparse: VecDeque<(AttachId, u8)>,
     /// Cost of what waits, bytes.
     cost: usize,
     /// Bytes given out and not yet known to be written.
     writing: BTreeMap<(AttachId, Destination), Release<S>>,
+}
+
+/// Frames of one flow that came together, stamped and ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// The flow id that its source gave it.
+    pub(crate) flow: u8,
+    /// How many frames it holds.
+    pub(crate) frames: u32,
+    /// The frames.
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// Bytes of one pair that need not be held any longer.
@@ -28,15 +44,18 @@ pub(crate) struct Release<S> {
     pub(crate) source: S,
     /// To whom, as the source sees it.
     pub(crate) to: Destination,
-    /// Bytes of whole frames.
+    /// How many frames.
+    pub(crate) frames: u32,
+    /// Their bytes.
     pub(crate) bytes: usize,
+    /// The shortest wait of those that had others of their flow before them; `None` if none had.
+    pub(crate) stood: Option<Duration>,
 }
 
-/// A frame on its way from an older connection of a receiver to a newer one.
+/// A run on its way from an older connection of a receiver to a newer one.
 pub(crate) struct Handed<S> {
     id: AttachId,
     source: S,
-    flow: u8,
     waiting: Waiting,
 }
 
@@ -49,49 +68,37 @@ pub(crate) struct Closed<S> {
     pub(crate) discarded: Vec<Release<S>>,
 }
 
-/// Too much waits for this receiver already: drop the frame and count it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Full;
+/// Too much waits for this receiver already: drop the run and count its frames.
+#[derive(Debug)]
+pub(crate) struct Full(pub(crate) Run);
 
 impl<S: Clone> Egress<S> {
     pub(crate) fn new() -> Self {
         Self {
             sources: BTreeMap::new(),
             ring: VecDeque::new(),
+            sparse: VecDeque::new(),
             cost: 0,
             writing: BTreeMap::new(),
         }
     }
 
-    /// Queues one whole frame, already stamped, of flow `flow` of a source.
+    /// Queues a run of a source.
     pub(crate) fn push(
         &mut self,
+        now: Instant,
         id: AttachId,
         source: &S,
-        flow: u8,
         to: Destination,
-        frame: Vec<u8>,
+        run: Run,
     ) -> Result<(), Full> {
-        let cost = frame_cost(&frame);
-        if self.cost + cost > EGRESS_MAX {
-            return Err(Full);
-        }
-        self.cost += cost;
-        let ring = &mut self.ring;
-        let entry = self.sources.entry(id).or_insert_with(|| {
-            ring.push_back(id);
-            Source {
-                handle: source.clone(),
-                deficit: QUANTUM,
-                flows: VecDeque::new(),
-            }
-        });
-        let waiting = Waiting { to, frame };
-        match entry.flows.iter_mut().find(|(known, _)| *known == flow) {
-            Some((_, frames)) => frames.push_back(waiting),
-            None => entry.flows.push_back((flow, VecDeque::from([waiting]))),
-        }
-        Ok(())
+        let waiting = Waiting {
+            to,
+            since: now,
+            run,
+        };
+        self.queue(id, source, waiting)
+            .map_err(|refused| Full(refused.run))
     }
 
     /// Everything taken before has been written; these bytes are free.
@@ -100,34 +107,26 @@ impl<S: Clone> Egress<S> {
         std::mem::take(&mut self.writing).into_values().collect()
     }
 
-    /// The next frames, until they hold `budget` bytes or nothing waits. The last frame may overshoot.
-    #[must_use]
-    pub(crate) fn take(&mut self, budget: usize) -> Vec<Vec<u8>> {
-        let mut frames = Vec::new();
+    /// Appends the next runs to `out`, until they hold `budget` bytes or nothing waits. The last one may overshoot. Returns the
+    /// longest time that one of them waited.
+    pub(crate) fn take(&mut self, now: Instant, budget: usize, out: &mut Vec<Run>) -> Duration {
         let mut taken = 0;
+        let mut longest = Duration::ZERO;
         while taken < budget {
-            let Some(&id) = self.ring.front() else {
+            let Some((id, waiting, was_sparse)) = self.next() else {
                 break;
             };
-            let Some(source) = self.sources.get_mut(&id) else {
-                self.ring.pop_front();
-                continue;
-            };
-            let Some(waiting) = source.next_affordable() else {
-                source.deficit += QUANTUM;
-                self.ring.rotate_left(1);
-                continue;
-            };
-            taken += waiting.frame.len();
-            self.cost -= frame_cost(&waiting.frame);
-            note_release(&mut self.writing, id, &source.handle, &waiting);
-            frames.push(waiting.frame);
-            if source.flows.is_empty() {
-                self.sources.remove(&id);
-                self.ring.pop_front();
+            taken += waiting.run.bytes.len();
+            self.cost -= waiting.cost();
+            let waited = now.saturating_duration_since(waiting.since);
+            longest = longest.max(waited);
+            let stood = (!was_sparse).then_some(waited);
+            if let Some(source) = self.sources.get(&id) {
+                note_release(&mut self.writing, id, &source.handle, &waiting, stood);
             }
+            out.push(waiting.run);
         }
-        frames
+        longest
     }
 
     /// Gives up what waits for destinations that `keep` names, in the order of each flow.
@@ -135,26 +134,20 @@ impl<S: Clone> Egress<S> {
     pub(crate) fn hand_over(&mut self, keep: impl Fn(Destination) -> bool) -> Vec<Handed<S>> {
         let mut handed = Vec::new();
         for (id, source) in &mut self.sources {
-            for (flow, frames) in &mut source.flows {
-                let (kept, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(frames)
+            for flow in &mut source.flows {
+                let (kept, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut flow.runs)
                     .into_iter()
                     .partition(|waiting| keep(waiting.to));
-                *frames = left;
+                flow.runs = left;
                 handed.extend(kept.into_iter().map(|waiting| Handed {
                     id: *id,
                     source: source.handle.clone(),
-                    flow: *flow,
                     waiting,
                 }));
             }
-            source.flows.retain(|(_, frames)| !frames.is_empty());
+            source.flows.retain(|flow| !flow.runs.is_empty());
         }
-        self.sources.retain(|_, source| !source.flows.is_empty());
-        self.ring.retain(|id| self.sources.contains_key(id));
-        self.cost -= handed
-            .iter()
-            .map(|it| frame_cost(&it.waiting.frame))
-            .sum::<usize>();
+        self.cost -= handed.iter().map(|it| it.waiting.cost()).sum::<usize>();
         handed
     }
 
@@ -165,13 +158,17 @@ impl<S: Clone> Egress<S> {
         for Handed {
             id,
             source,
-            flow,
-            waiting: Waiting { to, frame },
+            waiting,
         } in handed
         {
-            let bytes = frame.len();
-            if self.push(id, &source, flow, to, frame).is_err() {
-                refused.push(Release { source, to, bytes });
+            if let Err(waiting) = self.queue(id, &source, waiting) {
+                refused.push(Release {
+                    source,
+                    to: waiting.to,
+                    frames: waiting.run.frames,
+                    bytes: waiting.run.bytes.len(),
+                    stood: None,
+                });
             }
         }
         refused
@@ -183,11 +180,12 @@ impl<S: Clone> Egress<S> {
         let written = self.handle_written();
         let mut discarded = BTreeMap::new();
         for (id, source) in std::mem::take(&mut self.sources) {
-            for waiting in source.flows.iter().flat_map(|(_, frames)| frames) {
-                note_release(&mut discarded, id, &source.handle, waiting);
+            for waiting in source.flows.iter().flat_map(|flow| &flow.runs) {
+                note_release(&mut discarded, id, &source.handle, waiting, None);
             }
         }
         self.ring.clear();
+        self.sparse.clear();
         self.cost = 0;
         Closed {
             written,
@@ -199,36 +197,105 @@ impl<S: Clone> Egress<S> {
     pub(crate) fn cost(&self) -> usize {
         self.cost
     }
+
+    fn queue(&mut self, id: AttachId, source: &S, waiting: Waiting) -> Result<(), Waiting> {
+        let cost = waiting.cost();
+        if self.cost + cost > EGRESS_MAX {
+            return Err(waiting);
+        }
+        self.cost += cost;
+        let ring = &mut self.ring;
+        let source = self.sources.entry(id).or_insert_with(|| {
+            ring.push_back(id);
+            Source {
+                handle: source.clone(),
+                deficit: QUANTUM,
+                flows: VecDeque::new(),
+            }
+        });
+        let flow = waiting.run.flow;
+        match source.flows.iter_mut().find(|known| known.id == flow) {
+            Some(known) => known.runs.push_back(waiting),
+            None => {
+                source.flows.push_back(Flow {
+                    id: flow,
+                    runs: VecDeque::from([waiting]),
+                });
+                if source.deficit > 0 {
+                    self.sparse.push_back((id, flow));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The run whose turn it is, and whether it went before the backlogs.
+    fn next(&mut self) -> Option<(AttachId, Waiting, bool)> {
+        while let Some((id, flow)) = self.sparse.pop_front() {
+            // Its turn among the backlogs may have come first.
+            if let Some(source) = self.sources.get_mut(&id)
+                && source.deficit > 0
+                && let Some(at) = source.flows.iter().position(|known| known.id == flow)
+                && let Some(waiting) = source.take_from(at)
+            {
+                return Some((id, waiting, true));
+            }
+        }
+        loop {
+            let &id = self.ring.front()?;
+            let Some(source) = self.sources.get_mut(&id) else {
+                self.ring.pop_front();
+                continue;
+            };
+            if source.flows.is_empty() {
+                self.sources.remove(&id);
+                self.ring.pop_front();
+            } else if source.deficit <= 0 {
+                source.deficit += QUANTUM;
+                self.ring.rotate_left(1);
+            } else if let Some(waiting) = source.take_from(0) {
+                return Some((id, waiting, false));
+            }
+        }
+    }
 }
 
 struct Source<S> {
     handle: S,
-    /// Bytes it may still give in this turn.
-    deficit: usize,
+    /// Bytes it may still give in this turn; below zero what it gave too much.
+    deficit: isize,
     /// Flows with frames, in turn; never an empty one.
-    flows: VecDeque<(u8, VecDeque<Waiting>)>,
+    flows: VecDeque<Flow>,
+}
+
+struct Flow {
+    id: u8,
+    runs: VecDeque<Waiting>,
 }
 
 struct Waiting {
     to: Destination,
-    frame: Vec<u8>,
+    since: Instant,
+    run: Run,
+}
+
+impl Waiting {
+    /// Bytes of memory, so that a flood of tiny frames is counted for what it takes.
+    fn cost(&self) -> usize {
+        self.run.bytes.capacity() + RUN_OVERHEAD
+    }
 }
 
 impl<S> Source<S> {
-    /// The frame whose turn it is, if the deficit pays for it.
-    fn next_affordable(&mut self) -> Option<Waiting> {
-        let (flow, mut frames) = self.flows.pop_front()?;
-        let affordable = frames
-            .front()
-            .is_some_and(|waiting| waiting.frame.len() <= self.deficit);
-        if !affordable {
-            self.flows.push_front((flow, frames));
-            return None;
-        }
-        let waiting = frames.pop_front()?;
-        self.deficit -= waiting.frame.len();
-        if !frames.is_empty() {
-            self.flows.push_back((flow, frames));
+    /// The next run of the flow at `at`, which goes behind the other flows.
+    fn take_from(&mut self, at: usize) -> Option<Waiting> {
+        let flow = self.flows.get_mut(at)?;
+        let waiting = flow.runs.pop_front()?;
+        self.deficit -= waiting.run.bytes.len() as isize;
+        if flow.runs.is_empty() {
+            self.flows.remove(at);
+        } else if at == 0 {
+            self.flows.rotate_left(1);
         }
         Some(waiting)
     }
@@ -239,31 +306,34 @@ fn note_release<S: Clone>(
     id: AttachId,
     source: &S,
     waiting: &Waiting,
+    stood: Option<Duration>,
 ) {
-    releases
-        .entry((id, waiting.to))
-        .or_insert_with(|| Release {
-            source: source.clone(),
-            to: waiting.to,
-            bytes: 0,
-        })
-        .bytes += waiting.frame.len();
-}
-
-fn frame_cost(frame: &[u8]) -> usize {
-    frame.len() + FRAME_OVERHEAD
+    let release = releases.entry((id, waiting.to)).or_insert_with(|| Release {
+        source: source.clone(),
+        to: waiting.to,
+        frames: 0,
+        bytes: 0,
+        stood: None,
+    });
+    release.frames += waiting.run.frames;
+    release.bytes += waiting.run.bytes.len();
+    release.stood = match (release.stood, stood) {
+        (Some(known), Some(new)) => Some(known.min(new)),
+        (known, new) => known.or(new),
+    };
 }
 
 /// Bytes that one source may give per turn: one full frame.
-const QUANTUM: usize = TLS_RECORD_MAX;
+const QUANTUM: isize = TLS_RECORD_MAX as isize;
 
-/// What a waiting frame costs beside its bytes: allocation and bookkeeping, so that a flood of tiny frames is counted
-/// for what it takes.
-const FRAME_OVERHEAD: usize = 96;
+/// What a waiting run costs beside its bytes: allocation and bookkeeping.
+const RUN_OVERHEAD: usize = 128;
 
-/// Most that may wait for one receiver, bytes: 64 sources with a full default window each. Credit keeps honest sources far
-/// below; beyond it frames are dropped.
-pub(crate) const EGRESS_MAX: usize = 32 * 1024 * 1024;
+/// Most that may wait for one receiver, bytes: eight pairs with the largest window, or 256 with the first one. Credit keeps honest
+/// sources far below; beyond it frames are dropped.
+pub(crate) const EGRESS_MAX: usize = 128 * 1024 * 1024;
+
+const _: () = assert!(EGRESS_MAX > 16 * BODY_MAX);
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use overlan_protocol::api::RelayOrders;
 use overlan_protocol::hello::Reject;
 use overlan_protocol::key::RelayId;
 use overlan_protocol::ticket::{Ticket, TicketKeys};
-use overlan_transport::pump::Peer;
+use overlan_transport::pump::{Batch, Peer};
 
 use crate::admit::Admitted;
 use crate::conn::Conn;
@@ -70,6 +70,10 @@ impl Peer for Forwarding {
         self.conn.handle_bytes(now, bytes)
     }
 
+    fn handle_batch_end(&mut self, now: Instant) -> Result<(), Reject> {
+        self.conn.handle_batch_end(now)
+    }
+
     fn handle_timeout(&mut self, now: Instant) -> Result<(), Reject> {
         self.conn.handle_timeout(now)
     }
@@ -78,7 +82,7 @@ impl Peer for Forwarding {
         self.conn.poll_timeout()
     }
 
-    fn fill(&mut self, now: Instant, waker: &Waker, out: &mut Vec<u8>) -> Result<(), Reject> {
+    fn fill(&mut self, now: Instant, waker: &Waker, out: &mut Batch) -> Result<(), Reject> {
         self.conn.fill(now, waker, out)
     }
 

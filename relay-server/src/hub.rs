@@ -13,6 +13,7 @@ use crate::admit::{Orders, revoked};
 use crate::client::Client;
 use crate::limits::{Budget, Limits, Refusal, Slot};
 use crate::metrics::{Gauges, Metrics};
+use crate::pool::Pool;
 use crate::switch::Switch;
 
 /// One relay, as its tasks see it.
@@ -23,6 +24,8 @@ pub(crate) struct Hub {
     pub(crate) metrics: Metrics,
     /// Cost of all frames that wait, bytes.
     pub(crate) queued: Arc<AtomicUsize>,
+    /// Buffers for frames on their way.
+    pub(crate) pool: Pool,
     /// Clients are accepted.
     pub(crate) serving: AtomicBool,
     orders: RwLock<Arc<Orders>>,
@@ -74,6 +77,7 @@ impl Hub {
             switch: Switch::new(),
             metrics: Metrics::default(),
             queued: Arc::new(AtomicUsize::new(0)),
+            pool: Pool::default(),
             serving: AtomicBool::new(false),
             orders: RwLock::new(Arc::new(orders.into())),
             limits: Mutex::new(Limits::new(settings.budget)),
@@ -112,6 +116,7 @@ impl Hub {
             clients: self.switch.attached(),
             unproven: self.limits().unproven(),
             queued_bytes: self.queued.load(Ordering::Relaxed),
+            pooled_buffers: self.pool.free(),
             orders_version: self.orders().version,
         }
     }

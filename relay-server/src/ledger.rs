@@ -26,14 +26,9 @@ pub(crate) struct Ledger {
     due: VecDeque<Destination>,
 }
 
-/// Why a frame is not admitted.
+/// The connection named more destinations than [`DESTINATIONS_MAX`]: end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NotAdmitted {
-    /// It exceeds the window: drop and count it.
-    Overrun,
-    /// The connection named more destinations than [`DESTINATIONS_MAX`]: end it.
-    TooManyDestinations,
-}
+pub(crate) struct TooManyDestinations;
 
 impl Ledger {
     /// `window`: as promised in WELCOME, bytes.
@@ -45,14 +40,10 @@ impl Ledger {
         }
     }
 
-    /// A DATA frame of `bytes` (whole frame) for `to` has come.
-    pub(crate) fn handle_received(
-        &mut self,
-        to: Destination,
-        bytes: usize,
-    ) -> Result<(), NotAdmitted> {
+    /// Bytes within which the source may start frames for `to`; the last one may go beyond.
+    pub(crate) fn allowance(&mut self, to: Destination) -> Result<u64, TooManyDestinations> {
         if self.pairs.len() >= DESTINATIONS_MAX && !self.pairs.contains_key(&to) {
-            return Err(NotAdmitted::TooManyDestinations);
+            return Err(TooManyDestinations);
         }
         let window = self.window;
         let pair = self.pairs.entry(to).or_insert_with(|| Pair {
@@ -61,9 +52,14 @@ impl Ledger {
             gone: false,
             queued: false,
         });
-        pair.credit
-            .handle_received(bytes)
-            .map_err(|_| NotAdmitted::Overrun)
+        Ok(pair.credit.allowance())
+    }
+
+    /// DATA frames for `to`, together `bytes` and begun within the allowance, are admitted.
+    pub(crate) fn handle_received(&mut self, to: Destination, bytes: usize) {
+        if let Some(pair) = self.pairs.get_mut(&to) {
+            pair.credit.handle_received(bytes);
+        }
     }
 
     /// `bytes` of admitted frames for `to` have left the relay or were discarded. Says whether a notice became due.

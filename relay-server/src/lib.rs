@@ -10,6 +10,7 @@
 
 mod state;
 
+mod pool;
 mod register;
 
 mod hub;
@@ -26,6 +27,7 @@ mod switch;
 
 mod client;
 
+mod intake;
 mod ledger;
 
 mod egress;

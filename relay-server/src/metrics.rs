@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use overlan_protocol::hello::RejectCode;
 
@@ -22,6 +23,10 @@ pub(crate) struct Metrics {
     refused: [AtomicU64; REFUSALS.len()],
     rejected: [AtomicU64; REJECTS.len()],
     dropped: [AtomicU64; DROPS.len()],
+    /// By the power of two, in µs, that is not exceeded; the last holds all others.
+    waits: [AtomicU64; WAITS],
+    waited_us: AtomicU64,
+    waited_max_us: AtomicU64,
 }
 
 /// Why a frame was not delivered.
@@ -49,6 +54,7 @@ pub(crate) struct Gauges {
     pub(crate) clients: usize,
     pub(crate) unproven: usize,
     pub(crate) queued_bytes: usize,
+    pub(crate) pooled_buffers: usize,
     pub(crate) orders_version: u64,
 }
 
@@ -69,10 +75,20 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn count_dropped(&self, reason: Dropped) {
+    pub(crate) fn count_dropped(&self, reason: Dropped, frames: u64) {
         if let Some(at) = DROPS.iter().position(|(known, _)| *known == reason) {
-            Self::add(&self.dropped[at], 1);
+            Self::add(&self.dropped[at], frames);
         }
+    }
+
+    /// Notes the longest wait among frames that left together.
+    pub(crate) fn note_wait(&self, waited: Duration) {
+        let micros = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        // Up to 1 µs, up to 2 µs, up to 4 µs …: the number of bits of what is below.
+        let at = u64::BITS - micros.saturating_sub(1).leading_zeros();
+        Self::add(&self.waits[(at as usize).min(WAITS - 1)], 1);
+        Self::add(&self.waited_us, micros);
+        self.waited_max_us.fetch_max(micros, Ordering::Relaxed);
     }
 
     #[cfg(test)]
@@ -95,6 +111,16 @@ impl Metrics {
                 "queued_bytes",
                 "bytes of frames that wait for receivers",
                 gauges.queued_bytes.to_string(),
+            ),
+            (
+                "pooled_buffers",
+                "buffers of 16 KiB that wait for their next frame",
+                gauges.pooled_buffers.to_string(),
+            ),
+            (
+                "queue_delay_max_seconds",
+                "longest time that a frame waited for its receiver so far",
+                seconds(self.waited_max_us.load(Ordering::Relaxed)),
             ),
             (
                 "orders_version",
@@ -176,8 +202,35 @@ impl Metrics {
             "reason",
             dropped.zip(&self.dropped),
         );
+        self.render_waits(&mut out);
         out
     }
+
+    fn render_waits(&self, out: &mut String) {
+        let name = "queue_delay_seconds";
+        let help = "longest wait among frames that left together";
+        head(out, name, help, "histogram");
+        let mut count = 0;
+        for (power, waits) in self.waits.iter().enumerate() {
+            count += waits.load(Ordering::Relaxed);
+            let limit = if power == WAITS - 1 {
+                "+Inf".to_owned()
+            } else {
+                seconds(1 << power)
+            };
+            line(
+                out,
+                format_args!("overlan_relay_{name}_bucket{{le=\"{limit}\"}} {count}"),
+            );
+        }
+        let sum = seconds(self.waited_us.load(Ordering::Relaxed));
+        line(out, format_args!("overlan_relay_{name}_sum {sum}"));
+        line(out, format_args!("overlan_relay_{name}_count {count}"));
+    }
+}
+
+fn seconds(micros: u64) -> String {
+    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }
 
 fn family<'a>(
@@ -205,6 +258,9 @@ fn head(out: &mut String, name: &str, help: &str, kind: &str) {
 fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     writeln!(out, "{text}").expect("a String takes every text");
 }
+
+/// Steps of the queue delay: 1 µs to 8.4 s, and beyond.
+const WAITS: usize = 25;
 
 const REFUSALS: [(Refusal, &str); 3] = [
     (Refusal::Unproven, "unproven"),

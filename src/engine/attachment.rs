@@ -256,11 +256,11 @@ impl pump::Peer for Attachment {
         })
     }
 
-    fn fill(&mut self, now: Instant, waker: &Waker, out: &mut Vec<u8>) -> Result<(), LinkEnd> {
-        out.append(&mut self.control);
-        while out.len() < pump::FILL {
+    fn fill(&mut self, now: Instant, waker: &Waker, out: &mut pump::Batch) -> Result<(), LinkEnd> {
+        out.packed().append(&mut self.control);
+        while out.room() > 0 {
             let Some(peer) = self.link.pop() else { break };
-            self.serve(now, peer, out);
+            self.serve(now, peer, out.packed());
         }
         self.link.register(waker);
         Ok(())

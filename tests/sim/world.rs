@@ -23,7 +23,7 @@ use overlan_protocol::policy::Filter;
 use overlan_protocol::proof::tunnel_key_message;
 use overlan_protocol::ticket::Ticket;
 use overlan_relay::{Forwarder, Forwarding};
-use overlan_transport::pump::Peer;
+use overlan_transport::pump::{Batch, Peer};
 use zeroize::Zeroizing;
 
 use crate::script::{Cut, Dice, Script, Transfer};
@@ -304,10 +304,11 @@ impl World {
             .attach(ticket(index), client.sequence, now, WALL)
             .unwrap();
         let woken = Flag::new();
-        let mut first = Vec::new();
+        let mut first = Batch::new();
         forwarding
             .fill(now, &Waker::from(woken.clone()), &mut first)
             .unwrap();
+        let first = first.take_bytes();
         let (frame, taken) = frame::decode(&first, BODY_MAX).unwrap().unwrap();
         let Frame::Welcome(body) = frame else {
             panic!("the first frame is {frame:?}")
@@ -425,18 +426,23 @@ impl World {
         while let Some(piece) = connection.down.receive(now) {
             moved = true;
             near.inbound.extend_from_slice(&piece);
-            match near.attachment.handle_bytes(now, &mut near.inbound) {
+            let taken = near.attachment.handle_bytes(now, &mut near.inbound);
+            match taken.and_then(|taken| {
+                near.attachment.handle_batch_end(now)?;
+                Ok(taken)
+            }) {
                 Ok(taken) => drop(near.inbound.drain(..taken)),
                 Err(reason) => end = Some(reason),
             }
         }
         if end.is_none() && connection.up.has_room() && near.woken.take() {
-            let mut out = Vec::new();
+            let mut out = Batch::new();
             match near
                 .attachment
                 .fill(now, &Waker::from(near.woken.clone()), &mut out)
             {
                 Ok(()) if !out.is_empty() => {
+                    let out = out.take_bytes();
                     connection.up.send(now, &mut self.dice, &out);
                     near.woken.0.store(true, SeqCst);
                     moved = true;
@@ -474,18 +480,23 @@ impl World {
         while let Some(piece) = connection.up.receive(now) {
             moved = true;
             far.inbound.extend_from_slice(&piece);
-            match far.forwarding.handle_bytes(now, &mut far.inbound) {
+            let taken = far.forwarding.handle_bytes(now, &mut far.inbound);
+            match taken.and_then(|taken| {
+                far.forwarding.handle_batch_end(now)?;
+                Ok(taken)
+            }) {
                 Ok(taken) => drop(far.inbound.drain(..taken)),
                 Err(reason) => end = Some(reason),
             }
         }
         if end.is_none() && connection.down.has_room() && far.woken.take() {
-            let mut out = Vec::new();
+            let mut out = Batch::new();
             match far
                 .forwarding
                 .fill(now, &Waker::from(far.woken.clone()), &mut out)
             {
                 Ok(()) if !out.is_empty() => {
+                    let out = out.take_bytes();
                     connection.down.send(now, &mut self.dice, &out);
                     far.woken.0.store(true, SeqCst);
                     moved = true;

@@ -3,19 +3,23 @@
 //! One task per connection does both directions, so there is no lock and no queue between them. It decides nothing: when the
 //! connection must end is the peer's word. Egress is pulled: bytes are asked for only when the socket has taken the last ones.
 
+mod batch;
+
 use std::future::poll_fn;
-use std::io::{self, IoSlice, Read};
+use std::io::{self, Read};
 use std::ops::Range;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use overlan_protocol::frame;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until, timeout};
 use tokio_rustls::TlsStream;
 
+pub use self::batch::{Batch, FILL};
+
+use self::batch::Outbound;
 use crate::record::{self, Content, Opener, RecordError, Sealer};
 use crate::tls::Stepwise;
 
@@ -28,15 +32,21 @@ pub trait Peer {
     /// not taken comes again with more behind it.
     fn handle_bytes(&mut self, now: Instant, bytes: &mut [u8]) -> Result<usize, Self::End>;
 
+    /// Everything that came together has been handed over: what was gathered from it may go on.
+    fn handle_batch_end(&mut self, now: Instant) -> Result<(), Self::End> {
+        let _ = now;
+        Ok(())
+    }
+
     /// Does what is due. Early calls do nothing.
     fn handle_timeout(&mut self, now: Instant) -> Result<(), Self::End>;
 
     /// When [`Peer::handle_timeout`] is due.
     fn poll_timeout(&mut self) -> Option<Instant>;
 
-    /// Appends frames to `out`, at most about [`FILL`] bytes; everything given before has been taken by the socket. Whoever has
-    /// more to send later wakes `waker`.
-    fn fill(&mut self, now: Instant, waker: &Waker, out: &mut Vec<u8>) -> Result<(), Self::End>;
+    /// Gives frames to `out` while it has room; everything given before has been taken by the socket. Whoever has more to send
+    /// later wakes `waker`.
+    fn fill(&mut self, now: Instant, waker: &Waker, out: &mut Batch) -> Result<(), Self::End>;
 
     /// Appends last words: what the other side should read before the connection ends.
     fn last_words(&mut self, end: &Self::End, out: &mut Vec<u8>);
@@ -194,6 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
     ) -> Result<bool, Ended<P::End>> {
         if !self.carried.is_empty() && self.filled == 0 {
             self.hand_over_carried(peer, now)?;
+            peer.handle_batch_end(now).map_err(Ended::Peer)?;
         }
         let mut buffer = ReadBuf::new(&mut self.inbound[self.filled..]);
         match Pin::new(&mut self.socket).poll_read(cx, &mut buffer) {
@@ -203,18 +214,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             Poll::Ready(Ok(())) => self.filled += buffer.filled().len(),
         }
         let mut at = 0;
+        let opened = self.open_records(peer, now, &mut at);
+        if at > 0 {
+            // Also when the connection ends behind them.
+            let gone_on = peer.handle_batch_end(now).map_err(Ended::Peer);
+            opened.and(gone_on)?;
+            self.inbound.copy_within(at..self.filled, 0);
+            self.filled -= at;
+        } else {
+            opened?;
+        }
+        Ok(true)
+    }
+
+    /// Opens the records that are whole; `at` becomes the end of the last one.
+    fn open_records<P: Peer>(
+        &mut self,
+        peer: &mut P,
+        now: Instant,
+        at: &mut usize,
+    ) -> Result<(), Ended<P::End>> {
         while let Some(length) =
-            record::record_len(&self.inbound[at..self.filled]).map_err(broken)?
+            record::record_len(&self.inbound[*at..self.filled]).map_err(broken)?
         {
-            if self.filled - at < length {
+            if self.filled - *at < length {
                 break;
             }
-            self.open_record(peer, now, at..at + length)?;
-            at += length;
+            self.open_record(peer, now, *at..*at + length)?;
+            *at += length;
         }
-        self.inbound.copy_within(at..self.filled, 0);
-        self.filled -= at;
-        Ok(true)
+        Ok(())
     }
 
     fn open_record<P: Peer>(
@@ -258,10 +287,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         now: Instant,
     ) -> Result<bool, Ended<P::End>> {
         if self.outbound.is_empty() {
-            self.outbound.clear();
-            peer.fill(now, cx.waker(), &mut self.outbound.frames)
+            self.outbound.clear(now);
+            peer.fill(now, cx.waker(), &mut self.outbound.batch)
                 .map_err(Ended::Peer)?;
-            self.outbound.seal(&mut self.sealer).map_err(broken)?;
+            self.outbound.seal(now, &mut self.sealer).map_err(broken)?;
         }
         let mut progress = false;
         while !self.outbound.is_empty() {
@@ -286,9 +315,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         while !outbound.is_empty() {
             poll_fn(|cx| outbound.poll_write(cx, socket)).await?;
         }
-        outbound.clear();
-        peer.last_words(end, &mut outbound.frames);
-        outbound.seal(&mut self.sealer).map_err(io::Error::other)?;
+        let now = now();
+        outbound.clear(now);
+        peer.last_words(end, outbound.batch.packed());
+        let sealed = outbound.seal(now, &mut self.sealer);
+        sealed.map_err(io::Error::other)?;
         while !outbound.is_empty() {
             poll_fn(|cx| outbound.poll_write(cx, socket)).await?;
         }
@@ -302,135 +333,13 @@ fn broken<E>(error: RecordError) -> Ended<E> {
     Ended::Broken(io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Frames on their way to the socket, sealed where they were built.
-#[derive(Default)]
-struct Outbound {
-    frames: Vec<u8>,
-    records: Vec<Record>,
-    /// The record that is being written.
-    current: usize,
-    /// Bytes of it that the socket has taken.
-    taken: usize,
-}
-
-/// One sealed record: its bytes lie in three places.
-struct Record {
-    header: [u8; record::HEADER_LEN],
-    body: Range<usize>,
-    trailer: [u8; record::TRAILER_LEN],
-}
-
-impl Record {
-    fn len(&self) -> usize {
-        record::HEADER_LEN + self.body.len() + record::TRAILER_LEN
-    }
-}
-
-impl Outbound {
-    fn is_empty(&self) -> bool {
-        self.current == self.records.len()
-    }
-
-    fn clear(&mut self) {
-        self.frames.clear();
-        self.records.clear();
-        (self.current, self.taken) = (0, 0);
-        if self.frames.capacity() > OUTBOUND_KEEP {
-            self.frames = Vec::new();
-        }
-    }
-
-    /// Seals all frames in place: as many whole ones per record as fit, so that a reader can use a record where it lies.
-    fn seal(&mut self, sealer: &mut Sealer) -> Result<(), RecordError> {
-        let mut start = 0;
-        let mut whole = 0;
-        while start < self.frames.len() {
-            if whole == start {
-                whole = whole_frames_end(&self.frames, start);
-            }
-            // Only a frame that no record holds goes over several.
-            let end = whole.min(start + record::BODY_MAX);
-            let (header, trailer) = sealer.seal(&mut self.frames[start..end])?;
-            self.records.push(Record {
-                header,
-                body: start..end,
-                trailer,
-            });
-            start = end;
-        }
-        Ok(())
-    }
-
-    /// Gives the socket as many records as it takes at once.
-    fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        socket: &mut (impl AsyncWrite + Unpin),
-    ) -> Poll<io::Result<()>> {
-        let mut parts = [IoSlice::new(&[]); PARTS_MAX];
-        let mut count = 0;
-        let mut skip = self.taken;
-        for record in &self.records[self.current..] {
-            if count + 3 > PARTS_MAX {
-                break;
-            }
-            for part in [
-                &record.header[..],
-                &self.frames[record.body.clone()],
-                &record.trailer,
-            ] {
-                // Only of the first record something can have been taken.
-                let (taken, rest) = part.split_at(skip.min(part.len()));
-                skip -= taken.len();
-                if !rest.is_empty() {
-                    parts[count] = IoSlice::new(rest);
-                    count += 1;
-                }
-            }
-        }
-        let written = ready!(Pin::new(socket).poll_write_vectored(cx, &parts[..count]))?;
-        if written == 0 {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-        }
-        self.taken += written;
-        while let Some(record) = self.records.get(self.current)
-            && self.taken >= record.len()
-        {
-            self.taken -= record.len();
-            self.current += 1;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// Where the last frame ends that one record beginning at `start` holds whole; the end of the first if none fits.
-fn whole_frames_end(frames: &[u8], start: usize) -> usize {
-    let mut end = start;
-    while let Some(header) = frames[end..].first_chunk::<{ frame::HEADER_LEN }>() {
-        let length = u32::from_be_bytes([0, header[1], header[2], header[3]]) as usize;
-        let next = (end + frame::HEADER_LEN + length).min(frames.len());
-        if next - start > record::BODY_MAX && end > start {
-            break;
-        }
-        end = next;
-    }
-    if end == start { frames.len() } else { end }
-}
-
 /// The shells' clock, so that tests with paused time work.
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Bytes that one [`Peer::fill`] should give: sixteen full frames, enough to make a system call cheap, little enough that a
-/// frame given later never waits long.
-pub const FILL: usize = 16 * 16_384;
-
 /// Bytes that are read before frames are handed over; holds the largest frame several times.
 const INBOUND: usize = 256 * 1024;
-
-/// A buffer that grew beyond this is given back: it came from a burst.
-const OUTBOUND_KEEP: usize = 2 * FILL;
 
 /// Turns of one poll before other tasks get theirs.
 const TURNS: usize = 8;
@@ -440,9 +349,6 @@ pub const WRITE_STALL: Duration = Duration::from_secs(10);
 
 /// Time for the last words of a connection.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Parts of one write: three per record, and more records than one fill gives.
-const PARTS_MAX: usize = 96;
 
 const _: () = assert!(
     INBOUND > 2 * (overlan_protocol::frame::HEADER_LEN + overlan_protocol::frame::BODY_MAX)

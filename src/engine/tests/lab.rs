@@ -12,7 +12,7 @@ use overlan_protocol::key::{IdentitySecret, TunnelKey, encode_signature};
 use overlan_protocol::netmap::{self, Network};
 use overlan_protocol::policy::Filter;
 use overlan_protocol::proof::tunnel_key_message;
-use overlan_transport::pump::Peer as _;
+use overlan_transport::pump::{Batch, Peer as _};
 use std::net::SocketAddr;
 use std::task::Waker;
 use zeroize::Zeroizing;
@@ -137,10 +137,10 @@ impl Lab {
 
     /// What the client puts on this link now.
     pub(super) fn fill(&mut self, index: usize, relay: RelayId) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = Batch::new();
         let link = self.sides[index].links.get_mut(&relay).unwrap();
         link.fill(self.now, Waker::noop(), &mut out).unwrap();
-        out
+        out.take_bytes()
     }
 
     /// Does what is due now until nothing moves any more.

@@ -9,6 +9,7 @@ use tokio::time::{advance, sleep};
 
 use self::peers::{Bulk, Done, Scripted, patterned};
 use self::sockets::{Gated, Sink, Wire, keys, over, over_pipe};
+use super::batch::PARTS_MAX;
 use super::*;
 use crate::tests::{WITHIN, pair};
 
@@ -290,6 +291,73 @@ async fn a_frame_larger_than_a_record_goes_over_several_and_has_them_for_itself(
     let records = packed(&frames, 1 << 20).await;
     let lengths: Vec<_> = records.iter().map(Vec::len).collect();
     assert_eq!(lengths, [20, full, full, 100, 20, full, full, full, 1, 40]);
+}
+
+/// Gives one batch of bytes and buffers in turn, notes what comes back, and ends.
+struct Mixed {
+    pieces: Vec<Vec<u8>>,
+    spent: Vec<usize>,
+}
+
+impl Peer for Mixed {
+    type End = ();
+
+    fn handle_bytes(&mut self, _now: Instant, bytes: &mut [u8]) -> Result<usize, ()> {
+        Ok(bytes.len())
+    }
+
+    fn handle_timeout(&mut self, _now: Instant) -> Result<(), ()> {
+        Ok(())
+    }
+
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        None
+    }
+
+    fn fill(&mut self, _now: Instant, _waker: &Waker, out: &mut Batch) -> Result<(), ()> {
+        self.spent.extend(out.take_spent().map(|it| it.len()));
+        if self.pieces.is_empty() {
+            return Err(());
+        }
+        for (index, piece) in self.pieces.drain(..).enumerate() {
+            if index % 3 == 0 {
+                out.push(piece);
+            } else {
+                out.packed().extend_from_slice(&piece);
+            }
+        }
+        Ok(())
+    }
+
+    fn last_words(&mut self, _end: &(), _out: &mut Vec<u8>) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn buffers_are_records_of_their_own_between_what_is_packed_and_come_back() {
+    let full = record::BODY_MAX;
+    let pieces = vec![
+        ping_of(0, full),
+        ping_of(1, 20),
+        ping_of(2, 20),
+        ping_of(3, 5_000),
+        ping_of(4, 20),
+        ping_of(5, 2 * full + 5),
+        ping_of(6, full + 1),
+        ping_of(7, 20),
+    ];
+    for capacity in [777, 1 << 20] {
+        let (pump, mut far) = over_pipe(capacity);
+        let mut peer = Mixed {
+            pieces: pieces.clone(),
+            spent: Vec::new(),
+        };
+        let (ended, bytes) = tokio::join!(run_pump(pump, &mut peer), far.read_to_end());
+        assert!(matches!(ended, Ended::Peer(())), "{ended:?}");
+        assert!(bytes == pieces.concat());
+        let lengths: Vec<_> = far.wire.records.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [full, 40, 5_000, 20, full, full, 5, full, 1, 20]);
+        assert_eq!(peer.spent, [full, 5_000, full + 1]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -58,12 +58,12 @@ impl Peer for Scripted {
         self.end_at
     }
 
-    fn fill(&mut self, _now: Instant, waker: &Waker, out: &mut Vec<u8>) -> Result<(), Done> {
+    fn fill(&mut self, _now: Instant, waker: &Waker, out: &mut Batch) -> Result<(), Done> {
         self.fills += 1;
         assert!(out.is_empty(), "all that was given before has been taken");
         let mut to_send = self.to_send.lock().unwrap();
         if !to_send.is_empty() {
-            out.append(&mut to_send.remove(0));
+            out.packed().append(&mut to_send.remove(0));
         }
         *self.waker.lock().unwrap() = Some(waker.clone());
         Ok(())
@@ -126,9 +126,9 @@ impl Peer for Bulk {
         None
     }
 
-    fn fill(&mut self, _now: Instant, _waker: &Waker, out: &mut Vec<u8>) -> Result<(), ()> {
+    fn fill(&mut self, _now: Instant, _waker: &Waker, out: &mut Batch) -> Result<(), ()> {
         let end = self.length.min(self.sent + FILL);
-        out.extend((self.sent..end).map(pattern));
+        out.packed().extend((self.sent..end).map(pattern));
         self.sent = end;
         // Whatever was given before has been taken; so with nothing given now, all is out.
         let done = out.is_empty() && self.received == self.length;

@@ -1,5 +1,6 @@
 //! What is at the other end of a pump's socket, and sockets that do what a test wants.
 
+use std::io::IoSlice;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};

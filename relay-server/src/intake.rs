@@ -1,0 +1,114 @@
+//! Gathers what one client sends into runs, so that credit, switch and receiver are asked once per batch and not once per frame.
+//! Decides what may be joined; whether a frame goes anywhere is the switch's and the ledger's word.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use overlan_protocol::frame::{DATA_HEADER_LEN, Route, data_header};
+
+use crate::client::Client;
+use crate::egress::Run;
+use crate::ledger::Destination;
+use crate::pool::{BUFFER, Pool};
+
+/// Frames of one client for one destination that came together and were not handed on yet.
+pub(crate) struct Gathering {
+    pub(crate) to: Destination,
+    /// `None` = nobody is there; the frames were counted and not kept.
+    pub(crate) receiver: Option<Arc<Client>>,
+    /// The sender's own host index in this network.
+    source: u32,
+    /// Bytes that the sender may still start a frame within.
+    allowance: u64,
+    /// How many frames were taken.
+    pub(crate) frames: u64,
+    /// Their bytes.
+    pub(crate) bytes: usize,
+    pub(crate) runs: VecDeque<Run>,
+}
+
+/// The sender has used up its credit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Overrun;
+
+impl Gathering {
+    /// For a receiver, which sees the sender as host `source`, or for nobody.
+    pub(crate) fn new(to: Destination, found: Option<(Arc<Client>, u32)>, allowance: u64) -> Self {
+        let (receiver, source) = found.map_or((None, 0), |(it, source)| (Some(it), source));
+        Self {
+            to,
+            receiver,
+            source,
+            allowance,
+            frames: 0,
+            bytes: 0,
+            runs: VecDeque::new(),
+        }
+    }
+
+    /// Adds a DATA frame of this destination.
+    pub(crate) fn add(&mut self, pool: &Pool, flow: u8, message: &[u8]) -> Result<(), Overrun> {
+        if self.allowance == 0 {
+            return Err(Overrun);
+        }
+        let length = DATA_HEADER_LEN + message.len();
+        self.allowance = self.allowance.saturating_sub(length as u64);
+        self.frames += 1;
+        self.bytes += length;
+        if self.receiver.is_none() {
+            return Ok(());
+        }
+        let joins = |run: &Run| run.flow == flow && run.bytes.len() + length <= BUFFER;
+        if !self.runs.back().is_some_and(joins) {
+            self.trim_last(pool);
+            let bytes = if length > BUFFER {
+                Vec::with_capacity(length)
+            } else {
+                pool.take()
+            };
+            self.runs.push_back(Run {
+                flow,
+                frames: 0,
+                bytes,
+            });
+        }
+        if let Some(run) = self.runs.back_mut() {
+            let stamp = Route {
+                vni: self.to.vni,
+                flow,
+                host: self.source,
+            };
+            run.frames += 1;
+            run.bytes
+                .extend_from_slice(&data_header(stamp, message.len()));
+            run.bytes.extend_from_slice(message);
+        }
+        Ok(())
+    }
+
+    /// Enough came together to hand it on, so that the receiver starts while the rest is opened.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes >= GATHERED_MAX
+    }
+
+    /// Nothing more joins the last run: a small one does not keep a large buffer.
+    pub(crate) fn trim_last(&mut self, pool: &Pool) {
+        if let Some(run) = self.runs.back_mut()
+            && run.bytes.len() < LARGE
+        {
+            let exact = run.bytes.as_slice().to_vec();
+            let buffer = std::mem::replace(&mut run.bytes, exact);
+            pool.give(std::iter::once(buffer));
+        }
+    }
+}
+
+/// From this size on, bytes, a run stays in the buffer it was gathered in and becomes a record of its own: below, a second copy
+/// costs less than the memory and the record.
+pub(crate) const LARGE: usize = BUFFER / 4;
+
+/// Bytes that are gathered at most before they go on: four full frames.
+const GATHERED_MAX: usize = 4 * BUFFER;
+
+#[cfg(test)]
+mod tests;

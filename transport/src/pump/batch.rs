@@ -1,0 +1,337 @@
+//! Decides how the frames that a peer gives become TLS records, and what the socket is given next. Holds no socket.
+//!
+//! A peer either appends bytes, which are packed together into records, or hands over a buffer, which becomes a record of its own
+//! and is sealed where it lies. Both kinds keep the order in which they were given.
+
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use overlan_protocol::frame;
+use tokio::io::AsyncWrite;
+
+use crate::record::{self, RecordError, Sealer};
+
+/// What one [`Peer::fill`](super::Peer::fill) gives, and the buffers that come back once the socket has taken it.
+#[derive(Debug)]
+pub struct Batch {
+    packed: Vec<u8>,
+    owned: Vec<Owned>,
+    owned_len: usize,
+    spent: Vec<Vec<u8>>,
+    room: usize,
+}
+
+/// A buffer of whole frames.
+#[derive(Debug)]
+struct Owned {
+    /// It goes out in front of this byte of what is packed.
+    before: usize,
+    bytes: Vec<u8>,
+}
+
+impl Batch {
+    /// An empty batch with room for [`FILL`] bytes.
+    pub fn new() -> Self {
+        Self {
+            packed: Vec::new(),
+            owned: Vec::new(),
+            owned_len: 0,
+            spent: Vec::new(),
+            room: FILL,
+        }
+    }
+
+    /// Where whole frames are appended. They go out behind everything given before and share records.
+    pub fn packed(&mut self) -> &mut Vec<u8> {
+        &mut self.packed
+    }
+
+    /// Gives a buffer of whole frames, which goes out behind everything given before. Worth it from some KiB on: it costs a
+    /// record of its own, and is not copied.
+    pub fn push(&mut self, bytes: Vec<u8>) {
+        self.owned_len += bytes.len();
+        self.owned.push(Owned {
+            before: self.packed.len(),
+            bytes,
+        });
+    }
+
+    /// The buffers of the last batch, which the socket has taken. Their contents are of no use.
+    pub fn take_spent(&mut self) -> impl Iterator<Item = Vec<u8>> {
+        self.spent.drain(..)
+    }
+
+    /// Bytes given so far.
+    pub fn len(&self) -> usize {
+        self.packed.len() + self.owned_len
+    }
+
+    /// Nothing was given.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes that should still be given; 0 when there are enough. The last frame may go beyond.
+    pub fn room(&self) -> usize {
+        self.room.saturating_sub(self.len())
+    }
+
+    /// All bytes in order, for a driver that has no TLS. Leaves the batch as the socket would.
+    pub fn take_bytes(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len());
+        let mut packed = 0;
+        for owned in &self.owned {
+            bytes.extend_from_slice(&self.packed[packed..owned.before]);
+            bytes.extend_from_slice(&owned.bytes);
+            packed = owned.before;
+        }
+        bytes.extend_from_slice(&self.packed[packed..]);
+        self.clear();
+        bytes
+    }
+
+    fn clear(&mut self) {
+        self.packed.clear();
+        if self.packed.capacity() > PACKED_KEEP {
+            self.packed = Vec::new();
+        }
+        self.owned_len = 0;
+        // Buffers that the peer did not want back are of no use any more.
+        self.spent.clear();
+        self.spent
+            .extend(self.owned.drain(..).map(|owned| owned.bytes));
+    }
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A batch on its way to the socket, sealed where it was built.
+#[derive(Default)]
+pub(super) struct Outbound {
+    pub(super) batch: Batch,
+    records: Vec<Record>,
+    /// The record that is being written.
+    current: usize,
+    /// Bytes of it that the socket has taken.
+    taken: usize,
+    pace: Pace,
+}
+
+/// One sealed record: its bytes lie in three places.
+struct Record {
+    header: [u8; record::HEADER_LEN],
+    body: Body,
+    trailer: [u8; record::TRAILER_LEN],
+}
+
+/// Where the body of a record lies.
+enum Body {
+    Packed(Range<usize>),
+    /// Part of the owned buffer with this number.
+    Owned(usize, Range<usize>),
+}
+
+impl Body {
+    fn range(&self) -> &Range<usize> {
+        match self {
+            Body::Packed(range) | Body::Owned(_, range) => range,
+        }
+    }
+
+    fn bytes<'a>(&self, batch: &'a Batch) -> &'a [u8] {
+        match self {
+            Body::Packed(range) => &batch.packed[range.clone()],
+            Body::Owned(index, range) => &batch.owned[*index].bytes[range.clone()],
+        }
+    }
+}
+
+impl Record {
+    fn len(&self) -> usize {
+        record::HEADER_LEN + self.body.range().len() + record::TRAILER_LEN
+    }
+}
+
+impl Outbound {
+    /// The socket has taken everything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.current == self.records.len()
+    }
+
+    /// Makes room for the next batch, as large as the socket is quick.
+    pub(super) fn clear(&mut self, now: Instant) {
+        self.batch.room = self.pace.next(now);
+        self.batch.clear();
+        self.records.clear();
+        (self.current, self.taken) = (0, 0);
+    }
+
+    /// Seals all that was given in place: of what is packed as many whole frames per record as fit, so that a reader can use a
+    /// record where it lies.
+    pub(super) fn seal(&mut self, now: Instant, sealer: &mut Sealer) -> Result<(), RecordError> {
+        let Batch { packed, owned, .. } = &mut self.batch;
+        let mut done = 0;
+        for (index, owned) in owned.iter_mut().enumerate() {
+            let segment = done..owned.before;
+            seal_packed(packed, segment, sealer, &mut self.records)?;
+            done = owned.before;
+            let mut start = 0;
+            while start < owned.bytes.len() {
+                let end = owned.bytes.len().min(start + record::BODY_MAX);
+                let (header, trailer) = sealer.seal(&mut owned.bytes[start..end])?;
+                let body = Body::Owned(index, start..end);
+                self.records.push(Record {
+                    header,
+                    body,
+                    trailer,
+                });
+                start = end;
+            }
+        }
+        let rest = done..packed.len();
+        seal_packed(packed, rest, sealer, &mut self.records)?;
+        self.pace.start(now, self.batch.len());
+        Ok(())
+    }
+
+    /// Gives the socket as many records as it takes at once.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        socket: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<io::Result<()>> {
+        let mut parts = [IoSlice::new(&[]); PARTS_MAX];
+        let mut count = 0;
+        let mut skip = self.taken;
+        for record in &self.records[self.current..] {
+            if count + 3 > PARTS_MAX {
+                break;
+            }
+            let body = record.body.bytes(&self.batch);
+            for part in [&record.header[..], body, &record.trailer] {
+                // Only of the first record something can have been taken.
+                let (taken, rest) = part.split_at(skip.min(part.len()));
+                skip -= taken.len();
+                if !rest.is_empty() {
+                    parts[count] = IoSlice::new(rest);
+                    count += 1;
+                }
+            }
+        }
+        let written = ready!(Pin::new(socket).poll_write_vectored(cx, &parts[..count]))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.taken += written;
+        while let Some(record) = self.records.get(self.current)
+            && self.taken >= record.len()
+        {
+            self.taken -= record.len();
+            self.current += 1;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn seal_packed(
+    packed: &mut [u8],
+    segment: Range<usize>,
+    sealer: &mut Sealer,
+    records: &mut Vec<Record>,
+) -> Result<(), RecordError> {
+    let Range {
+        mut start,
+        end: limit,
+    } = segment;
+    let mut whole = start;
+    while start < limit {
+        if whole == start {
+            whole = whole_frames_end(&packed[..limit], start);
+        }
+        // Only a frame that no record holds goes over several.
+        let end = whole.min(start + record::BODY_MAX);
+        let (header, trailer) = sealer.seal(&mut packed[start..end])?;
+        records.push(Record {
+            header,
+            body: Body::Packed(start..end),
+            trailer,
+        });
+        start = end;
+    }
+    Ok(())
+}
+
+/// Where the last frame ends that one record beginning at `start` holds whole; the end of the first if none fits.
+fn whole_frames_end(frames: &[u8], start: usize) -> usize {
+    let mut end = start;
+    while let Some(header) = frames[end..].first_chunk::<{ frame::HEADER_LEN }>() {
+        let length = u32::from_be_bytes([0, header[1], header[2], header[3]]) as usize;
+        let next = (end + frame::HEADER_LEN + length).min(frames.len());
+        if next - start > record::BODY_MAX && end > start {
+            break;
+        }
+        end = next;
+    }
+    if end == start { frames.len() } else { end }
+}
+
+/// How many bytes the next batch should have: what is given cannot be overtaken any more, so a slow socket gets little at once.
+#[derive(Debug)]
+struct Pace {
+    room: usize,
+    /// When the batch under way was sealed, and its bytes.
+    started: Option<(Instant, usize)>,
+}
+
+impl Pace {
+    fn start(&mut self, now: Instant, bytes: usize) {
+        self.started = (bytes > 0).then_some((now, bytes));
+    }
+
+    fn next(&mut self, now: Instant) -> usize {
+        if let Some((started, bytes)) = self.started.take() {
+            let took = now.saturating_duration_since(started);
+            if took > BATCH_TIME {
+                self.room = (bytes / 2).clamp(ROOM_MIN, FILL);
+            } else if took < BATCH_TIME / 4 && bytes >= self.room {
+                self.room = FILL.min(2 * self.room);
+            }
+        }
+        self.room
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            room: FILL,
+            started: None,
+        }
+    }
+}
+
+/// Bytes that one [`Peer::fill`](super::Peer::fill) should give at most: sixteen full frames, enough to make a system call cheap,
+/// little enough that a frame given later never waits long.
+pub const FILL: usize = 16 * 16_384;
+
+/// Time in which the socket should take one batch: a frame given later waits for it.
+const BATCH_TIME: Duration = Duration::from_millis(2);
+
+/// Fewest bytes of room: one full frame makes the system call worth it on every link that is slow enough to get here.
+const ROOM_MIN: usize = 16_384;
+
+/// A buffer that grew beyond this is given back: it came from a burst.
+const PACKED_KEEP: usize = 2 * FILL;
+
+/// Parts of one write: three per record, and more records than one fill gives.
+pub(super) const PARTS_MAX: usize = 96;
+
+#[cfg(test)]
+mod tests;
