@@ -60,8 +60,6 @@ pub(crate) struct Setting {
 /// A started chain. Its processes end with it.
 #[derive(Debug)]
 pub(crate) struct Chain {
-    /// Its kind.
-    pub(crate) kind: Kind,
     entry: Option<SocketAddr>,
     destination: Destination,
     target: SocketAddr,
@@ -103,7 +101,6 @@ impl Chain {
             Trouble::Absent(_) => trouble,
         })?;
         let mut chain = Self {
-            kind,
             entry: parts.entry,
             destination: parts.destination,
             target: setting.target,

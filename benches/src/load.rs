@@ -3,14 +3,24 @@
 
 mod bulk;
 mod crr;
+mod far;
+mod flows;
+mod quiet;
 mod round_trip;
+mod soak;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub(crate) use self::bulk::{Direction, bulk};
 pub(crate) use self::crr::crr;
+pub(crate) use self::far::far;
+pub(crate) use self::flows::flows;
+pub(crate) use self::quiet::quiet;
 pub(crate) use self::round_trip::{Cores, round_trip, round_trip_beside_bulk};
+pub(crate) use self::soak::soak;
+pub(crate) use self::verify::verify;
 
 /// What one run measured: name of the value, number. Names carry their unit.
 pub(crate) type Values = BTreeMap<&'static str, f64>;

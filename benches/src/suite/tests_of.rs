@@ -21,11 +21,23 @@ pub(crate) enum Test {
     RoundTrip(Cores),
     /// Round trips beside downloads.
     Loaded,
+    /// Memory at its highest under bulk streams.
+    Peak { streams: usize },
+    /// Thousands of open connections.
+    Flows,
+    /// Nobody does anything.
+    Idle,
+    /// Every byte compared.
+    Verify,
+    /// One stream over a long path.
+    LongPath { round_trip: Duration },
+    /// Everything for minutes.
+    Soak { length: Duration },
 }
 
 impl Test {
     /// Those whose names begin with one of `only`; all but the soak if that is empty.
-    pub(crate) fn chosen(only: &[String], _soak_minutes: u64) -> Result<Vec<Self>> {
+    pub(crate) fn chosen(only: &[String], soak_minutes: u64) -> Result<Vec<Self>> {
         let all = [1, 8, 100]
             .into_iter()
             .flat_map(|streams| {
@@ -36,10 +48,25 @@ impl Test {
                 Self::RoundTrip(Cores::Natural),
                 Self::RoundTrip(Cores::Awake),
                 Self::Loaded,
+                Self::Peak { streams: 1 },
+                Self::Peak { streams: 100 },
+                Self::Flows,
+                Self::Idle,
+                Self::Verify,
+                Self::LongPath {
+                    round_trip: Duration::from_millis(50),
+                },
+                Self::LongPath {
+                    round_trip: Duration::from_millis(100),
+                },
+                Self::Soak {
+                    length: Duration::from_secs(60 * soak_minutes),
+                },
             ]);
         let chosen: Vec<Self> = all
-            .filter(|test| {
-                only.is_empty() || only.iter().any(|wanted| begins_with(&test.name(), wanted))
+            .filter(|test| match only {
+                [] => !matches!(test, Self::Soak { .. }),
+                _ => only.iter().any(|wanted| begins_with(&test.name(), wanted)),
             })
             .collect();
         if chosen.is_empty() {
@@ -65,22 +92,50 @@ impl Test {
             Self::RoundTrip(Cores::Natural) => "rtt-natural".to_owned(),
             Self::RoundTrip(Cores::Awake) => "rtt-awake".to_owned(),
             Self::Loaded => "rtt-loaded".to_owned(),
+            Self::Peak { streams } => format!("peak-{streams}"),
+            Self::Flows => "flows".to_owned(),
+            Self::Idle => "idle".to_owned(),
+            Self::Verify => "verify".to_owned(),
+            Self::LongPath { round_trip } => format!("longpath-{}", round_trip.as_millis()),
+            Self::Soak { .. } => "soak".to_owned(),
         }
     }
 
     /// Whether each run needs a chain that has done nothing before.
     pub(crate) fn fresh(&self) -> bool {
-        false
+        match self {
+            // Memory is compared with that of a new chain, or is the highest since its start.
+            Self::Peak { .. } | Self::Flows | Self::Idle => true,
+            // Windows that have grown would hide the ramp.
+            Self::LongPath { .. } => true,
+            Self::Bulk { .. }
+            | Self::Crr
+            | Self::RoundTrip(_)
+            | Self::Loaded
+            | Self::Verify
+            | Self::Soak { .. } => false,
+        }
     }
 
     /// Whether one run says it all.
     pub(crate) fn once(&self) -> bool {
-        false
+        matches!(self, Self::Verify | Self::Soak { .. })
     }
 
     /// The delay that its chains have between their ends.
     pub(crate) fn round_trip(&self) -> Option<Duration> {
-        None
+        match self {
+            Self::LongPath { round_trip } => Some(*round_trip),
+            Self::Bulk { .. }
+            | Self::Crr
+            | Self::RoundTrip(_)
+            | Self::Loaded
+            | Self::Peak { .. }
+            | Self::Flows
+            | Self::Idle
+            | Self::Verify
+            | Self::Soak { .. } => None,
+        }
     }
 
     /// Runs it once. `directory` is for logs.
@@ -90,6 +145,12 @@ impl Test {
             Self::Crr => load::crr(chain, pace),
             Self::RoundTrip(cores) => load::round_trip(chain, cores, pace, directory),
             Self::Loaded => load::round_trip_beside_bulk(chain, pace),
+            Self::Peak { streams } => load::bulk(chain, streams, Direction::Down, pace),
+            Self::Flows => load::flows(chain, pace),
+            Self::Idle => load::quiet(chain, pace),
+            Self::Verify => load::verify(chain, pace),
+            Self::LongPath { .. } => load::far(chain, pace),
+            Self::Soak { length } => load::soak(chain, length, pace),
         }
     }
 }
