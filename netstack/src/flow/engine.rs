@@ -2,6 +2,7 @@
 
 use smoltcp::iface::{Config as InterfaceConfig, Interface, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer};
+use smoltcp::time::Duration;
 use smoltcp::wire::HardwareAddress;
 
 use super::{Ticks, ticks};
@@ -88,8 +89,9 @@ impl Engine {
 fn socket_on<'a>(rx: SocketBuffer<'a>, tx: SocketBuffer<'a>) -> Socket<'a> {
     let mut socket = Socket::new(rx, tx);
     socket.set_nagle_enabled(false);
-    // Acknowledgements are merged by when they are polled, not by a timer.
-    socket.set_ack_delay(None);
+    // The answer of a program that answers at once carries the acknowledgement: a round trip is two packets, not four. More
+    // than one segment is acknowledged at once.
+    socket.set_ack_delay(Some(ACK_DELAY));
     // Explicit, because another crate's features may change the default. The tunnel below does it.
     socket.set_congestion_control(CongestionControl::None);
     socket.set_tsval_generator(None);
@@ -99,6 +101,9 @@ fn socket_on<'a>(rx: SocketBuffer<'a>, tx: SocketBuffer<'a>) -> Socket<'a> {
     socket.set_keep_alive(None);
     socket
 }
+
+/// Time that a program has for its answer; far below any time after which the remote repeats what was not acknowledged.
+const ACK_DELAY: Duration = Duration::from_millis(10);
 
 /// What the remote may send. The engine has a check of its own that a hostile remote can get past.
 #[derive(Debug)]
