@@ -13,6 +13,7 @@ use super::{Emitted, Shell};
 use crate::arena::RingPair;
 use crate::config::Config;
 use crate::datagram::UdpTable;
+use crate::device::Room;
 use crate::flow::{Due, Flow, Verdict};
 use crate::listen::Listeners;
 use crate::packet::{self, Payload};
@@ -193,12 +194,13 @@ impl Inner {
         now: i64,
         cell: Arc<FlowCell>,
         turn: Turn,
-        out: &mut Vec<u8>,
+        buffer: &mut Vec<u8>,
+        at: usize,
     ) -> Option<Emitted> {
         let mut flow = cell.lock();
         let moment = cell.path.moment(now);
         self.drain_inbox(&cell, &mut flow, moment);
-        let emission = flow.poll_packet(&self.config, moment, out);
+        let emission = flow.poll_packet(&self.config, moment, buffer, at);
         flow.settle(&self.config, Some(moment));
         let due = flow.due();
         let wants = if due == Due::Now && !flow.is_over() {
@@ -372,9 +374,9 @@ impl Inner {
         self.timers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends a packet that was built before, and counts it.
-    pub(super) fn emit_whole(&self, packet: &[u8], out: &mut Vec<u8>) -> Emitted {
-        out.extend_from_slice(packet);
+    /// Hands out a packet that was built before, and counts it.
+    pub(super) fn emit_whole(&self, packet: &[u8], mut room: Room<'_>) -> Emitted {
+        room.put(packet);
         self.counters.packets_out.add(1);
         self.counters.bytes_out.add(packet.len() as u64);
         let flow_id = packet::ends(packet).map_or(0, |(local, remote)| {
