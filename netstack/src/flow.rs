@@ -654,6 +654,11 @@ impl Flow {
         }
     }
 
+    /// Whether its next packet may carry data.
+    pub(crate) fn has_data(&self) -> bool {
+        self.replies.is_empty() && self.unsent() > 0
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.end.is_some()
     }

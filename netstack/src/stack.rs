@@ -167,8 +167,9 @@ impl Stack {
         }
     }
 
-    /// Appends the next packet for `remote` to `out`. Resets and answers go first; then flows take turns, those that
-    /// were idle before those that are busy, and UDP takes turns with them. `None`: nothing to send now.
+    /// Appends the next packet for `remote` to `out`. Resets and answers go first, then acknowledgements and
+    /// what opens and closes; then flows take turns by bytes, those that were idle before those that are busy, and UDP
+    /// takes turns with them. `None`: nothing to send now.
     #[must_use]
     pub fn poll_packet(&self, now: Instant, remote: IpAddr, out: &mut Vec<u8>) -> Option<Emitted> {
         let at = out.len();

@@ -284,7 +284,10 @@ impl Inner {
             }
         } else if due == Due::Now && !flow.queued && !flow.is_over() {
             flow.queued = true;
-            announce |= path.queue().push_flow(cell.clone(), self.config.mtu);
+            let has_data = flow.has_data();
+            announce |= path
+                .queue()
+                .push_flow(cell.clone(), self.config.mtu, has_data);
         }
         let told = self.arm(cell, &mut flow, due);
         let rest = flow.final_ack().map(|(seq, ack)| TimeWait {
