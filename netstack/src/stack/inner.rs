@@ -20,6 +20,7 @@ use crate::packet::{self, Payload};
 use crate::path::{Moment, Path, Pushed, Turn, Wants};
 use crate::ping::Pings;
 use crate::stats::{Counters, Stats};
+use crate::table::AddressHash;
 use crate::table::{FlowCell, FlowKey, Table, TimeWait};
 use crate::timers::Timers;
 
@@ -35,7 +36,7 @@ pub(crate) struct Inner {
     pub(crate) pings: Pings,
     pub(crate) counters: Counters,
     epoch: Instant,
-    paths: RwLock<HashMap<IpAddr, Arc<Path>>>,
+    paths: RwLock<HashMap<IpAddr, Arc<Path>, AddressHash>>,
     timers: Mutex<Timers>,
     /// What the shell believes `poll_timeout` to be, in ticks.
     timeout_told: AtomicI64,
@@ -67,7 +68,7 @@ impl Inner {
             pings: Pings::default(),
             counters: Counters::default(),
             epoch: now,
-            paths: RwLock::new(HashMap::new()),
+            paths: RwLock::new(HashMap::with_hasher(AddressHash::new(word(0) ^ word(3)))),
             timers: Mutex::new(Timers::default()),
             timeout_told: AtomicI64::new(i64::MAX),
             random_keys: (word(2), word(3)),
