@@ -59,11 +59,11 @@ impl End {
         let now = now();
         let mut moved = 0;
         while moved < BURST {
-            packet.clear();
-            if self.stack.poll_packet(now, remote, packet).is_none() {
+            let Some(emitted) = self.stack.poll_packet_at(now, remote, packet, 0) else {
                 return true;
-            }
-            moved += packet.len();
+            };
+            moved += emitted.len;
+            let packet = &packet[..emitted.len];
             other.stack.handle_packet(now, packet, &|_, _, _| true);
         }
         self.ready.packets_ready(remote);

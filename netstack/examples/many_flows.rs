@@ -54,10 +54,10 @@ impl End {
         };
         drop(ready);
         loop {
-            packet.clear();
-            if self.stack.poll_packet(now, remote, packet).is_none() {
+            let Some(emitted) = self.stack.poll_packet_at(now, remote, packet, 0) else {
                 return true;
-            }
+            };
+            let packet = &packet[..emitted.len];
             other.stack.handle_packet(now, packet, &|_, _, _| true);
         }
     }

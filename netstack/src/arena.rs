@@ -169,7 +169,8 @@ impl SocketsOnRings {
 pub(crate) struct Ring {
     arena: Arc<Arena>,
     block: Block,
-    /// Bytes from the start, in whole pages, that may have been written.
+    /// Bytes from the start that may have been written, and the same in whole pages.
+    used: usize,
     touched: usize,
     /// It was reclaimed while in use: then `touched` is a number of bytes and not a place.
     displaced: bool,
@@ -179,6 +180,7 @@ impl Ring {
     fn new(arena: Arc<Arena>, block: Block) -> Ring {
         arena.committed.fetch_add(block.touched, Relaxed);
         Ring {
+            used: 0,
             touched: block.touched,
             arena,
             block,
@@ -192,6 +194,7 @@ impl Ring {
 
     /// Takes note that the first `bytes` since it was lent or reclaimed may be written. Cheap unless pages are new.
     pub(crate) fn touch(&mut self, bytes: usize) {
+        self.used = self.used.max(bytes);
         if bytes <= self.touched {
             return;
         }
@@ -224,9 +227,10 @@ impl Ring {
         } else {
             self.touched
         };
-        pages::give_back(&self.block, used);
+        self.block.give_back(used);
         self.arena.committed.fetch_sub(self.touched, Relaxed);
         self.touched = 0;
+        self.used = 0;
     }
 }
 
@@ -235,9 +239,12 @@ impl Drop for Ring {
         self.arena.lent.fetch_sub(self.block.len, Relaxed);
         self.arena.committed.fetch_sub(self.touched, Relaxed);
         self.block.touched = self.touched;
-        let dirty_everywhere = self.displaced && self.touched > 0;
-        self.arena
-            .take_back(Block { ..self.block }, dirty_everywhere);
+        let used = if self.displaced && self.touched > 0 {
+            slot_len(self.block.len)
+        } else {
+            self.used
+        };
+        self.arena.take_back(Block { ..self.block }, used);
     }
 }
 
@@ -250,6 +257,18 @@ struct Block {
     touched: usize,
     /// A slot of a mapping, rather than an allocation of its own.
     mapped: bool,
+}
+
+impl Block {
+    /// Makes its first `len` bytes zeros that take no memory. The owner needs none of the bytes and touches none
+    /// meanwhile; zeros are as valid as what they were.
+    fn give_back(&self, len: usize) {
+        if !pages::give_back(self, len) {
+            // Locked memory stays where it is.
+            // SAFETY: the slot is at least that long and the block's owner has asked for it.
+            unsafe { self.start.write_bytes(0, len) };
+        }
+    }
 }
 
 // SAFETY: a block is plain memory that exactly one owner refers to.
@@ -330,13 +349,14 @@ impl Arena {
         block
     }
 
-    fn take_back(&self, mut block: Block, dirty_everywhere: bool) {
+    /// Makes a block whose first `used` bytes may not be zeros ready to be lent again.
+    fn take_back(&self, mut block: Block, used: usize) {
         if !block.mapped {
             return release(block);
         }
-        if (1..=HOT_RING).contains(&block.touched) && !dirty_everywhere {
+        if block.touched > 0 && used.max(block.touched) <= HOT_RING {
             // SAFETY: the block is ours alone again and its slot is at least that long.
-            unsafe { block.start.write_bytes(0, block.touched) };
+            unsafe { block.start.write_bytes(0, used) };
             let mut free = self.free();
             if free.hot_bytes + block.touched <= HOT_RESERVE {
                 free.hot_bytes += block.touched;
@@ -344,16 +364,9 @@ impl Arena {
                 return;
             }
         }
-        let used = if dirty_everywhere {
-            slot_len(block.len)
-        } else {
-            block.touched
-        };
-        // A block the kernel does not take back is never lent again: it may not read as zeros.
-        if pages::give_back(&block, used) {
-            block.touched = 0;
-            self.free().classes[class_of(block.len)].cold.push(block);
-        }
+        block.give_back(used.max(block.touched));
+        block.touched = 0;
+        self.free().classes[class_of(block.len)].cold.push(block);
     }
 }
 

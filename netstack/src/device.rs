@@ -7,7 +7,38 @@ use smoltcp::time::Instant;
 pub(crate) struct Wire<'a> {
     pub(crate) mtu: usize,
     pub(crate) inbound: Option<&'a [u8]>,
-    pub(crate) outbound: &'a mut Vec<u8>,
+    pub(crate) outbound: Room<'a>,
+}
+
+/// Where packets go: the part of a buffer from `at` on. What lies there already is written over and never cleared,
+/// which would cost as much as the copy out of the ring.
+pub(crate) struct Room<'a> {
+    buffer: &'a mut Vec<u8>,
+    at: usize,
+}
+
+impl<'a> Room<'a> {
+    pub(crate) fn new(buffer: &'a mut Vec<u8>, at: usize) -> Room<'a> {
+        Room { buffer, at }
+    }
+
+    /// Where the next packet would go.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
+    pub(crate) fn put(&mut self, packet: &[u8]) {
+        self.claim(packet.len()).copy_from_slice(packet);
+    }
+
+    fn claim(&mut self, len: usize) -> &mut [u8] {
+        let start = self.at;
+        self.at += len;
+        if self.buffer.len() < self.at {
+            self.buffer.resize(self.at, 0);
+        }
+        &mut self.buffer[start..self.at]
+    }
 }
 
 /// What an engine may know of its wire.
@@ -21,23 +52,23 @@ pub(crate) fn capabilities(mtu: usize) -> DeviceCapabilities {
     capabilities
 }
 
-impl Device for Wire<'_> {
+impl<'a> Device for Wire<'a> {
     type RxToken<'t>
         = Inbound<'t>
     where
         Self: 't;
     type TxToken<'t>
-        = Outbound<'t>
+        = Outbound<'t, 'a>
     where
         Self: 't;
 
-    fn receive(&mut self, _: Instant) -> Option<(Inbound<'_>, Outbound<'_>)> {
+    fn receive(&mut self, _: Instant) -> Option<(Inbound<'_>, Outbound<'_, 'a>)> {
         let packet = self.inbound.take()?;
-        Some((Inbound(packet), Outbound(self.outbound)))
+        Some((Inbound(packet), Outbound(&mut self.outbound)))
     }
 
-    fn transmit(&mut self, _: Instant) -> Option<Outbound<'_>> {
-        Some(Outbound(self.outbound))
+    fn transmit(&mut self, _: Instant) -> Option<Outbound<'_, 'a>> {
+        Some(Outbound(&mut self.outbound))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -53,12 +84,11 @@ impl RxToken for Inbound<'_> {
     }
 }
 
-pub(crate) struct Outbound<'a>(&'a mut Vec<u8>);
+pub(crate) struct Outbound<'t, 'a>(&'t mut Room<'a>);
 
-impl TxToken for Outbound<'_> {
+impl TxToken for Outbound<'_, '_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
-        let start = self.0.len();
-        self.0.resize(start + len, 0);
-        write(&mut self.0[start..])
+        // The engine writes every byte, so what lay there does not matter.
+        write(self.0.claim(len))
     }
 }

@@ -14,7 +14,7 @@ use self::deadline::{Deadline, DeadlineKind};
 use self::engine::{Engine, Window};
 use crate::arena::RingPair;
 use crate::config::Config;
-use crate::device::Wire;
+use crate::device::{Room, Wire};
 use crate::packet::{self, Tcp};
 use crate::path::Moment;
 use crate::table::FlowKey;
@@ -212,7 +212,7 @@ impl Flow {
             let mut wire = Wire {
                 mtu: config.mtu,
                 inbound: Some(packet),
-                outbound: &mut reply,
+                outbound: Room::new(&mut reply, 0),
             };
             engine.ingress(self.clock, &mut wire);
         }));
@@ -270,30 +270,34 @@ impl Flow {
             && self.unsent() == 0
     }
 
-    /// Appends the next packet to `out`, if there is one.
+    /// Writes the next packet, if there is one, to `buffer` from `at` on, which grows as far as it has to.
     pub(crate) fn poll_packet(
         &mut self,
         config: &Config,
         now: Moment,
-        out: &mut Vec<u8>,
+        buffer: &mut Vec<u8>,
+        at: usize,
     ) -> Option<Emission> {
         self.tick(now);
-        let start = out.len();
-        if let Some(reply) = self.replies.pop_front() {
-            out.extend_from_slice(&reply);
-        } else if self.due() == Due::Now {
-            self.egress(config, out);
-        }
-        let len = out.len() - start;
         self.active = self.last.real;
-        if len == 0 {
-            if self.due() == Due::Now {
+        let len = if let Some(reply) = self.replies.pop_front() {
+            Room::new(buffer, at).put(&reply);
+            reply.len()
+        } else if self.due() == Due::Now {
+            let len = self.egress(config, buffer, at);
+            if len == 0 && self.due() == Due::Now {
                 // The engine claims to have something and has not: look again later instead of spinning.
                 self.rest_until = self.clock + REST;
             }
+            len
+        } else {
+            0
+        };
+        if len == 0 {
             return None;
         }
-        let Some(tcp) = packet::emitted_tcp(&out[start..]) else {
+        let packet = &mut buffer[at..at + len];
+        let Some(tcp) = packet::emitted_tcp(packet) else {
             return Some(Emission {
                 len,
                 retransmission: false,
@@ -307,7 +311,7 @@ impl Flow {
             self.sent_to = Some(end);
         }
         if !tcp.syn {
-            packet::narrow_window(&mut out[start..]);
+            packet::narrow_window(packet);
         }
         if matches!(self.state(), State::Closing | State::TimeWait) {
             self.final_ack = tcp.ack.map(|ack| (end, ack));
@@ -608,7 +612,7 @@ impl Flow {
         if let Some(engine) = self.engine.as_mut().filter(|_| !speechless) {
             engine.with_socket(|socket| socket.abort());
             let mut packet = Vec::new();
-            self.egress(config, &mut packet);
+            self.egress(config, &mut packet, 0);
             if !packet.is_empty() {
                 if let Some(sent_to) = self.sent_to {
                     // While it repeats itself the engine names a number the remote may have left behind, and a reset
@@ -648,6 +652,11 @@ impl Flow {
             Some(end) => Some(Err(end)),
             None => (!is_opening(self.state())).then_some(Ok(())),
         }
+    }
+
+    /// Whether its next packet may carry data.
+    pub(crate) fn has_data(&self) -> bool {
+        self.replies.is_empty() && self.unsent() > 0
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -711,23 +720,24 @@ impl Flow {
         self.clock = self.clock.max(now.path + self.ahead);
     }
 
-    fn egress(&mut self, config: &Config, out: &mut Vec<u8>) {
-        let start = out.len();
+    /// Returns how many bytes were written from `at` on.
+    fn egress(&mut self, config: &Config, buffer: &mut Vec<u8>, at: usize) -> usize {
         let Some(engine) = &mut self.engine else {
-            return;
+            return 0;
         };
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let mut wire = Wire {
                 mtu: config.mtu,
                 inbound: None,
-                outbound: out,
+                outbound: Room::new(buffer, at),
             };
             engine.egress(self.clock, &mut wire);
+            wire.outbound.at() - at
         }));
-        if polled.is_err() {
-            out.truncate(start);
+        polled.unwrap_or_else(|_| {
             self.finish(End::Panicked);
-        }
+            0
+        })
     }
 
     fn close_engine(&mut self) {

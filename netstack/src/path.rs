@@ -130,6 +130,9 @@ pub(crate) struct Queue {
     control: PacketQueue,
     /// Whole UDP packets; together they take turns like one flow.
     datagrams: PacketQueue,
+    /// Flows that were idle until now and have no data to send: acknowledgements, and the words that open and close.
+    /// Each sends one small packet that another flow, here or at the remote, waits for.
+    words: VecDeque<Turn>,
     /// Flows that were idle until now; served first, for one quantum.
     sparse: VecDeque<Turn>,
     /// Flows that have had their quantum and want more.
@@ -145,6 +148,7 @@ pub(crate) struct Turn {
     pub(crate) source: Source,
     deficit: i64,
     was_sparse: bool,
+    has_words: bool,
 }
 
 pub(crate) enum Source {
@@ -171,11 +175,22 @@ pub(crate) struct Pushed {
 impl Queue {
     /// Appends a flow that was not in the queue. Returns whether the shell has to be told.
     #[must_use]
-    pub(crate) fn push_flow(&mut self, flow: Arc<FlowCell>, quantum: usize) -> bool {
-        self.sparse.push_back(Turn {
+    pub(crate) fn push_flow(
+        &mut self,
+        flow: Arc<FlowCell>,
+        quantum: usize,
+        has_data: bool,
+    ) -> bool {
+        let line = if has_data {
+            &mut self.sparse
+        } else {
+            &mut self.words
+        };
+        line.push_back(Turn {
             source: Source::Flow(flow),
             deficit: quantum as i64,
-            was_sparse: true,
+            was_sparse: has_data,
+            has_words: !has_data,
         });
         self.announce()
     }
@@ -227,6 +242,7 @@ impl Queue {
                 source: Source::Datagrams,
                 deficit: quantum as i64,
                 was_sparse: true,
+                has_words: false,
             });
         }
         Pushed {
@@ -247,12 +263,12 @@ impl Queue {
     /// `None` means that nothing waits and that the shell has to be told about the next packet.
     pub(crate) fn take_turn(&mut self, quantum: usize) -> Option<Turn> {
         loop {
-            let from = if self.sparse.is_empty() {
-                &mut self.bulk
-            } else {
-                &mut self.sparse
-            };
-            let Some(mut turn) = from.pop_front() else {
+            let next = self
+                .words
+                .pop_front()
+                .or_else(|| self.sparse.pop_front())
+                .or_else(|| self.bulk.pop_front());
+            let Some(mut turn) = next else {
                 self.announced = false;
                 return None;
             };
@@ -287,6 +303,10 @@ impl Queue {
         if !stays {
             return (false, false);
         }
+        if std::mem::take(&mut turn.has_words) {
+            // Data came up meanwhile, so it is a flow like others.
+            turn.was_sparse = true;
+        }
         if turn.deficit > 0 && wants == Wants::More {
             if turn.was_sparse {
                 &mut self.sparse
@@ -307,7 +327,9 @@ impl Queue {
         self.datagrams = PacketQueue::default();
         self.datagrams_wait = false;
         self.announced = false;
-        let turns = self.sparse.drain(..).chain(self.bulk.drain(..));
+        let turns = [&mut self.words, &mut self.sparse, &mut self.bulk]
+            .into_iter()
+            .flat_map(|line| line.drain(..));
         turns
             .filter_map(|turn| match turn.source {
                 Source::Flow(flow) => Some(flow),
@@ -321,7 +343,10 @@ impl Queue {
     }
 
     fn is_empty(&self) -> bool {
-        self.control.packets.is_empty() && self.sparse.is_empty() && self.bulk.is_empty()
+        self.control.packets.is_empty()
+            && self.words.is_empty()
+            && self.sparse.is_empty()
+            && self.bulk.is_empty()
     }
 
     fn announce(&mut self) -> bool {

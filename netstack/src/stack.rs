@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::datagram::UdpSocket;
+use crate::device::Room;
 use crate::error::{BindError, ConnectError, ListenError, PingError};
 use crate::listen::TcpListener;
 use crate::packet::{self, Icmp, Ip, Payload, Unusable};
@@ -166,10 +167,28 @@ impl Stack {
         }
     }
 
-    /// Appends the next packet for `remote` to `out`. Resets and answers go first; then flows take turns, those that
-    /// were idle before those that are busy, and UDP takes turns with them. `None`: nothing to send now.
+    /// Appends the next packet for `remote` to `out`. Resets and answers go first, then acknowledgements and
+    /// what opens and closes; then flows take turns by bytes, those that were idle before those that are busy, and UDP
+    /// takes turns with them. `None`: nothing to send now.
     #[must_use]
     pub fn poll_packet(&self, now: Instant, remote: IpAddr, out: &mut Vec<u8>) -> Option<Emitted> {
+        let at = out.len();
+        let emitted = self.poll_packet_at(now, remote, out, at);
+        out.truncate(at + emitted.map_or(0, |emitted| emitted.len));
+        emitted
+    }
+
+    /// The same for an owner that keeps a buffer: the packet is written to `buffer[at..at + len]`, and the buffer grows
+    /// if it is shorter. What lies behind is left as it is, and nothing is cleared first, which would cost about as much as
+    /// the packet itself.
+    #[must_use]
+    pub fn poll_packet_at(
+        &self,
+        now: Instant,
+        remote: IpAddr,
+        buffer: &mut Vec<u8>,
+        at: usize,
+    ) -> Option<Emitted> {
         let inner = &*self.inner;
         let now = inner.ticks(now);
         let path = inner.known_path(remote)?;
@@ -178,12 +197,12 @@ impl Stack {
             let turn = {
                 let mut queue = path.queue();
                 if let Some(packet) = queue.pop_control() {
-                    return Some(inner.emit_whole(&packet, out));
+                    return Some(inner.emit_whole(&packet, Room::new(buffer, at)));
                 }
                 queue.take_turn(quantum)?
             };
             let emitted = match &turn.source {
-                Source::Flow(flow) => inner.run_turn(now, flow.clone(), turn, out),
+                Source::Flow(flow) => inner.run_turn(now, flow.clone(), turn, buffer, at),
                 Source::Datagrams => {
                     let (packet, announce) = {
                         let mut queue = path.queue();
@@ -200,7 +219,7 @@ impl Stack {
                     if announce {
                         inner.shell.packets_ready(remote);
                     }
-                    packet.map(|packet| inner.emit_whole(&packet, out))
+                    packet.map(|packet| inner.emit_whole(&packet, Room::new(buffer, at)))
                 }
             };
             if emitted.is_some() {

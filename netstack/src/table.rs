@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use siphasher::sip::SipHasher13;
@@ -31,6 +32,8 @@ pub(crate) struct FlowCell {
     rx_ring: usize,
     flow: Mutex<Flow>,
     inbox: Mutex<Inbox>,
+    /// Packets in the inbox, so that nobody locks an empty one.
+    waiting: AtomicUsize,
 }
 
 impl FlowCell {
@@ -52,6 +55,7 @@ impl FlowCell {
             rx_ring: flow.rx_ring(),
             flow: Mutex::new(flow),
             inbox,
+            waiting: AtomicUsize::new(0),
         }
     }
 
@@ -76,18 +80,28 @@ impl FlowCell {
         if fits {
             inbox.bytes += packet.len();
             inbox.packets.push_back(packet.to_vec());
+            self.waiting.store(inbox.packets.len(), Relaxed);
         }
         fits
     }
 
+    /// What waits, for the holder of the flow. May miss a packet that comes right now: `has_inbox` will find it.
     pub(crate) fn take_inbox(&self) -> VecDeque<Vec<u8>> {
+        if self.waiting.load(Relaxed) == 0 {
+            return VecDeque::new();
+        }
         let mut inbox = self.inbox();
         inbox.bytes = 0;
+        self.waiting.store(0, Relaxed);
         std::mem::take(&mut inbox.packets)
     }
 
+    /// Whether packets wait, for somebody who has just put one there or has just unlocked the flow.
     pub(crate) fn has_inbox(&self) -> bool {
-        !self.inbox().packets.is_empty()
+        // One side stores the count and then looks at the flow's lock, the other gives up the lock and then looks at the
+        // count. Only with a fence on each side does at least one of them see what the other did.
+        fence(SeqCst);
+        self.waiting.load(Relaxed) > 0
     }
 
     fn inbox(&self) -> MutexGuard<'_, Inbox> {
@@ -277,6 +291,56 @@ impl Hash for Hashed {
         hasher.write_u64(self.hash);
     }
 }
+
+/// Hashes the addresses of remotes. They are given out by whoever runs the network, so nobody can choose many that
+/// collide; the key keeps their places unknown all the same.
+#[derive(Clone, Copy)]
+pub(crate) struct AddressHash(u64);
+
+impl AddressHash {
+    pub(crate) fn new(key: u64) -> AddressHash {
+        AddressHash(key)
+    }
+}
+
+impl BuildHasher for AddressHash {
+    type Hasher = AddressHash;
+
+    fn build_hasher(&self) -> AddressHash {
+        *self
+    }
+}
+
+impl Hasher for AddressHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for piece in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..piece.len()].copy_from_slice(piece);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        // Both halves of a 128-bit product, so that every bit reaches all places a table looks at.
+        let product = u128::from(self.0 ^ word) * u128::from(ODD);
+        self.0 = (product as u64) ^ ((product >> 64) as u64);
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(word.into());
+    }
+
+    fn write_isize(&mut self, word: isize) {
+        self.write_u64(word as u64);
+    }
+}
+
+/// The golden ratio in 64 bits: its product spreads neighbouring numbers as far as possible.
+const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[derive(Default, Clone, Copy)]
 struct PassThrough(u64);

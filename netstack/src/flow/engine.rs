@@ -8,7 +8,7 @@ use smoltcp::wire::HardwareAddress;
 use super::{Ticks, ticks};
 use crate::arena::{RingPair, SocketsOnRings};
 use crate::config::Config;
-use crate::device::Wire;
+use crate::device::{Room, Wire};
 use crate::packet::{self, Tcp};
 use crate::table::FlowKey;
 
@@ -27,7 +27,7 @@ impl Engine {
         let mut wire = Wire {
             mtu: config.mtu,
             inbound: None,
-            outbound: &mut nothing,
+            outbound: Room::new(&mut nothing, 0),
         };
         let mut interface = Interface::new(interface_config, &mut wire, ticks(clock));
         // The table has matched the addresses already.

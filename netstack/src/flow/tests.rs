@@ -71,7 +71,7 @@ fn a_flow_alone_sends_its_syn_and_gives_up_in_time() {
     flow.settle(&config, Some(start));
     assert_eq!(flow.due(), Due::Now);
     let mut out = Vec::new();
-    let emission = flow.poll_packet(&config, start, &mut out).unwrap();
+    let emission = flow.poll_packet(&config, start, &mut out, 0).unwrap();
     assert!(!emission.retransmission);
     assert!(packet::emitted_tcp(&out).unwrap().syn);
     assert_eq!(flow.due(), Due::At(1_000_000));
@@ -112,7 +112,7 @@ fn an_engine_that_fails_ends_only_its_flow() {
     let mut wire = Wire {
         mtu: 0,
         inbound: None,
-        outbound: &mut nothing,
+        outbound: Room::new(&mut nothing, 0),
     };
     let mut interface = Interface::new(
         InterfaceConfig::new(HardwareAddress::Ip),
@@ -124,7 +124,7 @@ fn an_engine_that_fails_ends_only_its_flow() {
     let mut out = vec![1, 2, 3];
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    flow.egress(&config, &mut out);
+    assert_eq!(flow.egress(&config, &mut out, 3), 0);
     std::panic::set_hook(hook);
     assert_eq!(flow.end(), Some(End::Panicked));
     assert_eq!(out, [1, 2, 3]);

@@ -13,12 +13,14 @@ use super::{Emitted, Shell};
 use crate::arena::RingPair;
 use crate::config::Config;
 use crate::datagram::UdpTable;
+use crate::device::Room;
 use crate::flow::{Due, Flow, Verdict};
 use crate::listen::Listeners;
 use crate::packet::{self, Payload};
 use crate::path::{Moment, Path, Pushed, Turn, Wants};
 use crate::ping::Pings;
 use crate::stats::{Counters, Stats};
+use crate::table::AddressHash;
 use crate::table::{FlowCell, FlowKey, Table, TimeWait};
 use crate::timers::Timers;
 
@@ -34,7 +36,7 @@ pub(crate) struct Inner {
     pub(crate) pings: Pings,
     pub(crate) counters: Counters,
     epoch: Instant,
-    paths: RwLock<HashMap<IpAddr, Arc<Path>>>,
+    paths: RwLock<HashMap<IpAddr, Arc<Path>, AddressHash>>,
     timers: Mutex<Timers>,
     /// What the shell believes `poll_timeout` to be, in ticks.
     timeout_told: AtomicI64,
@@ -66,7 +68,7 @@ impl Inner {
             pings: Pings::default(),
             counters: Counters::default(),
             epoch: now,
-            paths: RwLock::new(HashMap::new()),
+            paths: RwLock::new(HashMap::with_hasher(AddressHash::new(word(0) ^ word(3)))),
             timers: Mutex::new(Timers::default()),
             timeout_told: AtomicI64::new(i64::MAX),
             random_keys: (word(2), word(3)),
@@ -193,12 +195,13 @@ impl Inner {
         now: i64,
         cell: Arc<FlowCell>,
         turn: Turn,
-        out: &mut Vec<u8>,
+        buffer: &mut Vec<u8>,
+        at: usize,
     ) -> Option<Emitted> {
         let mut flow = cell.lock();
         let moment = cell.path.moment(now);
         self.drain_inbox(&cell, &mut flow, moment);
-        let emission = flow.poll_packet(&self.config, moment, out);
+        let emission = flow.poll_packet(&self.config, moment, buffer, at);
         flow.settle(&self.config, Some(moment));
         let due = flow.due();
         let wants = if due == Due::Now && !flow.is_over() {
@@ -282,7 +285,10 @@ impl Inner {
             }
         } else if due == Due::Now && !flow.queued && !flow.is_over() {
             flow.queued = true;
-            announce |= path.queue().push_flow(cell.clone(), self.config.mtu);
+            let has_data = flow.has_data();
+            announce |= path
+                .queue()
+                .push_flow(cell.clone(), self.config.mtu, has_data);
         }
         let told = self.arm(cell, &mut flow, due);
         let rest = flow.final_ack().map(|(seq, ack)| TimeWait {
@@ -372,9 +378,9 @@ impl Inner {
         self.timers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends a packet that was built before, and counts it.
-    pub(super) fn emit_whole(&self, packet: &[u8], out: &mut Vec<u8>) -> Emitted {
-        out.extend_from_slice(packet);
+    /// Hands out a packet that was built before, and counts it.
+    pub(super) fn emit_whole(&self, packet: &[u8], mut room: Room<'_>) -> Emitted {
+        room.put(packet);
         self.counters.packets_out.add(1);
         self.counters.bytes_out.add(packet.len() as u64);
         let flow_id = packet::ends(packet).map_or(0, |(local, remote)| {

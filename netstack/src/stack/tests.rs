@@ -1,6 +1,7 @@
 //! Two stacks back to back in virtual time.
 
 mod closing;
+mod fairness;
 mod garbage;
 mod memory;
 mod net;

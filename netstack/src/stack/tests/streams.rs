@@ -1,5 +1,6 @@
 //! Bytes in are bytes out, whatever the wire does short of staying cut.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -334,4 +335,33 @@ fn an_accepted_stream_can_be_shut_before_it_is_established() {
     client.try_write(b"still open").unwrap();
     net.pass(Duration::from_millis(50));
     assert_eq!(server.try_read(&mut [0; 64]).unwrap(), 10);
+}
+
+#[test]
+fn a_packet_is_the_same_whatever_lay_in_its_buffer() {
+    for v6 in [false, true] {
+        let packets = [0x00, 0xff].map(|junk| {
+            let net = Net::new(small());
+            let remote = address(B, v6);
+            let _connecting = net.stack(A).connect(net.now, SocketAddr::new(remote, 80));
+            let socket = net.stack(A).bind_udp(9).unwrap();
+            socket
+                .send_to(b"datagram", SocketAddr::new(remote, 9))
+                .unwrap();
+            let mut packets = Vec::new();
+            let mut buffer = vec![junk; 3_000];
+            while let Some(emitted) = net
+                .stack(A)
+                .poll_packet_at(net.now, remote, &mut buffer, 100)
+            {
+                assert!(buffer[..100].iter().all(|byte| *byte == junk));
+                assert!(buffer[100 + emitted.len..].iter().all(|byte| *byte == junk));
+                packets.push(buffer[100..100 + emitted.len].to_vec());
+                buffer.fill(junk);
+            }
+            assert_eq!((packets.len(), buffer.len()), (2, 3_000));
+            packets
+        });
+        assert_eq!(packets[0], packets[1]);
+    }
 }
