@@ -741,7 +741,11 @@ impl Flow {
     }
 
     fn close_engine(&mut self) {
-        self.with_socket(|socket| socket.close());
+        self.with_socket(|socket| {
+            // No answer follows that could carry an acknowledgement, and smoltcp would hold back window updates with it.
+            socket.set_ack_delay(None);
+            socket.close();
+        });
     }
 
     fn has_eof(&self) -> bool {

@@ -111,7 +111,8 @@ fn acknowledgements_and_opening_words_go_before_data() {
     }
     for (client, server) in downloads {
         for _ in 0..3 {
-            server.try_write(b"one piece").unwrap();
+            // More than one segment, which is acknowledged at once.
+            server.try_write(&[0; 20_000]).unwrap();
             answer(&net);
             let (port, len) = pull_one(&net).unwrap();
             assert_eq!(port, client.local_addr().port());
