@@ -3,9 +3,10 @@
 
 mod direct;
 mod overlan;
+mod ssh;
 mod yardstick;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,11 +29,13 @@ pub(crate) enum Kind {
     Yardstick,
     /// Two devices and a relay.
     Overlan,
+    /// `ssh -D` to an sshd of its own.
+    Ssh,
 }
 
 impl Kind {
     /// All kinds, in the order of the table.
-    pub(crate) const ALL: [Self; 3] = [Self::Direct, Self::Yardstick, Self::Overlan];
+    pub(crate) const ALL: [Self; 4] = [Self::Direct, Self::Yardstick, Self::Overlan, Self::Ssh];
 
     /// As on the command line.
     pub(crate) fn name(self) -> &'static str {
@@ -40,6 +43,7 @@ impl Kind {
             Self::Direct => "direct",
             Self::Yardstick => "yardstick",
             Self::Overlan => "overlan",
+            Self::Ssh => "ssh",
         }
     }
 }
@@ -93,6 +97,7 @@ impl Chain {
             Kind::Direct => direct::start(&place),
             Kind::Yardstick => yardstick::start(&place),
             Kind::Overlan => overlan::start(&place),
+            Kind::Ssh => ssh::start(&place),
         }
         .map_err(|trouble| match trouble {
             Trouble::Failed(what) => {
@@ -135,10 +140,7 @@ impl Chain {
 
     /// CPU time of all processes that carry payload, seconds since their start.
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
-        self.carriers
-            .iter()
-            .map(|process| procfs::cpu_seconds(process.pid()))
-            .sum()
+        self.pids().into_iter().map(procfs::cpu_seconds).sum()
     }
 
     /// Resident memory of all processes that carry payload, KiB.
@@ -169,10 +171,18 @@ impl Chain {
         Ok((procfs::cpu_seconds(near.pid())?, memory.now_kib))
     }
 
+    /// All processes that carry payload; their children, too, as sshd works in one.
+    fn pids(&self) -> Vec<u32> {
+        let carriers = self.carriers.iter();
+        carriers
+            .flat_map(|process| procfs::family(process.pid()))
+            .collect()
+    }
+
     fn memory(&self, of: impl Fn(procfs::Memory) -> u64) -> Result<u64> {
-        self.carriers
-            .iter()
-            .map(|process| Ok(of(procfs::memory(process.pid())?)))
+        self.pids()
+            .into_iter()
+            .map(|pid| Ok(of(procfs::memory(pid)?)))
             .sum()
     }
 
@@ -296,4 +306,10 @@ struct Parts {
     destination: Destination,
     carriers: Vec<Process>,
     apart: Vec<Process>,
+}
+
+/// A port that nobody has now. Nobody else takes ports in the suite's namespace.
+fn free_address() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).during("find a free port")?;
+    listener.local_addr().during("find a free port")
 }

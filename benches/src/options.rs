@@ -54,7 +54,7 @@ pub(crate) struct Run {
         long,
         value_delimiter = ',',
         value_name = "CHAIN,...",
-        default_value = "direct,yardstick,overlan"
+        default_value = "direct,yardstick,overlan,ssh"
     )]
     pub(crate) chains: Vec<String>,
     /// Also write every single run there

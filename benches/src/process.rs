@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -163,9 +163,8 @@ pub(crate) fn until<T>(
 /// Runs a helper of the suite until its standard input closes, which is when the suite ends.
 pub(crate) fn end_with_parent(helper: impl FnOnce() -> Result<()>) -> Result<()> {
     thread::spawn(|| {
-        let mut nothing = [0];
         // Nobody writes there: both an end and an error mean that the parent is gone.
-        std::io::stdin().read(&mut nothing).ok();
+        std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).ok();
         std::process::exit(0);
     });
     helper()

@@ -13,6 +13,27 @@ pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
     Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
+/// The process and all that descend from it, it first. Processes that end meanwhile are left out.
+pub(crate) fn family(pid: u32) -> Vec<u32> {
+    let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let child = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
+            Some((child, parse_parent(&stat)?))
+        })
+        .collect();
+    let mut family = vec![pid];
+    let mut at = 0;
+    while let Some(parent) = family.get(at).copied() {
+        let children = parents.iter().filter(|(_, of)| *of == parent);
+        family.extend(children.map(|(child, _)| *child));
+        at += 1;
+    }
+    family
+}
+
 /// Memory of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Memory {
@@ -46,6 +67,12 @@ fn parse_cpu_ticks(stat: &str) -> Option<u64> {
     Some(user + system)
 }
 
+/// The parent of `/proc/PID/stat`.
+fn parse_parent(stat: &str) -> Option<u32> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
 fn parse_memory(status: &str) -> Option<Memory> {
     let kib = |name| {
         field(status, name)?
@@ -77,6 +104,26 @@ mod tests {
         assert_eq!(parse_cpu_ticks(stat), Some(281));
         assert_eq!(parse_cpu_ticks("71 (x) S 1 2"), None);
         assert_eq!(parse_cpu_ticks(""), None);
+    }
+
+    #[test]
+    fn the_parent_stands_behind_the_state() {
+        assert_eq!(parse_parent("71 (a) b (c) S 12 71 71 0"), Some(12));
+        assert_eq!(parse_parent("71 (x) S"), None);
+    }
+
+    #[test]
+    fn a_child_belongs_to_the_family() {
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let own = std::process::id();
+        let family = family(own);
+        assert_eq!(family[0], own);
+        assert!(family.contains(&child.id()), "{family:?}");
+        // The end of its input ends it.
+        child.wait().unwrap();
     }
 
     #[test]

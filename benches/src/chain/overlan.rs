@@ -3,11 +3,10 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 
-use super::{Parts, Place};
+use super::{Parts, Place, free_address};
 use crate::process::{self, Process};
 use crate::socks::Destination;
 use crate::trouble::{During, Result, Trouble};
@@ -148,10 +147,4 @@ fn device(place: &Place<'_>, join: &str, name: &str, socks: [&str; 2]) -> Result
     )?;
     device.line(UP)?;
     Ok(device)
-}
-
-/// A port that nobody has now. Nobody else takes ports in the suite's namespace.
-fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).during("find a free port")?;
-    listener.local_addr().during("find a free port")
 }
