@@ -1,5 +1,6 @@
 use std::sync::Mutex;
 
+use super::call::{ANSWER_MAX, exchange};
 use super::*;
 
 struct Running {
@@ -43,7 +44,9 @@ fn start_with(limits: Limits, below: &str) -> Running {
                     Request::Status
                     | Request::Logout
                     | Request::ServeAdd(_)
-                    | Request::ServeList => Response::Done,
+                    | Request::ServeList
+                    | Request::Perf { .. }
+                    | Request::PerfServe { .. } => Response::Done,
                 }
             }
         }
