@@ -92,10 +92,11 @@ pub async fn call_and_follow(
             }
             () = rest => return Err(CallError::TimedOut(STOPPED_WITHIN)),
         }
-        match understand(&line)? {
-            Response::Progress(progress) => each(progress),
-            last => return Ok(last),
-        }
+        let answer = understand(&line)?;
+        let Response::Progress(progress) = answer else {
+            return Ok(answer);
+        };
+        each(progress);
         line.clear();
     }
 }
@@ -121,10 +122,11 @@ async fn connect(path: &Path) -> Result<BufStream<UnixStream>, CallError> {
 
 /// A refusal is an error.
 fn understand(line: &[u8]) -> Result<Response, CallError> {
-    match parse(line).map_err(|error| CallError::NotUnderstood(error.to_string()))? {
-        Response::Refused(refusal) => Err(refusal.into()),
-        answer => Ok(answer),
+    let answer = parse(line).map_err(|error| CallError::NotUnderstood(error.to_string()))?;
+    if let Response::Refused(refusal) = answer {
+        return Err(refusal.into());
     }
+    Ok(answer)
 }
 
 pub(super) async fn exchange(

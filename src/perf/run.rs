@@ -185,38 +185,33 @@ impl<C: Fn() -> Counters> Run<'_, C> {
         });
 
         let taken = || -> Vec<u64> { received.iter().map(|bytes| bytes.load(Relaxed)).collect() };
-        let mut last = (before.clone(), 0, begin);
+        let sum = |bytes: &[u64]| bytes.iter().sum::<u64>();
+        let (mut last_there, mut last_down, mut last_at) = (before.clone(), 0, begin);
         let mut second = 0;
-        let interrupted = loop {
+        let (interrupted, down, elapsed_us, here, there) = loop {
             second += 1;
-            let tick = begin + Duration::from_secs(u64::from(second));
-            tokio::select! {
-                () = sleep_until(tick.min(end).into()) => {}
-                () = self.stop.cancelled() => break true,
+            let tick = (begin + Duration::from_secs(u64::from(second))).min(end);
+            let interrupted = tokio::select! {
+                () = sleep_until(tick.into()) => false,
+                () = self.stop.cancelled() => true,
                 Some(Ok(Err(error))) = tasks.join_next() => return Err(error.into()),
-            }
-            if tick >= end {
-                break false;
-            }
+            };
+            let (down, at, here) = (taken(), now(), self.sample());
             let there = control.counts(&Message::Ask).await?;
-            let (here, at) = (taken().iter().sum::<u64>(), now());
-            let sum = |counts: &Counts| counts.received.iter().sum::<u64>();
-            tell(
-                self.progress,
-                Progress::Second {
-                    second,
-                    up: rate(
-                        sum(&there).saturating_sub(sum(&last.0)),
-                        there.elapsed_us.saturating_sub(last.0.elapsed_us),
-                    ),
-                    down: rate(here.saturating_sub(last.1), micros(last.2, at)),
-                },
-            );
-            last = (there, here, at);
+            if !interrupted {
+                let up = rate(
+                    sum(&there.received).saturating_sub(sum(&last_there.received)),
+                    there.elapsed_us.saturating_sub(last_there.elapsed_us),
+                );
+                let down = rate(sum(&down).saturating_sub(last_down), micros(last_at, at));
+                tell(self.progress, Progress::Second { second, up, down });
+            }
+            if interrupted || tick >= end {
+                let here = here.since(&here_before);
+                break (interrupted, down, micros(begin, at), here, there);
+            }
+            (last_down, last_there, last_at) = (sum(&down), there, at);
         };
-        let (down, elapsed_us) = (taken(), micros(begin, now()));
-        let here = self.sample().since(&here_before);
-        let there = control.counts(&Message::Ask).await?;
         let loaded = match interrupted {
             true => None,
             false => timeout(ANSWER_WITHIN, loaded.recv()).await.ok().flatten(),

@@ -35,9 +35,12 @@ impl Measuring {
             let _place = place;
             let dial = || async {
                 let dialed = node.dial(Destination::from_text(&peer), port).await;
-                dialed.map_err(|error| match error {
-                    DialError::Refused => PerfError::NotServing(port),
-                    other => PerfError::Dial(other),
+                dialed.map_err(|error| {
+                    if error == DialError::Refused {
+                        PerfError::NotServing(port)
+                    } else {
+                        PerfError::Dial(error)
+                    }
                 })
             };
             let counters = || node.counters();
