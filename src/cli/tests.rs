@@ -124,6 +124,7 @@ fn help_teaches_by_examples() {
     ] {
         assert!(up.contains(line), "{line}\n{up}");
     }
+    assert!(help(&["perf"]).contains("overlan perf --serve"));
     assert!(help(&["serve", "tcp"]).contains("overlan serve tcp 80 8080"));
     assert!(help(&["login"]).contains("--password-stdin"));
     assert!(help(&["admin", "auth-key", "create"]).contains("take-over-offline"));
@@ -216,5 +217,5 @@ fn completion_scripts_know_the_commands() {
         &mut script,
     );
     let script = String::from_utf8(script).unwrap();
-    assert!(script.contains("auth-key"));
+    assert!(script.contains("auth-key") && script.contains("--reverse"));
 }

@@ -188,7 +188,7 @@ impl Delays {
     }
 }
 
-/// Waiting times since the start, and those of the last interval, which is between [`INTERVAL`] and twice that long.
+/// Waiting times since the start, and those of the last interval, which is between 10 and 20 s long.
 #[derive(Debug, Default)]
 pub struct QueueDelays {
     // A link takes this once for everything it gives its socket at a time, so it is hardly ever contended.
