@@ -131,7 +131,7 @@ impl<C: Fn() -> Counters> Run<'_, C> {
         ended.unwrap_or(Ok(()))?;
         let elapsed_us = micros(begin, now());
         let here = self.sample().since(&here_before);
-        let there = control.counts(&Message::Ask).await?;
+        let there = control.newest_counts(interrupted, &before).await?;
         let measured = Measured {
             interrupted,
             elapsed_us,
@@ -197,7 +197,7 @@ impl<C: Fn() -> Counters> Run<'_, C> {
                 Some(Ok(Err(error))) = tasks.join_next() => return Err(error.into()),
             };
             let (down, at, here) = (taken(), now(), self.sample());
-            let there = control.counts(&Message::Ask).await?;
+            let there = control.newest_counts(interrupted, &last_there).await?;
             if !interrupted {
                 let up = rate(
                     sum(&there.received).saturating_sub(sum(&last_there.received)),
@@ -301,6 +301,18 @@ impl Control {
         };
         Ok(counts)
     }
+
+    /// The counts of now. Whoever interrupts does not wait for long: this client may be going down, and then `known` are the last.
+    async fn newest_counts(&self, interrupted: bool, known: &Counts) -> Result<Counts, PerfError> {
+        let asked = self.counts(&Message::Ask);
+        if !interrupted {
+            return asked.await;
+        }
+        match timeout(LAST_WITHIN, asked).await {
+            Ok(Ok(counts)) => Ok(counts),
+            Ok(Err(_)) | Err(_) => Ok(known.clone()),
+        }
+    }
 }
 
 async fn ready(stream: &TcpStream, message: &Message) -> Result<(), PerfError> {
@@ -353,6 +365,9 @@ const PING_PAUSE: Duration = Duration::from_millis(5);
 
 /// For one answer of the peer: longer than a relay's death takes to get over.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// For the last answer once somebody wants the end.
+const LAST_WITHIN: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::lab::{Device, Lab, state};
+use crate::lab::{Device, KeyBy, Lab, state};
 use crate::process::{Program, overlan};
 
 #[test]
@@ -104,7 +104,7 @@ fn a_peer_that_allows_it_is_measured_and_the_bottleneck_named() {
 #[test]
 fn ctrl_c_ends_a_measurement_with_what_it_found_and_frees_the_peer() {
     let lab = Lab::start();
-    let (laptop, _web) = lab.pair();
+    let (laptop, web) = lab.pair();
     let mut server = serve(&lab, "web", &["--port", "7000"]);
     server.line("peers may measure on overlay port ");
 
@@ -120,6 +120,16 @@ fn ctrl_c_ends_a_measurement_with_what_it_found_and_frees_the_peer() {
     assert!(output.contains(", interrupted"), "{output}");
     assert!(output.contains("\nbottleneck: "), "{output}");
     server.line(&format!("{} has finished", laptop.address));
+
+    // The client that measures goes down: it does not wait for the hour.
+    let mut measuring = Program::start("down", &lab.path("."), &mut command, "");
+    measuring.line("   1 s   up ");
+    laptop.run(&["down"]).ok();
+    assert!(measuring.ended().success());
+    assert!(measuring.output().contains(", interrupted"));
+    drop(laptop);
+    let laptop = lab.up_by("laptop", KeyBy::Nothing, &[]);
+    laptop.sees(&web, true);
 
     // The other way round: the peer closes, and the measurement says so.
     let mut measuring = Program::start("cut", &lab.path("."), &mut command, "");
