@@ -26,6 +26,8 @@ mod running;
 
 mod serve;
 
+mod perf;
+
 mod admin;
 
 #[cfg(feature = "server")]
@@ -91,6 +93,8 @@ enum Command {
     /// Publish services of this host to the overlay; nothing is published unless it is named here
     #[command(subcommand)]
     Serve(serve::ServeCommand),
+    /// Measure the way to a peer, and what limits it
+    Perf(perf::PerfArgs),
     /// Manage devices, networks, keys and relays (needs `overlan login`)
     #[command(subcommand)]
     Admin(admin::AdminCommand),
@@ -146,6 +150,7 @@ impl Cli {
             | Command::Down(_)
             | Command::Status(_)
             | Command::Ip(_)
+            | Command::Perf(_)
             | Command::Serve(_)
             | Command::Admin(_)
             | Command::Completion { .. } => NonZeroUsize::MIN,
@@ -169,6 +174,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Status(args) => running::status(&args).await,
         Command::Ip(args) => running::ip(&args).await,
         Command::Serve(command) => serve::run(command).await,
+        Command::Perf(args) => perf::run(args).await,
         Command::Admin(command) => admin::run(command).await,
         #[cfg(feature = "server")]
         Command::Relay(command) => relay::run(command).await,

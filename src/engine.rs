@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use overlan_netstack as netstack;
 use overlan_protocol::frame::Route;
@@ -28,7 +28,7 @@ mod peer;
 mod trust;
 
 pub use attachment::{Attachment, LinkEnd};
-pub use counters::Counters;
+pub use counters::{Counters, Delays, QueueDelays, add_stack};
 pub use membership::Membership;
 pub use peer::Peer;
 pub use trust::{Distrust, KnownPeers, VerifiedPeer};
@@ -70,6 +70,13 @@ pub struct Engine {
     stranded: Mutex<Vec<Arc<Peer>>>,
     timers: Mutex<BTreeSet<(Instant, PeerKey)>>,
     counters: Counters,
+    clock: OnceLock<Clock>,
+}
+
+/// Tells the time where nobody passes it.
+struct Clock {
+    read: Box<dyn Fn() -> Instant + Send + Sync>,
+    epoch: Instant,
 }
 
 impl Engine {
@@ -90,7 +97,16 @@ impl Engine {
             stranded: Mutex::default(),
             timers: Mutex::default(),
             counters: Counters::default(),
+            clock: OnceLock::new(),
         })
+    }
+
+    /// Gives the engine a clock by which it measures how long peers wait for their turn to send; it decides nothing by it. Only
+    /// the first one counts, and without one these waits are not counted.
+    pub fn measure_by(&self, read: impl Fn() -> Instant + Send + Sync + 'static) {
+        let epoch = read();
+        let read = Box::new(read);
+        self.clock.get_or_init(|| Clock { read, epoch });
     }
 
     /// Follows the netmap: joins and leaves networks, learns peers, their relays and the rules. Peers whose keys do not check are
@@ -311,12 +327,32 @@ impl Engine {
         if peer.queued.swap(true, Relaxed) {
             return;
         }
+        self.mark_ready(peer, None);
         let relay = self.seek_way(peer);
         peer.set_via(relay);
         match relay.and_then(|relay| self.links().link(relay)) {
             Some(link) => link.push(peer.clone()),
             None => lock(&self.stranded).push(peer.clone()),
         }
+    }
+
+    /// From here on `peer` waits for its turn; `at` = now, if the caller knows it.
+    fn mark_ready(&self, peer: &Peer, at: Option<Instant>) {
+        let Some(clock) = self.clock.get() else {
+            return;
+        };
+        let at = at.unwrap_or_else(|| (clock.read)());
+        let since = at.saturating_duration_since(clock.epoch).as_nanos();
+        // 0 means that it does not wait.
+        let mark = u64::try_from(since).map_or(u64::MAX, |since| since.saturating_add(1));
+        peer.ready_at.store(mark, Relaxed);
+    }
+
+    /// How long `peer` waited for the turn that begins now.
+    fn take_wait(&self, peer: &Peer, now: Instant) -> Option<Duration> {
+        let clock = self.clock.get()?;
+        let since = peer.ready_at.swap(0, Relaxed).checked_sub(1)?;
+        Some(now.saturating_duration_since(clock.epoch + Duration::from_nanos(since)))
     }
 
     /// The relay whose link takes frames for `peer` now. If there is none, the links that would help are wanted.

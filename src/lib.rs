@@ -42,3 +42,5 @@ pub mod state;
 pub mod local;
 
 pub mod status;
+
+pub mod perf;

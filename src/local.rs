@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +15,18 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::perf;
 use crate::state::{DirLock, Serve, StateDir};
 use crate::status::Status;
+
+mod call;
+
+pub use call::{CallError, call, call_and_follow, call_until_stopped};
 
 /// What a running client is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,10 +49,25 @@ pub enum Request {
     ServeList,
     /// Which program runs: [`Response::Version`].
     Version,
+    /// Measure the way to a peer: [`Response::Progress`] again and again, at last [`Response::Measured`]. The asker ends it early by
+    /// closing its side.
+    Perf {
+        /// Full name or address of the peer.
+        peer: String,
+        /// Overlay port of the peer.
+        port: u16,
+        /// What is measured.
+        plan: perf::Plan,
+    },
+    /// Let peers measure until the asker closes its side: [`Response::Progress`] again and again, at last [`Response::Done`].
+    PerfServe {
+        /// Overlay port.
+        port: u16,
+    },
 }
 
 /// What a running client answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Response {
     /// It is done.
@@ -56,8 +78,36 @@ pub enum Response {
     Serves(Vec<Serve>),
     /// Version of the program that runs.
     Version(String),
+    /// What happens; another answer follows.
+    Progress(perf::Progress),
+    /// What was measured.
+    Measured(Box<perf::Report>),
     /// It is not done.
     Refused(Refusal),
+}
+
+/// What a handler makes of a request.
+pub enum Answer {
+    /// It is answered.
+    Now(Response),
+    /// It takes its time, and tells how it goes.
+    Running(Running),
+}
+
+/// A request that is being carried out.
+pub struct Running {
+    /// Does it; its output is the last answer. Dropped if the asker is gone.
+    pub work: Pin<Box<dyn Future<Output = Response> + Send>>,
+    /// What is told meanwhile.
+    pub progress: mpsc::Receiver<perf::Progress>,
+    /// Cancelled when the asker closes its side, or the client stops: the work should come to its end.
+    pub stop: CancellationToken,
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        Self::Now(response)
+    }
 }
 
 /// Why something is not done.
@@ -80,6 +130,12 @@ pub enum RefusalKind {
     Conflict,
     /// The controller is needed and cannot be reached.
     ControllerUnreachable,
+    /// The policy forbids it.
+    Denied,
+    /// It took too long.
+    TimedOut,
+    /// No relay leads to where it goes.
+    RelayUnreachable,
     /// It failed.
     Failed,
 }
@@ -98,42 +154,6 @@ pub enum BindError {
         /// Reason.
         source: io::Error,
     },
-}
-
-/// Why there is no answer. One variant per thing the asker tells or does differently.
-#[derive(Debug, thiserror::Error)]
-pub enum CallError {
-    /// No `overlan up` runs on this state directory.
-    #[error(
-        "no `overlan up` runs with the state directory {}; start one, or name the right --state-dir", directory(.0)
-    )]
-    NotRunning(PathBuf),
-    /// The socket belongs to another user.
-    #[error("{} belongs to another user; run this command as the user who runs `overlan up`", .0.display())]
-    NotOurs(PathBuf),
-    /// It runs and does not answer.
-    #[error("the running `overlan up` did not answer within {} s", .0.as_secs())]
-    TimedOut(Duration),
-    /// It answers something else.
-    #[error(
-        "the answer of the running `overlan up` is not understood ({0}); is it of another version?"
-    )]
-    NotUnderstood(String),
-    /// The operating system refuses.
-    #[error("cannot ask the running `overlan up` by {}: {source}", path.display())]
-    Io {
-        /// The socket.
-        path: PathBuf,
-        /// Reason.
-        source: io::Error,
-    },
-    /// It answers no.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-}
-
-fn directory(socket: &Path) -> std::path::Display<'_> {
-    socket.parent().unwrap_or(socket).display()
 }
 
 /// The listening side. Dropping it removes the socket file.
@@ -178,10 +198,11 @@ impl ControlSocket {
     }
 
     /// Answers every request with what `handler` makes of it, until `stop`. A request that is being handled is still answered.
-    pub async fn run<H, F>(self, handler: H, stop: CancellationToken) -> Waiting
+    pub async fn run<H, F, A>(self, handler: H, stop: CancellationToken) -> Waiting
     where
         H: Fn(Request) -> F + Send + Sync + 'static,
-        F: Future<Output = Response> + Send + 'static,
+        F: Future<Output = A> + Send + 'static,
+        A: Into<Answer> + Send + 'static,
     {
         let handler = Arc::new(handler);
         let mut connections = JoinSet::new();
@@ -222,59 +243,6 @@ impl Drop for ControlSocket {
     }
 }
 
-/// Asks the client that listens on `path`. A refusal is an error.
-pub async fn call(path: &Path, request: &Request) -> Result<Response, CallError> {
-    exchange(path, request, None, ANSWER_WITHIN).await
-}
-
-/// Asks as [`call`] does, then waits until the client has stopped: for [`Request::Down`] and [`Request::Logout`].
-pub async fn call_until_stopped(path: &Path, request: &Request) -> Result<Response, CallError> {
-    exchange(path, request, Some(STOPPED_WITHIN), ANSWER_WITHIN).await
-}
-
-async fn exchange(
-    path: &Path,
-    request: &Request,
-    until_closed: Option<Duration>,
-    within: Duration,
-) -> Result<Response, CallError> {
-    let failed = |source: io::Error| {
-        let kind = source.kind();
-        let path = path.to_owned();
-        if kind == io::ErrorKind::NotFound || kind == io::ErrorKind::ConnectionRefused {
-            CallError::NotRunning(path)
-        } else if kind == io::ErrorKind::PermissionDenied {
-            CallError::NotOurs(path)
-        } else {
-            CallError::Io { path, source }
-        }
-    };
-    let short = ShortPath::of(path).map_err(failed)?;
-    let stream = UnixStream::connect(short.path()).await.map_err(failed)?;
-    let mut stream = BufStream::new(stream);
-    let answer = async {
-        write_line(&mut stream, request).await?;
-        read_line(&mut stream, ANSWER_MAX).await
-    };
-    let line = timeout(within, answer)
-        .await
-        .map_err(|_| CallError::TimedOut(within))?
-        .map_err(failed)?;
-    let line = line.ok_or_else(|| CallError::NotUnderstood("it is empty".to_owned()))?;
-    let answer: Response =
-        parse(&line).map_err(|error| CallError::NotUnderstood(error.to_string()))?;
-    if let Response::Refused(refusal) = answer {
-        return Err(refusal.into());
-    }
-    if let Some(within) = until_closed {
-        // Closed in whatever way: it is gone.
-        let _closed = timeout(within, stream.read_u8())
-            .await
-            .map_err(|_| CallError::TimedOut(within))?;
-    }
-    Ok(answer)
-}
-
 /// A connection that was open when the client began to stop stays open until it has stopped.
 fn keep_open(
     ended: Result<Option<BufStream<UnixStream>>, JoinError>,
@@ -287,7 +255,7 @@ fn keep_open(
 }
 
 /// One connection. Returns it if it is open when the client stops.
-async fn serve<H, F>(
+async fn serve<H, F, A>(
     stream: UnixStream,
     handler: Arc<H>,
     stop: CancellationToken,
@@ -295,7 +263,8 @@ async fn serve<H, F>(
 ) -> Option<BufStream<UnixStream>>
 where
     H: Fn(Request) -> F,
-    F: Future<Output = Response>,
+    F: Future<Output = A>,
+    A: Into<Answer>,
 {
     let mut stream = BufStream::new(stream);
     loop {
@@ -305,7 +274,10 @@ where
         };
         let answer = match line {
             Ok(Ok(Some(line))) => match parse(&line) {
-                Ok(request) => handler(request).await,
+                Ok(request) => match handler(request).await.into() {
+                    Answer::Now(response) => response,
+                    Answer::Running(running) => follow(running, &mut stream, &stop, limits).await?,
+                },
                 Err(error) => not_understood(&error.to_string()),
             },
             Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
@@ -316,6 +288,41 @@ where
             Ok(Ok(None) | Err(_)) | Err(_) => return None,
         };
         match timeout(limits.line_within, write_line(&mut stream, &answer)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return None,
+        }
+    }
+}
+
+/// Lets a request be carried out and tells the asker how it goes. `None` if it is gone.
+async fn follow(
+    running: Running,
+    stream: &mut BufStream<UnixStream>,
+    stop: &CancellationToken,
+    limits: Limits,
+) -> Option<Response> {
+    let Running {
+        mut work,
+        mut progress,
+        stop: stop_work,
+    } = running;
+    loop {
+        let told = tokio::select! {
+            biased;
+            Some(told) = progress.recv() => told,
+            last = &mut work => return Some(last),
+            () = stop.cancelled(), if !stop_work.is_cancelled() => {
+                stop_work.cancel();
+                continue;
+            }
+            // Whatever it says, or that it says no more: it wants the end.
+            _ = stream.fill_buf(), if !stop_work.is_cancelled() => {
+                stop_work.cancel();
+                continue;
+            }
+        };
+        let line = Response::Progress(told);
+        match timeout(limits.line_within, write_line(stream, &line)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return None,
         }
@@ -354,15 +361,23 @@ async fn write_line<T: Serialize>(stream: &mut BufStream<UnixStream>, value: &T)
 /// A whole line; `None` at a regular end; [`io::ErrorKind::InvalidData`] if it exceeds `max` bytes.
 async fn read_line(stream: &mut BufStream<UnixStream>, max: usize) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
-    stream
-        .take(max as u64 + 1)
-        .read_until(b'\n', &mut line)
-        .await?;
+    let whole = read_on(stream, &mut line, max).await?;
+    Ok(whole.then_some(line))
+}
+
+/// Reads on until `line` is whole; whether it is. Can be dropped and called again.
+async fn read_on(
+    stream: &mut BufStream<UnixStream>,
+    line: &mut Vec<u8>,
+    max: usize,
+) -> io::Result<bool> {
+    let room = (max + 1).saturating_sub(line.len());
+    stream.take(room as u64).read_until(b'\n', line).await?;
     if line.len() > max {
         let text = format!("it exceeds {max} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
-    Ok(line.ends_with(b"\n").then_some(line))
+    Ok(line.ends_with(b"\n"))
 }
 
 fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, serde_json::Error> {
@@ -434,15 +449,6 @@ const REQUEST_MAX: usize = 64 * 1024;
 
 /// Time for one request to arrive: the asker is a program on this host.
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
-
-/// Longest answer, bytes: the status of a network with some 50,000 peers.
-const ANSWER_MAX: usize = 32 * 1024 * 1024;
-
-/// Time for an answer: for a logout the node goes down, then the controller has ten seconds.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-
-/// Time for a client to stop: it lets open connections deliver what they hold.
-const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Askers at the same time: commands typed by one user.
 const CONNECTIONS_MAX: usize = 16;

@@ -157,6 +157,7 @@ impl Node {
                 move || wake.notify_one()
             }),
         );
+        engine.measure_by(now);
         let inner = Arc::new(Inner {
             options,
             control: Control::new(state.clone(), device.clone(), netmap, ticket),
@@ -306,6 +307,21 @@ impl Node {
     /// What it does now. The caller adds where its doors listen.
     pub fn status(&self) -> Status {
         self.inner.status()
+    }
+
+    /// Counters by name since the start, those of [`Node::status`], without the rest of it.
+    pub fn counters(&self) -> BTreeMap<String, u64> {
+        self.inner.counters(&self.inner.engine.memberships())
+    }
+
+    /// Listens on an overlay port of every network that this device is in now. Dropping the listeners closes the port.
+    ///
+    /// # Errors
+    /// The port is published, or listened on elsewhere in this process.
+    pub fn listen(&self, port: u16) -> Result<Vec<netstack::TcpListener>, netstack::ListenError> {
+        let memberships = self.inner.engine.memberships();
+        let listen = |membership: &Arc<Membership>| membership.stack().listen(port);
+        memberships.values().map(listen).collect()
     }
 
     /// Ends everything and waits for it.

@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::Serve;
 
+mod traffic;
+
+pub use traffic::{bytes, time};
+
 /// A client at one moment. Fields are added, never changed or removed, while [`SCHEMA_VERSION`] stays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -230,6 +234,9 @@ impl Status {
                 &mut text,
                 format_args!("serve    {} {} -> {}", serve.kind, serve.port, serve.target),
             );
+        }
+        for (what, told) in traffic::lines(&self.counters) {
+            line(&mut text, format_args!("{what:<8} {told}"));
         }
         for complaint in self.complaints() {
             line(&mut text, format_args!("# {complaint}"));

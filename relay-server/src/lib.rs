@@ -342,18 +342,11 @@ fn take(
         Err(refusal) => return hub.metrics.count_refused(refusal),
     };
     metrics::Metrics::add(&hub.metrics.accepted, 1);
-    if let Err(error) = prepare(&tcp) {
+    if let Err(error) = tls::set_up(&tcp) {
         tracing::debug!(%error, "the socket broke at once");
         return;
     }
     clients.spawn(conn::serve(hub.clone(), acceptor.clone(), tcp, seat));
-}
-
-fn prepare(tcp: &TcpStream) -> io::Result<()> {
-    tcp.set_nodelay(true)?;
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    socket2::SockRef::from(tcp).set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
-    Ok(())
 }
 
 /// Lets clients leave, then ends the rest and waits for their tasks.
@@ -378,10 +371,5 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Time for the last words to all clients that are still here.
 const GOODBYE: Duration = Duration::from_secs(2);
-
-/// Bytes that may wait in a client's socket beyond what the network takes: a frame given later never waits behind more.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const NOTSENT_LOWAT: u32 = 256 * 1024;
-
 #[cfg(test)]
 mod tests;

@@ -120,6 +120,9 @@ impl From<CallError> for Failure {
             CallError::TimedOut(_) => Code::TimedOut,
             CallError::Refused(refusal) => match refusal.kind {
                 RefusalKind::ControllerUnreachable => Code::ControllerUnreachable,
+                RefusalKind::Denied => Code::Denied,
+                RefusalKind::TimedOut => Code::TimedOut,
+                RefusalKind::RelayUnreachable => Code::RelayUnreachable,
                 RefusalKind::NotUnderstood | RefusalKind::Conflict | RefusalKind::Failed => {
                     Code::Other
                 }

@@ -81,7 +81,21 @@ async fn ask_status(args: &StateArgs) -> Result<Status, Failure> {
         other @ (Response::Done
         | Response::Serves(_)
         | Response::Version(_)
+        | Response::Progress(_)
+        | Response::Measured(_)
         | Response::Refused(_)) => Err(unexpected(&other)),
+    }
+}
+
+/// The full name of the device that a person calls `wanted`, or `wanted` itself if it is an address.
+pub(crate) async fn full_name(state: &StateArgs, wanted: &str) -> Result<String, Failure> {
+    if wanted.parse::<IpAddr>().is_ok() {
+        return Ok(wanted.to_owned());
+    }
+    let status = ask_status(state).await?;
+    match &status.device {
+        Some(device) if is_called(&device.label, &device.name, wanted) => Ok(device.name.clone()),
+        Some(_) | None => Ok(find_peer(&status, wanted)?.name.clone()),
     }
 }
 
@@ -96,12 +110,16 @@ fn addresses(status: &Status, peer: Option<&str>) -> Result<Vec<IpAddr>, Failure
     if is_called(&device.label, &device.name, wanted) {
         return Ok(device.addresses.clone());
     }
+    Ok(find_peer(status, wanted)?.addresses.clone())
+}
+
+fn find_peer<'a>(status: &'a Status, wanted: &str) -> Result<&'a PeerStatus, Failure> {
     let peers = status.networks.iter().flat_map(|network| &network.peers);
     let found: Vec<&PeerStatus> = peers
         .filter(|peer| is_called(&peer.label, &peer.name, wanted))
         .collect();
     match found.as_slice() {
-        [peer] => Ok(peer.addresses.clone()),
+        [peer] => Ok(peer),
         [] => Err(Failure::new(
             Code::Other,
             format!("no peer is called {wanted:?}; `overlan status` lists them"),

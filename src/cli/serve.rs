@@ -157,6 +157,8 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
             other @ (Response::Done
             | Response::Status(_)
             | Response::Version(_)
+            | Response::Progress(_)
+            | Response::Measured(_)
             | Response::Refused(_)),
         ) => return Err(running::unexpected(&other)),
         Err(CallError::NotRunning(_)) => state.load_serves()?,

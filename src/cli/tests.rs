@@ -56,7 +56,19 @@ fn every_command_and_argument_explains_itself() {
 #[test]
 fn every_setting_comes_from_the_environment_too_under_one_prefix() {
     // What one call asks for is no setting.
-    let of_one_call = ["json", "password-stdin", "check", "help", "version"];
+    let of_one_call = [
+        "json",
+        "password-stdin",
+        "check",
+        "help",
+        "version",
+        "serve",
+        "time",
+        "streams",
+        "reverse",
+        "both",
+        "latency",
+    ];
     let mut commands = Vec::new();
     all(&Cli::command(), "", &mut commands);
     commands.retain(|(path, _)| !path.contains(" auth-key"));
@@ -112,6 +124,7 @@ fn help_teaches_by_examples() {
     ] {
         assert!(up.contains(line), "{line}\n{up}");
     }
+    assert!(help(&["perf"]).contains("overlan perf --serve"));
     assert!(help(&["serve", "tcp"]).contains("overlan serve tcp 80 8080"));
     assert!(help(&["login"]).contains("--password-stdin"));
     assert!(help(&["admin", "auth-key", "create"]).contains("take-over-offline"));
@@ -204,5 +217,5 @@ fn completion_scripts_know_the_commands() {
         &mut script,
     );
     let script = String::from_utf8(script).unwrap();
-    assert!(script.contains("auth-key"));
+    assert!(script.contains("auth-key") && script.contains("--reverse"));
 }

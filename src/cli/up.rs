@@ -26,11 +26,14 @@ use crate::cli::{StateArgs, api, login, now_unix, output};
 
 use answers::Answers;
 use doors::{DoorArgs, Doors};
+use measure::Measuring;
 use way::{Facts, Way};
 
 mod answers;
 
 mod doors;
+
+mod measure;
 
 mod way;
 
@@ -258,6 +261,7 @@ async fn run(
             .and_then(|(udp, _)| udp.local_addr().ok()),
         stop: stop.clone(),
         changing: Mutex::new(()),
+        measuring: Measuring::new(),
     });
     let control = tokio::spawn({
         let answers = Arc::clone(&answers);

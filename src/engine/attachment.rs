@@ -16,6 +16,7 @@ use overlan_protocol::key::RelayId;
 use overlan_transport::pump;
 
 use super::Engine;
+use super::counters::{Delays, WriteStall};
 use super::links::Link;
 use super::peer::{Peer, Turn};
 use crate::relay::liveness::{Action, Liveness};
@@ -32,13 +33,16 @@ pub struct Attachment {
     window: u32,
     random: u64,
     last_data: Instant,
+    stall: WriteStall,
+    /// Of the fill that runs.
+    delays: Delays,
 }
 
 #[derive(Debug)]
 struct Credit {
     credit: SendCredit,
-    /// Has packets and waits for credit.
-    waiting: Option<Arc<Peer>>,
+    /// Has packets and waits for credit, since when.
+    waiting: Option<(Arc<Peer>, Instant)>,
 }
 
 /// What a link leaves behind.
@@ -90,6 +94,8 @@ impl Attachment {
             window: welcome.credit_window,
             random: seed | 1,
             last_data: now,
+            stall: WriteStall::default(),
+            delays: Delays::default(),
         }
     }
 
@@ -111,6 +117,7 @@ impl Attachment {
             .credits
             .into_values()
             .filter_map(|credit| credit.waiting)
+            .map(|(peer, _)| peer)
             .collect();
         Remains {
             link: self.link,
@@ -121,6 +128,7 @@ impl Attachment {
 
     fn handle_credit(
         &mut self,
+        now: Instant,
         key: (u32, u32),
         released: u64,
         window: u32,
@@ -133,8 +141,14 @@ impl Attachment {
             .handle_credit(released, window)
             .map_err(|_| LinkEnd::FalseCredit)?;
         if credit.credit.may_send()
-            && let Some(peer) = credit.waiting.take()
+            && let Some((peer, since)) = credit.waiting.take()
         {
+            let counters = &self.engine.counters;
+            counters
+                .credit_wait_us
+                .add_time(now.saturating_duration_since(since));
+            counters.credit_window.set(u64::from(window));
+            self.engine.mark_ready(&peer, Some(now));
             self.link.push_again(peer);
         }
         Ok(())
@@ -150,6 +164,9 @@ impl Attachment {
             self.engine.enqueue(&peer);
             return;
         }
+        if let Some(wait) = self.engine.take_wait(&peer, now) {
+            self.delays.note(wait);
+        }
         let key = (membership.vni().get(), peer.key.host);
         let window = self.window;
         let credit = self.credits.entry(key).or_insert_with(|| Credit {
@@ -163,7 +180,7 @@ impl Attachment {
             if !credit.credit.may_send() {
                 self.engine.counters.credit_waits.add(1);
                 if !peer.queued.swap(true, Relaxed) {
-                    credit.waiting = Some(peer);
+                    credit.waiting = Some((peer, now));
                 }
                 return;
             }
@@ -177,6 +194,7 @@ impl Attachment {
             }
         }
         if !peer.queued.swap(true, Relaxed) {
+            self.engine.mark_ready(&peer, Some(now));
             self.link.push_again(peer);
         }
     }
@@ -208,7 +226,7 @@ impl pump::Peer for Attachment {
                     released,
                     window,
                 } => {
-                    self.handle_credit((route.vni, route.host), released, window)?;
+                    self.handle_credit(now, (route.vni, route.host), released, window)?;
                 }
                 Frame::PeerGone { route, .. } => {
                     self.engine
@@ -233,6 +251,7 @@ impl pump::Peer for Attachment {
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), LinkEnd> {
+        self.stall.handle_turn();
         if !self.link.is_kept() && now >= self.last_data + IDLE {
             return Err(LinkEnd::Idle);
         }
@@ -257,10 +276,21 @@ impl pump::Peer for Attachment {
     }
 
     fn fill(&mut self, now: Instant, waker: &Waker, out: &mut pump::Batch) -> Result<(), LinkEnd> {
+        if let Some(stalled) = self.stall.handle_fill(now) {
+            self.engine.counters.link_stalls.add(1);
+            self.engine.counters.link_stall_us.add_time(stalled);
+        }
         out.packed().append(&mut self.control);
         while out.room() > 0 {
             let Some(peer) = self.link.pop() else { break };
             self.serve(now, peer, out.packed());
+        }
+        self.engine
+            .counters
+            .queue_delays
+            .take(now, &mut self.delays);
+        if !out.is_empty() {
+            self.stall.handle_given(now);
         }
         self.link.register(waker);
         Ok(())

@@ -1,8 +1,12 @@
-//! What the engine counts. Numbers only grow; whoever wants a rate subtracts.
+//! What the engine counts, and what the netstacks count beside it. Numbers only grow, so whoever wants a rate subtracts; the
+//! few that speak of now or of the last interval say so. Holds no clock.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use overlan_netstack::{Drops, Stats};
 
 use super::lock;
 
@@ -19,20 +23,41 @@ pub struct Counters {
     pub bytes_out: Count,
     /// Times a peer had packets and no credit.
     pub credit_waits: Count,
+    /// How long these took that are over, microseconds, all peers together.
+    pub credit_wait_us: Count,
+    /// The credit window that a relay announced last, bytes. A value of now.
+    pub credit_window: Count,
+    /// Times a link had bytes to send and its socket took none.
+    pub link_stalls: Count,
+    /// How long these took that are over, microseconds, all links together.
+    pub link_stall_us: Count,
+    /// How long peers that had packets waited for their turn on a link.
+    pub queue_delays: QueueDelays,
     /// What was dropped, by reason.
     pub drops: Reasons,
 }
 
 impl Counters {
     /// All counters by name, drops as `drop_<reason>`.
-    pub fn snapshot(&self) -> BTreeMap<String, u64> {
-        let mut all: BTreeMap<String, u64> = BTreeMap::from([
-            ("packets_in".into(), self.packets_in.get()),
-            ("bytes_in".into(), self.bytes_in.get()),
-            ("packets_out".into(), self.packets_out.get()),
-            ("bytes_out".into(), self.bytes_out.get()),
-            ("credit_waits".into(), self.credit_waits.get()),
-        ]);
+    pub fn snapshot(&self, now: Instant) -> BTreeMap<String, u64> {
+        let (total, newest) = self.queue_delays.at(now);
+        let mut all: BTreeMap<String, u64> = [
+            ("packets_in", self.packets_in.get()),
+            ("bytes_in", self.bytes_in.get()),
+            ("packets_out", self.packets_out.get()),
+            ("bytes_out", self.bytes_out.get()),
+            ("credit_waits", self.credit_waits.get()),
+            ("credit_wait_us", self.credit_wait_us.get()),
+            ("credit_window", self.credit_window.get()),
+            ("link_stalls", self.link_stalls.get()),
+            ("link_stall_us", self.link_stall_us.get()),
+            ("queue_turns", total.turns),
+            ("queue_delay_us", total.sum_us),
+            ("queue_delay_mean_us", newest.mean_us()),
+            ("queue_delay_max_us", newest.max_us),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
         for (reason, count) in lock(&self.drops.counts).iter() {
             all.insert(format!("drop_{reason}"), *count);
         }
@@ -40,13 +65,80 @@ impl Counters {
     }
 }
 
-/// A number that grows.
+/// Adds what one netstack counts to `all`. The one place that names its counters; a reason that the netstack begins to drop
+/// packets for must be named here before the program compiles.
+pub fn add_stack(all: &mut BTreeMap<String, u64>, stats: &Stats) {
+    let mut add = |name: &str, value: u64| *all.entry(name.to_owned()).or_default() += value;
+    add("flows", stats.flows);
+    add("flows_half_open", stats.half_open);
+    add("flows_time_wait", stats.time_wait);
+    add("flows_opened", stats.flows_opened);
+    add("flows_panicked", stats.flows_panicked);
+    add("retransmits", stats.retransmits);
+    let Drops {
+        malformed,
+        unsupported,
+        protocol,
+        address,
+        denied,
+        no_flow,
+        half_open_limit,
+        backlog,
+        out_of_window,
+        inbox_full,
+        no_socket,
+        datagram_queue,
+        answer_limit,
+        remotes,
+        ring_budget,
+    } = stats.drops;
+    for (reason, count) in [
+        ("malformed", malformed),
+        ("unsupported", unsupported),
+        ("protocol", protocol),
+        ("address", address),
+        ("denied", denied),
+        ("no_flow", no_flow),
+        ("half_open_limit", half_open_limit),
+        ("backlog", backlog),
+        ("out_of_window", out_of_window),
+        ("inbox_full", inbox_full),
+        ("no_socket", no_socket),
+        ("datagram_queue", datagram_queue),
+        ("answer_limit", answer_limit),
+        ("remotes", remotes),
+        ("ring_budget", ring_budget),
+    ] {
+        // As the engine's own: a reason appears with its first packet.
+        if count > 0 {
+            add(&format!("drop_stack_{reason}"), count);
+        }
+    }
+    // All stacks take their rings from one arena, and each counts all of it.
+    for (name, bytes) in [
+        ("ring_bytes", stats.ring_bytes),
+        ("ring_committed", stats.ring_committed),
+    ] {
+        let known = all.entry(name.to_owned()).or_default();
+        *known = bytes.max(*known);
+    }
+}
+
+/// A number that grows, or a value of now.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
 impl Count {
     pub(crate) fn add(&self, count: u64) {
         self.0.fetch_add(count, Relaxed);
+    }
+
+    pub(crate) fn add_time(&self, time: Duration) {
+        self.add(micros(time));
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
     }
 
     /// Its value.
@@ -71,3 +163,133 @@ impl Reasons {
         lock(&self.counts).get(reason).copied().unwrap_or_default()
     }
 }
+
+/// Waiting times, put together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Delays {
+    /// How many.
+    pub turns: u64,
+    /// Their sum, microseconds.
+    pub sum_us: u64,
+    /// The longest, microseconds.
+    pub max_us: u64,
+}
+
+impl Delays {
+    pub(super) fn note(&mut self, delay: Duration) {
+        self.merge(Self {
+            turns: 1,
+            sum_us: micros(delay),
+            max_us: micros(delay),
+        });
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.turns += other.turns;
+        self.sum_us = self.sum_us.saturating_add(other.sum_us);
+        self.max_us = self.max_us.max(other.max_us);
+    }
+
+    /// Their mean, microseconds; 0 if there are none.
+    #[must_use]
+    pub fn mean_us(&self) -> u64 {
+        self.sum_us.checked_div(self.turns).unwrap_or_default()
+    }
+}
+
+/// Waiting times since the start, and those of the last interval, which is between 10 and 20 s long.
+#[derive(Debug, Default)]
+pub struct QueueDelays {
+    // A link takes this once for everything it gives its socket at a time, so it is hardly ever contended.
+    intervals: Mutex<Intervals>,
+}
+
+#[derive(Debug, Default)]
+struct Intervals {
+    total: Delays,
+    began: Option<Instant>,
+    current: Delays,
+    before: Delays,
+}
+
+impl QueueDelays {
+    /// Takes a batch, and leaves it empty.
+    pub(super) fn take(&self, now: Instant, batch: &mut Delays) {
+        let batch = std::mem::take(batch);
+        if batch.turns == 0 {
+            return;
+        }
+        let mut intervals = lock(&self.intervals);
+        intervals.roll(now);
+        intervals.total.merge(batch);
+        intervals.current.merge(batch);
+    }
+
+    /// All since the start, and those of the last interval.
+    pub fn at(&self, now: Instant) -> (Delays, Delays) {
+        let mut intervals = lock(&self.intervals);
+        intervals.roll(now);
+        let mut newest = intervals.current;
+        newest.merge(intervals.before);
+        (intervals.total, newest)
+    }
+}
+
+impl Intervals {
+    fn roll(&mut self, now: Instant) {
+        let began = *self.began.get_or_insert(now);
+        let age = now.saturating_duration_since(began);
+        if age < INTERVAL {
+            return;
+        }
+        let current = std::mem::take(&mut self.current);
+        if age < 2 * INTERVAL {
+            self.before = current;
+            self.began = Some(began + INTERVAL);
+        } else {
+            self.before = Delays::default();
+            self.began = Some(now);
+        }
+    }
+}
+
+/// Long enough to see a stutter that is over by the time somebody looks, short enough to speak of now.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a link's socket takes nothing, told from the turns of its pump: each begins by [`WriteStall::handle_turn`], and one
+/// that finds the socket has taken everything comes to [`WriteStall::handle_fill`].
+#[derive(Debug, Default)]
+pub(super) struct WriteStall {
+    /// When the bytes were given that the socket may still be taking.
+    given: Option<Instant>,
+    turns: u32,
+}
+
+impl WriteStall {
+    /// A turn begins.
+    pub(super) fn handle_turn(&mut self) {
+        self.turns = self.turns.saturating_add(1);
+    }
+
+    /// Everything given before has been taken. Returns how long that took, if it was not at once.
+    pub(super) fn handle_fill(&mut self, now: Instant) -> Option<Duration> {
+        let given = self.given.take();
+        // What is taken at once is followed by the very next turn's fill.
+        let was_stalled = std::mem::take(&mut self.turns) > 1;
+        given
+            .filter(|_| was_stalled)
+            .map(|given| now.saturating_duration_since(given))
+    }
+
+    /// The fill gave the socket something to take.
+    pub(super) fn handle_given(&mut self, now: Instant) {
+        self.given = Some(now);
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

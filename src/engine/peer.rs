@@ -1,7 +1,7 @@
 //! One peer: its session, its way, and what waits for a session. Decides when handshakes and absences need a timer.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -32,6 +32,8 @@ pub struct Peer {
     tunnel: TunnelKey,
     /// Stands in a link's ready queue, waits there for credit, or is stranded: whoever polls it next is already known.
     pub(super) queued: AtomicBool,
+    /// Since when it waits for its turn to send, nanoseconds by the engine's clock; 0 = it does not.
+    pub(super) ready_at: AtomicU64,
     /// A link over which it was reached broke, and what was in flight may be lost.
     pub(super) stalled: AtomicBool,
     online: AtomicBool,
@@ -91,6 +93,7 @@ impl Peer {
             device: verified.device(),
             tunnel: verified.tunnel(),
             queued: AtomicBool::new(false),
+            ready_at: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
             online: AtomicBool::new(told.online),
             sought: AtomicBool::new(false),

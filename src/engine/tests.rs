@@ -165,7 +165,7 @@ fn frames_that_fit_nowhere_are_counted_and_harm_nothing() {
     send(VNI.get(), HOSTS[0]);
     assert_eq!(lab.drops(1, "unknown_network"), 1);
     assert_eq!(lab.drops(1, "unknown_peer"), 2);
-    let all = lab.engine(1).counters().snapshot();
+    let all = lab.engine(1).counters().snapshot(lab.now);
     let drops: u64 = all
         .iter()
         .filter(|(name, _)| name.starts_with("drop_"))
@@ -450,6 +450,57 @@ fn without_credit_a_peer_waits_and_with_credit_it_goes_on() {
     }
     assert_eq!(read, written);
     assert_eq!(lab.ended, []);
+}
+
+#[test]
+fn counters_tell_how_long_a_peer_waited_for_its_turn_for_credit_and_for_the_socket() {
+    let mut lab = Lab::detached(|_, _| {});
+    lab.window = 40_000;
+    lab.attach(0, HOME);
+    lab.attach(1, HOME);
+    let listener = lab.listen(1);
+    let (there, _here) = lab.open(0, &listener);
+    lab.pass(SECOND);
+    let before = lab.engine(0).counters().snapshot(lab.now);
+    assert_eq!(before["queue_turns"], 0, "nobody gave a clock");
+
+    let begin = lab.now;
+    lab.engine(0).measure_by(move || begin);
+    write_all_there_is_room_for(&there);
+    lab.now += Duration::from_millis(30);
+    assert!(lab.fill(0, HOME).len() >= 40_000, "up to the window");
+    let counters = lab.engine(0).counters().snapshot(lab.now);
+    assert_eq!(counters["queue_delay_max_us"], 30_000);
+    assert_eq!(counters["queue_turns"], 1);
+    assert_eq!(counters["credit_waits"], before["credit_waits"] + 1);
+    assert_eq!(counters["credit_wait_us"], before["credit_wait_us"]);
+
+    lab.now += Duration::from_millis(20);
+    let credit = Frame::Credit {
+        route: Route {
+            vni: VNI.get(),
+            flow: 0,
+            host: HOSTS[1],
+        },
+        released: lab.released(0, HOME) + 30_000,
+        window: 200_000,
+    };
+    lab.deliver(0, HOME, &credit).unwrap();
+    // Two turns of the pump in which the socket took nothing, and then all of it.
+    for _ in 0..3 {
+        let link = lab.sides[0].links.get_mut(&HOME).unwrap();
+        link.handle_timeout(lab.now).unwrap();
+    }
+    lab.now += Duration::from_millis(5);
+    lab.fill(0, HOME);
+    let counters = lab.engine(0).counters().snapshot(lab.now);
+    assert_eq!(
+        counters["credit_wait_us"],
+        before["credit_wait_us"] + 20_000
+    );
+    assert_eq!(counters["credit_window"], 200_000);
+    assert_eq!(counters["link_stalls"], 1);
+    assert_eq!(counters["link_stall_us"], 25_000);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use std::sync::Mutex;
 
+use super::call::{ANSWER_MAX, exchange};
 use super::*;
 
 struct Running {
@@ -43,7 +44,9 @@ fn start_with(limits: Limits, below: &str) -> Running {
                     Request::Status
                     | Request::Logout
                     | Request::ServeAdd(_)
-                    | Request::ServeList => Response::Done,
+                    | Request::ServeList
+                    | Request::Perf { .. }
+                    | Request::PerfServe { .. } => Response::Done,
                 }
             }
         }
@@ -220,4 +223,77 @@ fn only_the_same_user_and_the_superuser_may_command() {
     assert!(may_command(0, 1000));
     assert!(!may_command(1001, 1000));
     assert!(!may_command(1000, 0));
+}
+
+/// Serves requests that take until they are stopped, telling one thing at their begin; says when one came to its end.
+fn start_long(root: &Path, stop: &CancellationToken) -> (PathBuf, DirLock, mpsc::Receiver<()>) {
+    let (state, lock) = state_in(root);
+    let socket = ControlSocket::bind(&state, &lock).unwrap();
+    let (ended, ends) = mpsc::channel(1);
+    let handler = move |_: Request| {
+        let ended = ended.clone();
+        async move {
+            let (told, progress) = mpsc::channel(1);
+            let stop = CancellationToken::new();
+            let stopped = stop.clone();
+            let work = Box::pin(async move {
+                let listening = perf::Progress::Listening { port: 7 };
+                told.send(listening).await.unwrap();
+                stopped.cancelled().await;
+                ended.send(()).await.unwrap();
+                Response::Done
+            });
+            Answer::Running(super::Running {
+                work,
+                progress,
+                stop,
+            })
+        }
+    };
+    tokio::spawn(socket.run(handler, stop.clone()));
+    (state.socket_path(), lock, ends)
+}
+
+#[tokio::test]
+async fn what_takes_its_time_tells_how_it_goes_and_ends_when_the_asker_wants() {
+    let root = tempfile::tempdir().unwrap();
+    let stop = CancellationToken::new();
+    let (path, _lock, _ends) = start_long(&root.path().join("state"), &stop);
+    let enough = CancellationToken::new();
+    let mut told = Vec::new();
+    let request = Request::PerfServe { port: 7 };
+    let answer = call_and_follow(&path, &request, enough.cancelled(), |progress| {
+        told.push(progress);
+        enough.cancel();
+    });
+    assert_eq!(answer.await.unwrap(), Response::Done);
+    assert_eq!(told, [perf::Progress::Listening { port: 7 }]);
+}
+
+#[tokio::test]
+async fn what_takes_its_time_ends_when_the_client_stops() {
+    let root = tempfile::tempdir().unwrap();
+    let stop = CancellationToken::new();
+    let (path, _lock, _ends) = start_long(&root.path().join("state"), &stop);
+    let request = Request::PerfServe { port: 7 };
+    let never = std::future::pending();
+    let answer = call_and_follow(&path, &request, never, |_| stop.cancel()).await;
+    assert_eq!(answer.unwrap(), Response::Done);
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_any_more_comes_to_its_end() {
+    let root = tempfile::tempdir().unwrap();
+    let stop = CancellationToken::new();
+    let (path, _lock, mut ends) = start_long(&root.path().join("state"), &stop);
+    let mut stream = UnixStream::connect(&path).await.unwrap();
+    let request = serde_json::to_string(&Request::PerfServe { port: 7 }).unwrap();
+    stream
+        .write_all(format!("{request}\n").as_bytes())
+        .await
+        .unwrap();
+    let mut told = [0; 16];
+    stream.read_exact(&mut told).await.unwrap();
+    drop(stream);
+    assert_eq!(ends.recv().await, Some(()));
 }

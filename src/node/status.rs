@@ -9,7 +9,7 @@ use overlan_transport::pump::now;
 
 use super::{Inner, lock};
 use crate::control::Health;
-use crate::engine::Membership;
+use crate::engine::{Membership, add_stack};
 use crate::relay::route::{Choice, LinkState};
 use crate::status::{self, Status};
 
@@ -126,16 +126,14 @@ impl Inner {
         }
     }
 
-    fn counters(
+    pub(super) fn counters(
         &self,
         memberships: &BTreeMap<NetworkId, Arc<Membership>>,
     ) -> BTreeMap<String, u64> {
-        let mut counters = self.engine.counters().snapshot();
-        let flows: u64 = memberships
-            .values()
-            .map(|membership| membership.stack().stats().flows)
-            .sum();
-        counters.insert("flows".to_owned(), flows);
+        let mut counters = self.engine.counters().snapshot(now());
+        for membership in memberships.values() {
+            add_stack(&mut counters, &membership.stack().stats());
+        }
         counters
     }
 }

@@ -21,4 +21,6 @@ mod demo;
 
 mod lifecycle;
 
+mod perf;
+
 mod trouble;

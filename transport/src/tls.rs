@@ -170,6 +170,18 @@ pub async fn connect(
     }
 }
 
+/// Sets up a socket that carries frames, at either end: what is written goes out at once, and what waits, waits with us, where
+/// the urgent overtakes the rest.
+///
+/// # Errors
+/// Those of the system, as for a socket that broke already.
+pub fn set_up(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket2::SockRef::from(socket).set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
+    Ok(())
+}
+
 async fn connect_tcp(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
         .await
@@ -187,7 +199,7 @@ async fn connect_tcp(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
                 SocketAddr::V6(_) => TcpSocket::new_v6()?,
             };
             let stream = timeout(ADDRESS_TIMEOUT, socket.connect(address)).await??;
-            stream.set_nodelay(true)?;
+            set_up(&stream)?;
             Ok(stream)
         };
         match attempt.await {
@@ -396,6 +408,10 @@ impl ServerCertVerifier for PinnedKeyVerifier {
 
 /// Most addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
+
+/// Bytes that may wait in a socket beyond what the network takes: a frame given later never waits behind more.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const NOTSENT_LOWAT: u32 = 128 * 1024;
 
 /// How long one address is tried before the next one is.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);

@@ -56,6 +56,12 @@ fn each_error_has_its_code() {
             Code::ControllerUnreachable,
         ),
         (refusal(RefusalKind::Conflict).into(), Code::Other),
+        (refusal(RefusalKind::Denied).into(), Code::Denied),
+        (refusal(RefusalKind::TimedOut).into(), Code::TimedOut),
+        (
+            refusal(RefusalKind::RelayUnreachable).into(),
+            Code::RelayUnreachable,
+        ),
         (StateError::InUse { path: path() }.into(), Code::Other),
         (
             HttpsError::Connect(ConnectError::TimedOut {

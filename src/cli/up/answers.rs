@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use overlan::local::{Refusal, RefusalKind, Request, Response};
+use overlan::local::{Answer, Refusal, RefusalKind, Request, Response};
 use overlan::node::Node;
 use overlan::state::{Serve, StateDir, StateError};
 use overlan::status::Status;
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::exit::Failure;
 use crate::cli::login::{ForgetError, forget_device};
 use crate::cli::serve::{self, ServeConflict};
+use crate::cli::up::measure::Measuring;
 
 /// A running client, as its control socket sees it.
 #[derive(Debug)]
@@ -26,12 +27,14 @@ pub(super) struct Answers {
     pub(super) stop: CancellationToken,
     /// Held while the published services are looked at and changed.
     pub(super) changing: Mutex<()>,
+    /// Who measures the way to peers, and lets them measure.
+    pub(super) measuring: Measuring,
 }
 
 impl Answers {
     /// Carries out one request.
-    pub(super) async fn answer(&self, request: Request) -> Response {
-        match request {
+    pub(super) async fn answer(&self, request: Request) -> Answer {
+        let response = match request {
             Request::Status => Response::Status(Box::new(self.status())),
             Request::Version => Response::Version(env!("CARGO_PKG_VERSION").to_owned()),
             Request::ServeList => Response::Serves(self.node.serves()),
@@ -42,7 +45,12 @@ impl Answers {
                 Response::Done
             }
             Request::Logout => self.log_out().await,
-        }
+            Request::Perf { peer, port, plan } => {
+                return self.measuring.run(&self.node, peer, port, plan);
+            }
+            Request::PerfServe { port } => return self.measuring.serve(&self.node, port),
+        };
+        response.into()
     }
 
     /// The node's status with the doors that this program opened.
@@ -102,6 +110,6 @@ fn done(result: Result<(), ChangeError>) -> Response {
     }
 }
 
-fn refused(kind: RefusalKind, message: String) -> Response {
+pub(super) fn refused(kind: RefusalKind, message: String) -> Response {
     Response::Refused(Refusal { kind, message })
 }

@@ -1,0 +1,131 @@
+//! Carries out `perf` for whoever asks on the control socket. Decides how many may at once, and what a failure means to the asker.
+
+use std::sync::Arc;
+
+use overlan::dial::DialError;
+use overlan::local::{Answer, RefusalKind, Response, Running};
+use overlan::names::Destination;
+use overlan::node::Node;
+use overlan::perf::{self, PerfError, Plan, Progress};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::answers::refused;
+
+/// Who measures now.
+#[derive(Debug)]
+pub(super) struct Measuring {
+    places: Arc<Semaphore>,
+}
+
+impl Measuring {
+    pub(super) fn new() -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+        }
+    }
+
+    /// Measures the way to `peer`.
+    pub(super) fn run(&self, node: &Node, peer: String, port: u16, plan: Plan) -> Answer {
+        let Some(place) = self.place() else {
+            return full();
+        };
+        let node = node.clone();
+        running(|events, stop| async move {
+            let _place = place;
+            let dial = || async {
+                let dialed = node.dial(Destination::from_text(&peer), port).await;
+                dialed.map_err(|error| {
+                    if error == DialError::Refused {
+                        PerfError::NotServing(port)
+                    } else {
+                        PerfError::Dial(error)
+                    }
+                })
+            };
+            let counters = || node.counters();
+            match perf::run(peer.clone(), plan, dial, counters, &events, stop).await {
+                Ok(report) => Response::Measured(Box::new(report)),
+                Err(error) => refused(kind(&error), error.to_string()),
+            }
+        })
+    }
+
+    /// Lets peers measure on `port`.
+    pub(super) fn serve(&self, node: &Node, port: u16) -> Answer {
+        let Some(place) = self.place() else {
+            return full();
+        };
+        let listeners = match node.listen(port) {
+            Ok(listeners) if listeners.is_empty() => {
+                let text = "this device is in no network yet; see `overlan status`";
+                return refused(RefusalKind::Failed, text.to_owned()).into();
+            }
+            Ok(listeners) => listeners,
+            Err(error) => {
+                let text = format!(
+                    "cannot listen on overlay port {port}: {error}; `overlan serve list` shows what is published, and --port takes another one"
+                );
+                return refused(RefusalKind::Conflict, text).into();
+            }
+        };
+        let node = node.clone();
+        running(|events, stop| async move {
+            let _place = place;
+            // The queue is new and empty.
+            let _told = events.try_send(Progress::Listening { port });
+            perf::serve(listeners, move || node.counters(), events, stop).await;
+            Response::Done
+        })
+    }
+
+    fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+}
+
+fn running<F>(work: impl FnOnce(mpsc::Sender<Progress>, CancellationToken) -> F) -> Answer
+where
+    F: Future<Output = Response> + Send + 'static,
+{
+    let (events, progress) = mpsc::channel(EVENTS_MAX);
+    let stop = CancellationToken::new();
+    Answer::Running(Running {
+        work: Box::pin(work(events, stop.clone())),
+        progress,
+        stop,
+    })
+}
+
+fn full() -> Answer {
+    let text = format!("{AT_ONCE} measurements run here already; try again when one has ended");
+    refused(RefusalKind::Conflict, text).into()
+}
+
+fn kind(error: &PerfError) -> RefusalKind {
+    match error {
+        PerfError::Dial(DialError::DeniedByPolicy) => RefusalKind::Denied,
+        PerfError::Dial(DialError::NoRelay) => RefusalKind::RelayUnreachable,
+        PerfError::Dial(DialError::TimedOut) | PerfError::Silent => RefusalKind::TimedOut,
+        PerfError::Dial(
+            DialError::Foreign
+            | DialError::UnknownName
+            | DialError::AmbiguousAddress
+            | DialError::Offline
+            | DialError::Refused
+            | DialError::Unsupported
+            | DialError::Internal(_),
+        )
+        | PerfError::NotServing(_)
+        | PerfError::Busy
+        | PerfError::NotUnderstood
+        | PerfError::Interrupted
+        | PerfError::Broken(_) => RefusalKind::Failed,
+    }
+}
+
+/// Fewer than the control socket has places, so that `status` and `down` always get one.
+const AT_ONCE: usize = 4;
+
+/// What has happened and was not told yet; a second's progress is worth nothing a few seconds later.
+const EVENTS_MAX: usize = 16;
