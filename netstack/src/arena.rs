@@ -200,7 +200,7 @@ impl Ring {
         }
         // A displaced ring starts somewhere within a page.
         let extra = if self.displaced { PAGE } else { 0 };
-        let touched = (bytes + extra)
+        let touched = (self.block.colour + bytes + extra)
             .next_multiple_of(PAGE)
             .min(slot_len(self.block.len));
         if touched > self.touched {
@@ -215,7 +215,7 @@ impl Ring {
     /// The ring must outlive the slice, and there must be no other slice of it.
     unsafe fn bytes(&mut self) -> &'static mut [u8] {
         // SAFETY: the block is `len` initialised bytes that nobody else refers to; the rest is the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.block.start.as_ptr(), self.block.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.block.start(), self.block.len) }
     }
 
     fn reclaim(&mut self) {
@@ -250,23 +250,30 @@ impl Drop for Ring {
 
 /// One ring's piece of memory.
 struct Block {
-    start: NonNull<u8>,
-    /// Bytes the ring has; the slot has a few more, up to a page.
+    slot: NonNull<u8>,
+    /// Where in the slot the ring starts, in bytes.
+    colour: usize,
+    /// Bytes the ring has.
     len: usize,
-    /// Bytes from the start, in whole pages, that are resident.
+    /// Bytes from the start of the slot, in whole pages, that are resident.
     touched: usize,
     /// A slot of a mapping, rather than an allocation of its own.
     mapped: bool,
 }
 
 impl Block {
-    /// Makes its first `len` bytes zeros that take no memory. The owner needs none of the bytes and touches none
+    fn start(&self) -> *mut u8 {
+        // SAFETY: a slot has room for a ring behind every colour; without a slot the colour is 0.
+        unsafe { self.slot.as_ptr().add(self.colour) }
+    }
+
+    /// Makes the first `len` bytes of the slot zeros that take no memory. The owner needs none of the bytes and touches none
     /// meanwhile; zeros are as valid as what they were.
     fn give_back(&self, len: usize) {
         if !pages::give_back(self, len) {
             // Locked memory stays where it is.
             // SAFETY: the slot is at least that long and the block's owner has asked for it.
-            unsafe { self.start.write_bytes(0, len) };
+            unsafe { self.slot.write_bytes(0, len) };
         }
     }
 }
@@ -333,13 +340,14 @@ impl Arena {
         let Some(mut slab) = class.rest.take() else {
             return allocate(len);
         };
+        let slot = slot_len(len);
         let block = Block {
-            start: slab.start,
+            slot: slab.start,
+            colour: (slot.max(SLAB) - slab.len) / slot * LINE % COLOURED,
             len,
             touched: 0,
             mapped: true,
         };
-        let slot = slot_len(len);
         slab.len -= slot;
         if slab.len >= slot {
             // SAFETY: a whole slot is left behind this one in the same mapping.
@@ -354,9 +362,9 @@ impl Arena {
         if !block.mapped {
             return release(block);
         }
-        if block.touched > 0 && used.max(block.touched) <= HOT_RING {
+        if block.touched > 0 && used.max(block.touched) <= HOT_RING + PAGE {
             // SAFETY: the block is ours alone again and its slot is at least that long.
-            unsafe { block.start.write_bytes(0, used) };
+            unsafe { block.start().write_bytes(0, used) };
             let mut free = self.free();
             if free.hot_bytes + block.touched <= HOT_RESERVE {
                 free.hot_bytes += block.touched;
@@ -364,7 +372,11 @@ impl Arena {
                 return;
             }
         }
-        block.give_back(used.max(block.touched));
+        block.give_back(
+            (block.colour + used)
+                .min(slot_len(block.len))
+                .max(block.touched),
+        );
         block.touched = 0;
         self.free().classes[class_of(block.len)].cold.push(block);
     }
@@ -379,7 +391,7 @@ impl Drop for Arena {
     }
 }
 
-/// Bytes of one page, or of several on machines with small ones: slots begin and end with whole ones everywhere.
+/// Bytes in which memory is counted: the smallest pages there are.
 const PAGE: usize = 4_096;
 /// Address space taken at once: few mappings, and no memory as long as nothing is touched.
 const SLAB: usize = 64 << 20;
@@ -395,16 +407,31 @@ fn class_of(len: usize) -> usize {
     (len / RING_UNIT).trailing_zeros() as usize
 }
 
-/// What a ring of `len` bytes takes in a slab: a whole number of pages of any usual size.
+/// What a ring of `len` bytes takes in a slab: its size to the next power of two, and room for its colour.
+///
+/// Without colours the first bytes of all rings, which are all that most flows use, would share one place in every
+/// cache and in the page tables, as they all were a power of two apart.
 fn slot_len(len: usize) -> usize {
-    (len / RING_UNIT) << 16
+    ((len / RING_UNIT) << 16) + STEP
 }
+
+/// A page, or several where pages may be larger, so that slots begin and end with whole ones.
+const STEP: usize = if cfg!(target_arch = "x86_64") {
+    PAGE
+} else {
+    64 << 10
+};
+/// Bytes of one cache line, by which the colour of a slot differs from that of the one before.
+const LINE: usize = 64;
+/// Colours stay below this, so that a message of 2 KiB still takes one page.
+const COLOURED: usize = PAGE / 2;
 
 /// Memory for one ring where there are no mappings.
 fn allocate(len: usize) -> Block {
     let bytes = Box::into_raw(vec![0_u8; len].into_boxed_slice());
     Block {
-        start: NonNull::new(bytes.cast()).expect("a box is not null"),
+        slot: NonNull::new(bytes.cast()).expect("a box is not null"),
+        colour: 0,
         len,
         touched: 0,
         mapped: false,
@@ -412,7 +439,7 @@ fn allocate(len: usize) -> Block {
 }
 
 fn release(block: Block) {
-    let bytes = std::ptr::slice_from_raw_parts_mut(block.start.as_ptr(), block.len);
+    let bytes = std::ptr::slice_from_raw_parts_mut(block.slot.as_ptr(), block.len);
     // SAFETY: it came from `allocate` with this length, and its owner has let go of it.
     drop(unsafe { Box::from_raw(bytes) });
 }
@@ -445,7 +472,7 @@ mod pages {
         // none meanwhile; afterwards they are zeros, which is as valid as what they were.
         len == 0
             || unsafe {
-                rustix::mm::madvise(block.start.as_ptr().cast(), len, Advice::LinuxDontNeed)
+                rustix::mm::madvise(block.slot.as_ptr().cast(), len, Advice::LinuxDontNeed)
             }
             .is_ok()
     }

@@ -1,0 +1,131 @@
+//! What the program does with a flow: decides what it may read and write and when it is woken; knows no packets.
+
+use std::task::Waker;
+
+use super::{End, Flow, Transfer, is_opening};
+
+impl Flow {
+    /// Moves bytes out of the receive ring: `take` gets what lies there in one piece and says how much it took.
+    pub(crate) fn read<R>(&mut self, take: impl FnOnce(&[u8]) -> (usize, R)) -> Transfer<R> {
+        if self.end == Some(End::Aborted) {
+            return Transfer::Failed(End::Aborted);
+        }
+        if self.unread() > 0
+            && let Some(engine) = &mut self.engine
+        {
+            let mut taken = 0;
+            let result = engine.with_socket(|socket| {
+                socket.recv(|bytes| {
+                    let (count, result) = take(bytes);
+                    taken = count;
+                    (count, result)
+                })
+            });
+            self.window.read = self.window.read.wrapping_add(taken as u32);
+            self.rx_passed = (self.rx_passed + taken).min(self.window.capacity);
+            // The ring is not empty, so the engine allows to read it whatever its state.
+            return result.map_or(Transfer::Blocked, Transfer::Done);
+        }
+        if self.has_eof() {
+            return Transfer::Finished;
+        }
+        match self.end {
+            None => Transfer::Blocked,
+            Some(End::Closed) => Transfer::Finished,
+            Some(end) => Transfer::Failed(end),
+        }
+    }
+
+    /// Moves bytes into the transmit ring: `fill` gets the room that lies there in one piece and says how much it used.
+    pub(crate) fn write<R>(&mut self, fill: impl FnOnce(&mut [u8]) -> (usize, R)) -> Transfer<R> {
+        if let Some(end) = self.end.filter(|end| *end != End::Closed) {
+            return Transfer::Failed(end);
+        }
+        if self.shut_wanted {
+            return Transfer::Finished;
+        }
+        let state = self.state();
+        let Some(engine) = &mut self.engine else {
+            return Transfer::Finished;
+        };
+        let (queued, capacity) = (
+            engine.socket().send_queue(),
+            engine.socket().send_capacity(),
+        );
+        if is_opening(state) || queued == capacity {
+            return Transfer::Blocked;
+        }
+        let mut filled = 0;
+        let sent = engine.with_socket(|socket| {
+            socket.send(|room| {
+                let (count, result) = fill(room);
+                filled = count;
+                (count, result)
+            })
+        });
+        // An empty ring is filled from its start.
+        let before = if queued == 0 { 0 } else { self.tx_run };
+        self.tx_run = (before + filled).min(capacity);
+        engine.sockets.tx.touch(self.tx_run);
+        sent.map_or(Transfer::Finished, Transfer::Done)
+    }
+
+    /// The program sends no more: a FIN follows the bytes that are queued.
+    pub(crate) fn shutdown(&mut self) {
+        if is_opening(self.state()) {
+            self.shut_wanted = true;
+        } else {
+            self.close_engine();
+        }
+    }
+
+    pub(crate) fn wakers_mut(&mut self) -> &mut Wakers {
+        &mut self.wakers
+    }
+
+    /// Takes out the wakers of those who can go on. They are called when the flow is no longer locked.
+    pub(crate) fn take_wakers(&mut self) -> [Option<Waker>; 3] {
+        if self.wakers.is_empty() {
+            return [None, None, None];
+        }
+        if !self.held {
+            return [
+                self.wakers.open.take(),
+                self.wakers.read.take(),
+                self.wakers.write.take(),
+            ];
+        }
+        let over = self.end.is_some();
+        let opening = !over && is_opening(self.state());
+        let readable = over || self.unread() > 0 || self.has_eof();
+        let writable = over
+            || !opening
+                && self.engine.as_ref().is_none_or(|engine| {
+                    let socket = engine.socket();
+                    let free = socket.send_capacity() - socket.send_queue();
+                    !socket.may_send() || free >= socket.send_capacity() / WRITER_SHARE
+                });
+        [
+            self.wakers.open.take_if(|_| !opening),
+            self.wakers.read.take_if(|_| readable),
+            self.wakers.write.take_if(|_| writable),
+        ]
+    }
+}
+
+/// A writer that waits is woken when a quarter of the ring is free: each wake-up moves a good piece.
+const WRITER_SHARE: usize = 4;
+
+/// Those who wait for this flow: one for each thing there is to wait for.
+#[derive(Debug, Default)]
+pub(crate) struct Wakers {
+    pub(crate) open: Option<Waker>,
+    pub(crate) read: Option<Waker>,
+    pub(crate) write: Option<Waker>,
+}
+
+impl Wakers {
+    fn is_empty(&self) -> bool {
+        self.open.is_none() && self.read.is_none() && self.write.is_none()
+    }
+}
