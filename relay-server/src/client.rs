@@ -37,6 +37,14 @@ pub(crate) enum NotTaken {
     Closed,
 }
 
+/// What a fill tells beside the frames.
+pub(crate) struct Filled {
+    /// What was given before and is written; its sources are to be told.
+    pub(crate) written: Vec<Release<Arc<Client>>>,
+    /// The longest wait of what is given now.
+    pub(crate) waited: Duration,
+}
+
 impl Client {
     pub(crate) fn new(
         id: AttachId,
@@ -175,8 +183,7 @@ impl Client {
     }
 
     /// What this client's task should write next: control frames go to `control`, behind them data frames to `runs`, together
-    /// about `budget` bytes. All that was given before counts as written and is returned, with the longest wait of what is given
-    /// now. `waker` is woken when there is more.
+    /// about `budget` bytes. All that was given before counts as written. `waker` is woken when there is more.
     pub(crate) fn fill(
         &self,
         now: Instant,
@@ -184,7 +191,7 @@ impl Client {
         control: &mut Vec<u8>,
         runs: &mut Vec<Run>,
         budget: usize,
-    ) -> Result<(Vec<Release<Arc<Client>>>, Duration), Reject> {
+    ) -> Result<Filled, Reject> {
         let mut outbox = self.lock();
         if let Some(end) = &outbox.end {
             return Err(end.clone());
@@ -201,7 +208,7 @@ impl Client {
         let waited = outbox.egress.take(now, budget, runs);
         let cost = before - outbox.egress.cost();
         self.queued.fetch_sub(cost, Ordering::Relaxed);
-        Ok((written, waited))
+        Ok(Filled { written, waited })
     }
 
     /// Takes nothing more and gives up what waits.

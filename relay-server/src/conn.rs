@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use crate::admit::{self, Admitted};
-use crate::client::{Client, NotTaken};
+use crate::client::{Client, Filled, NotTaken};
 use crate::egress::{Closed, Release, Run};
 use crate::hub::{Hub, Seat};
 use crate::intake::{Gathering, LARGE};
@@ -347,7 +347,7 @@ impl Peer for Conn {
     fn fill(&mut self, now: Instant, waker: &Waker, out: &mut Batch) -> Result<(), Reject> {
         self.hub.pool.give(out.take_spent());
         let room = out.room();
-        let (written, waited) =
+        let Filled { written, waited } =
             self.client
                 .fill(now, waker, out.packed(), &mut self.taken, room)?;
         if !self.taken.is_empty() {
