@@ -32,6 +32,7 @@ mod ledger;
 
 mod egress;
 
+mod memory;
 mod metrics;
 
 mod ops;
@@ -381,7 +382,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Bytes that may wait in a client's socket beyond what the network takes: a frame given later never waits behind more.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const NOTSENT_LOWAT: u32 = 256 * 1024;
+const NOTSENT_LOWAT: u32 = 128 * 1024;
 
 #[cfg(test)]
 mod tests;
