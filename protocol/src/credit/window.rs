@@ -106,7 +106,13 @@ impl Window {
         let rate = bytes * 1_000_000 / micros.max(1);
         // On a slow link every frame waits for the one that is under way, and for the one before it that came in the same burst.
         let frame = Duration::from_micros(FRAME * 1_000_000 / rate.max(1));
-        let target = TARGET.max(2 * frame);
+        // On a short path a larger window brings nothing but a queue, and bytes that have left the CPU's cache.
+        let limit = if self.size > self.first {
+            (time / 4).clamp(TARGET / 5, TARGET)
+        } else {
+            TARGET
+        };
+        let target = limit.max(2 * frame);
         self.rate = rate;
         if std::mem::take(&mut self.settling) {
             return;
@@ -118,7 +124,7 @@ impl Window {
             self.size = (self.size - cut as u32).max(self.floor());
             self.step = STEP_MIN;
             self.proven = (self.size, rate);
-        } else if stood <= target / 2 {
+        } else if stood <= target / 2 && stood <= time / 8 {
             if self.size <= self.proven.0 || rate >= self.proven.1 / 4 * 5 {
                 self.proven = (self.size, rate);
             }
