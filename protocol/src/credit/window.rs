@@ -124,7 +124,11 @@ impl Window {
             self.size = (self.size - cut as u32).max(self.floor());
             self.step = STEP_MIN;
             self.proven = (self.size, rate);
-        } else if stood <= target / 2 && stood <= time / 8 {
+        } else if self.size < self.first && stood <= target / 2 {
+            // It was cut for a queue that is gone: a machine that stood still for a moment looks like a slow link.
+            self.size = self.size.saturating_mul(2).min(self.first);
+            self.proven = (self.size, rate);
+        } else if stood <= target / 2 && stood <= time / 8 && time >= ROUND_SHORT {
             if self.size <= self.proven.0 || rate >= self.proven.1 / 4 * 5 {
                 self.proven = (self.size, rate);
             }
@@ -155,6 +159,9 @@ const ANNOUNCE_MAX: u32 = 128 * 1024;
 
 /// …and about so often, while that is a full frame or more: announcements stay under 0.2 % of the bytes.
 const ANNOUNCEMENTS_PER_SEC: u64 = 500;
+
+/// A window that comes round in less is large enough for any link, and still in the CPU's cache.
+const ROUND_SHORT: Duration = Duration::from_millis(1);
 
 /// Doubling.
 const STEP_MAX: u32 = 256;
