@@ -1,7 +1,7 @@
 //! Decides how large the window of one pair is, from how fast its bytes leave the relay and how long they stood there.
 //!
 //! A round is the time in which all that was allowed at its start leaves. While nothing stands in the queue the window grows, doubling
-//! at first, as long as growing brings more bytes per second; what stands longer than the target is taken out of the window.
+//! at first, to twice what is under way in a round trip; what stands longer than the target is taken out of the window.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ pub(super) struct Window {
     first: u32,
     /// Growth per round, in 1/256 of the window.
     step: u32,
-    /// The largest window that was of use, and the rate with it, bytes per second.
-    proven: (u32, u64),
+    /// The quickest round so far: hardly more than the round trip.
+    quickest: Duration,
     round: Option<Round>,
     /// A queue was just taken out of the window: what this round shows was sent before.
     settling: bool,
@@ -39,7 +39,7 @@ impl Window {
             size: first,
             first,
             step: STEP_MAX,
-            proven: (first, 0),
+            quickest: Duration::MAX,
             round: None,
             settling: false,
             rate: u64::MAX,
@@ -114,6 +114,7 @@ impl Window {
         };
         let target = limit.max(2 * frame);
         self.rate = rate;
+        self.quickest = self.quickest.min(time);
         if std::mem::take(&mut self.settling) {
             return;
         }
@@ -123,17 +124,15 @@ impl Window {
             let cut = u64::from(self.size) * excess.as_micros() as u64 / micros.max(1);
             self.size = (self.size - cut as u32).max(self.floor());
             self.step = STEP_MIN;
-            self.proven = (self.size, rate);
         } else if self.size < self.first && stood <= target / 2 {
             // It was cut for a queue that is gone: a machine that stood still for a moment looks like a slow link.
             self.size = self.size.saturating_mul(2).min(self.first);
-            self.proven = (self.size, rate);
         } else if stood <= target / 2 && stood <= time / 8 && time >= ROUND_SHORT {
-            if self.size <= self.proven.0 || rate >= self.proven.1 / 4 * 5 {
-                self.proven = (self.size, rate);
-            }
             let grown = u64::from(self.size) * u64::from(256 + self.step) / 256;
-            let useful = u64::from(self.proven.0) * 2;
+            // Twice what is under way in one round trip leaves room to find out whether there is more; a source that is slow for
+            // reasons of its own gets no more than that.
+            let useful = rate * 2 / 1_000_000 * self.quickest.as_micros() as u64;
+            let useful = useful.max(u64::from(self.size));
             self.size = u32::try_from(grown.min(useful)).unwrap_or(u32::MAX);
             self.step = (self.step * 2).min(STEP_MAX);
         } else {
