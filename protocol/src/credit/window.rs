@@ -132,7 +132,9 @@ impl Window {
             // Twice what is under way in one round trip leaves room to find out whether there is more; a source that is slow for
             // reasons of its own gets no more than that.
             let useful = rate * 2 / 1_000_000 * self.quickest.as_micros() as u64;
-            let useful = useful.max(u64::from(self.size));
+            let useful = useful
+                .max(u64::from(self.first))
+                .max(u64::from(self.size / 2));
             self.size = u32::try_from(grown.min(useful)).unwrap_or(u32::MAX);
             self.step = (self.step * 2).min(STEP_MAX);
         } else {
