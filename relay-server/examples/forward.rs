@@ -102,6 +102,7 @@ async fn transfer(
         .encode(&mut one);
         let mut credit = SendCredit::new(window);
         let mut heard = Vec::new();
+        let mut windows = (u32::MAX, 0, 0_u64, 0_u64);
         while tokio::time::Instant::now() < end {
             let mut batch = Vec::new();
             while credit.may_send() && batch.len() < 256 * 1024 {
@@ -114,12 +115,19 @@ async fn transfer(
                     .await
                     .expect("the relay lives");
                 assert!(read > 0, "the relay closed");
-                take_credit(&mut heard, &mut credit);
+                take_credit(&mut heard, &mut credit, &mut windows);
             } else {
                 data_out.write_all(&batch).await.expect("the relay reads");
                 data_out.flush().await.expect("the relay reads");
             }
         }
+        let (smallest, largest, sum, count) = windows;
+        println!(
+            "{count} announcements; windows of {} to {} KiB, {} on average",
+            smallest / 1_024,
+            largest / 1_024,
+            sum / count.max(1) / 1_024,
+        );
     };
     let receiving = async move {
         let mut stream = receiver.stream;
@@ -138,7 +146,8 @@ async fn transfer(
     receiving.await.expect("the receiver's task ends")
 }
 
-fn take_credit(heard: &mut Vec<u8>, credit: &mut SendCredit) {
+/// `windows`: smallest, largest, sum and number of those announced.
+fn take_credit(heard: &mut Vec<u8>, credit: &mut SendCredit, windows: &mut (u32, u32, u64, u64)) {
     let mut taken = 0;
     while let Some((frame, length)) =
         decode(&heard[taken..], BODY_MAX).expect("the relay speaks the protocol")
@@ -151,6 +160,10 @@ fn take_credit(heard: &mut Vec<u8>, credit: &mut SendCredit) {
             credit
                 .handle_credit(released, window)
                 .expect("true announcements");
+            windows.0 = windows.0.min(window);
+            windows.1 = windows.1.max(window);
+            windows.2 += u64::from(window);
+            windows.3 += 1;
         }
     }
     heard.drain(..taken);

@@ -4,7 +4,6 @@
 //! No method holds two clients' locks at once, so there is no lock order to get wrong.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use overlan_protocol::key::DeviceId;
 
 use crate::egress::{Closed, Egress, Full, Release, Run};
 use crate::ledger::{Destination, Ledger, TooManyDestinations};
+use crate::memory::Memory;
 use crate::switch::AttachId;
 
 /// One attached connection, as the rest of the relay sees it.
@@ -22,8 +22,7 @@ pub(crate) struct Client {
     pub(crate) id: AttachId,
     pub(crate) device: DeviceId,
     outbox: Mutex<Outbox>,
-    /// Cost of all frames that wait anywhere on the relay, bytes.
-    queued: Arc<AtomicUsize>,
+    memory: Arc<Memory>,
 }
 
 /// Why a receiver does not take a frame.
@@ -37,12 +36,20 @@ pub(crate) enum NotTaken {
     Closed,
 }
 
+/// What a fill tells beside the frames.
+pub(crate) struct Filled {
+    /// What was given before and is written; its sources are to be told.
+    pub(crate) written: Vec<Release<Arc<Client>>>,
+    /// The longest wait of what is given now.
+    pub(crate) waited: Duration,
+}
+
 impl Client {
     pub(crate) fn new(
         id: AttachId,
         device: DeviceId,
         welcome: Welcome,
-        queued: Arc<AtomicUsize>,
+        memory: Arc<Memory>,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
@@ -58,7 +65,7 @@ impl Client {
                 waker: None,
                 woken: false,
             }),
-            queued,
+            memory,
         })
     }
 
@@ -81,7 +88,7 @@ impl Client {
         to: Destination,
         runs: &mut VecDeque<Run>,
     ) -> Result<(), NotTaken> {
-        if self.queued.load(Ordering::Relaxed) > QUEUED_MAX {
+        if self.memory.is_full() {
             return Err(NotTaken::RelayFull);
         }
         let mut outbox = self.lock();
@@ -97,8 +104,7 @@ impl Client {
                 break;
             }
         }
-        let cost = outbox.egress.cost() - before;
-        self.queued.fetch_add(cost, Ordering::Relaxed);
+        self.memory.handle_queued(before, outbox.egress.cost());
         wake(outbox);
         taken
     }
@@ -123,16 +129,23 @@ impl Client {
         let before = outbox.egress.cost();
         let result = change(&mut outbox);
         let after = outbox.egress.cost();
-        // Added before taken away, so that the sum never goes below zero.
-        self.queued.fetch_add(after, Ordering::Relaxed);
-        self.queued.fetch_sub(before, Ordering::Relaxed);
+        self.memory.handle_queued(before, after);
         result
     }
 
-    /// `bytes` that this client sent to `to` need not be held any longer.
-    pub(crate) fn release(&self, to: Destination, bytes: usize) {
+    /// `bytes` that this client sent to `to` need not be held any longer; `stood` is how long they at least waited behind others.
+    pub(crate) fn release(
+        &self,
+        now: Instant,
+        to: Destination,
+        bytes: usize,
+        stood: Option<Duration>,
+    ) {
         let mut outbox = self.lock();
-        if outbox.ledger.handle_released(to, bytes) {
+        let is_due = outbox
+            .ledger
+            .handle_released(now, to, bytes, stood, &self.memory);
+        if is_due {
             wake(outbox);
         }
     }
@@ -169,14 +182,22 @@ impl Client {
         wake(outbox);
     }
 
-    /// Why this client's connection must end, if it must.
-    pub(crate) fn ending(&self) -> Option<Reject> {
-        self.lock().end.clone()
+    /// Does what is due. Returns when to come again, or why this client's connection must end.
+    pub(crate) fn handle_timeout(&self, now: Instant) -> Result<Option<Instant>, Reject> {
+        let mut outbox = self.lock();
+        if let Some(end) = &outbox.end {
+            return Err(end.clone());
+        }
+        let is_due = outbox.ledger.handle_timeout(now, &self.memory);
+        let next = outbox.ledger.poll_timeout();
+        if is_due {
+            wake(outbox);
+        }
+        Ok(next)
     }
 
     /// What this client's task should write next: control frames go to `control`, behind them data frames to `runs`, together
-    /// about `budget` bytes. All that was given before counts as written and is returned, with the longest wait of what is given
-    /// now. `waker` is woken when there is more.
+    /// about `budget` bytes. All that was given before counts as written. `waker` is woken when there is more.
     pub(crate) fn fill(
         &self,
         now: Instant,
@@ -184,7 +205,7 @@ impl Client {
         control: &mut Vec<u8>,
         runs: &mut Vec<Run>,
         budget: usize,
-    ) -> Result<(Vec<Release<Arc<Client>>>, Duration), Reject> {
+    ) -> Result<Filled, Reject> {
         let mut outbox = self.lock();
         if let Some(end) = &outbox.end {
             return Err(end.clone());
@@ -199,9 +220,8 @@ impl Client {
         let before = outbox.egress.cost();
         let budget = budget.saturating_sub(control.len());
         let waited = outbox.egress.take(now, budget, runs);
-        let cost = before - outbox.egress.cost();
-        self.queued.fetch_sub(cost, Ordering::Relaxed);
-        Ok((written, waited))
+        self.memory.handle_queued(before, outbox.egress.cost());
+        Ok(Filled { written, waited })
     }
 
     /// Takes nothing more and gives up what waits.
@@ -209,8 +229,8 @@ impl Client {
         let mut outbox = self.lock();
         outbox.closed = true;
         outbox.waker = None;
-        self.queued
-            .fetch_sub(outbox.egress.cost(), Ordering::Relaxed);
+        self.memory.handle_queued(outbox.egress.cost(), 0);
+        outbox.ledger.close(&self.memory);
         outbox.egress.close()
     }
 
@@ -268,5 +288,5 @@ fn wake(mut outbox: MutexGuard<'_, Outbox>) {
 /// Most PINGs that wait for an answer; an honest client has one.
 const PONGS_MAX: usize = 8;
 
-/// Most that may wait on the whole relay, bytes. A relay with 1,000 pairs at full default windows stays below.
-const QUEUED_MAX: usize = 512 * 1024 * 1024;
+#[cfg(test)]
+mod tests;

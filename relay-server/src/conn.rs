@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use crate::admit::{self, Admitted};
-use crate::client::{Client, NotTaken};
+use crate::client::{Client, Filled, NotTaken};
 use crate::egress::{Closed, Release, Run};
 use crate::hub::{Hub, Seat};
 use crate::intake::{Gathering, LARGE};
@@ -151,6 +151,10 @@ pub(crate) struct Conn {
     client: Arc<Client>,
     attachment: Attachment<Arc<Client>>,
     heard: Instant,
+    /// The newest time that it was told.
+    touched: Instant,
+    /// When its ledger has something to do.
+    sweep_at: Option<Instant>,
     /// When the connection has outlived its ticket.
     ticket_ends: Instant,
     /// What the read under way brought for the newest destination.
@@ -189,7 +193,7 @@ impl Conn {
         let (attachment, client, displaced) = hub
             .switch
             .attach(&claim, |id| {
-                Client::new(id, ticket.device, welcome, hub.queued.clone())
+                Client::new(id, ticket.device, welcome, hub.memory.clone())
             })
             .map_err(|Superseded| superseded())?;
         let places = |to: Destination| {
@@ -202,7 +206,8 @@ impl Conn {
                 for refused in client.inherit(&older, places) {
                     let frames = u64::from(refused.frames);
                     hub.metrics.count_dropped(Dropped::ReceiverFull, frames);
-                    refused.source.release(refused.to, refused.bytes);
+                    let Release { to, bytes, .. } = refused;
+                    refused.source.release(now, to, bytes, None);
                 }
             }
             older.end(superseded());
@@ -214,6 +219,8 @@ impl Conn {
             client,
             attachment,
             heard: now,
+            touched: now,
+            sweep_at: None,
             ticket_ends,
             gathering: None,
             taken: Vec::new(),
@@ -322,8 +329,10 @@ impl Peer for Conn {
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), Reject> {
         // Asked here and not only in `fill`, which is not called while the socket takes nothing.
-        if let Some(end) = self.client.ending() {
-            return Err(end);
+        self.touched = now;
+        match self.client.handle_timeout(now) {
+            Ok(sweep_at) => self.sweep_at = sweep_at,
+            Err(end) => return Err(end),
         }
         if now >= self.ticket_ends {
             return Err(Reject::new(
@@ -341,13 +350,14 @@ impl Peer for Conn {
     }
 
     fn poll_timeout(&mut self) -> Option<Instant> {
-        Some(self.silent_at().min(self.ticket_ends))
+        let ends = self.silent_at().min(self.ticket_ends);
+        Some(self.sweep_at.map_or(ends, |at| at.min(ends)))
     }
 
     fn fill(&mut self, now: Instant, waker: &Waker, out: &mut Batch) -> Result<(), Reject> {
         self.hub.pool.give(out.take_spent());
         let room = out.room();
-        let (written, waited) =
+        let Filled { written, waited } =
             self.client
                 .fill(now, waker, out.packed(), &mut self.taken, room)?;
         if !self.taken.is_empty() {
@@ -368,7 +378,8 @@ impl Peer for Conn {
             self.hub.metrics.note_wait(waited);
         }
         for release in written {
-            release.source.release(release.to, release.bytes);
+            let Release { to, bytes, .. } = release;
+            release.source.release(now, to, bytes, release.stood);
         }
         Ok(())
     }
@@ -381,9 +392,11 @@ impl Peer for Conn {
 impl Drop for Conn {
     fn drop(&mut self) {
         let left = self.hub.switch.detach(self.client.device, self.client.id);
+        let now = self.touched;
         let Closed { written, discarded } = self.client.close();
         for release in written {
-            release.source.release(release.to, release.bytes);
+            let Release { to, bytes, .. } = release;
+            release.source.release(now, to, bytes, release.stood);
         }
         for Release {
             source,
@@ -401,7 +414,7 @@ impl Drop for Conn {
             if left {
                 source.peer_gone(to);
             }
-            source.release(to, bytes);
+            source.release(now, to, bytes, None);
         }
     }
 }
@@ -463,7 +476,7 @@ fn pass_on(
         }
     }
     hub.pool.give(runs.into_iter().map(|run| run.bytes));
-    from.release(to, free);
+    from.release(now, to, free, None);
 }
 
 impl From<Misroute> for Dropped {

@@ -254,6 +254,11 @@ impl<S: Clone> Egress<S> {
                 source.deficit += QUANTUM;
                 self.ring.rotate_left(1);
             } else if let Some(waiting) = source.take_from(0) {
+                // Its next turn begins here, so that what comes for an idle flow of it need not wait for this.
+                if source.deficit <= 0 {
+                    source.deficit += QUANTUM;
+                    self.ring.rotate_left(1);
+                }
                 return Some((id, waiting, false));
             }
         }

@@ -1,7 +1,7 @@
 //! What all tasks of one relay share: orders, switch, limits, counters. Decides nothing itself.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use overlan_protocol::key::RelayId;
 use crate::admit::{Orders, revoked};
 use crate::client::Client;
 use crate::limits::{Budget, Limits, Refusal, Slot};
+use crate::memory::Memory;
 use crate::metrics::{Gauges, Metrics};
 use crate::pool::Pool;
 use crate::switch::Switch;
@@ -22,8 +23,7 @@ pub(crate) struct Hub {
     pub(crate) settings: Settings,
     pub(crate) switch: Switch<Arc<Client>>,
     pub(crate) metrics: Metrics,
-    /// Cost of all frames that wait, bytes.
-    pub(crate) queued: Arc<AtomicUsize>,
+    pub(crate) memory: Arc<Memory>,
     /// Buffers for frames on their way.
     pub(crate) pool: Pool,
     /// Clients are accepted.
@@ -76,7 +76,7 @@ impl Hub {
             id,
             switch: Switch::new(),
             metrics: Metrics::default(),
-            queued: Arc::new(AtomicUsize::new(0)),
+            memory: Arc::default(),
             pool: Pool::default(),
             serving: AtomicBool::new(false),
             orders: RwLock::new(Arc::new(orders.into())),
@@ -115,7 +115,8 @@ impl Hub {
         Gauges {
             clients: self.switch.attached(),
             unproven: self.limits().unproven(),
-            queued_bytes: self.queued.load(Ordering::Relaxed),
+            queued_bytes: self.memory.queued(),
+            grown_bytes: self.memory.grown(),
             pooled_buffers: self.pool.free(),
             orders_version: self.orders().version,
         }

@@ -4,10 +4,13 @@
 //! Notices are kept per destination and merged: only the newest total of a destination matters, so a client that does not
 //! read makes nothing grow.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
 
-use overlan_protocol::credit::RelayCredit;
+use overlan_protocol::credit::{Announcement, IDLE, RelayCredit, WINDOW_MAX};
 use overlan_protocol::frame::{Frame, GoneReason, Route};
+
+use crate::memory::Memory;
 
 /// A destination as its source sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +27,11 @@ pub(crate) struct Ledger {
     pairs: BTreeMap<Destination, Pair>,
     /// Destinations with a notice due, each at most once.
     due: VecDeque<Destination>,
+    /// Destinations whose window is larger than the first one, and by how much all of them together, bytes.
+    grown: BTreeSet<Destination>,
+    reserved: usize,
+    /// When the grown ones are looked at again.
+    sweep_at: Option<Instant>,
 }
 
 /// The connection named more destinations than [`DESTINATIONS_MAX`]: end it.
@@ -37,6 +45,9 @@ impl Ledger {
             window,
             pairs: BTreeMap::new(),
             due: VecDeque::new(),
+            grown: BTreeSet::new(),
+            reserved: 0,
+            sweep_at: None,
         }
     }
 
@@ -62,18 +73,84 @@ impl Ledger {
         }
     }
 
-    /// `bytes` of admitted frames for `to` have left the relay or were discarded. Says whether a notice became due.
+    /// `bytes` of admitted frames for `to` have left the relay or were discarded, after they stood `stood` behind others of their
+    /// flow. Says whether a notice became due.
     #[must_use]
-    pub(crate) fn handle_released(&mut self, to: Destination, bytes: usize) -> bool {
+    pub(crate) fn handle_released(
+        &mut self,
+        now: Instant,
+        to: Destination,
+        bytes: usize,
+        stood: Option<Duration>,
+        memory: &Memory,
+    ) -> bool {
         let Some(pair) = self.pairs.get_mut(&to) else {
             return false;
         };
-        let Some(total) = pair.credit.handle_released(bytes) else {
+        let before = grown(pair, self.window);
+        // Taken before the window grows and given back behind it, so that all sources together never exceed the relay's limit.
+        let share = SOURCE_GROWN_MAX.saturating_sub(self.reserved);
+        let wanted = (pair.credit.window() as usize).min(share);
+        let granted = memory.reserve(wanted);
+        let ceiling = pair.credit.window() as usize + granted;
+        let ceiling = (ceiling as u32).min(WINDOW_MAX).min(memory.ceiling());
+        let told = pair.credit.handle_released(now, bytes, stood, ceiling);
+        let after = grown(pair, self.window);
+        memory.give_back(before + granted - after);
+        self.reserved = self.reserved + after - before;
+        if after == 0 {
+            self.grown.remove(&to);
+        } else if before == 0 {
+            self.grown.insert(to);
+            self.sweep_at.get_or_insert(now + IDLE);
+        }
+        let Some(told) = told else {
             return false;
         };
-        pair.announce = Some(total);
+        pair.announce = Some(told);
         pair.enqueue(to, &mut self.due);
         true
+    }
+
+    /// When [`Ledger::handle_timeout`] is due.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.sweep_at
+    }
+
+    /// Lets destinations that rest start anew. Early calls do nothing. Says whether a notice became due.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, memory: &Memory) -> bool {
+        if self.sweep_at.is_none_or(|at| now < at) {
+            return false;
+        }
+        let mut is_due = false;
+        let (pairs, due, window) = (&mut self.pairs, &mut self.due, self.window);
+        let (mut given_back, reserved) = (0, &mut self.reserved);
+        self.grown.retain(|to| {
+            let Some(pair) = pairs.get_mut(to) else {
+                return false;
+            };
+            let before = grown(pair, window);
+            if let Some(told) = pair.credit.handle_timeout(now) {
+                pair.announce = Some(told);
+                pair.enqueue(*to, due);
+                is_due = true;
+            }
+            let after = grown(pair, window);
+            given_back += before - after;
+            after > 0
+        });
+        *reserved -= given_back;
+        memory.give_back(given_back);
+        self.sweep_at = (!self.grown.is_empty()).then(|| now + IDLE);
+        is_due
+    }
+
+    /// The connection has ended: its share of the relay's memory is free.
+    pub(crate) fn close(&mut self, memory: &Memory) {
+        memory.give_back(std::mem::take(&mut self.reserved));
+        self.pairs.clear();
+        self.grown.clear();
+        self.sweep_at = None;
     }
 
     /// A frame for `to` found nobody.
@@ -99,8 +176,7 @@ impl Ledger {
                 flow: 0,
                 host: to.host,
             };
-            if let Some(released) = pair.announce.take() {
-                let window = pair.credit.window();
+            if let Some(Announcement { released, window }) = pair.announce.take() {
                 let credit = Frame::Credit {
                     route,
                     released,
@@ -118,8 +194,8 @@ impl Ledger {
 
 struct Pair {
     credit: RelayCredit,
-    /// Newest total that the source has not been told.
-    announce: Option<u64>,
+    /// The newest that the source has not been told.
+    announce: Option<Announcement>,
     /// A PEER_GONE is owed.
     gone: bool,
     /// Stands in `due`.
@@ -134,6 +210,14 @@ impl Pair {
         }
     }
 }
+
+/// How much larger than at first a pair's window is, bytes.
+fn grown(pair: &Pair, first: u32) -> usize {
+    pair.credit.window().saturating_sub(first) as usize
+}
+
+/// By how much the windows of one source may have grown together, bytes: four of the largest.
+const SOURCE_GROWN_MAX: usize = 4 * WINDOW_MAX as usize;
 
 /// Most destinations of one connection: several full networks for an honest client, under 1 MiB of counters for a
 /// dishonest one. A running total cannot be forgotten while its connection lives, so the entries stay.

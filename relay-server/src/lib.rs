@@ -32,6 +32,7 @@ mod ledger;
 
 mod egress;
 
+mod memory;
 mod metrics;
 
 mod ops;

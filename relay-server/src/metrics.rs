@@ -54,6 +54,7 @@ pub(crate) struct Gauges {
     pub(crate) clients: usize,
     pub(crate) unproven: usize,
     pub(crate) queued_bytes: usize,
+    pub(crate) grown_bytes: usize,
     pub(crate) pooled_buffers: usize,
     pub(crate) orders_version: u64,
 }
@@ -111,6 +112,11 @@ impl Metrics {
                 "queued_bytes",
                 "bytes of frames that wait for receivers",
                 gauges.queued_bytes.to_string(),
+            ),
+            (
+                "windows_grown_bytes",
+                "bytes by which all credit windows together are larger than at first",
+                gauges.grown_bytes.to_string(),
             ),
             (
                 "pooled_buffers",

@@ -542,7 +542,7 @@ async fn a_revoked_client_that_does_not_read_is_taken_out_at_once() {
     }
     relay.hub.apply(relay.lab.orders(2, vec![(stuck.id, 2)]));
     // Its task ends although its socket takes nothing; what waited for it is released.
-    while Arc::strong_count(&relay.hub.queued) > 2 {
+    while Arc::strong_count(&relay.hub.memory) > 2 {
         tokio::task::yield_now().await;
     }
     assert_eq!(relay.hub.gauges().queued_bytes, 0);

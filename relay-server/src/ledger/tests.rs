@@ -16,6 +16,15 @@ fn receive(ledger: &mut Ledger, to: Destination, bytes: usize) {
     ledger.handle_received(to, bytes);
 }
 
+/// Too quickly for the window to learn anything.
+fn release(ledger: &mut Ledger, to: Destination, bytes: usize) -> bool {
+    let now = overlan_transport::pump::now();
+    let memory = Memory::default();
+    // No window grows, so nothing is taken that another call would give back.
+    memory.handle_queued(0, usize::MAX);
+    ledger.handle_released(now, to, bytes, None, &memory)
+}
+
 /// What `fill` gives now: (host, released) of CREDIT and (host, 0) of PEER_GONE frames.
 fn notices(ledger: &mut Ledger) -> Vec<(u32, u64)> {
     let mut out = Vec::new();
@@ -42,9 +51,9 @@ fn notices(ledger: &mut Ledger) -> Vec<(u32, u64)> {
 fn a_notice_is_due_when_a_quarter_of_the_window_is_free() {
     let mut ledger = Ledger::new(WINDOW);
     receive(&mut ledger, to(2), 600);
-    assert!(!ledger.handle_released(to(2), 249));
+    assert!(!release(&mut ledger, to(2), 249));
     assert_eq!(notices(&mut ledger), []);
-    assert!(ledger.handle_released(to(2), 1));
+    assert!(release(&mut ledger, to(2), 1));
     assert_eq!(notices(&mut ledger), [(2, 250)]);
     assert_eq!(notices(&mut ledger), []);
 }
@@ -54,11 +63,11 @@ fn notices_for_one_destination_are_merged_into_the_newest() {
     let mut ledger = Ledger::new(WINDOW);
     for _ in 0..10 {
         receive(&mut ledger, to(2), 300);
-        assert!(ledger.handle_released(to(2), 300));
+        assert!(release(&mut ledger, to(2), 300));
         ledger.handle_gone(to(2));
     }
     receive(&mut ledger, to(3), 300);
-    assert!(ledger.handle_released(to(3), 300));
+    assert!(release(&mut ledger, to(3), 300));
     assert_eq!(notices(&mut ledger), [(2, 3_000), (2, 0), (3, 300)]);
 }
 
@@ -93,6 +102,42 @@ fn notices_stop_at_the_limit_and_come_later() {
     assert_eq!(notices(&mut ledger).len(), 8);
 }
 
+#[test]
+fn what_windows_grow_by_is_taken_from_the_relays_memory_and_given_back() {
+    let memory = Memory::default();
+    let mut ledger = Ledger::new(1 << 20);
+    let mut now = overlan_transport::pump::now();
+    for _ in 0..30 {
+        for host in 0..8 {
+            let bytes = ledger.allowance(to(host)).unwrap() as usize;
+            ledger.handle_received(to(host), bytes);
+            let _ = ledger.handle_released(now, to(host), bytes, None, &memory);
+        }
+        now += Duration::from_millis(100);
+        let mut notices = Vec::new();
+        ledger.fill(&mut notices, usize::MAX);
+    }
+    assert_eq!(memory.grown(), SOURCE_GROWN_MAX, "and no more");
+    assert_eq!(memory.grown(), ledger.reserved);
+    // What rests gives its share back, and its source hears of it.
+    let due = ledger.poll_timeout().unwrap().max(now + IDLE);
+    assert!(ledger.handle_timeout(due, &memory));
+    assert_eq!((memory.grown(), ledger.poll_timeout()), (0, None));
+    let mut told = Vec::new();
+    ledger.fill(&mut told, usize::MAX);
+    assert!(!told.is_empty());
+    // So does a connection that ends.
+    let bytes = ledger.allowance(to(0)).unwrap() as usize;
+    for step in 0..20 {
+        now = due + Duration::from_millis(100 * step);
+        ledger.handle_received(to(0), bytes / 20);
+        let _ = ledger.handle_released(now, to(0), bytes / 20, None, &memory);
+    }
+    assert!(memory.grown() > 0);
+    ledger.close(&memory);
+    assert_eq!(memory.grown(), 0);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -113,13 +158,13 @@ proptest! {
             } else if held > 0 {
                 let part = bytes.min(held);
                 held -= part;
-                let _ = ledger.handle_released(to(2), part);
+                let _ = release(&mut ledger, to(2), part);
                 for (_, released) in notices(&mut ledger) {
                     prop_assert!(source.handle_credit(released, WINDOW).is_ok());
                 }
             }
         }
-        let _ = ledger.handle_released(to(2), held);
+        let _ = release(&mut ledger, to(2), held);
         for (_, released) in notices(&mut ledger) {
             prop_assert!(source.handle_credit(released, WINDOW).is_ok());
         }

@@ -10,6 +10,7 @@ fn every_reason_has_its_own_line() {
         clients: 3,
         unproven: 1,
         queued_bytes: 4_096,
+        grown_bytes: 8,
         pooled_buffers: 7,
         orders_version: 9,
     };
