@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -71,6 +72,8 @@ pub struct Engine {
     timers: Mutex<BTreeSet<(Instant, PeerKey)>>,
     counters: Counters,
     clock: OnceLock<Clock>,
+    /// Of the link that came up last, microseconds; 0 = none did.
+    link_round_trip_us: AtomicU64,
 }
 
 /// Tells the time where nobody passes it.
@@ -98,6 +101,7 @@ impl Engine {
             timers: Mutex::default(),
             counters: Counters::default(),
             clock: OnceLock::new(),
+            link_round_trip_us: AtomicU64::new(0),
         })
     }
 
@@ -107,6 +111,22 @@ impl Engine {
         let epoch = read();
         let read = Box::new(read);
         self.clock.get_or_init(|| Clock { read, epoch });
+    }
+
+    /// Takes note of how long a relay takes to answer. Until a peer's own answer was timed, it is taken to be as far away from
+    /// its relay as we are from ours.
+    pub fn handle_link_round_trip(&self, round_trip: Duration) {
+        let micros = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
+        self.link_round_trip_us.store(micros.max(1), Relaxed);
+        for membership in self.memberships().values() {
+            membership.expect_round_trips(self);
+        }
+    }
+
+    /// How long a peer should take to answer, as far as can be told before it has.
+    fn expected_round_trip(&self) -> Option<Duration> {
+        let micros = self.link_round_trip_us.load(Relaxed);
+        (micros > 0).then(|| 2 * Duration::from_micros(micros))
     }
 
     /// Follows the netmap: joins and leaves networks, learns peers, their relays and the rules. Peers whose keys do not check are

@@ -103,7 +103,8 @@ async fn greet(
             let round_trip = now().saturating_duration_since(asked);
             if round_trip < NEAR {
                 // Where it fails, what is urgent waits longer behind bulk, and nothing else.
-                let _ = SockRef::from(stream.get_ref().0.socket()).set_recv_buffer_size(NEAR_BUFFER);
+                let _ =
+                    SockRef::from(stream.get_ref().0.socket()).set_recv_buffer_size(NEAR_BUFFER);
             }
             Ok(Attached {
                 stream,

@@ -116,6 +116,7 @@ impl Membership {
                         host: *host,
                     };
                     let peer = Peer::new(engine, now, key, self.vni, addresses, &verified, told);
+                    peer.expect_round_trip(engine, &self.stack);
                     self.peers_mut(|peers| peers.insert(*host, Arc::new(peer)));
                 }
                 Err(reason) => distrusted.push(Distrusted {
@@ -252,6 +253,12 @@ impl Membership {
     }
 
     /// What a lost link had in flight is sent again, where there is a way now.
+    pub(super) fn expect_round_trips(&self, engine: &Engine) {
+        for peer in self.peers_snapshot().values() {
+            peer.expect_round_trip(engine, &self.stack);
+        }
+    }
+
     pub(super) fn restore_paths(&self, engine: &Engine, now: Instant) {
         for peer in self
             .peers_snapshot()

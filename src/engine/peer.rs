@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use overlan_netstack::Stack;
 use overlan_protocol::frame::{self, DATA_HEADER_LEN, Route, Vni};
@@ -39,6 +39,8 @@ pub struct Peer {
     online: AtomicBool,
     /// Relays where it was not found are remembered in `way`.
     sought: AtomicBool,
+    /// The time to its answer is its own, not guessed from the link's.
+    timed: AtomicBool,
     sealing: Mutex<Sealing>,
     way: Mutex<Way>,
 }
@@ -49,6 +51,9 @@ struct Sealing {
     outbox: VecDeque<Vec<u8>>,
     /// The last handshake message that went out, until a packet shows that it arrived.
     handshake: Option<Vec<u8>>,
+    /// When the first handshake message went out that was not answered yet. Of a repeated one it is not known which was
+    /// answered: the time is then too long rather than too short.
+    asked: Option<Instant>,
     /// Packets wait until there is a session.
     waiting: bool,
     armed: Option<Instant>,
@@ -97,10 +102,12 @@ impl Peer {
             stalled: AtomicBool::new(false),
             online: AtomicBool::new(told.online),
             sought: AtomicBool::new(false),
+            timed: AtomicBool::new(false),
             sealing: Mutex::new(Sealing {
                 session: PeerSession::new(config, now, session_seed(engine, key)),
                 outbox: VecDeque::new(),
                 handshake: None,
+                asked: None,
                 waiting: false,
                 armed: None,
             }),
@@ -198,7 +205,12 @@ impl Peer {
         if matches!(opened, Ok(Opened::Packet(_) | Opened::Keepalive)) {
             sealing.handshake = None;
         }
+        let answered = opened.is_ok() && sealing.session.can_seal(now);
+        let asked = sealing.asked.take_if(|_| answered);
         self.settle(engine, now, sealing);
+        if let Some(asked) = asked {
+            self.handle_answered(engine, now.saturating_duration_since(asked));
+        }
         if opened.is_ok() && self.sought.load(Relaxed) {
             self.handle_heard(engine, now, relay);
         }
@@ -206,6 +218,27 @@ impl Peer {
             Opened::Packet(packet) => Some(packet),
             Opened::Handshake | Opened::Keepalive => None,
         })
+    }
+
+    fn handle_answered(&self, engine: &Engine, round_trip: Duration) {
+        self.timed.store(true, Relaxed);
+        if let Some(membership) = engine.memberships().get(&self.key.network) {
+            for address in self.addresses {
+                membership.stack().set_round_trip(address, round_trip);
+            }
+        }
+    }
+
+    /// Gives flows that are opened before it answers a time to go by.
+    pub(super) fn expect_round_trip(&self, engine: &Engine, stack: &Stack) {
+        if self.timed.load(Relaxed) {
+            return;
+        }
+        if let Some(round_trip) = engine.expected_round_trip() {
+            for address in self.addresses {
+                stack.set_round_trip(address, round_trip);
+            }
+        }
     }
 
     /// It was not found somewhere, and now it was heard over `relay`.
@@ -242,6 +275,10 @@ impl Peer {
             out.extend_from_slice(&header);
             out.extend_from_slice(&message);
             sealing.handshake = Some(message);
+            if !sealing.session.can_seal(now) {
+                // With a session in use, packets of the old keys would be taken for the answer.
+                sealing.asked.get_or_insert(now);
+            }
             return Turn::Sent(out.len() - start);
         }
         if !sealing.session.can_seal(now) {

@@ -89,6 +89,7 @@ impl Inner {
                 error: None,
             };
         });
+        self.engine.handle_link_round_trip(round_trip);
         let mut attachment =
             self.engine
                 .handle_attached(now(), relay, &welcome, u64::from_le_bytes(random_bytes()));
