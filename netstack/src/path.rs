@@ -275,7 +275,10 @@ impl Queue {
             if turn.deficit > 0 {
                 return Some(turn);
             }
-            turn.deficit += quantum as i64;
+            // Many flows at work make a round long in any case; longer turns then keep the bytes of one flow together, and its
+            // reader is woken for more of them.
+            let packets = (self.bulk.len() / FLOWS_PER_EXTRA_PACKET).clamp(1, TURN_PACKETS_MAX);
+            turn.deficit += (packets * quantum) as i64;
             turn.was_sparse = false;
             self.bulk.push_back(turn);
         }
@@ -392,6 +395,12 @@ impl PacketQueue {
         Some(packet)
     }
 }
+
+/// Each of so many flows at work adds a packet to a turn.
+const FLOWS_PER_EXTRA_PACKET: usize = 8;
+
+/// Packets of one turn at most: with the large MTU, what a reader takes in one go.
+const TURN_PACKETS_MAX: usize = 4;
 
 /// A token bucket that holds one second's worth.
 #[derive(Default)]
