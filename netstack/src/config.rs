@@ -52,8 +52,8 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             mtu: 16_320,
-            rx_ring: RING_UNIT * 64,
-            tx_ring: RING_UNIT * 64,
+            rx_ring: RING_UNIT * 256,
+            tx_ring: RING_UNIT * 256,
             rings: RingArena::default(),
             max_flows: 20_000,
             max_half_open: 16_384,

@@ -67,7 +67,8 @@ impl Path {
         match self.round_trip.load(Relaxed) {
             0..=2_000 => RING_UNIT * 4,
             2_001..=8_000 | UNKNOWN => RING_UNIT * 16,
-            _ => RING_UNIT * 64,
+            8_001..=33_000 => RING_UNIT * 64,
+            _ => RING_UNIT * 256,
         }
     }
 

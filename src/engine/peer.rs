@@ -51,9 +51,10 @@ struct Sealing {
     outbox: VecDeque<Vec<u8>>,
     /// The last handshake message that went out, until a packet shows that it arrived.
     handshake: Option<Vec<u8>>,
-    /// When the first handshake message went out that was not answered yet. Of a repeated one it is not known which was
-    /// answered: the time is then too long rather than too short.
+    /// When the handshake message went out that was not answered yet.
     asked: Option<Instant>,
+    /// More than one went out, so nobody knows which one is answered.
+    asked_again: bool,
     /// Packets wait until there is a session.
     waiting: bool,
     armed: Option<Instant>,
@@ -108,6 +109,7 @@ impl Peer {
                 outbox: VecDeque::new(),
                 handshake: None,
                 asked: None,
+                asked_again: false,
                 waiting: false,
                 armed: None,
             }),
@@ -207,6 +209,7 @@ impl Peer {
         }
         let answered = opened.is_ok() && sealing.session.can_seal(now);
         let asked = sealing.asked.take_if(|_| answered);
+        let asked = asked.filter(|_| !sealing.asked_again);
         self.settle(engine, now, sealing);
         if let Some(asked) = asked {
             self.handle_answered(engine, now.saturating_duration_since(asked));
@@ -220,7 +223,11 @@ impl Peer {
         })
     }
 
-    fn handle_answered(&self, engine: &Engine, round_trip: Duration) {
+    fn handle_answered(&self, engine: &Engine, answered_in: Duration) {
+        let round_trip = match engine.expected_round_trip() {
+            Some(expected) if answered_in <= expected + HANDSHAKE_WORK => expected.min(answered_in),
+            Some(_) | None => answered_in,
+        };
         self.timed.store(true, Relaxed);
         if let Some(membership) = engine.memberships().get(&self.key.network) {
             for address in self.addresses {
@@ -277,7 +284,7 @@ impl Peer {
             sealing.handshake = Some(message);
             if !sealing.session.can_seal(now) {
                 // With a session in use, packets of the old keys would be taken for the answer.
-                sealing.asked.get_or_insert(now);
+                sealing.asked_again = sealing.asked.replace(now).is_some();
             }
             return Turn::Sent(out.len() - start);
         }
@@ -455,6 +462,10 @@ fn session_seed(engine: &Engine, key: PeerKey) -> u64 {
     }
     seed
 }
+
+/// A first answer that is late by no more than this was held up by busy processors, not by distance. Rings of the wrong size
+/// would cost the memory of a hundred flows.
+const HANDSHAKE_WORK: Duration = Duration::from_millis(5);
 
 /// Handshake messages that may wait for a link; older ones are worth nothing.
 const OUTBOX_MAX: usize = 4;

@@ -143,13 +143,13 @@ pub async fn connect(
 ) -> Result<TlsStream<Stepwise>, ConnectError> {
     let address = display_address(host, port);
     let attempt = async {
-        let tcp = connect_tcp(host, port).await?;
+        let (tcp, opened_in) = connect_tcp(host, port).await?;
         let name = ServerName::try_from(host.to_owned()).map_err(|_| ConnectError::Resolve {
             host: host.to_owned(),
             source: io::Error::new(io::ErrorKind::InvalidInput, "not a host name or IP address"),
         })?;
         let stream = TlsConnector::from(config)
-            .connect(name, Stepwise::new(tcp))
+            .connect(name, Stepwise::opened_in(tcp, opened_in))
             .await
             .map_err(|source| classify_handshake_error(address.clone(), source))?;
         // A server that knows no ALPN passes the handshake; ours always name what they speak.
@@ -182,7 +182,7 @@ pub fn set_up(socket: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-async fn connect_tcp(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+async fn connect_tcp(host: &str, port: u16) -> Result<(TcpStream, Duration), ConnectError> {
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
         .await
         .map_err(|source| ConnectError::Resolve {
@@ -198,12 +198,14 @@ async fn connect_tcp(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
                 SocketAddr::V4(_) => TcpSocket::new_v4()?,
                 SocketAddr::V6(_) => TcpSocket::new_v6()?,
             };
+            let asked = tokio::time::Instant::now();
             let stream = timeout(ADDRESS_TIMEOUT, socket.connect(address)).await??;
+            let opened_in = asked.elapsed();
             set_up(&stream)?;
-            Ok(stream)
+            Ok((stream, opened_in))
         };
         match attempt.await {
-            Ok(stream) => return Ok(stream),
+            Ok(opened) => return Ok(opened),
             Err(error) => last = error,
         }
     }

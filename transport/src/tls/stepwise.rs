@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -16,6 +17,7 @@ pub struct Stepwise {
     header_filled: usize,
     /// Bytes of the record that were not read.
     body_left: usize,
+    opened_in: Option<Duration>,
 }
 
 impl Stepwise {
@@ -26,7 +28,21 @@ impl Stepwise {
             header: [0; HEADER_LEN],
             header_filled: 0,
             body_left: 0,
+            opened_in: None,
         }
+    }
+
+    /// A connection that took `time` to open.
+    pub(super) fn opened_in(socket: TcpStream, time: Duration) -> Self {
+        Self {
+            opened_in: Some(time),
+            ..Self::new(socket)
+        }
+    }
+
+    /// How long this side waited for the connection to open: one round trip of the network, and nearly nothing else.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.opened_in
     }
 
     /// The socket, for its options and addresses.

@@ -46,7 +46,9 @@ fn rings_are_as_big_as_the_round_trip_wants() {
         (Some(Duration::from_micros(2_001)), 16),
         (Some(Duration::from_millis(8)), 16),
         (Some(Duration::from_millis(9)), 64),
-        (Some(Duration::from_secs(100_000)), 64),
+        (Some(Duration::from_millis(33)), 64),
+        (Some(Duration::from_millis(34)), 256),
+        (Some(Duration::from_secs(100_000)), 256),
     ] {
         let mut net = net();
         let listener = net.stack(B).listen(80).unwrap();
