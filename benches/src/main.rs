@@ -37,6 +37,8 @@ mod stats;
 
 mod report;
 
+mod instructions;
+
 mod trouble;
 
 use std::process::ExitCode;
@@ -48,6 +50,8 @@ use crate::options::{Command, Options};
 fn main() -> ExitCode {
     let outcome = match Options::parse().command {
         Command::Run(run) => namespace::enter(&run).and_then(|()| suite::run(&run)),
+        Command::Instructions(options) => instructions::run(&options),
+        Command::Measured(path) => instructions::measured(&path),
         Command::Target => process::end_with_parent(target::run),
         Command::Entry(hop) => process::end_with_parent(|| hop::entry(&hop)),
         Command::Relay(hop) => process::end_with_parent(|| hop::relay(&hop)),

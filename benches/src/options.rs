@@ -17,6 +17,11 @@ pub(crate) struct Options {
 pub(crate) enum Command {
     /// Run the suite in a network namespace of its own and print the table
     Run(Run),
+    /// Count the instructions of the pure hot paths under valgrind and compare them with the recorded ones
+    Instructions(Instructions),
+    /// One hot path, as often as asked
+    #[command(hide = true)]
+    Measured(Measured),
     /// The server that chains lead to
     #[command(hide = true)]
     Target,
@@ -100,4 +105,21 @@ pub(crate) struct Delay {
     /// One way, microseconds
     #[arg(long)]
     pub(crate) one_way_us: u64,
+}
+
+/// What `instructions` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Instructions {
+    /// Recorded instructions per unit [default: benches/instructions.txt of the sources this was built from]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) limits: Option<PathBuf>,
+}
+
+/// One hot path.
+#[derive(Debug, Args)]
+pub(crate) struct Measured {
+    /// Its name
+    pub(crate) path: String,
+    /// Units of work
+    pub(crate) count: u64,
 }
