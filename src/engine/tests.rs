@@ -246,13 +246,19 @@ fn a_peer_at_its_backup_costs_no_stall_per_packet() {
     let listener = lab.listen(1);
     let (there, here) = lab.open(0, &listener);
     lab.sent.clear();
+    let start = lab.now;
     for _ in 0..500 {
         assert_eq!(pass_bytes(&mut lab, &there, &here).unwrap(), b"overlay");
         assert_eq!(pass_bytes(&mut lab, &here, &there).unwrap(), b"overlay");
     }
     let in_vain = |(from, relay, _): &&(usize, RelayId, usize)| (*from, *relay) == (0, HOME);
     let in_vain = lab.sent.iter().filter(in_vain).count();
-    assert!(in_vain < 20, "{in_vain} of 500 went to the wrong place");
+    // An absence is forgotten every 250 ms; then a packet and the acknowledgement behind it may go there.
+    let looks = (lab.now - start).as_millis() as usize / 250;
+    assert!(
+        in_vain <= 2 * looks,
+        "{in_vain} of 1,000 went to the wrong place"
+    );
 }
 
 #[test]
