@@ -108,8 +108,7 @@ async fn greet(
                 .map_or(answered_in, |it| it.min(answered_in));
             if round_trip < NEAR {
                 // Where it fails, what is urgent waits longer behind bulk, and nothing else.
-                let _ =
-                    SockRef::from(stream.get_ref().0.socket()).set_recv_buffer_size(NEAR_BUFFER);
+                let _ = SockRef::from(socket.socket()).set_recv_buffer_size(NEAR_BUFFER);
             }
             Ok(Attached {
                 stream,

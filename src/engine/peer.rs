@@ -207,9 +207,10 @@ impl Peer {
         if matches!(opened, Ok(Opened::Packet(_) | Opened::Keepalive)) {
             sealing.handshake = None;
         }
-        let answered = opened.is_ok() && sealing.session.can_seal(now);
-        let asked = sealing.asked.take_if(|_| answered);
-        let asked = asked.filter(|_| !sealing.asked_again);
+        let mut asked = None;
+        if sealing.asked.is_some() && opened.is_ok() && sealing.session.can_seal(now) {
+            asked = sealing.asked.take().filter(|_| !sealing.asked_again);
+        }
         self.settle(engine, now, sealing);
         if let Some(asked) = asked {
             self.handle_answered(engine, now.saturating_duration_since(asked));

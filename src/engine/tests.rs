@@ -262,6 +262,21 @@ fn a_peer_at_its_backup_costs_no_stall_per_packet() {
 }
 
 #[test]
+fn rings_follow_the_distance_of_the_relay_until_the_peer_has_answered() {
+    for (round_trip, bytes) in [
+        (Duration::from_micros(100), 2 * 4 * 65_535),
+        (Duration::from_millis(50), 2 * 256 * 65_535),
+    ] {
+        let mut lab = Lab::new();
+        let listener = lab.listen(1);
+        lab.sides[0].engine.handle_link_round_trip(round_trip);
+        let _streams = lab.open(0, &listener);
+        let stats = lab.membership(0).stack().stats();
+        assert_eq!(stats.ring_bytes, bytes, "{round_trip:?}");
+    }
+}
+
+#[test]
 fn a_gone_of_an_unknown_host_or_network_changes_nothing() {
     let mut lab = Lab::new();
     let listener = lab.listen(1);
