@@ -28,6 +28,8 @@ mod serve;
 
 mod perf;
 
+mod nc;
+
 mod admin;
 
 #[cfg(feature = "server")]
@@ -95,6 +97,8 @@ enum Command {
     Serve(serve::ServeCommand),
     /// Measure the way to a peer, and what limits it
     Perf(perf::PerfArgs),
+    /// Connect standard input and output with a port of a peer, as ProxyCommand of ssh does
+    Nc(nc::NcArgs),
     /// Manage devices, networks, keys and relays (needs `overlan login`)
     #[command(subcommand)]
     Admin(admin::AdminCommand),
@@ -151,6 +155,7 @@ impl Cli {
             | Command::Status(_)
             | Command::Ip(_)
             | Command::Perf(_)
+            | Command::Nc(_)
             | Command::Serve(_)
             | Command::Admin(_)
             | Command::Completion { .. } => NonZeroUsize::MIN,
@@ -175,6 +180,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Ip(args) => running::ip(&args).await,
         Command::Serve(command) => serve::run(command).await,
         Command::Perf(args) => perf::run(args).await,
+        Command::Nc(args) => nc::run(args).await,
         Command::Admin(command) => admin::run(command).await,
         #[cfg(feature = "server")]
         Command::Relay(command) => relay::run(command).await,

@@ -31,6 +31,8 @@ pub mod relay;
 
 pub mod expose;
 
+pub mod carry;
+
 pub mod control;
 
 pub mod enrol;

@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::sleep;
 
 /// A stream that can end with a reset instead of an orderly close.
@@ -30,6 +30,11 @@ impl Abort for TcpStream {
         // A socket that the other end has reset already needs no reset.
         let _ = self.set_zero_linger();
     }
+}
+
+/// A Unix socket has no reset. Who reads it and must know is told by [`Spliced::aborted`].
+impl Abort for UnixStream {
+    fn abort(&self) {}
 }
 
 impl Abort for overlan_netstack::TcpStream {
@@ -56,6 +61,8 @@ pub struct Spliced {
     pub to_left: u64,
     /// The stream that broke first, if not both closed in order.
     pub failure: Option<(Side, io::Error)>,
+    /// Whether the other stream was told to abort because of it.
+    pub aborted: bool,
 }
 
 /// Copies both ways until both have ended. The end of one way closes the write side of the stream that it leads to, and the
@@ -111,15 +118,22 @@ where
         }
     })
     .await;
-    match failure {
-        Some((Side::Left, _)) if !rightward.in_order => right.abort(),
-        Some((Side::Right, _)) if !leftward.in_order => left.abort(),
-        Some(_) | None => {}
-    }
+    let aborted = match failure {
+        Some((Side::Left, _)) if !rightward.in_order => {
+            right.abort();
+            true
+        }
+        Some((Side::Right, _)) if !leftward.in_order => {
+            left.abort();
+            true
+        }
+        Some(_) | None => false,
+    };
     Spliced {
         to_right: rightward.written,
         to_left: leftward.written,
         failure,
+        aborted,
     }
 }
 

@@ -83,6 +83,8 @@ async fn ask_status(args: &StateArgs) -> Result<Status, Failure> {
         | Response::Version(_)
         | Response::Progress(_)
         | Response::Measured(_)
+        | Response::SendSockets
+        | Response::Happened(_)
         | Response::Refused(_)) => Err(unexpected(&other)),
     }
 }

@@ -23,4 +23,6 @@ mod lifecycle;
 
 mod perf;
 
+mod commands;
+
 mod trouble;

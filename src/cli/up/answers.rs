@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::exit::Failure;
 use crate::cli::login::{ForgetError, forget_device};
 use crate::cli::serve::{self, ServeConflict};
+use crate::cli::up::carrying::Carrying;
 use crate::cli::up::measure::Measuring;
 
 /// A running client, as its control socket sees it.
@@ -29,6 +30,8 @@ pub(super) struct Answers {
     pub(super) changing: Mutex<()>,
     /// Who measures the way to peers, and lets them measure.
     pub(super) measuring: Measuring,
+    /// What is carried for `nc`.
+    pub(super) carrying: Carrying,
 }
 
 impl Answers {
@@ -49,6 +52,7 @@ impl Answers {
                 return self.measuring.run(&self.node, peer, port, plan);
             }
             Request::PerfServe { port } => return self.measuring.serve(&self.node, port),
+            Request::Carry(carry) => return self.carrying.begin(&self.node, carry),
         };
         response.into()
     }
