@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use overlan_protocol::key::Secret;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,7 @@ use tracing::debug;
 use crate::accept;
 use crate::dial::DialError;
 use crate::names::{self, Destination};
-use crate::splice::{Abort, splice};
+use crate::splice::{Abort, PourInto, splice};
 
 use handshake::{Rejected, Request};
 
@@ -107,7 +107,8 @@ pub async fn serve<D, F, S>(
 ) where
     D: Fn(Destination, u16) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<S, DialError>> + Send + 'static,
-    S: AsyncRead + AsyncWrite + Abort + Unpin + Send + 'static,
+    S: PourInto<TcpStream> + AsyncWrite + Abort + Send + 'static,
+    TcpStream: PourInto<S>,
 {
     let config = Arc::new(config);
     accept::run(
@@ -135,7 +136,8 @@ async fn connection<D, F, S>(
 where
     D: Fn(Destination, u16) -> F,
     F: Future<Output = Result<S, DialError>>,
-    S: AsyncRead + AsyncWrite + Abort + Unpin,
+    S: PourInto<TcpStream> + AsyncWrite + Abort,
+    TcpStream: PourInto<S>,
 {
     if config.same_user && !same_user::may_connect(peer, client.local_addr()?).await {
         return Err(Rejected::OtherUser);
@@ -165,7 +167,7 @@ where
         Err(error) => Err(error),
     };
     match dialled {
-        Ok(stream) => relay(client, stream).await,
+        Ok(stream) => relay::<TcpStream>(client, stream).await,
         Err(error) => {
             let Request { destination, port } = &request;
             debug!(?destination, port, %error, "a destination was not reached");
@@ -221,7 +223,8 @@ async fn dial_host(destination: Destination, port: u16) -> Result<TcpStream, Dia
 /// Says yes, then moves bytes. What the client sent before it heard that is still in its socket and goes first.
 async fn relay<S>(mut client: TcpStream, mut stream: S) -> Result<(), Rejected>
 where
-    S: AsyncRead + AsyncWrite + Abort + Unpin,
+    S: PourInto<TcpStream> + AsyncWrite + Abort,
+    TcpStream: PourInto<S>,
 {
     client.write_all(&handshake::reply(SUCCEEDED)).await?;
     let spliced = splice(&mut client, &mut stream).await;
