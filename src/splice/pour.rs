@@ -17,7 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 /// A source whose bytes can be moved on to a stream `T`.
 pub trait PourInto<T: AsyncWrite + Unpin>: AsyncRead + Unpin {
     /// Moves one piece; returns how many bytes `to` took, where 0 means that the source has closed and `to` has all of it.
-    /// While it is pending [`Held::waits_for_source`] says for which of the two.
+    /// While it is pending, `held` knows whether it is the source that is waited for.
     ///
     /// The provided way goes through a buffer; another one is worth it where a stream has memory of its own to lend.
     ///
@@ -102,7 +102,7 @@ impl<S: HostSocket> PourInto<OverlayStream> for S {
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                 held.wait_for_source()
             }
-            filled => filled.map_err(Broken::Reading),
+            filled @ (Poll::Ready(_) | Poll::Pending) => filled.map_err(Broken::Reading),
         }
     }
 }
@@ -127,7 +127,7 @@ impl<S: HostSocket> PourInto<S> for OverlayStream {
             Poll::Pending => held.wait_for_source(),
             Poll::Ready(Err(error)) if !writing_failed => Poll::Ready(Err(Broken::Reading(error))),
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-            drained => drained.map_err(Broken::Writing),
+            drained @ Poll::Ready(_) => drained.map_err(Broken::Writing),
         }
     }
 }

@@ -66,7 +66,8 @@ fn many_connections_over_a_short_path_get_small_rings() {
     let mut net = net();
     let listener = net.stack(B).listen(80).unwrap();
     let remote = address(B, false);
-    net.stack(A).set_round_trip(remote, Duration::from_millis(1));
+    net.stack(A)
+        .set_round_trip(remote, Duration::from_millis(1));
     let mut pairs = Vec::new();
     let mut bytes = 0;
     for units in [16, 16, 16, 16, 4, 4] {
