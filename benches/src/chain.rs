@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::process::{self, Process};
-use crate::procfs;
+use crate::procfs::{self, Switches};
 use crate::socks::{self, Destination};
 use crate::trouble::{During, Result, Trouble};
 use crate::wire::Request;
@@ -171,6 +171,27 @@ impl Chain {
         Ok((procfs::cpu_seconds(near.pid())?, memory.now_kib))
     }
 
+    /// How often threads of the processes that carry payload slept or were displaced, since their start.
+    pub(crate) fn switches(&self) -> Result<Switches> {
+        procfs::switches(self.pids())
+    }
+
+    /// The processes that carry payload, by where they stand, each with its children.
+    pub(crate) fn positions(&self) -> Vec<(Position, Vec<u32>)> {
+        let last = self.carriers.len().saturating_sub(1);
+        let carriers = self.carriers.iter().enumerate();
+        carriers
+            .map(|(at, process)| {
+                let position = match at {
+                    0 => Position::Near,
+                    at if at == last => Position::Far,
+                    _ => Position::Relay,
+                };
+                (position, procfs::family(process.pid()))
+            })
+            .collect()
+    }
+
     /// All processes that carry payload; their children, too, as sshd works in one.
     fn pids(&self) -> Vec<u32> {
         let carriers = self.carriers.iter();
@@ -216,6 +237,17 @@ impl Chain {
             ))
         })
     }
+}
+
+/// Where in a chain a process stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Position {
+    /// Programs speak to it.
+    Near,
+    /// Between the ends.
+    Relay,
+    /// It speaks to the target.
+    Far,
 }
 
 /// How connections through a chain are opened.

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use self::tests_of::Test;
+pub(crate) use self::tests_of::Test;
+
 use crate::chain::{Chain, Kind, LISTENS, Setting};
 use crate::load::Pace;
 use crate::namespace;
