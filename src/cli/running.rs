@@ -74,7 +74,7 @@ pub(crate) fn unexpected(response: &Response) -> Failure {
     CallError::NotUnderstood("it answers another question".to_owned()).into()
 }
 
-async fn ask_status(args: &StateArgs) -> Result<Status, Failure> {
+pub(crate) async fn ask_status(args: &StateArgs) -> Result<Status, Failure> {
     let path = args.open()?.socket_path();
     match call(&path, &Request::Status).await? {
         Response::Status(status) => Ok(*status),
@@ -85,6 +85,8 @@ async fn ask_status(args: &StateArgs) -> Result<Status, Failure> {
         | Response::Measured(_)
         | Response::SendSockets
         | Response::Happened(_)
+        | Response::Pong(_)
+        | Response::Whois(_)
         | Response::Refused(_)) => Err(unexpected(&other)),
     }
 }

@@ -9,6 +9,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::Signal;
+use serde_json::Value;
+
 use crate::lab::{Device, Lab};
 use crate::process::{LONGEST, Owned, command, installed, run};
 use crate::programs::{noise, ssh};
@@ -205,6 +208,53 @@ fn nc_carries_datagrams_one_by_one() {
     let mut nobody = piped(&laptop, &["nc", "-u", "web", "9002"]);
     nobody.input.write_all(b"anybody?").unwrap();
     assert_eq!(nobody.child.ended("nc -u").code(), Some(1));
+}
+
+#[test]
+fn ping_names_the_relay_and_whois_the_device() {
+    let lab = Lab::start();
+    let (laptop, mut web) = lab.pair();
+    let line = laptop.run(&["ping", "-c", "1", "web"]).ok();
+    let start = format!("pong from web ({}) via relay(relay-", web.address);
+    assert!(line.starts_with(&start) && line.ends_with(" ms"), "{line}");
+    let until = ["ping", "-c", "1000", "--until-answer", "--json", &web.name];
+    let report: Value = serde_json::from_str(&laptop.run(&until).ok()).unwrap();
+    assert_eq!(report["schema_version"], 1, "{report}");
+    assert_eq!(report["received"], 1, "{report}");
+    assert_eq!(report["pongs"][0]["name"], web.name.as_str(), "{report}");
+    assert!(report["pongs"][0]["round_trip_us"].as_u64() > Some(0));
+
+    let asked = format!("{}:50312", web.address);
+    let card: Value = serde_json::from_str(&laptop.run(&["whois", "--json", &asked]).ok()).unwrap();
+    assert_eq!(card["name"], web.name.as_str(), "{card}");
+    assert_eq!(card["device"], web.status()["device"]["id"], "{card}");
+    assert_eq!(card["this_device"], false, "{card}");
+    let own = laptop.run(&["whois", "laptop"]).ok();
+    assert!(
+        own.contains(&laptop.address) && own.contains("this device"),
+        "{own}"
+    );
+
+    laptop
+        .run(&["ping", "-c", "1", "laptop"])
+        .refused(1, &["this device itself"]);
+    laptop
+        .run(&["ping", "-c", "1", "nobody"])
+        .refused(1, &["nobody", "overlan status"]);
+    laptop
+        .run(&["whois", "100.64.200.200"])
+        .refused(1, &["no device has"]);
+    // It is there for the controller, and says nothing: the one that asks decides how long it waits.
+    web.program.signal(Signal::STOP);
+    laptop
+        .run(&["ping", "-c", "1", "--timeout", "1", "web"])
+        .refused(7, &["web answered none of 1 requests"]);
+    web.program.signal(Signal::CONT);
+    assert!(web.program.stop().success());
+    laptop.sees(&web, false);
+    laptop
+        .run(&["ping", "-c", "1", "web"])
+        .refused(1, &["offline"]);
 }
 
 /// A command with all three ends in the test's hands.
