@@ -32,6 +32,8 @@ mod nc;
 
 mod ping;
 
+mod wait;
+
 mod admin;
 
 #[cfg(feature = "server")]
@@ -105,6 +107,8 @@ enum Command {
     Ping(ping::PingArgs),
     /// Show who has an overlay address
     Whois(ping::WhoisArgs),
+    /// Wait until this device can be reached, or until a peer is online
+    Wait(wait::WaitArgs),
     /// Manage devices, networks, keys and relays (needs `overlan login`)
     #[command(subcommand)]
     Admin(admin::AdminCommand),
@@ -164,6 +168,7 @@ impl Cli {
             | Command::Nc(_)
             | Command::Ping(_)
             | Command::Whois(_)
+            | Command::Wait(_)
             | Command::Serve(_)
             | Command::Admin(_)
             | Command::Completion { .. } => NonZeroUsize::MIN,
@@ -191,6 +196,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Nc(args) => nc::run(args).await,
         Command::Ping(args) => ping::ping(args).await,
         Command::Whois(args) => ping::whois(args).await,
+        Command::Wait(args) => wait::wait(args).await,
         Command::Admin(command) => admin::run(command).await,
         #[cfg(feature = "server")]
         Command::Relay(command) => relay::run(command).await,

@@ -1,7 +1,7 @@
 //! Commands that people and scripts put into pipes: `nc`, and what is said and returned where nothing can be carried.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::path::Path;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Stdio};
@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::lab::{Device, Lab};
-use crate::process::{LONGEST, Owned, command, installed, run};
+use crate::process::{LONGEST, Owned, command, installed, overlan, run};
 use crate::programs::{noise, ssh};
 use crate::service::Service;
 
@@ -255,6 +255,57 @@ fn ping_names_the_relay_and_whois_the_device() {
     laptop
         .run(&["ping", "-c", "1", "web"])
         .refused(1, &["offline"]);
+}
+
+#[test]
+fn scripts_wait_for_what_they_need_and_check_it() {
+    let lab = Lab::start();
+    let laptop = lab.up("laptop");
+    laptop.run(&["wait", "--timeout", "30"]).ok();
+    for what in ["live", "ready", "control"] {
+        laptop.run(&["status", "--check", what]).ok();
+    }
+    laptop
+        .run(&["wait", "--for", "peer:web", "--timeout", "1"])
+        .refused(7, &["\"web\"", "--timeout"]);
+    // Each begins before what it waits for is there.
+    let mut peer = piped(&laptop, &["wait", "--for", "peer:web"]);
+    let mut watch = piped(&laptop, &["status", "--watch", "--json"]);
+    let mut lines = BufReader::new(&mut watch.output).lines();
+    let mut told = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    assert_eq!(told()["networks"][0]["peers"], Value::Array(Vec::new()));
+    let state = lab.path("web");
+    let args = ["wait", "--timeout", "60", "--state-dir"];
+    let early = overlan().args(args).arg(&state).spawn().unwrap();
+    let mut web = lab.up("web");
+    assert!(Owned::new(early).ended("wait for up").success());
+    assert!(peer.child.ended("wait for web").success());
+    while told()["networks"][0]["peers"][0]["online"] != true {}
+    drop(lines);
+    laptop.run(&["wait", "--for", "peer:web"]).ok();
+
+    web.program.stop();
+    web.run(&["status", "--check", "live"])
+        .refused(3, &["overlan up"]);
+    web.run(&["wait", "--timeout", "1"])
+        .refused(3, &["--timeout"]);
+    let mut lab = lab;
+    lab.controller.program.kill();
+    laptop.until("no controller", |status| {
+        status["control"]["state"] != "connected"
+    });
+    laptop.run(&["status", "--check", "ready"]).ok();
+    laptop
+        .run(&["status", "--check", "control"])
+        .refused(8, &["controller"]);
+    for relay in &mut lab.relays {
+        relay.program.kill();
+    }
+    laptop.until("no relay", |status| status["state"] == "connecting");
+    laptop
+        .run(&["status", "--check", "ready"])
+        .refused(9, &["relay"]);
+    laptop.run(&["status", "--check", "live"]).ok();
 }
 
 /// A command with all three ends in the test's hands.
