@@ -30,6 +30,10 @@ mod perf;
 
 mod nc;
 
+mod ping;
+
+mod wait;
+
 mod admin;
 
 #[cfg(feature = "server")]
@@ -99,6 +103,12 @@ enum Command {
     Perf(perf::PerfArgs),
     /// Connect standard input and output with a port of a peer, as ProxyCommand of ssh does
     Nc(nc::NcArgs),
+    /// Ask a peer for echoes through the overlay
+    Ping(ping::PingArgs),
+    /// Show who has an overlay address
+    Whois(ping::WhoisArgs),
+    /// Wait until this device can be reached, or until a peer is online
+    Wait(wait::WaitArgs),
     /// Manage devices, networks, keys and relays (needs `overlan login`)
     #[command(subcommand)]
     Admin(admin::AdminCommand),
@@ -156,6 +166,9 @@ impl Cli {
             | Command::Ip(_)
             | Command::Perf(_)
             | Command::Nc(_)
+            | Command::Ping(_)
+            | Command::Whois(_)
+            | Command::Wait(_)
             | Command::Serve(_)
             | Command::Admin(_)
             | Command::Completion { .. } => NonZeroUsize::MIN,
@@ -181,6 +194,9 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(command) => serve::run(command).await,
         Command::Perf(args) => perf::run(args).await,
         Command::Nc(args) => nc::run(args).await,
+        Command::Ping(args) => ping::ping(args).await,
+        Command::Whois(args) => ping::whois(args).await,
+        Command::Wait(args) => wait::wait(args).await,
         Command::Admin(command) => admin::run(command).await,
         #[cfg(feature = "server")]
         Command::Relay(command) => relay::run(command).await,

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::carry::{CARRIES_MAX, Carry, Happened};
+use crate::node::{Pong, Whois};
 use crate::perf;
 use crate::state::{DirLock, Serve, StateDir};
 use crate::status::Status;
@@ -70,6 +71,18 @@ pub enum Request {
     /// Carry bytes between the overlay and sockets that the asker hands over after [`Response::SendSockets`]:
     /// [`Response::Happened`] again and again, at last [`Response::Done`]. The asker ends it early by closing its side.
     Carry(Carry),
+    /// Ask a peer for an echo: [`Response::Pong`]. The asker ends it early by closing its side.
+    Ping {
+        /// Label, full name or address of the peer.
+        peer: String,
+        /// How long an answer is waited for, milliseconds; at most [`PING_WITHIN_MAX`].
+        within_ms: u32,
+    },
+    /// Who has an address: [`Response::Whois`].
+    Whois {
+        /// Label, full name or address of a device.
+        peer: String,
+    },
 }
 
 /// What a running client answers.
@@ -92,6 +105,10 @@ pub enum Response {
     SendSockets,
     /// What happens with them; another answer follows.
     Happened(Happened),
+    /// The peer answered.
+    Pong(Pong),
+    /// Who has the address.
+    Whois(Box<Whois>),
     /// It is not done.
     Refused(Refusal),
 }
@@ -507,6 +524,9 @@ const SOCKET_PATH_MAX: usize = 107;
 
 /// The owner may ask.
 const SOCKET_MODE: u32 = 0o600;
+
+/// Longest wait for one answer to a [`Request::Ping`].
+pub const PING_WITHIN_MAX: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests;

@@ -96,9 +96,11 @@ pub struct Node {
 }
 
 mod links;
+mod ping;
 mod reach;
 mod status;
 
+pub use ping::{Pong, Whois};
 pub use reach::FindError;
 use reach::Reached;
 

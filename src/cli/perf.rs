@@ -95,6 +95,8 @@ pub(crate) async fn run(args: PerfArgs) -> Result<(), Failure> {
         | Response::Progress(_)
         | Response::SendSockets
         | Response::Happened(_)
+        | Response::Pong(_)
+        | Response::Whois(_)
         | Response::Refused(_)) => Err(running::unexpected(&other)),
     }
 }

@@ -161,6 +161,8 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
             | Response::Measured(_)
             | Response::SendSockets
             | Response::Happened(_)
+            | Response::Pong(_)
+            | Response::Whois(_)
             | Response::Refused(_)),
         ) => return Err(running::unexpected(&other)),
         Err(CallError::NotRunning(_)) => state.load_serves()?,

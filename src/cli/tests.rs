@@ -71,6 +71,11 @@ fn every_setting_comes_from_the_environment_too_under_one_prefix() {
         "listen",
         "udp",
         "verbose",
+        "count",
+        "until-answer",
+        "for",
+        "watch",
+        "gateway",
     ];
     let mut commands = Vec::new();
     all(&Cli::command(), "", &mut commands);

@@ -1,7 +1,7 @@
 //! Commands that people and scripts put into pipes: `nc`, and what is said and returned where nothing can be carried.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::path::Path;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Stdio};
@@ -9,8 +9,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::Signal;
+use serde_json::Value;
+
 use crate::lab::{Device, Lab};
-use crate::process::{LONGEST, Owned, command, installed, run};
+use crate::process::{LONGEST, Owned, command, installed, overlan, run};
 use crate::programs::{noise, ssh};
 use crate::service::Service;
 
@@ -205,6 +208,104 @@ fn nc_carries_datagrams_one_by_one() {
     let mut nobody = piped(&laptop, &["nc", "-u", "web", "9002"]);
     nobody.input.write_all(b"anybody?").unwrap();
     assert_eq!(nobody.child.ended("nc -u").code(), Some(1));
+}
+
+#[test]
+fn ping_names_the_relay_and_whois_the_device() {
+    let lab = Lab::start();
+    let (laptop, mut web) = lab.pair();
+    let line = laptop.run(&["ping", "-c", "1", "web"]).ok();
+    let start = format!("pong from web ({}) via relay(relay-", web.address);
+    assert!(line.starts_with(&start) && line.ends_with(" ms"), "{line}");
+    let until = ["ping", "-c", "1000", "--until-answer", "--json", &web.name];
+    let report: Value = serde_json::from_str(&laptop.run(&until).ok()).unwrap();
+    assert_eq!(report["schema_version"], 1, "{report}");
+    assert_eq!(report["received"], 1, "{report}");
+    assert_eq!(report["pongs"][0]["name"], web.name.as_str(), "{report}");
+    assert!(report["pongs"][0]["round_trip_us"].as_u64() > Some(0));
+
+    let asked = format!("{}:50312", web.address);
+    let card: Value = serde_json::from_str(&laptop.run(&["whois", "--json", &asked]).ok()).unwrap();
+    assert_eq!(card["name"], web.name.as_str(), "{card}");
+    assert_eq!(card["device"], web.status()["device"]["id"], "{card}");
+    assert_eq!(card["this_device"], false, "{card}");
+    let own = laptop.run(&["whois", "laptop"]).ok();
+    assert!(
+        own.contains(&laptop.address) && own.contains("this device"),
+        "{own}"
+    );
+
+    laptop
+        .run(&["ping", "-c", "1", "laptop"])
+        .refused(1, &["this device itself"]);
+    laptop
+        .run(&["ping", "-c", "1", "nobody"])
+        .refused(1, &["nobody", "overlan status"]);
+    laptop
+        .run(&["whois", "100.64.200.200"])
+        .refused(1, &["no device has"]);
+    // It is there for the controller, and says nothing: the one that asks decides how long it waits.
+    web.program.signal(Signal::STOP);
+    laptop
+        .run(&["ping", "-c", "1", "--timeout", "1", "web"])
+        .refused(7, &["web answered none of 1 requests"]);
+    web.program.signal(Signal::CONT);
+    assert!(web.program.stop().success());
+    laptop.sees(&web, false);
+    laptop
+        .run(&["ping", "-c", "1", "web"])
+        .refused(1, &["offline"]);
+}
+
+#[test]
+fn scripts_wait_for_what_they_need_and_check_it() {
+    let lab = Lab::start();
+    let laptop = lab.up("laptop");
+    laptop.run(&["wait", "--timeout", "30"]).ok();
+    for what in ["live", "ready", "control"] {
+        laptop.run(&["status", "--check", what]).ok();
+    }
+    laptop
+        .run(&["wait", "--for", "peer:web", "--timeout", "1"])
+        .refused(7, &["\"web\"", "--timeout"]);
+    // Each begins before what it waits for is there.
+    let mut peer = piped(&laptop, &["wait", "--for", "peer:web"]);
+    let mut watch = piped(&laptop, &["status", "--watch", "--json"]);
+    let mut lines = BufReader::new(&mut watch.output).lines();
+    let mut told = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    assert_eq!(told()["networks"][0]["peers"], Value::Array(Vec::new()));
+    let state = lab.path("web");
+    let args = ["wait", "--timeout", "60", "--state-dir"];
+    let early = overlan().args(args).arg(&state).spawn().unwrap();
+    let mut web = lab.up("web");
+    assert!(Owned::new(early).ended("wait for up").success());
+    assert!(peer.child.ended("wait for web").success());
+    while told()["networks"][0]["peers"][0]["online"] != true {}
+    drop(lines);
+    laptop.run(&["wait", "--for", "peer:web"]).ok();
+
+    web.program.stop();
+    web.run(&["status", "--check", "live"])
+        .refused(3, &["overlan up"]);
+    web.run(&["wait", "--timeout", "1"])
+        .refused(3, &["--timeout"]);
+    let mut lab = lab;
+    lab.controller.program.kill();
+    laptop.until("no controller", |status| {
+        status["control"]["state"] != "connected"
+    });
+    laptop.run(&["status", "--check", "ready"]).ok();
+    laptop
+        .run(&["status", "--check", "control"])
+        .refused(8, &["controller"]);
+    for relay in &mut lab.relays {
+        relay.program.kill();
+    }
+    laptop.until("no relay", |status| status["state"] == "connecting");
+    laptop
+        .run(&["status", "--check", "ready"])
+        .refused(9, &["relay"]);
+    laptop.run(&["status", "--check", "live"]).ok();
 }
 
 /// A command with all three ends in the test's hands.
