@@ -9,20 +9,18 @@ use std::time::{Duration, Instant};
 use overlan_protocol::TLS_RECORD_MAX;
 use overlan_transport::pump::{self, Batch, Ended, Peer};
 use overlan_transport::tls::{self, ServerTrust, Stepwise};
-use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::chain::runtime;
+use crate::hop::self_signed;
 use crate::trouble::{During, Result, Trouble};
 
 /// `count` full records from one pump to another.
 pub(super) fn records(count: u64) -> Result<()> {
     let bytes = count as usize * TLS_RECORD_MAX;
-    let own = rcgen::generate_simple_self_signed([HOST.to_owned()]).during("certificate")?;
-    let certificate = CertificateDer::from(own.cert);
+    let (certificate, key) = self_signed(HOST)?;
     let pin = tls::key_fingerprint(&certificate).ok_or_else(|| Trouble::failed("no key"))?;
-    let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
     let server = tls::server_config(vec![certificate], key.into(), ALPN).during("TLS")?;
     let client = tls::client_config(&ServerTrust::Pinned(vec![pin]), ALPN);
     runtime()?.block_on(async {
