@@ -30,6 +30,8 @@ mod perf;
 
 mod nc;
 
+mod forward;
+
 mod ping;
 
 mod wait;
@@ -103,6 +105,8 @@ enum Command {
     Perf(perf::PerfArgs),
     /// Connect standard input and output with a port of a peer, as ProxyCommand of ssh does
     Nc(nc::NcArgs),
+    /// Make ports of peers reachable at this host, as ssh -L does
+    Forward(forward::ForwardArgs),
     /// Ask a peer for echoes through the overlay
     Ping(ping::PingArgs),
     /// Show who has an overlay address
@@ -166,6 +170,7 @@ impl Cli {
             | Command::Ip(_)
             | Command::Perf(_)
             | Command::Nc(_)
+            | Command::Forward(_)
             | Command::Ping(_)
             | Command::Whois(_)
             | Command::Wait(_)
@@ -194,6 +199,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(command) => serve::run(command).await,
         Command::Perf(args) => perf::run(args).await,
         Command::Nc(args) => nc::run(args).await,
+        Command::Forward(args) => forward::run(args).await,
         Command::Ping(args) => ping::ping(args).await,
         Command::Whois(args) => ping::whois(args).await,
         Command::Wait(args) => wait::wait(args).await,
