@@ -2,11 +2,12 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use overlan::state::StateDir;
 
-use crate::cli::exit::Failure;
+use crate::cli::exit::{Code, Failure};
 
 pub(crate) mod exit;
 
@@ -29,6 +30,8 @@ mod serve;
 mod perf;
 
 mod nc;
+
+mod exec;
 
 mod forward;
 
@@ -107,6 +110,8 @@ enum Command {
     Nc(nc::NcArgs),
     /// Make ports of peers reachable at this host, as ssh -L does
     Forward(forward::ForwardArgs),
+    /// Run a program whose connections go through the overlay
+    Exec(exec::ExecArgs),
     /// Ask a peer for echoes through the overlay
     Ping(ping::PingArgs),
     /// Show who has an overlay address
@@ -171,6 +176,7 @@ impl Cli {
             | Command::Perf(_)
             | Command::Nc(_)
             | Command::Forward(_)
+            | Command::Exec(_)
             | Command::Ping(_)
             | Command::Whois(_)
             | Command::Wait(_)
@@ -187,9 +193,10 @@ fn cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Runs one command.
-pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
-    match cli.command {
+/// Runs one command. Only `exec` has an exit code of its own when nothing failed here.
+pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let done = match cli.command {
+        Command::Exec(args) => return exec::run(args).await,
         Command::Up(args) => up::up(*args).await,
         Command::Login(args) => login::login(args).await,
         Command::Logout(args) => login::logout(&args).await,
@@ -211,7 +218,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         #[cfg(feature = "server")]
         Command::Demo(args) => demo::run(args).await,
         Command::Completion { shell } => completion(shell),
-    }
+    };
+    done.map(|()| Code::Ok.into())
 }
 
 fn completion(shell: clap_complete::Shell) -> Result<(), Failure> {

@@ -138,10 +138,11 @@ pub(crate) async fn whois(args: WhoisArgs) -> Result<(), Failure> {
     let socket = args.state.open()?.socket_path();
     let peer = without_port(&args.address);
     let asked = Request::Whois { peer };
-    let whois = match overlan::local::call(&socket, &asked).await? {
-        Response::Whois(whois) => *whois,
-        other => return Err(running::unexpected(&other)),
+    let answer = overlan::local::call(&socket, &asked).await?;
+    let Response::Whois(whois) = answer else {
+        return Err(running::unexpected(&answer));
     };
+    let whois = *whois;
     if args.json {
         output::json(&WhoisReport {
             schema_version: SCHEMA_VERSION,
@@ -158,12 +159,12 @@ async fn ask(socket: &Path, args: &PingArgs) -> Result<Pong, CallError> {
         within_ms: args.timeout.saturating_mul(1_000),
     };
     let answer = call_and_follow(socket, &request, std::future::pending(), |_| {}).await?;
-    match answer {
-        Response::Pong(pong) => Ok(pong),
-        _ => Err(CallError::NotUnderstood(
-            "it answers another question".to_owned(),
-        )),
+    if let Response::Pong(pong) = answer {
+        return Ok(pong);
     }
+    Err(CallError::NotUnderstood(
+        "it answers another question".to_owned(),
+    ))
 }
 
 /// Whether the next request may have an answer though this one had none. Who waits for a peer waits until it is there.
@@ -194,12 +195,12 @@ fn gave_up(error: CallError, peer: &str, sent: u32) -> Failure {
         code,
         format!("{peer} answered none of {sent} requests: {text}"),
     );
-    match code {
-        Code::TimedOut => failure.next(
-            "Is `overlan up` there still running, and does policy let it answer? See `overlan status` on both.",
-        ),
-        _ => failure,
+    if code != Code::TimedOut {
+        return failure;
     }
+    failure.next(
+        "Is `overlan up` there still running, and does policy let it answer? See `overlan status` on both.",
+    )
 }
 
 fn line(pong: &Pong) -> String {

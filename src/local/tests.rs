@@ -47,7 +47,9 @@ fn start_with(limits: Limits, below: &str) -> Running {
                     | Request::ServeList
                     | Request::Perf { .. }
                     | Request::PerfServe { .. }
-                    | Request::Carry(_) => Response::Done,
+                    | Request::Carry(_)
+                    | Request::Ping { .. }
+                    | Request::Whois { .. } => Response::Done,
                 }
             }
         }

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::lab::{Device, Lab};
@@ -306,6 +306,73 @@ fn scripts_wait_for_what_they_need_and_check_it() {
         .run(&["status", "--check", "ready"])
         .refused(9, &["relay"]);
     laptop.run(&["status", "--check", "live"]).ok();
+}
+
+#[test]
+fn exec_gives_a_program_the_overlay_and_passes_on_how_it_ends() {
+    if !installed(&["curl", "sh"]) {
+        return;
+    }
+    let page = Service::http("a page of web\n");
+    let lab = Lab::start();
+    let (mut laptop, web) = lab.pair();
+    web.serve(80, page.address());
+    let exec = |args: &[&str]| {
+        let mut command = overlan();
+        command
+            .arg("exec")
+            .arg("--state-dir")
+            .arg(laptop.state_dir());
+        command.arg("--").args(args);
+        command
+    };
+    let url = format!("http://{}/", web.name);
+    let curl = [
+        "curl",
+        "--disable",
+        "--silent",
+        "--show-error",
+        "--fail",
+        &url,
+    ];
+    assert_eq!(run(&mut exec(&curl), "").ok(), "a page of web");
+    // Commands of ours inside find the same client, and the resolver is named.
+    let asks = format!(
+        "{} ip -4 && echo $OVERLAN_DNS_HOST:$OVERLAN_DNS_PORT",
+        env!("CARGO_BIN_EXE_overlan")
+    );
+    let told = run(&mut exec(&["sh", "-c", &asks]), "").ok();
+    assert_eq!(told, format!("{}\n{}", laptop.address, laptop.dns));
+
+    let code = |args: &[&str]| run(&mut exec(args), "").code;
+    assert_eq!(code(&["sh", "-c", "exit 42"]), Some(42));
+    assert_eq!(code(&["sh", "-c", "kill -9 $$"]), Some(128 + 9));
+    assert_eq!(code(&["/nowhere/program"]), Some(127));
+    assert_eq!(code(&["/etc/passwd"]), Some(126));
+
+    // Each signal arrives in the program, which decides by itself what it means.
+    for (name, signal, ends) in [
+        ("INT", Signal::INT, 11),
+        ("TERM", Signal::TERM, 12),
+        ("HUP", Signal::HUP, 13),
+    ] {
+        let script = format!("trap 'exit {ends}' {name}; echo ready; while :; do sleep 0.1; done");
+        let mut child = exec(&["sh", "-c", &script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = [0; 6];
+        child.stdout.take().unwrap().read_exact(&mut line).unwrap();
+        let id = Pid::from_child(&child);
+        kill_process(id, signal).unwrap();
+        assert_eq!(Owned::new(child).ended("exec").code(), Some(ends), "{name}");
+    }
+    assert!(laptop.program.stop().success());
+    let mut late = overlan();
+    late.args(["exec", "--timeout", "1", "--state-dir"]);
+    late.arg(laptop.state_dir()).args(["--", "true"]);
+    run(&mut late, "").refused(3, &["overlan up"]);
 }
 
 /// A command with all three ends in the test's hands.
