@@ -35,6 +35,8 @@ mod exec;
 
 mod forward;
 
+mod bugreport;
+
 mod ping;
 
 mod wait;
@@ -112,6 +114,8 @@ enum Command {
     Forward(forward::ForwardArgs),
     /// Run a program whose connections go through the overlay
     Exec(exec::ExecArgs),
+    /// Write what helps with a problem into a file, without secrets
+    Bugreport(bugreport::BugreportArgs),
     /// Ask a peer for echoes through the overlay
     Ping(ping::PingArgs),
     /// Show who has an overlay address
@@ -177,6 +181,7 @@ impl Cli {
             | Command::Nc(_)
             | Command::Forward(_)
             | Command::Exec(_)
+            | Command::Bugreport(_)
             | Command::Ping(_)
             | Command::Whois(_)
             | Command::Wait(_)
@@ -207,6 +212,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Perf(args) => perf::run(args).await,
         Command::Nc(args) => nc::run(args).await,
         Command::Forward(args) => forward::run(args).await,
+        Command::Bugreport(args) => bugreport::run(args).await,
         Command::Ping(args) => ping::ping(args).await,
         Command::Whois(args) => ping::whois(args).await,
         Command::Wait(args) => wait::wait(args).await,

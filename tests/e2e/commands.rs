@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Stdio};
 use std::sync::mpsc;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::lab::{Device, Lab};
+use crate::lab::{Device, KeyBy, Lab};
 use crate::process::{LONGEST, Owned, command, installed, overlan, run};
 use crate::programs::{noise, ssh};
 use crate::service::Service;
@@ -373,6 +374,68 @@ fn exec_gives_a_program_the_overlay_and_passes_on_how_it_ends() {
     late.args(["exec", "--timeout", "1", "--state-dir"]);
     late.arg(laptop.state_dir()).args(["--", "true"]);
     run(&mut late, "").refused(3, &["overlan up"]);
+}
+
+#[test]
+fn bugreport_holds_no_secret() {
+    let lab = Lab::start();
+    let key = lab.auth_key(&[]);
+    let laptop = lab.up_by("laptop", KeyBy::File(&key), &[]);
+    let file = lab.path("report.json");
+    let mut bugreport = laptop.command(&["bugreport", "--output", file.to_str().unwrap()]);
+    bugreport.env("OVERLAN_AUTH_KEY", &key);
+    run(&mut bugreport, "").ok();
+    assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+    let text = fs::read_to_string(&file).unwrap();
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(report["status"]["device"]["name"], laptop.name.as_str());
+    assert_eq!(report["variables"][0], "OVERLAN_AUTH_KEY", "{report}");
+    assert!(!text.contains(key.trim()), "the auth key");
+    // Whatever the state holds under a name that says so, in any file.
+    let mut secrets = Vec::new();
+    for entry in fs::read_dir(laptop.state_dir()).unwrap() {
+        let read = fs::read_to_string(entry.unwrap().path());
+        if let Some(content) = read.ok().and_then(|text| serde_json::from_str(&text).ok()) {
+            find_secrets(&content, false, &mut secrets);
+        }
+    }
+    assert!(secrets.len() >= 2, "the keys of a device are not found");
+    for secret in secrets {
+        assert!(!text.contains(&secret), "a secret of the state directory");
+    }
+
+    let path = file.to_str().unwrap();
+    laptop
+        .run(&["bugreport", "--output", path])
+        .refused(1, &["report.json", "--output"]);
+    // It helps most where nothing runs.
+    let nothing = lab.path("nothing");
+    let mut bugreport = overlan();
+    bugreport.args(["bugreport", "--output", "-", "--state-dir"]);
+    let told = run(bugreport.arg(nothing), "").ok();
+    let report: Value = serde_json::from_str(&told).unwrap();
+    let why = report["status_error"].as_str().unwrap();
+    assert!(why.contains("no `overlan up` runs"), "{why}");
+}
+
+/// Texts below names such as `tunnel_secret` or `ticket`.
+fn find_secrets(value: &Value, is_secret: bool, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                let words = ["secret", "ticket", "token", "session"];
+                let named = words.iter().any(|word| name.contains(word));
+                find_secrets(field, is_secret || named, found);
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                find_secrets(item, is_secret, found);
+            }
+        }
+        Value::String(text) if is_secret && text.len() > 16 => found.push(text.clone()),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// A command with all three ends in the test's hands.
