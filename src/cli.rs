@@ -37,6 +37,8 @@ mod forward;
 
 mod bugreport;
 
+mod netcheck;
+
 mod ping;
 
 mod wait;
@@ -116,6 +118,8 @@ enum Command {
     Exec(exec::ExecArgs),
     /// Write what helps with a problem into a file, without secrets
     Bugreport(bugreport::BugreportArgs),
+    /// Check whether this host reaches the controller and the relays
+    Netcheck(netcheck::NetcheckArgs),
     /// Ask a peer for echoes through the overlay
     Ping(ping::PingArgs),
     /// Show who has an overlay address
@@ -181,6 +185,7 @@ impl Cli {
             | Command::Nc(_)
             | Command::Forward(_)
             | Command::Exec(_)
+            | Command::Netcheck(_)
             | Command::Bugreport(_)
             | Command::Ping(_)
             | Command::Whois(_)
@@ -213,6 +218,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Nc(args) => nc::run(args).await,
         Command::Forward(args) => forward::run(args).await,
         Command::Bugreport(args) => bugreport::run(args).await,
+        Command::Netcheck(args) => netcheck::run(args).await,
         Command::Ping(args) => ping::ping(args).await,
         Command::Whois(args) => ping::whois(args).await,
         Command::Wait(args) => wait::wait(args).await,

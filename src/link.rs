@@ -74,6 +74,40 @@ pub async fn attach(
     Err(last)
 }
 
+/// A relay that was reached and asked for nothing.
+#[derive(Debug)]
+pub struct Probed {
+    /// `host:port` where.
+    pub address: String,
+    /// Time over TCP and back, as far as the system tells it.
+    pub round_trip: Option<Duration>,
+    /// From the first name to the end of the TLS handshake.
+    pub ready: Duration,
+}
+
+/// Opens TCP and TLS to `relay` by its pinned keys as [`attach`] does, and closes it again.
+pub async fn probe(relay: &netmap::Relay) -> Result<Probed, AttachError> {
+    let config = tls::client_config(&ServerTrust::Pinned(relay.pins.clone()), ALPN_RELAY);
+    let mut last = AttachError::NoAddress(relay.name.clone());
+    for address in relay.addresses.iter().take(ADDRESSES_MAX) {
+        let Some((host, port)) = split_address(address) else {
+            continue;
+        };
+        let began = now();
+        match tls::connect(host, port, config.clone(), CONNECT_WITHIN).await {
+            Ok(stream) => {
+                return Ok(Probed {
+                    address: address.clone(),
+                    round_trip: stream.get_ref().0.round_trip(),
+                    ready: now().saturating_duration_since(began),
+                });
+            }
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
+}
+
 async fn greet(
     id: RelayId,
     mut stream: TlsStream<Stepwise>,

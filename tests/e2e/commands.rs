@@ -438,6 +438,55 @@ fn find_secrets(value: &Value, is_secret: bool, found: &mut Vec<String>) {
     }
 }
 
+#[test]
+fn netcheck_tells_which_servers_are_reached() {
+    let mut lab = Lab::start();
+    let mut laptop = lab.up("laptop");
+    // It needs no running client.
+    assert!(laptop.program.stop().success());
+    let report = |code: i32| -> Value {
+        let outcome = laptop.run(&["netcheck", "--json"]);
+        assert_eq!(outcome.code, Some(code), "{outcome:#?}");
+        serde_json::from_str(&outcome.stdout).unwrap()
+    };
+    let all = report(0);
+    assert_eq!(all["schema_version"], 1, "{all}");
+    assert_eq!(all["controller"]["reached"], true, "{all}");
+    for relay in &lab.relays {
+        let relays = all["relays"].as_array().unwrap();
+        let told = relays
+            .iter()
+            .find(|told| told["name"] == relay.name.as_str());
+        let told = told.unwrap();
+        assert_eq!(told["address"], relay.address.as_str(), "{all}");
+        assert!(told["round_trip_us"].as_u64() > Some(0), "{all}");
+        assert!(told["ready_us"].as_u64() >= told["round_trip_us"].as_u64());
+    }
+    let table = laptop.run(&["netcheck"]).ok();
+    assert!(
+        table.contains("relay-1") && table.contains(" ms, TLS after "),
+        "{table}"
+    );
+
+    lab.relays[0].program.kill();
+    let one = report(0);
+    assert_eq!(
+        one["relays"][0]["name"], "relay-2",
+        "the reached one first: {one}"
+    );
+    assert_eq!(one["relays"][1]["reached"], false, "{one}");
+    assert!(one["relays"][1]["error"].is_string(), "{one}");
+    lab.controller.program.kill();
+    assert_eq!(report(8)["controller"]["reached"], false);
+    lab.relays[1].program.kill();
+    report(9);
+
+    let nothing = lab.path("nothing");
+    let mut netcheck = overlan();
+    netcheck.args(["netcheck", "--state-dir"]).arg(nothing);
+    run(&mut netcheck, "").refused(4, &["not enrolled"]);
+}
+
 /// A command with all three ends in the test's hands.
 struct Piped {
     child: Owned,
