@@ -60,18 +60,8 @@ pub async fn attach(
     relay: &netmap::Relay,
     credentials: &Credentials<'_>,
 ) -> Result<Attached, AttachError> {
-    let config = tls::client_config(&ServerTrust::Pinned(relay.pins.clone()), ALPN_RELAY);
-    let mut last = AttachError::NoAddress(relay.name.clone());
-    for address in relay.addresses.iter().take(ADDRESSES_MAX) {
-        let Some((host, port)) = split_address(address) else {
-            continue;
-        };
-        match tls::connect(host, port, config.clone(), CONNECT_WITHIN).await {
-            Ok(stream) => return greet(id, stream, credentials).await,
-            Err(error) => last = error.into(),
-        }
-    }
-    Err(last)
+    let (stream, _) = connect(relay).await?;
+    greet(id, stream, credentials).await
 }
 
 /// A relay that was reached and asked for nothing.
@@ -81,27 +71,31 @@ pub struct Probed {
     pub address: String,
     /// Time over TCP and back, as far as the system tells it.
     pub round_trip: Option<Duration>,
-    /// From the first name to the end of the TLS handshake.
+    /// From the first name to the end of the TLS handshake, addresses that did not answer included.
     pub ready: Duration,
 }
 
 /// Opens TCP and TLS to `relay` by its pinned keys as [`attach`] does, and closes it again.
 pub async fn probe(relay: &netmap::Relay) -> Result<Probed, AttachError> {
+    let began = now();
+    let (stream, address) = connect(relay).await?;
+    Ok(Probed {
+        address: address.to_owned(),
+        round_trip: stream.get_ref().0.round_trip(),
+        ready: now().saturating_duration_since(began),
+    })
+}
+
+/// TCP and TLS to the first address that answers, and which that is.
+async fn connect(relay: &netmap::Relay) -> Result<(TlsStream<Stepwise>, &str), AttachError> {
     let config = tls::client_config(&ServerTrust::Pinned(relay.pins.clone()), ALPN_RELAY);
     let mut last = AttachError::NoAddress(relay.name.clone());
     for address in relay.addresses.iter().take(ADDRESSES_MAX) {
         let Some((host, port)) = split_address(address) else {
             continue;
         };
-        let began = now();
         match tls::connect(host, port, config.clone(), CONNECT_WITHIN).await {
-            Ok(stream) => {
-                return Ok(Probed {
-                    address: address.clone(),
-                    round_trip: stream.get_ref().0.round_trip(),
-                    ready: now().saturating_duration_since(began),
-                });
-            }
+            Ok(stream) => return Ok((stream, address)),
             Err(error) => last = error.into(),
         }
     }

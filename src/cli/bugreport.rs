@@ -147,10 +147,7 @@ fn files(directory: &Path) -> StateFiles {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "only the names are read, of flags that clap has read already"
-)]
+/// Names only.
 fn variables() -> Vec<String> {
     let mut names: Vec<String> = std::env::vars_os()
         .map(|(name, _)| name.to_string_lossy().into_owned())
