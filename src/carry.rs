@@ -1,8 +1,9 @@
-//! Carries bytes between the overlay and sockets that another program of the same user opened: what `nc` asks for.
-//! Decides when it ends; how the sockets come here is the control socket's business.
+//! Carries bytes between the overlay and sockets that another program of the same user opened: what `nc` and `forward` ask for.
+//! Decides when each of them ends; how the sockets come here is the control socket's business.
 //!
 //! ```text
-//! nc: stdin, stdout ⇄ one end of a socket pair │ up: the other end ⇄ netstack flow
+//! nc       stdin, stdout ⇄ one end of a socket pair │ the other end ⇄ netstack flow
+//! forward                                           │ listener or UDP socket of this host ⇄ netstack flows
 //! ```
 
 use std::io;
@@ -21,6 +22,8 @@ use crate::node::{FindError, Node};
 use crate::splice::{Side, splice};
 
 mod datagrams;
+
+mod forward;
 
 /// What is carried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +46,8 @@ pub enum Carry {
         /// Port on this device's overlay addresses.
         port: u16,
     },
+    /// All connections that come in on sockets of this host. There is one socket for each, in this order.
+    Forward(Vec<Forward>),
 }
 
 /// How bytes travel in the overlay.
@@ -55,11 +60,34 @@ pub enum Transport {
     Udp,
 }
 
+/// Where a socket of this host leads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forward {
+    /// What the socket is.
+    pub from: Door,
+    /// Label, full name or address of the peer.
+    pub peer: String,
+    /// Port of the peer.
+    pub port: u16,
+}
+
+/// A socket of this host where programs come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Door {
+    /// Listens for TCP.
+    Tcp,
+    /// Listens at a path.
+    Unix,
+    /// Takes datagrams.
+    Udp,
+}
+
 /// What happens with a socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Happened {
-    /// Peers can come in.
+    /// Peers can come in, or programs of this host.
     Listening,
     /// Bytes travel from here on.
     Connected {
@@ -67,6 +95,13 @@ pub enum Happened {
         remote: SocketAddr,
         /// Longest datagram, bytes.
         datagram_max: usize,
+    },
+    /// A connection of a forward was not opened.
+    Failed {
+        /// Which forward, counted from 0.
+        forward: usize,
+        /// Why.
+        reason: String,
     },
 }
 
@@ -136,6 +171,12 @@ pub async fn run(
                 transport: Transport::Udp,
                 port,
             } => datagrams::accept(node, port, &datagram(one(sockets)?)?, &events).await,
+            Carry::Forward(forwards) => {
+                for forward in &forwards {
+                    node.find(&forward.peer)?;
+                }
+                forward::run(node, forwards, sockets, events, &stop).await
+            }
         }
     };
     stop.run_until_cancelled(carried)
@@ -203,8 +244,8 @@ fn datagram(socket: OwnedFd) -> io::Result<UnixDatagram> {
     UnixDatagram::from_std(socket)
 }
 
-/// Sockets of one request: the end of one pair.
-pub const SOCKETS_MAX: usize = 1;
+/// Sockets of one request: as many forwards as a person writes into one command.
+pub const SOCKETS_MAX: usize = 32;
 
 /// Requests that are carried at the same time: each has two files open here, and an ssh session of one user below it.
 pub const CARRIES_MAX: usize = 256;

@@ -94,7 +94,7 @@ pub(crate) async fn run(args: NcArgs) -> Result<(), Failure> {
             Happened::Listening if args.verbose => {
                 output::note(&format!("listening on overlay port {}", args.host));
             }
-            Happened::Listening => {}
+            Happened::Listening | Happened::Failed { .. } => {}
         },
     );
     let answer = tokio::select! {

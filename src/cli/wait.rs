@@ -78,6 +78,11 @@ pub(crate) async fn wait(args: WaitArgs) -> Result<(), Failure> {
     until(&args.state, &args.what, args.timeout).await
 }
 
+/// Returns when this device can be reached, at the latest after `timeout` seconds; 0 = never.
+pub(crate) async fn until_ready(state: &StateArgs, timeout: u32) -> Result<(), Failure> {
+    until(state, &Wanted::Check(Check::Ready), timeout).await
+}
+
 async fn until(state: &StateArgs, wanted: &Wanted, timeout: u32) -> Result<(), Failure> {
     let began = Instant::now();
     let deadline = (timeout > 0).then(|| began + Duration::from_secs(u64::from(timeout)));

@@ -25,4 +25,6 @@ mod perf;
 
 mod commands;
 
+mod forward;
+
 mod trouble;

@@ -1,9 +1,9 @@
-//! Carries out `nc` for whoever asks on the control socket. Decides how many may at once, and what a failure means to
+//! Carries out `nc` and `forward` for whoever asks on the control socket. Decides how many may at once, and what a failure means to
 //! the asker.
 
 use std::sync::Arc;
 
-use overlan::carry::{self, CARRIES_MAX, Carry, CarryError};
+use overlan::carry::{self, CARRIES_MAX, Carry, CarryError, SOCKETS_MAX};
 use overlan::dial::DialError;
 use overlan::local::{Answer, Handing, RefusalKind, Response, Running};
 use overlan::node::Node;
@@ -29,9 +29,22 @@ impl Carrying {
     pub(super) fn begin(&self, node: &Node, carry: Carry) -> Answer {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             let text = format!(
-                "{CARRIES_MAX} `overlan nc` use this device already; end one, or use the SOCKS proxy"
+                "{CARRIES_MAX} `overlan nc` and `overlan forward` use this device already; end one, or use the SOCKS proxy"
             );
             return refused(RefusalKind::Conflict, text).into();
+        };
+        let sockets = match &carry {
+            Carry::Connect { .. } | Carry::Accept { .. } => 1,
+            Carry::Forward(forwards) if (1..=SOCKETS_MAX).contains(&forwards.len()) => {
+                forwards.len()
+            }
+            Carry::Forward(forwards) => {
+                let text = format!(
+                    "{} forwards in one request; from 1 to {SOCKETS_MAX} are possible",
+                    forwards.len()
+                );
+                return refused(RefusalKind::NotUnderstood, text).into();
+            }
         };
         let node = node.clone();
         let begin = move |sockets| {
@@ -54,7 +67,7 @@ impl Carrying {
             }
         };
         Answer::Handing(Handing {
-            sockets: 1,
+            sockets,
             begin: Box::new(begin),
         })
     }
