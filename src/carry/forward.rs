@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net as unix;
 use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -15,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{CarryError, Door, Forward, Happened, datagrams, tell};
 use crate::accept::{self, connections_max};
 use crate::node::Node;
-use crate::splice::{Abort, splice};
+use crate::splice::{Abort, HostSocket, splice};
 
 /// Serves every forward until `stop`; then all their connections end.
 pub(super) async fn run(
@@ -154,7 +153,7 @@ impl Way {
         }
     }
 
-    async fn connect<S: AsyncRead + AsyncWrite + Abort + Unpin>(&self, mut program: S) {
+    async fn connect<S: HostSocket + Abort>(&self, mut program: S) {
         let dialed = async {
             let destination = self.node.find(&self.forward.peer)?;
             Ok(self.node.dial(destination, self.forward.port).await?)
