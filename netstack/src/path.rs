@@ -65,11 +65,11 @@ impl Path {
     }
 
     /// The ring that keeps a gigabit per second going over one round trip, in bytes. A smaller one would cost no less
-    /// on a short path: below 256 KiB the packets it holds are too few for a batch. There the first `FEW_FLOWS` of a stack
-    /// have room for what keeps every process of the way at work.
-    pub(crate) fn ring(&self, flows: u64) -> usize {
+    /// on a short path: below 256 KiB the packets it holds are too few for a batch. There a flow has
+    /// room for what keeps every process of the way at work while fewer than `FEW_FLOWS` are `awake`.
+    pub(crate) fn ring(&self, awake: usize) -> usize {
         match self.round_trip.load(Relaxed) {
-            0..=SHORT if flows > FEW_FLOWS => RING_UNIT * 4,
+            0..=SHORT if awake >= FEW_FLOWS => RING_UNIT * 4,
             0..=SHORT => SHARED_WINDOW,
             2_001..=8_000 | UNKNOWN => RING_UNIT * 16,
             8_001..=33_000 => RING_UNIT * 64,
@@ -149,8 +149,8 @@ const SHORT: u32 = 2_000;
 /// took a third more processor time, because each had to wait for the others.
 const SHARED_WINDOW: usize = RING_UNIT * 16;
 
-/// Flows of a stack that get rings for `SHARED_WINDOW` over a short path: rings cost memory once they are used.
-const FEW_FLOWS: u64 = 4;
+/// Flows with memory in their rings beside which another still gets rings for `SHARED_WINDOW` over a short path.
+const FEW_FLOWS: usize = 4;
 
 /// Longer than any round trip.
 const UNKNOWN: u32 = u32::MAX;

@@ -134,7 +134,7 @@ impl Inner {
         let Config {
             rx_ring, tx_ring, ..
         } = self.config;
-        let ring = path.ring(self.counters.flows.get());
+        let ring = path.ring(self.config.rings.awake());
         self.config.rings.lend(ring.min(rx_ring), ring.min(tx_ring))
     }
 
