@@ -147,7 +147,7 @@ pub async fn run(
                 port,
             } => {
                 let local = stream(one(sockets)?)?;
-                let overlay = node.dial(node.find(&peer)?, port).await?;
+                let overlay = node.dial_to(node.find(&peer)?, port).await?;
                 copy(local, overlay, &events).await
             }
             Carry::Accept {
@@ -190,7 +190,7 @@ async fn accept(
     port: u16,
     events: &mpsc::Sender<Happened>,
 ) -> Result<netstack::TcpStream, CarryError> {
-    let listeners = node.listen(port).map_err(|_| CarryError::PortTaken(port))?;
+    let listeners = node.listen_each(port).map_err(|_| CarryError::PortTaken(port))?;
     if listeners.is_empty() {
         return Err(CarryError::NoNetwork);
     }

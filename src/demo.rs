@@ -186,7 +186,7 @@ impl Demo {
         let dialer = laptop.clone();
         let dial = move |destination, port| {
             let dialer = dialer.clone();
-            async move { dialer.dial(destination, port).await }
+            async move { dialer.dial_to(destination, port).await }
         };
         tasks.spawn(socks::serve(
             doors.socks,

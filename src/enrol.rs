@@ -1,13 +1,17 @@
-//! Makes this device a member: new keys, one request to the controller, the answer on disk. Decides nothing about who may.
+//! Makes this device a member, and ends that: new keys, one request to the controller, the answer in the state. Decides nothing
+//! about who may.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand::SystemRandom;
-use overlan_protocol::api::{Credential, EnrolRequest, EnrolResponse, JoinString, path};
+use overlan_protocol::api::{
+    Credential, EnrolRequest, EnrolResponse, JoinString, ProblemKind, path,
+};
 use overlan_protocol::key::{IdentitySecret, TunnelKey, encode_signature};
-use overlan_protocol::proof::{enrolment_message, tunnel_key_message};
+use overlan_protocol::proof::{Principal, enrolment_message, tunnel_key_message};
 use overlan_transport::https::{Connection, HttpsError};
+use tokio::time::timeout;
 
 use crate::state::{Device, StateDir, StateError};
 use crate::tunnel::StaticKey;
@@ -76,4 +80,69 @@ pub async fn enrol(options: EnrolOptions, state: &StateDir) -> Result<Device, En
     state.save_device(&device)?;
     state.save_ticket(&response.ticket)?;
     Ok(device)
+}
+
+/// Why the controller still knows what is forgotten here.
+#[derive(Debug, thiserror::Error)]
+pub enum ForgetError {
+    /// Nothing changed.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// It is forgotten here only.
+    #[error("this device is removed here, and the controller could not be told: {0}")]
+    NotTold(#[source] HttpsError),
+    /// The keys could not be read, so the controller could not be told.
+    #[error(
+        "this device is removed here; its keys could not be read, so the controller was not told: {0}"
+    )]
+    NoKeys(String),
+}
+
+/// Removes the device at the controller and in `state`. Here it is removed in any case: who logs out wants the keys gone. The
+/// controller is waited for at most `within`.
+pub async fn forget(state: &StateDir, within: Duration) -> Result<(), ForgetError> {
+    let told = match state.load_device() {
+        Ok(None) => return Ok(()),
+        Ok(Some(device)) => timeout(within, remove_at_controller(&device, within))
+            .await
+            .unwrap_or(Err(HttpsError::TimedOut(within)))
+            .map_err(ForgetError::NotTold),
+        Err(StateError::Corrupt { reason, .. }) => Err(ForgetError::NoKeys(reason)),
+        Err(error) => return Err(error.into()),
+    };
+    state.remove_device()?;
+    told
+}
+
+async fn remove_at_controller(device: &Device, within: Duration) -> Result<(), HttpsError> {
+    let mut connection = Connection::open(&device.join, within).await?;
+    connection.prove(Principal::Device(device.device), &device.identity);
+    is_gone(connection.delete(path::DEVICE, within).await)
+}
+
+/// What was removed before is as gone as what is removed now.
+pub fn is_gone(removed: Result<(), HttpsError>) -> Result<(), HttpsError> {
+    match removed {
+        Err(error)
+            if matches!(
+                error.problem(),
+                Some(
+                    ProblemKind::NotAuthenticated
+                        | ProblemKind::DeviceRemoved
+                        | ProblemKind::NotFound
+                )
+            ) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// What this host calls itself, the name of a device that is given none.
+pub fn system_hostname() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }

@@ -7,7 +7,34 @@
 //! curl → socks → names → (policy) → netstack flow → engine → tunnel (seal) → link (frame, TLS) → relay
 //!      → link → tunnel (open, filter) → engine → netstack flow → expose → 127.0.0.1:8080
 //! ```
+//!
+//! A program that uses the library needs [`Node`] and what it gives; docs/library.md shows it, and `examples/` run it:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use overlan::{Node, Secret};
+//!
+//! let node = Node::builder()
+//!     .server("https://controller.example:8443#sha256:…".parse()?)
+//!     .auth_key(Secret::new(std::fs::read_to_string("key.txt")?.trim()))
+//!     .hostname("reports")
+//!     .up()
+//!     .await?;
+//! let mut stream = node.dial("db.acme:5432").await?;
+//! # drop(stream);
+//! node.close().await?;
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
+
+pub use overlan_protocol::api::JoinString;
+pub use overlan_protocol::key::Secret;
+
+pub use crate::dial::DialError;
+pub use crate::node::{
+    Builder, CloseError, Closed, Listener, Node, PeerAddr, PeerIdentity, Stream, UdpSocket, UpError,
+};
 
 mod accept;
 

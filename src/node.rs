@@ -89,19 +89,38 @@ pub enum NotReady {
     Stopped,
 }
 
-/// A handle on a device that is up. All clones are the same node; [`Node::shutdown`] ends it.
+/// A handle on a device that is up. All clones are the same node.
+///
+/// It ends in order by [`Node::close`], at once by [`Node::shutdown`], and without anybody waiting for it when the last of its
+/// clones, [`Stream`]s, [`Listener`]s and [`UdpSocket`]s is dropped. Nothing of it is shared with another node of the same
+/// process.
 #[derive(Clone)]
 pub struct Node {
     inner: Arc<Inner>,
+    alive: Arc<Alive>,
 }
 
+mod builder;
+mod close;
+mod datagrams;
+mod identity;
 mod links;
+mod listener;
 mod ping;
 mod reach;
 mod status;
+mod stream;
 
+pub use builder::{Builder, UpError};
+pub use close::CloseError;
+pub use datagrams::{BindUdpError, UdpSocket};
+pub use identity::{PeerAddr, PeerIdentity};
+pub use listener::{Closed, ListenError, Listener};
 pub use ping::{Pong, Whois};
 pub use reach::FindError;
+pub use stream::Stream;
+
+use close::{Alive, Owned};
 use reach::Reached;
 
 struct Inner {
@@ -112,8 +131,13 @@ struct Inner {
     control: Control,
     /// Wakes the supervisor: the engine's deadlines or wishes changed.
     wake: Arc<Notify>,
+    /// Nothing new begins.
+    closing: CancellationToken,
+    /// Everything ends. Cancels `closing`, too.
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// What the node has to give back or undo at its end.
+    owned: Mutex<Owned>,
     serves: Mutex<BTreeMap<u16, Serve>>,
     exposed: Mutex<BTreeMap<(NetworkId, u16), Exposed>>,
     link_notes: Mutex<BTreeMap<RelayId, LinkNote>>,
@@ -136,7 +160,10 @@ struct LinkNote {
 }
 
 impl Node {
-    /// Starts the tasks. The node works from what is on disk until the controller answers.
+    /// Starts the tasks. The node works from what is on disk until the controller answers. [`Node::builder`] is for programs.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub fn start(
         state: Arc<StateDir>,
         device: Device,
@@ -164,6 +191,7 @@ impl Node {
             }),
         );
         engine.measure_by(now);
+        let stop = CancellationToken::new();
         let inner = Arc::new(Inner {
             options,
             control: Control::new(state.clone(), device.clone(), netmap, ticket),
@@ -171,8 +199,10 @@ impl Node {
             device,
             engine,
             wake,
-            stop: CancellationToken::new(),
+            closing: stop.child_token(),
+            stop,
             tasks: TaskTracker::new(),
+            owned: Mutex::default(),
             serves: Mutex::new(serves),
             exposed: Mutex::default(),
             link_notes: Mutex::default(),
@@ -184,7 +214,8 @@ impl Node {
             async move { inner.control.run(inner.stop.clone()).await }
         });
         inner.tasks.spawn(inner.clone().supervise(known));
-        Ok(Self { inner })
+        let alive = Arc::new(Alive::new(&inner));
+        Ok(Self { inner, alive })
     }
 
     /// Waits until other devices can reach this one: it knows its networks and is attached to a relay of each.
@@ -217,8 +248,9 @@ impl Node {
         }
     }
 
-    /// Opens a TCP connection to a device of a network, by name or address.
-    pub async fn dial(
+    /// Opens a TCP connection to a device of a network, by full name or address. What it gives knows nothing of this node: it
+    /// moves nothing any more once the node has ended. [`Node::dial`] is for programs.
+    pub async fn dial_to(
         &self,
         destination: Destination,
         port: u16,
@@ -307,21 +339,16 @@ impl Node {
     }
 
     /// Listens on an overlay port of every network that this device is in now. Dropping the listeners closes the port.
+    /// [`Node::listen`] is for programs.
     ///
     /// # Errors
     /// The port is published, or listened on elsewhere in this process.
-    pub fn listen(&self, port: u16) -> Result<Vec<netstack::TcpListener>, netstack::ListenError> {
+    pub fn listen_each(&self, port: u16) -> Result<Vec<netstack::TcpListener>, netstack::ListenError> {
         let memberships = self.inner.engine.memberships();
         let listen = |membership: &Arc<Membership>| membership.stack().listen(port);
         memberships.values().map(listen).collect()
     }
 
-    /// Ends everything and waits for it.
-    pub async fn shutdown(&self) {
-        self.inner.stop.cancel();
-        self.inner.tasks.close();
-        self.inner.tasks.wait().await;
-    }
 }
 
 impl std::fmt::Debug for Node {

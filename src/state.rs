@@ -1,5 +1,5 @@
-//! What the client keeps on disk: one directory of its own, one JSON file per thing. Decides how it is read and written
-//! safely; holds nothing in memory and does not know what the things mean.
+//! What the client keeps: one directory of its own, one JSON file per thing, or the same files in memory. Decides how they are
+//! read and written safely; does not know what the things mean.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use data_encoding::BASE64URL_NOPAD;
 use overlan_protocol::api::{JoinString, LoginResponse, TicketResponse};
@@ -49,7 +49,7 @@ pub enum StateError {
     },
     /// Another `overlan up` runs on this directory.
     #[error(
-        "another `overlan up` runs with the state directory {}; stop it with `overlan down`, or give this one its own --state-dir",
+        "another `overlan up` or node runs with the state directory {}; stop it with `overlan down`, or give this one its own --state-dir",
         path.display()
     )]
     InUse {
@@ -152,16 +152,34 @@ pub struct Session {
     pub login: LoginResponse,
 }
 
-/// One directory that belongs to us alone: mode 0700, files 0600, every write whole or not at all.
-#[derive(Debug, Clone)]
+/// One directory that belongs to us alone: mode 0700, files 0600, every write whole or not at all. Or no directory: what is in
+/// memory is gone with the last clone.
+#[derive(Clone)]
 pub struct StateDir {
     path: PathBuf,
+    /// The files, where there is no directory.
+    memory: Option<Arc<Memory>>,
 }
 
-/// Keeps a second `overlan up` away while it lives. The operating system frees it when the process dies in any way.
+#[derive(Default)]
+struct Memory {
+    files: Mutex<BTreeMap<String, Zeroizing<Vec<u8>>>>,
+    lock: Mutex<Weak<()>>,
+}
+
+impl fmt::Debug for StateDir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateDir")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Keeps a second `overlan up`, or node, away while it lives. The operating system frees it when the process dies in any way.
 #[derive(Debug)]
 pub struct DirLock {
-    _file: File,
+    _file: Option<File>,
+    _memory: Option<Arc<()>>,
 }
 
 impl StateDir {
@@ -179,14 +197,43 @@ impl StateDir {
             .map_err(io_error(&path))?;
         let found = fs::metadata(&path).map_err(io_error(&path))?;
         check_safe(&path, found.uid(), found.mode())?;
-        Ok(Self { path })
+        Ok(Self { path, memory: None })
     }
 
-    /// Takes the directory for one `overlan up`.
+    /// A state that never touches a disk. Its device is lost with it, so whoever uses it removes the device at the end.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self {
+            path: PathBuf::from(IN_MEMORY),
+            memory: Some(Arc::default()),
+        }
+    }
+
+    /// Whether it is [`StateDir::in_memory`].
+    #[must_use]
+    pub fn is_in_memory(&self) -> bool {
+        self.memory.is_some()
+    }
+
+    /// Takes the directory for one `overlan up`, or one node.
     ///
     /// # Errors
-    /// [`StateError::InUse`] if another process has it.
+    /// [`StateError::InUse`] if another one has it.
     pub fn lock(&self) -> Result<DirLock, StateError> {
+        if let Some(memory) = &self.memory {
+            let mut lock = locked(&memory.lock);
+            if lock.strong_count() > 0 {
+                return Err(StateError::InUse {
+                    path: self.path.clone(),
+                });
+            }
+            let held = Arc::new(());
+            *lock = Arc::downgrade(&held);
+            return Ok(DirLock {
+                _file: None,
+                _memory: Some(held),
+            });
+        }
         let file = self.file(LOCK);
         let lock = OpenOptions::new()
             .write(true)
@@ -196,7 +243,10 @@ impl StateDir {
             .open(&file)
             .map_err(io_error(&file))?;
         match lock.try_lock() {
-            Ok(()) => Ok(DirLock { _file: lock }),
+            Ok(()) => Ok(DirLock {
+                _file: Some(lock),
+                _memory: None,
+            }),
             Err(TryLockError::WouldBlock) => Err(StateError::InUse {
                 path: self.path.clone(),
             }),
@@ -204,7 +254,7 @@ impl StateDir {
         }
     }
 
-    /// Where it is, absolute.
+    /// Where it is, absolute; [`IN_MEMORY`] if it is nowhere.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -314,6 +364,14 @@ impl StateDir {
 
     fn load<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
         let path = self.file(name);
+        if let Some(memory) = &self.memory {
+            return match locked(&memory.files).get(name) {
+                Some(bytes) => decode(bytes)
+                    .map(Some)
+                    .map_err(|reason| StateError::Corrupt { file: path, reason }),
+                None => Ok(None),
+            };
+        }
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -342,6 +400,10 @@ impl StateDir {
             file: path.clone(),
             source,
         })?;
+        if let Some(memory) = &self.memory {
+            locked(&memory.files).insert(name.to_owned(), bytes);
+            return Ok(());
+        }
         // One writer at a time per directory, so that the part file's name can be fixed and a crash leaves at most one.
         let directory = File::open(&self.path).map_err(io_error(&self.path))?;
         directory.lock().map_err(io_error(&self.path))?;
@@ -351,6 +413,10 @@ impl StateDir {
     }
 
     fn remove(&self, name: &str) -> Result<(), StateError> {
+        if let Some(memory) = &self.memory {
+            locked(&memory.files).remove(name);
+            return Ok(());
+        }
         let path = self.file(name);
         match fs::remove_file(&path) {
             Ok(()) => {}
@@ -364,6 +430,11 @@ impl StateDir {
     fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
+}
+
+/// What a lock here guards is whole after every statement, so a panic elsewhere leaves nothing half done.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The decision about a directory owned by `uid` with `mode`.
@@ -525,6 +596,9 @@ struct StoredSession {
     server: String,
     login: LoginResponse,
 }
+
+/// What a state in memory is called where a directory is expected.
+pub const IN_MEMORY: &str = "mem:";
 
 /// Version of the form of all files.
 const SCHEMA_VERSION: u32 = 1;

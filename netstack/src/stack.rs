@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
@@ -296,6 +297,33 @@ impl Stack {
         for flow in forbidden {
             inner.run(&flow, Some(now), |flow, _| {
                 flow.reset(&inner.config, crate::flow::End::Reset)
+            });
+        }
+    }
+
+    /// Ready once every remote has acknowledged all that programs wrote to it, and every close. Flows that programs hold and
+    /// write nothing to do not count. The last one to ask is woken.
+    pub fn poll_delivered(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let inner = &*self.inner;
+        let mut delivered = Poll::Ready(());
+        for flow in inner.table.flows(|_| true) {
+            inner.run(&flow, None, |flow, _| {
+                if !flow.is_delivered() {
+                    flow.wakers_mut().delivered = Some(cx.waker().clone());
+                    delivered = Poll::Pending;
+                }
+            });
+        }
+        delivered
+    }
+
+    /// Resets every flow, whoever opened it: programs hear `ConnectionAborted`.
+    pub fn reset_flows(&self, now: Instant) {
+        let inner = &*self.inner;
+        let now = inner.ticks(now);
+        for flow in inner.table.flows(|_| true) {
+            inner.run(&flow, Some(now), |flow, _| {
+                flow.reset(&inner.config, crate::flow::End::Aborted)
             });
         }
     }

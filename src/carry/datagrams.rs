@@ -69,7 +69,7 @@ pub(super) async fn accept(
     events: &mpsc::Sender<Happened>,
 ) -> Result<(), CarryError> {
     let sockets = node
-        .bind_udp(port)
+        .bind_udp_each(port)
         .map_err(|_| CarryError::PortTaken(port))?;
     if sockets.is_empty() {
         return Err(CarryError::NoNetwork);

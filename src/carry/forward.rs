@@ -156,7 +156,7 @@ impl Way {
     async fn connect<S: HostSocket + Abort>(&self, mut program: S) {
         let dialed = async {
             let destination = self.node.find(&self.forward.peer)?;
-            Ok(self.node.dial(destination, self.forward.port).await?)
+            Ok(self.node.dial_to(destination, self.forward.port).await?)
         };
         match dialed.await {
             Ok(mut overlay) => {

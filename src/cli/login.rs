@@ -2,13 +2,12 @@
 //! forgotten in which order.
 
 use clap::Args;
+use overlan::enrol::{ForgetError, forget, is_gone};
 use overlan::local::{CallError, Request, call_until_stopped};
-use overlan::state::{Device, Session, StateDir, StateError};
-use overlan_protocol::api::{JoinString, LoginRequest, LoginResponse, ProblemKind, path};
+use overlan::state::{Session, StateDir, StateError};
+use overlan_protocol::api::{JoinString, LoginRequest, LoginResponse, path};
 use overlan_protocol::key::Secret;
-use overlan_protocol::proof::Principal;
 use overlan_transport::https::{Connection, HttpsError};
-use tokio::time::timeout;
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::secret::Source;
@@ -126,7 +125,7 @@ pub(crate) async fn logout(args: &StateArgs) -> Result<(), Failure> {
         Ok(_) => Ok(()),
         Err(CallError::NotRunning(_)) => {
             let _lock = state.lock()?;
-            forget_device(&state).await.map_err(Failure::from)
+            forget(&state, api::WITHIN).await.map_err(Failure::from)
         }
         Err(error) => Err(error.into()),
     };
@@ -135,22 +134,6 @@ pub(crate) async fn logout(args: &StateArgs) -> Result<(), Failure> {
     forgotten?;
     output::note("Logged out: this device and this login are removed.");
     Ok(())
-}
-
-/// Why the controller still knows what is forgotten here.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ForgetError {
-    /// Nothing changed.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// It is forgotten here only.
-    #[error("this device is removed here, and the controller could not be told: {0}")]
-    NotTold(#[source] HttpsError),
-    /// The keys could not be read, so the controller could not be told.
-    #[error(
-        "this device is removed here; its keys could not be read, so the controller was not told: {0}"
-    )]
-    NoKeys(String),
 }
 
 impl From<ForgetError> for Failure {
@@ -162,27 +145,6 @@ impl From<ForgetError> for Failure {
             ForgetError::NoKeys(_) => Self::new(Code::Other, error).next(next),
         }
     }
-}
-
-/// Removes the device at the controller and here. Here it is removed in any case: who logs out wants the keys gone.
-pub(crate) async fn forget_device(state: &StateDir) -> Result<(), ForgetError> {
-    let told = match state.load_device() {
-        Ok(None) => return Ok(()),
-        Ok(Some(device)) => timeout(api::WITHIN, remove_at_controller(&device))
-            .await
-            .unwrap_or(Err(HttpsError::TimedOut(api::WITHIN)))
-            .map_err(ForgetError::NotTold),
-        Err(StateError::Corrupt { reason, .. }) => Err(ForgetError::NoKeys(reason)),
-        Err(error) => return Err(error.into()),
-    };
-    state.remove_device()?;
-    told
-}
-
-async fn remove_at_controller(device: &Device) -> Result<(), HttpsError> {
-    let mut connection = Connection::open(&device.join, api::WITHIN).await?;
-    connection.prove(Principal::Device(device.device), &device.identity);
-    is_gone(connection.delete(path::DEVICE, api::WITHIN).await)
 }
 
 async fn forget_session(state: &StateDir) -> Result<(), Failure> {
@@ -206,25 +168,6 @@ async fn end_session(session: &Session) -> Result<(), HttpsError> {
     let mut connection = Connection::open(&session.join, api::WITHIN).await?;
     connection.bearer(&session.login.session);
     is_gone(connection.delete(path::SESSION, api::WITHIN).await)
-}
-
-/// What was removed before is as gone as what is removed now.
-fn is_gone(removed: Result<(), HttpsError>) -> Result<(), HttpsError> {
-    match removed {
-        Err(error)
-            if matches!(
-                error.problem(),
-                Some(
-                    ProblemKind::NotAuthenticated
-                        | ProblemKind::DeviceRemoved
-                        | ProblemKind::NotFound
-                )
-            ) =>
-        {
-            Ok(())
-        }
-        other => other,
-    }
 }
 
 /// Holds a password where there is no terminal.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use overlan::control::Health;
 use overlan::dns;
-use overlan::enrol::{EnrolError, EnrolOptions, enrol};
+use overlan::enrol::{EnrolError, EnrolOptions, enrol, forget, system_hostname};
 use overlan::local::{ControlSocket, Waiting};
 use overlan::node::{Node, NodeError, NodeOptions, NotReady};
 use overlan::socks;
@@ -216,13 +216,6 @@ async fn enrol_device(
     enrol(options, state).await.map_err(Failure::from)
 }
 
-fn system_hostname() -> String {
-    rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned()
-}
-
 /// How long to wait for readiness; `None` = for ever.
 fn within(args: &UpArgs) -> Option<Duration> {
     wait_for(args.timeout, io::stdout().is_terminal())
@@ -301,7 +294,7 @@ fn open_doors(tasks: &mut JoinSet<()>, node: &Node, doors: Doors, stop: &Cancell
         let node = node.clone();
         let dial = move |destination, port| {
             let node = node.clone();
-            async move { node.dial(destination, port).await }
+            async move { node.dial_to(destination, port).await }
         };
         tasks.spawn(socks::serve(listener, config, dial, stop.clone()));
     }

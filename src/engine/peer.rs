@@ -144,6 +144,11 @@ impl Peer {
         !self.online.load(Relaxed) && lock(&self.way).route.is_absent_everywhere()
     }
 
+    /// The device whose keys its session is made of.
+    pub fn device(&self) -> DeviceId {
+        self.device
+    }
+
     /// Whether packets can be sealed for it now.
     pub fn has_session(&self, now: Instant) -> bool {
         lock(&self.sealing).session.can_seal(now)

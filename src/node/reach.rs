@@ -29,18 +29,22 @@ pub enum FindError {
 }
 
 impl Node {
-    /// The destination that a person means by a label, a full name or an address. Only labels are looked up; whether a full name
-    /// or an address leads anywhere is said by the dial.
+    /// The destination that a person means by a label, a label and a network of this device (`db.acme`), a full name or an
+    /// address. Only the first two are looked up; whether a full name or an address leads anywhere is said by the dial.
     pub fn find(&self, text: &str) -> Result<Destination, FindError> {
         let bare = text.trim_start_matches('[').trim_end_matches(']');
         if let Ok(address) = bare.parse::<IpAddr>() {
             return Ok(Destination::Address(address));
         }
-        if text.contains('.') {
-            return Ok(Destination::Name(text.to_owned()));
+        let netmap = self.inner.control.netmap().borrow().clone();
+        if let Some((label, network)) = text.split_once('.') {
+            let network = network.to_ascii_lowercase();
+            return Ok(Destination::Name(match netmap.network_named(&network) {
+                Some(_) => format!("{label}.{network}.{}", netmap.domain),
+                None => text.to_owned(),
+            }));
         }
         let label = text.to_ascii_lowercase();
-        let netmap = self.inner.control.netmap().borrow().clone();
         let mut found = netmap.networks.values().filter(|network| {
             network.label == label || network.peers.values().any(|peer| peer.label == label)
         });
@@ -72,7 +76,7 @@ impl Node {
     ///
     /// # Errors
     /// The port is bound elsewhere in this process.
-    pub fn bind_udp(&self, port: u16) -> Result<Vec<netstack::UdpSocket>, netstack::BindError> {
+    pub fn bind_udp_each(&self, port: u16) -> Result<Vec<netstack::UdpSocket>, netstack::BindError> {
         let memberships = self.inner.engine.memberships();
         let bind = |membership: &Arc<Membership>| membership.stack().bind_udp(port);
         memberships.values().map(bind).collect()

@@ -32,6 +32,26 @@ fn mode(path: &Path) -> u32 {
 #[test]
 fn nothing_is_there_at_first_and_everything_comes_back_as_it_was_stored() {
     let Fixture { dir, _root } = fixture();
+    stores_everything(&dir);
+}
+
+#[test]
+fn a_state_in_memory_keeps_the_same_and_touches_no_disk() {
+    let dir = StateDir::in_memory();
+    stores_everything(&dir);
+    dir.remove_device().unwrap();
+    assert!(dir.clone().load_device().unwrap().is_none());
+    assert!(!Path::new(IN_MEMORY).exists());
+
+    let lock = dir.lock().unwrap();
+    let taken = dir.clone().lock();
+    assert!(matches!(taken, Err(StateError::InUse { .. })), "{taken:?}");
+    drop(lock);
+    dir.lock().unwrap();
+    assert!(!format!("{dir:?}").contains("secret"));
+}
+
+fn stores_everything(dir: &StateDir) {
     assert!(dir.load_device().unwrap().is_none());
     assert!(dir.load_netmap().unwrap().is_none());
     assert!(dir.load_ticket().unwrap().is_none());

@@ -2,6 +2,8 @@
 
 use std::task::Waker;
 
+use smoltcp::socket::tcp::State;
+
 use super::{End, Flow, Transfer, is_opening};
 
 impl Flow {
@@ -85,16 +87,27 @@ impl Flow {
         &mut self.wakers
     }
 
+    /// Whether the remote has acknowledged all that the program wrote, and its close if it closed; or never will.
+    pub(crate) fn is_delivered(&self) -> bool {
+        let closing = matches!(
+            self.state(),
+            State::FinWait1 | State::Closing | State::LastAck
+        );
+        self.end.is_some() || self.unsent() == 0 && !self.shut_wanted && !closing
+    }
+
     /// Takes out the wakers of those who can go on. They are called when the flow is no longer locked.
-    pub(crate) fn take_wakers(&mut self) -> [Option<Waker>; 3] {
+    pub(crate) fn take_wakers(&mut self) -> [Option<Waker>; 4] {
         if self.wakers.is_empty() {
-            return [None, None, None];
+            return [None, None, None, None];
         }
+        let delivered = self.is_delivered();
         if !self.held {
             return [
                 self.wakers.open.take(),
                 self.wakers.read.take(),
                 self.wakers.write.take(),
+                self.wakers.delivered.take_if(|_| delivered),
             ];
         }
         let over = self.end.is_some();
@@ -112,6 +125,7 @@ impl Flow {
             self.wakers.open.take_if(|_| !opening),
             self.wakers.read.take_if(|_| readable),
             self.wakers.write.take_if(|_| writable),
+            self.wakers.delivered.take_if(|_| delivered),
         ]
     }
 }
@@ -125,10 +139,15 @@ pub(crate) struct Wakers {
     pub(crate) open: Option<Waker>,
     pub(crate) read: Option<Waker>,
     pub(crate) write: Option<Waker>,
+    /// Of whoever closes the stack.
+    pub(crate) delivered: Option<Waker>,
 }
 
 impl Wakers {
     fn is_empty(&self) -> bool {
-        self.open.is_none() && self.read.is_none() && self.write.is_none()
+        self.open.is_none()
+            && self.read.is_none()
+            && self.write.is_none()
+            && self.delivered.is_none()
     }
 }

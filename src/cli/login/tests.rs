@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use overlan_protocol::api::Problem;
+use overlan::state::Device;
+use overlan_protocol::api::{Problem, ProblemKind};
 use overlan_protocol::key::{DeviceId, IdentitySecret};
 use zeroize::Zeroizing;
 
@@ -31,19 +32,19 @@ pub(crate) fn device_of_nobody() -> Device {
 async fn logging_out_without_a_controller_forgets_the_device_and_says_who_still_knows_it() {
     let (_root, state) = state();
     state.save_device(&device_of_nobody()).unwrap();
-    let failure = Failure::from(forget_device(&state).await.unwrap_err());
+    let failure = Failure::from(forget(&state, api::WITHIN).await.unwrap_err());
     assert_eq!(failure.code(), Code::ControllerUnreachable);
     assert!(failure.to_string().contains("removed here"), "{failure}");
     assert!(state.load_device().unwrap().is_none());
     // Nothing is left to forget: that is fine.
-    forget_device(&state).await.unwrap();
+    forget(&state, api::WITHIN).await.unwrap();
 }
 
 #[tokio::test]
 async fn logging_out_is_the_way_out_of_a_damaged_device_file() {
     let (_root, state) = state();
     std::fs::write(state.path().join("device.json"), "garbage").unwrap();
-    let error = forget_device(&state).await.unwrap_err();
+    let error = forget(&state, api::WITHIN).await.unwrap_err();
     assert!(matches!(error, ForgetError::NoKeys(_)), "{error:?}");
     assert!(state.load_device().unwrap().is_none());
 }

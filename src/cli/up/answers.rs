@@ -7,13 +7,14 @@ use std::time::Duration;
 use overlan::carry::CarryError;
 use overlan::local::{Answer, PING_WITHIN_MAX, Refusal, RefusalKind, Request, Response, Running};
 use overlan::node::{FindError, Node};
+use overlan::enrol::{ForgetError, forget};
 use overlan::state::{Serve, StateDir, StateError};
 use overlan::status::Status;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::exit::Failure;
-use crate::cli::login::{ForgetError, forget_device};
+use crate::cli::api;
 use crate::cli::serve::{self, ServeConflict};
 use crate::cli::up::carrying::{Carrying, dial_kind};
 use crate::cli::up::measure::Measuring;
@@ -127,7 +128,7 @@ impl Answers {
     /// The node goes down first: what it writes on its way must not outlive the device.
     async fn log_out(&self) -> Response {
         self.node.shutdown().await;
-        let forgotten = forget_device(&self.state).await;
+        let forgotten = forget(&self.state, api::WITHIN).await;
         self.stop.cancel();
         match forgotten {
             Ok(()) => Response::Done,

@@ -35,7 +35,7 @@ impl Measuring {
         running(|events, stop| async move {
             let _place = place;
             let dial = || async {
-                let dialed = node.dial(Destination::from_text(&peer), port).await;
+                let dialed = node.dial_to(Destination::from_text(&peer), port).await;
                 dialed.map_err(|error| {
                     if error == DialError::Refused {
                         PerfError::NotServing(port)
@@ -57,7 +57,7 @@ impl Measuring {
         let Some(place) = self.place() else {
             return full();
         };
-        let listeners = match node.listen(port) {
+        let listeners = match node.listen_each(port) {
             Ok(listeners) if listeners.is_empty() => {
                 let text = "this device is in no network yet; see `overlan status`";
                 return refused(RefusalKind::Failed, text.to_owned()).into();

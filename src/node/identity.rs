@@ -1,0 +1,83 @@
+//! Who is at the other end. Decides which device an address of a network belongs to; believes no header and no name, only the key
+//! whose session the packets came through.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use overlan_protocol::address;
+use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId};
+
+use super::{Inner, Node};
+
+/// Where a peer is: an address means nothing without its network, since every network uses the same ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerAddr {
+    /// The network.
+    pub network: NetworkId,
+    /// Its address there, and its port.
+    pub address: SocketAddr,
+}
+
+/// The device at the other end of a connection. Nobody else can send from its address: packets are opened by the session of the
+/// device's own key, and what carries another source is dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerIdentity {
+    /// Full name, `host.network.domain`.
+    pub name: String,
+    /// Host label.
+    pub label: String,
+    /// Label of the network.
+    pub network: String,
+    /// The device; a name may go to another one some day, this does not.
+    pub device: DeviceId,
+    /// The key that the device proved.
+    pub key: IdentityKey,
+    /// Its address in the network, and the port that it came from.
+    pub address: SocketAddr,
+    /// Whether it is this very device, which talks to itself.
+    pub this_device: bool,
+}
+
+impl fmt::Display for PeerIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl Node {
+    /// Who is at `peer` now. `None` if nobody is: the device left the network.
+    pub fn identify(&self, peer: PeerAddr) -> Option<PeerIdentity> {
+        self.inner.identify(peer)
+    }
+}
+
+impl Inner {
+    pub(super) fn identify(&self, peer: PeerAddr) -> Option<PeerIdentity> {
+        let netmap = self.control.netmap().borrow().clone();
+        let network = netmap.networks.get(&peer.network)?;
+        let host = address::host_index(peer.address.ip().to_canonical())?;
+        let this_device = host == network.host;
+        let (label, device, key) = if this_device {
+            let key = self.device.identity.public();
+            (&network.label, self.device.device, key)
+        } else {
+            let told = network.peers.get(&host)?;
+            let memberships = self.engine.memberships();
+            // Whom the engine does not believe has no session, and so sent nothing.
+            let believed = memberships.get(&peer.network)?.peer(host)?;
+            if believed.device() != told.device {
+                return None;
+            }
+            (&told.label, told.device, told.identity)
+        };
+        Some(PeerIdentity {
+            name: format!("{label}.{}.{}", network.name, netmap.domain),
+            label: label.clone(),
+            network: network.name.clone(),
+            device,
+            key,
+            address: peer.address,
+            this_device,
+        })
+    }
+}
