@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use overlan::state::StateDir;
+use overlan::state::{IN_MEMORY, StateDir};
 
 use crate::cli::exit::{Code, Failure};
 
@@ -152,17 +152,30 @@ enum Command {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct StateArgs {
     /// Directory with this device's keys and settings [default: $XDG_STATE_HOME/overlan or ~/.local/state/overlan]
-    #[arg(long, env = "OVERLAN_STATE_DIR", value_name = "DIR")]
+    #[arg(long, visible_alias = "state", env = "OVERLAN_STATE_DIR", value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
 
 impl StateArgs {
     fn open(&self) -> Result<StateDir, Failure> {
         let path = match &self.state_dir {
+            Some(path) if path.as_os_str() == IN_MEMORY => {
+                return Err(Failure::usage(
+                    "only `overlan up` can have its state in memory; no other command can find it",
+                ));
+            }
             Some(path) => path.clone(),
             None => default_dir("overlan", "--state-dir")?,
         };
         Ok(StateDir::open(&path)?)
+    }
+
+    /// The same for `up`, whose state may be in memory.
+    fn open_or_in_memory(&self) -> Result<StateDir, Failure> {
+        match &self.state_dir {
+            Some(path) if path.as_os_str() == IN_MEMORY => Ok(StateDir::in_memory()),
+            Some(_) | None => self.open(),
+        }
     }
 }
 

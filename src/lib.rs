@@ -32,8 +32,10 @@ pub use overlan_protocol::api::JoinString;
 pub use overlan_protocol::key::Secret;
 
 pub use crate::dial::DialError;
+#[cfg(feature = "http-client")]
+pub use crate::node::Connector;
 pub use crate::node::{
-    Builder, CloseError, Closed, Listener, Node, PeerAddr, PeerIdentity, Stream, UdpSocket, UpError,
+    BindUdpError, Builder, CloseError, Closed, ListenError, Listener, Node, PeerAddr, PeerIdentity, Stream, UdpSocket, UpError,
 };
 
 mod accept;

@@ -100,8 +100,12 @@ pub struct Node {
     alive: Arc<Alive>,
 }
 
+#[cfg(feature = "axum")]
+mod axum;
 mod builder;
 mod close;
+#[cfg(feature = "http-client")]
+mod connector;
 mod datagrams;
 mod identity;
 mod links;
@@ -113,6 +117,8 @@ mod stream;
 
 pub use builder::{Builder, UpError};
 pub use close::CloseError;
+#[cfg(feature = "http-client")]
+pub use connector::{Connected, Connector};
 pub use datagrams::{BindUdpError, UdpSocket};
 pub use identity::{PeerAddr, PeerIdentity};
 pub use listener::{Closed, ListenError, Listener};

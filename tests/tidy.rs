@@ -119,7 +119,15 @@ const DOORS: &[(&str, &[&str])] = &[
     ("rustix::mm", &["netstack/src/arena"]),
     ("unsafe ", &["netstack/src/arena"]),
     ("snow::", &["src/tunnel/"]),
-    ("axum::", &["controller/src/api", "controller/src/server"]),
+    (
+        "axum::",
+        &[
+            "controller/src/api",
+            "controller/src/server",
+            "src/node/axum",
+            "examples/",
+        ],
+    ),
     ("sqlx::", &["controller/src/store"]),
     (
         "clap::",

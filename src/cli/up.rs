@@ -79,6 +79,8 @@ Examples:
     overlan up --server 'https://controller.example:8443#sha256:…' --auth-key-file key.txt
   Every later start needs nothing:
     overlan up
+  A device that leaves no trace: its keys are in memory, and it is removed when it ends:
+    overlan up --state mem: --server 'https://controller.example:8443#sha256:…' --auth-key-file key.txt
   Then, in another terminal:
     curl --proxy socks5h://127.0.0.1:1080 http://web.home.overlan.internal/
     ssh -o 'ProxyCommand nc -X 5 -x 127.0.0.1:1080 %h %p' web.home.overlan.internal
@@ -88,18 +90,28 @@ It runs in the foreground until Ctrl-C, SIGTERM or `overlan down`, and prints on
 
 /// `overlan up`.
 pub(crate) async fn up(args: UpArgs) -> Result<(), Failure> {
-    let state = Arc::new(args.state.open()?);
+    let state = Arc::new(args.state.open_or_in_memory()?);
+    let ended = up_in(&args, &state).await;
+    if state.is_in_memory() {
+        // Nobody else has its keys, so nobody could remove it later.
+        ended.and(forget(&state, api::WITHIN).await.map_err(Failure::from))
+    } else {
+        ended
+    }
+}
+
+async fn up_in(args: &UpArgs, state: &Arc<StateDir>) -> Result<(), Failure> {
     // Before the lock, so that it is dropped behind it: when `overlan down` returns, another `up` can start.
     let mut waiting = None;
     let lock = state.lock()?;
     // The ports come first: a taken one must not cost a one-off key.
     let doors = args.doors.open().await?;
-    let (device, is_new) = device(&args, &state).await?;
+    let (device, is_new) = device(args, state).await?;
     // Not before: until here Ctrl-C must end a prompt, and there is nothing to put in order.
     let mut signals = Signals::listen()?;
     let ended = run(
-        &args,
-        &state,
+        args,
+        state,
         (&lock, &mut waiting),
         device,
         doors,
@@ -109,7 +121,7 @@ pub(crate) async fn up(args: UpArgs) -> Result<(), Failure> {
     match ended {
         // A removed device with a key in hand is enrolled anew: an ephemeral one that was away too long, most often.
         Err(Ended::Removed(failure)) if !is_new => {
-            let Some(key) = auth_key(&args)? else {
+            let Some(key) = auth_key(args)? else {
                 return Err(failure);
             };
             output::note(
@@ -117,13 +129,13 @@ pub(crate) async fn up(args: UpArgs) -> Result<(), Failure> {
             );
             state.remove_device()?;
             let device = tokio::select! {
-                device = enrol_device(&args, &state, Some(key)) => device?,
+                device = enrol_device(args, state, Some(key)) => device?,
                 () = signals.next() => return Ok(()),
             };
             let doors = args.doors.open().await?;
             let ended = run(
-                &args,
-                &state,
+                args,
+                state,
                 (&lock, &mut waiting),
                 device,
                 doors,
@@ -240,7 +252,11 @@ async fn run(
     doors: Doors,
     signals: &mut Signals,
 ) -> Result<(), Ended> {
-    let socket = ControlSocket::bind(state, lock).map_err(Failure::from)?;
+    let socket = if state.is_in_memory() {
+        None
+    } else {
+        Some(ControlSocket::bind(state, lock).map_err(Failure::from)?)
+    };
     let node =
         Node::start(Arc::clone(state), device, NodeOptions::default()).map_err(Failure::from)?;
     let stop = CancellationToken::new();
@@ -266,7 +282,8 @@ async fn run(
             let answers = Arc::clone(&answers);
             async move { answers.answer(request).await }
         };
-        socket.run(handler, stop.clone())
+        let stop = stop.clone();
+        async move { Some(socket?.run(handler, stop).await) }
     });
     let mut tasks = JoinSet::new();
     open_doors(&mut tasks, &node, doors, &stop);
@@ -280,7 +297,7 @@ async fn run(
     let goodbye = async {
         while tasks.join_next().await.is_some() {}
         node.shutdown().await;
-        *waiting = control.await.ok();
+        *waiting = control.await.ok().flatten();
     };
     tokio::select! {
         () = goodbye => {}

@@ -3,11 +3,15 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use overlan_protocol::address;
 use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId};
 
-use super::{Inner, Node};
+use tokio::time::timeout;
+
+use super::{Inner, Node, Whois};
+use crate::dial::DialError;
 
 /// Where a peer is: an address means nothing without its network, since every network uses the same ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +49,30 @@ impl fmt::Display for PeerIdentity {
 }
 
 impl Node {
+    /// Waits until the controller sees a peer, named as for [`Node::dial`], and returns who that is.
+    ///
+    /// # Errors
+    /// [`DialError::Foreign`] for what is outside the overlay, [`DialError::TimedOut`] after `within`.
+    pub async fn wait_for(&self, peer: &str, within: Duration) -> Result<Whois, DialError> {
+        let mut netmap = self.netmap();
+        let online = async {
+            loop {
+                let known = self.find(peer).map_err(DialError::from);
+                match known.and_then(|destination| self.whois(&destination)) {
+                    Ok(whois) if whois.online => return Ok(whois),
+                    Err(DialError::Foreign) => return Err(DialError::Foreign),
+                    Ok(_) | Err(_) => {}
+                }
+                if netmap.changed().await.is_err() {
+                    return Err(DialError::UnknownName);
+                }
+            }
+        };
+        timeout(within, online)
+            .await
+            .unwrap_or(Err(DialError::TimedOut))
+    }
+
     /// Who is at `peer` now. `None` if nobody is: the device left the network.
     pub fn identify(&self, peer: PeerAddr) -> Option<PeerIdentity> {
         self.inner.identify(peer)
