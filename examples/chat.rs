@@ -23,7 +23,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let join: JoinString = join.parse()?;
     let (alice, bob) = tokio::try_join!(up("alice", &join, &key), up("bob", &join, &key))?;
     // A device takes nothing from one that it has not heard of.
-    tokio::try_join!(alice.wait_for("bob", PATIENCE), bob.wait_for("alice", PATIENCE))?;
+    tokio::try_join!(
+        alice.wait_for("bob", PATIENCE),
+        bob.wait_for("alice", PATIENCE)
+    )?;
 
     let mut door = bob.listen(PORT)?;
     let (said, heard) = tokio::try_join!(alices_side(&alice), async {

@@ -190,7 +190,9 @@ async fn accept(
     port: u16,
     events: &mpsc::Sender<Happened>,
 ) -> Result<netstack::TcpStream, CarryError> {
-    let listeners = node.listen_each(port).map_err(|_| CarryError::PortTaken(port))?;
+    let listeners = node
+        .listen_each(port)
+        .map_err(|_| CarryError::PortTaken(port))?;
     if listeners.is_empty() {
         return Err(CarryError::NoNetwork);
     }

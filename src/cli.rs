@@ -152,7 +152,12 @@ enum Command {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct StateArgs {
     /// Directory with this device's keys and settings [default: $XDG_STATE_HOME/overlan or ~/.local/state/overlan]
-    #[arg(long, visible_alias = "state", env = "OVERLAN_STATE_DIR", value_name = "DIR")]
+    #[arg(
+        long,
+        visible_alias = "state",
+        env = "OVERLAN_STATE_DIR",
+        value_name = "DIR"
+    )]
     state_dir: Option<PathBuf>,
 }
 

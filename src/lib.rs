@@ -35,7 +35,8 @@ pub use crate::dial::DialError;
 #[cfg(feature = "http-client")]
 pub use crate::node::Connector;
 pub use crate::node::{
-    BindUdpError, Builder, CloseError, Closed, ListenError, Listener, Node, PeerAddr, PeerIdentity, Stream, UdpSocket, UpError,
+    BindUdpError, Builder, CloseError, Closed, ListenError, Listener, Node, PeerAddr, PeerIdentity,
+    Stream, UdpSocket, UpError,
 };
 
 mod accept;

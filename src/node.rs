@@ -349,12 +349,14 @@ impl Node {
     ///
     /// # Errors
     /// The port is published, or listened on elsewhere in this process.
-    pub fn listen_each(&self, port: u16) -> Result<Vec<netstack::TcpListener>, netstack::ListenError> {
+    pub fn listen_each(
+        &self,
+        port: u16,
+    ) -> Result<Vec<netstack::TcpListener>, netstack::ListenError> {
         let memberships = self.inner.engine.memberships();
         let listen = |membership: &Arc<Membership>| membership.stack().listen(port);
         memberships.values().map(listen).collect()
     }
-
 }
 
 impl std::fmt::Debug for Node {

@@ -75,7 +75,9 @@ impl Node {
         let inner = &self.inner;
         inner.closing.cancel();
         let delivered = inner.stop.is_cancelled()
-            || timeout(DELIVER_WITHIN, delivered(&inner.engine)).await.is_ok();
+            || timeout(DELIVER_WITHIN, delivered(&inner.engine))
+                .await
+                .is_ok();
         self.shutdown().await;
         let Owned { lock, ephemeral } = std::mem::take(&mut *lock(&inner.owned));
         if ephemeral {

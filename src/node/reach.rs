@@ -76,7 +76,10 @@ impl Node {
     ///
     /// # Errors
     /// The port is bound elsewhere in this process.
-    pub fn bind_udp_each(&self, port: u16) -> Result<Vec<netstack::UdpSocket>, netstack::BindError> {
+    pub fn bind_udp_each(
+        &self,
+        port: u16,
+    ) -> Result<Vec<netstack::UdpSocket>, netstack::BindError> {
         let memberships = self.inner.engine.memberships();
         let bind = |membership: &Arc<Membership>| membership.stack().bind_udp(port);
         memberships.values().map(bind).collect()

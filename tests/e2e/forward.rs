@@ -90,50 +90,15 @@ fn what_cannot_be_forwarded_is_said_before_anything_listens() {
 
 #[test]
 fn psql_reaches_a_real_postgres() {
-    let Some(initdb) = postgres_program("initdb") else {
-        return skipped("initdb of Postgres is not installed");
-    };
     if !installed(&["psql"]) {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    for_postgres(directory.path());
-    run(
-        as_postgres(&mut command(&initdb))
-            .args([
-                "--username",
-                "overlan",
-                "--auth",
-                "trust",
-                "--no-sync",
-                "-D",
-            ])
-            .arg(&data)
-            .current_dir(directory.path()),
-        "",
-    )
-    .ok();
-    let port = {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        free.local_addr().unwrap().port()
+    let Some(postgres) = Postgres::start() else {
+        return;
     };
-    let mut server = command(postgres_program("postgres").unwrap());
-    as_postgres(&mut server)
-        .arg("-D")
-        .arg(&data)
-        .args(["-F", "-h", "127.0.0.1", "-p", &port.to_string()])
-        .args(["-c", "unix_socket_directories="])
-        .current_dir(directory.path());
-    let mut server = Program::start("postgres", directory.path(), &mut server, "");
-    until("Postgres answers", LONGEST, || {
-        let ready = server.output().contains("ready to accept connections");
-        ready.then_some(())
-    });
-
     let lab = Lab::start();
     let (laptop, web) = lab.pair();
-    web.serve(5432, SocketAddr::from(([127, 0, 0, 1], port)));
+    web.serve(5432, postgres.address());
     let (_forward, here) = forwards(&lab, &laptop, &["0:web:5432"]);
     let psql = |script: &str| {
         let mut psql = command("psql");
@@ -151,8 +116,6 @@ fn psql_reaches_a_real_postgres() {
     assert_eq!(psql("select count(*), sum(id) from t"), "20000|199990000");
     let copied = psql("copy t to stdout");
     assert!(copied == rows.trim_end(), "1.4 MB through the forward");
-    server.signal(Signal::QUIT);
-    server.ended();
 }
 
 #[test]
@@ -212,6 +175,76 @@ fn forward_json(device: &Device, args: &[&str]) -> Value {
     let _ends = Owned::new(child);
     let mut documents = serde_json::Deserializer::from_reader(output).into_iter();
     documents.next().unwrap().unwrap()
+}
+
+/// A real Postgres with a user `overlan` whom it trusts. It ends with this.
+pub(crate) struct Postgres {
+    server: Program,
+    port: u16,
+    // Behind the program: it ends before its directory does.
+    _directory: tempfile::TempDir,
+}
+
+impl Postgres {
+    /// `None`, and a word about it, where it is not installed.
+    #[track_caller]
+    pub(crate) fn start() -> Option<Self> {
+        let Some(initdb) = postgres_program("initdb") else {
+            skipped("initdb of Postgres is not installed");
+            return None;
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        for_postgres(directory.path());
+        run(
+            as_postgres(&mut command(&initdb))
+                .args([
+                    "--username",
+                    "overlan",
+                    "--auth",
+                    "trust",
+                    "--no-sync",
+                    "-D",
+                ])
+                .arg(&data)
+                .current_dir(directory.path()),
+            "",
+        )
+        .ok();
+        let port = {
+            let free = TcpListener::bind("127.0.0.1:0").unwrap();
+            free.local_addr().unwrap().port()
+        };
+        let mut server = command(postgres_program("postgres").unwrap());
+        as_postgres(&mut server)
+            .arg("-D")
+            .arg(&data)
+            .args(["-F", "-h", "127.0.0.1", "-p", &port.to_string()])
+            .args(["-c", "unix_socket_directories="])
+            .current_dir(directory.path());
+        let server = Program::start("postgres", directory.path(), &mut server, "");
+        until("Postgres answers", LONGEST, || {
+            let ready = server.output().contains("ready to accept connections");
+            ready.then_some(())
+        });
+        Some(Self {
+            server,
+            port,
+            _directory: directory,
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.server.signal(Signal::QUIT);
+        self.server.ended();
+    }
 }
 
 /// Postgres keeps its server out of PATH, below a directory of its version.

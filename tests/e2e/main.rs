@@ -27,4 +27,6 @@ mod commands;
 
 mod forward;
 
+mod library;
+
 mod trouble;

@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use overlan::carry::CarryError;
+use overlan::enrol::{ForgetError, forget};
 use overlan::local::{Answer, PING_WITHIN_MAX, Refusal, RefusalKind, Request, Response, Running};
 use overlan::node::{FindError, Node};
-use overlan::enrol::{ForgetError, forget};
 use overlan::state::{Serve, StateDir, StateError};
 use overlan::status::Status;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::exit::Failure;
 use crate::cli::api;
+use crate::cli::exit::Failure;
 use crate::cli::serve::{self, ServeConflict};
 use crate::cli::up::carrying::{Carrying, dial_kind};
 use crate::cli::up::measure::Measuring;
