@@ -35,6 +35,12 @@ pub(crate) fn write_certificates(directory: &Path) -> Result<()> {
     Ok(())
 }
 
+/// A certificate for `name` that is signed by its own key, and that key, both as PEM in one text.
+pub(crate) fn self_signed_pem(name: &str) -> Result<String> {
+    let own = rcgen::generate_simple_self_signed([name.to_owned()]).during("certificate")?;
+    Ok(own.cert.pem() + &own.signing_key.serialize_pem())
+}
+
 /// A certificate for `name` that is signed by its own key, and that key.
 pub(crate) fn self_signed(
     name: &str,

@@ -127,6 +127,23 @@ impl Test {
         }
     }
 
+    /// Whether VPNs of others are asked, too.
+    pub(crate) fn of_foreign_vpns(&self) -> bool {
+        match self {
+            Self::Bulk { .. }
+            | Self::Crr
+            | Self::RoundTrip(_)
+            | Self::Loaded
+            | Self::Peak { .. } => true,
+            Self::Work { .. }
+            | Self::Flows
+            | Self::Idle
+            | Self::Verify
+            | Self::LongPath { .. }
+            | Self::Soak { .. } => false,
+        }
+    }
+
     /// Whether one run says it all.
     pub(crate) fn once(&self) -> bool {
         matches!(self, Self::Verify | Self::Soak { .. })
