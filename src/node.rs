@@ -111,6 +111,7 @@ mod identity;
 mod links;
 mod listener;
 mod ping;
+mod proxy;
 mod reach;
 mod status;
 mod stream;
@@ -261,35 +262,7 @@ impl Node {
         destination: Destination,
         port: u16,
     ) -> Result<netstack::TcpStream, DialError> {
-        let inner = &self.inner;
-        let Reached {
-            membership,
-            host,
-            address,
-        } = inner.reach(&destination, Protocol::Tcp, port)?;
-        let connecting = membership
-            .stack()
-            .connect(now(), SocketAddr::new(address, port));
-        let mut connecting = connecting.map_err(|error| dial_error(&error))?;
-        if let Ok(result) = timeout(
-            NO_RELAY_AFTER.min(inner.options.dial_timeout),
-            &mut connecting,
-        )
-        .await
-        {
-            return result.map_err(|error| dial_error(&error));
-        }
-        if membership
-            .peer(host)
-            .is_some_and(|peer| inner.engine.way_to(&peer) == Choice::Nowhere)
-        {
-            return Err(DialError::NoRelay);
-        }
-        let rest = inner.options.dial_timeout.saturating_sub(NO_RELAY_AFTER);
-        match timeout(rest, connecting).await {
-            Ok(result) => result.map_err(|error| dial_error(&error)),
-            Err(_) => Err(DialError::TimedOut),
-        }
+        self.inner.dial(destination, port).await
     }
 
     /// Publishes a local service in every network, now and at later starts.
@@ -457,6 +430,41 @@ impl Inner {
                     Err(error) => tracing::warn!(port, %error, "cannot publish"),
                 }
             }
+        }
+    }
+
+    async fn dial(
+        &self,
+        destination: Destination,
+        port: u16,
+    ) -> Result<netstack::TcpStream, DialError> {
+        let Reached {
+            membership,
+            host,
+            address,
+        } = self.reach(&destination, Protocol::Tcp, port)?;
+        let connecting = membership
+            .stack()
+            .connect(now(), SocketAddr::new(address, port));
+        let mut connecting = connecting.map_err(|error| dial_error(&error))?;
+        if let Ok(result) = timeout(
+            NO_RELAY_AFTER.min(self.options.dial_timeout),
+            &mut connecting,
+        )
+        .await
+        {
+            return result.map_err(|error| dial_error(&error));
+        }
+        if membership
+            .peer(host)
+            .is_some_and(|peer| self.engine.way_to(&peer) == Choice::Nowhere)
+        {
+            return Err(DialError::NoRelay);
+        }
+        let rest = self.options.dial_timeout.saturating_sub(NO_RELAY_AFTER);
+        match timeout(rest, connecting).await {
+            Ok(result) => result.map_err(|error| dial_error(&error)),
+            Err(_) => Err(DialError::TimedOut),
         }
     }
 

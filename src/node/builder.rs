@@ -43,13 +43,10 @@ pub enum UpError {
     #[error("the state holds no device; the first start needs a server and an auth key")]
     NotEnrolled,
     /// The state holds a device of another controller than the one that was named.
-    #[error("the state holds a device of {stored}, not of {named}; give each its own state")]
-    OtherServer {
-        /// The controller that enrolled the device.
-        stored: JoinString,
-        /// The one that was named.
-        named: JoinString,
-    },
+    #[error(
+        "the state holds a device of {0}, not of the server that was named; give each its own state"
+    )]
+    OtherServer(Box<JoinString>),
     /// The controller was not reached, or did not take the auth key.
     #[error(transparent)]
     Enrol(#[from] EnrolError),
@@ -236,10 +233,9 @@ impl Builder {
 
     fn accept(&self, device: Device) -> Result<Device, UpError> {
         match &self.server {
-            Some(named) if *named != device.join => Err(UpError::OtherServer {
-                stored: device.join,
-                named: named.clone(),
-            }),
+            Some(named) if *named != device.join => {
+                Err(UpError::OtherServer(Box::new(device.join)))
+            }
             Some(_) | None => Ok(device),
         }
     }

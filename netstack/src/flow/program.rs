@@ -101,7 +101,7 @@ impl Flow {
         if self.wakers.is_empty() {
             return [None, None, None, None];
         }
-        let delivered = self.is_delivered();
+        let delivered = self.wakers.delivered.is_some() && self.is_delivered();
         if !self.held {
             return [
                 self.wakers.open.take(),

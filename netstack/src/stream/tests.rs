@@ -145,3 +145,55 @@ async fn waiting_tasks_are_woken_by_ends_of_all_kinds() {
         .unwrap();
     assert_eq!(pong.payload, b"x");
 }
+
+#[tokio::test]
+async fn what_was_written_is_delivered_when_the_remote_has_acknowledged_it_and_the_close() {
+    let (a, b) = stacks();
+    let listener = b.listen(80).unwrap();
+    let now = tokio::time::Instant::now().into_std();
+    let remote = "100.64.0.2:80".parse().unwrap();
+    let (client, server) = tokio::join!(a.connect(now, remote).unwrap(), async {
+        listener.accept().await.accept()
+    });
+    let (mut client, mut server) = (client.unwrap(), server);
+    let delivered = || std::future::poll_fn(|cx| a.poll_delivered(cx));
+    // An idle flow that somebody holds has nothing to deliver.
+    delivered().await;
+
+    // More than the remote has room for waits until its program reads, and then until the FIN is acknowledged.
+    let sent = vec![7; 3 << 20];
+    let (mut writing, mut read) = (client_writes(&mut client, &sent), vec![]);
+    let mut waiting = std::pin::pin!(async {
+        (&mut writing).await;
+        delivered().await;
+    });
+    eprintln!("A");
+    let early = tokio::time::timeout(Duration::from_millis(50), &mut waiting).await;
+    assert!(early.is_err(), "nobody has read");
+    eprintln!("B");
+    let ((), len) = tokio::join!(waiting, server.read_to_end(&mut read));
+    assert_eq!(len.unwrap(), sent.len());
+
+    eprintln!("C");
+    // A reset of everything is heard by who holds a stream, whatever it waits for.
+    let waiting = tokio::spawn(async move { server.write_all(&vec![0; 8 << 20]).await });
+    tokio::task::yield_now().await;
+    b.reset_flows(tokio::time::Instant::now().into_std());
+    assert_eq!(
+        waiting.await.unwrap().unwrap_err().kind(),
+        std::io::ErrorKind::ConnectionAborted
+    );
+    eprintln!("D");
+    assert_eq!(b.stats().flows, 0);
+    std::future::poll_fn(|cx| b.poll_delivered(cx)).await;
+}
+
+fn client_writes<'a>(
+    client: &'a mut crate::TcpStream,
+    data: &'a [u8],
+) -> std::pin::Pin<Box<dyn Future<Output = ()> + 'a>> {
+    Box::pin(async {
+        client.write_all(data).await.unwrap();
+        client.shutdown().await.unwrap();
+    })
+}
