@@ -95,8 +95,11 @@ pub struct Node {
     inner: Arc<Inner>,
 }
 
+mod doors;
 mod links;
 mod status;
+
+pub use doors::{BoundPort, NodeDatagrams};
 
 struct Inner {
     options: NodeOptions,
@@ -219,6 +222,9 @@ impl Node {
     ) -> Result<netstack::TcpStream, DialError> {
         let inner = &self.inner;
         let netmap = inner.control.netmap().borrow().clone();
+        if netmap.version == 0 {
+            return Err(DialError::NotReady);
+        }
         let resolved = names::resolve(&netmap, &destination)?;
         let memberships = inner.engine.memberships();
         let membership = memberships

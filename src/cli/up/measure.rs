@@ -105,7 +105,7 @@ fn full() -> Answer {
 fn kind(error: &PerfError) -> RefusalKind {
     match error {
         PerfError::Dial(DialError::DeniedByPolicy) => RefusalKind::Denied,
-        PerfError::Dial(DialError::NoRelay) => RefusalKind::RelayUnreachable,
+        PerfError::Dial(DialError::NoRelay | DialError::NotReady) => RefusalKind::RelayUnreachable,
         PerfError::Dial(DialError::TimedOut) | PerfError::Silent => RefusalKind::TimedOut,
         PerfError::Dial(
             DialError::Foreign

@@ -1,0 +1,209 @@
+//! The node as a proxy sees it: which network a datagram goes to, and which peer may come in by a port that was opened for it.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+
+use overlan_netstack as netstack;
+use overlan_protocol::address;
+use overlan_protocol::key::{NetworkId, random_bytes};
+use overlan_protocol::policy::Protocol;
+
+use super::Node;
+use crate::control::Health;
+use crate::dial::DialError;
+use crate::dns;
+use crate::engine::Membership;
+use crate::names::{self, Destination, NameError, Resolved};
+use crate::proxy::{Bound, Datagrams, Overlay};
+
+impl Overlay for Node {
+    type Stream = netstack::TcpStream;
+    type Bound = BoundPort;
+    type Datagrams = NodeDatagrams;
+
+    /// Ready is a device that knows its networks, has a relay, and has asked the controller once for what changed.
+    async fn ready(&self, destination: &Destination) {
+        let inner = &self.inner;
+        let mut links = inner.links_changed.subscribe();
+        let mut netmap = inner.control.netmap();
+        let mut health = inner.control.health();
+        loop {
+            let answers = {
+                let netmap = netmap.borrow_and_update();
+                let is_known = netmap.version > 0;
+                let foreign = names::resolve(&netmap, destination) == Err(NameError::Foreign);
+                match &*health.borrow_and_update() {
+                    Health::Removed => true,
+                    Health::Connecting => is_known && foreign,
+                    Health::Connected { .. } | Health::Unreachable { .. } => {
+                        is_known && (foreign || inner.engine.is_attached())
+                    }
+                }
+            };
+            if answers {
+                return;
+            }
+            tokio::select! {
+                _ = links.changed() => {}
+                _ = netmap.changed() => {}
+                _ = health.changed() => {}
+                () = inner.stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn dial(
+        &self,
+        destination: Destination,
+        port: u16,
+    ) -> Result<netstack::TcpStream, DialError> {
+        Node::dial(self, destination, port).await
+    }
+
+    fn bind(&self, peer: &Destination) -> Result<BoundPort, DialError> {
+        let (membership, resolved) = self.find(peer)?;
+        let addresses = address::both(resolved.host).ok_or(DialError::UnknownName)?;
+        let is_v6 =
+            matches!(peer, Destination::Address(address) if address.to_canonical().is_ipv6());
+        let own = *membership
+            .addresses()
+            .iter()
+            .find(|own| own.is_ipv6() == is_v6)
+            .ok_or(DialError::UnknownName)?;
+        let mut failed = None;
+        for _ in 0..PORT_ATTEMPTS {
+            let port = FIRST_PORT | u16::from_be_bytes(random_bytes());
+            let filter = membership.filter();
+            if !resolved.own && !filter.allows_inbound(resolved.host, Protocol::Tcp, port) {
+                failed = Some(DialError::DeniedByPolicy);
+                continue;
+            }
+            match membership.stack().listen(port) {
+                Ok(listener) => {
+                    return Ok(BoundPort {
+                        listener,
+                        local: SocketAddr::new(own, port),
+                        peer: addresses,
+                    });
+                }
+                Err(error) => failed = Some(DialError::Internal(error.to_string())),
+            }
+        }
+        Err(failed.unwrap_or(DialError::DeniedByPolicy))
+    }
+
+    fn datagrams(&self) -> NodeDatagrams {
+        NodeDatagrams {
+            node: self.clone(),
+            sockets: BTreeMap::new(),
+        }
+    }
+
+    fn resolve(&self, query: &[u8]) -> Option<Vec<u8>> {
+        let netmap = self.inner.control.netmap().borrow().clone();
+        dns::answer(query, &netmap, dns::Transport::Udp)
+    }
+}
+
+impl Node {
+    fn find(&self, destination: &Destination) -> Result<(Arc<Membership>, Resolved), DialError> {
+        let netmap = self.inner.control.netmap().borrow().clone();
+        let resolved = names::resolve(&netmap, destination)?;
+        let memberships = self.inner.engine.memberships();
+        let membership = memberships
+            .get(&resolved.network)
+            .ok_or(DialError::UnknownName)?;
+        Ok((membership.clone(), resolved))
+    }
+}
+
+/// An overlay port that is open for one peer.
+#[derive(Debug)]
+pub struct BoundPort {
+    listener: netstack::TcpListener,
+    local: SocketAddr,
+    peer: [std::net::IpAddr; 2],
+}
+
+impl Bound for BoundPort {
+    type Stream = netstack::TcpStream;
+
+    fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    async fn accept(&mut self) -> (netstack::TcpStream, SocketAddr) {
+        loop {
+            let incoming = self.listener.accept().await;
+            let remote = incoming.remote();
+            if self.peer.contains(&remote.ip()) {
+                return (incoming.accept(), remote);
+            }
+            incoming.refuse();
+        }
+    }
+}
+
+/// A UDP socket in every network that was sent to.
+#[derive(Debug)]
+pub struct NodeDatagrams {
+    node: Node,
+    sockets: BTreeMap<NetworkId, (Weak<Membership>, netstack::UdpSocket)>,
+}
+
+impl Datagrams for NodeDatagrams {
+    fn send_to(
+        &mut self,
+        data: &[u8],
+        destination: &Destination,
+        port: u16,
+    ) -> Result<SocketAddr, DialError> {
+        let (membership, resolved) = self.node.find(destination)?;
+        let filter = membership.filter();
+        if !resolved.own && !filter.allows_outbound(resolved.host, Protocol::Udp, port) {
+            return Err(DialError::DeniedByPolicy);
+        }
+        let remote = SocketAddr::new(self.node.inner.address(resolved.host, destination)?, port);
+        // A network that was left and joined again has another stack.
+        let is_current =
+            |known: &Weak<Membership>| std::ptr::eq(known.as_ptr(), Arc::as_ptr(&membership));
+        self.sockets
+            .retain(|network, (known, _)| *network != resolved.network || is_current(known));
+        let (_, socket) = match self.sockets.entry(resolved.network) {
+            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::btree_map::Entry::Vacant(place) => {
+                let socket = membership
+                    .stack()
+                    .bind_udp(0)
+                    .map_err(|error| DialError::Internal(error.to_string()))?;
+                place.insert((Arc::downgrade(&membership), socket))
+            }
+        };
+        socket.send_to(data, remote)?;
+        Ok(remote)
+    }
+
+    async fn recv_from(&mut self, data: &mut [u8]) -> (usize, SocketAddr) {
+        poll_fn(|cx| {
+            for (_, socket) in self.sockets.values() {
+                // That a port is closed is said once, and has no word in SOCKS; the next question registers the waker.
+                while let Poll::Ready(received) = socket.poll_recv_from(cx, data) {
+                    if let Ok(received) = received {
+                        return Poll::Ready(received);
+                    }
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// Ports that a bind tries before it gives up: hardly so many in a row are taken.
+const PORT_ATTEMPTS: usize = 16;
+
+/// Chosen ports have these bits, as RFC 6335 wants them: 49,152 and above.
+const FIRST_PORT: u16 = 0xc000;
