@@ -2,11 +2,12 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use overlan::state::StateDir;
 
-use crate::cli::exit::Failure;
+use crate::cli::exit::{Code, Failure};
 
 pub(crate) mod exit;
 
@@ -27,6 +28,20 @@ mod running;
 mod serve;
 
 mod perf;
+
+mod nc;
+
+mod exec;
+
+mod forward;
+
+mod bugreport;
+
+mod netcheck;
+
+mod ping;
+
+mod wait;
 
 mod admin;
 
@@ -95,6 +110,22 @@ enum Command {
     Serve(serve::ServeCommand),
     /// Measure the way to a peer, and what limits it
     Perf(perf::PerfArgs),
+    /// Connect standard input and output with a port of a peer, as ProxyCommand of ssh does
+    Nc(nc::NcArgs),
+    /// Make ports of peers reachable at this host, as ssh -L does
+    Forward(forward::ForwardArgs),
+    /// Run a program whose connections go through the overlay
+    Exec(exec::ExecArgs),
+    /// Write what helps with a problem into a file, without secrets
+    Bugreport(bugreport::BugreportArgs),
+    /// Check whether this host reaches the controller and the relays
+    Netcheck(netcheck::NetcheckArgs),
+    /// Ask a peer for echoes through the overlay
+    Ping(ping::PingArgs),
+    /// Show who has an overlay address
+    Whois(ping::WhoisArgs),
+    /// Wait until this device can be reached, or until a peer is online
+    Wait(wait::WaitArgs),
     /// Manage devices, networks, keys and relays (needs `overlan login`)
     #[command(subcommand)]
     Admin(admin::AdminCommand),
@@ -151,6 +182,14 @@ impl Cli {
             | Command::Status(_)
             | Command::Ip(_)
             | Command::Perf(_)
+            | Command::Nc(_)
+            | Command::Forward(_)
+            | Command::Exec(_)
+            | Command::Netcheck(_)
+            | Command::Bugreport(_)
+            | Command::Ping(_)
+            | Command::Whois(_)
+            | Command::Wait(_)
             | Command::Serve(_)
             | Command::Admin(_)
             | Command::Completion { .. } => NonZeroUsize::MIN,
@@ -164,9 +203,10 @@ fn cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Runs one command.
-pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
-    match cli.command {
+/// Runs one command. Only `exec` has an exit code of its own when nothing failed here.
+pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let done = match cli.command {
+        Command::Exec(args) => return exec::run(args).await,
         Command::Up(args) => up::up(*args).await,
         Command::Login(args) => login::login(args).await,
         Command::Logout(args) => login::logout(&args).await,
@@ -175,6 +215,13 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Ip(args) => running::ip(&args).await,
         Command::Serve(command) => serve::run(command).await,
         Command::Perf(args) => perf::run(args).await,
+        Command::Nc(args) => nc::run(args).await,
+        Command::Forward(args) => forward::run(args).await,
+        Command::Bugreport(args) => bugreport::run(args).await,
+        Command::Netcheck(args) => netcheck::run(args).await,
+        Command::Ping(args) => ping::ping(args).await,
+        Command::Whois(args) => ping::whois(args).await,
+        Command::Wait(args) => wait::wait(args).await,
         Command::Admin(command) => admin::run(command).await,
         #[cfg(feature = "server")]
         Command::Relay(command) => relay::run(command).await,
@@ -183,7 +230,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         #[cfg(feature = "server")]
         Command::Demo(args) => demo::run(args).await,
         Command::Completion { shell } => completion(shell),
-    }
+    };
+    done.map(|()| Code::Ok.into())
 }
 
 fn completion(shell: clap_complete::Shell) -> Result<(), Failure> {

@@ -29,7 +29,7 @@ use tokio::io::AsyncWriteExt;
 use tracing::debug;
 
 use crate::names::Destination;
-use crate::proxy::{Client, Door, Early, Overlay, Rejected, carry, relay};
+use crate::proxy::{Client, Door, Overlay, Rejected, carry};
 use crate::splice::Abort;
 
 use forward::{Forwarder, Reached};
@@ -68,13 +68,11 @@ pub(crate) async fn converse<O: Overlay>(client: Client, door: &Door<O>) -> Resu
     match session.into_tunnel() {
         None => client.shutdown().await?,
         Some(Tunnel::Connected(reached)) => {
-            relay::<O>(client, read_buf, reached, idle).await;
+            carry(client, read_buf, reached, idle).await;
         }
         Some(Tunnel::Upgraded(upstream, early)) => {
-            let upstream = Early {
-                early,
-                inner: upstream,
-            };
+            // Not more than one buffer: the client's socket takes it whether or not the client reads yet.
+            client.write_all(&early).await?;
             carry(client, read_buf, upstream, idle).await;
         }
     }

@@ -35,6 +35,8 @@ pub mod relay;
 
 pub mod expose;
 
+pub mod carry;
+
 pub mod control;
 
 pub mod enrol;

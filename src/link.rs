@@ -60,6 +60,34 @@ pub async fn attach(
     relay: &netmap::Relay,
     credentials: &Credentials<'_>,
 ) -> Result<Attached, AttachError> {
+    let (stream, _) = connect(relay).await?;
+    greet(id, stream, credentials).await
+}
+
+/// A relay that was reached and asked for nothing.
+#[derive(Debug)]
+pub struct Probed {
+    /// `host:port` where.
+    pub address: String,
+    /// Time over TCP and back, as far as the system tells it.
+    pub round_trip: Option<Duration>,
+    /// From the first name to the end of the TLS handshake, addresses that did not answer included.
+    pub ready: Duration,
+}
+
+/// Opens TCP and TLS to `relay` by its pinned keys as [`attach`] does, and closes it again.
+pub async fn probe(relay: &netmap::Relay) -> Result<Probed, AttachError> {
+    let began = now();
+    let (stream, address) = connect(relay).await?;
+    Ok(Probed {
+        address: address.to_owned(),
+        round_trip: stream.get_ref().0.round_trip(),
+        ready: now().saturating_duration_since(began),
+    })
+}
+
+/// TCP and TLS to the first address that answers, and which that is.
+async fn connect(relay: &netmap::Relay) -> Result<(TlsStream<Stepwise>, &str), AttachError> {
     let config = tls::client_config(&ServerTrust::Pinned(relay.pins.clone()), ALPN_RELAY);
     let mut last = AttachError::NoAddress(relay.name.clone());
     for address in relay.addresses.iter().take(ADDRESSES_MAX) {
@@ -67,7 +95,7 @@ pub async fn attach(
             continue;
         };
         match tls::connect(host, port, config.clone(), CONNECT_WITHIN).await {
-            Ok(stream) => return greet(id, stream, credentials).await,
+            Ok(stream) => return Ok((stream, address)),
             Err(error) => last = error.into(),
         }
     }

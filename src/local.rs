@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -20,13 +20,17 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::carry::{CARRIES_MAX, Carry, Happened};
+use crate::node::{Pong, Whois};
 use crate::perf;
 use crate::state::{DirLock, Serve, StateDir};
 use crate::status::Status;
 
 mod call;
 
-pub use call::{CallError, call, call_and_follow, call_until_stopped};
+mod hand_over;
+
+pub use call::{CallError, call, call_and_follow, call_until_stopped, call_with_sockets};
 
 /// What a running client is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +68,21 @@ pub enum Request {
         /// Overlay port.
         port: u16,
     },
+    /// Carry bytes between the overlay and sockets that the asker hands over after [`Response::SendSockets`]:
+    /// [`Response::Happened`] again and again, at last [`Response::Done`]. The asker ends it early by closing its side.
+    Carry(Carry),
+    /// Ask a peer for an echo: [`Response::Pong`]. The asker ends it early by closing its side.
+    Ping {
+        /// Label, full name or address of the peer.
+        peer: String,
+        /// How long an answer is waited for, milliseconds; at most [`PING_WITHIN_MAX`].
+        within_ms: u32,
+    },
+    /// Who has an address: [`Response::Whois`].
+    Whois {
+        /// Label, full name or address of a device.
+        peer: String,
+    },
 }
 
 /// What a running client answers.
@@ -82,6 +101,14 @@ pub enum Response {
     Progress(perf::Progress),
     /// What was measured.
     Measured(Box<perf::Report>),
+    /// The sockets of a [`Request::Carry`] are awaited now; another answer follows.
+    SendSockets,
+    /// What happens with them; another answer follows.
+    Happened(Happened),
+    /// The peer answered.
+    Pong(Pong),
+    /// Who has the address.
+    Whois(Box<Whois>),
     /// It is not done.
     Refused(Refusal),
 }
@@ -91,17 +118,39 @@ pub enum Answer {
     /// It is answered.
     Now(Response),
     /// It takes its time, and tells how it goes.
-    Running(Running),
+    Running(Running<perf::Progress>),
+    /// It needs sockets of the asker.
+    Handing(Handing),
 }
 
 /// A request that is being carried out.
-pub struct Running {
+pub struct Running<T> {
     /// Does it; its output is the last answer. Dropped if the asker is gone.
     pub work: Pin<Box<dyn Future<Output = Response> + Send>>,
     /// What is told meanwhile.
-    pub progress: mpsc::Receiver<perf::Progress>,
+    pub progress: mpsc::Receiver<T>,
     /// Cancelled when the asker closes its side, or the client stops: the work should come to its end.
     pub stop: CancellationToken,
+}
+
+/// A request that waits for the asker's sockets.
+pub struct Handing {
+    /// How many; at most [`SOCKETS_MAX`](crate::carry::SOCKETS_MAX).
+    pub sockets: usize,
+    /// Carries it out with exactly so many.
+    pub begin: Box<dyn FnOnce(Vec<OwnedFd>) -> Running<Happened> + Send>,
+}
+
+impl From<perf::Progress> for Response {
+    fn from(progress: perf::Progress) -> Self {
+        Self::Progress(progress)
+    }
+}
+
+impl From<Happened> for Response {
+    fn from(happened: Happened) -> Self {
+        Self::Happened(happened)
+    }
 }
 
 impl From<Response> for Answer {
@@ -136,6 +185,8 @@ pub enum RefusalKind {
     TimedOut,
     /// No relay leads to where it goes.
     RelayUnreachable,
+    /// The client is on its way down.
+    Stopping,
     /// It failed.
     Failed,
 }
@@ -277,6 +328,18 @@ where
                 Ok(request) => match handler(request).await.into() {
                     Answer::Now(response) => response,
                     Answer::Running(running) => follow(running, &mut stream, &stop, limits).await?,
+                    Answer::Handing(handing) => {
+                        let asked = write_line(&mut stream, &Response::SendSockets);
+                        timeout(limits.line_within, asked).await.ok()?.ok()?;
+                        let sockets = hand_over::receive(stream.get_ref(), handing.sockets);
+                        match timeout(limits.line_within, sockets).await.ok()? {
+                            Ok(sockets) => {
+                                let running = (handing.begin)(sockets);
+                                follow(running, &mut stream, &stop, limits).await?
+                            }
+                            Err(error) => not_understood(&error.to_string()),
+                        }
+                    }
                 },
                 Err(error) => not_understood(&error.to_string()),
             },
@@ -295,8 +358,8 @@ where
 }
 
 /// Lets a request be carried out and tells the asker how it goes. `None` if it is gone.
-async fn follow(
-    running: Running,
+async fn follow<T: Into<Response>>(
+    running: Running<T>,
     stream: &mut BufStream<UnixStream>,
     stop: &CancellationToken,
     limits: Limits,
@@ -321,7 +384,7 @@ async fn follow(
                 continue;
             }
         };
-        let line = Response::Progress(told);
+        let line: Response = told.into();
         match timeout(limits.line_within, write_line(stream, &line)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return None,
@@ -450,8 +513,8 @@ const REQUEST_MAX: usize = 64 * 1024;
 /// Time for one request to arrive: the asker is a program on this host.
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 
-/// Askers at the same time: commands typed by one user.
-const CONNECTIONS_MAX: usize = 16;
+/// Askers at the same time: commands typed by one user, and the `nc` below each of a user's ssh sessions.
+const CONNECTIONS_MAX: usize = CARRIES_MAX + 64;
 
 /// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -461,6 +524,9 @@ const SOCKET_PATH_MAX: usize = 107;
 
 /// The owner may ask.
 const SOCKET_MODE: u32 = 0o600;
+
+/// Longest wait for one answer to a [`Request::Ping`].
+pub const PING_WITHIN_MAX: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests;

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         }
     };
     match start(cli) {
-        Ok(()) => Code::Ok.into(),
+        Ok(code) => code,
         Err(failure) => {
             output::failure(&failure);
             failure.code().into()
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(cli: Cli) -> Result<(), Failure> {
+fn start(cli: Cli) -> Result<ExitCode, Failure> {
     start_log(&cli)?;
     raise_file_limit();
     let threads = cli.threads();

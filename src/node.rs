@@ -27,7 +27,7 @@ use crate::control::{Control, Health};
 use crate::dial::DialError;
 use crate::engine::{Engine, KnownPeers, LocalDevice, Membership};
 use crate::expose::{self, ExposeConfig};
-use crate::names::{self, Destination};
+use crate::names::Destination;
 use crate::relay::route::Choice;
 use crate::state::{Device, Serve, StateDir, StateError};
 use crate::status::Status;
@@ -97,9 +97,14 @@ pub struct Node {
 
 mod doors;
 mod links;
+mod ping;
+mod reach;
 mod status;
 
 pub use doors::{BoundPort, NodeDatagrams};
+pub use ping::{Pong, Whois};
+pub use reach::FindError;
+use reach::Reached;
 
 struct Inner {
     options: NodeOptions,
@@ -221,28 +226,12 @@ impl Node {
         port: u16,
     ) -> Result<netstack::TcpStream, DialError> {
         let inner = &self.inner;
-        let netmap = inner.control.netmap().borrow().clone();
-        if netmap.version == 0 {
-            return Err(DialError::NotReady);
-        }
-        let resolved = names::resolve(&netmap, &destination)?;
-        let memberships = inner.engine.memberships();
-        let membership = memberships
-            .get(&resolved.network)
-            .ok_or(DialError::UnknownName)?;
-        if !resolved.own {
-            if !membership
-                .filter()
-                .allows_outbound(resolved.host, Protocol::Tcp, port)
-            {
-                return Err(DialError::DeniedByPolicy);
-            }
-            let is_current = matches!(*inner.control.health().borrow(), Health::Connected { .. });
-            if !resolved.online && is_current {
-                return Err(DialError::Offline);
-            }
-        }
-        let address = inner.address(resolved.host, &destination)?;
+        let Reached {
+            membership,
+            host,
+            address,
+            ..
+        } = inner.reach(&destination, Protocol::Tcp, port)?;
         let connecting = membership
             .stack()
             .connect(now(), SocketAddr::new(address, port));
@@ -256,7 +245,7 @@ impl Node {
             return result.map_err(|error| dial_error(&error));
         }
         if membership
-            .peer(resolved.host)
+            .peer(host)
             .is_some_and(|peer| inner.engine.way_to(&peer) == Choice::Nowhere)
         {
             return Err(DialError::NoRelay);

@@ -53,7 +53,8 @@ use crate::{accept, http_proxy, socks};
 pub use credentials::{Credentials, LEN_MAX, UnusableCredentials};
 pub(crate) use direct::addresses;
 pub use overlay::{Bound, Datagrams, Overlay};
-pub(crate) use stream::{Client, Early, Moves, carry, first_byte};
+pub(crate) use stream::{Client, Moves, carry, first_byte};
+pub use stream::{Guest, Reached};
 pub use unix::{UnixDoor, UnixDoorError};
 
 /// How the door behaves.
@@ -328,19 +329,6 @@ impl<O: Overlay> Door<O> {
     }
 }
 
-/// Moves bytes until the connection ends. `early` are bytes that the client sent and that were read already.
-pub(crate) async fn relay<O: Overlay>(
-    client: Client,
-    early: bytes::Bytes,
-    reached: Either<O::Stream, TcpStream>,
-    idle: Option<Duration>,
-) {
-    match reached {
-        Either::Left(overlay) => carry(client, early, overlay, idle).await,
-        Either::Right(host) => carry(client, early, host, idle).await,
-    }
-}
-
 /// Says `answer` as the last word, and waits a moment for the client to hear it: closing a socket with unread bytes resets it,
 /// and on some systems a reset overtakes the answer.
 pub(crate) async fn refuse(client: &mut Client, answer: &[u8]) -> io::Result<()> {
@@ -386,3 +374,6 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Bytes that a refused client may have sent and that are read away.
 const UNREAD_MAX: u64 = 64 * 1024;
+
+#[cfg(test)]
+pub(crate) mod tests;

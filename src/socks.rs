@@ -63,7 +63,7 @@ pub(crate) async fn converse<O: Overlay>(
             Ok(reached) => {
                 client.write_all(&reply(SUCCEEDED, NOWHERE)).await?;
                 // What the client sent before it heard that is still in its socket and goes first.
-                proxy::relay::<O>(client, Bytes::new(), reached, door.config.idle_timeout).await;
+                carry(client, Bytes::new(), reached, door.config.idle_timeout).await;
                 return Ok(());
             }
             Err(error) => error,

@@ -1,5 +1,5 @@
-//! Moves bytes both ways between two streams until both ways have ended. It opens nothing, and a quiet connection costs no
-//! buffer: one per thread serves all, and only a way whose reader is slow holds on to its own.
+//! Moves bytes both ways between two streams until both ways have ended. It opens nothing, and how a piece is moved is up to
+//! [`PourInto`]: between a socket and the overlay no byte is copied on the way to the ring, and what waits, waits there.
 //!
 //! ```text
 //! each way:  Open --EOF--> Finishing (rest, then shutdown of the write side) --> Ended
@@ -7,17 +7,19 @@
 //!            read fails:  both ways Ended
 //! ```
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::ops::Range;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWrite;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::sleep;
+
+pub use pour::{Broken, Held, HostSocket, PourInto};
+
+mod pour;
 
 /// A stream that can end with a reset instead of an orderly close.
 pub trait Abort {
@@ -30,6 +32,11 @@ impl Abort for TcpStream {
         // A socket that the other end has reset already needs no reset.
         let _ = self.set_zero_linger();
     }
+}
+
+/// A Unix socket has no reset. Who reads it and must know is told by [`Spliced::aborted`].
+impl Abort for UnixStream {
+    fn abort(&self) {}
 }
 
 impl Abort for overlan_netstack::TcpStream {
@@ -56,6 +63,8 @@ pub struct Spliced {
     pub to_left: u64,
     /// The stream that broke first, if not both closed in order.
     pub failure: Option<(Side, io::Error)>,
+    /// Whether the other stream was told to abort because of it.
+    pub aborted: bool,
 }
 
 /// Copies both ways until both have ended. The end of one way closes the write side of the stream that it leads to, and the
@@ -65,11 +74,11 @@ pub struct Spliced {
 /// the broken one had closed its side in order before. The caller drops both.
 pub async fn splice<L, R>(left: &mut L, right: &mut R) -> Spliced
 where
-    L: AsyncRead + AsyncWrite + Abort + Unpin,
-    R: AsyncRead + AsyncWrite + Abort + Unpin,
+    L: PourInto<R> + AsyncWrite + Abort,
+    R: PourInto<L> + AsyncWrite + Abort,
 {
-    let mut rightward = Way::new();
-    let mut leftward = Way::new();
+    let mut rightward = Way::default();
+    let mut leftward = Way::default();
     let mut failure = None;
     let mut grace = pin!(sleep(Duration::ZERO));
     let mut grace_for = (State::Open, State::Open);
@@ -111,33 +120,38 @@ where
         }
     })
     .await;
-    match failure {
-        Some((Side::Left, _)) if !rightward.in_order => right.abort(),
-        Some((Side::Right, _)) if !leftward.in_order => left.abort(),
-        Some(_) | None => {}
-    }
+    let aborted = match failure {
+        Some((Side::Left, _)) if !rightward.in_order => {
+            right.abort();
+            true
+        }
+        Some((Side::Right, _)) if !leftward.in_order => {
+            left.abort();
+            true
+        }
+        Some(_) | None => false,
+    };
     Spliced {
         to_right: rightward.written,
         to_left: leftward.written,
         failure,
+        aborted,
     }
 }
 
 /// One direction.
+#[derive(Default)]
 struct Way {
     state: State,
-    /// What was read and not yet taken: this part of this buffer. No buffer while the part is empty.
-    buffer: Vec<u8>,
-    rest: Range<usize>,
-    /// Bytes were written since the last flush.
-    unflushed: bool,
+    held: Held,
     written: u64,
     /// The source closed its side, and did not break before.
     in_order: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum State {
+    #[default]
     Open,
     /// Nothing can be written to the source: what had arrived from it before is read.
     Draining,
@@ -148,32 +162,7 @@ enum State {
     Ended,
 }
 
-/// What broke a way.
-enum Broken {
-    Reading(io::Error),
-    Writing(io::Error),
-}
-
-impl Broken {
-    fn into_error(self) -> io::Error {
-        match self {
-            Self::Reading(error) | Self::Writing(error) => error,
-        }
-    }
-}
-
 impl Way {
-    fn new() -> Self {
-        Self {
-            state: State::Open,
-            buffer: Vec::new(),
-            rest: 0..0,
-            unflushed: false,
-            written: 0,
-            in_order: false,
-        }
-    }
-
     /// Takes note that the way in the other direction, which leads from `source` to `sink`, broke, and says which side did.
     fn opposite_broke(&mut self, broken: &Broken, source: Side, sink: Side) -> Side {
         match broken {
@@ -200,109 +189,64 @@ impl Way {
         to: &mut T,
     ) -> Poll<Result<(), Broken>>
     where
-        F: AsyncRead + Unpin,
+        F: PourInto<T>,
         T: AsyncWrite + Unpin,
     {
         for _ in 0..TURNS {
-            if self.state == State::Ended {
-                return Poll::Ready(Ok(()));
-            }
-            if let Err(error) = ready!(self.poll_rest(cx, to)) {
-                return self.sink_broke(error);
-            }
-            if self.state == State::Finishing {
-                let closed = ready!(Pin::new(&mut *to).poll_shutdown(cx));
-                return match closed {
-                    Err(error) if error.kind() != io::ErrorKind::NotConnected => {
-                        self.sink_broke(error)
-                    }
-                    // Some systems say "not connected" where both ends have closed in order.
-                    Ok(()) | Err(_) => {
-                        self.end();
-                        Poll::Ready(Ok(()))
-                    }
-                };
-            }
-            match self.poll_read(cx, from) {
-                Poll::Ready(Ok(0)) if self.state == State::Discarding => self.end(),
-                Poll::Ready(Ok(0)) => {
-                    self.in_order = true;
-                    self.state = State::Finishing;
-                }
-                Poll::Ready(Ok(_)) if self.state == State::Discarding => self.release(),
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => {
-                    self.end();
-                    return Poll::Ready(Err(Broken::Reading(error)));
-                }
-                Poll::Pending => {
-                    if self.unflushed && self.state != State::Discarding {
-                        if let Err(error) = ready!(Pin::new(&mut *to).poll_flush(cx)) {
-                            return self.sink_broke(error);
+            self.held.begin();
+            match self.state {
+                State::Ended => return Poll::Ready(Ok(())),
+                State::Finishing => {
+                    let closed = ready!(Pin::new(&mut *to).poll_shutdown(cx));
+                    return match closed {
+                        Err(error) if error.kind() != io::ErrorKind::NotConnected => {
+                            self.broke(Broken::Writing(error))
                         }
-                        self.unflushed = false;
+                        // Some systems say "not connected" where both ends have closed in order.
+                        Ok(()) | Err(_) => {
+                            self.end();
+                            Poll::Ready(Ok(()))
+                        }
+                    };
+                }
+                State::Discarding => match ready!(self.held.poll_discard(cx, from)) {
+                    Ok(0) => self.end(),
+                    Ok(_) => {}
+                    Err(error) => return self.broke(Broken::Reading(error)),
+                },
+                State::Open | State::Draining => {
+                    match ready!(from.poll_pour(cx, to, &mut self.held)) {
+                        Ok(0) => {
+                            self.in_order = true;
+                            self.state = State::Finishing;
+                        }
+                        Ok(count) => self.written += count as u64,
+                        Err(broken) => return self.broke(broken),
                     }
-                    return Poll::Pending;
                 }
             }
         }
         // Others of this thread get their turn.
+        self.held.begin();
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    fn poll_read<F: AsyncRead + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut F,
-    ) -> Poll<io::Result<usize>> {
-        let mut buffer = BUFFER.take();
-        buffer.resize(BUFFER_LEN, 0);
-        let mut window = ReadBuf::new(&mut buffer);
-        let read = Pin::new(from)
-            .poll_read(cx, &mut window)
-            .map_ok(|()| window.filled().len());
-        if let Poll::Ready(Ok(count @ 1..)) = read {
-            self.buffer = buffer;
-            self.rest = 0..count;
-        } else {
-            BUFFER.set(buffer);
-        }
-        read
-    }
-
-    fn poll_rest<T: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        to: &mut T,
-    ) -> Poll<io::Result<()>> {
-        while !self.rest.is_empty() {
-            let count = ready!(Pin::new(&mut *to).poll_write(cx, &self.buffer[self.rest.clone()]))?;
-            if count == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+    fn broke(&mut self, broken: Broken) -> Poll<Result<(), Broken>> {
+        match (&broken, self.state) {
+            (Broken::Writing(_), State::Open) => {
+                self.held.release();
+                self.state = State::Discarding;
             }
-            self.rest.start += count;
-            self.written += count as u64;
-            self.unflushed = true;
+            (Broken::Writing(_) | Broken::Reading(_), _) => self.end(),
         }
-        self.release();
-        Poll::Ready(Ok(()))
-    }
-
-    fn sink_broke(&mut self, error: io::Error) -> Poll<Result<(), Broken>> {
-        if self.state == State::Open {
-            self.release();
-            self.state = State::Discarding;
-        } else {
-            self.end();
-        }
-        Poll::Ready(Err(Broken::Writing(error)))
+        Poll::Ready(Err(broken))
     }
 
     /// A source had its time. What it gave is still delivered.
     fn grace_over(&mut self, opposite: State) {
         let over = match self.state {
-            State::Draining => self.rest.is_empty(),
+            State::Draining => self.held.waits_for_source(),
             State::Discarding => opposite == State::Ended,
             State::Open | State::Finishing | State::Ended => false,
         };
@@ -313,31 +257,15 @@ impl Way {
 
     fn end(&mut self) {
         self.state = State::Ended;
-        self.release();
-    }
-
-    /// Gives the buffer back to the thread.
-    fn release(&mut self) {
-        self.rest = 0..0;
-        if !self.buffer.is_empty() {
-            BUFFER.set(std::mem::take(&mut self.buffer));
-        }
+        self.held.release();
     }
 }
-
-thread_local! {
-    /// The buffer that the thread's next read goes to. A way that keeps it leaves an empty one.
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// Bytes of one read: large enough that system calls are few, small enough to stay in the cache until the write.
-const BUFFER_LEN: usize = 64 * 1024;
 
 /// How long, once a stream broke, either may go without a step towards its end: the broken one may still have what arrived
 /// before, the other may have to read the last answer.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Reads of one way in one poll, before other tasks of the thread get their turn.
+/// Pieces of one way in one poll, before other tasks of the thread get their turn.
 const TURNS: usize = 8;
 
 #[cfg(test)]

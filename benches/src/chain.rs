@@ -1,7 +1,9 @@
-//! A chain: programs that carry a connection from a SOCKS5 entry to the target. How each kind is set up is in its module here;
+//! A chain: programs that carry a connection from their entry to the target. How each kind is set up is in its module here;
 //! what a started chain offers is the same for all: a way to open connections, and the CPU time and memory of its processes.
 
 mod direct;
+mod ocproxy;
+mod onetun;
 mod overlan;
 mod ssh;
 mod yardstick;
@@ -15,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::process::{self, Process};
-use crate::procfs;
+use crate::procfs::{self, Switches};
 use crate::socks::{self, Destination};
 use crate::trouble::{During, Result, Trouble};
 use crate::wire::Request;
@@ -31,11 +33,22 @@ pub(crate) enum Kind {
     Overlan,
     /// `ssh -D` to an sshd of its own.
     Ssh,
+    /// openconnect without a TUN, by ocproxy, to an ocserv of its own.
+    Ocproxy,
+    /// onetun to a wireguard-go of its own.
+    Onetun,
 }
 
 impl Kind {
     /// All kinds, in the order of the table.
-    pub(crate) const ALL: [Self; 4] = [Self::Direct, Self::Yardstick, Self::Overlan, Self::Ssh];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Direct,
+        Self::Yardstick,
+        Self::Overlan,
+        Self::Ssh,
+        Self::Ocproxy,
+        Self::Onetun,
+    ];
 
     /// As on the command line.
     pub(crate) fn name(self) -> &'static str {
@@ -44,7 +57,15 @@ impl Kind {
             Self::Yardstick => "yardstick",
             Self::Overlan => "overlan",
             Self::Ssh => "ssh",
+            Self::Ocproxy => "ocproxy",
+            Self::Onetun => "onetun",
         }
+    }
+
+    /// Whether it is a VPN of others, asked only for rates, latency and memory: both break down with thousands of connections
+    /// and with half-closed ones, and would hold up the suite until its time limits.
+    pub(crate) fn foreign_vpn(self) -> bool {
+        matches!(self, Self::Ocproxy | Self::Onetun)
     }
 }
 
@@ -64,8 +85,7 @@ pub(crate) struct Setting {
 /// A started chain. Its processes end with it.
 #[derive(Debug)]
 pub(crate) struct Chain {
-    entry: Option<SocketAddr>,
-    destination: Destination,
+    entry: Entry,
     target: SocketAddr,
     /// Near end first. Payload passes through each of them.
     carriers: Vec<Process>,
@@ -98,6 +118,8 @@ impl Chain {
             Kind::Yardstick => yardstick::start(&place),
             Kind::Overlan => overlan::start(&place),
             Kind::Ssh => ssh::start(&place),
+            Kind::Ocproxy => ocproxy::start(&place),
+            Kind::Onetun => onetun::start(&place),
         }
         .map_err(|trouble| match trouble {
             Trouble::Failed(what) => {
@@ -107,7 +129,6 @@ impl Chain {
         })?;
         let mut chain = Self {
             entry: parts.entry,
-            destination: parts.destination,
             target: setting.target,
             carriers: parts.carriers,
             apart: parts.apart,
@@ -132,8 +153,7 @@ impl Chain {
     /// How connections are opened, to be given to another thread.
     pub(crate) fn way(&self) -> Way {
         Way {
-            entry: self.entry,
-            destination: self.destination.clone(),
+            entry: self.entry.clone(),
             target: self.target,
         }
     }
@@ -169,6 +189,27 @@ impl Chain {
             .ok_or_else(|| Trouble::Absent("this chain has no processes".to_owned()))?;
         let memory = procfs::memory(near.pid())?;
         Ok((procfs::cpu_seconds(near.pid())?, memory.now_kib))
+    }
+
+    /// How often threads of the processes that carry payload slept or were displaced, since their start.
+    pub(crate) fn switches(&self) -> Result<Switches> {
+        procfs::switches(self.pids())
+    }
+
+    /// The processes that carry payload, by where they stand, each with its children.
+    pub(crate) fn positions(&self) -> Vec<(Position, Vec<u32>)> {
+        let last = self.carriers.len().saturating_sub(1);
+        let carriers = self.carriers.iter().enumerate();
+        carriers
+            .map(|(at, process)| {
+                let position = match at {
+                    0 => Position::Near,
+                    at if at == last => Position::Far,
+                    _ => Position::Relay,
+                };
+                (position, procfs::family(process.pid()))
+            })
+            .collect()
     }
 
     /// All processes that carry payload; their children, too, as sshd works in one.
@@ -218,40 +259,55 @@ impl Chain {
     }
 }
 
+/// Where in a chain a process stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Position {
+    /// Programs speak to it.
+    Near,
+    /// Between the ends.
+    Relay,
+    /// It speaks to the target.
+    Far,
+}
+
 /// How connections through a chain are opened.
 #[derive(Debug, Clone)]
 pub(crate) struct Way {
-    entry: Option<SocketAddr>,
-    destination: Destination,
+    entry: Entry,
     target: SocketAddr,
 }
 
 impl Way {
     /// Opens a connection to the target and tells it `request`.
     pub(crate) async fn open(&self, request: Request) -> Result<TcpStream> {
-        let Some(entry) = self.entry else {
-            return self.ask(request).await;
+        let stream = match &self.entry {
+            Entry::Direct => connect(self.target).await?,
+            Entry::Forward(port) => connect(*port).await?,
+            Entry::Socks(proxy, destination) => socks::open(*proxy, destination).await?,
         };
-        let mut stream = socks::open(entry, &self.destination).await?;
-        stream
-            .write_all(&request.encode())
-            .await
-            .during("request")?;
-        Ok(stream)
+        tell(stream, request).await
     }
 
     /// Opens a connection to the target past the chain, for questions about what it has seen.
     pub(crate) async fn ask(&self, request: Request) -> Result<TcpStream> {
-        let mut stream = TcpStream::connect(self.target)
-            .await
-            .during("connect to the target")?;
-        stream.set_nodelay(true).during("TCP_NODELAY")?;
-        stream
-            .write_all(&request.encode())
-            .await
-            .during("request")?;
-        Ok(stream)
+        tell(connect(self.target).await?, request).await
     }
+}
+
+async fn connect(to: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(to)
+        .await
+        .during(format_args!("connect to {to}"))?;
+    stream.set_nodelay(true).during("TCP_NODELAY")?;
+    Ok(stream)
+}
+
+async fn tell(mut stream: TcpStream, request: Request) -> Result<TcpStream> {
+    stream
+        .write_all(&request.encode())
+        .await
+        .during("request")?;
+    Ok(stream)
 }
 
 /// A runtime on the calling thread.
@@ -277,6 +333,14 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// The target as a proxy on this machine reaches it.
+    fn target(&self) -> Destination {
+        Destination {
+            host: self.setting.target.ip().to_string(),
+            port: self.setting.target.port(),
+        }
+    }
+
     /// A link to `to` which takes a quarter of the round trip in each direction, as client, relay, client are two links. Its
     /// address; `to` itself without a delay.
     fn link(&self, to: SocketAddr, apart: &mut Vec<Process>) -> Result<SocketAddr> {
@@ -299,11 +363,21 @@ impl Place<'_> {
 /// What helpers of the suite print before their address.
 pub(crate) const LISTENS: &str = "listens on ";
 
+/// How programs get into a chain.
+#[derive(Debug, Clone)]
+enum Entry {
+    /// There is no chain.
+    Direct,
+    /// A port that stands for the target.
+    Forward(SocketAddr),
+    /// A SOCKS5 proxy, and what the target is called there.
+    Socks(SocketAddr, Destination),
+}
+
 /// What a kind of chain has set up.
 #[derive(Debug)]
 struct Parts {
-    entry: Option<SocketAddr>,
-    destination: Destination,
+    entry: Entry,
     carriers: Vec<Process>,
     apart: Vec<Process>,
 }

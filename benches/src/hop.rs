@@ -19,7 +19,7 @@ use tokio::io::{
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
-pub(crate) use self::tls::write_certificates;
+pub(crate) use self::tls::{self_signed, self_signed_pem, write_certificates};
 
 use crate::options::Hop;
 use crate::socks;

@@ -5,30 +5,32 @@
 
 mod forwarding;
 mod paths;
+mod records;
 mod stacks;
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 
 use self::paths::PATHS;
 use crate::options::{Instructions, Measured};
+use crate::process;
 use crate::trouble::{During, Result, Trouble};
 
 /// Measures every path, prints the table, and fails where one is above its limit.
 pub(crate) fn run(options: &Instructions) -> Result<()> {
-    if !can_count()? {
-        return say(
-            "skipped: instructions are counted with valgrind on x86-64, and it is not installed here",
-        );
-    }
+    let valgrind = match valgrind() {
+        Ok(valgrind) => valgrind,
+        Err(Trouble::Absent(why)) => return say(&format!("skipped: {why}")),
+        Err(trouble) => return Err(trouble),
+    };
     let file = options.limits.clone().unwrap_or_else(default_limits);
     let text = std::fs::read_to_string(&file).during(file.display())?;
     let limits = parse(&text)?;
     let mut worse = Vec::new();
     for path in PATHS {
-        let cost = cost(path.name, path.count)?;
+        let cost = cost(&valgrind, path.name, path.count)?;
         let limit = limits.get(path.name).copied();
         let verdict = Verdict::of(cost, limit);
         say(&format!("{:18} {cost:9}  {verdict}", path.name))?;
@@ -96,17 +98,21 @@ impl std::fmt::Display for Verdict {
 }
 
 /// Instructions of one unit of the path: setting up costs the same in both runs, so it is not in their difference.
-fn cost(path: &str, count: u64) -> Result<u64> {
+fn cost(valgrind: &Path, path: &str, count: u64) -> Result<u64> {
     // Side by side: one core each, and they do not disturb each other's count.
-    let (once, twice) = (start(path, count)?, start(path, count * 2)?);
+    let (once, twice) = (
+        start(valgrind, path, count)?,
+        start(valgrind, path, count * 2)?,
+    );
     let once = collected(once, path);
     let twice = collected(twice, path)?;
     Ok(twice.saturating_sub(once?) / count)
 }
 
-fn start(path: &str, count: u64) -> Result<Child> {
+fn start(valgrind: &Path, path: &str, count: u64) -> Result<Child> {
     let program = std::env::current_exe().during("this program's own file")?;
-    Command::new("valgrind")
+    process::clean(valgrind)
+        .envs(SAME_PATHS)
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(program)
         .args(["measured", path, &count.to_string()])
@@ -116,6 +122,19 @@ fn start(path: &str, count: u64) -> Result<Child> {
         .spawn()
         .during("valgrind")
 }
+
+/// C libraries choose their loops by what the processor can do. These keep them to what every x86-64 server has, so that
+/// machines agree. Without `ERMS` a copy is a loop of vector moves: callgrind counts `rep movsb` as an instruction per byte,
+/// in which everything else would drown.
+const SAME_PATHS: [(&str, &str); 2] = [
+    (
+        "GLIBC_TUNABLES",
+        "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX2,-AVX,-SSSE3,-ERMS,-FSRM\
+         :glibc.cpu.x86_non_temporal_threshold=0x10000000",
+    ),
+    // For aws-lc: everything of CPUID leaf 7 off (AVX2, BMI, AVX-512, VAES); AES, carry-less multiplication and AVX stay.
+    ("OPENSSL_ia32cap", "~0x0:~0xffffffffffffffff"),
+];
 
 fn collected(child: Child, path: &str) -> Result<u64> {
     let output = child.wait_with_output().during("valgrind")?;
@@ -129,15 +148,18 @@ fn collected(child: Child, path: &str) -> Result<u64> {
     }
 }
 
-fn can_count() -> Result<bool> {
-    if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
-        return Ok(false);
+/// Where valgrind is; absent where the recorded numbers mean nothing.
+fn valgrind() -> Result<PathBuf> {
+    if !cfg!(all(
+        target_arch = "x86_64",
+        target_os = "linux",
+        target_env = "gnu"
+    )) {
+        return Err(Trouble::Absent(
+            "instructions are recorded for x86-64 Linux with glibc, which this is not".to_owned(),
+        ));
     }
-    match Command::new("valgrind").arg("--version").output() {
-        Ok(output) => Ok(output.status.success()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).during("valgrind"),
-    }
+    process::find("valgrind")
 }
 
 fn default_limits() -> PathBuf {

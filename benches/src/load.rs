@@ -9,6 +9,7 @@ mod quiet;
 mod round_trip;
 mod soak;
 mod verify;
+mod work;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub(crate) use self::quiet::quiet;
 pub(crate) use self::round_trip::{Cores, round_trip, round_trip_beside_bulk};
 pub(crate) use self::soak::soak;
 pub(crate) use self::verify::verify;
+pub(crate) use self::work::work;
 
 /// What one run measured: name of the value, number. Names carry their unit.
 pub(crate) type Values = BTreeMap<&'static str, f64>;
@@ -39,3 +41,6 @@ const WARM_UP: Duration = Duration::from_secs(1);
 
 /// Bytes in a GiB.
 const GIB: f64 = (1_u64 << 30) as f64;
+
+/// Bytes in a MiB.
+const MIB: f64 = (1_u64 << 20) as f64;

@@ -59,7 +59,7 @@ pub(crate) struct Run {
         long,
         value_delimiter = ',',
         value_name = "CHAIN,...",
-        default_value = "direct,yardstick,overlan,ssh"
+        default_value = "direct,yardstick,overlan,ssh,ocproxy,onetun"
     )]
     pub(crate) chains: Vec<String>,
     /// Also write every single run there

@@ -1,4 +1,4 @@
-//! What Linux says of processes under /proc: CPU time and memory. The parsers are pure; the readers around them are short.
+//! What Linux says of processes under /proc: CPU time, memory, and how often they slept. The parsers are pure; the readers around them are short.
 
 use std::fs;
 
@@ -50,6 +50,35 @@ pub(crate) fn memory(pid: u32) -> Result<Memory> {
     parse_memory(&text).ok_or_else(|| Trouble::failed(format!("{path} has no VmRSS or VmHWM")))
 }
 
+/// How often the threads of a process gave up their core.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Switches {
+    /// A thread had nothing to do and slept, so somebody had to wake it.
+    pub(crate) slept: u64,
+    /// Another thread took the core.
+    pub(crate) displaced: u64,
+}
+
+/// The sum over all threads that these processes have now; what ended threads did is lost.
+pub(crate) fn switches(pids: impl IntoIterator<Item = u32>) -> Result<Switches> {
+    let mut sum = Switches::default();
+    for pid in pids {
+        let path = format!("/proc/{pid}/task");
+        for thread in fs::read_dir(&path).during(&path)? {
+            let status = thread.during(&path)?.path().join("status");
+            // A thread may end between the two.
+            let Ok(text) = fs::read_to_string(&status) else {
+                continue;
+            };
+            let one = parse_switches(&text)
+                .ok_or_else(|| Trouble::failed(format!("{} has no switches", status.display())))?;
+            sum.slept += one.slept;
+            sum.displaced += one.displaced;
+        }
+    }
+    Ok(sum)
+}
+
 /// The processor's name, or what kind it is.
 pub(crate) fn processor() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -84,6 +113,14 @@ fn parse_memory(status: &str) -> Option<Memory> {
     Some(Memory {
         now_kib: kib("VmRSS")?,
         peak_kib: kib("VmHWM")?,
+    })
+}
+
+fn parse_switches(status: &str) -> Option<Switches> {
+    let count = |name| field(status, name)?.parse().ok();
+    Some(Switches {
+        slept: count("voluntary_ctxt_switches")?,
+        displaced: count("nonvoluntary_ctxt_switches")?,
     })
 }
 
@@ -136,6 +173,37 @@ mod tests {
         assert_eq!(parse_memory(status), Some(expected));
         assert_eq!(parse_memory("VmRSS:\t 12 kB\n"), None);
         assert_eq!(parse_memory("VmRSS:\t x kB\nVmHWM:\t 1 kB\n"), None);
+    }
+
+    #[test]
+    fn switches_need_both_lines() {
+        let status = "Name:\tx\nvoluntary_ctxt_switches:\t15\nnonvoluntary_ctxt_switches:\t7\n";
+        let expected = Switches {
+            slept: 15,
+            displaced: 7,
+        };
+        assert_eq!(parse_switches(status), Some(expected));
+        assert_eq!(parse_switches("voluntary_ctxt_switches:\t15\n"), None);
+    }
+
+    #[test]
+    fn a_thread_that_sleeps_is_seen() {
+        let own = std::process::id();
+        let before = switches([own]).unwrap();
+        // It sleeps until the thread below, which outlives the second look, has started.
+        let (start, started) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            start.send(()).unwrap();
+            ended.recv().unwrap_err();
+        });
+        started.recv().unwrap();
+        // The wait for the message may have been short enough to need no sleep, this wait is not.
+        while switches([own]).unwrap().slept <= before.slept {
+            std::thread::yield_now();
+        }
+        drop(end);
+        thread.join().unwrap();
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-pub(crate) use self::rows::{ROWS, Row, Verdict};
+use self::rows::{Row, Verdict, rows};
 
 use crate::chain::Kind;
 use crate::load::Values;
@@ -53,12 +53,12 @@ impl Report {
         table.push_str(" overlan / yardstick | bar | |\n|---|");
         table.push_str(&"---|".repeat(chains.len() + 3));
         table.push('\n');
-        for row in ROWS.iter().filter(|row| self.has(row.test)) {
-            write!(table, "| {}, {} |", row.test, row.label).ok();
+        for (test, row) in rows().filter(|(test, _)| self.has(test)) {
+            write!(table, "| {test}, {} |", row.label).ok();
             for chain in chains {
-                write!(table, " {} |", spread(&self.values(row, *chain))).ok();
+                write!(table, " {} |", spread(&self.values(test, row, *chain))).ok();
             }
-            let (ours, ratio) = (self.ours(row), self.ratio(row));
+            let (ours, ratio) = (self.ours(test, row), self.ratio(test, row));
             let ratio_text = ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
             let verdict = match row.bar.verdict(ours, ratio) {
                 Some(Verdict::Met) => "met",
@@ -82,13 +82,12 @@ impl Report {
     /// Every run and every verdict; `machine` is put in as it is.
     pub(crate) fn json(&self, machine: Value) -> Value {
         let runs: Vec<Value> = self.samples.iter().map(Sample::json).collect();
-        let rows: Vec<Value> = ROWS
-            .iter()
-            .filter(|row| self.has(row.test))
-            .map(|row| {
-                let (ours, ratio) = (self.ours(row), self.ratio(row));
+        let rows: Vec<Value> = rows()
+            .filter(|(test, _)| self.has(test))
+            .map(|(test, row)| {
+                let (ours, ratio) = (self.ours(test, row), self.ratio(test, row));
                 json!({
-                    "test": row.test,
+                    "test": test,
                     "value": row.value,
                     "overlan_median": ours,
                     "ratio_to_yardstick": ratio,
@@ -105,10 +104,10 @@ impl Report {
     }
 
     /// Run number and value of each run that measured this row.
-    fn values(&self, row: &Row, chain: Kind) -> Vec<(u32, f64)> {
+    fn values(&self, test: &str, row: &Row, chain: Kind) -> Vec<(u32, f64)> {
         self.samples
             .iter()
-            .filter(|sample| sample.test == row.test && sample.chain == chain)
+            .filter(|sample| sample.test == test && sample.chain == chain)
             .filter_map(|sample| match &sample.outcome {
                 Outcome::Measured(values) => Some((sample.run, *values.get(row.value)?)),
                 Outcome::Absent(_) | Outcome::Failed(_) => None,
@@ -116,14 +115,14 @@ impl Report {
             .collect()
     }
 
-    fn ours(&self, row: &Row) -> Option<f64> {
-        median(&numbers(&self.values(row, Kind::Overlan)))
+    fn ours(&self, test: &str, row: &Row) -> Option<f64> {
+        median(&numbers(&self.values(test, row, Kind::Overlan)))
     }
 
-    fn ratio(&self, row: &Row) -> Option<f64> {
+    fn ratio(&self, test: &str, row: &Row) -> Option<f64> {
         let (ours, theirs) = (
-            self.values(row, Kind::Overlan),
-            self.values(row, Kind::Yardstick),
+            self.values(test, row, Kind::Overlan),
+            self.values(test, row, Kind::Yardstick),
         );
         median(&ratios(&ours, &theirs))
     }

@@ -6,11 +6,13 @@
 mod tests_of;
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use self::tests_of::Test;
+pub(crate) use self::tests_of::Test;
+
 use crate::chain::{Chain, Kind, LISTENS, Setting};
 use crate::load::Pace;
 use crate::namespace;
@@ -32,13 +34,14 @@ pub(crate) fn run(run: &Run) -> Result<()> {
     // What is left in it when the suite ends are the logs of failed chains.
     directory.disable_cleanup(true);
     let mut target = Process::start("target", directory.path(), &mut process::own("target")?)?;
+    let listens: SocketAddr = target
+        .line(LISTENS)?
+        .parse()
+        .during("address of the target")?;
     let setting = Setting {
         directory: directory.path().to_owned(),
         overlan: overlan_binary(run)?,
-        target: target
-            .line(LISTENS)?
-            .parse()
-            .during("address of the target")?,
+        target: (Ipv4Addr::LOCALHOST, listens.port()).into(),
         keep: run.keep,
     };
     let pace = Pace {
@@ -87,6 +90,9 @@ fn compare(
         kinds.iter().map(|kind| (*kind, None)).collect();
     for run in 1..=runs {
         for (kind, slot) in &mut chains {
+            if kind.foreign_vpn() && !test.of_foreign_vpns() {
+                continue;
+            }
             if test.fresh() {
                 *slot = None;
             }

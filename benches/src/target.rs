@@ -38,7 +38,8 @@ pub(crate) fn run() -> Result<()> {
         });
     });
     runtime()?.block_on(async {
-        let listener = listen_on(([127, 0, 0, 1], 0).into()).await?;
+        // The far ends of some chains reach it at an address of their own interface.
+        let listener = listen_on(([0, 0, 0, 0], 0).into()).await?;
         loop {
             let (mut stream, _) = listener.accept().await.during("accept")?;
             stream.set_nodelay(true).during("TCP_NODELAY")?;

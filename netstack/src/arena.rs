@@ -47,6 +47,7 @@ impl RingArena {
             budget,
             committed: AtomicUsize::new(0),
             lent: AtomicUsize::new(0),
+            awake: AtomicUsize::new(0),
             free: Mutex::default(),
         }))
     }
@@ -76,6 +77,11 @@ impl RingArena {
             rx: Ring::new(self.0.clone(), rx),
             tx: Ring::new(self.0.clone(), tx),
         })
+    }
+
+    /// Pairs of rings in use, but for those whose pages were given back and not touched since.
+    pub(crate) fn awake(&self) -> usize {
+        self.0.awake.load(Relaxed).div_ceil(2)
     }
 
     fn largest(&self) -> Option<usize> {
@@ -174,17 +180,21 @@ pub(crate) struct Ring {
     touched: usize,
     /// It was reclaimed while in use: then `touched` is a number of bytes and not a place.
     displaced: bool,
+    /// It was not touched since it was reclaimed.
+    asleep: bool,
 }
 
 impl Ring {
     fn new(arena: Arc<Arena>, block: Block) -> Ring {
         arena.committed.fetch_add(block.touched, Relaxed);
+        arena.awake.fetch_add(1, Relaxed);
         Ring {
             used: 0,
             touched: block.touched,
             arena,
             block,
             displaced: false,
+            asleep: false,
         }
     }
 
@@ -197,6 +207,9 @@ impl Ring {
         self.used = self.used.max(bytes);
         if bytes <= self.touched {
             return;
+        }
+        if std::mem::take(&mut self.asleep) {
+            self.arena.awake.fetch_add(1, Relaxed);
         }
         // A displaced ring starts somewhere within a page.
         let extra = if self.displaced { PAGE } else { 0 };
@@ -219,6 +232,9 @@ impl Ring {
     }
 
     fn reclaim(&mut self) {
+        if !std::mem::replace(&mut self.asleep, true) {
+            self.arena.awake.fetch_sub(1, Relaxed);
+        }
         if self.touched == 0 || !self.block.mapped {
             return;
         }
@@ -237,6 +253,9 @@ impl Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         self.arena.lent.fetch_sub(self.block.len, Relaxed);
+        if !self.asleep {
+            self.arena.awake.fetch_sub(1, Relaxed);
+        }
         self.arena.committed.fetch_sub(self.touched, Relaxed);
         self.block.touched = self.touched;
         let used = if self.displaced && self.touched > 0 {
@@ -286,6 +305,8 @@ struct Arena {
     /// Bytes that rings in use have touched.
     committed: AtomicUsize,
     lent: AtomicUsize,
+    /// Rings in use that are not asleep.
+    awake: AtomicUsize,
     free: Mutex<Free>,
 }
 

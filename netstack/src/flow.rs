@@ -59,6 +59,10 @@ pub(crate) struct Flow {
     /// Sequence and acknowledgement number of the acknowledgement sent in TIME-WAIT.
     final_ack: Option<(u32, u32)>,
     wakers: Wakers,
+    /// It has much to send, and its path counts it.
+    busy: bool,
+    /// Bytes it may have queued, as others send, too.
+    pub(crate) share: usize,
     /// The flow is in its path's queue, or being served from it.
     pub(crate) queued: bool,
     /// The due time of its entry in the timer table, in ticks of the real clock.
@@ -179,6 +183,8 @@ impl Flow {
             sent_to: None,
             final_ack: None,
             wakers: Wakers::default(),
+            busy: false,
+            share: usize::MAX,
             queued: false,
             armed: None,
             half_open: false,
@@ -581,6 +587,14 @@ impl Flow {
         }
     }
 
+    /// Whether it has begun to have much to send, or ceased to; `None` without a change.
+    pub(crate) fn note_busy(&mut self) -> Option<bool> {
+        let unsent = self.unsent();
+        let limit = if self.busy { BUSY_UNTIL } else { BUSY_FROM };
+        let busy = self.end.is_none() && unsent >= limit;
+        (std::mem::replace(&mut self.busy, busy) != busy).then_some(busy)
+    }
+
     /// Whether its next packet may carry data.
     pub(crate) fn has_data(&self) -> bool {
         self.replies.is_empty() && self.unsent() > 0
@@ -686,6 +700,11 @@ impl Flow {
 /// Longest wait before something is repeated, in ticks. The engine doubles its wait up to a minute to spare a congested line; here
 /// the tunnel does that, and a loss means that a link or a relay failed: whoever comes back is tried again soon.
 const LONGEST_WAIT: i64 = 4_000_000;
+
+/// A flow with so many bytes queued is busy until few are left: more than any message of a dialogue, and far apart, so that a
+/// steady stream does not change sides.
+const BUSY_FROM: usize = 128 << 10;
+const BUSY_UNTIL: usize = 16 << 10;
 
 /// Answers a flow keeps: three repeated acknowledgements make the remote send again, and a few more do no harm.
 const MAX_REPLIES: usize = 8;

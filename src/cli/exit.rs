@@ -116,13 +116,14 @@ impl From<BindError> for Failure {
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         let code = match &error {
-            CallError::NotRunning(_) => Code::NotRunning,
+            CallError::NotRunning(_) | CallError::Ended => Code::NotRunning,
             CallError::TimedOut(_) => Code::TimedOut,
             CallError::Refused(refusal) => match refusal.kind {
                 RefusalKind::ControllerUnreachable => Code::ControllerUnreachable,
                 RefusalKind::Denied => Code::Denied,
                 RefusalKind::TimedOut => Code::TimedOut,
                 RefusalKind::RelayUnreachable => Code::RelayUnreachable,
+                RefusalKind::Stopping => Code::NotRunning,
                 RefusalKind::NotUnderstood | RefusalKind::Conflict | RefusalKind::Failed => {
                     Code::Other
                 }

@@ -93,6 +93,10 @@ pub(crate) async fn run(args: PerfArgs) -> Result<(), Failure> {
         | Response::Serves(_)
         | Response::Version(_)
         | Response::Progress(_)
+        | Response::SendSockets
+        | Response::Happened(_)
+        | Response::Pong(_)
+        | Response::Whois(_)
         | Response::Refused(_)) => Err(running::unexpected(&other)),
     }
 }

@@ -7,16 +7,33 @@ use overlan::local::{CallError, Request, Response, call, call_until_stopped};
 use overlan::status::{PeerStatus, Status};
 
 use crate::cli::exit::{Code, Failure};
+use crate::cli::wait::{self, Check};
 use crate::cli::{StateArgs, now_unix, output};
 
 #[derive(Debug, Args)]
+#[command(after_help = STATUS_EXAMPLES)]
 pub(crate) struct StatusArgs {
     /// Print one JSON document; its fields are added to, never changed, while its schema_version stays
     #[arg(long)]
     json: bool,
+    /// Show it again whenever it changes, until Ctrl-C; with --json one line each time
+    #[arg(long)]
+    watch: bool,
+    /// Print nothing, and say by the exit code whether it is so
+    #[arg(long, value_enum, value_name = "WHAT", conflicts_with_all = ["json", "watch"])]
+    check: Option<Check>,
     #[command(flatten)]
     state: StateArgs,
 }
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  overlan status --json | jq -r '.networks[].peers[] | select(.online) | .name'
+  overlan status --watch
+  overlan status --check ready && deploy
+
+Exit codes of --check: 0 it is so, 3 no `overlan up` runs, 4 not enrolled any more, 8 no controller (control),
+9 no relay (ready).";
 
 #[derive(Debug, Args)]
 #[command(after_help = IP_EXAMPLES)]
@@ -41,6 +58,12 @@ Examples:
 
 /// `overlan status`.
 pub(crate) async fn status(args: &StatusArgs) -> Result<(), Failure> {
+    if let Some(check) = args.check {
+        return wait::check(&args.state, check).await;
+    }
+    if args.watch {
+        return wait::watch(&args.state, args.json).await;
+    }
     let status = ask_status(&args.state).await?;
     if args.json {
         output::json(&status)
@@ -74,7 +97,7 @@ pub(crate) fn unexpected(response: &Response) -> Failure {
     CallError::NotUnderstood("it answers another question".to_owned()).into()
 }
 
-async fn ask_status(args: &StateArgs) -> Result<Status, Failure> {
+pub(crate) async fn ask_status(args: &StateArgs) -> Result<Status, Failure> {
     let path = args.open()?.socket_path();
     match call(&path, &Request::Status).await? {
         Response::Status(status) => Ok(*status),
@@ -83,6 +106,10 @@ async fn ask_status(args: &StateArgs) -> Result<Status, Failure> {
         | Response::Version(_)
         | Response::Progress(_)
         | Response::Measured(_)
+        | Response::SendSockets
+        | Response::Happened(_)
+        | Response::Pong(_)
+        | Response::Whois(_)
         | Response::Refused(_)) => Err(unexpected(&other)),
     }
 }
@@ -132,7 +159,7 @@ fn find_peer<'a>(status: &'a Status, wanted: &str) -> Result<&'a PeerStatus, Fai
 }
 
 /// Names have no case, and may end with the root's dot.
-fn is_called(label: &str, name: &str, wanted: &str) -> bool {
+pub(crate) fn is_called(label: &str, name: &str, wanted: &str) -> bool {
     let wanted = wanted.strip_suffix('.').unwrap_or(wanted);
     label.eq_ignore_ascii_case(wanted) || name.eq_ignore_ascii_case(wanted)
 }

@@ -159,6 +159,10 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
             | Response::Version(_)
             | Response::Progress(_)
             | Response::Measured(_)
+            | Response::SendSockets
+            | Response::Happened(_)
+            | Response::Pong(_)
+            | Response::Whois(_)
             | Response::Refused(_)),
         ) => return Err(running::unexpected(&other)),
         Err(CallError::NotRunning(_)) => state.load_serves()?,

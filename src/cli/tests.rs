@@ -68,6 +68,14 @@ fn every_setting_comes_from_the_environment_too_under_one_prefix() {
         "reverse",
         "both",
         "latency",
+        "listen",
+        "udp",
+        "verbose",
+        "count",
+        "until-answer",
+        "for",
+        "watch",
+        "gateway",
     ];
     let mut commands = Vec::new();
     all(&Cli::command(), "", &mut commands);

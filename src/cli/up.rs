@@ -25,11 +25,14 @@ use crate::cli::stop::Signals;
 use crate::cli::{StateArgs, api, login, now_unix, output};
 
 use answers::Answers;
+use carrying::Carrying;
 use doors::{DoorArgs, Doors};
 use measure::Measuring;
 use way::{Facts, Way};
 
 mod answers;
+
+mod carrying;
 
 mod doors;
 
@@ -260,6 +263,7 @@ async fn run(
         stop: stop.clone(),
         changing: Mutex::new(()),
         measuring: Measuring::new(),
+        carrying: Carrying::new(),
     });
     let control = tokio::spawn({
         let answers = Arc::clone(&answers);

@@ -264,7 +264,7 @@ fn a_peer_at_its_backup_costs_no_stall_per_packet() {
 #[test]
 fn rings_follow_the_distance_of_the_relay_until_the_peer_has_answered() {
     for (round_trip, bytes) in [
-        (Duration::from_micros(100), 2 * 4 * 65_535),
+        (Duration::from_millis(10), 2 * 64 * 65_535),
         (Duration::from_millis(50), 2 * 256 * 65_535),
     ] {
         let mut lab = Lab::new();

@@ -1,6 +1,7 @@
 //! The asking side of the control socket. Decides how long an asker waits and what it makes of an answer.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,7 +9,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::{Refusal, Request, Response, ShortPath, parse, read_line, read_on, write_line};
+use super::{
+    Refusal, Request, Response, ShortPath, hand_over, parse, read_line, read_on, write_line,
+};
+use crate::carry::Happened;
 use crate::perf;
 
 /// Why there is no answer. One variant per thing the asker tells or does differently.
@@ -25,6 +29,9 @@ pub enum CallError {
     /// It runs and does not answer.
     #[error("the running `overlan up` did not answer within {} s", .0.as_secs())]
     TimedOut(Duration),
+    /// It ended before its last answer.
+    #[error("the running `overlan up` ended meanwhile")]
+    Ended,
     /// It answers something else.
     #[error(
         "the answer of the running `overlan up` is not understood ({0}); is it of another version?"
@@ -65,12 +72,51 @@ pub async fn call_and_follow(
     stop: impl Future<Output = ()>,
     mut each: impl FnMut(perf::Progress),
 ) -> Result<Response, CallError> {
+    let none = Vec::new();
+    follow(path, request, none, stop, |answer| {
+        if let Response::Progress(progress) = answer {
+            each(progress);
+            return None;
+        }
+        Some(answer)
+    })
+    .await
+}
+
+/// Asks for a [`Request::Carry`] and hands over `sockets`, which are closed here then. `each` hears what happens; `stop` is as for
+/// [`call_and_follow`].
+pub async fn call_with_sockets(
+    path: &Path,
+    request: &Request,
+    sockets: Vec<OwnedFd>,
+    stop: impl Future<Output = ()>,
+    mut each: impl FnMut(Happened),
+) -> Result<Response, CallError> {
+    follow(path, request, sockets, stop, |answer| {
+        if let Response::Happened(happened) = answer {
+            each(happened);
+            return None;
+        }
+        Some(answer)
+    })
+    .await
+}
+
+/// Asks and hears answers until `each` says that one is the last.
+async fn follow(
+    path: &Path,
+    request: &Request,
+    sockets: Vec<OwnedFd>,
+    stop: impl Future<Output = ()>,
+    mut each: impl FnMut(Response) -> Option<Response>,
+) -> Result<Response, CallError> {
     let mut stream = connect(path).await?;
     let failed = |source| call_failed(path, source);
     write_line(&mut stream, request).await.map_err(failed)?;
     let mut stop = std::pin::pin!(stop);
     let mut deadline = None;
     let mut line = Vec::new();
+    let mut sockets = Some(sockets);
     loop {
         let rest = async {
             match deadline {
@@ -82,7 +128,7 @@ pub async fn call_and_follow(
             read = read_on(&mut stream, &mut line, ANSWER_MAX) => {
                 let whole = read.map_err(failed)?;
                 if !whole {
-                    return Err(CallError::NotUnderstood("it ends too early".to_owned()));
+                    return Err(CallError::Ended);
                 }
             }
             () = &mut stop, if deadline.is_none() => {
@@ -93,11 +139,16 @@ pub async fn call_and_follow(
             () = rest => return Err(CallError::TimedOut(STOPPED_WITHIN)),
         }
         let answer = understand(&line)?;
-        let Response::Progress(progress) = answer else {
-            return Ok(answer);
-        };
-        each(progress);
         line.clear();
+        if answer == Response::SendSockets
+            && let Some(sockets) = sockets.take()
+        {
+            hand_over::send(stream.get_ref(), &sockets)
+                .await
+                .map_err(failed)?;
+        } else if let Some(last) = each(answer) {
+            return Ok(last);
+        }
     }
 }
 

@@ -12,11 +12,12 @@ use overlan_protocol::key::{NetworkId, random_bytes};
 use overlan_protocol::policy::Protocol;
 
 use super::Node;
+use super::reach::Reached;
 use crate::control::Health;
 use crate::dial::DialError;
 use crate::dns;
 use crate::engine::Membership;
-use crate::names::{self, Destination, NameError, Resolved};
+use crate::names::{self, Destination, NameError};
 use crate::proxy::{Bound, Datagrams, Overlay};
 
 impl Overlay for Node {
@@ -64,7 +65,7 @@ impl Overlay for Node {
     }
 
     fn bind(&self, peer: &Destination) -> Result<BoundPort, DialError> {
-        let (membership, resolved) = self.find(peer)?;
+        let (membership, resolved) = self.inner.locate(peer)?;
         let addresses = address::both(resolved.host).ok_or(DialError::UnknownName)?;
         let is_v6 =
             matches!(peer, Destination::Address(address) if address.to_canonical().is_ipv6());
@@ -105,18 +106,6 @@ impl Overlay for Node {
     fn resolve(&self, query: &[u8]) -> Option<Vec<u8>> {
         let netmap = self.inner.control.netmap().borrow().clone();
         dns::answer(query, &netmap, dns::Transport::Udp)
-    }
-}
-
-impl Node {
-    fn find(&self, destination: &Destination) -> Result<(Arc<Membership>, Resolved), DialError> {
-        let netmap = self.inner.control.netmap().borrow().clone();
-        let resolved = names::resolve(&netmap, destination)?;
-        let memberships = self.inner.engine.memberships();
-        let membership = memberships
-            .get(&resolved.network)
-            .ok_or(DialError::UnknownName)?;
-        Ok((membership.clone(), resolved))
     }
 }
 
@@ -161,18 +150,20 @@ impl Datagrams for NodeDatagrams {
         destination: &Destination,
         port: u16,
     ) -> Result<SocketAddr, DialError> {
-        let (membership, resolved) = self.node.find(destination)?;
-        let filter = membership.filter();
-        if !resolved.own && !filter.allows_outbound(resolved.host, Protocol::Udp, port) {
-            return Err(DialError::DeniedByPolicy);
-        }
-        let remote = SocketAddr::new(self.node.inner.address(resolved.host, destination)?, port);
+        let inner = &self.node.inner;
+        let Reached {
+            membership,
+            network,
+            address,
+            ..
+        } = inner.reach(destination, Protocol::Udp, port)?;
+        let remote = SocketAddr::new(address, port);
         // A network that was left and joined again has another stack.
         let is_current =
             |known: &Weak<Membership>| std::ptr::eq(known.as_ptr(), Arc::as_ptr(&membership));
         self.sockets
-            .retain(|network, (known, _)| *network != resolved.network || is_current(known));
-        let (_, socket) = match self.sockets.entry(resolved.network) {
+            .retain(|known_network, (known, _)| *known_network != network || is_current(known));
+        let (_, socket) = match self.sockets.entry(network) {
             std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::btree_map::Entry::Vacant(place) => {
                 let socket = membership

@@ -2,16 +2,15 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncRead, AsyncWrite};
-
 use crate::dial::DialError;
 use crate::names::Destination;
-use crate::splice::Abort;
+
+use super::stream::Reached;
 
 /// The overlay as a proxy sees it. All clones are the same one.
 pub trait Overlay: Clone + Send + Sync + 'static {
     /// A connection through the overlay.
-    type Stream: AsyncRead + AsyncWrite + Abort + Unpin + Send + 'static;
+    type Stream: Reached;
     /// A port that is open for one peer.
     type Bound: Bound<Stream = Self::Stream>;
     /// A socket for datagrams.

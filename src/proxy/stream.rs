@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use overlan_netstack as netstack;
 use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -15,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::either::Either;
 use tracing::debug;
 
-use crate::splice::{Abort, splice};
+use crate::splice::{Abort, HostSocket, PourInto, Spliced, splice};
 
 /// A program of this host, or of another one that reaches the door.
 pub(crate) type Client = Either<TcpStream, UnixStream>;
@@ -34,99 +35,143 @@ pub(crate) async fn first_byte(client: &Client) -> io::Result<Option<u8>> {
     Ok((len > 0).then_some(first[0]))
 }
 
+/// Where a client wanted to go.
+pub trait Reached: AsyncRead + AsyncWrite + Abort + Unpin + Send + 'static {
+    /// Moves bytes between a client and this until both have ended. Every pair moves them by its own types: how that goes best is
+    /// the splice's to know.
+    fn splice(&mut self, guest: &mut Guest) -> impl Future<Output = Spliced> + Send;
+}
+
+impl Reached for netstack::TcpStream {
+    async fn splice(&mut self, guest: &mut Guest) -> Spliced {
+        splice(guest, self).await
+    }
+}
+
+impl PourInto<TcpStream> for Guest {}
+
+impl PourInto<Guest> for TcpStream {}
+
+impl Reached for TcpStream {
+    async fn splice(&mut self, guest: &mut Guest) -> Spliced {
+        splice(guest, self).await
+    }
+}
+
+impl<L: Reached, R: Reached> Reached for Either<L, R> {
+    async fn splice(&mut self, guest: &mut Guest) -> Spliced {
+        match self {
+            Self::Left(left) => left.splice(guest).await,
+            Self::Right(right) => right.splice(guest).await,
+        }
+    }
+}
+
 /// Moves bytes between a client and where it wanted to go until both have ended, or for `idle` no byte has moved in either
-/// direction: then both are reset.
-pub(crate) async fn carry<S>(client: Client, early: Bytes, mut stream: S, idle: Option<Duration>)
-where
-    S: AsyncRead + AsyncWrite + Abort + Unpin,
-{
-    let spliced = if !early.is_empty() {
-        let client = Early {
-            early,
-            inner: client,
-        };
-        carry_watched(client, stream, idle).await
-    } else if idle.is_some() {
-        carry_watched(client, stream, idle).await
-    } else {
-        // Every pair by its own types: how bytes move best is the splice's to know.
-        match client {
-            Either::Left(mut tcp) => Some(splice(&mut tcp, &mut stream).await),
-            Either::Right(mut unix) => Some(splice(&mut unix, &mut stream).await),
+/// direction: then both are reset. `early` are bytes that the client sent and that were read already.
+pub(crate) async fn carry<S: Reached>(
+    client: Client,
+    early: Bytes,
+    mut reached: S,
+    idle: Option<Duration>,
+) {
+    let moves = idle.map(|_| Moves::new());
+    let mut guest = Guest {
+        client,
+        early,
+        moves: moves.clone(),
+    };
+    let idled = async {
+        match (idle, moves) {
+            (Some(idle), Some(moves)) => moves.idle_for(idle).await,
+            _ => std::future::pending().await,
         }
     };
+    let spliced = tokio::select! {
+        spliced = reached.splice(&mut guest) => Some(spliced),
+        () = idled => None,
+    };
+    if spliced.is_none() {
+        guest.abort();
+        reached.abort();
+    }
     debug!(?spliced, "a connection ended");
 }
 
-async fn carry_watched<L, R>(
-    mut client: L,
-    mut stream: R,
-    idle: Option<Duration>,
-) -> Option<crate::splice::Spliced>
-where
-    L: AsyncRead + AsyncWrite + Abort + Unpin,
-    R: AsyncRead + AsyncWrite + Abort + Unpin,
-{
-    let Some(idle) = idle else {
-        return Some(splice(&mut client, &mut stream).await);
-    };
-    let moves = Moves::new();
-    let mut watched = Watched {
-        inner: &mut client,
-        moves: &moves,
-    };
-    tokio::select! {
-        spliced = splice(&mut watched, &mut stream) => return Some(spliced),
-        () = moves.idle_for(idle) => {}
+/// A client whose dialogue is over: what it sent too early comes first, and every move is noted where somebody asks.
+pub struct Guest {
+    client: Client,
+    early: Bytes,
+    moves: Option<Moves>,
+}
+
+impl Guest {
+    fn note<T>(&self, polled: Poll<T>) -> Poll<T> {
+        if let (Poll::Ready(_), Some(moves)) = (&polled, &self.moves) {
+            moves.note();
+        }
+        polled
     }
-    client.abort();
-    stream.abort();
-    None
 }
 
-/// A stream of which some bytes were read already.
-pub(crate) struct Early<S> {
-    pub(crate) early: Bytes,
-    pub(crate) inner: S,
+impl HostSocket for Guest {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.client {
+            _ if !self.early.is_empty() => Poll::Ready(Ok(())),
+            Either::Left(tcp) => tcp.poll_read_ready(cx),
+            Either::Right(unix) => unix.poll_read_ready(cx),
+        }
+    }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Early<S> {
+impl AsyncRead for Guest {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.early.is_empty() {
-            return Pin::new(&mut self.inner).poll_read(cx, buf);
+            let read = Pin::new(&mut self.client).poll_read(cx, buf);
+            return self.note(read);
         }
         let len = self.early.len().min(buf.remaining());
         buf.put_slice(&self.early[..len]);
         self.early.advance(len);
-        Poll::Ready(Ok(()))
+        self.note(Poll::Ready(Ok(())))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Early<S> {
+impl AsyncWrite for Guest {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, data)
+        let written = Pin::new(&mut self.client).poll_write(cx, data);
+        self.note(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        Pin::new(&mut self.client).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        Pin::new(&mut self.client).poll_shutdown(cx)
     }
 }
 
-impl<S: Abort> Abort for Early<S> {
+impl Abort for Guest {
     fn abort(&self) {
-        self.inner.abort();
+        self.client.abort();
+    }
+}
+
+impl<L: Abort, R: Abort> Abort for Either<L, R> {
+    fn abort(&self) {
+        match self {
+            Self::Left(left) => left.abort(),
+            Self::Right(right) => right.abort(),
+        }
     }
 }
 
@@ -159,68 +204,6 @@ impl Moves {
             if self.last.load(Relaxed) == last {
                 return;
             }
-        }
-    }
-}
-
-/// Notes when bytes move over a stream.
-struct Watched<'a, S> {
-    inner: &'a mut S,
-    moves: &'a Moves,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<'_, S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut *self.inner).poll_read(cx, buf);
-        if read.is_ready() {
-            self.moves.note();
-        }
-        read
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<'_, S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut *self.inner).poll_write(cx, data);
-        if written.is_ready() {
-            self.moves.note();
-        }
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.inner).poll_shutdown(cx)
-    }
-}
-
-impl<S: Abort> Abort for Watched<'_, S> {
-    fn abort(&self) {
-        self.inner.abort();
-    }
-}
-
-impl Abort for UnixStream {
-    /// A Unix socket has no reset: whoever closes it with unread bytes gives the other end an error, otherwise an end.
-    fn abort(&self) {}
-}
-
-impl<L: Abort, R: Abort> Abort for Either<L, R> {
-    fn abort(&self) {
-        match self {
-            Self::Left(left) => left.abort(),
-            Self::Right(right) => right.abort(),
         }
     }
 }

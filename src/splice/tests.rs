@@ -1,8 +1,9 @@
 use super::*;
 
+use std::cell::Cell;
 use std::net::Ipv4Addr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -158,6 +159,10 @@ impl AsyncWrite for EarlyAnswer {
     }
 }
 
+impl PourInto<Watched> for EarlyAnswer {}
+
+impl PourInto<EarlyAnswer> for Watched {}
+
 impl Abort for EarlyAnswer {
     fn abort(&self) {
         self.aborted.set(true);
@@ -243,7 +248,7 @@ async fn an_answer_that_ended_in_order_is_followed_by_no_reset() {
 async fn a_quiet_way_holds_no_buffer() {
     let (mut near, mut far) = pair().await;
     let (mut sink, _keep) = pair().await;
-    let mut way = Way::new();
+    let mut way = Way::default();
     near.write_all(b"hello").await.unwrap();
     poll_fn(|cx| {
         assert!(way.poll(cx, &mut far, &mut sink).is_pending());
@@ -254,5 +259,5 @@ async fn a_quiet_way_holds_no_buffer() {
         }
     })
     .await;
-    assert_eq!(way.buffer.capacity(), 0);
+    assert_eq!(way.held.buffer_len(), 0);
 }

@@ -296,6 +296,18 @@ impl Device {
         process::run(overlan().args(args).args(state(&self.state_dir)), "")
     }
 
+    /// The same, not started yet.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = overlan();
+        command.args(args).args(state(&self.state_dir));
+        command
+    }
+
+    /// Its state directory.
+    pub(crate) fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
     /// curl with `args` through this device's SOCKS5 proxy, with names resolved there.
     #[track_caller]
     pub(crate) fn curl(&self, args: &[&str]) -> Outcome {

@@ -23,4 +23,8 @@ mod lifecycle;
 
 mod perf;
 
+mod commands;
+
+mod forward;
+
 mod trouble;

@@ -9,7 +9,7 @@ use crate::service::Service;
 
 mod dig;
 
-mod ssh;
+pub(crate) mod ssh;
 
 #[test]
 fn curl_fetches_pages_and_posts_by_name_and_by_address() {

@@ -1,7 +1,6 @@
 //! No chain at all: the floor, which shows what kernel and the suite's own ends cost.
 
-use super::{Parts, Place};
-use crate::socks::Destination;
+use super::{Entry, Parts, Place};
 use crate::trouble::{Result, Trouble};
 
 pub(super) fn start(place: &Place<'_>) -> Result<Parts> {
@@ -11,11 +10,7 @@ pub(super) fn start(place: &Place<'_>) -> Result<Parts> {
         ));
     }
     Ok(Parts {
-        entry: None,
-        destination: Destination {
-            host: place.setting.target.ip().to_string(),
-            port: place.setting.target.port(),
-        },
+        entry: Entry::Direct,
         carriers: Vec::new(),
         apart: Vec::new(),
     })

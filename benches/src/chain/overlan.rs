@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Parts, Place, free_address};
+use super::{Entry, Parts, Place, free_address};
 use crate::process::{self, Process};
 use crate::socks::Destination;
 use crate::trouble::{During, Result, Trouble};
@@ -50,11 +50,13 @@ pub(super) fn start(place: &Place<'_>) -> Result<Parts> {
         .find_map(|word| word.strip_prefix("socks5h://"))
         .ok_or_else(|| Trouble::failed(format!("no SOCKS address in: {up}")))?;
     Ok(Parts {
-        entry: Some(entry.parse().during("address of the proxy")?),
-        destination: Destination {
-            host: format!("{FAR}.{NETWORK}.{DOMAIN}"),
-            port: target.port(),
-        },
+        entry: Entry::Socks(
+            entry.parse().during("address of the proxy")?,
+            Destination {
+                host: format!("{FAR}.{NETWORK}.{DOMAIN}"),
+                port: target.port(),
+            },
+        ),
         carriers: vec![near, relay, far],
         apart,
     })

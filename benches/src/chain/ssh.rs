@@ -6,9 +6,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Parts, Place, free_address};
+use super::{Entry, Parts, Place, free_address};
 use crate::process::{self, Process};
-use crate::socks::Destination;
 use crate::trouble::{During, Result, Trouble};
 
 pub(super) fn start(place: &Place<'_>) -> Result<Parts> {
@@ -55,11 +54,7 @@ pub(super) fn start(place: &Place<'_>) -> Result<Parts> {
             .arg(format!("{}@{}", user.trim(), server.ip())),
     )?;
     Ok(Parts {
-        entry: Some(entry),
-        destination: Destination {
-            host: place.setting.target.ip().to_string(),
-            port: place.setting.target.port(),
-        },
+        entry: Entry::Socks(entry, place.target()),
         // The session is a child of sshd, counted with it.
         carriers: vec![ssh, sshd],
         apart: Vec::new(),

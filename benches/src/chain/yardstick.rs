@@ -1,10 +1,9 @@
 //! The yardstick: the three programs of `hop`, last one first, as each must know where the next listens.
 
-use super::{LISTENS, Parts, Place};
+use super::{Entry, LISTENS, Parts, Place};
 use crate::hop::write_certificates;
 use crate::process::{self, Process};
-use crate::socks::Destination;
-use crate::trouble::{During, Result};
+use crate::trouble::{During, Result, Trouble};
 
 pub(super) fn start(place: &Place<'_>) -> Result<Parts> {
     write_certificates(place.directory)?;
@@ -22,13 +21,9 @@ pub(super) fn start(place: &Place<'_>) -> Result<Parts> {
         next = Some(hop.line(LISTENS)?.parse().during("address of a hop")?);
         carriers.insert(0, hop);
     }
-    let target = place.setting.target;
+    let next = next.ok_or_else(|| Trouble::failed("no hop was started"))?;
     Ok(Parts {
-        entry: next,
-        destination: Destination {
-            host: target.ip().to_string(),
-            port: target.port(),
-        },
+        entry: Entry::Socks(next, place.target()),
         carriers,
         apart,
     })

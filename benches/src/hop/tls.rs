@@ -35,6 +35,21 @@ pub(crate) fn write_certificates(directory: &Path) -> Result<()> {
     Ok(())
 }
 
+/// A certificate for `name` that is signed by its own key, and that key, both as PEM in one text.
+pub(crate) fn self_signed_pem(name: &str) -> Result<String> {
+    let own = rcgen::generate_simple_self_signed([name.to_owned()]).during("certificate")?;
+    Ok(own.cert.pem() + &own.signing_key.serialize_pem())
+}
+
+/// A certificate for `name` that is signed by its own key, and that key.
+pub(crate) fn self_signed(
+    name: &str,
+) -> Result<(CertificateDer<'static>, PrivatePkcs8KeyDer<'static>)> {
+    let own = rcgen::generate_simple_self_signed([name.to_owned()]).during("certificate")?;
+    let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
+    Ok((own.cert.into(), key))
+}
+
 /// Trusts the CA in `directory` and nobody else.
 pub(crate) fn client(directory: &Path) -> Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();

@@ -1,4 +1,4 @@
-//! The paths that are counted, each a workload of its own without sockets; decides nothing about limits.
+//! The paths that are counted, each a workload of its own; decides nothing about limits.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use overlan_protocol::OVERLAY_MTU;
 use overlan_protocol::credit::{DEFAULT_WINDOW, RelayCredit, SendCredit, WINDOW_MAX};
 use overlan_protocol::frame::{BODY_MAX, Frame, Route, decode};
 
-use super::{forwarding, stacks};
+use super::{forwarding, records, stacks};
 use crate::trouble::{During, Result, Trouble};
 
 /// One path.
@@ -26,7 +26,7 @@ pub(super) const PATHS: &[Path] = &[
     path("stack-small", 2_000, stacks::small),
     path("stack-flow", 1_000, stacks::flows),
     path("tunnel-16k", 1_000, |count| tunnel(count, OVERLAY_MTU)),
-    path("tunnel-64", 10_000, |count| tunnel(count, 64)),
+    path("tunnel-64", 40_000, |count| tunnel(count, 64)),
     path("frame-16k", 10_000, |count| frames(count, OVERLAY_MTU)),
     path("frame-64", 10_000, |count| frames(count, 64)),
     path("credit", 20_000, credit),
@@ -36,6 +36,7 @@ pub(super) const PATHS: &[Path] = &[
     path("relay-1400", 20_000, |count| {
         forwarding::forward(count, 1_400)
     }),
+    path("tls-16k", 2_000, records::records),
 ];
 
 const fn path(name: &'static str, count: u64, run: fn(u64) -> Result<()>) -> Path {

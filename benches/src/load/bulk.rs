@@ -10,7 +10,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::{GIB, Pace, Values, WARM_UP};
+use super::{GIB, MIB, Pace, Values, WARM_UP};
 use crate::chain::{Chain, Way, runtime};
 use crate::stats;
 use crate::target::{drain, pour};
@@ -59,6 +59,8 @@ pub(crate) fn bulk(
     values.extend(stats::jain(&shares).map(|jain| ("jain", jain)));
     if after.cpu > 0.0 {
         values.insert("cpu_s_per_gib", (after.cpu - before.cpu) / (bytes / GIB));
+        let slept = after.slept.saturating_sub(before.slept);
+        values.insert("wakes_per_mib", slept as f64 / (bytes / MIB));
     }
     Ok(values)
 }
@@ -68,6 +70,7 @@ struct Snapshot {
     at: Instant,
     bytes: Vec<u64>,
     cpu: f64,
+    slept: u64,
 }
 
 impl Snapshot {
@@ -77,6 +80,7 @@ impl Snapshot {
             at: Instant::now(),
             bytes,
             cpu: chain.cpu_seconds()?,
+            slept: chain.switches()?.slept,
         })
     }
 }

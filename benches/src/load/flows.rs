@@ -59,7 +59,7 @@ pub(crate) fn flows(chain: &Chain, pace: Pace) -> Result<Values> {
     let alone = bulk(chain, 1, Direction::Down, pace)?;
     if let (Some(beside), Some(alone)) = (beside.get("gbit_s"), alone.get("gbit_s")) {
         values.insert("bulk_gbit_s", *beside);
-        values.insert("bulk_beside_to_alone", beside / alone);
+        values.insert("bulk_kept", beside / alone);
     }
     Ok(values)
 }

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-/// A line of the table.
+use self::Bar::{AtLeast, AtMost, Shown, TimesAtLeast, TimesAtMost};
+
+/// A line of the table: one value of a test.
 #[derive(Debug)]
 pub(crate) struct Row {
-    /// Name of the test.
-    pub(crate) test: &'static str,
     /// Name of the value in a run.
     pub(crate) value: &'static str,
     /// For the reader, with the unit.
@@ -15,11 +15,19 @@ pub(crate) struct Row {
     pub(crate) bar: Bar,
 }
 
+/// All lines in the order of the table, each with the name of its test.
+pub(crate) fn rows() -> impl Iterator<Item = (&'static str, &'static Row)> {
+    TABLE.iter().flat_map(|(tests, rows)| {
+        let lines = |test: &'static str| rows.iter().map(move |row| (test, row));
+        tests.iter().copied().flat_map(lines)
+    })
+}
+
 /// What Overlan must reach.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Bar {
-    /// Shown for the reader.
-    None,
+    /// Nothing: shown for the reader.
+    Shown,
     /// At least this much.
     AtLeast(f64),
     /// At most this much.
@@ -43,7 +51,7 @@ impl Bar {
     /// `None` where there is no bar, or not what it needs: a missing measurement is no verdict.
     pub(crate) fn verdict(self, median: Option<f64>, ratio: Option<f64>) -> Option<Verdict> {
         let met = match self {
-            Self::None => return None,
+            Self::Shown => return None,
             Self::AtLeast(bar) => median? >= bar,
             Self::AtMost(bar) => median? <= bar,
             Self::TimesAtLeast(bar) => ratio? >= bar,
@@ -56,7 +64,7 @@ impl Bar {
 impl fmt::Display for Bar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::None => Ok(()),
+            Self::Shown => Ok(()),
             Self::AtLeast(bar) => write!(f, "≥ {bar}"),
             Self::AtMost(bar) => write!(f, "≤ {bar}"),
             Self::TimesAtLeast(bar) => write!(f, "≥ {bar} ×"),
@@ -65,147 +73,140 @@ impl fmt::Display for Bar {
     }
 }
 
-/// All rows, in the order of the table.
-pub(crate) const ROWS: &[Row] = &[
-    row("bulk-1-down", "gbit_s", "Gbit/s", Bar::TimesAtLeast(0.85)),
-    row(
-        "bulk-1-down",
-        "cpu_s_per_gib",
-        "CPU-s/GiB",
-        Bar::TimesAtMost(1.25),
+/// Which values of which tests are shown. Tests with the same rows and bars share an entry.
+const TABLE: &[(&[&str], &[Row])] = &[
+    (
+        &["bulk-1-down", "bulk-1-up"],
+        &[
+            row("gbit_s", "Gbit/s", TimesAtLeast(0.85)),
+            row("cpu_s_per_gib", "CPU-s/GiB", TimesAtMost(1.25)),
+            row("wakes_per_mib", "wake-ups/MiB", Shown),
+        ],
     ),
-    row("bulk-1-up", "gbit_s", "Gbit/s", Bar::TimesAtLeast(0.85)),
-    row(
-        "bulk-1-up",
-        "cpu_s_per_gib",
-        "CPU-s/GiB",
-        Bar::TimesAtMost(1.25),
+    (
+        &["bulk-8-down", "bulk-8-up", "bulk-100-down", "bulk-100-up"],
+        &[
+            row("gbit_s", "Gbit/s", TimesAtLeast(0.9)),
+            row("cpu_s_per_gib", "CPU-s/GiB", TimesAtMost(1.25)),
+            row("wakes_per_mib", "wake-ups/MiB", Shown),
+            row("jain", "Jain", AtLeast(0.97)),
+        ],
     ),
-    row("bulk-8-down", "gbit_s", "Gbit/s", Bar::TimesAtLeast(0.9)),
-    row(
-        "bulk-8-down",
-        "cpu_s_per_gib",
-        "CPU-s/GiB",
-        Bar::TimesAtMost(1.25),
+    (
+        &["work-1", "work-100"],
+        &[
+            row("near_slept", "wake-ups/MiB, near", Shown),
+            row("relay_slept", "wake-ups/MiB, relay", Shown),
+            row("far_slept", "wake-ups/MiB, far", Shown),
+            row("near_displaced", "displaced/MiB, near", Shown),
+            row("relay_displaced", "displaced/MiB, relay", Shown),
+            row("far_displaced", "displaced/MiB, far", Shown),
+            row("near_calls", "system calls/MiB, near", Shown),
+            row("relay_calls", "system calls/MiB, relay", Shown),
+            row("far_calls", "system calls/MiB, far", Shown),
+            row("near_allocations", "allocations/MiB, near", Shown),
+            row("relay_allocations", "allocations/MiB, relay", Shown),
+            row("far_allocations", "allocations/MiB, far", Shown),
+        ],
     ),
-    row("bulk-8-down", "jain", "Jain", Bar::AtLeast(0.97)),
-    row("bulk-8-up", "gbit_s", "Gbit/s", Bar::TimesAtLeast(0.9)),
-    row(
-        "bulk-8-up",
-        "cpu_s_per_gib",
-        "CPU-s/GiB",
-        Bar::TimesAtMost(1.25),
+    (
+        &["crr"],
+        &[
+            row("per_s", "1/s", AtLeast(8000.0)),
+            row("p50_us", "p50 µs", Shown),
+            row("p99_us", "p99 µs", Shown),
+            row("cpu_us", "CPU µs each", Shown),
+            row("errors", "errors", AtMost(0.0)),
+        ],
     ),
-    row("bulk-8-up", "jain", "Jain", Bar::AtLeast(0.97)),
-    row("bulk-100-down", "gbit_s", "Gbit/s", Bar::TimesAtLeast(0.9)),
-    row(
-        "bulk-100-down",
-        "cpu_s_per_gib",
-        "CPU-s/GiB",
-        Bar::TimesAtMost(1.25),
+    (
+        &["rtt-natural"],
+        &[
+            row("p50_us", "p50 µs", Shown),
+            row("p99_us", "p99 µs", Shown),
+            row("p999_us", "p99.9 µs", Shown),
+            row("cpu_us", "CPU µs each", Shown),
+        ],
     ),
-    row("bulk-100-down", "jain", "Jain", Bar::AtLeast(0.97)),
-    row("bulk-100-up", "gbit_s", "Gbit/s", Bar::TimesAtLeast(0.9)),
-    row(
-        "bulk-100-up",
-        "cpu_s_per_gib",
-        "CPU-s/GiB",
-        Bar::TimesAtMost(1.25),
+    (
+        &["rtt-awake"],
+        &[
+            row("p50_us", "p50 µs", AtMost(115.0)),
+            row("p99_us", "p99 µs", AtMost(300.0)),
+            row("p999_us", "p99.9 µs", Shown),
+            row("cpu_us", "CPU µs each", Shown),
+        ],
     ),
-    row("bulk-100-up", "jain", "Jain", Bar::AtLeast(0.97)),
-    row("crr", "per_s", "1/s", Bar::AtLeast(8000.0)),
-    row("crr", "p50_us", "p50 µs", Bar::None),
-    row("crr", "p99_us", "p99 µs", Bar::None),
-    row("crr", "cpu_us", "CPU µs each", Bar::None),
-    row("crr", "errors", "errors", Bar::AtMost(0.0)),
-    row("rtt-natural", "p50_us", "p50 µs", Bar::None),
-    row("rtt-natural", "p99_us", "p99 µs", Bar::None),
-    row("rtt-natural", "p999_us", "p99.9 µs", Bar::None),
-    row("rtt-natural", "cpu_us", "CPU µs each", Bar::None),
-    row("rtt-awake", "p50_us", "p50 µs", Bar::AtMost(115.0)),
-    row("rtt-awake", "p99_us", "p99 µs", Bar::AtMost(300.0)),
-    row("rtt-awake", "p999_us", "p99.9 µs", Bar::None),
-    row("rtt-awake", "cpu_us", "CPU µs each", Bar::None),
-    row("rtt-loaded", "p50_us", "p50 µs", Bar::AtMost(350.0)),
-    row("rtt-loaded", "p99_us", "p99 µs", Bar::AtMost(4000.0)),
-    row("rtt-loaded", "p999_us", "p99.9 µs", Bar::None),
-    row("rtt-loaded", "bulk_gbit_s", "Gbit/s of the bulk", Bar::None),
-    row("peak-1", "peak_mib", "MiB", Bar::AtMost(40.0)),
-    row("peak-100", "peak_mib", "MiB", Bar::AtMost(100.0)),
-    row("flows", "flows", "opened", Bar::None),
-    row("flows", "failed", "not opened", Bar::AtMost(0.0)),
-    row("flows", "open_s", "opened in, s", Bar::AtMost(1.5)),
-    row(
-        "flows",
-        "kib_each",
-        "KiB each after an echo",
-        Bar::AtMost(24.0),
+    (
+        &["rtt-loaded"],
+        &[
+            row("p50_us", "p50 µs", AtMost(350.0)),
+            row("p99_us", "p99 µs", AtMost(4000.0)),
+            row("p999_us", "p99.9 µs", Shown),
+            row("bulk_gbit_s", "Gbit/s of the bulk", Shown),
+        ],
     ),
-    row(
-        "flows",
-        "kib_each_rested",
-        "KiB each after 30 s",
-        Bar::AtMost(16.0),
+    (&["peak-1"], &[row("peak_mib", "MiB", AtMost(40.0))]),
+    (&["peak-100"], &[row("peak_mib", "MiB", AtMost(100.0))]),
+    (
+        &["flows"],
+        &[
+            row("flows", "opened", Shown),
+            row("failed", "not opened", AtMost(0.0)),
+            row("open_s", "opened in, s", AtMost(1.5)),
+            row("kib_each", "KiB each after an echo", AtMost(24.0)),
+            row("kib_each_rested", "KiB each after 30 s", AtMost(16.0)),
+            // One tick of the clock in the ten seconds is 0.1 %.
+            row("held_cpu_percent", "CPU % while held", AtMost(0.1)),
+            row("silent", "echoes missing", AtMost(0.0)),
+            row("bulk_gbit_s", "Gbit/s of a copy beside them", Shown),
+            row("bulk_kept", "the same / without them", AtLeast(0.9)),
+        ],
     ),
-    // One tick of the clock in the ten seconds is 0.1 %.
-    row(
-        "flows",
-        "held_cpu_percent",
-        "CPU % while held",
-        Bar::AtMost(0.1),
+    (
+        &["idle"],
+        &[
+            row("near_mb", "RSS of the client, MB", AtMost(12.0)),
+            row("near_cpu_percent", "CPU % of the client", AtMost(0.1)),
+            row("chain_mb", "RSS of the chain, MB", Shown),
+            row("apart_mb", "RSS of the controller, MB", Shown),
+        ],
     ),
-    row("flows", "silent", "echoes missing", Bar::AtMost(0.0)),
-    row(
-        "flows",
-        "bulk_gbit_s",
-        "Gbit/s of a copy beside them",
-        Bar::None,
+    (
+        &["verify"],
+        &[
+            row("connections", "connections", Shown),
+            row("gib", "GiB", Shown),
+            row("wrong", "wrong or broken", AtMost(0.0)),
+        ],
     ),
-    row(
-        "flows",
-        "bulk_beside_to_alone",
-        "the same / without them",
-        Bar::AtLeast(0.9),
+    (
+        &["longpath-50"],
+        &[
+            row("mbit_s", "Mbit/s", AtLeast(500.0)),
+            row("ramp_s", "s to 90 %", AtMost(2.0)),
+        ],
     ),
-    row(
-        "idle",
-        "near_mb",
-        "RSS of the client, MB",
-        Bar::AtMost(12.0),
+    (
+        &["longpath-100"],
+        &[
+            row("mbit_s", "Mbit/s", AtLeast(300.0)),
+            row("ramp_s", "s to 90 %", AtMost(2.0)),
+        ],
     ),
-    row(
-        "idle",
-        "near_cpu_percent",
-        "CPU % of the client",
-        Bar::AtMost(0.1),
+    (
+        &["soak"],
+        &[
+            row("growth", "RSS, last third / middle third", AtMost(1.1)),
+            row("errors", "errors", AtMost(0.0)),
+            row("bulk_gib", "GiB of bulk", Shown),
+            row("short", "short connections", Shown),
+            row("verified", "verified connections", Shown),
+            row("peak_mib", "peak MiB", Shown),
+        ],
     ),
-    row("idle", "chain_mb", "RSS of the chain, MB", Bar::None),
-    row("idle", "apart_mb", "RSS of the controller, MB", Bar::None),
-    row("verify", "connections", "connections", Bar::None),
-    row("verify", "gib", "GiB", Bar::None),
-    row("verify", "wrong", "wrong or broken", Bar::AtMost(0.0)),
-    row("longpath-50", "mbit_s", "Mbit/s", Bar::AtLeast(500.0)),
-    row("longpath-50", "ramp_s", "s to 90 %", Bar::AtMost(2.0)),
-    row("longpath-100", "mbit_s", "Mbit/s", Bar::AtLeast(300.0)),
-    row("longpath-100", "ramp_s", "s to 90 %", Bar::AtMost(2.0)),
-    row(
-        "soak",
-        "growth",
-        "RSS, last third / middle third",
-        Bar::AtMost(1.1),
-    ),
-    row("soak", "errors", "errors", Bar::AtMost(0.0)),
-    row("soak", "bulk_gib", "GiB of bulk", Bar::None),
-    row("soak", "short", "short connections", Bar::None),
-    row("soak", "verified", "verified connections", Bar::None),
-    row("soak", "peak_mib", "peak MiB", Bar::None),
 ];
 
-const fn row(test: &'static str, value: &'static str, label: &'static str, bar: Bar) -> Row {
-    Row {
-        test,
-        value,
-        label,
-        bar,
-    }
+const fn row(value: &'static str, label: &'static str, bar: Bar) -> Row {
+    Row { value, label, bar }
 }

@@ -1,5 +1,8 @@
+use std::collections::BTreeSet;
+
 use super::rows::Bar;
 use super::*;
+use crate::suite::Test;
 
 fn sample(chain: Kind, run: u32, per_s: f64) -> Sample {
     Sample {
@@ -26,7 +29,7 @@ fn bars_are_met_at_their_number() {
 
 #[test]
 fn what_was_not_measured_has_no_verdict() {
-    assert_eq!(Bar::None.verdict(Some(1.0), Some(1.0)), None);
+    assert_eq!(Bar::Shown.verdict(Some(1.0), Some(1.0)), None);
     assert_eq!(Bar::AtLeast(1.0).verdict(None, Some(1.0)), None);
     assert_eq!(Bar::TimesAtLeast(1.0).verdict(Some(1.0), None), None);
 }
@@ -86,4 +89,11 @@ fn numbers_have_three_digits() {
     ] {
         assert_eq!(number(value), text);
     }
+}
+
+#[test]
+fn every_test_has_rows_and_every_row_a_test() {
+    let named: BTreeSet<String> = Test::all(1).iter().map(Test::name).collect();
+    let shown: BTreeSet<String> = rows().map(|(test, _)| test.to_owned()).collect();
+    assert_eq!(named, shown);
 }

@@ -15,6 +15,8 @@ pub(crate) enum Test {
         streams: usize,
         direction: Direction,
     },
+    /// What the processes do for each MiB of downloads.
+    Work { streams: usize },
     /// Connect, request, answer, close.
     Crr,
     /// Round trips.
@@ -36,34 +38,40 @@ pub(crate) enum Test {
 }
 
 impl Test {
+    /// All of them, in the order in which they run.
+    pub(crate) fn all(soak_minutes: u64) -> Vec<Self> {
+        let bulk = [1, 8, 100].into_iter().flat_map(|streams| {
+            [Direction::Down, Direction::Up].map(|direction| Self::Bulk { streams, direction })
+        });
+        let others = [
+            Self::Work { streams: 1 },
+            Self::Work { streams: 100 },
+            Self::Crr,
+            Self::RoundTrip(Cores::Natural),
+            Self::RoundTrip(Cores::Awake),
+            Self::Loaded,
+            Self::Peak { streams: 1 },
+            Self::Peak { streams: 100 },
+            Self::Flows,
+            Self::Idle,
+            Self::Verify,
+            Self::LongPath {
+                round_trip: Duration::from_millis(50),
+            },
+            Self::LongPath {
+                round_trip: Duration::from_millis(100),
+            },
+            Self::Soak {
+                length: Duration::from_secs(60 * soak_minutes),
+            },
+        ];
+        bulk.chain(others).collect()
+    }
+
     /// Those whose names begin with one of `only`; all but the soak if that is empty.
     pub(crate) fn chosen(only: &[String], soak_minutes: u64) -> Result<Vec<Self>> {
-        let all = [1, 8, 100]
+        let chosen: Vec<Self> = Self::all(soak_minutes)
             .into_iter()
-            .flat_map(|streams| {
-                [Direction::Down, Direction::Up].map(|direction| Self::Bulk { streams, direction })
-            })
-            .chain([
-                Self::Crr,
-                Self::RoundTrip(Cores::Natural),
-                Self::RoundTrip(Cores::Awake),
-                Self::Loaded,
-                Self::Peak { streams: 1 },
-                Self::Peak { streams: 100 },
-                Self::Flows,
-                Self::Idle,
-                Self::Verify,
-                Self::LongPath {
-                    round_trip: Duration::from_millis(50),
-                },
-                Self::LongPath {
-                    round_trip: Duration::from_millis(100),
-                },
-                Self::Soak {
-                    length: Duration::from_secs(60 * soak_minutes),
-                },
-            ]);
-        let chosen: Vec<Self> = all
             .filter(|test| match only {
                 [] => !matches!(test, Self::Soak { .. }),
                 _ => only.iter().any(|wanted| begins_with(&test.name(), wanted)),
@@ -88,6 +96,7 @@ impl Test {
                 };
                 format!("bulk-{streams}-{way}")
             }
+            Self::Work { streams } => format!("work-{streams}"),
             Self::Crr => "crr".to_owned(),
             Self::RoundTrip(Cores::Natural) => "rtt-natural".to_owned(),
             Self::RoundTrip(Cores::Awake) => "rtt-awake".to_owned(),
@@ -109,10 +118,28 @@ impl Test {
             // Windows that have grown would hide the ramp.
             Self::LongPath { .. } => true,
             Self::Bulk { .. }
+            | Self::Work { .. }
             | Self::Crr
             | Self::RoundTrip(_)
             | Self::Loaded
             | Self::Verify
+            | Self::Soak { .. } => false,
+        }
+    }
+
+    /// Whether VPNs of others are asked, too.
+    pub(crate) fn of_foreign_vpns(&self) -> bool {
+        match self {
+            Self::Bulk { .. }
+            | Self::Crr
+            | Self::RoundTrip(_)
+            | Self::Loaded
+            | Self::Peak { .. } => true,
+            Self::Work { .. }
+            | Self::Flows
+            | Self::Idle
+            | Self::Verify
+            | Self::LongPath { .. }
             | Self::Soak { .. } => false,
         }
     }
@@ -127,6 +154,7 @@ impl Test {
         match self {
             Self::LongPath { round_trip } => Some(*round_trip),
             Self::Bulk { .. }
+            | Self::Work { .. }
             | Self::Crr
             | Self::RoundTrip(_)
             | Self::Loaded
@@ -142,6 +170,7 @@ impl Test {
     pub(crate) fn run(&self, chain: &Chain, pace: Pace, directory: &Path) -> Result<Values> {
         match *self {
             Self::Bulk { streams, direction } => load::bulk(chain, streams, direction, pace),
+            Self::Work { streams } => load::work(chain, streams, pace),
             Self::Crr => load::crr(chain, pace),
             Self::RoundTrip(cores) => load::round_trip(chain, cores, pace, directory),
             Self::Loaded => load::round_trip_beside_bulk(chain, pace),

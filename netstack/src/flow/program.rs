@@ -52,13 +52,15 @@ impl Flow {
             engine.socket().send_queue(),
             engine.socket().send_capacity(),
         );
-        if is_opening(state) || queued == capacity {
+        let room_left = capacity.min(self.share).saturating_sub(queued);
+        if is_opening(state) || room_left == 0 {
             return Transfer::Blocked;
         }
         let mut filled = 0;
         let sent = engine.with_socket(|socket| {
             socket.send(|room| {
-                let (count, result) = fill(room);
+                let len = room.len().min(room_left);
+                let (count, result) = fill(&mut room[..len]);
                 filled = count;
                 (count, result)
             })
@@ -102,8 +104,9 @@ impl Flow {
             || !opening
                 && self.engine.as_ref().is_none_or(|engine| {
                     let socket = engine.socket();
-                    let free = socket.send_capacity() - socket.send_queue();
-                    !socket.may_send() || free >= socket.send_capacity() / WRITER_SHARE
+                    let limit = socket.send_capacity().min(self.share);
+                    let free = limit.saturating_sub(socket.send_queue());
+                    !socket.may_send() || free >= limit / WRITER_SHARE
                 });
         [
             self.wakers.open.take_if(|_| !opening),

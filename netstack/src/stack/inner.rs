@@ -134,7 +134,7 @@ impl Inner {
         let Config {
             rx_ring, tx_ring, ..
         } = self.config;
-        let ring = path.ring();
+        let ring = path.ring(self.config.rings.awake());
         self.config.rings.lend(ring.min(rx_ring), ring.min(tx_ring))
     }
 
@@ -275,6 +275,10 @@ impl Inner {
             self.counters.half_open.subtract(1);
             path.half_open.fetch_sub(1, Relaxed);
         }
+        if let Some(busy) = flow.note_busy() {
+            path.set_busy(busy);
+        }
+        flow.share = path.share();
         let leaving = flow.is_over() && !flow.removed;
         if leaving {
             flow.removed = true;

@@ -2,16 +2,20 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use overlan::local::{Answer, Refusal, RefusalKind, Request, Response};
-use overlan::node::Node;
+use overlan::carry::CarryError;
+use overlan::local::{Answer, PING_WITHIN_MAX, Refusal, RefusalKind, Request, Response, Running};
+use overlan::node::{FindError, Node};
 use overlan::state::{Serve, StateDir, StateError};
 use overlan::status::Status;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::exit::Failure;
 use crate::cli::login::{ForgetError, forget_device};
 use crate::cli::serve::{self, ServeConflict};
+use crate::cli::up::carrying::{Carrying, dial_kind};
 use crate::cli::up::measure::Measuring;
 
 /// A running client, as its control socket sees it.
@@ -31,6 +35,8 @@ pub(super) struct Answers {
     pub(super) changing: Mutex<()>,
     /// Who measures the way to peers, and lets them measure.
     pub(super) measuring: Measuring,
+    /// What is carried for `nc`.
+    pub(super) carrying: Carrying,
 }
 
 impl Answers {
@@ -51,6 +57,9 @@ impl Answers {
                 return self.measuring.run(&self.node, peer, port, plan);
             }
             Request::PerfServe { port } => return self.measuring.serve(&self.node, port),
+            Request::Carry(carry) => return self.carrying.begin(&self.node, carry),
+            Request::Ping { peer, within_ms } => return self.ping(peer, within_ms),
+            Request::Whois { peer } => self.whois(&peer),
         };
         response.into()
     }
@@ -76,6 +85,46 @@ impl Answers {
         serve::remove(&mut self.node.serves(), port)?;
         self.node.unserve(port)?;
         Ok(())
+    }
+
+    /// Ends early when the asker does, or the client.
+    fn ping(&self, peer: String, within_ms: u32) -> Answer {
+        let node = self.node.clone();
+        let within = Duration::from_millis(u64::from(within_ms)).min(PING_WITHIN_MAX);
+        let stop = CancellationToken::new();
+        let work = {
+            let stop = stop.clone();
+            async move {
+                let ping = async {
+                    let destination = node.find(&peer).map_err(not_found)?;
+                    let pong = node.ping(&destination, within).await;
+                    pong.map_err(|error| refused(dial_kind(&error), error.to_string()))
+                };
+                match stop.run_until_cancelled(ping).await {
+                    Some(Ok(pong)) => Response::Pong(pong),
+                    Some(Err(refusal)) => refusal,
+                    None => refused(RefusalKind::Stopping, CarryError::Stopped.to_string()),
+                }
+            }
+        };
+        // Nothing is told before the answer.
+        let (_, progress) = mpsc::channel(1);
+        Answer::Running(Running {
+            work: Box::pin(work),
+            progress,
+            stop,
+        })
+    }
+
+    fn whois(&self, peer: &str) -> Response {
+        let destination = match self.node.find(peer) {
+            Ok(destination) => destination,
+            Err(error) => return not_found(error),
+        };
+        match self.node.whois(&destination) {
+            Ok(whois) => Response::Whois(Box::new(whois)),
+            Err(error) => refused(dial_kind(&error), error.to_string()),
+        }
     }
 
     /// The node goes down first: what it writes on its way must not outlive the device.
@@ -111,6 +160,10 @@ fn done(result: Result<(), ChangeError>) -> Response {
         Err(error @ ChangeError::Conflict(_)) => refused(RefusalKind::Conflict, error.to_string()),
         Err(error @ ChangeError::State(_)) => refused(RefusalKind::Failed, error.to_string()),
     }
+}
+
+fn not_found(error: FindError) -> Response {
+    refused(RefusalKind::Failed, error.to_string())
 }
 
 pub(super) fn refused(kind: RefusalKind, message: String) -> Response {

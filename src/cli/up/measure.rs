@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::answers::refused;
+use super::carrying::dial_kind;
 
 /// Who measures now.
 #[derive(Debug)]
@@ -104,19 +105,9 @@ fn full() -> Answer {
 
 fn kind(error: &PerfError) -> RefusalKind {
     match error {
-        PerfError::Dial(DialError::DeniedByPolicy) => RefusalKind::Denied,
-        PerfError::Dial(DialError::NoRelay | DialError::NotReady) => RefusalKind::RelayUnreachable,
-        PerfError::Dial(DialError::TimedOut) | PerfError::Silent => RefusalKind::TimedOut,
-        PerfError::Dial(
-            DialError::Foreign
-            | DialError::UnknownName
-            | DialError::AmbiguousAddress
-            | DialError::Offline
-            | DialError::Refused
-            | DialError::Unsupported
-            | DialError::Internal(_),
-        )
-        | PerfError::NotServing(_)
+        PerfError::Dial(error) => dial_kind(error),
+        PerfError::Silent => RefusalKind::TimedOut,
+        PerfError::NotServing(_)
         | PerfError::Busy
         | PerfError::NotUnderstood
         | PerfError::Interrupted

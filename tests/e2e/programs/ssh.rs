@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use crate::lab::{DOMAIN, Device, Lab};
+use crate::lab::{DOMAIN, Lab};
 use crate::process::{Owned, command, find, installed, path, run};
 use crate::service::Service;
 
@@ -21,7 +21,7 @@ fn ssh_scp_and_git_work_through_socks() {
     let lab = Lab::start();
     let (laptop, web) = lab.pair();
     web.serve(22, sshd.address());
-    let config = keys.client_config(&laptop);
+    let config = keys.client_config(&format!("nc -X 5 -x {} %h %p", laptop.socks));
 
     commands(&config);
     copies(&config, directory.path());
@@ -117,13 +117,13 @@ fn repositories(config: &str, directory: &Path) {
 }
 
 /// Keys and settings of both sides, in a directory of the test's own.
-struct Keys {
+pub(crate) struct Keys {
     directory: PathBuf,
     user: String,
 }
 
 impl Keys {
-    fn make(directory: &Path) -> Self {
+    pub(crate) fn make(directory: &Path) -> Self {
         for key in ["host_key", "user_key"] {
             let file = directory.join(key);
             run(
@@ -146,7 +146,7 @@ impl Keys {
     }
 
     /// An sshd for the user who runs the test, started for each connection: so the port is chosen by the system.
-    fn serve(&self) -> Service {
+    pub(crate) fn serve(&self) -> Service {
         let sshd = find("sshd").expect("it was asked for above");
         if self.user == "root" {
             // A package's start script makes it, and sshd of root insists on it.
@@ -189,8 +189,8 @@ impl Keys {
         })
     }
 
-    /// A file for `ssh -F` in which `web` is the device of that name, reached through the laptop's proxy.
-    fn client_config(&self, laptop: &Device) -> String {
+    /// A file for `ssh -F` in which `web` is the device of that name, reached by `proxy_command`.
+    pub(crate) fn client_config(&self, proxy_command: &str) -> String {
         let host = format!("web.home.{DOMAIN}");
         let known_hosts = self.directory.join("known_hosts");
         let host_key = fs::read_to_string(self.directory.join("host_key.pub")).unwrap();
@@ -202,7 +202,7 @@ impl Keys {
             format!("User {}", self.user),
             format!("IdentityFile {}", self.directory.join("user_key").display()),
             format!("UserKnownHostsFile {}", known_hosts.display()),
-            format!("ProxyCommand nc -X 5 -x {} %h %p", laptop.socks),
+            format!("ProxyCommand {proxy_command}"),
             "GlobalKnownHostsFile none".to_owned(),
             "IdentitiesOnly yes".to_owned(),
             "StrictHostKeyChecking yes".to_owned(),

@@ -41,8 +41,8 @@ fn say(net: &mut Net, from: &TcpStream, to: &TcpStream, words: &[u8]) {
 fn rings_are_as_big_as_the_round_trip_wants() {
     for (round_trip, units) in [
         (None, 16),
-        (Some(Duration::ZERO), 4),
-        (Some(Duration::from_micros(2_000)), 4),
+        (Some(Duration::ZERO), 16),
+        (Some(Duration::from_micros(2_000)), 16),
         (Some(Duration::from_micros(2_001)), 16),
         (Some(Duration::from_millis(8)), 16),
         (Some(Duration::from_millis(9)), 64),
@@ -58,6 +58,82 @@ fn rings_are_as_big_as_the_round_trip_wants() {
         let _pair = net.pair(&listener, false);
         let bytes = net.stack(A).stats().ring_bytes;
         assert_eq!(bytes, 2 * units * RING_UNIT as u64, "{round_trip:?}");
+    }
+}
+
+#[test]
+fn many_connections_over_a_short_path_get_small_rings() {
+    let mut net = net();
+    let listener = net.stack(B).listen(80).unwrap();
+    let remote = address(B, false);
+    net.stack(A)
+        .set_round_trip(remote, Duration::from_millis(1));
+    let mut pairs = Vec::new();
+    let mut bytes = 0;
+    for units in [16, 16, 16, 16, 4, 4] {
+        pairs.push(net.pair(&listener, false));
+        let before = std::mem::replace(&mut bytes, net.stack(A).stats().ring_bytes);
+        assert_eq!(bytes - before, 2 * units * RING_UNIT as u64);
+    }
+    // Those that fell silent do not count.
+    for (client, server) in &pairs {
+        say(&mut net, client, server, b"overlay");
+    }
+    net.pass(Duration::from_secs(6));
+    let _pair = net.pair(&listener, false);
+    let before = std::mem::replace(&mut bytes, net.stack(A).stats().ring_bytes);
+    assert_eq!(bytes - before, 2 * 16 * RING_UNIT as u64);
+    // Until they speak again.
+    for (client, server) in &pairs {
+        say(&mut net, client, server, b"overlay");
+        say(&mut net, server, client, b"overlay");
+    }
+    let _another = net.pair(&listener, false);
+    let before = std::mem::replace(&mut bytes, net.stack(A).stats().ring_bytes);
+    assert_eq!(bytes - before, 2 * 4 * RING_UNIT as u64);
+}
+
+#[test]
+fn busy_connections_share_what_is_under_way_over_a_short_path() {
+    let all = 16 * RING_UNIT;
+    for (round_trip, shares) in [
+        (1, [all, all / 2, all / 3, all / 4]),
+        (5, [all, all, all, all]),
+    ] {
+        let mut net = net();
+        let listener = net.stack(B).listen(80).unwrap();
+        let time = Duration::from_millis(round_trip);
+        net.stack(A).set_round_trip(address(B, false), time);
+        let pairs: Vec<_> = (0..4).map(|_| net.pair(&listener, false)).collect();
+        let piece = pattern(65_536, 1);
+        let fill = |stream: &TcpStream| {
+            let mut sum = 0;
+            while let Ok(count) = stream.try_write(&piece) {
+                sum += count;
+            }
+            sum
+        };
+        for _ in 0..2 {
+            let filled: Vec<_> = pairs.iter().map(|(client, _)| fill(client)).collect();
+            assert_eq!(filled, shares);
+            let mut left: usize = filled.iter().sum();
+            let mut buffer = vec![0; 65_536];
+            net.until(Duration::from_secs(1), |_| {
+                for (_, server) in &pairs {
+                    while let Ok(count) = server.try_read(&mut buffer) {
+                        left -= count;
+                    }
+                }
+                left == 0
+            });
+            net.pass(Duration::from_millis(100));
+        }
+        // Those that break off while they are busy count no longer.
+        for (client, _) in &pairs[1..] {
+            fill(client);
+            client.abort();
+        }
+        assert_eq!(fill(&pairs[0].0), all);
     }
 }
 

@@ -1,0 +1,336 @@
+//! `forward`: ports and sockets of this host that lead to peers, written as ssh writes them. Decides where this host listens and who may
+//! come in; the running `overlan up` carries what comes in.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+use overlan::carry::{Carry, Door, Forward, Happened, SOCKETS_MAX};
+use overlan::local::{CallError, RefusalKind, Request, Response, call_with_sockets};
+use rustix::fs::Mode;
+use rustix::process::umask;
+use serde::Serialize;
+
+use crate::cli::exit::{Code, Failure};
+use crate::cli::stop::Signals;
+use crate::cli::{StateArgs, output, running};
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ForwardArgs {
+    /// Where to listen and where it leads: [BIND:]PORT:HOST:PORT or /PATH:HOST:PORT; port 0 chooses a free one
+    #[arg(value_name = "FORWARD", required_unless_present = "local")]
+    forwards: Vec<Spec>,
+    /// The same, as ssh writes it
+    #[arg(
+        short = 'L',
+        long = "local",
+        env = "OVERLAN_FORWARD_LOCAL",
+        value_delimiter = ',',
+        value_name = "FORWARD"
+    )]
+    local: Vec<Spec>,
+    /// Datagrams instead of streams
+    #[arg(long)]
+    udp: bool,
+    /// Let other hosts in, too, where a BIND address says so
+    #[arg(short, long)]
+    gateway: bool,
+    /// Print where it listens as one JSON document; its fields are added to, never changed, while its schema_version stays
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  A database of a peer, as if it were here:
+    overlan forward 5432:db:5432             then: psql -h 127.0.0.1
+  Several, and a free port that it prints:
+    overlan forward -L 8080:web:80 -L 0:git:22
+  A Unix socket here, an IPv6 address of ours, a resolver of a peer:
+    overlan forward /run/user/1000/web.sock:web:80
+    overlan forward [::1]:8080:web:80
+    overlan forward --udp 5353:dns:53
+
+It runs until Ctrl-C, or until `overlan up` ends. Programs of every user of this host can use a TCP or UDP port; a Unix socket
+only you can.
+Exit codes: 0 ended by Ctrl-C, 1 cannot listen or no such peer, 2 usage, 3 no `overlan up` runs, or it ended.";
+
+/// One forward as a person writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Spec {
+    listen: Listen,
+    peer: String,
+    port: u16,
+}
+
+/// Where this host listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Listen {
+    Port(SocketAddr),
+    Path(PathBuf),
+}
+
+impl FromStr for Spec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = split(text).ok_or(FORM)?;
+        let (listen, peer, port) = match &parts[..] {
+            [path, peer, port] if path.starts_with(['/', '.']) => {
+                (Listen::Path(PathBuf::from(path)), peer, port)
+            }
+            [here, peer, port] => {
+                let here = number(here, "the port to listen on")?;
+                let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), here);
+                (Listen::Port(address), peer, port)
+            }
+            [bind, here, peer, port] => {
+                let here = number(here, "the port to listen on")?;
+                (
+                    Listen::Port(SocketAddr::new(address(bind)?, here)),
+                    peer,
+                    port,
+                )
+            }
+            _ => return Err(FORM.to_owned()),
+        };
+        if peer.is_empty() {
+            return Err(FORM.to_owned());
+        }
+        match number(port, "the port of the peer")? {
+            0 => Err("the port of the peer is a number from 1 to 65535".to_owned()),
+            port => Ok(Self {
+                listen,
+                peer: (*peer).to_owned(),
+                port,
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> ", self.listen)?;
+        if self.peer.contains(':') {
+            write!(f, "[{}]:{}", self.peer, self.port)
+        } else {
+            write!(f, "{}:{}", self.peer, self.port)
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(address) => address.fmt(f),
+            Self::Path(path) => path.display().fmt(f),
+        }
+    }
+}
+
+const FORM: &str = "it is [BIND:]PORT:HOST:PORT or /PATH:HOST:PORT, IPv6 addresses in brackets";
+
+/// Parts between colons; what is in brackets is one part, without them.
+fn split(text: &str) -> Option<Vec<&str>> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    loop {
+        let (part, behind) = match rest.strip_prefix('[') {
+            Some(inside) => inside.split_once(']')?,
+            None => rest.split_at(rest.find(':').unwrap_or(rest.len())),
+        };
+        parts.push(part);
+        if behind.is_empty() {
+            return Some(parts);
+        }
+        rest = behind.strip_prefix(':')?;
+    }
+}
+
+fn number(text: &str, what: &str) -> Result<u16, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is not {what}; {FORM}"))
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    match text {
+        "localhost" => Ok(Ipv4Addr::LOCALHOST.into()),
+        "*" | "" => Ok(Ipv6Addr::UNSPECIFIED.into()),
+        _ => text
+            .parse()
+            .map_err(|_| format!("{text:?} is no address of this host; {FORM}")),
+    }
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    schema_version: u32,
+    forwards: Vec<Listening>,
+}
+
+#[derive(Debug, Serialize)]
+struct Listening {
+    listen: String,
+    peer: String,
+    port: u16,
+    protocol: &'static str,
+}
+
+/// `overlan forward`.
+pub(crate) async fn run(args: ForwardArgs) -> Result<(), Failure> {
+    let control = args.state.open()?.socket_path();
+    let mut specs = args.forwards;
+    specs.extend(args.local);
+    if specs.len() > SOCKETS_MAX {
+        let text = format!("at most {SOCKETS_MAX} forwards in one command; start another one");
+        return Err(Failure::usage(text));
+    }
+    let mut doors = Vec::new();
+    let mut sockets = Vec::new();
+    let mut forwards = Vec::new();
+    for spec in specs {
+        check(&spec, args.udp, args.gateway)?;
+        let (socket, from, listen) = open(&spec.listen, args.udp)?;
+        sockets.push(socket);
+        forwards.push(Forward {
+            from,
+            peer: spec.peer.clone(),
+            port: spec.port,
+        });
+        doors.push(Opened(Spec { listen, ..spec }));
+    }
+    let request = Request::Carry(Carry::Forward(forwards));
+    let mut signals = Signals::listen()?;
+    let mut is_stopped = false;
+    let stop = async {
+        signals.next().await;
+        is_stopped = true;
+    };
+    let (mut announced, udp, json) = (Ok(()), args.udp, args.json);
+    let answer = call_with_sockets(
+        &control,
+        &request,
+        sockets,
+        stop,
+        |happened| match happened {
+            Happened::Listening => announced = announce(&doors, udp, json),
+            Happened::Failed { forward, reason } => match doors.get(forward) {
+                Some(Opened(spec)) => output::note(&format!("{spec}: {reason}")),
+                None => tracing::debug!(forward, reason, "a forward that nobody asked for"),
+            },
+            Happened::Connected { .. } => {}
+        },
+    )
+    .await;
+    announced?;
+    match answer {
+        Ok(Response::Done) => Ok(()),
+        Err(CallError::Refused(refusal)) if is_stopped && refusal.kind == RefusalKind::Stopping => {
+            Ok(())
+        }
+        Ok(other) => Err(running::unexpected(&other)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Prints where it listens, once something that connects is served.
+fn announce(doors: &[Opened], udp: bool, json: bool) -> Result<(), Failure> {
+    if json {
+        let listening = doors.iter().map(|Opened(spec)| Listening {
+            listen: spec.listen.to_string(),
+            peer: spec.peer.clone(),
+            port: spec.port,
+            protocol: if udp { "udp" } else { "tcp" },
+        });
+        return output::json(&Report {
+            schema_version: 1,
+            forwards: listening.collect(),
+        });
+    }
+    let lines: Vec<String> = doors.iter().map(|Opened(spec)| spec.to_string()).collect();
+    output::answer(&lines.join("\n"))
+}
+
+/// What the parser of one forward cannot see.
+fn check(spec: &Spec, udp: bool, gateway: bool) -> Result<(), Failure> {
+    match &spec.listen {
+        Listen::Path(_) if udp => Err(Failure::usage(
+            "a Unix socket cannot be forwarded with --udp; give a port",
+        )),
+        Listen::Path(_) => Ok(()),
+        Listen::Port(address) if address.ip().is_loopback() => Ok(()),
+        Listen::Port(address) if !gateway => Err(Failure::usage(format!(
+            "{address} is not only for this host: whoever can connect there would be in your network in your name; if you want that, give --gateway"
+        ))),
+        Listen::Port(address) => {
+            output::note(&format!(
+                "Warning: whoever can connect to {address} reaches {} in your name.",
+                spec.peer
+            ));
+            Ok(())
+        }
+    }
+}
+
+fn open(listen: &Listen, udp: bool) -> Result<(OwnedFd, Door, Listen), Failure> {
+    let cannot = |error: io::Error| {
+        let failure = Failure::new(Code::Other, format!("cannot listen on {listen}: {error}"));
+        match (error.kind() == io::ErrorKind::AddrInUse, listen) {
+            (true, Listen::Port(_)) => {
+                failure.next("Another program listens there; port 0 chooses a free one.")
+            }
+            (true, Listen::Path(_)) => {
+                failure.next("Something has that name; remove it if no program uses it.")
+            }
+            (false, _) => failure,
+        }
+    };
+    let opened = || -> io::Result<(OwnedFd, Door, Listen)> {
+        Ok(match listen {
+            Listen::Port(address) if udp => {
+                let socket = UdpSocket::bind(address)?;
+                let address = socket.local_addr()?;
+                (socket.into(), Door::Udp, Listen::Port(address))
+            }
+            Listen::Port(address) => {
+                let listener = TcpListener::bind(address)?;
+                let address = listener.local_addr()?;
+                (listener.into(), Door::Tcp, Listen::Port(address))
+            }
+            Listen::Path(path) => {
+                // There is no moment at which somebody else could connect.
+                let before = umask(Mode::RWXG | Mode::RWXO);
+                let listener = UnixListener::bind(path);
+                umask(before);
+                (listener?.into(), Door::Unix, Listen::Path(path.clone()))
+            }
+        })
+    };
+    opened().map_err(cannot)
+}
+
+/// A forward whose socket is open. Dropping it removes the socket's file.
+struct Opened(Spec);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let Listen::Path(path) = &self.0.listen
+            && let Err(error) = fs::remove_file(path)
+        {
+            tracing::debug!(%error, "the socket's file stays");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

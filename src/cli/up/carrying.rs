@@ -1,0 +1,104 @@
+//! Carries out `nc` and `forward` for whoever asks on the control socket. Decides how many may at once, and what a failure means to
+//! the asker.
+
+use std::sync::Arc;
+
+use overlan::carry::{self, CARRIES_MAX, Carry, CarryError, SOCKETS_MAX};
+use overlan::dial::DialError;
+use overlan::local::{Answer, Handing, RefusalKind, Response, Running};
+use overlan::node::Node;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::answers::refused;
+
+/// What is carried now.
+#[derive(Debug)]
+pub(super) struct Carrying {
+    places: Arc<Semaphore>,
+}
+
+impl Carrying {
+    pub(super) fn new() -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(CARRIES_MAX)),
+        }
+    }
+
+    /// Carries it once the sockets are here.
+    pub(super) fn begin(&self, node: &Node, carry: Carry) -> Answer {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            let text = format!(
+                "{CARRIES_MAX} `overlan nc` and `overlan forward` use this device already; end one, or use the SOCKS proxy"
+            );
+            return refused(RefusalKind::Conflict, text).into();
+        };
+        let sockets = match &carry {
+            Carry::Connect { .. } | Carry::Accept { .. } => 1,
+            Carry::Forward(forwards) if (1..=SOCKETS_MAX).contains(&forwards.len()) => {
+                forwards.len()
+            }
+            Carry::Forward(forwards) => {
+                let text = format!(
+                    "{} forwards in one request; from 1 to {SOCKETS_MAX} are possible",
+                    forwards.len()
+                );
+                return refused(RefusalKind::NotUnderstood, text).into();
+            }
+        };
+        let node = node.clone();
+        let begin = move |sockets| {
+            let (events, progress) = mpsc::channel(EVENTS_MAX);
+            let stop = CancellationToken::new();
+            let work = {
+                let stop = stop.clone();
+                async move {
+                    let _place = place;
+                    match carry::run(&node, carry, sockets, events, stop).await {
+                        Ok(()) => Response::Done,
+                        Err(error) => refused(kind(&error), error.to_string()),
+                    }
+                }
+            };
+            Running {
+                work: Box::pin(work),
+                progress,
+                stop,
+            }
+        };
+        Answer::Handing(Handing {
+            sockets,
+            begin: Box::new(begin),
+        })
+    }
+}
+
+fn kind(error: &CarryError) -> RefusalKind {
+    match error {
+        CarryError::Dial(error) => dial_kind(error),
+        CarryError::PortTaken(_) => RefusalKind::Conflict,
+        CarryError::Stopped => RefusalKind::Stopping,
+        CarryError::Find(_) | CarryError::NoNetwork | CarryError::Reset | CarryError::Socket(_) => {
+            RefusalKind::Failed
+        }
+    }
+}
+
+/// What it means to an asker that a peer is not reached.
+pub(super) fn dial_kind(error: &DialError) -> RefusalKind {
+    match error {
+        DialError::DeniedByPolicy => RefusalKind::Denied,
+        DialError::NoRelay | DialError::NotReady => RefusalKind::RelayUnreachable,
+        DialError::TimedOut => RefusalKind::TimedOut,
+        DialError::Foreign
+        | DialError::UnknownName
+        | DialError::AmbiguousAddress
+        | DialError::Offline
+        | DialError::Refused
+        | DialError::Unsupported
+        | DialError::Internal(_) => RefusalKind::Failed,
+    }
+}
+
+/// What has happened and was not told yet: a few lines of trouble at most, which repeat themselves.
+const EVENTS_MAX: usize = 16;

@@ -1,0 +1,229 @@
+//! `wait`, `status --check` and `status --watch`: whether the running `overlan up` is as somebody needs it. Decides what is missing and
+//! which exit code says so.
+
+use std::io::{self, IsTerminal};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use overlan::status::{LinkState, State, Status};
+use tokio::time::{Instant, sleep_until};
+
+use crate::cli::exit::{Code, Failure};
+use crate::cli::{StateArgs, now_unix, output, running};
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct WaitArgs {
+    /// What to wait for: ready, control (the controller is connected), or peer:NAME (it is online)
+    #[arg(long = "for", default_value = "ready", value_name = "WHAT")]
+    what: Wanted,
+    /// Give up after so many seconds; 0 = never
+    #[arg(
+        long,
+        env = "OVERLAN_WAIT_TIMEOUT",
+        default_value_t = 0,
+        value_name = "SECONDS"
+    )]
+    timeout: u32,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  overlan up & overlan wait --timeout 60 && deploy
+  overlan wait --for peer:db --timeout 120
+  overlan wait --for control
+
+It also waits for `overlan up` to be started. Exit codes after --timeout say what is missing: 3 no `overlan up`,
+7 the peer, 8 the controller, 9 a relay. 4 at once if the device is not enrolled any more.";
+
+/// What `status --check` asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Check {
+    /// `overlan up` answers
+    Live,
+    /// Peers can reach this device
+    Ready,
+    /// The controller is connected
+    Control,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Wanted {
+    /// One of the states.
+    Check(Check),
+    /// A peer that is online, by label or full name.
+    Peer(String),
+}
+
+impl FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("peer", name)) if !name.is_empty() => Ok(Self::Peer(name.to_owned())),
+            None if text == "ready" => Ok(Self::Check(Check::Ready)),
+            None if text == "control" => Ok(Self::Check(Check::Control)),
+            None if text == "live" => Ok(Self::Check(Check::Live)),
+            Some(_) | None => Err("it is ready, control, live or peer:NAME".to_owned()),
+        }
+    }
+}
+
+/// `overlan wait`.
+pub(crate) async fn wait(args: WaitArgs) -> Result<(), Failure> {
+    until(&args.state, &args.what, args.timeout).await
+}
+
+/// Returns when this device can be reached, at the latest after `timeout` seconds; 0 = never.
+pub(crate) async fn until_ready(state: &StateArgs, timeout: u32) -> Result<(), Failure> {
+    until(state, &Wanted::Check(Check::Ready), timeout).await
+}
+
+async fn until(state: &StateArgs, wanted: &Wanted, timeout: u32) -> Result<(), Failure> {
+    let began = Instant::now();
+    let deadline = (timeout > 0).then(|| began + Duration::from_secs(u64::from(timeout)));
+    loop {
+        let next = Instant::now() + ASK_EVERY;
+        let missing = match running::ask_status(state).await {
+            Ok(status) => match missing(&status, wanted) {
+                None => return Ok(()),
+                Some(missing) => missing,
+            },
+            // It may be started yet, or again.
+            Err(failure) if failure.code() == Code::NotRunning => failure,
+            Err(failure) => return Err(failure),
+        };
+        if missing.code() == Code::NeedsLogin {
+            return Err(missing);
+        }
+        if deadline.is_some_and(|deadline| next >= deadline) {
+            return Err(missing.next(format!("Waited {timeout} s for it (--timeout).")));
+        }
+        sleep_until(next).await;
+    }
+}
+
+/// `overlan status --check`.
+pub(crate) async fn check(state: &StateArgs, check: Check) -> Result<(), Failure> {
+    let status = running::ask_status(state).await?;
+    match missing(&status, &Wanted::Check(check)) {
+        None => Ok(()),
+        Some(missing) => Err(missing),
+    }
+}
+
+/// `overlan status --watch`: on a terminal the newest table, elsewhere one more whenever something but a counter changed.
+pub(crate) async fn watch(state: &StateArgs, json: bool) -> Result<(), Failure> {
+    let terminal = io::stdout().is_terminal() && !json;
+    let mut shown: Option<Status> = None;
+    loop {
+        let next = Instant::now() + WATCH_EVERY;
+        let status = running::ask_status(state).await?;
+        if terminal {
+            output::answer(&format!("{CLEAR}{}", status.table(now_unix())))?;
+        } else if shown.as_ref().is_none_or(|shown| is_news(shown, &status)) {
+            if json {
+                output::answer(&serde_json::to_string(&status).map_err(io::Error::from)?)?;
+            } else {
+                output::answer(&status.table(now_unix()))?;
+            }
+            shown = Some(status);
+        }
+        sleep_until(next).await;
+    }
+}
+
+/// Whether `new` tells more than other counters and round trips.
+fn is_news(old: &Status, new: &Status) -> bool {
+    let bare = |status: &Status| {
+        let mut status = status.clone();
+        status.counters.clear();
+        for relay in &mut status.relays {
+            relay.round_trip_ms = None;
+        }
+        status
+    };
+    bare(old) != bare(new)
+}
+
+/// What is not as it is wanted.
+fn missing(status: &Status, wanted: &Wanted) -> Option<Failure> {
+    if *wanted == Wanted::Check(Check::Live) {
+        return None;
+    }
+    if status.state == State::NeedsLogin {
+        let text = "the controller does not know this device any more";
+        return Some(
+            Failure::new(Code::NeedsLogin, text)
+                .next("`overlan logout`, then `overlan up` enrols it anew."),
+        );
+    }
+    match wanted {
+        Wanted::Check(Check::Live) => None,
+        Wanted::Check(Check::Ready) => not_ready(status),
+        Wanted::Check(Check::Control) => no_control(status),
+        Wanted::Peer(name) => {
+            let mut peers = status.networks.iter().flat_map(|network| &network.peers);
+            let online = |peer: &overlan::status::PeerStatus| {
+                peer.online && running::is_called(&peer.label, &peer.name, name)
+            };
+            // What the controller said last may be old.
+            if peers.any(online) {
+                not_ready(status).or_else(|| no_control(status))
+            } else {
+                let text = format!("no peer called {name:?} is online");
+                Some(Failure::new(Code::TimedOut, text))
+            }
+        }
+    }
+}
+
+fn not_ready(status: &Status) -> Option<Failure> {
+    let text = match status.state {
+        State::Running => return None,
+        State::Stopped => {
+            return Some(Failure::new(
+                Code::NotRunning,
+                "the running `overlan up` is on its way down",
+            ));
+        }
+        State::Starting | State::Connecting | State::NeedsLogin => "no relay is connected",
+    };
+    let errors: Vec<String> = status
+        .relays
+        .iter()
+        .filter_map(|relay| Some(format!("{}: {}", relay.name, relay.last_error.as_ref()?)))
+        .collect();
+    let text = match errors.is_empty() {
+        true => text.to_owned(),
+        false => format!("{text} ({})", errors.join("; ")),
+    };
+    Some(Failure::new(Code::RelayUnreachable, text))
+}
+
+fn no_control(status: &Status) -> Option<Failure> {
+    if status.control.state == LinkState::Connected {
+        return None;
+    }
+    let text = match &status.control.last_error {
+        Some(error) => format!("the controller is not connected: {error}"),
+        None => "the controller is not connected".to_owned(),
+    };
+    Some(Failure::new(Code::ControllerUnreachable, text))
+}
+
+/// From one look to the next: a person does not notice it, and the client answers thousands a second.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// From one look of `--watch` to the next.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Puts the cursor to the top left corner of an empty screen.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+#[cfg(test)]
+mod tests;

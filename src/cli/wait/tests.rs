@@ -1,0 +1,73 @@
+//! What is missing in which status, and that numbers alone are no news.
+
+use overlan::status::{NetworkStatus, PeerStatus};
+use overlan_protocol::frame::Vni;
+
+use super::*;
+
+#[test]
+fn each_lack_has_its_exit_code() {
+    let code = |status: &Status, wanted: &str| {
+        missing(status, &wanted.parse().unwrap()).map(|failure| failure.code())
+    };
+    let mut status = status();
+    for wanted in ["live", "ready", "control", "peer:web", "peer:WEB.home.x"] {
+        assert_eq!(code(&status, wanted), None, "{wanted}");
+    }
+    assert_eq!(code(&status, "peer:db"), Some(Code::TimedOut));
+    assert_eq!(code(&status, "peer:nobody"), Some(Code::TimedOut));
+    status.control.state = LinkState::Waiting;
+    assert_eq!(code(&status, "ready"), None);
+    assert_eq!(code(&status, "control"), Some(Code::ControllerUnreachable));
+    assert_eq!(
+        code(&status, "peer:web"),
+        Some(Code::ControllerUnreachable),
+        "what it said last may be old"
+    );
+    status.state = State::Connecting;
+    assert_eq!(code(&status, "ready"), Some(Code::RelayUnreachable));
+    status.state = State::NeedsLogin;
+    assert_eq!(code(&status, "live"), None);
+    for wanted in ["ready", "control", "peer:web"] {
+        assert_eq!(code(&status, wanted), Some(Code::NeedsLogin), "{wanted}");
+    }
+}
+
+#[test]
+fn only_what_can_be_waited_for_is_understood() {
+    assert_eq!("peer:web".parse(), Ok(Wanted::Peer("web".to_owned())));
+    assert_eq!("control".parse(), Ok(Wanted::Check(Check::Control)));
+    for text in ["", "peer", "peer:", "relay:x", "up"] {
+        assert!(text.parse::<Wanted>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn counters_alone_are_no_news() {
+    let old = status();
+    let mut new = status();
+    new.counters.insert("bytes".to_owned(), 5);
+    assert!(!is_news(&old, &new));
+    new.networks[0].peers[0].online = false;
+    assert!(is_news(&old, &new));
+}
+
+fn status() -> Status {
+    let peer = |label: &str, online| PeerStatus {
+        name: format!("{label}.home.x"),
+        label: label.to_owned(),
+        addresses: Vec::new(),
+        online,
+        relay: None,
+        sessions: 0,
+    };
+    let mut status = Status::starting();
+    status.state = State::Running;
+    status.control.state = LinkState::Connected;
+    status.networks = vec![NetworkStatus {
+        name: "home".to_owned(),
+        vni: Vni::new(Vni::FIRST).unwrap(),
+        peers: vec![peer("web", true), peer("db", false)],
+    }];
+    status
+}

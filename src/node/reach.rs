@@ -1,0 +1,133 @@
+//! Which device a program or a person means, and whether it may be asked now. Opens nothing but sockets of the netstack.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use overlan_netstack as netstack;
+use overlan_protocol::key::NetworkId;
+use overlan_protocol::policy::Protocol;
+
+use super::{Inner, Node};
+use crate::control::Health;
+use crate::dial::DialError;
+use crate::engine::Membership;
+use crate::names::{self, Destination, Resolved};
+
+/// Why what a person calls a device is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FindError {
+    /// No network of this device has it.
+    #[error("no device is called {0:?}; `overlan status` lists them")]
+    Unknown(String),
+    /// Several networks have one.
+    #[error("{label:?} is in several networks; give the full name, such as {full}")]
+    Several {
+        /// What was asked for.
+        label: String,
+        /// One of the full names.
+        full: String,
+    },
+}
+
+impl Node {
+    /// The destination that a person means by a label, a full name or an address. Only labels are looked up; whether a full name
+    /// or an address leads anywhere is said by the dial.
+    pub fn find(&self, text: &str) -> Result<Destination, FindError> {
+        let bare = text.trim_start_matches('[').trim_end_matches(']');
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            return Ok(Destination::Address(address));
+        }
+        if text.contains('.') {
+            return Ok(Destination::Name(text.to_owned()));
+        }
+        let label = text.to_ascii_lowercase();
+        let netmap = self.inner.control.netmap().borrow().clone();
+        let mut found = netmap.networks.values().filter(|network| {
+            network.label == label || network.peers.values().any(|peer| peer.label == label)
+        });
+        match (found.next(), found.next()) {
+            (Some(network), another) => {
+                let full = format!("{label}.{}.{}", network.name, netmap.domain);
+                match another {
+                    None => Ok(Destination::Name(full)),
+                    Some(_) => Err(FindError::Several { label, full }),
+                }
+            }
+            (None, _) => Err(FindError::Unknown(text.to_owned())),
+        }
+    }
+
+    /// A UDP socket of the destination's network, on a port of its own, and where the destination's `port` is.
+    pub fn datagrams(
+        &self,
+        destination: &Destination,
+        port: u16,
+    ) -> Result<(netstack::UdpSocket, SocketAddr), DialError> {
+        let reached = self.inner.reach(destination, Protocol::Udp, port)?;
+        let socket = reached.membership.stack().bind_udp(0);
+        let socket = socket.map_err(|error| DialError::Internal(error.to_string()))?;
+        Ok((socket, SocketAddr::new(reached.address, port)))
+    }
+
+    /// UDP sockets on an overlay port of every network that this device is in now. Dropping them closes the port.
+    ///
+    /// # Errors
+    /// The port is bound elsewhere in this process.
+    pub fn bind_udp(&self, port: u16) -> Result<Vec<netstack::UdpSocket>, netstack::BindError> {
+        let memberships = self.inner.engine.memberships();
+        let bind = |membership: &Arc<Membership>| membership.stack().bind_udp(port);
+        memberships.values().map(bind).collect()
+    }
+}
+
+/// A device that may be asked.
+pub(super) struct Reached {
+    pub(super) membership: Arc<Membership>,
+    pub(super) host: u32,
+    pub(super) address: IpAddr,
+    pub(super) network: NetworkId,
+}
+
+impl Inner {
+    /// The device that `destination` means, if policy lets this one open `port` of it and it is not known to be away.
+    pub(super) fn reach(
+        &self,
+        destination: &Destination,
+        protocol: Protocol,
+        port: u16,
+    ) -> Result<Reached, DialError> {
+        let (membership, resolved) = self.locate(destination)?;
+        if !resolved.own {
+            if !membership
+                .filter()
+                .allows_outbound(resolved.host, protocol, port)
+            {
+                return Err(DialError::DeniedByPolicy);
+            }
+            let is_current = matches!(*self.control.health().borrow(), Health::Connected { .. });
+            if !resolved.online && is_current {
+                return Err(DialError::Offline);
+            }
+        }
+        Ok(Reached {
+            membership,
+            host: resolved.host,
+            address: self.address(resolved.host, destination)?,
+            network: resolved.network,
+        })
+    }
+    /// The device that `destination` means and the network that it is in, whatever policy says.
+    pub(super) fn locate(
+        &self,
+        destination: &Destination,
+    ) -> Result<(Arc<Membership>, Resolved), DialError> {
+        let netmap = self.control.netmap().borrow().clone();
+        if netmap.version == 0 {
+            return Err(DialError::NotReady);
+        }
+        let resolved = names::resolve(&netmap, destination)?;
+        let memberships = self.engine.memberships();
+        let membership = memberships.get(&resolved.network);
+        Ok((membership.cloned().ok_or(DialError::UnknownName)?, resolved))
+    }
+}
