@@ -36,11 +36,14 @@ pub(crate) enum NotTaken {
     Closed,
 }
 
-/// What a fill tells beside the frames.
+/// What one [`Client::fill`] gives. Kept by its caller for its memory.
+#[derive(Default)]
 pub(crate) struct Filled {
+    /// Data frames, behind the control frames.
+    pub(crate) runs: Vec<Run>,
     /// What was given before and is written; its sources are to be told.
     pub(crate) written: Vec<Release<Arc<Client>>>,
-    /// The longest wait of what is given now.
+    /// The longest wait of the data frames.
     pub(crate) waited: Duration,
 }
 
@@ -196,16 +199,16 @@ impl Client {
         Ok(next)
     }
 
-    /// What this client's task should write next: control frames go to `control`, behind them data frames to `runs`, together
+    /// What this client's task should write next: control frames go to `control`, behind them data frames to `filled`, together
     /// about `budget` bytes. All that was given before counts as written. `waker` is woken when there is more.
     pub(crate) fn fill(
         &self,
         now: Instant,
         waker: &Waker,
         control: &mut Vec<u8>,
-        runs: &mut Vec<Run>,
+        filled: &mut Filled,
         budget: usize,
-    ) -> Result<Filled, Reject> {
+    ) -> Result<(), Reject> {
         let mut outbox = self.lock();
         if let Some(end) = &outbox.end {
             return Err(end.clone());
@@ -216,12 +219,12 @@ impl Client {
         }
         outbox.woken = false;
         outbox.control(control, budget / 2);
-        let written = outbox.egress.handle_written();
+        outbox.egress.handle_written(&mut filled.written);
         let before = outbox.egress.cost();
         let budget = budget.saturating_sub(control.len());
-        let waited = outbox.egress.take(now, budget, runs);
+        filled.waited = outbox.egress.take(now, budget, &mut filled.runs);
         self.memory.handle_queued(before, outbox.egress.cost());
-        Ok(Filled { written, waited })
+        Ok(())
     }
 
     /// Takes nothing more and gives up what waits.

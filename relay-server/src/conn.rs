@@ -1,6 +1,7 @@
 //! One client's connection, from TLS to its end: proves the client, then passes frames between its socket and the switch.
 //! Decides nothing about who may come (`admit`) or who gets a frame (`switch`).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -160,7 +161,11 @@ pub(crate) struct Conn {
     /// What the read under way brought for the newest destination.
     gathering: Option<Gathering>,
     /// Used within one fill, kept for its memory.
-    taken: Vec<Run>,
+    filled: Filled,
+    /// Small buffers that one fill has emptied, kept for its memory.
+    emptied: Vec<Vec<u8>>,
+    /// Empty; what the next gathering puts its runs into.
+    spare: VecDeque<Run>,
     /// DATA frames and their bytes since they were last added to the shared counters.
     frames: u64,
     bytes: u64,
@@ -223,7 +228,9 @@ impl Conn {
             sweep_at: None,
             ticket_ends,
             gathering: None,
-            taken: Vec::new(),
+            filled: Filled::default(),
+            emptied: Vec::new(),
+            spare: VecDeque::new(),
             frames: 0,
             bytes: 0,
             hub,
@@ -254,12 +261,13 @@ impl Conn {
                     }
                 };
                 if let Some(done) = other.take() {
-                    pass_on(&self.hub, &self.client, &self.attachment, now, done);
+                    self.spare = pass_on(&self.hub, &self.client, &self.attachment, now, done);
                 }
                 let allowance = self.client.allowance(to).map_err(|TooManyDestinations| {
                     protocol("too many destinations on one connection")
                 })?;
-                other.insert(Gathering::new(to, found, allowance))
+                let runs = std::mem::take(&mut self.spare);
+                other.insert(Gathering::new(to, found, allowance, runs))
             }
         };
         if gathering.add(&self.hub.pool, route.flow, message).is_err() {
@@ -274,7 +282,7 @@ impl Conn {
     /// Hands on what was gathered.
     fn pass_on(&mut self, now: Instant) {
         if let Some(gathering) = self.gathering.take() {
-            pass_on(&self.hub, &self.client, &self.attachment, now, gathering);
+            self.spare = pass_on(&self.hub, &self.client, &self.attachment, now, gathering);
         }
     }
 
@@ -357,27 +365,28 @@ impl Peer for Conn {
     fn fill(&mut self, now: Instant, waker: &Waker, out: &mut Batch) -> Result<(), Reject> {
         self.hub.pool.give(out.take_spent());
         let room = out.room();
-        let Filled { written, waited } =
-            self.client
-                .fill(now, waker, out.packed(), &mut self.taken, room)?;
-        if !self.taken.is_empty() {
+        self.client
+            .fill(now, waker, out.packed(), &mut self.filled, room)?;
+        if !self.filled.runs.is_empty() {
             let before = out.len();
             let mut frames = 0;
             // Outside the lock, so that senders can queue meanwhile.
-            for run in self.taken.drain(..) {
+            for run in self.filled.runs.drain(..) {
                 frames += u64::from(run.frames);
                 if run.bytes.len() >= LARGE {
                     out.push(run.bytes);
                 } else {
                     out.packed().extend_from_slice(&run.bytes);
+                    self.emptied.push(run.bytes);
                 }
             }
+            self.hub.pool.give(self.emptied.drain(..));
             let bytes = (out.len() - before) as u64;
             Metrics::add(&self.hub.metrics.frames_out, frames);
             Metrics::add(&self.hub.metrics.bytes_out, bytes);
-            self.hub.metrics.note_wait(waited);
+            self.hub.metrics.note_wait(self.filled.waited);
         }
-        for release in written {
+        for release in self.filled.written.drain(..) {
             let Release { to, bytes, .. } = release;
             release.source.release(now, to, bytes, release.stood);
         }
@@ -419,14 +428,14 @@ impl Drop for Conn {
     }
 }
 
-/// Gives what `from` sent to its receiver, and what is not taken back to `from` as free.
+/// Gives what `from` sent to its receiver, and what is not taken back to `from` as free. Returns the empty queue of it.
 fn pass_on(
     hub: &Hub,
     from: &Arc<Client>,
     attachment: &Attachment<Arc<Client>>,
     now: Instant,
     mut gathering: Gathering,
-) {
+) -> VecDeque<Run> {
     gathering.trim_last(&hub.pool);
     let Gathering {
         to,
@@ -437,7 +446,7 @@ fn pass_on(
         ..
     } = gathering;
     if bytes == 0 {
-        return;
+        return runs;
     }
     from.admit(to, bytes);
     let deliver = |receiver: Option<Arc<Client>>, runs: &mut _| match receiver {
@@ -458,7 +467,7 @@ fn pass_on(
         };
     }
     let Err(reason) = taken else {
-        return;
+        return runs;
     };
     // For nobody nothing was kept, and all of it is free.
     let (frames, free) = if runs.is_empty() {
@@ -475,8 +484,9 @@ fn pass_on(
             from.peer_gone(to);
         }
     }
-    hub.pool.give(runs.into_iter().map(|run| run.bytes));
+    hub.pool.give(runs.drain(..).map(|run| run.bytes));
     from.release(now, to, free, None);
+    runs
 }
 
 impl From<Misroute> for Dropped {

@@ -4,7 +4,7 @@
 //! costs others one quantum, not its whole window. What comes for a flow that has nothing waiting goes before all backlogs, as long
 //! as its source has something left of its turn. Bytes count as held until the socket has taken them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use overlan_protocol::TLS_RECORD_MAX;
@@ -15,15 +15,18 @@ use crate::switch::AttachId;
 
 /// The frames that wait for one receiver. `S` is how a source is told that its bytes are gone.
 pub(crate) struct Egress<S> {
-    sources: BTreeMap<AttachId, Source<S>>,
-    /// All sources, in turn. One without frames is forgotten when its turn comes.
+    sources: HashMap<AttachId, Source<S>>,
+    /// All sources, each once, in turn. One without frames is forgotten when its turn comes.
     ring: VecDeque<AttachId>,
     /// Flows that had nothing waiting when something came, in order.
     sparse: VecDeque<(AttachId, u8)>,
     /// Cost of what waits, bytes.
     cost: usize,
     /// Bytes given out and not yet known to be written.
-    writing: BTreeMap<(AttachId, Destination), Release<S>>,
+    writing: Releases<S>,
+    /// Empty queues for the next flows and sources, so that one that comes and goes with each frame does not allocate.
+    spare_runs: Vec<VecDeque<Waiting>>,
+    spare_flows: Vec<VecDeque<Flow>>,
 }
 
 /// Frames of one flow that came together, stamped and ready to be sent.
@@ -40,6 +43,8 @@ pub(crate) struct Run {
 /// Bytes of one pair that need not be held any longer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Release<S> {
+    /// Their connection.
+    pub(crate) id: AttachId,
     /// Who sent them.
     pub(crate) source: S,
     /// To whom, as the source sees it.
@@ -75,11 +80,13 @@ pub(crate) struct Full(pub(crate) Run);
 impl<S: Clone> Egress<S> {
     pub(crate) fn new() -> Self {
         Self {
-            sources: BTreeMap::new(),
+            sources: HashMap::new(),
             ring: VecDeque::new(),
             sparse: VecDeque::new(),
             cost: 0,
-            writing: BTreeMap::new(),
+            writing: Releases::default(),
+            spare_runs: Vec::new(),
+            spare_flows: Vec::new(),
         }
     }
 
@@ -101,10 +108,9 @@ impl<S: Clone> Egress<S> {
             .map_err(|refused| Full(refused.run))
     }
 
-    /// Everything taken before has been written; these bytes are free.
-    #[must_use]
-    pub(crate) fn handle_written(&mut self) -> Vec<Release<S>> {
-        std::mem::take(&mut self.writing).into_values().collect()
+    /// Everything taken before has been written: its bytes, appended to `free`, are free.
+    pub(crate) fn handle_written(&mut self, free: &mut Vec<Release<S>>) {
+        free.append(&mut self.writing.0);
     }
 
     /// Appends the next runs to `out`, until they hold `budget` bytes or nothing waits. The last one may overshoot. Returns the
@@ -122,7 +128,7 @@ impl<S: Clone> Egress<S> {
             longest = longest.max(waited);
             let stood = (!was_sparse).then_some(waited);
             if let Some(source) = self.sources.get(&id) {
-                note_release(&mut self.writing, id, &source.handle, &waiting, stood);
+                self.writing.note(id, &source.handle, &waiting, stood);
             }
             out.push(waiting.run);
         }
@@ -133,7 +139,10 @@ impl<S: Clone> Egress<S> {
     #[must_use]
     pub(crate) fn hand_over(&mut self, keep: impl Fn(Destination) -> bool) -> Vec<Handed<S>> {
         let mut handed = Vec::new();
-        for (id, source) in &mut self.sources {
+        for id in &self.ring {
+            let Some(source) = self.sources.get_mut(id) else {
+                continue;
+            };
             for flow in &mut source.flows {
                 let (kept, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut flow.runs)
                     .into_iter()
@@ -163,6 +172,7 @@ impl<S: Clone> Egress<S> {
         {
             if let Err(waiting) = self.queue(id, &source, waiting) {
                 refused.push(Release {
+                    id,
                     source,
                     to: waiting.to,
                     frames: waiting.run.frames,
@@ -177,19 +187,20 @@ impl<S: Clone> Egress<S> {
     /// The receiver is gone: nothing is held for it any longer.
     #[must_use]
     pub(crate) fn close(&mut self) -> Closed<S> {
-        let written = self.handle_written();
-        let mut discarded = BTreeMap::new();
-        for (id, source) in std::mem::take(&mut self.sources) {
+        let mut discarded = Releases::default();
+        for id in self.ring.drain(..) {
+            let Some(source) = self.sources.remove(&id) else {
+                continue;
+            };
             for waiting in source.flows.iter().flat_map(|flow| &flow.runs) {
-                note_release(&mut discarded, id, &source.handle, waiting, None);
+                discarded.note(id, &source.handle, waiting, None);
             }
         }
-        self.ring.clear();
         self.sparse.clear();
         self.cost = 0;
         Closed {
-            written,
-            discarded: discarded.into_values().collect(),
+            written: std::mem::take(&mut self.writing).0,
+            discarded: discarded.0,
         }
     }
 
@@ -204,23 +215,22 @@ impl<S: Clone> Egress<S> {
             return Err(waiting);
         }
         self.cost += cost;
-        let ring = &mut self.ring;
+        let (ring, spare) = (&mut self.ring, &mut self.spare_flows);
         let source = self.sources.entry(id).or_insert_with(|| {
             ring.push_back(id);
             Source {
                 handle: source.clone(),
                 deficit: QUANTUM,
-                flows: VecDeque::new(),
+                flows: spare.pop().unwrap_or_default(),
             }
         });
         let flow = waiting.run.flow;
         match source.flows.iter_mut().find(|known| known.id == flow) {
             Some(known) => known.runs.push_back(waiting),
             None => {
-                source.flows.push_back(Flow {
-                    id: flow,
-                    runs: VecDeque::from([waiting]),
-                });
+                let mut runs = self.spare_runs.pop().unwrap_or_default();
+                runs.push_back(waiting);
+                source.flows.push_back(Flow { id: flow, runs });
                 if source.deficit > 0 {
                     self.sparse.push_back((id, flow));
                 }
@@ -236,7 +246,7 @@ impl<S: Clone> Egress<S> {
             if let Some(source) = self.sources.get_mut(&id)
                 && source.deficit > 0
                 && let Some(at) = source.flows.iter().position(|known| known.id == flow)
-                && let Some(waiting) = source.take_from(at)
+                && let Some(waiting) = source.take_from(at, &mut self.spare_runs)
             {
                 return Some((id, waiting, true));
             }
@@ -248,12 +258,14 @@ impl<S: Clone> Egress<S> {
                 continue;
             };
             if source.flows.is_empty() {
-                self.sources.remove(&id);
+                if let Some(source) = self.sources.remove(&id) {
+                    spare(&mut self.spare_flows, source.flows);
+                }
                 self.ring.pop_front();
             } else if source.deficit <= 0 {
                 source.deficit += QUANTUM;
                 self.ring.rotate_left(1);
-            } else if let Some(waiting) = source.take_from(0) {
+            } else if let Some(waiting) = source.take_from(0, &mut self.spare_runs) {
                 // Its next turn begins here, so that what comes for an idle flow of it need not wait for this.
                 if source.deficit <= 0 {
                     source.deficit += QUANTUM;
@@ -293,12 +305,14 @@ impl Waiting {
 
 impl<S> Source<S> {
     /// The next run of the flow at `at`, which goes behind the other flows.
-    fn take_from(&mut self, at: usize) -> Option<Waiting> {
+    fn take_from(&mut self, at: usize, spares: &mut Vec<VecDeque<Waiting>>) -> Option<Waiting> {
         let flow = self.flows.get_mut(at)?;
         let waiting = flow.runs.pop_front()?;
         self.deficit -= waiting.run.bytes.len() as isize;
         if flow.runs.is_empty() {
-            self.flows.remove(at);
+            if let Some(flow) = self.flows.remove(at) {
+                spare(spares, flow.runs);
+            }
         } else if at == 0 {
             self.flows.rotate_left(1);
         }
@@ -306,27 +320,58 @@ impl<S> Source<S> {
     }
 }
 
-fn note_release<S: Clone>(
-    releases: &mut BTreeMap<(AttachId, Destination), Release<S>>,
-    id: AttachId,
-    source: &S,
-    waiting: &Waiting,
-    stood: Option<Duration>,
-) {
-    let release = releases.entry((id, waiting.to)).or_insert_with(|| Release {
-        source: source.clone(),
-        to: waiting.to,
-        frames: 0,
-        bytes: 0,
-        stood: None,
-    });
-    release.frames += waiting.run.frames;
-    release.bytes += waiting.run.bytes.len();
-    release.stood = match (release.stood, stood) {
-        (Some(known), Some(new)) => Some(known.min(new)),
-        (known, new) => known.or(new),
-    };
+/// Keeps an empty queue for its memory, unless that is large or there are enough.
+fn spare<T>(spares: &mut Vec<VecDeque<T>>, queue: VecDeque<T>) {
+    if queue.capacity() <= SPARE_CAPACITY && spares.len() < SPARES_MAX {
+        spares.push(queue);
+    }
 }
+
+/// Bytes of pairs that became free together, by pair as far as that is cheap to tell.
+struct Releases<S>(Vec<Release<S>>);
+
+impl<S: Clone> Releases<S> {
+    fn note(&mut self, id: AttachId, source: &S, waiting: &Waiting, stood: Option<Duration>) {
+        let (frames, bytes) = (waiting.run.frames, waiting.run.bytes.len());
+        let newest = self.0.iter_mut().rev().take(JOINED_WITH);
+        let known = newest
+            .into_iter()
+            .find(|it| (it.id, it.to) == (id, waiting.to));
+        let Some(release) = known else {
+            self.0.push(Release {
+                id,
+                source: source.clone(),
+                to: waiting.to,
+                frames,
+                bytes,
+                stood,
+            });
+            return;
+        };
+        release.frames += frames;
+        release.bytes += bytes;
+        release.stood = match (release.stood, stood) {
+            (Some(known), Some(new)) => Some(known.min(new)),
+            (known, new) => known.or(new),
+        };
+    }
+}
+
+impl<S> Default for Releases<S> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+/// How many of the newest releases one is compared with: as many pairs share a batch as a rule. A pair that is further back is
+/// told twice, which is as good.
+const JOINED_WITH: usize = 8;
+
+/// Most queues that are kept of each kind: the flows that take turns within one batch.
+const SPARES_MAX: usize = 16;
+
+/// Most entries that a kept queue has room for; more came from a backlog.
+const SPARE_CAPACITY: usize = 64;
 
 /// Bytes that one source may give per turn: one full frame.
 const QUANTUM: isize = TLS_RECORD_MAX as isize;

@@ -90,3 +90,6 @@ impl Peer for Forwarding {
         self.conn.last_words(end, out);
     }
 }
+
+#[cfg(test)]
+mod tests;

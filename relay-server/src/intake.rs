@@ -32,8 +32,13 @@ pub(crate) struct Gathering {
 pub(crate) struct Overrun;
 
 impl Gathering {
-    /// For a receiver, which sees the sender as host `source`, or for nobody.
-    pub(crate) fn new(to: Destination, found: Option<(Arc<Client>, u32)>, allowance: u64) -> Self {
+    /// For a receiver, which sees the sender as host `source`, or for nobody. `runs` is empty; it is given for its memory.
+    pub(crate) fn new(
+        to: Destination,
+        found: Option<(Arc<Client>, u32)>,
+        allowance: u64,
+        runs: VecDeque<Run>,
+    ) -> Self {
         let (receiver, source) = found.map_or((None, 0), |(it, source)| (Some(it), source));
         Self {
             to,
@@ -42,7 +47,7 @@ impl Gathering {
             allowance,
             frames: 0,
             bytes: 0,
-            runs: VecDeque::new(),
+            runs,
         }
     }
 
@@ -96,7 +101,8 @@ impl Gathering {
         if let Some(run) = self.runs.back_mut()
             && run.bytes.len() < LARGE
         {
-            let exact = run.bytes.as_slice().to_vec();
+            let mut exact = pool.take_for(run.bytes.len());
+            exact.extend_from_slice(&run.bytes);
             let buffer = std::mem::replace(&mut run.bytes, exact);
             pool.give(std::iter::once(buffer));
         }

@@ -7,38 +7,58 @@ use overlan_protocol::TLS_RECORD_MAX;
 /// Free buffers of one relay. The last one given back is the first one taken: it is still in a CPU's cache.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    free: Mutex<Vec<Vec<u8>>>,
+    free: Mutex<Free>,
+}
+
+#[derive(Debug, Default)]
+struct Free {
+    full: Vec<Vec<u8>>,
+    small: Vec<Vec<u8>>,
 }
 
 impl Pool {
     /// An empty buffer with room for [`BUFFER`] bytes.
     pub(crate) fn take(&self) -> Vec<u8> {
-        let pooled = self.lock().pop();
+        let pooled = self.lock().full.pop();
         pooled.unwrap_or_else(|| Vec::with_capacity(BUFFER))
+    }
+
+    /// An empty buffer for `length` bytes that does not keep much more memory than that.
+    pub(crate) fn take_for(&self, length: usize) -> Vec<u8> {
+        if length > SMALL {
+            return Vec::with_capacity(length);
+        }
+        let pooled = self.lock().small.pop();
+        pooled.unwrap_or_else(|| Vec::with_capacity(SMALL))
     }
 
     /// Takes buffers back; those of another size, and those beyond [`POOLED_MAX`], are freed.
     pub(crate) fn give(&self, buffers: impl Iterator<Item = Vec<u8>>) {
         let mut free = None;
         for mut buffer in buffers {
-            if buffer.capacity() != BUFFER {
+            let capacity = buffer.capacity();
+            if capacity != BUFFER && capacity != SMALL {
                 continue;
             }
             let free = free.get_or_insert_with(|| self.lock());
-            if free.len() == POOLED_MAX {
-                return;
+            let kind = if capacity == BUFFER {
+                &mut free.full
+            } else {
+                &mut free.small
+            };
+            if kind.len() < POOLED_MAX {
+                buffer.clear();
+                kind.push(buffer);
             }
-            buffer.clear();
-            free.push(buffer);
         }
     }
 
-    /// How many buffers are free.
+    /// How many full buffers are free.
     pub(crate) fn free(&self) -> usize {
-        self.lock().len()
+        self.lock().full.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+    fn lock(&self) -> MutexGuard<'_, Free> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -46,7 +66,10 @@ impl Pool {
 /// Bytes of a pooled buffer: what one TLS record carries.
 pub(crate) const BUFFER: usize = TLS_RECORD_MAX;
 
-/// Most buffers that wait for their next use: 8 MiB, what thirty receivers have under way at once.
+/// Bytes of a small one: a few acknowledgements, which take some hundred bytes together.
+const SMALL: usize = 512;
+
+/// Most buffers of a kind that wait for their next use: 8 MiB and 256 KiB, what thirty receivers have under way at once.
 const POOLED_MAX: usize = 512;
 
 #[cfg(test)]

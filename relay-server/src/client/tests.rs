@@ -83,10 +83,10 @@ fn client(id: u64, memory: &Arc<Memory>) -> Arc<Client> {
         welcome,
         memory.clone(),
     );
-    let (mut control, mut runs) = (Vec::new(), Vec::new());
+    let (mut control, mut filled) = (Vec::new(), Filled::default());
     let now = overlan_transport::pump::now();
-    let filled = client.fill(now, Waker::noop(), &mut control, &mut runs, 1_000);
-    assert!(filled.is_ok() && !control.is_empty(), "the WELCOME");
+    let done = client.fill(now, Waker::noop(), &mut control, &mut filled, 1_000);
+    assert!(done.is_ok() && !control.is_empty(), "the WELCOME");
     client
 }
 
@@ -214,13 +214,16 @@ impl Net {
         }
         // Where the pump's pace settles: what the link takes in 2 ms.
         let budget = (receiver.rate / 500).clamp(16_384, 262_144) as usize;
-        let (mut control, mut runs) = (Vec::new(), Vec::new());
-        let filled = receiver
+        let (mut control, mut filled) = (Vec::new(), Filled::default());
+        let done = receiver
             .client
-            .fill(now, Waker::noop(), &mut control, &mut runs, budget);
-        let Ok(Filled { written, waited }) = filled else {
-            panic!("it ends");
-        };
+            .fill(now, Waker::noop(), &mut control, &mut filled, budget);
+        assert!(done.is_ok(), "it ends");
+        let Filled {
+            runs,
+            written,
+            waited,
+        } = filled;
         if !runs.is_empty() {
             receiver.waits.push(waited);
             let mut bytes = 0;
@@ -251,9 +254,9 @@ impl Net {
     /// Sends what the relay has to say to a sender.
     fn credit(&mut self, from: usize) {
         let (client, delay) = (self.senders[from].client.clone(), self.senders[from].delay);
-        let (mut control, mut runs) = (Vec::new(), Vec::new());
-        let filled = client.fill(self.now, Waker::noop(), &mut control, &mut runs, 10_000);
-        assert!(filled.is_ok() && runs.is_empty());
+        let (mut control, mut filled) = (Vec::new(), Filled::default());
+        let done = client.fill(self.now, Waker::noop(), &mut control, &mut filled, 10_000);
+        assert!(done.is_ok() && filled.runs.is_empty());
         let mut rest = &control[..];
         while let Some((frame, length)) = frame::decode(rest, BODY_MAX).unwrap() {
             rest = &rest[length..];

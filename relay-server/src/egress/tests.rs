@@ -152,8 +152,14 @@ fn the_wait_of_a_standing_queue_is_told_and_that_of_a_sparse_flow_is_not() {
     let mut runs = Vec::new();
     let longest = egress.take(later(10), 10_000, &mut runs);
     assert_eq!(longest, Duration::from_millis(10));
-    let stood: Vec<_> = egress.handle_written().iter().map(|it| it.stood).collect();
+    let stood: Vec<_> = written(&mut egress).iter().map(|it| it.stood).collect();
     assert_eq!(stood, [Some(Duration::from_millis(7)), None]);
+}
+
+fn written<S: Clone>(egress: &mut Egress<S>) -> Vec<Release<S>> {
+    let mut free = Vec::new();
+    egress.handle_written(&mut free);
+    free
 }
 
 #[test]
@@ -162,10 +168,9 @@ fn bytes_are_released_once_and_only_after_they_were_written() {
     push(&mut egress, BULK, 1, vec![0; 300]);
     push(&mut egress, BULK, 2, vec![0; 200]);
     push(&mut egress, SPARSE, 1, vec![0; 50]);
-    assert_eq!(egress.handle_written(), []);
+    assert_eq!(written(&mut egress), []);
     assert_eq!(take(&mut egress, 10_000).len(), 3);
-    let released: Vec<_> = egress
-        .handle_written()
+    let released: Vec<_> = written(&mut egress)
         .into_iter()
         .map(|it| (it.source, it.to, it.frames, it.bytes))
         .collect();
@@ -173,7 +178,7 @@ fn bytes_are_released_once_and_only_after_they_were_written() {
         released,
         [("bulk", to(9), 2, 500), ("sparse", to(9), 1, 50)]
     );
-    assert_eq!(egress.handle_written(), []);
+    assert_eq!(written(&mut egress), []);
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn frames(run: &Run) -> Vec<(u8, u8, usize)> {
 #[test]
 fn frames_of_one_flow_are_joined_up_to_a_record_and_keep_their_order() {
     let pool = Pool::default();
-    let mut gathering = Gathering::new(TO, Some((receiver(), 9)), 1 << 20);
+    let mut gathering = Gathering::new(TO, Some((receiver(), 9)), 1 << 20, VecDeque::new());
     for (number, (flow, length)) in [
         (1, 100),
         (1, 200),
@@ -69,8 +69,8 @@ fn frames_of_one_flow_are_joined_up_to_a_record_and_keep_their_order() {
     for run in &gathering.runs {
         let wasted = run.bytes.capacity() - run.bytes.len();
         assert!(
-            wasted == 0 || run.bytes.len() >= LARGE,
-            "small runs are exact"
+            wasted <= 512 || run.bytes.len() >= LARGE,
+            "small runs keep little memory"
         );
     }
     assert_eq!(pool.free(), 1, "the buffer of the small ones went round");
@@ -79,7 +79,7 @@ fn frames_of_one_flow_are_joined_up_to_a_record_and_keep_their_order() {
 #[test]
 fn credit_ends_within_a_batch_behind_the_frame_that_crosses_it() {
     let pool = Pool::default();
-    let mut gathering = Gathering::new(TO, Some((receiver(), 9)), 150);
+    let mut gathering = Gathering::new(TO, Some((receiver(), 9)), 150, VecDeque::new());
     assert_eq!(gathering.add(&pool, 1, &[0; 100]), Ok(()));
     assert_eq!(gathering.add(&pool, 1, &[0; 100]), Ok(()));
     assert_eq!(gathering.add(&pool, 1, &[0; 1]), Err(Overrun));
@@ -89,7 +89,7 @@ fn credit_ends_within_a_batch_behind_the_frame_that_crosses_it() {
 #[test]
 fn for_nobody_frames_are_counted_and_not_kept() {
     let pool = Pool::default();
-    let mut gathering = Gathering::new(TO, None, 1 << 20);
+    let mut gathering = Gathering::new(TO, None, 1 << 20, VecDeque::new());
     gathering.add(&pool, 1, &[0; 100]).unwrap();
     assert_eq!(gathering.bytes, 100 + DATA_HEADER_LEN);
     assert!(gathering.runs.is_empty());
