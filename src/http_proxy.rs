@@ -195,3 +195,6 @@ const BUFFER_MAX: usize = 128 * 1024;
 
 /// Where `http://host/` leads.
 const HTTP_PORT: u16 = 80;
+
+#[cfg(test)]
+mod tests;

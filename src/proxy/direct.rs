@@ -71,10 +71,7 @@ where
     let mut waiting = addresses.into_iter();
     let mut attempts = FuturesUnordered::new();
     let mut failed = DialError::UnknownName;
-    loop {
-        let Some(next) = waiting.next() else {
-            break;
-        };
+    while let Some(next) = waiting.next() {
         attempts.push(connect(next));
         tokio::select! {
             Some(ended) = attempts.next() => match ended {

@@ -174,3 +174,6 @@ fn mapped(address: SocketAddr) -> SocketAddr {
 
 /// Longest datagram with its header, bytes: what UDP itself can carry.
 const DATAGRAM_MAX: usize = 65_535;
+
+#[cfg(test)]
+mod tests;

@@ -183,3 +183,6 @@ const ADDRESS_V6: u8 = 4;
 
 /// Remotes of one association whose datagrams pass. A program talks to hundreds; the oldest have to be asked again.
 const KNOWN_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests;

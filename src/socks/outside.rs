@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use rustix::net::{SendFlags, sendto};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout};
 
@@ -133,7 +134,8 @@ impl Outside {
                 socket.insert(UdpSocket::from_std(opened)?)
             }
         };
-        socket.try_send_to(data, to)?;
+        // Asked of the system itself: the runtime does not know yet that a new socket can send.
+        sendto(socket, data, SendFlags::DONTWAIT, &to)?;
         Ok(to)
     }
 }
