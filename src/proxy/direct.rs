@@ -68,10 +68,9 @@ async fn race<F, S>(
 where
     F: Future<Output = io::Result<S>>,
 {
-    let mut waiting = addresses.into_iter();
     let mut attempts = FuturesUnordered::new();
     let mut failed = DialError::UnknownName;
-    while let Some(next) = waiting.next() {
+    for next in addresses {
         attempts.push(connect(next));
         tokio::select! {
             Some(ended) = attempts.next() => match ended {
