@@ -1,24 +1,53 @@
 //! Takes connections from a listener of the host, up to a limit, and owns their tasks. What a connection says is others'.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
+/// A listening socket of the host.
+pub(crate) trait Listener {
+    /// What it gives.
+    type Stream;
+    /// Who is at the other end.
+    type Client;
+
+    /// The next connection.
+    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Client)>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+    type Client = SocketAddr;
+
+    async fn next(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.accept().await
+    }
+}
+
+impl Listener for UnixListener {
+    type Stream = UnixStream;
+    /// Who may open the socket's file may connect, and programs have no names there.
+    type Client = ();
+
+    async fn next(&self) -> io::Result<(UnixStream, ())> {
+        let (stream, _) = self.accept().await?;
+        Ok((stream, ()))
+    }
+}
+
 /// Runs `serve` for every connection, at most `max` at once, until `shutdown`; then drops what still runs and returns when all
 /// of it has ended. While the limit is reached, connections wait in the listener's backlog.
-pub(crate) async fn run<H, F>(
-    listener: &TcpListener,
-    max: usize,
-    shutdown: &CancellationToken,
-    serve: H,
-) where
-    H: Fn(TcpStream, SocketAddr) -> F,
+pub(crate) async fn run<L, H, F>(listener: &L, max: usize, shutdown: &CancellationToken, serve: H)
+where
+    L: Listener,
+    H: Fn(L::Stream, L::Client) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
     let mut connections = JoinSet::new();
@@ -26,7 +55,7 @@ pub(crate) async fn run<H, F>(
         tokio::select! {
             () = shutdown.cancelled() => break,
             Some(ended) = connections.join_next() => report(ended),
-            accepted = listener.accept(), if connections.len() < max => match accepted {
+            accepted = listener.next(), if connections.len() < max => match accepted {
                 Ok((stream, client)) => {
                     let served = serve(stream, client);
                     let shutdown = shutdown.clone();
@@ -45,7 +74,6 @@ pub(crate) async fn run<H, F>(
         report(ended);
     }
 }
-
 /// Connections that one door may serve: half of the file descriptors that this process may open, so that another door and the
 /// tunnels have theirs.
 pub(crate) fn connections_max() -> usize {

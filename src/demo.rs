@@ -11,7 +11,7 @@ use std::time::Duration;
 use overlan::dns;
 use overlan::enrol::{EnrolError, EnrolOptions, enrol};
 use overlan::node::{Node, NodeError, NodeOptions, NotReady};
-use overlan::socks::{self, SocksConfig};
+use overlan::proxy::{self, ProxyConfig};
 use overlan::state::{Serve, StateDir, StateError};
 use overlan_controller::Controller;
 use overlan_protocol::api::{
@@ -183,15 +183,13 @@ impl Demo {
         wait_for_peer("laptop", &laptop, "web").await?;
         wait_for_peer("web", &web, "laptop").await?;
 
-        let dialer = laptop.clone();
-        let dial = move |destination, port| {
-            let dialer = dialer.clone();
-            async move { dialer.dial_to(destination, port).await }
-        };
-        tasks.spawn(socks::serve(
+        tasks.spawn(proxy::serve(
             doors.socks,
-            SocksConfig::default(),
-            dial,
+            ProxyConfig {
+                dns: Some(self.dns),
+                ..ProxyConfig::default()
+            },
+            laptop.overlay(),
             stop.clone(),
         ));
         let (udp, tcp) = doors.dns;

@@ -25,6 +25,9 @@ pub enum DialError {
     /// No rule of the network lets this device open that port of that peer.
     #[error("denied by the network's policy")]
     DeniedByPolicy,
+    /// This device is not connected to the overlay yet, or not any more.
+    #[error("this device is not connected to the overlay")]
+    NotReady,
     /// No relay through which the peer could be reached answers.
     #[error("no relay reaches the device")]
     NoRelay,
@@ -49,7 +52,7 @@ impl DialError {
         match self {
             Self::Internal(_) => 1,
             Self::Foreign | Self::DeniedByPolicy => 2,
-            Self::NoRelay => 3,
+            Self::NotReady | Self::NoRelay => 3,
             Self::UnknownName | Self::AmbiguousAddress | Self::Offline => 4,
             Self::Refused => 5,
             Self::TimedOut => 6,
@@ -112,6 +115,7 @@ mod tests {
             (DialError::AmbiguousAddress, 4),
             (DialError::Offline, 4),
             (DialError::DeniedByPolicy, 2),
+            (DialError::NotReady, 3),
             (DialError::NoRelay, 3),
             (DialError::Refused, 5),
             (DialError::TimedOut, 6),

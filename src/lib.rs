@@ -4,7 +4,7 @@
 //! other end:
 //!
 //! ```text
-//! curl → socks → names → (policy) → netstack flow → engine → tunnel (seal) → link (frame, TLS) → relay
+//! curl → proxy (socks, http_proxy) → names → (policy) → netstack flow → engine → tunnel (seal) → link (frame, TLS) → relay
 //!      → link → tunnel (open, filter) → engine → netstack flow → expose → 127.0.0.1:8080
 //! ```
 //!
@@ -41,7 +41,11 @@ pub use crate::node::{
 
 mod accept;
 
-pub mod socks;
+pub mod proxy;
+
+mod socks;
+
+mod http_proxy;
 
 pub mod dns;
 

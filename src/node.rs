@@ -107,11 +107,11 @@ mod close;
 #[cfg(feature = "http-client")]
 mod connector;
 mod datagrams;
+mod doors;
 mod identity;
 mod links;
 mod listener;
 mod ping;
-mod proxy;
 mod reach;
 mod status;
 mod stream;
@@ -121,6 +121,7 @@ pub use close::CloseError;
 #[cfg(feature = "http-client")]
 pub use connector::{Connected, Connector};
 pub use datagrams::{BindUdpError, UdpSocket};
+pub use doors::{BoundPort, NodeDatagrams, NodeOverlay};
 pub use identity::{PeerAddr, PeerIdentity};
 pub use listener::{Closed, ListenError, Listener};
 pub use ping::{Pong, Whois};
@@ -334,8 +335,14 @@ impl Node {
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Node")
-            .field("device", &self.inner.device.device)
+            .field("device", &self.device.device)
             .finish_non_exhaustive()
     }
 }
@@ -442,6 +449,7 @@ impl Inner {
             membership,
             host,
             address,
+            ..
         } = self.reach(&destination, Protocol::Tcp, port)?;
         let connecting = membership
             .stack()

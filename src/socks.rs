@@ -1,151 +1,45 @@
-//! The SOCKS5 door: decides who may speak, what they ask for, and which reply they get. Dialling is the caller's, moving
-//! bytes is [`crate::splice`]'s.
+//! SOCKS5 (RFC 1928, 1929): decides what a client asks for and which reply it gets. Where a destination is reached is
+//! [`crate::proxy`]'s, which also let the client in.
 //!
 //! ```text
-//! accept → same user? → greeting → (password) → request → dial → reply → splice
+//! greeting → (password) → request ─┬─ CONNECT → dial → reply → carry
+//!                                  ├─ BIND → open port → reply → peer connects → reply → carry
+//!                                  └─ UDP ASSOCIATE → open socket → reply → datagrams, while the connection lasts
 //! ```
+
+mod associate;
+
+mod datagram;
 
 mod handshake;
 
-#[cfg(target_os = "linux")]
-mod same_user;
-
-/// Other systems do not tell who connects.
-#[cfg(not(target_os = "linux"))]
-mod same_user {
-    pub(super) fn may_connect(
-        _: std::net::SocketAddr,
-        _: std::net::SocketAddr,
-    ) -> std::future::Ready<bool> {
-        std::future::ready(true)
-    }
-}
+mod outside;
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::net::{Ipv4Addr, SocketAddr};
 
-use overlan_protocol::key::Secret;
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, lookup_host};
+use bytes::Bytes;
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::accept;
 use crate::dial::DialError;
-use crate::names::{self, Destination};
-use crate::splice::{Abort, PourInto, splice};
+use crate::names::Destination;
+use crate::proxy::{self, Bound, Client, Door, Ends, Overlay, carry, first_byte};
 
-use handshake::{Rejected, Request};
+use handshake::{Command, Request};
 
-/// How the door behaves.
-#[derive(Debug, Clone)]
-pub struct SocksConfig {
-    /// User name and password that every client must give (RFC 1929); `None` = none is asked for. At most 255 bytes each.
-    pub credentials: Option<(String, Secret)>,
-    /// From the connection to the whole request.
-    pub handshake_timeout: Duration,
-    /// From the request to the answer of the destination.
-    pub dial_timeout: Duration,
-    /// Connections at once; more wait in the listener's backlog.
-    pub max_connections: usize,
-    /// Dial destinations outside the overlay from this host, instead of refusing them.
-    pub direct: bool,
-    /// On Linux: accept from loopback only programs of this process's user and of root, see [`serve`].
-    pub same_user: bool,
-}
+pub(crate) use handshake::Rejected;
 
-impl Default for SocksConfig {
-    fn default() -> Self {
-        Self {
-            credentials: None,
-            handshake_timeout: HANDSHAKE_TIMEOUT,
-            dial_timeout: DIAL_TIMEOUT,
-            max_connections: accept::connections_max(),
-            direct: false,
-            same_user: true,
-        }
-    }
-}
-
-/// Why the door is not opened at an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ListenRefused {
-    /// Others can reach the address, and anybody could use the overlay through it.
-    #[error(
-        "{0} is not a loopback address: others can reach it, so a user name and a password are needed"
-    )]
-    NeedsCredentials(SocketAddr),
-}
-
-/// Whether the door may be opened at `address`.
-///
-/// # Errors
-/// [`ListenRefused::NeedsCredentials`] if the address is not loopback and there are no credentials.
-pub fn check_listen(address: SocketAddr, credentials: bool) -> Result<(), ListenRefused> {
-    if credentials || address.ip().to_canonical().is_loopback() {
-        Ok(())
-    } else {
-        Err(ListenRefused::NeedsCredentials(address))
-    }
-}
-
-/// Serves clients until `shutdown`, then ends every connection and returns.
-///
-/// `dial` opens a connection to a destination that has the form of a name or is an address; if it takes longer than the
-/// configured time it is dropped. It is asked for destinations outside the overlay too, and says [`DialError::Foreign`].
-///
-/// The same-user check asks Linux who owns the other end of a loopback connection. Where the system does not tell, on other
-/// systems or without `/proc`, everybody on this host may connect: there the credentials are the protection.
-pub async fn serve<D, F, S>(
-    listener: TcpListener,
-    config: SocksConfig,
-    dial: D,
-    shutdown: CancellationToken,
-) where
-    D: Fn(Destination, u16) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Result<S, DialError>> + Send + 'static,
-    S: PourInto<TcpStream> + AsyncWrite + Abort + Send + 'static,
-    TcpStream: PourInto<S>,
-{
-    let config = Arc::new(config);
-    accept::run(
-        &listener,
-        config.max_connections,
-        &shutdown,
-        |client, peer| {
-            let (config, dial) = (config.clone(), dial.clone());
-            async move {
-                if let Err(error) = connection(client, peer, &config, &dial).await {
-                    debug!(%peer, %error, "a SOCKS client was turned away");
-                }
-            }
-        },
-    )
-    .await;
-}
-
-async fn connection<D, F, S>(
-    mut client: TcpStream,
-    peer: SocketAddr,
-    config: &SocksConfig,
-    dial: &D,
-) -> Result<(), Rejected>
-where
-    D: Fn(Destination, u16) -> F,
-    F: Future<Output = Result<S, DialError>>,
-    S: PourInto<TcpStream> + AsyncWrite + Abort,
-    TcpStream: PourInto<S>,
-{
-    if config.same_user && !same_user::may_connect(peer, client.local_addr()?).await {
-        return Err(Rejected::OtherUser);
-    }
-    client.set_nodelay(true)?;
-    let credentials = config.credentials.as_ref();
+/// One connection of a client whose first byte says SOCKS5, to its end.
+pub(crate) async fn converse<O: Overlay>(
+    mut client: Client,
+    ends: Ends,
+    door: &Door<O>,
+) -> Result<(), Rejected> {
+    let credentials = door.config.credentials.as_ref();
     let asked = timeout(
-        config.handshake_timeout,
+        door.config.handshake_timeout,
         handshake::read(&mut client, credentials),
     )
     .await
@@ -159,108 +53,82 @@ where
             return Err(rejected);
         }
     };
-    let dialled = match open(&request, config.dial_timeout, dial).await {
-        Ok(stream) => return relay(client, stream).await,
-        Err(DialError::Foreign) if config.direct => {
-            open(&request, config.dial_timeout, &dial_host).await
-        }
-        Err(error) => Err(error),
-    };
-    match dialled {
-        Ok(stream) => relay::<TcpStream>(client, stream).await,
-        Err(error) => {
-            let Request { destination, port } = &request;
-            debug!(?destination, port, %error, "a destination was not reached");
-            refuse(&mut client, error.socks_reply()).await?;
-            Ok(())
-        }
-    }
-}
-
-async fn open<D, F, S>(request: &Request, within: Duration, dial: &D) -> Result<S, DialError>
-where
-    D: Fn(Destination, u16) -> F,
-    F: Future<Output = Result<S, DialError>>,
-{
-    let Request { destination, port } = request;
-    if let Destination::Name(name) = destination
-        && !names::is_host_name(name)
-    {
-        return Err(DialError::UnknownName);
-    }
-    if *port == 0 {
-        // Nobody can listen there.
-        return Err(DialError::Refused);
-    }
-    timeout(within, dial(destination.clone(), *port))
-        .await
-        .unwrap_or(Err(DialError::TimedOut))
-}
-
-/// Dials from this host, by its own resolver. The addresses of the overlay are ours whatever a foreign name says.
-async fn dial_host(destination: Destination, port: u16) -> Result<TcpStream, DialError> {
-    let addresses: Vec<SocketAddr> = match destination {
-        Destination::Name(name) => lookup_host((name, port))
-            .await
-            .map_err(|_| DialError::UnknownName)?
-            .filter(|address| !names::in_overlay(address.ip().to_canonical()))
-            .collect(),
-        Destination::Address(address) => vec![SocketAddr::new(address, port)],
-    };
-    let mut failed = DialError::UnknownName;
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                return Ok(stream);
+    let Request {
+        command,
+        destination,
+        port,
+    } = request;
+    let refused = match command {
+        Command::Connect => match door.reach(&destination, port).await {
+            Ok(reached) => {
+                client.write_all(&reply(SUCCEEDED, NOWHERE)).await?;
+                // What the client sent before it heard that is still in its socket and goes first.
+                carry(client, Bytes::new(), reached, door.config.idle_timeout).await;
+                return Ok(());
             }
-            Err(error) => failed = error.into(),
-        }
-    }
-    Err(failed)
-}
-
-/// Says yes, then moves bytes. What the client sent before it heard that is still in its socket and goes first.
-async fn relay<S>(mut client: TcpStream, mut stream: S) -> Result<(), Rejected>
-where
-    S: PourInto<TcpStream> + AsyncWrite + Abort,
-    TcpStream: PourInto<S>,
-{
-    client.write_all(&handshake::reply(SUCCEEDED)).await?;
-    let spliced = splice(&mut client, &mut stream).await;
-    debug!(?spliced, "a SOCKS connection ended");
+            Err(error) => error,
+        },
+        Command::Bind => match open(door, &destination).await {
+            Ok(bound) => return Ok(wait_for_peer(client, bound, door).await?),
+            Err(error) => error,
+        },
+        Command::Associate => match door.associations.clone().try_acquire_owned() {
+            Ok(_place) => return Ok(associate::run(client, ends, door).await?),
+            Err(_) => DialError::Internal("too many UDP associations".to_owned()),
+        },
+    };
+    debug!(?command, ?destination, port, error = %refused, "a request was refused");
+    refuse(&mut client, refused.socks_reply()).await?;
     Ok(())
 }
 
-/// Says no, and waits a moment for the client to hear it: closing a socket with unread bytes resets it, and on some systems
-/// a reset overtakes the reply.
-async fn refuse(client: &mut TcpStream, code: u8) -> io::Result<()> {
-    let goodbye = async {
-        client.write_all(&handshake::reply(code)).await?;
-        client.shutdown().await?;
-        let mut unread = client.take(UNREAD_MAX);
-        tokio::io::copy(&mut unread, &mut tokio::io::sink()).await
+async fn open<O: Overlay>(door: &Door<O>, peer: &Destination) -> Result<O::Bound, DialError> {
+    door.settle(peer).await?;
+    door.overlay.bind(peer)
+}
+
+/// The second half of BIND: a reply that says where the port is, and one when the peer has connected.
+async fn wait_for_peer<O: Overlay>(
+    mut client: Client,
+    mut bound: O::Bound,
+    door: &Door<O>,
+) -> io::Result<()> {
+    client.write_all(&reply(SUCCEEDED, bound.local())).await?;
+    let accepted = tokio::select! {
+        accepted = timeout(door.config.bind_timeout, bound.accept()) => accepted,
+        // A client that sends early stays; one that is gone wants no connection.
+        Ok(None) | Err(_) = first_byte(&client) => return Ok(()),
     };
-    match timeout(GOODBYE, goodbye).await {
-        Ok(Err(error)) => Err(error),
-        Ok(Ok(_)) | Err(_) => Ok(()),
+    // One connection was asked for.
+    drop(bound);
+    match accepted {
+        Ok((stream, peer)) => {
+            client.write_all(&reply(SUCCEEDED, peer)).await?;
+            carry(client, Bytes::new(), stream, door.config.idle_timeout).await;
+            Ok(())
+        }
+        Err(_) => refuse(&mut client, DialError::TimedOut.socks_reply()).await,
     }
 }
 
+async fn refuse(client: &mut Client, code: u8) -> io::Result<()> {
+    proxy::refuse(client, &reply(code, NOWHERE)).await
+}
+
+/// The reply to a request.
+fn reply(code: u8, at: SocketAddr) -> Vec<u8> {
+    let mut reply = vec![VERSION, code, 0];
+    datagram::push_address(&mut reply, at);
+    reply
+}
+
+/// The address that a connection has on our side means nothing to a client, so it is none.
+const NOWHERE: SocketAddr = SocketAddr::V4(std::net::SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+
+const VERSION: u8 = 5;
+
 /// Reply code of RFC 1928, section 6. The others come from [`DialError::socks_reply`].
 const SUCCEEDED: u8 = 0;
-
-/// A program on this host sends its request at once; who is silent for longer only holds a place.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Longer than the overlay's own connect timeout, so that its more exact answer comes first.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long a refused client may take to close.
-const GOODBYE: Duration = Duration::from_secs(1);
-
-/// Bytes that a refused client may have sent and that are read away.
-const UNREAD_MAX: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests;

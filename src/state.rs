@@ -49,7 +49,7 @@ pub enum StateError {
     },
     /// Another `overlan up` runs on this directory.
     #[error(
-        "another `overlan up` or node runs with the state directory {}; stop it with `overlan down`, or give this one its own --state-dir",
+        "another `overlan up` runs with the state directory {}, or a node of another program; stop it with `overlan down`, or give this one its own --state-dir",
         path.display()
     )]
     InUse {

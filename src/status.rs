@@ -36,6 +36,9 @@ pub struct Status {
     pub control: ControlStatus,
     /// Where it speaks SOCKS5, if it does.
     pub socks: Option<SocketAddr>,
+    /// Every place where it speaks SOCKS5 and HTTP: `ADDRESS:PORT` or `unix:PATH`.
+    #[serde(default)]
+    pub proxies: Vec<String>,
     /// Where it answers DNS, if it does.
     pub dns: Option<SocketAddr>,
     /// Local services that it publishes.
@@ -187,6 +190,7 @@ impl Status {
                 last_error: None,
             },
             socks: None,
+            proxies: Vec::new(),
             dns: None,
             serves: Vec::new(),
             counters: BTreeMap::new(),
@@ -228,6 +232,14 @@ impl Status {
                 Some(address) => line(&mut text, format_args!("{what:<8} {address}")),
                 None => line(&mut text, format_args!("{what:<8} off")),
             }
+        }
+        let first = self.socks.map(|first| first.to_string());
+        for place in self
+            .proxies
+            .iter()
+            .filter(|place| Some(*place) != first.as_ref())
+        {
+            line(&mut text, format_args!("proxy    {place}"));
         }
         for serve in &self.serves {
             line(

@@ -81,9 +81,10 @@ fn variables(status: &Status) -> Result<Vec<(&'static str, String)>, Failure> {
         let text = "the running `overlan up` offers no proxy that a program could use";
         Failure::new(Code::Other, text).next("Start it with --socks 127.0.0.1:1080.")
     })?;
-    let proxy = format!("socks5h://{socks}");
-    let mut variables: Vec<(&'static str, String)> =
-        PROXIES.iter().map(|name| (*name, proxy.clone())).collect();
+    let mut variables: Vec<(&'static str, String)> = PROXIES
+        .iter()
+        .map(|(name, scheme)| (*name, format!("{scheme}://{socks}")))
+        .collect();
     for name in ["NO_PROXY", "no_proxy"] {
         variables.push((name, NOT_PROXIED.to_owned()));
     }
@@ -145,13 +146,13 @@ impl Forwarded {
 }
 
 /// Variables that name the proxy. Programs disagree about the case.
-const PROXIES: [&str; 6] = [
-    "ALL_PROXY",
-    "all_proxy",
-    "HTTP_PROXY",
-    "http_proxy",
-    "HTTPS_PROXY",
-    "https_proxy",
+const PROXIES: [(&str, &str); 6] = [
+    ("ALL_PROXY", "socks5h"),
+    ("all_proxy", "socks5h"),
+    ("HTTP_PROXY", "http"),
+    ("http_proxy", "http"),
+    ("HTTPS_PROXY", "http"),
+    ("https_proxy", "http"),
 ];
 
 /// What is on this host stays there.

@@ -12,7 +12,7 @@ use overlan::dns;
 use overlan::enrol::{EnrolError, EnrolOptions, enrol, forget, system_hostname};
 use overlan::local::{ControlSocket, Waiting};
 use overlan::node::{Node, NodeError, NodeOptions, NotReady};
-use overlan::socks;
+use overlan::proxy;
 use overlan::state::{Device, DirLock, StateDir};
 use overlan_protocol::api::{Credential, JoinString};
 use overlan_protocol::key::Secret;
@@ -263,10 +263,8 @@ async fn run(
     let answers = Arc::new(Answers {
         node: node.clone(),
         state: Arc::clone(state),
-        socks: doors
-            .socks
-            .as_ref()
-            .and_then(|(listener, _)| listener.local_addr().ok()),
+        socks: doors.proxy.first_address(),
+        proxies: doors.proxy.places(),
         dns: doors
             .dns
             .as_ref()
@@ -307,13 +305,16 @@ async fn run(
 }
 
 fn open_doors(tasks: &mut JoinSet<()>, node: &Node, doors: Doors, stop: &CancellationToken) {
-    if let Some((listener, config)) = doors.socks {
-        let node = node.clone();
-        let dial = move |destination, port| {
-            let node = node.clone();
-            async move { node.dial_to(destination, port).await }
-        };
-        tasks.spawn(socks::serve(listener, config, dial, stop.clone()));
+    for (listener, config) in doors.proxy.tcp {
+        tasks.spawn(proxy::serve(listener, config, node.overlay(), stop.clone()));
+    }
+    for (listener, config) in doors.proxy.unix {
+        tasks.spawn(proxy::serve_unix(
+            listener,
+            config,
+            node.overlay(),
+            stop.clone(),
+        ));
     }
     if let Some((udp, tcp)) = doors.dns {
         tasks.spawn(dns::serve(udp, tcp, node.netmap(), stop.clone()));

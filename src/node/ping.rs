@@ -68,6 +68,7 @@ impl Node {
             membership,
             host,
             address,
+            ..
         } = inner.reach(destination, Protocol::Icmp, 0)?;
         let began = now();
         let way = || {

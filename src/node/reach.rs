@@ -4,13 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use overlan_netstack as netstack;
+use overlan_protocol::key::NetworkId;
 use overlan_protocol::policy::Protocol;
 
 use super::{Inner, Node};
 use crate::control::Health;
 use crate::dial::DialError;
 use crate::engine::Membership;
-use crate::names::{self, Destination};
+use crate::names::{self, Destination, Resolved};
 
 /// Why what a person calls a device is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,6 +92,7 @@ pub(super) struct Reached {
     pub(super) membership: Arc<Membership>,
     pub(super) host: u32,
     pub(super) address: IpAddr,
+    pub(super) network: NetworkId,
 }
 
 impl Inner {
@@ -101,12 +103,7 @@ impl Inner {
         protocol: Protocol,
         port: u16,
     ) -> Result<Reached, DialError> {
-        let netmap = self.control.netmap().borrow().clone();
-        let resolved = names::resolve(&netmap, destination)?;
-        let memberships = self.engine.memberships();
-        let membership = memberships
-            .get(&resolved.network)
-            .ok_or(DialError::UnknownName)?;
+        let (membership, resolved) = self.locate(destination)?;
         if !resolved.own {
             if !membership
                 .filter()
@@ -120,9 +117,24 @@ impl Inner {
             }
         }
         Ok(Reached {
-            membership: Arc::clone(membership),
+            membership,
             host: resolved.host,
             address: self.address(resolved.host, destination)?,
+            network: resolved.network,
         })
+    }
+    /// The device that `destination` means and the network that it is in, whatever policy says.
+    pub(super) fn locate(
+        &self,
+        destination: &Destination,
+    ) -> Result<(Arc<Membership>, Resolved), DialError> {
+        let netmap = self.control.netmap().borrow().clone();
+        if netmap.version == 0 {
+            return Err(DialError::NotReady);
+        }
+        let resolved = names::resolve(&netmap, destination)?;
+        let memberships = self.engine.memberships();
+        let membership = memberships.get(&resolved.network);
+        Ok((membership.cloned().ok_or(DialError::UnknownName)?, resolved))
     }
 }

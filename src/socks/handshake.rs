@@ -5,31 +5,37 @@
 
 use std::io;
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{Context, Digest, SHA256};
 use fast_socks5::Socks5Command;
 use fast_socks5::server::{AuthMethod, NoAuthentication, Socks5ServerProtocol, SocksServerError};
 use fast_socks5::util::target_addr::{AddrError, TargetAddr};
-use overlan_protocol::key::Secret;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, sink};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, sink};
 use zeroize::Zeroizing;
 
 use crate::dial::DialError;
 use crate::names::Destination;
+use crate::proxy::Credentials;
 
-/// What a client wants: a connection to there.
+/// What a client wants, and where.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Request {
+    pub(super) command: Command,
     pub(super) destination: Destination,
     pub(super) port: u16,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Command {
+    /// A connection to the destination.
+    Connect,
+    /// A connection from the destination.
+    Bind,
+    /// A socket for datagrams. The destination is where the client means to send from, which many clients do not know.
+    Associate,
+}
+
 /// Why a client gets no further.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Rejected {
-    #[error("it belongs to another user of this host")]
-    OtherUser,
+pub(crate) enum Rejected {
     #[error("it does not speak SOCKS5")]
     NotSocks,
     #[error("it sent no whole request in time")]
@@ -38,7 +44,7 @@ pub(super) enum Rejected {
     NoMethod,
     #[error("user name or password are wrong")]
     WrongCredentials,
-    #[error("it asks for something else than a connection")]
+    #[error("it asks for an unknown command")]
     Command,
     #[error("it names a destination by an unknown kind of address")]
     AddressType,
@@ -55,8 +61,7 @@ impl Rejected {
             Self::Command => Some(DialError::Unsupported.socks_reply()),
             Self::AddressType => Some(ADDRESS_TYPE_NOT_SUPPORTED),
             Self::NotText => Some(DialError::UnknownName.socks_reply()),
-            Self::OtherUser
-            | Self::NotSocks
+            Self::NotSocks
             | Self::TooSlow
             | Self::NoMethod
             | Self::WrongCredentials
@@ -66,15 +71,13 @@ impl Rejected {
 }
 
 /// Reads as far as the request and not a byte further.
-pub(super) async fn read(
-    client: &mut TcpStream,
-    credentials: Option<&(String, Secret)>,
-) -> Result<Request, Rejected> {
-    // The first byte alone shows a browser or another protocol, which may wait for us to speak.
-    let mut version = [0];
-    if client.peek(&mut version).await? == 0 || version != [VERSION] {
-        return Err(Rejected::NotSocks);
-    }
+pub(super) async fn read<C>(
+    client: &mut C,
+    credentials: Option<&Credentials>,
+) -> Result<Request, Rejected>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
     let greeting = Socks5ServerProtocol::start(&mut *client);
     match credentials {
         None => {
@@ -91,29 +94,29 @@ pub(super) async fn read(
             authenticate(client, credentials).await?;
         }
     }
-    let (reading, _) = client.split();
     // The steps above were the authentication; what the library would reply goes nowhere.
     let request =
-        Socks5ServerProtocol::skip_auth_this_is_not_rfc_compliant(tokio::io::join(reading, sink()));
+        Socks5ServerProtocol::skip_auth_this_is_not_rfc_compliant(tokio::io::join(client, sink()));
     let (_, command, target) = request.read_command().await.map_err(rejected)?;
-    match command {
-        Socks5Command::TCPConnect => Ok(match target {
-            TargetAddr::Ip(address) => Request {
-                destination: Destination::Address(address.ip()),
-                port: address.port(),
-            },
-            TargetAddr::Domain(name, port) => Request {
-                destination: Destination::from_text(&name),
-                port,
-            },
-        }),
-        Socks5Command::TCPBind | Socks5Command::UDPAssociate => Err(Rejected::Command),
-    }
+    let command = match command {
+        Socks5Command::TCPConnect => Command::Connect,
+        Socks5Command::TCPBind => Command::Bind,
+        Socks5Command::UDPAssociate => Command::Associate,
+    };
+    let (destination, port) = destination(target);
+    Ok(Request {
+        command,
+        destination,
+        port,
+    })
 }
 
-/// The reply to a request. The address that a connection has on our side means nothing to a client, so it is none.
-pub(super) fn reply(code: u8) -> [u8; 10] {
-    [VERSION, code, 0, ADDRESS_V4, 0, 0, 0, 0, 0, 0]
+/// Where a client wants to go, as requests and datagrams say it.
+pub(super) fn destination(target: TargetAddr) -> (Destination, u16) {
+    match target {
+        TargetAddr::Ip(address) => (Destination::Address(address.ip()), address.port()),
+        TargetAddr::Domain(name, port) => (Destination::from_text(&name), port),
+    }
 }
 
 #[expect(
@@ -154,18 +157,14 @@ impl<T> AuthMethod<T> for Password {
     }
 }
 
-async fn authenticate(
-    client: &mut TcpStream,
-    (user, password): &(String, Secret),
-) -> Result<(), Rejected> {
+async fn authenticate<C>(client: &mut C, credentials: &Credentials) -> Result<(), Rejected>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
     let version = client.read_u8().await?;
-    let given_user = read_field(client).await?;
-    let given_password = read_field(client).await?;
-    let equal = verify_slices_are_equal(
-        fingerprint(&given_user, &given_password).as_ref(),
-        fingerprint(user.as_bytes(), password.reveal().as_bytes()).as_ref(),
-    )
-    .is_ok();
+    let user = read_field(client).await?;
+    let password = read_field(client).await?;
+    let equal = credentials.are(&user, &password);
     if version == PASSWORD_VERSION && equal {
         client.write_all(&[PASSWORD_VERSION, 0]).await?;
         Ok(())
@@ -175,25 +174,14 @@ async fn authenticate(
     }
 }
 
-async fn read_field(client: &mut TcpStream) -> io::Result<Zeroizing<Vec<u8>>> {
+async fn read_field<C: AsyncRead + Unpin>(client: &mut C) -> io::Result<Zeroizing<Vec<u8>>> {
     let len = client.read_u8().await?;
     let mut field = Zeroizing::new(vec![0; usize::from(len)]);
     client.read_exact(&mut field).await?;
     Ok(field)
 }
 
-/// Of equal length for all inputs, so that a comparison in constant time hides lengths too.
-fn fingerprint(user: &[u8], password: &[u8]) -> Digest {
-    let mut context = Context::new(&SHA256);
-    context.update(&(user.len() as u64).to_be_bytes());
-    context.update(user);
-    context.update(password);
-    context.finish()
-}
-
 /// RFC 1928, sections 3 and 5; RFC 1929, section 2.
-const VERSION: u8 = 5;
 const METHOD_PASSWORD: u8 = 2;
 const PASSWORD_VERSION: u8 = 1;
-const ADDRESS_V4: u8 = 1;
 const ADDRESS_TYPE_NOT_SUPPORTED: u8 = 8;

@@ -19,6 +19,8 @@ mod unprivileged;
 
 mod demo;
 
+mod doors;
+
 mod lifecycle;
 
 mod perf;

@@ -26,6 +26,8 @@ pub(super) struct Answers {
     pub(super) state: Arc<StateDir>,
     /// Where the SOCKS door is.
     pub(super) socks: Option<SocketAddr>,
+    /// Every place of the proxy, for people.
+    pub(super) proxies: Vec<String>,
     /// Where the DNS door is.
     pub(super) dns: Option<SocketAddr>,
     /// Ends `up`.
@@ -67,6 +69,7 @@ impl Answers {
     pub(super) fn status(&self) -> Status {
         Status {
             socks: self.socks,
+            proxies: self.proxies.clone(),
             dns: self.dns,
             ..self.node.status()
         }

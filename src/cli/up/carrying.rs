@@ -88,7 +88,7 @@ fn kind(error: &CarryError) -> RefusalKind {
 pub(super) fn dial_kind(error: &DialError) -> RefusalKind {
     match error {
         DialError::DeniedByPolicy => RefusalKind::Denied,
-        DialError::NoRelay => RefusalKind::RelayUnreachable,
+        DialError::NoRelay | DialError::NotReady => RefusalKind::RelayUnreachable,
         DialError::TimedOut => RefusalKind::TimedOut,
         DialError::Foreign
         | DialError::UnknownName

@@ -1,13 +1,15 @@
-//! Where `up` lets local programs in: the SOCKS and DNS listeners. Decides which addresses are allowed; what the doors do is the
+//! Where `up` lets local programs in: the listeners of the proxy and of DNS. Decides which addresses are allowed; what the doors do is the
 //! library's.
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use overlan::socks::{SocksConfig, check_listen};
+use overlan::proxy::{Credentials, ProxyConfig, UnixDoor, check_listen};
 use tokio::net::{TcpListener, UdpSocket};
 
 use crate::cli::exit::{Code, Failure};
@@ -15,14 +17,18 @@ use crate::cli::secret::Source;
 
 #[derive(Debug, Args)]
 pub(crate) struct DoorArgs {
-    /// Where programs reach the overlay by SOCKS5: ADDRESS:PORT, or off
+    /// Where programs reach the overlay by SOCKS5 or as an HTTP proxy: ADDRESS:PORT, unix:PATH, or off; may be repeated
     #[arg(
         long,
         env = "OVERLAN_SOCKS",
         default_value = "127.0.0.1:1080",
-        value_name = "ADDR"
+        value_name = "ADDR",
+        value_delimiter = ','
     )]
-    socks: Door,
+    socks: Vec<Place>,
+    /// Permissions of the file of --socks unix:PATH, octal: who may write it may connect
+    #[arg(long, env = "OVERLAN_SOCKS_UNIX_MODE", value_name = "MODE", default_value = "0600", value_parser = mode)]
+    socks_unix_mode: u32,
     /// Where names of the overlay are answered by DNS, over UDP and TCP: ADDRESS:PORT, or off
     #[arg(
         long,
@@ -31,7 +37,7 @@ pub(crate) struct DoorArgs {
         value_name = "ADDR"
     )]
     dns: Door,
-    /// User name that SOCKS clients must give
+    /// User name that proxy clients must give
     #[arg(
         long,
         env = "OVERLAN_SOCKS_USER",
@@ -39,7 +45,7 @@ pub(crate) struct DoorArgs {
         requires = "socks_password_file"
     )]
     socks_user: Option<String>,
-    /// File with the password that SOCKS clients must give; - is standard input
+    /// File with the password that proxy clients must give; - is standard input
     #[arg(
         long,
         env = "OVERLAN_SOCKS_PASSWORD_FILE",
@@ -50,6 +56,17 @@ pub(crate) struct DoorArgs {
     /// Let --socks be an address that other hosts reach; needs --socks-user
     #[arg(long, env = "OVERLAN_SOCKS_PUBLIC", value_parser = BoolishValueParser::new(), requires = "socks_user")]
     socks_public: bool,
+    /// End connections through the proxy on which no byte moves for this many seconds [default: never]
+    #[arg(long, env = "OVERLAN_SOCKS_IDLE_TIMEOUT", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    socks_idle_timeout: Option<u64>,
+    /// How many seconds a request may wait for a device that is not ready; 0 = refuse at once
+    #[arg(
+        long,
+        env = "OVERLAN_HOLD",
+        value_name = "SECONDS",
+        default_value = "10"
+    )]
+    hold: u64,
     /// Connect to destinations outside the overlay from this host instead of refusing them
     #[arg(long, env = "OVERLAN_PROXY_DIRECT", value_parser = BoolishValueParser::new())]
     proxy_direct: bool,
@@ -75,26 +92,79 @@ impl FromStr for Door {
     }
 }
 
+/// Where the proxy is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Off,
+    At(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return match path {
+                "" => Err("unix: is followed by a path".to_owned()),
+                path => Ok(Self::Unix(path.into())),
+            };
+        }
+        match text.parse() {
+            Ok(Door::Off) => Ok(Self::Off),
+            Ok(Door::At(address)) => Ok(Self::At(address)),
+            Err(_) => {
+                Err("it is ADDRESS:PORT with a numeric address, unix:PATH, or off".to_owned())
+            }
+        }
+    }
+}
+
+fn mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        Ok(_) | Err(_) => Err("it is octal permissions such as 0600 or 0660".to_owned()),
+    }
+}
+
 /// The open doors.
 #[derive(Debug)]
 pub(super) struct Doors {
-    pub(super) socks: Option<(TcpListener, SocksConfig)>,
+    pub(super) proxy: Proxies,
     pub(super) dns: Option<(UdpSocket, TcpListener)>,
+}
+
+/// The places of the proxy, each with how it behaves.
+#[derive(Debug, Default)]
+pub(super) struct Proxies {
+    pub(super) tcp: Vec<(TcpListener, ProxyConfig)>,
+    pub(super) unix: Vec<(UnixDoor, ProxyConfig)>,
+}
+
+impl Proxies {
+    /// The first place that is an address.
+    pub(super) fn first_address(&self) -> Option<SocketAddr> {
+        let (first, _) = self.tcp.first()?;
+        first.local_addr().ok()
+    }
+
+    /// All places, as people write them.
+    pub(super) fn places(&self) -> Vec<String> {
+        let tcp = self
+            .tcp
+            .iter()
+            .filter_map(|(listener, _)| listener.local_addr().ok());
+        let unix = self
+            .unix
+            .iter()
+            .map(|(door, _)| format!("unix:{}", door.path().display()));
+        tcp.map(|address| address.to_string()).chain(unix).collect()
+    }
 }
 
 impl DoorArgs {
     /// Takes the ports. Nothing is answered yet.
     pub(super) async fn open(&self) -> Result<Doors, Failure> {
-        let socks = match self.socks {
-            Door::Off => None,
-            Door::At(address) => {
-                let config = self.socks_config(address)?;
-                let listener = TcpListener::bind(address)
-                    .await
-                    .map_err(|error| taken("--socks", address, &error))?;
-                Some((listener, config))
-            }
-        };
         let dns = match self.dns {
             Door::Off => None,
             Door::At(address) => Some(
@@ -103,15 +173,41 @@ impl DoorArgs {
                     .map_err(|error| taken("--dns", address, &error))?,
             ),
         };
-        Ok(Doors { socks, dns })
+        let config = self.proxy_config(dns.as_ref())?;
+        let mut proxy = Proxies::default();
+        for place in self.places()? {
+            match place {
+                Place::Off => {}
+                Place::At(address) => {
+                    self.check(*address)?;
+                    let listener = TcpListener::bind(address)
+                        .await
+                        .map_err(|error| taken("--socks", *address, &error))?;
+                    proxy.tcp.push((listener, config.clone()));
+                }
+                Place::Unix(path) => {
+                    let door = UnixDoor::bind(path, self.socks_unix_mode).map_err(|error| {
+                        Failure::new(Code::Other, error)
+                            .next("Give --socks another path, or stop the program that has it.")
+                    })?;
+                    proxy.unix.push((door, config.clone()));
+                }
+            }
+        }
+        Ok(Doors { proxy, dns })
     }
 
-    fn socks_config(&self, address: SocketAddr) -> Result<SocksConfig, Failure> {
-        let credentials = match (&self.socks_user, &self.socks_password_file) {
-            (Some(user), Some(source)) => Some((user.clone(), source.read("SOCKS password")?)),
-            (None, _) | (_, None) => None,
-        };
-        check_listen(address, credentials.is_some()).map_err(|refused| {
+    fn places(&self) -> Result<&[Place], Failure> {
+        match self.socks.len() > 1 && self.socks.contains(&Place::Off) {
+            true => Err(Failure::usage(
+                "--socks off is given together with other places".to_owned(),
+            )),
+            false => Ok(&self.socks),
+        }
+    }
+
+    fn check(&self, address: SocketAddr) -> Result<(), Failure> {
+        check_listen(address, self.socks_user.is_some()).map_err(|refused| {
             Failure::new(Code::Usage, refused)
                 .next("Use a loopback address, or give --socks-public, --socks-user and --socks-password-file.")
         })?;
@@ -121,12 +217,27 @@ impl DoorArgs {
             ))
             .next("Say --socks-public if that is meant."));
         }
-        Ok(SocksConfig {
+        Ok(())
+    }
+
+    fn proxy_config(&self, dns: Option<&(UdpSocket, TcpListener)>) -> Result<ProxyConfig, Failure> {
+        let credentials = match (&self.socks_user, &self.socks_password_file) {
+            (Some(user), Some(source)) => {
+                let password = source.read("SOCKS password")?;
+                let credentials = Credentials::new(user.clone(), password);
+                Some(credentials.map_err(|error| Failure::new(Code::Usage, error))?)
+            }
+            (None, _) | (_, None) => None,
+        };
+        Ok(ProxyConfig {
             // Who knows the password may be another user, such as the one of a container beside this one.
             same_user: credentials.is_none(),
             credentials,
             direct: self.proxy_direct,
-            ..SocksConfig::default()
+            dns: dns.and_then(|(udp, _)| udp.local_addr().ok()),
+            hold: Duration::from_secs(self.hold),
+            idle_timeout: self.socks_idle_timeout.map(Duration::from_secs),
+            ..ProxyConfig::default()
         })
     }
 }

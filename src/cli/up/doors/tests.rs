@@ -17,7 +17,7 @@ fn args(line: &[&str]) -> Result<DoorArgs, clap::Error> {
 async fn doors_open_on_loopback_or_stay_shut() {
     let doors = args(&["--socks", "127.0.0.1:0", "--dns", "off"]).unwrap();
     let doors = doors.open().await.unwrap();
-    let (_, config) = doors.socks.unwrap();
+    let (_, config) = &doors.proxy.tcp[0];
     assert!(doors.dns.is_none());
     assert!(config.same_user && !config.direct && config.credentials.is_none());
 }
@@ -48,19 +48,33 @@ fn a_public_door_needs_a_password_and_a_word() {
     std::fs::write(&file, "a long password\n").unwrap();
     let file = file.to_str().unwrap();
     let public = "0.0.0.0:1080".parse().unwrap();
-    let code = |line: &[&str]| args(line).unwrap().socks_config(public).unwrap_err().code();
+    let code = |line: &[&str]| args(line).unwrap().check(public).unwrap_err().code();
     assert_eq!(code(&[]), Code::Usage);
     let user = ["--socks-user", "ci", "--socks-password-file", file];
     assert_eq!(code(&user), Code::Usage);
     let said = [&user[..], &["--socks-public"]].concat();
-    let config = args(&said).unwrap().socks_config(public).unwrap();
-    let (name, password) = config.credentials.unwrap();
-    assert_eq!(
-        (name.as_str(), password.reveal()),
-        ("ci", "a long password")
-    );
+    let said = args(&said).unwrap();
+    said.check(public).unwrap();
+    let config = said.proxy_config(None).unwrap();
+    assert!(config.credentials.is_some());
     assert!(!config.same_user);
     args(&["--socks-public"]).unwrap_err();
     args(&["--socks-user", "ci"]).unwrap_err();
     args(&["--socks", "localhost:1080"]).unwrap_err();
+}
+
+#[tokio::test]
+async fn the_proxy_may_have_several_places_and_a_unix_socket() {
+    let directory = tempfile::tempdir().unwrap();
+    let unix = format!("unix:{}", directory.path().join("proxy").display());
+    let line = ["--socks", "127.0.0.1:0", "--socks", &unix, "--dns", "off"];
+    let doors = args(&line).unwrap().open().await.unwrap();
+    assert_eq!((doors.proxy.tcp.len(), doors.proxy.unix.len()), (1, 1));
+    assert_eq!(doors.proxy.places()[1], unix);
+    let off = args(&["--socks", "off,127.0.0.1:0", "--dns", "off"]).unwrap();
+    assert_eq!(off.open().await.unwrap_err().code(), Code::Usage);
+    for wrong in ["unix:", "localhost:1080"] {
+        args(&["--socks", wrong]).unwrap_err();
+    }
+    args(&["--socks-unix-mode", "999"]).unwrap_err();
 }

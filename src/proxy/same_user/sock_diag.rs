@@ -12,6 +12,19 @@ use super::Owner;
 /// Who holds the socket from `local` to `remote`. `None` if the kernel does not say, be it that there is no such socket, be it
 /// that it does not answer such questions to us.
 pub(super) fn look_up(local: SocketAddr, remote: SocketAddr) -> Option<Owner> {
+    let answer = ask(&question(IPPROTO_TCP, local, remote)?)?;
+    owner(&answer, local.port(), |to| to == remote.port())
+}
+
+/// Who holds the socket for datagrams that hears at `local` what `remote` says.
+pub(super) fn look_up_udp(local: SocketAddr, remote: SocketAddr) -> Option<Owner> {
+    // The kernel looks for whom a datagram from the first to the second would reach (`udp_diag`: "src and dst are swapped for
+    // historical reasons").
+    let answer = ask(&question(IPPROTO_UDP, remote, local)?)?;
+    owner(&answer, local.port(), |to| to == remote.port() || to == 0)
+}
+
+fn ask(question: &[u8]) -> Option<Vec<u8>> {
     let kernel = socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,
@@ -19,10 +32,9 @@ pub(super) fn look_up(local: SocketAddr, remote: SocketAddr) -> Option<Owner> {
         Some(SOCK_DIAG),
     )
     .ok()?;
-    let question = question(local, remote)?;
     sendto(
         &kernel,
-        &question,
+        question,
         SendFlags::empty(),
         &SocketAddrNetlink::new(0, 0),
     )
@@ -30,11 +42,11 @@ pub(super) fn look_up(local: SocketAddr, remote: SocketAddr) -> Option<Owner> {
     // The answer is there when the question has been sent.
     let mut answer = [0; ANSWER_MAX];
     let (len, _) = recv(&kernel, answer.as_mut_slice(), RecvFlags::DONTWAIT).ok()?;
-    owner(answer.get(..len)?, local.port(), remote.port())
+    answer.get(..len).map(<[u8]>::to_vec)
 }
 
 /// `nlmsghdr`, then `inet_diag_req_v2`. Numbers are in the machine's order, addresses and ports in the network's.
-fn question(local: SocketAddr, remote: SocketAddr) -> Option<[u8; QUESTION_LEN]> {
+fn question(protocol: u8, local: SocketAddr, remote: SocketAddr) -> Option<[u8; QUESTION_LEN]> {
     let (family, addresses) = match (local.ip(), remote.ip()) {
         (IpAddr::V4(local), IpAddr::V4(remote)) => {
             let mut addresses = [0; 32];
@@ -55,7 +67,7 @@ fn question(local: SocketAddr, remote: SocketAddr) -> Option<[u8; QUESTION_LEN]>
     message[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
     message[6..8].copy_from_slice(&REQUEST.to_ne_bytes());
     message[16] = family;
-    message[17] = IPPROTO_TCP;
+    message[17] = protocol;
     message[20..24].copy_from_slice(&ALL_STATES.to_ne_bytes());
     message[24..26].copy_from_slice(&local.port().to_be_bytes());
     message[26..28].copy_from_slice(&remote.port().to_be_bytes());
@@ -65,13 +77,13 @@ fn question(local: SocketAddr, remote: SocketAddr) -> Option<[u8; QUESTION_LEN]>
 }
 
 /// Reads `nlmsghdr`, then `inet_diag_msg`. Where there is no such connection the kernel may answer with a listener.
-fn owner(answer: &[u8], local: u16, remote: u16) -> Option<Owner> {
+fn owner(answer: &[u8], local: u16, remote: impl Fn(u16) -> bool) -> Option<Owner> {
     let kind = u16::from_ne_bytes(*answer.get(4..)?.first_chunk()?);
     let from = u16::from_be_bytes(*answer.get(20..)?.first_chunk()?);
     let to = u16::from_be_bytes(*answer.get(22..)?.first_chunk()?);
     let user = u32::from_ne_bytes(*answer.get(80..)?.first_chunk()?);
     let inode = u32::from_ne_bytes(*answer.get(84..)?.first_chunk()?);
-    (kind == BY_FAMILY && from == local && to == remote).then_some(Owner {
+    (kind == BY_FAMILY && from == local && remote(to)).then_some(Owner {
         user,
         inode: u64::from(inode),
     })
@@ -84,6 +96,7 @@ const REQUEST: u16 = 1;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u8 = 17;
 const ALL_STATES: u32 = u32::MAX;
 const NO_COOKIE: [u8; 8] = [0xff; 8];
 

@@ -4,7 +4,7 @@
 mod sock_diag;
 
 use std::io::{self, BufRead};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Whether the program that connected from `client` to `server` may go on. Connections that do not come over loopback are
 /// judged by their credentials alone.
@@ -28,6 +28,28 @@ pub(super) async fn may_connect(client: SocketAddr, server: SocketAddr) -> bool 
             }
         }
         // The client has gone away meanwhile, so it wants no answer either.
+        false
+    });
+    looked.await.unwrap_or(false)
+}
+
+/// Whether the program that sends datagrams from `client` to `server` may go on; otherwise as [`may_connect`].
+pub(super) async fn may_send(client: SocketAddr, server: SocketAddr) -> bool {
+    let (client, server) = (canonical(client), canonical(server));
+    if !client.ip().is_loopback() {
+        return true;
+    }
+    if let Some(owner) = sock_diag::look_up_udp(client, server) {
+        return owner.is_ours();
+    }
+    let looked = tokio::task::spawn_blocking(move || {
+        for _ in 0..ATTEMPTS {
+            match look_up_udp(client) {
+                Ok(None) => {}
+                Ok(Some(owner)) => return owner.is_ours(),
+                Err(error) => return error.kind() != io::ErrorKind::InvalidData,
+            }
+        }
         false
     });
     looked.await.unwrap_or(false)
@@ -68,16 +90,50 @@ fn look_up(client: SocketAddr, server: SocketAddr) -> io::Result<Option<Owner>> 
     }
 }
 
+/// Most programs leave the address of a socket for datagrams open, and do not connect it.
+fn look_up_udp(client: SocketAddr) -> io::Result<Option<Owner>> {
+    let any_v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, client.port()));
+    let any_v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, client.port()));
+    if client.is_ipv4() {
+        let v4 = std::fs::File::open("/proc/net/udp")?;
+        let locals = [hex_v4(client), hex_v4(any_v4)];
+        if let Some(owner) = find_where(io::BufReader::new(v4), |local, _| {
+            locals.iter().any(|wanted| wanted == local)
+        })? {
+            return Ok(Some(owner));
+        }
+    }
+    let locals = [hex_v6(client), hex_v6(any_v6)];
+    match std::fs::File::open("/proc/net/udp6") {
+        Ok(v6) => find_where(io::BufReader::new(v6), |local, _| {
+            locals.iter().any(|wanted| wanted == local)
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && client.is_ipv4() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Finds the socket between two addresses in a table of the form of `/proc/net/tcp`.
 fn find(table: impl BufRead, local: &str, remote: &str) -> io::Result<Option<Owner>> {
+    find_where(table, |this, other| this == local && other == remote)
+}
+
+/// The first socket whose local and remote address are as wanted.
+fn find_where(
+    table: impl BufRead,
+    wanted: impl Fn(&str, &str) -> bool,
+) -> io::Result<Option<Owner>> {
     for line in table.take(TABLE_MAX).lines() {
         let line = line?;
         let mut fields = line.split_ascii_whitespace().skip(1);
-        if fields.next() != Some(local) || fields.next() != Some(remote) {
+        let (Some(local), Some(remote)) = (fields.next(), fields.next()) else {
+            continue;
+        };
+        if !wanted(local, remote) {
             continue;
         }
         // State, queues, timer, retransmissions; then user, timeouts, inode.

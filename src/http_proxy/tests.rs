@@ -1,0 +1,295 @@
+use std::net::SocketAddr;
+
+use data_encoding::BASE64;
+use overlan_protocol::key::Secret;
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::proxy::tests::*;
+use crate::proxy::{Credentials, ProxyConfig};
+
+/// A destination at port [`OWN`]: what it hears, by connection, until each answer of `answers` was given.
+struct Server {
+    address: SocketAddr,
+    task: JoinHandle<Vec<String>>,
+}
+
+impl Server {
+    /// Each answer is given to one request; `close` ends the connection behind it.
+    async fn start(answers: &[&'static str], close: bool) -> Self {
+        let listener = loopback_listener().await;
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(answering(listener, answers.to_vec(), close));
+        Self { address, task }
+    }
+}
+
+async fn answering(listener: TcpListener, answers: Vec<&str>, close: bool) -> Vec<String> {
+    let mut heard = Vec::new();
+    let mut stream = None;
+    for answer in answers {
+        let mut current: TcpStream = match stream.take() {
+            Some(stream) => stream,
+            None => listener.accept().await.unwrap().0,
+        };
+        heard.push(head(&mut current).await);
+        current.write_all(answer.as_bytes()).await.unwrap();
+        stream = (!close).then_some(current);
+    }
+    heard
+}
+
+/// Reads to the empty line.
+async fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+async fn to_end(stream: &mut TcpStream) -> String {
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).await.unwrap();
+    String::from_utf8(all).unwrap()
+}
+
+/// All that the proxy says to `request`, behind which the client closes its side.
+async fn ask(door: &Fixture, request: &str) -> String {
+    let mut stream = door.connect().await;
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    to_end(&mut stream).await
+}
+
+#[tokio::test]
+async fn a_whole_url_is_forwarded_without_what_was_for_the_proxy() {
+    let answer =
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nKeep-Alive: timeout=9\r\nX-Kept: 1\r\n\r\nhi";
+    let server = Server::start(&[answer], true).await;
+    let door = Fixture::open_with(ProxyConfig::default(), Some(server.address)).await;
+    let heard = ask(
+        &door,
+        "GET http://web.demo.pertino.net:88/a?b HTTP/1.1\r\nHost: web.demo.pertino.net:88\r\n\
+         Proxy-Connection: keep-alive\r\nProxy-Authorization: Basic YTpi\r\nConnection: X-Gone, close\r\n\
+         X-Gone: 1\r\nX-Stays: 2\r\n\r\n",
+    )
+    .await;
+    assert!(heard.starts_with("HTTP/1.1 200 OK\r\n"), "{heard}");
+    assert!(
+        heard.ends_with("\r\n\r\nhi") && heard.contains("X-Kept: 1"),
+        "{heard}"
+    );
+    assert!(!heard.to_lowercase().contains("keep-alive"), "{heard}");
+    let asked = &server.task.await.unwrap()[0];
+    assert!(asked.starts_with("GET /a?b HTTP/1.1\r\n"), "{asked}");
+    assert!(
+        asked.contains("Host: web.demo.pertino.net:88\r\n"),
+        "{asked}"
+    );
+    assert!(asked.contains("X-Stays: 2\r\n"), "{asked}");
+    for gone in ["proxy-", "x-gone"] {
+        assert!(!asked.to_lowercase().contains(gone), "{asked}");
+    }
+    door.close().await;
+}
+
+#[tokio::test]
+async fn both_sides_keep_their_connection_and_an_idle_one_that_ended_is_replaced() {
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none";
+    for close in [false, true] {
+        let server = Server::start(&[answer, answer, answer], close).await;
+        let door = Fixture::open_with(ProxyConfig::default(), Some(server.address)).await;
+        let mut client = door.connect().await;
+        for _ in 0..3 {
+            client
+                .write_all(b"GET http://web.demo.pertino.net:88/ HTTP/1.1\r\nHost: a\r\n\r\n")
+                .await
+                .unwrap();
+            let head = head(&mut client).await;
+            assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+            let mut body = [0; 3];
+            client.read_exact(&mut body).await.unwrap();
+            assert_eq!(&body, b"one");
+        }
+        // Without `close` all three came on one connection: another one was never accepted.
+        assert_eq!(server.task.await.unwrap().len(), 3);
+        door.close().await;
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_becomes_a_tunnel() {
+    let answer =
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nfirst";
+    let listener = loopback_listener().await;
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let asked = head(&mut stream).await;
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        let said = to_end(&mut stream).await;
+        stream.write_all(said.as_bytes()).await.unwrap();
+        asked
+    });
+    let door = Fixture::open_with(ProxyConfig::default(), Some(address)).await;
+    let heard = ask(
+        &door,
+        "GET http://web.demo.pertino.net:88/ HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nlast",
+    )
+    .await;
+    assert!(heard.starts_with("HTTP/1.1 101 "), "{heard}");
+    assert!(heard.to_lowercase().contains("upgrade: echo"), "{heard}");
+    assert!(heard.ends_with("\r\n\r\nfirstlast"), "{heard}");
+    let asked = server.await.unwrap().to_lowercase();
+    assert!(
+        asked.contains("connection: upgrade") && asked.contains("upgrade: echo"),
+        "{asked}"
+    );
+    door.close().await;
+}
+
+#[tokio::test]
+async fn connect_loses_nothing_that_was_sent_early() {
+    let door = Fixture::open(ProxyConfig::default()).await;
+    let early = "early ".repeat(20_000);
+    let heard = ask(
+        &door,
+        &format!("CONNECT web.demo.pertino.net:80 HTTP/1.1\r\nHost: a\r\n\r\n{early}"),
+    )
+    .await;
+    let (head, body) = heard.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(body == early);
+    door.close().await;
+}
+
+#[tokio::test]
+async fn every_failure_has_its_status_and_its_word() {
+    let door = Fixture::open(ProxyConfig::default()).await;
+    let host =
+        |port: u16| format!("CONNECT web.demo.pertino.net:{port} HTTP/1.1\r\nHost: a\r\n\r\n");
+    for (request, status, word) in [
+        (host(DENIED), 403, "http_request_denied"),
+        (host(NO_RELAY), 503, "destination_ip_unroutable"),
+        (host(REFUSED), 502, "connection_refused"),
+        (host(TIMED_OUT), 504, "connection_timeout"),
+        (host(BROKEN), 500, "proxy_internal_error"),
+        (
+            "CONNECT nobody.demo.pertino.net:80 HTTP/1.1\r\nHost: a\r\n\r\n".into(),
+            502,
+            "dns_error",
+        ),
+        (
+            "GET http://example.org/ HTTP/1.1\r\nHost: a\r\n\r\n".into(),
+            403,
+            "http_request_denied",
+        ),
+        (
+            "CONNECT web.demo.pertino.net HTTP/1.1\r\nHost: a\r\n\r\n".into(),
+            400,
+            "http_request_error",
+        ),
+        (
+            "GET https://web.demo.pertino.net/ HTTP/1.1\r\nHost: a\r\n\r\n".into(),
+            400,
+            "http_request_error",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: 127.0.0.1:1080\r\n\r\n".into(),
+            400,
+            "http_request_error",
+        ),
+    ] {
+        let heard = ask(&door, &request).await;
+        let told = heard.starts_with(&format!("HTTP/1.1 {status} "))
+            && heard.contains(&format!("overlan; error={word}"));
+        assert!(told, "{request} {heard}");
+        // What happened, and what to do.
+        let body = heard.split_once("\r\n\r\n").unwrap().1;
+        assert!(
+            body.starts_with("overlan: ") && body.lines().count() == 2,
+            "{body}"
+        );
+    }
+    let heard = ask(
+        &door,
+        "HEAD http://web.demo.pertino.net:83/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    )
+    .await;
+    assert!(heard.ends_with("\r\n\r\n"), "{heard}");
+    door.close().await;
+}
+
+#[tokio::test]
+async fn a_password_is_asked_for_and_never_passed_on() {
+    let credentials = Credentials::new("anna".into(), Secret::new("correct horse")).unwrap();
+    let door = Fixture::open(ProxyConfig {
+        credentials: Some(credentials),
+        ..ProxyConfig::default()
+    })
+    .await;
+    let with =
+        |field: &str| format!("CONNECT web.demo.pertino.net:80 HTTP/1.1\r\nHost: a\r\n{field}\r\n");
+    let basic = |text: &str| {
+        format!(
+            "Proxy-Authorization: basic {}\r\n",
+            BASE64.encode(text.as_bytes())
+        )
+    };
+    for field in [
+        String::new(),
+        basic("anna:wrong"),
+        basic("anna"),
+        "Proxy-Authorization: Basic !\r\n".to_owned(),
+        "Proxy-Authorization: Bearer x\r\n".to_owned(),
+    ] {
+        let heard = ask(&door, &with(&field)).await;
+        assert!(heard.starts_with("HTTP/1.1 407 "), "{heard}");
+        assert!(
+            heard
+                .to_lowercase()
+                .contains("proxy-authenticate: basic realm="),
+            "{heard}"
+        );
+    }
+    let heard = ask(&door, &with(&basic("anna:correct horse"))).await;
+    assert!(
+        heard.starts_with("HTTP/1.1 200 ") && heard.ends_with("\r\n\r\n"),
+        "{heard}"
+    );
+    door.close().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_does_not_look_whole() {
+    let server = Server::start(&["HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"], true).await;
+    let door = Fixture::open_with(ProxyConfig::default(), Some(server.address)).await;
+    let mut client = door.connect().await;
+    client
+        .write_all(b"GET http://web.demo.pertino.net:88/ HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    let head = head(&mut client).await;
+    assert!(head.to_lowercase().contains("content-length: 10"), "{head}");
+    let mut body = Vec::new();
+    let ended = client.read_to_end(&mut body).await;
+    assert!(ended.is_err() || body.len() < 10, "{body:?}");
+    door.close().await;
+}
+
+proptest! {
+    #[test]
+    fn no_field_breaks_the_reading_of_credentials(value in prop::collection::vec(any::<u8>(), 0..80)) {
+        let mut fields = http::HeaderMap::new();
+        if let Ok(value) = http::HeaderValue::from_bytes(&[b"Basic ", &value[..]].concat()) {
+            fields.insert(http::header::PROXY_AUTHORIZATION, value);
+        }
+        if let Some((user, _)) = headers::credentials(&fields) {
+            prop_assert!(!user.contains(&b':'));
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! The proxy door: decides who may come in, which protocol a connection speaks by its first byte, and where a destination is
+//! reached. The dialogues are [`crate::socks`]'s and [`crate::http_proxy`]'s, moving bytes is [`crate::splice`]'s.
+//!
+//! ```text
+//! accept → same user? → first byte ─┬─ 5: SOCKS5 ──────┐
+//!                                   ├─ a letter: HTTP ─┴→ hold until ready → dial → carry
+//!                                   └─ 4: SOCKS4, refused; else: closed
+//! ```
+
+mod credentials;
+
+mod direct;
+
+mod overlay;
+
+mod stream;
+
+mod unix;
+
+#[cfg(target_os = "linux")]
+mod same_user;
+
+/// Other systems do not tell who connects.
+#[cfg(not(target_os = "linux"))]
+mod same_user {
+    pub(super) fn may_connect(
+        _: std::net::SocketAddr,
+        _: std::net::SocketAddr,
+    ) -> std::future::Ready<bool> {
+        std::future::ready(true)
+    }
+
+    pub(super) use may_connect as may_send;
+}
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::either::Either;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::dial::DialError;
+use crate::names::{self, Destination};
+use crate::{accept, http_proxy, socks};
+
+pub use credentials::{Credentials, LEN_MAX, UnusableCredentials};
+pub(crate) use direct::addresses;
+pub use overlay::{Bound, Datagrams, Overlay};
+pub(crate) use stream::{Client, Moves, carry, first_byte};
+pub use stream::{Guest, Reached};
+pub use unix::{UnixDoor, UnixDoorError};
+
+/// How the door behaves.
+#[derive(Debug, Clone)]
+pub struct ProxyConfig {
+    /// What every client must give, by RFC 1929 or as HTTP Basic; `None` = nothing is asked for.
+    pub credentials: Option<Credentials>,
+    /// From the connection to the whole SOCKS request, or to the first byte of an HTTP request.
+    pub handshake_timeout: Duration,
+    /// For the whole head of an HTTP request, and between two on one connection.
+    pub head_timeout: Duration,
+    /// How long a request waits for a device that is not ready, before it is refused; zero = not at all.
+    pub hold: Duration,
+    /// From the request to the answer of the destination.
+    pub dial_timeout: Duration,
+    /// How long a port that a client opened by BIND waits for its peer.
+    pub bind_timeout: Duration,
+    /// Connections and UDP associations on which no byte moves for so long are ended; `None` = never.
+    pub idle_timeout: Option<Duration>,
+    /// Connections at once; more wait in the listener's backlog.
+    pub max_connections: usize,
+    /// UDP associations at once; more are refused.
+    pub max_associations: usize,
+    /// Dial destinations outside the overlay from this host, instead of refusing them.
+    pub direct: bool,
+    /// Where this device answers DNS: programs may ask there through the proxy.
+    pub dns: Option<SocketAddr>,
+    /// On Linux: accept from loopback only programs of this process's user and of root, see [`serve`].
+    pub same_user: bool,
+}
+
+impl Default for ProxyConfig {
+    fn default() -> Self {
+        Self {
+            credentials: None,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+            head_timeout: HEAD_TIMEOUT,
+            hold: HOLD,
+            dial_timeout: DIAL_TIMEOUT,
+            bind_timeout: BIND_TIMEOUT,
+            idle_timeout: None,
+            max_connections: accept::connections_max(),
+            max_associations: ASSOCIATIONS_MAX,
+            direct: false,
+            dns: None,
+            same_user: true,
+        }
+    }
+}
+
+/// Why the door is not opened at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ListenRefused {
+    /// Others can reach the address, and anybody could use the overlay through it.
+    #[error(
+        "{0} is not a loopback address: others can reach it, so a user name and a password are needed"
+    )]
+    NeedsCredentials(SocketAddr),
+}
+
+/// Whether the door may be opened at `address`.
+///
+/// # Errors
+/// [`ListenRefused::NeedsCredentials`] if the address is not loopback and there are no credentials.
+pub fn check_listen(address: SocketAddr, credentials: bool) -> Result<(), ListenRefused> {
+    if credentials || address.ip().to_canonical().is_loopback() {
+        Ok(())
+    } else {
+        Err(ListenRefused::NeedsCredentials(address))
+    }
+}
+
+/// Serves clients until `shutdown`, then ends every connection and returns.
+///
+/// The same-user check asks Linux who owns the other end of a loopback connection. Where the system does not tell, on other
+/// systems or without `/proc`, everybody on this host may connect: there the credentials are the protection.
+pub async fn serve<O: Overlay>(
+    listener: TcpListener,
+    config: ProxyConfig,
+    overlay: O,
+    shutdown: CancellationToken,
+) {
+    let door = Door::new(config, overlay);
+    accept::run(
+        &listener,
+        door.config.max_connections,
+        &shutdown,
+        |client, peer| {
+            let door = door.clone();
+            async move {
+                if let Err(error) = door.tcp(client, peer).await {
+                    debug!(%peer, %error, "a proxy client was turned away");
+                }
+            }
+        },
+    )
+    .await;
+}
+
+/// The same on a Unix socket. Who may open its file may connect; the same-user check does not apply. The file is removed at the
+/// end.
+pub async fn serve_unix<O: Overlay>(
+    listener: UnixDoor,
+    config: ProxyConfig,
+    overlay: O,
+    shutdown: CancellationToken,
+) {
+    let door = Door::new(config, overlay);
+    let socket: &UnixListener = listener.listener();
+    accept::run(
+        socket,
+        door.config.max_connections,
+        &shutdown,
+        |client, ()| {
+            let door = door.clone();
+            async move {
+                if let Err(error) = door.speak(Either::Right(client), LOOPBACK).await {
+                    debug!(%error, "a proxy client was turned away");
+                }
+            }
+        },
+    )
+    .await;
+}
+
+/// Why a client gets no further.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Rejected {
+    #[error("it belongs to another user of this host")]
+    OtherUser,
+    #[error("it speaks neither SOCKS5 nor HTTP")]
+    UnknownProtocol,
+    #[error("it speaks SOCKS4; SOCKS5 and HTTP are offered")]
+    Socks4,
+    #[error("it said nothing in time")]
+    Silent,
+    #[error(transparent)]
+    Socks(#[from] socks::Rejected),
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// What all connections of one listener share.
+pub(crate) struct Door<O> {
+    pub(crate) config: ProxyConfig,
+    pub(crate) overlay: O,
+    pub(crate) associations: Arc<Semaphore>,
+}
+
+/// Both ends of a client's way to us.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends {
+    /// Where it comes from.
+    pub(crate) client: IpAddr,
+    /// Where it reached us.
+    pub(crate) own: IpAddr,
+}
+
+/// Clients of a Unix socket are on this host.
+const LOOPBACK: Ends = Ends {
+    client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+    own: IpAddr::V4(Ipv4Addr::LOCALHOST),
+};
+
+impl<O: Overlay> Door<O> {
+    fn new(config: ProxyConfig, overlay: O) -> Arc<Self> {
+        Arc::new(Self {
+            associations: Arc::new(Semaphore::new(config.max_associations)),
+            config,
+            overlay,
+        })
+    }
+
+    async fn tcp(&self, client: TcpStream, peer: SocketAddr) -> Result<(), Rejected> {
+        let own = client.local_addr()?;
+        if self.config.same_user && !same_user::may_connect(peer, own).await {
+            return Err(Rejected::OtherUser);
+        }
+        client.set_nodelay(true)?;
+        let ends = Ends {
+            client: peer.ip().to_canonical(),
+            own: own.ip(),
+        };
+        self.speak(Either::Left(client), ends).await
+    }
+
+    async fn speak(&self, mut client: Client, ends: Ends) -> Result<(), Rejected> {
+        // The first byte alone shows a protocol in which we would have to speak first, and waits for nothing more.
+        let first = timeout(self.config.handshake_timeout, first_byte(&client))
+            .await
+            .map_err(|_| Rejected::Silent)??;
+        match first {
+            Some(SOCKS5) => Ok(socks::converse(client, ends, self).await?),
+            Some(SOCKS4) => {
+                refuse(&mut client, &SOCKS4_REFUSED).await?;
+                Err(Rejected::Socks4)
+            }
+            Some(letter) if letter.is_ascii_alphabetic() => {
+                http_proxy::converse(client, self).await
+            }
+            Some(_) => Err(Rejected::UnknownProtocol),
+            None => Err(Rejected::Silent),
+        }
+    }
+
+    /// Whether the program that sends datagrams from `client` may have an association.
+    pub(crate) async fn may_send(&self, client: SocketAddr, socket: &UdpSocket) -> bool {
+        match socket.local_addr() {
+            Ok(own) => !self.config.same_user || same_user::may_send(client, own).await,
+            Err(_) => false,
+        }
+    }
+
+    /// Opens a connection to where a client wants, within the configured times.
+    pub(crate) async fn reach(
+        &self,
+        destination: &Destination,
+        port: u16,
+    ) -> Result<Either<O::Stream, TcpStream>, DialError> {
+        if let Destination::Name(name) = destination
+            && !names::is_host_name(name)
+        {
+            return Err(DialError::UnknownName);
+        }
+        if port == 0 {
+            // Nobody can listen there.
+            return Err(DialError::Refused);
+        }
+        if self.is_resolver(destination, port) {
+            return self.reach_host(destination, port).await;
+        }
+        self.settle(destination).await?;
+        let dial = self.overlay.dial(destination.clone(), port);
+        match timeout(self.config.dial_timeout, dial).await {
+            Ok(Ok(stream)) => Ok(Either::Left(stream)),
+            Ok(Err(DialError::Foreign)) if self.config.direct => {
+                self.reach_host(destination, port).await
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(DialError::TimedOut),
+        }
+    }
+
+    /// Waits for a device that is not ready yet, for as long as the door holds requests.
+    pub(crate) async fn settle(&self, destination: &Destination) -> Result<(), DialError> {
+        timeout(self.config.hold, self.overlay.ready(destination))
+            .await
+            .map_err(|_| DialError::NotReady)
+    }
+
+    /// Whether that is where this device answers DNS.
+    pub(crate) fn is_resolver(&self, destination: &Destination, port: u16) -> bool {
+        let (Some(dns), Destination::Address(address)) = (self.config.dns, destination) else {
+            return false;
+        };
+        let (address, own) = (address.to_canonical(), dns.ip().to_canonical());
+        port == dns.port() && (address == own || own.is_unspecified() && address.is_loopback())
+    }
+
+    async fn reach_host(
+        &self,
+        destination: &Destination,
+        port: u16,
+    ) -> Result<Either<O::Stream, TcpStream>, DialError> {
+        let dial = direct::dial(destination.clone(), port);
+        match timeout(self.config.dial_timeout, dial).await {
+            Ok(dialled) => dialled.map(Either::Right),
+            Err(_) => Err(DialError::TimedOut),
+        }
+    }
+}
+
+/// Says `answer` as the last word, and waits a moment for the client to hear it: closing a socket with unread bytes resets it,
+/// and on some systems a reset overtakes the answer.
+pub(crate) async fn refuse(client: &mut Client, answer: &[u8]) -> io::Result<()> {
+    let goodbye = async {
+        client.write_all(answer).await?;
+        client.shutdown().await?;
+        let mut unread = client.take(UNREAD_MAX);
+        tokio::io::copy(&mut unread, &mut tokio::io::sink()).await
+    };
+    match timeout(GOODBYE, goodbye).await {
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(_)) | Err(_) => Ok(()),
+    }
+}
+
+/// First bytes of the protocols.
+const SOCKS5: u8 = 5;
+const SOCKS4: u8 = 4;
+
+/// "Request rejected or failed", in the eight bytes of a SOCKS4 reply.
+const SOCKS4_REFUSED: [u8; 8] = [0, 91, 0, 0, 0, 0, 0, 0];
+
+/// A program on this host sends its request at once; who is silent for longer only holds a place.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A browser keeps its connections for its next requests; who needs longer opens another.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A device that starts is ready in about a second; what takes longer is an outage, of which a program must hear.
+const HOLD: Duration = Duration::from_secs(10);
+
+/// Longer than the overlay's own connect timeout, so that its more exact answer comes first.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The peer was told by other means, and connects soon or never.
+const BIND_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// UDP associations at once: each holds up to three sockets of the host besides its connection.
+const ASSOCIATIONS_MAX: usize = 256;
+
+/// How long a refused client may take to close.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Bytes that a refused client may have sent and that are read away.
+const UNREAD_MAX: u64 = 64 * 1024;
+
+#[cfg(test)]
+pub(crate) mod tests;
