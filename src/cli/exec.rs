@@ -3,16 +3,20 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitCode, ExitStatus};
 
 use clap::Args;
-use overlan::status::Status;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::{StateArgs, output, running, wait};
+
+use ephemeral::EphemeralArgs;
+
+mod ephemeral;
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -29,6 +33,8 @@ pub(crate) struct ExecArgs {
     )]
     timeout: u32,
     #[command(flatten)]
+    own: EphemeralArgs,
+    #[command(flatten)]
     state: StateArgs,
 }
 
@@ -36,51 +42,49 @@ const EXAMPLES: &str = "\
 Examples:
   overlan exec -- curl http://web.home.overlan.internal/
   overlan exec --timeout 120 -- git clone http://git.home.overlan.internal/repo
+  overlan exec --ephemeral --server JOIN --auth-key-file key.txt -- make deploy
   overlan exec -- sh -c 'dig @$OVERLAN_DNS_HOST -p $OVERLAN_DNS_PORT web.home.overlan.internal'
 
 The program finds ALL_PROXY, HTTP_PROXY, HTTPS_PROXY and NO_PROXY, in both cases, and OVERLAN_DNS_HOST and OVERLAN_DNS_PORT. It gets
 SIGINT, SIGTERM and SIGHUP of this one. Only programs that know these variables use the overlay.
 Exit codes: the program's; 128 + N if signal N killed it; 126 and 127 as in a shell if it cannot be started;
-before it starts 3 no `overlan up` runs, 4 not enrolled any more, 9 no relay.";
+before it starts 3 no `overlan up` runs, 4 not enrolled any more or no valid key, 8 no controller, 9 no relay.";
 
 /// `overlan exec`.
 pub(crate) async fn run(args: ExecArgs) -> Result<ExitCode, Failure> {
-    wait::until_ready(&args.state, args.timeout).await?;
-    let status = running::ask_status(&args.state).await?;
     let Some((program, arguments)) = args.command.split_first() else {
         return Err(Failure::usage("name a program behind --"));
     };
     let mut command = Command::new(program);
-    command.args(arguments).envs(variables(&status)?);
-    if let Some(state) = &args.state.state_dir {
-        // Commands of ours in there ask the same `overlan up`.
-        command.env("OVERLAN_STATE_DIR", std::path::absolute(state)?);
-    }
-    // From before it starts: no signal falls between.
+    command.args(arguments);
+    // From before anything starts: no signal falls between.
     let mut signals = Forwarded::listen()?;
-    match command.spawn() {
-        Ok(child) => Ok(passed_on(signals.until_ended(child).await?)),
-        Err(error) => {
-            output::note(&format!(
-                "Error: cannot start {}: {error}",
-                program.to_string_lossy()
-            ));
-            Ok(ExitCode::from(
-                match error.kind() == io::ErrorKind::NotFound {
-                    true => NOT_FOUND,
-                    false => NOT_EXECUTABLE,
-                },
-            ))
-        }
+    if args.own.ephemeral {
+        let device = tokio::select! {
+            device = args.own.up(args.timeout) => device?,
+            (signal, _) = signals.asked.next() => return Ok(exit_code(KILLED.saturating_add(signal.as_raw()))),
+        };
+        command.envs(variables(device.socks, Some(device.dns)));
+        let ended = signals.run(command).await;
+        device.close().await;
+        return ended;
     }
-}
-
-/// What the program finds in its environment.
-fn variables(status: &Status) -> Result<Vec<(&'static str, String)>, Failure> {
+    wait::until_ready(&args.state, args.timeout).await?;
+    let status = running::ask_status(&args.state).await?;
     let socks = status.socks.ok_or_else(|| {
         let text = "the running `overlan up` offers no proxy that a program could use";
         Failure::new(Code::Other, text).next("Start it with --socks 127.0.0.1:1080.")
     })?;
+    command.envs(variables(socks, status.dns));
+    if let Some(state) = &args.state.state_dir {
+        // Commands of ours in there ask the same `overlan up`.
+        command.env("OVERLAN_STATE_DIR", std::path::absolute(state)?);
+    }
+    signals.run(command).await
+}
+
+/// What the program finds in its environment.
+fn variables(socks: SocketAddr, dns: Option<SocketAddr>) -> Vec<(&'static str, String)> {
     let mut variables: Vec<(&'static str, String)> = PROXIES
         .iter()
         .map(|(name, scheme)| (*name, format!("{scheme}://{socks}")))
@@ -88,11 +92,11 @@ fn variables(status: &Status) -> Result<Vec<(&'static str, String)>, Failure> {
     for name in ["NO_PROXY", "no_proxy"] {
         variables.push((name, NOT_PROXIED.to_owned()));
     }
-    if let Some(dns) = status.dns {
+    if let Some(dns) = dns {
         variables.push(("OVERLAN_DNS_HOST", dns.ip().to_string()));
         variables.push(("OVERLAN_DNS_PORT", dns.port().to_string()));
     }
-    Ok(variables)
+    variables
 }
 
 fn passed_on(status: ExitStatus) -> ExitCode {
@@ -101,25 +105,62 @@ fn passed_on(status: ExitStatus) -> ExitCode {
         (None, Some(signal)) => KILLED.saturating_add(signal),
         (None, None) => Code::Other as i32,
     };
+    exit_code(code)
+}
+
+fn exit_code(code: i32) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
-/// Signals that the program gets when this one does.
+/// Signals that the program gets when this one does, and the one that says that it ended.
 struct Forwarded {
+    asked: Asked,
+    ended: tokio::signal::unix::Signal,
+}
+
+/// Signals by which somebody asks for an end.
+struct Asked {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     hang_up: tokio::signal::unix::Signal,
-    ended: tokio::signal::unix::Signal,
+}
+
+impl Asked {
+    /// The next one, and whether a terminal would have sent it to the program as well. Cancel safe.
+    async fn next(&mut self) -> (Signal, bool) {
+        tokio::select! {
+            _ = self.interrupt.recv() => (Signal::INT, true),
+            _ = self.hang_up.recv() => (Signal::HUP, true),
+            _ = self.terminate.recv() => (Signal::TERM, false),
+        }
+    }
 }
 
 impl Forwarded {
     fn listen() -> io::Result<Self> {
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
+            asked: Asked {
+                interrupt: signal(SignalKind::interrupt())?,
+                terminate: signal(SignalKind::terminate())?,
+                hang_up: signal(SignalKind::hangup())?,
+            },
             ended: signal(SignalKind::child())?,
         })
+    }
+
+    /// Runs the program to its end, or says that it cannot be started.
+    async fn run(&mut self, mut command: Command) -> Result<ExitCode, Failure> {
+        match command.spawn() {
+            Ok(child) => Ok(passed_on(self.until_ended(child).await?)),
+            Err(error) => {
+                let program = command.get_program().to_string_lossy();
+                output::note(&format!("Error: cannot start {program}: {error}"));
+                Ok(exit_code(match error.kind() == io::ErrorKind::NotFound {
+                    true => NOT_FOUND,
+                    false => NOT_EXECUTABLE,
+                }))
+            }
+        }
     }
 
     async fn until_ended(&mut self, mut child: Child) -> io::Result<ExitStatus> {
@@ -132,9 +173,7 @@ impl Forwarded {
             }
             let (signal, by_terminal) = tokio::select! {
                 _ = self.ended.recv() => continue,
-                _ = self.interrupt.recv() => (Signal::INT, true),
-                _ = self.hang_up.recv() => (Signal::HUP, true),
-                _ = self.terminate.recv() => (Signal::TERM, false),
+                asked = self.asked.next() => asked,
             };
             if !(from_terminal && by_terminal)
                 && let Err(error) = kill_process(Pid::from_child(&child), signal)
@@ -159,10 +198,10 @@ const PROXIES: [(&str, &str); 6] = [
 const NOT_PROXIED: &str = "localhost,127.0.0.1,::1";
 
 /// Exit code of shells for a program that does not exist.
-const NOT_FOUND: u8 = 127;
+const NOT_FOUND: i32 = 127;
 
 /// Exit code of shells for a program that cannot be started.
-const NOT_EXECUTABLE: u8 = 126;
+const NOT_EXECUTABLE: i32 = 126;
 
 /// What shells add to the number of the signal that killed a program.
 const KILLED: i32 = 128;

@@ -26,6 +26,7 @@ use crate::cli::{StateArgs, api, login, now_unix, output};
 
 use answers::Answers;
 use carrying::Carrying;
+pub(crate) use doors::dns_sockets;
 use doors::{DoorArgs, Doors};
 use measure::Measuring;
 use way::{Facts, Way};
@@ -393,7 +394,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const ENROL_WITHIN: Duration = Duration::from_secs(30);
 
 /// Holds an auth key where there is no file for it.
-const AUTH_KEY_VARIABLE: &str = "OVERLAN_AUTH_KEY";
+pub(crate) const AUTH_KEY_VARIABLE: &str = "OVERLAN_AUTH_KEY";
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::lab::{Device, KeyBy, Lab};
+use crate::library::devices;
 use crate::process::{LONGEST, Owned, command, installed, overlan, run};
 use crate::programs::{noise, ssh};
 use crate::service::Service;
@@ -374,6 +375,68 @@ fn exec_gives_a_program_the_overlay_and_passes_on_how_it_ends() {
     late.args(["exec", "--timeout", "1", "--state-dir"]);
     late.arg(laptop.state_dir()).args(["--", "true"]);
     run(&mut late, "").refused(3, &["overlan up"]);
+}
+
+#[test]
+fn exec_makes_a_device_for_one_program_and_removes_it() {
+    if !installed(&["curl", "sh"]) {
+        return;
+    }
+    let page = Service::http("a page of web\n");
+    let lab = Lab::start();
+    let web = lab.up("web");
+    web.serve(80, page.address());
+    let key = lab.path("job.key");
+    fs::write(&key, lab.auth_key(&["--reusable"])).unwrap();
+    let key = key.to_str().unwrap();
+    let exec = |args: &[&str]| {
+        let mut command = overlan();
+        command.args(["exec", "--ephemeral", "--server", &lab.controller.join]);
+        command.args(args);
+        command
+    };
+    let job = ["--auth-key-file", key, "--hostname", "job", "--"];
+    let url = format!("http://{}/", web.name);
+    let curl = [
+        "curl",
+        "--disable",
+        "-sS",
+        "--fail",
+        "--max-time",
+        "30",
+        &url,
+    ];
+    assert_eq!(run(exec(&job).args(curl), "").ok(), "a page of web");
+    assert_eq!(
+        run(exec(&job).args(["sh", "-c", "exit 42"]), "").code,
+        Some(42)
+    );
+    assert_eq!(run(exec(&job).arg("/nowhere/program"), "").code, Some(127));
+    assert_eq!(devices(&lab), ["web"], "none stays");
+
+    // A job that is cancelled ends its program first, and then its device.
+    let script = "trap 'exit 11' INT; echo ready; while :; do sleep 0.1; done";
+    let mut child = exec(&job)
+        .args(["sh", "-c", script])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = [0; 6];
+    child.stdout.take().unwrap().read_exact(&mut line).unwrap();
+    assert_eq!(devices(&lab), ["job", "web"]);
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(Owned::new(child).ended("exec").code(), Some(11));
+    assert_eq!(devices(&lab), ["web"]);
+
+    run(&mut exec(&["--", "true"]), "").refused(4, &["--auth-key-file", "OVERLAN_AUTH_KEY"]);
+    let mut nowhere = overlan();
+    nowhere.args(["exec", "--ephemeral", "--auth-key-file", key, "--", "true"]);
+    run(&mut nowhere, "").refused(2, &["--server"]);
+    let wrong = lab.path("wrong.key");
+    fs::write(&wrong, "pvk_unknown").unwrap();
+    let wrong = ["--auth-key-file", wrong.to_str().unwrap(), "--", "true"];
+    run(&mut exec(&wrong), "").refused(4, &["key"]);
 }
 
 #[test]

@@ -333,7 +333,7 @@ fn key(lab: &Lab, args: &[&str]) -> Secret {
 }
 
 /// Labels of the devices that the controller knows, in order.
-fn devices(lab: &Lab) -> Vec<String> {
+pub(crate) fn devices(lab: &Lab) -> Vec<String> {
     let devices: Value = serde_json::from_str(&lab.admin(&["devices", "--json"])).unwrap();
     let devices = devices["devices"].as_array().unwrap().iter();
     let mut labels: Vec<String> = devices

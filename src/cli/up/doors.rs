@@ -243,7 +243,7 @@ impl DoorArgs {
 }
 
 /// UDP and TCP on the same port. A port that the system chooses may be free for one of them only, so that is tried again.
-async fn dns_sockets(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+pub(crate) async fn dns_sockets(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
     let mut attempts = match address.port() {
         0 => FREE_PORT_ATTEMPTS,
         _ => 1,

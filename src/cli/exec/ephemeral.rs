@@ -1,0 +1,111 @@
+//! The device that `exec --ephemeral` makes for its program alone: in memory, behind free ports of loopback. Decides how it comes and
+//! goes; what the program finds of it is the parent module's.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::Args;
+use overlan::dns;
+use overlan::node::Node;
+use overlan::{JoinString, UpError};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::exit::{Code, Failure};
+use crate::cli::output;
+use crate::cli::secret::{self, Source};
+use crate::cli::up::{AUTH_KEY_VARIABLE, dns_sockets};
+
+#[derive(Debug, Args)]
+pub(super) struct EphemeralArgs {
+    /// Make a device for this program alone, in memory, and remove it at the end; no `overlan up` is asked
+    #[arg(long)]
+    pub(super) ephemeral: bool,
+    /// With --ephemeral: join string of the controller
+    #[arg(long, env = "OVERLAN_SERVER", value_name = "JOIN")]
+    server: Option<JoinString>,
+    /// With --ephemeral: file with an auth key; - is standard input ($OVERLAN_AUTH_KEY works, too)
+    #[arg(long, value_name = "PATH", requires = "ephemeral")]
+    auth_key_file: Option<Source>,
+    /// With --ephemeral: name of the device [default: the host's name]
+    #[arg(long, value_name = "NAME", requires = "ephemeral")]
+    hostname: Option<String>,
+    /// With --ephemeral: network to join [default: the key's]
+    #[arg(long, value_name = "NAME", requires = "ephemeral")]
+    network: Option<String>,
+}
+
+/// A device that is up, and its doors.
+pub(super) struct Ephemeral {
+    pub(super) socks: SocketAddr,
+    pub(super) dns: SocketAddr,
+    node: Node,
+    resolver: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl EphemeralArgs {
+    /// Enrols the device and waits until peers can reach it.
+    pub(super) async fn up(&self, timeout: u32) -> Result<Ephemeral, Failure> {
+        let server = self.server.clone().ok_or_else(|| {
+            Failure::usage("a device for one program needs to know its controller").next(
+                "Give --server or $OVERLAN_SERVER, the join string of `overlan controller serve`.",
+            )
+        })?;
+        let key = match &self.auth_key_file {
+            Some(source) => source.read("auth key")?,
+            None => secret::from_environment(AUTH_KEY_VARIABLE).ok_or_else(|| {
+                Failure::new(Code::NeedsLogin, "a device for one program needs an auth key")
+                    .next("Give --auth-key-file or $OVERLAN_AUTH_KEY; `overlan admin auth-key create --ephemeral` makes one.")
+            })?,
+        };
+        let mut builder = Node::builder()
+            .server(server)
+            .auth_key(key)
+            .ready_within((timeout > 0).then(|| Duration::from_secs(timeout.into())));
+        if let Some(hostname) = &self.hostname {
+            builder = builder.hostname(hostname);
+        }
+        if let Some(network) = &self.network {
+            builder = builder.network(network);
+        }
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (udp, tcp) = dns_sockets(loopback).await?;
+        let dns = udp.local_addr()?;
+        let node = builder.up().await.map_err(failure)?;
+        let socks = node.listen_proxy(loopback).await?;
+        let stop = CancellationToken::new();
+        let resolver = tokio::spawn(dns::serve(udp, tcp, node.netmap(), stop.clone()));
+        Ok(Ephemeral {
+            socks,
+            dns,
+            node,
+            resolver,
+            stop,
+        })
+    }
+}
+
+impl Ephemeral {
+    /// Ends the doors and removes the device. What could not be removed is told; it changes no exit code.
+    pub(super) async fn close(self) {
+        self.stop.cancel();
+        if let Err(error) = self.resolver.await {
+            tracing::debug!(%error, "the resolver did not end in order");
+        }
+        if let Err(error) = self.node.close().await {
+            output::note(&format!("The device stays at the controller: {error}"));
+        }
+    }
+}
+
+fn failure(error: UpError) -> Failure {
+    match error {
+        UpError::State(error) => error.into(),
+        UpError::Enrol(error) => error.into(),
+        UpError::NotReady(error) => error.into(),
+        UpError::NotEnrolled | UpError::OtherServer(_) | UpError::NoTicket => {
+            Failure::new(Code::Other, error)
+        }
+    }
+}
