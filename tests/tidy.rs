@@ -380,6 +380,29 @@ fn files_named_in_documents_exist() {
 }
 
 #[test]
+fn tests_named_as_evidence_exist() {
+    let mut tests = String::new();
+    for file in rust_files() {
+        tests.push_str(&file.text);
+    }
+    let complaints = read("docs/complaints.md");
+    let mut named = 0;
+    for word in complaints.split('`').skip(1).step_by(2) {
+        if word.matches('_').count() < 3
+            || word.contains(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && c != '_')
+        {
+            continue;
+        }
+        named += 1;
+        assert!(
+            tests.contains(&format!("fn {word}(")),
+            "docs/complaints.md names the test `{word}`, which does not exist"
+        );
+    }
+    assert!(named > 30, "docs/complaints.md names only {named} tests");
+}
+
+#[test]
 fn readme_starts_with_the_two_commands() {
     let readme = read("README.md");
     let top: String = readme.lines().take(40).collect::<Vec<_>>().join("\n");
