@@ -36,7 +36,7 @@ impl Attempt {
             heard: false,
             retry_at: start,
             give_up_at: now + GIVE_UP_AFTER,
-            backoff: RETRY_FIRST,
+            backoff: REPEAT_FIRST,
         }
     }
 
@@ -119,7 +119,10 @@ fn jitter(backoff: Duration, random: u64) -> Duration {
 }
 
 const PROLOGUE_LABEL: &[u8] = b"overlan-e2e-1";
-/// One round trip through a distant relay, with room for a busy machine.
+/// A device that has just joined is known to its peers a moment later: what came to them before that was lost, and is repeated
+/// before a person notices. On a path that takes longer than this a few copies are sent in vain, 100 bytes each.
+const REPEAT_FIRST: Duration = Duration::from_millis(250);
+/// One round trip through a distant relay, with room for a busy machine: an answer has come by then, or is lost.
 pub(super) const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// The longest a peer that has come back waits for us, but for the jitter.
 const RETRY_MAX: Duration = Duration::from_secs(8);

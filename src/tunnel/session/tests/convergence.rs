@@ -59,7 +59,7 @@ fn the_loser_of_a_tie_does_not_repeat_its_own_message_1_at_once() {
     let mut pair = Pair::new();
     pair.b.handle_want_send(pair.now);
     assert_eq!(messages(&mut pair.b).len(), 1, "and lost");
-    pair.advance(Duration::from_millis(900));
+    pair.advance(Duration::from_millis(200));
     pair.a.handle_want_send(pair.now);
     let mut init = pair.a.poll_message().unwrap();
     pair.b.open(pair.now, &mut init).unwrap();

@@ -214,8 +214,8 @@ fn an_unanswered_handshake_is_repeated_more_slowly_and_given_up() {
             last = due;
         }
     }
-    assert!((4..=5).contains(&gaps.len()), "{gaps:?}");
-    for (gap, base) in gaps.iter().zip([1000, 2000, 4000, 8000, 8000]) {
+    assert!((6..=7).contains(&gaps.len()), "{gaps:?}");
+    for (gap, base) in gaps.iter().zip([250, 500, 1000, 2000, 4000, 8000, 8000]) {
         assert!((base..=base + base / 4).contains(gap), "{gaps:?}");
     }
     assert_eq!(events(&mut pair.a), [Event::Lost]);
