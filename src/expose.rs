@@ -1,7 +1,9 @@
-//! Publishes one local port to a network: decides when an inbound connection is answered, which is once the local service has
+//! Publishes one service to a network: decides when an inbound connection is answered, which is once the local service has
 //! taken it. Who may ask at all is decided before, where packets come in.
 //!
 //! A local port where nobody listens is a true "connection refused" for the peer, never a connection that ends at once.
+
+mod proxy_protocol;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,14 +11,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use overlan_netstack::{Incoming, TcpListener};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::accept;
-use crate::splice::splice;
+use crate::dial::DialError;
+use crate::names::Destination;
+use crate::proxy;
+use crate::splice::{Abort, HostSocket, Spliced, splice};
+use crate::state::{Serve, Target};
 
 /// Where connections go unless a person named another address: the same machine, and only its loopback.
 #[must_use]
@@ -27,8 +34,10 @@ pub fn local_target(port: u16) -> SocketAddr {
 /// How a port is published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExposeConfig {
-    /// The local service: [`local_target`], or what a person named.
-    pub target: SocketAddr,
+    /// The service: [`local_target`], or what a person named.
+    pub target: Target,
+    /// Whether the service is told first who its peer is.
+    pub proxy_protocol: bool,
     /// How long the service may take to accept.
     pub connect_timeout: Duration,
     /// Connections at once; more wait in the listener's backlog, and their senders with them.
@@ -36,11 +45,12 @@ pub struct ExposeConfig {
 }
 
 impl ExposeConfig {
-    /// Publishes `target` with the usual limits.
+    /// Publishes what `serve` says, with the usual limits.
     #[must_use]
-    pub fn new(target: SocketAddr) -> Self {
+    pub fn new(serve: &Serve) -> Self {
         Self {
-            target,
+            target: serve.target.clone(),
+            proxy_protocol: serve.proxy_protocol,
             connect_timeout: CONNECT_TIMEOUT,
             max_connections: accept::connections_max(),
         }
@@ -70,25 +80,58 @@ pub async fn run(listener: TcpListener, config: ExposeConfig, shutdown: Cancella
 
 async fn connection(incoming: Incoming, config: &ExposeConfig) {
     let remote = incoming.remote();
-    let mut local = match timeout(config.connect_timeout, dial(config.target)).await {
-        Ok(Ok(local)) => local,
+    let header = match config.proxy_protocol {
+        true => proxy_protocol::header(remote, incoming.local()),
+        false => Vec::new(),
+    };
+    match timeout(config.connect_timeout, dial(&config.target, &header)).await {
+        Ok(Ok(Service::Tcp(mut service))) => carry(incoming, &mut service).await,
+        Ok(Ok(Service::Unix(mut service))) => carry(incoming, &mut service).await,
         Ok(Err(error)) => {
-            debug!(%remote, target = %config.target, %error, "the local service is not there");
-            return incoming.refuse();
+            debug!(%remote, target = %config.target, %error, "the service is not there");
+            incoming.refuse();
         }
         Err(_) => {
-            debug!(%remote, target = %config.target, "the local service does not answer");
-            return incoming.refuse();
+            debug!(%remote, target = %config.target, "the service does not answer");
+            incoming.refuse();
         }
-    };
+    }
+}
+
+async fn carry<S: HostSocket + Abort>(incoming: Incoming, service: &mut S) {
+    let remote = incoming.remote();
     let mut overlay = incoming.accept();
-    let spliced = splice(&mut overlay, &mut local).await;
+    let spliced: Spliced = splice(&mut overlay, service).await;
     debug!(%remote, ?spliced, "an inbound connection ended");
 }
 
-async fn dial(target: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(target).await?;
-    stream.set_nodelay(true)?;
+/// A connection with the service.
+enum Service {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Connects, and says `header` first.
+async fn dial(target: &Target, header: &[u8]) -> Result<Service, DialError> {
+    match target {
+        Target::Address(address) => {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            Ok(Service::Tcp(told(stream, header).await?))
+        }
+        Target::Host(host, port) => {
+            let stream = proxy::dial_host(Destination::Name(host.clone()), *port).await?;
+            Ok(Service::Tcp(told(stream, header).await?))
+        }
+        Target::Unix(path) => {
+            let stream = UnixStream::connect(path).await?;
+            Ok(Service::Unix(told(stream, header).await?))
+        }
+    }
+}
+
+async fn told<S: HostSocket>(mut stream: S, header: &[u8]) -> io::Result<S> {
+    stream.write_all(header).await?;
     Ok(stream)
 }
 

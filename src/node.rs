@@ -282,7 +282,7 @@ impl Node {
 
     /// What is published.
     pub fn serves(&self) -> Vec<Serve> {
-        lock(&self.inner.serves).values().copied().collect()
+        lock(&self.inner.serves).values().cloned().collect()
     }
 
     fn change_serves(
@@ -292,7 +292,7 @@ impl Node {
         let all: Vec<Serve> = {
             let mut serves = lock(&self.inner.serves);
             change(&mut serves);
-            serves.values().copied().collect()
+            serves.values().cloned().collect()
         };
         self.inner.expose();
         self.inner.state.save_serves(&all)
@@ -420,11 +420,11 @@ impl Inner {
                         let stop = self.stop.child_token();
                         self.tasks.spawn(expose::run(
                             listener,
-                            ExposeConfig::new(serve.target),
+                            ExposeConfig::new(serve),
                             stop.clone(),
                         ));
                         let membership = Arc::downgrade(membership);
-                        let serve = *serve;
+                        let serve = serve.clone();
                         exposed.insert(
                             (*id, *port),
                             Exposed {

@@ -1,11 +1,12 @@
 //! What the client keeps: one directory of its own, one JSON file per thing, or the same files in memory. Decides how they are
 //! read and written safely; does not know what the things mean.
 
+mod serve;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -17,6 +18,8 @@ use overlan_protocol::netmap::Netmap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
+
+pub use serve::{Serve, ServeKind, Target, UnusableTarget};
 
 /// Why the state cannot be used. One variant per thing the user does next.
 #[derive(Debug, thiserror::Error)]
@@ -101,45 +104,6 @@ impl fmt::Debug for Device {
             .field("network", &self.network)
             .field("domain", &self.domain)
             .finish_non_exhaustive()
-    }
-}
-
-/// A local service that the overlay may reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Serve {
-    /// What is carried.
-    pub kind: ServeKind,
-    /// Port on this device's overlay address.
-    pub port: u16,
-    /// Where connections go on this host.
-    pub target: SocketAddr,
-}
-
-impl Serve {
-    /// Connections to overlay port `port` go to `target`.
-    #[must_use]
-    pub fn tcp(port: u16, target: SocketAddr) -> Self {
-        Self {
-            kind: ServeKind::Tcp,
-            port,
-            target,
-        }
-    }
-}
-
-/// What a [`Serve`] carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ServeKind {
-    /// TCP connections, byte for byte.
-    Tcp,
-}
-
-impl fmt::Display for ServeKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp => f.write_str("tcp"),
-        }
     }
 }
 

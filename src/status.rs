@@ -244,7 +244,16 @@ impl Status {
         for serve in &self.serves {
             line(
                 &mut text,
-                format_args!("serve    {} {} -> {}", serve.kind, serve.port, serve.target),
+                format_args!(
+                    "serve    {} {} -> {}{}",
+                    serve.kind,
+                    serve.port,
+                    serve.target,
+                    match serve.proxy_protocol {
+                        true => " (PROXY protocol)",
+                        false => "",
+                    }
+                ),
             );
         }
         for (what, told) in traffic::lines(&self.counters) {

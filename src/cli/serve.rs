@@ -1,10 +1,10 @@
 //! `serve`: which local services the overlay may reach. Decides what the list may hold; a running `overlan up` carries it out.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 
 use clap::{Args, Subcommand};
 use overlan::local::{CallError, Request, Response, call};
-use overlan::state::{Serve, StateDir};
+use overlan::state::{Serve, StateDir, Target, UnusableTarget};
 use overlan::status::columns;
 
 use crate::cli::exit::{Code, Failure};
@@ -12,8 +12,10 @@ use crate::cli::{StateArgs, output, running};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServeCommand {
-    /// Publish a TCP service of this host, now and at every start
+    /// Publish a TCP service of this host, or of another one that it reaches, now and at every start
     Tcp(TcpArgs),
+    /// Publish a service that listens on a Unix socket, now and at every start
+    Unix(UnixArgs),
     /// Show what is published
     List(ListArgs),
     /// Publish a service no longer
@@ -26,18 +28,51 @@ pub(crate) struct TcpArgs {
     /// Port on this device's overlay address
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
-    /// Where connections go: ADDRESS:PORT, or a port of 127.0.0.1
+    /// Where connections go: ADDRESS:PORT, HOST:PORT, or a port of 127.0.0.1
     #[arg(value_parser = parse_target)]
-    target: SocketAddr,
+    target: Target,
+    #[command(flatten)]
+    header: HeaderArgs,
     #[command(flatten)]
     state: StateArgs,
 }
+
+#[derive(Debug, Args)]
+#[command(after_help = UNIX_EXAMPLES)]
+pub(crate) struct UnixArgs {
+    /// Port on this device's overlay address
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// The socket's file, by its whole path
+    #[arg(value_parser = parse_path)]
+    path: Target,
+    #[command(flatten)]
+    header: HeaderArgs,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+#[derive(Debug, Args)]
+struct HeaderArgs {
+    /// Begin each connection with the peer's overlay address, for services that know this protocol
+    #[arg(long, value_name = "VERSION", value_parser = ["v2"])]
+    proxy_protocol: Option<String>,
+}
+
+const UNIX_EXAMPLES: &str = "\
+Examples:
+  overlan serve unix 80 /run/app/http.sock
+  overlan serve unix 443 /run/haproxy.sock --proxy-protocol v2";
 
 const TCP_EXAMPLES: &str = "\
 Examples:
   overlan serve tcp 80 8080               port 80 in the overlay is 127.0.0.1:8080 here
   overlan serve tcp 5432 '[::1]:5432'
-  overlan serve tcp 22 192.168.1.7:22     another host, reached from this one";
+  overlan serve tcp 22 192.168.1.7:22     another host, reached from this one
+  overlan serve tcp 5432 db.internal:5432 another host, by a name that is looked up here
+  overlan serve tcp 443 8443 --proxy-protocol v2
+
+Every member of the network reaches what is published, as if it were this host.";
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
@@ -62,11 +97,11 @@ pub(crate) async fn run(command: ServeCommand) -> Result<(), Failure> {
     match command {
         ServeCommand::Tcp(args) => {
             let state = args.state.open()?;
-            let serve = Serve::tcp(args.port, args.target);
-            change(&state, &Request::ServeAdd(serve), |serves| {
-                add(serves, serve)
-            })
-            .await
+            publish(&state, args.port, args.target, &args.header).await
+        }
+        ServeCommand::Unix(args) => {
+            let state = args.state.open()?;
+            publish(&state, args.port, args.path, &args.header).await
         }
         ServeCommand::Remove(args) => {
             let state = args.state.open()?;
@@ -75,6 +110,18 @@ pub(crate) async fn run(command: ServeCommand) -> Result<(), Failure> {
         }
         ServeCommand::List(args) => list(&args).await,
     }
+}
+
+async fn publish(
+    state: &StateDir,
+    port: u16,
+    target: Target,
+    header: &HeaderArgs,
+) -> Result<(), Failure> {
+    let mut serve = Serve::tcp(port, target);
+    serve.proxy_protocol = header.proxy_protocol.is_some();
+    let request = Request::ServeAdd(serve.clone());
+    change(state, &request, |serves| add(serves, &serve)).await
 }
 
 /// Why the list stays as it is.
@@ -88,7 +135,7 @@ pub(crate) enum ServeConflict {
         /// Overlay port.
         port: u16,
         /// Its present target.
-        target: SocketAddr,
+        target: Target,
     },
     /// There is nothing to remove.
     #[error("nothing is published on overlay port {0}; `overlan serve list` shows what is")]
@@ -99,16 +146,16 @@ pub(crate) enum ServeConflict {
 }
 
 /// Adds `serve` to the list. The same twice is the same as once.
-pub(crate) fn add(serves: &mut Vec<Serve>, serve: Serve) -> Result<(), ServeConflict> {
+pub(crate) fn add(serves: &mut Vec<Serve>, serve: &Serve) -> Result<(), ServeConflict> {
     match serves.iter().find(|known| known.port == serve.port) {
-        Some(known) if *known == serve => Ok(()),
+        Some(known) if known == serve => Ok(()),
         Some(known) => Err(ServeConflict::Taken {
             port: known.port,
-            target: known.target,
+            target: known.target.clone(),
         }),
         None if serves.len() >= SERVES_MAX => Err(ServeConflict::Full),
         None => {
-            serves.push(serve);
+            serves.push(serve.clone());
             serves.sort_by_key(|serve| serve.port);
             Ok(())
         }
@@ -181,24 +228,31 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
             [
                 serve.kind.to_string(),
                 serve.port.to_string(),
-                serve.target.to_string(),
+                match serve.proxy_protocol {
+                    true => format!("{} (PROXY protocol)", serve.target),
+                    false => serve.target.to_string(),
+                },
             ]
         })
         .collect();
     output::answer(&columns(&rows))
 }
 
-fn parse_target(text: &str) -> Result<SocketAddr, String> {
+fn parse_target(text: &str) -> Result<Target, String> {
     let target = match text.parse::<u16>() {
-        Ok(port) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
-        Err(_) => text
-            .parse()
-            .map_err(|_| "it is ADDRESS:PORT with a numeric address, or a port".to_owned())?,
+        Ok(port) => format!("{}:{port}", Ipv4Addr::LOCALHOST).parse(),
+        Err(_) => text.parse(),
     };
-    if target.port() == 0 {
-        return Err("port 0 is no place to connect to".to_owned());
-    }
-    Ok(target)
+    target.map_err(|why: UnusableTarget| match why {
+        UnusableTarget::Form => "it is ADDRESS:PORT, HOST:PORT, or a port".to_owned(),
+        UnusableTarget::PortZero | UnusableTarget::RelativePath => why.to_string(),
+    })
+}
+
+fn parse_path(text: &str) -> Result<Target, String> {
+    format!("unix:{text}")
+        .parse()
+        .map_err(|why: UnusableTarget| why.to_string())
 }
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ async fn a_peer_talks_with_a_local_service_and_each_side_may_close_first() {
     let service = tokio::net::TcpListener::bind(local_target(0))
         .await
         .unwrap();
-    let config = ExposeConfig::new(service.local_addr().unwrap());
+    let config = ExposeConfig::new(&Serve::tcp(1, service.local_addr().unwrap()));
     let shutdown = CancellationToken::new();
     let exposed = tokio::spawn(run(
         overlay.server.listen(PUBLISHED).unwrap(),
@@ -160,7 +160,7 @@ async fn a_service_that_is_not_there_is_connection_refused() {
     // Bound and not listening: nobody else gets the port meanwhile.
     let unused = tokio::net::TcpSocket::new_v4().unwrap();
     unused.bind(local_target(0)).unwrap();
-    let config = ExposeConfig::new(unused.local_addr().unwrap());
+    let config = ExposeConfig::new(&Serve::tcp(1, unused.local_addr().unwrap()));
     let shutdown = CancellationToken::new();
     let exposed = run(
         overlay.server.listen(PUBLISHED).unwrap(),
@@ -182,7 +182,7 @@ async fn a_reset_by_the_service_reaches_the_peer_and_the_end_ends_all() {
     let service = tokio::net::TcpListener::bind(local_target(0))
         .await
         .unwrap();
-    let config = ExposeConfig::new(service.local_addr().unwrap());
+    let config = ExposeConfig::new(&Serve::tcp(1, service.local_addr().unwrap()));
     let shutdown = CancellationToken::new();
     let exposed = tokio::spawn(run(
         overlay.server.listen(PUBLISHED).unwrap(),

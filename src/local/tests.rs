@@ -2,6 +2,7 @@ use std::sync::Mutex;
 
 use super::call::{ANSWER_MAX, exchange};
 use super::*;
+use crate::state::Target;
 
 struct Running {
     _root: tempfile::TempDir,
@@ -80,7 +81,7 @@ async fn raw(path: &Path, bytes: &[u8]) -> String {
 #[tokio::test]
 async fn requests_reach_the_handler_and_answers_come_back() {
     let running = start();
-    let serve = Request::ServeAdd(Serve::tcp(80, "127.0.0.1:8080".parse().unwrap()));
+    let serve = Request::ServeAdd(Serve::tcp(80, "127.0.0.1:8080".parse::<Target>().unwrap()));
     let answer = call(&running.path, &serve).await.unwrap();
     assert_eq!(answer, Response::Done);
     let answer = call(&running.path, &Request::Version).await.unwrap();

@@ -120,7 +120,7 @@ impl Inner {
                     Some("the device was removed".to_owned()),
                 ),
             },
-            serves: lock(&self.serves).values().copied().collect(),
+            serves: lock(&self.serves).values().cloned().collect(),
             counters: self.counters(&memberships),
             ..Status::starting()
         }

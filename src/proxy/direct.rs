@@ -13,7 +13,7 @@ use crate::dial::DialError;
 use crate::names::{self, Destination};
 
 /// Dials from this host, by its own resolver.
-pub(super) async fn dial(destination: Destination, port: u16) -> Result<TcpStream, DialError> {
+pub(crate) async fn dial(destination: Destination, port: u16) -> Result<TcpStream, DialError> {
     let stream = race(addresses(destination, port).await?, |address| {
         TcpStream::connect(address)
     })

@@ -71,7 +71,7 @@ fn stores_everything(dir: &StateDir) {
         (stored.label, stored.network, stored.domain)
     );
 
-    let serves = [Serve::tcp(80, "127.0.0.1:8080".parse().unwrap())];
+    let serves = [Serve::tcp(80, "127.0.0.1:8080".parse::<Target>().unwrap())];
     dir.save_serves(&serves).unwrap();
     assert_eq!(dir.load_serves().unwrap(), serves);
 
@@ -182,7 +182,7 @@ fn a_file_in_place_of_the_directory_is_an_error_that_names_it() {
 #[test]
 fn a_failed_write_leaves_the_old_file_and_a_leftover_does_not_hinder_the_next() {
     let Fixture { dir, _root } = fixture();
-    dir.save_serves(&[Serve::tcp(1, "127.0.0.1:1".parse().unwrap())])
+    dir.save_serves(&[Serve::tcp(1, "127.0.0.1:1".parse::<Target>().unwrap())])
         .unwrap();
     let before = dir.load_serves().unwrap();
 
@@ -210,7 +210,8 @@ fn writers_at_the_same_time_never_leave_a_mixed_file() {
         for port in 1..=4_u16 {
             let dir = &dir;
             scope.spawn(move || {
-                let serves = vec![Serve::tcp(port, "127.0.0.1:1".parse().unwrap()); port.into()];
+                let serves =
+                    vec![Serve::tcp(port, "127.0.0.1:1".parse::<Target>().unwrap()); port.into()];
                 for _ in 0..20 {
                     dir.save_serves(&serves).unwrap();
                     let seen = dir.load_serves().unwrap();
@@ -284,7 +285,7 @@ fn logging_out_forgets_device_ticket_and_netmap_but_not_what_is_served() {
         expires: 1,
     })
     .unwrap();
-    dir.save_serves(&[Serve::tcp(1, "127.0.0.1:1".parse().unwrap())])
+    dir.save_serves(&[Serve::tcp(1, "127.0.0.1:1".parse::<Target>().unwrap())])
         .unwrap();
     dir.remove_device().unwrap();
     assert!(dir.load_device().unwrap().is_none());

@@ -1,4 +1,5 @@
 use super::*;
+use crate::state::Target;
 
 fn running() -> Status {
     Status {
@@ -46,7 +47,7 @@ fn running() -> Status {
             last_error: None,
         },
         socks: Some("127.0.0.1:1080".parse().unwrap()),
-        serves: vec![Serve::tcp(80, "127.0.0.1:8080".parse().unwrap())],
+        serves: vec![Serve::tcp(80, "127.0.0.1:8080".parse::<Target>().unwrap())],
         counters: BTreeMap::from([("packets_dropped".to_owned(), 0)]),
         ..Status::starting()
     }

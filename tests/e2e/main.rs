@@ -25,6 +25,8 @@ mod lifecycle;
 
 mod perf;
 
+mod serve;
+
 mod commands;
 
 mod forward;

@@ -77,7 +77,7 @@ impl Answers {
 
     fn publish(&self, service: Serve) -> Result<(), ChangeError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        serve::add(&mut self.node.serves(), service)?;
+        serve::add(&mut self.node.serves(), &service)?;
         Ok(self.node.serve(service)?)
     }
 

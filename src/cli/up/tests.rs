@@ -1,6 +1,6 @@
 use clap::Parser;
 use overlan::local::{CallError, RefusalKind, Request, Response, call, call_until_stopped};
-use overlan::state::Serve;
+use overlan::state::{Serve, Target};
 use overlan_protocol::api::TicketResponse;
 
 use super::*;
@@ -57,8 +57,10 @@ async fn start() -> Up {
 async fn a_client_without_a_controller_is_commanded_and_comes_down() {
     let up = start().await;
     let socket = up.state.socket_path();
-    let web = Serve::tcp(80, "127.0.0.1:8080".parse().unwrap());
-    call(&socket, &Request::ServeAdd(web)).await.unwrap();
+    let web = Serve::tcp(80, "127.0.0.1:8080".parse::<Target>().unwrap());
+    call(&socket, &Request::ServeAdd(web.clone()))
+        .await
+        .unwrap();
     let Response::Status(status) = call(&socket, &Request::Status).await.unwrap() else {
         panic!("no status");
     };
@@ -66,7 +68,7 @@ async fn a_client_without_a_controller_is_commanded_and_comes_down() {
     assert_eq!(status.serves, [web]);
     assert!(status.socks.unwrap().port() != 0 && status.dns.unwrap().port() != 0);
 
-    let other = Serve::tcp(80, "127.0.0.1:1".parse().unwrap());
+    let other = Serve::tcp(80, "127.0.0.1:1".parse::<Target>().unwrap());
     let refused = call(&socket, &Request::ServeAdd(other)).await.unwrap_err();
     assert!(matches!(
         refused,
