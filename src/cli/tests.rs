@@ -76,6 +76,8 @@ fn every_setting_comes_from_the_environment_too_under_one_prefix() {
         "for",
         "watch",
         "gateway",
+        "ephemeral",
+        "proxy-protocol",
     ];
     let mut commands = Vec::new();
     all(&Cli::command(), "", &mut commands);
@@ -144,7 +146,9 @@ fn a_wrong_command_line_is_a_usage_error() {
     for args in [
         &["serve", "tcp", "0", "8080"][..],
         &["serve", "tcp", "80"],
-        &["serve", "tcp", "80", "db:5432"],
+        &["serve", "tcp", "80", "db:0"],
+        &["serve", "tcp", "80", "8080", "--proxy-protocol", "v1"],
+        &["serve", "unix", "80", "app.sock"],
         &["dance"],
         &["login", "--server", "http://x"],
         &["ip", "-4", "-6"],

@@ -25,13 +25,13 @@ pub(super) struct EphemeralArgs {
     #[arg(long, env = "OVERLAN_SERVER", value_name = "JOIN")]
     server: Option<JoinString>,
     /// With --ephemeral: file with an auth key; - is standard input ($OVERLAN_AUTH_KEY works, too)
-    #[arg(long, value_name = "PATH", requires = "ephemeral")]
+    #[arg(long, env = "OVERLAN_AUTH_KEY_FILE", value_name = "PATH")]
     auth_key_file: Option<Source>,
     /// With --ephemeral: name of the device [default: the host's name]
-    #[arg(long, value_name = "NAME", requires = "ephemeral")]
+    #[arg(long, env = "OVERLAN_HOSTNAME", value_name = "NAME")]
     hostname: Option<String>,
     /// With --ephemeral: network to join [default: the key's]
-    #[arg(long, value_name = "NAME", requires = "ephemeral")]
+    #[arg(long, env = "OVERLAN_NETWORK", value_name = "NAME")]
     network: Option<String>,
 }
 

@@ -54,7 +54,7 @@ async fn without_a_running_client_the_stored_list_changes() {
     })
     .await
     .unwrap();
-    assert_eq!(state.load_serves().unwrap(), [wanted.clone()]);
+    assert_eq!(state.load_serves().unwrap(), std::slice::from_ref(&wanted));
     let failure = change(&state, &Request::ServeRemove { port: 81 }, |serves| {
         remove(serves, 81)
     })
