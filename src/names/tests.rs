@@ -38,6 +38,7 @@ pub(crate) fn network(name: &str, vni: u32) -> Network {
         relays: vec![],
         filter: Filter::starter(),
         peers: BTreeMap::from([(2, peer("web", true)), (3, peer("db", false))]),
+        dns: Default::default(),
     }
 }
 
