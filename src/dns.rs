@@ -1,10 +1,12 @@
 //! Decides what the resolver answers: the names and addresses of our own networks, and nothing else. Holds no cache, asks
 //! nobody, and leaves sockets to the shell in `dns/serve.rs`.
 //!
-//! The zones are the domain, each network below it, and the reverse zones of the overlay's address ranges. Whether a peer is
+//! The zones are the domain, each network below it, the private zones of the networks, and the reverse zones of the overlay's
+//! address ranges. Whether a peer is
 //! online does not matter here: a name that comes and goes with a connection would be cached as missing.
 
 pub mod client;
+mod records;
 mod serve;
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,6 +15,7 @@ use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, Res
 use hickory_proto::rr::rdata::{A, AAAA, NS, PTR, SOA};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use overlan_protocol::address;
+use overlan_protocol::dns::is_in;
 use overlan_protocol::name::OverlayName;
 use overlan_protocol::netmap::{Netmap, Network};
 
@@ -78,29 +81,55 @@ pub fn answer(query: &[u8], netmap: &Netmap, transport: Transport) -> Option<Vec
 fn fill(reply: &mut Message, question: &Query, netmap: &Netmap) {
     let refused = question.query_class() != DNSClass::IN
         || matches!(question.query_type(), RecordType::AXFR | RecordType::IXFR);
-    let found = find(question.name(), netmap);
-    let (zone, records) = match (refused, found) {
-        (true, _) | (_, Found::Foreign) => {
-            reply.metadata.response_code = ResponseCode::Refused;
-            return;
-        }
-        (_, Found::Missing { zone }) => {
-            reply.metadata.response_code = ResponseCode::NXDomain;
-            (zone, Vec::new())
-        }
-        (_, Found::Node { zone, records }) => (zone, records),
-    };
-    reply.metadata.authoritative = true;
     let wanted = question.query_type();
-    for data in records {
-        if wanted == RecordType::ANY || wanted == data.record_type() {
-            // The name as it was asked for: some resolvers tell answers from forgeries by its case.
-            reply.add_answer(Record::from_rdata(question.name().clone(), TTL, data));
+    // The name as it was asked for: some resolvers tell answers from forgeries by its case.
+    let mut name = question.name().clone();
+    for step in 0..=ALIASES_MAX {
+        let found = if refused {
+            Found::Foreign
+        } else {
+            find(&name, netmap)
+        };
+        let (zone, records) = match found {
+            // The end of an alias that leads out of our zones is for the client to ask elsewhere.
+            Found::Foreign if step > 0 => return,
+            Found::Foreign => {
+                reply.metadata.response_code = ResponseCode::Refused;
+                return;
+            }
+            Found::Missing { zone } => {
+                reply.metadata.response_code = ResponseCode::NXDomain;
+                (zone, Vec::new())
+            }
+            Found::Node { zone, records } => (zone, records),
+        };
+        reply.metadata.authoritative = true;
+        let mut alias = None;
+        let mut is_answered = false;
+        for data in records {
+            if wanted == RecordType::ANY || wanted == data.record_type() {
+                is_answered = true;
+            } else if let RData::CNAME(target) = &data {
+                alias = Some(target.0.clone());
+            } else {
+                continue;
+            }
+            reply.add_answer(Record::from_rdata(name.clone(), TTL, data));
         }
-    }
-    if reply.answers.is_empty() {
-        let soa = soa(&zone, netmap.version);
-        reply.add_authority(Record::from_rdata(zone, NEGATIVE_TTL, soa));
+        match alias {
+            Some(_) if step == ALIASES_MAX => {
+                reply.answers.clear();
+                reply.metadata.response_code = ResponseCode::ServFail;
+            }
+            Some(target) => name = target,
+            None => {
+                if !is_answered {
+                    let soa = soa(&zone, netmap.version);
+                    reply.add_authority(Record::from_rdata(zone, NEGATIVE_TTL, soa));
+                }
+                return;
+            }
+        }
     }
 }
 
@@ -117,8 +146,10 @@ enum Found {
 fn find(name: &Name, netmap: &Netmap) -> Found {
     let text = text_of(name);
     match OverlayName::parse(&text, &netmap.domain) {
-        Some(inside) => find_forward(&inside, netmap).unwrap_or(Found::Foreign),
-        None => find_reverse(&text, netmap).unwrap_or(Found::Foreign),
+        Some(inside) => find_forward(&inside, &text, netmap).unwrap_or(Found::Foreign),
+        None => find_private(&text, netmap)
+            .or_else(|| find_reverse(&text, netmap))
+            .unwrap_or(Found::Foreign),
     }
 }
 
@@ -128,7 +159,7 @@ fn text_of(name: &Name) -> String {
         .iter()
         .map(|label| {
             let text = label.iter().map(|byte| match byte {
-                b'a'..=b'z' | b'0'..=b'9' | b'-' | b'A'..=b'Z' => {
+                b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'A'..=b'Z' => {
                     char::from(byte.to_ascii_lowercase())
                 }
                 _ => '?',
@@ -140,30 +171,85 @@ fn text_of(name: &Name) -> String {
 }
 
 /// `None` if the domain is not one that DNS can carry.
-fn find_forward(name: &OverlayName<'_>, netmap: &Netmap) -> Option<Found> {
+fn find_forward(name: &OverlayName<'_>, text: &str, netmap: &Netmap) -> Option<Found> {
     let domain = fqdn(&netmap.domain)?;
     let network_zone = |label: &str| fqdn(&format!("{label}.{}", netmap.domain));
     Some(match name {
         OverlayName::Domain => apex(domain, netmap.version),
         OverlayName::Network { network } => match netmap.network_named(network) {
-            Some(_) => apex(network_zone(network)?, netmap.version),
+            Some((_, members)) => {
+                let mut found = apex(network_zone(network)?, netmap.version);
+                if let Found::Node { records, .. } = &mut found {
+                    records.extend(records::of(text, members).unwrap_or_default());
+                }
+                found
+            }
             None => Found::Missing { zone: domain },
         },
         OverlayName::Host { host, network } => match netmap.network_named(network) {
             Some((id, members)) => {
                 let zone = network_zone(network)?;
-                match names::device_named(id, members, host) {
-                    Some(device) => Found::Node {
-                        zone,
-                        records: addresses(device.host),
-                    },
-                    None => Found::Missing { zone },
+                let own = records::of(text, members);
+                match (names::device_named(id, members, host), own) {
+                    (Some(device), own) => {
+                        let mut records = addresses(device.host);
+                        // A device that came later keeps its name from an alias of that name.
+                        let own = own.unwrap_or_default().into_iter();
+                        records.extend(own.filter(|data| {
+                            !matches!(
+                                data.record_type(),
+                                RecordType::A | RecordType::AAAA | RecordType::CNAME
+                            )
+                        }));
+                        Found::Node { zone, records }
+                    }
+                    (None, Some(records)) => Found::Node { zone, records },
+                    (None, None) => Found::Missing { zone },
                 }
             }
             None => Found::Missing { zone: domain },
         },
-        OverlayName::Deeper => Found::Missing { zone: domain },
+        OverlayName::Deeper => {
+            let inside = netmap.networks.values().find_map(|members| {
+                let zone = format!("{}.{}", members.name, netmap.domain);
+                is_in(text, &zone).then_some((members, zone))
+            });
+            match inside {
+                Some((members, zone)) => {
+                    let zone = fqdn(&zone)?;
+                    match records::of(text, members) {
+                        Some(records) => Found::Node { zone, records },
+                        None => Found::Missing { zone },
+                    }
+                }
+                None => Found::Missing { zone: domain },
+            }
+        }
     })
+}
+
+/// `None` if the name is in no private zone, or in one whose names live elsewhere.
+fn find_private(text: &str, netmap: &Netmap) -> Option<Found> {
+    let (_, network, zone, settings) = names::zone_of(netmap, text)?;
+    if !settings.via.is_empty() {
+        return None;
+    }
+    let name = fqdn(zone)?;
+    let known = records::of(text, network);
+    if text != zone {
+        return Some(match known {
+            Some(records) => Found::Node {
+                zone: name,
+                records,
+            },
+            None => Found::Missing { zone: name },
+        });
+    }
+    let mut found = apex(name, netmap.version);
+    if let Found::Node { records, .. } = &mut found {
+        records.extend(known.unwrap_or_default());
+    }
+    Some(found)
 }
 
 /// `None` if the name is in no reverse zone of ours.
@@ -378,6 +464,9 @@ const NEGATIVE_TTL: u32 = 5;
 const SOA_REFRESH: i32 = 3600;
 const SOA_RETRY: i32 = 600;
 const SOA_EXPIRE: i32 = 86_400;
+
+/// Aliases that are followed for one query; longer chains, and those in a circle, are an error (SERVFAIL).
+const ALIASES_MAX: usize = 8;
 
 /// Bytes of a UDP answer that every client takes (RFC 1035).
 const UDP_MIN: u16 = 512;

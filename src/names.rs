@@ -1,9 +1,11 @@
 //! Decides which device of which network a destination means. Holds no connection and asks no resolver: the netmap is all
 //! it knows.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 
 use overlan_protocol::address;
+use overlan_protocol::dns::{self, Record, Zone};
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::name::{LABEL_MAX, OverlayName};
 use overlan_protocol::netmap::{Netmap, Network};
@@ -72,16 +74,63 @@ fn resolve_name(netmap: &Netmap, name: &str) -> Result<Resolved, NameError> {
         return Err(NameError::Unknown);
     }
     let name = name.to_ascii_lowercase();
-    match OverlayName::parse(&name, &netmap.domain) {
-        None => Err(NameError::Foreign),
-        Some(OverlayName::Host { host, network }) => netmap
-            .network_named(network)
-            .and_then(|(id, network)| device_named(id, network, host))
-            .ok_or(NameError::Unknown),
-        Some(OverlayName::Domain | OverlayName::Network { .. } | OverlayName::Deeper) => {
-            Err(NameError::Unknown)
+    let mut name = name.strip_suffix('.').unwrap_or(&name);
+    for _ in 0..=ALIASES_MAX {
+        let parsed = OverlayName::parse(name, &netmap.domain);
+        if let Some(OverlayName::Host { host, network }) = &parsed
+            && let Some((id, network)) = netmap.network_named(network)
+            && let Some(device) = device_named(id, network, host)
+        {
+            return Ok(device);
         }
+        let Some((id, network)) = network_of(netmap, name) else {
+            return Err(match parsed {
+                Some(_) => NameError::Unknown,
+                None => NameError::Foreign,
+            });
+        };
+        let records = network.dns.records.get(name).ok_or(NameError::Unknown)?;
+        if let Some(Record::Cname(target)) = records.first() {
+            name = target;
+            continue;
+        }
+        // An address outside the overlay is no device, and is not dialled under a name of ours.
+        let addresses = records.iter().filter_map(|record| match record {
+            Record::A(address) => Some(IpAddr::V4(*address)),
+            Record::Aaaa(address) => Some(IpAddr::V6(*address)),
+            Record::Cname(_) | Record::Txt(_) | Record::Srv(_) => None,
+        });
+        return addresses
+            .filter_map(address::host_index)
+            .find_map(|host| device_at(id, network, host))
+            .ok_or(NameError::Unknown);
     }
+    Err(NameError::Unknown)
+}
+
+/// The network whose records say what `name` is: the one that it lies below, or the one of its private zone; none if that zone's
+/// names live elsewhere.
+fn network_of<'a>(netmap: &'a Netmap, name: &str) -> Option<(NetworkId, &'a Network)> {
+    if dns::is_in(name, &netmap.domain) {
+        let below = name.strip_suffix(&netmap.domain)?.strip_suffix('.')?;
+        return netmap.network_named(below.rsplit('.').next()?);
+    }
+    let (id, network, _, settings) = zone_of(netmap, name)?;
+    settings.via.is_empty().then_some((id, network))
+}
+
+/// The private zone that a name lies in: the longest one wins, then the network that is first by name.
+pub(crate) fn zone_of<'a>(
+    netmap: &'a Netmap,
+    name: &str,
+) -> Option<(NetworkId, &'a Network, &'a str, &'a Zone)> {
+    let zones = netmap.networks.iter().flat_map(|(id, network)| {
+        let zones = network.dns.zones.iter();
+        zones.map(move |(zone, settings)| (*id, network, zone.as_str(), settings))
+    });
+    zones
+        .filter(|(_, _, zone, _)| dns::is_in(name, zone))
+        .min_by_key(|(_, network, zone, _)| (Reverse(zone.len()), &network.name))
 }
 
 fn resolve_address(netmap: &Netmap, address: IpAddr) -> Result<Resolved, NameError> {
@@ -163,6 +212,9 @@ pub(crate) fn is_host_name(name: &str) -> bool {
                     .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
         })
 }
+
+/// Aliases that are followed for one name.
+const ALIASES_MAX: usize = 8;
 
 /// Longest host name, bytes, without the last dot (RFC 1035: 255 on the wire).
 pub const NAME_MAX: usize = 253;

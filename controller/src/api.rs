@@ -2,6 +2,7 @@
 
 mod caller;
 mod device;
+mod dns;
 mod enrol;
 mod feed;
 mod keys;
@@ -66,6 +67,11 @@ fn router(shared: Arc<Shared>) -> Router {
             delete(keys::revoke_auth_key),
         )
         .route(path::RELAY_TOKENS, post(keys::make_relay_token))
+        .route(path::DNS, get(dns::list))
+        .route(path::DNS_RECORDS, post(dns::add_record))
+        .route(path::DNS_RECORDS_REMOVE, post(dns::remove_records))
+        .route(path::DNS_ZONES, post(dns::set_zone))
+        .route(path::DNS_ZONES_REMOVE, post(dns::remove_zone))
         .route(path::ENROL, post(enrol::enrol))
         .route(path::DEVICE_TICKET, post(device::ticket))
         .route(path::DEVICE_NETMAP, get(device::netmap))

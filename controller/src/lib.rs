@@ -16,6 +16,8 @@ mod fleet;
 
 mod naming;
 
+mod records;
+
 mod address;
 
 mod placement;

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use overlan_protocol::dns::{Dns, Record, Zone};
 use overlan_protocol::frame::Vni;
 use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId, RelayId, TunnelKey};
 use overlan_protocol::netmap::{Change, Netmap, Network, Peer, Relay};
@@ -60,6 +61,13 @@ pub(crate) enum Fact {
     },
     /// A relay is new or changed.
     Relay { id: RelayId, relay: Relay },
+    /// What a network knows of a name changed; no records = the name is gone.
+    DnsRecords { name: String, records: Vec<Record> },
+    /// A zone is new, changed or, without settings, gone.
+    DnsZone {
+        zone: String,
+        settings: Option<Zone>,
+    },
 }
 
 /// One entry of the change log. Versions are dense: each entry has its own.
@@ -88,6 +96,7 @@ pub(crate) struct View {
     pub(crate) name: String,
     pub(crate) vni: Vni,
     pub(crate) members: Vec<Member>,
+    pub(crate) dns: Dns,
     pub(crate) relays: BTreeMap<RelayId, Relay>,
 }
 
@@ -109,6 +118,7 @@ pub(crate) fn snapshot(view: View, domain: &str, device: DeviceId) -> Option<Net
         relays: own.relays,
         filter: policy::starter(),
         peers,
+        dns: view.dns,
     };
     Some(Netmap {
         version: view.version,
@@ -151,6 +161,12 @@ pub(crate) fn derive<'a>(viewer: &Viewer, entries: impl IntoIterator<Item = &'a 
             Fact::Relay { id, relay } => {
                 pending.relays.insert(*id, relay.clone());
             }
+            Fact::DnsRecords { name, records } => {
+                pending.records.insert(name.clone(), records.clone());
+            }
+            Fact::DnsZone { zone, settings } => {
+                pending.zones.insert(zone.clone(), settings.clone());
+            }
         }
     }
     Derived::Changes(pending.into_changes(viewer.network))
@@ -164,6 +180,8 @@ struct Pending {
     peers: BTreeMap<u32, Peer>,
     gone: BTreeSet<u32>,
     online: BTreeMap<u32, bool>,
+    zones: BTreeMap<String, Option<Zone>>,
+    records: BTreeMap<String, Vec<Record>>,
 }
 
 impl Pending {
@@ -208,6 +226,18 @@ impl Pending {
             network,
             host,
             online,
+        }));
+        let zones = self.zones.into_iter();
+        changes.extend(zones.map(|(zone, settings)| Change::DnsZone {
+            network,
+            zone,
+            settings,
+        }));
+        let records = self.records.into_iter();
+        changes.extend(records.map(|(name, records)| Change::DnsRecords {
+            network,
+            name,
+            records,
         }));
         changes
     }

@@ -6,6 +6,7 @@
 pub(crate) mod accounts;
 pub(crate) mod changes;
 pub(crate) mod devices;
+pub(crate) mod dns;
 pub(crate) mod keys;
 pub(crate) mod relays;
 
@@ -79,13 +80,22 @@ impl Store {
             .acquire_slow_threshold(ACQUIRE_TIMEOUT)
             .connect_with(options.clone())
             .await?;
-        let migrations = vec![Migration::new(
-            1,
-            "init".into(),
-            MigrationType::Simple,
-            include_str!("../migrations/0001_init.sql").into_sql_str(),
-            false,
-        )];
+        let migrations = vec![
+            Migration::new(
+                1,
+                "init".into(),
+                MigrationType::Simple,
+                include_str!("../migrations/0001_init.sql").into_sql_str(),
+                false,
+            ),
+            Migration::new(
+                10,
+                "dns".into(),
+                MigrationType::Simple,
+                include_str!("../migrations/0010_dns.sql").into_sql_str(),
+                false,
+            ),
+        ];
         Migrator::with_migrations(migrations)
             .run(&writer)
             .await

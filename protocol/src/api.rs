@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::key::{DeviceId, Fingerprint, IdentityKey, NetworkId, RelayId, Secret, TunnelKey};
 use crate::ticket::TicketKeys;
 
+pub mod dns;
+
 /// Paths of the API. `GET` reads, `POST` changes, `DELETE` removes.
 pub mod path {
     /// GET: [`super::Health`]. No authentication.
@@ -31,6 +33,16 @@ pub mod path {
     pub const RELAY_TOKENS: &str = "/v1/relay-tokens";
     /// GET: list of [`super::RelaySummary`]. Session.
     pub const RELAYS: &str = "/v1/relays";
+    /// GET `?network=<label>`: [`crate::api::dns::DnsSummary`]; without a network that of the default one. Session.
+    pub const DNS: &str = "/v1/dns";
+    /// POST [`crate::api::dns::DnsRecordRequest`] → [`crate::api::dns::DnsRecordSummary`]. Session.
+    pub const DNS_RECORDS: &str = "/v1/dns/records";
+    /// POST [`crate::api::dns::DnsRecordRemoval`] → [`crate::api::dns::DnsRemoved`]. Session.
+    pub const DNS_RECORDS_REMOVE: &str = "/v1/dns/records/remove";
+    /// POST [`crate::api::dns::DnsZoneRequest`] → [`crate::api::dns::DnsZoneSummary`]. Session.
+    pub const DNS_ZONES: &str = "/v1/dns/zones";
+    /// POST [`crate::api::dns::DnsZoneRemoval`] → [`crate::api::dns::DnsRemoved`]. Session.
+    pub const DNS_ZONES_REMOVE: &str = "/v1/dns/zones/remove";
     /// POST [`super::EnrolRequest`] → [`super::EnrolResponse`]. Authenticated by the credential in the body.
     pub const ENROL: &str = "/v1/enrol";
     /// POST `{}` → [`super::TicketResponse`]. Device proof.

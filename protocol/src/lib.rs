@@ -24,6 +24,8 @@ pub mod name;
 
 pub mod policy;
 
+pub mod dns;
+
 pub mod netmap;
 
 pub mod api;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dns::{Dns, Record, Zone};
 use crate::frame::Vni;
 use crate::key::{DeviceId, Fingerprint, IdentityKey, NetworkId, RelayId, TunnelKey};
 use crate::policy::Filter;
@@ -43,6 +44,9 @@ pub struct Network {
     pub filter: Filter,
     /// Devices that policy lets this one talk with, by host index.
     pub peers: BTreeMap<u32, Peer>,
+    /// Records and zones.
+    #[serde(default, skip_serializing_if = "Dns::is_empty")]
+    pub dns: Dns,
 }
 
 /// Another member of a network.
@@ -174,6 +178,24 @@ pub enum Change {
         /// The new rules.
         filter: Filter,
     },
+    /// What a network knows of a name changed.
+    DnsRecords {
+        /// Which network.
+        network: NetworkId,
+        /// The absolute name.
+        name: String,
+        /// All its records; none = the name is gone.
+        records: Vec<Record>,
+    },
+    /// A zone is new, changed or gone.
+    DnsZone {
+        /// Of which network.
+        network: NetworkId,
+        /// Its name.
+        zone: String,
+        /// Its new state; `None` = it is gone.
+        settings: Option<Zone>,
+    },
 }
 
 /// A delta that does not fit the map; ask for a snapshot.
@@ -252,6 +274,24 @@ impl Netmap {
             Change::Filter { network, filter } => {
                 if let Some(network) = self.networks.get_mut(network) {
                     network.filter.clone_from(filter);
+                }
+            }
+            Change::DnsRecords {
+                network,
+                name,
+                records,
+            } => {
+                if let Some(network) = self.networks.get_mut(network) {
+                    network.dns.set_records(name, records);
+                }
+            }
+            Change::DnsZone {
+                network,
+                zone,
+                settings,
+            } => {
+                if let Some(network) = self.networks.get_mut(network) {
+                    network.dns.set_zone(zone, settings.as_ref());
                 }
             }
         }

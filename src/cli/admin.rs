@@ -1,5 +1,7 @@
 //! `admin`: what a logged-in person manages at the controller. Decides how lists are shown; the controller decides who may.
 
+mod dns;
+
 use clap::{Args, Subcommand, ValueEnum};
 use overlan::status::{age, columns};
 use overlan_protocol::api::{
@@ -26,6 +28,9 @@ pub(crate) enum AdminCommand {
     Networks(ListArgs),
     /// List relays
     Relays(ListArgs),
+    /// DNS records and private zones of a network
+    #[command(subcommand)]
+    Dns(dns::DnsCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -153,6 +158,7 @@ pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
         AdminCommand::Relays(args) => {
             list(&args, path::RELAYS, "relays", RELAY_HEAD, relay_row).await
         }
+        AdminCommand::Dns(command) => dns::run(command).await,
     }
 }
 

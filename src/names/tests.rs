@@ -38,6 +38,7 @@ pub(crate) fn network(name: &str, vni: u32) -> Network {
         relays: vec![],
         filter: Filter::starter(),
         peers: BTreeMap::from([(2, peer("web", true)), (3, peer("db", false))]),
+        dns: Default::default(),
     }
 }
 
@@ -163,4 +164,32 @@ proptest! {
     fn any_text_has_an_answer(text in "\\PC{0,300}") {
         let _ = ask(&two_networks(), &text);
     }
+}
+
+#[test]
+fn records_mean_the_devices_of_their_network() {
+    use overlan_protocol::dns::Zone;
+    let mut netmap = two_networks();
+    let demo = netmap.networks.get_mut(&DEMO).unwrap();
+    demo.dns.set_zone("corp.internal", Some(&Zone::default()));
+    for (name, kind, value) in [
+        ("wiki.demo.pertino.net", "CNAME", "git.corp.internal"),
+        ("git.corp.internal", "A", "100.64.0.2"),
+        ("far.corp.internal", "A", "192.0.2.1"),
+        ("one.corp.internal", "CNAME", "one.corp.internal"),
+    ] {
+        let record = Record::parse(kind, value).unwrap();
+        demo.dns.set_records(name, &[record]);
+    }
+    assert_eq!(ask(&netmap, "Wiki.demo.pertino.net."), Ok(WEB));
+    assert_eq!(ask(&netmap, "git.corp.internal"), Ok(WEB));
+    for name in [
+        "far.corp.internal",
+        "one.corp.internal",
+        "no.corp.internal",
+        "wiki.lab.pertino.net",
+    ] {
+        assert_eq!(ask(&netmap, name), Err(NameError::Unknown), "{name}");
+    }
+    assert_eq!(ask(&netmap, "corp.example"), Err(NameError::Foreign));
 }

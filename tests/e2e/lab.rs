@@ -127,14 +127,15 @@ impl Lab {
     /// Runs `overlan admin …` as the owner; its standard output.
     #[track_caller]
     pub(crate) fn admin(&self, args: &[&str]) -> String {
-        process::run(
-            overlan()
-                .arg("admin")
-                .args(args)
-                .args(state(&self.path("owner"))),
-            "",
-        )
-        .ok()
+        process::run(&mut self.admin_command(args), "").ok()
+    }
+
+    /// `overlan admin …` as the owner, not started yet.
+    pub(crate) fn admin_command(&self, args: &[&str]) -> Command {
+        let mut command = overlan();
+        command.arg("admin").args(args);
+        command.args(state(&self.path("owner")));
+        command
     }
 
     /// Makes an auth key; `args` are further flags of `admin auth-key create`.

@@ -19,6 +19,8 @@ mod unprivileged;
 
 mod demo;
 
+mod dns;
+
 mod doors;
 
 mod lifecycle;

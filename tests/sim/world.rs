@@ -762,6 +762,7 @@ fn netmap(index: usize) -> Netmap {
         relays: homes(index),
         filter: Filter::starter(),
         peers: BTreeMap::from([(HOSTS[other], peer)]),
+        dns: Default::default(),
     };
     let relay = NetmapRelay {
         name: "sim".into(),

@@ -42,6 +42,7 @@ fn relay(port: u8) -> Relay {
 struct World {
     version: u64,
     members: BTreeMap<u32, Member>,
+    dns: Dns,
     relays: BTreeMap<RelayId, Relay>,
 }
 
@@ -50,6 +51,7 @@ impl World {
         Self {
             version: 10,
             members: BTreeMap::from([(1, member(1, 0, true))]),
+            dns: Dns::default(),
             relays: BTreeMap::new(),
         }
     }
@@ -61,6 +63,7 @@ impl World {
             name: "demo".to_owned(),
             vni: Vni::new(0x1234).unwrap(),
             members: self.members.values().cloned().collect(),
+            dns: self.dns.clone(),
             relays: self.relays.clone(),
         }
     }
@@ -102,6 +105,19 @@ impl World {
                 let relay = relay(port);
                 (None, Fact::Relay { id, relay })
             }
+            Step::Name(number, records) => {
+                let name = format!("name-{number}.demo.pertino.net");
+                let record = |last: u8| Record::A([10, 0, 0, last].into());
+                let records: Vec<Record> = (0..records).map(record).collect();
+                self.dns.set_records(&name, &records);
+                (Some(NETWORK), Fact::DnsRecords { name, records })
+            }
+            Step::Zone(number, is_there) => {
+                let zone = format!("zone-{number}.internal");
+                let settings = is_there.then(Zone::default);
+                self.dns.set_zone(&zone, settings.as_ref());
+                (Some(NETWORK), Fact::DnsZone { zone, settings })
+            }
             Step::Elsewhere(host) => {
                 let member = Box::new(member(host, 9, true));
                 (Some(OTHER_NETWORK), Fact::Device(member))
@@ -123,6 +139,8 @@ enum Step {
     Remove(u32),
     Online(u32, bool),
     Relay(u8, u8),
+    Name(u8, u8),
+    Zone(u8, bool),
     Elsewhere(u32),
 }
 
@@ -132,6 +150,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (2u32..6).prop_map(Step::Remove),
         (1u32..6, any::<bool>()).prop_map(|(host, online)| Step::Online(host, online)),
         (0u8..3, any::<u8>()).prop_map(|(number, port)| Step::Relay(number, port)),
+        (0u8..3, 0u8..3).prop_map(|(number, records)| Step::Name(number, records)),
+        (0u8..3, any::<bool>()).prop_map(|(number, there)| Step::Zone(number, there)),
         (1u32..6).prop_map(Step::Elsewhere),
     ];
     proptest::collection::vec(step, 0..40)
@@ -166,7 +186,8 @@ proptest! {
             let host = match change {
                 Change::Peer { host, .. } | Change::PeerGone { host, .. } | Change::PeerOnline { host, .. } => host,
                 Change::Network { .. } | Change::NetworkGone { .. } | Change::Relay { .. } | Change::RelayGone { .. }
-                | Change::Relays { .. } | Change::Filter { .. } => continue,
+                | Change::Relays { .. } | Change::Filter { .. }
+                | Change::DnsRecords { .. } | Change::DnsZone { .. } => continue,
             };
             prop_assert!(host != 1, "the viewer is no peer of itself");
             prop_assert!(hosts.insert(host));

@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::{StoreError, Tx, damaged, relays, signed, unsigned};
 use crate::registry::{Entry, Fact, OrgId, View, Viewer};
-use crate::store::devices;
+use crate::store::{devices, dns};
 
 /// The newest version.
 pub(crate) async fn version(tx: &mut Tx) -> Result<u64, StoreError> {
@@ -34,6 +34,8 @@ pub(crate) async fn append(
         Fact::Gone { device, .. } => ("gone", device.to_string()),
         Fact::Online { device, .. } => ("online", device.to_string()),
         Fact::Relay { id, .. } => ("relay", id.to_string()),
+        Fact::DnsRecords { name, .. } => ("dns_records", name.clone()),
+        Fact::DnsZone { zone, .. } => ("dns_zone", zone.clone()),
     };
     let payload =
         serde_json::to_string(fact).map_err(|error| StoreError::Failed(error.to_string()))?;
@@ -105,12 +107,14 @@ pub(crate) async fn view(tx: &mut Tx, viewer: &Viewer) -> Result<View, StoreErro
     let (name, vni) = network_wire(tx, viewer.org, viewer.network).await?;
     let members = devices::members(tx, viewer.org, viewer.network).await?;
     let relays = relays::list(tx, viewer.org).await?;
+    let dns = dns::settings(tx, viewer.org, viewer.network).await?;
     Ok(View {
         version,
         network: viewer.network,
         name,
         vni,
         members,
+        dns,
         relays: relays
             .into_iter()
             .map(|relay| (relay.id, relay.public()))

@@ -8,6 +8,7 @@ fn network() -> Network {
         label: "laptop".into(),
         relays: vec![RelayId([1; 16])],
         filter: Filter::starter(),
+        dns: Dns::default(),
         peers: BTreeMap::new(),
     }
 }

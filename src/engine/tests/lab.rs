@@ -397,6 +397,7 @@ pub(super) fn network(index: usize) -> Network {
         relays: vec![HOME, BACKUP],
         filter: Filter::starter(),
         peers: BTreeMap::from([(HOSTS[other], told(other))]),
+        dns: Default::default(),
     }
 }
 

@@ -1,0 +1,206 @@
+//! Records and zones, managed by people. What a network may have is [`crate::records`]'s.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State, rejection::QueryRejection};
+use overlan_protocol::api::ProblemKind;
+use overlan_protocol::api::dns::{
+    DnsRecordRemoval, DnsRecordRequest, DnsRecordSummary, DnsRemoved, DnsSummary, DnsZoneRemoval,
+    DnsZoneRequest, DnsZoneSummary,
+};
+use overlan_protocol::dns::{self, Dns, Record, Via, ViaHost};
+use serde::Deserialize;
+
+use super::caller::{Json, Person};
+use super::keys;
+use super::problem::Refusal;
+use crate::clock;
+use crate::records::{Names, RecordError};
+use crate::shared::Shared;
+use crate::store::accounts::NetworkRow;
+use crate::store::{self, Tx, devices};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    network: Option<String>,
+}
+
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    person: Person,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Json<DnsSummary>, Refusal> {
+    let Query(wanted) =
+        wanted.map_err(|_| Refusal::bad_request("only `network` can be asked for"))?;
+    let mut tx = shared.store.read().await?;
+    let network = keys::network(&mut tx, person.org, wanted.network.as_deref()).await?;
+    let dns = store::dns::settings(&mut tx, person.org, network.id).await?;
+    let zones = dns
+        .zones
+        .into_iter()
+        .map(|(zone, settings)| DnsZoneSummary {
+            zone,
+            via: settings.via,
+        });
+    let records = dns.records.into_iter().flat_map(|(name, records)| {
+        records.into_iter().map(move |record| DnsRecordSummary {
+            name: name.clone(),
+            record,
+        })
+    });
+    Ok(Json(DnsSummary {
+        domain: domain(&shared, &network),
+        network: network.name,
+        zones: zones.collect(),
+        records: records.collect(),
+    }))
+}
+
+pub(super) async fn add_record(
+    State(shared): State<Arc<Shared>>,
+    person: Person,
+    Json(request): Json<DnsRecordRequest>,
+) -> Result<Json<DnsRecordSummary>, Refusal> {
+    let record = Record::parse(&request.kind, request.value.trim())
+        .map_err(|error| Refusal::bad_request(error.to_string()))?;
+    let mut tx = shared.store.write().await?;
+    let (network, dns) = settings(&mut tx, person, &request.network).await?;
+    let domain = domain(&shared, &network);
+    let names = names(&shared, &domain, &dns);
+    let name = names.absolute(&request.name)?;
+    let label = name
+        .strip_suffix(&domain)
+        .and_then(|below| below.strip_suffix('.'));
+    let is_device = match label {
+        Some(label) => devices::by_label(&mut tx, person.org, network.id, label)
+            .await?
+            .is_some(),
+        None => false,
+    };
+    let records = names.add(&name, record.clone(), is_device)?;
+    if dns.records.get(&name) != Some(&records) {
+        let now = clock::unix_secs();
+        store::dns::set_records(&mut tx, person.org, network.id, &name, &records, now).await?;
+        shared.store.commit(tx).await?;
+    }
+    Ok(Json(DnsRecordSummary { name, record }))
+}
+
+pub(super) async fn remove_records(
+    State(shared): State<Arc<Shared>>,
+    person: Person,
+    Json(request): Json<DnsRecordRemoval>,
+) -> Result<Json<DnsRemoved>, Refusal> {
+    let mut tx = shared.store.write().await?;
+    let (network, dns) = settings(&mut tx, person, &request.network).await?;
+    let domain = domain(&shared, &network);
+    let names = names(&shared, &domain, &dns);
+    let name = names.absolute(&request.name)?;
+    let (kind, value) = (request.kind.as_deref(), request.value.as_deref());
+    let (stay, removed) = names.remove(&name, kind, value)?;
+    let now = clock::unix_secs();
+    store::dns::set_records(&mut tx, person.org, network.id, &name, &stay, now).await?;
+    shared.store.commit(tx).await?;
+    Ok(Json(DnsRemoved { removed }))
+}
+
+pub(super) async fn set_zone(
+    State(shared): State<Arc<Shared>>,
+    person: Person,
+    Json(request): Json<DnsZoneRequest>,
+) -> Result<Json<DnsZoneSummary>, Refusal> {
+    let zone = zone_name(&request.zone)?;
+    let mut tx = shared.store.write().await?;
+    let (network, dns) = settings(&mut tx, person, &request.network).await?;
+    let domain = domain(&shared, &network);
+    let mut via = Vec::new();
+    for text in &request.via {
+        // A full name of this network is as good as its label.
+        let text = text.replacen(&format!(".{domain}"), "", 1);
+        let one: Via = text
+            .parse()
+            .map_err(|error: dns::DnsTextError| Refusal::bad_request(error.to_string()))?;
+        if let ViaHost::Peer(label) = &one.host
+            && devices::by_label(&mut tx, person.org, network.id, label)
+                .await?
+                .is_none()
+        {
+            return Err(Refusal::new(
+                ProblemKind::NotFound,
+                &format!("network {} has no device {label}", network.name),
+                "the resolver of a zone is a device of its network; `overlan admin devices` lists them",
+            ));
+        }
+        via.push(one);
+    }
+    let settings = names(&shared, &domain, &dns).zone(&zone, via)?;
+    if dns.zones.get(&zone) != Some(&settings) {
+        let now = clock::unix_secs();
+        let new = Some(&settings);
+        store::dns::set_zone(&mut tx, person.org, network.id, &zone, new, now).await?;
+        shared.store.commit(tx).await?;
+    }
+    Ok(Json(DnsZoneSummary {
+        zone,
+        via: settings.via,
+    }))
+}
+
+pub(super) async fn remove_zone(
+    State(shared): State<Arc<Shared>>,
+    person: Person,
+    Json(request): Json<DnsZoneRemoval>,
+) -> Result<Json<DnsRemoved>, Refusal> {
+    let zone = zone_name(&request.zone)?;
+    let mut tx = shared.store.write().await?;
+    let (network, dns) = settings(&mut tx, person, &request.network).await?;
+    let domain = domain(&shared, &network);
+    names(&shared, &domain, &dns).remove_zone(&zone)?;
+    let now = clock::unix_secs();
+    store::dns::set_zone(&mut tx, person.org, network.id, &zone, None, now).await?;
+    shared.store.commit(tx).await?;
+    Ok(Json(DnsRemoved { removed: 1 }))
+}
+
+fn zone_name(text: &str) -> Result<String, Refusal> {
+    dns::normal(text).ok_or_else(|| RecordError::NoName(text.to_owned()).into())
+}
+
+fn domain(shared: &Shared, network: &NetworkRow) -> String {
+    format!("{}.{}", network.name, shared.domain)
+}
+
+fn names<'a>(shared: &'a Shared, domain: &'a str, dns: &'a Dns) -> Names<'a> {
+    Names {
+        deployment: &shared.domain,
+        domain,
+        dns,
+    }
+}
+
+async fn settings(tx: &mut Tx, person: Person, label: &str) -> Result<(NetworkRow, Dns), Refusal> {
+    let network = keys::network(tx, person.org, Some(label)).await?;
+    let dns = store::dns::settings(tx, person.org, network.id).await?;
+    Ok((network, dns))
+}
+
+impl From<RecordError> for Refusal {
+    fn from(error: RecordError) -> Self {
+        let kind = match error {
+            RecordError::NoName(_) | RecordError::Outside { .. } | RecordError::Via(_) => {
+                return Self::bad_request(error.to_string());
+            }
+            RecordError::NotThere(_) => ProblemKind::NotFound,
+            RecordError::Device(_)
+            | RecordError::Alone(_)
+            | RecordError::Alias(_)
+            | RecordError::HasRecords { .. } => ProblemKind::NameTaken,
+            RecordError::Forwarded(_)
+            | RecordError::Apex(_)
+            | RecordError::TooMany(_)
+            | RecordError::Ours(_) => ProblemKind::Forbidden,
+        };
+        Self::new(kind, "the names stay as they are", error.to_string())
+    }
+}

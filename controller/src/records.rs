@@ -1,0 +1,218 @@
+//! Decides which records and zones a network may have. Knows no database: the settings as they are come in, and what changes goes
+//! out.
+
+use overlan_protocol::address;
+use overlan_protocol::dns::{
+    self, Dns, RECORDS_MAX, RECORDS_OF_NAME_MAX, Record, VIA_MAX, Via, ViaHost, ZONES_MAX, Zone,
+};
+
+/// One network, as far as its names go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Names<'a> {
+    /// The deployment's domain.
+    pub(crate) deployment: &'a str,
+    /// The zone of the network's devices: `network.domain`.
+    pub(crate) domain: &'a str,
+    /// What it has.
+    pub(crate) dns: &'a Dns,
+}
+
+/// Why a record or zone is not there afterwards. The text says what to do next.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RecordError {
+    /// Not a name.
+    #[error(
+        "{0:?} is no name: labels of 1 to 63 letters, digits, hyphens and underscores, joined by dots"
+    )]
+    NoName(String),
+    /// In none of the network's zones.
+    #[error("{name} is in none of the network's zones ({zones}); declare its zone first")]
+    Outside { name: String, zones: String },
+    /// The zone's names live elsewhere.
+    #[error("names of {0} are asked of its resolvers, so it cannot have records")]
+    Forwarded(String),
+    /// A device has the name.
+    #[error("{0} is the name of a device; give the record another name")]
+    Device(String),
+    /// A zone's own name.
+    #[error("{0} is the top of a zone, which cannot be another name (CNAME)")]
+    Apex(String),
+    /// CNAME beside anything.
+    #[error("a CNAME stands alone, and {0} has records already; remove them first")]
+    Alone(String),
+    /// Something beside a CNAME.
+    #[error("{0} is a CNAME, which stands alone; remove it first")]
+    Alias(String),
+    /// A limit.
+    #[error("{0}")]
+    TooMany(String),
+    /// Below the deployment's domain.
+    #[error("{0} is below the deployment's domain, whose names are those of networks and devices")]
+    Ours(String),
+    /// Too many resolvers, or one outside the overlay.
+    #[error("{0}")]
+    Via(String),
+    /// Records in the way.
+    #[error("{zone} has {records} records; remove them first")]
+    HasRecords { zone: String, records: usize },
+    /// Nothing to remove.
+    #[error("there is nothing of that kind to remove at {0}")]
+    NotThere(String),
+}
+
+impl Names<'_> {
+    /// The absolute name that a person means: a single label lies below `network.domain`.
+    pub(crate) fn absolute(&self, name: &str) -> Result<String, RecordError> {
+        let no_name = || RecordError::NoName(name.to_owned());
+        let found = dns::normal(name).ok_or_else(no_name)?;
+        match found.contains('.') || name.ends_with('.') {
+            true => Ok(found),
+            false => dns::normal(&format!("{found}.{}", self.domain)).ok_or_else(no_name),
+        }
+    }
+
+    /// All records of `name` once `record` is among them. `is_device` says whether a device of the network has the name.
+    pub(crate) fn add(
+        &self,
+        name: &str,
+        record: Record,
+        is_device: bool,
+    ) -> Result<Vec<Record>, RecordError> {
+        let zone = self.zone_of(name)?;
+        let is_alias = matches!(record, Record::Cname(_));
+        if name == zone && is_alias {
+            return Err(RecordError::Apex(name.to_owned()));
+        }
+        let is_where = is_alias || matches!(record, Record::A(_) | Record::Aaaa(_));
+        if is_device && is_where {
+            return Err(RecordError::Device(name.to_owned()));
+        }
+        let mut records = self.dns.records.get(name).cloned().unwrap_or_default();
+        if records.contains(&record) {
+            return Ok(records);
+        }
+        if records
+            .iter()
+            .any(|known| matches!(known, Record::Cname(_)))
+        {
+            return Err(RecordError::Alias(name.to_owned()));
+        }
+        if is_alias && !records.is_empty() {
+            return Err(RecordError::Alone(name.to_owned()));
+        }
+        if records.len() >= RECORDS_OF_NAME_MAX {
+            let text = format!("{name} has {RECORDS_OF_NAME_MAX} records, and cannot have more");
+            return Err(RecordError::TooMany(text));
+        }
+        if self.dns.records.values().map(Vec::len).sum::<usize>() >= RECORDS_MAX {
+            let text = format!("the network has {RECORDS_MAX} records, and cannot have more");
+            return Err(RecordError::TooMany(text));
+        }
+        records.push(record);
+        records.sort_by_key(|record| (record.kind(), record.value()));
+        Ok(records)
+    }
+
+    /// The records of `name` that stay when those of `kind` and `value` are removed, and how many go.
+    pub(crate) fn remove(
+        &self,
+        name: &str,
+        kind: Option<&str>,
+        value: Option<&str>,
+    ) -> Result<(Vec<Record>, u32), RecordError> {
+        let goes = |record: &Record| {
+            kind.is_none_or(|kind| record.kind().eq_ignore_ascii_case(kind))
+                && value.is_none_or(|value| {
+                    let same = kind.and_then(|kind| Record::parse(kind, value).ok());
+                    same.as_ref() == Some(record)
+                })
+        };
+        let records = self.dns.records.get(name).map_or(&[][..], Vec::as_slice);
+        let stay: Vec<Record> = records.iter().filter(|&it| !goes(it)).cloned().collect();
+        match u32::try_from(records.len() - stay.len()) {
+            Ok(0) | Err(_) => Err(RecordError::NotThere(name.to_owned())),
+            Ok(gone) => Ok((stay, gone)),
+        }
+    }
+
+    /// The zone `zone` with these resolvers, which the caller looked for if they are peers.
+    pub(crate) fn zone(&self, zone: &str, via: Vec<Via>) -> Result<Zone, RecordError> {
+        if dns::is_in(zone, self.deployment) {
+            return Err(RecordError::Ours(zone.to_owned()));
+        }
+        let is_new = !self.dns.zones.contains_key(zone);
+        if is_new && self.dns.zones.len() >= ZONES_MAX {
+            let text = format!("the network has {ZONES_MAX} zones, and cannot have more");
+            return Err(RecordError::TooMany(text));
+        }
+        if via.len() > VIA_MAX {
+            let text = format!("a zone has at most {VIA_MAX} resolvers");
+            return Err(RecordError::Via(text));
+        }
+        for via in &via {
+            if let ViaHost::Address(address) = via.host
+                && address::host_index(address).is_none()
+            {
+                return Err(RecordError::Via(format!(
+                    "{address} is no overlay address; for a resolver outside the overlay see `overlan up --dns-forward`"
+                )));
+            }
+        }
+        let records = self.records_in(zone);
+        if !via.is_empty() && records > 0 {
+            let zone = zone.to_owned();
+            return Err(RecordError::HasRecords { zone, records });
+        }
+        Ok(Zone { via })
+    }
+
+    /// Whether the zone can go.
+    pub(crate) fn remove_zone(&self, zone: &str) -> Result<(), RecordError> {
+        if !self.dns.zones.contains_key(zone) {
+            return Err(RecordError::NotThere(zone.to_owned()));
+        }
+        match self.records_in(zone) {
+            0 => Ok(()),
+            records => Err(RecordError::HasRecords {
+                zone: zone.to_owned(),
+                records,
+            }),
+        }
+    }
+
+    /// The zone with the most labels that holds `name`.
+    fn zone_of(&self, name: &str) -> Result<String, RecordError> {
+        if dns::is_in(name, self.domain) {
+            return Ok(self.domain.to_owned());
+        }
+        let zones = self.dns.zones.iter();
+        let holds = zones.filter(|(zone, _)| dns::is_in(name, zone));
+        match holds.max_by_key(|(zone, _)| zone.len()) {
+            Some((zone, settings)) if settings.via.is_empty() => Ok(zone.clone()),
+            Some((zone, _)) => Err(RecordError::Forwarded(zone.clone())),
+            None => {
+                let mut zones = vec![self.domain];
+                zones.extend(self.dns.zones.keys().map(String::as_str));
+                Err(RecordError::Outside {
+                    name: name.to_owned(),
+                    zones: zones.join(", "),
+                })
+            }
+        }
+    }
+
+    /// Number of records that the zone holds, and no zone below it.
+    fn records_in(&self, zone: &str) -> usize {
+        let names = self.dns.records.iter();
+        let here = names.filter(|(name, _)| {
+            let inner = |other: &&String| {
+                other.len() > zone.len() && dns::is_in(other, zone) && dns::is_in(name, other)
+            };
+            dns::is_in(name, zone) && self.dns.zones.keys().find(inner).is_none()
+        });
+        here.map(|(_, records)| records.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests;

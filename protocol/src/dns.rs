@@ -1,0 +1,298 @@
+//! Names that people give to things of a network: records, and zones whose names live elsewhere. Decides which texts are names,
+//! records and resolvers; which zone answers for a name is the client's.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::name::{LABEL_MAX, is_label};
+
+/// The DNS settings of one network, beside the names of its devices. Names are absolute, in lower case, without the last dot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dns {
+    /// Zones beside `network.domain`, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub zones: BTreeMap<String, Zone>,
+    /// Records by name; each name lies below `network.domain` or in a zone that has no resolvers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub records: BTreeMap<String, Vec<Record>>,
+}
+
+impl Dns {
+    /// Whether there are no settings.
+    pub fn is_empty(&self) -> bool {
+        self.zones.is_empty() && self.records.is_empty()
+    }
+
+    /// Sets what the network knows of `name`; nothing removes the name.
+    pub fn set_records(&mut self, name: &str, records: &[Record]) {
+        if records.is_empty() {
+            self.records.remove(name);
+        } else {
+            self.records.insert(name.to_owned(), records.to_vec());
+        }
+    }
+
+    /// Sets or removes a zone.
+    pub fn set_zone(&mut self, zone: &str, settings: Option<&Zone>) {
+        match settings {
+            Some(settings) => {
+                self.zones.insert(zone.to_owned(), settings.clone());
+            }
+            None => {
+                self.zones.remove(zone);
+            }
+        }
+    }
+}
+
+/// A zone of a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Zone {
+    /// Resolvers inside the overlay that answer for it, in this order; none = the network's records answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub via: Vec<Via>,
+}
+
+/// A resolver inside the overlay. Its text is `PEER`, `PEER:PORT`, `ADDRESS` or `ADDRESS:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Via {
+    /// Which device.
+    pub host: ViaHost,
+    /// Its port; 53 if the text has none.
+    pub port: u16,
+}
+
+/// How a resolver is named.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ViaHost {
+    /// By its host label in the same network.
+    Peer(String),
+    /// By its overlay address in the same network.
+    Address(IpAddr),
+}
+
+impl FromStr for Via {
+    type Err = DnsTextError;
+
+    fn from_str(text: &str) -> Result<Self, DnsTextError> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return match address.port() {
+                0 => Err(DnsTextError::Via),
+                port => Ok(Self {
+                    host: ViaHost::Address(address.ip()),
+                    port,
+                }),
+            };
+        }
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self {
+                host: ViaHost::Address(address),
+                port: PORT,
+            });
+        }
+        let (label, port) = match text.split_once(':') {
+            Some((label, port)) => (label, port.parse().map_err(|_| DnsTextError::Via)?),
+            None => (text, PORT),
+        };
+        let label = label.to_ascii_lowercase();
+        if port == 0 || !is_label(&label) {
+            return Err(DnsTextError::Via);
+        }
+        Ok(Self {
+            host: ViaHost::Peer(label),
+            port,
+        })
+    }
+}
+
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            ViaHost::Peer(label) => write!(f, "{label}:{}", self.port),
+            ViaHost::Address(address) => SocketAddr::new(*address, self.port).fmt(f),
+        }
+    }
+}
+
+impl Serialize for Via {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Via {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
+/// One record: a type and its value. Names in it are absolute, in lower case, without the last dot.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "type", content = "value", rename_all = "UPPERCASE")]
+pub enum Record {
+    /// IPv4 address.
+    A(Ipv4Addr),
+    /// IPv6 address.
+    Aaaa(Ipv6Addr),
+    /// Another name of the same thing.
+    Cname(String),
+    /// Text, at most [`TXT_MAX`] bytes.
+    Txt(String),
+    /// Where a service is.
+    Srv(Srv),
+}
+
+/// The value of an SRV record (RFC 2782).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Srv {
+    /// Lower ones are tried first.
+    pub priority: u16,
+    /// Share among those of one priority.
+    pub weight: u16,
+    /// Port of the service.
+    pub port: u16,
+    /// Its host.
+    pub target: String,
+}
+
+impl Record {
+    /// The record of this type with this value, both as people write them. Names must be absolute; the last dot may be there.
+    ///
+    /// # Errors
+    /// The type is not offered, or the value has not its form.
+    pub fn parse(kind: &str, value: &str) -> Result<Self, DnsTextError> {
+        let value_error = || DnsTextError::Value(value_form(kind));
+        match kind.to_ascii_uppercase().as_str() {
+            "A" => value.parse().map(Self::A).map_err(|_| value_error()),
+            "AAAA" => value.parse().map(Self::Aaaa).map_err(|_| value_error()),
+            "CNAME" => absolute(value).map(Self::Cname).ok_or_else(value_error),
+            "TXT" => {
+                let fits = (1..=TXT_MAX).contains(&value.len());
+                fits.then(|| Self::Txt(value.to_owned()))
+                    .ok_or_else(value_error)
+            }
+            "SRV" => srv(value).map(Self::Srv).ok_or_else(value_error),
+            _ => Err(DnsTextError::Kind),
+        }
+    }
+
+    /// Its type, in upper case.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::A(_) => "A",
+            Self::Aaaa(_) => "AAAA",
+            Self::Cname(_) => "CNAME",
+            Self::Txt(_) => "TXT",
+            Self::Srv(_) => "SRV",
+        }
+    }
+
+    /// Its value, as [`Record::parse`] takes it.
+    pub fn value(&self) -> String {
+        match self {
+            Self::A(address) => address.to_string(),
+            Self::Aaaa(address) => address.to_string(),
+            Self::Cname(name) | Self::Txt(name) => name.clone(),
+            Self::Srv(srv) => {
+                let (priority, weight, port) = (srv.priority, srv.weight, srv.port);
+                format!("{priority} {weight} {port} {}", srv.target)
+            }
+        }
+    }
+}
+
+fn value_form(kind: &str) -> &'static str {
+    match kind.to_ascii_uppercase().as_str() {
+        "A" => "an A record holds one IPv4 address",
+        "AAAA" => "an AAAA record holds one IPv6 address",
+        "CNAME" => "a CNAME record holds one whole name, such as web.home.overlan.internal",
+        "TXT" => "a TXT record holds 1 to 4,096 bytes of text",
+        _ => {
+            "an SRV record holds PRIORITY WEIGHT PORT NAME, such as 10 5 5432 db.home.overlan.internal"
+        }
+    }
+}
+
+fn srv(value: &str) -> Option<Srv> {
+    let mut words = value.split_ascii_whitespace();
+    let mut number = || words.next()?.parse().ok();
+    let (priority, weight, port) = (number()?, number()?, number()?);
+    let target = absolute(words.next()?)?;
+    words.next().is_none().then_some(Srv {
+        priority,
+        weight,
+        port,
+        target,
+    })
+}
+
+/// The name in the form of this module if it is one; a single label is none, since nobody could say below what it lies.
+pub fn absolute(name: &str) -> Option<String> {
+    let name = normal(name)?;
+    name.contains('.').then_some(name)
+}
+
+/// The name in lower case without the last dot, if its labels are 1 to 63 letters, digits, hyphens and underscores.
+pub fn normal(name: &str) -> Option<String> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let is_record_label = |label: &str| {
+        (1..=LABEL_MAX).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_name = name.len() <= NAME_MAX && name.split('.').all(is_record_label);
+    is_name.then(|| name.to_ascii_lowercase())
+}
+
+/// Whether `name` is `zone` or lies below it. Both are in lower case.
+pub fn is_in(name: &str, zone: &str) -> bool {
+    name.strip_suffix(zone)
+        .is_some_and(|below| below.is_empty() || below.ends_with('.'))
+}
+
+/// Why a text is no record or resolver. One variant per thing that the writer corrects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DnsTextError {
+    /// No such type.
+    #[error("the types are A, AAAA, CNAME, TXT and SRV")]
+    Kind,
+    /// The value does not fit the type.
+    #[error("{0}")]
+    Value(&'static str),
+    /// Not a resolver.
+    #[error("a resolver is PEER, PEER:PORT, ADDRESS or ADDRESS:PORT, such as dns:53 or 100.64.0.7")]
+    Via,
+}
+
+/// Where resolvers listen when nobody says otherwise.
+pub const PORT: u16 = 53;
+
+/// Longest text of a TXT record, bytes: a signing key of 16,384 bits with all around it; sent in strings of 255.
+pub const TXT_MAX: usize = 4_096;
+
+/// Longest name, bytes, without the last dot (RFC 1035: 255 on the wire).
+const NAME_MAX: usize = 253;
+
+/// Most records of a network: all are in the netmap of every member, some 100 KB.
+pub const RECORDS_MAX: usize = 1_000;
+
+/// Most records of one name: more fit no answer that programs look at.
+pub const RECORDS_OF_NAME_MAX: usize = 32;
+
+/// Most zones of a network: each query is compared with all of them.
+pub const ZONES_MAX: usize = 64;
+
+/// Most resolvers of a zone: a query waits for one after the other.
+pub const VIA_MAX: usize = 3;
+
+#[cfg(test)]
+mod tests;

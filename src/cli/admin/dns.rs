@@ -1,0 +1,195 @@
+//! `admin dns`: records and private zones of a network. Decides how they are shown; what a network may have is the controller's.
+
+use clap::{Args, Subcommand};
+use overlan::status::columns;
+use overlan_protocol::api::dns::{
+    DnsRecordRemoval, DnsRecordRequest, DnsRecordSummary, DnsRemoved, DnsSummary, DnsZoneRemoval,
+    DnsZoneRequest, DnsZoneSummary,
+};
+use overlan_protocol::api::path;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::cli::exit::Failure;
+use crate::cli::{StateArgs, api, output};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DnsCommand {
+    /// Show records and zones of a network
+    List(ListArgs),
+    /// Add a record
+    Add(AddArgs),
+    /// Remove records of a name
+    Remove(RemoveArgs),
+    /// Zones beside the network's own, such as corp.internal
+    #[command(subcommand)]
+    Zone(ZoneCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ZoneCommand {
+    /// Add a zone, whose names are then records of the network
+    Add(ZoneArgs),
+    /// Remove a zone that has no records
+    Remove(ZoneArgs),
+}
+
+#[derive(Debug, Args)]
+struct NetworkArgs {
+    /// Network, by its label [default: the organisation's default network]
+    #[arg(long, env = "OVERLAN_NETWORK")]
+    network: Option<String>,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    of: NetworkArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = ADD_EXAMPLES)]
+pub(crate) struct AddArgs {
+    /// A label in the network, or a whole name below it or in one of its zones
+    name: String,
+    /// A, AAAA, CNAME, TXT or SRV
+    #[arg(value_name = "TYPE")]
+    kind: String,
+    /// An address, a name, a text, or PRIORITY WEIGHT PORT NAME
+    #[arg(required = true)]
+    value: Vec<String>,
+    #[command(flatten)]
+    of: NetworkArgs,
+}
+
+const ADD_EXAMPLES: &str = "\
+Examples:
+  overlan admin dns add db CNAME gateway.home.overlan.internal    what gateway publishes is reached as db
+  overlan admin dns add www A 100.64.0.7
+  overlan admin dns add _ldap._tcp.home.overlan.internal SRV 0 0 389 dc.home.overlan.internal";
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    /// The name, as for add
+    name: String,
+    /// Only records of this type
+    #[arg(value_name = "TYPE")]
+    kind: Option<String>,
+    /// Only the one with this value
+    value: Vec<String>,
+    #[command(flatten)]
+    of: NetworkArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ZoneArgs {
+    /// The zone's name
+    zone: String,
+    #[command(flatten)]
+    of: NetworkArgs,
+}
+
+/// `overlan admin dns …`.
+pub(crate) async fn run(command: DnsCommand) -> Result<(), Failure> {
+    match command {
+        DnsCommand::List(args) => list(&args).await,
+        DnsCommand::Add(args) => {
+            let request = |network| DnsRecordRequest {
+                network,
+                name: args.name,
+                kind: args.kind.to_ascii_uppercase(),
+                value: args.value.join(" "),
+            };
+            let made: DnsRecordSummary = change(&args.of, path::DNS_RECORDS, request).await?;
+            output::note(&format!("{} is there.", made.name));
+            Ok(())
+        }
+        DnsCommand::Remove(args) => {
+            let request = |network| DnsRecordRemoval {
+                network,
+                name: args.name,
+                kind: args.kind.map(|kind| kind.to_ascii_uppercase()),
+                value: (!args.value.is_empty()).then(|| args.value.join(" ")),
+            };
+            let done: DnsRemoved = change(&args.of, path::DNS_RECORDS_REMOVE, request).await?;
+            output::note(&format!("Removed {}.", done.removed));
+            Ok(())
+        }
+        DnsCommand::Zone(ZoneCommand::Add(args)) => {
+            let request = |network| DnsZoneRequest {
+                network,
+                zone: args.zone,
+                via: Vec::new(),
+            };
+            let made: DnsZoneSummary = change(&args.of, path::DNS_ZONES, request).await?;
+            output::note(&format!("Zone {} is there.", made.zone));
+            Ok(())
+        }
+        DnsCommand::Zone(ZoneCommand::Remove(args)) => {
+            let request = |network| DnsZoneRemoval {
+                network,
+                zone: args.zone,
+            };
+            let _: DnsRemoved = change(&args.of, path::DNS_ZONES_REMOVE, request).await?;
+            Ok(())
+        }
+    }
+}
+
+async fn list(args: &ListArgs) -> Result<(), Failure> {
+    let dns = settings(&args.of).await?;
+    if args.json {
+        return output::json(&serde_json::json!({ "schema_version": 1, "dns": dns }));
+    }
+    let mut rows = vec![["NAME", "TYPE", "VALUE"].map(str::to_owned)];
+    for zone in &dns.zones {
+        rows.push([zone.zone.clone(), "zone".to_owned(), "-".to_owned()]);
+    }
+    for record in &dns.records {
+        let (kind, value) = (record.record.kind(), record.record.value());
+        rows.push([record.name.clone(), kind.to_owned(), value]);
+    }
+    output::answer(&columns(&rows))
+}
+
+async fn settings(of: &NetworkArgs) -> Result<DnsSummary, Failure> {
+    let mut connection = api::open_as_person(&of.state.open()?).await?;
+    let path = match &of.network {
+        Some(network) => {
+            // It becomes a part of the request.
+            if !overlan_protocol::name::is_label(network) {
+                return Err(Failure::usage(format!(
+                    "{network:?} is no label of a network"
+                )));
+            }
+            format!("{}?network={network}", path::DNS)
+        }
+        None => path::DNS.to_owned(),
+    };
+    connection
+        .get(&path, api::WITHIN)
+        .await
+        .map_err(api::as_person)
+}
+
+/// Posts what `request` makes of the network's label, which the controller knows if nobody said it.
+async fn change<Q: Serialize + Sync, A: DeserializeOwned>(
+    of: &NetworkArgs,
+    path: &str,
+    request: impl FnOnce(String) -> Q,
+) -> Result<A, Failure> {
+    let network = match &of.network {
+        Some(network) => network.clone(),
+        None => settings(of).await?.network,
+    };
+    let mut connection = api::open_as_person(&of.state.open()?).await?;
+    connection
+        .post(path, &request(network), api::WITHIN)
+        .await
+        .map_err(api::as_person)
+}
