@@ -1,5 +1,5 @@
 //! The proxy door: decides who may come in, which protocol a connection speaks by its first byte, and where a destination is
-//! reached. The dialogues are [`crate::socks`]'s and [`crate::http_proxy`]'s, moving bytes is [`crate::splice`]'s.
+//! reached. The dialogues are those of `socks` and `http_proxy`, moving bytes is [`crate::splice`]'s.
 //!
 //! ```text
 //! accept → same user? → first byte ─┬─ 5: SOCKS5 ──────┐

@@ -29,6 +29,7 @@ use carrying::Carrying;
 pub(crate) use doors::dns_sockets;
 use doors::{DoorArgs, Doors};
 use measure::Measuring;
+use notify::NotifyArgs;
 use way::{Facts, Way};
 
 mod answers;
@@ -38,6 +39,8 @@ mod carrying;
 mod doors;
 
 mod measure;
+
+mod notify;
 
 mod way;
 
@@ -62,6 +65,8 @@ pub(crate) struct UpArgs {
     /// Threads that move data. One is fastest up to several Gbit/s
     #[arg(long, env = "OVERLAN_THREADS", value_name = "N", default_value = "1")]
     threads: NonZeroUsize,
+    #[command(flatten)]
+    notify: NotifyArgs,
     #[command(flatten)]
     doors: DoorArgs,
     #[command(flatten)]
@@ -258,6 +263,7 @@ async fn run(
     } else {
         Some(ControlSocket::bind(state, lock).map_err(Failure::from)?)
     };
+    args.notify.begin()?;
     let node =
         Node::start(Arc::clone(state), device, NodeOptions::default()).map_err(Failure::from)?;
     let stop = CancellationToken::new();
@@ -288,10 +294,11 @@ async fn run(
     open_doors(&mut tasks, &node, doors, &stop);
 
     let ended = tokio::select! {
-        ended = stay(&node, &answers, within(args)) => ended,
+        ended = stay(&node, &answers, args) => ended,
         () = stop.cancelled() => Ok(()),
         () = signals.next() => Ok(()),
     };
+    args.notify.ending();
     stop.cancel();
     let goodbye = async {
         while tasks.join_next().await.is_some() {}
@@ -323,9 +330,13 @@ fn open_doors(tasks: &mut JoinSet<()>, node: &Node, doors: Doors, stop: &Cancell
 }
 
 /// Waits for readiness, says so, then stays until the controller removes the device.
-async fn stay(node: &Node, answers: &Answers, within: Option<Duration>) -> Result<(), Ended> {
-    match node.ready(within).await {
-        Ok(()) => output::answer(&ready_line(answers))?,
+async fn stay(node: &Node, answers: &Answers, args: &UpArgs) -> Result<(), Ended> {
+    match node.ready(within(args)).await {
+        Ok(()) => {
+            let line = ready_line(answers);
+            args.notify.ready(&line)?;
+            output::answer(&line)?;
+        }
         // By a request of a person, who hears of it elsewhere.
         Err(NotReady::Stopped) => return Ok(()),
         Err(error) => return Err(Ended::from(error)),

@@ -9,6 +9,8 @@ use crate::lab::{DOMAIN, Device, KeyBy, Lab, NETWORK, OWNER, PASSWORD, state};
 use crate::process::{LONGEST, Outcome, installed, overlan, run, until};
 use crate::service::Service;
 
+mod notify;
+
 mod outage;
 
 #[test]
