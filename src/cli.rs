@@ -31,6 +31,8 @@ mod perf;
 
 mod nc;
 
+mod dns;
+
 mod exec;
 
 mod forward;
@@ -124,6 +126,9 @@ enum Command {
     Ping(ping::PingArgs),
     /// Show who has an overlay address
     Whois(ping::WhoisArgs),
+    /// Show what is answered to questions for names, and why
+    #[command(subcommand)]
+    Dns(dns::DnsCommand),
     /// Wait until this device can be reached, or until a peer is online
     Wait(wait::WaitArgs),
     /// Manage devices, networks, keys and relays (needs `overlan login`)
@@ -207,6 +212,7 @@ impl Cli {
             | Command::Bugreport(_)
             | Command::Ping(_)
             | Command::Whois(_)
+            | Command::Dns(_)
             | Command::Wait(_)
             | Command::Serve(_)
             | Command::Admin(_)
@@ -239,6 +245,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Netcheck(args) => netcheck::run(args).await,
         Command::Ping(args) => ping::ping(args).await,
         Command::Whois(args) => ping::whois(args).await,
+        Command::Dns(command) => dns::run(command).await,
         Command::Wait(args) => wait::wait(args).await,
         Command::Admin(command) => admin::run(command).await,
         #[cfg(feature = "server")]

@@ -6,6 +6,7 @@
 //! online does not matter here: a name that comes and goes with a connection would be cached as missing.
 
 pub mod client;
+pub mod explain;
 mod records;
 mod serve;
 

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::carry::{CARRIES_MAX, Carry, Happened};
+use crate::dns::explain::Explained;
 use crate::node::{Pong, Whois};
 use crate::perf;
 use crate::state::{DirLock, Serve, StateDir};
@@ -83,6 +84,13 @@ pub enum Request {
         /// Label, full name or address of a device.
         peer: String,
     },
+    /// What the resolver answers: [`Response::DnsAnswer`].
+    DnsQuery {
+        /// The whole name.
+        name: String,
+        /// Type of record, such as `A`.
+        kind: String,
+    },
 }
 
 /// What a running client answers.
@@ -109,6 +117,8 @@ pub enum Response {
     Pong(Pong),
     /// Who has the address.
     Whois(Box<Whois>),
+    /// What the resolver answers, and why.
+    DnsAnswer(Box<Explained>),
     /// It is not done.
     Refused(Refusal),
 }

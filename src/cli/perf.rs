@@ -97,6 +97,7 @@ pub(crate) async fn run(args: PerfArgs) -> Result<(), Failure> {
         | Response::Happened(_)
         | Response::Pong(_)
         | Response::Whois(_)
+        | Response::DnsAnswer(_)
         | Response::Refused(_)) => Err(running::unexpected(&other)),
     }
 }

@@ -110,6 +110,7 @@ pub(crate) async fn ask_status(args: &StateArgs) -> Result<Status, Failure> {
         | Response::Happened(_)
         | Response::Pong(_)
         | Response::Whois(_)
+        | Response::DnsAnswer(_)
         | Response::Refused(_)) => Err(unexpected(&other)),
     }
 }

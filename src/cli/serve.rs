@@ -210,6 +210,7 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
             | Response::Happened(_)
             | Response::Pong(_)
             | Response::Whois(_)
+            | Response::DnsAnswer(_)
             | Response::Refused(_)),
         ) => return Err(running::unexpected(&other)),
         Err(CallError::NotRunning(_)) => state.load_serves()?,

@@ -50,7 +50,8 @@ fn start_with(limits: Limits, below: &str) -> Running {
                     | Request::PerfServe { .. }
                     | Request::Carry(_)
                     | Request::Ping { .. }
-                    | Request::Whois { .. } => Response::Done,
+                    | Request::Whois { .. }
+                    | Request::DnsQuery { .. } => Response::Done,
                 }
             }
         }

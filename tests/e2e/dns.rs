@@ -55,6 +55,24 @@ fn records_and_zones_are_answered_and_dialled_as_soon_as_they_are_set() {
         "{table}"
     );
 
+    let asked = laptop.run(&["dns", "query", "www.corp.internal"]).ok();
+    assert!(
+        asked.contains("a record of network home") && asked.contains(&web.address),
+        "{asked}"
+    );
+    let asked = laptop.run(&["dns", "query", "--json", "example.org"]);
+    assert_eq!(asked.code, Some(1), "{}", asked.stderr);
+    let document: Value = serde_json::from_str(&asked.stdout).unwrap();
+    assert_eq!(document["query"]["rule"]["kind"], "outside", "{document:#}");
+    laptop
+        .run(&["dns", "query", "web", "X9"])
+        .refused(1, &["X9", "AAAA"]);
+    let status = laptop.run(&["dns", "status"]).ok();
+    assert!(
+        status.contains(&laptop.dns.to_string()) && status.contains(&zone),
+        "{status}"
+    );
+
     lab.admin(&["dns", "remove", "site"]);
     lab.admin(&["dns", "remove", "www.corp.internal", "A", &web.address]);
     lab.admin(&["dns", "zone", "remove", "corp.internal"]);

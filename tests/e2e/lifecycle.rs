@@ -209,8 +209,8 @@ fn serves_come_and_go(web: &Device, laptop: &Device, page: &Service) {
     );
     web.run(&["serve", "tcp", "80", "9"])
         .refused(1, &["published to", &target, "overlan serve remove 80"]);
-    web.run(&["serve", "tcp", "81", "localhost:9"])
-        .refused(2, &["numeric address"]);
+    web.run(&["serve", "tcp", "81", "localhost"])
+        .refused(2, &["HOST:PORT"]);
     web.serve(81, page.address());
     let document: Value =
         serde_json::from_str(&web.run(&["serve", "list", "--json"]).ok()).unwrap();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use overlan::carry::CarryError;
+use overlan::dns::explain::explain;
 use overlan::enrol::{ForgetError, forget};
 use overlan::local::{Answer, PING_WITHIN_MAX, Refusal, RefusalKind, Request, Response, Running};
 use overlan::node::{FindError, Node};
@@ -61,6 +62,7 @@ impl Answers {
             Request::Carry(carry) => return self.carrying.begin(&self.node, carry),
             Request::Ping { peer, within_ms } => return self.ping(peer, within_ms),
             Request::Whois { peer } => self.whois(&peer),
+            Request::DnsQuery { name, kind } => self.dns_query(&name, &kind),
         };
         response.into()
     }
@@ -115,6 +117,14 @@ impl Answers {
             progress,
             stop,
         })
+    }
+
+    fn dns_query(&self, name: &str, kind: &str) -> Response {
+        let netmap = self.node.netmap().borrow().clone();
+        match explain(name, kind, &netmap) {
+            Ok(explained) => Response::DnsAnswer(Box::new(explained)),
+            Err(error) => refused(RefusalKind::NotUnderstood, error.to_string()),
+        }
     }
 
     fn whois(&self, peer: &str) -> Response {

@@ -1,0 +1,138 @@
+//! `dns`: what the running client answers to questions for names, and why. Decides how that is shown.
+
+use clap::{Args, Subcommand};
+use overlan::dns::explain::{Explained, Rule};
+use overlan::local::{Request, Response, call};
+use overlan::status::Status;
+
+use crate::cli::exit::{Code, Failure};
+use crate::cli::{StateArgs, output, running};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DnsCommand {
+    /// Show where names are answered, and for which domains
+    Status(StatusArgs),
+    /// Ask as a program would, and show which rule answered
+    Query(QueryArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = QUERY_EXAMPLES)]
+pub(crate) struct QueryArgs {
+    /// The whole name
+    name: String,
+    /// Type of record
+    #[arg(default_value = "A", value_name = "TYPE")]
+    kind: String,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const QUERY_EXAMPLES: &str = "\
+Examples:
+  overlan dns query web.home.overlan.internal
+  overlan dns query _ldap._tcp.home.overlan.internal SRV
+
+Exit codes: 0 answered, 1 no such name or not ours, 3 no `overlan up` runs.";
+
+/// `overlan dns …`.
+pub(crate) async fn run(command: DnsCommand) -> Result<(), Failure> {
+    match command {
+        DnsCommand::Status(args) => {
+            let status = running::ask_status(&args.state).await?;
+            let domains = domains(&status);
+            if args.json {
+                return output::json(&serde_json::json!({
+                    "schema_version": 1, "resolver": status.dns, "domains": domains,
+                }));
+            }
+            let resolver = match status.dns {
+                Some(address) => format!("{address}, over UDP and TCP"),
+                None => "off; `overlan up --dns 127.0.0.1:1053` opens one".to_owned(),
+            };
+            let mut text = format!("resolver {resolver}\n");
+            for domain in domains {
+                text.push_str(&format!("domain   {domain}\n"));
+            }
+            text.push_str("others   refused, for the system's resolver to ask elsewhere");
+            output::answer(&text)
+        }
+        DnsCommand::Query(args) => {
+            let explained = ask(&args).await?;
+            let is_answered = explained.code == "NOERROR";
+            if args.json {
+                let document = serde_json::json!({ "schema_version": 1, "query": explained });
+                output::json(&document)?;
+            } else {
+                output::answer(&shown(&explained))?;
+            }
+            match is_answered {
+                true => Ok(()),
+                false => Err(Failure::new(
+                    Code::Other,
+                    format!("{} is not answered: {}", explained.name, explained.code),
+                )),
+            }
+        }
+    }
+}
+
+async fn ask(args: &QueryArgs) -> Result<Explained, Failure> {
+    let socket = args.state.open()?.socket_path();
+    let request = Request::DnsQuery {
+        name: args.name.clone(),
+        kind: args.kind.clone(),
+    };
+    let answer = call(&socket, &request).await?;
+    match answer {
+        Response::DnsAnswer(explained) => Ok(*explained),
+        other @ (Response::Done
+        | Response::Status(_)
+        | Response::Serves(_)
+        | Response::Version(_)
+        | Response::Progress(_)
+        | Response::Measured(_)
+        | Response::SendSockets
+        | Response::Happened(_)
+        | Response::Pong(_)
+        | Response::Whois(_)
+        | Response::Refused(_)) => Err(running::unexpected(&other)),
+    }
+}
+
+fn domains(status: &Status) -> Vec<String> {
+    let Some(domain) = &status.domain else {
+        return Vec::new();
+    };
+    let networks = status.networks.iter();
+    networks
+        .map(|network| format!("{}.{domain}", network.name))
+        .collect()
+}
+
+fn shown(explained: &Explained) -> String {
+    let rule = match &explained.rule {
+        Rule::Device { network } => format!("a device of network {network}"),
+        Rule::Record { network } => format!("a record of network {network}"),
+        Rule::Zone { zone } => format!("zone {zone}, which has nothing by that name"),
+        Rule::Reverse => "addresses of the overlay".to_owned(),
+        Rule::Outside => "none: outside the overlay".to_owned(),
+    };
+    let mut text = format!("rule     {rule}\nanswer   {}", explained.code);
+    for answer in &explained.answers {
+        text.push_str(&format!("\n{answer}"));
+    }
+    text
+}

@@ -1,0 +1,154 @@
+//! Tells a person what the resolver answers to a question, and by which rule. Answers nothing itself.
+
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{Name, RecordType};
+use overlan_protocol::dns::is_in;
+use overlan_protocol::name::OverlayName;
+use overlan_protocol::netmap::Netmap;
+use serde::{Deserialize, Serialize};
+
+use super::{Transport, answer};
+use crate::names;
+
+/// What the resolver answers, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explained {
+    /// The name that was asked for, in lower case.
+    pub name: String,
+    /// The type that was asked for, such as `A`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The response code, such as `NOERROR` or `NXDOMAIN`.
+    pub code: String,
+    /// The rule that answered.
+    pub rule: Rule,
+    /// The records of the answer, a line each: name, seconds to live, class, type, value.
+    pub answers: Vec<String>,
+}
+
+/// Which rule answers for a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Rule {
+    /// A device of this network has the name.
+    Device {
+        /// Label of the network.
+        network: String,
+    },
+    /// A record of this network.
+    Record {
+        /// Label of the network.
+        network: String,
+    },
+    /// The name lies in this zone, which has nothing by that name.
+    Zone {
+        /// The zone's name.
+        zone: String,
+    },
+    /// An address of the overlay, asked for backwards.
+    Reverse,
+    /// None: the resolver refuses, so that the system asks elsewhere.
+    Outside,
+}
+
+/// Why a question cannot be asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoQuestion {
+    /// DNS cannot carry the name.
+    #[error("{0:?} is no name")]
+    Name(String),
+    /// There is no such type of record.
+    #[error("{0:?} is no type of record; A, AAAA, CNAME, TXT, SRV, PTR, SOA and NS are answered")]
+    Kind(String),
+}
+
+/// Asks the resolver as a program would.
+///
+/// # Errors
+/// See [`NoQuestion`].
+pub fn explain(name: &str, kind: &str, netmap: &Netmap) -> Result<Explained, NoQuestion> {
+    let no_name = || NoQuestion::Name(name.to_owned());
+    let mut asked = Name::from_ascii(name).map_err(|_| no_name())?;
+    asked.set_fqdn(true);
+    let record_type: RecordType = kind
+        .to_ascii_uppercase()
+        .parse()
+        .map_err(|_| NoQuestion::Kind(kind.to_owned()))?;
+    let mut question = Message::new(0, MessageType::Query, OpCode::Query);
+    question.add_query(Query::query(asked, record_type));
+    let reply = question
+        .to_vec()
+        .ok()
+        .and_then(|bytes| answer(&bytes, netmap, Transport::Tcp))
+        .and_then(|bytes| Message::from_vec(&bytes).ok())
+        .ok_or_else(no_name)?;
+    let text = name.trim_end_matches('.').to_ascii_lowercase();
+    Ok(Explained {
+        rule: rule(&text, netmap),
+        name: text,
+        kind: record_type.to_string(),
+        code: code(&reply),
+        answers: reply.answers.iter().map(ToString::to_string).collect(),
+    })
+}
+
+fn rule(name: &str, netmap: &Netmap) -> Rule {
+    let of_network = |network: &overlan_protocol::netmap::Network| {
+        let known = network.dns.records.contains_key(name);
+        known.then(|| Rule::Record {
+            network: network.name.clone(),
+        })
+    };
+    match OverlayName::parse(name, &netmap.domain) {
+        Some(OverlayName::Host { host, network }) => {
+            let own = netmap.network_named(network);
+            if let Some((id, members)) = own {
+                if names::device_named(id, members, host).is_some() {
+                    let network = members.name.clone();
+                    return Rule::Device { network };
+                }
+                if let Some(rule) = of_network(members) {
+                    return rule;
+                }
+            }
+            Rule::Zone {
+                zone: match own {
+                    Some((_, members)) => format!("{}.{}", members.name, netmap.domain),
+                    None => netmap.domain.clone(),
+                },
+            }
+        }
+        Some(OverlayName::Domain | OverlayName::Network { .. } | OverlayName::Deeper) => {
+            let found = netmap.networks.values().find_map(of_network);
+            found.unwrap_or_else(|| Rule::Zone {
+                zone: netmap.domain.clone(),
+            })
+        }
+        None => match names::zone_of(netmap, name) {
+            Some((_, network, zone, settings)) if settings.via.is_empty() => of_network(network)
+                .unwrap_or_else(|| Rule::Zone {
+                    zone: zone.to_owned(),
+                }),
+            Some(_) => Rule::Outside,
+            None => match super::find_reverse(name, netmap) {
+                Some(_) if is_in(name, "arpa") => Rule::Reverse,
+                Some(_) | None => Rule::Outside,
+            },
+        },
+    }
+}
+
+/// As dig writes it.
+fn code(reply: &Message) -> String {
+    const NAMES: [(ResponseCode, &str); 3] = [
+        (ResponseCode::NoError, "NOERROR"),
+        (ResponseCode::NXDomain, "NXDOMAIN"),
+        (ResponseCode::Refused, "REFUSED"),
+    ];
+    let code = reply.metadata.response_code;
+    let known = NAMES.iter().find(|(known, _)| *known == code);
+    known.map_or_else(|| code.to_string(), |(_, name)| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+use overlan_protocol::dns::{Record, Zone};
+
+use super::*;
+use crate::names::tests::{DEMO, two_networks};
+
+#[test]
+fn every_rule_is_named() {
+    let mut netmap = two_networks();
+    let dns = &mut netmap.networks.get_mut(&DEMO).unwrap().dns;
+    dns.set_zone("corp.internal", Some(&Zone::default()));
+    let address = [Record::parse("A", "100.64.0.2").unwrap()];
+    dns.set_records("www.corp.internal", &address);
+    dns.set_records("site.demo.pertino.net", &address);
+    let network = || "demo".to_owned();
+    let zone = |zone: &str| Rule::Zone {
+        zone: zone.to_owned(),
+    };
+    for (name, kind, code, rule, answers) in [
+        (
+            "Web.Demo.pertino.net.",
+            "a",
+            "NOERROR",
+            Rule::Device { network: network() },
+            1,
+        ),
+        (
+            "web.demo.pertino.net",
+            "TXT",
+            "NOERROR",
+            Rule::Device { network: network() },
+            0,
+        ),
+        (
+            "site.demo.pertino.net",
+            "A",
+            "NOERROR",
+            Rule::Record { network: network() },
+            1,
+        ),
+        (
+            "www.corp.internal",
+            "A",
+            "NOERROR",
+            Rule::Record { network: network() },
+            1,
+        ),
+        (
+            "no.corp.internal",
+            "A",
+            "NXDOMAIN",
+            zone("corp.internal"),
+            0,
+        ),
+        (
+            "no.demo.pertino.net",
+            "A",
+            "NXDOMAIN",
+            zone("demo.pertino.net"),
+            0,
+        ),
+        (
+            "web.other.pertino.net",
+            "A",
+            "NXDOMAIN",
+            zone("pertino.net"),
+            0,
+        ),
+        (
+            "2.0.64.100.in-addr.arpa",
+            "PTR",
+            "NOERROR",
+            Rule::Reverse,
+            2,
+        ),
+        ("example.org", "A", "REFUSED", Rule::Outside, 0),
+        ("1.0.0.10.in-addr.arpa", "PTR", "REFUSED", Rule::Outside, 0),
+    ] {
+        let explained = explain(name, kind, &netmap).unwrap();
+        assert_eq!(explained.rule, rule, "{name}");
+        assert_eq!(
+            (&*explained.code, explained.answers.len()),
+            (code, answers),
+            "{explained:?}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_asked_is_said() {
+    let netmap = two_networks();
+    let long = "a".repeat(64);
+    assert_eq!(
+        explain(&long, "A", &netmap),
+        Err(NoQuestion::Name(long.clone()))
+    );
+    assert_eq!(
+        explain("web", "X9", &netmap),
+        Err(NoQuestion::Kind("X9".into()))
+    );
+}
