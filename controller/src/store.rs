@@ -7,6 +7,7 @@ pub(crate) mod accounts;
 pub(crate) mod changes;
 pub(crate) mod devices;
 pub(crate) mod keys;
+pub(crate) mod members;
 pub(crate) mod relays;
 
 use std::path::Path;
@@ -79,14 +80,7 @@ impl Store {
             .acquire_slow_threshold(ACQUIRE_TIMEOUT)
             .connect_with(options.clone())
             .await?;
-        let migrations = vec![Migration::new(
-            1,
-            "init".into(),
-            MigrationType::Simple,
-            include_str!("../migrations/0001_init.sql").into_sql_str(),
-            false,
-        )];
-        Migrator::with_migrations(migrations)
+        Migrator::with_migrations(migrations())
             .run(&writer)
             .await
             .map_err(|error| StoreError::Failed(error.to_string()))?;
@@ -130,6 +124,22 @@ impl Store {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// What was ever done to the tables, in order. What a release had is never changed.
+fn migrations() -> Vec<Migration> {
+    let step = |version, name: &'static str, sql: &'static str| {
+        let (name, sql) = (name.into(), sql.into_sql_str());
+        Migration::new(version, name, MigrationType::Simple, sql, false)
+    };
+    vec![
+        step(1, "init", include_str!("../migrations/0001_init.sql")),
+        step(
+            2,
+            "networks",
+            include_str!("../migrations/0002_networks.sql"),
+        ),
+    ]
 }
 
 /// A setting's value.
