@@ -41,6 +41,8 @@ mod bugreport;
 
 mod netcheck;
 
+mod network;
+
 mod ping;
 
 mod wait;
@@ -129,6 +131,9 @@ enum Command {
     /// Show what is answered to questions for names, and why
     #[command(subcommand)]
     Dns(dns::DnsCommand),
+    /// Show, join and leave networks
+    #[command(subcommand)]
+    Network(network::NetworkCommand),
     /// Wait until this device can be reached, or until a peer is online
     Wait(wait::WaitArgs),
     /// Manage devices, networks, keys and relays (needs `overlan login`)
@@ -213,6 +218,7 @@ impl Cli {
             | Command::Ping(_)
             | Command::Whois(_)
             | Command::Dns(_)
+            | Command::Network(_)
             | Command::Wait(_)
             | Command::Serve(_)
             | Command::Admin(_)
@@ -246,6 +252,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Ping(args) => ping::ping(args).await,
         Command::Whois(args) => ping::whois(args).await,
         Command::Dns(command) => dns::run(command).await,
+        Command::Network(command) => network::run(command).await,
         Command::Wait(args) => wait::wait(args).await,
         Command::Admin(command) => admin::run(command).await,
         #[cfg(feature = "server")]

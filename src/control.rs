@@ -175,8 +175,17 @@ impl Control {
                     }
                     self.netmap.send_replace(Arc::new(netmap));
                 }
-                MapEvent::Ticket { ticket, expires } => {
-                    self.keep_ticket(TicketResponse { ticket, expires }).await;
+                MapEvent::Ticket {
+                    ticket,
+                    expires,
+                    networks,
+                } => {
+                    let ticket = TicketResponse {
+                        ticket,
+                        expires,
+                        networks,
+                    };
+                    self.keep_ticket(ticket).await;
                 }
                 MapEvent::Alive => {}
                 MapEvent::Removed => return StreamEnd::Removed,

@@ -260,7 +260,7 @@ async fn start_device(
         join: join.clone(),
         credential: Credential::AuthKey(key.key),
         hostname: name.to_owned(),
-        network: None,
+        networks: Vec::new(),
         deadline: PATIENCE,
     };
     let device = enrol(options, &state).await?;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use overlan_netstack as netstack;
-use overlan_protocol::frame::Route;
+use overlan_protocol::frame::{Route, Vni};
 use overlan_protocol::hello::Welcome;
 use overlan_protocol::key::{DeviceId, NetworkId, RelayId};
 use overlan_protocol::netmap::Netmap;
@@ -162,12 +162,11 @@ impl Engine {
                 membership.leave(now);
             }
         }
-        let homes: Vec<Vec<RelayId>> = netmap
+        let homes = netmap
             .networks
             .values()
-            .map(|network| network.relays.clone())
-            .collect();
-        self.links().set_homes(homes);
+            .map(|network| (network.vni, network.relays.clone()));
+        self.links().set_homes(homes.collect());
         *self
             .memberships
             .write()
@@ -191,15 +190,16 @@ impl Engine {
         self.links().take_wanted()
     }
 
-    /// A link to `relay` is up. Its bytes go through the attachment until it ends, and then [`Engine::handle_detached`] is told.
+    /// A link to `relay` is up, by a ticket for `networks`; none = for all that this device is in. Its bytes go through the attachment until it ends, and then [`Engine::handle_detached`] is told.
     pub fn handle_attached(
         self: &Arc<Self>,
         now: Instant,
         relay: RelayId,
         welcome: &Welcome,
+        networks: &[Vni],
         seed: u64,
     ) -> Attachment {
-        let link = self.links().attach(relay);
+        let link = self.links().attach(relay, networks);
         let attachment = Attachment::new(self.clone(), link, now, welcome, seed);
         self.reroute(now);
         (self.wake)();
@@ -246,6 +246,13 @@ impl Engine {
     /// Whether every network's home, or a backup of it, is attached, so that others reach this device.
     pub fn is_attached(&self) -> bool {
         self.links().homes_attached()
+    }
+
+    /// The same for one network, whose relays are `relays`.
+    pub fn is_attached_to(&self, network: Vni, relays: &[RelayId]) -> bool {
+        let links = self.links();
+        let up = |relay: &RelayId| links.state_for(*relay, network) == LinkState::Up;
+        relays.iter().any(up)
     }
 
     /// Does what is due: handshakes, retransmissions, a second look for absent peers, packets to this very device.
@@ -378,7 +385,7 @@ impl Engine {
     /// The relay whose link takes frames for `peer` now. If there is none, the links that would help are wanted.
     fn seek_way(&self, peer: &Peer) -> Option<RelayId> {
         let mut links = self.links();
-        match peer.choose(|relay| links.state(relay)) {
+        match peer.choose(|relay| links.state_for(relay, peer.vni)) {
             Choice::Send(relay) => return Some(relay),
             Choice::Connect(relay) => links.want(relay),
             Choice::Nowhere => peer.with_relays(|relay| links.want(relay)),
@@ -431,7 +438,7 @@ impl Engine {
     /// Where frames for `peer` go now. The links' lock is always taken before a peer's.
     pub fn way_to(&self, peer: &Peer) -> Choice {
         let links = self.links();
-        peer.choose(|relay| links.state(relay))
+        peer.choose(|relay| links.state_for(relay, peer.vni))
     }
 
     fn links(&self) -> MutexGuard<'_, Links> {

@@ -25,8 +25,8 @@ pub struct EnrolOptions {
     pub credential: Credential,
     /// Becomes the host label.
     pub hostname: String,
-    /// Wanted network; `None` = the key's or the default one.
-    pub network: Option<String>,
+    /// Wanted networks; none = all of the key's, or the default one; `all` alone = all that the credential allows.
+    pub networks: Vec<String>,
     /// How long the controller is waited for.
     pub deadline: Duration,
 }
@@ -55,7 +55,7 @@ pub async fn enrol(options: EnrolOptions, state: &StateDir) -> Result<Device, En
     let public = identity.public();
     let request = EnrolRequest {
         credential: options.credential,
-        network: options.network,
+        networks: options.networks,
         hostname: options.hostname,
         identity: public,
         proof: encode_signature(&identity.sign(&enrolment_message(connection.exporter(), &public))),

@@ -17,15 +17,33 @@ pub enum Destination {
     Name(String),
     /// An address.
     Address(IpAddr),
+    /// An overlay address of the network with this label: several networks use the same addresses.
+    AddressIn(IpAddr, String),
 }
 
 impl Destination {
-    /// An address if the text is one, since some programs send an address as a name; otherwise a name.
+    /// An address if the text is one, since some programs send an address as a name; `100.64.0.2%acme` is that address in
+    /// network `acme`; otherwise a name.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
-        match text.parse() {
-            Ok(address) => Self::Address(address),
-            Err(_) => Self::Name(text.to_owned()),
+        if let Ok(address) = text.parse() {
+            return Self::Address(address);
+        }
+        if let Some((address, network)) = text.split_once('%')
+            && let Ok(address) = address.parse()
+            && in_overlay(address)
+        {
+            return Self::AddressIn(address, network.to_ascii_lowercase());
+        }
+        Self::Name(text.to_owned())
+    }
+
+    /// The address, if it is one.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Name(_) => None,
+            Self::Address(address) | Self::AddressIn(address, _) => Some(*address),
         }
     }
 }
@@ -53,7 +71,7 @@ pub enum NameError {
     #[error("no device has that name or address")]
     Unknown,
     /// An overlay address, while this device is in several networks that all use it.
-    #[error("several networks use that address; use host.network.domain")]
+    #[error("several networks use that address; use host.network.domain, or ADDRESS%NETWORK")]
     AmbiguousAddress,
 }
 
@@ -65,7 +83,10 @@ pub enum NameError {
 pub fn resolve(netmap: &Netmap, destination: &Destination) -> Result<Resolved, NameError> {
     match destination {
         Destination::Name(name) => resolve_name(netmap, name),
-        Destination::Address(address) => resolve_address(netmap, *address),
+        Destination::Address(address) => resolve_address(netmap, *address, None),
+        Destination::AddressIn(address, network) => {
+            resolve_address(netmap, *address, Some(network))
+        }
     }
 }
 
@@ -133,20 +154,24 @@ pub(crate) fn zone_of<'a>(
         .min_by_key(|(_, network, zone, _)| (Reverse(zone.len()), &network.name))
 }
 
-fn resolve_address(netmap: &Netmap, address: IpAddr) -> Result<Resolved, NameError> {
+fn resolve_address(
+    netmap: &Netmap,
+    address: IpAddr,
+    label: Option<&str>,
+) -> Result<Resolved, NameError> {
     let address = address.to_canonical();
     if !in_overlay(address) {
         return Err(NameError::Foreign);
     }
     let mut networks = netmap.networks.iter();
-    let (Some((id, network)), another) = (networks.next(), networks.next()) else {
-        return Err(NameError::Unknown);
+    let (id, network) = match (label, networks.next(), networks.next()) {
+        (Some(label), _, _) => netmap.network_named(label).ok_or(NameError::Unknown)?,
+        (None, Some((id, network)), None) => (*id, network),
+        (None, None, _) => return Err(NameError::Unknown),
+        (None, Some(_), Some(_)) => return Err(NameError::AmbiguousAddress),
     };
-    if another.is_some() {
-        return Err(NameError::AmbiguousAddress);
-    }
     address::host_index(address)
-        .and_then(|host| device_at(*id, network, host))
+        .and_then(|host| device_at(id, network, host))
         .ok_or(NameError::Unknown)
 }
 

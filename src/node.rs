@@ -38,6 +38,8 @@ use crate::tunnel::StaticKey;
 pub struct NodeOptions {
     /// How long a dial may take in all, from the resolved name to the accepted connection.
     pub dial_timeout: Duration,
+    /// Network that a bare overlay address means where the device is in several, by label.
+    pub address_network: Option<String>,
     /// Sizes and limits of the netstack of each network.
     pub netstack: netstack::Config,
 }
@@ -46,6 +48,7 @@ impl Default for NodeOptions {
     fn default() -> Self {
         Self {
             dial_timeout: Duration::from_secs(30),
+            address_network: None,
             netstack: netstack::Config::default(),
         }
     }
@@ -479,7 +482,7 @@ impl Inner {
     /// The address of a host in the family that the destination asks for; names mean IPv4.
     fn address(&self, host: u32, destination: &Destination) -> Result<IpAddr, DialError> {
         match destination {
-            Destination::Address(address) => Ok(*address),
+            Destination::Address(address) | Destination::AddressIn(address, _) => Ok(*address),
             Destination::Name(_) => {
                 let address = overlan_protocol::address::v4(host);
                 address.map(IpAddr::V4).ok_or(DialError::UnknownName)

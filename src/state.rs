@@ -89,7 +89,7 @@ pub struct Device {
     pub tunnel_secret: Zeroizing<[u8; KEY_LEN]>,
     /// Its host label.
     pub label: String,
-    /// Label of the network it joined.
+    /// Label of the first network that it joined; the netmap lists all.
     pub network: String,
     /// The deployment's domain.
     pub domain: String,

@@ -98,6 +98,15 @@ pub struct NetworkStatus {
     pub name: String,
     /// Its number on the wire.
     pub vni: Vni,
+    /// Full name of this device in it.
+    #[serde(default)]
+    pub device: String,
+    /// Addresses of this device in it.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
+    /// Whether this device is attached to a relay of it, so that its members reach it.
+    #[serde(default)]
+    pub attached: bool,
     /// Other members.
     pub peers: Vec<PeerStatus>,
 }
@@ -201,17 +210,17 @@ impl Status {
     /// with a line break.
     #[must_use]
     pub fn table(&self, now: u64) -> String {
+        let own = |addresses: &[IpAddr], name: &str| {
+            let (what, state) = ("this device".to_owned(), self.state.to_string());
+            [first_of(addresses), name.to_owned(), what, state]
+        };
         let mut rows = Vec::new();
-        if let Some(device) = &self.device {
-            rows.push([
-                addresses(&device.addresses),
-                device.name.clone(),
-                "this device".to_owned(),
-                self.state.to_string(),
-            ]);
+        for network in &self.networks {
+            rows.push(own(&network.addresses, &network.device));
+            rows.extend(network.peers.iter().map(PeerStatus::row));
         }
-        for peer in self.networks.iter().flat_map(|network| &network.peers) {
-            rows.push(peer.row());
+        if let Some(device) = self.device.as_ref().filter(|_| rows.is_empty()) {
+            rows.push(own(&device.addresses, &device.name));
         }
         let mut text = String::new();
         if rows.is_empty() {
@@ -273,6 +282,14 @@ impl Status {
                 "The controller does not know this device any more: `overlan logout`, then `overlan up` enrols it anew."
                     .to_owned(),
             ),
+            State::Connecting
+                if self.networks.is_empty() && self.control.state == LinkState::Connected =>
+            {
+                complaints.push(
+                    "This device is in no network: `overlan network list` shows which it may join."
+                        .to_owned(),
+                );
+            }
             State::Connecting => complaints
                 .push("No relay is connected: peers cannot be reached until one is.".to_owned()),
             State::Starting | State::Running | State::Stopped => {}
@@ -305,7 +322,7 @@ impl PeerStatus {
             Some(relay) => format!("relay {}", printable(relay)),
             None => "-".to_owned(),
         };
-        [addresses(&self.addresses), self.name.clone(), state, relay]
+        [first_of(&self.addresses), self.name.clone(), state, relay]
     }
 }
 
@@ -367,7 +384,7 @@ pub fn age(seconds: u64) -> String {
     }
 }
 
-fn addresses(addresses: &[IpAddr]) -> String {
+fn first_of(addresses: &[IpAddr]) -> String {
     match addresses.first() {
         Some(address) => address.to_string(),
         None => "-".to_owned(),

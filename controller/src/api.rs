@@ -6,6 +6,7 @@ mod dns;
 mod enrol;
 mod feed;
 mod keys;
+mod networks;
 mod people;
 mod problem;
 mod relay;
@@ -55,8 +56,24 @@ fn router(shared: Arc<Shared>) -> Router {
         .route(path::SETUP, post(people::setup))
         .route(path::LOGIN, post(people::login))
         .route(path::SESSION, delete(people::logout))
-        .route(path::NETWORKS, get(people::networks))
+        .route(path::NETWORKS, get(networks::list).post(networks::create))
+        .route(
+            &format!("{}/{{label}}", path::NETWORKS),
+            delete(networks::remove),
+        )
+        .route(
+            &format!("{}/{{label}}/devices", path::NETWORKS),
+            post(networks::add_device),
+        )
+        .route(
+            &format!("{}/{{label}}/devices/{{id}}", path::NETWORKS),
+            delete(networks::take_out),
+        )
         .route(path::DEVICES, get(people::devices))
+        .route(
+            &format!("{}/{{id}}", path::DEVICES),
+            delete(networks::remove_device),
+        )
         .route(path::RELAYS, get(people::relays))
         .route(
             path::AUTH_KEYS,
@@ -77,6 +94,14 @@ fn router(shared: Arc<Shared>) -> Router {
         .route(path::DEVICE_NETMAP, get(device::netmap))
         .route(path::DEVICE_REPORT, post(device::report))
         .route(path::DEVICE, delete(device::remove))
+        .route(
+            path::DEVICE_NETWORKS,
+            get(networks::choices).post(networks::join),
+        )
+        .route(
+            &format!("{}/{{label}}", path::DEVICE_NETWORKS),
+            delete(networks::leave),
+        )
         .route(path::RELAY_REGISTER, post(relay::register))
         .route(path::RELAY_HEARTBEAT, post(relay::heartbeat))
         .fallback(problem::no_such_path)

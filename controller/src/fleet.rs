@@ -1,5 +1,5 @@
-//! Changes of devices and relays that are more than one row: each runs inside its caller's transaction and leaves its trace in
-//! the change log. The decisions are [`crate::placement`]'s.
+//! Changes of relays that are more than one row: each runs inside its caller's transaction and leaves its trace in the change
+//! log. The decisions are [`crate::placement`]'s; who is in which network is [`crate::roster`]'s.
 
 use std::sync::Mutex;
 
@@ -11,28 +11,8 @@ use crate::placement::Placement;
 use crate::registry::{Fact, OrgId};
 use crate::report::Reports;
 use crate::shared::lock;
-use crate::store::devices::{self, Device};
 use crate::store::relays::{self, RelayRow};
-use crate::store::{StoreError, Tx, changes};
-
-/// Removes a device unless it attached since the caller read it; tells whether it did.
-pub(crate) async fn remove_device(
-    tx: &mut Tx,
-    device: &Device,
-    now: u64,
-) -> Result<bool, StoreError> {
-    if !devices::delete(tx, device).await? {
-        return Ok(false);
-    }
-    devices::release_host(tx, device, now).await?;
-    devices::revoke(tx, device, device.epoch + 1, now).await?;
-    let gone = Fact::Gone {
-        device: device.member.device,
-        host: device.member.host,
-    };
-    changes::append(tx, device.org, Some(device.network), &gone, now).await?;
-    Ok(true)
-}
+use crate::store::{StoreError, Tx, changes, devices};
 
 /// Writes a relay, new or changed, and tells devices. If it came online or went, devices are placed anew.
 pub(crate) async fn put_relay(
@@ -96,14 +76,14 @@ async fn place_all(
 ) -> Result<(), StoreError> {
     let mut placement = Placement::new(relays::candidates(tx, org).await?);
     for mut device in devices::of_org(tx, org).await? {
-        let id = device.member.device;
-        let round_trips = lock(reports).round_trips(id);
-        if let Some(list) = placement.place(id, &device.member.relays, &round_trips) {
-            devices::set_relays(tx, org, id, &list).await?;
-            device.member.relays = list;
-            let network = Some(device.network);
-            let fact = Fact::Device(Box::new(device.member));
-            changes::append(tx, org, network, &fact, now).await?;
+        let round_trips = lock(reports).round_trips(device.id);
+        if let Some(list) = placement.place(device.id, &device.relays, &round_trips) {
+            devices::set_relays(tx, org, device.id, &list).await?;
+            device.relays = list;
+            for place in &device.places {
+                let fact = Fact::Device(Box::new(device.member(place)));
+                changes::append(tx, org, Some(place.network), &fact, now).await?;
+            }
         }
     }
     Ok(())

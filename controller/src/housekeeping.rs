@@ -10,6 +10,7 @@ use crate::clock;
 use crate::fleet;
 use crate::presence::Transition;
 use crate::registry::Fact;
+use crate::roster;
 use crate::shared::{Shared, lock};
 use crate::store::{StoreError, accounts, changes, devices, keys};
 
@@ -102,13 +103,15 @@ async fn try_write_presence(shared: &Shared, transitions: &[Transition]) -> Resu
         let Some(device) = devices::set_online(&mut tx, *device, *online, now_ms).await? else {
             continue;
         };
-        let fact = Fact::Online {
-            device: device.member.device,
-            host: device.member.host,
-            online: *online,
-        };
-        let network = Some(device.network);
-        changes::append(&mut tx, device.org, network, &fact, now_ms / 1_000).await?;
+        for place in &device.places {
+            let fact = Fact::Online {
+                device: device.id,
+                host: place.host,
+                online: *online,
+            };
+            let network = Some(place.network);
+            changes::append(&mut tx, device.org, network, &fact, now_ms / 1_000).await?;
+        }
     }
     shared.store.commit(tx).await
 }
@@ -142,9 +145,9 @@ async fn sweep(shared: &Shared) -> Result<(), StoreError> {
     }
     let mut tx = shared.store.write().await?;
     for device in &stale {
-        let attached = lock(&shared.presence).is_attached(device.member.device);
-        if !attached && fleet::remove_device(&mut tx, device, now_ms / 1_000).await? {
-            tracing::info!(device = %device.member.device, "an ephemeral device stayed away and was removed");
+        let attached = lock(&shared.presence).is_attached(device.id);
+        if !attached && roster::remove_device(&mut tx, device, now_ms / 1_000).await? {
+            tracing::info!(device = %device.id, "an ephemeral device stayed away and was removed");
         }
     }
     shared.store.commit(tx).await

@@ -14,6 +14,8 @@ mod auth;
 
 mod fleet;
 
+mod roster;
+
 mod naming;
 
 mod records;

@@ -49,9 +49,13 @@ impl Member {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Fact {
-    /// A device is new or changed.
+    /// A member changed.
     Device(Box<Member>),
-    /// A device was removed.
+    /// A device joined the network.
+    Joined(Box<Member>),
+    /// A device left the network, or was taken out.
+    Left { device: DeviceId, host: u32 },
+    /// A device was removed for good; said once in each of its networks, or to nobody's network with host 0 if it had none.
     Gone { device: DeviceId, host: u32 },
     /// A device came or went.
     Online {
@@ -81,28 +85,47 @@ pub(crate) struct Entry {
 }
 
 /// Whose netmap it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Viewer {
     pub(crate) device: DeviceId,
     pub(crate) org: OrgId,
-    pub(crate) network: NetworkId,
+    /// Where it is a member, each with the version up to which it knows that network.
+    pub(crate) networks: BTreeMap<NetworkId, u64>,
 }
 
-/// A network with all members, and the organisation's relays, at one version.
+/// A network with all members at one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct View {
-    pub(crate) version: u64,
     pub(crate) network: NetworkId,
     pub(crate) name: String,
     pub(crate) vni: Vni,
     pub(crate) members: Vec<Member>,
     pub(crate) dns: Dns,
-    pub(crate) relays: BTreeMap<RelayId, Relay>,
 }
 
-/// The whole netmap of `device`; `None` if it is no member. All relays of the organisation are in it, also those that no list
-/// names: devices measure the way to each.
-pub(crate) fn snapshot(view: View, domain: &str, device: DeviceId) -> Option<Netmap> {
+/// The whole netmap of `device` at `version`. All `relays` of the organisation are in it, also those that no list names:
+/// devices measure the way to each.
+pub(crate) fn snapshot(
+    version: u64,
+    views: Vec<View>,
+    relays: BTreeMap<RelayId, Relay>,
+    domain: &str,
+    device: DeviceId,
+) -> Netmap {
+    let networks = views
+        .into_iter()
+        .filter_map(|view| Some((view.network, network(view, device)?)));
+    Netmap {
+        version,
+        domain: domain.to_owned(),
+        device,
+        networks: networks.collect(),
+        relays,
+    }
+}
+
+/// A network as `device` sees it; `None` if it is no member.
+pub(crate) fn network(view: View, device: DeviceId) -> Option<Network> {
     let own = view
         .members
         .iter()
@@ -110,7 +133,7 @@ pub(crate) fn snapshot(view: View, domain: &str, device: DeviceId) -> Option<Net
         .clone();
     let others = view.members.iter().filter(|member| member.device != device);
     let peers = others.map(|member| (member.host, member.peer())).collect();
-    let network = Network {
+    Some(Network {
         name: view.name,
         vni: view.vni,
         host: own.host,
@@ -119,13 +142,6 @@ pub(crate) fn snapshot(view: View, domain: &str, device: DeviceId) -> Option<Net
         filter: policy::starter(),
         peers,
         dns: view.dns,
-    };
-    Some(Netmap {
-        version: view.version,
-        domain: domain.to_owned(),
-        device,
-        networks: BTreeMap::from([(view.network, network)]),
-        relays: view.relays,
     })
 }
 
@@ -133,49 +149,75 @@ pub(crate) fn snapshot(view: View, domain: &str, device: DeviceId) -> Option<Net
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Derived {
     /// These changes, possibly none.
-    Changes(Vec<Change>),
+    Changes {
+        changes: Vec<Change>,
+        /// Networks that the device joined: what they look like is read from the store, after these entries were written.
+        joined: BTreeSet<NetworkId>,
+        /// Its networks changed, so it needs another ticket.
+        moved: bool,
+    },
     /// The device was removed.
     Removed,
 }
 
-/// Derives the changes of `viewer` from `entries`, which are in order. What a later entry overrides is left out.
-pub(crate) fn derive<'a>(viewer: &Viewer, entries: impl IntoIterator<Item = &'a Entry>) -> Derived {
+/// Derives the changes of `viewer` from `entries`, which are in order, and keeps its networks up to date. What a later entry
+/// overrides is left out.
+pub(crate) fn derive<'a>(
+    viewer: &mut Viewer,
+    entries: impl IntoIterator<Item = &'a Entry>,
+) -> Derived {
     let mut pending = Pending::default();
-    for entry in entries {
-        let foreign = entry.org != viewer.org
-            || entry
-                .network
-                .is_some_and(|network| network != viewer.network);
-        if foreign {
-            continue;
-        }
-        match &entry.fact {
-            Fact::Gone { device, .. } if *device == viewer.device => return Derived::Removed,
-            Fact::Device(member) if member.device == viewer.device => {
-                pending.own_relays = Some(member.relays.clone());
+    for entry in entries.into_iter().filter(|entry| entry.org == viewer.org) {
+        match (&entry.fact, entry.network) {
+            (Fact::Gone { device, .. }, _) if *device == viewer.device => return Derived::Removed,
+            (Fact::Joined(member), Some(network)) if member.device == viewer.device => {
+                // What else is said about it here is older than what will be read.
+                viewer.networks.insert(network, u64::MAX);
+                pending.place(network, Place::Joined);
             }
-            Fact::Online { device, .. } if *device == viewer.device => {}
-            Fact::Device(member) => pending.peer(member),
-            Fact::Gone { host, .. } => pending.peer_gone(*host),
-            Fact::Online { host, online, .. } => pending.peer_online(*host, *online),
-            Fact::Relay { id, relay } => {
+            (Fact::Left { device, .. }, Some(network)) if *device == viewer.device => {
+                viewer.networks.remove(&network);
+                pending.place(network, Place::Left);
+            }
+            (Fact::Relay { id, relay }, _) => {
                 pending.relays.insert(*id, relay.clone());
             }
-            Fact::DnsRecords { name, records } => {
-                pending.records.insert(name.clone(), records.clone());
+            (fact, Some(network)) => {
+                let is_news = viewer.networks.get(&network);
+                if is_news.is_some_and(|known| entry.version > *known) {
+                    let members = pending.members.entry(network).or_default();
+                    members.handle(fact, viewer.device);
+                }
             }
-            Fact::DnsZone { zone, settings } => {
-                pending.zones.insert(zone.clone(), settings.clone());
-            }
+            (_, None) => {}
         }
     }
-    Derived::Changes(pending.into_changes(viewer.network))
+    let places = pending.places.iter();
+    let joined = places.filter(|(_, place)| **place == Place::Joined);
+    Derived::Changes {
+        joined: joined.map(|(network, _)| *network).collect(),
+        moved: !pending.places.is_empty(),
+        changes: pending.into_changes(),
+    }
 }
 
 /// Changes by what they are about; the last word counts.
 #[derive(Debug, Default)]
 struct Pending {
     relays: BTreeMap<RelayId, Relay>,
+    places: BTreeMap<NetworkId, Place>,
+    members: BTreeMap<NetworkId, Members>,
+}
+
+/// What became of the viewer's own place in a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Joined,
+    Left,
+}
+
+#[derive(Debug, Default)]
+struct Members {
     own_relays: Option<Vec<RelayId>>,
     peers: BTreeMap<u32, Peer>,
     gone: BTreeSet<u32>,
@@ -185,32 +227,63 @@ struct Pending {
 }
 
 impl Pending {
-    fn peer(&mut self, member: &Member) {
-        self.gone.remove(&member.host);
-        self.online.remove(&member.host);
-        self.peers.insert(member.host, member.peer());
-    }
-
-    fn peer_gone(&mut self, host: u32) {
-        self.peers.remove(&host);
-        self.online.remove(&host);
-        self.gone.insert(host);
-    }
-
-    fn peer_online(&mut self, host: u32, online: bool) {
-        match self.peers.get_mut(&host) {
-            Some(peer) => peer.online = online,
-            None => {
-                self.online.insert(host, online);
-            }
-        }
+    /// What was to be said about the members is void: the whole network follows, or nothing.
+    fn place(&mut self, network: NetworkId, place: Place) {
+        self.members.remove(&network);
+        self.places.insert(network, place);
     }
 
     /// Relays first: a peer's list must find them.
-    fn into_changes(self, network: NetworkId) -> Vec<Change> {
-        let mut changes = Vec::new();
+    fn into_changes(self) -> Vec<Change> {
         let relays = self.relays.into_iter();
-        changes.extend(relays.map(|(id, relay)| Change::Relay { id, relay }));
+        let mut changes: Vec<Change> = relays
+            .map(|(id, relay)| Change::Relay { id, relay })
+            .collect();
+        let left = self.places.into_iter();
+        let left = left.filter(|(_, place)| *place == Place::Left);
+        changes.extend(left.map(|(id, _)| Change::NetworkGone { id }));
+        for (network, members) in self.members {
+            members.add_changes(network, &mut changes);
+        }
+        changes
+    }
+}
+
+impl Members {
+    fn handle(&mut self, fact: &Fact, own: DeviceId) {
+        match fact {
+            Fact::Device(member) if member.device == own => {
+                self.own_relays = Some(member.relays.clone());
+            }
+            Fact::Online { device, .. } if *device == own => {}
+            Fact::Device(member) | Fact::Joined(member) => {
+                self.gone.remove(&member.host);
+                self.online.remove(&member.host);
+                self.peers.insert(member.host, member.peer());
+            }
+            Fact::Left { host, .. } | Fact::Gone { host, .. } => {
+                self.peers.remove(host);
+                self.online.remove(host);
+                self.gone.insert(*host);
+            }
+            Fact::Online { host, online, .. } => match self.peers.get_mut(host) {
+                Some(peer) => peer.online = *online,
+                None => {
+                    self.online.insert(*host, *online);
+                }
+            },
+            Fact::DnsRecords { name, records } => {
+                self.records.insert(name.clone(), records.clone());
+            }
+            Fact::DnsZone { zone, settings } => {
+                self.zones.insert(zone.clone(), settings.clone());
+            }
+            // It concerns every network and was taken before.
+            Fact::Relay { .. } => {}
+        }
+    }
+
+    fn add_changes(self, network: NetworkId, changes: &mut Vec<Change>) {
         if let Some(relays) = self.own_relays {
             changes.push(Change::Relays { network, relays });
         }
@@ -239,7 +312,6 @@ impl Pending {
             name,
             records,
         }));
-        changes
     }
 }
 

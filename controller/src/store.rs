@@ -8,6 +8,7 @@ pub(crate) mod changes;
 pub(crate) mod devices;
 pub(crate) mod dns;
 pub(crate) mod keys;
+pub(crate) mod members;
 pub(crate) mod relays;
 
 use std::path::Path;
@@ -80,23 +81,7 @@ impl Store {
             .acquire_slow_threshold(ACQUIRE_TIMEOUT)
             .connect_with(options.clone())
             .await?;
-        let migrations = vec![
-            Migration::new(
-                1,
-                "init".into(),
-                MigrationType::Simple,
-                include_str!("../migrations/0001_init.sql").into_sql_str(),
-                false,
-            ),
-            Migration::new(
-                10,
-                "dns".into(),
-                MigrationType::Simple,
-                include_str!("../migrations/0010_dns.sql").into_sql_str(),
-                false,
-            ),
-        ];
-        Migrator::with_migrations(migrations)
+        Migrator::with_migrations(migrations())
             .run(&writer)
             .await
             .map_err(|error| StoreError::Failed(error.to_string()))?;
@@ -140,6 +125,23 @@ impl Store {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// What was ever done to the tables, in order. What a release had is never changed.
+fn migrations() -> Vec<Migration> {
+    let step = |version, name: &'static str, sql: &'static str| {
+        let (name, sql) = (name.into(), sql.into_sql_str());
+        Migration::new(version, name, MigrationType::Simple, sql, false)
+    };
+    vec![
+        step(1, "init", include_str!("../migrations/0001_init.sql")),
+        step(10, "dns", include_str!("../migrations/0010_dns.sql")),
+        step(
+            11,
+            "networks",
+            include_str!("../migrations/0011_networks.sql"),
+        ),
+    ]
 }
 
 /// A setting's value.

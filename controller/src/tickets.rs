@@ -66,12 +66,18 @@ impl TicketSigner {
         BTreeMap::from([(self.id.clone(), self.key.public())])
     }
 
-    /// A ticket for `device` in its network, from `now` on.
-    pub(crate) fn issue(&self, device: &Device, vni: Vni, now: u64) -> TicketResponse {
+    /// A ticket for `device` in its networks, from `now` on.
+    pub(crate) fn issue(&self, device: &Device, now: u64) -> TicketResponse {
+        let mut networks: Vec<(Vni, u32)> = device
+            .places
+            .iter()
+            .map(|place| (place.vni, place.host))
+            .collect();
+        networks.sort();
         let ticket = Ticket {
-            device: device.member.device,
-            identity: device.member.identity,
-            networks: vec![(vni, device.member.host)],
+            device: device.id,
+            identity: device.identity,
+            networks,
             epoch: device.epoch,
             not_before: now.saturating_sub(CLOCK_SKEW_SECS),
             expires: now + TICKET_LIFE_SECS,
@@ -79,6 +85,7 @@ impl TicketSigner {
         TicketResponse {
             ticket: ticket.sign(&self.id, &self.key),
             expires: ticket.expires,
+            networks: ticket.networks.into_iter().map(|(vni, _)| vni).collect(),
         }
     }
 }

@@ -7,10 +7,17 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::frame::Vni;
 use crate::key::{DeviceId, Fingerprint, IdentityKey, NetworkId, RelayId, Secret, TunnelKey};
 use crate::ticket::TicketKeys;
 
 pub mod dns;
+mod networks;
+
+pub use networks::{
+    ALL_NETWORKS, DeviceOwner, JoinRequest, MemberRequest, MembershipSummary, NetworkChoice,
+    NetworkRequest,
+};
 
 /// Paths of the API. `GET` reads, `POST` changes, `DELETE` removes.
 pub mod path {
@@ -22,9 +29,13 @@ pub mod path {
     pub const LOGIN: &str = "/v1/login";
     /// DELETE: ends the session that asks.
     pub const SESSION: &str = "/v1/session";
-    /// GET: list of [`super::NetworkSummary`]. Session.
+    /// GET: list of [`super::NetworkSummary`]; POST [`super::NetworkRequest`] → [`super::NetworkSummary`]; DELETE `/{label}`:
+    /// removes an empty one, with `?force` any but the default one. Session.
+    ///
+    /// POST `/{label}/devices` [`super::MemberRequest`] → [`super::MembershipSummary`]: puts a device in;
+    /// DELETE `/{label}/devices/{id}`: takes it out, so that it cannot come back by itself.
     pub const NETWORKS: &str = "/v1/networks";
-    /// GET: list of [`super::DeviceSummary`]. Session.
+    /// GET: list of [`super::DeviceSummary`]; DELETE `/{id}`: removes a device for good. Session.
     pub const DEVICES: &str = "/v1/devices";
     /// POST [`super::AuthKeyRequest`] → [`super::AuthKeyResponse`]; GET: list of [`super::AuthKeySummary`];
     /// DELETE `/{id}`: revokes. Session.
@@ -54,6 +65,9 @@ pub mod path {
     pub const DEVICE_REPORT: &str = "/v1/device/report";
     /// DELETE: removes the device that asks. Device proof.
     pub const DEVICE: &str = "/v1/device";
+    /// GET: list of [`super::NetworkChoice`]; POST [`super::JoinRequest`] → [`super::MembershipSummary`]; DELETE `/{label}`: the
+    /// device leaves. Device proof.
+    pub const DEVICE_NETWORKS: &str = "/v1/device/networks";
     /// POST [`super::RelayRegisterRequest`] → [`super::RelayRegisterResponse`]. Authenticated by the relay token in the body.
     pub const RELAY_REGISTER: &str = "/v1/relay/register";
     /// POST [`super::RelayHeartbeat`] → [`super::RelayOrders`]. Relay proof.
@@ -197,6 +211,8 @@ pub struct NetworkSummary {
     pub default: bool,
     /// Number of devices.
     pub devices: u32,
+    /// Number of those that are online.
+    pub online: u32,
 }
 
 /// A device, for lists.
@@ -204,12 +220,12 @@ pub struct NetworkSummary {
 pub struct DeviceSummary {
     /// Id.
     pub id: DeviceId,
-    /// Host label.
+    /// Name that it asked for; its labels may differ from it, and from network to network.
     pub label: String,
-    /// Label of its network.
-    pub network: String,
-    /// Overlay IPv4 address.
-    pub address: String,
+    /// Where it is a member, by network.
+    pub networks: Vec<MembershipSummary>,
+    /// Who enrolled it.
+    pub owner: DeviceOwner,
     /// Whether it holds a control session.
     pub online: bool,
     /// Whether it is removed after going offline.
@@ -222,9 +238,9 @@ pub struct DeviceSummary {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuthKeyRequest {
-    /// Label of the network that devices join by it; `None` = the default network.
+    /// Labels of the networks that devices may join by it; none = the default network.
     #[serde(default)]
-    pub network: Option<String>,
+    pub networks: Vec<String>,
     /// May enrol more than one device.
     #[serde(default)]
     pub reusable: bool,
@@ -274,8 +290,8 @@ pub struct AuthKeyResponse {
 pub struct AuthKeySummary {
     /// Public part of the key.
     pub id: String,
-    /// Label of its network.
-    pub network: String,
+    /// Labels of its networks.
+    pub networks: Vec<String>,
     /// May enrol more than one device.
     pub reusable: bool,
     /// Its devices are ephemeral.
@@ -331,9 +347,10 @@ pub struct RelaySummary {
 pub struct EnrolRequest {
     /// What authorises it.
     pub credential: Credential,
-    /// Wanted network; `None` = the key's, or the organisation's default.
+    /// Wanted networks; [`ALL_NETWORKS`] alone = all that the credential allows; none = all of the key's, or the organisation's
+    /// default one.
     #[serde(default)]
-    pub network: Option<String>,
+    pub networks: Vec<String>,
     /// Host name of the operating system, or the user's choice.
     pub hostname: String,
     /// The device's new identity key.
@@ -361,9 +378,9 @@ pub enum Credential {
 pub struct EnrolResponse {
     /// Its id.
     pub device: DeviceId,
-    /// Host label it got.
+    /// Host label that it got in the first of its networks.
     pub label: String,
-    /// Label of the network it joined.
+    /// Label of the first network that it joined; the netmap lists all.
     pub network: String,
     /// The deployment's domain.
     pub domain: String,
@@ -378,6 +395,9 @@ pub struct TicketResponse {
     pub ticket: String,
     /// Its end, seconds since the Unix epoch.
     pub expires: u64,
+    /// Networks that it names, ascending: the device attaches anew when they change.
+    #[serde(default)]
+    pub networks: Vec<Vni>,
 }
 
 /// What a device tells now and then, and when it changes.

@@ -93,6 +93,9 @@ pub enum MapEvent {
         ticket: String,
         /// Its end, seconds since the Unix epoch.
         expires: u64,
+        /// Networks that it names, ascending.
+        #[serde(default)]
+        networks: Vec<Vni>,
     },
     /// Nothing changed; the stream lives.
     Alive,

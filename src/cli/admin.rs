@@ -1,12 +1,15 @@
 //! `admin`: what a logged-in person manages at the controller. Decides how lists are shown; the controller decides who may.
 
+mod device;
 mod dns;
+mod network;
 
 use clap::{Args, Subcommand, ValueEnum};
+pub(crate) use network::parse_label;
 use overlan::status::{age, columns};
 use overlan_protocol::api::{
-    AuthKeyRequest, AuthKeyResponse, AuthKeySummary, DeviceSummary, NamePolicy, NetworkSummary,
-    RelaySummary, RelayTokenRequest, RelayTokenResponse, path,
+    AuthKeyRequest, AuthKeyResponse, AuthKeySummary, NamePolicy, RelaySummary, RelayTokenRequest,
+    RelayTokenResponse, path,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,8 +27,14 @@ pub(crate) enum AdminCommand {
     RelayToken(RelayTokenCommand),
     /// List devices
     Devices(ListArgs),
+    /// Remove a device for good
+    #[command(subcommand)]
+    Device(device::DeviceCommand),
     /// List networks
     Networks(ListArgs),
+    /// Make and remove networks, and put devices into them
+    #[command(subcommand)]
+    Network(network::NetworkCommand),
     /// List relays
     Relays(ListArgs),
     /// DNS records and private zones of a network
@@ -46,9 +55,10 @@ pub(crate) enum AuthKeyCommand {
 #[derive(Debug, Args)]
 #[command(after_help = CREATE_EXAMPLES)]
 pub(crate) struct CreateArgs {
-    /// Network that devices join by it [default: the organisation's default network]
-    #[arg(long)]
-    network: Option<String>,
+    /// Network that devices join by it; repeat it, or separate names by commas, for several [default: the organisation's
+    /// default network]
+    #[arg(long = "network", value_delimiter = ',', value_name = "NAME")]
+    networks: Vec<String>,
     /// Let it enrol more than one device
     #[arg(long)]
     reusable: bool,
@@ -75,6 +85,7 @@ const CREATE_EXAMPLES: &str = "\
 Examples:
   overlan admin auth-key create > key.txt
   overlan admin auth-key create --reusable --ephemeral --expires 30d --note 'CI runners'
+  overlan admin auth-key create --network home --network acme        its devices join both
   overlan admin auth-key create --on-name-taken take-over-offline    a redeployed server keeps its name";
 
 /// [`NamePolicy`] as an argument.
@@ -145,18 +156,24 @@ pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
         AdminCommand::AuthKey(AuthKeyCommand::Revoke(args)) => revoke_key(&args).await,
         AdminCommand::AuthKey(AuthKeyCommand::List(args)) => {
             let now = now_unix();
-            let row = |key: &AuthKeySummary| key_row(key, now);
+            let row = |key: &AuthKeySummary| [key_row(key, now)];
             list(&args, path::AUTH_KEYS, "auth_keys", KEY_HEAD, row).await
         }
         AdminCommand::RelayToken(RelayTokenCommand::Create(args)) => create_token(args).await,
         AdminCommand::Devices(args) => {
-            list(&args, path::DEVICES, "devices", DEVICE_HEAD, device_row).await
+            let (head, rows) = (device::HEAD, device::rows);
+            list(&args, path::DEVICES, "devices", head, rows).await
         }
-        AdminCommand::Networks(args) => {
-            list(&args, path::NETWORKS, "networks", NETWORK_HEAD, network_row).await
+        AdminCommand::Device(command) => device::run(command).await,
+        AdminCommand::Networks(args)
+        | AdminCommand::Network(network::NetworkCommand::List(args)) => {
+            let (head, row) = (network::HEAD, |known: &_| [network::row(known)]);
+            list(&args, path::NETWORKS, "networks", head, row).await
         }
+        AdminCommand::Network(command) => network::run(command).await,
         AdminCommand::Relays(args) => {
-            list(&args, path::RELAYS, "relays", RELAY_HEAD, relay_row).await
+            let row = |relay: &_| [relay_row(relay)];
+            list(&args, path::RELAYS, "relays", RELAY_HEAD, row).await
         }
         AdminCommand::Dns(command) => dns::run(command).await,
     }
@@ -165,7 +182,7 @@ pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
 async fn create_key(args: CreateArgs) -> Result<(), Failure> {
     let mut connection = api::open_as_person(&args.state.open()?).await?;
     let request = AuthKeyRequest {
-        network: args.network,
+        networks: args.networks,
         reusable: args.reusable,
         ephemeral: args.ephemeral,
         expires_in_secs: args.expires,
@@ -183,7 +200,7 @@ async fn create_key(args: CreateArgs) -> Result<(), Failure> {
     output::note(&format!(
         "Auth key {} for network {}: {}, ends {}. It is shown this once.",
         made.summary.id,
-        made.summary.network,
+        made.summary.networks.join(" and "),
         match made.summary.reusable {
             true => "any number of devices",
             false => "one device",
@@ -230,13 +247,17 @@ async fn create_token(args: RelayTokenArgs) -> Result<(), Failure> {
     output::answer(made.token.reveal())
 }
 
-async fn list<T: Serialize + DeserializeOwned, const N: usize>(
+async fn list<T, R, const N: usize>(
     args: &ListArgs,
     path: &str,
     name: &str,
     head: [&str; N],
-    row: impl Fn(&T) -> [String; N],
-) -> Result<(), Failure> {
+    rows_of: impl Fn(&T) -> R,
+) -> Result<(), Failure>
+where
+    T: Serialize + DeserializeOwned,
+    R: IntoIterator<Item = [String; N]>,
+{
     let mut connection = api::open_as_person(&args.state.open()?).await?;
     let items: Vec<T> = connection
         .get(path, api::WITHIN)
@@ -246,7 +267,7 @@ async fn list<T: Serialize + DeserializeOwned, const N: usize>(
         return output::json(&versioned(name, &items));
     }
     let mut rows = vec![head.map(str::to_owned)];
-    rows.extend(items.iter().map(row));
+    rows.extend(items.iter().flat_map(rows_of));
     output::answer(&columns(&rows))
 }
 
@@ -254,7 +275,7 @@ fn versioned<T: Serialize>(name: &str, value: &T) -> serde_json::Value {
     serde_json::json!({ "schema_version": 1, name: value })
 }
 
-const KEY_HEAD: [&str; 6] = ["ID", "NETWORK", "KIND", "ENDS", "USES", "NOTE"];
+const KEY_HEAD: [&str; 6] = ["ID", "NETWORKS", "KIND", "ENDS", "USES", "NOTE"];
 
 fn key_row(key: &AuthKeySummary, now: u64) -> [String; 6] {
     let kind = match (key.reusable, key.ephemeral) {
@@ -269,45 +290,11 @@ fn key_row(key: &AuthKeySummary, now: u64) -> [String; 6] {
     };
     [
         key.id.clone(),
-        key.network.clone(),
+        key.networks.join(","),
         kind.to_owned(),
         ends,
         key.uses.to_string(),
         key.note.clone(),
-    ]
-}
-
-const DEVICE_HEAD: [&str; 6] = ["NAME", "NETWORK", "ADDRESS", "STATE", "RELAY", "ID"];
-
-fn device_row(device: &DeviceSummary) -> [String; 6] {
-    let state = match (device.online, device.ephemeral) {
-        (true, false) => "online",
-        (true, true) => "online, ephemeral",
-        (false, false) => "offline",
-        (false, true) => "offline, ephemeral",
-    };
-    [
-        device.label.clone(),
-        device.network.clone(),
-        device.address.clone(),
-        state.to_owned(),
-        device.relay.clone().unwrap_or_else(|| "-".to_owned()),
-        device.id.to_string(),
-    ]
-}
-
-const NETWORK_HEAD: [&str; 4] = ["NAME", "DEVICES", "DEFAULT", "ID"];
-
-fn network_row(network: &NetworkSummary) -> [String; 4] {
-    let default = match network.default {
-        true => "yes",
-        false => "no",
-    };
-    [
-        network.name.clone(),
-        network.devices.to_string(),
-        default.to_owned(),
-        network.id.to_string(),
     ]
 }
 

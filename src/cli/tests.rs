@@ -78,6 +78,7 @@ fn every_setting_comes_from_the_environment_too_under_one_prefix() {
         "gateway",
         "ephemeral",
         "proxy-protocol",
+        "force",
     ];
     let mut commands = Vec::new();
     all(&Cli::command(), "", &mut commands);

@@ -56,9 +56,18 @@ pub(crate) struct UpArgs {
     /// Name of this device in the overlay, for the first start [default: the host's name]
     #[arg(long, env = "OVERLAN_HOSTNAME", value_name = "NAME")]
     hostname: Option<String>,
-    /// Network to join at the first start [default: the key's, or the organisation's default network]
-    #[arg(long, env = "OVERLAN_NETWORK", value_name = "NAME")]
-    network: Option<String>,
+    /// Network to join at the first start; repeat it, or separate names by commas, for several; all = all of the key's
+    /// [default: all of the key's, or the organisation's default network]
+    #[arg(
+        long = "network",
+        env = "OVERLAN_NETWORK",
+        value_delimiter = ',',
+        value_name = "NAME"
+    )]
+    networks: Vec<String>,
+    /// Network that bare overlay addresses mean, for a device in several networks, which all use the same addresses
+    #[arg(long, env = "OVERLAN_ADDRESS_NETWORK", value_name = "NAME")]
+    address_network: Option<String>,
     /// Give up after this many seconds without being ready; 0 = never [default: 60, or never on a terminal]
     #[arg(long, env = "OVERLAN_TIMEOUT", value_name = "SECONDS")]
     timeout: Option<u64>,
@@ -228,7 +237,7 @@ async fn enrol_device(
         join,
         credential,
         hostname: args.hostname.clone().unwrap_or_else(system_hostname),
-        network: args.network.clone(),
+        networks: args.networks.clone(),
         deadline: within(args).map_or(ENROL_WITHIN, |within| within.min(ENROL_WITHIN)),
     };
     enrol(options, state).await.map_err(Failure::from)
@@ -264,8 +273,11 @@ async fn run(
         Some(ControlSocket::bind(state, lock).map_err(Failure::from)?)
     };
     args.notify.begin()?;
-    let node =
-        Node::start(Arc::clone(state), device, NodeOptions::default()).map_err(Failure::from)?;
+    let options = NodeOptions {
+        address_network: args.address_network.clone(),
+        ..NodeOptions::default()
+    };
+    let node = Node::start(Arc::clone(state), device, options).map_err(Failure::from)?;
     let stop = CancellationToken::new();
     let answers = Arc::new(Answers {
         node: node.clone(),

@@ -78,6 +78,7 @@ impl Lab {
             join: self.join.clone(),
             credential: Credential::AuthKey(self.key.clone()),
             hostname: hostname.to_owned(),
+            networks: Vec::new(),
             network: None,
             deadline: WITHIN,
         };

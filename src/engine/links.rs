@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
+use overlan_protocol::frame::Vni;
 use overlan_protocol::key::RelayId;
 
 use super::lock;
@@ -16,13 +17,15 @@ use crate::relay::route::LinkState;
 pub(super) struct Links {
     slots: BTreeMap<RelayId, Slot>,
     /// Each network's list: home first. A link to the first that works is kept, so that others reach this device.
-    homes: Vec<Vec<RelayId>>,
+    homes: BTreeMap<Vni, Vec<RelayId>>,
 }
 
 #[derive(Debug)]
 struct Slot {
     state: LinkState,
     link: Option<Arc<Link>>,
+    /// Networks that the relay lets this link into; none = all, as nobody said.
+    networks: Vec<Vni>,
     /// Somebody has packets for it.
     wanted: bool,
     /// The owner was told to open it and has not given up.
@@ -30,7 +33,7 @@ struct Slot {
 }
 
 impl Links {
-    pub(super) fn set_homes(&mut self, homes: Vec<Vec<RelayId>>) {
+    pub(super) fn set_homes(&mut self, homes: BTreeMap<Vni, Vec<RelayId>>) {
         self.homes = homes;
         self.update_kept();
     }
@@ -40,6 +43,16 @@ impl Links {
         self.slots
             .get(&relay)
             .map_or(LinkState::Pending, |slot| slot.state)
+    }
+
+    /// The same for frames of one network. A link that was opened before this device joined it is opened anew soon.
+    pub(super) fn state_for(&self, relay: RelayId, network: Vni) -> LinkState {
+        match self.slots.get(&relay) {
+            Some(slot) if slot.state == LinkState::Up && !slot.carries(network) => {
+                LinkState::Pending
+            }
+            _ => self.state(relay),
+        }
     }
 
     pub(super) fn states(&self) -> BTreeMap<RelayId, LinkState> {
@@ -71,9 +84,11 @@ impl Links {
         wanted
     }
 
-    pub(super) fn attach(&mut self, relay: RelayId) -> Arc<Link> {
+    /// `networks` as in [`Slot::networks`].
+    pub(super) fn attach(&mut self, relay: RelayId, networks: &[Vni]) -> Arc<Link> {
         let link = Arc::new(Link::new(relay));
         let slot = self.slot(relay);
+        slot.networks = networks.to_vec();
         slot.state = LinkState::Up;
         slot.wanted = false;
         slot.link = Some(link.clone());
@@ -95,7 +110,7 @@ impl Links {
 
     pub(super) fn keep_trying(&mut self, relay: RelayId) -> bool {
         // A home is tried for ever; a backup only while it stands in for one.
-        let is_home = self.homes.iter().any(|list| list.first() == Some(&relay));
+        let is_home = self.homes.values().any(|list| list.first() == Some(&relay));
         let is_wanted = self.slots.get(&relay).is_some_and(|slot| slot.wanted);
         let keep = is_wanted || is_home || self.kept().contains(&relay);
         if !keep {
@@ -108,15 +123,17 @@ impl Links {
     }
 
     pub(super) fn homes_attached(&self) -> bool {
-        let up = |relay: &RelayId| self.state(*relay) == LinkState::Up;
-        !self.homes.is_empty() && self.homes.iter().all(|list| list.iter().any(up))
+        let up = |network, relay: &RelayId| self.state_for(*relay, network) == LinkState::Up;
+        let mut homes = self.homes.iter();
+        !self.homes.is_empty()
+            && homes.all(|(network, list)| list.iter().any(|relay| up(*network, relay)))
     }
 
     /// Per network the first relay that is not known to fail.
     fn kept(&self) -> Vec<RelayId> {
         let usable = |relay: &&RelayId| self.state(**relay) != LinkState::Failed;
         self.homes
-            .iter()
+            .values()
             .filter_map(|list| list.iter().find(usable).or(list.first()))
             .copied()
             .collect()
@@ -135,9 +152,16 @@ impl Links {
         self.slots.entry(relay).or_insert(Slot {
             state: LinkState::Pending,
             link: None,
+            networks: Vec::new(),
             wanted: false,
             opening: false,
         })
+    }
+}
+
+impl Slot {
+    fn carries(&self, network: Vni) -> bool {
+        self.networks.is_empty() || self.networks.contains(&network)
     }
 }
 
@@ -222,8 +246,12 @@ mod tests {
 
     fn links() -> Links {
         let mut links = Links::default();
-        links.set_homes(vec![vec![HOME, BACKUP]]);
+        links.set_homes(BTreeMap::from([(network(1), vec![HOME, BACKUP])]));
         links
+    }
+
+    fn network(number: u32) -> Vni {
+        Vni::new(Vni::FIRST + number).unwrap()
     }
 
     #[test]
@@ -231,7 +259,7 @@ mod tests {
         let mut links = links();
         assert_eq!(links.take_wanted(), vec![HOME]);
         assert_eq!(links.take_wanted(), vec![], "its owner is at it");
-        assert!(links.attach(HOME).is_kept());
+        assert!(links.attach(HOME, &[]).is_kept());
         assert!(links.homes_attached());
         links.detach(HOME);
         assert!(links.keep_trying(HOME));
@@ -243,14 +271,27 @@ mod tests {
         let _ = links.take_wanted();
         links.fail(HOME);
         assert_eq!(links.take_wanted(), vec![BACKUP]);
-        let backup = links.attach(BACKUP);
+        let backup = links.attach(BACKUP, &[]);
         assert!(backup.is_kept() && links.homes_attached());
         assert!(links.keep_trying(HOME), "the home is still sought");
-        links.attach(HOME);
+        links.attach(HOME, &[]);
         assert!(!backup.is_kept());
         links.detach(BACKUP);
         assert!(!links.keep_trying(BACKUP));
         assert_eq!(links.take_wanted(), vec![]);
+    }
+
+    #[test]
+    fn a_link_from_before_a_network_was_joined_does_not_count_for_it() {
+        let (old, new) = (network(1), network(2));
+        let mut links = links();
+        links.attach(HOME, &[old]);
+        links.set_homes(BTreeMap::from([(old, vec![HOME]), (new, vec![HOME])]));
+        assert!(!links.homes_attached());
+        assert_eq!(links.state_for(HOME, old), LinkState::Up);
+        assert_eq!(links.state_for(HOME, new), LinkState::Pending);
+        links.attach(HOME, &[old, new]);
+        assert!(links.homes_attached());
     }
 
     #[test]

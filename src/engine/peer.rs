@@ -27,7 +27,7 @@ pub(super) struct PeerKey {
 pub struct Peer {
     pub(super) key: PeerKey,
     pub(super) addresses: Addresses,
-    vni: Vni,
+    pub(super) vni: Vni,
     device: DeviceId,
     tunnel: TunnelKey,
     /// Stands in a link's ready queue, waits there for credit, or is stranded: whoever polls it next is already known.

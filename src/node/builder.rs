@@ -21,7 +21,7 @@ pub struct Builder {
     server: Option<JoinString>,
     auth_key: Option<Secret>,
     hostname: Option<String>,
-    network: Option<String>,
+    networks: Vec<String>,
     ephemeral: bool,
     ready_within: Option<Duration>,
     options: NodeOptions,
@@ -93,7 +93,7 @@ impl Node {
             server: None,
             auth_key: None,
             hostname: None,
-            network: None,
+            networks: Vec::new(),
             ephemeral: false,
             ready_within: Some(READY_WITHIN),
             options: NodeOptions::default(),
@@ -134,9 +134,16 @@ impl Builder {
         self
     }
 
-    /// Network that a new device joins, by label. Without it, the auth key's.
+    /// A network that a new device joins, by label; again for one more. Without it, all of the auth key's.
     pub fn network(mut self, label: impl Into<String>) -> Self {
-        self.network = Some(label.into());
+        self.networks.push(label.into());
+        self
+    }
+
+    /// Network that a bare overlay address means where this device is in several, which all use the same ones. Without it only
+    /// names, and addresses such as `100.64.0.2%acme`, lead anywhere then.
+    pub fn address_network(mut self, label: impl Into<String>) -> Self {
+        self.options.address_network = Some(label.into());
         self
     }
 
@@ -252,7 +259,7 @@ impl Builder {
             join: join.clone(),
             credential: Credential::AuthKey(key.clone()),
             hostname: self.hostname.clone().unwrap_or_else(system_hostname),
-            network: self.network.clone(),
+            networks: self.networks.clone(),
             deadline: self
                 .ready_within
                 .map_or(ENROL_WITHIN, |within| within.min(ENROL_WITHIN)),

@@ -19,7 +19,7 @@ use crate::control::Health;
 use crate::dial::DialError;
 use crate::dns;
 use crate::engine::Membership;
-use crate::names::{self, Destination, NameError};
+use crate::names::{Destination, NameError};
 use crate::proxy::{self, Bound, Datagrams, Overlay, ProxyConfig, check_listen};
 
 impl Node {
@@ -68,7 +68,7 @@ impl Overlay for NodeOverlay {
             let answers = {
                 let netmap = netmap.borrow_and_update();
                 let is_known = netmap.version > 0;
-                let foreign = names::resolve(&netmap, destination) == Err(NameError::Foreign);
+                let foreign = inner.resolve(&netmap, destination) == Err(NameError::Foreign);
                 match &*health.borrow_and_update() {
                     Health::Removed => true,
                     Health::Connecting => is_known && foreign,
@@ -100,8 +100,9 @@ impl Overlay for NodeOverlay {
     fn bind(&self, peer: &Destination) -> Result<BoundPort, DialError> {
         let (membership, resolved) = self.0.locate(peer)?;
         let addresses = address::both(resolved.host).ok_or(DialError::UnknownName)?;
-        let is_v6 =
-            matches!(peer, Destination::Address(address) if address.to_canonical().is_ipv6());
+        let is_v6 = peer
+            .address()
+            .is_some_and(|address| address.to_canonical().is_ipv6());
         let own = *membership
             .addresses()
             .iter()

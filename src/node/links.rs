@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use overlan_protocol::api::DeviceReport;
+use overlan_protocol::api::{DeviceReport, TicketResponse};
+use overlan_protocol::frame::Vni;
 use overlan_protocol::hello::RejectCode;
 use overlan_protocol::key::{RelayId, random_bytes};
 use overlan_transport::pump::{self, Ended, now};
@@ -31,9 +32,9 @@ impl Inner {
         let mut backoff = Backoff::new(Limits::LINK, u64::from_le_bytes(random_bytes()));
         loop {
             let spread = match self.attach(relay).await {
-                Ok(attached) => {
+                Ok((attached, networks)) => {
                     backoff.handle_success(now());
-                    self.use_link(relay, attached).await
+                    self.use_link(relay, attached, &networks).await
                 }
                 Err(error) => {
                     tracing::debug!(%relay, %error, "no link");
@@ -54,13 +55,16 @@ impl Inner {
         }
     }
 
-    async fn attach(&self, id: RelayId) -> Result<Attached, AttachError> {
+    /// Opens a link by the newest ticket; it and the networks that the ticket names.
+    async fn attach(&self, id: RelayId) -> Result<(Attached, Vec<Vni>), AttachError> {
         let netmap = self.control.netmap().borrow().clone();
         let relay = netmap
             .relays
             .get(&id)
             .ok_or_else(|| AttachError::NoAddress(id.to_string()))?;
-        let ticket = self.control.ticket().borrow().ticket.clone();
+        let TicketResponse {
+            ticket, networks, ..
+        } = self.control.ticket().borrow().clone();
         let wall = unix_time().saturating_mul(1_000);
         let next = |last: u64| Some(wall.max(last + 1));
         let last = self
@@ -72,11 +76,17 @@ impl Inner {
             ticket: &ticket,
             attach_sequence: wall.max(last + 1),
         };
-        link::attach(id, relay, &credentials).await
+        Ok((link::attach(id, relay, &credentials).await?, networks))
     }
 
-    /// Runs a link to its end. Returns how long to wait at most before the first attempt to open it again.
-    async fn use_link(self: &Arc<Self>, relay: RelayId, attached: Attached) -> Option<Duration> {
+    /// Runs a link to its end, or until the device is in other networks than those that it was opened for. Returns how long to
+    /// wait at most before the first attempt to open it again.
+    async fn use_link(
+        self: &Arc<Self>,
+        relay: RelayId,
+        attached: Attached,
+        networks: &[Vni],
+    ) -> Option<Duration> {
         let Attached {
             stream,
             welcome,
@@ -90,13 +100,22 @@ impl Inner {
             };
         });
         self.engine.handle_link_round_trip(round_trip);
-        let mut attachment =
-            self.engine
-                .handle_attached(now(), relay, &welcome, u64::from_le_bytes(random_bytes()));
+        let seed = u64::from_le_bytes(random_bytes());
+        let mut attachment = self
+            .engine
+            .handle_attached(now(), relay, &welcome, networks, seed);
         self.links_changed.send_modify(|count| *count += 1);
         self.report();
-        let ended = pump::run(stream, &mut attachment).await;
+        let mut tickets = self.control.ticket();
+        let ended = tokio::select! {
+            ended = pump::run(stream, &mut attachment) => Some(ended),
+            _ = tickets.wait_for(|ticket| ticket.networks != networks) => None,
+        };
         self.engine.handle_detached(now(), attachment);
+        let Some(ended) = ended else {
+            tracing::info!(%relay, "attaching anew: this device is in other networks now");
+            return Some(Duration::ZERO);
+        };
         let reason = match &ended {
             Ended::Closed => "the relay closed the link".to_owned(),
             Ended::Broken(error) => error.to_string(),

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::Node;
 use super::reach::Reached;
 use crate::dial::DialError;
-use crate::names::{self, Destination};
+use crate::names::Destination;
 use crate::relay::route::Choice;
 
 /// The answer to an echo request.
@@ -108,7 +108,7 @@ impl Node {
     /// The device that has a name or an address.
     pub fn whois(&self, destination: &Destination) -> Result<Whois, DialError> {
         let netmap = self.inner.control.netmap().borrow().clone();
-        let resolved = names::resolve(&netmap, destination)?;
+        let resolved = self.inner.resolve(&netmap, destination)?;
         let network = netmap
             .networks
             .get(&resolved.network)

@@ -1,17 +1,19 @@
 //! Which device a program or a person means, and whether it may be asked now. Opens nothing but sockets of the netstack.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use overlan_netstack as netstack;
 use overlan_protocol::key::NetworkId;
+use overlan_protocol::netmap::Netmap;
 use overlan_protocol::policy::Protocol;
 
 use super::{Inner, Node};
 use crate::control::Health;
 use crate::dial::DialError;
 use crate::engine::Membership;
-use crate::names::{self, Destination, Resolved};
+use crate::names::{self, Destination, NameError, Resolved};
 
 /// Why what a person calls a device is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,8 +36,9 @@ impl Node {
     /// address. Only the first two are looked up; whether a full name or an address leads anywhere is said by the dial.
     pub fn find(&self, text: &str) -> Result<Destination, FindError> {
         let bare = text.trim_start_matches('[').trim_end_matches(']');
-        if let Ok(address) = bare.parse::<IpAddr>() {
-            return Ok(Destination::Address(address));
+        let plain = Destination::from_text(bare);
+        if plain.address().is_some() {
+            return Ok(plain);
         }
         let netmap = self.inner.control.netmap().borrow().clone();
         if let Some((label, network)) = text.split_once('.') {
@@ -123,6 +126,22 @@ impl Inner {
             network: resolved.network,
         })
     }
+
+    /// The device that `destination` means by `netmap`; a bare address means one in the network that was chosen for them.
+    pub(super) fn resolve(
+        &self,
+        netmap: &Netmap,
+        destination: &Destination,
+    ) -> Result<Resolved, NameError> {
+        let destination = match (destination, &self.options.address_network) {
+            (Destination::Address(address), Some(network)) if netmap.networks.len() > 1 => {
+                Cow::Owned(Destination::AddressIn(*address, network.clone()))
+            }
+            _ => Cow::Borrowed(destination),
+        };
+        names::resolve(netmap, &destination)
+    }
+
     /// The device that `destination` means and the network that it is in, whatever policy says.
     pub(super) fn locate(
         &self,
@@ -132,7 +151,7 @@ impl Inner {
         if netmap.version == 0 {
             return Err(DialError::NotReady);
         }
-        let resolved = names::resolve(&netmap, destination)?;
+        let resolved = self.resolve(&netmap, destination)?;
         let memberships = self.engine.memberships();
         let membership = memberships.get(&resolved.network);
         Ok((membership.cloned().ok_or(DialError::UnknownName)?, resolved))

@@ -46,6 +46,11 @@ impl Inner {
             status::NetworkStatus {
                 name: network.name.clone(),
                 vni: network.vni,
+                device: format!("{}.{}.{}", network.label, network.name, netmap.domain),
+                addresses: overlan_protocol::address::both(network.host)
+                    .map(Vec::from)
+                    .unwrap_or_default(),
+                attached: self.engine.is_attached_to(network.vni, &network.relays),
                 peers: peers.collect(),
             }
         });

@@ -28,7 +28,9 @@ pub(crate) async fn addresses(
     port: u16,
 ) -> Result<Vec<SocketAddr>, DialError> {
     let found: Vec<SocketAddr> = match destination {
-        Destination::Address(address) => return Ok(vec![SocketAddr::new(address, port)]),
+        Destination::Address(address) | Destination::AddressIn(address, _) => {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
         Destination::Name(name) => lookup_host((name, port))
             .await
             .map_err(|_| DialError::UnknownName)?

@@ -96,7 +96,7 @@ impl Association {
         let (destination, port) = handshake::destination(target);
         let is_name = match &destination {
             Destination::Name(name) => is_host_name(name),
-            Destination::Address(_) => true,
+            Destination::Address(_) | Destination::AddressIn(..) => true,
         };
         if !is_name || port == 0 {
             self.counts.malformed += 1;

@@ -57,7 +57,7 @@ impl Outside {
         port: u16,
     ) -> io::Result<Option<SocketAddr>> {
         let name = match destination {
-            Destination::Address(address) => {
+            Destination::Address(address) | Destination::AddressIn(address, _) => {
                 return self.send_to(data, SocketAddr::new(address, port)).map(Some);
             }
             Destination::Name(name) => (name, port),

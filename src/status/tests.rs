@@ -14,6 +14,9 @@ fn running() -> Status {
         networks: vec![NetworkStatus {
             name: "home".to_owned(),
             vni: Vni::new(70_000).unwrap(),
+            device: "db.home.overlan.internal".to_owned(),
+            addresses: vec!["100.64.0.1".parse().unwrap()],
+            attached: true,
             peers: vec![
                 PeerStatus {
                     name: "web.home.overlan.internal".to_owned(),

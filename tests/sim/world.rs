@@ -322,7 +322,7 @@ impl World {
             client: index,
             relay,
             near: Some(Near {
-                attachment: engine.handle_attached(now, RELAYS[relay], &welcome, number),
+                attachment: engine.handle_attached(now, RELAYS[relay], &welcome, &[], number),
                 woken: Flag::new(),
                 inbound: Vec::new(),
             }),

@@ -32,6 +32,7 @@ use crate::store::{accounts, devices, relays};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Person {
     pub(super) org: OrgId,
+    pub(super) account: i64,
     pub(super) token: Digest,
 }
 
@@ -77,6 +78,7 @@ pub(super) async fn person(shared: &Shared, token: &str) -> Result<Person, Refus
     }
     Ok(Person {
         org: session.org,
+        account: session.account,
         token,
     })
 }
@@ -91,7 +93,7 @@ impl FromRequestParts<Arc<Shared>> for DeviceCaller {
         };
         let mut tx = shared.store.read().await?;
         if let Some(device) = devices::get(&mut tx, id).await? {
-            check(&proof, &device.member.identity, &exporter)?;
+            check(&proof, &device.identity, &exporter)?;
             return Ok(Self(device));
         }
         let removed = devices::removed_identity(&mut tx, id).await?;

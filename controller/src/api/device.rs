@@ -12,19 +12,16 @@ use super::caller::{DeviceCaller, Empty, Json, device_removed};
 use super::feed::Feed;
 use super::problem::Refusal;
 use crate::clock;
-use crate::fleet;
+use crate::roster;
 use crate::shared::{Shared, lock};
-use crate::store::{changes, devices};
+use crate::store::devices;
 
 pub(super) async fn ticket(
     State(shared): State<Arc<Shared>>,
     DeviceCaller(device): DeviceCaller,
     Json(Empty {}): Json<Empty>,
 ) -> Result<Json<TicketResponse>, Refusal> {
-    let mut tx = shared.store.read().await?;
-    let (_, vni) = changes::network_wire(&mut tx, device.org, device.network).await?;
-    let now = clock::unix_secs();
-    Ok(Json(shared.signer.issue(&device, vni, now)))
+    Ok(Json(shared.signer.issue(&device, clock::unix_secs())))
 }
 
 pub(super) async fn netmap(
@@ -35,7 +32,7 @@ pub(super) async fn netmap(
     let since = since(uri.query())?;
     if device.ephemeral {
         let mut tx = shared.store.write().await?;
-        devices::bump_attach_epoch(&mut tx, device.member.device).await?;
+        devices::bump_attach_epoch(&mut tx, device.id).await?;
         shared.store.commit(tx).await?;
     }
     let feed = Feed::open(shared, device, since).await?;
@@ -57,7 +54,7 @@ pub(super) async fn report(
             "a report names at most {REPORT_MAX} relays"
         )));
     }
-    lock(&shared.reports).put(device.member.device, report);
+    lock(&shared.reports).put(device.id, report);
     Ok(Json(Empty {}))
 }
 
@@ -67,9 +64,9 @@ pub(super) async fn remove(
 ) -> Result<Json<Empty>, Refusal> {
     let mut tx = shared.store.write().await?;
     // Its own streams may have bumped the epoch since the proof was checked.
-    let current = devices::get(&mut tx, device.member.device).await?;
+    let current = devices::get(&mut tx, device.id).await?;
     let current = current.ok_or_else(device_removed)?;
-    fleet::remove_device(&mut tx, &current, clock::unix_secs()).await?;
+    roster::remove_device(&mut tx, &current, clock::unix_secs()).await?;
     shared.store.commit(tx).await?;
     Ok(Json(Empty {}))
 }

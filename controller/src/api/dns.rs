@@ -12,13 +12,13 @@ use overlan_protocol::dns::{self, Dns, Record, Via, ViaHost};
 use serde::Deserialize;
 
 use super::caller::{Json, Person};
-use super::keys;
+use super::networks::named_or_default;
 use super::problem::Refusal;
 use crate::clock;
 use crate::records::{Names, RecordError};
 use crate::shared::Shared;
 use crate::store::accounts::NetworkRow;
-use crate::store::{self, Tx, devices};
+use crate::store::{self, Tx, members};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,7 +34,7 @@ pub(super) async fn list(
     let Query(wanted) =
         wanted.map_err(|_| Refusal::bad_request("only `network` can be asked for"))?;
     let mut tx = shared.store.read().await?;
-    let network = keys::network(&mut tx, person.org, wanted.network.as_deref()).await?;
+    let network = named_or_default(&mut tx, person.org, wanted.network.as_deref()).await?;
     let dns = store::dns::settings(&mut tx, person.org, network.id).await?;
     let zones = dns
         .zones
@@ -73,7 +73,7 @@ pub(super) async fn add_record(
         .strip_suffix(&domain)
         .and_then(|below| below.strip_suffix('.'));
     let is_device = match label {
-        Some(label) => devices::by_label(&mut tx, person.org, network.id, label)
+        Some(label) => members::by_label(&mut tx, network.id, label)
             .await?
             .is_some(),
         None => false,
@@ -122,7 +122,7 @@ pub(super) async fn set_zone(
             .parse()
             .map_err(|error: dns::DnsTextError| Refusal::bad_request(error.to_string()))?;
         if let ViaHost::Peer(label) = &one.host
-            && devices::by_label(&mut tx, person.org, network.id, label)
+            && members::by_label(&mut tx, network.id, label)
                 .await?
                 .is_none()
         {
@@ -180,7 +180,7 @@ fn names<'a>(shared: &'a Shared, domain: &'a str, dns: &'a Dns) -> Names<'a> {
 }
 
 async fn settings(tx: &mut Tx, person: Person, label: &str) -> Result<(NetworkRow, Dns), Refusal> {
-    let network = keys::network(tx, person.org, Some(label)).await?;
+    let network = named_or_default(tx, person.org, Some(label)).await?;
     let dns = store::dns::settings(tx, person.org, network.id).await?;
     Ok((network, dns))
 }

@@ -1,31 +1,31 @@
 //! Enrolment of a device: one transaction that uses the credential, chooses name, address and relays, and tells the network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::State;
 use overlan_protocol::Exporter;
-use overlan_protocol::api::{Credential, EnrolRequest, EnrolResponse, NamePolicy, ProblemKind};
-use overlan_protocol::key::{DeviceId, Secret};
+use overlan_protocol::api::{
+    ALL_NETWORKS, Credential, EnrolRequest, EnrolResponse, NamePolicy, ProblemKind,
+};
+use overlan_protocol::key::{DeviceId, NetworkId, Secret};
 use overlan_protocol::name::label_from_hostname;
 use overlan_protocol::proof::{enrolment_message, tunnel_key_message};
 
 use super::caller::{
-    Json, ThisChannel, check_signature, key_refusal, key_unknown, person, plain_text,
+    Json, Person, ThisChannel, check_signature, key_refusal, key_unknown, person, plain_text,
 };
-use super::keys::{network, unknown_network};
+use super::networks::{join_refusal, unknown_network};
 use super::problem::Refusal;
-use crate::address::{NETWORK_DEVICES_MAX, QUARANTINE_SECS, lowest_free};
 use crate::auth::{AUTH_KEY_PREFIX, NamedSecret};
 use crate::clock;
-use crate::fleet;
-use crate::naming::{self, Holder, Naming};
 use crate::placement::Placement;
-use crate::registry::{Fact, Member, OrgId};
-use crate::shared::{Shared, lock};
-use crate::store::accounts::NetworkRow;
+use crate::registry::{Fact, OrgId};
+use crate::roster;
+use crate::shared::Shared;
+use crate::store::accounts::{self, NetworkRow};
 use crate::store::devices::{self, Device};
-use crate::store::{Tx, changes, keys, relays};
+use crate::store::{Tx, changes, keys, members, relays};
 
 pub(super) async fn enrol(
     State(shared): State<Arc<Shared>>,
@@ -35,7 +35,7 @@ pub(super) async fn enrol(
     check_keys(&request, &exporter)?;
     plain_text("the host name", &request.hostname, 0, HOSTNAME_MAX)?;
     let session = match &request.credential {
-        Credential::Session(token) => Some(person(&shared, token.reveal()).await?.org),
+        Credential::Session(token) => Some(person(&shared, token.reveal()).await?),
         Credential::AuthKey(_) => None,
     };
     let now_ms = clock::unix_millis();
@@ -43,28 +43,37 @@ pub(super) async fn enrol(
     let mut tx = shared.store.write().await?;
     let grant = match (&request.credential, session) {
         (Credential::AuthKey(key), _) => by_auth_key(&mut tx, key, &request, now).await?,
-        (Credential::Session(_), Some(org)) => by_session(&mut tx, org, &request).await?,
+        (Credential::Session(_), Some(person)) => by_session(&mut tx, &person, &request).await?,
         (Credential::Session(_), None) => return Err(key_unknown("session")),
     };
     let known = devices::by_identity(&mut tx, grant.org, &request.identity).await?;
-    let device = match known {
-        Some(device) if device.network == grant.network.id => {
-            enrol_again(&mut tx, device, &request, now).await?
-        }
-        Some(_) => {
-            return Err(Refusal::bad_request(
-                "this identity key belongs to a device of another network; enrol with a new one",
-            ));
-        }
-        None => add_device(&shared, &mut tx, &grant, &request, now_ms).await?,
+    let mut device = match known {
+        Some(device) => enrol_again(&mut tx, device, &request, now).await?,
+        None => add_device(&mut tx, &grant, &request, now_ms).await?,
     };
-    let vni = grant.network.vni;
+    let mut first = None;
+    for network in &grant.networks {
+        let joined = roster::join(
+            &shared,
+            &mut tx,
+            &mut device,
+            network,
+            grant.on_name_taken,
+            now,
+        );
+        let place = joined.await.map_err(join_refusal)?;
+        first.get_or_insert(place);
+    }
+    let first = first.ok_or_else(|| unknown_network(None))?;
+    for network in &grant.later {
+        members::grant(&mut tx, device.id, *network).await?;
+    }
     shared.store.commit(tx).await?;
     Ok(Json(EnrolResponse {
-        device: device.member.device,
-        ticket: shared.signer.issue(&device, vni, now),
-        label: device.member.label,
-        network: grant.network.name,
+        device: device.id,
+        ticket: shared.signer.issue(&device, now),
+        label: first.label,
+        network: first.name,
         domain: shared.domain.clone(),
     }))
 }
@@ -82,19 +91,37 @@ fn check_keys(request: &EnrolRequest, exporter: &Exporter) -> Result<(), Refusal
 #[derive(Debug)]
 struct Grant {
     org: OrgId,
-    network: NetworkRow,
+    /// What the device joins now; the first one is the one that it is told of.
+    networks: Vec<NetworkRow>,
+    /// What it may join by itself later.
+    later: BTreeSet<NetworkId>,
     ephemeral: bool,
     on_name_taken: NamePolicy,
     auth_key: Option<String>,
+    account: Option<i64>,
 }
 
-async fn by_session(tx: &mut Tx, org: OrgId, request: &EnrolRequest) -> Result<Grant, Refusal> {
+async fn by_session(
+    tx: &mut Tx,
+    person: &Person,
+    request: &EnrolRequest,
+) -> Result<Grant, Refusal> {
+    let all = accounts::networks(tx, person.org).await?;
+    let networks = if request.networks.is_empty() {
+        all.into_iter()
+            .filter(|network| network.is_default)
+            .collect()
+    } else {
+        wanted(all, &request.networks, |label| unknown_network(Some(label)))?
+    };
     Ok(Grant {
-        org,
-        network: network(tx, org, request.network.as_deref()).await?,
+        org: person.org,
+        later: networks.iter().map(|network| network.id).collect(),
+        networks,
         ephemeral: false,
         on_name_taken: NamePolicy::default(),
         auth_key: None,
+        account: Some(person.account),
     })
 }
 
@@ -117,129 +144,106 @@ async fn by_auth_key(
             return Err(key_refusal(AUTH_KEY, &key.id, revoked, expires, used, now));
         }
     }
-    let networks = crate::store::accounts::networks(tx, key.org).await?;
-    let own = networks
-        .into_iter()
-        .find(|network| network.id == key.network);
-    let network = own.ok_or_else(|| unknown_network(None))?;
-    if let Some(wanted) = &request.network
-        && *wanted != network.name
-    {
-        return Err(Refusal::new(
-            ProblemKind::Forbidden,
-            "the auth key is for another network",
-            format!("it lets devices join {}", network.name),
-        ));
-    }
+    let mut allowed = accounts::networks(tx, key.org).await?;
+    allowed.retain(|network| key.networks.contains(&network.id));
+    // The default one is what a device is known by.
+    allowed.sort_by_key(|network| !network.is_default);
+    let later = allowed.iter().map(|network| network.id).collect();
+    let names: Vec<&str> = allowed
+        .iter()
+        .map(|network| network.name.as_str())
+        .collect();
+    let names = names.join(", ");
+    let networks = if request.networks.is_empty() {
+        allowed
+    } else {
+        wanted(allowed, &request.networks, |label| {
+            Refusal::new(
+                ProblemKind::Forbidden,
+                &format!("the auth key does not let devices join {label:?}"),
+                format!("it lets them join {names}"),
+            )
+        })?
+    };
     Ok(Grant {
         org: key.org,
-        network,
+        networks,
+        later,
         ephemeral: key.ephemeral,
         on_name_taken: key.on_name_taken,
         auth_key: Some(key.id),
+        account: None,
     })
 }
 
-/// The same key enrols again, because the answer to the first attempt was lost: the device stays, with its newest tunnel key.
+/// Those of `allowed` that are named, each once and in the order of the names.
+fn wanted(
+    mut allowed: Vec<NetworkRow>,
+    names: &[String],
+    refuse: impl Fn(&str) -> Refusal,
+) -> Result<Vec<NetworkRow>, Refusal> {
+    if names == [ALL_NETWORKS] {
+        return Ok(allowed);
+    }
+    let mut found: Vec<NetworkRow> = Vec::new();
+    for name in names {
+        match allowed.iter().position(|network| network.name == *name) {
+            Some(index) => found.push(allowed.remove(index)),
+            None if found.iter().any(|network| network.name == *name) => {}
+            None => return Err(refuse(name)),
+        }
+    }
+    Ok(found)
+}
+
+/// The same identity enrols again, because the answer to the first attempt was lost: the device stays, with its newest tunnel key.
 async fn enrol_again(
     tx: &mut Tx,
     mut device: Device,
     request: &EnrolRequest,
     now: u64,
 ) -> Result<Device, Refusal> {
-    if device.member.tunnel != request.tunnel {
-        device.member.tunnel = request.tunnel;
-        device.member.tunnel_signature = request.tunnel_signature.clone();
-        devices::set_tunnel(tx, device.org, &device.member).await?;
-        let fact = Fact::Device(Box::new(device.member.clone()));
-        changes::append(tx, device.org, Some(device.network), &fact, now).await?;
+    if device.tunnel != request.tunnel {
+        device.tunnel = request.tunnel;
+        device.tunnel_signature = request.tunnel_signature.clone();
+        devices::set_tunnel(tx, &device).await?;
+        for place in &device.places {
+            let fact = Fact::Device(Box::new(device.member(place)));
+            changes::append(tx, device.org, Some(place.network), &fact, now).await?;
+        }
     }
     Ok(device)
 }
 
+/// Writes a new device that is in no network yet.
 async fn add_device(
-    shared: &Shared,
     tx: &mut Tx,
     grant: &Grant,
     request: &EnrolRequest,
     now_ms: u64,
 ) -> Result<Device, Refusal> {
-    let now = now_ms / 1_000;
-    let (org, network) = (grant.org, grant.network.id);
-    let label = choose_label(shared, tx, grant, &request.hostname, now).await?;
-    let taken = devices::taken_hosts(tx, org, network, now.saturating_sub(QUARANTINE_SECS)).await?;
-    let full = devices::count(tx, org, network).await? >= NETWORK_DEVICES_MAX;
-    let host = lowest_free(taken).filter(|_| !full).ok_or_else(|| {
-        Refusal::new(
-            ProblemKind::Forbidden,
-            "the network is full",
-            format!("it has {NETWORK_DEVICES_MAX} devices; remove some"),
-        )
-    })?;
     let id = DeviceId::random();
-    let mut placement = Placement::new(relays::candidates(tx, org).await?);
+    let mut placement = Placement::new(relays::candidates(tx, grant.org).await?);
     let device = Device {
-        org,
-        network,
-        member: Member {
-            device: id,
-            host,
-            label,
-            identity: request.identity,
-            tunnel: request.tunnel,
-            tunnel_signature: request.tunnel_signature.clone(),
-            relays: placement
-                .place(id, &[], &BTreeMap::new())
-                .unwrap_or_default(),
-            online: false,
-        },
+        id,
+        org: grant.org,
+        hostname: label_from_hostname(&request.hostname),
+        identity: request.identity,
+        tunnel: request.tunnel,
+        tunnel_signature: request.tunnel_signature.clone(),
+        relays: placement
+            .place(id, &[], &BTreeMap::new())
+            .unwrap_or_default(),
+        online: false,
         ephemeral: grant.ephemeral,
         epoch: FIRST_EPOCH,
         attach_epoch: 0,
         auth_key: grant.auth_key.clone(),
+        account: grant.account,
+        places: Vec::new(),
     };
     devices::insert(tx, &device, now_ms).await?;
-    let fact = Fact::Device(Box::new(device.member.clone()));
-    changes::append(tx, org, Some(network), &fact, now).await?;
     Ok(device)
-}
-
-async fn choose_label(
-    shared: &Shared,
-    tx: &mut Tx,
-    grant: &Grant,
-    hostname: &str,
-    now: u64,
-) -> Result<String, Refusal> {
-    let (org, network) = (grant.org, grant.network.id);
-    let wanted = label_from_hostname(hostname);
-    let holder = devices::by_label(tx, org, network, &wanted).await?;
-    // A stream that opened just now is not written yet.
-    let is_online = |device: &Device| {
-        device.member.online || lock(&shared.presence).is_attached(device.member.device)
-    };
-    let held = match &holder {
-        None => Holder::Nobody,
-        Some(device) if is_online(device) => Holder::Online,
-        Some(_) => Holder::Offline,
-    };
-    let taken = devices::labels_like(tx, org, network, &wanted).await?;
-    match (
-        naming::decide(&wanted, grant.on_name_taken, held, &taken),
-        holder,
-    ) {
-        (Naming::Give(label), _) => Ok(label),
-        (Naming::TakeOver, Some(holder)) => {
-            fleet::remove_device(tx, &holder, now).await?;
-            Ok(wanted)
-        }
-        (Naming::TakeOver, None) => Ok(wanted),
-        (Naming::Refuse, _) => Err(Refusal::new(
-            ProblemKind::NameTaken,
-            &format!("the name {wanted} is in use"),
-            "choose another host name, remove the other device, or use a key with another name policy",
-        )),
-    }
 }
 
 const AUTH_KEY: &str = "auth key";

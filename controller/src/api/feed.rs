@@ -2,30 +2,29 @@
 //!
 //! Nothing is queued for a slow reader: the next event is made when the connection has room for it, from the newest state.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use overlan_protocol::frame::Vni;
-use overlan_protocol::netmap::{Delta, MapEvent};
+use overlan_protocol::key::NetworkId;
+use overlan_protocol::netmap::{Change, Delta, MapEvent, Netmap};
 use overlan_protocol::ticket::TICKET_LIFE_SECS;
 use tokio::sync::watch;
 
 use super::problem::Refusal;
 use crate::changelog;
 use crate::clock;
-use crate::registry::{self, Derived};
+use crate::registry::{self, Derived, Viewer};
 use crate::shared::{Attached, Shared};
 use crate::store::devices::Device;
-use crate::store::{StoreError, changes};
+use crate::store::{StoreError, Tx, changes, devices};
 
 /// An open stream. The device counts as online until this is dropped.
 #[derive(Debug)]
 pub(super) struct Feed {
     shared: Arc<Shared>,
-    device: Device,
-    vni: Vni,
+    viewer: Viewer,
     head: watch::Receiver<u64>,
     /// Where the device's map stands; `None` before the first event.
     sent: Option<u64>,
@@ -46,21 +45,18 @@ impl Feed {
         device: Device,
         since: Option<u64>,
     ) -> Result<Self, Refusal> {
-        let mut tx = shared.store.read().await?;
-        let (_, vni) = changes::network_wire(&mut tx, device.org, device.network).await?;
-        drop(tx);
         let now = clock::now();
         let mut feed = Self {
             head: shared.changelog.watch(),
-            _attached: shared.attach(device.member.device),
+            _attached: shared.attach(device.id),
             sent: None,
             scanned: 0,
             ready: VecDeque::new(),
             alive_at: now + shared.timings.alive_every,
             ticket_at: now,
             ended: false,
-            vni,
-            device,
+            // The log says which of them it joined, and which others it left, behind `since`.
+            viewer: device.viewer(0),
             shared,
         };
         feed.sent = since.filter(|since| feed.shared.changelog.since(*since).is_some());
@@ -96,15 +92,11 @@ impl Feed {
     async fn advance(&mut self) -> Result<(), StoreError> {
         let now = clock::now();
         if now >= self.ticket_at {
-            let ticket = self
-                .shared
-                .signer
-                .issue(&self.device, self.vni, clock::unix_secs());
+            let mut tx = self.shared.store.read().await?;
+            if let Some(device) = devices::get(&mut tx, self.viewer.device).await? {
+                self.push_ticket(&device);
+            }
             self.ticket_at = now + TICKET_EVERY;
-            self.ready.push_back(MapEvent::Ticket {
-                ticket: ticket.ticket,
-                expires: ticket.expires,
-            });
             return Ok(());
         }
         let head = *self.head.borrow_and_update();
@@ -127,10 +119,17 @@ impl Feed {
         let Some((head, entries)) = self.shared.changelog.since(self.scanned) else {
             return self.take_snapshot().await;
         };
-        let viewer = self.device.viewer();
-        match registry::derive(&viewer, entries.iter().map(Arc::as_ref)) {
+        match registry::derive(&mut self.viewer, entries.iter().map(Arc::as_ref)) {
             Derived::Removed => self.end_as_removed(),
-            Derived::Changes(changes) => {
+            Derived::Changes {
+                mut changes,
+                joined,
+                moved,
+            } => {
+                if moved {
+                    let whole = self.look_at_networks(&joined).await?;
+                    changes.extend(whole);
+                }
                 self.scanned = head;
                 // A map that stands far back could not be resumed from the log later on.
                 let far = head - sent > REPORT_AFTER;
@@ -147,15 +146,62 @@ impl Feed {
         Ok(())
     }
 
-    async fn take_snapshot(&mut self) -> Result<(), StoreError> {
-        let viewer = self.device.viewer();
+    /// The device's networks changed: a ticket for what they are now goes out, before the map says so, since relays must let it in
+    /// first. Returns those that it joined, as a whole; one that it has left again meanwhile is not among them.
+    async fn look_at_networks(
+        &mut self,
+        joined: &BTreeSet<NetworkId>,
+    ) -> Result<Vec<Change>, StoreError> {
         let mut tx = self.shared.store.read().await?;
-        let view = changes::view(&mut tx, &viewer).await?;
-        drop(tx);
-        let Some(netmap) = registry::snapshot(view, &self.shared.domain, viewer.device) else {
+        let mut changes = Vec::new();
+        // If it was removed meanwhile, the log says so in a moment.
+        let Some(device) = devices::get(&mut tx, self.viewer.device).await? else {
+            return Ok(changes);
+        };
+        let version = changes::version(&mut tx).await?;
+        for id in joined {
+            let whole = match device.place(*id) {
+                Some(place) => {
+                    let view = changes::view(&mut tx, device.org, place).await?;
+                    registry::network(view, device.id)
+                }
+                None => None,
+            };
+            if let Some(network) = whole {
+                self.viewer.networks.insert(*id, version);
+                let network = Box::new(network);
+                changes.push(Change::Network { id: *id, network });
+            } else {
+                self.viewer.networks.remove(id);
+            }
+        }
+        self.push_ticket(&device);
+        Ok(changes)
+    }
+
+    fn push_ticket(&mut self, device: &Device) {
+        let ticket = self.shared.signer.issue(device, clock::unix_secs());
+        self.ready.push_back(MapEvent::Ticket {
+            ticket: ticket.ticket,
+            expires: ticket.expires,
+            networks: ticket.networks,
+        });
+    }
+
+    async fn take_snapshot(&mut self) -> Result<(), StoreError> {
+        let mut tx = self.shared.store.read().await?;
+        let Some(device) = devices::get(&mut tx, self.viewer.device).await? else {
             self.end_as_removed();
             return Ok(());
         };
+        let netmap = snapshot(&mut tx, &device, &self.shared.domain).await?;
+        drop(tx);
+        let before: BTreeSet<NetworkId> = self.viewer.networks.keys().copied().collect();
+        self.viewer = device.viewer(netmap.version);
+        // Not at the beginning: there the ticket follows by itself.
+        if self.sent.is_some() && !before.iter().eq(self.viewer.networks.keys()) {
+            self.push_ticket(&device);
+        }
         self.sent = Some(netmap.version);
         self.scanned = netmap.version;
         self.ready.push_back(MapEvent::Snapshot(Box::new(netmap)));
@@ -166,6 +212,19 @@ impl Feed {
         self.ready.push_back(MapEvent::Removed);
         self.ended = true;
     }
+}
+
+/// The whole map of `device`, in one reading transaction.
+async fn snapshot(tx: &mut Tx, device: &Device, domain: &str) -> Result<Netmap, StoreError> {
+    let version = changes::version(tx).await?;
+    let mut views = Vec::with_capacity(device.places.len());
+    for place in &device.places {
+        views.push(changes::view(tx, device.org, place).await?);
+    }
+    let relays = changes::public_relays(tx, device.org).await?;
+    Ok(registry::snapshot(
+        version, views, relays, domain, device.id,
+    ))
 }
 
 fn line(event: &MapEvent) -> Option<Bytes> {

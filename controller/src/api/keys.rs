@@ -9,8 +9,10 @@ use overlan_protocol::api::{
     ProblemKind, RELAY_TOKEN_LIFE_SECS, RelayTokenRequest, RelayTokenResponse,
 };
 use overlan_protocol::name;
+use overlan_protocol::ticket::NETWORKS_MAX;
 
 use super::caller::{Empty, Json, Person, plain_text};
+use super::networks::unknown_network;
 use super::people::LIST_MAX;
 use super::problem::Refusal;
 use crate::auth::{AUTH_KEY_PREFIX, NamedSecret, RELAY_TOKEN_PREFIX};
@@ -35,7 +37,7 @@ pub(super) async fn make_auth_key(
     let note = plain_text("the note", &request.note, 0, NOTE_MAX)?;
     let now = clock::unix_secs();
     let mut tx = shared.store.write().await?;
-    let network = network(&mut tx, person.org, request.network.as_deref()).await?;
+    let networks = networks(&mut tx, person.org, &request.networks).await?;
     if keys::count_auth_keys(&mut tx, person.org).await? >= AUTH_KEYS_MAX {
         return Err(Refusal::new(
             ProblemKind::Forbidden,
@@ -47,7 +49,7 @@ pub(super) async fn make_auth_key(
     let key = AuthKey {
         id: named.id,
         org: person.org,
-        network: network.id,
+        networks: networks.iter().map(|network| network.id).collect(),
         reusable: request.reusable,
         ephemeral: request.ephemeral,
         on_name_taken: request.on_name_taken,
@@ -62,7 +64,7 @@ pub(super) async fn make_auth_key(
         key: text,
         summary: AuthKeySummary {
             id: key.id,
-            network: network.name,
+            networks: networks.into_iter().map(|network| network.name).collect(),
             reusable: key.reusable,
             ephemeral: key.ephemeral,
             expires: key.expires,
@@ -147,28 +149,23 @@ pub(super) fn relay_name_taken(name: &str) -> Refusal {
     )
 }
 
-/// The organisation's network with this label, or its default one.
-pub(super) async fn network(
-    tx: &mut Tx,
-    org: OrgId,
-    label: Option<&str>,
-) -> Result<NetworkRow, Refusal> {
-    let networks = accounts::networks(tx, org).await?;
-    let mut found = networks.into_iter().filter(|network| match label {
-        Some(label) => network.name == label,
-        None => network.is_default,
+/// The organisation's networks with these labels, by label and each once, or its default one.
+async fn networks(tx: &mut Tx, org: OrgId, labels: &[String]) -> Result<Vec<NetworkRow>, Refusal> {
+    let mut networks = accounts::networks(tx, org).await?;
+    let is_known = |label: &&String| networks.iter().any(|network| network.name == **label);
+    if let Some(unknown) = labels.iter().find(|label| !is_known(label)) {
+        return Err(unknown_network(Some(unknown)));
+    }
+    networks.retain(|network| match labels {
+        [] => network.is_default,
+        _ => labels.contains(&network.name),
     });
-    found.next().ok_or_else(|| unknown_network(label))
-}
-
-pub(super) fn unknown_network(label: Option<&str>) -> Refusal {
-    Refusal::new(
-        ProblemKind::UnknownNetwork,
-        "the organisation has no such network",
-        label.map_or_else(String::new, |label| {
-            format!("{label:?} is none of its networks")
-        }),
-    )
+    if networks.len() > NETWORKS_MAX {
+        return Err(Refusal::bad_request(format!(
+            "a device can be in {NETWORKS_MAX} networks, so a key names no more"
+        )));
+    }
+    Ok(networks)
 }
 
 /// Longest note, characters.

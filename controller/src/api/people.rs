@@ -4,20 +4,19 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use overlan_protocol::api::{
-    DeviceSummary, Health, LoginRequest, LoginResponse, NetworkSummary, ProblemKind, RelaySummary,
+    DeviceOwner, DeviceSummary, Health, LoginRequest, LoginResponse, ProblemKind, RelaySummary,
     SetupRequest, SetupResponse,
 };
-use overlan_protocol::frame::Vni;
-use overlan_protocol::key::{NetworkId, RelayId, random_bytes};
-use overlan_protocol::{address, name};
+use overlan_protocol::key::RelayId;
 
 use super::caller::{Empty, Json, Person, plain_text};
+use super::networks;
 use super::problem::Refusal;
 use crate::auth::{SESSION_LIFE_SECS, SESSION_PREFIX, digest, new_secret, password};
 use crate::clock;
 use crate::registry::OrgId;
 use crate::shared::{Shared, lock};
-use crate::store::{self, StoreError, Tx, accounts, devices, relays};
+use crate::store::{self, Tx, accounts, devices, relays};
 
 /// Setting that holds the SHA-256 of the setup token until setup is done.
 pub(crate) const SETUP_TOKEN: &str = "setup-token";
@@ -44,11 +43,7 @@ pub(super) async fn setup(
     }
     let email = valid_email(&request.email)?;
     let organisation = plain_text("the organisation's name", &request.organisation, 1, 100)?;
-    if !name::is_label(&request.network) {
-        return Err(Refusal::bad_request(
-            "the network's name must be 1 to 63 lower-case letters, digits and hyphens",
-        ));
-    }
+    networks::check_name(&request.network)?;
     if let Some(objection) = password::objection(&request.password, &email, &organisation) {
         return Err(Refusal::bad_request(objection));
     }
@@ -61,7 +56,8 @@ pub(super) async fn setup(
     }
     let org = accounts::insert_organisation(&mut tx, &organisation, now).await?;
     let account = accounts::insert_account(&mut tx, org, &email, &hash, now).await?;
-    let network = make_network(&mut tx, org, &request.network, now).await?;
+    let network = networks::make(&mut tx, org, &request.network, true, now).await?;
+    let network = network.id;
     let session = open_session(&mut tx, org, account, email, now).await?;
     shared.store.commit(tx).await?;
     tracing::info!("setup is done");
@@ -111,21 +107,6 @@ pub(super) async fn logout(
     Ok(Json(Empty {}))
 }
 
-pub(super) async fn networks(
-    State(shared): State<Arc<Shared>>,
-    person: Person,
-) -> Result<Json<Vec<NetworkSummary>>, Refusal> {
-    let mut tx = shared.store.read().await?;
-    let networks = accounts::networks(&mut tx, person.org).await?;
-    let summaries = networks.into_iter().map(|network| NetworkSummary {
-        id: network.id,
-        name: network.name,
-        default: network.is_default,
-        devices: network.devices,
-    });
-    Ok(Json(summaries.collect()))
-}
-
 pub(super) async fn devices(
     State(shared): State<Arc<Shared>>,
     person: Person,
@@ -137,14 +118,18 @@ pub(super) async fn devices(
         relay.map(|relay| relay.name.clone())
     };
     let devices = devices::list(&mut tx, person.org, LIST_MAX).await?;
-    let summaries = devices.into_iter().map(|(device, network)| DeviceSummary {
-        id: device.member.device,
-        label: device.member.label,
-        network,
-        address: address::v4(device.member.host).map_or_else(String::new, |v4| v4.to_string()),
-        online: device.member.online,
+    let summaries = devices.into_iter().map(|(device, email)| DeviceSummary {
+        id: device.id,
+        owner: match (email, device.auth_key) {
+            (Some(email), _) => DeviceOwner::Person(email),
+            (None, Some(key)) => DeviceOwner::AuthKey(key),
+            (None, None) => DeviceOwner::Unknown,
+        },
+        networks: device.places.iter().map(networks::summary).collect(),
+        label: device.hostname,
+        online: device.online,
         ephemeral: device.ephemeral,
-        relay: device.member.relays.first().and_then(relay_name),
+        relay: device.relays.first().and_then(relay_name),
     });
     Ok(Json(summaries.collect()))
 }
@@ -164,22 +149,6 @@ pub(super) async fn relays(
         online: relay.online,
     });
     Ok(Json(summaries.collect()))
-}
-
-async fn make_network(tx: &mut Tx, org: OrgId, name: &str, now: u64) -> Result<NetworkId, Refusal> {
-    for _ in 0..VNI_TRIES {
-        let span = Vni::LAST - Vni::FIRST + 1;
-        let number = Vni::FIRST + u32::from_be_bytes(random_bytes()) % span;
-        let vni = Vni::new(number).ok_or_else(|| Refusal::internal(&"a VNI out of range"))?;
-        let id = NetworkId::random();
-        match accounts::insert_network(tx, org, id, name, vni, now).await {
-            Ok(()) => return Ok(id),
-            // Somebody has this number already.
-            Err(StoreError::Conflict) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(Refusal::internal(&"no free VNI was found"))
 }
 
 async fn open_session(
@@ -235,6 +204,3 @@ pub(super) const LIST_MAX: u32 = 10_000;
 
 /// Longest email, characters (RFC 5321).
 const EMAIL_MAX: usize = 254;
-
-/// How often a random VNI is tried: with half of all numbers in use 32 failures in a row do not happen.
-const VNI_TRIES: u32 = 32;

@@ -149,7 +149,8 @@ async fn wait_for_orders(
     }
 }
 
-/// Completes when the change log behind `looked_at` holds what changes the orders: a removed device of the organisation.
+/// Completes when the change log behind `looked_at` holds what changes the orders: a device of the organisation that was
+/// removed or left a network.
 async fn revoked_since(
     shared: &Shared,
     org: OrgId,
@@ -160,8 +161,9 @@ async fn revoked_since(
         let Some((now, entries)) = shared.changelog.since(looked_at) else {
             return;
         };
-        let revokes =
-            |entry: &Arc<Entry>| entry.org == org && matches!(entry.fact, Fact::Gone { .. });
+        let revokes = |entry: &Arc<Entry>| {
+            entry.org == org && matches!(entry.fact, Fact::Gone { .. } | Fact::Left { .. })
+        };
         if entries.iter().any(revokes) {
             return;
         }

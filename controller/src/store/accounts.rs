@@ -23,6 +23,7 @@ pub(crate) struct Account {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Session {
     pub(crate) org: OrgId,
+    pub(crate) account: i64,
     pub(crate) last_used: u64,
 }
 
@@ -34,6 +35,7 @@ pub(crate) struct NetworkRow {
     pub(crate) vni: Vni,
     pub(crate) is_default: bool,
     pub(crate) devices: u32,
+    pub(crate) online: u32,
 }
 
 /// Whether any account exists.
@@ -129,7 +131,7 @@ pub(crate) async fn session(
     idle_secs: u64,
 ) -> Result<Option<Session>, StoreError> {
     let row = sqlx::query(
-        "SELECT org_id, last_used FROM sessions WHERE token = ? AND expires > ? AND last_used > ?",
+        "SELECT org_id, account_id, last_used FROM sessions WHERE token = ? AND expires > ? AND last_used > ?",
     )
     .bind(&token[..])
     .bind(signed(now))
@@ -139,6 +141,7 @@ pub(crate) async fn session(
     row.map(|row| {
         Ok(Session {
             org: OrgId(row.try_get("org_id")?),
+            account: row.try_get("account_id")?,
             last_used: unsigned(&row, "last_used")?,
         })
     })
@@ -180,18 +183,17 @@ pub(crate) async fn prune_sessions(
 pub(crate) async fn insert_network(
     tx: &mut Tx,
     org: OrgId,
-    id: NetworkId,
-    name: &str,
-    vni: Vni,
+    network: &NetworkRow,
     now: u64,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO networks (id, org_id, name, vni, is_default, created) VALUES (?, ?, ?, ?, 1, ?)",
+        "INSERT INTO networks (id, org_id, name, vni, is_default, created) VALUES (?, ?, ?, ?, ?, ?)",
     )
-    .bind(id.to_string())
+    .bind(network.id.to_string())
     .bind(org.0)
-    .bind(name)
-    .bind(vni.get())
+    .bind(&network.name)
+    .bind(network.vni.get())
+    .bind(network.is_default)
     .bind(signed(now))
     .execute(&mut **tx)
     .await?;
@@ -201,13 +203,33 @@ pub(crate) async fn insert_network(
 /// All networks of an organisation with their numbers of devices.
 pub(crate) async fn networks(tx: &mut Tx, org: OrgId) -> Result<Vec<NetworkRow>, StoreError> {
     let rows = sqlx::query(
-        "SELECT n.id, n.name, n.vni, n.is_default, (SELECT count(*) FROM devices d WHERE d.network_id = n.id) AS devices
-         FROM networks n WHERE n.org_id = ? ORDER BY n.name",
+        "SELECT n.id, n.name, n.vni, n.is_default, count(d.id) AS devices, coalesce(sum(d.online), 0) AS online
+         FROM networks n LEFT JOIN members m ON m.network_id = n.id LEFT JOIN devices d ON d.id = m.device_id
+         WHERE n.org_id = ? GROUP BY n.id ORDER BY n.name",
     )
     .bind(org.0)
     .fetch_all(&mut **tx)
     .await?;
     rows.iter().map(network_row).collect()
+}
+
+/// Removes a network that has no members any more.
+pub(crate) async fn delete_network(
+    tx: &mut Tx,
+    org: OrgId,
+    id: NetworkId,
+) -> Result<(), StoreError> {
+    for statement in [
+        "DELETE FROM released_hosts WHERE org_id = ? AND network_id = ?",
+        "DELETE FROM networks WHERE org_id = ? AND id = ?",
+    ] {
+        sqlx::query(statement)
+            .bind(org.0)
+            .bind(id.to_string())
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
 }
 
 fn network_row(row: &SqliteRow) -> Result<NetworkRow, StoreError> {
@@ -217,5 +239,6 @@ fn network_row(row: &SqliteRow) -> Result<NetworkRow, StoreError> {
         vni: Vni::new(unsigned(row, "vni")?).ok_or_else(|| damaged("vni"))?,
         is_default: row.try_get("is_default")?,
         devices: unsigned(row, "devices")?,
+        online: unsigned(row, "online")?,
     })
 }

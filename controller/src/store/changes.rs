@@ -1,13 +1,16 @@
-//! The change log and the view of a network at one version.
+//! The change log and the view of networks at one version.
 
-use overlan_protocol::frame::Vni;
-use overlan_protocol::key::NetworkId;
+use std::collections::BTreeMap;
+
+use overlan_protocol::key::{NetworkId, RelayId};
+use overlan_protocol::netmap::Relay;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+use super::members::{self, Membership};
 use super::{StoreError, Tx, damaged, relays, signed, unsigned};
-use crate::registry::{Entry, Fact, OrgId, View, Viewer};
-use crate::store::{devices, dns};
+use crate::registry::{Entry, Fact, OrgId, View};
+use crate::store::dns;
 
 /// The newest version.
 pub(crate) async fn version(tx: &mut Tx) -> Result<u64, StoreError> {
@@ -31,6 +34,8 @@ pub(crate) async fn append(
     let version: i64 = row.try_get("version")?;
     let (kind, key) = match fact {
         Fact::Device(member) => ("device", member.device.to_string()),
+        Fact::Joined(member) => ("joined", member.device.to_string()),
+        Fact::Left { device, .. } => ("left", device.to_string()),
         Fact::Gone { device, .. } => ("gone", device.to_string()),
         Fact::Online { device, .. } => ("online", device.to_string()),
         Fact::Relay { id, .. } => ("relay", id.to_string()),
@@ -101,38 +106,22 @@ pub(crate) async fn prune(tx: &mut Tx, keep: u64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What `viewer`'s network looks like, in one reading transaction.
-pub(crate) async fn view(tx: &mut Tx, viewer: &Viewer) -> Result<View, StoreError> {
-    let version = version(tx).await?;
-    let (name, vni) = network_wire(tx, viewer.org, viewer.network).await?;
-    let members = devices::members(tx, viewer.org, viewer.network).await?;
-    let relays = relays::list(tx, viewer.org).await?;
-    let dns = dns::settings(tx, viewer.org, viewer.network).await?;
+/// What the network of `place` looks like to this transaction.
+pub(crate) async fn view(tx: &mut Tx, org: OrgId, place: &Membership) -> Result<View, StoreError> {
     Ok(View {
-        version,
-        network: viewer.network,
-        name,
-        vni,
-        members,
-        dns,
-        relays: relays
-            .into_iter()
-            .map(|relay| (relay.id, relay.public()))
-            .collect(),
+        network: place.network,
+        name: place.name.clone(),
+        vni: place.vni,
+        members: members::of_network(tx, org, place.network).await?,
+        dns: dns::settings(tx, org, place.network).await?,
     })
 }
 
-/// The label and VNI of one network.
-pub(crate) async fn network_wire(
+/// The organisation's relays as devices are told of them.
+pub(crate) async fn public_relays(
     tx: &mut Tx,
     org: OrgId,
-    network: NetworkId,
-) -> Result<(String, Vni), StoreError> {
-    let row = sqlx::query("SELECT name, vni FROM networks WHERE id = ? AND org_id = ?")
-        .bind(network.to_string())
-        .bind(org.0)
-        .fetch_one(&mut **tx)
-        .await?;
-    let vni = Vni::new(unsigned(&row, "vni")?).ok_or_else(|| damaged("vni"))?;
-    Ok((row.try_get("name")?, vni))
+) -> Result<BTreeMap<RelayId, Relay>, StoreError> {
+    let relays = relays::list(tx, org).await?.into_iter();
+    Ok(relays.map(|relay| (relay.id, relay.public())).collect())
 }

@@ -1,55 +1,85 @@
-//! Devices, what is left of removed ones, and where each attaches.
+//! Devices, what is left of removed ones, and where each attaches. Which networks they are in is in [`super::members`].
 
-use std::collections::BTreeSet;
-
-use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId, RelayId};
+use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId, RelayId, TunnelKey};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+use super::members::{self, Membership};
 use super::{StoreError, Tx, damaged, parsed, signed, unsigned};
 use crate::registry::{Member, OrgId, Viewer};
 
 /// A device with what only the controller needs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Device {
+    pub(crate) id: DeviceId,
     pub(crate) org: OrgId,
-    pub(crate) network: NetworkId,
-    pub(crate) member: Member,
+    /// What it asked to be called, as a label.
+    pub(crate) hostname: String,
+    pub(crate) identity: IdentityKey,
+    pub(crate) tunnel: TunnelKey,
+    pub(crate) tunnel_signature: String,
+    /// Home first.
+    pub(crate) relays: Vec<RelayId>,
+    pub(crate) online: bool,
     pub(crate) ephemeral: bool,
     pub(crate) epoch: u64,
     pub(crate) attach_epoch: u64,
     pub(crate) auth_key: Option<String>,
+    /// The person who enrolled it.
+    pub(crate) account: Option<i64>,
+    /// Where it is a member, by network label.
+    pub(crate) places: Vec<Membership>,
 }
 
 impl Device {
-    pub(crate) fn viewer(&self) -> Viewer {
+    /// Whose netmap it gets; `known` is the version up to which that already tells of its networks.
+    pub(crate) fn viewer(&self, known: u64) -> Viewer {
+        let places = self.places.iter();
         Viewer {
-            device: self.member.device,
+            device: self.id,
             org: self.org,
-            network: self.network,
+            networks: places.map(|place| (place.network, known)).collect(),
         }
+    }
+
+    /// What the other members of that network are told of it.
+    pub(crate) fn member(&self, place: &Membership) -> Member {
+        Member {
+            device: self.id,
+            host: place.host,
+            label: place.label.clone(),
+            identity: self.identity,
+            tunnel: self.tunnel,
+            tunnel_signature: self.tunnel_signature.clone(),
+            relays: self.relays.clone(),
+            online: self.online,
+        }
+    }
+
+    /// Its place in a network.
+    pub(crate) fn place(&self, network: NetworkId) -> Option<&Membership> {
+        self.places.iter().find(|place| place.network == network)
     }
 }
 
+/// Writes a new device, in no network yet.
 pub(crate) async fn insert(tx: &mut Tx, device: &Device, now_ms: u64) -> Result<(), StoreError> {
-    let member = &device.member;
     sqlx::query(
-        "INSERT INTO devices (id, org_id, network_id, host, label, identity, tunnel, tunnel_signature, ephemeral, epoch,
-             auth_key, relays, offline_since_ms, created)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO devices (id, org_id, hostname, identity, tunnel, tunnel_signature, ephemeral, epoch, auth_key, account_id,
+             relays, offline_since_ms, created)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
-    .bind(member.device.to_string())
+    .bind(device.id.to_string())
     .bind(device.org.0)
-    .bind(device.network.to_string())
-    .bind(member.host)
-    .bind(&member.label)
-    .bind(member.identity.to_string())
-    .bind(member.tunnel.to_string())
-    .bind(&member.tunnel_signature)
+    .bind(&device.hostname)
+    .bind(device.identity.to_string())
+    .bind(device.tunnel.to_string())
+    .bind(&device.tunnel_signature)
     .bind(device.ephemeral)
     .bind(signed(device.epoch))
     .bind(&device.auth_key)
-    .bind(relay_text(&member.relays))
+    .bind(device.account)
+    .bind(relay_text(&device.relays))
     .bind(signed(now_ms))
     .bind(signed(now_ms / 1_000))
     .execute(&mut **tx)
@@ -63,7 +93,7 @@ pub(crate) async fn get(tx: &mut Tx, id: DeviceId) -> Result<Option<Device>, Sto
         .bind(id.to_string())
         .fetch_optional(&mut **tx)
         .await?;
-    row.as_ref().map(device).transpose()
+    with_places(tx, row.as_ref()).await
 }
 
 /// The organisation's device with this identity key.
@@ -77,94 +107,31 @@ pub(crate) async fn by_identity(
         .bind(identity.to_string())
         .fetch_optional(&mut **tx)
         .await?;
-    row.as_ref().map(device).transpose()
+    with_places(tx, row.as_ref()).await
 }
 
-/// The network's device with this label.
-pub(crate) async fn by_label(
-    tx: &mut Tx,
-    org: OrgId,
-    network: NetworkId,
-    label: &str,
-) -> Result<Option<Device>, StoreError> {
-    let row =
-        sqlx::query("SELECT * FROM devices WHERE org_id = ? AND network_id = ? AND label = ?")
-            .bind(org.0)
-            .bind(network.to_string())
-            .bind(label)
-            .fetch_optional(&mut **tx)
-            .await?;
-    row.as_ref().map(device).transpose()
-}
-
-/// Labels of a network that begin with `prefix`.
-pub(crate) async fn labels_like(
-    tx: &mut Tx,
-    org: OrgId,
-    network: NetworkId,
-    prefix: &str,
-) -> Result<BTreeSet<String>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT label FROM devices WHERE org_id = ?1 AND network_id = ?2 AND substr(label, 1, length(?3)) = ?3",
-    )
-    .bind(org.0)
-    .bind(network.to_string())
-    .bind(prefix)
-    .fetch_all(&mut **tx)
-    .await?;
-    rows.iter().map(|row| Ok(row.try_get("label")?)).collect()
-}
-
-/// Host indices of a network in use or released after `released_after`, ascending.
-pub(crate) async fn taken_hosts(
-    tx: &mut Tx,
-    org: OrgId,
-    network: NetworkId,
-    released_after: u64,
-) -> Result<Vec<u32>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT host FROM devices WHERE org_id = ?1 AND network_id = ?2
-         UNION SELECT host FROM released_hosts WHERE org_id = ?1 AND network_id = ?2 AND released > ?3 ORDER BY host",
-    )
-    .bind(org.0)
-    .bind(network.to_string())
-    .bind(signed(released_after))
-    .fetch_all(&mut **tx)
-    .await?;
-    rows.iter().map(|row| unsigned(row, "host")).collect()
-}
-
-/// The members of a network.
-pub(crate) async fn members(
-    tx: &mut Tx,
-    org: OrgId,
-    network: NetworkId,
-) -> Result<Vec<Member>, StoreError> {
-    let rows = sqlx::query("SELECT * FROM devices WHERE org_id = ? AND network_id = ?")
-        .bind(org.0)
-        .bind(network.to_string())
-        .fetch_all(&mut **tx)
-        .await?;
-    rows.iter().map(member).collect()
-}
-
-/// Devices of an organisation by network and label, at most `limit`, with the labels of their networks.
+/// Devices of an organisation by name, at most `limit`, with the emails of those who enrolled them.
 pub(crate) async fn list(
     tx: &mut Tx,
     org: OrgId,
     limit: u32,
-) -> Result<Vec<(Device, String)>, StoreError> {
+) -> Result<Vec<(Device, Option<String>)>, StoreError> {
     let rows = sqlx::query(
-        "SELECT d.*, n.name AS network_name FROM devices d JOIN networks n ON n.id = d.network_id
-         WHERE d.org_id = ? ORDER BY n.name, d.label LIMIT ?",
+        "SELECT d.*, a.email FROM devices d LEFT JOIN accounts a ON a.id = d.account_id
+         WHERE d.org_id = ? ORDER BY d.hostname, d.id LIMIT ?",
     )
     .bind(org.0)
     .bind(limit)
     .fetch_all(&mut **tx)
     .await?;
-    rows.iter()
-        .map(|row| Ok((device(row)?, row.try_get("network_name")?)))
-        .collect()
+    let mut places = members::of_org(tx, org).await?;
+    let mut listed = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let mut device = device(row)?;
+        device.places = places.remove(&device.id).unwrap_or_default();
+        listed.push((device, row.try_get("email")?));
+    }
+    Ok(listed)
 }
 
 /// All devices of an organisation.
@@ -173,18 +140,12 @@ pub(crate) async fn of_org(tx: &mut Tx, org: OrgId) -> Result<Vec<Device>, Store
         .bind(org.0)
         .fetch_all(&mut **tx)
         .await?;
-    rows.iter().map(device).collect()
-}
-
-/// Number of devices in a network.
-pub(crate) async fn count(tx: &mut Tx, org: OrgId, network: NetworkId) -> Result<u32, StoreError> {
-    let row =
-        sqlx::query("SELECT count(*) AS devices FROM devices WHERE org_id = ? AND network_id = ?")
-            .bind(org.0)
-            .bind(network.to_string())
-            .fetch_one(&mut **tx)
-            .await?;
-    unsigned(&row, "devices")
+    let mut places = members::of_org(tx, org).await?;
+    let mut devices = rows.iter().map(device).collect::<Result<Vec<_>, _>>()?;
+    for device in &mut devices {
+        device.places = places.remove(&device.id).unwrap_or_default();
+    }
+    Ok(devices)
 }
 
 /// Devices that were online when the last process ended.
@@ -210,7 +171,7 @@ pub(crate) async fn set_online(
     .bind(signed(now_ms))
     .fetch_optional(&mut **tx)
     .await?;
-    row.as_ref().map(device).transpose()
+    with_places(tx, row.as_ref()).await
 }
 
 /// Notes that a stream of the device opened.
@@ -222,7 +183,7 @@ pub(crate) async fn bump_attach_epoch(tx: &mut Tx, id: DeviceId) -> Result<(), S
     Ok(())
 }
 
-/// Ephemeral devices that are offline since before `before_ms`, at most `limit`.
+/// Ephemeral devices that are offline since before `before_ms`, at most `limit`, without their places.
 pub(crate) async fn stale_ephemeral(
     tx: &mut Tx,
     before_ms: u64,
@@ -239,12 +200,12 @@ pub(crate) async fn stale_ephemeral(
 }
 
 /// Writes a device's tunnel key.
-pub(crate) async fn set_tunnel(tx: &mut Tx, org: OrgId, member: &Member) -> Result<(), StoreError> {
+pub(crate) async fn set_tunnel(tx: &mut Tx, device: &Device) -> Result<(), StoreError> {
     sqlx::query("UPDATE devices SET tunnel = ?, tunnel_signature = ? WHERE id = ? AND org_id = ?")
-        .bind(member.tunnel.to_string())
-        .bind(&member.tunnel_signature)
-        .bind(member.device.to_string())
-        .bind(org.0)
+        .bind(device.tunnel.to_string())
+        .bind(&device.tunnel_signature)
+        .bind(device.id.to_string())
+        .bind(device.org.0)
         .execute(&mut **tx)
         .await?;
     Ok(())
@@ -266,27 +227,27 @@ pub(crate) async fn set_relays(
     Ok(())
 }
 
-/// Deletes a device that still has the attach epoch that the caller saw; tells whether it had.
-pub(crate) async fn delete(tx: &mut Tx, device: &Device) -> Result<bool, StoreError> {
-    let done = sqlx::query("DELETE FROM devices WHERE id = ? AND org_id = ? AND attach_epoch = ?")
-        .bind(device.member.device.to_string())
-        .bind(device.org.0)
-        .bind(signed(device.attach_epoch))
-        .execute(&mut **tx)
-        .await?;
-    Ok(done.rows_affected() == 1)
+/// Deletes a device that still has the attach epoch that the caller saw; returns the revocation epoch that it had, if it was
+/// deleted.
+pub(crate) async fn delete(tx: &mut Tx, device: &Device) -> Result<Option<u64>, StoreError> {
+    let row = sqlx::query(
+        "DELETE FROM devices WHERE id = ? AND org_id = ? AND attach_epoch = ? RETURNING epoch",
+    )
+    .bind(device.id.to_string())
+    .bind(device.org.0)
+    .bind(signed(device.attach_epoch))
+    .fetch_optional(&mut **tx)
+    .await?;
+    row.as_ref().map(|row| unsigned(row, "epoch")).transpose()
 }
 
-/// Puts the host index of a removed device aside.
-pub(crate) async fn release_host(tx: &mut Tx, device: &Device, now: u64) -> Result<(), StoreError> {
-    sqlx::query("INSERT OR REPLACE INTO released_hosts (org_id, network_id, host, released) VALUES (?, ?, ?, ?)")
-        .bind(device.org.0)
-        .bind(device.network.to_string())
-        .bind(device.member.host)
-        .bind(signed(now))
-        .execute(&mut **tx)
+/// Makes the tickets void that the device has, and returns its new epoch: those from now on have that.
+pub(crate) async fn bump_epoch(tx: &mut Tx, id: DeviceId) -> Result<u64, StoreError> {
+    let row = sqlx::query("UPDATE devices SET epoch = epoch + 1 WHERE id = ? RETURNING epoch")
+        .bind(id.to_string())
+        .fetch_one(&mut **tx)
         .await?;
-    Ok(())
+    unsigned(&row, "epoch")
 }
 
 /// Notes for relays that tickets of the device below `epoch` are void, and moves the version of their orders.
@@ -299,9 +260,9 @@ pub(crate) async fn revoke(
     sqlx::query(
         "INSERT OR REPLACE INTO revocations (device_id, org_id, identity, epoch, at) VALUES (?, ?, ?, ?, ?)",
     )
-    .bind(device.member.device.to_string())
+    .bind(device.id.to_string())
     .bind(device.org.0)
-    .bind(device.member.identity.to_string())
+    .bind(device.identity.to_string())
     .bind(signed(epoch))
     .bind(signed(now))
     .execute(&mut **tx)
@@ -342,33 +303,39 @@ pub(crate) async fn prune(
     Ok(())
 }
 
+async fn with_places(tx: &mut Tx, row: Option<&SqliteRow>) -> Result<Option<Device>, StoreError> {
+    let Some(row) = row else { return Ok(None) };
+    let mut device = device(row)?;
+    device.places = members::of_device(tx, device.id).await?;
+    Ok(Some(device))
+}
+
 fn device(row: &SqliteRow) -> Result<Device, StoreError> {
     Ok(Device {
+        id: parsed(row, "id")?,
         org: OrgId(row.try_get("org_id")?),
-        network: parsed(row, "network_id")?,
-        member: member(row)?,
+        hostname: row.try_get("hostname")?,
+        identity: parsed(row, "identity")?,
+        tunnel: parsed(row, "tunnel")?,
+        tunnel_signature: row.try_get("tunnel_signature")?,
+        relays: relays(row)?,
+        online: row.try_get("online")?,
         ephemeral: row.try_get("ephemeral")?,
         epoch: unsigned(row, "epoch")?,
         attach_epoch: unsigned(row, "attach_epoch")?,
         auth_key: row.try_get("auth_key")?,
+        account: row.try_get("account_id")?,
+        places: Vec::new(),
     })
 }
 
-fn member(row: &SqliteRow) -> Result<Member, StoreError> {
-    let relays: String = row.try_get("relays")?;
-    let relays = relays.split(',').filter(|id| !id.is_empty());
-    Ok(Member {
-        device: parsed(row, "id")?,
-        host: unsigned(row, "host")?,
-        label: row.try_get("label")?,
-        identity: parsed(row, "identity")?,
-        tunnel: parsed(row, "tunnel")?,
-        tunnel_signature: row.try_get("tunnel_signature")?,
-        relays: relays
-            .map(|id| id.parse().map_err(|_| damaged("relays")))
-            .collect::<Result<_, _>>()?,
-        online: row.try_get("online")?,
-    })
+/// The relay list of a device's row.
+pub(super) fn relays(row: &SqliteRow) -> Result<Vec<RelayId>, StoreError> {
+    let text: String = row.try_get("relays")?;
+    text.split(',')
+        .filter(|id| !id.is_empty())
+        .map(|id| id.parse().map_err(|_| damaged("relays")))
+        .collect()
 }
 
 fn relay_text(relays: &[RelayId]) -> String {

@@ -1,5 +1,7 @@
 //! Auth keys and relay tokens. Using one is a single conditional UPDATE, so of two racing users one wins.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use overlan_protocol::api::{AuthKeySummary, NamePolicy};
 use overlan_protocol::key::{NetworkId, RelayId};
 use sqlx::Row;
@@ -14,7 +16,8 @@ use crate::registry::OrgId;
 pub(crate) struct AuthKey {
     pub(crate) id: String,
     pub(crate) org: OrgId,
-    pub(crate) network: NetworkId,
+    /// Where its devices may be members.
+    pub(crate) networks: BTreeSet<NetworkId>,
     pub(crate) reusable: bool,
     pub(crate) ephemeral: bool,
     pub(crate) on_name_taken: NamePolicy,
@@ -41,12 +44,11 @@ pub(crate) async fn insert_auth_key(
     now: u64,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO auth_keys (id, org_id, network_id, secret, reusable, ephemeral, on_name_taken, expires, note, created)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO auth_keys (id, org_id, secret, reusable, ephemeral, on_name_taken, expires, note, created)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(&key.id)
     .bind(key.org.0)
-    .bind(key.network.to_string())
     .bind(&secret[..])
     .bind(key.reusable)
     .bind(key.ephemeral)
@@ -56,6 +58,13 @@ pub(crate) async fn insert_auth_key(
     .bind(signed(now))
     .execute(&mut **tx)
     .await?;
+    for network in &key.networks {
+        sqlx::query("INSERT INTO auth_key_networks (key_id, network_id) VALUES (?, ?)")
+            .bind(&key.id)
+            .bind(network.to_string())
+            .execute(&mut **tx)
+            .await?;
+    }
     Ok(())
 }
 
@@ -70,7 +79,16 @@ pub(crate) async fn auth_key(
         .bind(&secret[..])
         .fetch_optional(&mut **tx)
         .await?;
-    row.as_ref().map(auth_key_row).transpose()
+    let Some(mut key) = row.as_ref().map(auth_key_row).transpose()? else {
+        return Ok(None);
+    };
+    let rows = sqlx::query("SELECT network_id FROM auth_key_networks WHERE key_id = ?")
+        .bind(id)
+        .fetch_all(&mut **tx)
+        .await?;
+    let networks = rows.iter().map(|row| parsed(row, "network_id"));
+    key.networks = networks.collect::<Result<_, _>>()?;
+    Ok(Some(key))
 }
 
 /// Uses the auth key if it may be used now, and tells whether it could.
@@ -99,19 +117,29 @@ pub(crate) async fn auth_keys(
     limit: u32,
 ) -> Result<Vec<AuthKeySummary>, StoreError> {
     let rows = sqlx::query(
-        "SELECT k.*, n.name AS network_name FROM auth_keys k JOIN networks n ON n.id = k.network_id
-         WHERE k.org_id = ? ORDER BY k.created DESC, k.id LIMIT ?",
+        "SELECT a.key_id, n.name FROM auth_key_networks a JOIN networks n ON n.id = a.network_id
+         WHERE n.org_id = ? ORDER BY n.name",
     )
     .bind(org.0)
-    .bind(limit)
     .fetch_all(&mut **tx)
     .await?;
+    let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in &rows {
+        let key = row.try_get("key_id")?;
+        names.entry(key).or_default().push(row.try_get("name")?);
+    }
+    let rows =
+        sqlx::query("SELECT * FROM auth_keys WHERE org_id = ? ORDER BY created DESC, id LIMIT ?")
+            .bind(org.0)
+            .bind(limit)
+            .fetch_all(&mut **tx)
+            .await?;
     rows.iter()
         .map(|row| {
             let key = auth_key_row(row)?;
             Ok(AuthKeySummary {
+                networks: names.remove(&key.id).unwrap_or_default(),
                 id: key.id,
-                network: row.try_get("network_name")?,
                 reusable: key.reusable,
                 ephemeral: key.ephemeral,
                 expires: key.expires,
@@ -153,6 +181,7 @@ pub(crate) async fn revoke_auth_key(
 /// Forgets keys and tokens that ended before `before`.
 pub(crate) async fn prune(tx: &mut Tx, before: u64) -> Result<(), StoreError> {
     for statement in [
+        "DELETE FROM auth_key_networks WHERE key_id IN (SELECT id FROM auth_keys WHERE expires <= ?)",
         "DELETE FROM auth_keys WHERE expires <= ?",
         "DELETE FROM relay_tokens WHERE expires <= ?",
     ] {
@@ -238,7 +267,7 @@ fn auth_key_row(row: &SqliteRow) -> Result<AuthKey, StoreError> {
     Ok(AuthKey {
         id: row.try_get("id")?,
         org: OrgId(row.try_get("org_id")?),
-        network: parsed(row, "network_id")?,
+        networks: BTreeSet::new(),
         reusable: row.try_get("reusable")?,
         ephemeral: row.try_get("ephemeral")?,
         on_name_taken: policy_from_text(&policy).ok_or_else(|| damaged("on_name_taken"))?,

@@ -4,7 +4,7 @@ use super::*;
 fn a_key_shows_what_became_of_it() {
     let key = AuthKeySummary {
         id: "k1".to_owned(),
-        network: "home".to_owned(),
+        networks: vec!["home".to_owned(), "acme".to_owned()],
         reusable: true,
         ephemeral: true,
         expires: 90_000,
@@ -15,7 +15,14 @@ fn a_key_shows_what_became_of_it() {
     let row = key_row(&key, 0);
     assert_eq!(
         row,
-        ["k1", "home", "reusable, ephemeral", "in 25 h", "3", "CI"]
+        [
+            "k1",
+            "home,acme",
+            "reusable, ephemeral",
+            "in 25 h",
+            "3",
+            "CI"
+        ]
     );
     assert_eq!(key_row(&key, 90_060)[3], "60 s ago");
     let revoked = AuthKeySummary {

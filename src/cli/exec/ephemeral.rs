@@ -30,9 +30,14 @@ pub(super) struct EphemeralArgs {
     /// With --ephemeral: name of the device [default: the host's name]
     #[arg(long, env = "OVERLAN_HOSTNAME", value_name = "NAME")]
     hostname: Option<String>,
-    /// With --ephemeral: network to join [default: the key's]
-    #[arg(long, env = "OVERLAN_NETWORK", value_name = "NAME")]
-    network: Option<String>,
+    /// With --ephemeral: networks to join, as for `overlan up` [default: all of the key's]
+    #[arg(
+        long = "network",
+        env = "OVERLAN_NETWORK",
+        value_delimiter = ',',
+        value_name = "NAME"
+    )]
+    networks: Vec<String>,
 }
 
 /// A device that is up, and its doors.
@@ -66,7 +71,7 @@ impl EphemeralArgs {
         if let Some(hostname) = &self.hostname {
             builder = builder.hostname(hostname);
         }
-        if let Some(network) = &self.network {
+        for network in &self.networks {
             builder = builder.network(network);
         }
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));

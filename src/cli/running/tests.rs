@@ -8,6 +8,9 @@ fn network(name: &str, number: u32, address: &str) -> NetworkStatus {
     NetworkStatus {
         name: name.to_owned(),
         vni: Vni::new(number).unwrap(),
+        device: format!("db.{name}.overlan.internal"),
+        addresses: Vec::new(),
+        attached: true,
         peers: vec![PeerStatus {
             name: format!("web.{name}.overlan.internal"),
             label: "web".to_owned(),

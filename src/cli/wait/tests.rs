@@ -67,6 +67,9 @@ fn status() -> Status {
     status.networks = vec![NetworkStatus {
         name: "home".to_owned(),
         vni: Vni::new(Vni::FIRST).unwrap(),
+        device: "db.home.x".to_owned(),
+        addresses: Vec::new(),
+        attached: true,
         peers: vec![peer("web", true), peer("db", false)],
     }];
     status

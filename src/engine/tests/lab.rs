@@ -105,7 +105,7 @@ impl Lab {
         let side = &mut self.sides[index];
         let link = side
             .engine
-            .handle_attached(self.now, relay, &welcome, index as u64);
+            .handle_attached(self.now, relay, &welcome, &[], index as u64);
         side.links.insert(relay, link);
         side.released.insert(relay, 0);
     }

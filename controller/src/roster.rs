@@ -1,0 +1,197 @@
+//! Who is in which network: joining, leaving, removal, each inside its caller's transaction, with its trace in the change log
+//! and, where a right ends, in what relays are told. Labels and addresses are [`crate::naming`]'s and [`crate::address`]'s to choose.
+
+use overlan_protocol::api::NamePolicy;
+use overlan_protocol::key::NetworkId;
+use overlan_protocol::ticket::NETWORKS_MAX;
+
+use crate::address::{NETWORK_DEVICES_MAX, QUARANTINE_SECS, lowest_free};
+use crate::naming::{self, Holder, Naming};
+use crate::registry::{Fact, OrgId};
+use crate::shared::{Shared, lock};
+use crate::store::accounts::NetworkRow;
+use crate::store::devices::{self, Device};
+use crate::store::members::{self, Membership};
+use crate::store::{StoreError, Tx, accounts, changes};
+
+/// Why a device does not get into a network.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JoinError {
+    /// Another device has the label, and the policy is to refuse.
+    #[error("the name {0} is in use")]
+    NameTaken(String),
+    /// All places are taken.
+    #[error("the network has {NETWORK_DEVICES_MAX} devices")]
+    NetworkFull,
+    /// Its ticket would become too long.
+    #[error("a device can be in {NETWORKS_MAX} networks")]
+    TooManyNetworks,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Puts `device` into `network`, or finds it there already; returns its place.
+pub(crate) async fn join(
+    shared: &Shared,
+    tx: &mut Tx,
+    device: &mut Device,
+    network: &NetworkRow,
+    on_name_taken: NamePolicy,
+    now: u64,
+) -> Result<Membership, JoinError> {
+    if let Some(place) = device.place(network.id) {
+        return Ok(place.clone());
+    }
+    if device.places.len() >= NETWORKS_MAX {
+        return Err(JoinError::TooManyNetworks);
+    }
+    let label = choose_label(shared, tx, device, network.id, on_name_taken, now).await?;
+    if members::count(tx, network.id).await? >= NETWORK_DEVICES_MAX {
+        return Err(JoinError::NetworkFull);
+    }
+    let host = match members::reclaim_host(tx, network.id, device.id).await? {
+        Some(host) => host,
+        None => {
+            let quarantined = now.saturating_sub(QUARANTINE_SECS);
+            let taken = members::taken_hosts(tx, network.id, quarantined).await?;
+            lowest_free(taken).ok_or(JoinError::NetworkFull)?
+        }
+    };
+    let place = Membership {
+        network: network.id,
+        name: network.name.clone(),
+        vni: network.vni,
+        host,
+        label,
+    };
+    members::insert(tx, device.id, &place, now).await?;
+    let fact = Fact::Joined(Box::new(device.member(&place)));
+    changes::append(tx, device.org, Some(network.id), &fact, now).await?;
+    device.places.push(place.clone());
+    device.places.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(place)
+}
+
+/// Takes `device` out of a network: peers forget it, and relays refuse the tickets that name the network. Tells whether it was
+/// in.
+pub(crate) async fn leave(
+    tx: &mut Tx,
+    device: &mut Device,
+    network: NetworkId,
+    now: u64,
+) -> Result<bool, StoreError> {
+    let Some(index) = device
+        .places
+        .iter()
+        .position(|place| place.network == network)
+    else {
+        return Ok(false);
+    };
+    let place = device.places.remove(index);
+    if !members::delete(tx, device.id, network).await? {
+        return Ok(false);
+    }
+    members::release_host(tx, device.org, device.id, &place, now).await?;
+    device.epoch = devices::bump_epoch(tx, device.id).await?;
+    devices::revoke(tx, device, device.epoch, now).await?;
+    let left = Fact::Left {
+        device: device.id,
+        host: place.host,
+    };
+    changes::append(tx, device.org, Some(network), &left, now).await?;
+    Ok(true)
+}
+
+/// Removes a device for good unless it attached since the caller read it; tells whether it did.
+pub(crate) async fn remove_device(
+    tx: &mut Tx,
+    device: &Device,
+    now: u64,
+) -> Result<bool, StoreError> {
+    // It may have joined another network since it was read.
+    let places = members::of_device(tx, device.id).await?;
+    let Some(epoch) = devices::delete(tx, device).await? else {
+        return Ok(false);
+    };
+    for place in &places {
+        members::release_host(tx, device.org, device.id, place, now).await?;
+    }
+    devices::revoke(tx, device, epoch + 1, now).await?;
+    let gone = |host| Fact::Gone {
+        device: device.id,
+        host,
+    };
+    for place in &places {
+        let network = Some(place.network);
+        changes::append(tx, device.org, network, &gone(place.host), now).await?;
+    }
+    if places.is_empty() {
+        changes::append(tx, device.org, None, &gone(0), now).await?;
+    }
+    Ok(true)
+}
+
+/// Removes a network; its members leave it first.
+pub(crate) async fn delete_network(
+    tx: &mut Tx,
+    org: OrgId,
+    network: NetworkId,
+    now: u64,
+) -> Result<(), StoreError> {
+    for member in members::of_network(tx, org, network).await? {
+        if let Some(mut device) = devices::get(tx, member.device).await? {
+            leave(tx, &mut device, network, now).await?;
+        }
+    }
+    accounts::delete_network(tx, org, network).await
+}
+
+/// Whether a device may join a network by itself: by the auth key that enrolled it, because it was put there, or because a
+/// person enrolled it into that network. Taking it out ends the right.
+pub(crate) async fn may_join(
+    tx: &mut Tx,
+    device: &Device,
+    network: &NetworkRow,
+) -> Result<bool, StoreError> {
+    Ok(members::grants(tx, device.id).await?.contains(&network.id))
+}
+
+async fn choose_label(
+    shared: &Shared,
+    tx: &mut Tx,
+    device: &Device,
+    network: NetworkId,
+    policy: NamePolicy,
+    now: u64,
+) -> Result<String, JoinError> {
+    let wanted = device.hostname.clone();
+    let holder = match members::by_label(tx, network, &wanted).await? {
+        Some(id) => devices::get(tx, id).await?,
+        None => None,
+    };
+    // A stream that opened just now is not written yet.
+    let is_online =
+        |device: &Device| device.online || lock(&shared.presence).is_attached(device.id);
+    let held = match &holder {
+        None => Holder::Nobody,
+        Some(device) if is_online(device) => Holder::Online,
+        Some(_) => Holder::Offline,
+    };
+    let taken = members::labels_like(tx, network, &wanted).await?;
+    match (naming::decide(&wanted, policy, held, &taken), holder) {
+        (Naming::Give(label), _) => Ok(label),
+        (Naming::TakeOver, Some(mut holder)) => {
+            // Its places elsewhere are not for this key to take.
+            if holder.places.len() > 1 {
+                leave(tx, &mut holder, network, now).await?;
+                members::ungrant(tx, holder.id, network).await?;
+            } else {
+                remove_device(tx, &holder, now).await?;
+            }
+            Ok(wanted)
+        }
+        (Naming::TakeOver, None) => Ok(wanted),
+        (Naming::Refuse, _) => Err(JoinError::NameTaken(wanted)),
+    }
+}

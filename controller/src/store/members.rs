@@ -1,0 +1,265 @@
+//! Who is in which network, who may join by itself, and which host indices wait.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use overlan_protocol::frame::Vni;
+use overlan_protocol::key::{DeviceId, NetworkId};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::{StoreError, Tx, damaged, devices, parsed, signed, unsigned};
+use crate::registry::{Member, OrgId};
+
+/// A device's place in one network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Membership {
+    pub(crate) network: NetworkId,
+    /// The network's label.
+    pub(crate) name: String,
+    pub(crate) vni: Vni,
+    pub(crate) host: u32,
+    /// The device's label there.
+    pub(crate) label: String,
+}
+
+pub(crate) async fn insert(
+    tx: &mut Tx,
+    device: DeviceId,
+    place: &Membership,
+    now: u64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO members (device_id, network_id, host, label, created) VALUES (?, ?, ?, ?, ?)",
+    )
+    .bind(device.to_string())
+    .bind(place.network.to_string())
+    .bind(place.host)
+    .bind(&place.label)
+    .bind(signed(now))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Takes a device out of a network; tells whether it was in.
+pub(crate) async fn delete(
+    tx: &mut Tx,
+    device: DeviceId,
+    network: NetworkId,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query("DELETE FROM members WHERE device_id = ? AND network_id = ?")
+        .bind(device.to_string())
+        .bind(network.to_string())
+        .execute(&mut **tx)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The places of one device, by network label.
+pub(crate) async fn of_device(
+    tx: &mut Tx,
+    device: DeviceId,
+) -> Result<Vec<Membership>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT m.*, n.name, n.vni FROM members m JOIN networks n ON n.id = m.network_id
+         WHERE m.device_id = ? ORDER BY n.name",
+    )
+    .bind(device.to_string())
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.iter().map(membership).collect()
+}
+
+/// The places of all devices of an organisation, each device's by network label.
+pub(crate) async fn of_org(
+    tx: &mut Tx,
+    org: OrgId,
+) -> Result<BTreeMap<DeviceId, Vec<Membership>>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT m.*, n.name, n.vni FROM members m JOIN networks n ON n.id = m.network_id
+         WHERE n.org_id = ? ORDER BY n.name",
+    )
+    .bind(org.0)
+    .fetch_all(&mut **tx)
+    .await?;
+    let mut places: BTreeMap<DeviceId, Vec<Membership>> = BTreeMap::new();
+    for row in &rows {
+        let device = parsed(row, "device_id")?;
+        places.entry(device).or_default().push(membership(row)?);
+    }
+    Ok(places)
+}
+
+/// The members of a network.
+pub(crate) async fn of_network(
+    tx: &mut Tx,
+    org: OrgId,
+    network: NetworkId,
+) -> Result<Vec<Member>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT d.*, m.host, m.label FROM members m JOIN devices d ON d.id = m.device_id
+         WHERE d.org_id = ? AND m.network_id = ?",
+    )
+    .bind(org.0)
+    .bind(network.to_string())
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Member {
+                device: parsed(row, "id")?,
+                host: unsigned(row, "host")?,
+                label: row.try_get("label")?,
+                identity: parsed(row, "identity")?,
+                tunnel: parsed(row, "tunnel")?,
+                tunnel_signature: row.try_get("tunnel_signature")?,
+                relays: devices::relays(row)?,
+                online: row.try_get("online")?,
+            })
+        })
+        .collect()
+}
+
+/// Who has a label in a network.
+pub(crate) async fn by_label(
+    tx: &mut Tx,
+    network: NetworkId,
+    label: &str,
+) -> Result<Option<DeviceId>, StoreError> {
+    let row = sqlx::query("SELECT device_id FROM members WHERE network_id = ? AND label = ?")
+        .bind(network.to_string())
+        .bind(label)
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.as_ref().map(|row| parsed(row, "device_id")).transpose()
+}
+
+/// Labels of a network that begin with `prefix`.
+pub(crate) async fn labels_like(
+    tx: &mut Tx,
+    network: NetworkId,
+    prefix: &str,
+) -> Result<BTreeSet<String>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT label FROM members WHERE network_id = ?1 AND substr(label, 1, length(?2)) = ?2",
+    )
+    .bind(network.to_string())
+    .bind(prefix)
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.iter().map(|row| Ok(row.try_get("label")?)).collect()
+}
+
+/// Number of devices in a network.
+pub(crate) async fn count(tx: &mut Tx, network: NetworkId) -> Result<u32, StoreError> {
+    let row = sqlx::query("SELECT count(*) AS devices FROM members WHERE network_id = ?")
+        .bind(network.to_string())
+        .fetch_one(&mut **tx)
+        .await?;
+    unsigned(&row, "devices")
+}
+
+/// Host indices of a network in use or released after `released_after`, ascending.
+pub(crate) async fn taken_hosts(
+    tx: &mut Tx,
+    network: NetworkId,
+    released_after: u64,
+) -> Result<Vec<u32>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT host FROM members WHERE network_id = ?1
+         UNION SELECT host FROM released_hosts WHERE network_id = ?1 AND released > ?2 ORDER BY host",
+    )
+    .bind(network.to_string())
+    .bind(signed(released_after))
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.iter().map(|row| unsigned(row, "host")).collect()
+}
+
+/// Puts a host index aside that a device had.
+pub(crate) async fn release_host(
+    tx: &mut Tx,
+    org: OrgId,
+    device: DeviceId,
+    place: &Membership,
+    now: u64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT OR REPLACE INTO released_hosts (org_id, network_id, host, device_id, released) VALUES (?, ?, ?, ?, ?)",
+    )
+    .bind(org.0)
+    .bind(place.network.to_string())
+    .bind(place.host)
+    .bind(device.to_string())
+    .bind(signed(now))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Takes back the host index that the device had in this network before, if it still waits.
+pub(crate) async fn reclaim_host(
+    tx: &mut Tx,
+    network: NetworkId,
+    device: DeviceId,
+) -> Result<Option<u32>, StoreError> {
+    let row = sqlx::query(
+        "DELETE FROM released_hosts WHERE network_id = ?1 AND device_id = ?2
+             AND host NOT IN (SELECT host FROM members WHERE network_id = ?1) RETURNING host",
+    )
+    .bind(network.to_string())
+    .bind(device.to_string())
+    .fetch_optional(&mut **tx)
+    .await?;
+    row.as_ref().map(|row| unsigned(row, "host")).transpose()
+}
+
+/// Lets a device join a network by itself.
+pub(crate) async fn grant(
+    tx: &mut Tx,
+    device: DeviceId,
+    network: NetworkId,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT OR IGNORE INTO grants (device_id, network_id) VALUES (?, ?)")
+        .bind(device.to_string())
+        .bind(network.to_string())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Takes that right away.
+pub(crate) async fn ungrant(
+    tx: &mut Tx,
+    device: DeviceId,
+    network: NetworkId,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM grants WHERE device_id = ? AND network_id = ?")
+        .bind(device.to_string())
+        .bind(network.to_string())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Networks that a device was given the right to join by itself.
+pub(crate) async fn grants(
+    tx: &mut Tx,
+    device: DeviceId,
+) -> Result<BTreeSet<NetworkId>, StoreError> {
+    let rows = sqlx::query("SELECT network_id FROM grants WHERE device_id = ?")
+        .bind(device.to_string())
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.iter().map(|row| parsed(row, "network_id")).collect()
+}
+
+fn membership(row: &SqliteRow) -> Result<Membership, StoreError> {
+    Ok(Membership {
+        network: parsed(row, "network_id")?,
+        name: row.try_get("name")?,
+        vni: Vni::new(unsigned(row, "vni")?).ok_or_else(|| damaged("vni"))?,
+        host: unsigned(row, "host")?,
+        label: row.try_get("label")?,
+    })
+}

@@ -1,0 +1,67 @@
+//! What people and devices say about networks and who is in them. Re-exported by [`crate::api`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::key::DeviceId;
+
+/// Makes a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkRequest {
+    /// Its label, part of every name in it; not [`ALL_NETWORKS`].
+    pub name: String,
+}
+
+/// Stands for all networks that one may join, so no network has this label.
+pub const ALL_NETWORKS: &str = "all";
+
+/// Puts a device into a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberRequest {
+    /// The device.
+    pub device: DeviceId,
+}
+
+/// A device's place in one network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembershipSummary {
+    /// The network's label.
+    pub network: String,
+    /// The device's host label there.
+    pub label: String,
+    /// Its overlay IPv4 address there.
+    pub address: String,
+}
+
+/// By what right a device was enrolled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceOwner {
+    /// A person, by email.
+    Person(String),
+    /// An auth key, by its id.
+    AuthKey(String),
+    /// It was not noted then.
+    Unknown,
+}
+
+/// A device joins a network by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JoinRequest {
+    /// The network's label.
+    pub network: String,
+}
+
+/// A network that a device is in, or may join by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkChoice {
+    /// The network's label.
+    pub network: String,
+    /// The device's place, if it is a member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined: Option<MembershipSummary>,
+    /// Whether it may join, or come back after it left.
+    pub may_join: bool,
+}

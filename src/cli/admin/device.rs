@@ -1,0 +1,175 @@
+//! `admin device`, and how `admin devices` shows them. Decides which device a person means by a name.
+
+use clap::{Args, Subcommand};
+use overlan_protocol::api::{DeviceOwner, DeviceSummary, MembershipSummary, path};
+use overlan_transport::https::Connection;
+
+use crate::cli::exit::Failure;
+use crate::cli::{StateArgs, api, output};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeviceCommand {
+    /// Remove a device for good; it has to be enrolled again
+    #[command(after_help = REMOVE_EXAMPLES)]
+    Remove(RemoveArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    /// Its name, name.network, or id, as `overlan admin devices` shows them
+    device: String,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const REMOVE_EXAMPLES: &str = "\
+Examples:
+  overlan admin device remove old-laptop
+  overlan admin device remove web.acme        where several networks have a web";
+
+/// `overlan admin device …`.
+pub(super) async fn run(command: DeviceCommand) -> Result<(), Failure> {
+    let DeviceCommand::Remove(args) = command;
+    let mut connection = api::open_as_person(&args.state.open()?).await?;
+    let device = find(&mut connection, &args.device).await?;
+    connection
+        .delete(&format!("{}/{}", path::DEVICES, device.id), api::WITHIN)
+        .await
+        .map_err(api::as_person)?;
+    output::note(&format!("Device {} is removed.", args.device));
+    Ok(())
+}
+
+/// The one device that a person calls `wanted`.
+pub(super) async fn find(
+    connection: &mut Connection,
+    wanted: &str,
+) -> Result<DeviceSummary, Failure> {
+    let devices: Vec<DeviceSummary> = connection
+        .get(path::DEVICES, api::WITHIN)
+        .await
+        .map_err(api::as_person)?;
+    choose(devices, wanted)
+}
+
+fn choose(devices: Vec<DeviceSummary>, wanted: &str) -> Result<DeviceSummary, Failure> {
+    let mut found: Vec<DeviceSummary> = devices
+        .into_iter()
+        .filter(|device| is_called(device, wanted))
+        .collect();
+    match (found.pop(), found.is_empty()) {
+        (Some(device), true) => Ok(device),
+        (None, _) => Err(Failure::usage(format!("no device is called {wanted:?}"))
+            .next("`overlan admin devices` lists them.")),
+        (Some(last), false) => {
+            found.push(last);
+            let ids: Vec<String> = found.iter().map(|device| device.id.to_string()).collect();
+            Err(Failure::usage(format!(
+                "{} devices are called {wanted:?}: {}",
+                ids.len(),
+                ids.join(", ")
+            ))
+            .next("Give NAME.NETWORK, or an id."))
+        }
+    }
+}
+
+fn is_called(device: &DeviceSummary, wanted: &str) -> bool {
+    let wanted = wanted.to_ascii_lowercase();
+    device.id.to_string() == wanted
+        || (device.networks.is_empty() && device.label == wanted)
+        || device.networks.iter().any(|place| {
+            place.label == wanted || format!("{}.{}", place.label, place.network) == wanted
+        })
+}
+
+pub(super) const HEAD: [&str; 7] = [
+    "NAME", "NETWORK", "ADDRESS", "STATE", "RELAY", "OWNER", "ID",
+];
+
+/// A row for each network that the device is in.
+pub(super) fn rows(device: &DeviceSummary) -> Vec<[String; 7]> {
+    let state = match (device.online, device.ephemeral) {
+        (true, false) => "online",
+        (true, true) => "online, ephemeral",
+        (false, false) => "offline",
+        (false, true) => "offline, ephemeral",
+    };
+    let owner = match &device.owner {
+        DeviceOwner::Person(email) => email.clone(),
+        DeviceOwner::AuthKey(id) => format!("key {id}"),
+        DeviceOwner::Unknown => NOTHING.to_owned(),
+    };
+    let row = |label: &str, network: &str, address: &str| {
+        [
+            label.to_owned(),
+            network.to_owned(),
+            address.to_owned(),
+            state.to_owned(),
+            device.relay.clone().unwrap_or_else(|| NOTHING.to_owned()),
+            owner.clone(),
+            device.id.to_string(),
+        ]
+    };
+    let place = |place: &MembershipSummary| row(&place.label, &place.network, &place.address);
+    match device.networks.as_slice() {
+        [] => vec![row(&device.label, NOTHING, NOTHING)],
+        places => places.iter().map(place).collect(),
+    }
+}
+
+const NOTHING: &str = "-";
+
+#[cfg(test)]
+mod tests {
+    use overlan_protocol::key::DeviceId;
+
+    use super::*;
+    use crate::cli::exit::Code;
+
+    fn device(id: u8, places: &[(&str, &str)]) -> DeviceSummary {
+        let place = |(label, network): &(&str, &str)| MembershipSummary {
+            network: (*network).to_owned(),
+            label: (*label).to_owned(),
+            address: "100.64.0.2".to_owned(),
+        };
+        DeviceSummary {
+            id: DeviceId([id; 16]),
+            label: "asked".to_owned(),
+            networks: places.iter().map(place).collect(),
+            owner: DeviceOwner::AuthKey("k1".to_owned()),
+            online: true,
+            ephemeral: false,
+            relay: None,
+        }
+    }
+
+    #[test]
+    fn a_device_is_meant_by_label_by_place_or_by_id_and_never_by_chance() {
+        let all = || {
+            vec![
+                device(1, &[("web", "home"), ("web-1", "acme")]),
+                device(2, &[("web", "acme")]),
+                device(3, &[]),
+            ]
+        };
+        let id = |wanted: &str| choose(all(), wanted).unwrap().id.0[0];
+        assert_eq!(id("web-1"), 1);
+        assert_eq!(id("Web.acme"), 2);
+        assert_eq!(id("asked"), 3);
+        assert_eq!(id(&DeviceId([2; 16]).to_string()), 2);
+        let several = choose(all(), "web").unwrap_err();
+        assert_eq!(several.code(), Code::Usage);
+        assert!(several.to_string().contains("NAME.NETWORK"), "{several}");
+        assert_eq!(choose(all(), "db").unwrap_err().code(), Code::Usage);
+    }
+
+    #[test]
+    fn a_device_has_a_row_in_each_of_its_networks() {
+        let rows_of = rows(&device(1, &[("web", "home"), ("web-1", "acme")]));
+        assert_eq!(rows_of.len(), 2);
+        assert_eq!(rows_of[1][..2], ["web-1", "acme"]);
+        assert_eq!(rows_of[1][5], "key k1");
+        assert_eq!(rows(&device(3, &[]))[0][1], "-");
+    }
+}

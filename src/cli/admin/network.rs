@@ -1,0 +1,162 @@
+//! `admin network`: networks, and which devices are in them. What joining and leaving mean is the controller's.
+
+use clap::{Args, Subcommand};
+use overlan_protocol::api::{
+    MemberRequest, MembershipSummary, NetworkRequest, NetworkSummary, path,
+};
+use overlan_protocol::name;
+
+use super::{ListArgs, device};
+use crate::cli::exit::Failure;
+use crate::cli::{StateArgs, api, output};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NetworkCommand {
+    /// Make a network
+    #[command(after_help = CREATE_EXAMPLES)]
+    Create(CreateArgs),
+    /// List networks
+    List(ListArgs),
+    /// Remove a network
+    Delete(DeleteArgs),
+    /// Put a device into a network; it takes part at once
+    #[command(after_help = MEMBER_EXAMPLES)]
+    Add(MemberArgs),
+    /// Take a device out of a network; relays drop it at once, and it cannot come back by itself
+    #[command(after_help = MEMBER_EXAMPLES)]
+    Remove(MemberArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Its name, a label of the names in it: host.NAME.overlan.internal
+    #[arg(value_parser = parse_label)]
+    name: String,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// Its name
+    #[arg(value_parser = parse_label)]
+    name: String,
+    /// Also if devices are in it: they leave it
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MemberArgs {
+    /// The network
+    #[arg(value_parser = parse_label)]
+    network: String,
+    /// The device: its name, name.network, or id, as `overlan admin devices` shows them
+    device: String,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const CREATE_EXAMPLES: &str = "\
+Examples:
+  overlan admin network create acme
+  overlan admin auth-key create --network acme > key.txt     a key for new devices of it
+  overlan admin network add acme laptop                      a device that is there already";
+
+const MEMBER_EXAMPLES: &str = "\
+Examples:
+  overlan admin network add acme laptop
+  overlan admin network remove acme laptop.home";
+
+/// `overlan admin network …`, but the list.
+pub(super) async fn run(command: NetworkCommand) -> Result<(), Failure> {
+    match command {
+        NetworkCommand::Create(args) => create(args).await,
+        NetworkCommand::Delete(args) => delete(&args).await,
+        NetworkCommand::Add(args) => add(&args).await,
+        NetworkCommand::Remove(args) => remove(&args).await,
+        // It is a list like the others.
+        NetworkCommand::List(_) => Ok(()),
+    }
+}
+
+async fn create(args: CreateArgs) -> Result<(), Failure> {
+    let mut connection = api::open_as_person(&args.state.open()?).await?;
+    let request = NetworkRequest { name: args.name };
+    let made: NetworkSummary = connection
+        .post(path::NETWORKS, &request, api::WITHIN)
+        .await
+        .map_err(api::as_person)?;
+    output::note(&format!("Network {} is there.", made.name));
+    Ok(())
+}
+
+async fn delete(args: &DeleteArgs) -> Result<(), Failure> {
+    let mut connection = api::open_as_person(&args.state.open()?).await?;
+    let force = if args.force { "?force" } else { "" };
+    let path = format!("{}/{}{force}", path::NETWORKS, args.name);
+    connection
+        .delete(&path, api::WITHIN)
+        .await
+        .map_err(api::as_person)?;
+    output::note(&format!("Network {} is removed.", args.name));
+    Ok(())
+}
+
+async fn add(args: &MemberArgs) -> Result<(), Failure> {
+    let mut connection = api::open_as_person(&args.state.open()?).await?;
+    let device = device::find(&mut connection, &args.device).await?.id;
+    let path = format!("{}/{}/devices", path::NETWORKS, args.network);
+    let place: MembershipSummary = connection
+        .post(&path, &MemberRequest { device }, api::WITHIN)
+        .await
+        .map_err(api::as_person)?;
+    output::note(&format!(
+        "It is {} in network {}, {}.",
+        place.label, place.network, place.address
+    ));
+    Ok(())
+}
+
+async fn remove(args: &MemberArgs) -> Result<(), Failure> {
+    let mut connection = api::open_as_person(&args.state.open()?).await?;
+    let device = device::find(&mut connection, &args.device).await?.id;
+    let path = format!("{}/{}/devices/{device}", path::NETWORKS, args.network);
+    connection
+        .delete(&path, api::WITHIN)
+        .await
+        .map_err(api::as_person)?;
+    output::note(&format!(
+        "{} is no longer in network {}.",
+        args.device, args.network
+    ));
+    Ok(())
+}
+
+/// A network's name; it becomes a part of a request's path.
+pub(crate) fn parse_label(text: &str) -> Result<String, String> {
+    match name::is_label(text) {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("a network's name is 1 to 63 lower-case letters, digits and hyphens".to_owned())
+        }
+    }
+}
+
+pub(super) const HEAD: [&str; 5] = ["NAME", "DEVICES", "ONLINE", "DEFAULT", "ID"];
+
+pub(super) fn row(network: &NetworkSummary) -> [String; 5] {
+    let default = match network.default {
+        true => "yes",
+        false => "no",
+    };
+    [
+        network.name.clone(),
+        network.devices.to_string(),
+        network.online.to_string(),
+        default.to_owned(),
+        network.id.to_string(),
+    ]
+}
