@@ -11,7 +11,7 @@ fn viewer() -> Viewer {
     Viewer {
         device: DeviceId([1; 16]),
         org: ORG,
-        network: NETWORK,
+        networks: BTreeMap::from([(NETWORK, 0)]),
     }
 }
 
@@ -37,61 +37,80 @@ fn relay(port: u8) -> Relay {
     }
 }
 
-/// A network that facts happen to: the store's part in the story.
+/// Two networks that facts happen to: the store's part in the story. The viewer is always in the first one.
 #[derive(Clone)]
 struct World {
     version: u64,
+    networks: BTreeMap<NetworkId, Place>,
+    relays: BTreeMap<RelayId, Relay>,
+}
+
+#[derive(Clone, Default)]
+struct Place {
     members: BTreeMap<u32, Member>,
     dns: Dns,
-    relays: BTreeMap<RelayId, Relay>,
 }
 
 impl World {
     fn new() -> Self {
-        Self {
-            version: 10,
+        let with_viewer = Place {
             members: BTreeMap::from([(1, member(1, 0, true))]),
             dns: Dns::default(),
+        };
+        Self {
+            version: 10,
+            networks: BTreeMap::from([(NETWORK, with_viewer), (OTHER_NETWORK, Place::default())]),
             relays: BTreeMap::new(),
         }
     }
 
-    fn view(&self) -> View {
+    fn view(&self, id: NetworkId) -> View {
+        let place = &self.networks[&id];
         View {
-            version: self.version,
-            network: NETWORK,
-            name: "demo".to_owned(),
-            vni: Vni::new(0x1234).unwrap(),
-            members: self.members.values().cloned().collect(),
-            dns: self.dns.clone(),
-            relays: self.relays.clone(),
+            network: id,
+            name: format!("network-{}", id.0[0]),
+            vni: Vni::new(0x1234 + u32::from(id.0[0])).unwrap(),
+            members: place.members.values().cloned().collect(),
+            dns: place.dns.clone(),
         }
     }
 
     fn snapshot(&self) -> Netmap {
-        snapshot(self.view(), "pertino.net", viewer().device).unwrap()
+        let views = self.networks.keys().map(|id| self.view(*id)).collect();
+        let relays = self.relays.clone();
+        snapshot(self.version, views, relays, "pertino.net", viewer().device)
     }
 
     /// What the store would do and log; `None` where nothing changes.
     fn step(&mut self, step: Step) -> Option<Entry> {
         let (network, fact) = match step {
-            Step::Put(host, version) => {
-                let online = self.members.get(&host).is_some_and(|member| member.online);
-                let member = member(host, version, online);
-                self.members.insert(host, member.clone());
-                (Some(NETWORK), Fact::Device(Box::new(member)))
+            Step::Put(id, host, version) => {
+                let place = self.networks.get_mut(&id)?;
+                let before = place.members.get(&host);
+                let member = member(host, version, before.is_some_and(|member| member.online));
+                let fact = match before {
+                    Some(_) => Fact::Device(Box::new(member.clone())),
+                    None => Fact::Joined(Box::new(member.clone())),
+                };
+                place.members.insert(host, member);
+                (Some(id), fact)
             }
-            Step::Remove(host) => {
-                let gone = self.members.remove(&host)?;
+            Step::Leave(id, host) => {
+                let gone = self.networks.get_mut(&id)?.members.remove(&host)?;
                 let device = gone.device;
-                (Some(NETWORK), Fact::Gone { device, host })
+                (Some(id), Fact::Left { device, host })
             }
-            Step::Online(host, online) => {
-                let member = self.members.get_mut(&host)?;
+            Step::Remove(id, host) => {
+                let gone = self.networks.get_mut(&id)?.members.remove(&host)?;
+                let device = gone.device;
+                (Some(id), Fact::Gone { device, host })
+            }
+            Step::Online(id, host, online) => {
+                let member = self.networks.get_mut(&id)?.members.get_mut(&host)?;
                 member.online = online;
                 let device = member.device;
                 (
-                    Some(NETWORK),
+                    Some(id),
                     Fact::Online {
                         device,
                         host,
@@ -105,22 +124,21 @@ impl World {
                 let relay = relay(port);
                 (None, Fact::Relay { id, relay })
             }
-            Step::Name(number, records) => {
+            Step::Name(id, number, records) => {
                 let name = format!("name-{number}.demo.pertino.net");
                 let record = |last: u8| Record::A([10, 0, 0, last].into());
                 let records: Vec<Record> = (0..records).map(record).collect();
-                self.dns.set_records(&name, &records);
-                (Some(NETWORK), Fact::DnsRecords { name, records })
+                self.networks.get_mut(&id)?.dns.set_records(&name, &records);
+                (Some(id), Fact::DnsRecords { name, records })
             }
-            Step::Zone(number, is_there) => {
+            Step::Zone(id, number, is_there) => {
                 let zone = format!("zone-{number}.internal");
                 let settings = is_there.then(Zone::default);
-                self.dns.set_zone(&zone, settings.as_ref());
-                (Some(NETWORK), Fact::DnsZone { zone, settings })
-            }
-            Step::Elsewhere(host) => {
-                let member = Box::new(member(host, 9, true));
-                (Some(OTHER_NETWORK), Fact::Device(member))
+                self.networks
+                    .get_mut(&id)?
+                    .dns
+                    .set_zone(&zone, settings.as_ref());
+                (Some(id), Fact::DnsZone { zone, settings })
             }
         };
         self.version += 1;
@@ -131,48 +149,100 @@ impl World {
             fact,
         })
     }
+
+    /// The delta behind `map` that a stream would send after having read `entries`, with the networks that the viewer joined
+    /// as they are now.
+    fn delta(&self, viewer: &mut Viewer, map: &Netmap, entries: &[Entry]) -> Delta {
+        let Derived::Changes {
+            mut changes,
+            joined,
+            moved,
+        } = derive(viewer, entries)
+        else {
+            panic!("the viewer was not removed");
+        };
+        assert_eq!(moved, changes.iter().any(is_move) || !joined.is_empty());
+        for id in joined {
+            match network(self.view(id), viewer.device) {
+                Some(network) => {
+                    viewer.networks.insert(id, self.version);
+                    let network = Box::new(network);
+                    changes.push(Change::Network { id, network });
+                }
+                None => {
+                    viewer.networks.remove(&id);
+                }
+            }
+        }
+        Delta {
+            from: map.version,
+            to: entries.last().unwrap().version,
+            changes,
+        }
+    }
+}
+
+fn is_move(change: &Change) -> bool {
+    matches!(change, Change::NetworkGone { .. })
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    Put(u32, u8),
-    Remove(u32),
-    Online(u32, bool),
+    Put(NetworkId, u32, u8),
+    Leave(NetworkId, u32),
+    Remove(NetworkId, u32),
+    Online(NetworkId, u32, bool),
     Relay(u8, u8),
-    Name(u8, u8),
-    Zone(u8, bool),
-    Elsewhere(u32),
+    Name(NetworkId, u8, u8),
+    Zone(NetworkId, u8, bool),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let id = || prop_oneof![Just(NETWORK), Just(OTHER_NETWORK)];
     let step = prop_oneof![
-        (1u32..6, any::<u8>()).prop_map(|(host, version)| Step::Put(host, version)),
-        (2u32..6).prop_map(Step::Remove),
-        (1u32..6, any::<bool>()).prop_map(|(host, online)| Step::Online(host, online)),
+        (id(), 1u32..6, any::<u8>()).prop_map(|(id, host, version)| Step::Put(id, host, version)),
+        // The viewer itself joins and leaves the other network.
+        (1u32..6).prop_map(|host| Step::Leave(OTHER_NETWORK, host)),
+        any::<u8>().prop_map(|version| Step::Put(OTHER_NETWORK, 1, version)),
+        (id(), 2u32..6).prop_map(|(id, host)| Step::Leave(id, host)),
+        (id(), 2u32..6).prop_map(|(id, host)| Step::Remove(id, host)),
+        (id(), 1u32..6, any::<bool>())
+            .prop_map(|(id, host, online)| Step::Online(id, host, online)),
         (0u8..3, any::<u8>()).prop_map(|(number, port)| Step::Relay(number, port)),
-        (0u8..3, 0u8..3).prop_map(|(number, records)| Step::Name(number, records)),
-        (0u8..3, any::<bool>()).prop_map(|(number, there)| Step::Zone(number, there)),
-        (1u32..6).prop_map(Step::Elsewhere),
+        (id(), 0u8..3, 0u8..3).prop_map(|(id, number, records)| Step::Name(id, number, records)),
+        (id(), 0u8..3, any::<bool>()).prop_map(|(id, number, there)| Step::Zone(id, number, there)),
     ];
     proptest::collection::vec(step, 0..40)
 }
 
 fn changes(entries: &[Entry]) -> Vec<Change> {
-    match derive(&viewer(), entries) {
-        Derived::Changes(changes) => changes,
+    match derive(&mut viewer(), entries) {
+        Derived::Changes { changes, .. } => changes,
         Derived::Removed => panic!("the viewer was not removed"),
     }
 }
 
 proptest! {
+    /// A stream reads the networks that were joined at the newest version, while it knows of entries up to an older one: what
+    /// it hears twice must do no harm.
     #[test]
-    fn deltas_of_any_size_add_up_to_the_snapshot(steps in steps(), batch in 1usize..12) {
+    fn deltas_of_any_size_add_up_to_the_snapshot(steps in steps(), batch in 1usize..12, late in any::<bool>()) {
         let mut world = World::new();
+        let mut viewer = viewer();
         let mut map = world.snapshot();
-        let entries: Vec<Entry> = steps.into_iter().filter_map(|step| world.step(step)).collect();
-        for batch in entries.chunks(batch) {
-            let to = batch.last().unwrap().version;
-            map.apply(&Delta { from: map.version, to, changes: changes(batch) }).unwrap();
+        let mut waiting = Vec::new();
+        for step in steps {
+            waiting.extend(world.step(step));
+            if waiting.len() >= batch {
+                let known = if late { waiting.len() - 1 } else { waiting.len() };
+                let now: Vec<Entry> = waiting.drain(..known).collect();
+                if !now.is_empty() {
+                    map.apply(&world.delta(&mut viewer, &map, &now)).unwrap();
+                }
+            }
+        }
+        if !waiting.is_empty() {
+            map.apply(&world.delta(&mut viewer, &map, &waiting)).unwrap();
         }
         prop_assert_eq!(map, world.snapshot());
     }
@@ -184,12 +254,14 @@ proptest! {
         let mut hosts = BTreeSet::new();
         for change in changes(&entries) {
             let host = match change {
-                Change::Peer { host, .. } | Change::PeerGone { host, .. } | Change::PeerOnline { host, .. } => host,
+                Change::Peer { network, host, .. } | Change::PeerGone { network, host, .. }
+                | Change::PeerOnline { network, host, .. } => (network, host),
                 Change::Network { .. } | Change::NetworkGone { .. } | Change::Relay { .. } | Change::RelayGone { .. }
                 | Change::Relays { .. } | Change::Filter { .. }
                 | Change::DnsRecords { .. } | Change::DnsZone { .. } => continue,
             };
-            prop_assert!(host != 1, "the viewer is no peer of itself");
+            prop_assert_eq!(host.0, NETWORK, "the other one is told as a whole, or not at all");
+            prop_assert!(host.1 != 1, "the viewer is no peer of itself");
             prop_assert!(hosts.insert(host));
         }
     }
@@ -205,9 +277,14 @@ fn another_organisation_is_never_heard() {
 }
 
 #[test]
-fn the_removed_device_is_told_so() {
+fn the_removed_device_is_told_so_and_one_that_left_is_not_removed() {
     let mut world = World::new();
-    let entry = world.step(Step::Remove(1)).unwrap();
-    assert_eq!(derive(&viewer(), &[entry]), Derived::Removed);
-    assert_eq!(snapshot(world.view(), "pertino.net", viewer().device), None);
+    let entry = world.step(Step::Remove(NETWORK, 1)).unwrap();
+    assert_eq!(derive(&mut viewer(), &[entry]), Derived::Removed);
+    assert_eq!(network(world.view(NETWORK), viewer().device), None);
+
+    let mut world = World::new();
+    let entry = world.step(Step::Leave(NETWORK, 1)).unwrap();
+    assert_eq!(changes(&[entry]), [Change::NetworkGone { id: NETWORK }]);
+    assert_eq!(world.snapshot().networks.len(), 0);
 }

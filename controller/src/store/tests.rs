@@ -1,5 +1,6 @@
 use super::*;
-use crate::registry::{Fact, Member, OrgId};
+use crate::registry::{Fact, OrgId};
+use crate::store::members::Membership;
 use overlan_protocol::api::NamePolicy;
 use overlan_protocol::frame::Vni;
 use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId, RelayId, TunnelKey};
@@ -19,20 +20,30 @@ async fn tenant(store: &Store, vni: u32) -> (OrgId, NetworkId) {
     let org = accounts::insert_organisation(&mut tx, "Example", NOW)
         .await
         .unwrap();
-    let network = NetworkId::random();
-    let vni = Vni::new(vni).unwrap();
-    accounts::insert_network(&mut tx, org, network, "demo", vni, NOW)
+    let network = network("demo", vni);
+    accounts::insert_network(&mut tx, org, &network, NOW)
         .await
         .unwrap();
     store.commit(tx).await.unwrap();
-    (org, network)
+    (org, network.id)
+}
+
+fn network(name: &str, vni: u32) -> accounts::NetworkRow {
+    accounts::NetworkRow {
+        id: NetworkId::random(),
+        name: name.to_owned(),
+        vni: Vni::new(vni).unwrap(),
+        is_default: name == "demo",
+        devices: 0,
+        online: 0,
+    }
 }
 
 async fn put_key(store: &Store, org: OrgId, network: NetworkId, expires: u64) -> keys::AuthKey {
     let key = keys::AuthKey {
         id: "00112233445566".to_owned(),
         org,
-        network,
+        networks: [network].into(),
         reusable: false,
         ephemeral: false,
         on_name_taken: NamePolicy::TakeOverOffline,
@@ -148,9 +159,7 @@ async fn a_vni_belongs_to_one_network() {
     let (_dir, store) = open().await;
     let (org, _) = tenant(&store, 0x1234).await;
     let mut tx = store.write().await.unwrap();
-    let vni = Vni::new(0x1234).unwrap();
-    let id = NetworkId::random();
-    let second = accounts::insert_network(&mut tx, org, id, "other", vni, NOW).await;
+    let second = accounts::insert_network(&mut tx, org, &network("other", 0x1234), NOW).await;
     assert!(matches!(second, Err(StoreError::Conflict)));
 }
 
@@ -179,37 +188,144 @@ async fn a_session_ends_when_idle_or_old() {
 async fn a_device_that_attached_meanwhile_is_not_deleted() {
     let (_dir, store) = open().await;
     let (org, network) = tenant(&store, 0x1234).await;
-    let device = devices::Device {
-        org,
-        network,
-        member: Member {
-            device: DeviceId([1; 16]),
-            host: 1,
-            label: "web".to_owned(),
-            identity: IdentityKey([1; 32]),
-            tunnel: TunnelKey([1; 32]),
-            tunnel_signature: String::new(),
-            relays: vec![RelayId([1; 16]), RelayId([2; 16])],
-            online: false,
-        },
-        ephemeral: true,
-        epoch: 1,
-        attach_epoch: 0,
-        auth_key: None,
-    };
+    let mut device = device(org);
     let mut tx = store.write().await.unwrap();
     devices::insert(&mut tx, &device, NOW * 1_000)
         .await
         .unwrap();
+    device.places = vec![place(network, 1)];
+    members::insert(&mut tx, device.id, &device.places[0], NOW)
+        .await
+        .unwrap();
+    let known = devices::get(&mut tx, device.id).await.unwrap();
+    assert_eq!(known, Some(device.clone()));
     let early = devices::stale_ephemeral(&mut tx, NOW * 1_000 - 1, 10).await;
     assert!(early.unwrap().is_empty());
     let stale = devices::stale_ephemeral(&mut tx, NOW * 1_000, 10).await;
     let stale = stale.unwrap();
-    assert_eq!(stale[0].member, device.member);
-    devices::bump_attach_epoch(&mut tx, device.member.device)
+    assert_eq!(stale[0].id, device.id);
+    devices::bump_attach_epoch(&mut tx, device.id)
         .await
         .unwrap();
-    assert!(!devices::delete(&mut tx, &stale[0]).await.unwrap());
-    let current = devices::get(&mut tx, device.member.device).await.unwrap();
-    assert!(devices::delete(&mut tx, &current.unwrap()).await.unwrap());
+    assert_eq!(devices::delete(&mut tx, &stale[0]).await.unwrap(), None);
+    let current = devices::get(&mut tx, device.id).await.unwrap();
+    let deleted = devices::delete(&mut tx, &current.unwrap()).await;
+    assert_eq!(deleted.unwrap(), Some(device.epoch));
+    let places = members::of_device(&mut tx, device.id).await.unwrap();
+    assert_eq!(places, [], "they went with it");
+}
+
+fn device(org: OrgId) -> devices::Device {
+    devices::Device {
+        id: DeviceId([1; 16]),
+        org,
+        hostname: "web".to_owned(),
+        identity: IdentityKey([1; 32]),
+        tunnel: TunnelKey([1; 32]),
+        tunnel_signature: String::new(),
+        relays: vec![RelayId([1; 16]), RelayId([2; 16])],
+        online: false,
+        ephemeral: true,
+        epoch: 1,
+        attach_epoch: 0,
+        auth_key: None,
+        account: None,
+        places: Vec::new(),
+    }
+}
+
+fn place(network: NetworkId, host: u32) -> Membership {
+    Membership {
+        network,
+        name: "demo".to_owned(),
+        vni: Vni::new(0x1234).unwrap(),
+        host,
+        label: "web".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_host_index_waits_for_the_device_that_had_it() {
+    let (_dir, store) = open().await;
+    let (org, network) = tenant(&store, 0x1234).await;
+    let device = device(org);
+    let place = place(network, 7);
+    let mut tx = store.write().await.unwrap();
+    devices::insert(&mut tx, &device, NOW * 1_000)
+        .await
+        .unwrap();
+    members::insert(&mut tx, device.id, &place, NOW)
+        .await
+        .unwrap();
+    assert!(
+        members::delete(&mut tx, device.id, network).await.unwrap(),
+        "it was in"
+    );
+    assert!(!members::delete(&mut tx, device.id, network).await.unwrap());
+    members::release_host(&mut tx, org, device.id, &place, NOW)
+        .await
+        .unwrap();
+    let taken = members::taken_hosts(&mut tx, network, NOW - 1).await;
+    assert_eq!(taken.unwrap(), [7]);
+    let stranger = members::reclaim_host(&mut tx, network, DeviceId([2; 16])).await;
+    assert_eq!(stranger.unwrap(), None);
+    let again = members::reclaim_host(&mut tx, network, device.id).await;
+    assert_eq!(again.unwrap(), Some(7));
+    let taken = members::taken_hosts(&mut tx, network, NOW - 1).await;
+    assert_eq!(taken.unwrap(), [] as [u32; 0]);
+}
+
+#[tokio::test]
+async fn a_deployment_with_one_network_per_device_becomes_one_with_several() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("old.db");
+    let old = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(&path)
+        .create_if_missing(true)
+        .foreign_keys(true);
+    let pool = SqlitePoolOptions::new().connect_with(old).await.unwrap();
+    let before = migrations().into_iter().filter(|step| step.version < 11);
+    Migrator::with_migrations(before.collect())
+        .run(&pool)
+        .await
+        .unwrap();
+    let network = NetworkId([9; 16]);
+    let row = device(OrgId(1));
+    let rows = format!(
+        "INSERT INTO organisations (id, name, created) VALUES (1, 'Example', {NOW});
+         INSERT INTO networks (id, org_id, name, vni, is_default, created) VALUES ('{network}', 1, 'demo', 4660, 1, {NOW});
+         INSERT INTO auth_keys (id, org_id, network_id, secret, reusable, ephemeral, on_name_taken, expires, note, created)
+             VALUES ('k1', 1, '{network}', x'{key}', 1, 0, 'suffix', {later}, 'CI', {NOW});
+         INSERT INTO devices (id, org_id, network_id, host, label, identity, tunnel, tunnel_signature, ephemeral, epoch, auth_key,
+             relays, offline_since_ms, created)
+             VALUES ('{id}', 1, '{network}', 5, 'web-1', '{identity}', '{tunnel}', 'sig', 0, 3, 'k1', '', 0, {NOW});
+         INSERT INTO released_hosts (org_id, network_id, host, released) VALUES (1, '{network}', 6, {NOW});",
+        key = "07".repeat(32),
+        later = NOW + 100,
+        id = row.id,
+        identity = row.identity,
+        tunnel = row.tunnel,
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(rows))
+        .execute(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+
+    let store = Store::open(&path).await.unwrap();
+    let mut tx = store.write().await.unwrap();
+    let known = devices::get(&mut tx, row.id).await.unwrap().unwrap();
+    assert_eq!((known.epoch, known.hostname.as_str()), (3, "web-1"));
+    let place = known.place(network).unwrap();
+    assert_eq!((place.host, place.label.as_str()), (5, "web-1"));
+    let grants = members::grants(&mut tx, row.id).await.unwrap();
+    assert_eq!(grants, [network].into(), "it may come back");
+    let key = keys::auth_key(&mut tx, "k1", &[7; 32]).await.unwrap();
+    let key = key.unwrap();
+    assert_eq!(key.networks, [network].into());
+    assert!(key.reusable && key.note == "CI");
+    let taken = members::taken_hosts(&mut tx, network, 0).await.unwrap();
+    assert_eq!(taken, [5, 6]);
+    let broken = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut *tx);
+    assert_eq!(broken.await.unwrap().len(), 0);
 }

@@ -158,12 +158,12 @@ async fn a_session_enrols_into_the_network_that_is_named() {
     let device = Device::new();
     let credential = Credential::Session(owner.session.clone());
     let mut request = device.request(&connection, credential, "laptop");
-    request.network = Some("nowhere".to_owned());
+    request.networks = vec!["nowhere".to_owned()];
     let result = connection
         .post::<_, EnrolResponse>(path::ENROL, &request, WITHIN)
         .await;
     assert_eq!(refused(result), ProblemKind::UnknownNetwork);
-    request.network = Some("demo".to_owned());
+    request.networks = vec!["demo".to_owned()];
     let response: EnrolResponse = connection
         .post(path::ENROL, &request, WITHIN)
         .await

@@ -216,7 +216,7 @@ impl Device {
         let message = enrolment_message(connection.exporter(), &identity);
         EnrolRequest {
             credential,
-            network: None,
+            networks: Vec::new(),
             hostname: hostname.to_owned(),
             identity,
             proof: encode_signature(&self.secret.sign(&message)),

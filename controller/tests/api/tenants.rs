@@ -68,7 +68,7 @@ async fn two_organisations_never_see_each_other() {
     let result = person.delete(&foreign, WITHIN).await;
     assert_eq!(refused(result), ProblemKind::NotFound);
     let request = AuthKeyRequest {
-        network: Some("demo".to_owned()),
+        networks: vec!["demo".to_owned()],
         ..AuthKeyRequest::default()
     };
     let result = person
@@ -79,7 +79,7 @@ async fn two_organisations_never_see_each_other() {
     let credential = Credential::Session(two.session.clone());
     let spy = Device::new();
     let mut request = spy.request(&connection, credential, "spy");
-    request.network = Some("demo".to_owned());
+    request.networks = vec!["demo".to_owned()];
     let result = connection
         .post::<_, serde_json::Value>(path::ENROL, &request, WITHIN)
         .await;
