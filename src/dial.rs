@@ -17,7 +17,7 @@ pub enum DialError {
     #[error("no device has that name or address")]
     UnknownName,
     /// Several networks use the same addresses and this device is in more than one; only a name says which is meant.
-    #[error("several networks use that address; use host.network.domain")]
+    #[error("several networks use that address; use host.network.domain, or ADDRESS%NETWORK")]
     AmbiguousAddress,
     /// The device exists and is not connected.
     #[error("the device is offline")]

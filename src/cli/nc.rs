@@ -24,6 +24,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::cli::exit::{Code, Failure};
+use crate::cli::running::NetworkArgs;
 use crate::cli::{StateArgs, output, running};
 
 #[derive(Debug, Args)]
@@ -32,6 +33,8 @@ pub(crate) struct NcArgs {
     /// Label, full name or address of a peer; with -l the overlay port
     #[arg(value_name = "HOST|PORT")]
     host: String,
+    #[command(flatten)]
+    network: NetworkArgs,
     /// Port of the peer
     #[arg(value_parser = clap::value_parser!(u16).range(1..), required_unless_present = "listen", conflicts_with = "listen")]
     port: Option<u16>,
@@ -134,7 +137,7 @@ fn carry(args: &NcArgs) -> Result<Carry, Failure> {
         Transport::Tcp
     };
     if let Some(port) = args.port {
-        let peer = args.host.clone();
+        let peer = args.network.place(&args.host);
         return Ok(Carry::Connect {
             transport,
             peer,

@@ -11,6 +11,7 @@ use overlan::perf::{
 use overlan::status::{bytes, time};
 
 use crate::cli::exit::Failure;
+use crate::cli::running::NetworkArgs;
 use crate::cli::stop::Signals;
 use crate::cli::{StateArgs, output, running};
 
@@ -20,6 +21,8 @@ pub(crate) struct PerfArgs {
     /// Label, full name or address of a peer where `overlan perf --serve` runs
     #[arg(required_unless_present = "serve")]
     peer: Option<String>,
+    #[command(flatten)]
+    network: NetworkArgs,
     /// Let peers measure with this device, until Ctrl-C
     #[arg(long, conflicts_with_all = ["peer", "time", "streams", "reverse", "both", "latency", "json"])]
     serve: bool,
@@ -67,7 +70,7 @@ pub(crate) async fn run(args: PerfArgs) -> Result<(), Failure> {
     let request = match &args.peer {
         None => Request::PerfServe { port: args.port },
         Some(peer) => Request::Perf {
-            peer: running::full_name(&args.state, peer).await?,
+            peer: running::full_name(&args.state, &args.network.place(peer)).await?,
             port: args.port,
             plan: plan(&args)?,
         },

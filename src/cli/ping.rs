@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
 use crate::cli::exit::{Code, Failure};
+use crate::cli::running::NetworkArgs;
 use crate::cli::{StateArgs, output, running};
 
 #[derive(Debug, Args)]
@@ -19,6 +20,8 @@ use crate::cli::{StateArgs, output, running};
 pub(crate) struct PingArgs {
     /// Label, full name or overlay address of a peer
     peer: String,
+    #[command(flatten)]
+    network: NetworkArgs,
     /// How often; 0 = until Ctrl-C
     #[arg(short, long, default_value_t = 10, value_name = "N")]
     count: u32,
@@ -39,6 +42,7 @@ const PING_EXAMPLES: &str = "\
 Examples:
   overlan ping web
   overlan ping -c 1 --timeout 2 100.64.0.2
+  overlan ping --network acme web              where several networks have a web; web.acme is the same
   overlan ping -c 30 --until-answer web        wait for a peer in a script
 
 Exit codes: 0 an answer came, 1 offline or unknown, 6 denied by policy, 7 no answer, 9 no relay leads there.";
@@ -48,6 +52,8 @@ Exit codes: 0 an answer came, 1 offline or unknown, 6 denied by policy, 7 no ans
 pub(crate) struct WhoisArgs {
     /// Overlay address, with or without a port, or label or full name
     address: String,
+    #[command(flatten)]
+    network: NetworkArgs,
     /// Print one JSON document; its fields are added to, never changed, while its schema_version stays
     #[arg(long)]
     json: bool,
@@ -136,7 +142,7 @@ pub(crate) async fn ping(args: PingArgs) -> Result<(), Failure> {
 /// `overlan whois`.
 pub(crate) async fn whois(args: WhoisArgs) -> Result<(), Failure> {
     let socket = args.state.open()?.socket_path();
-    let peer = without_port(&args.address);
+    let peer = args.network.place(&without_port(&args.address));
     let asked = Request::Whois { peer };
     let answer = overlan::local::call(&socket, &asked).await?;
     let Response::Whois(whois) = answer else {
@@ -155,7 +161,7 @@ pub(crate) async fn whois(args: WhoisArgs) -> Result<(), Failure> {
 
 async fn ask(socket: &Path, args: &PingArgs) -> Result<Pong, CallError> {
     let request = Request::Ping {
-        peer: args.peer.clone(),
+        peer: args.network.place(&args.peer),
         within_ms: args.timeout.saturating_mul(1_000),
     };
     let answer = call_and_follow(socket, &request, std::future::pending(), |_| {}).await?;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use clap::Args;
 use overlan::local::{CallError, Request, Response, call, call_until_stopped};
+use overlan::names::Destination;
 use overlan::status::{PeerStatus, Status};
 
 use crate::cli::exit::{Code, Failure};
@@ -55,6 +56,25 @@ Examples:
   overlan ip -4
   overlan ip web
   overlan ip web.home.overlan.internal";
+
+/// In which network a peer is.
+#[derive(Debug, Args)]
+pub(crate) struct NetworkArgs {
+    /// Network of the peer, where several have that label or address
+    #[arg(long, env = "OVERLAN_PEER_NETWORK", value_name = "NAME")]
+    network: Option<String>,
+}
+
+impl NetworkArgs {
+    /// What the running client calls the device that a person calls `peer`.
+    pub(crate) fn place(&self, peer: &str) -> String {
+        match &self.network {
+            Some(network) if peer.parse::<IpAddr>().is_ok() => format!("{peer}%{network}"),
+            Some(network) if !peer.contains(['.', '%']) => format!("{peer}.{network}"),
+            Some(_) | None => peer.to_owned(),
+        }
+    }
+}
 
 /// `overlan status`.
 pub(crate) async fn status(args: &StatusArgs) -> Result<(), Failure> {
@@ -117,7 +137,7 @@ pub(crate) async fn ask_status(args: &StateArgs) -> Result<Status, Failure> {
 
 /// The full name of the device that a person calls `wanted`, or `wanted` itself if it is an address.
 pub(crate) async fn full_name(state: &StateArgs, wanted: &str) -> Result<String, Failure> {
-    if wanted.parse::<IpAddr>().is_ok() {
+    if Destination::from_text(wanted).address().is_some() {
         return Ok(wanted.to_owned());
     }
     let status = ask_status(state).await?;
@@ -159,10 +179,14 @@ fn find_peer<'a>(status: &'a Status, wanted: &str) -> Result<&'a PeerStatus, Fai
     }
 }
 
-/// Names have no case, and may end with the root's dot.
+/// Names have no case, may end with the root's dot, and may leave the domain out.
 pub(crate) fn is_called(label: &str, name: &str, wanted: &str) -> bool {
     let wanted = wanted.strip_suffix('.').unwrap_or(wanted);
-    label.eq_ignore_ascii_case(wanted) || name.eq_ignore_ascii_case(wanted)
+    let ends: Vec<usize> = name.match_indices('.').map(|(at, _)| at).collect();
+    let with_network = ends.get(1).map_or(name, |end| &name[..*end]);
+    [label, with_network, name]
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(wanted))
 }
 
 #[cfg(test)]

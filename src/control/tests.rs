@@ -79,7 +79,6 @@ impl Lab {
             credential: Credential::AuthKey(self.key.clone()),
             hostname: hostname.to_owned(),
             networks: Vec::new(),
-            network: None,
             deadline: WITHIN,
         };
         let device = enrol(options, &state).await.unwrap();
@@ -271,6 +270,7 @@ async fn a_ticket_past_its_time_is_replaced_and_kept() {
     let old = TicketResponse {
         ticket: "old".to_owned(),
         expires: 1,
+        networks: Vec::new(),
     };
     web.state.save_ticket(&old).unwrap();
     let session = Session::start(web.control_with(None, old));
@@ -309,6 +309,7 @@ async fn a_removed_device_forgets_what_it_was() {
     let ticket = TicketResponse {
         ticket: "old".to_owned(),
         expires: unix_time() + overlan_protocol::ticket::TICKET_LIFE_SECS,
+        networks: Vec::new(),
     };
     let session = Session::start(web.control_with(None, ticket));
     session

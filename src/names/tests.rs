@@ -151,6 +151,13 @@ fn what_is_no_name_is_unknown_before_anybody_uses_it() {
 fn in_several_networks_only_a_name_says_which() {
     let netmap = two_networks();
     assert_eq!(ask(&netmap, "100.64.0.2"), Err(NameError::AmbiguousAddress));
+    let second = netmap.networks.values().nth(1).unwrap().name.clone();
+    let (id, _) = netmap.network_named(&second).unwrap();
+    let one = ask(&netmap, &format!("100.64.0.2%{second}"));
+    assert_eq!(one.map(|device| device.network), Ok(id));
+    assert_eq!(ask(&netmap, "100.64.0.2%nowhere"), Err(NameError::Unknown));
+    // A zone of the host's own is no network.
+    assert_eq!(ask(&netmap, "fe80::1%eth0"), Err(NameError::Unknown));
     assert_eq!(ask(&netmap, "web.demo.pertino.net"), Ok(WEB));
     let lab = ask(&netmap, "web.lab.pertino.net").unwrap();
     assert_eq!((lab.network, lab.host), (LAB, 2));

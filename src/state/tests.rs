@@ -82,6 +82,7 @@ fn stores_everything(dir: &StateDir) {
     let ticket = TicketResponse {
         ticket: "v4.public.x".to_owned(),
         expires: 5,
+        networks: Vec::new(),
     };
     dir.save_ticket(&ticket).unwrap();
     assert_eq!(dir.load_ticket().unwrap(), Some(ticket));
@@ -283,6 +284,7 @@ fn logging_out_forgets_device_ticket_and_netmap_but_not_what_is_served() {
     dir.save_ticket(&TicketResponse {
         ticket: "t".to_owned(),
         expires: 1,
+        networks: Vec::new(),
     })
     .unwrap();
     dir.save_serves(&[Serve::tcp(1, "127.0.0.1:1".parse::<Target>().unwrap())])

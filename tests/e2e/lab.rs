@@ -356,6 +356,17 @@ impl Device {
         })
     }
 
+    /// Waits until a device called `label` is in a network of this one, or until there is none.
+    #[track_caller]
+    pub(crate) fn sees_label(&self, label: &str, there: bool) {
+        self.until(&format!("{label} {there}"), |status| {
+            let networks = status["networks"].as_array().into_iter().flatten();
+            let mut peers =
+                networks.flat_map(|network| network["peers"].as_array().into_iter().flatten());
+            peers.any(|known| known["label"] == label) == there
+        });
+    }
+
     /// Waits until this device sees `peer` online, or offline.
     #[track_caller]
     pub(crate) fn sees(&self, peer: &Self, online: bool) {

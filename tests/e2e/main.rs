@@ -35,4 +35,6 @@ mod forward;
 
 mod library;
 
+mod networks;
+
 mod trouble;

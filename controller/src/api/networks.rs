@@ -211,6 +211,13 @@ pub(super) async fn leave(
     let network = place
         .map(|place| place.network)
         .ok_or_else(|| not_a_member(&label))?;
+    if device.places.len() == 1 {
+        return Err(Refusal::new(
+            ProblemKind::Forbidden,
+            "it is the last network of this device",
+            "`overlan logout` removes the device as a whole",
+        ));
+    }
     roster::leave(&mut tx, &mut device, network, clock::unix_secs()).await?;
     shared.store.commit(tx).await?;
     Ok(Json(Empty {}))

@@ -10,6 +10,7 @@ use overlan_protocol::api::{
     RelayRegisterResponse, RelayTokenRequest, RelayTokenResponse, SetupRequest, SetupResponse,
     path,
 };
+use overlan_protocol::frame::Vni;
 use overlan_protocol::key::{
     DeviceId, Fingerprint, IdentitySecret, RelayId, Secret, TunnelKey, encode_signature,
     random_bytes,
@@ -265,7 +266,11 @@ impl Device {
         let Ok(Some(MapEvent::Snapshot(map))) = first else {
             panic!("a stream begins with a snapshot, not {first:?}");
         };
-        Stream { lines, map: *map }
+        Stream {
+            lines,
+            map: *map,
+            networks: Vec::new(),
+        }
     }
 }
 
@@ -273,6 +278,8 @@ impl Device {
 pub(crate) struct Stream {
     pub(crate) lines: Lines,
     pub(crate) map: Netmap,
+    /// Those of the newest ticket.
+    pub(crate) networks: Vec<Vni>,
 }
 
 impl Stream {
@@ -284,7 +291,10 @@ impl Stream {
             match &event {
                 MapEvent::Delta(delta) => self.map.apply(delta).expect("deltas join on"),
                 MapEvent::Snapshot(map) => self.map = Netmap::clone(map),
-                MapEvent::Ticket { .. } => continue,
+                MapEvent::Ticket { networks, .. } => {
+                    self.networks.clone_from(networks);
+                    continue;
+                }
                 MapEvent::Alive | MapEvent::Removed => {}
             }
             return Some(event);

@@ -9,6 +9,7 @@ mod enrolment;
 mod http;
 mod lab;
 mod login;
+mod networks;
 mod relays;
 mod secrets;
 mod streams;

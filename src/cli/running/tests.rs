@@ -47,6 +47,7 @@ fn a_device_is_found_by_label_and_by_name_in_any_case() {
     check(&status, Some("DB"), "100.64.0.1");
     check(&status, Some("web"), "100.64.0.2");
     check(&status, Some("Web.Home.overlan.internal."), "100.64.0.2");
+    check(&status, Some("web.home"), "100.64.0.2");
     let failure = addresses(&status, Some("mail")).unwrap_err();
     assert_eq!(failure.code(), Code::Other);
 }
@@ -67,4 +68,17 @@ fn a_label_in_two_networks_needs_the_full_name() {
 fn a_client_without_a_device_needs_a_login() {
     let failure = addresses(&Status::starting(), None).unwrap_err();
     assert_eq!(failure.code(), Code::NeedsLogin);
+}
+
+#[test]
+fn a_network_can_be_named_beside_the_peer() {
+    let place = |network: Option<&str>, peer: &str| {
+        let network = network.map(str::to_owned);
+        NetworkArgs { network }.place(peer)
+    };
+    assert_eq!(place(None, "web"), "web");
+    assert_eq!(place(Some("acme"), "web"), "web.acme");
+    assert_eq!(place(Some("acme"), "100.64.0.2"), "100.64.0.2%acme");
+    assert_eq!(place(Some("acme"), "fd00::2"), "fd00::2%acme");
+    assert_eq!(place(Some("acme"), "web.home"), "web.home");
 }

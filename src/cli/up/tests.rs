@@ -28,6 +28,7 @@ async fn start() -> Up {
         .save_ticket(&TicketResponse {
             ticket: "v4.public.none".to_owned(),
             expires: 1,
+            networks: Vec::new(),
         })
         .unwrap();
     let directory = path.to_str().unwrap();
