@@ -88,7 +88,7 @@ fn lists_show_what_is_there(lab: &Lab, reusable: &str) {
     for device in &devices {
         let is_ephemeral = device["label"] == "by-environment";
         assert_eq!(device["ephemeral"], is_ephemeral, "{device:#}");
-        assert_eq!(device["network"], NETWORK, "{device:#}");
+        assert_eq!(device["networks"][0]["network"], NETWORK, "{device:#}");
         assert_eq!(device["online"], true, "{device:#}");
     }
     let table = lab.admin(&["devices"]);
