@@ -21,6 +21,8 @@ mod stop;
 
 mod up;
 
+mod upstream;
+
 mod login;
 
 mod running;
@@ -82,6 +84,8 @@ pub(crate) struct Cli {
         value_enum
     )]
     pub(crate) log_format: LogFormat,
+    #[command(flatten)]
+    upstream: upstream::UpstreamArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -235,6 +239,7 @@ fn cores() -> NonZeroUsize {
 
 /// Runs one command. Only `exec` has an exit code of its own when nothing failed here.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    upstream::decide(&cli.upstream)?;
     let done = match cli.command {
         Command::Exec(args) => return exec::run(args).await,
         Command::Up(args) => up::up(*args).await,

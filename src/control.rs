@@ -9,6 +9,7 @@ use overlan_protocol::key::random_bytes;
 use overlan_protocol::netmap::{MapEvent, Netmap};
 use overlan_protocol::proof::Principal;
 use overlan_transport::https::{Connection, HttpsError, Lines};
+use overlan_transport::outgoing::Outgoing;
 use overlan_transport::pump::now;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
@@ -22,6 +23,7 @@ use crate::state::{Device, StateDir};
 pub struct Control {
     state: Arc<StateDir>,
     device: Device,
+    outgoing: Outgoing,
     netmap: watch::Sender<Arc<Netmap>>,
     ticket: watch::Sender<TicketResponse>,
     health: watch::Sender<Health>,
@@ -48,12 +50,13 @@ pub enum Health {
 }
 
 impl Control {
-    /// Starts from what is on disk. An empty netmap of version 0 means that nothing is known yet.
+    /// Starts from what is on disk; the controller is reached by the way `outgoing`. An empty netmap of version 0 means that nothing is known yet.
     pub fn new(
         state: Arc<StateDir>,
         device: Device,
         netmap: Option<Netmap>,
         ticket: TicketResponse,
+        outgoing: Outgoing,
     ) -> Self {
         let empty = || Netmap {
             version: 0,
@@ -78,6 +81,7 @@ impl Control {
             ticket_refused: Notify::new(),
             state,
             device,
+            outgoing,
         }
     }
 
@@ -253,7 +257,8 @@ impl Control {
     }
 
     async fn connect(&self) -> Result<Connection, HttpsError> {
-        let mut connection = Connection::open(&self.device.join, ANSWER_WITHIN).await?;
+        let mut connection =
+            Connection::open_through(&self.outgoing, &self.device.join, ANSWER_WITHIN).await?;
         connection.prove(Principal::Device(self.device.device), &self.device.identity);
         Ok(connection)
     }

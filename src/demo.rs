@@ -21,6 +21,7 @@ use overlan_protocol::api::{
 use overlan_protocol::key::{Secret, random_bytes};
 use overlan_relay::Relay;
 use overlan_transport::https::{Connection, HttpsError};
+use overlan_transport::outgoing::Outgoing;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -156,6 +157,7 @@ impl Demo {
                 listen: LOOPBACK,
                 addresses: Vec::new(),
                 join: join.clone(),
+                outgoing: Outgoing::direct(),
                 token: Some(token.token),
                 state_dir: directory.join(name),
                 metrics: None,
@@ -261,6 +263,7 @@ async fn start_device(
         credential: Credential::AuthKey(key.key),
         hostname: name.to_owned(),
         networks: Vec::new(),
+        outgoing: Outgoing::direct(),
         deadline: PATIENCE,
     };
     let device = enrol(options, &state).await?;

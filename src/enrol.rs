@@ -11,6 +11,7 @@ use overlan_protocol::api::{
 use overlan_protocol::key::{IdentitySecret, TunnelKey, encode_signature};
 use overlan_protocol::proof::{Principal, enrolment_message, tunnel_key_message};
 use overlan_transport::https::{Connection, HttpsError};
+use overlan_transport::outgoing::Outgoing;
 use tokio::time::timeout;
 
 use crate::state::{Device, StateDir, StateError};
@@ -27,6 +28,8 @@ pub struct EnrolOptions {
     pub hostname: String,
     /// Wanted networks; none = all of the key's, or the default one; `all` alone = all that the credential allows.
     pub networks: Vec<String>,
+    /// How the controller is reached.
+    pub outgoing: Outgoing,
     /// How long the controller is waited for.
     pub deadline: Duration,
 }
@@ -51,7 +54,8 @@ pub async fn enrol(options: EnrolOptions, state: &StateDir) -> Result<Device, En
     let tunnel = StaticKey::generate(&SystemRandom::new()).map_err(|_| EnrolError::NoRandomness)?;
     let tunnel_public = TunnelKey(*tunnel.public());
 
-    let mut connection = Connection::open(&options.join, options.deadline).await?;
+    let mut connection =
+        Connection::open_through(&options.outgoing, &options.join, options.deadline).await?;
     let public = identity.public();
     let request = EnrolRequest {
         credential: options.credential,
@@ -100,10 +104,14 @@ pub enum ForgetError {
 
 /// Removes the device at the controller and in `state`. Here it is removed in any case: who logs out wants the keys gone. The
 /// controller is waited for at most `within`.
-pub async fn forget(state: &StateDir, within: Duration) -> Result<(), ForgetError> {
+pub async fn forget(
+    state: &StateDir,
+    outgoing: &Outgoing,
+    within: Duration,
+) -> Result<(), ForgetError> {
     let told = match state.load_device() {
         Ok(None) => return Ok(()),
-        Ok(Some(device)) => timeout(within, remove_at_controller(&device, within))
+        Ok(Some(device)) => timeout(within, remove_at_controller(&device, outgoing, within))
             .await
             .unwrap_or(Err(HttpsError::TimedOut(within)))
             .map_err(ForgetError::NotTold),
@@ -114,8 +122,12 @@ pub async fn forget(state: &StateDir, within: Duration) -> Result<(), ForgetErro
     told
 }
 
-async fn remove_at_controller(device: &Device, within: Duration) -> Result<(), HttpsError> {
-    let mut connection = Connection::open(&device.join, within).await?;
+async fn remove_at_controller(
+    device: &Device,
+    outgoing: &Outgoing,
+    within: Duration,
+) -> Result<(), HttpsError> {
+    let mut connection = Connection::open_through(outgoing, &device.join, within).await?;
     connection.prove(Principal::Device(device.device), &device.identity);
     is_gone(connection.delete(path::DEVICE, within).await)
 }

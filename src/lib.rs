@@ -30,6 +30,7 @@
 
 pub use overlan_protocol::api::JoinString;
 pub use overlan_protocol::key::Secret;
+pub use overlan_transport::outgoing::UpstreamProxy;
 
 pub use crate::dial::DialError;
 #[cfg(feature = "http-client")]

@@ -8,6 +8,7 @@ use overlan_protocol::frame::{self, Frame, HEADER_LEN, UNPROVEN_BODY_MAX};
 use overlan_protocol::hello::{Hello, Reject, Welcome};
 use overlan_protocol::key::{IdentitySecret, RelayId};
 use overlan_protocol::netmap;
+use overlan_transport::outgoing::Outgoing;
 use overlan_transport::pump::now;
 use overlan_transport::tls::{self, ConnectError, ServerTrust, Stepwise};
 use socket2::SockRef;
@@ -54,13 +55,14 @@ pub enum AttachError {
     NotWelcomed(#[from] io::Error),
 }
 
-/// Opens a link to `relay`, trying its addresses in order.
+/// Opens a link to `relay` by the way `outgoing`, trying its addresses in order.
 pub async fn attach(
     id: RelayId,
     relay: &netmap::Relay,
     credentials: &Credentials<'_>,
+    outgoing: &Outgoing,
 ) -> Result<Attached, AttachError> {
-    let (stream, _) = connect(relay).await?;
+    let (stream, _) = connect(relay, outgoing).await?;
     greet(id, stream, credentials).await
 }
 
@@ -76,9 +78,9 @@ pub struct Probed {
 }
 
 /// Opens TCP and TLS to `relay` by its pinned keys as [`attach`] does, and closes it again.
-pub async fn probe(relay: &netmap::Relay) -> Result<Probed, AttachError> {
+pub async fn probe(relay: &netmap::Relay, outgoing: &Outgoing) -> Result<Probed, AttachError> {
     let began = now();
-    let (stream, address) = connect(relay).await?;
+    let (stream, address) = connect(relay, outgoing).await?;
     Ok(Probed {
         address: address.to_owned(),
         round_trip: stream.get_ref().0.round_trip(),
@@ -87,14 +89,17 @@ pub async fn probe(relay: &netmap::Relay) -> Result<Probed, AttachError> {
 }
 
 /// TCP and TLS to the first address that answers, and which that is.
-async fn connect(relay: &netmap::Relay) -> Result<(TlsStream<Stepwise>, &str), AttachError> {
+async fn connect<'a>(
+    relay: &'a netmap::Relay,
+    outgoing: &Outgoing,
+) -> Result<(TlsStream<Stepwise>, &'a str), AttachError> {
     let config = tls::client_config(&ServerTrust::Pinned(relay.pins.clone()), ALPN_RELAY);
     let mut last = AttachError::NoAddress(relay.name.clone());
     for address in relay.addresses.iter().take(ADDRESSES_MAX) {
         let Some((host, port)) = split_address(address) else {
             continue;
         };
-        match tls::connect(host, port, config.clone(), CONNECT_WITHIN).await {
+        match tls::connect_through(outgoing, host, port, config.clone(), CONNECT_WITHIN).await {
             Ok(stream) => return Ok((stream, address)),
             Err(error) => last = error.into(),
         }

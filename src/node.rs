@@ -17,6 +17,7 @@ use overlan_netstack as netstack;
 use overlan_protocol::key::{NetworkId, RelayId, random_bytes};
 use overlan_protocol::netmap::Netmap;
 use overlan_protocol::policy::Protocol;
+use overlan_transport::outgoing::Outgoing;
 use overlan_transport::pump::now;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep_until, timeout};
@@ -40,6 +41,8 @@ pub struct NodeOptions {
     pub dial_timeout: Duration,
     /// Network that a bare overlay address means where the device is in several, by label.
     pub address_network: Option<String>,
+    /// How controller and relays are reached.
+    pub outgoing: Outgoing,
     /// Sizes and limits of the netstack of each network.
     pub netstack: netstack::Config,
 }
@@ -49,6 +52,7 @@ impl Default for NodeOptions {
         Self {
             dial_timeout: Duration::from_secs(30),
             address_network: None,
+            outgoing: Outgoing::direct(),
             netstack: netstack::Config::default(),
         }
     }
@@ -204,8 +208,14 @@ impl Node {
         engine.measure_by(now);
         let stop = CancellationToken::new();
         let inner = Arc::new(Inner {
+            control: Control::new(
+                state.clone(),
+                device.clone(),
+                netmap,
+                ticket,
+                options.outgoing.clone(),
+            ),
             options,
-            control: Control::new(state.clone(), device.clone(), netmap, ticket),
             state,
             device,
             engine,

@@ -39,6 +39,9 @@ pub struct Status {
     /// Every place where it speaks SOCKS5 and HTTP: `ADDRESS:PORT` or `unix:PATH`.
     #[serde(default)]
     pub proxies: Vec<String>,
+    /// Proxy through which it reaches controller and relays, without credentials.
+    #[serde(default)]
+    pub upstream_proxy: Option<String>,
     /// Where it answers DNS, if it does.
     pub dns: Option<SocketAddr>,
     /// Local services that it publishes.
@@ -200,6 +203,7 @@ impl Status {
             },
             socks: None,
             proxies: Vec::new(),
+            upstream_proxy: None,
             dns: None,
             serves: Vec::new(),
             counters: BTreeMap::new(),
@@ -236,6 +240,9 @@ impl Status {
             &mut text,
             format_args!("control  {}", self.control.text(now)),
         );
+        if let Some(proxy) = &self.upstream_proxy {
+            line(&mut text, format_args!("upstream {proxy}"));
+        }
         for (what, address) in [("socks", self.socks), ("dns", self.dns)] {
             match address {
                 Some(address) => line(&mut text, format_args!("{what:<8} {address}")),

@@ -113,7 +113,7 @@ const BANS: &[Ban] = &[
 
 /// One door per outside dependency: the text may stand only in files with these prefixes.
 const DOORS: &[(&str, &[&str])] = &[
-    ("fast_socks5::", &["src/socks"]),
+    ("fast_socks5::", &["src/socks", "transport/src/outgoing/"]),
     ("hickory_proto::", &["src/dns"]),
     ("smoltcp::", &["netstack/"]),
     ("rustix::mm", &["netstack/src/arena"]),

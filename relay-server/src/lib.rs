@@ -49,6 +49,7 @@ use overlan_protocol::api::{JoinString, RelayRegisterResponse};
 use overlan_protocol::hello::{Reject, RejectCode};
 use overlan_protocol::key::{Fingerprint, RelayId, Secret};
 use overlan_transport::https::HttpsError;
+use overlan_transport::outgoing::Outgoing;
 use overlan_transport::tls;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -72,6 +73,8 @@ pub struct Config {
     pub addresses: Vec<String>,
     /// The controller.
     pub join: JoinString,
+    /// How the controller is reached.
+    pub outgoing: Outgoing,
     /// Registers this relay at its first start; not looked at when the state directory holds a registration.
     pub token: Option<Secret>,
     /// Directory for keys and orders; made with mode 0700 if it does not exist.
@@ -162,6 +165,7 @@ impl Relay {
         let tls = state.tls()?;
         let session = Session {
             join: config.join,
+            outgoing: config.outgoing,
             identity,
             addresses,
             pins: vec![tls.pin],

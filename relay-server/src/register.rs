@@ -11,6 +11,7 @@ use overlan_protocol::api::{
 use overlan_protocol::key::{Fingerprint, IdentitySecret, Secret, encode_signature, random_bytes};
 use overlan_protocol::proof::{Principal, enrolment_message};
 use overlan_transport::https::{Connection, HttpsError};
+use overlan_transport::outgoing::Outgoing;
 use overlan_transport::pump;
 use overlan_transport::tls::ConnectError;
 use tokio::time::sleep;
@@ -23,6 +24,7 @@ use crate::state::{StateDir, StateError};
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) join: JoinString,
+    pub(crate) outgoing: Outgoing,
     pub(crate) identity: IdentitySecret,
     pub(crate) addresses: Vec<String>,
     pub(crate) pins: Vec<Fingerprint>,
@@ -65,7 +67,8 @@ impl Session {
     }
 
     async fn try_register(&self, token: &Secret) -> Result<RelayRegisterResponse, HttpsError> {
-        let mut connection = Connection::open(&self.join, CONNECT_WITHIN).await?;
+        let mut connection =
+            Connection::open_through(&self.outgoing, &self.join, CONNECT_WITHIN).await?;
         let identity = self.identity.public();
         let proof = self
             .identity
@@ -142,7 +145,8 @@ impl Session {
         let connection = match connection {
             Some(connection) => connection,
             None => {
-                let mut fresh = Connection::open(&self.join, CONNECT_WITHIN).await?;
+                let mut fresh =
+                    Connection::open_through(&self.outgoing, &self.join, CONNECT_WITHIN).await?;
                 fresh.prove(Principal::Relay(hub.id), &self.identity);
                 connection.insert(fresh)
             }

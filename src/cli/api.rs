@@ -7,13 +7,14 @@ use overlan_protocol::api::{JoinString, ProblemKind};
 use overlan_transport::https::{Connection, HttpsError};
 
 use crate::cli::exit::{Code, Failure};
+use crate::cli::upstream;
 
 /// Time for one request, a connection included.
 pub(crate) const WITHIN: Duration = Duration::from_secs(10);
 
 /// Connects to the controller of `join`.
 pub(crate) async fn open(join: &JoinString) -> Result<Connection, Failure> {
-    Ok(Connection::open(join, WITHIN).await?)
+    Ok(Connection::open_through(&upstream::outgoing(), join, WITHIN).await?)
 }
 
 /// Connects as the person who logged in.

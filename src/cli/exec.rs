@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::exit::{Code, Failure};
-use crate::cli::{StateArgs, output, running, wait};
+use crate::cli::{StateArgs, output, running, upstream, wait};
 
 use ephemeral::EphemeralArgs;
 
@@ -76,6 +76,8 @@ pub(crate) async fn run(args: ExecArgs) -> Result<ExitCode, Failure> {
         Failure::new(Code::Other, text).next("Start it with --socks 127.0.0.1:1080.")
     })?;
     command.envs(variables(socks, status.dns));
+    // The proxy of our own is for the program, not for commands of ours in there.
+    command.env("OVERLAN_UPSTREAM_PROXY", upstream::name());
     if let Some(state) = &args.state.state_dir {
         // Commands of ours in there ask the same `overlan up`.
         command.env("OVERLAN_STATE_DIR", std::path::absolute(state)?);

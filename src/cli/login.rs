@@ -11,7 +11,7 @@ use overlan_transport::https::{Connection, HttpsError};
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::secret::Source;
-use crate::cli::{StateArgs, api, output, secret};
+use crate::cli::{StateArgs, api, output, secret, upstream};
 
 #[derive(Debug, Args)]
 #[command(after_help = LOGIN_EXAMPLES)]
@@ -125,7 +125,9 @@ pub(crate) async fn logout(args: &StateArgs) -> Result<(), Failure> {
         Ok(_) => Ok(()),
         Err(CallError::NotRunning(_)) => {
             let _lock = state.lock()?;
-            forget(&state, api::WITHIN).await.map_err(Failure::from)
+            forget(&state, &upstream::outgoing(), api::WITHIN)
+                .await
+                .map_err(Failure::from)
         }
         Err(error) => Err(error.into()),
     };
@@ -165,7 +167,8 @@ async fn forget_session(state: &StateDir) -> Result<(), Failure> {
 }
 
 async fn end_session(session: &Session) -> Result<(), HttpsError> {
-    let mut connection = Connection::open(&session.join, api::WITHIN).await?;
+    let mut connection =
+        Connection::open_through(&upstream::outgoing(), &session.join, api::WITHIN).await?;
     connection.bearer(&session.login.session);
     is_gone(connection.delete(path::SESSION, api::WITHIN).await)
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use crate::cli::exit::{Code, Failure};
-use crate::cli::{StateArgs, api, output};
+use crate::cli::{StateArgs, api, output, upstream};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -97,7 +97,7 @@ pub(crate) async fn run(args: NetcheckArgs) -> Result<(), Failure> {
 
 async fn probe(relay: Relay) -> Reached {
     let name = relay.name.clone();
-    match link::probe(&relay).await {
+    match link::probe(&relay, &upstream::outgoing()).await {
         Ok(probed) => Reached {
             name,
             address: probed.address,

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::secret::{self, Source};
 use crate::cli::stop::Signals;
-use crate::cli::{cores, default_dir, output};
+use crate::cli::{cores, default_dir, output, upstream};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RelayCommand {
@@ -122,6 +122,7 @@ fn config(args: ServeArgs) -> Result<Config, Failure> {
         listen: args.listen,
         addresses: args.address,
         join: args.server,
+        outgoing: upstream::outgoing(),
         token,
         state_dir,
         metrics: args.metrics,

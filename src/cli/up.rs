@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::secret::{self, Source};
 use crate::cli::stop::Signals;
-use crate::cli::{StateArgs, api, login, now_unix, output};
+use crate::cli::{StateArgs, api, login, now_unix, output, upstream};
 
 use answers::Answers;
 use carrying::Carrying;
@@ -109,7 +109,11 @@ pub(crate) async fn up(args: UpArgs) -> Result<(), Failure> {
     let ended = up_in(&args, &state).await;
     if state.is_in_memory() {
         // Nobody else has its keys, so nobody could remove it later.
-        ended.and(forget(&state, api::WITHIN).await.map_err(Failure::from))
+        ended.and(
+            forget(&state, &upstream::outgoing(), api::WITHIN)
+                .await
+                .map_err(Failure::from),
+        )
     } else {
         ended
     }
@@ -121,6 +125,7 @@ async fn up_in(args: &UpArgs, state: &Arc<StateDir>) -> Result<(), Failure> {
     let lock = state.lock()?;
     // The ports come first: a taken one must not cost a one-off key.
     let doors = args.doors.open().await?;
+    upstream::leave_out(&doors.proxy.addresses());
     let (device, is_new) = device(args, state).await?;
     // Not before: until here Ctrl-C must end a prompt, and there is nothing to put in order.
     let mut signals = Signals::listen()?;
@@ -238,6 +243,7 @@ async fn enrol_device(
         credential,
         hostname: args.hostname.clone().unwrap_or_else(system_hostname),
         networks: args.networks.clone(),
+        outgoing: upstream::outgoing(),
         deadline: within(args).map_or(ENROL_WITHIN, |within| within.min(ENROL_WITHIN)),
     };
     enrol(options, state).await.map_err(Failure::from)
@@ -275,6 +281,7 @@ async fn run(
     args.notify.begin()?;
     let options = NodeOptions {
         address_network: args.address_network.clone(),
+        outgoing: upstream::outgoing(),
         ..NodeOptions::default()
     };
     let node = Node::start(Arc::clone(state), device, options).map_err(Failure::from)?;

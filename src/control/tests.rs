@@ -79,6 +79,7 @@ impl Lab {
             credential: Credential::AuthKey(self.key.clone()),
             hostname: hostname.to_owned(),
             networks: Vec::new(),
+            outgoing: Outgoing::direct(),
             deadline: WITHIN,
         };
         let device = enrol(options, &state).await.unwrap();
@@ -110,7 +111,13 @@ impl Member {
 
     fn control_with(&self, netmap: Option<Netmap>, ticket: TicketResponse) -> Arc<Control> {
         let (state, device) = (self.state.clone(), self.device.clone());
-        Arc::new(Control::new(state, device, netmap, ticket))
+        Arc::new(Control::new(
+            state,
+            device,
+            netmap,
+            ticket,
+            Outgoing::direct(),
+        ))
     }
 
     /// A map as it may lie on disk, of this version and without networks.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use overlan_netstack as netstack;
 use overlan_protocol::api::{Credential, JoinString};
 use overlan_protocol::key::Secret;
+use overlan_transport::outgoing::{Outgoing, UpstreamProxy};
 
 use super::close::Owned;
 use super::{Node, NodeError, NodeOptions, NotReady, lock};
@@ -160,6 +161,13 @@ impl Builder {
         self
     }
 
+    /// Reaches controller and relays through a proxy, `"http://proxy.example:3128".parse()?` or `socks5://…`. Without it, straight;
+    /// no variable of the environment is looked at.
+    pub fn upstream_proxy(mut self, proxy: UpstreamProxy) -> Self {
+        self.options.outgoing = Outgoing::through(proxy);
+        self
+    }
+
     /// How long a dial may take in all; 30 s without this call.
     pub fn dial_timeout(mut self, timeout: Duration) -> Self {
         self.options.dial_timeout = timeout;
@@ -260,6 +268,7 @@ impl Builder {
             credential: Credential::AuthKey(key.clone()),
             hostname: self.hostname.clone().unwrap_or_else(system_hostname),
             networks: self.networks.clone(),
+            outgoing: self.options.outgoing.clone(),
             deadline: self
                 .ready_within
                 .map_or(ENROL_WITHIN, |within| within.min(ENROL_WITHIN)),

@@ -81,7 +81,7 @@ impl Node {
         self.shutdown().await;
         let Owned { lock, ephemeral } = std::mem::take(&mut *lock(&inner.owned));
         if ephemeral {
-            forget(&inner.state, FORGET_WITHIN).await?;
+            forget(&inner.state, &inner.options.outgoing, FORGET_WITHIN).await?;
         }
         drop(lock);
         match delivered {

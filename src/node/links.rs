@@ -76,7 +76,10 @@ impl Inner {
             ticket: &ticket,
             attach_sequence: wall.max(last + 1),
         };
-        Ok((link::attach(id, relay, &credentials).await?, networks))
+        Ok((
+            link::attach(id, relay, &credentials, &self.options.outgoing).await?,
+            networks,
+        ))
     }
 
     /// Runs a link to its end, or until the device is in other networks than those that it was opened for. Returns how long to

@@ -125,6 +125,7 @@ impl Inner {
                     Some("the device was removed".to_owned()),
                 ),
             },
+            upstream_proxy: self.options.outgoing.proxy().map(ToString::to_string),
             serves: lock(&self.serves).values().cloned().collect(),
             counters: self.counters(&memberships),
             ..Status::starting()

@@ -17,6 +17,8 @@ mod service;
 
 mod unprivileged;
 
+mod upstream;
+
 mod demo;
 
 mod dns;

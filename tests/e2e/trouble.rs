@@ -76,7 +76,10 @@ fn who_may_not_join_hears_why() {
         .refused(1, &["the name first is in use", "choose another host name"]);
     up(&lab, "second", &reusable, &["--network", "nowhere"]).refused(
         6,
-        &["the auth key does not let devices join \"nowhere\"", "it lets them join home"],
+        &[
+            "the auth key does not let devices join \"nowhere\"",
+            "it lets them join home",
+        ],
     );
     // A person may choose among networks, so that it is another mistake.
     let (mut by_login, _) = lab.up_command("owner", KeyBy::Nothing);

@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::outgoing::Outgoing;
 use crate::tls::{self, ConnectError, ServerTrust};
 
 /// Why a request has no answer. One variant per thing the caller does differently.
@@ -73,14 +74,23 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to the controller of `join` within `within`.
+    /// Connects to the controller of `join` within `within`, without a proxy.
     pub async fn open(join: &JoinString, within: Duration) -> Result<Self, HttpsError> {
+        Self::open_through(&Outgoing::direct(), join, within).await
+    }
+
+    /// The same by the way `outgoing`.
+    pub async fn open_through(
+        outgoing: &Outgoing,
+        join: &JoinString,
+        within: Duration,
+    ) -> Result<Self, HttpsError> {
         let trust = match join.ca {
             Some(fingerprint) => ServerTrust::DeploymentCa(fingerprint),
             None => ServerTrust::PublicRoots,
         };
         let config = tls::client_config(&trust, ALPN_CONTROLLER);
-        let stream = tls::connect(&join.host, join.port, config, within).await?;
+        let stream = tls::connect_through(outgoing, &join.host, join.port, config, within).await?;
         let exporter = tls::exporter(&stream);
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let driver = tokio::spawn(async move {

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod outgoing;
+
 pub mod tls;
 
 pub mod https;

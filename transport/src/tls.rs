@@ -3,7 +3,6 @@
 //! There is no switch to accept anything: a server is known by its deployment's CA, by its key, or by a public chain.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +16,11 @@ use rustls::crypto::{
 };
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsConnector, TlsStream};
+
+use crate::outgoing::Outgoing;
 
 mod stepwise;
 
@@ -54,6 +55,16 @@ pub enum ConnectError {
         address: String,
         /// Reason of the last attempt.
         source: io::Error,
+    },
+    /// The proxy on the way there did not connect.
+    #[error("the upstream proxy {proxy} did not connect to {address}: {reason}")]
+    Proxy {
+        /// Its URL, without credentials.
+        proxy: String,
+        /// `host:port`.
+        address: String,
+        /// What it said.
+        reason: String,
     },
     /// No answer in time.
     #[error("{address} did not answer within {} s", waited.as_secs_f32())]
@@ -134,8 +145,19 @@ pub fn server_config(
     Ok(Arc::new(config))
 }
 
-/// Connects to `host:port` and finishes the handshake within `within`. `host` may be a name or an IP address.
+/// Connects to `host:port` without a proxy and finishes the handshake within `within`. `host` may be a name or an IP address.
 pub async fn connect(
+    host: &str,
+    port: u16,
+    config: Arc<ClientConfig>,
+    within: Duration,
+) -> Result<TlsStream<Stepwise>, ConnectError> {
+    connect_through(&Outgoing::direct(), host, port, config, within).await
+}
+
+/// The same by the way `outgoing`.
+pub async fn connect_through(
+    outgoing: &Outgoing,
     host: &str,
     port: u16,
     config: Arc<ClientConfig>,
@@ -143,7 +165,7 @@ pub async fn connect(
 ) -> Result<TlsStream<Stepwise>, ConnectError> {
     let address = display_address(host, port);
     let attempt = async {
-        let (tcp, opened_in) = connect_tcp(host, port).await?;
+        let (tcp, opened_in) = outgoing.open(host, port).await?;
         let name = ServerName::try_from(host.to_owned()).map_err(|_| ConnectError::Resolve {
             host: host.to_owned(),
             source: io::Error::new(io::ErrorKind::InvalidInput, "not a host name or IP address"),
@@ -180,39 +202,6 @@ pub fn set_up(socket: &TcpStream) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     socket2::SockRef::from(socket).set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
     Ok(())
-}
-
-async fn connect_tcp(host: &str, port: u16) -> Result<(TcpStream, Duration), ConnectError> {
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
-        .await
-        .map_err(|source| ConnectError::Resolve {
-            host: host.to_owned(),
-            source,
-        })?
-        .take(ADDRESSES_MAX)
-        .collect();
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
-        let attempt = async {
-            let socket = match address {
-                SocketAddr::V4(_) => TcpSocket::new_v4()?,
-                SocketAddr::V6(_) => TcpSocket::new_v6()?,
-            };
-            let asked = tokio::time::Instant::now();
-            let stream = timeout(ADDRESS_TIMEOUT, socket.connect(address)).await??;
-            let opened_in = asked.elapsed();
-            set_up(&stream)?;
-            Ok((stream, opened_in))
-        };
-        match attempt.await {
-            Ok(opened) => return Ok(opened),
-            Err(error) => last = error,
-        }
-    }
-    Err(ConnectError::Connect {
-        address: display_address(host, port),
-        source: last,
-    })
 }
 
 fn classify_handshake_error(address: String, source: io::Error) -> ConnectError {
@@ -408,15 +397,9 @@ impl ServerCertVerifier for PinnedKeyVerifier {
     }
 }
 
-/// Most addresses of one name that are tried.
-const ADDRESSES_MAX: usize = 8;
-
 /// Bytes that may wait in a socket beyond what the network takes: a frame given later never waits behind more.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const NOTSENT_LOWAT: u32 = 128 * 1024;
-
-/// How long one address is tried before the next one is.
-const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests;

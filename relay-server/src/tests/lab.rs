@@ -11,6 +11,7 @@ use overlan_protocol::frame::{self, BODY_MAX, Frame, GoneReason, Route, Vni};
 use overlan_protocol::hello::{Hello, Reject, Welcome};
 use overlan_protocol::key::{DeviceId, Fingerprint, IdentitySecret, RelayId};
 use overlan_protocol::ticket::{KeyId, Ticket};
+use overlan_transport::outgoing::Outgoing;
 use overlan_transport::tls::{self, ServerTrust, Stepwise};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -56,6 +57,7 @@ impl Lab {
             addresses: Vec::new(),
             // Nothing listens on the discard port.
             join: "https://127.0.0.1:9".parse().expect("a join string"),
+            outgoing: Outgoing::direct(),
             token: None,
             state_dir: state_dir.to_owned(),
             metrics: Some(SocketAddr::from(([127, 0, 0, 1], 0))),

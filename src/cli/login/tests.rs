@@ -32,19 +32,27 @@ pub(crate) fn device_of_nobody() -> Device {
 async fn logging_out_without_a_controller_forgets_the_device_and_says_who_still_knows_it() {
     let (_root, state) = state();
     state.save_device(&device_of_nobody()).unwrap();
-    let failure = Failure::from(forget(&state, api::WITHIN).await.unwrap_err());
+    let failure = Failure::from(
+        forget(&state, &upstream::outgoing(), api::WITHIN)
+            .await
+            .unwrap_err(),
+    );
     assert_eq!(failure.code(), Code::ControllerUnreachable);
     assert!(failure.to_string().contains("removed here"), "{failure}");
     assert!(state.load_device().unwrap().is_none());
     // Nothing is left to forget: that is fine.
-    forget(&state, api::WITHIN).await.unwrap();
+    forget(&state, &upstream::outgoing(), api::WITHIN)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn logging_out_is_the_way_out_of_a_damaged_device_file() {
     let (_root, state) = state();
     std::fs::write(state.path().join("device.json"), "garbage").unwrap();
-    let error = forget(&state, api::WITHIN).await.unwrap_err();
+    let error = forget(&state, &upstream::outgoing(), api::WITHIN)
+        .await
+        .unwrap_err();
     assert!(matches!(error, ForgetError::NoKeys(_)), "{error:?}");
     assert!(state.load_device().unwrap().is_none());
 }

@@ -14,11 +14,11 @@ use overlan::status::Status;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::api;
 use crate::cli::exit::Failure;
 use crate::cli::serve::{self, ServeConflict};
 use crate::cli::up::carrying::{Carrying, dial_kind};
 use crate::cli::up::measure::Measuring;
+use crate::cli::{api, upstream};
 
 /// A running client, as its control socket sees it.
 #[derive(Debug)]
@@ -141,7 +141,7 @@ impl Answers {
     /// The node goes down first: what it writes on its way must not outlive the device.
     async fn log_out(&self) -> Response {
         self.node.shutdown().await;
-        let forgotten = forget(&self.state, api::WITHIN).await;
+        let forgotten = forget(&self.state, &upstream::outgoing(), api::WITHIN).await;
         self.stop.cancel();
         match forgotten {
             Ok(()) => Response::Done,

@@ -142,7 +142,15 @@ pub(super) struct Proxies {
 }
 
 impl Proxies {
-    /// The first place that is an address.
+    /// The places that are addresses.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        let listeners = self.tcp.iter();
+        listeners
+            .filter_map(|(listener, _)| listener.local_addr().ok())
+            .collect()
+    }
+
+    /// The first of them.
     pub(super) fn first_address(&self) -> Option<SocketAddr> {
         let (first, _) = self.tcp.first()?;
         first.local_addr().ok()
@@ -150,14 +158,11 @@ impl Proxies {
 
     /// All places, as people write them.
     pub(super) fn places(&self) -> Vec<String> {
-        let tcp = self
-            .tcp
-            .iter()
-            .filter_map(|(listener, _)| listener.local_addr().ok());
         let unix = self
             .unix
             .iter()
             .map(|(door, _)| format!("unix:{}", door.path().display()));
+        let tcp = self.addresses().into_iter();
         tcp.map(|address| address.to_string()).chain(unix).collect()
     }
 }

@@ -32,10 +32,10 @@ impl Stepwise {
         }
     }
 
-    /// A connection that took `time` to open.
-    pub(super) fn opened_in(socket: TcpStream, time: Duration) -> Self {
+    /// A connection that took `time` to open, if that is known.
+    pub(super) fn opened_in(socket: TcpStream, time: Option<Duration>) -> Self {
         Self {
-            opened_in: Some(time),
+            opened_in: time,
             ..Self::new(socket)
         }
     }

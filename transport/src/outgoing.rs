@@ -1,0 +1,292 @@
+//! How connections leave this host: straight, or through a proxy where a firewall lets nothing else out. Decides for which servers
+//! the proxy is asked, and asks it. What follows is TLS from end to end: the proxy learns names, times and sizes.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use overlan_protocol::key::Secret;
+use percent_encoding::percent_decode_str;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, timeout};
+
+use crate::tls::{ConnectError, display_address, set_up};
+
+mod ask;
+mod except;
+
+use except::Except;
+
+/// The way that connections take. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Outgoing(Option<Arc<UpstreamProxy>>);
+
+/// A proxy that connects this host with others.
+#[derive(Debug, Clone)]
+pub struct UpstreamProxy {
+    kind: Kind,
+    host: String,
+    port: u16,
+    user: Option<String>,
+    password: Option<Secret>,
+    except: Vec<Except>,
+    loopback: bool,
+}
+
+/// What the proxy speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// HTTP CONNECT.
+    Http,
+    /// SOCKS5, names resolved by the proxy.
+    Socks5,
+}
+
+/// A text that names no proxy that can be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a proxy: {0}; it looks like http://proxy.example:3128 or socks5://proxy.example:1080")]
+pub struct ParseProxyError(&'static str);
+
+impl Outgoing {
+    /// No proxy.
+    #[must_use]
+    pub fn direct() -> Self {
+        Self(None)
+    }
+
+    /// Through `proxy`, but for the hosts that it is not for.
+    #[must_use]
+    pub fn through(proxy: UpstreamProxy) -> Self {
+        Self(Some(Arc::new(proxy)))
+    }
+
+    /// The proxy, if there is one.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&UpstreamProxy> {
+        self.0.as_deref()
+    }
+
+    /// Opens a TCP connection to `host:port`, and tells how long the network took for it, if nobody stood between.
+    pub(crate) async fn open(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<(TcpStream, Option<Duration>), ConnectError> {
+        let Some(proxy) = self.proxy().filter(|proxy| proxy.is_for(host, port)) else {
+            let (stream, opened_in) = connect_tcp(host, port).await?;
+            return Ok((stream, Some(opened_in)));
+        };
+        let failed = |reason: String| ConnectError::Proxy {
+            proxy: proxy.to_string(),
+            address: display_address(host, port),
+            reason,
+        };
+        let (stream, _) = connect_tcp(&proxy.host, proxy.port)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        let stream = match proxy.kind {
+            Kind::Http => ask::http(stream, proxy, host, port).await,
+            Kind::Socks5 => ask::socks5(stream, proxy, host, port).await,
+        };
+        Ok((stream.map_err(failed)?, None))
+    }
+}
+
+impl UpstreamProxy {
+    /// The same with the user's password.
+    #[must_use]
+    pub fn with_password(mut self, password: Secret) -> Self {
+        self.password = Some(password);
+        self
+    }
+
+    /// The same, but not for hosts of `list`: names with all that lies below them, addresses, ranges such as `10.0.0.0/8`, each with a
+    /// port or without, or `*` for all, separated by commas or white space. What is nothing of that is left out.
+    #[must_use]
+    pub fn except(mut self, list: &str) -> Self {
+        let entries = list.split([',', ' ', '\t']).take(EXCEPT_MAX);
+        self.except = entries.filter_map(Except::parse).collect();
+        self
+    }
+
+    /// The same, but not for this very host, as is usual for a proxy that the environment names.
+    #[must_use]
+    pub fn not_for_loopback(mut self) -> Self {
+        self.loopback = false;
+        self
+    }
+
+    /// Whether the proxy itself listens at `address`.
+    #[must_use]
+    pub fn is_at(&self, address: SocketAddr) -> bool {
+        let same_host = match self.host.parse::<IpAddr>() {
+            Ok(host) => host == address.ip() || host.is_loopback() && address.ip().is_unspecified(),
+            Err(_) => {
+                self.host == "localhost"
+                    && (address.ip().is_loopback() || address.ip().is_unspecified())
+            }
+        };
+        self.port == address.port() && same_host
+    }
+
+    /// Whether the text that it was parsed from held a password.
+    #[must_use]
+    pub fn has_password(&self) -> bool {
+        self.password.is_some()
+    }
+
+    fn is_for(&self, host: &str, port: u16) -> bool {
+        let is_loopback = host == "localhost"
+            || host
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.to_canonical().is_loopback());
+        (self.loopback || !is_loopback) && !self.except.iter().any(|it| it.covers(host, port))
+    }
+}
+
+impl FromStr for UpstreamProxy {
+    type Err = ParseProxyError;
+
+    fn from_str(text: &str) -> Result<Self, ParseProxyError> {
+        let (scheme, rest) = text
+            .trim()
+            .split_once("://")
+            .unwrap_or(("http", text.trim()));
+        let (kind, default_port) = match scheme.to_ascii_lowercase().as_str() {
+            "http" => (Kind::Http, 80),
+            "socks5" | "socks5h" | "socks" => (Kind::Socks5, 1_080),
+            "https" => {
+                return Err(ParseProxyError(
+                    "a proxy that is itself reached over TLS is not supported",
+                ));
+            }
+            _ => return Err(ParseProxyError("it must begin with http:// or socks5://")),
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (credentials, authority) = match rest.rsplit_once('@') {
+            Some((credentials, authority)) => (Some(credentials), authority),
+            None => (None, rest),
+        };
+        let (host, port) = split_port(authority, default_port)?;
+        let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
+        if host.is_empty() || host.len() > HOST_MAX || !host.bytes().all(is_host) {
+            return Err(ParseProxyError("its host is no name and no address"));
+        }
+        let (user, password) = match credentials.map(|it| it.split_once(':').unwrap_or((it, ""))) {
+            None | Some(("", _)) => (None, None),
+            Some((user, password)) => {
+                let password = (!password.is_empty())
+                    .then(|| decoded(password))
+                    .transpose()?;
+                (
+                    Some(decoded(user)?),
+                    password.map(|text| Secret::new(&text)),
+                )
+            }
+        };
+        Ok(Self {
+            kind,
+            host: host.to_ascii_lowercase(),
+            port,
+            user,
+            password,
+            except: Vec::new(),
+            loopback: true,
+        })
+    }
+}
+
+/// Without user and password: it goes into errors and the status.
+impl fmt::Display for UpstreamProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.kind {
+            Kind::Http => "http",
+            Kind::Socks5 => "socks5",
+        };
+        write!(f, "{scheme}://{}", display_address(&self.host, self.port))
+    }
+}
+
+fn split_port(authority: &str, default: u16) -> Result<(&str, u16), ParseProxyError> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(bracketed) => bracketed
+            .split_once(']')
+            .map(|(host, rest)| (host, rest.strip_prefix(':')))
+            .ok_or(ParseProxyError("a bracket is missing"))?,
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    let port = match port {
+        None => Some(default),
+        Some(text) => text.parse().ok().filter(|port| *port != 0),
+    };
+    let port = port.ok_or(ParseProxyError("its port is no number from 1 to 65535"))?;
+    Ok((host, port))
+}
+
+fn decoded(text: &str) -> Result<String, ParseProxyError> {
+    let text = percent_decode_str(text).decode_utf8();
+    let text = text.map_err(|_| ParseProxyError("its user or password is not UTF-8"))?;
+    if text.len() > CREDENTIAL_MAX || text.contains(char::is_control) {
+        return Err(ParseProxyError(
+            "its user or password is too long, or has control characters",
+        ));
+    }
+    Ok(text.into_owned())
+}
+
+async fn connect_tcp(host: &str, port: u16) -> Result<(TcpStream, Duration), ConnectError> {
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(|source| ConnectError::Resolve {
+            host: host.to_owned(),
+            source,
+        })?
+        .take(ADDRESSES_MAX)
+        .collect();
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        let attempt = async {
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            let asked = Instant::now();
+            let stream = timeout(ADDRESS_TIMEOUT, socket.connect(address)).await??;
+            let opened_in = asked.elapsed();
+            set_up(&stream)?;
+            Ok((stream, opened_in))
+        };
+        match attempt.await {
+            Ok(opened) => return Ok(opened),
+            Err(error) => last = error,
+        }
+    }
+    Err(ConnectError::Connect {
+        address: display_address(host, port),
+        source: last,
+    })
+}
+
+/// Most addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 8;
+
+/// How long one address is tried before the next one is.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest host of a proxy, bytes (RFC 1035).
+const HOST_MAX: usize = 253;
+
+/// Longest user name or password, bytes (RFC 1929).
+const CREDENTIAL_MAX: usize = 255;
+
+/// Entries of a list of exceptions that are looked at.
+const EXCEPT_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests;
