@@ -4,7 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use overlan_protocol::api::{DeviceReport, ProblemKind, TicketResponse, path};
+use overlan_protocol::api::{
+    DeviceReport, OfferRequest, ProblemKind, RouteSummary, TicketResponse, path,
+};
+use overlan_protocol::gateway::GatewayRoute;
 use overlan_protocol::key::random_bytes;
 use overlan_protocol::netmap::{MapEvent, Netmap};
 use overlan_protocol::proof::Principal;
@@ -254,6 +257,18 @@ impl Control {
         if let Err(error) = exchange.await {
             tracing::debug!(%error, "the report did not reach the controller");
         }
+    }
+
+    /// Tells the controller all that this device leads to.
+    pub async fn offer(&self, routes: &[GatewayRoute]) -> Result<(), HttpsError> {
+        let mut connection = self.connect().await?;
+        let request = OfferRequest {
+            routes: routes.to_vec(),
+        };
+        let _: Vec<RouteSummary> = connection
+            .post(path::DEVICE_ROUTES, &request, ANSWER_WITHIN)
+            .await?;
+        Ok(())
     }
 
     async fn connect(&self) -> Result<Connection, HttpsError> {

@@ -31,6 +31,9 @@ pub enum DialError {
     /// No relay through which the peer could be reached answers.
     #[error("no relay reaches the device")]
     NoRelay,
+    /// The gateway is there, and no way leads from it to the host behind it.
+    #[error("the gateway cannot reach the host")]
+    Unreachable,
     /// Nobody listens on that port of the peer.
     #[error("connection refused")]
     Refused,
@@ -53,7 +56,7 @@ impl DialError {
             Self::Internal(_) => 1,
             Self::Foreign | Self::DeniedByPolicy => 2,
             Self::NotReady | Self::NoRelay => 3,
-            Self::UnknownName | Self::AmbiguousAddress | Self::Offline => 4,
+            Self::UnknownName | Self::AmbiguousAddress | Self::Offline | Self::Unreachable => 4,
             Self::Refused => 5,
             Self::TimedOut => 6,
             Self::Unsupported => 7,
@@ -117,6 +120,7 @@ mod tests {
             (DialError::DeniedByPolicy, 2),
             (DialError::NotReady, 3),
             (DialError::NoRelay, 3),
+            (DialError::Unreachable, 4),
             (DialError::Refused, 5),
             (DialError::TimedOut, 6),
             (DialError::Unsupported, 7),

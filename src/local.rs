@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use overlan_protocol::gateway::GatewayRoute;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
@@ -52,6 +53,10 @@ pub enum Request {
     },
     /// What is published: [`Response::Serves`].
     ServeList,
+    /// Offer to lead to hosts behind this one, now and at every start: [`Response::Done`].
+    RouteAdd(GatewayRoute),
+    /// Withdraw that: [`Response::Done`].
+    RouteRemove(GatewayRoute),
     /// Which program runs: [`Response::Version`].
     Version,
     /// Measure the way to a peer: [`Response::Progress`] again and again, at last [`Response::Measured`]. The asker ends it early by

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use overlan_protocol::address;
 use overlan_protocol::dns::{self, Record, Zone};
+use overlan_protocol::gateway::{GatewayRoute, Host};
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::name::{LABEL_MAX, OverlayName};
 use overlan_protocol::netmap::{Netmap, Network};
@@ -88,6 +89,58 @@ pub fn resolve(netmap: &Netmap, destination: &Destination) -> Result<Resolved, N
             resolve_address(netmap, *address, Some(network))
         }
     }
+}
+
+/// A device that leads to a destination outside the overlay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Behind {
+    pub(crate) network: NetworkId,
+    /// The gateway's host index.
+    pub(crate) host: u32,
+    pub(crate) online: bool,
+    /// What the gateway is asked for.
+    pub(crate) target: String,
+}
+
+/// The gateway that leads to a destination outside the overlay: one that is online, with the closest route, and of several such
+/// the first by network and host index. Without `port`, for any port.
+pub(crate) fn behind(
+    netmap: &Netmap,
+    destination: &Destination,
+    port: Option<u16>,
+) -> Option<Behind> {
+    let target = match destination {
+        Destination::Name(name) => dns::normal(name)?,
+        Destination::Address(address) => address.to_canonical().to_string(),
+        Destination::AddressIn(..) => return None,
+    };
+    let wanted = match destination.address() {
+        Some(address) => Host::Address(address),
+        None => Host::Name(&target),
+    };
+    let closeness = |route: &GatewayRoute| match port {
+        Some(port) => route.covers(wanted, port),
+        None => route.covers_host(wanted).then_some(0),
+    };
+    let mut best: Option<((bool, u32), NetworkId, u32)> = None;
+    for (id, network) in &netmap.networks {
+        for (host, peer) in &network.peers {
+            let Some(close) = peer.routes.iter().filter_map(closeness).max() else {
+                continue;
+            };
+            let rank = (peer.online, close);
+            if best.as_ref().is_none_or(|(known, _, _)| rank > *known) {
+                best = Some((rank, *id, *host));
+            }
+        }
+    }
+    let ((online, _), network, host) = best?;
+    Some(Behind {
+        network,
+        host,
+        online,
+        target,
+    })
 }
 
 fn resolve_name(netmap: &Netmap, name: &str) -> Result<Resolved, NameError> {

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use overlan_netstack as netstack;
+use overlan_protocol::gateway::{self, GatewayRoute};
 use overlan_protocol::key::{NetworkId, RelayId, random_bytes};
 use overlan_protocol::netmap::Netmap;
 use overlan_protocol::policy::Protocol;
@@ -120,6 +121,7 @@ mod links;
 mod listener;
 mod ping;
 mod reach;
+pub mod routes;
 mod status;
 mod stream;
 
@@ -154,6 +156,12 @@ struct Inner {
     /// What the node has to give back or undo at its end.
     owned: Mutex<Owned>,
     serves: Mutex<BTreeMap<u16, Serve>>,
+    /// What this device offers to lead to; `None` if it never offered anything.
+    routes: Mutex<Option<Vec<GatewayRoute>>>,
+    /// What the controller was told of it, and for which networks.
+    offered: Mutex<Option<routes::Offered>>,
+    /// Where peers ask for it.
+    leading: Mutex<BTreeMap<NetworkId, routes::Leading>>,
     exposed: Mutex<BTreeMap<(NetworkId, u16), Exposed>>,
     link_notes: Mutex<BTreeMap<RelayId, LinkNote>>,
     /// Says that a link came or went, for those who wait for readiness.
@@ -192,6 +200,7 @@ impl Node {
             .into_iter()
             .map(|serve| (serve.port, serve))
             .collect();
+        let routes = state.load_routes()?;
         let wake = Arc::new(Notify::new());
         let engine = Engine::new(
             LocalDevice {
@@ -225,6 +234,9 @@ impl Node {
             tasks: TaskTracker::new(),
             owned: Mutex::default(),
             serves: Mutex::new(serves),
+            routes: Mutex::new(routes),
+            offered: Mutex::default(),
+            leading: Mutex::default(),
             exposed: Mutex::default(),
             link_notes: Mutex::default(),
             links_changed: watch::Sender::new(0),
@@ -391,7 +403,7 @@ impl Inner {
         }
     }
 
-    fn follow_netmap(&self, netmap: &Netmap, known: &mut KnownPeers) {
+    fn follow_netmap(self: &Arc<Self>, netmap: &Netmap, known: &mut KnownPeers) {
         let before = known.len();
         for refused in self.engine.apply(now(), netmap, known) {
             tracing::warn!(label = %refused.label, device = %refused.device, reason = %refused.reason, "a peer is not used");
@@ -402,6 +414,8 @@ impl Inner {
             tracing::warn!(%error, "the identities of peers could not be kept");
         }
         self.expose();
+        self.lead();
+        self.offer();
         self.links_changed.send_modify(|count| *count += 1);
     }
 
@@ -458,12 +472,43 @@ impl Inner {
         destination: Destination,
         port: u16,
     ) -> Result<netstack::TcpStream, DialError> {
+        match self.reach(&destination, Protocol::Tcp, port) {
+            Err(DialError::Foreign) => {
+                let (gateway, host) = self.reach_behind(&destination, port)?;
+                self.dial_behind(gateway, host, port).await
+            }
+            reached => self.open(reached?, port).await,
+        }
+    }
+
+    /// Opens a connection to a host behind a gateway.
+    async fn dial_behind(
+        &self,
+        gateway: Reached,
+        host: String,
+        port: u16,
+    ) -> Result<netstack::TcpStream, DialError> {
+        let dialled = async {
+            let mut stream = match self.open(gateway, gateway::PORT).await {
+                // It leads nowhere any more, and the controller has not said so yet.
+                Err(DialError::Refused) => return Err(DialError::Offline),
+                opened => opened?,
+            };
+            crate::gateway::ask(&mut stream, host, port).await?;
+            Ok(stream)
+        };
+        timeout(self.options.dial_timeout, dialled)
+            .await
+            .unwrap_or(Err(DialError::TimedOut))
+    }
+
+    async fn open(&self, reached: Reached, port: u16) -> Result<netstack::TcpStream, DialError> {
         let Reached {
             membership,
             host,
             address,
             ..
-        } = self.reach(&destination, Protocol::Tcp, port)?;
+        } = reached;
         let connecting = membership
             .stack()
             .connect(now(), SocketAddr::new(address, port));

@@ -51,7 +51,7 @@ use crate::names::{self, Destination};
 use crate::{accept, http_proxy, socks};
 
 pub use credentials::{Credentials, LEN_MAX, UnusableCredentials};
-pub(crate) use direct::{addresses, dial as dial_host};
+pub(crate) use direct::{addresses, dial as dial_host, dial_where as dial_host_where};
 pub use overlay::{Bound, Datagrams, Overlay};
 pub(crate) use stream::{Client, Moves, carry, first_byte};
 pub use stream::{Guest, Reached};

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use data_encoding::BASE64URL_NOPAD;
 use overlan_protocol::api::{JoinString, LoginResponse, TicketResponse};
+use overlan_protocol::gateway::GatewayRoute;
 use overlan_protocol::key::{DeviceId, IdentityKey, IdentitySecret, KEY_LEN, Secret};
 use overlan_protocol::netmap::Netmap;
 use serde::de::DeserializeOwned;
@@ -281,6 +282,16 @@ impl StateDir {
     /// Stores the services to publish at every start.
     pub fn save_serves(&self, serves: &[Serve]) -> Result<(), StateError> {
         self.save(SERVES, &serves)
+    }
+
+    /// What this device offers to lead to; `None` if it never offered anything.
+    pub fn load_routes(&self) -> Result<Option<Vec<GatewayRoute>>, StateError> {
+        self.load(ROUTES)
+    }
+
+    /// Stores what to offer at every start.
+    pub fn save_routes(&self, routes: &[GatewayRoute]) -> Result<(), StateError> {
+        self.save(ROUTES, &routes)
     }
 
     /// The session of `overlan login`; it may be out of date.
@@ -580,6 +591,7 @@ const DEVICE: &str = "device.json";
 const NETMAP: &str = "netmap.json";
 const TICKET: &str = "ticket.json";
 const SERVES: &str = "serves.json";
+const ROUTES: &str = "routes.json";
 const SESSION: &str = "session.json";
 const KNOWN_PEERS: &str = "known-peers.json";
 const LOCK: &str = "lock";

@@ -6,6 +6,7 @@ use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use overlan_protocol::frame::Vni;
+use overlan_protocol::gateway::GatewayRoute;
 use overlan_protocol::key::{DeviceId, RelayId};
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,9 @@ pub struct Status {
     pub dns: Option<SocketAddr>,
     /// Local services that it publishes.
     pub serves: Vec<Serve>,
+    /// What it leads others to.
+    #[serde(default)]
+    pub routes: Vec<RouteStatus>,
     /// Counters by name since the start.
     pub counters: BTreeMap<String, u64>,
 }
@@ -129,6 +133,29 @@ pub struct PeerStatus {
     pub relay: Option<String>,
     /// End-to-end sessions that are established with it.
     pub sessions: u32,
+    /// What it leads to.
+    #[serde(default)]
+    pub routes: Vec<GatewayRoute>,
+}
+
+/// A route that a device offers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteStatus {
+    /// The route.
+    pub route: GatewayRoute,
+    /// Labels of the networks whose members may use it.
+    pub approved_in: Vec<String>,
+}
+
+impl RouteStatus {
+    /// Where it was approved, or what is missing.
+    #[must_use]
+    pub fn state(&self) -> String {
+        match self.approved_in.is_empty() {
+            true => "offered, not approved".to_owned(),
+            false => format!("approved in {}", self.approved_in.join(", ")),
+        }
+    }
 }
 
 /// A relay as the client sees it.
@@ -206,6 +233,7 @@ impl Status {
             upstream_proxy: None,
             dns: None,
             serves: Vec::new(),
+            routes: Vec::new(),
             counters: BTreeMap::new(),
         }
     }
@@ -271,6 +299,20 @@ impl Status {
                     }
                 ),
             );
+        }
+        for route in &self.routes {
+            line(
+                &mut text,
+                format_args!("route    {} {}", route.route, route.state()),
+            );
+        }
+        for peer in self.networks.iter().flat_map(|network| &network.peers) {
+            for route in &peer.routes {
+                line(
+                    &mut text,
+                    format_args!("route    {route} by {}", printable(&peer.name)),
+                );
+            }
         }
         for (what, told) in traffic::lines(&self.counters) {
             line(&mut text, format_args!("{what:<8} {told}"));

@@ -10,6 +10,7 @@ mod networks;
 mod people;
 mod problem;
 mod relay;
+mod routes;
 
 use std::sync::Arc;
 
@@ -74,6 +75,8 @@ fn router(shared: Arc<Shared>) -> Router {
             &format!("{}/{{id}}", path::DEVICES),
             delete(networks::remove_device),
         )
+        .route(path::ROUTES, get(routes::list).post(routes::approve))
+        .route(path::DEVICE_ROUTES, post(routes::offer))
         .route(path::RELAYS, get(people::relays))
         .route(
             path::AUTH_KEYS,

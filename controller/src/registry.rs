@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use overlan_protocol::dns::{Dns, Record, Zone};
 use overlan_protocol::frame::Vni;
+use overlan_protocol::gateway::GatewayRoute;
 use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId, RelayId, TunnelKey};
 use overlan_protocol::netmap::{Change, Netmap, Network, Peer, Relay};
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,9 @@ pub(crate) struct Member {
     /// Home first.
     pub(crate) relays: Vec<RelayId>,
     pub(crate) online: bool,
+    /// Approved routes to hosts behind it.
+    #[serde(default)]
+    pub(crate) routes: Vec<GatewayRoute>,
 }
 
 impl Member {
@@ -41,6 +45,7 @@ impl Member {
             tunnel_signature: self.tunnel_signature.clone(),
             relays: self.relays.clone(),
             online: self.online,
+            routes: self.routes.clone(),
         }
     }
 }
@@ -142,6 +147,7 @@ pub(crate) fn network(view: View, device: DeviceId) -> Option<Network> {
         filter: policy::starter(),
         peers,
         dns: view.dns,
+        routes: own.routes,
     })
 }
 
@@ -218,7 +224,7 @@ enum Place {
 
 #[derive(Debug, Default)]
 struct Members {
-    own_relays: Option<Vec<RelayId>>,
+    own: Option<(Vec<RelayId>, Vec<GatewayRoute>)>,
     peers: BTreeMap<u32, Peer>,
     gone: BTreeSet<u32>,
     online: BTreeMap<u32, bool>,
@@ -253,7 +259,7 @@ impl Members {
     fn handle(&mut self, fact: &Fact, own: DeviceId) {
         match fact {
             Fact::Device(member) if member.device == own => {
-                self.own_relays = Some(member.relays.clone());
+                self.own = Some((member.relays.clone(), member.routes.clone()));
             }
             Fact::Online { device, .. } if *device == own => {}
             Fact::Device(member) | Fact::Joined(member) => {
@@ -284,8 +290,9 @@ impl Members {
     }
 
     fn add_changes(self, network: NetworkId, changes: &mut Vec<Change>) {
-        if let Some(relays) = self.own_relays {
+        if let Some((relays, routes)) = self.own {
             changes.push(Change::Relays { network, relays });
+            changes.push(Change::Routes { network, routes });
         }
         let gone = self.gone.into_iter();
         changes.extend(gone.map(|host| Change::PeerGone { network, host }));

@@ -64,6 +64,7 @@ pub(crate) async fn join(
         vni: network.vni,
         host,
         label,
+        routes: Vec::new(),
     };
     members::insert(tx, device.id, &place, now).await?;
     let fact = Fact::Joined(Box::new(device.member(&place)));

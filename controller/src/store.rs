@@ -10,6 +10,7 @@ pub(crate) mod dns;
 pub(crate) mod keys;
 pub(crate) mod members;
 pub(crate) mod relays;
+pub(crate) mod routes;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -141,6 +142,7 @@ fn migrations() -> Vec<Migration> {
             "networks",
             include_str!("../migrations/0011_networks.sql"),
         ),
+        step(12, "routes", include_str!("../migrations/0012_routes.sql")),
     ]
 }
 

@@ -15,8 +15,8 @@ pub mod dns;
 mod networks;
 
 pub use networks::{
-    ALL_NETWORKS, DeviceOwner, JoinRequest, MemberRequest, MembershipSummary, NetworkChoice,
-    NetworkRequest,
+    ALL_NETWORKS, ApproveRequest, DeviceOwner, JoinRequest, MemberRequest, MembershipSummary,
+    NetworkChoice, NetworkRequest, OfferRequest, RouteSummary,
 };
 
 /// Paths of the API. `GET` reads, `POST` changes, `DELETE` removes.
@@ -65,6 +65,10 @@ pub mod path {
     pub const DEVICE_REPORT: &str = "/v1/device/report";
     /// DELETE: removes the device that asks. Device proof.
     pub const DEVICE: &str = "/v1/device";
+    /// POST [`super::OfferRequest`] → list of [`super::RouteSummary`]. Device proof.
+    pub const DEVICE_ROUTES: &str = "/v1/device/routes";
+    /// GET: list of [`super::RouteSummary`]; POST [`super::ApproveRequest`] → [`super::RouteSummary`]. Session.
+    pub const ROUTES: &str = "/v1/routes";
     /// GET: list of [`super::NetworkChoice`]; POST [`super::JoinRequest`] → [`super::MembershipSummary`]; DELETE `/{label}`: the
     /// device leaves. Device proof.
     pub const DEVICE_NETWORKS: &str = "/v1/device/networks";

@@ -26,6 +26,8 @@ pub mod policy;
 
 pub mod dns;
 
+pub mod gateway;
+
 pub mod netmap;
 
 pub mod api;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dns::{Dns, Record, Zone};
 use crate::frame::Vni;
+use crate::gateway::GatewayRoute;
 use crate::key::{DeviceId, Fingerprint, IdentityKey, NetworkId, RelayId, TunnelKey};
 use crate::policy::Filter;
 
@@ -47,6 +48,9 @@ pub struct Network {
     /// Records and zones.
     #[serde(default, skip_serializing_if = "Dns::is_empty")]
     pub dns: Dns,
+    /// Routes by which this device may lead others to hosts behind it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<GatewayRoute>,
 }
 
 /// Another member of a network.
@@ -66,6 +70,9 @@ pub struct Peer {
     pub relays: Vec<RelayId>,
     /// Whether the controller holds a control session with it.
     pub online: bool,
+    /// Approved routes to hosts behind it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<GatewayRoute>,
 }
 
 /// A relay and how to know it.
@@ -174,6 +181,13 @@ pub enum Change {
         /// Home first.
         relays: Vec<RelayId>,
     },
+    /// The routes by which this device may lead others to hosts behind it changed.
+    Routes {
+        /// In which network.
+        network: NetworkId,
+        /// All of them.
+        routes: Vec<GatewayRoute>,
+    },
     /// This device's rules in a network changed.
     Filter {
         /// In which network.
@@ -272,6 +286,11 @@ impl Netmap {
             Change::Relays { network, relays } => {
                 if let Some(network) = self.networks.get_mut(network) {
                     network.relays.clone_from(relays);
+                }
+            }
+            Change::Routes { network, routes } => {
+                if let Some(network) = self.networks.get_mut(network) {
+                    network.routes.clone_from(routes);
                 }
             }
             Change::Filter { network, filter } => {

@@ -3,6 +3,7 @@
 mod device;
 mod dns;
 mod network;
+mod route;
 
 use clap::{Args, Subcommand, ValueEnum};
 pub(crate) use network::parse_label;
@@ -35,6 +36,9 @@ pub(crate) enum AdminCommand {
     /// Make and remove networks, and put devices into them
     #[command(subcommand)]
     Network(network::NetworkCommand),
+    /// What lies behind devices, and who may use it
+    #[command(subcommand)]
+    Route(route::RouteCommand),
     /// List relays
     Relays(ListArgs),
     /// DNS records and private zones of a network
@@ -171,6 +175,11 @@ pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
             list(&args, path::NETWORKS, "networks", head, row).await
         }
         AdminCommand::Network(command) => network::run(command).await,
+        AdminCommand::Route(route::RouteCommand::List(args)) => {
+            let (head, row) = (route::HEAD, |known: &_| [route::row(known)]);
+            list(&args, path::ROUTES, "routes", head, row).await
+        }
+        AdminCommand::Route(command) => route::run(command).await,
         AdminCommand::Relays(args) => {
             let row = |relay: &_| [relay_row(relay)];
             list(&args, path::RELAYS, "relays", RELAY_HEAD, row).await

@@ -1,11 +1,14 @@
 //! `serve`: which local services the overlay may reach. Decides what the list may hold; a running `overlan up` carries it out.
 
 use std::net::Ipv4Addr;
+use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use overlan::local::{CallError, Request, Response, call};
+use overlan::node::routes::{self, RouteError};
 use overlan::state::{Serve, StateDir, Target, UnusableTarget};
-use overlan::status::columns;
+use overlan::status::{RouteStatus, columns};
+use overlan_protocol::gateway::{GatewayRoute, RouteTextError};
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::{StateArgs, output, running};
@@ -16,9 +19,11 @@ pub(crate) enum ServeCommand {
     Tcp(TcpArgs),
     /// Publish a service that listens on a Unix socket, now and at every start
     Unix(UnixArgs),
-    /// Show what is published
+    /// Offer to lead peers to hosts behind this one, which need no Overlan; an admin approves it
+    Route(RouteArgs),
+    /// Show what is published and offered
     List(ListArgs),
-    /// Publish a service no longer
+    /// Publish a service, or offer a route, no longer
     Remove(RemoveArgs),
 }
 
@@ -26,7 +31,7 @@ pub(crate) enum ServeCommand {
 #[command(after_help = TCP_EXAMPLES)]
 pub(crate) struct TcpArgs {
     /// Port on this device's overlay address
-    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(value_parser = clap::value_parser!(u16).range(2..))]
     port: u16,
     /// Where connections go: ADDRESS:PORT, HOST:PORT, or a port of 127.0.0.1
     #[arg(value_parser = parse_target)]
@@ -41,7 +46,7 @@ pub(crate) struct TcpArgs {
 #[command(after_help = UNIX_EXAMPLES)]
 pub(crate) struct UnixArgs {
     /// Port on this device's overlay address
-    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(value_parser = clap::value_parser!(u16).range(2..))]
     port: u16,
     /// The socket's file, by its whole path
     #[arg(value_parser = parse_path)]
@@ -50,6 +55,50 @@ pub(crate) struct UnixArgs {
     header: HeaderArgs,
     #[command(flatten)]
     state: StateArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = ROUTE_EXAMPLES)]
+pub(crate) struct RouteArgs {
+    /// ADDRESS, ADDRESS/BITS, NAME or *.NAME, each with :PORT or without; names are looked up here
+    route: GatewayRoute,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const ROUTE_EXAMPLES: &str = "\
+Examples:
+  overlan serve route 10.1.0.0/16
+  overlan serve route db.internal:5432
+  overlan serve route '*.corp.internal'
+
+Then an admin says that members of a network may use it:
+  overlan admin route approve gateway 10.1.0.0/16
+
+and any of them reaches the hosts through its own proxy, by the addresses and names that they have there:
+  curl -x socks5h://127.0.0.1:1080 http://10.1.2.3/
+  psql -h 127.0.0.1 -p 5432          while `overlan forward 5432:db.internal:5432` runs";
+
+/// What can be taken off the lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Published {
+    Port(u16),
+    Route(GatewayRoute),
+}
+
+impl FromStr for Published {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<u16>() {
+            Ok(0) => Err("a port is a number from 1 to 65535".to_owned()),
+            Ok(port) => Ok(Self::Port(port)),
+            Err(_) => text
+                .parse()
+                .map(Self::Route)
+                .map_err(|error: RouteTextError| error.to_string()),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -85,9 +134,9 @@ pub(crate) struct ListArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
-    /// Port on this device's overlay address
-    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
-    port: u16,
+    /// Port on this device's overlay address, or a route
+    #[arg(value_name = "PORT|ROUTE")]
+    what: Published,
     #[command(flatten)]
     state: StateArgs,
 }
@@ -103,10 +152,29 @@ pub(crate) async fn run(command: ServeCommand) -> Result<(), Failure> {
             let state = args.state.open()?;
             publish(&state, args.port, args.path, &args.header).await
         }
+        ServeCommand::Route(args) => {
+            let state = args.state.open()?;
+            let route = args.route.clone();
+            let request = Request::RouteAdd(args.route.clone());
+            change_routes(&state, &request, |routes| routes::add(routes, route)).await?;
+            output::note(&format!(
+                "{0} is offered. An admin approves it: overlan admin route approve DEVICE {0}",
+                args.route
+            ));
+            Ok(())
+        }
         ServeCommand::Remove(args) => {
             let state = args.state.open()?;
-            let request = Request::ServeRemove { port: args.port };
-            change(&state, &request, |serves| remove(serves, args.port)).await
+            match args.what {
+                Published::Port(port) => {
+                    let request = Request::ServeRemove { port };
+                    change(&state, &request, |serves| remove(serves, port)).await
+                }
+                Published::Route(route) => {
+                    let request = Request::RouteRemove(route.clone());
+                    change_routes(&state, &request, |routes| routes::remove(routes, &route)).await
+                }
+            }
         }
         ServeCommand::List(args) => list(&args).await,
     }
@@ -175,20 +243,45 @@ pub(crate) fn remove(serves: &mut Vec<Serve>, port: u16) -> Result<(), ServeConf
 /// Most services of one device: each holds a listener and a task.
 const SERVES_MAX: usize = 1_024;
 
-/// Lets the running client change the list, or changes the stored one if none runs.
+/// Lets the running client change the list of services, or changes the stored one if none runs.
 async fn change(
     state: &StateDir,
     request: &Request,
     change: impl FnOnce(&mut Vec<Serve>) -> Result<(), ServeConflict>,
+) -> Result<(), Failure> {
+    let stored = || {
+        let mut serves = state.load_serves()?;
+        change(&mut serves).map_err(|conflict| Failure::new(Code::Other, conflict))?;
+        Ok(state.save_serves(&serves)?)
+    };
+    change_here_or_there(state, request, stored).await
+}
+
+/// The same for the list of routes.
+async fn change_routes(
+    state: &StateDir,
+    request: &Request,
+    change: impl FnOnce(&mut Vec<GatewayRoute>) -> Result<(), RouteError>,
+) -> Result<(), Failure> {
+    let stored = || {
+        let mut routes = state.load_routes()?.unwrap_or_default();
+        change(&mut routes).map_err(|error| Failure::new(Code::Other, error))?;
+        Ok(state.save_routes(&routes)?)
+    };
+    change_here_or_there(state, request, stored).await
+}
+
+async fn change_here_or_there(
+    state: &StateDir,
+    request: &Request,
+    stored: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     match call(&state.socket_path(), request).await {
         Ok(_) => Ok(()),
         Err(CallError::NotRunning(_)) => {
             // Nobody may start in between and miss the change.
             let _lock = state.lock()?;
-            let mut serves = state.load_serves()?;
-            change(&mut serves).map_err(|conflict| Failure::new(Code::Other, conflict))?;
-            state.save_serves(&serves)?;
+            stored()?;
             output::note("No `overlan up` runs; the next one does it.");
             Ok(())
         }
@@ -198,32 +291,29 @@ async fn change(
 
 async fn list(args: &ListArgs) -> Result<(), Failure> {
     let state = args.state.open()?;
-    let serves = match call(&state.socket_path(), &Request::ServeList).await {
-        Ok(Response::Serves(serves)) => serves,
-        Ok(
-            other @ (Response::Done
-            | Response::Status(_)
-            | Response::Version(_)
-            | Response::Progress(_)
-            | Response::Measured(_)
-            | Response::SendSockets
-            | Response::Happened(_)
-            | Response::Pong(_)
-            | Response::Whois(_)
-            | Response::DnsAnswer(_)
-            | Response::Refused(_)),
-        ) => return Err(running::unexpected(&other)),
-        Err(CallError::NotRunning(_)) => state.load_serves()?,
+    let (serves, routes) = match call(&state.socket_path(), &Request::Status).await {
+        Ok(Response::Status(status)) => (status.serves, status.routes),
+        Ok(other) => return Err(running::unexpected(&other)),
+        Err(CallError::NotRunning(_)) => {
+            let routes = state.load_routes()?.unwrap_or_default().into_iter();
+            let unknown = |route| RouteStatus {
+                route,
+                approved_in: Vec::new(),
+            };
+            (state.load_serves()?, routes.map(unknown).collect())
+        }
         Err(error) => return Err(error.into()),
     };
     if args.json {
-        return output::json(&serde_json::json!({ "schema_version": 1, "serves": serves }));
+        let document =
+            serde_json::json!({ "schema_version": 1, "serves": serves, "routes": routes });
+        return output::json(&document);
     }
-    if serves.is_empty() {
+    if serves.is_empty() && routes.is_empty() {
         output::note("Nothing is published. `overlan serve tcp PORT TARGET` publishes a service.");
         return Ok(());
     }
-    let rows: Vec<[String; 3]> = serves
+    let mut rows: Vec<[String; 3]> = serves
         .iter()
         .map(|serve| {
             [
@@ -236,6 +326,10 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
             ]
         })
         .collect();
+    rows.extend(routes.iter().map(|offered| {
+        let route = offered.route.to_string();
+        ["route".to_owned(), route, offered.state()]
+    }));
     output::answer(&columns(&rows))
 }
 

@@ -127,6 +127,11 @@ fn not_reached(error: &DialError) -> (StatusCode, &'static str, &'static str) {
             "destination_unavailable",
             "Start `overlan up` there; `overlan status` shows who is online.",
         ),
+        DialError::Unreachable => (
+            StatusCode::BAD_GATEWAY,
+            "destination_ip_unroutable",
+            "The device that leads there finds no way to it; look at its network.",
+        ),
         DialError::NotReady | DialError::NoRelay => (
             StatusCode::SERVICE_UNAVAILABLE,
             "destination_ip_unroutable",

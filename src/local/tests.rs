@@ -46,6 +46,8 @@ fn start_with(limits: Limits, below: &str) -> Running {
                     | Request::Logout
                     | Request::ServeAdd(_)
                     | Request::ServeList
+                    | Request::RouteAdd(_)
+                    | Request::RouteRemove(_)
                     | Request::Perf { .. }
                     | Request::PerfServe { .. }
                     | Request::Carry(_)

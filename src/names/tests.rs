@@ -31,6 +31,7 @@ pub(crate) fn two_networks() -> Netmap {
 
 pub(crate) fn network(name: &str, vni: u32) -> Network {
     Network {
+        routes: Vec::new(),
         name: name.into(),
         vni: Vni::new(vni).unwrap(),
         host: 1,
@@ -44,6 +45,7 @@ pub(crate) fn network(name: &str, vni: u32) -> Network {
 
 fn peer(label: &str, online: bool) -> Peer {
     Peer {
+        routes: Vec::new(),
         device: DeviceId([4; 16]),
         label: label.into(),
         identity: IdentityKey([5; 32]),
@@ -199,4 +201,41 @@ fn records_mean_the_devices_of_their_network() {
         assert_eq!(ask(&netmap, name), Err(NameError::Unknown), "{name}");
     }
     assert_eq!(ask(&netmap, "corp.example"), Err(NameError::Foreign));
+}
+
+#[test]
+fn what_lies_behind_a_gateway_is_found_by_the_closest_route_of_one_that_is_online() {
+    let mut netmap = netmap();
+    let id = *netmap.networks.keys().next().unwrap();
+    let network = netmap.networks.get_mut(&id).unwrap();
+    let peer = network.peers.values().next().unwrap().clone();
+    let mut put = |host: u32, online: bool, routes: &[&str]| {
+        let mut gateway = peer.clone();
+        gateway.online = online;
+        gateway.routes = routes.iter().map(|text| text.parse().unwrap()).collect();
+        network.peers.insert(host, gateway);
+    };
+    put(11, true, &["10.0.0.0/8", "*.corp.internal"]);
+    put(12, true, &["10.1.0.0/16:5432", "db.corp.internal"]);
+    put(13, false, &["10.1.2.3", "only.example"]);
+    let ask = |text: &str, port: u16| {
+        behind(&netmap, &Destination::from_text(text), Some(port))
+            .map(|it| (it.host, it.online, it.target))
+    };
+    let found = |host, online, target: &str| Some((host, online, target.to_owned()));
+    assert_eq!(ask("10.1.2.3", 5432), found(12, true, "10.1.2.3"));
+    assert_eq!(ask("::ffff:10.1.2.3", 22), found(11, true, "10.1.2.3"));
+    assert_eq!(
+        ask("DB.corp.internal.", 22),
+        found(12, true, "db.corp.internal")
+    );
+    assert_eq!(
+        ask("x.corp.internal", 22),
+        found(11, true, "x.corp.internal")
+    );
+    assert_eq!(ask("only.example", 22), found(13, false, "only.example"));
+    assert_eq!(ask("example.org", 22), None);
+    assert_eq!(ask("11.0.0.1", 22), None);
+    let any_port = behind(&netmap, &Destination::from_text("10.1.2.3"), None);
+    assert!(any_port.is_some());
 }

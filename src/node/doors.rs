@@ -19,7 +19,7 @@ use crate::control::Health;
 use crate::dial::DialError;
 use crate::dns;
 use crate::engine::Membership;
-use crate::names::{Destination, NameError};
+use crate::names::{self, Destination, NameError};
 use crate::proxy::{self, Bound, Datagrams, Overlay, ProxyConfig, check_listen};
 
 impl Node {
@@ -68,7 +68,8 @@ impl Overlay for NodeOverlay {
             let answers = {
                 let netmap = netmap.borrow_and_update();
                 let is_known = netmap.version > 0;
-                let foreign = inner.resolve(&netmap, destination) == Err(NameError::Foreign);
+                let foreign = inner.resolve(&netmap, destination) == Err(NameError::Foreign)
+                    && names::behind(&netmap, destination, None).is_none();
                 match &*health.borrow_and_update() {
                     Health::Removed => true,
                     Health::Connecting => is_known && foreign,

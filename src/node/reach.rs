@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use overlan_netstack as netstack;
+use overlan_protocol::address;
+use overlan_protocol::gateway;
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::netmap::Netmap;
 use overlan_protocol::policy::Protocol;
@@ -125,6 +127,22 @@ impl Inner {
             address: self.address(resolved.host, destination)?,
             network: resolved.network,
         })
+    }
+
+    /// The gateway that leads to `port` of a destination outside the overlay, as [`Inner::reach`], and what it is asked for.
+    pub(super) fn reach_behind(
+        &self,
+        destination: &Destination,
+        port: u16,
+    ) -> Result<(Reached, String), DialError> {
+        let netmap = self.control.netmap().borrow().clone();
+        let behind = names::behind(&netmap, destination, Some(port)).ok_or(DialError::Foreign)?;
+        let network = netmap.networks.get(&behind.network);
+        let network = network.ok_or(DialError::UnknownName)?;
+        let address = address::v4(behind.host).ok_or(DialError::UnknownName)?;
+        let gateway = Destination::AddressIn(address.into(), network.name.clone());
+        let reached = self.reach(&gateway, Protocol::Tcp, gateway::PORT)?;
+        Ok((reached, behind.target))
     }
 
     /// The device that `destination` means by `netmap`; a bare address means one in the network that was chosen for them.

@@ -40,6 +40,7 @@ impl Inner {
                         .unwrap_or_default(),
                     online: told.online,
                     relay: relay.and_then(relay_name),
+                    routes: told.routes.clone(),
                     sessions: u32::from(peer.is_some_and(|peer| peer.has_session(at))),
                 }
             });
@@ -127,6 +128,7 @@ impl Inner {
             },
             upstream_proxy: self.options.outgoing.proxy().map(ToString::to_string),
             serves: lock(&self.serves).values().cloned().collect(),
+            routes: self.route_statuses(),
             counters: self.counters(&memberships),
             ..Status::starting()
         }

@@ -1,7 +1,7 @@
 //! Connections to destinations outside the overlay, from this host: decides which of a name's addresses wins (RFC 8305).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -14,10 +14,21 @@ use crate::names::{self, Destination};
 
 /// Dials from this host, by its own resolver.
 pub(crate) async fn dial(destination: Destination, port: u16) -> Result<TcpStream, DialError> {
-    let stream = race(addresses(destination, port).await?, |address| {
-        TcpStream::connect(address)
-    })
-    .await?;
+    dial_where(destination, port, |_| true).await
+}
+
+/// The same, but only to addresses that are `allowed`. If none is, it is [`DialError::DeniedByPolicy`].
+pub(crate) async fn dial_where(
+    destination: Destination,
+    port: u16,
+    allowed: impl Fn(IpAddr) -> bool,
+) -> Result<TcpStream, DialError> {
+    let mut found = addresses(destination, port).await?;
+    found.retain(|address| allowed(address.ip()));
+    if found.is_empty() {
+        return Err(DialError::DeniedByPolicy);
+    }
+    let stream = race(found, |address| TcpStream::connect(address)).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

@@ -25,6 +25,7 @@ fn running() -> Status {
                     online: true,
                     relay: Some("ams-1".to_owned()),
                     sessions: 1,
+                    routes: Vec::new(),
                 },
                 PeerStatus {
                     name: "ci-runner.home.overlan.internal".to_owned(),
@@ -33,6 +34,7 @@ fn running() -> Status {
                     online: false,
                     relay: None,
                     sessions: 0,
+                    routes: Vec::new(),
                 },
             ],
         }],

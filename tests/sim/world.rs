@@ -746,6 +746,7 @@ fn netmap(index: usize) -> Netmap {
     let identity = IdentitySecret::from_seed([other as u8 + 21; 32]);
     let tunnel = TunnelKey(*tunnel(other).public());
     let peer = NetmapPeer {
+        routes: Vec::new(),
         device: device(other),
         label: format!("client-{other}"),
         identity: identity.public(),
@@ -755,6 +756,7 @@ fn netmap(index: usize) -> Netmap {
         online: true,
     };
     let network = Network {
+        routes: Vec::new(),
         name: "sim".into(),
         vni: vni(),
         host: HOSTS[index],

@@ -339,7 +339,7 @@ pub(super) async fn named_or_default(
     found.next().ok_or_else(|| unknown_network(label))
 }
 
-async fn known_device(tx: &mut Tx, org: OrgId, id: DeviceId) -> Result<Device, Refusal> {
+pub(super) async fn known_device(tx: &mut Tx, org: OrgId, id: DeviceId) -> Result<Device, Refusal> {
     let device = devices::get(tx, id).await?;
     device.filter(|device| device.org == org).ok_or_else(|| {
         Refusal::new(

@@ -26,6 +26,7 @@ fn member(host: u32, version: u8, online: bool) -> Member {
         tunnel_signature: String::new(),
         relays: vec![RelayId([version; 16])],
         online,
+        routes: vec![format!("10.{version}.0.0/16").parse().unwrap()],
     }
 }
 
@@ -257,7 +258,7 @@ proptest! {
                 Change::Peer { network, host, .. } | Change::PeerGone { network, host, .. }
                 | Change::PeerOnline { network, host, .. } => (network, host),
                 Change::Network { .. } | Change::NetworkGone { .. } | Change::Relay { .. } | Change::RelayGone { .. }
-                | Change::Relays { .. } | Change::Filter { .. }
+                | Change::Relays { .. } | Change::Routes { .. } | Change::Filter { .. }
                 | Change::DnsRecords { .. } | Change::DnsZone { .. } => continue,
             };
             prop_assert_eq!(host.0, NETWORK, "the other one is told as a whole, or not at all");

@@ -53,6 +53,7 @@ impl Device {
             tunnel_signature: self.tunnel_signature.clone(),
             relays: self.relays.clone(),
             online: self.online,
+            routes: place.routes.clone(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use overlan_protocol::frame::Vni;
+use overlan_protocol::gateway::GatewayRoute;
 use overlan_protocol::key::{DeviceId, NetworkId};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -20,6 +21,8 @@ pub(crate) struct Membership {
     pub(crate) host: u32,
     /// The device's label there.
     pub(crate) label: String,
+    /// Approved routes to hosts behind it.
+    pub(crate) routes: Vec<GatewayRoute>,
 }
 
 pub(crate) async fn insert(
@@ -61,7 +64,9 @@ pub(crate) async fn of_device(
     device: DeviceId,
 ) -> Result<Vec<Membership>, StoreError> {
     let rows = sqlx::query(
-        "SELECT m.*, n.name, n.vni FROM members m JOIN networks n ON n.id = m.network_id
+        "SELECT m.*, n.name, n.vni, (SELECT group_concat(r.route, ',') FROM routes r WHERE r.approved = 1 AND r.device_id = m.device_id
+             AND r.network_id = m.network_id) AS routes
+         FROM members m JOIN networks n ON n.id = m.network_id
          WHERE m.device_id = ? ORDER BY n.name",
     )
     .bind(device.to_string())
@@ -76,7 +81,9 @@ pub(crate) async fn of_org(
     org: OrgId,
 ) -> Result<BTreeMap<DeviceId, Vec<Membership>>, StoreError> {
     let rows = sqlx::query(
-        "SELECT m.*, n.name, n.vni FROM members m JOIN networks n ON n.id = m.network_id
+        "SELECT m.*, n.name, n.vni, (SELECT group_concat(r.route, ',') FROM routes r WHERE r.approved = 1 AND r.device_id = m.device_id
+             AND r.network_id = m.network_id) AS routes
+         FROM members m JOIN networks n ON n.id = m.network_id
          WHERE n.org_id = ? ORDER BY n.name",
     )
     .bind(org.0)
@@ -97,7 +104,9 @@ pub(crate) async fn of_network(
     network: NetworkId,
 ) -> Result<Vec<Member>, StoreError> {
     let rows = sqlx::query(
-        "SELECT d.*, m.host, m.label FROM members m JOIN devices d ON d.id = m.device_id
+        "SELECT d.*, m.host, m.label, (SELECT group_concat(r.route, ',') FROM routes r WHERE r.approved = 1
+             AND r.device_id = m.device_id AND r.network_id = m.network_id) AS routes
+         FROM members m JOIN devices d ON d.id = m.device_id
          WHERE d.org_id = ? AND m.network_id = ?",
     )
     .bind(org.0)
@@ -115,6 +124,7 @@ pub(crate) async fn of_network(
                 tunnel_signature: row.try_get("tunnel_signature")?,
                 relays: devices::relays(row)?,
                 online: row.try_get("online")?,
+                routes: routes(row)?,
             })
         })
         .collect()
@@ -261,5 +271,16 @@ fn membership(row: &SqliteRow) -> Result<Membership, StoreError> {
         vni: Vni::new(unsigned(row, "vni")?).ok_or_else(|| damaged("vni"))?,
         host: unsigned(row, "host")?,
         label: row.try_get("label")?,
+        routes: routes(row)?,
     })
+}
+
+fn routes(row: &SqliteRow) -> Result<Vec<GatewayRoute>, StoreError> {
+    let text: Option<String> = row.try_get("routes")?;
+    let routes = text.iter().flat_map(|text| text.split(','));
+    let mut routes = routes
+        .map(|route| route.parse().map_err(|_| damaged("routes")))
+        .collect::<Result<Vec<_>, _>>()?;
+    routes.sort();
+    Ok(routes)
 }

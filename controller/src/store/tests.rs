@@ -241,6 +241,7 @@ fn place(network: NetworkId, host: u32) -> Membership {
         vni: Vni::new(0x1234).unwrap(),
         host,
         label: "web".to_owned(),
+        routes: Vec::new(),
     }
 }
 

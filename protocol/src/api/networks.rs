@@ -1,7 +1,8 @@
-//! What people and devices say about networks and who is in them. Re-exported by [`crate::api`].
+//! What people and devices say about networks, who is in them, and what lies behind a device. Re-exported by [`crate::api`].
 
 use serde::{Deserialize, Serialize};
 
+use crate::gateway::GatewayRoute;
 use crate::key::DeviceId;
 
 /// Makes a network.
@@ -64,4 +65,41 @@ pub struct NetworkChoice {
     pub joined: Option<MembershipSummary>,
     /// Whether it may join, or come back after it left.
     pub may_join: bool,
+}
+
+/// A device offers to lead the members of its networks to hosts behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfferRequest {
+    /// All that it offers, at most [`crate::gateway::ROUTES_MAX`]; what it offered before and is not among them is withdrawn.
+    pub routes: Vec<GatewayRoute>,
+}
+
+/// An offered route in one network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteSummary {
+    /// The device.
+    pub device: DeviceId,
+    /// Its host label there.
+    pub label: String,
+    /// The network's label.
+    pub network: String,
+    /// The route.
+    pub route: GatewayRoute,
+    /// Whether members of the network may use it.
+    pub approved: bool,
+}
+
+/// Approves an offered route in a network, or takes that back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApproveRequest {
+    /// The device.
+    pub device: DeviceId,
+    /// The network's label.
+    pub network: String,
+    /// The route.
+    pub route: GatewayRoute,
+    /// Whether members may use it from now on.
+    pub approved: bool,
 }

@@ -2,6 +2,7 @@ use super::*;
 
 fn network() -> Network {
     Network {
+        routes: Vec::new(),
         name: "demo".into(),
         vni: Vni::new(0x1000).unwrap(),
         host: 1,
@@ -15,6 +16,7 @@ fn network() -> Network {
 
 fn peer(label: &str) -> Peer {
     Peer {
+        routes: Vec::new(),
         device: DeviceId([4; 16]),
         label: label.into(),
         identity: IdentityKey([5; 32]),

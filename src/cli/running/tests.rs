@@ -18,6 +18,7 @@ fn network(name: &str, number: u32, address: &str) -> NetworkStatus {
             online: true,
             relay: None,
             sessions: 0,
+            routes: Vec::new(),
         }],
     }
 }

@@ -8,9 +8,11 @@ use overlan::carry::CarryError;
 use overlan::dns::explain::explain;
 use overlan::enrol::{ForgetError, forget};
 use overlan::local::{Answer, PING_WITHIN_MAX, Refusal, RefusalKind, Request, Response, Running};
+use overlan::node::routes::RouteError;
 use overlan::node::{FindError, Node};
 use overlan::state::{Serve, StateDir, StateError};
 use overlan::status::Status;
+use overlan_protocol::gateway::GatewayRoute;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +52,8 @@ impl Answers {
             Request::ServeList => Response::Serves(self.node.serves()),
             Request::ServeAdd(service) => done(self.publish(service)),
             Request::ServeRemove { port } => done(self.unpublish(port)),
+            Request::RouteAdd(route) => done(self.offer(route)),
+            Request::RouteRemove(route) => done(self.withdraw(&route)),
             Request::Down => {
                 self.stop.cancel();
                 Response::Done
@@ -88,6 +92,16 @@ impl Answers {
         serve::remove(&mut self.node.serves(), port)?;
         self.node.unserve(port)?;
         Ok(())
+    }
+
+    fn offer(&self, route: GatewayRoute) -> Result<(), ChangeError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(self.node.add_route(route)?)
+    }
+
+    fn withdraw(&self, route: &GatewayRoute) -> Result<(), ChangeError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(self.node.remove_route(route)?)
     }
 
     /// Ends early when the asker does, or the client.
@@ -162,14 +176,21 @@ enum ChangeError {
     #[error(transparent)]
     Conflict(#[from] ServeConflict),
     #[error(transparent)]
+    Route(#[from] RouteError),
+    #[error(transparent)]
     State(#[from] StateError),
 }
 
 fn done(result: Result<(), ChangeError>) -> Response {
     match result {
         Ok(()) => Response::Done,
-        Err(error @ ChangeError::Conflict(_)) => refused(RefusalKind::Conflict, error.to_string()),
-        Err(error @ ChangeError::State(_)) => refused(RefusalKind::Failed, error.to_string()),
+        Err(
+            error @ (ChangeError::Conflict(_)
+            | ChangeError::Route(RouteError::NotThere(_) | RouteError::Full)),
+        ) => refused(RefusalKind::Conflict, error.to_string()),
+        Err(error @ (ChangeError::State(_) | ChangeError::Route(RouteError::State(_)))) => {
+            refused(RefusalKind::Failed, error.to_string())
+        }
     }
 }
 

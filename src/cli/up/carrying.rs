@@ -94,6 +94,7 @@ pub(super) fn dial_kind(error: &DialError) -> RefusalKind {
         | DialError::UnknownName
         | DialError::AmbiguousAddress
         | DialError::Offline
+        | DialError::Unreachable
         | DialError::Refused
         | DialError::Unsupported
         | DialError::Internal(_) => RefusalKind::Failed,

@@ -60,6 +60,7 @@ fn status() -> Status {
         online,
         relay: None,
         sessions: 0,
+        routes: Vec::new(),
     };
     let mut status = Status::starting();
     status.state = State::Running;

@@ -390,6 +390,7 @@ pub(super) fn address_of(index: usize) -> SocketAddr {
 pub(super) fn network(index: usize) -> Network {
     let other = 1 - index;
     Network {
+        routes: Vec::new(),
         name: "lab".into(),
         vni: VNI,
         host: HOSTS[index],
@@ -406,6 +407,7 @@ fn told(index: usize) -> netmap::Peer {
     let identity = identity(index);
     let tunnel = TunnelKey(*tunnel(index).public());
     netmap::Peer {
+        routes: Vec::new(),
         device: device(index),
         label: format!("side-{index}"),
         identity: identity.public(),

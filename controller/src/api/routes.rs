@@ -1,0 +1,108 @@
+//! What lies behind devices: they offer it, people approve it. What a route covers is [`overlan_protocol::gateway`]'s.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use overlan_protocol::api::{ApproveRequest, OfferRequest, ProblemKind, RouteSummary};
+use overlan_protocol::gateway::ROUTES_MAX;
+use overlan_protocol::key::NetworkId;
+
+use super::caller::{DeviceCaller, Json, Person, device_removed};
+use super::networks::{known_device, named_or_default};
+use super::people::LIST_MAX;
+use super::problem::Refusal;
+use crate::clock;
+use crate::registry::Fact;
+use crate::shared::Shared;
+use crate::store::devices::{self, Device};
+use crate::store::{Tx, changes, routes};
+
+/// A device says all that it offers.
+pub(super) async fn offer(
+    State(shared): State<Arc<Shared>>,
+    DeviceCaller(device): DeviceCaller,
+    Json(request): Json<OfferRequest>,
+) -> Result<Json<Vec<RouteSummary>>, Refusal> {
+    if request.routes.len() > ROUTES_MAX {
+        return Err(Refusal::bad_request(format!(
+            "a device offers at most {ROUTES_MAX} routes"
+        )));
+    }
+    if let Some(route) = request
+        .routes
+        .iter()
+        .find(|route| route.is_below(&shared.domain))
+    {
+        return Err(Refusal::bad_request(format!(
+            "{route} lies in {}, whose names are devices",
+            shared.domain
+        )));
+    }
+    let now = clock::unix_secs();
+    let mut tx = shared.store.write().await?;
+    // The proof was checked before this transaction began.
+    let device = devices::get(&mut tx, device.id)
+        .await?
+        .ok_or_else(device_removed)?;
+    for place in &device.places {
+        let network = place.network;
+        if routes::offer(&mut tx, device.id, network, &request.routes, now).await? {
+            tell(&mut tx, &device, network, now).await?;
+        }
+    }
+    let offered = routes::of_device(&mut tx, device.id).await?;
+    shared.store.commit(tx).await?;
+    Ok(Json(offered))
+}
+
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    person: Person,
+) -> Result<Json<Vec<RouteSummary>>, Refusal> {
+    let mut tx = shared.store.read().await?;
+    Ok(Json(routes::of_org(&mut tx, person.org, LIST_MAX).await?))
+}
+
+pub(super) async fn approve(
+    State(shared): State<Arc<Shared>>,
+    person: Person,
+    Json(request): Json<ApproveRequest>,
+) -> Result<Json<RouteSummary>, Refusal> {
+    let ApproveRequest {
+        device,
+        network,
+        route,
+        approved,
+    } = request;
+    let now = clock::unix_secs();
+    let mut tx = shared.store.write().await?;
+    let network = named_or_default(&mut tx, person.org, Some(&network)).await?;
+    let device = known_device(&mut tx, person.org, device).await?;
+    if !routes::approve(&mut tx, device.id, network.id, &route, approved).await? {
+        return Err(Refusal::new(
+            ProblemKind::NotFound,
+            &format!("that device does not offer {route} in {}", network.name),
+            "it does by `overlan serve route`; `overlan admin route list` shows what is offered",
+        ));
+    }
+    tell(&mut tx, &device, network.id, now).await?;
+    let offered = routes::of_device(&mut tx, device.id).await?;
+    shared.store.commit(tx).await?;
+    let mut known = offered.into_iter();
+    let summary = known.find(|known| known.network == network.name && known.route == route);
+    summary
+        .map(Json)
+        .ok_or_else(|| Refusal::internal(&"a route vanished"))
+}
+
+/// The members of the network hear what the device may lead them to now.
+async fn tell(tx: &mut Tx, device: &Device, network: NetworkId, now: u64) -> Result<(), Refusal> {
+    let current = devices::get(tx, device.id)
+        .await?
+        .ok_or_else(device_removed)?;
+    if let Some(place) = current.place(network) {
+        let fact = Fact::Device(Box::new(current.member(place)));
+        changes::append(tx, current.org, Some(network), &fact, now).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,380 @@
+//! Private hosts behind a device: what such a gateway leads to, and how it is asked for one of them. Decides what a route covers; who
+//! may offer, approve and use one is decided elsewhere.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::{V4_PREFIX, V4_PREFIX_LEN, V6_PREFIX, V6_PREFIX_LEN};
+use crate::dns;
+
+/// Hosts that a gateway connects to: `10.1.0.0/16`, `10.1.2.3:5432`, `db.internal:5432`, `*.corp.internal`. Without a port, all
+/// ports.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct GatewayRoute {
+    to: To,
+    port: Option<u16>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum To {
+    /// Addresses that begin like this one, by so many bits.
+    Range(IpAddr, u8),
+    /// One name, which the gateway looks up.
+    Name(String),
+    /// All names below this one.
+    Below(String),
+}
+
+/// A host that somebody wants to reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Host<'a> {
+    /// By address.
+    Address(IpAddr),
+    /// By name, in lower case without the last dot.
+    Name(&'a str),
+}
+
+/// Why a text is no route. One variant per thing that the writer corrects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RouteTextError {
+    /// None of the forms.
+    #[error("it is ADDRESS, ADDRESS/BITS, NAME or *.NAME, each with :PORT or without")]
+    Form,
+    /// Nobody listens there.
+    #[error("a port is a number from 1 to 65535")]
+    Port,
+    /// It would catch most of the Internet.
+    #[error("a range has at least {MIN_BITS_V4} bits of IPv4 or {MIN_BITS_V6} of IPv6")]
+    TooWide,
+    /// These mean the gateway itself, or the overlay.
+    #[error("loopback, link-local and overlay addresses lie behind no gateway")]
+    Ours,
+}
+
+impl GatewayRoute {
+    /// How closely the route fits that port of that host, the larger the closer; `None` if it does not.
+    #[must_use]
+    pub fn covers(&self, host: Host<'_>, port: u16) -> Option<u32> {
+        if self.port.is_some_and(|only| only != port) {
+            return None;
+        }
+        let closeness = match (&self.to, host) {
+            (To::Range(begin, bits), Host::Address(address)) => {
+                is_in(address.to_canonical(), *begin, *bits).then_some(u32::from(*bits))?
+            }
+            (To::Name(name), Host::Name(wanted)) => (name == wanted).then_some(u32::MAX / 4)?,
+            (To::Below(above), Host::Name(wanted)) => {
+                let is_below = wanted != above && dns::is_in(wanted, above);
+                is_below.then_some(u32::try_from(above.len()).unwrap_or(0))?
+            }
+            (To::Range(..), Host::Name(_)) | (To::Name(_) | To::Below(_), Host::Address(_)) => {
+                return None;
+            }
+        };
+        Some(closeness * 2 + u32::from(self.port.is_some()))
+    }
+
+    /// Whether the route covers some port of that host.
+    #[must_use]
+    pub fn covers_host(&self, host: Host<'_>) -> bool {
+        self.covers(host, self.port.unwrap_or(1)).is_some()
+    }
+
+    /// Whether a name of the route lies in `domain`.
+    #[must_use]
+    pub fn is_below(&self, domain: &str) -> bool {
+        match &self.to {
+            To::Range(..) => false,
+            To::Name(name) | To::Below(name) => dns::is_in(name, domain),
+        }
+    }
+}
+
+/// Whether a gateway may connect to that address at all, whatever leads there: not to itself, not to what only it sees by the
+/// link, such as the metadata services of clouds, and not into an overlay.
+#[must_use]
+pub fn may_lead_to(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    !FORBIDDEN
+        .iter()
+        .any(|(begin, bits)| is_in(address, *begin, *bits))
+}
+
+impl FromStr for GatewayRoute {
+    type Err = RouteTextError;
+
+    fn from_str(text: &str) -> Result<Self, RouteTextError> {
+        let text = text.trim();
+        let (host, port) = split_port(text)?;
+        let (address, bits) = match host.split_once('/') {
+            Some((address, bits)) => (
+                address,
+                Some(bits.parse::<u8>().map_err(|_| RouteTextError::Form)?),
+            ),
+            None => (host, None),
+        };
+        if let Ok(address) = address.parse::<IpAddr>() {
+            let (width, min) = match address {
+                IpAddr::V4(_) => (32, MIN_BITS_V4),
+                IpAddr::V6(_) => (128, MIN_BITS_V6),
+            };
+            let bits = bits.unwrap_or(width);
+            if bits > width {
+                return Err(RouteTextError::Form);
+            }
+            if bits < min {
+                return Err(RouteTextError::TooWide);
+            }
+            let begin = masked(address, bits);
+            if !may_lead_to(begin) {
+                return Err(RouteTextError::Ours);
+            }
+            let to = To::Range(begin, bits);
+            return Ok(Self { to, port });
+        }
+        if bits.is_some() {
+            return Err(RouteTextError::Form);
+        }
+        let (above, name) = match host.strip_prefix("*.") {
+            Some(above) => (true, above),
+            None => (false, host),
+        };
+        let name = dns::normal(name).ok_or(RouteTextError::Form)?;
+        // An address that is written badly is no name.
+        if name
+            .rsplit('.')
+            .next()
+            .is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()))
+        {
+            return Err(RouteTextError::Form);
+        }
+        if dns::is_in(&name, "localhost") {
+            return Err(RouteTextError::Ours);
+        }
+        let to = if above {
+            To::Below(name)
+        } else {
+            To::Name(name)
+        };
+        Ok(Self { to, port })
+    }
+}
+
+impl fmt::Display for GatewayRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = match &self.to {
+            To::Range(IpAddr::V4(begin), 32) => begin.to_string(),
+            To::Range(IpAddr::V6(begin), 128) => begin.to_string(),
+            To::Range(begin, bits) => format!("{begin}/{bits}"),
+            To::Name(name) => name.clone(),
+            To::Below(name) => format!("*.{name}"),
+        };
+        match self.port {
+            Some(port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Some(port) => write!(f, "{host}:{port}"),
+            None => f.write_str(&host),
+        }
+    }
+}
+
+impl TryFrom<String> for GatewayRoute {
+    type Error = RouteTextError;
+
+    fn try_from(text: String) -> Result<Self, RouteTextError> {
+        text.parse()
+    }
+}
+
+impl From<GatewayRoute> for String {
+    fn from(route: GatewayRoute) -> Self {
+        route.to_string()
+    }
+}
+
+fn split_port(text: &str) -> Result<(&str, Option<u16>), RouteTextError> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']').ok_or(RouteTextError::Form)?;
+            match rest {
+                "" => (host, None),
+                _ => (
+                    host,
+                    Some(rest.strip_prefix(':').ok_or(RouteTextError::Form)?),
+                ),
+            }
+        }
+        // More colons are an IPv6 address.
+        None if text.matches(':').count() == 1 => {
+            let (host, port) = text.split_once(':').ok_or(RouteTextError::Form)?;
+            (host, Some(port))
+        }
+        None => (text, None),
+    };
+    let port = match port {
+        None => None,
+        Some(port) => Some(
+            port.parse()
+                .ok()
+                .filter(|port| *port != 0)
+                .ok_or(RouteTextError::Port)?,
+        ),
+    };
+    Ok((host, port))
+}
+
+fn is_in(address: IpAddr, begin: IpAddr, bits: u8) -> bool {
+    address.is_ipv4() == begin.is_ipv4() && masked(address, bits) == masked(begin, bits)
+}
+
+fn masked(address: IpAddr, bits: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX
+                .checked_shl(32 - u32::from(bits.min(32)))
+                .unwrap_or(0);
+            Ipv4Addr::from_bits(v4.to_bits() & mask).into()
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX
+                .checked_shl(128 - u32::from(bits.min(128)))
+                .unwrap_or(0);
+            Ipv6Addr::from_bits(v6.to_bits() & mask).into()
+        }
+    }
+}
+
+/// What a device asks a gateway for: the first bytes of a connection with [`PORT`].
+///
+/// ```text
+/// 1 version (1) | 1 length of the host | 2 port, big endian | host: an address or a name, ASCII
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Address or name, as text.
+    pub host: String,
+    /// Port, not 0.
+    pub port: u16,
+}
+
+impl Request {
+    /// The request's bytes; `None` if the host is too long for it.
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        let length = u8::try_from(self.host.len())
+            .ok()
+            .filter(|it| (1..=HOST_MAX).contains(it))?;
+        let mut bytes = vec![VERSION, length];
+        bytes.extend_from_slice(&self.port.to_be_bytes());
+        bytes.extend_from_slice(self.host.as_bytes());
+        Some(bytes)
+    }
+
+    /// How many bytes of host follow these first ones; `None` if this is no request.
+    pub fn host_len(head: [u8; HEAD_LEN]) -> Option<usize> {
+        let is_ours = head[0] == VERSION && (1..=HOST_MAX).contains(&head[1]);
+        (is_ours && (head[2], head[3]) != (0, 0)).then_some(usize::from(head[1]))
+    }
+
+    /// The request of `head` and the bytes that followed; `None` if the host is neither address nor name.
+    pub fn decode(head: [u8; HEAD_LEN], host: &[u8]) -> Option<Self> {
+        if Self::host_len(head)? != host.len() {
+            return None;
+        }
+        let text = std::str::from_utf8(host).ok()?;
+        let host = match text.parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().to_string(),
+            Err(_) => dns::normal(text)?,
+        };
+        let port = u16::from_be_bytes([head[2], head[3]]);
+        Some(Self { host, port })
+    }
+
+    /// The host as routes see it.
+    pub fn host(&self) -> Host<'_> {
+        match self.host.parse() {
+            Ok(address) => Host::Address(address),
+            Err(_) => Host::Name(&self.host),
+        }
+    }
+}
+
+/// What a gateway answers: one byte. Behind [`Answer::Connected`] the bytes of the connection follow, behind the others nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Answer {
+    /// The host took the connection.
+    Connected = 0,
+    /// Nobody listens there.
+    Refused = 1,
+    /// The host did not answer.
+    TimedOut = 2,
+    /// No way leads to the host.
+    Unreachable = 3,
+    /// The gateway's resolver does not know the name.
+    UnknownName = 4,
+    /// It is behind none of the gateway's routes, or behind one that is not approved.
+    Denied = 5,
+    /// Trouble of the gateway's own.
+    Failed = 6,
+}
+
+impl Answer {
+    /// The answer of a byte; what is not known is [`Answer::Failed`].
+    pub fn from_byte(byte: u8) -> Self {
+        match byte {
+            0 => Self::Connected,
+            1 => Self::Refused,
+            2 => Self::TimedOut,
+            3 => Self::Unreachable,
+            4 => Self::UnknownName,
+            5 => Self::Denied,
+            _ => Self::Failed,
+        }
+    }
+
+    /// Its byte.
+    pub fn byte(self) -> u8 {
+        self as u8
+    }
+}
+
+/// Overlay port on which gateways are asked; nothing else is published there.
+pub const PORT: u16 = 1;
+
+/// First bytes of a request, which have a fixed length.
+pub const HEAD_LEN: usize = 4;
+
+/// Routes that one device may offer.
+pub const ROUTES_MAX: usize = 64;
+
+/// Of the request.
+const VERSION: u8 = 1;
+
+/// Longest host of a request, bytes (RFC 1035).
+const HOST_MAX: u8 = 253;
+
+/// Narrowest range of IPv4: a private network, not half of the Internet.
+const MIN_BITS_V4: u8 = 8;
+
+/// The same of IPv6: the largest block that a site gets.
+const MIN_BITS_V6: u8 = 16;
+
+/// What lies behind no gateway.
+const FORBIDDEN: [(IpAddr, u8); 10] = [
+    (IpAddr::V4(Ipv4Addr::new(0, 0, 0, 0)), 8),
+    (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 0, 0)), 16),
+    (IpAddr::V4(Ipv4Addr::new(224, 0, 0, 0)), 3),
+    (IpAddr::V4(V4_PREFIX), V4_PREFIX_LEN),
+    (IpAddr::V6(Ipv6Addr::UNSPECIFIED), 128),
+    (IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
+    (IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), 10),
+    (IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0)), 8),
+    (IpAddr::V6(V6_PREFIX), V6_PREFIX_LEN),
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! `admin route`: what lies behind devices, and who may use it. Decides which of the offered routes a person means.
+
+use clap::{Args, Subcommand};
+use overlan_protocol::api::{ApproveRequest, RouteSummary, path};
+use overlan_protocol::gateway::GatewayRoute;
+
+use super::network::parse_label;
+use super::{ListArgs, device};
+use crate::cli::exit::Failure;
+use crate::cli::{StateArgs, api, output};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RouteCommand {
+    /// List what devices offer, and what is approved
+    List(ListArgs),
+    /// Let the members of a network reach what lies behind a device
+    #[command(after_help = EXAMPLES)]
+    Approve(RouteArgs),
+    /// Take that back; connections that are open stay
+    #[command(after_help = EXAMPLES)]
+    Reject(RouteArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RouteArgs {
+    /// The device: its name, name.network, or id, as `overlan admin devices` shows them
+    device: String,
+    /// The route, as `overlan admin route list` shows it
+    route: GatewayRoute,
+    /// Only in this network [default: in all where the device offers it]
+    #[arg(long, env = "OVERLAN_ROUTE_NETWORK", value_name = "NAME", value_parser = parse_label)]
+    network: Option<String>,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  overlan admin route list
+  overlan admin route approve gateway 10.1.0.0/16
+  overlan admin route approve gateway 'db.internal:5432' --network acme
+  overlan admin route reject gateway 10.1.0.0/16";
+
+/// `overlan admin route …`, but the list.
+pub(super) async fn run(command: RouteCommand) -> Result<(), Failure> {
+    match command {
+        RouteCommand::Approve(args) => set(&args, true).await,
+        RouteCommand::Reject(args) => set(&args, false).await,
+        // It is a list like the others.
+        RouteCommand::List(_) => Ok(()),
+    }
+}
+
+async fn set(args: &RouteArgs, approved: bool) -> Result<(), Failure> {
+    let mut connection = api::open_as_person(&args.state.open()?).await?;
+    let device = device::find(&mut connection, &args.device).await?.id;
+    let offered: Vec<RouteSummary> = connection
+        .get(path::ROUTES, api::WITHIN)
+        .await
+        .map_err(api::as_person)?;
+    let is_meant = |offer: &&RouteSummary| {
+        let network = args.network.as_ref();
+        offer.device == device
+            && offer.route == args.route
+            && network.is_none_or(|network| *network == offer.network)
+    };
+    let meant: Vec<&RouteSummary> = offered.iter().filter(is_meant).collect();
+    if meant.is_empty() {
+        return Err(Failure::usage(format!(
+            "{} does not offer {}",
+            args.device, args.route
+        ))
+        .next("It does by `overlan serve route`; `overlan admin route list` shows what is offered."));
+    }
+    for offer in meant {
+        let request = ApproveRequest {
+            device,
+            network: offer.network.clone(),
+            route: args.route.clone(),
+            approved,
+        };
+        let done: RouteSummary = connection
+            .post(path::ROUTES, &request, api::WITHIN)
+            .await
+            .map_err(api::as_person)?;
+        let what = match done.approved {
+            true => "may use",
+            false => "may no longer use",
+        };
+        output::note(&format!(
+            "Members of {} {what} {} by {}.",
+            done.network, done.route, done.label
+        ));
+    }
+    Ok(())
+}
+
+pub(super) const HEAD: [&str; 4] = ["DEVICE", "NETWORK", "ROUTE", "STATE"];
+
+pub(super) fn row(offer: &RouteSummary) -> [String; 4] {
+    let state = match offer.approved {
+        true => "approved",
+        false => "offered",
+    };
+    [
+        offer.label.clone(),
+        offer.network.clone(),
+        offer.route.to_string(),
+        state.to_owned(),
+    ]
+}

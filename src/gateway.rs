@@ -1,0 +1,141 @@
+//! Leads peers to hosts behind this device, and asks other gateways for that. Decides what an error here means for the peer; which
+//! hosts are allowed is its owner's word.
+//!
+//! The peer hears how it went before a byte of the host's: a refusal there is a refusal, a host that nobody reaches is unreachable.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use overlan_netstack::{self as netstack, Incoming, TcpListener};
+use overlan_protocol::gateway::{Answer, HEAD_LEN, Host, Request, may_lead_to};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::accept;
+use crate::dial::DialError;
+use crate::names::Destination;
+use crate::proxy;
+use crate::splice::splice;
+
+/// Whether a host may be led to, asked for each connection.
+pub(crate) type Allows = Arc<dyn Fn(&Request) -> bool + Send + Sync>;
+
+/// Serves the listener until `shutdown`, then ends every connection and returns.
+pub(crate) async fn run(listener: TcpListener, allows: Allows, shutdown: CancellationToken) {
+    let mut connections = JoinSet::new();
+    let max = accept::connections_max();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(ended) = connections.join_next() => accept::report(ended),
+            incoming = listener.accept(), if connections.len() < max => {
+                let (allows, shutdown) = (allows.clone(), shutdown.clone());
+                connections.spawn(async move {
+                    shutdown.run_until_cancelled(connection(incoming, &allows)).await;
+                });
+            }
+        }
+    }
+    while let Some(ended) = connections.join_next().await {
+        accept::report(ended);
+    }
+}
+
+async fn connection(incoming: Incoming, allows: &Allows) {
+    let remote = incoming.remote();
+    let mut overlay = incoming.accept();
+    let Ok(Ok(Some(request))) = timeout(REQUEST_WITHIN, read_request(&mut overlay)).await else {
+        debug!(%remote, "no request came that could be understood");
+        return;
+    };
+    let dialled = match allows(&request) {
+        true => timeout(DIAL_WITHIN, dial(&request)).await,
+        false => Ok(Err(DialError::DeniedByPolicy)),
+    };
+    let mut host = match dialled.unwrap_or(Err(DialError::TimedOut)) {
+        Ok(host) => host,
+        Err(error) => {
+            debug!(%remote, host = request.host, port = request.port, %error, "not led to a host");
+            // A peer that is gone needs no answer.
+            let _ = overlay.write_all(&[answer_to(&error).byte()]).await;
+            let _ = overlay.shutdown().await;
+            return;
+        }
+    };
+    if overlay.write_all(&[Answer::Connected.byte()]).await.is_ok() {
+        let spliced = splice(&mut overlay, &mut host).await;
+        debug!(%remote, ?spliced, "a connection to a host behind ended");
+    }
+}
+
+async fn read_request(overlay: &mut netstack::TcpStream) -> io::Result<Option<Request>> {
+    let mut head = [0; HEAD_LEN];
+    overlay.read_exact(&mut head).await?;
+    let Some(length) = Request::host_len(head) else {
+        return Ok(None);
+    };
+    let mut host = vec![0; length];
+    overlay.read_exact(&mut host).await?;
+    Ok(Request::decode(head, &host))
+}
+
+/// From this host, by its own resolver, and never to itself or into an overlay.
+async fn dial(request: &Request) -> Result<TcpStream, DialError> {
+    let destination = match request.host() {
+        Host::Address(address) => Destination::Address(address),
+        Host::Name(name) => Destination::Name(name.to_owned()),
+    };
+    proxy::dial_host_where(destination, request.port, may_lead_to).await
+}
+
+fn answer_to(error: &DialError) -> Answer {
+    match error {
+        DialError::Refused => Answer::Refused,
+        DialError::TimedOut => Answer::TimedOut,
+        DialError::Offline | DialError::NoRelay | DialError::Unreachable => Answer::Unreachable,
+        DialError::UnknownName => Answer::UnknownName,
+        DialError::DeniedByPolicy => Answer::Denied,
+        DialError::Foreign
+        | DialError::AmbiguousAddress
+        | DialError::NotReady
+        | DialError::Unsupported
+        | DialError::Internal(_) => Answer::Failed,
+    }
+}
+
+/// Asks the gateway at the other end of `overlay` for a host behind it. Afterwards the stream is the host's.
+pub(crate) async fn ask(
+    overlay: &mut netstack::TcpStream,
+    host: String,
+    port: u16,
+) -> Result<(), DialError> {
+    let request = Request { host, port }.encode();
+    let request = request.ok_or(DialError::UnknownName)?;
+    let gone = |error: io::Error| {
+        DialError::Internal(format!("the gateway ended the connection: {error}"))
+    };
+    overlay.write_all(&request).await.map_err(gone)?;
+    let answer = overlay.read_u8().await.map_err(gone)?;
+    match Answer::from_byte(answer) {
+        Answer::Connected => Ok(()),
+        Answer::Refused => Err(DialError::Refused),
+        Answer::TimedOut => Err(DialError::TimedOut),
+        Answer::Unreachable => Err(DialError::Unreachable),
+        Answer::UnknownName => Err(DialError::UnknownName),
+        Answer::Denied => Err(DialError::DeniedByPolicy),
+        Answer::Failed => Err(DialError::Internal(
+            "the gateway could not connect".to_owned(),
+        )),
+    }
+}
+
+/// From the first byte of a connection to the end of its request: the asker sends both at once.
+const REQUEST_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a host may take to answer; the asker waits longer.
+const DIAL_WITHIN: Duration = Duration::from_secs(15);

@@ -1,0 +1,224 @@
+//! What this device leads others to: offered to the controller, answered in the networks where it was approved. Decides which hosts
+//! are allowed: those that this device offers and an admin approved, both.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Weak};
+
+use overlan_protocol::gateway::{self, GatewayRoute, ROUTES_MAX, Request};
+use overlan_protocol::key::NetworkId;
+use tokio_util::sync::CancellationToken;
+
+use super::{Inner, Node, lock};
+use crate::engine::Membership;
+use crate::gateway as leads;
+use crate::state::StateError;
+use crate::status::RouteStatus;
+
+/// What the controller was told.
+pub(super) type Offered = (BTreeSet<NetworkId>, Vec<GatewayRoute>);
+
+/// The listener of one network.
+pub(super) struct Leading {
+    membership: Weak<Membership>,
+    stop: CancellationToken,
+}
+
+/// Why the list of routes stays as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum RouteError {
+    /// There is nothing to remove.
+    #[error("{0} is not offered; `overlan serve list` shows what is")]
+    NotThere(GatewayRoute),
+    /// The list is full.
+    #[error("{ROUTES_MAX} routes are offered, and there cannot be more")]
+    Full,
+    /// It could not be kept.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl Node {
+    /// Offers to lead the members of this device's networks to hosts behind it, now and at later starts. Nothing happens until an
+    /// admin approves it.
+    pub fn add_route(&self, route: GatewayRoute) -> Result<(), RouteError> {
+        self.change_routes(|routes| add(routes, route))
+    }
+
+    /// Withdraws a route.
+    pub fn remove_route(&self, route: &GatewayRoute) -> Result<(), RouteError> {
+        self.change_routes(|routes| remove(routes, route))
+    }
+
+    fn change_routes(
+        &self,
+        change: impl FnOnce(&mut Vec<GatewayRoute>) -> Result<(), RouteError>,
+    ) -> Result<(), RouteError> {
+        let inner = &self.inner;
+        let mut routes = lock(&inner.routes).clone().unwrap_or_default();
+        change(&mut routes)?;
+        inner.state.save_routes(&routes)?;
+        *lock(&inner.routes) = Some(routes);
+        inner.lead();
+        inner.offer();
+        Ok(())
+    }
+}
+
+/// Adds a route to a list. The same twice is the same as once.
+///
+/// # Errors
+/// [`RouteError::Full`].
+pub fn add(routes: &mut Vec<GatewayRoute>, route: GatewayRoute) -> Result<(), RouteError> {
+    if routes.contains(&route) {
+        return Ok(());
+    }
+    if routes.len() >= ROUTES_MAX {
+        return Err(RouteError::Full);
+    }
+    routes.push(route);
+    routes.sort();
+    Ok(())
+}
+
+/// Takes a route off a list.
+///
+/// # Errors
+/// [`RouteError::NotThere`].
+pub fn remove(routes: &mut Vec<GatewayRoute>, route: &GatewayRoute) -> Result<(), RouteError> {
+    let before = routes.len();
+    routes.retain(|known| known != route);
+    match routes.len() < before {
+        true => Ok(()),
+        false => Err(RouteError::NotThere(route.clone())),
+    }
+}
+
+impl Inner {
+    /// What this device offers, and where it was approved.
+    pub(super) fn route_statuses(&self) -> Vec<RouteStatus> {
+        let netmap = self.control.netmap().borrow().clone();
+        let approved_in = |route: &GatewayRoute| {
+            let networks = netmap.networks.values();
+            let approving = networks.filter(|network| network.routes.contains(route));
+            approving.map(|network| network.name.clone()).collect()
+        };
+        let routes = lock(&self.routes).clone().unwrap_or_default();
+        let status = |route: GatewayRoute| RouteStatus {
+            approved_in: approved_in(&route),
+            route,
+        };
+        routes.into_iter().map(status).collect()
+    }
+
+    /// Listens in every network while there is something to lead to.
+    pub(super) fn lead(self: &Arc<Self>) {
+        let offers = lock(&self.routes)
+            .as_ref()
+            .is_some_and(|routes| !routes.is_empty());
+        let memberships = self.engine.memberships();
+        let mut leading = lock(&self.leading);
+        leading.retain(|network, entry| {
+            let is_current = memberships.get(network).is_some_and(|membership| {
+                let known = entry.membership.upgrade();
+                known.is_some_and(|known| Arc::ptr_eq(&known, membership))
+            });
+            let keep = offers && is_current;
+            if !keep {
+                entry.stop.cancel();
+            }
+            keep
+        });
+        if !offers {
+            return;
+        }
+        for (id, membership) in memberships.iter() {
+            if leading.contains_key(id) {
+                continue;
+            }
+            match membership.stack().listen(gateway::PORT) {
+                Ok(listener) => {
+                    let stop = self.stop.child_token();
+                    let allows = self.allows(*id);
+                    self.tasks.spawn(leads::run(listener, allows, stop.clone()));
+                    let membership = Arc::downgrade(membership);
+                    leading.insert(*id, Leading { membership, stop });
+                }
+                Err(error) => tracing::warn!(%error, "cannot lead to hosts behind this device"),
+            }
+        }
+    }
+
+    fn allows(self: &Arc<Self>, network: NetworkId) -> leads::Allows {
+        let inner = Arc::downgrade(self);
+        Arc::new(move |request: &Request| {
+            let Some(inner) = inner.upgrade() else {
+                return false;
+            };
+            let covers =
+                |route: &GatewayRoute| route.covers(request.host(), request.port).is_some();
+            let netmap = inner.control.netmap().borrow().clone();
+            let approved = netmap.networks.get(&network).map(|it| &it.routes);
+            let offered = lock(&inner.routes).clone().unwrap_or_default();
+            approved.is_some_and(|approved| {
+                let mut both = approved.iter().filter(|route| offered.contains(route));
+                both.any(covers)
+            })
+        })
+    }
+
+    /// Tells the controller what this device offers, if that is news. What it cannot be told now it is told with the next change of
+    /// the netmap, which is the first thing that it says when it is back.
+    pub(super) fn offer(self: &Arc<Self>) {
+        let netmap = self.control.netmap().borrow().clone();
+        let Some(routes) = lock(&self.routes).clone() else {
+            return;
+        };
+        let news = (netmap.networks.keys().copied().collect(), routes);
+        if netmap.version == 0 || lock(&self.offered).as_ref() == Some(&news) {
+            return;
+        }
+        *lock(&self.offered) = Some(news.clone());
+        let inner = self.clone();
+        self.tasks.spawn(async move {
+            let told = inner
+                .stop
+                .run_until_cancelled(inner.control.offer(&news.1))
+                .await;
+            if let Some(Err(error)) = told {
+                tracing::warn!(%error, "the controller does not know what this device leads to");
+                let mut offered = lock(&inner.offered);
+                if *offered == Some(news) {
+                    *offered = None;
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_routes_has_each_once_and_an_end() {
+        let mut routes = Vec::new();
+        let route = |number: usize| {
+            format!("10.0.{number}.0/24")
+                .parse::<GatewayRoute>()
+                .unwrap()
+        };
+        for number in (0..ROUTES_MAX).chain(0..ROUTES_MAX) {
+            add(&mut routes, route(number)).unwrap();
+        }
+        assert_eq!(routes.len(), ROUTES_MAX);
+        assert!(matches!(
+            add(&mut routes, route(200)),
+            Err(RouteError::Full)
+        ));
+        remove(&mut routes, &route(7)).unwrap();
+        assert!(matches!(
+            remove(&mut routes, &route(7)),
+            Err(RouteError::NotThere(_))
+        ));
+    }
+}
