@@ -51,8 +51,6 @@ pub enum Request {
         /// Overlay port.
         port: u16,
     },
-    /// What is published: [`Response::Serves`].
-    ServeList,
     /// Offer to lead to hosts behind this one, now and at every start: [`Response::Done`].
     RouteAdd(GatewayRoute),
     /// Withdraw that: [`Response::Done`].
@@ -106,8 +104,6 @@ pub enum Response {
     Done,
     /// How it is.
     Status(Box<Status>),
-    /// What is published.
-    Serves(Vec<Serve>),
     /// Version of the program that runs.
     Version(String),
     /// What happens; another answer follows.

@@ -102,7 +102,7 @@ pub(crate) struct Behind {
     pub(crate) target: String,
 }
 
-/// The gateway that leads to a destination outside the overlay: one that is online, with the closest route, and of several such
+/// The gateway that leads to a destination outside the overlay, records of ours that stand for one included: one that is online, with the closest route, and of several such
 /// the first by network and host index. Without `port`, for any port.
 pub(crate) fn behind(
     netmap: &Netmap,
@@ -110,13 +110,13 @@ pub(crate) fn behind(
     port: Option<u16>,
 ) -> Option<Behind> {
     let target = match destination {
-        Destination::Name(name) => dns::normal(name)?,
+        Destination::Name(name) => outside(netmap, name)?,
         Destination::Address(address) => address.to_canonical().to_string(),
         Destination::AddressIn(..) => return None,
     };
-    let wanted = match destination.address() {
-        Some(address) => Host::Address(address),
-        None => Host::Name(&target),
+    let wanted = match target.parse() {
+        Ok(address) => Host::Address(address),
+        Err(_) => Host::Name(&target),
     };
     let closeness = |route: &GatewayRoute| match port {
         Some(port) => route.covers(wanted, port),
@@ -141,6 +141,23 @@ pub(crate) fn behind(
         online,
         target,
     })
+}
+
+/// What a name means outside the overlay: itself, or what records of ours say that it stands for.
+fn outside(netmap: &Netmap, name: &str) -> Option<String> {
+    let mut name = dns::normal(name)?;
+    for _ in 0..=ALIASES_MAX {
+        let Some((_, network)) = network_of(netmap, &name) else {
+            return (!dns::is_in(&name, &netmap.domain)).then_some(name);
+        };
+        match network.dns.records.get(&name)?.first()? {
+            Record::Cname(target) => name.clone_from(target),
+            Record::A(address) => return Some(address.to_string()),
+            Record::Aaaa(address) => return Some(address.to_string()),
+            Record::Txt(_) | Record::Srv(_) => return None,
+        }
+    }
+    None
 }
 
 fn resolve_name(netmap: &Netmap, name: &str) -> Result<Resolved, NameError> {

@@ -473,9 +473,12 @@ impl Inner {
         port: u16,
     ) -> Result<netstack::TcpStream, DialError> {
         match self.reach(&destination, Protocol::Tcp, port) {
-            Err(DialError::Foreign) => {
-                let (gateway, host) = self.reach_behind(&destination, port)?;
-                self.dial_behind(gateway, host, port).await
+            // The second may be a record of ours that stands for a host elsewhere.
+            Err(nowhere @ (DialError::Foreign | DialError::UnknownName)) => {
+                match self.reach_behind(&destination, port)? {
+                    Some((gateway, host)) => self.dial_behind(gateway, host, port).await,
+                    None => Err(nowhere),
+                }
             }
             reached => self.open(reached?, port).await,
         }

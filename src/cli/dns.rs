@@ -100,7 +100,6 @@ async fn ask(args: &QueryArgs) -> Result<Explained, Failure> {
         Response::DnsAnswer(explained) => Ok(*explained),
         other @ (Response::Done
         | Response::Status(_)
-        | Response::Serves(_)
         | Response::Version(_)
         | Response::Progress(_)
         | Response::Measured(_)

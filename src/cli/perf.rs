@@ -93,7 +93,6 @@ pub(crate) async fn run(args: PerfArgs) -> Result<(), Failure> {
         Response::Measured(report) => output::answer(&table(&report)),
         Response::Done => Ok(()),
         other @ (Response::Status(_)
-        | Response::Serves(_)
         | Response::Version(_)
         | Response::Progress(_)
         | Response::SendSockets

@@ -122,7 +122,6 @@ pub(crate) async fn ask_status(args: &StateArgs) -> Result<Status, Failure> {
     match call(&path, &Request::Status).await? {
         Response::Status(status) => Ok(*status),
         other @ (Response::Done
-        | Response::Serves(_)
         | Response::Version(_)
         | Response::Progress(_)
         | Response::Measured(_)

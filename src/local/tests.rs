@@ -45,7 +45,6 @@ fn start_with(limits: Limits, below: &str) -> Running {
                     Request::Status
                     | Request::Logout
                     | Request::ServeAdd(_)
-                    | Request::ServeList
                     | Request::RouteAdd(_)
                     | Request::RouteRemove(_)
                     | Request::Perf { .. }

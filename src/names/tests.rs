@@ -236,6 +236,26 @@ fn what_lies_behind_a_gateway_is_found_by_the_closest_route_of_one_that_is_onlin
     assert_eq!(ask("only.example", 22), found(13, false, "only.example"));
     assert_eq!(ask("example.org", 22), None);
     assert_eq!(ask("11.0.0.1", 22), None);
+    let network = netmap.networks.get_mut(&id).unwrap();
+    let own = |label: &str, domain: &str| format!("{label}.{}.{domain}", network.name);
+    let (alias, address, loops) = (
+        own("alias", &netmap.domain),
+        own("address", &netmap.domain),
+        own("loop", &netmap.domain),
+    );
+    let cname = |target: &str| vec![Record::Cname(target.to_owned())];
+    network.dns.set_records(&alias, &cname("x.corp.internal"));
+    network
+        .dns
+        .set_records(&address, &[Record::A([10, 1, 2, 3].into())]);
+    network.dns.set_records(&loops, &cname(&loops));
+    let ask = |text: &str| {
+        let found = behind(&netmap, &Destination::from_text(text), Some(22));
+        found.map(|it| it.target)
+    };
+    assert_eq!(ask(&alias).as_deref(), Some("x.corp.internal"));
+    assert_eq!(ask(&address).as_deref(), Some("10.1.2.3"));
+    assert_eq!(ask(&loops), None);
     let any_port = behind(&netmap, &Destination::from_text("10.1.2.3"), None);
     assert!(any_port.is_some());
 }

@@ -129,20 +129,23 @@ impl Inner {
         })
     }
 
-    /// The gateway that leads to `port` of a destination outside the overlay, as [`Inner::reach`], and what it is asked for.
+    /// The gateway that leads to `port` of a destination outside the overlay, if there is one, as [`Inner::reach`], and what it is
+    /// asked for.
     pub(super) fn reach_behind(
         &self,
         destination: &Destination,
         port: u16,
-    ) -> Result<(Reached, String), DialError> {
+    ) -> Result<Option<(Reached, String)>, DialError> {
         let netmap = self.control.netmap().borrow().clone();
-        let behind = names::behind(&netmap, destination, Some(port)).ok_or(DialError::Foreign)?;
+        let Some(behind) = names::behind(&netmap, destination, Some(port)) else {
+            return Ok(None);
+        };
         let network = netmap.networks.get(&behind.network);
         let network = network.ok_or(DialError::UnknownName)?;
         let address = address::v4(behind.host).ok_or(DialError::UnknownName)?;
         let gateway = Destination::AddressIn(address.into(), network.name.clone());
         let reached = self.reach(&gateway, Protocol::Tcp, gateway::PORT)?;
-        Ok((reached, behind.target))
+        Ok(Some((reached, behind.target)))
     }
 
     /// The device that `destination` means by `netmap`; a bare address means one in the network that was chosen for them.

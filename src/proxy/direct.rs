@@ -28,7 +28,7 @@ pub(crate) async fn dial_where(
     if found.is_empty() {
         return Err(DialError::DeniedByPolicy);
     }
-    let stream = race(found, |address| TcpStream::connect(address)).await?;
+    let stream = race(found, TcpStream::connect).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

@@ -217,7 +217,7 @@ fn serves_come_and_go(web: &Device, laptop: &Device, page: &Service) {
     assert_eq!(
         document,
         serde_json::json!({
-            "schema_version": 1,
+            "schema_version": 1, "routes": [],
             "serves": [
                 {"kind": "tcp", "port": 80, "target": target},
                 {"kind": "tcp", "port": 81, "target": target},

@@ -35,6 +35,8 @@ mod commands;
 
 mod forward;
 
+mod gateway;
+
 mod library;
 
 mod networks;

@@ -28,7 +28,11 @@ struct Shared {
 impl Service {
     /// Runs `handle` in a thread of its own for each connection.
     pub(crate) fn start(handle: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at("127.0.0.1:0", handle)
+    }
+
+    fn start_at(place: &str, handle: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(place).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let thread = thread::spawn({
@@ -45,7 +49,12 @@ impl Service {
     /// A web server that answers GET with `page` and POST with what was posted.
     pub(crate) fn http(page: &'static str) -> Self {
         // A client that goes away early is the client's test, not this server's.
-        Self::start(move |stream| drop(exchange(stream, page)))
+        Self::http_at("127.0.0.1:0", page)
+    }
+
+    /// The same at an address of a namespace that the test made.
+    pub(crate) fn http_at(place: &str, page: &'static str) -> Self {
+        Self::start_at(place, move |stream| drop(exchange(stream, page)))
     }
 
     /// The same over TLS, and the certificate for `name` by which clients know it, as PEM.

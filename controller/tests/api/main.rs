@@ -11,6 +11,7 @@ mod lab;
 mod login;
 mod networks;
 mod relays;
+mod routes;
 mod secrets;
 mod streams;
 mod tenants;

@@ -49,7 +49,6 @@ impl Answers {
         let response = match request {
             Request::Status => Response::Status(Box::new(self.status())),
             Request::Version => Response::Version(env!("CARGO_PKG_VERSION").to_owned()),
-            Request::ServeList => Response::Serves(self.node.serves()),
             Request::ServeAdd(service) => done(self.publish(service)),
             Request::ServeRemove { port } => done(self.unpublish(port)),
             Request::RouteAdd(route) => done(self.offer(route)),

@@ -1,0 +1,136 @@
+use overlan_protocol::api::{
+    ApproveRequest, LoginResponse, OfferRequest, ProblemKind, RouteSummary, path,
+};
+use overlan_protocol::gateway::{GatewayRoute, ROUTES_MAX};
+use overlan_transport::https::HttpsError;
+
+use crate::lab::{Device, Lab, WITHIN, network, peer, refused};
+
+fn routes(texts: &[&str]) -> Vec<GatewayRoute> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+async fn offer(
+    lab: &Lab,
+    device: &Device,
+    routes: Vec<GatewayRoute>,
+) -> Result<Vec<RouteSummary>, HttpsError> {
+    let mut connection = device.connect(lab).await;
+    let request = OfferRequest { routes };
+    connection.post(path::DEVICE_ROUTES, &request, WITHIN).await
+}
+
+async fn approve(
+    lab: &Lab,
+    owner: &LoginResponse,
+    device: &Device,
+    route: &str,
+    approved: bool,
+) -> Result<RouteSummary, HttpsError> {
+    let request = ApproveRequest {
+        device: device.id(),
+        network: "demo".to_owned(),
+        route: route.parse().unwrap(),
+        approved,
+    };
+    let mut connection = lab.person(owner).await;
+    connection.post(path::ROUTES, &request, WITHIN).await
+}
+
+#[tokio::test]
+async fn what_a_device_offers_is_told_to_members_once_a_person_approved_it() {
+    let lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let key = lab.reusable_key(&owner).await;
+    let gateway = lab.enrol(&key, "gateway").await;
+    let web = lab.enrol(&key, "web").await;
+    let mut own = gateway.stream(&lab).await;
+    let mut stream = web.stream(&lab).await;
+
+    let offered = offer(&lab, &gateway, routes(&["10.1.0.0/16", "db.internal:5432"]))
+        .await
+        .unwrap();
+    assert!(
+        offered
+            .iter()
+            .all(|offer| !offer.approved && offer.network == "demo")
+    );
+    assert_eq!(offered.len(), 2);
+    let unknown = approve(&lab, &owner, &gateway, "10.2.0.0/16", true).await;
+    assert_eq!(refused(unknown), ProblemKind::NotFound);
+    let done = approve(&lab, &owner, &gateway, "10.1.0.0/16", true)
+        .await
+        .unwrap();
+    assert!(done.approved);
+    stream
+        .until("the route", |map| {
+            peer(map, "gateway").is_some_and(|it| it.routes == routes(&["10.1.0.0/16"]))
+        })
+        .await;
+    own.until("its own route", |map| {
+        network(map).routes == routes(&["10.1.0.0/16"])
+    })
+    .await;
+    assert_eq!(
+        peer(&web.stream(&lab).await.map, "gateway").unwrap().routes,
+        routes(&["10.1.0.0/16"]),
+        "in a snapshot, too"
+    );
+
+    // The same offer again changes nothing; without the route its approval is gone.
+    let same = offer(&lab, &gateway, routes(&["10.1.0.0/16", "*.corp.internal"])).await;
+    assert!(same.unwrap().iter().any(|offer| offer.approved));
+    offer(&lab, &gateway, routes(&["*.corp.internal"]))
+        .await
+        .unwrap();
+    stream
+        .until("no route", |map| {
+            peer(map, "gateway").is_some_and(|it| it.routes.is_empty())
+        })
+        .await;
+    let again = offer(&lab, &gateway, routes(&["10.1.0.0/16"]))
+        .await
+        .unwrap();
+    assert!(!again[0].approved);
+    approve(&lab, &owner, &gateway, "10.1.0.0/16", true)
+        .await
+        .unwrap();
+    approve(&lab, &owner, &gateway, "10.1.0.0/16", false)
+        .await
+        .unwrap();
+    let mut person = lab.person(&owner).await;
+    let listed: Vec<RouteSummary> = person.get(path::ROUTES, WITHIN).await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(
+        (listed[0].label.as_str(), listed[0].approved),
+        ("gateway", false)
+    );
+}
+
+#[tokio::test]
+async fn offers_have_limits_and_never_take_names_of_devices() {
+    let lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let key = lab.reusable_key(&owner).await;
+    let gateway = lab.enrol(&key, "gateway").await;
+    let many = (0..=ROUTES_MAX).map(|number| format!("10.{number}.0.0/16").parse().unwrap());
+    let too_many = offer(&lab, &gateway, many.collect()).await;
+    assert_eq!(refused(too_many), ProblemKind::BadRequest);
+    for stolen in [
+        "web.demo.pertino.net",
+        "*.pertino.net",
+        "*.demo.pertino.net",
+    ] {
+        let result = offer(&lab, &gateway, routes(&[stolen])).await;
+        assert_eq!(refused(result), ProblemKind::BadRequest, "{stolen}");
+    }
+    let mut connection = gateway.connect(&lab).await;
+    let wide = serde_json::json!({ "routes": ["0.0.0.0/0"] });
+    let result = connection
+        .post::<_, serde_json::Value>(path::DEVICE_ROUTES, &wide, WITHIN)
+        .await;
+    assert_eq!(refused(result), ProblemKind::BadRequest);
+    let mut person = lab.person(&owner).await;
+    let listed: Vec<RouteSummary> = person.get(path::ROUTES, WITHIN).await.unwrap();
+    assert_eq!(listed, []);
+}

@@ -1,0 +1,196 @@
+//! Private hosts that run nothing of ours, reached through a device beside them. It needs addresses that are not loopback, so the test
+//! runs itself again in a network namespace of its own.
+
+use std::env;
+
+use crate::lab::{DOMAIN, Lab};
+use crate::process::{LONGEST, command, installed, run, skipped, until};
+use crate::service::Service;
+
+/// Set in the namespace.
+const INSIDE: &str = "OVERLAN_TEST_INSIDE";
+
+/// What makes the namespace: a private network on its loopback device.
+const ENTER: &str = "ip link set lo up; ip address add 10.9.0.1/24 dev lo; ip address add fd12::1/64 dev lo nodad; exec \"$@\"";
+
+#[test]
+fn a_device_leads_peers_to_private_hosts_and_to_nothing_else() {
+    if env::var_os(INSIDE).is_some() {
+        return inside();
+    }
+    if !installed(&["curl", "unshare", "ip"]) {
+        return;
+    }
+    let namespace = ["--user", "--map-root-user", "--net", "--mount"];
+    if run(command("unshare").args(namespace).arg("true"), "").code != Some(0) {
+        skipped("unshare --user --net not allowed");
+        return;
+    }
+    let mut again = command("unshare");
+    again
+        .args(namespace)
+        .args(["--", "sh", "-euc", ENTER, "sh"]);
+    again.arg(env::current_exe().unwrap());
+    again.args([
+        "--exact",
+        "--nocapture",
+        "gateway::a_device_leads_peers_to_private_hosts_and_to_nothing_else",
+    ]);
+    let outcome = run(again.env(INSIDE, "1"), "");
+    assert_eq!(
+        outcome.code,
+        Some(0),
+        "{}\n{}",
+        outcome.stdout,
+        outcome.stderr
+    );
+    assert!(outcome.stdout.contains("1 passed"), "{}", outcome.stdout);
+}
+
+fn inside() {
+    let page = "a private page\n";
+    // The third is not offered, the last is what only the gateway itself may see.
+    let places = [
+        "10.9.0.1:8080",
+        "[fd12::1]:8080",
+        "10.9.0.1:9090",
+        "127.0.0.1:8080",
+    ];
+    let _hosts = places.map(|place| Service::http_at(place, page));
+    let lab = Lab::start();
+    let hosts = lab.path("hosts");
+    std::fs::write(
+        &hosts,
+        "127.0.0.1 localhost own.internal\n10.9.0.1 app.internal\n",
+    )
+    .unwrap();
+    let mount = run(
+        command("mount").args(["--bind", hosts.to_str().unwrap(), "/etc/hosts"]),
+        "",
+    );
+    assert_eq!(mount.code, Some(0), "{mount:#?}");
+    let (laptop, gateway) = lab.pair();
+    let page = |url: &str| laptop.curl(&[url]);
+    let reply = |url: &str| {
+        let outcome = page(url);
+        assert_eq!(outcome.code, Some(97), "{outcome:#?}");
+        let (_, rest) = outcome.stderr.rsplit_once('(').unwrap();
+        rest[..1].to_owned()
+    };
+    assert_eq!(
+        reply("http://10.9.0.1:8080/"),
+        "2",
+        "nothing leads there yet"
+    );
+
+    for route in ["10.9.0.0/24:8080", "10.77.0.1", "fd12::/64", "*.internal"] {
+        gateway.run(&["serve", "route", route]).ok();
+    }
+    let listed = gateway.run(&["serve", "list"]).ok();
+    assert!(
+        listed.contains("route  10.9.0.0/24:8080  offered, not approved"),
+        "{listed}"
+    );
+    until("the offer", LONGEST, || {
+        let offered = lab.admin(&["route", "list"]);
+        (offered.matches("offered").count() == 4).then_some(())
+    });
+    assert_eq!(
+        reply("http://10.9.0.1:8080/"),
+        "2",
+        "offered is not approved"
+    );
+    for route in ["10.9.0.0/24:8080", "10.77.0.1", "fd12::/64", "*.internal"] {
+        lab.admin(&["route", "approve", "web", route]);
+    }
+    laptop.until("four routes", |status| {
+        let peer = &status["networks"][0]["peers"][0];
+        peer["routes"]
+            .as_array()
+            .is_some_and(|routes| routes.len() == 4)
+    });
+    gateway.until("its own routes", |status| {
+        let routes = status["routes"].as_array().unwrap();
+        routes.iter().all(|route| route["approved_in"][0] == "home")
+    });
+
+    for url in [
+        "http://10.9.0.1:8080/",
+        "http://[fd12::1]:8080/",
+        "http://app.internal:8080/",
+    ] {
+        assert_eq!(page(url).ok(), "a private page", "{url}");
+    }
+    // Names of the network may stand for them.
+    lab.admin(&["dns", "add", "app", "CNAME", "app.internal"]);
+    lab.admin(&["dns", "add", "intranet", "A", "10.9.0.1"]);
+    for label in ["app", "intranet"] {
+        let url = format!("http://{label}.home.{DOMAIN}:8080/");
+        let reached = until(&url, LONGEST, || {
+            Some(page(&url)).filter(|it| it.code == Some(0))
+        });
+        assert_eq!(reached.ok(), "a private page");
+    }
+    // By HTTP proxy, by nc and by a forward as well: it is a dial like any other.
+    let http = format!("http://{}", laptop.socks);
+    let curl = [
+        "--silent",
+        "--fail",
+        "--proxy",
+        &http,
+        "http://app.internal:8080/",
+    ];
+    assert_eq!(run(command("curl").args(curl), "").ok(), "a private page");
+    let request = "GET / HTTP/1.0\r\n\r\n";
+    let answer = run(
+        &mut laptop.command(&["nc", "app.internal", "8080"]),
+        request,
+    )
+    .ok();
+    assert!(answer.ends_with("a private page"), "{answer}");
+
+    // Each cause is told as it is.
+    assert_eq!(reply("http://app.internal:9999/"), "5", "refused there");
+    assert_eq!(
+        reply("http://nobody.internal:8080/"),
+        "4",
+        "no such name there"
+    );
+    assert_eq!(reply("http://10.77.0.1:8080/"), "4", "no way there");
+    assert_eq!(reply("http://10.9.0.1:9090/"), "2", "another port");
+    assert_eq!(reply("http://example.org/"), "2", "another name");
+    assert_eq!(
+        reply("http://own.internal:8080/"),
+        "2",
+        "the gateway itself"
+    );
+    assert_eq!(reply(&format!("http://nobody.home.{DOMAIN}/")), "4");
+
+    // Who asks on its own, past the client, hears the same.
+    let table = laptop.run(&["status"]).ok();
+    assert!(
+        table.contains(&format!("route    10.9.0.0/24:8080 by {}", gateway.name)),
+        "{table}"
+    );
+    lab.admin(&["route", "reject", "web", "*.internal"]);
+    until("the end of the route", LONGEST, || {
+        let outcome = page("http://app.internal:8080/");
+        outcome.stderr.contains("(2)").then_some(())
+    });
+    gateway.run(&["serve", "remove", "10.9.0.0/24:8080"]).ok();
+    until("the end of the other", LONGEST, || {
+        let outcome = page("http://10.9.0.1:8080/");
+        outcome.stderr.contains("(2)").then_some(())
+    });
+    gateway
+        .run(&["serve", "remove", "10.9.0.0/24:8080"])
+        .refused(1, &["is not offered"]);
+    for (args, text) in [
+        (&["serve", "route", "0.0.0.0/0"][..], "at least 8 bits"),
+        (&["serve", "route", "169.254.169.254"], "link-local"),
+        (&["serve", "route", "a b"], "NAME"),
+        (&["serve", "tcp", "1", "80"], "2..="),
+    ] {
+        gateway.run(args).refused(2, &[text]);
+    }
+}
