@@ -1,5 +1,6 @@
 //! The command line: which commands and flags exist, and which module runs them. Every flag is also an environment variable.
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,6 +41,10 @@ mod exec;
 mod forward;
 
 mod bugreport;
+
+mod config;
+
+mod man;
 
 mod netcheck;
 
@@ -85,9 +90,19 @@ pub(crate) struct Cli {
     )]
     pub(crate) log_format: LogFormat,
     #[command(flatten)]
+    config: config::ConfigArgs,
+    #[command(flatten)]
     upstream: upstream::UpstreamArgs,
     #[command(subcommand)]
     command: Command,
+}
+
+/// Why there is no command to run.
+pub(crate) enum NotRead {
+    /// Help was asked for, or the line is wrong.
+    Line(clap::Error),
+    /// The configuration file cannot be used.
+    Config(Failure),
 }
 
 /// Form of the log.
@@ -154,6 +169,11 @@ enum Command {
     /// See it work: controller, relays and two devices on this machine
     #[cfg(feature = "server")]
     Demo(demo::DemoArgs),
+    /// Show the settings that count, and where they come from
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Write manual pages
+    Man(man::ManArgs),
     /// Write a completion script for a shell to standard output
     #[command(after_help = COMPLETION_EXAMPLES)]
     Completion {
@@ -199,6 +219,12 @@ impl StateArgs {
 }
 
 impl Cli {
+    /// Reads the command line, what the configuration file adds to it, and the environment.
+    pub(crate) fn read(line: Vec<OsString>) -> Result<Self, NotRead> {
+        let line = config::with_file(&mut Self::command(), line).map_err(NotRead::Config)?;
+        Self::try_parse_from(line).map_err(NotRead::Line)
+    }
+
     /// Threads that the command wants for its work.
     pub(crate) fn threads(&self) -> NonZeroUsize {
         match &self.command {
@@ -226,6 +252,8 @@ impl Cli {
             | Command::Wait(_)
             | Command::Serve(_)
             | Command::Admin(_)
+            | Command::Config(_)
+            | Command::Man(_)
             | Command::Completion { .. } => NonZeroUsize::MIN,
         }
     }
@@ -266,6 +294,8 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Controller(command) => controller::run(command).await,
         #[cfg(feature = "server")]
         Command::Demo(args) => demo::run(args).await,
+        Command::Config(command) => config::run(Cli::command(), cli.config, command),
+        Command::Man(args) => man::run(Cli::command(), &args),
         Command::Completion { shell } => completion(shell),
     };
     done.map(|()| Code::Ok.into())

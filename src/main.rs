@@ -9,18 +9,18 @@ mod demo;
 use std::io;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::exit::{Code, Failure};
-use crate::cli::{Cli, LogFormat, output};
+use crate::cli::{Cli, LogFormat, NotRead, output};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(std::env::args_os().collect()) {
         Ok(cli) => cli,
-        Err(asked_or_wrong) => {
+        Err(NotRead::Config(failure)) => return failed(&failure),
+        Err(NotRead::Line(asked_or_wrong)) => {
             let printed = asked_or_wrong.print();
             let code = match (asked_or_wrong.kind(), printed) {
                 (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, Ok(())) => Code::Ok,
@@ -31,11 +31,13 @@ fn main() -> ExitCode {
     };
     match start(cli) {
         Ok(code) => code,
-        Err(failure) => {
-            output::failure(&failure);
-            failure.code().into()
-        }
+        Err(failure) => failed(&failure),
     }
+}
+
+fn failed(failure: &Failure) -> ExitCode {
+    output::failure(failure);
+    failure.code().into()
 }
 
 fn start(cli: Cli) -> Result<ExitCode, Failure> {

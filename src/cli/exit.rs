@@ -34,6 +34,24 @@ pub(crate) enum Code {
     RelayUnreachable = 9,
 }
 
+impl Code {
+    /// What another run of this program meant by its exit code.
+    pub(crate) fn from_exit(code: Option<i32>) -> Self {
+        let all = [
+            Self::Ok,
+            Self::Usage,
+            Self::NotRunning,
+            Self::NeedsLogin,
+            Self::Denied,
+            Self::TimedOut,
+            Self::ControllerUnreachable,
+            Self::RelayUnreachable,
+        ];
+        let known = all.into_iter().find(|known| Some(*known as i32) == code);
+        known.unwrap_or(Self::Other)
+    }
+}
+
 impl From<Code> for ExitCode {
     fn from(code: Code) -> Self {
         Self::from(code as u8)

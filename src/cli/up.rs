@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use overlan::control::Health;
 use overlan::dns;
 use overlan::enrol::{EnrolError, EnrolOptions, enrol, forget, system_hostname};
@@ -33,6 +34,8 @@ use notify::NotifyArgs;
 use way::{Facts, Way};
 
 mod answers;
+
+mod background;
 
 mod carrying;
 
@@ -74,6 +77,12 @@ pub(crate) struct UpArgs {
     /// Threads that move data. One is fastest up to several Gbit/s
     #[arg(long, env = "OVERLAN_THREADS", value_name = "N", default_value = "1")]
     threads: NonZeroUsize,
+    /// Return when peers can reach this device, and go on in the background; `overlan down` stops it
+    #[arg(long, env = "OVERLAN_BACKGROUND", value_parser = BoolishValueParser::new())]
+    background: bool,
+    /// It is the part that went into the background
+    #[arg(long, hide = true, env = "OVERLAN_DETACHED", value_parser = BoolishValueParser::new())]
+    detached: bool,
     #[command(flatten)]
     notify: NotifyArgs,
     #[command(flatten)]
@@ -101,11 +110,18 @@ Examples:
     ssh -o 'ProxyCommand nc -X 5 -x 127.0.0.1:1080 %h %p' web.home.overlan.internal
     dig @127.0.0.1 -p 1053 web.home.overlan.internal
 
-It runs in the foreground until Ctrl-C, SIGTERM or `overlan down`, and prints one line when peers can reach it.";
+It runs in the foreground until Ctrl-C, SIGTERM or `overlan down`, and prints one line when peers can reach it. With
+--background it returns then; it logs to up.log in the state directory.";
 
 /// `overlan up`.
 pub(crate) async fn up(args: UpArgs) -> Result<(), Failure> {
     let state = Arc::new(args.state.open_or_in_memory()?);
+    if args.background {
+        return background::start(&state, args.auth_key_file == Some(Source::Stdin)).await;
+    }
+    if args.detached {
+        background::detach();
+    }
     let ended = up_in(&args, &state).await;
     if state.is_in_memory() {
         // Nobody else has its keys, so nobody could remove it later.

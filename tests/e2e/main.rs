@@ -15,6 +15,8 @@ mod programs;
 
 mod service;
 
+mod settings;
+
 mod unprivileged;
 
 mod upstream;

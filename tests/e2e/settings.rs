@@ -1,0 +1,135 @@
+//! Settings from a file, manual pages, and `up` in the background.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::lab::{DOMAIN, Lab, state};
+use crate::process::{LONGEST, command, installed, overlan, run, until};
+use crate::service::Service;
+
+#[test]
+fn a_device_starts_in_the_background_by_its_configuration_file_and_comes_down() {
+    if !installed(&["curl"]) {
+        return;
+    }
+    let lab = Lab::start();
+    let page = Service::http("a page of web\n");
+    let web = lab.up("web");
+    web.serve(80, page.address());
+    let (key, file, directory) = (
+        lab.path("key"),
+        lab.path("overlan.toml"),
+        lab.path("laptop"),
+    );
+    fs::write(&key, lab.auth_key(&[])).unwrap();
+    let text = format!(
+        "state-dir = {:?}\n[up]\nserver = {:?}\nauth-key-file = {:?}\nhostname = \"laptop\"\nsocks = \"127.0.0.1:0\"\n\
+         dns = \"off\"\nbackground = true\n",
+        directory.to_str().unwrap(),
+        lab.controller.join,
+        key.to_str().unwrap(),
+    );
+    fs::write(&file, text).unwrap();
+    let with_file = |args: &[&str]| {
+        let mut command = overlan();
+        command.arg("--config").arg(&file).args(args);
+        command
+    };
+    // It would outlive a test that fails.
+    let _down = Down(&directory);
+    let ready = run(&mut with_file(&["up"]), "");
+    assert!(ready.stderr.contains("up.log"), "{ready:#?}");
+    let ready = ready.ok();
+    let rest = ready
+        .strip_prefix(&format!("overlan is up: laptop.home.{DOMAIN} "))
+        .unwrap();
+    let (_, socks) = rest.split_once("socks5h://").unwrap();
+    until("web", LONGEST, || {
+        let url = format!("http://{}/", web.name);
+        let curl = [
+            "--silent",
+            "--fail",
+            "--proxy",
+            &format!("socks5h://{socks}"),
+            &url,
+        ];
+        let outcome = run(command("curl").args(curl), "");
+        (outcome.code == Some(0)).then_some(())
+    });
+    let status: Value =
+        serde_json::from_str(&run(&mut with_file(&["status", "--json"]), "").ok()).unwrap();
+    assert_eq!(status["state"], "running");
+
+    // A second one says why not, with the code of that.
+    let second = run(&mut with_file(&["up"]), "");
+    second.refused(1, &["another `overlan up` runs"]);
+    let shown = run(&mut with_file(&["config", "show"]), "").ok();
+    let row = shown
+        .lines()
+        .find(|line| line.starts_with("hostname "))
+        .unwrap();
+    assert!(
+        row.contains("laptop") && row.ends_with("overlan.toml"),
+        "{row}"
+    );
+    let mut by_variable = with_file(&["config", "show", "--json"]);
+    let shown = run(by_variable.env("OVERLAN_HOSTNAME", "other"), "").ok();
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let settings = shown["settings"].as_array().unwrap();
+    let hostname = settings
+        .iter()
+        .find(|setting| setting["key"] == "hostname")
+        .unwrap();
+    assert_eq!(hostname["value"], "other");
+    assert_eq!(hostname["from"], "OVERLAN_HOSTNAME");
+
+    run(&mut with_file(&["down"]), "").ok();
+    run(&mut with_file(&["status"]), "").refused(3, &["no `overlan up` runs"]);
+
+    // Without its controller and its keys it has nothing to wait for.
+    let mut fresh = overlan();
+    fresh.args([
+        "up",
+        "--background",
+        "--socks",
+        "127.0.0.1:0",
+        "--dns",
+        "off",
+    ]);
+    let refused = run(fresh.args(state(&lab.path("fresh"))), "");
+    refused.refused(4, &["this device is not enrolled"]);
+    let mut nowhere = overlan();
+    nowhere.args(["up", "--background", "--state-dir", "mem:"]);
+    run(&mut nowhere, "").refused(2, &["in memory"]);
+    fs::write(&file, "hostnam = \"x\"\n").unwrap();
+    run(&mut with_file(&["status"]), "").refused(2, &["hostnam", "no setting of any command"]);
+}
+
+/// Stops what runs in the background with this state directory.
+struct Down<'a>(&'a Path);
+
+impl Drop for Down<'_> {
+    fn drop(&mut self) {
+        run(overlan().arg("down").args(state(self.0)), "");
+    }
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let root = tempfile::tempdir().unwrap();
+    let mut man = overlan();
+    run(man.args(["man", "--dir"]).arg(root.path()), "").ok();
+    for page in [
+        "overlan.1",
+        "overlan-up.1",
+        "overlan-serve-tcp.1",
+        "overlan-admin-auth-key-create.1",
+    ] {
+        let text = fs::read_to_string(root.path().join(page)).unwrap();
+        assert!(text.contains(".SH SYNOPSIS"), "{page}");
+    }
+    let mut one = overlan();
+    assert!(run(one.arg("man"), "").ok().contains(".TH overlan 1"));
+}
