@@ -5,11 +5,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread;
 
 use crate::lab::{DOMAIN, KeyBy, Lab};
-use crate::process::{LONGEST, Owned, command, installed, overlan, run, skipped};
+use crate::process::{LONGEST, Owned, command, installed, overlan, python_with, run};
 use crate::service::Service;
 
 #[test]
@@ -221,7 +221,7 @@ fn curl_reaches_the_overlay_by_a_unix_socket() {
 
 #[test]
 fn python_programs_use_pysocks_for_connections_and_datagrams() {
-    let Some(python) = python_with_socks() else {
+    let Some(python) = python_with("socks") else {
         return;
     };
     let plain = Service::http("a page of web\n");
@@ -273,22 +273,6 @@ fn python_programs_use_pysocks_for_connections_and_datagrams() {
     let said = run(&mut client, "").ok();
     assert_eq!(said, format!("a datagram {} 9001", web.address));
     answering.join().unwrap();
-}
-
-/// A Python that has PySocks: the first one in the path may be one without Debian's packages.
-fn python_with_socks() -> Option<String> {
-    let found = ["python3", "/usr/bin/python3"].into_iter().find(|python| {
-        let mut asked = Command::new(python);
-        let asked = asked
-            .args(["-c", "import socks"])
-            .stderr(Stdio::null())
-            .status();
-        asked.is_ok_and(|status| status.success())
-    });
-    if found.is_none() {
-        skipped("Python with PySocks (python3-socks) is not installed");
-    }
-    found.map(str::to_owned)
 }
 
 #[test]

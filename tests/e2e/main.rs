@@ -43,4 +43,6 @@ mod library;
 
 mod networks;
 
+mod packaging;
+
 mod trouble;

@@ -10,7 +10,7 @@ use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -252,6 +252,20 @@ pub(crate) fn installed(programs: &[&str]) -> bool {
         skipped(&format!("{program} not installed"));
     }
     missing.is_none()
+}
+
+/// A Python that has a module: the first one in the path may be one without Debian's packages.
+pub(crate) fn python_with(module: &str) -> Option<String> {
+    let found = ["python3", "/usr/bin/python3"].into_iter().find(|python| {
+        let mut asked = Command::new(python);
+        let import = format!("import {module}");
+        let asked = asked.args(["-c", &import]).stderr(Stdio::null()).status();
+        asked.is_ok_and(|status| status.success())
+    });
+    if found.is_none() {
+        skipped(&format!("Python with the module {module} is not installed"));
+    }
+    found.map(str::to_owned)
 }
 
 /// Says that a test does nothing and why, past the capture of the test harness: whoever runs the tests must see it.

@@ -1,0 +1,188 @@
+//! What lies in `examples/deploy`, run as far as this machine can: the GitHub action by node, the containers' settings as processes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::lab::{DOMAIN, Device, Lab};
+use crate::process::{LONGEST, Program, command, installed, overlan, python_with, run, until};
+use crate::service::Service;
+
+fn example(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("examples/deploy")
+        .join(path)
+}
+
+#[test]
+fn the_github_action_brings_a_job_in_and_takes_it_out_again() {
+    if !installed(&["curl", "node"]) {
+        return;
+    }
+    let lab = Lab::start();
+    let page = Service::http("a page of web\n");
+    let web = lab.up("web");
+    web.serve(80, page.address());
+    let key = lab.auth_key(&["--reusable", "--ephemeral"]);
+    let runner = lab.path("runner");
+    fs::create_dir(&runner).unwrap();
+    let file = |name: &str| runner.join(name);
+    let told = |name: &str| -> BTreeMap<String, String> {
+        let text = fs::read_to_string(file(name)).unwrap_or_default();
+        let pairs = text.lines().filter_map(|line| line.split_once('='));
+        pairs
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+    };
+    let step = |script: &str, key: &str, ping: &str| {
+        let mut node = command("node");
+        node.arg(example("github-action").join(script))
+            .env("RUNNER_TEMP", &runner);
+        for name in ["GITHUB_STATE", "GITHUB_OUTPUT", "GITHUB_ENV"] {
+            node.env(name, file(name));
+        }
+        for (name, value) in told("GITHUB_STATE") {
+            node.env(format!("STATE_{name}"), value);
+        }
+        let inputs = [
+            ("SERVER", lab.controller.join.as_str()),
+            ("AUTHKEY", key),
+            ("HOSTNAME", "job"),
+            ("NETWORK", "home"),
+            ("PING", ping),
+            ("TIMEOUT", "30"),
+            ("ARGS", "--hold 5"),
+            ("PROXY-ENV", "true"),
+            ("BINARY", env!("CARGO_BIN_EXE_overlan")),
+        ];
+        for (name, value) in inputs {
+            node.env(format!("INPUT_{name}"), value);
+        }
+        run(&mut node, "")
+    };
+
+    let main = step("main.js", &key, "web").ok();
+    assert!(
+        main.contains("overlan is up: job.home") && main.contains("pong from web"),
+        "{main}"
+    );
+    assert!(!main.contains(&key), "{main}");
+    let variables = told("GITHUB_ENV");
+    assert_eq!(
+        variables["ALL_PROXY"],
+        format!("socks5h://{}", told("GITHUB_OUTPUT")["socks"])
+    );
+    let mut curl = command("curl");
+    curl.args(["--silent", "--fail", &format!("http://{}/", web.name)])
+        .envs(&variables);
+    assert_eq!(run(&mut curl, "").ok(), "a page of web");
+    assert!(lab.admin(&["devices"]).contains("job"));
+
+    step("post.js", &key, "").ok();
+    assert!(!lab.admin(&["devices"]).contains("job"));
+    assert!(!Path::new(&variables["OVERLAN_STATE_DIR"]).exists());
+
+    fs::remove_file(file("GITHUB_STATE")).unwrap();
+    let refused = step("main.js", "pvk_wrong_key", "");
+    assert_eq!(refused.code, Some(1), "{refused:#?}");
+    assert!(refused.stdout.contains("::error::overlan"), "{refused:#?}");
+    assert!(refused.stderr.contains("auth key"), "{refused:#?}");
+}
+
+/// A document of `examples/deploy` as JSON, anchors and merges resolved.
+fn yaml(python: &str, path: &str) -> Value {
+    let script = "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout)";
+    let mut python = command(python);
+    let text = run(python.args(["-c", script]).arg(example(path)), "").ok();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// `overlan up` with the settings that a container gets; what belongs to the place is another one here.
+fn as_container(lab: &Lab, name: &str, settings: &BTreeMap<String, String>) -> Device {
+    let state = lab.path(name);
+    let key = lab.path(&format!("{name}.key"));
+    fs::write(&key, lab.auth_key(&[])).unwrap();
+    let mut up = overlan();
+    up.arg("up").envs(settings);
+    up.env("OVERLAN_SERVER", &lab.controller.join);
+    up.env_remove("OVERLAN_AUTH_KEY")
+        .env("OVERLAN_AUTH_KEY_FILE", &key);
+    up.env("OVERLAN_STATE_DIR", &state);
+    if !settings["OVERLAN_SOCKS"].starts_with("unix:") {
+        up.env("OVERLAN_SOCKS", "127.0.0.1:0");
+    }
+    up.env("OVERLAN_DNS", "127.0.0.1:0");
+    Device::ready(Program::start(name, &lab.path(""), &mut up, ""), &state)
+}
+
+#[test]
+fn the_containers_settings_bring_an_application_in() {
+    if !installed(&["curl"]) {
+        return;
+    }
+    let Some(python) = python_with("yaml") else {
+        return;
+    };
+    let lab = Lab::start();
+    let page = Service::http("a page of web\n");
+    let web = lab.up("web");
+    web.serve(80, page.address());
+
+    let compose = yaml(&python, "container/compose.yaml");
+    let service = &compose["services"]["overlan"];
+    let mut settings: BTreeMap<String, String> =
+        serde_json::from_value(service["environment"].clone()).unwrap();
+    let password = lab.path("proxy-password");
+    fs::write(&password, "secret\n").unwrap();
+    settings.insert(
+        "OVERLAN_SOCKS_PASSWORD_FILE".to_owned(),
+        password.display().to_string(),
+    );
+    let beside = as_container(&lab, "application", &settings);
+    let proxy = format!("socks5h://application:secret@{}", beside.socks);
+    let url = format!("http://web.home.{DOMAIN}/");
+    let reached = until("web", LONGEST, || {
+        let curl = ["--silent", "--fail", "--proxy", &proxy, &url];
+        Some(run(command("curl").args(curl), "")).filter(|outcome| outcome.code == Some(0))
+    });
+    assert_eq!(reached.ok(), "a page of web");
+    let check: Vec<&str> = service["healthcheck"]["test"].as_array().unwrap()[2..]
+        .iter()
+        .map(|word| word.as_str().unwrap())
+        .collect();
+    beside.run(&check).ok();
+    for service in ["overlan", "overlan-by-socket"] {
+        let service = &compose["services"][service];
+        assert_eq!(service["read_only"], true);
+        assert_eq!(service["cap_drop"][0], "ALL");
+    }
+
+    let pod = yaml(&python, "container/kubernetes.yaml");
+    let sidecar = &pod["spec"]["initContainers"][0];
+    let fixed = sidecar["env"].as_array().unwrap().iter();
+    let settings: BTreeMap<String, String> = fixed
+        .filter_map(|one| {
+            let value = one["value"].as_str()?;
+            Some((one["name"].as_str()?.to_owned(), value.to_owned()))
+        })
+        .collect();
+    let sidecar_device = as_container(&lab, "pod", &settings);
+    sidecar_device.sees(&web, true);
+    assert_eq!(sidecar_device.curl(&[&url]).ok(), "a page of web");
+    for probe in ["startupProbe", "livenessProbe"] {
+        let words = sidecar[probe]["exec"]["command"].as_array().unwrap();
+        let words: Vec<&str> = words[1..]
+            .iter()
+            .map(|word| word.as_str().unwrap())
+            .collect();
+        sidecar_device.run(&words).ok();
+    }
+    for job in ["one-command", "several-commands"] {
+        assert!(
+            yaml(&python, "gitlab-ci.yml")[job]["script"].is_array(),
+            "{job}"
+        );
+    }
+}
