@@ -112,6 +112,7 @@ pub struct Node {
 mod axum;
 mod builder;
 mod close;
+mod confirm;
 #[cfg(feature = "http-client")]
 mod connector;
 mod datagrams;
@@ -127,6 +128,7 @@ mod stream;
 
 pub use builder::{Builder, UpError};
 pub use close::CloseError;
+pub use confirm::CONFIRM_WITHIN;
 #[cfg(feature = "http-client")]
 pub use connector::{Connected, Connector};
 pub use datagrams::{BindUdpError, UdpSocket};
@@ -166,6 +168,8 @@ struct Inner {
     link_notes: Mutex<BTreeMap<RelayId, LinkNote>>,
     /// Says that a link came or went, for those who wait for readiness.
     links_changed: watch::Sender<u64>,
+    /// Says that something was due, or changed, that somebody may wait for.
+    turns: watch::Sender<u64>,
     attach_sequence: AtomicU64,
 }
 
@@ -240,6 +244,7 @@ impl Node {
             exposed: Mutex::default(),
             link_notes: Mutex::default(),
             links_changed: watch::Sender::new(0),
+            turns: watch::Sender::new(0),
             attach_sequence: AtomicU64::new(0),
         });
         inner.tasks.spawn({
@@ -400,6 +405,7 @@ impl Inner {
                 }
             }
             self.engine.handle_timeout(now());
+            self.turns.send_modify(|turn| *turn = turn.wrapping_add(1));
         }
     }
 

@@ -402,6 +402,15 @@ impl ControlStatus {
     }
 }
 
+/// How many peers answered when this device came up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmed {
+    /// Peers that were online then, as the controller saw it.
+    pub asked: usize,
+    /// Those that answered: they reach this device.
+    pub answered: usize,
+}
+
 /// Rows as aligned columns; the last column is not padded.
 #[must_use]
 pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {

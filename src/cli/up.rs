@@ -12,7 +12,7 @@ use overlan::control::Health;
 use overlan::dns;
 use overlan::enrol::{EnrolError, EnrolOptions, enrol, forget, system_hostname};
 use overlan::local::{ControlSocket, Waiting};
-use overlan::node::{Node, NodeError, NodeOptions, NotReady};
+use overlan::node::{CONFIRM_WITHIN, Node, NodeError, NodeOptions, NotReady};
 use overlan::proxy;
 use overlan::state::{Device, DirLock, StateDir};
 use overlan_protocol::api::{Credential, JoinString};
@@ -368,6 +368,13 @@ fn open_doors(tasks: &mut JoinSet<()>, node: &Node, doors: Doors, stop: &Cancell
 async fn stay(node: &Node, answers: &Answers, args: &UpArgs) -> Result<(), Ended> {
     match node.ready(within(args)).await {
         Ok(()) => {
+            let confirmed = node.confirm(CONFIRM_WITHIN).await;
+            if confirmed.answered < confirmed.asked {
+                tracing::info!(
+                    ?confirmed,
+                    "some peers that should be online did not answer yet"
+                );
+            }
             let line = ready_line(answers);
             args.notify.ready(&line)?;
             output::answer(&line)?;

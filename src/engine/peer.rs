@@ -37,6 +37,10 @@ pub struct Peer {
     /// A link over which it was reached broke, and what was in flight may be lost.
     pub(super) stalled: AtomicBool,
     online: AtomicBool,
+    /// The controller said once that it is there: connections with it outlast its absences.
+    seen: AtomicBool,
+    /// Something came from it since the controller last said that it went.
+    heard: AtomicBool,
     /// Relays where it was not found are remembered in `way`.
     sought: AtomicBool,
     /// The time to its answer is its own, not guessed from the link's.
@@ -102,6 +106,8 @@ impl Peer {
             ready_at: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
             online: AtomicBool::new(told.online),
+            seen: AtomicBool::new(told.online),
+            heard: AtomicBool::new(false),
             sought: AtomicBool::new(false),
             timed: AtomicBool::new(false),
             sealing: Mutex::new(Sealing {
@@ -128,7 +134,13 @@ impl Peer {
 
     /// Takes over what may change. Returns whether the way changed.
     pub(super) fn follow(&self, told: &netmap::Peer) -> bool {
-        let came = told.online && !self.online.swap(told.online, Relaxed);
+        let was_online = self.online.swap(told.online, Relaxed);
+        let came = told.online && !was_online;
+        if told.online {
+            self.seen.store(true, Relaxed);
+        } else if was_online {
+            self.heard.store(false, Relaxed);
+        }
         let mut way = lock(&self.way);
         if way.route.relays() == told.relays && !came {
             return false;
@@ -139,9 +151,14 @@ impl Peer {
         true
     }
 
-    /// Whether controller and relays agree that it is not there.
+    /// Whether controller and relays agree that it is not there, and never was.
     pub(super) fn is_gone(&self) -> bool {
-        !self.online.load(Relaxed) && lock(&self.way).route.is_absent_everywhere()
+        !self.seen.load(Relaxed) && lock(&self.way).route.is_absent_everywhere()
+    }
+
+    /// Whether it is there, whatever the controller says yet: something came from it.
+    pub fn is_heard(&self) -> bool {
+        self.heard.load(Relaxed)
     }
 
     /// The device whose keys its session is made of.
@@ -219,6 +236,9 @@ impl Peer {
         self.settle(engine, now, sealing);
         if let Some(asked) = asked {
             self.handle_answered(engine, now.saturating_duration_since(asked));
+        }
+        if opened.is_ok() && !self.heard.load(Relaxed) {
+            self.heard.store(true, Relaxed);
         }
         if opened.is_ok() && self.sought.load(Relaxed) {
             self.handle_heard(engine, now, relay);

@@ -10,6 +10,7 @@ use overlan_protocol::key::Secret;
 use overlan_transport::outgoing::{Outgoing, UpstreamProxy};
 
 use super::close::Owned;
+use super::confirm::CONFIRM_WITHIN;
 use super::{Node, NodeError, NodeOptions, NotReady, lock};
 use crate::enrol::{EnrolError, EnrolOptions, enrol, system_hostname};
 use crate::state::{Device, StateDir, StateError};
@@ -25,6 +26,7 @@ pub struct Builder {
     networks: Vec<String>,
     ephemeral: bool,
     ready_within: Option<Duration>,
+    confirm: bool,
     options: NodeOptions,
 }
 
@@ -97,6 +99,7 @@ impl Node {
             networks: Vec::new(),
             ephemeral: false,
             ready_within: Some(READY_WITHIN),
+            confirm: true,
             options: NodeOptions::default(),
         }
     }
@@ -158,6 +161,13 @@ impl Builder {
     /// How long [`Builder::up`] waits for the controller, and then for a relay, each; `None` = for a relay for ever.
     pub fn ready_within(mut self, within: Option<Duration>) -> Self {
         self.ready_within = within;
+        self
+    }
+
+    /// Whether [`Builder::up`] also waits until every peer that is online has heard of this node, so that a name dialled there leads here
+    /// at the first attempt. It does, for at most 2 s, unless this says otherwise; a node that only dials need not.
+    pub fn confirm(mut self, confirm: bool) -> Self {
+        self.confirm = confirm;
         self
     }
 
@@ -230,7 +240,12 @@ impl Builder {
         };
         *lock(&node.inner.owned) = std::mem::take(owned);
         match node.ready(self.ready_within).await {
-            Ok(()) => Ok(node),
+            Ok(()) => {
+                if self.confirm {
+                    node.confirm(CONFIRM_WITHIN).await;
+                }
+                Ok(node)
+            }
             Err(error @ NotReady::Removed) => {
                 node.shutdown().await;
                 let owned = std::mem::take(&mut *lock(&node.inner.owned));

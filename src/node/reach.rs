@@ -117,7 +117,10 @@ impl Inner {
                 return Err(DialError::DeniedByPolicy);
             }
             let is_current = matches!(*self.control.health().borrow(), Health::Connected { .. });
-            if !resolved.online && is_current {
+            // Who was heard is there, though the controller has not said so yet.
+            let peer = membership.peer(resolved.host);
+            let is_heard = peer.is_some_and(|peer| peer.is_heard());
+            if !resolved.online && is_current && !is_heard {
                 return Err(DialError::Offline);
             }
         }

@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::lab::{DOMAIN, Device, KeyBy, Lab, NETWORK, OWNER, PASSWORD, state};
-use crate::process::{LONGEST, Outcome, installed, overlan, run, until};
+use crate::process::{LONGEST, Outcome, Program, installed, overlan, run, until};
 use crate::service::Service;
 
 mod notify;
@@ -349,4 +350,53 @@ fn gone(lab: &Lab, device: &str) {
 /// The public part of an auth key, `pvk_<id>_<secret>`.
 pub(crate) fn key_id(key: &str) -> &str {
     key.split('_').nth(1).unwrap()
+}
+
+#[test]
+fn a_device_is_up_when_every_peer_that_is_there_has_heard_of_it() {
+    if !installed(&["curl"]) {
+        return;
+    }
+    let page = Service::http("here\n");
+    let lab = Lab::start();
+    let (laptop, web) = lab.pair();
+    let state_dir = lab.path("new");
+    let target = page.address().to_string();
+    let mut publish = overlan();
+    publish
+        .args(["serve", "tcp", "80", &target])
+        .args(state(&state_dir));
+    run(&mut publish, "").ok();
+    // One that the controller takes to be there, and the relays do not: nobody waits for it.
+    let mut gone = lab.up("gone");
+    laptop.sees(&gone, true);
+    gone.program.kill();
+
+    laptop.program.signal(Signal::STOP);
+    let key = lab.auth_key(&[]);
+    let (mut up, key) = lab.up_command("new", KeyBy::Stdin(&key));
+    let program = Program::start("new", &lab.path(""), &mut up, key);
+    until("the new device attached", LONGEST, || {
+        program
+            .output()
+            .contains("attached to a relay")
+            .then_some(())
+    });
+    // Some hundred milliseconds, in which web has answered long ago.
+    lab.admin(&["devices"]);
+    assert!(
+        !program.output().contains("overlan is up"),
+        "laptop has not heard of it"
+    );
+    laptop.program.signal(Signal::CONT);
+    let device = Device::ready(program, &state_dir);
+    let url = format!("http://{}/", device.name);
+    for peer in [&laptop, &web] {
+        assert_eq!(
+            peer.curl(&[&url]).ok(),
+            "here",
+            "{} at the first attempt",
+            peer.name
+        );
+    }
 }

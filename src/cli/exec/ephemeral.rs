@@ -67,6 +67,8 @@ impl EphemeralArgs {
         let mut builder = Node::builder()
             .server(server)
             .auth_key(key)
+            // Nobody reaches a program that only dials.
+            .confirm(false)
             .ready_within((timeout > 0).then(|| Duration::from_secs(timeout.into())));
         if let Some(hostname) = &self.hostname {
             builder = builder.hostname(hostname);
