@@ -3,6 +3,8 @@
 //!
 //! A local port where nobody listens is a true "connection refused" for the peer, never a connection that ends at once.
 
+pub(crate) mod http;
+
 mod proxy_protocol;
 
 use std::io;
@@ -23,7 +25,9 @@ use crate::dial::DialError;
 use crate::names::Destination;
 use crate::proxy;
 use crate::splice::{Abort, HostSocket, Spliced, splice};
-use crate::state::{Serve, Target};
+use crate::state::{Serve, ServeKind, Target};
+
+use self::http::Identify;
 
 /// Where connections go unless a person named another address: the same machine, and only its loopback.
 #[must_use]
@@ -38,6 +42,8 @@ pub struct ExposeConfig {
     pub target: Target,
     /// Whether the service is told first who its peer is.
     pub proxy_protocol: bool,
+    /// Whether the service speaks HTTP and hears in each request who asks.
+    pub http: bool,
     /// How long the service may take to accept.
     pub connect_timeout: Duration,
     /// Connections at once; more wait in the listener's backlog, and their senders with them.
@@ -51,14 +57,20 @@ impl ExposeConfig {
         Self {
             target: serve.target.clone(),
             proxy_protocol: serve.proxy_protocol,
+            http: serve.kind == ServeKind::Http,
             connect_timeout: CONNECT_TIMEOUT,
             max_connections: accept::connections_max(),
         }
     }
 }
 
-/// Serves the listener until `shutdown`, then ends every connection and returns.
-pub async fn run(listener: TcpListener, config: ExposeConfig, shutdown: CancellationToken) {
+/// Serves the listener until `shutdown`, then ends every connection and returns. HTTP services hear from `identify` who asks.
+pub(crate) async fn run(
+    listener: TcpListener,
+    config: ExposeConfig,
+    identify: Identify,
+    shutdown: CancellationToken,
+) {
     let config = Arc::new(config);
     let mut connections = JoinSet::new();
     loop {
@@ -66,9 +78,9 @@ pub async fn run(listener: TcpListener, config: ExposeConfig, shutdown: Cancella
             () = shutdown.cancelled() => break,
             Some(ended) = connections.join_next() => accept::report(ended),
             incoming = listener.accept(), if connections.len() < config.max_connections => {
-                let (config, shutdown) = (config.clone(), shutdown.clone());
+                let (config, identify, shutdown) = (config.clone(), identify.clone(), shutdown.clone());
                 connections.spawn(async move {
-                    shutdown.run_until_cancelled(connection(incoming, &config)).await;
+                    shutdown.run_until_cancelled(connection(incoming, &config, &identify)).await;
                 });
             }
         }
@@ -78,13 +90,16 @@ pub async fn run(listener: TcpListener, config: ExposeConfig, shutdown: Cancella
     }
 }
 
-async fn connection(incoming: Incoming, config: &ExposeConfig) {
+async fn connection(incoming: Incoming, config: &ExposeConfig, identify: &Identify) {
     let remote = incoming.remote();
     let header = match config.proxy_protocol {
         true => proxy_protocol::header(remote, incoming.local()),
         false => Vec::new(),
     };
     match timeout(config.connect_timeout, dial(&config.target, &header)).await {
+        Ok(Ok(service)) if config.http => {
+            http::converse(incoming.accept(), remote, service, config, identify).await;
+        }
         Ok(Ok(Service::Tcp(mut service))) => carry(incoming, &mut service).await,
         Ok(Ok(Service::Unix(mut service))) => carry(incoming, &mut service).await,
         Ok(Err(error)) => {

@@ -9,7 +9,7 @@
 
 mod forward;
 
-mod headers;
+pub(crate) mod headers;
 
 mod refusal;
 

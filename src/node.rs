@@ -426,7 +426,7 @@ impl Inner {
     }
 
     /// Opens what is published in every network, and closes what no longer is.
-    fn expose(&self) {
+    fn expose(self: &Arc<Self>) {
         let serves = lock(&self.serves).clone();
         let memberships = self.engine.memberships();
         let mut exposed = lock(&self.exposed);
@@ -454,6 +454,7 @@ impl Inner {
                         self.tasks.spawn(expose::run(
                             listener,
                             ExposeConfig::new(serve),
+                            self.identify_in(*id),
                             stop.clone(),
                         ));
                         let membership = Arc::downgrade(membership);

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use overlan::local::{CallError, Request, Response, call};
 use overlan::node::routes::{self, RouteError};
-use overlan::state::{Serve, StateDir, Target, UnusableTarget};
+use overlan::state::{Serve, ServeKind, StateDir, Target, UnusableTarget};
 use overlan::status::{RouteStatus, columns};
 use overlan_protocol::gateway::{GatewayRoute, RouteTextError};
 
@@ -19,6 +19,8 @@ pub(crate) enum ServeCommand {
     Tcp(TcpArgs),
     /// Publish a service that listens on a Unix socket, now and at every start
     Unix(UnixArgs),
+    /// Publish an HTTP service that hears in each request who asks, now and at every start
+    Http(HttpArgs),
     /// Offer to lead peers to hosts behind this one, which need no Overlan; an admin approves it
     Route(RouteArgs),
     /// Show what is published and offered
@@ -102,6 +104,27 @@ impl FromStr for Published {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = HTTP_EXAMPLES)]
+pub(crate) struct HttpArgs {
+    /// Port on this device's overlay address
+    #[arg(value_parser = clap::value_parser!(u16).range(2..))]
+    port: u16,
+    /// Where requests go: ADDRESS:PORT, HOST:PORT, a port of 127.0.0.1, or unix:PATH
+    #[arg(value_parser = parse_target)]
+    target: Target,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const HTTP_EXAMPLES: &str = "\
+Examples:
+  overlan serve http 80 8080
+  overlan serve http 80 unix:/run/app/http.sock
+
+Each request has X-Overlan-Name, -Label, -Network, -Device and -Address of the peer that sent it, and X-Forwarded-For. What a peer
+writes into such fields itself is removed. Let the service listen where only this host reaches it: it believes them.";
+
+#[derive(Debug, Args)]
 struct HeaderArgs {
     /// Begin each connection with the peer's overlay address, for services that know this protocol
     #[arg(long, value_name = "VERSION", value_parser = ["v2"])]
@@ -152,6 +175,14 @@ pub(crate) async fn run(command: ServeCommand) -> Result<(), Failure> {
             let state = args.state.open()?;
             publish(&state, args.port, args.path, &args.header).await
         }
+        ServeCommand::Http(args) => {
+            let state = args.state.open()?;
+            let serve = Serve {
+                kind: ServeKind::Http,
+                ..Serve::tcp(args.port, args.target)
+            };
+            publish_as(&state, serve).await
+        }
         ServeCommand::Route(args) => {
             let state = args.state.open()?;
             let route = args.route.clone();
@@ -188,6 +219,10 @@ async fn publish(
 ) -> Result<(), Failure> {
     let mut serve = Serve::tcp(port, target);
     serve.proxy_protocol = header.proxy_protocol.is_some();
+    publish_as(state, serve).await
+}
+
+async fn publish_as(state: &StateDir, serve: Serve) -> Result<(), Failure> {
     let request = Request::ServeAdd(serve.clone());
     change(state, &request, |serves| add(serves, &serve)).await
 }

@@ -101,6 +101,11 @@ async fn carry(a: (Stack, IpAddr), b: (Stack, IpAddr), notify: Arc<Notify>) {
 
 const PUBLISHED: u16 = 80;
 
+/// These services do not hear who asks.
+fn nobody() -> Identify {
+    Arc::new(|_| None)
+}
+
 #[tokio::test]
 async fn a_peer_talks_with_a_local_service_and_each_side_may_close_first() {
     let overlay = Overlay::new();
@@ -112,6 +117,7 @@ async fn a_peer_talks_with_a_local_service_and_each_side_may_close_first() {
     let exposed = tokio::spawn(run(
         overlay.server.listen(PUBLISHED).unwrap(),
         config,
+        nobody(),
         shutdown.clone(),
     ));
     let data: Vec<u8> = (0..3_000_001u32).map(|n| ((n * 7) >> 5) as u8).collect();
@@ -165,6 +171,7 @@ async fn a_service_that_is_not_there_is_connection_refused() {
     let exposed = run(
         overlay.server.listen(PUBLISHED).unwrap(),
         config,
+        nobody(),
         shutdown.clone(),
     );
     let asking = async {
@@ -187,6 +194,7 @@ async fn a_reset_by_the_service_reaches_the_peer_and_the_end_ends_all() {
     let exposed = tokio::spawn(run(
         overlay.server.listen(PUBLISHED).unwrap(),
         config,
+        nobody(),
         shutdown.clone(),
     ));
     let (peer, local) = tokio::join!(overlay.connect(), service.accept());

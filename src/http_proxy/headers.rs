@@ -29,7 +29,7 @@ pub(super) fn credentials(headers: &HeaderMap) -> Option<(Given, Given)> {
 
 /// The request as its destination must see it: a path instead of a URL, the client's `Host`, nothing that was meant for the
 /// proxy. What asks for another protocol stays.
-pub(super) fn outbound<B>(mut request: Request<B>) -> Result<Request<B>, Refusal> {
+pub(crate) fn outbound<B>(mut request: Request<B>) -> Result<Request<B>, Refusal> {
     let path = request.uri().path_and_query().cloned();
     if !request.headers().contains_key(HOST) {
         // HTTP/1.0 has none. The user name that a URL may carry is no part of it.
@@ -59,7 +59,7 @@ pub(super) fn outbound<B>(mut request: Request<B>) -> Result<Request<B>, Refusal
 }
 
 /// The answer's fields as a client must see them.
-pub(super) fn inbound(headers: &mut HeaderMap) {
+pub(crate) fn inbound(headers: &mut HeaderMap) {
     strip(headers);
     headers.remove(UPGRADE);
 }

@@ -12,7 +12,7 @@ use crate::dial::DialError;
 
 /// Why a request gets nowhere.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// The proxy has a password, and the client sent none.
     NoCredentials,
     /// The client sent another one.

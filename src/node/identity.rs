@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use overlan_protocol::address;
@@ -12,6 +13,7 @@ use tokio::time::timeout;
 
 use super::{Inner, Node, Whois};
 use crate::dial::DialError;
+use crate::expose::http::Identify;
 
 /// Where a peer is: an address means nothing without its network, since every network uses the same ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,6 +82,12 @@ impl Node {
 }
 
 impl Inner {
+    /// The same for addresses of one network, for as long as this node lives.
+    pub(super) fn identify_in(self: &Arc<Self>, network: NetworkId) -> Identify {
+        let inner = Arc::downgrade(self);
+        Arc::new(move |address| inner.upgrade()?.identify(PeerAddr { network, address }))
+    }
+
     pub(super) fn identify(&self, peer: PeerAddr) -> Option<PeerIdentity> {
         let netmap = self.control.netmap().borrow().clone();
         let network = netmap.networks.get(&peer.network)?;

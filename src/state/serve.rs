@@ -42,12 +42,15 @@ impl Serve {
 pub enum ServeKind {
     /// TCP connections, byte for byte.
     Tcp,
+    /// HTTP requests, each with fields that say who asks.
+    Http,
 }
 
 impl fmt::Display for ServeKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp => f.write_str("tcp"),
+            Self::Http => f.write_str("http"),
         }
     }
 }

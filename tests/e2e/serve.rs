@@ -1,12 +1,12 @@
 //! `serve`: services on Unix sockets and on other hosts, and how they learn who asks.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixListener;
 use std::thread;
 
 use crate::lab::{DOMAIN, KeyBy, Lab};
-use crate::process::{LONGEST, Program, command, installed, until};
+use crate::process::{LONGEST, Program, command, installed, run, until};
 use crate::service::Service;
 
 #[test]
@@ -95,4 +95,83 @@ fn haproxy_learns_by_the_proxy_protocol_who_asks() {
     assert_eq!(by_v6, format!("{} {} 80", v6(&laptop), v6(&web)));
     let v4 = format!("{} {} 80", laptop.address, web.address);
     assert!([&v4, &by_v6].contains(&&by_name), "{by_name}");
+}
+
+#[test]
+fn an_http_service_hears_in_each_request_who_asks_and_nobody_can_pretend() {
+    if !installed(&["curl", "node"]) {
+        return;
+    }
+    let lab = Lab::start();
+    let (laptop, web) = lab.pair();
+    // Echoes the head of a request, and keeps the connection.
+    let echo = Service::start(|mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        loop {
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                if reader.read_line(&mut head).unwrap_or(0) == 0 {
+                    return;
+                }
+            }
+            if head.to_ascii_lowercase().contains("upgrade: shout") {
+                let _ = stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: shout\r\n\r\nwelcome ");
+                let mut line = String::new();
+                let _ = reader.read_line(&mut line);
+                let _ = stream.write_all(line.to_uppercase().as_bytes());
+                return;
+            }
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{head}",
+                head.len()
+            );
+            if stream.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    web.run(&["serve", "http", "80", &echo.address().to_string()])
+        .ok();
+    assert!(web.run(&["serve", "list"]).ok().contains("http"));
+    let url = format!("http://web.home.{DOMAIN}/a");
+    let lies = [
+        "--header",
+        "X-Overlan-Name: boss",
+        "--header",
+        "x-overlan-extra: 1",
+        "--header",
+        "X-Real-IP: 1.2.3.4",
+    ];
+    // Two requests over one connection.
+    let told = laptop
+        .curl(&[&lies[..], &[&url, &url]].concat())
+        .ok()
+        .to_ascii_lowercase();
+    let device = laptop.status()["device"]["id"].as_str().unwrap().to_owned();
+    for (field, times) in [
+        (format!("x-overlan-name: {}", laptop.name), 2),
+        ("x-overlan-label: laptop".to_owned(), 2),
+        ("x-overlan-network: home".to_owned(), 2),
+        (format!("x-overlan-device: {device}"), 2),
+        (format!("x-overlan-address: {}", laptop.address), 2),
+        (format!("x-forwarded-for: {}", laptop.address), 2),
+        (format!("host: web.home.{DOMAIN}"), 2),
+        ("boss".to_owned(), 0),
+        ("extra".to_owned(), 0),
+        ("1.2.3.4".to_owned(), 0),
+    ] {
+        assert_eq!(told.matches(&field).count(), times, "{field}\n{told}");
+    }
+    let upgrade =
+        "GET /chat HTTP/1.1\r\nHost: web\r\nConnection: Upgrade\r\nUpgrade: shout\r\n\r\nhello\n";
+    let shouted = run(&mut laptop.command(&["nc", "web", "80"]), upgrade).ok();
+    assert!(
+        shouted.starts_with("HTTP/1.1 101") && shouted.ends_with("welcome HELLO"),
+        "{shouted}"
+    );
+
+    // Where nobody listens it is a refusal, as for every service.
+    drop(echo);
+    let outcome = laptop.curl(&[&url]);
+    assert!(outcome.stderr.contains("(5)"), "{outcome:#?}");
 }

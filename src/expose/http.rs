@@ -1,0 +1,265 @@
+//! An HTTP service that hears in header fields who asks: each request goes on to the service with `X-Overlan-*` fields that only this
+//! device can have set. Decides which fields pass; who the peer is, is its key's word.
+//!
+//! ```text
+//! overlay ── requests, one after the other ──> fields replaced ──> one connection with the service, opened anew when it closed
+//!                                                └─ 101 → bytes both ways
+//! ```
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{Either as EitherBody, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{Builder as Client, SendRequest};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use overlan_netstack as netstack;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinSet;
+use tokio_util::either::Either;
+use tracing::debug;
+
+use super::{ExposeConfig, Service};
+use crate::accept;
+use crate::http_proxy::headers;
+use crate::node::PeerIdentity;
+use crate::splice::splice;
+
+/// Who is at an address of the network.
+pub(crate) type Identify = Arc<dyn Fn(SocketAddr) -> Option<PeerIdentity> + Send + Sync>;
+
+/// A connection with the service.
+type Upstream = Either<TcpStream, UnixStream>;
+
+/// What is sent back: the service's answer, or our own words.
+type Body = EitherBody<Incoming, Full<Bytes>>;
+
+/// Serves one connection of a peer to its end. `service` is open already: where nobody listens, the peer was refused.
+pub(super) async fn converse(
+    overlay: netstack::TcpStream,
+    remote: SocketAddr,
+    service: Service,
+    config: &ExposeConfig,
+    identify: &Identify,
+) {
+    let session = Session {
+        remote,
+        config,
+        identify,
+        upstream: Mutex::new(Some(Waiting::Open(service.into()))),
+        tasks: Mutex::default(),
+        tunnel: Mutex::new(None),
+    };
+    let answering = service_fn(|request| Box::pin(session.answer(request)));
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .max_header_size(HEAD_MAX)
+        .max_buf_size(BUFFER_MAX)
+        .preserve_header_case(true)
+        .half_close(true)
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(overlay), answering);
+    let served = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+    let http1::Parts { io, read_buf, .. } = connection.into_parts();
+    let mut overlay = io.into_inner();
+    if let Err(error) = served {
+        debug!(%remote, %error, "an HTTP connection broke");
+        // An answer that was cut short must not look whole.
+        overlay.abort();
+        return;
+    }
+    let tunnel = lock(&session.tunnel).take();
+    let ended = match tunnel {
+        None => overlay.shutdown().await,
+        Some((upstream, early)) => tunnel_to(overlay, &read_buf, upstream, &early).await,
+    };
+    if let Err(error) = ended {
+        debug!(%remote, %error, "an HTTP connection ended");
+    }
+}
+
+/// Another protocol was agreed on: bytes from here on.
+async fn tunnel_to(
+    mut overlay: netstack::TcpStream,
+    from_peer: &[u8],
+    mut upstream: Upstream,
+    from_service: &[u8],
+) -> std::io::Result<()> {
+    overlay.write_all(from_service).await?;
+    upstream.write_all(from_peer).await?;
+    match upstream {
+        Either::Left(mut service) => splice(&mut overlay, &mut service).await,
+        Either::Right(mut service) => splice(&mut overlay, &mut service).await,
+    };
+    Ok(())
+}
+
+impl From<Service> for Upstream {
+    fn from(service: Service) -> Self {
+        match service {
+            Service::Tcp(stream) => Self::Left(stream),
+            Service::Unix(stream) => Self::Right(stream),
+        }
+    }
+}
+
+/// The connection with the service between two requests.
+enum Waiting {
+    /// Nothing was said on it yet.
+    Open(Upstream),
+    /// Requests go over it.
+    Spoken(SendRequest<Incoming>),
+}
+
+struct Session<'a> {
+    remote: SocketAddr,
+    config: &'a ExposeConfig,
+    identify: &'a Identify,
+    /// `None` while a request has it.
+    upstream: Mutex<Option<Waiting>>,
+    /// Drives the connections; more than one only until those before have ended.
+    tasks: Mutex<JoinSet<()>>,
+    tunnel: Mutex<Option<(Upstream, Bytes)>>,
+}
+
+impl Session<'_> {
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let answered = match (self.identify)(self.remote) {
+            // It left the network a moment ago.
+            None => Err((StatusCode::FORBIDDEN, "this device does not know you")),
+            Some(peer) => self.forward(request, &peer).await,
+        };
+        Ok(answered.unwrap_or_else(|(status, text)| {
+            let text = Bytes::from(format!("overlan: {text}\n"));
+            let mut response = Response::new(EitherBody::Right(Full::new(text)));
+            *response.status_mut() = status;
+            response
+        }))
+    }
+
+    async fn forward(
+        &self,
+        request: Request<Incoming>,
+        peer: &PeerIdentity,
+    ) -> Result<Response<Body>, (StatusCode, &'static str)> {
+        if request.method() == Method::CONNECT {
+            return Err((
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this is a service, not a proxy",
+            ));
+        }
+        let gone = |error: hyper::Error| {
+            debug!(remote = %self.remote, %error, "the service did not answer");
+            (
+                StatusCode::BAD_GATEWAY,
+                "the service did not answer in HTTP",
+            )
+        };
+        let mut request = headers::outbound(request)
+            .map_err(|_| (StatusCode::BAD_REQUEST, "the request names no host"))?;
+        introduce(request.headers_mut(), peer);
+        let mut sender = self.sender().await?;
+        let mut response = sender.send_request(request).await.map_err(gone)?;
+        *lock(&self.upstream) = Some(Waiting::Spoken(sender));
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let upgraded = hyper::upgrade::on(&mut response).await.map_err(gone)?;
+            let parts = upgraded.downcast::<TokioIo<Upstream>>();
+            let parts = parts.map_err(|_| (StatusCode::BAD_GATEWAY, "the service is gone"))?;
+            *lock(&self.tunnel) = Some((parts.io.into_inner(), parts.read_buf));
+            return Ok(response.map(EitherBody::Left));
+        }
+        headers::inbound(response.headers_mut());
+        Ok(response.map(EitherBody::Left))
+    }
+
+    /// The connection with the service, a new one if it closed the last.
+    async fn sender(&self) -> Result<SendRequest<Incoming>, (StatusCode, &'static str)> {
+        let waiting = lock(&self.upstream).take();
+        let open = match waiting {
+            Some(Waiting::Spoken(mut sender)) => match sender.ready().await {
+                Ok(()) => return Ok(sender),
+                Err(_) => None,
+            },
+            Some(Waiting::Open(upstream)) => Some(upstream),
+            None => None,
+        };
+        let upstream = match open {
+            Some(upstream) => upstream,
+            None => super::dial(&self.config.target, &[])
+                .await
+                .map_err(|_| (StatusCode::BAD_GATEWAY, "the service is not there any more"))?
+                .into(),
+        };
+        let (sender, connection) = Client::new()
+            .preserve_header_case(true)
+            .max_header_size(HEAD_MAX)
+            .max_buf_size(BUFFER_MAX)
+            .handshake(TokioIo::new(upstream))
+            .await
+            .map_err(|_| (StatusCode::BAD_GATEWAY, "the service is gone"))?;
+        let mut tasks = lock(&self.tasks);
+        while let Some(ended) = tasks.try_join_next() {
+            accept::report(ended);
+        }
+        tasks.spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                debug!(%error, "a connection with the service ended");
+            }
+        });
+        Ok(sender)
+    }
+}
+
+/// Takes away what a peer may have written, and says who it is.
+fn introduce(headers: &mut HeaderMap, peer: &PeerIdentity) {
+    let forged: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(PREFIX) || is_forwarded(name))
+        .cloned()
+        .collect();
+    for name in forged {
+        headers.remove(name);
+    }
+    let address = peer.address.ip().to_string();
+    for (name, value) in [
+        ("x-overlan-name", &peer.name),
+        ("x-overlan-label", &peer.label),
+        ("x-overlan-network", &peer.network),
+        ("x-overlan-device", &peer.device.to_string()),
+        ("x-overlan-address", &address),
+        ("x-forwarded-for", &address),
+    ] {
+        // Names are labels and dots, the rest digits: all of it fits.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+}
+
+/// Fields by which other proxies say who asks; services believe them.
+fn is_forwarded(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-")
+}
+
+/// What is guarded is replaced as a whole, so it is never half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the fields of ours begin with.
+const PREFIX: &str = "x-overlan-";
+
+/// Bytes of a request's head; a larger one is answered with 431.
+const HEAD_MAX: usize = 64 * 1024;
+
+/// Bytes that one connection keeps of a body which one side sends faster than the other takes it.
+const BUFFER_MAX: usize = 128 * 1024;
