@@ -9,7 +9,7 @@ use overlan_protocol::dns::{Dns, Record, Zone};
 use overlan_protocol::frame::Vni;
 use overlan_protocol::gateway::GatewayRoute;
 use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId, RelayId, TunnelKey};
-use overlan_protocol::netmap::{Change, Netmap, Network, Peer, Relay};
+use overlan_protocol::netmap::{Change, Netmap, Network, Owner, Peer, Relay};
 use serde::{Deserialize, Serialize};
 
 use crate::policy;
@@ -33,6 +33,9 @@ pub(crate) struct Member {
     /// Approved routes to hosts behind it.
     #[serde(default)]
     pub(crate) routes: Vec<GatewayRoute>,
+    /// By what right it was enrolled.
+    #[serde(default)]
+    pub(crate) owner: Owner,
 }
 
 impl Member {
@@ -46,6 +49,7 @@ impl Member {
             relays: self.relays.clone(),
             online: self.online,
             routes: self.routes.clone(),
+            owner: self.owner.clone(),
         }
     }
 }

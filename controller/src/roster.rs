@@ -65,6 +65,7 @@ pub(crate) async fn join(
         host,
         label,
         routes: Vec::new(),
+        owner: accounts::owner(tx, device).await?,
     };
     members::insert(tx, device.id, &place, now).await?;
     let fact = Fact::Joined(Box::new(device.member(&place)));

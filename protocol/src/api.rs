@@ -9,14 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::frame::Vni;
 use crate::key::{DeviceId, Fingerprint, IdentityKey, NetworkId, RelayId, Secret, TunnelKey};
+use crate::netmap::Owner;
 use crate::ticket::TicketKeys;
 
 pub mod dns;
 mod networks;
 
 pub use networks::{
-    ALL_NETWORKS, ApproveRequest, DeviceOwner, JoinRequest, MemberRequest, MembershipSummary,
-    NetworkChoice, NetworkRequest, OfferRequest, RouteSummary,
+    ALL_NETWORKS, ApproveRequest, JoinRequest, MemberRequest, MembershipSummary, NetworkChoice,
+    NetworkRequest, OfferRequest, RouteSummary,
 };
 
 /// Paths of the API. `GET` reads, `POST` changes, `DELETE` removes.
@@ -229,7 +230,7 @@ pub struct DeviceSummary {
     /// Where it is a member, by network.
     pub networks: Vec<MembershipSummary>,
     /// Who enrolled it.
-    pub owner: DeviceOwner,
+    pub owner: Owner,
     /// Whether it holds a control session.
     pub online: bool,
     /// Whether it is removed after going offline.

@@ -73,6 +73,39 @@ pub struct Peer {
     /// Approved routes to hosts behind it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<GatewayRoute>,
+    /// By what right it was enrolled.
+    #[serde(default, skip_serializing_if = "Owner::is_unknown")]
+    pub owner: Owner,
+}
+
+/// By what right a device was enrolled.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Owner {
+    /// A person, by email.
+    Person(String),
+    /// An auth key, by its id.
+    AuthKey(String),
+    /// It was not noted then.
+    #[default]
+    Unknown,
+}
+
+impl Owner {
+    /// Whether nothing was noted.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::Unknown
+    }
+
+    /// The person's email, if a person enrolled it.
+    #[must_use]
+    pub fn person(&self) -> Option<&str> {
+        match self {
+            Self::Person(email) => Some(email),
+            Self::AuthKey(_) | Self::Unknown => None,
+        }
+    }
 }
 
 /// A relay and how to know it.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use overlan::local::{CallError, RefusalKind, Request, Response, call_and_follow};
 use overlan::node::{Pong, Whois};
+use overlan_protocol::netmap::Owner;
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
@@ -244,6 +245,11 @@ fn card(whois: &Whois) -> String {
     row("device", &whois.device.to_string());
     if let Some(identity) = &whois.identity {
         row("identity", &identity.to_string());
+    }
+    match &whois.owner {
+        Owner::Person(email) => row("user", email),
+        Owner::AuthKey(id) => row("auth key", id),
+        Owner::Unknown => {}
     }
     row("relays", &whois.relays.join(", "));
     let state = match (whois.this_device, whois.online) {

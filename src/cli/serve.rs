@@ -121,7 +121,8 @@ Examples:
   overlan serve http 80 8080
   overlan serve http 80 unix:/run/app/http.sock
 
-Each request has X-Overlan-Name, -Label, -Network, -Device and -Address of the peer that sent it, and X-Forwarded-For. What a peer
+Each request has X-Overlan-Name, -Label, -Network, -Device and -Address of the peer that sent it, -User if a person enrolled
+it, and X-Forwarded-For. What a peer
 writes into such fields itself is removed. Let the service listen where only this host reaches it: it believes them.";
 
 #[derive(Debug, Args)]

@@ -82,6 +82,7 @@ mod tests {
     fn peer(secret: &IdentitySecret) -> netmap::Peer {
         let tunnel = TunnelKey([4; 32]);
         netmap::Peer {
+            owner: Default::default(),
             routes: Vec::new(),
             device: DeviceId([1; 16]),
             label: "web".into(),

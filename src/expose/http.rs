@@ -237,10 +237,17 @@ fn introduce(headers: &mut HeaderMap, peer: &PeerIdentity) {
         ("x-overlan-address", &address),
         ("x-forwarded-for", &address),
     ] {
-        // Names are labels and dots, the rest digits: all of it fits.
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
+        insert(headers, name, value);
+    }
+    if let Some(person) = peer.owner.person() {
+        insert(headers, "x-overlan-user", person);
+    }
+}
+
+/// Names are labels and dots, addresses digits. What does not fit into a field is not said at all.
+fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(HeaderName::from_static(name), value);
     }
 }
 

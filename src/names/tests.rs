@@ -45,6 +45,7 @@ pub(crate) fn network(name: &str, vni: u32) -> Network {
 
 fn peer(label: &str, online: bool) -> Peer {
     Peer {
+        owner: Default::default(),
         routes: Vec::new(),
         device: DeviceId([4; 16]),
         label: label.into(),

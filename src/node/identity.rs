@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use overlan_protocol::address;
 use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId};
+use overlan_protocol::netmap::Owner;
 
 use tokio::time::timeout;
 
@@ -38,6 +39,8 @@ pub struct PeerIdentity {
     pub device: DeviceId,
     /// The key that the device proved.
     pub key: IdentityKey,
+    /// By what right the controller says that it was enrolled.
+    pub owner: Owner,
     /// Its address in the network, and the port that it came from.
     pub address: SocketAddr,
     /// Whether it is this very device, which talks to itself.
@@ -93,9 +96,9 @@ impl Inner {
         let network = netmap.networks.get(&peer.network)?;
         let host = address::host_index(peer.address.ip().to_canonical())?;
         let this_device = host == network.host;
-        let (label, device, key) = if this_device {
+        let (label, device, key, owner) = if this_device {
             let key = self.device.identity.public();
-            (&network.label, self.device.device, key)
+            (&network.label, self.device.device, key, Owner::Unknown)
         } else {
             let told = network.peers.get(&host)?;
             let memberships = self.engine.memberships();
@@ -104,7 +107,7 @@ impl Inner {
             if believed.device() != told.device {
                 return None;
             }
-            (&told.label, told.device, told.identity)
+            (&told.label, told.device, told.identity, told.owner.clone())
         };
         Some(PeerIdentity {
             name: format!("{label}.{}.{}", network.name, netmap.domain),
@@ -112,6 +115,7 @@ impl Inner {
             network: network.name.clone(),
             device,
             key,
+            owner,
             address: peer.address,
             this_device,
         })

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use overlan_netstack::PingError;
 use overlan_protocol::key::{DeviceId, IdentityKey};
+use overlan_protocol::netmap::Owner;
 use overlan_protocol::policy::Protocol;
 use overlan_transport::pump::now;
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,9 @@ pub struct Whois {
     pub relays: Vec<String>,
     /// Whether it is this very device.
     pub this_device: bool,
+    /// By what right it was enrolled; only of peers.
+    #[serde(default)]
+    pub owner: Owner,
 }
 
 impl Node {
@@ -131,6 +135,7 @@ impl Node {
                 .filter_map(|id| Some(netmap.relays.get(id)?.name.clone()))
                 .collect(),
             this_device: resolved.own,
+            owner: peer.map_or(Owner::Unknown, |peer| peer.owner.clone()),
         })
     }
 }

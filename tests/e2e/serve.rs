@@ -156,6 +156,8 @@ fn an_http_service_hears_in_each_request_who_asks_and_nobody_can_pretend() {
         (format!("x-overlan-address: {}", laptop.address), 2),
         (format!("x-forwarded-for: {}", laptop.address), 2),
         (format!("host: web.home.{DOMAIN}"), 2),
+        // The laptop was enrolled by a key, not by a person.
+        ("x-overlan-user".to_owned(), 0),
         ("boss".to_owned(), 0),
         ("extra".to_owned(), 0),
         ("1.2.3.4".to_owned(), 0),
@@ -169,6 +171,18 @@ fn an_http_service_hears_in_each_request_who_asks_and_nobody_can_pretend() {
         shouted.starts_with("HTTP/1.1 101") && shouted.ends_with("welcome HELLO"),
         "{shouted}"
     );
+
+    // Somebody who logged in is named.
+    let (mut person, _) = lab.up_command("owner", KeyBy::Nothing);
+    let program = Program::start("owner", &lab.path(""), &mut person, "");
+    let person = crate::lab::Device::ready(program, &lab.path("owner"));
+    person.sees(&web, true);
+    let told = person.curl(&[&url]).ok();
+    let user = format!("x-overlan-user: {}", crate::lab::OWNER);
+    assert!(told.contains(&user), "{told}");
+    let whois = web.run(&["whois", "owner"]).ok();
+    assert!(whois.contains(crate::lab::OWNER), "{whois}");
+    assert!(web.run(&["whois", "laptop"]).ok().contains("auth key"));
 
     // Where nobody listens it is a refusal, as for every service.
     drop(echo);

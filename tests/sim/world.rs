@@ -746,6 +746,7 @@ fn netmap(index: usize) -> Netmap {
     let identity = IdentitySecret::from_seed([other as u8 + 21; 32]);
     let tunnel = TunnelKey(*tunnel(other).public());
     let peer = NetmapPeer {
+        owner: Default::default(),
         routes: Vec::new(),
         device: device(other),
         label: format!("client-{other}"),

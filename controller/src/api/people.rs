@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use overlan_protocol::api::{
-    DeviceOwner, DeviceSummary, Health, LoginRequest, LoginResponse, ProblemKind, RelaySummary,
-    SetupRequest, SetupResponse,
+    DeviceSummary, Health, LoginRequest, LoginResponse, ProblemKind, RelaySummary, SetupRequest,
+    SetupResponse,
 };
 use overlan_protocol::key::RelayId;
+use overlan_protocol::netmap::Owner;
 
 use super::caller::{Empty, Json, Person, plain_text};
 use super::networks;
@@ -121,9 +122,9 @@ pub(super) async fn devices(
     let summaries = devices.into_iter().map(|(device, email)| DeviceSummary {
         id: device.id,
         owner: match (email, device.auth_key) {
-            (Some(email), _) => DeviceOwner::Person(email),
-            (None, Some(key)) => DeviceOwner::AuthKey(key),
-            (None, None) => DeviceOwner::Unknown,
+            (Some(email), _) => Owner::Person(email),
+            (None, Some(key)) => Owner::AuthKey(key),
+            (None, None) => Owner::Unknown,
         },
         networks: device.places.iter().map(networks::summary).collect(),
         label: device.hostname,

@@ -18,6 +18,7 @@ fn viewer() -> Viewer {
 fn member(host: u32, version: u8, online: bool) -> Member {
     let number = u8::try_from(host).unwrap();
     Member {
+        owner: Default::default(),
         device: DeviceId([number; 16]),
         host,
         label: format!("host-{host}"),

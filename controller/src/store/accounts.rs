@@ -2,9 +2,11 @@
 
 use overlan_protocol::frame::Vni;
 use overlan_protocol::key::NetworkId;
+use overlan_protocol::netmap::Owner;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+use super::devices::Device;
 use super::{StoreError, Tx, damaged, parsed, signed, unsigned};
 use crate::registry::OrgId;
 
@@ -36,6 +38,23 @@ pub(crate) struct NetworkRow {
     pub(crate) is_default: bool,
     pub(crate) devices: u32,
     pub(crate) online: u32,
+}
+
+/// By what right `device` was enrolled, as other members are told.
+pub(crate) async fn owner(tx: &mut Tx, device: &Device) -> Result<Owner, StoreError> {
+    if let Some(account) = device.account {
+        let row = sqlx::query("SELECT email FROM accounts WHERE id = ?")
+            .bind(account)
+            .fetch_optional(&mut **tx)
+            .await?;
+        if let Some(row) = row {
+            return Ok(Owner::Person(row.try_get("email")?));
+        }
+    }
+    Ok(device
+        .auth_key
+        .clone()
+        .map_or(Owner::Unknown, Owner::AuthKey))
 }
 
 /// Whether any account exists.

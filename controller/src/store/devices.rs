@@ -54,6 +54,7 @@ impl Device {
             relays: self.relays.clone(),
             online: self.online,
             routes: place.routes.clone(),
+            owner: place.owner.clone(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use overlan_protocol::frame::Vni;
 use overlan_protocol::gateway::GatewayRoute;
 use overlan_protocol::key::{DeviceId, NetworkId};
+use overlan_protocol::netmap::Owner;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -23,6 +24,8 @@ pub(crate) struct Membership {
     pub(crate) label: String,
     /// Approved routes to hosts behind it.
     pub(crate) routes: Vec<GatewayRoute>,
+    /// By what right the device was enrolled.
+    pub(crate) owner: Owner,
 }
 
 pub(crate) async fn insert(
@@ -65,8 +68,9 @@ pub(crate) async fn of_device(
 ) -> Result<Vec<Membership>, StoreError> {
     let rows = sqlx::query(
         "SELECT m.*, n.name, n.vni, (SELECT group_concat(r.route, ',') FROM routes r WHERE r.approved = 1 AND r.device_id = m.device_id
-             AND r.network_id = m.network_id) AS routes
-         FROM members m JOIN networks n ON n.id = m.network_id
+             AND r.network_id = m.network_id) AS routes,
+             o.auth_key AS key_id, a.email AS person
+         FROM members m JOIN devices o ON o.id = m.device_id LEFT JOIN accounts a ON a.id = o.account_id JOIN networks n ON n.id = m.network_id
          WHERE m.device_id = ? ORDER BY n.name",
     )
     .bind(device.to_string())
@@ -82,8 +86,9 @@ pub(crate) async fn of_org(
 ) -> Result<BTreeMap<DeviceId, Vec<Membership>>, StoreError> {
     let rows = sqlx::query(
         "SELECT m.*, n.name, n.vni, (SELECT group_concat(r.route, ',') FROM routes r WHERE r.approved = 1 AND r.device_id = m.device_id
-             AND r.network_id = m.network_id) AS routes
-         FROM members m JOIN networks n ON n.id = m.network_id
+             AND r.network_id = m.network_id) AS routes,
+             o.auth_key AS key_id, a.email AS person
+         FROM members m JOIN devices o ON o.id = m.device_id LEFT JOIN accounts a ON a.id = o.account_id JOIN networks n ON n.id = m.network_id
          WHERE n.org_id = ? ORDER BY n.name",
     )
     .bind(org.0)
@@ -105,8 +110,9 @@ pub(crate) async fn of_network(
 ) -> Result<Vec<Member>, StoreError> {
     let rows = sqlx::query(
         "SELECT d.*, m.host, m.label, (SELECT group_concat(r.route, ',') FROM routes r WHERE r.approved = 1
-             AND r.device_id = m.device_id AND r.network_id = m.network_id) AS routes
-         FROM members m JOIN devices d ON d.id = m.device_id
+             AND r.device_id = m.device_id AND r.network_id = m.network_id) AS routes,
+             d.auth_key AS key_id, a.email AS person
+         FROM members m JOIN devices d ON d.id = m.device_id LEFT JOIN accounts a ON a.id = d.account_id
          WHERE d.org_id = ? AND m.network_id = ?",
     )
     .bind(org.0)
@@ -125,6 +131,7 @@ pub(crate) async fn of_network(
                 relays: devices::relays(row)?,
                 online: row.try_get("online")?,
                 routes: routes(row)?,
+                owner: owner(row)?,
             })
         })
         .collect()
@@ -272,6 +279,17 @@ fn membership(row: &SqliteRow) -> Result<Membership, StoreError> {
         host: unsigned(row, "host")?,
         label: row.try_get("label")?,
         routes: routes(row)?,
+        owner: owner(row)?,
+    })
+}
+
+fn owner(row: &SqliteRow) -> Result<Owner, StoreError> {
+    let (person, key): (Option<String>, Option<String>) =
+        (row.try_get("person")?, row.try_get("key_id")?);
+    Ok(match (person, key) {
+        (Some(email), _) => Owner::Person(email),
+        (None, Some(id)) => Owner::AuthKey(id),
+        (None, None) => Owner::Unknown,
     })
 }
 

@@ -236,6 +236,7 @@ fn device(org: OrgId) -> devices::Device {
 
 fn place(network: NetworkId, host: u32) -> Membership {
     Membership {
+        owner: Default::default(),
         network,
         name: "demo".to_owned(),
         vni: Vni::new(0x1234).unwrap(),

@@ -1,10 +1,10 @@
 use overlan_protocol::api::{
-    AuthKeyRequest, Credential, DeviceOwner, DeviceSummary, EnrolResponse, JoinRequest,
-    LoginResponse, MemberRequest, MembershipSummary, NamePolicy, NetworkChoice, NetworkRequest,
-    NetworkSummary, ProblemKind, RelayOrders, path,
+    AuthKeyRequest, Credential, DeviceSummary, EnrolResponse, JoinRequest, LoginResponse,
+    MemberRequest, MembershipSummary, NamePolicy, NetworkChoice, NetworkRequest, NetworkSummary,
+    ProblemKind, RelayOrders, path,
 };
 use overlan_protocol::key::Secret;
-use overlan_protocol::netmap::Netmap;
+use overlan_protocol::netmap::{Netmap, Owner};
 use overlan_transport::https::HttpsError;
 
 use crate::lab::{Device, EMAIL, Lab, Stream, WITHIN, refused};
@@ -174,11 +174,19 @@ async fn a_key_opens_its_networks_and_no_others() {
         refused(join(&lab, &person, "secret").await),
         ProblemKind::Forbidden
     );
+    let told = person.stream(&lab).await.map;
+    let (_, acme) = told.network_named("acme").unwrap();
+    let (_, peer) = acme.peer_named("all").unwrap();
+    assert!(matches!(peer.owner, Owner::AuthKey(_)), "{peer:?}");
+    let told = all.stream(&lab).await.map;
+    let (_, acme) = told.network_named("acme").unwrap();
+    let (_, peer) = acme.peer_named("person").unwrap();
+    assert_eq!(peer.owner.person(), Some(EMAIL));
     let mut connection = lab.person(&owner).await;
     let devices: Vec<DeviceSummary> = connection.get(path::DEVICES, WITHIN).await.unwrap();
     let owners: Vec<bool> = devices
         .iter()
-        .map(|device| device.owner == DeviceOwner::Person(EMAIL.to_owned()))
+        .map(|device| device.owner == Owner::Person(EMAIL.to_owned()))
         .collect();
     assert_eq!(owners, [false, false, true], "{devices:#?}");
 }

@@ -35,18 +35,6 @@ pub struct MembershipSummary {
     pub address: String,
 }
 
-/// By what right a device was enrolled.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DeviceOwner {
-    /// A person, by email.
-    Person(String),
-    /// An auth key, by its id.
-    AuthKey(String),
-    /// It was not noted then.
-    Unknown,
-}
-
 /// A device joins a network by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

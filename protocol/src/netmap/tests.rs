@@ -16,6 +16,7 @@ fn network() -> Network {
 
 fn peer(label: &str) -> Peer {
     Peer {
+        owner: Default::default(),
         routes: Vec::new(),
         device: DeviceId([4; 16]),
         label: label.into(),

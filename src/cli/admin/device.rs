@@ -1,7 +1,8 @@
 //! `admin device`, and how `admin devices` shows them. Decides which device a person means by a name.
 
 use clap::{Args, Subcommand};
-use overlan_protocol::api::{DeviceOwner, DeviceSummary, MembershipSummary, path};
+use overlan_protocol::api::{DeviceSummary, MembershipSummary, path};
+use overlan_protocol::netmap::Owner;
 use overlan_transport::https::Connection;
 
 use crate::cli::exit::Failure;
@@ -96,9 +97,9 @@ pub(super) fn rows(device: &DeviceSummary) -> Vec<[String; 7]> {
         (false, true) => "offline, ephemeral",
     };
     let owner = match &device.owner {
-        DeviceOwner::Person(email) => email.clone(),
-        DeviceOwner::AuthKey(id) => format!("key {id}"),
-        DeviceOwner::Unknown => NOTHING.to_owned(),
+        Owner::Person(email) => email.clone(),
+        Owner::AuthKey(id) => format!("key {id}"),
+        Owner::Unknown => NOTHING.to_owned(),
     };
     let row = |label: &str, network: &str, address: &str| {
         [
@@ -137,7 +138,7 @@ mod tests {
             id: DeviceId([id; 16]),
             label: "asked".to_owned(),
             networks: places.iter().map(place).collect(),
-            owner: DeviceOwner::AuthKey("k1".to_owned()),
+            owner: Owner::AuthKey("k1".to_owned()),
             online: true,
             ephemeral: false,
             relay: None,

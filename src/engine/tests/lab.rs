@@ -407,6 +407,7 @@ fn told(index: usize) -> netmap::Peer {
     let identity = identity(index);
     let tunnel = TunnelKey(*tunnel(index).public());
     netmap::Peer {
+        owner: Default::default(),
         routes: Vec::new(),
         device: device(index),
         label: format!("side-{index}"),
