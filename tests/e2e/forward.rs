@@ -48,7 +48,9 @@ fn curl_reaches_a_peer_by_a_port_and_by_a_path_of_this_host() {
 
     // The way is open, what it leads to is not: the program sees a reset, the person a reason.
     web.run(&["serve", "remove", "80"]).ok();
-    assert_eq!(curl(&[&url]).code, Some(56), "reset");
+    // A reset that overtakes curl is a failed connect to it.
+    let reset = curl(&[&url]);
+    assert!(matches!(reset.code, Some(56 | 7)), "{reset:#?}");
     forward.line(&format!("{} -> web:80: connection refused", here));
     let taken = format!("{}:web:80", here.port());
     laptop
