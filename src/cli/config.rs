@@ -326,7 +326,8 @@ fn takes_next(command: &Command, word: &str) -> bool {
 /// What every command line may say and a file may, too.
 fn is_setting(argument: &Arg) -> bool {
     let is_config = argument.get_env() == Some(OsStr::new(CONFIG_VARIABLE));
-    argument.get_long().is_some() && argument.get_env().is_some() && !is_config
+    let is_shown = !argument.is_hide_set() && !is_config;
+    argument.get_long().is_some() && argument.get_env().is_some() && is_shown
 }
 
 fn is_given(given: &ArgMatches, argument: &Arg) -> bool {

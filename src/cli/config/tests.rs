@@ -152,5 +152,7 @@ fn each_setting_tells_where_it_comes_from() {
     assert_eq!(row("hold"), ["hold", "3", &path]);
     assert_eq!(row("dns"), ["dns", "127.0.0.1:1053", "default"]);
     assert_eq!(row("server"), ["server", "-", "not set"]);
-    assert!(settings.iter().all(|setting| setting.key != "json"));
+    for no_setting in ["json", "config", "detached"] {
+        assert!(settings.iter().all(|setting| setting.key != no_setting));
+    }
 }
