@@ -182,6 +182,41 @@ enum Command {
     },
 }
 
+impl Command {
+    /// Whether it connects with a controller or a relay itself. Others ask a running `up`, or nobody: a proxy that cannot be used
+    /// is no reason for them to fail.
+    fn leaves_the_host(&self) -> bool {
+        match self {
+            Self::Up(_)
+            | Self::Login(_)
+            | Self::Logout(_)
+            | Self::Network(_)
+            | Self::Admin(_)
+            | Self::Netcheck(_)
+            | Self::Exec(_) => true,
+            #[cfg(feature = "server")]
+            Self::Controller(_) | Self::Relay(_) => true,
+            #[cfg(feature = "server")]
+            Self::Demo(_) => false,
+            Self::Down(_)
+            | Self::Status(_)
+            | Self::Ip(_)
+            | Self::Serve(_)
+            | Self::Perf(_)
+            | Self::Nc(_)
+            | Self::Forward(_)
+            | Self::Bugreport(_)
+            | Self::Ping(_)
+            | Self::Whois(_)
+            | Self::Dns(_)
+            | Self::Wait(_)
+            | Self::Config(_)
+            | Self::Man(_)
+            | Self::Completion { .. } => false,
+        }
+    }
+}
+
 /// Where a client keeps its state.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct StateArgs {
@@ -267,7 +302,9 @@ fn cores() -> NonZeroUsize {
 
 /// Runs one command. Only `exec` has an exit code of its own when nothing failed here.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    upstream::decide(&cli.upstream)?;
+    if cli.command.leaves_the_host() {
+        upstream::decide(&cli.upstream)?;
+    }
     let done = match cli.command {
         Command::Exec(args) => return exec::run(args).await,
         Command::Up(args) => up::up(*args).await,

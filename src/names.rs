@@ -102,8 +102,8 @@ pub(crate) struct Behind {
     pub(crate) target: String,
 }
 
-/// The gateway that leads to a destination outside the overlay, records of ours that stand for one included: one that is online, with the closest route, and of several such
-/// the first by network and host index. Without `port`, for any port.
+/// The gateway that leads to a destination outside the overlay, or to one that a record of ours stands for: one that is online,
+/// with the closest route, and of several such the first by network and host index. Without `port`, for any port.
 pub(crate) fn behind(
     netmap: &Netmap,
     destination: &Destination,

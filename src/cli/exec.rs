@@ -59,6 +59,8 @@ pub(crate) async fn run(args: ExecArgs) -> Result<ExitCode, Failure> {
     command.args(arguments);
     // From before anything starts: no signal falls between.
     let mut signals = Forwarded::listen()?;
+    // The proxy of our own is for the program, not for commands of ours in there.
+    command.env("OVERLAN_UPSTREAM_PROXY", upstream::name());
     if args.own.ephemeral {
         let device = tokio::select! {
             device = args.own.up(args.timeout) => device?,
@@ -76,8 +78,6 @@ pub(crate) async fn run(args: ExecArgs) -> Result<ExitCode, Failure> {
         Failure::new(Code::Other, text).next("Start it with --socks 127.0.0.1:1080.")
     })?;
     command.envs(variables(socks, status.dns));
-    // The proxy of our own is for the program, not for commands of ours in there.
-    command.env("OVERLAN_UPSTREAM_PROXY", upstream::name());
     if let Some(state) = &args.state.state_dir {
         // Commands of ours in there ask the same `overlan up`.
         command.env("OVERLAN_STATE_DIR", std::path::absolute(state)?);

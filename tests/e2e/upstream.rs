@@ -110,6 +110,29 @@ fn a_device_behind_an_http_proxy_takes_part_through_it_alone() {
     let table = laptop.run(&["status"]).ok();
     assert!(table.contains(&format!("upstream {shown}\n")), "{table}");
 
+    // A device for one program takes the same way.
+    let before = proxy.asked_for(&lab.controller.address);
+    let file = lab.path("laptop.key");
+    let mut job = crate::process::overlan();
+    job.args([
+        "exec",
+        "--ephemeral",
+        "--hostname",
+        "job",
+        "--server",
+        &lab.controller.join,
+    ]);
+    job.arg("--auth-key-file").arg(&file).args(&args);
+    job.args([
+        "--",
+        "curl",
+        "--silent",
+        "--fail",
+        &format!("http://{}/", web.name),
+    ]);
+    assert_eq!(crate::process::run(&mut job, "").ok(), "a page of web");
+    assert!(proxy.asked_for(&lab.controller.address) > before);
+
     let before = proxy.asked_for(&lab.controller.address);
     // It reads the netmap that is on disk, some seconds after the first one came.
     until("the netmap is kept", LONGEST, || {
@@ -169,6 +192,13 @@ fn a_device_behind_a_socks_proxy_takes_part_and_no_proxy_leads_in_a_circle() {
             .contains("is this program itself; it is left out")
     );
     assert_eq!(page_of(&web, &alone), "a page of web");
+
+    // A variable that cannot be used stops who leaves the host, and nobody else.
+    let mut status = laptop.command(&["status", "--check", "live"]);
+    crate::process::run(status.env("HTTPS_PROXY", "https://proxy:443"), "").ok();
+    let mut check = laptop.command(&["netcheck"]);
+    crate::process::run(check.env("HTTPS_PROXY", "https://proxy:443"), "")
+        .refused(2, &["$HTTPS_PROXY", "reached over TLS is not supported"]);
 
     // What the environment names is not for this very host; and a wrong word is told.
     let (mut up, _) = lab.up_command("by-variable", KeyBy::File(&key));

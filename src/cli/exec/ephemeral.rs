@@ -15,6 +15,7 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::output;
 use crate::cli::secret::{self, Source};
 use crate::cli::up::{AUTH_KEY_VARIABLE, dns_sockets};
+use crate::cli::upstream;
 
 #[derive(Debug, Args)]
 pub(super) struct EphemeralArgs {
@@ -70,6 +71,9 @@ impl EphemeralArgs {
             // Nobody reaches a program that only dials.
             .confirm(false)
             .ready_within((timeout > 0).then(|| Duration::from_secs(timeout.into())));
+        if let Some(proxy) = upstream::outgoing().proxy() {
+            builder = builder.upstream_proxy(proxy.clone());
+        }
         if let Some(hostname) = &self.hostname {
             builder = builder.hostname(hostname);
         }
