@@ -7,11 +7,11 @@
 //!                                                            └─ 101 → carry
 //! ```
 
-mod forward;
+pub(crate) mod forward;
 
 pub(crate) mod headers;
 
-mod refusal;
+pub(crate) mod refusal;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -26,14 +26,19 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_util::either::Either;
 use tracing::debug;
 
 use crate::names::Destination;
 use crate::proxy::{Client, Door, Overlay, Rejected, carry};
 use crate::splice::Abort;
 
-use forward::{Forwarder, Reached};
+use forward::Forwarder;
 use refusal::Refusal;
+
+/// A connection to a destination.
+type Reached<O> = Either<<O as Overlay>::Stream, TcpStream>;
 
 /// What is sent back: an answer of the destination, or our own words.
 type Body = EitherBody<Incoming, Full<Bytes>>;
@@ -83,7 +88,7 @@ pub(crate) async fn converse<O: Overlay>(client: Client, door: &Door<O>) -> Resu
 struct Session<'a, O: Overlay> {
     door: &'a Door<O>,
     /// `None` while a request has it: requests of one connection come one after the other.
-    forwarder: Mutex<Option<Forwarder<O>>>,
+    forwarder: Mutex<Option<Forwarder<Reached<O>>>>,
     /// What the connection becomes once its last answer is written.
     tunnel: Mutex<Option<Tunnel<O>>>,
 }
@@ -144,7 +149,7 @@ impl<O: Overlay> Session<'_, O> {
         *lock(&self.forwarder) = Some(forwarder);
         let mut response = answered?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let (upstream, early) = forward::upgraded::<O>(&mut response).await?;
+            let (upstream, early) = forward::upgraded::<Reached<O>>(&mut response).await?;
             self.become_tunnel(Tunnel::Upgraded(upstream, early));
             return Ok(response.map(EitherBody::Left));
         }
@@ -171,7 +176,7 @@ impl<O: Overlay> Session<'_, O> {
         *lock(&self.tunnel) = Some(tunnel);
     }
 
-    fn take_forwarder(&self) -> Forwarder<O> {
+    fn take_forwarder(&self) -> Forwarder<Reached<O>> {
         lock(&self.forwarder).take().unwrap_or_else(Forwarder::new)
     }
 
@@ -188,10 +193,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Bytes of a request's head, more than browsers send with all their cookies; a larger one is answered with 431.
-const HEAD_MAX: usize = 64 * 1024;
+pub(crate) const HEAD_MAX: usize = 64 * 1024;
 
 /// Bytes that one connection keeps of a body which one side sends faster than the other takes it. Not less than a head.
-const BUFFER_MAX: usize = 128 * 1024;
+pub(crate) const BUFFER_MAX: usize = 128 * 1024;
 
 /// Where `http://host/` leads.
 const HTTP_PORT: u16 = 80;

@@ -13,23 +13,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
+use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{Either as EitherBody, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{Builder as Client, SendRequest};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use overlan_netstack as netstack;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::task::JoinSet;
 use tokio_util::either::Either;
 use tracing::debug;
 
 use super::{ExposeConfig, Service};
-use crate::accept;
-use crate::http_proxy::headers;
+use crate::http_proxy::forward::{self, Forwarder};
+use crate::http_proxy::refusal::Refusal;
+use crate::http_proxy::{BUFFER_MAX, HEAD_MAX, headers};
 use crate::node::PeerIdentity;
 use crate::splice::splice;
 
@@ -54,8 +54,8 @@ pub(super) async fn converse(
         remote,
         config,
         identify,
-        upstream: Mutex::new(Some(Waiting::Open(service.into()))),
-        tasks: Mutex::default(),
+        first: Mutex::new(Some(service.into())),
+        forwarder: Mutex::default(),
         tunnel: Mutex::new(None),
     };
     let answering = service_fn(|request| Box::pin(session.answer(request)));
@@ -111,22 +111,14 @@ impl From<Service> for Upstream {
     }
 }
 
-/// The connection with the service between two requests.
-enum Waiting {
-    /// Nothing was said on it yet.
-    Open(Upstream),
-    /// Requests go over it.
-    Spoken(SendRequest<Incoming>),
-}
-
 struct Session<'a> {
     remote: SocketAddr,
     config: &'a ExposeConfig,
     identify: &'a Identify,
-    /// `None` while a request has it.
-    upstream: Mutex<Option<Waiting>>,
-    /// Drives the connections; more than one only until those before have ended.
-    tasks: Mutex<JoinSet<()>>,
+    /// The connection that was opened before the peer was answered, until a request takes it.
+    first: Mutex<Option<Upstream>>,
+    /// `None` while a request has it: requests of one connection come one after the other.
+    forwarder: Mutex<Option<Forwarder<Upstream>>>,
     tunnel: Mutex<Option<(Upstream, Bytes)>>,
 }
 
@@ -156,8 +148,8 @@ impl Session<'_> {
                 "this is a service, not a proxy",
             ));
         }
-        let gone = |error: hyper::Error| {
-            debug!(remote = %self.remote, %error, "the service did not answer");
+        let gone = |refusal: Refusal| {
+            debug!(remote = %self.remote, %refusal, "the service did not answer");
             (
                 StatusCode::BAD_GATEWAY,
                 "the service did not answer in HTTP",
@@ -166,55 +158,34 @@ impl Session<'_> {
         let mut request = headers::outbound(request)
             .map_err(|_| (StatusCode::BAD_REQUEST, "the request names no host"))?;
         introduce(request.headers_mut(), peer);
-        let mut sender = self.sender().await?;
-        let mut response = sender.send_request(request).await.map_err(gone)?;
-        *lock(&self.upstream) = Some(Waiting::Spoken(sender));
+        let forwarder = lock(&self.forwarder).take();
+        let mut forwarder = forwarder.unwrap_or_else(Forwarder::new);
+        let service = Authority::from_static(SERVICE);
+        let answered = forwarder.forward(request, &service, || self.reach()).await;
+        *lock(&self.forwarder) = Some(forwarder);
+        let mut response = answered.map_err(gone)?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let upgraded = hyper::upgrade::on(&mut response).await.map_err(gone)?;
-            let parts = upgraded.downcast::<TokioIo<Upstream>>();
-            let parts = parts.map_err(|_| (StatusCode::BAD_GATEWAY, "the service is gone"))?;
-            *lock(&self.tunnel) = Some((parts.io.into_inner(), parts.read_buf));
+            let upgraded = forward::upgraded(&mut response).await.map_err(gone)?;
+            *lock(&self.tunnel) = Some(upgraded);
             return Ok(response.map(EitherBody::Left));
         }
         headers::inbound(response.headers_mut());
         Ok(response.map(EitherBody::Left))
     }
 
-    /// The connection with the service, a new one if it closed the last.
-    async fn sender(&self) -> Result<SendRequest<Incoming>, (StatusCode, &'static str)> {
-        let waiting = lock(&self.upstream).take();
-        let open = match waiting {
-            Some(Waiting::Spoken(mut sender)) => match sender.ready().await {
-                Ok(()) => return Ok(sender),
-                Err(_) => None,
-            },
-            Some(Waiting::Open(upstream)) => Some(upstream),
-            None => None,
-        };
-        let upstream = match open {
-            Some(upstream) => upstream,
-            None => super::dial(&self.config.target, &[])
-                .await
-                .map_err(|_| (StatusCode::BAD_GATEWAY, "the service is not there any more"))?
-                .into(),
-        };
-        let (sender, connection) = Client::new()
-            .preserve_header_case(true)
-            .max_header_size(HEAD_MAX)
-            .max_buf_size(BUFFER_MAX)
-            .handshake(TokioIo::new(upstream))
-            .await
-            .map_err(|_| (StatusCode::BAD_GATEWAY, "the service is gone"))?;
-        let mut tasks = lock(&self.tasks);
-        while let Some(ended) = tasks.try_join_next() {
-            accept::report(ended);
+    async fn reach(&self) -> Result<Upstream, Refusal> {
+        let first = lock(&self.first).take();
+        if let Some(first) = first {
+            return Ok(first);
         }
-        tasks.spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                debug!(%error, "a connection with the service ended");
-            }
-        });
-        Ok(sender)
+        match super::dial(&self.config.target, &[]).await {
+            Ok(service) => Ok(service.into()),
+            Err(error) => Err(Refusal::NotReached {
+                host: self.config.target.to_string(),
+                port: 0,
+                error,
+            }),
+        }
     }
 }
 
@@ -265,8 +236,5 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What the fields of ours begin with.
 const PREFIX: &str = "x-overlan-";
 
-/// Bytes of a request's head; a larger one is answered with 431.
-const HEAD_MAX: usize = 64 * 1024;
-
-/// Bytes that one connection keeps of a body which one side sends faster than the other takes it.
-const BUFFER_MAX: usize = 128 * 1024;
+/// There is one service, so that all requests are for the same.
+const SERVICE: &str = "service";

@@ -9,48 +9,43 @@ use http_body_util::{Either as EitherBody, Empty};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
-use tokio_util::either::Either;
 use tracing::debug;
 
 use super::refusal::Refusal;
 use super::{BUFFER_MAX, HEAD_MAX};
 use crate::accept;
-use crate::proxy::Overlay;
-
-/// A connection to a destination.
-pub(super) type Reached<O> = Either<<O as Overlay>::Stream, TcpStream>;
 
 /// What a request carries.
 type Body = EitherBody<Incoming, Empty<Bytes>>;
 
-/// The upstream connection of one client connection. Dropping it ends it.
-pub(super) struct Forwarder<O> {
+/// The upstream connection, an `S`, of one client connection. Dropping it ends it.
+pub(crate) struct Forwarder<S> {
     last: Option<(Authority, SendRequest<Body>)>,
     /// The task of the connection in use; more than one only until those before have ended.
     tasks: JoinSet<()>,
-    overlay: PhantomData<fn() -> O>,
+    stream: PhantomData<fn() -> S>,
 }
 
-impl<O: Overlay> Forwarder<O> {
-    pub(super) fn new() -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Forwarder<S> {
+    pub(crate) fn new() -> Self {
         Self {
             last: None,
             tasks: JoinSet::new(),
-            overlay: PhantomData,
+            stream: PhantomData,
         }
     }
 
     /// Sends `request` to `authority`, over the last connection if that leads there, or over one that `reach` opens.
-    pub(super) async fn forward<F>(
+    pub(crate) async fn forward<F>(
         &mut self,
         request: Request<Incoming>,
         authority: &Authority,
         reach: impl Fn() -> F,
     ) -> Result<Response<Incoming>, Refusal>
     where
-        F: Future<Output = Result<Reached<O>, Refusal>>,
+        F: Future<Output = Result<S, Refusal>>,
     {
         while let Some(ended) = self.tasks.try_join_next() {
             accept::report(ended);
@@ -98,7 +93,7 @@ impl<O: Overlay> Forwarder<O> {
         Ok(response)
     }
 
-    async fn open(&mut self, reached: Reached<O>) -> Result<SendRequest<Body>, Refusal> {
+    async fn open(&mut self, reached: S) -> Result<SendRequest<Body>, Refusal> {
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(true)
             .max_header_size(HEAD_MAX)
@@ -116,12 +111,12 @@ impl<O: Overlay> Forwarder<O> {
 }
 
 /// The connection of an answer that agreed to another protocol, and what came on it behind the answer.
-pub(super) async fn upgraded<O: Overlay>(
+pub(crate) async fn upgraded<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     response: &mut Response<Incoming>,
-) -> Result<(Reached<O>, Bytes), Refusal> {
+) -> Result<(S, Bytes), Refusal> {
     let upgraded = hyper::upgrade::on(response).await.map_err(broken)?;
     let parts = upgraded
-        .downcast::<TokioIo<Reached<O>>>()
+        .downcast::<TokioIo<S>>()
         .map_err(|_| Refusal::Broken("it is another connection than the one opened".to_owned()))?;
     Ok((parts.io.into_inner(), parts.read_buf))
 }

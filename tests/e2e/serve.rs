@@ -172,6 +172,16 @@ fn an_http_service_hears_in_each_request_who_asks_and_nobody_can_pretend() {
         "{shouted}"
     );
 
+    // What may not be sent twice has a connection of its own.
+    for _ in 0..2 {
+        let posted = laptop.curl(&["--data", "x", &url]).ok();
+        assert!(posted.starts_with("POST /a HTTP/1.1"), "{posted}");
+        assert!(
+            posted.contains(&format!("x-overlan-name: {}", laptop.name)),
+            "{posted}"
+        );
+    }
+
     // Somebody who logged in is named.
     let (mut person, _) = lab.up_command("owner", KeyBy::Nothing);
     let program = Program::start("owner", &lab.path(""), &mut person, "");
