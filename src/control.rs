@@ -117,7 +117,7 @@ impl Control {
             () = self.keep_netmap() => {}
         }
         // The writer above waits a little before it writes; the end does not.
-        self.write_netmap().await;
+        self.write_newest_netmap().await;
     }
 
     async fn follow(&self) {
@@ -170,7 +170,10 @@ impl Control {
             };
             match event {
                 MapEvent::Snapshot(netmap) => {
-                    self.netmap.send_replace(Arc::new(*netmap));
+                    // Other commands read it from there, and may be started as soon as this device is ready.
+                    let netmap = Arc::new(*netmap);
+                    self.write_netmap(Arc::clone(&netmap)).await;
+                    self.netmap.send_replace(netmap);
                 }
                 MapEvent::Delta(delta) => {
                     let mut netmap = Netmap::clone(&self.netmap.borrow());
@@ -295,12 +298,17 @@ impl Control {
         while changes.changed().await.is_ok() {
             sleep(WRITE_DELAY).await;
             changes.mark_unchanged();
-            self.write_netmap().await;
+            self.write_newest_netmap().await;
         }
     }
 
-    async fn write_netmap(&self) {
-        let (state, netmap) = (self.state.clone(), self.netmap.borrow().clone());
+    async fn write_newest_netmap(&self) {
+        let netmap = self.netmap.borrow().clone();
+        self.write_netmap(netmap).await;
+    }
+
+    async fn write_netmap(&self, netmap: Arc<Netmap>) {
+        let state = self.state.clone();
         if netmap.version == 0 {
             return;
         }
