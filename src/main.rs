@@ -6,6 +6,7 @@ mod cli;
 #[cfg(feature = "server")]
 mod demo;
 
+use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
@@ -14,12 +15,18 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::exit::{Code, Failure};
+use crate::cli::output::Form;
 use crate::cli::{Cli, LogFormat, NotRead, output};
 
 fn main() -> ExitCode {
-    let cli = match Cli::read(std::env::args_os().collect()) {
+    let line: Vec<OsString> = std::env::args_os().collect();
+    let form = output::asked_form(&line);
+    let cli = match Cli::read(line) {
         Ok(cli) => cli,
-        Err(NotRead::Config(failure)) => return failed(&failure),
+        Err(NotRead::Config(failure)) => return failed(&failure, form),
+        Err(NotRead::Line(wrong)) if form == Form::Json && wrong.exit_code() != 0 => {
+            return failed(&Failure::wrong_line(&wrong), form);
+        }
         Err(NotRead::Line(asked_or_wrong)) => {
             let printed = asked_or_wrong.print();
             let code = match (asked_or_wrong.kind(), printed) {
@@ -31,12 +38,12 @@ fn main() -> ExitCode {
     };
     match start(cli) {
         Ok(code) => code,
-        Err(failure) => failed(&failure),
+        Err(failure) => failed(&failure, form),
     }
 }
 
-fn failed(failure: &Failure) -> ExitCode {
-    output::failure(failure);
+fn failed(failure: &Failure, form: Form) -> ExitCode {
+    output::failure(failure, form);
     failure.code().into()
 }
 

@@ -35,6 +35,21 @@ pub(crate) enum Code {
 }
 
 impl Code {
+    /// Its word in JSON documents.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Other => "other",
+            Self::Usage => "usage",
+            Self::NotRunning => "not-running",
+            Self::NeedsLogin => "needs-login",
+            Self::Denied => "denied",
+            Self::TimedOut => "timed-out",
+            Self::ControllerUnreachable => "controller-unreachable",
+            Self::RelayUnreachable => "relay-unreachable",
+        }
+    }
+
     /// What another run of this program meant by its exit code.
     pub(crate) fn from_exit(code: Option<i32>) -> Self {
         let all = [
@@ -87,26 +102,47 @@ impl Failure {
         self
     }
 
+    /// A command line that the parser refuses, in its words without its way of showing them.
+    pub(crate) fn wrong_line(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let text = text.strip_prefix("error: ").unwrap_or(&text);
+        let (what, rest) = text.split_once("\n\n").unwrap_or((text, ""));
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        Self::usage(what.trim()).next(words.join(" "))
+    }
+
     pub(crate) fn code(&self) -> Code {
         self.code
     }
-}
 
-/// The whole chain in one line. A cause that its error's text already tells is not told twice.
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// What happened and why: the whole chain in one line. A cause that its error's text already tells is not told twice.
+    pub(crate) fn message(&self) -> String {
         let mut told = self.error.to_string();
-        f.write_str(&told)?;
+        let mut message = told.clone();
         let mut cause = self.error.source();
         while let Some(error) = cause {
             let text = error.to_string();
             if !told.contains(&text) {
-                write!(f, ": {text}")?;
+                message.push_str(": ");
+                message.push_str(&text);
                 told = text;
             }
             cause = error.source();
         }
-        match &self.next {
+        message
+    }
+
+    /// What to do next, if the message does not say it.
+    pub(crate) fn hint(&self) -> Option<&str> {
+        self.next.as_deref()
+    }
+}
+
+/// The message, and below it what to do next.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message())?;
+        match self.hint() {
             Some(next) => write!(f, "\n{next}"),
             None => Ok(()),
         }

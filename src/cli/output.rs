@@ -1,8 +1,10 @@
 //! The one door to standard output and standard error. Answers go to the first, all else to the second.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 
 use serde::Serialize;
+use serde_json::json;
 
 use crate::cli::exit::Failure;
 
@@ -34,7 +36,53 @@ pub(crate) fn note(text: &str) {
     let _written = writeln!(io::stderr(), "{text}");
 }
 
-/// Says why the program fails.
-pub(crate) fn failure(failure: &Failure) {
-    note(&format!("Error: {failure}"));
+/// For whom a failure is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
 }
+
+/// Who wants a document for an answer gets one for a failure, too, even if the rest of the line is not understood.
+pub(crate) fn asked_form(line: &[OsString]) -> Form {
+    // What stands behind -- is another program's.
+    let mut ours = line.iter().take_while(|word| *word != "--");
+    match ours.any(|word| word == "--json") {
+        true => Form::Json,
+        false => Form::Text,
+    }
+}
+
+/// Says why the program fails.
+pub(crate) fn failure(failure: &Failure, form: Form) {
+    match form {
+        Form::Text => note(&format!("Error: {failure}")),
+        // One line, so that it can be told from log lines.
+        Form::Json => note(&document(failure).to_string()),
+    }
+}
+
+/// What `--json` prints on standard error for a failure.
+fn document(failure: &Failure) -> serde_json::Value {
+    json!({
+        "schema_version": 1,
+        "error": {
+            "code": failure.code() as u8,
+            "kind": failure.code().word(),
+            "message": failure.message(),
+            "hint": failure.hint(),
+        },
+    })
+}
+
+/// Message and hint of a failure that another run of this program told by [`failure`] as a document.
+pub(crate) fn told_in(line: &str) -> Option<(String, Option<String>)> {
+    let document: serde_json::Value = serde_json::from_str(line).ok()?;
+    let text = |name: &str| Some(document["error"][name].as_str()?.to_owned());
+    Some((text("message")?, text("hint")))
+}
+
+#[cfg(test)]
+mod tests;

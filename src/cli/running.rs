@@ -47,6 +47,9 @@ pub(crate) struct IpArgs {
     /// Only the IPv6 address
     #[arg(short = '6')]
     v6: bool,
+    /// Print one JSON document; its fields are added to, never changed, while its schema_version stays
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     state: StateArgs,
 }
@@ -108,6 +111,10 @@ pub(crate) async fn ip(args: &IpArgs) -> Result<(), Failure> {
         .filter(|address| (!args.v4 || address.is_ipv4()) && (!args.v6 || address.is_ipv6()))
         .map(IpAddr::to_string)
         .collect::<Vec<_>>();
+    if args.json {
+        let document = serde_json::json!({ "schema_version": 1, "addresses": wanted });
+        return output::json(&document);
+    }
     output::answer(&wanted.join("\n"))
 }
 

@@ -15,6 +15,7 @@ use overlan::local::{ControlSocket, Waiting};
 use overlan::node::{CONFIRM_WITHIN, Node, NodeError, NodeOptions, NotReady};
 use overlan::proxy;
 use overlan::state::{Device, DirLock, StateDir};
+use overlan::status::Status;
 use overlan_protocol::api::{Credential, JoinString};
 use overlan_protocol::key::Secret;
 use tokio::task::JoinSet;
@@ -83,6 +84,9 @@ pub(crate) struct UpArgs {
     /// It is the part that went into the background
     #[arg(long, hide = true, env = "OVERLAN_DETACHED", value_parser = BoolishValueParser::new())]
     detached: bool,
+    /// Print the ready line as one JSON document; its fields are added to, never changed, while its schema_version stays
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     notify: NotifyArgs,
     #[command(flatten)]
@@ -375,7 +379,11 @@ async fn stay(node: &Node, answers: &Answers, args: &UpArgs) -> Result<(), Ended
                     "some peers that should be online did not answer yet"
                 );
             }
-            let line = ready_line(answers);
+            let status = answers.status();
+            let line = match args.json {
+                true => ready_document(&status),
+                false => ready_line(&status),
+            };
             args.notify.ready(&line)?;
             output::answer(&line)?;
         }
@@ -391,10 +399,9 @@ async fn stay(node: &Node, answers: &Answers, args: &UpArgs) -> Result<(), Ended
 }
 
 /// One line for people and for scripts that wait for it.
-fn ready_line(answers: &Answers) -> String {
-    let status = answers.status();
+fn ready_line(status: &Status) -> String {
     let mut line = "overlan is up".to_owned();
-    if let Some(device) = status.device {
+    if let Some(device) = &status.device {
         line.push_str(&format!(": {}", device.name));
         for address in device.addresses.iter().filter(|address| address.is_ipv4()) {
             line.push_str(&format!(" {address}"));
@@ -407,6 +414,19 @@ fn ready_line(answers: &Answers) -> String {
         line.push_str(&format!(", dns {address}"));
     }
     line
+}
+
+/// The same for programs, on one line too: more may follow some day.
+fn ready_document(status: &Status) -> String {
+    let document = serde_json::json!({
+        "schema_version": 1,
+        "state": status.state,
+        "device": status.device,
+        "socks": status.socks,
+        "proxies": status.proxies,
+        "dns": status.dns,
+    });
+    document.to_string()
 }
 
 impl From<EnrolError> for Failure {

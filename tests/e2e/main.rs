@@ -25,7 +25,11 @@ mod demo;
 
 mod dns;
 
+mod documents;
+
 mod doors;
+
+mod exit_codes;
 
 mod lifecycle;
 

@@ -99,6 +99,13 @@ fn stop(child: &mut Child) -> io::Result<()> {
 fn failure(child: &mut Child, log: &Path) -> io::Result<Failure> {
     let code = Code::from_exit(child.wait()?.code());
     let text = fs::read_to_string(log).unwrap_or_default();
+    if let Some((message, hint)) = output::told_in(text.lines().next_back().unwrap_or_default()) {
+        let failure = Failure::new(code, message);
+        return Ok(match hint {
+            Some(hint) => failure.next(hint),
+            None => failure,
+        });
+    }
     let errors = text
         .rfind("Error: ")
         .map(|at| &text[at + "Error: ".len()..]);
