@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
 
@@ -219,6 +219,42 @@ fn curl_reaches_the_overlay_by_a_unix_socket() {
     assert!(!path.exists(), "the file stays behind");
 }
 
+/// A program of this folder.
+fn script(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/doors");
+    folder.join(name)
+}
+
+#[test]
+fn java_programs_use_both_protocols_and_hear_the_true_reason() {
+    // The second comes with the compiler, by which the first runs a source file.
+    if !installed(&["java", "javac"]) {
+        return;
+    }
+    let plain = Service::http("a page of web\n");
+    let counts = Service::start(|mut stream| {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        write!(stream, "{} bytes", bytes.len()).unwrap();
+    });
+    let lab = Lab::start();
+    let (laptop, web) = lab.pair();
+    web.serve(80, plain.address());
+    web.serve(7, counts.address());
+    let port = laptop.socks.port().to_string();
+    let mut java = command("java");
+    // No more of the machine than a program of one page needs.
+    java.args([
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-Xshare:auto",
+    ]);
+    let said = run(java.arg(script("Tcp.java")).args([&port, &web.name]), "").ok();
+    let said: Vec<&str> = said.lines().collect();
+    let expected = ["7 bytes", "SOCKS: Connection refused", "a page of web"];
+    assert_eq!(said, expected);
+}
+
 #[test]
 fn python_programs_use_pysocks_for_connections_and_datagrams() {
     let Some(python) = python_with("socks") else {
@@ -229,11 +265,6 @@ fn python_programs_use_pysocks_for_connections_and_datagrams() {
     let (laptop, web) = lab.pair();
     web.serve(80, plain.address());
     let port = laptop.socks.port().to_string();
-    let script = |name: &str| {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/e2e/doors")
-            .join(name)
-    };
     let said = run(
         command(&python)
             .arg(script("tcp.py"))
@@ -299,9 +330,14 @@ fn node_fetches_tunnels_and_upgrades() {
     let (laptop, web) = lab.pair();
     web.serve(80, plain.address());
     web.serve(90, shouts.address());
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/doors/upgrade.js");
     let port = laptop.socks.port().to_string();
-    let said = run(command("node").arg(script).args([&port, &web.name]), "").ok();
+    let said = run(
+        command("node")
+            .arg(script("upgrade.js"))
+            .args([&port, &web.name]),
+        "",
+    )
+    .ok();
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(
         lines,
