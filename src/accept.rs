@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
@@ -42,9 +43,39 @@ impl Listener for UnixListener {
     }
 }
 
-/// Runs `serve` for every connection, at most `max` at once, until `shutdown`; then drops what still runs and returns when all
-/// of it has ended. While the limit is reached, connections wait in the listener's backlog.
-pub(crate) async fn run<L, H, F>(listener: &L, max: usize, shutdown: &CancellationToken, serve: H)
+/// One that another task listens on, too, before or after.
+impl<L: Listener + Send + Sync> Listener for Arc<L> {
+    type Stream = L::Stream;
+    type Client = L::Client;
+
+    async fn next(&self) -> io::Result<(L::Stream, L::Client)> {
+        L::next(self).await
+    }
+}
+
+/// How long a door is open, and how long those who came in may stay.
+#[derive(Debug, Clone)]
+pub struct Until {
+    /// Nobody is let in any more; who is in stays.
+    pub closed: CancellationToken,
+    /// Connections end. It closes the door, too.
+    pub ended: CancellationToken,
+}
+
+impl From<CancellationToken> for Until {
+    /// The door closes when connections end.
+    fn from(ended: CancellationToken) -> Self {
+        Self {
+            closed: ended.child_token(),
+            ended,
+        }
+    }
+}
+
+/// Runs `serve` for every connection, at most `max` at once, until the door is closed; then lets go of the listener and returns
+/// when all connections have ended, by themselves or with `until`. While the limit is reached, connections wait in the listener's
+/// backlog.
+pub(crate) async fn run<L, H, F>(listener: L, max: usize, until: &Until, serve: H)
 where
     L: Listener,
     H: Fn(L::Stream, L::Client) -> F,
@@ -53,14 +84,14 @@ where
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            () = shutdown.cancelled() => break,
+            () = until.closed.cancelled() => break,
             Some(ended) = connections.join_next() => report(ended),
             accepted = listener.next(), if connections.len() < max => match accepted {
                 Ok((stream, client)) => {
                     let served = serve(stream, client);
-                    let shutdown = shutdown.clone();
+                    let ended = until.ended.clone();
                     connections.spawn(async move {
-                        shutdown.run_until_cancelled(served).await;
+                        ended.run_until_cancelled(served).await;
                     });
                 }
                 Err(error) => {
@@ -70,10 +101,12 @@ where
             },
         }
     }
+    drop(listener);
     while let Some(ended) = connections.join_next().await {
         report(ended);
     }
 }
+
 /// Connections that one door may serve: half of the file descriptors that this process may open, so that another door and the
 /// tunnels have theirs.
 pub(crate) fn connections_max() -> usize {

@@ -12,6 +12,8 @@ use crate::cli::exit::{Code, Failure};
 
 pub(crate) mod exit;
 
+pub(crate) mod log;
+
 pub(crate) mod output;
 
 mod secret;

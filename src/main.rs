@@ -7,16 +7,14 @@ mod cli;
 mod demo;
 
 use std::ffi::OsString;
-use std::io;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tracing_subscriber::EnvFilter;
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::output::Form;
-use crate::cli::{Cli, LogFormat, NotRead, output};
+use crate::cli::{Cli, NotRead, log, output};
 
 fn main() -> ExitCode {
     let line: Vec<OsString> = std::env::args_os().collect();
@@ -48,7 +46,7 @@ fn failed(failure: &Failure, form: Form) -> ExitCode {
 }
 
 fn start(cli: Cli) -> Result<ExitCode, Failure> {
-    start_log(&cli)?;
+    log::start(&cli)?;
     raise_file_limit();
     let threads = cli.threads();
     // One thread is fastest as long as it has time: a packet then never waits for another core to wake up.
@@ -72,22 +70,4 @@ fn raise_file_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
-}
-
-/// Logs go to standard error: standard output belongs to the command's answer.
-fn start_log(cli: &Cli) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&cli.log).map_err(|error| {
-        Failure::usage(format!(
-            "--log {:?} is not understood: {error}; it is a level (error, warn, info, debug, trace) or a list such as warn,overlan=debug",
-            cli.log
-        ))
-    })?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    match cli.log_format {
-        LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
-    Ok(())
 }

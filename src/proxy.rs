@@ -39,16 +39,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::either::Either;
-use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::dial::DialError;
 use crate::names::{self, Destination};
 use crate::{accept, http_proxy, socks};
+
+pub use crate::accept::Until;
 
 pub use credentials::{Credentials, LEN_MAX, UnusableCredentials};
 pub(crate) use direct::{addresses, dial as dial_host, dial_where as dial_host_where};
@@ -127,21 +128,21 @@ pub fn check_listen(address: SocketAddr, credentials: bool) -> Result<(), Listen
     }
 }
 
-/// Serves clients until `shutdown`, then ends every connection and returns.
+/// Serves clients while the door is open, and returns when their connections have ended.
 ///
 /// The same-user check asks Linux who owns the other end of a loopback connection. Where the system does not tell, on other
 /// systems or without `/proc`, everybody on this host may connect: there the credentials are the protection.
 pub async fn serve<O: Overlay>(
-    listener: TcpListener,
+    listener: impl Into<Arc<TcpListener>>,
     config: ProxyConfig,
     overlay: O,
-    shutdown: CancellationToken,
+    until: impl Into<Until>,
 ) {
     let door = Door::new(config, overlay);
     accept::run(
-        &listener,
+        listener.into(),
         door.config.max_connections,
-        &shutdown,
+        &until.into(),
         |client, peer| {
             let door = door.clone();
             async move {
@@ -154,20 +155,19 @@ pub async fn serve<O: Overlay>(
     .await;
 }
 
-/// The same on a Unix socket. Who may open its file may connect; the same-user check does not apply. The file is removed at the
-/// end.
+/// The same on a Unix socket. Who may open its file may connect; the same-user check does not apply. The file is removed when
+/// nobody has the socket any more.
 pub async fn serve_unix<O: Overlay>(
-    listener: UnixDoor,
+    listener: impl Into<Arc<UnixDoor>>,
     config: ProxyConfig,
     overlay: O,
-    shutdown: CancellationToken,
+    until: impl Into<Until>,
 ) {
     let door = Door::new(config, overlay);
-    let socket: &UnixListener = listener.listener();
     accept::run(
-        socket,
+        listener.into(),
         door.config.max_connections,
-        &shutdown,
+        &until.into(),
         |client, ()| {
             let door = door.clone();
             async move {

@@ -9,13 +9,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, Subcommand};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, Subcommand};
 use overlan::status::columns;
 use serde::Serialize;
 use toml::{Table, Value};
 
 use crate::cli::exit::Failure;
-use crate::cli::output;
+use crate::cli::{Cli, output};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ConfigArgs {
@@ -70,7 +70,7 @@ pub(crate) struct Config {
 
 /// A setting and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Setting {
+pub(crate) struct Setting {
     key: String,
     value: Option<String>,
     source: Source,
@@ -104,6 +104,16 @@ pub(crate) fn with_file(
     let at = leaf.at + 1;
     whole.splice(at..at, added);
     Ok(whole)
+}
+
+/// The settings of the command that a line runs, and where each comes from.
+pub(crate) fn settings(line: &[OsString]) -> Result<Vec<Setting>, Failure> {
+    let mut command = Cli::command();
+    command.build();
+    let given = first_look(&command, line);
+    let config = Config::load(&command, &given)?;
+    let leaf = Leaf::find(&command, &given, line);
+    Ok(leaf.map(|leaf| config.settings(&leaf)).unwrap_or_default())
 }
 
 /// `overlan config …`.
@@ -147,6 +157,27 @@ pub(crate) fn run(
 }
 
 impl Setting {
+    /// The flag without its dashes.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// What counts, as a flag takes it; a list with commas.
+    pub(crate) fn value(&self) -> Option<&str> {
+        self.value.as_deref()
+    }
+
+    /// One that stands on the command line.
+    #[cfg(test)]
+    pub(crate) fn of(key: &str, value: &str) -> Self {
+        Self {
+            key: key.to_owned(),
+            value: Some(value.to_owned()),
+            source: Source::Flag,
+            from: None,
+        }
+    }
+
     fn row(&self) -> [String; 3] {
         let from = match (self.source, &self.from) {
             (Source::Flag, _) => "flag".to_owned(),

@@ -3,28 +3,27 @@
 
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use overlan::control::Health;
-use overlan::dns;
 use overlan::enrol::{EnrolError, EnrolOptions, enrol, forget, system_hostname};
 use overlan::local::{ControlSocket, Waiting};
 use overlan::node::{CONFIRM_WITHIN, Node, NodeError, NodeOptions, NotReady};
-use overlan::proxy;
 use overlan::state::{Device, DirLock, StateDir};
 use overlan::status::Status;
 use overlan_protocol::api::{Credential, JoinString};
 use overlan_protocol::key::Secret;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::secret::{self, Source};
 use crate::cli::stop::Signals;
-use crate::cli::{StateArgs, api, login, now_unix, output, upstream};
+use crate::cli::{StateArgs, api, log, login, now_unix, output, upstream};
 
 use answers::Answers;
 use carrying::Carrying;
@@ -32,6 +31,8 @@ pub(crate) use doors::dns_sockets;
 use doors::{DoorArgs, Doors};
 use measure::Measuring;
 use notify::NotifyArgs;
+use reload::{Hangup, Reload};
+use serving::Serving;
 use way::{Facts, Way};
 
 mod answers;
@@ -45,6 +46,10 @@ mod doors;
 mod measure;
 
 mod notify;
+
+mod reload;
+
+mod serving;
 
 mod way;
 
@@ -144,7 +149,7 @@ async fn up_in(args: &UpArgs, state: &Arc<StateDir>) -> Result<(), Failure> {
     let mut waiting = None;
     let lock = state.lock()?;
     // The ports come first: a taken one must not cost a one-off key.
-    let doors = args.doors.open().await?;
+    let doors = args.doors.open(None).await?;
     upstream::leave_out(&doors.proxy.addresses());
     let (device, is_new) = device(args, state).await?;
     // Not before: until here Ctrl-C must end a prompt, and there is nothing to put in order.
@@ -172,7 +177,7 @@ async fn up_in(args: &UpArgs, state: &Arc<StateDir>) -> Result<(), Failure> {
                 device = enrol_device(args, state, Some(key)) => device?,
                 () = signals.next() => return Ok(()),
             };
-            let doors = args.doors.open().await?;
+            let doors = args.doors.open(None).await?;
             let ended = run(
                 args,
                 state,
@@ -299,6 +304,7 @@ async fn run(
         Some(ControlSocket::bind(state, lock).map_err(Failure::from)?)
     };
     args.notify.begin()?;
+    let mut reload = Reload::listen()?;
     let options = NodeOptions {
         address_network: args.address_network.clone(),
         outgoing: upstream::outgoing(),
@@ -306,15 +312,11 @@ async fn run(
     };
     let node = Node::start(Arc::clone(state), device, options).map_err(Failure::from)?;
     let stop = CancellationToken::new();
+    let mut serving = Serving::begin(&node, doors, &stop);
     let answers = Arc::new(Answers {
         node: node.clone(),
         state: Arc::clone(state),
-        socks: doors.proxy.first_address(),
-        proxies: doors.proxy.places(),
-        dns: doors
-            .dns
-            .as_ref()
-            .and_then(|(udp, _)| udp.local_addr().ok()),
+        places: Mutex::new(serving.places()),
         stop: stop.clone(),
         changing: Mutex::new(()),
         measuring: Measuring::new(),
@@ -329,18 +331,31 @@ async fn run(
         let stop = stop.clone();
         async move { Some(socket?.run(handler, stop).await) }
     });
-    let mut tasks = JoinSet::new();
-    open_doors(&mut tasks, &node, doors, &stop);
 
-    let ended = tokio::select! {
-        ended = stay(&node, &answers, args) => ended,
-        () = stop.cancelled() => Ok(()),
-        () = signals.next() => Ok(()),
+    let is_ready = AtomicBool::new(false);
+    let mut staying = pin!(stay(&node, &answers, args, &is_ready));
+    let ended = loop {
+        tokio::select! {
+            ended = &mut staying => break ended,
+            () = stop.cancelled() => break Ok(()),
+            () = signals.next() => break Ok(()),
+            hangup = reload.next() => match hangup {
+                Hangup::Gone => break Ok(()),
+                Hangup::Asked => {
+                    args.notify.reloading();
+                    read_again(&mut reload, &mut serving, &answers).await;
+                    let line = told_line(args, &answers);
+                    if is_ready.load(Ordering::Relaxed) && let Err(failure) = args.notify.ready(&line) {
+                        output::note(&format!("Error: {failure}"));
+                    }
+                }
+            },
+        }
     };
     args.notify.ending();
     stop.cancel();
     let goodbye = async {
-        while tasks.join_next().await.is_some() {}
+        serving.ended().await;
         node.shutdown().await;
         *waiting = control.await.ok().flatten();
     };
@@ -351,25 +366,35 @@ async fn run(
     ended
 }
 
-fn open_doors(tasks: &mut JoinSet<()>, node: &Node, doors: Doors, stop: &CancellationToken) {
-    for (listener, config) in doors.proxy.tcp {
-        tasks.spawn(proxy::serve(listener, config, node.overlay(), stop.clone()));
-    }
-    for (listener, config) in doors.proxy.unix {
-        tasks.spawn(proxy::serve_unix(
-            listener,
-            config,
-            node.overlay(),
-            stop.clone(),
-        ));
-    }
-    if let Some((udp, tcp)) = doors.dns {
-        tasks.spawn(dns::serve(udp, tcp, node.netmap(), stop.clone()));
+/// Reads the settings again and brings in what can change while it runs: all of it, or nothing if anything is wrong.
+async fn read_again(reload: &mut Reload, serving: &mut Serving, answers: &Answers) {
+    let read = async {
+        let again = reload.read()?;
+        let doors = again.args.doors.open(Some(serving.doors())).await?;
+        log::change(&again.log)?;
+        Ok::<_, Failure>((again, doors))
+    };
+    match read.await {
+        Ok((again, doors)) => {
+            upstream::leave_out(&doors.proxy.addresses());
+            serving.change(doors);
+            *answers.places() = serving.places();
+            output::note(&again.changed.sentence());
+            reload.keep(again);
+        }
+        Err(failure) => output::note(&format!(
+            "Settings were read again and everything stays as it is. Error: {failure}"
+        )),
     }
 }
 
 /// Waits for readiness, says so, then stays until the controller removes the device.
-async fn stay(node: &Node, answers: &Answers, args: &UpArgs) -> Result<(), Ended> {
+async fn stay(
+    node: &Node,
+    answers: &Answers,
+    args: &UpArgs,
+    is_ready: &AtomicBool,
+) -> Result<(), Ended> {
     match node.ready(within(args)).await {
         Ok(()) => {
             let confirmed = node.confirm(CONFIRM_WITHIN).await;
@@ -379,11 +404,8 @@ async fn stay(node: &Node, answers: &Answers, args: &UpArgs) -> Result<(), Ended
                     "some peers that should be online did not answer yet"
                 );
             }
-            let status = answers.status();
-            let line = match args.json {
-                true => ready_document(&status),
-                false => ready_line(&status),
-            };
+            let line = told_line(args, answers);
+            is_ready.store(true, Ordering::Relaxed);
             args.notify.ready(&line)?;
             output::answer(&line)?;
         }
@@ -395,6 +417,15 @@ async fn stay(node: &Node, answers: &Answers, args: &UpArgs) -> Result<(), Ended
     match health.wait_for(|health| *health == Health::Removed).await {
         Ok(_) => Err(Ended::from(NotReady::Removed)),
         Err(_) => Ok(()),
+    }
+}
+
+/// What is told when peers can reach it.
+fn told_line(args: &UpArgs, answers: &Answers) -> String {
+    let status = answers.status();
+    match args.json {
+        true => ready_document(&status),
+        false => ready_line(&status),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::{Transport, answer};
-use crate::accept;
+use crate::accept::{self, Until};
 
 /// Answers until `shutdown`, then ends every connection and returns.
 pub async fn serve(
@@ -23,9 +23,10 @@ pub async fn serve(
     netmap: watch::Receiver<Arc<Netmap>>,
     shutdown: CancellationToken,
 ) {
+    let until = Until::from(shutdown.clone());
     tokio::join!(
         shutdown.run_until_cancelled(serve_udp(&udp, &netmap)),
-        accept::run(&tcp, CONNECTIONS_MAX, &shutdown, |stream, client| {
+        accept::run(tcp, CONNECTIONS_MAX, &until, |stream, client| {
             let netmap = netmap.clone();
             async move {
                 if let Err(error) = connection(stream, &netmap).await {

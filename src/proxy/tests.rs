@@ -4,6 +4,7 @@ use std::net::Ipv6Addr;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::dns;
 use crate::names::tests::netmap;
@@ -53,7 +54,7 @@ impl Fixture {
         let door = tokio::spawn(serve(listener, config, overlay.clone(), shutdown.clone()));
         let stop = shutdown.clone();
         let echoing = tokio::spawn(async move {
-            accept::run(&echo, 16, &stop, |mut stream, _| async move {
+            accept::run(echo, 16, &stop.into(), |mut stream, _| async move {
                 let (mut read, mut write) = stream.split();
                 let _ = tokio::io::copy(&mut read, &mut write).await;
                 let _ = write.shutdown().await;

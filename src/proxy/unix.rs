@@ -3,11 +3,13 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::accept::Listener;
 
 /// A listening Unix socket. Dropping it removes its file, unless another has taken its place.
 #[derive(Debug)]
@@ -92,8 +94,21 @@ impl UnixDoor {
         &self.path
     }
 
-    pub(super) fn listener(&self) -> &UnixListener {
-        &self.listener
+    /// Changes who may open it.
+    ///
+    /// # Errors
+    /// The file is gone, or was taken over by another user.
+    pub fn set_mode(&self, mode: u32) -> io::Result<()> {
+        fs::set_permissions(&self.path, fs::Permissions::from_mode(mode))
+    }
+}
+
+impl Listener for UnixDoor {
+    type Stream = UnixStream;
+    type Client = ();
+
+    async fn next(&self) -> io::Result<(UnixStream, ())> {
+        self.listener.next().await
     }
 }
 
@@ -135,7 +150,7 @@ fn check_free(path: &Path) -> Result<(), UnixDoorError> {
         }
         Ok(_) => {}
     }
-    match UnixStream::connect(path) {
+    match net::UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Ok(_) => Err(UnixDoorError::InUse(path.to_owned())),

@@ -1,12 +1,15 @@
 //! Settings from a file, manual pages, and `up` in the background.
 
 use std::fs;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::lab::{DOMAIN, Lab, state};
-use crate::process::{LONGEST, command, installed, overlan, run, until};
+use crate::lab::{DOMAIN, Device, Lab, state};
+use crate::process::{LONGEST, Program, command, installed, overlan, run, until};
 use crate::service::Service;
 
 #[test]
@@ -132,4 +135,156 @@ fn every_command_has_a_manual_page() {
     }
     let mut one = overlan();
     assert!(run(one.arg("man"), "").ok().contains(".TH overlan 1"));
+}
+
+#[test]
+fn a_hangup_reads_the_settings_again_and_no_connection_notices() {
+    if !installed(&["curl"]) {
+        return;
+    }
+    let lab = Lab::start();
+    let echo = Service::start(|stream| {
+        let mut back = stream.try_clone().unwrap();
+        io::copy(&mut &stream, &mut back).ok();
+    });
+    let page = Service::http("a page of web\n");
+    let web = lab.up("web");
+    web.serve(80, page.address());
+    web.serve(7, echo.address());
+    let (file, password, unix) = (
+        lab.path("overlan.toml"),
+        lab.path("password"),
+        lab.path("door"),
+    );
+    let write = |settings: &str| {
+        let text = format!("[up]\n{settings}\n");
+        // Whoever reads it while it is written must not see half of it.
+        let new = file.with_extension("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(&new, &file).unwrap();
+    };
+    let plain = "dns = \"127.0.0.1:0\"\nsocks = \"127.0.0.1:0\"";
+    write(plain);
+    let ready_file = lab.path("ready");
+    let key = lab.auth_key(&[]);
+    let mut up = overlan();
+    up.arg("--config")
+        .arg(&file)
+        .args(["up", "--server", &lab.controller.join]);
+    up.args([
+        "--hostname",
+        "laptop",
+        "--auth-key-file",
+        "-",
+        "--ready-file",
+    ])
+    .arg(&ready_file);
+    up.args(state(&lab.path("laptop")));
+    let program = Program::start("laptop", &lab.path("."), &mut up, &key);
+    let mut laptop = Device::ready(program, &lab.path("laptop"));
+    laptop.sees(&web, true);
+    let again = |laptop: &mut Device, sentence: &str| {
+        laptop.program.signal(Signal::HUP);
+        laptop.program.line(sentence)
+    };
+    let url = format!("http://{}/", web.name);
+    let page_by = |proxy: &str| {
+        let curl = [
+            "--disable",
+            "-sS",
+            "--fail",
+            "--max-time",
+            "30",
+            "--proxy",
+            proxy,
+            &url,
+        ];
+        run(command("curl").args(curl), "")
+    };
+
+    // A connection that is open all the time.
+    let mut socket = TcpStream::connect(laptop.socks).unwrap();
+    let name = web.name.as_bytes();
+    let mut request = vec![5, 1, 0, 5, 1, 0, 3, u8::try_from(name.len()).unwrap()];
+    request.extend_from_slice(name);
+    request.extend_from_slice(&[0, 7]);
+    socket.write_all(&request).unwrap();
+    socket.read_exact(&mut [0; 12]).unwrap();
+    let mut echoes = |text: &str| {
+        socket.write_all(text.as_bytes()).unwrap();
+        let mut back = vec![0; text.len()];
+        socket.read_exact(&mut back).unwrap();
+        assert_eq!(back, text.as_bytes());
+    };
+    echoes("before");
+
+    // A password from now on, one more place, and a setting that has to wait.
+    fs::write(&password, "a long password\n").unwrap();
+    let both = format!(
+        "dns = \"off\"\nsocks = [\"127.0.0.1:0\", \"unix:{}\"]",
+        unix.display()
+    );
+    let user = format!("socks-user = \"ci\"\nsocks-password-file = {password:?}");
+    // The line says the host's name, too, and comes first; nothing says how many threads.
+    write(&format!(
+        "{both}\n{user}\nhostname = \"other\"\nthreads = 2"
+    ));
+    let told = again(&mut laptop, "Settings were read again; changed: ");
+    assert_eq!(
+        told,
+        "dns, socks, socks-password-file, socks-user; at the next start: threads."
+    );
+    echoes("after");
+    assert_eq!(laptop.status()["dns"], Value::Null);
+    let at = laptop.socks;
+    assert_eq!(
+        page_by(&format!("socks5h://{at}")).code,
+        Some(97),
+        "no password was asked for"
+    );
+    assert_eq!(
+        page_by(&format!("socks5h://ci:a%20long%20password@{at}")).ok(),
+        "a page of web"
+    );
+    let by_unix = format!(
+        "socks5h://ci:a%20long%20password@localhost{}",
+        unix.display()
+    );
+    assert_eq!(page_by(&by_unix).ok(), "a page of web");
+    assert_eq!(
+        laptop.status()["proxies"][1],
+        format!("unix:{}", unix.display())
+    );
+
+    // Another password in the same file, and later a place less.
+    fs::write(&password, "another password\n").unwrap();
+    again(&mut laptop, "Settings were read again; nothing changed.");
+    assert_eq!(
+        page_by(&format!("socks5h://ci:another%20password@{at}")).ok(),
+        "a page of web"
+    );
+    write(&format!("{plain}\nmemory-of-an-elephant = 1"));
+    let told = again(
+        &mut laptop,
+        "Settings were read again and everything stays as it is. ",
+    );
+    assert!(told.contains("memory-of-an-elephant"), "{told}");
+    assert_eq!(
+        page_by(&by_unix.replace("a%20long", "another")).ok(),
+        "a page of web"
+    );
+    write(&format!("{plain}\nhold = 3"));
+    again(
+        &mut laptop,
+        "Settings were read again; changed: dns, hold, socks,",
+    );
+    assert!(laptop.status()["dns"].is_string());
+    assert_eq!(page_by(&format!("socks5h://{at}")).ok(), "a page of web");
+    until("the Unix socket is gone", LONGEST, || {
+        (!unix.exists()).then_some(())
+    });
+    let line = fs::read_to_string(&ready_file).unwrap();
+    assert!(line.contains(&at.to_string()), "{line}");
+    echoes("at the end");
+    assert!(laptop.program.stop().success());
 }

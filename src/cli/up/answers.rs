@@ -1,7 +1,6 @@
 //! What a running `up` answers on its control socket. Decides how each request is carried out by the node.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use overlan::carry::CarryError;
@@ -20,6 +19,7 @@ use crate::cli::exit::Failure;
 use crate::cli::serve::{self, ServeConflict};
 use crate::cli::up::carrying::{Carrying, dial_kind};
 use crate::cli::up::measure::Measuring;
+use crate::cli::up::serving::Places;
 use crate::cli::{api, upstream};
 
 /// A running client, as its control socket sees it.
@@ -27,12 +27,8 @@ use crate::cli::{api, upstream};
 pub(super) struct Answers {
     pub(super) node: Node,
     pub(super) state: Arc<StateDir>,
-    /// Where the SOCKS door is.
-    pub(super) socks: Option<SocketAddr>,
-    /// Every place of the proxy, for people.
-    pub(super) proxies: Vec<String>,
-    /// Where the DNS door is.
-    pub(super) dns: Option<SocketAddr>,
+    /// Where the doors are.
+    pub(super) places: Mutex<Places>,
     /// Ends `up`.
     pub(super) stop: CancellationToken,
     /// Held while the published services are looked at and changed.
@@ -72,12 +68,22 @@ impl Answers {
 
     /// The node's status with the doors that this program opened.
     pub(super) fn status(&self) -> Status {
+        let Places {
+            socks,
+            proxies,
+            dns,
+        } = self.places().clone();
         Status {
-            socks: self.socks,
-            proxies: self.proxies.clone(),
-            dns: self.dns,
+            socks,
+            proxies,
+            dns,
             ..self.node.status()
         }
+    }
+
+    /// Where the doors are, to be told or changed.
+    pub(super) fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn publish(&self, service: Serve) -> Result<(), ChangeError> {

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -131,75 +132,125 @@ fn mode(text: &str) -> Result<u32, String> {
 #[derive(Debug)]
 pub(super) struct Doors {
     pub(super) proxy: Proxies,
-    pub(super) dns: Option<(UdpSocket, TcpListener)>,
+    pub(super) dns: Resolver,
 }
 
-/// The places of the proxy, each with how it behaves.
+/// The places of the proxy, and how it behaves there.
 #[derive(Debug, Default)]
 pub(super) struct Proxies {
-    pub(super) tcp: Vec<(TcpListener, ProxyConfig)>,
-    pub(super) unix: Vec<(UnixDoor, ProxyConfig)>,
+    pub(super) config: ProxyConfig,
+    open: Vec<(Place, Socket)>,
+}
+
+/// Where the proxy listens. While settings are read again, the tasks of both have it.
+#[derive(Debug, Clone)]
+pub(super) enum Socket {
+    Tcp(Arc<TcpListener>),
+    Unix(Arc<UnixDoor>),
 }
 
 impl Proxies {
-    /// The places that are addresses.
-    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        let listeners = self.tcp.iter();
-        listeners
-            .filter_map(|(listener, _)| listener.local_addr().ok())
-            .collect()
+    /// Where it listens.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = &Socket> {
+        self.open.iter().map(|(_, socket)| socket)
     }
 
-    /// The first of them.
-    pub(super) fn first_address(&self) -> Option<SocketAddr> {
-        let (first, _) = self.tcp.first()?;
-        first.local_addr().ok()
+    /// The places that are addresses.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        let address = |socket: &Socket| match socket {
+            Socket::Tcp(listener) => listener.local_addr().ok(),
+            Socket::Unix(_) => None,
+        };
+        self.sockets().filter_map(address).collect()
     }
 
     /// All places, as people write them.
     pub(super) fn places(&self) -> Vec<String> {
-        let unix = self
-            .unix
-            .iter()
-            .map(|(door, _)| format!("unix:{}", door.path().display()));
+        let path = |socket: &Socket| match socket {
+            Socket::Tcp(_) => None,
+            Socket::Unix(door) => Some(format!("unix:{}", door.path().display())),
+        };
         let tcp = self.addresses().into_iter();
-        tcp.map(|address| address.to_string()).chain(unix).collect()
+        tcp.map(|address| address.to_string())
+            .chain(self.sockets().filter_map(path))
+            .collect()
     }
 }
 
+/// Where names are answered.
+#[derive(Debug)]
+pub(super) struct Resolver {
+    door: Door,
+    /// Where that is, if it is anywhere.
+    pub(super) address: Option<SocketAddr>,
+    /// `None` if there is nothing to open: it is off, or open already.
+    pub(super) sockets: Option<(UdpSocket, TcpListener)>,
+}
+
 impl DoorArgs {
-    /// Takes the ports. Nothing is answered yet.
-    pub(super) async fn open(&self) -> Result<Doors, Failure> {
-        let dns = match self.dns {
-            Door::Off => None,
-            Door::At(address) => Some(
-                dns_sockets(address)
-                    .await
-                    .map_err(|error| taken("--dns", address, &error))?,
-            ),
-        };
-        let config = self.proxy_config(dns.as_ref())?;
-        let mut proxy = Proxies::default();
+    /// Takes the ports. Nothing is answered yet. What `before` has open already stays open, with its port.
+    pub(super) async fn open(&self, before: Option<&Doors>) -> Result<Doors, Failure> {
+        let dns = self.open_resolver(before.map(|before| &before.dns)).await?;
+        let config = self.proxy_config(dns.address, before.map(|before| &before.proxy.config))?;
+        let mut open = Vec::new();
         for place in self.places()? {
-            match place {
-                Place::Off => {}
-                Place::At(address) => {
+            let known = before.iter().flat_map(|before| &before.proxy.open);
+            let known = known
+                .map(|(at, socket)| (at == place, socket))
+                .find(|(same, _)| *same);
+            let socket = match (place, known) {
+                (Place::Off, _) => continue,
+                (Place::At(address), known) => {
+                    // What is allowed there may have changed.
                     self.check(*address)?;
-                    let listener = TcpListener::bind(address)
-                        .await
-                        .map_err(|error| taken("--socks", *address, &error))?;
-                    proxy.tcp.push((listener, config.clone()));
+                    match known {
+                        Some((_, socket)) => socket.clone(),
+                        None => Socket::Tcp(Arc::new(
+                            TcpListener::bind(address)
+                                .await
+                                .map_err(|error| taken("--socks", *address, &error))?,
+                        )),
+                    }
                 }
-                Place::Unix(path) => {
+                (Place::Unix(path), Some((_, Socket::Unix(door)))) => {
+                    door.set_mode(self.socks_unix_mode).map_err(|error| {
+                        let text =
+                            format!("cannot change who may open {}: {error}", path.display());
+                        Failure::new(Code::Other, text)
+                    })?;
+                    Socket::Unix(Arc::clone(door))
+                }
+                (Place::Unix(path), _) => {
                     let door = UnixDoor::bind(path, self.socks_unix_mode).map_err(|error| {
                         Failure::new(Code::Other, error)
                             .next("Give --socks another path, or stop the program that has it.")
                     })?;
-                    proxy.unix.push((door, config.clone()));
+                    Socket::Unix(Arc::new(door))
                 }
-            }
+            };
+            open.push((place.clone(), socket));
         }
+        let proxy = Proxies { config, open };
         Ok(Doors { proxy, dns })
+    }
+
+    async fn open_resolver(&self, before: Option<&Resolver>) -> Result<Resolver, Failure> {
+        let door = self.dns;
+        let known = before.filter(|before| before.door == door);
+        let (address, sockets) = match (door, known) {
+            (Door::Off, _) => (None, None),
+            (Door::At(_), Some(known)) => (known.address, None),
+            (Door::At(address), None) => {
+                let sockets = dns_sockets(address).await;
+                let sockets = sockets.map_err(|error| taken("--dns", address, &error))?;
+                (sockets.0.local_addr().ok(), Some(sockets))
+            }
+        };
+        Ok(Resolver {
+            door,
+            address,
+            sockets,
+        })
     }
 
     fn places(&self) -> Result<&[Place], Failure> {
@@ -225,27 +276,46 @@ impl DoorArgs {
         Ok(())
     }
 
-    fn proxy_config(&self, dns: Option<&(UdpSocket, TcpListener)>) -> Result<ProxyConfig, Failure> {
-        let credentials = match (&self.socks_user, &self.socks_password_file) {
-            (Some(user), Some(source)) => {
+    fn proxy_config(
+        &self,
+        dns: Option<SocketAddr>,
+        before: Option<&ProxyConfig>,
+    ) -> Result<ProxyConfig, Failure> {
+        let credentials = match (&self.socks_user, &self.socks_password_file, before) {
+            // It cannot be read twice.
+            (Some(_), Some(Source::Stdin), Some(before)) => before.credentials.clone(),
+            (Some(user), Some(source), _) => {
                 let password = source.read("SOCKS password")?;
                 let credentials = Credentials::new(user.clone(), password);
                 Some(credentials.map_err(|error| Failure::new(Code::Usage, error))?)
             }
-            (None, _) | (_, None) => None,
+            (None, ..) | (_, None, _) => None,
         };
         Ok(ProxyConfig {
             // Who knows the password may be another user, such as the one of a container beside this one.
             same_user: credentials.is_none(),
             credentials,
             direct: self.proxy_direct,
-            dns: dns.and_then(|(udp, _)| udp.local_addr().ok()),
+            dns,
             hold: Duration::from_secs(self.hold),
             idle_timeout: self.socks_idle_timeout.map(Duration::from_secs),
             ..ProxyConfig::default()
         })
     }
 }
+
+/// The settings that [`DoorArgs::open`] brings in while it runs.
+pub(super) const SETTINGS: &[&str] = &[
+    "socks",
+    "socks-unix-mode",
+    "dns",
+    "socks-user",
+    "socks-password-file",
+    "socks-public",
+    "socks-idle-timeout",
+    "hold",
+    "proxy-direct",
+];
 
 /// UDP and TCP on the same port. A port that the system chooses may be free for one of them only, so that is tried again.
 pub(crate) async fn dns_sockets(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {

@@ -40,6 +40,14 @@ impl NotifyArgs {
         Ok(())
     }
 
+    /// Settings are read again; [`NotifyArgs::ready`] says when that is over.
+    pub(super) fn reloading(&self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => tell(&[NotifyState::Reloading, now]),
+            Err(error) => tracing::warn!(%error, "the service manager was not told"),
+        }
+    }
+
     /// The end has begun.
     pub(super) fn ending(&self) {
         tell(&[NotifyState::Stopping]);

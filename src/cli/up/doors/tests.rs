@@ -16,9 +16,12 @@ fn args(line: &[&str]) -> Result<DoorArgs, clap::Error> {
 #[tokio::test]
 async fn doors_open_on_loopback_or_stay_shut() {
     let doors = args(&["--socks", "127.0.0.1:0", "--dns", "off"]).unwrap();
-    let doors = doors.open().await.unwrap();
-    let (_, config) = &doors.proxy.tcp[0];
-    assert!(doors.dns.is_none());
+    let doors = doors.open(None).await.unwrap();
+    let config = &doors.proxy.config;
+    assert_eq!(
+        (doors.proxy.addresses().len(), doors.dns.address),
+        (1, None)
+    );
     assert!(config.same_user && !config.direct && config.credentials.is_none());
 }
 
@@ -33,7 +36,7 @@ async fn a_taken_port_is_named_with_its_flag() {
     let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = held.local_addr().unwrap().to_string();
     let doors = args(&["--socks", &address, "--dns", "off"]).unwrap();
-    let text = doors.open().await.unwrap_err().to_string();
+    let text = doors.open(None).await.unwrap_err().to_string();
     assert!(
         text.contains(&address) && text.contains("--socks"),
         "{text}"
@@ -55,7 +58,7 @@ fn a_public_door_needs_a_password_and_a_word() {
     let said = [&user[..], &["--socks-public"]].concat();
     let said = args(&said).unwrap();
     said.check(public).unwrap();
-    let config = said.proxy_config(None).unwrap();
+    let config = said.proxy_config(None, None).unwrap();
     assert!(config.credentials.is_some());
     assert!(!config.same_user);
     args(&["--socks-public"]).unwrap_err();
@@ -68,13 +71,46 @@ async fn the_proxy_may_have_several_places_and_a_unix_socket() {
     let directory = tempfile::tempdir().unwrap();
     let unix = format!("unix:{}", directory.path().join("proxy").display());
     let line = ["--socks", "127.0.0.1:0", "--socks", &unix, "--dns", "off"];
-    let doors = args(&line).unwrap().open().await.unwrap();
-    assert_eq!((doors.proxy.tcp.len(), doors.proxy.unix.len()), (1, 1));
+    let doors = args(&line).unwrap().open(None).await.unwrap();
+    assert_eq!(
+        (doors.proxy.sockets().count(), doors.proxy.addresses().len()),
+        (2, 1)
+    );
     assert_eq!(doors.proxy.places()[1], unix);
     let off = args(&["--socks", "off,127.0.0.1:0", "--dns", "off"]).unwrap();
-    assert_eq!(off.open().await.unwrap_err().code(), Code::Usage);
+    assert_eq!(off.open(None).await.unwrap_err().code(), Code::Usage);
     for wrong in ["unix:", "localhost:1080"] {
         args(&["--socks", wrong]).unwrap_err();
     }
     args(&["--socks-unix-mode", "999"]).unwrap_err();
+}
+
+#[tokio::test]
+async fn what_is_open_stays_open_when_settings_are_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let unix = format!("unix:{}", directory.path().join("proxy").display());
+    let line = [
+        "--socks",
+        "127.0.0.1:0",
+        "--socks",
+        &unix,
+        "--dns",
+        "127.0.0.1:0",
+    ];
+    let before = args(&line).unwrap().open(None).await.unwrap();
+    let more = [&line[..], &["--hold", "3", "--socks-unix-mode", "0660"]].concat();
+    let after = args(&more).unwrap().open(Some(&before)).await.unwrap();
+    assert_eq!(after.proxy.places(), before.proxy.places());
+    assert_eq!(after.proxy.config.hold, Duration::from_secs(3));
+    assert_eq!(after.dns.address, before.dns.address);
+    assert!(after.dns.sockets.is_none(), "opened twice");
+
+    // A place that is left out, one that is new, and one that is not allowed.
+    let moved = ["--socks", "127.0.0.1:0", "--dns", "off"];
+    let moved = args(&moved).unwrap().open(Some(&after)).await.unwrap();
+    assert_eq!(moved.proxy.places(), before.proxy.places()[..1]);
+    assert_eq!(moved.dns.address, None);
+    let public = ["--socks", "127.0.0.1:0", "--socks", "0.0.0.0:0"];
+    let refused = args(&public).unwrap().open(Some(&after)).await;
+    assert_eq!(refused.unwrap_err().code(), Code::Usage);
 }

@@ -1,0 +1,47 @@
+//! The log of this process, on standard error. Decides which filters are understood.
+
+use std::io;
+use std::sync::OnceLock;
+
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
+
+use crate::cli::exit::Failure;
+use crate::cli::{Cli, LogFormat};
+
+/// The filter that counts, for [`change`].
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Starts it. Standard output belongs to the command's answer.
+pub(crate) fn start(cli: &Cli) -> Result<(), Failure> {
+    let (filter, handle) = reload::Layer::new(parse(&cli.log)?);
+    let filtered = tracing_subscriber::registry().with(filter);
+    let layer = fmt::layer().with_writer(io::stderr);
+    match cli.log_format {
+        LogFormat::Text => filtered.with(layer.with_ansi(false)).init(),
+        LogFormat::Json => filtered.with(layer.json()).init(),
+    }
+    // It starts once.
+    let _ = FILTER.set(handle);
+    Ok(())
+}
+
+/// Takes another filter from now on.
+pub(crate) fn change(filter: &str) -> Result<(), Failure> {
+    let filter = parse(filter)?;
+    match FILTER.get() {
+        Some(handle) => handle
+            .reload(filter)
+            .map_err(|error| Failure::usage(error.to_string())),
+        None => Ok(()),
+    }
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, Failure> {
+    EnvFilter::try_new(filter).map_err(|error| {
+        Failure::usage(format!(
+            "--log {filter:?} is not understood: {error}; it is a level (error, warn, info, debug, trace) or a list such as warn,overlan=debug"
+        ))
+    })
+}
