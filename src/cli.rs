@@ -415,7 +415,7 @@ Examples:
   Publish a local web server to peers:   overlan serve tcp 80 127.0.0.1:8080
   See who is there:                      overlan status
 
-Exit codes: 0 ok, 1 other, 2 usage, 3 not running, 4 needs login, 6 denied, 7 timeout,
+Exit codes: 0 ok, 1 other, 2 usage, 3 not running, 4 needs login, 5 pending approval, 6 denied, 7 timeout,
 8 controller unreachable, 9 relay unreachable.";
 
 const COMPLETION_EXAMPLES: &str = "\

@@ -84,6 +84,12 @@ pub enum NotReady {
         /// The last attempt's trouble.
         error: String,
     },
+    /// An admin has not let it into any network yet, or took it out of its last one.
+    #[error("this device waits for the approval of an admin; it was not given within {} s", waited.as_secs())]
+    Approval {
+        /// How long was waited.
+        waited: Duration,
+    },
     /// No relay was reached.
     #[error("no relay was reached within {} s: {error}", waited.as_secs())]
     Relay {
@@ -283,6 +289,19 @@ impl Node {
             Some(within) => timeout(within, wait)
                 .await
                 .unwrap_or_else(|_| Err(inner.explain(within))),
+        }
+    }
+
+    /// Waits until the controller says that this device is in no network, so that an admin has to let it in.
+    pub async fn awaits_approval(&self) {
+        let mut netmap = self.inner.control.netmap();
+        // Without the session nobody says so.
+        if netmap
+            .wait_for(|netmap| netmap.version > 0 && netmap.networks.is_empty())
+            .await
+            .is_err()
+        {
+            std::future::pending::<()>().await;
         }
     }
 
@@ -564,6 +583,9 @@ impl Inner {
                 "it did not answer yet".to_owned()
             };
             return NotReady::Controller { waited, error };
+        }
+        if self.control.netmap().borrow().networks.is_empty() {
+            return NotReady::Approval { waited };
         }
         let notes = lock(&self.link_notes);
         let errors: Vec<&str> = notes

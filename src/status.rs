@@ -65,6 +65,8 @@ pub enum State {
     Starting,
     /// It is not enrolled, or the controller removed it.
     NeedsLogin,
+    /// It is in no network: an admin has to let it in.
+    PendingApproval,
     /// It looks for a relay.
     Connecting,
     /// It is attached to a relay; peers can reach it.
@@ -78,6 +80,7 @@ impl fmt::Display for State {
         f.write_str(match self {
             Self::Starting => "starting",
             Self::NeedsLogin => "needs-login",
+            Self::PendingApproval => "pending-approval",
             Self::Connecting => "connecting",
             Self::Running => "running",
             Self::Stopped => "stopped",
@@ -331,14 +334,10 @@ impl Status {
                 "The controller does not know this device any more: `overlan logout`, then `overlan up` enrols it anew."
                     .to_owned(),
             ),
-            State::Connecting
-                if self.networks.is_empty() && self.control.state == LinkState::Connected =>
-            {
-                complaints.push(
-                    "This device is in no network: `overlan network list` shows which it may join."
-                        .to_owned(),
-                );
-            }
+            State::PendingApproval => complaints.push(
+                "This device is in no network until an admin lets it in (`overlan admin device approve`); `overlan network list` shows which it may join by itself."
+                    .to_owned(),
+            ),
             State::Connecting => complaints
                 .push("No relay is connected: peers cannot be reached until one is.".to_owned()),
             State::Starting | State::Running | State::Stopped => {}

@@ -75,6 +75,10 @@ fn router(shared: Arc<Shared>) -> Router {
             &format!("{}/{{id}}", path::DEVICES),
             delete(networks::remove_device),
         )
+        .route(
+            &format!("{}/{{id}}/approve", path::DEVICES),
+            post(networks::approve),
+        )
         .route(path::ROUTES, get(routes::list).post(routes::approve))
         .route(path::DEVICE_ROUTES, post(routes::offer))
         .route(path::RELAYS, get(people::relays))

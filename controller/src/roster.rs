@@ -12,7 +12,7 @@ use crate::shared::{Shared, lock};
 use crate::store::accounts::NetworkRow;
 use crate::store::devices::{self, Device};
 use crate::store::members::{self, Membership};
-use crate::store::{StoreError, Tx, accounts, changes};
+use crate::store::{StoreError, Tx, accounts, changes, waiting};
 
 /// Why a device does not get into a network.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,7 @@ pub(crate) async fn join(
         owner: accounts::owner(tx, device).await?,
     };
     members::insert(tx, device.id, &place, now).await?;
+    waiting::end(tx, device.id, Some(network.id)).await?;
     let fact = Fact::Joined(Box::new(device.member(&place)));
     changes::append(tx, device.org, Some(network.id), &fact, now).await?;
     device.places.push(place.clone());

@@ -11,6 +11,7 @@ pub(crate) mod keys;
 pub(crate) mod members;
 pub(crate) mod relays;
 pub(crate) mod routes;
+pub(crate) mod waiting;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -143,6 +144,11 @@ fn migrations() -> Vec<Migration> {
             include_str!("../migrations/0011_networks.sql"),
         ),
         step(12, "routes", include_str!("../migrations/0012_routes.sql")),
+        step(
+            20,
+            "waiting",
+            include_str!("../migrations/0020_waiting.sql"),
+        ),
     ]
 }
 

@@ -36,7 +36,8 @@ pub mod path {
     /// POST `/{label}/devices` [`super::MemberRequest`] → [`super::MembershipSummary`]: puts a device in;
     /// DELETE `/{label}/devices/{id}`: takes it out, so that it cannot come back by itself.
     pub const NETWORKS: &str = "/v1/networks";
-    /// GET: list of [`super::DeviceSummary`]; DELETE `/{id}`: removes a device for good. Session.
+    /// GET: list of [`super::DeviceSummary`]; DELETE `/{id}`: removes a device for good; POST `/{id}/approve` `{}` → list of
+    /// [`super::MembershipSummary`]: lets a device in that waits. Session.
     pub const DEVICES: &str = "/v1/devices";
     /// POST [`super::AuthKeyRequest`] → [`super::AuthKeyResponse`]; GET: list of [`super::AuthKeySummary`];
     /// DELETE `/{id}`: revokes. Session.
@@ -229,6 +230,9 @@ pub struct DeviceSummary {
     pub label: String,
     /// Where it is a member, by network.
     pub networks: Vec<MembershipSummary>,
+    /// Labels of the networks that it joins when it is approved; none if it does not wait.
+    #[serde(default)]
+    pub waiting: Vec<String>,
     /// Who enrolled it.
     pub owner: Owner,
     /// Whether it holds a control session.
@@ -252,6 +256,9 @@ pub struct AuthKeyRequest {
     /// Its devices are removed after going offline.
     #[serde(default)]
     pub ephemeral: bool,
+    /// Its devices wait for a person before they are in any network.
+    #[serde(default)]
+    pub approval: bool,
     /// Seconds until it expires, at most [`AUTH_KEY_LIFE_MAX_SECS`]; `None` = [`AUTH_KEY_LIFE_SECS`].
     #[serde(default)]
     pub expires_in_secs: Option<u64>,
@@ -301,6 +308,9 @@ pub struct AuthKeySummary {
     pub reusable: bool,
     /// Its devices are ephemeral.
     pub ephemeral: bool,
+    /// Its devices wait for a person.
+    #[serde(default)]
+    pub approval: bool,
     /// Its end, seconds since the Unix epoch.
     pub expires: u64,
     /// Devices enrolled by it.

@@ -69,6 +69,9 @@ pub(crate) struct CreateArgs {
     /// Remove its devices some minutes after they go offline
     #[arg(long)]
     ephemeral: bool,
+    /// Let its devices wait until an admin approves each: `overlan admin device approve`
+    #[arg(long)]
+    approval: bool,
     /// How long it works, such as 90s, 15m, 12h, 7d [default: 1d]
     #[arg(long, value_parser = parse_duration, value_name = "TIME")]
     expires: Option<u64>,
@@ -90,6 +93,7 @@ Examples:
   overlan admin auth-key create > key.txt
   overlan admin auth-key create --reusable --ephemeral --expires 30d --note 'CI runners'
   overlan admin auth-key create --network home --network acme        its devices join both
+  overlan admin auth-key create --approval                           each device waits for `admin device approve`
   overlan admin auth-key create --on-name-taken take-over-offline    a redeployed server keeps its name";
 
 /// [`NamePolicy`] as an argument.
@@ -194,6 +198,7 @@ async fn create_key(args: CreateArgs) -> Result<(), Failure> {
         networks: args.networks,
         reusable: args.reusable,
         ephemeral: args.ephemeral,
+        approval: args.approval,
         expires_in_secs: args.expires,
         on_name_taken: args.on_name_taken.into(),
         note: args.note,
@@ -287,12 +292,12 @@ fn versioned<T: Serialize>(name: &str, value: &T) -> serde_json::Value {
 const KEY_HEAD: [&str; 6] = ["ID", "NETWORKS", "KIND", "ENDS", "USES", "NOTE"];
 
 fn key_row(key: &AuthKeySummary, now: u64) -> [String; 6] {
-    let kind = match (key.reusable, key.ephemeral) {
-        (false, false) => "one-off",
-        (false, true) => "one-off, ephemeral",
-        (true, false) => "reusable",
-        (true, true) => "reusable, ephemeral",
-    };
+    let words = [
+        Some(if key.reusable { "reusable" } else { "one-off" }),
+        key.ephemeral.then_some("ephemeral"),
+        key.approval.then_some("approval"),
+    ];
+    let kind: Vec<&str> = words.into_iter().flatten().collect();
     let ends = match key.revoked {
         true => "revoked".to_owned(),
         false => end(key.expires, now),
@@ -300,7 +305,7 @@ fn key_row(key: &AuthKeySummary, now: u64) -> [String; 6] {
     [
         key.id.clone(),
         key.networks.join(","),
-        kind.to_owned(),
+        kind.join(", "),
         ends,
         key.uses.to_string(),
         key.note.clone(),

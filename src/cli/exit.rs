@@ -24,6 +24,8 @@ pub(crate) enum Code {
     NotRunning = 3,
     /// There is no valid enrolment, session or key.
     NeedsLogin = 4,
+    /// An admin has to let this device in.
+    PendingApproval = 5,
     /// Policy or permissions forbid it.
     Denied = 6,
     /// It took too long.
@@ -43,6 +45,7 @@ impl Code {
             Self::Usage => "usage",
             Self::NotRunning => "not-running",
             Self::NeedsLogin => "needs-login",
+            Self::PendingApproval => "pending-approval",
             Self::Denied => "denied",
             Self::TimedOut => "timed-out",
             Self::ControllerUnreachable => "controller-unreachable",
@@ -57,6 +60,7 @@ impl Code {
             Self::Usage,
             Self::NotRunning,
             Self::NeedsLogin,
+            Self::PendingApproval,
             Self::Denied,
             Self::TimedOut,
             Self::ControllerUnreachable,

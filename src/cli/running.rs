@@ -33,7 +33,7 @@ Examples:
   overlan status --watch
   overlan status --check ready && deploy
 
-Exit codes of --check: 0 it is so, 3 no `overlan up` runs, 4 not enrolled any more, 8 no controller (control),
+Exit codes of --check: 0 it is so, 3 no `overlan up` runs, 4 not enrolled any more, 5 an admin has to let it in, 8 no controller (control),
 9 no relay (ready).";
 
 #[derive(Debug, Args)]

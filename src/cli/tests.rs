@@ -77,6 +77,7 @@ fn every_setting_comes_from_the_environment_too_under_one_prefix() {
         "watch",
         "gateway",
         "ephemeral",
+        "approval",
         "proxy-protocol",
         "force",
     ];

@@ -220,9 +220,10 @@ impl From<NotReady> for Ended {
     fn from(error: NotReady) -> Self {
         match error {
             NotReady::Removed => Self::Removed(error.into()),
-            NotReady::Controller { .. } | NotReady::Relay { .. } | NotReady::Stopped => {
-                Self::Failed(error.into())
-            }
+            NotReady::Controller { .. }
+            | NotReady::Approval { .. }
+            | NotReady::Relay { .. }
+            | NotReady::Stopped => Self::Failed(error.into()),
         }
     }
 }
@@ -395,7 +396,23 @@ async fn stay(
     args: &UpArgs,
     is_ready: &AtomicBool,
 ) -> Result<(), Ended> {
-    match node.ready(within(args)).await {
+    let told = async {
+        node.awaits_approval().await;
+        let label = &answers
+            .status()
+            .device
+            .map(|device| device.label)
+            .unwrap_or_default();
+        output::note(&format!(
+            "This device ({label}) waits for the approval of an admin. {APPROVE}"
+        ));
+        std::future::pending().await
+    };
+    let ready = tokio::select! {
+        ready = node.ready(within(args)) => ready,
+        never = told => never,
+    };
+    match ready {
         Ok(()) => {
             let confirmed = node.confirm(CONFIRM_WITHIN).await;
             if confirmed.answered < confirmed.asked {
@@ -484,12 +501,19 @@ impl From<NotReady> for Failure {
         let code = match error {
             NotReady::Removed => Code::NeedsLogin,
             NotReady::Controller { .. } => Code::ControllerUnreachable,
+            NotReady::Approval { .. } => {
+                return Self::new(Code::PendingApproval, error).next(APPROVE);
+            }
             NotReady::Relay { .. } => Code::RelayUnreachable,
             NotReady::Stopped => Code::Other,
         };
         Self::new(code, error)
     }
 }
+
+/// What an admin does for a device that waits.
+pub(super) const APPROVE: &str =
+    "An admin runs `overlan admin device approve DEVICE`; `overlan admin devices` shows who waits.";
 
 /// How long an unattended start may take before somebody must hear of it.
 const READY_WITHIN: Duration = Duration::from_secs(60);

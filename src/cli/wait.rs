@@ -10,6 +10,7 @@ use overlan::status::{LinkState, State, Status};
 use tokio::time::{Instant, sleep_until};
 
 use crate::cli::exit::{Code, Failure};
+use crate::cli::up::APPROVE;
 use crate::cli::{StateArgs, now_unix, output, running};
 
 #[derive(Debug, Args)]
@@ -37,7 +38,8 @@ Examples:
   overlan wait --for control
 
 It also waits for `overlan up` to be started. Exit codes after --timeout say what is missing: 3 no `overlan up`,
-7 the peer, 8 the controller, 9 a relay. 4 at once if the device is not enrolled any more.";
+7 the peer, 8 the controller, 9 a relay. 4 at once if the device is not enrolled any more, 5 if an admin has
+to let it in.";
 
 /// What `status --check` asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -162,6 +164,10 @@ fn missing(status: &Status, wanted: &Wanted) -> Option<Failure> {
                 .next("`overlan logout`, then `overlan up` enrols it anew."),
         );
     }
+    if status.state == State::PendingApproval {
+        let text = "this device waits for the approval of an admin";
+        return Some(Failure::new(Code::PendingApproval, text).next(APPROVE));
+    }
     match wanted {
         Wanted::Check(Check::Live) => None,
         Wanted::Check(Check::Ready) => not_ready(status),
@@ -191,7 +197,9 @@ fn not_ready(status: &Status) -> Option<Failure> {
                 "the running `overlan up` is on its way down",
             ));
         }
-        State::Starting | State::Connecting | State::NeedsLogin => "no relay is connected",
+        State::Starting | State::Connecting | State::NeedsLogin | State::PendingApproval => {
+            "no relay is connected"
+        }
     };
     let errors: Vec<String> = status
         .relays

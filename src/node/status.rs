@@ -87,6 +87,8 @@ impl Inner {
                 status::State::Stopped
             } else if self.engine.is_attached() {
                 status::State::Running
+            } else if netmap.version > 0 && netmap.networks.is_empty() {
+                status::State::PendingApproval
             } else {
                 status::State::Connecting
             },

@@ -93,6 +93,11 @@ fn every_document_has_the_fields_that_its_page_lists() {
     let desk = lab.up_by("desk", KeyBy::Nothing, &[]);
     laptop.sees(&desk, true);
 
+    // One more waits for its approval.
+    let waiting = lab.auth_key(&["--approval"]);
+    let (mut guest, _) = lab.up_command("guest", KeyBy::File(&waiting));
+    assert_eq!(run(guest.args(["--timeout", "1"]), "").code, Some(5));
+
     // What the owner of the network sees.
     let made = lab.admin(&["auth-key", "create", "--json"]);
     page.holds("admin auth-key create", &made);

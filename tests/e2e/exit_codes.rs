@@ -6,7 +6,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::lab::{Device, KeyBy, Lab, OWNER, PASSWORD, state};
-use crate::process::{overlan, run};
+use crate::process::{Program, overlan, run};
 use crate::service::Service;
 
 /// Runs each line (words with spaces between) by `command`, and expects `code` and a message for people, never a panic.
@@ -180,6 +180,40 @@ fn every_exit_code_has_its_cause() {
         "{}",
         web.program.output()
     );
+
+    // 5: an admin has to let it in.
+    let (mut guest, _) = lab.up_command("guest", KeyBy::File(&lab.auth_key(&["--approval"])));
+    let outcome = run(guest.args(["--timeout", "1"]), "");
+    outcome.refused(
+        5,
+        &["waits for the approval", "overlan admin device approve"],
+    );
+    let (mut guest, _) = lab.up_command("guest", KeyBy::Nothing);
+    let mut guest = Program::start("guest", &lab.path("."), &mut guest, "");
+    guest.line("This device (guest) waits");
+    let at_guest = |words: &[&str]| in_directory(words, &lab.path("guest"));
+    all_end(
+        5,
+        &[
+            "status --check ready",
+            "wait --timeout 1",
+            "exec --timeout 1 -- true",
+        ],
+        at_guest,
+    );
+    all_end(0, &["status --check live"], at_guest);
+    let shown = lab.admin(&["devices"]);
+    let row = shown
+        .lines()
+        .find(|line| line.starts_with("guest "))
+        .unwrap();
+    assert!(
+        row.contains("home") && row.contains("waits for approval"),
+        "{row}"
+    );
+    lab.admin(&["device", "approve", "guest"]);
+    guest.line("overlan is up: guest.home.");
+    drop(guest);
 
     // 9: no relay.
     let desk = lab.up("desk");

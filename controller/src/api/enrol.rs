@@ -25,7 +25,8 @@ use crate::roster;
 use crate::shared::Shared;
 use crate::store::accounts::{self, NetworkRow};
 use crate::store::devices::{self, Device};
-use crate::store::{Tx, changes, keys, members, relays};
+use crate::store::waiting::Waiting;
+use crate::store::{Tx, changes, keys, members, relays, waiting};
 
 pub(super) async fn enrol(
     State(shared): State<Arc<Shared>>,
@@ -51,6 +52,17 @@ pub(super) async fn enrol(
         Some(device) => enrol_again(&mut tx, device, &request, now).await?,
         None => add_device(&mut tx, &grant, &request, now_ms).await?,
     };
+    if grant.approval {
+        let (label, network) = wait(&mut tx, &device, &grant).await?;
+        shared.store.commit(tx).await?;
+        return Ok(Json(EnrolResponse {
+            device: device.id,
+            ticket: shared.signer.issue(&device, now),
+            label,
+            network,
+            domain: shared.domain.clone(),
+        }));
+    }
     let mut first = None;
     for network in &grant.networks {
         let joined = roster::join(
@@ -78,6 +90,24 @@ pub(super) async fn enrol(
     }))
 }
 
+/// Notes what a device wants to join once a person has approved it; where it is in already it stays. Returns what it is called
+/// there, or is going to be unless the name is taken.
+async fn wait(tx: &mut Tx, device: &Device, grant: &Grant) -> Result<(String, String), Refusal> {
+    if let Some(place) = device.places.first() {
+        return Ok((place.label.clone(), place.name.clone()));
+    }
+    let first = grant
+        .networks
+        .first()
+        .ok_or_else(|| unknown_network(None))?;
+    for network in &grant.later {
+        let joins = grant.networks.iter().any(|joined| joined.id == *network);
+        let network = *network;
+        waiting::insert(tx, device.id, Waiting { network, joins }).await?;
+    }
+    Ok((device.hostname.clone(), first.name.clone()))
+}
+
 fn check_keys(request: &EnrolRequest, exporter: &Exporter) -> Result<(), Refusal> {
     let identity = &request.identity;
     let message = enrolment_message(exporter, identity);
@@ -96,6 +126,8 @@ struct Grant {
     /// What it may join by itself later.
     later: BTreeSet<NetworkId>,
     ephemeral: bool,
+    /// Whether a person has to approve the device first.
+    approval: bool,
     on_name_taken: NamePolicy,
     auth_key: Option<String>,
     account: Option<i64>,
@@ -119,6 +151,7 @@ async fn by_session(
         later: networks.iter().map(|network| network.id).collect(),
         networks,
         ephemeral: false,
+        approval: false,
         on_name_taken: NamePolicy::default(),
         auth_key: None,
         account: Some(person.account),
@@ -170,6 +203,7 @@ async fn by_auth_key(
         networks,
         later,
         ephemeral: key.ephemeral,
+        approval: key.approval,
         on_name_taken: key.on_name_taken,
         auth_key: Some(key.id),
         account: None,

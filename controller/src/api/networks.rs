@@ -23,7 +23,7 @@ use crate::shared::Shared;
 use crate::store::accounts::{self, NetworkRow};
 use crate::store::devices::{self, Device};
 use crate::store::members::{self, Membership};
-use crate::store::{StoreError, Tx};
+use crate::store::{StoreError, Tx, keys, waiting};
 
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
@@ -130,6 +130,44 @@ pub(super) async fn take_out(
     } else {
         Err(not_a_member(&network.name))
     }
+}
+
+/// Lets a device in that waits for it: it joins what it asked for, and may come and go by itself from then on.
+pub(super) async fn approve(
+    State(shared): State<Arc<Shared>>,
+    person: Person,
+    id: Result<Path<DeviceId>, PathRejection>,
+    Json(Empty {}): Json<Empty>,
+) -> Result<Json<Vec<MembershipSummary>>, Refusal> {
+    let mut tx = shared.store.write().await?;
+    let mut device = known_device(&mut tx, person.org, readable(id)?).await?;
+    let waiting = waiting::of_device(&mut tx, device.id).await?;
+    if waiting.is_empty() {
+        return Err(Refusal::new(
+            ProblemKind::NotFound,
+            &format!("{} does not wait for an approval", device.hostname),
+            "`overlan admin devices` shows which devices do",
+        ));
+    }
+    // The key decided at the enrolment whose name gives way.
+    let policy = match &device.auth_key {
+        Some(key) => keys::name_policy(&mut tx, key).await?.unwrap_or_default(),
+        None => NamePolicy::default(),
+    };
+    let mut places = Vec::new();
+    let networks = accounts::networks(&mut tx, person.org).await?;
+    for awaited in waiting {
+        members::grant(&mut tx, device.id, awaited.network).await?;
+        let network = networks.iter().find(|known| known.id == awaited.network);
+        if let Some(network) = network.filter(|_| awaited.joins) {
+            let now = clock::unix_secs();
+            let joined = roster::join(&shared, &mut tx, &mut device, network, policy, now);
+            places.push(summary(&joined.await.map_err(join_refusal)?));
+        }
+    }
+    waiting::end(&mut tx, device.id, None).await?;
+    shared.store.commit(tx).await?;
+    Ok(Json(places))
 }
 
 /// Removes a device for good.

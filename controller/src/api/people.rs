@@ -17,7 +17,7 @@ use crate::auth::{SESSION_LIFE_SECS, SESSION_PREFIX, digest, new_secret, passwor
 use crate::clock;
 use crate::registry::OrgId;
 use crate::shared::{Shared, lock};
-use crate::store::{self, Tx, accounts, devices, relays};
+use crate::store::{self, Tx, accounts, devices, relays, waiting};
 
 /// Setting that holds the SHA-256 of the setup token until setup is done.
 pub(crate) const SETUP_TOKEN: &str = "setup-token";
@@ -119,8 +119,10 @@ pub(super) async fn devices(
         relay.map(|relay| relay.name.clone())
     };
     let devices = devices::list(&mut tx, person.org, LIST_MAX).await?;
+    let mut waiting = waiting::of_org(&mut tx, person.org).await?;
     let summaries = devices.into_iter().map(|(device, email)| DeviceSummary {
         id: device.id,
+        waiting: waiting.remove(&device.id).unwrap_or_default(),
         owner: match (email, device.auth_key) {
             (Some(email), _) => Owner::Person(email),
             (None, Some(key)) => Owner::AuthKey(key),

@@ -20,6 +20,8 @@ pub(crate) struct AuthKey {
     pub(crate) networks: BTreeSet<NetworkId>,
     pub(crate) reusable: bool,
     pub(crate) ephemeral: bool,
+    /// Whether its devices wait for a person.
+    pub(crate) approval: bool,
     pub(crate) on_name_taken: NamePolicy,
     pub(crate) expires: u64,
     pub(crate) last_used: Option<u64>,
@@ -44,14 +46,15 @@ pub(crate) async fn insert_auth_key(
     now: u64,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO auth_keys (id, org_id, secret, reusable, ephemeral, on_name_taken, expires, note, created)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO auth_keys (id, org_id, secret, reusable, ephemeral, approval, on_name_taken, expires, note, created)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(&key.id)
     .bind(key.org.0)
     .bind(&secret[..])
     .bind(key.reusable)
     .bind(key.ephemeral)
+    .bind(key.approval)
     .bind(policy_text(key.on_name_taken))
     .bind(signed(key.expires))
     .bind(&key.note)
@@ -89,6 +92,16 @@ pub(crate) async fn auth_key(
     let networks = rows.iter().map(|row| parsed(row, "network_id"));
     key.networks = networks.collect::<Result<_, _>>()?;
     Ok(Some(key))
+}
+
+/// What an auth key says of names that are taken, if it is still known.
+pub(crate) async fn name_policy(tx: &mut Tx, id: &str) -> Result<Option<NamePolicy>, StoreError> {
+    let row = sqlx::query("SELECT * FROM auth_keys WHERE id = ?")
+        .bind(id)
+        .fetch_optional(&mut **tx)
+        .await?;
+    let key = row.as_ref().map(auth_key_row).transpose()?;
+    Ok(key.map(|key| key.on_name_taken))
 }
 
 /// Uses the auth key if it may be used now, and tells whether it could.
@@ -142,6 +155,7 @@ pub(crate) async fn auth_keys(
                 id: key.id,
                 reusable: key.reusable,
                 ephemeral: key.ephemeral,
+                approval: key.approval,
                 expires: key.expires,
                 uses: unsigned(row, "uses")?,
                 revoked: key.revoked.is_some(),
@@ -270,6 +284,7 @@ fn auth_key_row(row: &SqliteRow) -> Result<AuthKey, StoreError> {
         networks: BTreeSet::new(),
         reusable: row.try_get("reusable")?,
         ephemeral: row.try_get("ephemeral")?,
+        approval: row.try_get("approval")?,
         on_name_taken: policy_from_text(&policy).ok_or_else(|| damaged("on_name_taken"))?,
         expires: unsigned(row, "expires")?,
         last_used: row

@@ -46,6 +46,7 @@ async fn put_key(store: &Store, org: OrgId, network: NetworkId, expires: u64) ->
         networks: [network].into(),
         reusable: false,
         ephemeral: false,
+        approval: false,
         on_name_taken: NamePolicy::TakeOverOffline,
         expires,
         last_used: None,

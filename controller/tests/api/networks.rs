@@ -312,3 +312,63 @@ async fn who_takes_a_name_over_takes_no_place_elsewhere() {
         ProblemKind::Forbidden
     );
 }
+
+#[tokio::test]
+async fn a_device_that_waits_is_nowhere_until_a_person_approves_it() {
+    let lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    create(&lab, &owner, "acme").await.unwrap();
+    let peer = lab.enrol(&key(&lab, &owner, &["demo"]).await, "peer").await;
+    let request = AuthKeyRequest {
+        networks: vec!["acme".to_owned(), "demo".to_owned()],
+        approval: true,
+        ..AuthKeyRequest::default()
+    };
+    let waiting_key = lab.auth_key(&owner, request).await;
+    assert!(waiting_key.summary.approval);
+    let credential = Credential::AuthKey(waiting_key.key);
+    let device = enrol(&lab, credential, "build", &["demo"]).await.unwrap();
+    let (mut stream, mut peers) = (device.stream(&lab).await, peer.stream(&lab).await);
+    assert_eq!(names(&stream.map), [""; 0]);
+    assert_eq!(peers.map.networks.values().next().unwrap().peers.len(), 0);
+
+    // It cannot let itself in, and hears of nothing.
+    assert_eq!(choices(&lab, &device).await, []);
+    for network in ["demo", "acme"] {
+        let joined = join(&lab, &device, network).await;
+        assert_eq!(refused(joined), ProblemKind::Forbidden, "{network}");
+    }
+    let mut person = lab.person(&owner).await;
+    let devices: Vec<DeviceSummary> = person.get(path::DEVICES, WITHIN).await.unwrap();
+    let waits: Vec<_> = devices
+        .iter()
+        .map(|it| (it.label.as_str(), &it.waiting[..]))
+        .collect();
+    assert!(
+        waits.contains(&("build", &["demo".to_owned()][..])),
+        "{waits:?}"
+    );
+    assert!(waits.contains(&("peer", &[])), "{waits:?}");
+
+    let approve = format!("{}/{}/approve", path::DEVICES, device.id());
+    let places: Vec<MembershipSummary> = person
+        .post(&approve, &serde_json::json!({}), WITHIN)
+        .await
+        .unwrap();
+    assert_eq!(
+        (places[0].label.as_str(), places[0].network.as_str()),
+        ("build", "demo")
+    );
+    stream.until("it is in", |map| names(map) == ["demo"]).await;
+    peers
+        .until("a peer", |map| {
+            map.networks.values().next().unwrap().peers.len() == 1
+        })
+        .await;
+    // The key's other network is open to it from now on, and nothing is left to approve.
+    join(&lab, &device, "acme").await.unwrap();
+    let again = person
+        .post::<_, Vec<MembershipSummary>>(&approve, &serde_json::json!({}), WITHIN)
+        .await;
+    assert_eq!(refused(again), ProblemKind::NotFound);
+}

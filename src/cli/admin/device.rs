@@ -13,7 +13,23 @@ pub(crate) enum DeviceCommand {
     /// Remove a device for good; it has to be enrolled again
     #[command(after_help = REMOVE_EXAMPLES)]
     Remove(RemoveArgs),
+    /// Let a device in that was enrolled by a key with --approval; `device remove` turns it away
+    #[command(after_help = APPROVE_EXAMPLES)]
+    Approve(ApproveArgs),
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct ApproveArgs {
+    /// Its name or id, as `overlan admin devices` shows them
+    device: String,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const APPROVE_EXAMPLES: &str = "\
+Examples:
+  overlan admin devices                     its state is `waits for approval`
+  overlan admin device approve build-7";
 
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
@@ -30,7 +46,33 @@ Examples:
 
 /// `overlan admin device …`.
 pub(super) async fn run(command: DeviceCommand) -> Result<(), Failure> {
-    let DeviceCommand::Remove(args) = command;
+    match command {
+        DeviceCommand::Remove(args) => remove(args).await,
+        DeviceCommand::Approve(args) => approve(args).await,
+    }
+}
+
+async fn approve(args: ApproveArgs) -> Result<(), Failure> {
+    let mut connection = api::open_as_person(&args.state.open()?).await?;
+    let device = find(&mut connection, &args.device).await?;
+    let path = format!("{}/{}/approve", path::DEVICES, device.id);
+    let places: Vec<MembershipSummary> = connection
+        .post(&path, &serde_json::json!({}), api::WITHIN)
+        .await
+        .map_err(api::as_person)?;
+    let names = places
+        .iter()
+        .map(|place| format!("{}.{}", place.label, place.network));
+    let names: Vec<String> = names.collect();
+    output::note(&format!(
+        "Device {} is in: {}.",
+        args.device,
+        names.join(", ")
+    ));
+    Ok(())
+}
+
+async fn remove(args: RemoveArgs) -> Result<(), Failure> {
     let mut connection = api::open_as_person(&args.state.open()?).await?;
     let device = find(&mut connection, &args.device).await?;
     connection
@@ -90,12 +132,13 @@ pub(super) const HEAD: [&str; 7] = [
 
 /// A row for each network that the device is in.
 pub(super) fn rows(device: &DeviceSummary) -> Vec<[String; 7]> {
-    let state = match (device.online, device.ephemeral) {
-        (true, false) => "online",
-        (true, true) => "online, ephemeral",
-        (false, false) => "offline",
-        (false, true) => "offline, ephemeral",
-    };
+    let words = [
+        Some(if device.online { "online" } else { "offline" }),
+        device.ephemeral.then_some("ephemeral"),
+        (!device.waiting.is_empty()).then_some("waits for approval"),
+    ];
+    let words: Vec<&str> = words.into_iter().flatten().collect();
+    let state = words.join(", ");
     let owner = match &device.owner {
         Owner::Person(email) => email.clone(),
         Owner::AuthKey(id) => format!("key {id}"),
@@ -106,7 +149,7 @@ pub(super) fn rows(device: &DeviceSummary) -> Vec<[String; 7]> {
             label.to_owned(),
             network.to_owned(),
             address.to_owned(),
-            state.to_owned(),
+            state.clone(),
             device.relay.clone().unwrap_or_else(|| NOTHING.to_owned()),
             owner.clone(),
             device.id.to_string(),
@@ -114,7 +157,8 @@ pub(super) fn rows(device: &DeviceSummary) -> Vec<[String; 7]> {
     };
     let place = |place: &MembershipSummary| row(&place.label, &place.network, &place.address);
     match device.networks.as_slice() {
-        [] => vec![row(&device.label, NOTHING, NOTHING)],
+        [] if device.waiting.is_empty() => vec![row(&device.label, NOTHING, NOTHING)],
+        [] => vec![row(&device.label, &device.waiting.join(","), NOTHING)],
         places => places.iter().map(place).collect(),
     }
 }
@@ -135,6 +179,7 @@ mod tests {
             address: "100.64.0.2".to_owned(),
         };
         DeviceSummary {
+            waiting: Vec::new(),
             id: DeviceId([id; 16]),
             label: "asked".to_owned(),
             networks: places.iter().map(place).collect(),

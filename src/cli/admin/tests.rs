@@ -6,6 +6,7 @@ fn a_key_shows_what_became_of_it() {
         id: "k1".to_owned(),
         networks: vec!["home".to_owned(), "acme".to_owned()],
         reusable: true,
+        approval: false,
         ephemeral: true,
         expires: 90_000,
         uses: 3,

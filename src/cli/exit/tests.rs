@@ -32,6 +32,7 @@ fn scripts_can_rely_on_the_numbers() {
         (Code::Usage, 2),
         (Code::NotRunning, 3),
         (Code::NeedsLogin, 4),
+        (Code::PendingApproval, 5),
         (Code::Denied, 6),
         (Code::TimedOut, 7),
         (Code::ControllerUnreachable, 8),

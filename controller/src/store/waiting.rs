@@ -1,0 +1,84 @@
+//! Devices that wait for a person to let them in, and into which networks.
+
+use std::collections::BTreeMap;
+
+use overlan_protocol::key::{DeviceId, NetworkId};
+use sqlx::Row;
+
+use super::{StoreError, Tx, parsed};
+use crate::registry::OrgId;
+
+/// A network that a device waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) network: NetworkId,
+    /// Whether it joins at the approval; otherwise it only may join by itself then.
+    pub(crate) joins: bool,
+}
+
+/// Lets a device wait. What it waits for already is told anew.
+pub(crate) async fn insert(
+    tx: &mut Tx,
+    device: DeviceId,
+    waiting: Waiting,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT OR REPLACE INTO waiting (device_id, network_id, joins) VALUES (?, ?, ?)")
+        .bind(device.to_string())
+        .bind(waiting.network.to_string())
+        .bind(waiting.joins)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// What a device waits for; nothing if it does not wait.
+pub(crate) async fn of_device(tx: &mut Tx, device: DeviceId) -> Result<Vec<Waiting>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT w.network_id, w.joins FROM waiting w JOIN networks n ON n.id = w.network_id WHERE w.device_id = ? ORDER BY n.name",
+    )
+    .bind(device.to_string())
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Waiting {
+                network: parsed(row, "network_id")?,
+                joins: row.try_get("joins")?,
+            })
+        })
+        .collect()
+}
+
+/// The labels of the networks that each device of an organisation waits to join.
+pub(crate) async fn of_org(
+    tx: &mut Tx,
+    org: OrgId,
+) -> Result<BTreeMap<DeviceId, Vec<String>>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT w.device_id, n.name FROM waiting w JOIN networks n ON n.id = w.network_id
+         WHERE n.org_id = ? AND w.joins = 1 ORDER BY n.name",
+    )
+    .bind(org.0)
+    .fetch_all(&mut **tx)
+    .await?;
+    let mut names: BTreeMap<DeviceId, Vec<String>> = BTreeMap::new();
+    for row in &rows {
+        let device = parsed(row, "device_id")?;
+        names.entry(device).or_default().push(row.try_get("name")?);
+    }
+    Ok(names)
+}
+
+/// Ends the waiting of a device: for one network, or for all.
+pub(crate) async fn end(
+    tx: &mut Tx,
+    device: DeviceId,
+    network: Option<NetworkId>,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM waiting WHERE device_id = ?1 AND (?2 IS NULL OR network_id = ?2)")
+        .bind(device.to_string())
+        .bind(network.map(|network| network.to_string()))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
