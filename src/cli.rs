@@ -26,6 +26,8 @@ mod upstream;
 
 mod login;
 
+mod memory;
+
 mod running;
 
 mod serve;

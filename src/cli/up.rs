@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::exit::{Code, Failure};
+use crate::cli::memory::MemoryArgs;
 use crate::cli::secret::{self, Source};
 use crate::cli::stop::Signals;
 use crate::cli::{StateArgs, api, login, now_unix, output, upstream};
@@ -84,6 +85,8 @@ pub(crate) struct UpArgs {
     #[arg(long, hide = true, env = "OVERLAN_DETACHED", value_parser = BoolishValueParser::new())]
     detached: bool,
     #[command(flatten)]
+    memory: MemoryArgs,
+    #[command(flatten)]
     notify: NotifyArgs,
     #[command(flatten)]
     doors: DoorArgs,
@@ -115,6 +118,8 @@ It runs in the foreground until Ctrl-C, SIGTERM or `overlan down`, and prints on
 
 /// `overlan up`.
 pub(crate) async fn up(args: UpArgs) -> Result<(), Failure> {
+    // A limit that cannot be kept must not cost a one-off key.
+    args.memory.budget()?;
     let state = Arc::new(args.state.open_or_in_memory()?);
     if args.background {
         return background::start(&state, args.auth_key_file == Some(Source::Stdin)).await;
@@ -298,6 +303,7 @@ async fn run(
     let options = NodeOptions {
         address_network: args.address_network.clone(),
         outgoing: upstream::outgoing(),
+        memory: args.memory.budget()?,
         ..NodeOptions::default()
     };
     let node = Node::start(Arc::clone(state), device, options).map_err(Failure::from)?;

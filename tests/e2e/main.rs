@@ -41,6 +41,7 @@ mod gateway;
 
 mod library;
 
+mod memory;
 mod networks;
 
 mod packaging;
