@@ -41,7 +41,10 @@ mod gateway;
 
 mod library;
 
+mod container;
+
 mod memory;
+
 mod networks;
 
 mod packaging;

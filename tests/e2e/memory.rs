@@ -129,9 +129,22 @@ fn raise_file_limit() {
 
 /// A memory cgroup of either version, which goes with its owner.
 pub(crate) struct Group {
+    name: String,
     folder: PathBuf,
     peak: &'static str,
-    kills: &'static str,
+}
+
+/// How many processes of the memory cgroup `name` the kernel has killed for lack of memory.
+pub(crate) fn kills(name: &str) -> Option<u64> {
+    let files = [
+        format!("/sys/fs/cgroup/memory/{name}/memory.oom_control"),
+        format!("/sys/fs/cgroup/{name}/memory.events"),
+    ];
+    let told = files
+        .iter()
+        .find_map(|file| fs::read_to_string(file).ok())?;
+    let count = told.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    count?.parse().ok()
 }
 
 impl Group {
@@ -141,9 +154,9 @@ impl Group {
         let version_1 = Path::new("/sys/fs/cgroup/memory").join(&name);
         if fs::create_dir(&version_1).is_ok() {
             let group = Self {
+                name,
                 folder: version_1,
                 peak: "memory.max_usage_in_bytes",
-                kills: "memory.oom_control",
             };
             fs::write(
                 group.folder.join("memory.limit_in_bytes"),
@@ -155,9 +168,9 @@ impl Group {
         let version_2 = Path::new("/sys/fs/cgroup").join(&name);
         if fs::create_dir(&version_2).is_ok() {
             let group = Self {
+                name,
                 folder: version_2,
                 peak: "memory.peak",
-                kills: "memory.events",
             };
             if fs::write(group.folder.join("memory.max"), limit.to_string()).is_ok() {
                 return Some(group);
@@ -184,14 +197,9 @@ impl Group {
     /// That nobody was killed for lack of memory, and that the most ever used is within the limit.
     #[track_caller]
     pub(crate) fn assert_kept(&self) {
-        let read = |name: &str| fs::read_to_string(self.folder.join(name)).unwrap();
-        let kills = read(self.kills);
-        let killed = kills
-            .lines()
-            .find_map(|line| line.strip_prefix("oom_kill "))
-            .unwrap();
-        assert_eq!(killed, "0", "{kills}");
-        let peak: u64 = read(self.peak).trim().parse().unwrap();
+        assert_eq!(kills(&self.name), Some(0));
+        let peak = fs::read_to_string(self.folder.join(self.peak)).unwrap();
+        let peak: u64 = peak.trim().parse().unwrap();
         assert!(peak <= LIMIT, "{peak}");
     }
 }
