@@ -120,6 +120,9 @@ It runs in the foreground until Ctrl-C, SIGTERM or `overlan down`, and prints on
 pub(crate) async fn up(args: UpArgs) -> Result<(), Failure> {
     // A limit that cannot be kept must not cost a one-off key.
     args.memory.budget()?;
+    if !args.background {
+        args.notify.take_over()?;
+    }
     let state = Arc::new(args.state.open_or_in_memory()?);
     if args.background {
         return background::start(&state, args.auth_key_file == Some(Source::Stdin)).await;
