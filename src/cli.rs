@@ -24,6 +24,8 @@ mod up;
 
 mod upstream;
 
+pub(crate) mod log;
+
 mod login;
 
 mod memory;
@@ -260,6 +262,14 @@ impl Cli {
     pub(crate) fn read(line: Vec<OsString>) -> Result<Self, NotRead> {
         let line = config::with_file(&mut Self::command(), line).map_err(NotRead::Config)?;
         Self::try_parse_from(line).map_err(NotRead::Line)
+    }
+
+    /// The file that standard error is, if this is a client in the background.
+    pub(crate) fn log_file(&self) -> Option<PathBuf> {
+        match &self.command {
+            Command::Up(args) => args.log_file(),
+            _ => None,
+        }
     }
 
     /// Threads that the command wants for its work.

@@ -8,12 +8,15 @@ mod demo;
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::Mutex;
 
 use clap::error::ErrorKind;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::cli::exit::{Code, Failure};
+use crate::cli::log::BoundedLog;
 use crate::cli::{Cli, LogFormat, NotRead, output};
 
 fn main() -> ExitCode {
@@ -75,9 +78,12 @@ fn start_log(cli: &Cli) -> Result<(), Failure> {
             cli.log
         ))
     })?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    let writer = match cli.log_file() {
+        Some(path) => BoxMakeWriter::new(Mutex::new(BoundedLog::new(path))),
+        None => BoxMakeWriter::new(io::stderr),
+    };
+    let log = log.with_writer(writer);
     match cli.log_format {
         LogFormat::Text => log.with_ansi(false).init(),
         LogFormat::Json => log.json().init(),

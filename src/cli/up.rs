@@ -3,6 +3,7 @@
 
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use crate::cli::stop::Signals;
 use crate::cli::{StateArgs, api, login, now_unix, output, upstream};
 
 use answers::Answers;
+pub(crate) use background::log_file;
 use carrying::Carrying;
 pub(crate) use doors::dns_sockets;
 use doors::{DoorArgs, Doors};
@@ -97,6 +99,14 @@ pub(crate) struct UpArgs {
 impl UpArgs {
     pub(crate) fn threads(&self) -> NonZeroUsize {
         self.threads
+    }
+
+    /// Where it logs if it is the part that went into the background.
+    pub(crate) fn log_file(&self) -> Option<PathBuf> {
+        self.detached
+            .then(|| self.state.open().ok())
+            .flatten()
+            .map(|state| background::log_path(&state))
     }
 }
 
