@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
@@ -104,6 +106,16 @@ where
     drop(listener);
     while let Some(ended) = connections.join_next().await {
         report(ended);
+    }
+}
+/// Gives connections that `socket` takes, or its own if it is one, at most `bytes` in the kernel for each direction.
+pub(crate) fn limit_buffers(socket: &impl AsFd, bytes: usize) {
+    let socket = SockRef::from(socket);
+    let limited = socket
+        .set_recv_buffer_size(bytes)
+        .and_then(|()| socket.set_send_buffer_size(bytes));
+    if let Err(error) = limited {
+        debug!(%error, "the buffers of a socket stay as they are");
     }
 }
 

@@ -28,6 +28,8 @@ mod upstream;
 
 mod login;
 
+mod memory;
+
 mod running;
 
 mod serve;
@@ -260,6 +262,14 @@ impl Cli {
     pub(crate) fn read(line: Vec<OsString>) -> Result<Self, NotRead> {
         let line = config::with_file(&mut Self::command(), line).map_err(NotRead::Config)?;
         Self::try_parse_from(line).map_err(NotRead::Line)
+    }
+
+    /// The file that standard error is, if this is a client in the background.
+    pub(crate) fn log_file(&self) -> Option<PathBuf> {
+        let Command::Up(args) = &self.command else {
+            return None;
+        };
+        args.log_file()
     }
 
     /// Threads that the command wants for its work.

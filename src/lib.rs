@@ -52,6 +52,8 @@ pub mod dns;
 
 pub mod names;
 
+pub mod memory;
+
 pub mod dial;
 
 pub mod splice;

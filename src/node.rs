@@ -29,6 +29,7 @@ use crate::control::{Control, Health};
 use crate::dial::DialError;
 use crate::engine::{Engine, KnownPeers, LocalDevice, Membership};
 use crate::expose::{self, ExposeConfig};
+use crate::memory::Budget;
 use crate::names::Destination;
 use crate::relay::route::Choice;
 use crate::state::{Device, Serve, StateDir, StateError};
@@ -44,6 +45,8 @@ pub struct NodeOptions {
     pub address_network: Option<String>,
     /// How controller and relays are reached.
     pub outgoing: Outgoing,
+    /// Memory that the process may take; `None` = as much as there is.
+    pub memory: Option<Budget>,
     /// Sizes and limits of the netstack of each network.
     pub netstack: netstack::Config,
 }
@@ -54,6 +57,7 @@ impl Default for NodeOptions {
             dial_timeout: Duration::from_secs(30),
             address_network: None,
             outgoing: Outgoing::direct(),
+            memory: None,
             netstack: netstack::Config::default(),
         }
     }
@@ -217,7 +221,10 @@ impl Node {
                 device: device.device,
                 tunnel: Arc::new(StaticKey::from_secret(device.tunnel_secret.clone())),
             },
-            options.netstack.clone(),
+            match options.memory {
+                Some(budget) => budget.within(options.netstack.clone()),
+                None => options.netstack.clone(),
+            },
             random_bytes(),
             Box::new({
                 let wake = wake.clone();

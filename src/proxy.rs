@@ -46,6 +46,7 @@ use tokio_util::either::Either;
 use tracing::debug;
 
 use crate::dial::DialError;
+use crate::memory::Budget;
 use crate::names::{self, Destination};
 use crate::{accept, http_proxy, socks};
 
@@ -138,9 +139,13 @@ pub async fn serve<O: Overlay>(
     overlay: O,
     until: impl Into<Until>,
 ) {
+    let listener = listener.into();
+    if let Some(bytes) = overlay.memory().and_then(Budget::socket_buffer) {
+        accept::limit_buffers(&*listener, bytes);
+    }
     let door = Door::new(config, overlay);
     accept::run(
-        listener.into(),
+        listener,
         door.config.max_connections,
         &until.into(),
         |client, peer| {
@@ -222,7 +227,10 @@ const LOOPBACK: Ends = Ends {
 };
 
 impl<O: Overlay> Door<O> {
-    fn new(config: ProxyConfig, overlay: O) -> Arc<Self> {
+    fn new(mut config: ProxyConfig, overlay: O) -> Arc<Self> {
+        if let Some(budget) = overlay.memory() {
+            config.max_connections = config.max_connections.min(budget.connections());
+        }
         Arc::new(Self {
             associations: Arc::new(Semaphore::new(config.max_associations)),
             config,

@@ -10,6 +10,7 @@ use overlan_protocol::gateway::GatewayRoute;
 use overlan_protocol::key::{DeviceId, RelayId};
 use serde::{Deserialize, Serialize};
 
+use crate::memory::{Budget, Size, Source};
 use crate::state::Serve;
 
 mod traffic;
@@ -50,6 +51,9 @@ pub struct Status {
     /// What it leads others to.
     #[serde(default)]
     pub routes: Vec<RouteStatus>,
+    /// What it keeps its memory within, if there is a limit.
+    #[serde(default)]
+    pub memory: Option<MemoryStatus>,
     /// Counters by name since the start.
     pub counters: BTreeMap<String, u64>,
 }
@@ -161,6 +165,43 @@ impl RouteStatus {
     }
 }
 
+/// The limit of a client's memory, and what follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryStatus {
+    /// Bytes that the process may take.
+    pub limit: u64,
+    /// Where that comes from.
+    pub source: Source,
+    /// Bytes of it for the rings of connections; the counter `ring_committed` tells how many are used.
+    pub rings: u64,
+    /// Connections of the overlay that may exist at once.
+    pub flows: u64,
+    /// Connections that each door serves at once.
+    pub connections: u64,
+}
+
+impl From<Budget> for MemoryStatus {
+    fn from(budget: Budget) -> Self {
+        Self {
+            limit: budget.limit(),
+            source: budget.source(),
+            rings: budget.rings() as u64,
+            flows: budget.flows() as u64,
+            connections: budget.connections() as u64,
+        }
+    }
+}
+
+impl fmt::Display for MemoryStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match self.source {
+            Source::Given => "as given",
+            Source::Cgroup => "limit of the cgroup",
+        };
+        write!(f, "{}, {source}", Size(self.limit))
+    }
+}
+
 /// A relay as the client sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelayStatus {
@@ -237,6 +278,7 @@ impl Status {
             dns: None,
             serves: Vec::new(),
             routes: Vec::new(),
+            memory: None,
             counters: BTreeMap::new(),
         }
     }
@@ -316,6 +358,9 @@ impl Status {
                     format_args!("route    {route} by {}", printable(&peer.name)),
                 );
             }
+        }
+        if let Some(memory) = &self.memory {
+            line(&mut text, format_args!("memory   {memory}"));
         }
         for (what, told) in traffic::lines(&self.counters) {
             line(&mut text, format_args!("{what:<8} {told}"));

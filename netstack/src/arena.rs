@@ -43,13 +43,15 @@ impl RingArena {
     /// at most 1 MiB, above four fifths at most 256 KiB, above 95 % there are none.
     #[must_use]
     pub fn new(budget: usize) -> RingArena {
-        RingArena(Arc::new(Arena {
-            budget,
-            committed: AtomicUsize::new(0),
-            lent: AtomicUsize::new(0),
-            awake: AtomicUsize::new(0),
-            free: Mutex::default(),
-        }))
+        RingArena(Arc::new(Arena::new(budget, None)))
+    }
+
+    /// The same for a process whose memory is limited: at most `pairs` flows have rings at once, a new ring gets a share of what the
+    /// rings of busy flows leave of `budget`, and from `budget` on no ring grows. Data that would need more waits at its sender.
+    /// Only the first bytes of an empty ring go beyond, up to a quarter of the budget.
+    #[must_use]
+    pub fn bounded(budget: usize, pairs: usize) -> RingArena {
+        RingArena(Arc::new(Arena::new(budget, Some(pairs))))
     }
 
     /// What is held at the moment.
@@ -67,7 +69,10 @@ impl RingArena {
     /// A receive and a transmit ring of at most these sizes, which are ring sizes; smaller ones when much of the
     /// budget is used, and `None` when nearly all of it is.
     pub(crate) fn lend(&self, rx: usize, tx: usize) -> Option<RingPair> {
-        let most = self.largest()?;
+        let most = self.largest()?.min(self.0.share_of_rest());
+        if !self.0.reserve_pair() {
+            return None;
+        }
         let mut free = self.0.free();
         let rx = self.0.lend(&mut free, rx.min(most));
         let tx = self.0.lend(&mut free, tx.min(most));
@@ -164,6 +169,12 @@ impl SocketsOnRings {
         self.rx.displaced = true;
     }
 
+    /// The same for the receive ring alone.
+    pub(crate) fn reclaim_rx(&mut self) {
+        self.rx.reclaim();
+        self.rx.displaced = true;
+    }
+
     pub(crate) fn is_committed(&self) -> bool {
         [&self.rx, &self.tx]
             .iter()
@@ -187,7 +198,7 @@ pub(crate) struct Ring {
 impl Ring {
     fn new(arena: Arc<Arena>, block: Block) -> Ring {
         arena.committed.fetch_add(block.touched, Relaxed);
-        arena.awake.fetch_add(1, Relaxed);
+        arena.awaken(block.len);
         Ring {
             used: 0,
             touched: block.touched,
@@ -209,19 +220,44 @@ impl Ring {
             return;
         }
         if std::mem::take(&mut self.asleep) {
-            self.arena.awake.fetch_add(1, Relaxed);
+            self.arena.awaken(self.block.len);
         }
-        // A displaced ring starts somewhere within a page.
-        let extra = if self.displaced { PAGE } else { 0 };
-        let touched = (self.block.colour + bytes + extra)
-            .next_multiple_of(PAGE)
-            .min(slot_len(self.block.len));
+        let touched = self.pages(bytes);
         if touched > self.touched {
             self.arena
                 .committed
                 .fetch_add(touched - self.touched, Relaxed);
             self.touched = touched;
         }
+    }
+
+    /// What is resident once the first `bytes` were written.
+    fn pages(&self, bytes: usize) -> usize {
+        // A displaced ring starts somewhere within a page.
+        let extra = if self.displaced { PAGE } else { 0 };
+        (self.block.colour + bytes + extra)
+            .next_multiple_of(PAGE)
+            .min(slot_len(self.block.len))
+    }
+
+    /// Whether the arena has memory for the first `bytes`; `at_least` if nothing else is in the ring.
+    pub(crate) fn has_room(&self, bytes: usize, at_least: bool) -> bool {
+        bytes <= self.touched || {
+            let more = self.pages(bytes).saturating_sub(self.touched);
+            self.arena.has_room(more, at_least)
+        }
+    }
+
+    /// How far from its start the ring may be written now, in bytes. Never less than one small message.
+    pub(crate) fn reach(&self) -> usize {
+        if self.arena.pairs_max.is_none() || self.touched >= self.pages(self.block.len) {
+            return usize::MAX;
+        }
+        let committed = self.arena.committed.load(Relaxed);
+        let more = self.arena.budget.saturating_sub(committed) / PAGE * PAGE;
+        (self.touched + more)
+            .saturating_sub(self.block.colour)
+            .max(SMALLEST)
     }
 
     /// # Safety
@@ -233,7 +269,7 @@ impl Ring {
 
     fn reclaim(&mut self) {
         if !std::mem::replace(&mut self.asleep, true) {
-            self.arena.awake.fetch_sub(1, Relaxed);
+            self.arena.put_to_sleep(self.block.len);
         }
         if self.touched == 0 || !self.block.mapped {
             return;
@@ -254,8 +290,9 @@ impl Drop for Ring {
     fn drop(&mut self) {
         self.arena.lent.fetch_sub(self.block.len, Relaxed);
         if !self.asleep {
-            self.arena.awake.fetch_sub(1, Relaxed);
+            self.arena.put_to_sleep(self.block.len);
         }
+        self.arena.rings.fetch_sub(1, Relaxed);
         self.arena.committed.fetch_sub(self.touched, Relaxed);
         self.block.touched = self.touched;
         let used = if self.displaced && self.touched > 0 {
@@ -305,8 +342,13 @@ struct Arena {
     /// Bytes that rings in use have touched.
     committed: AtomicUsize,
     lent: AtomicUsize,
-    /// Rings in use that are not asleep.
+    /// Rings in use that are not asleep, and their sizes.
     awake: AtomicUsize,
+    awake_len: AtomicUsize,
+    /// Rings in use.
+    rings: AtomicUsize,
+    /// Pairs of rings that may be in use, where the budget is a bound.
+    pairs_max: Option<usize>,
     free: Mutex<Free>,
 }
 
@@ -338,6 +380,56 @@ struct Slab {
 unsafe impl Send for Slab {}
 
 impl Arena {
+    fn new(budget: usize, pairs_max: Option<usize>) -> Arena {
+        Arena {
+            budget,
+            committed: AtomicUsize::new(0),
+            lent: AtomicUsize::new(0),
+            awake: AtomicUsize::new(0),
+            awake_len: AtomicUsize::new(0),
+            rings: AtomicUsize::new(0),
+            pairs_max,
+            free: Mutex::default(),
+        }
+    }
+
+    fn awaken(&self, len: usize) {
+        self.awake.fetch_add(1, Relaxed);
+        self.awake_len.fetch_add(len, Relaxed);
+    }
+
+    fn put_to_sleep(&self, len: usize) {
+        self.awake.fetch_sub(1, Relaxed);
+        self.awake_len.fetch_sub(len, Relaxed);
+    }
+
+    /// Counts two more rings, unless there are enough.
+    fn reserve_pair(&self) -> bool {
+        let most = self.pairs_max.map_or(usize::MAX, |pairs| 2 * pairs);
+        self.rings
+            .fetch_update(Relaxed, Relaxed, |rings| {
+                (rings + 2 <= most).then_some(rings + 2)
+            })
+            .is_ok()
+    }
+
+    /// The largest ring that a new flow gets where the budget is a bound: flows at work together must find room in it when
+    /// all of their rings are full.
+    fn share_of_rest(&self) -> usize {
+        if self.pairs_max.is_none() {
+            return usize::MAX;
+        }
+        let rest = self.budget.saturating_sub(self.awake_len.load(Relaxed));
+        let units = (rest / RINGS_PER_REST / RING_UNIT).max(1);
+        RING_UNIT << units.ilog2()
+    }
+
+    /// Whether `more` bytes may be committed; `at_least` uses what is kept for rings that have nothing.
+    fn has_room(&self, more: usize, at_least: bool) -> bool {
+        let kept = if at_least { self.budget / 4 } else { 0 };
+        self.pairs_max.is_none() || self.committed.load(Relaxed) + more <= self.budget + kept
+    }
+
     fn free(&self) -> MutexGuard<'_, Free> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -412,6 +504,10 @@ impl Drop for Arena {
     }
 }
 
+/// A new ring may take one part in so many of what is left: a hundred flows get rings of 64 KiB to 512 KiB of 32 MiB.
+const RINGS_PER_REST: usize = 32;
+/// Bytes that may always be written to an empty ring: with its colour, two pages.
+const SMALLEST: usize = PAGE;
 /// Bytes in which memory is counted: the smallest pages there are.
 const PAGE: usize = 4_096;
 /// Address space taken at once: few mappings, and no memory as long as nothing is touched.

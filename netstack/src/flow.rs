@@ -107,6 +107,8 @@ pub(crate) enum Verdict {
     Taken,
     /// It ends beyond the window we announced.
     OutOfWindow,
+    /// There is no memory for it; the remote sends it again.
+    NoMemory,
     /// The flow is over.
     Over,
 }
@@ -211,8 +213,21 @@ impl Flow {
         let Some(engine) = self.engine.as_mut().filter(|_| self.end.is_none()) else {
             return Verdict::Over;
         };
-        let extent = self.rx_passed + self.window.extent(tcp);
-        engine.sockets.rx.touch(extent.min(self.window.capacity));
+        let (extent, capacity) = (self.window.extent(tcp), self.window.capacity);
+        let mut reached = (self.rx_passed + extent).min(capacity);
+        if !engine.sockets.rx.has_room(reached, false) {
+            // Behind what was read there is nothing: the same pages can be used from their start.
+            let is_empty = self.window.is_empty();
+            if is_empty {
+                engine.sockets.reclaim_rx();
+                self.rx_passed = 0;
+                reached = extent.min(capacity);
+            }
+            if !engine.sockets.rx.has_room(reached, is_empty) {
+                return Verdict::NoMemory;
+            }
+        }
+        engine.sockets.rx.touch(reached);
         self.active = self.last.real;
         let mut reply = Vec::new();
         let polled = catch_unwind(AssertUnwindSafe(|| {

@@ -78,7 +78,8 @@ drops! {
     half_open_limit,
     /// A SYN beyond a listener's backlog.
     backlog,
-    /// A SYN when nearly all of the budget for rings was used; answered with a reset as far as the rate allows.
+    /// A SYN when nearly all of the budget for rings was used, answered with a reset as far as the rate allows; data for which a
+    /// [bounded](crate::RingArena::bounded) budget had no room.
     ring_budget,
     /// TCP data beyond the window we announced.
     out_of_window,

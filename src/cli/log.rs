@@ -1,14 +1,19 @@
 //! The log of this process, on standard error. Decides which filters are understood.
 
-use std::io;
-use std::sync::OnceLock;
+mod bounded;
 
+use std::io;
+use std::sync::{Mutex, OnceLock};
+
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use crate::cli::exit::Failure;
 use crate::cli::{Cli, LogFormat};
+
+use self::bounded::BoundedLog;
 
 /// The filter that counts, for [`change`].
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
@@ -17,7 +22,11 @@ static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 pub(crate) fn start(cli: &Cli) -> Result<(), Failure> {
     let (filter, handle) = reload::Layer::new(parse(&cli.log)?);
     let filtered = tracing_subscriber::registry().with(filter);
-    let layer = fmt::layer().with_writer(io::stderr);
+    let writer = match cli.log_file() {
+        Some(path) => BoxMakeWriter::new(Mutex::new(BoundedLog::new(path))),
+        None => BoxMakeWriter::new(io::stderr),
+    };
+    let layer = fmt::layer().with_writer(writer);
     match cli.log_format {
         LogFormat::Text => filtered.with(layer.with_ansi(false)).init(),
         LogFormat::Json => filtered.with(layer.json()).init(),

@@ -3,6 +3,7 @@
 
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,11 +22,13 @@ use overlan_protocol::key::Secret;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::exit::{Code, Failure};
+use crate::cli::memory::MemoryArgs;
 use crate::cli::secret::{self, Source};
 use crate::cli::stop::Signals;
 use crate::cli::{StateArgs, api, log, login, now_unix, output, upstream};
 
 use answers::Answers;
+pub(crate) use background::log_file;
 use carrying::Carrying;
 pub(crate) use doors::dns_sockets;
 use doors::{DoorArgs, Doors};
@@ -93,6 +96,8 @@ pub(crate) struct UpArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    memory: MemoryArgs,
+    #[command(flatten)]
     notify: NotifyArgs,
     #[command(flatten)]
     doors: DoorArgs,
@@ -103,6 +108,14 @@ pub(crate) struct UpArgs {
 impl UpArgs {
     pub(crate) fn threads(&self) -> NonZeroUsize {
         self.threads
+    }
+
+    /// Where it logs if it is the part that went into the background.
+    pub(crate) fn log_file(&self) -> Option<PathBuf> {
+        self.detached
+            .then(|| self.state.open().ok())
+            .flatten()
+            .map(|state| background::log_path(&state))
     }
 }
 
@@ -124,6 +137,11 @@ It runs in the foreground until Ctrl-C, SIGTERM or `overlan down`, and prints on
 
 /// `overlan up`.
 pub(crate) async fn up(args: UpArgs) -> Result<(), Failure> {
+    // A limit that cannot be kept must not cost a one-off key.
+    args.memory.budget()?;
+    if !args.background {
+        args.notify.take_over()?;
+    }
     let state = Arc::new(args.state.open_or_in_memory()?);
     if args.background {
         return background::start(&state, args.auth_key_file == Some(Source::Stdin)).await;
@@ -309,6 +327,7 @@ async fn run(
     let options = NodeOptions {
         address_network: args.address_network.clone(),
         outgoing: upstream::outgoing(),
+        memory: args.memory.budget()?,
         ..NodeOptions::default()
     };
     let node = Node::start(Arc::clone(state), device, options).map_err(Failure::from)?;

@@ -13,6 +13,7 @@ use super::close::Owned;
 use super::confirm::CONFIRM_WITHIN;
 use super::{Node, NodeError, NodeOptions, NotReady, lock};
 use crate::enrol::{EnrolError, EnrolOptions, enrol, system_hostname};
+use crate::memory::Budget;
 use crate::state::{Device, StateDir, StateError};
 
 /// How a node is to come up. Made by [`Node::builder`].
@@ -181,6 +182,13 @@ impl Builder {
     /// How long a dial may take in all; 30 s without this call.
     pub fn dial_timeout(mut self, timeout: Duration) -> Self {
         self.options.dial_timeout = timeout;
+        self
+    }
+
+    /// Keeps the node's connections within what `budget` leaves for them; without it nothing is limited by memory. The library asks
+    /// no cgroup by itself: [`crate::memory::cgroup_limit`] does.
+    pub fn memory(mut self, budget: Budget) -> Self {
+        self.options.memory = Some(budget);
         self
     }
 

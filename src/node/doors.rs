@@ -19,6 +19,7 @@ use crate::control::Health;
 use crate::dial::DialError;
 use crate::dns;
 use crate::engine::Membership;
+use crate::memory::Budget;
 use crate::names::{self, Destination, NameError};
 use crate::proxy::{self, Bound, Datagrams, Overlay, ProxyConfig, check_listen};
 
@@ -57,6 +58,10 @@ impl Overlay for NodeOverlay {
     type Stream = netstack::TcpStream;
     type Bound = BoundPort;
     type Datagrams = NodeDatagrams;
+
+    fn memory(&self) -> Option<Budget> {
+        self.0.options.memory
+    }
 
     /// Ready is a device that knows its networks, has a relay, and has asked the controller once for what changed.
     async fn ready(&self, destination: &Destination) {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::dial::DialError;
+use crate::memory::Budget;
 use crate::names::Destination;
 
 use super::stream::Reached;
@@ -15,6 +16,11 @@ pub trait Overlay: Clone + Send + Sync + 'static {
     type Bound: Bound<Stream = Self::Stream>;
     /// A socket for datagrams.
     type Datagrams: Datagrams;
+
+    /// The memory that doors to it must keep within; `None` = as much as there is.
+    fn memory(&self) -> Option<Budget> {
+        None
+    }
 
     /// Returns once a dial to `destination` can be answered truly: at once for what is outside the overlay.
     fn ready(&self, destination: &Destination) -> impl Future<Output = ()> + Send;

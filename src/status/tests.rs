@@ -112,3 +112,21 @@ fn a_client_that_knows_nothing_yet_shows_its_state() {
     assert!(table.starts_with("starting\n"), "{table}");
     assert!(table.contains("control  idle"), "{table}");
 }
+
+#[test]
+fn a_memory_limit_is_told_to_people_and_programs() {
+    let budget = Budget::new(64 << 20, Source::Cgroup).unwrap();
+    let status = Status {
+        memory: Some(budget.into()),
+        ..running()
+    };
+    let table = status.table(1_000);
+    assert!(
+        table.contains("memory   64M, limit of the cgroup\n"),
+        "{table}"
+    );
+    let told = serde_json::to_value(&status).unwrap();
+    assert_eq!(told["memory"]["limit"], 64 << 20);
+    assert_eq!(told["memory"]["source"], "cgroup");
+    assert!(!running().table(1_000).contains("memory"));
+}

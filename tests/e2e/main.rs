@@ -45,6 +45,10 @@ mod gateway;
 
 mod library;
 
+mod container;
+
+mod memory;
+
 mod networks;
 
 mod packaging;

@@ -157,10 +157,12 @@ fn the_containers_settings_bring_an_application_in() {
         let service = &compose["services"][service];
         assert_eq!(service["read_only"], true);
         assert_eq!(service["cap_drop"][0], "ALL");
+        assert_eq!(service["mem_limit"], "64m");
     }
 
     let pod = yaml(&python, "container/kubernetes.yaml");
     let sidecar = &pod["spec"]["initContainers"][0];
+    assert_eq!(sidecar["resources"]["limits"]["memory"], "64Mi");
     let fixed = sidecar["env"].as_array().unwrap().iter();
     let settings: BTreeMap<String, String> = fixed
         .filter_map(|one| {

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::lab::{DOMAIN, Device, Lab, state};
+use crate::lab::{DOMAIN, Device, KeyBy, Lab, state};
 use crate::process::{LONGEST, Program, command, installed, overlan, run, until};
 use crate::service::Service;
 
@@ -108,6 +109,55 @@ fn a_device_starts_in_the_background_by_its_configuration_file_and_comes_down() 
     run(&mut nowhere, "").refused(2, &["in memory"]);
     fs::write(&file, "hostnam = \"x\"\n").unwrap();
     run(&mut with_file(&["status"]), "").refused(2, &["hostnam", "no setting of any command"]);
+}
+
+#[test]
+fn the_log_of_a_client_in_the_background_does_not_grow_for_ever() {
+    let lab = Lab::start();
+    let directory = lab.path("chatty");
+    let (mut up, _) = lab.up_command("chatty", KeyBy::Environment(&lab.auth_key(&[])));
+    up.args(["--background", "--log", "overlan=debug"]);
+    let _down = Down(&directory);
+    let ready = run(&mut up, "").ok();
+    let (_, rest) = ready.split_once("socks5h://").unwrap();
+    let socks = rest.split(',').next().unwrap();
+
+    // Each datagram to a name that nobody has is a line.
+    let mut control = TcpStream::connect(socks).unwrap();
+    control
+        .write_all(&[5, 1, 0, 5, 3, 0, 1, 0, 0, 0, 0, 0, 0])
+        .unwrap();
+    let mut answer = [0; 12];
+    control.read_exact(&mut answer).unwrap();
+    assert_eq!(answer[..4], [5, 0, 5, 0], "{answer:?}");
+    let relay = ("127.0.0.1", u16::from_be_bytes([answer[10], answer[11]]));
+    let name = format!("{}.home.{DOMAIN}", ["x".repeat(60).as_str(); 3].join("."));
+    let mut datagram = vec![0, 0, 0, 3, name.len() as u8];
+    datagram.extend_from_slice(name.as_bytes());
+    datagram.extend_from_slice(&[0, 53, 1]);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (log, old) = (directory.join("up.log"), directory.join("up.log.old"));
+    until("a second log", 3 * LONGEST, || {
+        for _ in 0..50 {
+            socket.send_to(&datagram, relay).unwrap();
+        }
+        old.exists().then_some(())
+    });
+    let len = |path: &Path| fs::metadata(path).map_or(0, |about| about.len());
+    until("lines in the second log", LONGEST, || {
+        socket.send_to(&datagram, relay).unwrap();
+        (len(&log) > 0).then_some(())
+    });
+    let most = 4 << 20;
+    assert!(len(&old) > most / 2, "{}", len(&old));
+    assert!(len(&old) <= most && len(&log) < most);
+    let about = fs::metadata(&log).unwrap();
+    assert_eq!(about.permissions().mode() & 0o777, 0o600);
+    let first = fs::read_to_string(&old).unwrap();
+    assert!(
+        first.contains("attached to a relay"),
+        "the first one is kept"
+    );
 }
 
 /// Stops what runs in the background with this state directory.

@@ -143,10 +143,69 @@ fn rings_without_a_mapping_work_and_are_freed() {
     let arena = RingArena::new(1 << 30);
     let mut ring = Ring::new(arena.0.clone(), allocate(SMALL));
     arena.0.lent.fetch_add(SMALL, Relaxed);
+    arena.0.rings.fetch_add(1, Relaxed);
     assert!(is_zero(&mut ring));
     ring.touch(SMALL);
     ring.reclaim();
     assert!(arena.usage().committed >= SMALL);
     drop(ring);
     assert_eq!(arena.usage(), RingUsage::default());
+}
+
+#[test]
+fn a_bounded_arena_gives_new_rings_a_share_of_what_is_left() {
+    const LARGE: usize = RING_UNIT * 256;
+    let arena = RingArena::bounded(22 << 20, 100);
+    let pairs: Vec<_> = (0..100)
+        .map(|_| arena.lend(LARGE, LARGE).unwrap())
+        .collect();
+    let sizes: Vec<_> = pairs.iter().map(|pair| pair.rx.len() / RING_UNIT).collect();
+    assert!(sizes.is_sorted_by(|one, next| one >= next), "{sizes:?}");
+    assert_eq!((sizes[0], sizes[99]), (8, 1));
+    let full: usize = pairs.iter().map(|pair| pair.rx.len()).sum();
+    assert!(full < 22 << 20, "one direction of all fits: {full}");
+    assert!(
+        arena.lend(RING_UNIT, RING_UNIT).is_none(),
+        "there are enough"
+    );
+    drop(pairs);
+    let again = arena.lend(LARGE, LARGE).unwrap();
+    assert_eq!(again.rx.len(), 8 * RING_UNIT);
+}
+
+#[test]
+fn a_bounded_arena_does_not_count_rings_that_sleep() {
+    let arena = RingArena::bounded(22 << 20, 100);
+    let mut pairs: Vec<_> = (0..90).map(|_| arena.lend(SMALL, SMALL).unwrap()).collect();
+    assert_eq!(arena.lend(SMALL, SMALL).unwrap().rx.len(), RING_UNIT);
+    for pair in &mut pairs {
+        pair.rx.reclaim();
+        pair.tx.reclaim();
+    }
+    assert_eq!(arena.lend(SMALL, SMALL).unwrap().rx.len(), SMALL);
+}
+
+#[test]
+fn rings_of_a_bounded_arena_do_not_grow_beyond_its_budget() {
+    let arena = RingArena::bounded(8 * PAGE, 10);
+    let mut one = arena.lend(RING_UNIT, RING_UNIT).unwrap();
+    let mut other = arena.lend(RING_UNIT, RING_UNIT).unwrap();
+    assert!(one.rx.has_room(6 * PAGE, false));
+    one.rx.touch(6 * PAGE);
+    let used = arena.usage().committed;
+    assert!(!other.rx.has_room(3 * PAGE, false), "{used}");
+    assert!(
+        other.rx.has_room(PAGE, true),
+        "an empty ring gets the first bytes"
+    );
+    assert!(!other.rx.has_room(8 * PAGE, true), "and no more");
+    assert!(one.rx.has_room(6 * PAGE, false), "what is touched stays");
+    assert!(other.tx.reach() < 3 * PAGE && other.tx.reach() >= PAGE);
+    drop(one);
+    assert!(other.rx.has_room(3 * PAGE, false));
+    // Where the budget is none, nothing is asked.
+    let free = RingArena::new(PAGE).lend(RING_UNIT, RING_UNIT).unwrap();
+    assert!(free.rx.has_room(RING_UNIT, false) && free.tx.reach() == usize::MAX);
+    other.tx.touch(RING_UNIT);
+    assert_eq!(other.tx.reach(), usize::MAX, "all of it is touched");
 }

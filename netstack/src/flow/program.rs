@@ -54,7 +54,12 @@ impl Flow {
             engine.socket().send_queue(),
             engine.socket().send_capacity(),
         );
-        let room_left = capacity.min(self.share).saturating_sub(queued);
+        // An empty ring is filled from its start.
+        let before = if queued == 0 { 0 } else { self.tx_run };
+        let room_left = capacity
+            .min(self.share)
+            .saturating_sub(queued)
+            .min(engine.sockets.tx.reach().saturating_sub(before));
         if is_opening(state) || room_left == 0 {
             return Transfer::Blocked;
         }
@@ -67,8 +72,6 @@ impl Flow {
                 (count, result)
             })
         });
-        // An empty ring is filled from its start.
-        let before = if queued == 0 { 0 } else { self.tx_run };
         self.tx_run = (before + filled).min(capacity);
         engine.sockets.tx.touch(self.tx_run);
         sent.map_or(Transfer::Finished, Transfer::Done)
@@ -119,7 +122,9 @@ impl Flow {
                     let socket = engine.socket();
                     let limit = socket.send_capacity().min(self.share);
                     let free = limit.saturating_sub(socket.send_queue());
-                    !socket.may_send() || free >= limit / WRITER_SHARE
+                    let has_memory =
+                        socket.send_queue() == 0 || engine.sockets.tx.reach() > self.tx_run;
+                    !socket.may_send() || free >= limit / WRITER_SHARE && has_memory
                 });
         [
             self.wakers.open.take_if(|_| !opening),

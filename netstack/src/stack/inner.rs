@@ -262,6 +262,7 @@ impl Inner {
         match flow.handle_packet(&self.config, moment, packet, tcp) {
             Verdict::Taken => {}
             Verdict::OutOfWindow => self.counters.drops.out_of_window.add(1),
+            Verdict::NoMemory => self.counters.drops.ring_budget.add(1),
             Verdict::Over => self.counters.drops.no_flow.add(1),
         }
     }

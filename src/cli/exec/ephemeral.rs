@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::exit::{Code, Failure};
+use crate::cli::memory::MemoryArgs;
 use crate::cli::output;
 use crate::cli::secret::{self, Source};
 use crate::cli::up::{AUTH_KEY_VARIABLE, dns_sockets};
@@ -39,6 +40,8 @@ pub(super) struct EphemeralArgs {
         value_name = "NAME"
     )]
     networks: Vec<String>,
+    #[command(flatten)]
+    memory: MemoryArgs,
 }
 
 /// A device that is up, and its doors.
@@ -73,6 +76,9 @@ impl EphemeralArgs {
             .ready_within((timeout > 0).then(|| Duration::from_secs(timeout.into())));
         if let Some(proxy) = upstream::outgoing().proxy() {
             builder = builder.upstream_proxy(proxy.clone());
+        }
+        if let Some(budget) = self.memory.budget()? {
+            builder = builder.memory(budget);
         }
         if let Some(hostname) = &self.hostname {
             builder = builder.hostname(hostname);

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use overlan::state::StateDir;
@@ -25,7 +25,7 @@ pub(super) async fn start(state: &StateDir, reads_stdin: bool) -> Result<(), Fai
     }
     // Another one's log is not ours to move.
     drop(state.lock()?);
-    let path = state.path().join(LOG);
+    let path = log_path(state);
     let mut signals = Signals::listen()?;
     let mut child = command(reads_stdin, log_file(&path)?)?.spawn()?;
     let said = child.stdout.take();
@@ -77,8 +77,13 @@ fn command(reads_stdin: bool, log: File) -> io::Result<Command> {
     Ok(command)
 }
 
-/// A new file; the one of the last run is kept beside it.
-fn log_file(path: &Path) -> io::Result<File> {
+/// Where it logs.
+pub(super) fn log_path(state: &StateDir) -> PathBuf {
+    state.path().join(LOG)
+}
+
+/// A new file; the one before it is kept beside it.
+pub(crate) fn log_file(path: &Path) -> io::Result<File> {
     match fs::rename(path, path.with_extension("log.old")) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}

@@ -1,9 +1,11 @@
-//! Who is told when `up` is ready and when it ends: a service manager, by `$NOTIFY_SOCKET`, and whoever waits for a file. Decides no
-//! more than in which order.
+//! Who is told when `up` is ready and when it ends: a service manager, by `$NOTIFY_SOCKET`, whoever waits for a file, and whoever reads
+//! a descriptor. Decides no more than in which order.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::RawFd;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 use sd_notify::NotifyState;
@@ -15,9 +17,39 @@ pub(super) struct NotifyArgs {
     /// Write the ready line into this file once peers can reach the device, and remove the file at the end
     #[arg(long, env = "OVERLAN_READY_FILE", value_name = "PATH")]
     ready_file: Option<PathBuf>,
+    /// Write the ready line to this open descriptor once peers can reach the device, then close it (s6 and others)
+    #[arg(long, env = "OVERLAN_READY_FD", value_name = "N", value_parser = clap::value_parser!(RawFd).range(3..))]
+    ready_fd: Option<RawFd>,
+    /// Who reads it, until told.
+    #[arg(skip)]
+    reader: Mutex<Option<File>>,
 }
 
 impl NotifyArgs {
+    /// Takes the descriptor over, so that no other program gets it and its reader sees its end. Belongs before anything that opens one.
+    pub(super) fn take_over(&self) -> Result<(), Failure> {
+        let Some(number) = self.ready_fd else {
+            return Ok(());
+        };
+        // One of our own, where nobody has handed one over under this number, cannot be opened like this.
+        let opened = File::options()
+            .write(true)
+            .open(format!("{DESCRIPTORS}/{number}"))
+            .and_then(|file| Ok(nix::unistd::close(number).map(|()| file)?));
+        let file = opened.map_err(|error| {
+            let text = format!("cannot use the descriptor {number} for --ready-fd: {error}");
+            Failure::usage(text).next(format!(
+                "Hand over a pipe that is open for writing: overlan up --ready-fd {number} {number}>&1 | …"
+            ))
+        })?;
+        *self.reader() = Some(file);
+        Ok(())
+    }
+
+    fn reader(&self) -> std::sync::MutexGuard<'_, Option<File>> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Removes what an earlier process left behind: until the file is there again, nobody is ready.
     pub(super) fn begin(&self) -> Result<(), Failure> {
         match &self.ready_file {
@@ -35,6 +67,12 @@ impl NotifyArgs {
             let written =
                 fs::write(&new, format!("{line}\n")).and_then(|()| fs::rename(&new, path));
             written.map_err(|error| unusable(path, &error))?;
+        }
+        if let Some(mut reader) = self.reader().take()
+            && let Err(error) = reader.write_all(format!("{line}\n").as_bytes())
+        {
+            // It may have gone away; the device is up all the same.
+            tracing::warn!(%error, "the reader of --ready-fd was not told");
         }
         tell(&[NotifyState::Ready, NotifyState::Status(line)]);
         Ok(())
@@ -65,6 +103,12 @@ fn removed(path: &PathBuf) -> io::Result<()> {
         done => done,
     }
 }
+
+/// Where the system shows a process its descriptors.
+#[cfg(target_os = "linux")]
+const DESCRIPTORS: &str = "/proc/self/fd";
+#[cfg(not(target_os = "linux"))]
+const DESCRIPTORS: &str = "/dev/fd";
 
 fn unusable(path: &std::path::Path, error: &io::Error) -> Failure {
     let text = format!("cannot use {} for --ready-file: {error}", path.display());

@@ -296,6 +296,56 @@ fn nothing_is_opened_when_the_budget_is_used_up() {
 }
 
 #[test]
+fn a_bound_holds_whatever_comes_and_every_byte_arrives_in_the_end() {
+    const BUDGET: usize = 256 << 10;
+    let tight = Config {
+        rings: RingArena::bounded(BUDGET, 64),
+        ..Config::default()
+    };
+    // Data towards the tight side, then away from it.
+    for from_tight in [false, true] {
+        let mut net = Net::with(config(), tight.clone(), 1);
+        let listener = net.stack(B).listen(80).unwrap();
+        let pairs: Vec<_> = (0..16).map(|_| net.pair(&listener, false)).collect();
+        let words: Vec<_> = (0..16).map(|seed| pattern(150_000, seed)).collect();
+        let (mut sent, mut heard) = (vec![0; 16], vec![Vec::new(); 16]);
+        let mut most = 0;
+        let mut turn = |net: &mut Net, reads: bool| {
+            for (index, (client, server)) in pairs.iter().enumerate() {
+                let (from, to) = match from_tight {
+                    false => (client, server),
+                    true => (server, client),
+                };
+                while let Ok(count) = from.try_write(&words[index][sent[index]..])
+                    && count > 0
+                {
+                    sent[index] += count;
+                }
+                let mut buffer = vec![0; 4_096];
+                while reads && let Ok(count) = to.try_read(&mut buffer) {
+                    heard[index].extend_from_slice(&buffer[..count]);
+                }
+            }
+            most = most.max(net.stack(B).stats().ring_committed);
+            heard.iter().map(Vec::len).sum::<usize>() == 16 * 150_000
+        };
+        // Nobody reads at first, so that all that can be kept is.
+        for _ in 0..50 {
+            turn(&mut net, false);
+            net.pass(Duration::from_millis(20));
+        }
+        net.until(Duration::from_secs(600), |net| turn(net, true));
+        assert!(heard == words);
+        let bound = BUDGET * 5 / 4 + 16 * 2 * 4_096;
+        assert!(most <= bound as u64, "{most} > {bound}");
+        assert!(most > BUDGET as u64 / 2, "it was put to the test: {most}");
+        if !from_tight {
+            assert!(net.stack(B).stats().drops.ring_budget > 0);
+        }
+    }
+}
+
+#[test]
 fn one_peer_may_open_ten_thousand_connections_at_once() {
     let mut net = net();
     let listener = net.stack(B).listen(80).unwrap();

@@ -1,0 +1,91 @@
+//! `--memory`: how much memory a client may take. Decides whose word counts: the flag's, or the cgroup's.
+
+use std::str::FromStr;
+
+use clap::Args;
+use overlan::memory::{Budget, LIMIT_MIN, Size, Source, cgroup_limit};
+
+use crate::cli::exit::Failure;
+
+#[derive(Debug, Args)]
+pub(crate) struct MemoryArgs {
+    /// Memory that this process may take, at least 32M, such as 64M or 1G; off = as much as there is [default: the limit of its
+    /// cgroup, which is a container's, if there is one]
+    #[arg(long, env = "OVERLAN_MEMORY", value_name = "SIZE")]
+    memory: Option<Asked>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Off,
+    Limit(Size),
+}
+
+impl FromStr for Asked {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            text => text
+                .parse()
+                .map(Self::Limit)
+                .map_err(|error| format!("{error}; or it is off")),
+        }
+    }
+}
+
+impl MemoryArgs {
+    /// What was asked for, or what the cgroup allows.
+    pub(crate) fn budget(&self) -> Result<Option<Budget>, Failure> {
+        match self.memory {
+            Some(Asked::Off) => Ok(None),
+            Some(Asked::Limit(Size(limit))) => {
+                let budget = Budget::new(limit, Source::Given);
+                let budget = budget.map_err(|error| {
+                    Failure::usage(format!("--memory: {error}")).next("Give more, or off.")
+                })?;
+                Ok(Some(budget))
+            }
+            None => Ok(cgroup_limit().and_then(of_cgroup)),
+        }
+    }
+}
+
+/// A cgroup with less than a client needs gets the smallest client: it may do with it.
+fn of_cgroup(limit: u64) -> Option<Budget> {
+    if limit < LIMIT_MIN {
+        tracing::warn!(
+            limit,
+            needed = LIMIT_MIN,
+            "the memory limit of the cgroup is too small: the kernel may end this process"
+        );
+    }
+    Budget::new(limit.max(LIMIT_MIN), Source::Cgroup).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flag_comes_before_the_cgroup() {
+        let asked = |text: &str| MemoryArgs {
+            memory: Some(text.parse().unwrap()),
+        };
+        assert_eq!(asked("off").budget().unwrap(), None);
+        let budget = asked("64M").budget().unwrap().unwrap();
+        assert_eq!((budget.limit(), budget.source()), (64 << 20, Source::Given));
+        assert!(asked("1M").budget().is_err());
+        assert!("64MB".parse::<Asked>().is_err());
+    }
+
+    #[test]
+    fn a_cgroup_that_is_too_small_gets_the_smallest_client() {
+        let budget = of_cgroup(1 << 20).unwrap();
+        assert_eq!(
+            (budget.limit(), budget.source()),
+            (LIMIT_MIN, Source::Cgroup)
+        );
+    }
+}
