@@ -266,10 +266,10 @@ impl Cli {
 
     /// The file that standard error is, if this is a client in the background.
     pub(crate) fn log_file(&self) -> Option<PathBuf> {
-        match &self.command {
-            Command::Up(args) => args.log_file(),
-            _ => None,
-        }
+        let Command::Up(args) = &self.command else {
+            return None;
+        };
+        args.log_file()
     }
 
     /// Threads that the command wants for its work.
