@@ -139,7 +139,7 @@ const DOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("rpassword::", &["src/cli"]),
-    ("nix::", &["src/cli/up/notify"]),
+    ("nix::unistd", &["src/cli/up/notify"]),
     ("argon2::", &["controller/src/auth"]),
     (
         "rcgen::",
