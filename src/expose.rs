@@ -3,6 +3,8 @@
 //!
 //! A local port where nobody listens is a true "connection refused" for the peer, never a connection that ends at once.
 
+pub(crate) mod datagrams;
+
 pub(crate) mod http;
 
 mod proxy_protocol;

@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-pub use serve::{Serve, ServeKind, Target, UnusableTarget};
+pub use serve::{OverlayPort, Serve, ServeKind, Target, Transport, UnusableTarget};
 
 /// Why the state cannot be used. One variant per thing the user does next.
 #[derive(Debug, thiserror::Error)]

@@ -293,10 +293,7 @@ impl Status {
                     serve.kind,
                     serve.port,
                     serve.target,
-                    match serve.proxy_protocol {
-                        true => " (PROXY protocol)",
-                        false => "",
-                    }
+                    serve.remarks()
                 ),
             );
         }

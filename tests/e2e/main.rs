@@ -33,6 +33,8 @@ mod perf;
 
 mod serve;
 
+mod udp;
+
 mod commands;
 
 mod forward;
