@@ -66,6 +66,8 @@ pub mod relay;
 
 pub mod expose;
 
+mod certificate;
+
 mod gateway;
 
 pub mod carry;

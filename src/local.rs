@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use overlan_protocol::gateway::GatewayRoute;
+use overlan_protocol::gateway::{GatewayRoute, OfferedRoute};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
@@ -55,7 +55,7 @@ pub enum Request {
         transport: Option<Transport>,
     },
     /// Offer to lead to hosts behind this one, now and at every start: [`Response::Done`].
-    RouteAdd(GatewayRoute),
+    RouteAdd(OfferedRoute),
     /// Withdraw that: [`Response::Done`].
     RouteRemove(GatewayRoute),
     /// Which program runs: [`Response::Version`].

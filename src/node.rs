@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use overlan_netstack as netstack;
-use overlan_protocol::gateway::{self, GatewayRoute};
+use overlan_protocol::gateway::{self, OfferedRoute};
 use overlan_protocol::key::{NetworkId, RelayId, random_bytes};
 use overlan_protocol::netmap::Netmap;
 use overlan_protocol::policy::Protocol;
@@ -110,6 +110,7 @@ pub struct Node {
 #[cfg(feature = "axum")]
 mod axum;
 mod builder;
+mod certify;
 mod close;
 mod confirm;
 #[cfg(feature = "http-client")]
@@ -139,6 +140,7 @@ pub use ping::{Pong, Whois};
 pub use reach::FindError;
 pub use stream::Stream;
 
+use certify::Certificates;
 use close::{Alive, Owned};
 use publish::Exposed;
 use reach::Reached;
@@ -160,12 +162,13 @@ struct Inner {
     owned: Mutex<Owned>,
     serves: Mutex<BTreeMap<OverlayPort, Serve>>,
     /// What this device offers to lead to; `None` if it never offered anything.
-    routes: Mutex<Option<Vec<GatewayRoute>>>,
+    routes: Mutex<Option<Vec<OfferedRoute>>>,
     /// What the controller was told of it, and for which networks.
     offered: Mutex<Option<routes::Offered>>,
     /// Where peers ask for it.
     leading: Mutex<BTreeMap<NetworkId, routes::Leading>>,
     exposed: Mutex<BTreeMap<(NetworkId, OverlayPort), Exposed>>,
+    certificates: Certificates,
     link_notes: Mutex<BTreeMap<RelayId, LinkNote>>,
     /// Says that a link came or went, for those who wait for readiness.
     links_changed: watch::Sender<u64>,
@@ -237,6 +240,7 @@ impl Node {
             offered: Mutex::default(),
             leading: Mutex::default(),
             exposed: Mutex::default(),
+            certificates: Certificates::new(),
             link_notes: Mutex::default(),
             links_changed: watch::Sender::new(0),
             turns: watch::Sender::new(0),
@@ -247,6 +251,7 @@ impl Node {
             async move { inner.control.run(inner.stop.clone()).await }
         });
         inner.tasks.spawn(inner.clone().supervise(known));
+        inner.tasks.spawn(inner.clone().certify());
         let alive = Arc::new(Alive::new(&inner));
         Ok(Self { inner, alive })
     }

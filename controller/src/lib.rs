@@ -20,6 +20,8 @@ mod naming;
 
 mod records;
 
+mod host_names;
+
 mod address;
 
 mod placement;

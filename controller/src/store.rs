@@ -143,6 +143,11 @@ fn migrations() -> Vec<Migration> {
             include_str!("../migrations/0011_networks.sql"),
         ),
         step(12, "routes", include_str!("../migrations/0012_routes.sql")),
+        step(
+            20,
+            "route names",
+            include_str!("../migrations/0020_route_names.sql"),
+        ),
     ]
 }
 

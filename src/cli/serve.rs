@@ -9,7 +9,7 @@ use overlan::local::{CallError, Request, Response, call};
 use overlan::node::routes::{self, RouteError};
 use overlan::state::{OverlayPort, Serve, ServeKind, StateDir, Target, Transport, UnusableTarget};
 use overlan::status::{RouteStatus, columns};
-use overlan_protocol::gateway::{GatewayRoute, RouteTextError};
+use overlan_protocol::gateway::{GatewayRoute, OfferedRoute, RouteTextError};
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::{StateArgs, output, running};
@@ -26,6 +26,8 @@ pub(crate) enum ServeCommand {
     Udp(UdpArgs),
     /// Offer to lead peers to hosts behind this one, which need no Overlan; an admin approves it
     Route(RouteArgs),
+    /// Offer one host behind this one by a name of the network; an admin approves it
+    Host(HostArgs),
     /// Show what is published and offered
     List(ListArgs),
     /// Publish a service, or offer a route, no longer
@@ -74,6 +76,51 @@ pub(crate) struct RouteArgs {
     #[command(flatten)]
     state: StateArgs,
 }
+
+#[derive(Debug, Args)]
+#[command(after_help = HOST_EXAMPLES, override_usage = "overlan serve host HOST[:PORT] as NAME")]
+pub(crate) struct HostArgs {
+    /// ADDRESS or NAME, with :PORT or without; a name is looked up here
+    #[arg(value_name = "HOST[:PORT]")]
+    route: GatewayRoute,
+    /// The word `as` and the name
+    #[arg(value_name = "as NAME", num_args = 0..=2)]
+    words: Vec<String>,
+    /// The name that the host shall have in the network: NAME.network.domain
+    #[arg(long = "as", value_name = "NAME", conflicts_with = "words")]
+    name: Option<String>,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+impl HostArgs {
+    fn offer(&self) -> Result<OfferedRoute, Failure> {
+        let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
+        let name = match (self.name.as_deref(), &words[..]) {
+            (Some(name), []) => name,
+            (None, &["as", name]) => name,
+            _ => {
+                return Err(
+                    Failure::usage("the host needs a name in the network".to_owned())
+                        .next("Write `overlan serve host db.internal:5432 as db`."),
+                );
+            }
+        };
+        OfferedRoute::named(self.route.clone(), &name.to_ascii_lowercase())
+            .map_err(|error| Failure::usage(error.to_string()))
+    }
+}
+
+const HOST_EXAMPLES: &str = "\
+Examples:
+  overlan serve host db.internal:5432 as db
+  overlan serve host 10.1.2.3 --as printer
+
+Then an admin says that members of a network may use it, which also gives it the name:
+  overlan admin route approve gateway db.internal:5432
+
+and any of them reaches it as db.home.overlan.internal, by its proxy, `nc` and `forward`:
+  psql -h 127.0.0.1 -p 5432          while `overlan forward 5432:db:5432` runs";
 
 const ROUTE_EXAMPLES: &str = "\
 Examples:
@@ -126,6 +173,8 @@ pub(crate) struct HttpArgs {
     #[arg(value_parser = parse_target)]
     target: Target,
     #[command(flatten)]
+    tls: TlsArgs,
+    #[command(flatten)]
     place: PlaceArgs,
     #[command(flatten)]
     state: StateArgs,
@@ -156,6 +205,13 @@ Each address and port of a peer gets a port of this host, until both were silent
 one that was silent for longest leaves.";
 
 #[derive(Debug, Args)]
+struct TlsArgs {
+    /// End TLS here, by a certificate for this device's name; `overlan ca` prints the CA that peers trust
+    #[arg(long)]
+    tls: bool,
+}
+
+#[derive(Debug, Args)]
 struct PlaceArgs {
     /// Publish it in this network only; may be repeated. Without it, in every network of this device
     #[arg(long = "network", value_name = "NETWORK")]
@@ -173,6 +229,7 @@ impl PlaceArgs {
 const HTTP_EXAMPLES: &str = "\
 Examples:
   overlan serve http 80 8080
+  overlan serve http 443 8080 --tls       https://web.home.overlan.internal/ for who trusts `overlan ca`
   overlan serve http 80 unix:/run/app/http.sock
 
 Each request has X-Overlan-Name, -Label, -Network, -Device and -Address of the peer that sent it, -User if a person enrolled
@@ -184,6 +241,8 @@ struct HeaderArgs {
     /// Begin each connection with the peer's overlay address, for services that know this protocol
     #[arg(long, value_name = "VERSION", value_parser = ["v2"])]
     proxy_protocol: Option<String>,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 const UNIX_EXAMPLES: &str = "\
@@ -246,6 +305,7 @@ pub(crate) async fn run(command: ServeCommand) -> Result<(), Failure> {
             let state = args.state.open()?;
             let serve = Serve {
                 kind: ServeKind::Http,
+                tls: args.tls.tls,
                 ..Serve::tcp(args.port, args.target)
             };
             publish_in(&state, serve, args.place).await
@@ -254,16 +314,10 @@ pub(crate) async fn run(command: ServeCommand) -> Result<(), Failure> {
             let state = args.state.open()?;
             publish_in(&state, Serve::udp(args.port, args.target), args.place).await
         }
-        ServeCommand::Route(args) => {
-            let state = args.state.open()?;
-            let route = args.route.clone();
-            let request = Request::RouteAdd(args.route.clone());
-            change_routes(&state, &request, |routes| routes::add(routes, route)).await?;
-            output::note(&format!(
-                "{0} is offered. An admin approves it: overlan admin route approve DEVICE {0}",
-                args.route
-            ));
-            Ok(())
+        ServeCommand::Route(args) => offer(&args.state.open()?, args.route.into()).await,
+        ServeCommand::Host(args) => {
+            let wished = args.offer()?;
+            offer(&args.state.open()?, wished).await
         }
         ServeCommand::Remove(args) => {
             let state = args.state.open()?;
@@ -285,6 +339,16 @@ pub(crate) async fn run(command: ServeCommand) -> Result<(), Failure> {
     }
 }
 
+async fn offer(state: &StateDir, offer: OfferedRoute) -> Result<(), Failure> {
+    let route = offer.route().clone();
+    let request = Request::RouteAdd(offer.clone());
+    change_routes(state, &request, |routes| routes::add(routes, offer)).await?;
+    output::note(&format!(
+        "{route} is offered. An admin approves it: overlan admin route approve DEVICE {route}"
+    ));
+    Ok(())
+}
+
 async fn publish(
     state: &StateDir,
     mut serve: Serve,
@@ -292,6 +356,7 @@ async fn publish(
     place: PlaceArgs,
 ) -> Result<(), Failure> {
     serve.proxy_protocol = header.proxy_protocol.is_some();
+    serve.tls = header.tls.tls;
     publish_in(state, serve, place).await
 }
 
@@ -378,7 +443,7 @@ async fn change(
 async fn change_routes(
     state: &StateDir,
     request: &Request,
-    change: impl FnOnce(&mut Vec<GatewayRoute>) -> Result<(), RouteError>,
+    change: impl FnOnce(&mut Vec<OfferedRoute>) -> Result<(), RouteError>,
 ) -> Result<(), Failure> {
     let stored = || {
         let mut routes = state.load_routes()?.unwrap_or_default();
@@ -413,8 +478,9 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
         Ok(other) => return Err(running::unexpected(&other)),
         Err(CallError::NotRunning(_)) => {
             let routes = state.load_routes()?.unwrap_or_default().into_iter();
-            let unknown = |route| RouteStatus {
-                route,
+            let unknown = |offer: OfferedRoute| RouteStatus {
+                route: offer.route().clone(),
+                name: offer.name().map(str::to_owned),
                 approved_in: Vec::new(),
             };
             (state.load_serves()?, routes.map(unknown).collect())
@@ -440,10 +506,11 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
             ]
         })
         .collect();
-    rows.extend(routes.iter().map(|offered| {
-        let route = offered.route.to_string();
-        ["route".to_owned(), route, offered.state()]
-    }));
+    rows.extend(
+        routes
+            .iter()
+            .map(|offered| ["route".to_owned(), offered.offer(), offered.state()]),
+    );
     output::answer(&columns(&rows))
 }
 

@@ -66,6 +66,8 @@ impl Inner {
         let is_in = |serve: &Serve, network: &NetworkId| {
             serve.networks.is_empty() || labels.get(network).is_some_and(|label| serve.is_in(label))
         };
+        self.certificates
+            .want(serves.values().any(|serve| serve.tls));
         let memberships = self.engine.memberships();
         let mut exposed = lock(&self.exposed);
         exposed.retain(|(network, port), entry| {
@@ -115,7 +117,11 @@ impl Inner {
             Transport::Tcp => {
                 let listener = stack.listen(serve.port);
                 let listener = listener.map_err(|error| error.to_string())?;
-                let (config, identify) = (ExposeConfig::new(serve), self.identify_in(network));
+                let mut config = ExposeConfig::new(serve);
+                config.securing = serve
+                    .tls
+                    .then(|| self.certificates.securing(network, config.http));
+                let identify = self.identify_in(network);
                 let serving = expose::run(listener, config, identify, stop);
                 self.tasks.spawn(self.clone().until_closed(serving));
             }

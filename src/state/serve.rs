@@ -21,6 +21,9 @@ pub struct Serve {
     /// Whether each connection begins with the peer's address, by the PROXY protocol, version 2.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub proxy_protocol: bool,
+    /// Whether TLS ends here, by a certificate for this device's name; the service hears what was inside.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
     /// Networks in which it is published, by label; none = all that this device is in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<String>,
@@ -35,6 +38,7 @@ impl Serve {
             port,
             target: target.into(),
             proxy_protocol: false,
+            tls: false,
             networks: Vec::new(),
         }
     }
@@ -67,6 +71,9 @@ impl Serve {
     #[must_use]
     pub fn remarks(&self) -> String {
         let mut remarks = Vec::new();
+        if self.tls {
+            remarks.push("TLS".to_owned());
+        }
         if self.proxy_protocol {
             remarks.push("PROXY protocol".to_owned());
         }

@@ -35,6 +35,8 @@ mod serve;
 
 mod udp;
 
+mod tls;
+
 mod commands;
 
 mod forward;

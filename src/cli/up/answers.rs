@@ -12,7 +12,7 @@ use overlan::node::routes::RouteError;
 use overlan::node::{FindError, Node};
 use overlan::state::{Serve, StateDir, StateError, Transport};
 use overlan::status::Status;
-use overlan_protocol::gateway::GatewayRoute;
+use overlan_protocol::gateway::{GatewayRoute, OfferedRoute};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -94,7 +94,7 @@ impl Answers {
         Ok(())
     }
 
-    fn offer(&self, route: GatewayRoute) -> Result<(), ChangeError> {
+    fn offer(&self, route: OfferedRoute) -> Result<(), ChangeError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(self.node.add_route(route)?)
     }

@@ -106,12 +106,10 @@ async fn a_certificate_of_a_device_is_refused_where_the_controller_is_expected()
         overlan_protocol::ALPN_CONTROLLER,
     );
     // The control: the controller itself is taken under that name.
-    let own = match &controller.key {
-        PrivateKeyDer::Pkcs8(der) => {
-            KeyPair::from_pkcs8_der_and_sign_algo(der, &PKCS_ECDSA_P256_SHA256).unwrap()
-        }
-        other => panic!("another form of key: {other:?}"),
+    let PrivateKeyDer::Pkcs8(own) = &controller.key else {
+        panic!("another form of key");
     };
+    let own = KeyPair::from_pkcs8_der_and_sign_algo(own, &PKCS_ECDSA_P256_SHA256).unwrap();
     handshake(controller.chain.clone(), &own, config.clone(), NAME)
         .await
         .unwrap();
