@@ -144,9 +144,13 @@ impl Held {
 
     /// Behind two thirds of their life: the rest is time for a controller that is away.
     fn renew_at(&self) -> u64 {
-        self.asked + self.issued.expires.saturating_sub(self.asked) / 3 * 2
+        let life = self.issued.expires.saturating_sub(self.asked);
+        self.asked + (life / 3 * 2).max(RENEW_AFTER_MIN_SECS)
     }
 }
+
+/// Nobody is asked sooner again, also where the clocks differ by so much that what comes has ended already.
+const RENEW_AFTER_MIN_SECS: u64 = 3_600;
 
 #[cfg(test)]
 mod tests;

@@ -94,6 +94,15 @@ fn a_controller_that_answers_for_other_names_is_not_asked_for_ever() {
     );
     let have = asking.answered(NOW, home.clone(), behind).unwrap();
     assert!(matches!(due(NOW, Some(&have), &home), Due::At(_)));
+
+    // Nor is one whose clock is a month behind.
+    let asking = Asking::new(DEVICE).unwrap();
+    let ended = answer(NOW - 30 * DAY, &home, asking.request().key);
+    let have = asking.answered(NOW, home.clone(), ended).unwrap();
+    assert_eq!(
+        due(NOW, Some(&have), &home),
+        Due::At(NOW + RENEW_AFTER_MIN_SECS)
+    );
 }
 
 #[test]
