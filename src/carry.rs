@@ -21,9 +21,13 @@ use crate::dial::DialError;
 use crate::node::{FindError, Node};
 use crate::splice::{Side, splice};
 
+pub(crate) mod sessions;
+
 mod datagrams;
 
 mod forward;
+
+pub use crate::state::Transport;
 
 /// What is carried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,16 +52,6 @@ pub enum Carry {
     },
     /// All connections that come in on sockets of this host. There is one socket for each, in this order.
     Forward(Vec<Forward>),
-}
-
-/// How bytes travel in the overlay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Transport {
-    /// As a stream.
-    Tcp,
-    /// As datagrams.
-    Udp,
 }
 
 /// Where a socket of this host leads.

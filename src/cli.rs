@@ -46,6 +46,8 @@ mod forward;
 
 mod bugreport;
 
+mod ca;
+
 mod config;
 
 mod man;
@@ -147,6 +149,8 @@ enum Command {
     Bugreport(bugreport::BugreportArgs),
     /// Check whether this host reaches the controller and the relays
     Netcheck(netcheck::NetcheckArgs),
+    /// Print the CA that vouches for the names of devices, for `curl --cacert` and the like
+    Ca(ca::CaArgs),
     /// Ask a peer for echoes through the overlay
     Ping(ping::PingArgs),
     /// Show who has an overlay address
@@ -197,6 +201,7 @@ impl Command {
             | Self::Network(_)
             | Self::Admin(_)
             | Self::Netcheck(_)
+            | Self::Ca(_)
             | Self::Exec(_) => true,
             #[cfg(feature = "server")]
             Self::Controller(_) | Self::Relay(_) => true,
@@ -291,6 +296,7 @@ impl Cli {
             | Command::Forward(_)
             | Command::Exec(_)
             | Command::Netcheck(_)
+            | Command::Ca(_)
             | Command::Bugreport(_)
             | Command::Ping(_)
             | Command::Whois(_)
@@ -331,6 +337,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Forward(args) => forward::run(args).await,
         Command::Bugreport(args) => bugreport::run(args).await,
         Command::Netcheck(args) => netcheck::run(args).await,
+        Command::Ca(args) => ca::run(args).await,
         Command::Ping(args) => ping::ping(args).await,
         Command::Whois(args) => ping::whois(args).await,
         Command::Dns(command) => dns::run(command).await,

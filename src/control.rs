@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use overlan_protocol::api::{
-    DeviceReport, OfferRequest, ProblemKind, RouteSummary, TicketResponse, path,
+    CertificateRequest, CertificateResponse, DeviceReport, OfferRequest, ProblemKind, RouteSummary,
+    TicketResponse, path,
 };
-use overlan_protocol::gateway::GatewayRoute;
+use overlan_protocol::gateway::OfferedRoute;
 use overlan_protocol::key::random_bytes;
 use overlan_protocol::netmap::{MapEvent, Netmap};
 use overlan_protocol::proof::Principal;
@@ -263,7 +264,7 @@ impl Control {
     }
 
     /// Tells the controller all that this device leads to.
-    pub async fn offer(&self, routes: &[GatewayRoute]) -> Result<(), HttpsError> {
+    pub async fn offer(&self, routes: &[OfferedRoute]) -> Result<(), HttpsError> {
         let mut connection = self.connect().await?;
         let request = OfferRequest {
             routes: routes.to_vec(),
@@ -272,6 +273,17 @@ impl Control {
             .post(path::DEVICE_ROUTES, &request, ANSWER_WITHIN)
             .await?;
         Ok(())
+    }
+
+    /// Asks for certificates for all names of this device.
+    pub(crate) async fn certify(
+        &self,
+        request: &CertificateRequest,
+    ) -> Result<CertificateResponse, HttpsError> {
+        let mut connection = self.connect().await?;
+        connection
+            .post(path::DEVICE_CERTIFICATES, request, ANSWER_WITHIN)
+            .await
     }
 
     async fn connect(&self) -> Result<Connection, HttpsError> {

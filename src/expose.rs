@@ -3,7 +3,11 @@
 //!
 //! A local port where nobody listens is a true "connection refused" for the peer, never a connection that ends at once.
 
+pub(crate) mod datagrams;
+
 pub(crate) mod http;
+
+pub(crate) mod inbound;
 
 mod proxy_protocol;
 
@@ -28,6 +32,7 @@ use crate::splice::{Abort, HostSocket, Spliced, splice};
 use crate::state::{Serve, ServeKind, Target};
 
 use self::http::Identify;
+use self::inbound::{Inbound, Securing};
 
 /// Where connections go unless a person named another address: the same machine, and only its loopback.
 #[must_use]
@@ -44,6 +49,8 @@ pub struct ExposeConfig {
     pub proxy_protocol: bool,
     /// Whether the service speaks HTTP and hears in each request who asks.
     pub http: bool,
+    /// Ends TLS before the service hears anything; `None` = the service gets what the peer says.
+    pub(crate) securing: Option<Securing>,
     /// How long the service may take to accept.
     pub connect_timeout: Duration,
     /// Connections at once; more wait in the listener's backlog, and their senders with them.
@@ -58,6 +65,7 @@ impl ExposeConfig {
             target: serve.target.clone(),
             proxy_protocol: serve.proxy_protocol,
             http: serve.kind == ServeKind::Http,
+            securing: None,
             connect_timeout: CONNECT_TIMEOUT,
             max_connections: accept::connections_max(),
         }
@@ -96,27 +104,34 @@ async fn connection(incoming: Incoming, config: &ExposeConfig, identify: &Identi
         true => proxy_protocol::header(remote, incoming.local()),
         false => Vec::new(),
     };
-    match timeout(config.connect_timeout, dial(&config.target, &header)).await {
-        Ok(Ok(service)) if config.http => {
-            http::converse(incoming.accept(), remote, service, config, identify).await;
-        }
-        Ok(Ok(Service::Tcp(mut service))) => carry(incoming, &mut service).await,
-        Ok(Ok(Service::Unix(mut service))) => carry(incoming, &mut service).await,
+    let service = match timeout(config.connect_timeout, dial(&config.target, &header)).await {
+        Ok(Ok(service)) => service,
         Ok(Err(error)) => {
             debug!(%remote, target = %config.target, %error, "the service is not there");
-            incoming.refuse();
+            return incoming.refuse();
         }
         Err(_) => {
             debug!(%remote, target = %config.target, "the service does not answer");
-            incoming.refuse();
+            return incoming.refuse();
         }
+    };
+    let overlay = incoming.accept();
+    let overlay = match &config.securing {
+        None => Inbound::Plain(overlay),
+        Some(securing) => match securing.accept(overlay).await {
+            Ok(secured) => secured,
+            Err(error) => return debug!(%remote, %error, "no TLS with a peer"),
+        },
+    };
+    match service {
+        service if config.http => http::converse(overlay, remote, service, config, identify).await,
+        Service::Tcp(service) => carry(overlay, remote, service).await,
+        Service::Unix(service) => carry(overlay, remote, service).await,
     }
 }
 
-async fn carry<S: HostSocket + Abort>(incoming: Incoming, service: &mut S) {
-    let remote = incoming.remote();
-    let mut overlay = incoming.accept();
-    let spliced: Spliced = splice(&mut overlay, service).await;
+async fn carry<S: HostSocket + Abort>(mut overlay: Inbound, remote: SocketAddr, mut service: S) {
+    let spliced: Spliced = splice(&mut overlay, &mut service).await;
     debug!(%remote, ?spliced, "an inbound connection ended");
 }
 

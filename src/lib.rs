@@ -68,6 +68,8 @@ pub mod relay;
 
 pub mod expose;
 
+mod certificate;
+
 mod gateway;
 
 pub mod carry;

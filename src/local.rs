@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use overlan_protocol::gateway::GatewayRoute;
+use overlan_protocol::gateway::{GatewayRoute, OfferedRoute};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
@@ -25,7 +25,7 @@ use crate::carry::{CARRIES_MAX, Carry, Happened};
 use crate::dns::explain::Explained;
 use crate::node::{Pong, Whois};
 use crate::perf;
-use crate::state::{DirLock, Serve, StateDir};
+use crate::state::{DirLock, Serve, StateDir, Transport};
 use crate::status::Status;
 
 mod call;
@@ -50,9 +50,12 @@ pub enum Request {
     ServeRemove {
         /// Overlay port.
         port: u16,
+        /// Only what travels so; nothing = both.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        transport: Option<Transport>,
     },
     /// Offer to lead to hosts behind this one, now and at every start: [`Response::Done`].
-    RouteAdd(GatewayRoute),
+    RouteAdd(OfferedRoute),
     /// Withdraw that: [`Response::Done`].
     RouteRemove(GatewayRoute),
     /// Which program runs: [`Response::Version`].

@@ -10,11 +10,11 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use overlan_netstack as netstack;
-use overlan_protocol::gateway::{self, GatewayRoute};
+use overlan_protocol::gateway::{self, OfferedRoute};
 use overlan_protocol::key::{NetworkId, RelayId, random_bytes};
 use overlan_protocol::netmap::Netmap;
 use overlan_protocol::policy::Protocol;
@@ -28,11 +28,10 @@ use tokio_util::task::TaskTracker;
 use crate::control::{Control, Health};
 use crate::dial::DialError;
 use crate::engine::{Engine, KnownPeers, LocalDevice, Membership};
-use crate::expose::{self, ExposeConfig};
 use crate::memory::Budget;
 use crate::names::Destination;
 use crate::relay::route::Choice;
-use crate::state::{Device, Serve, StateDir, StateError};
+use crate::state::{Device, OverlayPort, Serve, StateDir, StateError};
 use crate::status::Status;
 use crate::tunnel::StaticKey;
 
@@ -121,6 +120,7 @@ pub struct Node {
 #[cfg(feature = "axum")]
 mod axum;
 mod builder;
+mod certify;
 mod close;
 mod confirm;
 #[cfg(feature = "http-client")]
@@ -131,6 +131,7 @@ mod identity;
 mod links;
 mod listener;
 mod ping;
+mod publish;
 mod reach;
 pub mod routes;
 mod status;
@@ -149,7 +150,9 @@ pub use ping::{Pong, Whois};
 pub use reach::FindError;
 pub use stream::Stream;
 
+use certify::Certificates;
 use close::{Alive, Owned};
+use publish::Exposed;
 use reach::Reached;
 
 struct Inner {
@@ -167,26 +170,21 @@ struct Inner {
     tasks: TaskTracker,
     /// What the node has to give back or undo at its end.
     owned: Mutex<Owned>,
-    serves: Mutex<BTreeMap<u16, Serve>>,
+    serves: Mutex<BTreeMap<OverlayPort, Serve>>,
     /// What this device offers to lead to; `None` if it never offered anything.
-    routes: Mutex<Option<Vec<GatewayRoute>>>,
+    routes: Mutex<Option<Vec<OfferedRoute>>>,
     /// What the controller was told of it, and for which networks.
     offered: Mutex<Option<routes::Offered>>,
     /// Where peers ask for it.
     leading: Mutex<BTreeMap<NetworkId, routes::Leading>>,
-    exposed: Mutex<BTreeMap<(NetworkId, u16), Exposed>>,
+    exposed: Mutex<BTreeMap<(NetworkId, OverlayPort), Exposed>>,
+    certificates: Certificates,
     link_notes: Mutex<BTreeMap<RelayId, LinkNote>>,
     /// Says that a link came or went, for those who wait for readiness.
     links_changed: watch::Sender<u64>,
     /// Says that something was due, or changed, that somebody may wait for.
     turns: watch::Sender<u64>,
     attach_sequence: AtomicU64,
-}
-
-struct Exposed {
-    membership: Weak<Membership>,
-    serve: Serve,
-    stop: CancellationToken,
 }
 
 /// What is known about the last link to a relay.
@@ -212,7 +210,7 @@ impl Node {
         let serves = state
             .load_serves()?
             .into_iter()
-            .map(|serve| (serve.port, serve))
+            .map(|serve| (serve.overlay_port(), serve))
             .collect();
         let routes = state.load_routes()?;
         let wake = Arc::new(Notify::new());
@@ -255,6 +253,7 @@ impl Node {
             offered: Mutex::default(),
             leading: Mutex::default(),
             exposed: Mutex::default(),
+            certificates: Certificates::new(),
             link_notes: Mutex::default(),
             links_changed: watch::Sender::new(0),
             turns: watch::Sender::new(0),
@@ -265,6 +264,7 @@ impl Node {
             async move { inner.control.run(inner.stop.clone()).await }
         });
         inner.tasks.spawn(inner.clone().supervise(known));
+        inner.tasks.spawn(inner.clone().certify());
         let alive = Arc::new(Alive::new(&inner));
         Ok(Self { inner, alive })
     }
@@ -320,38 +320,6 @@ impl Node {
         port: u16,
     ) -> Result<netstack::TcpStream, DialError> {
         self.inner.dial(destination, port).await
-    }
-
-    /// Publishes a local service in every network, now and at later starts.
-    pub fn serve(&self, serve: Serve) -> Result<(), StateError> {
-        self.change_serves(|serves| {
-            serves.insert(serve.port, serve);
-        })
-    }
-
-    /// Stops publishing. Returns whether the port was published.
-    pub fn unserve(&self, port: u16) -> Result<bool, StateError> {
-        let mut was_there = false;
-        self.change_serves(|serves| was_there = serves.remove(&port).is_some())?;
-        Ok(was_there)
-    }
-
-    /// What is published.
-    pub fn serves(&self) -> Vec<Serve> {
-        lock(&self.inner.serves).values().cloned().collect()
-    }
-
-    fn change_serves(
-        &self,
-        change: impl FnOnce(&mut BTreeMap<u16, Serve>),
-    ) -> Result<(), StateError> {
-        let all: Vec<Serve> = {
-            let mut serves = lock(&self.inner.serves);
-            change(&mut serves);
-            serves.values().cloned().collect()
-        };
-        self.inner.expose();
-        self.inner.state.save_serves(&all)
     }
 
     /// The newest netmap, for resolvers.
@@ -449,55 +417,6 @@ impl Inner {
         self.lead();
         self.offer();
         self.links_changed.send_modify(|count| *count += 1);
-    }
-
-    /// Opens what is published in every network, and closes what no longer is.
-    fn expose(self: &Arc<Self>) {
-        let serves = lock(&self.serves).clone();
-        let memberships = self.engine.memberships();
-        let mut exposed = lock(&self.exposed);
-        exposed.retain(|(network, port), entry| {
-            let is_current = memberships.get(network).is_some_and(|membership| {
-                entry
-                    .membership
-                    .upgrade()
-                    .is_some_and(|known| Arc::ptr_eq(&known, membership))
-            });
-            let keep = is_current && serves.get(port) == Some(&entry.serve);
-            if !keep {
-                entry.stop.cancel();
-            }
-            keep
-        });
-        for (id, membership) in memberships.iter() {
-            for (port, serve) in &serves {
-                if exposed.contains_key(&(*id, *port)) {
-                    continue;
-                }
-                match membership.stack().listen(*port) {
-                    Ok(listener) => {
-                        let stop = self.stop.child_token();
-                        self.tasks.spawn(expose::run(
-                            listener,
-                            ExposeConfig::new(serve),
-                            self.identify_in(*id),
-                            stop.clone(),
-                        ));
-                        let membership = Arc::downgrade(membership);
-                        let serve = serve.clone();
-                        exposed.insert(
-                            (*id, *port),
-                            Exposed {
-                                membership,
-                                serve,
-                                stop,
-                            },
-                        );
-                    }
-                    Err(error) => tracing::warn!(port, %error, "cannot publish"),
-                }
-            }
-        }
     }
 
     async fn dial(

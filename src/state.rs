@@ -13,14 +13,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use data_encoding::BASE64URL_NOPAD;
 use overlan_protocol::api::{JoinString, LoginResponse, TicketResponse};
-use overlan_protocol::gateway::GatewayRoute;
+use overlan_protocol::gateway::OfferedRoute;
 use overlan_protocol::key::{DeviceId, IdentityKey, IdentitySecret, KEY_LEN, Secret};
 use overlan_protocol::netmap::Netmap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-pub use serve::{Serve, ServeKind, Target, UnusableTarget};
+use crate::certificate::Held;
+
+pub use serve::{OverlayPort, Serve, ServeKind, Target, Transport, UnusableTarget};
 
 /// Why the state cannot be used. One variant per thing the user does next.
 #[derive(Debug, thiserror::Error)]
@@ -251,6 +253,7 @@ impl StateDir {
         // The keys go last: whatever interrupts this, no ticket or netmap outlives the device it belongs to.
         self.remove(TICKET)?;
         self.remove(NETMAP)?;
+        self.remove(CERTIFICATES)?;
         self.remove(DEVICE)
     }
 
@@ -285,13 +288,23 @@ impl StateDir {
     }
 
     /// What this device offers to lead to; `None` if it never offered anything.
-    pub fn load_routes(&self) -> Result<Option<Vec<GatewayRoute>>, StateError> {
+    pub fn load_routes(&self) -> Result<Option<Vec<OfferedRoute>>, StateError> {
         self.load(ROUTES)
     }
 
     /// Stores what to offer at every start.
-    pub fn save_routes(&self, routes: &[GatewayRoute]) -> Result<(), StateError> {
+    pub fn save_routes(&self, routes: &[OfferedRoute]) -> Result<(), StateError> {
         self.save(ROUTES, &routes)
+    }
+
+    /// The certificates for this device's names; they may be out of date.
+    pub(crate) fn load_certificates(&self) -> Result<Option<Held>, StateError> {
+        self.load(CERTIFICATES)
+    }
+
+    /// Stores them with their key.
+    pub(crate) fn save_certificates(&self, held: &Held) -> Result<(), StateError> {
+        self.save(CERTIFICATES, held)
     }
 
     /// The session of `overlan login`; it may be out of date.
@@ -592,6 +605,7 @@ const NETMAP: &str = "netmap.json";
 const TICKET: &str = "ticket.json";
 const SERVES: &str = "serves.json";
 const ROUTES: &str = "routes.json";
+const CERTIFICATES: &str = "certificates.json";
 const SESSION: &str = "session.json";
 const KNOWN_PEERS: &str = "known-peers.json";
 const LOCK: &str = "lock";

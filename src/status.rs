@@ -48,6 +48,9 @@ pub struct Status {
     pub dns: Option<SocketAddr>,
     /// Local services that it publishes.
     pub serves: Vec<Serve>,
+    /// Certificates for this device's names, while something is published under TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<CertificateStatus>,
     /// What it leads others to.
     #[serde(default)]
     pub routes: Vec<RouteStatus>,
@@ -150,11 +153,23 @@ pub struct PeerStatus {
 pub struct RouteStatus {
     /// The route.
     pub route: GatewayRoute,
+    /// Label that its host is to have in the networks, and has where the route is approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Labels of the networks whose members may use it.
     pub approved_in: Vec<String>,
 }
 
 impl RouteStatus {
+    /// What is offered, for people.
+    #[must_use]
+    pub fn offer(&self) -> String {
+        match &self.name {
+            Some(name) => format!("{} as {name}", self.route),
+            None => self.route.to_string(),
+        }
+    }
+
     /// Where it was approved, or what is missing.
     #[must_use]
     pub fn state(&self) -> String {
@@ -277,6 +292,7 @@ impl Status {
             upstream_proxy: None,
             dns: None,
             serves: Vec::new(),
+            certificates: None,
             routes: Vec::new(),
             memory: None,
             counters: BTreeMap::new(),
@@ -338,17 +354,17 @@ impl Status {
                     serve.kind,
                     serve.port,
                     serve.target,
-                    match serve.proxy_protocol {
-                        true => " (PROXY protocol)",
-                        false => "",
-                    }
+                    serve.remarks()
                 ),
             );
+        }
+        if let Some(certificates) = &self.certificates {
+            line(&mut text, format_args!("tls      {certificates}"));
         }
         for route in &self.routes {
             line(
                 &mut text,
-                format_args!("route    {} {}", route.route, route.state()),
+                format_args!("route    {} {}", route.offer(), route.state()),
             );
         }
         for peer in self.networks.iter().flat_map(|network| &network.peers) {
@@ -500,6 +516,32 @@ fn printable(text: &str) -> String {
 
 fn line(text: &mut String, what: fmt::Arguments<'_>) {
     writeln!(text, "{what}").expect("writing to a String cannot fail");
+}
+
+/// Certificates for the names of a device.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// Names that there is one for.
+    pub names: Vec<String>,
+    /// Their end, seconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
+    /// Why the controller gave no new ones when it was asked last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl std::fmt::Display for CertificateStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.names.is_empty() {
+            true => f.write_str("no certificate yet")?,
+            false => write!(f, "certificate for {}", self.names.join(", "))?,
+        }
+        match &self.error {
+            Some(error) => write!(f, "; not renewed: {}", printable(error)),
+            None => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]

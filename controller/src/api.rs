@@ -1,6 +1,7 @@
 //! The HTTP API: which path is answered by what. The only door to axum.
 
 mod caller;
+mod certificates;
 mod device;
 mod dns;
 mod enrol;
@@ -101,6 +102,8 @@ fn router(shared: Arc<Shared>) -> Router {
         .route(path::DEVICE_NETMAP, get(device::netmap))
         .route(path::DEVICE_REPORT, post(device::report))
         .route(path::DEVICE, delete(device::remove))
+        .route(path::DEVICE_CERTIFICATES, post(certificates::issue))
+        .route(path::NAMES_CA, get(certificates::names_ca))
         .route(
             path::DEVICE_NETWORKS,
             get(networks::choices).post(networks::join),

@@ -2,6 +2,8 @@
 //!
 //! Everybody who joins pins the CA by the SHA-256 of its certificate, so the CA is made once and never changes.
 
+pub(crate) mod names;
+
 use std::io;
 use std::path::Path;
 use std::time::Duration;

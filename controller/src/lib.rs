@@ -20,6 +20,8 @@ mod naming;
 
 mod records;
 
+mod host_names;
+
 mod address;
 
 mod placement;
@@ -68,6 +70,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::password::Hasher;
+use crate::ca::names::NamesCa;
 use crate::changelog::ChangeLog;
 use crate::heartbeat::Heartbeats;
 use crate::presence::Presence;
@@ -230,6 +233,7 @@ impl Controller {
         let names = certificate_names(&host, local.ip(), &config.names);
         let now = clock::unix_secs();
         let identity = ca::load_or_make(&dir, &names, now).map_err(data_dir)?;
+        let names_ca = NamesCa::load_or_make(&dir, &config.domain, now).map_err(data_dir)?;
         let signer = TicketSigner::load_or_make(&dir).map_err(data_dir)?;
         let join = JoinString {
             host,
@@ -255,6 +259,7 @@ impl Controller {
             presence: opened.presence.into(),
             heartbeats: opened.heartbeats.into(),
             signer,
+            names_ca,
             hasher,
             throttle: Default::default(),
             reports: Default::default(),

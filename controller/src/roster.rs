@@ -6,6 +6,7 @@ use overlan_protocol::key::NetworkId;
 use overlan_protocol::ticket::NETWORKS_MAX;
 
 use crate::address::{NETWORK_DEVICES_MAX, QUARANTINE_SECS, lowest_free};
+use crate::host_names;
 use crate::naming::{self, Holder, Naming};
 use crate::registry::{Fact, OrgId};
 use crate::shared::{Shared, lock};
@@ -92,6 +93,7 @@ pub(crate) async fn leave(
         return Ok(false);
     };
     let place = device.places.remove(index);
+    host_names::withdraw(tx, device.org, network, device.id, |_| false, now).await?;
     if !members::delete(tx, device.id, network).await? {
         return Ok(false);
     }
@@ -114,6 +116,9 @@ pub(crate) async fn remove_device(
 ) -> Result<bool, StoreError> {
     // It may have joined another network since it was read.
     let places = members::of_device(tx, device.id).await?;
+    for place in &places {
+        host_names::withdraw(tx, device.org, place.network, device.id, |_| false, now).await?;
+    }
     let Some(epoch) = devices::delete(tx, device).await? else {
         return Ok(false);
     };

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Timings;
 use crate::auth::password::Hasher;
 use crate::auth::throttle::Throttle;
+use crate::ca::names::NamesCa;
 use crate::changelog::ChangeLog;
 use crate::clock;
 use crate::heartbeat::Heartbeats;
@@ -23,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) changelog: ChangeLog,
     pub(crate) signer: TicketSigner,
+    pub(crate) names_ca: NamesCa,
     pub(crate) hasher: Hasher,
     pub(crate) throttle: Mutex<Throttle>,
     pub(crate) presence: Mutex<Presence>,

@@ -146,8 +146,13 @@ fn migrations() -> Vec<Migration> {
         step(12, "routes", include_str!("../migrations/0012_routes.sql")),
         step(
             20,
+            "route names",
+            include_str!("../migrations/0020_route_names.sql"),
+        ),
+        step(
+            21,
             "waiting",
-            include_str!("../migrations/0020_waiting.sql"),
+            include_str!("../migrations/0021_waiting.sql"),
         ),
     ]
 }

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use crate::error::BindError;
 use crate::packet;
@@ -77,6 +78,18 @@ impl UdpSocket {
             inner.shell.packets_ready(remote.ip());
         }
         Ok(data.len())
+    }
+
+    /// Tells `remote` that nobody is behind this port now, as if it were closed. Nothing happens beyond the rate of such answers.
+    pub fn refuse(&self, now: Instant, remote: SocketAddr) {
+        let inner = &self.stack.inner;
+        let Some(local) = inner.local_address_for(remote.ip()) else {
+            return;
+        };
+        let asked = packet::udp_datagram(remote, SocketAddr::new(local, self.shared.port), &[]);
+        inner.answer(inner.ticks(now), remote.ip(), || {
+            packet::port_unreachable(local, remote.ip(), &asked)
+        });
     }
 
     /// The next datagram and who sent it. What does not fit into `data` is lost.

@@ -12,9 +12,14 @@ use crate::key::{DeviceId, Fingerprint, IdentityKey, NetworkId, RelayId, Secret,
 use crate::netmap::Owner;
 use crate::ticket::TicketKeys;
 
+mod certificates;
 pub mod dns;
 mod networks;
 
+pub use certificates::{
+    CertificateRequest, CertificateResponse, NAME_KEY_LEN, NameCertificate, NameKey,
+    NamesCaResponse, name_key_message,
+};
 pub use networks::{
     ALL_NETWORKS, ApproveRequest, JoinRequest, MemberRequest, MembershipSummary, NetworkChoice,
     NetworkRequest, OfferRequest, RouteSummary,
@@ -74,6 +79,10 @@ pub mod path {
     /// GET: list of [`super::NetworkChoice`]; POST [`super::JoinRequest`] → [`super::MembershipSummary`]; DELETE `/{label}`: the
     /// device leaves. Device proof.
     pub const DEVICE_NETWORKS: &str = "/v1/device/networks";
+    /// POST [`super::CertificateRequest`] → [`super::CertificateResponse`]. Device proof.
+    pub const DEVICE_CERTIFICATES: &str = "/v1/device/certificates";
+    /// GET: [`super::NamesCaResponse`]. No authentication.
+    pub const NAMES_CA: &str = "/v1/names-ca";
     /// POST [`super::RelayRegisterRequest`] → [`super::RelayRegisterResponse`]. Authenticated by the relay token in the body.
     pub const RELAY_REGISTER: &str = "/v1/relay/register";
     /// POST [`super::RelayHeartbeat`] → [`super::RelayOrders`]. Relay proof.

@@ -1,6 +1,8 @@
 //! Private hosts behind a device: what such a gateway leads to, and how it is asked for one of them. Decides what a route covers; who
 //! may offer, approve and use one is decided elsewhere.
 
+mod offer;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -28,6 +30,8 @@ enum To {
     /// All names below this one.
     Below(String),
 }
+
+pub use offer::{OfferTextError, OfferedRoute};
 
 /// A host that somebody wants to reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +86,19 @@ impl GatewayRoute {
     #[must_use]
     pub fn covers_host(&self, host: Host<'_>) -> bool {
         self.covers(host, self.port.unwrap_or(1)).is_some()
+    }
+
+    /// The host, if it is one and not many.
+    #[must_use]
+    pub fn one_host(&self) -> Option<Host<'_>> {
+        match &self.to {
+            To::Range(address, bits) => {
+                let is_one = *bits == if address.is_ipv4() { 32 } else { 128 };
+                is_one.then_some(Host::Address(*address))
+            }
+            To::Name(name) => Some(Host::Name(name)),
+            To::Below(_) => None,
+        }
     }
 
     /// Whether a name of the route lies in `domain`.

@@ -1,21 +1,17 @@
-//! UDP between the overlay and one socket, or many programs of this host. Decides which session a datagram belongs to, and when one ends.
+//! UDP between the overlay and one socket, or many programs of this host. Decides when the one ends; the sessions of the many are
+//! [`sessions`]'.
 
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use overlan_netstack as netstack;
 use tokio::net::{UdpSocket, UnixDatagram};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::mpsc;
 
+use super::sessions::{self, Back, DATAGRAM_MAX, Front, SESSIONS_MAX};
 use super::{CarryError, Happened, tell};
-use crate::accept::report;
 use crate::dial::DialError;
 use crate::node::Node;
 
@@ -89,100 +85,50 @@ pub(super) async fn accept(
     copy(local, overlay, remote, Some(data), events).await
 }
 
-/// Carries between programs that send to `local` and `port` of a peer: one session, with an overlay port of its own, for each address
-/// that something comes from. Never returns.
-pub(super) async fn forward(
-    local: UdpSocket,
-    open: impl Fn() -> Result<(netstack::UdpSocket, SocketAddr), CarryError>,
-    failed: impl Fn(&CarryError),
-) {
-    let local = Arc::new(local);
-    let mut sessions: BTreeMap<SocketAddr, Session> = BTreeMap::new();
-    let mut tasks = JoinSet::new();
-    let mut data = vec![0; DATAGRAM_MAX];
-    loop {
-        tokio::select! {
-            Some(ended) = tasks.join_next() => {
-                sessions.retain(|_, session| session.overlay.strong_count() > 0);
-                report(ended);
-            }
-            received = local.recv_from(&mut data) => {
-                // An answer to a program that is gone comes back as an error; it is nobody's.
-                let Ok((len, program)) = received else { continue };
-                let known = sessions.get(&program).and_then(|session| {
-                    session.used.send_replace(Instant::now());
-                    Some((session.overlay.upgrade()?, session.remote))
-                });
-                let (overlay, remote) = match known {
-                    Some(known) => known,
-                    None => {
-                        if sessions.len() >= SESSIONS_MAX {
-                            forget_oldest(&mut sessions);
-                        }
-                        let (overlay, remote) = match open() {
-                            Ok((overlay, remote)) => (Arc::new(overlay), remote),
-                            Err(error) => {
-                                failed(&error);
-                                continue;
-                            }
-                        };
-                        let used = watch::Sender::new(Instant::now());
-                        tasks.spawn(answers(local.clone(), program, overlay.clone(), remote, used.subscribe()));
-                        let session = Session { overlay: Arc::downgrade(&overlay), remote, used };
-                        sessions.insert(program, session);
-                        (overlay, remote)
-                    }
-                };
-                if let Err(error) = overlay.send_to(&data[..len], remote) {
-                    tracing::debug!(%program, %remote, %error, "a datagram is not forwarded");
-                }
+/// Carries between programs that send to `local` and what `open` gives for each of them. Never returns.
+pub(super) async fn forward<O>(local: UdpSocket, open: O)
+where
+    O: Fn() -> Option<(netstack::UdpSocket, SocketAddr)> + Clone + Send + Sync + 'static,
+{
+    sessions::run(local, SESSIONS_MAX, move |_| {
+        let opened = open();
+        async move { opened.map(|(socket, remote)| ToPeer { socket, remote }) }
+    })
+    .await;
+}
+
+/// Programs of this host.
+impl Front for UdpSocket {
+    async fn recv_from(&self, data: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        UdpSocket::recv_from(self, data).await
+    }
+
+    fn send_to(&self, data: &[u8], to: SocketAddr) {
+        let _sent = self.try_send_to(data, to);
+    }
+
+    /// The kernel says it for nobody.
+    fn refuse(&self, _to: SocketAddr) {}
+}
+
+/// One port of a peer.
+struct ToPeer {
+    socket: netstack::UdpSocket,
+    remote: SocketAddr,
+}
+
+impl Back for ToPeer {
+    async fn recv(&self, data: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let (len, from) = self.socket.recv_from(data).await?;
+            if from == self.remote {
+                return Ok(len);
             }
         }
     }
-}
 
-/// What one program of this host sends to a peer. Its task holds the socket; dropping `used` ends the task.
-struct Session {
-    overlay: std::sync::Weak<netstack::UdpSocket>,
-    remote: SocketAddr,
-    /// When the program last sent.
-    used: watch::Sender<Instant>,
-}
-
-/// The one whose program was silent for the longest time makes room.
-fn forget_oldest(sessions: &mut BTreeMap<SocketAddr, Session>) {
-    let oldest = sessions
-        .iter()
-        .min_by_key(|(_, session)| *session.used.borrow());
-    if let Some(program) = oldest.map(|(program, _)| *program) {
-        sessions.remove(&program);
-    }
-}
-
-/// Carries what the peer answers until both sides were silent for [`IDLE`].
-async fn answers(
-    local: Arc<UdpSocket>,
-    program: SocketAddr,
-    overlay: Arc<netstack::UdpSocket>,
-    remote: SocketAddr,
-    mut used: watch::Receiver<Instant>,
-) {
-    let mut data = vec![0; DATAGRAM_MAX];
-    let mut answered = Instant::now();
-    loop {
-        let last = (*used.borrow_and_update()).max(answered);
-        tokio::select! {
-            () = sleep_until(last + IDLE) => return,
-            changed = used.changed() => if changed.is_err() { return },
-            received = overlay.recv_from(&mut data) => match received {
-                Ok((len, from)) if from == remote => {
-                    answered = Instant::now();
-                    // A program that is gone or slow loses datagrams, as everywhere in UDP.
-                    let _sent = local.try_send_to(&data[..len], program);
-                }
-                Ok(_) | Err(_) => {}
-            },
-        }
+    fn send(&self, data: &[u8]) -> io::Result<()> {
+        self.socket.send_to(data, self.remote).map(drop)
     }
 }
 
@@ -193,12 +139,3 @@ fn deliver(local: &UnixDatagram, data: &[u8]) -> io::Result<()> {
         Ok(_) | Err(_) => Ok(()),
     }
 }
-
-/// Longest datagram of IP, bytes.
-const DATAGRAM_MAX: usize = 65_535;
-
-/// Silence after which a session ends: the least that RFC 4787 lets a NAT have.
-const IDLE: Duration = Duration::from_secs(120);
-
-/// Sessions of one forward: as many programs, or queries of one resolver, as send within [`IDLE`] on one host. Each has a buffer.
-const SESSIONS_MAX: usize = 512;

@@ -1,11 +1,12 @@
 //! Ports and paths of this host that lead to a peer. Decides what a program meets there when the peer does not answer.
 
 use std::io;
-use std::net as host;
+use std::net::{self as host, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::net as unix;
 use std::sync::Arc;
 
+use overlan_netstack as netstack;
 use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -110,12 +111,13 @@ async fn serve(door: Listening, way: Arc<Way>, stop: CancellationToken) {
     match door {
         Listening::Streams(listener) => streams(&listener, &way, &stop).await,
         Listening::Datagrams(socket) => {
-            let open = || {
-                let destination = way.node.find(&way.forward.peer)?;
-                Ok(way.node.datagrams(&destination, way.forward.port)?)
+            let open = move || {
+                way.datagrams()
+                    .inspect_err(|error| way.tell_failed(error))
+                    .ok()
             };
-            let forward = datagrams::forward(socket, open, |error| way.tell_failed(error));
-            stop.run_until_cancelled(forward).await;
+            stop.run_until_cancelled(datagrams::forward(socket, open))
+                .await;
         }
     }
 }
@@ -146,6 +148,11 @@ async fn streams(listener: &Listener, way: &Arc<Way>, stop: &CancellationToken) 
 }
 
 impl Way {
+    fn datagrams(&self) -> Result<(netstack::UdpSocket, SocketAddr), CarryError> {
+        let destination = self.node.find(&self.forward.peer)?;
+        Ok(self.node.datagrams(&destination, self.forward.port)?)
+    }
+
     async fn carry(&self, program: Program) {
         match program {
             Program::Tcp(stream) => self.connect(stream).await,

@@ -1,14 +1,15 @@
 //! `serve`: which local services the overlay may reach. Decides what the list may hold; a running `overlan up` carries it out.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use overlan::local::{CallError, Request, Response, call};
 use overlan::node::routes::{self, RouteError};
-use overlan::state::{Serve, ServeKind, StateDir, Target, UnusableTarget};
+use overlan::state::{OverlayPort, Serve, ServeKind, StateDir, Target, Transport, UnusableTarget};
 use overlan::status::{RouteStatus, columns};
-use overlan_protocol::gateway::{GatewayRoute, RouteTextError};
+use overlan_protocol::gateway::{GatewayRoute, OfferedRoute, RouteTextError};
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::{StateArgs, output, running};
@@ -21,8 +22,12 @@ pub(crate) enum ServeCommand {
     Unix(UnixArgs),
     /// Publish an HTTP service that hears in each request who asks, now and at every start
     Http(HttpArgs),
+    /// Publish a UDP service of this host, or of another one that it reaches, now and at every start
+    Udp(UdpArgs),
     /// Offer to lead peers to hosts behind this one, which need no Overlan; an admin approves it
     Route(RouteArgs),
+    /// Offer one host behind this one by a name of the network; an admin approves it
+    Host(HostArgs),
     /// Show what is published and offered
     List(ListArgs),
     /// Publish a service, or offer a route, no longer
@@ -41,6 +46,8 @@ pub(crate) struct TcpArgs {
     #[command(flatten)]
     header: HeaderArgs,
     #[command(flatten)]
+    place: PlaceArgs,
+    #[command(flatten)]
     state: StateArgs,
 }
 
@@ -56,6 +63,8 @@ pub(crate) struct UnixArgs {
     #[command(flatten)]
     header: HeaderArgs,
     #[command(flatten)]
+    place: PlaceArgs,
+    #[command(flatten)]
     state: StateArgs,
 }
 
@@ -67,6 +76,51 @@ pub(crate) struct RouteArgs {
     #[command(flatten)]
     state: StateArgs,
 }
+
+#[derive(Debug, Args)]
+#[command(after_help = HOST_EXAMPLES, override_usage = "overlan serve host HOST[:PORT] as NAME")]
+pub(crate) struct HostArgs {
+    /// ADDRESS or NAME, with :PORT or without; a name is looked up here
+    #[arg(value_name = "HOST[:PORT]")]
+    route: GatewayRoute,
+    /// The word `as` and the name
+    #[arg(value_name = "as NAME", num_args = 0..=2)]
+    words: Vec<String>,
+    /// The name that the host shall have in the network: NAME.network.domain
+    #[arg(long = "as", value_name = "NAME", conflicts_with = "words")]
+    name: Option<String>,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+impl HostArgs {
+    fn offer(&self) -> Result<OfferedRoute, Failure> {
+        let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
+        let name = match (self.name.as_deref(), &words[..]) {
+            (Some(name), []) => name,
+            (None, &["as", name]) => name,
+            _ => {
+                return Err(
+                    Failure::usage("the host needs a name in the network".to_owned())
+                        .next("Write `overlan serve host db.internal:5432 as db`."),
+                );
+            }
+        };
+        OfferedRoute::named(self.route.clone(), &name.to_ascii_lowercase())
+            .map_err(|error| Failure::usage(error.to_string()))
+    }
+}
+
+const HOST_EXAMPLES: &str = "\
+Examples:
+  overlan serve host db.internal:5432 as db
+  overlan serve host 10.1.2.3 --as printer
+
+Then an admin says that members of a network may use it, which also gives it the name:
+  overlan admin route approve gateway db.internal:5432
+
+and any of them reaches it as db.home.overlan.internal, by its proxy, `nc` and `forward`:
+  psql -h 127.0.0.1 -p 5432          while `overlan forward 5432:db:5432` runs";
 
 const ROUTE_EXAMPLES: &str = "\
 Examples:
@@ -84,7 +138,7 @@ and any of them reaches the hosts through its own proxy, by the addresses and na
 /// What can be taken off the lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Published {
-    Port(u16),
+    Port(u16, Option<Transport>),
     Route(GatewayRoute),
 }
 
@@ -92,9 +146,15 @@ impl FromStr for Published {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse::<u16>() {
+        // A host that is called tcp or udp is written with a dot behind it.
+        let (transport, number) = match text.split_once(':') {
+            Some(("tcp", number)) => (Some(Transport::Tcp), number),
+            Some(("udp", number)) => (Some(Transport::Udp), number),
+            Some(_) | None => (None, text),
+        };
+        match number.parse::<u16>() {
             Ok(0) => Err("a port is a number from 1 to 65535".to_owned()),
-            Ok(port) => Ok(Self::Port(port)),
+            Ok(port) => Ok(Self::Port(port, transport)),
             Err(_) => text
                 .parse()
                 .map(Self::Route)
@@ -113,12 +173,63 @@ pub(crate) struct HttpArgs {
     #[arg(value_parser = parse_target)]
     target: Target,
     #[command(flatten)]
+    tls: TlsArgs,
+    #[command(flatten)]
+    place: PlaceArgs,
+    #[command(flatten)]
     state: StateArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = UDP_EXAMPLES)]
+pub(crate) struct UdpArgs {
+    /// Port on this device's overlay address; the same number may be published for TCP as well
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// Where datagrams go: ADDRESS:PORT, HOST:PORT, or a port of 127.0.0.1
+    #[arg(value_parser = parse_udp_target)]
+    target: Target,
+    #[command(flatten)]
+    place: PlaceArgs,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const UDP_EXAMPLES: &str = "\
+Examples:
+  overlan serve udp 53 53                 port 53 in the overlay is 127.0.0.1:53 here
+  overlan serve udp 5060 pbx.internal:5060 another host, by a name that is looked up here
+  overlan serve remove udp:53             the TCP service with this number stays
+
+Each address and port of a peer gets a port of this host, until both were silent for two minutes; 512 at once, then the
+one that was silent for longest leaves.";
+
+#[derive(Debug, Args)]
+struct TlsArgs {
+    /// End TLS here, by a certificate for this device's name; `overlan ca` prints the CA that peers trust
+    #[arg(long)]
+    tls: bool,
+}
+
+#[derive(Debug, Args)]
+struct PlaceArgs {
+    /// Publish it in this network only; may be repeated. Without it, in every network of this device
+    #[arg(long = "network", value_name = "NETWORK")]
+    networks: Vec<String>,
+}
+
+impl PlaceArgs {
+    /// In alphabetical order, each once, so that equal wishes are equal.
+    fn networks(self) -> Vec<String> {
+        let networks: BTreeSet<String> = self.networks.into_iter().collect();
+        networks.into_iter().collect()
+    }
 }
 
 const HTTP_EXAMPLES: &str = "\
 Examples:
   overlan serve http 80 8080
+  overlan serve http 443 8080 --tls       https://web.home.overlan.internal/ for who trusts `overlan ca`
   overlan serve http 80 unix:/run/app/http.sock
 
 Each request has X-Overlan-Name, -Label, -Network, -Device and -Address of the peer that sent it, -User if a person enrolled
@@ -130,6 +241,8 @@ struct HeaderArgs {
     /// Begin each connection with the peer's overlay address, for services that know this protocol
     #[arg(long, value_name = "VERSION", value_parser = ["v2"])]
     proxy_protocol: Option<String>,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 const UNIX_EXAMPLES: &str = "\
@@ -158,7 +271,7 @@ pub(crate) struct ListArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
-    /// Port on this device's overlay address, or a route
+    /// Port on this device's overlay address, for TCP and UDP; tcp:PORT or udp:PORT for one of them; or a route
     #[arg(value_name = "PORT|ROUTE")]
     what: Published,
     #[command(flatten)]
@@ -170,37 +283,51 @@ pub(crate) async fn run(command: ServeCommand) -> Result<(), Failure> {
     match command {
         ServeCommand::Tcp(args) => {
             let state = args.state.open()?;
-            publish(&state, args.port, args.target, &args.header).await
+            publish(
+                &state,
+                Serve::tcp(args.port, args.target),
+                &args.header,
+                args.place,
+            )
+            .await
         }
         ServeCommand::Unix(args) => {
             let state = args.state.open()?;
-            publish(&state, args.port, args.path, &args.header).await
+            publish(
+                &state,
+                Serve::tcp(args.port, args.path),
+                &args.header,
+                args.place,
+            )
+            .await
         }
         ServeCommand::Http(args) => {
             let state = args.state.open()?;
             let serve = Serve {
                 kind: ServeKind::Http,
+                tls: args.tls.tls,
                 ..Serve::tcp(args.port, args.target)
             };
-            publish_as(&state, serve).await
+            publish_in(&state, serve, args.place).await
         }
-        ServeCommand::Route(args) => {
+        ServeCommand::Udp(args) => {
             let state = args.state.open()?;
-            let route = args.route.clone();
-            let request = Request::RouteAdd(args.route.clone());
-            change_routes(&state, &request, |routes| routes::add(routes, route)).await?;
-            output::note(&format!(
-                "{0} is offered. An admin approves it: overlan admin route approve DEVICE {0}",
-                args.route
-            ));
-            Ok(())
+            publish_in(&state, Serve::udp(args.port, args.target), args.place).await
+        }
+        ServeCommand::Route(args) => offer(&args.state.open()?, args.route.into()).await,
+        ServeCommand::Host(args) => {
+            let wished = args.offer()?;
+            offer(&args.state.open()?, wished).await
         }
         ServeCommand::Remove(args) => {
             let state = args.state.open()?;
             match args.what {
-                Published::Port(port) => {
-                    let request = Request::ServeRemove { port };
-                    change(&state, &request, |serves| remove(serves, port)).await
+                Published::Port(port, transport) => {
+                    let request = Request::ServeRemove { port, transport };
+                    change(&state, &request, |serves| {
+                        remove(serves, port, transport).map(drop)
+                    })
+                    .await
                 }
                 Published::Route(route) => {
                     let request = Request::RouteRemove(route.clone());
@@ -212,18 +339,29 @@ pub(crate) async fn run(command: ServeCommand) -> Result<(), Failure> {
     }
 }
 
-async fn publish(
-    state: &StateDir,
-    port: u16,
-    target: Target,
-    header: &HeaderArgs,
-) -> Result<(), Failure> {
-    let mut serve = Serve::tcp(port, target);
-    serve.proxy_protocol = header.proxy_protocol.is_some();
-    publish_as(state, serve).await
+async fn offer(state: &StateDir, offer: OfferedRoute) -> Result<(), Failure> {
+    let route = offer.route().clone();
+    let request = Request::RouteAdd(offer.clone());
+    change_routes(state, &request, |routes| routes::add(routes, offer)).await?;
+    output::note(&format!(
+        "{route} is offered. An admin approves it: overlan admin route approve DEVICE {route}"
+    ));
+    Ok(())
 }
 
-async fn publish_as(state: &StateDir, serve: Serve) -> Result<(), Failure> {
+async fn publish(
+    state: &StateDir,
+    mut serve: Serve,
+    header: &HeaderArgs,
+    place: PlaceArgs,
+) -> Result<(), Failure> {
+    serve.proxy_protocol = header.proxy_protocol.is_some();
+    serve.tls = header.tls.tls;
+    publish_in(state, serve, place).await
+}
+
+async fn publish_in(state: &StateDir, mut serve: Serve, place: PlaceArgs) -> Result<(), Failure> {
+    serve.networks = place.networks();
     let request = Request::ServeAdd(serve.clone());
     change(state, &request, |serves| add(serves, &serve)).await
 }
@@ -237,7 +375,7 @@ pub(crate) enum ServeConflict {
     )]
     Taken {
         /// Overlay port.
-        port: u16,
+        port: OverlayPort,
         /// Its present target.
         target: Target,
     },
@@ -251,29 +389,37 @@ pub(crate) enum ServeConflict {
 
 /// Adds `serve` to the list. The same twice is the same as once.
 pub(crate) fn add(serves: &mut Vec<Serve>, serve: &Serve) -> Result<(), ServeConflict> {
-    match serves.iter().find(|known| known.port == serve.port) {
+    let port = serve.overlay_port();
+    match serves.iter().find(|known| known.overlay_port() == port) {
         Some(known) if known == serve => Ok(()),
         Some(known) => Err(ServeConflict::Taken {
-            port: known.port,
+            port,
             target: known.target.clone(),
         }),
         None if serves.len() >= SERVES_MAX => Err(ServeConflict::Full),
         None => {
             serves.push(serve.clone());
-            serves.sort_by_key(|serve| serve.port);
+            serves.sort_by_key(Serve::overlay_port);
             Ok(())
         }
     }
 }
 
-/// Takes the service on `port` off the list.
-pub(crate) fn remove(serves: &mut Vec<Serve>, port: u16) -> Result<(), ServeConflict> {
-    let before = serves.len();
-    serves.retain(|serve| serve.port != port);
-    if serves.len() == before {
-        return Err(ServeConflict::NotThere(port));
+/// Takes the services on `port` off the list, or only those that travel as `transport` says. Returns where they were.
+pub(crate) fn remove(
+    serves: &mut Vec<Serve>,
+    port: u16,
+    transport: Option<Transport>,
+) -> Result<Vec<OverlayPort>, ServeConflict> {
+    let is_meant = |serve: &mut Serve| {
+        let known = serve.overlay_port();
+        known.port == port && transport.is_none_or(|only| only == known.transport)
+    };
+    let removed: Vec<Serve> = serves.extract_if(.., is_meant).collect();
+    match removed.is_empty() {
+        true => Err(ServeConflict::NotThere(port)),
+        false => Ok(removed.iter().map(Serve::overlay_port).collect()),
     }
-    Ok(())
 }
 
 /// Most services of one device: each holds a listener and a task.
@@ -297,7 +443,7 @@ async fn change(
 async fn change_routes(
     state: &StateDir,
     request: &Request,
-    change: impl FnOnce(&mut Vec<GatewayRoute>) -> Result<(), RouteError>,
+    change: impl FnOnce(&mut Vec<OfferedRoute>) -> Result<(), RouteError>,
 ) -> Result<(), Failure> {
     let stored = || {
         let mut routes = state.load_routes()?.unwrap_or_default();
@@ -332,8 +478,9 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
         Ok(other) => return Err(running::unexpected(&other)),
         Err(CallError::NotRunning(_)) => {
             let routes = state.load_routes()?.unwrap_or_default().into_iter();
-            let unknown = |route| RouteStatus {
-                route,
+            let unknown = |offer: OfferedRoute| RouteStatus {
+                route: offer.route().clone(),
+                name: offer.name().map(str::to_owned),
                 approved_in: Vec::new(),
             };
             (state.load_serves()?, routes.map(unknown).collect())
@@ -355,17 +502,15 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
             [
                 serve.kind.to_string(),
                 serve.port.to_string(),
-                match serve.proxy_protocol {
-                    true => format!("{} (PROXY protocol)", serve.target),
-                    false => serve.target.to_string(),
-                },
+                format!("{}{}", serve.target, serve.remarks()),
             ]
         })
         .collect();
-    rows.extend(routes.iter().map(|offered| {
-        let route = offered.route.to_string();
-        ["route".to_owned(), route, offered.state()]
-    }));
+    rows.extend(
+        routes
+            .iter()
+            .map(|offered| ["route".to_owned(), offered.offer(), offered.state()]),
+    );
     output::answer(&columns(&rows))
 }
 
@@ -378,6 +523,13 @@ fn parse_target(text: &str) -> Result<Target, String> {
         UnusableTarget::Form => "it is ADDRESS:PORT, HOST:PORT, or a port".to_owned(),
         UnusableTarget::PortZero | UnusableTarget::RelativePath => why.to_string(),
     })
+}
+
+fn parse_udp_target(text: &str) -> Result<Target, String> {
+    match parse_target(text)? {
+        Target::Unix(_) => Err("UDP has no Unix sockets".to_owned()),
+        target @ (Target::Address(_) | Target::Host(..)) => Ok(target),
+    }
 }
 
 fn parse_path(text: &str) -> Result<Target, String> {

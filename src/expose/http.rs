@@ -20,18 +20,18 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use overlan_netstack as netstack;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::either::Either;
 use tracing::debug;
 
+use super::inbound::Inbound;
 use super::{ExposeConfig, Service};
 use crate::http_proxy::forward::{self, Forwarder};
 use crate::http_proxy::refusal::Refusal;
 use crate::http_proxy::{BUFFER_MAX, HEAD_MAX, headers};
 use crate::node::PeerIdentity;
-use crate::splice::splice;
+use crate::splice::{Abort, splice};
 
 /// Who is at an address of the network.
 pub(crate) type Identify = Arc<dyn Fn(SocketAddr) -> Option<PeerIdentity> + Send + Sync>;
@@ -44,7 +44,7 @@ type Body = EitherBody<Incoming, Full<Bytes>>;
 
 /// Serves one connection of a peer to its end. `service` is open already: where nobody listens, the peer was refused.
 pub(super) async fn converse(
-    overlay: netstack::TcpStream,
+    overlay: Inbound,
     remote: SocketAddr,
     service: Service,
     config: &ExposeConfig,
@@ -88,7 +88,7 @@ pub(super) async fn converse(
 
 /// Another protocol was agreed on: bytes from here on.
 async fn tunnel_to(
-    mut overlay: netstack::TcpStream,
+    mut overlay: Inbound,
     from_peer: &[u8],
     mut upstream: Upstream,
     from_service: &[u8],

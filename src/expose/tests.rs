@@ -6,11 +6,19 @@
 use super::*;
 
 use std::net::IpAddr;
+use std::sync::Mutex;
 use std::time::Instant;
 
 use overlan_netstack::{Config, ConnectError, Shell, Stack};
+use rustls::crypto::aws_lc_rs::sign::any_ecdsa_type;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{PrivatePkcs8KeyDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// Two stacks and the task that carries packets between them.
 struct Overlay {
@@ -215,4 +223,102 @@ async fn a_reset_by_the_service_reaches_the_peer_and_the_end_ends_all() {
         "nobody listens any more"
     );
     overlay.wire.shutdown().await;
+}
+
+/// Shows what was put there last.
+#[derive(Debug)]
+struct Newest(Mutex<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Newest {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.lock().unwrap().clone())
+    }
+}
+
+fn certified() -> Arc<CertifiedKey> {
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let key = any_ecdsa_type(&key.into()).unwrap();
+    Arc::new(CertifiedKey::new(vec![made.cert.der().clone()], key))
+}
+
+/// A peer that trusts one certificate.
+async fn secured(
+    overlay: &Overlay,
+    trusted: &CertifiedKey,
+) -> io::Result<TlsStream<overlan_netstack::TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.cert[0].clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = overlay.connect().await.unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    let name = ServerName::try_from(NAME).unwrap();
+    connector.connect(name, stream).await
+}
+
+const NAME: &str = "web.home.pertino.net";
+
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_to_new_connections_and_ends_no_open_one() {
+    let overlay = Overlay::new();
+    let service = tokio::net::TcpListener::bind(local_target(0))
+        .await
+        .unwrap();
+    let mut config = ExposeConfig::new(&Serve::tcp(1, service.local_addr().unwrap()));
+    let (old, new) = (certified(), certified());
+    let newest = Arc::new(Newest(Mutex::new(old.clone())));
+    config.securing = Some(Securing::new(newest.clone(), false));
+    let shutdown = CancellationToken::new();
+    let exposed = tokio::spawn(run(
+        overlay.server.listen(PUBLISHED).unwrap(),
+        config,
+        nobody(),
+        shutdown.clone(),
+    ));
+    let (ended, mut endings) = tokio::sync::mpsc::unbounded_channel();
+    let echoing = tokio::spawn(async move {
+        while let Ok((mut local, _)) = service.accept().await {
+            let ended = ended.clone();
+            tokio::spawn(async move {
+                let (mut read, mut write) = local.split();
+                let echoed = tokio::io::copy(&mut read, &mut write).await;
+                ended.send(echoed.map_err(|error| error.kind())).unwrap();
+            });
+        }
+    });
+    async fn echoes(peer: &mut TlsStream<overlan_netstack::TcpStream>, data: &[u8]) {
+        peer.write_all(data).await.unwrap();
+        peer.flush().await.unwrap();
+        let mut answer = vec![0; data.len()];
+        peer.read_exact(&mut answer).await.unwrap();
+        assert!(answer == data);
+    }
+
+    let mut first = secured(&overlay, &old).await.unwrap();
+    echoes(&mut first, b"before").await;
+    *newest.0.lock().unwrap() = new.clone();
+    assert!(secured(&overlay, &old).await.is_err(), "it is gone");
+    assert_eq!(endings.recv().await, Some(Ok(0)), "nothing was said");
+    let mut second = secured(&overlay, &new).await.unwrap();
+    echoes(&mut second, b"another").await;
+    echoes(&mut first, &[7; 10_000]).await;
+
+    // The end of one side is the end of that side.
+    first.shutdown().await.unwrap();
+    assert_eq!(first.read(&mut [0]).await.unwrap(), 0);
+    assert_eq!(endings.recv().await, Some(Ok(10_006)));
+    // An end that the peer did not say is no end: somebody may have cut it off.
+    let (mut plain, _) = second.into_inner();
+    plain.shutdown().await.unwrap();
+    let cut = endings.recv().await.unwrap();
+    assert_eq!(cut, Err(io::ErrorKind::ConnectionReset));
+
+    shutdown.cancel();
+    exposed.await.unwrap();
+    echoing.abort();
 }

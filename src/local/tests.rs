@@ -38,7 +38,7 @@ fn start_with(limits: Limits, below: &str) -> Running {
                         Response::Done
                     }
                     Request::Version => Response::Version("9.9.9".to_owned()),
-                    Request::ServeRemove { port } => Response::Refused(Refusal {
+                    Request::ServeRemove { port, .. } => Response::Refused(Refusal {
                         kind: RefusalKind::Conflict,
                         message: format!("nothing is served on port {port}"),
                     }),
@@ -94,9 +94,15 @@ async fn requests_reach_the_handler_and_answers_come_back() {
 #[tokio::test]
 async fn a_refusal_is_an_error_with_the_text_of_the_running_program() {
     let running = start();
-    let error = call(&running.path, &Request::ServeRemove { port: 7 })
-        .await
-        .unwrap_err();
+    let error = call(
+        &running.path,
+        &Request::ServeRemove {
+            port: 7,
+            transport: None,
+        },
+    )
+    .await
+    .unwrap_err();
     assert!(matches!(
         &error,
         CallError::Refused(refusal) if refusal.kind == RefusalKind::Conflict

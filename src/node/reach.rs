@@ -8,7 +8,7 @@ use overlan_netstack as netstack;
 use overlan_protocol::address;
 use overlan_protocol::gateway;
 use overlan_protocol::key::NetworkId;
-use overlan_protocol::netmap::Netmap;
+use overlan_protocol::netmap::{Netmap, Network};
 use overlan_protocol::policy::Protocol;
 
 use super::{Inner, Node};
@@ -34,7 +34,7 @@ pub enum FindError {
 }
 
 impl Node {
-    /// The destination that a person means by a label, a label and a network of this device (`db.acme`), a full name or an
+    /// The destination that a person means by a label of a device or a record, a label and a network of this device (`db.acme`), a full name or an
     /// address. Only the first two are looked up; whether a full name or an address leads anywhere is said by the dial.
     pub fn find(&self, text: &str) -> Result<Destination, FindError> {
         let bare = text.trim_start_matches('[').trim_end_matches(']');
@@ -51,8 +51,14 @@ impl Node {
             }));
         }
         let label = text.to_ascii_lowercase();
+        let is_record = |network: &Network| {
+            let name = format!("{label}.{}.{}", network.name, netmap.domain);
+            network.dns.records.contains_key(&name)
+        };
         let mut found = netmap.networks.values().filter(|network| {
-            network.label == label || network.peers.values().any(|peer| peer.label == label)
+            network.label == label
+                || network.peers.values().any(|peer| peer.label == label)
+                || is_record(network)
         });
         match (found.next(), found.next()) {
             (Some(network), another) => {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
-use overlan_protocol::gateway::{self, GatewayRoute, ROUTES_MAX, Request};
+use overlan_protocol::gateway::{self, GatewayRoute, OfferedRoute, ROUTES_MAX, Request};
 use overlan_protocol::key::NetworkId;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +15,7 @@ use crate::state::StateError;
 use crate::status::RouteStatus;
 
 /// What the controller was told.
-pub(super) type Offered = (BTreeSet<NetworkId>, Vec<GatewayRoute>);
+pub(super) type Offered = (BTreeSet<NetworkId>, Vec<OfferedRoute>);
 
 /// The listener of one network.
 pub(super) struct Leading {
@@ -39,9 +39,9 @@ pub enum RouteError {
 
 impl Node {
     /// Offers to lead the members of this device's networks to hosts behind it, now and at later starts. Nothing happens until an
-    /// admin approves it.
-    pub fn add_route(&self, route: GatewayRoute) -> Result<(), RouteError> {
-        self.change_routes(|routes| add(routes, route))
+    /// admin approves it; then its host has the name in the network that was wished for, too.
+    pub fn add_route(&self, route: impl Into<OfferedRoute>) -> Result<(), RouteError> {
+        self.change_routes(|routes| add(routes, route.into()))
     }
 
     /// Withdraws a route.
@@ -51,7 +51,7 @@ impl Node {
 
     fn change_routes(
         &self,
-        change: impl FnOnce(&mut Vec<GatewayRoute>) -> Result<(), RouteError>,
+        change: impl FnOnce(&mut Vec<OfferedRoute>) -> Result<(), RouteError>,
     ) -> Result<(), RouteError> {
         let inner = &self.inner;
         let mut routes = lock(&inner.routes).clone().unwrap_or_default();
@@ -64,12 +64,13 @@ impl Node {
     }
 }
 
-/// Adds a route to a list. The same twice is the same as once.
+/// Adds a route to a list. The same twice is the same as once; another name replaces the one before.
 ///
 /// # Errors
 /// [`RouteError::Full`].
-pub fn add(routes: &mut Vec<GatewayRoute>, route: GatewayRoute) -> Result<(), RouteError> {
-    if routes.contains(&route) {
+pub fn add(routes: &mut Vec<OfferedRoute>, route: OfferedRoute) -> Result<(), RouteError> {
+    if let Some(known) = routes.iter_mut().find(|it| it.route() == route.route()) {
+        *known = route;
         return Ok(());
     }
     if routes.len() >= ROUTES_MAX {
@@ -84,9 +85,9 @@ pub fn add(routes: &mut Vec<GatewayRoute>, route: GatewayRoute) -> Result<(), Ro
 ///
 /// # Errors
 /// [`RouteError::NotThere`].
-pub fn remove(routes: &mut Vec<GatewayRoute>, route: &GatewayRoute) -> Result<(), RouteError> {
+pub fn remove(routes: &mut Vec<OfferedRoute>, route: &GatewayRoute) -> Result<(), RouteError> {
     let before = routes.len();
-    routes.retain(|known| known != route);
+    routes.retain(|known| known.route() != route);
     match routes.len() < before {
         true => Ok(()),
         false => Err(RouteError::NotThere(route.clone())),
@@ -103,9 +104,10 @@ impl Inner {
             approving.map(|network| network.name.clone()).collect()
         };
         let routes = lock(&self.routes).clone().unwrap_or_default();
-        let status = |route: GatewayRoute| RouteStatus {
-            approved_in: approved_in(&route),
-            route,
+        let status = |offer: OfferedRoute| RouteStatus {
+            approved_in: approved_in(offer.route()),
+            name: offer.name().map(str::to_owned),
+            route: offer.route().clone(),
         };
         routes.into_iter().map(status).collect()
     }
@@ -160,7 +162,9 @@ impl Inner {
             let approved = netmap.networks.get(&network).map(|it| &it.routes);
             let offered = lock(&inner.routes).clone().unwrap_or_default();
             approved.is_some_and(|approved| {
-                let mut both = approved.iter().filter(|route| offered.contains(route));
+                let mut both = approved
+                    .iter()
+                    .filter(|route| offered.iter().any(|offer| offer.route() == *route));
                 both.any(covers)
             })
         })
@@ -204,7 +208,7 @@ mod tests {
         let mut routes = Vec::new();
         let route = |number: usize| {
             format!("10.0.{number}.0/24")
-                .parse::<GatewayRoute>()
+                .parse::<OfferedRoute>()
                 .unwrap()
         };
         for number in (0..ROUTES_MAX).chain(0..ROUTES_MAX) {
@@ -215,10 +219,20 @@ mod tests {
             add(&mut routes, route(200)),
             Err(RouteError::Full)
         ));
-        remove(&mut routes, &route(7)).unwrap();
+        remove(&mut routes, route(7).route()).unwrap();
         assert!(matches!(
-            remove(&mut routes, &route(7)),
+            remove(&mut routes, route(7).route()),
             Err(RouteError::NotThere(_))
         ));
+    }
+
+    #[test]
+    fn another_name_for_a_host_replaces_the_one_before() {
+        let mut routes = Vec::new();
+        let offer = |text: &str| text.parse::<OfferedRoute>().unwrap();
+        for text in ["db.internal as db", "db.internal", "db.internal as sql"] {
+            add(&mut routes, offer(text)).unwrap();
+            assert_eq!(routes, [offer(text)]);
+        }
     }
 }

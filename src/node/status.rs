@@ -130,6 +130,7 @@ impl Inner {
             },
             upstream_proxy: self.options.outgoing.proxy().map(ToString::to_string),
             serves: lock(&self.serves).values().cloned().collect(),
+            certificates: self.certificates.status(),
             routes: self.route_statuses(),
             memory: self.options.memory.map(status::MemoryStatus::from),
             counters: self.counters(&memberships),

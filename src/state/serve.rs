@@ -21,6 +21,12 @@ pub struct Serve {
     /// Whether each connection begins with the peer's address, by the PROXY protocol, version 2.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub proxy_protocol: bool,
+    /// Whether TLS ends here, by a certificate for this device's name; the service hears what was inside.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
+    /// Networks in which it is published, by label; none = all that this device is in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<String>,
 }
 
 impl Serve {
@@ -32,6 +38,79 @@ impl Serve {
             port,
             target: target.into(),
             proxy_protocol: false,
+            tls: false,
+            networks: Vec::new(),
+        }
+    }
+
+    /// Datagrams to overlay port `port` go to `target`, which is no Unix socket.
+    #[must_use]
+    pub fn udp(port: u16, target: impl Into<Target>) -> Self {
+        Self {
+            kind: ServeKind::Udp,
+            ..Self::tcp(port, target)
+        }
+    }
+
+    /// The port that it takes.
+    #[must_use]
+    pub fn overlay_port(&self) -> OverlayPort {
+        OverlayPort {
+            transport: self.kind.transport(),
+            port: self.port,
+        }
+    }
+
+    /// Whether it is published in the network with this label.
+    #[must_use]
+    pub fn is_in(&self, network: &str) -> bool {
+        self.networks.is_empty() || self.networks.iter().any(|label| label == network)
+    }
+
+    /// What is particular about it, for people: empty, or something like ` (PROXY protocol, only in home)`.
+    #[must_use]
+    pub fn remarks(&self) -> String {
+        let mut remarks = Vec::new();
+        if self.tls {
+            remarks.push("TLS".to_owned());
+        }
+        if self.proxy_protocol {
+            remarks.push("PROXY protocol".to_owned());
+        }
+        if !self.networks.is_empty() {
+            remarks.push(format!("only in {}", self.networks.join(", ")));
+        }
+        match remarks.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", remarks.join(", ")),
+        }
+    }
+}
+
+/// How bytes travel in the overlay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// As a stream.
+    Tcp,
+    /// As datagrams.
+    Udp,
+}
+
+/// A port of this device's overlay addresses. The same number for streams and for datagrams are two ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OverlayPort {
+    /// What it takes.
+    pub transport: Transport,
+    /// Its number.
+    pub port: u16,
+}
+
+impl fmt::Display for OverlayPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.transport {
+            Transport::Tcp => write!(f, "tcp:{}", self.port),
+            Transport::Udp => write!(f, "udp:{}", self.port),
         }
     }
 }
@@ -44,6 +123,19 @@ pub enum ServeKind {
     Tcp,
     /// HTTP requests, each with fields that say who asks.
     Http,
+    /// Datagrams, each as it is.
+    Udp,
+}
+
+impl ServeKind {
+    /// How its bytes travel in the overlay.
+    #[must_use]
+    pub fn transport(self) -> Transport {
+        match self {
+            Self::Tcp | Self::Http => Transport::Tcp,
+            Self::Udp => Transport::Udp,
+        }
+    }
 }
 
 impl fmt::Display for ServeKind {
@@ -51,6 +143,7 @@ impl fmt::Display for ServeKind {
         match self {
             Self::Tcp => f.write_str("tcp"),
             Self::Http => f.write_str("http"),
+            Self::Udp => f.write_str("udp"),
         }
     }
 }

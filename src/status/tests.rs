@@ -52,6 +52,7 @@ fn running() -> Status {
             last_error: None,
         },
         socks: Some("127.0.0.1:1080".parse().unwrap()),
+        certificates: None,
         serves: vec![Serve::tcp(80, "127.0.0.1:8080".parse::<Target>().unwrap())],
         counters: BTreeMap::from([("packets_dropped".to_owned(), 0)]),
         ..Status::starting()

@@ -389,7 +389,7 @@ fn dig_asks_the_resolver_through_an_association() {
 }
 
 /// A UDP association with the proxy, and a socket for it. It lives as long as the connection.
-fn associate(proxy: SocketAddr) -> (TcpStream, UdpSocket) {
+pub(crate) fn associate(proxy: SocketAddr) -> (TcpStream, UdpSocket) {
     let mut control = dialogue(proxy, &[5, 3, 0, 1, 0, 0, 0, 0, 0, 0]);
     let at = granted(&mut control);
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

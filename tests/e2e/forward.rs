@@ -161,7 +161,7 @@ fn dig_asks_through_a_forward_of_datagrams() {
 }
 
 /// A running `forward`, and the first address that it says.
-fn forwards(lab: &Lab, device: &Device, args: &[&str]) -> (Program, SocketAddr) {
+pub(crate) fn forwards(lab: &Lab, device: &Device, args: &[&str]) -> (Program, SocketAddr) {
     let mut command = device.command(&[&["forward"], args].concat());
     let mut program = Program::start("forward", &lab.path(""), &mut command, "");
     let line = program.line("127.0.0.1:");

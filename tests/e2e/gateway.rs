@@ -3,7 +3,8 @@
 
 use std::env;
 
-use crate::lab::{DOMAIN, Lab};
+use crate::forward::forwards;
+use crate::lab::{DOMAIN, Device, Lab};
 use crate::process::{LONGEST, command, installed, run, skipped, until};
 use crate::service::Service;
 
@@ -185,12 +186,75 @@ fn inside() {
     gateway
         .run(&["serve", "remove", "10.9.0.0/24:8080"])
         .refused(1, &["is not offered"]);
+    a_host_has_a_name(&lab, &laptop, &gateway);
     for (args, text) in [
-        (&["serve", "route", "0.0.0.0/0"][..], "at least 8 bits"),
+        (&["serve", "host", "app.internal"][..], "as db"),
+        (&["serve", "host", "*.internal", "as", "all"], "one host"),
+        (&["serve", "host", "app.internal", "as", "a_b"], "hyphens"),
+        (&["serve", "route", "0.0.0.0/0"], "at least 8 bits"),
         (&["serve", "route", "169.254.169.254"], "link-local"),
         (&["serve", "route", "a b"], "NAME"),
         (&["serve", "tcp", "1", "80"], "2..="),
     ] {
         gateway.run(args).refused(2, &[text]);
     }
+}
+
+/// What is left of the offers covers none of these hosts.
+fn a_host_has_a_name(lab: &Lab, laptop: &Device, gateway: &Device) {
+    let route = "app.internal:8080";
+    let url = |label: &str| format!("http://{label}.home.{DOMAIN}:8080/");
+    gateway.run(&["serve", "host", route, "as", "wiki"]).ok();
+    gateway
+        .run(&["serve", "host", "10.9.0.1:8080", "--as", "laptop"])
+        .ok();
+    let listed = gateway.run(&["serve", "list"]).ok();
+    assert!(
+        listed.contains("app.internal:8080 as wiki  offered, not approved"),
+        "{listed}"
+    );
+    until("the offers", LONGEST, || {
+        let offered = lab.admin(&["route", "list"]);
+        (offered.contains("wiki") && offered.contains("laptop")).then_some(())
+    });
+    assert_eq!(laptop.curl(&[&url("wiki")]).code, Some(97), "not approved");
+    let taken = ["route", "approve", "web", "10.9.0.1:8080"];
+    let refused = run(&mut lab.admin_command(&taken), "");
+    assert_ne!(refused.code, Some(0), "{refused:#?}");
+    assert!(
+        refused.stderr.contains("the name of a device"),
+        "{refused:#?}"
+    );
+
+    lab.admin(&["route", "approve", "web", route]);
+    let reached = until("the host by its name", LONGEST, || {
+        Some(laptop.curl(&[&url("wiki")])).filter(|it| it.code == Some(0))
+    });
+    assert_eq!(reached.ok(), "a private page");
+    let request = "GET / HTTP/1.0\r\n\r\n";
+    let answer = run(&mut laptop.command(&["nc", "wiki", "8080"]), request).ok();
+    assert!(answer.ends_with("a private page"), "{answer}");
+    let (_forward, here) = forwards(lab, laptop, &["0:wiki:8080"]);
+    let curl = [
+        "--silent",
+        "--fail",
+        "--noproxy",
+        "*",
+        &format!("http://{here}/"),
+    ];
+    assert_eq!(run(command("curl").args(curl), "").ok(), "a private page");
+    let told = laptop
+        .run(&["dns", "query", &format!("wiki.home.{DOMAIN}"), "CNAME"])
+        .ok();
+    assert!(told.contains("app.internal"), "{told}");
+    // Only the port that was offered.
+    let other = laptop.curl(&[&format!("http://wiki.home.{DOMAIN}:9999/")]);
+    assert_eq!(other.code, Some(97), "{other:#?}");
+
+    gateway.run(&["serve", "remove", route]).ok();
+    gateway.run(&["serve", "remove", "10.9.0.1:8080"]).ok();
+    until("no such name", LONGEST, || {
+        let outcome = laptop.curl(&[&url("wiki")]);
+        outcome.stderr.contains("(4)").then_some(())
+    });
 }

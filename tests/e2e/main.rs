@@ -37,6 +37,10 @@ mod perf;
 
 mod serve;
 
+mod udp;
+
+mod tls;
+
 mod commands;
 
 mod forward;

@@ -199,3 +199,56 @@ fn an_http_service_hears_in_each_request_who_asks_and_nobody_can_pretend() {
     let outcome = laptop.curl(&[&url]);
     assert!(outcome.stderr.contains("(5)"), "{outcome:#?}");
 }
+
+#[test]
+fn a_service_is_published_in_the_networks_that_were_named_only() {
+    if !installed(&["curl"]) {
+        return;
+    }
+    let page = Service::http("a page of web\n");
+    let lab = Lab::start();
+    lab.admin(&["network", "create", "acme"]);
+    let both = || lab.auth_key(&["--network", "home,acme"]);
+    let mut web = lab.up_by("web", KeyBy::File(&both()), &[]);
+    let laptop = lab.up_by("laptop", KeyBy::File(&both()), &[]);
+    laptop.sees(&web, true);
+    let target = page.address().to_string();
+    web.run(&["serve", "tcp", "80", &target, "--network", "acme"])
+        .ok();
+    let everywhere = ["serve", "tcp", "81", &target];
+    let twice = [&everywhere[..], &["--network", "home", "--network", "acme"]].concat();
+    web.run(&twice).ok();
+    let listed = web.run(&["serve", "list"]).ok();
+    for place in ["(only in acme)", "(only in acme, home)"] {
+        assert!(listed.contains(place), "{listed}");
+    }
+    let answers = |network: &str, port: u16| {
+        let outcome = laptop.curl(&[&format!("http://web.{network}.{DOMAIN}:{port}/")]);
+        // A port that is not published there looks like any other closed one.
+        assert!(matches!(outcome.code, Some(0 | 97)), "{outcome:#?}");
+        outcome.code == Some(0)
+    };
+    let as_wished = || {
+        answers("acme", 80) && !answers("home", 80) && answers("acme", 81) && answers("home", 81)
+    };
+    assert!(as_wished());
+    // It is the same after a restart, and a network that is left and joined again has it again.
+    assert!(web.program.stop().success());
+    let web = lab.up_by("web", KeyBy::Nothing, &[]);
+    laptop.sees(&web, true);
+    assert!(as_wished());
+    assert_eq!(web.status()["serves"][0]["networks"][0], "acme");
+    web.run(&["network", "leave", "acme"]).ok();
+    assert!(!answers("home", 80) && answers("home", 81));
+    web.run(&["network", "join", "acme"]).ok();
+    until("web in acme", LONGEST, || answers("acme", 80).then_some(()));
+
+    // Taken off and published elsewhere in one breath: the port is never lost.
+    for _ in 0..5 {
+        web.run(&["serve", "remove", "80"]).ok();
+        web.run(&["serve", "tcp", "80", &target]).ok();
+        until("port 80 in home", LONGEST, || {
+            answers("home", 80).then_some(())
+        });
+    }
+}

@@ -16,6 +16,7 @@ use super::networks::named_or_default;
 use super::problem::Refusal;
 use crate::clock;
 use crate::records::{Names, RecordError};
+use crate::registry::OrgId;
 use crate::shared::Shared;
 use crate::store::accounts::NetworkRow;
 use crate::store::{self, Tx, members};
@@ -65,26 +66,49 @@ pub(super) async fn add_record(
     let record = Record::parse(&request.kind, request.value.trim())
         .map_err(|error| Refusal::bad_request(error.to_string()))?;
     let mut tx = shared.store.write().await?;
-    let (network, dns) = settings(&mut tx, person, &request.network).await?;
-    let domain = domain(&shared, &network);
-    let names = names(&shared, &domain, &dns);
-    let name = names.absolute(&request.name)?;
+    let network = named_or_default(&mut tx, person.org, Some(&request.network)).await?;
+    let (name, is_news) = put(
+        &shared,
+        &mut tx,
+        person.org,
+        &network,
+        &request.name,
+        &record,
+    )
+    .await?;
+    if is_news {
+        shared.store.commit(tx).await?;
+    }
+    Ok(Json(DnsRecordSummary { name, record }))
+}
+
+/// Adds a record to those of a name. Returns the absolute name, and whether it was not there before.
+pub(super) async fn put(
+    shared: &Shared,
+    tx: &mut Tx,
+    org: OrgId,
+    network: &NetworkRow,
+    name: &str,
+    record: &Record,
+) -> Result<(String, bool), Refusal> {
+    let dns = store::dns::settings(tx, org, network.id).await?;
+    let domain = domain(shared, network);
+    let names = names(shared, &domain, &dns);
+    let name = names.absolute(name)?;
     let label = name
         .strip_suffix(&domain)
         .and_then(|below| below.strip_suffix('.'));
     let is_device = match label {
-        Some(label) => members::by_label(&mut tx, network.id, label)
-            .await?
-            .is_some(),
+        Some(label) => members::by_label(tx, network.id, label).await?.is_some(),
         None => false,
     };
     let records = names.add(&name, record.clone(), is_device)?;
-    if dns.records.get(&name) != Some(&records) {
+    let is_news = dns.records.get(&name) != Some(&records);
+    if is_news {
         let now = clock::unix_secs();
-        store::dns::set_records(&mut tx, person.org, network.id, &name, &records, now).await?;
-        shared.store.commit(tx).await?;
+        store::dns::set_records(tx, org, network.id, &name, &records, now).await?;
     }
-    Ok(Json(DnsRecordSummary { name, record }))
+    Ok((name, is_news))
 }
 
 pub(super) async fn remove_records(

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use overlan_protocol::api::{ApproveRequest, OfferRequest, ProblemKind, RouteSummary};
-use overlan_protocol::gateway::ROUTES_MAX;
+use overlan_protocol::gateway::{OfferedRoute, ROUTES_MAX};
 use overlan_protocol::key::NetworkId;
 
 use super::caller::{DeviceCaller, Json, Person, device_removed};
+use super::dns;
 use super::networks::{known_device, named_or_default};
 use super::people::LIST_MAX;
 use super::problem::Refusal;
 use crate::clock;
+use crate::host_names;
 use crate::registry::Fact;
 use crate::shared::Shared;
 use crate::store::devices::{self, Device};
@@ -31,6 +33,7 @@ pub(super) async fn offer(
     if let Some(route) = request
         .routes
         .iter()
+        .map(OfferedRoute::route)
         .find(|route| route.is_below(&shared.domain))
     {
         return Err(Refusal::bad_request(format!(
@@ -46,6 +49,8 @@ pub(super) async fn offer(
         .ok_or_else(device_removed)?;
     for place in &device.places {
         let network = place.network;
+        let kept = |offer: &OfferedRoute| request.routes.contains(offer);
+        host_names::withdraw(&mut tx, device.org, network, device.id, kept, now).await?;
         if routes::offer(&mut tx, device.id, network, &request.routes, now).await? {
             tell(&mut tx, &device, network, now).await?;
         }
@@ -84,6 +89,27 @@ pub(super) async fn approve(
             &format!("that device does not offer {route} in {}", network.name),
             "it does by `overlan serve route`; `overlan admin route list` shows what is offered",
         ));
+    }
+    let offers = routes::of_device(&mut tx, device.id).await?;
+    let mut offers = offers.into_iter();
+    let name = offers
+        .find(|offer| offer.network == network.name && offer.route == route)
+        .and_then(|offer| offer.name);
+    if let Some(name) = name {
+        match (approved, host_names::record(&route)) {
+            (true, Some(record)) => {
+                let (name, is_news) =
+                    dns::put(&shared, &mut tx, person.org, &network, &name, &record).await?;
+                if is_news {
+                    routes::set_record(&mut tx, device.id, network.id, &route, &name).await?;
+                }
+            }
+            (true, None) => {}
+            (false, _) => {
+                let kept = |offer: &OfferedRoute| *offer.route() != route;
+                host_names::withdraw(&mut tx, person.org, network.id, device.id, kept, now).await?;
+            }
+        }
     }
     tell(&mut tx, &device, network.id, now).await?;
     let offered = routes::of_device(&mut tx, device.id).await?;

@@ -1,12 +1,12 @@
 //! What lies behind devices: offered by them, approved by people.
 
 use overlan_protocol::api::RouteSummary;
-use overlan_protocol::gateway::GatewayRoute;
+use overlan_protocol::gateway::{GatewayRoute, OfferedRoute};
 use overlan_protocol::key::{DeviceId, NetworkId};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{StoreError, Tx, parsed, signed};
+use super::{StoreError, Tx, damaged, parsed, signed};
 use crate::registry::OrgId;
 
 /// Makes `routes` all that the device offers in the network; what it offered before keeps its approval. Tells whether an approved
@@ -15,19 +15,25 @@ pub(crate) async fn offer(
     tx: &mut Tx,
     device: DeviceId,
     network: NetworkId,
-    routes: &[GatewayRoute],
+    routes: &[OfferedRoute],
     now: u64,
 ) -> Result<bool, StoreError> {
-    let rows =
-        sqlx::query("SELECT route, approved FROM routes WHERE device_id = ? AND network_id = ?")
-            .bind(device.to_string())
-            .bind(network.to_string())
-            .fetch_all(&mut **tx)
-            .await?;
+    let rows = sqlx::query(
+        "SELECT route, name, approved FROM routes WHERE device_id = ? AND network_id = ?",
+    )
+    .bind(device.to_string())
+    .bind(network.to_string())
+    .fetch_all(&mut **tx)
+    .await?;
     let mut lost = false;
     for row in &rows {
         let text: String = row.try_get("route")?;
-        if routes.iter().any(|route| route.to_string() == text) {
+        let name: Option<String> = row.try_get("name")?;
+        // Another name is another wish, which nobody has approved.
+        let same = |offer: &OfferedRoute| {
+            offer.route().to_string() == text && offer.name() == name.as_deref()
+        };
+        if routes.iter().any(same) {
             continue;
         }
         lost |= row.try_get::<bool, _>("approved")?;
@@ -40,11 +46,12 @@ pub(crate) async fn offer(
     }
     for route in routes {
         sqlx::query(
-            "INSERT OR IGNORE INTO routes (device_id, network_id, route, approved, created) VALUES (?, ?, ?, 0, ?)",
+            "INSERT OR IGNORE INTO routes (device_id, network_id, route, name, approved, created) VALUES (?, ?, ?, ?, 0, ?)",
         )
         .bind(device.to_string())
         .bind(network.to_string())
-        .bind(route.to_string())
+        .bind(route.route().to_string())
+        .bind(route.name())
         .bind(signed(now))
         .execute(&mut **tx)
         .await?;
@@ -72,13 +79,85 @@ pub(crate) async fn approve(
     Ok(done.rows_affected() == 1)
 }
 
+/// Notes that the record of the absolute name `record` is there by this route alone.
+pub(crate) async fn set_record(
+    tx: &mut Tx,
+    device: DeviceId,
+    network: NetworkId,
+    route: &GatewayRoute,
+    record: &str,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE routes SET record = ? WHERE device_id = ? AND network_id = ? AND route = ?",
+    )
+    .bind(record)
+    .bind(device.to_string())
+    .bind(network.to_string())
+    .bind(route.to_string())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// The routes of a device in a network by which names have records, with those.
+pub(crate) async fn recorded(
+    tx: &mut Tx,
+    device: DeviceId,
+    network: NetworkId,
+) -> Result<Vec<(OfferedRoute, String)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT route, name, record FROM routes
+         WHERE device_id = ? AND network_id = ? AND record IS NOT NULL AND name IS NOT NULL",
+    )
+    .bind(device.to_string())
+    .bind(network.to_string())
+    .fetch_all(&mut **tx)
+    .await?;
+    let offer = |row: &SqliteRow| {
+        let name: String = row.try_get("name")?;
+        let offer = OfferedRoute::named(parsed(row, "route")?, &name);
+        Ok((offer.map_err(|_| damaged("route"))?, row.try_get("record")?))
+    };
+    rows.iter().map(offer).collect()
+}
+
+/// Ends a device's hold on a record. Another device with the same approved wish takes it over; tells whether there is none.
+pub(crate) async fn release_record(
+    tx: &mut Tx,
+    device: DeviceId,
+    network: NetworkId,
+    offer: &OfferedRoute,
+    record: &str,
+) -> Result<bool, StoreError> {
+    sqlx::query(
+        "UPDATE routes SET record = NULL WHERE device_id = ? AND network_id = ? AND route = ?",
+    )
+    .bind(device.to_string())
+    .bind(network.to_string())
+    .bind(offer.route().to_string())
+    .execute(&mut **tx)
+    .await?;
+    let taken_over = sqlx::query(
+        "UPDATE routes SET record = ? WHERE rowid = (SELECT rowid FROM routes
+             WHERE network_id = ? AND route = ? AND name = ? AND approved = 1 AND device_id != ? LIMIT 1)",
+    )
+    .bind(record)
+    .bind(network.to_string())
+    .bind(offer.route().to_string())
+    .bind(offer.name())
+    .bind(device.to_string())
+    .execute(&mut **tx)
+    .await?;
+    Ok(taken_over.rows_affected() == 0)
+}
+
 /// What a device offers.
 pub(crate) async fn of_device(
     tx: &mut Tx,
     device: DeviceId,
 ) -> Result<Vec<RouteSummary>, StoreError> {
     let rows = sqlx::query(
-        "SELECT r.device_id, m.label, n.name, r.route, r.approved FROM routes r
+        "SELECT r.device_id, m.label, n.name, r.route, r.name AS host_name, r.approved FROM routes r
          JOIN members m ON m.device_id = r.device_id AND m.network_id = r.network_id
          JOIN networks n ON n.id = r.network_id
          WHERE r.device_id = ? ORDER BY n.name, r.route",
@@ -96,7 +175,7 @@ pub(crate) async fn of_org(
     limit: u32,
 ) -> Result<Vec<RouteSummary>, StoreError> {
     let rows = sqlx::query(
-        "SELECT r.device_id, m.label, n.name, r.route, r.approved FROM routes r
+        "SELECT r.device_id, m.label, n.name, r.route, r.name AS host_name, r.approved FROM routes r
          JOIN members m ON m.device_id = r.device_id AND m.network_id = r.network_id
          JOIN networks n ON n.id = r.network_id
          WHERE n.org_id = ? ORDER BY n.name, m.label, r.route LIMIT ?",
@@ -114,6 +193,7 @@ fn summary(row: &SqliteRow) -> Result<RouteSummary, StoreError> {
         label: row.try_get("label")?,
         network: row.try_get("name")?,
         route: parsed(row, "route")?,
+        name: row.try_get("host_name")?,
         approved: row.try_get("approved")?,
     })
 }

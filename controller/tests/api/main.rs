@@ -5,6 +5,7 @@
     reason = "these helpers run in tests only; a surprise fails the test"
 )]
 
+mod certificates;
 mod enrolment;
 mod http;
 mod lab;

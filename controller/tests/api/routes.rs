@@ -1,7 +1,8 @@
 use overlan_protocol::api::{
     ApproveRequest, LoginResponse, OfferRequest, ProblemKind, RouteSummary, path,
 };
-use overlan_protocol::gateway::{GatewayRoute, ROUTES_MAX};
+use overlan_protocol::dns::Record;
+use overlan_protocol::gateway::{GatewayRoute, OfferedRoute, ROUTES_MAX};
 use overlan_transport::https::HttpsError;
 
 use crate::lab::{Device, Lab, WITHIN, network, peer, refused};
@@ -13,9 +14,10 @@ fn routes(texts: &[&str]) -> Vec<GatewayRoute> {
 async fn offer(
     lab: &Lab,
     device: &Device,
-    routes: Vec<GatewayRoute>,
+    routes: Vec<impl Into<OfferedRoute>>,
 ) -> Result<Vec<RouteSummary>, HttpsError> {
     let mut connection = device.connect(lab).await;
+    let routes = routes.into_iter().map(Into::into).collect();
     let request = OfferRequest { routes };
     connection.post(path::DEVICE_ROUTES, &request, WITHIN).await
 }
@@ -107,6 +109,78 @@ async fn what_a_device_offers_is_told_to_members_once_a_person_approved_it() {
     );
 }
 
+fn wishes(texts: &[&str]) -> Vec<OfferedRoute> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn an_approved_host_has_its_name_as_long_as_some_device_leads_there() {
+    let lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let key = lab.reusable_key(&owner).await;
+    let first = lab.enrol(&key, "first").await;
+    let second = lab.enrol(&key, "second").await;
+    let web = lab.enrol(&key, "web").await;
+    let mut stream = web.stream(&lab).await;
+    let name = "db.demo.pertino.net";
+    let record = [Record::Cname("db.internal".to_owned())];
+    let offers = ["db.internal:5432 as db", "10.1.2.3 as web"];
+    for device in [&first, &second] {
+        let told = offer(&lab, device, wishes(&offers)).await.unwrap();
+        assert_eq!(told.iter().filter(|it| it.name.is_some()).count(), 2);
+    }
+    assert!(network(&stream.map).dns.records.is_empty());
+
+    // A wish for the name of a device is told at approval, and nothing is approved.
+    let taken = approve(&lab, &owner, &first, "10.1.2.3", true).await;
+    assert_eq!(refused(taken), ProblemKind::NameTaken);
+
+    let done = approve(&lab, &owner, &first, "db.internal:5432", true).await;
+    assert_eq!(done.unwrap().name.as_deref(), Some("db"));
+    stream
+        .until("the name", |map| {
+            network(map).dns.records.get(name).map(Vec::as_slice) == Some(&record)
+                && peer(map, "first").is_some_and(|it| it.routes == routes(&["db.internal:5432"]))
+        })
+        .await;
+    // The second leads there as well, and keeps the name when the first withdraws.
+    approve(&lab, &owner, &second, "db.internal:5432", true)
+        .await
+        .unwrap();
+    offer(&lab, &first, wishes(&["10.7.0.0/16"])).await.unwrap();
+    stream
+        .until("the first without its route", |map| {
+            peer(map, "first").is_some_and(|it| it.routes.is_empty())
+        })
+        .await;
+    assert!(network(&stream.map).dns.records.contains_key(name));
+
+    // Another name is another wish.
+    let other = wishes(&["db.internal:5432 as sql"]);
+    let told = offer(&lab, &second, other).await.unwrap();
+    assert!(told.iter().all(|it| !it.approved));
+    stream
+        .until("no name", |map| network(map).dns.records.is_empty())
+        .await;
+    approve(&lab, &owner, &second, "db.internal:5432", true)
+        .await
+        .unwrap();
+    stream
+        .until("the other name", |map| {
+            network(map)
+                .dns
+                .records
+                .contains_key("sql.demo.pertino.net")
+        })
+        .await;
+    // With the device goes what it led to.
+    let mut connection = second.connect(&lab).await;
+    connection.delete(path::DEVICE, WITHIN).await.unwrap();
+    stream
+        .until("nothing", |map| network(map).dns.records.is_empty())
+        .await;
+}
+
 #[tokio::test]
 async fn offers_have_limits_and_never_take_names_of_devices() {
     let lab = Lab::start().await;
@@ -114,7 +188,7 @@ async fn offers_have_limits_and_never_take_names_of_devices() {
     let key = lab.reusable_key(&owner).await;
     let gateway = lab.enrol(&key, "gateway").await;
     let many = (0..=ROUTES_MAX).map(|number| format!("10.{number}.0.0/16").parse().unwrap());
-    let too_many = offer(&lab, &gateway, many.collect()).await;
+    let too_many = offer(&lab, &gateway, many.collect::<Vec<GatewayRoute>>()).await;
     assert_eq!(refused(too_many), ProblemKind::BadRequest);
     for stolen in [
         "web.demo.pertino.net",

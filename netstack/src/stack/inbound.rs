@@ -140,7 +140,7 @@ impl Inner {
     }
 
     /// Sends an answer as far as the rate for it allows.
-    pub(super) fn answer(&self, now: i64, remote: IpAddr, build: impl FnOnce() -> Vec<u8>) {
+    pub(crate) fn answer(&self, now: i64, remote: IpAddr, build: impl FnOnce() -> Vec<u8>) {
         let Some(path) = self.path(remote) else {
             return self.counters.drops.remotes.add(1);
         };

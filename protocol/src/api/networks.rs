@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::gateway::GatewayRoute;
+use crate::gateway::{GatewayRoute, OfferedRoute};
 use crate::key::DeviceId;
 
 /// Makes a network.
@@ -60,7 +60,7 @@ pub struct NetworkChoice {
 #[serde(deny_unknown_fields)]
 pub struct OfferRequest {
     /// All that it offers, at most [`crate::gateway::ROUTES_MAX`]; what it offered before and is not among them is withdrawn.
-    pub routes: Vec<GatewayRoute>,
+    pub routes: Vec<OfferedRoute>,
 }
 
 /// An offered route in one network.
@@ -74,6 +74,9 @@ pub struct RouteSummary {
     pub network: String,
     /// The route.
     pub route: GatewayRoute,
+    /// Label that its host is to have in the network, and has while the route is approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Whether members of the network may use it.
     pub approved: bool,
 }

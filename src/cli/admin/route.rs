@@ -87,17 +87,21 @@ async fn set(args: &RouteArgs, approved: bool) -> Result<(), Failure> {
             true => "may use",
             false => "may no longer use",
         };
+        let called = match (&done.name, done.approved) {
+            (Some(name), true) => format!(", as {name}.{}", done.network),
+            _ => String::new(),
+        };
         output::note(&format!(
-            "Members of {} {what} {} by {}.",
+            "Members of {} {what} {} by {}{called}.",
             done.network, done.route, done.label
         ));
     }
     Ok(())
 }
 
-pub(super) const HEAD: [&str; 4] = ["DEVICE", "NETWORK", "ROUTE", "STATE"];
+pub(super) const HEAD: [&str; 5] = ["DEVICE", "NETWORK", "ROUTE", "NAME", "STATE"];
 
-pub(super) fn row(offer: &RouteSummary) -> [String; 4] {
+pub(super) fn row(offer: &RouteSummary) -> [String; 5] {
     let state = match offer.approved {
         true => "approved",
         false => "offered",
@@ -106,6 +110,7 @@ pub(super) fn row(offer: &RouteSummary) -> [String; 4] {
         offer.label.clone(),
         offer.network.clone(),
         offer.route.to_string(),
+        offer.name.clone().unwrap_or_default(),
         state.to_owned(),
     ]
 }

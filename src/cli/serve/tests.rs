@@ -18,9 +18,38 @@ fn a_port_has_one_target() {
     assert!(conflict.to_string().contains("127.0.0.1:8080"));
     assert_eq!(serves[0], serve(80, "127.0.0.1:8080"));
 
-    remove(&mut serves, 80).unwrap();
-    assert_eq!(remove(&mut serves, 80), Err(ServeConflict::NotThere(80)));
+    remove(&mut serves, 80, None).unwrap();
+    assert_eq!(
+        remove(&mut serves, 80, None),
+        Err(ServeConflict::NotThere(80))
+    );
     add(&mut serves, &serve(80, "127.0.0.1:1")).unwrap();
+}
+
+#[test]
+fn a_number_is_a_port_for_streams_and_one_for_datagrams() {
+    let target = "127.0.0.1:53".parse::<Target>().unwrap();
+    let both = [Serve::tcp(53, target.clone()), Serve::udp(53, target)];
+    let mut serves = Vec::new();
+    for serve in &both {
+        add(&mut serves, serve).unwrap();
+    }
+    assert_eq!(serves, both);
+    let published = |text: &str| text.parse::<Published>();
+    assert_eq!(published("53"), Ok(Published::Port(53, None)));
+    let Ok(Published::Port(53, Some(transport))) = published("udp:53") else {
+        panic!("udp:53 is no port");
+    };
+    remove(&mut serves, 53, Some(transport)).unwrap();
+    assert_eq!(serves, both[..1]);
+    assert!(remove(&mut serves, 53, Some(transport)).is_err());
+    add(&mut serves, &both[1]).unwrap();
+    assert_eq!(remove(&mut serves, 53, None).unwrap().len(), 2);
+    assert!(published("udp:0").is_err());
+    assert!(matches!(
+        published("udp.internal:5"),
+        Ok(Published::Route(_))
+    ));
 }
 
 #[test]
@@ -55,9 +84,14 @@ async fn without_a_running_client_the_stored_list_changes() {
     .await
     .unwrap();
     assert_eq!(state.load_serves().unwrap(), std::slice::from_ref(&wanted));
-    let failure = change(&state, &Request::ServeRemove { port: 81 }, |serves| {
-        remove(serves, 81)
-    })
+    let failure = change(
+        &state,
+        &Request::ServeRemove {
+            port: 81,
+            transport: None,
+        },
+        |serves| remove(serves, 81, None).map(drop),
+    )
     .await
     .unwrap_err();
     assert_eq!(failure.code(), Code::Other);

@@ -9,9 +9,9 @@ use overlan::enrol::{ForgetError, forget};
 use overlan::local::{Answer, PING_WITHIN_MAX, Refusal, RefusalKind, Request, Response, Running};
 use overlan::node::routes::RouteError;
 use overlan::node::{FindError, Node};
-use overlan::state::{Serve, StateDir, StateError};
+use overlan::state::{Serve, StateDir, StateError, Transport};
 use overlan::status::Status;
-use overlan_protocol::gateway::GatewayRoute;
+use overlan_protocol::gateway::{GatewayRoute, OfferedRoute};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -46,7 +46,7 @@ impl Answers {
             Request::Status => Response::Status(Box::new(self.status())),
             Request::Version => Response::Version(env!("CARGO_PKG_VERSION").to_owned()),
             Request::ServeAdd(service) => done(self.publish(service)),
-            Request::ServeRemove { port } => done(self.unpublish(port)),
+            Request::ServeRemove { port, transport } => done(self.unpublish(port, transport)),
             Request::RouteAdd(route) => done(self.offer(route)),
             Request::RouteRemove(route) => done(self.withdraw(&route)),
             Request::Down => {
@@ -92,14 +92,15 @@ impl Answers {
         Ok(self.node.serve(service)?)
     }
 
-    fn unpublish(&self, port: u16) -> Result<(), ChangeError> {
+    fn unpublish(&self, port: u16, transport: Option<Transport>) -> Result<(), ChangeError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        serve::remove(&mut self.node.serves(), port)?;
-        self.node.unserve(port)?;
+        for removed in serve::remove(&mut self.node.serves(), port, transport)? {
+            self.node.unserve(removed)?;
+        }
         Ok(())
     }
 
-    fn offer(&self, route: GatewayRoute) -> Result<(), ChangeError> {
+    fn offer(&self, route: OfferedRoute) -> Result<(), ChangeError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(self.node.add_route(route)?)
     }

@@ -75,9 +75,15 @@ async fn a_client_without_a_controller_is_commanded_and_comes_down() {
         refused,
         CallError::Refused(refusal) if refusal.kind == RefusalKind::Conflict
     ));
-    call(&socket, &Request::ServeRemove { port: 80 })
-        .await
-        .unwrap();
+    call(
+        &socket,
+        &Request::ServeRemove {
+            port: 80,
+            transport: None,
+        },
+    )
+    .await
+    .unwrap();
     let Response::Status(status) = call(&socket, &Request::Status).await.unwrap() else {
         panic!("no status");
     };

@@ -1,0 +1,53 @@
+//! Certificates for the names of devices. Which names those are is the roster's word, never the request's.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use data_encoding::BASE64;
+use overlan_protocol::api::{
+    CertificateRequest, CertificateResponse, NameCertificate, NamesCaResponse,
+};
+
+use super::caller::{DeviceCaller, Json};
+use super::problem::Refusal;
+use crate::ca::names;
+use crate::clock;
+use crate::shared::Shared;
+
+/// The CA, for anybody: it is no secret, and the connection proves whose it is.
+pub(super) async fn names_ca(State(shared): State<Arc<Shared>>) -> Json<NamesCaResponse> {
+    Json(NamesCaResponse {
+        certificate: shared.names_ca.pem(),
+        domain: shared.domain.clone(),
+    })
+}
+
+/// One certificate for each network of the device that asks.
+pub(super) async fn issue(
+    State(shared): State<Arc<Shared>>,
+    DeviceCaller(device): DeviceCaller,
+    Json(request): Json<CertificateRequest>,
+) -> Result<Json<CertificateResponse>, Refusal> {
+    if !request.is_proved_by(device.id) {
+        return Err(Refusal::bad_request(
+            "the proof is not by the key that the certificates shall be for",
+        ));
+    }
+    let now = clock::unix_secs();
+    let mut certificates = Vec::with_capacity(device.places.len());
+    for place in &device.places {
+        let name = format!("{}.{}.{}", place.label, place.name, shared.domain);
+        let issued = shared.names_ca.issue(&name, &request.key, now);
+        let issued = issued.map_err(|error| Refusal::internal(&error))?;
+        certificates.push(NameCertificate {
+            network: place.network,
+            certificate: BASE64.encode(&issued),
+            name,
+        });
+    }
+    Ok(Json(CertificateResponse {
+        certificates,
+        ca: BASE64.encode(shared.names_ca.certificate()),
+        expires: names::expires(now),
+    }))
+}

@@ -1,0 +1,173 @@
+use super::*;
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use tokio::sync::Notify;
+
+/// What a test does with both sides: datagrams in and out, in virtual time.
+#[derive(Default)]
+struct Sides {
+    arriving: Mutex<VecDeque<(SocketAddr, u8)>>,
+    arrived: Notify,
+    answered: Mutex<Vec<(SocketAddr, u8)>>,
+    refused: Mutex<Vec<SocketAddr>>,
+    /// Who has a back, in the order of opening.
+    opened: Mutex<Vec<SocketAddr>>,
+    open_now: Mutex<Vec<SocketAddr>>,
+}
+
+struct Many(Arc<Sides>);
+
+/// Answers every datagram with its successor; refuses 0.
+struct One {
+    from: SocketAddr,
+    sides: Arc<Sides>,
+    answers: Mutex<VecDeque<io::Result<u8>>>,
+    due: Notify,
+}
+
+impl Front for Many {
+    async fn recv_from(&self, data: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        loop {
+            if let Some((from, byte)) = self.0.arriving.lock().unwrap().pop_front() {
+                data[0] = byte;
+                return Ok((1, from));
+            }
+            self.0.arrived.notified().await;
+        }
+    }
+
+    fn send_to(&self, data: &[u8], to: SocketAddr) {
+        self.0.answered.lock().unwrap().push((to, data[0]));
+    }
+
+    fn refuse(&self, to: SocketAddr) {
+        self.0.refused.lock().unwrap().push(to);
+    }
+}
+
+impl Back for One {
+    async fn recv(&self, data: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(answer) = self.answers.lock().unwrap().pop_front() {
+                data[0] = answer?;
+                return Ok(1);
+            }
+            self.due.notified().await;
+        }
+    }
+
+    fn send(&self, data: &[u8]) -> io::Result<()> {
+        let answer = match data[0] {
+            0 => Err(io::ErrorKind::ConnectionRefused.into()),
+            byte => Ok(byte.wrapping_add(1)),
+        };
+        self.answers.lock().unwrap().push_back(answer);
+        self.due.notify_one();
+        Ok(())
+    }
+}
+
+impl Drop for One {
+    fn drop(&mut self) {
+        let mut open_now = self.sides.open_now.lock().unwrap();
+        open_now.retain(|from| *from != self.from);
+    }
+}
+
+impl Sides {
+    fn start(self: &Arc<Self>, max: usize) -> JoinSet<()> {
+        let mut task = JoinSet::new();
+        let sides = self.clone();
+        let open = move |from: SocketAddr| {
+            let sides = sides.clone();
+            async move {
+                // Nobody is behind port 1.
+                if from.port() == 1 {
+                    return None;
+                }
+                sides.opened.lock().unwrap().push(from);
+                sides.open_now.lock().unwrap().push(from);
+                Some(One {
+                    from,
+                    sides,
+                    answers: Mutex::default(),
+                    due: Notify::new(),
+                })
+            }
+        };
+        task.spawn(run(Many(self.clone()), max, open));
+        task
+    }
+
+    async fn send(&self, from: u16, byte: u8) {
+        self.arriving.lock().unwrap().push_back((at(from), byte));
+        self.arrived.notify_one();
+        // In virtual time this lets everything else run out of work.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    fn open_ports(&self) -> Vec<u16> {
+        let open = self.open_now.lock().unwrap();
+        let mut ports: Vec<u16> = open.iter().map(SocketAddr::port).collect();
+        ports.sort_unstable();
+        ports
+    }
+}
+
+fn at(port: u16) -> SocketAddr {
+    SocketAddr::from(([100, 64, 0, 1], port))
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_sender_gets_its_own_answers() {
+    let sides = Arc::new(Sides::default());
+    let _task = sides.start(8);
+    for (from, byte) in [(7, 1), (8, 10), (7, 2)] {
+        sides.send(from, byte).await;
+    }
+    let answered = sides.answered.lock().unwrap().clone();
+    assert_eq!(answered, [(at(7), 2), (at(8), 11), (at(7), 3)]);
+    assert_eq!(*sides.opened.lock().unwrap(), [at(7), at(8)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_meets_nobody_hears_of_it_and_may_try_again() {
+    let sides = Arc::new(Sides::default());
+    let _task = sides.start(8);
+    sides.send(7, 0).await;
+    sides.send(1, 5).await;
+    assert_eq!(*sides.refused.lock().unwrap(), [at(7), at(1)]);
+    // The service has come meanwhile.
+    sides.send(7, 4).await;
+    assert_eq!(*sides.answered.lock().unwrap(), [(at(7), 5)]);
+    assert_eq!(sides.opened.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_ends_when_both_sides_were_silent_and_the_next_datagram_opens_another() {
+    let sides = Arc::new(Sides::default());
+    let _task = sides.start(8);
+    sides.send(7, 1).await;
+    tokio::time::sleep(IDLE - Duration::from_millis(100)).await;
+    sides.send(7, 2).await;
+    tokio::time::sleep(IDLE - Duration::from_millis(100)).await;
+    assert_eq!(sides.open_ports(), [7], "it was used meanwhile");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(sides.open_ports().is_empty());
+    sides.send(7, 3).await;
+    assert_eq!(sides.opened.lock().unwrap().len(), 2);
+    assert_eq!(sides.answered.lock().unwrap().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sender_that_was_silent_for_longest_makes_room() {
+    let sides = Arc::new(Sides::default());
+    let _task = sides.start(3);
+    for from in [7, 8, 9, 7, 10] {
+        sides.send(from, 1).await;
+    }
+    assert_eq!(sides.open_ports(), [7, 9, 10]);
+    assert_eq!(sides.answered.lock().unwrap().len(), 5);
+}
