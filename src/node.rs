@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::control::{Control, Health};
 use crate::dial::DialError;
+use crate::dns::Resolver;
 use crate::engine::{Engine, KnownPeers, LocalDevice, Membership};
 use crate::expose::{self, ExposeConfig};
 use crate::names::Destination;
@@ -42,6 +43,9 @@ pub struct NodeOptions {
     pub dial_timeout: Duration,
     /// Network that a bare overlay address means where the device is in several, by label.
     pub address_network: Option<String>,
+    /// Resolvers of this host's network that names outside the overlay are handed on to, the first one preferred; at most
+    /// [`DNS_FORWARDS_MAX`]. Such names are refused if there are none.
+    pub dns_forwards: Vec<SocketAddr>,
     /// How controller and relays are reached.
     pub outgoing: Outgoing,
     /// Sizes and limits of the netstack of each network.
@@ -53,6 +57,7 @@ impl Default for NodeOptions {
         Self {
             dial_timeout: Duration::from_secs(30),
             address_network: None,
+            dns_forwards: Vec::new(),
             outgoing: Outgoing::direct(),
             netstack: netstack::Config::default(),
         }
@@ -122,6 +127,7 @@ mod links;
 mod listener;
 mod ping;
 mod reach;
+mod resolving;
 pub mod routes;
 mod status;
 mod stream;
@@ -137,6 +143,7 @@ pub use identity::{PeerAddr, PeerIdentity};
 pub use listener::{Closed, ListenError, Listener};
 pub use ping::{Pong, Whois};
 pub use reach::FindError;
+pub use resolving::DNS_FORWARDS_MAX;
 pub use stream::Stream;
 
 use close::{Alive, Owned};
@@ -165,6 +172,8 @@ struct Inner {
     /// Where peers ask for it.
     leading: Mutex<BTreeMap<NetworkId, routes::Leading>>,
     exposed: Mutex<BTreeMap<(NetworkId, u16), Exposed>>,
+    /// What it knows of other resolvers.
+    resolver: Resolver,
     link_notes: Mutex<BTreeMap<RelayId, LinkNote>>,
     /// Says that a link came or went, for those who wait for readiness.
     links_changed: watch::Sender<u64>,
@@ -228,6 +237,7 @@ impl Node {
                 ticket,
                 options.outgoing.clone(),
             ),
+            resolver: Resolver::new(options.dns_forwards.clone()),
             options,
             state,
             device,
@@ -480,13 +490,16 @@ impl Inner {
         port: u16,
     ) -> Result<netstack::TcpStream, DialError> {
         match self.reach(&destination, Protocol::Tcp, port) {
-            // The second may be a record of ours that stands for a host elsewhere.
-            Err(nowhere @ (DialError::Foreign | DialError::UnknownName)) => {
-                match self.reach_behind(&destination, port)? {
-                    Some((gateway, host)) => self.dial_behind(gateway, host, port).await,
+            // The second may be a record of ours that stands for a host elsewhere, the third lies in a zone with resolvers.
+            Err(
+                nowhere @ (DialError::Foreign | DialError::UnknownName | DialError::Unsupported),
+            ) => match self.reach_behind(&destination, port, None)? {
+                Some((gateway, host)) => self.dial_behind(gateway, host, port).await,
+                None => match self.dial_elsewhere(&destination, port).await {
+                    Some(dialled) => dialled,
                     None => Err(nowhere),
-                }
-            }
+                },
+            },
             reached => self.open(reached?, port).await,
         }
     }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use overlan::control::Health;
-use overlan::dns;
 use overlan::enrol::{EnrolError, EnrolOptions, enrol, forget, system_hostname};
 use overlan::local::{ControlSocket, Waiting};
 use overlan::node::{CONFIRM_WITHIN, Node, NodeError, NodeOptions, NotReady};
@@ -297,6 +296,7 @@ async fn run(
     args.notify.begin()?;
     let options = NodeOptions {
         address_network: args.address_network.clone(),
+        dns_forwards: doors.dns_forwards.clone(),
         outgoing: upstream::outgoing(),
         ..NodeOptions::default()
     };
@@ -360,7 +360,7 @@ fn open_doors(tasks: &mut JoinSet<()>, node: &Node, doors: Doors, stop: &Cancell
         ));
     }
     if let Some((udp, tcp)) = doors.dns {
-        tasks.spawn(dns::serve(udp, tcp, node.netmap(), stop.clone()));
+        tasks.spawn(node.serve_dns(udp, tcp, stop.clone()));
     }
 }
 

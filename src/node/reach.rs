@@ -132,15 +132,16 @@ impl Inner {
         })
     }
 
-    /// The gateway that leads to `port` of a destination outside the overlay, if there is one, as [`Inner::reach`], and what it is
-    /// asked for.
+    /// The gateway that leads to `port` of a destination outside the overlay, if there is one, of network `within` if that is given,
+    /// as [`Inner::reach`], and what it is asked for.
     pub(super) fn reach_behind(
         &self,
         destination: &Destination,
         port: u16,
+        within: Option<NetworkId>,
     ) -> Result<Option<(Reached, String)>, DialError> {
         let netmap = self.control.netmap().borrow().clone();
-        let Some(behind) = names::behind(&netmap, destination, Some(port)) else {
+        let Some(behind) = names::behind(&netmap, destination, Some(port), within) else {
             return Ok(None);
         };
         let network = netmap.networks.get(&behind.network);
@@ -175,7 +176,13 @@ impl Inner {
         if netmap.version == 0 {
             return Err(DialError::NotReady);
         }
-        let resolved = self.resolve(&netmap, destination)?;
+        let resolved = match self.resolve(&netmap, destination) {
+            // Only a dial asks the resolvers of its zone, and nobody may ask others for it.
+            Err(NameError::Foreign) if names::elsewhere(&netmap, destination).is_some() => {
+                return Err(DialError::Unsupported);
+            }
+            resolved => resolved?,
+        };
         let memberships = self.engine.memberships();
         let membership = memberships.get(&resolved.network);
         Ok((membership.cloned().ok_or(DialError::UnknownName)?, resolved))

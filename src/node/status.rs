@@ -129,6 +129,8 @@ impl Inner {
             upstream_proxy: self.options.outgoing.proxy().map(ToString::to_string),
             serves: lock(&self.serves).values().cloned().collect(),
             routes: self.route_statuses(),
+            dns_zones: self.zone_statuses(),
+            dns_forwards: self.forward_statuses(),
             counters: self.counters(&memberships),
             ..Status::starting()
         }
