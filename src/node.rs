@@ -490,16 +490,16 @@ impl Inner {
         port: u16,
     ) -> Result<netstack::TcpStream, DialError> {
         match self.reach(&destination, Protocol::Tcp, port) {
-            // The second may be a record of ours that stands for a host elsewhere, the third lies in a zone with resolvers.
-            Err(
-                nowhere @ (DialError::Foreign | DialError::UnknownName | DialError::Unsupported),
-            ) => match self.reach_behind(&destination, port, None)? {
-                Some((gateway, host)) => self.dial_behind(gateway, host, port).await,
-                None => match self.dial_elsewhere(&destination, port).await {
-                    Some(dialled) => dialled,
+            // Either may be a name of a zone with resolvers, the second a record of ours that stands for a host elsewhere.
+            Err(nowhere @ (DialError::Foreign | DialError::UnknownName)) => {
+                match self.reach_behind(&destination, port, None)? {
+                    Some((gateway, host)) => self.dial_behind(gateway, host, port).await,
+                    None if self.is_elsewhere(&destination) => {
+                        self.dial_elsewhere(destination, port).await
+                    }
                     None => Err(nowhere),
-                },
-            },
+                }
+            }
             reached => self.open(reached?, port).await,
         }
     }

@@ -45,7 +45,7 @@ Examples:
   overlan dns query web.home.overlan.internal
   overlan dns query _ldap._tcp.home.overlan.internal SRV
 
-Exit codes: 0 answered, 1 no such name or not ours, 3 no `overlan up` runs.";
+Exit codes: 0 answered, 1 no such name, not ours, or no resolver of its zone answers, 3 no `overlan up` runs.";
 
 /// `overlan dns …`.
 pub(crate) async fn run(command: DnsCommand) -> Result<(), Failure> {

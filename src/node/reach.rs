@@ -108,7 +108,18 @@ impl Inner {
         protocol: Protocol,
         port: u16,
     ) -> Result<Reached, DialError> {
-        let (membership, resolved) = self.locate(destination)?;
+        let (membership, resolved) = match self.locate(destination) {
+            // Nobody outside may be asked for it either.
+            Err(DialError::Foreign)
+                if protocol == Protocol::Udp && self.is_elsewhere(destination) =>
+            {
+                return Err(DialError::Internal(
+                    "names of a zone with resolvers are for connections; give the address instead"
+                        .to_owned(),
+                ));
+            }
+            located => located?,
+        };
         if !resolved.own {
             if !membership
                 .filter()
@@ -176,13 +187,7 @@ impl Inner {
         if netmap.version == 0 {
             return Err(DialError::NotReady);
         }
-        let resolved = match self.resolve(&netmap, destination) {
-            // Only a dial asks the resolvers of its zone, and nobody may ask others for it.
-            Err(NameError::Foreign) if names::elsewhere(&netmap, destination).is_some() => {
-                return Err(DialError::Unsupported);
-            }
-            resolved => resolved?,
-        };
+        let resolved = self.resolve(&netmap, destination)?;
         let memberships = self.engine.memberships();
         let membership = memberships.get(&resolved.network);
         Ok((membership.cloned().ok_or(DialError::UnknownName)?, resolved))

@@ -62,17 +62,22 @@ impl Inner {
         self.resolver.answer(query, &netmap, transport, dial).await
     }
 
-    /// Dials a name that the resolvers of a zone answer for; `None` if it is no such name.
+    /// Whether it is a name that the resolvers of a zone answer for.
+    pub(super) fn is_elsewhere(&self, destination: &Destination) -> bool {
+        let netmap = self.control.netmap().borrow().clone();
+        names::elsewhere(&netmap, destination).is_some()
+    }
+
+    /// Dials such a name.
     pub(super) async fn dial_elsewhere(
         &self,
-        destination: &Destination,
+        destination: Destination,
         port: u16,
-    ) -> Option<Result<netstack::TcpStream, DialError>> {
-        let netmap = self.control.netmap().borrow().clone();
-        names::elsewhere(&netmap, destination)?;
-        let dialled = self.resolve_and_dial(destination.clone(), port);
-        let dialled = timeout(self.options.dial_timeout, dialled).await;
-        Some(dialled.unwrap_or(Err(DialError::TimedOut)))
+    ) -> Result<netstack::TcpStream, DialError> {
+        let dialled = self.resolve_and_dial(destination, port);
+        timeout(self.options.dial_timeout, dialled)
+            .await
+            .unwrap_or(Err(DialError::TimedOut))
     }
 
     async fn resolve_and_dial(

@@ -2,10 +2,12 @@
 
 use std::fs;
 
+use overlan::{DialError, Node, Secret};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{dig, dnsmasq};
-use crate::lab::{DOMAIN, Device, KeyBy, Lab};
+use crate::lab::{DOMAIN, KeyBy, Lab};
 use crate::namespace::{is_inside, replace};
 use crate::process::{LONGEST, Program, command, installed, run, until};
 use crate::service::Service;
@@ -101,6 +103,8 @@ fn names_of_a_zone_are_asked_of_its_resolvers_by_every_door() {
     let alias = format!("alias.home.{DOMAIN}");
     assert_eq!(dig(&laptop, &alias, "A"), www);
     assert_eq!(dig(&laptop, "db.branch.example", "A"), "10.9.0.1");
+    // The device with the resolver asks itself, by the same way.
+    assert_eq!(dig(&dc, "app.corp.example", "A"), web.address);
     assert_eq!(
         dig(&laptop, "self.corp.example", "A"),
         "",
@@ -145,11 +149,19 @@ fn names_of_a_zone_are_asked_of_its_resolvers_by_every_door() {
     exec.args(["--", "curl", "--silent", "http://app.corp.example/"]);
     assert_eq!(run(&mut exec, "").ok(), "a page of web");
 
+    tokio::runtime::Runtime::new()
+        .unwrap()
+        .block_on(a_program_reaches_both(&lab));
+
+    laptop
+        .run(&["nc", "--udp", "app.corp.example", "80"])
+        .refused(1, &["are for connections"]);
+
     // Each cause as it is, and nothing of it from this host.
-    assert_eq!(reply(&laptop, "http://nobody.corp.example/"), "4");
-    assert_eq!(reply(&laptop, "http://far.corp.example/"), "2");
-    assert_eq!(reply(&laptop, "http://self.corp.example/"), "2");
-    assert_eq!(reply(&laptop, "http://app.corp.example:81/"), "5");
+    assert_eq!(laptop.socks_reply("http://nobody.corp.example/"), "4");
+    assert_eq!(laptop.socks_reply("http://far.corp.example/"), "2");
+    assert_eq!(laptop.socks_reply("http://self.corp.example/"), "2");
+    assert_eq!(laptop.socks_reply("http://app.corp.example:81/"), "5");
 
     // A person sees who answered.
     let asked = |name: &str| laptop.run(&["dns", "query", name]);
@@ -164,6 +176,14 @@ fn names_of_a_zone_are_asked_of_its_resolvers_by_every_door() {
         document["query"]["rule"]["resolver"], "dc:53",
         "{document:#}"
     );
+    let document = laptop.run(&["dns", "status", "--json"]).ok();
+    let document: Value = serde_json::from_str(&document).unwrap();
+    assert_eq!(
+        document["zones"][0]["resolvers"][0]["resolver"],
+        "10.9.0.53:53"
+    );
+    assert_eq!(document["zones"][0]["resolvers"][0]["answered"], true);
+    assert_eq!(document["forwards"].as_array().map(Vec::len), Some(0));
     let status = laptop.run(&["dns", "status"]).ok();
     for line in [
         "zone     corp.example of network home",
@@ -177,7 +197,7 @@ fn names_of_a_zone_are_asked_of_its_resolvers_by_every_door() {
     // When no resolver is there, what is known is answered, and the rest fails.
     inside.stop();
     assert_eq!(dig(&laptop, "app.corp.example", "A"), web.address);
-    assert_eq!(reply(&laptop, "http://new.corp.example/"), "4");
+    assert_eq!(laptop.socks_reply("http://new.corp.example/"), "4");
     let failed = asked("new.corp.example");
     assert_eq!(failed.code, Some(1), "{failed:#?}");
     assert!(failed.stderr.contains("SERVFAIL"), "{failed:#?}");
@@ -202,11 +222,27 @@ fn names_of_a_zone_are_asked_of_its_resolvers_by_every_door() {
     }
 }
 
-/// The SOCKS reply that curl got.
-#[track_caller]
-fn reply(device: &Device, url: &str) -> String {
-    let outcome = device.curl(&[url]);
-    assert_eq!(outcome.code, Some(97), "{url}: {outcome:#?}");
-    let (_, rest) = outcome.stderr.rsplit_once('(').unwrap();
-    rest[..1].to_owned()
+/// By the library, in a process of its own.
+async fn a_program_reaches_both(lab: &Lab) {
+    let key = lab.auth_key(&["--ephemeral"]);
+    let node = Node::builder()
+        .server(lab.controller.join.parse().unwrap())
+        .auth_key(Secret::new(&key))
+        .hostname("program")
+        .up()
+        .await
+        .unwrap();
+    for (to, page) in [
+        ("app.corp.example:80", "a page of web\n"),
+        ("db.branch.example:8080", "a private page\n"),
+    ] {
+        let mut stream = node.dial(to).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with(page), "{to}: {answer}");
+    }
+    let missing = node.dial("nobody.corp.example:80").await.unwrap_err();
+    assert_eq!(missing, DialError::UnknownName);
+    node.close().await.unwrap();
 }
