@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use overlan::dns;
 use overlan::enrol::{EnrolError, EnrolOptions, enrol};
 use overlan::node::{Node, NodeError, NodeOptions, NotReady};
 use overlan::proxy::{self, ProxyConfig};
@@ -195,7 +194,7 @@ impl Demo {
             stop.clone(),
         ));
         let (udp, tcp) = doors.dns;
-        tasks.spawn(dns::serve(udp, tcp, laptop.netmap(), stop));
+        tasks.spawn(laptop.serve_dns(udp, tcp, stop));
         Ok(())
     }
 

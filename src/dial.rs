@@ -34,6 +34,12 @@ pub enum DialError {
     /// The gateway is there, and no way leads from it to the host behind it.
     #[error("the gateway cannot reach the host")]
     Unreachable,
+    /// The name lies in a zone that others answer for, and none of its resolvers answered.
+    #[error("no resolver of the name's zone answers")]
+    NoResolver,
+    /// The name has an address, but one that lies neither in the overlay nor behind a gateway.
+    #[error("the name's address lies neither in the overlay nor behind a gateway")]
+    LedNowhere,
     /// Nobody listens on that port of the peer.
     #[error("connection refused")]
     Refused,
@@ -54,9 +60,13 @@ impl DialError {
     pub fn socks_reply(&self) -> u8 {
         match self {
             Self::Internal(_) => 1,
-            Self::Foreign | Self::DeniedByPolicy => 2,
+            Self::Foreign | Self::LedNowhere | Self::DeniedByPolicy => 2,
             Self::NotReady | Self::NoRelay => 3,
-            Self::UnknownName | Self::AmbiguousAddress | Self::Offline | Self::Unreachable => 4,
+            Self::UnknownName
+            | Self::AmbiguousAddress
+            | Self::Offline
+            | Self::NoResolver
+            | Self::Unreachable => 4,
             Self::Refused => 5,
             Self::TimedOut => 6,
             Self::Unsupported => 7,
@@ -121,6 +131,8 @@ mod tests {
             (DialError::NotReady, 3),
             (DialError::NoRelay, 3),
             (DialError::Unreachable, 4),
+            (DialError::NoResolver, 4),
+            (DialError::LedNowhere, 2),
             (DialError::Refused, 5),
             (DialError::TimedOut, 6),
             (DialError::Unsupported, 7),

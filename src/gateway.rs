@@ -103,6 +103,8 @@ fn answer_to(error: &DialError) -> Answer {
         DialError::Foreign
         | DialError::AmbiguousAddress
         | DialError::NotReady
+        | DialError::NoResolver
+        | DialError::LedNowhere
         | DialError::Unsupported
         | DialError::Internal(_) => Answer::Failed,
     }

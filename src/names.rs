@@ -1,5 +1,5 @@
-//! Decides which device of which network a destination means. Holds no connection and asks no resolver: the netmap is all
-//! it knows.
+//! Decides which device of which network a destination means, or who knows more. Holds no connection and asks no resolver: the
+//! netmap is all it knows.
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -103,11 +103,13 @@ pub(crate) struct Behind {
 }
 
 /// The gateway that leads to a destination outside the overlay, or to one that a record of ours stands for: one that is online,
-/// with the closest route, and of several such the first by network and host index. Without `port`, for any port.
+/// with the closest route, and of several such the first by network and host index. Without `port`, for any port; with `within`, of
+/// that network only.
 pub(crate) fn behind(
     netmap: &Netmap,
     destination: &Destination,
     port: Option<u16>,
+    within: Option<NetworkId>,
 ) -> Option<Behind> {
     let target = match destination {
         Destination::Name(name) => outside(netmap, name)?,
@@ -123,7 +125,8 @@ pub(crate) fn behind(
         None => route.covers_host(wanted).then_some(0),
     };
     let mut best: Option<((bool, u32), NetworkId, u32)> = None;
-    for (id, network) in &netmap.networks {
+    let networks = netmap.networks.iter();
+    for (id, network) in networks.filter(|(id, _)| within.is_none_or(|within| within == **id)) {
         for (host, peer) in &network.peers {
             let Some(close) = peer.routes.iter().filter_map(closeness).max() else {
                 continue;
@@ -141,6 +144,19 @@ pub(crate) fn behind(
         online,
         target,
     })
+}
+
+/// The name in a zone with resolvers that a destination means, itself or by records of ours, and that zone.
+pub(crate) fn elsewhere<'a>(
+    netmap: &'a Netmap,
+    destination: &Destination,
+) -> Option<(String, NetworkId, &'a str, &'a Zone)> {
+    let Destination::Name(name) = destination else {
+        return None;
+    };
+    let name = outside(netmap, name)?;
+    let (network, _, zone, settings) = zone_of(netmap, &name)?;
+    (!settings.via.is_empty()).then_some((name, network, zone, settings))
 }
 
 /// What a name means outside the overlay: itself, or what records of ours say that it stands for.
@@ -282,7 +298,8 @@ fn own(id: NetworkId, network: &Network) -> Resolved {
 }
 
 /// Whether the address lies in a range of the overlay, even one that no device can have.
-pub(crate) fn in_overlay(address: IpAddr) -> bool {
+#[must_use]
+pub fn in_overlay(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
             let shift = u32::BITS - u32::from(address::V4_PREFIX_LEN);

@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::control::{Control, Health};
 use crate::dial::DialError;
+use crate::dns::Resolver;
 use crate::engine::{Engine, KnownPeers, LocalDevice, Membership};
 use crate::memory::Budget;
 use crate::names::Destination;
@@ -42,6 +43,9 @@ pub struct NodeOptions {
     pub dial_timeout: Duration,
     /// Network that a bare overlay address means where the device is in several, by label.
     pub address_network: Option<String>,
+    /// Resolvers of this host's network that names outside the overlay are handed on to, the first one preferred; at most
+    /// [`DNS_FORWARDS_MAX`]. Such names are refused if there are none.
+    pub dns_forwards: Vec<SocketAddr>,
     /// How controller and relays are reached.
     pub outgoing: Outgoing,
     /// Memory that the process may take; `None` = as much as there is.
@@ -55,6 +59,7 @@ impl Default for NodeOptions {
         Self {
             dial_timeout: Duration::from_secs(30),
             address_network: None,
+            dns_forwards: Vec::new(),
             outgoing: Outgoing::direct(),
             memory: None,
             netstack: netstack::Config::default(),
@@ -133,6 +138,7 @@ mod listener;
 mod ping;
 mod publish;
 mod reach;
+mod resolving;
 pub mod routes;
 mod status;
 mod stream;
@@ -148,6 +154,7 @@ pub use identity::{PeerAddr, PeerIdentity};
 pub use listener::{Closed, ListenError, Listener};
 pub use ping::{Pong, Whois};
 pub use reach::FindError;
+pub use resolving::DNS_FORWARDS_MAX;
 pub use stream::Stream;
 
 use certify::Certificates;
@@ -179,6 +186,8 @@ struct Inner {
     leading: Mutex<BTreeMap<NetworkId, routes::Leading>>,
     exposed: Mutex<BTreeMap<(NetworkId, OverlayPort), Exposed>>,
     certificates: Certificates,
+    /// What it knows of other resolvers.
+    resolver: Resolver,
     link_notes: Mutex<BTreeMap<RelayId, LinkNote>>,
     /// Says that a link came or went, for those who wait for readiness.
     links_changed: watch::Sender<u64>,
@@ -239,6 +248,7 @@ impl Node {
                 ticket,
                 options.outgoing.clone(),
             ),
+            resolver: Resolver::new(options.dns_forwards.clone()),
             options,
             state,
             device,
@@ -425,10 +435,13 @@ impl Inner {
         port: u16,
     ) -> Result<netstack::TcpStream, DialError> {
         match self.reach(&destination, Protocol::Tcp, port) {
-            // The second may be a record of ours that stands for a host elsewhere.
+            // Either may be a name of a zone with resolvers, the second a record of ours that stands for a host elsewhere.
             Err(nowhere @ (DialError::Foreign | DialError::UnknownName)) => {
-                match self.reach_behind(&destination, port)? {
+                match self.reach_behind(&destination, port, None)? {
                     Some((gateway, host)) => self.dial_behind(gateway, host, port).await,
+                    None if self.is_elsewhere(&destination) => {
+                        self.dial_elsewhere(destination, port).await
+                    }
                     None => Err(nowhere),
                 }
             }

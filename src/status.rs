@@ -46,6 +46,12 @@ pub struct Status {
     pub upstream_proxy: Option<String>,
     /// Where it answers DNS, if it does.
     pub dns: Option<SocketAddr>,
+    /// Zones of its networks beside the networks' own.
+    #[serde(default)]
+    pub dns_zones: Vec<ZoneStatus>,
+    /// Resolvers that it hands names outside the overlay on to.
+    #[serde(default)]
+    pub dns_forwards: Vec<ResolverStatus>,
     /// Local services that it publishes.
     pub serves: Vec<Serve>,
     /// Certificates for this device's names, while something is published under TLS.
@@ -146,6 +152,28 @@ pub struct PeerStatus {
     /// What it leads to.
     #[serde(default)]
     pub routes: Vec<GatewayRoute>,
+}
+
+/// A zone beside the network's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZoneStatus {
+    /// Its name.
+    pub zone: String,
+    /// Label of its network.
+    pub network: String,
+    /// Who answers for it; nobody else, if the network's records do.
+    pub resolvers: Vec<ResolverStatus>,
+}
+
+/// A resolver that this device asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolverStatus {
+    /// `PEER:PORT` or `ADDRESS:PORT`.
+    pub resolver: String,
+    /// Whether it answered when it was asked last; nothing, if it never was.
+    pub answered: Option<bool>,
+    /// Why it did not.
+    pub last_error: Option<String>,
 }
 
 /// A route that a device offers.
@@ -291,6 +319,8 @@ impl Status {
             proxies: Vec::new(),
             upstream_proxy: None,
             dns: None,
+            dns_zones: Vec::new(),
+            dns_forwards: Vec::new(),
             serves: Vec::new(),
             certificates: None,
             routes: Vec::new(),
@@ -510,7 +540,8 @@ fn first_of(addresses: &[IpAddr]) -> String {
 }
 
 /// Text from elsewhere reaches a terminal: control characters would command it.
-fn printable(text: &str) -> String {
+#[must_use]
+pub fn printable(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 

@@ -5,6 +5,7 @@ use overlan_protocol::address;
 use overlan_protocol::dns::{
     self, Dns, RECORDS_MAX, RECORDS_OF_NAME_MAX, Record, VIA_MAX, Via, ViaHost, ZONES_MAX, Zone,
 };
+use overlan_protocol::gateway::may_lead_to;
 
 /// One network, as far as its names go.
 #[derive(Debug, Clone, Copy)]
@@ -152,9 +153,10 @@ impl Names<'_> {
         for via in &via {
             if let ViaHost::Address(address) = via.host
                 && address::host_index(address).is_none()
+                && !may_lead_to(address)
             {
                 return Err(RecordError::Via(format!(
-                    "{address} is no overlay address; for a resolver outside the overlay see `overlan up --dns-forward`"
+                    "{address} is neither the address of a device nor one that lies behind a gateway; for resolvers of a host's own network see `overlan up --dns-forward`"
                 )));
             }
         }

@@ -58,10 +58,10 @@ pub struct Zone {
     pub via: Vec<Via>,
 }
 
-/// A resolver inside the overlay. Its text is `PEER`, `PEER:PORT`, `ADDRESS` or `ADDRESS:PORT`.
+/// A resolver inside the overlay, asked over TCP. Its text is `PEER`, `PEER:PORT`, `ADDRESS` or `ADDRESS:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Via {
-    /// Which device.
+    /// Which host.
     pub host: ViaHost,
     /// Its port; 53 if the text has none.
     pub port: u16,
@@ -72,7 +72,7 @@ pub struct Via {
 pub enum ViaHost {
     /// By its host label in the same network.
     Peer(String),
-    /// By its overlay address in the same network.
+    /// By its address: of a device of the same network, or behind one of its gateways.
     Address(IpAddr),
 }
 
@@ -269,7 +269,7 @@ pub enum DnsTextError {
     #[error("{0}")]
     Value(&'static str),
     /// Not a resolver.
-    #[error("a resolver is PEER, PEER:PORT, ADDRESS or ADDRESS:PORT, such as dns:53 or 100.64.0.7")]
+    #[error("a resolver is PEER, PEER:PORT, ADDRESS or ADDRESS:PORT, such as dns:53 or 10.1.0.53")]
     Via,
 }
 

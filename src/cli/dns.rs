@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use overlan::dns::explain::{Explained, Rule};
 use overlan::local::{Request, Response, call};
-use overlan::status::Status;
+use overlan::status::{ResolverStatus, Status, printable};
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::{StateArgs, output, running};
@@ -45,7 +45,7 @@ Examples:
   overlan dns query web.home.overlan.internal
   overlan dns query _ldap._tcp.home.overlan.internal SRV
 
-Exit codes: 0 answered, 1 no such name or not ours, 3 no `overlan up` runs.";
+Exit codes: 0 answered, 1 no such name, not ours, or no resolver of its zone answers, 3 no `overlan up` runs.";
 
 /// `overlan dns …`.
 pub(crate) async fn run(command: DnsCommand) -> Result<(), Failure> {
@@ -56,6 +56,7 @@ pub(crate) async fn run(command: DnsCommand) -> Result<(), Failure> {
             if args.json {
                 return output::json(&serde_json::json!({
                     "schema_version": 1, "resolver": status.dns, "domains": domains,
+                    "zones": status.dns_zones, "forwards": status.dns_forwards,
                 }));
             }
             let resolver = match status.dns {
@@ -66,8 +67,26 @@ pub(crate) async fn run(command: DnsCommand) -> Result<(), Failure> {
             for domain in domains {
                 text.push_str(&format!("domain   {domain}\n"));
             }
-            text.push_str("others   refused, for the system's resolver to ask elsewhere");
-            output::answer(&text)
+            for zone in &status.dns_zones {
+                text.push_str(&format!(
+                    "zone     {} of network {}",
+                    zone.zone, zone.network
+                ));
+                match zone.resolvers.is_empty() {
+                    true => text.push_str(", by its records\n"),
+                    false => text.push('\n'),
+                }
+                for resolver in &zone.resolvers {
+                    text.push_str(&format!("  by     {}\n", told(resolver)));
+                }
+            }
+            for forward in &status.dns_forwards {
+                text.push_str(&format!("others   forwarded to {}\n", told(forward)));
+            }
+            if status.dns_forwards.is_empty() {
+                text.push_str("others   refused, for the system's resolver to ask elsewhere");
+            }
+            output::answer(text.trim_end())
         }
         DnsCommand::Query(args) => {
             let explained = ask(&args).await?;
@@ -121,17 +140,47 @@ fn domains(status: &Status) -> Vec<String> {
         .collect()
 }
 
+/// A resolver, and how it did when it was asked last.
+fn told(resolver: &ResolverStatus) -> String {
+    let name = &resolver.resolver;
+    match (resolver.answered, &resolver.last_error) {
+        (None, _) => format!("{name}, not asked yet"),
+        (Some(true), _) => format!("{name}, answered"),
+        (Some(false), error) => {
+            let error = error.as_deref().unwrap_or("no reason known");
+            format!("{name}, did not answer: {}", printable(error))
+        }
+    }
+}
+
 fn shown(explained: &Explained) -> String {
     let rule = match &explained.rule {
         Rule::Device { network } => format!("a device of network {network}"),
         Rule::Record { network } => format!("a record of network {network}"),
         Rule::Zone { zone } => format!("zone {zone}, which has nothing by that name"),
+        Rule::Resolvers { zone, resolver, .. } => {
+            let by = resolver.as_deref().unwrap_or("nobody");
+            format!("zone {zone} by {by} (through the overlay)")
+        }
+        Rule::Forward { resolver } => {
+            format!(
+                "forwarded to {}",
+                resolver.as_deref().unwrap_or("nobody who answers")
+            )
+        }
         Rule::Reverse => "addresses of the overlay".to_owned(),
         Rule::Outside => "none: outside the overlay".to_owned(),
     };
-    let mut text = format!("rule     {rule}\nanswer   {}", explained.code);
+    let cached = match explained.cached {
+        true => ", from the cache",
+        false => "",
+    };
+    let mut text = format!("rule     {rule}{cached}\nanswer   {}", explained.code);
+    for error in &explained.errors {
+        text.push_str(&format!("\nfailed   {}", printable(error)));
+    }
     for answer in &explained.answers {
-        text.push_str(&format!("\n{answer}"));
+        text.push_str(&format!("\n{}", printable(answer)));
     }
     text
 }

@@ -80,6 +80,7 @@ fn every_setting_comes_from_the_environment_too_under_one_prefix() {
         "approval",
         "proxy-protocol",
         "force",
+        "resolver",
     ];
     let mut commands = Vec::new();
     all(&Cli::command(), "", &mut commands);

@@ -326,6 +326,7 @@ async fn run(
     let mut reload = Reload::listen()?;
     let options = NodeOptions {
         address_network: args.address_network.clone(),
+        dns_forwards: doors.dns_forwards.clone(),
         outgoing: upstream::outgoing(),
         memory: args.memory.budget()?,
         ..NodeOptions::default()

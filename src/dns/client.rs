@@ -8,9 +8,10 @@ use std::time::Duration;
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use overlan_protocol::key::random_bytes;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use super::exchange;
 
 /// What a resolver says about a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,24 +26,10 @@ pub enum Lookup {
     Failed(u16),
 }
 
-/// Asks over UDP; tries again after a second without an answer.
+/// Asks over UDP; tries again after a moment without an answer.
 pub async fn ask_udp(resolver: SocketAddr, name: &str) -> io::Result<Lookup> {
     let (id, query) = query(name)?;
-    let local = if resolver.is_ipv4() {
-        "0.0.0.0:0"
-    } else {
-        "[::]:0"
-    };
-    let socket = UdpSocket::bind(local).await?;
-    socket.connect(resolver).await?;
-    let mut answer = vec![0; usize::from(u16::MAX)];
-    for _ in 0..UDP_ATTEMPTS {
-        socket.send(&query).await?;
-        if let Ok(length) = timeout(ANSWER_WITHIN, socket.recv(&mut answer)).await {
-            return read(id, &answer[..length?]);
-        }
-    }
-    Err(no_answer())
+    exchange::udp(resolver, &query, |answer| Some(read(id, answer))).await?
 }
 
 /// Asks over TCP.
@@ -50,18 +37,11 @@ pub async fn ask_tcp(resolver: SocketAddr, name: &str) -> io::Result<Lookup> {
     let (id, query) = query(name)?;
     let exchange = async {
         let mut stream = TcpStream::connect(resolver).await?;
-        stream
-            .write_all(&(query.len() as u16).to_be_bytes())
-            .await?;
-        stream.write_all(&query).await?;
-        let length = stream.read_u16().await?;
-        let mut answer = vec![0; usize::from(length)];
-        stream.read_exact(&mut answer).await?;
-        read(id, &answer)
+        read(id, &exchange::stream(&mut stream, &query).await?)
     };
     timeout(ANSWER_WITHIN, exchange)
         .await
-        .unwrap_or_else(|_| Err(no_answer()))
+        .unwrap_or_else(|_| Err(exchange::no_answer()))
 }
 
 fn query(name: &str) -> io::Result<(u16, Vec<u8>)> {
@@ -110,12 +90,5 @@ fn read(id: u16, answer: &[u8]) -> io::Result<Lookup> {
     Ok(Lookup::Addresses(addresses.collect()))
 }
 
-fn no_answer() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "the resolver does not answer")
-}
-
-/// The resolver is near; a lost datagram is the only reason for silence.
+/// The resolver is near.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
-
-/// Questions over UDP before giving up.
-const UDP_ATTEMPTS: u32 = 3;

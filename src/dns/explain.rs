@@ -7,7 +7,8 @@ use overlan_protocol::name::OverlayName;
 use overlan_protocol::netmap::Netmap;
 use serde::{Deserialize, Serialize};
 
-use super::{Transport, answer};
+use super::resolver::Asked;
+use super::{Source, Transport, reverse};
 use crate::names;
 
 /// What the resolver answers, and why.
@@ -24,6 +25,12 @@ pub struct Explained {
     pub rule: Rule,
     /// The records of the answer, a line each: name, seconds to live, class, type, value.
     pub answers: Vec<String>,
+    /// Whether what others said was known from before.
+    #[serde(default)]
+    pub cached: bool,
+    /// Resolvers that did not answer, each with the reason.
+    #[serde(default)]
+    pub errors: Vec<String>,
 }
 
 /// Which rule answers for a name.
@@ -45,6 +52,20 @@ pub enum Rule {
         /// The zone's name.
         zone: String,
     },
+    /// The name lies in a zone that resolvers inside the overlay answer for.
+    Resolvers {
+        /// The zone's name.
+        zone: String,
+        /// Label of its network.
+        network: String,
+        /// The resolver that answered, such as `db:53`; none if nobody did.
+        resolver: Option<String>,
+    },
+    /// The name is handed on by `--dns-forward`.
+    Forward {
+        /// The resolver that answered; none if nobody did.
+        resolver: Option<String>,
+    },
     /// An address of the overlay, asked for backwards.
     Reverse,
     /// None: the resolver refuses, so that the system asks elsewhere.
@@ -62,37 +83,66 @@ pub enum NoQuestion {
     Kind(String),
 }
 
-/// Asks the resolver as a program would.
-///
-/// # Errors
-/// See [`NoQuestion`].
-pub fn explain(name: &str, kind: &str, netmap: &Netmap) -> Result<Explained, NoQuestion> {
-    let no_name = || NoQuestion::Name(name.to_owned());
-    let mut asked = Name::from_ascii(name).map_err(|_| no_name())?;
-    asked.set_fqdn(true);
-    let record_type: RecordType = kind
-        .to_ascii_uppercase()
-        .parse()
-        .map_err(|_| NoQuestion::Kind(kind.to_owned()))?;
-    let mut question = Message::new(0, MessageType::Query, OpCode::Query);
-    question.add_query(Query::query(asked, record_type));
-    let reply = question
-        .to_vec()
-        .ok()
-        .and_then(|bytes| answer(&bytes, netmap, Transport::Tcp))
-        .and_then(|bytes| Message::from_vec(&bytes).ok())
-        .ok_or_else(no_name)?;
-    let text = name.trim_end_matches('.').to_ascii_lowercase();
-    Ok(Explained {
-        rule: rule(&text, netmap),
-        name: text,
-        kind: record_type.to_string(),
-        code: code(&reply),
-        answers: reply.answers.iter().map(ToString::to_string).collect(),
-    })
+/// The message that a program would send, and what it is about.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// The message.
+    pub(crate) query: Vec<u8>,
+    name: String,
+    kind: RecordType,
 }
 
-fn rule(name: &str, netmap: &Netmap) -> Rule {
+impl Wanted {
+    /// Makes the message.
+    ///
+    /// # Errors
+    /// See [`NoQuestion`].
+    pub(crate) fn new(name: &str, kind: &str) -> Result<Self, NoQuestion> {
+        let no_name = || NoQuestion::Name(name.to_owned());
+        let mut asked = Name::from_ascii(name).map_err(|_| no_name())?;
+        asked.set_fqdn(true);
+        let kind: RecordType = kind
+            .to_ascii_uppercase()
+            .parse()
+            .map_err(|_| NoQuestion::Kind(kind.to_owned()))?;
+        let mut question = Message::new(0, MessageType::Query, OpCode::Query);
+        question.metadata.recursion_desired = true;
+        question.add_query(Query::query(asked, kind));
+        Ok(Self {
+            query: question.to_vec().map_err(|_| no_name())?,
+            name: name.trim_end_matches('.').to_ascii_lowercase(),
+            kind,
+        })
+    }
+
+    /// How it was asked: what a program hears must fit no datagram here.
+    pub(crate) const TRANSPORT: Transport = Transport::Tcp;
+
+    /// What the resolver's answer means.
+    ///
+    /// # Errors
+    /// [`NoQuestion::Name`] if there is none.
+    pub(super) fn explain(
+        self,
+        reply: &[u8],
+        asked: &[Asked],
+        netmap: &Netmap,
+    ) -> Result<Explained, NoQuestion> {
+        let reply = Message::from_vec(reply).map_err(|_| NoQuestion::Name(self.name.clone()))?;
+        let errors = asked.iter().flat_map(|asked| asked.errors.iter().cloned());
+        Ok(Explained {
+            rule: rule(&self.name, netmap, asked.first()),
+            name: self.name,
+            kind: self.kind.to_string(),
+            code: code(&reply),
+            answers: reply.answers.iter().map(ToString::to_string).collect(),
+            cached: !asked.is_empty() && asked.iter().all(|asked| asked.cached),
+            errors: errors.collect(),
+        })
+    }
+}
+
+fn rule(name: &str, netmap: &Netmap, asked: Option<&Asked>) -> Rule {
     let of_network = |network: &overlan_protocol::netmap::Network| {
         let known = network.dns.records.contains_key(name);
         known.then(|| Rule::Record {
@@ -124,13 +174,21 @@ fn rule(name: &str, netmap: &Netmap) -> Rule {
                 zone: netmap.domain.clone(),
             })
         }
-        None => match names::zone_of(netmap, name) {
-            Some((_, network, zone, settings)) if settings.via.is_empty() => of_network(network)
-                .unwrap_or_else(|| Rule::Zone {
+        None => match (names::zone_of(netmap, name), asked) {
+            (Some((_, network, zone, settings)), _) if settings.via.is_empty() => {
+                of_network(network).unwrap_or_else(|| Rule::Zone {
                     zone: zone.to_owned(),
-                }),
-            Some(_) => Rule::Outside,
-            None => match super::find_reverse(name, netmap) {
+                })
+            }
+            (Some((_, network, zone, _)), asked) => Rule::Resolvers {
+                zone: zone.to_owned(),
+                network: network.name.clone(),
+                resolver: asked.and_then(|asked| asked.by.clone()),
+            },
+            (None, Some(asked)) if asked.source == Source::Forward => Rule::Forward {
+                resolver: asked.by.clone(),
+            },
+            (None, _) => match reverse::find(name, netmap) {
                 Some(_) if is_in(name, "arpa") => Rule::Reverse,
                 Some(_) | None => Rule::Outside,
             },
@@ -140,7 +198,8 @@ fn rule(name: &str, netmap: &Netmap) -> Rule {
 
 /// As dig writes it.
 fn code(reply: &Message) -> String {
-    const NAMES: [(ResponseCode, &str); 3] = [
+    const NAMES: [(ResponseCode, &str); 4] = [
+        (ResponseCode::ServFail, "SERVFAIL"),
         (ResponseCode::NoError, "NOERROR"),
         (ResponseCode::NXDomain, "NXDOMAIN"),
         (ResponseCode::Refused, "REFUSED"),

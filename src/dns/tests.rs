@@ -1,8 +1,11 @@
+use super::walk::{Start, Step, Walk};
 use super::*;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{DNSClass, Record};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -13,7 +16,20 @@ use crate::names::tests::{netmap, network, two_networks};
 
 const ID: u16 = 0x4711;
 
-fn query(name: &str, kind: RecordType) -> Message {
+/// The answer to one message when nobody else can be asked.
+pub(crate) fn answer(query: &[u8], netmap: &Netmap, transport: Transport) -> Option<Vec<u8>> {
+    let mut walk = match Walk::begin(query, transport) {
+        Start::Silence => return None,
+        Start::Reply(reply) => return Some(reply),
+        Start::Walk(walk) => walk,
+    };
+    while let Step::Ask(source, _) = walk.step(netmap, false) {
+        walk.handle_heard(&source, None, netmap);
+    }
+    Some(walk.finish())
+}
+
+pub(super) fn query(name: &str, kind: RecordType) -> Message {
     let mut message = Message::new(ID, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = true;
     message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
@@ -298,7 +314,12 @@ fn a_datagram_is_never_larger_than_the_client_takes() {
     let netmap = many_networks();
     let plain = query("1.0.64.100.in-addr.arpa.", RecordType::PTR);
     let reply = ask(&netmap, &plain, Transport::Udp);
-    assert!(reply.metadata.truncation && reply.answers.is_empty() && reply.edns.is_none());
+    assert!(reply.metadata.truncation && reply.edns.is_none());
+    assert!(
+        (5..20).contains(&reply.answers.len()),
+        "as many as fit: {}",
+        reply.answers.len()
+    );
     assert_eq!(reply.queries.len(), 1);
     let reply = ask(&netmap, &plain, Transport::Tcp);
     assert!(!reply.metadata.truncation);
@@ -380,7 +401,12 @@ async fn server(netmap: Netmap) -> Server {
     let stream = TcpStream::connect(tcp.local_addr().unwrap()).await.unwrap();
     let (sender, receiver) = watch::channel(Arc::new(netmap));
     let shutdown = CancellationToken::new();
-    let task = tokio::spawn(serve(udp, tcp, receiver, shutdown.clone()));
+    let netmap = receiver.clone();
+    let answer = move |query: Vec<u8>, transport| {
+        let netmap = netmap.borrow().clone();
+        async move { answer(&query, &netmap, transport) }
+    };
+    let task = tokio::spawn(serve(udp, tcp, answer, shutdown.clone()));
     Server {
         udp: client,
         tcp: stream,

@@ -107,6 +107,16 @@ fn not_reached(error: &DialError) -> (StatusCode, &'static str, &'static str) {
             "http_request_denied",
             "Exclude it from the proxy (no_proxy), or start `overlan up` with --proxy-direct.",
         ),
+        DialError::LedNowhere => (
+            StatusCode::FORBIDDEN,
+            "http_request_denied",
+            "A device beside that host has to lead there: `overlan serve route`, then `overlan admin route approve`.",
+        ),
+        DialError::NoResolver => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "dns_timeout",
+            "`overlan dns status` shows the resolvers of each zone and why they did not answer.",
+        ),
         DialError::DeniedByPolicy => (
             StatusCode::FORBIDDEN,
             "http_request_denied",

@@ -220,7 +220,7 @@ fn what_lies_behind_a_gateway_is_found_by_the_closest_route_of_one_that_is_onlin
     put(12, true, &["10.1.0.0/16:5432", "db.corp.internal"]);
     put(13, false, &["10.1.2.3", "only.example"]);
     let ask = |text: &str, port: u16| {
-        behind(&netmap, &Destination::from_text(text), Some(port))
+        behind(&netmap, &Destination::from_text(text), Some(port), None)
             .map(|it| (it.host, it.online, it.target))
     };
     let found = |host, online, target: &str| Some((host, online, target.to_owned()));
@@ -251,12 +251,40 @@ fn what_lies_behind_a_gateway_is_found_by_the_closest_route_of_one_that_is_onlin
         .set_records(&address, &[Record::A([10, 1, 2, 3].into())]);
     network.dns.set_records(&loops, &cname(&loops));
     let ask = |text: &str| {
-        let found = behind(&netmap, &Destination::from_text(text), Some(22));
+        let found = behind(&netmap, &Destination::from_text(text), Some(22), None);
         found.map(|it| it.target)
     };
     assert_eq!(ask(&alias).as_deref(), Some("x.corp.internal"));
     assert_eq!(ask(&address).as_deref(), Some("10.1.2.3"));
     assert_eq!(ask(&loops), None);
-    let any_port = behind(&netmap, &Destination::from_text("10.1.2.3"), None);
+    let any_port = behind(&netmap, &Destination::from_text("10.1.2.3"), None, None);
     assert!(any_port.is_some());
+}
+
+#[test]
+fn names_of_zones_with_resolvers_are_theirs_by_records_of_ours_too() {
+    let mut netmap = two_networks();
+    let demo = netmap.networks.get_mut(&DEMO).unwrap();
+    let via = vec!["db".parse().unwrap()];
+    demo.dns.set_zone("corp.example", Some(&Zone { via }));
+    demo.dns
+        .set_zone("own.corp.example", Some(&Zone::default()));
+    let alias = [Record::Cname("git.corp.example".to_owned())];
+    demo.dns.set_records("git.demo.pertino.net", &alias);
+    let ask = |text: &str| {
+        let found = elsewhere(&netmap, &Destination::from_text(text));
+        found.map(|(name, network, zone, _)| (name, network, zone.to_owned()))
+    };
+    let found = |name: &str| Some((name.to_owned(), DEMO, "corp.example".to_owned()));
+    assert_eq!(ask("DB.corp.example."), found("db.corp.example"));
+    assert_eq!(ask("corp.example"), found("corp.example"));
+    assert_eq!(ask("git.demo.pertino.net"), found("git.corp.example"));
+    for other in [
+        "x.own.corp.example",
+        "mycorp.example",
+        "web.demo.pertino.net",
+        "10.1.2.3",
+    ] {
+        assert_eq!(ask(other), None, "{other}");
+    }
 }

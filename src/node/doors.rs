@@ -17,7 +17,7 @@ use super::reach::Reached;
 use super::{Inner, Node};
 use crate::control::Health;
 use crate::dial::DialError;
-use crate::dns;
+use crate::dns::Transport;
 use crate::engine::Membership;
 use crate::memory::Budget;
 use crate::names::{self, Destination, NameError};
@@ -74,7 +74,8 @@ impl Overlay for NodeOverlay {
                 let netmap = netmap.borrow_and_update();
                 let is_known = netmap.version > 0;
                 let foreign = inner.resolve(&netmap, destination) == Err(NameError::Foreign)
-                    && names::behind(&netmap, destination, None).is_none();
+                    && names::behind(&netmap, destination, None, None).is_none()
+                    && names::elsewhere(&netmap, destination).is_none();
                 match &*health.borrow_and_update() {
                     Health::Removed => true,
                     Health::Connecting => is_known && foreign,
@@ -143,9 +144,13 @@ impl Overlay for NodeOverlay {
         }
     }
 
-    fn resolve(&self, query: &[u8]) -> Option<Vec<u8>> {
-        let netmap = self.0.control.netmap().borrow().clone();
-        dns::answer(query, &netmap, dns::Transport::Udp)
+    fn resolve(
+        &self,
+        query: Vec<u8>,
+        transport: Transport,
+    ) -> impl Future<Output = Option<Vec<u8>>> + Send + use<> {
+        let inner = Arc::clone(&self.0);
+        async move { inner.answer_dns(&query, transport).await }
     }
 }
 

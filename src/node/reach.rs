@@ -114,7 +114,18 @@ impl Inner {
         protocol: Protocol,
         port: u16,
     ) -> Result<Reached, DialError> {
-        let (membership, resolved) = self.locate(destination)?;
+        let (membership, resolved) = match self.locate(destination) {
+            // Nobody outside may be asked for it either.
+            Err(DialError::Foreign)
+                if protocol == Protocol::Udp && self.is_elsewhere(destination) =>
+            {
+                return Err(DialError::Internal(
+                    "names of a zone with resolvers are for connections; give the address instead"
+                        .to_owned(),
+                ));
+            }
+            located => located?,
+        };
         if !resolved.own {
             if !membership
                 .filter()
@@ -138,15 +149,16 @@ impl Inner {
         })
     }
 
-    /// The gateway that leads to `port` of a destination outside the overlay, if there is one, as [`Inner::reach`], and what it is
-    /// asked for.
+    /// The gateway that leads to `port` of a destination outside the overlay, if there is one, of network `within` if that is given,
+    /// as [`Inner::reach`], and what it is asked for.
     pub(super) fn reach_behind(
         &self,
         destination: &Destination,
         port: u16,
+        within: Option<NetworkId>,
     ) -> Result<Option<(Reached, String)>, DialError> {
         let netmap = self.control.netmap().borrow().clone();
-        let Some(behind) = names::behind(&netmap, destination, Some(port)) else {
+        let Some(behind) = names::behind(&netmap, destination, Some(port), within) else {
             return Ok(None);
         };
         let network = netmap.networks.get(&behind.network);

@@ -133,6 +133,8 @@ impl Inner {
             certificates: self.certificates.status(),
             routes: self.route_statuses(),
             memory: self.options.memory.map(status::MemoryStatus::from),
+            dns_zones: self.zone_statuses(),
+            dns_forwards: self.forward_statuses(),
             counters: self.counters(&memberships),
             ..Status::starting()
         }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::dial::DialError;
+use crate::dns::Transport;
 use crate::memory::Budget;
 use crate::names::Destination;
 
@@ -41,8 +42,12 @@ pub trait Overlay: Clone + Send + Sync + 'static {
     /// A new socket for datagrams to any peer. It takes no port before it sends.
     fn datagrams(&self) -> Self::Datagrams;
 
-    /// The answer of this device's resolver to one datagram, if it deserves one.
-    fn resolve(&self, query: &[u8]) -> Option<Vec<u8>>;
+    /// The answer of this device's resolver to one query, if it deserves one. It may have to ask others.
+    fn resolve(
+        &self,
+        query: Vec<u8>,
+        transport: Transport,
+    ) -> impl Future<Output = Option<Vec<u8>>> + Send + use<Self>;
 }
 
 /// A port that is open for one peer until this is dropped.

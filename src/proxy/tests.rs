@@ -150,8 +150,13 @@ impl Overlay for Fake {
         }
     }
 
-    fn resolve(&self, query: &[u8]) -> Option<Vec<u8>> {
-        dns::answer(query, &netmap(), dns::Transport::Udp)
+    fn resolve(
+        &self,
+        query: Vec<u8>,
+        transport: dns::Transport,
+    ) -> impl Future<Output = Option<Vec<u8>>> + Send + use<> {
+        let answer = dns::tests::answer(&query, &netmap(), transport);
+        async move { answer }
     }
 }
 

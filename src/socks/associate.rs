@@ -5,6 +5,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
 use tracing::debug;
@@ -13,6 +16,7 @@ use super::datagram::{Association, Outgoing};
 use super::outside::{Event, Outside};
 use super::{SUCCEEDED, reply};
 use crate::dial::DialError;
+use crate::dns::Transport;
 use crate::names::Destination;
 use crate::proxy::{Client, Datagrams, Door, Ends, Moves, Overlay};
 
@@ -34,6 +38,7 @@ pub(super) async fn run<O: Overlay>(
         outside: Outside::new(),
         door,
         socket: &socket,
+        lookups: FuturesUnordered::new(),
         wrapped: Vec::new(),
     };
     let moves = Moves::new();
@@ -65,6 +70,8 @@ struct Relay<'a, O: Overlay> {
     outside: Outside,
     door: &'a Door<O>,
     socket: &'a UdpSocket,
+    /// Questions to our resolver that wait for others.
+    lookups: FuturesUnordered<BoxFuture<'static, (SocketAddr, Option<Vec<u8>>)>>,
     /// A datagram with its header, for the client.
     wrapped: Vec<u8>,
 }
@@ -87,6 +94,11 @@ impl<O: Overlay> Relay<'_, O> {
                 }
                 (len, from) = self.overlay.recv_from(&mut inside) => {
                     self.deliver(from, &inside[..len]).await;
+                }
+                Some((resolver, answer)) = self.lookups.next() => {
+                    if let Some(answer) = answer {
+                        self.deliver(resolver, &answer).await;
+                    }
                 }
                 event = self.outside.next(&mut beyond) => match event {
                     Event::Received(len, from) => self.deliver(from, &beyond[..len]).await,
@@ -114,7 +126,7 @@ impl<O: Overlay> Relay<'_, O> {
             data,
         } = outgoing;
         if self.door.is_resolver(&destination, port) {
-            return self.resolve(&destination, port, data).await;
+            return self.resolve(&destination, port, data);
         }
         if self.door.settle(&destination).await.is_err() {
             return self.association.handle_unsent();
@@ -137,15 +149,18 @@ impl<O: Overlay> Relay<'_, O> {
     }
 
     /// Our own resolver answers without any socket between.
-    async fn resolve(&mut self, resolver: &Destination, port: u16, query: &[u8]) {
-        let Destination::Address(address) = resolver else {
-            return self.association.handle_unsent();
+    fn resolve(&mut self, resolver: &Destination, port: u16, query: &[u8]) {
+        let address = match resolver {
+            Destination::Address(address) if self.lookups.len() < LOOKUPS_MAX => *address,
+            Destination::Address(_) | Destination::AddressIn(..) | Destination::Name(_) => {
+                return self.association.handle_unsent();
+            }
         };
-        let resolver = SocketAddr::new(*address, port);
+        let resolver = SocketAddr::new(address, port);
         self.association.handle_sent(resolver);
-        if let Some(answer) = self.door.overlay.resolve(query) {
-            self.deliver(resolver, &answer).await;
-        }
+        let answer = self.door.overlay.resolve(query.to_vec(), Transport::Udp);
+        self.lookups
+            .push(Box::pin(async move { (resolver, answer.await) }));
     }
 
     async fn deliver(&mut self, from: SocketAddr, data: &[u8]) {
@@ -171,6 +186,9 @@ fn mapped(address: SocketAddr) -> SocketAddr {
         SocketAddr::V6(_) => address,
     }
 }
+
+/// Questions of one association that wait at our resolver; more are dropped, as a full network would.
+const LOOKUPS_MAX: usize = 16;
 
 /// Longest datagram with its header, bytes: what UDP itself can carry.
 const DATAGRAM_MAX: usize = 65_535;

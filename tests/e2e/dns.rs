@@ -1,9 +1,18 @@
-//! Records and private zones of a network: set by its owner, asked for with dig, dialled through the proxy.
+//! Names: records and private zones of a network, set by its owner, asked for with dig, dialled through the proxy; below, names that
+//! others answer, and the resolvers of systems.
+
+mod forwards;
+
+mod libc;
+
+mod system;
+
+mod zones;
 
 use serde_json::Value;
 
 use crate::lab::{DOMAIN, Device, Lab};
-use crate::process::{LONGEST, command, installed, run, until};
+use crate::process::{LONGEST, Program, command, installed, run, until};
 use crate::service::Service;
 
 #[test]
@@ -82,6 +91,35 @@ fn records_and_zones_are_answered_and_dialled_as_soon_as_they_are_set() {
         // Outside the overlay now: SOCKS reply 2.
         outcome.stderr.contains("(2)").then_some(())
     });
+}
+
+/// A dnsmasq that asks nobody: what it knows is in `args`. It says what it is asked.
+#[track_caller]
+fn dnsmasq(lab: &Lab, name: &str, at: &str, args: &[&str]) -> Program {
+    let mut dnsmasq = command("dnsmasq");
+    dnsmasq.args([
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--no-resolv",
+        "--no-hosts",
+        "--bind-interfaces",
+        "--pid-file=",
+        // It has one user in its namespace, and stays that.
+        "--user=",
+        "--group=",
+        "--local-ttl=60",
+        "--log-facility=-",
+        "--log-queries",
+    ]);
+    dnsmasq.arg(format!("--listen-address={at}")).args(args);
+    let program = Program::start(name, &lab.path(""), &mut dnsmasq, "");
+    until(format!("the start of {name}"), LONGEST, || {
+        program
+            .output()
+            .contains(": started, version")
+            .then_some(())
+    });
+    program
 }
 
 #[track_caller]

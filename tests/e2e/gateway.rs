@@ -1,51 +1,25 @@
 //! Private hosts that run nothing of ours, reached through a device beside them. It needs addresses that are not loopback, so the test
-//! runs itself again in a network namespace of its own.
-
-use std::env;
+//! has a network of its own.
 
 use crate::forward::forwards;
 use crate::lab::{DOMAIN, Device, Lab};
-use crate::process::{LONGEST, command, installed, run, skipped, until};
+use crate::namespace::{is_inside, replace};
+use crate::process::{LONGEST, command, installed, run, until};
 use crate::service::Service;
 
-/// Set in the namespace.
-const INSIDE: &str = "OVERLAN_TEST_INSIDE";
-
-/// What makes the namespace: a private network on its loopback device.
-const ENTER: &str = "ip link set lo up; ip address add 10.9.0.1/24 dev lo; ip address add fd12::1/64 dev lo nodad; exec \"$@\"";
+/// A private network on the loopback device of the namespace.
+const ENTER: &str = "ip address add 10.9.0.1/24 dev lo; ip address add fd12::1/64 dev lo nodad";
 
 #[test]
 fn a_device_leads_peers_to_private_hosts_and_to_nothing_else() {
-    if env::var_os(INSIDE).is_some() {
-        return inside();
+    if installed(&["curl"])
+        && is_inside(
+            "gateway::a_device_leads_peers_to_private_hosts_and_to_nothing_else",
+            ENTER,
+        )
+    {
+        inside();
     }
-    if !installed(&["curl", "unshare", "ip"]) {
-        return;
-    }
-    let namespace = ["--user", "--map-root-user", "--net", "--mount"];
-    if run(command("unshare").args(namespace).arg("true"), "").code != Some(0) {
-        skipped("unshare --user --net not allowed");
-        return;
-    }
-    let mut again = command("unshare");
-    again
-        .args(namespace)
-        .args(["--", "sh", "-euc", ENTER, "sh"]);
-    again.arg(env::current_exe().unwrap());
-    again.args([
-        "--exact",
-        "--nocapture",
-        "gateway::a_device_leads_peers_to_private_hosts_and_to_nothing_else",
-    ]);
-    let outcome = run(again.env(INSIDE, "1"), "");
-    assert_eq!(
-        outcome.code,
-        Some(0),
-        "{}\n{}",
-        outcome.stdout,
-        outcome.stderr
-    );
-    assert!(outcome.stdout.contains("1 passed"), "{}", outcome.stdout);
 }
 
 fn inside() {
@@ -65,19 +39,10 @@ fn inside() {
         "127.0.0.1 localhost own.internal\n10.9.0.1 app.internal\n",
     )
     .unwrap();
-    let mount = run(
-        command("mount").args(["--bind", hosts.to_str().unwrap(), "/etc/hosts"]),
-        "",
-    );
-    assert_eq!(mount.code, Some(0), "{mount:#?}");
+    replace("/etc/hosts", &hosts);
     let (laptop, gateway) = lab.pair();
     let page = |url: &str| laptop.curl(&[url]);
-    let reply = |url: &str| {
-        let outcome = page(url);
-        assert_eq!(outcome.code, Some(97), "{outcome:#?}");
-        let (_, rest) = outcome.stderr.rsplit_once('(').unwrap();
-        rest[..1].to_owned()
-    };
+    let reply = |url: &str| laptop.socks_reply(url);
     assert_eq!(
         reply("http://10.9.0.1:8080/"),
         "2",

@@ -315,6 +315,15 @@ impl Device {
         process::run(command("curl").args(self.curl_args(args)), "")
     }
 
+    /// The SOCKS reply that curl gets for `url`, which must not be reached.
+    #[track_caller]
+    pub(crate) fn socks_reply(&self, url: &str) -> String {
+        let outcome = self.curl(&[url]);
+        assert_eq!(outcome.code, Some(97), "{url}: {outcome:#?}");
+        let (_, rest) = outcome.stderr.rsplit_once('(').unwrap();
+        rest[..1].to_owned()
+    }
+
     /// The arguments of curl that [`Device::curl`] gives.
     pub(crate) fn curl_args(&self, args: &[&str]) -> Vec<String> {
         let proxy = format!("socks5h://{}", self.socks);

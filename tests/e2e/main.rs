@@ -9,6 +9,8 @@
 
 mod lab;
 
+mod namespace;
+
 mod process;
 
 mod programs;

@@ -77,6 +77,12 @@ impl Outcome {
 /// If it cannot be started, or has not ended after [`LONGEST`].
 #[track_caller]
 pub(crate) fn run(command: &mut Command, stdin: &str) -> Outcome {
+    run_within(LONGEST, command, stdin)
+}
+
+/// The same with another longest time: for what waits for things itself.
+#[track_caller]
+pub(crate) fn run_within(within: Duration, command: &mut Command, stdin: &str) -> Outcome {
     let line = format!("{command:?}");
     let mut input = tempfile::tempfile().unwrap();
     input.write_all(stdin.as_bytes()).unwrap();
@@ -90,7 +96,7 @@ pub(crate) fn run(command: &mut Command, stdin: &str) -> Outcome {
         .spawn()
         .unwrap_or_else(|error| panic!("{line}: {error}"));
     let mut child = Owned(child);
-    let status = child.ended(&line);
+    let status = child.ended_within(within, &line);
     Outcome {
         line,
         code: status.code(),
@@ -293,7 +299,12 @@ impl Owned {
     /// Waits until it has ended by itself; `name` is for messages.
     #[track_caller]
     pub(crate) fn ended(&mut self, name: &str) -> ExitStatus {
-        until(format_args!("the end of {name}"), LONGEST, || {
+        self.ended_within(LONGEST, name)
+    }
+
+    #[track_caller]
+    fn ended_within(&mut self, within: Duration, name: &str) -> ExitStatus {
+        until(format_args!("the end of {name}"), within, || {
             self.0.try_wait().unwrap()
         })
     }

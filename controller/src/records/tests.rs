@@ -159,12 +159,13 @@ fn zones_have_records_or_resolvers() {
     let via = |text: &str| vec![text.parse::<Via>().unwrap()];
     assert!(names.zone("prod.example", via("dns")).is_ok());
     assert!(names.zone("prod.example", via("100.64.0.7")).is_ok());
+    assert!(names.zone("prod.example", via("10.1.0.53:54")).is_ok());
     assert!(names.zone("10.in-addr.arpa", via("dns")).is_ok());
     assert!(names.zone("ad.corp.internal", vec![]).is_ok());
-    assert!(matches!(
-        names.zone("x.example", via("10.0.0.1")),
-        Err(RecordError::Via(_))
-    ));
+    for nowhere in ["127.0.0.1", "169.254.169.254", "[fe80::1]:53", "100.64.0.0"] {
+        let refused = names.zone("x.example", via(nowhere));
+        assert!(matches!(refused, Err(RecordError::Via(_))), "{nowhere}");
+    }
     let four = ["a", "b", "c", "d"]
         .map(|label| label.parse().unwrap())
         .into();

@@ -28,8 +28,8 @@ pub(crate) enum DnsCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ZoneCommand {
-    /// Add a zone, whose names are then records of the network
-    Add(ZoneArgs),
+    /// Add a zone, whose names are then records of the network, or those that its resolvers know
+    Add(AddZoneArgs),
     /// Remove a zone that has no records
     Remove(ZoneArgs),
 }
@@ -87,6 +87,25 @@ pub(crate) struct RemoveArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = ADD_ZONE_EXAMPLES)]
+pub(crate) struct AddZoneArgs {
+    /// Resolver inside the overlay that knows the zone's names: PEER[:PORT], or ADDRESS[:PORT] of a device or behind a gateway; repeat
+    /// it for others that are asked when the first does not answer [default port: 53]
+    #[arg(long = "resolver", value_name = "RESOLVER")]
+    resolvers: Vec<String>,
+    #[command(flatten)]
+    zone: ZoneArgs,
+}
+
+const ADD_ZONE_EXAMPLES: &str = "\
+Examples:
+  overlan admin dns zone add corp.internal                                  records say what its names are
+  overlan admin dns zone add corp.example --resolver dc --resolver dc2      devices dc and dc2 know; each publishes TCP port 53
+  overlan admin dns zone add corp.example --resolver 10.1.0.53              a host behind a gateway knows
+
+Adding a zone again gives it other resolvers.";
+
+#[derive(Debug, Args)]
 pub(crate) struct ZoneArgs {
     /// The zone's name
     zone: String,
@@ -121,12 +140,13 @@ pub(crate) async fn run(command: DnsCommand) -> Result<(), Failure> {
             Ok(())
         }
         DnsCommand::Zone(ZoneCommand::Add(args)) => {
+            let ZoneArgs { zone, of } = args.zone;
             let request = |network| DnsZoneRequest {
                 network,
-                zone: args.zone,
-                via: Vec::new(),
+                zone,
+                via: args.resolvers,
             };
-            let made: DnsZoneSummary = change(&args.of, path::DNS_ZONES, request).await?;
+            let made: DnsZoneSummary = change(&of, path::DNS_ZONES, request).await?;
             output::note(&format!("Zone {} is there.", made.zone));
             Ok(())
         }
@@ -148,7 +168,12 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
     }
     let mut rows = vec![["NAME", "TYPE", "VALUE"].map(str::to_owned)];
     for zone in &dns.zones {
-        rows.push([zone.zone.clone(), "zone".to_owned(), "-".to_owned()]);
+        let resolvers: Vec<String> = zone.via.iter().map(ToString::to_string).collect();
+        let value = match resolvers.is_empty() {
+            true => "-".to_owned(),
+            false => format!("by {}", resolvers.join(", ")),
+        };
+        rows.push([zone.zone.clone(), "zone".to_owned(), value]);
     }
     for record in &dns.records {
         let (kind, value) = (record.record.kind(), record.record.value());

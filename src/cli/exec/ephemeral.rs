@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
-use overlan::dns;
 use overlan::node::Node;
 use overlan::{JoinString, UpError};
 use tokio::task::JoinHandle;
@@ -92,7 +91,7 @@ impl EphemeralArgs {
         let node = builder.up().await.map_err(failure)?;
         let socks = node.listen_proxy(loopback).await?;
         let stop = CancellationToken::new();
-        let resolver = tokio::spawn(dns::serve(udp, tcp, node.netmap(), stop.clone()));
+        let resolver = tokio::spawn(node.serve_dns(udp, tcp, stop.clone()));
         Ok(Ephemeral {
             socks,
             dns,

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use overlan::carry::CarryError;
-use overlan::dns::explain::explain;
 use overlan::enrol::{ForgetError, forget};
 use overlan::local::{Answer, PING_WITHIN_MAX, Refusal, RefusalKind, Request, Response, Running};
 use overlan::node::routes::RouteError;
@@ -61,7 +60,7 @@ impl Answers {
             Request::Carry(carry) => return self.carrying.begin(&self.node, carry),
             Request::Ping { peer, within_ms } => return self.ping(peer, within_ms),
             Request::Whois { peer } => self.whois(&peer),
-            Request::DnsQuery { name, kind } => self.dns_query(&name, &kind),
+            Request::DnsQuery { name, kind } => self.dns_query(&name, &kind).await,
         };
         response.into()
     }
@@ -139,9 +138,8 @@ impl Answers {
         })
     }
 
-    fn dns_query(&self, name: &str, kind: &str) -> Response {
-        let netmap = self.node.netmap().borrow().clone();
-        match explain(name, kind, &netmap) {
+    async fn dns_query(&self, name: &str, kind: &str) -> Response {
+        match self.node.query_dns(name, kind).await {
             Ok(explained) => Response::DnsAnswer(Box::new(explained)),
             Err(error) => refused(RefusalKind::NotUnderstood, error.to_string()),
         }

@@ -95,6 +95,8 @@ pub(super) fn dial_kind(error: &DialError) -> RefusalKind {
         | DialError::AmbiguousAddress
         | DialError::Offline
         | DialError::Unreachable
+        | DialError::NoResolver
+        | DialError::LedNowhere
         | DialError::Refused
         | DialError::Unsupported
         | DialError::Internal(_) => RefusalKind::Failed,

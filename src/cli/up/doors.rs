@@ -2,7 +2,7 @@
 //! library's.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
+use overlan::node::DNS_FORWARDS_MAX;
 use overlan::proxy::{Credentials, ProxyConfig, UnixDoor, check_listen};
 use tokio::net::{TcpListener, UdpSocket};
 
@@ -38,6 +39,15 @@ pub(crate) struct DoorArgs {
         value_name = "ADDR"
     )]
     dns: Door,
+    /// Resolver of this host's network that names outside the overlay are handed on to: ADDRESS[:PORT], or off; may be repeated
+    #[arg(
+        long,
+        env = "OVERLAN_DNS_FORWARD",
+        default_value = "off",
+        value_name = "ADDR",
+        value_delimiter = ','
+    )]
+    dns_forward: Vec<Forward>,
     /// User name that proxy clients must give
     #[arg(
         long,
@@ -93,6 +103,34 @@ impl FromStr for Door {
     }
 }
 
+/// Where foreign names are handed on to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Forward {
+    Off,
+    To(SocketAddr),
+}
+
+impl FromStr for Forward {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        let bare = text.trim_start_matches('[').trim_end_matches(']');
+        let address = match bare.parse::<IpAddr>() {
+            Ok(address) => SocketAddr::new(address, DNS_PORT),
+            Err(_) => text
+                .parse()
+                .map_err(|_| "it is ADDRESS or ADDRESS:PORT, numeric, or off".to_owned())?,
+        };
+        match address.port() {
+            0 => Err("nobody answers on port 0".to_owned()),
+            _ => Ok(Self::To(address)),
+        }
+    }
+}
+
 /// Where the proxy is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
@@ -133,6 +171,8 @@ fn mode(text: &str) -> Result<u32, String> {
 pub(super) struct Doors {
     pub(super) proxy: Proxies,
     pub(super) dns: Resolver,
+    /// Where it hands foreign names on to.
+    pub(super) dns_forwards: Vec<SocketAddr>,
 }
 
 /// The places of the proxy, and how it behaves there.
@@ -191,6 +231,7 @@ impl DoorArgs {
     /// Takes the ports. Nothing is answered yet. What `before` has open already stays open, with its port.
     pub(super) async fn open(&self, before: Option<&Doors>) -> Result<Doors, Failure> {
         let dns = self.open_resolver(before.map(|before| &before.dns)).await?;
+        let dns_forwards = self.forwards(dns.address)?;
         let config = self.proxy_config(dns.address, before.map(|before| &before.proxy.config))?;
         let mut open = Vec::new();
         for place in self.places()? {
@@ -231,7 +272,11 @@ impl DoorArgs {
             open.push((place.clone(), socket));
         }
         let proxy = Proxies { config, open };
-        Ok(Doors { proxy, dns })
+        Ok(Doors {
+            proxy,
+            dns,
+            dns_forwards,
+        })
     }
 
     async fn open_resolver(&self, before: Option<&Resolver>) -> Result<Resolver, Failure> {
@@ -260,6 +305,46 @@ impl DoorArgs {
             )),
             false => Ok(&self.socks),
         }
+    }
+
+    /// Where foreign names go, when names are answered at `door`.
+    fn forwards(&self, door: Option<SocketAddr>) -> Result<Vec<SocketAddr>, Failure> {
+        let mut forwards = Vec::new();
+        for forward in &self.dns_forward {
+            let Forward::To(address) = forward else {
+                if self.dns_forward.len() > 1 {
+                    return Err(Failure::usage(
+                        "--dns-forward off is given together with resolvers".to_owned(),
+                    ));
+                }
+                continue;
+            };
+            let usage = |why: &str| Failure::usage(format!("--dns-forward {address} {why}"));
+            let Some(door) = door else {
+                return Err(usage("has nothing to hand on: --dns is off")
+                    .next("Give --dns an address, or leave --dns-forward out."));
+            };
+            if address.ip().is_unspecified() {
+                return Err(usage("is no address of a resolver"));
+            }
+            if overlan::names::in_overlay(address.ip().to_canonical()) {
+                return Err(usage("is an address of the overlay")
+                    .next("A zone has resolvers there: `overlan admin dns zone add NAME --resolver ADDRESS`."));
+            }
+            if is_door(*address, door) {
+                return Err(usage("is where this device answers names itself").next(
+                    "Name the resolver of this host's network; /etc/resolv.conf often does.",
+                ));
+            }
+            forwards.push(*address);
+        }
+        if forwards.len() > DNS_FORWARDS_MAX {
+            return Err(Failure::usage(format!(
+                "--dns-forward names {} resolvers; {DNS_FORWARDS_MAX} are the most",
+                forwards.len()
+            )));
+        }
+        Ok(forwards)
     }
 
     fn check(&self, address: SocketAddr) -> Result<(), Failure> {
@@ -333,6 +418,17 @@ pub(crate) async fn dns_sockets(address: SocketAddr) -> io::Result<(UdpSocket, T
         }
     }
 }
+
+/// Whether what is sent to `address` arrives at `door`.
+fn is_door(address: SocketAddr, door: SocketAddr) -> bool {
+    let (to, own) = (address.ip().to_canonical(), door.ip().to_canonical());
+    // A port of its own can be opened on an address of this host only.
+    let is_own = || std::net::UdpSocket::bind((to, 0)).is_ok();
+    address.port() == door.port() && (to == own || own.is_unspecified() && is_own())
+}
+
+/// Where resolvers listen when nobody says otherwise.
+const DNS_PORT: u16 = 53;
 
 /// Chosen ports that are tried: more in a row are hardly taken by others.
 const FREE_PORT_ATTEMPTS: u32 = 16;

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use overlan::dns;
 use overlan::node::Node;
 use overlan::proxy::{self, Until};
 use tokio::task::JoinSet;
@@ -112,8 +111,7 @@ impl Serving {
     fn serve_dns(&mut self) {
         if let Some((udp, tcp)) = self.doors.dns.sockets.take() {
             let stop = self.dns_stop.clone();
-            self.tasks
-                .spawn(dns::serve(udp, tcp, self.node.netmap(), stop));
+            self.tasks.spawn(self.node.serve_dns(udp, tcp, stop));
         }
     }
 }

@@ -1,7 +1,15 @@
 use overlan_protocol::dns::{Record, Zone};
 
+use super::super::tests::answer;
 use super::*;
 use crate::names::tests::{DEMO, two_networks};
+
+/// As [`crate::dns::Resolver::explain`] does it where nobody has to be asked.
+fn explain(name: &str, kind: &str, netmap: &Netmap) -> Result<Explained, NoQuestion> {
+    let wanted = Wanted::new(name, kind)?;
+    let reply = answer(&wanted.query, netmap, Wanted::TRANSPORT).unwrap();
+    wanted.explain(&reply, &[], netmap)
+}
 
 #[test]
 fn every_rule_is_named() {

@@ -1,5 +1,6 @@
 use overlan_protocol::dns::{Record as Kept, Zone};
 
+use hickory_proto::op::ResponseCode;
 use overlan_protocol::netmap::Netmap;
 
 use super::super::tests::{look_up, texts};
@@ -125,16 +126,4 @@ fn the_longest_zone_wins_then_the_first_network_by_name() {
     assert_eq!(text(&netmap, "db.deep.corp.internal."), ["lab"]);
     netmap.networks.get_mut(&LAB).unwrap().name = "a".into();
     assert_eq!(text(&netmap, "db.corp.internal."), ["lab"]);
-}
-
-#[test]
-fn a_zone_whose_names_live_elsewhere_is_refused() {
-    let mut netmap = with_records(&[]);
-    let zone = Zone {
-        via: vec!["web:53".parse().unwrap()],
-    };
-    let demo = netmap.networks.get_mut(&DEMO).unwrap();
-    demo.dns.set_zone("corp.internal", Some(&zone));
-    let reply = look_up(&netmap, "db.corp.internal.", RecordType::A);
-    assert_eq!(reply.metadata.response_code, ResponseCode::Refused);
 }
