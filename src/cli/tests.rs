@@ -78,6 +78,8 @@ fn every_setting_comes_from_the_environment_too_under_one_prefix() {
         "gateway",
         "ephemeral",
         "proxy-protocol",
+        "tls",
+        "as",
         "force",
     ];
     let mut commands = Vec::new();
