@@ -214,7 +214,12 @@ struct TlsArgs {
 #[derive(Debug, Args)]
 struct PlaceArgs {
     /// Publish it in this network only; may be repeated. Without it, in every network of this device
-    #[arg(long = "network", value_name = "NETWORK")]
+    #[arg(
+        long = "network",
+        env = "OVERLAN_SERVE_NETWORK",
+        value_name = "NETWORK",
+        value_delimiter = ','
+    )]
     networks: Vec<String>,
 }
 

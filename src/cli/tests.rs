@@ -79,6 +79,8 @@ fn every_setting_comes_from_the_environment_too_under_one_prefix() {
         "ephemeral",
         "approval",
         "proxy-protocol",
+        "tls",
+        "as",
         "force",
         "resolver",
     ];

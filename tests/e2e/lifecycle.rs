@@ -209,7 +209,7 @@ fn serves_come_and_go(web: &Device, laptop: &Device, page: &Service) {
         ["tcp", "80", &target]
     );
     web.run(&["serve", "tcp", "80", "9"])
-        .refused(1, &["published to", &target, "overlan serve remove 80"]);
+        .refused(1, &["published to", &target, "overlan serve remove tcp:80"]);
     web.run(&["serve", "tcp", "81", "localhost"])
         .refused(2, &["HOST:PORT"]);
     web.serve(81, page.address());
