@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::process::{Resource, getrlimit};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -74,10 +75,10 @@ impl From<CancellationToken> for Until {
     }
 }
 
-/// Runs `serve` for every connection, at most `max` at once, until the door is closed; then lets go of the listener and returns
-/// when all connections have ended, by themselves or with `until`. While the limit is reached, connections wait in the listener's
-/// backlog.
-pub(crate) async fn run<L, H, F>(listener: L, max: usize, until: &Until, serve: H)
+/// Runs `serve` for every connection that gets a permit of `room`, until the door is closed; then lets go of the listener and
+/// returns when all connections have ended, by themselves or with `until`. While there is no room, connections wait in the
+/// listener's backlog.
+pub(crate) async fn run<L, H, F>(listener: L, room: Arc<Semaphore>, until: &Until, serve: H)
 where
     L: Listener,
     H: Fn(L::Stream, L::Client) -> F,
@@ -85,15 +86,20 @@ where
 {
     let mut connections = JoinSet::new();
     loop {
+        let next = async {
+            let place = Arc::clone(&room).acquire_owned().await;
+            (place, listener.next().await)
+        };
         tokio::select! {
             () = until.closed.cancelled() => break,
             Some(ended) = connections.join_next() => report(ended),
-            accepted = listener.next(), if connections.len() < max => match accepted {
+            (place, accepted) = next => match accepted {
                 Ok((stream, client)) => {
                     let served = serve(stream, client);
                     let ended = until.ended.clone();
                     connections.spawn(async move {
                         ended.run_until_cancelled(served).await;
+                        drop(place);
                     });
                 }
                 Err(error) => {
@@ -108,6 +114,7 @@ where
         report(ended);
     }
 }
+
 /// Gives connections that `socket` takes, or its own if it is one, at most `bytes` in the kernel for each direction.
 pub(crate) fn limit_buffers(socket: &impl AsFd, bytes: usize) {
     let socket = SockRef::from(socket);

@@ -35,7 +35,7 @@ mod same_user {
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -80,6 +80,8 @@ pub struct ProxyConfig {
     pub max_connections: usize,
     /// UDP associations at once; more are refused.
     pub max_associations: usize,
+    /// Counts both, over all doors that have the same one; the first of them says how much there is.
+    pub room: Room,
     /// Dial destinations outside the overlay from this host, instead of refusing them.
     pub direct: bool,
     /// Where this device answers DNS: programs may ask there through the proxy.
@@ -100,11 +102,22 @@ impl Default for ProxyConfig {
             idle_timeout: None,
             max_connections: accept::connections_max(),
             max_associations: ASSOCIATIONS_MAX,
+            room: Room::default(),
             direct: false,
             dns: None,
             same_user: true,
         }
     }
+}
+
+/// What doors have room for. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Room(Arc<OnceLock<Places>>);
+
+#[derive(Debug)]
+struct Places {
+    connections: Arc<Semaphore>,
+    associations: Arc<Semaphore>,
 }
 
 /// Why the door is not opened at an address.
@@ -146,7 +159,7 @@ pub async fn serve<O: Overlay>(
     let door = Door::new(config, overlay);
     accept::run(
         listener,
-        door.config.max_connections,
+        Arc::clone(&door.connections),
         &until.into(),
         |client, peer| {
             let door = door.clone();
@@ -171,7 +184,7 @@ pub async fn serve_unix<O: Overlay>(
     let door = Door::new(config, overlay);
     accept::run(
         listener.into(),
-        door.config.max_connections,
+        Arc::clone(&door.connections),
         &until.into(),
         |client, ()| {
             let door = door.clone();
@@ -208,6 +221,7 @@ pub(crate) enum Rejected {
 pub(crate) struct Door<O> {
     pub(crate) config: ProxyConfig,
     pub(crate) overlay: O,
+    connections: Arc<Semaphore>,
     pub(crate) associations: Arc<Semaphore>,
 }
 
@@ -231,8 +245,13 @@ impl<O: Overlay> Door<O> {
         if let Some(budget) = overlay.memory() {
             config.max_connections = config.max_connections.min(budget.connections());
         }
-        Arc::new(Self {
+        let places = config.room.0.get_or_init(|| Places {
+            connections: Arc::new(Semaphore::new(config.max_connections)),
             associations: Arc::new(Semaphore::new(config.max_associations)),
+        });
+        Arc::new(Self {
+            connections: Arc::clone(&places.connections),
+            associations: Arc::clone(&places.associations),
             config,
             overlay,
         })

@@ -396,7 +396,13 @@ async fn read_again(reload: &mut Reload, serving: &mut Serving, answers: &Answer
         Ok::<_, Failure>((again, doors))
     };
     match read.await {
-        Ok((again, doors)) => {
+        Ok((mut again, doors)) => {
+            let before = &serving.doors().proxy.config.credentials;
+            if let (Some(before), Some(after)) = (before, &doors.proxy.config.credentials)
+                && !before.same_as(after)
+            {
+                again.changed.add_now("socks-password-file");
+            }
             upstream::leave_out(&doors.proxy.addresses());
             serving.change(doors);
             *answers.places() = serving.places();

@@ -2,12 +2,14 @@
 //! TCP connection has been idle for too long.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -22,9 +24,10 @@ where
     F: Future<Output = Option<Vec<u8>>> + Send + 'static,
 {
     let until = Until::from(shutdown.clone());
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     tokio::join!(
         shutdown.run_until_cancelled(serve_udp(&udp, &answer)),
-        accept::run(tcp, CONNECTIONS_MAX, &until, |stream, client| {
+        accept::run(tcp, room, &until, |stream, client| {
             let answer = answer.clone();
             async move {
                 if let Err(error) = connection(stream, &answer).await {

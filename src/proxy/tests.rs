@@ -54,11 +54,16 @@ impl Fixture {
         let door = tokio::spawn(serve(listener, config, overlay.clone(), shutdown.clone()));
         let stop = shutdown.clone();
         let echoing = tokio::spawn(async move {
-            accept::run(echo, 16, &stop.into(), |mut stream, _| async move {
-                let (mut read, mut write) = stream.split();
-                let _ = tokio::io::copy(&mut read, &mut write).await;
-                let _ = write.shutdown().await;
-            })
+            accept::run(
+                echo,
+                Arc::new(Semaphore::new(16)),
+                &stop.into(),
+                |mut stream, _| async move {
+                    let (mut read, mut write) = stream.split();
+                    let _ = tokio::io::copy(&mut read, &mut write).await;
+                    let _ = write.shutdown().await;
+                },
+            )
             .await;
         });
         let stop = shutdown.clone();
@@ -415,4 +420,43 @@ fn only_loopback_is_open_without_credentials() {
         );
         assert_eq!(check_listen(reachable, true), Ok(()));
     }
+}
+
+#[tokio::test]
+async fn doors_with_one_room_serve_no_more_than_it_holds() {
+    let fixture = Fixture::open(ProxyConfig::default()).await;
+    let config = ProxyConfig {
+        max_connections: 1,
+        ..ProxyConfig::default()
+    };
+    let mut doors = Vec::new();
+    let stop = CancellationToken::new();
+    for _ in 0..2 {
+        let listener = loopback_listener().await;
+        let address = listener.local_addr().unwrap();
+        let (config, overlay) = (config.clone(), fixture.overlay.clone());
+        tokio::spawn(serve(listener, config, overlay, stop.clone()));
+        doors.push(address);
+    }
+    let mut first = TcpStream::connect(doors[0]).await.unwrap();
+    first.write_all(&[5, 1, 0]).await.unwrap();
+    first.read_exact(&mut [0; 2]).await.unwrap();
+    let mut second = TcpStream::connect(doors[1]).await.unwrap();
+    second.write_all(&[5, 1, 0]).await.unwrap();
+    // The first goes on meanwhile, so both tasks had their turns.
+    let mut request = vec![5, 1, 0, 3, u8::try_from(WEB.len()).unwrap()];
+    request.extend_from_slice(WEB.as_bytes());
+    request.extend_from_slice(&ECHO.to_be_bytes());
+    first.write_all(&request).await.unwrap();
+    first.read_exact(&mut [0; 10]).await.unwrap();
+    for _ in 0..10 {
+        first.write_all(b"?").await.unwrap();
+        assert_eq!(first.read_u8().await.unwrap(), b'?');
+    }
+    let waits = second.try_read(&mut [0; 2]).unwrap_err();
+    assert_eq!(waits.kind(), io::ErrorKind::WouldBlock);
+    drop(first);
+    assert_eq!(second.read_u8().await.unwrap(), 5);
+    stop.cancel();
+    fixture.close().await;
 }

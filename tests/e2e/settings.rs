@@ -308,7 +308,10 @@ fn a_hangup_reads_the_settings_again_and_no_connection_notices() {
 
     // Another password in the same file, and later a place less.
     fs::write(&password, "another password\n").unwrap();
-    again(&mut laptop, "Settings were read again; nothing changed.");
+    again(
+        &mut laptop,
+        "Settings were read again; changed: socks-password-file.",
+    );
     assert_eq!(
         page_by(&format!("socks5h://ci:another%20password@{at}")).ok(),
         "a page of web"

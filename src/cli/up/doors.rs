@@ -15,6 +15,7 @@ use overlan::proxy::{Credentials, ProxyConfig, UnixDoor, check_listen};
 use tokio::net::{TcpListener, UdpSocket};
 
 use crate::cli::exit::{Code, Failure};
+use crate::cli::output;
 use crate::cli::secret::Source;
 
 #[derive(Debug, Args)]
@@ -180,6 +181,7 @@ pub(super) struct Doors {
 pub(super) struct Proxies {
     pub(super) config: ProxyConfig,
     open: Vec<(Place, Socket)>,
+    unix_mode: u32,
 }
 
 /// Where the proxy listens. While settings are read again, the tasks of both have it.
@@ -193,6 +195,18 @@ impl Proxies {
     /// Where it listens.
     pub(super) fn sockets(&self) -> impl Iterator<Item = &Socket> {
         self.open.iter().map(|(_, socket)| socket)
+    }
+
+    /// Lets those open the Unix sockets who may do so by now: sockets that were open before have the permissions of then.
+    pub(super) fn set_modes(&self) {
+        for socket in self.sockets() {
+            if let Socket::Unix(door) = socket
+                && let Err(error) = door.set_mode(self.unix_mode)
+            {
+                let path = door.path().display();
+                output::note(&format!("Who may open {path} stays as it was: {error}"));
+            }
+        }
     }
 
     /// The places that are addresses.
@@ -230,8 +244,13 @@ pub(super) struct Resolver {
 impl DoorArgs {
     /// Takes the ports. Nothing is answered yet. What `before` has open already stays open, with its port.
     pub(super) async fn open(&self, before: Option<&Doors>) -> Result<Doors, Failure> {
-        let dns = self.open_resolver(before.map(|before| &before.dns)).await?;
-        let dns_forwards = self.forwards(dns.address)?;
+        let dns = self.open_resolver(before).await?;
+        let mut dns_forwards = self.forwards(dns.address)?;
+        if let Some(before) = before {
+            // Those count until the next start.
+            dns_forwards.clone_from(&before.dns_forwards);
+            apart(&dns_forwards, dns.address)?;
+        }
         let config = self.proxy_config(dns.address, before.map(|before| &before.proxy.config))?;
         let mut open = Vec::new();
         for place in self.places()? {
@@ -249,18 +268,11 @@ impl DoorArgs {
                         None => Socket::Tcp(Arc::new(
                             TcpListener::bind(address)
                                 .await
-                                .map_err(|error| taken("--socks", *address, &error))?,
+                                .map_err(|error| taken("--socks", *address, &error, before))?,
                         )),
                     }
                 }
-                (Place::Unix(path), Some((_, Socket::Unix(door)))) => {
-                    door.set_mode(self.socks_unix_mode).map_err(|error| {
-                        let text =
-                            format!("cannot change who may open {}: {error}", path.display());
-                        Failure::new(Code::Other, text)
-                    })?;
-                    Socket::Unix(Arc::clone(door))
-                }
+                (Place::Unix(_), Some((_, Socket::Unix(door)))) => Socket::Unix(Arc::clone(door)),
                 (Place::Unix(path), _) => {
                     let door = UnixDoor::bind(path, self.socks_unix_mode).map_err(|error| {
                         Failure::new(Code::Other, error)
@@ -271,7 +283,11 @@ impl DoorArgs {
             };
             open.push((place.clone(), socket));
         }
-        let proxy = Proxies { config, open };
+        let proxy = Proxies {
+            config,
+            open,
+            unix_mode: self.socks_unix_mode,
+        };
         Ok(Doors {
             proxy,
             dns,
@@ -279,15 +295,16 @@ impl DoorArgs {
         })
     }
 
-    async fn open_resolver(&self, before: Option<&Resolver>) -> Result<Resolver, Failure> {
+    async fn open_resolver(&self, before: Option<&Doors>) -> Result<Resolver, Failure> {
         let door = self.dns;
-        let known = before.filter(|before| before.door == door);
+        let known = before.map(|before| &before.dns);
+        let known = known.filter(|known| known.door == door);
         let (address, sockets) = match (door, known) {
             (Door::Off, _) => (None, None),
             (Door::At(_), Some(known)) => (known.address, None),
             (Door::At(address), None) => {
                 let sockets = dns_sockets(address).await;
-                let sockets = sockets.map_err(|error| taken("--dns", address, &error))?;
+                let sockets = sockets.map_err(|error| taken("--dns", address, &error, before))?;
                 (sockets.0.local_addr().ok(), Some(sockets))
             }
         };
@@ -382,6 +399,7 @@ impl DoorArgs {
             credentials,
             direct: self.proxy_direct,
             dns,
+            room: before.map(|before| before.room.clone()).unwrap_or_default(),
             hold: Duration::from_secs(self.hold),
             idle_timeout: self.socks_idle_timeout.map(Duration::from_secs),
             ..ProxyConfig::default()
@@ -419,6 +437,18 @@ pub(crate) async fn dns_sockets(address: SocketAddr) -> io::Result<(UdpSocket, T
     }
 }
 
+/// That no resolver that is asked is this device itself.
+fn apart(forwards: &[SocketAddr], door: Option<SocketAddr>) -> Result<(), Failure> {
+    let is_circle = |address: &&SocketAddr| door.is_some_and(|door| is_door(**address, door));
+    match forwards.iter().find(is_circle) {
+        None => Ok(()),
+        Some(address) => Err(Failure::usage(format!(
+            "--dns is to be at {address}, where names outside the overlay are handed on to"
+        ))
+        .next("Another --dns-forward counts after a restart.")),
+    }
+}
+
 /// Whether what is sent to `address` arrives at `door`.
 fn is_door(address: SocketAddr, door: SocketAddr) -> bool {
     let (to, own) = (address.ip().to_canonical(), door.ip().to_canonical());
@@ -433,16 +463,25 @@ const DNS_PORT: u16 = 53;
 /// Chosen ports that are tried: more in a row are hardly taken by others.
 const FREE_PORT_ATTEMPTS: u32 = 16;
 
-fn taken(flag: &str, address: SocketAddr, error: &io::Error) -> Failure {
+/// `before` is what this process has open already.
+fn taken(flag: &str, address: SocketAddr, error: &io::Error, before: Option<&Doors>) -> Failure {
     let failure = Failure::new(
         Code::Other,
         format!("cannot listen on {address} for {flag}: {error}"),
     );
-    match error.kind() == io::ErrorKind::AddrInUse {
-        true => failure.next(format!(
+    let is_ours = before.is_some_and(|before| {
+        let proxies = before.proxy.addresses().into_iter();
+        let mut ours = proxies.chain(before.dns.address);
+        ours.any(|ours| ours.port() == address.port())
+    });
+    match (error.kind() == io::ErrorKind::AddrInUse, is_ours) {
+        (true, true) => failure.next(
+            "It has that port itself, at another address; one port moves to another address by a restart.",
+        ),
+        (true, false) => failure.next(format!(
             "Another program has the port, maybe another `overlan up`. Give {flag} another one, or off."
         )),
-        false => failure,
+        (false, _) => failure,
     }
 }
 

@@ -87,6 +87,13 @@ impl Reload {
 }
 
 impl Changed {
+    /// What a file of secrets holds changed, though its name did not.
+    pub(super) fn add_now(&mut self, setting: &str) {
+        if !self.now.iter().any(|known| known == setting) {
+            self.now.push(setting.to_owned());
+        }
+    }
+
     /// One sentence for people.
     pub(super) fn sentence(&self) -> String {
         let later = match self.later.as_slice() {

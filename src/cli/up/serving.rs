@@ -68,6 +68,7 @@ impl Serving {
         while let Some(ended) = self.tasks.try_join_next() {
             report(ended);
         }
+        doors.proxy.set_modes();
         let resolver_stays = doors.dns.sockets.is_none() && doors.dns.address.is_some();
         self.doors = doors;
         self.closed.cancel();

@@ -114,3 +114,65 @@ async fn what_is_open_stays_open_when_settings_are_read_again() {
     let refused = args(&public).unwrap().open(Some(&after)).await;
     assert_eq!(refused.unwrap_err().code(), Code::Usage);
 }
+
+#[tokio::test]
+async fn settings_that_cannot_be_leave_everything_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxy");
+    let unix = format!("unix:{}", path.display());
+    let line = ["--socks", &unix, "--dns", "127.0.0.1:0"];
+    // A port that is free, and stays so while nobody asks for port 0.
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let forward = free.local_addr().unwrap().to_string();
+    let forwards = [&line[..], &["--dns-forward", &forward]].concat();
+    let before = args(&forwards).unwrap().open(None).await.unwrap();
+    let mode = || {
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions())
+            & 0o777
+    };
+
+    // One place is taken: who may open the other one stays, too.
+    let taken = [
+        "--socks",
+        &unix,
+        "--socks",
+        &forward,
+        "--socks-unix-mode",
+        "0666",
+    ];
+    args(&taken).unwrap().open(Some(&before)).await.unwrap_err();
+    assert_eq!(mode(), 0o600);
+    let wider = [&line[..], &["--socks-unix-mode", "0660"]].concat();
+    let after = args(&wider).unwrap().open(Some(&before)).await.unwrap();
+    assert_eq!(mode(), 0o600, "before it is brought in");
+    after.proxy.set_modes();
+    assert_eq!(mode(), 0o660);
+
+    // The resolver would ask itself: where it hands names on to counts until the next start.
+    drop(free);
+    assert_eq!(after.dns_forwards, before.dns_forwards);
+    let circle = ["--socks", &unix, "--dns", &forward];
+    let refused = args(&circle).unwrap().open(Some(&after)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Usage, "{refused}");
+}
+
+#[tokio::test]
+async fn a_port_that_it_has_itself_is_told_as_that() {
+    let line = ["--socks", "127.0.0.1:0", "--dns", "off"];
+    let before = args(&line).unwrap().open(None).await.unwrap();
+    let port = before.proxy.addresses()[0].port();
+    let wider = format!("[::]:{port}");
+    let user = [
+        "--socks-public",
+        "--socks-user",
+        "ci",
+        "--socks-password-file",
+        "-",
+    ];
+    let line = [&["--socks", wider.as_str(), "--dns", "off"], &user[..]].concat();
+    let refused = args(&line).unwrap().open(Some(&before)).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("at another address"),
+        "{refused}"
+    );
+}
