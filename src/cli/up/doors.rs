@@ -336,6 +336,14 @@ impl DoorArgs {
                     "Name the resolver of this host's network; /etc/resolv.conf often does.",
                 ));
             }
+            if !door.ip().to_canonical().is_loopback() {
+                let why = format!(
+                    "would look up any name for every host that reaches --dns {door}: an open resolver"
+                );
+                return Err(usage(&why).next(
+                    "Give --dns a loopback address such as 127.0.0.1:1053, or leave --dns-forward out.",
+                ));
+            }
             forwards.push(*address);
         }
         if forwards.len() > DNS_FORWARDS_MAX {

@@ -114,3 +114,30 @@ async fn what_is_open_stays_open_when_settings_are_read_again() {
     let refused = args(&public).unwrap().open(Some(&after)).await;
     assert_eq!(refused.unwrap_err().code(), Code::Usage);
 }
+
+#[test]
+fn names_of_others_are_looked_up_for_this_host_only() {
+    let handed_on = args(&["--dns-forward", "192.0.2.1"]).unwrap();
+    for (door, is_allowed) in [
+        ("127.0.0.1:1053", true),
+        ("[::1]:1053", true),
+        ("0.0.0.0:1053", false),
+        ("[::]:1053", false),
+        ("192.0.2.7:53", false),
+    ] {
+        let forwards = handed_on.forwards(Some(door.parse().unwrap()));
+        assert_eq!(forwards.is_ok(), is_allowed, "{door}");
+        if let Err(refused) = forwards {
+            assert_eq!(refused.code(), Code::Usage);
+            let text = refused.to_string();
+            assert!(
+                text.contains("open resolver") && text.contains("loopback"),
+                "{text}"
+            );
+        }
+    }
+    // Names of the overlay alone may be answered to others.
+    let own = args(&[]).unwrap();
+    let public = "0.0.0.0:1053".parse().unwrap();
+    assert_eq!(own.forwards(Some(public)).unwrap(), []);
+}
