@@ -40,8 +40,18 @@ pub(crate) struct Heard {
     pub(super) soa: Option<Record>,
     /// Seconds for which it may be kept.
     pub(super) life: u32,
-    /// Bytes of the message.
-    pub(super) size: usize,
+    /// The message, for a cache: [`Question::recall`].
+    pub(super) wire: Box<[u8]>,
+}
+
+impl Heard {
+    /// The records before the first name that is not `own`, and the alias that they leave open.
+    pub(super) fn within(&self, own: impl Fn(&Name) -> bool) -> (&[Record], Option<&Name>) {
+        let count = self.records.iter().take_while(|record| own(&record.name));
+        let (own, others) = self.records.split_at(count.count());
+        let other = others.first().map(|record| &record.name);
+        (own, other.or(self.alias.as_ref()))
+    }
 }
 
 impl Question {
@@ -106,11 +116,20 @@ impl Question {
         match (about_this, is_answer) {
             (false, _) => Judged::Other,
             (true, false) => Judged::Failed(format!("response code {code}")),
-            (true, true) => Judged::Heard(Box::new(self.believe(code, message, bytes.len()))),
+            (true, true) => Judged::Heard(Box::new(self.believe(code, message, bytes))),
         }
     }
 
-    fn believe(&self, code: ResponseCode, message: Message, size: usize) -> Heard {
+    /// What [`Heard::wire`] said to this question.
+    pub(super) fn recall(&self, wire: &[u8]) -> Option<Heard> {
+        let id = wire.first_chunk()?;
+        match self.judge(u16::from_be_bytes(*id), wire) {
+            Judged::Heard(heard) => Some(*heard),
+            Judged::Truncated | Judged::Failed(_) | Judged::Other => None,
+        }
+    }
+
+    fn believe(&self, code: ResponseCode, message: Message, bytes: &[u8]) -> Heard {
         let is_asked =
             |record: &Record| record.record_type() == self.kind || self.kind == RecordType::ANY;
         let mut records = Vec::new();
@@ -151,7 +170,8 @@ impl Question {
         });
         let shortest = records.iter().map(|record| record.ttl).min();
         let negative = soa.as_ref().map_or(NEGATIVE_TTL, |soa| soa.ttl);
-        let is_alias = !is_answered && name != self.name && code == ResponseCode::NoError;
+        // "No such name" is said of the end of the aliases, which may be nothing that this resolver knows.
+        let is_alias = !is_answered && name != self.name;
         Heard {
             code,
             life: match is_answered {
@@ -161,7 +181,7 @@ impl Question {
             alias: is_alias.then_some(name),
             soa: soa.filter(|_| !is_answered),
             records,
-            size,
+            wire: bytes.into(),
         }
     }
 }

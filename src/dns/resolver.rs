@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hickory_proto::rr::{RData, RecordType};
@@ -14,14 +14,13 @@ use overlan_protocol::netmap::Netmap;
 use overlan_transport::pump::now;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::cache::{Cache, Kept};
 use super::explain::{Explained, NoQuestion, Wanted};
 use super::heard::{Heard, Judged, Question};
-use super::walk::{Start, Step, Walk};
+use super::walk::{Start, Step, Walk, is_of};
 use super::{Source, Transport, exchange};
 use crate::dial::DialError;
 
@@ -32,7 +31,40 @@ pub(crate) struct Resolver {
     cache: Mutex<Cache>,
     notes: Mutex<BTreeMap<Server, Note>>,
     /// Questions that wait for an answer.
-    places: Semaphore,
+    pending: Mutex<BTreeMap<Source, usize>>,
+}
+
+/// The place of one question among those that wait.
+#[derive(Debug)]
+struct Place<'a> {
+    pending: &'a Mutex<BTreeMap<Source, usize>>,
+    source: &'a Source,
+}
+
+impl<'a> Place<'a> {
+    /// `None` if too many wait already, of this source or of all.
+    fn take(pending: &'a Mutex<BTreeMap<Source, usize>>, source: &'a Source) -> Option<Self> {
+        let mut counts = lock(pending);
+        let all: usize = counts.values().sum();
+        let of_source = counts.get(source).copied().unwrap_or(0);
+        if of_source >= SHARE_MAX || all >= PENDING_MAX {
+            return None;
+        }
+        counts.insert(source.clone(), of_source + 1);
+        Some(Self { pending, source })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut counts = lock(self.pending);
+        if let Some(count) = counts.get_mut(self.source) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(self.source);
+            }
+        }
+    }
 }
 
 /// One resolver.
@@ -90,7 +122,7 @@ impl Resolver {
             forwards,
             cache: Mutex::default(),
             notes: Mutex::default(),
-            places: Semaphore::new(PENDING_MAX),
+            pending: Mutex::default(),
         }
     }
 
@@ -157,7 +189,7 @@ impl Resolver {
             let mut errors = Vec::new();
             let kept = self.ask(&source, &question, &dial, &mut errors).await;
             let (kept, cached) = kept.unzip();
-            let heard = kept.as_ref().map(|kept| (&*kept.heard, kept.age));
+            let heard = kept.as_ref().map(|kept| (&kept.heard, kept.age));
             walk.handle_heard(&source, heard, netmap);
             asked.push(Asked {
                 source,
@@ -174,6 +206,7 @@ impl Resolver {
         &self,
         source: &Source,
         name: &str,
+        netmap: &Netmap,
         dial: D,
     ) -> Result<Vec<IpAddr>, NoAddress>
     where
@@ -185,8 +218,12 @@ impl Resolver {
             let question = Question::of_text(name, kind).ok_or(NoAddress::NoSuchName)?;
             let kept = self.ask(source, &question, &dial, &mut Vec::new()).await;
             let (kept, _) = kept.ok_or(NoAddress::NobodyAnswers)?;
-            let records = kept.heard.records.iter();
+            // What is ours, or in the zone of others, is not for this zone to say.
+            let (records, alias) = kept.heard.within(|name| {
+                is_of(source, name, netmap) || is_of(&Source::Forward, name, netmap)
+            });
             let addresses: Vec<IpAddr> = records
+                .iter()
                 .filter_map(|record| {
                     if let RData::A(v4) = &record.data {
                         Some(v4.0.into())
@@ -200,7 +237,7 @@ impl Resolver {
             if !addresses.is_empty() {
                 return Ok(addresses);
             }
-            if let Some(alias) = &kept.heard.alias {
+            if let Some(alias) = alias {
                 let alias = super::text_of(alias);
                 if alias != name {
                     return Err(NoAddress::Alias(alias));
@@ -228,13 +265,13 @@ impl Resolver {
             .key()
             .map(|(name, kind)| (source.clone(), name, kind));
         if let Some(key) = &key
-            && let Some(kept) = lock(&self.cache).get(now(), key)
+            && let Some(kept) = lock(&self.cache).get(now(), key, question)
         {
             return Some((kept, true));
         }
-        let Ok(_place) = self.places.try_acquire() else {
+        let Some(_place) = Place::take(&self.pending, source) else {
             errors.push(format!(
-                "{PENDING_MAX} questions wait for an answer already"
+                "{SHARE_MAX} questions to these resolvers, or {PENDING_MAX} to all, wait for an answer already"
             ));
             return None;
         };
@@ -245,11 +282,10 @@ impl Resolver {
             self.note(&server, error);
             match tried {
                 Ok(heard) => {
-                    let heard = Arc::new(heard);
                     let by = server.to_string();
                     if let Some(key) = key {
                         let mut cache = lock(&self.cache);
-                        cache.put(now(), key, Arc::clone(&heard), by.clone());
+                        cache.put(now(), key, &heard, by.clone());
                     }
                     return Some((Kept { heard, age: 0, by }, false));
                 }
@@ -357,6 +393,9 @@ pub(crate) const FORWARDS_MAX: usize = 3;
 
 /// Questions to others at the same time: each holds a socket or a connection through the overlay. More are answered SERVFAIL.
 const PENDING_MAX: usize = 256;
+
+/// How many of them one zone, or all foreign names, may have: resolvers that do not answer leave places for those that do.
+const SHARE_MAX: usize = 64;
 
 /// What one resolver gets, from the dial to its answer. Programs give up after about five seconds and ask again, and then the
 /// next resolver is asked first.

@@ -187,7 +187,9 @@ impl Walk {
             self.end(ResponseCode::ServFail);
             return;
         };
-        for known in &heard.records {
+        // Of names that are not its own a source may say what it likes: the first such name is where the alias ends.
+        let (own, alias) = heard.within(|name| is_of(source, name, netmap));
+        for known in own {
             if !may_say(source, &known.data, netmap) {
                 continue;
             }
@@ -198,19 +200,15 @@ impl Walk {
             record.ttl = record.ttl.saturating_sub(age);
             self.reply.add_answer(record);
         }
-        // A foreign name that stands for one of ours would be one more way to reach private hosts by it. For names of its own a
-        // zone's resolver has answered.
-        if let Some(alias) = &heard.alias
-            && *source != Source::Forward
+        if let Some(alias) = alias
+            && !is_of(source, alias, netmap)
         {
-            let leads_elsewhere = match find(alias, netmap) {
-                Found::Foreign => false,
-                Found::Elsewhere(other) => other != *source,
-                Found::Missing { .. } | Found::Node { .. } => true,
-            };
-            if leads_elsewhere {
-                return self.follow(alias.clone());
+            match source {
+                Source::Zone { .. } => self.follow(alias.clone()),
+                // A foreign name that stands for one of ours would be one more way to reach private hosts by it.
+                Source::Forward => self.is_done = true,
             }
+            return;
         }
         if let Some(soa) = &heard.soa {
             let mut soa = soa.clone();
@@ -256,6 +254,15 @@ impl Walk {
     fn end(&mut self, code: ResponseCode) {
         self.reply.metadata.response_code = code;
         self.is_done = true;
+    }
+}
+
+/// Whether the name is one that `source` is asked for.
+pub(super) fn is_of(source: &Source, name: &Name, netmap: &Netmap) -> bool {
+    match find(name, netmap) {
+        Found::Foreign => *source == Source::Forward,
+        Found::Elsewhere(other) => other == *source,
+        Found::Missing { .. } | Found::Node { .. } => false,
     }
 }
 

@@ -87,13 +87,21 @@ impl Inner {
     ) -> Result<netstack::TcpStream, DialError> {
         for _ in 0..=ALIASES_MAX {
             let netmap = self.control.netmap().borrow().clone();
+            // The same order as for what a program asks for, since an alias may lead to any of these.
+            let nowhere = match self.reach(&destination, Protocol::Tcp, port) {
+                Err(nowhere @ (DialError::Foreign | DialError::UnknownName)) => nowhere,
+                reached => return self.open(reached?, port).await,
+            };
+            if let Some((gateway, host)) = self.reach_behind(&destination, port, None)? {
+                return self.dial_behind(gateway, host, port).await;
+            }
             let Some((name, network, zone, settings)) = names::elsewhere(&netmap, &destination)
             else {
-                // The end of an alias, in a zone of ours or nowhere. No other resolver is asked for it.
-                return match self.reach(&destination, Protocol::Tcp, port) {
-                    Err(DialError::Foreign) => Err(DialError::LedNowhere),
-                    reached => self.open(reached?, port).await,
-                };
+                // The end of an alias. No other resolver is asked for it.
+                return Err(match matches!(nowhere, DialError::Foreign) {
+                    true => DialError::LedNowhere,
+                    false => nowhere,
+                });
             };
             let source = Source::Zone {
                 network,
@@ -101,7 +109,7 @@ impl Inner {
                 via: settings.via.clone(),
             };
             let dial = |network, via| self.dial_resolver(network, via);
-            match self.resolver.addresses(&source, &name, dial).await {
+            match self.resolver.addresses(&source, &name, &netmap, dial).await {
                 Ok(addresses) => return self.dial_first(network, &addresses, port).await,
                 Err(NoAddress::Alias(alias)) => destination = Destination::Name(alias),
                 Err(NoAddress::NoSuchName) => return Err(DialError::UnknownName),

@@ -353,6 +353,14 @@ impl DoorArgs {
                     "Name the resolver of this host's network; /etc/resolv.conf often does.",
                 ));
             }
+            if !door.ip().to_canonical().is_loopback() {
+                let why = format!(
+                    "would look up any name for every host that reaches --dns {door}: an open resolver"
+                );
+                return Err(usage(&why).next(
+                    "Give --dns a loopback address such as 127.0.0.1:1053, or leave --dns-forward out.",
+                ));
+            }
             forwards.push(*address);
         }
         if forwards.len() > DNS_FORWARDS_MAX {
@@ -437,16 +445,24 @@ pub(crate) async fn dns_sockets(address: SocketAddr) -> io::Result<(UdpSocket, T
     }
 }
 
-/// That no resolver that is asked is this device itself.
+/// That names may be answered at `door` while others are handed on to `forwards`, which count until the next start: it is none of
+/// them, and for this host only.
 fn apart(forwards: &[SocketAddr], door: Option<SocketAddr>) -> Result<(), Failure> {
-    let is_circle = |address: &&SocketAddr| door.is_some_and(|door| is_door(**address, door));
-    match forwards.iter().find(is_circle) {
-        None => Ok(()),
-        Some(address) => Err(Failure::usage(format!(
-            "--dns is to be at {address}, where names outside the overlay are handed on to"
-        ))
-        .next("Another --dns-forward counts after a restart.")),
+    let (Some(door), Some(first)) = (door, forwards.first()) else {
+        return Ok(());
+    };
+    let next = "Another --dns-forward, or none, counts after a restart.";
+    if let Some(circle) = forwards.iter().find(|address| is_door(**address, door)) {
+        let text = format!("--dns {door} is {circle}, where other names are handed on to");
+        return Err(Failure::usage(text).next(next));
     }
+    if !door.ip().to_canonical().is_loopback() {
+        let text = format!(
+            "--dns {door} would be an open resolver: other names are handed on to {first} still"
+        );
+        return Err(Failure::usage(text).next(next));
+    }
+    Ok(())
 }
 
 /// Whether what is sent to `address` arrives at `door`.

@@ -89,7 +89,9 @@ impl Overlay {
 
     async fn addresses(&self, resolver: &Resolver, name: &str) -> Result<Vec<IpAddr>, NoAddress> {
         let dial = |network, via| self.dial(network, via);
-        resolver.addresses(&self.zone, name, dial).await
+        resolver
+            .addresses(&self.zone, name, &self.netmap, dial)
+            .await
     }
 
     fn dialled(&self) -> Vec<String> {
@@ -191,20 +193,55 @@ async fn a_person_hears_who_answered_and_whether_it_was_known() {
 
 #[tokio::test(start_paused = true)]
 async fn questions_that_wait_are_bounded() {
-    let overlay = Overlay::new(&[("one", Does::Silent)]);
+    let mut overlay = Overlay::new(&[("one", Does::Silent)]);
+    overlay.does.insert("two", Does::Answers(2));
     let resolver = Resolver::new(Vec::new());
     let ask = async |number: usize| {
         let name = format!("n{number}.corp.example");
         overlay.addresses(&resolver, &name).await
     };
     let begin = RuntimeInstant::now();
-    let waiting = futures_util::future::join_all((0..PENDING_MAX).map(ask));
+    let waiting = futures_util::future::join_all((0..SHARE_MAX).map(ask));
     let mut waiting = std::pin::pin!(waiting);
     assert!(futures_util::poll!(waiting.as_mut()).is_pending());
-    assert_eq!(ask(PENDING_MAX).await, Err(NoAddress::NobodyAnswers));
+    assert_eq!(ask(SHARE_MAX).await, Err(NoAddress::NobodyAnswers));
     assert_eq!(begin.elapsed(), Duration::ZERO, "it did not wait");
+    // A zone whose resolvers are dead takes no place of another one.
+    let other = Source::Zone {
+        network: DEMO,
+        zone: "lab.example".to_owned(),
+        via: vec!["two".parse().unwrap()],
+    };
+    let mut netmap = overlay.netmap.clone();
+    let settings = Zone {
+        via: vec!["two".parse().unwrap()],
+    };
+    let dns = &mut netmap.networks.get_mut(&DEMO).unwrap().dns;
+    dns.set_zone("lab.example", Some(&settings));
+    let dial = |network, via| overlay.dial(network, via);
+    let answered = resolver
+        .addresses(&other, "a.lab.example", &netmap, dial)
+        .await;
+    assert_eq!(answered, address(2));
     waiting.await;
-    assert_eq!(overlay.dialled().len(), PENDING_MAX);
+    assert_eq!(overlay.dialled().len(), SHARE_MAX + 1);
+    assert!(lock(&resolver.pending).is_empty(), "all places are free");
+}
+
+#[test]
+fn all_sources_together_are_bounded() {
+    let pending = Mutex::default();
+    let source = |number: usize| Source::Zone {
+        network: DEMO,
+        zone: format!("z{number}.example"),
+        via: Vec::new(),
+    };
+    let sources: Vec<Source> = (0..=PENDING_MAX).map(source).collect();
+    let take = |source| Place::take(&pending, source);
+    let held: Vec<Place<'_>> = sources.iter().filter_map(take).collect();
+    assert_eq!(held.len(), PENDING_MAX);
+    drop(held);
+    assert!(take(&sources[PENDING_MAX]).is_some());
 }
 
 /// A resolver on a port of this host: it cuts TXT over UDP, and answers strangers' lies before its own answer.

@@ -53,7 +53,7 @@ fn heard(records: Vec<Record>, alias: Option<&str>) -> Heard {
         alias: alias.map(|alias| Name::from_ascii(alias).unwrap()),
         soa: None,
         life: 60,
-        size: 100,
+        wire: Box::default(),
     }
 }
 
@@ -203,4 +203,63 @@ fn foreign_names_cannot_name_the_overlay_this_host_or_what_lies_behind_a_gateway
         assert!(matches!(walk.step(&netmap, true), Step::Done));
         assert!(reply(&walk).answers.is_empty());
     }
+}
+
+fn cname(owner: &str, target: &str) -> Record {
+    let target = RData::CNAME(CNAME(Name::from_ascii(target).unwrap()));
+    Record::from_rdata(Name::from_ascii(owner).unwrap(), 60, target)
+}
+
+#[test]
+fn what_a_source_says_of_names_of_others_is_not_told() {
+    let netmap = netmap();
+    let forged = "203.0.113.9";
+    // A foreign name: it ends at the alias, and nobody says more.
+    for target in [
+        "web.demo.pertino.net.",
+        "no.demo.pertino.net.",
+        "db.corp.example.",
+    ] {
+        let mut walk = walk("evil.example.", RecordType::A);
+        let (source, _) = asks(&mut walk, &netmap, true);
+        let chain = vec![cname("evil.example.", target), a(target, forged)];
+        walk.handle_heard(&source, Some((&heard(chain, None), 0)), &netmap);
+        assert!(matches!(walk.step(&netmap, true), Step::Done));
+        assert_eq!(texts(&reply(&walk).answers), [target]);
+    }
+    // A name of a zone: the alias is looked up anew.
+    for (target, source_of_it) in [
+        ("www.bank.example.", Some("forward")),
+        ("x.lab.example.", Some("lab.example")),
+        ("web.demo.pertino.net.", None),
+    ] {
+        let mut walk = walk("x.corp.example.", RecordType::A);
+        let (source, _) = asks(&mut walk, &netmap, true);
+        let chain = vec![
+            cname("x.corp.example.", "y.corp.example."),
+            cname("y.corp.example.", target),
+            a(target, forged),
+        ];
+        walk.handle_heard(&source, Some((&heard(chain, None), 0)), &netmap);
+        let asked = match walk.step(&netmap, true) {
+            Step::Ask(Source::Forward, _) => Some("forward".to_owned()),
+            Step::Ask(Source::Zone { zone, .. }, _) => Some(zone),
+            Step::Done => None,
+        };
+        assert_eq!(asked.as_deref(), source_of_it, "{target}");
+        let told = texts(&reply(&walk).answers);
+        assert_eq!(told[..2], ["y.corp.example.".to_owned(), target.to_owned()]);
+        assert!(!told.contains(&forged.to_owned()), "{told:?}");
+    }
+    // That there is no such name is not said of names of others either.
+    let mut none = heard(
+        vec![cname("evil.example.", "web.demo.pertino.net.")],
+        Some("web.demo.pertino.net."),
+    );
+    none.code = ResponseCode::NXDomain;
+    let mut walk = walk("evil.example.", RecordType::A);
+    let (source, _) = asks(&mut walk, &netmap, true);
+    walk.handle_heard(&source, Some((&none, 0)), &netmap);
+    let code = reply(&walk).metadata.response_code;
+    assert_eq!(code, ResponseCode::NoError);
 }

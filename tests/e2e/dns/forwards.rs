@@ -128,6 +128,7 @@ fn a_forward_that_cannot_be_is_refused_at_the_start() {
             "the most",
         ),
         ("127.0.0.1:0", "resolver.example", "numeric"),
+        ("0.0.0.0:0", "192.0.2.1", "open resolver"),
     ] {
         let mut up = crate::process::overlan();
         up.args([

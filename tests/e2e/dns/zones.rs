@@ -40,6 +40,9 @@ fn names_of_a_zone_are_asked_of_its_resolvers_by_every_door() {
     web.serve(80, page.address());
     let v6 = web.run(&["ip", "-6"]).ok();
     let app = format!("--host-record=app.corp.example,{},{v6}", web.address);
+    // What lies behind a gateway under a name of ours, of which the zone's resolver knows another address.
+    let forged = format!("--host-record=private.home.{DOMAIN},192.0.2.9");
+    let private = format!("--cname=private.corp.example,private.home.{DOMAIN}");
     let mut inside = dnsmasq(
         &lab,
         "inside",
@@ -48,6 +51,8 @@ fn names_of_a_zone_are_asked_of_its_resolvers_by_every_door() {
             &app,
             "--cname=www.corp.example,app.corp.example",
             "--host-record=far.corp.example,192.0.2.9",
+            &forged,
+            &private,
             "--host-record=self.corp.example,127.0.0.1",
             "--local=/corp.example/",
         ],
@@ -90,6 +95,7 @@ fn names_of_a_zone_are_asked_of_its_resolvers_by_every_door() {
     let listed = lab.admin(&["dns", "list"]);
     assert!(listed.contains("by web:53, dc:53"), "{listed}");
     lab.admin(&["dns", "add", "alias", "CNAME", "app.corp.example"]);
+    lab.admin(&["dns", "add", "private", "A", "10.9.0.1"]);
 
     until("the zones", LONGEST, || {
         let zones = laptop.status()["dns_zones"].as_array().map(Vec::len);
@@ -117,6 +123,10 @@ fn names_of_a_zone_are_asked_of_its_resolvers_by_every_door() {
         assert_eq!(page, "a page of web", "{host}");
     }
     let url = "http://db.branch.example:8080/";
+    assert_eq!(laptop.curl(&[url]).ok(), "a private page");
+    let private = format!("private.home.{DOMAIN}.\n10.9.0.1");
+    assert_eq!(dig(&laptop, "private.corp.example", "A"), private);
+    let url = "http://private.corp.example:8080/";
     assert_eq!(laptop.curl(&[url]).ok(), "a private page");
     let http = format!("http://{}", laptop.socks);
     let curl = [

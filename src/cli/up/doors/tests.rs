@@ -154,6 +154,10 @@ async fn settings_that_cannot_be_leave_everything_as_it_was() {
     let circle = ["--socks", &unix, "--dns", &forward];
     let refused = args(&circle).unwrap().open(Some(&after)).await.unwrap_err();
     assert_eq!(refused.code(), Code::Usage, "{refused}");
+    // Nor do other hosts get what it hands on, though nothing says any more that it does.
+    let public = ["--socks", &unix, "--dns", "0.0.0.0:0"];
+    let refused = args(&public).unwrap().open(Some(&after)).await;
+    assert_eq!(refused.unwrap_err().code(), Code::Usage);
 }
 
 #[tokio::test]
@@ -175,4 +179,31 @@ async fn a_port_that_it_has_itself_is_told_as_that() {
         refused.to_string().contains("at another address"),
         "{refused}"
     );
+}
+
+#[test]
+fn names_of_others_are_looked_up_for_this_host_only() {
+    let handed_on = args(&["--dns-forward", "192.0.2.1"]).unwrap();
+    for (door, is_allowed) in [
+        ("127.0.0.1:1053", true),
+        ("[::1]:1053", true),
+        ("0.0.0.0:1053", false),
+        ("[::]:1053", false),
+        ("192.0.2.7:53", false),
+    ] {
+        let forwards = handed_on.forwards(Some(door.parse().unwrap()));
+        assert_eq!(forwards.is_ok(), is_allowed, "{door}");
+        if let Err(refused) = forwards {
+            assert_eq!(refused.code(), Code::Usage);
+            let text = refused.to_string();
+            assert!(
+                text.contains("open resolver") && text.contains("loopback"),
+                "{text}"
+            );
+        }
+    }
+    // Names of the overlay alone may be answered to others.
+    let own = args(&[]).unwrap();
+    let public = "0.0.0.0:1053".parse().unwrap();
+    assert_eq!(own.forwards(Some(public)).unwrap(), []);
 }
