@@ -114,6 +114,10 @@ pub(crate) async fn remove_device(
     device: &Device,
     now: u64,
 ) -> Result<bool, StoreError> {
+    // Before anything of it goes: the caller commits what was done here also for a device that stays.
+    if !devices::is_unattached_since(tx, device).await? {
+        return Ok(false);
+    }
     // It may have joined another network since it was read.
     let places = members::of_device(tx, device.id).await?;
     for place in &places {

@@ -1,7 +1,7 @@
 //! UDP between the overlay and one socket, or many programs of this host. Decides when the one ends; the sessions of the many are
 //! [`sessions`]'.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::task::Poll;
@@ -10,7 +10,7 @@ use overlan_netstack as netstack;
 use tokio::net::{UdpSocket, UnixDatagram};
 use tokio::sync::mpsc;
 
-use super::sessions::{self, Back, DATAGRAM_MAX, Front, SESSIONS_MAX};
+use super::sessions::{self, Back, DATAGRAM_MAX, Front, Limits, SESSIONS_MAX};
 use super::{CarryError, Happened, tell};
 use crate::dial::DialError;
 use crate::node::Node;
@@ -90,11 +90,16 @@ pub(super) async fn forward<O>(local: UdpSocket, open: O)
 where
     O: Fn() -> Option<(netstack::UdpSocket, SocketAddr)> + Clone + Send + Sync + 'static,
 {
-    sessions::run(local, SESSIONS_MAX, move |_| {
+    // All programs of this host have one address.
+    let limits = Limits {
+        all: SESSIONS_MAX,
+        of_one_address: SESSIONS_MAX,
+    };
+    let open = move |_| {
         let opened = open();
         async move { opened.map(|(socket, remote)| ToPeer { socket, remote }) }
-    })
-    .await;
+    };
+    sessions::run(local, limits, open, pending()).await;
 }
 
 /// Programs of this host.

@@ -8,12 +8,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{self, error::TrySendError};
-use tokio::task::JoinSet;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::accept::report;
@@ -45,21 +46,36 @@ pub(crate) trait Back: Send + Sync + 'static {
     fn send(&self, data: &[u8]) -> io::Result<()>;
 }
 
-/// Carries between those who send to `front` and what `open` gives for each of them, at most `max` at once. Never returns; dropping it
-/// ends every session. Whom `open` gives nothing is refused.
-pub(crate) async fn run<F, B, O, T>(front: F, max: usize, open: O)
-where
+/// How many sessions there are at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) all: usize,
+    /// Those of one address, whatever its ports.
+    pub(crate) of_one_address: usize,
+}
+
+/// Carries between those who send to `front` and what `open` gives for each of them. Whom `open` gives nothing is refused. Returns after
+/// `end`, when every session has ended and nobody holds `front` any more; dropping it ends the sessions without waiting for them.
+pub(crate) async fn run<F, B, O, T>(
+    front: F,
+    limits: Limits,
+    open: O,
+    end: impl Future<Output = ()>,
+) where
     F: Front,
     B: Back,
     O: Fn(SocketAddr) -> T + Clone + Send + 'static,
     T: Future<Output = Option<B>> + Send,
 {
     let front = Arc::new(front);
+    let space = Arc::new(Semaphore::new(WAITING_BYTES_ALL));
     let mut sessions: BTreeMap<SocketAddr, Session> = BTreeMap::new();
     let mut tasks = JoinSet::new();
     let mut data = vec![0; DATAGRAM_MAX];
+    let mut end = pin!(end);
     loop {
         tokio::select! {
+            () = &mut end => break,
             Some(ended) = tasks.join_next() => {
                 sessions.retain(|_, session| !session.datagrams.is_closed());
                 report(ended);
@@ -71,45 +87,107 @@ where
                 let session = match session {
                     Some(session) => session,
                     None => {
-                        if sessions.len() >= max {
-                            forget_oldest(&mut sessions);
-                        }
+                        make_room(&mut sessions, &mut tasks, limits, from.ip()).await;
                         let (datagrams, waiting) = mpsc::channel(WAITING_MAX);
                         let (front, open) = (front.clone(), open.clone());
-                        tasks.spawn(async move {
+                        let task = tasks.spawn(async move {
                             match open(from).await {
                                 Some(back) => carry(&*front, from, &back, waiting).await,
                                 None => front.refuse(from),
                             }
                         });
-                        let session = Session { datagrams, used: Instant::now() };
-                        sessions.entry(from).insert_entry(session).into_mut()
+                        sessions.entry(from).insert_entry(Session::new(datagrams, task)).into_mut()
                     }
                 };
-                session.used = Instant::now();
-                match session.datagrams.try_send(data[..len].to_vec()) {
-                    Ok(()) => {}
-                    Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {
-                        tracing::debug!(%from, "a datagram is not carried: the session is full, or ended just now");
-                    }
+                if !session.keep(&space, &data[..len]) {
+                    tracing::debug!(%from, "a datagram is not carried: too much waits, or the session ended just now");
                 }
             }
         }
     }
+    tasks.shutdown().await;
 }
 
-/// What somebody sends. Dropping it ends the task of the session.
-struct Session {
-    datagrams: mpsc::Sender<Vec<u8>>,
-    /// When a datagram last came.
-    used: Instant,
+/// Lets an address have one more session: one that was silent for the longest time makes room, of its own if it has its share.
+async fn make_room(
+    sessions: &mut BTreeMap<SocketAddr, Session>,
+    tasks: &mut JoinSet<()>,
+    limits: Limits,
+    address: IpAddr,
+) {
+    sessions.retain(|_, session| !session.datagrams.is_closed());
+    let its = |at: &SocketAddr| at.ip() == address;
+    if sessions.keys().filter(|at| its(at)).count() >= limits.of_one_address {
+        forget_oldest(sessions, its);
+    }
+    if sessions.len() >= limits.all {
+        forget_oldest(sessions, |_| true);
+    }
+    // The task of a session that was forgotten ends soon, but only then its socket is gone.
+    while tasks.len() >= limits.all
+        && let Some(ended) = tasks.join_next().await
+    {
+        report(ended);
+    }
 }
 
-/// The one that was silent for the longest time makes room.
-fn forget_oldest(sessions: &mut BTreeMap<SocketAddr, Session>) {
-    let oldest = sessions.iter().min_by_key(|(_, session)| session.used);
+fn forget_oldest(
+    sessions: &mut BTreeMap<SocketAddr, Session>,
+    which: impl Fn(&SocketAddr) -> bool,
+) {
+    let some = sessions.iter().filter(|(from, _)| which(from));
+    let oldest = some.min_by_key(|(_, session)| session.used);
     if let Some(from) = oldest.map(|(from, _)| *from) {
         sessions.remove(&from);
+    }
+}
+
+/// What somebody sends. Dropping it ends the task of the session, also one that still waits for its socket.
+struct Session {
+    datagrams: mpsc::Sender<Waiting>,
+    space: Arc<Semaphore>,
+    /// When a datagram last came.
+    used: Instant,
+    task: AbortHandle,
+}
+
+/// A datagram, and the space that it takes of its session and of all of them.
+struct Waiting {
+    data: Vec<u8>,
+    _space: [OwnedSemaphorePermit; 2],
+}
+
+impl Session {
+    fn new(datagrams: mpsc::Sender<Waiting>, task: AbortHandle) -> Self {
+        Self {
+            datagrams,
+            space: Arc::new(Semaphore::new(WAITING_BYTES)),
+            used: Instant::now(),
+            task,
+        }
+    }
+
+    /// Hands a datagram to the session if there is space; `false` drops it.
+    fn keep(&mut self, space_of_all: &Arc<Semaphore>, data: &[u8]) -> bool {
+        self.used = Instant::now();
+        let take = |space: &Arc<Semaphore>| {
+            let bytes = u32::try_from(data.len()).ok()?;
+            space.clone().try_acquire_many_owned(bytes).ok()
+        };
+        let Some(space) = take(&self.space).zip(take(space_of_all)) else {
+            return false;
+        };
+        let waiting = Waiting {
+            data: data.to_vec(),
+            _space: space.into(),
+        };
+        self.datagrams.try_send(waiting).is_ok()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
@@ -118,7 +196,7 @@ async fn carry<F: Front, B: Back>(
     front: &F,
     from: SocketAddr,
     back: &B,
-    mut datagrams: mpsc::Receiver<Vec<u8>>,
+    mut datagrams: mpsc::Receiver<Waiting>,
 ) {
     let mut data = vec![0; DATAGRAM_MAX];
     let mut last = Instant::now();
@@ -126,7 +204,7 @@ async fn carry<F: Front, B: Back>(
         tokio::select! {
             () = sleep_until(last + IDLE) => return,
             datagram = datagrams.recv() => {
-                let Some(datagram) = datagram else { return };
+                let Some(Waiting { data: datagram, _space }) = datagram else { return };
                 last = Instant::now();
                 // The first error may be about an earlier datagram, and then this one was not sent.
                 match back.send(&datagram).or_else(|_| back.send(&datagram)) {
@@ -161,6 +239,12 @@ pub(crate) const SESSIONS_MAX: usize = 512;
 
 /// Datagrams that wait for a session's socket: what comes while a name is looked up, and what a kernel would keep.
 const WAITING_MAX: usize = 256;
+
+/// Their bytes: as much as that in packets of the overlay, or three of the longest there are.
+const WAITING_BYTES: usize = 256 << 10;
+
+/// The same for all sessions of one port: sixteen that are full, as when the lookup of a name hangs while many ask.
+const WAITING_BYTES_ALL: usize = 4 << 20;
 
 #[cfg(test)]
 mod tests;

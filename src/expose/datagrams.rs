@@ -10,16 +10,20 @@ use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::connections_max;
-use crate::carry::sessions::{self, Back, Front, SESSIONS_MAX};
+use crate::carry::sessions::{self, Back, Front, Limits, SESSIONS_MAX};
 use crate::names::Destination;
 use crate::proxy;
 use crate::state::Target;
 
-/// Serves the socket until `shutdown`, then ends every session and returns.
+/// Serves the socket until `shutdown`, then ends every session and returns. The port is free then.
 pub(crate) async fn run(socket: netstack::UdpSocket, target: Target, shutdown: CancellationToken) {
     // Each session has a file.
-    let max = SESSIONS_MAX.min(connections_max());
-    let sessions = sessions::run(socket, max, move |peer| {
+    let all = SESSIONS_MAX.min(connections_max());
+    let limits = Limits {
+        all,
+        of_one_address: (all / PEERS_AT_LEAST).max(1),
+    };
+    let open = move |peer| {
         let target = target.clone();
         async move {
             let dialled = dial(&target).await;
@@ -29,8 +33,8 @@ pub(crate) async fn run(socket: netstack::UdpSocket, target: Target, shutdown: C
                 )
                 .ok()
         }
-    });
-    shutdown.run_until_cancelled(sessions).await;
+    };
+    sessions::run(socket, limits, open, shutdown.cancelled()).await;
 }
 
 /// A socket for one peer that hears from the service only.
@@ -86,3 +90,6 @@ impl Back for UdpSocket {
         }
     }
 }
+
+/// As many peers, each with as many sessions as it likes, have some; no single one takes those of all others.
+const PEERS_AT_LEAST: usize = 4;

@@ -225,6 +225,37 @@ async fn a_reset_by_the_service_reaches_the_peer_and_the_end_ends_all() {
     overlay.wire.shutdown().await;
 }
 
+#[tokio::test]
+async fn a_udp_port_with_sessions_is_free_as_soon_as_its_service_has_ended() {
+    let mut overlay = Overlay::new();
+    let published = SocketAddr::new(overlay.server_address, PUBLISHED);
+    for answer in [b"first", b"later"] {
+        let service = tokio::net::UdpSocket::bind(local_target(0)).await.unwrap();
+        let target = service.local_addr().unwrap().into();
+        let shutdown = CancellationToken::new();
+        let socket = overlay.server.bind_udp(PUBLISHED).unwrap();
+        let exposed = datagrams::run(socket, target, shutdown.clone());
+        let server = overlay.server.clone();
+        // At once, before any other task has its turn.
+        let exposed = tokio::spawn(async move {
+            exposed.await;
+            server.bind_udp(PUBLISHED).map(drop)
+        });
+
+        let peer = overlay.peer.bind_udp(0).unwrap();
+        peer.send_to(b"question", published).unwrap();
+        let mut data = [0; 16];
+        let (_, session) = service.recv_from(&mut data).await.unwrap();
+        service.send_to(answer, session).await.unwrap();
+        let (len, _) = peer.recv_from(&mut data).await.unwrap();
+        assert_eq!(&data[..len], answer);
+
+        shutdown.cancel();
+        exposed.await.unwrap().expect("the port is free");
+    }
+    overlay.wire.shutdown().await;
+}
+
 /// Shows what was put there last.
 #[derive(Debug)]
 struct Newest(Mutex<Arc<CertifiedKey>>);

@@ -229,6 +229,17 @@ pub(crate) async fn set_relays(
     Ok(())
 }
 
+/// Whether the device exists and still has the attach epoch that the caller saw.
+pub(crate) async fn is_unattached_since(tx: &mut Tx, device: &Device) -> Result<bool, StoreError> {
+    let row = sqlx::query("SELECT 1 FROM devices WHERE id = ? AND org_id = ? AND attach_epoch = ?")
+        .bind(device.id.to_string())
+        .bind(device.org.0)
+        .bind(signed(device.attach_epoch))
+        .fetch_optional(&mut **tx)
+        .await?;
+    Ok(row.is_some())
+}
+
 /// Deletes a device that still has the attach epoch that the caller saw; returns the revocation epoch that it had, if it was
 /// deleted.
 pub(crate) async fn delete(tx: &mut Tx, device: &Device) -> Result<Option<u64>, StoreError> {

@@ -1,8 +1,10 @@
 use super::*;
 use crate::registry::{Fact, OrgId};
+use crate::roster;
 use crate::store::members::Membership;
 use overlan_protocol::api::NamePolicy;
 use overlan_protocol::frame::Vni;
+use overlan_protocol::gateway::{GatewayRoute, OfferedRoute};
 use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId, RelayId, TunnelKey};
 use tempfile::TempDir;
 
@@ -209,6 +211,18 @@ async fn a_device_that_attached_meanwhile_is_not_deleted() {
         .await
         .unwrap();
     assert_eq!(devices::delete(&mut tx, &stale[0]).await.unwrap(), None);
+    let route: GatewayRoute = "db.internal:5432".parse().unwrap();
+    let offer = OfferedRoute::named(route.clone(), "db").unwrap();
+    routes::offer(&mut tx, device.id, network, &[offer], NOW)
+        .await
+        .unwrap();
+    routes::set_record(&mut tx, device.id, network, &route, "db.demo.pertino.net")
+        .await
+        .unwrap();
+    let removed = roster::remove_device(&mut tx, &stale[0], NOW).await;
+    assert!(!removed.unwrap());
+    let recorded = routes::recorded(&mut tx, device.id, network).await;
+    assert_eq!(recorded.unwrap().len(), 1, "its names stay with it");
     let current = devices::get(&mut tx, device.id).await.unwrap();
     let deleted = devices::delete(&mut tx, &current.unwrap()).await;
     assert_eq!(deleted.unwrap(), Some(device.epoch));

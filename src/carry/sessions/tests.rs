@@ -1,20 +1,28 @@
 use super::*;
 
 use std::collections::VecDeque;
+use std::future::pending;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::Notify;
 
 /// What a test does with both sides: datagrams in and out, in virtual time.
 #[derive(Default)]
 struct Sides {
-    arriving: Mutex<VecDeque<(SocketAddr, u8)>>,
+    arriving: Mutex<VecDeque<(SocketAddr, Vec<u8>)>>,
     arrived: Notify,
     answered: Mutex<Vec<(SocketAddr, u8)>>,
     refused: Mutex<Vec<SocketAddr>>,
     /// Who has a back, in the order of opening.
     opened: Mutex<Vec<SocketAddr>>,
     open_now: Mutex<Vec<SocketAddr>>,
+    /// Of one for each session that looks up a name for ever.
+    looking_up: Arc<()>,
+    /// Lets those find it.
+    found: Notify,
+    /// Datagrams that came to the service.
+    served: AtomicUsize,
 }
 
 struct Many(Arc<Sides>);
@@ -30,9 +38,9 @@ struct One {
 impl Front for Many {
     async fn recv_from(&self, data: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         loop {
-            if let Some((from, byte)) = self.0.arriving.lock().unwrap().pop_front() {
-                data[0] = byte;
-                return Ok((1, from));
+            if let Some((from, datagram)) = self.0.arriving.lock().unwrap().pop_front() {
+                data[..datagram.len()].copy_from_slice(&datagram);
+                return Ok((datagram.len(), from));
             }
             self.0.arrived.notified().await;
         }
@@ -59,6 +67,7 @@ impl Back for One {
     }
 
     fn send(&self, data: &[u8]) -> io::Result<()> {
+        self.sides.served.fetch_add(1, Relaxed);
         let answer = match data[0] {
             0 => Err(io::ErrorKind::ConnectionRefused.into()),
             byte => Ok(byte.wrapping_add(1)),
@@ -78,6 +87,14 @@ impl Drop for One {
 
 impl Sides {
     fn start(self: &Arc<Self>, max: usize) -> JoinSet<()> {
+        let limits = Limits {
+            all: max,
+            of_one_address: max,
+        };
+        self.start_with(limits)
+    }
+
+    fn start_with(self: &Arc<Self>, limits: Limits) -> JoinSet<()> {
         let mut task = JoinSet::new();
         let sides = self.clone();
         let open = move |from: SocketAddr| {
@@ -86,6 +103,11 @@ impl Sides {
                 // Nobody is behind port 1.
                 if from.port() == 1 {
                     return None;
+                }
+                // The name of what is behind port 2 is looked up for long.
+                if from.port() % 256 == 2 {
+                    let _looking_up = sides.looking_up.clone();
+                    sides.found.notified().await;
                 }
                 sides.opened.lock().unwrap().push(from);
                 sides.open_now.lock().unwrap().push(from);
@@ -97,12 +119,17 @@ impl Sides {
                 })
             }
         };
-        task.spawn(run(Many(self.clone()), max, open));
+        task.spawn(run(Many(self.clone()), limits, open, pending()));
         task
     }
 
     async fn send(&self, from: u16, byte: u8) {
-        self.arriving.lock().unwrap().push_back((at(from), byte));
+        self.send_from(at(from), &[byte]).await;
+    }
+
+    async fn send_from(&self, from: SocketAddr, datagram: &[u8]) {
+        let datagram = (from, datagram.to_vec());
+        self.arriving.lock().unwrap().push_back(datagram);
         self.arrived.notify_one();
         // In virtual time this lets everything else run out of work.
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -170,4 +197,70 @@ async fn the_sender_that_was_silent_for_longest_makes_room() {
     }
     assert_eq!(sides.open_ports(), [7, 9, 10]);
     assert_eq!(sides.answered.lock().unwrap().len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_makes_room_stops_looking_up_its_name() {
+    let sides = Arc::new(Sides::default());
+    let _task = sides.start(3);
+    for round in 0..20_u16 {
+        sides.send(round * 256 + 2, 1).await;
+        let looking_up = Arc::strong_count(&sides.looking_up) - 1;
+        assert!(looking_up <= 3, "{looking_up} after {round}");
+    }
+    // The latest ones are there and carry what waited.
+    sides.found.notify_waiters();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(
+        sides.open_ports(),
+        [17, 18, 19].map(|round| round * 256 + 2)
+    );
+    assert_eq!(sides.served.load(Relaxed), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_address_takes_its_share_and_ends_nobody_elses_session() {
+    let sides = Arc::new(Sides::default());
+    let limits = Limits {
+        all: 4,
+        of_one_address: 2,
+    };
+    let _task = sides.start_with(limits);
+    let other = SocketAddr::from(([100, 64, 0, 9], 77));
+    sides.send_from(other, &[1]).await;
+    for from in 10..30 {
+        sides.send(from, 1).await;
+    }
+    assert_eq!(sides.open_ports(), [28, 29, 77]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bytes_that_wait_are_bounded_for_a_session_and_for_all() {
+    let sides = Arc::new(Sides::default());
+    let _task = sides.start(64);
+    let datagram = [1; 32 << 10];
+    let fit = WAITING_BYTES / datagram.len();
+    for _ in 0..2 * fit {
+        sides.send_from(at(2), &datagram).await;
+    }
+    sides.found.notify_waiters();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(sides.served.swap(0, Relaxed), fit);
+
+    // The space is free again, also for twice as many sessions as have it.
+    let sessions = 2 * WAITING_BYTES_ALL / WAITING_BYTES;
+    for session in 1..=sessions {
+        let from = at(u16::try_from(session).unwrap() * 256 + 2);
+        for _ in 0..fit {
+            sides.send_from(from, &datagram).await;
+        }
+    }
+    sides.found.notify_waiters();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let all = WAITING_BYTES_ALL / datagram.len();
+    assert_eq!(sides.served.load(Relaxed), all);
+    // Who got no space then has it now.
+    let last = at(u16::try_from(sessions).unwrap() * 256 + 2);
+    sides.send_from(last, &datagram).await;
+    assert_eq!(sides.served.load(Relaxed), all + 1);
 }
