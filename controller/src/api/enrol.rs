@@ -100,6 +100,14 @@ async fn wait(tx: &mut Tx, device: &Device, grant: &Grant) -> Result<(String, St
         .networks
         .first()
         .ok_or_else(|| unknown_network(None))?;
+    let waits_already = !waiting::of_device(tx, device.id).await?.is_empty();
+    if !waits_already && waiting::count(tx, grant.org).await? >= WAITING_MAX {
+        return Err(Refusal::new(
+            ProblemKind::Forbidden,
+            &format!("{WAITING_MAX} devices wait for an approval already"),
+            "an admin approves or removes some: `overlan admin devices` shows them",
+        ));
+    }
     for network in &grant.later {
         let joins = grant.networks.iter().any(|joined| joined.id == *network);
         let network = *network;
@@ -281,6 +289,10 @@ async fn add_device(
 }
 
 const AUTH_KEY: &str = "auth key";
+
+/// Devices of an organisation that may wait for an approval at once: more than a person looks through, and few enough that one key
+/// that went astray fills no list.
+const WAITING_MAX: u32 = 256;
 
 /// Epoch of a new device's tickets.
 const FIRST_EPOCH: u64 = 1;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use overlan_protocol::key::{DeviceId, NetworkId};
 use sqlx::Row;
 
-use super::{StoreError, Tx, parsed};
+use super::{StoreError, Tx, parsed, unsigned};
 use crate::registry::OrgId;
 
 /// A network that a device waits for.
@@ -67,6 +67,17 @@ pub(crate) async fn of_org(
         names.entry(device).or_default().push(row.try_get("name")?);
     }
     Ok(names)
+}
+
+/// Number of an organisation's devices that wait.
+pub(crate) async fn count(tx: &mut Tx, org: OrgId) -> Result<u32, StoreError> {
+    let row = sqlx::query(
+        "SELECT count(DISTINCT w.device_id) AS devices FROM waiting w JOIN networks n ON n.id = w.network_id WHERE n.org_id = ?",
+    )
+    .bind(org.0)
+    .fetch_one(&mut **tx)
+    .await?;
+    unsigned(&row, "devices")
 }
 
 /// Ends the waiting of a device: for one network, or for all.

@@ -372,3 +372,29 @@ async fn a_device_that_waits_is_nowhere_until_a_person_approves_it() {
         .await;
     assert_eq!(refused(again), ProblemKind::NotFound);
 }
+
+#[tokio::test]
+async fn a_key_that_went_astray_fills_no_list_with_devices_that_wait() {
+    let lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let request = AuthKeyRequest {
+        reusable: true,
+        approval: true,
+        ..AuthKeyRequest::default()
+    };
+    let key = lab.auth_key(&owner, request).await.key;
+    let credential = || Credential::AuthKey(key.clone());
+    for number in 0..256 {
+        enrol(&lab, credential(), &format!("guest-{number}"), &[])
+            .await
+            .unwrap();
+    }
+    let refused_one = enrol(&lab, credential(), "one-more", &[]).await.map(|_| ());
+    assert_eq!(refused(refused_one), ProblemKind::Forbidden);
+    let mut person = lab.person(&owner).await;
+    let devices: Vec<DeviceSummary> = person.get(path::DEVICES, WITHIN).await.unwrap();
+    assert_eq!(devices.len(), 256, "nothing of the refused one stays");
+    let one = format!("{}/{}", path::DEVICES, devices[0].id);
+    person.delete(&one, WITHIN).await.unwrap();
+    enrol(&lab, credential(), "one-more", &[]).await.unwrap();
+}
