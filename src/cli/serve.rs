@@ -11,6 +11,7 @@ use overlan::state::{OverlayPort, Serve, ServeKind, StateDir, Target, Transport,
 use overlan::status::{RouteStatus, columns};
 use overlan_protocol::gateway::{GatewayRoute, OfferedRoute, RouteTextError};
 
+use crate::cli::admin::parse_label;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::{StateArgs, output, running};
 
@@ -218,7 +219,8 @@ struct PlaceArgs {
         long = "network",
         env = "OVERLAN_SERVE_NETWORK",
         value_name = "NETWORK",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = parse_label
     )]
     networks: Vec<String>,
 }

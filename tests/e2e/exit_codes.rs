@@ -86,6 +86,7 @@ fn every_exit_code_has_its_cause() {
             "forward 80",
             "serve tcp 1 80",
             "serve tcp 80 nowhere",
+            "serve tcp 80 8080 --network no_label",
             "wait --for nothing",
             "up --socks nowhere",
             "network join not_a_label",
