@@ -363,13 +363,13 @@ impl Fresh {
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// The deployment's domain, Pertino's.
-const DOMAIN: &str = "pertino.net";
+/// The deployment's domain, the default one.
+const DOMAIN: &str = "overlan.internal";
 
 const NETWORK: &str = "demo";
 
 /// The name of the page's device.
-pub(crate) const WEB_NAME: &str = "web.demo.pertino.net";
+pub(crate) const WEB_NAME: &str = "web.demo.overlan.internal";
 
 /// Everything is on this machine; what takes longer is broken.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -57,13 +57,13 @@ impl NamedSecret {
 }
 
 /// Prefix of auth keys.
-pub(crate) const AUTH_KEY_PREFIX: &str = "pvk_";
+pub(crate) const AUTH_KEY_PREFIX: &str = "ovk_";
 /// Prefix of relay tokens.
-pub(crate) const RELAY_TOKEN_PREFIX: &str = "pvr_";
+pub(crate) const RELAY_TOKEN_PREFIX: &str = "ovr_";
 /// Prefix of sessions.
 pub(crate) const SESSION_PREFIX: &str = "pvs_";
 /// Prefix of the setup token.
-pub(crate) const SETUP_PREFIX: &str = "pvx_";
+pub(crate) const SETUP_PREFIX: &str = "ovx_";
 
 /// A session ends this long after its last use, seconds.
 pub(crate) const SESSION_IDLE_SECS: u64 = 12 * 3_600;

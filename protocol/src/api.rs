@@ -300,7 +300,7 @@ pub enum NamePolicy {
 /// A new auth key; its text is shown this once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AuthKeyResponse {
-    /// `pvk_<id>_<secret>`.
+    /// `ovk_<id>_<secret>`.
     pub key: Secret,
     /// The key without its secret.
     pub summary: AuthKeySummary,
@@ -341,7 +341,7 @@ pub struct RelayTokenRequest {
 /// A relay token: registers one relay once, within [`RELAY_TOKEN_LIFE_SECS`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RelayTokenResponse {
-    /// `pvr_<id>_<secret>`.
+    /// `ovr_<id>_<secret>`.
     pub token: Secret,
     /// Its end, seconds since the Unix epoch.
     pub expires: u64,

@@ -119,28 +119,28 @@ mod tests {
 
     #[test]
     fn names_are_taken_apart() {
-        let parse = |name| OverlayName::parse(name, "pertino.net");
+        let parse = |name| OverlayName::parse(name, "overlan.lan");
         assert_eq!(
-            parse("web.demo.pertino.net"),
+            parse("web.demo.overlan.lan"),
             Some(OverlayName::Host {
                 host: "web",
                 network: "demo"
             })
         );
         assert_eq!(
-            parse("web.demo.pertino.net."),
+            parse("web.demo.overlan.lan."),
             Some(OverlayName::Host {
                 host: "web",
                 network: "demo"
             })
         );
         assert_eq!(
-            parse("demo.pertino.net"),
+            parse("demo.overlan.lan"),
             Some(OverlayName::Network { network: "demo" })
         );
-        assert_eq!(parse("pertino.net"), Some(OverlayName::Domain));
-        assert_eq!(parse("a.b.c.pertino.net"), Some(OverlayName::Deeper));
-        for foreign in ["notpertino.net", "example.org", "net", "", "."] {
+        assert_eq!(parse("overlan.lan"), Some(OverlayName::Domain));
+        assert_eq!(parse("a.b.c.overlan.lan"), Some(OverlayName::Deeper));
+        for foreign in ["notoverlan.lan", "example.org", "lan", "", "."] {
             assert_eq!(parse(foreign), None, "{foreign:?}");
         }
     }

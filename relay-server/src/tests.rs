@@ -601,7 +601,7 @@ async fn a_first_start_needs_a_token_and_an_answer() {
     std::fs::remove_file(state.path().join("registration.json")).unwrap();
     let error = Relay::bind(config.clone()).await.err().unwrap();
     assert!(matches!(error, StartError::NeedsToken), "{error}");
-    config.token = Some(Secret::new("pvr_x_y"));
+    config.token = Some(Secret::new("ovr_x_y"));
     let settings = Settings {
         register_within: Duration::ZERO,
         ..short()
@@ -611,7 +611,7 @@ async fn a_first_start_needs_a_token_and_an_answer() {
         .err()
         .unwrap();
     assert!(matches!(error, StartError::Controller { .. }), "{error}");
-    assert!(!error.to_string().contains("pvr_"), "{error}");
+    assert!(!error.to_string().contains("ovr_"), "{error}");
     config.listen = SocketAddr::from(([0, 0, 0, 0], 0));
     let error = Relay::bind(config).await.err().unwrap();
     assert!(matches!(error, StartError::AddressNeeded { .. }), "{error}");
@@ -625,7 +625,7 @@ async fn a_new_relay_registers_obeys_new_orders_and_restarts_without_the_control
     let mut config = lab.config(dir.path());
     std::fs::remove_file(dir.path().join("registration.json")).unwrap();
     config.join = controller.join.clone();
-    config.token = Some(Secret::new("pvr_not_that"));
+    config.token = Some(Secret::new("ovr_not_that"));
     let error = Relay::bind(config.clone()).await.err().unwrap();
     assert!(matches!(error, StartError::TokenRefused { .. }), "{error}");
 

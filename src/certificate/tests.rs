@@ -57,7 +57,7 @@ fn held(now: u64, names: &Names) -> Held {
 
 #[test]
 fn certificates_are_renewed_in_good_time_and_at_once_when_the_names_change() {
-    let home = names(&[(1, "web.home.pertino.net")]);
+    let home = names(&[(1, "web.home.overlan.lan")]);
     assert_eq!(due(NOW, None, &Names::new()), Due::Never);
     assert_eq!(due(NOW, None, &home), Due::Now);
     let mut have = held(NOW, &home);
@@ -75,8 +75,8 @@ fn certificates_are_renewed_in_good_time_and_at_once_when_the_names_change() {
         );
         have = held(asked + 10 * DAY, &home);
     }
-    let renamed = names(&[(1, "www.home.pertino.net")]);
-    let joined = names(&[(1, "web.home.pertino.net"), (2, "web.acme.pertino.net")]);
+    let renamed = names(&[(1, "www.home.overlan.lan")]);
+    let joined = names(&[(1, "web.home.overlan.lan"), (2, "web.acme.overlan.lan")]);
     for other in [&renamed, &joined] {
         assert_eq!(due(NOW, Some(&have), other), Due::Now);
     }
@@ -85,11 +85,11 @@ fn certificates_are_renewed_in_good_time_and_at_once_when_the_names_change() {
 
 #[test]
 fn a_controller_that_answers_for_other_names_is_not_asked_for_ever() {
-    let home = names(&[(1, "web.home.pertino.net")]);
+    let home = names(&[(1, "web.home.overlan.lan")]);
     let asking = Asking::new(DEVICE).unwrap();
     let behind = answer(
         NOW,
-        &names(&[(1, "old.home.pertino.net")]),
+        &names(&[(1, "old.home.overlan.lan")]),
         asking.request().key,
     );
     let have = asking.answered(NOW, home.clone(), behind).unwrap();
@@ -107,7 +107,7 @@ fn a_controller_that_answers_for_other_names_is_not_asked_for_ever() {
 
 #[test]
 fn certificates_come_back_from_the_state_and_an_answer_of_no_use_is_none() {
-    let home = names(&[(1, "web.home.pertino.net")]);
+    let home = names(&[(1, "web.home.overlan.lan")]);
     let have = held(NOW, &home);
     let text = serde_json::to_string(&have).unwrap();
     let back: Held = serde_json::from_str(&text).unwrap();

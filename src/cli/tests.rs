@@ -160,7 +160,7 @@ fn a_wrong_command_line_is_a_usage_error() {
         &["admin", "auth-key", "create", "--expires", "1y"],
         &["status", "--log-format", "xml"],
         &["up", "--socks", "1080"],
-        &["up", "--auth-key", "pvk_1"],
+        &["up", "--auth-key", "ovk_1"],
         &["up", "--socks-public"],
     ] {
         let kind = parse(args).unwrap_err();

@@ -63,27 +63,27 @@ const V6_ZONE: &str = "0.0.0.0.2.4.a.1.c.5.e.7.b.3.d.f.ip6.arpa.";
 fn names_of_devices_have_addresses() {
     let netmap = netmap();
     for (name, kind, data) in [
-        ("web.demo.pertino.net.", RecordType::A, "100.64.0.2"),
+        ("web.demo.overlan.lan.", RecordType::A, "100.64.0.2"),
         (
-            "web.demo.pertino.net.",
+            "web.demo.overlan.lan.",
             RecordType::AAAA,
             "fd3b:7e5c:1a42::2",
         ),
-        ("WEB.Demo.Pertino.NET.", RecordType::A, "100.64.0.2"),
-        ("laptop.demo.pertino.net.", RecordType::A, "100.64.0.1"),
+        ("WEB.Demo.Overlan.LAN.", RecordType::A, "100.64.0.2"),
+        ("laptop.demo.overlan.lan.", RecordType::A, "100.64.0.1"),
         // An offline device keeps its name.
-        ("db.demo.pertino.net.", RecordType::A, "100.64.0.3"),
+        ("db.demo.overlan.lan.", RecordType::A, "100.64.0.3"),
         (
             "2.0.64.100.in-addr.arpa.",
             RecordType::PTR,
-            "web.demo.pertino.net.",
+            "web.demo.overlan.lan.",
         ),
         (
             "1.0.64.100.IN-ADDR.arpa.",
             RecordType::PTR,
-            "laptop.demo.pertino.net.",
+            "laptop.demo.overlan.lan.",
         ),
-        (WEB_V6, RecordType::PTR, "web.demo.pertino.net."),
+        (WEB_V6, RecordType::PTR, "web.demo.overlan.lan."),
     ] {
         let reply = look_up(&netmap, name, kind);
         assert_eq!(
@@ -100,7 +100,7 @@ fn names_of_devices_have_addresses() {
         assert!(record.name.eq_case(&asked), "{} is not {name}", record.name);
         assert!(reply.queries[0].name().eq_case(&asked));
     }
-    let any = look_up(&netmap, "web.demo.pertino.net.", RecordType::ANY);
+    let any = look_up(&netmap, "web.demo.overlan.lan.", RecordType::ANY);
     assert_eq!(texts(&any.answers), ["100.64.0.2", "fd3b:7e5c:1a42::2"]);
 }
 
@@ -108,8 +108,8 @@ fn names_of_devices_have_addresses() {
 fn tops_of_zones_have_soa_and_ns() {
     let netmap = netmap();
     for zone in [
-        "pertino.net.",
-        "demo.pertino.net.",
+        "overlan.lan.",
+        "demo.overlan.lan.",
         "64.100.in-addr.arpa.",
         "127.100.in-addr.arpa.",
         V6_ZONE,
@@ -159,16 +159,16 @@ fn assert_negative(reply: &Message, zone: &str) {
 fn what_exists_without_that_type_is_no_data() {
     let netmap = netmap();
     for (name, kind, zone) in [
-        ("web.demo.pertino.net.", RecordType::MX, "demo.pertino.net."),
+        ("web.demo.overlan.lan.", RecordType::MX, "demo.overlan.lan."),
         (
-            "web.demo.pertino.net.",
+            "web.demo.overlan.lan.",
             RecordType::HTTPS,
-            "demo.pertino.net.",
+            "demo.overlan.lan.",
         ),
         (
-            "web.demo.pertino.net.",
+            "web.demo.overlan.lan.",
             RecordType::Unknown(65_280),
-            "demo.pertino.net.",
+            "demo.overlan.lan.",
         ),
         (
             "2.0.64.100.in-addr.arpa.",
@@ -191,11 +191,11 @@ fn what_exists_without_that_type_is_no_data() {
 fn what_does_not_exist_in_our_zones_is_missing() {
     let netmap = netmap();
     for (name, zone) in [
-        ("mail.demo.pertino.net.", "demo.pertino.net."),
-        ("other.pertino.net.", "pertino.net."),
-        ("web.other.pertino.net.", "pertino.net."),
-        ("a.web.demo.pertino.net.", "demo.pertino.net."),
-        ("web\\.demo.pertino.net.", "pertino.net."),
+        ("mail.demo.overlan.lan.", "demo.overlan.lan."),
+        ("other.overlan.lan.", "overlan.lan."),
+        ("web.other.overlan.lan.", "overlan.lan."),
+        ("a.web.demo.overlan.lan.", "demo.overlan.lan."),
+        ("web\\.demo.overlan.lan.", "overlan.lan."),
         ("9.0.64.100.in-addr.arpa.", "64.100.in-addr.arpa."),
         ("0.0.64.100.in-addr.arpa.", "64.100.in-addr.arpa."),
         ("02.0.64.100.in-addr.arpa.", "64.100.in-addr.arpa."),
@@ -213,11 +213,11 @@ fn what_is_not_ours_is_refused() {
     let netmap = netmap();
     for name in [
         "example.org.",
-        "notpertino.net.",
+        "notoverlan.lan.",
         "net.",
         ".",
         "localhost.",
-        "web\\.pertino.net.",
+        "web\\.overlan.lan.",
         "in-addr.arpa.",
         "100.in-addr.arpa.",
         "1.63.100.in-addr.arpa.",
@@ -237,11 +237,11 @@ fn what_is_not_ours_is_refused() {
         assert!(reply.answers.is_empty() && reply.authorities.is_empty());
         assert!(!reply.metadata.authoritative, "{name}");
     }
-    let mut chaos = query("web.demo.pertino.net.", RecordType::A);
+    let mut chaos = query("web.demo.overlan.lan.", RecordType::A);
     chaos.queries[0].set_query_class(DNSClass::CH);
     let refused = ask(&netmap, &chaos, Transport::Tcp);
     assert_eq!(refused.metadata.response_code, ResponseCode::Refused);
-    let transfer = look_up(&netmap, "pertino.net.", RecordType::AXFR);
+    let transfer = look_up(&netmap, "overlan.lan.", RecordType::AXFR);
     assert_eq!(transfer.metadata.response_code, ResponseCode::Refused);
 }
 
@@ -250,14 +250,14 @@ fn an_address_in_several_networks_has_all_its_names() {
     let reply = look_up(&two_networks(), "2.0.64.100.in-addr.arpa.", RecordType::PTR);
     assert_eq!(
         texts(&reply.answers),
-        ["web.demo.pertino.net.", "web.lab.pertino.net."]
+        ["web.demo.overlan.lan.", "web.lab.overlan.lan."]
     );
 }
 
 #[test]
 fn what_is_no_query_gets_a_short_answer_or_none() {
     let netmap = netmap();
-    let good = query("web.demo.pertino.net.", RecordType::A)
+    let good = query("web.demo.overlan.lan.", RecordType::A)
         .to_vec()
         .unwrap();
     let code = |bytes: &[u8]| {
@@ -286,7 +286,7 @@ fn what_is_no_query_gets_a_short_answer_or_none() {
     assert_eq!(with(4, 0xff), Some(1), "many questions");
     assert_eq!(with(7, 1), Some(1), "a record that is not there");
     assert_eq!(with(12, 0xc0), Some(1), "a name that points nowhere");
-    let mut two = query("web.demo.pertino.net.", RecordType::A);
+    let mut two = query("web.demo.overlan.lan.", RecordType::A);
     two.add_query(two.queries[0].clone());
     assert_eq!(code(&two.to_vec().unwrap()), Some(1));
 }
@@ -353,7 +353,7 @@ fn a_datagram_is_never_larger_than_the_client_takes() {
 
 #[test]
 fn an_edns_version_of_the_future_is_refused() {
-    let message = with_edns(query("web.demo.pertino.net.", RecordType::A), 1232, 1);
+    let message = with_edns(query("web.demo.overlan.lan.", RecordType::A), 1232, 1);
     let reply = ask(&netmap(), &message, Transport::Udp);
     assert_eq!(u16::from(reply.metadata.response_code), 16, "BADVERS");
     assert_eq!(reply.edns.unwrap().version(), 0);
@@ -369,8 +369,8 @@ proptest! {
     fn a_damaged_query_has_an_answer_or_none(
         index in 0usize..60, byte in any::<u8>(), len in 0usize..70, name in "[a-z.\\\\0-9]{1,40}"
     ) {
-        let name = Name::from_ascii(format!("{name}.pertino.net.")).unwrap_or_default();
-        let mut message = query("web.demo.pertino.net.", RecordType::A);
+        let name = Name::from_ascii(format!("{name}.overlan.lan.")).unwrap_or_default();
+        let mut message = query("web.demo.overlan.lan.", RecordType::A);
         message.queries[0].set_name(name);
         let mut bytes = with_edns(message, 4096, 0).to_vec().unwrap();
         if let Some(place) = bytes.get_mut(index) {
@@ -440,7 +440,7 @@ fn framed(message: &Message) -> Vec<u8> {
 #[tokio::test]
 async fn queries_are_answered_over_udp_and_follow_the_netmap() {
     let server = server(netmap()).await;
-    let web = query("Web.Demo.Pertino.Net.", RecordType::A);
+    let web = query("Web.Demo.Overlan.Lan.", RecordType::A);
     // Neither garbage nor an answer stops it.
     server.udp.send(b"x").await.unwrap();
     server.udp.send(&[0xff; 40]).await.unwrap();
@@ -479,7 +479,7 @@ async fn tcp_answers_many_queries_in_their_order_byte_by_byte() {
     let names = ["web", "laptop", "mail", "db"];
     let queries: Vec<u8> = names
         .iter()
-        .flat_map(|name| framed(&query(&format!("{name}.demo.pertino.net."), RecordType::A)))
+        .flat_map(|name| framed(&query(&format!("{name}.demo.overlan.lan."), RecordType::A)))
         .collect();
     server.tcp.set_nodelay(true).unwrap();
     for byte in queries {

@@ -292,7 +292,7 @@ async fn secured(
     connector.connect(name, stream).await
 }
 
-const NAME: &str = "web.home.pertino.net";
+const NAME: &str = "web.home.overlan.lan";
 
 #[tokio::test]
 async fn a_renewed_certificate_is_shown_to_new_connections_and_ends_no_open_one() {

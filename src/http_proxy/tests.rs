@@ -73,7 +73,7 @@ async fn a_whole_url_is_forwarded_without_what_was_for_the_proxy() {
     let door = Fixture::open_with(ProxyConfig::default(), Some(server.address)).await;
     let heard = ask(
         &door,
-        "GET http://web.demo.pertino.net:88/a?b HTTP/1.1\r\nHost: web.demo.pertino.net:88\r\n\
+        "GET http://web.demo.overlan.lan:88/a?b HTTP/1.1\r\nHost: web.demo.overlan.lan:88\r\n\
          Proxy-Connection: keep-alive\r\nProxy-Authorization: Basic YTpi\r\nConnection: X-Gone, close\r\n\
          X-Gone: 1\r\nX-Stays: 2\r\n\r\n",
     )
@@ -87,7 +87,7 @@ async fn a_whole_url_is_forwarded_without_what_was_for_the_proxy() {
     let asked = &server.task.await.unwrap()[0];
     assert!(asked.starts_with("GET /a?b HTTP/1.1\r\n"), "{asked}");
     assert!(
-        asked.contains("Host: web.demo.pertino.net:88\r\n"),
+        asked.contains("Host: web.demo.overlan.lan:88\r\n"),
         "{asked}"
     );
     assert!(asked.contains("X-Stays: 2\r\n"), "{asked}");
@@ -106,7 +106,7 @@ async fn both_sides_keep_their_connection_and_an_idle_one_that_ended_is_replaced
         let mut client = door.connect().await;
         for _ in 0..3 {
             client
-                .write_all(b"GET http://web.demo.pertino.net:88/ HTTP/1.1\r\nHost: a\r\n\r\n")
+                .write_all(b"GET http://web.demo.overlan.lan:88/ HTTP/1.1\r\nHost: a\r\n\r\n")
                 .await
                 .unwrap();
             let head = head(&mut client).await;
@@ -138,7 +138,7 @@ async fn an_upgrade_becomes_a_tunnel() {
     let door = Fixture::open_with(ProxyConfig::default(), Some(address)).await;
     let heard = ask(
         &door,
-        "GET http://web.demo.pertino.net:88/ HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nlast",
+        "GET http://web.demo.overlan.lan:88/ HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nlast",
     )
     .await;
     assert!(heard.starts_with("HTTP/1.1 101 "), "{heard}");
@@ -158,7 +158,7 @@ async fn connect_loses_nothing_that_was_sent_early() {
     let early = "early ".repeat(20_000);
     let heard = ask(
         &door,
-        &format!("CONNECT web.demo.pertino.net:80 HTTP/1.1\r\nHost: a\r\n\r\n{early}"),
+        &format!("CONNECT web.demo.overlan.lan:80 HTTP/1.1\r\nHost: a\r\n\r\n{early}"),
     )
     .await;
     let (head, body) = heard.split_once("\r\n\r\n").unwrap();
@@ -171,7 +171,7 @@ async fn connect_loses_nothing_that_was_sent_early() {
 async fn every_failure_has_its_status_and_its_word() {
     let door = Fixture::open(ProxyConfig::default()).await;
     let host =
-        |port: u16| format!("CONNECT web.demo.pertino.net:{port} HTTP/1.1\r\nHost: a\r\n\r\n");
+        |port: u16| format!("CONNECT web.demo.overlan.lan:{port} HTTP/1.1\r\nHost: a\r\n\r\n");
     for (request, status, word) in [
         (host(DENIED), 403, "http_request_denied"),
         (host(NO_RELAY), 503, "destination_ip_unroutable"),
@@ -179,7 +179,7 @@ async fn every_failure_has_its_status_and_its_word() {
         (host(TIMED_OUT), 504, "connection_timeout"),
         (host(BROKEN), 500, "proxy_internal_error"),
         (
-            "CONNECT nobody.demo.pertino.net:80 HTTP/1.1\r\nHost: a\r\n\r\n".into(),
+            "CONNECT nobody.demo.overlan.lan:80 HTTP/1.1\r\nHost: a\r\n\r\n".into(),
             502,
             "dns_error",
         ),
@@ -189,12 +189,12 @@ async fn every_failure_has_its_status_and_its_word() {
             "http_request_denied",
         ),
         (
-            "CONNECT web.demo.pertino.net HTTP/1.1\r\nHost: a\r\n\r\n".into(),
+            "CONNECT web.demo.overlan.lan HTTP/1.1\r\nHost: a\r\n\r\n".into(),
             400,
             "http_request_error",
         ),
         (
-            "GET https://web.demo.pertino.net/ HTTP/1.1\r\nHost: a\r\n\r\n".into(),
+            "GET https://web.demo.overlan.lan/ HTTP/1.1\r\nHost: a\r\n\r\n".into(),
             400,
             "http_request_error",
         ),
@@ -217,7 +217,7 @@ async fn every_failure_has_its_status_and_its_word() {
     }
     let heard = ask(
         &door,
-        "HEAD http://web.demo.pertino.net:83/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        "HEAD http://web.demo.overlan.lan:83/ HTTP/1.1\r\nHost: a\r\n\r\n",
     )
     .await;
     assert!(heard.ends_with("\r\n\r\n"), "{heard}");
@@ -233,7 +233,7 @@ async fn a_password_is_asked_for_and_never_passed_on() {
     })
     .await;
     let with =
-        |field: &str| format!("CONNECT web.demo.pertino.net:80 HTTP/1.1\r\nHost: a\r\n{field}\r\n");
+        |field: &str| format!("CONNECT web.demo.overlan.lan:80 HTTP/1.1\r\nHost: a\r\n{field}\r\n");
     let basic = |text: &str| {
         format!(
             "Proxy-Authorization: basic {}\r\n",
@@ -270,7 +270,7 @@ async fn an_answer_that_breaks_off_does_not_look_whole() {
     let door = Fixture::open_with(ProxyConfig::default(), Some(server.address)).await;
     let mut client = door.connect().await;
     client
-        .write_all(b"GET http://web.demo.pertino.net:88/ HTTP/1.1\r\nHost: a\r\n\r\n")
+        .write_all(b"GET http://web.demo.overlan.lan:88/ HTTP/1.1\r\nHost: a\r\n\r\n")
         .await
         .unwrap();
     let head = head(&mut client).await;

@@ -15,7 +15,7 @@ pub(crate) const LAB: NetworkId = NetworkId([2; 16]);
 pub(crate) fn netmap() -> Netmap {
     Netmap {
         version: 7,
-        domain: "pertino.net".into(),
+        domain: "overlan.lan".into(),
         device: DeviceId([9; 16]),
         networks: BTreeMap::from([(DEMO, network("demo", 0x1000))]),
         relays: BTreeMap::new(),
@@ -72,9 +72,9 @@ const WEB: Resolved = Resolved {
 fn names_and_addresses_mean_devices() {
     let netmap = netmap();
     for text in [
-        "web.demo.pertino.net",
-        "web.demo.pertino.net.",
-        "WEB.Demo.PERTINO.net",
+        "web.demo.overlan.lan",
+        "web.demo.overlan.lan.",
+        "WEB.Demo.OVERLAN.lan",
         "100.64.0.2",
         "::ffff:100.64.0.2",
         "fd3b:7e5c:1a42::2",
@@ -87,9 +87,9 @@ fn names_and_addresses_mean_devices() {
         own: true,
         online: true,
     };
-    assert_eq!(ask(&netmap, "laptop.demo.pertino.net"), Ok(own));
+    assert_eq!(ask(&netmap, "laptop.demo.overlan.lan"), Ok(own));
     assert_eq!(ask(&netmap, "100.64.0.1"), Ok(own));
-    let db = ask(&netmap, "db.demo.pertino.net").unwrap();
+    let db = ask(&netmap, "db.demo.overlan.lan").unwrap();
     assert!(!db.online, "a name says who is meant even while it is away");
 }
 
@@ -99,16 +99,16 @@ fn what_means_no_device_says_why() {
     for (text, error) in [
         ("example.org", NameError::Foreign),
         ("localhost", NameError::Foreign),
-        ("notpertino.net", NameError::Foreign),
+        ("notoverlan.lan", NameError::Foreign),
         ("my_host.example.org", NameError::Foreign),
         ("127.0.0.1", NameError::Foreign),
         ("::1", NameError::Foreign),
         ("100.128.0.1", NameError::Foreign),
-        ("mail.demo.pertino.net", NameError::Unknown),
-        ("web.other.pertino.net", NameError::Unknown),
-        ("demo.pertino.net", NameError::Unknown),
-        ("pertino.net", NameError::Unknown),
-        ("a.web.demo.pertino.net", NameError::Unknown),
+        ("mail.demo.overlan.lan", NameError::Unknown),
+        ("web.other.overlan.lan", NameError::Unknown),
+        ("demo.overlan.lan", NameError::Unknown),
+        ("overlan.lan", NameError::Unknown),
+        ("a.web.demo.overlan.lan", NameError::Unknown),
         ("100.64.0.9", NameError::Unknown),
         // Nobody's addresses, but ours: they never leave through another door.
         ("100.64.0.0", NameError::Unknown),
@@ -128,10 +128,10 @@ fn what_is_no_name_is_unknown_before_anybody_uses_it() {
         "",
         ".",
         "..",
-        ".web.demo.pertino.net",
-        "web..demo.pertino.net",
-        "web.demo.pertino.net..",
-        "web\0.demo.pertino.net",
+        ".web.demo.overlan.lan",
+        "web..demo.overlan.lan",
+        "web.demo.overlan.lan..",
+        "web\0.demo.overlan.lan",
         "we b.example.org",
         "büro.example.org",
         "example.org/x",
@@ -161,8 +161,8 @@ fn in_several_networks_only_a_name_says_which() {
     assert_eq!(ask(&netmap, "100.64.0.2%nowhere"), Err(NameError::Unknown));
     // A zone of the host's own is no network.
     assert_eq!(ask(&netmap, "fe80::1%eth0"), Err(NameError::Unknown));
-    assert_eq!(ask(&netmap, "web.demo.pertino.net"), Ok(WEB));
-    let lab = ask(&netmap, "web.lab.pertino.net").unwrap();
+    assert_eq!(ask(&netmap, "web.demo.overlan.lan"), Ok(WEB));
+    let lab = ask(&netmap, "web.lab.overlan.lan").unwrap();
     assert_eq!((lab.network, lab.host), (LAB, 2));
     let mut none = netmap;
     none.networks.clear();
@@ -183,7 +183,7 @@ fn records_mean_the_devices_of_their_network() {
     let demo = netmap.networks.get_mut(&DEMO).unwrap();
     demo.dns.set_zone("corp.internal", Some(&Zone::default()));
     for (name, kind, value) in [
-        ("wiki.demo.pertino.net", "CNAME", "git.corp.internal"),
+        ("wiki.demo.overlan.lan", "CNAME", "git.corp.internal"),
         ("git.corp.internal", "A", "100.64.0.2"),
         ("far.corp.internal", "A", "192.0.2.1"),
         ("one.corp.internal", "CNAME", "one.corp.internal"),
@@ -191,13 +191,13 @@ fn records_mean_the_devices_of_their_network() {
         let record = Record::parse(kind, value).unwrap();
         demo.dns.set_records(name, &[record]);
     }
-    assert_eq!(ask(&netmap, "Wiki.demo.pertino.net."), Ok(WEB));
+    assert_eq!(ask(&netmap, "Wiki.demo.overlan.lan."), Ok(WEB));
     assert_eq!(ask(&netmap, "git.corp.internal"), Ok(WEB));
     for name in [
         "far.corp.internal",
         "one.corp.internal",
         "no.corp.internal",
-        "wiki.lab.pertino.net",
+        "wiki.lab.overlan.lan",
     ] {
         assert_eq!(ask(&netmap, name), Err(NameError::Unknown), "{name}");
     }
@@ -270,7 +270,7 @@ fn names_of_zones_with_resolvers_are_theirs_by_records_of_ours_too() {
     demo.dns
         .set_zone("own.corp.example", Some(&Zone::default()));
     let alias = [Record::Cname("git.corp.example".to_owned())];
-    demo.dns.set_records("git.demo.pertino.net", &alias);
+    demo.dns.set_records("git.demo.overlan.lan", &alias);
     let ask = |text: &str| {
         let found = elsewhere(&netmap, &Destination::from_text(text));
         found.map(|(name, network, zone, _)| (name, network, zone.to_owned()))
@@ -278,11 +278,11 @@ fn names_of_zones_with_resolvers_are_theirs_by_records_of_ours_too() {
     let found = |name: &str| Some((name.to_owned(), DEMO, "corp.example".to_owned()));
     assert_eq!(ask("DB.corp.example."), found("db.corp.example"));
     assert_eq!(ask("corp.example"), found("corp.example"));
-    assert_eq!(ask("git.demo.pertino.net"), found("git.corp.example"));
+    assert_eq!(ask("git.demo.overlan.lan"), found("git.corp.example"));
     for other in [
         "x.own.corp.example",
         "mycorp.example",
-        "web.demo.pertino.net",
+        "web.demo.overlan.lan",
         "10.1.2.3",
     ] {
         assert_eq!(ask(other), None, "{other}");

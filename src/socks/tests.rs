@@ -69,7 +69,7 @@ async fn every_kind_of_address_leads_to_the_peer() {
     let door = Fixture::open(config()).await;
     for request in [
         by_name(WEB.as_bytes(), ECHO),
-        by_name(b"WEB.Demo.pertino.NET.", ECHO),
+        by_name(b"WEB.Demo.overlan.LAN.", ECHO),
         by_name(b"100.64.0.2", ECHO),
         by_address("100.64.0.2", ECHO),
         by_address("fd3b:7e5c:1a42::2", ECHO),
@@ -88,10 +88,10 @@ async fn every_kind_of_address_leads_to_the_peer() {
 #[tokio::test]
 async fn every_failure_has_its_exact_reply() {
     let door = Fixture::open(config()).await;
-    let label64 = [&[b'a'; 64][..], b".demo.pertino.net"].concat();
-    let name254 = [&b"a.".repeat(121)[..], b"pertino.net."].concat();
+    let label64 = [&[b'a'; 64][..], b".demo.overlan.lan"].concat();
+    let name254 = [&b"a.".repeat(121)[..], b"overlan.lan."].concat();
     assert_eq!(name254.len(), 254);
-    let name255 = [&b"a.".repeat(122)[..], b"pertino.net"].concat();
+    let name255 = [&b"a.".repeat(122)[..], b"overlan.lan"].concat();
     for (request, code) in [
         (by_name(WEB.as_bytes(), BROKEN), 1),
         (by_name(WEB.as_bytes(), DENIED), 2),
@@ -99,12 +99,12 @@ async fn every_failure_has_its_exact_reply() {
         (by_address("127.0.0.1", ECHO), 2),
         (by_address("::1", ECHO), 2),
         (by_name(WEB.as_bytes(), NO_RELAY), 3),
-        (by_name(b"mail.demo.pertino.net", ECHO), 4),
-        (by_name(b"db.demo.pertino.net", ECHO), 4),
+        (by_name(b"mail.demo.overlan.lan", ECHO), 4),
+        (by_name(b"db.demo.overlan.lan", ECHO), 4),
         (by_address("100.64.0.77", ECHO), 4),
         (by_name(b"", ECHO), 4),
-        (by_name(b"web\0.demo.pertino.net", ECHO), 4),
-        (by_name(b"\xff\xfe.demo.pertino.net", ECHO), 4),
+        (by_name(b"web\0.demo.overlan.lan", ECHO), 4),
+        (by_name(b"\xff\xfe.demo.overlan.lan", ECHO), 4),
         (by_name(&label64, ECHO), 4),
         (by_name(&name254, ECHO), 4),
         (by_name(&name255, ECHO), 4),

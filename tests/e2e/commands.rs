@@ -434,7 +434,7 @@ fn exec_makes_a_device_for_one_program_and_removes_it() {
     nowhere.args(["exec", "--ephemeral", "--auth-key-file", key, "--", "true"]);
     run(&mut nowhere, "").refused(2, &["--server"]);
     let wrong = lab.path("wrong.key");
-    fs::write(&wrong, "pvk_unknown").unwrap();
+    fs::write(&wrong, "ovk_unknown").unwrap();
     let wrong = ["--auth-key-file", wrong.to_str().unwrap(), "--", "true"];
     run(&mut exec(&wrong), "").refused(4, &["key"]);
 }

@@ -139,7 +139,7 @@ fn every_exit_code_has_its_cause() {
     };
     all_end(4, &["up --socks off --dns off"], joins);
     let wrong = lab.path("wrong.key");
-    fs::write(&wrong, "pvk_unknown").unwrap();
+    fs::write(&wrong, "ovk_unknown").unwrap();
     let wrong = wrong.to_str().unwrap().to_owned();
     let by_wrong_key = format!("up --socks off --dns off --auth-key-file {wrong}");
     all_end(
@@ -148,7 +148,7 @@ fn every_exit_code_has_its_cause() {
         |words: &[&str]| {
             let mut command = joins(&words[..1]);
             command
-                .env("OVERLAN_AUTH_KEY", "pvk_unknown")
+                .env("OVERLAN_AUTH_KEY", "ovk_unknown")
                 .args(&words[1..]);
             command
         },

@@ -272,7 +272,7 @@ impl Device {
     /// Waits until `program`, an `up` for `state_dir` with both doors open, says that it is ready.
     #[track_caller]
     pub(crate) fn ready(mut program: Program, state_dir: &Path) -> Self {
-        // "overlan is up: web.home.pertino.net 100.64.0.1, socks5h://127.0.0.1:40001, dns 127.0.0.1:40002"
+        // "overlan is up: web.home.overlan.lan 100.64.0.1, socks5h://127.0.0.1:40001, dns 127.0.0.1:40002"
         let line = program.line("overlan is up: ");
         let parts: Vec<&str> = line
             .split([' ', ','])
@@ -394,7 +394,7 @@ impl Device {
 }
 
 /// The deployment's domain.
-pub(crate) const DOMAIN: &str = "pertino.net";
+pub(crate) const DOMAIN: &str = "overlan.lan";
 
 /// The label of the first network.
 pub(crate) const NETWORK: &str = "home";

@@ -347,7 +347,7 @@ fn gone(lab: &Lab, device: &str) {
     }
 }
 
-/// The public part of an auth key, `pvk_<id>_<secret>`.
+/// The public part of an auth key, `ovk_<id>_<secret>`.
 pub(crate) fn key_id(key: &str) -> &str {
     key.split('_').nth(1).unwrap()
 }

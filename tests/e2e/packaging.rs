@@ -85,7 +85,7 @@ fn the_github_action_brings_a_job_in_and_takes_it_out_again() {
     assert!(!Path::new(&variables["OVERLAN_STATE_DIR"]).exists());
 
     fs::remove_file(file("GITHUB_STATE")).unwrap();
-    let refused = step("main.js", "pvk_wrong_key", "");
+    let refused = step("main.js", "ovk_wrong_key", "");
     assert_eq!(refused.code, Some(1), "{refused:#?}");
     assert!(refused.stdout.contains("::error::overlan"), "{refused:#?}");
     assert!(refused.stderr.contains("auth key"), "{refused:#?}");

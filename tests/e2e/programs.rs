@@ -24,7 +24,7 @@ fn curl_fetches_pages_and_posts_by_name_and_by_address() {
     web.serve(80, plain.address());
     web.serve(443, tls.address());
 
-    for host in [web_name.as_str(), "WEB.Home.Pertino.NET", &web.address] {
+    for host in [web_name.as_str(), "WEB.Home.Overlan.LAN", &web.address] {
         let page = laptop.curl(&[&format!("http://{host}/")]).ok();
         assert_eq!(page, "a page of web", "{host}");
     }

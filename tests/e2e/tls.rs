@@ -64,7 +64,7 @@ fn curl_and_openssl_trust_a_device_by_its_name_and_it_goes_on_without_the_contro
     // By address it is nobody, by another CA it is nobody, by the system's roots it is nobody: curl's "cannot verify".
     let by_address = format!("https://{}%home:443/", web.address);
     assert_ne!(trusting(&[&by_address]).code, Some(0));
-    let (_other, pem) = Service::https("", "web.home.pertino.net");
+    let (_other, pem) = Service::https("", "web.home.overlan.lan");
     let wrong = lab.path("wrong.pem");
     fs::write(&wrong, pem).unwrap();
     let wrong = ["--cacert", wrong.to_str().unwrap(), &url("home", 443)];

@@ -12,10 +12,10 @@ fn a_named_secret_is_recognised_by_its_text() {
 fn a_secret_of_another_form_is_none() {
     for text in [
         "",
-        "pvk_",
-        "pvk_abc",
-        "pvk_abc_secret",
-        "pvk_00112233445g_secret",
+        "ovk_",
+        "ovk_abc",
+        "ovk_abc_secret",
+        "ovk_00112233445g_secret",
     ] {
         let named = NamedSecret::parse(AUTH_KEY_PREFIX, &Secret::new(text));
         assert!(named.is_none(), "{text:?}");

@@ -17,8 +17,8 @@ fn dns() -> Dns {
         records: BTreeMap::from([
             ("git.corp.internal".to_owned(), one("10.0.0.1")),
             (
-                "www.home.pertino.net".to_owned(),
-                vec![Record::Cname("web.home.pertino.net".to_owned())],
+                "www.home.overlan.lan".to_owned(),
+                vec![Record::Cname("web.home.overlan.lan".to_owned())],
             ),
         ]),
     }
@@ -26,8 +26,8 @@ fn dns() -> Dns {
 
 fn names(dns: &Dns) -> Names<'_> {
     Names {
-        deployment: "pertino.net",
-        domain: "home.pertino.net",
+        deployment: "overlan.lan",
+        domain: "home.overlan.lan",
         dns,
     }
 }
@@ -40,7 +40,7 @@ fn a(value: &str) -> Record {
 fn a_single_label_lies_below_the_networks_domain() {
     let dns = dns();
     let absolute = |name| names(&dns).absolute(name);
-    assert_eq!(absolute("Db").as_deref(), Ok("db.home.pertino.net"));
+    assert_eq!(absolute("Db").as_deref(), Ok("db.home.overlan.lan"));
     assert_eq!(
         absolute("Git.Corp.Internal.").as_deref(),
         Ok("git.corp.internal")
@@ -50,7 +50,7 @@ fn a_single_label_lies_below_the_networks_domain() {
         Err(RecordError::NoName("a..b".to_owned()))
     );
     assert_eq!(absolute(""), Err(RecordError::NoName(String::new())));
-    assert!(absolute("*.apps.home.pertino.net").is_err());
+    assert!(absolute("*.apps.home.overlan.lan").is_err());
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn records_are_added_where_the_network_has_names() {
     let names = names(&dns);
     let add = |name: &str, record| names.add(name, record, false);
     assert_eq!(
-        add("db.home.pertino.net", a("10.0.0.2")),
+        add("db.home.overlan.lan", a("10.0.0.2")),
         Ok(vec![a("10.0.0.2")])
     );
     assert_eq!(
@@ -77,8 +77,8 @@ fn records_are_added_where_the_network_has_names() {
         Err(RecordError::Alone("git.corp.internal".to_owned()))
     );
     assert_eq!(
-        add("www.home.pertino.net", a("10.0.0.2")),
-        Err(RecordError::Alias("www.home.pertino.net".to_owned()))
+        add("www.home.overlan.lan", a("10.0.0.2")),
+        Err(RecordError::Alias("www.home.overlan.lan".to_owned()))
     );
     assert_eq!(
         add("corp.internal", alias()),
@@ -89,11 +89,11 @@ fn records_are_added_where_the_network_has_names() {
         Err(RecordError::Forwarded("ad.corp.internal".to_owned())),
         "the longest zone counts"
     );
-    let outside = add("db.lab.pertino.net", a("10.0.0.2")).unwrap_err();
+    let outside = add("db.lab.overlan.lan", a("10.0.0.2")).unwrap_err();
     assert!(
         outside
             .to_string()
-            .contains("home.pertino.net, ad.corp.internal, corp.internal"),
+            .contains("home.overlan.lan, ad.corp.internal, corp.internal"),
         "{outside}"
     );
 }
@@ -102,7 +102,7 @@ fn records_are_added_where_the_network_has_names() {
 fn a_devices_name_has_its_own_addresses_and_may_have_text() {
     let dns = Dns::default();
     let names = names(&dns);
-    let add = |record| names.add("web.home.pertino.net", record, true);
+    let add = |record| names.add("web.home.overlan.lan", record, true);
     assert!(matches!(add(a("10.0.0.2")), Err(RecordError::Device(_))));
     assert!(matches!(
         add(Record::Cname("a.b".to_owned())),
@@ -115,8 +115,8 @@ fn a_devices_name_has_its_own_addresses_and_may_have_text() {
 fn limits_hold() {
     let mut dns = Dns::default();
     let many = (0..32).map(|n| a(&format!("10.0.0.{n}"))).collect();
-    dns.records.insert("a.home.pertino.net".to_owned(), many);
-    let more = names(&dns).add("a.home.pertino.net", a("10.0.1.1"), false);
+    dns.records.insert("a.home.overlan.lan".to_owned(), many);
+    let more = names(&dns).add("a.home.overlan.lan", a("10.0.1.1"), false);
     assert!(matches!(more, Err(RecordError::TooMany(_))));
     for n in 0..ZONES_MAX {
         dns.zones.insert(format!("z{n}.internal"), Zone::default());
@@ -126,9 +126,9 @@ fn limits_hold() {
     assert!(matches!(more, Err(RecordError::TooMany(_))));
     for n in 0..RECORDS_MAX {
         dns.records
-            .insert(format!("r{n}.home.pertino.net"), vec![a("10.0.0.1")]);
+            .insert(format!("r{n}.home.overlan.lan"), vec![a("10.0.0.1")]);
     }
-    let more = names(&dns).add("b.home.pertino.net", a("10.0.1.1"), false);
+    let more = names(&dns).add("b.home.overlan.lan", a("10.0.1.1"), false);
     assert!(matches!(more, Err(RecordError::TooMany(_))));
 }
 
@@ -173,7 +173,7 @@ fn zones_have_records_or_resolvers() {
         names.zone("x.example", four),
         Err(RecordError::Via(_))
     ));
-    for ours in ["pertino.net", "lab.pertino.net", "x.home.pertino.net"] {
+    for ours in ["overlan.lan", "lab.overlan.lan", "x.home.overlan.lan"] {
         assert_eq!(
             names.zone(ours, vec![]),
             Err(RecordError::Ours(ours.to_owned()))

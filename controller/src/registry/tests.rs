@@ -80,7 +80,7 @@ impl World {
     fn snapshot(&self) -> Netmap {
         let views = self.networks.keys().map(|id| self.view(*id)).collect();
         let relays = self.relays.clone();
-        snapshot(self.version, views, relays, "pertino.net", viewer().device)
+        snapshot(self.version, views, relays, "overlan.lan", viewer().device)
     }
 
     /// What the store would do and log; `None` where nothing changes.
@@ -127,7 +127,7 @@ impl World {
                 (None, Fact::Relay { id, relay })
             }
             Step::Name(id, number, records) => {
-                let name = format!("name-{number}.demo.pertino.net");
+                let name = format!("name-{number}.demo.overlan.lan");
                 let record = |last: u8| Record::A([10, 0, 0, last].into());
                 let records: Vec<Record> = (0..records).map(record).collect();
                 self.networks.get_mut(&id)?.dns.set_records(&name, &records);

@@ -216,7 +216,7 @@ async fn a_device_that_attached_meanwhile_is_not_deleted() {
     routes::offer(&mut tx, device.id, network, &[offer], NOW)
         .await
         .unwrap();
-    routes::set_record(&mut tx, device.id, network, &route, "db.demo.pertino.net")
+    routes::set_record(&mut tx, device.id, network, &route, "db.demo.overlan.lan")
         .await
         .unwrap();
     let removed = roster::remove_device(&mut tx, &stale[0], NOW).await;

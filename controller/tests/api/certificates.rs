@@ -39,8 +39,8 @@ async fn a_device_gets_certificates_for_its_own_names_and_for_no_other() {
     let web = lab.enrol(&key, "web").await;
     let twin = lab.enrol(&key, "web").await;
     for (device, name) in [
-        (&web, "web.demo.pertino.net"),
-        (&twin, "web-1.demo.pertino.net"),
+        (&web, "web.demo.overlan.lan"),
+        (&twin, "web-1.demo.overlan.lan"),
     ] {
         let issued = ask(&lab, device, &request(device.id())).await.unwrap();
         let names: Vec<&str> = issued.certificates.iter().map(|it| &*it.name).collect();
@@ -50,7 +50,7 @@ async fn a_device_gets_certificates_for_its_own_names_and_for_no_other() {
     let replayed = ask(&lab, &twin, &request(web.id())).await;
     assert_eq!(refused(replayed), ProblemKind::BadRequest);
     let mut wish = serde_json::to_value(request(twin.id())).unwrap();
-    wish["names"] = serde_json::json!(["web.demo.pertino.net"]);
+    wish["names"] = serde_json::json!(["web.demo.overlan.lan"]);
     let mut connection = twin.connect(&lab).await;
     let wished = connection
         .post::<_, CertificateResponse>(path::DEVICE_CERTIFICATES, &wish, WITHIN)
@@ -74,7 +74,7 @@ async fn a_device_gets_certificates_for_its_own_names_and_for_no_other() {
             .certificate
             .starts_with("-----BEGIN CERTIFICATE-----\n")
     );
-    assert_eq!(before.domain, "pertino.net");
+    assert_eq!(before.domain, "overlan.lan");
     lab.restart().await;
     assert_eq!(told(&lab).await, before);
 }

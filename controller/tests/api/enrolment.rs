@@ -42,7 +42,7 @@ async fn of_twenty_racing_enrolments_by_a_one_off_key_one_wins() {
 async fn a_key_that_is_unknown_revoked_or_expired_says_so() {
     let lab = Lab::start().await;
     let owner = lab.set_up().await;
-    for text in ["", "pvk_nonsense", "pvk_00112233aabb_AAAA"] {
+    for text in ["", "ovk_nonsense", "ovk_00112233aabb_AAAA"] {
         let result = enrol(&lab, &Secret::new(text), "web").await.map(|_| ());
         assert_eq!(refused(result), ProblemKind::KeyUnknown, "{text:?}");
     }

@@ -78,7 +78,7 @@ impl Lab {
     pub(crate) async fn run(&mut self) {
         let listen = ([127, 0, 0, 1], self.join.port).into();
         let mut config = Config::new(listen, self.data_dir());
-        config.domain = "pertino.net".to_owned();
+        config.domain = "overlan.lan".to_owned();
         config.timings = self.timings.clone();
         let controller = Controller::bind(config).await.unwrap();
         self.join = controller.join();

@@ -28,7 +28,7 @@ async fn setup_works_once_and_only_with_the_token() {
     assert!(!health.set_up);
 
     let mut wrong = lab.setup_request();
-    wrong.setup_token = Secret::new("pvx_wrong");
+    wrong.setup_token = Secret::new("ovx_wrong");
     let result = connection
         .post::<_, SetupResponse>(path::SETUP, &wrong, WITHIN)
         .await;

@@ -30,7 +30,7 @@ async fn a_relay_token_registers_one_relay_once() {
     assert_eq!(relays.len(), 1);
     assert_eq!((relays[0].name.as_str(), relays[0].online), ("ams-1", true));
 
-    let unknown = Relay::new(1).register(&lab, &Secret::new("pvr_0_0")).await;
+    let unknown = Relay::new(1).register(&lab, &Secret::new("ovr_0_0")).await;
     assert_eq!(refused(unknown), ProblemKind::KeyUnknown);
     let request = RelayTokenRequest {
         name: "ams-1".to_owned(),

@@ -122,7 +122,7 @@ async fn an_approved_host_has_its_name_as_long_as_some_device_leads_there() {
     let second = lab.enrol(&key, "second").await;
     let web = lab.enrol(&key, "web").await;
     let mut stream = web.stream(&lab).await;
-    let name = "db.demo.pertino.net";
+    let name = "db.demo.overlan.lan";
     let record = [Record::Cname("db.internal".to_owned())];
     let offers = ["db.internal:5432 as db", "10.1.2.3 as web"];
     for device in [&first, &second] {
@@ -170,7 +170,7 @@ async fn an_approved_host_has_its_name_as_long_as_some_device_leads_there() {
             network(map)
                 .dns
                 .records
-                .contains_key("sql.demo.pertino.net")
+                .contains_key("sql.demo.overlan.lan")
         })
         .await;
     // With the device goes what it led to.
@@ -191,9 +191,9 @@ async fn offers_have_limits_and_never_take_names_of_devices() {
     let too_many = offer(&lab, &gateway, many.collect::<Vec<GatewayRoute>>()).await;
     assert_eq!(refused(too_many), ProblemKind::BadRequest);
     for stolen in [
-        "web.demo.pertino.net",
-        "*.pertino.net",
-        "*.demo.pertino.net",
+        "web.demo.overlan.lan",
+        "*.overlan.lan",
+        "*.demo.overlan.lan",
     ] {
         let result = offer(&lab, &gateway, routes(&[stolen])).await;
         assert_eq!(refused(result), ProblemKind::BadRequest, "{stolen}");

@@ -16,7 +16,7 @@ async fn a_peer_joins_comes_goes_and_is_removed() {
     let web = lab.enrol(&key, "web").await;
     let mut stream = web.stream(&lab).await;
     assert_eq!(stream.map.device, web.id());
-    assert_eq!(stream.map.domain, "pertino.net");
+    assert_eq!(stream.map.domain, "overlan.lan");
     assert_eq!(network(&stream.map).label, "web");
     assert!(network(&stream.map).peers.is_empty());
     assert!(

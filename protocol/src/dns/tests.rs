@@ -5,9 +5,9 @@ fn records_are_read_as_people_write_them_and_shown_the_same() {
     for (kind, value) in [
         ("A", "10.1.2.3"),
         ("AAAA", "fd00::1"),
-        ("CNAME", "web.home.pertino.net"),
+        ("CNAME", "web.home.overlan.lan"),
         ("TXT", "v=spf1 -all; \"quoted\""),
-        ("SRV", "10 5 5432 db.home.pertino.net"),
+        ("SRV", "10 5 5432 db.home.overlan.lan"),
     ] {
         let record = Record::parse(&kind.to_lowercase(), value).unwrap();
         assert_eq!((record.kind(), record.value().as_str()), (kind, value));
@@ -15,8 +15,8 @@ fn records_are_read_as_people_write_them_and_shown_the_same() {
         assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
     }
     assert_eq!(
-        Record::parse("CNAME", "Web.Home.Pertino.NET."),
-        Ok(Record::Cname("web.home.pertino.net".to_owned()))
+        Record::parse("CNAME", "Web.Home.Overlan.LAN."),
+        Ok(Record::Cname("web.home.overlan.lan".to_owned()))
     );
 }
 

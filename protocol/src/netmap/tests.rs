@@ -33,7 +33,7 @@ const ID: NetworkId = NetworkId([2; 16]);
 fn map() -> Netmap {
     Netmap {
         version: 5,
-        domain: "pertino.net".into(),
+        domain: "overlan.lan".into(),
         device: DeviceId([3; 16]),
         networks: BTreeMap::from([(ID, network())]),
         relays: BTreeMap::new(),

@@ -45,7 +45,7 @@ struct Desk {
     beats: watch::Sender<Option<RelayHeartbeat>>,
 }
 
-pub(crate) const TOKEN: &str = "pvr_lab_secret";
+pub(crate) const TOKEN: &str = "ovr_lab_secret";
 
 impl Controller {
     /// Expects one relay to register with [`TOKEN`].

@@ -24,6 +24,6 @@ fn a_file_is_named_when_it_cannot_be_read_and_its_line_break_is_no_part_of_the_s
     let path = directory.path().join("key");
     let error = read_file(&path, "auth key").unwrap_err().to_string();
     assert!(error.contains(path.to_str().unwrap()), "{error}");
-    std::fs::write(&path, "pvk_1_abc\n").unwrap();
-    assert_eq!(read_file(&path, "auth key").unwrap().reveal(), "pvk_1_abc");
+    std::fs::write(&path, "ovk_1_abc\n").unwrap();
+    assert_eq!(read_file(&path, "auth key").unwrap().reveal(), "ovk_1_abc");
 }

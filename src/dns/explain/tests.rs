@@ -18,28 +18,28 @@ fn every_rule_is_named() {
     dns.set_zone("corp.internal", Some(&Zone::default()));
     let address = [Record::parse("A", "100.64.0.2").unwrap()];
     dns.set_records("www.corp.internal", &address);
-    dns.set_records("site.demo.pertino.net", &address);
+    dns.set_records("site.demo.overlan.lan", &address);
     let network = || "demo".to_owned();
     let zone = |zone: &str| Rule::Zone {
         zone: zone.to_owned(),
     };
     for (name, kind, code, rule, answers) in [
         (
-            "Web.Demo.pertino.net.",
+            "Web.Demo.overlan.lan.",
             "a",
             "NOERROR",
             Rule::Device { network: network() },
             1,
         ),
         (
-            "web.demo.pertino.net",
+            "web.demo.overlan.lan",
             "TXT",
             "NOERROR",
             Rule::Device { network: network() },
             0,
         ),
         (
-            "site.demo.pertino.net",
+            "site.demo.overlan.lan",
             "A",
             "NOERROR",
             Rule::Record { network: network() },
@@ -60,17 +60,17 @@ fn every_rule_is_named() {
             0,
         ),
         (
-            "no.demo.pertino.net",
+            "no.demo.overlan.lan",
             "A",
             "NXDOMAIN",
-            zone("demo.pertino.net"),
+            zone("demo.overlan.lan"),
             0,
         ),
         (
-            "web.other.pertino.net",
+            "web.other.overlan.lan",
             "A",
             "NXDOMAIN",
-            zone("pertino.net"),
+            zone("overlan.lan"),
             0,
         ),
         (

@@ -25,36 +25,36 @@ fn with_records(records: &[(&str, &str, &str)]) -> Netmap {
 fn records_of_every_type_are_answered() {
     let text = "x".repeat(300);
     let netmap = with_records(&[
-        ("wiki.demo.pertino.net", "A", "100.64.0.2"),
-        ("wiki.demo.pertino.net", "AAAA", "fd3b:7e5c:1a42::2"),
+        ("wiki.demo.overlan.lan", "A", "100.64.0.2"),
+        ("wiki.demo.overlan.lan", "AAAA", "fd3b:7e5c:1a42::2"),
         (
-            "_db._tcp.demo.pertino.net",
+            "_db._tcp.demo.overlan.lan",
             "SRV",
-            "10 5 5432 db.demo.pertino.net",
+            "10 5 5432 db.demo.overlan.lan",
         ),
-        ("web.demo.pertino.net", "TXT", &text),
+        ("web.demo.overlan.lan", "TXT", &text),
         ("git.corp.internal", "A", "100.64.0.3"),
     ]);
     for (name, kind, data) in [
-        ("Wiki.demo.pertino.net.", RecordType::A, "100.64.0.2"),
+        ("Wiki.demo.overlan.lan.", RecordType::A, "100.64.0.2"),
         (
-            "wiki.demo.pertino.net.",
+            "wiki.demo.overlan.lan.",
             RecordType::AAAA,
             "fd3b:7e5c:1a42::2",
         ),
         (
-            "_db._tcp.demo.pertino.net.",
+            "_db._tcp.demo.overlan.lan.",
             RecordType::SRV,
-            "10 5 5432 db.demo.pertino.net.",
+            "10 5 5432 db.demo.overlan.lan.",
         ),
-        ("web.demo.pertino.net.", RecordType::A, "100.64.0.2"),
+        ("web.demo.overlan.lan.", RecordType::A, "100.64.0.2"),
         ("git.corp.internal.", RecordType::A, "100.64.0.3"),
     ] {
         let reply = look_up(&netmap, name, kind);
         assert_eq!(texts(&reply.answers), [data], "{name} {kind}");
         assert!(reply.metadata.authoritative);
     }
-    let reply = look_up(&netmap, "web.demo.pertino.net.", RecordType::TXT);
+    let reply = look_up(&netmap, "web.demo.overlan.lan.", RecordType::TXT);
     let RData::TXT(txt) = &reply.answers[0].data else {
         panic!("{reply:?}");
     };
@@ -65,16 +65,16 @@ fn records_of_every_type_are_answered() {
 #[test]
 fn names_between_and_missing_names_are_told_apart() {
     let netmap = with_records(&[
-        ("_db._tcp.demo.pertino.net", "TXT", "x"),
+        ("_db._tcp.demo.overlan.lan", "TXT", "x"),
         ("a.b.corp.internal", "TXT", "x"),
     ]);
     for (name, code) in [
-        ("_tcp.demo.pertino.net.", ResponseCode::NoError),
+        ("_tcp.demo.overlan.lan.", ResponseCode::NoError),
         ("b.corp.internal.", ResponseCode::NoError),
         ("corp.internal.", ResponseCode::NoError),
         ("c.corp.internal.", ResponseCode::NXDomain),
-        ("_udp.demo.pertino.net.", ResponseCode::NXDomain),
-        ("_tcp.lab.pertino.net.", ResponseCode::NXDomain),
+        ("_udp.demo.overlan.lan.", ResponseCode::NXDomain),
+        ("_tcp.lab.overlan.lan.", ResponseCode::NXDomain),
         ("other.internal.", ResponseCode::Refused),
     ] {
         let reply = look_up(&netmap, name, RecordType::A);
@@ -86,19 +86,19 @@ fn names_between_and_missing_names_are_told_apart() {
 #[test]
 fn aliases_are_followed_inside_our_zones_and_not_in_circles() {
     let netmap = with_records(&[
-        ("www.demo.pertino.net", "CNAME", "site.corp.internal"),
-        ("site.corp.internal", "CNAME", "web.demo.pertino.net"),
+        ("www.demo.overlan.lan", "CNAME", "site.corp.internal"),
+        ("site.corp.internal", "CNAME", "web.demo.overlan.lan"),
         ("out.corp.internal", "CNAME", "example.org"),
         ("gone.corp.internal", "CNAME", "nobody.corp.internal"),
         ("one.corp.internal", "CNAME", "two.corp.internal"),
         ("two.corp.internal", "CNAME", "one.corp.internal"),
     ]);
-    let reply = look_up(&netmap, "www.demo.pertino.net.", RecordType::A);
+    let reply = look_up(&netmap, "www.demo.overlan.lan.", RecordType::A);
     assert_eq!(
         texts(&reply.answers),
-        ["site.corp.internal.", "web.demo.pertino.net.", "100.64.0.2"]
+        ["site.corp.internal.", "web.demo.overlan.lan.", "100.64.0.2"]
     );
-    let asked = look_up(&netmap, "www.demo.pertino.net.", RecordType::CNAME);
+    let asked = look_up(&netmap, "www.demo.overlan.lan.", RecordType::CNAME);
     assert_eq!(texts(&asked.answers), ["site.corp.internal."]);
     for (name, code, answers) in [
         ("out.corp.internal.", ResponseCode::NoError, 1),

@@ -20,7 +20,7 @@ fn netmap() -> Arc<Netmap> {
     let demo = netmap.networks.get_mut(&DEMO).unwrap();
     demo.dns.set_zone("corp.example", Some(&zone("db")));
     let alias = [Kept::parse("CNAME", "git.corp.example").unwrap()];
-    demo.dns.set_records("git.demo.pertino.net", &alias);
+    demo.dns.set_records("git.demo.overlan.lan", &alias);
     let gateway = demo.peers.get_mut(&2).unwrap();
     gateway.routes = vec!["10.1.0.0/16".parse().unwrap()];
     Arc::new(netmap)
@@ -87,18 +87,18 @@ fn a_name_of_a_zone_with_resolvers_is_asked_of_them_and_answered_in_its_case() {
 #[test]
 fn aliases_lead_from_our_names_into_zones_and_back() {
     let netmap = netmap();
-    let mut walk = walk("git.demo.pertino.net.", RecordType::A);
+    let mut walk = walk("git.demo.overlan.lan.", RecordType::A);
     let (source, question) = asks(&mut walk, &netmap, false);
     assert_eq!(question.key().unwrap().0, "git.corp.example");
-    let cname = RData::CNAME(CNAME(Name::from_ascii("web.demo.pertino.net.").unwrap()));
+    let cname = RData::CNAME(CNAME(Name::from_ascii("web.demo.overlan.lan.").unwrap()));
     let owner = Name::from_ascii("git.corp.example.").unwrap();
     let records = vec![Record::from_rdata(owner, 60, cname)];
-    let said = heard(records, Some("web.demo.pertino.net."));
+    let said = heard(records, Some("web.demo.overlan.lan."));
     walk.handle_heard(&source, Some((&said, 0)), &netmap);
     assert!(matches!(walk.step(&netmap, false), Step::Done));
     assert_eq!(
         texts(&reply(&walk).answers),
-        ["git.corp.example.", "web.demo.pertino.net.", "100.64.0.2"]
+        ["git.corp.example.", "web.demo.overlan.lan.", "100.64.0.2"]
     );
     // Resolvers that hand a name to each other come to an end.
     let mut walk = super::tests::walk("x.corp.example.", RecordType::A);
@@ -116,7 +116,7 @@ fn aliases_lead_from_our_names_into_zones_and_back() {
 #[test]
 fn when_nobody_answers_the_query_has_failed() {
     let netmap = netmap();
-    let mut walk = walk("git.demo.pertino.net.", RecordType::A);
+    let mut walk = walk("git.demo.overlan.lan.", RecordType::A);
     let (source, _) = asks(&mut walk, &netmap, false);
     walk.handle_heard(&source, None, &netmap);
     assert!(matches!(walk.step(&netmap, false), Step::Done));
@@ -131,9 +131,9 @@ fn only_foreign_names_are_handed_on() {
     for (name, foreign) in [
         ("example.org.", true),
         ("1.0.0.10.in-addr.arpa.", true),
-        ("pertino.net.", false),
-        ("no.demo.pertino.net.", false),
-        ("web.other.pertino.net.", false),
+        ("overlan.lan.", false),
+        ("no.demo.overlan.lan.", false),
+        ("web.other.overlan.lan.", false),
         ("9.0.64.100.in-addr.arpa.", false),
     ] {
         let asked = walk(name, RecordType::A).step(&netmap, true);
@@ -195,7 +195,7 @@ fn foreign_names_cannot_name_the_overlay_this_host_or_what_lies_behind_a_gateway
         }
     }
     // Nor by another name of theirs.
-    for target in ["web.demo.pertino.net.", "db.corp.example."] {
+    for target in ["web.demo.overlan.lan.", "db.corp.example."] {
         let mut walk = walk(name, RecordType::A);
         let (source, _) = asks(&mut walk, &netmap, true);
         let said = heard(Vec::new(), Some(target));
@@ -216,8 +216,8 @@ fn what_a_source_says_of_names_of_others_is_not_told() {
     let forged = "203.0.113.9";
     // A foreign name: it ends at the alias, and nobody says more.
     for target in [
-        "web.demo.pertino.net.",
-        "no.demo.pertino.net.",
+        "web.demo.overlan.lan.",
+        "no.demo.overlan.lan.",
         "db.corp.example.",
     ] {
         let mut walk = walk("evil.example.", RecordType::A);
@@ -231,7 +231,7 @@ fn what_a_source_says_of_names_of_others_is_not_told() {
     for (target, source_of_it) in [
         ("www.bank.example.", Some("forward")),
         ("x.lab.example.", Some("lab.example")),
-        ("web.demo.pertino.net.", None),
+        ("web.demo.overlan.lan.", None),
     ] {
         let mut walk = walk("x.corp.example.", RecordType::A);
         let (source, _) = asks(&mut walk, &netmap, true);
@@ -253,8 +253,8 @@ fn what_a_source_says_of_names_of_others_is_not_told() {
     }
     // That there is no such name is not said of names of others either.
     let mut none = heard(
-        vec![cname("evil.example.", "web.demo.pertino.net.")],
-        Some("web.demo.pertino.net."),
+        vec![cname("evil.example.", "web.demo.overlan.lan.")],
+        Some("web.demo.overlan.lan."),
     );
     none.code = ResponseCode::NXDomain;
     let mut walk = walk("evil.example.", RecordType::A);

@@ -21,7 +21,7 @@ async fn a_controller_that_is_not_there_is_said_and_the_state_is_free_again() {
     let up = Node::builder()
         .state_dir(&path)
         .server(nobody())
-        .auth_key(Secret::new("pvk_x_y"))
+        .auth_key(Secret::new("ovk_x_y"))
         .up()
         .await;
     assert!(matches!(up, Err(UpError::Enrol(_))), "{up:?}");
@@ -43,6 +43,6 @@ async fn a_state_belongs_to_one_node() {
 
 #[test]
 fn a_key_is_not_shown() {
-    let builder = Node::builder().auth_key(Secret::new("pvk_secret"));
-    assert!(!format!("{builder:?}").contains("pvk_secret"));
+    let builder = Node::builder().auth_key(Secret::new("ovk_secret"));
+    assert!(!format!("{builder:?}").contains("ovk_secret"));
 }

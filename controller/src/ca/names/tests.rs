@@ -13,8 +13,8 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use crate::ca::load_or_make;
 
 const NOW: u64 = 1_800_000_000;
-const DOMAIN: &str = "pertino.net";
-const NAME: &str = "web.home.pertino.net";
+const DOMAIN: &str = "overlan.lan";
+const NAME: &str = "web.home.overlan.lan";
 
 fn device() -> (KeyPair, NameKey) {
     let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
@@ -51,9 +51,9 @@ fn a_certificate_is_for_one_name_of_the_domain_and_ends() {
     judged(ca.certificate(), &issued, NAME, NOW).unwrap();
     judged(ca.certificate(), &issued, NAME, expires(NOW) - 1).unwrap();
     assert!(judged(ca.certificate(), &issued, NAME, expires(NOW) + 1).is_err());
-    assert!(judged(ca.certificate(), &issued, "db.home.pertino.net", NOW).is_err());
+    assert!(judged(ca.certificate(), &issued, "db.home.overlan.lan", NOW).is_err());
     // Even if the controller issued it, nobody takes it.
-    for stolen in ["www.example.com", "pertino.net.example.com", "127.0.0.1"] {
+    for stolen in ["www.example.com", "overlan.lan.example.com", "127.0.0.1"] {
         let issued = ca.issue(stolen, &key, NOW).unwrap();
         let judged = judged(ca.certificate(), &issued, stolen, NOW);
         assert!(judged.is_err(), "{stolen}");

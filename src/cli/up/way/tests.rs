@@ -37,7 +37,7 @@ fn way(facts: Facts) -> String {
 fn a_key_comes_before_a_session_and_a_session_before_a_person() {
     let facts = || Facts {
         server: Some(join("a")),
-        auth_key: Some(Secret::new("pvk_1")),
+        auth_key: Some(Secret::new("ovk_1")),
         session: Some(session("a")),
         can_ask: true,
         now: 50,
@@ -98,7 +98,7 @@ fn a_session_counts_for_its_own_server_and_until_its_end() {
         }),
         "ask a"
     );
-    let key = Some(Secret::new("pvk_1"));
+    let key = Some(Secret::new("ovk_1"));
     assert_eq!(
         way(Facts {
             auth_key: key,
@@ -111,7 +111,7 @@ fn a_session_counts_for_its_own_server_and_until_its_end() {
 #[test]
 fn without_a_server_a_key_is_a_usage_error_and_nothing_at_all_tells_three_ways() {
     let key = Facts {
-        auth_key: Some(Secret::new("pvk_1")),
+        auth_key: Some(Secret::new("ovk_1")),
         ..Facts::default()
     };
     assert_eq!(way(key), "Usage");
