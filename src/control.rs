@@ -64,6 +64,7 @@ impl Control {
     ) -> Self {
         let empty = || Netmap {
             version: 0,
+            lineage: None,
             domain: device.domain.clone(),
             device: device.device,
             networks: Default::default(),
@@ -137,6 +138,10 @@ impl Control {
                 Err(error) if error.problem() == Some(ProblemKind::DeviceRemoved) => {
                     return self.handle_removed().await;
                 }
+                Err(error) if error.problem() == Some(ProblemKind::DeviceUnknown) => {
+                    tracing::warn!(%error, "the controller went back to a time before this device; it has to be enrolled again");
+                    return self.handle_removed().await;
+                }
                 Err(error) => error,
             };
             tracing::info!(%error, "the control session ended");
@@ -149,10 +154,15 @@ impl Control {
 
     async fn open_stream(&self) -> Result<Lines, HttpsError> {
         let connection = self.connect().await?;
-        let version = self.netmap.borrow().version;
-        let path = match version {
-            0 => path::DEVICE_NETMAP.to_owned(),
-            version => format!("{}?since={version}", path::DEVICE_NETMAP),
+        let known = {
+            let netmap = self.netmap.borrow();
+            netmap.lineage.map(|lineage| (netmap.version, lineage))
+        };
+        let path = match known {
+            None | Some((0, _)) => path::DEVICE_NETMAP.to_owned(),
+            Some((version, lineage)) => {
+                format!("{}?since={version}&lineage={lineage}", path::DEVICE_NETMAP)
+            }
         };
         connection.lines(&path, ANSWER_WITHIN).await
     }

@@ -141,6 +141,7 @@ pub fn is_gone(removed: Result<(), HttpsError>) -> Result<(), HttpsError> {
                 Some(
                     ProblemKind::NotAuthenticated
                         | ProblemKind::DeviceRemoved
+                        | ProblemKind::DeviceUnknown
                         | ProblemKind::NotFound
                 )
             ) =>

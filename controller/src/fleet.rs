@@ -63,6 +63,8 @@ pub(crate) async fn orders(
     let live = TICKET_LIFE_SECS + CLOCK_SKEW_SECS;
     Ok(RelayOrders {
         version: relays::orders_version(tx, org).await?,
+        lineage: None,
+        holders: Vec::new(),
         ticket_keys,
         revoked: relays::revoked(tx, org, now.saturating_sub(live)).await?,
     })

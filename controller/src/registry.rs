@@ -126,6 +126,7 @@ pub(crate) fn snapshot(
         .filter_map(|view| Some((view.network, network(view, device)?)));
     Netmap {
         version,
+        lineage: None,
         domain: domain.to_owned(),
         device,
         networks: networks.collect(),

@@ -8,7 +8,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::Vni;
-use crate::key::{DeviceId, Fingerprint, IdentityKey, NetworkId, RelayId, Secret, TunnelKey};
+use crate::key::{
+    DeviceId, Fingerprint, IdentityKey, Lineage, NetworkId, RelayId, Secret, TunnelKey,
+};
 use crate::netmap::Owner;
 use crate::ticket::TicketKeys;
 
@@ -65,8 +67,8 @@ pub mod path {
     pub const ENROL: &str = "/v1/enrol";
     /// POST `{}` → [`super::TicketResponse`]. Device proof.
     pub const DEVICE_TICKET: &str = "/v1/device/ticket";
-    /// GET: an endless stream of lines, each a [`crate::netmap::MapEvent`]; `?since=<version>` asks for deltas from there. Device
-    /// proof. While the stream is open the device counts as online.
+    /// GET: an endless stream of lines, each a [`crate::netmap::MapEvent`]; `?since=<version>&lineage=<lineage>` asks for deltas
+    /// from there. Device proof. While the stream is open the device counts as online.
     pub const DEVICE_NETMAP: &str = "/v1/device/netmap";
     /// POST [`super::DeviceReport`] → `{}`. Device proof.
     pub const DEVICE_REPORT: &str = "/v1/device/report";
@@ -136,6 +138,10 @@ pub enum ProblemKind {
     KeyRevoked,
     /// The device was removed; enrol again.
     DeviceRemoved,
+    /// The controller has no such device, and none of that id was removed: its database is older than the device. Enrol again.
+    DeviceUnknown,
+    /// The controller has no such relay: it was removed, or the database is older than it. Register again, by a new token.
+    RelayUnknown,
     /// The name is in use and the key's policy is `fail`.
     NameTaken,
     /// No such network in the organisation.
@@ -469,6 +475,9 @@ pub struct RelayHeartbeat {
     pub clients: u32,
     /// Version of the orders it has applied; 0 = none.
     pub applied: u64,
+    /// Lineage of those orders, as they gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<Lineage>,
     /// Where clients reach it, as in [`RelayRegisterRequest`]; a restarted relay may have another port.
     pub addresses: Vec<String>,
     /// Its pins, as in [`RelayRegisterRequest`].
@@ -483,14 +492,25 @@ pub const RELAY_HEARTBEAT_SECS: u64 = 5;
 /// What a relay must know to judge tickets without the controller. Whole, not a delta: it is small.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelayOrders {
-    /// Grows with every change.
+    /// Grows with every change. Orders are other ones if the version or the lineage differs.
     pub version: u64,
+    /// The run of the controller that told the version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<Lineage>,
     /// Keys that sign tickets.
     pub ticket_keys: TicketKeys,
     /// Removed or changed devices: tickets below this epoch are refused, connections under them closed. Entries older than a
     /// ticket's life are left out.
     pub revoked: Vec<(DeviceId, u64)>,
+    /// Who holds an address that may have been given out twice, at most [`HOLDERS_MAX`]: a ticket that names the network and the
+    /// host for another device gives no place there, and a connection that has it is ended. Given after the controller's
+    /// database went back in time, while tickets of the lost time live; else empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holders: Vec<(Vni, u32, DeviceId)>,
 }
+
+/// Most addresses in [`RelayOrders::holders`], the newest; some 60 bytes each.
+pub const HOLDERS_MAX: usize = 8_192;
 
 /// Where a controller is and how to know it: `https://host:port#sha256:<fingerprint>`.
 ///

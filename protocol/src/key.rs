@@ -133,6 +133,12 @@ id_type!(
     NetworkId,
     "network id"
 );
+id_type!(
+    /// One run of a controller over its database. A number that the controller counts up means something only together with the
+    /// run that told it: after a restore from a backup the same numbers are told once more, for other things.
+    Lineage,
+    "lineage"
+);
 public_type!(
     /// Public Ed25519 key that proves who a device or a relay is (DIK, RIK).
     IdentityKey,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::dns::{Dns, Record, Zone};
 use crate::frame::Vni;
 use crate::gateway::GatewayRoute;
-use crate::key::{DeviceId, Fingerprint, IdentityKey, NetworkId, RelayId, TunnelKey};
+use crate::key::{DeviceId, Fingerprint, IdentityKey, Lineage, NetworkId, RelayId, TunnelKey};
 use crate::policy::Filter;
 
 /// Everything one device knows of its networks at one version.
@@ -18,6 +18,10 @@ use crate::policy::Filter;
 pub struct Netmap {
     /// The controller's version that this map shows.
     pub version: u64,
+    /// The run of the controller that told the version; who asks for deltas gives both back. `None` in a map that was written
+    /// before there was one: it cannot be resumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<Lineage>,
     /// The deployment's domain, lower case.
     pub domain: String,
     /// This device.
@@ -150,6 +154,9 @@ pub struct Delta {
     pub from: u64,
     /// The version that it has afterwards.
     pub to: u64,
+    /// The run of the controller that tells `to`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<Lineage>,
     /// In order.
     pub changes: Vec<Change>,
 }
@@ -272,6 +279,7 @@ impl Netmap {
             self.apply_change(change);
         }
         self.version = delta.to;
+        self.lineage = delta.lineage;
         Ok(())
     }
 

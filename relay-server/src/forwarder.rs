@@ -32,6 +32,8 @@ impl Forwarder {
     pub fn new(relay: RelayId) -> Self {
         let orders = RelayOrders {
             version: 1,
+            lineage: None,
+            holders: Vec::new(),
             ticket_keys: TicketKeys::new(),
             revoked: Vec::new(),
         };

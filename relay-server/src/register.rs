@@ -8,7 +8,9 @@ use overlan_protocol::api::{
     JoinString, ProblemKind, RELAY_HEARTBEAT_SECS, RelayHeartbeat, RelayOrders,
     RelayRegisterRequest, RelayRegisterResponse, path,
 };
-use overlan_protocol::key::{Fingerprint, IdentitySecret, Secret, encode_signature, random_bytes};
+use overlan_protocol::key::{
+    Fingerprint, IdentitySecret, Lineage, Secret, encode_signature, random_bytes,
+};
 use overlan_protocol::proof::{Principal, enrolment_message};
 use overlan_transport::https::{Connection, HttpsError};
 use overlan_transport::outgoing::Outgoing;
@@ -97,7 +99,7 @@ impl Session {
         let mut connection = None;
         let mut away = false;
         loop {
-            let beat = self.heartbeat(&hub, &mut connection);
+            let beat = self.heartbeat(&hub, registration.orders.lineage, &mut connection);
             let answer = tokio::select! {
                 () = stop.cancelled() => return,
                 answer = beat => answer,
@@ -108,7 +110,7 @@ impl Session {
                         tracing::info!("the controller answers again");
                     }
                     backoff = Backoff::new();
-                    if orders.version != registration.orders.version {
+                    if orders != registration.orders {
                         registration.orders = orders;
                         hub.apply(registration.orders.clone());
                         tracing::info!(version = registration.orders.version, "new orders");
@@ -139,6 +141,7 @@ impl Session {
     async fn heartbeat(
         &self,
         hub: &Hub,
+        lineage: Option<Lineage>,
         connection: &mut Option<Connection>,
     ) -> Result<(RelayOrders, Duration), HttpsError> {
         let started = pump::now();
@@ -155,6 +158,7 @@ impl Session {
         let beat = RelayHeartbeat {
             clients: u32::try_from(gauges.clients).unwrap_or(u32::MAX),
             applied: gauges.orders_version,
+            lineage,
             addresses: self.addresses.clone(),
             pins: self.pins.clone(),
             wait: true,

@@ -215,7 +215,9 @@ fn problem_code(kind: ProblemKind) -> Code {
         | ProblemKind::KeyExpired
         | ProblemKind::KeyUsed
         | ProblemKind::KeyRevoked
-        | ProblemKind::DeviceRemoved => Code::NeedsLogin,
+        | ProblemKind::DeviceRemoved
+        | ProblemKind::DeviceUnknown
+        | ProblemKind::RelayUnknown => Code::NeedsLogin,
         ProblemKind::Forbidden => Code::Denied,
         ProblemKind::Unavailable => Code::ControllerUnreachable,
         ProblemKind::BadRequest

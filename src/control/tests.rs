@@ -124,6 +124,7 @@ impl Member {
     fn stored(&self, version: u64) -> Netmap {
         Netmap {
             version,
+            lineage: None,
             domain: "elsewhere.test".to_owned(),
             device: self.device.device,
             networks: Default::default(),

@@ -15,6 +15,7 @@ pub(crate) const LAB: NetworkId = NetworkId([2; 16]);
 pub(crate) fn netmap() -> Netmap {
     Netmap {
         version: 7,
+        lineage: None,
         domain: "overlan.lan".into(),
         device: DeviceId([9; 16]),
         networks: BTreeMap::from([(DEMO, network("demo", 0x1000))]),

@@ -774,6 +774,7 @@ fn netmap(index: usize) -> Netmap {
     };
     Netmap {
         version: 1,
+        lineage: None,
         domain: "sim.test".into(),
         device: device(index),
         networks: BTreeMap::from([(NETWORK, network)]),

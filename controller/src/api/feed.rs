@@ -137,6 +137,7 @@ impl Feed {
                     self.ready.push_back(MapEvent::Delta(Delta {
                         from: sent,
                         to: head,
+                        lineage: None,
                         changes,
                     }));
                     self.sent = Some(head);

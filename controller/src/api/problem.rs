@@ -113,7 +113,9 @@ fn status(kind: ProblemKind) -> StatusCode {
         ProblemKind::WrongPassword
         | ProblemKind::NotAuthenticated
         | ProblemKind::KeyUnknown
-        | ProblemKind::DeviceRemoved => StatusCode::UNAUTHORIZED,
+        | ProblemKind::DeviceRemoved
+        | ProblemKind::DeviceUnknown
+        | ProblemKind::RelayUnknown => StatusCode::UNAUTHORIZED,
         ProblemKind::SetupRefused
         | ProblemKind::Forbidden
         | ProblemKind::KeyExpired

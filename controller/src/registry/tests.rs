@@ -179,6 +179,7 @@ impl World {
         Delta {
             from: map.version,
             to: entries.last().unwrap().version,
+            lineage: None,
             changes,
         }
     }

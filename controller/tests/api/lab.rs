@@ -377,6 +377,7 @@ impl Relay {
         RelayHeartbeat {
             clients: 0,
             applied,
+            lineage: None,
             addresses: self.addresses.clone(),
             pins: self.pins.clone(),
             wait,

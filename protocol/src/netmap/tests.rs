@@ -33,6 +33,7 @@ const ID: NetworkId = NetworkId([2; 16]);
 fn map() -> Netmap {
     Netmap {
         version: 5,
+        lineage: None,
         domain: "overlan.lan".into(),
         device: DeviceId([3; 16]),
         networks: BTreeMap::from([(ID, network())]),
@@ -57,6 +58,7 @@ fn deltas_apply_in_order_and_a_gap_changes_nothing() {
         map.apply(&Delta {
             from: 5,
             to: 7,
+            lineage: None,
             changes: vec![joined, online]
         }),
         Ok(())
@@ -80,6 +82,7 @@ fn deltas_apply_in_order_and_a_gap_changes_nothing() {
         map.apply(&Delta {
             from: 8,
             to: 9,
+            lineage: None,
             changes: vec![gone.clone()]
         }),
         Err(Gap { have: 7, from: 8 })
@@ -89,6 +92,7 @@ fn deltas_apply_in_order_and_a_gap_changes_nothing() {
         map.apply(&Delta {
             from: 7,
             to: 8,
+            lineage: None,
             changes: vec![gone]
         }),
         Ok(())
@@ -109,6 +113,7 @@ fn a_change_about_an_unknown_network_is_skipped() {
         map.apply(&Delta {
             from: 5,
             to: 6,
+            lineage: None,
             changes: vec![change]
         }),
         Ok(())
@@ -141,6 +146,7 @@ fn events_read_back_from_their_json() {
         MapEvent::Delta(Delta {
             from: 1,
             to: 2,
+            lineage: None,
             changes,
         }),
         MapEvent::Alive,

@@ -36,6 +36,8 @@ impl Case {
     fn orders(&self, revoked: &[u64]) -> Orders {
         RelayOrders {
             version: 1,
+            lineage: None,
+            holders: Vec::new(),
             ticket_keys: [(self.key_id.clone(), self.signer.public())].into(),
             revoked: revoked.iter().map(|it| (self.ticket.device, *it)).collect(),
         }

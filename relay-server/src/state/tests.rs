@@ -33,6 +33,8 @@ fn a_registration_comes_back_and_leaves_no_temporary_file() {
         name: "ams-1".to_owned(),
         orders: RelayOrders {
             version: 7,
+            lineage: None,
+            holders: Vec::new(),
             ticket_keys: Default::default(),
             revoked: Vec::new(),
         },

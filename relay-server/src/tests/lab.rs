@@ -38,6 +38,8 @@ impl Lab {
     pub(crate) fn orders(&self, version: u64, revoked: Vec<(DeviceId, u64)>) -> RelayOrders {
         RelayOrders {
             version,
+            lineage: None,
+            holders: Vec::new(),
             ticket_keys: [(self.key_id.clone(), self.key.public())].into(),
             revoked,
         }

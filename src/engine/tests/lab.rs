@@ -422,6 +422,7 @@ fn told(index: usize) -> netmap::Peer {
 pub(super) fn netmap(index: usize, networks: BTreeMap<NetworkId, Network>) -> Netmap {
     Netmap {
         version: 1,
+        lineage: None,
         domain: "lab.test".into(),
         device: device(index),
         networks,
