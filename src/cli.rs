@@ -50,6 +50,8 @@ mod ca;
 
 mod config;
 
+mod duration;
+
 mod man;
 
 mod netcheck;
@@ -59,6 +61,8 @@ mod network;
 mod ping;
 
 mod wait;
+
+mod words;
 
 mod admin;
 
@@ -126,9 +130,11 @@ enum Command {
     Up(Box<up::UpArgs>),
     /// Log in to a controller as a person, for admin commands and for enrolling this device
     Login(login::LoginArgs),
-    /// Remove this device and this login, here and at the controller
+    /// Remove this device, its login and what it publishes, here and at the controller
+    #[command(after_help = LOGOUT_EXAMPLES)]
     Logout(StateArgs),
     /// Stop the running `overlan up`
+    #[command(after_help = DOWN_EXAMPLES)]
     Down(StateArgs),
     /// Show this device, its peers and its connections
     Status(running::StatusArgs),
@@ -159,7 +165,7 @@ enum Command {
     #[command(subcommand)]
     Dns(dns::DnsCommand),
     /// Show, join and leave networks
-    #[command(subcommand)]
+    #[command(subcommand, alias = "networks")]
     Network(network::NetworkCommand),
     /// Wait until this device can be reached, or until a peer is online
     Wait(wait::WaitArgs),
@@ -232,7 +238,7 @@ pub(crate) struct StateArgs {
     /// Directory with this device's keys and settings [default: $XDG_STATE_HOME/overlan or ~/.local/state/overlan]
     #[arg(
         long,
-        visible_alias = "state",
+        aliases = ["state", "data-dir"],
         env = "OVERLAN_STATE_DIR",
         value_name = "DIR"
     )]
@@ -265,7 +271,10 @@ impl StateArgs {
 impl Cli {
     /// Reads the command line, what the configuration file adds to it, and the environment.
     pub(crate) fn read(line: Vec<OsString>) -> Result<Self, NotRead> {
-        let line = config::with_file(&mut Self::command(), line).map_err(NotRead::Config)?;
+        let mut command = Self::command();
+        command.build();
+        let line = words::in_full(&command, line);
+        let line = config::with_file(&mut command, line).map_err(NotRead::Config)?;
         Self::try_parse_from(line).map_err(NotRead::Line)
     }
 
@@ -400,30 +409,6 @@ fn now_unix() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// A length of time such as `90s`, `15m`, `12h`, `7d`, in seconds.
-fn parse_duration(text: &str) -> Result<u64, String> {
-    let split = text.len()
-        - text
-            .bytes()
-            .rev()
-            .take_while(|b| !b.is_ascii_digit())
-            .count();
-    let (number, unit) = text.split_at(split);
-    let unit: u64 = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err("it is a number and a unit: 90s, 15m, 12h or 7d".to_owned()),
-    };
-    number
-        .parse()
-        .ok()
-        .and_then(|number: u64| number.checked_mul(unit))
-        .filter(|seconds| *seconds > 0)
-        .ok_or_else(|| "it is a number above 0 and a unit: 90s, 15m, 12h or 7d".to_owned())
-}
-
 const EXAMPLES: &str = "\
 Examples:
   See it work, all on this machine:      overlan demo
@@ -434,6 +419,18 @@ Examples:
 
 Exit codes: 0 ok, 1 other, 2 usage, 3 not running, 4 needs login, 5 pending approval, 6 denied, 7 timeout,
 8 controller unreachable, 9 relay unreachable.";
+
+const LOGOUT_EXAMPLES: &str = "\
+Examples:
+  overlan logout
+  overlan logout --state-dir ~/.local/state/overlan-acme    one of several devices on this host";
+
+const DOWN_EXAMPLES: &str = "\
+Examples:
+  overlan down
+  overlan down --state-dir ~/.local/state/overlan-acme      one of several on this host
+
+The device stays enrolled: `overlan up` alone brings it back. `overlan logout` removes it.";
 
 const COMPLETION_EXAMPLES: &str = "\
 Examples:

@@ -3,44 +3,42 @@
 mod device;
 mod dns;
 mod network;
+mod relay;
 mod route;
 
 use clap::{Args, Subcommand, ValueEnum};
 pub(crate) use network::parse_label;
 use overlan::status::{age, columns};
 use overlan_protocol::api::{
-    AuthKeyRequest, AuthKeyResponse, AuthKeySummary, NamePolicy, RelaySummary, RelayTokenRequest,
+    AuthKeyRequest, AuthKeyResponse, AuthKeySummary, NamePolicy, RelayTokenRequest,
     RelayTokenResponse, path,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::cli::exit::Failure;
-use crate::cli::{StateArgs, api, now_unix, output, parse_duration};
+use crate::cli::{StateArgs, api, duration, now_unix, output};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AdminCommand {
-    /// Keys by which servers and CI jobs enrol without a person
-    #[command(subcommand)]
-    AuthKey(AuthKeyCommand),
-    /// Tokens by which relays register
-    #[command(subcommand)]
-    RelayToken(RelayTokenCommand),
-    /// List devices
-    Devices(ListArgs),
-    /// Remove a device for good
-    #[command(subcommand)]
+    /// List, approve and remove devices
+    #[command(subcommand, alias = "devices")]
     Device(device::DeviceCommand),
-    /// List networks
-    Networks(ListArgs),
-    /// Make and remove networks, and put devices into them
-    #[command(subcommand)]
+    /// Make, list and revoke keys by which servers and CI jobs enrol without a person
+    #[command(subcommand, alias = "auth-keys")]
+    AuthKey(AuthKeyCommand),
+    /// Make, list and delete networks, and put devices into them
+    #[command(subcommand, alias = "networks")]
     Network(network::NetworkCommand),
-    /// What lies behind devices, and who may use it
-    #[command(subcommand)]
+    /// List, approve and reject what lies behind devices
+    #[command(subcommand, alias = "routes")]
     Route(route::RouteCommand),
     /// List relays
-    Relays(ListArgs),
+    #[command(subcommand, alias = "relays")]
+    Relay(relay::RelayCommand),
+    /// Make tokens by which relays register
+    #[command(subcommand, alias = "relay-tokens")]
+    RelayToken(RelayTokenCommand),
     /// DNS records and private zones of a network
     #[command(subcommand)]
     Dns(dns::DnsCommand),
@@ -51,8 +49,10 @@ pub(crate) enum AuthKeyCommand {
     /// Make a key and print it; it is shown this once
     Create(CreateArgs),
     /// List keys, without their secrets
+    #[command(after_help = LIST_KEYS)]
     List(ListArgs),
     /// Make a key useless; devices that it enrolled stay
+    #[command(after_help = REVOKE_EXAMPLES, aliases = ["remove", "delete"])]
     Revoke(RevokeArgs),
 }
 
@@ -72,8 +72,8 @@ pub(crate) struct CreateArgs {
     /// Let its devices wait until an admin approves each: `overlan admin device approve`
     #[arg(long)]
     approval: bool,
-    /// How long it works, such as 90s, 15m, 12h, 7d [default: 1d]
-    #[arg(long, value_parser = parse_duration, value_name = "TIME")]
+    /// How long it works: seconds, or with a unit, such as 15m, 12h, 7d [default: 1d]
+    #[arg(long, value_parser = duration::within::<u64>(duration::SOME), value_name = "TIME")]
     expires: Option<u64>,
     /// What happens when another device has the name
     #[arg(long, value_enum, default_value = "suffix")]
@@ -95,6 +95,21 @@ Examples:
   overlan admin auth-key create --network home --network acme        its devices join both
   overlan admin auth-key create --approval                           each device waits for `admin device approve`
   overlan admin auth-key create --on-name-taken take-over-offline    a redeployed server keeps its name";
+
+const LIST_KEYS: &str = "\
+Examples:
+  overlan admin auth-key list
+  overlan admin auth-key list --json | jq -r '.auth_keys[] | select(.revoked | not) | .id'";
+
+const REVOKE_EXAMPLES: &str = "\
+Examples:
+  overlan admin auth-key list                  shows the ids
+  overlan admin auth-key revoke 3483819da319";
+
+const LIST_RELAYS: &str = "\
+Examples:
+  overlan admin relay list
+  overlan admin relay list --json | jq '.relays[] | select(.online | not)'";
 
 /// [`NamePolicy`] as an argument.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -168,13 +183,12 @@ pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
             list(&args, path::AUTH_KEYS, "auth_keys", KEY_HEAD, row).await
         }
         AdminCommand::RelayToken(RelayTokenCommand::Create(args)) => create_token(args).await,
-        AdminCommand::Devices(args) => {
+        AdminCommand::Device(device::DeviceCommand::List(args)) => {
             let (head, rows) = (device::HEAD, device::rows);
             list(&args, path::DEVICES, "devices", head, rows).await
         }
         AdminCommand::Device(command) => device::run(command).await,
-        AdminCommand::Networks(args)
-        | AdminCommand::Network(network::NetworkCommand::List(args)) => {
+        AdminCommand::Network(network::NetworkCommand::List(args)) => {
             let (head, row) = (network::HEAD, |known: &_| [network::row(known)]);
             list(&args, path::NETWORKS, "networks", head, row).await
         }
@@ -184,9 +198,9 @@ pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
             list(&args, path::ROUTES, "routes", head, row).await
         }
         AdminCommand::Route(command) => route::run(command).await,
-        AdminCommand::Relays(args) => {
-            let row = |relay: &_| [relay_row(relay)];
-            list(&args, path::RELAYS, "relays", RELAY_HEAD, row).await
+        AdminCommand::Relay(relay::RelayCommand::List(args)) => {
+            let (head, row) = (relay::HEAD, |known: &_| [relay::row(known)]);
+            list(&args, path::RELAYS, "relays", head, row).await
         }
         AdminCommand::Dns(command) => dns::run(command).await,
     }
@@ -309,22 +323,6 @@ fn key_row(key: &AuthKeySummary, now: u64) -> [String; 6] {
         ends,
         key.uses.to_string(),
         key.note.clone(),
-    ]
-}
-
-const RELAY_HEAD: [&str; 5] = ["NAME", "STATE", "CLIENTS", "ADDRESSES", "ID"];
-
-fn relay_row(relay: &RelaySummary) -> [String; 5] {
-    let state = match relay.online {
-        true => "online",
-        false => "offline",
-    };
-    [
-        relay.name.clone(),
-        state.to_owned(),
-        relay.clients.to_string(),
-        relay.addresses.join(", "),
-        relay.id.to_string(),
     ]
 }
 

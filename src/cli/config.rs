@@ -337,7 +337,7 @@ impl<'a> Leaf<'a> {
 }
 
 /// Whether the value of this flag is the next word.
-fn takes_next(command: &Command, word: &str) -> bool {
+pub(crate) fn takes_next(command: &Command, word: &str) -> bool {
     let argument = match word.strip_prefix("--") {
         Some(long) if long.contains('=') => return false,
         Some(long) => command.get_arguments().find(|it| {

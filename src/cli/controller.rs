@@ -31,7 +31,7 @@ pub(crate) enum ControllerCommand {
 #[command(after_help = SERVE_EXAMPLES)]
 pub(crate) struct ServeArgs {
     /// Directory for database and keys [default: $XDG_STATE_HOME/overlan-controller or ~/.local/state/overlan-controller]
-    #[arg(long, env = "OVERLAN_DATA_DIR", value_name = "DIR")]
+    #[arg(long, aliases = ["state-dir", "state"], env = "OVERLAN_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Where devices, relays and people connect to
     #[arg(
@@ -42,7 +42,12 @@ pub(crate) struct ServeArgs {
     )]
     listen: SocketAddr,
     /// HOST:PORT by which others reach it; goes into the join string and the certificate [default: the address of --listen]
-    #[arg(long, env = "OVERLAN_PUBLIC_ADDRESS", value_name = "HOST:PORT")]
+    #[arg(
+        long,
+        alias = "address",
+        env = "OVERLAN_PUBLIC_ADDRESS",
+        value_name = "HOST:PORT"
+    )]
     public_address: Option<String>,
     /// Domain of all names in the overlay: host.network.DOMAIN
     #[arg(long, env = "OVERLAN_DOMAIN", default_value = "overlan.internal")]

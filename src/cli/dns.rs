@@ -11,6 +11,7 @@ use crate::cli::{StateArgs, output, running};
 #[derive(Debug, Subcommand)]
 pub(crate) enum DnsCommand {
     /// Show where names are answered, and for which domains
+    #[command(after_help = STATUS_EXAMPLES)]
     Status(StatusArgs),
     /// Ask as a program would, and show which rule answered
     Query(QueryArgs),
@@ -39,6 +40,11 @@ pub(crate) struct QueryArgs {
     #[command(flatten)]
     state: StateArgs,
 }
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  overlan dns status
+  overlan dns status --json | jq -r .resolver";
 
 const QUERY_EXAMPLES: &str = "\
 Examples:

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::exit::{Code, Failure};
-use crate::cli::{StateArgs, output, running, upstream, wait};
+use crate::cli::{StateArgs, duration, output, running, upstream, wait};
 
 use ephemeral::EphemeralArgs;
 
@@ -24,12 +24,13 @@ pub(crate) struct ExecArgs {
     /// The program and its arguments, behind --
     #[arg(last = true, required = true, value_name = "PROGRAM")]
     command: Vec<OsString>,
-    /// How long to wait until peers can be reached, seconds; 0 = for ever
+    /// How long to wait until peers can be reached: seconds, or with a unit (2m); 0 = for ever
     #[arg(
         long,
         env = "OVERLAN_EXEC_TIMEOUT",
         default_value_t = 60,
-        value_name = "SECONDS"
+        value_parser = duration::within::<u32>(duration::ANY),
+        value_name = "TIME"
     )]
     timeout: u32,
     #[command(flatten)]

@@ -140,7 +140,7 @@ pub(crate) async fn logout(args: &StateArgs) -> Result<(), Failure> {
 
 impl From<ForgetError> for Failure {
     fn from(error: ForgetError) -> Self {
-        let next = "It stays in `overlan admin devices`, offline; nobody can use it any more.";
+        let next = "It stays in `overlan admin device list`, offline; nobody can use it any more.";
         match error {
             ForgetError::State(error) => error.into(),
             ForgetError::NotTold(_) => Self::new(Code::ControllerUnreachable, error).next(next),

@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::running::NetworkArgs;
-use crate::cli::{StateArgs, output, running};
+use crate::cli::{StateArgs, duration, output, running};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -44,8 +44,8 @@ pub(crate) struct NcArgs {
     /// Datagrams instead of a stream: one for each read of standard input
     #[arg(short, long)]
     udp: bool,
-    /// Give up when there is no connection after so many seconds, and end when it is silent for as long
-    #[arg(short = 'w', long, env = "OVERLAN_NC_TIMEOUT", value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Give up when there is no connection after this time, and end when it is silent for as long: seconds, or with a unit (2m)
+    #[arg(short = 'w', long, env = "OVERLAN_NC_TIMEOUT", value_name = "TIME", value_parser = duration::within::<u32>(duration::SOME))]
     timeout: Option<u32>,
     /// Say on standard error when the connection is there
     #[arg(short, long)]

@@ -17,6 +17,7 @@ use crate::cli::{StateArgs, api, output, running};
 #[derive(Debug, Subcommand)]
 pub(crate) enum NetworkCommand {
     /// Show the networks that this device is in, and those that it may join
+    #[command(after_help = EXAMPLES)]
     List(ListArgs),
     /// Join a network that this device may join; a running `overlan up` takes part at once
     #[command(after_help = EXAMPLES)]

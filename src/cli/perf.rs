@@ -13,7 +13,7 @@ use overlan::status::{bytes, time};
 use crate::cli::exit::Failure;
 use crate::cli::running::NetworkArgs;
 use crate::cli::stop::Signals;
-use crate::cli::{StateArgs, output, running};
+use crate::cli::{StateArgs, duration, output, running};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -26,8 +26,8 @@ pub(crate) struct PerfArgs {
     /// Let peers measure with this device, until Ctrl-C
     #[arg(long, conflicts_with_all = ["peer", "time", "streams", "reverse", "both", "latency", "json"])]
     serve: bool,
-    /// How long, seconds
-    #[arg(short, long, default_value_t = 5, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=i64::from(SECONDS_MAX)))]
+    /// How long: seconds, or with a unit (2m)
+    #[arg(short, long, default_value_t = 5, value_name = "TIME", value_parser = duration::within::<u16>(1..=u64::from(SECONDS_MAX)))]
     time: u16,
     /// Streams at the same time, in each direction
     #[arg(short = 'P', long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(STREAMS_MAX)))]

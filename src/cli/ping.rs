@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::running::NetworkArgs;
-use crate::cli::{StateArgs, output, running};
+use crate::cli::{StateArgs, duration, output, running};
 
 #[derive(Debug, Args)]
 #[command(after_help = PING_EXAMPLES)]
@@ -26,8 +26,8 @@ pub(crate) struct PingArgs {
     /// How often; 0 = until Ctrl-C
     #[arg(short, long, default_value_t = 10, value_name = "N")]
     count: u32,
-    /// How long to wait for each answer, seconds
-    #[arg(long, env = "OVERLAN_PING_TIMEOUT", default_value_t = 5, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=60))]
+    /// How long to wait for each answer: seconds, or with a unit (1m)
+    #[arg(long, env = "OVERLAN_PING_TIMEOUT", default_value_t = 5, value_name = "TIME", value_parser = duration::within::<u32>(1..=60))]
     timeout: u32,
     /// End with the first answer
     #[arg(long)]

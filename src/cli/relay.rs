@@ -40,13 +40,14 @@ pub(crate) struct ServeArgs {
     /// HOST:PORT that clients are told, up to 8 of them [default: the address of --listen]
     #[arg(
         long,
+        alias = "public-address",
         env = "OVERLAN_RELAY_ADDRESS",
         value_name = "HOST:PORT",
         value_delimiter = ','
     )]
     address: Vec<String>,
     /// Directory for the relay's keys [default: $XDG_STATE_HOME/overlan-relay or ~/.local/state/overlan-relay]
-    #[arg(long, env = "OVERLAN_RELAY_STATE_DIR", value_name = "DIR")]
+    #[arg(long, aliases = ["state", "data-dir"], env = "OVERLAN_RELAY_STATE_DIR", value_name = "DIR")]
     state_dir: Option<PathBuf>,
     /// Loopback address for /metrics and /healthz; nobody is asked who they are there
     #[arg(long, env = "OVERLAN_RELAY_METRICS", value_name = "ADDR")]

@@ -30,8 +30,10 @@ pub(crate) enum ServeCommand {
     /// Offer one host behind this one by a name of the network; an admin approves it
     Host(HostArgs),
     /// Show what is published and offered
+    #[command(after_help = LIST_EXAMPLES)]
     List(ListArgs),
-    /// Publish a service, or offer a route, no longer
+    /// Stop publishing a service, or withdraw a route
+    #[command(after_help = REMOVE_EXAMPLES, alias = "delete")]
     Remove(RemoveArgs),
 }
 
@@ -266,6 +268,17 @@ Examples:
   overlan serve tcp 443 8443 --proxy-protocol v2
 
 Every member of the network reaches what is published, as if it were this host.";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  overlan serve list
+  overlan serve list --json | jq -r '.serves[].port'";
+
+const REMOVE_EXAMPLES: &str = "\
+Examples:
+  overlan serve remove 3000
+  overlan serve remove udp 53             the TCP service with this number stays
+  overlan serve remove 10.1.0.0/16        a route";
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {

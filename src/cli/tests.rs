@@ -53,6 +53,156 @@ fn every_command_and_argument_explains_itself() {
     }
 }
 
+/// Commands that do something, or print what is no document: a log, a script, a page, bytes of a connection.
+const WITHOUT_DOCUMENT: &[&str] = &[
+    "admin auth-key revoke",
+    "admin device approve",
+    "admin device remove",
+    "admin dns add",
+    "admin dns remove",
+    "admin dns zone add",
+    "admin dns zone remove",
+    "admin network add",
+    "admin network create",
+    "admin network delete",
+    "admin network remove",
+    "admin route approve",
+    "admin route reject",
+    // It writes a document, and nothing else.
+    "bugreport",
+    "completion",
+    "controller init",
+    "controller serve",
+    "demo",
+    "down",
+    "exec",
+    "login",
+    "logout",
+    "man",
+    "nc",
+    "network join",
+    "network leave",
+    "relay serve",
+    "serve host",
+    "serve http",
+    "serve remove",
+    "serve route",
+    "serve tcp",
+    "serve udp",
+    "serve unix",
+    "wait",
+];
+
+/// Every command that does something itself, by its words below the program.
+fn leaves() -> Vec<(String, clap::Command)> {
+    let mut command = Cli::command();
+    command.build();
+    let mut commands = Vec::new();
+    all(&command, "", &mut commands);
+    let is_leaf = |command: &clap::Command| command.get_subcommands().next().is_none();
+    commands.retain(|(path, command)| is_leaf(command) && !path.contains(" help"));
+    for (path, _) in &mut commands {
+        *path = path.replacen(" overlan ", "", 1);
+    }
+    commands
+}
+
+#[test]
+fn every_command_has_an_example_and_a_document_unless_it_only_does_something() {
+    let mut wrong = Vec::new();
+    for (path, command) in leaves() {
+        let after = command.get_after_help().map(ToString::to_string);
+        let shown = after.is_some_and(|text| {
+            text.contains("Examples:") && text.contains(&format!("overlan {path}"))
+        });
+        if !shown {
+            wrong.push(format!("{path} has no example of itself"));
+        }
+        let has_document = command
+            .get_arguments()
+            .any(|argument| argument.get_long() == Some("json"));
+        if has_document == WITHOUT_DOCUMENT.contains(&path.as_str()) {
+            wrong.push(format!("{path}: --json is {has_document}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_noun_lists_by_its_plural_alone() {
+    let mut command = Cli::command();
+    command.build();
+    let mut commands = Vec::new();
+    all(&command, "", &mut commands);
+    let mut seen = 0;
+    for (path, command) in commands {
+        let words: Vec<&str> = path.split_whitespace().collect();
+        let (Some(noun), Some(_)) = (words.last(), command.find_subcommand("list")) else {
+            continue;
+        };
+        // A verb, and a word without a plural.
+        if path.contains(" help") || ["serve", "dns"].contains(noun) {
+            continue;
+        }
+        let plural = format!("{noun}s");
+        let before = &words[..words.len() - 1];
+        for end in [&[plural.as_str()][..], &[plural.as_str(), "list"]] {
+            let line = [before, end].concat().into_iter().map(Into::into).collect();
+            assert!(Cli::read(line).is_ok(), "{path}: {end:?}");
+        }
+        seen += 1;
+    }
+    assert!(seen >= 5, "{seen}");
+}
+
+#[test]
+fn old_words_keep_working() {
+    for line in [
+        "admin devices",
+        "admin devices --json",
+        "admin networks",
+        "admin relays",
+        "admin device delete x",
+        "admin auth-key remove k1",
+        "status --state x",
+        "status --data-dir x",
+        "controller serve --state-dir x --address c:1",
+        "controller serve --data-dir x --public-address c:1",
+        "relay serve --server https://c:1 --data-dir x --public-address r:1",
+        "relay serve --server https://c:1 --state-dir x --address r:1",
+    ] {
+        let words = std::iter::once("overlan").chain(line.split(' '));
+        let read = Cli::read(words.map(Into::into).collect());
+        assert!(read.is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn every_length_of_time_is_written_the_same_way() {
+    let mut seen = 0;
+    for (path, command) in leaves() {
+        for argument in command.get_arguments() {
+            let names = argument.get_value_names().unwrap_or_default();
+            assert!(!names.iter().any(|name| name == "SECONDS"), "{path}");
+            if names.iter().any(|name| name == "TIME") {
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 8, "{seen}");
+    for line in [
+        "up --timeout 2m --hold 10s --socks-idle-timeout 1h",
+        "wait --timeout 2m",
+        "ping --timeout 10s web",
+        "nc -w 2m web 22",
+        "exec --timeout 2m -- true",
+        "perf --time 10s web",
+        "admin auth-key create --expires 90",
+    ] {
+        parse(&line.split(' ').collect::<Vec<_>>()).unwrap();
+    }
+}
+
 #[test]
 fn every_setting_comes_from_the_environment_too_under_one_prefix() {
     // What one call asks for is no setting.
@@ -200,28 +350,6 @@ fn the_state_lies_where_the_desktop_rules_say() {
         failure.to_string().contains("give --state-dir DIR"),
         "{failure}"
     );
-}
-
-#[test]
-fn lengths_of_time_have_a_unit() {
-    assert_eq!(parse_duration("90s"), Ok(90));
-    assert_eq!(parse_duration("15m"), Ok(900));
-    assert_eq!(parse_duration("12h"), Ok(43_200));
-    assert_eq!(parse_duration("7d"), Ok(604_800));
-    for wrong in [
-        "",
-        "d",
-        "7",
-        "-1d",
-        "1.5h",
-        "7 d",
-        "1y",
-        "0s",
-        "99999999999999999999d",
-        "7д",
-    ] {
-        assert!(parse_duration(wrong).is_err(), "{wrong}");
-    }
 }
 
 #[test]

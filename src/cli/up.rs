@@ -25,7 +25,7 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::memory::MemoryArgs;
 use crate::cli::secret::{self, Source};
 use crate::cli::stop::Signals;
-use crate::cli::{StateArgs, api, log, login, now_unix, output, upstream};
+use crate::cli::{StateArgs, api, duration, log, login, now_unix, output, upstream};
 
 use answers::Answers;
 pub(crate) use background::log_file;
@@ -80,8 +80,8 @@ pub(crate) struct UpArgs {
     /// Network that bare overlay addresses mean, for a device in several networks, which all use the same addresses
     #[arg(long, env = "OVERLAN_ADDRESS_NETWORK", value_name = "NAME")]
     address_network: Option<String>,
-    /// Give up after this many seconds without being ready; 0 = never [default: 60, or never on a terminal]
-    #[arg(long, env = "OVERLAN_TIMEOUT", value_name = "SECONDS")]
+    /// Give up after this time without being ready: seconds, or with a unit (2m); 0 = never [default: 60, or never on a terminal]
+    #[arg(long, env = "OVERLAN_TIMEOUT", value_name = "TIME", value_parser = duration::within::<u64>(duration::ANY))]
     timeout: Option<u64>,
     /// Threads that move data. One is fastest up to several Gbit/s
     #[arg(long, env = "OVERLAN_THREADS", value_name = "N", default_value = "1")]
@@ -538,8 +538,7 @@ impl From<NotReady> for Failure {
 }
 
 /// What an admin does for a device that waits.
-pub(super) const APPROVE: &str =
-    "An admin runs `overlan admin device approve DEVICE`; `overlan admin devices` shows who waits.";
+pub(super) const APPROVE: &str = "An admin runs `overlan admin device approve DEVICE`; `overlan admin device list` shows who waits.";
 
 /// How long an unattended start may take before somebody must hear of it.
 const READY_WITHIN: Duration = Duration::from_secs(60);

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::up::APPROVE;
-use crate::cli::{StateArgs, now_unix, output, running};
+use crate::cli::{StateArgs, duration, now_unix, output, running};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -19,12 +19,13 @@ pub(crate) struct WaitArgs {
     /// What to wait for: ready, control (the controller is connected), or peer:NAME (it is online)
     #[arg(long = "for", default_value = "ready", value_name = "WHAT")]
     what: Wanted,
-    /// Give up after so many seconds; 0 = never
+    /// Give up after this time: seconds, or with a unit (2m); 0 = never
     #[arg(
         long,
         env = "OVERLAN_WAIT_TIMEOUT",
         default_value_t = 0,
-        value_name = "SECONDS"
+        value_parser = duration::within::<u32>(duration::ANY),
+        value_name = "TIME"
     )]
     timeout: u32,
     #[command(flatten)]

@@ -145,9 +145,9 @@ fn every_document_has_the_fields_that_its_page_lists() {
     });
     for name in [
         "auth-key list",
-        "devices",
-        "networks",
-        "relays",
+        "device list",
+        "network list",
+        "relay list",
         "route list",
         "dns list",
     ] {

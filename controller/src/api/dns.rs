@@ -153,7 +153,7 @@ pub(super) async fn set_zone(
             return Err(Refusal::new(
                 ProblemKind::NotFound,
                 &format!("network {} has no device {label}", network.name),
-                "the resolver of a zone is a device of its network; `overlan admin devices` lists them",
+                "the resolver of a zone is a device of its network; `overlan admin device list` lists them",
             ));
         }
         via.push(one);

@@ -105,7 +105,7 @@ async fn wait(tx: &mut Tx, device: &Device, grant: &Grant) -> Result<(String, St
         return Err(Refusal::new(
             ProblemKind::Forbidden,
             &format!("{WAITING_MAX} devices wait for an approval already"),
-            "an admin approves or removes some: `overlan admin devices` shows them",
+            "an admin approves or removes some: `overlan admin device list` shows them",
         ));
     }
     for network in &grant.later {

@@ -146,7 +146,7 @@ pub(super) async fn approve(
         return Err(Refusal::new(
             ProblemKind::NotFound,
             &format!("{} does not wait for an approval", device.hostname),
-            "`overlan admin devices` shows which devices do",
+            "`overlan admin device list` shows which devices do",
         ));
     }
     // The key decided at the enrolment whose name gives way.
@@ -383,7 +383,7 @@ pub(super) async fn known_device(tx: &mut Tx, org: OrgId, id: DeviceId) -> Resul
         Refusal::new(
             ProblemKind::NotFound,
             "there is no such device",
-            "`overlan admin devices` lists them",
+            "`overlan admin device list` lists them",
         )
     })
 }

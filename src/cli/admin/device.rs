@@ -1,26 +1,35 @@
-//! `admin device`, and how `admin devices` shows them. Decides which device a person means by a name.
+//! `admin device`, and how they are shown. Decides which device a person means by a name.
 
 use clap::{Args, Subcommand};
 use overlan_protocol::api::{DeviceSummary, MembershipSummary, path};
 use overlan_protocol::netmap::Owner;
 use overlan_transport::https::Connection;
 
+use super::ListArgs;
 use crate::cli::exit::Failure;
 use crate::cli::{StateArgs, api, output};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
+    /// List devices
+    #[command(after_help = LIST_EXAMPLES)]
+    List(ListArgs),
     /// Remove a device for good; it has to be enrolled again
-    #[command(after_help = REMOVE_EXAMPLES)]
+    #[command(after_help = REMOVE_EXAMPLES, alias = "delete")]
     Remove(RemoveArgs),
     /// Let a device in that was enrolled by a key with --approval; `device remove` turns it away
     #[command(after_help = APPROVE_EXAMPLES)]
     Approve(ApproveArgs),
 }
 
+const LIST_EXAMPLES: &str = "\
+Examples:
+  overlan admin device list
+  overlan admin device list --json | jq -r '.devices[] | select(.online) | .label'";
+
 #[derive(Debug, Args)]
 pub(crate) struct ApproveArgs {
-    /// Its name or id, as `overlan admin devices` shows them
+    /// Its name or id, as `overlan admin device list` shows them
     device: String,
     #[command(flatten)]
     state: StateArgs,
@@ -28,12 +37,12 @@ pub(crate) struct ApproveArgs {
 
 const APPROVE_EXAMPLES: &str = "\
 Examples:
-  overlan admin devices                     its state is `waits for approval`
+  overlan admin device list                 its state is `waits for approval`
   overlan admin device approve build-7";
 
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
-    /// Its name, name.network, or id, as `overlan admin devices` shows them
+    /// Its name, name.network, or id, as `overlan admin device list` shows them
     device: String,
     #[command(flatten)]
     state: StateArgs,
@@ -44,11 +53,13 @@ Examples:
   overlan admin device remove old-laptop
   overlan admin device remove web.acme        where several networks have a web";
 
-/// `overlan admin device …`.
+/// `overlan admin device …`, but the list.
 pub(super) async fn run(command: DeviceCommand) -> Result<(), Failure> {
     match command {
         DeviceCommand::Remove(args) => remove(args).await,
         DeviceCommand::Approve(args) => approve(args).await,
+        // It is a list like the others.
+        DeviceCommand::List(_) => Ok(()),
     }
 }
 
@@ -103,7 +114,7 @@ fn choose(devices: Vec<DeviceSummary>, wanted: &str) -> Result<DeviceSummary, Fa
     match (found.pop(), found.is_empty()) {
         (Some(device), true) => Ok(device),
         (None, _) => Err(Failure::usage(format!("no device is called {wanted:?}"))
-            .next("`overlan admin devices` lists them.")),
+            .next("`overlan admin device list` lists them.")),
         (Some(last), false) => {
             found.push(last);
             let ids: Vec<String> = found.iter().map(|device| device.id.to_string()).collect();

@@ -16,10 +16,12 @@ use crate::cli::{StateArgs, api, output};
 #[derive(Debug, Subcommand)]
 pub(crate) enum DnsCommand {
     /// Show records and zones of a network
+    #[command(after_help = LIST_EXAMPLES)]
     List(ListArgs),
     /// Add a record
     Add(AddArgs),
     /// Remove records of a name
+    #[command(after_help = REMOVE_EXAMPLES, alias = "delete")]
     Remove(RemoveArgs),
     /// Zones beside the network's own, such as corp.internal
     #[command(subcommand)]
@@ -31,6 +33,7 @@ pub(crate) enum ZoneCommand {
     /// Add a zone, whose names are then records of the network, or those that its resolvers know
     Add(AddZoneArgs),
     /// Remove a zone that has no records
+    #[command(after_help = REMOVE_ZONE_EXAMPLES, alias = "delete")]
     Remove(ZoneArgs),
 }
 
@@ -66,6 +69,20 @@ pub(crate) struct AddArgs {
     #[command(flatten)]
     of: NetworkArgs,
 }
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  overlan admin dns list
+  overlan admin dns list --network acme --json";
+
+const REMOVE_EXAMPLES: &str = "\
+Examples:
+  overlan admin dns remove db                  all records of db
+  overlan admin dns remove www A 100.64.0.7    this one only";
+
+const REMOVE_ZONE_EXAMPLES: &str = "\
+Examples:
+  overlan admin dns zone remove corp.internal";
 
 const ADD_EXAMPLES: &str = "\
 Examples:

@@ -16,8 +16,10 @@ pub(crate) enum NetworkCommand {
     #[command(after_help = CREATE_EXAMPLES)]
     Create(CreateArgs),
     /// List networks
+    #[command(after_help = LIST_EXAMPLES)]
     List(ListArgs),
-    /// Remove a network
+    /// Delete a network
+    #[command(after_help = DELETE_EXAMPLES)]
     Delete(DeleteArgs),
     /// Put a device into a network; it takes part at once
     #[command(after_help = MEMBER_EXAMPLES)]
@@ -53,7 +55,7 @@ pub(crate) struct MemberArgs {
     /// The network
     #[arg(value_parser = parse_label)]
     network: String,
-    /// The device: its name, name.network, or id, as `overlan admin devices` shows them
+    /// The device: its name, name.network, or id, as `overlan admin device list` shows them
     device: String,
     #[command(flatten)]
     state: StateArgs,
@@ -64,6 +66,16 @@ Examples:
   overlan admin network create acme
   overlan admin auth-key create --network acme > key.txt     a key for new devices of it
   overlan admin network add acme laptop                      a device that is there already";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  overlan admin network list
+  overlan admin network list --json | jq -r '.networks[].name'";
+
+const DELETE_EXAMPLES: &str = "\
+Examples:
+  overlan admin network delete acme
+  overlan admin network delete acme --force    devices that are in it leave it";
 
 const MEMBER_EXAMPLES: &str = "\
 Examples:

@@ -12,6 +12,7 @@ use crate::cli::{StateArgs, api, output};
 #[derive(Debug, Subcommand)]
 pub(crate) enum RouteCommand {
     /// List what devices offer, and what is approved
+    #[command(after_help = EXAMPLES)]
     List(ListArgs),
     /// Let the members of a network reach what lies behind a device
     #[command(after_help = EXAMPLES)]
@@ -23,7 +24,7 @@ pub(crate) enum RouteCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct RouteArgs {
-    /// The device: its name, name.network, or id, as `overlan admin devices` shows them
+    /// The device: its name, name.network, or id, as `overlan admin device list` shows them
     device: String,
     /// The route, as `overlan admin route list` shows it
     route: GatewayRoute,

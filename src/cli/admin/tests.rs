@@ -42,7 +42,9 @@ async fn admin_commands_need_a_login() {
             state_dir: Some(root.path().join("state")),
         },
     };
-    let failure = run(AdminCommand::Devices(args)).await.unwrap_err();
+    let failure = run(AdminCommand::Device(device::DeviceCommand::List(args)))
+        .await
+        .unwrap_err();
     assert_eq!(failure.code(), crate::cli::exit::Code::NeedsLogin);
     assert!(failure.to_string().contains("overlan login"), "{failure}");
 }

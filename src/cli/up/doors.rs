@@ -15,8 +15,8 @@ use overlan::proxy::{Credentials, ProxyConfig, UnixDoor, check_listen};
 use tokio::net::{TcpListener, UdpSocket};
 
 use crate::cli::exit::{Code, Failure};
-use crate::cli::output;
 use crate::cli::secret::Source;
+use crate::cli::{duration, output};
 
 #[derive(Debug, Args)]
 pub(crate) struct DoorArgs {
@@ -68,14 +68,15 @@ pub(crate) struct DoorArgs {
     /// Let --socks be an address that other hosts reach; needs --socks-user
     #[arg(long, env = "OVERLAN_SOCKS_PUBLIC", value_parser = BoolishValueParser::new(), requires = "socks_user")]
     socks_public: bool,
-    /// End connections through the proxy on which no byte moves for this many seconds [default: never]
-    #[arg(long, env = "OVERLAN_SOCKS_IDLE_TIMEOUT", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    /// End connections through the proxy on which no byte moves for this time: seconds, or with a unit (15m) [default: never]
+    #[arg(long, env = "OVERLAN_SOCKS_IDLE_TIMEOUT", value_name = "TIME", value_parser = duration::within::<u64>(duration::SOME))]
     socks_idle_timeout: Option<u64>,
-    /// How many seconds a request may wait for a device that is not ready; 0 = refuse at once
+    /// How long a request may wait for a device that is not ready: seconds, or with a unit (1m); 0 = refuse at once
     #[arg(
         long,
         env = "OVERLAN_HOLD",
-        value_name = "SECONDS",
+        value_parser = duration::within::<u64>(duration::ANY),
+        value_name = "TIME",
         default_value = "10"
     )]
     hold: u64,
