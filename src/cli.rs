@@ -246,24 +246,33 @@ pub(crate) struct StateArgs {
 }
 
 impl StateArgs {
+    /// The directory if it exists. A mistyped one is not made: whoever reads finds nothing in it.
     fn open(&self) -> Result<StateDir, Failure> {
-        let path = match &self.state_dir {
+        Ok(StateDir::existing(&self.path()?)?)
+    }
+
+    /// The directory, made if it is missing: for commands that keep something there.
+    fn create(&self) -> Result<StateDir, Failure> {
+        Ok(StateDir::open(&self.path()?)?)
+    }
+
+    fn path(&self) -> Result<PathBuf, Failure> {
+        match &self.state_dir {
             Some(path) if path.as_os_str() == IN_MEMORY => {
-                return Err(Failure::usage(
-                    "only `overlan up` can have its state in memory; no other command can find it",
-                ));
+                let text =
+                    "only `overlan up` can have its state in memory; no other command can find it";
+                Err(Failure::usage(text))
             }
-            Some(path) => path.clone(),
-            None => default_dir("overlan", "--state-dir")?,
-        };
-        Ok(StateDir::open(&path)?)
+            Some(path) => Ok(path.clone()),
+            None => default_dir("overlan", "--state-dir"),
+        }
     }
 
     /// The same for `up`, whose state may be in memory.
-    fn open_or_in_memory(&self) -> Result<StateDir, Failure> {
+    fn create_or_in_memory(&self) -> Result<StateDir, Failure> {
         match &self.state_dir {
             Some(path) if path.as_os_str() == IN_MEMORY => Ok(StateDir::in_memory()),
-            Some(_) | None => self.open(),
+            Some(_) | None => self.create(),
         }
     }
 }

@@ -102,15 +102,15 @@ pub enum ForgetError {
     NoKeys(String),
 }
 
-/// Removes the device at the controller and in `state`. Here it is removed in any case: who logs out wants the keys gone. The
-/// controller is waited for at most `within`.
+/// Removes the device at the controller and in `state`, and what it publishes and offers. Here it is removed in any case: who logs
+/// out wants the keys gone. The controller is waited for at most `within`.
 pub async fn forget(
     state: &StateDir,
     outgoing: &Outgoing,
     within: Duration,
 ) -> Result<(), ForgetError> {
     let told = match state.load_device() {
-        Ok(None) => return Ok(()),
+        Ok(None) => return Ok(state.remove_services()?),
         Ok(Some(device)) => timeout(within, remove_at_controller(&device, outgoing, within))
             .await
             .unwrap_or(Err(HttpsError::TimedOut(within)))
@@ -118,6 +118,7 @@ pub async fn forget(
         Err(StateError::Corrupt { reason, .. }) => Err(ForgetError::NoKeys(reason)),
         Err(error) => return Err(error.into()),
     };
+    state.remove_services()?;
     state.remove_device()?;
     told
 }

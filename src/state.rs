@@ -167,6 +167,26 @@ impl StateDir {
         Ok(Self { path, memory: None })
     }
 
+    /// Names the directory at `path` without making it: for whoever reads. What is missing reads as empty, and nothing can be written.
+    ///
+    /// # Errors
+    /// As [`StateDir::open`], for a directory that exists.
+    pub fn existing(path: &Path) -> Result<Self, StateError> {
+        let path = std::path::absolute(path).map_err(io_error(path))?;
+        match fs::metadata(&path) {
+            Ok(found) => check_safe(&path, found.uid(), found.mode())?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(StateError::Io { file: path, source }),
+        }
+        Ok(Self { path, memory: None })
+    }
+
+    /// Whether there is anything to read or to lock.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.is_in_memory() || self.path.is_dir()
+    }
+
     /// A state that never touches a disk. Its device is lost with it, so whoever uses it removes the device at the end.
     #[must_use]
     pub fn in_memory() -> Self {
@@ -255,6 +275,12 @@ impl StateDir {
         self.remove(NETMAP)?;
         self.remove(CERTIFICATES)?;
         self.remove(DEVICE)
+    }
+
+    /// Forgets what is published and offered: another device here must not begin with that. Nothing to forget is fine.
+    pub fn remove_services(&self) -> Result<(), StateError> {
+        self.remove(SERVES)?;
+        self.remove(ROUTES)
     }
 
     /// The last netmap that was stored.

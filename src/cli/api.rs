@@ -28,8 +28,10 @@ pub(crate) async fn open_as_person(state: &StateDir) -> Result<Connection, Failu
 /// The stored session, or the advice to log in.
 pub(crate) fn stored_session(state: &StateDir) -> Result<Session, Failure> {
     state.load_session()?.ok_or_else(|| {
-        Failure::new(Code::NeedsLogin, "nobody is logged in here")
-            .next("Run `overlan login --server JOIN` first.")
+        let directory = state.path().display();
+        let text = format!("nobody is logged in with the state directory {directory}");
+        Failure::new(Code::NeedsLogin, text)
+            .next("Run `overlan login --server JOIN` first, or name the right --state-dir.")
     })
 }
 

@@ -142,7 +142,7 @@ fn greeting(address: SocketAddr, join: &JoinString, setup_token: Option<&Secret>
 }
 
 async fn init(args: InitArgs) -> Result<(), Failure> {
-    let state = args.state.open()?;
+    let state = args.state.create()?;
     let setup_token = setup_token(args.setup_token_file.as_ref())?;
     let email = login::email(args.email)?;
     let password = new_password(args.password_stdin)?;

@@ -36,7 +36,7 @@ Examples:
 
 /// `overlan login`.
 pub(crate) async fn login(args: LoginArgs) -> Result<(), Failure> {
-    let state = args.state.open()?;
+    let state = args.state.create()?;
     let join = match args.server {
         Some(join) => join,
         None => known_server(&state)?,
@@ -120,11 +120,12 @@ pub(crate) fn asks_for_password(from_stdin: bool) -> bool {
 /// `overlan logout`.
 pub(crate) async fn logout(args: &StateArgs) -> Result<(), Failure> {
     let state = args.open()?;
+    let left = Left::find(&state)?;
     // A running client holds the directory; it forgets the device itself and stops.
     let forgotten = match call_until_stopped(&state.socket_path(), &Request::Logout).await {
         Ok(_) => Ok(()),
         Err(CallError::NotRunning(_)) => {
-            let _lock = state.lock()?;
+            let _lock = state.exists().then(|| state.lock()).transpose()?;
             forget(&state, &upstream::outgoing(), api::WITHIN)
                 .await
                 .map_err(Failure::from)
@@ -134,8 +135,64 @@ pub(crate) async fn logout(args: &StateArgs) -> Result<(), Failure> {
     // Whatever became of the device: who logs out wants no login left here.
     forget_session(&state).await?;
     forgotten?;
-    output::note("Logged out: this device and this login are removed.");
+    output::note(&left.told(&state.path().display().to_string()));
     Ok(())
+}
+
+/// What was here before somebody logged out.
+#[derive(Debug, Default)]
+struct Left {
+    /// Label of the device.
+    device: Option<String>,
+    /// Account of the login.
+    account: Option<String>,
+    /// Services and routes.
+    published: usize,
+}
+
+impl Left {
+    fn find(state: &StateDir) -> Result<Self, Failure> {
+        // What is damaged is removed, too.
+        let damaged = || "with damaged keys".to_owned();
+        let device = match state.load_device() {
+            Ok(device) => device.map(|device| device.label),
+            Err(StateError::Corrupt { .. }) => Some(damaged()),
+            Err(error) => return Err(error.into()),
+        };
+        let account = match state.load_session() {
+            Ok(session) => session.map(|session| session.login.email),
+            Err(StateError::Corrupt { .. }) => Some("somebody".to_owned()),
+            Err(error) => return Err(error.into()),
+        };
+        let serves = state.load_serves().map_or(0, |serves| serves.len());
+        let routes = state.load_routes().ok().flatten();
+        Ok(Self {
+            device,
+            account,
+            published: serves + routes.map_or(0, |routes| routes.len()),
+        })
+    }
+
+    fn told(&self, directory: &str) -> String {
+        let mut told = Vec::new();
+        if let Some(device) = &self.device {
+            told.push(format!(
+                "device {device} is removed, here and at the controller"
+            ));
+        }
+        match self.published {
+            0 => {}
+            1 => told.push("1 published service is forgotten".to_owned()),
+            many => told.push(format!("{many} published services are forgotten")),
+        }
+        if let Some(account) = &self.account {
+            told.push(format!("the login of {account} has ended"));
+        }
+        match told.is_empty() {
+            true => format!("Nobody was logged in: {directory} holds no device and no login."),
+            false => format!("Logged out: {}.", told.join("; ")),
+        }
+    }
 }
 
 impl From<ForgetError> for Failure {

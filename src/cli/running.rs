@@ -99,6 +99,7 @@ pub(crate) async fn status(args: &StatusArgs) -> Result<(), Failure> {
 pub(crate) async fn down(args: &StateArgs) -> Result<(), Failure> {
     let path = args.open()?.socket_path();
     call_until_stopped(&path, &Request::Down).await?;
+    output::note("Stopped. The device stays enrolled: `overlan up` brings it back.");
     Ok(())
 }
 

@@ -1,19 +1,24 @@
 //! `serve`: which local services the overlay may reach. Decides what the list may hold; a running `overlan up` carries it out.
 
+mod told;
+mod words;
+
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
-use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use overlan::local::{CallError, Request, Response, call};
 use overlan::node::routes::{self, RouteError};
-use overlan::state::{OverlayPort, Serve, ServeKind, StateDir, Target, Transport, UnusableTarget};
+use overlan::state::{OverlayPort, Serve, ServeKind, StateDir, Target, Transport};
 use overlan::status::{RouteStatus, columns};
-use overlan_protocol::gateway::{GatewayRoute, OfferedRoute, RouteTextError};
+use overlan_protocol::gateway::{GatewayRoute, OfferedRoute};
 
 use crate::cli::admin::parse_label;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::{StateArgs, output, running};
+
+use self::words::{
+    Published, parse_http_target, parse_path, parse_target, parse_udp_target, same_port,
+};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServeCommand {
@@ -43,9 +48,9 @@ pub(crate) struct TcpArgs {
     /// Port on this device's overlay address
     #[arg(value_parser = clap::value_parser!(u16).range(2..))]
     port: u16,
-    /// Where connections go: ADDRESS:PORT, HOST:PORT, or a port of 127.0.0.1
+    /// Where connections go: ADDRESS:PORT, HOST:PORT, or a port of 127.0.0.1 [default: the same port of 127.0.0.1]
     #[arg(value_parser = parse_target)]
-    target: Target,
+    target: Option<Target>,
     #[command(flatten)]
     header: HeaderArgs,
     #[command(flatten)]
@@ -138,43 +143,15 @@ and any of them reaches the hosts through its own proxy, by the addresses and na
   curl -x socks5h://127.0.0.1:1080 http://10.1.2.3/
   psql -h 127.0.0.1 -p 5432          while `overlan forward 5432:db.internal:5432` runs";
 
-/// What can be taken off the lists.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Published {
-    Port(u16, Option<Transport>),
-    Route(GatewayRoute),
-}
-
-impl FromStr for Published {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        // A host that is called tcp or udp is written with a dot behind it.
-        let (transport, number) = match text.split_once(':') {
-            Some(("tcp", number)) => (Some(Transport::Tcp), number),
-            Some(("udp", number)) => (Some(Transport::Udp), number),
-            Some(_) | None => (None, text),
-        };
-        match number.parse::<u16>() {
-            Ok(0) => Err("a port is a number from 1 to 65535".to_owned()),
-            Ok(port) => Ok(Self::Port(port, transport)),
-            Err(_) => text
-                .parse()
-                .map(Self::Route)
-                .map_err(|error: RouteTextError| error.to_string()),
-        }
-    }
-}
-
 #[derive(Debug, Args)]
 #[command(after_help = HTTP_EXAMPLES)]
 pub(crate) struct HttpArgs {
     /// Port on this device's overlay address
     #[arg(value_parser = clap::value_parser!(u16).range(2..))]
     port: u16,
-    /// Where requests go: ADDRESS:PORT, HOST:PORT, a port of 127.0.0.1, or unix:PATH
-    #[arg(value_parser = parse_target)]
-    target: Target,
+    /// Where requests go: ADDRESS:PORT, HOST:PORT, a port of 127.0.0.1, or unix:PATH [default: the same port of 127.0.0.1]
+    #[arg(value_parser = parse_http_target)]
+    target: Option<Target>,
     #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
@@ -189,9 +166,9 @@ pub(crate) struct UdpArgs {
     /// Port on this device's overlay address; the same number may be published for TCP as well
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
-    /// Where datagrams go: ADDRESS:PORT, HOST:PORT, or a port of 127.0.0.1
+    /// Where datagrams go: ADDRESS:PORT, HOST:PORT, or a port of 127.0.0.1 [default: the same port of 127.0.0.1]
     #[arg(value_parser = parse_udp_target)]
-    target: Target,
+    target: Option<Target>,
     #[command(flatten)]
     place: PlaceArgs,
     #[command(flatten)]
@@ -200,9 +177,9 @@ pub(crate) struct UdpArgs {
 
 const UDP_EXAMPLES: &str = "\
 Examples:
-  overlan serve udp 53 53                 port 53 in the overlay is 127.0.0.1:53 here
+  overlan serve udp 53                    port 53 in the overlay is 127.0.0.1:53 here
   overlan serve udp 5060 pbx.internal:5060 another host, by a name that is looked up here
-  overlan serve remove udp:53             the TCP service with this number stays
+  overlan serve remove udp 53             the TCP service with this number stays
 
 Each address and port of a peer gets a port of this host, until both were silent for two minutes; 512 at once, then the
 one that was silent for longest leaves.";
@@ -237,7 +214,7 @@ impl PlaceArgs {
 
 const HTTP_EXAMPLES: &str = "\
 Examples:
-  overlan serve http 80 8080
+  overlan serve http 80 8080              port 80 in the overlay is 127.0.0.1:8080 here
   overlan serve http 443 8080 --tls       https://web.home.overlan.internal/ for who trusts `overlan ca`
   overlan serve http 80 unix:/run/app/http.sock
 
@@ -261,6 +238,7 @@ Examples:
 
 const TCP_EXAMPLES: &str = "\
 Examples:
+  overlan serve tcp 3000                  port 3000 in the overlay is 127.0.0.1:3000 here; `serve 3000` is the same
   overlan serve tcp 80 8080               port 80 in the overlay is 127.0.0.1:8080 here
   overlan serve tcp 5432 '[::1]:5432'
   overlan serve tcp 22 192.168.1.7:22     another host, reached from this one
@@ -291,9 +269,9 @@ pub(crate) struct ListArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
-    /// Port on this device's overlay address, for TCP and UDP; tcp:PORT or udp:PORT for one of them; or a route
-    #[arg(value_name = "PORT|ROUTE")]
-    what: Published,
+    /// Port on this device's overlay address, for TCP and UDP; tcp PORT or udp PORT for one of them; or a route
+    #[arg(value_name = "PORT|ROUTE", required = true, num_args = 1..=2)]
+    what: Vec<String>,
     #[command(flatten)]
     state: StateArgs,
 }
@@ -302,17 +280,18 @@ pub(crate) struct RemoveArgs {
 pub(crate) async fn run(command: ServeCommand) -> Result<(), Failure> {
     match command {
         ServeCommand::Tcp(args) => {
-            let state = args.state.open()?;
+            let state = args.state.create()?;
+            let target = args.target.unwrap_or_else(|| same_port(args.port));
             publish(
                 &state,
-                Serve::tcp(args.port, args.target),
+                Serve::tcp(args.port, target),
                 &args.header,
                 args.place,
             )
             .await
         }
         ServeCommand::Unix(args) => {
-            let state = args.state.open()?;
+            let state = args.state.create()?;
             publish(
                 &state,
                 Serve::tcp(args.port, args.path),
@@ -322,26 +301,29 @@ pub(crate) async fn run(command: ServeCommand) -> Result<(), Failure> {
             .await
         }
         ServeCommand::Http(args) => {
-            let state = args.state.open()?;
+            let state = args.state.create()?;
+            let target = args.target.unwrap_or_else(|| same_port(args.port));
             let serve = Serve {
                 kind: ServeKind::Http,
                 tls: args.tls.tls,
-                ..Serve::tcp(args.port, args.target)
+                ..Serve::tcp(args.port, target)
             };
             publish_in(&state, serve, args.place).await
         }
         ServeCommand::Udp(args) => {
-            let state = args.state.open()?;
-            publish_in(&state, Serve::udp(args.port, args.target), args.place).await
+            let state = args.state.create()?;
+            let target = args.target.unwrap_or_else(|| same_port(args.port));
+            publish_in(&state, Serve::udp(args.port, target), args.place).await
         }
-        ServeCommand::Route(args) => offer(&args.state.open()?, args.route.into()).await,
+        ServeCommand::Route(args) => offer(&args.state.create()?, args.route.into()).await,
         ServeCommand::Host(args) => {
             let wished = args.offer()?;
-            offer(&args.state.open()?, wished).await
+            offer(&args.state.create()?, wished).await
         }
         ServeCommand::Remove(args) => {
+            let what = Published::from_words(&args.what).map_err(Failure::usage)?;
             let state = args.state.open()?;
-            match args.what {
+            match what {
                 Published::Port(port, transport) => {
                     let request = Request::ServeRemove { port, transport };
                     change(&state, &request, |serves| {
@@ -382,8 +364,27 @@ async fn publish(
 
 async fn publish_in(state: &StateDir, mut serve: Serve, place: PlaceArgs) -> Result<(), Failure> {
     serve.networks = place.networks();
+    let places = match call(&state.socket_path(), &Request::Status).await {
+        Ok(Response::Status(status)) => told::places(&status),
+        // Whatever is wrong there is told by the change.
+        Ok(_) | Err(_) => Vec::new(),
+    };
+    if let Some(unknown) = told::unknown_networks(&serve.networks, &places) {
+        return Err(Failure::usage(unknown).next(
+            "`overlan network list` shows which it may join; `overlan network join` brings it in.",
+        ));
+    }
     let request = Request::ServeAdd(serve.clone());
-    change(state, &request, |serves| add(serves, &serve)).await
+    change(state, &request, |serves| add(serves, &serve)).await?;
+    if let Some(warning) = told::dead_target(&serve) {
+        output::note(&warning);
+    }
+    let reached = told::reached(&serve, &places);
+    if reached.is_empty() {
+        return Ok(());
+    }
+    output::note("Published; peers reach it as:");
+    output::answer(&reached.join("\n"))
 }
 
 /// Why the list stays as it is.
@@ -482,7 +483,7 @@ async fn change_here_or_there(
         Ok(_) => Ok(()),
         Err(CallError::NotRunning(_)) => {
             // Nobody may start in between and miss the change.
-            let _lock = state.lock()?;
+            let _lock = state.exists().then(|| state.lock()).transpose()?;
             stored()?;
             output::note("No `overlan up` runs; the next one does it.");
             Ok(())
@@ -513,7 +514,9 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
         return output::json(&document);
     }
     if serves.is_empty() && routes.is_empty() {
-        output::note("Nothing is published. `overlan serve tcp PORT TARGET` publishes a service.");
+        output::note(
+            "Nothing is published yet. `overlan serve 3000` publishes port 3000 of this host.",
+        );
         return Ok(());
     }
     let mut rows: Vec<[String; 3]> = serves
@@ -532,30 +535,6 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
             .map(|offered| ["route".to_owned(), offered.offer(), offered.state()]),
     );
     output::answer(&columns(&rows))
-}
-
-fn parse_target(text: &str) -> Result<Target, String> {
-    let target = match text.parse::<u16>() {
-        Ok(port) => format!("{}:{port}", Ipv4Addr::LOCALHOST).parse(),
-        Err(_) => text.parse(),
-    };
-    target.map_err(|why: UnusableTarget| match why {
-        UnusableTarget::Form => "it is ADDRESS:PORT, HOST:PORT, or a port".to_owned(),
-        UnusableTarget::PortZero | UnusableTarget::RelativePath => why.to_string(),
-    })
-}
-
-fn parse_udp_target(text: &str) -> Result<Target, String> {
-    match parse_target(text)? {
-        Target::Unix(_) => Err("UDP has no Unix sockets".to_owned()),
-        target @ (Target::Address(_) | Target::Host(..)) => Ok(target),
-    }
-}
-
-fn parse_path(text: &str) -> Result<Target, String> {
-    format!("unix:{text}")
-        .parse()
-        .map_err(|why: UnusableTarget| why.to_string())
 }
 
 #[cfg(test)]

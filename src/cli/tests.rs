@@ -300,7 +300,8 @@ fn help_teaches_by_examples() {
 fn a_wrong_command_line_is_a_usage_error() {
     for args in [
         &["serve", "tcp", "0", "8080"][..],
-        &["serve", "tcp", "80"],
+        &["serve", "tcp"],
+        &["serve", "tcp", "80", "http://localhost:3000/app"],
         &["serve", "tcp", "80", "db:0"],
         &["serve", "tcp", "80", "8080", "--proxy-protocol", "v1"],
         &["serve", "unix", "80", "app.sock"],

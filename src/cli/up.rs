@@ -142,7 +142,7 @@ pub(crate) async fn up(args: UpArgs) -> Result<(), Failure> {
     if !args.background {
         args.notify.take_over()?;
     }
-    let state = Arc::new(args.state.open_or_in_memory()?);
+    let state = Arc::new(args.state.create_or_in_memory()?);
     if args.background {
         return background::start(&state, args.auth_key_file == Some(Source::Stdin)).await;
     }

@@ -319,3 +319,23 @@ fn secrets_are_not_in_debug_output() {
         assert!(!text.contains(&secret), "{text}");
     }
 }
+
+#[test]
+fn a_directory_that_is_only_named_is_not_made_and_reads_as_empty() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("mistyped");
+    let named = StateDir::existing(&path).unwrap();
+    assert!(!named.exists());
+    assert!(named.load_device().unwrap().is_none());
+    assert!(named.load_serves().unwrap().is_empty());
+    named.remove_device().unwrap();
+    named.save_serves(&[]).unwrap_err();
+    assert!(named.lock().is_err());
+    assert!(!path.exists());
+    // One that exists is held against the same rules as ever.
+    let open = StateDir::open(&path).unwrap();
+    assert!(open.exists());
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let refused = StateDir::existing(&path).unwrap_err();
+    assert!(matches!(refused, StateError::Unsafe { .. }), "{refused}");
+}

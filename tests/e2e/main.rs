@@ -33,6 +33,8 @@ mod doors;
 
 mod exit_codes;
 
+mod first_hour;
+
 mod lifecycle;
 
 mod perf;

@@ -11,6 +11,8 @@ mod doors;
 
 mod garbage;
 
+mod mistyped;
+
 mod secrets;
 
 mod stored;
@@ -230,7 +232,8 @@ fn nobody_answers_and_up_gives_up_in_time() {
     let owner = ask(&["logout"], "owner");
     assert_eq!(owner.code, Some(0), "a login ends by itself: {owner:#?}");
     assert!(owner.stderr.contains("could not be told"), "{owner:#?}");
-    ask(&["admin", "devices"], "owner").refused(4, &["nobody is logged in here"]);
+    ask(&["admin", "devices"], "owner")
+        .refused(4, &["nobody is logged in with the state directory"]);
 }
 
 /// `up` that is expected to fail, with `key` on standard input.

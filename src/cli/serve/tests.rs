@@ -64,15 +64,6 @@ fn the_list_has_an_end() {
     );
 }
 
-#[test]
-fn a_target_is_an_address_or_a_local_port() {
-    assert_eq!(parse_target("8080"), Ok("127.0.0.1:8080".parse().unwrap()));
-    assert_eq!(parse_target("[::1]:22"), Ok("[::1]:22".parse().unwrap()));
-    for wrong in ["", "0", "127.0.0.1", "127.0.0.1:0", "db:0", "65536"] {
-        assert!(parse_target(wrong).is_err(), "{wrong}");
-    }
-}
-
 #[tokio::test]
 async fn without_a_running_client_the_stored_list_changes() {
     let root = tempfile::tempdir().unwrap();

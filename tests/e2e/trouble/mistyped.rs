@@ -1,0 +1,119 @@
+//! A state directory whose name is mistyped: commands that only read leave no trace of it.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use crate::process::{overlan, run};
+
+/// A line for each command with --state-dir that reads, asks a running `up`, or removes.
+const READ: &[&str] = &[
+    "admin auth-key create",
+    "admin auth-key list",
+    "admin auth-key revoke k1",
+    "admin device approve web",
+    "admin device list",
+    "admin device remove web",
+    "admin dns add www A 100.64.0.7",
+    "admin dns list",
+    "admin dns remove www",
+    "admin dns zone add corp.internal",
+    "admin dns zone remove corp.internal",
+    "admin network add home web",
+    "admin network create acme",
+    "admin network delete acme",
+    "admin network list",
+    "admin network remove home web",
+    "admin relay list",
+    "admin relay-token create r1",
+    "admin route approve web 10.1.0.0/16",
+    "admin route list",
+    "admin route reject web 10.1.0.0/16",
+    "bugreport --output -",
+    "ca",
+    "dns query web.home.overlan.internal",
+    "dns status",
+    "down",
+    "exec --timeout 1 -- true",
+    "forward 0:web:80",
+    "ip",
+    "logout",
+    "nc web 80",
+    "netcheck",
+    "network join acme",
+    "network leave acme",
+    "network list",
+    "perf web",
+    "ping -c 1 web",
+    "serve list",
+    "serve remove 80",
+    "status",
+    "status --watch",
+    "status --check live",
+    "wait --timeout 1",
+    "whois web",
+];
+
+/// Commands that keep something there, so that it is made.
+const WRITE: &[&str] = &[
+    "controller init",
+    "controller serve",
+    "login",
+    "relay serve",
+    "serve host",
+    "serve http",
+    "serve route",
+    "serve tcp",
+    "serve udp",
+    "serve unix",
+    "up",
+];
+
+#[test]
+fn a_mistyped_state_directory_is_not_made_by_whoever_reads() {
+    let root = tempfile::tempdir().unwrap();
+    let mistyped = root.path().join("admn/deeper");
+    let mut made = Vec::new();
+    for line in READ {
+        let words: Vec<&str> = line.split(' ').collect();
+        let own = words.iter().position(|word| *word == "--");
+        let (ours, theirs) = words.split_at(own.unwrap_or(words.len()));
+        let mut command = overlan();
+        command.args(ours).arg("--state-dir").arg(&mistyped);
+        let outcome = run(command.args(theirs), "");
+        assert!(!outcome.stderr.contains("panicked"), "{line}: {outcome:#?}");
+        if outcome.code == Some(2) {
+            made.push(format!("{line} is not understood: {}", outcome.stderr));
+        }
+        if root.path().join("admn").exists() {
+            made.push(format!("{line} made it"));
+            fs::remove_dir_all(root.path().join("admn")).unwrap();
+        }
+    }
+    assert!(made.is_empty(), "{}", made.join("\n"));
+}
+
+#[test]
+fn every_command_with_a_state_directory_stands_in_one_of_the_lists() {
+    let root = tempfile::tempdir().unwrap();
+    run(overlan().args(["man", "--dir"]).arg(root.path()), "").ok();
+    let mut known = BTreeSet::new();
+    for line in READ.iter().chain(WRITE) {
+        // The words that name a command stand first.
+        let words: Vec<&str> = line.split(' ').collect();
+        for end in 1..=words.len() {
+            known.insert(format!("overlan-{}.1", words[..end].join("-")));
+        }
+    }
+    let mut seen = 0;
+    for page in fs::read_dir(root.path()).unwrap() {
+        let page = page.unwrap();
+        let text = fs::read_to_string(page.path()).unwrap();
+        if !text.contains("\\fB\\-\\-state\\-dir") || text.contains(".SH SUBCOMMANDS") {
+            continue;
+        }
+        let name = page.file_name().into_string().unwrap();
+        assert!(known.contains(&name), "{name} is in no list");
+        seen += 1;
+    }
+    assert!(seen > 30, "{seen}");
+}
