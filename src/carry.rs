@@ -63,6 +63,10 @@ pub struct Forward {
     pub peer: String,
     /// Port of the peer.
     pub port: u16,
+    /// Whether programs of every user may come in, and those of other hosts that reach the socket. Otherwise, on Linux, those of our own
+    /// user and of root.
+    #[serde(default)]
+    pub everybody: bool,
 }
 
 /// A socket of this host where programs come in.

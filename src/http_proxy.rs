@@ -84,6 +84,11 @@ pub(crate) async fn converse<O: Overlay>(client: Client, door: &Door<O>) -> Resu
     Ok(())
 }
 
+/// The whole answer, head and text, for a program that may not use this proxy, because `why`.
+pub(crate) fn turned_away(why: &str) -> Vec<u8> {
+    refusal::turned_away(why)
+}
+
 /// What stays from one request of a connection to the next.
 struct Session<'a, O: Overlay> {
     door: &'a Door<O>,

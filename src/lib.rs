@@ -42,6 +42,14 @@ pub use crate::node::{
 
 mod accept;
 
+mod reminder;
+
+#[cfg(target_os = "linux")]
+mod same_user;
+#[cfg(not(target_os = "linux"))]
+#[path = "same_user/elsewhere.rs"]
+mod same_user;
+
 pub mod proxy;
 
 mod socks;

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! accept → same user? → first byte ─┬─ 5: SOCKS5 ──────┐
-//!                                   ├─ a letter: HTTP ─┴→ hold until ready → dial → carry
-//!                                   └─ 4: SOCKS4, refused; else: closed
+//!              │                    ├─ a letter: HTTP ─┴→ hold until ready → dial → carry
+//!              no → said so         └─ 4: SOCKS4, refused; else: closed
 //! ```
 
 mod credentials;
@@ -17,37 +17,23 @@ mod stream;
 
 mod unix;
 
-#[cfg(target_os = "linux")]
-mod same_user;
-
-/// Other systems do not tell who connects.
-#[cfg(not(target_os = "linux"))]
-mod same_user {
-    pub(super) fn may_connect(
-        _: std::net::SocketAddr,
-        _: std::net::SocketAddr,
-    ) -> std::future::Ready<bool> {
-        std::future::ready(true)
-    }
-
-    pub(super) use may_connect as may_send;
-}
-
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::either::Either;
-use tracing::debug;
+use tracing::{debug, info};
 
 use crate::dial::DialError;
 use crate::memory::Budget;
 use crate::names::{self, Destination};
+use crate::reminder::Reminder;
+use crate::same_user::{self, Stranger};
 use crate::{accept, http_proxy, socks};
 
 pub use crate::accept::Until;
@@ -86,7 +72,7 @@ pub struct ProxyConfig {
     pub direct: bool,
     /// Where this device answers DNS: programs may ask there through the proxy.
     pub dns: Option<SocketAddr>,
-    /// On Linux: accept from loopback only programs of this process's user and of root, see [`serve`].
+    /// On Linux: accept only programs of this process's user and of root, see [`serve`].
     pub same_user: bool,
 }
 
@@ -144,8 +130,9 @@ pub fn check_listen(address: SocketAddr, credentials: bool) -> Result<(), Listen
 
 /// Serves clients while the door is open, and returns when their connections have ended.
 ///
-/// The same-user check asks Linux who owns the other end of a loopback connection. Where the system does not tell, on other
-/// systems or without `/proc`, everybody on this host may connect: there the credentials are the protection.
+/// The same-user check asks Linux who owns the other end of each connection, whatever address that has. Whom Linux does not know, in
+/// another network namespace or on another host, is refused. On other systems everybody on this host may connect: there the
+/// credentials are the protection.
 pub async fn serve<O: Overlay>(
     listener: impl Into<Arc<TcpListener>>,
     config: ProxyConfig,
@@ -189,7 +176,8 @@ pub async fn serve_unix<O: Overlay>(
         |client, ()| {
             let door = door.clone();
             async move {
-                if let Err(error) = door.speak(Either::Right(client), LOOPBACK).await {
+                let ends = Ends::of_unix(&client);
+                if let Err(error) = door.speak(Either::Right(client), ends).await {
                     debug!(%error, "a proxy client was turned away");
                 }
             }
@@ -201,8 +189,8 @@ pub async fn serve_unix<O: Overlay>(
 /// Why a client gets no further.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Rejected {
-    #[error("it belongs to another user of this host")]
-    OtherUser,
+    #[error("{0}")]
+    OtherUser(Stranger),
     #[error("it speaks neither SOCKS5 nor HTTP")]
     UnknownProtocol,
     #[error("it speaks SOCKS4; SOCKS5 and HTTP are offered")]
@@ -223,6 +211,9 @@ pub(crate) struct Door<O> {
     pub(crate) overlay: O,
     connections: Arc<Semaphore>,
     pub(crate) associations: Arc<Semaphore>,
+    /// Strangers who are being told so.
+    goodbyes: Semaphore,
+    strangers: Reminder,
 }
 
 /// Both ends of a client's way to us.
@@ -232,13 +223,20 @@ pub(crate) struct Ends {
     pub(crate) client: IpAddr,
     /// Where it reached us.
     pub(crate) own: IpAddr,
+    /// Who it is on this host, if the kernel knows.
+    pub(crate) user: Option<u32>,
 }
 
-/// Clients of a Unix socket are on this host.
-const LOOPBACK: Ends = Ends {
-    client: IpAddr::V4(Ipv4Addr::LOCALHOST),
-    own: IpAddr::V4(Ipv4Addr::LOCALHOST),
-};
+impl Ends {
+    /// Clients of a Unix socket are on this host.
+    fn of_unix(client: &UnixStream) -> Self {
+        Self {
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            own: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            user: client.peer_cred().ok().map(|peer| peer.uid()),
+        }
+    }
+}
 
 impl<O: Overlay> Door<O> {
     fn new(mut config: ProxyConfig, overlay: O) -> Arc<Self> {
@@ -252,6 +250,8 @@ impl<O: Overlay> Door<O> {
         Arc::new(Self {
             connections: Arc::clone(&places.connections),
             associations: Arc::clone(&places.associations),
+            goodbyes: Semaphore::new(GOODBYES_MAX.min(config.max_connections / GOODBYES_SHARE)),
+            strangers: Reminder::default(),
             config,
             overlay,
         })
@@ -259,15 +259,50 @@ impl<O: Overlay> Door<O> {
 
     async fn tcp(&self, client: TcpStream, peer: SocketAddr) -> Result<(), Rejected> {
         let own = client.local_addr()?;
-        if self.config.same_user && !same_user::may_connect(peer, own).await {
-            return Err(Rejected::OtherUser);
-        }
+        let user = match self.config.same_user {
+            true => match same_user::admit_connection(peer, own).await {
+                Ok(user) => Some(user),
+                Err(stranger) => {
+                    self.turn_away(Either::Left(client), own, stranger).await?;
+                    return Err(Rejected::OtherUser(stranger));
+                }
+            },
+            false => same_user::user_of_connection(peer, own).await,
+        };
         client.set_nodelay(true)?;
         let ends = Ends {
             client: peer.ip().to_canonical(),
             own: own.ip(),
+            user,
         };
         self.speak(Either::Left(client), ends).await
+    }
+
+    /// Tells a stranger so in the protocol that it speaks, and the owner of the door now and then. A few at a time: the others are
+    /// closed at once.
+    async fn turn_away(
+        &self,
+        mut client: Client,
+        own: SocketAddr,
+        stranger: Stranger,
+    ) -> io::Result<()> {
+        if let Some(times) = self.strangers.due(Instant::now()) {
+            info!(door = %own, why = %stranger, times, "a program of another user was turned away from the proxy; --socks-user and --socks-password-file let it in, or `--socks unix:PATH`");
+        }
+        let Ok(_place) = self.goodbyes.try_acquire() else {
+            return Ok(());
+        };
+        let Ok(first) = timeout(GOODBYE, first_byte(&client)).await else {
+            return Ok(());
+        };
+        match first? {
+            Some(SOCKS5) => refuse(&mut client, &socks::NOT_ACCEPTABLE).await,
+            Some(SOCKS4) => refuse(&mut client, &SOCKS4_REFUSED).await,
+            Some(letter) if letter.is_ascii_alphabetic() => {
+                refuse(&mut client, &http_proxy::turned_away(&stranger.to_string())).await
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     async fn speak(&self, mut client: Client, ends: Ends) -> Result<(), Rejected> {
@@ -289,12 +324,20 @@ impl<O: Overlay> Door<O> {
         }
     }
 
-    /// Whether the program that sends datagrams from `client` may have an association.
-    pub(crate) async fn may_send(&self, client: SocketAddr, socket: &UdpSocket) -> bool {
-        match socket.local_addr() {
-            Ok(own) => !self.config.same_user || same_user::may_send(client, own).await,
-            Err(_) => false,
+    /// Whether the program that sends datagrams from `client` may use the association of the program at `ends`: on this host they
+    /// belong to the same user.
+    pub(crate) async fn may_send(&self, client: SocketAddr, ends: Ends) -> bool {
+        let Some(user) = ends.user else {
+            // From another host, which proved itself by the credentials.
+            return !self.config.same_user;
+        };
+        let admitted = same_user::admit_sender(client, user).await;
+        if let Err(why) = &admitted
+            && let Some(times) = self.strangers.due(Instant::now())
+        {
+            info!(%why, times, "datagrams to the proxy were dropped: their sender is not who opened the association");
         }
+        admitted.is_ok()
     }
 
     /// Opens a connection to where a client wants, within the configured times.
@@ -398,6 +441,10 @@ const ASSOCIATIONS_MAX: usize = 256;
 
 /// How long a refused client may take to close.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Strangers who are told so at the same time, and the part of all places that they may take meanwhile.
+const GOODBYES_MAX: usize = 32;
+const GOODBYES_SHARE: usize = 8;
 
 /// Bytes that a refused client may have sent and that are read away.
 const UNREAD_MAX: u64 = 64 * 1024;

@@ -127,6 +127,9 @@ const NOWHERE: SocketAddr = SocketAddr::V4(std::net::SocketAddrV4::new(Ipv4Addr:
 
 const VERSION: u8 = 5;
 
+/// What a client hears who may not come in by any method that it offers (RFC 1928, section 3).
+pub(crate) const NOT_ACCEPTABLE: [u8; 2] = [VERSION, 0xff];
+
 /// Reply code of RFC 1928, section 6. The others come from [`DialError::socks_reply`].
 const SUCCEEDED: u8 = 0;
 

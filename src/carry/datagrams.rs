@@ -85,9 +85,11 @@ pub(super) async fn accept(
     copy(local, overlay, remote, Some(data), events).await
 }
 
-/// Carries between programs that send to `local` and what `open` gives for each of them. Never returns.
-pub(super) async fn forward<O>(local: UdpSocket, open: O)
+/// Carries between programs that send to `local`, as far as it `admits` them, and what `open` gives for each of them. Never returns.
+pub(super) async fn forward<A, F, O>(local: UdpSocket, admits: A, open: O)
 where
+    A: Fn(SocketAddr) -> F + Send + Sync + 'static,
+    F: Future<Output = bool> + Send,
     O: Fn() -> Option<(netstack::UdpSocket, SocketAddr)> + Clone + Send + Sync + 'static,
 {
     // All programs of this host have one address.
@@ -99,17 +101,31 @@ where
         let opened = open();
         async move { opened.map(|(socket, remote)| ToPeer { socket, remote }) }
     };
+    let local = Programs { local, admits };
     sessions::run(local, limits, open, pending()).await;
 }
 
 /// Programs of this host.
-impl Front for UdpSocket {
+struct Programs<A> {
+    local: UdpSocket,
+    admits: A,
+}
+
+impl<A, F> Front for Programs<A>
+where
+    A: Fn(SocketAddr) -> F + Send + Sync + 'static,
+    F: Future<Output = bool> + Send,
+{
     async fn recv_from(&self, data: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        UdpSocket::recv_from(self, data).await
+        self.local.recv_from(data).await
+    }
+
+    async fn admits(&self, from: SocketAddr) -> bool {
+        (self.admits)(from).await
     }
 
     fn send_to(&self, data: &[u8], to: SocketAddr) {
-        let _sent = self.try_send_to(data, to);
+        let _sent = self.local.try_send_to(data, to);
     }
 
     /// The kernel says it for nobody.

@@ -10,11 +10,14 @@ use overlan_netstack as netstack;
 use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{CarryError, Door, Forward, Happened, datagrams, tell};
 use crate::accept::{self, connections_max};
 use crate::node::Node;
+use crate::reminder::Reminder;
+use crate::same_user::{self, Stranger};
 use crate::splice::{Abort, HostSocket, splice};
 
 /// Serves every forward until `stop`; then all their connections end.
@@ -37,6 +40,7 @@ pub(super) async fn run(
             forward,
             index,
             events: events.clone(),
+            strangers: Reminder::default(),
         });
         tasks.spawn(serve(door, way, stop.clone()));
     }
@@ -70,6 +74,7 @@ struct Way {
     forward: Forward,
     index: usize,
     events: mpsc::Sender<Happened>,
+    strangers: Reminder,
 }
 
 impl Listening {
@@ -97,11 +102,7 @@ impl Listening {
 impl Listener {
     async fn accept(&self) -> io::Result<Program> {
         Ok(match self {
-            Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                Program::Tcp(stream)
-            }
+            Self::Tcp(listener) => Program::Tcp(listener.accept().await?.0),
             Self::Unix(listener) => Program::Unix(listener.accept().await?.0),
         })
     }
@@ -111,12 +112,16 @@ async fn serve(door: Listening, way: Arc<Way>, stop: CancellationToken) {
     match door {
         Listening::Streams(listener) => streams(&listener, &way, &stop).await,
         Listening::Datagrams(socket) => {
+            let (door, opens) = (Arc::clone(&way), way);
             let open = move || {
-                way.datagrams()
-                    .inspect_err(|error| way.tell_failed(error))
-                    .ok()
+                let opened = opens.datagrams();
+                opened.inspect_err(|error| opens.tell_failed(error)).ok()
             };
-            stop.run_until_cancelled(datagrams::forward(socket, open))
+            let admits = move |from| {
+                let door = Arc::clone(&door);
+                async move { door.admits_sender(from).await }
+            };
+            stop.run_until_cancelled(datagrams::forward(socket, admits, open))
                 .await;
         }
     }
@@ -155,9 +160,48 @@ impl Way {
 
     async fn carry(&self, program: Program) {
         match program {
-            Program::Tcp(stream) => self.connect(stream).await,
+            Program::Tcp(stream) => match self.admits(&stream).await {
+                // A forward knows no protocol in which it could say why.
+                Ok(false) => stream.abort(),
+                Ok(true) => self.connect(stream).await,
+                Err(error) => tracing::debug!(%error, "a program was gone at once"),
+            },
+            // Its file says who may come in.
             Program::Unix(stream) => self.connect(stream).await,
         }
+    }
+
+    async fn admits(&self, stream: &TcpStream) -> io::Result<bool> {
+        stream.set_nodelay(true)?;
+        if self.forward.everybody {
+            return Ok(true);
+        }
+        let (client, own) = (stream.peer_addr()?, stream.local_addr()?);
+        let admitted = same_user::admit_connection(client, own).await;
+        Ok(admitted.inspect_err(|why| self.note(*why)).is_ok())
+    }
+
+    async fn admits_sender(&self, from: SocketAddr) -> bool {
+        let own = rustix::process::geteuid().as_raw();
+        self.forward.everybody
+            || same_user::admit_sender(from, own)
+                .await
+                .inspect_err(|why| self.note(*why))
+                .is_ok()
+    }
+
+    /// Says now and then that somebody was turned away, here and to whoever runs the command.
+    fn note(&self, why: Stranger) {
+        let Some(times) = self.strangers.due(Instant::now()) else {
+            return;
+        };
+        let (peer, port) = (&self.forward.peer, self.forward.port);
+        tracing::info!(%peer, port, %why, times, "a program of another user was turned away from a forward");
+        let failed = Happened::Failed {
+            forward: self.index,
+            reason: format!("a program was turned away: {why}; --all-users lets it in"),
+        };
+        let _told = self.events.try_send(failed);
     }
 
     async fn connect<S: HostSocket + Abort>(&self, mut program: S) {

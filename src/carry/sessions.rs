@@ -27,6 +27,12 @@ pub(crate) trait Front: Send + Sync + 'static {
         data: &mut [u8],
     ) -> impl Future<Output = io::Result<(usize, SocketAddr)>> + Send;
 
+    /// Whether a datagram from there is taken at all. Asked before a session makes room for it, and again where one is still in use
+    /// after a while: another program may have the address by then.
+    fn admits(&self, _from: SocketAddr) -> impl Future<Output = bool> + Send {
+        async { true }
+    }
+
     /// Sends one datagram. Who is gone or slow loses it, as everywhere in UDP.
     fn send_to(&self, data: &[u8], to: SocketAddr);
 
@@ -84,8 +90,18 @@ pub(crate) async fn run<F, B, O, T>(
                 // An answer to somebody who is gone comes back as an error; it is nobody's.
                 let Ok((len, from)) = received else { continue };
                 let session = sessions.get_mut(&from).filter(|session| !session.datagrams.is_closed());
+                let is_known = session.as_ref().is_some_and(|session| session.was_admitted_just_now());
+                if !is_known && !front.admits(from).await {
+                    tracing::debug!(%from, "a datagram of somebody who may not send");
+                    continue;
+                }
                 let session = match session {
-                    Some(session) => session,
+                    Some(session) => {
+                        if !is_known {
+                            session.admitted = Instant::now();
+                        }
+                        session
+                    }
                     None => {
                         make_room(&mut sessions, &mut tasks, limits, from.ip()).await;
                         let (datagrams, waiting) = mpsc::channel(WAITING_MAX);
@@ -148,6 +164,8 @@ struct Session {
     space: Arc<Semaphore>,
     /// When a datagram last came.
     used: Instant,
+    /// When it was last asked whether its sender may send.
+    admitted: Instant,
     task: AbortHandle,
 }
 
@@ -163,8 +181,13 @@ impl Session {
             datagrams,
             space: Arc::new(Semaphore::new(WAITING_BYTES)),
             used: Instant::now(),
+            admitted: Instant::now(),
             task,
         }
+    }
+
+    fn was_admitted_just_now(&self) -> bool {
+        self.admitted.elapsed() < ASK_AGAIN
     }
 
     /// Hands a datagram to the session if there is space; `false` drops it.
@@ -233,6 +256,9 @@ pub(crate) const DATAGRAM_MAX: usize = 65_535;
 
 /// Silence after which a session ends: the least that RFC 4787 lets a NAT have.
 const IDLE: Duration = Duration::from_secs(120);
+
+/// How long a sender that was admitted is believed to be the same program.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Sessions at once: as many programs, or queries of one resolver, as send within [`IDLE`]. Each has a buffer.
 pub(crate) const SESSIONS_MAX: usize = 512;

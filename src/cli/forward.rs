@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use overlan::carry::{Carry, Door, Forward, Happened, SOCKETS_MAX};
 use overlan::local::{CallError, RefusalKind, Request, Response, call_with_sockets};
 use rustix::fs::Mode;
@@ -42,6 +43,9 @@ pub(crate) struct ForwardArgs {
     /// Let other hosts in, too, where a BIND address says so
     #[arg(short, long)]
     gateway: bool,
+    /// Let programs of other users of this host in, too; on Linux only those of the same user and of root may otherwise
+    #[arg(long, env = "OVERLAN_FORWARD_ALL_USERS", value_parser = BoolishValueParser::new())]
+    all_users: bool,
     /// Print where it listens as one JSON document; its fields are added to, never changed, while its schema_version stays
     #[arg(long)]
     json: bool,
@@ -60,8 +64,8 @@ Examples:
     overlan forward [::1]:8080:web:80
     overlan forward --udp 5353:dns:53
 
-It runs until Ctrl-C, or until `overlan up` ends. Programs of every user of this host can use a TCP or UDP port; a Unix socket
-only you can.
+It runs until Ctrl-C, or until `overlan up` ends. On Linux your programs and those of root can use it, with --all-users those of
+every user of this host; a Unix socket only you can.
 Exit codes: 0 ended by Ctrl-C, 1 cannot listen or no such peer, 2 usage, 3 no `overlan up` runs, or it ended.";
 
 /// One forward as a person writes it.
@@ -206,6 +210,7 @@ pub(crate) async fn run(args: ForwardArgs) -> Result<(), Failure> {
             from,
             peer: spec.peer.clone(),
             port: spec.port,
+            everybody: args.all_users || is_public(&spec.listen),
         });
         doors.push(Opened(Spec { listen, ..spec }));
     }
@@ -268,7 +273,7 @@ fn check(spec: &Spec, udp: bool, gateway: bool) -> Result<(), Failure> {
             "a Unix socket cannot be forwarded with --udp; give a port",
         )),
         Listen::Path(_) => Ok(()),
-        Listen::Port(address) if address.ip().is_loopback() => Ok(()),
+        Listen::Port(_) if !is_public(&spec.listen) => Ok(()),
         Listen::Port(address) if !gateway => Err(Failure::usage(format!(
             "{address} is not only for this host: whoever can connect there would be in your network in your name; if you want that, give --gateway"
         ))),
@@ -279,6 +284,14 @@ fn check(spec: &Spec, udp: bool, gateway: bool) -> Result<(), Failure> {
             ));
             Ok(())
         }
+    }
+}
+
+/// Whether other hosts may reach it.
+fn is_public(listen: &Listen) -> bool {
+    match listen {
+        Listen::Port(address) => !address.ip().to_canonical().is_loopback(),
+        Listen::Path(_) => false,
     }
 }
 

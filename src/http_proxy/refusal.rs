@@ -10,6 +10,18 @@ use http_body_util::Full;
 
 use crate::dial::DialError;
 
+/// What a program hears whose request is not even read.
+pub(super) fn turned_away(why: &str) -> Vec<u8> {
+    let text = format!(
+        "overlan: this proxy is not for the program that asks: {why}.\nRun the program as the user of `overlan up`, or start `overlan up` with --socks-user and --socks-password-file, or with --socks unix:PATH.\n"
+    );
+    let head = format!(
+        "HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\nProxy-Status: overlan; error=http_request_denied\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        text.len()
+    );
+    [head, text].concat().into_bytes()
+}
+
 /// Why a request gets nowhere.
 #[derive(Debug)]
 pub(crate) enum Refusal {

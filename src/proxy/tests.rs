@@ -2,6 +2,7 @@ use super::*;
 
 use std::net::Ipv6Addr;
 
+use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::datagram::{Association, Outgoing};
@@ -38,6 +39,8 @@ pub(super) async fn run<O: Overlay>(
         outside: Outside::new(),
         door,
         socket: &socket,
+        ends,
+        admitted: None,
         lookups: FuturesUnordered::new(),
         wrapped: Vec::new(),
     };
@@ -70,6 +73,9 @@ struct Relay<'a, O: Overlay> {
     outside: Outside,
     door: &'a Door<O>,
     socket: &'a UdpSocket,
+    ends: Ends,
+    /// Who was asked about last, and when.
+    admitted: Option<(SocketAddr, Instant)>,
     /// Questions to our resolver that wait for others.
     lookups: FuturesUnordered<BoxFuture<'static, (SocketAddr, Option<Vec<u8>>)>>,
     /// A datagram with its header, for the client.
@@ -110,11 +116,25 @@ impl<O: Overlay> Relay<'_, O> {
         }
     }
 
+    /// Another program may get the port of one that has closed its socket, so its owner is asked about again and again.
+    async fn may_send(&mut self, from: SocketAddr) -> bool {
+        let now = Instant::now();
+        if let Some((known, last)) = self.admitted
+            && known == from
+            && now < last + ASK_AGAIN
+        {
+            return true;
+        }
+        let may = self.door.may_send(from, self.ends).await;
+        self.admitted = may.then_some((from, now));
+        may
+    }
+
     async fn handle_client(&mut self, from: SocketAddr, datagram: &[u8]) {
         if !self.association.admits(from) {
             return;
         }
-        if !self.association.is_pinned() && !self.door.may_send(from, self.socket).await {
+        if !self.may_send(from).await {
             return;
         }
         let Some(outgoing) = self.association.handle_client_datagram(from, datagram) else {
@@ -186,6 +206,9 @@ fn mapped(address: SocketAddr) -> SocketAddr {
         SocketAddr::V6(_) => address,
     }
 }
+
+/// How long the owner of a client's socket is believed to be the same.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Questions of one association that wait at our resolver; more are dropped, as a full network would.
 const LOOKUPS_MAX: usize = 16;

@@ -74,6 +74,7 @@ impl Association {
     }
 
     /// Whether it is known yet where the client sends from.
+    #[cfg(test)]
     pub(super) fn is_pinned(&self) -> bool {
         self.client.is_some()
     }

@@ -61,4 +61,6 @@ mod networks;
 
 mod packaging;
 
+mod strangers;
+
 mod trouble;

@@ -1,6 +1,7 @@
 //! Asks the kernel about one socket through netlink (`man 7 sock_diag`): a few microseconds however many sockets there are.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 
 use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
 use rustix::net::{
@@ -16,15 +17,48 @@ pub(super) fn look_up(local: SocketAddr, remote: SocketAddr) -> Option<Owner> {
     owner(&answer, local.port(), |to| to == remote.port())
 }
 
-/// Who holds the socket for datagrams that hears at `local` what `remote` says.
-pub(super) fn look_up_udp(local: SocketAddr, remote: SocketAddr) -> Option<Owner> {
-    // The kernel looks for whom a datagram from the first to the second would reach (`udp_diag`: "src and dst are swapped for
-    // historical reasons").
-    let answer = ask(&question(IPPROTO_UDP, remote, local)?)?;
-    owner(&answer, local.port(), |to| to == remote.port() || to == 0)
+/// Who holds the sockets for datagrams that have `port`. `None` if the kernel does not say.
+pub(super) fn look_up_udp(port: u16) -> Option<Vec<Owner>> {
+    let mut found = Vec::new();
+    for any in [
+        SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    ] {
+        let mut question = question(IPPROTO_UDP, SocketAddr::new(any.ip(), port), any)?;
+        question[6..8].copy_from_slice(&(REQUEST | DUMP).to_ne_bytes());
+        let kernel = put(&question)?;
+        let mut answer = vec![0; DUMP_MAX];
+        'family: loop {
+            let (len, _) = recv(&kernel, answer.as_mut_slice(), RecvFlags::DONTWAIT).ok()?;
+            let mut rest = answer.get(..len)?;
+            while !rest.is_empty() {
+                let length = u32::from_ne_bytes(*rest.first_chunk()?) as usize;
+                let message = rest
+                    .get(..length)
+                    .filter(|message| message.len() >= HEADER_LEN)?;
+                match u16::from_ne_bytes(*message.get(4..)?.first_chunk()?) {
+                    DONE => break 'family,
+                    BY_FAMILY => found.push(owner(message, port, |_| true)?),
+                    _ => return None,
+                }
+                // Each message begins at a multiple of four bytes.
+                rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+            }
+        }
+    }
+    Some(found)
 }
 
 fn ask(question: &[u8]) -> Option<Vec<u8>> {
+    let kernel = put(question)?;
+    // The answer is there when the question has been sent.
+    let mut answer = [0; ANSWER_MAX];
+    let (len, _) = recv(&kernel, answer.as_mut_slice(), RecvFlags::DONTWAIT).ok()?;
+    answer.get(..len).map(<[u8]>::to_vec)
+}
+
+/// A socket on which the kernel answers `question`.
+fn put(question: &[u8]) -> Option<OwnedFd> {
     let kernel = socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,
@@ -39,10 +73,7 @@ fn ask(question: &[u8]) -> Option<Vec<u8>> {
         &SocketAddrNetlink::new(0, 0),
     )
     .ok()?;
-    // The answer is there when the question has been sent.
-    let mut answer = [0; ANSWER_MAX];
-    let (len, _) = recv(&kernel, answer.as_mut_slice(), RecvFlags::DONTWAIT).ok()?;
-    answer.get(..len).map(<[u8]>::to_vec)
+    Some(kernel)
 }
 
 /// `nlmsghdr`, then `inet_diag_req_v2`. Numbers are in the machine's order, addresses and ports in the network's.
@@ -93,6 +124,9 @@ fn owner(answer: &[u8], local: u16, remote: impl Fn(u16) -> bool) -> Option<Owne
 const QUESTION_LEN: usize = 72;
 const BY_FAMILY: u16 = 20;
 const REQUEST: u16 = 1;
+const DUMP: u16 = 0x300;
+const DONE: u16 = 3;
+const HEADER_LEN: usize = 16;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const IPPROTO_TCP: u8 = 6;
@@ -102,3 +136,6 @@ const NO_COOKIE: [u8; 8] = [0xff; 8];
 
 /// Bytes of the longest answer, which is one message of 88 bytes, or an error.
 const ANSWER_MAX: usize = 512;
+
+/// Bytes of one part of a list: the kernel fills at most 32 KiB at a time.
+const DUMP_MAX: usize = 32 * 1024;

@@ -26,18 +26,78 @@ fn the_clients_line_is_found_not_the_servers() {
     assert_eq!(find(50_001).unwrap(), owner(0, 0));
     assert!(find(50_002).is_err(), "half a line");
     assert_eq!(find(50_003).unwrap(), None);
+    let nobodys = find(50_001).unwrap().unwrap();
     assert!(
-        !find(50_001).unwrap().unwrap().is_ours(),
+        decide(&[nobodys], own_user()).is_err(),
         "nobody's socket looks like root's"
     );
 }
 
 #[test]
-fn root_and_the_own_user_may_connect() {
-    let may = |user| Owner { user, inode: 1 }.is_ours();
-    assert!(may(ROOT));
-    assert!(may(own_user()));
-    assert!(!may(own_user() + 1));
+fn everybody_who_may_hold_the_other_end_has_to_be_known_and_ours() {
+    let (own, other) = (own_user(), own_user() + 1);
+    let held = |user| Owner { user, inode: 1 };
+    let gone = |user| Owner { user, inode: 0 };
+    for (told, expected, verdict) in [
+        (vec![], own, Err(Stranger::Unknown)),
+        (vec![held(ROOT)], own, Ok(ROOT)),
+        (vec![held(own)], own, Ok(own)),
+        (vec![held(other)], own, Err(Stranger::User(other))),
+        (vec![gone(ROOT)], own, Err(Stranger::Unknown)),
+        (vec![gone(own)], own, Err(Stranger::Unknown)),
+        // Whoever opened the association may send, and nobody else.
+        (vec![held(other)], other, Ok(other)),
+        (vec![held(other + 1)], other, Err(Stranger::User(other + 1))),
+        // Two sockets share a port for datagrams.
+        (vec![held(own), held(ROOT)], own, Ok(ROOT)),
+        (
+            vec![held(own), held(other)],
+            own,
+            Err(Stranger::User(other)),
+        ),
+        (
+            vec![held(other), held(own)],
+            own,
+            Err(Stranger::User(other)),
+        ),
+        (vec![held(own), gone(own)], own, Err(Stranger::Unknown)),
+    ] {
+        assert_eq!(decide(&told, expected), verdict, "{told:?} for {expected}");
+    }
+}
+
+#[test]
+fn a_user_that_the_namespace_does_not_know_is_nobody() {
+    let all = "         0          0 4294967295";
+    assert!(covers(all, 0) && covers(all, OVERFLOW));
+    let one = "         0       1000          1";
+    assert!(covers(one, 0) && !covers(one, 1) && !covers(one, OVERFLOW));
+    let container = "         0     100000      65536";
+    assert!(covers(container, OVERFLOW) && !covers(container, 65_536));
+    assert!(!covers("", 0) && !covers("0 0", 0));
+}
+
+#[tokio::test]
+async fn the_kernel_knows_who_may_send_from_a_port() {
+    for ip in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()] {
+        let ip: std::net::IpAddr = ip;
+        let Ok(socket) = tokio::net::UdpSocket::bind((ip, 0)).await else {
+            assert!(ip.is_ipv6());
+            continue;
+        };
+        let address = socket.local_addr().unwrap();
+        let by_proc = look_up_udp(address.port()).unwrap();
+        assert_eq!(by_proc.first().map(|owner| owner.user), Some(own_user()));
+        if let Some(told) = sock_diag::look_up_udp(address.port()) {
+            assert_eq!(told, by_proc, "both ways of asking agree");
+        }
+        assert_eq!(admit_sender(address, own_user()).await, Ok(own_user()));
+        drop(socket);
+        assert_eq!(
+            admit_sender(address, own_user()).await,
+            Err(Stranger::Unknown)
+        );
+    }
 }
 
 #[tokio::test]
@@ -57,13 +117,16 @@ async fn the_kernel_knows_the_test_as_its_own_user() {
         if let Some(told) = sock_diag::look_up(address, server) {
             assert_eq!(found, Some(told), "both ways of asking agree");
         }
-        assert!(may_connect(address, server).await);
+        assert!(admit_connection(address, server).await.is_ok());
 
         // Nobody connected from there, even if somebody listens there.
         let other = TcpListener::bind((ip, 0)).await.unwrap();
         let absent = other.local_addr().unwrap();
         assert_eq!(sock_diag::look_up(absent, server), None);
-        assert!(!may_connect(absent, server).await);
+        assert_eq!(
+            admit_connection(absent, server).await,
+            Err(Stranger::Unknown)
+        );
     }
 }
 
@@ -79,7 +142,7 @@ async fn an_ipv4_client_may_use_an_ipv6_socket() {
     let (_, peer) = listener.accept().await.unwrap();
     let found = look_up(peer, server).unwrap();
     assert_eq!(found.map(|owner| owner.user), Some(own_user()));
-    assert!(may_connect(peer, server).await);
+    assert!(admit_connection(peer, server).await.is_ok());
 }
 
 #[tokio::test]
@@ -90,5 +153,8 @@ async fn a_client_that_closed_at_once_is_nobodys() {
     let address = client.local_addr().unwrap();
     let (_open, _) = listener.accept().await.unwrap();
     drop(client);
-    assert!(!may_connect(address, server).await);
+    assert_eq!(
+        admit_connection(address, server).await,
+        Err(Stranger::Unknown)
+    );
 }

@@ -1,0 +1,19 @@
+//! The same questions where the system tells nobody who connects: every program of the host may come in, as the documents say.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+/// Nobody is one.
+pub(crate) type Stranger = Infallible;
+
+pub(crate) async fn admit_connection(_: SocketAddr, _: SocketAddr) -> Result<u32, Stranger> {
+    Ok(rustix::process::geteuid().as_raw())
+}
+
+pub(crate) async fn admit_sender(_: SocketAddr, user: u32) -> Result<u32, Stranger> {
+    Ok(user)
+}
+
+pub(crate) async fn user_of_connection(_: SocketAddr, _: SocketAddr) -> Option<u32> {
+    None
+}
