@@ -20,13 +20,14 @@ use super::problem::Refusal;
 use crate::auth::{AUTH_KEY_PREFIX, NamedSecret};
 use crate::clock;
 use crate::placement::Placement;
-use crate::registry::{Fact, OrgId};
+use crate::registry::OrgId;
 use crate::roster;
 use crate::shared::Shared;
-use crate::store::accounts::{self, NetworkRow};
+use crate::store::accounts::{self, Digest, NetworkRow};
 use crate::store::devices::{self, Device};
-use crate::store::waiting::Waiting;
-use crate::store::{Tx, changes, keys, members, relays, waiting};
+use crate::store::keys::{self, AuthKey};
+use crate::store::waiting::{self, Waiting};
+use crate::store::{Tx, members, relays};
 
 pub(super) async fn enrol(
     State(shared): State<Arc<Shared>>,
@@ -42,66 +43,114 @@ pub(super) async fn enrol(
     let now_ms = clock::unix_millis();
     let now = now_ms / 1_000;
     let mut tx = shared.store.write().await?;
-    let grant = match (&request.credential, session) {
-        (Credential::AuthKey(key), _) => by_auth_key(&mut tx, key, &request, now).await?,
-        (Credential::Session(_), Some(person)) => by_session(&mut tx, &person, &request).await?,
+    let right = match (&request.credential, session) {
+        (Credential::AuthKey(key), _) => Right::of_key(&mut tx, key).await?,
+        (Credential::Session(_), Some(person)) => Right::Person(person),
         (Credential::Session(_), None) => return Err(key_unknown("session")),
     };
-    let known = devices::by_identity(&mut tx, grant.org, &request.identity).await?;
-    let mut device = match known {
-        Some(device) => enrol_again(&mut tx, device, &request, now).await?,
-        None => add_device(&mut tx, &grant, &request, now_ms).await?,
+    let known = devices::by_identity(&mut tx, right.org(), &request.identity).await?;
+    if let Some(device) = known {
+        let place = what_it_is(&mut tx, &device, &request).await?;
+        return Ok(Json(answer(&shared, &device, place, now)));
+    }
+    let grant = match right {
+        Right::Key { key, digest } => by_auth_key(&mut tx, key, &digest, &request, now).await?,
+        Right::Person(person) => by_session(&mut tx, &person, &request).await?,
     };
-    if grant.approval {
-        let (label, network) = wait(&mut tx, &device, &grant).await?;
-        shared.store.commit(tx).await?;
-        return Ok(Json(EnrolResponse {
-            device: device.id,
-            ticket: shared.signer.issue(&device, now),
-            label,
-            network,
-            domain: shared.domain.clone(),
-        }));
-    }
-    let mut first = None;
-    for network in &grant.networks {
-        let joined = roster::join(
-            &shared,
-            &mut tx,
-            &mut device,
-            network,
-            grant.on_name_taken,
-            now,
-        );
-        let place = joined.await.map_err(join_refusal)?;
-        first.get_or_insert(place);
-    }
-    let first = first.ok_or_else(|| unknown_network(None))?;
-    for network in &grant.later {
-        members::grant(&mut tx, device.id, *network).await?;
-    }
+    let mut device = add_device(&mut tx, &grant, &request, now_ms).await?;
+    let first = match grant.approval {
+        true => wait(&mut tx, &device, &grant).await?,
+        false => join(&shared, &mut tx, &mut device, &grant, now).await?,
+    };
     shared.store.commit(tx).await?;
-    Ok(Json(EnrolResponse {
-        device: device.id,
-        ticket: shared.signer.issue(&device, now),
-        label: first.label,
-        network: first.name,
-        domain: shared.domain.clone(),
-    }))
+    Ok(Json(answer(&shared, &device, first, now)))
 }
 
-/// Notes what a device wants to join once a person has approved it; where it is in already it stays. Returns what it is called
-/// there, or is going to be unless the name is taken.
-async fn wait(tx: &mut Tx, device: &Device, grant: &Grant) -> Result<(String, String), Refusal> {
-    if let Some(place) = device.places.first() {
-        return Ok((place.label.clone(), place.name.clone()));
+/// What a device is called in its first network.
+struct Place {
+    label: String,
+    network: String,
+}
+
+fn answer(shared: &Shared, device: &Device, place: Place, now: u64) -> EnrolResponse {
+    EnrolResponse {
+        device: device.id,
+        ticket: shared.signer.issue(device, now),
+        label: place.label,
+        network: place.network,
+        domain: shared.domain.clone(),
     }
+}
+
+/// Answers who is enrolled already: the answer to the first attempt may have been lost. It reads what is, whatever became of the
+/// credential, and changes nothing: who could join once may have been taken out since.
+async fn what_it_is(
+    tx: &mut Tx,
+    device: &Device,
+    request: &EnrolRequest,
+) -> Result<Place, Refusal> {
+    if device.tunnel != request.tunnel {
+        return Err(Refusal::new(
+            ProblemKind::Forbidden,
+            "this device is enrolled with another tunnel key",
+            "enrol it again with new keys: `overlan logout`, then `overlan up`",
+        ));
+    }
+    if let Some(place) = device.places.first() {
+        return Ok(Place {
+            label: place.label.clone(),
+            network: place.name.clone(),
+        });
+    }
+    let awaited = waiting::of_device(tx, device.id).await?;
+    let networks = accounts::networks(tx, device.org).await?;
+    let first = awaited.iter().find(|awaited| awaited.joins);
+    let first = first.and_then(|first| networks.iter().find(|known| known.id == first.network));
+    first
+        .map(|network| Place {
+            label: device.hostname.clone(),
+            network: network.name.clone(),
+        })
+        .ok_or_else(|| {
+            Refusal::new(
+                ProblemKind::Forbidden,
+                "this device is in no network any more",
+                "who manages the deployment puts it back: `overlan admin network add NETWORK DEVICE`",
+            )
+        })
+}
+
+/// Brings a new device into the networks of its grant.
+async fn join(
+    shared: &Shared,
+    tx: &mut Tx,
+    device: &mut Device,
+    grant: &Grant,
+    now: u64,
+) -> Result<Place, Refusal> {
+    let mut first = None;
+    for network in &grant.networks {
+        let joined = roster::join(shared, tx, device, network, grant.on_name_taken, now);
+        let place = joined.await.map_err(join_refusal)?;
+        first.get_or_insert(Place {
+            label: place.label,
+            network: place.name,
+        });
+    }
+    for network in &grant.later {
+        members::grant(tx, device.id, *network).await?;
+    }
+    first.ok_or_else(|| unknown_network(None))
+}
+
+/// Notes what a new device wants to join once a person has approved it. Returns what it is going to be called there unless the name
+/// is taken.
+async fn wait(tx: &mut Tx, device: &Device, grant: &Grant) -> Result<Place, Refusal> {
     let first = grant
         .networks
         .first()
         .ok_or_else(|| unknown_network(None))?;
-    let waits_already = !waiting::of_device(tx, device.id).await?.is_empty();
-    if !waits_already && waiting::count(tx, grant.org).await? >= WAITING_MAX {
+    if waiting::count(tx, grant.org).await? >= WAITING_MAX {
         return Err(Refusal::new(
             ProblemKind::Forbidden,
             &format!("{WAITING_MAX} devices wait for an approval already"),
@@ -113,7 +162,10 @@ async fn wait(tx: &mut Tx, device: &Device, grant: &Grant) -> Result<(String, St
         let network = *network;
         waiting::insert(tx, device.id, Waiting { network, joins }).await?;
     }
-    Ok((device.hostname.clone(), first.name.clone()))
+    Ok(Place {
+        label: device.hostname.clone(),
+        network: first.name.clone(),
+    })
 }
 
 fn check_keys(request: &EnrolRequest, exporter: &Exporter) -> Result<(), Refusal> {
@@ -125,7 +177,33 @@ fn check_keys(request: &EnrolRequest, exporter: &Exporter) -> Result<(), Refusal
     check_signature("tunnel key's signature", identity, &message, signature)
 }
 
-/// What a credential allows.
+/// By what right a device asks. That there is one says nothing yet of what it allows now.
+enum Right {
+    /// A key of this controller, whatever its state, and the digest of its secret.
+    Key { key: AuthKey, digest: Digest },
+    /// Somebody who is logged in.
+    Person(Person),
+}
+
+impl Right {
+    async fn of_key(tx: &mut Tx, text: &Secret) -> Result<Self, Refusal> {
+        let named =
+            NamedSecret::parse(AUTH_KEY_PREFIX, text).ok_or_else(|| key_unknown(AUTH_KEY))?;
+        let digest = named.digest;
+        let key = keys::auth_key(tx, &named.id, &digest).await?;
+        let key = key.ok_or_else(|| key_unknown(AUTH_KEY))?;
+        Ok(Self::Key { key, digest })
+    }
+
+    fn org(&self) -> OrgId {
+        match self {
+            Self::Key { key, .. } => key.org,
+            Self::Person(person) => person.org,
+        }
+    }
+}
+
+/// What a credential allows a device that is new.
 #[derive(Debug)]
 struct Grant {
     org: OrgId,
@@ -168,22 +246,15 @@ async fn by_session(
 
 async fn by_auth_key(
     tx: &mut Tx,
-    text: &Secret,
+    key: AuthKey,
+    digest: &Digest,
     request: &EnrolRequest,
     now: u64,
 ) -> Result<Grant, Refusal> {
-    let named = NamedSecret::parse(AUTH_KEY_PREFIX, text).ok_or_else(|| key_unknown(AUTH_KEY))?;
-    let consumed = keys::consume_auth_key(tx, &named.id, &named.digest, now).await?;
-    let key = keys::auth_key(tx, &named.id, &named.digest).await?;
-    let key = key.ok_or_else(|| key_unknown(AUTH_KEY))?;
-    if !consumed {
-        // The answer to the first attempt may have been lost: the device that the key made is not refused.
-        let known = devices::by_identity(tx, key.org, &request.identity).await?;
-        if known.is_none_or(|device| device.auth_key.as_ref() != Some(&key.id)) {
-            let used = key.last_used.filter(|_| !key.reusable);
-            let (revoked, expires) = (key.revoked, key.expires);
-            return Err(key_refusal(AUTH_KEY, &key.id, revoked, expires, used, now));
-        }
+    if !keys::consume_auth_key(tx, &key.id, digest, now).await? {
+        let used = key.last_used.filter(|_| !key.reusable);
+        let (revoked, expires) = (key.revoked, key.expires);
+        return Err(key_refusal(AUTH_KEY, &key.id, revoked, expires, used, now));
     }
     let mut allowed = accounts::networks(tx, key.org).await?;
     allowed.retain(|network| key.networks.contains(&network.id));
@@ -236,25 +307,6 @@ fn wanted(
         }
     }
     Ok(found)
-}
-
-/// The same identity enrols again, because the answer to the first attempt was lost: the device stays, with its newest tunnel key.
-async fn enrol_again(
-    tx: &mut Tx,
-    mut device: Device,
-    request: &EnrolRequest,
-    now: u64,
-) -> Result<Device, Refusal> {
-    if device.tunnel != request.tunnel {
-        device.tunnel = request.tunnel;
-        device.tunnel_signature = request.tunnel_signature.clone();
-        devices::set_tunnel(tx, &device).await?;
-        for place in &device.places {
-            let fact = Fact::Device(Box::new(device.member(place)));
-            changes::append(tx, device.org, Some(place.network), &fact, now).await?;
-        }
-    }
-    Ok(device)
 }
 
 /// Writes a new device that is in no network yet.

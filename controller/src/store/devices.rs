@@ -201,18 +201,6 @@ pub(crate) async fn stale_ephemeral(
     rows.iter().map(device).collect()
 }
 
-/// Writes a device's tunnel key.
-pub(crate) async fn set_tunnel(tx: &mut Tx, device: &Device) -> Result<(), StoreError> {
-    sqlx::query("UPDATE devices SET tunnel = ?, tunnel_signature = ? WHERE id = ? AND org_id = ?")
-        .bind(device.tunnel.to_string())
-        .bind(&device.tunnel_signature)
-        .bind(device.id.to_string())
-        .bind(device.org.0)
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
-}
-
 /// Writes where a device attaches.
 pub(crate) async fn set_relays(
     tx: &mut Tx,

@@ -16,13 +16,13 @@ pub(crate) struct Waiting {
     pub(crate) joins: bool,
 }
 
-/// Lets a device wait. What it waits for already is told anew.
+/// Lets a new device wait.
 pub(crate) async fn insert(
     tx: &mut Tx,
     device: DeviceId,
     waiting: Waiting,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT OR REPLACE INTO waiting (device_id, network_id, joins) VALUES (?, ?, ?)")
+    sqlx::query("INSERT INTO waiting (device_id, network_id, joins) VALUES (?, ?, ?)")
         .bind(device.to_string())
         .bind(waiting.network.to_string())
         .bind(waiting.joins)

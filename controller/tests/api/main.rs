@@ -12,6 +12,7 @@ mod lab;
 mod login;
 mod networks;
 mod relays;
+mod rights;
 mod routes;
 mod secrets;
 mod streams;
