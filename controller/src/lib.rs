@@ -16,6 +16,8 @@ mod fleet;
 
 mod roster;
 
+mod namespace;
+
 mod naming;
 
 mod records;
@@ -248,7 +250,7 @@ impl Controller {
 
         let file = dir.join(DATABASE_FILE);
         secret_file::open(&file).map_err(data_dir)?;
-        let opened = open_store(&file, &config.timings, &signer).await;
+        let opened = open_store(&file, &config.domain, &config.timings, &signer).await;
         let opened = opened.map_err(|error| StartError::Database {
             file,
             reason: error.to_string(),
@@ -330,6 +332,7 @@ struct Opened {
 
 async fn open_store(
     file: &Path,
+    domain: &str,
     timings: &Timings,
     signer: &TicketSigner,
 ) -> Result<Opened, StoreError> {
@@ -347,6 +350,7 @@ async fn open_store(
         store::put_setting(&mut tx, TICKET_KEY, key).await?;
         relays::bump_orders(&mut tx).await?;
     }
+    namespace::settle(&mut tx, domain).await?;
     let mut presence = Presence::new(timings.presence_grace);
     for device in devices::online(&mut tx).await? {
         presence.restore(device, now + timings.presence_grace * RESTART_GRACES);

@@ -1,4 +1,4 @@
-//! Decides which host label a new device gets. Knows no device; the caller says who holds the wanted label.
+//! Decides which host label a new device gets. Knows no device; the caller says who has the wanted label.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,10 @@ use overlan_protocol::name::with_suffix;
 pub(crate) enum Holder {
     /// Nobody.
     Nobody,
-    /// A device with a control session.
-    Online,
-    /// A device without one.
-    Offline,
+    /// A device that the same auth key enrolled and that has no control session.
+    Replaceable,
+    /// Another device, records, or a host that somebody wishes to publish.
+    Other,
 }
 
 /// What enrolment does.
@@ -27,7 +27,7 @@ pub(crate) enum Naming {
     Refuse,
 }
 
-/// Decides for `wanted`. `taken` lists the labels in use that begin like it.
+/// Decides for `wanted`. `taken` lists the names in use that begin like it.
 pub(crate) fn decide(
     wanted: &str,
     policy: NamePolicy,
@@ -37,8 +37,8 @@ pub(crate) fn decide(
     match (holder, policy) {
         (Holder::Nobody, _) => Naming::Give(wanted.to_owned()),
         (_, NamePolicy::Fail) => Naming::Refuse,
-        (Holder::Offline, NamePolicy::TakeOverOffline) => Naming::TakeOver,
-        (Holder::Online, NamePolicy::TakeOverOffline) | (_, NamePolicy::Suffix) => {
+        (Holder::Replaceable, NamePolicy::TakeOverOffline) => Naming::TakeOver,
+        (Holder::Other, NamePolicy::TakeOverOffline) | (_, NamePolicy::Suffix) => {
             let free = (1..=u32::try_from(taken.len()).unwrap_or(u32::MAX - 1) + 1)
                 .map(|number| with_suffix(wanted, number))
                 .find(|label| !taken.contains(label));

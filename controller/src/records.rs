@@ -35,6 +35,11 @@ pub(crate) enum RecordError {
     /// A device has the name.
     #[error("{0} is the name of a device; give the record another name")]
     Device(String),
+    /// A host behind a device shall have a name that leads elsewhere already.
+    #[error(
+        "{0} leads elsewhere already; give the host another name, or remove the records of that one first"
+    )]
+    Elsewhere(String),
     /// A zone's own name.
     #[error("{0} is the top of a zone, which cannot be another name (CNAME)")]
     Apex(String),
@@ -61,6 +66,11 @@ pub(crate) enum RecordError {
     NotThere(String),
 }
 
+/// Whether a record says where a name leads: such a one and a device are two things.
+pub(crate) fn says_where(record: &Record) -> bool {
+    matches!(record, Record::A(_) | Record::Aaaa(_) | Record::Cname(_))
+}
+
 impl Names<'_> {
     /// The absolute name that a person means: a single label lies below `network.domain`.
     pub(crate) fn absolute(&self, name: &str) -> Result<String, RecordError> {
@@ -84,8 +94,7 @@ impl Names<'_> {
         if name == zone && is_alias {
             return Err(RecordError::Apex(name.to_owned()));
         }
-        let is_where = is_alias || matches!(record, Record::A(_) | Record::Aaaa(_));
-        if is_device && is_where {
+        if is_device && says_where(&record) {
             return Err(RecordError::Device(name.to_owned()));
         }
         let mut records = self.dns.records.get(name).cloned().unwrap_or_default();
@@ -112,6 +121,20 @@ impl Names<'_> {
         records.push(record);
         records.sort_by_key(|record| (record.kind(), record.value()));
         Ok(records)
+    }
+
+    /// The same for a host behind a device, which gets a name of its own: only the very same record may be there.
+    pub(crate) fn publish(
+        &self,
+        name: &str,
+        record: Record,
+        is_device: bool,
+    ) -> Result<Vec<Record>, RecordError> {
+        let mut known = self.dns.records.get(name).into_iter().flatten();
+        if known.any(|known| says_where(known) && *known != record) {
+            return Err(RecordError::Elsewhere(name.to_owned()));
+        }
+        self.add(name, record, is_device)
     }
 
     /// The records of `name` that stay when those of `kind` and `value` are removed, and how many go.
@@ -186,6 +209,10 @@ impl Names<'_> {
     fn zone_of(&self, name: &str) -> Result<String, RecordError> {
         if dns::is_in(name, self.domain) {
             return Ok(self.domain.to_owned());
+        }
+        // Names of other networks are not for this one, also where a zone holds the whole domain.
+        if dns::is_in(name, self.deployment) {
+            return Err(RecordError::Ours(name.to_owned()));
         }
         let zones = self.dns.zones.iter();
         let holds = zones.filter(|(zone, _)| dns::is_in(name, zone));

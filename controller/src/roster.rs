@@ -13,12 +13,12 @@ use crate::shared::{Shared, lock};
 use crate::store::accounts::NetworkRow;
 use crate::store::devices::{self, Device};
 use crate::store::members::{self, Membership};
-use crate::store::{StoreError, Tx, accounts, changes, waiting};
+use crate::store::{StoreError, Tx, accounts, changes, names, waiting};
 
 /// Why a device does not get into a network.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JoinError {
-    /// Another device has the label, and the policy is to refuse.
+    /// Somebody has the label, and the policy is to refuse.
     #[error("the name {0} is in use")]
     NameTaken(String),
     /// All places are taken.
@@ -178,32 +178,35 @@ async fn choose_label(
     now: u64,
 ) -> Result<String, JoinError> {
     let wanted = device.hostname.clone();
-    let holder = match members::by_label(tx, network, &wanted).await? {
-        Some(id) => devices::get(tx, id).await?,
-        None => None,
+    let holder = match names::holder(tx, network, &wanted).await? {
+        Some(names::Holder::Device(id)) => devices::get(tx, id).await?,
+        Some(names::Holder::Records | names::Holder::Wish(_)) | None => None,
     };
-    // A stream that opened just now is not written yet.
-    let is_online =
-        |device: &Device| device.online || lock(&shared.presence).is_attached(device.id);
+    // Who has a key may replace what came by that key, and nothing else. A stream that opened just now is not written yet.
+    let is_replaceable = |other: &Device| {
+        let same_key = other.auth_key.is_some() && other.auth_key == device.auth_key;
+        same_key && !other.online && !lock(&shared.presence).is_attached(other.id)
+    };
+    let taken = names::like(tx, network, &wanted).await?;
     let held = match &holder {
-        None => Holder::Nobody,
-        Some(device) if is_online(device) => Holder::Online,
-        Some(_) => Holder::Offline,
+        Some(device) if is_replaceable(device) => Holder::Replaceable,
+        None if !taken.contains(&wanted) => Holder::Nobody,
+        Some(_) | None => Holder::Other,
     };
-    let taken = members::labels_like(tx, network, &wanted).await?;
-    match (naming::decide(&wanted, policy, held, &taken), holder) {
-        (Naming::Give(label), _) => Ok(label),
-        (Naming::TakeOver, Some(mut holder)) => {
-            // Its places elsewhere are not for this key to take.
-            if holder.places.len() > 1 {
-                leave(tx, &mut holder, network, now).await?;
-                members::ungrant(tx, holder.id, network).await?;
-            } else {
-                remove_device(tx, &holder, now).await?;
-            }
-            Ok(wanted)
+    let naming = naming::decide(&wanted, policy, held, &taken);
+    let (label, replaced) = match (naming, holder) {
+        (Naming::Give(label), _) => (label, None),
+        (Naming::TakeOver, holder) => (wanted, holder),
+        (Naming::Refuse, _) => return Err(JoinError::NameTaken(wanted)),
+    };
+    if let Some(mut replaced) = replaced {
+        // Its places elsewhere are not for this key to take.
+        if replaced.places.len() > 1 {
+            leave(tx, &mut replaced, network, now).await?;
+            members::ungrant(tx, replaced.id, network).await?;
+        } else {
+            remove_device(tx, &replaced, now).await?;
         }
-        (Naming::TakeOver, None) => Ok(wanted),
-        (Naming::Refuse, _) => Err(JoinError::NameTaken(wanted)),
     }
+    Ok(label)
 }

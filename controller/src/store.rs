@@ -9,6 +9,7 @@ pub(crate) mod devices;
 pub(crate) mod dns;
 pub(crate) mod keys;
 pub(crate) mod members;
+pub(crate) mod names;
 pub(crate) mod relays;
 pub(crate) mod routes;
 pub(crate) mod waiting;
@@ -154,6 +155,7 @@ fn migrations() -> Vec<Migration> {
             "waiting",
             include_str!("../migrations/0021_waiting.sql"),
         ),
+        step(100, "names", include_str!("../migrations/0100_names.sql")),
     ]
 }
 

@@ -290,14 +290,14 @@ pub const AUTH_KEY_LIFE_SECS: u64 = 24 * 3_600;
 /// Longest life of an auth key, seconds: one year.
 pub const AUTH_KEY_LIFE_MAX_SECS: u64 = 365 * 24 * 3_600;
 
-/// What enrolment does when another device has the wanted name.
+/// What enrolment does when a device, a record or a published host has the wanted name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NamePolicy {
     /// Take the name with a number behind it.
     #[default]
     Suffix,
-    /// Take over the name, and remove the other device, if that is offline; else as `Suffix`.
+    /// Take over the name, and remove the other device, if that is offline and the same key enrolled it; else as `Suffix`.
     TakeOverOffline,
     /// Refuse.
     Fail,

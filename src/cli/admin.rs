@@ -75,7 +75,7 @@ pub(crate) struct CreateArgs {
     /// How long it works: seconds, or with a unit, such as 15m, 12h, 7d [default: 1d]
     #[arg(long, value_parser = duration::within::<u64>(duration::SOME), value_name = "TIME")]
     expires: Option<u64>,
-    /// What happens when another device has the name
+    /// What happens when a device, a DNS record or a published host has the name
     #[arg(long, value_enum, default_value = "suffix")]
     on_name_taken: OnNameTaken,
     /// A note for people
@@ -94,7 +94,7 @@ Examples:
   overlan admin auth-key create --reusable --ephemeral --expires 30d --note 'CI runners'
   overlan admin auth-key create --network home --network acme        its devices join both
   overlan admin auth-key create --approval                           each device waits for `admin device approve`
-  overlan admin auth-key create --on-name-taken take-over-offline    a redeployed server keeps its name";
+  overlan admin auth-key create --reusable --on-name-taken take-over-offline    a redeployed server keeps its name";
 
 const LIST_KEYS: &str = "\
 Examples:
@@ -116,7 +116,7 @@ Examples:
 enum OnNameTaken {
     /// Take the name with a number behind it
     Suffix,
-    /// Replace the other device if it is offline
+    /// Replace the other device if it is offline and the same key enrolled it; else as suffix
     TakeOverOffline,
     /// Refuse to enrol
     Fail,

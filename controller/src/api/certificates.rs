@@ -13,6 +13,7 @@ use super::problem::Refusal;
 use crate::ca::names;
 use crate::clock;
 use crate::shared::Shared;
+use crate::store::{self, names::Holder};
 
 /// The CA, for anybody: it is no secret, and the connection proves whose it is.
 pub(super) async fn names_ca(State(shared): State<Arc<Shared>>) -> Json<NamesCaResponse> {
@@ -35,7 +36,14 @@ pub(super) async fn issue(
     }
     let now = clock::unix_secs();
     let mut certificates = Vec::with_capacity(device.places.len());
+    let mut tx = shared.store.read().await?;
     for place in &device.places {
+        // What the name is in its network counts, not what the device is called.
+        let holder = store::names::holder(&mut tx, place.network, &place.label).await?;
+        if holder != Some(Holder::Device(device.id)) {
+            tracing::error!(device = %device.id, name = %place.label, "a device has no hold on its name");
+            continue;
+        }
         let name = format!("{}.{}.{}", place.label, place.name, shared.domain);
         let issued = shared.names_ca.issue(&name, &request.key, now);
         let issued = issued.map_err(|error| Refusal::internal(&error))?;

@@ -19,6 +19,7 @@ use crate::records::{Names, RecordError};
 use crate::registry::OrgId;
 use crate::shared::Shared;
 use crate::store::accounts::NetworkRow;
+use crate::store::names::Holder;
 use crate::store::{self, Tx, members};
 
 #[derive(Debug, Deserialize)]
@@ -70,10 +71,10 @@ pub(super) async fn add_record(
     let (name, is_news) = put(
         &shared,
         &mut tx,
-        person.org,
-        &network,
+        (person.org, &network),
         &request.name,
         &record,
+        Claim::Further,
     )
     .await?;
     if is_news {
@@ -82,14 +83,23 @@ pub(super) async fn add_record(
     Ok(Json(DnsRecordSummary { name, record }))
 }
 
+/// What a record wants of its name.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Claim {
+    /// To be there beside others, as a person decides.
+    Further,
+    /// The name for itself, as a host behind a device does.
+    Own,
+}
+
 /// Adds a record to those of a name. Returns the absolute name, and whether it was not there before.
 pub(super) async fn put(
     shared: &Shared,
     tx: &mut Tx,
-    org: OrgId,
-    network: &NetworkRow,
+    (org, network): (OrgId, &NetworkRow),
     name: &str,
     record: &Record,
+    claim: Claim,
 ) -> Result<(String, bool), Refusal> {
     let dns = store::dns::settings(tx, org, network.id).await?;
     let domain = domain(shared, network);
@@ -99,10 +109,16 @@ pub(super) async fn put(
         .strip_suffix(&domain)
         .and_then(|below| below.strip_suffix('.'));
     let is_device = match label {
-        Some(label) => members::by_label(tx, network.id, label).await?.is_some(),
+        Some(label) => {
+            let holder = store::names::holder(tx, network.id, label).await?;
+            matches!(holder, Some(Holder::Device(_)))
+        }
         None => false,
     };
-    let records = names.add(&name, record.clone(), is_device)?;
+    let records = match claim {
+        Claim::Further => names.add(&name, record.clone(), is_device),
+        Claim::Own => names.publish(&name, record.clone(), is_device),
+    }?;
     let is_news = dns.records.get(&name) != Some(&records);
     if is_news {
         let now = clock::unix_secs();
@@ -217,6 +233,7 @@ impl From<RecordError> for Refusal {
             }
             RecordError::NotThere(_) => ProblemKind::NotFound,
             RecordError::Device(_)
+            | RecordError::Elsewhere(_)
             | RecordError::Alone(_)
             | RecordError::Alias(_)
             | RecordError::HasRecords { .. } => ProblemKind::NameTaken,

@@ -8,7 +8,7 @@ use overlan_protocol::gateway::{OfferedRoute, ROUTES_MAX};
 use overlan_protocol::key::NetworkId;
 
 use super::caller::{DeviceCaller, Json, Person, device_removed};
-use super::dns;
+use super::dns::{self, Claim};
 use super::networks::{known_device, named_or_default};
 use super::people::LIST_MAX;
 use super::problem::Refusal;
@@ -98,8 +98,9 @@ pub(super) async fn approve(
     if let Some(name) = name {
         match (approved, host_names::record(&route)) {
             (true, Some(record)) => {
+                let place = (person.org, &network);
                 let (name, is_news) =
-                    dns::put(&shared, &mut tx, person.org, &network, &name, &record).await?;
+                    dns::put(&shared, &mut tx, place, &name, &record, Claim::Own).await?;
                 if is_news {
                     routes::set_record(&mut tx, device.id, network.id, &route, &name).await?;
                 }

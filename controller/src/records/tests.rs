@@ -89,7 +89,12 @@ fn records_are_added_where_the_network_has_names() {
         Err(RecordError::Forwarded("ad.corp.internal".to_owned())),
         "the longest zone counts"
     );
-    let outside = add("db.lab.overlan.lan", a("10.0.0.2")).unwrap_err();
+    assert_eq!(
+        add("db.lab.overlan.lan", a("10.0.0.2")),
+        Err(RecordError::Ours("db.lab.overlan.lan".to_owned())),
+        "the name of another network"
+    );
+    let outside = add("db.lab.internal", a("10.0.0.2")).unwrap_err();
     assert!(
         outside
             .to_string()
@@ -109,6 +114,31 @@ fn a_devices_name_has_its_own_addresses_and_may_have_text() {
         Err(RecordError::Device(_))
     ));
     assert!(add(Record::Txt("hello".to_owned())).is_ok());
+}
+
+#[test]
+fn a_zone_above_the_deployment_holds_no_names_of_other_networks() {
+    let mut dns = Dns::default();
+    dns.zones.insert("lan".to_owned(), Zone::default());
+    let add = |name: &str| names(&dns).add(name, a("10.0.0.2"), false);
+    let theirs = "web.acme.overlan.lan";
+    assert_eq!(add(theirs), Err(RecordError::Ours(theirs.to_owned())));
+    assert!(add("printer.lan").is_ok() && add("db.home.overlan.lan").is_ok());
+}
+
+#[test]
+fn a_host_behind_a_device_has_a_name_of_its_own() {
+    let dns = dns();
+    let publish = |name: &str, record| names(&dns).publish(name, record, false);
+    let www = "www.home.overlan.lan";
+    let same = Record::Cname("web.home.overlan.lan".to_owned());
+    assert_eq!(publish(www, same.clone()), Ok(vec![same]));
+    let other = Record::Cname("db.home.overlan.lan".to_owned());
+    let elsewhere = Err(RecordError::Elsewhere(www.to_owned()));
+    assert_eq!(publish(www, other), elsewhere);
+    let git = "git.corp.internal";
+    let beside = publish(git, a("10.0.0.2"));
+    assert_eq!(beside, Err(RecordError::Elsewhere(git.to_owned())));
 }
 
 #[test]

@@ -106,6 +106,17 @@ pub(crate) async fn prune(tx: &mut Tx, keep: u64) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Forgets all entries under a new version: whoever knows an older one gets a whole netmap.
+pub(crate) async fn restart(tx: &mut Tx) -> Result<(), StoreError> {
+    for statement in [
+        "UPDATE counter SET version = version + 1",
+        "DELETE FROM changes",
+    ] {
+        sqlx::query(statement).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
 /// What the network of `place` looks like to this transaction.
 pub(crate) async fn view(tx: &mut Tx, org: OrgId, place: &Membership) -> Result<View, StoreError> {
     Ok(View {

@@ -7,7 +7,8 @@ use overlan_protocol::key::NetworkId;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{StoreError, Tx, changes, damaged, signed};
+use super::{StoreError, Tx, changes, damaged, names, signed};
+use crate::records::says_where;
 use crate::registry::{Fact, OrgId};
 
 /// All DNS settings of a network.
@@ -39,7 +40,7 @@ pub(crate) async fn settings(
     Ok(Dns { zones, records })
 }
 
-/// Sets the records of one name; none removes it.
+/// Sets the records of one name; none removes it. `Conflict` if it is the name of a device and the records say where it is.
 pub(crate) async fn set_records(
     tx: &mut Tx,
     org: OrgId,
@@ -66,6 +67,13 @@ pub(crate) async fn set_records(
         .bind(signed(now))
         .execute(&mut **tx)
         .await?;
+    }
+    match records {
+        [] => names::free_of_records(tx, network, name).await?,
+        _ => {
+            let say_where = records.iter().any(says_where);
+            names::hold_for_records(tx, network, name, say_where).await?;
+        }
     }
     let fact = Fact::DnsRecords {
         name: name.to_owned(),

@@ -9,7 +9,7 @@ use overlan_protocol::netmap::Owner;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{StoreError, Tx, damaged, devices, parsed, signed, unsigned};
+use super::{StoreError, Tx, damaged, devices, names, parsed, signed, unsigned};
 use crate::registry::{Member, OrgId};
 
 /// A device's place in one network.
@@ -28,6 +28,7 @@ pub(crate) struct Membership {
     pub(crate) owner: Owner,
 }
 
+/// Writes a device's place; `Conflict` if somebody has its label.
 pub(crate) async fn insert(
     tx: &mut Tx,
     device: DeviceId,
@@ -44,7 +45,7 @@ pub(crate) async fn insert(
     .bind(signed(now))
     .execute(&mut **tx)
     .await?;
-    Ok(())
+    names::give(tx, place.network, device, &place.label).await
 }
 
 /// Takes a device out of a network; tells whether it was in.
@@ -149,22 +150,6 @@ pub(crate) async fn by_label(
         .fetch_optional(&mut **tx)
         .await?;
     row.as_ref().map(|row| parsed(row, "device_id")).transpose()
-}
-
-/// Labels of a network that begin with `prefix`.
-pub(crate) async fn labels_like(
-    tx: &mut Tx,
-    network: NetworkId,
-    prefix: &str,
-) -> Result<BTreeSet<String>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT label FROM members WHERE network_id = ?1 AND substr(label, 1, length(?2)) = ?2",
-    )
-    .bind(network.to_string())
-    .bind(prefix)
-    .fetch_all(&mut **tx)
-    .await?;
-    rows.iter().map(|row| Ok(row.try_get("label")?)).collect()
 }
 
 /// Number of devices in a network.

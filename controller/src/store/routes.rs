@@ -6,7 +6,7 @@ use overlan_protocol::key::{DeviceId, NetworkId};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{StoreError, Tx, damaged, parsed, signed};
+use super::{StoreError, Tx, damaged, names, parsed, signed};
 use crate::registry::OrgId;
 
 /// Makes `routes` all that the device offers in the network; what it offered before keeps its approval. Tells whether an approved
@@ -56,6 +56,7 @@ pub(crate) async fn offer(
         .execute(&mut **tx)
         .await?;
     }
+    names::hold_for_wishes(tx, network, device).await?;
     Ok(lost)
 }
 

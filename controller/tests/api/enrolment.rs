@@ -109,18 +109,47 @@ async fn names_follow_the_policy_of_the_key() {
     assert_eq!(refused(refusal), ProblemKind::NameTaken);
 
     let mut observer = lab.enrol(&suffix, "observer").await.stream(&lab).await;
-    let web_stream = web.stream(&lab).await;
-    observer.until_online("web", true).await;
-    assert_eq!(lab.enrol(&take_over, "web").await.label(), "web-3");
-    drop(web_stream);
-    observer.until_online("web", false).await;
-    let heir = lab.enrol(&take_over, "web").await;
-    assert_eq!(heir.label(), "web");
-    let mut connection = web.connect(&lab).await;
+    let ci = lab.enrol(&take_over, "ci").await;
+    let stream = ci.stream(&lab).await;
+    observer.until_online("ci", true).await;
+    assert_eq!(lab.enrol(&take_over, "ci").await.label(), "ci-1");
+    drop(stream);
+    observer.until_online("ci", false).await;
+    let heir = lab.enrol(&take_over, "ci").await;
+    assert_eq!(heir.label(), "ci");
+    let mut connection = ci.connect(&lab).await;
     let removed = connection
         .post::<_, TicketResponse>(path::DEVICE_TICKET, &serde_json::json!({}), WITHIN)
         .await;
     assert_eq!(refused(removed), ProblemKind::DeviceRemoved);
+}
+
+#[tokio::test]
+async fn a_key_takes_over_no_device_that_came_by_another_right() {
+    let lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let request = AuthKeyRequest {
+        reusable: true,
+        on_name_taken: NamePolicy::TakeOverOffline,
+        ..AuthKeyRequest::default()
+    };
+    let theirs = lab.auth_key(&owner, request.clone()).await.key;
+    let leaked = lab.auth_key(&owner, request).await.key;
+    let by_person = Credential::Session(owner.session.clone());
+    let laptop = Device::new()
+        .enrol(&lab, by_person, "laptop")
+        .await
+        .unwrap();
+    let server = lab.enrol(&theirs, "server").await;
+    for (victim, name) in [(&laptop, "laptop"), (&server, "server")] {
+        let thief = lab.enrol(&leaked, name).await;
+        assert_eq!(thief.label(), format!("{name}-1"));
+        let mut connection = victim.connect(&lab).await;
+        connection
+            .post::<_, TicketResponse>(path::DEVICE_TICKET, &serde_json::json!({}), WITHIN)
+            .await
+            .unwrap();
+    }
 }
 
 #[tokio::test]

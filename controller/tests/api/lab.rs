@@ -260,8 +260,18 @@ impl Device {
 
     /// Opens the netmap stream and reads up to the first map.
     pub(crate) async fn stream(&self, lab: &Lab) -> Stream {
+        self.stream_of(lab, path::DEVICE_NETMAP).await
+    }
+
+    /// The same for a device whose map is of this version, and which has to get a whole one.
+    pub(crate) async fn stream_since(&self, lab: &Lab, version: u64) -> Stream {
+        let path = format!("{}?since={version}", path::DEVICE_NETMAP);
+        self.stream_of(lab, &path).await
+    }
+
+    async fn stream_of(&self, lab: &Lab, path: &str) -> Stream {
         let lines = self.connect(lab).await;
-        let mut lines = lines.lines(path::DEVICE_NETMAP, WITHIN).await.unwrap();
+        let mut lines = lines.lines(path, WITHIN).await.unwrap();
         let first = timeout(WITHIN, lines.next::<MapEvent>()).await.unwrap();
         let Ok(Some(MapEvent::Snapshot(map))) = first else {
             panic!("a stream begins with a snapshot, not {first:?}");

@@ -10,6 +10,7 @@ mod enrolment;
 mod http;
 mod lab;
 mod login;
+mod names;
 mod networks;
 mod relays;
 mod rights;

@@ -296,15 +296,16 @@ async fn who_takes_a_name_over_takes_no_place_elsewhere() {
     let lab = Lab::start().await;
     let owner = lab.set_up().await;
     create(&lab, &owner, "acme").await.unwrap();
-    let both = key(&lab, &owner, &["acme", "demo"]).await;
-    let first = lab.enrol(&both, "web").await;
     let request = AuthKeyRequest {
-        networks: vec!["acme".to_owned()],
+        networks: vec!["acme".to_owned(), "demo".to_owned()],
+        reusable: true,
         on_name_taken: NamePolicy::TakeOverOffline,
         ..AuthKeyRequest::default()
     };
     let taking = lab.auth_key(&owner, request).await.key;
-    let second = lab.enrol(&taking, "web").await;
+    let by_key = || Credential::AuthKey(taking.clone());
+    let first = enrol(&lab, by_key(), "web", &["all"]).await.unwrap();
+    let second = enrol(&lab, by_key(), "web", &["acme"]).await.unwrap();
     assert_eq!(second.label(), "web");
     assert_eq!(names(&first.stream(&lab).await.map), ["demo"]);
     assert_eq!(
