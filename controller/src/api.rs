@@ -18,12 +18,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::response::Response;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use overlan_protocol::api::path;
 
 pub(crate) use self::people::SETUP_TOKEN;
 
+use crate::limits;
 use crate::server::Channel;
 use crate::shared::Shared;
 
@@ -34,6 +36,14 @@ pub(crate) struct Api(Router);
 impl Api {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self(router(shared))
+    }
+
+    /// What a connection hears that cannot stay; it is closed with this.
+    pub(crate) fn no_room(refusal: limits::Refusal) -> Response {
+        let mut response = problem::Refusal::no_room(refusal).into_response();
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+        response
     }
 
     /// Answers a request that came on `channel`. Every failure is an answer as well.

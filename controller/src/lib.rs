@@ -8,6 +8,8 @@
 
 mod server;
 
+mod limits;
+
 mod api;
 
 mod auth;
@@ -40,6 +42,10 @@ mod heartbeat;
 
 mod report;
 
+mod metrics;
+
+mod operator;
+
 mod housekeeping;
 
 mod shared;
@@ -66,6 +72,7 @@ use overlan_protocol::api::JoinString;
 use overlan_protocol::key::Secret;
 use overlan_protocol::{ALPN_CONTROLLER, name};
 use overlan_transport::tls;
+use rustix::process::{Resource, getrlimit};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -75,7 +82,10 @@ use crate::auth::password::Hasher;
 use crate::ca::names::NamesCa;
 use crate::changelog::ChangeLog;
 use crate::heartbeat::Heartbeats;
+use crate::limits::Budget;
+use crate::metrics::Counts;
 use crate::presence::Presence;
+use crate::server::Seats;
 use crate::shared::Shared;
 use crate::store::{Store, StoreError, accounts, changes, devices, relays};
 use crate::tickets::TicketSigner;
@@ -93,6 +103,8 @@ pub struct Config {
     pub domain: String,
     /// Further names and addresses for the certificate.
     pub names: Vec<String>,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served, without any authentication: a loopback address. `None` = nowhere.
+    pub metrics: Option<SocketAddr>,
     /// Times that tests shorten.
     pub timings: Timings,
 }
@@ -106,6 +118,7 @@ impl Config {
             public_address: None,
             domain: "overlan.internal".to_owned(),
             names: Vec::new(),
+            metrics: None,
             timings: Timings::default(),
         }
     }
@@ -127,6 +140,8 @@ pub struct Timings {
     pub alive_every: Duration,
     /// The change log is looked at this often even if nobody hints.
     pub poll_every: Duration,
+    /// Who connects must prove who it is within this time.
+    pub stranger_within: Duration,
 }
 
 impl Default for Timings {
@@ -138,6 +153,7 @@ impl Default for Timings {
             ephemeral_after: Duration::from_secs(600),
             alive_every: Duration::from_secs(15),
             poll_every: Duration::from_millis(500),
+            stranger_within: Duration::from_secs(10),
         }
     }
 }
@@ -158,6 +174,12 @@ pub enum StartError {
         address: SocketAddr,
         /// Reason.
         source: io::Error,
+    },
+    /// Who asks there is not asked who they are.
+    #[error("{address} is not a loopback address, and whoever reaches it could read the metrics")]
+    MetricsPublic {
+        /// Where they would be served.
+        address: SocketAddr,
     },
     /// The data directory or a key in it cannot be used.
     #[error("cannot use the data directory {}: {source}", path.display())]
@@ -206,6 +228,9 @@ pub struct Controller {
     local: SocketAddr,
     join: JoinString,
     setup_token: Option<Secret>,
+    seats: Arc<Seats>,
+    counts: Arc<Counts>,
+    metrics: Option<(TcpListener, SocketAddr)>,
     lock: File,
 }
 
@@ -231,6 +256,11 @@ impl Controller {
             Err(TryLockError::Error(source)) => return Err(data_dir(source)),
         }
         let (listener, local) = listen(config.listen).await?;
+        let metrics = match config.metrics {
+            None => None,
+            Some(address) if address.ip().is_loopback() => Some(listen(address).await?),
+            Some(address) => return Err(StartError::MetricsPublic { address }),
+        };
         let (host, port) = public_address(config.public_address.as_deref(), local)?;
         let names = certificate_names(&host, local.ip(), &config.names);
         let now = clock::unix_secs();
@@ -246,6 +276,7 @@ impl Controller {
         let tls = tls::server_config(identity.chain, identity.key, ALPN_CONTROLLER)
             .map_err(|error| keys(error.to_string()))?;
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let hasher = Hasher::new(cores).map_err(|error| keys(error.to_string()))?;
 
         let file = dir.join(DATABASE_FILE);
@@ -277,6 +308,9 @@ impl Controller {
             local,
             join,
             setup_token: opened.setup_token,
+            seats: Seats::new(Budget::of_files(files)),
+            counts: Arc::default(),
+            metrics,
             lock,
         })
     }
@@ -284,6 +318,11 @@ impl Controller {
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
+    }
+
+    /// Where metrics are served.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|(_, address)| *address)
     }
 
     /// What devices, relays and people need to reach and to know it.
@@ -304,8 +343,29 @@ impl Controller {
         let tasks = TaskTracker::new();
         tasks.spawn(housekeeping::follow_changes(shared.clone()));
         tasks.spawn(housekeeping::keep_house(shared.clone()));
+        if let Some((listener, _)) = self.metrics {
+            let door = Arc::new(operator::Door {
+                shared: shared.clone(),
+                seats: self.seats.clone(),
+                counts: self.counts.clone(),
+                tried: Default::default(),
+            });
+            let respond = move |path: String| {
+                let door = door.clone();
+                async move { door.answer(&path).await }
+            };
+            let door = overlan_transport::operator::serve(listener, respond, shared.stop.clone());
+            tasks.spawn(door);
+        }
         let api = api::Api::new(shared.clone());
-        let serve = server::serve(self.listener, self.tls, api, shared.stop.clone());
+        let answers = server::Answers {
+            tls: self.tls,
+            api,
+            seats: self.seats,
+            counts: self.counts,
+            stranger_within: shared.timings.stranger_within,
+        };
+        let serve = server::serve(self.listener, answers, shared.stop.clone());
         tokio::pin!(serve);
         tokio::select! {
             () = &mut serve => {}

@@ -1,10 +1,11 @@
-//! The TLS listener: accepts, limits, and hands each connection to the API with its exporter. HTTP/1.1 only.
+//! The TLS listener: accepts, and hands each connection to the API with its exporter and its place. HTTP/1.1 only. Who may hold
+//! a connection is decided by [`crate::limits`].
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,30 +18,40 @@ use overlan_transport::tls;
 use rustls::ServerConfig;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
+use crate::clock;
+use crate::limits::{Budget, Caller, Limits, Open, Refusal, SeatId};
+use crate::metrics::Counts;
 use crate::shared::lock;
 
 /// The connection that a request came on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Channel {
     pub(crate) exporter: Exporter,
+    pub(crate) seat: Arc<Seat>,
+}
+
+/// What all connections of one listener are answered with.
+#[derive(Debug, Clone)]
+pub(crate) struct Answers {
+    pub(crate) tls: Arc<ServerConfig>,
+    pub(crate) api: Api,
+    pub(crate) seats: Arc<Seats>,
+    pub(crate) counts: Arc<Counts>,
+    /// A connection must prove who holds it this soon.
+    pub(crate) stranger_within: Duration,
 }
 
 /// Accepts connections until `stop`, then ends them: idle ones at once, others after their answer, all within
 /// [`SHUTDOWN_WITHIN`].
-pub(crate) async fn serve(
-    listener: TcpListener,
-    config: Arc<ServerConfig>,
-    api: Api,
-    stop: CancellationToken,
-) {
-    let acceptor = TlsAcceptor::from(config);
-    let limits = Arc::new(Mutex::new(Limits::default()));
+pub(crate) async fn serve(listener: TcpListener, answers: Answers, stop: CancellationToken) {
+    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let tasks = TaskTracker::new();
     let abort = CancellationToken::new();
     loop {
@@ -57,19 +68,31 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let Some(place) = Place::take(&limits, peer) else {
-            tracing::debug!("too many connections; one was dropped");
-            continue;
-        };
-        let connection = handle(tcp, acceptor.clone(), api.clone(), stop.clone());
+        answers.counts.add_accepted();
+        let (answers, stop) = (answers.clone(), stop.clone());
         let abort = abort.clone();
-        tasks.spawn(async move {
-            tokio::select! {
-                () = abort.cancelled() => {}
-                () = connection => {}
+        match answers.seats.admit(peer.ip()) {
+            Ok(seat) => tasks.spawn(async move {
+                tokio::select! {
+                    () = abort.cancelled() => {}
+                    () = handle(tcp, answers, Arc::new(seat), stop) => {}
+                }
+            }),
+            Err(refusal) => {
+                answers.counts.add_refused(refusal);
+                tracing::debug!(source = %peer.ip(), ?refusal, "no room for a connection");
+                let Ok(permit) = refusals.clone().try_acquire_owned() else {
+                    continue;
+                };
+                tasks.spawn(async move {
+                    tokio::select! {
+                        () = abort.cancelled() => {}
+                        _ = timeout(REFUSED_WITHIN, refuse(tcp, answers.tls.into(), refusal)) => {}
+                    }
+                    drop(permit);
+                })
             }
-            drop(place);
-        });
+        };
     }
     drop(listener);
     tasks.close();
@@ -79,26 +102,63 @@ pub(crate) async fn serve(
     }
 }
 
-async fn handle(tcp: TcpStream, acceptor: TlsAcceptor, api: Api, stop: CancellationToken) {
+/// Says that there is no room, to one request.
+async fn refuse(tcp: TcpStream, acceptor: TlsAcceptor, refusal: Refusal) {
+    let Ok(stream) = acceptor.accept(tcp).await else {
+        return;
+    };
+    let service = service_fn(|_: hyper::Request<Incoming>| async move {
+        Ok::<_, Infallible>(Api::no_room(refusal))
+    });
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_header_size(HEADER_MAX)
+        .max_buf_size(BUFFER_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    let _ = connection.await;
+}
+
+async fn handle(tcp: TcpStream, answers: Answers, seat: Arc<Seat>, stop: CancellationToken) {
     if let Err(error) = configure(&tcp) {
         tracing::debug!(%error, "cannot configure a connection");
         return;
     }
-    let stream = match timeout(HANDSHAKE_WITHIN, acceptor.accept(tcp)).await {
+    let accepted_at = tokio::time::Instant::now();
+    let handshake = timeout(
+        HANDSHAKE_WITHIN,
+        TlsAcceptor::from(answers.tls.clone()).accept(tcp),
+    );
+    let handshake = tokio::select! {
+        () = seat.evicted.cancelled() => return tracing::debug!("a stranger made room for another"),
+        handshake = handshake => handshake,
+    };
+    let stream = match handshake {
         Ok(Ok(stream)) => tokio_rustls::TlsStream::from(stream),
         Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => return tracing::debug!("a TLS handshake took too long"),
     };
     let channel = Channel {
         exporter: tls::exporter(&stream),
+        seat: seat.clone(),
     };
-    let asked = Arc::new(AtomicBool::new(false));
+    let requests = Arc::new(Requests::default());
     let service = service_fn({
-        let asked = asked.clone();
+        let requests = requests.clone();
         move |request: hyper::Request<Incoming>| {
-            asked.store(true, Ordering::Relaxed);
-            let api = api.clone();
-            async move { Ok::<_, Infallible>(api.answer(request, channel).await) }
+            let (api, channel) = (answers.api.clone(), channel.clone());
+            let counts = answers.counts.clone();
+            let request_of = requests.begin();
+            async move {
+                let strange = request_of.number > STRANGER_REQUESTS_MAX;
+                let response = if strange && channel.seat.is_stranger() {
+                    Api::no_room(Refusal::Caller)
+                } else {
+                    api.answer(request, channel).await
+                };
+                counts.add_request(response.status().as_u16());
+                drop(request_of);
+                Ok::<_, Infallible>(response)
+            }
         }
     });
     let mut builder = http1::Builder::new();
@@ -108,8 +168,8 @@ async fn handle(tcp: TcpStream, acceptor: TlsAcceptor, api: Api, stop: Cancellat
         .max_header_size(HEADER_MAX)
         .max_buf_size(BUFFER_MAX);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut first_request = pin!(sleep(HEADER_WITHIN));
-    let mut waiting_for_first = true;
+    let mut stranger_until = pin!(sleep_until(accepted_at + answers.stranger_within));
+    let mut may_be_stranger = true;
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -119,17 +179,57 @@ async fn handle(tcp: TcpStream, acceptor: TlsAcceptor, api: Api, stop: Cancellat
                 }
                 return;
             }
-            () = first_request.as_mut(), if waiting_for_first => {
-                if !asked.load(Ordering::Relaxed) {
-                    return tracing::debug!("no request came in time");
+            () = seat.evicted.cancelled(), if may_be_stranger => {
+                return tracing::debug!("a stranger made room for another");
+            }
+            () = stranger_until.as_mut(), if may_be_stranger => {
+                let busy_until = accepted_at + STRANGER_BUSY_WITHIN;
+                may_be_stranger = seat.is_stranger();
+                if may_be_stranger {
+                    if !requests.is_busy() || tokio::time::Instant::now() >= busy_until {
+                        return tracing::debug!("nobody proved in time who holds a connection");
+                    }
+                    stranger_until.as_mut().reset(tokio::time::Instant::now() + STRANGER_AGAIN);
                 }
-                waiting_for_first = false;
             }
             () = stop.cancelled(), if !stopping => {
                 connection.as_mut().graceful_shutdown();
                 stopping = true;
             }
         }
+    }
+}
+
+/// Requests of one connection: how many came, and whether one is being answered.
+#[derive(Debug, Default)]
+struct Requests {
+    begun: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+impl Requests {
+    fn begin(self: &Arc<Self>) -> OneRequest {
+        OneRequest {
+            number: self.begun.fetch_add(1, Ordering::Relaxed) + 1,
+            requests: self.clone(),
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.begun.load(Ordering::Relaxed) != self.ended.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug)]
+struct OneRequest {
+    requests: Arc<Requests>,
+    /// From 1.
+    number: usize,
+}
+
+impl Drop for OneRequest {
+    fn drop(&mut self) {
+        self.requests.ended.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -145,73 +245,91 @@ fn configure(tcp: &TcpStream) -> std::io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
-/// Open connections, in all and by source.
-#[derive(Debug, Default)]
-struct Limits {
-    total: usize,
-    sources: BTreeMap<IpAddr, usize>,
-}
-
-/// One connection's place within the limits.
+/// All places, and how those who must go are told.
 #[derive(Debug)]
-struct Place {
-    limits: Arc<Mutex<Limits>>,
-    source: IpAddr,
+pub(crate) struct Seats {
+    held: Mutex<Held>,
 }
 
-impl Place {
-    fn take(limits: &Arc<Mutex<Limits>>, peer: SocketAddr) -> Option<Self> {
-        let source = source(peer.ip());
-        let allowed = if source.is_loopback() {
-            LOOPBACK_CONNECTIONS_MAX
-        } else {
-            SOURCE_CONNECTIONS_MAX
-        };
-        let mut held = lock(limits);
-        let open = held.sources.get(&source).copied().unwrap_or(0);
-        if held.total >= CONNECTIONS_MAX || open >= allowed {
-            return None;
+#[derive(Debug)]
+struct Held {
+    limits: Limits,
+    strangers: BTreeMap<SeatId, CancellationToken>,
+}
+
+impl Seats {
+    pub(crate) fn new(budget: Budget) -> Arc<Self> {
+        let (limits, strangers) = (Limits::new(budget), BTreeMap::new());
+        Arc::new(Self {
+            held: Mutex::new(Held { limits, strangers }),
+        })
+    }
+
+    /// What is open, and what may be.
+    pub(crate) fn open(&self) -> (Open, Budget) {
+        let held = lock(&self.held);
+        (held.limits.open(), held.limits.budget())
+    }
+
+    fn admit(self: &Arc<Self>, from: IpAddr) -> Result<Seat, Refusal> {
+        let mut held = lock(&self.held);
+        let admitted = held.limits.admit(clock::now(), from)?;
+        if let Some(evicted) = admitted.evicted
+            && let Some(told) = held.strangers.remove(&evicted)
+        {
+            told.cancel();
         }
-        held.total += 1;
-        held.sources.insert(source, open + 1);
-        Some(Self {
-            limits: limits.clone(),
-            source,
+        let evicted = CancellationToken::new();
+        held.strangers.insert(admitted.seat, evicted.clone());
+        Ok(Seat {
+            seats: self.clone(),
+            id: admitted.seat,
+            evicted,
         })
     }
 }
 
-impl Drop for Place {
+/// One connection's place within the limits; dropping it gives the place back, whatever ends the connection's task.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    seats: Arc<Seats>,
+    id: SeatId,
+    evicted: CancellationToken,
+}
+
+impl Seat {
+    /// The connection's other end has proved who it is.
+    pub(crate) fn prove(&self, caller: Caller) -> Result<(), Refusal> {
+        let mut held = lock(&self.seats.held);
+        held.limits.prove(self.id, caller)?;
+        held.strangers.remove(&self.id);
+        Ok(())
+    }
+
+    fn is_stranger(&self) -> bool {
+        lock(&self.seats.held).limits.is_stranger(self.id)
+    }
+}
+
+impl Drop for Seat {
     fn drop(&mut self) {
-        let mut held = lock(&self.limits);
-        held.total -= 1;
-        if let Some(open) = held.sources.get_mut(&self.source) {
-            *open -= 1;
-            if *open == 0 {
-                held.sources.remove(&self.source);
-            }
-        }
+        let mut held = lock(&self.seats.held);
+        held.limits.close(self.id);
+        held.strangers.remove(&self.id);
     }
 }
 
-/// What counts as one source: an IPv4 address, or the /56 that one IPv6 customer gets.
-fn source(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(v6) if !v6.is_loopback() => {
-            let prefix = v6.to_bits() & !(u128::MAX >> SOURCE_PREFIX_V6);
-            IpAddr::V6(prefix.into())
-        }
-        IpAddr::V4(_) | IpAddr::V6(_) => ip.to_canonical(),
-    }
-}
+/// Connections that are told at once that there is no room: as many handshakes as an attacker can make us do in vain.
+const REFUSALS_MAX: usize = 64;
+/// Time for such a connection, from the handshake to the end of the answer.
+const REFUSED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Most connections at once: each device holds one, each relay one.
-const CONNECTIONS_MAX: usize = 1_024;
-/// Most connections from one source.
-const SOURCE_CONNECTIONS_MAX: usize = 64;
-/// Most connections from this very host, where relays, demo and tests run.
-const LOOPBACK_CONNECTIONS_MAX: usize = 768;
-const SOURCE_PREFIX_V6: u32 = 56;
+/// Requests of a connection that has not proved who it is: a login that is tried again, an enrolment and what follows it.
+const STRANGER_REQUESTS_MAX: usize = 8;
+/// A stranger whose request is being answered may stay this long, in all: a password waits for its turn, a body for its network.
+const STRANGER_BUSY_WITHIN: Duration = Duration::from_secs(40);
+/// How often such a one is looked at.
+const STRANGER_AGAIN: Duration = Duration::from_secs(1);
 
 /// Longest header block, bytes.
 const HEADER_MAX: usize = 16 * 1024;
@@ -219,8 +337,6 @@ const HEADER_MAX: usize = 16 * 1024;
 const BUFFER_MAX: usize = 64 * 1024;
 
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
-/// The first request must be there this soon after the handshake.
-const HEADER_WITHIN: Duration = Duration::from_secs(5);
 /// A further request must be there this soon after the answer before it; also how long a connection may idle.
 const IDLE_WITHIN: Duration = Duration::from_secs(60);
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(5);
@@ -230,57 +346,3 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 #[cfg(target_os = "linux")]
 const UNANSWERED_WITHIN: Duration = Duration::from_secs(30);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn place(limits: &Arc<Mutex<Limits>>, peer: &str) -> Option<Place> {
-        Place::take(limits, SocketAddr::new(peer.parse().unwrap(), 1))
-    }
-
-    #[test]
-    fn one_source_has_its_own_limit_and_gets_its_places_back() {
-        let limits = Arc::default();
-        let held: Vec<_> = (0..SOURCE_CONNECTIONS_MAX)
-            .map(|_| place(&limits, "192.0.2.1").unwrap())
-            .collect();
-        assert!(place(&limits, "192.0.2.1").is_none());
-        assert!(
-            place(&limits, "::ffff:192.0.2.1").is_none(),
-            "the same host"
-        );
-        assert!(place(&limits, "192.0.2.2").is_some(), "another host");
-        drop(held);
-        assert!(place(&limits, "192.0.2.1").is_some());
-        assert_eq!(lock(&limits).total, 0);
-    }
-
-    #[test]
-    fn an_ipv6_customer_is_one_source() {
-        assert_eq!(
-            source("2001:db8:0:1::1".parse().unwrap()),
-            source("2001:db8:0:ff::2".parse().unwrap())
-        );
-        assert_ne!(
-            source("2001:db8:0:1::1".parse().unwrap()),
-            source("2001:db8:0:100::1".parse().unwrap())
-        );
-    }
-
-    #[test]
-    fn this_host_may_hold_many_and_all_together_are_bounded() {
-        let limits = Arc::default();
-        let mut held = Vec::new();
-        while let Some(next) = place(&limits, "127.0.0.1") {
-            held.push(next);
-        }
-        assert_eq!(held.len(), LOOPBACK_CONNECTIONS_MAX);
-        for number in 0..=u8::MAX {
-            for _ in 0..SOURCE_CONNECTIONS_MAX {
-                held.extend(place(&limits, &format!("192.0.2.{number}")));
-            }
-        }
-        assert_eq!(held.len(), CONNECTIONS_MAX);
-    }
-}

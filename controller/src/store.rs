@@ -23,8 +23,10 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Row, SqlSafeStr, Sqlite, Transaction};
+use sqlx::{ConnectOptions, Connection, Row, SqlSafeStr, Sqlite, Transaction};
 use tokio::sync::Notify;
+
+use crate::clock;
 
 /// A transaction; dropped without commit it changes nothing.
 pub(crate) type Tx = Transaction<'static, Sqlite>;
@@ -58,6 +60,16 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+/// How much there is, over all organisations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) devices: u64,
+    pub(crate) devices_online: u64,
+    pub(crate) relays: u64,
+    pub(crate) relays_online: u64,
+    pub(crate) networks: u64,
+}
+
 /// The open database.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -78,20 +90,12 @@ impl Store {
             .busy_timeout(ACQUIRE_TIMEOUT)
             // A slow disk is not a fault of ours, and an operator's log is no place for statements.
             .disable_statement_logging();
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .acquire_slow_threshold(ACQUIRE_TIMEOUT)
-            .connect_with(options.clone())
-            .await?;
+        let writer = pool(1).connect_with(options.clone()).await?;
         Migrator::with_migrations(migrations())
             .run(&writer)
             .await
             .map_err(|error| StoreError::Failed(error.to_string()))?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .acquire_slow_threshold(ACQUIRE_TIMEOUT)
+        let readers = pool(READERS)
             .connect_with(options.pragma("query_only", "ON"))
             .await?;
         Ok(Self {
@@ -118,6 +122,33 @@ impl Store {
         Ok(())
     }
 
+    /// Writes something that nobody reads, to see whether that works now.
+    pub(crate) async fn check_write(&self) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        let now = clock::unix_secs().to_le_bytes();
+        put_setting(&mut tx, WRITTEN, &now).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Counts what all organisations have.
+    pub(crate) async fn totals(&self) -> Result<Totals, StoreError> {
+        let mut tx = self.read().await?;
+        let row = sqlx::query(
+            "SELECT (SELECT count(*) FROM devices) AS devices, (SELECT count(*) FROM devices WHERE online = 1) AS devices_online,
+                 (SELECT count(*) FROM relays) AS relays, (SELECT count(*) FROM relays WHERE online = 1) AS relays_online,
+                 (SELECT count(*) FROM networks) AS networks",
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        Ok(Totals {
+            devices: unsigned(&row, "devices")?,
+            devices_online: unsigned(&row, "devices_online")?,
+            relays: unsigned(&row, "relays")?,
+            relays_online: unsigned(&row, "relays_online")?,
+            networks: unsigned(&row, "networks")?,
+        })
+    }
+
     /// Completes after a commit. For one waiter.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
@@ -128,6 +159,23 @@ impl Store {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// Connections that are handed out only in a clean state. One whose COMMIT or ROLLBACK failed counts a transaction as open that
+/// the database may have ended by itself (a full disk does that), and would refuse everybody who gets it: it is closed, and
+/// another one opened when it is needed.
+fn pool(connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .acquire_slow_threshold(ACQUIRE_TIMEOUT)
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                // The ROLLBACK of a dropped transaction is queued before this, and has run when this is answered.
+                connection.ping().await?;
+                Ok(!connection.is_in_transaction())
+            })
+        })
 }
 
 /// What was ever done to the tables, in order. What a release had is never changed.
@@ -212,6 +260,9 @@ fn signed(number: u64) -> i64 {
 fn damaged(column: &'static str) -> StoreError {
     StoreError::Failed(format!("column {column} holds something unreadable"))
 }
+
+/// Setting that [`Store::check_write`] writes.
+const WRITTEN: &str = "written";
 
 /// How long a transaction waits for a connection before the caller is told to come back.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -52,6 +52,9 @@ pub(crate) struct ServeArgs {
     /// Domain of all names in the overlay: host.network.DOMAIN
     #[arg(long, env = "OVERLAN_DOMAIN", default_value = "overlan.internal")]
     domain: String,
+    /// Loopback address for /metrics, /healthz and /readyz; nobody is asked who they are there
+    #[arg(long, env = "OVERLAN_CONTROLLER_METRICS", value_name = "ADDR")]
+    metrics: Option<SocketAddr>,
 }
 
 const SERVE_EXAMPLES: &str = "\
@@ -113,12 +116,14 @@ async fn serve(args: ServeArgs) -> Result<(), Failure> {
     let controller = Controller::bind(Config {
         public_address: args.public_address,
         domain: args.domain,
+        metrics: args.metrics,
         ..Config::new(args.listen, data_dir)
     })
     .await?;
     output::answer(&greeting(
         controller.local_addr(),
         &controller.join(),
+        controller.metrics_addr(),
         controller.setup_token().as_ref(),
     ))?;
     let stop = CancellationToken::new();
@@ -127,8 +132,16 @@ async fn serve(args: ServeArgs) -> Result<(), Failure> {
 }
 
 /// What the operator must know. The token is shown here and nowhere else.
-fn greeting(address: SocketAddr, join: &JoinString, setup_token: Option<&Secret>) -> String {
+fn greeting(
+    address: SocketAddr,
+    join: &JoinString,
+    metrics: Option<SocketAddr>,
+    setup_token: Option<&Secret>,
+) -> String {
     let mut text = format!("controller listens on {address}\njoin string: {join}\n");
+    if let Some(metrics) = metrics {
+        text.push_str(&format!("metrics on http://{metrics}/metrics\n"));
+    }
     if address.ip().is_unspecified() && (join.host == "127.0.0.1" || join.host == "::1") {
         text.push_str("Only this machine can use this join string; --public-address HOST:PORT makes one for others.\n");
     }
@@ -223,6 +236,7 @@ impl From<StartError> for Failure {
             | StartError::DataDir { .. }
             | StartError::DataDirInUse { .. }
             | StartError::Database { .. }
+            | StartError::MetricsPublic { .. }
             | StartError::Keys { .. } => Self::new(Code::Other, error),
         }
     }

@@ -12,5 +12,7 @@ mod record;
 
 pub mod pump;
 
+pub mod operator;
+
 #[cfg(test)]
 mod tests;

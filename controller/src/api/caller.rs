@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use super::problem::Refusal;
 use crate::auth::{SESSION_IDLE_SECS, SESSION_PREFIX, SESSION_TOUCH_SECS, digest};
 use crate::clock;
+use crate::limits::Caller;
 use crate::registry::OrgId;
 use crate::server::Channel;
 use crate::shared::Shared;
@@ -55,7 +56,9 @@ impl FromRequestParts<Arc<Shared>> for Person {
         let token = authorization(parts)
             .and_then(|value| value.strip_prefix("Bearer "))
             .ok_or_else(not_authenticated)?;
-        person(shared, token).await
+        let person = person(shared, token).await?;
+        take_place(parts, Caller::Person(person.account))?;
+        Ok(person)
     }
 }
 
@@ -94,10 +97,11 @@ impl FromRequestParts<Arc<Shared>> for DeviceCaller {
         let mut tx = shared.store.read().await?;
         if let Some(device) = devices::get(&mut tx, id).await? {
             check(&proof, &device.identity, &exporter)?;
+            take_place(parts, Caller::Device(id))?;
             return Ok(Self(device));
         }
         let removed = devices::removed_identity(&mut tx, id).await?;
-        let identity = removed.ok_or_else(not_authenticated)?;
+        let identity = removed.ok_or_else(device_unknown)?;
         check(&proof, &identity, &exporter)?;
         Err(device_removed())
     }
@@ -113,8 +117,9 @@ impl FromRequestParts<Arc<Shared>> for RelayCaller {
         };
         let mut tx = shared.store.read().await?;
         let relay = relays::get(&mut tx, id).await?;
-        let relay = relay.ok_or_else(not_authenticated)?;
+        let relay = relay.ok_or_else(relay_unknown)?;
         check(&proof, &relay.identity, &exporter)?;
+        take_place(parts, Caller::Relay(id))?;
         Ok(Self(relay))
     }
 }
@@ -123,13 +128,19 @@ impl FromRequestParts<Arc<Shared>> for ThisChannel {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _shared: &Arc<Shared>) -> Result<Self, Refusal> {
-        channel(parts).map(Self)
+        Ok(Self(channel(parts)?.exporter))
     }
 }
 
 fn proof(parts: &Parts) -> Result<(ChannelProof, Exporter), Refusal> {
     let proof = authorization(parts).and_then(ChannelProof::from_header);
-    Ok((proof.ok_or_else(not_authenticated)?, channel(parts)?))
+    let proof = proof.ok_or_else(not_authenticated)?;
+    Ok((proof, channel(parts)?.exporter))
+}
+
+/// The connection is no stranger's from here on.
+fn take_place(parts: &Parts, caller: Caller) -> Result<(), Refusal> {
+    Ok(channel(parts)?.seat.prove(caller)?)
 }
 
 fn check(proof: &ChannelProof, identity: &IdentityKey, exporter: &Exporter) -> Result<(), Refusal> {
@@ -140,10 +151,9 @@ fn check(proof: &ChannelProof, identity: &IdentityKey, exporter: &Exporter) -> R
     }
 }
 
-fn channel(parts: &Parts) -> Result<Exporter, Refusal> {
+fn channel(parts: &Parts) -> Result<&Channel, Refusal> {
     let channel = parts.extensions.get::<Channel>();
-    let channel = channel.ok_or_else(|| Refusal::internal(&"a connection has no exporter"))?;
-    Ok(channel.exporter)
+    channel.ok_or_else(|| Refusal::internal(&"a connection has no exporter"))
 }
 
 fn authorization(parts: &Parts) -> Option<&str> {
@@ -155,6 +165,23 @@ fn not_authenticated() -> Refusal {
         ProblemKind::NotAuthenticated,
         "the controller does not know who asks",
         "log in again; a device or relay that is no longer known enrols again",
+    )
+}
+
+fn device_unknown() -> Refusal {
+    Refusal::new(
+        ProblemKind::DeviceUnknown,
+        "the controller does not know this device",
+        "its database is older than this enrolment, maybe restored from a backup; enrol the device again",
+    )
+}
+
+fn relay_unknown() -> Refusal {
+    Refusal::new(
+        ProblemKind::RelayUnknown,
+        "the controller does not know this relay",
+        "it was removed, or the database is older than it; make a token with `overlan admin relay-token create NAME`, and start \
+         the relay with that and an empty --state-dir",
     )
 }
 

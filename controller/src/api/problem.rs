@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use overlan_protocol::api::{PROBLEM_TYPE, Problem, ProblemKind};
 
 use crate::auth::password::PasswordError;
+use crate::limits;
 use crate::store::StoreError;
 
 /// An answer that says no.
@@ -53,6 +54,26 @@ impl Refusal {
         .retry_after(1)
     }
 
+    /// No place for the connection.
+    pub(super) fn no_room(refusal: limits::Refusal) -> Self {
+        let detail = match refusal {
+            limits::Refusal::Strangers => "too many connect at once",
+            limits::Refusal::Source => {
+                "too many connect at once from this address without proving who they are"
+            }
+            limits::Refusal::Callers => {
+                "it has as many connections as its limit of open files allows"
+            }
+            limits::Refusal::Caller => "this caller has too many connections or requests open",
+        };
+        Self::new(
+            ProblemKind::Unavailable,
+            "the controller has no room for this connection",
+            detail,
+        )
+        .retry_after(NO_ROOM_SECS)
+    }
+
     pub(super) fn status(mut self, status: StatusCode) -> Self {
         self.0.status = status.as_u16();
         self
@@ -61,6 +82,12 @@ impl Refusal {
     pub(super) fn retry_after(mut self, secs: u32) -> Self {
         self.0.retry_after_secs = Some(secs);
         self
+    }
+}
+
+impl From<limits::Refusal> for Refusal {
+    fn from(refusal: limits::Refusal) -> Self {
+        Self::no_room(refusal)
     }
 }
 
@@ -106,6 +133,9 @@ pub(super) async fn no_such_path() -> Refusal {
 pub(super) async fn no_such_method() -> Refusal {
     Refusal::bad_request("this path has no such method").status(StatusCode::METHOD_NOT_ALLOWED)
 }
+
+/// When to knock again: strangers that hold places have gone by then, or have proved who they are.
+const NO_ROOM_SECS: u32 = 5;
 
 fn status(kind: ProblemKind) -> StatusCode {
     match kind {

@@ -346,3 +346,48 @@ async fn a_deployment_with_one_network_per_device_becomes_one_with_several() {
     let broken = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut *tx);
     assert_eq!(broken.await.unwrap().len(), 0);
 }
+
+/// Makes the writer fail as on a full disk from here on, until the connection is another one.
+async fn fill_up(store: &Store) {
+    let mut tx = store.write().await.unwrap();
+    sqlx::query("PRAGMA max_page_count = 1")
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    store.commit(tx).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_failed_in_a_transaction_is_not_used_again() {
+    let (_dir, store) = open().await;
+    let big = vec![7; 1 << 20];
+    for _ in 0..3 {
+        fill_up(&store).await;
+        let mut tx = store.write().await.unwrap();
+        // SQLite rolls back by itself, and the ROLLBACK that comes later fails.
+        assert!(put_setting(&mut tx, "big", &big).await.is_err());
+        drop(tx);
+        let mut tx = store.write().await.unwrap();
+        put_setting(&mut tx, "small", b"x").await.unwrap();
+        store.commit(tx).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_blocks_nobody() {
+    let (_dir, store) = open().await;
+    tenant(&store, 0x1234).await;
+    for _ in 0..3 {
+        let mut tx = store.write().await.unwrap();
+        for statement in [
+            "PRAGMA defer_foreign_keys = ON",
+            "DELETE FROM organisations",
+        ] {
+            sqlx::query(statement).execute(&mut *tx).await.unwrap();
+        }
+        assert!(store.commit(tx).await.is_err());
+        let mut tx = store.write().await.unwrap();
+        put_setting(&mut tx, "small", b"x").await.unwrap();
+        store.commit(tx).await.unwrap();
+    }
+}

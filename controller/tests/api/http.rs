@@ -117,15 +117,6 @@ async fn a_huge_header_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn one_host_may_hold_many_connections_if_it_is_this_one() {
-    let lab = Lab::start().await;
-    let connections = futures_util::future::join_all((0..100).map(|_| lab.connect())).await;
-    for mut connection in connections {
-        let _: serde_json::Value = connection.get(path::HEALTH, WITHIN).await.unwrap();
-    }
-}
-
-#[tokio::test]
 async fn a_captured_proof_is_worth_nothing_on_another_connection() {
     let lab = Lab::start().await;
     let owner = lab.set_up().await;
@@ -146,4 +137,30 @@ async fn a_captured_proof_is_worth_nothing_on_another_connection() {
     );
     let answer = exchange(&lab, replay.as_bytes()).await;
     assert_eq!(problem(&answer).kind, ProblemKind::NotAuthenticated);
+}
+
+#[tokio::test]
+async fn the_operators_door_counts_and_says_how_it_does() {
+    let lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let key = lab.reusable_key(&owner).await;
+    let device = lab.enrol(&key, "web").await;
+    let _stream = device.stream(&lab).await;
+    let metrics = lab.operator("/metrics").await;
+    for line in [
+        "overlan_controller_can_write 1",
+        "overlan_controller_devices 1",
+        "overlan_controller_networks 1",
+        "overlan_controller_connections{holder=\"devices\"} 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{metrics}");
+    }
+    for path in ["/healthz", "/readyz"] {
+        let answer = lab.operator(path).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    }
+    for path in ["/", "/metrics/x", "/v1/devices"] {
+        let answer = lab.operator(path).await;
+        assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    }
 }

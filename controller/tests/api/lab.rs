@@ -1,5 +1,6 @@
 //! A controller in this process, and members who talk with it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use overlan_transport::https::{Connection, HttpsError, Lines};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +38,7 @@ pub(crate) struct Lab {
     pub(crate) dir: TempDir,
     pub(crate) join: JoinString,
     pub(crate) setup_token: Option<Secret>,
+    metrics: Option<SocketAddr>,
     timings: Timings,
     stop: CancellationToken,
     running: Option<JoinHandle<()>>,
@@ -49,6 +53,7 @@ pub(crate) fn fast() -> Timings {
         ephemeral_after: Duration::from_secs(600),
         alive_every: Duration::from_secs(15),
         poll_every: Duration::from_millis(500),
+        stranger_within: Duration::from_secs(10),
     }
 }
 
@@ -58,7 +63,11 @@ impl Lab {
     }
 
     pub(crate) async fn start_with(timings: Timings) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), timings).await
+    }
+
+    /// One whose data directory is `data` in `dir`.
+    pub(crate) async fn start_in(dir: TempDir, timings: Timings) -> Self {
         let mut lab = Self {
             join: JoinString {
                 host: String::new(),
@@ -66,6 +75,7 @@ impl Lab {
                 ca: None,
             },
             setup_token: None,
+            metrics: None,
             timings,
             stop: CancellationToken::new(),
             running: None,
@@ -80,8 +90,10 @@ impl Lab {
         let mut config = Config::new(listen, self.data_dir());
         config.domain = "overlan.lan".to_owned();
         config.timings = self.timings.clone();
+        config.metrics = Some(([127, 0, 0, 1], 0).into());
         let controller = Controller::bind(config).await.unwrap();
         self.join = controller.join();
+        self.metrics = controller.metrics_addr();
         self.setup_token = controller.setup_token();
         self.stop = CancellationToken::new();
         self.running = Some(tokio::spawn(controller.run(self.stop.clone())));
@@ -123,6 +135,19 @@ impl Lab {
             organisation: "Example".to_owned(),
             network: "demo".to_owned(),
         }
+    }
+
+    /// What the operator's door answers to `path`, the status line first.
+    pub(crate) async fn operator(&self, path: &str) -> String {
+        let mut tcp = TcpStream::connect(self.metrics.unwrap()).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        tcp.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(WITHIN, tcp.read_to_string(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
+        answer
     }
 
     /// Sets up and answers the owner's session.

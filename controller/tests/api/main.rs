@@ -6,6 +6,8 @@
 )]
 
 mod certificates;
+mod connections;
+mod disk;
 mod enrolment;
 mod http;
 mod lab;

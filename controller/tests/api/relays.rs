@@ -4,7 +4,7 @@ use overlan_protocol::api::{
     DeviceReport, ProblemKind, RelayOrders, RelaySummary, RelayTokenRequest, RelayTokenResponse,
     path,
 };
-use overlan_protocol::key::{DeviceId, Secret};
+use overlan_protocol::key::{DeviceId, RelayId, Secret};
 
 use crate::lab::{Lab, Relay, WITHIN, fast, network, peer, refused};
 
@@ -258,9 +258,17 @@ async fn a_relay_cannot_speak_as_a_device_nor_a_device_as_a_relay() {
     let connection = relay.connect(&lab).await;
     let result = connection.lines(path::DEVICE_NETMAP, WITHIN).await;
     assert_eq!(refused(result), ProblemKind::NotAuthenticated);
+    let mut stranger = Relay::new(443);
+    stranger.id = RelayId([9; 16]);
+    let result = stranger
+        .connect(&lab)
+        .await
+        .post::<_, RelayOrders>(path::RELAY_HEARTBEAT, &relay.beat(0, false), WITHIN)
+        .await;
+    assert_eq!(refused(result), ProblemKind::RelayUnknown);
     let enrolled = device.enrolled.as_mut().unwrap();
     enrolled.device = DeviceId([9; 16]);
     let connection = device.connect(&lab).await;
     let unknown = connection.lines(path::DEVICE_NETMAP, WITHIN).await;
-    assert_eq!(refused(unknown), ProblemKind::NotAuthenticated);
+    assert_eq!(refused(unknown), ProblemKind::DeviceUnknown);
 }

@@ -4,13 +4,13 @@ use super::*;
 fn the_operator_is_told_how_to_go_on_until_it_is_set_up() {
     let address = "0.0.0.0:8443".parse().unwrap();
     let join: JoinString = "https://c.example:8443".parse().unwrap();
-    let fresh = greeting(address, &join, Some(&Secret::new("pvt_1")));
+    let fresh = greeting(address, &join, None, Some(&Secret::new("pvt_1")));
     assert!(fresh.contains("setup token: pvt_1"), "{fresh}");
     assert!(fresh.contains("overlan controller init --server 'https://c.example:8443'"));
-    let later = greeting(address, &join, None);
+    let later = greeting(address, &join, None, None);
     assert!(!later.contains("setup"), "{later}");
     assert!(later.contains("join string: https://c.example:8443"));
     assert!(!later.contains("--public-address"), "{later}");
     let local: JoinString = "https://127.0.0.1:8443".parse().unwrap();
-    assert!(greeting(address, &local, None).contains("--public-address"));
+    assert!(greeting(address, &local, None, None).contains("--public-address"));
 }

@@ -1,0 +1,274 @@
+//! Decides who may hold a connection. Strangers and callers who proved who they are draw on budgets of their own, each divided:
+//! strangers by source, callers by who they are, so that nobody uses up what others need. Holds no clock and no socket.
+//!
+//! ```text
+//! admit → stranger → prove → device, relay or person → close
+//!             └── evicted, for one with a better claim ──┘
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use overlan_protocol::key::{DeviceId, RelayId};
+
+/// How many connections there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Budget {
+    /// Those that have not proved who they are.
+    pub(crate) strangers: usize,
+    /// Of those, from one source.
+    pub(crate) strangers_per_source: usize,
+    /// Of devices; each holds one for as long as it runs.
+    pub(crate) devices: usize,
+    /// Of relays, kept for them.
+    pub(crate) relays: usize,
+    /// Of people's sessions, kept for them.
+    pub(crate) people: usize,
+}
+
+impl Budget {
+    /// What fits into `files` descriptors. Few of them are shared out so that every kind keeps a part.
+    pub(crate) fn of_files(files: u64) -> Self {
+        let files = usize::try_from(files).unwrap_or(usize::MAX);
+        let strangers = (files / 4).min(STRANGERS_MAX);
+        let kept = (files / 16).min(KEPT_MAX);
+        let others = strangers + 2 * kept + OTHER_FILES.min(files / 8);
+        Self {
+            strangers,
+            strangers_per_source: (strangers / 4).min(SOURCE_STRANGERS_MAX),
+            devices: files.saturating_sub(others).min(DEVICES_MAX),
+            relays: kept,
+            people: kept,
+        }
+    }
+}
+
+/// Who proved to hold a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Caller {
+    /// By its identity key.
+    Device(DeviceId),
+    /// By its identity key.
+    Relay(RelayId),
+    /// By a session of this account.
+    Person(i64),
+}
+
+/// Why a connection is not taken, or not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Too many strangers at once.
+    Strangers,
+    /// Too many strangers of this source at once.
+    Source,
+    /// Too many callers of this kind.
+    Callers,
+    /// Too many of this very caller.
+    Caller,
+}
+
+/// Names one connection for as long as the program runs; later ones have higher numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SeatId(u64);
+
+/// A connection was admitted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Admitted {
+    pub(crate) seat: SeatId,
+    /// A stranger who has to go for it; its place is free already.
+    pub(crate) evicted: Option<SeatId>,
+}
+
+/// Open connections, against their budget.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    budget: Budget,
+    next: u64,
+    strangers: BTreeMap<SeatId, Stranger>,
+    sources: BTreeMap<IpAddr, BTreeSet<SeatId>>,
+    callers: BTreeMap<SeatId, Caller>,
+    of_caller: BTreeMap<Caller, usize>,
+    open: Open,
+}
+
+#[derive(Debug)]
+struct Stranger {
+    source: IpAddr,
+    since: Instant,
+}
+
+/// How many connections there are, by kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Open {
+    pub(crate) strangers: usize,
+    pub(crate) devices: usize,
+    pub(crate) relays: usize,
+    pub(crate) people: usize,
+}
+
+impl Limits {
+    pub(crate) fn new(budget: Budget) -> Self {
+        Self {
+            budget,
+            next: 0,
+            strangers: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            callers: BTreeMap::new(),
+            of_caller: BTreeMap::new(),
+            open: Open::default(),
+        }
+    }
+
+    /// A stranger knocks at `now`. Where there is no room, one who had time to prove itself goes, of the same source if that has
+    /// its share, else of the source that holds most; without one the newcomer is refused.
+    pub(crate) fn admit(&mut self, now: Instant, from: IpAddr) -> Result<Admitted, Refusal> {
+        let source = source(from);
+        let own = self.sources.get(&source).map_or(0, BTreeSet::len);
+        let evicted = if own >= self.budget.strangers_per_source {
+            Some(self.patient(now, source).ok_or(Refusal::Source)?)
+        } else if self.strangers.len() >= self.budget.strangers {
+            let largest = self.sources.iter().max_by_key(|(_, seats)| seats.len());
+            let (largest, held) = largest
+                .map(|(source, seats)| (*source, seats.len()))
+                .ok_or(Refusal::Strangers)?;
+            // Who holds more than the newcomer would has no claim to its time.
+            let oldest = match held > own + 1 {
+                true => self.oldest(largest),
+                false => self.patient(now, largest),
+            };
+            Some(oldest.ok_or(Refusal::Strangers)?)
+        } else {
+            None
+        };
+        if let Some(evicted) = evicted {
+            self.close(evicted);
+        }
+        self.next += 1;
+        let seat = SeatId(self.next);
+        let since = now;
+        self.strangers.insert(seat, Stranger { source, since });
+        self.sources.entry(source).or_default().insert(seat);
+        Ok(Admitted { seat, evicted })
+    }
+
+    /// The holder of `seat` proved who it is, and leaves the strangers if there is room. Whoever proves to be another one than
+    /// before is that from now on.
+    pub(crate) fn prove(&mut self, seat: SeatId, caller: Caller) -> Result<(), Refusal> {
+        if self.callers.get(&seat) == Some(&caller) {
+            return Ok(());
+        }
+        let mine = self.of_caller.get(&caller).copied().unwrap_or(0);
+        if mine >= EACH_CALLER_MAX {
+            return Err(Refusal::Caller);
+        }
+        let budget = match caller {
+            Caller::Device(_) => self.budget.devices,
+            Caller::Relay(_) => self.budget.relays,
+            Caller::Person(_) => self.budget.people,
+        };
+        if *self.count(caller) >= budget {
+            return Err(Refusal::Callers);
+        }
+        self.close(seat);
+        *self.count(caller) += 1;
+        self.of_caller.insert(caller, mine + 1);
+        self.callers.insert(seat, caller);
+        Ok(())
+    }
+
+    /// The connection has ended; nothing happens to one that was evicted before.
+    pub(crate) fn close(&mut self, seat: SeatId) {
+        if let Some(stranger) = self.strangers.remove(&seat)
+            && let Some(seats) = self.sources.get_mut(&stranger.source)
+        {
+            seats.remove(&seat);
+            if seats.is_empty() {
+                self.sources.remove(&stranger.source);
+            }
+        }
+        if let Some(caller) = self.callers.remove(&seat) {
+            *self.count(caller) -= 1;
+            if let Some(mine) = self.of_caller.get_mut(&caller) {
+                *mine -= 1;
+                if *mine == 0 {
+                    self.of_caller.remove(&caller);
+                }
+            }
+        }
+    }
+
+    /// Whether the connection is still a stranger's.
+    pub(crate) fn is_stranger(&self, seat: SeatId) -> bool {
+        self.strangers.contains_key(&seat)
+    }
+
+    /// What is open.
+    pub(crate) fn open(&self) -> Open {
+        Open {
+            strangers: self.strangers.len(),
+            ..self.open
+        }
+    }
+
+    pub(crate) fn budget(&self) -> Budget {
+        self.budget
+    }
+
+    fn oldest(&self, source: IpAddr) -> Option<SeatId> {
+        self.sources.get(&source)?.first().copied()
+    }
+
+    /// The oldest stranger of a source, if it had time to prove itself.
+    fn patient(&self, now: Instant, source: IpAddr) -> Option<SeatId> {
+        let seat = self.oldest(source)?;
+        let since = self.strangers.get(&seat)?.since;
+        (now.saturating_duration_since(since) >= PROVE_WITHIN).then_some(seat)
+    }
+
+    fn count(&mut self, caller: Caller) -> &mut usize {
+        match caller {
+            Caller::Device(_) => &mut self.open.devices,
+            Caller::Relay(_) => &mut self.open.relays,
+            Caller::Person(_) => &mut self.open.people,
+        }
+    }
+}
+
+/// What counts as one source: an IPv4 address, or the /56 that one IPv6 customer gets.
+fn source(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(v6) if !v6.is_loopback() => {
+            let prefix = v6.to_bits() & !(u128::MAX >> SOURCE_PREFIX_V6);
+            IpAddr::V6(prefix.into())
+        }
+        canonical @ (IpAddr::V4(_) | IpAddr::V6(_)) => canonical,
+    }
+}
+
+const SOURCE_PREFIX_V6: u32 = 56;
+
+/// Strangers at once: with the 66 KB that an unfinished TLS handshake can hold, 135 MB.
+const STRANGERS_MAX: usize = 2_048;
+
+/// Strangers of one source at once: an office whose devices all come back in the same second, each for a few round trips.
+const SOURCE_STRANGERS_MAX: usize = 256;
+
+/// Connections of devices: at the 56 kB that each costs, 0.9 GB.
+pub(crate) const DEVICES_MAX: usize = 16_384;
+
+/// Connections kept for relays, and as many for people.
+const KEPT_MAX: usize = 512;
+
+/// Connections of one device, relay or account: one stream or heartbeat, and room for what is asked beside it and for those that
+/// the network lost and nobody has noticed yet.
+const EACH_CALLER_MAX: usize = 32;
+
+/// Descriptors for the database, its readers, the operator's door and refusals.
+const OTHER_FILES: usize = 192;
+
+/// A stranger older than this may have to go for another: TLS and the first request take three round trips.
+const PROVE_WITHIN: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! What the operator's door answers: `/metrics`, `/healthz`, `/readyz`, nothing else. Decides when the database is asked again
+//! whether it takes writes.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::clock;
+use crate::metrics::{Counts, Gauges};
+use crate::server::Seats;
+use crate::shared::{Shared, lock};
+use overlan_transport::operator::Page;
+
+/// What the door shows.
+#[derive(Debug)]
+pub(crate) struct Door {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) seats: Arc<Seats>,
+    pub(crate) counts: Arc<Counts>,
+    /// When a write was tried last, and why it failed.
+    pub(crate) tried: Mutex<Option<(Instant, Option<String>)>>,
+}
+
+impl Door {
+    pub(crate) async fn answer(&self, path: &str) -> Page {
+        let version = env!("CARGO_PKG_VERSION");
+        match path {
+            // The program lives and answers: what restarts it must look no further.
+            "/healthz" => {
+                let document = serde_json::json!({ "status": "ok", "version": version });
+                Page::health(true, &document)
+            }
+            "/readyz" => {
+                let failed = self.write_failure().await;
+                let document = serde_json::json!({
+                    "status": match failed {
+                        None => "ok",
+                        Some(_) => "cannot write",
+                    },
+                    "reason": failed,
+                    "version": version,
+                });
+                Page::health(failed.is_none(), &document)
+            }
+            "/metrics" => {
+                let (open, budget) = self.seats.open();
+                let gauges = Gauges {
+                    open,
+                    budget,
+                    can_write: self.write_failure().await.is_none(),
+                    totals: self.shared.store.totals().await.ok(),
+                    version: self.shared.changelog.head(),
+                };
+                Page::metrics(self.counts.render(gauges))
+            }
+            _ => Page::not_found("/metrics, /healthz or /readyz"),
+        }
+    }
+
+    /// Why the database does not take writes, tried now or shortly before.
+    async fn write_failure(&self) -> Option<String> {
+        let now = clock::now();
+        let known = lock(&self.tried).clone();
+        if let Some((at, failed)) = known
+            && now.saturating_duration_since(at) < TRY_EVERY
+        {
+            return failed;
+        }
+        let result = self.shared.store.check_write().await;
+        let failed = result.err().map(|error| error.to_string());
+        *lock(&self.tried) = Some((clock::now(), failed.clone()));
+        failed
+    }
+}
+
+/// A write is tried at most this often, however many ask.
+const TRY_EVERY: Duration = Duration::from_secs(2);

@@ -1,0 +1,187 @@
+//! The operator's HTTP door of a server program, and the text form of its counts. Decides nothing: what a path answers is its
+//! owner's. Nobody is asked who they are here, so it listens where only operators are.
+
+use std::convert::Infallible;
+use std::fmt::{Display, Write};
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// What a path answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// Content type of the body.
+    pub content_type: &'static str,
+    /// The answer.
+    pub body: String,
+}
+
+impl Page {
+    /// Counts in Prometheus' text form.
+    pub fn metrics(text: String) -> Self {
+        Self {
+            status: StatusCode::OK,
+            content_type: "text/plain; version=0.0.4",
+            body: text,
+        }
+    }
+
+    /// A JSON document about the program, which `is_well` or not: 200 or 503.
+    pub fn health(is_well: bool, document: &serde_json::Value) -> Self {
+        Self {
+            status: match is_well {
+                true => StatusCode::OK,
+                false => StatusCode::SERVICE_UNAVAILABLE,
+            },
+            content_type: "application/json",
+            body: document.to_string(),
+        }
+    }
+
+    /// There is nothing at the path; `paths` are those that there are.
+    pub fn not_found(paths: &str) -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            content_type: "text/plain",
+            body: format!("try {paths}\n"),
+        }
+    }
+}
+
+/// Answers until `stop` with what `respond` says to the path of each GET; other methods are answered as an unknown path.
+pub async fn serve<R, A>(listener: TcpListener, respond: R, stop: CancellationToken)
+where
+    R: Fn(String) -> A + Clone + Send + 'static,
+    A: Future<Output = Page> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+                Ok((tcp, _)) => {
+                    connections.spawn(answer(tcp, respond.clone()));
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "cannot accept on the operator's address");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    connections.shutdown().await;
+}
+
+async fn answer<R, A>(tcp: TcpStream, respond: R)
+where
+    R: Fn(String) -> A,
+    A: Future<Output = Page> + Send + 'static,
+{
+    let service = service_fn(move |request: Request<Incoming>| {
+        let path = match *request.method() {
+            Method::GET => request.uri().path().to_owned(),
+            _ => String::new(),
+        };
+        let page = respond(path);
+        async move { Ok::<_, Infallible>(response(page.await)) }
+    });
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(REQUEST_MAX)
+        .serve_connection(TokioIo::new(tcp), service);
+    // Whoever is slower or speaks something else has no claim to an answer.
+    let _ = timeout(ANSWER_WITHIN, connection).await;
+}
+
+fn response(page: Page) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(page.body)));
+    *response.status_mut() = page.status;
+    let content_type = header::HeaderValue::from_static(page.content_type);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+/// Counts as Prometheus text, version 0.0.4, each name with the same beginning.
+#[derive(Debug)]
+pub struct Exposition {
+    prefix: &'static str,
+    text: String,
+}
+
+impl Exposition {
+    /// Names begin with `prefix`, such as `overlan_relay_`.
+    pub fn new(prefix: &'static str) -> Self {
+        Self {
+            prefix,
+            text: String::new(),
+        }
+    }
+
+    /// A number that goes up and down.
+    pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.head(name, help, "gauge");
+        self.line(format_args!("{name} {value}"));
+    }
+
+    /// A number that only grows; its name ends in `_total`.
+    pub fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+        self.head(name, help, "counter");
+        self.line(format_args!("{name} {value}"));
+    }
+
+    /// Numbers of one name, told apart by a label; `kind` is `gauge` or `counter`.
+    pub fn family<'a, V: Display>(
+        &mut self,
+        (name, help, kind): (&str, &str, &str),
+        label: &str,
+        values: impl IntoIterator<Item = (&'a str, V)>,
+    ) {
+        self.head(name, help, kind);
+        for (is, value) in values {
+            self.line(format_args!("{name}{{{label}=\"{is}\"}} {value}"));
+        }
+    }
+
+    /// The text.
+    pub fn finish(self) -> String {
+        self.text
+    }
+
+    fn head(&mut self, name: &str, help: &str, kind: &str) {
+        let prefix = self.prefix;
+        let text = format!("# HELP {prefix}{name} {help}\n# TYPE {prefix}{name} {kind}\n");
+        self.text.push_str(&text);
+    }
+
+    fn line(&mut self, rest: std::fmt::Arguments<'_>) {
+        writeln!(self.text, "{}{rest}", self.prefix).expect("a String takes every text");
+    }
+}
+
+/// Most operators at once.
+const CONNECTIONS_MAX: usize = 16;
+
+/// Largest request head, bytes; hyper asks for at least this.
+const REQUEST_MAX: usize = 8_192;
+
+/// Time for one request and its answer; a database that does not write may take its own.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+
+/// Pause after a failed accept: the system lacks something that only time gives back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
