@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dial::DialError;
 use crate::node::{FindError, Node};
+use crate::proxy::ProxyConfig;
 use crate::splice::{Side, splice};
 
 pub(crate) mod sessions;
@@ -26,6 +27,10 @@ pub(crate) mod sessions;
 mod datagrams;
 
 mod forward;
+
+mod own_proxy;
+
+pub use own_proxy::OwnProxy;
 
 pub use crate::state::Transport;
 
@@ -52,6 +57,8 @@ pub enum Carry {
     },
     /// All connections that come in on sockets of this host. There is one socket for each, in this order.
     Forward(Vec<Forward>),
+    /// A proxy for the asker's programs. The socket listens for TCP on loopback.
+    Proxy(OwnProxy),
 }
 
 /// Where a socket of this host leads.
@@ -101,6 +108,11 @@ pub enum Happened {
         /// Why.
         reason: String,
     },
+    /// A program asked the proxy for a destination outside the overlay, and was refused.
+    Foreign {
+        /// The name or the address.
+        host: String,
+    },
 }
 
 /// Why it ended before its time.
@@ -129,14 +141,18 @@ pub enum CarryError {
     Socket(#[from] io::Error),
 }
 
-/// Carries until both sides have ended, or `stop`. What happens is told to `events`.
+/// Carries until both sides have ended, or `stop`. What happens is told to `events`. A proxy behaves as `proxy` says, but for who may
+/// come in.
 pub async fn run(
     node: &Node,
     carry: Carry,
+    proxy: &ProxyConfig,
     sockets: Vec<OwnedFd>,
     events: mpsc::Sender<Happened>,
     stop: CancellationToken,
 ) -> Result<(), CarryError> {
+    // Its connections get a moment after `stop`.
+    let stops_itself = matches!(carry, Carry::Proxy(_));
     let carried = async {
         match carry {
             Carry::Connect {
@@ -175,8 +191,14 @@ pub async fn run(
                 }
                 forward::run(node, forwards, sockets, events, &stop).await
             }
+            Carry::Proxy(own) => {
+                own_proxy::run(node, own, proxy, one(sockets)?, events, &stop).await
+            }
         }
     };
+    if stops_itself {
+        return carried.await;
+    }
     stop.run_until_cancelled(carried)
         .await
         .unwrap_or(Err(CarryError::Stopped))

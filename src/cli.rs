@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use overlan::state::{IN_MEMORY, StateDir};
 
 use crate::cli::exit::{Code, Failure};
@@ -17,6 +17,10 @@ pub(crate) mod log;
 pub(crate) mod output;
 
 mod secret;
+
+mod environment;
+
+mod reaper;
 
 mod api;
 
@@ -151,6 +155,9 @@ enum Command {
     Forward(forward::ForwardArgs),
     /// Run a program whose connections go through the overlay
     Exec(exec::ExecArgs),
+    /// Become the program that `exec` runs
+    #[command(hide = true)]
+    ExecProgram(exec::StartArgs),
     /// Write what helps with a problem into a file, without secrets
     Bugreport(bugreport::BugreportArgs),
     /// Check whether this host reaches the controller and the relays
@@ -227,6 +234,7 @@ impl Command {
             | Self::Wait(_)
             | Self::Config(_)
             | Self::Man(_)
+            | Self::ExecProgram(_)
             | Self::Completion { .. } => false,
         }
     }
@@ -284,7 +292,11 @@ impl Cli {
         command.build();
         let line = words::in_full(&command, line);
         let line = config::with_file(&mut command, line).map_err(NotRead::Config)?;
-        Self::try_parse_from(line).map_err(NotRead::Line)
+        let parse = || {
+            let matches = environment::without_empty(Self::command()).try_get_matches_from(line)?;
+            Self::from_arg_matches(&matches)
+        };
+        parse().map_err(NotRead::Line)
     }
 
     /// The file that standard error is, if this is a client in the background.
@@ -313,6 +325,7 @@ impl Cli {
             | Command::Nc(_)
             | Command::Forward(_)
             | Command::Exec(_)
+            | Command::ExecProgram(_)
             | Command::Netcheck(_)
             | Command::Ca(_)
             | Command::Bugreport(_)
@@ -336,13 +349,26 @@ fn cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Runs one command. Only `exec` has an exit code of its own when nothing failed here.
+/// Runs one command.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    // `exec` takes leave of all children itself.
+    if !reaper::is_due() || matches!(cli.command, Command::Exec(_)) {
+        return carry_out(cli).await;
+    }
+    tokio::select! {
+        done = carry_out(cli) => done,
+        failed = reaper::run() => match failed? {},
+    }
+}
+
+/// Only `exec` has an exit code of its own when nothing failed here.
+async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
     if cli.command.leaves_the_host() {
         upstream::decide(&cli.upstream)?;
     }
     let done = match cli.command {
         Command::Exec(args) => return exec::run(args).await,
+        Command::ExecProgram(args) => return Ok(exec::start(&args)),
         Command::Up(args) => up::up(*args).await,
         Command::Login(args) => login::login(args).await,
         Command::Logout(args) => login::logout(&args).await,

@@ -2,6 +2,7 @@
 //! netmap is all it knows.
 
 use std::cmp::Reverse;
+use std::fmt;
 use std::net::IpAddr;
 
 use overlan_protocol::address;
@@ -45,6 +46,16 @@ impl Destination {
         match self {
             Self::Name(_) => None,
             Self::Address(address) | Self::AddressIn(address, _) => Some(*address),
+        }
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Address(address) => address.fmt(f),
+            Self::AddressIn(address, network) => write!(f, "{address}%{network}"),
         }
     }
 }

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 use tokio_util::either::Either;
 use tracing::{debug, info};
@@ -70,6 +70,8 @@ pub struct ProxyConfig {
     pub room: Room,
     /// Dial destinations outside the overlay from this host, instead of refusing them.
     pub direct: bool,
+    /// Hears which destinations outside the overlay were refused; what it has no room for is not told.
+    pub foreign: Option<mpsc::Sender<String>>,
     /// Where this device answers DNS: programs may ask there through the proxy.
     pub dns: Option<SocketAddr>,
     /// On Linux: accept only programs of this process's user and of root, see [`serve`].
@@ -90,6 +92,7 @@ impl Default for ProxyConfig {
             max_associations: ASSOCIATIONS_MAX,
             room: Room::default(),
             direct: false,
+            foreign: None,
             dns: None,
             same_user: true,
         }
@@ -365,7 +368,15 @@ impl<O: Overlay> Door<O> {
             Ok(Err(DialError::Foreign)) if self.config.direct => {
                 self.reach_host(destination, port).await
             }
-            Ok(Err(error)) => Err(error),
+            Ok(Err(error)) => {
+                if error == DialError::Foreign
+                    && let Some(foreign) = &self.config.foreign
+                {
+                    // Named once is enough; programs ask again and again.
+                    let _told = foreign.try_send(destination.to_string());
+                }
+                Err(error)
+            }
             Err(_) => Err(DialError::TimedOut),
         }
     }

@@ -15,7 +15,7 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use crate::cli::exit::Failure;
-use crate::cli::{Cli, output};
+use crate::cli::{Cli, environment, output};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ConfigArgs {
@@ -193,7 +193,7 @@ impl Setting {
 
 /// What is on the line, whether or not it is complete.
 fn first_look(command: &Command, line: &[OsString]) -> ArgMatches {
-    let lenient = command.clone().ignore_errors(true);
+    let lenient = environment::without_empty(command.clone()).ignore_errors(true);
     lenient.try_get_matches_from(line).unwrap_or_default()
 }
 

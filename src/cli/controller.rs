@@ -197,7 +197,7 @@ fn setup_token(file: Option<&Source>) -> Result<Secret, Failure> {
     if let Some(source) = file {
         return source.read("setup token");
     }
-    if let Some(token) = secret::from_environment(TOKEN_VARIABLE) {
+    if let Some(token) = secret::from_environment(secret::Variable::SetupToken) {
         return Ok(token);
     }
     if secret::can_ask() {
@@ -241,9 +241,6 @@ impl From<StartError> for Failure {
         }
     }
 }
-
-/// Holds the setup token where there is no file for it.
-const TOKEN_VARIABLE: &str = "OVERLAN_SETUP_TOKEN";
 
 #[cfg(test)]
 mod tests;

@@ -1,28 +1,40 @@
 //! `exec`: runs a program whose connections go through the overlay, by the variables that programs know. Decides what the program finds
-//! there, which signals it gets and which exit code is passed on.
+//! in its environment; its doors, its signals and its end are the child modules'.
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal};
-use std::net::SocketAddr;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::process::ExitCode;
 
 use clap::Args;
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::signal::unix::{SignalKind, signal};
+use clap::builder::BoolishValueParser;
 
-use crate::cli::exit::{Code, Failure};
-use crate::cli::{StateArgs, duration, output, running, upstream, wait};
+use crate::cli::exit::Failure;
+use crate::cli::forward::Spec;
+use crate::cli::secret::Variable;
+use crate::cli::{StateArgs, duration, running, upstream, wait};
 
+use child::{Forwarded, Program};
+use doors::{Doors, Wanted};
 use ephemeral::EphemeralArgs;
+
+pub(crate) use child::StartArgs;
+pub(crate) use child::start;
+
+mod child;
+
+mod doors;
 
 mod ephemeral;
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ExecArgs {
-    /// The program and its arguments, behind --
-    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    /// The program and its arguments; all that follows the program is its own
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        required = true,
+        value_name = "PROGRAM"
+    )]
     command: Vec<OsString>,
     /// How long to wait until peers can be reached: seconds, or with a unit (2m); 0 = for ever
     #[arg(
@@ -33,6 +45,21 @@ pub(crate) struct ExecArgs {
         value_name = "TIME"
     )]
     timeout: u32,
+    /// A port of this host that leads to a peer while the program runs, as ssh writes it: [BIND:]PORT:HOST:PORT or /PATH:HOST:PORT; may be repeated
+    #[arg(
+        short = 'L',
+        long = "local",
+        env = "OVERLAN_EXEC_LOCAL",
+        value_delimiter = ',',
+        value_name = "FORWARD"
+    )]
+    forwards: Vec<Spec>,
+    /// Connect to destinations outside the overlay from this host instead of refusing them
+    #[arg(long, env = "OVERLAN_PROXY_DIRECT", value_parser = BoolishValueParser::new())]
+    proxy_direct: bool,
+    /// Name the SOCKS5 proxy in ALL_PROXY instead of the HTTP proxy: for programs that know only that one
+    #[arg(long, env = "OVERLAN_EXEC_SOCKS", value_parser = BoolishValueParser::new())]
+    socks: bool,
     #[command(flatten)]
     own: EphemeralArgs,
     #[command(flatten)]
@@ -41,170 +68,74 @@ pub(crate) struct ExecArgs {
 
 const EXAMPLES: &str = "\
 Examples:
-  overlan exec -- curl http://web.home.overlan.internal/
-  overlan exec --timeout 120 -- git clone http://git.home.overlan.internal/repo
+  overlan exec curl http://web.home.overlan.internal/
+  overlan exec -L 5432:db:5432 psql -h 127.0.0.1 -U app
+  overlan exec --timeout 120 git clone http://git.home.overlan.internal/repo
+  overlan exec --proxy-direct npm install      from registries in the overlay and outside
   overlan exec --ephemeral --server JOIN --auth-key-file key.txt -- make deploy
   overlan exec -- sh -c 'dig @$OVERLAN_DNS_HOST -p $OVERLAN_DNS_PORT web.home.overlan.internal'
 
-The program finds ALL_PROXY, HTTP_PROXY, HTTPS_PROXY and NO_PROXY, in both cases, and OVERLAN_DNS_HOST and OVERLAN_DNS_PORT. It gets
-SIGINT, SIGTERM and SIGHUP of this one. Only programs that know these variables use the overlay.
+The program finds ALL_PROXY, HTTP_PROXY, HTTPS_PROXY and NO_PROXY, in both cases, NODE_USE_ENV_PROXY, OVERLAN_DNS_HOST and
+OVERLAN_DNS_PORT, and OVERLAN_FORWARD_1 and so on with the addresses of -L. The proxy is for this program alone: its URL holds a
+password that ends with it, so children that change their user can use it, too. Secrets such as OVERLAN_AUTH_KEY are taken out. Programs
+that know none of these variables (psql, redis-cli, mysql) reach a peer by -L.
+The program gets SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 of this one, and SIGTERM if this one is killed.
 Exit codes: the program's; 128 + N if signal N killed it; 126 and 127 as in a shell if it cannot be started;
 before it starts 3 no `overlan up` runs, 4 not enrolled any more or no valid key, 8 no controller, 9 no relay.";
 
 /// `overlan exec`.
 pub(crate) async fn run(args: ExecArgs) -> Result<ExitCode, Failure> {
-    let Some((program, arguments)) = args.command.split_first() else {
-        return Err(Failure::usage("name a program behind --"));
-    };
-    let mut command = Command::new(program);
-    command.args(arguments);
+    let mut program = Program::new(args.command)?;
     // From before anything starts: no signal falls between.
     let mut signals = Forwarded::listen()?;
+    let doors = Doors::open(Wanted {
+        forwards: args.forwards,
+        direct: args.proxy_direct,
+        socks: args.socks,
+    })?;
+    for secret in Variable::ALL {
+        program.without(secret.name());
+    }
     // The proxy of our own is for the program, not for commands of ours in there.
-    command.env("OVERLAN_UPSTREAM_PROXY", upstream::name());
+    program.with("OVERLAN_UPSTREAM_PROXY", upstream::name());
+    for (name, value) in doors.variables() {
+        program.with(&name, value);
+    }
     if args.own.ephemeral {
         let device = tokio::select! {
             device = args.own.up(args.timeout) => device?,
-            (signal, _) = signals.asked.next() => return Ok(exit_code(KILLED.saturating_add(signal.as_raw()))),
+            signal = signals.asked() => return Ok(child::killed_by(signal)),
         };
-        command.envs(variables(device.socks, Some(device.dns)));
-        let ended = signals.run(command).await;
+        for (name, value) in resolver(device.dns) {
+            program.with(name, value);
+        }
+        let ended = match doors.served_by(&device.node).await {
+            Ok(serving) => serving.during(signals.run(program)).await,
+            Err(failure) => Err(failure),
+        };
         device.close().await;
         return ended;
     }
     wait::until_ready(&args.state, args.timeout).await?;
     let status = running::ask_status(&args.state).await?;
-    let socks = status.socks.ok_or_else(|| {
-        let text = "the running `overlan up` offers no proxy that a program could use";
-        Failure::new(Code::Other, text).next("Start it with --socks 127.0.0.1:1080.")
-    })?;
-    command.envs(variables(socks, status.dns));
+    if let Some(dns) = status.dns {
+        for (name, value) in resolver(dns) {
+            program.with(name, value);
+        }
+    }
     if let Some(state) = &args.state.state_dir {
         // Commands of ours in there ask the same `overlan up`.
-        command.env("OVERLAN_STATE_DIR", std::path::absolute(state)?);
+        program.with("OVERLAN_STATE_DIR", std::path::absolute(state)?);
     }
-    signals.run(command).await
+    let control = args.state.open()?.socket_path();
+    let serving = doors.served_by_running(&control).await?;
+    serving.during(signals.run(program)).await
 }
 
-/// What the program finds in its environment.
-fn variables(socks: SocketAddr, dns: Option<SocketAddr>) -> Vec<(&'static str, String)> {
-    let mut variables: Vec<(&'static str, String)> = PROXIES
-        .iter()
-        .map(|(name, scheme)| (*name, format!("{scheme}://{socks}")))
-        .collect();
-    for name in ["NO_PROXY", "no_proxy"] {
-        variables.push((name, NOT_PROXIED.to_owned()));
-    }
-    if let Some(dns) = dns {
-        variables.push(("OVERLAN_DNS_HOST", dns.ip().to_string()));
-        variables.push(("OVERLAN_DNS_PORT", dns.port().to_string()));
-    }
-    variables
+/// Where names of the overlay are answered.
+fn resolver(dns: std::net::SocketAddr) -> [(&'static str, String); 2] {
+    [
+        ("OVERLAN_DNS_HOST", dns.ip().to_string()),
+        ("OVERLAN_DNS_PORT", dns.port().to_string()),
+    ]
 }
-
-fn passed_on(status: ExitStatus) -> ExitCode {
-    let code = match (status.code(), status.signal()) {
-        (Some(code), _) => code,
-        (None, Some(signal)) => KILLED.saturating_add(signal),
-        (None, None) => Code::Other as i32,
-    };
-    exit_code(code)
-}
-
-fn exit_code(code: i32) -> ExitCode {
-    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
-}
-
-/// Signals that the program gets when this one does, and the one that says that it ended.
-struct Forwarded {
-    asked: Asked,
-    ended: tokio::signal::unix::Signal,
-}
-
-/// Signals by which somebody asks for an end.
-struct Asked {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    hang_up: tokio::signal::unix::Signal,
-}
-
-impl Asked {
-    /// The next one, and whether a terminal would have sent it to the program as well. Cancel safe.
-    async fn next(&mut self) -> (Signal, bool) {
-        tokio::select! {
-            _ = self.interrupt.recv() => (Signal::INT, true),
-            _ = self.hang_up.recv() => (Signal::HUP, true),
-            _ = self.terminate.recv() => (Signal::TERM, false),
-        }
-    }
-}
-
-impl Forwarded {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            asked: Asked {
-                interrupt: signal(SignalKind::interrupt())?,
-                terminate: signal(SignalKind::terminate())?,
-                hang_up: signal(SignalKind::hangup())?,
-            },
-            ended: signal(SignalKind::child())?,
-        })
-    }
-
-    /// Runs the program to its end, or says that it cannot be started.
-    async fn run(&mut self, mut command: Command) -> Result<ExitCode, Failure> {
-        match command.spawn() {
-            Ok(child) => Ok(passed_on(self.until_ended(child).await?)),
-            Err(error) => {
-                let program = command.get_program().to_string_lossy();
-                output::note(&format!("Error: cannot start {program}: {error}"));
-                Ok(exit_code(match error.kind() == io::ErrorKind::NotFound {
-                    true => NOT_FOUND,
-                    false => NOT_EXECUTABLE,
-                }))
-            }
-        }
-    }
-
-    async fn until_ended(&mut self, mut child: Child) -> io::Result<ExitStatus> {
-        // A terminal tells every program in its foreground itself.
-        let from_terminal = io::stdin().is_terminal();
-        loop {
-            // Asked again after each signal: it is not reaped elsewhere, so its id stays its own until here.
-            if let Some(status) = child.try_wait()? {
-                return Ok(status);
-            }
-            let (signal, by_terminal) = tokio::select! {
-                _ = self.ended.recv() => continue,
-                asked = self.asked.next() => asked,
-            };
-            if !(from_terminal && by_terminal)
-                && let Err(error) = kill_process(Pid::from_child(&child), signal)
-            {
-                tracing::debug!(%error, ?signal, "a signal is not passed on");
-            }
-        }
-    }
-}
-
-/// Variables that name the proxy. Programs disagree about the case.
-const PROXIES: [(&str, &str); 6] = [
-    ("ALL_PROXY", "socks5h"),
-    ("all_proxy", "socks5h"),
-    ("HTTP_PROXY", "http"),
-    ("http_proxy", "http"),
-    ("HTTPS_PROXY", "http"),
-    ("https_proxy", "http"),
-];
-
-/// What is on this host stays there.
-const NOT_PROXIED: &str = "localhost,127.0.0.1,::1";
-
-/// Exit code of shells for a program that does not exist.
-const NOT_FOUND: i32 = 127;
-
-/// Exit code of shells for a program that cannot be started.
-const NOT_EXECUTABLE: i32 = 126;
-
-/// What shells add to the number of the signal that killed a program.
-const KILLED: i32 = 128;

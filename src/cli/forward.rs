@@ -70,7 +70,7 @@ Exit codes: 0 ended by Ctrl-C, 1 cannot listen or no such peer, 2 usage, 3 no `o
 
 /// One forward as a person writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Spec {
+pub(crate) struct Spec {
     listen: Listen,
     peer: String,
     port: u16,
@@ -195,25 +195,18 @@ pub(crate) async fn run(args: ForwardArgs) -> Result<(), Failure> {
     let control = args.state.open()?.socket_path();
     let mut specs = args.forwards;
     specs.extend(args.local);
-    if specs.len() > SOCKETS_MAX {
-        let text = format!("at most {SOCKETS_MAX} forwards in one command; start another one");
-        return Err(Failure::usage(text));
-    }
-    let mut doors = Vec::new();
-    let mut sockets = Vec::new();
-    let mut forwards = Vec::new();
-    for spec in specs {
-        check(&spec, args.udp, args.gateway)?;
-        let (socket, from, listen) = open(&spec.listen, args.udp)?;
-        sockets.push(socket);
-        forwards.push(Forward {
-            from,
-            peer: spec.peer.clone(),
-            port: spec.port,
-            everybody: args.all_users || is_public(&spec.listen),
-        });
-        doors.push(Opened(Spec { listen, ..spec }));
-    }
+    let AllOpened {
+        doors,
+        sockets,
+        forwards,
+    } = open_all(
+        specs,
+        Admission {
+            udp: args.udp,
+            gateway: args.gateway,
+            all_users: args.all_users,
+        },
+    )?;
     let request = Request::Carry(Carry::Forward(forwards));
     let mut signals = Signals::listen()?;
     let mut is_stopped = false;
@@ -233,7 +226,7 @@ pub(crate) async fn run(args: ForwardArgs) -> Result<(), Failure> {
                 Some(Opened(spec)) => output::note(&format!("{spec}: {reason}")),
                 None => tracing::debug!(forward, reason, "a forward that nobody asked for"),
             },
-            Happened::Connected { .. } => {}
+            Happened::Connected { .. } | Happened::Foreign { .. } => {}
         },
     )
     .await;
@@ -246,6 +239,50 @@ pub(crate) async fn run(args: ForwardArgs) -> Result<(), Failure> {
         Ok(other) => Err(running::unexpected(&other)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The forwards of one command, with their sockets in the same order.
+pub(crate) struct AllOpened {
+    pub(crate) doors: Vec<Opened>,
+    pub(crate) sockets: Vec<OwnedFd>,
+    pub(crate) forwards: Vec<Forward>,
+}
+
+/// Who may come in at all of them, and how.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Admission {
+    /// Datagrams instead of streams.
+    pub(crate) udp: bool,
+    /// Programs of other hosts.
+    pub(crate) gateway: bool,
+    /// Programs of every user of this host.
+    pub(crate) all_users: bool,
+}
+
+/// Takes the ports and paths of all of them.
+pub(crate) fn open_all(specs: Vec<Spec>, admission: Admission) -> Result<AllOpened, Failure> {
+    if specs.len() > SOCKETS_MAX {
+        let text = format!("at most {SOCKETS_MAX} forwards in one command; start another one");
+        return Err(Failure::usage(text));
+    }
+    let mut all = AllOpened {
+        doors: Vec::new(),
+        sockets: Vec::new(),
+        forwards: Vec::new(),
+    };
+    for spec in specs {
+        check(&spec, admission.udp, admission.gateway)?;
+        let (socket, from, listen) = open(&spec.listen, admission.udp)?;
+        all.sockets.push(socket);
+        all.forwards.push(Forward {
+            from,
+            peer: spec.peer.clone(),
+            port: spec.port,
+            everybody: admission.all_users || is_public(&spec.listen),
+        });
+        all.doors.push(Opened(Spec { listen, ..spec }));
+    }
+    Ok(all)
 }
 
 /// Prints where it listens, once something that connects is served.
@@ -333,7 +370,20 @@ fn open(listen: &Listen, udp: bool) -> Result<(OwnedFd, Door, Listen), Failure> 
 }
 
 /// A forward whose socket is open. Dropping it removes the socket's file.
-struct Opened(Spec);
+pub(crate) struct Opened(Spec);
+
+impl Opened {
+    /// Returns where programs come in: an address, or a path.
+    pub(crate) fn place(&self) -> String {
+        self.0.listen.to_string()
+    }
+}
+
+impl fmt::Display for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl Drop for Opened {
     fn drop(&mut self) {

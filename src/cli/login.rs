@@ -98,7 +98,7 @@ pub(crate) fn password(from_stdin: bool) -> Result<Secret, Failure> {
     if from_stdin {
         return Source::Stdin.read("password");
     }
-    if let Some(password) = secret::from_environment(PASSWORD_VARIABLE) {
+    if let Some(password) = secret::from_environment(secret::Variable::Password) {
         return Ok(password);
     }
     if secret::can_ask() {
@@ -114,7 +114,7 @@ pub(crate) fn password(from_stdin: bool) -> Result<Secret, Failure> {
 /// Whether [`password`] asks a person.
 #[cfg(feature = "server")]
 pub(crate) fn asks_for_password(from_stdin: bool) -> bool {
-    !from_stdin && secret::from_environment(PASSWORD_VARIABLE).is_none()
+    !from_stdin && secret::from_environment(secret::Variable::Password).is_none()
 }
 
 /// `overlan logout`.
@@ -229,9 +229,6 @@ async fn end_session(session: &Session) -> Result<(), HttpsError> {
     connection.bearer(&session.login.session);
     is_gone(connection.delete(path::SESSION, api::WITHIN).await)
 }
-
-/// Holds a password where there is no terminal.
-const PASSWORD_VARIABLE: &str = "OVERLAN_PASSWORD";
 
 #[cfg(test)]
 pub(crate) mod tests;

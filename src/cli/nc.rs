@@ -97,7 +97,7 @@ pub(crate) async fn run(args: NcArgs) -> Result<(), Failure> {
             Happened::Listening if args.verbose => {
                 output::note(&format!("listening on overlay port {}", args.host));
             }
-            Happened::Listening | Happened::Failed { .. } => {}
+            Happened::Listening | Happened::Failed { .. } | Happened::Foreign { .. } => {}
         },
     );
     let answer = tokio::select! {

@@ -106,7 +106,7 @@ async fn serve(args: ServeArgs) -> Result<(), Failure> {
 fn config(args: ServeArgs) -> Result<Config, Failure> {
     let token = match &args.token_file {
         Some(source) => Some(source.read("relay token")?),
-        None => secret::from_environment(TOKEN_VARIABLE),
+        None => secret::from_environment(secret::Variable::RelayToken),
     };
     if let Some(address) = args.metrics
         && !address.ip().is_loopback()
@@ -159,9 +159,6 @@ impl From<StartError> for Failure {
         }
     }
 }
-
-/// Holds a relay token where there is no file for it.
-const TOKEN_VARIABLE: &str = "OVERLAN_RELAY_TOKEN";
 
 #[cfg(test)]
 mod tests;

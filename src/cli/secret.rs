@@ -42,13 +42,46 @@ impl Source {
     }
 }
 
-/// The secret in the environment variable `name`, if it is set and not empty.
+/// A variable of the environment that may hold a secret. `exec` hands none of them to its program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Variable {
+    /// A key by which a device enrols.
+    AuthKey,
+    /// A person's password.
+    Password,
+    /// A token by which a relay registers.
+    RelayToken,
+    /// The token of a controller's first start.
+    SetupToken,
+}
+
+impl Variable {
+    /// Every one there is.
+    pub(crate) const ALL: [Self; 4] = [
+        Self::AuthKey,
+        Self::Password,
+        Self::RelayToken,
+        Self::SetupToken,
+    ];
+
+    /// Returns its name in the environment.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::AuthKey => "OVERLAN_AUTH_KEY",
+            Self::Password => "OVERLAN_PASSWORD",
+            Self::RelayToken => "OVERLAN_RELAY_TOKEN",
+            Self::SetupToken => "OVERLAN_SETUP_TOKEN",
+        }
+    }
+}
+
+/// The secret in an environment variable, if it is set and not empty.
 #[expect(
     clippy::disallowed_methods,
     reason = "the argument parser would take the secret as an argument, too"
 )]
-pub(crate) fn from_environment(name: &str) -> Option<Secret> {
-    let text = Zeroizing::new(std::env::var(name).ok()?);
+pub(crate) fn from_environment(variable: Variable) -> Option<Secret> {
+    let text = Zeroizing::new(std::env::var(variable.name()).ok()?);
     let secret = Secret::new(&text);
     (!secret.reveal().is_empty()).then_some(secret)
 }

@@ -257,7 +257,7 @@ async fn device(args: &UpArgs, state: &StateDir) -> Result<(Device, bool), Failu
 fn auth_key(args: &UpArgs) -> Result<Option<Secret>, Failure> {
     match &args.auth_key_file {
         Some(source) => source.read("auth key").map(Some),
-        None => Ok(secret::from_environment(AUTH_KEY_VARIABLE)),
+        None => Ok(secret::from_environment(secret::Variable::AuthKey)),
     }
 }
 
@@ -545,9 +545,6 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long the controller is waited for when the device is enrolled.
 const ENROL_WITHIN: Duration = Duration::from_secs(30);
-
-/// Holds an auth key where there is no file for it.
-pub(crate) const AUTH_KEY_VARIABLE: &str = "OVERLAN_AUTH_KEY";
 
 #[cfg(test)]
 mod tests;

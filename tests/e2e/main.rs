@@ -47,6 +47,8 @@ mod tls;
 
 mod commands;
 
+mod exec;
+
 mod forward;
 
 mod gateway;

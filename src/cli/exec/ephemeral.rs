@@ -1,5 +1,5 @@
-//! The device that `exec --ephemeral` makes for its program alone: in memory, behind free ports of loopback. Decides how it comes and
-//! goes; what the program finds of it is the parent module's.
+//! The device that `exec --ephemeral` makes for its program alone, in memory. Decides how it comes and goes; what the program finds of
+//! it is the parent module's.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::memory::MemoryArgs;
 use crate::cli::output;
-use crate::cli::secret::{self, Source};
-use crate::cli::up::{AUTH_KEY_VARIABLE, dns_sockets};
+use crate::cli::secret::{self, Source, Variable};
+use crate::cli::up::dns_sockets;
 use crate::cli::upstream;
 
 #[derive(Debug, Args)]
@@ -43,11 +43,10 @@ pub(super) struct EphemeralArgs {
     memory: MemoryArgs,
 }
 
-/// A device that is up, and its doors.
+/// A device that is up, and its resolver.
 pub(super) struct Ephemeral {
-    pub(super) socks: SocketAddr,
     pub(super) dns: SocketAddr,
-    node: Node,
+    pub(super) node: Node,
     resolver: JoinHandle<()>,
     stop: CancellationToken,
 }
@@ -62,7 +61,7 @@ impl EphemeralArgs {
         })?;
         let key = match &self.auth_key_file {
             Some(source) => source.read("auth key")?,
-            None => secret::from_environment(AUTH_KEY_VARIABLE).ok_or_else(|| {
+            None => secret::from_environment(Variable::AuthKey).ok_or_else(|| {
                 Failure::new(Code::NeedsLogin, "a device for one program needs an auth key")
                     .next("Give --auth-key-file or $OVERLAN_AUTH_KEY; `overlan admin auth-key create --ephemeral` makes one.")
             })?,
@@ -89,11 +88,9 @@ impl EphemeralArgs {
         let (udp, tcp) = dns_sockets(loopback).await?;
         let dns = udp.local_addr()?;
         let node = builder.up().await.map_err(failure)?;
-        let socks = node.listen_proxy(loopback).await?;
         let stop = CancellationToken::new();
         let resolver = tokio::spawn(node.serve_dns(udp, tcp, stop.clone()));
         Ok(Ephemeral {
-            socks,
             dns,
             node,
             resolver,
@@ -103,7 +100,7 @@ impl EphemeralArgs {
 }
 
 impl Ephemeral {
-    /// Ends the doors and removes the device. What could not be removed is told; it changes no exit code.
+    /// Ends the resolver and removes the device. What could not be removed is told; it changes no exit code.
     pub(super) async fn close(self) {
         self.stop.cancel();
         if let Err(error) = self.resolver.await {

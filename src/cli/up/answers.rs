@@ -57,7 +57,11 @@ impl Answers {
                 return self.measuring.run(&self.node, peer, port, plan);
             }
             Request::PerfServe { port } => return self.measuring.serve(&self.node, port),
-            Request::Carry(carry) => return self.carrying.begin(&self.node, carry),
+            Request::Carry(carry) => {
+                return self
+                    .carrying
+                    .begin(&self.node, carry, self.places().config.clone());
+            }
             Request::Ping { peer, within_ms } => return self.ping(peer, within_ms),
             Request::Whois { peer } => self.whois(&peer),
             Request::DnsQuery { name, kind } => self.dns_query(&name, &kind).await,
@@ -71,6 +75,7 @@ impl Answers {
             socks,
             proxies,
             dns,
+            config: _,
         } = self.places().clone();
         Status {
             socks,

@@ -1,4 +1,4 @@
-//! Carries out `nc` and `forward` for whoever asks on the control socket. Decides how many may at once, and what a failure means to
+//! Carries out `nc`, `forward` and the doors of `exec` for whoever asks on the control socket. Decides how many may at once, and what a failure means to
 //! the asker.
 
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use overlan::carry::{self, CARRIES_MAX, Carry, CarryError, SOCKETS_MAX};
 use overlan::dial::DialError;
 use overlan::local::{Answer, Handing, RefusalKind, Response, Running};
 use overlan::node::Node;
+use overlan::proxy::ProxyConfig;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -26,15 +27,16 @@ impl Carrying {
     }
 
     /// Carries it once the sockets are here.
-    pub(super) fn begin(&self, node: &Node, carry: Carry) -> Answer {
+    /// A proxy behaves as `proxy` says, but for who may come in.
+    pub(super) fn begin(&self, node: &Node, carry: Carry, proxy: ProxyConfig) -> Answer {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             let text = format!(
-                "{CARRIES_MAX} `overlan nc` and `overlan forward` use this device already; end one, or use the SOCKS proxy"
+                "{CARRIES_MAX} `overlan nc`, `overlan forward` and `overlan exec` use this device already; end one, or use the SOCKS proxy"
             );
             return refused(RefusalKind::Conflict, text).into();
         };
         let sockets = match &carry {
-            Carry::Connect { .. } | Carry::Accept { .. } => 1,
+            Carry::Connect { .. } | Carry::Accept { .. } | Carry::Proxy(_) => 1,
             Carry::Forward(forwards) if (1..=SOCKETS_MAX).contains(&forwards.len()) => {
                 forwards.len()
             }
@@ -54,7 +56,7 @@ impl Carrying {
                 let stop = stop.clone();
                 async move {
                     let _place = place;
-                    match carry::run(&node, carry, sockets, events, stop).await {
+                    match carry::run(&node, carry, &proxy, sockets, events, stop).await {
                         Ok(()) => Response::Done,
                         Err(error) => refused(kind(&error), error.to_string()),
                     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use overlan::node::Node;
-use overlan::proxy::{self, Until};
+use overlan::proxy::{self, ProxyConfig, Until};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,8 @@ pub(super) struct Places {
     pub(super) proxies: Vec<String>,
     /// Where the DNS door is.
     pub(super) dns: Option<SocketAddr>,
+    /// How the proxy behaves.
+    pub(super) config: ProxyConfig,
 }
 
 /// The doors, served.
@@ -60,6 +62,7 @@ impl Serving {
             socks: self.doors.proxy.addresses().first().copied(),
             proxies: self.doors.proxy.places(),
             dns: self.doors.dns.address,
+            config: self.doors.proxy.config.clone(),
         }
     }
 
