@@ -14,15 +14,17 @@ use overlan_protocol::key::DeviceId;
 
 use crate::egress::{Closed, Egress, Full, Release, Run};
 use crate::ledger::{Destination, Ledger, TooManyDestinations};
-use crate::memory::Memory;
+use crate::memory::{Account, Victims};
+use crate::slow::Slow;
 use crate::switch::AttachId;
 
 /// One attached connection, as the rest of the relay sees it.
 pub(crate) struct Client {
     pub(crate) id: AttachId,
     pub(crate) device: DeviceId,
+    /// What it holds of the relay's memory, by network.
+    accounts: Vec<Account>,
     outbox: Mutex<Outbox>,
-    memory: Arc<Memory>,
 }
 
 /// Why a receiver does not take a frame.
@@ -30,7 +32,7 @@ pub(crate) struct Client {
 pub(crate) enum NotTaken {
     /// Its queue is full.
     Full,
-    /// The relay's memory for queues is full.
+    /// The relay's memory for queues is full. The frames were not charged.
     RelayFull,
     /// It has just ended.
     Closed,
@@ -52,24 +54,31 @@ impl Client {
         id: AttachId,
         device: DeviceId,
         welcome: Welcome,
-        memory: Arc<Memory>,
+        accounts: Vec<Account>,
+        queue_max: usize,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
             device,
+            accounts,
             outbox: Mutex::new(Outbox {
                 welcome: Some(welcome),
                 pongs: VecDeque::new(),
                 drain: None,
                 ledger: Ledger::new(welcome.credit_window),
-                egress: Egress::new(),
+                egress: Egress::new(queue_max),
+                slow: Slow::default(),
                 end: None,
                 closed: false,
                 waker: None,
                 woken: false,
             }),
-            memory,
         })
+    }
+
+    /// What this client holds in the network `vni`, if that is one of its own.
+    pub(crate) fn account(&self, vni: u32) -> Option<&Account> {
+        self.accounts.iter().find(|account| account.vni() == vni)
     }
 
     /// How many bytes this client may send to `to` from now on; the last frame may go beyond.
@@ -82,32 +91,33 @@ impl Client {
         self.lock().ledger.handle_received(to, bytes);
     }
 
-    /// Queues runs of frames for this client, stamped with where they come from. `to` is this client as `from` sees it. What was
-    /// not taken stays in `runs`.
+    /// Queues runs of frames for this client, stamped with where they come from and charged to `from`'s account. `to` is this
+    /// client as `from` sees it. What was not taken stays in `runs`; what others lost for it is appended to `shed`.
     pub(crate) fn deliver(
         &self,
         now: Instant,
         from: &Arc<Client>,
         to: Destination,
         runs: &mut VecDeque<Run>,
+        shed: &mut Vec<Release<Arc<Client>>>,
     ) -> Result<(), NotTaken> {
-        if self.memory.is_full() {
-            return Err(NotTaken::RelayFull);
-        }
         let mut outbox = self.lock();
         if outbox.closed {
             return Err(NotTaken::Closed);
         }
-        let before = outbox.egress.cost();
         let mut taken = Ok(());
         while let Some(run) = runs.pop_front() {
-            if let Err(Full(run)) = outbox.egress.push(now, from.id, from, to, run) {
-                runs.push_front(run);
+            let Err(Full(run)) = outbox.egress.push(now, from.id, from, to, run) else {
+                continue;
+            };
+            let freed = outbox.egress.shed(from.id, to.vni, run.cost());
+            runs.push_front(run);
+            if freed.is_empty() {
                 taken = Err(NotTaken::Full);
                 break;
             }
+            shed.extend(freed);
         }
-        self.memory.handle_queued(before, outbox.egress.cost());
         wake(outbox);
         taken
     }
@@ -119,21 +129,21 @@ impl Client {
         older: &Client,
         places: impl Fn(Destination) -> bool,
     ) -> Vec<Release<Arc<Client>>> {
-        let handed = older.change_egress(|outbox| {
-            outbox.closed = true;
-            outbox.egress.hand_over(places)
-        });
-        self.change_egress(|outbox| outbox.egress.take_over(handed))
+        let mut outbox = older.lock();
+        outbox.closed = true;
+        let handed = outbox.egress.hand_over(places);
+        drop(outbox);
+        self.lock().egress.take_over(handed)
     }
 
-    /// Changes the egress and keeps the relay's sum in step.
-    fn change_egress<T>(&self, change: impl FnOnce(&mut Outbox) -> T) -> T {
+    /// Gives up what waits for this client of the frames of `victims`.
+    #[must_use]
+    pub(crate) fn shed(&self, victims: &Victims) -> Vec<Release<Arc<Client>>> {
+        let is_one = |source: &Arc<Client>| victims.devices.contains(&source.device);
         let mut outbox = self.lock();
-        let before = outbox.egress.cost();
-        let result = change(&mut outbox);
-        let after = outbox.egress.cost();
-        self.memory.handle_queued(before, after);
-        result
+        outbox
+            .egress
+            .discard(None, is_one, |to| to.vni == victims.vni)
     }
 
     /// `bytes` that this client sent to `to` need not be held any longer; `stood` is how long they at least waited behind others.
@@ -144,12 +154,22 @@ impl Client {
         bytes: usize,
         stood: Option<Duration>,
     ) {
+        let Some(account) = self.account(to.vni) else {
+            return;
+        };
         let mut outbox = self.lock();
         let is_due = outbox
             .ledger
-            .handle_released(now, to, bytes, stood, &self.memory);
+            .handle_released(now, to, bytes, stood, account);
         if is_due {
             wake(outbox);
+        }
+    }
+
+    /// Frames of this client for `to` that cost `cost` wait no longer.
+    pub(crate) fn discharge(&self, to: Destination, cost: usize) {
+        if let Some(account) = self.account(to.vni) {
+            account.discharge(cost);
         }
     }
 
@@ -185,14 +205,24 @@ impl Client {
         wake(outbox);
     }
 
-    /// Does what is due. Returns when to come again, or why this client's connection must end.
-    pub(crate) fn handle_timeout(&self, now: Instant) -> Result<Option<Instant>, Reject> {
+    /// Does what is due, and appends what this client is too slow for to `lost`. Returns when to come again, or why its connection
+    /// must end.
+    pub(crate) fn handle_timeout(
+        &self,
+        now: Instant,
+        lost: &mut Vec<Release<Arc<Client>>>,
+    ) -> Result<Option<Instant>, Reject> {
         let mut outbox = self.lock();
         if let Some(end) = &outbox.end {
             return Err(end.clone());
         }
-        let is_due = outbox.ledger.handle_timeout(now, &self.memory);
-        let next = outbox.ledger.poll_timeout();
+        let waiting = outbox.egress.cost();
+        if outbox.slow.handle_timeout(now, waiting) {
+            lost.extend(outbox.egress.discard(Some(now), |_| true, |_| true));
+        }
+        let is_due = outbox.ledger.handle_timeout(now, &self.accounts);
+        let times = [outbox.ledger.poll_timeout(), outbox.slow.poll_timeout()];
+        let next = times.into_iter().flatten().min();
         if is_due {
             wake(outbox);
         }
@@ -220,10 +250,14 @@ impl Client {
         outbox.woken = false;
         outbox.control(control, budget / 2);
         outbox.egress.handle_written(&mut filled.written);
-        let before = outbox.egress.cost();
         let budget = budget.saturating_sub(control.len());
         filled.waited = outbox.egress.take(now, budget, &mut filled.runs);
-        self.memory.handle_queued(before, outbox.egress.cost());
+        let mut taken = 0;
+        for release in outbox.egress.taken() {
+            taken += release.cost;
+            release.source.discharge(release.to, release.cost);
+        }
+        outbox.slow.handle_taken(taken);
         Ok(())
     }
 
@@ -232,8 +266,7 @@ impl Client {
         let mut outbox = self.lock();
         outbox.closed = true;
         outbox.waker = None;
-        self.memory.handle_queued(outbox.egress.cost(), 0);
-        outbox.ledger.close(&self.memory);
+        outbox.ledger.close(&self.accounts);
         outbox.egress.close()
     }
 
@@ -250,6 +283,7 @@ struct Outbox {
     drain: Option<u32>,
     ledger: Ledger,
     egress: Egress<Arc<Client>>,
+    slow: Slow,
     /// Why the connection must end.
     end: Option<Reject>,
     /// The connection has ended; nothing is queued any more.

@@ -198,7 +198,10 @@ impl Conn {
         let (attachment, client, displaced) = hub
             .switch
             .attach(&claim, |id| {
-                Client::new(id, ticket.device, welcome, hub.memory.clone())
+                let vnis = ticket.networks.iter().map(|(vni, _)| vni.get());
+                let accounts = vnis.map(|vni| hub.memory.account(vni, ticket.device));
+                let queue_max = hub.memory.receiver_max();
+                Client::new(id, ticket.device, welcome, accounts.collect(), queue_max)
             })
             .map_err(|Superseded| superseded())?;
         let places = |to: Destination| {
@@ -208,12 +211,8 @@ impl Conn {
         for older in displaced {
             // Who comes back before its old connection was found dead loses nothing that still waited.
             if older.device == ticket.device {
-                for refused in client.inherit(&older, places) {
-                    let frames = u64::from(refused.frames);
-                    hub.metrics.count_dropped(Dropped::ReceiverFull, frames);
-                    let Release { to, bytes, .. } = refused;
-                    refused.source.release(now, to, bytes, None);
-                }
+                let refused = client.inherit(&older, places);
+                hub.tell_lost(now, Dropped::ReceiverFull, refused);
             }
             older.end(superseded());
         }
@@ -240,6 +239,14 @@ impl Conn {
             conn.client.end(admit::revoked());
         }
         Ok(conn)
+    }
+
+    /// A receiver that is too slow for what waits for it loses that.
+    fn sweep(&mut self, now: Instant) -> Result<(), Reject> {
+        let mut lost = Vec::new();
+        self.sweep_at = self.client.handle_timeout(now, &mut lost)?;
+        self.hub.tell_lost(now, Dropped::ReceiverSlow, lost);
+        Ok(())
     }
 
     fn handle_data(&mut self, now: Instant, route: Route, message: &[u8]) -> Result<(), Reject> {
@@ -338,10 +345,7 @@ impl Peer for Conn {
     fn handle_timeout(&mut self, now: Instant) -> Result<(), Reject> {
         // Asked here and not only in `fill`, which is not called while the socket takes nothing.
         self.touched = now;
-        match self.client.handle_timeout(now) {
-            Ok(sweep_at) => self.sweep_at = sweep_at,
-            Err(end) => return Err(end),
-        }
+        self.sweep(now)?;
         if now >= self.ticket_ends {
             return Err(Reject::new(
                 RejectCode::TicketExpired,
@@ -407,24 +411,11 @@ impl Drop for Conn {
             let Release { to, bytes, .. } = release;
             release.source.release(now, to, bytes, release.stood);
         }
-        for Release {
-            source,
-            to,
-            bytes,
-            frames,
-            ..
-        } in discarded
-        {
-            let frames = u64::from(frames);
-            self.hub
-                .metrics
-                .count_dropped(Dropped::ReceiverGone, frames);
-            // A newer connection of the same device is the peer now: it is not gone.
-            if left {
-                source.peer_gone(to);
-            }
-            source.release(now, to, bytes, None);
+        // A newer connection of the same device is the peer now: it is not gone.
+        for release in discarded.iter().filter(|_| left) {
+            release.source.peer_gone(release.to);
         }
+        self.hub.tell_lost(now, Dropped::ReceiverGone, discarded);
     }
 }
 
@@ -449,11 +440,17 @@ fn pass_on(
         return runs;
     }
     from.admit(to, bytes);
-    let deliver = |receiver: Option<Arc<Client>>, runs: &mut _| match receiver {
-        Some(receiver) => receiver.deliver(now, from, to, runs),
+    let mut shed = Vec::new();
+    let mut deliver = |receiver: Option<Arc<Client>>, runs: &mut _| match receiver {
+        Some(receiver) => receiver.deliver(now, from, to, runs, &mut shed),
         None => Err(NotTaken::Closed),
     };
-    let mut taken = deliver(receiver, &mut runs);
+    let cost = runs.iter().map(Run::cost).sum();
+    let mut taken = if hub.charge(now, from, to, cost) {
+        deliver(receiver, &mut runs)
+    } else {
+        Err(NotTaken::RelayFull)
+    };
     if taken == Err(NotTaken::Closed) && !runs.is_empty() {
         // A newer connection may have taken the receiver's place in this very moment.
         let route = Route {
@@ -466,6 +463,7 @@ fn pass_on(
             Verdict::PeerGone | Verdict::Drop(_) => Err(NotTaken::Closed),
         };
     }
+    hub.tell_lost(now, Dropped::ReceiverFull, shed);
     let Err(reason) = taken else {
         return runs;
     };
@@ -473,6 +471,9 @@ fn pass_on(
     let (frames, free) = if runs.is_empty() {
         (frames, bytes)
     } else {
+        if taken != Err(NotTaken::RelayFull) {
+            from.discharge(to, runs.iter().map(Run::cost).sum());
+        }
         let frames = runs.iter().map(|run| u64::from(run.frames)).sum();
         (frames, runs.iter().map(|run| run.bytes.len()).sum())
     };
@@ -558,3 +559,6 @@ const RECONNECTS_PER_SEC: u64 = 2_000;
 const RECONNECT_SPREAD_MIN_MS: u32 = 50;
 
 const RECONNECT_SPREAD_MAX_MS: u32 = 10_000;
+
+#[cfg(test)]
+mod tests;

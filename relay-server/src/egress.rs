@@ -8,9 +8,9 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use overlan_protocol::TLS_RECORD_MAX;
-use overlan_protocol::frame::BODY_MAX;
 
 use crate::ledger::Destination;
+use crate::memory::deserves;
 use crate::switch::AttachId;
 
 /// The frames that wait for one receiver. `S` is how a source is told that its bytes are gone.
@@ -22,6 +22,10 @@ pub(crate) struct Egress<S> {
     sparse: VecDeque<(AttachId, u8)>,
     /// Cost of what waits, bytes.
     cost: usize,
+    /// Most of it.
+    max: usize,
+    /// The same by network; a receiver is in few.
+    networks: Vec<(u32, usize)>,
     /// Bytes given out and not yet known to be written.
     writing: Releases<S>,
     /// Empty queues for the next flows and sources, so that one that comes and goes with each frame does not allocate.
@@ -40,6 +44,13 @@ pub(crate) struct Run {
     pub(crate) bytes: Vec<u8>,
 }
 
+impl Run {
+    /// Bytes of memory that it takes while it waits, so that a flood of tiny frames is counted for what it is.
+    pub(crate) fn cost(&self) -> usize {
+        self.bytes.capacity() + RUN_OVERHEAD
+    }
+}
+
 /// Bytes of one pair that need not be held any longer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Release<S> {
@@ -53,6 +64,8 @@ pub(crate) struct Release<S> {
     pub(crate) frames: u32,
     /// Their bytes.
     pub(crate) bytes: usize,
+    /// What they cost while they waited, bytes.
+    pub(crate) cost: usize,
     /// The shortest wait of those that had others of their flow before them; `None` if none had.
     pub(crate) stood: Option<Duration>,
 }
@@ -78,12 +91,15 @@ pub(crate) struct Closed<S> {
 pub(crate) struct Full(pub(crate) Run);
 
 impl<S: Clone> Egress<S> {
-    pub(crate) fn new() -> Self {
+    /// `max`: most that may wait, bytes of memory.
+    pub(crate) fn new(max: usize) -> Self {
         Self {
             sources: HashMap::new(),
             ring: VecDeque::new(),
             sparse: VecDeque::new(),
             cost: 0,
+            max,
+            networks: Vec::new(),
             writing: Releases::default(),
             spare_runs: Vec::new(),
             spare_flows: Vec::new(),
@@ -108,6 +124,45 @@ impl<S: Clone> Egress<S> {
             .map_err(|refused| Full(refused.run))
     }
 
+    /// Makes room for frames of `id` in the network `vni` that cost `cost`: the largest holders give up what they have, if that is
+    /// at least twice as much. First the largest network pays, in it the largest sources.
+    #[must_use]
+    pub(crate) fn shed(&mut self, id: AttachId, vni: u32, cost: usize) -> Vec<Release<S>> {
+        let held = self.networks.iter().find(|(known, _)| *known == vni);
+        let held = held.map_or(0, |(_, held)| *held);
+        let largest = self.networks.iter().copied().max_by_key(|(_, held)| *held);
+        let payer = largest.filter(|(of, most)| *of != vni && deserves(held, cost, *most));
+        let (payer, own) = match payer {
+            Some((payer, _)) => (payer, None),
+            None => (vni, Some(self.sources.get(&id).map_or(0, |it| it.cost))),
+        };
+        let cost_of = |id: &AttachId| self.sources.get(id).map(|source| (source.cost, *id));
+        let mut by_cost: Vec<(usize, AttachId)> = self.ring.iter().filter_map(cost_of).collect();
+        by_cost.sort_unstable_by(|a, b| b.cmp(a));
+        let until = self.cost - self.cost / SHED_PART;
+        let mut shed = Vec::new();
+        for (most, victim) in by_cost {
+            if self.cost <= until || own.is_some_and(|own| !deserves(own, cost, most)) {
+                break;
+            }
+            let gone = self.remove(|source, _| source == victim, |to| to.vni == payer);
+            shed.extend(released(gone, None));
+        }
+        shed
+    }
+
+    /// Gives up what waits of the sources that `of` names for destinations that `places` does. `now` is given when the receiver
+    /// was too slow for it, so that its sources hear how long it stood.
+    #[must_use]
+    pub(crate) fn discard(
+        &mut self,
+        now: Option<Instant>,
+        of: impl Fn(&S) -> bool,
+        places: impl Fn(Destination) -> bool,
+    ) -> Vec<Release<S>> {
+        released(self.remove(|_, source| of(source), places), now)
+    }
+
     /// Everything taken before has been written: its bytes, appended to `free`, are free.
     pub(crate) fn handle_written(&mut self, free: &mut Vec<Release<S>>) {
         free.append(&mut self.writing.0);
@@ -123,7 +178,7 @@ impl<S: Clone> Egress<S> {
                 break;
             };
             taken += waiting.run.bytes.len();
-            self.cost -= waiting.cost();
+            self.count_gone(&waiting);
             let waited = now.saturating_duration_since(waiting.since);
             longest = longest.max(waited);
             let stood = (!was_sparse).then_some(waited);
@@ -135,29 +190,53 @@ impl<S: Clone> Egress<S> {
         longest
     }
 
+    /// What was taken since [`Egress::handle_written`]: it does not wait any longer.
+    pub(crate) fn taken(&self) -> &[Release<S>] {
+        &self.writing.0
+    }
+
     /// Gives up what waits for destinations that `keep` names, in the order of each flow.
     #[must_use]
     pub(crate) fn hand_over(&mut self, keep: impl Fn(Destination) -> bool) -> Vec<Handed<S>> {
-        let mut handed = Vec::new();
+        self.remove(|_, _| true, keep)
+    }
+
+    /// Takes out what waits of the sources that `of` names for destinations that `places` does.
+    fn remove(
+        &mut self,
+        of: impl Fn(AttachId, &S) -> bool,
+        places: impl Fn(Destination) -> bool,
+    ) -> Vec<Handed<S>> {
+        let mut removed = Vec::new();
         for id in &self.ring {
             let Some(source) = self.sources.get_mut(id) else {
                 continue;
             };
+            let (handle, mut cost) = (&source.handle, 0);
+            if !of(*id, handle) {
+                continue;
+            }
             for flow in &mut source.flows {
-                let (kept, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut flow.runs)
+                let (gone, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut flow.runs)
                     .into_iter()
-                    .partition(|waiting| keep(waiting.to));
+                    .partition(|waiting| places(waiting.to));
                 flow.runs = left;
-                handed.extend(kept.into_iter().map(|waiting| Handed {
-                    id: *id,
-                    source: source.handle.clone(),
-                    waiting,
+                removed.extend(gone.into_iter().map(|waiting| {
+                    cost += waiting.run.cost();
+                    Handed {
+                        id: *id,
+                        source: handle.clone(),
+                        waiting,
+                    }
                 }));
             }
+            source.cost -= cost;
             source.flows.retain(|flow| !flow.runs.is_empty());
         }
-        self.cost -= handed.iter().map(|it| it.waiting.cost()).sum::<usize>();
-        handed
+        for handed in &removed {
+            self.count_gone(&handed.waiting);
+        }
+        removed
     }
 
     /// Queues what an older connection gave up. Returns what does not fit.
@@ -177,6 +256,7 @@ impl<S: Clone> Egress<S> {
                     to: waiting.to,
                     frames: waiting.run.frames,
                     bytes: waiting.run.bytes.len(),
+                    cost: waiting.run.cost(),
                     stood: None,
                 });
             }
@@ -198,6 +278,7 @@ impl<S: Clone> Egress<S> {
         }
         self.sparse.clear();
         self.cost = 0;
+        self.networks.clear();
         Closed {
             written: std::mem::take(&mut self.writing).0,
             discarded: discarded.0,
@@ -209,21 +290,37 @@ impl<S: Clone> Egress<S> {
         self.cost
     }
 
+    fn count_gone(&mut self, waiting: &Waiting) {
+        let cost = waiting.run.cost();
+        self.cost -= cost;
+        let mut networks = self.networks.iter_mut();
+        if let Some((_, held)) = networks.find(|(vni, _)| *vni == waiting.to.vni) {
+            *held -= cost;
+        }
+    }
+
     fn queue(&mut self, id: AttachId, source: &S, waiting: Waiting) -> Result<(), Waiting> {
-        let cost = waiting.cost();
-        if self.cost + cost > EGRESS_MAX {
+        let cost = waiting.run.cost();
+        if self.cost + cost > self.max {
             return Err(waiting);
         }
         self.cost += cost;
+        let vni = waiting.to.vni;
+        match self.networks.iter_mut().find(|(known, _)| *known == vni) {
+            Some((_, held)) => *held += cost,
+            None => self.networks.push((vni, cost)),
+        }
         let (ring, spare) = (&mut self.ring, &mut self.spare_flows);
         let source = self.sources.entry(id).or_insert_with(|| {
             ring.push_back(id);
             Source {
                 handle: source.clone(),
                 deficit: QUANTUM,
+                cost: 0,
                 flows: spare.pop().unwrap_or_default(),
             }
         });
+        source.cost += cost;
         let flow = waiting.run.flow;
         match source.flows.iter_mut().find(|known| known.id == flow) {
             Some(known) => known.runs.push_back(waiting),
@@ -281,6 +378,8 @@ struct Source<S> {
     handle: S,
     /// Bytes it may still give in this turn; below zero what it gave too much.
     deficit: isize,
+    /// Cost of what waits of it, bytes.
+    cost: usize,
     /// Flows with frames, in turn; never an empty one.
     flows: VecDeque<Flow>,
 }
@@ -296,19 +395,13 @@ struct Waiting {
     run: Run,
 }
 
-impl Waiting {
-    /// Bytes of memory, so that a flood of tiny frames is counted for what it takes.
-    fn cost(&self) -> usize {
-        self.run.bytes.capacity() + RUN_OVERHEAD
-    }
-}
-
 impl<S> Source<S> {
     /// The next run of the flow at `at`, which goes behind the other flows.
     fn take_from(&mut self, at: usize, spares: &mut Vec<VecDeque<Waiting>>) -> Option<Waiting> {
         let flow = self.flows.get_mut(at)?;
         let waiting = flow.runs.pop_front()?;
         self.deficit -= waiting.run.bytes.len() as isize;
+        self.cost -= waiting.run.cost();
         if flow.runs.is_empty() {
             if let Some(flow) = self.flows.remove(at) {
                 spare(spares, flow.runs);
@@ -327,12 +420,23 @@ fn spare<T>(spares: &mut Vec<VecDeque<T>>, queue: VecDeque<T>) {
     }
 }
 
+/// What became free of what was taken out. `now` as for [`Egress::discard`].
+fn released<S: Clone>(gone: Vec<Handed<S>>, now: Option<Instant>) -> Vec<Release<S>> {
+    let mut releases = Releases::default();
+    for handed in &gone {
+        let stood = now.map(|now| now.saturating_duration_since(handed.waiting.since));
+        releases.note(handed.id, &handed.source, &handed.waiting, stood);
+    }
+    releases.0
+}
+
 /// Bytes of pairs that became free together, by pair as far as that is cheap to tell.
 struct Releases<S>(Vec<Release<S>>);
 
 impl<S: Clone> Releases<S> {
     fn note(&mut self, id: AttachId, source: &S, waiting: &Waiting, stood: Option<Duration>) {
         let (frames, bytes) = (waiting.run.frames, waiting.run.bytes.len());
+        let cost = waiting.run.cost();
         let newest = self.0.iter_mut().rev().take(JOINED_WITH);
         let known = newest
             .into_iter()
@@ -344,12 +448,14 @@ impl<S: Clone> Releases<S> {
                 to: waiting.to,
                 frames,
                 bytes,
+                cost,
                 stood,
             });
             return;
         };
         release.frames += frames;
         release.bytes += bytes;
+        release.cost += cost;
         release.stood = match (release.stood, stood) {
             (Some(known), Some(new)) => Some(known.min(new)),
             (known, new) => known.or(new),
@@ -376,14 +482,11 @@ const SPARE_CAPACITY: usize = 64;
 /// Bytes that one source may give per turn: one full frame.
 const QUANTUM: isize = TLS_RECORD_MAX as isize;
 
+/// When all is full, this part of it is given up at once, so that it is not searched for each frame.
+pub(crate) const SHED_PART: usize = 8;
+
 /// What a waiting run costs beside its bytes: allocation and bookkeeping.
 const RUN_OVERHEAD: usize = 128;
-
-/// Most that may wait for one receiver, bytes: eight pairs with the largest window, or 256 with the first one. Credit keeps honest
-/// sources far below; beyond it frames are dropped.
-pub(crate) const EGRESS_MAX: usize = 128 * 1024 * 1024;
-
-const _: () = assert!(EGRESS_MAX > 16 * BODY_MAX);
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use overlan_protocol::api::RelayOrders;
 use overlan_protocol::credit::DEFAULT_WINDOW;
@@ -11,9 +11,11 @@ use overlan_protocol::key::RelayId;
 
 use crate::admit::{Orders, revoked};
 use crate::client::Client;
+use crate::egress::Release;
+use crate::ledger::Destination;
 use crate::limits::{Budget, Limits, Refusal, Slot};
-use crate::memory::Memory;
-use crate::metrics::{Gauges, Metrics};
+use crate::memory::{Memory, QUEUED_MAX};
+use crate::metrics::{Dropped, Gauges, Metrics};
 use crate::pool::Pool;
 use crate::switch::Switch;
 
@@ -49,6 +51,8 @@ pub(crate) struct Settings {
     pub(crate) register_within: Duration,
     /// Bytes that may be outstanding per destination.
     pub(crate) window: u32,
+    /// Bytes of frames that may wait on the whole relay.
+    pub(crate) queued_max: usize,
     /// Connections.
     pub(crate) budget: Budget,
 }
@@ -65,6 +69,7 @@ impl Default for Settings {
             drain: Duration::from_secs(2),
             register_within: Duration::from_secs(30),
             window: DEFAULT_WINDOW,
+            queued_max: QUEUED_MAX,
             budget: Budget::default(),
         }
     }
@@ -76,7 +81,7 @@ impl Hub {
             id,
             switch: Switch::new(),
             metrics: Metrics::default(),
-            memory: Arc::default(),
+            memory: Memory::new(settings.queued_max),
             pool: Pool::default(),
             serving: AtomicBool::new(false),
             orders: RwLock::new(Arc::new(orders.into())),
@@ -99,6 +104,36 @@ impl Hub {
         *self.orders.write().unwrap_or_else(PoisonError::into_inner) = orders.clone();
         for client in self.switch.revoke(&orders.revoked) {
             client.end(revoked());
+        }
+    }
+
+    /// Charges frames of `from` for `to` that cost `cost`. Where the relay's memory is full, whoever holds most of it gives up what
+    /// it has for somebody who holds much less. `false` = there is no room, and nothing was charged.
+    pub(crate) fn charge(&self, now: Instant, from: &Client, to: Destination, cost: usize) -> bool {
+        let Some(account) = from.account(to.vni) else {
+            return false;
+        };
+        if account.charge(cost) {
+            return true;
+        }
+        let Some(victims) = account.victims(now, cost) else {
+            return false;
+        };
+        for receiver in self.switch.members(victims.vni) {
+            let lost = receiver.shed(&victims);
+            self.tell_lost(now, Dropped::RelayFull, lost);
+        }
+        account.charge(cost)
+    }
+
+    /// Frames that waited were dropped: counts them, and tells their sources that they are free.
+    pub(crate) fn tell_lost(&self, now: Instant, reason: Dropped, lost: Vec<Release<Arc<Client>>>) {
+        for release in lost {
+            let Release { source, to, .. } = release;
+            self.metrics
+                .count_dropped(reason, u64::from(release.frames));
+            source.discharge(to, release.cost);
+            source.release(now, to, release.bytes, release.stood);
         }
     }
 

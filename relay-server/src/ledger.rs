@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use overlan_protocol::credit::{Announcement, IDLE, RelayCredit, WINDOW_MAX};
 use overlan_protocol::frame::{Frame, GoneReason, Route};
 
-use crate::memory::Memory;
+use crate::memory::Account;
 
 /// A destination as its source sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,7 +74,7 @@ impl Ledger {
     }
 
     /// `bytes` of admitted frames for `to` have left the relay or were discarded, after they stood `stood` behind others of their
-    /// flow. Says whether a notice became due.
+    /// flow; `account` is the source's in the network of `to`. Says whether a notice became due.
     #[must_use]
     pub(crate) fn handle_released(
         &mut self,
@@ -82,7 +82,7 @@ impl Ledger {
         to: Destination,
         bytes: usize,
         stood: Option<Duration>,
-        memory: &Memory,
+        account: &Account,
     ) -> bool {
         let Some(pair) = self.pairs.get_mut(&to) else {
             return false;
@@ -91,12 +91,12 @@ impl Ledger {
         // Taken before the window grows and given back behind it, so that all sources together never exceed the relay's limit.
         let share = SOURCE_GROWN_MAX.saturating_sub(self.reserved);
         let wanted = (pair.credit.window() as usize).min(share);
-        let granted = memory.reserve(wanted);
+        let granted = account.reserve(wanted);
         let ceiling = pair.credit.window() as usize + granted;
-        let ceiling = (ceiling as u32).min(WINDOW_MAX).min(memory.ceiling());
+        let ceiling = (ceiling as u32).min(WINDOW_MAX).min(account.ceiling());
         let told = pair.credit.handle_released(now, bytes, stood, ceiling);
         let after = grown(pair, self.window);
-        memory.give_back(before + granted - after);
+        account.give_back(before + granted - after);
         self.reserved = self.reserved + after - before;
         if after == 0 {
             self.grown.remove(&to);
@@ -118,13 +118,13 @@ impl Ledger {
     }
 
     /// Lets destinations that rest start anew. Early calls do nothing. Says whether a notice became due.
-    pub(crate) fn handle_timeout(&mut self, now: Instant, memory: &Memory) -> bool {
+    pub(crate) fn handle_timeout(&mut self, now: Instant, accounts: &[Account]) -> bool {
         if self.sweep_at.is_none_or(|at| now < at) {
             return false;
         }
         let mut is_due = false;
         let (pairs, due, window) = (&mut self.pairs, &mut self.due, self.window);
-        let (mut given_back, reserved) = (0, &mut self.reserved);
+        let reserved = &mut self.reserved;
         self.grown.retain(|to| {
             let Some(pair) = pairs.get_mut(to) else {
                 return false;
@@ -136,20 +136,23 @@ impl Ledger {
                 is_due = true;
             }
             let after = grown(pair, window);
-            given_back += before - after;
+            *reserved -= before - after;
+            give_back(accounts, *to, before - after);
             after > 0
         });
-        *reserved -= given_back;
-        memory.give_back(given_back);
         self.sweep_at = (!self.grown.is_empty()).then(|| now + IDLE);
         is_due
     }
 
     /// The connection has ended: its share of the relay's memory is free.
-    pub(crate) fn close(&mut self, memory: &Memory) {
-        memory.give_back(std::mem::take(&mut self.reserved));
+    pub(crate) fn close(&mut self, accounts: &[Account]) {
+        for to in std::mem::take(&mut self.grown) {
+            if let Some(pair) = self.pairs.get(&to) {
+                give_back(accounts, to, grown(pair, self.window));
+            }
+        }
+        self.reserved = 0;
         self.pairs.clear();
-        self.grown.clear();
         self.sweep_at = None;
     }
 
@@ -214,6 +217,12 @@ impl Pair {
 /// How much larger than at first a pair's window is, bytes.
 fn grown(pair: &Pair, first: u32) -> usize {
     pair.credit.window().saturating_sub(first) as usize
+}
+
+fn give_back(accounts: &[Account], to: Destination, bytes: usize) {
+    if let Some(account) = accounts.iter().find(|it| it.vni() == to.vni) {
+        account.give_back(bytes);
+    }
 }
 
 /// By how much the windows of one source may have grown together, bytes: four of the largest.

@@ -34,6 +34,7 @@ mod egress;
 
 mod memory;
 mod metrics;
+mod slow;
 
 mod ops;
 

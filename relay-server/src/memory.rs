@@ -1,97 +1,261 @@
-//! Decides how much all clients together may hold on one relay: bytes that wait, and what windows have grown by. Holds two sums.
+//! Decides how much of one relay's memory each network and each sender may hold, and who gives some up when all of it is used.
+//! Holds sums, no frame and no clock.
+//!
+//! Whoever finds the memory full and holds less than half of what the largest holder has takes that one's place: first the
+//! largest network pays, in it the largest sender. So one network never takes from another what that needs, and as long as
+//! nobody else wants it a single one has all.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use overlan_protocol::credit::{DEFAULT_WINDOW, WINDOW_MAX};
+use overlan_protocol::key::DeviceId;
+
+use crate::egress::SHED_PART;
 
 /// The sums of one relay. All methods may be called by several threads at once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Memory {
-    /// Cost of all frames that wait anywhere on the relay, bytes.
+    /// Most that may wait, bytes.
+    max: usize,
+    total: Sums,
+    /// Those of networks and devices that are attached or have frames here. Innermost of all locks.
+    networks: Mutex<BTreeMap<u32, Network>>,
+}
+
+/// What one device holds in one network, whatever connection of it brought that.
+#[derive(Debug)]
+pub(crate) struct Account {
+    memory: Arc<Memory>,
+    vni: u32,
+    device: DeviceId,
+    network: Arc<Sums>,
+    own: Arc<Sums>,
+}
+
+/// What of whom must be dropped so that others have room.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Victims {
+    /// The network that pays.
+    pub(crate) vni: u32,
+    /// Its largest senders.
+    pub(crate) devices: BTreeSet<DeviceId>,
+}
+
+#[derive(Debug, Default)]
+struct Sums {
+    /// Cost of the frames that wait, bytes.
     queued: AtomicUsize,
-    /// By how much all windows together are larger than at first, bytes.
+    /// By how much windows are larger than at first, bytes.
     grown: AtomicUsize,
 }
 
-impl Memory {
-    /// Nothing more may wait.
-    pub(crate) fn is_full(&self) -> bool {
-        self.queued() > QUEUED_MAX
-    }
-
-    /// Frames that cost `before` wait no longer, those that cost `after` do.
-    pub(crate) fn handle_queued(&self, before: usize, after: usize) {
-        // Added before taken away, so that the sum never goes below zero.
-        self.queued.fetch_add(after, Ordering::Relaxed);
-        self.queued.fetch_sub(before, Ordering::Relaxed);
-    }
-
-    /// The largest window that the relay can afford: that of the greedy ones shrinks when more than half of the memory is used.
-    pub(crate) fn ceiling(&self) -> u32 {
-        let queued = self.queued();
-        if queued <= QUEUED_MAX / 2 {
-            return WINDOW_MAX;
-        }
-        // From half of the largest down to nothing; the state machine keeps its floor.
-        (QUEUED_MAX.saturating_sub(queued) / 32) as u32
-    }
-
-    /// Takes up to `wanted` bytes from what windows may grow by, and says how many.
-    pub(crate) fn reserve(&self, wanted: usize) -> usize {
-        let mut granted = 0;
-        let taken = self
-            .grown
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |grown| {
-                granted = wanted.min(GROWN_MAX.saturating_sub(grown));
-                Some(grown + granted)
-            });
-        taken.map_or(0, |_| granted)
-    }
-
-    /// Gives back what was reserved.
-    pub(crate) fn give_back(&self, bytes: usize) {
-        self.grown.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// Cost of all frames that wait, bytes.
-    pub(crate) fn queued(&self) -> usize {
+impl Sums {
+    fn queued(&self) -> usize {
         self.queued.load(Ordering::Relaxed)
     }
 
-    /// By how much all windows have grown, bytes.
-    pub(crate) fn grown(&self) -> usize {
+    fn grown(&self) -> usize {
         self.grown.load(Ordering::Relaxed)
     }
 }
 
-/// Most that may wait on the whole relay, bytes.
-pub(crate) const QUEUED_MAX: usize = 512 * 1024 * 1024;
+#[derive(Debug, Default)]
+struct Network {
+    sums: Arc<Sums>,
+    senders: BTreeMap<DeviceId, Arc<Sums>>,
+    /// When a search for a victim on its behalf last found none.
+    found_none: Option<Instant>,
+}
 
-/// Most that all windows may have grown by, bytes. The other half holds the first windows of 512 pairs, should all of their receivers
-/// stall at once.
-pub(crate) const GROWN_MAX: usize = QUEUED_MAX / 2;
+impl Memory {
+    /// `max`: most that may wait on the whole relay, bytes.
+    pub(crate) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            max,
+            total: Sums::default(),
+            networks: Mutex::default(),
+        })
+    }
 
-const _: () = assert!(GROWN_MAX + 512 * DEFAULT_WINDOW as usize <= QUEUED_MAX);
+    /// Most that may wait for one receiver, bytes.
+    pub(crate) fn receiver_max(&self) -> usize {
+        self.max / 4
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// Most that all windows may have grown by, bytes. The other half holds the first windows of 512 pairs, should all of their
+    /// receivers stall at once.
+    fn grown_max(&self) -> usize {
+        self.max / 2
+    }
 
-    #[test]
-    fn windows_shrink_when_half_is_used_and_growth_is_never_granted_beyond_its_limit() {
-        let memory = Memory::default();
-        assert_eq!(memory.ceiling(), WINDOW_MAX);
-        memory.handle_queued(0, QUEUED_MAX / 2);
-        assert_eq!(memory.ceiling(), WINDOW_MAX);
-        memory.handle_queued(0, 32);
-        assert!(memory.ceiling() <= WINDOW_MAX / 2);
-        memory.handle_queued(32, QUEUED_MAX / 2 + 1);
-        assert!(memory.is_full());
-        assert_eq!(memory.ceiling(), 0);
-        assert_eq!(memory.reserve(GROWN_MAX - 10), GROWN_MAX - 10);
-        assert_eq!(memory.reserve(11), 10);
-        assert_eq!(memory.reserve(1), 0);
-        memory.give_back(GROWN_MAX);
-        assert_eq!(memory.grown(), 0);
+    /// The account of `device` in the network `vni`; the same one for all of its connections.
+    pub(crate) fn account(self: &Arc<Self>, vni: u32, device: DeviceId) -> Account {
+        let mut networks = self.lock();
+        let network = networks.entry(vni).or_default();
+        let own = network.senders.entry(device).or_default().clone();
+        Account {
+            memory: self.clone(),
+            vni,
+            device,
+            network: network.sums.clone(),
+            own,
+        }
+    }
+
+    /// Cost of all frames that wait, bytes.
+    pub(crate) fn queued(&self) -> usize {
+        self.total.queued()
+    }
+
+    /// By how much all windows have grown, bytes.
+    pub(crate) fn grown(&self) -> usize {
+        self.total.grown()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Network>> {
+        self.networks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+impl Account {
+    /// The network's number.
+    pub(crate) fn vni(&self) -> u32 {
+        self.vni
+    }
+
+    /// Counts frames that cost `cost` as waiting, if there is room for them.
+    #[must_use]
+    pub(crate) fn charge(&self, cost: usize) -> bool {
+        let before = self.memory.total.queued.fetch_add(cost, Ordering::Relaxed);
+        if before + cost > self.memory.max {
+            self.memory.total.queued.fetch_sub(cost, Ordering::Relaxed);
+            return false;
+        }
+        self.network.queued.fetch_add(cost, Ordering::Relaxed);
+        self.own.queued.fetch_add(cost, Ordering::Relaxed);
+        true
+    }
+
+    /// Frames that cost `cost` wait no longer.
+    pub(crate) fn discharge(&self, cost: usize) {
+        self.own.queued.fetch_sub(cost, Ordering::Relaxed);
+        self.network.queued.fetch_sub(cost, Ordering::Relaxed);
+        self.memory.total.queued.fetch_sub(cost, Ordering::Relaxed);
+    }
+
+    /// Who has to give up what it holds for frames of this account that cost `cost`. `None` = nobody holds so much more, and
+    /// the frames have to go.
+    pub(crate) fn victims(&self, now: Instant, cost: usize) -> Option<Victims> {
+        let mut networks = self.memory.lock();
+        let (most, largest) = networks
+            .iter()
+            .map(|(vni, network)| (network.sums.queued(), *vni))
+            .max()?;
+        if largest != self.vni && deserves(self.network.queued(), cost, most) {
+            return networks.get(&largest)?.largest_senders(largest, |_| true);
+        }
+        let network = networks.get_mut(&self.vni)?;
+        if network.found_none.is_some_and(|at| now < at + SEARCH_AGAIN) {
+            return None;
+        }
+        let own = self.own.queued();
+        let found = network.largest_senders(self.vni, |held| deserves(own, cost, held));
+        network.found_none = found.is_none().then_some(now);
+        found
+    }
+
+    /// The largest window that the relay can afford in this network: that of the greedy ones shrinks when more than half of the
+    /// memory is used.
+    pub(crate) fn ceiling(&self) -> u32 {
+        let (queued, max) = (self.memory.queued(), self.memory.max);
+        if queued <= max / 2 {
+            return WINDOW_MAX;
+        }
+        // From half of the largest down to nothing; the state machine keeps its floor. Who holds little keeps what it needs.
+        let left = max.saturating_sub(queued) / 32;
+        let modest = (max / MODEST).saturating_sub(self.network.queued()) / 4;
+        left.max(modest).min(WINDOW_MAX as usize) as u32
+    }
+
+    /// Takes up to `wanted` bytes from what windows may grow by, and says how many. One network leaves others a third.
+    pub(crate) fn reserve(&self, wanted: usize) -> usize {
+        let network = self.network.grown();
+        let mut granted = 0;
+        let total = &self.memory.total.grown;
+        let taken = total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |grown| {
+            let free = self.memory.grown_max().saturating_sub(grown);
+            granted = wanted.min((2 * free).saturating_sub(network) / 3);
+            Some(grown + granted)
+        });
+        let granted = taken.map_or(0, |_| granted);
+        self.network.grown.fetch_add(granted, Ordering::Relaxed);
+        granted
+    }
+
+    /// Gives back what was reserved.
+    pub(crate) fn give_back(&self, bytes: usize) {
+        self.network.grown.fetch_sub(bytes, Ordering::Relaxed);
+        self.memory.total.grown.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let mut networks = self.memory.lock();
+        let Some(network) = networks.get_mut(&self.vni) else {
+            return;
+        };
+        // The list's and this one's.
+        if Arc::strong_count(&self.own) == 2 {
+            network.senders.remove(&self.device);
+        }
+        if network.senders.is_empty() {
+            networks.remove(&self.vni);
+        }
+    }
+}
+
+impl Network {
+    /// The largest of those that `pays` names by what they hold, until they hold a part of the whole that is worth the search.
+    fn largest_senders(&self, vni: u32, pays: impl Fn(usize) -> bool) -> Option<Victims> {
+        let senders = self.senders.iter();
+        let mut by_size: Vec<(usize, DeviceId)> = senders
+            .map(|(device, sums)| (sums.queued(), *device))
+            .filter(|(held, _)| *held > 0 && pays(*held))
+            .collect();
+        by_size.sort_unstable_by(|a, b| b.cmp(a));
+        let (mut left, mut devices) = (self.sums.queued() / SHED_PART, BTreeSet::new());
+        for (held, device) in by_size {
+            devices.insert(device);
+            left = left.saturating_sub(held);
+            if left == 0 {
+                break;
+            }
+        }
+        (!devices.is_empty()).then_some(Victims { vni, devices })
+    }
+}
+
+/// Whether somebody who holds `held` may take the place of the largest holder for `cost` more. Half, so that two of about the
+/// same size do not take turns in dropping each other's frames.
+pub(crate) fn deserves(held: usize, cost: usize, largest: usize) -> bool {
+    held + cost <= largest / 2
+}
+
+/// Most that may wait on the whole relay, bytes, and a quarter of it for one receiver: eight pairs with the largest window, or 256
+/// with the first one. Credit keeps honest sources far below.
+pub(crate) const QUEUED_MAX: usize = 512 * 1024 * 1024;
+
+/// A network that holds less than this part of the memory is not asked to make its windows smaller for what others hold.
+const MODEST: usize = 8;
+
+/// A network that found no victim does not search its members again before.
+const SEARCH_AGAIN: Duration = Duration::from_millis(10);
+
+const _: () = assert!(512 * DEFAULT_WINDOW as usize <= QUEUED_MAX / 2);
+
+#[cfg(test)]
+mod tests;

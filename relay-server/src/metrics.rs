@@ -44,6 +44,8 @@ pub(crate) enum Dropped {
     ReceiverFull,
     /// Too much waits on the whole relay.
     RelayFull,
+    /// The receiver took too little for what waited for it.
+    ReceiverSlow,
     /// The receiver went away while the frame waited.
     ReceiverGone,
 }
@@ -287,13 +289,14 @@ const REJECTS: [(RejectCode, &str); 10] = [
     (RejectCode::Silent, "silent"),
 ];
 
-const DROPS: [(Dropped, &str); 7] = [
+const DROPS: [(Dropped, &str); 8] = [
     (Dropped::ForeignNetwork, "foreign_network"),
     (Dropped::NoSuchHost, "no_such_host"),
     (Dropped::NotAttached, "not_attached"),
     (Dropped::Overrun, "overrun"),
     (Dropped::ReceiverFull, "receiver_full"),
     (Dropped::RelayFull, "relay_full"),
+    (Dropped::ReceiverSlow, "receiver_slow"),
     (Dropped::ReceiverGone, "receiver_gone"),
 ];
 

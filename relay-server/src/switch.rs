@@ -157,6 +157,12 @@ impl<H: Clone> Switch<H> {
             .collect()
     }
 
+    /// Everybody who is attached with a place in the network `vni`.
+    pub(crate) fn members(&self, vni: u32) -> Vec<H> {
+        let table = self.lock().tables.get(&vni).cloned();
+        table.map_or_else(Vec::new, |table| table.handles())
+    }
+
     /// Everybody who is attached.
     pub(crate) fn handles(&self) -> Vec<H> {
         let state = self.lock();
@@ -261,6 +267,17 @@ impl<H> Table<H> {
     fn holder(&self, host: u32) -> Option<DeviceId> {
         let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
         members.get(&host).map(|member| member.device)
+    }
+
+    fn handles(&self) -> Vec<H>
+    where
+        H: Clone,
+    {
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        members
+            .values()
+            .map(|member| member.handle.clone())
+            .collect()
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<u32, Member<H>>> {

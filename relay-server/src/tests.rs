@@ -2,6 +2,7 @@
 
 mod controller;
 mod lab;
+mod shares;
 
 use std::time::Duration;
 

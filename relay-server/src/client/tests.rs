@@ -9,8 +9,7 @@ use overlan_protocol::credit::{SendCredit, TARGET, WINDOW_MAX};
 use overlan_protocol::frame::{self, BODY_MAX};
 
 use super::*;
-use crate::egress::EGRESS_MAX;
-use crate::memory::{GROWN_MAX, QUEUED_MAX};
+use crate::memory::{Memory, QUEUED_MAX};
 
 const MBIT: u64 = 125_000;
 const GBIT: u64 = 1_000 * MBIT;
@@ -77,11 +76,14 @@ fn client(id: u64, memory: &Arc<Memory>) -> Arc<Client> {
         keepalive_ms: 1_000,
         reconnect_spread_ms: 0,
     };
+    let device = DeviceId([id as u8; 16]);
+    let accounts = vec![memory.account(destination(0).vni, device)];
     let client = Client::new(
         AttachId(id),
-        DeviceId([id as u8; 16]),
+        device,
         welcome,
-        memory.clone(),
+        accounts,
+        memory.receiver_max(),
     );
     let (mut control, mut filled) = (Vec::new(), Filled::default());
     let now = overlan_transport::pump::now();
@@ -92,7 +94,7 @@ fn client(id: u64, memory: &Arc<Memory>) -> Arc<Client> {
 
 impl Net {
     fn new(receivers: &[u64]) -> Self {
-        let memory = Arc::<Memory>::default();
+        let memory = Memory::new(QUEUED_MAX);
         let start = overlan_transport::pump::now();
         let receivers = receivers.iter().enumerate().map(|(index, rate)| Receiver {
             client: client(100 + index as u64, &memory),
@@ -161,7 +163,7 @@ impl Net {
                 }
             }
             self.queued_max = self.queued_max.max(self.memory.queued());
-            assert!(self.memory.grown() <= GROWN_MAX);
+            assert!(self.memory.grown() <= QUEUED_MAX / 2);
         }
         self.now = until;
     }
@@ -201,8 +203,11 @@ impl Net {
         };
         let receiver = self.receivers[to].client.clone();
         let mut runs = VecDeque::from([run]);
-        let taken = receiver.deliver(self.now, &sender, place, &mut runs);
-        assert_eq!(taken, Ok(()), "nothing is dropped");
+        let cost = runs.iter().map(Run::cost).sum();
+        assert!(sender.account(place.vni).unwrap().charge(cost));
+        let mut shed = Vec::new();
+        let taken = receiver.deliver(self.now, &sender, place, &mut runs, &mut shed);
+        assert!(taken == Ok(()) && shed.is_empty(), "nothing is dropped");
         self.fill(to);
     }
 
@@ -396,7 +401,7 @@ fn many_senders_to_one_receiver_get_equal_parts() {
         );
         assert_eq!(measured.rates.len(), rtts.len());
         assert!(used >= 0.95 && measured.jain() >= 0.95, "{measured:?}");
-        assert!(net.queued_max < EGRESS_MAX);
+        assert!(net.queued_max < net.memory.receiver_max());
     }
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 
+const EGRESS_MAX: usize = 16 << 20;
 const BULK: AttachId = AttachId(1);
 const SPARSE: AttachId = AttachId(2);
 
@@ -34,7 +35,7 @@ fn firsts(frames: &[Vec<u8>]) -> Vec<u8> {
 
 #[test]
 fn a_sparse_source_waits_for_one_quantum_of_a_bulk_source() {
-    let mut egress = Egress::new();
+    let mut egress = Egress::new(EGRESS_MAX);
     for _ in 0..32 {
         push(&mut egress, BULK, 1, vec![0; QUANTUM as usize]);
     }
@@ -46,7 +47,7 @@ fn a_sparse_source_waits_for_one_quantum_of_a_bulk_source() {
 
 #[test]
 fn two_busy_sources_get_the_same_bytes_whatever_their_frame_sizes() {
-    let mut egress = Egress::new();
+    let mut egress = Egress::new(EGRESS_MAX);
     for _ in 0..16 {
         push(&mut egress, BULK, 1, vec![1; 65_000]);
     }
@@ -63,7 +64,7 @@ fn two_busy_sources_get_the_same_bytes_whatever_their_frame_sizes() {
 
 #[test]
 fn many_flows_do_not_make_a_source_bigger_than_another() {
-    let mut egress = Egress::new();
+    let mut egress = Egress::new(EGRESS_MAX);
     for flow in 0..=255 {
         push(&mut egress, BULK, flow, vec![1; QUANTUM as usize]);
     }
@@ -76,7 +77,7 @@ fn many_flows_do_not_make_a_source_bigger_than_another() {
 
 #[test]
 fn a_small_flow_does_not_wait_behind_a_big_flow_of_its_own_source() {
-    let mut egress = Egress::new();
+    let mut egress = Egress::new(EGRESS_MAX);
     for _ in 0..32 {
         push(&mut egress, BULK, 1, vec![1; 1_000]);
     }
@@ -87,7 +88,7 @@ fn a_small_flow_does_not_wait_behind_a_big_flow_of_its_own_source() {
 
 #[test]
 fn frames_of_one_flow_keep_their_order() {
-    let mut egress = Egress::new();
+    let mut egress = Egress::new(EGRESS_MAX);
     for number in 0..100 {
         push(&mut egress, BULK, 1, vec![number; 700]);
         push(&mut egress, SPARSE, 1, vec![number + 100; 9_000]);
@@ -108,7 +109,7 @@ fn frames_of_one_flow_keep_their_order() {
 
 #[test]
 fn what_comes_for_an_idle_flow_goes_before_all_backlogs() {
-    let mut egress = Egress::new();
+    let mut egress = Egress::new(EGRESS_MAX);
     for _ in 0..8 {
         push(&mut egress, BULK, 1, vec![1; 16_000]);
         push(&mut egress, SPARSE, 1, vec![2; 16_000]);
@@ -122,7 +123,7 @@ fn what_comes_for_an_idle_flow_goes_before_all_backlogs() {
 
 #[test]
 fn a_source_cannot_live_before_the_backlogs_by_changing_its_flow() {
-    let mut egress = Egress::new();
+    let mut egress = Egress::new(EGRESS_MAX);
     for _ in 0..64 {
         push(&mut egress, SPARSE, 1, vec![2; 16_000]);
     }
@@ -140,7 +141,7 @@ fn a_source_cannot_live_before_the_backlogs_by_changing_its_flow() {
 fn the_wait_of_a_standing_queue_is_told_and_that_of_a_sparse_flow_is_not() {
     let now = overlan_transport::pump::now();
     let later = |millis| now + Duration::from_millis(millis);
-    let mut egress = Egress::new();
+    let mut egress = Egress::new(EGRESS_MAX);
     let push_at = |egress: &mut Egress<_>, millis, id| {
         let taken = egress.push(later(millis), id, &"x", to(9), run(1, vec![0; 1_000]));
         assert!(taken.is_ok());
@@ -164,7 +165,7 @@ fn written<S: Clone>(egress: &mut Egress<S>) -> Vec<Release<S>> {
 
 #[test]
 fn bytes_are_released_once_and_only_after_they_were_written() {
-    let mut egress = Egress::new();
+    let mut egress = Egress::new(EGRESS_MAX);
     push(&mut egress, BULK, 1, vec![0; 300]);
     push(&mut egress, BULK, 2, vec![0; 200]);
     push(&mut egress, SPARSE, 1, vec![0; 50]);
@@ -183,7 +184,7 @@ fn bytes_are_released_once_and_only_after_they_were_written() {
 
 #[test]
 fn closing_tells_what_was_written_from_what_nobody_took() {
-    let mut egress = Egress::new();
+    let mut egress = Egress::new(EGRESS_MAX);
     push(&mut egress, BULK, 1, vec![0; 300]);
     assert_eq!(take(&mut egress, 1).len(), 1);
     push(&mut egress, BULK, 1, vec![0; 70]);
@@ -197,7 +198,7 @@ fn closing_tells_what_was_written_from_what_nobody_took() {
 #[test]
 fn a_receiver_never_holds_more_than_its_limit() {
     let now = overlan_transport::pump::now();
-    let mut egress = Egress::new();
+    let mut egress = Egress::new(EGRESS_MAX);
     let mut refused = 0;
     for number in 0..(EGRESS_MAX / 60_000 + 10) {
         let id = AttachId(number as u64);
@@ -209,7 +210,7 @@ fn a_receiver_never_holds_more_than_its_limit() {
     }
     assert!(refused > 0);
     // Tiny frames are counted for what they take, not for their bytes.
-    let mut egress = Egress::new();
+    let mut egress = Egress::new(EGRESS_MAX);
     let mut frames = 0;
     while egress
         .push(now, BULK, &"x", to(9), run(0, vec![0; 13]))
@@ -222,7 +223,7 @@ fn a_receiver_never_holds_more_than_its_limit() {
 
 #[test]
 fn a_newer_connection_takes_over_what_is_for_places_it_has() {
-    let mut older = Egress::new();
+    let mut older = Egress::new(EGRESS_MAX);
     for number in 0..4 {
         push(&mut older, BULK, 1, vec![number; 100]);
     }
@@ -231,7 +232,7 @@ fn a_newer_connection_takes_over_what_is_for_places_it_has() {
     let taken = older.push(now, BULK, &"bulk", to(8), run(2, vec![7; 50]));
     assert!(taken.is_ok());
     let handed = older.hand_over(|place| place == to(9));
-    let mut newer = Egress::new();
+    let mut newer = Egress::new(EGRESS_MAX);
     assert_eq!(newer.take_over(handed), []);
     assert_eq!(firsts(&take(&mut newer, 10_000)), [0, 9, 1, 2, 3]);
     assert_eq!(firsts(&take(&mut older, 10_000)), [7]);

@@ -17,7 +17,7 @@ fn receiver() -> Arc<Client> {
         keepalive_ms: 1_000,
         reconnect_spread_ms: 0,
     };
-    Client::new(AttachId(1), DeviceId([1; 16]), welcome, Arc::default())
+    Client::new(AttachId(1), DeviceId([1; 16]), welcome, Vec::new(), 1 << 20)
 }
 
 /// Flow, first byte and length of each frame in a run.

@@ -1,9 +1,12 @@
 use overlan_protocol::credit::SendCredit;
 use overlan_protocol::frame::{self, BODY_MAX};
+use overlan_protocol::key::DeviceId;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 use super::*;
+use crate::memory::{Memory, QUEUED_MAX};
 
 const WINDOW: u32 = 1_000;
 
@@ -16,13 +19,17 @@ fn receive(ledger: &mut Ledger, to: Destination, bytes: usize) {
     ledger.handle_received(to, bytes);
 }
 
+fn account(memory: &Arc<Memory>) -> Account {
+    memory.account(0x1000, DeviceId([1; 16]))
+}
+
 /// Too quickly for the window to learn anything.
 fn release(ledger: &mut Ledger, to: Destination, bytes: usize) -> bool {
     let now = overlan_transport::pump::now();
-    let memory = Memory::default();
+    let account = account(&Memory::new(QUEUED_MAX));
     // No window grows, so nothing is taken that another call would give back.
-    memory.handle_queued(0, usize::MAX);
-    ledger.handle_released(now, to, bytes, None, &memory)
+    assert!(account.charge(QUEUED_MAX));
+    ledger.handle_released(now, to, bytes, None, &account)
 }
 
 /// What `fill` gives now: (host, released) of CREDIT and (host, 0) of PEER_GONE frames.
@@ -104,14 +111,16 @@ fn notices_stop_at_the_limit_and_come_later() {
 
 #[test]
 fn what_windows_grow_by_is_taken_from_the_relays_memory_and_given_back() {
-    let memory = Memory::default();
+    let memory = Memory::new(QUEUED_MAX);
+    let account = account(&memory);
+    let accounts = std::slice::from_ref(&account);
     let mut ledger = Ledger::new(1 << 20);
     let mut now = overlan_transport::pump::now();
     for _ in 0..30 {
         for host in 0..8 {
             let bytes = ledger.allowance(to(host)).unwrap() as usize;
             ledger.handle_received(to(host), bytes);
-            let _ = ledger.handle_released(now, to(host), bytes, None, &memory);
+            let _ = ledger.handle_released(now, to(host), bytes, None, &account);
         }
         now += Duration::from_millis(100);
         let mut notices = Vec::new();
@@ -121,7 +130,7 @@ fn what_windows_grow_by_is_taken_from_the_relays_memory_and_given_back() {
     assert_eq!(memory.grown(), ledger.reserved);
     // What rests gives its share back, and its source hears of it.
     let due = ledger.poll_timeout().unwrap().max(now + IDLE);
-    assert!(ledger.handle_timeout(due, &memory));
+    assert!(ledger.handle_timeout(due, accounts));
     assert_eq!((memory.grown(), ledger.poll_timeout()), (0, None));
     let mut told = Vec::new();
     ledger.fill(&mut told, usize::MAX);
@@ -131,10 +140,10 @@ fn what_windows_grow_by_is_taken_from_the_relays_memory_and_given_back() {
     for step in 0..20 {
         now = due + Duration::from_millis(100 * step);
         ledger.handle_received(to(0), bytes / 20);
-        let _ = ledger.handle_released(now, to(0), bytes / 20, None, &memory);
+        let _ = ledger.handle_released(now, to(0), bytes / 20, None, &account);
     }
     assert!(memory.grown() > 0);
-    ledger.close(&memory);
+    ledger.close(accounts);
     assert_eq!(memory.grown(), 0);
 }
 
