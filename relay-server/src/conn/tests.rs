@@ -20,6 +20,16 @@ const QUIET: u32 = 0x2000;
 /// The first of the loud networks.
 const LOUD: u32 = 0x3000;
 
+fn orders() -> RelayOrders {
+    RelayOrders {
+        version: 1,
+        lineage: None,
+        ticket_keys: TicketKeys::new(),
+        revoked: Vec::new(),
+        holders: Vec::new(),
+    }
+}
+
 struct Relay {
     hub: Arc<Hub>,
     now: Instant,
@@ -28,18 +38,13 @@ struct Relay {
 
 impl Relay {
     fn new() -> Self {
-        let orders = RelayOrders {
-            version: 1,
-            ticket_keys: TicketKeys::new(),
-            revoked: Vec::new(),
-        };
         let settings = Settings {
             queued_max: QUEUED_MAX / 256,
             window: 128 * 1024,
             ..Settings::default()
         };
         Self {
-            hub: Hub::new(RelayId([1; 16]), settings, orders),
+            hub: Hub::new(RelayId([1; 16]), settings, orders()),
             now: pump::now(),
             sequence: 0,
         }
@@ -197,12 +202,7 @@ fn a_receiver_that_drips_loses_its_queue_and_its_sources_hear_of_it() {
         window: 512 * 1024,
         ..Settings::default()
     };
-    let orders = RelayOrders {
-        version: 1,
-        ticket_keys: TicketKeys::new(),
-        revoked: Vec::new(),
-    };
-    relay.hub = Hub::new(RelayId([1; 16]), settings, orders);
+    relay.hub = Hub::new(RelayId([1; 16]), settings, orders());
     let mut drips = relay.attach(&[QUIET], 9);
     let mut sources: Vec<Conn> = (1..=4).map(|host| relay.attach(&[QUIET], host)).collect();
     for source in &mut sources {
