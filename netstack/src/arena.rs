@@ -6,7 +6,8 @@
 //! (112 µs for 1 MiB), and none can give back the pages of a ring that is idle while the connection lives on.
 //!
 //! No byte of one connection is ever shown to another: a ring that is lent reads as zeros, because the pages are new,
-//! were given back to the kernel, or were cleared as far as the ring was used.
+//! were given back to the kernel, or were cleared as far as the ring was used. Places in a ring and places in the slot around
+//! it are two types, and the only way to memory is [`Block::piece`], which checks in every build that it stays in the slot.
 
 #![expect(
     unsafe_code,
@@ -163,33 +164,52 @@ impl SocketsOnRings {
     /// Gives the pages of both rings back to the kernel. The caller has made sure that neither holds a byte that is
     /// still needed.
     pub(crate) fn reclaim(&mut self) {
-        self.rx.reclaim();
+        self.reclaim_rx();
+        // It starts anew when it is empty.
         self.tx.reclaim();
-        // The socket goes on where it stopped, anywhere in the ring. The transmit ring starts anew when it is empty.
-        self.rx.displaced = true;
     }
 
     /// The same for the receive ring alone.
     pub(crate) fn reclaim_rx(&mut self) {
         self.rx.reclaim();
+        // The socket goes on where it stopped, anywhere in the ring.
         self.rx.displaced = true;
     }
 
+    /// Whether there are pages to give back that were not asked for before.
     pub(crate) fn is_committed(&self) -> bool {
         [&self.rx, &self.tx]
             .iter()
-            .any(|ring| ring.block.mapped && ring.touched > 0)
+            .any(|ring| ring.block.mapped && ring.touched > InSlot(0) && !ring.asleep)
     }
+}
+
+/// Bytes from the start of a ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct InRing(usize);
+
+/// Bytes from the start of a slot. Its ring begins behind them by the slot's colour; [`Block::place`] leads from one to the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct InSlot(usize);
+
+/// What of a block may not be zeros.
+#[derive(Debug, Clone, Copy)]
+enum Dirty {
+    Nothing,
+    /// The ring up to here.
+    Start(InRing),
+    /// Any part of the ring.
+    Anywhere,
 }
 
 /// Memory for one ring, which reads as zeros when it is lent.
 pub(crate) struct Ring {
     arena: Arc<Arena>,
     block: Block,
-    /// Bytes from the start that may have been written, and the same in whole pages.
-    used: usize,
-    touched: usize,
-    /// It was reclaimed while in use: then `touched` is a number of bytes and not a place.
+    /// What may have been written since it was lent or given back; the same in whole pages.
+    used: InRing,
+    touched: InSlot,
+    /// It was reclaimed while in use: then `used` and `touched` say how much, and not where.
     displaced: bool,
     /// It was not touched since it was reclaimed.
     asleep: bool,
@@ -197,10 +217,12 @@ pub(crate) struct Ring {
 
 impl Ring {
     fn new(arena: Arc<Arena>, block: Block) -> Ring {
-        arena.committed.fetch_add(block.touched, Relaxed);
+        arena.committed.fetch_add(block.touched.0, Relaxed);
         arena.awaken(block.len);
+        let (start, len) = block.ring();
+        watch::allow(start, len);
         Ring {
-            used: 0,
+            used: InRing(0),
             touched: block.touched,
             arena,
             block,
@@ -213,49 +235,55 @@ impl Ring {
         self.block.len
     }
 
+    /// Bytes that it counts as in memory.
+    #[cfg(all(test, target_os = "linux"))]
+    fn counted(&self) -> usize {
+        self.touched.0
+    }
+
     /// Takes note that the first `bytes` since it was lent or reclaimed may be written. Cheap unless pages are new.
     pub(crate) fn touch(&mut self, bytes: usize) {
-        self.used = self.used.max(bytes);
-        if bytes <= self.touched {
+        if bytes == 0 {
             return;
         }
         if std::mem::take(&mut self.asleep) {
             self.arena.awaken(self.block.len);
         }
-        let touched = self.pages(bytes);
+        let reached = InRing(bytes.min(self.block.len));
+        self.used = self.used.max(reached);
+        let touched = self.pages(reached);
         if touched > self.touched {
             self.arena
                 .committed
-                .fetch_add(touched - self.touched, Relaxed);
+                .fetch_add(touched.0 - self.touched.0, Relaxed);
             self.touched = touched;
         }
     }
 
     /// What is resident once the first `bytes` were written.
-    fn pages(&self, bytes: usize) -> usize {
+    fn pages(&self, bytes: InRing) -> InSlot {
         // A displaced ring starts somewhere within a page.
         let extra = if self.displaced { PAGE } else { 0 };
-        (self.block.colour + bytes + extra)
-            .next_multiple_of(PAGE)
-            .min(slot_len(self.block.len))
+        let pages = (self.block.place(bytes).0 + extra).next_multiple_of(PAGE);
+        InSlot(pages).min(self.block.end())
     }
 
     /// Whether the arena has memory for the first `bytes`; `at_least` if nothing else is in the ring.
     pub(crate) fn has_room(&self, bytes: usize, at_least: bool) -> bool {
-        bytes <= self.touched || {
-            let more = self.pages(bytes).saturating_sub(self.touched);
-            self.arena.has_room(more, at_least)
-        }
+        let pages = self.pages(InRing(bytes.min(self.block.len)));
+        let more = pages.0.saturating_sub(self.touched.0);
+        bytes == 0 || more == 0 || self.arena.has_room(more, at_least)
     }
 
     /// How far from its start the ring may be written now, in bytes. Never less than one small message.
     pub(crate) fn reach(&self) -> usize {
-        if self.arena.pairs_max.is_none() || self.touched >= self.pages(self.block.len) {
+        let whole = self.pages(InRing(self.block.len));
+        if self.arena.pairs_max.is_none() || self.touched >= whole {
             return usize::MAX;
         }
         let committed = self.arena.committed.load(Relaxed);
         let more = self.arena.budget.saturating_sub(committed) / PAGE * PAGE;
-        (self.touched + more)
+        (self.touched.0 + more)
             .saturating_sub(self.block.colour)
             .max(SMALLEST)
     }
@@ -263,26 +291,39 @@ impl Ring {
     /// # Safety
     /// The ring must outlive the slice, and there must be no other slice of it.
     unsafe fn bytes(&mut self) -> &'static mut [u8] {
-        // SAFETY: the block is `len` initialised bytes that nobody else refers to; the rest is the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.block.start(), self.block.len) }
+        let (start, len) = self.block.ring();
+        // SAFETY: these are initialised bytes that nobody else refers to; the rest is the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(start, len) }
     }
 
+    /// Lets the kernel have the pages. Where it refuses, the memory is locked and there is nothing to be had: then the ring stays as
+    /// it is, because its bytes belong to a socket and are not ours to write.
     fn reclaim(&mut self) {
         if !std::mem::replace(&mut self.asleep, true) {
             self.arena.put_to_sleep(self.block.len);
         }
-        if self.touched == 0 || !self.block.mapped {
+        if self.touched == InSlot(0) || !self.block.give_back(self.resident()) {
             return;
         }
-        let used = if self.displaced {
-            slot_len(self.block.len)
-        } else {
-            self.touched
-        };
-        self.block.give_back(used);
-        self.arena.committed.fetch_sub(self.touched, Relaxed);
-        self.touched = 0;
-        self.used = 0;
+        self.arena.committed.fetch_sub(self.touched.0, Relaxed);
+        self.touched = InSlot(0);
+        self.used = InRing(0);
+    }
+
+    /// How far pages of the slot may be in memory.
+    fn resident(&self) -> InSlot {
+        match self.dirty() {
+            Dirty::Anywhere => self.block.end(),
+            Dirty::Nothing | Dirty::Start(_) => self.touched,
+        }
+    }
+
+    fn dirty(&self) -> Dirty {
+        match (self.touched, self.displaced) {
+            (InSlot(0), _) => Dirty::Nothing,
+            (_, true) => Dirty::Anywhere,
+            (_, false) => Dirty::Start(self.used),
+        }
     }
 }
 
@@ -293,14 +334,9 @@ impl Drop for Ring {
             self.arena.put_to_sleep(self.block.len);
         }
         self.arena.rings.fetch_sub(1, Relaxed);
-        self.arena.committed.fetch_sub(self.touched, Relaxed);
-        self.block.touched = self.touched;
-        let used = if self.displaced && self.touched > 0 {
-            slot_len(self.block.len)
-        } else {
-            self.used
-        };
-        self.arena.take_back(Block { ..self.block }, used);
+        self.arena.committed.fetch_sub(self.touched.0, Relaxed);
+        self.block.touched = self.resident();
+        self.arena.take_back(Block { ..self.block }, self.dirty());
     }
 }
 
@@ -311,26 +347,64 @@ struct Block {
     colour: usize,
     /// Bytes the ring has.
     len: usize,
-    /// Bytes from the start of the slot, in whole pages, that are resident.
-    touched: usize,
+    /// How far the slot is resident, in whole pages.
+    touched: InSlot,
     /// A slot of a mapping, rather than an allocation of its own.
     mapped: bool,
 }
 
 impl Block {
-    fn start(&self) -> *mut u8 {
-        // SAFETY: a slot has room for a ring behind every colour; without a slot the colour is 0.
-        unsafe { self.slot.as_ptr().add(self.colour) }
+    /// Where in the slot a place of the ring is.
+    fn place(&self, place: InRing) -> InSlot {
+        InSlot(self.colour + place.0)
     }
 
-    /// Makes the first `len` bytes of the slot zeros that take no memory. The owner needs none of the bytes and touches none
-    /// meanwhile; zeros are as valid as what they were.
-    fn give_back(&self, len: usize) {
-        if !pages::give_back(self, len) {
-            // Locked memory stays where it is.
-            // SAFETY: the slot is at least that long and the block's owner has asked for it.
-            unsafe { self.slot.write_bytes(0, len) };
-        }
+    /// Where the slot ends.
+    fn end(&self) -> InSlot {
+        InSlot(if self.mapped {
+            slot_len(self.len)
+        } else {
+            self.len
+        })
+    }
+
+    /// A piece of the slot and its length: the only pointer into it that there is.
+    ///
+    /// # Panics
+    /// If the piece is not in the slot, in release builds, too: beyond it lie bytes of other connections.
+    fn piece(&self, from: InSlot, to: InSlot) -> (*mut u8, usize) {
+        assert!(
+            from <= to && to <= self.end(),
+            "{from:?} to {to:?} is not within {:?}",
+            self.end()
+        );
+        // SAFETY: it lies within the slot, or at its end.
+        let start = unsafe { self.slot.as_ptr().add(from.0) };
+        (start, to.0 - from.0)
+    }
+
+    /// The piece that is the ring.
+    fn ring(&self) -> (*mut u8, usize) {
+        self.piece(self.place(InRing(0)), self.place(InRing(self.len)))
+    }
+
+    /// Makes the pages up to `to` zeros that take no memory, and returns whether that was so. Nobody needs their bytes, or touches
+    /// them meanwhile; zeros are as valid as what they were.
+    fn give_back(&self, to: InSlot) -> bool {
+        let (start, len) = self.piece(InSlot(0), to);
+        self.mapped && (len == 0 || pages::give_back(start, len))
+    }
+
+    /// Makes what may be dirty zeros. No socket has the ring any more.
+    fn clear(&mut self, dirty: Dirty) {
+        let to = match dirty {
+            Dirty::Nothing => return,
+            Dirty::Start(used) => used,
+            Dirty::Anywhere => InRing(self.len),
+        };
+        let (start, len) = self.piece(self.place(InRing(0)), self.place(to));
+        // SAFETY: a piece is memory of this block, which is borrowed as a whole.
+        unsafe { start.write_bytes(0, len) };
     }
 }
 
@@ -368,6 +442,20 @@ struct Class {
     cold: Vec<Block>,
     /// What is left of the newest slab of this class.
     rest: Option<Slab>,
+}
+
+impl Class {
+    fn keep_hot(&mut self, block: Block) {
+        let (start, len) = block.ring();
+        watch::forbid(start, len);
+        self.hot.push(block);
+    }
+
+    fn keep_cold(&mut self, block: Block) {
+        let (start, len) = block.ring();
+        watch::forbid(start, len);
+        self.cold.push(block);
+    }
 }
 
 /// Address space for many rings of one size.
@@ -437,7 +525,7 @@ impl Arena {
     fn lend(&self, free: &mut Free, len: usize) -> Block {
         let class = &mut free.classes[class_of(len)];
         if let Some(block) = class.hot.pop() {
-            free.hot_bytes -= block.touched;
+            free.hot_bytes -= block.touched.0;
             return block;
         }
         if let Some(block) = class.cold.pop() {
@@ -446,6 +534,7 @@ impl Arena {
         if class.rest.is_none() {
             let slab = pages::reserve(slot_len(len).max(SLAB));
             if let Some(slab) = slab {
+                watch::forbid(slab.start.as_ptr(), slab.len);
                 free.slabs.push(Slab { ..slab });
                 class.rest = Some(slab);
             }
@@ -458,7 +547,7 @@ impl Arena {
             slot: slab.start,
             colour: (slot.max(SLAB) - slab.len) / slot * LINE % COLOURED,
             len,
-            touched: 0,
+            touched: InSlot(0),
             mapped: true,
         };
         slab.len -= slot;
@@ -470,28 +559,26 @@ impl Arena {
         block
     }
 
-    /// Makes a block whose first `used` bytes may not be zeros ready to be lent again.
-    fn take_back(&self, mut block: Block, used: usize) {
+    /// Makes a block of which so much may not be zeros ready to be lent again.
+    fn take_back(&self, mut block: Block, dirty: Dirty) {
         if !block.mapped {
             return release(block);
         }
-        if block.touched > 0 && used.max(block.touched) <= HOT_RING + PAGE {
-            // SAFETY: the block is ours alone again and its slot is at least that long.
-            unsafe { block.start().write_bytes(0, used) };
+        if matches!(dirty, Dirty::Start(_)) && block.touched <= InSlot(HOT_RING + PAGE) {
+            block.clear(dirty);
             let mut free = self.free();
-            if free.hot_bytes + block.touched <= HOT_RESERVE {
-                free.hot_bytes += block.touched;
-                free.classes[class_of(block.len)].hot.push(block);
+            if free.hot_bytes + block.touched.0 <= HOT_RESERVE {
+                free.hot_bytes += block.touched.0;
+                free.classes[class_of(block.len)].keep_hot(block);
                 return;
             }
         }
-        block.give_back(
-            (block.colour + used)
-                .min(slot_len(block.len))
-                .max(block.touched),
-        );
-        block.touched = 0;
-        self.free().classes[class_of(block.len)].cold.push(block);
+        if !block.give_back(block.touched) {
+            // Locked memory stays where it is.
+            block.clear(dirty);
+        }
+        block.touched = InSlot(0);
+        self.free().classes[class_of(block.len)].keep_cold(block);
     }
 }
 
@@ -550,13 +637,14 @@ fn allocate(len: usize) -> Block {
         slot: NonNull::new(bytes.cast()).expect("a box is not null"),
         colour: 0,
         len,
-        touched: 0,
+        touched: InSlot(0),
         mapped: false,
     }
 }
 
 fn release(block: Block) {
-    let bytes = std::ptr::slice_from_raw_parts_mut(block.slot.as_ptr(), block.len);
+    let (start, len) = block.piece(InSlot(0), block.end());
+    let bytes = std::ptr::slice_from_raw_parts_mut(start, len);
     // SAFETY: it came from `allocate` with this length, and its owner has let go of it.
     drop(unsafe { Box::from_raw(bytes) });
 }
@@ -567,7 +655,7 @@ mod pages {
 
     use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-    use super::{Block, Slab};
+    use super::Slab;
 
     /// Address space that reads as zeros. `None` where the system does not give any.
     pub(super) fn reserve(len: usize) -> Option<Slab> {
@@ -583,15 +671,12 @@ mod pages {
         Some(slab)
     }
 
-    /// Returns whether the first `len` bytes of the block are no longer resident, and read as zeros.
-    pub(super) fn give_back(block: &Block, len: usize) -> bool {
-        // SAFETY: the range lies within the block's own slot. Its owner needs none of the bytes and reads or writes
-        // none meanwhile; afterwards they are zeros, which is as valid as what they were.
-        len == 0
-            || unsafe {
-                rustix::mm::madvise(block.slot.as_ptr().cast(), len, Advice::LinuxDontNeed)
-            }
-            .is_ok()
+    /// Returns whether the `len` bytes from a page's start on are no longer resident, and read as zeros. They are a piece of a slot whose
+    /// owner needs none of them.
+    pub(super) fn give_back(start: *mut u8, len: usize) -> bool {
+        // SAFETY: the range lies within a slot. Its owner reads or writes none of the bytes meanwhile; afterwards they are zeros, which
+        // is as valid as what they were.
+        unsafe { rustix::mm::madvise(start.cast(), len, Advice::LinuxDontNeed) }.is_ok()
     }
 
     pub(super) fn release(slab: &Slab) {
@@ -602,19 +687,35 @@ mod pages {
 
 #[cfg(not(target_os = "linux"))]
 mod pages {
-    use super::{Block, Slab};
+    use super::Slab;
 
     /// Elsewhere no advice promises zeros, so each ring is an allocation of its own.
     pub(super) fn reserve(_: usize) -> Option<Slab> {
         None
     }
 
-    pub(super) fn give_back(_: &Block, _: usize) -> bool {
+    pub(super) fn give_back(_: *mut u8, _: usize) -> bool {
         false
     }
 
     pub(super) fn release(_: &Slab) {}
 }
 
+#[cfg(not(all(test, target_arch = "x86_64")))]
+mod watch {
+    //! Nobody watches.
+
+    pub(super) fn allow(_: *mut u8, _: usize) {}
+    pub(super) fn forbid(_: *mut u8, _: usize) {}
+    #[cfg(test)]
+    pub(super) fn is_on() -> bool {
+        false
+    }
+}
+#[cfg(all(test, target_arch = "x86_64"))]
+mod watch;
+
+#[cfg(all(test, target_os = "linux"))]
+mod patterns;
 #[cfg(test)]
 mod tests;

@@ -18,9 +18,35 @@ fn is_zero(ring: &mut Ring) -> bool {
     unsafe { ring.bytes() }.iter().all(|byte| *byte == 0)
 }
 
+/// All of the ring, for as long as the test does nothing else with it.
+pub(super) fn bytes(ring: &mut Ring) -> &mut [u8] {
+    // SAFETY: the slice borrows the ring, and no socket of a test uses the memory.
+    unsafe { ring.bytes() }
+}
+
+/// What of the ring's slot belongs to no ring: before its colour, and after its end. Nothing, where valgrind sees to it.
+#[cfg(target_os = "linux")]
+pub(super) fn slack(ring: &mut Ring) -> [&mut [u8]; 2] {
+    if watch::is_on() {
+        return [&mut [], &mut []];
+    }
+    let (slot, colour, end) = (
+        ring.block.slot.as_ptr(),
+        ring.block.colour,
+        ring.block.colour + ring.len(),
+    );
+    // SAFETY: the slot is a mapping that long, and nothing but a test refers to these parts of it.
+    unsafe {
+        [
+            std::slice::from_raw_parts_mut(slot, colour),
+            std::slice::from_raw_parts_mut(slot.add(end), slot_len(ring.len()) - end),
+        ]
+    }
+}
+
 /// Bytes of the ring's slot that are in memory, as the kernel tells it page by page.
 #[cfg(target_os = "linux")]
-fn resident(ring: &Ring) -> usize {
+pub(super) fn resident(ring: &Ring) -> usize {
     use std::os::unix::fs::FileExt;
 
     let first = ring.block.slot.as_ptr() as usize / PAGE;
@@ -104,7 +130,7 @@ fn reclaimed_rings_hold_no_pages_and_go_on() {
     assert_eq!(arena.usage().committed, 0);
     // What is used after a reclaim may lie anywhere, so all of it goes back at the end.
     sockets.rx.touch(10);
-    assert_eq!(sockets.rx.touched, 2 * PAGE);
+    assert_eq!(sockets.rx.counted(), 2 * PAGE);
     drop(sockets);
     assert_eq!(arena.usage(), RingUsage::default());
 }
@@ -208,4 +234,33 @@ fn rings_of_a_bounded_arena_do_not_grow_beyond_its_budget() {
     assert!(free.rx.has_room(RING_UNIT, false) && free.tx.reach() == usize::MAX);
     other.tx.touch(RING_UNIT);
     assert_eq!(other.tx.reach(), usize::MAX, "all of it is touched");
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn valgrind_knows_what_may_be_touched() {
+    let arena = RingArena::new(1 << 30);
+    let mut pair = arena.lend(RING_UNIT, RING_UNIT).unwrap();
+    let ring = bytes(&mut pair.rx).as_mut_ptr_range();
+    let allowed = |byte: *mut u8| watch::is_allowed(byte);
+    let lent = [
+        allowed(ring.start),
+        allowed(ring.end.wrapping_sub(1)),
+        allowed(ring.end),
+    ];
+    drop(pair);
+    let returned = [allowed(ring.start), allowed(ring.end.wrapping_sub(1))];
+    if watch::is_on() {
+        assert_eq!((lent, returned), ([true, true, false], [false; 2]));
+    }
+}
+
+#[test]
+#[should_panic(expected = "is not within")]
+fn a_piece_beyond_the_slot_is_refused() {
+    let arena = RingArena::new(1 << 30);
+    let pair = arena.lend(RING_UNIT, RING_UNIT).unwrap();
+    let block = &pair.tx.block;
+    // A length from the slot's start, taken for one from the ring's.
+    let _ = block.piece(InSlot(0), block.place(InRing(block.end().0)));
 }
