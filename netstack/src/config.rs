@@ -41,8 +41,8 @@ pub struct Config {
     /// rest. The engine waits up to 60 s between two attempts, so anything shorter than twice that may give up on a
     /// remote that is still there.
     pub last_ack_timeout: Duration,
-    /// How long a flow nobody holds goes on delivering queued bytes without any of them being acknowledged; the same
-    /// applies.
+    /// How long a flow nobody holds, or one that a reset is to end, goes on delivering queued bytes without any of them being
+    /// acknowledged; the same applies.
     pub linger_timeout: Duration,
     /// How long a closed connection is remembered in order to answer a repeated FIN. Costs about 100 bytes, no ring.
     pub time_wait: Duration,

@@ -33,6 +33,8 @@ pub(crate) struct Flow {
     paused: bool,
     /// The program sends no more; kept while the engine cannot say so yet.
     shut_wanted: bool,
+    /// A reset follows what is queued, once the remote has acknowledged that.
+    reset_wanted: bool,
     /// A handle exists.
     held: bool,
     deadline: Option<Deadline>,
@@ -171,6 +173,7 @@ impl Flow {
             eof: false,
             paused: false,
             shut_wanted: false,
+            reset_wanted: false,
             held: true,
             deadline: None,
             replies: VecDeque::new(),
@@ -401,8 +404,9 @@ impl Flow {
             self.shut_wanted = false;
             self.close_engine();
         }
-        if !self.held && self.end.is_none() && self.unread() > 0 {
-            // Nobody will ever read this, and the remote has to know that its bytes went nowhere.
+        // Nobody will ever read what is left, and the remote has to know that its bytes went nowhere.
+        self.reset_wanted |= !self.held && self.unread() > 0;
+        if self.reset_wanted && self.is_delivered() {
             self.reset(config, End::Aborted);
         }
         if self.state() == State::TimeWait && self.end.is_none() && self.due() != Due::Now {
@@ -453,6 +457,7 @@ impl Flow {
         match (self.state(), self.held) {
             (State::SynSent, _) => Some(DeadlineKind::Connect),
             (State::SynReceived, _) => Some(DeadlineKind::Handshake),
+            _ if self.reset_wanted => Some(DeadlineKind::Linger),
             (State::FinWait2, false) => Some(DeadlineKind::FinWait),
             (State::FinWait1 | State::Closing | State::LastAck, false) => {
                 Some(DeadlineKind::Linger)
@@ -533,7 +538,7 @@ impl Flow {
         self.with_socket(|socket| socket.pause_synack(false));
     }
 
-    /// The program has let go. What is queued still goes out.
+    /// The program has let go. What is queued still goes out, and then the end that the program has made, or a reset if it made none.
     pub(crate) fn release(&mut self, config: &Config) {
         self.held = false;
         let state = self.state();
@@ -542,9 +547,14 @@ impl Flow {
             self.finish(End::Aborted);
         } else if state == State::SynReceived && self.paused {
             self.reset(config, End::Aborted);
-        } else {
-            self.shutdown();
+        } else if !self.has_shut() {
+            self.reset_wanted = true;
         }
+    }
+
+    /// Ends the flow with a reset, which the remote gets after what is queued.
+    pub(crate) fn reset_when_delivered(&mut self) {
+        self.reset_wanted = true;
     }
 
     /// Ends the flow and tells the remote.
@@ -669,6 +679,12 @@ impl Flow {
             socket.set_ack_delay(None);
             socket.close();
         });
+    }
+
+    /// Whether the program has ended its direction in order.
+    fn has_shut(&self) -> bool {
+        let open = matches!(self.state(), State::Established | State::CloseWait);
+        self.shut_wanted || !open && !is_opening(self.state())
     }
 
     fn has_eof(&self) -> bool {

@@ -282,6 +282,21 @@ impl Stack {
         self.inner.remote_gone(self.inner.ticks(now), remote);
     }
 
+    /// Resets every open connection with `remote`, whoever opened it, because the remote has started anew and knows nothing of them:
+    /// streams fail with `ConnectionReset` once what has arrived is read. What is being opened goes on, as do datagrams and pings;
+    /// see [`Stack::remote_gone`] for a remote that is not there.
+    pub fn reset_remote(&self, now: Instant, remote: IpAddr) {
+        let inner = &*self.inner;
+        let now = inner.ticks(now);
+        for flow in inner.table.flows(|flow| flow.key.remote.ip() == remote) {
+            inner.run(&flow, Some(now), |flow, _| {
+                if !flow.is_opening() {
+                    flow.reset(&inner.config, crate::flow::End::Reset);
+                }
+            });
+        }
+    }
+
     /// Resets the inbound flows that `keep` does not want any more. It must not call the stack.
     pub fn retain_flows(&self, now: Instant, keep: &dyn Fn(FlowInfo) -> bool) {
         let inner = &*self.inner;

@@ -70,9 +70,17 @@ impl fmt::Debug for Connecting {
 /// One TCP connection. Every method takes `&self`, and `&TcpStream` reads and writes too, so that one task can copy
 /// both ways without a lock; there may be one reader and one writer at a time.
 ///
-/// Dropping it closes: queued bytes and a FIN still go out, for as long as
-/// [`Config::linger_timeout`](crate::Config::linger_timeout) allows. If received bytes were not read, or more arrive,
-/// the connection is reset instead, as a kernel does it.
+/// How its own direction ends decides what the other side hears, and in each case what was written arrives before that:
+///
+/// | The program | The other side reads what was written, and then |
+/// |---|---|
+/// | shuts down, and drops it now or later | an orderly end |
+/// | drops it without, or calls [`TcpStream::reset_when_delivered`] | a reset: an end that nobody has made is none |
+/// | calls [`TcpStream::abort`] | a reset at once, in place of what was not sent yet |
+///
+/// A stream that was dropped goes on delivering for as long as [`Config::linger_timeout`](crate::Config::linger_timeout)
+/// allows. If received bytes were not read, or more arrive, a reset comes after what was written, and after the end if there is one,
+/// so that the other side knows that its bytes went nowhere.
 pub struct TcpStream {
     handle: Handle,
 }
@@ -123,7 +131,17 @@ impl TcpStream {
         self.handle.run(Flow::shutdown);
     }
 
-    /// Ends the connection at once with a reset. What is queued in either direction is lost.
+    /// Ends the connection with a reset that the other side gets after all that was written: it can read an answer to the end and knows
+    /// that no more will follow. The reset goes out when the other side has acknowledged what is queued, or when it has
+    /// acknowledged nothing for [`Config::linger_timeout`](crate::Config::linger_timeout).
+    ///
+    /// Nothing can be written any more; what arrives can be read until then, and does not hold the reset back. The stream may be dropped at once.
+    pub fn reset_when_delivered(&self) {
+        self.handle.run(Flow::reset_when_delivered);
+    }
+
+    /// Ends the connection at once with a reset. What is queued in either direction is lost: for what must not arrive, or where nobody
+    /// is left to take it.
     pub fn abort(&self) {
         let inner = &self.handle.stack.inner;
         inner.run(&self.handle.flow, None, |flow, _| {

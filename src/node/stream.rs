@@ -21,7 +21,8 @@ use crate::dial::DialError;
 /// nothing: what was written is on its way already.
 ///
 /// Dropping it closes both sides: what was written still goes out, for as long as somebody holds the [`Node`] and the peer takes
-/// it. Received bytes that nobody read make it a reset, as everywhere in TCP. It keeps its node up.
+/// it. Then the peer reads an end if `shutdown` was called, and otherwise a reset: what was cut off never looks whole. Received bytes
+/// that nobody read make it a reset, too, as everywhere in TCP. It keeps its node up.
 pub struct Stream {
     stream: netstack::TcpStream,
     _alive: Arc<Alive>,
@@ -45,6 +46,12 @@ impl Stream {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.stream.local_addr()
+    }
+
+    /// Ends the connection with a reset that the peer gets after all that was written: it can read an answer to its end, and knows that
+    /// no more will follow.
+    pub fn reset_when_delivered(&self) {
+        self.stream.reset_when_delivered();
     }
 
     /// Ends the connection at once with a reset. What is under way in either direction is lost.

@@ -43,7 +43,7 @@ impl Flow {
         if let Some(end) = self.end.filter(|end| *end != End::Closed) {
             return Transfer::Failed(end);
         }
-        if self.shut_wanted {
+        if self.shut_wanted || self.reset_wanted {
             return Transfer::Finished;
         }
         let state = self.state();
@@ -77,8 +77,11 @@ impl Flow {
         sent.map_or(Transfer::Finished, Transfer::Done)
     }
 
-    /// The program sends no more: a FIN follows the bytes that are queued.
+    /// The program sends no more: a FIN follows the bytes that are queued, unless a reset does.
     pub(crate) fn shutdown(&mut self) {
+        if self.reset_wanted {
+            return;
+        }
         if is_opening(self.state()) {
             self.shut_wanted = true;
         } else {
@@ -117,6 +120,7 @@ impl Flow {
         let opening = !over && is_opening(self.state());
         let readable = over || self.unread() > 0 || self.has_eof();
         let writable = over
+            || self.reset_wanted
             || !opening
                 && self.engine.as_ref().is_none_or(|engine| {
                     let socket = engine.socket();

@@ -7,6 +7,7 @@ mod memory;
 mod net;
 mod opening;
 mod paths;
+mod resets;
 mod scale;
 mod small;
 mod streams;

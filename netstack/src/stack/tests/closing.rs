@@ -23,15 +23,17 @@ fn read_all(stream: &crate::TcpStream) -> std::io::Result<Vec<u8>> {
 }
 
 #[test]
-fn dropping_a_stream_delivers_what_is_queued() {
+fn dropping_a_stream_after_its_end_delivers_what_is_queued() {
     let mut net = Net::new(small());
     let listener = net.stack(B).listen(80).unwrap();
     let (client, server) = net.pair(&listener, false);
     let sent = pattern(60_000, 1);
     assert_eq!(client.try_write(&sent).unwrap(), sent.len());
+    client.try_shutdown();
     drop(client);
     net.pass(MOMENT);
     assert!(read_all(&server).unwrap() == sent);
+    server.try_shutdown();
     drop(server);
     net.pass(5 * SECOND);
     for side in [A, B] {
@@ -62,6 +64,7 @@ fn bytes_for_a_dropped_stream_reset_it() {
     let mut net = Net::new(small());
     let listener = net.stack(B).listen(80).unwrap();
     let (client, server) = net.pair(&listener, false);
+    server.try_shutdown();
     drop(server);
     net.pass(MOMENT);
     assert_eq!(client.try_read(&mut [0; 8]).unwrap(), 0);
@@ -121,6 +124,7 @@ fn a_dropped_stream_does_not_wait_for_a_silent_remote_for_ever() {
         let listener = net.stack(B).listen(80).unwrap();
         let (client, server) = net.pair(&listener, false);
         net.links[A].cut = !acknowledges;
+        client.try_shutdown();
         drop(client);
         net.pass(Duration::from_millis(11));
         net.links[B].cut = true;
@@ -168,6 +172,7 @@ fn lingering_lasts_while_bytes_are_taken() {
         offset += client.try_write(&sent[offset..]).unwrap();
         net.pass(MOMENT);
     }
+    client.try_shutdown();
     drop(client);
     // A slow reader: some bytes every 40 s, three minutes in all.
     let mut received = Vec::new();

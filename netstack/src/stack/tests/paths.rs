@@ -173,6 +173,7 @@ fn a_lingering_flow_does_not_age_on_a_stalled_path() {
     client.try_write(b"still delivered").unwrap();
     net.settle();
     net.lose_in_flight();
+    client.try_shutdown();
     drop(client);
     net.settle();
     net.lose_in_flight();
