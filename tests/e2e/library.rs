@@ -126,6 +126,7 @@ async fn a_stream_closes_half_by_half_and_a_closed_node_has_delivered_everything
     server.read_to_string(&mut asked).await.unwrap();
     assert_eq!(asked, "ask");
     server.write_all(b"answer").await.unwrap();
+    server.shutdown().await.unwrap();
     drop(server);
     let mut answered = String::new();
     client.read_to_string(&mut answered).await.unwrap();
@@ -137,6 +138,7 @@ async fn a_stream_closes_half_by_half_and_a_closed_node_has_delivered_everything
     let written = noise(3 << 20);
     let closing = async {
         client.write_all(&written).await.unwrap();
+        client.shutdown().await.unwrap();
         drop(client);
         laptop.close().await.unwrap();
     };
