@@ -160,6 +160,7 @@ async fn a_peer_talks_with_a_local_service_and_each_side_may_close_first() {
         let mut request = Vec::new();
         peer.read_to_end(&mut request).await.unwrap();
         peer.write_all(&request).await.unwrap();
+        peer.shutdown().await.unwrap();
     };
     let (answer, ()) = tokio::join!(serving, echoing);
     assert!(answer == data, "the service closed first");
