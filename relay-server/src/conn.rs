@@ -41,7 +41,7 @@ pub(crate) async fn serve(hub: Arc<Hub>, acceptor: TlsAcceptor, tcp: TcpStream, 
             hub.metrics.count_rejected(reject.code);
             tracing::debug!(device = %conn.client.device, reason = %reject.text, "client ended");
         }
-        Ended::Closed | Ended::Broken(_) | Ended::Stalled => {
+        Ended::Closed | Ended::Broken(_) | Ended::Silent | Ended::Stalled => {
             tracing::debug!(device = %conn.client.device, ?ended, "client left");
         }
     }

@@ -122,6 +122,7 @@ impl Inner {
         let reason = match &ended {
             Ended::Closed => "the relay closed the link".to_owned(),
             Ended::Broken(error) => error.to_string(),
+            Ended::Silent => "the relay took nothing and said nothing for 4 s".to_owned(),
             Ended::Stalled => "the relay took nothing for 10 s".to_owned(),
             Ended::Peer(end) => end.to_string(),
         };
@@ -130,7 +131,8 @@ impl Inner {
             self.handle_reject(reject.code);
         }
         // It will say no again at once, or say nothing for as long as an attempt may take: a backup comes first.
-        if let Ended::Stalled
+        if let Ended::Silent
+        | Ended::Stalled
         | Ended::Peer(LinkEnd::Rejected(_) | LinkEnd::Drained | LinkEnd::Silent) = &ended
         {
             self.engine.handle_attach_failed(now(), relay);

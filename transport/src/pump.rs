@@ -4,6 +4,7 @@
 //! connection must end is the peer's word. Egress is pulled: bytes are asked for only when the socket has taken the last ones.
 
 mod batch;
+mod stall;
 
 use std::future::poll_fn;
 use std::io::{self, Read};
@@ -12,14 +13,17 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until, timeout};
 use tokio_rustls::TlsStream;
 
 pub use self::batch::{Batch, FILL};
+pub use self::stall::{SILENCE, WRITE_STALL};
 
 use self::batch::Outbound;
+use self::stall::{Over, Stall};
 use crate::record::{self, Content, Opener, RecordError, Sealer};
 use crate::tls::Stepwise;
 
@@ -59,7 +63,9 @@ pub enum Ended<E> {
     Closed,
     /// It broke.
     Broken(io::Error),
-    /// The socket took nothing for [`WRITE_STALL`] although there was something to send.
+    /// The socket took nothing although there was something to send, and nothing arrived for [`SILENCE`].
+    Silent,
+    /// The socket took nothing for [`WRITE_STALL`] although there was something to send, and something arrived.
     Stalled,
     /// The peer wanted it to end.
     Peer(E),
@@ -67,24 +73,37 @@ pub enum Ended<E> {
 
 /// Runs a connection until it ends. Dropping the future closes the connection at once.
 pub async fn run<P: Peer>(stream: TlsStream<Stepwise>, peer: &mut P) -> Ended<P::End> {
-    match Pump::take_over(stream) {
-        Ok(pump) => run_pump(pump, peer).await,
-        Err(error) => Ended::Broken(error),
+    let mut pump = match Pump::take_over(stream) {
+        Ok(pump) => pump,
+        Err(error) => return Ended::Broken(error),
+    };
+    let (ended, parted) = drive(&mut pump, peer).await;
+    if !parted {
+        // What the socket still holds keeps its end from the other side, and that would send into nothing meanwhile.
+        let _ = SockRef::from(&pump.socket).set_linger(Some(Duration::ZERO));
     }
+    ended
 }
 
-async fn run_pump<S, P>(mut pump: Pump<S>, peer: &mut P) -> Ended<P::End>
+/// Runs a connection until it ends, and says whether the other side was told, or had ended it itself.
+async fn drive<S, P>(pump: &mut Pump<S>, peer: &mut P) -> (Ended<P::End>, bool)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     P: Peer,
 {
     let mut timer = pin!(sleep_until(tokio::time::Instant::now()));
     let ended = poll_fn(|cx| pump.poll(cx, peer, timer.as_mut())).await;
-    if let Ended::Peer(end) = &ended {
+    let parted = match &ended {
+        Ended::Closed | Ended::Broken(_) => true,
+        Ended::Silent | Ended::Stalled => false,
+        Ended::Peer(_) if pump.stall.hears_no_more(now()) => false,
         // The other side may be gone or stuck; it gets a moment to hear why.
-        let _ = timeout(LAST_WORDS, pump.say_goodbye(peer, end)).await;
-    }
-    ended
+        Ended::Peer(end) => {
+            let said = timeout(LAST_WORDS, pump.say_goodbye(peer, end)).await;
+            matches!(said, Ok(Ok(())))
+        }
+    };
+    (ended, parted)
 }
 
 /// One connection. `S` is a TCP socket, or what a test has that stalls when it should.
@@ -99,8 +118,7 @@ struct Pump<S> {
     /// Start of a frame that goes on in the next record. Frames of our own stacks never do.
     carried: Vec<u8>,
     outbound: Outbound,
-    /// Since when the socket takes nothing.
-    stalled_since: Option<Instant>,
+    stall: Stall,
 }
 
 impl Pump<TcpStream> {
@@ -149,7 +167,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             filled: 0,
             carried,
             outbound: Outbound::default(),
-            stalled_since: None,
+            stall: Stall::new(now()),
         }
     }
 
@@ -175,14 +193,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             if read || wrote {
                 continue;
             }
-            if self
-                .stalled_since
-                .is_some_and(|since| now >= since + WRITE_STALL)
-            {
-                return Poll::Ready(Ended::Stalled);
+            match self.stall.handle_timeout(now) {
+                Some(Over::Silent) => return Poll::Ready(Ended::Silent),
+                Some(Over::Stalled) => return Poll::Ready(Ended::Stalled),
+                None => {}
             }
-            let stall = self.stalled_since.map(|since| since + WRITE_STALL);
-            let Some(deadline) = [peer.poll_timeout(), stall].into_iter().flatten().min() else {
+            let times = [peer.poll_timeout(), self.stall.poll_timeout()];
+            let Some(deadline) = times.into_iter().flatten().min() else {
                 return Poll::Pending;
             };
             timer.as_mut().reset(deadline.into());
@@ -213,6 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Err(Ended::Closed),
             Poll::Ready(Ok(())) => self.filled += buffer.filled().len(),
         }
+        self.stall.handle_heard(now);
         let mut at = 0;
         let opened = self.open_records(peer, now, &mut at);
         if at > 0 {
@@ -296,12 +314,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         while !self.outbound.is_empty() {
             match self.outbound.poll_write(cx, &mut self.socket) {
                 Poll::Ready(Ok(())) => {
-                    self.stalled_since = None;
+                    self.stall.handle_taken();
                     progress = true;
                 }
                 Poll::Ready(Err(error)) => return Err(Ended::Broken(error)),
                 Poll::Pending => {
-                    self.stalled_since.get_or_insert(now);
+                    self.stall.handle_refused(now);
                     return Ok(false);
                 }
             }
@@ -343,9 +361,6 @@ const INBOUND: usize = 256 * 1024;
 
 /// Turns of one poll before other tasks get theirs.
 const TURNS: usize = 8;
-
-/// A socket that takes nothing for so long belongs to a peer that is gone.
-pub const WRITE_STALL: Duration = Duration::from_secs(10);
 
 /// Time for the last words of a connection.
 const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -16,7 +16,11 @@ use rustls::{ConnectionTrafficSecrets, ExtractedSecrets};
 pub(crate) struct Sealer(Direction);
 
 /// Opens what the other side sends.
-pub(crate) struct Opener(Direction);
+pub(crate) struct Opener {
+    direction: Direction,
+    /// Records in a row that brought nothing.
+    useless: u32,
+}
 
 /// What a record carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +42,9 @@ pub(crate) enum RecordError {
     /// A record is larger than TLS allows.
     #[error("a TLS record is too large")]
     TooLarge,
+    /// Record after record brings nothing.
+    #[error("more than {USELESS_MAX} TLS records in a row are empty")]
+    Useless,
     /// The other side ended the connection with an alert.
     #[error("the other side sent TLS alert {0}")]
     Alert(u8),
@@ -55,7 +62,10 @@ pub(crate) fn take_over(secrets: ExtractedSecrets) -> Option<(Sealer, Opener)> {
     let (received, rx) = secrets.rx;
     Some((
         Sealer(Direction::new(sent, &tx)?),
-        Opener(Direction::new(received, &rx)?),
+        Opener {
+            direction: Direction::new(received, &rx)?,
+            useless: 0,
+        },
     ))
 }
 
@@ -103,19 +113,34 @@ impl Sealer {
 impl Opener {
     /// Opens one whole record in place, header included.
     pub(crate) fn open(&mut self, record: &mut [u8]) -> Result<Content, RecordError> {
+        let content = self.open_any(record)?;
+        let brings = match &content {
+            Content::Data(range) => !range.is_empty(),
+            Content::Close => true,
+            Content::Ignored => false,
+        };
+        self.useless = if brings { 0 } else { self.useless + 1 };
+        if self.useless > USELESS_MAX {
+            return Err(RecordError::Useless);
+        }
+        Ok(content)
+    }
+
+    fn open_any(&mut self, record: &mut [u8]) -> Result<Content, RecordError> {
         let (header, sealed) = record
             .split_first_chunk_mut::<HEADER_LEN>()
             .ok_or(RecordError::Forged)?;
-        if header[0] == CHANGE_CIPHER_SPEC {
-            // Middlebox compatibility (RFC 8446, appendix D.4): one may come and means nothing.
-            return Ok(Content::Ignored);
-        }
         if header[0] != APPLICATION_DATA {
             return Err(RecordError::Forged);
         }
-        let nonce = self.0.next_nonce()?;
-        let opened = self.0.key.open_in_place(nonce, Aad::from(*header), sealed);
+        let nonce = self.direction.next_nonce()?;
+        let key = &self.direction.key;
+        let opened = key.open_in_place(nonce, Aad::from(*header), sealed);
         let inner = opened.map_err(|_| RecordError::Forged)?;
+        // Its type counts, and so does padding.
+        if inner.len() > BODY_MAX + 1 {
+            return Err(RecordError::TooLarge);
+        }
         // Padding is zeros behind the content type.
         let Some(at) = inner.iter().rposition(|byte| *byte != 0) else {
             return Err(RecordError::Forged);
@@ -134,11 +159,16 @@ impl Opener {
     }
 }
 
-/// The length of the record that `bytes` start with, header included; `None` while the header is not whole.
+/// The length of the record that `bytes` start with, header included; `None` while the header is not whole. After the handshake
+/// there is only one kind on the outside (RFC 8446, section 5); any other ends the connection, also a change_cipher_spec, which
+/// anybody on the way could put in.
 pub(crate) fn record_len(bytes: &[u8]) -> Result<Option<usize>, RecordError> {
     let Some(header) = bytes.first_chunk::<HEADER_LEN>() else {
         return Ok(None);
     };
+    if header[0] != APPLICATION_DATA {
+        return Err(RecordError::Forged);
+    }
     let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
     if length > CIPHERTEXT_MAX {
         return Err(RecordError::TooLarge);
@@ -198,10 +228,12 @@ pub(crate) const BODY_MAX: usize = overlan_protocol::TLS_RECORD_MAX;
 /// Most bytes behind a record's header: a full body, its type, and the 255 bytes that RFC 8446 leaves a cipher to add.
 const CIPHERTEXT_MAX: usize = BODY_MAX + 256;
 
+/// Most records in a row that bring nothing: as many as rustls takes.
+const USELESS_MAX: u32 = 32;
+
 /// AES-GCM protects 2^24.5 full records under one key with margin (RFC 8446, section 5.5); this is 256 GiB.
 const RECORDS_MAX: u64 = 1 << 24;
 
-const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;

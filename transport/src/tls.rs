@@ -82,6 +82,15 @@ pub enum ConnectError {
         /// What does not fit.
         reason: String,
     },
+    /// It took the connection and closed it without a word of TLS.
+    #[error(
+        "{address} closed the connection before the TLS handshake: it may have as many connections as it takes, so try again \
+         in a moment; or another program listens there"
+    )]
+    Closed {
+        /// `host:port`.
+        address: String,
+    },
     /// What answers does not speak TLS 1.3 with our protocol.
     #[error("{address} does not speak this protocol: {source}")]
     Handshake {
@@ -217,8 +226,18 @@ fn classify_handshake_error(address: String, source: io::Error) -> ConnectError 
             address,
             reason: reason.clone(),
         },
+        _ if closed(source.kind()) => ConnectError::Closed { address },
         _ => ConnectError::Handshake { address, source },
     }
+}
+
+/// Whether the other end closed the connection, in whatever way that showed.
+fn closed(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(
+        kind,
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+    )
 }
 
 /// What the TLS exporter of a finished handshake yields.

@@ -13,6 +13,15 @@ use super::batch::PARTS_MAX;
 use super::*;
 use crate::tests::{WITHIN, pair};
 
+/// Runs a pump to its end.
+async fn run_pump<S, P>(mut pump: Pump<S>, peer: &mut P) -> Ended<P::End>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    P: Peer,
+{
+    drive(&mut pump, peer).await.0
+}
+
 /// On the wire, `length` bytes in one record.
 const fn sealed_len(length: usize) -> usize {
     record::HEADER_LEN + length + record::TRAILER_LEN
@@ -476,13 +485,66 @@ async fn a_write_that_ends_later_lets_the_peer_give_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_never_ends_is_a_stall() {
+async fn a_write_that_never_ends_is_found_as_soon_as_silence() {
     let (pump, _wire) = over(Gated::default());
     let mut peer = Scripted::sending([b"one".to_vec()]);
     let began = now();
     let ended = timeout(WITHIN, run_pump(pump, &mut peer)).await;
-    assert!(matches!(ended, Ok(Ended::Stalled)), "{ended:?}");
+    assert!(matches!(ended, Ok(Ended::Silent)), "{ended:?}");
+    check_time(now() - began, SILENCE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_and_is_heard_gets_longer() {
+    let (pump, mut far) = over_pipe(100);
+    let mut peer = Scripted::sending([vec![7; 1_000]]).ending_in(3 * WRITE_STALL);
+    let began = now();
+    let talking = async {
+        loop {
+            far.send(&ping(1, 0)).await;
+            sleep(SILENCE / 2).await;
+        }
+    };
+    tokio::select! {
+        ended = run_pump(pump, &mut peer) => assert!(matches!(ended, Ended::Stalled), "{ended:?}"),
+        () = talking => {}
+    }
     check_time(now() - began, WRITE_STALL);
+}
+
+/// What the owner asks lies behind what cannot be written; what it decides has nothing to say to who hears nothing.
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_gives_up_who_is_silent_waits_for_no_last_words() {
+    let (pump, _far) = over_pipe(10);
+    let mut peer = Scripted {
+        last_words: b"goodbye".to_vec(),
+        ..Scripted::sending([patterned(100)]).ending_in(SILENCE)
+    };
+    let began = now();
+    let _ = run_pump(pump, &mut peer).await;
+    check_time(now() - began, SILENCE);
+}
+
+/// Otherwise the end lies behind what the other side's socket does not take, and that side goes on for minutes.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_given_up_is_reset() {
+    let (near, far) = pair().await;
+    let mut peer = Bulk::new(64 * 1024 * 1024);
+    let ended = run(near, &mut peer).await;
+    assert!(matches!(ended, Ended::Silent), "{ended:?}");
+    let TlsStream::Server(far) = far else {
+        panic!("the far end is the server");
+    };
+    let mut socket = far.into_inner().0;
+    let mut chunk = vec![0; 65_536];
+    let error = loop {
+        match socket.read(&mut chunk).await {
+            Ok(0) => panic!("an end in order"),
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }
 
 #[tokio::test(start_paused = true)]
@@ -513,18 +575,18 @@ async fn a_socket_that_takes_a_part_and_then_nothing_is_a_stall() {
     let mut peer = Scripted::sending([vec![7; 100]]);
     let began = now();
     let ended = timeout(WITHIN, run_pump(pump, &mut peer)).await;
-    assert!(matches!(ended, Ok(Ended::Stalled)), "{ended:?}");
-    check_time(now() - began, WRITE_STALL);
+    assert!(matches!(ended, Ok(Ended::Silent)), "{ended:?}");
+    check_time(now() - began, SILENCE);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_socket_that_takes_little_is_no_stall() {
     let (pump, mut far) = over_pipe(10);
     // Five times what the socket holds: it fills at once, and each read makes room for as much again.
-    let mut peer = Scripted::sending([vec![7; 50 - sealed_len(0)]]).ending_in(6 * WRITE_STALL);
+    let mut peer = Scripted::sending([vec![7; 50 - sealed_len(0)]]).ending_in(6 * SILENCE);
     let reading = async {
         for _ in 0..4 {
-            sleep(WRITE_STALL - Duration::from_millis(100)).await;
+            sleep(SILENCE - Duration::from_millis(100)).await;
             far.socket.read_exact(&mut [0; 10]).await.unwrap();
         }
     };

@@ -129,6 +129,108 @@ fn any_changed_bit_is_refused() {
     }
 }
 
+/// After the handshake nothing goes in the clear, not even what middleboxes want to see during it: RFC 8446, section 5.
+#[test]
+fn every_outer_type_but_application_data_ends_it_whatever_its_length() {
+    let (client, server) = handshake();
+    let (mut sealer, _) = take_over(client.dangerous_extract_secrets().unwrap()).unwrap();
+    let (_, mut opener) = take_over(server.dangerous_extract_secrets().unwrap()).unwrap();
+    for kind in (0..=u8::MAX).filter(|kind| *kind != APPLICATION_DATA) {
+        for length in [0, 1, 2, TRAILER_LEN, 100, BODY_MAX, CIPHERTEXT_MAX] {
+            let [high, low] = (length as u16).to_be_bytes();
+            let header = [kind, 3, 3, high, low];
+            assert_eq!(
+                record_len(&header),
+                Err(RecordError::Forged),
+                "type {kind}, before its {length} bytes came"
+            );
+            let mut wire = [&header[..], &vec![1; length]].concat();
+            assert_eq!(
+                opener.open(&mut wire),
+                Err(RecordError::Forged),
+                "type {kind}, {length} bytes"
+            );
+        }
+    }
+    let mut wire = record(&mut sealer, b"the keys go on");
+    assert!(matches!(opener.open(&mut wire), Ok(Content::Data(_))));
+}
+
+/// `content` in one record, with its type and padding, under the client's keys.
+fn sealed(sealer: &mut Sealer, content: &[u8], kind: u8, padding: usize) -> Vec<u8> {
+    let mut inner = [content, &[kind], &vec![0; padding]].concat();
+    let length = (inner.len() + TRAILER_LEN - 1) as u16;
+    let [high, low] = length.to_be_bytes();
+    let header = [APPLICATION_DATA, 3, 3, high, low];
+    let nonce = sealer.0.next_nonce().unwrap();
+    let key = &sealer.0.key;
+    key.seal_in_place_append_tag(nonce, Aad::from(header), &mut inner)
+        .unwrap();
+    [&header[..], &inner].concat()
+}
+
+#[test]
+fn a_record_is_judged_by_what_it_carries() {
+    for (length, padding, fits) in [
+        (BODY_MAX, 0, true),
+        (BODY_MAX - 200, 200, true),
+        (0, BODY_MAX, true),
+        (BODY_MAX + 1, 0, false),
+        (BODY_MAX, 1, false),
+        (BODY_MAX + 239, 0, false),
+        (1, BODY_MAX, false),
+    ] {
+        let (client, server) = handshake();
+        let (mut sealer, _) = take_over(client.dangerous_extract_secrets().unwrap()).unwrap();
+        let (_, mut opener) = take_over(server.dangerous_extract_secrets().unwrap()).unwrap();
+        let mut wire = sealed(&mut sealer, &pattern(length), APPLICATION_DATA, padding);
+        assert_eq!(record_len(&wire), Ok(Some(wire.len())));
+        let expected = if fits {
+            Ok(Content::Data(HEADER_LEN..HEADER_LEN + length))
+        } else {
+            Err(RecordError::TooLarge)
+        };
+        assert_eq!(
+            opener.open(&mut wire),
+            expected,
+            "{length} bytes, {padding} of padding"
+        );
+    }
+}
+
+#[test]
+fn records_that_bring_nothing_end_it_when_there_are_many_in_a_row() {
+    let ticket = [NEW_SESSION_TICKET, 0, 0, 0];
+    let useless: [(&[u8], u8); 2] = [(b"", APPLICATION_DATA), (&ticket, HANDSHAKE)];
+    for (content, kind) in useless {
+        let (client, server) = handshake();
+        let (mut sealer, _) = take_over(client.dangerous_extract_secrets().unwrap()).unwrap();
+        let (_, mut opener) = take_over(server.dangerous_extract_secrets().unwrap()).unwrap();
+        for _ in 0..3 {
+            for _ in 0..USELESS_MAX {
+                assert!(
+                    opener
+                        .open(&mut sealed(&mut sealer, content, kind, 0))
+                        .is_ok()
+                );
+            }
+            let mut data = record(&mut sealer, b"data");
+            assert!(matches!(opener.open(&mut data), Ok(Content::Data(_))));
+        }
+        for _ in 0..USELESS_MAX {
+            assert!(
+                opener
+                    .open(&mut sealed(&mut sealer, content, kind, 9))
+                    .is_ok()
+            );
+        }
+        assert_eq!(
+            opener.open(&mut sealed(&mut sealer, content, kind, 0)),
+            Err(RecordError::Useless)
+        );
+    }
+}
+
 #[test]
 fn records_open_once_and_in_order() {
     let (client, server) = handshake();

@@ -224,10 +224,21 @@ async fn a_server_of_plain_text_does_not_speak_this_protocol() {
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_up_does_not_speak_this_protocol() {
+async fn a_server_that_hangs_up_is_told_from_one_that_speaks_something_else() {
     let result = connect_to_bytes(Vec::new()).await;
+    let Err(error @ ConnectError::Closed { .. }) = result else {
+        panic!("{result:?}");
+    };
+    let text = error.to_string();
+    assert!(text.contains("closed the connection"), "{text}");
+    assert!(!text.contains("protocol"), "{text}");
+    // A server that is full does not read what was sent, so its system answers with a reset.
+    let (listener, port) = listen().await;
+    let serve = async { drop(listener.accept().await.unwrap()) };
+    let config = client_config(&ServerTrust::Pinned(vec![]), ALPN);
+    let (result, ()) = tokio::join!(connect(HOST, port, config, WITHIN), serve);
     assert!(
-        matches!(result, Err(ConnectError::Handshake { .. })),
+        matches!(result, Err(ConnectError::Closed { .. })),
         "{result:?}"
     );
 }
