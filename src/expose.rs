@@ -169,4 +169,4 @@ async fn told<S: HostSocket>(mut stream: S, header: &[u8]) -> io::Result<S> {
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

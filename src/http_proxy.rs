@@ -1,85 +1,55 @@
-//! HTTP/1 as a proxy speaks it: decides what a request asks for, and answers those that get nowhere. `CONNECT` becomes a tunnel;
-//! a request with a whole URL is forwarded, one upstream connection at a time.
+//! HTTP as a proxy speaks it: decides what a request asks for and who may ask, and what those hear that get nowhere. How a message passes is
+//! [`crate::http1`]'s.
 //!
 //! ```text
 //! head → password? ─┬─ CONNECT host:port → dial → 200 → carry
-//!                   └─ GET http://host/… → forward → answer ─┬─ next request, maybe for another host
-//!                                                            └─ 101 → carry
+//!                   ├─ GET http://host/… → forward → answer ─┬─ next request, maybe for another host
+//!                   │                                        └─ 101 → carry
+//!                   └─ GET /proxy.pac → what a browser is to send through here
 //! ```
 
-pub(crate) mod forward;
+mod credentials;
 
-pub(crate) mod headers;
+pub(crate) mod pac;
 
 pub(crate) mod refusal;
 
-use std::convert::Infallible;
-use std::future::poll_fn;
-use std::sync::Mutex;
+use std::net::SocketAddr;
 
-use bytes::Bytes;
-use http::uri::{Authority, Scheme};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{Either as EitherBody, Full};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_util::either::Either;
-use tracing::debug;
 
+use crate::http1::{
+    self, Authority, End, Fault, Fields, Intermediary, Judged, Own, Patience, Place, Request,
+    Target,
+};
 use crate::names::Destination;
-use crate::proxy::{Client, Door, Overlay, Rejected, carry};
-use crate::splice::Abort;
+use crate::proxy::{Client, Door, Overlay, Rejected, carry, has_left};
 
-use forward::Forwarder;
 use refusal::Refusal;
-
-/// A connection to a destination.
-type Reached<O> = Either<<O as Overlay>::Stream, TcpStream>;
-
-/// What is sent back: an answer of the destination, or our own words.
-type Body = EitherBody<Incoming, Full<Bytes>>;
 
 /// One connection of a client whose first byte is a letter, to its end.
 pub(crate) async fn converse<O: Overlay>(client: Client, door: &Door<O>) -> Result<(), Rejected> {
-    let session = Session {
-        door,
-        forwarder: Mutex::new(Some(Forwarder::new())),
-        tunnel: Mutex::new(None),
+    let own = match &client {
+        Either::Left(tcp) => tcp.local_addr().ok(),
+        Either::Right(_) => None,
     };
-    let service = service_fn(|request| Box::pin(session.answer(request)));
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(door.config.head_timeout)
-        .max_header_size(HEAD_MAX)
-        .max_buf_size(BUFFER_MAX)
-        .preserve_header_case(true)
-        // A client may close its side behind its last request and still read the answer.
-        .half_close(true)
-        .auto_date_header(false)
-        .serve_connection(TokioIo::new(client), service);
-    let served = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
-    let http1::Parts { io, read_buf, .. } = connection.into_parts();
-    let mut client = io.into_inner();
-    if let Err(error) = served {
-        // An answer without a length ends with its connection: one that was cut short must not look whole.
-        client.abort();
-        return Err(error.into());
-    }
-    let idle = door.config.idle_timeout;
-    match session.into_tunnel() {
-        None => client.shutdown().await?,
-        Some(Tunnel::Connected(reached)) => {
-            carry(client, read_buf, reached, idle).await;
-        }
-        Some(Tunnel::Upgraded(upstream, early)) => {
-            // Not more than one buffer: the client's socket takes it whether or not the client reads yet.
-            client.write_all(&early).await?;
-            carry(client, read_buf, upstream, idle).await;
-        }
+    let patience = Patience {
+        head: door.config.head_timeout,
+        idle: door.config.idle_timeout,
+    };
+    let ended = http1::converse(client, &Gate { door, own }, patience).await?;
+    if let End::Tunnel {
+        mut client,
+        from_client,
+        service,
+        from_service,
+    } = ended
+    {
+        // Not more than one buffer: the client's socket takes it whether or not the client reads yet.
+        client.write_all(&from_service).await?;
+        carry(client, from_client, service, door.config.idle_timeout).await;
     }
     Ok(())
 }
@@ -89,119 +59,103 @@ pub(crate) fn turned_away(why: &str) -> Vec<u8> {
     refusal::turned_away(why)
 }
 
-/// What stays from one request of a connection to the next.
-struct Session<'a, O: Overlay> {
+/// The proxy's side of one connection.
+struct Gate<'a, O> {
     door: &'a Door<O>,
-    /// `None` while a request has it: requests of one connection come one after the other.
-    forwarder: Mutex<Option<Forwarder<Reached<O>>>>,
-    /// What the connection becomes once its last answer is written.
-    tunnel: Mutex<Option<Tunnel<O>>>,
+    /// Where the client found us, unless that was a Unix socket.
+    own: Option<SocketAddr>,
 }
 
-enum Tunnel<O: Overlay> {
-    /// By `CONNECT`.
-    Connected(Reached<O>),
-    /// By an upgrade that the destination agreed to, with what it said already.
-    Upgraded(Reached<O>, Bytes),
+impl<O: Overlay> Gate<'_, O> {
+    fn decide(&self, request: &Request) -> Result<Judged, Refusal> {
+        if let Some(credentials) = &self.door.config.credentials {
+            match credentials::of(&request.fields) {
+                Some((user, password)) if credentials.are(&user, &password) => {}
+                Some(_) => return Err(Refusal::WrongCredentials),
+                None => return Err(Refusal::NoCredentials),
+            }
+        }
+        match &request.target {
+            Target::Authority(authority) => Ok(Judged::Tunnel(Place {
+                host: authority.host(),
+                port: authority.port.ok_or(Refusal::NotAProxyRequest)?,
+            })),
+            Target::Absolute {
+                scheme, authority, ..
+            } if scheme == "http" => Ok(Judged::Forward(Place {
+                host: authority.host(),
+                port: authority.port.unwrap_or(HTTP_PORT),
+            })),
+            Target::Absolute { .. } => Err(Refusal::Scheme),
+            Target::Origin(path) => self.page(path, request),
+            Target::Asterisk => Err(Refusal::NotAProxyRequest),
+        }
+    }
+
+    /// The one page that this server has, for those who know it by an address of this host: a page of somebody else that has made its
+    /// name lead here gets nothing.
+    fn page(&self, path: &str, request: &Request) -> Result<Judged, Refusal> {
+        let is_pac = pac::PATHS.contains(&path);
+        let own = self
+            .own
+            .filter(|_| is_pac)
+            .ok_or(Refusal::NotAProxyRequest)?;
+        if !matches!(request.method.as_str(), "GET" | "HEAD") {
+            return Err(Refusal::NotAProxyRequest);
+        }
+        let host = request.fields.first("host").unwrap_or_default();
+        let host = str::from_utf8(host).ok().and_then(Authority::of_host);
+        let host = host.filter(|host| pac::is_here(host, own));
+        let host = host.ok_or(Refusal::AnotherHost)?;
+        let script = pac::script(&host, &self.door.overlay.proxied());
+        let mut own = Own::text(200, script);
+        own.fields.set("Content-Type", pac::CONTENT_TYPE);
+        // Networks come and go.
+        own.fields.push("Cache-Control", "no-cache");
+        Ok(Judged::Answer(own))
+    }
 }
 
-impl<O: Overlay> Session<'_, O> {
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-        let is_head = request.method() == Method::HEAD;
-        let answered = match self.check(&request) {
-            Ok(()) if request.method() == Method::CONNECT => self.connect(&request).await,
-            Ok(()) => self.forward(request).await,
-            Err(refusal) => Err(refusal),
-        };
-        Ok(answered.unwrap_or_else(|refusal| {
-            debug!(%refusal, "an HTTP request was refused");
-            refusal.into_response(is_head).map(EitherBody::Right)
-        }))
+impl<O: Overlay> Intermediary for Gate<'_, O> {
+    type Client = Client;
+    type Upstream = Either<O::Stream, TcpStream>;
+
+    fn judge(&self, request: &Request) -> Judged {
+        self.decide(request)
+            .unwrap_or_else(|refusal| Judged::Answer(refusal.into_own()))
     }
 
-    fn check(&self, request: &Request<Incoming>) -> Result<(), Refusal> {
-        let Some(credentials) = &self.door.config.credentials else {
-            return Ok(());
-        };
-        match headers::credentials(request.headers()) {
-            Some((user, password)) if credentials.are(&user, &password) => Ok(()),
-            Some(_) => Err(Refusal::WrongCredentials),
-            None => Err(Refusal::NoCredentials),
-        }
-    }
-
-    async fn connect(&self, request: &Request<Incoming>) -> Result<Response<Body>, Refusal> {
-        let authority = request.uri().authority().ok_or(Refusal::NoDestination)?;
-        let port = authority.port_u16().ok_or(Refusal::NoPort)?;
-        let reached = self.reach(authority, port).await?;
-        self.become_tunnel(Tunnel::Connected(reached));
-        Ok(Response::new(EitherBody::Right(Full::default())))
-    }
-
-    async fn forward(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
-        let uri = request.uri();
-        match uri.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTP => {}
-            Some(_) => return Err(Refusal::Scheme),
-            None => return Err(Refusal::NotAProxyRequest),
-        }
-        let authority = uri.authority().cloned().ok_or(Refusal::NoDestination)?;
-        let port = authority.port_u16().unwrap_or(HTTP_PORT);
-        let request = headers::outbound(request)?;
-        let mut forwarder = self.take_forwarder();
-        let reach = || self.reach(&authority, port);
-        let answered = forwarder.forward(request, &authority, reach).await;
-        *lock(&self.forwarder) = Some(forwarder);
-        let mut response = answered?;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let (upstream, early) = forward::upgraded::<Reached<O>>(&mut response).await?;
-            self.become_tunnel(Tunnel::Upgraded(upstream, early));
-            return Ok(response.map(EitherBody::Left));
-        }
-        headers::inbound(response.headers_mut());
-        Ok(response.map(EitherBody::Left))
-    }
-
-    async fn reach(&self, authority: &Authority, port: u16) -> Result<Reached<O>, Refusal> {
-        let host = authority.host();
-        // An IPv6 address stands in brackets.
-        let host = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .unwrap_or(host);
-        let reached = self.door.reach(&Destination::from_text(host), port).await;
-        reached.map_err(|error| Refusal::NotReached {
-            host: host.to_owned(),
-            port,
-            error,
+    async fn reach(&self, place: &Place) -> Result<Self::Upstream, Own> {
+        let destination = Destination::from_text(&place.host);
+        let reached = self.door.reach(&destination, place.port).await;
+        reached.map_err(|error| {
+            let refusal = Refusal::NotReached {
+                host: place.host.clone(),
+                port: place.port,
+                error,
+            };
+            refusal.into_own()
         })
     }
 
-    fn become_tunnel(&self, tunnel: Tunnel<O>) {
-        *lock(&self.tunnel) = Some(tunnel);
+    fn tell(&self, fault: &Fault) -> Own {
+        Refusal::Fault(fault.clone()).into_own()
     }
 
-    fn take_forwarder(&self) -> Forwarder<Reached<O>> {
-        lock(&self.forwarder).take().unwrap_or_else(Forwarder::new)
+    fn introduce(&self, _: &mut Fields) {}
+
+    fn passes(&self, _: &str) -> bool {
+        true
     }
 
-    fn into_tunnel(self) -> Option<Tunnel<O>> {
-        lock(&self.tunnel).take()
+    fn upgrades(&self, _: &str) -> bool {
+        true
+    }
+
+    fn has_left(&self, client: &Client) -> bool {
+        has_left(client)
     }
 }
-
-/// What is guarded is replaced as a whole, so it is never half done.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// Bytes of a request's head, more than browsers send with all their cookies; a larger one is answered with 431.
-pub(crate) const HEAD_MAX: usize = 64 * 1024;
-
-/// Bytes that one connection keeps of a body which one side sends faster than the other takes it. Not less than a head.
-pub(crate) const BUFFER_MAX: usize = 128 * 1024;
 
 /// Where `http://host/` leads.
 const HTTP_PORT: u16 = 80;

@@ -54,6 +54,8 @@ pub mod proxy;
 
 mod socks;
 
+mod http1;
+
 mod http_proxy;
 
 pub mod dns;

@@ -13,6 +13,8 @@ mod direct;
 
 mod overlay;
 
+mod proxied;
+
 mod stream;
 
 mod unix;
@@ -41,6 +43,7 @@ pub use crate::accept::Until;
 pub use credentials::{Credentials, LEN_MAX, UnusableCredentials};
 pub(crate) use direct::{addresses, dial as dial_host, dial_where as dial_host_where};
 pub use overlay::{Bound, Datagrams, Overlay};
+pub use proxied::Proxied;
 pub(crate) use stream::{Client, Moves, carry, first_byte};
 pub use stream::{Guest, Reached};
 pub use unix::{UnixDoor, UnixDoorError};
@@ -202,8 +205,6 @@ pub(crate) enum Rejected {
     Silent,
     #[error(transparent)]
     Socks(#[from] socks::Rejected),
-    #[error(transparent)]
-    Http(#[from] hyper::Error),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -407,6 +408,17 @@ impl<O: Overlay> Door<O> {
             Ok(dialled) => dialled.map(Either::Right),
             Err(_) => Err(DialError::TimedOut),
         }
+    }
+}
+
+/// Whether a client that has closed its side is known to have left: its socket belongs to no program any more.
+pub(crate) fn has_left(client: &Client) -> bool {
+    match client {
+        Either::Left(tcp) => match (tcp.peer_addr(), tcp.local_addr()) {
+            (Ok(peer), Ok(own)) => same_user::has_left(peer, own),
+            _ => false,
+        },
+        Either::Right(unix) => stream::is_closed(unix),
     }
 }
 

@@ -60,6 +60,13 @@ pub(crate) async fn user_of_connection(client: SocketAddr, server: SocketAddr) -
         .map(|owner| owner.user)
 }
 
+/// Whether the kernel says that the socket from `client` to `server` belongs to no program any more. No, if it says nothing: the
+/// client is on another host, for example.
+pub(crate) fn has_left(client: SocketAddr, server: SocketAddr) -> bool {
+    let told = sock_diag::look_up(canonical(client), canonical(server));
+    told.is_some_and(|owner| owner.inode == 0)
+}
+
 async fn ask_for_connection(
     client: SocketAddr,
     server: SocketAddr,

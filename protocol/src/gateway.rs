@@ -21,8 +21,9 @@ pub struct GatewayRoute {
     port: Option<u16>,
 }
 
+/// What a route leads to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum To {
+pub enum To {
     /// Addresses that begin like this one, by so many bits.
     Range(IpAddr, u8),
     /// One name, which the gateway looks up.
@@ -60,6 +61,12 @@ pub enum RouteTextError {
 }
 
 impl GatewayRoute {
+    /// What it leads to, whatever the port.
+    #[must_use]
+    pub fn to(&self) -> &To {
+        &self.to
+    }
+
     /// How closely the route fits that port of that host, the larger the closer; `None` if it does not.
     #[must_use]
     pub fn covers(&self, host: Host<'_>, port: u16) -> Option<u32> {

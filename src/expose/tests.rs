@@ -21,9 +21,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// Two stacks and the task that carries packets between them.
-struct Overlay {
-    peer: Stack,
-    server: Stack,
+pub(crate) struct Overlay {
+    pub(crate) peer: Stack,
+    pub(crate) server: Stack,
     server_address: IpAddr,
     wire: JoinSet<()>,
 }
@@ -41,7 +41,7 @@ impl Shell for Wake {
 }
 
 impl Overlay {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let address = |host| IpAddr::from(overlan_protocol::address::v4(host).unwrap());
         let notify = Arc::new(Notify::new());
         let stack = |host: u32| {
@@ -68,7 +68,7 @@ impl Overlay {
         }
     }
 
-    async fn connect(&self) -> Result<overlan_netstack::TcpStream, ConnectError> {
+    pub(crate) async fn connect(&self) -> Result<overlan_netstack::TcpStream, ConnectError> {
         let remote = SocketAddr::new(self.server_address, PUBLISHED);
         self.peer.connect(Instant::now(), remote)?.await
     }
@@ -107,7 +107,7 @@ async fn carry(a: (Stack, IpAddr), b: (Stack, IpAddr), notify: Arc<Notify>) {
     }
 }
 
-const PUBLISHED: u16 = 80;
+pub(crate) const PUBLISHED: u16 = 80;
 
 /// These services do not hear who asks.
 fn nobody() -> Identify {

@@ -3,12 +3,8 @@
 
 use std::fmt;
 
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, PROXY_AUTHENTICATE, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
-use http_body_util::Full;
-
 use crate::dial::DialError;
+use crate::http1::{Fault, Malformed, Own};
 
 /// What a program hears whose request is not even read.
 pub(super) fn turned_away(why: &str) -> Vec<u8> {
@@ -29,148 +25,161 @@ pub(crate) enum Refusal {
     NoCredentials,
     /// The client sent another one.
     WrongCredentials,
-    /// A request for this server itself, which has no pages.
+    /// A request for this server itself, which has one page.
     NotAProxyRequest,
+    /// That page was asked for under a name that is not this server's.
+    AnotherHost,
     /// A URL of another kind than `http://`.
     Scheme,
-    /// A request that names no host.
-    NoDestination,
-    /// `CONNECT` without a port.
-    NoPort,
     /// The destination was not reached.
     NotReached {
         host: String,
         port: u16,
         error: DialError,
     },
-    /// The destination took the connection and then said nothing that could be understood.
-    Broken(String),
+    /// The request, or the answer that the destination gave, cannot pass.
+    Fault(Fault),
 }
 
 impl Refusal {
-    /// The answer; to `HEAD`, only its head.
-    pub(super) fn into_response(self, is_head: bool) -> Response<Full<Bytes>> {
+    /// The answer.
+    pub(crate) fn into_own(self) -> Own {
         let (status, word, what_to_do) = self.told();
-        let text = format!("overlan: {self}.\n{what_to_do}\n");
-        let body = match is_head {
-            true => Full::default(),
-            false => Full::new(Bytes::from(text)),
-        };
-        let mut response = Response::new(body);
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("text/plain; charset=utf-8"),
-        );
-        if let Ok(word) = HeaderValue::from_str(&format!("overlan; error={word}")) {
-            headers.insert(PROXY_STATUS, word);
-        }
+        let mut own = Own::text(status, format!("overlan: {self}.\n{what_to_do}\n"));
+        own.fields
+            .push("Proxy-Status", format!("overlan; error={word}"));
         match status {
-            StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                headers.insert(PROXY_AUTHENTICATE, CHALLENGE);
-            }
-            StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, SOON);
-            }
+            407 => own.fields.push("Proxy-Authenticate", CHALLENGE),
+            503 => own.fields.push("Retry-After", SOON),
             _ => {}
         }
-        response
+        own
     }
 
     /// Status and word of RFC 9209, section 2.3, where it has one for this; then what to do.
-    fn told(&self) -> (StatusCode, &'static str, &'static str) {
-        let request_error = "http_request_error";
+    fn told(&self) -> (u16, &'static str, &'static str) {
         match self {
             Self::NoCredentials | Self::WrongCredentials => (
-                StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+                407,
                 "http_request_denied",
                 "Give the user name and the password of --socks-user and --socks-password-file.",
             ),
             Self::NotAProxyRequest => (
-                StatusCode::BAD_REQUEST,
-                request_error,
-                "Set this address as an HTTP proxy (http_proxy, https_proxy) instead of opening it.",
+                400,
+                REQUEST_ERROR,
+                "Set this address as an HTTP proxy (http_proxy, https_proxy), or /proxy.pac here as a browser's automatic setting.",
+            ),
+            Self::AnotherHost => (
+                421,
+                "http_request_denied",
+                "Ask for /proxy.pac by the address at which the proxy listens, http://127.0.0.1:PORT/proxy.pac.",
             ),
             Self::Scheme => (
-                StatusCode::BAD_REQUEST,
-                request_error,
+                400,
+                REQUEST_ERROR,
                 "Ask for https:// by CONNECT, as programs do when https_proxy is set.",
             ),
-            Self::NoDestination | Self::NoPort => (
-                StatusCode::BAD_REQUEST,
-                request_error,
-                "A request has the form `GET http://HOST[:PORT]/PATH` or `CONNECT HOST:PORT`.",
-            ),
-            Self::Broken(_) => (
-                StatusCode::BAD_GATEWAY,
-                "http_response_incomplete",
-                "Look at the service there: it closed the connection or does not speak HTTP/1.",
-            ),
             Self::NotReached { error, .. } => not_reached(error),
+            Self::Fault(fault) => told_of(fault),
         }
     }
 }
 
-fn not_reached(error: &DialError) -> (StatusCode, &'static str, &'static str) {
+fn told_of(fault: &Fault) -> (u16, &'static str, &'static str) {
+    let speaks = "Look at the service there: it ended the connection or does not speak HTTP/1.";
+    match fault {
+        Fault::Request(malformed) => (
+            malformed.status(),
+            REQUEST_ERROR,
+            match malformed {
+                Malformed::UserInfo => {
+                    "Take the user name out of the URL; programs send it as Authorization."
+                }
+                Malformed::Port | Malformed::ConnectTarget | Malformed::Authority => {
+                    "A request has the form `GET http://HOST[:PORT]/PATH` or `CONNECT HOST:PORT`."
+                }
+                _ => "The program that sent it has to write it as RFC 9112 says.",
+            },
+        ),
+        Fault::SlowRequest => (
+            408,
+            REQUEST_ERROR,
+            "Send the whole head of a request at once.",
+        ),
+        Fault::NoAnswer(_) => (502, "http_response_incomplete", speaks),
+        Fault::Answer(_) => (502, "http_protocol_error", speaks),
+        Fault::UnaskedUpgrade => (
+            502,
+            "http_upgrade_failed",
+            "Look at the service there: it changed to a protocol that was not asked for.",
+        ),
+        Fault::Silent => (
+            504,
+            "http_response_timeout",
+            "Look at the service there; --socks-idle-timeout says how long it may be silent.",
+        ),
+    }
+}
+
+fn not_reached(error: &DialError) -> (u16, &'static str, &'static str) {
     match error {
         DialError::Foreign => (
-            StatusCode::FORBIDDEN,
+            403,
             "http_request_denied",
             "Exclude it from the proxy (no_proxy), or start `overlan up` with --proxy-direct.",
         ),
         DialError::LedNowhere => (
-            StatusCode::FORBIDDEN,
+            403,
             "http_request_denied",
             "A device beside that host has to lead there: `overlan serve route`, then `overlan admin route approve`.",
         ),
         DialError::NoResolver => (
-            StatusCode::GATEWAY_TIMEOUT,
+            504,
             "dns_timeout",
             "`overlan dns status` shows the resolvers of each zone and why they did not answer.",
         ),
         DialError::DeniedByPolicy => (
-            StatusCode::FORBIDDEN,
+            403,
             "http_request_denied",
             "A rule of the network has to allow this device that port.",
         ),
         DialError::UnknownName => (
-            StatusCode::BAD_GATEWAY,
+            502,
             "dns_error",
             "`overlan status` lists the names of this network.",
         ),
         DialError::AmbiguousAddress => (
-            StatusCode::BAD_GATEWAY,
+            502,
             "destination_not_found",
             "Use the name, host.network.domain, instead of the address.",
         ),
         DialError::Offline => (
-            StatusCode::SERVICE_UNAVAILABLE,
+            503,
             "destination_unavailable",
             "Start `overlan up` there; `overlan status` shows who is online.",
         ),
         DialError::Unreachable => (
-            StatusCode::BAD_GATEWAY,
+            502,
             "destination_ip_unroutable",
             "The device that leads there finds no way to it; look at its network.",
         ),
         DialError::NotReady | DialError::NoRelay => (
-            StatusCode::SERVICE_UNAVAILABLE,
+            503,
             "destination_ip_unroutable",
             "`overlan status` shows the state of each relay and why it is not connected.",
         ),
         DialError::Refused => (
-            StatusCode::BAD_GATEWAY,
+            502,
             "connection_refused",
             "Nobody listens there: on that device, `overlan serve list` shows what is published.",
         ),
         DialError::TimedOut => (
-            StatusCode::GATEWAY_TIMEOUT,
+            504,
             "connection_timeout",
             "The device is known but did not answer; try again, then look at it.",
         ),
         DialError::Unsupported | DialError::Internal(_) => (
-            StatusCode::INTERNAL_SERVER_ERROR,
+            500,
             "proxy_internal_error",
             "`overlan up --log debug` says more.",
         ),
@@ -183,21 +192,19 @@ impl fmt::Display for Refusal {
             Self::NoCredentials => f.write_str("this proxy wants a user name and a password"),
             Self::WrongCredentials => f.write_str("user name or password are wrong"),
             Self::NotAProxyRequest => f.write_str("this is a proxy, not a web server"),
+            Self::AnotherHost => f.write_str("the Host field names another server than this proxy"),
             Self::Scheme => f.write_str("only http:// is fetched in plain"),
-            Self::NoDestination => f.write_str("the request names no host"),
-            Self::NoPort => f.write_str("CONNECT needs a port"),
             Self::NotReached { host, port, error } => {
                 write!(f, "no connection to {host} port {port}: {error}")
             }
-            Self::Broken(error) => write!(f, "the destination gave no whole answer: {error}"),
+            Self::Fault(fault) => fault.fmt(f),
         }
     }
 }
 
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const REQUEST_ERROR: &str = "http_request_error";
 
-const CHALLENGE: HeaderValue =
-    HeaderValue::from_static("Basic realm=\"overlan\", charset=\"UTF-8\"");
+const CHALLENGE: &str = "Basic realm=\"overlan\", charset=\"UTF-8\"";
 
 /// Seconds: who comes back then may find it better, as after a start.
-const SOON: HeaderValue = HeaderValue::from_static("2");
+const SOON: &str = "2";

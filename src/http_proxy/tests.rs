@@ -4,7 +4,7 @@ use data_encoding::BASE64;
 use overlan_protocol::key::Secret;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -284,12 +284,74 @@ async fn an_answer_that_breaks_off_does_not_look_whole() {
 proptest! {
     #[test]
     fn no_field_breaks_the_reading_of_credentials(value in prop::collection::vec(any::<u8>(), 0..80)) {
-        let mut fields = http::HeaderMap::new();
-        if let Ok(value) = http::HeaderValue::from_bytes(&[b"Basic ", &value[..]].concat()) {
-            fields.insert(http::header::PROXY_AUTHORIZATION, value);
-        }
-        if let Some((user, _)) = headers::credentials(&fields) {
+        let mut fields = Fields::default();
+        fields.push("Proxy-Authorization", [b"Basic ", &value[..]].concat());
+        if let Some((user, _)) = credentials::of(&fields) {
             prop_assert!(!user.contains(&b':'));
         }
     }
+}
+
+#[tokio::test]
+async fn a_browser_finds_the_script_only_by_the_address_of_the_proxy() {
+    let door = Fixture::open(ProxyConfig::default()).await;
+    let own = door.address.to_string();
+    let port = door.address.port();
+    for (method, path, host, status) in [
+        ("GET", "/proxy.pac", own.clone(), 200),
+        ("HEAD", "/proxy.pac", own.clone(), 200),
+        ("GET", "/wpad.dat", format!("localhost:{port}"), 200),
+        ("GET", "/proxy.pac", format!("127.0.0.9:{port}"), 200),
+        ("GET", "/proxy.pac", format!("[::1]:{port}"), 200),
+        // Names that somebody else can make lead here.
+        ("GET", "/proxy.pac", format!("evil.example:{port}"), 421),
+        (
+            "GET",
+            "/proxy.pac",
+            format!("localhost.evil.example:{port}"),
+            421,
+        ),
+        ("GET", "/proxy.pac", format!("192.0.2.1:{port}"), 421),
+        ("GET", "/proxy.pac", "127.0.0.1:1".to_owned(), 421),
+        ("GET", "/proxy.pac", "127.0.0.1".to_owned(), 421),
+        ("GET", "/proxy.pac?x", own.clone(), 400),
+        ("GET", "/", own.clone(), 400),
+        ("POST", "/proxy.pac", own.clone(), 400),
+    ] {
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let heard = ask(&door, &request).await;
+        assert!(
+            heard.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{request} {heard}"
+        );
+        let is_script = heard.contains("FindProxyForURL");
+        assert_eq!(
+            is_script,
+            status == 200 && method == "GET",
+            "{request} {heard}"
+        );
+        if is_script {
+            assert!(
+                heard.contains("Content-Type: application/x-ns-proxy-autoconfig\r\n"),
+                "{heard}"
+            );
+            assert!(heard.contains(&format!("\"PROXY {host}\"")), "{heard}");
+        }
+    }
+    door.close().await;
+
+    let credentials = Credentials::new("anna".into(), Secret::new("correct horse")).unwrap();
+    let door = Fixture::open(ProxyConfig {
+        credentials: Some(credentials),
+        ..ProxyConfig::default()
+    })
+    .await;
+    let heard = ask(
+        &door,
+        &format!("GET /proxy.pac HTTP/1.1\r\nHost: {}\r\n\r\n", door.address),
+    )
+    .await;
+    assert!(heard.starts_with("HTTP/1.1 407 "), "{heard}");
+    door.close().await;
 }

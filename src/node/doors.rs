@@ -21,7 +21,7 @@ use crate::dns::Transport;
 use crate::engine::Membership;
 use crate::memory::Budget;
 use crate::names::{self, Destination, NameError};
-use crate::proxy::{self, Bound, Datagrams, Overlay, ProxyConfig, check_listen};
+use crate::proxy::{self, Bound, Datagrams, Overlay, Proxied, ProxyConfig, check_listen};
 
 impl Node {
     /// This node as [`crate::proxy::serve`] takes it. Having it does not keep the node up: it ends with the last [`Node`].
@@ -61,6 +61,10 @@ impl Overlay for NodeOverlay {
 
     fn memory(&self) -> Option<Budget> {
         self.0.options.memory
+    }
+
+    fn proxied(&self) -> Proxied {
+        Proxied::of(&self.0.control.netmap().borrow())
     }
 
     /// Ready is a device that knows its networks, has a relay, and has asked the controller once for what changed.

@@ -7,6 +7,7 @@ use crate::dns::Transport;
 use crate::memory::Budget;
 use crate::names::Destination;
 
+use super::proxied::Proxied;
 use super::stream::Reached;
 
 /// The overlay as a proxy sees it. All clones are the same one.
@@ -21,6 +22,11 @@ pub trait Overlay: Clone + Send + Sync + 'static {
     /// The memory that doors to it must keep within; `None` = as much as there is.
     fn memory(&self) -> Option<Budget> {
         None
+    }
+
+    /// What lies in the overlay or behind it, for programs that send nothing else through a proxy.
+    fn proxied(&self) -> Proxied {
+        Proxied::default()
     }
 
     /// Returns once a dial to `destination` can be answered truly: at once for what is outside the overlay.

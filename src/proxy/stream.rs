@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use overlan_netstack as netstack;
-use rustix::net::{RecvFlags, recv};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep_until};
@@ -33,6 +33,11 @@ pub(crate) async fn first_byte(client: &Client) -> io::Result<Option<u8>> {
         }
     };
     Ok((len > 0).then_some(first[0]))
+}
+
+/// Whether nobody holds the other end. To one that has only closed its side something can still be sent, be it nothing.
+pub(super) fn is_closed(unix: &UnixStream) -> bool {
+    send(unix, &[], SendFlags::NOSIGNAL).is_err()
 }
 
 /// Where a client wanted to go.

@@ -17,3 +17,7 @@ pub(crate) async fn admit_sender(_: SocketAddr, user: u32) -> Result<u32, Strang
 pub(crate) async fn user_of_connection(_: SocketAddr, _: SocketAddr) -> Option<u32> {
     None
 }
+
+pub(crate) fn has_left(_: SocketAddr, _: SocketAddr) -> bool {
+    false
+}
