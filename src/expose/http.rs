@@ -69,6 +69,7 @@ async fn tunnel(
     from_service: &[u8],
 ) -> std::io::Result<()> {
     overlay.write_all(from_service).await?;
+    overlay.flush().await?;
     service.write_all(from_peer).await?;
     match service {
         Either::Left(mut service) => splice(&mut overlay, &mut service).await,

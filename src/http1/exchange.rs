@@ -130,6 +130,15 @@ enum Stopped {
     Silent,
 }
 
+impl From<Gone> for Stopped {
+    fn from(gone: Gone) -> Self {
+        match gone {
+            Gone::Surely => Self::Left,
+            Gone::Maybe => Self::Silent,
+        }
+    }
+}
+
 async fn send<I: Intermediary>(
     client: &mut Input<'_, I::Client>,
     service: &mut Output<'_, I::Upstream>,
@@ -156,13 +165,11 @@ async fn send<I: Intermediary>(
             Piece::More => {}
         }
         if is_end || needs_more || bytes.len() >= PIECE_MAX {
-            let pushed = tokio::select! {
-                pushed = push(service, &mut bytes, progress, moves) => pushed,
+            tokio::select! {
+                biased;
+                () = push(service, &mut bytes, progress, moves) => {}
                 // While it takes nothing, what the client says is not read, its end neither.
-                () = moves.idle_for(UNSEEN_MAX) => false,
-            };
-            if !pushed {
-                return Stopped::Silent;
+                gone = unseen(client, intermediary, moves, UNSEEN_MAX) => return gone.into(),
             }
         }
         if is_end {
@@ -179,8 +186,7 @@ async fn send<I: Intermediary>(
             }
         }
     }
-    left(client, intermediary, moves).await;
-    Stopped::Left
+    left(client, intermediary, moves).await.into()
 }
 
 /// Writes to a service that still takes something; one that has answered early may not, and its answer counts.
@@ -189,12 +195,20 @@ async fn push<U: AsyncWrite + Unpin>(
     bytes: &mut Vec<u8>,
     progress: &Progress,
     moves: &Moves,
-) -> bool {
+) {
     if !progress.refused.load(Relaxed) && service.write(bytes, moves).await.is_err() {
         progress.refused.store(true, Relaxed);
     }
     bytes.clear();
-    true
+}
+
+/// How it is known that a client has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// It is said so.
+    Surely,
+    /// It may be there, and nothing has moved for too long.
+    Maybe,
 }
 
 /// Returns when the client has left, or may have left and nothing has moved since. A client that closes its side may still read:
@@ -203,23 +217,43 @@ pub(super) async fn left<I: Intermediary>(
     client: &mut Input<'_, I::Client>,
     intermediary: &I,
     moves: &Moves,
-) {
-    while !client.is_full() {
+) -> Gone {
+    let limit = loop {
+        if client.is_full() {
+            break UNSEEN_MAX;
+        }
         match client.fill().await {
-            Ok(0) => {
-                for pause in [Duration::ZERO, GONE_AGAIN] {
-                    sleep(pause).await;
-                    if client.stream_is(|client| intermediary.has_left(client)) {
-                        return;
-                    }
-                }
-                return moves.idle_for(HALF_CLOSED_MAX).await;
-            }
+            Ok(0) => break HALF_CLOSED_MAX,
             Ok(_) => {}
-            Err(_) => return,
+            Err(_) => return Gone::Surely,
+        }
+    };
+    for pause in [Duration::ZERO, GONE_AGAIN] {
+        sleep(pause).await;
+        if client.stream_is(|client| intermediary.has_left(client)) {
+            return Gone::Surely;
         }
     }
-    moves.idle_for(UNSEEN_MAX).await;
+    unseen(client, intermediary, moves, limit).await
+}
+
+/// Returns when nothing has moved for `limit`, or earlier if it is said meanwhile that the client has left.
+async fn unseen<I: Intermediary>(
+    client: &Input<'_, I::Client>,
+    intermediary: &I,
+    moves: &Moves,
+    limit: Duration,
+) -> Gone {
+    let mut silent = LOOK;
+    while silent < limit {
+        moves.idle_for(silent).await;
+        if client.stream_is(|client| intermediary.has_left(client)) {
+            return Gone::Surely;
+        }
+        silent += LOOK;
+    }
+    moves.idle_for(limit).await;
+    Gone::Maybe
 }
 
 async fn receive<C, U>(
@@ -364,6 +398,9 @@ pub(super) const UNSEEN_MAX: Duration = Duration::from_secs(120);
 
 /// After a client's end, before its system is asked once more: a program that closes a connection first says so, then lets go of it.
 const GONE_AGAIN: Duration = Duration::from_millis(100);
+
+/// Between two questions whether a client that cannot be seen is still there, while nothing moves.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Bytes that are put together before they are written.
 const PIECE_MAX: usize = 64 * 1024;

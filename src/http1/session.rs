@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::body::Length;
-use super::exchange::{self, Ended, Sent, exchange};
+use super::exchange::{self, Ended, Gone, Sent, exchange};
 use super::fields::Fields;
 use super::message::{Malformed, Request};
 use super::own::{self, Fault, Own};
@@ -229,7 +229,11 @@ impl<I: Intermediary> Session<'_, I> {
         if let Some((_, mut service)) = kept.filter(|_| may_repeat) {
             match exchange(&mut self.client, &mut service, &sent, self.intermediary).await {
                 Ended::Nothing(error) => debug!(%error, "an idle connection was gone"),
-                ended => return self.after(ended, service, place, is_head, keep).await,
+                ended @ (Ended::Answered { .. }
+                | Ended::Switched
+                | Ended::Failed(_)
+                | Ended::Cut { .. }
+                | Ended::Left) => return self.after(ended, service, place, is_head, keep).await,
             }
         }
         let reached = {
@@ -246,7 +250,10 @@ impl<I: Intermediary> Session<'_, I> {
             };
             tokio::select! {
                 reached = self.intermediary.reach(&place) => reached,
-                () = left => return Ok(Next::Close),
+                gone = left => match gone {
+                    Gone::Surely => return Ok(Next::Close),
+                    Gone::Maybe => Err(self.intermediary.tell(&Fault::Silent)),
+                },
             }
         };
         let mut service = match reached {

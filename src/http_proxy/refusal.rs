@@ -88,19 +88,7 @@ impl Refusal {
 fn told_of(fault: &Fault) -> (u16, &'static str, &'static str) {
     let speaks = "Look at the service there: it ended the connection or does not speak HTTP/1.";
     match fault {
-        Fault::Request(malformed) => (
-            malformed.status(),
-            REQUEST_ERROR,
-            match malformed {
-                Malformed::UserInfo => {
-                    "Take the user name out of the URL; programs send it as Authorization."
-                }
-                Malformed::Port | Malformed::ConnectTarget | Malformed::Authority => {
-                    "A request has the form `GET http://HOST[:PORT]/PATH` or `CONNECT HOST:PORT`."
-                }
-                _ => "The program that sent it has to write it as RFC 9112 says.",
-            },
-        ),
+        Fault::Request(malformed) => (malformed.status(), REQUEST_ERROR, to_be_written(*malformed)),
         Fault::SlowRequest => (
             408,
             REQUEST_ERROR,
@@ -118,6 +106,20 @@ fn told_of(fault: &Fault) -> (u16, &'static str, &'static str) {
             "http_response_timeout",
             "Look at the service there; --socks-idle-timeout says how long it may be silent.",
         ),
+    }
+}
+
+fn to_be_written(malformed: Malformed) -> &'static str {
+    if malformed == Malformed::UserInfo {
+        return "Take the user name out of the URL; programs send it as Authorization.";
+    }
+    let is_of_target = matches!(
+        malformed,
+        Malformed::Port | Malformed::ConnectTarget | Malformed::Authority
+    );
+    match is_of_target {
+        true => "A request has the form `GET http://HOST[:PORT]/PATH` or `CONNECT HOST:PORT`.",
+        false => "The program that sent it has to write it as RFC 9112 says.",
     }
 }
 

@@ -51,6 +51,8 @@ mod exec;
 
 mod forward;
 
+mod http;
+
 mod gateway;
 
 mod library;

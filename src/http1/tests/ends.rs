@@ -1,10 +1,10 @@
 //! Who leaves, and who hears of it: clients that do not wait for their answer, and services that do not wait for the request.
 
-use tokio::io::DuplexStream;
+use tokio::io::{DuplexStream, Interest};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::http1::exchange::{self, HALF_CLOSED_MAX, UNSEEN_MAX};
+use crate::http1::exchange::{self, Gone, HALF_CLOSED_MAX, UNSEEN_MAX};
 use crate::http1::wire::Wire;
 use crate::http1::{BUFFER_MAX, Fault, Fields, Intermediary, Judged, Own, Place, Request};
 use crate::proxy::Moves;
@@ -48,16 +48,19 @@ impl Intermediary for Knows {
     }
 }
 
-/// Seconds until a client counts as gone that does `what` first.
-async fn gone_after(known: bool, what: impl AsyncFnOnce(DuplexStream) -> DuplexStream) -> u64 {
+/// How and after how many seconds a client counts as gone that does `what` first.
+async fn gone_after(
+    known: bool,
+    what: impl AsyncFnOnce(DuplexStream) -> DuplexStream,
+) -> (Gone, u64) {
     let (client, door) = tokio::io::duplex(2 * BUFFER_MAX);
     let mut door = Wire::new(door);
     let (mut input, _) = door.split();
     let _client = what(client).await;
     let moves = Moves::new();
     let begin = tokio::time::Instant::now();
-    exchange::left(&mut input, &Knows(known), &moves).await;
-    begin.elapsed().as_secs()
+    let gone = exchange::left(&mut input, &Knows(known), &moves).await;
+    (gone, begin.elapsed().as_secs())
 }
 
 #[tokio::test(start_paused = true)]
@@ -66,14 +69,17 @@ async fn how_long_an_answer_may_take_depends_on_what_is_known_of_the_client() {
         client.shutdown().await.unwrap();
         client
     };
-    assert_eq!(gone_after(true, closes).await, 0);
-    assert_eq!(gone_after(false, closes).await, HALF_CLOSED_MAX.as_secs());
     // More requests than are kept: its end cannot be seen behind them.
     let talks = async |mut client: DuplexStream| {
         client.write_all(&vec![b'x'; 2 * BUFFER_MAX]).await.unwrap();
         client
     };
-    assert_eq!(gone_after(true, talks).await, UNSEEN_MAX.as_secs());
+    assert_eq!(gone_after(true, closes).await, (Gone::Surely, 0));
+    assert_eq!(gone_after(true, talks).await, (Gone::Surely, 0));
+    let limit = HALF_CLOSED_MAX.as_secs();
+    assert_eq!(gone_after(false, closes).await, (Gone::Maybe, limit));
+    let limit = UNSEEN_MAX.as_secs();
+    assert_eq!(gone_after(false, talks).await, (Gone::Maybe, limit));
 }
 
 /// A service that reads, never answers, and tells of its connections: `true` when one begins, `false` when it ends.
@@ -110,6 +116,30 @@ async fn a_client_that_leaves_before_its_answer_ends_the_request_at_the_service(
             begin.elapsed()
         );
     }
+    door.close().await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_behind_a_body_that_nobody_takes_ends_it_at_the_service() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let service = Service::start(move |stream, _| {
+        let tell = tell.clone();
+        async move {
+            let _ = stream.ready(Interest::ERROR).await;
+            let _ = tell.send(());
+        }
+    })
+    .await;
+    let door = Door::proxy(&service).await;
+    let mut client = door.connect().await;
+    let request = door.request("POST", "/", "Content-Length: 1000000000\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    // Until nobody takes anything: the door's end and what it says are then behind what it has not read.
+    let piece = vec![b'x'; 1_000_000];
+    let second = Duration::from_secs(1);
+    while timeout(second, client.write_all(&piece)).await.is_ok() {}
+    drop(client);
+    assert_eq!(timeout(LONGEST, told.recv()).await, Ok(Some(())));
     door.close().await;
 }
 
