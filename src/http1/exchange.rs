@@ -41,8 +41,12 @@ pub(super) struct Sent<'a> {
 /// How an exchange ended.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// The client has the answer; which of the connections may be used again.
-    Answered { client: bool, service: bool },
+    /// The client has the answer; which of the connections may be used again, and whether the service has all of the request.
+    Answered {
+        client: bool,
+        service: bool,
+        whole: bool,
+    },
     /// The client has a 101: bytes from here on.
     Switched,
     /// Nothing came back: a connection that was kept may have ended before the request.
@@ -361,13 +365,12 @@ where
     if client.write(&bytes, moves).await.is_err() {
         return Ended::Left;
     }
+    let whole = progress.sent.load(Relaxed) && !progress.refused.load(Relaxed);
     Ended::Answered {
+        whole,
         client: keep_client,
         // What it says beyond its answer belongs to nothing.
-        service: keep_service
-            && progress.sent.load(Relaxed)
-            && !progress.refused.load(Relaxed)
-            && service.bytes.is_empty(),
+        service: keep_service && whole && service.bytes.is_empty(),
     }
 }
 

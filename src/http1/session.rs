@@ -111,6 +111,9 @@ pub(crate) async fn converse<I: Intermediary>(
             Next::Request => {}
             Next::Close => return Ok(End::Closed),
             Next::Goodbye => {
+                if let Some((_, service)) = session.kept.take() {
+                    end(service).await;
+                }
                 session.goodbye().await;
                 return Ok(End::Closed);
             }
@@ -224,9 +227,16 @@ impl<I: Intermediary> Session<'_, I> {
         };
         // A server may close an idle connection while the next request is under way to it. What may not be sent twice takes
         // a connection of its own, so that it never runs into that.
-        let kept = self.kept.take().filter(|(kept, _)| *kept == place);
         let may_repeat = request.is_idempotent() && length == Length::None;
-        if let Some((_, mut service)) = kept.filter(|_| may_repeat) {
+        let kept = match self.kept.take() {
+            Some((kept, service)) if kept == place && may_repeat => Some(service),
+            Some((_, service)) => {
+                end(service).await;
+                None
+            }
+            None => None,
+        };
+        if let Some(mut service) = kept {
             match exchange(&mut self.client, &mut service, &sent, self.intermediary).await {
                 Ended::Nothing(error) => debug!(%error, "an idle connection was gone"),
                 ended @ (Ended::Answered { .. }
@@ -288,12 +298,17 @@ impl<I: Intermediary> Session<'_, I> {
             Ended::Answered {
                 client,
                 service: keep_service,
+                whole,
             } => {
                 self.client.finish();
-                // An answer that came before all of the request is the service's own end.
-                service.finish();
-                if keep_service && client {
-                    self.kept = Some((place, service));
+                if whole {
+                    service.finish();
+                }
+                match keep_service && client {
+                    true => self.kept = Some((place, service)),
+                    false if whole => end(service).await,
+                    // A request that goes no further has not ended for the service.
+                    false => drop(service),
                 }
                 return Ok(match client {
                     true => Next::Request,
@@ -389,6 +404,14 @@ impl<I: Intermediary> Session<'_, I> {
             },
             _ => End::Closed,
         }
+    }
+}
+
+/// Ends a connection that has no request in order.
+async fn end<U: AsyncRead + AsyncWrite + Abort + Unpin>(mut service: Wire<U>) {
+    let (_, mut output) = service.split();
+    if let Err(error) = output.shutdown().await {
+        debug!(%error, "a connection with a service was broken");
     }
 }
 

@@ -47,7 +47,7 @@ impl Door {
     async fn both(service: &Service) -> [Self; 2] {
         [
             Self::proxy(service).await,
-            Self::published(service, Owner::Unknown).await,
+            Self::published(service, Owner::Unknown),
         ]
     }
 
@@ -56,7 +56,7 @@ impl Door {
     }
 
     /// To a peer that was enrolled by `owner`.
-    async fn published(service: &Service, owner: Owner) -> Self {
+    fn published(service: &Service, owner: Owner) -> Self {
         let overlay = Overlay::new();
         let mut config = ExposeConfig::new(&Serve::tcp(1, service.address));
         config.http = true;

@@ -104,7 +104,7 @@ fn told_of(fault: &Fault) -> (u16, &'static str, &'static str) {
         Fault::Silent => (
             504,
             "http_response_timeout",
-            "Look at the service there; --socks-idle-timeout says how long it may be silent.",
+            "Look at the service there. It may be silent for --socks-idle-timeout; for 10 s to a client that has closed its side.",
         ),
     }
 }

@@ -70,12 +70,10 @@ fn wsgi_and_node_learn_who_asks_from_us_alone() {
     }
 
     // What stands behind a body, in both directions.
-    let request = format!(
-        "POST / HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\nConnection: close, TE\r\nTE: trailers\r\n\
-         Trailer: X-Overlan-User, X-Sum\r\n\r\n1\r\na\r\n0\r\nX-Overlan-User: root\r\nX_Overlan_User: root\r\n\
-         X-Sum: 1\r\n\r\n"
-    );
-    let heard = run(&mut laptop.command(&["nc", "web", "81"]), &request).ok();
+    let request = "POST / HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\nConnection: close, TE\r\nTE: trailers\r\n\
+                   Trailer: X-Overlan-User, X-Sum\r\n\r\n1\r\na\r\n0\r\nX-Overlan-User: root\r\nX_Overlan_User: root\r\n\
+                   X-Sum: 1\r\n\r\n";
+    let heard = run(&mut laptop.command(&["nc", "web", "81"]), request).ok();
     assert!(heard.contains("{\"x-sum\":\"1\"}"), "{heard}");
     assert!(heard.ends_with("0\r\nX-Sum: 42"), "{heard}");
 }
@@ -260,7 +258,9 @@ fn an_orderly_stop_cuts_off_what_it_ends() {
             let out = lab.path(version);
             drop(fs::remove_file(&out));
             let mut curl = command("curl");
-            curl.args(["--disable", "-s", version, "--proxy", &proxy, &url, "-o"]);
+            // That a device leaves may be told late, which is another matter: without word of it curl's own time ends the part.
+            curl.args(["--disable", "-s", version, "--max-time", "20"]);
+            curl.args(["--proxy", &proxy, &url, "-o"]);
             let part = Owned::new(curl.arg(&out).spawn().unwrap());
             until("a part", LONGEST, || {
                 fs::metadata(&out)

@@ -12,16 +12,16 @@ pub(super) fn introduce(fields: &mut Fields, address: IpAddr, peer: Option<&Peer
     let device = peer.map(|peer| peer.device.to_string());
     let said = |said: fn(&PeerIdentity) -> &str| peer.map_or("", said);
     for (name, value) in [
-        ("X-Overlan-Name", said(|peer| &peer.name)),
-        ("X-Overlan-Label", said(|peer| &peer.label)),
-        ("X-Overlan-Network", said(|peer| &peer.network)),
-        ("X-Overlan-Device", device.as_deref().unwrap_or_default()),
+        ("x-overlan-name", said(|peer| &peer.name)),
+        ("x-overlan-label", said(|peer| &peer.label)),
+        ("x-overlan-network", said(|peer| &peer.network)),
+        ("x-overlan-device", device.as_deref().unwrap_or_default()),
         (
-            "X-Overlan-User",
+            "x-overlan-user",
             said(|peer| peer.owner.person().unwrap_or_default()),
         ),
-        ("X-Overlan-Address", &address),
-        ("X-Forwarded-For", &address),
+        ("x-overlan-address", &address),
+        ("x-forwarded-for", &address),
     ] {
         // What would not be read everywhere as it is written is not said at all.
         let is_plain = value.bytes().all(|byte| (b' '..0x7f).contains(&byte));

@@ -146,7 +146,7 @@ async fn a_client_that_leaves_behind_a_body_that_nobody_takes_ends_it_at_the_ser
 #[tokio::test]
 async fn a_peer_that_aborts_its_request_ends_it_at_the_service() {
     let (service, mut told) = silent().await;
-    let door = Door::published(&service, Owner::Unknown).await;
+    let door = Door::published(&service, Owner::Unknown);
     let Door::Published(published) = &door else {
         panic!("it is published");
     };
