@@ -64,6 +64,8 @@ mod network;
 
 mod ping;
 
+mod prompt;
+
 mod wait;
 
 mod words;

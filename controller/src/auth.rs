@@ -61,7 +61,7 @@ pub(crate) const AUTH_KEY_PREFIX: &str = "ovk_";
 /// Prefix of relay tokens.
 pub(crate) const RELAY_TOKEN_PREFIX: &str = "ovr_";
 /// Prefix of sessions.
-pub(crate) const SESSION_PREFIX: &str = "pvs_";
+pub(crate) const SESSION_PREFIX: &str = "ovs_";
 /// Prefix of the setup token.
 pub(crate) const SETUP_PREFIX: &str = "ovx_";
 

@@ -1,6 +1,6 @@
 //! Requests and responses of the controller's HTTP API, its paths, its error form and the join string. All bodies are JSON.
 //!
-//! People authenticate by a session (`Authorization: Bearer pvs_…`), devices and relays by a [`crate::proof::ChannelProof`].
+//! People authenticate by a session (`Authorization: Bearer ovs_…`), devices and relays by a [`crate::proof::ChannelProof`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -211,7 +211,7 @@ pub struct LoginRequest {
 /// A session of a person.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LoginResponse {
-    /// Bearer token, `pvs_…`.
+    /// Bearer token, `ovs_…`.
     pub session: Secret,
     /// Its end, seconds since the Unix epoch.
     pub expires: u64,

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::secret::{self, Source};
 use crate::cli::stop::Signals;
-use crate::cli::{StateArgs, api, default_dir, login, output};
+use crate::cli::{StateArgs, api, default_dir, login, output, prompt};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ControllerCommand {
@@ -200,8 +200,8 @@ fn setup_token(file: Option<&Source>) -> Result<Secret, Failure> {
     if let Some(token) = secret::from_environment(secret::Variable::SetupToken) {
         return Ok(token);
     }
-    if secret::can_ask() {
-        return secret::ask_hidden("Setup token");
+    if prompt::can_ask() {
+        return prompt::ask_hidden("Setup token");
     }
     Err(Failure::new(
         Code::NeedsLogin,
@@ -218,7 +218,7 @@ fn new_password(from_stdin: bool) -> Result<Secret, Failure> {
             "the password is shorter than {PASSWORD_MIN} characters; a few words in a row do well"
         )));
     }
-    if login::asks_for_password(from_stdin) && secret::ask_hidden("Password again")? != password {
+    if login::asks_for_password(from_stdin) && prompt::ask_hidden("Password again")? != password {
         return Err(Failure::usage("the two passwords differ"));
     }
     Ok(password)

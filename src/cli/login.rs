@@ -11,7 +11,7 @@ use overlan_transport::https::{Connection, HttpsError};
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::secret::Source;
-use crate::cli::{StateArgs, api, output, secret, upstream};
+use crate::cli::{StateArgs, api, output, prompt, secret, upstream};
 
 #[derive(Debug, Args)]
 #[command(after_help = LOGIN_EXAMPLES)]
@@ -41,9 +41,7 @@ pub(crate) async fn login(args: LoginArgs) -> Result<(), Failure> {
         Some(join) => join,
         None => known_server(&state)?,
     };
-    let email = email(args.email)?;
-    let password = password(args.password_stdin)?;
-    let login = log_in(&state, join, email, password).await?;
+    let login = log_in_asking(&state, join, args.email, args.password_stdin).await?;
     output::note(&format!(
         "Logged in as {} ({}).",
         login.email, login.organisation
@@ -51,8 +49,35 @@ pub(crate) async fn login(args: LoginArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Logs in by what is given, and asks a person for the rest. Who mistypes a password is asked again.
+pub(crate) async fn log_in_asking(
+    state: &StateDir,
+    join: JoinString,
+    given: Option<String>,
+    from_stdin: bool,
+) -> Result<LoginResponse, Failure> {
+    let email = email(given)?;
+    let mut tries = match asks_for_password(from_stdin) {
+        true => TRIES,
+        false => 1,
+    };
+    loop {
+        let password = password(from_stdin)?;
+        tries -= 1;
+        match log_in(state, join.clone(), email.clone(), password).await {
+            Err(failure) if tries > 0 && failure.code() == Code::NeedsLogin => {
+                output::note(&format!("{failure}. Try again, or end by Ctrl-C."));
+            }
+            done => return done,
+        }
+    }
+}
+
+/// How often a person may mistype a password, as `login` and `sudo` count.
+const TRIES: u32 = 3;
+
 /// Logs in and keeps the session.
-pub(crate) async fn log_in(
+async fn log_in(
     state: &StateDir,
     join: JoinString,
     email: String,
@@ -84,7 +109,7 @@ fn known_server(state: &StateDir) -> Result<JoinString, Failure> {
 pub(crate) fn email(given: Option<String>) -> Result<String, Failure> {
     match given {
         Some(email) => Ok(email),
-        None if secret::can_ask() => secret::ask("Email"),
+        None if prompt::can_ask() => prompt::ask("Email"),
         None => Err(Failure::new(
             Code::NeedsLogin,
             "no account is given and nobody can be asked",
@@ -101,8 +126,8 @@ pub(crate) fn password(from_stdin: bool) -> Result<Secret, Failure> {
     if let Some(password) = secret::from_environment(secret::Variable::Password) {
         return Ok(password);
     }
-    if secret::can_ask() {
-        return secret::ask_hidden("Password");
+    if prompt::can_ask() {
+        return prompt::ask_hidden("Password");
     }
     Err(Failure::new(
         Code::NeedsLogin,
@@ -112,7 +137,6 @@ pub(crate) fn password(from_stdin: bool) -> Result<Secret, Failure> {
 }
 
 /// Whether [`password`] asks a person.
-#[cfg(feature = "server")]
 pub(crate) fn asks_for_password(from_stdin: bool) -> bool {
     !from_stdin && secret::from_environment(secret::Variable::Password).is_none()
 }

@@ -36,6 +36,12 @@ pub(crate) fn note(text: &str) {
     let _written = writeln!(io::stderr(), "{text}");
 }
 
+/// Begins a line that goes on: with a person's answer, for example.
+pub(crate) fn begin(text: &str) {
+    let mut errors = io::stderr();
+    let _written = write!(errors, "{text}").and_then(|()| errors.flush());
+}
+
 /// For whom a failure is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {

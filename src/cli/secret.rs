@@ -1,8 +1,8 @@
-//! Where secrets come from: a file, standard input, the environment or a prompt. Never an argument: every user of a host can
+//! Where secrets come from without a person: a file, standard input or the environment. Never an argument: every user of a host can
 //! read those.
 
 use std::fs::File;
-use std::io::{self, BufRead, IsTerminal, Read};
+use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -10,7 +10,6 @@ use overlan_protocol::key::Secret;
 use zeroize::Zeroizing;
 
 use crate::cli::exit::{Code, Failure};
-use crate::cli::output;
 
 /// A place that holds one secret: a path, or `-` for a line of standard input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,29 +83,6 @@ pub(crate) fn from_environment(variable: Variable) -> Option<Secret> {
     let text = Zeroizing::new(std::env::var(variable.name()).ok()?);
     let secret = Secret::new(&text);
     (!secret.reveal().is_empty()).then_some(secret)
-}
-
-/// Whether a person can be asked.
-pub(crate) fn can_ask() -> bool {
-    io::stdin().is_terminal() && io::stderr().is_terminal()
-}
-
-/// Asks a person for a line.
-pub(crate) fn ask(what: &str) -> Result<String, Failure> {
-    output::note(&format!("{what}:"));
-    let mut line = String::new();
-    io::stdin().lock().take(SECRET_MAX).read_line(&mut line)?;
-    let line = line.trim();
-    if line.is_empty() {
-        return Err(Failure::usage(format!("no {what} was given")));
-    }
-    Ok(line.to_owned())
-}
-
-/// Asks a person for a secret, without showing it.
-pub(crate) fn ask_hidden(what: &str) -> Result<Secret, Failure> {
-    let text = Zeroizing::new(rpassword::prompt_password(format!("{what}: "))?);
-    not_empty(Secret::new(&text), what)
 }
 
 fn read_file(path: &Path, what: &str) -> Result<Secret, Failure> {

@@ -25,7 +25,7 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::memory::MemoryArgs;
 use crate::cli::secret::{self, Source};
 use crate::cli::stop::Signals;
-use crate::cli::{StateArgs, api, duration, log, login, now_unix, output, upstream};
+use crate::cli::{StateArgs, api, duration, log, login, now_unix, output, prompt, upstream};
 
 use answers::Answers;
 pub(crate) use background::log_file;
@@ -270,15 +270,13 @@ async fn enrol_device(
         server: args.server.clone(),
         auth_key,
         session: state.load_session()?,
-        can_ask: secret::can_ask(),
+        can_ask: prompt::can_ask(),
         now: now_unix(),
     })?;
     let (join, credential) = match way {
         Way::Enrol { join, credential } => (join, credential),
         Way::Ask { join } => {
-            let email = login::email(None)?;
-            let password = login::password(false)?;
-            let login = login::log_in(state, join.clone(), email, password).await?;
+            let login = login::log_in_asking(state, join.clone(), None, false).await?;
             (join, Credential::Session(login.session))
         }
     };

@@ -2,9 +2,10 @@
 
 use std::net::TcpListener;
 
-use crate::lab::{Lab, state};
+use crate::lab::{Lab, OWNER, PASSWORD, state};
 use crate::process::{overlan, run};
 use crate::service::Service;
+use crate::terminal::{self, Step, session};
 
 #[test]
 fn serve_tells_what_to_pass_on_and_what_does_not_work() {
@@ -76,4 +77,67 @@ fn down_and_logout_say_what_they_did_and_nothing_comes_back() {
     let by_client = again.run(&["logout"]);
     assert!(by_client.stderr.contains("1 published"), "{by_client:#?}");
     logout(&["Nobody was logged in"]);
+}
+
+#[test]
+fn a_prompt_leaves_the_terminal_as_it_was_and_asks_again() {
+    if !terminal::exists() {
+        return;
+    }
+    let lab = Lab::start();
+    let login = || {
+        let mut login = overlan();
+        login.args(["login", "--server", &lab.controller.join]);
+        login.args(state(&lab.path("person")));
+        login
+    };
+    let interrupted = session(
+        &login(),
+        &[
+            Step::Sees("Email: "),
+            Step::Types("a@b.example\n"),
+            Step::Sees("Password: "),
+            Step::Types("half of it\u{3}"),
+        ],
+    );
+    assert_eq!(interrupted.code, -2, "SIGINT: {interrupted:#?}");
+    assert!(interrupted.echoes, "{interrupted:#?}");
+    let screen = &interrupted.screen;
+    assert!(!screen.contains("half of it"), "{interrupted:#?}");
+    // Question and answer stand on one line.
+    assert!(screen.contains("Email: a@b.example"), "{interrupted:#?}");
+
+    let nothing = session(&login(), &[Step::Sees("Email: "), Step::Types("\u{4}")]);
+    assert_eq!(nothing.code, 2, "{nothing:#?}");
+    let told = "the input ended before there was an answer: the email is missing";
+    assert!(nothing.screen.contains(told), "{nothing:#?}");
+
+    // A password that is mistyped, one that is corrected while it is typed, and the right one.
+    let mut typed = String::from("nonsense\u{15}");
+    typed.push_str(PASSWORD);
+    typed.push_str("x\u{7f}\n");
+    let again = session(
+        login().args(["--email", OWNER]),
+        &[
+            Step::Sees("Password: "),
+            Step::Types("not this one, certainly\n"),
+            Step::Sees("Try again"),
+            Step::Sees("Password: "),
+            Step::Types(&typed),
+            Step::Sees("Logged in as"),
+        ],
+    );
+    assert_eq!(again.code, 0, "{again:#?}");
+    assert!(
+        again.echoes && !again.screen.contains(PASSWORD),
+        "{again:#?}"
+    );
+
+    let mut steps = vec![];
+    for _ in 0..3 {
+        steps.push(Step::Sees("Password: "));
+        steps.push(Step::Types("not this one, certainly\n"));
+    }
+    let given_up = session(login().args(["--email", OWNER]), &steps);
+    assert_eq!(given_up.code, 4, "{given_up:#?}");
 }

@@ -17,6 +17,8 @@ mod programs;
 
 mod service;
 
+mod terminal;
+
 mod settings;
 
 mod unprivileged;

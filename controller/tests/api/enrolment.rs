@@ -194,7 +194,7 @@ async fn a_session_enrols_into_the_network_that_is_named() {
     let networks: Vec<NetworkSummary> = person.get(path::NETWORKS, WITHIN).await.unwrap();
     assert_eq!(networks[0].devices, 1);
 
-    let credential = Credential::Session(Secret::new("pvs_guessed"));
+    let credential = Credential::Session(Secret::new("ovs_guessed"));
     let guessed = Device::new().enrol(&lab, credential, "x").await.map(|_| ());
     assert_eq!(refused(guessed), ProblemKind::NotAuthenticated);
 }

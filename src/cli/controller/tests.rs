@@ -4,8 +4,8 @@ use super::*;
 fn the_operator_is_told_how_to_go_on_until_it_is_set_up() {
     let address = "0.0.0.0:8443".parse().unwrap();
     let join: JoinString = "https://c.example:8443".parse().unwrap();
-    let fresh = greeting(address, &join, None, Some(&Secret::new("pvt_1")));
-    assert!(fresh.contains("setup token: pvt_1"), "{fresh}");
+    let fresh = greeting(address, &join, None, Some(&Secret::new("ovx_1")));
+    assert!(fresh.contains("setup token: ovx_1"), "{fresh}");
     assert!(fresh.contains("overlan controller init --server 'https://c.example:8443'"));
     let later = greeting(address, &join, None, None);
     assert!(!later.contains("setup"), "{later}");

@@ -8,10 +8,10 @@ fn a_dash_is_standard_input_and_anything_else_a_path() {
 
 #[test]
 fn two_secrets_come_by_two_lines() {
-    let mut input = io::Cursor::new("pvs_token\r\nmy long password\n");
+    let mut input = io::Cursor::new("ovx_token\r\nmy long password\n");
     let token = read_line(&mut input, "setup token").unwrap();
     let password = read_line(&mut input, "password").unwrap();
-    assert_eq!(token.reveal(), "pvs_token");
+    assert_eq!(token.reveal(), "ovx_token");
     assert_eq!(password.reveal(), "my long password");
     let error = read_line(&mut input, "third").unwrap_err();
     assert_eq!(error.to_string(), "the third is empty");
