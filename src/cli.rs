@@ -68,6 +68,8 @@ mod prompt;
 
 mod wait;
 
+mod terminal;
+
 mod words;
 
 mod admin;

@@ -26,12 +26,25 @@ fn main() -> ExitCode {
             return failed(&Failure::wrong_line(&wrong), form);
         }
         Err(NotRead::Line(asked_or_wrong)) => {
-            let printed = asked_or_wrong.print();
-            let code = match (asked_or_wrong.kind(), printed) {
-                (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, Ok(())) => Code::Ok,
-                _ => Code::Usage,
+            let text = asked_or_wrong.render().to_string();
+            return match (asked_or_wrong.kind(), text.strip_prefix("error: ")) {
+                (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, _) => {
+                    match output::answer(&text) {
+                        Ok(()) => Code::Ok.into(),
+                        Err(failure) => failed(&failure, form),
+                    }
+                }
+                // As our own errors are told.
+                (_, Some(wrong)) => {
+                    output::error(wrong.trim_end());
+                    Code::Usage.into()
+                }
+                // The help of a command that needs another word.
+                (_, None) => {
+                    output::note(text.trim_end());
+                    Code::Usage.into()
+                }
             };
-            return code.into();
         }
     };
     match start(cli) {

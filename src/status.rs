@@ -13,9 +13,11 @@ use serde::{Deserialize, Serialize};
 use crate::memory::{Budget, Size, Source};
 use crate::state::Serve;
 
+mod people;
 mod traffic;
 
-pub use traffic::{bytes, time};
+pub use people::View;
+pub use traffic::{bytes, time, trip};
 
 /// A client at one moment. Fields are added, never changed or removed, while [`SCHEMA_VERSION`] stays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,6 +258,9 @@ pub struct RelayStatus {
     pub state: LinkState,
     /// Last measured round trip, milliseconds.
     pub round_trip_ms: Option<u32>,
+    /// The same in microseconds.
+    #[serde(default)]
+    pub round_trip_us: Option<u64>,
     /// Whether peers find this device here first.
     pub home: bool,
     /// Why the last connection ended or could not be made.
@@ -328,140 +333,13 @@ impl Status {
             counters: BTreeMap::new(),
         }
     }
-
-    /// The table for people: this device, its peers, then how it is connected. `now` in seconds since the Unix epoch. Ends
-    /// with a line break.
-    #[must_use]
-    pub fn table(&self, now: u64) -> String {
-        let own = |addresses: &[IpAddr], name: &str| {
-            let (what, state) = ("this device".to_owned(), self.state.to_string());
-            [first_of(addresses), name.to_owned(), what, state]
-        };
-        let mut rows = Vec::new();
-        for network in &self.networks {
-            rows.push(own(&network.addresses, &network.device));
-            rows.extend(network.peers.iter().map(PeerStatus::row));
-        }
-        if let Some(device) = self.device.as_ref().filter(|_| rows.is_empty()) {
-            rows.push(own(&device.addresses, &device.name));
-        }
-        let mut text = String::new();
-        if rows.is_empty() {
-            line(&mut text, format_args!("{}", self.state));
-        } else {
-            text.push_str(&columns(&rows));
-        }
-        line(&mut text, format_args!(""));
-        for relay in &self.relays {
-            line(&mut text, format_args!("relay    {relay}"));
-        }
-        line(
-            &mut text,
-            format_args!("control  {}", self.control.text(now)),
-        );
-        if let Some(proxy) = &self.upstream_proxy {
-            line(&mut text, format_args!("upstream {proxy}"));
-        }
-        for (what, address) in [("socks", self.socks), ("dns", self.dns)] {
-            match address {
-                Some(address) => line(&mut text, format_args!("{what:<8} {address}")),
-                None => line(&mut text, format_args!("{what:<8} off")),
-            }
-        }
-        let first = self.socks.map(|first| first.to_string());
-        for place in self
-            .proxies
-            .iter()
-            .filter(|place| Some(*place) != first.as_ref())
-        {
-            line(&mut text, format_args!("proxy    {place}"));
-        }
-        for serve in &self.serves {
-            line(
-                &mut text,
-                format_args!(
-                    "serve    {} {} -> {}{}",
-                    serve.kind,
-                    serve.port,
-                    serve.target,
-                    serve.remarks()
-                ),
-            );
-        }
-        if let Some(certificates) = &self.certificates {
-            line(&mut text, format_args!("tls      {certificates}"));
-        }
-        for route in &self.routes {
-            line(
-                &mut text,
-                format_args!("route    {} {}", route.offer(), route.state()),
-            );
-        }
-        for peer in self.networks.iter().flat_map(|network| &network.peers) {
-            for route in &peer.routes {
-                line(
-                    &mut text,
-                    format_args!("route    {route} by {}", printable(&peer.name)),
-                );
-            }
-        }
-        if let Some(memory) = &self.memory {
-            line(&mut text, format_args!("memory   {memory}"));
-        }
-        for (what, told) in traffic::lines(&self.counters) {
-            line(&mut text, format_args!("{what:<8} {told}"));
-        }
-        for complaint in self.complaints() {
-            line(&mut text, format_args!("# {complaint}"));
-        }
-        text
-    }
-
-    /// What is not as it should be, and what to do.
-    fn complaints(&self) -> Vec<String> {
-        let mut complaints = Vec::new();
-        match self.state {
-            State::NeedsLogin => complaints.push(
-                "The controller does not know this device any more: `overlan logout`, then `overlan up` enrols it anew."
-                    .to_owned(),
-            ),
-            State::PendingApproval => complaints.push(
-                "This device is in no network until an admin lets it in (`overlan admin device approve`); `overlan network list` shows which it may join by itself."
-                    .to_owned(),
-            ),
-            State::Connecting => complaints
-                .push("No relay is connected: peers cannot be reached until one is.".to_owned()),
-            State::Starting | State::Running | State::Stopped => {}
-        }
-        if self.control.state != LinkState::Connected && self.state == State::Running {
-            complaints.push(
-                "The controller is not connected: traffic flows on, but changes of members do not arrive.".to_owned(),
-            );
-        }
-        if let Some(error) = &self.control.last_error
-            && self.control.state != LinkState::Connected
-        {
-            complaints.push(format!(
-                "Last error of the control session: {}",
-                printable(error)
-            ));
-        }
-        complaints
-    }
 }
 
-impl PeerStatus {
-    fn row(&self) -> [String; 4] {
-        let state = match (self.online, self.sessions) {
-            (true, 0) => "online".to_owned(),
-            (true, _) => "active".to_owned(),
-            (false, _) => "offline".to_owned(),
-        };
-        let relay = match &self.relay {
-            Some(relay) => format!("relay {}", printable(relay)),
-            None => "-".to_owned(),
-        };
-        [first_of(&self.addresses), self.name.clone(), state, relay]
+impl RelayStatus {
+    /// The last round trip, microseconds; a client of an older version tells milliseconds only.
+    fn trip_us(&self) -> Option<u64> {
+        let of_ms = self.round_trip_ms.map(|ms| u64::from(ms) * 1_000);
+        self.round_trip_us.or(of_ms)
     }
 }
 
@@ -471,8 +349,8 @@ impl fmt::Display for RelayStatus {
         if self.home {
             f.write_str(", home")?;
         }
-        if let Some(milliseconds) = self.round_trip_ms {
-            write!(f, ", {milliseconds} ms")?;
+        if let Some(us) = self.trip_us() {
+            write!(f, ", {}", trip(us))?;
         }
         match &self.last_error {
             Some(error) if self.state != LinkState::Connected => {

@@ -168,6 +168,9 @@ pub(crate) struct ListArgs {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+    /// Show whole ids; the first 8 digits are enough for every command
+    #[arg(short, long, conflicts_with = "json")]
+    verbose: bool,
     #[command(flatten)]
     state: StateArgs,
 }
@@ -180,27 +183,26 @@ pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
         AdminCommand::AuthKey(AuthKeyCommand::List(args)) => {
             let now = now_unix();
             let row = |key: &AuthKeySummary| [key_row(key, now)];
-            list(&args, path::AUTH_KEYS, "auth_keys", KEY_HEAD, row).await
+            list(&args, path::AUTH_KEYS, KEYS, row).await
         }
         AdminCommand::RelayToken(RelayTokenCommand::Create(args)) => create_token(args).await,
         AdminCommand::Device(device::DeviceCommand::List(args)) => {
-            let (head, rows) = (device::HEAD, device::rows);
-            list(&args, path::DEVICES, "devices", head, rows).await
+            list(&args, path::DEVICES, device::LIST, device::rows).await
         }
         AdminCommand::Device(command) => device::run(command).await,
         AdminCommand::Network(network::NetworkCommand::List(args)) => {
-            let (head, row) = (network::HEAD, |known: &_| [network::row(known)]);
-            list(&args, path::NETWORKS, "networks", head, row).await
+            let row = |known: &_| [network::row(known)];
+            list(&args, path::NETWORKS, network::LIST, row).await
         }
         AdminCommand::Network(command) => network::run(command).await,
         AdminCommand::Route(route::RouteCommand::List(args)) => {
-            let (head, row) = (route::HEAD, |known: &_| [route::row(known)]);
-            list(&args, path::ROUTES, "routes", head, row).await
+            let row = |known: &_| [route::row(known)];
+            list(&args, path::ROUTES, route::LIST, row).await
         }
         AdminCommand::Route(command) => route::run(command).await,
         AdminCommand::Relay(relay::RelayCommand::List(args)) => {
-            let (head, row) = (relay::HEAD, |known: &_| [relay::row(known)]);
-            list(&args, path::RELAYS, "relays", head, row).await
+            let row = |known: &_| [relay::row(known)];
+            list(&args, path::RELAYS, relay::LIST, row).await
         }
         AdminCommand::Dns(command) => dns::run(command).await,
     }
@@ -278,8 +280,7 @@ async fn create_token(args: RelayTokenArgs) -> Result<(), Failure> {
 async fn list<T, R, const N: usize>(
     args: &ListArgs,
     path: &str,
-    name: &str,
-    head: [&str; N],
+    list: List<N>,
     rows_of: impl Fn(&T) -> R,
 ) -> Result<(), Failure>
 where
@@ -292,18 +293,53 @@ where
         .await
         .map_err(api::as_person)?;
     if args.json {
-        return output::json(&versioned(name, &items));
+        return output::json(&versioned(list.name, &items));
     }
-    let mut rows = vec![head.map(str::to_owned)];
+    if items.is_empty() {
+        output::note(list.if_empty);
+        return Ok(());
+    }
+    let mut rows = vec![list.head.map(str::to_owned)];
     rows.extend(items.iter().flat_map(rows_of));
+    if !args.verbose {
+        shorten_ids(&mut rows);
+    }
     output::answer(&columns(&rows))
 }
+
+/// How a list is called and shown.
+struct List<const N: usize> {
+    /// Its field in the document.
+    name: &'static str,
+    head: [&'static str; N],
+    /// What a person does next if there is nothing in it.
+    if_empty: &'static str,
+}
+
+/// Ids of devices, networks and relays stand last, so that they can be as long as they are.
+fn shorten_ids<const N: usize>(rows: &mut [[String; N]]) {
+    let Some((head, rows)) = rows.split_first_mut() else {
+        return;
+    };
+    if head.last().is_some_and(|head| head == "ID") {
+        for id in rows.iter_mut().filter_map(|row| row.last_mut()) {
+            id.truncate(SHORT_ID);
+        }
+    }
+}
+
+/// Digits of an id that are shown, and that name a device: 32 bits tell some thousand devices apart.
+const SHORT_ID: usize = 8;
 
 fn versioned<T: Serialize>(name: &str, value: &T) -> serde_json::Value {
     serde_json::json!({ "schema_version": 1, name: value })
 }
 
-const KEY_HEAD: [&str; 6] = ["ID", "NETWORKS", "KIND", "ENDS", "USES", "NOTE"];
+const KEYS: List<6> = List {
+    name: "auth_keys",
+    head: ["ID", "NETWORKS", "KIND", "ENDS", "USES", "NOTE"],
+    if_empty: "No auth key yet. `overlan admin auth-key create > key.txt` makes one.",
+};
 
 fn key_row(key: &AuthKeySummary, now: u64) -> [String; 6] {
     let words = [

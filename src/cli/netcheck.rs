@@ -1,11 +1,11 @@
 //! `netcheck`: whether this host reaches the controller and each relay, and how far away they are. Decides nothing about which relay is
 //! used; works without a running `overlan up`.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use clap::Args;
 use overlan::link::{self, AttachError};
+use overlan::status::columns;
 use overlan_protocol::netmap::Relay;
 use overlan_transport::pump::now;
 use serde::Serialize;
@@ -151,20 +151,23 @@ fn verdict(report: &Report) -> Result<(), Failure> {
 }
 
 fn table(report: &Report) -> String {
-    let mut text = String::new();
+    let mut rows = vec![["SERVER", "ADDRESS", "RESULT"].map(str::to_owned)];
     for server in std::iter::once(&report.controller).chain(&report.relays) {
         let told = match (&server.error, server.round_trip_us, server.ready_us) {
             (Some(error), _, _) => error.clone(),
             (None, Some(trip), Some(ready)) => {
-                format!("{}, TLS after {}", milliseconds(trip), milliseconds(ready))
+                format!(
+                    "round trip {}, TLS after {}",
+                    milliseconds(trip),
+                    milliseconds(ready)
+                )
             }
             (None, _, Some(ready)) => format!("TLS after {}", milliseconds(ready)),
             (None, _, None) => "reached".to_owned(),
         };
-        // Writing to a string cannot fail.
-        let _written = writeln!(text, "{:<16} {:<24} {told}", server.name, server.address);
+        rows.push([server.name.clone(), server.address.clone(), told]);
     }
-    text
+    columns(&rows)
 }
 
 fn milliseconds(us: u64) -> String {

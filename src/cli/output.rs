@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::exit::Failure;
+use crate::cli::terminal;
 
 /// Writes an answer with a line break behind it. Nobody listening any more (`overlan status | head -1`) is no failure.
 pub(crate) fn answer(text: &str) -> Result<(), Failure> {
@@ -64,10 +65,19 @@ pub(crate) fn asked_form(line: &[OsString]) -> Form {
 /// Says why the program fails.
 pub(crate) fn failure(failure: &Failure, form: Form) {
     match form {
-        Form::Text => note(&format!("Error: {failure}")),
+        Form::Text => error(&failure.to_string()),
         // One line, so that it can be told from log lines.
         Form::Json => note(&document(failure).to_string()),
     }
+}
+
+/// Says what is wrong, where a person sees at once that something is.
+pub(crate) fn error(text: &str) {
+    let (on, off) = match terminal::has_colours(&io::stderr()) {
+        true => ("\x1b[1;31m", "\x1b[0m"),
+        false => ("", ""),
+    };
+    note(&format!("{on}Error:{off} {text}"));
 }
 
 /// What `--json` prints on standard error for a failure.

@@ -47,6 +47,9 @@ pub(crate) struct PerfArgs {
     /// Print one JSON document; its fields are added to, never changed, while its schema_version stays
     #[arg(long)]
     json: bool,
+    /// Show packets, retransmits and waits of both sides, too
+    #[arg(short, long, conflicts_with = "json")]
+    verbose: bool,
     #[command(flatten)]
     state: StateArgs,
 }
@@ -78,9 +81,10 @@ pub(crate) async fn run(args: PerfArgs) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let mut stopping = Signals::listen()?;
     let json = args.json;
+    let directions = Directions::of(&args);
     let followed = call_and_follow(&socket, &request, signals.next(), move |progress| {
         if !json {
-            output::note(&progress_line(&progress));
+            output::note(&progress_line(&progress, directions));
         }
     });
     let answer = tokio::select! {
@@ -90,7 +94,7 @@ pub(crate) async fn run(args: PerfArgs) -> Result<(), Failure> {
     };
     match answer {
         Response::Measured(report) if json => output::json(&report),
-        Response::Measured(report) => output::answer(&table(&report)),
+        Response::Measured(report) => output::answer(&table(&report, args.verbose)),
         Response::Done => Ok(()),
         other @ (Response::Status(_)
         | Response::Version(_)
@@ -114,7 +118,23 @@ fn plan(args: &PerfArgs) -> Result<Plan, Failure> {
     Plan::new(args.time, up, down).map_err(|error| Failure::usage(error.to_string()))
 }
 
-fn progress_line(progress: &Progress) -> String {
+/// Which ways data goes. The figure of the other one would be 0.
+#[derive(Debug, Clone, Copy)]
+struct Directions {
+    up: bool,
+    down: bool,
+}
+
+impl Directions {
+    fn of(args: &PerfArgs) -> Self {
+        Self {
+            up: !args.reverse,
+            down: args.reverse || args.both,
+        }
+    }
+}
+
+fn progress_line(progress: &Progress, directions: Directions) -> String {
     match progress {
         Progress::Listening { port } => {
             format!("peers may measure on overlay port {port}, until Ctrl-C")
@@ -128,17 +148,21 @@ fn progress_line(progress: &Progress) -> String {
         Progress::Ended { remote } => format!("{remote} has finished"),
         Progress::Idle { latency } => format!("idle     {}", latency_text(*latency)),
         Progress::Second { second, up, down } => {
-            format!(
-                "{second:>4} s   up {:>14}   down {:>14}",
-                rate(*up),
-                rate(*down)
-            )
+            let mut line = format!("{second:>4} s");
+            for (shown, what, figure) in
+                [(directions.up, "up", up), (directions.down, "down", down)]
+            {
+                if shown {
+                    line.push_str(&format!("   {what} {:>14}", rate(*figure)));
+                }
+            }
+            line
         }
     }
 }
 
 /// The report for people: figures, then what limits them. Ends with a line break.
-fn table(report: &Report) -> String {
+fn table(report: &Report, verbose: bool) -> String {
     let mut text = String::new();
     let mut line = |what: &str, told: String| {
         writeln!(text, "{what:<9}{told}").expect("writing to a String cannot fail");
@@ -165,8 +189,12 @@ fn table(report: &Report) -> String {
             line(what, throughput_text(throughput));
         }
     }
-    line("here", side_text(&report.here));
-    line("there", side_text(&report.there));
+    for (what, side) in [("here", &report.here), ("there", &report.there)] {
+        line(what, side_text(side));
+        if verbose {
+            line("", side_internals(side));
+        }
+    }
     let found: Vec<(&str, &Throughput)> = directions
         .into_iter()
         .filter_map(|(what, throughput)| Some((what, throughput.as_ref()?)))
@@ -212,9 +240,14 @@ fn side_text(side: &Side) -> String {
         None => String::new(),
     };
     format!(
-        "{:.2} of {} processors{busy}; in {} in {} packets, out {} in {}; {} retransmits; waited {:.0} ms for credit ({} KiB), {:.0} ms for the socket, {:.2} ms for a turn",
-        side.processors_used,
-        side.processors,
+        "{:.2} of {} processors{busy}",
+        side.processors_used, side.processors
+    )
+}
+
+fn side_internals(side: &Side) -> String {
+    format!(
+        "in {} in {} packets, out {} in {}; {} retransmits; waited {:.0} ms for credit ({} KiB), {:.0} ms for the socket, {:.2} ms for a turn",
         bytes(side.bytes_in),
         side.packets_in,
         bytes(side.bytes_out),

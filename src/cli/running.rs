@@ -1,15 +1,16 @@
 //! Commands that ask a running `overlan up`: `status`, `down`, `ip`. Decides how the answer is shown.
 
+use std::io;
 use std::net::IpAddr;
 
 use clap::Args;
 use overlan::local::{CallError, Request, Response, call, call_until_stopped};
 use overlan::names::Destination;
-use overlan::status::{PeerStatus, Status};
+use overlan::status::{PeerStatus, Status, View};
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::wait::{self, Check};
-use crate::cli::{StateArgs, now_unix, output};
+use crate::cli::{StateArgs, now_unix, output, terminal};
 
 #[derive(Debug, Args)]
 #[command(after_help = STATUS_EXAMPLES)]
@@ -17,10 +18,13 @@ pub(crate) struct StatusArgs {
     /// Print one JSON document; its fields are added to, never changed, while its schema_version stays
     #[arg(long)]
     json: bool,
+    /// Show counters of packets, waits and drops, too
+    #[arg(short, long, conflicts_with = "json")]
+    verbose: bool,
     /// Show it again whenever it changes, until Ctrl-C; with --json one line each time
     #[arg(long)]
     watch: bool,
-    /// Print nothing, and say by the exit code whether it is so
+    /// Print nothing; the exit code tells whether this is true
     #[arg(long, value_enum, value_name = "WHAT", conflicts_with_all = ["json", "watch"])]
     check: Option<Check>,
     #[command(flatten)]
@@ -30,10 +34,11 @@ pub(crate) struct StatusArgs {
 const STATUS_EXAMPLES: &str = "\
 Examples:
   overlan status --json | jq -r '.networks[].peers[] | select(.online) | .name'
+  overlan status
   overlan status --watch
   overlan status --check ready && deploy
 
-Exit codes of --check: 0 it is so, 3 no `overlan up` runs, 4 not enrolled any more, 5 an admin has to let it in, 8 no controller (control),
+Exit codes of --check: 0 true, 3 no `overlan up` runs, 4 not enrolled any more, 5 an admin has to let it in, 8 no controller (control),
 9 no relay (ready).";
 
 #[derive(Debug, Args)]
@@ -85,13 +90,22 @@ pub(crate) async fn status(args: &StatusArgs) -> Result<(), Failure> {
         return wait::check(&args.state, check).await;
     }
     if args.watch {
-        return wait::watch(&args.state, args.json).await;
+        return wait::watch(&args.state, args.json, args.verbose).await;
     }
     let status = ask_status(&args.state).await?;
     if args.json {
         output::json(&status)
     } else {
-        output::answer(&status.table(now_unix()))
+        output::answer(&status.table(now_unix(), view(args.verbose)))
+    }
+}
+
+/// How a status is shown on standard output.
+pub(crate) fn view(verbose: bool) -> View {
+    View {
+        columns: terminal::columns(),
+        verbose,
+        colour: terminal::has_colours(&io::stdout()),
     }
 }
 

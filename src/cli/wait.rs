@@ -10,6 +10,7 @@ use overlan::status::{LinkState, State, Status};
 use tokio::time::{Instant, sleep_until};
 
 use crate::cli::exit::{Code, Failure};
+use crate::cli::stop::Signals;
 use crate::cli::up::APPROVE;
 use crate::cli::{StateArgs, duration, now_unix, output, running};
 
@@ -120,24 +121,47 @@ pub(crate) async fn check(state: &StateArgs, check: Check) -> Result<(), Failure
 }
 
 /// `overlan status --watch`: on a terminal the newest table, elsewhere one more whenever something but a counter changed.
-pub(crate) async fn watch(state: &StateArgs, json: bool) -> Result<(), Failure> {
-    let terminal = io::stdout().is_terminal() && !json;
+pub(crate) async fn watch(state: &StateArgs, json: bool, verbose: bool) -> Result<(), Failure> {
+    if io::stdout().is_terminal() && !json {
+        return watch_at_terminal(state, verbose).await;
+    }
     let mut shown: Option<Status> = None;
     loop {
         let next = Instant::now() + WATCH_EVERY;
         let status = running::ask_status(state).await?;
-        if terminal {
-            output::answer(&format!("{CLEAR}{}", status.table(now_unix())))?;
-        } else if shown.as_ref().is_none_or(|shown| is_news(shown, &status)) {
+        if shown.as_ref().is_none_or(|shown| is_news(shown, &status)) {
             if json {
                 output::answer(&serde_json::to_string(&status).map_err(io::Error::from)?)?;
             } else {
-                output::answer(&status.table(now_unix()))?;
+                output::answer(&status.table(now_unix(), running::view(verbose)))?;
             }
             shown = Some(status);
         }
         sleep_until(next).await;
     }
+}
+
+/// What was on the screen before is there again afterwards.
+async fn watch_at_terminal(state: &StateArgs, verbose: bool) -> Result<(), Failure> {
+    // An error before the first table is told on the screen that stays.
+    running::ask_status(state).await?;
+    let mut signals = Signals::listen()?;
+    output::answer(OTHER_SCREEN)?;
+    let showing = async {
+        loop {
+            let next = Instant::now() + WATCH_EVERY;
+            let status = running::ask_status(state).await?;
+            let table = status.table(now_unix(), running::view(verbose));
+            output::answer(&format!("{CLEAR}{table}"))?;
+            sleep_until(next).await;
+        }
+    };
+    let ended = tokio::select! {
+        ended = showing => ended,
+        () = signals.next() => Ok(()),
+    };
+    output::answer(FIRST_SCREEN)?;
+    ended
 }
 
 /// Whether `new` tells more than other counters and round trips.
@@ -147,6 +171,7 @@ fn is_news(old: &Status, new: &Status) -> bool {
         status.counters.clear();
         for relay in &mut status.relays {
             relay.round_trip_ms = None;
+            relay.round_trip_us = None;
         }
         status
     };
@@ -230,6 +255,12 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// From one look of `--watch` to the next.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Begins a screen beside the one that keeps what was shown, by xterm's codes.
+const OTHER_SCREEN: &str = "\x1b[?1049h";
+
+/// Goes back to that one.
+const FIRST_SCREEN: &str = "\x1b[?1049l";
 
 /// Puts the cursor to the top left corner of an empty screen.
 const CLEAR: &str = "\x1b[H\x1b[2J";

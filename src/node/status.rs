@@ -76,6 +76,10 @@ impl Inner {
                 .get(id)
                 .and_then(|note| note.round_trip)
                 .map(|time| time.as_millis() as u32),
+            round_trip_us: notes
+                .get(id)
+                .and_then(|note| note.round_trip)
+                .map(|time| time.as_micros() as u64),
             home: homes.contains(id),
             last_error: notes.get(id).and_then(|note| note.error.clone()),
         });

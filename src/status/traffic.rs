@@ -47,6 +47,15 @@ pub(super) fn lines(counters: &BTreeMap<String, u64>) -> Vec<(&'static str, Stri
     lines
 }
 
+/// What went in and out, in one line. Empty if nothing is counted yet.
+pub(super) fn summary(counters: &BTreeMap<String, u64>) -> Option<(&'static str, String)> {
+    let (into, out) = (counters.get("bytes_in")?, counters.get("bytes_out")?);
+    Some((
+        "traffic",
+        format!("in {}, out {}", bytes(*into), bytes(*out)),
+    ))
+}
+
 /// `count` bytes in the largest unit that leaves something before the point.
 #[must_use]
 pub fn bytes(count: u64) -> String {
@@ -61,6 +70,15 @@ pub fn bytes(count: u64) -> String {
         unit += 1;
     }
     format!("{value:.1} {}", UNITS[unit])
+}
+
+/// A round trip of `us` microseconds as people say it: tenths of milliseconds where they matter.
+#[must_use]
+pub fn trip(us: u64) -> String {
+    match us {
+        0..10_000 => format!("{:.1} ms", us as f64 / 1e3),
+        10_000.. => format!("{} ms", us / 1_000),
+    }
 }
 
 /// `us` microseconds in the unit in which people say it.

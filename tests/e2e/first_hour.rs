@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use crate::lab::{Lab, OWNER, PASSWORD, state};
 use crate::process::{overlan, run};
 use crate::service::Service;
-use crate::terminal::{self, Step, session};
+use crate::terminal::{self, Step, session, session_of};
 
 #[test]
 fn serve_tells_what_to_pass_on_and_what_does_not_work() {
@@ -140,4 +140,103 @@ fn a_prompt_leaves_the_terminal_as_it_was_and_asks_again() {
     }
     let given_up = session(login().args(["--email", OWNER]), &steps);
     assert_eq!(given_up.code, 4, "{given_up:#?}");
+}
+
+#[test]
+fn status_fits_the_terminal_and_is_coloured_only_where_that_is_wanted() {
+    if !terminal::exists() {
+        return;
+    }
+    let lab = Lab::start();
+    let (laptop, web) = lab.pair();
+    let status = |args: &[&str], variables: &[(&str, &str)]| {
+        let mut command = laptop.command(&[&["status"], args].concat());
+        command.env("TERM", "xterm-256color");
+        command.envs(variables.iter().copied());
+        command
+    };
+    let screen = |columns: u16, variables: &[(&str, &str)]| {
+        let seen = session_of(
+            columns,
+            &status(&[], variables),
+            &[Step::Sees("peers online")],
+        );
+        assert_eq!(seen.code, 0, "{seen:#?}");
+        seen.screen
+    };
+    let green = "\u{1b}[32mconnected\u{1b}[0m, home relay relay-";
+    for columns in [60, 80] {
+        let seen = screen(columns, &[]);
+        assert!(seen.starts_with(green), "{seen}");
+        assert!(seen.contains(" ms), 1 of 1 peers online"), "{seen}");
+        assert!(seen.contains(&web.address), "{seen}");
+        let mut bare = seen.replace("\u{1b}[0m", "");
+        for colour in [31, 32, 33] {
+            bare = bare.replace(&format!("\u{1b}[{colour}m"), "");
+        }
+        for line in bare.lines() {
+            let wide = line.trim_end().chars().count();
+            assert!(wide <= usize::from(columns), "{wide} of {columns}: {line}");
+        }
+    }
+    for variables in [
+        &[("NO_COLOR", "1")][..],
+        &[("TERM", "dumb")],
+        &[("CLICOLOR", "0")],
+    ] {
+        let seen = screen(80, variables);
+        assert!(!seen.contains('\u{1b}'), "{variables:?} {seen}");
+    }
+    // Not a terminal: never.
+    let piped = run(&mut status(&[], &[]), "").ok();
+    assert!(!piped.contains('\u{1b}'), "{piped}");
+    assert!(!piped.contains("retransmits"), "{piped}");
+    let verbose = run(&mut status(&["--verbose"], &[]), "").ok();
+    assert!(verbose.contains("retransmits"), "{verbose}");
+
+    // What was on the screen before comes back.
+    let watched = session(
+        &status(&["--watch"], &[]),
+        &[
+            Step::Sees("\u{1b}[?1049h"),
+            Step::Sees("peers online"),
+            Step::Types("\u{3}"),
+            Step::Sees("\u{1b}[?1049l"),
+        ],
+    );
+    assert_eq!(watched.code, 0, "{watched:#?}");
+
+    // Errors of ours and of the parser begin the same way.
+    for args in [&["ip", "nobody"][..], &["status", "--nothing"]] {
+        let mut wrong = laptop.command(args);
+        wrong.env("TERM", "xterm");
+        let seen = session(&wrong, &[Step::Sees("\u{1b}[1;31mError:\u{1b}[0m ")]);
+        assert_ne!(seen.code, 0, "{seen:#?}");
+        assert!(laptop.run(args).stderr.starts_with("Error: "));
+    }
+}
+
+#[test]
+fn an_empty_list_says_what_is_next_and_a_full_one_fits() {
+    let lab = Lab::start();
+    for (noun, next) in [
+        ("device", "overlan admin auth-key create"),
+        ("auth-key", "overlan admin auth-key create"),
+        ("route", "overlan serve route"),
+    ] {
+        let list = run(&mut lab.admin_command(&[noun, "list"]), "");
+        assert!(list.stderr.contains(next), "{noun}: {list:#?}");
+        assert_eq!(list.ok(), "", "{noun}");
+    }
+    let web = lab.up("web");
+    let list = lab.admin(&["device", "list"]);
+    for line in list.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    let id = web.status()["device"]["id"].as_str().unwrap().to_owned();
+    let short = list.lines().nth(1).unwrap().rsplit(' ').next().unwrap();
+    assert_eq!(short, &id[..8]);
+    assert!(lab.admin(&["device", "list", "--verbose"]).contains(&id));
+    // The first digits are enough.
+    lab.admin(&["device", "remove", short]);
 }

@@ -14,8 +14,6 @@ pub(crate) enum Step<'a> {
     Sees(&'a str),
     /// Types these keys.
     Types(&'a str),
-    /// The window gets another width.
-    Width(u16),
 }
 
 /// What was seen.
@@ -37,17 +35,23 @@ pub(crate) fn exists() -> bool {
 /// Runs `program` as the foreground of a new terminal of 80 columns, with all three ends there.
 #[track_caller]
 pub(crate) fn session(program: &Command, steps: &[Step<'_>]) -> Session {
+    session_of(80, program, steps)
+}
+
+/// The same with another width.
+#[track_caller]
+pub(crate) fn session_of(columns: u16, program: &Command, steps: &[Step<'_>]) -> Session {
     let steps: Vec<Value> = steps
         .iter()
         .map(|step| match step {
             Step::Sees(text) => serde_json::json!(["sees", text]),
             Step::Types(keys) => serde_json::json!(["types", keys]),
-            Step::Width(columns) => serde_json::json!(["width", columns]),
         })
         .collect();
     let mut python = command("python3");
     python.arg("-c").arg(PTY);
     python.arg(LONGEST.as_secs().to_string());
+    python.arg(columns.to_string());
     python.arg(program.get_program()).args(program.get_args());
     for (name, value) in program.get_envs() {
         if let Some(value) = value {
@@ -80,13 +84,11 @@ import fcntl, json, os, pty, select, signal, struct, subprocess, sys, termios, t
 steps = json.loads(sys.stdin.readline())
 end = time.monotonic() + float(sys.argv[1])
 ours, theirs = pty.openpty()
-def width(columns):
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, int(sys.argv[2]), 0, 0))
 def foreground():
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-width(80)
-child = subprocess.Popen(sys.argv[2:], stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=foreground)
+child = subprocess.Popen(sys.argv[3:], stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=foreground)
 screen, at, missed = b"", 0, None
 def more():
     global screen
@@ -104,10 +106,8 @@ for what, value in steps:
             missed = value
             break
         at = screen.index(text, at) + len(text)
-    elif what == "types":
-        os.write(ours, value.encode())
     else:
-        width(value)
+        os.write(ours, value.encode())
 while missed is None and child.poll() is None and time.monotonic() < end:
     more()
 if child.poll() is None:

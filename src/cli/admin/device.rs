@@ -5,7 +5,7 @@ use overlan_protocol::api::{DeviceSummary, MembershipSummary, path};
 use overlan_protocol::netmap::Owner;
 use overlan_transport::https::Connection;
 
-use super::ListArgs;
+use super::{List, ListArgs, SHORT_ID};
 use crate::cli::exit::Failure;
 use crate::cli::{StateArgs, api, output};
 
@@ -130,16 +130,25 @@ fn choose(devices: Vec<DeviceSummary>, wanted: &str) -> Result<DeviceSummary, Fa
 
 fn is_called(device: &DeviceSummary, wanted: &str) -> bool {
     let wanted = wanted.to_ascii_lowercase();
-    device.id.to_string() == wanted
+    is_id(&device.id.to_string(), &wanted)
         || (device.networks.is_empty() && device.label == wanted)
         || device.networks.iter().any(|place| {
             place.label == wanted || format!("{}.{}", place.label, place.network) == wanted
         })
 }
 
-pub(super) const HEAD: [&str; 7] = [
-    "NAME", "NETWORK", "ADDRESS", "STATE", "RELAY", "OWNER", "ID",
-];
+/// An id is meant by its beginning, too.
+fn is_id(id: &str, wanted: &str) -> bool {
+    wanted.len() >= SHORT_ID && id.starts_with(wanted)
+}
+
+pub(super) const LIST: List<7> = List {
+    name: "devices",
+    head: [
+        "NAME", "NETWORK", "ADDRESS", "STATE", "RELAY", "OWNER", "ID",
+    ],
+    if_empty: "No device yet. `overlan admin auth-key create > key.txt` makes a key for the first one.",
+};
 
 /// A row for each network that the device is in.
 pub(super) fn rows(device: &DeviceSummary) -> Vec<[String; 7]> {
@@ -215,6 +224,9 @@ mod tests {
         assert_eq!(id("Web.acme"), 2);
         assert_eq!(id("asked"), 3);
         assert_eq!(id(&DeviceId([2; 16]).to_string()), 2);
+        let begin = DeviceId([2; 16]).to_string();
+        assert_eq!(id(&begin[..SHORT_ID]), 2);
+        assert!(choose(all(), &begin[..SHORT_ID - 1]).is_err());
         let several = choose(all(), "web").unwrap_err();
         assert_eq!(several.code(), Code::Usage);
         assert!(several.to_string().contains("NAME.NETWORK"), "{several}");

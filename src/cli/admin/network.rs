@@ -6,7 +6,7 @@ use overlan_protocol::api::{
 };
 use overlan_protocol::name;
 
-use super::{ListArgs, device};
+use super::{List, ListArgs, device};
 use crate::cli::exit::Failure;
 use crate::cli::{StateArgs, api, output};
 
@@ -157,7 +157,11 @@ pub(crate) fn parse_label(text: &str) -> Result<String, String> {
     }
 }
 
-pub(super) const HEAD: [&str; 5] = ["NAME", "DEVICES", "ONLINE", "DEFAULT", "ID"];
+pub(super) const LIST: List<5> = List {
+    name: "networks",
+    head: ["NAME", "DEVICES", "ONLINE", "DEFAULT", "ID"],
+    if_empty: "No network yet. `overlan admin network create NAME` makes one.",
+};
 
 pub(super) fn row(network: &NetworkSummary) -> [String; 5] {
     let default = match network.default {

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use overlan_protocol::api::RelaySummary;
 
-use super::{LIST_RELAYS, ListArgs};
+use super::{LIST_RELAYS, List, ListArgs};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RelayCommand {
@@ -12,7 +12,11 @@ pub(crate) enum RelayCommand {
     List(ListArgs),
 }
 
-pub(super) const HEAD: [&str; 5] = ["NAME", "STATE", "CLIENTS", "ADDRESSES", "ID"];
+pub(super) const LIST: List<5> = List {
+    name: "relays",
+    head: ["NAME", "STATE", "CLIENTS", "ADDRESSES", "ID"],
+    if_empty: "No relay yet. `overlan admin relay-token create NAME > token.txt` makes a token for the first one.",
+};
 
 pub(super) fn row(relay: &RelaySummary) -> [String; 5] {
     let state = match relay.online {

@@ -5,7 +5,7 @@ use overlan_protocol::api::{ApproveRequest, RouteSummary, path};
 use overlan_protocol::gateway::GatewayRoute;
 
 use super::network::parse_label;
-use super::{ListArgs, device};
+use super::{List, ListArgs, device};
 use crate::cli::exit::Failure;
 use crate::cli::{StateArgs, api, output};
 
@@ -100,7 +100,11 @@ async fn set(args: &RouteArgs, approved: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) const HEAD: [&str; 5] = ["DEVICE", "NETWORK", "ROUTE", "NAME", "STATE"];
+pub(super) const LIST: List<5> = List {
+    name: "routes",
+    head: ["DEVICE", "NETWORK", "ROUTE", "NAME", "STATE"],
+    if_empty: "No route is offered yet. `overlan serve route 10.1.0.0/16` on a device offers one.",
+};
 
 pub(super) fn row(offer: &RouteSummary) -> [String; 5] {
     let state = match offer.approved {

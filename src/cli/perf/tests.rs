@@ -106,21 +106,27 @@ peer     web.home.overlan.internal 100.64.0.2, 5.0 s
 idle     p50 0.10 ms, p99 0.40 ms, max 150 ms over 400 round trips
 loaded   p50 0.90 ms, p99 3.60 ms, max 150 ms over 400 round trips
 down     1.72 Gbit/s, 1.0 GiB in all; 2 streams of 858.0 Mbit/s to 860.0 Mbit/s, fairness 1.000
-here     1.50 of 2 processors, machine 97 % busy; in 1.0 MiB in 1000 packets, out 3.0 GiB in 200000; 2 retransmits; waited 1500 ms for credit (512 KiB), 12 ms for the socket, 0.25 ms for a turn
-there    1.50 of 2 processors; in 1.0 MiB in 1000 packets, out 3.0 GiB in 200000; 2 retransmits; waited 1500 ms for credit (512 KiB), 12 ms for the socket, 0.25 ms for a turn
+here     1.50 of 2 processors, machine 97 % busy
+         in 1.0 MiB in 1000 packets, out 3.0 GiB in 200000; 2 retransmits; waited 1500 ms for credit (512 KiB), 12 ms for the socket, 0.25 ms for a turn
+there    1.50 of 2 processors
+         in 1.0 MiB in 1000 packets, out 3.0 GiB in 200000; 2 retransmits; waited 1500 ms for credit (512 KiB), 12 ms for the socket, 0.25 ms for a turn
 bottleneck: local CPU: all are busy
 ";
-    assert_eq!(table(&report), expected);
+    assert_eq!(table(&report, true), expected);
 
     report.up = report.down.clone();
     report.interrupted = true;
-    let both = table(&report);
+    let short = table(&report, false);
+    assert!(!short.contains("retransmits"), "{short}");
+    let widest = short.lines().map(|line| line.chars().count()).max();
+    assert!(widest < Some(120), "{short}");
+    let both = table(&report, true);
     assert!(both.contains("5.0 s, interrupted"), "{both}");
     assert!(both.contains("\nbottleneck up: local CPU"), "{both}");
     assert!(both.contains("\nbottleneck down: local CPU"), "{both}");
 
     (report.up, report.down) = (None, None);
-    let latency = table(&report);
+    let latency = table(&report, true);
     assert!(
         !latency.contains("loaded") && !latency.contains("bottleneck"),
         "{latency}"
@@ -135,9 +141,23 @@ fn progress_is_one_line_each() {
         down: 0,
     };
     assert_eq!(
-        progress_line(&second),
+        progress_line(&second, BOTH),
         "   3 s   up     2.5 Mbit/s   down       0 kbit/s"
     );
     let idle = Progress::Idle { latency: None };
-    assert_eq!(progress_line(&idle), "idle     no round trip was taken");
+    // A direction without a stream has no figure.
+    let up = Directions {
+        up: true,
+        down: false,
+    };
+    assert!(!progress_line(&second, up).contains("down"));
+    assert_eq!(
+        progress_line(&idle, BOTH),
+        "idle     no round trip was taken"
+    );
 }
+
+const BOTH: Directions = Directions {
+    up: true,
+    down: true,
+};
