@@ -56,6 +56,8 @@ mod config;
 
 mod duration;
 
+mod help;
+
 mod man;
 
 mod netcheck;
@@ -69,6 +71,8 @@ mod prompt;
 mod wait;
 
 mod terminal;
+
+mod waiting;
 
 mod words;
 
@@ -92,7 +96,7 @@ pub(crate) struct Cli {
         long,
         global = true,
         env = "OVERLAN_LOG",
-        help_heading = "Log",
+        hide_short_help = true,
         default_value = "warn",
         value_name = "FILTER"
     )]
@@ -102,7 +106,7 @@ pub(crate) struct Cli {
         long,
         global = true,
         env = "OVERLAN_LOG_FORMAT",
-        help_heading = "Log",
+        hide_short_help = true,
         default_value = "text",
         value_enum
     )]
@@ -149,9 +153,9 @@ enum Command {
     /// Show overlay addresses of this device or of a peer
     Ip(running::IpArgs),
     /// Publish services of this host to the overlay; nothing is published unless it is named here
-    #[command(subcommand)]
+    #[command(subcommand, after_help = serve::EXAMPLES)]
     Serve(serve::ServeCommand),
-    /// Measure the way to a peer, and what limits it
+    /// Measure throughput and latency to a peer, and what limits them
     Perf(perf::PerfArgs),
     /// Connect standard input and output with a port of a peer, as ProxyCommand of ssh does
     Nc(nc::NcArgs),
@@ -162,18 +166,18 @@ enum Command {
     /// Become the program that `exec` runs
     #[command(hide = true)]
     ExecProgram(exec::StartArgs),
-    /// Write what helps with a problem into a file, without secrets
+    /// Write a file that helps with a problem, without secrets
     Bugreport(bugreport::BugreportArgs),
     /// Check whether this host reaches the controller and the relays
     Netcheck(netcheck::NetcheckArgs),
-    /// Print the CA that vouches for the names of devices, for `curl --cacert` and the like
+    /// Print the CA of device names, for `curl --cacert` and the like
     Ca(ca::CaArgs),
     /// Ask a peer for echoes through the overlay
     Ping(ping::PingArgs),
     /// Show who has an overlay address
     Whois(ping::WhoisArgs),
-    /// Show what is answered to questions for names, and why
-    #[command(subcommand)]
+    /// Show how names are resolved, and why
+    #[command(subcommand, after_help = dns::EXAMPLES)]
     Dns(dns::DnsCommand),
     /// Show, join and leave networks
     #[command(subcommand, alias = "networks")]
@@ -181,7 +185,7 @@ enum Command {
     /// Wait until this device can be reached, or until a peer is online
     Wait(wait::WaitArgs),
     /// Manage devices, networks, keys and relays (needs `overlan login`)
-    #[command(subcommand)]
+    #[command(subcommand, after_help = admin::EXAMPLES)]
     Admin(admin::AdminCommand),
     /// Run or set up a controller
     #[cfg(feature = "server")]
@@ -194,7 +198,7 @@ enum Command {
     /// See it work: controller, relays and two devices on this machine
     #[cfg(feature = "server")]
     Demo(demo::DemoArgs),
-    /// Show the settings that count, and where they come from
+    /// Show the settings in effect, and where they come from
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Write manual pages
@@ -297,7 +301,8 @@ impl Cli {
         let line = words::in_full(&command, line);
         let line = config::with_file(&mut command, line).map_err(NotRead::Config)?;
         let parse = || {
-            let matches = environment::without_empty(Self::command()).try_get_matches_from(line)?;
+            let command = help::laid_out(environment::without_empty(Self::command()));
+            let matches = command.try_get_matches_from(line)?;
             Self::from_arg_matches(&matches)
         };
         parse().map_err(NotRead::Line)
@@ -450,14 +455,16 @@ fn now_unix() -> u64 {
 
 const EXAMPLES: &str = "\
 Examples:
-  See it work, all on this machine:      overlan demo
-  Join a network with an auth key:       overlan up --server \"$JOIN\" --auth-key-file key.txt
-  Reach a peer through the proxy:        curl -x socks5h://127.0.0.1:1080 http://web.home.overlan.internal
-  Publish a local web server to peers:   overlan serve tcp 80 127.0.0.1:8080
-  See who is there:                      overlan status
+  overlan demo                                   see it work on this machine
+  overlan up --server \"$JOIN\" --auth-key-file key.txt    join a network
+  overlan status                                 see who is there
+  overlan exec curl http://web.home.overlan.internal/
+  curl -x socks5h://127.0.0.1:1080 http://web.home.overlan.internal/
+  overlan serve 3000                             publish port 3000 of this host
 
-Exit codes: 0 ok, 1 other, 2 usage, 3 not running, 4 needs login, 5 pending approval, 6 denied, 7 timeout,
-8 controller unreachable, 9 relay unreachable.";
+Exit codes: 0 ok, 1 other, 2 usage, 3 not running, 4 needs login,
+5 pending approval, 6 denied, 7 timeout, 8 controller unreachable,
+9 relay unreachable.";
 
 const LOGOUT_EXAMPLES: &str = "\
 Examples:

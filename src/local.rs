@@ -209,7 +209,7 @@ pub enum RefusalKind {
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Something else lies in its place.
-    #[error("{} is in the way and is no socket; move it away", .0.display())]
+    #[error("{} is in the way: it is not a socket; move it away", .0.display())]
     Occupied(PathBuf),
     /// The operating system refuses.
     #[error("cannot listen on the control socket {}: {source}", path.display())]

@@ -204,7 +204,7 @@ pub enum StartError {
         reason: String,
     },
     /// A name in the configuration is none.
-    #[error("{text:?} is no {what}")]
+    #[error("{text:?} is not a valid {what}")]
     Name {
         /// What it should be.
         what: &'static str,
@@ -239,7 +239,7 @@ impl Controller {
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         if !name::is_domain(&config.domain) {
             return Err(StartError::Name {
-                what: "domain of lower-case labels",
+                what: "domain: give lower-case labels with dots between",
                 text: config.domain,
             });
         }
@@ -457,7 +457,7 @@ fn public_address(
         return Ok((host, local.port()));
     };
     let bad = || StartError::Name {
-        what: "public address of the form host:port",
+        what: "public address: give HOST:PORT",
         text: text.to_owned(),
     };
     let has_port = match text.rfind(']') {

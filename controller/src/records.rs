@@ -23,7 +23,7 @@ pub(crate) struct Names<'a> {
 pub(crate) enum RecordError {
     /// Not a name.
     #[error(
-        "{0:?} is no name: labels of 1 to 63 letters, digits, hyphens and underscores, joined by dots"
+        "{0:?} is not a valid name: labels of 1 to 63 letters, digits, hyphens and underscores, joined by dots"
     )]
     NoName(String),
     /// In none of the network's zones.

@@ -19,6 +19,12 @@ use serde::de::DeserializeOwned;
 use crate::cli::exit::Failure;
 use crate::cli::{StateArgs, api, duration, now_unix, output};
 
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  overlan admin device list
+  overlan admin auth-key create > key.txt
+  overlan admin route approve gateway 10.1.0.0/16";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum AdminCommand {
     /// List, approve and remove devices
@@ -255,7 +261,7 @@ async fn revoke_key(args: &RevokeArgs) -> Result<(), Failure> {
         .delete(&path, api::WITHIN)
         .await
         .map_err(api::as_person)?;
-    output::note(&format!("Auth key {} is revoked.", args.id));
+    output::note(&format!("Revoked auth key {}.", args.id));
     Ok(())
 }
 

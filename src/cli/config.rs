@@ -24,7 +24,7 @@ pub(crate) struct ConfigArgs {
         long,
         global = true,
         env = CONFIG_VARIABLE,
-        help_heading = "Configuration",
+        hide_short_help = true,
         value_name = "PATH"
     )]
     config: Option<PathBuf>,
@@ -391,7 +391,7 @@ fn check(command: &Command, table: &Table, place: &str) -> Result<(), String> {
     for (key, value) in table {
         if let Value::Table(below) = value {
             let named = command.get_subcommands().find(|it| it.get_name() == key);
-            let named = named.ok_or_else(|| format!("[{place}{key}] is no command"))?;
+            let named = named.ok_or_else(|| format!("[{place}{key}] is not a command"))?;
             check(named, below, &format!("{place}{key}."))?;
             continue;
         }
@@ -403,8 +403,11 @@ fn check(command: &Command, table: &Table, place: &str) -> Result<(), String> {
         };
         if !fits {
             return Err(match place.is_empty() {
-                true => format!("{key:?} is no setting of any command"),
-                false => format!("{key:?} is no setting of [{}]", place.trim_end_matches('.')),
+                true => format!("{key:?} is not a setting of any command"),
+                false => format!(
+                    "{key:?} is not a setting of [{}]",
+                    place.trim_end_matches('.')
+                ),
             });
         }
         let is_plain = |value: &Value| {

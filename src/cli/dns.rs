@@ -8,6 +8,11 @@ use overlan::status::{ResolverStatus, Status, printable};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::{StateArgs, output, running};
 
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  overlan dns status
+  overlan dns query web.home.overlan.internal";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum DnsCommand {
     /// Show where names are answered, and for which domains

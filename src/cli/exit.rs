@@ -9,6 +9,7 @@ use overlan::local::{BindError, CallError, RefusalKind};
 use overlan::state::StateError;
 use overlan_protocol::api::ProblemKind;
 use overlan_transport::https::HttpsError;
+use overlan_transport::tls::ConnectError;
 
 /// What the program ends with. Scripts depend on the numbers: they never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,7 +204,19 @@ impl From<HttpsError> for Failure {
             HttpsError::NotUnderstood(_) => Code::Other,
             HttpsError::Problem(problem) => problem_code(problem.kind),
         };
-        Self::new(code, error)
+        let is_away = match &error {
+            HttpsError::Connect(ConnectError::WrongServer { .. }) => false,
+            HttpsError::Connect(_) => true,
+            HttpsError::Broken(_)
+            | HttpsError::TimedOut(_)
+            | HttpsError::NotUnderstood(_)
+            | HttpsError::Problem(_) => false,
+        };
+        match is_away {
+            true => Self::new(code, format!("the controller is not reached: {error}"))
+                .next("Does it run, and is this its address? `overlan netcheck` shows what an enrolled device reaches."),
+            false => Self::new(code, error),
+        }
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct ForwardArgs {
     /// Let programs of other users of this host in, too; on Linux only those of the same user and of root may otherwise
     #[arg(long, env = "OVERLAN_FORWARD_ALL_USERS", value_parser = BoolishValueParser::new())]
     all_users: bool,
-    /// Print where it listens as one JSON document; its fields are added to, never changed, while its schema_version stays
+    /// Print where it listens as one JSON document; docs/json.md lists its fields
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -171,7 +171,7 @@ fn address(text: &str) -> Result<IpAddr, String> {
         "*" | "" => Ok(Ipv6Addr::UNSPECIFIED.into()),
         _ => text
             .parse()
-            .map_err(|_| format!("{text:?} is no address of this host; {FORM}")),
+            .map_err(|_| format!("{text:?} is not an address of this host; {FORM}")),
     }
 }
 

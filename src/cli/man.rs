@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Command};
 use clap_mangen::Man;
 
-use crate::cli::exit::Failure;
+use crate::cli::exit::{Code, Failure};
 use crate::cli::output;
 
 #[derive(Debug, Args)]
@@ -28,6 +28,8 @@ pub(crate) fn run(command: Command, args: &ManArgs) -> Result<(), Failure> {
         Man::new(command).render(&mut page)?;
         return output::answer(&String::from_utf8_lossy(&page));
     };
-    clap_mangen::generate_to(command, dir)?;
-    Ok(())
+    clap_mangen::generate_to(command, dir).map_err(|error| {
+        let text = format!("cannot write manual pages into {}: {error}", dir.display());
+        Failure::new(Code::Other, text).next("The directory must exist: `mkdir -p` makes it.")
+    })
 }

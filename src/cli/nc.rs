@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::running::NetworkArgs;
-use crate::cli::{StateArgs, duration, output, running};
+use crate::cli::{StateArgs, duration, output, running, waiting};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -100,8 +100,13 @@ pub(crate) async fn run(args: NcArgs) -> Result<(), Failure> {
             Happened::Listening | Happened::Failed { .. } | Happened::Foreign { .. } => {}
         },
     );
+    let what = match args.port {
+        Some(port) => format!("{}, port {port}", args.host),
+        None => format!("a peer on port {}", args.host),
+    };
     let answer = tokio::select! {
         answer = asked => answer,
+        never = waiting::until_came(&what, connected.subscribe()) => match never {},
         () = silence(args.timeout, used.subscribe()) => {
             let text = match *has_connected.borrow_and_update() {
                 true => "the connection was silent for that long",
@@ -147,7 +152,7 @@ fn carry(args: &NcArgs) -> Result<Carry, Failure> {
     match args.host.parse() {
         Ok(port @ 1..) => Ok(Carry::Accept { transport, port }),
         Ok(0) | Err(_) => Err(Failure::usage(format!(
-            "{:?} is no port to listen on; it is a number from 1 to 65535",
+            "{:?} is not a valid port to listen on; give a number from 1 to 65535",
             args.host
         ))),
     }
@@ -163,8 +168,9 @@ fn explain(error: CallError, args: &NcArgs) -> Failure {
     let failure = Failure::from(error);
     match is_refused {
         true => failure.next(format!(
-            "Nobody listens there; `overlan serve tcp PORT` on {} publishes a port.",
-            args.host
+            "On {}: `overlan serve list` shows whether it is published, `overlan serve tcp {}` publishes it, and its service must run.",
+            args.host,
+            args.port.unwrap_or_default()
         )),
         false => failure,
     }

@@ -17,7 +17,7 @@ use crate::cli::{StateArgs, api, output, upstream};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct NetcheckArgs {
-    /// Print one JSON document; its fields are added to, never changed, while its schema_version stays
+    /// Print one JSON document; docs/json.md lists its fields
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -44,7 +44,7 @@ pub(crate) struct PerfArgs {
     /// Overlay port of the peer's, or with --serve of this device
     #[arg(long, env = "OVERLAN_PERF_PORT", default_value_t = PORT, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
-    /// Print one JSON document; its fields are added to, never changed, while its schema_version stays
+    /// Print one JSON document; docs/json.md lists its fields
     #[arg(long)]
     json: bool,
     /// Show packets, retransmits and waits of both sides, too

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::running::NetworkArgs;
-use crate::cli::{StateArgs, duration, output, running};
+use crate::cli::{StateArgs, duration, output, running, waiting};
 
 #[derive(Debug, Args)]
 #[command(after_help = PING_EXAMPLES)]
@@ -32,7 +32,7 @@ pub(crate) struct PingArgs {
     /// End with the first answer
     #[arg(long)]
     until_answer: bool,
-    /// Print one JSON document at the end; its fields are added to, never changed, while its schema_version stays
+    /// Print one JSON document at the end; docs/json.md lists its fields
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -55,7 +55,7 @@ pub(crate) struct WhoisArgs {
     address: String,
     #[command(flatten)]
     network: NetworkArgs,
-    /// Print one JSON document; its fields are added to, never changed, while its schema_version stays
+    /// Print one JSON document; docs/json.md lists its fields
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -99,7 +99,7 @@ pub(crate) async fn ping(args: PingArgs) -> Result<(), Failure> {
     loop {
         let next = Instant::now() + INTERVAL;
         sent = sent.saturating_add(1);
-        match ask(&socket, &args).await {
+        match waiting::saying(&args.peer, ask(&socket, &args)).await {
             Ok(pong) => {
                 if !args.json {
                     output::answer(&line(&pong))?;

@@ -15,7 +15,7 @@ use crate::cli::{StateArgs, now_unix, output, terminal};
 #[derive(Debug, Args)]
 #[command(after_help = STATUS_EXAMPLES)]
 pub(crate) struct StatusArgs {
-    /// Print one JSON document; its fields are added to, never changed, while its schema_version stays
+    /// Print one JSON document; docs/json.md lists its fields
     #[arg(long)]
     json: bool,
     /// Show counters of packets, waits and drops, too
@@ -52,7 +52,7 @@ pub(crate) struct IpArgs {
     /// Only the IPv6 address
     #[arg(short = '6')]
     v6: bool,
-    /// Print one JSON document; its fields are added to, never changed, while its schema_version stays
+    /// Print one JSON document; docs/json.md lists its fields
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -85,6 +85,32 @@ pub(crate) fn from_environment(variable: Variable) -> Option<Secret> {
     (!secret.reveal().is_empty()).then_some(secret)
 }
 
+/// The auth key that a person gave: by the flag, else by the environment.
+pub(crate) fn auth_key(flag: Option<&Source>) -> Result<Option<Secret>, Failure> {
+    let (key, place) = match flag {
+        Some(Source::Stdin) => (Source::Stdin.read(AUTH_KEY)?, "standard input".to_owned()),
+        Some(file @ Source::File(path)) => (file.read(AUTH_KEY)?, path.display().to_string()),
+        None => match from_environment(Variable::AuthKey) {
+            Some(key) => (key, format!("${}", Variable::AuthKey.name())),
+            None => return Ok(None),
+        },
+    };
+    match key.reveal().starts_with(AUTH_KEY_PREFIX) {
+        true => Ok(Some(key)),
+        false => Err(Failure::new(
+            Code::NeedsLogin,
+            format!("{place} does not hold an auth key: those begin with {AUTH_KEY_PREFIX}"),
+        )
+        .next("Copy it whole and without quotes; `overlan admin auth-key create` prints one.")),
+    }
+}
+
+/// What a key is called in errors.
+const AUTH_KEY: &str = "auth key";
+
+/// How every auth key begins.
+const AUTH_KEY_PREFIX: &str = "ovk_";
+
 fn read_file(path: &Path, what: &str) -> Result<Secret, Failure> {
     let failed = |error: io::Error| {
         let text = format!("cannot read the {what} from {}: {error}", path.display());

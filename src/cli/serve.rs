@@ -20,6 +20,15 @@ use self::words::{
     Published, parse_http_target, parse_path, parse_target, parse_udp_target, same_port,
 };
 
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  overlan serve 3000                     port 3000 of this host
+  overlan serve tcp 80 8080              port 80 in the overlay is 127.0.0.1:8080
+  overlan serve http 443 8080 --tls      HTTPS, by a certificate for this device
+  overlan serve route 10.1.0.0/16        hosts that this one reaches
+  overlan serve list
+  overlan serve remove 3000";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServeCommand {
     /// Publish a TCP service of this host, or of another one that it reaches, now and at every start
@@ -345,8 +354,10 @@ async fn offer(state: &StateDir, offer: OfferedRoute) -> Result<(), Failure> {
     let route = offer.route().clone();
     let request = Request::RouteAdd(offer.clone());
     change_routes(state, &request, |routes| routes::add(routes, offer)).await?;
+    let label = state.load_device()?.map(|device| device.label);
+    let label = label.unwrap_or_else(|| "DEVICE".to_owned());
     output::note(&format!(
-        "{route} is offered. An admin approves it: overlan admin route approve DEVICE {route}"
+        "{route} is offered. An admin approves it: overlan admin route approve {label} {route}"
     ));
     Ok(())
 }

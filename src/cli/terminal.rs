@@ -32,13 +32,21 @@ pub(crate) fn has_colours(output: &impl IsTerminal) -> bool {
 fn wants_colours(facts: &Facts) -> bool {
     let forced = facts.clicolor_force.as_ref().is_some_and(|it| it != "0");
     let refused = facts.no_color.is_some() || facts.clicolor.as_deref() == Some("0");
-    let able = facts.term.as_ref().is_some_and(|term| term != "dumb");
+    let able = facts.term.as_ref().is_some_and(|term| term != DUMB);
     match (facts.no_color.is_some(), forced) {
         (true, _) => false,
         (false, true) => true,
         (false, false) => facts.is_terminal && able && !refused,
     }
 }
+
+/// Whether a terminal understands codes for more than text.
+pub(crate) fn knows_codes() -> bool {
+    variable("TERM").is_some_and(|term| term != DUMB)
+}
+
+/// What `$TERM` says of a terminal that shows text only.
+const DUMB: &str = "dumb";
 
 /// Characters of a line of the terminal that standard output is.
 pub(crate) fn columns() -> Option<usize> {

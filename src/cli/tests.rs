@@ -10,8 +10,7 @@ fn parse(args: &[&str]) -> Result<Cli, ErrorKind> {
 
 /// Help of the command at `path`, as one long text without line breaks in sentences.
 fn help(path: &[&str]) -> String {
-    let mut command = Cli::command();
-    command.build();
+    let mut command = help::laid_out(Cli::command());
     let mut at = &mut command;
     for name in path {
         at = at.find_subcommand_mut(name).unwrap();
@@ -273,9 +272,9 @@ fn no_secret_can_be_an_argument() {
 fn help_teaches_by_examples() {
     let top = help(&[]);
     for line in [
-        "overlan serve tcp 80 127.0.0.1:8080",
+        "overlan serve 3000",
         "curl -x socks5h://127.0.0.1:1080",
-        "Exit codes: 0 ok, 1 other, 2 usage, 3 not running, 4 needs login",
+        "Exit codes: 0 ok, 1 other, 2 usage, 3 not running, 4 needs login,",
     ] {
         assert!(top.contains(line), "{line}\n{top}");
     }
@@ -310,7 +309,7 @@ fn a_wrong_command_line_is_a_usage_error() {
         &["ip", "-4", "-6"],
         &["admin", "auth-key", "create", "--expires", "1y"],
         &["status", "--log-format", "xml"],
-        &["up", "--socks", "1080"],
+        &["up", "--socks", "web:1080"],
         &["up", "--auth-key", "ovk_1"],
         &["up", "--socks-public"],
     ] {

@@ -25,7 +25,9 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::memory::MemoryArgs;
 use crate::cli::secret::{self, Source};
 use crate::cli::stop::Signals;
-use crate::cli::{StateArgs, api, duration, log, login, now_unix, output, prompt, upstream};
+use crate::cli::{
+    StateArgs, api, duration, log, login, now_unix, output, prompt, upstream, waiting,
+};
 
 use answers::Answers;
 pub(crate) use background::log_file;
@@ -36,6 +38,7 @@ use measure::Measuring;
 use notify::NotifyArgs;
 use reload::{Hangup, Reload};
 use serving::Serving;
+use steps::Steps;
 use way::{Facts, Way};
 
 mod answers;
@@ -53,6 +56,8 @@ mod notify;
 mod reload;
 
 mod serving;
+
+mod steps;
 
 mod way;
 
@@ -83,7 +88,7 @@ pub(crate) struct UpArgs {
     /// Give up after this time without being ready: seconds, or with a unit (2m); 0 = never [default: 60, or never on a terminal]
     #[arg(long, env = "OVERLAN_TIMEOUT", value_name = "TIME", value_parser = duration::within::<u64>(duration::ANY))]
     timeout: Option<u64>,
-    /// Threads that move data. One is fastest up to several Gbit/s
+    /// Threads that move data; one is enough for several Gbit/s
     #[arg(long, env = "OVERLAN_THREADS", value_name = "N", default_value = "1")]
     threads: NonZeroUsize,
     /// Return when peers can reach this device, and go on in the background; `overlan down` stops it
@@ -92,7 +97,7 @@ pub(crate) struct UpArgs {
     /// It is the part that went into the background
     #[arg(long, hide = true, env = "OVERLAN_DETACHED", value_parser = BoolishValueParser::new())]
     detached: bool,
-    /// Print the ready line as one JSON document; its fields are added to, never changed, while its schema_version stays
+    /// Print the ready line as one JSON document; docs/json.md lists its fields
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -126,7 +131,7 @@ Examples:
   Every later start needs nothing:
     overlan up
   A device that leaves no trace: its keys are in memory, and it is removed when it ends:
-    overlan up --state mem: --server 'https://controller.example:8443#sha256:…' --auth-key-file key.txt
+    overlan up --state-dir mem: --server 'https://controller.example:8443#sha256:…' --auth-key-file key.txt
   Then, in another terminal:
     curl --proxy socks5h://127.0.0.1:1080 http://web.home.overlan.internal/
     ssh -o 'ProxyCommand nc -X 5 -x 127.0.0.1:1080 %h %p' web.home.overlan.internal
@@ -250,15 +255,16 @@ impl From<NotReady> for Ended {
 async fn device(args: &UpArgs, state: &StateDir) -> Result<(Device, bool), Failure> {
     match state.load_device()? {
         Some(device) => Ok((way::accept_stored(device, args.server.as_ref())?, false)),
-        None => Ok((enrol_device(args, state, auth_key(args)?).await?, true)),
+        None => {
+            let device = enrol_device(args, state, auth_key(args)?).await?;
+            Steps::of(args).enrolled(&device);
+            Ok((device, true))
+        }
     }
 }
 
 fn auth_key(args: &UpArgs) -> Result<Option<Secret>, Failure> {
-    match &args.auth_key_file {
-        Some(source) => source.read("auth key").map(Some),
-        None => Ok(secret::from_environment(secret::Variable::AuthKey)),
-    }
+    secret::auth_key(args.auth_key_file.as_ref())
 }
 
 async fn enrol_device(
@@ -288,7 +294,8 @@ async fn enrol_device(
         outgoing: upstream::outgoing(),
         deadline: within(args).map_or(ENROL_WITHIN, |within| within.min(ENROL_WITHIN)),
     };
-    enrol(options, state).await.map_err(Failure::from)
+    let enrolled = waiting::saying("the controller", enrol(options, state)).await;
+    enrolled.map_err(Failure::from)
 }
 
 /// How long to wait for readiness; `None` = for ever.
@@ -433,12 +440,15 @@ async fn stay(
         std::future::pending().await
     };
     let ready = tokio::select! {
-        ready = node.ready(within(args)) => ready,
+        ready = waiting::saying("a relay", node.ready(within(args))) => ready,
         never = told => never,
     };
     match ready {
         Ok(()) => {
-            let confirmed = node.confirm(CONFIRM_WITHIN).await;
+            let steps = Steps::of(args);
+            steps.attached(&answers.status());
+            let confirmed = waiting::saying("peers", node.confirm(CONFIRM_WITHIN)).await;
+            steps.confirmed(confirmed);
             if confirmed.answered < confirmed.asked {
                 tracing::info!(
                     ?confirmed,

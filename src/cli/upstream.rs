@@ -12,23 +12,23 @@ use crate::cli::secret::Source;
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct UpstreamArgs {
-    /// Proxy through which controller and relays are reached: http://[USER@]HOST:PORT, socks5://[USER@]HOST:PORT, or none
+    /// Upstream proxy, through which controller and relays are reached: http://[USER@]HOST:PORT, socks5://[USER@]HOST:PORT, or none
     /// [default: $HTTPS_PROXY or $ALL_PROXY, but for the hosts in $NO_PROXY]
     #[arg(
         long,
         global = true,
         env = "OVERLAN_UPSTREAM_PROXY",
-        help_heading = "Way out",
+        hide_short_help = true,
         hide_env_values = true,
         value_name = "URL"
     )]
     upstream_proxy: Option<String>,
-    /// File with the password for that proxy; - is standard input
+    /// File with the password for the upstream proxy; - is standard input
     #[arg(
         long,
         global = true,
         env = "OVERLAN_UPSTREAM_PROXY_PASSWORD_FILE",
-        help_heading = "Way out",
+        hide_short_help = true,
         value_name = "PATH"
     )]
     upstream_proxy_password_file: Option<Source>,

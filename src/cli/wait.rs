@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::stop::Signals;
 use crate::cli::up::APPROVE;
-use crate::cli::{StateArgs, duration, now_unix, output, running};
+use crate::cli::{StateArgs, duration, now_unix, output, running, waiting};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -88,6 +88,16 @@ pub(crate) async fn until_ready(state: &StateArgs, timeout: u32) -> Result<(), F
 }
 
 async fn until(state: &StateArgs, wanted: &Wanted, timeout: u32) -> Result<(), Failure> {
+    let what = match wanted {
+        Wanted::Check(Check::Live) => "`overlan up`",
+        Wanted::Check(Check::Ready) => "`overlan up` to be ready",
+        Wanted::Check(Check::Control) => "the controller",
+        Wanted::Peer(name) => name,
+    };
+    waiting::saying(what, ask_until(state, wanted, timeout)).await
+}
+
+async fn ask_until(state: &StateArgs, wanted: &Wanted, timeout: u32) -> Result<(), Failure> {
     let began = Instant::now();
     let deadline = (timeout > 0).then(|| began + Duration::from_secs(u64::from(timeout)));
     loop {

@@ -76,10 +76,12 @@ pub enum Rule {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoQuestion {
     /// DNS cannot carry the name.
-    #[error("{0:?} is no name")]
+    #[error("{0:?} is not a valid name")]
     Name(String),
     /// There is no such type of record.
-    #[error("{0:?} is no type of record; A, AAAA, CNAME, TXT, SRV, PTR, SOA and NS are answered")]
+    #[error(
+        "{0:?} is not a known type of record; A, AAAA, CNAME, TXT, SRV, PTR, SOA and NS are answered"
+    )]
     Kind(String),
 }
 

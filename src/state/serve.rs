@@ -167,7 +167,7 @@ pub enum UnusableTarget {
     #[error("it is ADDRESS:PORT, HOST:PORT or unix:/PATH")]
     Form,
     /// Nobody can listen there.
-    #[error("port 0 is no place to connect to")]
+    #[error("port 0 is not a valid port")]
     PortZero,
     /// Which file that is would depend on where `up` was started.
     #[error("the path of a Unix socket begins with /")]

@@ -90,7 +90,7 @@ fn stores_everything(dir: &StateDir) {
     let session = Session {
         join: stored.join,
         login: LoginResponse {
-            session: Secret::new("pvs_abc"),
+            session: Secret::new("ovs_abc"),
             expires: 9,
             email: "a@example.com".to_owned(),
             organisation: "acme".to_owned(),
@@ -99,7 +99,7 @@ fn stores_everything(dir: &StateDir) {
     dir.save_session(&session).unwrap();
     let loaded = dir.load_session().unwrap().unwrap();
     assert_eq!(loaded.join, session.join);
-    assert_eq!(loaded.login.session.reveal(), "pvs_abc");
+    assert_eq!(loaded.login.session.reveal(), "ovs_abc");
     dir.remove_session().unwrap();
     dir.remove_session().unwrap();
     assert!(dir.load_session().unwrap().is_none());

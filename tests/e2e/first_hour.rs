@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use crate::lab::{Lab, OWNER, PASSWORD, state};
+use crate::lab::{KeyBy, Lab, OWNER, PASSWORD, state};
 use crate::process::{overlan, run};
 use crate::service::Service;
 use crate::terminal::{self, Step, session, session_of};
@@ -239,4 +239,45 @@ fn an_empty_list_says_what_is_next_and_a_full_one_fits() {
     assert!(lab.admin(&["device", "list", "--verbose"]).contains(&id));
     // The first digits are enough.
     lab.admin(&["device", "remove", short]);
+}
+
+#[test]
+fn who_waits_at_a_terminal_is_told_for_what_and_scripts_are_not() {
+    if !terminal::exists() {
+        return;
+    }
+    let lab = Lab::start();
+    let mut wait = overlan();
+    wait.args(["wait", "--timeout", "2"]).env("TERM", "xterm");
+    wait.args(state(&lab.path("nothing")));
+    let seen = session(
+        &wait,
+        &[
+            Step::Sees("Waiting for `overlan up`"),
+            // The line is gone before anything else is told.
+            Step::Sees("\r\u{1b}[KError: no `overlan up` runs"),
+        ],
+    );
+    assert_eq!(seen.code, 3, "{seen:#?}");
+    let piped = run(&mut wait, "");
+    assert!(!piped.stderr.contains("Waiting for"), "{piped:#?}");
+
+    // The steps of `up`, for a person only.
+    let key = lab.auth_key(&["--reusable"]);
+    let _web = lab.up("web");
+    let (up, _) = lab.up_command("person", KeyBy::File(&key));
+    let seen = session(
+        &up,
+        &[
+            Step::Sees("enrolled as person.home"),
+            Step::Sees("connected to relay relay-"),
+            Step::Sees("1 peer online"),
+            Step::Sees("overlan is up: person.home."),
+            Step::Types("\u{3}"),
+        ],
+    );
+    assert_eq!(seen.code, 0, "{seen:#?}");
+    let script = lab.up_by("script", KeyBy::File(&key), &[]);
+    let told = script.program.output();
+    assert!(!told.contains("enrolled as"), "{told}");
 }

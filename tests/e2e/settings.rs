@@ -108,7 +108,7 @@ fn a_device_starts_in_the_background_by_its_configuration_file_and_comes_down() 
     nowhere.args(["up", "--background", "--state-dir", "mem:"]);
     run(&mut nowhere, "").refused(2, &["in memory"]);
     fs::write(&file, "hostnam = \"x\"\n").unwrap();
-    run(&mut with_file(&["status"]), "").refused(2, &["hostnam", "no setting of any command"]);
+    run(&mut with_file(&["status"]), "").refused(2, &["hostnam", "not a setting of any command"]);
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn who_may_not_join_hears_why() {
     let expired = lab.auth_key(&["--expires", "1s"]);
 
     log_in(&lab, OWNER, "not this one, certainly").refused(4, &["email and password do not fit"]);
+    log_in(&lab, "nobody", PASSWORD).refused(4, &["email and password do not fit"]);
     log_in(&lab, "nobody@acme.example", PASSWORD).refused(4, &["email and password do not fit"]);
 
     let used = lab.auth_key(&[]);
@@ -67,10 +68,21 @@ fn who_may_not_join_hears_why() {
     // Half a key, and a whole one that no controller made.
     let (begin, _) = used.split_at(used.len() - 8);
     let forged = format!("{begin}AAAAAAAA");
-    for key in [begin, &forged, "not-a-key"] {
+    for key in [begin, &forged] {
         let outcome = up(&lab, "second", key, &[]);
         outcome.refused(4, &["is not known", "copy it whole"]);
         assert!(!outcome.stderr.contains(key), "{outcome:#?}");
+    }
+    // What cannot be a key is told here, with the place that holds it.
+    let quoted = format!("\"{used}\"");
+    for key in ["not-a-key", &quoted] {
+        let (mut by_file, _) = lab.up_command("second", KeyBy::File(key));
+        let by_file = run(&mut by_file, "");
+        by_file.refused(4, &["second.key does not hold an auth key", "ovk_"]);
+        let (mut by_variable, _) = lab.up_command("second", KeyBy::Environment(key));
+        let by_variable = run(&mut by_variable, "");
+        by_variable.refused(4, &["$OVERLAN_AUTH_KEY does not hold", "without quotes"]);
+        assert!(!by_file.stderr.contains(key), "{by_file:#?}");
     }
 
     let reusable = lab.auth_key(&["--reusable", "--on-name-taken", "fail"]);
@@ -85,10 +97,8 @@ fn who_may_not_join_hears_why() {
     );
     // A person may choose among networks, so that it is another mistake.
     let (mut by_login, _) = lab.up_command("owner", KeyBy::Nothing);
-    run(by_login.args(["--network", "nowhere"]), "").refused(
-        1,
-        &["no such network", "\"nowhere\" is none of its networks"],
-    );
+    run(by_login.args(["--network", "nowhere"]), "")
+        .refused(1, &["no such network \"nowhere\"", "it has home"]);
 
     // None of that left a device.
     let devices = lab.admin(&["devices"]);
@@ -145,7 +155,7 @@ fn a_wrong_command_line_is_told_before_anything_happens() {
     });
     run(overlan().args(args), stdin).refused(
         8,
-        &[&lab.controller.address, "is not the server it must be"],
+        &[&lab.controller.address, "is not the server that was named"],
     );
     // Without a pin it is one of the public web's, which this one is not.
     run(
@@ -163,7 +173,10 @@ fn a_wrong_command_line_is_told_before_anything_happens() {
             .args(state(&lab.path("new"))),
         &key,
     )
-    .refused(8, &["is not the server it must be"]);
+    .refused(
+        8,
+        &["is not the server that was named", "with the part after #"],
+    );
 
     // The key was shown to nobody who could use it up.
     lab.up_by("new", KeyBy::Stdin(&key), &[]);

@@ -54,8 +54,11 @@ impl HttpsError {
 }
 
 fn describe(problem: &Problem) -> String {
+    // The title says only that something is wrong with what was given; the detail says what.
     let text = if problem.detail.is_empty() {
         problem.title.clone()
+    } else if problem.kind == ProblemKind::BadRequest {
+        problem.detail.clone()
     } else {
         format!("{}: {}", problem.title, problem.detail)
     };

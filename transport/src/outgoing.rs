@@ -173,7 +173,7 @@ impl FromStr for UpstreamProxy {
         let (host, port) = split_port(authority, default_port)?;
         let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
         if host.is_empty() || host.len() > HOST_MAX || !host.bytes().all(is_host) {
-            return Err(ParseProxyError("its host is no name and no address"));
+            return Err(ParseProxyError("its host is neither a name nor an address"));
         }
         let (user, password) = match credentials.map(|it| it.split_once(':').unwrap_or((it, ""))) {
             None | Some(("", _)) => (None, None),
@@ -225,7 +225,7 @@ fn split_port(authority: &str, default: u16) -> Result<(&str, u16), ParseProxyEr
         None => Some(default),
         Some(text) => text.parse().ok().filter(|port| *port != 0),
     };
-    let port = port.ok_or(ParseProxyError("its port is no number from 1 to 65535"))?;
+    let port = port.ok_or(ParseProxyError("its port must be a number from 1 to 65535"))?;
     Ok((host, port))
 }
 

@@ -74,8 +74,8 @@ pub enum ConnectError {
         /// How long was waited.
         waited: Duration,
     },
-    /// The server is not the one it must be.
-    #[error("{address} is not the server it must be: {reason}")]
+    /// The server is not the one that was named.
+    #[error("{address} is not the server that was named: {reason}")]
     WrongServer {
         /// `host:port`.
         address: String,
@@ -218,6 +218,14 @@ fn classify_handshake_error(address: String, source: io::Error) -> ConnectError 
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {
+        // The fingerprint of a join string leads to another error.
+        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) => {
+            ConnectError::WrongServer {
+                address,
+                reason: "no public CA vouches for it; for a controller of your own copy the join string whole, with the part after #"
+                    .to_owned(),
+            }
+        }
         Some(rustls::Error::InvalidCertificate(reason)) => ConnectError::WrongServer {
             address,
             reason: reason.to_string(),

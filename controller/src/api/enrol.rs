@@ -15,7 +15,7 @@ use overlan_protocol::proof::{enrolment_message, tunnel_key_message};
 use super::caller::{
     Json, Person, ThisChannel, check_signature, key_refusal, key_unknown, person, plain_text,
 };
-use super::networks::{join_refusal, unknown_network};
+use super::networks::{join_refusal, unknown_network, unknown_network_among};
 use super::problem::Refusal;
 use crate::auth::{AUTH_KEY_PREFIX, NamedSecret};
 use crate::clock;
@@ -230,7 +230,10 @@ async fn by_session(
             .filter(|network| network.is_default)
             .collect()
     } else {
-        wanted(all, &request.networks, |label| unknown_network(Some(label)))?
+        let known = all.clone();
+        wanted(all, &request.networks, |label| {
+            unknown_network_among(label, &known)
+        })?
     };
     Ok(Grant {
         org: person.org,

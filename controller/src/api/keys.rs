@@ -12,7 +12,7 @@ use overlan_protocol::name;
 use overlan_protocol::ticket::NETWORKS_MAX;
 
 use super::caller::{Empty, Json, Person, plain_text};
-use super::networks::unknown_network;
+use super::networks::unknown_network_among;
 use super::people::LIST_MAX;
 use super::problem::Refusal;
 use crate::auth::{AUTH_KEY_PREFIX, NamedSecret, RELAY_TOKEN_PREFIX};
@@ -96,7 +96,7 @@ pub(super) async fn revoke_auth_key(
         return Err(Refusal::new(
             ProblemKind::NotFound,
             "there is no such auth key",
-            "`overlan admin` lists the keys",
+            "`overlan admin auth-key list` shows the keys",
         ));
     }
     shared.store.commit(tx).await?;
@@ -156,7 +156,7 @@ async fn networks(tx: &mut Tx, org: OrgId, labels: &[String]) -> Result<Vec<Netw
     let mut networks = accounts::networks(tx, org).await?;
     let is_known = |label: &&String| networks.iter().any(|network| network.name == **label);
     if let Some(unknown) = labels.iter().find(|label| !is_known(label)) {
-        return Err(unknown_network(Some(unknown)));
+        return Err(unknown_network_among(unknown, &networks));
     }
     networks.retain(|network| match labels {
         [] => network.is_default,

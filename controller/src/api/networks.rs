@@ -337,8 +337,18 @@ pub(super) fn unknown_network(label: Option<&str>) -> Refusal {
         ProblemKind::UnknownNetwork,
         "the organisation has no such network",
         label.map_or_else(String::new, |label| {
-            format!("{label:?} is none of its networks")
+            format!("{label:?} is not one of its networks")
         }),
+    )
+}
+
+/// The same for whoever may hear which there are.
+pub(super) fn unknown_network_among(label: &str, known: &[NetworkRow]) -> Refusal {
+    let names: Vec<&str> = known.iter().map(|network| network.name.as_str()).collect();
+    Refusal::new(
+        ProblemKind::UnknownNetwork,
+        &format!("the organisation has no such network {label:?}"),
+        format!("it has {}", names.join(", ")),
     )
 }
 

@@ -182,7 +182,7 @@ fn valid_email(text: &str) -> Result<String, Refusal> {
     if plausible {
         Ok(email)
     } else {
-        Err(Refusal::bad_request("this is no email address"))
+        Err(Refusal::bad_request("this is not an email address"))
     }
 }
 

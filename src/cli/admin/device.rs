@@ -76,7 +76,7 @@ async fn approve(args: ApproveArgs) -> Result<(), Failure> {
         .map(|place| format!("{}.{}", place.label, place.network));
     let names: Vec<String> = names.collect();
     output::note(&format!(
-        "Device {} is in: {}.",
+        "Approved device {}: peers reach it as {}.",
         args.device,
         names.join(", ")
     ));
@@ -90,7 +90,7 @@ async fn remove(args: RemoveArgs) -> Result<(), Failure> {
         .delete(&format!("{}/{}", path::DEVICES, device.id), api::WITHIN)
         .await
         .map_err(api::as_person)?;
-    output::note(&format!("Device {} is removed.", args.device));
+    output::note(&format!("Removed device {}.", args.device));
     Ok(())
 }
 

@@ -142,7 +142,7 @@ pub(crate) async fn run(command: DnsCommand) -> Result<(), Failure> {
                 value: args.value.join(" "),
             };
             let made: DnsRecordSummary = change(&args.of, path::DNS_RECORDS, request).await?;
-            output::note(&format!("{} is there.", made.name));
+            output::note(&format!("Added {}.", made.name));
             Ok(())
         }
         DnsCommand::Remove(args) => {
@@ -164,7 +164,7 @@ pub(crate) async fn run(command: DnsCommand) -> Result<(), Failure> {
                 via: args.resolvers,
             };
             let made: DnsZoneSummary = change(&of, path::DNS_ZONES, request).await?;
-            output::note(&format!("Zone {} is there.", made.zone));
+            output::note(&format!("Added zone {}.", made.zone));
             Ok(())
         }
         DnsCommand::Zone(ZoneCommand::Remove(args)) => {
@@ -172,7 +172,8 @@ pub(crate) async fn run(command: DnsCommand) -> Result<(), Failure> {
                 network,
                 zone: args.zone,
             };
-            let _: DnsRemoved = change(&args.of, path::DNS_ZONES_REMOVE, request).await?;
+            let done: DnsRemoved = change(&args.of, path::DNS_ZONES_REMOVE, request).await?;
+            output::note(&format!("Removed zone {}.", done.removed));
             Ok(())
         }
     }
@@ -206,7 +207,7 @@ async fn settings(of: &NetworkArgs) -> Result<DnsSummary, Failure> {
             // It becomes a part of the request.
             if !overlan_protocol::name::is_label(network) {
                 return Err(Failure::usage(format!(
-                    "{network:?} is no label of a network"
+                    "{network:?} is not a valid name of a network"
                 )));
             }
             format!("{}?network={network}", path::DNS)

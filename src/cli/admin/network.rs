@@ -101,7 +101,7 @@ async fn create(args: CreateArgs) -> Result<(), Failure> {
         .post(path::NETWORKS, &request, api::WITHIN)
         .await
         .map_err(api::as_person)?;
-    output::note(&format!("Network {} is there.", made.name));
+    output::note(&format!("Created network {}.", made.name));
     Ok(())
 }
 
@@ -113,7 +113,7 @@ async fn delete(args: &DeleteArgs) -> Result<(), Failure> {
         .delete(&path, api::WITHIN)
         .await
         .map_err(api::as_person)?;
-    output::note(&format!("Network {} is removed.", args.name));
+    output::note(&format!("Deleted network {}.", args.name));
     Ok(())
 }
 
@@ -126,8 +126,8 @@ async fn add(args: &MemberArgs) -> Result<(), Failure> {
         .await
         .map_err(api::as_person)?;
     output::note(&format!(
-        "It is {} in network {}, {}.",
-        place.label, place.network, place.address
+        "{} joined network {} as {}, {}.",
+        args.device, place.network, place.label, place.address
     ));
     Ok(())
 }

@@ -108,12 +108,12 @@ fn a_wrong_file_stops_the_program_with_the_place_of_the_mistake() {
     for (text, what) in [
         (
             "hostnam = 'web'",
-            "\"hostnam\" is no setting of any command",
+            "\"hostnam\" is not a setting of any command",
         ),
-        ("[up]\nport = 1", "\"port\" is no setting of [up]"),
-        ("[upp]\n", "[upp] is no command"),
-        ("[relay.servee]\n", "[relay.servee] is no command"),
-        ("[up]\nconfig = 'x'", "is no setting"),
+        ("[up]\nport = 1", "\"port\" is not a setting of [up]"),
+        ("[upp]\n", "[upp] is not a command"),
+        ("[relay.servee]\n", "[relay.servee] is not a command"),
+        ("[up]\nconfig = 'x'", "is not a setting"),
         ("[up]\nhostname = 1.5", "must be a text"),
         ("[up]\nhostname = [['x']]", "must be a text"),
         ("[up", "cannot use the configuration file"),

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::memory::MemoryArgs;
 use crate::cli::output;
-use crate::cli::secret::{self, Source, Variable};
+use crate::cli::secret::{self, Source};
 use crate::cli::up::dns_sockets;
 use crate::cli::upstream;
 
@@ -59,13 +59,10 @@ impl EphemeralArgs {
                 "Give --server or $OVERLAN_SERVER, the join string of `overlan controller serve`.",
             )
         })?;
-        let key = match &self.auth_key_file {
-            Some(source) => source.read("auth key")?,
-            None => secret::from_environment(Variable::AuthKey).ok_or_else(|| {
-                Failure::new(Code::NeedsLogin, "a device for one program needs an auth key")
-                    .next("Give --auth-key-file or $OVERLAN_AUTH_KEY; `overlan admin auth-key create --ephemeral` makes one.")
-            })?,
-        };
+        let key = secret::auth_key(self.auth_key_file.as_ref())?.ok_or_else(|| {
+            Failure::new(Code::NeedsLogin, "a device for one program needs an auth key")
+                .next("Give --auth-key-file or $OVERLAN_AUTH_KEY; `overlan admin auth-key create --ephemeral` makes one.")
+        })?;
         let mut builder = Node::builder()
             .server(server)
             .auth_key(key)

@@ -96,7 +96,11 @@ fn a_cause_is_told_once() {
         source: refused,
     }));
     let text = failure.to_string();
-    assert_eq!(text, format!("cannot connect to c.example:8443: {told}"));
+    let expected =
+        format!("the controller is not reached: cannot connect to c.example:8443: {told}\n");
+    assert!(text.starts_with(&expected), "{text}");
+    assert!(text.contains("overlan netcheck"), "{text}");
+    assert_eq!(text.matches(&told).count(), 1, "{text}");
 
     #[derive(Debug, thiserror::Error)]
     #[error("cannot start")]

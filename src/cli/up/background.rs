@@ -27,7 +27,18 @@ pub(super) async fn start(state: &StateDir, reads_stdin: bool) -> Result<(), Fai
     drop(state.lock()?);
     let path = log_path(state);
     let mut signals = Signals::listen()?;
-    let mut child = command(reads_stdin, log_file(&path)?)?.spawn()?;
+    let failed =
+        |what: &str, error: io::Error| Failure::new(Code::Other, format!("cannot {what}: {error}"));
+    let log = log_file(&path)
+        .map_err(|error| failed(&format!("write the log {}", path.display()), error))?;
+    let mut child = command(reads_stdin, log)
+        .and_then(|mut command| command.spawn())
+        .map_err(|error| {
+            failed(
+                "start this program again for the background (it needs /dev/null and /proc)",
+                error,
+            )
+        })?;
     let said = child.stdout.take();
     let first_line = tokio::task::spawn_blocking(move || {
         let mut line = String::new();

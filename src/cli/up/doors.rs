@@ -2,7 +2,7 @@
 //! library's.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -99,9 +99,12 @@ impl FromStr for Door {
         if text == "off" {
             return Ok(Self::Off);
         }
-        text.parse()
-            .map(Self::At)
-            .map_err(|_| "it is ADDRESS:PORT with a numeric address, or off".to_owned())
+        if let Ok(port) = text.parse::<u16>() {
+            return Ok(Self::At((Ipv4Addr::LOCALHOST, port).into()));
+        }
+        text.parse().map(Self::At).map_err(|_| {
+            "it is ADDRESS:PORT with a numeric address, a port of 127.0.0.1, or off".to_owned()
+        })
     }
 }
 
@@ -154,9 +157,10 @@ impl FromStr for Place {
         match text.parse() {
             Ok(Door::Off) => Ok(Self::Off),
             Ok(Door::At(address)) => Ok(Self::At(address)),
-            Err(_) => {
-                Err("it is ADDRESS:PORT with a numeric address, unix:PATH, or off".to_owned())
-            }
+            Err(_) => Err(
+                "it is ADDRESS:PORT with a numeric address, a port of 127.0.0.1, unix:PATH, or off"
+                    .to_owned(),
+            ),
         }
     }
 }
@@ -245,6 +249,13 @@ pub(super) struct Resolver {
 impl DoorArgs {
     /// Takes the ports. Nothing is answered yet. What `before` has open already stays open, with its port.
     pub(super) async fn open(&self, before: Option<&Doors>) -> Result<Doors, Failure> {
+        if let Door::At(dns) = self.dns
+            && dns.port() > 0
+            && self.socks.contains(&Place::At(dns))
+        {
+            return Err(Failure::usage(format!("--socks and --dns are both {dns}"))
+                .next("Give one of them another port, or off."));
+        }
         let dns = self.open_resolver(before).await?;
         let mut dns_forwards = self.forwards(dns.address)?;
         if let Some(before) = before {
@@ -343,7 +354,7 @@ impl DoorArgs {
                     .next("Give --dns an address, or leave --dns-forward out."));
             };
             if address.ip().is_unspecified() {
-                return Err(usage("is no address of a resolver"));
+                return Err(usage("is not an address of a resolver"));
             }
             if overlan::names::in_overlay(address.ip().to_canonical()) {
                 return Err(usage("is an address of the overlay")

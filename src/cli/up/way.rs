@@ -91,7 +91,7 @@ pub(super) fn choose(facts: Facts) -> Result<Way, Failure> {
 fn needs_login() -> Failure {
     Failure::new(
         Code::NeedsLogin,
-        "this device is not enrolled, and nothing says by what right it may join",
+        "this device is not enrolled, and there is no auth key and no login to enrol it by",
     )
     .next(
         "Do one of these:\n  \

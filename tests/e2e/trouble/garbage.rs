@@ -132,7 +132,7 @@ fn nonsense_over_http(lab: &Lab, noise: &[u8]) {
         (&["--json", "{}"], "/v1/enrol"),
         (&["--json", "{}"], "/v1/relay/heartbeat"),
         (
-            &["--header", "Authorization: Bearer pvs_x_y"],
+            &["--header", "Authorization: Bearer ovs_x_y"],
             "/v1/devices",
         ),
         (&["--header", "Authorization: \t"], "/v1/device/netmap"),

@@ -14,7 +14,7 @@ fn session(host: &str) -> Session {
     Session {
         join: join(host),
         login: LoginResponse {
-            session: Secret::new("pvs_1"),
+            session: Secret::new("ovs_1"),
             expires: 100,
             email: "a@example.com".to_owned(),
             organisation: "acme".to_owned(),

@@ -1,0 +1,128 @@
+//! How help is laid out: commands in groups, and options that every command has in one place. Decides nothing about what commands do.
+
+use clap::Command;
+
+/// Commands by what somebody wants to do, the first day's first.
+const GROUPS: &[(&str, &[&str])] = &[
+    (
+        "Daily use",
+        &[
+            "up", "status", "exec", "forward", "nc", "network", "down", "logout",
+        ],
+    ),
+    ("Publishing", &["serve", "ca"]),
+    (
+        "Looking",
+        &[
+            "ping",
+            "ip",
+            "whois",
+            "dns",
+            "perf",
+            "netcheck",
+            "config",
+            "bugreport",
+        ],
+    ),
+    ("Scripts", &["wait", "completion", "man"]),
+    ("Administration", &["login", "admin"]),
+    ("Running servers", &["demo", "controller", "relay"]),
+];
+
+/// The program's command line as help shows it. `command` is the whole, not built yet.
+pub(super) fn laid_out(mut command: Command) -> Command {
+    let template = template(&command);
+    command.build();
+    command
+        .mut_subcommands(without_global_options)
+        .help_template(template)
+}
+
+/// The first page: groups instead of one long list.
+fn template(command: &Command) -> String {
+    let mut text = String::from("{about-with-newline}\n{usage-heading} {usage}\n");
+    for (group, names) in GROUPS {
+        let known = names
+            .iter()
+            .filter_map(|name| command.find_subcommand(name));
+        let lines: Vec<String> = known
+            .filter_map(|it| Some(format!("  {:<11} {}\n", it.get_name(), it.get_about()?)))
+            .collect();
+        if !lines.is_empty() {
+            text.push_str(&format!("\n{group}:\n{}", lines.concat()));
+        }
+    }
+    text.push_str("\nOptions:\n{options}{after-help}");
+    text
+}
+
+/// A command without the options that all have: they stand on the first page.
+fn without_global_options(command: Command) -> Command {
+    let command = command
+        .mut_args(|argument| match argument.is_global_set() {
+            true => argument.hide_short_help(true).hide_long_help(true),
+            false => argument,
+        })
+        .mut_subcommands(without_global_options);
+    let after = match command.get_after_help() {
+        Some(after) => format!("{after}\n\n{ELSEWHERE}"),
+        None => ELSEWHERE.to_owned(),
+    };
+    command.after_help(after)
+}
+
+const ELSEWHERE: &str =
+    "Options for the log, the configuration file and an upstream proxy: overlan --help";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn every_command_stands_in_one_group() {
+        let mut grouped = BTreeSet::new();
+        for name in GROUPS.iter().flat_map(|(_, names)| *names) {
+            assert!(grouped.insert((*name).to_owned()), "{name} stands twice");
+        }
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            assert!(grouped.contains(name), "{name} stands in no group");
+        }
+    }
+
+    #[test]
+    fn the_first_page_begins_with_daily_use_and_has_each_option_once() {
+        let page = laid_out(Cli::command()).render_long_help().to_string();
+        let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}\n{page}"));
+        assert!(at("Daily use:") < at("Publishing:"));
+        assert!(at("Publishing:") < at("Running servers:"));
+        assert!(at("  up ") < at("  bugreport "));
+        for option in ["--log <", "--config <", "--upstream-proxy <"] {
+            assert_eq!(page.matches(option).count(), 1, "{option}\n{page}");
+        }
+        assert!(!page.contains("Way out"), "{page}");
+    }
+
+    #[test]
+    fn other_pages_are_about_their_command_only() {
+        let mut command = laid_out(Cli::command());
+        for words in [
+            &["down"][..],
+            &["serve", "tcp"],
+            &["admin", "device", "list"],
+        ] {
+            let page = words
+                .iter()
+                .try_fold(&mut command, |at, word| at.find_subcommand_mut(word));
+            let page = page.unwrap().render_long_help().to_string();
+            assert!(!page.contains("--upstream-proxy"), "{words:?}\n{page}");
+            assert!(page.contains("Examples:"), "{words:?}\n{page}");
+            assert!(page.contains(ELSEWHERE), "{words:?}\n{page}");
+        }
+    }
+}
