@@ -98,7 +98,9 @@ fn leaves() -> Vec<(String, clap::Command)> {
     command.build();
     let mut commands = Vec::new();
     all(&command, "", &mut commands);
-    let is_leaf = |command: &clap::Command| command.get_subcommands().next().is_none();
+    let is_leaf = |command: &clap::Command| {
+        command.get_subcommands().next().is_none() && !command.is_hide_set()
+    };
     commands.retain(|(path, command)| is_leaf(command) && !path.contains(" help"));
     for (path, _) in &mut commands {
         *path = path.replacen(" overlan ", "", 1);

@@ -68,7 +68,17 @@ impl Status {
     #[must_use]
     pub fn table(&self, now: u64, view: View) -> String {
         let mut text = String::new();
-        line(&mut text, format_args!("{}", self.header(view)));
+        let (state, rest) = self.header();
+        wrapped(
+            &mut text,
+            "",
+            &format!("{state}{rest}"),
+            view.columns,
+            |part| match part.strip_prefix(state) {
+                Some(rest) => view.paint(Tone::of(self.state), state) + rest,
+                None => part.to_owned(),
+            },
+        );
         let (own, peers) = (self.own_rows(), self.peer_rows());
         let fitted = fit(&own, &peers, self.domain.as_deref(), view.columns);
         for rows in [&own, &peers] {
@@ -89,8 +99,8 @@ impl Status {
         text
     }
 
-    /// How it is, in one line.
-    fn header(&self, view: View) -> String {
+    /// How it is, and with which relay and peers.
+    fn header(&self) -> (&'static str, String) {
         let state = match self.state {
             State::Starting => "starting",
             State::NeedsLogin => "not enrolled any more",
@@ -99,7 +109,7 @@ impl Status {
             State::Running => "connected",
             State::Stopped => "stopping",
         };
-        let mut told = view.paint(Tone::of(self.state), state);
+        let mut told = String::new();
         let home = self.relays.iter().find(|relay| {
             relay.home && relay.state == LinkState::Connected && self.state == State::Running
         });
@@ -120,7 +130,7 @@ impl Status {
             (true, 0) => told.push_str(", no peers yet"),
             (true, _) => told.push_str(&format!(", {online} of {all} peers online")),
         }
-        told
+        (state, told)
     }
 
     fn own_rows(&self) -> Vec<Row> {

@@ -281,3 +281,49 @@ fn who_waits_at_a_terminal_is_told_for_what_and_scripts_are_not() {
     let told = script.program.output();
     assert!(!told.contains("enrolled as"), "{told}");
 }
+
+#[test]
+fn errors_name_the_place_and_the_next_command() {
+    let lab = Lab::start();
+    let web = lab.up("web");
+    let offered = web.run(&["serve", "route", "10.1.0.0/16"]);
+    let approve = "overlan admin route approve web 10.1.0.0/16";
+    assert!(offered.stderr.contains(approve), "{offered:#?}");
+    run(&mut lab.admin_command(&["auth-key", "revoke", "zzzz"]), "")
+        .refused(1, &["no such auth key", "overlan admin auth-key list"]);
+    run(
+        &mut lab.admin_command(&["auth-key", "create", "--network", "staging"]),
+        "",
+    )
+    .refused(1, &["no such network \"staging\"", "it has home"]);
+    run(overlan().args(["man", "--dir", "/nowhere"]), "").refused(1, &["/nowhere", "mkdir -p"]);
+
+    let other = state(&lab.path("other")).map(std::ffi::OsStr::to_owned);
+    let refused = |args: &[&str], code: i32, texts: &[&str]| {
+        let mut up = overlan();
+        up.arg("up").args(args).args(&other);
+        run(&mut up, "").refused(code, texts);
+    };
+    refused(
+        &["--socks", "41080", "--dns", "127.0.0.1:41080"],
+        2,
+        &["--socks and --dns are both 127.0.0.1:41080", "another port"],
+    );
+    // A port alone is one of this host.
+    refused(
+        &["--socks", "0", "--dns", "off"],
+        4,
+        &["no auth key and no login"],
+    );
+
+    // A relay's token works once, and there are no others.
+    let used = lab.path("relay-1.token");
+    let mut relay = overlan();
+    relay.args(["relay", "serve", "--server", &lab.controller.join]);
+    relay
+        .args(["--listen", "127.0.0.1:0", "--token-file"])
+        .arg(used);
+    let again = run(relay.args(state(&lab.path("again"))), "");
+    assert!(again.stderr.contains("make a new one"), "{again:#?}");
+    assert!(!again.stderr.contains("reusable"), "{again:#?}");
+}

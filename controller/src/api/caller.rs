@@ -301,10 +301,14 @@ pub(super) fn key_refusal(
     }
     if let Some(at) = used {
         let age = now.saturating_sub(at);
+        let other = match what {
+            AUTH_KEY => "a new one or a reusable one",
+            _ => "a new one",
+        };
         return Refusal::new(
             ProblemKind::KeyUsed,
             &format!("{what} {id} was used before"),
-            format!("{age} s ago, and it works once; make a new one or a reusable one"),
+            format!("{age} s ago, and it works once; make {other}"),
         );
     }
     let age = now.saturating_sub(expires);
@@ -314,6 +318,9 @@ pub(super) fn key_refusal(
         format!("{age} s ago; make a new one"),
     )
 }
+
+/// What a key for devices is called in refusals. Only such a key can be made for more than one use.
+pub(super) const AUTH_KEY: &str = "auth key";
 
 /// A key or token that is in no list.
 pub(super) fn key_unknown(what: &str) -> Refusal {

@@ -13,7 +13,8 @@ use overlan_protocol::name::label_from_hostname;
 use overlan_protocol::proof::{enrolment_message, tunnel_key_message};
 
 use super::caller::{
-    Json, Person, ThisChannel, check_signature, key_refusal, key_unknown, person, plain_text,
+    AUTH_KEY, Json, Person, ThisChannel, check_signature, key_refusal, key_unknown, person,
+    plain_text,
 };
 use super::networks::{join_refusal, unknown_network, unknown_network_among};
 use super::problem::Refusal;
@@ -342,8 +343,6 @@ async fn add_device(
     devices::insert(tx, &device, now_ms).await?;
     Ok(device)
 }
-
-const AUTH_KEY: &str = "auth key";
 
 /// Devices of an organisation that may wait for an approval at once: more than a person looks through, and few enough that one key
 /// that went astray fills no list.
