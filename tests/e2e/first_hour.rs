@@ -248,7 +248,9 @@ fn who_waits_at_a_terminal_is_told_for_what_and_scripts_are_not() {
     }
     let lab = Lab::start();
     let mut wait = overlan();
-    wait.args(["wait", "--timeout", "2"]).env("TERM", "xterm");
+    wait.args(["wait", "--timeout", "2"])
+        .env("TERM", "xterm")
+        .env("NO_COLOR", "1");
     wait.args(state(&lab.path("nothing")));
     let seen = session(
         &wait,
