@@ -6,6 +6,7 @@ mod device;
 mod dns;
 mod enrol;
 mod feed;
+mod fleet;
 mod keys;
 mod networks;
 mod people;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use overlan_protocol::api::path;
@@ -53,13 +54,28 @@ impl Api {
         channel: Channel,
     ) -> Response {
         let mut request: Request = request.map(Body::new);
-        request.extensions_mut().insert(channel);
-        match tower_service::Service::call(&mut self.0, request).await {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        request.extensions_mut().insert(channel.clone());
+        let response = match tower_service::Service::call(&mut self.0, request).await {
             Ok(response) => response,
             Err(never) => match never {},
+        };
+        let changes = method != Method::GET && !ROUTINE.contains(&path.as_str());
+        if changes && response.status().is_success() {
+            let by = channel.seat.holder();
+            tracing::info!(by, %method, path, "changed");
         }
+        response
     }
 }
+
+/// What devices and relays say all the time, and what changes nothing that people care for.
+const ROUTINE: [&str; 4] = [
+    path::DEVICE_REPORT,
+    path::DEVICE_TICKET,
+    path::DEVICE_CERTIFICATES,
+    path::RELAY_HEARTBEAT,
+];
 
 /// Which path is answered by what.
 fn router(shared: Arc<Shared>) -> Router {
@@ -101,7 +117,15 @@ fn router(shared: Arc<Shared>) -> Router {
             &format!("{}/{{id}}", path::AUTH_KEYS),
             delete(keys::revoke_auth_key),
         )
-        .route(path::RELAY_TOKENS, post(keys::make_relay_token))
+        .route(&format!("{}/{{name}}", path::RELAYS), delete(fleet::remove))
+        .route(
+            path::RELAY_TOKENS,
+            get(fleet::tokens).post(keys::make_relay_token),
+        )
+        .route(
+            &format!("{}/{{id}}", path::RELAY_TOKENS),
+            delete(fleet::revoke_token),
+        )
         .route(path::DNS, get(dns::list))
         .route(path::DNS_RECORDS, post(dns::add_record))
         .route(path::DNS_RECORDS_REMOVE, post(dns::remove_records))

@@ -4,21 +4,21 @@
 
 pub(crate) mod names;
 
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use data_encoding::BASE64;
 use overlan_protocol::key::{Fingerprint, Secret, random_bytes};
-use overlan_transport::tls::certificate_fingerprint;
+use overlan_transport::tls::{certificate_fingerprint, key_fingerprint};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber, date_time_ymd,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SerialNumber,
+    date_time_ymd,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 
-use crate::secret_file;
+use crate::secret_file::{self, FileError};
 
 /// What the TLS server presents.
 #[derive(Debug)]
@@ -44,30 +44,61 @@ struct Stored {
     made: u64,
 }
 
-/// Loads CA and server certificate from `dir`, making what is missing, old or for other `names`.
-pub(crate) fn load_or_make(dir: &Path, names: &[String], now: u64) -> io::Result<ServerIdentity> {
-    let ca = match secret_file::read::<Stored>(&dir.join(CA_FILE))? {
-        Some(stored) => stored,
-        None => {
-            let made = make_ca(now).map_err(io::Error::other)?;
-            secret_file::write(&dir.join(CA_FILE), &made)?;
-            made
+/// Loads CA and server certificate from `dir`, making what is missing, and a server certificate that is old, damaged or for other
+/// `names`. The CA must be the `known` one: devices pin it, so another one would lock out all of them.
+pub(crate) fn load_or_make(
+    dir: &Path,
+    names: &[String],
+    now: u64,
+    known: Option<Fingerprint>,
+) -> Result<ServerIdentity, FileError> {
+    let (ca_file, leaf_file) = (dir.join(CA_FILE), dir.join(LEAF_FILE));
+    let made = |file: &Path, made: Result<Stored, rcgen::Error>| {
+        let made = made.map_err(|error| FileError::new(file, error))?;
+        secret_file::write(file, &made).map(|()| made)
+    };
+    let ca = match (secret_file::read::<Stored>(&ca_file)?, known) {
+        (Some(stored), _) => stored,
+        (None, None) => made(&ca_file, make_ca(now))?,
+        (None, Some(_)) => {
+            return Err(FileError::new(
+                &ca_file,
+                "it is missing, though the database knows the CA",
+            ));
         }
     };
-    let ca_certificate = certificate(&ca)?;
+    let (ca_key, ca_certificate) = parts(&ca_file, &ca)?;
+    let ca = certificate_fingerprint(&ca_certificate);
+    if known.is_some_and(|known| known != ca) {
+        return Err(FileError::new(
+            &ca_file,
+            "it is damaged, or of another deployment: it does not hold the CA that the database knows",
+        ));
+    }
     let fits = |leaf: &Stored| leaf.names == names && now < leaf.made + LEAF_RENEW_SECS;
-    let leaf = match secret_file::read::<Stored>(&dir.join(LEAF_FILE))? {
-        Some(leaf) if fits(&leaf) => leaf,
-        _ => {
-            let made = make_leaf(&key(&ca)?, names, now).map_err(io::Error::other)?;
-            secret_file::write(&dir.join(LEAF_FILE), &made)?;
-            made
+    let found = secret_file::read::<Stored>(&leaf_file);
+    let found = found.and_then(|leaf| match leaf {
+        Some(leaf) if fits(&leaf) => parts(&leaf_file, &leaf).map(Some),
+        Some(_) | None => Ok(None),
+    });
+    let (key, leaf) = match found {
+        Ok(Some(leaf)) => leaf,
+        Ok(None) => parts(
+            &leaf_file,
+            &made(&leaf_file, make_leaf(&ca_key, names, now))?,
+        )?,
+        Err(error) => {
+            tracing::warn!(%error, "the server's certificate is made anew");
+            parts(
+                &leaf_file,
+                &made(&leaf_file, make_leaf(&ca_key, names, now))?,
+            )?
         }
     };
     Ok(ServerIdentity {
-        key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key(&leaf)?.serialize_der())),
-        ca: certificate_fingerprint(&ca_certificate),
-        chain: vec![certificate(&leaf)?, ca_certificate],
+        key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+        ca,
+        chain: vec![leaf, ca_certificate],
     })
 }
 
@@ -127,24 +158,27 @@ fn stored(
     }
 }
 
-fn certificate(stored: &Stored) -> io::Result<CertificateDer<'static>> {
+/// Key and certificate of a file, which belong together.
+fn parts(file: &Path, stored: &Stored) -> Result<(KeyPair, CertificateDer<'static>), FileError> {
+    let damaged = |what| FileError::new(file, format!("it is damaged: {what}"));
+    let der = BASE64.decode(stored.private_key.reveal().as_bytes());
+    let der = der.map_err(|_| damaged("the key is not readable"))?;
+    let key = KeyPair::from_pkcs8_der_and_sign_algo(
+        &PrivatePkcs8KeyDer::from(der),
+        &PKCS_ECDSA_P256_SHA256,
+    )
+    .map_err(|_| damaged("the key is not readable"))?;
     let der = BASE64.decode(stored.certificate.as_bytes());
-    Ok(CertificateDer::from(der.map_err(io::Error::other)?))
+    let der = der.map_err(|_| damaged("the certificate is not readable"))?;
+    let certificate = CertificateDer::from(der);
+    let of_key = certificate_fingerprint(&CertificateDer::from(key.subject_public_key_info()));
+    if key_fingerprint(&certificate) != Some(of_key) {
+        return Err(damaged("key and certificate do not belong together"));
+    }
+    Ok((key, certificate))
 }
 
-fn key(stored: &Stored) -> io::Result<KeyPair> {
-    let der = BASE64
-        .decode(stored.private_key.reveal().as_bytes())
-        .map_err(|_| damaged())?;
-    KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(der), &PKCS_ECDSA_P256_SHA256)
-        .map_err(|_| damaged())
-}
-
-fn damaged() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "a private key is damaged")
-}
-
-const CA_FILE: &str = "ca.json";
+pub(crate) const CA_FILE: &str = "ca.json";
 const LEAF_FILE: &str = "server.json";
 
 /// Ten years: whoever joined pins the CA, so a new one means that everybody joins again.

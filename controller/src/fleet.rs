@@ -1,18 +1,20 @@
 //! Changes of relays that are more than one row: each runs inside its caller's transaction and leaves its trace in the change
 //! log. The decisions are [`crate::placement`]'s; who is in which network is [`crate::roster`]'s.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use overlan_protocol::api::RelayOrders;
-use overlan_protocol::key::RelayId;
-use overlan_protocol::ticket::{CLOCK_SKEW_SECS, TICKET_LIFE_SECS, TicketKeys};
+use overlan_protocol::api::{HOLDERS_MAX, RelayOrders};
+use overlan_protocol::key::{IdentityKey, RelayId};
+use overlan_protocol::ticket::{CLOCK_SKEW_SECS, KeyId, TICKET_LIFE_SECS};
 
 use crate::placement::Placement;
 use crate::registry::{Fact, OrgId};
 use crate::report::Reports;
-use crate::shared::lock;
+use crate::shared::{Shared, lock};
 use crate::store::relays::{self, RelayRow};
-use crate::store::{StoreError, Tx, changes, devices};
+use crate::store::{StoreError, Tx, changes, devices, put_setting, runs, setting};
+use crate::tickets::TicketSigner;
 
 /// Writes a relay, new or changed, and tells devices. If it came online or went, devices are placed anew.
 pub(crate) async fn put_relay(
@@ -36,39 +38,102 @@ pub(crate) async fn put_relay(
     Ok(())
 }
 
-/// Marks a relay that is silent as offline.
+/// Marks a relay that is silent as offline; returns its name if that is news.
 pub(crate) async fn lose_relay(
     tx: &mut Tx,
     id: RelayId,
     reports: &Mutex<Reports>,
     now: u64,
-) -> Result<(), StoreError> {
+) -> Result<Option<String>, StoreError> {
     let Some(before) = relays::get(tx, id).await?.filter(|relay| relay.online) else {
-        return Ok(());
+        return Ok(None);
     };
     let after = RelayRow {
         online: false,
         ..before.clone()
     };
-    put_relay(tx, &after, Some(&before), reports, now).await
+    put_relay(tx, &after, Some(&before), reports, now).await?;
+    Ok(Some(after.name))
+}
+
+/// Removes a relay for good: devices forget it and move, and it is told when it asks.
+pub(crate) async fn remove_relay(
+    tx: &mut Tx,
+    relay: &RelayRow,
+    reports: &Mutex<Reports>,
+    now: u64,
+) -> Result<(), StoreError> {
+    relays::delete(tx, relay.org, relay.id).await?;
+    place_all(tx, relay.org, reports, now).await?;
+    let fact = Fact::RelayGone { id: relay.id };
+    changes::append(tx, relay.org, None, &fact, now).await
 }
 
 /// What the relays of an organisation must know.
 pub(crate) async fn orders(
+    shared: &Shared,
     tx: &mut Tx,
     org: OrgId,
-    ticket_keys: TicketKeys,
     now: u64,
 ) -> Result<RelayOrders, StoreError> {
     let live = TICKET_LIFE_SECS + CLOCK_SKEW_SECS;
     Ok(RelayOrders {
         version: relays::orders_version(tx, org).await?,
-        lineage: None,
-        holders: Vec::new(),
-        ticket_keys,
+        lineage: Some(shared.runs.present()),
+        holders: match runs::rewound(tx, now).await? {
+            None => Vec::new(),
+            Some(at) => runs::holders(tx, org, at, HOLDERS_MAX).await?,
+        },
+        ticket_keys: shared.signer.keys(now),
         revoked: relays::revoked(tx, org, now.saturating_sub(live)).await?,
     })
 }
+
+/// Makes the orders new if the ticket keys are other ones than relays were told.
+pub(crate) async fn announce_keys(
+    tx: &mut Tx,
+    signer: &TicketSigner,
+    now: u64,
+) -> Result<(), StoreError> {
+    let keys = announcement(signer, now);
+    if setting(tx, TICKET_KEYS).await?.as_deref() != Some(keys.as_bytes()) {
+        put_setting(tx, TICKET_KEYS, keys.as_bytes()).await?;
+        relays::bump_orders(tx).await?;
+    }
+    Ok(())
+}
+
+/// Whether no key has the id of another one that relays were told.
+pub(crate) async fn announced_keys_fit(
+    tx: &mut Tx,
+    signer: &TicketSigner,
+    now: u64,
+) -> Result<bool, StoreError> {
+    let told = setting(tx, TICKET_KEYS).await?.unwrap_or_default();
+    let told = String::from_utf8_lossy(&told);
+    let told: BTreeMap<&str, &str> = told
+        .split(' ')
+        .filter_map(|key| key.split_once(':'))
+        .collect();
+    let keys = signer.keys(now);
+    let differs = |(id, key): (&KeyId, &IdentityKey)| {
+        told.get(id.0.as_str())
+            .is_some_and(|told| *told != key.to_string())
+    };
+    Ok(!keys.iter().any(differs))
+}
+
+fn announcement(signer: &TicketSigner, now: u64) -> String {
+    let keys = signer.keys(now);
+    let keys: Vec<String> = keys
+        .iter()
+        .map(|(id, key)| format!("{}:{key}", id.0))
+        .collect();
+    keys.join(" ")
+}
+
+/// Setting that holds the ticket keys that relays were told of, each as `id:key`.
+const TICKET_KEYS: &str = "ticket-key";
 
 async fn place_all(
     tx: &mut Tx,

@@ -32,6 +32,11 @@ impl Heartbeats {
         self.relays.insert(relay, Beat { at: now, clients });
     }
 
+    /// Forgets a relay that was removed.
+    pub(crate) fn remove(&mut self, relay: RelayId) {
+        self.relays.remove(&relay);
+    }
+
     /// Clients attached to `relay` at its last heartbeat.
     pub(crate) fn clients(&self, relay: RelayId) -> u32 {
         self.relays.get(&relay).map_or(0, |beat| beat.clients)

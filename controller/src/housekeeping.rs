@@ -35,6 +35,12 @@ pub(crate) async fn follow_changes(shared: Arc<Shared>) {
     }
 }
 
+/// Reads all that is in the change log already: whoever comes back right after a restart goes on from where its map stands.
+pub(crate) async fn catch_up(shared: &Shared) -> Result<(), StoreError> {
+    while read_changes(shared).await? {}
+    Ok(())
+}
+
 async fn read_changes(shared: &Shared) -> Result<bool, StoreError> {
     let mut tx = shared.store.read().await?;
     let head = shared.changelog.head();
@@ -119,16 +125,23 @@ async fn try_write_presence(shared: &Shared, transitions: &[Transition]) -> Resu
 async fn lose_relays(shared: &Shared, now: Instant) {
     let lost = lock(&shared.heartbeats).lost(now);
     for relay in lost {
-        tracing::warn!(%relay, "no heartbeat from a relay; its devices move");
         let result = async {
             let mut tx = shared.store.write().await?;
-            fleet::lose_relay(&mut tx, relay, &shared.reports, clock::unix_secs()).await?;
-            shared.store.commit(tx).await
+            let name =
+                fleet::lose_relay(&mut tx, relay, &shared.reports, clock::unix_secs()).await?;
+            shared.store.commit(tx).await?;
+            Ok::<_, StoreError>(name)
         };
-        if let Err(error) = result.await {
-            tracing::error!(%error, %relay, "cannot mark a relay as offline");
-            // As if heard just now: it is lost again after the same silence.
-            lock(&shared.heartbeats).handle_beat(now, relay, 0);
+        match result.await {
+            Ok(Some(name)) => {
+                tracing::warn!(relay = name, "no heartbeat from a relay; its devices move");
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(%error, %relay, "cannot mark a relay as offline");
+                // As if heard just now: it is lost again after the same silence.
+                lock(&shared.heartbeats).handle_beat(now, relay, 0);
+            }
         }
     }
 }
@@ -147,7 +160,10 @@ async fn sweep(shared: &Shared) -> Result<(), StoreError> {
     for device in &stale {
         let attached = lock(&shared.presence).is_attached(device.id);
         if !attached && roster::remove_device(&mut tx, device, now_ms / 1_000).await? {
-            tracing::info!(device = %device.id, "an ephemeral device stayed away and was removed");
+            tracing::info!(
+                device = device.hostname,
+                "an ephemeral device stayed away and was removed"
+            );
         }
     }
     shared.store.commit(tx).await
@@ -157,6 +173,8 @@ async fn prune(shared: &Shared) -> Result<(), StoreError> {
     let now = clock::unix_secs();
     let mut tx = shared.store.write().await?;
     changes::prune(&mut tx, CHANGES_KEPT).await?;
+    // The key before a rotation ends some time.
+    fleet::announce_keys(&mut tx, &shared.signer, now).await?;
     accounts::prune_sessions(&mut tx, now, SESSION_IDLE_SECS).await?;
     keys::prune(&mut tx, now.saturating_sub(KEYS_KEPT_SECS)).await?;
     let released = now.saturating_sub(QUARANTINE_SECS);

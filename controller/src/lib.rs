@@ -58,7 +58,15 @@ mod ca;
 
 mod secret_file;
 
+mod backup;
+
+mod data_dir;
+
+mod lineage;
+
 mod clock;
+
+pub use crate::backup::{Backup, BackupError, Restored, backup, restore, rotate_ticket_key};
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -69,7 +77,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use overlan_protocol::api::JoinString;
-use overlan_protocol::key::Secret;
+use overlan_protocol::key::{Fingerprint, Secret};
 use overlan_protocol::{ALPN_CONTROLLER, name};
 use overlan_transport::tls;
 use rustix::process::{Resource, getrlimit};
@@ -81,13 +89,16 @@ use tokio_util::task::TaskTracker;
 use crate::auth::password::Hasher;
 use crate::ca::names::NamesCa;
 use crate::changelog::ChangeLog;
+use crate::data_dir::DirError;
 use crate::heartbeat::Heartbeats;
 use crate::limits::Budget;
+use crate::lineage::Runs;
 use crate::metrics::Counts;
 use crate::presence::Presence;
+use crate::secret_file::FileError;
 use crate::server::Seats;
 use crate::shared::Shared;
-use crate::store::{Store, StoreError, accounts, changes, devices, relays};
+use crate::store::{Store, StoreError, accounts, changes, devices, relays, runs};
 use crate::tickets::TicketSigner;
 
 /// What a controller is started with.
@@ -189,6 +200,38 @@ pub enum StartError {
         /// Reason.
         source: io::Error,
     },
+    /// The data directory is not safe, or belongs to something else.
+    #[error("cannot use the data directory {}: {reason}", path.display())]
+    DataDirUnfit {
+        /// The directory.
+        path: PathBuf,
+        /// Reason, and the way out.
+        reason: String,
+    },
+    /// A file of the data directory cannot be used.
+    #[error("cannot use {}: {reason}; {way_out}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Reason.
+        reason: String,
+        /// What to do.
+        way_out: &'static str,
+    },
+    /// Keys of a deployment lie where its database is not.
+    #[error(
+        "the database {} is missing or empty, but {} of a deployment lies beside it; copy controller.db together with \
+         controller.db-wal while no controller runs, or bring back a backup: `overlan controller restore FILE --data-dir DIR`. A new \
+         deployment needs a new --data-dir",
+        file.display(),
+        beside.display()
+    )]
+    DatabaseLost {
+        /// Where it should be.
+        file: PathBuf,
+        /// What is left.
+        beside: PathBuf,
+    },
     /// Another controller uses the data directory.
     #[error("another controller uses {}; stop it or choose another directory", path.display())]
     DataDirInUse {
@@ -217,6 +260,16 @@ pub enum StartError {
         /// Reason.
         reason: String,
     },
+}
+
+impl From<FileError> for StartError {
+    fn from(error: FileError) -> Self {
+        Self::File {
+            way_out: data_dir::way_out(&error.file),
+            file: error.file,
+            reason: error.reason,
+        }
+    }
 }
 
 /// A controller that listens, and answers once [`Controller::run`] is awaited.
@@ -248,8 +301,14 @@ impl Controller {
             path: dir.clone(),
             source,
         };
-        secret_file::make_dir(&dir).map_err(data_dir)?;
-        let lock = secret_file::open(&dir.join(LOCK_FILE)).map_err(data_dir)?;
+        data_dir::prepare(&dir).map_err(|error| match error {
+            DirError::Io(source) => data_dir(source),
+            DirError::Unfit(reason) => StartError::DataDirUnfit {
+                path: dir.clone(),
+                reason,
+            },
+        })?;
+        let lock = secret_file::open(&dir.join(data_dir::LOCK)).map_err(data_dir)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StartError::DataDirInUse { path: dir }),
@@ -264,14 +323,27 @@ impl Controller {
         let (host, port) = public_address(config.public_address.as_deref(), local)?;
         let names = certificate_names(&host, local.ip(), &config.names);
         let now = clock::unix_secs();
-        let identity = ca::load_or_make(&dir, &names, now).map_err(data_dir)?;
-        let names_ca = NamesCa::load_or_make(&dir, &config.domain, now).map_err(data_dir)?;
-        let signer = TicketSigner::load_or_make(&dir).map_err(data_dir)?;
+        let file = dir.join(data_dir::DATABASE);
+        let database = |error: StoreError| StartError::Database {
+            file: file.clone(),
+            reason: error.to_string(),
+        };
+        check_database(&dir, &file).await?;
+        secret_file::open(&file).map_err(data_dir)?;
+        let store = Store::open(&file).await.map_err(database)?;
+        let known = known_ca(&store).await.map_err(database)?;
+        let identity = ca::load_or_make(&dir, &names, now, known)?;
+        let names_ca = NamesCa::load_or_make(&dir, &config.domain, now)?;
+        let signer = TicketSigner::load_or_make(&dir)?;
+        check_ticket_keys(&store, &signer, &dir.join(tickets::FILE))
+            .await
+            .map_err(database)??;
         let join = JoinString {
             host,
             port,
             ca: Some(identity.ca),
         };
+        let ca = identity.ca;
         let keys = |reason: String| StartError::Keys { reason };
         let tls = tls::server_config(identity.chain, identity.key, ALPN_CONTROLLER)
             .map_err(|error| keys(error.to_string()))?;
@@ -279,13 +351,8 @@ impl Controller {
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let hasher = Hasher::new(cores).map_err(|error| keys(error.to_string()))?;
 
-        let file = dir.join(DATABASE_FILE);
-        secret_file::open(&file).map_err(data_dir)?;
-        let opened = open_store(&file, &config.domain, &config.timings, &signer).await;
-        let opened = opened.map_err(|error| StartError::Database {
-            file,
-            reason: error.to_string(),
-        })?;
+        let opened = begin(store, &config, &signer, ca, now).await;
+        let opened = opened.map_err(database)?;
         let shared = Arc::new(Shared {
             store: opened.store,
             changelog: opened.changelog,
@@ -299,6 +366,9 @@ impl Controller {
             domain: config.domain,
             timings: config.timings,
             presence_changed: Default::default(),
+            runs: opened.runs,
+            began: now,
+            rewound: Default::default(),
             stop: CancellationToken::new(),
         });
         Ok(Self {
@@ -340,6 +410,9 @@ impl Controller {
     pub async fn run(self, stop: CancellationToken) {
         let shared = self.shared;
         let _stop_when_dropped = shared.stop.clone().drop_guard();
+        if let Err(error) = housekeeping::catch_up(&shared).await {
+            tracing::error!(%error, "cannot read the change log");
+        }
         let tasks = TaskTracker::new();
         tasks.spawn(housekeeping::follow_changes(shared.clone()));
         tasks.spawn(housekeeping::keep_house(shared.clone()));
@@ -387,30 +460,81 @@ struct Opened {
     changelog: ChangeLog,
     presence: Presence,
     heartbeats: Heartbeats,
+    runs: Runs,
     setup_token: Option<Secret>,
 }
 
-async fn open_store(
-    file: &Path,
-    domain: &str,
-    timings: &Timings,
+/// A deployment is its database and its keys: what is left of one without the database is not taken for a new one, whose setup
+/// token would be anybody's who reads the log.
+async fn check_database(dir: &Path, file: &Path) -> Result<(), StartError> {
+    let unusable = |reason: String| StartError::Database {
+        file: file.to_owned(),
+        reason,
+    };
+    match store::inspect(file).await {
+        store::Found::Ours => Ok(()),
+        store::Found::Nothing => match data_dir::traces(dir).into_iter().next() {
+            None => Ok(()),
+            Some(beside) => Err(StartError::DatabaseLost {
+                file: file.to_owned(),
+                beside,
+            }),
+        },
+        store::Found::Foreign => Err(unusable(
+            "it belongs to another program; give --data-dir another directory".to_owned(),
+        )),
+        store::Found::Damaged(how) => Err(unusable(format!(
+            "it is damaged ({how}); bring back a backup into a new directory: `overlan controller restore FILE --data-dir DIR`"
+        ))),
+    }
+}
+
+/// The CA that this deployment's devices pin, once there is one.
+async fn known_ca(store: &Store) -> Result<Option<Fingerprint>, StoreError> {
+    let mut tx = store.read().await?;
+    let known = store::setting(&mut tx, CA).await?;
+    Ok(known
+        .and_then(|known| known.try_into().ok())
+        .map(Fingerprint))
+}
+
+/// A key that has the id of one that relays know, and is another one, is a damaged one.
+async fn check_ticket_keys(
+    store: &Store,
     signer: &TicketSigner,
+    file: &Path,
+) -> Result<Result<(), FileError>, StoreError> {
+    let mut tx = store.read().await?;
+    let damaged = || {
+        FileError::new(
+            file,
+            "it is damaged: it does not hold the key that relays know",
+        )
+    };
+    let fits = fleet::announced_keys_fit(&mut tx, signer, clock::unix_secs()).await?;
+    Ok(fits.then_some(()).ok_or_else(damaged))
+}
+
+async fn begin(
+    store: Store,
+    config: &Config,
+    signer: &TicketSigner,
+    ca: Fingerprint,
+    unix_now: u64,
 ) -> Result<Opened, StoreError> {
-    let store = Store::open(file).await?;
+    let timings = &config.timings;
     let now = clock::now();
     let mut tx = store.write().await?;
+    let runs = runs::begin(&mut tx, unix_now, lineage::RUNS_MAX).await?;
+    store::put_setting(&mut tx, CA, &ca.0).await?;
     let set_up = accounts::is_set_up(&mut tx).await?;
     let setup_token = (!set_up).then(|| auth::new_secret(auth::SETUP_PREFIX));
     if let Some(token) = &setup_token {
         let digest = auth::digest(token.reveal());
         store::put_setting(&mut tx, api::SETUP_TOKEN, &digest).await?;
     }
-    let key = signer.id().0.as_bytes();
-    if store::setting(&mut tx, TICKET_KEY).await?.as_deref() != Some(key) {
-        store::put_setting(&mut tx, TICKET_KEY, key).await?;
-        relays::bump_orders(&mut tx).await?;
-    }
-    namespace::settle(&mut tx, domain).await?;
+    fleet::announce_keys(&mut tx, signer, unix_now).await?;
+    namespace::settle(&mut tx, &config.domain).await?;
     let mut presence = Presence::new(timings.presence_grace);
     for device in devices::online(&mut tx).await? {
         presence.restore(device, now + timings.presence_grace * RESTART_GRACES);
@@ -426,6 +550,7 @@ async fn open_store(
         changelog: ChangeLog::new(base),
         presence,
         heartbeats,
+        runs,
         setup_token,
     })
 }
@@ -492,13 +617,8 @@ fn certificate_names(public: &str, listen: IpAddr, further: &[String]) -> Vec<St
     names
 }
 
-const DATABASE_FILE: &str = "controller.db";
-
-/// Locked while a controller uses the directory.
-const LOCK_FILE: &str = "lock";
-
-/// Setting that holds the id of the ticket key that relays were told of.
-const TICKET_KEY: &str = "ticket-key";
+/// Setting that holds the SHA-256 of the CA's certificate.
+const CA: &str = "ca";
 
 /// How many graces devices have to come back after a restart: they spread their reconnects over some seconds.
 const RESTART_GRACES: u32 = 6;

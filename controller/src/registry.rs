@@ -74,6 +74,8 @@ pub(crate) enum Fact {
     },
     /// A relay is new or changed.
     Relay { id: RelayId, relay: Relay },
+    /// A relay was removed.
+    RelayGone { id: RelayId },
     /// What a network knows of a name changed; no records = the name is gone.
     DnsRecords { name: String, records: Vec<Record> },
     /// A zone is new, changed or, without settings, gone.
@@ -191,7 +193,10 @@ pub(crate) fn derive<'a>(
                 pending.place(network, Place::Left);
             }
             (Fact::Relay { id, relay }, _) => {
-                pending.relays.insert(*id, relay.clone());
+                pending.relays.insert(*id, Some(relay.clone()));
+            }
+            (Fact::RelayGone { id }, _) => {
+                pending.relays.insert(*id, None);
             }
             (fact, Some(network)) => {
                 let is_news = viewer.networks.get(&network);
@@ -215,7 +220,8 @@ pub(crate) fn derive<'a>(
 /// Changes by what they are about; the last word counts.
 #[derive(Debug, Default)]
 struct Pending {
-    relays: BTreeMap<RelayId, Relay>,
+    /// `None` for one that is gone.
+    relays: BTreeMap<RelayId, Option<Relay>>,
     places: BTreeMap<NetworkId, Place>,
     members: BTreeMap<NetworkId, Members>,
 }
@@ -244,18 +250,22 @@ impl Pending {
         self.places.insert(network, place);
     }
 
-    /// Relays first: a peer's list must find them.
+    /// New relays first and gone ones last: a peer's list must find them.
     fn into_changes(self) -> Vec<Change> {
-        let relays = self.relays.into_iter();
-        let mut changes: Vec<Change> = relays
-            .map(|(id, relay)| Change::Relay { id, relay })
-            .collect();
+        let (mut changes, mut gone) = (Vec::new(), Vec::new());
+        for (id, relay) in self.relays {
+            match relay {
+                Some(relay) => changes.push(Change::Relay { id, relay }),
+                None => gone.push(Change::RelayGone { id }),
+            }
+        }
         let left = self.places.into_iter();
         let left = left.filter(|(_, place)| *place == Place::Left);
         changes.extend(left.map(|(id, _)| Change::NetworkGone { id }));
         for (network, members) in self.members {
             members.add_changes(network, &mut changes);
         }
+        changes.extend(gone);
         changes
     }
 }
@@ -290,7 +300,7 @@ impl Members {
                 self.zones.insert(zone.clone(), settings.clone());
             }
             // It concerns every network and was taken before.
-            Fact::Relay { .. } => {}
+            Fact::Relay { .. } | Fact::RelayGone { .. } => {}
         }
     }
 

@@ -5,7 +5,7 @@ use overlan_protocol::api::NamePolicy;
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::ticket::NETWORKS_MAX;
 
-use crate::address::{NETWORK_DEVICES_MAX, QUARANTINE_SECS, lowest_free};
+use crate::address::{NETWORK_DEVICES_MAX, QUARANTINE_SECS, after_gap, lowest_free};
 use crate::host_names;
 use crate::naming::{self, Holder, Naming};
 use crate::registry::{Fact, OrgId};
@@ -13,7 +13,7 @@ use crate::shared::{Shared, lock};
 use crate::store::accounts::NetworkRow;
 use crate::store::devices::{self, Device};
 use crate::store::members::{self, Membership};
-use crate::store::{StoreError, Tx, accounts, changes, names, waiting};
+use crate::store::{StoreError, Tx, accounts, changes, names, relays, runs, waiting};
 
 /// Why a device does not get into a network.
 #[derive(Debug, thiserror::Error)]
@@ -51,12 +51,17 @@ pub(crate) async fn join(
     if members::count(tx, network.id).await? >= NETWORK_DEVICES_MAX {
         return Err(JoinError::NetworkFull);
     }
+    let rewound = runs::rewound(tx, now).await?;
     let host = match members::reclaim_host(tx, network.id, device.id).await? {
         Some(host) => host,
         None => {
             let quarantined = now.saturating_sub(QUARANTINE_SECS);
             let taken = members::taken_hosts(tx, network.id, quarantined).await?;
-            lowest_free(taken).ok_or(JoinError::NetworkFull)?
+            let from = match rewound {
+                None => 0,
+                Some(at) => after_gap(runs::highest_host(tx, network.id, at).await?),
+            };
+            lowest_free(from, taken).ok_or(JoinError::NetworkFull)?
         }
     };
     let place = Membership {
@@ -69,6 +74,10 @@ pub(crate) async fn join(
         owner: accounts::owner(tx, device).await?,
     };
     members::insert(tx, device.id, &place, now).await?;
+    if rewound.is_some() {
+        // Relays must hear whose the address is.
+        relays::bump_orders(tx).await?;
+    }
     waiting::end(tx, device.id, Some(network.id)).await?;
     let fact = Fact::Joined(Box::new(device.member(&place)));
     changes::append(tx, device.org, Some(network.id), &fact, now).await?;

@@ -285,6 +285,7 @@ impl Seats {
             seats: self.clone(),
             id: admitted.seat,
             evicted,
+            holder: Mutex::default(),
         })
     }
 }
@@ -295,15 +296,23 @@ pub(crate) struct Seat {
     seats: Arc<Seats>,
     id: SeatId,
     evicted: CancellationToken,
+    /// What people call the one who proved to hold it.
+    holder: Mutex<String>,
 }
 
 impl Seat {
-    /// The connection's other end has proved who it is.
-    pub(crate) fn prove(&self, caller: Caller) -> Result<(), Refusal> {
+    /// The connection's other end has proved who it is; people call it `name`.
+    pub(crate) fn prove(&self, caller: Caller, name: &str) -> Result<(), Refusal> {
+        name.clone_into(&mut lock(&self.holder));
         let mut held = lock(&self.seats.held);
         held.limits.prove(self.id, caller)?;
         held.strangers.remove(&self.id);
         Ok(())
+    }
+
+    /// What people call the one who proved to hold it; empty for a stranger.
+    pub(crate) fn holder(&self) -> String {
+        lock(&self.holder).clone()
     }
 
     fn is_stranger(&self) -> bool {

@@ -1,5 +1,6 @@
 //! What all connections and tasks of one controller share. Decides nothing.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use overlan_protocol::key::DeviceId;
@@ -13,9 +14,10 @@ use crate::ca::names::NamesCa;
 use crate::changelog::ChangeLog;
 use crate::clock;
 use crate::heartbeat::Heartbeats;
+use crate::lineage::Runs;
 use crate::presence::Presence;
 use crate::report::Reports;
-use crate::store::Store;
+use crate::store::{Store, StoreError, relays, runs};
 use crate::tickets::TicketSigner;
 
 /// One controller's state.
@@ -35,9 +37,33 @@ pub(crate) struct Shared {
     /// Wakes the housekeeping task when presence changed.
     pub(crate) presence_changed: Notify,
     pub(crate) stop: CancellationToken,
+    pub(crate) runs: Runs,
+    /// When this run began, seconds since the Unix epoch.
+    pub(crate) began: u64,
+    /// Whether somebody showed that the database went back in time.
+    pub(crate) rewound: AtomicBool,
 }
 
 impl Shared {
+    /// Somebody of ours was told something in a time that this database does not have. Believed once in a run: whoever lies makes
+    /// a gap in addresses for a day, and relays ask for their orders.
+    pub(crate) async fn handle_lost_time(&self, who: &str) -> Result<(), StoreError> {
+        if self.rewound.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        tracing::warn!(
+            told_by = who,
+            "the database is older than what this deployment was told: it was restored from a backup; what was made since is lost, and \
+             devices enrolled since have to enrol again"
+        );
+        let mut tx = self.store.write().await?;
+        if runs::rewound(&mut tx, clock::unix_secs()).await?.is_none() {
+            runs::set_rewound(&mut tx, self.began).await?;
+        }
+        relays::bump_orders(&mut tx).await?;
+        self.store.commit(tx).await
+    }
+
     /// An open netmap stream of `device`; while it lives the device is online.
     pub(crate) fn attach(self: &Arc<Self>, device: DeviceId) -> Attached {
         lock(&self.presence).handle_open(device);

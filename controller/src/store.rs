@@ -5,6 +5,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod changes;
+pub(crate) mod copies;
 pub(crate) mod devices;
 pub(crate) mod dns;
 pub(crate) mod keys;
@@ -12,6 +13,7 @@ pub(crate) mod members;
 pub(crate) mod names;
 pub(crate) mod relays;
 pub(crate) mod routes;
+pub(crate) mod runs;
 pub(crate) mod waiting;
 
 use std::path::Path;
@@ -20,8 +22,8 @@ use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteRow, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection, Row, SqlSafeStr, Sqlite, Transaction};
 use tokio::sync::Notify;
@@ -58,6 +60,54 @@ impl From<sqlx::Error> for StoreError {
             Self::Failed(error.to_string())
         }
     }
+}
+
+/// What lies where the database should.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Nothing, or nothing with content: no table was ever made, or the copy has none.
+    Nothing,
+    /// A whole database of ours.
+    Ours,
+    /// A database of another program.
+    Foreign,
+    /// No database, or one that is damaged; how.
+    Damaged(String),
+}
+
+/// Looks at a database file without changing what it holds.
+pub(crate) async fn inspect(file: &Path) -> Found {
+    if std::fs::metadata(file).map_or(0, |found| found.len()) == 0 {
+        return Found::Nothing;
+    }
+    let looked = async {
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .disable_statement_logging();
+        let mut connection = SqliteConnection::connect_with(&options).await?;
+        let checks = sqlx::query("PRAGMA quick_check(3)")
+            .fetch_all(&mut connection)
+            .await?;
+        let checks = checks.iter().map(|row| row.try_get::<String, _>(0));
+        let checks = checks.collect::<Result<Vec<_>, _>>()?;
+        let row = sqlx::query(
+            "SELECT count(*) AS tables, count(*) FILTER (WHERE name IN ('counter', 'changes', 'organisations')) AS ours
+             FROM sqlite_master WHERE type = 'table'",
+        )
+        .fetch_one(&mut connection)
+        .await?;
+        connection.close().await?;
+        let (tables, ours): (i64, i64) = (row.try_get("tables")?, row.try_get("ours")?);
+        Ok::<_, sqlx::Error>(match (checks.as_slice(), tables, ours) {
+            ([ok], 0, _) if ok == "ok" => Found::Nothing,
+            ([ok], _, 3) if ok == "ok" => Found::Ours,
+            ([ok], _, _) if ok == "ok" => Found::Foreign,
+            _ => Found::Damaged(checks.join("; ")),
+        })
+    };
+    looked
+        .await
+        .unwrap_or_else(|error| Found::Damaged(error.to_string()))
 }
 
 /// How much there is, over all organisations.
@@ -149,6 +199,13 @@ impl Store {
         })
     }
 
+    /// Moves all that was committed from the write-ahead log into the database file, so that a copy of the file alone has it.
+    pub(crate) async fn checkpoint(&self) -> Result<(), StoreError> {
+        let statement = "PRAGMA wal_checkpoint(TRUNCATE)";
+        sqlx::query(statement).execute(&self.writer).await?;
+        Ok(())
+    }
+
     /// Completes after a commit. For one waiter.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
@@ -203,6 +260,7 @@ fn migrations() -> Vec<Migration> {
             "waiting",
             include_str!("../migrations/0021_waiting.sql"),
         ),
+        step(150, "runs", include_str!("../migrations/0150_runs.sql")),
         step(100, "names", include_str!("../migrations/0100_names.sql")),
     ]
 }

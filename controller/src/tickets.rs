@@ -1,7 +1,5 @@
 //! The key that signs tickets, and the tickets that it signs.
 
-use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
@@ -11,59 +9,109 @@ use overlan_protocol::key::{IdentitySecret, Secret, random_bytes};
 use overlan_protocol::ticket::{CLOCK_SKEW_SECS, KeyId, TICKET_LIFE_SECS, Ticket, TicketKeys};
 use serde::{Deserialize, Serialize};
 
-use crate::secret_file;
+use crate::secret_file::{self, FileError};
 use crate::store::devices::Device;
 
-/// Signs tickets.
+/// Signs tickets. For a day after a rotation there are two keys: relays learn the new one before tickets of it come, and tickets of
+/// the old one are honoured while they live.
 #[derive(Debug)]
 pub(crate) struct TicketSigner {
-    id: KeyId,
-    key: IdentitySecret,
+    newest: Key,
+    /// When it was made; 0 for one that was never rotated.
+    made: u64,
+    previous: Option<Key>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug)]
+struct Key {
+    id: KeyId,
+    secret: IdentitySecret,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
     id: KeyId,
     /// Ed25519 seed, base64url.
     seed: Secret,
+    /// Seconds since the Unix epoch.
+    #[serde(default)]
+    made: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    previous: Option<StoredKey>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredKey {
+    id: KeyId,
+    seed: Secret,
 }
 
 impl TicketSigner {
-    /// Loads the key from `dir`, making it if there is none.
-    pub(crate) fn load_or_make(dir: &Path) -> io::Result<Self> {
+    /// Loads the keys from `dir`, making one if there is none.
+    pub(crate) fn load_or_make(dir: &Path) -> Result<Self, FileError> {
         let file = dir.join(FILE);
         let stored = match secret_file::read::<Stored>(&file)? {
             Some(stored) => stored,
             None => {
-                let key = IdentitySecret::generate();
+                let StoredKey { id, seed } = make();
                 let made = Stored {
-                    id: KeyId(HEXLOWER.encode(&random_bytes::<KEY_ID_LEN>())),
-                    seed: Secret::new(&BASE64URL_NOPAD.encode(key.seed())),
+                    id,
+                    seed,
+                    made: 0,
+                    previous: None,
                 };
                 secret_file::write(&file, &made)?;
                 made
             }
         };
-        let seed = BASE64URL_NOPAD.decode(stored.seed.reveal().as_bytes());
-        let seed = seed.ok().and_then(|seed| <[u8; 32]>::try_from(seed).ok());
-        let seed = seed.ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, "the ticket key is damaged")
-        })?;
+        let previous = stored.previous.map(|key| read(&file, key.id, &key.seed));
         Ok(Self {
-            id: stored.id,
-            key: IdentitySecret::from_seed(seed),
+            newest: read(&file, stored.id, &stored.seed)?,
+            made: stored.made,
+            previous: previous.transpose()?,
         })
     }
 
-    /// Names the key.
-    pub(crate) fn id(&self) -> &KeyId {
-        &self.id
+    /// Puts another key in place of the newest one, which stays valid for as long as tickets of it live.
+    pub(crate) fn rotate(dir: &Path, now: u64) -> Result<(), RotateError> {
+        let file = dir.join(FILE);
+        let missing = || FileError::new(&file, "it is missing");
+        let stored = secret_file::read::<Stored>(&file)?.ok_or_else(missing)?;
+        if stored.previous.is_some() && now < stored.made + PREVIOUS_LIVES_SECS {
+            return Err(RotateError::TooSoon {
+                hours: (stored.made + PREVIOUS_LIVES_SECS - now).div_ceil(3_600),
+            });
+        }
+        let StoredKey { id, seed } = make();
+        let rotated = Stored {
+            id,
+            seed,
+            made: now,
+            previous: Some(StoredKey {
+                id: stored.id,
+                seed: stored.seed,
+            }),
+        };
+        Ok(secret_file::write(&file, &rotated)?)
     }
 
-    /// The keys that relays must know.
-    pub(crate) fn keys(&self) -> TicketKeys {
-        BTreeMap::from([(self.id.clone(), self.key.public())])
+    /// The keys that relays must know at `now`.
+    pub(crate) fn keys(&self, now: u64) -> TicketKeys {
+        let previous = self.previous.iter();
+        let previous = previous.filter(|_| now < self.made + PREVIOUS_LIVES_SECS);
+        let keys = previous.chain([&self.newest]);
+        keys.map(|key| (key.id.clone(), key.secret.public()))
+            .collect()
+    }
+
+    /// The key that signs at `now`: not the newest one before relays had time to learn it.
+    fn signing(&self, now: u64) -> &Key {
+        match &self.previous {
+            Some(previous) if now < self.made + ANNOUNCED_SECS => previous,
+            Some(_) | None => &self.newest,
+        }
     }
 
     /// A ticket for `device` in its networks, from `now` on.
@@ -74,6 +122,7 @@ impl TicketSigner {
             .map(|place| (place.vni, place.host))
             .collect();
         networks.sort();
+        let key = self.signing(now);
         let ticket = Ticket {
             device: device.id,
             identity: device.identity,
@@ -83,14 +132,97 @@ impl TicketSigner {
             expires: now + TICKET_LIFE_SECS,
         };
         TicketResponse {
-            ticket: ticket.sign(&self.id, &self.key),
+            ticket: ticket.sign(&key.id, &key.secret),
             expires: ticket.expires,
             networks: ticket.networks.into_iter().map(|(vni, _)| vni).collect(),
         }
     }
 }
 
-const FILE: &str = "ticket-key.json";
+/// Why the ticket key is not rotated.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RotateError {
+    /// The file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Tickets of the key before the last one live.
+    #[error("the key was rotated less than a ticket's life ago; rotate it again in {hours} h")]
+    TooSoon {
+        /// How long.
+        hours: u64,
+    },
+}
+
+fn make() -> StoredKey {
+    let key = IdentitySecret::generate();
+    StoredKey {
+        id: KeyId(HEXLOWER.encode(&random_bytes::<KEY_ID_LEN>())),
+        seed: Secret::new(&BASE64URL_NOPAD.encode(key.seed())),
+    }
+}
+
+fn read(file: &Path, id: KeyId, seed: &Secret) -> Result<Key, FileError> {
+    let seed = BASE64URL_NOPAD.decode(seed.reveal().as_bytes());
+    let seed = seed.ok().and_then(|seed| <[u8; 32]>::try_from(seed).ok());
+    let seed =
+        seed.ok_or_else(|| FileError::new(file, "it is damaged: the key is not readable"))?;
+    Ok(Key {
+        id,
+        secret: IdentitySecret::from_seed(seed),
+    })
+}
+
+pub(crate) const FILE: &str = "ticket-key.json";
+
+/// For this long after a rotation the key before it signs on: relays that are connected hear of the new one within seconds.
+const ANNOUNCED_SECS: u64 = 120;
+
+/// For this long after a rotation tickets of the key before it may live.
+const PREVIOUS_LIVES_SECS: u64 = ANNOUNCED_SECS + TICKET_LIFE_SECS + CLOCK_SKEW_SECS;
 
 /// Bytes of a key id.
 const KEY_ID_LEN: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    #[test]
+    fn a_rotated_key_is_announced_first_and_the_old_one_ends_with_its_tickets() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = TicketSigner::load_or_make(dir.path()).unwrap();
+        let old = before.newest.id.clone();
+        assert_eq!(before.keys(NOW).len(), 1);
+        TicketSigner::rotate(dir.path(), NOW).unwrap();
+        let signer = TicketSigner::load_or_make(dir.path()).unwrap();
+        let new = signer.newest.id.clone();
+        assert_ne!(new, old);
+        for (at, signs, known) in [
+            (NOW, &old, 2),
+            (NOW + ANNOUNCED_SECS - 1, &old, 2),
+            (NOW + ANNOUNCED_SECS, &new, 2),
+            (NOW + PREVIOUS_LIVES_SECS - 1, &new, 2),
+            (NOW + PREVIOUS_LIVES_SECS, &new, 1),
+        ] {
+            assert_eq!(&signer.signing(at).id, signs, "{}", at - NOW);
+            let keys = signer.keys(at);
+            assert_eq!(keys.len(), known, "{}", at - NOW);
+            assert!(keys.contains_key(signs));
+        }
+        let again = TicketSigner::rotate(dir.path(), NOW + 60).unwrap_err();
+        assert!(again.to_string().contains("in 25 h"), "{again}");
+        TicketSigner::rotate(dir.path(), NOW + PREVIOUS_LIVES_SECS).unwrap();
+    }
+
+    #[test]
+    fn the_file_of_a_key_that_was_never_rotated_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let seed = BASE64URL_NOPAD.encode(&[7; 32]);
+        let old = format!("{{\"id\": \"k1\", \"seed\": \"{seed}\"}}");
+        std::fs::write(dir.path().join(FILE), old).unwrap();
+        let signer = TicketSigner::load_or_make(dir.path()).unwrap();
+        assert_eq!(signer.newest.id, KeyId("k1".to_owned()));
+    }
+}

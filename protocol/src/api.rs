@@ -49,9 +49,10 @@ pub mod path {
     /// POST [`super::AuthKeyRequest`] → [`super::AuthKeyResponse`]; GET: list of [`super::AuthKeySummary`];
     /// DELETE `/{id}`: revokes. Session.
     pub const AUTH_KEYS: &str = "/v1/auth-keys";
-    /// POST [`super::RelayTokenRequest`] → [`super::RelayTokenResponse`]. Session.
+    /// POST [`super::RelayTokenRequest`] → [`super::RelayTokenResponse`]; GET: list of [`super::RelayTokenSummary`]; DELETE `/{id}`:
+    /// revokes. Session.
     pub const RELAY_TOKENS: &str = "/v1/relay-tokens";
-    /// GET: list of [`super::RelaySummary`]. Session.
+    /// GET: list of [`super::RelaySummary`]; DELETE `/{name}`: removes a relay for good. Session.
     pub const RELAYS: &str = "/v1/relays";
     /// GET `?network=<label>`: [`crate::api::dns::DnsSummary`]; without a network that of the default one. Session.
     pub const DNS: &str = "/v1/dns";
@@ -355,6 +356,19 @@ pub struct RelayTokenResponse {
 
 /// Life of a relay token, seconds: one day.
 pub const RELAY_TOKEN_LIFE_SECS: u64 = 24 * 3_600;
+
+/// A relay token without its secret, for lists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayTokenSummary {
+    /// Public part of the token.
+    pub id: String,
+    /// Name of the relay that it registers.
+    pub name: String,
+    /// Its end, seconds since the Unix epoch.
+    pub expires: u64,
+    /// Whether a relay was registered by it.
+    pub used: bool,
+}
 
 /// A relay, for lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -151,6 +151,10 @@ pub(crate) enum RelayTokenCommand {
     /// Make a token for one relay and print it; it is shown this once
     #[command(after_help = RELAY_TOKEN_EXAMPLES)]
     Create(RelayTokenArgs),
+    /// List tokens, without their secrets
+    List(ListArgs),
+    /// Make a token useless; a relay that it registered stays
+    Revoke(relay::RevokeTokenArgs),
 }
 
 const RELAY_TOKEN_EXAMPLES: &str = "\
@@ -192,6 +196,15 @@ pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
             list(&args, path::AUTH_KEYS, KEYS, row).await
         }
         AdminCommand::RelayToken(RelayTokenCommand::Create(args)) => create_token(args).await,
+        AdminCommand::RelayToken(RelayTokenCommand::Revoke(args)) => {
+            relay::revoke_token(args).await
+        }
+        AdminCommand::RelayToken(RelayTokenCommand::List(args)) => {
+            let now = now_unix();
+            let row = |token: &_| [relay::token_row(token, now)];
+            list(&args, path::RELAY_TOKENS, relay::TOKENS, row).await
+        }
+        AdminCommand::Relay(relay::RelayCommand::Remove(args)) => relay::remove(args).await,
         AdminCommand::Device(device::DeviceCommand::List(args)) => {
             list(&args, path::DEVICES, device::LIST, device::rows).await
         }

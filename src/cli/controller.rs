@@ -1,6 +1,8 @@
 //! `controller`: runs a controller in the foreground, and makes its first account. Decides where settings come from and what the
 //! operator is told; what a controller does is the controller crate's.
 
+mod backup;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -25,6 +27,15 @@ pub(crate) enum ControllerCommand {
     Serve(ServeArgs),
     /// Make the owner's account, the organisation and its first network on a new controller
     Init(InitArgs),
+    /// Write database and keys into one new file, while the controller runs
+    #[command(after_help = backup::BACKUP_EXAMPLES)]
+    Backup(backup::BackupArgs),
+    /// Bring a backup back into a new data directory
+    #[command(after_help = backup::RESTORE_EXAMPLES)]
+    Restore(backup::RestoreArgs),
+    /// Put a new key in place of an old one
+    #[command(subcommand)]
+    Rotate(backup::RotateCommand),
 }
 
 #[derive(Debug, Args)]
@@ -104,6 +115,11 @@ pub(crate) async fn run(command: ControllerCommand) -> Result<(), Failure> {
     match command {
         ControllerCommand::Serve(args) => serve(args).await,
         ControllerCommand::Init(args) => init(args).await,
+        ControllerCommand::Backup(args) => backup::write(args).await,
+        ControllerCommand::Restore(args) => backup::restore(args).await,
+        ControllerCommand::Rotate(backup::RotateCommand::TicketKey(args)) => {
+            backup::rotate_ticket_key(args)
+        }
     }
 }
 
@@ -237,6 +253,9 @@ impl From<StartError> for Failure {
             | StartError::DataDirInUse { .. }
             | StartError::Database { .. }
             | StartError::MetricsPublic { .. }
+            | StartError::DataDirUnfit { .. }
+            | StartError::DatabaseLost { .. }
+            | StartError::File { .. }
             | StartError::Keys { .. } => Self::new(Code::Other, error),
         }
     }

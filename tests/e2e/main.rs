@@ -65,6 +65,8 @@ mod memory;
 
 mod networks;
 
+mod operations;
+
 mod packaging;
 
 mod strangers;

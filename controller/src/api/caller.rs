@@ -57,7 +57,12 @@ impl FromRequestParts<Arc<Shared>> for Person {
             .and_then(|value| value.strip_prefix("Bearer "))
             .ok_or_else(not_authenticated)?;
         let person = person(shared, token).await?;
-        take_place(parts, Caller::Person(person.account))?;
+        let email = {
+            let mut tx = shared.store.read().await?;
+            accounts::email(&mut tx, person.account).await?
+        };
+        let email = email.unwrap_or_default();
+        take_place(parts, Caller::Person(person.account), &email)?;
         Ok(person)
     }
 }
@@ -97,7 +102,7 @@ impl FromRequestParts<Arc<Shared>> for DeviceCaller {
         let mut tx = shared.store.read().await?;
         if let Some(device) = devices::get(&mut tx, id).await? {
             check(&proof, &device.identity, &exporter)?;
-            take_place(parts, Caller::Device(id))?;
+            take_place(parts, Caller::Device(id), &device.hostname)?;
             return Ok(Self(device));
         }
         let removed = devices::removed_identity(&mut tx, id).await?;
@@ -119,7 +124,7 @@ impl FromRequestParts<Arc<Shared>> for RelayCaller {
         let relay = relays::get(&mut tx, id).await?;
         let relay = relay.ok_or_else(relay_unknown)?;
         check(&proof, &relay.identity, &exporter)?;
-        take_place(parts, Caller::Relay(id))?;
+        take_place(parts, Caller::Relay(id), &relay.name)?;
         Ok(Self(relay))
     }
 }
@@ -139,8 +144,8 @@ fn proof(parts: &Parts) -> Result<(ChannelProof, Exporter), Refusal> {
 }
 
 /// The connection is no stranger's from here on.
-fn take_place(parts: &Parts, caller: Caller) -> Result<(), Refusal> {
-    Ok(channel(parts)?.seat.prove(caller)?)
+fn take_place(parts: &Parts, caller: Caller, name: &str) -> Result<(), Refusal> {
+    Ok(channel(parts)?.seat.prove(caller, name)?)
 }
 
 fn check(proof: &ChannelProof, identity: &IdentityKey, exporter: &Exporter) -> Result<(), Refusal> {

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Response};
 use overlan_protocol::api::{DeviceReport, TicketResponse};
+use overlan_protocol::key::Lineage;
 
 use super::caller::{DeviceCaller, Empty, Json, device_removed};
 use super::feed::Feed;
@@ -29,13 +30,13 @@ pub(super) async fn netmap(
     DeviceCaller(device): DeviceCaller,
     uri: Uri,
 ) -> Result<Response, Refusal> {
-    let since = since(uri.query())?;
+    let known = known(uri.query())?;
     if device.ephemeral {
         let mut tx = shared.store.write().await?;
         devices::bump_attach_epoch(&mut tx, device.id).await?;
         shared.store.commit(tx).await?;
     }
-    let feed = Feed::open(shared, device, since).await?;
+    let feed = Feed::open(shared, device, known).await?;
     let lines = futures_util::stream::unfold(feed, |mut feed| async move {
         let line = feed.next_line().await?;
         Some((Ok::<_, std::convert::Infallible>(line), feed))
@@ -71,17 +72,21 @@ pub(super) async fn remove(
     Ok(Json(Empty {}))
 }
 
-/// Reads `since=<version>`; nothing else may stand in the query.
-fn since(query: Option<&str>) -> Result<Option<u64>, Refusal> {
+/// Reads `since=<version>&lineage=<lineage>`; nothing else may stand in the query. A version alone, as programs before 0.2 send it,
+/// cannot be judged.
+fn known(query: Option<&str>) -> Result<Option<(u64, Lineage)>, Refusal> {
     let Some(query) = query.filter(|query| !query.is_empty()) else {
         return Ok(None);
     };
-    let version = query
-        .strip_prefix("since=")
-        .and_then(|text| text.parse().ok());
-    let version =
-        version.ok_or_else(|| Refusal::bad_request("the query may only be since=<version>"))?;
-    Ok(Some(version))
+    let bad = || Refusal::bad_request("the query may only be since=<version>&lineage=<lineage>");
+    let rest = query.strip_prefix("since=").ok_or_else(bad)?;
+    let (version, lineage) = match rest.split_once("&lineage=") {
+        Some((version, lineage)) => (version, Some(lineage)),
+        None => (rest, None),
+    };
+    let version: u64 = version.parse().map_err(|_| bad())?;
+    let lineage = lineage.map(str::parse).transpose().map_err(|_| bad())?;
+    Ok(lineage.map(|lineage| (version, lineage)))
 }
 
 /// Most relays in a report.

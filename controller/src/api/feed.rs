@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use overlan_protocol::key::NetworkId;
+use overlan_protocol::key::{Lineage, NetworkId};
 use overlan_protocol::netmap::{Change, Delta, MapEvent, Netmap};
 use overlan_protocol::ticket::TICKET_LIFE_SECS;
 use tokio::sync::watch;
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::problem::Refusal;
 use crate::changelog;
 use crate::clock;
+use crate::lineage::Claim;
 use crate::registry::{self, Derived, Viewer};
 use crate::shared::{Attached, Shared};
 use crate::store::devices::Device;
@@ -38,14 +39,25 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Begins with deltas behind `since` if the log reaches back that far, else with a snapshot. A ticket follows: it is not
+    /// Begins with deltas behind the `known` version if it is a part of this database's past and the log reaches back that far,
+    /// else with a snapshot. A ticket follows: it is not
     /// known how old the one is that the device holds.
     pub(super) async fn open(
         shared: Arc<Shared>,
         device: Device,
-        since: Option<u64>,
+        known: Option<(u64, Lineage)>,
     ) -> Result<Self, Refusal> {
         let now = clock::now();
+        let since = match known {
+            None => None,
+            Some((version, told_by)) => match shared.runs.judge(told_by, version) {
+                Claim::Past => Some(version),
+                Claim::Lost => {
+                    shared.handle_lost_time(&device.hostname).await?;
+                    None
+                }
+            },
+        };
         let mut feed = Self {
             head: shared.changelog.watch(),
             _attached: shared.attach(device.id),
@@ -137,7 +149,7 @@ impl Feed {
                     self.ready.push_back(MapEvent::Delta(Delta {
                         from: sent,
                         to: head,
-                        lineage: None,
+                        lineage: Some(self.shared.runs.present()),
                         changes,
                     }));
                     self.sent = Some(head);
@@ -195,7 +207,8 @@ impl Feed {
             self.end_as_removed();
             return Ok(());
         };
-        let netmap = snapshot(&mut tx, &device, &self.shared.domain).await?;
+        let mut netmap = snapshot(&mut tx, &device, &self.shared.domain).await?;
+        netmap.lineage = Some(self.shared.runs.present());
         drop(tx);
         let before: BTreeSet<NetworkId> = self.viewer.networks.keys().copied().collect();
         self.viewer = device.viewer(netmap.version);

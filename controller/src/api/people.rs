@@ -61,6 +61,8 @@ pub(super) async fn setup(
     let network = network.id;
     let session = open_session(&mut tx, org, account, email, now).await?;
     shared.store.commit(tx).await?;
+    // From here on a copy of the database file alone must not look like a controller that nobody owns.
+    shared.store.checkpoint().await?;
     tracing::info!("setup is done");
     Ok(Json(SetupResponse { network, session }))
 }

@@ -18,6 +18,7 @@ use super::problem::Refusal;
 use crate::auth::{NamedSecret, RELAY_TOKEN_PREFIX};
 use crate::clock;
 use crate::fleet;
+use crate::lineage::Claim;
 use crate::registry::{Entry, Fact, OrgId};
 use crate::shared::{Shared, lock};
 use crate::store::keys::{self, RelayToken};
@@ -69,7 +70,7 @@ pub(super) async fn register(
         online: true,
     };
     fleet::put_relay(&mut tx, &relay, before, &shared.reports, now).await?;
-    let orders = fleet::orders(&mut tx, relay.org, shared.signer.keys(), now).await?;
+    let orders = fleet::orders(&shared, &mut tx, relay.org, now).await?;
     shared.store.commit(tx).await?;
     hear(&shared, id, 0);
     tracing::info!(relay = %relay.name, "a relay registered");
@@ -96,7 +97,12 @@ pub(super) async fn heartbeat(
     } else {
         Duration::ZERO
     };
-    let orders = wait_for_orders(&shared, relay.org, beat.applied, hold).await?;
+    if let Some(lineage) = beat.lineage
+        && shared.runs.judge(lineage, 0) == Claim::Lost
+    {
+        shared.handle_lost_time(&relay.name).await?;
+    }
+    let orders = wait_for_orders(&shared, relay.org, &beat, hold).await?;
     hear(&shared, relay.id, beat.clients);
     Ok(Json(orders))
 }
@@ -123,11 +129,11 @@ async fn update(shared: &Shared, id: RelayId, beat: &RelayHeartbeat) -> Result<(
     shared.store.commit(tx).await
 }
 
-/// The orders, as soon as they are newer than `applied`, at the latest after `hold`.
+/// The orders, as soon as they are other ones than the relay has, at the latest after `hold`.
 async fn wait_for_orders(
     shared: &Shared,
     org: OrgId,
-    applied: u64,
+    beat: &RelayHeartbeat,
     hold: Duration,
 ) -> Result<RelayOrders, StoreError> {
     let until = Instant::now() + hold;
@@ -136,9 +142,12 @@ async fn wait_for_orders(
         let looked_at = *head.borrow_and_update();
         let mut tx: Tx = shared.store.read().await?;
         // Orders of an older database may have a higher version than ours: then ours are news as well.
-        let news = relays::orders_version(&mut tx, org).await? != applied;
+        let news = relays::orders_version(&mut tx, org).await? != beat.applied
+            || beat
+                .lineage
+                .is_some_and(|told_by| !shared.runs.is_present(told_by));
         if news || Instant::now() >= until || shared.stop.is_cancelled() {
-            return fleet::orders(&mut tx, org, shared.signer.keys(), clock::unix_secs()).await;
+            return fleet::orders(shared, &mut tx, org, clock::unix_secs()).await;
         }
         drop(tx);
         tokio::select! {
@@ -149,8 +158,8 @@ async fn wait_for_orders(
     }
 }
 
-/// Completes when the change log behind `looked_at` holds what changes the orders: a device of the organisation that was
-/// removed or left a network.
+/// Completes when the change log behind `looked_at` holds what may change the orders: a device of the organisation that was
+/// removed, left a network or, as long as addresses may be in doubt, joined one.
 async fn revoked_since(
     shared: &Shared,
     org: OrgId,
@@ -162,7 +171,11 @@ async fn revoked_since(
             return;
         };
         let revokes = |entry: &Arc<Entry>| {
-            entry.org == org && matches!(entry.fact, Fact::Gone { .. } | Fact::Left { .. })
+            entry.org == org
+                && matches!(
+                    entry.fact,
+                    Fact::Gone { .. } | Fact::Left { .. } | Fact::Joined(_)
+                )
         };
         if entries.iter().any(revokes) {
             return;

@@ -2,7 +2,6 @@
 //! deployment's domain only, never for the controller: who trusts the one CA does not trust the other.
 
 use std::fmt;
-use std::io;
 use std::path::Path;
 
 use data_encoding::BASE64;
@@ -14,8 +13,8 @@ use rcgen::{
 };
 use rustls_pki_types::CertificateDer;
 
-use super::{Stored, certificate, common_name, key, stored, validity};
-use crate::secret_file;
+use super::{Stored, common_name, parts, stored, validity};
+use crate::secret_file::{self, FileError};
 
 /// Issues certificates for names of devices.
 pub(crate) struct NamesCa {
@@ -34,20 +33,21 @@ impl fmt::Debug for NamesCa {
 
 impl NamesCa {
     /// Loads the CA of `domain` from `dir`, making it if it is missing, old or of another domain.
-    pub(crate) fn load_or_make(dir: &Path, domain: &str, now: u64) -> io::Result<Self> {
+    pub(crate) fn load_or_make(dir: &Path, domain: &str, now: u64) -> Result<Self, FileError> {
         let file = dir.join(FILE);
         let fits = |stored: &Stored| stored.names == [domain] && now < stored.made + RENEW_SECS;
         let stored = match secret_file::read::<Stored>(&file)? {
             Some(stored) if fits(&stored) => stored,
             _ => {
-                let made = make(domain, now).map_err(io::Error::other)?;
+                let made = make(domain, now).map_err(|error| FileError::new(&file, error))?;
                 secret_file::write(&file, &made)?;
                 made
             }
         };
+        let (key, certificate) = parts(&file, &stored)?;
         Ok(Self {
-            key: key(&stored)?,
-            certificate: certificate(&stored)?,
+            key,
+            certificate,
             domain: domain.to_owned(),
         })
     }
@@ -145,7 +145,7 @@ impl PublicKeyData for Point<'_> {
 /// Characters of a line of PEM (RFC 7468).
 const PEM_LINE: usize = 64;
 
-const FILE: &str = "names-ca.json";
+pub(crate) const FILE: &str = "names-ca.json";
 
 /// Ten years, as browsers and other programs are told of it by hand; made anew a year before it ends.
 const LIFE_SECS: u64 = 10 * 365 * 24 * 3_600;

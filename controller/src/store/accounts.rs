@@ -261,3 +261,12 @@ fn network_row(row: &SqliteRow) -> Result<NetworkRow, StoreError> {
         online: unsigned(row, "online")?,
     })
 }
+
+/// The email of an account.
+pub(crate) async fn email(tx: &mut Tx, account: i64) -> Result<Option<String>, StoreError> {
+    let row = sqlx::query("SELECT email FROM accounts WHERE id = ?")
+        .bind(account)
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.map(|row| Ok(row.try_get("email")?)).transpose()
+}

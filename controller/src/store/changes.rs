@@ -39,6 +39,7 @@ pub(crate) async fn append(
         Fact::Gone { device, .. } => ("gone", device.to_string()),
         Fact::Online { device, .. } => ("online", device.to_string()),
         Fact::Relay { id, .. } => ("relay", id.to_string()),
+        Fact::RelayGone { id } => ("relay_gone", id.to_string()),
         Fact::DnsRecords { name, .. } => ("dns_records", name.clone()),
         Fact::DnsZone { zone, .. } => ("dns_zone", zone.clone()),
     };

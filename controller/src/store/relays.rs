@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use overlan_protocol::api::RelayTokenSummary;
 use overlan_protocol::key::{DeviceId, Fingerprint, IdentityKey, RelayId};
 use overlan_protocol::netmap;
 use serde::Serialize;
@@ -72,6 +73,55 @@ pub(crate) async fn list(tx: &mut Tx, org: OrgId) -> Result<Vec<RelayRow>, Store
         .fetch_all(&mut **tx)
         .await?;
     rows.iter().map(relay).collect()
+}
+
+/// Removes a relay, and the tokens that would register one of its name.
+pub(crate) async fn delete(tx: &mut Tx, org: OrgId, id: RelayId) -> Result<(), StoreError> {
+    for statement in [
+        "DELETE FROM relay_tokens WHERE org_id = ?1 AND name = (SELECT name FROM relays WHERE id = ?2)",
+        "DELETE FROM relays WHERE org_id = ?1 AND id = ?2",
+    ] {
+        sqlx::query(statement)
+            .bind(org.0)
+            .bind(id.to_string())
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Tokens of an organisation by name, newest first, at most `limit`.
+pub(crate) async fn tokens(
+    tx: &mut Tx,
+    org: OrgId,
+    limit: u32,
+) -> Result<Vec<RelayTokenSummary>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, name, expires, used FROM relay_tokens WHERE org_id = ? ORDER BY name, created DESC, id LIMIT ?",
+    )
+    .bind(org.0)
+    .bind(limit)
+    .fetch_all(&mut **tx)
+    .await?;
+    let token = |row: &SqliteRow| {
+        Ok(RelayTokenSummary {
+            id: row.try_get("id")?,
+            name: row.try_get("name")?,
+            expires: unsigned(row, "expires")?,
+            used: row.try_get::<Option<i64>, _>("used")?.is_some(),
+        })
+    };
+    rows.iter().map(token).collect()
+}
+
+/// Removes a token, used or not; tells whether there was one. A relay that it registered stays.
+pub(crate) async fn revoke_token(tx: &mut Tx, org: OrgId, id: &str) -> Result<bool, StoreError> {
+    let done = sqlx::query("DELETE FROM relay_tokens WHERE org_id = ? AND id = ?")
+        .bind(org.0)
+        .bind(id)
+        .execute(&mut **tx)
+        .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// Relays that were online when the last process ended.

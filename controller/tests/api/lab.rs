@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use overlan_controller::{Config, Controller, Timings};
+use overlan_controller::{Config, Controller, StartError, Timings};
 use overlan_protocol::api::{
     AuthKeyRequest, AuthKeyResponse, Credential, EnrolRequest, EnrolResponse, JoinString,
     LoginResponse, ProblemKind, RelayHeartbeat, RelayOrders, RelayRegisterRequest,
@@ -86,17 +86,31 @@ impl Lab {
     }
 
     pub(crate) async fn run(&mut self) {
+        self.try_run().await.unwrap();
+    }
+
+    fn config(&self) -> Config {
         let listen = ([127, 0, 0, 1], self.join.port).into();
         let mut config = Config::new(listen, self.data_dir());
         config.domain = "overlan.lan".to_owned();
         config.timings = self.timings.clone();
         config.metrics = Some(([127, 0, 0, 1], 0).into());
-        let controller = Controller::bind(config).await.unwrap();
+        config
+    }
+
+    /// Starts again, or tells why that fails.
+    pub(crate) async fn try_run(&mut self) -> Result<(), StartError> {
+        self.run_as(self.config()).await
+    }
+
+    async fn run_as(&mut self, config: Config) -> Result<(), StartError> {
+        let controller = Controller::bind(config).await?;
         self.join = controller.join();
         self.metrics = controller.metrics_addr();
         self.setup_token = controller.setup_token();
         self.stop = CancellationToken::new();
         self.running = Some(tokio::spawn(controller.run(self.stop.clone())));
+        Ok(())
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {
@@ -117,7 +131,9 @@ impl Lab {
     /// Changes the database behind the controller's back.
     pub(crate) async fn sql(&self, statement: &'static str) {
         let file = self.data_dir().join("controller.db");
-        let options = SqliteConnectOptions::new().filename(file);
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true);
         let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
         connection.execute(statement).await.unwrap();
         connection.close().await.unwrap();

@@ -5,12 +5,15 @@
     reason = "these helpers run in tests only; a surprise fails the test"
 )]
 
+mod backup;
 mod certificates;
 mod connections;
+mod damage;
 mod disk;
 mod enrolment;
 mod http;
 mod lab;
+mod lineage;
 mod login;
 mod names;
 mod networks;

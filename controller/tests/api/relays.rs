@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use overlan_protocol::api::{
     DeviceReport, ProblemKind, RelayOrders, RelaySummary, RelayTokenRequest, RelayTokenResponse,
-    path,
+    RelayTokenSummary, path,
 };
 use overlan_protocol::key::{DeviceId, RelayId, Secret};
 
@@ -117,7 +117,10 @@ async fn a_new_ticket_key_makes_new_orders() {
     };
     let before = heartbeat(&lab).await;
     lab.restart().await;
-    assert_eq!(heartbeat(&lab).await, before);
+    let same = heartbeat(&lab).await;
+    assert_eq!(same.version, before.version);
+    assert_eq!(same.ticket_keys, before.ticket_keys);
+    assert_ne!(same.lineage, before.lineage, "another run");
     lab.stop().await;
     std::fs::remove_file(lab.data_dir().join("ticket-key.json")).unwrap();
     lab.run().await;
@@ -271,4 +274,63 @@ async fn a_relay_cannot_speak_as_a_device_nor_a_device_as_a_relay() {
     let connection = device.connect(&lab).await;
     let unknown = connection.lines(path::DEVICE_NETMAP, WITHIN).await;
     assert_eq!(refused(unknown), ProblemKind::DeviceUnknown);
+}
+
+#[tokio::test]
+async fn a_removed_relay_is_forgotten_and_told() {
+    let lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let spare = lab.relay_token(&owner, "old").await;
+    let old = lab.relay(&owner, "old", 4_430).await;
+    let key = lab.reusable_key(&owner).await;
+    let mut stream = lab.enrol(&key, "web").await.stream(&lab).await;
+    let kept = lab.relay(&owner, "kept", 4_431).await;
+    stream.until("both", |map| map.relays.len() == 2).await;
+    let mut person = lab.person(&owner).await;
+    let gone = format!("{}/old", path::RELAYS);
+    person.delete(&gone, WITHIN).await.unwrap();
+    stream
+        .until("the relay is gone", |map| {
+            !map.relays.contains_key(&old.id) && network(map).relays.first() == Some(&kept.id)
+        })
+        .await;
+    let listed: Vec<RelaySummary> = person.get(path::RELAYS, WITHIN).await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(
+        refused(person.delete(&gone, WITHIN).await),
+        ProblemKind::NotFound
+    );
+    let beat = old
+        .connect(&lab)
+        .await
+        .post::<_, RelayOrders>(path::RELAY_HEARTBEAT, &old.beat(0, false), WITHIN)
+        .await;
+    assert_eq!(refused(beat), ProblemKind::RelayUnknown);
+    // A token that lay about for its name is void.
+    let again = Relay::new(4_432).register(&lab, &spare).await;
+    assert_eq!(refused(again.map(|_| ())), ProblemKind::KeyUnknown);
+}
+
+#[tokio::test]
+async fn relay_tokens_are_listed_and_revoked() {
+    let lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    lab.relay(&owner, "ams-1", 4_430).await;
+    let token = lab.relay_token(&owner, "fra-1").await;
+    let mut person = lab.person(&owner).await;
+    let tokens: Vec<RelayTokenSummary> = person.get(path::RELAY_TOKENS, WITHIN).await.unwrap();
+    let said: Vec<_> = tokens
+        .iter()
+        .map(|token| (token.name.as_str(), token.used))
+        .collect();
+    assert_eq!(said, [("ams-1", true), ("fra-1", false)]);
+    assert!(token.reveal().contains(&tokens[1].id));
+    let path = format!("{}/{}", path::RELAY_TOKENS, tokens[1].id);
+    person.delete(&path, WITHIN).await.unwrap();
+    assert_eq!(
+        refused(person.delete(&path, WITHIN).await),
+        ProblemKind::NotFound
+    );
+    let late = Relay::new(4_431).register(&lab, &token).await;
+    assert_eq!(refused(late.map(|_| ())), ProblemKind::KeyUnknown);
 }

@@ -133,6 +133,7 @@ async fn a_start_that_cannot_work_says_why() {
 
     let data = dir.path().join("three");
     std::fs::create_dir(&data).unwrap();
+    std::fs::set_permissions(&data, PermissionsExt::from_mode(0o700)).unwrap();
     std::fs::write(data.join("controller.db"), vec![7; 5_000]).unwrap();
     let error = Controller::bind(Config::new(listen, data))
         .await

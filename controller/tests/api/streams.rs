@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use overlan_protocol::api::{AuthKeyRequest, ProblemKind, path};
-use overlan_protocol::netmap::MapEvent;
+use overlan_protocol::netmap::{MapEvent, Netmap};
 use overlan_protocol::policy::Protocol;
 use overlan_transport::https::Lines;
 use tokio::time::timeout;
@@ -56,9 +56,15 @@ async fn a_peer_joins_comes_goes_and_is_removed() {
     panic!("the removed device was not told");
 }
 
-/// Opens the stream at `since` and answers its first event.
-async fn resume(lab: &Lab, device: &Device, since: u64) -> (Lines, MapEvent) {
-    let path = format!("{}?since={since}", path::DEVICE_NETMAP);
+/// Opens the stream at version `since` of `map`'s lineage and answers its first event.
+pub(crate) async fn resume(
+    lab: &Lab,
+    device: &Device,
+    map: &Netmap,
+    since: u64,
+) -> (Lines, MapEvent) {
+    let lineage = map.lineage.unwrap();
+    let path = format!("{}?since={since}&lineage={lineage}", path::DEVICE_NETMAP);
     let connection = device.connect(lab).await;
     let mut lines = connection.lines(&path, WITHIN).await.unwrap();
     let first = timeout(WITHIN, lines.next::<MapEvent>()).await.unwrap();
@@ -81,7 +87,7 @@ async fn a_stream_resumes_where_the_map_stands() {
     lab.enrol(&key, "ci").await;
     db.until("ci", |map| peer(map, "ci").is_some()).await;
 
-    let (_lines, first) = resume(&lab, &web, map.version).await;
+    let (_lines, first) = resume(&lab, &web, &map, map.version).await;
     let MapEvent::Delta(delta) = first else {
         panic!("expected a delta, got {first:?}");
     };
@@ -90,13 +96,13 @@ async fn a_stream_resumes_where_the_map_stands() {
     let fresh = web.stream(&lab).await.map;
     assert_eq!(map.networks, fresh.networks);
 
-    let (_lines, current) = resume(&lab, &web, fresh.version).await;
+    let (_lines, current) = resume(&lab, &web, &fresh, fresh.version).await;
     let MapEvent::Delta(delta) = current else {
         panic!("expected a delta, got {current:?}");
     };
     assert_eq!(delta.from, fresh.version);
 
-    let (_lines, future) = resume(&lab, &web, u64::MAX / 2).await;
+    let (_lines, future) = resume(&lab, &web, &fresh, u64::MAX / 2).await;
     assert!(matches!(future, MapEvent::Snapshot(_)), "{future:?}");
 }
 
@@ -109,7 +115,7 @@ async fn a_stream_resumes_over_a_restart_of_the_controller() {
     let mut map = web.stream(&lab).await.map;
     lab.enrol(&key, "db").await;
     lab.restart().await;
-    let (mut lines, mut event) = resume(&lab, &web, map.version).await;
+    let (mut lines, mut event) = resume(&lab, &web, &map, map.version).await;
     while peer(&map, "db").is_none() {
         match event {
             MapEvent::Delta(delta) => map.apply(&delta).unwrap(),
@@ -219,7 +225,15 @@ async fn a_query_that_is_not_understood_is_refused() {
     let owner = lab.set_up().await;
     let key = lab.reusable_key(&owner).await;
     let web = lab.enrol(&key, "web").await;
-    for query in ["since=", "since=-1", "since=1&x=2", "x=1"] {
+    for query in [
+        "since=",
+        "since=-1",
+        "since=1&x=2",
+        "x=1",
+        "since=1&lineage=",
+        "since=1&lineage=7",
+        "lineage=00000000000000000000000000000000",
+    ] {
         let path = format!("{}?{query}", path::DEVICE_NETMAP);
         let result = web.connect(&lab).await.lines(&path, WITHIN).await;
         assert_eq!(refused(result), ProblemKind::BadRequest, "{query}");
@@ -278,8 +292,8 @@ async fn a_stream_keeps_up_with_what_does_not_concern_it_and_an_old_map_is_repla
     stream.until("db", |map| peer(map, "db").is_some()).await;
     assert!(stream.map.version > old + 9_000);
 
-    let (_lines, event) = resume(&lab, &web, old).await;
+    let (_lines, event) = resume(&lab, &web, &stream.map, old).await;
     assert!(matches!(event, MapEvent::Snapshot(_)), "{event:?}");
-    let (_lines, event) = resume(&lab, &web, stream.map.version).await;
+    let (_lines, event) = resume(&lab, &web, &stream.map, stream.map.version).await;
     assert!(matches!(event, MapEvent::Delta(_)), "{event:?}");
 }

@@ -1,15 +1,91 @@
 //! `admin relay`: the relays of the deployment. Decides how they are shown.
 
-use clap::Subcommand;
-use overlan_protocol::api::RelaySummary;
+use clap::{Args, Subcommand};
+use overlan_protocol::api::{RelaySummary, RelayTokenSummary, path};
 
 use super::{LIST_RELAYS, List, ListArgs};
+use crate::cli::exit::Failure;
+use crate::cli::{StateArgs, api, output};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RelayCommand {
     /// List relays
     #[command(after_help = LIST_RELAYS)]
     List(ListArgs),
+    /// Remove a relay for good; its devices move to others
+    #[command(after_help = REMOVE_EXAMPLES, alias = "delete")]
+    Remove(RemoveArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    /// Its name, as `overlan admin relay list` shows it
+    name: String,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const REMOVE_EXAMPLES: &str = "\
+Examples:
+  overlan admin relay remove ams-1        then stop it; to register it again, make a token and empty its --state-dir";
+
+pub(super) async fn remove(args: RemoveArgs) -> Result<(), Failure> {
+    let path = format!("{}/{}", path::RELAYS, path_part("relay", &args.name)?);
+    let mut connection = api::open_as_person(&args.state.open()?).await?;
+    let removed = connection.delete(&path, api::WITHIN).await;
+    removed.map_err(api::as_person)?;
+    output::note(&format!("Relay {} is removed.", args.name));
+    Ok(())
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeTokenArgs {
+    /// The token's id, as `overlan admin relay-token list` shows it
+    id: String,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+pub(super) async fn revoke_token(args: RevokeTokenArgs) -> Result<(), Failure> {
+    let path = format!(
+        "{}/{}",
+        path::RELAY_TOKENS,
+        path_part("relay token", &args.id)?
+    );
+    let mut connection = api::open_as_person(&args.state.open()?).await?;
+    let revoked = connection.delete(&path, api::WITHIN).await;
+    revoked.map_err(api::as_person)?;
+    output::note(&format!("Relay token {} is revoked.", args.id));
+    Ok(())
+}
+
+/// A name or id that becomes a part of a request's path.
+fn path_part<'a>(what: &str, text: &'a str) -> Result<&'a str, Failure> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    match !text.is_empty() && text.bytes().all(fits) {
+        true => Ok(text),
+        false => Err(Failure::usage(format!(
+            "{text:?} is not the name or id of a {what}"
+        ))),
+    }
+}
+
+pub(super) const TOKENS: List<4> = List {
+    name: "relay_tokens",
+    head: ["TOKEN", "RELAY", "ENDS", "USED"],
+    if_empty: "No relay token. `overlan admin relay-token create NAME > token.txt` makes one.",
+};
+
+pub(super) fn token_row(token: &RelayTokenSummary, now: u64) -> [String; 4] {
+    [
+        token.id.clone(),
+        token.name.clone(),
+        super::end(token.expires, now),
+        match token.used {
+            true => "yes".to_owned(),
+            false => "no".to_owned(),
+        },
+    ]
 }
 
 pub(super) const LIST: List<5> = List {

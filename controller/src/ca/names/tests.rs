@@ -98,7 +98,7 @@ async fn a_certificate_of_a_device_is_refused_where_the_controller_is_expected()
     // Today, as the client's clock is the real one here.
     let now = crate::clock::unix_secs();
     let names = [NAME.to_owned(), "127.0.0.1".to_owned()];
-    let controller = load_or_make(dir.path(), &names, now).unwrap();
+    let controller = load_or_make(dir.path(), &names, now, None).unwrap();
     let ca = NamesCa::load_or_make(dir.path(), DOMAIN, now).unwrap();
     let (pair, key) = device();
     let config = tls::client_config(

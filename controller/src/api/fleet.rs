@@ -1,0 +1,62 @@
+//! What people do with relays: remove them, and see and revoke their tokens.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use overlan_protocol::api::{ProblemKind, RelayTokenSummary};
+
+use super::caller::{Empty, Json, Person};
+use super::problem::Refusal;
+use crate::clock;
+use crate::fleet;
+use crate::shared::{Shared, lock};
+use crate::store::relays;
+
+pub(super) async fn remove(
+    State(shared): State<Arc<Shared>>,
+    person: Person,
+    Path(name): Path<String>,
+) -> Result<Json<Empty>, Refusal> {
+    let mut tx = shared.store.write().await?;
+    let known = relays::list(&mut tx, person.org).await?;
+    let relay = known.iter().find(|relay| relay.name == name);
+    let relay = relay.ok_or_else(|| {
+        Refusal::new(
+            ProblemKind::NotFound,
+            &format!("no relay is called {name:?}"),
+            "`overlan admin relay list` lists them",
+        )
+    })?;
+    fleet::remove_relay(&mut tx, relay, &shared.reports, clock::unix_secs()).await?;
+    shared.store.commit(tx).await?;
+    lock(&shared.heartbeats).remove(relay.id);
+    Ok(Json(Empty {}))
+}
+
+pub(super) async fn tokens(
+    State(shared): State<Arc<Shared>>,
+    person: Person,
+) -> Result<Json<Vec<RelayTokenSummary>>, Refusal> {
+    let mut tx = shared.store.read().await?;
+    Ok(Json(relays::tokens(&mut tx, person.org, LISTED_MAX).await?))
+}
+
+pub(super) async fn revoke_token(
+    State(shared): State<Arc<Shared>>,
+    person: Person,
+    Path(id): Path<String>,
+) -> Result<Json<Empty>, Refusal> {
+    let mut tx = shared.store.write().await?;
+    if !relays::revoke_token(&mut tx, person.org, &id).await? {
+        return Err(Refusal::new(
+            ProblemKind::NotFound,
+            &format!("there is no relay token {id:?}"),
+            "`overlan admin relay-token list` lists them",
+        ));
+    }
+    shared.store.commit(tx).await?;
+    Ok(Json(Empty {}))
+}
+
+/// Most tokens in a list; those of a day are fewer.
+const LISTED_MAX: u32 = 10_000;

@@ -1,0 +1,258 @@
+//! Backup of a deployment into one file, while its controller runs, and the way back. Decides what belongs to it; how the database is
+//! copied is the store's.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::clock;
+use crate::data_dir::{self, DirError};
+use crate::secret_file;
+use crate::store::copies::{self, Carried};
+use crate::store::{self, Found, Store, StoreError, Totals, relays, runs};
+use crate::tickets::TicketSigner;
+
+/// A backup that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backup {
+    /// The file, for its owner only. Whoever has it has all secrets of the deployment.
+    pub file: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// A deployment that was brought back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restored {
+    /// Devices that the backup knows.
+    pub devices: u64,
+    /// Networks.
+    pub networks: u64,
+    /// Relays.
+    pub relays: u64,
+}
+
+/// Why there is no backup, or it is not brought back. One variant per thing the operator does differently.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The directory holds no controller.
+    #[error("{} holds no controller that was started before", path.display())]
+    NoDeployment {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Nothing is overwritten.
+    #[error("{} exists already; nothing was written", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Reason.
+        source: io::Error,
+    },
+    /// It is not a backup, or one that is damaged.
+    #[error("{} cannot be brought back: {reason}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Reason.
+        reason: String,
+    },
+    /// The directory is not empty, not safe, or a controller runs there.
+    #[error("cannot use the data directory {}: {reason}", path.display())]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// Reason, and the way out.
+        reason: String,
+    },
+}
+
+/// Copies database and keys of `data_dir` into the new file `to`, or into a new file in it if it is a directory. A controller that
+/// runs there goes on.
+pub async fn backup(data_dir: &Path, to: &Path) -> Result<Backup, BackupError> {
+    let database = data_dir.join(data_dir::DATABASE);
+    if !database.is_file() {
+        return Err(BackupError::NoDeployment {
+            path: data_dir.to_owned(),
+        });
+    }
+    let file = match to.is_dir() {
+        true => to.join(format!("overlan-controller-{}.backup", clock::unix_secs())),
+        false => to.to_owned(),
+    };
+    let failed = |path: &Path, source| BackupError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let mut carried = Vec::new();
+    for name in data_dir::KEYS {
+        let path = data_dir.join(name);
+        let content = fs::read(&path).map_err(|error| failed(&path, error))?;
+        let name = name.to_owned();
+        carried.push(Carried { name, content });
+    }
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&file)
+        .map_err(|error| {
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                BackupError::Exists { path: file.clone() }
+            } else {
+                failed(&file, error)
+            }
+        })?;
+    let written = async {
+        copies::write(&database, &file, &carried)
+            .await
+            .map_err(|error| failed(&file, io::Error::other(error)))?;
+        let sync = || {
+            let open = fs::File::open(&file)?;
+            open.sync_all()?;
+            open.metadata().map(|found| found.len())
+        };
+        sync().map_err(|error| failed(&file, error))
+    };
+    match written.await {
+        Ok(bytes) => Ok(Backup { file, bytes }),
+        Err(error) => {
+            let _ = fs::remove_file(&file);
+            Err(error)
+        }
+    }
+}
+
+/// Brings the backup `file` back into `data_dir`, which must be new or empty. Addresses that were given out since the backup are not
+/// given out again while tickets of them live.
+pub async fn restore(file: &Path, data_dir: &Path) -> Result<Restored, BackupError> {
+    let unusable = |reason: String| BackupError::Unusable {
+        path: file.to_owned(),
+        reason,
+    };
+    match store::inspect(file).await {
+        Found::Ours => {}
+        Found::Nothing => return Err(unusable("it is missing or empty".to_owned())),
+        Found::Foreign => return Err(unusable("it is the database of another program".to_owned())),
+        Found::Damaged(how) => return Err(unusable(format!("it is damaged ({how})"))),
+    }
+    let unfit = |reason: String| BackupError::DataDir {
+        path: data_dir.to_owned(),
+        reason,
+    };
+    data_dir::prepare(data_dir).map_err(|error| match error {
+        DirError::Io(source) => BackupError::Io {
+            path: data_dir.to_owned(),
+            source,
+        },
+        DirError::Unfit(reason) => unfit(reason),
+    })?;
+    let holds = |name: &&str| data_dir.join(name).exists();
+    let mut names = data_dir::KEYS.into_iter().chain([data_dir::DATABASE]);
+    if let Some(found) = names.find(holds) {
+        return Err(unfit(format!(
+            "it holds {found} of a controller, and nothing is overwritten; give --data-dir a new directory"
+        )));
+    }
+    let lock_file = data_dir.join(data_dir::LOCK);
+    let lock = secret_file::open(&lock_file).map_err(|source| BackupError::Io {
+        path: lock_file,
+        source,
+    })?;
+    if lock.try_lock().is_err() {
+        return Err(unfit("a controller uses it; stop that first".to_owned()));
+    }
+    let restored = bring_back(file, data_dir).await;
+    if restored.is_err() {
+        let made = data_dir::KEYS.into_iter().chain([
+            data_dir::DATABASE,
+            data_dir::DATABASE_WAL,
+            "controller.db-shm",
+        ]);
+        for name in made {
+            let _ = fs::remove_file(data_dir.join(name));
+        }
+    }
+    restored
+}
+
+async fn bring_back(file: &Path, data_dir: &Path) -> Result<Restored, BackupError> {
+    let unusable = |reason: String| BackupError::Unusable {
+        path: file.to_owned(),
+        reason,
+    };
+    let database = data_dir.join(data_dir::DATABASE);
+    let failed = |source| BackupError::Io {
+        path: database.clone(),
+        source,
+    };
+    // Its mode is right before there is anything to read.
+    let mut made = secret_file::open(&database).map_err(failed)?;
+    let mut open = fs::File::open(file).map_err(|source| BackupError::Io {
+        path: file.to_owned(),
+        source,
+    })?;
+    io::copy(&mut open, &mut made).map_err(failed)?;
+    made.sync_all().map_err(failed)?;
+    let store = Store::open(&database).await;
+    let store = store.map_err(|error| unusable(error.to_string()))?;
+    let unpacked = unpack(&store).await;
+    store.close().await;
+    let (carried, totals) = unpacked.map_err(|error| unusable(error.to_string()))?;
+    for name in data_dir::KEYS {
+        let found = carried.iter().find(|carried| carried.name == name);
+        let Some(found) = found else {
+            return Err(unusable(format!(
+                "it is not a file that `overlan controller backup` wrote: {name} is not in it"
+            )));
+        };
+        let path = data_dir.join(name);
+        secret_file::put(&path, &found.content)
+            .map_err(|source| BackupError::Io { path, source })?;
+    }
+    Ok(Restored {
+        devices: totals.devices,
+        networks: totals.networks,
+        relays: totals.relays,
+    })
+}
+
+async fn unpack(store: &Store) -> Result<(Vec<Carried>, Totals), StoreError> {
+    let mut tx = store.write().await?;
+    let carried = copies::take(&mut tx).await?;
+    runs::set_rewound(&mut tx, clock::unix_secs()).await?;
+    relays::bump_orders(&mut tx).await?;
+    store.commit(tx).await?;
+    Ok((carried, store.totals().await?))
+}
+
+/// Puts another ticket key in place, for the next start of the controller of `data_dir`, which must not run now.
+pub fn rotate_ticket_key(data_dir: &Path) -> Result<(), BackupError> {
+    let unfit = |reason: String| BackupError::DataDir {
+        path: data_dir.to_owned(),
+        reason,
+    };
+    if !data_dir.join(data_dir::DATABASE).is_file() {
+        return Err(BackupError::NoDeployment {
+            path: data_dir.to_owned(),
+        });
+    }
+    let lock_file = data_dir.join(data_dir::LOCK);
+    let lock = secret_file::open(&lock_file).map_err(|source| BackupError::Io {
+        path: lock_file,
+        source,
+    })?;
+    if lock.try_lock().is_err() {
+        return Err(unfit(
+            "a controller uses it; stop that, rotate, and start it again: connections go on meanwhile".to_owned(),
+        ));
+    }
+    TicketSigner::rotate(data_dir, clock::unix_secs()).map_err(|error| unfit(error.to_string()))
+}

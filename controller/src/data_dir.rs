@@ -1,0 +1,143 @@
+//! Decides whether a directory may hold a controller's database and keys, and whether what lies there is one deployment, whole.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::process::geteuid;
+
+use crate::ca;
+use crate::tickets;
+
+/// Why a directory is not used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DirError {
+    /// It cannot be read or made.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It is not safe, or belongs to something else.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+/// Makes the directory for its owner only, or finds one that is so. The mode of one that is there stays as it is.
+pub(crate) fn prepare(dir: &Path) -> Result<(), DirError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let found = fs::metadata(dir)?;
+    check_owner(dir, found.uid(), geteuid().as_raw(), found.mode())?;
+    let mut foreign = None;
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if is_ours(&name) {
+            return Ok(());
+        }
+        // A file system of its own has it.
+        if name != "lost+found" {
+            foreign = Some(name);
+        }
+    }
+    match foreign {
+        None => Ok(()),
+        Some(name) => Err(DirError::Unfit(format!(
+            "it holds other things, such as {name}, and nothing of a controller; give --data-dir an empty or a new directory"
+        ))),
+    }
+}
+
+fn check_owner(dir: &Path, owner: u32, us: u32, mode: u32) -> Result<(), DirError> {
+    let refuse = |reason| Err(DirError::Unfit(reason));
+    if owner != us {
+        return refuse(format!(
+            "it belongs to user {owner} and this program runs as user {us}; run it as the owner or use another --data-dir"
+        ));
+    }
+    if mode & 0o077 != 0 {
+        // A sticky directory is shared on purpose, like /tmp: it must stay as it is.
+        let way_out = match mode & 0o1000 {
+            0 => format!(
+                "run `chmod 700 {}`, or use another --data-dir",
+                dir.display()
+            ),
+            _ => "use another --data-dir, such as one inside it".to_owned(),
+        };
+        return refuse(format!(
+            "its mode {:04o} lets other users in, and it would hold this deployment's keys; {way_out}",
+            mode & 0o7777
+        ));
+    }
+    Ok(())
+}
+
+/// Files that only a deployment leaves, beside its database; without the database they are what is left of one.
+pub(crate) fn traces(dir: &Path) -> Vec<PathBuf> {
+    let written = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.len() > 0);
+    let files = KEYS.into_iter().chain([DATABASE_WAL]);
+    files.map(|name| dir.join(name)).filter(written).collect()
+}
+
+/// What helps where a file cannot be used.
+pub(crate) fn way_out(file: &Path) -> &'static str {
+    let name = file.file_name().and_then(|name| name.to_str());
+    match name {
+        Some(ca::CA_FILE) => {
+            "bring back a backup (`overlan controller restore`): devices trust this CA alone, so another one would lock all of them out"
+        }
+        Some(ca::names::FILE) => {
+            "bring it back from a backup, or move it away: another CA for names is made then, and whoever trusts the old one has to fetch it anew (`overlan ca`)"
+        }
+        Some(tickets::FILE) => {
+            "bring it back from a backup, or move it away: another key is made then, and devices get new tickets by themselves"
+        }
+        Some(_) | None => "see that it can be read and written",
+    }
+}
+
+/// Whether a file of this name is a controller's.
+fn is_ours(name: &str) -> bool {
+    name == DATABASE || name == DATABASE_WAL || name == LOCK || KEYS.contains(&name)
+}
+
+/// The database.
+pub(crate) const DATABASE: &str = "controller.db";
+/// What was written last and is not in [`DATABASE`] yet.
+pub(crate) const DATABASE_WAL: &str = "controller.db-wal";
+/// Locked while a controller uses the directory.
+pub(crate) const LOCK: &str = "lock";
+/// Keys that only a backup brings back. The server's own certificate is not among them: it is made anew.
+pub(crate) const KEYS: [&str; 3] = [ca::CA_FILE, ca::names::FILE, tickets::FILE];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_others_may_enter_stays_as_it_is() {
+        for (mode, fits) in [
+            (0o40700, true),
+            (0o40500, true),
+            (0o40750, false),
+            (0o40701, false),
+            (0o41777, false),
+        ] {
+            let checked = check_owner(Path::new("/srv"), 7, 7, mode);
+            assert_eq!(checked.is_ok(), fits, "{mode:o}");
+        }
+        assert!(check_owner(Path::new("/srv"), 0, 7, 0o40700).is_err());
+    }
+
+    #[test]
+    fn a_directory_of_other_things_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        prepare(&data).unwrap();
+        assert_eq!(fs::metadata(&data).unwrap().mode() & 0o777, 0o700);
+        fs::create_dir(data.join("lost+found")).unwrap();
+        prepare(&data).unwrap();
+        fs::write(data.join("photo.jpg"), "x").unwrap();
+        let refused = prepare(&data).unwrap_err().to_string();
+        assert!(refused.contains("photo.jpg"), "{refused}");
+        fs::write(data.join(DATABASE), "x").unwrap();
+        prepare(&data).unwrap();
+    }
+}

@@ -1,0 +1,101 @@
+//! Decides whether a version that somebody was told still counts: after a restore the same numbers are told again, for other
+//! things. Holds no clock and no store.
+//!
+//! ```text
+//! run  A ── 5 ── B ── 9 ── C (now)        B told 6 to 9; "8 by B" goes on from here, "12 by B" was told in a time that is lost
+//! ```
+
+use overlan_protocol::key::Lineage;
+
+/// The runs of the controller over its database, the present one last.
+#[derive(Debug, Clone)]
+pub(crate) struct Runs {
+    runs: Vec<Run>,
+}
+
+/// One run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) id: Lineage,
+    /// The newest version when it began.
+    pub(crate) version: u64,
+}
+
+/// What a version with its run is worth here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// It is a part of this database's past.
+    Past,
+    /// It was told by this database in a time of which it knows nothing: it was restored from a backup.
+    Lost,
+}
+
+impl Runs {
+    /// `before` in the order in which they began, then `present`.
+    pub(crate) fn new(before: Vec<Run>, present: Run) -> Self {
+        let mut runs = before;
+        runs.push(present);
+        Self { runs }
+    }
+
+    /// Names the present run.
+    pub(crate) fn present(&self) -> Lineage {
+        self.runs.last().map_or(Lineage([0; 16]), |run| run.id)
+    }
+
+    /// Judges what somebody says who proved to be a device or relay of ours.
+    pub(crate) fn judge(&self, told_by: Lineage, version: u64) -> Claim {
+        let Some(at) = self.runs.iter().position(|run| run.id == told_by) else {
+            return Claim::Lost;
+        };
+        match self.runs.get(at + 1) {
+            // Told in this run: whoever looks at the log sees whether it reaches there.
+            None => Claim::Past,
+            Some(next) if version <= next.version => Claim::Past,
+            Some(_) => Claim::Lost,
+        }
+    }
+
+    /// Whether `told_by` is the present run.
+    pub(crate) fn is_present(&self, told_by: Lineage) -> bool {
+        self.present() == told_by
+    }
+}
+
+/// Most runs that are remembered, some 50 bytes each. Who comes with an older one is taken for somebody from a lost time, which
+/// costs a gap in addresses for a day and nothing else.
+pub(crate) const RUNS_MAX: u64 = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Lineage = Lineage([1; 16]);
+    const B: Lineage = Lineage([2; 16]);
+    const C: Lineage = Lineage([3; 16]);
+
+    fn runs() -> Runs {
+        let run = |id, version| Run { id, version };
+        Runs::new(vec![run(A, 1), run(B, 5)], run(C, 9))
+    }
+
+    #[test]
+    fn a_version_counts_with_the_run_that_told_it() {
+        let runs = runs();
+        assert_eq!(runs.present(), C);
+        for (told_by, version, claim) in [
+            (A, 1, Claim::Past),
+            (A, 5, Claim::Past),
+            // B began at 5, so A never came to 6 here.
+            (A, 6, Claim::Lost),
+            (B, 6, Claim::Past),
+            (B, 9, Claim::Past),
+            (B, 10, Claim::Lost),
+            (C, 9, Claim::Past),
+            (C, u64::MAX, Claim::Past),
+            (Lineage([9; 16]), 1, Claim::Lost),
+        ] {
+            assert_eq!(runs.judge(told_by, version), claim, "{told_by} {version}");
+        }
+    }
+}

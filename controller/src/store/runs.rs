@@ -1,0 +1,96 @@
+//! Runs of the controller over this database, and whether it went back in time.
+
+use overlan_protocol::frame::Vni;
+use overlan_protocol::key::{DeviceId, Lineage, NetworkId};
+use overlan_protocol::ticket::{CLOCK_SKEW_SECS, TICKET_LIFE_SECS};
+
+use super::{StoreError, Tx, damaged, parsed, put_setting, setting, signed, unsigned};
+use crate::lineage::{Run, Runs};
+use crate::registry::OrgId;
+
+/// Notes that a run begins, and forgets all but the newest `keep`.
+pub(crate) async fn begin(tx: &mut Tx, now: u64, keep: u64) -> Result<Runs, StoreError> {
+    let rows = sqlx::query("SELECT id, version FROM runs ORDER BY rowid")
+        .fetch_all(&mut **tx)
+        .await?;
+    let before = rows.iter().map(|row| {
+        Ok(Run {
+            id: parsed(row, "id")?,
+            version: unsigned(row, "version")?,
+        })
+    });
+    let before = before.collect::<Result<Vec<_>, StoreError>>()?;
+    let present = Run {
+        id: Lineage::random(),
+        version: super::changes::version(tx).await?,
+    };
+    sqlx::query("INSERT INTO runs (id, version, started) VALUES (?, ?, ?)")
+        .bind(present.id.to_string())
+        .bind(signed(present.version))
+        .bind(signed(now))
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query("DELETE FROM runs WHERE rowid <= (SELECT max(rowid) FROM runs) - ?")
+        .bind(signed(keep))
+        .execute(&mut **tx)
+        .await?;
+    Ok(Runs::new(before, present))
+}
+
+/// Notes that the database is older than what was told, since `at` (seconds since the Unix epoch).
+pub(crate) async fn set_rewound(tx: &mut Tx, at: u64) -> Result<(), StoreError> {
+    put_setting(tx, REWOUND, &at.to_le_bytes()).await
+}
+
+/// Since when the database is older than what was told, while tickets of the lost time may live.
+pub(crate) async fn rewound(tx: &mut Tx, now: u64) -> Result<Option<u64>, StoreError> {
+    let Some(value) = setting(tx, REWOUND).await? else {
+        return Ok(None);
+    };
+    let at = <[u8; 8]>::try_from(value.as_slice()).map_err(|_| damaged("value"))?;
+    let at = u64::from_le_bytes(at);
+    Ok((now < at + TICKET_LIFE_SECS + 2 * CLOCK_SKEW_SECS).then_some(at))
+}
+
+/// The highest host index of a network that was given out before `at`, 0 if there is none.
+pub(crate) async fn highest_host(
+    tx: &mut Tx,
+    network: NetworkId,
+    at: u64,
+) -> Result<u32, StoreError> {
+    let row = sqlx::query(
+        "SELECT coalesce(max(host), 0) AS host FROM (SELECT host FROM members WHERE network_id = ?1 AND created < ?2
+             UNION ALL SELECT host FROM released_hosts WHERE network_id = ?1 AND released < ?2)",
+    )
+    .bind(network.to_string())
+    .bind(signed(at))
+    .fetch_one(&mut **tx)
+    .await?;
+    unsigned(&row, "host")
+}
+
+/// Who got an address since `at`, newest first, at most `limit`.
+pub(crate) async fn holders(
+    tx: &mut Tx,
+    org: OrgId,
+    at: u64,
+    limit: usize,
+) -> Result<Vec<(Vni, u32, DeviceId)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT n.vni, m.host, m.device_id FROM members m JOIN networks n ON n.id = m.network_id
+         WHERE n.org_id = ? AND m.created >= ? ORDER BY m.created DESC, m.rowid DESC LIMIT ?",
+    )
+    .bind(org.0)
+    .bind(signed(at))
+    .bind(signed(limit as u64))
+    .fetch_all(&mut **tx)
+    .await?;
+    let holder = |row: &_| {
+        let vni = Vni::new(unsigned(row, "vni")?).ok_or_else(|| damaged("vni"))?;
+        Ok((vni, unsigned(row, "host")?, parsed(row, "device_id")?))
+    };
+    rows.iter().map(holder).collect()
+}
+
+/// Setting with the time since when the database is older than what was told.
+const REWOUND: &str = "rewound";

@@ -1,0 +1,168 @@
+//! A database that went back in time: devices, relays and addresses afterwards.
+
+use std::path::Path;
+use std::process::Command;
+
+use overlan_protocol::api::{ProblemKind, RelayOrders, path};
+use overlan_protocol::netmap::MapEvent;
+
+use crate::lab::{Device, Lab, WITHIN, network, peer, refused};
+use crate::streams::resume;
+
+/// What an operator does who has no better way: the directory as it was, with the controller stopped.
+fn copy(from: &Path, to: &Path) {
+    let _ = std::fs::remove_dir_all(to);
+    let done = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(done.unwrap().success());
+}
+
+/// Stops, takes a copy, and lets one more device enrol that the copy does not have; then brings the copy back.
+struct Rollback {
+    lab: Lab,
+    key: overlan_protocol::key::Secret,
+    owner: overlan_protocol::api::LoginResponse,
+    near: Device,
+    near_map: overlan_protocol::netmap::Netmap,
+    lost: Device,
+    relay: crate::lab::Relay,
+    relay_orders: RelayOrders,
+}
+
+async fn rollback() -> Rollback {
+    let mut lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let key = lab.reusable_key(&owner).await;
+    let relay = lab.relay(&owner, "ams-1", 4_430).await;
+    let near = lab.enrol(&key, "near").await;
+    lab.stop().await;
+    let backup = lab.dir.path().join("backup");
+    copy(&lab.data_dir(), &backup);
+    lab.run().await;
+    let mut stream = near.stream(&lab).await;
+    let lost = lab.enrol(&key, "lost").await;
+    stream
+        .until("lost", |map| peer(map, "lost").is_some())
+        .await;
+    let near_map = stream.map.clone();
+    let relay_orders = orders(&lab, &relay, None).await;
+    drop(stream);
+    lab.stop().await;
+    copy(&backup, &lab.data_dir());
+    lab.run().await;
+    Rollback {
+        lab,
+        key,
+        owner,
+        near,
+        near_map,
+        lost,
+        relay,
+        relay_orders,
+    }
+}
+
+async fn orders(
+    lab: &Lab,
+    relay: &crate::lab::Relay,
+    applied: Option<&RelayOrders>,
+) -> RelayOrders {
+    let mut beat = relay.beat(applied.map_or(0, |orders| orders.version), true);
+    beat.lineage = applied.and_then(|orders| orders.lineage);
+    let mut connection = relay.connect(lab).await;
+    connection
+        .post(path::RELAY_HEARTBEAT, &beat, WITHIN)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_map_of_the_lost_time_is_replaced_though_its_number_comes_again() {
+    let back = rollback().await;
+    let fresh = back.lab.enrol(&back.key, "fresh").await;
+    let mut watcher = fresh.stream(&back.lab).await;
+    // The same number, for another thing.
+    while watcher.map.version < back.near_map.version {
+        back.lab.enrol(&back.key, "more").await;
+        watcher.next().await;
+    }
+    let (_lines, first) =
+        resume(&back.lab, &back.near, &back.near_map, back.near_map.version).await;
+    let MapEvent::Snapshot(map) = first else {
+        panic!("expected a snapshot, got {first:?}");
+    };
+    assert!(peer(&map, "fresh").is_some() && peer(&map, "lost").is_none());
+}
+
+#[tokio::test]
+async fn a_device_of_the_lost_time_is_told() {
+    let back = rollback().await;
+    let connection = back.lost.connect(&back.lab).await;
+    let told = connection.lines(path::DEVICE_NETMAP, WITHIN).await;
+    assert_eq!(refused(told), ProblemKind::DeviceUnknown);
+    // And gets in again, as a new one, by what it has.
+    back.lab.enrol(&back.key, "lost").await;
+    drop(back.owner);
+}
+
+#[tokio::test]
+async fn addresses_of_the_lost_time_are_not_given_out_again_once_it_is_known() {
+    let back = rollback().await;
+    // A relay says by its lineage that there was more.
+    orders(&back.lab, &back.relay, Some(&back.relay_orders)).await;
+    let fresh = back.lab.enrol(&back.key, "fresh").await;
+    let map = fresh.stream(&back.lab).await.map;
+    let lost = network(&back.near_map);
+    let (lost, _) = lost.peer_named("lost").unwrap();
+    assert!(
+        network(&map).host > lost,
+        "{} is not {lost}",
+        network(&map).host
+    );
+    assert!(
+        network(&map).host > 4_000,
+        "a gap for all that may have come"
+    );
+}
+
+#[tokio::test]
+async fn relays_are_told_who_holds_an_address_that_was_given_out_twice() {
+    let back = rollback().await;
+    // It comes before anybody says that time was lost, and gets the address once more.
+    let fresh = back.lab.enrol(&back.key, "fresh").await;
+    let map = fresh.stream(&back.lab).await.map;
+    let here = network(&map);
+    let (lost, _) = network(&back.near_map).peer_named("lost").unwrap();
+    assert_eq!(here.host, lost);
+    let now = orders(&back.lab, &back.relay, Some(&back.relay_orders)).await;
+    assert_ne!(now.lineage, back.relay_orders.lineage);
+    assert!(now.holders.contains(&(here.vni, here.host, fresh.id())));
+    // Whoever comes now is named as well, at once.
+    let next = back.lab.enrol(&back.key, "next").await;
+    let later = orders(&back.lab, &back.relay, Some(&now)).await;
+    assert!(
+        later
+            .holders
+            .iter()
+            .any(|(_, _, device)| *device == next.id())
+    );
+}
+
+#[tokio::test]
+async fn a_restart_is_no_lost_time() {
+    let mut lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let key = lab.reusable_key(&owner).await;
+    let relay = lab.relay(&owner, "ams-1", 4_430).await;
+    let web = lab.enrol(&key, "web").await;
+    let map = web.stream(&lab).await.map;
+    let known = orders(&lab, &relay, None).await;
+    for _ in 0..3 {
+        lab.restart().await;
+        let (_lines, first) = resume(&lab, &web, &map, map.version).await;
+        assert!(matches!(first, MapEvent::Delta(_)), "{first:?}");
+        orders(&lab, &relay, Some(&known)).await;
+    }
+    let fresh = lab.enrol(&key, "fresh").await;
+    assert_eq!(network(&fresh.stream(&lab).await.map).host, 2);
+    assert!(orders(&lab, &relay, None).await.holders.is_empty());
+}
