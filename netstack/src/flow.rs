@@ -268,18 +268,18 @@ impl Flow {
             (_, State::Closed) => self.finish(End::Reset),
             _ => {}
         }
-        self.note_window(tcp, before, queued);
+        self.note_window(config, tcp, before, queued);
         Verdict::Taken
     }
 
     /// In LAST-ACK the engine ignores a window that opens unless the same segment acknowledges something. It would
     /// find out with its next probe, a second later or many; so the probe is sent now.
-    fn note_window(&mut self, tcp: &Tcp, before: State, queued: usize) {
+    fn note_window(&mut self, config: &Config, tcp: &Tcp, before: State, queued: usize) {
         let ignored = before == State::LastAck && self.unsent() == queued;
         if !ignored {
             self.remote_full = tcp.window == 0;
         } else if self.remote_full && tcp.window > 0 && queued > 0 {
-            self.run_timer();
+            self.run_timer(config);
         }
     }
 
@@ -375,24 +375,33 @@ impl Flow {
         }
     }
 
-    /// The path lost what was in flight: what is unacknowledged goes out again now, not when its time has come.
-    pub(crate) fn handle_restored(&mut self, now: Moment) {
+    /// The path lost what was in flight: what is unacknowledged goes out again with the flow's next turn, not when its time has come.
+    pub(crate) fn handle_restored(&mut self, config: &Config, now: Moment) {
         self.tick(now);
         self.rest_until = i64::MIN;
-        self.run_timer();
+        self.run_timer(config);
     }
 
-    /// Puts the flow's own clock forward to where the engine's timer expires.
-    fn run_timer(&mut self) {
-        let forward = match self.due() {
-            Due::At(at) => at + self.ahead - self.clock,
-            // What it has to say now hides when it would repeat what it said before: far enough for any such time.
-            // Without anything in flight there is no such time, and the jump changes nothing.
-            Due::Now => LONGEST_RTO,
-            Due::Never => 0,
+    /// Lets the engine's timer expire. It has to be done here and now: put off to the flow's turn, an acknowledgement that comes before
+    /// would start the timer anew, and what else the flow has to say would hide it.
+    fn run_timer(&mut self, config: &Config) {
+        if self.end.is_some() || self.state() == State::TimeWait {
+            return;
+        }
+        let late = self.clock + LONGEST_RTO;
+        let Some(engine) = &mut self.engine else {
+            return;
         };
-        self.ahead += forward;
-        self.clock += forward;
+        let expired = catch_unwind(AssertUnwindSafe(|| engine.expire(late, config.mtu)));
+        if expired.is_err() {
+            return self.finish(End::Panicked);
+        }
+        if self.remote_full && self.unsent() > 0 {
+            // The probe of a closed window needs its turn, so the flow's clock goes on to when it is due. Nothing is in flight whose
+            // round trip would seem to take that long.
+            self.ahead += LONGEST_RTO;
+            self.clock = late;
+        }
     }
 
     /// Brings deadlines and the program's wishes in line with the state. Belongs after every other call.

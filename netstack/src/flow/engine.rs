@@ -8,7 +8,7 @@ use smoltcp::wire::HardwareAddress;
 use super::{Ticks, ticks};
 use crate::arena::{RingPair, SocketsOnRings};
 use crate::config::Config;
-use crate::device::{Room, Wire};
+use crate::device::{Blocked, Room, Wire};
 use crate::packet::{self, Tcp};
 use crate::table::FlowKey;
 
@@ -69,6 +69,15 @@ impl Engine {
         let interface = &mut self.interface;
         self.sockets.with(|sockets| {
             interface.poll_egress(ticks(clock), wire, sockets);
+        });
+    }
+
+    /// Lets the time of everything that is not acknowledged be up at `clock`: it counts as not sent, and its round trip is not
+    /// measured. Nothing goes out.
+    pub(super) fn expire(&mut self, clock: i64, mtu: usize) {
+        let interface = &mut self.interface;
+        self.sockets.with(|sockets| {
+            interface.poll_egress(ticks(clock), &mut Blocked { mtu }, sockets);
         });
     }
 

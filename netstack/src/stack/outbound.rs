@@ -83,7 +83,7 @@ impl Inner {
             // Timers were not armed while the clock stood still; running a flow arms them.
             self.run(&flow, Some(now), |flow, moment| {
                 if lost {
-                    flow.handle_restored(moment);
+                    flow.handle_restored(&self.config, moment);
                 }
             });
         }

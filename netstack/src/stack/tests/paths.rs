@@ -185,3 +185,115 @@ fn a_lingering_flow_does_not_age_on_a_stalled_path() {
     assert_eq!(server.try_read(&mut data).unwrap(), 15);
     assert_eq!(server.try_read(&mut data).unwrap(), 0);
 }
+
+#[test]
+fn a_flow_that_owes_an_acknowledgement_repeats_the_lost_too() {
+    let mut net = Net::new(small());
+    let listener = net.stack(B).listen(80).unwrap();
+    let (client, server) = net.pair(&listener, false);
+    client.try_write(b"lost and found").unwrap();
+    net.settle();
+    net.lose_in_flight();
+    // One full segment arrives; its acknowledgement waits for an answer of the program, or for the next segment.
+    server.try_write(&pattern(1_000, 1)).unwrap();
+    net.pass(Duration::from_millis(6));
+    assert_eq!(client.try_read(&mut [0; 2_000]).unwrap(), 1_000);
+    net.stack(A).path_restored(net.now, address(B, false));
+    let mut data = [0; 32];
+    let took = net.until(5 * SECOND, |_| {
+        server.try_read(&mut data).is_ok_and(|count| count == 14)
+    });
+    assert!(took <= Duration::from_millis(6), "{took:?}");
+}
+
+#[test]
+fn an_acknowledgement_before_its_turn_does_not_undo_what_a_flow_repeats() {
+    let mut net = Net::new(small());
+    let listener = net.stack(B).listen(80).unwrap();
+    let (client, server) = net.pair(&listener, false);
+    client.try_write(b"arrives, ").unwrap();
+    net.settle();
+    let first = net.hold_in_flight();
+    client.try_write(b"lost, ").unwrap();
+    net.settle();
+    net.lose_in_flight();
+    net.links[A].blocked = true;
+    net.release_in_flight(first);
+    net.stack(A).path_restored(net.now, address(B, false));
+    // It has to wait for its turn; meanwhile the other end has something to say and acknowledges what it has.
+    server.try_write(b"a word").unwrap();
+    net.pass(Duration::from_millis(40));
+    assert_eq!(client.try_read(&mut [0; 32]).unwrap(), 6);
+    net.links[A].blocked = false;
+    client.try_write(b"and new").unwrap();
+    let (mut heard, mut data) = (0, [0; 32]);
+    let took = net.until(10 * SECOND, |_| {
+        heard += server.try_read(&mut data).unwrap_or(0);
+        heard == 22
+    });
+    assert!(took <= Duration::from_millis(6), "{took:?}");
+    // And a loss later is not waited for any longer: the jump was no round trip.
+    client.try_write(b"lost again").unwrap();
+    net.settle();
+    net.lose_in_flight();
+    let took = net.until(10 * SECOND, |_| {
+        server.try_read(&mut data).is_ok_and(|count| count == 10)
+    });
+    assert!(took <= SECOND * 21 / 10, "{took:?}");
+}
+
+/// Many flows at work both ways; at some moment everything under way is lost, and after a while there is a new way, on which one
+/// direction has to wait for its credit. No flow waits for a timer of its own.
+#[test]
+fn a_cut_costs_little() {
+    const FLOWS: usize = 12;
+    let credit = Duration::from_millis(30);
+    for (round, cut_at) in [7, 23, 61]
+        .map(Duration::from_millis)
+        .into_iter()
+        .enumerate()
+    {
+        let mut net = Net::with(small(), small(), round as u64 + 1);
+        let listener = net.stack(B).listen(80).unwrap();
+        let pairs: Vec<_> = (0..FLOWS).map(|_| net.pair(&listener, false)).collect();
+        let streams: Vec<_> = pairs.iter().flat_map(|(a, b)| [a, b]).collect();
+        let piece = pattern(3_000, 1);
+        let mut last = vec![net.now; streams.len()];
+        let mut longest = vec![Duration::ZERO; streams.len()];
+        let mut data = vec![0; 65_535];
+        let mut work = |net: &mut Net, time: Duration| {
+            let end = net.now + time;
+            while net.now < end {
+                for (number, stream) in streams.iter().enumerate() {
+                    let _ = stream.try_write(&piece);
+                    while let Ok(1..) = stream.try_read(&mut data) {
+                        longest[number] = longest[number].max(net.now - last[number]);
+                        last[number] = net.now;
+                    }
+                }
+                net.pass(Duration::from_millis(1));
+            }
+        };
+        work(&mut net, cut_at);
+        for side in [A, B] {
+            net.stack(side)
+                .path_stalled(net.now, address(1 - side, false));
+            net.links[side].blocked = true;
+        }
+        net.lose_in_flight();
+        work(&mut net, Duration::from_millis(130));
+        for side in [A, B] {
+            net.stack(side)
+                .path_restored(net.now, address(1 - side, false));
+        }
+        net.links[B].blocked = false;
+        work(&mut net, credit);
+        net.links[A].blocked = false;
+        work(&mut net, 5 * SECOND);
+        let slow: Vec<_> = longest
+            .iter()
+            .filter(|wait| **wait > Duration::from_millis(250))
+            .collect();
+        assert!(slow.is_empty(), "cut after {cut_at:?}: {slow:?}");
+    }
+}
