@@ -20,14 +20,12 @@ pub struct Config {
     pub tx_ring: usize,
     /// Where the rings come from. Clones of a configuration share it, and so share its budget.
     pub rings: RingArena,
-    /// TCP flows that may exist at once. One costs about 2 KiB besides its rings.
+    /// TCP flows that may exist at once, half-open ones included. One costs about 2 KiB besides its rings. Of those that remotes open
+    /// each remote may have as many as all others leave: half of them if it is alone, and there is room for whoever comes next.
+    /// A program may open thousands of connections at once, and a SYN beyond the limit is only repeated after a second.
     pub max_flows: usize,
-    /// Inbound flows whose handshake is not complete, over all remotes. Each costs as much as a flow. A program may
-    /// open thousands of connections at once, and a SYN beyond the limit is only repeated after a second.
-    pub max_half_open: usize,
-    /// The same for one remote, so that none of them uses up the total.
-    pub max_half_open_per_remote: usize,
-    /// Inbound connections one listener holds until the program takes them. More are dropped; their senders try again.
+    /// Inbound connections one listener holds until the program takes them, which remotes have in turn. Each remote has a share as of
+    /// the flows. More are dropped; their senders try again.
     pub accept_backlog: usize,
     /// How long an outbound connection may take, on the wall clock.
     pub connect_timeout: Duration,
@@ -56,9 +54,7 @@ impl Default for Config {
             tx_ring: RING_UNIT * 256,
             rings: RingArena::default(),
             max_flows: 20_000,
-            max_half_open: 16_384,
-            max_half_open_per_remote: 12_288,
-            accept_backlog: 12_288,
+            accept_backlog: 20_000,
             connect_timeout: Duration::from_secs(30),
             syn_received_timeout: Duration::from_secs(30),
             fin_wait_timeout: Duration::from_secs(60),
@@ -86,6 +82,12 @@ impl Config {
             );
         }
     }
+}
+
+/// Whether a remote that holds `held` of `limit` places may have one more while `all` are in use, its own included: as many as are
+/// left for others. So however many one of them takes, others find room, and where nobody else wants any, half is one's own.
+pub(crate) fn has_share(held: usize, all: usize, limit: usize) -> bool {
+    held < limit.saturating_sub(all)
 }
 
 /// A window field times a power of two: then the announced window is exactly the ring and never more than the free

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
 
+use crate::config::has_share;
 use crate::error::ListenError;
 use crate::flow::End;
 use crate::stack::Stack;
@@ -32,7 +33,8 @@ impl TcpListener {
         Ok(TcpListener { stack, shared })
     }
 
-    /// The next connection that somebody wants. It is not established before it is accepted.
+    /// The next connection that somebody wants: remotes take turns, however many each of them wants. It is not established before it
+    /// is accepted.
     pub async fn accept(&self) -> Incoming {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
@@ -40,7 +42,7 @@ impl TcpListener {
     /// The same for callers that poll; the last one to ask is woken.
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Incoming> {
         let mut queue = self.shared.queue();
-        while let Some(flow) = queue.flows.pop_front() {
+        while let Some(flow) = queue.pop() {
             // Some senders give up while they wait here.
             if flow.lock().is_opening() {
                 return Poll::Ready(Incoming {
@@ -66,7 +68,7 @@ impl Drop for TcpListener {
         let left = {
             let mut queue = self.shared.queue();
             queue.closed = true;
-            std::mem::take(&mut queue.flows)
+            std::iter::from_fn(|| queue.pop()).collect::<Vec<_>>()
         };
         for flow in left {
             refuse(&self.stack, &flow);
@@ -194,18 +196,71 @@ pub(crate) struct Listener {
 /// Connections nobody has taken yet.
 #[derive(Default)]
 struct Backlog {
-    flows: VecDeque<Arc<FlowCell>>,
+    /// By remote, each in the order in which they came. None is empty.
+    waiting: BTreeMap<IpAddr, VecDeque<Arc<FlowCell>>>,
+    /// The remotes of `waiting`, in the order of their turns.
+    turns: VecDeque<IpAddr>,
+    len: usize,
+    /// When it may be looked through again for those that gave up, in ticks of the real clock.
+    purge_from: i64,
     waker: Option<Waker>,
     closed: bool,
 }
 
-impl Listener {
-    pub(crate) fn has_room(&self, backlog: usize) -> bool {
-        let mut queue = self.queue();
-        if queue.flows.len() >= backlog {
-            queue.flows.retain(|flow| flow.lock().is_opening());
+impl Backlog {
+    fn push(&mut self, flow: Arc<FlowCell>) {
+        let remote = flow.key.remote.ip();
+        let flows = self.waiting.entry(remote).or_default();
+        if flows.is_empty() {
+            self.turns.push_back(remote);
         }
-        queue.flows.len() < backlog
+        flows.push_back(flow);
+        self.len += 1;
+    }
+
+    /// The first connection of the remote whose turn it is.
+    fn pop(&mut self) -> Option<Arc<FlowCell>> {
+        let remote = self.turns.pop_front()?;
+        let flows = self.waiting.get_mut(&remote)?;
+        let flow = flows.pop_front();
+        if flows.is_empty() {
+            self.waiting.remove(&remote);
+        } else {
+            self.turns.push_back(remote);
+        }
+        self.len -= usize::from(flow.is_some());
+        flow
+    }
+
+    fn has_room(&self, remote: IpAddr, limit: usize) -> bool {
+        let held = self.waiting.get(&remote).map_or(0, VecDeque::len);
+        has_share(held, self.len, limit)
+    }
+
+    /// Lets go of those whose senders gave up.
+    fn purge(&mut self) {
+        self.waiting.retain(|_, flows| {
+            flows.retain(|flow| flow.lock().is_opening());
+            !flows.is_empty()
+        });
+        let waiting = &self.waiting;
+        self.turns.retain(|remote| waiting.contains_key(remote));
+        self.len = waiting.values().map(VecDeque::len).sum();
+    }
+}
+
+/// 100 ms in ticks. A flood of SYNs would otherwise have all of the backlog looked through for each of them.
+const PURGE_EVERY: i64 = 100_000;
+
+impl Listener {
+    /// Whether one more connection of `remote` may wait, of `backlog` that may in all.
+    pub(crate) fn has_room(&self, now: i64, remote: IpAddr, backlog: usize) -> bool {
+        let mut queue = self.queue();
+        if !queue.has_room(remote, backlog) && now >= queue.purge_from {
+            queue.purge();
+            queue.purge_from = now + PURGE_EVERY;
+        }
+        queue.has_room(remote, backlog)
     }
 
     /// Returns whether there is still a listener.
@@ -215,7 +270,7 @@ impl Listener {
             if queue.closed {
                 return false;
             }
-            queue.flows.push_back(flow);
+            queue.push(flow);
             queue.waker.take()
         };
         if let Some(waker) = waker {

@@ -12,8 +12,8 @@ use crate::table::FlowCell;
 /// Everything that is shared by the flows with one remote.
 pub(crate) struct Path {
     pub(crate) remote: IpAddr,
-    /// Inbound flows with this remote whose handshake is not complete.
-    pub(crate) half_open: AtomicUsize,
+    /// Flows that the remote has opened.
+    pub(crate) inbound: AtomicUsize,
     /// Measured by the owner, in microseconds; `UNKNOWN` before.
     round_trip: AtomicU32,
     /// Flows that have much to send.
@@ -35,7 +35,7 @@ impl Path {
     pub(crate) fn new(remote: IpAddr) -> Path {
         Path {
             remote,
-            half_open: AtomicUsize::new(0),
+            inbound: AtomicUsize::new(0),
             round_trip: AtomicU32::new(UNKNOWN),
             busy: AtomicUsize::new(0),
             clock: Clock {

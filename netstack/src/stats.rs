@@ -74,9 +74,9 @@ drops! {
     denied,
     /// TCP for no flow and no listener; answered with a reset as far as the rate allows.
     no_flow,
-    /// A SYN beyond the limits on half-open connections or on flows.
-    half_open_limit,
-    /// A SYN beyond a listener's backlog.
+    /// A SYN beyond the limit on flows, or its remote's share of them.
+    flow_limit,
+    /// A SYN beyond a listener's backlog, or its remote's share of it.
     backlog,
     /// A SYN when nearly all of the budget for rings was used, answered with a reset as far as the rate allows; data for which a
     /// [bounded](crate::RingArena::bounded) budget had no room.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Inner;
+use crate::config::has_share;
 use crate::flow::{End, Flow};
 use crate::packet::{self, Original, Tcp};
 use crate::path::{Path, Pushed};
@@ -64,20 +65,20 @@ impl Inner {
             drops.no_flow.add(1);
             return self.refuse(now, key, tcp);
         };
-        if !listener.has_room(self.config.accept_backlog) {
+        if !listener.has_room(now, key.remote.ip(), self.config.accept_backlog) {
             // Silence makes the sender try again, when there may be room.
             return drops.backlog.add(1);
         }
         let Some(path) = self.path(key.remote.ip()) else {
             return drops.remotes.add(1);
         };
-        if !self.reserve_half_open(&path) {
-            return drops.half_open_limit.add(1);
+        if !self.reserve_inbound(&path) {
+            return drops.flow_limit.add(1);
         }
         let give_back = || {
             self.counters.flows.subtract(1);
             self.counters.half_open.subtract(1);
-            path.half_open.fetch_sub(1, Relaxed);
+            path.inbound.fetch_sub(1, Relaxed);
         };
         let moment = path.moment(now);
         let Some(rings) = self.lend_rings(&path) else {
@@ -109,20 +110,16 @@ impl Inner {
         }
     }
 
-    fn reserve_half_open(&self, path: &Path) -> bool {
-        if !self.counters.flows.reserve(self.config.max_flows) {
+    /// Counts one more half-open flow that the remote of `path` opens, unless it has its share.
+    fn reserve_inbound(&self, path: &Path) -> bool {
+        let limit = self.config.max_flows;
+        let all = usize::try_from(self.counters.flows.get()).unwrap_or(usize::MAX);
+        if !has_share(path.inbound.load(Relaxed), all, limit) || !self.counters.flows.reserve(limit)
+        {
             return false;
         }
-        if !self.counters.half_open.reserve(self.config.max_half_open) {
-            self.counters.flows.subtract(1);
-            return false;
-        }
-        if path.half_open.fetch_add(1, Relaxed) >= self.config.max_half_open_per_remote {
-            path.half_open.fetch_sub(1, Relaxed);
-            self.counters.half_open.subtract(1);
-            self.counters.flows.subtract(1);
-            return false;
-        }
+        self.counters.half_open.add(1);
+        path.inbound.fetch_add(1, Relaxed);
         true
     }
 

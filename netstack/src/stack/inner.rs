@@ -274,7 +274,6 @@ impl Inner {
         if flow.half_open && !flow.is_opening() {
             flow.half_open = false;
             self.counters.half_open.subtract(1);
-            path.half_open.fetch_sub(1, Relaxed);
         }
         if let Some(busy) = flow.note_busy() {
             path.set_busy(busy);
@@ -308,6 +307,9 @@ impl Inner {
         let mut timer_changed = told;
         if leaving && self.table.remove(cell, rest) {
             self.counters.flows.subtract(1);
+            if cell.inbound {
+                path.inbound.fetch_sub(1, Relaxed);
+            }
             if panicked {
                 self.counters.flows_panicked.add(1);
             }

@@ -176,7 +176,8 @@ fn a_burst_of_500_connections_is_accepted_whole() {
 #[test]
 fn beyond_the_backlog_connections_wait_for_their_next_try() {
     let mut config = small();
-    config.accept_backlog = 3;
+    // One remote has as many places as it leaves.
+    config.accept_backlog = 6;
     let mut net = Net::new(config);
     let listener = net.stack(B).listen(80).unwrap();
     let remote = SocketAddr::new(address(B, false), 80);
@@ -201,8 +202,9 @@ fn beyond_the_backlog_connections_wait_for_their_next_try() {
 #[test]
 fn half_open_connections_are_limited_and_end() {
     let mut config = small();
-    config.max_half_open_per_remote = 4;
-    let mut net = Net::new(config);
+    // One remote has as many as it leaves.
+    config.max_flows = 8;
+    let mut net = Net::with(small(), config, 1);
     let listener = net.stack(B).listen(80).unwrap();
     let remote = SocketAddr::new(address(B, false), 80);
     let connecting: Vec<_> = (0..6)
@@ -210,7 +212,7 @@ fn half_open_connections_are_limited_and_end() {
         .collect();
     net.pass(Duration::from_millis(100));
     assert_eq!(net.stack(B).stats().half_open, 4);
-    assert_eq!(net.stack(B).stats().drops.half_open_limit, 2);
+    assert_eq!(net.stack(B).stats().drops.flow_limit, 2);
     drop(connecting);
     net.links[A].cut = true;
     net.pass(40 * SECOND);
@@ -301,4 +303,54 @@ fn a_lost_handshake_packet_costs_one_retransmission() {
     assert!(client.unwrap().is_ok());
     assert_eq!(took, SECOND + Duration::from_millis(10));
     assert_eq!(net.stack(A).stats().retransmits, 1);
+}
+
+/// Connections from two remotes to one port, at once: many of the first, then one of the second.
+fn crowd(net: &mut Net, listener: &crate::TcpListener, many: usize) -> Vec<crate::Connecting> {
+    let to = |v6| SocketAddr::new(address(B, v6), listener.port());
+    let mut connecting: Vec<_> = (0..many)
+        .map(|_| net.stack(A).connect(net.now, to(false)).unwrap())
+        .collect();
+    net.pass(Duration::from_millis(100));
+    connecting.push(net.stack(A).connect(net.now, to(true)).unwrap());
+    net.pass(Duration::from_millis(100));
+    connecting
+}
+
+#[test]
+fn one_remote_does_not_close_a_port_for_others() {
+    let mut config = small();
+    config.accept_backlog = 100;
+    let mut net = Net::with(small(), config, 1);
+    let listener = net.stack(B).listen(80).unwrap();
+    let _connecting = crowd(&mut net, &listener, 300);
+    assert_eq!(net.stack(B).stats().half_open, 51);
+    // And it is not at the end of the line: remotes take turns.
+    let remotes: Vec<_> = (0..2)
+        .map(|_| poll(pin!(listener.accept())).unwrap().accept().peer_addr())
+        .collect();
+    assert!(remotes[0].is_ipv4() && remotes[1].is_ipv6(), "{remotes:?}");
+}
+
+#[test]
+fn one_remote_does_not_use_up_the_flows_of_others() {
+    let mut config = small();
+    config.max_flows = 100;
+    let mut net = Net::with(small(), config, 1);
+    let listener = net.stack(B).listen(80).unwrap();
+    let other_port = net.stack(B).listen(81).unwrap();
+    let connecting = crowd(&mut net, &listener, 300);
+    let mut accepted = Vec::new();
+    while let Some(incoming) = poll(pin!(listener.accept())) {
+        accepted.push(incoming.accept());
+    }
+    assert_eq!(accepted.len(), 51);
+    net.pass(SECOND / 10);
+    net.pair(&other_port, true);
+    // What ends makes room again.
+    drop((accepted, connecting));
+    net.pass(5 * SECOND);
+    assert_eq!(net.stack(B).stats().flows, 0);
+    let _connecting = crowd(&mut net, &listener, 300);
+    assert_eq!(net.stack(B).stats().half_open, 51);
 }

@@ -246,7 +246,7 @@ fn an_acknowledgement_before_its_turn_does_not_undo_what_a_flow_repeats() {
 /// direction has to wait for its credit. No flow waits for a timer of its own.
 #[test]
 fn a_cut_costs_little() {
-    const FLOWS: usize = 12;
+    const FLOWS: usize = 6;
     let credit = Duration::from_millis(30);
     for (round, cut_at) in [7, 23, 61]
         .map(Duration::from_millis)
@@ -289,7 +289,10 @@ fn a_cut_costs_little() {
         net.links[B].blocked = false;
         work(&mut net, credit);
         net.links[A].blocked = false;
-        work(&mut net, 5 * SECOND);
+        work(&mut net, SECOND);
+        for (wait, last) in longest.iter_mut().zip(last) {
+            *wait = (*wait).max(net.now - last);
+        }
         let slow: Vec<_> = longest
             .iter()
             .filter(|wait| **wait > Duration::from_millis(250))
