@@ -4,11 +4,12 @@
 //! The peer hears how it went before a byte of the host's: a refusal there is a refusal, a host that nobody reaches is unreachable.
 
 use std::io;
+use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use overlan_netstack::{self as netstack, Incoming, TcpListener};
-use overlan_protocol::gateway::{Answer, HEAD_LEN, Host, Request, may_lead_to};
+use overlan_protocol::gateway::{Answer, GatewayRoute, HEAD_LEN, Host, Request, may_dial};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -22,11 +23,11 @@ use crate::names::Destination;
 use crate::proxy;
 use crate::splice::splice;
 
-/// Whether a host may be led to, asked for each connection.
-pub(crate) type Allows = Arc<dyn Fn(&Request) -> bool + Send + Sync>;
+/// The routes that are offered and approved, asked for each connection.
+pub(crate) type Routes = Arc<dyn Fn() -> Vec<GatewayRoute> + Send + Sync>;
 
 /// Serves the listener until `shutdown`, then ends every connection and returns.
-pub(crate) async fn run(listener: TcpListener, allows: Allows, shutdown: CancellationToken) {
+pub(crate) async fn run(listener: TcpListener, routes: Routes, shutdown: CancellationToken) {
     let mut connections = JoinSet::new();
     let max = accept::connections_max();
     loop {
@@ -34,9 +35,9 @@ pub(crate) async fn run(listener: TcpListener, allows: Allows, shutdown: Cancell
             () = shutdown.cancelled() => break,
             Some(ended) = connections.join_next() => accept::report(ended),
             incoming = listener.accept(), if connections.len() < max => {
-                let (allows, shutdown) = (allows.clone(), shutdown.clone());
+                let (routes, shutdown) = (routes.clone(), shutdown.clone());
                 connections.spawn(async move {
-                    shutdown.run_until_cancelled(connection(incoming, &allows)).await;
+                    shutdown.run_until_cancelled(connection(incoming, &routes)).await;
                 });
             }
         }
@@ -46,15 +47,17 @@ pub(crate) async fn run(listener: TcpListener, allows: Allows, shutdown: Cancell
     }
 }
 
-async fn connection(incoming: Incoming, allows: &Allows) {
+async fn connection(incoming: Incoming, routes: &Routes) {
     let remote = incoming.remote();
     let mut overlay = incoming.accept();
     let Ok(Ok(Some(request))) = timeout(REQUEST_WITHIN, read_request(&mut overlay)).await else {
         debug!(%remote, "no request came that could be understood");
         return;
     };
-    let dialled = match allows(&request) {
-        true => timeout(DIAL_WITHIN, dial(&request)).await,
+    let routes = routes();
+    let covers = |route: &GatewayRoute| route.covers(request.host(), request.port).is_some();
+    let dialled = match routes.iter().any(covers) {
+        true => timeout(DIAL_WITHIN, dial(&request, &routes)).await,
         false => Ok(Err(DialError::DeniedByPolicy)),
     };
     let mut host = match dialled.unwrap_or(Err(DialError::TimedOut)) {
@@ -84,13 +87,26 @@ async fn read_request(overlay: &mut netstack::TcpStream) -> io::Result<Option<Re
     Ok(Request::decode(head, &host))
 }
 
-/// From this host, by its own resolver, and never to itself or into an overlay.
-async fn dial(request: &Request) -> Result<TcpStream, DialError> {
+/// From this host, by its own resolver; each address that is found there is judged.
+async fn dial(request: &Request, routes: &[GatewayRoute]) -> Result<TcpStream, DialError> {
     let destination = match request.host() {
         Host::Address(address) => Destination::Address(address),
         Host::Name(name) => Destination::Name(name.to_owned()),
     };
-    proxy::dial_host_where(destination, request.port, may_lead_to).await
+    proxy::dial_host_where(destination, request.port, |address| {
+        let allowed = may_dial(routes, request, address, is_own);
+        if !allowed {
+            debug!(host = request.host, %address, "this address is not led to");
+        }
+        allowed
+    })
+    .await
+}
+
+/// Whether it is an address of this host. The kernel knows them all, those of ranges that are routed to it as well: it lets a socket
+/// have no other.
+fn is_own(address: IpAddr) -> bool {
+    UdpSocket::bind((address, 0)).is_ok()
 }
 
 fn answer_to(error: &DialError) -> Answer {

@@ -1,6 +1,7 @@
 //! Private hosts behind a device: what such a gateway leads to, and how it is asked for one of them. Decides what a route covers; who
 //! may offer, approve and use one is decided elsewhere.
 
+mod judge;
 mod offer;
 
 use std::fmt;
@@ -9,7 +10,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::{V4_PREFIX, V4_PREFIX_LEN, V6_PREFIX, V6_PREFIX_LEN};
 use crate::dns;
 
 /// Hosts that a gateway connects to: `10.1.0.0/16`, `10.1.2.3:5432`, `db.internal:5432`, `*.corp.internal`. Without a port, all
@@ -32,6 +32,7 @@ pub enum To {
     Below(String),
 }
 
+pub use judge::{may_dial, may_lead_to};
 pub use offer::{OfferTextError, OfferedRoute};
 
 /// A host that somebody wants to reach.
@@ -55,8 +56,8 @@ pub enum RouteTextError {
     /// It would catch most of the Internet.
     #[error("a range has at least {MIN_BITS_V4} bits of IPv4 or {MIN_BITS_V6} of IPv6")]
     TooWide,
-    /// These mean the gateway itself, or the overlay.
-    #[error("loopback, link-local and overlay addresses lie behind no gateway")]
+    /// These mean the gateway itself, what its cloud tells it alone, or the overlay.
+    #[error("loopback, link-local, metadata and overlay addresses lie behind no gateway")]
     Ours,
 }
 
@@ -116,16 +117,6 @@ impl GatewayRoute {
             To::Name(name) | To::Below(name) => dns::is_in(name, domain),
         }
     }
-}
-
-/// Whether a gateway may connect to that address at all, whatever leads there: not to itself, not to what only it sees by the
-/// link, such as the metadata services of clouds, and not into an overlay.
-#[must_use]
-pub fn may_lead_to(address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    !FORBIDDEN
-        .iter()
-        .any(|(begin, bits)| is_in(address, *begin, *bits))
 }
 
 impl FromStr for GatewayRoute {
@@ -385,20 +376,6 @@ const MIN_BITS_V4: u8 = 8;
 
 /// The same of IPv6: the largest block that a site gets.
 const MIN_BITS_V6: u8 = 16;
-
-/// What lies behind no gateway.
-const FORBIDDEN: [(IpAddr, u8); 10] = [
-    (IpAddr::V4(Ipv4Addr::new(0, 0, 0, 0)), 8),
-    (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
-    (IpAddr::V4(Ipv4Addr::new(169, 254, 0, 0)), 16),
-    (IpAddr::V4(Ipv4Addr::new(224, 0, 0, 0)), 3),
-    (IpAddr::V4(V4_PREFIX), V4_PREFIX_LEN),
-    (IpAddr::V6(Ipv6Addr::UNSPECIFIED), 128),
-    (IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
-    (IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), 10),
-    (IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0)), 8),
-    (IpAddr::V6(V6_PREFIX), V6_PREFIX_LEN),
-];
 
 #[cfg(test)]
 mod tests;

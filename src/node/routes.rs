@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
-use overlan_protocol::gateway::{self, GatewayRoute, OfferedRoute, ROUTES_MAX, Request};
+use overlan_protocol::gateway::{self, GatewayRoute, OfferedRoute, ROUTES_MAX};
 use overlan_protocol::key::NetworkId;
 use tokio_util::sync::CancellationToken;
 
@@ -140,8 +140,8 @@ impl Inner {
             match membership.stack().listen(gateway::PORT) {
                 Ok(listener) => {
                     let stop = self.stop.child_token();
-                    let allows = self.allows(*id);
-                    self.tasks.spawn(leads::run(listener, allows, stop.clone()));
+                    let routes = self.led_to(*id);
+                    self.tasks.spawn(leads::run(listener, routes, stop.clone()));
                     let membership = Arc::downgrade(membership);
                     leading.insert(*id, Leading { membership, stop });
                 }
@@ -150,23 +150,20 @@ impl Inner {
         }
     }
 
-    fn allows(self: &Arc<Self>, network: NetworkId) -> leads::Allows {
+    /// What is offered and approved in that network.
+    fn led_to(self: &Arc<Self>, network: NetworkId) -> leads::Routes {
         let inner = Arc::downgrade(self);
-        Arc::new(move |request: &Request| {
+        Arc::new(move || {
             let Some(inner) = inner.upgrade() else {
-                return false;
+                return Vec::new();
             };
-            let covers =
-                |route: &GatewayRoute| route.covers(request.host(), request.port).is_some();
             let netmap = inner.control.netmap().borrow().clone();
-            let approved = netmap.networks.get(&network).map(|it| &it.routes);
+            let Some(network) = netmap.networks.get(&network) else {
+                return Vec::new();
+            };
             let offered = lock(&inner.routes).clone().unwrap_or_default();
-            approved.is_some_and(|approved| {
-                let mut both = approved
-                    .iter()
-                    .filter(|route| offered.iter().any(|offer| offer.route() == *route));
-                both.any(covers)
-            })
+            let is_offered = |route: &&GatewayRoute| offered.iter().any(|it| it.route() == *route);
+            network.routes.iter().filter(is_offered).cloned().collect()
         })
     }
 

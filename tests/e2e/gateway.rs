@@ -22,6 +22,16 @@ fn a_device_leads_peers_to_private_hosts_and_to_nothing_else() {
     }
 }
 
+/// The hosts are the gateway's own addresses, so each has a route to it alone; the range leads to none of them.
+const ROUTES: [&str; 6] = [
+    "10.9.0.1:8080",
+    "10.9.0.1:9999",
+    "10.9.0.0/24",
+    "10.77.0.1",
+    "fd12::1",
+    "*.internal",
+];
+
 fn inside() {
     let page = "a private page\n";
     // The third is not offered, the last is what only the gateway itself may see.
@@ -36,7 +46,7 @@ fn inside() {
     let hosts = lab.path("hosts");
     std::fs::write(
         &hosts,
-        "127.0.0.1 localhost own.internal\n10.9.0.1 app.internal\n",
+        "127.0.0.1 localhost own.internal\n10.9.0.1 app.internal\n192.168.77.1 rebound.internal\n",
     )
     .unwrap();
     replace("/etc/hosts", &hosts);
@@ -49,31 +59,31 @@ fn inside() {
         "nothing leads there yet"
     );
 
-    for route in ["10.9.0.0/24:8080", "10.77.0.1", "fd12::/64", "*.internal"] {
+    for route in ROUTES {
         gateway.run(&["serve", "route", route]).ok();
     }
     let listed = gateway.run(&["serve", "list"]).ok();
     assert!(
-        listed.contains("route  10.9.0.0/24:8080  offered, not approved"),
+        listed.contains("route  10.9.0.1:8080  offered, not approved"),
         "{listed}"
     );
     until("the offer", LONGEST, || {
         let offered = lab.admin(&["route", "list"]);
-        (offered.matches("offered").count() == 4).then_some(())
+        (offered.matches("offered").count() == ROUTES.len()).then_some(())
     });
     assert_eq!(
         reply("http://10.9.0.1:8080/"),
         "2",
         "offered is not approved"
     );
-    for route in ["10.9.0.0/24:8080", "10.77.0.1", "fd12::/64", "*.internal"] {
+    for route in ROUTES {
         lab.admin(&["route", "approve", "web", route]);
     }
-    laptop.until("four routes", |status| {
+    laptop.until("all routes", |status| {
         let peer = &status["networks"][0]["peers"][0];
         peer["routes"]
             .as_array()
-            .is_some_and(|routes| routes.len() == 4)
+            .is_some_and(|routes| routes.len() == ROUTES.len())
     });
     gateway.until("its own routes", |status| {
         let routes = status["routes"].as_array().unwrap();
@@ -123,7 +133,19 @@ fn inside() {
         "no such name there"
     );
     assert_eq!(reply("http://10.77.0.1:8080/"), "4", "no way there");
-    assert_eq!(reply("http://10.9.0.1:9090/"), "2", "another port");
+    // A page is there, and the range is approved: but it is the gateway itself, by its LAN address, however that is asked for.
+    for url in [
+        "http://10.9.0.1:9090/",
+        "http://[::ffff:10.9.0.1]:9090/",
+        "http://app.internal:9090/",
+    ] {
+        assert_eq!(reply(url), "2", "{url}");
+    }
+    assert_eq!(
+        reply("http://rebound.internal:8080/"),
+        "2",
+        "a private address outside of what is approved"
+    );
     assert_eq!(reply("http://example.org/"), "2", "another name");
     assert_eq!(
         reply("http://own.internal:8080/"),
@@ -135,7 +157,7 @@ fn inside() {
     // Who asks on its own, past the client, hears the same.
     let table = laptop.run(&["status"]).ok();
     assert!(
-        table.contains(&format!("route    10.9.0.0/24:8080 by {}", gateway.name)),
+        table.contains(&format!("route    10.9.0.1:8080 by {}", gateway.name)),
         "{table}"
     );
     lab.admin(&["route", "reject", "web", "*.internal"]);
@@ -143,13 +165,13 @@ fn inside() {
         let outcome = page("http://app.internal:8080/");
         outcome.stderr.contains("(2)").then_some(())
     });
-    gateway.run(&["serve", "remove", "10.9.0.0/24:8080"]).ok();
+    gateway.run(&["serve", "remove", "10.9.0.1:8080"]).ok();
     until("the end of the other", LONGEST, || {
         let outcome = page("http://10.9.0.1:8080/");
         outcome.stderr.contains("(2)").then_some(())
     });
     gateway
-        .run(&["serve", "remove", "10.9.0.0/24:8080"])
+        .run(&["serve", "remove", "10.9.0.1:8080"])
         .refused(1, &["is not offered"]);
     a_host_has_a_name(&lab, &laptop, &gateway);
     for (args, text) in [
@@ -165,8 +187,14 @@ fn inside() {
     }
 }
 
-/// What is left of the offers covers none of these hosts.
+/// What is left of the offers covers none of these hosts. The host is at an address of the gateway's own, which is offered alone.
 fn a_host_has_a_name(lab: &Lab, laptop: &Device, gateway: &Device) {
+    gateway.run(&["serve", "route", "10.9.0.1"]).ok();
+    until("the offer of its address", LONGEST, || {
+        let approve = ["route", "approve", "web", "10.9.0.1"];
+        let approved = run(&mut lab.admin_command(&approve), "");
+        (approved.code == Some(0)).then_some(())
+    });
     let route = "app.internal:8080";
     let url = |label: &str| format!("http://{label}.home.{DOMAIN}:8080/");
     gateway.run(&["serve", "host", route, "as", "wiki"]).ok();

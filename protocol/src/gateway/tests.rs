@@ -47,6 +47,11 @@ fn routes_are_written_in_one_way() {
         ("100.64.0.0/10", RouteTextError::Ours),
         ("localhost:80", RouteTextError::Ours),
         ("::1", RouteTextError::Ours),
+        ("fd00:ec2::254", RouteTextError::Ours),
+        ("168.63.129.16", RouteTextError::Ours),
+        ("64:ff9b::/96", RouteTextError::Ours),
+        ("64:ff9b::a9fe:a9fe", RouteTextError::Ours),
+        ("2002:7f00::/24", RouteTextError::Ours),
     ] {
         assert_eq!(text.parse::<GatewayRoute>(), Err(error), "{text:?}");
     }
