@@ -2,6 +2,7 @@
 //! the controller is away. What a netmap means is the engine's.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use overlan_protocol::api::{
@@ -31,6 +32,8 @@ pub struct Control {
     netmap: watch::Sender<Arc<Netmap>>,
     ticket: watch::Sender<TicketResponse>,
     health: watch::Sender<Health>,
+    /// The controller told the map in this process: what follows may be told as changes of it.
+    told: AtomicBool,
     ticket_refused: Notify,
 }
 
@@ -39,7 +42,7 @@ pub struct Control {
 pub enum Health {
     /// No attempt has ended yet.
     Connecting,
-    /// The netmap is followed, since this time (seconds since the Unix epoch).
+    /// The netmap is what the controller says now, since this time (seconds since the Unix epoch).
     Connected {
         /// Since when.
         since: u64,
@@ -59,7 +62,7 @@ impl Control {
         state: Arc<StateDir>,
         device: Device,
         netmap: Option<Netmap>,
-        ticket: TicketResponse,
+        ticket: Option<TicketResponse>,
         outgoing: Outgoing,
     ) -> Self {
         let empty = || Netmap {
@@ -73,7 +76,7 @@ impl Control {
         let mut netmap = netmap
             .filter(|netmap| netmap.device == device.device)
             .unwrap_or_else(empty);
-        // Who is online was true when the map was written, not now; an old "offline" must not refuse anybody.
+        // Who is online was true when the map was written, not now; until the controller says so nobody believes it.
         for network in netmap.networks.values_mut() {
             for peer in network.peers.values_mut() {
                 peer.online = true;
@@ -81,8 +84,9 @@ impl Control {
         }
         Self {
             netmap: watch::Sender::new(Arc::new(netmap)),
-            ticket: watch::Sender::new(ticket),
+            ticket: watch::Sender::new(ticket.unwrap_or(NO_TICKET)),
             health: watch::Sender::new(Health::Connecting),
+            told: AtomicBool::new(false),
             ticket_refused: Notify::new(),
             state,
             device,
@@ -95,7 +99,7 @@ impl Control {
         self.netmap.subscribe()
     }
 
-    /// The newest ticket.
+    /// The newest ticket; its text is empty until there is one.
     pub fn ticket(&self) -> watch::Receiver<TicketResponse> {
         self.ticket.subscribe()
     }
@@ -128,8 +132,6 @@ impl Control {
             let error = match self.open_stream().await {
                 Ok(mut lines) => {
                     backoff.handle_success(now());
-                    self.health
-                        .send_replace(Health::Connected { since: unix_time() });
                     match self.read_stream(&mut lines).await {
                         StreamEnd::Removed => return self.handle_removed().await,
                         StreamEnd::Ended(error) => error,
@@ -154,9 +156,12 @@ impl Control {
 
     async fn open_stream(&self) -> Result<Lines, HttpsError> {
         let connection = self.connect().await?;
+        // What lies on disk may be damaged, and says nothing of who is there now: the first session begins with the whole map.
         let known = {
             let netmap = self.netmap.borrow();
-            netmap.lineage.map(|lineage| (netmap.version, lineage))
+            let told = self.told.load(Relaxed);
+            let lineage = netmap.lineage.filter(|_| told);
+            lineage.map(|lineage| (netmap.version, lineage))
         };
         let path = match known {
             None | Some((0, _)) => path::DEVICE_NETMAP.to_owned(),
@@ -185,6 +190,7 @@ impl Control {
                     let netmap = Arc::new(*netmap);
                     self.write_netmap(Arc::clone(&netmap)).await;
                     self.netmap.send_replace(netmap);
+                    self.handle_told();
                 }
                 MapEvent::Delta(delta) => {
                     let mut netmap = Netmap::clone(&self.netmap.borrow());
@@ -195,6 +201,7 @@ impl Control {
                         return StreamEnd::Ended(HttpsError::NotUnderstood(gap.to_string()));
                     }
                     self.netmap.send_replace(Arc::new(netmap));
+                    self.handle_told();
                 }
                 MapEvent::Ticket {
                     ticket,
@@ -212,6 +219,18 @@ impl Control {
                 MapEvent::Removed => return StreamEnd::Removed,
             }
         }
+    }
+
+    /// The map is what the controller says now.
+    fn handle_told(&self) {
+        self.told.store(true, Relaxed);
+        self.health.send_if_modified(|health| {
+            let is_news = !matches!(health, Health::Connected { .. });
+            if is_news {
+                *health = Health::Connected { since: unix_time() };
+            }
+            is_news
+        });
     }
 
     async fn handle_removed(&self) {
@@ -270,6 +289,17 @@ impl Control {
         };
         if let Err(error) = exchange.await {
             tracing::debug!(%error, "the report did not reach the controller");
+        }
+    }
+
+    /// Tells the controller that this device ends, if the session with it is open: peers hear of it at once.
+    pub async fn leave(&self) {
+        if matches!(*self.health.borrow(), Health::Connected { .. }) {
+            let report = DeviceReport {
+                leaving: true,
+                ..DeviceReport::default()
+            };
+            self.report(&report).await;
         }
     }
 
@@ -354,7 +384,8 @@ fn refresh_wait(now: u64, expires: u64) -> Duration {
     Duration::from_secs(expires.saturating_sub(half).saturating_sub(now))
 }
 
-async fn blocking(work: impl FnOnce() + Send + 'static) {
+/// Runs work that waits for the disk.
+pub(crate) async fn blocking(work: impl FnOnce() + Send + 'static) {
     if tokio::task::spawn_blocking(work).await.is_err() {
         tracing::warn!("a write to the state directory was cut off");
     }
@@ -370,6 +401,13 @@ pub fn unix_time() -> u64 {
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
 }
+
+/// Stands for a ticket that is still to be fetched.
+const NO_TICKET: TicketResponse = TicketResponse {
+    ticket: String::new(),
+    expires: 0,
+    networks: Vec::new(),
+};
 
 /// A controller that is well answers sooner.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);

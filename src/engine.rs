@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -26,16 +26,18 @@ mod counters;
 mod links;
 mod membership;
 mod peer;
+mod presence;
 mod trust;
 
 pub use attachment::{Attachment, LinkEnd};
 pub use counters::{Counters, Delays, QueueDelays, add_stack};
 pub use membership::Membership;
 pub use peer::Peer;
-pub use trust::{Distrust, KnownPeers, VerifiedPeer};
+pub use presence::{Absence, Ends, PATIENCE, Presence};
+pub use trust::{Distrust, KnownPeer, KnownPeers, VerifiedPeer};
 
 use attachment::Remains;
-use links::Links;
+use links::{Link, Links};
 use peer::PeerKey;
 
 /// This device, as far as the data plane must know it.
@@ -43,6 +45,8 @@ use peer::PeerKey;
 pub struct LocalDevice {
     /// Its id.
     pub device: DeviceId,
+    /// Random for each process: peers see by it that the device was started anew.
+    pub instance: [u8; tunnel::INSTANCE_LEN],
     /// Secret half of its tunnel key.
     pub tunnel: Arc<StaticKey>,
 }
@@ -62,7 +66,13 @@ pub struct Distrusted {
 pub struct Engine {
     local: LocalDevice,
     config: netstack::Config,
+    /// How long connections wait for a peer that answers nothing.
+    patience: Duration,
     seed: [u8; 32],
+    /// The session with the controller is open: what it said of peers holds now.
+    current: AtomicBool,
+    /// This device leaves: links end once what waits was sent.
+    leaving: AtomicBool,
     /// Tells the owner to look at `poll_timeout` and `poll_wanted` again. Called without a lock held.
     wake: Box<dyn Fn() + Send + Sync>,
     memberships: RwLock<Arc<BTreeMap<NetworkId, Arc<Membership>>>>,
@@ -83,17 +93,21 @@ struct Clock {
 }
 
 impl Engine {
-    /// An engine without networks. `seed` must be unpredictable: sequence numbers, ports and session indexes come from it.
+    /// An engine without networks. `patience` is how long connections wait for a peer that answers nothing, [`PATIENCE`] as a rule. `seed` must be unpredictable: sequence numbers, ports and session indexes come from it.
     pub fn new(
         local: LocalDevice,
         config: netstack::Config,
+        patience: Duration,
         seed: [u8; 32],
         wake: Box<dyn Fn() + Send + Sync>,
     ) -> Arc<Self> {
         Arc::new(Self {
             local,
             config,
+            patience,
             seed,
+            current: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             wake,
             memberships: RwLock::default(),
             links: Mutex::default(),
@@ -127,6 +141,39 @@ impl Engine {
     fn expected_round_trip(&self) -> Option<Duration> {
         let micros = self.link_round_trip_us.load(Relaxed);
         (micros > 0).then(|| 2 * Duration::from_micros(micros))
+    }
+
+    /// Takes note of whether the session with the controller is open. What the netmaps say of who is there counts from the next
+    /// [`Engine::apply`] on, and only while it is.
+    pub fn handle_controller(&self, is_current: bool) {
+        self.current.store(is_current, Relaxed);
+    }
+
+    fn is_current(&self) -> bool {
+        self.current.load(Relaxed)
+    }
+
+    /// Whether `peer` is there, as far as it is known.
+    pub fn presence(&self, now: Instant, peer: &Peer) -> Presence {
+        peer.presence(self, now)
+    }
+
+    /// This device leaves: every connection is reset, peers are told, and links end once that was sent.
+    pub fn leave(&self, now: Instant) {
+        let memberships = self.memberships();
+        for membership in memberships.values() {
+            membership.stack().reset_flows(now);
+            for peer in membership.peers_snapshot().values() {
+                peer.say_farewell(self, now);
+            }
+        }
+        self.leaving.store(true, Relaxed);
+        self.links().wake_all();
+    }
+
+    /// Whether this device leaves; no link is opened any more.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Relaxed)
     }
 
     /// Follows the netmap: joins and leaves networks, learns peers, their relays and the rules. Peers whose keys do not check are
@@ -204,6 +251,23 @@ impl Engine {
         self.reroute(now);
         (self.wake)();
         attachment
+    }
+
+    /// `relay` will stop: a backup is to be attached to first.
+    fn handle_drain(&self, relay: RelayId) {
+        self.links().drain(relay);
+        (self.wake)();
+    }
+
+    /// Peers that were served over `link`, and those that waited for credit there, are reached elsewhere from now on.
+    fn leave_link(&self, now: Instant, link: &Link, waiting: Vec<Arc<Peer>>) {
+        self.links().leave(link.relay());
+        for peer in waiting.into_iter().chain(link.drain()) {
+            peer.queued.store(false, Relaxed);
+            self.enqueue(&peer);
+        }
+        self.reroute(now);
+        (self.wake)();
     }
 
     /// The link of `attachment` ended.
@@ -343,8 +407,8 @@ impl Engine {
         };
         if let Some(peer) = membership.peer(host) {
             peer.handle_absent(self, now, relay);
-            if peer.is_gone() {
-                membership.forget_flows(now, &peer);
+            if let Some(absence) = peer.absence(self) {
+                membership.end(now, &peer, absence);
             }
         }
     }

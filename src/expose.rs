@@ -21,10 +21,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::accept;
+use crate::accept::{self, Until};
 use crate::dial::DialError;
 use crate::names::Destination;
 use crate::proxy;
@@ -72,27 +71,32 @@ impl ExposeConfig {
     }
 }
 
-/// Serves the listener until `shutdown`, then ends every connection and returns. HTTP services hear from `identify` who asks.
+/// Serves the listener until the port is closed, and returns when every connection has ended, by itself or with `until`. HTTP
+/// services hear from `identify` who asks.
 pub(crate) async fn run(
     listener: TcpListener,
     config: ExposeConfig,
     identify: Identify,
-    shutdown: CancellationToken,
+    until: impl Into<Until>,
 ) {
+    let until = until.into();
     let config = Arc::new(config);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            () = shutdown.cancelled() => break,
+            () = until.closed.cancelled() => break,
+            () = until.ended.cancelled() => break,
             Some(ended) = connections.join_next() => accept::report(ended),
             incoming = listener.accept(), if connections.len() < config.max_connections => {
-                let (config, identify, shutdown) = (config.clone(), identify.clone(), shutdown.clone());
+                let (config, identify, ended) = (config.clone(), identify.clone(), until.ended.clone());
                 connections.spawn(async move {
-                    shutdown.run_until_cancelled(connection(incoming, &config, &identify)).await;
+                    ended.run_until_cancelled(connection(incoming, &config, &identify)).await;
                 });
             }
         }
     }
+    // Whoever comes now is refused, and does not wait.
+    drop(listener);
     while let Some(ended) = connections.join_next().await {
         accept::report(ended);
     }

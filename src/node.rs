@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,14 +21,14 @@ use overlan_protocol::policy::Protocol;
 use overlan_transport::outgoing::Outgoing;
 use overlan_transport::pump::now;
 use tokio::sync::{Notify, watch};
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::control::{Control, Health};
+use crate::control::{Control, Health, blocking, unix_time};
 use crate::dial::DialError;
 use crate::dns::Resolver;
-use crate::engine::{Engine, KnownPeers, LocalDevice, Membership};
+use crate::engine::{Engine, KnownPeers, LocalDevice, Membership, PATIENCE, Peer, Presence};
 use crate::memory::Budget;
 use crate::names::Destination;
 use crate::relay::route::Choice;
@@ -41,6 +41,8 @@ use crate::tunnel::StaticKey;
 pub struct NodeOptions {
     /// How long a dial may take in all, from the resolved name to the accepted connection.
     pub dial_timeout: Duration,
+    /// How long connections wait for a peer that answers nothing, or that the controller does not see.
+    pub patience: Duration,
     /// Network that a bare overlay address means where the device is in several, by label.
     pub address_network: Option<String>,
     /// Resolvers of this host's network that names outside the overlay are handed on to, the first one preferred; at most
@@ -58,6 +60,7 @@ impl Default for NodeOptions {
     fn default() -> Self {
         Self {
             dial_timeout: Duration::from_secs(30),
+            patience: PATIENCE,
             address_network: None,
             dns_forwards: Vec::new(),
             outgoing: Outgoing::direct(),
@@ -73,9 +76,6 @@ pub enum NodeError {
     /// Something in the state directory cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
-    /// There is no ticket, so no relay would let this device in.
-    #[error("the state directory has no ticket; run `overlan logout` and enrol again")]
-    NoTicket,
 }
 
 /// Why a node is not ready.
@@ -175,6 +175,8 @@ struct Inner {
     /// Everything ends. Cancels `closing`, too.
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// Connections that came in by published ports, and their listeners.
+    serving: TaskTracker,
     /// What the node has to give back or undo at its end.
     owned: Mutex<Owned>,
     serves: Mutex<BTreeMap<OverlayPort, Serve>>,
@@ -186,6 +188,8 @@ struct Inner {
     leading: Mutex<BTreeMap<NetworkId, routes::Leading>>,
     exposed: Mutex<BTreeMap<(NetworkId, OverlayPort), Exposed>>,
     certificates: Certificates,
+    /// The identities of peers, as they are to be kept.
+    known: watch::Sender<Arc<KnownPeers>>,
     /// What it knows of other resolvers.
     resolver: Resolver,
     link_notes: Mutex<BTreeMap<RelayId, LinkNote>>,
@@ -194,6 +198,8 @@ struct Inner {
     /// Says that something was due, or changed, that somebody may wait for.
     turns: watch::Sender<u64>,
     attach_sequence: AtomicU64,
+    /// It was said that another process has this device's keys.
+    superseded_told: AtomicBool,
 }
 
 /// What is known about the last link to a relay.
@@ -213,9 +219,9 @@ impl Node {
         device: Device,
         options: NodeOptions,
     ) -> Result<Self, NodeError> {
-        let ticket = state.load_ticket()?.ok_or(NodeError::NoTicket)?;
+        let ticket = state.load_ticket()?;
         let netmap = state.load_netmap()?;
-        let known = state.load_known_peers()?;
+        let known = KnownPeers::from_stored(state.load_known_peers()?);
         let serves = state
             .load_serves()?
             .into_iter()
@@ -226,12 +232,14 @@ impl Node {
         let engine = Engine::new(
             LocalDevice {
                 device: device.device,
+                instance: random_bytes(),
                 tunnel: Arc::new(StaticKey::from_secret(device.tunnel_secret.clone())),
             },
             match options.memory {
                 Some(budget) => budget.within(options.netstack.clone()),
                 None => options.netstack.clone(),
             },
+            options.patience,
             random_bytes(),
             Box::new({
                 let wake = wake.clone();
@@ -257,6 +265,7 @@ impl Node {
             closing: stop.child_token(),
             stop,
             tasks: TaskTracker::new(),
+            serving: TaskTracker::new(),
             owned: Mutex::default(),
             serves: Mutex::new(serves),
             routes: Mutex::new(routes),
@@ -264,15 +273,18 @@ impl Node {
             leading: Mutex::default(),
             exposed: Mutex::default(),
             certificates: Certificates::new(),
+            known: watch::Sender::default(),
             link_notes: Mutex::default(),
             links_changed: watch::Sender::new(0),
             turns: watch::Sender::new(0),
             attach_sequence: AtomicU64::new(0),
+            superseded_told: AtomicBool::new(false),
         });
         inner.tasks.spawn({
             let inner = inner.clone();
             async move { inner.control.run(inner.stop.clone()).await }
         });
+        inner.tasks.spawn(inner.clone().keep_known_peers());
         inner.tasks.spawn(inner.clone().supervise(known));
         inner.tasks.spawn(inner.clone().certify());
         let alive = Arc::new(Alive::new(&inner));
@@ -385,6 +397,7 @@ impl Inner {
     /// Gives the engine its clock, its netmaps and its links.
     async fn supervise(self: Arc<Self>, mut known: KnownPeers) {
         let mut netmap = self.control.netmap();
+        let mut health = self.control.health();
         self.follow_netmap(&netmap.borrow_and_update().clone(), &mut known);
         loop {
             for relay in self.engine.poll_wanted() {
@@ -401,10 +414,13 @@ impl Inner {
                 () = self.stop.cancelled() => return,
                 () = due => {}
                 () = self.wake.notified() => {}
-                changed = netmap.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
+                Ok(()) = netmap.changed() => {
+                    self.follow_netmap(&netmap.borrow_and_update().clone(), &mut known);
+                }
+                Ok(()) = health.changed() => {
+                    // The map is told before the session counts, so this one is of the session.
+                    let is_current = matches!(*health.borrow_and_update(), Health::Connected { .. });
+                    self.engine.handle_controller(is_current);
                     self.follow_netmap(&netmap.borrow_and_update().clone(), &mut known);
                 }
             }
@@ -414,19 +430,37 @@ impl Inner {
     }
 
     fn follow_netmap(self: &Arc<Self>, netmap: &Netmap, known: &mut KnownPeers) {
-        let before = known.len();
+        known.handle_time(unix_time());
         for refused in self.engine.apply(now(), netmap, known) {
             tracing::warn!(label = %refused.label, device = %refused.device, reason = %refused.reason, "a peer is not used");
         }
-        if known.len() > before
-            && let Err(error) = self.state.save_known_peers(known)
-        {
-            tracing::warn!(%error, "the identities of peers could not be kept");
+        if known.take_changed() {
+            self.known.send_replace(Arc::new(known.clone()));
         }
         self.expose();
         self.lead();
         self.offer();
         self.links_changed.send_modify(|count| *count += 1);
+    }
+
+    /// Writes the identities of peers when there are new ones; nobody waits for the disk.
+    async fn keep_known_peers(self: Arc<Self>) {
+        let mut changes = self.known.subscribe();
+        loop {
+            let changed = self.stop.run_until_cancelled(changes.changed()).await;
+            let is_over = !matches!(changed, Some(Ok(())));
+            if is_over && !changes.has_changed().unwrap_or(false) {
+                return;
+            }
+            let known = changes.borrow_and_update().clone();
+            let state = self.state.clone();
+            blocking(move || {
+                if let Err(error) = state.save_known_peers(known.stored()) {
+                    tracing::warn!(%error, "the identities of peers could not be kept");
+                }
+            })
+            .await;
+        }
     }
 
     async fn dial(
@@ -481,24 +515,47 @@ impl Inner {
             .stack()
             .connect(now(), SocketAddr::new(address, port));
         let mut connecting = connecting.map_err(|error| dial_error(&error))?;
-        if let Ok(result) = timeout(
-            NO_RELAY_AFTER.min(self.options.dial_timeout),
-            &mut connecting,
-        )
-        .await
-        {
+        let within = self.options.dial_timeout;
+        let soon = LOOK_AFTER.min(within);
+        if let Ok(result) = timeout(soon, &mut connecting).await {
             return result.map_err(|error| dial_error(&error));
         }
-        if membership
-            .peer(host)
-            .is_some_and(|peer| self.engine.way_to(&peer) == Choice::Nowhere)
-        {
-            return Err(DialError::NoRelay);
+        let peer = membership.peer(host);
+        let hopeless = async {
+            match &peer {
+                Some(peer) => self.hopeless(peer).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            result = timeout(within.saturating_sub(soon), connecting) => match result {
+                Ok(result) => result.map_err(|error| dial_error(&error)),
+                Err(_) => Err(DialError::TimedOut),
+            },
+            error = hopeless => Err(error),
         }
-        let rest = self.options.dial_timeout.saturating_sub(NO_RELAY_AFTER);
-        match timeout(rest, connecting).await {
-            Ok(result) => result.map_err(|error| dial_error(&error)),
-            Err(_) => Err(DialError::TimedOut),
+    }
+
+    /// Returns when it is known of a peer that a dial under way will not reach it.
+    async fn hopeless(&self, peer: &Peer) -> DialError {
+        tokio::select! {
+            () = self.offline(peer) => DialError::Offline,
+            () = async {
+                sleep(NO_RELAY_AFTER.saturating_sub(LOOK_AFTER)).await;
+                if self.engine.way_to(peer) != Choice::Nowhere {
+                    std::future::pending().await
+                }
+            } => DialError::NoRelay,
+        }
+    }
+
+    /// Returns when `peer` is known not to be there.
+    async fn offline(&self, peer: &Peer) {
+        let mut turns = self.turns.subscribe();
+        while self.engine.presence(now(), peer) != Presence::Offline {
+            if turns.changed().await.is_err() {
+                return std::future::pending().await;
+            }
         }
     }
 
@@ -515,7 +572,8 @@ impl Inner {
 
     fn explain(&self, waited: Duration) -> NotReady {
         let health = self.control.health().borrow().clone();
-        if self.control.netmap().borrow().version == 0 {
+        let has_ticket = !self.control.ticket().borrow().ticket.is_empty();
+        if self.control.netmap().borrow().version == 0 || !has_ticket {
             let error = if let Health::Unreachable { error } = health {
                 error
             } else {
@@ -556,6 +614,9 @@ fn dial_error(error: &netstack::ConnectError) -> DialError {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// A dial that takes longer looks what becomes known of the peer; most are over by then.
+const LOOK_AFTER: Duration = Duration::from_millis(100);
 
 /// A dial without any relay in sight fails after this: time for one attempt at each of a few.
 const NO_RELAY_AFTER: Duration = Duration::from_secs(5);

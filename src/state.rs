@@ -11,16 +11,19 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::BASE64URL_NOPAD;
 use overlan_protocol::api::{JoinString, LoginResponse, TicketResponse};
 use overlan_protocol::gateway::OfferedRoute;
-use overlan_protocol::key::{DeviceId, IdentityKey, IdentitySecret, KEY_LEN, Secret};
+use overlan_protocol::key::{DeviceId, IdentitySecret, KEY_LEN, Secret};
 use overlan_protocol::netmap::Netmap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::certificate::Held;
+use crate::engine::KnownPeer;
 
 pub use serve::{OverlayPort, Serve, ServeKind, Target, Transport, UnusableTarget};
 
@@ -283,9 +286,9 @@ impl StateDir {
         self.remove(ROUTES)
     }
 
-    /// The last netmap that was stored.
+    /// The last netmap that was stored. One that is damaged is none: the controller tells it again.
     pub fn load_netmap(&self) -> Result<Option<Netmap>, StateError> {
-        self.load(NETMAP)
+        self.load_copy(NETMAP)
     }
 
     /// Stores the netmap, so that the next start needs no controller.
@@ -293,9 +296,9 @@ impl StateDir {
         self.save(NETMAP, netmap)
     }
 
-    /// The last ticket that was stored; it may be out of date.
+    /// The last ticket that was stored; it may be out of date. One that is damaged is none: the controller gives another.
     pub fn load_ticket(&self) -> Result<Option<TicketResponse>, StateError> {
-        self.load(TICKET)
+        self.load_copy(TICKET)
     }
 
     /// Stores the ticket, so that the next start needs no controller.
@@ -363,17 +366,28 @@ impl StateDir {
         self.remove(SESSION)
     }
 
-    /// Identity keys of peers as they were first seen; none if none were stored.
-    pub fn load_known_peers(&self) -> Result<BTreeMap<DeviceId, IdentityKey>, StateError> {
+    /// Identities of peers as they were first seen; none if none were stored.
+    pub fn load_known_peers(&self) -> Result<BTreeMap<DeviceId, KnownPeer>, StateError> {
         Ok(self.load(KNOWN_PEERS)?.unwrap_or_default())
     }
 
-    /// Stores the identity keys of peers.
+    /// Stores the identities of peers.
     pub fn save_known_peers(
         &self,
-        peers: &BTreeMap<DeviceId, IdentityKey>,
+        peers: &BTreeMap<DeviceId, KnownPeer>,
     ) -> Result<(), StateError> {
         self.save(KNOWN_PEERS, peers)
+    }
+
+    /// Loads what is only a copy of what the controller has.
+    fn load_copy<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
+        match self.load(name) {
+            Err(error @ StateError::Corrupt { .. }) => {
+                tracing::warn!(%error, "a damaged file is not used");
+                Ok(None)
+            }
+            loaded => loaded,
+        }
     }
 
     fn load<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
@@ -499,9 +513,13 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// What every file looks like.
 #[derive(Serialize, Deserialize)]
-struct Versioned<T> {
+struct Versioned<'f> {
     schema_version: u32,
-    value: T,
+    /// SHA-256 of the bytes of `value`; earlier versions wrote none.
+    #[serde(default)]
+    sum: Option<String>,
+    #[serde(borrow)]
+    value: &'f RawValue,
 }
 
 /// Its version alone, read first: a later version's `value` need not be understood to say so.
@@ -511,9 +529,11 @@ struct Version {
 }
 
 fn encode<T: Serialize>(value: &T) -> io::Result<Zeroizing<Vec<u8>>> {
+    let value = Zeroizing::new(serde_json::to_string(value)?);
     let versioned = Versioned {
         schema_version: SCHEMA_VERSION,
-        value,
+        sum: Some(sum_of(&value)),
+        value: serde_json::from_str(&value)?,
     };
     let mut bytes = Zeroizing::new(serde_json::to_vec(&versioned)?);
     bytes.push(b'\n');
@@ -532,8 +552,18 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
             env!("CARGO_PKG_VERSION")
         ));
     }
-    let versioned: Versioned<T> = serde_json::from_slice(bytes).map_err(|error| damaged(&error))?;
-    Ok(versioned.value)
+    let versioned: Versioned<'_> =
+        serde_json::from_slice(bytes).map_err(|error| damaged(&error))?;
+    let value = versioned.value.get();
+    if versioned.sum.is_some_and(|sum| sum != sum_of(value)) {
+        return Err("its checksum does not fit, so something else than this program changed it; without the field \"sum\" it is taken as it is".to_owned());
+    }
+    serde_json::from_str(value).map_err(|error| damaged(&error))
+}
+
+/// By which damage is noticed that leaves a file readable, such as a bit that a disk turned. It keeps nobody from changing it.
+fn sum_of(value: &str) -> String {
+    BASE64URL_NOPAD.encode(digest(&SHA256, value.as_bytes()).as_ref())
 }
 
 /// Where the damage is. Not serde's own text: that may quote what it found, and the files hold keys.

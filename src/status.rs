@@ -10,6 +10,7 @@ use overlan_protocol::gateway::GatewayRoute;
 use overlan_protocol::key::{DeviceId, RelayId};
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Presence;
 use crate::memory::{Budget, Size, Source};
 use crate::state::Serve;
 
@@ -145,8 +146,11 @@ pub struct PeerStatus {
     pub label: String,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
-    /// Whether the controller sees it.
+    /// Whether it is known to be there; `presence` tells "no" from "nobody knows".
     pub online: bool,
+    /// Whether it is there, as far as it is known.
+    #[serde(default)]
+    pub presence: Presence,
     /// Name of the relay where it is reached.
     pub relay: Option<String>,
     /// End-to-end sessions that are established with it.

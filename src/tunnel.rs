@@ -27,7 +27,7 @@ mod packet;
 mod replay;
 mod session;
 
-pub use envelope::{MAX_PACKET_LEN, TAG_LEN, TRANSPORT_HEADER_LEN};
+pub use envelope::{INSTANCE_LEN, MAX_PACKET_LEN, TAG_LEN, TRANSPORT_HEADER_LEN};
 pub use filter::{Drop, check_source};
 pub use noise::{SUITE, StaticKey};
 pub use packet::{IcmpKind, Packet, Protocol, Reject, TcpFlags, Transport, Version};

@@ -23,6 +23,8 @@ pub(crate) struct Presence {
 struct State {
     streams: u32,
     reported: bool,
+    /// It said that it ends: there is no grace behind its last stream.
+    leaving: bool,
     departs: Option<Instant>,
 }
 
@@ -49,6 +51,7 @@ impl Presence {
         let state = State {
             streams: 0,
             reported: true,
+            leaving: false,
             departs: Some(until),
         };
         self.devices.insert(device, state);
@@ -59,6 +62,7 @@ impl Presence {
     pub(crate) fn handle_open(&mut self, device: DeviceId) {
         let state = self.devices.entry(device).or_default();
         state.streams += 1;
+        state.leaving = false;
         if let Some(at) = state.departs.take() {
             self.departures.remove(&(at, device));
         }
@@ -73,13 +77,34 @@ impl Presence {
             return;
         };
         state.streams = state.streams.saturating_sub(1);
-        if state.streams == 0 {
-            let at = now + self.grace;
-            if let Some(old) = state.departs.replace(at) {
-                self.departures.remove(&(old, device));
-            }
-            self.departures.insert((at, device));
+        self.depart(now, device);
+    }
+
+    /// `device` says that it ends. A reconnect later is an arrival like any other.
+    pub(crate) fn handle_leaving(&mut self, now: Instant, device: DeviceId) {
+        if let Some(state) = self.devices.get_mut(&device) {
+            state.leaving = true;
+            self.depart(now, device);
         }
+    }
+
+    /// Begins the grace of a device without streams.
+    fn depart(&mut self, now: Instant, device: DeviceId) {
+        let Some(state) = self
+            .devices
+            .get_mut(&device)
+            .filter(|state| state.streams == 0)
+        else {
+            return;
+        };
+        let at = match state.leaving {
+            true => now,
+            false => now + self.grace,
+        };
+        if let Some(old) = state.departs.replace(at) {
+            self.departures.remove(&(old, device));
+        }
+        self.departures.insert((at, device));
     }
 
     /// Whether a stream of `device` is open.

@@ -297,6 +297,13 @@ impl Stack {
         }
     }
 
+    /// Whether there are flows with `remote` that have not ended. It looks at every flow of the stack.
+    #[must_use]
+    pub fn has_flows(&self, remote: IpAddr) -> bool {
+        let with_remote = |flow: &crate::table::FlowCell| flow.key.remote.ip() == remote;
+        !self.inner.table.flows(with_remote).is_empty()
+    }
+
     /// Resets the inbound flows that `keep` does not want any more. It must not call the stack.
     pub fn retain_flows(&self, now: Instant, keep: &dyn Fn(FlowInfo) -> bool) {
         let inner = &*self.inner;

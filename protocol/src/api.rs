@@ -452,6 +452,9 @@ pub struct DeviceReport {
     pub attached: Vec<RelayId>,
     /// Measured round trips of TLS connections, milliseconds, at most 64.
     pub round_trips_ms: Vec<(RelayId, u32)>,
+    /// It ends now: it is offline as soon as its netmap stream is closed, and nobody waits for it to come back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
 }
 
 /// A relay asks to be registered.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
+use overlan::engine::Presence;
 use overlan::local::{CallError, RefusalKind, Request, Response, call_and_follow};
 use overlan::node::{Pong, Whois};
 use overlan_protocol::netmap::Owner;
@@ -252,10 +253,11 @@ fn card(whois: &Whois) -> String {
         Owner::Unknown => {}
     }
     row("relays", &whois.relays.join(", "));
-    let state = match (whois.this_device, whois.online) {
+    let state = match (whois.this_device, whois.presence) {
         (true, _) => "this device",
-        (false, true) => "online",
-        (false, false) => "offline",
+        (false, Presence::Online) => "online",
+        (false, Presence::Offline) => "offline",
+        (false, Presence::Unknown) => "unknown",
     };
     row("state", state);
     text

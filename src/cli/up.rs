@@ -19,6 +19,7 @@ use overlan::state::{Device, DirLock, StateDir};
 use overlan::status::Status;
 use overlan_protocol::api::{Credential, JoinString};
 use overlan_protocol::key::Secret;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::exit::{Code, Failure};
@@ -88,6 +89,12 @@ pub(crate) struct UpArgs {
     /// Give up after this time without being ready: seconds, or with a unit (2m); 0 = never [default: 60, or never on a terminal]
     #[arg(long, env = "OVERLAN_TIMEOUT", value_name = "TIME", value_parser = duration::within::<u64>(duration::ANY))]
     timeout: Option<u64>,
+    /// How long connections may go on after it was told to stop, before they are reset: seconds, or with a unit (1m)
+    #[arg(long, env = "OVERLAN_DRAIN", value_name = "TIME", default_value = "2", value_parser = duration::within::<u64>(0..=3_600))]
+    drain: u64,
+    /// How long connections wait for a peer that does not answer, as one does that sleeps: seconds, or with a unit (1h)
+    #[arg(long, env = "OVERLAN_PEER_TIMEOUT", value_name = "TIME", default_value = "15m", value_parser = duration::within::<u64>(30..=2_592_000))]
+    peer_timeout: u64,
     /// Threads that move data; one is enough for several Gbit/s
     #[arg(long, env = "OVERLAN_THREADS", value_name = "N", default_value = "1")]
     threads: NonZeroUsize,
@@ -331,19 +338,22 @@ async fn run(
     let mut reload = Reload::listen()?;
     let options = NodeOptions {
         address_network: args.address_network.clone(),
+        patience: Duration::from_secs(args.peer_timeout),
         dns_forwards: doors.dns_forwards.clone(),
         outgoing: upstream::outgoing(),
         memory: args.memory.budget()?,
         ..NodeOptions::default()
     };
     let node = Node::start(Arc::clone(state), device, options).map_err(Failure::from)?;
+    // Somebody asked for the end; `stop` ends what is left then.
+    let down = CancellationToken::new();
     let stop = CancellationToken::new();
     let mut serving = Serving::begin(&node, doors, &stop);
     let answers = Arc::new(Answers {
         node: node.clone(),
         state: Arc::clone(state),
         places: Mutex::new(serving.places()),
-        stop: stop.clone(),
+        stop: down.clone(),
         changing: Mutex::new(()),
         measuring: Measuring::new(),
         carrying: Carrying::new(),
@@ -363,7 +373,7 @@ async fn run(
     let ended = loop {
         tokio::select! {
             ended = &mut staying => break ended,
-            () = stop.cancelled() => break Ok(()),
+            () = down.cancelled() => break Ok(()),
             () = signals.next() => break Ok(()),
             hangup = reload.next() => match hangup {
                 Hangup::Gone => break Ok(()),
@@ -379,8 +389,19 @@ async fn run(
         }
     };
     args.notify.ending();
-    stop.cancel();
     let goodbye = async {
+        serving.close();
+        let drain = Duration::from_secs(args.drain);
+        // Who is in may finish; whatever does not is reset, so that nobody takes a cut answer for a whole one.
+        let _ = timeout(drain, async {
+            tokio::join!(node.drain(drain), serving.ended());
+            // What the last of them wrote.
+            node.drain(drain).await;
+        })
+        .await;
+        node.leave().await;
+        let _ = timeout(TOLD_WITHIN, serving.ended()).await;
+        stop.cancel();
         serving.ended().await;
         node.shutdown().await;
         *waiting = control.await.ok().flatten();
@@ -525,7 +546,6 @@ impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
         match error {
             NodeError::State(error) => error.into(),
-            NodeError::NoTicket => Self::new(Code::NeedsLogin, error),
         }
     }
 }
@@ -547,6 +567,9 @@ impl From<NotReady> for Failure {
 
 /// What an admin does for a device that waits.
 pub(super) const APPROVE: &str = "An admin runs `overlan admin device approve DEVICE`; `overlan admin device list` shows who waits.";
+
+/// How long programs' connections may take to hear that they were reset.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long an unattended start may take before somebody must hear of it.
 const READY_WITHIN: Duration = Duration::from_secs(60);

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use overlan::engine::Presence;
 use overlan::status::{LinkState, State, Status};
 use tokio::time::{Instant, sleep_until};
 
@@ -59,7 +60,7 @@ pub(crate) enum Check {
 enum Wanted {
     /// One of the states.
     Check(Check),
-    /// A peer that is online, by label or full name.
+    /// A peer that is known to be there, by label or full name.
     Peer(String),
 }
 
@@ -209,17 +210,18 @@ fn missing(status: &Status, wanted: &Wanted) -> Option<Failure> {
         Wanted::Check(Check::Ready) => not_ready(status),
         Wanted::Check(Check::Control) => no_control(status),
         Wanted::Peer(name) => {
-            let mut peers = status.networks.iter().flat_map(|network| &network.peers);
-            let online = |peer: &overlan::status::PeerStatus| {
-                peer.online && running::is_called(&peer.label, &peer.name, name)
-            };
-            // What the controller said last may be old.
-            if peers.any(online) {
-                not_ready(status).or_else(|| no_control(status))
-            } else {
-                let text = format!("no peer called {name:?} is online");
-                Some(Failure::new(Code::TimedOut, text))
+            let peers = status.networks.iter().flat_map(|network| &network.peers);
+            let called = peers.filter(|peer| running::is_called(&peer.label, &peer.name, name));
+            let known: Vec<Presence> = called.map(|peer| peer.presence).collect();
+            if known.contains(&Presence::Online) {
+                return not_ready(status);
             }
+            let text = match known.contains(&Presence::Unknown) {
+                true => format!("nobody knows yet whether a peer called {name:?} is online"),
+                false => format!("no peer called {name:?} is online"),
+            };
+            // Without the controller nobody says who comes.
+            no_control(status).or_else(|| Some(Failure::new(Code::TimedOut, text)))
         }
     }
 }

@@ -115,7 +115,7 @@ impl Member {
             state,
             device,
             netmap,
-            ticket,
+            Some(ticket),
             Outgoing::direct(),
         ))
     }

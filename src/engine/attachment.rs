@@ -33,6 +33,9 @@ pub struct Attachment {
     window: u32,
     random: u64,
     last_data: Instant,
+    /// The relay said that it will stop: when frames go elsewhere, and when the link ends if the relay has not ended it.
+    drain: Option<(Instant, Instant)>,
+    has_left: bool,
     stall: WriteStall,
     /// Of the fill that runs.
     delays: Delays,
@@ -75,6 +78,9 @@ pub enum LinkEnd {
     /// Nobody needs this link.
     #[error("the link was idle")]
     Idle,
+    /// This device leaves, and has said so to its peers.
+    #[error("this device leaves")]
+    Left,
 }
 
 impl Attachment {
@@ -94,6 +100,8 @@ impl Attachment {
             window: welcome.credit_window,
             random: seed | 1,
             last_data: now,
+            drain: None,
+            has_left: false,
             stall: WriteStall::default(),
             delays: Delays::default(),
         }
@@ -102,6 +110,29 @@ impl Attachment {
     /// The relay at the other end.
     pub fn relay(&self) -> RelayId {
         self.link.relay()
+    }
+
+    /// Whether the relay said that it will stop.
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    /// The relay stops in so many milliseconds. Half of that is time to attach elsewhere, the other half for what is under way.
+    fn handle_drain(&mut self, now: Instant, milliseconds: u32) {
+        if self.drain.is_none() {
+            let left = Duration::from_millis(u64::from(milliseconds)).min(DRAIN_MAX);
+            self.drain = Some((now + left / 2, now + left + DRAIN_GRACE));
+            self.engine.handle_drain(self.link.relay());
+        }
+    }
+
+    /// Frames go elsewhere from now on; what comes is still taken.
+    fn leave(&mut self, now: Instant) {
+        self.has_left = true;
+        let waiting = self.credits.values_mut();
+        let waiting = waiting.filter_map(|credit| credit.waiting.take());
+        let peers: Vec<Arc<Peer>> = waiting.map(|(peer, _)| peer).collect();
+        self.engine.leave_link(now, &self.link, peers);
     }
 
     /// Takes it apart at its end.
@@ -233,17 +264,15 @@ impl pump::Peer for Attachment {
                         .handle_peer_gone(now, self.link.relay(), route.vni, route.host);
                 }
                 Frame::Ping { token } => Frame::Pong { token }.encode(&mut self.control),
-                Frame::Drain { .. } => return Err(LinkEnd::Drained),
+                Frame::Drain { within_ms } => self.handle_drain(now, within_ms),
                 Frame::Reject(body) => {
                     let reject = Reject::decode(body).ok_or(FrameError::TooShort {
                         kind: frame::kind::REJECT,
                     })?;
                     return Err(LinkEnd::Rejected(reject));
                 }
-                Frame::Pong { .. }
-                | Frame::Unknown { .. }
-                | Frame::Hello(_)
-                | Frame::Welcome(_) => {}
+                Frame::Pong { .. } => self.liveness.handle_pong(),
+                Frame::Unknown { .. } | Frame::Hello(_) | Frame::Welcome(_) => {}
             }
             at += taken;
         }
@@ -252,6 +281,14 @@ impl pump::Peer for Attachment {
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), LinkEnd> {
         self.stall.handle_turn();
+        if let Some((leave, end)) = self.drain {
+            if now >= end {
+                return Err(LinkEnd::Drained);
+            }
+            if now >= leave && !self.has_left {
+                self.leave(now);
+            }
+        }
         if !self.link.is_kept() && now >= self.last_data + IDLE {
             return Err(LinkEnd::Idle);
         }
@@ -268,6 +305,11 @@ impl pump::Peer for Attachment {
 
     fn poll_timeout(&mut self) -> Option<Instant> {
         let alive = self.liveness.poll_timeout();
+        let drain = self.drain.map(|(leave, end)| match self.has_left {
+            true => end,
+            false => leave,
+        });
+        let alive = drain.map_or(alive, |drain| drain.min(alive));
         Some(if self.link.is_kept() {
             alive
         } else {
@@ -285,6 +327,10 @@ impl pump::Peer for Attachment {
             let Some(peer) = self.link.pop() else { break };
             self.serve(now, peer, out.packed());
         }
+        // What was given before was taken by the socket.
+        if out.is_empty() && self.engine.is_leaving() {
+            return Err(LinkEnd::Left);
+        }
         self.engine
             .counters
             .queue_delays
@@ -296,11 +342,22 @@ impl pump::Peer for Attachment {
         Ok(())
     }
 
+    fn is_last_word_needed(&self, end: &LinkEnd) -> bool {
+        // Peers are told by it, and their connections reset.
+        matches!(end, LinkEnd::Left)
+    }
+
     fn last_words(&mut self, _end: &LinkEnd, _out: &mut Vec<u8>) {}
 }
 
 /// Frames of one peer before the next peer's turn: one TLS write of 64 KiB.
 const FRAMES_PER_TURN: usize = 4;
+
+/// Longest time that a relay which will stop is used for.
+const DRAIN_MAX: Duration = Duration::from_secs(60);
+
+/// A relay that said when it stops, and has not, is left by then.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
 /// A link that nobody needs any more is closed after this; long enough for a pause in a conversation.
 const IDLE: Duration = Duration::from_secs(60);

@@ -26,10 +26,22 @@ struct Slot {
     link: Option<Arc<Link>>,
     /// Networks that the relay lets this link into; none = all, as nobody said.
     networks: Vec<Vni>,
+    /// The relay will stop: the link is used until a backup stands in, and makes no home.
+    drain: Drain,
     /// Somebody has packets for it.
     wanted: bool,
     /// The owner was told to open it and has not given up.
     opening: bool,
+}
+
+/// How far a relay that will stop was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drain {
+    No,
+    /// A backup is opened; frames still go over this link.
+    Announced,
+    /// Frames go elsewhere; what comes is still taken.
+    Left,
 }
 
 impl Links {
@@ -48,6 +60,9 @@ impl Links {
     /// The same for frames of one network. A link that was opened before this device joined it is opened anew soon.
     pub(super) fn state_for(&self, relay: RelayId, network: Vni) -> LinkState {
         match self.slots.get(&relay) {
+            Some(slot) if slot.state == LinkState::Up && slot.drain == Drain::Left => {
+                LinkState::Failed
+            }
             Some(slot) if slot.state == LinkState::Up && !slot.carries(network) => {
                 LinkState::Pending
             }
@@ -64,6 +79,13 @@ impl Links {
 
     pub(super) fn link(&self, relay: RelayId) -> Option<Arc<Link>> {
         self.slots.get(&relay)?.link.clone()
+    }
+
+    /// Has every link asked for frames once more.
+    pub(super) fn wake_all(&self) {
+        for link in self.slots.values().filter_map(|slot| slot.link.as_ref()) {
+            link.wake();
+        }
     }
 
     pub(super) fn want(&mut self, relay: RelayId) {
@@ -90,16 +112,29 @@ impl Links {
         let slot = self.slot(relay);
         slot.networks = networks.to_vec();
         slot.state = LinkState::Up;
+        slot.drain = Drain::No;
         slot.wanted = false;
         slot.link = Some(link.clone());
         self.update_kept();
         link
     }
 
+    /// The relay will stop: another one is to be attached to before it is left.
+    pub(super) fn drain(&mut self, relay: RelayId) {
+        self.slot(relay).drain = Drain::Announced;
+        self.update_kept();
+    }
+
+    /// The relay is about to stop: frames go elsewhere.
+    pub(super) fn leave(&mut self, relay: RelayId) {
+        self.slot(relay).drain = Drain::Left;
+    }
+
     /// The link broke: it is worth waiting for, until an attempt fails.
     pub(super) fn detach(&mut self, relay: RelayId) {
         let slot = self.slot(relay);
         slot.state = LinkState::Pending;
+        slot.drain = Drain::No;
         slot.link = None;
     }
 
@@ -131,7 +166,10 @@ impl Links {
 
     /// Per network the first relay that is not known to fail.
     fn kept(&self) -> Vec<RelayId> {
-        let usable = |relay: &&RelayId| self.state(**relay) != LinkState::Failed;
+        let usable = |relay: &&RelayId| {
+            let drains = |slot: &Slot| slot.drain != Drain::No;
+            self.state(**relay) != LinkState::Failed && !self.slots.get(*relay).is_some_and(drains)
+        };
         self.homes
             .values()
             .filter_map(|list| list.iter().find(usable).or(list.first()))
@@ -152,6 +190,7 @@ impl Links {
         self.slots.entry(relay).or_insert(Slot {
             state: LinkState::Pending,
             link: None,
+            drain: Drain::No,
             networks: Vec::new(),
             wanted: false,
             opening: false,
@@ -204,6 +243,13 @@ impl Link {
             ready.peers.push_back(peer);
             ready.waker.take()
         };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn wake(&self) {
+        let waker = lock(&self.ready).waker.take();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -279,6 +325,26 @@ mod tests {
         links.detach(BACKUP);
         assert!(!links.keep_trying(BACKUP));
         assert_eq!(links.take_wanted(), vec![]);
+    }
+
+    #[test]
+    fn a_relay_that_drains_is_used_until_it_is_left_and_a_backup_is_attached_meanwhile() {
+        let network = network(1);
+        let mut links = links();
+        let _ = links.take_wanted();
+        let home = links.attach(HOME, &[]);
+        links.drain(HOME);
+        assert_eq!(links.take_wanted(), vec![BACKUP]);
+        assert_eq!(links.state_for(HOME, network), LinkState::Up);
+        assert!(links.attach(BACKUP, &[]).is_kept() && !home.is_kept());
+        assert!(links.homes_attached());
+        links.leave(HOME);
+        assert_eq!(links.state_for(HOME, network), LinkState::Failed);
+        assert!(links.link(HOME).is_some(), "what comes is still taken");
+        links.detach(HOME);
+        links.fail(HOME);
+        assert!(links.keep_trying(HOME), "it is home again when it is back");
+        assert!(links.attach(HOME, &[]).is_kept());
     }
 
     #[test]

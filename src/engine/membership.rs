@@ -14,6 +14,7 @@ use overlan_protocol::netmap::Network;
 use overlan_protocol::policy::{self, Filter};
 
 use super::peer::{Peer, PeerKey};
+use super::presence::{Absence, Ends};
 use super::trust::{KnownPeers, VerifiedPeer};
 use super::{Addresses, Distrusted, Engine};
 
@@ -96,11 +97,11 @@ impl Membership {
         for (host, told) in &network.peers {
             if let Some(peer) = before.get(host) {
                 if peer.is_same(told) {
-                    if peer.follow(told) {
+                    if peer.follow(engine, now, told) {
                         engine.reroute_peer(peer);
                     }
-                    if peer.is_gone() {
-                        self.forget_flows(now, peer);
+                    if let Some(absence) = peer.absence(engine) {
+                        self.end(now, peer, absence);
                     }
                     continue;
                 }
@@ -116,8 +117,10 @@ impl Membership {
                         host: *host,
                     };
                     let peer = Peer::new(engine, now, key, self.vni, addresses, &verified, told);
+                    let peer = Arc::new(peer);
+                    peer.follow(engine, now, told);
                     peer.expect_round_trip(engine, &self.stack);
-                    self.peers_mut(|peers| peers.insert(*host, Arc::new(peer)));
+                    self.peers_mut(|peers| peers.insert(*host, peer));
                 }
                 Err(reason) => distrusted.push(Distrusted {
                     label: told.label.clone(),
@@ -137,10 +140,31 @@ impl Membership {
 
     fn remove(&self, now: Instant, peer: &Arc<Peer>) {
         self.peers_mut(|peers| peers.remove(&peer.key.host));
-        self.forget_flows(now, peer);
+        self.end(now, peer, Absence::Removed);
     }
 
-    /// Ends the flows with a peer that is gone for good, and lets the packets go that wait for it.
+    /// Ends the connections with `peer` that `absence` ends.
+    pub(super) fn end(&self, now: Instant, peer: &Peer, absence: Absence) {
+        tracing::debug!(device = %peer.device(), absence = absence.name(), "connections with a peer end");
+        match absence.ends() {
+            Ends::All => self.forget_flows(now, peer),
+            Ends::Open => {
+                for address in peer.addresses {
+                    self.stack.reset_remote(now, address);
+                    // What is being opened is tried again at once.
+                    self.stack.path_restored(now, address);
+                }
+            }
+        }
+    }
+
+    /// Whether there are connections with `peer`, those included that are being opened.
+    pub(super) fn has_connections(&self, peer: &Peer) -> bool {
+        let mut addresses = peer.addresses.iter();
+        addresses.any(|address| self.stack.has_flows(*address))
+    }
+
+    /// Ends everything with a peer, and lets the packets go that wait for it.
     pub(super) fn forget_flows(&self, now: Instant, peer: &Peer) {
         let mut discarded = Vec::new();
         for address in peer.addresses {

@@ -11,6 +11,8 @@ use overlan_protocol::key::{DeviceId, NetworkId, RelayId, TunnelKey};
 use overlan_protocol::netmap;
 use overlan_protocol::{SEAL_HEADER_LEN, SEAL_TAG_LEN};
 
+use super::membership::Membership;
+use super::presence::{Absence, Action, Presence, Standing, Word};
 use super::trust::VerifiedPeer;
 use super::{Addresses, Engine, lock};
 use crate::relay::route::{Choice, LinkState, PeerRoute};
@@ -36,11 +38,8 @@ pub struct Peer {
     pub(super) ready_at: AtomicU64,
     /// A link over which it was reached broke, and what was in flight may be lost.
     pub(super) stalled: AtomicBool,
-    online: AtomicBool,
-    /// The controller said once that it is there: connections with it outlast its absences.
-    seen: AtomicBool,
-    /// Something came from it since the controller last said that it went.
-    heard: AtomicBool,
+    /// It is to be told that this device leaves, once everything else was sent.
+    farewell: AtomicBool,
     /// Relays where it was not found are remembered in `way`.
     sought: AtomicBool,
     /// The time to its answer is its own, not guessed from the link's.
@@ -51,10 +50,17 @@ pub struct Peer {
 
 struct Sealing {
     session: PeerSession,
+    standing: Standing,
+    /// When `standing` is looked at again; nothing sooner is due.
+    watch: Option<Instant>,
+    /// `standing` may have become due sooner.
+    look: bool,
     /// Handshake messages to send; a session makes one or two at a time.
     outbox: VecDeque<Vec<u8>>,
     /// The last handshake message that went out, until a packet shows that it arrived.
     handshake: Option<Vec<u8>>,
+    /// Until then it may be sent again where the peer was not found; later it is worth nothing.
+    handshake_until: Instant,
     /// When the handshake message went out that was not answered yet.
     asked: Option<Instant>,
     /// More than one went out, so nobody knows which one is answered.
@@ -93,6 +99,7 @@ impl Peer {
             vni: vni.get(),
             local_device: engine.local.device.0,
             remote_device: verified.device().0,
+            local_instance: engine.local.instance,
             local_static: engine.local.tunnel.clone(),
             remote_static: verified.tunnel().0,
         };
@@ -105,15 +112,17 @@ impl Peer {
             queued: AtomicBool::new(false),
             ready_at: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
-            online: AtomicBool::new(told.online),
-            seen: AtomicBool::new(told.online),
-            heard: AtomicBool::new(false),
+            farewell: AtomicBool::new(false),
             sought: AtomicBool::new(false),
             timed: AtomicBool::new(false),
             sealing: Mutex::new(Sealing {
                 session: PeerSession::new(config, now, session_seed(engine, key)),
+                standing: Standing::new(now, engine.patience),
+                watch: None,
+                look: false,
                 outbox: VecDeque::new(),
                 handshake: None,
+                handshake_until: now,
                 asked: None,
                 asked_again: false,
                 waiting: false,
@@ -133,14 +142,23 @@ impl Peer {
     }
 
     /// Takes over what may change. Returns whether the way changed.
-    pub(super) fn follow(&self, told: &netmap::Peer) -> bool {
-        let was_online = self.online.swap(told.online, Relaxed);
-        let came = told.online && !was_online;
-        if told.online {
-            self.seen.store(true, Relaxed);
-        } else if was_online {
-            self.heard.store(false, Relaxed);
-        }
+    pub(super) fn follow(
+        self: &Arc<Self>,
+        engine: &Engine,
+        now: Instant,
+        told: &netmap::Peer,
+    ) -> bool {
+        let came = engine.is_current() && {
+            let mut sealing = lock(&self.sealing);
+            let came = sealing.standing.handle_told(now, told.online);
+            if came && sealing.standing.is_watched() {
+                // It may have been started anew, and whoever only waits would learn of it a minute later.
+                sealing.session.ask(now);
+            }
+            sealing.look = true;
+            self.settle(engine, now, sealing);
+            came
+        };
         let mut way = lock(&self.way);
         if way.route.relays() == told.relays && !came {
             return false;
@@ -151,14 +169,34 @@ impl Peer {
         true
     }
 
-    /// Whether controller and relays agree that it is not there, and never was.
-    pub(super) fn is_gone(&self) -> bool {
-        !self.seen.load(Relaxed) && lock(&self.way).route.is_absent_everywhere()
+    /// The absence that follows from what controller and relays say, if it ends every connection at once.
+    pub(super) fn absence(&self, engine: &Engine) -> Option<Absence> {
+        let word = self.word(engine);
+        lock(&self.sealing).standing.absence(word)
     }
 
-    /// Whether it is there, whatever the controller says yet: something came from it.
-    pub fn is_heard(&self) -> bool {
-        self.heard.load(Relaxed)
+    /// Whether it is there, as far as it is known.
+    pub(super) fn presence(&self, engine: &Engine, now: Instant) -> Presence {
+        let word = self.word(engine);
+        lock(&self.sealing).standing.presence(now, word)
+    }
+
+    fn word(&self, engine: &Engine) -> Word {
+        Word {
+            is_current: engine.is_current(),
+            is_nowhere: lock(&self.way).route.is_absent_everywhere(),
+        }
+    }
+
+    /// Has it told that this device leaves, behind all that is sent before. Returns whether it has a session in which that can be
+    /// said.
+    pub(super) fn say_farewell(self: &Arc<Self>, engine: &Engine, now: Instant) -> bool {
+        if !self.has_session(now) {
+            return false;
+        }
+        self.farewell.store(true, Relaxed);
+        engine.enqueue(self);
+        true
     }
 
     /// The device whose keys its session is made of.
@@ -203,6 +241,7 @@ impl Peer {
             // A handshake that waited for its own timer would always find this absence forgotten, and never the backup.
             let mut sealing = lock(&self.sealing);
             if sealing.outbox.is_empty()
+                && now < sealing.handshake_until
                 && let Some(message) = sealing.handshake.take()
             {
                 sealing.outbox.push_back(message);
@@ -229,6 +268,9 @@ impl Peer {
         if matches!(opened, Ok(Opened::Packet(_) | Opened::Keepalive)) {
             sealing.handshake = None;
         }
+        if sealing.session.take_proof() {
+            sealing.standing.handle_heard(now);
+        }
         let mut asked = None;
         if sealing.asked.is_some() && opened.is_ok() && sealing.session.can_seal(now) {
             asked = sealing.asked.take().filter(|_| !sealing.asked_again);
@@ -236,9 +278,6 @@ impl Peer {
         self.settle(engine, now, sealing);
         if let Some(asked) = asked {
             self.handle_answered(engine, now.saturating_duration_since(asked));
-        }
-        if opened.is_ok() && !self.heard.load(Relaxed) {
-            self.heard.store(true, Relaxed);
         }
         if opened.is_ok() && self.sought.load(Relaxed) {
             self.handle_heard(engine, now, relay);
@@ -300,7 +339,7 @@ impl Peer {
         if sealing.outbox.is_empty() && !sealing.session.can_seal(now) {
             sealing.waiting = true;
             sealing.session.handle_want_send(now);
-            sealing = self.settle_locked(engine, sealing);
+            sealing = self.settle_locked(engine, now, sealing);
         }
         let start = out.len();
         if let Some(message) = sealing.outbox.pop_front() {
@@ -311,6 +350,10 @@ impl Peer {
             if !sealing.session.can_seal(now) {
                 // With a session in use, packets of the old keys would be taken for the answer.
                 sealing.asked_again = sealing.asked.replace(now).is_some();
+            }
+            if sealing.standing.handle_sent(now) {
+                sealing.look = true;
+                self.settle(engine, now, sealing);
             }
             return Turn::Sent(out.len() - start);
         }
@@ -326,6 +369,11 @@ impl Peer {
             .find_map(|address| stack.poll_packet(now, *address, out));
         let Some(emitted) = emitted else {
             out.truncate(start);
+            if self.farewell.swap(false, Relaxed) {
+                let mut sealing = lock(&self.sealing);
+                sealing.session.say_farewell(now);
+                self.settle(engine, now, sealing);
+            }
             return Turn::Done;
         };
         out.resize(out.len() + SEAL_TAG_LEN, 0);
@@ -333,6 +381,7 @@ impl Peer {
         let sealed = sealing
             .session
             .seal(now, &mut out[start + DATA_HEADER_LEN..]);
+        sealing.look |= sealing.standing.handle_sent(now);
         self.settle(engine, now, sealing);
         if let Err(error) = sealed {
             // The keys ran out between two lines; the flow repeats the packet under new ones.
@@ -357,7 +406,11 @@ impl Peer {
             sealing.armed = None;
         }
         sealing.session.handle_timeout(now);
+        let watch_is_due = sealing.watch.take_if(|at| *at <= now).is_some();
         self.settle(engine, now, sealing);
+        if watch_is_due {
+            self.look_after_connections(engine, now);
+        }
 
         let mut way = lock(&self.way);
         if way.armed.is_some_and(|at| at <= now) {
@@ -369,6 +422,25 @@ impl Peer {
         if was_absent {
             self.arm_way(engine);
             self.look_again(engine, now);
+        }
+    }
+
+    /// Asks a peer with connections that was not heard for long, and ends them when there was patience enough.
+    fn look_after_connections(self: &Arc<Self>, engine: &Engine, now: Instant) {
+        let Some(membership) = engine.memberships().get(&self.key.network).cloned() else {
+            return;
+        };
+        let has_connections = membership.has_connections(self);
+        let word = self.word(engine);
+        let mut sealing = lock(&self.sealing);
+        let action = sealing.standing.handle_timeout(now, word, has_connections);
+        if action == Action::Ask {
+            sealing.session.ask(now);
+        }
+        sealing.look = true;
+        self.settle(engine, now, sealing);
+        if let Action::End(absence) = action {
+            membership.end(now, self, absence);
         }
     }
 
@@ -392,35 +464,41 @@ impl Peer {
 
     /// Moves what the session has to say to where it is sent, and sets the timer it asks for.
     fn settle(self: &Arc<Self>, engine: &Engine, now: Instant, sealing: MutexGuard<'_, Sealing>) {
-        let outcome = Self::collect(sealing);
+        let outcome = Self::collect(engine, now, sealing);
         self.act(engine, now, &outcome);
     }
 
     fn settle_locked<'a>(
         self: &'a Arc<Self>,
         engine: &Engine,
+        now: Instant,
         sealing: MutexGuard<'_, Sealing>,
     ) -> MutexGuard<'a, Sealing> {
-        let outcome = Self::collect(sealing);
+        let outcome = Self::collect(engine, now, sealing);
         if let Some(at) = outcome.arm {
             engine.arm(at, self.key);
         }
         lock(&self.sealing)
     }
 
-    fn collect(mut sealing: MutexGuard<'_, Sealing>) -> Outcome {
+    fn collect(engine: &Engine, now: Instant, mut sealing: MutexGuard<'_, Sealing>) -> Outcome {
         let mut outcome = Outcome::default();
         while let Some(message) = sealing.session.poll_message() {
             if sealing.outbox.len() == OUTBOX_MAX {
                 sealing.outbox.pop_front();
             }
             sealing.outbox.push_back(message);
+            sealing.handshake_until = now + HANDSHAKE_LIVES;
             outcome.has_messages = true;
         }
         while let Some(event) = sealing.session.poll_event() {
             match event {
                 Event::Established => outcome.established = std::mem::take(&mut sealing.waiting),
                 Event::Lost => outcome.lost = true,
+                Event::Restarted => {
+                    outcome.absence = Some(sealing.standing.handle_restarted());
+                }
+                Event::Left => outcome.absence = Some(sealing.standing.handle_left(now)),
             }
         }
         if let Some(due) = sealing.session.poll_timeout()
@@ -429,6 +507,13 @@ impl Peer {
             sealing.armed = Some(due);
             outcome.arm = Some(due);
         }
+        if std::mem::take(&mut sealing.look)
+            && let Some(due) = sealing.standing.poll_timeout(engine.is_current())
+            && sealing.watch.is_none_or(|watch| due < watch)
+        {
+            sealing.watch = Some(due);
+            outcome.arm = Some(outcome.arm.map_or(due, |arm| arm.min(due)));
+        }
         outcome
     }
 
@@ -436,13 +521,31 @@ impl Peer {
         if let Some(at) = outcome.arm {
             engine.arm(at, self.key);
         }
-        if outcome.lost
+        if (outcome.lost || outcome.absence.is_some())
             && let Some(membership) = engine.memberships().get(&self.key.network)
         {
-            membership.forget_flows(now, self);
+            if let Some(absence) = outcome.absence {
+                membership.end(now, self, absence);
+            }
+            if outcome.lost {
+                self.handle_lost(engine, now, membership);
+            }
         }
         if outcome.has_messages || outcome.established {
             engine.enqueue(self);
+        }
+    }
+
+    /// It answered no handshake for a while. Connections have more patience; nothing else has.
+    fn handle_lost(self: &Arc<Self>, engine: &Engine, now: Instant, membership: &Membership) {
+        if membership.has_connections(self) {
+            let mut sealing = lock(&self.sealing);
+            if sealing.waiting {
+                sealing.session.handle_want_send(now);
+            }
+            self.settle(engine, now, sealing);
+        } else {
+            membership.forget_flows(now, self);
         }
     }
 
@@ -463,6 +566,7 @@ struct Outcome {
     has_messages: bool,
     established: bool,
     lost: bool,
+    absence: Option<Absence>,
     arm: Option<Instant>,
 }
 
@@ -492,6 +596,9 @@ fn session_seed(engine: &Engine, key: PeerKey) -> u64 {
 /// A first answer that is late by no more than this was held up by busy processors, not by distance. Rings of the wrong size
 /// would cost the memory of a hundred flows.
 const HANDSHAKE_WORK: Duration = Duration::from_millis(5);
+
+/// How long a handshake message is tried at one relay after the other: as long as the handshake itself.
+const HANDSHAKE_LIVES: Duration = Duration::from_secs(30);
 
 /// Handshake messages that may wait for a link; older ones are worth nothing.
 const OUTBOX_MAX: usize = 4;

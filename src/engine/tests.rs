@@ -15,6 +15,7 @@ use overlan_transport::pump::Peer as _;
 
 use super::*;
 
+mod absence;
 mod lab;
 
 use lab::{
@@ -582,7 +583,10 @@ fn the_relay_may_end_a_link_and_says_why() {
     let end = lab.deliver(0, HOME, &Frame::Reject(&reject.encode()));
     assert_eq!(end, Err(LinkEnd::Rejected(reject)));
     let end = lab.deliver(0, HOME, &Frame::Drain { within_ms: 5_000 });
-    assert_eq!(end, Err(LinkEnd::Drained));
+    assert_eq!(end, Ok(()), "another one is attached to first");
+    lab.pass(7 * SECOND);
+    let ended = (0, HOME, LinkEnd::Drained);
+    assert!(lab.ended.contains(&ended), "{:?}", lab.ended);
 }
 
 #[test]

@@ -8,9 +8,128 @@ use std::collections::BTreeMap;
 use overlan_protocol::key::{DeviceId, IdentityKey, TunnelKey, decode_signature};
 use overlan_protocol::netmap;
 use overlan_protocol::proof::tunnel_key_message;
+use serde::{Deserialize, Serialize};
 
-/// The identity of every device that was ever a peer.
-pub type KnownPeers = BTreeMap<DeviceId, IdentityKey>;
+/// The identities of the devices that were peers, each until no netmap has named it for [`FORGET_AFTER`].
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct KnownPeers {
+    peers: BTreeMap<DeviceId, KnownPeer>,
+    /// Seconds since the Unix epoch, as the owner told them last.
+    now: u64,
+    has_changed: bool,
+}
+
+/// One device that was a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored")]
+pub struct KnownPeer {
+    /// Its identity as it was first seen.
+    pub identity: IdentityKey,
+    /// When a netmap named it, to the day, seconds since the Unix epoch; 0 = nobody noted it.
+    pub named: u64,
+}
+
+/// The forms of [`KnownPeer`] on disk. Earlier versions wrote the key alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Named { identity: IdentityKey, named: u64 },
+    Bare(IdentityKey),
+}
+
+impl From<Stored> for KnownPeer {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::Named { identity, named } => Self { identity, named },
+            Stored::Bare(identity) => Self { identity, named: 0 },
+        }
+    }
+}
+
+impl KnownPeers {
+    /// Nobody was ever seen.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What was kept.
+    pub fn from_stored(peers: BTreeMap<DeviceId, KnownPeer>) -> Self {
+        Self {
+            peers,
+            ..Self::default()
+        }
+    }
+
+    /// What is to be kept.
+    pub fn stored(&self) -> &BTreeMap<DeviceId, KnownPeer> {
+        &self.peers
+    }
+
+    /// It is `now`, seconds since the Unix epoch. Forgets whom no netmap has named for long: ids are never used again.
+    pub fn handle_time(&mut self, now: u64) {
+        self.now = self.now.max(now);
+        let before = self.peers.len();
+        let now = self.now;
+        for known in self.peers.values_mut().filter(|known| known.named == 0) {
+            known.named = now;
+        }
+        self.peers
+            .retain(|_, known| now < known.named.saturating_add(FORGET_AFTER));
+        self.has_changed |= self.peers.len() < before;
+    }
+
+    /// Whether there is something new to keep since the last call.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed)
+    }
+
+    /// The identity of a device that was seen before.
+    pub fn get(&self, device: &DeviceId) -> Option<&IdentityKey> {
+        self.peers.get(device).map(|known| &known.identity)
+    }
+
+    /// A netmap names `device`, which has this identity.
+    fn note(&mut self, device: DeviceId, identity: IdentityKey) -> Result<(), Distrust> {
+        if let Some(known) = self.peers.get_mut(&device) {
+            if known.identity != identity {
+                return Err(Distrust::IdentityChanged);
+            }
+            // A file that is written each time would be written for ever.
+            if self.now >= known.named.saturating_add(DAY) {
+                known.named = self.now;
+                self.has_changed = true;
+            }
+            return Ok(());
+        }
+        if self.peers.len() >= KNOWN_PEERS_MAX {
+            self.make_room()?;
+        }
+        tracing::debug!(%device, "a new peer");
+        let named = self.now;
+        self.peers.insert(device, KnownPeer { identity, named });
+        self.has_changed = true;
+        Ok(())
+    }
+
+    /// Forgets whom netmaps have not named for longest; nobody whom one named today, as those are in use.
+    fn make_room(&mut self) -> Result<(), Distrust> {
+        let mut oldest: Vec<(u64, DeviceId)> = self
+            .peers
+            .iter()
+            .filter(|(_, known)| self.now >= known.named.saturating_add(DAY))
+            .map(|(device, known)| (known.named, *device))
+            .collect();
+        if oldest.is_empty() {
+            return Err(Distrust::TooMany);
+        }
+        oldest.sort_unstable();
+        for (_, device) in oldest.iter().take(ROOM) {
+            self.peers.remove(device);
+        }
+        self.has_changed = true;
+        Ok(())
+    }
+}
 
 /// A peer whose keys were checked; the only thing a session is built from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +147,8 @@ pub enum Distrust {
     /// It has another identity key than before.
     #[error("its identity key changed; it must enrol anew")]
     IdentityChanged,
-    /// There is no room to remember it, 100,000 are the limit.
-    #[error("too many devices were seen")]
+    /// There is no room to remember it: 100,000 devices were named within a day.
+    #[error("too many devices were seen within a day")]
     TooMany,
 }
 
@@ -44,15 +163,7 @@ impl VerifiedPeer {
         {
             return Err(Distrust::TunnelKeyNotSigned);
         }
-        match known.get(&peer.device) {
-            Some(identity) if *identity != peer.identity => return Err(Distrust::IdentityChanged),
-            Some(_) => {}
-            None if known.len() >= KNOWN_PEERS_MAX => return Err(Distrust::TooMany),
-            None => {
-                tracing::debug!(device = %peer.device, "a new peer");
-                known.insert(peer.device, peer.identity);
-            }
-        }
+        known.note(peer.device, peer.identity)?;
         Ok(Self {
             device: peer.device,
             tunnel: peer.tunnel,
@@ -70,8 +181,17 @@ impl VerifiedPeer {
     }
 }
 
-/// Most devices that are remembered: ten times the largest network, 5 MiB.
+/// Most devices that are remembered: ten times the largest network, 10 MiB.
 const KNOWN_PEERS_MAX: usize = 100_000;
+
+/// Entries that leave together when there is no room, so that the search for them is rare.
+const ROOM: usize = KNOWN_PEERS_MAX / 100;
+
+/// An identity that no netmap has named for so long is forgotten, seconds: 90 days.
+const FORGET_AFTER: u64 = 90 * DAY;
+
+/// Seconds.
+const DAY: u64 = 24 * 60 * 60;
 
 #[cfg(test)]
 mod tests {
@@ -121,6 +241,67 @@ mod tests {
         assert_eq!(
             VerifiedPeer::check(&swapped, &mut known),
             Err(Distrust::IdentityChanged)
+        );
+    }
+
+    fn device(number: u64) -> DeviceId {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        DeviceId(id)
+    }
+
+    #[test]
+    fn who_was_not_named_for_ninety_days_is_forgotten_and_others_are_not() {
+        let identity = IdentitySecret::from_seed([2; 32]).public();
+        let mut known = KnownPeers::new();
+        known.handle_time(1_000 * DAY);
+        known.note(device(1), identity).unwrap();
+        known.note(device(2), identity).unwrap();
+        assert!(known.take_changed());
+        known.handle_time(1_000 * DAY + DAY - 1);
+        known.note(device(2), identity).unwrap();
+        assert!(!known.take_changed(), "a day has not passed");
+        known.handle_time(1_050 * DAY);
+        known.note(device(2), identity).unwrap();
+        assert!(known.take_changed());
+        known.handle_time(1_090 * DAY);
+        assert!(known.take_changed());
+        assert_eq!(known.get(&device(1)), None);
+        assert_eq!(known.get(&device(2)), Some(&identity));
+    }
+
+    #[test]
+    fn a_list_that_is_full_takes_new_peers_and_keeps_those_in_use() {
+        let identity = IdentitySecret::from_seed([2; 32]).public();
+        let mut known = KnownPeers::new();
+        known.handle_time(1_000 * DAY);
+        for number in 0..KNOWN_PEERS_MAX as u64 {
+            known.note(device(number), identity).unwrap();
+        }
+        let newcomer = device(KNOWN_PEERS_MAX as u64);
+        assert_eq!(known.note(newcomer, identity), Err(Distrust::TooMany));
+        known.handle_time(1_001 * DAY);
+        known.note(device(7), identity).unwrap();
+        assert_eq!(known.note(newcomer, identity), Ok(()));
+        assert!(known.stored().len() <= KNOWN_PEERS_MAX);
+        assert_eq!(known.get(&device(7)), Some(&identity));
+        let thief = IdentitySecret::from_seed([3; 32]).public();
+        let swapped = known.note(device(7), thief);
+        assert_eq!(swapped, Err(Distrust::IdentityChanged));
+    }
+
+    #[test]
+    fn what_an_earlier_version_kept_is_read_and_counts_from_now_on() {
+        let identity = IdentitySecret::from_seed([2; 32]).public();
+        let json = serde_json::json!({ device(1).to_string(): identity.to_string() });
+        let stored = serde_json::from_value(json).unwrap();
+        let mut known = KnownPeers::from_stored(stored);
+        known.handle_time(1_000 * DAY);
+        assert_eq!(known.get(&device(1)), Some(&identity));
+        let again = serde_json::to_value(known.stored()).unwrap();
+        assert_eq!(
+            KnownPeers::from_stored(serde_json::from_value(again).unwrap()).get(&device(1)),
+            Some(&identity)
         );
     }
 }

@@ -4,6 +4,7 @@
 )]
 
 use super::*;
+use tokio_util::sync::CancellationToken;
 
 use std::net::IpAddr;
 use std::sync::Mutex;

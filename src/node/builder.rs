@@ -54,9 +54,6 @@ pub enum UpError {
     /// The controller was not reached, or did not take the auth key.
     #[error(transparent)]
     Enrol(#[from] EnrolError),
-    /// There is a device, and no ticket for it.
-    #[error("the state holds a device without a ticket; remove it and enrol again")]
-    NoTicket,
     /// Peers could not reach it in time.
     #[error(transparent)]
     NotReady(#[from] NotReady),
@@ -66,7 +63,6 @@ impl From<NodeError> for UpError {
     fn from(error: NodeError) -> Self {
         match error {
             NodeError::State(error) => Self::State(error),
-            NodeError::NoTicket => Self::NoTicket,
         }
     }
 }

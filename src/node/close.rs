@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Inner, Node, lock};
 use crate::engine::Engine;
 use crate::enrol::{ForgetError, forget};
+use crate::relay::route::LinkState;
 use crate::state::DirLock;
 
 /// Why a node that was closed left something behind. It has ended all the same.
@@ -74,7 +75,7 @@ impl Node {
     pub async fn close(&self) -> Result<(), CloseError> {
         let inner = &self.inner;
         inner.closing.cancel();
-        let delivered = inner.stop.is_cancelled()
+        let delivered = inner.has_left()
             || timeout(DELIVER_WITHIN, delivered(&inner.engine))
                 .await
                 .is_ok();
@@ -92,8 +93,38 @@ impl Node {
         }
     }
 
-    /// Ends everything at once and waits for it. What is under way is lost; an ephemeral device stays at the controller, offline.
+    /// Lets nobody in at published ports any more, and waits, at most `within`, until the connections that came in by them have
+    /// ended and peers have acknowledged what was written to them.
+    pub async fn drain(&self, within: Duration) {
+        let inner = &self.inner;
+        inner.closing.cancel();
+        inner.serving.close();
+        let drained = async {
+            inner.serving.wait().await;
+            delivered(&inner.engine).await;
+        };
+        // What is left then is reset by the end.
+        let _ = timeout(within, drained).await;
+    }
+
+    /// Resets every connection and tells peers and controller that this device leaves, for which they get at most a second. Programs
+    /// read what had arrived and then an error: an end that no source made must not look like one. Again it does nothing.
+    pub async fn leave(&self) {
+        let inner = &self.inner;
+        inner.closing.cancel();
+        if inner.has_left() {
+            return;
+        }
+        // Before the tasks end that carry it.
+        inner.engine.leave(now());
+        let told = async { tokio::join!(inner.control.leave(), inner.links_ended()) };
+        let _ = timeout(LEAVE_WITHIN, told).await;
+    }
+
+    /// Ends everything at once and waits for it, after [`Node::leave`]. What is under way is lost; an ephemeral device stays at the
+    /// controller, offline.
     pub async fn shutdown(&self) {
+        self.leave().await;
         let inner = &self.inner;
         inner.stop.cancel();
         inner.tasks.close();
@@ -104,6 +135,23 @@ impl Node {
     /// Returns when the node was told to end, by [`Node::close`] or [`Node::shutdown`].
     pub async fn closed(&self) {
         self.inner.closing.cancelled().await;
+    }
+}
+
+impl Inner {
+    fn has_left(&self) -> bool {
+        self.stop.is_cancelled() || self.engine.is_leaving()
+    }
+
+    /// Returns when no link is up.
+    async fn links_ended(&self) {
+        let mut changes = self.links_changed.subscribe();
+        let is_up = |state: &LinkState| *state == LinkState::Up;
+        while self.engine.link_states().values().any(is_up) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
     }
 }
 
@@ -130,6 +178,9 @@ fn reset_flows(engine: &Engine) {
 /// How long peers may take for what was written. A relay that failed is replaced within seconds; who needs longer has bytes to
 /// move, and then waiting is the program's to decide.
 const DELIVER_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long it may take to tell peers and the controller that this device leaves: a round trip, and some for a busy machine.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long the controller may take to remove a device.
 const FORGET_WITHIN: Duration = Duration::from_secs(10);

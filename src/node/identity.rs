@@ -54,12 +54,13 @@ impl fmt::Display for PeerIdentity {
 }
 
 impl Node {
-    /// Waits until the controller sees a peer, named as for [`Node::dial`], and returns who that is.
+    /// Waits until a peer is known to be there, named as for [`Node::dial`], and returns who that is.
     ///
     /// # Errors
     /// [`DialError::Foreign`] for what is outside the overlay, [`DialError::TimedOut`] after `within`.
     pub async fn wait_for(&self, peer: &str, within: Duration) -> Result<Whois, DialError> {
         let mut netmap = self.netmap();
+        let mut turns = self.inner.turns.subscribe();
         let online = async {
             loop {
                 let known = self.find(peer).map_err(DialError::from);
@@ -68,7 +69,11 @@ impl Node {
                     Err(DialError::Foreign) => return Err(DialError::Foreign),
                     Ok(_) | Err(_) => {}
                 }
-                if netmap.changed().await.is_err() {
+                let changed = tokio::select! {
+                    changed = netmap.changed() => changed,
+                    changed = turns.changed() => changed,
+                };
+                if changed.is_err() {
                     return Err(DialError::UnknownName);
                 }
             }

@@ -30,8 +30,15 @@ impl Inner {
 
     async fn try_link(self: &Arc<Self>, relay: RelayId) {
         let mut backoff = Backoff::new(Limits::LINK, u64::from_le_bytes(random_bytes()));
-        loop {
-            let spread = match self.attach(relay).await {
+        // A state directory whose ticket was lost has another one soon.
+        let mut tickets = self.control.ticket();
+        let is_there = |ticket: &TicketResponse| !ticket.ticket.is_empty();
+        let has_ticket = tickets.wait_for(is_there).await.is_ok();
+        if !has_ticket {
+            return;
+        }
+        while !self.engine.is_leaving() {
+            let again = match self.attach(relay).await {
                 Ok((attached, networks)) => {
                     backoff.handle_success(now());
                     self.use_link(relay, attached, &networks).await
@@ -43,7 +50,11 @@ impl Inner {
                     }
                     self.note(relay, |note| note.error = Some(error.to_string()));
                     self.engine.handle_attach_failed(now(), relay);
-                    None
+                    if let AttachError::Rejected(reject) = &error {
+                        self.after_reject(reject.code)
+                    } else {
+                        Again::Backoff
+                    }
                 }
             };
             self.links_changed.send_modify(|count| *count += 1);
@@ -51,7 +62,12 @@ impl Inner {
                 return;
             }
             let pause = backoff.handle_failure(now());
-            sleep(spread.map_or(pause, |spread| spread.min(pause))).await;
+            sleep(match again {
+                Again::Backoff => pause,
+                Again::Within(spread) => spread.min(pause),
+                Again::NotBefore(wait) => wait.max(pause),
+            })
+            .await;
         }
     }
 
@@ -82,14 +98,13 @@ impl Inner {
         ))
     }
 
-    /// Runs a link to its end, or until the device is in other networks than those that it was opened for. Returns how long to
-    /// wait at most before the first attempt to open it again.
+    /// Runs a link to its end, or until the device is in other networks than those that it was opened for.
     async fn use_link(
         self: &Arc<Self>,
         relay: RelayId,
         attached: Attached,
         networks: &[Vni],
-    ) -> Option<Duration> {
+    ) -> Again {
         let Attached {
             stream,
             welcome,
@@ -114,10 +129,11 @@ impl Inner {
             ended = pump::run(stream, &mut attachment) => Some(ended),
             _ = tickets.wait_for(|ticket| ticket.networks != networks) => None,
         };
+        let is_draining = attachment.is_draining();
         self.engine.handle_detached(now(), attachment);
         let Some(ended) = ended else {
             tracing::info!(%relay, "attaching anew: this device is in other networks now");
-            return Some(Duration::ZERO);
+            return Again::Within(Duration::ZERO);
         };
         let reason = match &ended {
             Ended::Closed => "the relay closed the link".to_owned(),
@@ -131,17 +147,38 @@ impl Inner {
             self.handle_reject(reject.code);
         }
         // It will say no again at once, or say nothing for as long as an attempt may take: a backup comes first.
-        if let Ended::Silent
-        | Ended::Stalled
-        | Ended::Peer(LinkEnd::Rejected(_) | LinkEnd::Drained | LinkEnd::Silent) = &ended
-        {
+        let says_no = matches!(
+            ended,
+            Ended::Silent
+                | Ended::Stalled
+                | Ended::Peer(LinkEnd::Rejected(_) | LinkEnd::Drained | LinkEnd::Silent)
+        );
+        if is_draining || says_no {
             self.engine.handle_attach_failed(now(), relay);
         }
-        if !matches!(ended, Ended::Peer(LinkEnd::Idle)) {
+        if !matches!(ended, Ended::Peer(LinkEnd::Idle | LinkEnd::Left)) {
             self.note(relay, |note| note.error = Some(reason));
         }
+        if let Ended::Peer(LinkEnd::Rejected(reject)) = &ended
+            && let wait @ Again::NotBefore(_) = self.after_reject(reject.code)
+        {
+            return wait;
+        }
         let fraction = f64::from(random_bytes::<1>()[0]) / 256.0;
-        Some(Duration::from_millis(u64::from(welcome.reconnect_spread_ms)).mul_f64(fraction))
+        Again::Within(
+            Duration::from_millis(u64::from(welcome.reconnect_spread_ms)).mul_f64(fraction),
+        )
+    }
+
+    /// Says, once, that another process has this device's keys: both take the place from each other, and neither works well.
+    fn after_reject(&self, code: RejectCode) -> Again {
+        if code != RejectCode::Superseded {
+            return Again::Backoff;
+        }
+        if !self.superseded_told.swap(true, Relaxed) {
+            tracing::warn!("{SUPERSEDED}");
+        }
+        Again::NotBefore(AFTER_SUPERSEDED)
     }
 
     fn handle_reject(&self, code: RejectCode) {
@@ -161,6 +198,7 @@ impl Inner {
         let report = DeviceReport {
             attached: attached.map(|(relay, _)| *relay).collect(),
             round_trips_ms: round_trips.take(ROUND_TRIPS_MAX).collect(),
+            leaving: false,
         };
         drop(notes);
         let inner = self.clone();
@@ -176,6 +214,23 @@ impl Inner {
         change(lock(&self.link_notes).entry(relay).or_default());
     }
 }
+
+/// When a link is tried again.
+enum Again {
+    /// By the backoff.
+    Backoff,
+    /// After this time, or sooner by the backoff.
+    Within(Duration),
+    /// After this time, or later by the backoff.
+    NotBefore(Duration),
+}
+
+/// What a copy of a state directory makes of two processes.
+const SUPERSEDED: &str = "another process took this device's place at a relay: a copy of its state directory is in use. Enrol each \
+     device by itself; `overlan up --state-dir mem:` does so at every start of a container";
+
+/// How long the place is left to the other process: two that come back at once would do nothing else.
+const AFTER_SUPERSEDED: Duration = Duration::from_secs(60);
 
 /// Round trips that one report holds; the controller takes no more.
 const ROUND_TRIPS_MAX: usize = 64;

@@ -4,16 +4,17 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use overlan_netstack::PingError;
-use overlan_protocol::key::{DeviceId, IdentityKey};
+use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId};
 use overlan_protocol::netmap::Owner;
 use overlan_protocol::policy::Protocol;
 use overlan_transport::pump::now;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use super::Node;
 use super::reach::Reached;
+use super::{Inner, Node};
 use crate::dial::DialError;
+use crate::engine::Presence;
 use crate::names::Destination;
 use crate::relay::route::Choice;
 
@@ -45,8 +46,11 @@ pub struct Whois {
     pub identity: Option<IdentityKey>,
     /// Its addresses there.
     pub addresses: Vec<IpAddr>,
-    /// Whether the controller sees it.
+    /// Whether it is known to be there; `presence` tells "no" from "nobody knows".
     pub online: bool,
+    /// Whether it is there, as far as it is known.
+    #[serde(default)]
+    pub presence: Presence,
     /// Names of the relays where it can be reached, its home first.
     pub relays: Vec<String>,
     /// Whether it is this very device.
@@ -118,6 +122,10 @@ impl Node {
             .get(&resolved.network)
             .ok_or(DialError::UnknownName)?;
         let peer = network.peers.get(&resolved.host);
+        let presence = match resolved.own {
+            true => Presence::Online,
+            false => self.inner.presence_of(resolved.network, resolved.host),
+        };
         let label = peer.map_or(&network.label, |peer| &peer.label);
         let relays = peer.map_or(&network.relays, |peer| &peer.relays);
         Ok(Whois {
@@ -129,7 +137,8 @@ impl Node {
             addresses: overlan_protocol::address::both(resolved.host)
                 .map(Vec::from)
                 .unwrap_or_default(),
-            online: resolved.online,
+            online: presence == Presence::Online,
+            presence,
             relays: relays
                 .iter()
                 .filter_map(|id| Some(netmap.relays.get(id)?.name.clone()))
@@ -137,6 +146,15 @@ impl Node {
             this_device: resolved.own,
             owner: peer.map_or(Owner::Unknown, |peer| peer.owner.clone()),
         })
+    }
+}
+
+impl Inner {
+    /// Whether a device of a network is there, as far as it is known. Whom the engine does not believe is unknown.
+    pub(super) fn presence_of(&self, network: NetworkId, host: u32) -> Presence {
+        let memberships = self.engine.memberships();
+        let peer = memberships.get(&network).and_then(|it| it.peer(host));
+        peer.map_or(Presence::Unknown, |peer| self.engine.presence(now(), &peer))
     }
 }
 

@@ -7,6 +7,7 @@ use overlan_protocol::key::NetworkId;
 use tokio_util::sync::CancellationToken;
 
 use super::{Inner, Node, lock};
+use crate::accept::Until;
 use crate::engine::Membership;
 use crate::expose::{self, ExposeConfig};
 use crate::state::{OverlayPort, Serve, StateError, Transport};
@@ -56,6 +57,9 @@ impl Node {
 impl Inner {
     /// Opens what is published, and closes what no longer is.
     pub(super) fn expose(self: &Arc<Self>) {
+        if self.closing.is_cancelled() {
+            return;
+        }
         let serves = lock(&self.serves).clone();
         let labels: BTreeMap<NetworkId, String> = {
             let netmap = self.control.netmap();
@@ -122,7 +126,12 @@ impl Inner {
                     .tls
                     .then(|| self.certificates.securing(network, config.http));
                 let identify = self.identify_in(network);
-                let serving = expose::run(listener, config, identify, stop);
+                let until = Until {
+                    closed: self.closing.clone(),
+                    ended: stop,
+                };
+                let serving = expose::run(listener, config, identify, until);
+                let serving = self.serving.track_future(serving);
                 self.tasks.spawn(self.clone().until_closed(serving));
             }
             Transport::Udp => {

@@ -10,11 +10,11 @@ use overlan_protocol::gateway;
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::netmap::{Netmap, Network};
 use overlan_protocol::policy::Protocol;
+use overlan_transport::pump::now;
 
 use super::{Inner, Node};
-use crate::control::Health;
 use crate::dial::DialError;
-use crate::engine::Membership;
+use crate::engine::{Membership, Presence};
 use crate::names::{self, Destination, NameError, Resolved};
 
 /// Why what a person calls a device is none.
@@ -133,11 +133,13 @@ impl Inner {
             {
                 return Err(DialError::DeniedByPolicy);
             }
-            let is_current = matches!(*self.control.health().borrow(), Health::Connected { .. });
-            // Who was heard is there, though the controller has not said so yet.
-            let peer = membership.peer(resolved.host);
-            let is_heard = peer.is_some_and(|peer| peer.is_heard());
-            if !resolved.online && is_current && !is_heard {
+            let Some(peer) = membership.peer(resolved.host) else {
+                return Err(DialError::Internal(
+                    "the device's keys do not check, so it is not used; the log of `overlan up` says why"
+                        .to_owned(),
+                ));
+            };
+            if self.engine.presence(now(), &peer) == Presence::Offline {
                 return Err(DialError::Offline);
             }
         }

@@ -9,7 +9,7 @@ use overlan_transport::pump::now;
 
 use super::{Inner, lock};
 use crate::control::Health;
-use crate::engine::{Membership, add_stack};
+use crate::engine::{Membership, Presence, add_stack};
 use crate::relay::route::{Choice, LinkState};
 use crate::status::{self, Status};
 
@@ -32,13 +32,17 @@ impl Inner {
                     Some(Choice::Send(relay) | Choice::Connect(relay)) => Some(relay),
                     Some(Choice::Wait | Choice::Nowhere) | None => told.relays.first().copied(),
                 };
+                let presence = peer
+                    .as_ref()
+                    .map_or(Presence::Unknown, |peer| self.engine.presence(at, peer));
                 status::PeerStatus {
                     name: format!("{}.{}.{}", told.label, network.name, netmap.domain),
                     label: told.label.clone(),
                     addresses: overlan_protocol::address::both(*host)
                         .map(Vec::from)
                         .unwrap_or_default(),
-                    online: told.online,
+                    online: presence == Presence::Online,
+                    presence,
                     relay: relay.and_then(relay_name),
                     routes: told.routes.clone(),
                     sessions: u32::from(peer.is_some_and(|peer| peer.has_session(at))),

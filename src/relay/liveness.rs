@@ -1,10 +1,12 @@
 //! Decides when a relay link is dead. Holds no socket, no clock and no RNG.
 //!
 //! ```text
-//! Quiet ──nothing heard for a keepalive, or 2 s after we sent──> Asked ──anything heard──> Quiet
-//!                                                                Asked ──answer overdue──> dead
+//! Quiet ──nothing heard for a keepalive, or 2 s while something is unanswered──> Asked ──anything heard──> Quiet
+//!                                                                                Asked ──answer overdue──> dead
 //! ```
-//! Whatever arrives proves that the relay lives; a PONG is only the cheapest thing to ask for.
+//! Whatever arrives proves that the relay lives; a PONG is only the cheapest thing to ask for, and the one thing that answers all
+//! that was sent before. Silence is judged by what is heard: whether the question could be written does not matter, for a relay
+//! that stopped takes none.
 
 use std::time::{Duration, Instant};
 
@@ -13,9 +15,11 @@ use std::time::{Duration, Instant};
 pub struct Liveness {
     keepalive: Duration,
     heard: Instant,
-    /// First time something was sent since the relay was last heard.
-    sent: Option<Instant>,
+    /// Since when something is unanswered and nothing was heard.
+    unanswered: Option<Instant>,
     asked: Option<Instant>,
+    /// Something was sent after the last question: its answer does not cover that.
+    sent_since: bool,
 }
 
 /// What the owner of the link must do now.
@@ -33,21 +37,30 @@ impl Liveness {
         Self {
             keepalive: keepalive.clamp(KEEPALIVE_MIN, KEEPALIVE_MAX),
             heard: now,
-            sent: None,
+            unanswered: None,
             asked: None,
+            sent_since: false,
         }
     }
 
-    /// Something arrived.
+    /// Something arrived. What was sent before may still be unanswered: this need not be its answer.
     pub fn handle_heard(&mut self, now: Instant) {
         self.heard = now;
-        self.sent = None;
+        self.unanswered = self.unanswered.map(|_| now);
         self.asked = None;
     }
 
-    /// Something that deserves an answer was sent.
+    /// A PONG arrived: everything before the question is answered. To be called besides [`Liveness::handle_heard`].
+    pub fn handle_pong(&mut self) {
+        if !self.sent_since {
+            self.unanswered = None;
+        }
+    }
+
+    /// Something was sent that deserves an answer: DATA, which is released sooner or later. PING and PONG are not among it.
     pub fn handle_sent(&mut self, now: Instant) {
-        self.sent.get_or_insert(now);
+        self.unanswered.get_or_insert(now);
+        self.sent_since = true;
     }
 
     /// Early calls do nothing.
@@ -59,6 +72,7 @@ impl Liveness {
             return Some(Action::Close);
         }
         self.asked = Some(now);
+        self.sent_since = false;
         Some(Action::Ping)
     }
 
@@ -68,13 +82,14 @@ impl Liveness {
             Some(asked) => asked + ANSWER_WITHIN,
             None => {
                 let idle = self.heard + self.keepalive;
-                self.sent.map_or(idle, |sent| idle.min(sent + PROBE_AFTER))
+                let probe = self.unanswered.map(|since| since + PROBE_AFTER);
+                probe.map_or(idle, |probe| idle.min(probe))
             }
         }
     }
 }
 
-/// While something is being sent, silence of this length is suspicious: a black hole is found within 4 s.
+/// While something is unanswered, silence of this length is suspicious: a black hole is found within 4 s.
 const PROBE_AFTER: Duration = Duration::from_secs(2);
 
 /// Any relay within reach of a usable connection answers in this time.
@@ -129,6 +144,54 @@ mod tests {
             Some(Action::Close)
         );
         assert_eq!(link.poll_timeout(), t0 + Duration::from_secs(5));
+    }
+
+    #[test]
+    fn what_was_heard_from_before_the_silence_does_not_put_the_question_off() {
+        // A relay under load stops: what it said last comes after what was sent last, and nothing more can be sent, for credit or
+        // for room in the socket.
+        let t0 = start();
+        let mut link = Liveness::new(t0, KEEPALIVE);
+        for milliseconds in 0..1_000 {
+            let now = t0 + Duration::from_millis(milliseconds);
+            link.handle_sent(now);
+            link.handle_heard(now + Duration::from_micros(500));
+        }
+        let silent = t0 + Duration::from_micros(999_500);
+        let asked = link.poll_timeout();
+        assert_eq!(asked, silent + PROBE_AFTER);
+        assert_eq!(link.handle_timeout(asked), Some(Action::Ping));
+        let dead = link.poll_timeout();
+        assert_eq!(dead, silent + PROBE_AFTER + ANSWER_WITHIN);
+        assert_eq!(link.handle_timeout(dead), Some(Action::Close));
+    }
+
+    #[test]
+    fn an_answered_question_ends_the_matter_until_something_is_sent() {
+        let t0 = start();
+        let mut link = Liveness::new(t0, KEEPALIVE);
+        link.handle_sent(t0);
+        link.handle_heard(t0 + Duration::from_millis(1));
+        let asked = link.poll_timeout();
+        assert_eq!(link.handle_timeout(asked), Some(Action::Ping));
+        let answered = asked + Duration::from_millis(20);
+        link.handle_heard(answered);
+        link.handle_pong();
+        assert_eq!(
+            link.poll_timeout(),
+            answered + KEEPALIVE,
+            "one question, not one in 2 s"
+        );
+
+        // What is sent behind the question is not covered by its answer.
+        link.handle_sent(answered);
+        let asked = link.poll_timeout();
+        assert_eq!(link.handle_timeout(asked), Some(Action::Ping));
+        link.handle_sent(asked + Duration::from_millis(1));
+        let answered = asked + Duration::from_millis(20);
+        link.handle_heard(answered);
+        link.handle_pong();
+        assert_eq!(link.poll_timeout(), answered + PROBE_AFTER);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
+use overlan_protocol::key::IdentityKey;
+
 use super::*;
 
 struct Fixture {
@@ -75,7 +77,11 @@ fn stores_everything(dir: &StateDir) {
     dir.save_serves(&serves).unwrap();
     assert_eq!(dir.load_serves().unwrap(), serves);
 
-    let peers = BTreeMap::from([(DeviceId([3; 16]), IdentityKey([4; 32]))]);
+    let known = KnownPeer {
+        identity: IdentityKey([4; 32]),
+        named: 5,
+    };
+    let peers = BTreeMap::from([(DeviceId([3; 16]), known)]);
     dir.save_known_peers(&peers).unwrap();
     assert_eq!(dir.load_known_peers().unwrap(), peers);
 
@@ -261,19 +267,56 @@ fn a_damaged_file_is_named_with_the_way_out_and_without_its_content() {
 #[test]
 fn a_file_of_another_version_says_so_even_if_its_value_is_not_understood() {
     let Fixture { dir, _root } = fixture();
-    let file = dir.path().join(TICKET);
+    let file = dir.path().join(SERVES);
     fs::write(&file, r#"{"schema_version":2,"value":["something new"]}"#).unwrap();
-    let text = dir.load_ticket().unwrap_err().to_string();
+    let text = dir.load_serves().unwrap_err().to_string();
     assert!(text.contains("schema version 2"), "{text}");
-    assert!(text.contains("fetched again"), "{text}");
+    assert!(text.contains("add the services again"), "{text}");
+}
+
+#[test]
+fn a_turned_bit_is_noticed_wherever_it_lies() {
+    let Fixture { dir, _root } = fixture();
+    let known = KnownPeer {
+        identity: IdentityKey([4; 32]),
+        named: 5,
+    };
+    let peers = BTreeMap::from([(DeviceId([3; 16]), known)]);
+    dir.save_known_peers(&peers).unwrap();
+    let file = dir.path().join(KNOWN_PEERS);
+    let whole = fs::read(&file).unwrap();
+    for at in 0..whole.len() {
+        let mut turned = whole.clone();
+        turned[at] ^= 1;
+        fs::write(&file, &turned).unwrap();
+        // Where it changes no value, as in a name that is not needed, nothing is lost.
+        match dir.load_known_peers() {
+            Ok(loaded) => assert_eq!(loaded, peers, "byte {at}"),
+            Err(error) => assert!(matches!(error, StateError::Corrupt { .. }), "{error:?}"),
+        }
+    }
+    // A file of an earlier version has no sum.
+    fs::write(&file, r#"{"schema_version":1,"value":{}}"#).unwrap();
+    assert!(dir.load_known_peers().unwrap().is_empty());
+}
+
+#[test]
+fn a_damaged_copy_of_what_the_controller_has_is_none() {
+    let Fixture { dir, _root } = fixture();
+    for content in ["", "{", r#"{"schema_version":1,"value":[]}"#] {
+        fs::write(dir.path().join(TICKET), content).unwrap();
+        fs::write(dir.path().join(NETMAP), content).unwrap();
+        assert!(dir.load_ticket().unwrap().is_none());
+        assert!(dir.load_netmap().unwrap().is_none());
+    }
 }
 
 #[test]
 fn an_endless_file_is_not_read_whole() {
     let Fixture { dir, _root } = fixture();
-    let file = File::create(dir.path().join(TICKET)).unwrap();
+    let file = File::create(dir.path().join(SERVES)).unwrap();
     file.set_len(FILE_MAX + 10).unwrap();
-    let text = dir.load_ticket().unwrap_err().to_string();
+    let text = dir.load_serves().unwrap_err().to_string();
     assert!(text.contains("larger than"), "{text}");
 }
 

@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use crate::engine::Presence;
+
 use super::{LinkState, PeerStatus, State, Status, first_of, line, printable, traffic, trip};
 
 /// How a status is shown.
@@ -249,10 +251,11 @@ impl Status {
 
 impl PeerStatus {
     fn row(&self) -> Row {
-        let (state, tone) = match (self.online, self.sessions) {
-            (true, 0) => ("online", Tone::Good),
-            (true, _) => ("active", Tone::Good),
-            (false, _) => ("offline", Tone::Bad),
+        let (state, tone) = match (self.presence, self.sessions) {
+            (Presence::Online, 0) => ("online", Tone::Good),
+            (Presence::Online, _) => ("active", Tone::Good),
+            (Presence::Offline, _) => ("offline", Tone::Bad),
+            (Presence::Unknown, _) => ("unknown", Tone::Plain),
         };
         let relay = match &self.relay {
             Some(relay) => format!("relay {}", printable(relay)),

@@ -93,10 +93,51 @@ pub(super) fn transport_header(receiver: u32, counter: u64) -> [u8; TRANSPORT_HE
     header
 }
 
-/// Ephemeral key, sealed static key, sealed empty payload.
-pub(super) const NOISE_1_LEN: usize = 32 + (32 + TAG_LEN) + TAG_LEN;
-/// Ephemeral key, sealed empty payload.
-pub(super) const NOISE_2_LEN: usize = 32 + TAG_LEN;
+/// Ephemeral key, sealed static key, sealed instance.
+pub(super) const NOISE_1_LEN: usize = 32 + (32 + TAG_LEN) + (INSTANCE_LEN + TAG_LEN);
+/// Ephemeral key, sealed instance.
+pub(super) const NOISE_2_LEN: usize = 32 + (INSTANCE_LEN + TAG_LEN);
+/// Bytes by which a process of a device tells itself from an earlier one.
+pub const INSTANCE_LEN: usize = 8;
+
+/// What a transport message carries that is no IP packet: two bytes, the first of which no IP packet begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Note {
+    /// "Are you there?"
+    Ask,
+    /// "I am here."
+    Here,
+    /// "I leave now, and my connections end."
+    Leaving,
+}
+
+/// Bytes of a note.
+pub(super) const NOTE_LEN: usize = 2;
+
+impl Note {
+    /// What the text of a message says, if it is no packet. `Some(None)` for a note of a later version.
+    pub(super) fn parse(text: &[u8]) -> Option<Option<Self>> {
+        let [NOTE, kind, ..] = text else { return None };
+        Some(match *kind {
+            1 => Some(Self::Ask),
+            2 => Some(Self::Here),
+            3 => Some(Self::Leaving),
+            _ => None,
+        })
+    }
+
+    pub(super) fn text(self) -> [u8; NOTE_LEN] {
+        let kind = match self {
+            Self::Ask => 1,
+            Self::Here => 2,
+            Self::Leaving => 3,
+        };
+        [NOTE, kind]
+    }
+}
+
+/// The version of an IP packet is in the upper half of its first byte, and is not 0.
+const NOTE: u8 = 0;
 
 const TYPE_INIT: u8 = 1;
 const TYPE_RESPONSE: u8 = 2;

@@ -7,7 +7,7 @@ use aws_lc_rs::aead::{Aad, LessSafeKey};
 use zeroize::Zeroizing;
 
 use super::envelope::{
-    MAX_PACKET_LEN, NOISE_1_LEN, TAG_LEN, TRANSPORT_HEADER_LEN, transport_header,
+    INSTANCE_LEN, MAX_PACKET_LEN, NOISE_1_LEN, TAG_LEN, TRANSPORT_HEADER_LEN, transport_header,
 };
 use super::noise::{aes_key, aes_nonce};
 use super::replay::ReplayWindow;
@@ -37,6 +37,8 @@ pub(super) struct SessionKeys {
     role: Role,
     pub(super) local_index: u32,
     remote_index: u32,
+    /// The process of the peer that holds them.
+    pub(super) instance: [u8; INSTANCE_LEN],
     sealing: LessSafeKey,
     opening: LessSafeKey,
     pub(super) created: Instant,
@@ -53,6 +55,7 @@ impl SessionKeys {
         role: Role,
         local_index: u32,
         remote_index: u32,
+        instance: [u8; INSTANCE_LEN],
         keys: &SplitKeys,
     ) -> Self {
         let (sealing, opening) = match role {
@@ -63,6 +66,7 @@ impl SessionKeys {
             role,
             local_index,
             remote_index,
+            instance,
             sealing: aes_key(sealing),
             opening: aes_key(opening),
             created: now,

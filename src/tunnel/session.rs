@@ -10,11 +10,14 @@ use snow::HandshakeState;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::envelope::{self, Message, NOISE_1_LEN, NOISE_2_LEN, TAG_LEN, TRANSPORT_HEADER_LEN};
+use super::envelope::{
+    self, INSTANCE_LEN, Message, NOISE_1_LEN, NOISE_2_LEN, NOTE_LEN, Note, TAG_LEN,
+    TRANSPORT_HEADER_LEN,
+};
 use super::keys::{LONGEST_UNDER_WAY, Role, SessionKeys, SplitKeys};
 use super::noise::{self, StaticKey};
 use attempt::{Attempt, RETRY_FIRST, prologue};
-use limits::{AnswerLimit, StrayLimit, Unanswered};
+use limits::{HandshakeLimit, StrayLimit, Unanswered};
 
 mod attempt;
 mod limits;
@@ -28,6 +31,8 @@ pub struct PeerConfig {
     pub local_device: [u8; 16],
     /// The peer's device id. Differs from `local_device`.
     pub remote_device: [u8; 16],
+    /// This process of the device: the peer sees by it that the device was started anew, and knows nothing of older connections.
+    pub local_instance: [u8; INSTANCE_LEN],
     /// This device's tunnel key.
     pub local_static: Arc<StaticKey>,
     /// The peer's public tunnel key, whose signature by the peer's identity the caller has verified.
@@ -47,10 +52,15 @@ pub struct PeerSession {
     /// Newest first. Open only, for what was under way when the keys changed.
     previous: VecDeque<SessionKeys>,
     attempt: Option<Attempt>,
-    answers: AnswerLimit,
+    /// One allowance for all handshake messages of the peer: which kind costs us time is the sender's choice.
+    handshakes: HandshakeLimit,
     /// What was sealed since the peer last proved that it lives.
     unanswered: Option<Unanswered>,
     stray: Option<StrayLimit>,
+    /// The process of the peer that proved its keys last.
+    instance: Option<[u8; INSTANCE_LEN]>,
+    /// The peer proved that it lives since [`PeerSession::take_proof`] was called last.
+    proved: bool,
     /// Whether the caller last heard `Established`. Looked at when something comes from the peer.
     announced: bool,
     messages: VecDeque<Vec<u8>>,
@@ -74,9 +84,13 @@ pub enum Opened<'m> {
 pub enum Event {
     /// Packets can be sealed from now on. New keys for a session in use are not announced.
     Established,
-    /// The peer answered no handshake for 30 s. What waits for it should fail; the next
-    /// [`handle_want_send`](PeerSession::handle_want_send) tries again.
+    /// The peer answered no handshake for 30 s. The next [`handle_want_send`](PeerSession::handle_want_send) tries again.
     Lost,
+    /// Another process of the peer's device proved its keys: it knows nothing of what the old one had. Comes before anything
+    /// that the new one sends.
+    Restarted,
+    /// The peer says that it leaves, and that its connections end.
+    Left,
 }
 
 /// Why a packet was not sealed. The buffer is unchanged.
@@ -156,9 +170,11 @@ impl PeerSession {
             next: None,
             previous: VecDeque::new(),
             attempt: None,
-            answers: AnswerLimit::default(),
+            handshakes: HandshakeLimit::default(),
             unanswered: None,
             stray: None,
+            instance: None,
+            proved: false,
             announced: false,
             messages: VecDeque::new(),
             events: VecDeque::new(),
@@ -179,6 +195,18 @@ impl PeerSession {
         if !self.can_seal(now) {
             self.start_attempt(now);
         }
+    }
+
+    /// Asks the peer whether it is there; a handshake asks the same where there are no keys.
+    pub fn ask(&mut self, now: Instant) {
+        if !self.push_note(now, Note::Ask) {
+            self.start_attempt(now);
+        }
+    }
+
+    /// Tells the peer that this device leaves. Who has no session with it has no connections either.
+    pub fn say_farewell(&mut self, now: Instant) {
+        self.push_note(now, Note::Leaving);
     }
 
     /// Seals the packet in `message`, which is [`TRANSPORT_HEADER_LEN`] bytes free, the packet, [`TAG_LEN`] bytes
@@ -234,6 +262,12 @@ impl PeerSession {
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// Whether the peer proved since the last call that it lives. A first message of a handshake proves nothing: it may be a copy.
+    #[must_use]
+    pub fn take_proof(&mut self) -> bool {
+        std::mem::take(&mut self.proved)
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due. `None` for a peer that was idle for three minutes.
@@ -292,6 +326,14 @@ impl PeerSession {
         if packet.is_empty() {
             return Ok(Opened::Keepalive);
         }
+        if let Some(note) = Note::parse(packet) {
+            match note {
+                Some(Note::Ask) => drop(self.push_note(now, Note::Here)),
+                Some(Note::Leaving) => self.push_event(Event::Left),
+                Some(Note::Here) | None => {}
+            }
+            return Ok(Opened::Keepalive);
+        }
         if self
             .current
             .as_ref()
@@ -309,7 +351,7 @@ impl PeerSession {
         noise_1: &[u8; NOISE_1_LEN],
     ) -> Result<(), OpenError> {
         // Before the expensive part, because that is what the limit is for.
-        if !self.answers.allow(now) {
+        if !self.handshakes.allow(now) {
             return Err(OpenError::RateLimited);
         }
         let known = self
@@ -324,8 +366,9 @@ impl PeerSession {
         let prologue = prologue(config, &config.remote_device, &config.local_device);
         let mut handshake =
             noise::responder(&prologue, &config.local_static).map_err(|_| OpenError::Forged)?;
+        let mut instance = [0; INSTANCE_LEN];
         handshake
-            .read_message(noise_1, &mut [])
+            .read_message(noise_1, &mut instance)
             .map_err(|_| OpenError::Forged)?;
         if handshake.get_remote_static() != Some(&self.config.remote_static[..]) {
             return Err(OpenError::Forged);
@@ -347,7 +390,7 @@ impl PeerSession {
 
         let mut noise_2 = [0; NOISE_2_LEN];
         handshake
-            .write_message(&[], &mut noise_2)
+            .write_message(&self.config.local_instance, &mut noise_2)
             .map_err(|_| OpenError::Forged)?;
         let local_index = self.unused_index();
         let answer = envelope::response(local_index, sender, &noise_2);
@@ -355,7 +398,8 @@ impl PeerSession {
             asked: Box::new(*noise_1),
             answer: answer.clone(),
         };
-        let keys = SessionKeys::new(now, role, local_index, sender, &split(&mut handshake));
+        let split = split(&mut handshake);
+        let keys = SessionKeys::new(now, role, local_index, sender, instance, &split);
         self.next = Some(keys);
         self.push_message(answer);
         Ok(())
@@ -374,13 +418,28 @@ impl PeerSession {
             .and_then(|attempt| attempt.flight.as_mut())
             .filter(|flight| flight.local_index == receiver)
             .ok_or(OpenError::UnknownIndex)?;
-        // A failed read leaves the handshake as it was, ready for the true message 2.
-        flight
+        // Before the expensive part, and only for what gets there.
+        if !self.handshakes.allow(now) {
+            return Err(OpenError::RateLimited);
+        }
+        let mut instance = [0; INSTANCE_LEN];
+        // A failed read leaves the handshake as it was, ready for the true message 2, for a few times.
+        if flight
             .handshake
-            .read_message(noise_2, &mut [])
-            .map_err(|_| OpenError::Forged)?;
+            .read_message(noise_2, &mut instance)
+            .is_err()
+        {
+            flight.forged += 1;
+            if flight.forged >= FORGED_MAX
+                && let Some(attempt) = &mut self.attempt
+            {
+                // Whoever forges answers knows its index. The next one is another, when it is due.
+                attempt.flight = None;
+            }
+            return Err(OpenError::Forged);
+        }
         let keys = split(&mut flight.handshake);
-        let mut keys = SessionKeys::new(now, Role::Initiator, receiver, sender, &keys);
+        let mut keys = SessionKeys::new(now, Role::Initiator, receiver, sender, instance, &keys);
 
         // The responder seals nothing under the new keys before it has seen this.
         let mut confirm = vec![0; TRANSPORT_HEADER_LEN + TAG_LEN];
@@ -399,6 +458,7 @@ impl PeerSession {
         let replaced = self.current.replace(keys);
         self.retire(replaced);
         self.retire(unconfirmed);
+        self.meet(instance);
         self.attempt = None;
         self.announced &= usable_before;
         self.heard(now);
@@ -409,14 +469,45 @@ impl PeerSession {
     fn promote_next(&mut self, now: Instant) {
         let usable_before = self.can_seal(now);
         let confirmed = self.next.take();
+        let instance = confirmed.as_ref().map(|keys| keys.instance);
         let replaced = std::mem::replace(&mut self.current, confirmed);
         self.retire(replaced);
+        if let Some(instance) = instance {
+            self.meet(instance);
+        }
         self.announced &= usable_before;
         // Confirmed too late, the keys are of no use for what waits.
         if self.can_seal(now) {
             self.attempt = None;
             self.messages.retain(|message| !is_init(message));
         }
+    }
+
+    /// The process `instance` of the peer proved that it holds the current keys.
+    fn meet(&mut self, instance: [u8; INSTANCE_LEN]) {
+        if self
+            .instance
+            .replace(instance)
+            .is_some_and(|known| known != instance)
+        {
+            // What the old process sent last is about connections that nobody has any more.
+            self.previous.clear();
+            self.push_event(Event::Restarted);
+        }
+    }
+
+    /// Seals a note under the current keys. Returns whether there are any.
+    fn push_note(&mut self, now: Instant, note: Note) -> bool {
+        let Some(keys) = self.current.as_mut() else {
+            return false;
+        };
+        let mut message = vec![0; TRANSPORT_HEADER_LEN + NOTE_LEN + TAG_LEN];
+        message[TRANSPORT_HEADER_LEN..][..NOTE_LEN].copy_from_slice(&note.text());
+        if keys.seal(now, &mut message).is_err() {
+            return false;
+        }
+        self.push_message(message);
+        true
     }
 
     fn retire(&mut self, keys: Option<SessionKeys>) {
@@ -428,6 +519,7 @@ impl PeerSession {
 
     /// Something authentic and new came from the peer.
     fn heard(&mut self, now: Instant) {
+        self.proved = true;
         self.unanswered = None;
         if let Some(attempt) = &mut self.attempt {
             attempt.heard = true;
@@ -537,6 +629,8 @@ fn is_init(message: &[u8]) -> bool {
     matches!(envelope::parse(message), Some(Message::Init { .. }))
 }
 
+/// Answers that do not open after which a handshake is begun anew: an honest peer sends none, and what a broken path bends is rare.
+const FORGED_MAX: u32 = 3;
 /// Old keys that still open: those just replaced, and those the peer may have taken up while we replaced them.
 const PREVIOUS_MAX: usize = 2;
 /// Handshake messages kept for a caller that does not drain. At most one message 1, an answer and a confirmation are

@@ -25,6 +25,8 @@ mod unprivileged;
 
 mod upstream;
 
+mod absence;
+
 mod demo;
 
 mod dns;

@@ -6,7 +6,9 @@
     reason = "a simulation that cannot go on must stop loudly"
 )]
 
+mod absence;
 mod cases;
 mod script;
+mod told;
 mod wire;
 mod world;

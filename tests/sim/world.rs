@@ -8,26 +8,20 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use overlan::engine::{Attachment, Engine, KnownPeers, LocalDevice};
+use overlan::engine::{Attachment, Engine, KnownPeers, LocalDevice, PATIENCE};
 use overlan::relay::backoff::{Backoff, Limits};
-use overlan::tunnel::StaticKey;
 use overlan_netstack::{Config, Connecting, TcpListener, TcpStream};
 use overlan_protocol::address;
-use overlan_protocol::frame::{self, BODY_MAX, Frame, Vni};
+use overlan_protocol::frame::{self, BODY_MAX, Frame};
 use overlan_protocol::hello::Welcome;
-use overlan_protocol::key::{
-    DeviceId, IdentitySecret, NetworkId, RelayId, TunnelKey, encode_signature,
-};
-use overlan_protocol::netmap::{Netmap, Network, Peer as NetmapPeer, Relay as NetmapRelay};
-use overlan_protocol::policy::Filter;
-use overlan_protocol::proof::tunnel_key_message;
-use overlan_protocol::ticket::Ticket;
 use overlan_relay::{Forwarder, Forwarding};
 use overlan_transport::pump::{Batch, Peer};
-use zeroize::Zeroizing;
 
 use crate::script::{Cut, Dice, Script, Transfer};
+use crate::told::{HOSTS, NETWORK, PORT, RELAYS, WALL, device, netmap, ticket, tunnel};
 use crate::wire::Wire;
+
+mod life;
 
 pub(crate) struct World {
     pub(crate) now: Instant,
@@ -51,6 +45,8 @@ struct Client {
     /// Relays to attach to, with the time of the next attempt.
     attempts: BTreeMap<usize, Attempt>,
     accepted: Vec<(SocketAddr, TcpStream)>,
+    /// It does nothing: its host is suspended, or it was killed.
+    asleep: bool,
 }
 
 struct Attempt {
@@ -198,7 +194,7 @@ impl World {
                 ));
             }
             let mut moved = false;
-            for client in &self.clients {
+            for client in self.clients.iter().filter(|client| !client.asleep) {
                 if client.woken.take()
                     || client
                         .engine
@@ -221,7 +217,7 @@ impl World {
 
     fn next_event(&mut self) -> Option<Instant> {
         let mut times: Vec<Instant> = Vec::new();
-        for client in &self.clients {
+        for client in self.clients.iter().filter(|client| !client.asleep) {
             times.extend(client.engine.poll_timeout());
             times.extend(
                 client
@@ -233,13 +229,11 @@ impl World {
         }
         for connection in self.connections.values_mut() {
             times.extend(connection.up.next_arrival());
-            times.extend(connection.down.next_arrival());
-            times.extend(
-                connection
-                    .near
-                    .as_mut()
-                    .and_then(|near| near.attachment.poll_timeout()),
-            );
+            if !self.clients[connection.client].asleep {
+                times.extend(connection.down.next_arrival());
+                let near = connection.near.as_mut();
+                times.extend(near.and_then(|near| near.attachment.poll_timeout()));
+            }
             times.extend(
                 connection
                     .far
@@ -259,6 +253,9 @@ impl World {
     fn attach(&mut self) -> bool {
         let mut moved = false;
         for index in 0..2 {
+            if self.clients[index].asleep {
+                continue;
+            }
             for wanted in self.clients[index].engine.poll_wanted() {
                 let relay = RELAYS.iter().position(|id| *id == wanted).unwrap();
                 let seed = self.dice.next();
@@ -417,6 +414,9 @@ impl World {
         let Some(near) = &mut connection.near else {
             return false;
         };
+        if self.clients[connection.client].asleep {
+            return false;
+        }
         if near.attachment.poll_timeout().is_some_and(|at| at <= now) {
             // A pump that its timer wakes asks for frames as well.
             near.woken.0.store(true, SeqCst);
@@ -517,7 +517,9 @@ impl World {
             connection.far = None;
             connection.up = Wire::hole(now);
             // The client reads the end of the stream behind what is under way; liveness would find it as well.
-            self.end_near(number);
+            if !self.clients[connection.client].asleep {
+                self.end_near(number);
+            }
             moved = true;
         }
         moved
@@ -628,6 +630,7 @@ impl Client {
         let wake = woken.clone();
         let local = LocalDevice {
             device: device(index),
+            instance: seed.to_le_bytes(),
             tunnel: Arc::new(tunnel(index)),
         };
         let mut engine_seed = [index as u8 + 1; 32];
@@ -635,9 +638,11 @@ impl Client {
         let engine = Engine::new(
             local,
             Config::default(),
+            PATIENCE,
             engine_seed,
             Box::new(move || wake.wake_by_ref()),
         );
+        engine.handle_controller(true);
         let distrusted = engine.apply(now, &netmap(index), &mut KnownPeers::new());
         assert!(distrusted.is_empty(), "{distrusted:?}");
         let listener = engine.memberships()[&NETWORK].stack().listen(PORT).unwrap();
@@ -648,6 +653,7 @@ impl Client {
             sequence: 0,
             attempts: BTreeMap::new(),
             accepted: Vec::new(),
+            asleep: false,
         }
     }
 }
@@ -712,83 +718,6 @@ impl Side {
 fn pattern(at: usize) -> u8 {
     (at % 251) as u8 ^ (at / 65_521) as u8
 }
-
-fn device(index: usize) -> DeviceId {
-    DeviceId([index as u8 + 1; 16])
-}
-
-fn tunnel(index: usize) -> StaticKey {
-    StaticKey::from_secret(Zeroizing::new([index as u8 + 11; 32]))
-}
-
-fn ticket(index: usize) -> Ticket {
-    Ticket {
-        device: device(index),
-        identity: IdentitySecret::from_seed([index as u8 + 21; 32]).public(),
-        networks: vec![(vni(), HOSTS[index])],
-        epoch: 1,
-        not_before: WALL - 10,
-        expires: WALL + 86_400,
-    }
-}
-
-fn vni() -> Vni {
-    Vni::new(0x4242).unwrap()
-}
-
-/// Each client lives at its own relay and has the other's as backup.
-fn homes(index: usize) -> Vec<RelayId> {
-    vec![RELAYS[index], RELAYS[1 - index]]
-}
-
-fn netmap(index: usize) -> Netmap {
-    let other = 1 - index;
-    let identity = IdentitySecret::from_seed([other as u8 + 21; 32]);
-    let tunnel = TunnelKey(*tunnel(other).public());
-    let peer = NetmapPeer {
-        owner: Default::default(),
-        routes: Vec::new(),
-        device: device(other),
-        label: format!("client-{other}"),
-        identity: identity.public(),
-        tunnel,
-        tunnel_signature: encode_signature(&identity.sign(&tunnel_key_message(&tunnel))),
-        relays: homes(other),
-        online: true,
-    };
-    let network = Network {
-        routes: Vec::new(),
-        name: "sim".into(),
-        vni: vni(),
-        host: HOSTS[index],
-        label: format!("client-{index}"),
-        relays: homes(index),
-        filter: Filter::starter(),
-        peers: BTreeMap::from([(HOSTS[other], peer)]),
-        dns: Default::default(),
-    };
-    let relay = NetmapRelay {
-        name: "sim".into(),
-        addresses: vec![],
-        pins: vec![],
-    };
-    Netmap {
-        version: 1,
-        lineage: None,
-        domain: "sim.test".into(),
-        device: device(index),
-        networks: BTreeMap::from([(NETWORK, network)]),
-        relays: RELAYS.iter().map(|id| (*id, relay.clone())).collect(),
-    }
-}
-
-const RELAYS: [RelayId; 2] = [RelayId([0xa1; 16]), RelayId([0xa2; 16])];
-const NETWORK: NetworkId = NetworkId([7; 16]);
-const HOSTS: [u32; 2] = [5, 9];
-const PORT: u16 = 80;
-
-/// Any wall-clock time at which the tickets are valid.
-const WALL: u64 = 1_800_000_000;
 
 /// Virtual time in which every transfer must be complete, outages and retransmissions included.
 const LONGEST: Duration = Duration::from_secs(120);

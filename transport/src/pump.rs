@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until, timeout};
 use tokio_rustls::TlsStream;
@@ -51,6 +51,12 @@ pub trait Peer {
     /// Gives frames to `out` while it has room; everything given before has been taken by the socket. Whoever has more to send
     /// later wakes `waker`.
     fn fill(&mut self, now: Instant, waker: &Waker, out: &mut Batch) -> Result<(), Self::End>;
+
+    /// Whether what was written last has to arrive: then the connection is kept until the other side closes it, for a moment.
+    fn is_last_word_needed(&self, end: &Self::End) -> bool {
+        let _ = end;
+        false
+    }
 
     /// Appends last words: what the other side should read before the connection ends.
     fn last_words(&mut self, end: &Self::End, out: &mut Vec<u8>);
@@ -343,7 +349,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         }
         let close = self.sealer.seal_close().map_err(io::Error::other)?;
         socket.write_all(&close).await?;
-        socket.shutdown().await
+        socket.shutdown().await?;
+        if peer.is_last_word_needed(end) {
+            // Closed with bytes unread, the socket would be reset, and the other side lose what it has not read yet.
+            let mut rest = [0; 4_096];
+            while socket.read(&mut rest).await? > 0 {}
+        }
+        Ok(())
     }
 }
 

@@ -52,6 +52,7 @@ fn tunnel(count: u64, len: usize) -> Result<()> {
             vni: 0x1000,
             local_device: [own as u8; 16],
             remote_device: [other as u8; 16],
+            local_instance: [own as u8; 8],
             local_static: keys[own].clone(),
             remote_static: *keys[other].public(),
         };

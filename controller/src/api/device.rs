@@ -55,7 +55,12 @@ pub(super) async fn report(
             "a report names at most {REPORT_MAX} relays"
         )));
     }
-    lock(&shared.reports).put(device.id, report);
+    if report.leaving {
+        lock(&shared.presence).handle_leaving(clock::now(), device.id);
+        shared.presence_changed.notify_one();
+    } else {
+        lock(&shared.reports).put(device.id, report);
+    }
     Ok(Json(Empty {}))
 }
 

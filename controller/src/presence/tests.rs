@@ -97,3 +97,24 @@ fn a_batch_is_bounded() {
     assert_eq!(presence.due(t0, 3).len(), 3);
     assert_eq!(presence.due(t0, 3).len(), 2);
 }
+
+#[test]
+fn who_says_that_it_ends_has_no_grace_and_may_come_back() {
+    let t0 = start();
+    let mut presence = Presence::new(GRACE);
+    presence.handle_open(device(1));
+    assert_eq!(presence.due(t0, 10).len(), 1);
+    presence.handle_leaving(t0, device(1));
+    assert_eq!(presence.due(t0, 10), [], "its stream is still open");
+    presence.handle_close(t0, device(1));
+    assert_eq!(presence.due(t0, 10), [went(1)]);
+
+    presence.handle_open(device(1));
+    assert_eq!(presence.due(t0, 10).len(), 1);
+    presence.handle_close(t0, device(1));
+    assert_eq!(presence.due(t0, 10), [], "an ordinary end has its grace");
+    presence.handle_leaving(t0, device(1));
+    assert_eq!(presence.due(t0, 10), [went(1)], "told a little late");
+    presence.handle_leaving(t0, device(1));
+    assert_eq!(presence.due(t0, 10), []);
+}

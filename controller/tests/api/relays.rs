@@ -234,6 +234,7 @@ async fn impossible_addresses_and_long_reports_are_refused() {
     let mut report = DeviceReport {
         attached: vec![relay.id],
         round_trips_ms: vec![(relay.id, 12)],
+        leaving: false,
     };
     connection
         .post::<_, serde_json::Value>(path::DEVICE_REPORT, &report, WITHIN)

@@ -114,8 +114,6 @@ fn failure(error: UpError) -> Failure {
         UpError::State(error) => error.into(),
         UpError::Enrol(error) => error.into(),
         UpError::NotReady(error) => error.into(),
-        UpError::NotEnrolled | UpError::OtherServer(_) | UpError::NoTicket => {
-            Failure::new(Code::Other, error)
-        }
+        UpError::NotEnrolled | UpError::OtherServer(_) => Failure::new(Code::Other, error),
     }
 }

@@ -1,3 +1,4 @@
+use overlan::engine::Presence;
 use overlan::status::{DeviceStatus, NetworkStatus};
 use overlan_protocol::frame::Vni;
 use overlan_protocol::key::DeviceId;
@@ -16,6 +17,7 @@ fn network(name: &str, number: u32, address: &str) -> NetworkStatus {
             label: "web".to_owned(),
             addresses: vec![address.parse().unwrap(), "fd00::2".parse().unwrap()],
             online: true,
+            presence: Presence::Online,
             relay: None,
             sessions: 0,
             routes: Vec::new(),

@@ -84,8 +84,14 @@ impl Serving {
         }
     }
 
-    /// Waits until everything has ended, which `stop` asks for.
-    pub(super) async fn ended(mut self) {
+    /// Lets nobody in any more.
+    pub(super) fn close(&self) {
+        self.closed.cancel();
+        self.dns_stop.cancel();
+    }
+
+    /// Waits until everything has ended, which [`Serving::close`] and `stop` ask for. Cancel safe.
+    pub(super) async fn ended(&mut self) {
         while let Some(ended) = self.tasks.join_next().await {
             report(ended);
         }

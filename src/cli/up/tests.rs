@@ -144,7 +144,7 @@ fn somebody_at_a_terminal_may_wait_and_a_script_is_told() {
 fn each_reason_of_not_being_up_has_its_code() {
     let waited = Duration::from_secs(1);
     let error = || "x".to_owned();
-    let cases: [(Failure, Code); 5] = [
+    let cases: [(Failure, Code); 4] = [
         (NotReady::Removed.into(), Code::NeedsLogin),
         (
             NotReady::Controller {
@@ -162,7 +162,6 @@ fn each_reason_of_not_being_up_has_its_code() {
             .into(),
             Code::RelayUnreachable,
         ),
-        (NodeError::NoTicket.into(), Code::NeedsLogin),
         (EnrolError::NoRandomness.into(), Code::Other),
     ];
     for (failure, code) in cases {

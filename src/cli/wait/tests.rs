@@ -16,13 +16,15 @@ fn each_lack_has_its_exit_code() {
     }
     assert_eq!(code(&status, "peer:db"), Some(Code::TimedOut));
     assert_eq!(code(&status, "peer:nobody"), Some(Code::TimedOut));
+    assert_eq!(code(&status, "peer:cache"), Some(Code::TimedOut));
     status.control.state = LinkState::Waiting;
     assert_eq!(code(&status, "ready"), None);
     assert_eq!(code(&status, "control"), Some(Code::ControllerUnreachable));
+    assert_eq!(code(&status, "peer:web"), None, "it answered lately");
     assert_eq!(
-        code(&status, "peer:web"),
+        code(&status, "peer:cache"),
         Some(Code::ControllerUnreachable),
-        "what it said last may be old"
+        "nobody says who comes"
     );
     status.state = State::Connecting;
     assert_eq!(code(&status, "ready"), Some(Code::RelayUnreachable));
@@ -53,11 +55,12 @@ fn counters_alone_are_no_news() {
 }
 
 fn status() -> Status {
-    let peer = |label: &str, online| PeerStatus {
+    let peer = |label: &str, presence| PeerStatus {
         name: format!("{label}.home.x"),
         label: label.to_owned(),
         addresses: Vec::new(),
-        online,
+        online: presence == Presence::Online,
+        presence,
         relay: None,
         sessions: 0,
         routes: Vec::new(),
@@ -71,7 +74,11 @@ fn status() -> Status {
         device: "db.home.x".to_owned(),
         addresses: Vec::new(),
         attached: true,
-        peers: vec![peer("web", true), peer("db", false)],
+        peers: vec![
+            peer("web", Presence::Online),
+            peer("db", Presence::Offline),
+            peer("cache", Presence::Unknown),
+        ],
     }];
     status
 }

@@ -29,6 +29,8 @@ pub(super) struct Lab {
     pub(super) window: u32,
     /// DATA frames: who sent over which relay how many bytes.
     pub(super) sent: Vec<(usize, RelayId, usize)>,
+    /// Sides that do nothing, as a suspended host; relays have ended their links.
+    pub(super) asleep: [bool; 2],
     /// Links that a client's end ended.
     pub(super) ended: Vec<(usize, RelayId, LinkEnd)>,
 }
@@ -73,6 +75,7 @@ impl Lab {
             gives_credit: true,
             window: 512 * 1024,
             sent: Vec::new(),
+            asleep: [false; 2],
             ended: Vec::new(),
         };
         for index in 0..2 {
@@ -93,6 +96,45 @@ impl Lab {
         let netmap = netmap(index, BTreeMap::from([(NETWORK, network)]));
         let side = &mut self.sides[index];
         side.engine.apply(self.now, &netmap, &mut side.known)
+    }
+
+    /// Side `index` was killed: nobody is told, and relays see the end of its connections.
+    pub(super) fn kill(&mut self, index: usize) {
+        self.asleep[index] = true;
+    }
+
+    /// Another process of the same device starts.
+    pub(super) fn start_anew(&mut self, index: usize) {
+        self.asleep[index] = false;
+        self.sides[index] = Side::new(index, self.now);
+        let device = LocalDevice {
+            instance: [index as u8 + 100; 8],
+            ..self.sides[index].engine.local.clone()
+        };
+        let side = &mut self.sides[index];
+        let wake = side.woken.clone();
+        side.engine = Engine::new(
+            device,
+            netstack::Config::default(),
+            PATIENCE,
+            [index as u8 + 101; 32],
+            Box::new(move || wake.wake_by_ref()),
+        );
+        side.engine.handle_controller(true);
+        self.tell(index, |_| {});
+        self.attach(index, HOME);
+    }
+
+    /// Side `index` sleeps; relays end its links for its silence.
+    pub(super) fn suspend(&mut self, index: usize) {
+        self.asleep[index] = true;
+    }
+
+    /// It wakes up, finds its links dead and attaches again.
+    pub(super) fn resume(&mut self, index: usize) {
+        self.asleep[index] = false;
+        self.end(index, HOME, LinkEnd::Silent);
+        self.attach(index, HOME);
     }
 
     pub(super) fn attach(&mut self, index: usize, relay: RelayId) {
@@ -148,6 +190,9 @@ impl Lab {
         for _ in 0..ROUNDS_MAX {
             let mut moved = false;
             for index in 0..2 {
+                if self.asleep[index] {
+                    continue;
+                }
                 let side = &self.sides[index];
                 let due = side.engine.poll_timeout().is_some_and(|at| at <= self.now);
                 if side.woken.0.swap(false, SeqCst) || due {
@@ -178,7 +223,13 @@ impl Lab {
             self.end(index, relay, end);
             return true;
         }
-        let out = self.fill(index, relay);
+        let mut out = Batch::new();
+        let link = self.sides[index].links.get_mut(&relay).unwrap();
+        if let Err(end) = link.fill(self.now, Waker::noop(), &mut out) {
+            self.end(index, relay, end);
+            return true;
+        }
+        let out = out.take_bytes();
         let mut rest = &out[..];
         while let Some((frame, taken)) = frame::decode(rest, BODY_MAX).unwrap() {
             let answers = self.switch(index, relay, &frame, taken);
@@ -219,7 +270,7 @@ impl Lab {
                     host: HOSTS[index],
                     ..route
                 };
-                if self.sides[other].links.contains_key(&relay) {
+                if self.sides[other].links.contains_key(&relay) && !self.asleep[other] {
                     let route = stamped;
                     answer(other, Frame::Data { route, message });
                 } else {
@@ -266,7 +317,10 @@ impl Lab {
         for _ in 0..ROUNDS_MAX {
             self.settle();
             let mut due: Vec<Instant> = Vec::new();
-            for side in &mut self.sides {
+            for (side, asleep) in self.sides.iter_mut().zip(self.asleep) {
+                if asleep {
+                    continue;
+                }
                 due.extend(side.engine.poll_timeout());
                 due.extend(
                     side.links
@@ -351,14 +405,17 @@ impl Side {
         let wake = woken.clone();
         let local = LocalDevice {
             device: device(index),
+            instance: [index as u8; 8],
             tunnel: Arc::new(tunnel(index)),
         };
         let engine = Engine::new(
             local,
             netstack::Config::default(),
+            PATIENCE,
             [index as u8 + 1; 32],
             Box::new(move || wake.wake_by_ref()),
         );
+        engine.handle_controller(true);
         engine.apply(now, &netmap(index, BTreeMap::new()), &mut KnownPeers::new());
         Self {
             engine,

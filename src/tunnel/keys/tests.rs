@@ -1,4 +1,5 @@
 use super::*;
+use crate::tunnel::envelope::NOISE_2_LEN;
 use crate::tunnel::noise::{StaticKey, initiator, responder};
 use proptest::prelude::*;
 use snow::{HandshakeState, StatelessTransportState};
@@ -204,7 +205,7 @@ fn pair() -> (SessionKeys, SessionKeys, Instant) {
 }
 
 fn initiator_keys(now: Instant, keys: SplitKeys) -> SessionKeys {
-    SessionKeys::new(now, Role::Initiator, 1, 2, &keys)
+    SessionKeys::new(now, Role::Initiator, 1, 2, [2; INSTANCE_LEN], &keys)
 }
 
 fn responder_keys(now: Instant, keys: SplitKeys) -> SessionKeys {
@@ -212,7 +213,7 @@ fn responder_keys(now: Instant, keys: SplitKeys) -> SessionKeys {
         asked: Box::new([0; NOISE_1_LEN]),
         answer: Vec::new(),
     };
-    SessionKeys::new(now, role, 2, 1, &keys)
+    SessionKeys::new(now, role, 2, 1, [1; INSTANCE_LEN], &keys)
 }
 
 /// One real handshake, and both outcomes of it: the split we use, and `snow`'s transport.
@@ -224,11 +225,14 @@ fn snow_pair() -> (
     let mut alice = initiator(b"prologue", &a, b.public()).unwrap();
     let mut bob = responder(b"prologue", &b).unwrap();
     let mut wire = [0; NOISE_1_LEN];
-    alice.write_message(&[], &mut wire).unwrap();
-    bob.read_message(&wire, &mut []).unwrap();
-    let mut wire = [0; 48];
-    bob.write_message(&[], &mut wire).unwrap();
-    alice.read_message(&wire, &mut []).unwrap();
+    let mut heard = [0; INSTANCE_LEN];
+    alice.write_message(&[1; INSTANCE_LEN], &mut wire).unwrap();
+    bob.read_message(&wire, &mut heard).unwrap();
+    assert_eq!(heard, [1; INSTANCE_LEN]);
+    let mut wire = [0; NOISE_2_LEN];
+    bob.write_message(&[2; INSTANCE_LEN], &mut wire).unwrap();
+    alice.read_message(&wire, &mut heard).unwrap();
+    assert_eq!(heard, [2; INSTANCE_LEN]);
     let split = |state: &mut HandshakeState| {
         let (first, second) = state.dangerously_get_raw_split();
         SplitKeys {

@@ -24,6 +24,8 @@ pub(super) struct Attempt {
 pub(super) struct Flight {
     pub(super) local_index: u32,
     pub(super) handshake: HandshakeState,
+    /// Answers that did not open.
+    pub(super) forged: u32,
     message: Vec<u8>,
     sent_at: Instant,
 }
@@ -86,10 +88,13 @@ impl Flight {
         let mut handshake =
             noise::initiator(&prologue, &config.local_static, &config.remote_static).ok()?;
         let mut noise_1 = [0; NOISE_1_LEN];
-        handshake.write_message(&[], &mut noise_1).ok()?;
+        handshake
+            .write_message(&config.local_instance, &mut noise_1)
+            .ok()?;
         Some(Self {
             local_index,
             handshake,
+            forged: 0,
             message: envelope::init(local_index, &noise_1),
             sent_at: now,
         })

@@ -4,18 +4,18 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Limits how often message 1 of this peer is worked on, over every span of a second.
+/// Limits how often a handshake message of this peer is worked on, of either kind, over every span of a second.
 #[derive(Default)]
-pub(super) struct AnswerLimit {
-    /// When the last [`ANSWERS_PER_SECOND`] were worked on, oldest first.
+pub(super) struct HandshakeLimit {
+    /// When the last [`HANDSHAKES_PER_SECOND`] were worked on, oldest first.
     times: VecDeque<Instant>,
 }
 
-impl AnswerLimit {
+impl HandshakeLimit {
     pub(super) fn allow(&mut self, now: Instant) -> bool {
         self.times
             .pop_front_if(|time| now >= *time + Duration::from_secs(1));
-        if self.times.len() >= ANSWERS_PER_SECOND {
+        if self.times.len() >= HANDSHAKES_PER_SECOND {
             return false;
         }
         self.times.push_back(now);
@@ -60,8 +60,8 @@ impl StrayLimit {
     }
 }
 
-/// A peer needs one handshake in two minutes; the rest is room for restarts and lost answers. Each costs about 0.2 ms.
-const ANSWERS_PER_SECOND: usize = 10;
+/// A peer needs one handshake in two minutes; the rest is room for restarts and lost answers. Each message costs about 0.2 ms.
+const HANDSHAKES_PER_SECOND: usize = 10;
 /// A peer that answers nothing for so long may have lost its keys: sending then also tries a new handshake.
 const SUSPECT_AFTER_SILENCE: Duration = Duration::from_secs(15);
 /// Two handshakes over any usable path take less.

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 mod convergence;
 mod lifetime;
+mod notes;
 mod resistance;
 
 /// Two devices and the time they share. Device `a` has the lower id, so its handshake wins a tie.
@@ -90,6 +91,7 @@ fn config(local: u8, remote: u8) -> PeerConfig {
         vni: 77,
         local_device: [local; 16],
         remote_device: [remote; 16],
+        local_instance: [local; 8],
         local_static: Arc::new(static_key(local)),
         remote_static: *static_key(remote).public(),
     }

@@ -213,7 +213,8 @@ impl World {
     fn send(&mut self, from: Side) {
         let now = self.pair.now;
         let number = self.packets;
-        let mut message = buffer(&number.to_be_bytes());
+        // Begins as an IP packet does: what begins with 0 is a note.
+        let mut message = buffer(&[&[0x45][..], &number.to_be_bytes()].concat());
         if self.session(from).seal(now, &mut message).is_err() {
             self.session(from).handle_want_send(now);
             return;
@@ -233,7 +234,7 @@ impl World {
         let mut message = flying.message.clone();
         match self.session(to).open(now, &mut message) {
             Ok(Opened::Packet(packet)) => {
-                let number = u32::from_be_bytes((&*packet).try_into().unwrap());
+                let number = u32::from_be_bytes(packet[1..].try_into().unwrap());
                 assert_eq!(Some(number), flying.packet);
                 assert!(self.arrived.insert(number), "a packet arrived twice");
             }

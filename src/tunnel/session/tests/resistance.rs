@@ -24,6 +24,10 @@ fn no_forged_byte_changes_anything() {
     for i in (0..4).chain(8..response.len()) {
         let mut forged = response.clone();
         forged[i] ^= 1;
+        // Each as if it were the first: many of them are another test.
+        pair.now += seconds(1);
+        let attempt = pair.a.attempt.as_mut().unwrap();
+        attempt.flight.as_mut().unwrap().forged = 0;
         assert!(pair.a.open(pair.now, &mut forged).is_err(), "byte {i}");
         assert!(pair.a.poll_message().is_none() && !pair.a.can_seal(pair.now));
     }
@@ -331,4 +335,51 @@ impl Pair {
             }
         }
     }
+}
+
+#[test]
+fn forged_answers_are_limited_and_spend_the_index() {
+    let mut pair = Pair::new();
+    pair.a.handle_want_send(pair.now);
+    let init = messages(&mut pair.a).remove(0);
+    let index: [u8; 4] = init[4..8].try_into().unwrap();
+    let forged = |random: u64| {
+        let mut noise = [0; NOISE_2_LEN];
+        noise[..8].copy_from_slice(&random.to_be_bytes());
+        envelope::response(9, u32::from_be_bytes(index), &noise)
+    };
+    let mut counts = std::collections::BTreeMap::new();
+    for random in 0..5_000 {
+        let error = pair.a.open(pair.now, &mut forged(random)).unwrap_err();
+        *counts.entry(error.name()).or_insert(0) += 1;
+    }
+    // Worked on: three. Then nobody has that index any more.
+    assert_eq!(counts.get("forged"), Some(&3), "{counts:?}");
+    assert_eq!(counts.get("unknown_index"), Some(&4_997), "{counts:?}");
+
+    // The true answer comes by the next attempt, under another index.
+    pair.advance(seconds(1));
+    pair.exchange();
+    assert_eq!(events(&mut pair.a), [Event::Established]);
+    pair.a_to_b(b"through");
+}
+
+#[test]
+fn one_allowance_serves_all_handshake_messages_of_a_peer() {
+    let mut pair = Pair::new();
+    let mut worked_on = 0;
+    for round in 0..1_000u32 {
+        // A new flight whenever the last one is spent.
+        pair.a.attempt = None;
+        pair.a.handle_want_send(pair.now);
+        let init = messages(&mut pair.a).remove(0);
+        let index = u32::from_be_bytes(init[4..8].try_into().unwrap());
+        let mut message = match round % 2 {
+            0 => envelope::response(9, index, &[round as u8; NOISE_2_LEN]),
+            _ => envelope::init(9, &[round as u8; NOISE_1_LEN]),
+        };
+        let error = pair.a.open(pair.now, &mut message).unwrap_err();
+        worked_on += u32::from(error != OpenError::RateLimited);
+    }
+    assert_eq!(worked_on, 10);
 }

@@ -1,0 +1,189 @@
+//! What becomes of connections when the other end leaves, sleeps, is started anew or is gone for good.
+
+use std::io::ErrorKind;
+
+use overlan_netstack::TcpStream;
+
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn error_of(stream: &TcpStream) -> Option<ErrorKind> {
+    match stream.try_read(&mut [0; 16]) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+        Err(error) => Some(error.kind()),
+        Ok(count) => panic!("{count} bytes came"),
+    }
+}
+
+fn presence(lab: &Lab, of: usize) -> Presence {
+    let peer = lab.membership(1 - of).peer(HOSTS[of]).unwrap();
+    lab.engine(1 - of).presence(lab.now, &peer)
+}
+
+/// What the controller tells side `1 - of`.
+fn told_online(lab: &mut Lab, of: usize, online: bool) {
+    lab.tell(1 - of, |network| {
+        network.peers.get_mut(&HOSTS[of]).unwrap().online = online;
+    });
+}
+
+#[test]
+fn idle_connections_end_when_the_peer_was_killed_and_started_again() {
+    let mut lab = Lab::new();
+    let listener = lab.listen(1);
+    let (there, _here) = lab.open(0, &listener);
+    lab.pass(10 * SECOND);
+    lab.kill(1);
+    lab.pass(3 * SECOND);
+    lab.start_anew(1);
+    // Nobody sends anything: it is asked, and does not know the keys.
+    lab.pass(MINUTE + SECOND);
+    assert_eq!(error_of(&there), Some(ErrorKind::ConnectionReset));
+    let listener = lab.listen(1);
+    let (there, here) = lab.open(0, &listener);
+    assert_eq!(pass_bytes(&mut lab, &there, &here).unwrap(), b"overlay");
+}
+
+#[test]
+fn what_is_being_opened_reaches_the_peer_that_was_started_anew() {
+    let mut lab = Lab::new();
+    let listener = lab.listen(1);
+    let (old, _here) = lab.open(0, &listener);
+    lab.kill(1);
+    lab.start_anew(1);
+    let listener = lab.listen(1);
+    // By keys that nobody has any more; the handshake that follows ends the old connection and not the new one.
+    let opened = lab.connect(0, address_of(1), &listener, SECOND);
+    let (there, here) = opened.expect("within a second").unwrap();
+    assert_eq!(error_of(&old), Some(ErrorKind::ConnectionReset));
+    assert_eq!(pass_bytes(&mut lab, &there, &here).unwrap(), b"overlay");
+}
+
+#[test]
+fn busy_connections_outlast_the_sleep_of_the_peer() {
+    for (sleep, controller) in [(55, true), (55, false), (600, true), (600, false)] {
+        let mut lab = Lab::new();
+        lab.engine(0).handle_controller(controller);
+        let listener = lab.listen(1);
+        let (there, here) = lab.open(0, &listener);
+        assert_eq!(pass_bytes(&mut lab, &there, &here).unwrap(), b"overlay");
+        lab.suspend(1);
+        there.try_write(b"said meanwhile").unwrap();
+        lab.pass(Duration::from_secs(50));
+        told_online(&mut lab, 1, false);
+        if controller {
+            assert_eq!(presence(&lab, 1), Presence::Offline);
+        }
+        lab.pass(Duration::from_secs(sleep - 50));
+        lab.resume(1);
+        told_online(&mut lab, 1, true);
+        lab.pass(10 * SECOND);
+        let mut bytes = [0; 32];
+        let count = here.try_read(&mut bytes).unwrap();
+        assert_eq!(&bytes[..count], b"said meanwhile", "{sleep} {controller}");
+        assert_eq!(pass_bytes(&mut lab, &here, &there).unwrap(), b"overlay");
+    }
+}
+
+#[test]
+fn whoever_slept_itself_keeps_its_connections() {
+    let mut lab = Lab::new();
+    let listener = lab.listen(1);
+    let (there, here) = lab.open(0, &listener);
+    lab.suspend(0);
+    here.try_write(b"said meanwhile").unwrap();
+    lab.pass(14 * MINUTE);
+    lab.resume(0);
+    lab.pass(10 * SECOND);
+    let mut bytes = [0; 32];
+    assert_eq!(there.try_read(&mut bytes).unwrap(), 14);
+    assert_eq!(pass_bytes(&mut lab, &there, &here).unwrap(), b"overlay");
+}
+
+#[test]
+fn whoever_only_waits_learns_of_a_death_after_the_patience() {
+    for controller in [true, false] {
+        let mut lab = Lab::new();
+        lab.engine(0).handle_controller(controller);
+        let listener = lab.listen(1);
+        let (there, _here) = lab.open(0, &listener);
+        lab.pass(MINUTE);
+        lab.kill(1);
+        lab.pass(6 * SECOND);
+        told_online(&mut lab, 1, false);
+        lab.pass(PATIENCE - MINUTE);
+        assert_eq!(error_of(&there), None, "{controller}");
+        lab.pass(3 * MINUTE);
+        let error = error_of(&there);
+        assert_eq!(error, Some(ErrorKind::ConnectionReset), "{controller}");
+    }
+}
+
+#[test]
+fn idle_connections_with_a_peer_that_is_there_cost_a_question_a_minute() {
+    let mut lab = Lab::new();
+    let listener = lab.listen(1);
+    let (there, here) = lab.open(0, &listener);
+    lab.pass(MINUTE);
+    lab.sent.clear();
+    lab.pass(60 * MINUTE);
+    // Both ask, both answer, and keys are renewed every two minutes.
+    assert!(lab.sent.len() < 60 * 8, "{}", lab.sent.len());
+    assert_eq!(pass_bytes(&mut lab, &there, &here).unwrap(), b"overlay");
+}
+
+#[test]
+fn leaving_ends_connections_at_once_and_is_told_before_links_end() {
+    let mut lab = Lab::new();
+    let listener = lab.listen(1);
+    let (there, here) = lab.open(0, &listener);
+    here.try_write(b"overlay").unwrap();
+    lab.pass(SECOND);
+    lab.engine(1).leave(lab.now);
+    lab.settle();
+    assert_eq!(error_of(&here), Some(ErrorKind::ConnectionAborted));
+    let mut bytes = [0; 16];
+    assert_eq!(there.try_read(&mut bytes).unwrap(), 7, "what had arrived");
+    assert_eq!(error_of(&there), Some(ErrorKind::ConnectionReset));
+    assert_eq!(presence(&lab, 1), Presence::Offline);
+    let (side, relay, end) = lab.ended.last().unwrap();
+    assert_eq!((*side, *relay, end.clone()), (1, HOME, LinkEnd::Left));
+}
+
+#[test]
+fn a_connect_that_waits_ends_when_the_peer_leaves() {
+    let mut lab = Lab::new();
+    let listener = lab.listen(1);
+    let _open = lab.open(0, &listener);
+    let mut cx = Context::from_waker(Waker::noop());
+    let connecting = lab.membership(0).stack().connect(lab.now, address_of(1));
+    let mut connecting = Box::pin(connecting.unwrap());
+    // The program behind the listener takes its time.
+    lab.pass(SECOND);
+    assert!(connecting.as_mut().poll(&mut cx).is_pending());
+    lab.engine(1).leave(lab.now);
+    lab.settle();
+    let Poll::Ready(Err(error)) = connecting.as_mut().poll(&mut cx) else {
+        panic!("it still waits");
+    };
+    assert!(matches!(
+        error,
+        ConnectError::Unreachable | ConnectError::Refused
+    ));
+}
+
+#[test]
+fn from_disk_alone_nobody_is_there_or_away() {
+    let mut lab = Lab::new();
+    assert_eq!(presence(&lab, 1), Presence::Online);
+    lab.engine(0).handle_controller(false);
+    for online in [true, false] {
+        told_online(&mut lab, 1, online);
+        assert_eq!(presence(&lab, 1), Presence::Unknown);
+    }
+    let listener = lab.listen(1);
+    lab.open(0, &listener);
+    assert_eq!(presence(&lab, 1), Presence::Online, "it answered");
+    lab.pass(3 * MINUTE);
+}

@@ -1,0 +1,99 @@
+//! What can happen to a client as a whole: it sleeps, wakes, is killed, and starts anew.
+
+use super::*;
+
+impl World {
+    /// Both clients are attached, and nothing happens by itself.
+    pub(crate) fn quiet() -> Self {
+        let mut world = Self::new(1);
+        world.script.cuts.clear();
+        world.transfers.clear();
+        world.script.delays = [[Duration::from_millis(5); 2]; 2];
+        world.script.rate = 50_000_000;
+        world.pass(Duration::from_secs(2));
+        world
+    }
+
+    /// Lets time pass, doing what is due on the way.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        for _ in 0..STEPS_MAX {
+            self.settle().unwrap();
+            match self.next_event().filter(|at| *at <= until) {
+                Some(at) => self.now = at.max(self.now),
+                None => {
+                    self.now = until;
+                    return self.settle().unwrap();
+                }
+            }
+        }
+        panic!("it does not come to {until:?}");
+    }
+
+    /// A connection from client 0 to client 1; both ends.
+    pub(crate) fn open(&mut self) -> (TcpStream, TcpStream) {
+        let stack = self.clients[0].engine.memberships()[&NETWORK].clone();
+        let remote = SocketAddr::new(address::both(HOSTS[1]).unwrap()[0], PORT);
+        let mut connecting = Box::pin(stack.stack().connect(self.now, remote).unwrap());
+        self.pass(Duration::from_secs(2));
+        let mut cx = Context::from_waker(Waker::noop());
+        let Poll::Ready(opened) = connecting.as_mut().poll(&mut cx) else {
+            panic!("nobody answered");
+        };
+        let (_, accepted) = self.clients[1].accepted.pop().unwrap();
+        (opened.unwrap(), accepted)
+    }
+
+    /// The client's host is suspended.
+    pub(crate) fn suspend(&mut self, index: usize) {
+        self.clients[index].asleep = true;
+    }
+
+    /// It goes on, and finds what the relays ended meanwhile.
+    pub(crate) fn resume(&mut self, index: usize) {
+        self.clients[index].asleep = false;
+        let ended = |connection: &Connection| {
+            connection.client == index && connection.near.is_some() && connection.far.is_none()
+        };
+        let ended: Vec<u64> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| ended(connection))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in ended {
+            self.end_near(number);
+        }
+    }
+
+    /// The client's process is killed: relays see the ends of its connections, and nobody says why.
+    pub(crate) fn kill(&mut self, index: usize) {
+        self.clients[index].asleep = true;
+        self.connections
+            .retain(|_, connection| connection.client != index);
+    }
+
+    /// Another process of the same device starts.
+    pub(crate) fn start_anew(&mut self, index: usize) {
+        let sequence = self.clients[index].sequence;
+        self.clients[index] = Client::new(index, self.now, self.dice.next());
+        self.clients[index].sequence = sequence;
+    }
+
+    /// The controller tells the other client that `index` is online, or is not.
+    pub(crate) fn tell_online(&mut self, index: usize, online: bool) {
+        let other = 1 - index;
+        let mut netmap = netmap(other);
+        for network in netmap.networks.values_mut() {
+            network.peers.get_mut(&HOSTS[index]).unwrap().online = online;
+        }
+        let engine = &self.clients[other].engine;
+        let distrusted = engine.apply(self.now, &netmap, &mut KnownPeers::new());
+        assert!(distrusted.is_empty(), "{distrusted:?}");
+    }
+
+    /// The client leaves in order.
+    pub(crate) fn leave(&mut self, index: usize) {
+        self.clients[index].engine.leave(self.now);
+    }
+}
