@@ -217,12 +217,14 @@ pub enum RejectCode {
     Protocol,
     /// Nothing was heard for too long.
     Silent,
+    /// The controller gave every address of the ticket to other devices: ask it for a new ticket.
+    HeldByOthers,
     /// A number from a later version.
     Other(u8),
 }
 
 impl RejectCode {
-    const KNOWN: [(u8, Self); 10] = [
+    const KNOWN: [(u8, Self); 11] = [
         (1, Self::Version),
         (2, Self::TicketExpired),
         (3, Self::TicketInvalid),
@@ -233,6 +235,7 @@ impl RejectCode {
         (8, Self::Superseded),
         (9, Self::Protocol),
         (10, Self::Silent),
+        (11, Self::HeldByOthers),
     ];
 
     /// The number on the wire.

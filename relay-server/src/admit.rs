@@ -17,6 +17,8 @@ pub(crate) struct Orders {
     pub(crate) keys: TicketKeys,
     /// Lowest epoch that a device's ticket must have.
     pub(crate) revoked: BTreeMap<DeviceId, u64>,
+    /// Who holds an address that may be in two tickets, by VNI and host index.
+    pub(crate) holders: BTreeMap<(u32, u32), DeviceId>,
 }
 
 /// What a good HELLO proves.
@@ -41,6 +43,11 @@ impl From<RelayOrders> for Orders {
             version: orders.version,
             keys: orders.ticket_keys,
             revoked,
+            holders: orders
+                .holders
+                .into_iter()
+                .map(|(vni, host, device)| ((vni.get(), host), device))
+                .collect(),
         }
     }
 }
@@ -51,6 +58,20 @@ impl Orders {
         self.revoked
             .get(&device)
             .is_some_and(|needed| epoch < *needed)
+    }
+
+    /// Addresses that another device than the one in them may hold.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = (u32, u32, DeviceId)> {
+        self.holders
+            .iter()
+            .map(|((vni, host), device)| (*vni, *host, *device))
+    }
+
+    /// Whether the address is another device's.
+    pub(crate) fn is_held_by_another(&self, vni: u32, host: u32, device: DeviceId) -> bool {
+        self.holders
+            .get(&(vni, host))
+            .is_some_and(|holder| *holder != device)
     }
 }
 
@@ -71,7 +92,7 @@ pub(crate) fn admit(
             "no common protocol version; update the older side",
         )
     })?;
-    let ticket = Ticket::verify(hello.ticket, &orders.keys, wall).map_err(|error| {
+    let mut ticket = Ticket::verify(hello.ticket, &orders.keys, wall).map_err(|error| {
         let code = match error {
             TicketError::Expired => RejectCode::TicketExpired,
             TicketError::Malformed
@@ -90,11 +111,26 @@ pub(crate) fn admit(
     if orders.revokes(ticket.device, ticket.epoch) {
         return Err(revoked());
     }
+    let (device, before) = (ticket.device, ticket.networks.len());
+    ticket
+        .networks
+        .retain(|(vni, host)| !orders.is_held_by_another(vni.get(), *host, device));
+    if ticket.networks.is_empty() && before > 0 {
+        return Err(held_by_others());
+    }
     Ok(Admitted {
         ticket,
         sequence: hello.attach_sequence,
         version,
     })
+}
+
+/// What a device hears whose addresses the controller gave to others.
+pub(crate) fn held_by_others() -> Reject {
+    Reject::new(
+        RejectCode::HeldByOthers,
+        "the controller gave the address of this ticket to another device",
+    )
 }
 
 /// What a removed device hears, at its HELLO or later.

@@ -7,7 +7,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use overlan_protocol::ALPN_RELAY;
-use overlan_protocol::frame::{self, DATA_HEADER_LEN, Frame, HEADER_LEN, Route};
+use overlan_protocol::frame::{self, DATA_HEADER_LEN, Frame, HEADER_LEN, Route, Vni};
 use overlan_protocol::hello::{Reject, RejectCode, Welcome};
 use overlan_transport::pump::{self, Batch, Ended, Peer};
 use overlan_transport::tls::{self, Stepwise};
@@ -54,19 +54,23 @@ async fn welcome_stranger(
     tcp: TcpStream,
     seat: &mut Seat,
 ) -> Option<(TlsStream<Stepwise>, Admitted)> {
-    let mut stream: TlsStream<Stepwise> =
-        match timeout(hub.settings.tls_within, acceptor.accept(Stepwise::new(tcp))).await {
-            Ok(Ok(stream)) => stream.into(),
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "no TLS");
-                Metrics::add(&hub.metrics.tls_failed, 1);
-                return None;
-            }
-            Err(_) => {
-                Metrics::add(&hub.metrics.deadline_missed, 1);
-                return None;
-            }
-        };
+    let mut stream: TlsStream<Stepwise> = match timeout(
+        hub.settings.tls_within,
+        acceptor.accept(Stepwise::of_stranger(tcp)),
+    )
+    .await
+    {
+        Ok(Ok(stream)) => stream.into(),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "no TLS");
+            Metrics::add(&hub.metrics.tls_failed, 1);
+            return None;
+        }
+        Err(_) => {
+            Metrics::add(&hub.metrics.deadline_missed, 1);
+            return None;
+        }
+    };
     if stream.get_ref().1.alpn_protocol() != Some(ALPN_RELAY) {
         Metrics::add(&hub.metrics.tls_failed, 1);
         return None;
@@ -135,7 +139,18 @@ async fn read_hello(stream: &mut TlsStream<Stepwise>) -> Result<Vec<u8>, NoHello
 /// Tells a stranger no.
 async fn refuse(hub: &Hub, stream: &mut TlsStream<Stepwise>, reject: &Reject) {
     hub.metrics.count_rejected(reject.code);
-    tracing::debug!(reason = %reject.text, "refused");
+    // A stranger can cause it, so it is bounded; with a wrong clock it is all that shows why a relay has no clients.
+    let is_ticket = matches!(
+        reject.code,
+        RejectCode::TicketExpired | RejectCode::TicketInvalid
+    );
+    let times = is_ticket
+        .then(|| hub.count_refused_ticket(pump::now()))
+        .flatten();
+    match times {
+        Some(times) => tracing::info!(reason = %reject.text, times, "refused a device's ticket"),
+        None => tracing::debug!(reason = %reject.text, "refused"),
+    }
     let mut out = Vec::new();
     Frame::Reject(&reject.encode()).encode(&mut out);
     let goodbye = async {
@@ -235,8 +250,14 @@ impl Conn {
             hub,
         };
         // Orders may have come between the HELLO's verdict and the attach.
-        if conn.hub.orders().revokes(ticket.device, ticket.epoch) {
+        let orders = conn.hub.orders();
+        if orders.revokes(ticket.device, ticket.epoch) {
             conn.client.end(admit::revoked());
+        }
+        let is_lost =
+            |(vni, host): &(Vni, u32)| orders.is_held_by_another(vni.get(), *host, ticket.device);
+        if ticket.networks.iter().any(is_lost) {
+            conn.client.end(admit::held_by_others());
         }
         Ok(conn)
     }

@@ -9,7 +9,7 @@ use overlan_protocol::api::RelayOrders;
 use overlan_protocol::credit::DEFAULT_WINDOW;
 use overlan_protocol::key::RelayId;
 
-use crate::admit::{Orders, revoked};
+use crate::admit::{Orders, held_by_others, revoked};
 use crate::client::Client;
 use crate::egress::Release;
 use crate::ledger::Destination;
@@ -17,6 +17,7 @@ use crate::limits::{Budget, Limits, Refusal, Slot};
 use crate::memory::{Memory, QUEUED_MAX};
 use crate::metrics::{Dropped, Gauges, Metrics};
 use crate::pool::Pool;
+use crate::rarely::Rarely;
 use crate::switch::Switch;
 
 /// One relay, as its tasks see it.
@@ -30,6 +31,8 @@ pub(crate) struct Hub {
     pub(crate) pool: Pool,
     /// Clients are accepted.
     pub(crate) serving: AtomicBool,
+    /// Tickets that were refused.
+    refusals: Mutex<Rarely>,
     orders: RwLock<Arc<Orders>>,
     limits: Mutex<Limits>,
 }
@@ -84,6 +87,7 @@ impl Hub {
             memory: Memory::new(settings.queued_max),
             pool: Pool::default(),
             serving: AtomicBool::new(false),
+            refusals: Mutex::default(),
             orders: RwLock::new(Arc::new(orders.into())),
             limits: Mutex::new(Limits::new(settings.budget)),
             settings,
@@ -104,6 +108,10 @@ impl Hub {
         *self.orders.write().unwrap_or_else(PoisonError::into_inner) = orders.clone();
         for client in self.switch.revoke(&orders.revoked) {
             client.end(revoked());
+        }
+        // They come back for the places that are still theirs.
+        for client in self.switch.displace(orders.holders()) {
+            client.end(held_by_others());
         }
     }
 
@@ -135,6 +143,12 @@ impl Hub {
             source.discharge(to, release.cost);
             source.release(now, to, release.bytes, release.stood);
         }
+    }
+
+    /// A ticket was refused. How often since the last line of log, if it is time for another.
+    pub(crate) fn count_refused_ticket(&self, now: Instant) -> Option<u64> {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        refusals.handle(now)
     }
 
     /// A place for a stranger's connection.

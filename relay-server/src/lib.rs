@@ -11,6 +11,7 @@
 mod state;
 
 mod pool;
+mod rarely;
 mod register;
 
 mod hub;
@@ -51,6 +52,7 @@ use overlan_protocol::hello::{Reject, RejectCode};
 use overlan_protocol::key::{Fingerprint, RelayId, Secret};
 use overlan_transport::https::HttpsError;
 use overlan_transport::outgoing::Outgoing;
+use overlan_transport::pump;
 use overlan_transport::tls;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -62,6 +64,7 @@ pub use crate::forwarder::{Forwarder, Forwarding};
 pub use crate::state::StateError;
 
 use crate::hub::{Hub, Settings};
+use crate::rarely::Rarely;
 use crate::register::{RegisterError, Session};
 use crate::state::StateDir;
 
@@ -171,12 +174,13 @@ impl Relay {
             addresses,
             pins: vec![tls.pin],
         };
-        let registration = match (state.registration()?, config.token) {
+        let known = session.identity.public();
+        let registration = match (state.registration(known)?, config.token) {
             (Some(registration), _) => registration,
             (None, None) => return Err(StartError::NeedsToken),
             (None, Some(token)) => {
                 let registration = register(&session, &token, settings.register_within).await?;
-                state.store_registration(&registration)?;
+                state.store_registration(known, &registration)?;
                 registration
             }
         };
@@ -317,6 +321,7 @@ async fn accept(
     clients: &mut JoinSet<()>,
     stop: &CancellationToken,
 ) {
+    let mut failures = Rarely::default();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -328,7 +333,10 @@ async fn accept(
             accepted = listener.accept() => match accepted {
                 Ok((tcp, from)) => take(hub, acceptor, tcp, from, clients),
                 Err(error) => {
-                    tracing::debug!(%error, "cannot accept");
+                    match failures.handle(pump::now()) {
+                        Some(times) => tracing::warn!(%error, times, "cannot accept clients; if files are too many, raise the limit of open files"),
+                        None => tracing::debug!(%error, "cannot accept"),
+                    }
                     sleep(ACCEPT_PAUSE).await;
                 }
             },

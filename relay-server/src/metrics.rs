@@ -276,7 +276,7 @@ const REFUSALS: [(Refusal, &str); 3] = [
     (Refusal::Proven, "clients"),
 ];
 
-const REJECTS: [(RejectCode, &str); 10] = [
+const REJECTS: [(RejectCode, &str); 11] = [
     (RejectCode::Version, "version"),
     (RejectCode::TicketExpired, "ticket_expired"),
     (RejectCode::TicketInvalid, "ticket_invalid"),
@@ -287,6 +287,7 @@ const REJECTS: [(RejectCode, &str); 10] = [
     (RejectCode::Superseded, "superseded"),
     (RejectCode::Protocol, "protocol"),
     (RejectCode::Silent, "silent"),
+    (RejectCode::HeldByOthers, "held_by_others"),
 ];
 
 const DROPS: [(Dropped, &str); 8] = [

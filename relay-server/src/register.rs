@@ -9,7 +9,7 @@ use overlan_protocol::api::{
     RelayRegisterRequest, RelayRegisterResponse, path,
 };
 use overlan_protocol::key::{
-    Fingerprint, IdentitySecret, Lineage, Secret, encode_signature, random_bytes,
+    Fingerprint, IdentityKey, IdentitySecret, Lineage, Secret, encode_signature, random_bytes,
 };
 use overlan_protocol::proof::{Principal, enrolment_message};
 use overlan_transport::https::{Connection, HttpsError};
@@ -19,6 +19,7 @@ use overlan_transport::tls::ConnectError;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::conn::wall_clock;
 use crate::hub::Hub;
 use crate::state::{StateDir, StateError};
 
@@ -98,6 +99,7 @@ impl Session {
         let mut backoff = Backoff::new();
         let mut connection = None;
         let mut away = false;
+        let mut clock = Clock::default();
         loop {
             let beat = self.heartbeat(&hub, registration.orders.lineage, &mut connection);
             let answer = tokio::select! {
@@ -110,11 +112,14 @@ impl Session {
                         tracing::info!("the controller answers again");
                     }
                     backoff = Backoff::new();
+                    let theirs = connection.as_ref().and_then(Connection::server_time);
+                    clock.compare(wall_clock(), theirs);
                     if orders != registration.orders {
                         registration.orders = orders;
                         hub.apply(registration.orders.clone());
                         tracing::info!(version = registration.orders.version, "new orders");
-                        if let Err(error) = store(&state, &registration).await {
+                        let identity = self.identity.public();
+                        if let Err(error) = store(&state, identity, &registration).await {
                             tracing::error!(%error, "the new orders are in force and not on disk");
                         }
                     }
@@ -170,11 +175,42 @@ impl Session {
     }
 }
 
+/// How this machine's clock stands to the controller's, by which tickets are made and judged.
+#[derive(Debug, Default)]
+struct Clock {
+    /// It was told that they differ.
+    told: bool,
+}
+
+impl Clock {
+    /// Tells a change. `theirs`: the controller's, of the answer that has just come. Both are seconds since the Unix epoch.
+    fn compare(&mut self, ours: u64, theirs: Option<u64>) {
+        let Some(theirs) = theirs else { return };
+        let differ = ours.abs_diff(theirs) > CLOCKS_DIFFER;
+        match (differ, std::mem::replace(&mut self.told, differ)) {
+            (true, false) => {
+                let ahead_secs = ours as i64 - theirs as i64;
+                tracing::warn!(
+                    ahead_secs,
+                    "the clocks of this relay and of the controller differ: devices may be refused; set the clocks"
+                );
+            }
+            (false, true) => tracing::info!("the clocks of relay and controller agree again"),
+            _ => {}
+        }
+    }
+}
+
 /// Writes the registration on a thread that may block.
-async fn store(state: &StateDir, registration: &RelayRegisterResponse) -> Result<(), StateError> {
+async fn store(
+    state: &StateDir,
+    identity: IdentityKey,
+    registration: &RelayRegisterResponse,
+) -> Result<(), StateError> {
     let (state, registration) = (state.clone(), registration.clone());
     let written =
-        tokio::task::spawn_blocking(move || state.store_registration(&registration)).await;
+        tokio::task::spawn_blocking(move || state.store_registration(identity, &registration))
+            .await;
     // Only a runtime that shuts down cancels it; then nobody waits for the answer.
     written.unwrap_or(Ok(()))
 }
@@ -215,6 +251,9 @@ fn random_byte() -> u8 {
     let [byte] = random_bytes();
     byte
 }
+
+/// Seconds between two clocks that are worth telling: a fifth of what a ticket allows for.
+const CLOCKS_DIFFER: u64 = 60;
 
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 

@@ -10,11 +10,11 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use overlan_protocol::api::RelayRegisterResponse;
-use overlan_protocol::key::{Fingerprint, IdentitySecret, KEY_LEN};
+use overlan_protocol::key::{Fingerprint, IdentityKey, IdentitySecret, KEY_LEN};
 use overlan_transport::tls;
 use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -23,6 +23,16 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 #[derive(Debug, Clone)]
 pub(crate) struct StateDir {
     dir: PathBuf,
+}
+
+/// The registration as it lies on disk.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Kept<R> {
+    /// With which key; a file of an older version does not say.
+    #[serde(default)]
+    identity: Option<IdentityKey>,
+    #[serde(flatten)]
+    registration: R,
 }
 
 /// The relay's TLS key with a certificate around it.
@@ -44,6 +54,18 @@ pub enum StateError {
         /// Reason.
         source: io::Error,
     },
+    /// Others than the owner may enter the directory.
+    #[error(
+        "cannot use {}: its mode {mode:04o} lets other users in, and it holds this relay's keys; run `chmod 700 {}`, or use another \
+         directory",
+        dir.display(), dir.display()
+    )]
+    Unsafe {
+        /// Which.
+        dir: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// A file does not hold what it must.
     #[error("{} is damaged: {reason}; {remedy}", file.display())]
     Damaged {
@@ -64,6 +86,12 @@ impl StateDir {
             .mode(0o700)
             .create(dir)
             .map_err(|source| io_error(dir, source))?;
+        let found = fs::metadata(dir).map_err(|source| io_error(dir, source))?;
+        let mode = found.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            let dir = dir.to_owned();
+            return Err(StateError::Unsafe { dir, mode });
+        }
         Ok(Self {
             dir: dir.to_owned(),
         })
@@ -117,27 +145,42 @@ impl StateDir {
         })
     }
 
-    /// What the controller said last, if the relay is registered.
-    pub(crate) fn registration(&self) -> Result<Option<RelayRegisterResponse>, StateError> {
+    /// What the controller said last, if the relay is registered, that is, if it registered with `identity`.
+    pub(crate) fn registration(
+        &self,
+        identity: IdentityKey,
+    ) -> Result<Option<RelayRegisterResponse>, StateError> {
         let file = self.dir.join(REGISTRATION);
         let Some(bytes) = read(&file)? else {
             return Ok(None);
         };
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| StateError::Damaged {
-                file,
-                reason: error.to_string(),
+        let parsed = serde_json::from_slice::<Kept<RelayRegisterResponse>>(&bytes);
+        let kept = parsed.map_err(|error| StateError::Damaged {
+            file,
+            reason: error.to_string(),
+            remedy: REREGISTER,
+        })?;
+        if kept.identity.is_some_and(|known| known != identity) {
+            return Err(StateError::Damaged {
+                file: self.dir.join(IDENTITY),
+                reason: "it is not the key that this relay registered with".to_owned(),
                 remedy: REREGISTER,
-            })
+            });
+        }
+        Ok(Some(kept.registration))
     }
 
     /// Keeps what the controller said.
     pub(crate) fn store_registration(
         &self,
+        identity: IdentityKey,
         registration: &RelayRegisterResponse,
     ) -> Result<(), StateError> {
-        let bytes = serde_json::to_vec_pretty(registration)
+        let kept = Kept {
+            identity: Some(identity),
+            registration,
+        };
+        let bytes = serde_json::to_vec_pretty(&kept)
             .map_err(|error| io_error(&self.dir.join(REGISTRATION), error.into()))?;
         self.write(REGISTRATION, &bytes)
     }

@@ -157,6 +157,19 @@ impl<H: Clone> Switch<H> {
             .collect()
     }
 
+    /// Takes out every device that has a place which another one holds, and returns their handles: vni, host index, holder.
+    pub(crate) fn displace(&self, holders: impl Iterator<Item = (u32, u32, DeviceId)>) -> Vec<H> {
+        let mut state = self.lock();
+        let mut gone = Vec::new();
+        for (vni, host, holder) in holders {
+            let has_it = state.tables.get(&vni).and_then(|table| table.holder(host));
+            if let Some(device) = has_it.filter(|device| *device != holder) {
+                gone.extend(state.remove(device));
+            }
+        }
+        gone
+    }
+
     /// Everybody who is attached with a place in the network `vni`.
     pub(crate) fn members(&self, vni: u32) -> Vec<H> {
         let table = self.lock().tables.get(&vni).cloned();

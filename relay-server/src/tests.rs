@@ -532,6 +532,56 @@ async fn new_orders_close_revoked_devices_at_once_and_keep_them_out() {
     relay.stop().await;
 }
 
+/// After a restore two devices have tickets for one address. Whoever comes last does not win: the controller says who holds it.
+#[tokio::test]
+async fn of_two_devices_with_one_address_the_one_that_the_controller_names_has_it() {
+    let relay = Running::start(short()).await;
+    let peer = Device::new(&[(NET, 1)]);
+    let [lost, named] = [0, 1].map(|_| Device::new(&[(NET, 2)]));
+    let mut wire_peer = relay.attach(&peer, 1).await;
+    let mut wire_lost = relay.attach(&lost, 1).await;
+    let mut orders = relay.lab.orders(2, Vec::new());
+    orders.holders = vec![(named.networks[0].0, 2, named.id)];
+    relay.hub.apply(orders);
+    let told = wire_lost.hear().await;
+    assert_eq!(rejected(&told), Some(RejectCode::HeldByOthers));
+    let mut wire_named = relay.attach(&named, 1).await;
+    let (_, answer) = relay.hello(&lost, 2).await;
+    assert_eq!(rejected(&answer), Some(RejectCode::HeldByOthers));
+    wire_peer.data(NET, 2, b"for the one that is named").await;
+    assert!(matches!(wire_named.hear().await, Heard::Data(..)));
+    relay.stop().await;
+}
+
+/// TLS joins a ClientHello of up to 64 KiB before it looks at it.
+#[tokio::test]
+async fn strangers_that_send_much_are_closed_before_it_is_kept() {
+    let relay = Running::start(short()).await;
+    let mut tcp = TcpStream::connect(relay.address).await.unwrap();
+    // A ClientHello that claims 60,000 bytes, in records.
+    let mut hello = vec![1, 0, 0xea, 0x60];
+    hello.resize(50_000, 0);
+    let mut bytes = Vec::new();
+    for part in hello.chunks(4_000) {
+        let [high, low] = (part.len() as u16).to_be_bytes();
+        bytes.extend([22, 3, 1, high, low]);
+        bytes.extend_from_slice(part);
+    }
+    let began = std::time::Instant::now();
+    let _ = tcp.write_all(&bytes).await;
+    let mut answer = Vec::new();
+    let closed = tcp.read_to_end(&mut answer);
+    let _ = timeout(Duration::from_secs(10), closed)
+        .await
+        .expect("it is closed");
+    let waited = began.elapsed();
+    assert!(
+        waited < Duration::from_secs(4),
+        "the deadline closed it: {waited:?}"
+    );
+    relay.stop().await;
+}
+
 #[tokio::test]
 async fn a_revoked_client_that_does_not_read_is_taken_out_at_once() {
     let relay = Running::start(short()).await;

@@ -113,7 +113,8 @@ fn config(args: ServeArgs) -> Result<Config, Failure> {
     {
         return Err(Failure::usage(format!(
             "--metrics {address} is not a loopback address, and everybody who reaches it may read it"
-        )));
+        ))
+        .next("Give --metrics 127.0.0.1:9464, and let the collector come by a proxy that asks who it is, or by an SSH tunnel."));
     }
     let state_dir = match args.state_dir {
         Some(path) => path,

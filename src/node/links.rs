@@ -182,7 +182,10 @@ impl Inner {
     }
 
     fn handle_reject(&self, code: RejectCode) {
-        if matches!(code, RejectCode::TicketExpired | RejectCode::TicketInvalid) {
+        if matches!(
+            code,
+            RejectCode::TicketExpired | RejectCode::TicketInvalid | RejectCode::HeldByOthers
+        ) {
             self.control.handle_ticket_refused();
         }
     }

@@ -20,6 +20,8 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+mod date;
+
 use crate::outgoing::Outgoing;
 use crate::tls::{self, ConnectError, ServerTrust};
 
@@ -73,6 +75,8 @@ pub struct Connection {
     exporter: Exporter,
     host: String,
     authorization: Option<Secret>,
+    /// The server's clock at its last answer, seconds since the Unix epoch.
+    server_time: Option<u64>,
     driver: JoinHandle<()>,
 }
 
@@ -106,6 +110,7 @@ impl Connection {
             exporter,
             host: tls::display_address(&join.host, join.port),
             authorization: None,
+            server_time: None,
             driver,
         })
     }
@@ -221,6 +226,10 @@ impl Connection {
     ) -> Result<http::Response<Incoming>, HttpsError> {
         self.sender.ready().await.map_err(broken)?;
         let response = self.sender.send_request(request).await.map_err(broken)?;
+        let date = response.headers().get(header::DATE);
+        self.server_time = date
+            .and_then(|date| date.to_str().ok())
+            .and_then(date::parse);
         if response.status().is_success() {
             return Ok(response);
         }
@@ -230,6 +239,13 @@ impl Connection {
             Ok(problem) => HttpsError::Problem(problem),
             Err(_) => HttpsError::Problem(plain_problem(status)),
         })
+    }
+}
+
+impl Connection {
+    /// The server's clock at its last answer, seconds since the Unix epoch, if that told it.
+    pub fn server_time(&self) -> Option<u64> {
+        self.server_time
     }
 }
 

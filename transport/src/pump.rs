@@ -169,7 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             socket,
             sealer,
             opener,
-            inbound: vec![0; INBOUND],
+            inbound: vec![0; INBOUND_AT_REST],
             filled: 0,
             carried,
             outbound: Outbound::default(),
@@ -229,6 +229,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             self.hand_over_carried(peer, now)?;
             peer.handle_batch_end(now).map_err(Ended::Peer)?;
         }
+        if self.filled == 0 && self.inbound.len() > INBOUND_AT_REST && self.stall.rests(now) {
+            self.inbound = vec![0; INBOUND_AT_REST];
+            self.carried.shrink_to_fit();
+        }
         let mut buffer = ReadBuf::new(&mut self.inbound[self.filled..]);
         match Pin::new(&mut self.socket).poll_read(cx, &mut buffer) {
             Poll::Pending => return Ok(false),
@@ -243,8 +247,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             // Also when the connection ends behind them.
             let gone_on = peer.handle_batch_end(now).map_err(Ended::Peer);
             opened.and(gone_on)?;
+            let was_full = self.filled == self.inbound.len();
             self.inbound.copy_within(at..self.filled, 0);
             self.filled -= at;
+            if was_full && self.inbound.len() < INBOUND {
+                self.inbound.resize(INBOUND, 0);
+            }
         } else {
             opened?;
         }
@@ -370,6 +378,11 @@ pub fn now() -> Instant {
 
 /// Bytes that are read before frames are handed over; holds the largest frame several times.
 const INBOUND: usize = 256 * 1024;
+
+/// Bytes of the same buffer while little comes: the largest record, so that each read brings something whole.
+const INBOUND_AT_REST: usize = 20 * 1024;
+
+const _: () = assert!(INBOUND_AT_REST >= record::RECORD_MAX);
 
 /// Turns of one poll before other tasks get theirs.
 const TURNS: usize = 8;

@@ -228,6 +228,9 @@ pub(crate) const BODY_MAX: usize = overlan_protocol::TLS_RECORD_MAX;
 /// Most bytes behind a record's header: a full body, its type, and the 255 bytes that RFC 8446 leaves a cipher to add.
 const CIPHERTEXT_MAX: usize = BODY_MAX + 256;
 
+/// Bytes of the largest record.
+pub(crate) const RECORD_MAX: usize = HEADER_LEN + CIPHERTEXT_MAX;
+
 /// Most records in a row that bring nothing: as many as rustls takes.
 const USELESS_MAX: u32 = 32;
 

@@ -24,7 +24,7 @@ use crate::outgoing::Outgoing;
 
 mod stepwise;
 
-pub use stepwise::Stepwise;
+pub use stepwise::{STRANGER_MAX, Stepwise};
 
 /// How a server is known.
 #[derive(Debug, Clone, PartialEq, Eq)]

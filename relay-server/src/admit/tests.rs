@@ -55,6 +55,33 @@ impl Case {
 }
 
 #[test]
+fn an_address_that_the_controller_gave_to_another_is_no_part_of_the_ticket() {
+    let mut case = Case::new();
+    let vni = |number| overlan_protocol::frame::Vni::new(number).unwrap();
+    case.ticket.networks = vec![(vni(0x1000), 5), (vni(0x2000), 6)];
+    let body = case.body(&case.device, &EXPORTER, RELAY);
+    let (own, other) = (case.ticket.device, DeviceId([0xee; 16]));
+    let judge = |holders: &[(u32, u32, DeviceId)]| {
+        let mut orders = case.orders(&[]);
+        orders.holders = holders
+            .iter()
+            .map(|(vni, host, device)| ((*vni, *host), *device))
+            .collect();
+        admit(&body, &EXPORTER, RELAY, &orders, NOW)
+            .map(|it| it.ticket.networks)
+            .map_err(|reject| reject.code)
+    };
+    let (first, second) = ((vni(0x1000), 5), (vni(0x2000), 6));
+    assert_eq!(judge(&[(0x1000, 5, own)]), Ok(vec![first, second]));
+    assert_eq!(judge(&[(0x1000, 9, other)]), Ok(vec![first, second]));
+    assert_eq!(judge(&[(0x1000, 5, other)]), Ok(vec![second]));
+    assert_eq!(
+        judge(&[(0x1000, 5, other), (0x2000, 6, other)]),
+        Err(RejectCode::HeldByOthers)
+    );
+}
+
+#[test]
 fn a_good_hello_is_admitted_as_the_tickets_device() {
     let case = Case::new();
     let admitted = case.judge(&case.body(&case.device, &EXPORTER, RELAY), NOW);

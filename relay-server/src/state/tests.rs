@@ -9,6 +9,12 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
+fn private_dir() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    dir
+}
+
 #[test]
 fn keys_are_made_once_and_are_the_owners_alone() {
     let outer = tempfile::tempdir().unwrap();
@@ -25,9 +31,10 @@ fn keys_are_made_once_and_are_the_owners_alone() {
 
 #[test]
 fn a_registration_comes_back_and_leaves_no_temporary_file() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let state = StateDir::open(dir.path()).unwrap();
-    assert_eq!(state.registration().unwrap(), None);
+    let identity = state.identity().unwrap().public();
+    assert_eq!(state.registration(identity).unwrap(), None);
     let registration = RelayRegisterResponse {
         relay: RelayId([1; 16]),
         name: "ams-1".to_owned(),
@@ -41,18 +48,69 @@ fn a_registration_comes_back_and_leaves_no_temporary_file() {
     };
     // What a crash in the middle of a write leaves behind.
     fs::write(dir.path().join(".registration.json.new"), "half").unwrap();
-    state.store_registration(&registration).unwrap();
-    assert_eq!(state.registration().unwrap(), Some(registration));
-    let names: Vec<_> = fs::read_dir(dir.path())
+    state.store_registration(identity, &registration).unwrap();
+    assert_eq!(
+        state.registration(identity).unwrap(),
+        Some(registration.clone())
+    );
+    let mut names: Vec<_> = fs::read_dir(dir.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
         .collect();
-    assert_eq!(names, [REGISTRATION]);
+    names.sort();
+    assert_eq!(names, [IDENTITY, REGISTRATION]);
+    // One of an older version does not tell its key.
+    let bytes = serde_json::to_vec(&registration).unwrap();
+    fs::write(dir.path().join(REGISTRATION), bytes).unwrap();
+    assert_eq!(state.registration(identity).unwrap(), Some(registration));
+}
+
+/// A key of 32 other bytes is a good key, and the controller does not know it.
+#[test]
+fn a_changed_identity_is_found_before_the_controller_refuses_it() {
+    let dir = private_dir();
+    let state = StateDir::open(dir.path()).unwrap();
+    let registration = RelayRegisterResponse {
+        relay: RelayId([1; 16]),
+        name: "ams-1".to_owned(),
+        orders: RelayOrders {
+            version: 7,
+            lineage: None,
+            holders: Vec::new(),
+            ticket_keys: Default::default(),
+            revoked: Vec::new(),
+        },
+    };
+    let identity = state.identity().unwrap().public();
+    state.store_registration(identity, &registration).unwrap();
+    let file = dir.path().join(IDENTITY);
+    let mut seed = fs::read(&file).unwrap();
+    seed[16] ^= 1;
+    fs::write(&file, seed).unwrap();
+    let identity = state.identity().unwrap().public();
+    let text = state.registration(identity).unwrap_err().to_string();
+    assert!(
+        text.contains(IDENTITY) && text.contains("relay token"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_directory_that_others_may_enter_is_refused_and_left_as_it_is() {
+    let outer = tempfile::tempdir().unwrap();
+    for bits in [0o750, 0o755, 0o777, 0o701, 0o710, 0o1777] {
+        let dir = outer.path().join(format!("{bits:o}"));
+        fs::create_dir(&dir).unwrap();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(bits)).unwrap();
+        let text = StateDir::open(&dir).unwrap_err().to_string();
+        assert!(text.contains("chmod 700"), "{text}");
+        assert_eq!(mode(&dir), bits & 0o777);
+    }
 }
 
 #[test]
 fn a_damaged_file_is_named_with_a_remedy() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let state = StateDir::open(dir.path()).unwrap();
     for (name, remedy) in [
         (IDENTITY, "relay token"),
@@ -63,7 +121,10 @@ fn a_damaged_file_is_named_with_a_remedy() {
         let result = match name {
             IDENTITY => state.identity().map(|_| ()),
             TLS_KEY => state.tls().map(|_| ()),
-            _ => state.registration().map(|_| ()),
+            _ => {
+                let identity = IdentitySecret::from_seed([1; KEY_LEN]).public();
+                state.registration(identity).map(|_| ())
+            }
         };
         let text = result.unwrap_err().to_string();
         assert!(text.contains(name) && text.contains(remedy), "{text}");

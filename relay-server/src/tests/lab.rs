@@ -1,7 +1,9 @@
 //! A deployment without a controller: signs tickets, writes a relay's state directory, and speaks a client's side of the
 //! protocol. Also used by `examples/forward.rs`, so it knows the crate's public items only.
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -47,6 +49,8 @@ impl Lab {
 
     /// A relay on loopback that was registered before and whose controller is away.
     pub(crate) fn config(&self, state_dir: &Path) -> Config {
+        let owner_only = Permissions::from_mode(0o700);
+        std::fs::set_permissions(state_dir, owner_only).expect("the directory is ours");
         let registration = RelayRegisterResponse {
             relay: self.relay,
             name: "lab-1".to_owned(),

@@ -40,6 +40,11 @@ impl Stall {
         self.heard = now;
     }
 
+    /// Nothing arrived for so long that memory for what arrives is better given back.
+    pub(super) fn rests(&self, now: Instant) -> bool {
+        now >= self.heard + REST
+    }
+
     /// The socket took something.
     pub(super) fn handle_taken(&mut self) {
         self.since = None;
@@ -77,6 +82,9 @@ impl Stall {
 /// A socket that takes nothing belongs to a peer that is gone when nothing is heard of it, either, for so long: as quick as a silent
 /// relay is found by a client that sends.
 pub const SILENCE: Duration = Duration::from_secs(4);
+
+/// A connection on which nothing arrives for so long rests; shorter than any keepalive, so that somebody looks.
+const REST: Duration = Duration::from_secs(5);
 
 /// A socket that takes nothing for so long belongs to a peer that is gone, whatever is heard.
 pub const WRITE_STALL: Duration = Duration::from_secs(10);

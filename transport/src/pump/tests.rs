@@ -494,6 +494,30 @@ async fn a_write_that_never_ends_is_found_as_soon_as_silence() {
     check_time(now() - began, SILENCE);
 }
 
+/// What a burst left must not stay with hundreds of connections that say nothing.
+#[tokio::test(start_paused = true)]
+async fn the_buffer_grows_with_what_comes_and_shrinks_while_nothing_does() {
+    let (mut pump, mut far) = over_pipe(INBOUND);
+    assert_eq!(pump.inbound.len(), INBOUND_AT_REST);
+    let mut peer = Scripted::sending([]).ending_in(Duration::from_secs(60));
+    let mut most = 0;
+    for pause in [0, 0, 0, 30] {
+        sleep(Duration::from_secs(pause)).await;
+        if pause == 0 {
+            far.send(&pings(0..10_000)).await;
+        } else {
+            far.send(&ping(1, 0)).await;
+        }
+        for _ in 0..TURNS {
+            let read = poll_fn(|cx| Poll::Ready(pump.poll_read(cx, &mut peer, now()))).await;
+            assert!(read.is_ok());
+        }
+        most = most.max(pump.inbound.len());
+    }
+    assert_eq!(most, INBOUND);
+    assert_eq!(pump.inbound.len(), INBOUND_AT_REST);
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_takes_nothing_and_is_heard_gets_longer() {
     let (pump, mut far) = over_pipe(100);

@@ -18,6 +18,8 @@ pub struct Stepwise {
     /// Bytes of the record that were not read.
     body_left: usize,
     opened_in: Option<Duration>,
+    /// Bytes that the other side may still send before this is taken apart.
+    allowed: usize,
 }
 
 impl Stepwise {
@@ -29,6 +31,16 @@ impl Stepwise {
             header_filled: 0,
             body_left: 0,
             opened_in: None,
+            allowed: usize::MAX,
+        }
+    }
+
+    /// A connection of a stranger, which breaks when it sends more than [`STRANGER_MAX`] bytes before it is known: TLS would
+    /// keep whatever a ClientHello claims to be, 64 KiB.
+    pub fn of_stranger(socket: TcpStream) -> Self {
+        Self {
+            allowed: STRANGER_MAX,
+            ..Self::new(socket)
         }
     }
 
@@ -74,6 +86,12 @@ impl AsyncRead for Stepwise {
         let mut part = ReadBuf::new(&mut chunk[..limit]);
         ready!(Pin::new(&mut this.socket).poll_read(cx, &mut part))?;
         let read = part.filled();
+        this.allowed = this.allowed.checked_sub(read.len()).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a stranger sends too much before it is known",
+            )
+        })?;
         if in_header {
             this.header[this.header_filled..this.header_filled + read.len()].copy_from_slice(read);
             this.header_filled += read.len();
@@ -118,6 +136,10 @@ impl AsyncWrite for Stepwise {
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
+
+/// Most bytes of a stranger, handshake and HELLO together: a ClientHello has 2 KiB with keys for post-quantum agreement, and
+/// a HELLO at most 4 KiB.
+pub const STRANGER_MAX: usize = 16 * 1024;
 
 /// Bytes of a TLS record's header.
 const HEADER_LEN: usize = 5;
