@@ -13,6 +13,7 @@ mod people;
 mod problem;
 mod relay;
 mod routes;
+mod sessions;
 
 use std::sync::Arc;
 
@@ -82,8 +83,14 @@ fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route(path::HEALTH, get(people::health))
         .route(path::SETUP, post(people::setup))
-        .route(path::LOGIN, post(people::login))
-        .route(path::SESSION, delete(people::logout))
+        .route(path::LOGIN, post(sessions::login))
+        .route(path::PASSWORD, post(sessions::change_password))
+        .route(path::SESSION, delete(sessions::logout))
+        .route(
+            path::SESSIONS,
+            get(sessions::list).delete(sessions::end_others),
+        )
+        .route(&format!("{}/{{id}}", path::SESSIONS), delete(sessions::end))
         .route(path::NETWORKS, get(networks::list).post(networks::create))
         .route(
             &format!("{}/{{label}}", path::NETWORKS),

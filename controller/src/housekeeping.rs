@@ -12,7 +12,7 @@ use crate::presence::Transition;
 use crate::registry::Fact;
 use crate::roster;
 use crate::shared::{Shared, lock};
-use crate::store::{StoreError, accounts, changes, devices, keys};
+use crate::store::{StoreError, changes, devices, keys, sessions};
 
 /// Reads new entries of the change log into memory, soon after a commit and in any case every poll. Ends with the controller.
 pub(crate) async fn follow_changes(shared: Arc<Shared>) {
@@ -175,7 +175,7 @@ async fn prune(shared: &Shared) -> Result<(), StoreError> {
     changes::prune(&mut tx, CHANGES_KEPT).await?;
     // The key before a rotation ends some time.
     fleet::announce_keys(&mut tx, &shared.signer, now).await?;
-    accounts::prune_sessions(&mut tx, now, SESSION_IDLE_SECS).await?;
+    sessions::prune(&mut tx, now, SESSION_IDLE_SECS).await?;
     keys::prune(&mut tx, now.saturating_sub(KEYS_KEPT_SECS)).await?;
     let released = now.saturating_sub(QUARANTINE_SECS);
     devices::prune(&mut tx, released, now.saturating_sub(REVOCATIONS_KEPT_SECS)).await?;

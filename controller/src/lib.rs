@@ -64,6 +64,10 @@ mod data_dir;
 
 mod lineage;
 
+mod rate;
+
+mod recovery;
+
 mod clock;
 
 pub use crate::backup::{Backup, BackupError, Restored, backup, restore, rotate_ticket_key};
@@ -85,6 +89,8 @@ use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+pub use crate::recovery::{ResetError, reset_password};
 
 use crate::auth::password::Hasher;
 use crate::ca::names::NamesCa;
@@ -349,7 +355,9 @@ impl Controller {
             .map_err(|error| keys(error.to_string()))?;
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let hasher = Hasher::new(cores).map_err(|error| keys(error.to_string()))?;
+        // One core is for everybody else.
+        let hashers = NonZero::new(cores - 1).unwrap_or(NonZero::<usize>::MIN);
+        let hasher = Hasher::new(hashers).map_err(|error| keys(error.to_string()))?;
 
         let opened = begin(store, &config, &signer, ca, now).await;
         let opened = opened.map_err(database)?;

@@ -236,7 +236,7 @@ impl Limits {
 }
 
 /// What counts as one source: an IPv4 address, or the /56 that one IPv6 customer gets.
-fn source(ip: IpAddr) -> IpAddr {
+pub(crate) fn source(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => {
             let prefix = v6.to_bits() & !(u128::MAX >> SOURCE_PREFIX_V6);

@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
 use crate::clock;
-use crate::limits::{Budget, Caller, Limits, Open, Refusal, SeatId};
+use crate::limits::{Budget, Caller, Limits, Open, Refusal, SeatId, source};
 use crate::metrics::Counts;
 use crate::shared::lock;
 
@@ -34,6 +34,8 @@ use crate::shared::lock;
 #[derive(Debug, Clone)]
 pub(crate) struct Channel {
     pub(crate) exporter: Exporter,
+    /// Where it comes from, as connections are counted.
+    pub(crate) source: IpAddr,
     pub(crate) seat: Arc<Seat>,
 }
 
@@ -75,7 +77,7 @@ pub(crate) async fn serve(listener: TcpListener, answers: Answers, stop: Cancell
             Ok(seat) => tasks.spawn(async move {
                 tokio::select! {
                     () = abort.cancelled() => {}
-                    () = handle(tcp, answers, Arc::new(seat), stop) => {}
+                    () = handle((tcp, source(peer.ip())), answers, Arc::new(seat), stop) => {}
                 }
             }),
             Err(refusal) => {
@@ -118,7 +120,12 @@ async fn refuse(tcp: TcpStream, acceptor: TlsAcceptor, refusal: Refusal) {
     let _ = connection.await;
 }
 
-async fn handle(tcp: TcpStream, answers: Answers, seat: Arc<Seat>, stop: CancellationToken) {
+async fn handle(
+    (tcp, source): (TcpStream, IpAddr),
+    answers: Answers,
+    seat: Arc<Seat>,
+    stop: CancellationToken,
+) {
     if let Err(error) = configure(&tcp) {
         tracing::debug!(%error, "cannot configure a connection");
         return;
@@ -139,6 +146,7 @@ async fn handle(tcp: TcpStream, answers: Answers, seat: Arc<Seat>, stop: Cancell
     };
     let channel = Channel {
         exporter: tls::exporter(&stream),
+        source,
         seat: seat.clone(),
     };
     let requests = Arc::new(Requests::default());

@@ -14,6 +14,7 @@ pub(crate) mod names;
 pub(crate) mod relays;
 pub(crate) mod routes;
 pub(crate) mod runs;
+pub(crate) mod sessions;
 pub(crate) mod waiting;
 
 use std::path::Path;
@@ -262,6 +263,11 @@ fn migrations() -> Vec<Migration> {
         ),
         step(150, "runs", include_str!("../migrations/0150_runs.sql")),
         step(100, "names", include_str!("../migrations/0100_names.sql")),
+        step(
+            101,
+            "sessions",
+            include_str!("../migrations/0101_sessions.sql"),
+        ),
     ]
 }
 

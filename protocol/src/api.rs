@@ -17,6 +17,7 @@ use crate::ticket::TicketKeys;
 mod certificates;
 pub mod dns;
 mod networks;
+mod sessions;
 
 pub use certificates::{
     CertificateRequest, CertificateResponse, NAME_KEY_LEN, NameCertificate, NameKey,
@@ -27,16 +28,22 @@ pub use networks::{
     NetworkRequest, OfferRequest, RouteSummary,
 };
 
+pub use sessions::{PasswordRequest, SessionSummary, SessionsEnded};
+
 /// Paths of the API. `GET` reads, `POST` changes, `DELETE` removes.
 pub mod path {
     /// GET: [`super::Health`]. No authentication.
     pub const HEALTH: &str = "/v1/health";
     /// POST [`super::SetupRequest`] → [`super::SetupResponse`]. Authenticated by the setup token in the body.
     pub const SETUP: &str = "/v1/setup";
-    /// POST [`super::LoginRequest`] → [`super::LoginResponse`].
+    /// POST [`super::LoginRequest`] → [`super::LoginResponse`]. With a device proof as well if a device of the person asks.
     pub const LOGIN: &str = "/v1/login";
+    /// POST [`super::PasswordRequest`] → [`super::SessionsEnded`]. Session.
+    pub const PASSWORD: &str = "/v1/password";
     /// DELETE: ends the session that asks.
     pub const SESSION: &str = "/v1/session";
+    /// GET: list of [`super::SessionSummary`]; DELETE: ends all others → [`super::SessionsEnded`]; DELETE `/{id}`: ends one. Session.
+    pub const SESSIONS: &str = "/v1/sessions";
     /// GET: list of [`super::NetworkSummary`]; POST [`super::NetworkRequest`] → [`super::NetworkSummary`]; DELETE `/{label}`:
     /// removes an empty one, with `?force` any but the default one. Session.
     ///

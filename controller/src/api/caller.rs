@@ -1,5 +1,6 @@
 //! Who calls, and what the body says. A caller is only ever known by a session or by a key proved on this very connection.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use crate::shared::Shared;
 use crate::store::accounts::Digest;
 use crate::store::devices::Device;
 use crate::store::relays::RelayRow;
-use crate::store::{accounts, devices, relays};
+use crate::store::{devices, relays, sessions};
 
 /// A person with a session.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +41,14 @@ pub(super) struct Person {
 /// A device that proved its key on this connection.
 #[derive(Debug)]
 pub(super) struct DeviceCaller(pub(super) Device);
+
+/// A device that proved its key on this connection, if one did.
+#[derive(Debug)]
+pub(super) struct ProvenDevice(pub(super) Option<Device>);
+
+/// Where the connection comes from, as it is counted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source(pub(super) IpAddr);
 
 /// A relay that proved its key on this connection.
 #[derive(Debug)]
@@ -76,12 +85,12 @@ pub(super) async fn person(shared: &Shared, token: &str) -> Result<Person, Refus
     let token = digest(token);
     let now = clock::unix_secs();
     let mut tx = shared.store.read().await?;
-    let session = accounts::session(&mut tx, &token, now, SESSION_IDLE_SECS).await?;
+    let session = sessions::get(&mut tx, &token, now, SESSION_IDLE_SECS).await?;
     drop(tx);
     let session = session.ok_or_else(not_authenticated)?;
     if now >= session.last_used + SESSION_TOUCH_SECS {
         let mut tx = shared.store.write().await?;
-        accounts::touch_session(&mut tx, &token, now).await?;
+        sessions::touch(&mut tx, &token, now).await?;
         shared.store.commit(tx).await?;
     }
     Ok(Person {
@@ -109,6 +118,24 @@ impl FromRequestParts<Arc<Shared>> for DeviceCaller {
         let identity = removed.ok_or_else(device_unknown)?;
         check(&proof, &identity, &exporter)?;
         Err(device_removed())
+    }
+}
+
+impl FromRequestParts<Arc<Shared>> for ProvenDevice {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Refusal> {
+        // Who proves nothing is a stranger, and no worse.
+        let device = DeviceCaller::from_request_parts(parts, shared).await;
+        Ok(Self(device.ok().map(|DeviceCaller(device)| device)))
+    }
+}
+
+impl FromRequestParts<Arc<Shared>> for Source {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _shared: &Arc<Shared>) -> Result<Self, Refusal> {
+        Ok(Self(channel(parts)?.source))
     }
 }
 
@@ -158,7 +185,7 @@ fn check(proof: &ChannelProof, identity: &IdentityKey, exporter: &Exporter) -> R
 
 fn channel(parts: &Parts) -> Result<&Channel, Refusal> {
     let channel = parts.extensions.get::<Channel>();
-    channel.ok_or_else(|| Refusal::internal(&"a connection has no exporter"))
+    channel.ok_or_else(|| Refusal::internal(&"a request came on no connection"))
 }
 
 fn authorization(parts: &Parts) -> Option<&str> {

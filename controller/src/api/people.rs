@@ -1,23 +1,22 @@
-//! What people ask with email and password or a session: setup, login, lists.
+//! What people ask with the setup token or a session: setup and lists.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use overlan_protocol::api::{
-    DeviceSummary, Health, LoginRequest, LoginResponse, ProblemKind, RelaySummary, SetupRequest,
-    SetupResponse,
+    DeviceSummary, Health, ProblemKind, RelaySummary, SetupRequest, SetupResponse,
 };
 use overlan_protocol::key::RelayId;
 use overlan_protocol::netmap::Owner;
 
-use super::caller::{Empty, Json, Person, plain_text};
-use super::networks;
+use super::caller::{Json, Person, Source, plain_text};
 use super::problem::Refusal;
-use crate::auth::{SESSION_LIFE_SECS, SESSION_PREFIX, digest, new_secret, password};
+use super::{networks, sessions};
+use crate::auth::{digest, password};
 use crate::clock;
-use crate::registry::OrgId;
 use crate::shared::{Shared, lock};
-use crate::store::{self, Tx, accounts, devices, relays, waiting};
+use crate::store::accounts::Account;
+use crate::store::{self, accounts, devices, relays, waiting};
 
 /// Setting that holds the SHA-256 of the setup token until setup is done.
 pub(crate) const SETUP_TOKEN: &str = "setup-token";
@@ -33,6 +32,7 @@ pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Result<Json<Hea
 
 pub(super) async fn setup(
     State(shared): State<Arc<Shared>>,
+    Source(source): Source,
     Json(request): Json<SetupRequest>,
 ) -> Result<Json<SetupResponse>, Refusal> {
     let token = digest(request.setup_token.reveal().trim());
@@ -59,55 +59,17 @@ pub(super) async fn setup(
     let account = accounts::insert_account(&mut tx, org, &email, &hash, now).await?;
     let network = networks::make(&mut tx, org, &request.network, true, now).await?;
     let network = network.id;
-    let session = open_session(&mut tx, org, account, email, now).await?;
+    let account = Account {
+        id: account,
+        org,
+        password: hash,
+    };
+    let session = sessions::open(&mut tx, &account, email, source).await?;
     shared.store.commit(tx).await?;
     // From here on a copy of the database file alone must not look like a controller that nobody owns.
     shared.store.checkpoint().await?;
     tracing::info!("setup is done");
     Ok(Json(SetupResponse { network, session }))
-}
-
-pub(super) async fn login(
-    State(shared): State<Arc<Shared>>,
-    Json(request): Json<LoginRequest>,
-) -> Result<Json<LoginResponse>, Refusal> {
-    let email = valid_email(&request.email)?;
-    if request.password.reveal().chars().count() > overlan_protocol::api::PASSWORD_MAX {
-        return Err(wrong_password());
-    }
-    let allowed = lock(&shared.throttle).begin(clock::now(), &email);
-    if let Err(wait) = allowed {
-        let secs = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX) + 1;
-        let refusal = Refusal::new(
-            ProblemKind::TooMany,
-            "too many failed logins",
-            format!("try again in {secs} s"),
-        );
-        return Err(refusal.retry_after(secs));
-    }
-    let mut tx = shared.store.read().await?;
-    let account = accounts::account_by_email(&mut tx, &email).await?;
-    drop(tx);
-    let stored = account.as_ref().map(|account| account.password.clone());
-    let fits = shared.hasher.verify(&request.password, stored).await?;
-    let account = account.filter(|_| fits).ok_or_else(wrong_password)?;
-    lock(&shared.throttle).succeed(&email);
-
-    let mut tx = shared.store.write().await?;
-    let now = clock::unix_secs();
-    let session = open_session(&mut tx, account.org, account.id, email, now).await?;
-    shared.store.commit(tx).await?;
-    Ok(Json(session))
-}
-
-pub(super) async fn logout(
-    State(shared): State<Arc<Shared>>,
-    person: Person,
-) -> Result<Json<Empty>, Refusal> {
-    let mut tx = shared.store.write().await?;
-    accounts::delete_session(&mut tx, &person.token).await?;
-    shared.store.commit(tx).await?;
-    Ok(Json(Empty {}))
 }
 
 pub(super) async fn devices(
@@ -156,26 +118,8 @@ pub(super) async fn relays(
     Ok(Json(summaries.collect()))
 }
 
-async fn open_session(
-    tx: &mut Tx,
-    org: OrgId,
-    account: i64,
-    email: String,
-    now: u64,
-) -> Result<LoginResponse, Refusal> {
-    let session = new_secret(SESSION_PREFIX);
-    let expires = now + SESSION_LIFE_SECS;
-    accounts::insert_session(tx, &digest(session.reveal()), org, account, now, expires).await?;
-    Ok(LoginResponse {
-        session,
-        expires,
-        email,
-        organisation: accounts::organisation_name(tx, org).await?,
-    })
-}
-
 /// An email in lower case. That it works shows only when mail is sent.
-fn valid_email(text: &str) -> Result<String, Refusal> {
+pub(super) fn valid_email(text: &str) -> Result<String, Refusal> {
     let email = plain_text("the email", text, 3, EMAIL_MAX)?.to_lowercase();
     let parts = email.split_once('@');
     let plausible = parts.is_some_and(|(user, host)| {
@@ -193,14 +137,6 @@ fn setup_refused() -> Refusal {
         ProblemKind::SetupRefused,
         "setup is refused",
         "the token is not the one that the controller showed at its last start, or setup was done before",
-    )
-}
-
-fn wrong_password() -> Refusal {
-    Refusal::new(
-        ProblemKind::WrongPassword,
-        "email and password do not fit",
-        "check both",
     )
 }
 

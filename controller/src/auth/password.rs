@@ -1,5 +1,6 @@
 //! Passwords: which ones are accepted, how they are hashed, how many are hashed at once.
 
+use std::num::NonZero;
 use std::sync::Arc;
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
@@ -18,7 +19,7 @@ pub(crate) enum PasswordError {
     Failed(String),
 }
 
-/// Hashes passwords with argon2id on threads of its own, as many at once as there are processors.
+/// Hashes passwords with argon2id on threads of its own, as many at once as it is told.
 #[derive(Debug)]
 pub(crate) struct Hasher {
     running: Arc<Semaphore>,
@@ -29,10 +30,11 @@ pub(crate) struct Hasher {
 
 impl Hasher {
     /// Hashes one password itself, for the comparison that never succeeds.
-    pub(crate) fn new(cores: usize) -> Result<Self, PasswordError> {
+    pub(crate) fn new(at_once: NonZero<usize>) -> Result<Self, PasswordError> {
+        let at_once = at_once.get();
         Ok(Self {
-            running: Arc::new(Semaphore::new(cores)),
-            waiting: Arc::new(Semaphore::new(cores + WAITING_MAX)),
+            running: Arc::new(Semaphore::new(at_once)),
+            waiting: Arc::new(Semaphore::new(at_once + WAITING_MAX)),
             dummy: hash_now("no account has this password")?,
         })
     }
@@ -69,7 +71,7 @@ impl Hasher {
         &self,
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        // Both permits travel with the work: a caller that goes away does not make room for more hashes than cores.
+        // Both permits travel with the work: a caller that goes away does not make room for more hashes at once.
         let place = self.waiting.clone().try_acquire_owned();
         let place = place.map_err(|_| PasswordError::Busy)?;
         let turn = self.running.clone().acquire_owned().await;
@@ -127,7 +129,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_password_fits_its_own_hash_only() {
-        let hasher = Hasher::new(1).unwrap();
+        let hasher = Hasher::new(NonZero::<usize>::MIN).unwrap();
         let password = Secret::new("correct horse battery");
         let stored = hasher.hash(&password).await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
@@ -142,7 +144,7 @@ mod tests {
 
     #[tokio::test]
     async fn beyond_the_queue_is_busy() {
-        let hasher = Hasher::new(1).unwrap();
+        let hasher = Hasher::new(NonZero::<usize>::MIN).unwrap();
         let _all = hasher
             .waiting
             .acquire_many(u32::try_from(1 + WAITING_MAX).unwrap())

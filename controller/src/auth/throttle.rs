@@ -1,15 +1,56 @@
-//! Decides how long an account must wait between failed logins. Holds no clock; lives in memory, so a restart forgives.
+//! Decides how long a login must wait after failed ones. Holds no clock; lives in memory, so a restart forgives.
 //!
-//! An attempt counts as failed from its beginning, so many at once do not slip through. There is no hard lock: that would let
-//! anybody lock others out.
+//! Nobody is locked out by others: what strangers do delays strangers. Each account counts by [`Lane`], which is where an attempt
+//! comes from and what speaks for it. All strangers of an account together have one allowance, so that many of them guess no more
+//! than few; who logged in from there before, who proves one of the person's devices and who sits at the controller's own machine
+//! have lanes of their own, which no stranger can fill. An attempt counts as failed from its beginning, so many at once do not slip
+//! through; [`Throttle::withdraw`] takes back what was never tried.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Failed logins by account.
+use overlan_protocol::key::DeviceId;
+
+use crate::rate::{Allowance, Pace};
+
+/// Where an attempt comes from, and what speaks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Lane {
+    /// Nothing is known of this source.
+    Stranger(IpAddr),
+    /// The account logged in from this source before.
+    Known(IpAddr),
+    /// A device that the person enrolled, which proved its key.
+    Device(DeviceId),
+    /// The controller's own machine.
+    Host(IpAddr),
+}
+
+/// One login.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attempt<'a> {
+    /// Email in lower case.
+    pub(crate) account: &'a str,
+    /// Whether there is such an account. Others are delayed alike, and take no memory of those that there are.
+    pub(crate) exists: bool,
+    pub(crate) lane: Lane,
+}
+
+/// Failed logins.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
-    accounts: BTreeMap<String, Failures>,
+    sources: BTreeMap<IpAddr, Allowance>,
+    accounts: BTreeMap<String, Account>,
+    /// Emails that no account has.
+    made_up: BTreeMap<String, Account>,
+}
+
+#[derive(Debug)]
+struct Account {
+    strangers: Allowance,
+    lanes: BTreeMap<Lane, Failures>,
+    last: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -20,112 +61,169 @@ struct Failures {
 }
 
 impl Throttle {
-    /// Begins an attempt for `account`; or how long to wait before the next one. Unknown accounts are treated alike.
-    pub(crate) fn begin(&mut self, now: Instant, account: &str) -> Result<(), Duration> {
-        if let Some(failures) = self.accounts.get_mut(account) {
-            if now < failures.free_at {
-                return Err(failures.free_at - now);
-            }
-            if now >= failures.last + FORGOTTEN_AFTER {
-                failures.count = 0;
-            }
-            failures.count += 1;
-            failures.last = now;
-            failures.free_at = now + delay(failures.count);
-            return Ok(());
+    /// Begins an attempt; or says how long to wait before the next one.
+    pub(crate) fn begin(&mut self, now: Instant, attempt: &Attempt<'_>) -> Result<(), Duration> {
+        if let Some((source, pace)) = attempt.lane.by_source() {
+            self.source(now, source).take(now, pace)?;
         }
-        if self.accounts.len() >= ACCOUNTS_MAX {
-            self.forget_oldest();
+        let account = self.account(now, attempt);
+        account.last = now;
+        if let Some(failures) = account.lanes.get(&attempt.lane)
+            && now < failures.free_at
+        {
+            return Err(failures.free_at - now);
         }
-        let first = Failures {
-            count: 1,
+        if let Lane::Stranger(_) = attempt.lane {
+            account.strangers.take(now, STRANGERS)?;
+        }
+        // As many as the allowance lets in come here, so the lanes are few.
+        account
+            .lanes
+            .retain(|_, failures| now < failures.last + FORGOTTEN_AFTER);
+        let failures = account.lanes.entry(attempt.lane).or_insert(Failures {
+            count: 0,
             free_at: now,
             last: now,
-        };
-        self.accounts.insert(account.to_owned(), first);
+        });
+        failures.count += 1;
+        failures.last = now;
+        failures.free_at = now + delay(failures.count, attempt.lane.longest_delay());
         Ok(())
     }
 
-    /// The attempt was right: the account starts anew.
-    pub(crate) fn succeed(&mut self, account: &str) {
-        self.accounts.remove(account);
+    /// The password was right: the lane starts anew.
+    pub(crate) fn succeed(&mut self, attempt: &Attempt<'_>) {
+        if let Some(account) = self.find(attempt) {
+            account.lanes.remove(&attempt.lane);
+            if let Lane::Stranger(_) = attempt.lane {
+                account.strangers.give_back(STRANGERS);
+            }
+        }
     }
 
-    fn forget_oldest(&mut self) {
-        let oldest = self
-            .accounts
-            .iter()
-            .min_by_key(|(_, failures)| failures.last)
-            .map(|(account, _)| account.clone());
-        if let Some(account) = oldest {
-            self.accounts.remove(&account);
+    /// No password was compared: nothing failed.
+    pub(crate) fn withdraw(&mut self, attempt: &Attempt<'_>) {
+        let Some(account) = self.find(attempt) else {
+            return;
+        };
+        if let Some(failures) = account.lanes.get_mut(&attempt.lane) {
+            failures.count = failures.count.saturating_sub(1);
+            let delay = delay(failures.count, attempt.lane.longest_delay());
+            failures.free_at = failures.last + delay;
+        }
+        if let Lane::Stranger(_) = attempt.lane {
+            account.strangers.give_back(STRANGERS);
+        }
+    }
+
+    fn find(&mut self, attempt: &Attempt<'_>) -> Option<&mut Account> {
+        match attempt.exists {
+            true => self.accounts.get_mut(attempt.account),
+            false => self.made_up.get_mut(attempt.account),
+        }
+    }
+
+    fn account(&mut self, now: Instant, attempt: &Attempt<'_>) -> &mut Account {
+        // People's accounts are few, and each keeps no more lanes than its strangers' allowance lets in.
+        let table = match attempt.exists {
+            true => &mut self.accounts,
+            false => {
+                make_room(&mut self.made_up, attempt.account, MADE_UP_MAX, |it| {
+                    it.last
+                });
+                &mut self.made_up
+            }
+        };
+        table.entry(attempt.account.to_owned()).or_insert(Account {
+            strangers: Allowance::new(now),
+            lanes: BTreeMap::new(),
+            last: now,
+        })
+    }
+
+    fn source(&mut self, now: Instant, source: IpAddr) -> &mut Allowance {
+        if self.sources.len() >= SOURCES_MAX {
+            self.sources.retain(|_, allowance| !allowance.is_whole(now));
+        }
+        make_room(&mut self.sources, &source, SOURCES_MAX, Allowance::whole_at);
+        self.sources
+            .entry(source)
+            .or_insert_with(|| Allowance::new(now))
+    }
+}
+
+impl Lane {
+    /// What all attempts of a source have together, whatever accounts they name. Who is known is not kept out by others who share
+    /// the address.
+    fn by_source(self) -> Option<(IpAddr, Pace)> {
+        match self {
+            Self::Stranger(source) => Some((source, SOURCE)),
+            Self::Host(source) => Some((source, HOST)),
+            Self::Known(_) | Self::Device(_) => None,
+        }
+    }
+
+    fn longest_delay(self) -> Duration {
+        match self {
+            Self::Stranger(_) | Self::Known(_) | Self::Device(_) => DELAY_MAX,
+            Self::Host(_) => HOST_DELAY_MAX,
         }
     }
 }
 
-/// Behind the free failures 2, 4, 8 … seconds.
-fn delay(failures: u32) -> Duration {
+/// Forgets the entry that is the oldest by `age` if `key` would be one too many.
+fn make_room<K, Q, V>(table: &mut BTreeMap<K, V>, key: &Q, max: usize, age: impl Fn(&V) -> Instant)
+where
+    K: Ord + Clone + std::borrow::Borrow<Q>,
+    Q: Ord + ?Sized,
+{
+    if table.len() < max || table.contains_key(key) {
+        return;
+    }
+    let oldest = table.iter().min_by_key(|(_, value)| age(value));
+    if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+        table.remove(oldest.borrow());
+    }
+}
+
+/// After the free failures 2, 4, 8 … seconds.
+fn delay(failures: u32, longest: Duration) -> Duration {
     match failures.checked_sub(FREE_FAILURES) {
         None => Duration::ZERO,
-        Some(over) => Duration::from_secs(2u64.saturating_pow(over + 1)).min(DELAY_MAX),
+        Some(over) => Duration::from_secs(2u64.saturating_pow(over + 1)).min(longest),
     }
 }
 
 /// Failures in a row without a delay: people mistype.
 const FREE_FAILURES: u32 = 5;
-/// Longest delay: an attacker gets 96 tries a day.
+/// Longest delay of a lane: 110 tries in the first day and 96 in each one after that.
 const DELAY_MAX: Duration = Duration::from_secs(15 * 60);
-/// Failures this long ago do not count any more.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
-/// Most accounts remembered, some 2 MB; the one that failed longest ago is forgotten first.
-const ACCOUNTS_MAX: usize = 10_000;
+/// Longest delay at the controller's own machine, where the owner always gets a try: 8,640 a day.
+const HOST_DELAY_MAX: Duration = Duration::from_secs(10);
+/// Failures of a lane this long ago do not count any more.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3_600);
+
+/// What all strangers of one account may try together: at most 1,000 in any day (200 and 800). One stranger alone stays below what
+/// comes back, so that it never keeps another out.
+const STRANGERS: Pace = Pace {
+    burst: 200,
+    every: Duration::from_secs(108),
+};
+/// What one source may try, whatever it names: each try costs 20 ms of a core.
+const SOURCE: Pace = Pace {
+    burst: 30,
+    every: Duration::from_secs(2),
+};
+/// The same for the controller's own machine, where a proxy in front of it may stand for many.
+const HOST: Pace = Pace {
+    burst: 60,
+    every: Duration::from_millis(200),
+};
+
+/// Most sources remembered, some 1 MB; whose allowance is whole again goes first.
+const SOURCES_MAX: usize = 16_384;
+/// Most emails without an account remembered, some 2 MB; the one that was tried longest ago is forgotten first.
+const MADE_UP_MAX: usize = 10_000;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn start() -> Instant {
-        tokio::time::Instant::now().into_std()
-    }
-
-    #[test]
-    fn five_failures_are_free_then_the_delay_doubles() {
-        let mut now = start();
-        let mut throttle = Throttle::default();
-        for _ in 0..5 {
-            assert_eq!(throttle.begin(now, "a"), Ok(()));
-        }
-        for wait in [2, 4, 8] {
-            let wait = Duration::from_secs(wait);
-            assert_eq!(throttle.begin(now, "a"), Err(wait));
-            now += wait;
-            assert_eq!(throttle.begin(now, "a"), Ok(()));
-        }
-        assert_eq!(throttle.begin(now, "b"), Ok(()), "another account");
-    }
-
-    #[test]
-    fn the_delay_has_an_end_and_success_clears_it() {
-        let mut now = start();
-        let mut throttle = Throttle::default();
-        for _ in 0..40 {
-            if let Err(wait) = throttle.begin(now, "a") {
-                assert!(wait <= DELAY_MAX);
-                now += wait;
-            }
-        }
-        throttle.succeed("a");
-        assert_eq!(throttle.begin(now, "a"), Ok(()));
-        assert_eq!(throttle.begin(now, "a"), Ok(()));
-    }
-
-    #[test]
-    fn memory_is_bounded() {
-        let now = start();
-        let mut throttle = Throttle::default();
-        for number in 0..=ACCOUNTS_MAX {
-            throttle.begin(now, &number.to_string()).unwrap();
-        }
-        assert_eq!(throttle.accounts.len(), ACCOUNTS_MAX);
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! Organisations, accounts, sessions and networks.
+//! Organisations, accounts and networks.
 
 use overlan_protocol::frame::Vni;
 use overlan_protocol::key::NetworkId;
@@ -19,14 +19,6 @@ pub(crate) struct Account {
     pub(crate) id: i64,
     pub(crate) org: OrgId,
     pub(crate) password: String,
-}
-
-/// A live session.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Session {
-    pub(crate) org: OrgId,
-    pub(crate) account: i64,
-    pub(crate) last_used: u64,
 }
 
 /// A network without its members.
@@ -123,76 +115,47 @@ pub(crate) async fn account_by_email(
     .transpose()
 }
 
-pub(crate) async fn insert_session(
+/// Email and password hash of an account.
+pub(crate) async fn email_and_password(
     tx: &mut Tx,
-    token: &Digest,
-    org: OrgId,
     account: i64,
-    now: u64,
-    expires: u64,
-) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO sessions (token, org_id, account_id, last_used, expires) VALUES (?, ?, ?, ?, ?)")
-        .bind(&token[..])
-        .bind(org.0)
+) -> Result<(String, String), StoreError> {
+    let row = sqlx::query("SELECT email, password FROM accounts WHERE id = ?")
         .bind(account)
-        .bind(signed(now))
-        .bind(signed(expires))
-        .execute(&mut **tx)
+        .fetch_one(&mut **tx)
         .await?;
-    Ok(())
+    Ok((row.try_get("email")?, row.try_get("password")?))
 }
 
-/// The session with this token, if neither its end nor its idle limit was reached.
-pub(crate) async fn session(
+/// The emails of all accounts.
+pub(crate) async fn emails(tx: &mut Tx) -> Result<Vec<String>, StoreError> {
+    let rows = sqlx::query("SELECT email FROM accounts ORDER BY email")
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.iter().map(|row| Ok(row.try_get("email")?)).collect()
+}
+
+/// Changes the password hash of an account from `old` to `new`; tells whether it was `old`.
+pub(crate) async fn change_password(
     tx: &mut Tx,
-    token: &Digest,
-    now: u64,
-    idle_secs: u64,
-) -> Result<Option<Session>, StoreError> {
-    let row = sqlx::query(
-        "SELECT org_id, account_id, last_used FROM sessions WHERE token = ? AND expires > ? AND last_used > ?",
-    )
-    .bind(&token[..])
-    .bind(signed(now))
-    .bind(signed(now.saturating_sub(idle_secs)))
-    .fetch_optional(&mut **tx)
-    .await?;
-    row.map(|row| {
-        Ok(Session {
-            org: OrgId(row.try_get("org_id")?),
-            account: row.try_get("account_id")?,
-            last_used: unsigned(&row, "last_used")?,
-        })
-    })
-    .transpose()
-}
-
-pub(crate) async fn touch_session(tx: &mut Tx, token: &Digest, now: u64) -> Result<(), StoreError> {
-    sqlx::query("UPDATE sessions SET last_used = ? WHERE token = ?")
-        .bind(signed(now))
-        .bind(&token[..])
+    account: i64,
+    old: &str,
+    new: &str,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query("UPDATE accounts SET password = ? WHERE id = ? AND password = ?")
+        .bind(new)
+        .bind(account)
+        .bind(old)
         .execute(&mut **tx)
         .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
-pub(crate) async fn delete_session(tx: &mut Tx, token: &Digest) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM sessions WHERE token = ?")
-        .bind(&token[..])
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
-}
-
-/// Removes sessions past their end or idle limit.
-pub(crate) async fn prune_sessions(
-    tx: &mut Tx,
-    now: u64,
-    idle_secs: u64,
-) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM sessions WHERE expires <= ? OR last_used <= ?")
-        .bind(signed(now))
-        .bind(signed(now.saturating_sub(idle_secs)))
+/// Sets the password hash of an account, whatever it was.
+pub(crate) async fn set_password(tx: &mut Tx, account: i64, new: &str) -> Result<(), StoreError> {
+    sqlx::query("UPDATE accounts SET password = ? WHERE id = ?")
+        .bind(new)
+        .bind(account)
         .execute(&mut **tx)
         .await?;
     Ok(())

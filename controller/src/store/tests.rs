@@ -173,16 +173,21 @@ async fn a_session_ends_when_idle_or_old() {
     let mut tx = store.write().await.unwrap();
     let account = accounts::insert_account(&mut tx, org, "a@b", "x", NOW).await;
     let token = [3; 32];
-    accounts::insert_session(&mut tx, &token, org, account.unwrap(), NOW, NOW + 1_000)
+    let begun = sessions::Session {
+        org,
+        account: account.unwrap(),
+        last_used: NOW,
+    };
+    sessions::insert(&mut tx, &token, &begun, [127, 0, 0, 1].into(), NOW + 1_000)
         .await
         .unwrap();
     for (now, lives) in [(NOW, true), (NOW + 99, true), (NOW + 100, false)] {
-        let session = accounts::session(&mut tx, &token, now, 100).await.unwrap();
+        let session = sessions::get(&mut tx, &token, now, 100).await.unwrap();
         assert_eq!(session.is_some(), lives, "idle since {}", now - NOW);
     }
     for (now, lives) in [(NOW + 999, true), (NOW + 1_000, false)] {
-        accounts::touch_session(&mut tx, &token, now).await.unwrap();
-        let session = accounts::session(&mut tx, &token, now, 100).await.unwrap();
+        sessions::touch(&mut tx, &token, now).await.unwrap();
+        let session = sessions::get(&mut tx, &token, now, 100).await.unwrap();
         assert_eq!(session.is_some(), lives, "{} old", now - NOW);
     }
 }

@@ -21,5 +21,6 @@ mod relays;
 mod rights;
 mod routes;
 mod secrets;
+mod sessions;
 mod streams;
 mod tenants;

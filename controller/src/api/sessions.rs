@@ -1,0 +1,224 @@
+//! Logins of people: sessions are opened, listed and ended, passwords changed. How often somebody may try is
+//! [`crate::auth::throttle`]'s.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use overlan_protocol::api::{
+    LoginRequest, LoginResponse, PASSWORD_MAX, PasswordRequest, ProblemKind, SessionSummary,
+    SessionsEnded,
+};
+use overlan_protocol::key::Secret;
+
+use super::caller::{Empty, Json, Person, ProvenDevice, Source};
+use super::people::valid_email;
+use super::problem::Refusal;
+use crate::auth::password::{self, PasswordError};
+use crate::auth::throttle::{Attempt, Lane};
+use crate::auth::{SESSION_IDLE_SECS, SESSION_LIFE_SECS, SESSION_PREFIX, digest, new_secret};
+use crate::clock;
+use crate::shared::{Shared, lock};
+use crate::store::Tx;
+use crate::store::accounts::{self, Account};
+use crate::store::sessions::{self, Session};
+
+pub(super) async fn login(
+    State(shared): State<Arc<Shared>>,
+    Source(source): Source,
+    ProvenDevice(device): ProvenDevice,
+    Json(request): Json<LoginRequest>,
+) -> Result<Json<LoginResponse>, Refusal> {
+    let email = valid_email(&request.email)?;
+    let mut tx = shared.store.read().await?;
+    let account = accounts::account_by_email(&mut tx, &email).await?;
+    let is_known = match &account {
+        Some(account) => sessions::is_known(&mut tx, account.id, source).await?,
+        None => false,
+    };
+    drop(tx);
+    let own = account.as_ref().map(|account| account.id);
+    let lane = match device {
+        Some(device) if own.is_some() && device.account == own => Lane::Device(device.id),
+        Some(_) | None if source.is_loopback() => Lane::Host(source),
+        Some(_) | None if is_known => Lane::Known(source),
+        Some(_) | None => Lane::Stranger(source),
+    };
+    let attempt = Attempt {
+        account: &email,
+        exists: account.is_some(),
+        lane,
+    };
+    let stored = account.as_ref().map(|account| account.password.clone());
+    let fits = verify(&shared, &attempt, &request.password, stored).await?;
+    let account = account.filter(|_| fits).ok_or_else(wrong_password)?;
+
+    let mut tx = shared.store.write().await?;
+    let session = open(&mut tx, &account, email, source).await?;
+    shared.store.commit(tx).await?;
+    Ok(Json(session))
+}
+
+/// Compares a password, if the attempt may be made now.
+async fn verify(
+    shared: &Shared,
+    attempt: &Attempt<'_>,
+    password: &Secret,
+    stored: Option<String>,
+) -> Result<bool, Refusal> {
+    if password.reveal().chars().count() > PASSWORD_MAX {
+        return Err(wrong_password());
+    }
+    let allowed = lock(&shared.throttle).begin(clock::now(), attempt);
+    if let Err(wait) = allowed {
+        let secs = u32::try_from(wait.as_secs())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
+        let refusal = Refusal::new(
+            ProblemKind::TooMany,
+            "too many failed logins",
+            format!(
+                "try again in {secs} s; failures of others do not count where you logged in before, on a device that you enrolled by your login, and on the controller's own machine"
+            ),
+        );
+        return Err(refusal.retry_after(secs));
+    }
+    let fits = shared.hasher.verify(password, stored).await;
+    match &fits {
+        Ok(true) => lock(&shared.throttle).succeed(attempt),
+        Ok(false) => {}
+        Err(PasswordError::Busy | PasswordError::Failed(_)) => {
+            lock(&shared.throttle).withdraw(attempt);
+        }
+    }
+    Ok(fits?)
+}
+
+/// Ends the session that asks.
+pub(super) async fn logout(
+    State(shared): State<Arc<Shared>>,
+    person: Person,
+) -> Result<Json<Empty>, Refusal> {
+    let mut tx = shared.store.write().await?;
+    sessions::delete(&mut tx, &person.token).await?;
+    shared.store.commit(tx).await?;
+    Ok(Json(Empty {}))
+}
+
+/// The live sessions of the person who asks.
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    person: Person,
+) -> Result<Json<Vec<SessionSummary>>, Refusal> {
+    let mut tx = shared.store.read().await?;
+    let now = clock::unix_secs();
+    let known = sessions::of_account(&mut tx, person.account, now, SESSION_IDLE_SECS).await?;
+    let summaries = known.into_iter().map(|(token, summary)| SessionSummary {
+        current: token == person.token,
+        ..summary
+    });
+    Ok(Json(summaries.collect()))
+}
+
+/// Ends one of the person's sessions.
+pub(super) async fn end(
+    State(shared): State<Arc<Shared>>,
+    person: Person,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Empty>, Refusal> {
+    let Path(id) = id.map_err(|_| Refusal::bad_request("the session's id is unreadable"))?;
+    let mut tx = shared.store.write().await?;
+    if !sessions::end(&mut tx, person.account, &id).await? {
+        return Err(Refusal::new(
+            ProblemKind::NotFound,
+            "there is no such session",
+            "`overlan session list` shows them",
+        ));
+    }
+    shared.store.commit(tx).await?;
+    Ok(Json(Empty {}))
+}
+
+/// Ends all sessions of the person but the one that asks.
+pub(super) async fn end_others(
+    State(shared): State<Arc<Shared>>,
+    person: Person,
+) -> Result<Json<SessionsEnded>, Refusal> {
+    let mut tx = shared.store.write().await?;
+    let ended = sessions::end_all(&mut tx, person.account, Some(&person.token)).await?;
+    shared.store.commit(tx).await?;
+    Ok(Json(SessionsEnded { ended }))
+}
+
+/// Changes the person's password, who proves to know the old one. A thief's session ends with all others.
+pub(super) async fn change_password(
+    State(shared): State<Arc<Shared>>,
+    Source(source): Source,
+    person: Person,
+    Json(request): Json<PasswordRequest>,
+) -> Result<Json<SessionsEnded>, Refusal> {
+    let mut tx = shared.store.read().await?;
+    let (email, stored) = accounts::email_and_password(&mut tx, person.account).await?;
+    let organisation = accounts::organisation_name(&mut tx, person.org).await?;
+    drop(tx);
+    if let Some(objection) = password::objection(&request.new, &email, &organisation) {
+        return Err(Refusal::bad_request(objection));
+    }
+    if request.new == request.old {
+        return Err(Refusal::bad_request("the new password is the old one"));
+    }
+    let attempt = Attempt {
+        account: &email,
+        exists: true,
+        lane: Lane::Known(source),
+    };
+    if !verify(&shared, &attempt, &request.old, Some(stored.clone())).await? {
+        return Err(Refusal::new(
+            ProblemKind::WrongPassword,
+            "the old password does not fit",
+            "who forgot it has a new one set on the controller's machine: `overlan controller reset-password`",
+        ));
+    }
+    let hash = shared.hasher.hash(&request.new).await?;
+    let mut tx = shared.store.write().await?;
+    // Of two who change it at once, one does.
+    if !accounts::change_password(&mut tx, person.account, &stored, &hash).await? {
+        return Err(wrong_password());
+    }
+    let ended = sessions::end_all(&mut tx, person.account, Some(&person.token)).await?;
+    shared.store.commit(tx).await?;
+    tracing::info!(account = %email, "a password was changed");
+    Ok(Json(SessionsEnded { ended }))
+}
+
+pub(super) async fn open(
+    tx: &mut Tx,
+    account: &Account,
+    email: String,
+    source: IpAddr,
+) -> Result<LoginResponse, Refusal> {
+    let now = clock::unix_secs();
+    let session = new_secret(SESSION_PREFIX);
+    let expires = now + SESSION_LIFE_SECS;
+    let begun = Session {
+        org: account.org,
+        account: account.id,
+        last_used: now,
+    };
+    sessions::insert(tx, &digest(session.reveal()), &begun, source, expires).await?;
+    Ok(LoginResponse {
+        session,
+        expires,
+        email,
+        organisation: accounts::organisation_name(tx, account.org).await?,
+    })
+}
+
+fn wrong_password() -> Refusal {
+    Refusal::new(
+        ProblemKind::WrongPassword,
+        "email and password do not fit",
+        "check both",
+    )
+}

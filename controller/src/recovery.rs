@@ -1,0 +1,85 @@
+//! What the operator of the controller's machine may do without a login, on its data directory: a new password for somebody who
+//! lost it.
+
+use std::num::NonZero;
+use std::path::Path;
+
+use overlan_protocol::key::Secret;
+
+use crate::auth::password::{self, Hasher};
+use crate::store::{Store, StoreError, accounts, sessions};
+
+/// Why no password was set. One variant per thing the operator does differently.
+#[derive(Debug, thiserror::Error)]
+pub enum ResetError {
+    /// The directory holds no controller.
+    #[error(
+        "{0} holds no controller's database; give the --data-dir of `overlan controller serve`"
+    )]
+    NoDatabase(String),
+    /// Nobody has this email.
+    #[error("no account has the email {email:?}; there are: {known}")]
+    NoAccount {
+        /// As it was given.
+        email: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// The password is not accepted.
+    #[error("{0}")]
+    Password(String),
+    /// The database or the hash failed.
+    #[error("cannot set the password: {0}")]
+    Failed(String),
+}
+
+/// Sets the password of the account with this email in a controller's data directory and ends its sessions; returns how many
+/// there were. A controller that runs there takes both over at once.
+pub async fn reset_password(data_dir: &Path, email: &str, new: &Secret) -> Result<u64, ResetError> {
+    let failed = |error: &dyn std::fmt::Display| ResetError::Failed(error.to_string());
+    let file = data_dir.join(crate::DATABASE_FILE);
+    // Opening would make one.
+    if !file.is_file() {
+        return Err(ResetError::NoDatabase(data_dir.display().to_string()));
+    }
+    let store = Store::open(&file).await.map_err(|error| failed(&error))?;
+    let done = set(&store, email, new).await;
+    store.close().await;
+    done
+}
+
+async fn set(store: &Store, email: &str, new: &Secret) -> Result<u64, ResetError> {
+    let failed = |error: &dyn std::fmt::Display| ResetError::Failed(error.to_string());
+    let store_failed = |error: StoreError| failed(&error);
+    let email = email.trim().to_lowercase();
+    let mut tx = store.read().await.map_err(store_failed)?;
+    let account = accounts::account_by_email(&mut tx, &email)
+        .await
+        .map_err(store_failed)?;
+    let Some(account) = account else {
+        let known = accounts::emails(&mut tx).await.map_err(store_failed)?;
+        let known = match known.as_slice() {
+            [] => "none, it is not set up yet".to_owned(),
+            known => known.join(", "),
+        };
+        return Err(ResetError::NoAccount { email, known });
+    };
+    let organisation = accounts::organisation_name(&mut tx, account.org)
+        .await
+        .map_err(store_failed)?;
+    drop(tx);
+    if let Some(objection) = password::objection(new, &email, &organisation) {
+        return Err(ResetError::Password(objection));
+    }
+    let hasher = Hasher::new(NonZero::<usize>::MIN).map_err(|error| failed(&error))?;
+    let hash = hasher.hash(new).await.map_err(|error| failed(&error))?;
+    let mut tx = store.write().await.map_err(store_failed)?;
+    accounts::set_password(&mut tx, account.id, &hash)
+        .await
+        .map_err(store_failed)?;
+    let ended = sessions::end_all(&mut tx, account.id, None)
+        .await
+        .map_err(store_failed)?;
+    store.commit(tx).await.map_err(store_failed)?;
+    Ok(ended)
+}
