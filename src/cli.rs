@@ -38,6 +38,8 @@ mod running;
 
 mod serve;
 
+mod session;
+
 mod perf;
 
 mod nc;
@@ -142,6 +144,11 @@ enum Command {
     Up(Box<up::UpArgs>),
     /// Log in to a controller as a person, for admin commands and for enrolling this device
     Login(login::LoginArgs),
+    /// Change the password of the account that is logged in
+    Password(session::PasswordArgs),
+    /// Show and end logins of this account
+    #[command(subcommand, alias = "sessions")]
+    Session(session::SessionCommand),
     /// Remove this device, its login and what it publishes, here and at the controller
     #[command(after_help = LOGOUT_EXAMPLES)]
     Logout(StateArgs),
@@ -218,6 +225,8 @@ impl Command {
         match self {
             Self::Up(_)
             | Self::Login(_)
+            | Self::Password(_)
+            | Self::Session(_)
             | Self::Logout(_)
             | Self::Network(_)
             | Self::Admin(_)
@@ -326,6 +335,8 @@ impl Cli {
             #[cfg(feature = "server")]
             Command::Controller(_) | Command::Demo(_) => cores(),
             Command::Login(_)
+            | Command::Password(_)
+            | Command::Session(_)
             | Command::Logout(_)
             | Command::Down(_)
             | Command::Status(_)
@@ -380,6 +391,8 @@ async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
         Command::ExecProgram(args) => return Ok(exec::start(&args)),
         Command::Up(args) => up::up(*args).await,
         Command::Login(args) => login::login(args).await,
+        Command::Password(args) => session::password(&args).await,
+        Command::Session(command) => session::run(command).await,
         Command::Logout(args) => login::logout(&args).await,
         Command::Down(args) => running::down(&args).await,
         Command::Status(args) => running::status(&args).await,

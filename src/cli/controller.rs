@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use overlan::state::Session;
-use overlan_controller::{Config, Controller, StartError};
+use overlan_controller::{Config, Controller, ResetError, StartError, reset_password};
 use overlan_protocol::api::{
     JoinString, PASSWORD_MIN, ProblemKind, SetupRequest, SetupResponse, path,
 };
@@ -36,7 +36,28 @@ pub(crate) enum ControllerCommand {
     /// Put a new key in place of an old one
     #[command(subcommand)]
     Rotate(backup::RotateCommand),
+    /// Set a new password for an account whose password is lost; on the controller's machine, while it runs or not
+    ResetPassword(ResetArgs),
 }
+
+#[derive(Debug, Args)]
+#[command(after_help = RESET_EXAMPLES)]
+pub(crate) struct ResetArgs {
+    /// Directory of the controller [default: $XDG_STATE_HOME/overlan-controller or ~/.local/state/overlan-controller]
+    #[arg(long, aliases = ["state-dir", "state"], env = "OVERLAN_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The account; asked for on a terminal
+    #[arg(long, env = "OVERLAN_EMAIL")]
+    email: Option<String>,
+    /// Read the new password from standard input instead of asking ($OVERLAN_PASSWORD works, too)
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+const RESET_EXAMPLES: &str = "\
+Examples:
+  overlan controller reset-password --email you@example.com
+  pass show overlan | overlan controller reset-password --data-dir /var/lib/overlan-controller --email you@example.com --password-stdin";
 
 #[derive(Debug, Args)]
 #[command(after_help = SERVE_EXAMPLES)]
@@ -120,6 +141,7 @@ pub(crate) async fn run(command: ControllerCommand) -> Result<(), Failure> {
         ControllerCommand::Rotate(backup::RotateCommand::TicketKey(args)) => {
             backup::rotate_ticket_key(args)
         }
+        ControllerCommand::ResetPassword(args) => reset(args).await,
     }
 }
 
@@ -224,6 +246,32 @@ fn setup_token(file: Option<&Source>) -> Result<Secret, Failure> {
         "no setup token is given and nobody can be asked",
     )
     .next("Use --setup-token-file or $OVERLAN_SETUP_TOKEN."))
+}
+
+async fn reset(args: ResetArgs) -> Result<(), Failure> {
+    let data_dir = match args.data_dir {
+        Some(path) => path,
+        None => default_dir("overlan-controller", "--data-dir")?,
+    };
+    let email = login::email(args.email)?;
+    let password = new_password(args.password_stdin)?;
+    let ended = reset_password(&data_dir, &email, &password).await?;
+    output::note(&format!(
+        "The password of {email} is set, and its logins have ended ({ended}). Next: overlan login --email {email}"
+    ));
+    Ok(())
+}
+
+impl From<ResetError> for Failure {
+    fn from(error: ResetError) -> Self {
+        let code = match error {
+            ResetError::NoDatabase(_) | ResetError::NoAccount { .. } | ResetError::Password(_) => {
+                Code::Usage
+            }
+            ResetError::Failed(_) => Code::Other,
+        };
+        Self::new(code, error)
+    }
 }
 
 /// A password for a new account. A person types it twice.

@@ -7,6 +7,7 @@ use overlan::local::{CallError, Request, call_until_stopped};
 use overlan::state::{Session, StateDir, StateError};
 use overlan_protocol::api::{JoinString, LoginRequest, LoginResponse, path};
 use overlan_protocol::key::Secret;
+use overlan_protocol::proof::Principal;
 use overlan_transport::https::{Connection, HttpsError};
 
 use crate::cli::exit::{Code, Failure};
@@ -84,6 +85,12 @@ async fn log_in(
     password: Secret,
 ) -> Result<LoginResponse, Failure> {
     let mut connection = api::open(&join).await?;
+    // Strangers who fail at this account do not delay one of its own devices.
+    if let Ok(Some(device)) = state.load_device()
+        && device.join == join
+    {
+        connection.prove(Principal::Device(device.device), &device.identity);
+    }
     let request = LoginRequest { email, password };
     let login: LoginResponse = connection.post(path::LOGIN, &request, api::WITHIN).await?;
     state.save_session(&Session {

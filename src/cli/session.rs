@@ -1,0 +1,215 @@
+//! `password` and `session`: what a person does about their own login. Decides where the two passwords come from and how sessions are
+//! shown.
+
+use clap::{Args, Subcommand};
+use overlan::status::{age, columns};
+use overlan_protocol::api::{PASSWORD_MIN, PasswordRequest, SessionSummary, SessionsEnded, path};
+use overlan_protocol::key::Secret;
+
+use crate::cli::exit::{Code, Failure};
+use crate::cli::secret::{self, Source};
+use crate::cli::{StateArgs, api, now_unix, output};
+
+#[derive(Debug, Args)]
+#[command(after_help = PASSWORD_EXAMPLES)]
+pub(crate) struct PasswordArgs {
+    /// Read the old and the new password from standard input, a line each, instead of asking
+    #[arg(long)]
+    password_stdin: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const PASSWORD_EXAMPLES: &str = "\
+Examples:
+  overlan password                                          asks for both; all other logins of the account end
+  printf '%s\\n%s\\n' \"$OLD\" \"$NEW\" | overlan password --password-stdin
+  overlan controller reset-password --email you@example.com    if the old one is lost, on the controller's machine";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionCommand {
+    /// Show where this account is logged in
+    #[command(after_help = LIST_EXAMPLES)]
+    List(ListArgs),
+    /// End a login of this account, or all others
+    #[command(after_help = END_EXAMPLES)]
+    End(EndArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  overlan session list
+  overlan session list --json";
+
+#[derive(Debug, Args)]
+pub(crate) struct EndArgs {
+    /// Its id, as `overlan session list` shows it
+    #[arg(required_unless_present = "others", conflicts_with = "others")]
+    id: Option<String>,
+    /// End all but this one
+    #[arg(long)]
+    others: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const END_EXAMPLES: &str = "\
+Examples:
+  overlan session end 0011aabbccdd
+  overlan session end --others        a laptop was lost";
+
+/// `overlan password`.
+pub(crate) async fn password(args: &PasswordArgs) -> Result<(), Failure> {
+    let state = args.state.open()?;
+    let mut connection = api::open_as_person(&state).await?;
+    let (old, new) = passwords(args.password_stdin)?;
+    let request = PasswordRequest { old, new };
+    let done: SessionsEnded = connection
+        .post(path::PASSWORD, &request, api::WITHIN)
+        .await
+        .map_err(api::as_person)?;
+    if args.json {
+        return output::json(&serde_json::json!({ "schema_version": 1, "ended": done.ended }));
+    }
+    output::note(&format!(
+        "The password is changed; {} ended.",
+        match done.ended {
+            1 => "one other login has".to_owned(),
+            ended => format!("{ended} other logins have"),
+        }
+    ));
+    Ok(())
+}
+
+fn passwords(from_stdin: bool) -> Result<(Secret, Secret), Failure> {
+    let (old, new) = if from_stdin {
+        let old = Source::Stdin.read("old password")?;
+        (old, Source::Stdin.read("new password")?)
+    } else if secret::can_ask() {
+        let old = secret::ask_hidden("Old password")?;
+        let new = secret::ask_hidden("New password")?;
+        if secret::ask_hidden("New password again")? != new {
+            return Err(Failure::usage("the two new passwords differ"));
+        }
+        (old, new)
+    } else {
+        let failure = Failure::new(Code::NeedsLogin, "nobody can be asked for the passwords");
+        return Err(
+            failure.next("Use --password-stdin: the old one, then the new one, a line each.")
+        );
+    };
+    if new.reveal().chars().count() < PASSWORD_MIN {
+        return Err(Failure::usage(format!(
+            "the new password is shorter than {PASSWORD_MIN} characters; a few words in a row do well"
+        )));
+    }
+    Ok((old, new))
+}
+
+/// `overlan session …`.
+pub(crate) async fn run(command: SessionCommand) -> Result<(), Failure> {
+    match command {
+        SessionCommand::List(args) => list(&args).await,
+        SessionCommand::End(args) => end(&args).await,
+    }
+}
+
+async fn list(args: &ListArgs) -> Result<(), Failure> {
+    let mut connection = api::open_as_person(&args.state.open()?).await?;
+    let sessions: Vec<SessionSummary> = connection
+        .get(path::SESSIONS, api::WITHIN)
+        .await
+        .map_err(api::as_person)?;
+    if args.json {
+        let document = serde_json::json!({ "schema_version": 1, "sessions": sessions });
+        return output::json(&document);
+    }
+    let now = now_unix();
+    let mut rows = vec![["ID", "FROM", "BEGAN", "LAST USED", ""].map(str::to_owned)];
+    rows.extend(sessions.iter().map(|session| row(session, now)));
+    output::answer(&columns(&rows))
+}
+
+fn row(session: &SessionSummary, now: u64) -> [String; 5] {
+    let ago = |time: u64| format!("{} ago", age(now.saturating_sub(time)));
+    let source = match session.source.as_str() {
+        "" => "unknown",
+        source => source,
+    };
+    [
+        session.id.clone(),
+        source.to_owned(),
+        ago(session.created),
+        ago(session.last_used),
+        if session.current { "this one" } else { "" }.to_owned(),
+    ]
+}
+
+async fn end(args: &EndArgs) -> Result<(), Failure> {
+    let path = match &args.id {
+        // It becomes a part of the request's path.
+        Some(id) if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            let text = format!("{id:?} is not the id of a session");
+            return Err(Failure::usage(text).next("`overlan session list` shows them."));
+        }
+        Some(id) => format!("{}/{id}", path::SESSIONS),
+        None => path::SESSIONS.to_owned(),
+    };
+    let mut connection = api::open_as_person(&args.state.open()?).await?;
+    connection
+        .delete(&path, api::WITHIN)
+        .await
+        .map_err(api::as_person)?;
+    output::note(match args.id {
+        Some(_) => "The login is ended.",
+        None => "All other logins of this account are ended.",
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_says_where_and_when_it_began_and_which_is_this_one() {
+        let session = SessionSummary {
+            id: "0011aabbccdd".to_owned(),
+            current: true,
+            created: 1_000,
+            last_used: 8_000,
+            expires: 600_000,
+            source: "192.0.2.1".to_owned(),
+        };
+        let shown = row(&session, 8_230);
+        assert_eq!(
+            shown,
+            [
+                "0011aabbccdd",
+                "192.0.2.1",
+                "2 h ago",
+                "3 min ago",
+                "this one"
+            ]
+        );
+        let unknown = SessionSummary {
+            current: false,
+            source: String::new(),
+            ..session
+        };
+        assert_eq!(row(&unknown, 8_230)[1], "unknown");
+        assert_eq!(row(&unknown, 8_230)[4], "");
+    }
+}
