@@ -14,7 +14,7 @@ use overlan_transport::https::{Connection, HttpsError};
 use overlan_transport::outgoing::Outgoing;
 use tokio::time::timeout;
 
-use crate::state::{Device, StateDir, StateError};
+use crate::state::{Device, Enrolling, StateDir, StateError};
 use crate::tunnel::StaticKey;
 
 /// Who asks to be enrolled, where and by what right.
@@ -49,22 +49,26 @@ pub enum EnrolError {
 }
 
 /// Enrols this device with new keys and keeps them in `state`, replacing what was there.
+///
+/// The keys are kept before the controller is asked: where the answer cannot be, or is lost, the next attempt is the same device, and
+/// no key that enrols one device is used up for nobody.
 pub async fn enrol(options: EnrolOptions, state: &StateDir) -> Result<Device, EnrolError> {
-    let identity = IdentitySecret::generate();
-    let tunnel = StaticKey::generate(&SystemRandom::new()).map_err(|_| EnrolError::NoRandomness)?;
+    let keys = keys(&options.join, state)?;
+    let tunnel = StaticKey::from_secret(keys.tunnel_secret.clone());
     let tunnel_public = TunnelKey(*tunnel.public());
 
     let mut connection =
         Connection::open_through(&options.outgoing, &options.join, options.deadline).await?;
-    let public = identity.public();
+    let public = keys.identity.public();
+    let sign = |message: &[u8]| encode_signature(&keys.identity.sign(message));
     let request = EnrolRequest {
         credential: options.credential,
         networks: options.networks,
         hostname: options.hostname,
         identity: public,
-        proof: encode_signature(&identity.sign(&enrolment_message(connection.exporter(), &public))),
+        proof: sign(&enrolment_message(connection.exporter(), &public)),
         tunnel: tunnel_public,
-        tunnel_signature: encode_signature(&identity.sign(&tunnel_key_message(&tunnel_public))),
+        tunnel_signature: sign(&tunnel_key_message(&tunnel_public)),
     };
     let response: EnrolResponse = connection
         .post(path::ENROL, &request, options.deadline)
@@ -73,17 +77,32 @@ pub async fn enrol(options: EnrolOptions, state: &StateDir) -> Result<Device, En
     let device = Device {
         join: options.join,
         device: response.device,
-        identity: Arc::new(identity),
-        tunnel_secret: tunnel.secret().clone(),
+        identity: keys.identity,
+        tunnel_secret: keys.tunnel_secret,
         label: response.label,
         network: response.network,
         domain: response.domain,
     };
-    // What an earlier enrolment left behind belongs to another device.
-    state.remove_device()?;
-    state.save_device(&device)?;
-    state.save_ticket(&response.ticket)?;
+    state.replace_device(&device, &response.ticket)?;
     Ok(device)
+}
+
+/// The keys of an enrolment at this controller that was not finished, or new ones that are kept.
+fn keys(join: &JoinString, state: &StateDir) -> Result<Enrolling, EnrolError> {
+    match state.load_enrolling() {
+        Ok(Some(keys)) if keys.join == *join => return Ok(keys),
+        // Those of another controller, or damaged ones, are of no use here.
+        Ok(_) | Err(StateError::Corrupt { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let tunnel = StaticKey::generate(&SystemRandom::new()).map_err(|_| EnrolError::NoRandomness)?;
+    let keys = Enrolling {
+        join: join.clone(),
+        identity: Arc::new(IdentitySecret::generate()),
+        tunnel_secret: tunnel.secret().clone(),
+    };
+    state.save_enrolling(&keys)?;
+    Ok(keys)
 }
 
 /// Why the controller still knows what is forgotten here.

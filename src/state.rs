@@ -113,6 +113,25 @@ impl fmt::Debug for Device {
     }
 }
 
+/// The keys of an enrolment that was begun. Who has them when it was answered is that device.
+#[derive(Clone)]
+pub struct Enrolling {
+    /// The controller that was asked.
+    pub join: JoinString,
+    /// The device's identity key.
+    pub identity: Arc<IdentitySecret>,
+    /// Secret half of its X25519 tunnel key.
+    pub tunnel_secret: Zeroizing<[u8; KEY_LEN]>,
+}
+
+impl fmt::Debug for Enrolling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Enrolling")
+            .field("join", &self.join.to_string())
+            .finish_non_exhaustive()
+    }
+}
+
 /// A person's session with a controller, from `overlan login`.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -271,13 +290,48 @@ impl StateDir {
         self.save(DEVICE, &StoredDevice::from(device))
     }
 
+    /// The keys of an enrolment that was begun and not finished.
+    pub fn load_enrolling(&self) -> Result<Option<Enrolling>, StateError> {
+        let Some(stored) = self.load::<StoredEnrolling>(ENROLLING)? else {
+            return Ok(None);
+        };
+        let keys = Enrolling::try_from(stored).map_err(|reason| StateError::Corrupt {
+            file: self.file(ENROLLING),
+            reason,
+        })?;
+        Ok(Some(keys))
+    }
+
+    /// Stores the keys of an enrolment before the controller is asked.
+    pub fn save_enrolling(&self, keys: &Enrolling) -> Result<(), StateError> {
+        self.save(ENROLLING, &StoredEnrolling::from(keys))
+    }
+
+    /// Stores a device that was enrolled just now, in place of what an earlier enrolment left.
+    pub fn replace_device(
+        &self,
+        device: &Device,
+        ticket: &TicketResponse,
+    ) -> Result<(), StateError> {
+        self.remove_what_belongs_to_a_device()?;
+        self.save_device(device)?;
+        self.save_ticket(ticket)?;
+        // From here on they are the device's.
+        self.remove(ENROLLING)
+    }
+
     /// Forgets the device with its ticket and netmap. Nothing to forget is fine.
     pub fn remove_device(&self) -> Result<(), StateError> {
         // The keys go last: whatever interrupts this, no ticket or netmap outlives the device it belongs to.
+        self.remove_what_belongs_to_a_device()?;
+        self.remove(DEVICE)?;
+        self.remove(ENROLLING)
+    }
+
+    fn remove_what_belongs_to_a_device(&self) -> Result<(), StateError> {
         self.remove(TICKET)?;
         self.remove(NETMAP)?;
-        self.remove(CERTIFICATES)?;
-        self.remove(DEVICE)
+        self.remove(CERTIFICATES)
     }
 
     /// Forgets what is published and offered: another device here must not begin with that. Nothing to forget is fine.
@@ -589,6 +643,38 @@ struct StoredDevice {
     domain: String,
 }
 
+/// The form of [`Enrolling`] on disk.
+#[derive(Serialize, Deserialize)]
+struct StoredEnrolling {
+    server: String,
+    identity_secret: Secret,
+    tunnel_secret: Secret,
+}
+
+impl From<&Enrolling> for StoredEnrolling {
+    fn from(keys: &Enrolling) -> Self {
+        Self {
+            server: keys.join.to_string(),
+            identity_secret: Secret::new(&BASE64URL_NOPAD.encode(keys.identity.seed())),
+            tunnel_secret: Secret::new(&BASE64URL_NOPAD.encode(&*keys.tunnel_secret)),
+        }
+    }
+}
+
+impl TryFrom<StoredEnrolling> for Enrolling {
+    type Error = String;
+
+    fn try_from(stored: StoredEnrolling) -> Result<Self, String> {
+        let join = stored.server.parse();
+        let seed = secret(&stored.identity_secret, "identity_secret")?;
+        Ok(Self {
+            join: join.map_err(|error| format!("server: {error}"))?,
+            identity: Arc::new(IdentitySecret::from_seed(*seed)),
+            tunnel_secret: secret(&stored.tunnel_secret, "tunnel_secret")?,
+        })
+    }
+}
+
 impl From<&Device> for StoredDevice {
     fn from(device: &Device) -> Self {
         Self {
@@ -657,6 +743,7 @@ const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
 const DEVICE: &str = "device.json";
+const ENROLLING: &str = "enrolling.json";
 const NETMAP: &str = "netmap.json";
 const TICKET: &str = "ticket.json";
 const SERVES: &str = "serves.json";

@@ -66,6 +66,8 @@ mod lineage;
 
 mod rate;
 
+mod budget;
+
 mod recovery;
 
 mod clock;
@@ -370,6 +372,7 @@ impl Controller {
             names_ca,
             hasher,
             throttle: Default::default(),
+            changes: Default::default(),
             reports: Default::default(),
             domain: config.domain,
             timings: config.timings,

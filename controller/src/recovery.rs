@@ -37,7 +37,7 @@ pub enum ResetError {
 /// there were. A controller that runs there takes both over at once.
 pub async fn reset_password(data_dir: &Path, email: &str, new: &Secret) -> Result<u64, ResetError> {
     let failed = |error: &dyn std::fmt::Display| ResetError::Failed(error.to_string());
-    let file = data_dir.join(crate::DATABASE_FILE);
+    let file = data_dir.join(crate::data_dir::DATABASE);
     // Opening would make one.
     if !file.is_file() {
         return Err(ResetError::NoDatabase(data_dir.display().to_string()));

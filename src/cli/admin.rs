@@ -367,9 +367,10 @@ fn key_row(key: &AuthKeySummary, now: u64) -> [String; 6] {
         key.approval.then_some("approval"),
     ];
     let kind: Vec<&str> = words.into_iter().flatten().collect();
-    let ends = match key.revoked {
-        true => "revoked".to_owned(),
-        false => end(key.expires, now),
+    let ends = match (key.revoked, key.reusable, key.uses) {
+        (true, ..) => "revoked".to_owned(),
+        (false, false, 1..) => "used".to_owned(),
+        (false, ..) => end(key.expires, now),
     };
     [
         key.id.clone(),

@@ -7,8 +7,8 @@ use overlan_protocol::api::{PASSWORD_MIN, PasswordRequest, SessionSummary, Sessi
 use overlan_protocol::key::Secret;
 
 use crate::cli::exit::{Code, Failure};
-use crate::cli::secret::{self, Source};
-use crate::cli::{StateArgs, api, now_unix, output};
+use crate::cli::secret::Source;
+use crate::cli::{StateArgs, api, now_unix, output, prompt};
 
 #[derive(Debug, Args)]
 #[command(after_help = PASSWORD_EXAMPLES)]
@@ -97,10 +97,10 @@ fn passwords(from_stdin: bool) -> Result<(Secret, Secret), Failure> {
     let (old, new) = if from_stdin {
         let old = Source::Stdin.read("old password")?;
         (old, Source::Stdin.read("new password")?)
-    } else if secret::can_ask() {
-        let old = secret::ask_hidden("Old password")?;
-        let new = secret::ask_hidden("New password")?;
-        if secret::ask_hidden("New password again")? != new {
+    } else if prompt::can_ask() {
+        let old = prompt::ask_hidden("Old password")?;
+        let new = prompt::ask_hidden("New password")?;
+        if prompt::ask_hidden("New password again")? != new {
             return Err(Failure::usage("the two new passwords differ"));
         }
         (old, new)

@@ -7,6 +7,7 @@
     reason = "a test ends where something fails, in the functions between tests too"
 )]
 
+mod accounts;
 mod lab;
 
 mod namespace;

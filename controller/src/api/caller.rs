@@ -24,11 +24,11 @@ use crate::clock;
 use crate::limits::Caller;
 use crate::registry::OrgId;
 use crate::server::Channel;
-use crate::shared::Shared;
+use crate::shared::{Shared, lock};
 use crate::store::accounts::Digest;
 use crate::store::devices::Device;
 use crate::store::relays::RelayRow;
-use crate::store::{devices, relays, sessions};
+use crate::store::{accounts, devices, relays, sessions};
 
 /// A person with a session.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +41,10 @@ pub(super) struct Person {
 /// A device that proved its key on this connection.
 #[derive(Debug)]
 pub(super) struct DeviceCaller(pub(super) Device);
+
+/// A device that proved its key on this connection and may change now what others are told.
+#[derive(Debug)]
+pub(super) struct ChangingDevice(pub(super) Device);
 
 /// A device that proved its key on this connection, if one did.
 #[derive(Debug)]
@@ -118,6 +122,26 @@ impl FromRequestParts<Arc<Shared>> for DeviceCaller {
         let identity = removed.ok_or_else(device_unknown)?;
         check(&proof, &identity, &exporter)?;
         Err(device_removed())
+    }
+}
+
+impl FromRequestParts<Arc<Shared>> for ChangingDevice {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Refusal> {
+        let DeviceCaller(device) = DeviceCaller::from_request_parts(parts, shared).await?;
+        let counted = lock(&shared.changes).count(clock::now(), device.id);
+        counted.map(|()| Self(device)).map_err(|wait| {
+            let secs = u32::try_from(wait.as_secs())
+                .unwrap_or(u32::MAX)
+                .saturating_add(1);
+            let refusal = Refusal::new(
+                ProblemKind::TooMany,
+                "this device changes its networks or routes too often",
+                format!("try again in {secs} s"),
+            );
+            refusal.retry_after(secs)
+        })
     }
 }
 

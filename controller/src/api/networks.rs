@@ -14,7 +14,7 @@ use overlan_protocol::frame::Vni;
 use overlan_protocol::key::{DeviceId, NetworkId, random_bytes};
 use overlan_protocol::{address, name};
 
-use super::caller::{DeviceCaller, Empty, Json, Person, device_removed};
+use super::caller::{ChangingDevice, DeviceCaller, Empty, Json, Person, device_removed};
 use super::problem::Refusal;
 use crate::clock;
 use crate::registry::OrgId;
@@ -206,7 +206,7 @@ pub(super) async fn choices(
 
 pub(super) async fn join(
     State(shared): State<Arc<Shared>>,
-    DeviceCaller(device): DeviceCaller,
+    ChangingDevice(device): ChangingDevice,
     Json(request): Json<JoinRequest>,
 ) -> Result<Json<MembershipSummary>, Refusal> {
     let mut tx = shared.store.write().await?;
@@ -237,7 +237,7 @@ pub(super) async fn join(
 
 pub(super) async fn leave(
     State(shared): State<Arc<Shared>>,
-    DeviceCaller(device): DeviceCaller,
+    ChangingDevice(device): ChangingDevice,
     label: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Empty>, Refusal> {
     let label = readable(label)?;

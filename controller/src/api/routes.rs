@@ -7,7 +7,7 @@ use overlan_protocol::api::{ApproveRequest, OfferRequest, ProblemKind, RouteSumm
 use overlan_protocol::gateway::{OfferedRoute, ROUTES_MAX};
 use overlan_protocol::key::NetworkId;
 
-use super::caller::{DeviceCaller, Json, Person, device_removed};
+use super::caller::{ChangingDevice, Json, Person, device_removed};
 use super::dns::{self, Claim};
 use super::networks::{known_device, named_or_default};
 use super::people::LIST_MAX;
@@ -22,7 +22,7 @@ use crate::store::{Tx, changes, routes};
 /// A device says all that it offers.
 pub(super) async fn offer(
     State(shared): State<Arc<Shared>>,
-    DeviceCaller(device): DeviceCaller,
+    ChangingDevice(device): ChangingDevice,
     Json(request): Json<OfferRequest>,
 ) -> Result<Json<Vec<RouteSummary>>, Refusal> {
     if request.routes.len() > ROUTES_MAX {

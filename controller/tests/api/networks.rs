@@ -399,3 +399,41 @@ async fn a_key_that_went_astray_fills_no_list_with_devices_that_wait() {
     person.delete(&one, WITHIN).await.unwrap();
     enrol(&lab, credential(), "one-more", &[]).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_device_that_joins_and_leaves_in_a_loop_is_told_to_wait_and_no_other() {
+    let lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    create(&lab, &owner, "acme").await.unwrap();
+    let both = key(&lab, &owner, &["demo", "acme"]).await;
+    let by_key = || Credential::AuthKey(both.clone());
+    let looping = enrol(&lab, by_key(), "looping", &["demo"]).await.unwrap();
+    let other = enrol(&lab, by_key(), "other", &["demo"]).await.unwrap();
+    let mut connection = looping.connect(&lab).await;
+    let request = JoinRequest {
+        network: "acme".to_owned(),
+    };
+    let path = format!("{}/acme", path::DEVICE_NETWORKS);
+    let mut changes = 0;
+    let problem = loop {
+        let joined = connection
+            .post::<_, MembershipSummary>(path::DEVICE_NETWORKS, &request, WITHIN)
+            .await;
+        let done = match joined {
+            Ok(_) => connection.delete(&path, WITHIN).await,
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(()) => changes += 2,
+            Err(HttpsError::Problem(problem)) => break problem,
+            Err(error) => panic!("{error}"),
+        }
+        assert!(changes < 100, "it was never told to wait");
+    };
+    assert_eq!(problem.kind, ProblemKind::TooMany);
+    assert!(problem.retry_after_secs.is_some_and(|secs| secs >= 1));
+    assert!(problem.detail.contains("try again in"), "{problem:?}");
+    join(&lab, &other, "acme").await.unwrap();
+    // What it is and what it may do is still told.
+    assert_eq!(choices(&lab, &looping).await.len(), 2);
+}

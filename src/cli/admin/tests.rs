@@ -26,6 +26,12 @@ fn a_key_shows_what_became_of_it() {
         ]
     );
     assert_eq!(key_row(&key, 90_060)[3], "60 s ago");
+    let used = AuthKeySummary {
+        reusable: false,
+        uses: 1,
+        ..key.clone()
+    };
+    assert_eq!(key_row(&used, 0)[3], "used", "it lets nobody in any more");
     let revoked = AuthKeySummary {
         revoked: true,
         ..key
