@@ -112,8 +112,9 @@ impl Limits {
 }
 
 impl Default for Budget {
-    /// 4,096 strangers, 160 MiB: each at most [`STRANGER_COST`]; 64 of one source leave room for a NAT and not for a flood; 16,384 clients
-    /// are four times what one relay should carry.
+    /// 4,096 strangers, each of whom may send [`STRANGER_MAX`](overlan_transport::tls::STRANGER_MAX), 64 MiB together, beside
+    /// what TLS needs for itself; 64 of one source leave room for a NAT and not for a flood; 16,384 clients are four times
+    /// what one relay should carry.
     fn default() -> Self {
         Self {
             unproven: 4_096,
@@ -122,11 +123,6 @@ impl Default for Budget {
         }
     }
 }
-
-/// Most memory of one stranger, bytes: what it may send before it is known, and as much again for TLS' own state. A test measures it.
-const STRANGER_COST: usize = 40 * 1024;
-
-const _: () = assert!(STRANGER_COST > 2 * overlan_transport::tls::STRANGER_MAX);
 
 /// Who is counted as one: what a single subscriber has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
