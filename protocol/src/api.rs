@@ -575,6 +575,11 @@ impl FromStr for JoinString {
         }
         let (host, port) = split_authority(authority)?;
         let ca = match fragment {
+            None if !may_be_public(host) => {
+                return Err(ParseJoinError(
+                    "the fingerprint is missing, and no public authority vouches for such a host; copy it whole, with the part after #",
+                ));
+            }
             None => None,
             Some(fragment) => {
                 let pin = fragment
@@ -593,6 +598,43 @@ impl FromStr for JoinString {
         })
     }
 }
+
+/// Whether a public authority may vouch for this host: it has a public name or address.
+fn may_be_public(host: &str) -> bool {
+    use std::net::IpAddr;
+    match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(IpAddr::V4(v4)) => {
+            let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
+            !(v4.is_loopback()
+                || v4.is_private()
+                || v4.is_link_local()
+                || v4.is_unspecified()
+                || shared)
+        }
+        Ok(IpAddr::V6(v6)) => {
+            !(v6.is_loopback()
+                || v6.is_unspecified()
+                || v6.is_unique_local()
+                || v6.is_unicast_link_local())
+        }
+        Err(_) => {
+            let name = host.trim_end_matches('.').to_ascii_lowercase();
+            let last = name.rsplit_once('.').map(|(_, last)| last);
+            last.is_some_and(|last| !PRIVATE_DOMAINS.contains(&last))
+        }
+    }
+}
+
+/// Last labels that are never delegated (RFC 6761, RFC 6762, RFC 8375, and ICANN's reservation of `internal`).
+const PRIVATE_DOMAINS: [&str; 7] = [
+    "internal",
+    "local",
+    "localhost",
+    "test",
+    "invalid",
+    "lan",
+    "home",
+];
 
 fn split_authority(authority: &str) -> Result<(&str, u16), ParseJoinError> {
     let bad_port = ParseJoinError("the port must be a number from 1 to 65535");

@@ -158,12 +158,12 @@ async fn serve(args: ServeArgs) -> Result<(), Failure> {
         ..Config::new(args.listen, data_dir)
     })
     .await?;
-    output::answer(&greeting(
+    output::greeting(&greeting(
         controller.local_addr(),
         &controller.join(),
         controller.metrics_addr(),
         controller.setup_token().as_ref(),
-    ))?;
+    ));
     let stop = CancellationToken::new();
     signals.run(controller.run(stop.clone()), &stop).await;
     Ok(())

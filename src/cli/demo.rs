@@ -61,7 +61,7 @@ async fn show(demo: &mut Demo, doors: Doors, is_check: bool) -> Result<(), Failu
     if is_check {
         return check(demo).await;
     }
-    output::answer(&demo.lines())?;
+    output::greeting(&demo.lines());
     std::future::pending().await
 }
 

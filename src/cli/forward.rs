@@ -300,7 +300,8 @@ fn announce(doors: &[Opened], udp: bool, json: bool) -> Result<(), Failure> {
         });
     }
     let lines: Vec<String> = doors.iter().map(|Opened(spec)| spec.to_string()).collect();
-    output::answer(&lines.join("\n"))
+    output::greeting(&lines.join("\n"));
+    Ok(())
 }
 
 /// What the parser of one forward cannot see.

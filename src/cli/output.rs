@@ -25,6 +25,16 @@ pub(crate) fn answer(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Says that a program that stays has begun. It goes on where the line cannot be written: a full disk for the log of a service is no
+/// reason not to serve.
+pub(crate) fn greeting(text: &str) {
+    if let Err(failure) = answer(text) {
+        note(&format!(
+            "Warning: the first line was not printed: {failure}"
+        ));
+    }
+}
+
 /// Writes an answer for programs.
 pub(crate) fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(io::Error::from)?;

@@ -89,14 +89,14 @@ async fn serve(args: ServeArgs) -> Result<(), Failure> {
         relay = Relay::bind(config) => relay?,
         () = signals.next() => return Ok(()),
     };
-    output::answer(&format!(
+    output::greeting(&format!(
         "relay {} listens on {}, clients are told {}",
         relay.name(),
         relay.local_addr(),
         relay.addresses().join(", ")
-    ))?;
+    ));
     if let Some(address) = relay.metrics_addr() {
-        output::answer(&format!("metrics on http://{address}/metrics"))?;
+        output::greeting(&format!("metrics on http://{address}/metrics"));
     }
     let stop = CancellationToken::new();
     signals.run(relay.run(stop.clone()), &stop).await;

@@ -479,7 +479,7 @@ async fn stay(
             let line = told_line(args, answers);
             is_ready.store(true, Ordering::Relaxed);
             args.notify.ready(&line)?;
-            output::answer(&line)?;
+            output::greeting(&line);
         }
         // By a request of a person, who hears of it elsewhere.
         Err(NotReady::Stopped) => return Ok(()),

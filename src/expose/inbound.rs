@@ -1,6 +1,8 @@
 //! A peer's connection with a published port, in plain or under TLS. Decides when TLS is ready for the service; what is said inside is
 //! others'.
 
+mod postgres;
+
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,10 +12,10 @@ use std::time::Duration;
 
 use overlan_netstack as netstack;
 use rustls::ServerConfig;
-use rustls::server::ResolvesServerCert;
+use rustls::server::{Acceptor, ResolvesServerCert};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::splice::{Abort, Broken, Held, HostSocket, PourInto};
@@ -21,7 +23,9 @@ use crate::splice::{Abort, Broken, Held, HostSocket, PourInto};
 /// Ends TLS here, by the newest certificate that there is.
 #[derive(Clone)]
 pub(crate) struct Securing {
-    acceptor: TlsAcceptor,
+    config: Arc<ServerConfig>,
+    /// For clients of Postgres; `None` = the service speaks HTTP.
+    postgres: Option<Arc<ServerConfig>>,
 }
 
 impl Securing {
@@ -34,11 +38,17 @@ impl Securing {
             .with_no_client_auth()
             .with_cert_resolver(certificates);
         config.send_tls13_tickets = 0;
-        if http {
+        let postgres = if http {
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        }
+            None
+        } else {
+            let mut config = config.clone();
+            config.alpn_protocols = vec![postgres::ALPN.to_vec()];
+            Some(Arc::new(config))
+        };
         Self {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
+            config: Arc::new(config),
+            postgres,
         }
     }
 
@@ -47,10 +57,35 @@ impl Securing {
     /// # Errors
     /// What the peer did wrong, or [`io::ErrorKind::TimedOut`].
     pub(super) async fn accept(&self, overlay: netstack::TcpStream) -> io::Result<Inbound> {
-        match timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(overlay)).await {
+        match timeout(HANDSHAKE_TIMEOUT, self.secure(overlay)).await {
             Ok(secured) => Ok(Inbound::Secured(Box::new(secured?))),
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
+    }
+
+    async fn secure(
+        &self,
+        mut overlay: netstack::TcpStream,
+    ) -> io::Result<TlsStream<netstack::TcpStream>> {
+        let mut acceptor = Acceptor::default();
+        if self.postgres.is_some() {
+            let begun = postgres::agree(&mut overlay).await?;
+            // To read nothing would be the end.
+            if !begun.is_empty() {
+                acceptor.read_tls(&mut begun.as_slice())?;
+            }
+        }
+        let hello = LazyConfigAcceptor::new(acceptor, overlay).await?;
+        let is_postgres = hello
+            .client_hello()
+            .alpn()
+            .is_some_and(|mut offered| offered.any(|it| it == postgres::ALPN));
+        let config = match &self.postgres {
+            // A client that offers others gets none: only the service knows what it speaks.
+            Some(postgres) if is_postgres => postgres,
+            Some(_) | None => &self.config,
+        };
+        hello.into_stream(Arc::clone(config)).await
     }
 }
 
@@ -63,7 +98,7 @@ impl fmt::Debug for Securing {
 /// Configurations are told apart by what else they say.
 impl PartialEq for Securing {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(self.acceptor.config(), other.acceptor.config())
+        Arc::ptr_eq(&self.config, &other.config)
     }
 }
 

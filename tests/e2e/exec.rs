@@ -338,3 +338,37 @@ fn process_1_leaves_no_zombies() {
     assert!(states.lines().count() >= 3, "{states}");
     assert!(!states.contains('Z'), "{states}");
 }
+
+#[test]
+fn a_variable_that_is_set_and_empty_counts_as_not_set() {
+    if !installed(&["env"]) {
+        return;
+    }
+    let lab = Lab::start();
+    let key = lab.auth_key(&[]);
+    let settings = run(overlan().args(["config", "show", "exec", "--json"]), "").ok();
+    let settings: serde_json::Value = serde_json::from_str(&settings).unwrap();
+    let mut own = overlan();
+    own.args(["exec", "--ephemeral", "--server", &lab.controller.join]);
+    own.args(["--", "env"]).env("OVERLAN_AUTH_KEY", &key);
+    let mut tried = 0;
+    for setting in settings["settings"].as_array().unwrap() {
+        let key = setting["key"].as_str().unwrap();
+        let name = format!("OVERLAN_{}", key.to_uppercase().replace('-', "_"));
+        if name != "OVERLAN_SERVER" {
+            own.env(name, "");
+            tried += 1;
+        }
+    }
+    // Those whose names are not their flags'.
+    for name in [
+        "OVERLAN_EXEC_TIMEOUT",
+        "OVERLAN_EXEC_LOCAL",
+        "OVERLAN_EXEC_SOCKS",
+        "OVERLAN_CONFIG",
+    ] {
+        own.env(name, "");
+    }
+    assert!(tried > 8, "{settings}");
+    run(&mut own, "").ok();
+}

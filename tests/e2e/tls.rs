@@ -150,3 +150,47 @@ fn certificate_names(shown: &str) -> String {
     x509.args(["x509", "-noout", "-ext", "subjectAltName"]);
     run(&mut x509, shown).ok()
 }
+
+#[test]
+fn clients_of_postgres_ask_for_tls_in_their_own_way() {
+    if !installed(&["psql", "openssl"]) {
+        return;
+    }
+    let Some(postgres) = crate::forward::Postgres::start() else {
+        return;
+    };
+    let lab = Lab::start();
+    let (laptop, web) = lab.pair();
+    let target = postgres.address().to_string();
+    web.run(&["serve", "tcp", "5433", &target, "--tls"]).ok();
+    has_certificates(&web, &["web.home"]);
+    let ca = lab.path("names-ca.pem");
+    fs::write(&ca, laptop.run(&["ca"]).ok() + "\n").unwrap();
+    let (_forward, here) = crate::forward::forwards(&lab, &laptop, &["0:web:5433"]);
+    let psql = |mode: &str, name: &str| {
+        let place = format!(
+            "host={name} hostaddr={} port={} user=overlan dbname=postgres sslmode={mode} sslrootcert={}",
+            here.ip(),
+            here.port(),
+            ca.display()
+        );
+        run(command("psql").args([&place, "-Atc", "select 6*7"]), "")
+    };
+    assert_eq!(psql("verify-full", &web.name).ok(), "42");
+    assert_eq!(psql("require", "any.example").ok(), "42");
+    assert_ne!(psql("verify-full", "any.example").code, Some(0));
+    assert_ne!(
+        psql("disable", &web.name).code,
+        Some(0),
+        "plain text goes nowhere"
+    );
+    // Clients that begin with TLS at once insist on this protocol (libpq 17); others offer what they like.
+    let agreed = |offered: &str| {
+        let mut client = command("openssl");
+        client.args(["s_client", "-connect", &here.to_string(), "-alpn", offered]);
+        let told = run(&mut client, "");
+        told.stdout
+    };
+    assert!(agreed("postgresql").contains("ALPN protocol: postgresql"));
+    assert!(agreed("h2,http/1.1").contains("No ALPN negotiated"));
+}

@@ -17,6 +17,8 @@ mod secrets;
 
 mod stored;
 
+mod unprinted;
+
 #[test]
 fn who_may_not_join_hears_why() {
     let lab = Lab::start();

@@ -35,6 +35,36 @@ fn wrong_join_strings_say_what_is_wrong() {
 }
 
 #[test]
+fn a_join_string_that_lost_its_fingerprint_is_named_before_anything_is_dialled() {
+    for private in [
+        "127.0.0.1:8443",
+        "10.0.0.7",
+        "192.168.1.2:8443",
+        "100.64.0.1",
+        "[::1]:8443",
+        "[fd00::1]:8443",
+        "[::ffff:10.0.0.7]:8443",
+        "controller:8443",
+        "localhost",
+        "Controller.Corp.Internal.",
+        "nas.local",
+    ] {
+        let error = format!("https://{private}").parse::<JoinString>();
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("the fingerprint is missing"),
+            "{private}: {error}"
+        );
+    }
+    for public in ["controller.example:8443", "192.0.2.1", "[2001:db8::1]:443"] {
+        assert!(
+            format!("https://{public}").parse::<JoinString>().is_ok(),
+            "{public}"
+        );
+    }
+}
+
+#[test]
 fn an_unknown_problem_kind_is_still_a_problem() {
     let problem: Problem =
         serde_json::from_str(r#"{"type":"brand-new","title":"t","status":418}"#).unwrap();
