@@ -62,7 +62,9 @@ impl Lab {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             addresses: Vec::new(),
             // Nothing listens on the discard port.
-            join: "https://127.0.0.1:9".parse().expect("a join string"),
+            join: format!("https://127.0.0.1:9#sha256:{}", Fingerprint([7; 32]))
+                .parse()
+                .expect("a join string"),
             outgoing: Outgoing::direct(),
             token: None,
             state_dir: state_dir.to_owned(),

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use overlan::state::Device;
 use overlan_protocol::api::{Problem, ProblemKind};
-use overlan_protocol::key::{DeviceId, IdentitySecret};
+use overlan_protocol::key::{DeviceId, Fingerprint, IdentitySecret};
 use zeroize::Zeroizing;
 
 use super::*;
@@ -18,7 +18,9 @@ pub(crate) fn device_of_nobody() -> Device {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
     Device {
-        join: format!("https://127.0.0.1:{port}").parse().unwrap(),
+        join: format!("https://127.0.0.1:{port}#sha256:{}", Fingerprint([7; 32]))
+            .parse()
+            .unwrap(),
         device: DeviceId::random(),
         identity: Arc::new(IdentitySecret::generate()),
         tunnel_secret: Zeroizing::new([1; 32]),

@@ -3,7 +3,10 @@ use super::*;
 fn nobody() -> JoinString {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
-    format!("https://127.0.0.1:{port}").parse().unwrap()
+    let pin = overlan_protocol::key::Fingerprint([7; 32]);
+    format!("https://127.0.0.1:{port}#sha256:{pin}")
+        .parse()
+        .unwrap()
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::*;
 
 fn join(host: &str) -> JoinString {
-    format!("https://{host}:8443").parse().unwrap()
+    format!("https://{host}.example:8443").parse().unwrap()
 }
 
 fn session(host: &str) -> Session {
