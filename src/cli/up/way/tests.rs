@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 use super::*;
 
 fn join(host: &str) -> JoinString {
-    format!("https://{host}.example:8443").parse().unwrap()
+    let pin = overlan_protocol::key::Fingerprint([7; 32]);
+    format!("https://{host}:8443#sha256:{pin}").parse().unwrap()
 }
 
 fn session(host: &str) -> Session {
