@@ -152,10 +152,21 @@ pub(crate) enum RelayTokenCommand {
     #[command(after_help = RELAY_TOKEN_EXAMPLES)]
     Create(RelayTokenArgs),
     /// List tokens, without their secrets
+    #[command(after_help = LIST_RELAY_TOKENS)]
     List(ListArgs),
     /// Make a token useless; a relay that it registered stays
+    #[command(after_help = REVOKE_RELAY_TOKEN)]
     Revoke(relay::RevokeTokenArgs),
 }
+
+const LIST_RELAY_TOKENS: &str = "\
+Examples:
+  overlan admin relay-token list
+  overlan admin relay-token list --json";
+
+const REVOKE_RELAY_TOKEN: &str = "\
+Examples:
+  overlan admin relay-token revoke 0011aabbccdd        `overlan admin relay-token list` shows the id";
 
 const RELAY_TOKEN_EXAMPLES: &str = "\
 Examples:

@@ -25,7 +25,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Scripts", &["wait", "completion", "man"]),
-    ("Administration", &["login", "admin"]),
+    ("Administration", &["login", "password", "session", "admin"]),
     ("Running servers", &["demo", "controller", "relay"]),
 ];
 

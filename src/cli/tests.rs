@@ -66,11 +66,17 @@ const WITHOUT_DOCUMENT: &[&str] = &[
     "admin network delete",
     "admin network remove",
     "admin route approve",
+    "admin relay remove",
+    "admin relay-token revoke",
     "admin route reject",
     // It writes a document, and nothing else.
     "bugreport",
     "completion",
+    "controller backup",
     "controller init",
+    "controller reset-password",
+    "controller restore",
+    "controller rotate ticket-key",
     "controller serve",
     "demo",
     "down",
@@ -89,6 +95,7 @@ const WITHOUT_DOCUMENT: &[&str] = &[
     "serve tcp",
     "serve udp",
     "serve unix",
+    "session end",
     "wait",
 ];
 
@@ -169,8 +176,8 @@ fn old_words_keep_working() {
         "status --data-dir x",
         "controller serve --state-dir x --address c:1",
         "controller serve --data-dir x --public-address c:1",
-        "relay serve --server https://c:1 --data-dir x --public-address r:1",
-        "relay serve --server https://c:1 --state-dir x --address r:1",
+        "relay serve --server https://c.example:1 --data-dir x --public-address r:1",
+        "relay serve --server https://c.example:1 --state-dir x --address r:1",
     ] {
         let words = std::iter::once("overlan").chain(line.split(' '));
         let read = Cli::read(words.map(Into::into).collect());
@@ -234,6 +241,7 @@ fn every_setting_comes_from_the_environment_too_under_one_prefix() {
         "as",
         "force",
         "resolver",
+        "others",
     ];
     let mut commands = Vec::new();
     all(&Cli::command(), "", &mut commands);

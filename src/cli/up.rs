@@ -355,7 +355,7 @@ async fn run(
         places: Mutex::new(serving.places()),
         stop: down.clone(),
         changing: Mutex::new(()),
-        measuring: Measuring::new(),
+        measuring: Measuring::new(&down),
         carrying: Carrying::new(),
     });
     let control = tokio::spawn({
@@ -389,6 +389,8 @@ async fn run(
         }
     };
     args.notify.ending();
+    // Also where a signal asked.
+    down.cancel();
     let goodbye = async {
         serving.close();
         let drain = Duration::from_secs(args.drain);

@@ -248,7 +248,7 @@ async fn the_first_byte_says_which_protocol_it_is() {
 async fn a_request_waits_for_a_device_that_is_not_ready_but_not_for_ever() {
     let (sent, received) = (
         b"GET /".as_slice(),
-        b"CONNECT web.demo.overlan.lan:80 HTTP/1.1\r\n\r\n",
+        b"CONNECT web.demo.overlan.lan:80 HTTP/1.1\r\nHost: web.demo.overlan.lan:80\r\n\r\n",
     );
     let door = Fixture::open(ProxyConfig {
         hold: Duration::from_millis(20),
@@ -288,7 +288,9 @@ async fn what_is_idle_for_too_long_is_ended_and_what_moves_is_not() {
     .await;
     let mut stream = door.connect().await;
     stream
-        .write_all(b"CONNECT web.demo.overlan.lan:80 HTTP/1.1\r\n\r\n")
+        .write_all(
+            b"CONNECT web.demo.overlan.lan:80 HTTP/1.1\r\nHost: web.demo.overlan.lan:80\r\n\r\n",
+        )
         .await
         .unwrap();
     let mut head = Vec::new();

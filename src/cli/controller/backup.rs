@@ -37,9 +37,14 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RotateCommand {
-    /// The key that signs tickets. The controller must be stopped for it; nobody is cut off
+    /// Put a new key in place of the one that signs tickets. The controller must be stopped for it; nobody is cut off
+    #[command(after_help = ROTATE_EXAMPLES)]
     TicketKey(DataArgs),
 }
+
+const ROTATE_EXAMPLES: &str = "\
+Examples:
+  overlan controller rotate ticket-key --data-dir /var/lib/overlan-controller";
 
 #[derive(Debug, Args)]
 pub(crate) struct DataArgs {

@@ -17,12 +17,16 @@ use super::carrying::dial_kind;
 #[derive(Debug)]
 pub(super) struct Measuring {
     places: Arc<Semaphore>,
+    /// Somebody asked for the end of this client: measurements end first, with what they found.
+    down: CancellationToken,
 }
 
 impl Measuring {
-    pub(super) fn new() -> Self {
+    /// Every measurement ends with `down`.
+    pub(super) fn new(down: &CancellationToken) -> Self {
         Self {
             places: Arc::new(Semaphore::new(AT_ONCE)),
+            down: down.clone(),
         }
     }
 
@@ -32,7 +36,7 @@ impl Measuring {
             return full();
         };
         let node = node.clone();
-        running(|events, stop| async move {
+        self.running(|events, stop| async move {
             let _place = place;
             let dial = || async {
                 let dialed = node.dial_to(Destination::from_text(&peer), port).await;
@@ -71,7 +75,7 @@ impl Measuring {
             }
         };
         let node = node.clone();
-        running(|events, stop| async move {
+        self.running(|events, stop| async move {
             let _place = place;
             // The queue is new and empty.
             let _told = events.try_send(Progress::Listening { port });
@@ -83,19 +87,22 @@ impl Measuring {
     fn place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
-}
 
-fn running<F>(work: impl FnOnce(mpsc::Sender<Progress>, CancellationToken) -> F) -> Answer
-where
-    F: Future<Output = Response> + Send + 'static,
-{
-    let (events, progress) = mpsc::channel(EVENTS_MAX);
-    let stop = CancellationToken::new();
-    Answer::Running(Running {
-        work: Box::pin(work(events, stop.clone())),
-        progress,
-        stop,
-    })
+    fn running<F>(
+        &self,
+        work: impl FnOnce(mpsc::Sender<Progress>, CancellationToken) -> F,
+    ) -> Answer
+    where
+        F: Future<Output = Response> + Send + 'static,
+    {
+        let (events, progress) = mpsc::channel(EVENTS_MAX);
+        let stop = self.down.child_token();
+        Answer::Running(Running {
+            work: Box::pin(work(events, stop.clone())),
+            progress,
+            stop,
+        })
+    }
 }
 
 fn full() -> Answer {

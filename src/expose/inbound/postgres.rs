@@ -11,14 +11,17 @@ pub(super) const ALPN: &[u8] = b"postgresql";
 /// begins with those. Not a byte behind the agreed request is read, so nothing that came in plain text is taken for what is secured.
 ///
 /// # Errors
-/// [`io::ErrorKind::InvalidData`] if the client goes on in plain text.
+/// [`io::ErrorKind::InvalidData`] if the client goes on in plain text; what reading and writing say.
 pub(super) async fn agree<S: AsyncRead + AsyncWrite + Unpin>(
     client: &mut S,
 ) -> io::Result<Vec<u8>> {
     for _ in 0..REQUESTS_MAX {
         let mut request = [0; REQUEST_LEN];
         let read = client.read(&mut request).await?;
-        if request.first() != Some(&PLAIN) || read == 0 {
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if request[0] != PLAIN {
             return Ok(request[..read].to_vec());
         }
         client.read_exact(&mut request[read..]).await?;

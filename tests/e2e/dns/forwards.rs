@@ -120,7 +120,7 @@ fn a_forward_that_cannot_be_is_refused_at_the_start() {
         ("127.0.0.1:1", "127.0.0.1:1", "answers names itself"),
         ("off", "192.0.2.1", "--dns is off"),
         ("127.0.0.1:0", "100.64.0.7", "address of the overlay"),
-        ("127.0.0.1:0", "0.0.0.0", "no address"),
+        ("127.0.0.1:0", "0.0.0.0", "not an address"),
         ("127.0.0.1:0", "192.0.2.1,off", "together"),
         (
             "127.0.0.1:0",

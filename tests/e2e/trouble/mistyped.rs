@@ -51,6 +51,13 @@ const READ: &[&str] = &[
     "status --check live",
     "wait --timeout 1",
     "whois web",
+    "admin relay remove eu-1",
+    "admin relay-token list",
+    "admin relay-token revoke t1",
+    "admin relay-token create eu-1",
+    "password",
+    "session end s1",
+    "session list",
 ];
 
 /// Commands that keep something there, so that it is made.
