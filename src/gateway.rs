@@ -104,9 +104,12 @@ async fn dial(request: &Request, routes: &[GatewayRoute]) -> Result<TcpStream, D
 }
 
 /// Whether it is an address of this host. The kernel knows them all, those of ranges that are routed to it as well: it lets a socket
-/// have no other.
+/// have no other. Where it cannot be asked, for lack of descriptors say, the address counts as ours and is not led to.
 fn is_own(address: IpAddr) -> bool {
-    UdpSocket::bind((address, 0)).is_ok()
+    match UdpSocket::bind((address, 0)) {
+        Ok(_) => true,
+        Err(error) => error.kind() != io::ErrorKind::AddrNotAvailable,
+    }
 }
 
 fn answer_to(error: &DialError) -> Answer {
