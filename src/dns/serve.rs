@@ -1,21 +1,24 @@
-//! Carries queries to whoever answers them and answers back, over UDP and TCP. Decides nothing but how many wait, and when a
-//! TCP connection has been idle for too long.
+//! Carries queries to whoever answers them and answers back, over UDP and TCP. Decides nothing but how many wait, and which TCP
+//! connections have been idle for too long: after a while each of them, and at once the one that is idle for longest when there is no
+//! room for a new one (RFC 7766, section 6.2.3).
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::Transport;
-use crate::accept::{self, Until};
+use crate::accept::{self, Listener};
 
 /// Hands each query to `answer` until `shutdown`, then ends every connection and returns. `None` is silence.
 pub async fn serve<A, F>(udp: UdpSocket, tcp: TcpListener, answer: A, shutdown: CancellationToken)
@@ -23,19 +26,109 @@ where
     A: Fn(Vec<u8>, Transport) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Option<Vec<u8>>> + Send + 'static,
 {
-    let until = Until::from(shutdown.clone());
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     tokio::join!(
         shutdown.run_until_cancelled(serve_udp(&udp, &answer)),
-        accept::run(tcp, room, &until, |stream, client| {
-            let answer = answer.clone();
-            async move {
-                if let Err(error) = connection(stream, &answer).await {
-                    debug!(%client, %error, "a DNS connection ended early");
-                }
-            }
-        }),
+        serve_tcp(&tcp, &answer, &shutdown),
     );
+}
+
+async fn serve_tcp<A, F>(tcp: &TcpListener, answer: &A, shutdown: &CancellationToken)
+where
+    A: Fn(Vec<u8>, Transport) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Option<Vec<u8>>> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    let idle = Arc::new(Idle::default());
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(ended) = connections.join_next() => accept::report(ended),
+            accepted = Listener::next(tcp), if connections.len() < CONNECTIONS_MAX => match accepted {
+                Ok((stream, client)) => {
+                    let (answer, own) = (answer.clone(), idle.enter(shutdown.child_token()));
+                    connections.spawn(async move {
+                        match own.leave.run_until_cancelled(connection(stream, &answer, &own)).await {
+                            Some(Ok(())) => {}
+                            Some(Err(error)) => debug!(%client, %error, "a DNS connection ended early"),
+                            None => debug!(%client, "an idle DNS connection made room"),
+                        }
+                    });
+                }
+                Err(error) => accept::pause(&error).await,
+            },
+        }
+        // The next one that comes finds a place, if there is one that nobody needs.
+        if connections.len() >= CONNECTIONS_MAX {
+            idle.dismiss_longest();
+        }
+    }
+    while let Some(ended) = connections.join_next().await {
+        accept::report(ended);
+    }
+}
+
+/// Connections that wait for a query, in the order in which they began to.
+#[derive(Debug, Default)]
+struct Idle {
+    next: AtomicU64,
+    /// There was no room, and nobody waited.
+    is_wanted: AtomicBool,
+    waiting: Mutex<BTreeMap<u64, CancellationToken>>,
+}
+
+/// One connection's entry there.
+#[derive(Debug)]
+struct Entry {
+    idle: Arc<Idle>,
+    leave: CancellationToken,
+    at: AtomicU64,
+}
+
+impl Idle {
+    fn enter(self: &Arc<Self>, leave: CancellationToken) -> Entry {
+        let entry = Entry {
+            idle: Arc::clone(self),
+            leave,
+            at: AtomicU64::new(0),
+        };
+        entry.waits();
+        entry
+    }
+
+    /// Lets the one leave that waits for longest, or else the first that begins to.
+    fn dismiss_longest(&self) {
+        match self.waiting().pop_first() {
+            Some((_, leave)) => leave.cancel(),
+            None => self.is_wanted.store(true, Ordering::Relaxed),
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, CancellationToken>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    /// From now on it waits.
+    fn waits(&self) {
+        let at = self.idle.next.fetch_add(1, Ordering::Relaxed);
+        self.idle.waiting().insert(at, self.leave.clone());
+        self.at.store(at, Ordering::Relaxed);
+        if self.idle.is_wanted.swap(false, Ordering::Relaxed) {
+            self.idle.dismiss_longest();
+        }
+    }
+
+    /// It has a query, and stays until that is answered.
+    fn is_busy(&self) {
+        self.idle.waiting().remove(&self.at.load(Ordering::Relaxed));
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.is_busy();
+    }
 }
 
 /// Answers as soon as it can: a query that others have to be asked for holds up nobody else's.
@@ -71,7 +164,7 @@ where
 }
 
 /// Answers one query after the other, in their order; those that wait do so in the socket.
-async fn connection<A, F>(mut stream: TcpStream, answer: &A) -> io::Result<()>
+async fn connection<A, F>(mut stream: TcpStream, answer: &A, own: &Entry) -> io::Result<()>
 where
     A: Fn(Vec<u8>, Transport) -> F,
     F: Future<Output = Option<Vec<u8>>>,
@@ -85,7 +178,11 @@ where
         let Some(len) = read? else {
             return Ok(());
         };
-        let Some(message) = answer(query[..len].to_vec(), Transport::Tcp).await else {
+        own.is_busy();
+        let message = answer(query[..len].to_vec(), Transport::Tcp).await;
+        // Who reads no answer waits, too.
+        own.waits();
+        let Some(message) = message else {
             continue;
         };
         let Ok(prefix) = u16::try_from(message.len()) else {
@@ -122,8 +219,70 @@ const QUERY_MAX: usize = 4096;
 /// Datagrams that wait for their answers; more wait in the socket. Twice the questions that others are asked at the same time.
 const DATAGRAMS_MAX: usize = 512;
 
-/// TCP connections at once; more wait in the listener's backlog. Clients use TCP only after a truncated answer.
+/// TCP connections at once; for one more, the one that is idle for longest leaves. Clients use TCP only after a truncated answer.
 const CONNECTIONS_MAX: usize = 64;
 
 /// How long a TCP connection may be without a whole query, or leave an answer unread (RFC 7766 asks for seconds).
 const IDLE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const QUERY: &[u8] = b"any query";
+
+    async fn ask(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+        stream.write_u16(QUERY.len() as u16).await?;
+        stream.write_all(QUERY).await?;
+        let len = stream.read_u16().await?;
+        let mut answer = vec![0; usize::from(len)];
+        stream.read_exact(&mut answer).await?;
+        Ok(answer)
+    }
+
+    #[tokio::test]
+    async fn idle_connections_give_way_at_once_and_busy_ones_do_not() {
+        let local = (Ipv4Addr::LOCALHOST, 0);
+        let udp = UdpSocket::bind(local).await.unwrap();
+        let tcp = TcpListener::bind(local).await.unwrap();
+        let at = tcp.local_addr().unwrap();
+        let (shutdown, release) = (CancellationToken::new(), CancellationToken::new());
+        // The first query waits for its answer until it is released.
+        let (first, held) = (Arc::new(AtomicBool::new(true)), release.clone());
+        let answer = move |query: Vec<u8>, _| {
+            let waits = first.swap(false, Ordering::Relaxed).then(|| held.clone());
+            async move {
+                if let Some(held) = waits {
+                    held.cancelled().await;
+                }
+                Some(query)
+            }
+        };
+        let serving = tokio::spawn(serve(udp, tcp, answer, shutdown.clone()));
+        let mut busy = TcpStream::connect(at).await.unwrap();
+        let waiting = tokio::spawn(async move { ask(&mut busy).await });
+        let mut idle = Vec::new();
+        for _ in 0..2 * CONNECTIONS_MAX {
+            idle.push(TcpStream::connect(at).await.unwrap());
+            tokio::task::yield_now().await;
+        }
+        let mut next = TcpStream::connect(at).await.unwrap();
+        let answered = timeout(IDLE / 5, ask(&mut next)).await;
+        assert_eq!(
+            answered.expect("it does not wait for idle ones").unwrap(),
+            QUERY
+        );
+        release.cancel();
+        assert_eq!(
+            waiting.await.unwrap().unwrap(),
+            QUERY,
+            "who waits for an answer stays"
+        );
+        assert_eq!(ask(&mut next).await.unwrap(), QUERY, "the newest stay, too");
+        assert!(ask(&mut idle[0]).await.is_err(), "the oldest left");
+        shutdown.cancel();
+        serving.await.unwrap();
+    }
+}
