@@ -17,7 +17,7 @@ use overlan_protocol::netmap::{Netmap, Network};
 pub enum Destination {
     /// A name, not looked at yet.
     Name(String),
-    /// An address.
+    /// An address. Made from one in any form by `From`, which knows the form that all others compare with.
     Address(IpAddr),
     /// An overlay address of the network with this label: several networks use the same addresses.
     AddressIn(IpAddr, String),
@@ -28,14 +28,14 @@ impl Destination {
     /// network `acme`; otherwise a name.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
-        if let Ok(address) = text.parse() {
-            return Self::Address(address);
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return address.into();
         }
         if let Some((address, network)) = text.split_once('%')
-            && let Ok(address) = address.parse()
-            && in_overlay(address)
+            && let Ok(address) = address.parse::<IpAddr>()
+            && in_overlay(address.to_canonical())
         {
-            return Self::AddressIn(address, network.to_ascii_lowercase());
+            return Self::AddressIn(address.to_canonical(), network.to_ascii_lowercase());
         }
         Self::Name(text.to_owned())
     }
@@ -57,6 +57,13 @@ impl fmt::Display for Destination {
             Self::Address(address) => address.fmt(f),
             Self::AddressIn(address, network) => write!(f, "{address}%{network}"),
         }
+    }
+}
+
+/// In its one form: an IPv4 address that is written as one of IPv6 (`::ffff:100.64.0.1`) is the IPv4 address.
+impl From<IpAddr> for Destination {
+    fn from(address: IpAddr) -> Self {
+        Self::Address(address.to_canonical())
     }
 }
 

@@ -275,7 +275,7 @@ fn may_say(source: &Source, data: &RData, netmap: &Netmap) -> bool {
         match source {
             Source::Zone { .. } => names::in_overlay(address) || may_lead_to(address),
             Source::Forward => {
-                let destination = Destination::Address(address);
+                let destination = Destination::from(address);
                 may_lead_to(address) && names::behind(netmap, &destination, None, None).is_none()
             }
         }

@@ -175,7 +175,7 @@ impl Inner {
             let reached = self.reach(&destination, Protocol::Tcp, port)?;
             return self.open(reached, port).await;
         }
-        let destination = Destination::Address(address);
+        let destination = Destination::from(address);
         match self.reach_behind(&destination, port, Some(network))? {
             Some((gateway, host)) => self.dial_behind(gateway, host, port).await,
             None => Err(DialError::LedNowhere),

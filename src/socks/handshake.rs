@@ -114,7 +114,7 @@ where
 /// Where a client wants to go, as requests and datagrams say it.
 pub(super) fn destination(target: TargetAddr) -> (Destination, u16) {
     match target {
-        TargetAddr::Ip(address) => (Destination::Address(address.ip()), address.port()),
+        TargetAddr::Ip(address) => (address.ip().into(), address.port()),
         TargetAddr::Domain(name, port) => (Destination::from_text(&name), port),
     }
 }

@@ -448,3 +448,30 @@ fn a_bound_port_is_open_for_the_one_peer_that_it_was_asked_for() {
         (web.address.clone(), "hello")
     );
 }
+
+#[test]
+fn an_address_of_ipv4_written_as_one_of_ipv6_leads_to_the_same_device() {
+    if !installed(&["curl"]) {
+        return;
+    }
+    let plain = Service::http("a page of web\n");
+    let lab = Lab::start();
+    let (laptop, web) = lab.pair();
+    web.serve(80, plain.address());
+    let mapped = format!("::ffff:{}", web.address);
+    let url = format!("http://[{mapped}]/");
+    for kind in ["socks5h", "http"] {
+        let proxy = format!("{kind}://{}", laptop.socks);
+        for tunnel in [&["--fail"][..], &["--proxytunnel"]] {
+            let mut curl = command("curl");
+            curl.args(["--disable", "-sS", "--max-time", "15", "--proxy", &proxy]);
+            let outcome = run(curl.args(tunnel).arg(&url), "");
+            assert_eq!(outcome.ok(), "a page of web", "{kind} {tunnel:?}");
+        }
+    }
+    let request = "GET / HTTP/1.0\r\n\r\n";
+    let args = ["nc", "-w", "15", &mapped, "80"];
+    let page = run(&mut laptop.command(&args), request).ok();
+    assert!(page.ends_with("a page of web"), "{page}");
+    assert!(laptop.run(&["ping", "-c", "1", &mapped]).ok().contains(&web.address));
+}
