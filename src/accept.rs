@@ -1,19 +1,21 @@
-//! Takes connections from a listener of the host, up to a limit, and owns their tasks. What a connection says is others'.
+//! Takes connections from a listener of the host or of the overlay, up to a limit, and owns their tasks. What a connection says is
+//! others'.
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit};
-use socket2::SockRef;
+use overlan_netstack as overlay;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error};
+use tracing::{debug, error, info};
+
+use crate::host::{self, Shares};
+use crate::reminder::Reminder;
 
 /// A listening socket of the host.
 pub(crate) trait Listener {
@@ -31,7 +33,9 @@ impl Listener for TcpListener {
     type Client = SocketAddr;
 
     async fn next(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        self.accept().await
+        let (stream, client) = self.accept().await?;
+        host::prepare(&stream);
+        Ok((stream, client))
     }
 }
 
@@ -102,10 +106,7 @@ where
                         drop(place);
                     });
                 }
-                Err(error) => {
-                    debug!(%error, "accepting a connection failed");
-                    sleep(PAUSE).await;
-                }
+                Err(error) => pause(&error).await,
             },
         }
     }
@@ -115,23 +116,55 @@ where
     }
 }
 
-/// Gives connections that `socket` takes, or its own if it is one, at most `bytes` in the kernel for each direction.
-pub(crate) fn limit_buffers(socket: &impl AsFd, bytes: usize) {
-    let socket = SockRef::from(socket);
-    let limited = socket
-        .set_recv_buffer_size(bytes)
-        .and_then(|()| socket.set_send_buffer_size(bytes));
-    if let Err(error) = limited {
-        debug!(%error, "the buffers of a socket stay as they are");
+/// Runs `serve` for every connection of a peer, up to `max` at once, until the port is closed; then lets go of the listener, so that who
+/// comes is refused and does not wait, and returns when all connections have ended, by themselves or with `until`. While there is no
+/// room, connections wait in the listener's backlog. A peer that has its share is refused.
+pub(crate) async fn run_overlay<H, F>(
+    listener: overlay::TcpListener,
+    max: usize,
+    until: &Until,
+    serve: H,
+) where
+    H: Fn(overlay::Incoming) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let shares = Shares::of(max);
+    let full = Reminder::default();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = until.closed.cancelled() => break,
+            () = until.ended.cancelled() => break,
+            Some(ended) = connections.join_next() => report(ended),
+            incoming = listener.accept(), if connections.len() < max => {
+                let remote = incoming.remote();
+                let Some(place) = shares.take(remote.ip().into()) else {
+                    if let Some(times) = full.due(Instant::now()) {
+                        info!(peer = %remote.ip(), port = listener.port(), times, "a peer is refused: it has its share of this port's connections");
+                    }
+                    incoming.refuse();
+                    continue;
+                };
+                let served = serve(incoming);
+                let ended = until.ended.clone();
+                connections.spawn(async move {
+                    ended.run_until_cancelled(served).await;
+                    drop(place);
+                });
+            }
+        }
+    }
+    drop(listener);
+    while let Some(ended) = connections.join_next().await {
+        report(ended);
     }
 }
 
-/// Connections that one door may serve: half of the file descriptors that this process may open, so that another door and the
-/// tunnels have theirs.
-pub(crate) fn connections_max() -> usize {
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let share = files.saturating_sub(FILES_KEPT) / 2;
-    usize::try_from(share).map_or(CONNECTIONS_MAX, |share| share.clamp(1, CONNECTIONS_MAX))
+/// Waits a moment after accepting failed, and says so where a person can do something about it.
+pub(crate) async fn pause(error: &io::Error) {
+    host::note_shortage(error);
+    debug!(%error, "accepting a connection failed");
+    sleep(PAUSE).await;
 }
 
 /// A panic ends its own connection only, and is never silent.
@@ -142,12 +175,6 @@ pub(crate) fn report(ended: Result<(), JoinError>) {
         error!(%panic, "the task of a connection failed");
     }
 }
-
-/// File descriptors for tunnels, resolver, state and logs.
-const FILES_KEPT: u64 = 128;
-
-/// Connections of one door however many files there may be: one flow each, within what the netstack takes.
-const CONNECTIONS_MAX: usize = 16_384;
 
 /// After a failing system call, most likely for lack of file descriptors, before the next.
 pub(crate) const PAUSE: Duration = Duration::from_millis(50);

@@ -11,23 +11,26 @@ pub(crate) mod inbound;
 
 mod proxy_protocol;
 
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use overlan_netstack::{Incoming, TcpListener};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::task::JoinSet;
-use tokio::time::timeout;
-use tracing::debug;
+use tokio::time::{Instant, timeout};
+use tracing::{debug, info, warn};
 
 use crate::accept::{self, Until};
 use crate::dial::DialError;
+use crate::host;
 use crate::names::Destination;
 use crate::proxy;
-use crate::splice::{Abort, HostSocket, Spliced, splice};
+use crate::reminder::Reminder;
+use crate::splice::{Abort, HostSocket, Patience, ResetOnDrop, splice_within};
 use crate::state::{Serve, ServeKind, Target};
 
 use self::http::Identify;
@@ -52,7 +55,9 @@ pub struct ExposeConfig {
     pub(crate) securing: Option<Securing>,
     /// How long the service may take to accept.
     pub connect_timeout: Duration,
-    /// Connections at once; more wait in the listener's backlog, and their senders with them.
+    /// How long a connection may go without a byte. HTTP has its own times.
+    pub patience: Patience,
+    /// Connections at once; more wait in the listener's backlog, and their senders with them. One peer gets a quarter of them.
     pub max_connections: usize,
 }
 
@@ -66,7 +71,8 @@ impl ExposeConfig {
             http: serve.kind == ServeKind::Http,
             securing: None,
             connect_timeout: CONNECT_TIMEOUT,
-            max_connections: accept::connections_max(),
+            patience: Patience::default(),
+            max_connections: host::connections_max(),
         }
     }
 }
@@ -81,28 +87,45 @@ pub(crate) async fn run(
 ) {
     let until = until.into();
     let config = Arc::new(config);
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = until.closed.cancelled() => break,
-            () = until.ended.cancelled() => break,
-            Some(ended) = connections.join_next() => accept::report(ended),
-            incoming = listener.accept(), if connections.len() < config.max_connections => {
-                let (config, identify, ended) = (config.clone(), identify.clone(), until.ended.clone());
-                connections.spawn(async move {
-                    ended.run_until_cancelled(connection(incoming, &config, &identify)).await;
-                });
-            }
+    let service = Arc::new(Presence::default());
+    accept::run_overlay(listener, config.max_connections, &until, |incoming| {
+        let (config, identify) = (config.clone(), identify.clone());
+        let service = Arc::clone(&service);
+        async move { connection(incoming, &config, &identify, &service).await }
+    })
+    .await;
+}
+
+/// Whether the service of a port is there, as far as peers have asked for it.
+#[derive(Debug, Default)]
+struct Presence {
+    is_gone: AtomicBool,
+    reminder: Reminder,
+}
+
+impl Presence {
+    /// It took a connection.
+    fn is_there(&self, target: &Target) {
+        if self.is_gone.swap(false, Ordering::Relaxed) {
+            info!(%target, "the service is there again");
         }
     }
-    // Whoever comes now is refused, and does not wait.
-    drop(listener);
-    while let Some(ended) = connections.join_next().await {
-        accept::report(ended);
+
+    /// It did not. That is said when it is new, and not more often than once a minute.
+    fn is_not_there(&self, target: &Target, error: &dyn fmt::Display) {
+        let is_new = !self.is_gone.swap(true, Ordering::Relaxed);
+        if is_new && self.reminder.due(Instant::now()).is_some() {
+            warn!(%target, %error, "the service is not there: peers are refused until it is");
+        }
     }
 }
 
-async fn connection(incoming: Incoming, config: &ExposeConfig, identify: &Identify) {
+async fn connection(
+    incoming: Incoming,
+    config: &ExposeConfig,
+    identify: &Identify,
+    presence: &Presence,
+) {
     let remote = incoming.remote();
     let header = match config.proxy_protocol {
         true => proxy_protocol::header(remote, incoming.local()),
@@ -112,13 +135,16 @@ async fn connection(incoming: Incoming, config: &ExposeConfig, identify: &Identi
         Ok(Ok(service)) => service,
         Ok(Err(error)) => {
             debug!(%remote, target = %config.target, %error, "the service is not there");
+            presence.is_not_there(&config.target, &error);
             return incoming.refuse();
         }
         Err(_) => {
             debug!(%remote, target = %config.target, "the service does not answer");
+            presence.is_not_there(&config.target, &"it does not answer");
             return incoming.refuse();
         }
     };
+    presence.is_there(&config.target);
     let overlay = incoming.accept();
     let overlay = match &config.securing {
         None => Inbound::Plain(overlay),
@@ -129,19 +155,24 @@ async fn connection(incoming: Incoming, config: &ExposeConfig, identify: &Identi
     };
     match service {
         service if config.http => http::converse(overlay, remote, service, config, identify).await,
-        Service::Tcp(service) => carry(overlay, remote, service).await,
-        Service::Unix(service) => carry(overlay, remote, service).await,
+        Service::Tcp(service) => carry(overlay, remote, service, config.patience).await,
+        Service::Unix(service) => carry(overlay, remote, service, config.patience).await,
     }
 }
 
-async fn carry<S: HostSocket + Abort>(mut overlay: Inbound, remote: SocketAddr, mut service: S) {
-    let spliced: Spliced = splice(&mut overlay, &mut service).await;
+async fn carry<S: HostSocket + Abort>(
+    mut overlay: Inbound,
+    remote: SocketAddr,
+    mut service: S,
+    patience: Patience,
+) {
+    let spliced = splice_within(&mut overlay, &mut service, patience).await;
     debug!(%remote, ?spliced, "an inbound connection ended");
 }
 
 /// A connection with the service.
 enum Service {
-    Tcp(TcpStream),
+    Tcp(ResetOnDrop<TcpStream>),
     Unix(UnixStream),
 }
 
@@ -149,16 +180,18 @@ enum Service {
 async fn dial(target: &Target, header: &[u8]) -> Result<Service, DialError> {
     match target {
         Target::Address(address) => {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            Ok(Service::Tcp(told(stream, header).await?))
+            let connected = TcpStream::connect(address).await;
+            let stream = connected.inspect_err(host::note_shortage)?;
+            host::prepare(&stream);
+            Ok(Service::Tcp(told(ResetOnDrop::new(stream), header).await?))
         }
         Target::Host(host, port) => {
             let stream = proxy::dial_host(Destination::Name(host.clone()), *port).await?;
-            Ok(Service::Tcp(told(stream, header).await?))
+            Ok(Service::Tcp(told(ResetOnDrop::new(stream), header).await?))
         }
         Target::Unix(path) => {
-            let stream = UnixStream::connect(path).await?;
+            let connected = UnixStream::connect(path).await;
+            let stream = connected.inspect_err(host::note_shortage)?;
             Ok(Service::Unix(told(stream, header).await?))
         }
     }

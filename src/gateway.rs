@@ -12,13 +12,13 @@ use overlan_netstack::{self as netstack, Incoming, TcpListener};
 use overlan_protocol::gateway::{Answer, GatewayRoute, HEAD_LEN, Host, Request, may_dial};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::accept;
 use crate::dial::DialError;
+use crate::host;
 use crate::names::Destination;
 use crate::proxy;
 use crate::splice::splice;
@@ -28,23 +28,16 @@ pub(crate) type Routes = Arc<dyn Fn() -> Vec<GatewayRoute> + Send + Sync>;
 
 /// Serves the listener until `shutdown`, then ends every connection and returns.
 pub(crate) async fn run(listener: TcpListener, routes: Routes, shutdown: CancellationToken) {
-    let mut connections = JoinSet::new();
-    let max = accept::connections_max();
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => break,
-            Some(ended) = connections.join_next() => accept::report(ended),
-            incoming = listener.accept(), if connections.len() < max => {
-                let (routes, shutdown) = (routes.clone(), shutdown.clone());
-                connections.spawn(async move {
-                    shutdown.run_until_cancelled(connection(incoming, &routes)).await;
-                });
-            }
-        }
-    }
-    while let Some(ended) = connections.join_next().await {
-        accept::report(ended);
-    }
+    accept::run_overlay(
+        listener,
+        host::connections_max(),
+        &shutdown.into(),
+        |incoming| {
+            let routes = routes.clone();
+            async move { connection(incoming, &routes).await }
+        },
+    )
+    .await;
 }
 
 async fn connection(incoming: Incoming, routes: &Routes) {
@@ -60,8 +53,8 @@ async fn connection(incoming: Incoming, routes: &Routes) {
         true => timeout(DIAL_WITHIN, dial(&request, &routes)).await,
         false => Ok(Err(DialError::DeniedByPolicy)),
     };
-    let mut host = match dialled.unwrap_or(Err(DialError::TimedOut)) {
-        Ok(host) => host,
+    let mut target = match dialled.unwrap_or(Err(DialError::TimedOut)) {
+        Ok(target) => target,
         Err(error) => {
             debug!(%remote, host = request.host, port = request.port, %error, "not led to a host");
             // A peer that is gone needs no answer.
@@ -71,7 +64,7 @@ async fn connection(incoming: Incoming, routes: &Routes) {
         }
     };
     if overlay.write_all(&[Answer::Connected.byte()]).await.is_ok() {
-        let spliced = splice(&mut overlay, &mut host).await;
+        let spliced = splice(&mut overlay, &mut target).await;
         debug!(%remote, ?spliced, "a connection to a host behind ended");
     }
 }
@@ -90,7 +83,7 @@ async fn read_request(overlay: &mut netstack::TcpStream) -> io::Result<Option<Re
 /// From this host, by its own resolver; each address that is found there is judged.
 async fn dial(request: &Request, routes: &[GatewayRoute]) -> Result<TcpStream, DialError> {
     let destination = match request.host() {
-        Host::Address(address) => Destination::Address(address),
+        Host::Address(address) => address.into(),
         Host::Name(name) => Destination::Name(name.to_owned()),
     };
     proxy::dial_host_where(destination, request.port, |address| {

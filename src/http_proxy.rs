@@ -31,7 +31,7 @@ use refusal::Refusal;
 
 /// One connection of a client whose first byte is a letter, to its end.
 pub(crate) async fn converse<O: Overlay>(client: Client, door: &Door<O>) -> Result<(), Rejected> {
-    let own = match &client {
+    let own = match client.get() {
         Either::Left(tcp) => tcp.local_addr().ok(),
         Either::Right(_) => None,
     };
@@ -49,7 +49,7 @@ pub(crate) async fn converse<O: Overlay>(client: Client, door: &Door<O>) -> Resu
     {
         // Not more than one buffer: the client's socket takes it whether or not the client reads yet.
         client.write_all(&from_service).await?;
-        carry(client, from_client, service, door.config.idle_timeout).await;
+        carry(client, from_client, service, door.config.patience()).await;
     }
     Ok(())
 }

@@ -42,6 +42,8 @@ pub use crate::node::{
 
 mod accept;
 
+mod host;
+
 mod reminder;
 
 #[cfg(target_os = "linux")]

@@ -32,6 +32,7 @@ use crate::engine::{Engine, KnownPeers, LocalDevice, Membership, PATIENCE, Peer,
 use crate::memory::Budget;
 use crate::names::Destination;
 use crate::relay::route::Choice;
+use crate::splice::Patience;
 use crate::state::{Device, OverlayPort, Serve, StateDir, StateError};
 use crate::status::Status;
 use crate::tunnel::StaticKey;
@@ -52,6 +53,8 @@ pub struct NodeOptions {
     pub outgoing: Outgoing,
     /// Memory that the process may take; `None` = as much as there is.
     pub memory: Option<Budget>,
+    /// How long connections of published ports and forwards may go without a byte.
+    pub silence: Patience,
     /// Sizes and limits of the netstack of each network.
     pub netstack: netstack::Config,
 }
@@ -65,6 +68,7 @@ impl Default for NodeOptions {
             dns_forwards: Vec::new(),
             outgoing: Outgoing::direct(),
             memory: None,
+            silence: Patience::default(),
             netstack: netstack::Config::default(),
         }
     }
@@ -562,7 +566,9 @@ impl Inner {
     /// The address of a host in the family that the destination asks for; names mean IPv4.
     fn address(&self, host: u32, destination: &Destination) -> Result<IpAddr, DialError> {
         match destination {
-            Destination::Address(address) | Destination::AddressIn(address, _) => Ok(*address),
+            Destination::Address(address) | Destination::AddressIn(address, _) => {
+                Ok(address.to_canonical())
+            }
             Destination::Name(_) => {
                 let address = overlan_protocol::address::v4(host);
                 address.map(IpAddr::V4).ok_or(DialError::UnknownName)

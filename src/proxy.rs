@@ -36,7 +36,8 @@ use crate::memory::Budget;
 use crate::names::{self, Destination};
 use crate::reminder::Reminder;
 use crate::same_user::{self, Stranger};
-use crate::{accept, http_proxy, socks};
+use crate::splice::{Patience, ResetOnDrop};
+use crate::{accept, host, http_proxy, socks};
 
 pub use crate::accept::Until;
 
@@ -65,6 +66,8 @@ pub struct ProxyConfig {
     pub bind_timeout: Duration,
     /// Connections and UDP associations on which no byte moves for so long are ended; `None` = never.
     pub idle_timeout: Option<Duration>,
+    /// The same for connections of which one side has closed; `None` = never.
+    pub half_closed_timeout: Option<Duration>,
     /// Connections at once; more wait in the listener's backlog.
     pub max_connections: usize,
     /// UDP associations at once; more are refused.
@@ -91,13 +94,23 @@ impl Default for ProxyConfig {
             dial_timeout: DIAL_TIMEOUT,
             bind_timeout: BIND_TIMEOUT,
             idle_timeout: None,
-            max_connections: accept::connections_max(),
+            half_closed_timeout: Patience::default().half_closed,
+            max_connections: host::connections_max(),
             max_associations: ASSOCIATIONS_MAX,
             room: Room::default(),
             direct: false,
             foreign: None,
             dns: None,
             same_user: true,
+        }
+    }
+}
+
+impl ProxyConfig {
+    pub(crate) fn patience(&self) -> Patience {
+        Patience {
+            idle: self.idle_timeout,
+            half_closed: self.half_closed_timeout,
         }
     }
 }
@@ -147,7 +160,7 @@ pub async fn serve<O: Overlay>(
 ) {
     let listener = listener.into();
     if let Some(bytes) = overlay.memory().and_then(Budget::socket_buffer) {
-        accept::limit_buffers(&*listener, bytes);
+        host::limit_buffers(&*listener, bytes);
     }
     let door = Door::new(config, overlay);
     accept::run(
@@ -183,7 +196,10 @@ pub async fn serve_unix<O: Overlay>(
             let door = door.clone();
             async move {
                 let ends = Ends::of_unix(&client);
-                if let Err(error) = door.speak(Either::Right(client), ends).await {
+                if let Err(error) = door
+                    .speak(ResetOnDrop::new(Either::Right(client)), ends)
+                    .await
+                {
                     debug!(%error, "a proxy client was turned away");
                 }
             }
@@ -267,19 +283,20 @@ impl<O: Overlay> Door<O> {
             true => match same_user::admit_connection(peer, own).await {
                 Ok(user) => Some(user),
                 Err(stranger) => {
-                    self.turn_away(Either::Left(client), own, stranger).await?;
+                    let client = ResetOnDrop::new(Either::Left(client));
+                    self.turn_away(client, own, stranger).await?;
                     return Err(Rejected::OtherUser(stranger));
                 }
             },
             false => same_user::user_of_connection(peer, own).await,
         };
-        client.set_nodelay(true)?;
         let ends = Ends {
             client: peer.ip().to_canonical(),
             own: own.ip(),
             user,
         };
-        self.speak(Either::Left(client), ends).await
+        self.speak(ResetOnDrop::new(Either::Left(client)), ends)
+            .await
     }
 
     /// Tells a stranger so in the protocol that it speaks, and the owner of the door now and then. A few at a time: the others are
@@ -413,7 +430,7 @@ impl<O: Overlay> Door<O> {
 
 /// Whether a client that has closed its side is known to have left: its socket belongs to no program any more.
 pub(crate) fn has_left(client: &Client) -> bool {
-    match client {
+    match client.get() {
         Either::Left(tcp) => match (tcp.peer_addr(), tcp.local_addr()) {
             (Ok(peer), Ok(own)) => same_user::has_left(peer, own),
             _ => false,

@@ -47,8 +47,10 @@ pub(crate) async fn converse<O: Overlay>(
     let request = match asked {
         Ok(request) => request,
         Err(rejected) => {
-            if let Some(code) = rejected.reply() {
-                refuse(&mut client, code).await?;
+            match rejected.reply() {
+                Some(code) => refuse(&mut client, code).await?,
+                // What it was told already is the last word.
+                None => proxy::refuse(&mut client, &[]).await?,
             }
             return Err(rejected);
         }
@@ -63,7 +65,7 @@ pub(crate) async fn converse<O: Overlay>(
             Ok(reached) => {
                 client.write_all(&reply(SUCCEEDED, NOWHERE)).await?;
                 // What the client sent before it heard that is still in its socket and goes first.
-                carry(client, Bytes::new(), reached, door.config.idle_timeout).await;
+                carry(client, Bytes::new(), reached, door.config.patience()).await;
                 return Ok(());
             }
             Err(error) => error,
@@ -104,7 +106,7 @@ async fn wait_for_peer<O: Overlay>(
     match accepted {
         Ok((stream, peer)) => {
             client.write_all(&reply(SUCCEEDED, peer)).await?;
-            carry(client, Bytes::new(), stream, door.config.idle_timeout).await;
+            carry(client, Bytes::new(), stream, door.config.patience()).await;
             Ok(())
         }
         Err(_) => refuse(&mut client, DialError::TimedOut.socks_reply()).await,

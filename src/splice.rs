@@ -14,36 +14,19 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::AsyncWrite;
-use tokio::net::{TcpStream, UnixStream};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 
+use patience::Watch;
+
+pub use ending::{Abort, ResetOnDrop};
+pub use patience::{HALF_CLOSED, Patience};
 pub use pour::{Broken, Held, HostSocket, PourInto};
 
+mod ending;
+
+mod patience;
+
 mod pour;
-
-/// A stream that can end with a reset instead of an orderly close.
-pub trait Abort {
-    /// Makes the end of the stream, at the latest when it is dropped, a reset.
-    fn abort(&self);
-}
-
-impl Abort for TcpStream {
-    fn abort(&self) {
-        // A socket that the other end has reset already needs no reset.
-        let _ = self.set_zero_linger();
-    }
-}
-
-/// A Unix socket has no reset. Who reads it and must know is told by [`Spliced::aborted`].
-impl Abort for UnixStream {
-    fn abort(&self) {}
-}
-
-impl Abort for overlan_netstack::TcpStream {
-    fn abort(&self) {
-        overlan_netstack::TcpStream::abort(self);
-    }
-}
 
 /// One of the two streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,28 +46,49 @@ pub struct Spliced {
     pub to_left: u64,
     /// The stream that broke first, if not both closed in order.
     pub failure: Option<(Side, io::Error)>,
-    /// Whether the other stream was told to abort because of it.
+    /// Whether a stream was told to abort: the other one than broke, or both because no byte moved for too long.
     pub aborted: bool,
+    /// Whether no byte moved for too long.
+    pub expired: bool,
 }
 
 /// Copies both ways until both have ended. The end of one way closes the write side of the stream that it leads to, and the
-/// other way goes on.
+/// other way goes on, for as long as the default [`Patience`] lets it.
 ///
 /// If a stream breaks, what had arrived from it is still delivered. Then the other stream is told to [`Abort::abort`], unless
 /// the broken one had closed its side in order before. The caller drops both.
+///
+/// If this is dropped before both ways have ended, neither source has made that end: both streams are told to abort.
 pub async fn splice<L, R>(left: &mut L, right: &mut R) -> Spliced
 where
     L: PourInto<R> + AsyncWrite + Abort,
     R: PourInto<L> + AsyncWrite + Abort,
 {
+    splice_within(left, right, Patience::default()).await
+}
+
+/// The same with another patience. If it is over, both streams are told to abort.
+pub async fn splice_within<L, R>(left: &mut L, right: &mut R, patience: Patience) -> Spliced
+where
+    L: PourInto<R> + AsyncWrite + Abort,
+    R: PourInto<L> + AsyncWrite + Abort,
+{
+    let mut both = Both {
+        left,
+        right,
+        ended: false,
+    };
     let mut rightward = Way::default();
     let mut leftward = Way::default();
     let mut failure = None;
     let mut grace = pin!(sleep(Duration::ZERO));
     let mut grace_for = (State::Open, State::Open);
-    poll_fn(|cx| {
+    let mut watch = Watch::new(patience, Instant::now());
+    let mut alarm = pin!(sleep(Duration::ZERO));
+    let expired = poll_fn(|cx| {
+        let Both { left, right, .. } = &mut both;
         loop {
-            let right_pending = match rightward.poll(cx, left, right) {
+            let right_pending = match rightward.poll(cx, *left, *right) {
                 Poll::Pending => true,
                 Poll::Ready(Ok(())) => false,
                 Poll::Ready(Err(broken)) => {
@@ -93,7 +97,7 @@ where
                     continue;
                 }
             };
-            let left_pending = match leftward.poll(cx, right, left) {
+            let left_pending = match leftward.poll(cx, *right, *left) {
                 Poll::Pending => true,
                 Poll::Ready(Ok(())) => false,
                 Poll::Ready(Err(broken)) => {
@@ -103,7 +107,24 @@ where
                 }
             };
             if !(right_pending || left_pending) {
-                return Poll::Ready(());
+                return Poll::Ready(false);
+            }
+            if watch.is_needed() {
+                let now = Instant::now();
+                let is_half_closed = rightward.in_order || leftward.in_order;
+                watch.handle(now, rightward.written + leftward.written, is_half_closed);
+                while let Some(deadline) = watch.deadline() {
+                    if deadline <= now {
+                        return Poll::Ready(true);
+                    }
+                    // A later deadline is looked at when the alarm goes off.
+                    if alarm.deadline() > deadline || alarm.deadline() <= now {
+                        alarm.as_mut().reset(deadline);
+                    }
+                    if alarm.as_mut().poll(cx).is_pending() {
+                        break;
+                    }
+                }
             }
             if failure.is_none() {
                 return Poll::Pending;
@@ -121,22 +142,52 @@ where
     })
     .await;
     let aborted = match failure {
+        _ if expired => {
+            both.left.abort();
+            both.right.abort();
+            true
+        }
         Some((Side::Left, _)) if !rightward.in_order => {
-            right.abort();
+            abort_after_delivery(both.right).await;
             true
         }
         Some((Side::Right, _)) if !leftward.in_order => {
-            left.abort();
+            abort_after_delivery(both.left).await;
             true
         }
         Some(_) | None => false,
     };
+    both.ended = true;
     Spliced {
         to_right: rightward.written,
         to_left: leftward.written,
         failure,
         aborted,
+        expired,
     }
+}
+
+/// Both streams, until their ends are known to be those that their sources made.
+struct Both<'a, L: Abort, R: Abort> {
+    left: &'a mut L,
+    right: &'a mut R,
+    ended: bool,
+}
+
+impl<L: Abort, R: Abort> Drop for Both<'_, L, R> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.left.abort();
+            self.right.abort();
+        }
+    }
+}
+
+/// Resets a stream when the other end has what was written, or does not take it for too long.
+async fn abort_after_delivery(stream: &impl Abort) {
+    let delivered = poll_fn(|cx| stream.poll_delivered(cx));
+    let _in_time = timeout(DELIVERY_MAX, delivered).await;
+    stream.abort();
 }
 
 /// One direction.
@@ -264,6 +315,10 @@ impl Way {
 /// How long, once a stream broke, either may go without a step towards its end: the broken one may still have what arrived
 /// before, the other may have to read the last answer.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How long a stream whose other side broke may take to be given what came before: a program that reads at all has read what the
+/// kernel keeps for it by then.
+const DELIVERY_MAX: Duration = Duration::from_secs(10);
 
 /// Pieces of one way in one poll, before other tasks of the thread get their turn.
 const TURNS: usize = 8;

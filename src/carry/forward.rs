@@ -14,11 +14,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{CarryError, Door, Forward, Happened, datagrams, tell};
-use crate::accept::{self, connections_max};
+use crate::accept::{self, Listener as _};
+use crate::host::connections_max;
 use crate::node::Node;
 use crate::reminder::Reminder;
 use crate::same_user::{self, Stranger};
-use crate::splice::{Abort, HostSocket, splice};
+use crate::splice::{Abort, HostSocket, ResetOnDrop, splice_within};
 
 /// Serves every forward until `stop`; then all their connections end.
 pub(super) async fn run(
@@ -64,7 +65,7 @@ enum Listener {
 
 /// A program that came in.
 enum Program {
-    Tcp(TcpStream),
+    Tcp(ResetOnDrop<TcpStream>),
     Unix(UnixStream),
 }
 
@@ -102,8 +103,8 @@ impl Listening {
 impl Listener {
     async fn accept(&self) -> io::Result<Program> {
         Ok(match self {
-            Self::Tcp(listener) => Program::Tcp(listener.accept().await?.0),
-            Self::Unix(listener) => Program::Unix(listener.accept().await?.0),
+            Self::Tcp(listener) => Program::Tcp(ResetOnDrop::new(listener.next().await?.0)),
+            Self::Unix(listener) => Program::Unix(listener.next().await?.0),
         })
     }
 }
@@ -140,10 +141,7 @@ async fn streams(listener: &Listener, way: &Arc<Way>, stop: &CancellationToken) 
                         stop.run_until_cancelled(way.carry(program)).await;
                     });
                 }
-                Err(error) => {
-                    tracing::debug!(%error, "accepting a connection failed");
-                    tokio::time::sleep(accept::PAUSE).await;
-                }
+                Err(error) => accept::pause(&error).await,
             },
         }
     }
@@ -160,9 +158,9 @@ impl Way {
 
     async fn carry(&self, program: Program) {
         match program {
-            Program::Tcp(stream) => match self.admits(&stream).await {
+            Program::Tcp(stream) => match self.admits(stream.get()).await {
                 // A forward knows no protocol in which it could say why.
-                Ok(false) => stream.abort(),
+                Ok(false) => drop(stream),
                 Ok(true) => self.connect(stream).await,
                 Err(error) => tracing::debug!(%error, "a program was gone at once"),
             },
@@ -172,7 +170,6 @@ impl Way {
     }
 
     async fn admits(&self, stream: &TcpStream) -> io::Result<bool> {
-        stream.set_nodelay(true)?;
         if self.forward.everybody {
             return Ok(true);
         }
@@ -211,13 +208,14 @@ impl Way {
         };
         match dialed.await {
             Ok(mut overlay) => {
-                let spliced = splice(&mut program, &mut overlay).await;
+                let patience = self.node.patience();
+                let spliced = splice_within(&mut program, &mut overlay, patience).await;
                 tracing::debug!(?spliced, "a forwarded connection ended");
             }
             Err(error) => {
                 self.tell_failed(&error);
-                // It was taken before anybody could know: a reset is the nearest to "connection refused".
-                program.abort();
+                // It was taken before anybody could know: a reset, with which it ends now, is the nearest to "connection refused".
+                drop(program);
             }
         }
     }

@@ -342,6 +342,7 @@ async fn run(
         dns_forwards: doors.dns_forwards.clone(),
         outgoing: upstream::outgoing(),
         memory: args.memory.budget()?,
+        silence: args.doors.patience(),
         ..NodeOptions::default()
     };
     let node = Node::start(Arc::clone(state), device, options).map_err(Failure::from)?;

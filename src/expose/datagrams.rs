@@ -9,8 +9,8 @@ use overlan_transport::pump::now;
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 
-use crate::accept::connections_max;
 use crate::carry::sessions::{self, Back, Front, Limits, SESSIONS_MAX};
+use crate::host::{SOURCES_AT_LEAST, connections_max};
 use crate::names::Destination;
 use crate::proxy;
 use crate::state::Target;
@@ -21,7 +21,7 @@ pub(crate) async fn run(socket: netstack::UdpSocket, target: Target, shutdown: C
     let all = SESSIONS_MAX.min(connections_max());
     let limits = Limits {
         all,
-        of_one_address: (all / PEERS_AT_LEAST).max(1),
+        of_one_address: (all / SOURCES_AT_LEAST).max(1),
     };
     let open = move |peer| {
         let target = target.clone();
@@ -90,6 +90,3 @@ impl Back for UdpSocket {
         }
     }
 }
-
-/// As many peers, each with as many sessions as it likes, have some; no single one takes those of all others.
-const PEERS_AT_LEAST: usize = 4;

@@ -81,7 +81,7 @@ async fn tunnel(
 impl From<Service> for Upstream {
     fn from(service: Service) -> Self {
         match service {
-            Service::Tcp(stream) => Self::Left(stream),
+            Service::Tcp(stream) => Self::Left(stream.into_inner()),
             Service::Unix(stream) => Self::Right(stream),
         }
     }

@@ -18,6 +18,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{PrivatePkcs8KeyDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -218,7 +219,12 @@ async fn a_reset_by_the_service_reaches_the_peer_and_the_end_ends_all() {
     let (_peer, (mut local, _)) = (peer.unwrap(), local.unwrap());
     shutdown.cancel();
     exposed.await.unwrap();
-    assert_eq!(local.read(&mut [0]).await.unwrap(), 0);
+    let end = local.read(&mut [0]).await.map_err(|error| error.kind());
+    assert_eq!(
+        end,
+        Err(io::ErrorKind::ConnectionReset),
+        "the peer has not ended"
+    );
     assert_eq!(
         overlay.connect().await.map(|_| ()),
         Err(ConnectError::Refused),
@@ -336,7 +342,11 @@ async fn a_renewed_certificate_is_shown_to_new_connections_and_ends_no_open_one(
     echoes(&mut first, b"before").await;
     *newest.0.lock().unwrap() = new.clone();
     assert!(secured(&overlay, &old).await.is_err(), "it is gone");
-    assert_eq!(endings.recv().await, Some(Ok(0)), "nothing was said");
+    assert_eq!(
+        endings.recv().await,
+        Some(Err(io::ErrorKind::ConnectionReset)),
+        "nothing was said"
+    );
     let mut second = secured(&overlay, &new).await.unwrap();
     echoes(&mut second, b"another").await;
     echoes(&mut first, &[7; 10_000]).await;
@@ -354,4 +364,80 @@ async fn a_renewed_certificate_is_shown_to_new_connections_and_ends_no_open_one(
     shutdown.cancel();
     exposed.await.unwrap();
     echoing.abort();
+}
+
+#[tokio::test]
+async fn one_peer_cannot_take_all_places_of_a_port() {
+    let overlay = Overlay::new();
+    let service = tokio::net::TcpListener::bind(local_target(0))
+        .await
+        .unwrap();
+    let config = ExposeConfig {
+        max_connections: 4 * crate::host::SOURCES_AT_LEAST,
+        ..ExposeConfig::new(&Serve::tcp(1, service.local_addr().unwrap()))
+    };
+    let shutdown = CancellationToken::new();
+    let exposed = tokio::spawn(run(
+        overlay.server.listen(PUBLISHED).unwrap(),
+        config,
+        nobody(),
+        shutdown.clone(),
+    ));
+    let mut idle = Vec::new();
+    for _ in 0..4 {
+        idle.push(overlay.connect().await.unwrap());
+    }
+    let one_more = overlay.connect().await.map(drop);
+    assert_eq!(
+        one_more,
+        Err(ConnectError::Refused),
+        "three quarters are for others"
+    );
+    // A place comes back with its connection.
+    let (mut served, _) = service.accept().await.unwrap();
+    idle.remove(0).shutdown().await.unwrap();
+    assert_eq!(served.read(&mut [0]).await.unwrap(), 0);
+    drop(served);
+    let again = async {
+        loop {
+            match overlay.connect().await {
+                Err(ConnectError::Refused) => tokio::task::yield_now().await,
+                other => return other.map(drop),
+            }
+        }
+    };
+    let again = timeout(Duration::from_secs(20), again).await;
+    assert_eq!(again.expect("the place comes back"), Ok(()));
+    shutdown.cancel();
+    exposed.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_peer_sees_that_an_answer_was_cut_when_the_port_is_published_no_more() {
+    let overlay = Overlay::new();
+    let service = tokio::net::TcpListener::bind(local_target(0))
+        .await
+        .unwrap();
+    let shutdown = CancellationToken::new();
+    let exposed = tokio::spawn(run(
+        overlay.server.listen(PUBLISHED).unwrap(),
+        ExposeConfig::new(&Serve::tcp(1, service.local_addr().unwrap())),
+        nobody(),
+        shutdown.clone(),
+    ));
+    let mut peer = overlay.connect().await.unwrap();
+    let (mut served, _) = service.accept().await.unwrap();
+    served.write_all(b"the first half").await.unwrap();
+    let mut heard = [0; 14];
+    peer.read_exact(&mut heard).await.unwrap();
+    shutdown.cancel();
+    exposed.await.unwrap();
+    let end = peer.read(&mut heard).await.map_err(|error| error.kind());
+    assert_eq!(end, Err(io::ErrorKind::ConnectionReset));
+    let end = served.read(&mut heard).await.map_err(|error| error.kind());
+    assert_eq!(
+        end,
+        Err(io::ErrorKind::ConnectionReset),
+        "so does the service"
+    );
 }

@@ -294,7 +294,11 @@ fn names_of_zones_with_resolvers_are_theirs_by_records_of_ours_too() {
 fn an_address_of_ipv4_is_one_destination_however_it_is_written() {
     let plain = Destination::from_text("100.64.0.1");
     assert_eq!(plain, Destination::Address("100.64.0.1".parse().unwrap()));
-    for written in ["::ffff:100.64.0.1", "::FFFF:6440:1", "0:0:0:0:0:ffff:6440:0001"] {
+    for written in [
+        "::ffff:100.64.0.1",
+        "::FFFF:6440:1",
+        "0:0:0:0:0:ffff:6440:0001",
+    ] {
         assert_eq!(Destination::from_text(written), plain, "{written}");
         let address: IpAddr = written.parse().unwrap();
         assert_eq!(Destination::from(address), plain);

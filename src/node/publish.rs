@@ -122,6 +122,7 @@ impl Inner {
                 let listener = stack.listen(serve.port);
                 let listener = listener.map_err(|error| error.to_string())?;
                 let mut config = ExposeConfig::new(serve);
+                config.patience = self.options.silence;
                 config.securing = serve
                     .tls
                     .then(|| self.certificates.securing(network, config.http));

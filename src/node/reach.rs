@@ -16,6 +16,7 @@ use super::{Inner, Node};
 use crate::dial::DialError;
 use crate::engine::{Membership, Presence};
 use crate::names::{self, Destination, NameError, Resolved};
+use crate::splice::Patience;
 
 /// Why what a person calls a device is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +35,11 @@ pub enum FindError {
 }
 
 impl Node {
+    /// How long connections may go without a byte.
+    pub(crate) fn patience(&self) -> Patience {
+        self.inner.options.silence
+    }
+
     /// The destination that a person means by a label of a device or a record, a label and a network of this device (`db.acme`), a full name or an
     /// address. Only the first two are looked up; whether a full name or an address leads anywhere is said by the dial.
     pub fn find(&self, text: &str) -> Result<Destination, FindError> {

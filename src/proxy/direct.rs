@@ -10,6 +10,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::sleep;
 
 use crate::dial::DialError;
+use crate::host;
 use crate::names::{self, Destination};
 
 /// Dials from this host, by its own resolver.
@@ -29,7 +30,7 @@ pub(crate) async fn dial_where(
         return Err(DialError::DeniedByPolicy);
     }
     let stream = race(found, TcpStream::connect).await?;
-    stream.set_nodelay(true)?;
+    host::prepare(&stream);
     Ok(stream)
 }
 
@@ -88,7 +89,7 @@ where
         tokio::select! {
             Some(ended) = attempts.next() => match ended {
                 Ok(stream) => return Ok(stream),
-                Err(error) => failed = error.into(),
+                Err(error) => failed = of_host(error),
             },
             () = sleep(HEAD_START) => {}
         }
@@ -96,10 +97,15 @@ where
     while let Some(ended) = attempts.next().await {
         match ended {
             Ok(stream) => return Ok(stream),
-            Err(error) => failed = error.into(),
+            Err(error) => failed = of_host(error),
         }
     }
     Err(failed)
+}
+
+fn of_host(error: io::Error) -> DialError {
+    host::note_shortage(&error);
+    error.into()
 }
 
 /// What an address gets before the next is tried beside it (RFC 8305, section 5).

@@ -1,4 +1,5 @@
-//! Streams as a proxy meets them: a client on TCP or on a Unix socket, bytes that were read too early, and when bytes last moved.
+//! Streams as a proxy meets them: a client on TCP or on a Unix socket, bytes that were read too early, and when datagrams
+//! last moved.
 
 use std::io;
 use std::pin::Pin;
@@ -16,15 +17,15 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::either::Either;
 use tracing::debug;
 
-use crate::splice::{Abort, HostSocket, PourInto, Spliced, splice};
+use crate::splice::{Abort, HostSocket, Patience, PourInto, ResetOnDrop, Spliced, splice_within};
 
-/// A program of this host, or of another one that reaches the door.
-pub(crate) type Client = Either<TcpStream, UnixStream>;
+/// A program of this host, or of another one that reaches the door. What it is told ends with a reset unless it is ended in order.
+pub(crate) type Client = ResetOnDrop<Either<TcpStream, UnixStream>>;
 
 /// The first byte that a client sends, which stays unread; `None` if it closes without one.
 pub(crate) async fn first_byte(client: &Client) -> io::Result<Option<u8>> {
     let mut first = [0];
-    let len = match client {
+    let len = match client.get() {
         Either::Left(tcp) => tcp.peek(&mut first).await?,
         Either::Right(unix) => {
             let peek = || Ok(recv(unix, first.as_mut_slice(), RecvFlags::PEEK)?);
@@ -42,14 +43,18 @@ pub(super) fn is_closed(unix: &UnixStream) -> bool {
 
 /// Where a client wanted to go.
 pub trait Reached: AsyncRead + AsyncWrite + Abort + Unpin + Send + 'static {
-    /// Moves bytes between a client and this until both have ended. Every pair moves them by its own types: how that goes best is
-    /// the splice's to know.
-    fn splice(&mut self, guest: &mut Guest) -> impl Future<Output = Spliced> + Send;
+    /// Moves bytes between a client and this until both have ended, or the patience is over. Every pair moves them by its own types: how
+    /// that goes best is the splice's to know.
+    fn splice(
+        &mut self,
+        guest: &mut Guest,
+        patience: Patience,
+    ) -> impl Future<Output = Spliced> + Send;
 }
 
 impl Reached for netstack::TcpStream {
-    async fn splice(&mut self, guest: &mut Guest) -> Spliced {
-        splice(guest, self).await
+    async fn splice(&mut self, guest: &mut Guest, patience: Patience) -> Spliced {
+        splice_within(guest, self, patience).await
     }
 }
 
@@ -58,70 +63,42 @@ impl PourInto<TcpStream> for Guest {}
 impl PourInto<Guest> for TcpStream {}
 
 impl Reached for TcpStream {
-    async fn splice(&mut self, guest: &mut Guest) -> Spliced {
-        splice(guest, self).await
+    async fn splice(&mut self, guest: &mut Guest, patience: Patience) -> Spliced {
+        splice_within(guest, self, patience).await
     }
 }
 
 impl<L: Reached, R: Reached> Reached for Either<L, R> {
-    async fn splice(&mut self, guest: &mut Guest) -> Spliced {
+    async fn splice(&mut self, guest: &mut Guest, patience: Patience) -> Spliced {
         match self {
-            Self::Left(left) => left.splice(guest).await,
-            Self::Right(right) => right.splice(guest).await,
+            Self::Left(left) => left.splice(guest, patience).await,
+            Self::Right(right) => right.splice(guest, patience).await,
         }
     }
 }
 
-/// Moves bytes between a client and where it wanted to go until both have ended, or for `idle` no byte has moved in either
-/// direction: then both are reset. `early` are bytes that the client sent and that were read already.
+/// Moves bytes between a client and where it wanted to go until both have ended, or the patience is over: then both are reset. `early`
+/// are bytes that the client sent and that were read already.
 pub(crate) async fn carry<S: Reached>(
     client: Client,
     early: Bytes,
     mut reached: S,
-    idle: Option<Duration>,
+    patience: Patience,
 ) {
-    let moves = idle.map(|_| Moves::new());
-    let mut guest = Guest {
-        client,
-        early,
-        moves: moves.clone(),
-    };
-    let idled = async {
-        match (idle, moves) {
-            (Some(idle), Some(moves)) => moves.idle_for(idle).await,
-            _ => std::future::pending().await,
-        }
-    };
-    let spliced = tokio::select! {
-        spliced = reached.splice(&mut guest) => Some(spliced),
-        () = idled => None,
-    };
-    if spliced.is_none() {
-        guest.abort();
-        reached.abort();
-    }
+    let mut guest = Guest { client, early };
+    let spliced = reached.splice(&mut guest, patience).await;
     debug!(?spliced, "a connection ended");
 }
 
-/// A client whose dialogue is over: what it sent too early comes first, and every move is noted where somebody asks.
+/// A client whose dialogue is over: what it sent too early comes first.
 pub struct Guest {
     client: Client,
     early: Bytes,
-    moves: Option<Moves>,
-}
-
-impl Guest {
-    fn note<T>(&self, polled: Poll<T>) -> Poll<T> {
-        if let (Poll::Ready(_), Some(moves)) = (&polled, &self.moves) {
-            moves.note();
-        }
-        polled
-    }
 }
 
 impl HostSocket for Guest {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.client {
+        match self.client.get() {
             _ if !self.early.is_empty() => Poll::Ready(Ok(())),
             Either::Left(tcp) => tcp.poll_read_ready(cx),
             Either::Right(unix) => unix.poll_read_ready(cx),
@@ -136,13 +113,12 @@ impl AsyncRead for Guest {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.early.is_empty() {
-            let read = Pin::new(&mut self.client).poll_read(cx, buf);
-            return self.note(read);
+            return Pin::new(&mut self.client).poll_read(cx, buf);
         }
         let len = self.early.len().min(buf.remaining());
         buf.put_slice(&self.early[..len]);
         self.early.advance(len);
-        self.note(Poll::Ready(Ok(())))
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -152,8 +128,7 @@ impl AsyncWrite for Guest {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.client).poll_write(cx, data);
-        self.note(written)
+        Pin::new(&mut self.client).poll_write(cx, data)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -169,6 +144,10 @@ impl Abort for Guest {
     fn abort(&self) {
         self.client.abort();
     }
+
+    fn poll_delivered(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.client.poll_delivered(cx)
+    }
 }
 
 impl<L: Abort, R: Abort> Abort for Either<L, R> {
@@ -176,6 +155,13 @@ impl<L: Abort, R: Abort> Abort for Either<L, R> {
         match self {
             Self::Left(left) => left.abort(),
             Self::Right(right) => right.abort(),
+        }
+    }
+
+    fn poll_delivered(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Left(left) => left.poll_delivered(cx),
+            Self::Right(right) => right.poll_delivered(cx),
         }
     }
 }

@@ -463,3 +463,80 @@ async fn doors_with_one_room_serve_no_more_than_it_holds() {
     stop.cancel();
     fixture.close().await;
 }
+
+/// A service that says half of an answer and then nothing.
+async fn half_an_answer() -> (SocketAddr, JoinHandle<()>) {
+    let listener = loopback_listener().await;
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.write_all(HALF).await.unwrap();
+            open.push(stream);
+        }
+    });
+    (address, serving)
+}
+
+/// Without a length: it ends with its connection.
+const HALF: &[u8] = b"HTTP/1.1 200 OK\r\n\r\nthe first half";
+
+#[tokio::test]
+async fn a_door_that_ends_resets_what_it_cuts_short_in_every_protocol() {
+    let (service, serving) = half_an_answer().await;
+    let socks = {
+        let mut request = vec![5, 1, 0, 5, 1, 0, 3, WEB.len() as u8];
+        request.extend_from_slice(WEB.as_bytes());
+        request.extend_from_slice(&OWN.to_be_bytes());
+        request
+    };
+    let connect = format!("CONNECT {WEB}:{OWN} HTTP/1.1\r\nHost: {WEB}:{OWN}\r\n\r\n");
+    let get = format!("GET http://{WEB}:{OWN}/ HTTP/1.1\r\nHost: {WEB}:{OWN}\r\n\r\n");
+    for request in [&socks[..], connect.as_bytes(), get.as_bytes()] {
+        let door = Fixture::open_with(ProxyConfig::default(), Some(service)).await;
+        let mut client = door.connect().await;
+        client.write_all(request).await.unwrap();
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"the first half") {
+            assert_ne!(client.read_buf(&mut heard).await.unwrap(), 0, "{heard:?}");
+        }
+        door.close().await;
+        let end = client.read_to_end(&mut heard).await;
+        assert_eq!(
+            end.map_err(|error| error.kind()),
+            Err(io::ErrorKind::ConnectionReset),
+            "{}",
+            String::from_utf8_lossy(request)
+        );
+    }
+    serving.abort();
+}
+
+#[tokio::test]
+async fn clients_that_half_closed_before_a_silent_service_give_their_places_back() {
+    let (service, serving) = half_an_answer().await;
+    let config = ProxyConfig {
+        max_connections: 3,
+        half_closed_timeout: Some(Duration::from_millis(100)),
+        ..ProxyConfig::default()
+    };
+    let door = Fixture::open_with(config, Some(service)).await;
+    let connect = format!("CONNECT {WEB}:{OWN} HTTP/1.1\r\nHost: {WEB}:{OWN}\r\n\r\nx");
+    for _ in 0..9 {
+        let mut client = door.connect().await;
+        client.write_all(connect.as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        // Gone, as a health check with a time limit is; the door sees a half-closed connection.
+        drop(client);
+    }
+    let mut client = door.connect().await;
+    let get = format!("GET http://{WEB}:{OWN}/ HTTP/1.1\r\nHost: {WEB}:{OWN}\r\n\r\n");
+    client.write_all(get.as_bytes()).await.unwrap();
+    let mut heard = [0; 12];
+    let served = timeout(Duration::from_secs(20), client.read_exact(&mut heard)).await;
+    served.expect("a place came back").unwrap();
+    assert_eq!(&heard, b"HTTP/1.1 200");
+    drop(client);
+    door.close().await;
+    serving.abort();
+}

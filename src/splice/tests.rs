@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::net::Ipv4Addr;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 /// More than all buffers between two ends hold together.
@@ -260,4 +260,93 @@ async fn a_quiet_way_holds_no_buffer() {
     })
     .await;
     assert_eq!(way.held.buffer_len(), 0);
+}
+
+#[tokio::test]
+async fn an_end_that_no_source_made_is_a_reset_on_both_sides() {
+    // The one that stops is the task, in the middle of an answer.
+    let (mut left, mut right, task) = spliced().await;
+    right.write_all(b"the first half").await.unwrap();
+    let mut heard = [0; 14];
+    left.read_exact(&mut heard).await.unwrap();
+    task.abort();
+    let _cancelled = task.await;
+    for stream in [&mut left, &mut right] {
+        let error = stream.read(&mut heard).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_a_reset_unless_it_was_ended_in_order() {
+    for in_order in [false, true] {
+        let (mut near, far) = pair().await;
+        let mut far = ResetOnDrop::new(far);
+        far.write_all(b"whole?").await.unwrap();
+        if in_order {
+            far.shutdown().await.unwrap();
+        }
+        drop(far);
+        let mut heard = Vec::new();
+        let end = near.read_to_end(&mut heard).await;
+        assert_eq!(heard, b"whole?", "what was written arrives");
+        assert_eq!(end.is_ok(), in_order, "{end:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_slow_reader_has_not_taken_yet_arrives_before_the_reset() {
+    let (mut left, mut right, task) = spliced().await;
+    // More than the kernel holds for the reader, so that much waits on our side when the writer breaks.
+    let much = pattern(7);
+    let writing = tokio::spawn({
+        let much = much.clone();
+        async move {
+            right.write_all(&much).await.unwrap();
+            right.set_zero_linger().unwrap();
+            // All of it has left: what the reset overtakes here is not ours.
+            poll_fn(|cx| right.poll_delivered(cx)).await;
+        }
+    });
+    let mut heard = Vec::new();
+    let mut piece = vec![0; 64 * 1024];
+    let end = loop {
+        match left.read(&mut piece).await {
+            Ok(0) => break Ok(()),
+            Ok(count) => heard.extend_from_slice(&piece[..count]),
+            Err(error) => break Err(error.kind()),
+        }
+        if heard.len() < much.len() / 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    writing.await.unwrap();
+    assert_eq!(heard.len(), much.len());
+    assert_eq!(end, Err(io::ErrorKind::ConnectionReset));
+    assert!(task.await.unwrap().aborted);
+}
+
+#[tokio::test]
+async fn a_half_closed_connection_is_let_go_after_its_time_and_an_open_one_is_not() {
+    let patience = Patience {
+        idle: None,
+        half_closed: Some(Duration::from_millis(50)),
+    };
+    let (mut left, mut left_inner) = pair().await;
+    let (mut right, mut right_inner) = pair().await;
+    let task =
+        tokio::spawn(
+            async move { splice_within(&mut left_inner, &mut right_inner, patience).await },
+        );
+    // Open, it may be silent for much longer.
+    sleep(Duration::from_millis(200)).await;
+    left.write_all(b"x").await.unwrap();
+    let mut heard = [0; 1];
+    right.read_exact(&mut heard).await.unwrap();
+    left.shutdown().await.unwrap();
+    assert_eq!(right.read(&mut heard).await.unwrap(), 0, "an orderly end");
+    let spliced = task.await.unwrap();
+    assert!(spliced.expired && spliced.aborted, "{spliced:?}");
+    let error = left.read(&mut heard).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }

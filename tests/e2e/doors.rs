@@ -473,5 +473,10 @@ fn an_address_of_ipv4_written_as_one_of_ipv6_leads_to_the_same_device() {
     let args = ["nc", "-w", "15", &mapped, "80"];
     let page = run(&mut laptop.command(&args), request).ok();
     assert!(page.ends_with("a page of web"), "{page}");
-    assert!(laptop.run(&["ping", "-c", "1", &mapped]).ok().contains(&web.address));
+    assert!(
+        laptop
+            .run(&["ping", "-c", "1", &mapped])
+            .ok()
+            .contains(&web.address)
+    );
 }

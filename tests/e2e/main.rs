@@ -36,6 +36,8 @@ mod documents;
 
 mod doors;
 
+mod ends;
+
 mod exit_codes;
 
 mod first_hour;

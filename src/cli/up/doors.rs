@@ -12,6 +12,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use overlan::node::DNS_FORWARDS_MAX;
 use overlan::proxy::{Credentials, ProxyConfig, UnixDoor, check_listen};
+use overlan::splice::Patience;
 use tokio::net::{TcpListener, UdpSocket};
 
 use crate::cli::exit::{Code, Failure};
@@ -71,6 +72,16 @@ pub(crate) struct DoorArgs {
     /// End connections through the proxy on which no byte moves for this time: seconds, or with a unit (15m) [default: never]
     #[arg(long, env = "OVERLAN_SOCKS_IDLE_TIMEOUT", value_name = "TIME", value_parser = duration::within::<u64>(duration::SOME))]
     socks_idle_timeout: Option<u64>,
+    /// End connections of which one side has closed and on which no byte moves for this time, also those of forwards and published ports:
+    /// seconds, or with a unit (5m); 0 = never
+    #[arg(
+        long,
+        env = "OVERLAN_HALF_CLOSED_TIMEOUT",
+        value_parser = duration::within::<u64>(duration::ANY),
+        value_name = "TIME",
+        default_value = "300"
+    )]
+    half_closed_timeout: u64,
     /// How long a request may wait for a device that is not ready: seconds, or with a unit (1m); 0 = refuse at once
     #[arg(
         long,
@@ -327,6 +338,18 @@ impl DoorArgs {
         })
     }
 
+    fn half_closed_timeout(&self) -> Option<Duration> {
+        Some(Duration::from_secs(self.half_closed_timeout)).filter(|timeout| !timeout.is_zero())
+    }
+
+    /// How long connections of forwards and published ports may go without a byte.
+    pub(super) fn patience(&self) -> Patience {
+        Patience {
+            half_closed: self.half_closed_timeout(),
+            ..Patience::default()
+        }
+    }
+
     fn places(&self) -> Result<&[Place], Failure> {
         match self.socks.len() > 1 && self.socks.contains(&Place::Off) {
             true => Err(Failure::usage(
@@ -422,6 +445,7 @@ impl DoorArgs {
             room: before.map(|before| before.room.clone()).unwrap_or_default(),
             hold: Duration::from_secs(self.hold),
             idle_timeout: self.socks_idle_timeout.map(Duration::from_secs),
+            half_closed_timeout: self.half_closed_timeout(),
             ..ProxyConfig::default()
         })
     }
