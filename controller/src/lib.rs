@@ -106,7 +106,7 @@ use crate::presence::Presence;
 use crate::secret_file::FileError;
 use crate::server::Seats;
 use crate::shared::Shared;
-use crate::store::{Store, StoreError, accounts, changes, devices, relays, runs};
+use crate::store::{Store, StoreError, accounts, changes, devices, relays, routes, runs};
 use crate::tickets::TicketSigner;
 
 /// What a controller is started with.
@@ -546,6 +546,11 @@ async fn begin(
     }
     fleet::announce_keys(&mut tx, signer, unix_now).await?;
     namespace::settle(&mut tx, &config.domain).await?;
+    let forbidden = routes::forget_forbidden(&mut tx).await?;
+    if !forbidden.is_empty() {
+        tracing::warn!(routes = ?forbidden, "routes were removed that no gateway may have");
+        changes::restart(&mut tx).await?;
+    }
     let mut presence = Presence::new(timings.presence_grace);
     for device in devices::online(&mut tx).await? {
         presence.restore(device, now + timings.presence_grace * RESTART_GRACES);

@@ -80,6 +80,26 @@ pub(crate) async fn approve(
     Ok(done.rows_affected() == 1)
 }
 
+/// Deletes offers of what no gateway may lead to any more, and returns them: an earlier version took some of them.
+pub(crate) async fn forget_forbidden(tx: &mut Tx) -> Result<Vec<String>, StoreError> {
+    let rows = sqlx::query("SELECT DISTINCT route FROM routes")
+        .fetch_all(&mut **tx)
+        .await?;
+    let mut forbidden = Vec::new();
+    for row in rows {
+        let text: String = row.try_get("route")?;
+        if text.parse::<GatewayRoute>().is_ok() {
+            continue;
+        }
+        sqlx::query("DELETE FROM routes WHERE route = ?")
+            .bind(&text)
+            .execute(&mut **tx)
+            .await?;
+        forbidden.push(text);
+    }
+    Ok(forbidden)
+}
+
 /// Notes that the record of the absolute name `record` is there by this route alone.
 pub(crate) async fn set_record(
     tx: &mut Tx,

@@ -193,6 +193,29 @@ async fn a_session_ends_when_idle_or_old() {
 }
 
 #[tokio::test]
+async fn routes_that_no_gateway_may_have_are_forgotten() {
+    let (_dir, store) = open().await;
+    let (org, network) = tenant(&store, 0x1234).await;
+    let device = device(org);
+    let mut tx = store.write().await.unwrap();
+    devices::insert(&mut tx, &device, NOW).await.unwrap();
+    let membership = place(network, 1);
+    members::insert(&mut tx, device.id, &membership, NOW)
+        .await
+        .unwrap();
+    // An earlier version took routes to metadata services.
+    sqlx::query("INSERT INTO routes (device_id, network_id, route, approved, created) VALUES (?, ?, 'fd00:ec2::254', 1, 0)")
+        .bind(device.id.to_string())
+        .bind(network.to_string())
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    let forgotten = routes::forget_forbidden(&mut tx).await.unwrap();
+    assert_eq!(forgotten, ["fd00:ec2::254"]);
+    assert_eq!(routes::forget_forbidden(&mut tx).await.unwrap(), [""; 0]);
+}
+
+#[tokio::test]
 async fn a_device_that_attached_meanwhile_is_not_deleted() {
     let (_dir, store) = open().await;
     let (org, network) = tenant(&store, 0x1234).await;
