@@ -497,7 +497,8 @@ async fn a_door_that_ends_resets_what_it_cuts_short_in_every_protocol() {
         let mut client = door.connect().await;
         client.write_all(request).await.unwrap();
         let mut heard = Vec::new();
-        while !heard.ends_with(b"the first half") {
+        // A proxy of HTTP may say more around it.
+        while !String::from_utf8_lossy(&heard).contains("the first half") {
             assert_ne!(client.read_buf(&mut heard).await.unwrap(), 0, "{heard:?}");
         }
         door.close().await;
