@@ -10,7 +10,7 @@ use overlan_protocol::netmap;
 use overlan_protocol::proof::tunnel_key_message;
 use serde::{Deserialize, Serialize};
 
-/// The identities of the devices that were peers, each until no netmap has named it for [`FORGET_AFTER`].
+/// The identities of the devices that were peers, each until no netmap has named it for 90 days.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct KnownPeers {
     peers: BTreeMap<DeviceId, KnownPeer>,
