@@ -24,7 +24,7 @@ impl Program {
         if words.is_empty() {
             return Err(Failure::usage("name a program"));
         }
-        let mut command = Command::new(OWN_PROGRAM);
+        let mut command = Command::new(own_program()?);
         command
             .arg(START)
             .arg(getpid().as_raw_nonzero().to_string());
@@ -72,6 +72,18 @@ pub(crate) fn start(args: &StartArgs) -> ExitCode {
         true => NOT_FOUND,
         false => NOT_EXECUTABLE,
     })
+}
+
+/// This program's own file, also where it was replaced or removed meanwhile.
+#[cfg(target_os = "linux")]
+#[expect(clippy::unnecessary_wraps, reason = "other systems have to look")]
+fn own_program() -> io::Result<std::path::PathBuf> {
+    Ok("/proc/self/exe".into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn own_program() -> io::Result<std::path::PathBuf> {
+    std::env::current_exe()
 }
 
 #[cfg(target_os = "linux")]
@@ -198,9 +210,6 @@ const PASSED_ON: [(Signal, Sender); 6] = [
     (Signal::USR1, Sender::Program),
     (Signal::USR2, Sender::Program),
 ];
-
-/// This program's own file, also where it was replaced or removed meanwhile.
-const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// The hidden command that becomes a program.
 const START: &str = "exec-program";
