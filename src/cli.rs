@@ -417,7 +417,7 @@ async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
         #[cfg(feature = "server")]
         Command::Demo(args) => demo::run(args).await,
         Command::Config(command) => config::run(Cli::command(), cli.config, command),
-        Command::Man(args) => man::run(Cli::command(), &args),
+        Command::Man(args) => man::run(help::laid_out(Cli::command()), &args),
         Command::Completion { shell } => completion(shell),
     };
     done.map(|()| Code::Ok.into())

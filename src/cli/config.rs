@@ -325,7 +325,11 @@ impl<'a> Leaf<'a> {
             path.push(below.get_name().to_owned());
             at = index;
             index += 1;
-            given = given.subcommand_matches(below.get_name())?;
+            // A line that was not understood, or asks for help, has no matches at all: `subcommand_matches` panics then.
+            given = match given.subcommand() {
+                Some((name, below)) if name == command.get_name() => below,
+                _ => return None,
+            };
         }
         (at > 0).then_some(Self {
             command,

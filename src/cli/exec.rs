@@ -60,9 +60,9 @@ pub(crate) struct ExecArgs {
     /// Name the SOCKS5 proxy in ALL_PROXY instead of the HTTP proxy: for programs that know only that one
     #[arg(long, env = "OVERLAN_EXEC_SOCKS", value_parser = BoolishValueParser::new())]
     socks: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "A device for this program alone")]
     own: EphemeralArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Without --ephemeral")]
     state: StateArgs,
 }
 

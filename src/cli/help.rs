@@ -33,6 +33,9 @@ const GROUPS: &[(&str, &[&str])] = &[
 pub(super) fn laid_out(mut command: Command) -> Command {
     let template = template(&command);
     command.build();
+    if let Some(after) = command.get_after_help().map(ToString::to_string) {
+        command = command.after_help(flowing(&after));
+    }
     command
         .mut_subcommands(without_global_options)
         .help_template(template)
@@ -60,15 +63,31 @@ fn template(command: &Command) -> String {
 fn without_global_options(command: Command) -> Command {
     let command = command
         .mut_args(|argument| match argument.is_global_set() {
-            true => argument.hide_short_help(true).hide_long_help(true),
+            true => argument.hide(true),
             false => argument,
         })
         .mut_subcommands(without_global_options);
     let after = match command.get_after_help() {
-        Some(after) => format!("{after}\n\n{ELSEWHERE}"),
+        Some(after) => format!("{}\n\n{ELSEWHERE}", flowing(&after.to_string())),
         None => ELSEWHERE.to_owned(),
     };
     command.after_help(after)
+}
+
+/// The text with each paragraph as one line, which clap breaks where the terminal ends. Indented lines are commands and stay as they
+/// are, and a line that ends a sentence ends its line.
+fn flowing(text: &str) -> String {
+    let mut flowing = String::new();
+    let mut goes_on = false;
+    for line in text.lines() {
+        let is_prose = !line.is_empty() && !line.starts_with(' ');
+        if !flowing.is_empty() {
+            flowing.push(if goes_on && is_prose { ' ' } else { '\n' });
+        }
+        flowing.push_str(line);
+        goes_on = is_prose && !line.ends_with(['.', ':']);
+    }
+    flowing
 }
 
 const ELSEWHERE: &str =
@@ -107,6 +126,13 @@ mod tests {
             assert_eq!(page.matches(option).count(), 1, "{option}\n{page}");
         }
         assert!(!page.contains("Way out"), "{page}");
+    }
+
+    #[test]
+    fn paragraphs_flow_and_commands_keep_their_lines() {
+        let text = "Examples:\n  a\n  b\n\nIt goes\non. And\non.\nCodes: 0 is\nwell.";
+        let meant = "Examples:\n  a\n  b\n\nIt goes on. And on.\nCodes: 0 is well.";
+        assert_eq!(flowing(text), meant);
     }
 
     #[test]

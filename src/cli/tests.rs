@@ -52,6 +52,19 @@ fn every_command_and_argument_explains_itself() {
     }
 }
 
+#[test]
+fn every_command_gives_its_help() {
+    let mut commands = Vec::new();
+    all(&Cli::command(), "", &mut commands);
+    for (path, _) in commands {
+        let line = path.split_whitespace().chain(["--help"]);
+        let Err(NotRead::Line(error)) = Cli::read(line.map(OsString::from).collect()) else {
+            panic!("{path} --help is not a question for help");
+        };
+        assert_eq!(error.kind(), ErrorKind::DisplayHelp, "{path}");
+    }
+}
+
 /// Commands that do something, or print what is no document: a log, a script, a page, bytes of a connection.
 const WITHOUT_DOCUMENT: &[&str] = &[
     "admin auth-key revoke",

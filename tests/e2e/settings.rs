@@ -182,6 +182,13 @@ fn every_command_has_a_manual_page() {
     ] {
         let text = fs::read_to_string(root.path().join(page)).unwrap();
         assert!(text.contains(".SH SYNOPSIS"), "{page}");
+        // What all commands have stands on the first page only.
+        let first = page == "overlan.1";
+        assert_eq!(
+            text.contains("upstream\\-proxy\\-password\\-file"),
+            first,
+            "{page}"
+        );
     }
     let mut one = overlan();
     assert!(run(one.arg("man"), "").ok().contains(".TH overlan 1"));

@@ -22,16 +22,16 @@ pub(super) struct EphemeralArgs {
     /// Make a device for this program alone, in memory, and remove it at the end; no `overlan up` is asked
     #[arg(long)]
     pub(super) ephemeral: bool,
-    /// With --ephemeral: join string of the controller
+    /// Join string of the controller
     #[arg(long, env = "OVERLAN_SERVER", value_name = "JOIN")]
     server: Option<JoinString>,
-    /// With --ephemeral: file with an auth key; - is standard input ($OVERLAN_AUTH_KEY works, too)
+    /// File with an auth key; - is standard input ($OVERLAN_AUTH_KEY works, too)
     #[arg(long, env = "OVERLAN_AUTH_KEY_FILE", value_name = "PATH")]
     auth_key_file: Option<Source>,
-    /// With --ephemeral: name of the device [default: the host's name]
+    /// Name of the device [default: the host's name]
     #[arg(long, env = "OVERLAN_HOSTNAME", value_name = "NAME")]
     hostname: Option<String>,
-    /// With --ephemeral: networks to join, as for `overlan up` [default: all of the key's]
+    /// Networks to join, as for `overlan up` [default: all of the key's]
     #[arg(
         long = "network",
         env = "OVERLAN_NETWORK",
