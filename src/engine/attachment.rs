@@ -117,6 +117,11 @@ impl Attachment {
         self.drain.is_some()
     }
 
+    /// Whether something waits for credit.
+    fn has_waiting(&self) -> bool {
+        self.credits.values().any(|credit| credit.waiting.is_some())
+    }
+
     /// The relay stops in so many milliseconds. Half of that is time to attach elsewhere, the other half for what is under way.
     fn handle_drain(&mut self, now: Instant, milliseconds: u32) {
         if self.drain.is_none() {
@@ -327,8 +332,8 @@ impl pump::Peer for Attachment {
             let Some(peer) = self.link.pop() else { break };
             self.serve(now, peer, out.packed());
         }
-        // What was given before was taken by the socket.
-        if out.is_empty() && self.engine.is_leaving() {
+        // What was given before was taken by the socket. Peers that wait for credit were not told yet.
+        if out.is_empty() && self.engine.is_leaving() && !self.has_waiting() {
             return Err(LinkEnd::Left);
         }
         self.engine

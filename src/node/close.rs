@@ -107,7 +107,7 @@ impl Node {
         let _ = timeout(within, drained).await;
     }
 
-    /// Resets every connection and tells peers and controller that this device leaves, for which they get at most a second. Programs
+    /// Resets every connection and tells peers and controller that this device leaves, for which they get at most 3 s. Programs
     /// read what had arrived and then an error: an end that no source made must not look like one. Again it does nothing.
     pub async fn leave(&self) {
         let inner = &self.inner;
@@ -179,8 +179,9 @@ fn reset_flows(engine: &Engine) {
 /// move, and then waiting is the program's to decide.
 const DELIVER_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long it may take to tell peers and the controller that this device leaves: a round trip, and some for a busy machine.
-const LEAVE_WITHIN: Duration = Duration::from_secs(1);
+/// How long it may take to tell peers and the controller that this device leaves: a round trip, what receivers of bulk data need to make
+/// room at the relay, and some for a busy machine. Who was not told waits for the patience.
+const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 
 /// How long the controller may take to remove a device.
 const FORGET_WITHIN: Duration = Duration::from_secs(10);

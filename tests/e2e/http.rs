@@ -258,8 +258,7 @@ fn an_orderly_stop_cuts_off_what_it_ends() {
             let out = lab.path(version);
             drop(fs::remove_file(&out));
             let mut curl = command("curl");
-            // That a device leaves may be told late, which is another matter: without word of it curl's own time ends the part.
-            curl.args(["--disable", "-s", version, "--max-time", "20"]);
+            curl.args(["--disable", "-s", version]);
             curl.args(["--proxy", &proxy, &url, "-o"]);
             let part = Owned::new(curl.arg(&out).spawn().unwrap());
             until("a part", LONGEST, || {
@@ -274,6 +273,7 @@ fn an_orderly_stop_cuts_off_what_it_ends() {
             _ => laptop.program.stop(),
         };
         for (version, mut part) in parts {
+            // That a device leaves is told: curl has no time limit of its own here.
             let ended = part.ended("curl");
             assert_ne!(ended.code(), Some(0), "{stops} {version}: it looks whole");
         }

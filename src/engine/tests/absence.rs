@@ -152,6 +152,46 @@ fn leaving_ends_connections_at_once_and_is_told_before_links_end() {
 }
 
 #[test]
+fn who_leaves_while_it_waits_for_credit_still_tells_its_peers() {
+    let mut lab = Lab::detached(|_, _| {});
+    lab.window = 40_000;
+    lab.attach(0, HOME);
+    lab.attach(1, HOME);
+    let listener = lab.listen(1);
+    let (there, here) = lab.open(0, &listener);
+    lab.pass(SECOND);
+    lab.gives_credit = false;
+    while here.try_write(&[7; 16_384]).is_ok() {}
+    lab.settle();
+    assert_eq!(lab.fill(1, HOME), b"", "it waits for credit");
+    lab.engine(1).leave(lab.now);
+    lab.settle();
+    assert_eq!(lab.ended, [], "nobody was told yet");
+    // The receiver has taken what was sent to it.
+    lab.gives_credit = true;
+    let route = Route {
+        vni: VNI.get(),
+        flow: 0,
+        host: HOSTS[0],
+    };
+    let released = lab.released(1, HOME);
+    let credit = Frame::Credit {
+        route,
+        released,
+        window: 40_000,
+    };
+    lab.deliver(1, HOME, &credit).unwrap();
+    lab.settle();
+    while there
+        .try_read(&mut [0; 65_536])
+        .is_ok_and(|count| count > 0)
+    {}
+    assert_eq!(error_of(&there), Some(ErrorKind::ConnectionReset));
+    assert_eq!(presence(&lab, 1), Presence::Offline);
+    assert_eq!(lab.ended, [(1, HOME, LinkEnd::Left)]);
+}
+
+#[test]
 fn a_connect_that_waits_ends_when_the_peer_leaves() {
     let mut lab = Lab::new();
     let listener = lab.listen(1);
