@@ -17,6 +17,11 @@ use tracing::{debug, error, info};
 use crate::host::{self, Shares};
 use crate::reminder::Reminder;
 
+pub use vacancy::Vacancies;
+pub(crate) use vacancy::Vacancy;
+
+mod vacancy;
+
 /// A listening socket of the host.
 pub(crate) trait Listener {
     /// What it gives.
@@ -81,9 +86,14 @@ impl From<CancellationToken> for Until {
 
 /// Runs `serve` for every connection that gets a permit of `room`, until the door is closed; then lets go of the listener and
 /// returns when all connections have ended, by themselves or with `until`. While there is no room, connections wait in the
-/// listener's backlog.
-pub(crate) async fn run<L, H, F>(listener: L, room: Arc<Semaphore>, until: &Until, serve: H)
-where
+/// listener's backlog, and `vacancy` is told so.
+pub(crate) async fn run<L, H, F>(
+    listener: L,
+    room: Arc<Semaphore>,
+    vacancy: &Vacancy,
+    until: &Until,
+    serve: H,
+) where
     L: Listener,
     H: Fn(L::Stream, L::Client) -> F,
     F: Future<Output = ()> + Send + 'static,
@@ -91,7 +101,14 @@ where
     let mut connections = JoinSet::new();
     loop {
         let next = async {
-            let place = Arc::clone(&room).acquire_owned().await;
+            let place = match Arc::clone(&room).try_acquire_owned() {
+                Ok(place) => Ok(place),
+                Err(_) => {
+                    vacancy.handle_places(Instant::now(), false);
+                    Arc::clone(&room).acquire_owned().await
+                }
+            };
+            vacancy.handle_places(Instant::now(), true);
             (place, listener.next().await)
         };
         tokio::select! {
@@ -99,6 +116,7 @@ where
             Some(ended) = connections.join_next() => report(ended),
             (place, accepted) = next => match accepted {
                 Ok((stream, client)) => {
+                    vacancy.handle_files(Instant::now(), true);
                     let served = serve(stream, client);
                     let ended = until.ended.clone();
                     connections.spawn(async move {
@@ -106,7 +124,12 @@ where
                         drop(place);
                     });
                 }
-                Err(error) => pause(&error).await,
+                Err(error) => {
+                    if host::is_shortage(&error) {
+                        vacancy.handle_files(Instant::now(), false);
+                    }
+                    pause(&error).await;
+                }
             },
         }
     }
@@ -116,22 +139,24 @@ where
     }
 }
 
-/// Runs `serve` for every connection of a peer, up to `max` at once, until the port is closed; then lets go of the listener, so that who
+/// Runs `serve` for every connection of a peer, as many at once as `vacancy` says, until the port is closed; then lets go of the listener, so that who
 /// comes is refused and does not wait, and returns when all connections have ended, by themselves or with `until`. While there is no
-/// room, connections wait in the listener's backlog. A peer that has its share is refused.
+/// room, connections wait in the listener's backlog, and `vacancy` is told so. A peer that has its share is refused.
 pub(crate) async fn run_overlay<H, F>(
     listener: overlay::TcpListener,
-    max: usize,
+    vacancy: &Vacancy,
     until: &Until,
     serve: H,
 ) where
     H: Fn(overlay::Incoming) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
+    let max = vacancy.max();
     let shares = Shares::of(max);
     let full = Reminder::default();
     let mut connections = JoinSet::new();
     loop {
+        vacancy.handle_places(Instant::now(), connections.len() < max);
         tokio::select! {
             () = until.closed.cancelled() => break,
             () = until.ended.cancelled() => break,

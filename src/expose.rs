@@ -24,7 +24,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use crate::accept::{self, Until};
+use crate::accept::{self, Until, Vacancy};
 use crate::dial::DialError;
 use crate::host;
 use crate::names::Destination;
@@ -57,8 +57,6 @@ pub struct ExposeConfig {
     pub connect_timeout: Duration,
     /// How long a connection may go without a byte. HTTP has its own times.
     pub patience: Patience,
-    /// Connections at once; more wait in the listener's backlog, and their senders with them. One peer gets a quarter of them.
-    pub max_connections: usize,
 }
 
 impl ExposeConfig {
@@ -72,23 +70,24 @@ impl ExposeConfig {
             securing: None,
             connect_timeout: CONNECT_TIMEOUT,
             patience: Patience::default(),
-            max_connections: host::connections_max(),
         }
     }
 }
 
 /// Serves the listener until the port is closed, and returns when every connection has ended, by itself or with `until`. HTTP
-/// services hear from `identify` who asks.
+/// services hear from `identify` who asks. Of the connections at once that `vacancy` names one peer gets a quarter, and never more than
+/// are left for others; who finds no place waits in the listener's backlog.
 pub(crate) async fn run(
     listener: TcpListener,
     config: ExposeConfig,
     identify: Identify,
+    vacancy: &Vacancy,
     until: impl Into<Until>,
 ) {
     let until = until.into();
     let config = Arc::new(config);
     let service = Arc::new(Presence::default());
-    accept::run_overlay(listener, config.max_connections, &until, |incoming| {
+    accept::run_overlay(listener, vacancy, &until, |incoming| {
         let (config, identify) = (config.clone(), identify.clone());
         let service = Arc::clone(&service);
         async move { connection(incoming, &config, &identify, &service).await }
@@ -104,17 +103,25 @@ struct Presence {
 }
 
 impl Presence {
+    /// It took a connection at `now`, or did not. Whether that is to be said: each change is, and that it is gone at most once a minute.
+    fn handle_asked(&self, now: Instant, is_there: bool) -> bool {
+        let was_gone = self.is_gone.swap(!is_there, Ordering::Relaxed);
+        match is_there {
+            true => was_gone,
+            false => !was_gone && self.reminder.due(now).is_some(),
+        }
+    }
+
     /// It took a connection.
     fn is_there(&self, target: &Target) {
-        if self.is_gone.swap(false, Ordering::Relaxed) {
+        if self.handle_asked(Instant::now(), true) {
             info!(%target, "the service is there again");
         }
     }
 
-    /// It did not. That is said when it is new, and not more often than once a minute.
+    /// It did not.
     fn is_not_there(&self, target: &Target, error: &dyn fmt::Display) {
-        let is_new = !self.is_gone.swap(true, Ordering::Relaxed);
-        if is_new && self.reminder.due(Instant::now()).is_some() {
+        if self.handle_asked(Instant::now(), false) {
             warn!(%target, %error, "the service is not there: peers are refused until it is");
         }
     }

@@ -13,12 +13,10 @@ use overlan_protocol::gateway::{Answer, GatewayRoute, HEAD_LEN, Host, Request, m
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::accept;
+use crate::accept::{self, Until, Vacancy};
 use crate::dial::DialError;
-use crate::host;
 use crate::names::Destination;
 use crate::proxy;
 use crate::splice::splice;
@@ -26,17 +24,12 @@ use crate::splice::splice;
 /// The routes that are offered and approved, asked for each connection.
 pub(crate) type Routes = Arc<dyn Fn() -> Vec<GatewayRoute> + Send + Sync>;
 
-/// Serves the listener until `shutdown`, then ends every connection and returns.
-pub(crate) async fn run(listener: TcpListener, routes: Routes, shutdown: CancellationToken) {
-    accept::run_overlay(
-        listener,
-        host::connections_max(),
-        &shutdown.into(),
-        |incoming| {
-            let routes = routes.clone();
-            async move { connection(incoming, &routes).await }
-        },
-    )
+/// Serves the listener until the port is closed, and returns when every connection has ended, by itself or with `until`.
+pub(crate) async fn run(listener: TcpListener, routes: Routes, vacancy: &Vacancy, until: &Until) {
+    accept::run_overlay(listener, vacancy, until, |incoming| {
+        let routes = routes.clone();
+        async move { connection(incoming, &routes).await }
+    })
     .await;
 }
 

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_util::either::Either;
 
 use crate::http1::{
@@ -25,12 +26,16 @@ use crate::http1::{
     Target,
 };
 use crate::names::Destination;
-use crate::proxy::{Client, Door, Overlay, Rejected, carry, has_left};
+use crate::proxy::{Client, Door, Entry, NoShare, Overlay, Rejected, carry, has_left};
 
 use refusal::Refusal;
 
 /// One connection of a client whose first byte is a letter, to its end.
-pub(crate) async fn converse<O: Overlay>(client: Client, door: &Door<O>) -> Result<(), Rejected> {
+pub(crate) async fn converse<O: Overlay>(
+    client: Client,
+    door: &Door<O>,
+    entry: &Entry,
+) -> Result<(), Rejected> {
     let own = match client.get() {
         Either::Left(tcp) => tcp.local_addr().ok(),
         Either::Right(_) => None,
@@ -39,7 +44,11 @@ pub(crate) async fn converse<O: Overlay>(client: Client, door: &Door<O>) -> Resu
         head: door.config.head_timeout,
         idle: door.config.idle_timeout,
     };
-    let ended = http1::converse(client, &Gate { door, own }, patience).await?;
+    let gate = Gate { door, own, entry };
+    let ended = tokio::select! {
+        ended = http1::converse(client, &gate, patience) => ended?,
+        () = stays_a_stranger(door, entry) => return Err(Rejected::Silent),
+    };
     if let End::Tunnel {
         mut client,
         from_client,
@@ -54,6 +63,16 @@ pub(crate) async fn converse<O: Overlay>(client: Client, door: &Door<O>) -> Resu
     Ok(())
 }
 
+/// Returns if the client has not given the credentials in time.
+async fn stays_a_stranger<O: Overlay>(door: &Door<O>, entry: &Entry) {
+    if timeout(door.config.handshake_timeout, entry.proved())
+        .await
+        .is_ok()
+    {
+        std::future::pending().await
+    }
+}
+
 /// The whole answer, head and text, for a program that may not use this proxy, because `why`.
 pub(crate) fn turned_away(why: &str) -> Vec<u8> {
     refusal::turned_away(why)
@@ -64,13 +83,17 @@ struct Gate<'a, O> {
     door: &'a Door<O>,
     /// Where the client found us, unless that was a Unix socket.
     own: Option<SocketAddr>,
+    entry: &'a Entry,
 }
 
 impl<O: Overlay> Gate<'_, O> {
     fn decide(&self, request: &Request) -> Result<Judged, Refusal> {
         if let Some(credentials) = &self.door.config.credentials {
             match credentials::of(&request.fields) {
-                Some((user, password)) if credentials.are(&user, &password) => {}
+                Some((user, password)) if credentials.are(&user, &password) => self
+                    .door
+                    .prove(self.entry)
+                    .map_err(|NoShare| Refusal::NoShare)?,
                 Some(_) => return Err(Refusal::WrongCredentials),
                 None => return Err(Refusal::NoCredentials),
             }

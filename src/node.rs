@@ -25,6 +25,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accept::Vacancies;
 use crate::control::{Control, Health, blocking, unix_time};
 use crate::dial::DialError;
 use crate::dns::Resolver;
@@ -176,6 +177,8 @@ struct Inner {
     wake: Arc<Notify>,
     /// Nothing new begins.
     closing: CancellationToken,
+    /// Which doors have places.
+    vacancies: Vacancies,
     /// Everything ends. Cancels `closing`, too.
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -267,6 +270,7 @@ impl Node {
             engine,
             wake,
             closing: stop.child_token(),
+            vacancies: Vacancies::default(),
             stop,
             tasks: TaskTracker::new(),
             serving: TaskTracker::new(),

@@ -15,13 +15,15 @@ mod overlay;
 
 mod proxied;
 
+mod room;
+
 mod stream;
 
 mod unix;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -29,9 +31,11 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 use tokio_util::either::Either;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::dial::DialError;
+use crate::host::Source;
 use crate::memory::Budget;
 use crate::names::{self, Destination};
 use crate::reminder::Reminder;
@@ -39,12 +43,16 @@ use crate::same_user::{self, Stranger};
 use crate::splice::{Patience, ResetOnDrop};
 use crate::{accept, host, http_proxy, socks};
 
-pub use crate::accept::Until;
+use crate::accept::Vacancy;
+pub use crate::accept::{Until, Vacancies};
 
 pub use credentials::{Credentials, LEN_MAX, UnusableCredentials};
 pub(crate) use direct::{addresses, dial as dial_host, dial_where as dial_host_where};
 pub use overlay::{Bound, Datagrams, Overlay};
 pub use proxied::Proxied;
+use room::Places;
+pub use room::Room;
+pub(crate) use room::{Entry, NoShare};
 pub(crate) use stream::{Client, Moves, carry, first_byte};
 pub use stream::{Guest, Reached};
 pub use unix::{UnixDoor, UnixDoorError};
@@ -54,7 +62,8 @@ pub use unix::{UnixDoor, UnixDoorError};
 pub struct ProxyConfig {
     /// What every client must give, by RFC 1929 or as HTTP Basic; `None` = nothing is asked for.
     pub credentials: Option<Credentials>,
-    /// From the connection to the whole SOCKS request, or to the first byte of an HTTP request.
+    /// From the connection to the whole SOCKS request, or to the first byte of an HTTP request. Where credentials are asked for, they
+    /// come within this time after that byte.
     pub handshake_timeout: Duration,
     /// For the whole head of an HTTP request, and between two on one connection.
     pub head_timeout: Duration,
@@ -68,9 +77,10 @@ pub struct ProxyConfig {
     pub idle_timeout: Option<Duration>,
     /// The same for connections of which one side has closed; `None` = never.
     pub half_closed_timeout: Option<Duration>,
-    /// Connections at once; more wait in the listener's backlog.
+    /// Connections at once; more wait in the listener's backlog. Where credentials are asked for, whoever is not our own user or root
+    /// gets no more of them than are left for others, and half of them are for clients that have given the credentials.
     pub max_connections: usize,
-    /// UDP associations at once; more are refused.
+    /// UDP associations at once; more are refused. They are shared out likewise.
     pub max_associations: usize,
     /// Counts both, over all doors that have the same one; the first of them says how much there is.
     pub room: Room,
@@ -115,16 +125,6 @@ impl ProxyConfig {
     }
 }
 
-/// What doors have room for. Clones count together.
-#[derive(Debug, Clone, Default)]
-pub struct Room(Arc<OnceLock<Places>>);
-
-#[derive(Debug)]
-struct Places {
-    connections: Arc<Semaphore>,
-    associations: Arc<Semaphore>,
-}
-
 /// Why the door is not opened at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ListenRefused {
@@ -162,11 +162,15 @@ pub async fn serve<O: Overlay>(
     if let Some(bytes) = overlay.memory().and_then(Budget::socket_buffer) {
         host::limit_buffers(&*listener, bytes);
     }
-    let door = Door::new(config, overlay);
+    let at = listener.local_addr();
+    let at = at.map_or_else(|_| "an address".to_owned(), |at| at.to_string());
+    let until = until.into();
+    let door = Door::new(config, overlay, until.closed.clone());
     accept::run(
         listener,
-        Arc::clone(&door.connections),
-        &until.into(),
+        Arc::clone(&door.places.connections),
+        &door.vacancy(&at),
+        &until,
         |client, peer| {
             let door = door.clone();
             async move {
@@ -187,19 +191,19 @@ pub async fn serve_unix<O: Overlay>(
     overlay: O,
     until: impl Into<Until>,
 ) {
-    let door = Door::new(config, overlay);
+    let listener = listener.into();
+    let at = format!("unix:{}", listener.path().display());
+    let until = until.into();
+    let door = Door::new(config, overlay, until.closed.clone());
     accept::run(
-        listener.into(),
-        Arc::clone(&door.connections),
-        &until.into(),
+        listener,
+        Arc::clone(&door.places.connections),
+        &door.vacancy(&at),
+        &until,
         |client, ()| {
             let door = door.clone();
             async move {
-                let ends = Ends::of_unix(&client);
-                if let Err(error) = door
-                    .speak(ResetOnDrop::new(Either::Right(client)), ends)
-                    .await
-                {
+                if let Err(error) = door.unix(client).await {
                     debug!(%error, "a proxy client was turned away");
                 }
             }
@@ -217,8 +221,10 @@ pub(crate) enum Rejected {
     UnknownProtocol,
     #[error("it speaks SOCKS4; SOCKS5 and HTTP are offered")]
     Socks4,
-    #[error("it said nothing in time")]
+    #[error("it said nothing in time, or did not say who it is")]
     Silent,
+    #[error("where it comes from has its share of the connections")]
+    NoShare,
     #[error(transparent)]
     Socks(#[from] socks::Rejected),
     #[error(transparent)]
@@ -229,11 +235,13 @@ pub(crate) enum Rejected {
 pub(crate) struct Door<O> {
     pub(crate) config: ProxyConfig,
     pub(crate) overlay: O,
-    connections: Arc<Semaphore>,
-    pub(crate) associations: Arc<Semaphore>,
+    places: Arc<Places>,
     /// Strangers who are being told so.
     goodbyes: Semaphore,
     strangers: Reminder,
+    greedy: Reminder,
+    /// Nobody is let in any more.
+    closed: CancellationToken,
 }
 
 /// Both ends of a client's way to us.
@@ -259,44 +267,101 @@ impl Ends {
 }
 
 impl<O: Overlay> Door<O> {
-    fn new(mut config: ProxyConfig, overlay: O) -> Arc<Self> {
+    fn new(mut config: ProxyConfig, overlay: O, closed: CancellationToken) -> Arc<Self> {
         if let Some(budget) = overlay.memory() {
             config.max_connections = config.max_connections.min(budget.connections());
         }
-        let places = config.room.0.get_or_init(|| Places {
-            connections: Arc::new(Semaphore::new(config.max_connections)),
-            associations: Arc::new(Semaphore::new(config.max_associations)),
-        });
         Arc::new(Self {
-            connections: Arc::clone(&places.connections),
-            associations: Arc::clone(&places.associations),
+            places: config.room.places(&config),
             goodbyes: Semaphore::new(GOODBYES_MAX.min(config.max_connections / GOODBYES_SHARE)),
             strangers: Reminder::default(),
+            greedy: Reminder::default(),
+            closed,
             config,
             overlay,
         })
     }
 
+    /// Whether it has places, for who asks whether the device is ready.
+    fn vacancy(&self, at: &str) -> Arc<Vacancy> {
+        self.overlay.vacancies().open(
+            format!("the proxy at {at}"),
+            self.config.max_connections,
+            self.overlay.memory(),
+        )
+    }
+
+    /// Whether nobody is let in any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+
     async fn tcp(&self, client: TcpStream, peer: SocketAddr) -> Result<(), Rejected> {
         let own = client.local_addr()?;
-        let user = match self.config.same_user {
-            true => match same_user::admit_connection(peer, own).await {
-                Ok(user) => Some(user),
+        let client = ResetOnDrop::new(Either::Left(client));
+        let address = Source::from(peer.ip());
+        let (entry, user) = if self.config.same_user {
+            match same_user::admit_connection(peer, own).await {
+                Ok(user) => (self.admit(Source::User(user))?, Some(user)),
                 Err(stranger) => {
-                    let client = ResetOnDrop::new(Either::Left(client));
                     self.turn_away(client, own, stranger).await?;
                     return Err(Rejected::OtherUser(stranger));
                 }
-            },
-            false => same_user::user_of_connection(peer, own).await,
+            }
+        } else if peer.ip().to_canonical().is_loopback() {
+            let user = same_user::user_of_connection(peer, own).await;
+            (self.admit(user.map_or(address, Source::User))?, user)
+        } else {
+            // The kernel looks through all its sockets for one that it does not have: only for so many at once as have places.
+            let entry = self.admit(address)?;
+            match same_user::user_of_connection(peer, own).await {
+                Some(user) => (self.admit(Source::User(user))?, Some(user)),
+                None => (entry, None),
+            }
         };
         let ends = Ends {
             client: peer.ip().to_canonical(),
             own: own.ip(),
             user,
         };
-        self.speak(ResetOnDrop::new(Either::Left(client)), ends)
+        self.speak(client, ends, &entry).await
+    }
+
+    async fn unix(&self, client: UnixStream) -> Result<(), Rejected> {
+        let ends = Ends::of_unix(&client);
+        let source = ends.user.map_or(Source::from(ends.client), Source::User);
+        let entry = self.admit(source)?;
+        self.speak(ResetOnDrop::new(Either::Right(client)), ends, &entry)
             .await
+    }
+
+    /// Gives a client a place: its source's share of strangers' places, where there is something to prove.
+    fn admit(&self, source: Source) -> Result<Entry, Rejected> {
+        if self.config.credentials.is_none() {
+            return Ok(self.places.admit());
+        }
+        self.places.admit_stranger(source).ok_or_else(|| {
+            self.note_greedy(source);
+            Rejected::NoShare
+        })
+    }
+
+    /// Says now and then that a source was refused for its share.
+    fn note_greedy(&self, source: impl std::fmt::Debug) {
+        if let Some(times) = self.greedy.due(Instant::now()) {
+            info!(
+                ?source,
+                times,
+                "clients of the proxy were refused: where they come from has its share of the connections"
+            );
+        }
+    }
+
+    /// That the client gave the credentials.
+    pub(crate) fn prove(&self, entry: &Entry) -> Result<(), NoShare> {
+        entry
+            .prove()
+            .inspect_err(|NoShare| self.note_greedy(entry.source()))
     }
 
     /// Tells a stranger so in the protocol that it speaks, and the owner of the door now and then. A few at a time: the others are
@@ -326,19 +391,19 @@ impl<O: Overlay> Door<O> {
         }
     }
 
-    async fn speak(&self, mut client: Client, ends: Ends) -> Result<(), Rejected> {
+    async fn speak(&self, mut client: Client, ends: Ends, entry: &Entry) -> Result<(), Rejected> {
         // The first byte alone shows a protocol in which we would have to speak first, and waits for nothing more.
         let first = timeout(self.config.handshake_timeout, first_byte(&client))
             .await
             .map_err(|_| Rejected::Silent)??;
         match first {
-            Some(SOCKS5) => Ok(socks::converse(client, ends, self).await?),
+            Some(SOCKS5) => Ok(socks::converse(client, ends, self, entry).await?),
             Some(SOCKS4) => {
                 refuse(&mut client, &SOCKS4_REFUSED).await?;
                 Err(Rejected::Socks4)
             }
             Some(letter) if letter.is_ascii_alphabetic() => {
-                http_proxy::converse(client, self).await
+                http_proxy::converse(client, self, entry).await
             }
             Some(_) => Err(Rejected::UnknownProtocol),
             None => Err(Rejected::Silent),

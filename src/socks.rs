@@ -25,7 +25,7 @@ use tracing::debug;
 
 use crate::dial::DialError;
 use crate::names::Destination;
-use crate::proxy::{self, Bound, Client, Door, Ends, Overlay, carry, first_byte};
+use crate::proxy::{self, Bound, Client, Door, Ends, Entry, Overlay, carry, first_byte};
 
 use handshake::{Command, Request};
 
@@ -36,6 +36,7 @@ pub(crate) async fn converse<O: Overlay>(
     mut client: Client,
     ends: Ends,
     door: &Door<O>,
+    entry: &Entry,
 ) -> Result<(), Rejected> {
     let credentials = door.config.credentials.as_ref();
     let asked = timeout(
@@ -60,6 +61,10 @@ pub(crate) async fn converse<O: Overlay>(
         destination,
         port,
     } = request;
+    if door.prove(entry).is_err() {
+        // SOCKS has no word for it.
+        return Ok(refuse(&mut client, GENERAL_FAILURE).await?);
+    }
     let refused = match command {
         Command::Connect => match door.reach(&destination, port).await {
             Ok(reached) => {
@@ -74,9 +79,11 @@ pub(crate) async fn converse<O: Overlay>(
             Ok(bound) => return Ok(wait_for_peer(client, bound, door).await?),
             Err(error) => error,
         },
-        Command::Associate => match door.associations.clone().try_acquire_owned() {
-            Ok(_place) => return Ok(associate::run(client, ends, door).await?),
-            Err(_) => DialError::Internal("too many UDP associations".to_owned()),
+        // What ends in a moment is begun by nobody.
+        Command::Associate if door.is_closed() => DialError::NotReady,
+        Command::Associate => match entry.associate() {
+            Some(_place) => return Ok(associate::run(client, ends, door).await?),
+            None => DialError::Internal("too many UDP associations".to_owned()),
         },
     };
     debug!(?command, ?destination, port, error = %refused, "a request was refused");
@@ -134,6 +141,7 @@ pub(crate) const NOT_ACCEPTABLE: [u8; 2] = [VERSION, 0xff];
 
 /// Reply code of RFC 1928, section 6. The others come from [`DialError::socks_reply`].
 const SUCCEEDED: u8 = 0;
+const GENERAL_FAILURE: u8 = 1;
 
 #[cfg(test)]
 mod tests;

@@ -66,8 +66,75 @@ pub struct Status {
     /// What it keeps its memory within, if there is a limit.
     #[serde(default)]
     pub memory: Option<MemoryStatus>,
+    /// Doors that let nobody in because they have had no free place for 10 s.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub full: Vec<FullDoor>,
     /// Counters by name since the start.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// A proxy, a forward or a published port without a free place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FullDoor {
+    /// Which one, for people.
+    pub door: String,
+    /// Connections that it serves at once.
+    pub connections: u64,
+    /// What there would have to be more of.
+    pub lack: Lack,
+    /// For how long.
+    pub seconds: u64,
+}
+
+/// What a door has too little of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lack {
+    /// Memory, by the limit that the client keeps within.
+    Memory,
+    /// File descriptors, by the limit of its process.
+    Files,
+    /// Places, and no door has more.
+    Connections,
+}
+
+impl FullDoor {
+    /// What to do about it.
+    #[must_use]
+    pub fn what_to_do(&self) -> &'static str {
+        match self.lack {
+            Lack::Memory => {
+                "Give `overlan up` more by --memory, or end what holds the connections."
+            }
+            Lack::Files => {
+                "Raise the limit of open files of `overlan up` (`ulimit -n`, LimitNOFILE= of systemd), or end what holds the connections."
+            }
+            Lack::Connections => {
+                "End what holds the connections; --socks-idle-timeout and --idle-timeout of `serve` end idle ones."
+            }
+        }
+    }
+}
+
+impl fmt::Display for FullDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            door,
+            connections,
+            lack,
+            seconds,
+        } = self;
+        let lacks = match lack {
+            Lack::Memory => "memory",
+            Lack::Files => "open files",
+            Lack::Connections => "connections of one door",
+        };
+        let (door, lasted) = (printable(door), age(*seconds));
+        write!(
+            f,
+            "{door} has let nobody in for {lasted}: it serves {connections} connections at once, by the limit of {lacks}"
+        )
+    }
 }
 
 /// The newest form of [`Status`].
@@ -334,6 +401,7 @@ impl Status {
             certificates: None,
             routes: Vec::new(),
             memory: None,
+            full: Vec::new(),
             counters: BTreeMap::new(),
         }
     }

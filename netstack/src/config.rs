@@ -86,7 +86,8 @@ impl Config {
 
 /// Whether a remote that holds `held` of `limit` places may have one more while `all` are in use, its own included: as many as are
 /// left for others. So however many one of them takes, others find room, and where nobody else wants any, half is one's own.
-pub(crate) fn has_share(held: usize, all: usize, limit: usize) -> bool {
+#[must_use]
+pub fn has_share(held: usize, all: usize, limit: usize) -> bool {
     held < limit.saturating_sub(all)
 }
 

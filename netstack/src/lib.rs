@@ -39,7 +39,7 @@ mod stream;
 mod stats;
 
 pub use arena::{RingArena, RingUsage};
-pub use config::Config;
+pub use config::{Config, has_share};
 pub use datagram::UdpSocket;
 pub use error::{BindError, ConnectError, ListenError, PingError};
 pub use listen::{Incoming, TcpListener};

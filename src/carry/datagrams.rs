@@ -1,7 +1,7 @@
 //! UDP between the overlay and one socket, or many programs of this host. Decides when the one ends; the sessions of the many are
 //! [`sessions`]'.
 
-use std::future::{pending, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::task::Poll;
@@ -12,7 +12,9 @@ use tokio::sync::mpsc;
 
 use super::sessions::{self, Back, DATAGRAM_MAX, Front, Limits, SESSIONS_MAX};
 use super::{CarryError, Happened, tell};
+use crate::accept::Until;
 use crate::dial::DialError;
+use crate::host::SOURCES_AT_LEAST;
 use crate::node::Node;
 
 /// Both ways between `local` and `remote`, for ever; `first` came from there already. Ends when nobody holds the other end of `local`,
@@ -85,24 +87,33 @@ pub(super) async fn accept(
     copy(local, overlay, remote, Some(data), events).await
 }
 
-/// Carries between programs that send to `local`, as far as it `admits` them, and what `open` gives for each of them. Never returns.
-pub(super) async fn forward<A, F, O>(local: UdpSocket, admits: A, open: O)
-where
+/// Carries between programs that send to `local`, as far as it `admits` them, and what `open` gives for each of them, `until` told to
+/// end. Where `everybody` may come in, one address has a quarter of the sessions.
+pub(super) async fn forward<A, F, O>(
+    local: UdpSocket,
+    everybody: bool,
+    admits: A,
+    open: O,
+    until: &Until,
+) where
     A: Fn(SocketAddr) -> F + Send + Sync + 'static,
     F: Future<Output = bool> + Send,
     O: Fn() -> Option<(netstack::UdpSocket, SocketAddr)> + Clone + Send + Sync + 'static,
 {
-    // All programs of this host have one address.
     let limits = Limits {
         all: SESSIONS_MAX,
-        of_one_address: SESSIONS_MAX,
+        of_one_address: match everybody {
+            true => SESSIONS_MAX / SOURCES_AT_LEAST,
+            // Programs of one user of this host.
+            false => SESSIONS_MAX,
+        },
     };
     let open = move |_| {
         let opened = open();
         async move { opened.map(|(socket, remote)| ToPeer { socket, remote }) }
     };
     let local = Programs { local, admits };
-    sessions::run(local, limits, open, pending()).await;
+    sessions::run(local, limits, open, until).await;
 }
 
 /// Programs of this host.

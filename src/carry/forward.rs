@@ -8,20 +8,20 @@ use std::sync::Arc;
 
 use overlan_netstack as netstack;
 use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{CarryError, Door, Forward, Happened, datagrams, tell};
-use crate::accept::{self, Listener as _};
-use crate::host::connections_max;
+use crate::accept::{self, Until};
+use crate::host::{Place, Shares, Source, connections_max};
 use crate::node::Node;
 use crate::reminder::Reminder;
 use crate::same_user::{self, Stranger};
 use crate::splice::{Abort, HostSocket, ResetOnDrop, splice_within};
 
-/// Serves every forward until `stop`; then all their connections end.
+/// Serves every forward until `stop`; then all their connections end. A device that drains lets nobody in any more.
 pub(super) async fn run(
     node: &Node,
     forwards: Vec<Forward>,
@@ -34,6 +34,10 @@ pub(super) async fn run(
         .zip(sockets)
         .map(|(forward, socket)| Listening::new(forward.from, socket))
         .collect::<io::Result<_>>()?;
+    let until = Until {
+        closed: node.closing(),
+        ended: stop.clone(),
+    };
     let mut tasks = JoinSet::new();
     for (index, (forward, door)) in forwards.into_iter().zip(doors).enumerate() {
         let way = Arc::new(Way {
@@ -42,8 +46,9 @@ pub(super) async fn run(
             index,
             events: events.clone(),
             strangers: Reminder::default(),
+            shares: Shares::halves(connections_max()),
         });
-        tasks.spawn(serve(door, way, stop.clone()));
+        tasks.spawn(serve(door, way, until.clone()));
     }
     tell(&events, Happened::Listening).await;
     while let Some(ended) = tasks.join_next().await {
@@ -76,6 +81,8 @@ struct Way {
     index: usize,
     events: mpsc::Sender<Happened>,
     strangers: Reminder,
+    /// Of the connections, where everybody may come in.
+    shares: Arc<Shares>,
 }
 
 impl Listening {
@@ -100,19 +107,24 @@ impl Listening {
     }
 }
 
-impl Listener {
-    async fn accept(&self) -> io::Result<Program> {
-        Ok(match self {
+impl accept::Listener for Listener {
+    type Stream = Program;
+    type Client = ();
+
+    async fn next(&self) -> io::Result<(Program, ())> {
+        let program = match self {
             Self::Tcp(listener) => Program::Tcp(ResetOnDrop::new(listener.next().await?.0)),
             Self::Unix(listener) => Program::Unix(listener.next().await?.0),
-        })
+        };
+        Ok((program, ()))
     }
 }
 
-async fn serve(door: Listening, way: Arc<Way>, stop: CancellationToken) {
+async fn serve(door: Listening, way: Arc<Way>, until: Until) {
     match door {
-        Listening::Streams(listener) => streams(&listener, &way, &stop).await,
+        Listening::Streams(listener) => streams(listener, &way, &until).await,
         Listening::Datagrams(socket) => {
+            let everybody = way.forward.everybody;
             let (door, opens) = (Arc::clone(&way), way);
             let open = move || {
                 let opened = opens.datagrams();
@@ -122,32 +134,23 @@ async fn serve(door: Listening, way: Arc<Way>, stop: CancellationToken) {
                 let door = Arc::clone(&door);
                 async move { door.admits_sender(from).await }
             };
-            stop.run_until_cancelled(datagrams::forward(socket, admits, open))
-                .await;
+            datagrams::forward(socket, everybody, admits, open, &until).await;
         }
     }
 }
 
-async fn streams(listener: &Listener, way: &Arc<Way>, stop: &CancellationToken) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            Some(ended) = connections.join_next() => accept::report(ended),
-            program = listener.accept(), if connections.len() < connections_max() => match program {
-                Ok(program) => {
-                    let (way, stop) = (Arc::clone(way), stop.clone());
-                    connections.spawn(async move {
-                        stop.run_until_cancelled(way.carry(program)).await;
-                    });
-                }
-                Err(error) => accept::pause(&error).await,
-            },
-        }
-    }
-    while let Some(ended) = connections.join_next().await {
-        accept::report(ended);
-    }
+async fn streams(listener: Listener, way: &Arc<Way>, until: &Until) {
+    let Forward { peer, port, .. } = &way.forward;
+    let vacancy = way.node.open_door(
+        format!("the forward to {peer} port {port}"),
+        connections_max(),
+    );
+    let room = Arc::new(Semaphore::new(vacancy.max()));
+    accept::run(listener, room, &vacancy, until, |program, ()| {
+        let way = Arc::clone(way);
+        async move { way.carry(program).await }
+    })
+    .await;
 }
 
 impl Way {
@@ -160,8 +163,8 @@ impl Way {
         match program {
             Program::Tcp(stream) => match self.admits(stream.get()).await {
                 // A forward knows no protocol in which it could say why.
-                Ok(false) => drop(stream),
-                Ok(true) => self.connect(stream).await,
+                Ok(None) => drop(stream),
+                Ok(Some(_place)) => self.connect(stream).await,
                 Err(error) => tracing::debug!(%error, "a program was gone at once"),
             },
             // Its file says who may come in.
@@ -169,13 +172,21 @@ impl Way {
         }
     }
 
-    async fn admits(&self, stream: &TcpStream) -> io::Result<bool> {
-        if self.forward.everybody {
-            return Ok(true);
-        }
+    /// Whether a program may come in, and the place that it has where others share them with it.
+    async fn admits(&self, stream: &TcpStream) -> io::Result<Option<Option<Place>>> {
         let (client, own) = (stream.peer_addr()?, stream.local_addr()?);
+        if self.forward.everybody {
+            let place = self.shares.take(Source::from(client.ip()));
+            if place.is_none() {
+                tracing::debug!(%client, "refused: where it comes from has its share of this forward's connections");
+            }
+            return Ok(place.map(Some));
+        }
         let admitted = same_user::admit_connection(client, own).await;
-        Ok(admitted.inspect_err(|why| self.note(*why)).is_ok())
+        Ok(admitted
+            .inspect_err(|why| self.note(*why))
+            .ok()
+            .map(|_| None))
     }
 
     async fn admits_sender(&self, from: SocketAddr) -> bool {

@@ -9,7 +9,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use crate::accept::report;
+use crate::accept::{Until, report};
 
 /// The socket that many talk to.
 pub(crate) trait Front: Send + Sync + 'static {
@@ -60,14 +59,11 @@ pub(crate) struct Limits {
     pub(crate) of_one_address: usize,
 }
 
-/// Carries between those who send to `front` and what `open` gives for each of them. Whom `open` gives nothing is refused. Returns after
-/// `end`, when every session has ended and nobody holds `front` any more; dropping it ends the sessions without waiting for them.
-pub(crate) async fn run<F, B, O, T>(
-    front: F,
-    limits: Limits,
-    open: O,
-    end: impl Future<Output = ()>,
-) where
+/// Carries between those who send to `front` and what `open` gives for each of them. Whom `open` gives nothing is refused, and after the
+/// close whoever has no session. Returns at the end of `until`, when every session has ended and nobody holds `front` any more; dropping
+/// it ends the sessions without waiting for them.
+pub(crate) async fn run<F, B, O, T>(front: F, limits: Limits, open: O, until: &Until)
+where
     F: Front,
     B: Back,
     O: Fn(SocketAddr) -> T + Clone + Send + 'static,
@@ -78,10 +74,9 @@ pub(crate) async fn run<F, B, O, T>(
     let mut sessions: BTreeMap<SocketAddr, Session> = BTreeMap::new();
     let mut tasks = JoinSet::new();
     let mut data = vec![0; DATAGRAM_MAX];
-    let mut end = pin!(end);
     loop {
         tokio::select! {
-            () = &mut end => break,
+            () = until.ended.cancelled() => break,
             Some(ended) = tasks.join_next() => {
                 sessions.retain(|_, session| !session.datagrams.is_closed());
                 report(ended);
@@ -90,6 +85,10 @@ pub(crate) async fn run<F, B, O, T>(
                 // An answer to somebody who is gone comes back as an error; it is nobody's.
                 let Ok((len, from)) = received else { continue };
                 let session = sessions.get_mut(&from).filter(|session| !session.datagrams.is_closed());
+                if session.is_none() && until.closed.is_cancelled() {
+                    front.refuse(from);
+                    continue;
+                }
                 let is_known = session.as_ref().is_some_and(|session| session.was_admitted_just_now());
                 if !is_known && !front.admits(from).await {
                     tracing::debug!(%from, "a datagram of somebody who may not send");

@@ -35,6 +35,8 @@ pub(crate) enum Code {
     ControllerUnreachable = 8,
     /// No relay can be reached.
     RelayUnreachable = 9,
+    /// A door of this device lets nobody in: all its places are taken.
+    Full = 10,
 }
 
 impl Code {
@@ -51,6 +53,7 @@ impl Code {
             Self::TimedOut => "timed-out",
             Self::ControllerUnreachable => "controller-unreachable",
             Self::RelayUnreachable => "relay-unreachable",
+            Self::Full => "full",
         }
     }
 
@@ -66,6 +69,7 @@ impl Code {
             Self::TimedOut,
             Self::ControllerUnreachable,
             Self::RelayUnreachable,
+            Self::Full,
         ];
         let known = all.into_iter().find(|known| Some(*known as i32) == code);
         known.unwrap_or(Self::Other)

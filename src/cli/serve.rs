@@ -14,7 +14,7 @@ use overlan_protocol::gateway::{GatewayRoute, OfferedRoute};
 
 use crate::cli::admin::parse_label;
 use crate::cli::exit::{Code, Failure};
-use crate::cli::{StateArgs, output, running};
+use crate::cli::{StateArgs, duration, output, running};
 
 use self::words::{
     Published, parse_http_target, parse_path, parse_target, parse_udp_target, same_port,
@@ -63,6 +63,8 @@ pub(crate) struct TcpArgs {
     #[command(flatten)]
     header: HeaderArgs,
     #[command(flatten)]
+    idle: IdleArgs,
+    #[command(flatten)]
     place: PlaceArgs,
     #[command(flatten)]
     state: StateArgs,
@@ -79,6 +81,8 @@ pub(crate) struct UnixArgs {
     path: Target,
     #[command(flatten)]
     header: HeaderArgs,
+    #[command(flatten)]
+    idle: IdleArgs,
     #[command(flatten)]
     place: PlaceArgs,
     #[command(flatten)]
@@ -164,6 +168,8 @@ pub(crate) struct HttpArgs {
     #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
+    idle: IdleArgs,
+    #[command(flatten)]
     place: PlaceArgs,
     #[command(flatten)]
     state: StateArgs,
@@ -198,6 +204,18 @@ struct TlsArgs {
     /// End TLS here, by a certificate for this device's name; `overlan ca` prints the CA that peers trust
     #[arg(long)]
     tls: bool,
+}
+
+#[derive(Debug, Args)]
+struct IdleArgs {
+    /// End connections on which no byte has moved for so long: seconds, or with a unit (10m) [default: never]
+    #[arg(
+        long,
+        env = "OVERLAN_SERVE_IDLE_TIMEOUT",
+        value_name = "TIME",
+        value_parser = duration::within::<u64>(duration::SOME)
+    )]
+    idle_timeout: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -253,6 +271,7 @@ Examples:
   overlan serve tcp 22 192.168.1.7:22     another host, reached from this one
   overlan serve tcp 5432 db.internal:5432 another host, by a name that is looked up here
   overlan serve tcp 443 8443 --proxy-protocol v2
+  overlan serve tcp 8025 --idle-timeout 10m
 
 Every member of the network reaches what is published, as if it were this host.";
 
@@ -293,7 +312,10 @@ pub(crate) async fn run(command: ServeCommand) -> Result<(), Failure> {
             let target = args.target.unwrap_or_else(|| same_port(args.port));
             publish(
                 &state,
-                Serve::tcp(args.port, target),
+                Serve {
+                    idle_timeout: args.idle.idle_timeout,
+                    ..Serve::tcp(args.port, target)
+                },
                 &args.header,
                 args.place,
             )
@@ -303,7 +325,10 @@ pub(crate) async fn run(command: ServeCommand) -> Result<(), Failure> {
             let state = args.state.create()?;
             publish(
                 &state,
-                Serve::tcp(args.port, args.path),
+                Serve {
+                    idle_timeout: args.idle.idle_timeout,
+                    ..Serve::tcp(args.port, args.path)
+                },
                 &args.header,
                 args.place,
             )
@@ -315,6 +340,7 @@ pub(crate) async fn run(command: ServeCommand) -> Result<(), Failure> {
             let serve = Serve {
                 kind: ServeKind::Http,
                 tls: args.tls.tls,
+                idle_timeout: args.idle.idle_timeout,
                 ..Serve::tcp(args.port, target)
             };
             publish_in(&state, serve, args.place).await

@@ -41,7 +41,7 @@ Examples:
   overlan wait --for control
 
 It also waits for `overlan up` to be started. Exit codes after --timeout say what is missing: 3 no `overlan up`,
-7 the peer, 8 the controller, 9 a relay. 4 at once if the device is not enrolled any more, 5 if an admin has
+7 the peer, 8 the controller, 9 a relay, 10 a place at one of the doors. 4 at once if the device is not enrolled any more, 5 if an admin has
 to let it in.";
 
 /// What `status --check` asks.
@@ -49,7 +49,7 @@ to let it in.";
 pub(crate) enum Check {
     /// `overlan up` answers
     Live,
-    /// Peers can reach this device
+    /// Peers can reach this device, and none of its doors is full
     Ready,
     /// The controller is connected
     Control,
@@ -60,6 +60,8 @@ pub(crate) enum Check {
 enum Wanted {
     /// One of the states.
     Check(Check),
+    /// It can reach peers.
+    Attached,
     /// A peer that is known to be there, by label or full name.
     Peer(String),
 }
@@ -83,15 +85,15 @@ pub(crate) async fn wait(args: WaitArgs) -> Result<(), Failure> {
     until(&args.state, &args.what, args.timeout).await
 }
 
-/// Returns when this device can be reached, at the latest after `timeout` seconds; 0 = never.
+/// Returns when this device reaches peers, at the latest after `timeout` seconds; 0 = never.
 pub(crate) async fn until_ready(state: &StateArgs, timeout: u32) -> Result<(), Failure> {
-    until(state, &Wanted::Check(Check::Ready), timeout).await
+    until(state, &Wanted::Attached, timeout).await
 }
 
 async fn until(state: &StateArgs, wanted: &Wanted, timeout: u32) -> Result<(), Failure> {
     let what = match wanted {
         Wanted::Check(Check::Live) => "`overlan up`",
-        Wanted::Check(Check::Ready) => "`overlan up` to be ready",
+        Wanted::Check(Check::Ready) | Wanted::Attached => "`overlan up` to be ready",
         Wanted::Check(Check::Control) => "the controller",
         Wanted::Peer(name) => name,
     };
@@ -175,11 +177,14 @@ async fn watch_at_terminal(state: &StateArgs, verbose: bool) -> Result<(), Failu
     ended
 }
 
-/// Whether `new` tells more than other counters and round trips.
+/// Whether `new` tells more than other counters, round trips and that time has passed.
 fn is_news(old: &Status, new: &Status) -> bool {
     let bare = |status: &Status| {
         let mut status = status.clone();
         status.counters.clear();
+        for full in &mut status.full {
+            full.seconds = 0;
+        }
         for relay in &mut status.relays {
             relay.round_trip_ms = None;
             relay.round_trip_us = None;
@@ -207,14 +212,15 @@ fn missing(status: &Status, wanted: &Wanted) -> Option<Failure> {
     }
     match wanted {
         Wanted::Check(Check::Live) => None,
-        Wanted::Check(Check::Ready) => not_ready(status),
+        Wanted::Check(Check::Ready) => not_attached(status).or_else(|| full(status)),
+        Wanted::Attached => not_attached(status),
         Wanted::Check(Check::Control) => no_control(status),
         Wanted::Peer(name) => {
             let peers = status.networks.iter().flat_map(|network| &network.peers);
             let called = peers.filter(|peer| running::is_called(&peer.label, &peer.name, name));
             let known: Vec<Presence> = called.map(|peer| peer.presence).collect();
             if known.contains(&Presence::Online) {
-                return not_ready(status);
+                return not_attached(status);
             }
             let text = match known.contains(&Presence::Unknown) {
                 true => format!("nobody knows yet whether a peer called {name:?} is online"),
@@ -226,7 +232,7 @@ fn missing(status: &Status, wanted: &Wanted) -> Option<Failure> {
     }
 }
 
-fn not_ready(status: &Status) -> Option<Failure> {
+fn not_attached(status: &Status) -> Option<Failure> {
     let text = match status.state {
         State::Running => return None,
         State::Stopped => {
@@ -249,6 +255,13 @@ fn not_ready(status: &Status) -> Option<Failure> {
         false => format!("{text} ({})", errors.join("; ")),
     };
     Some(Failure::new(Code::RelayUnreachable, text))
+}
+
+/// A door that lets nobody in. Others go on, so that only who asks for all of it hears of this.
+fn full(status: &Status) -> Option<Failure> {
+    let full = status.full.first()?;
+    let failure = Failure::new(Code::Full, full.to_string());
+    Some(failure.next(full.what_to_do()))
 }
 
 fn no_control(status: &Status) -> Option<Failure> {

@@ -7,16 +7,17 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use overlan_netstack as netstack;
 use overlan_transport::pump::now;
 use tokio::net::UdpSocket;
-use tokio_util::sync::CancellationToken;
 
+use crate::accept::Until;
 use crate::carry::sessions::{self, Back, Front, Limits, SESSIONS_MAX};
 use crate::host::{SOURCES_AT_LEAST, connections_max};
 use crate::names::Destination;
 use crate::proxy;
 use crate::state::Target;
 
-/// Serves the socket until `shutdown`, then ends every session and returns. The port is free then.
-pub(crate) async fn run(socket: netstack::UdpSocket, target: Target, shutdown: CancellationToken) {
+/// Serves the socket: new senders until the port is closed, sessions until they end with `until`, and then returns. The port is free
+/// then.
+pub(crate) async fn run(socket: netstack::UdpSocket, target: Target, until: impl Into<Until>) {
     // Each session has a file.
     let all = SESSIONS_MAX.min(connections_max());
     let limits = Limits {
@@ -34,7 +35,7 @@ pub(crate) async fn run(socket: netstack::UdpSocket, target: Target, shutdown: C
                 .ok()
         }
     };
-    sessions::run(socket, limits, open, shutdown.cancelled()).await;
+    sessions::run(socket, limits, open, &until.into()).await;
 }
 
 /// A socket for one peer that hears from the service only.

@@ -24,7 +24,7 @@ use crate::http1::{
     self, End, Fault, Fields, Intermediary, Judged, Own, Patience, Place, Request, Target,
 };
 use crate::node::PeerIdentity;
-use crate::splice::splice;
+use crate::splice::{self, splice_within};
 
 /// Who is at an address of the network.
 pub(crate) type Identify = Arc<dyn Fn(SocketAddr) -> Option<PeerIdentity> + Send + Sync>;
@@ -40,20 +40,33 @@ pub(super) async fn converse(
     config: &ExposeConfig,
     identify: &Identify,
 ) {
+    let patience = Patience {
+        head: HEAD_TIMEOUT,
+        idle: config.patience.idle,
+    };
     let published = Published {
         remote,
         config,
         identify,
         first: Mutex::new(Some(service.into())),
     };
-    let ended = match http1::converse(overlay, &published, PATIENCE).await {
+    let ended = match http1::converse(overlay, &published, patience).await {
         Ok(End::Closed) => Ok(()),
         Ok(End::Tunnel {
             client,
             from_client,
             service,
             from_service,
-        }) => tunnel(client, &from_client, service, &from_service).await,
+        }) => {
+            tunnel(
+                client,
+                &from_client,
+                service,
+                &from_service,
+                config.patience,
+            )
+            .await
+        }
         Err(error) => Err(error),
     };
     if let Err(error) = ended {
@@ -67,13 +80,14 @@ async fn tunnel(
     from_peer: &[u8],
     mut service: Upstream,
     from_service: &[u8],
+    patience: splice::Patience,
 ) -> std::io::Result<()> {
     overlay.write_all(from_service).await?;
     overlay.flush().await?;
     service.write_all(from_peer).await?;
     match service {
-        Either::Left(mut service) => splice(&mut overlay, &mut service).await,
-        Either::Right(mut service) => splice(&mut overlay, &mut service).await,
+        Either::Left(mut service) => splice_within(&mut overlay, &mut service, patience).await,
+        Either::Right(mut service) => splice_within(&mut overlay, &mut service, patience).await,
     };
     Ok(())
 }
@@ -192,12 +206,9 @@ const UPGRADES: &[&str] = &["websocket"];
 /// There is one service, so that all requests are for the same.
 const SERVICE: &str = "service";
 
-/// A browser keeps its connections for its next requests; who needs longer opens another. Answers take what they take: some services
-/// say nothing for hours.
-const PATIENCE: Patience = Patience {
-    head: Duration::from_secs(60),
-    idle: None,
-};
+/// A browser keeps its connections for its next requests; who needs longer opens another. Answers take what they take, unless a person
+/// has said how long nothing may move: some services say nothing for hours.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests;

@@ -111,11 +111,13 @@ pub(crate) enum Inbound {
 }
 
 impl Abort for Inbound {
+    /// The reset follows what was written: the stream's own `abort`, which has the same name, would overtake it.
     fn abort(&self) {
-        match self {
-            Self::Plain(overlay) => overlay.abort(),
-            Self::Secured(secured) => secured.get_ref().0.abort(),
-        }
+        let overlay = match self {
+            Self::Plain(overlay) => overlay,
+            Self::Secured(secured) => secured.get_ref().0,
+        };
+        Abort::abort(overlay);
     }
 }
 

@@ -111,6 +111,28 @@ async fn carry(a: (Stack, IpAddr), b: (Stack, IpAddr), notify: Arc<Notify>) {
 
 pub(crate) const PUBLISHED: u16 = 80;
 
+/// A port that is published until `stop`.
+pub(crate) async fn published(
+    listener: overlan_netstack::TcpListener,
+    config: ExposeConfig,
+    identify: Identify,
+    stop: CancellationToken,
+) {
+    published_to(1_024, listener, config, identify, stop).await;
+}
+
+/// The same, to so many connections at once.
+async fn published_to(
+    max: usize,
+    listener: overlan_netstack::TcpListener,
+    config: ExposeConfig,
+    identify: Identify,
+    stop: CancellationToken,
+) {
+    let vacancy = accept::Vacancies::default().open("a port".to_owned(), max, None);
+    run(listener, config, identify, &vacancy, stop).await;
+}
+
 /// These services do not hear who asks.
 fn nobody() -> Identify {
     Arc::new(|_| None)
@@ -124,7 +146,7 @@ async fn a_peer_talks_with_a_local_service_and_each_side_may_close_first() {
         .unwrap();
     let config = ExposeConfig::new(&Serve::tcp(1, service.local_addr().unwrap()));
     let shutdown = CancellationToken::new();
-    let exposed = tokio::spawn(run(
+    let exposed = tokio::spawn(published(
         overlay.server.listen(PUBLISHED).unwrap(),
         config,
         nobody(),
@@ -179,7 +201,7 @@ async fn a_service_that_is_not_there_is_connection_refused() {
     unused.bind(local_target(0)).unwrap();
     let config = ExposeConfig::new(&Serve::tcp(1, unused.local_addr().unwrap()));
     let shutdown = CancellationToken::new();
-    let exposed = run(
+    let exposed = published(
         overlay.server.listen(PUBLISHED).unwrap(),
         config,
         nobody(),
@@ -202,7 +224,7 @@ async fn a_reset_by_the_service_reaches_the_peer_and_the_end_ends_all() {
         .unwrap();
     let config = ExposeConfig::new(&Serve::tcp(1, service.local_addr().unwrap()));
     let shutdown = CancellationToken::new();
-    let exposed = tokio::spawn(run(
+    let exposed = tokio::spawn(published(
         overlay.server.listen(PUBLISHED).unwrap(),
         config,
         nobody(),
@@ -313,7 +335,7 @@ async fn a_renewed_certificate_is_shown_to_new_connections_and_ends_no_open_one(
     let newest = Arc::new(Newest(Mutex::new(old.clone())));
     config.securing = Some(Securing::new(newest.clone(), false));
     let shutdown = CancellationToken::new();
-    let exposed = tokio::spawn(run(
+    let exposed = tokio::spawn(published(
         overlay.server.listen(PUBLISHED).unwrap(),
         config,
         nobody(),
@@ -367,17 +389,62 @@ async fn a_renewed_certificate_is_shown_to_new_connections_and_ends_no_open_one(
 }
 
 #[tokio::test]
+async fn what_a_service_wrote_before_its_reset_arrives_before_ours() {
+    let overlay = Overlay::new();
+    let service = tokio::net::TcpListener::bind(local_target(0))
+        .await
+        .unwrap();
+    let shutdown = CancellationToken::new();
+    let exposed = tokio::spawn(published(
+        overlay.server.listen(PUBLISHED).unwrap(),
+        ExposeConfig::new(&Serve::tcp(1, service.local_addr().unwrap())),
+        nobody(),
+        shutdown.clone(),
+    ));
+    let (peer, served) = tokio::join!(overlay.connect(), service.accept());
+    let (mut peer, (mut served, _)) = (peer.unwrap(), served.unwrap());
+    // More than the peer has room for before it reads: the rest waits at our end.
+    let said = vec![7; 1_500_000];
+    served.write_all(&said).await.unwrap();
+    std::future::poll_fn(|cx| served.poll_delivered(cx)).await;
+    served.abort();
+    drop(served);
+    let mut heard = Vec::new();
+    let end = peer.read_to_end(&mut heard).await;
+    assert_eq!(heard.len(), said.len());
+    assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    shutdown.cancel();
+    exposed.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_a_service_is_gone_is_said_once_and_again_when_it_was_back() {
+    let (presence, begin) = (Presence::default(), tokio::time::Instant::now());
+    let at = |seconds| begin + Duration::from_secs(seconds);
+    assert!(!presence.handle_asked(at(0), true), "it was never gone");
+    assert!(presence.handle_asked(at(1), false));
+    for seconds in 2..300 {
+        assert!(!presence.handle_asked(at(seconds), false), "{seconds}");
+    }
+    assert!(presence.handle_asked(at(300), true), "it is back");
+    assert!(presence.handle_asked(at(301), false));
+    // One that comes and goes is no flood.
+    assert!(presence.handle_asked(at(302), true));
+    assert!(!presence.handle_asked(at(303), false));
+    assert!(presence.handle_asked(at(362), true));
+    assert!(presence.handle_asked(at(363), false));
+}
+
+#[tokio::test]
 async fn one_peer_cannot_take_all_places_of_a_port() {
     let overlay = Overlay::new();
     let service = tokio::net::TcpListener::bind(local_target(0))
         .await
         .unwrap();
-    let config = ExposeConfig {
-        max_connections: 4 * crate::host::SOURCES_AT_LEAST,
-        ..ExposeConfig::new(&Serve::tcp(1, service.local_addr().unwrap()))
-    };
+    let config = ExposeConfig::new(&Serve::tcp(1, service.local_addr().unwrap()));
     let shutdown = CancellationToken::new();
-    let exposed = tokio::spawn(run(
+    let exposed = tokio::spawn(published_to(
+        4 * crate::host::SOURCES_AT_LEAST,
         overlay.server.listen(PUBLISHED).unwrap(),
         config,
         nobody(),
@@ -419,7 +486,7 @@ async fn a_peer_sees_that_an_answer_was_cut_when_the_port_is_published_no_more()
         .await
         .unwrap();
     let shutdown = CancellationToken::new();
-    let exposed = tokio::spawn(run(
+    let exposed = tokio::spawn(published(
         overlay.server.listen(PUBLISHED).unwrap(),
         ExposeConfig::new(&Serve::tcp(1, service.local_addr().unwrap())),
         nobody(),

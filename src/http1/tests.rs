@@ -14,11 +14,12 @@ use overlan_protocol::key::{DeviceId, IdentityKey};
 use overlan_protocol::netmap::Owner;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::expose::tests::{Overlay, PUBLISHED};
+use crate::expose::tests::{Overlay, PUBLISHED, published};
 use crate::expose::{self, ExposeConfig};
 use crate::node::PeerIdentity;
 use crate::proxy::ProxyConfig;
@@ -74,7 +75,7 @@ impl Door {
             })
         });
         let listener = overlay.server.listen(PUBLISHED).unwrap();
-        let task = tokio::spawn(expose::run(listener, config, identify, stop.clone()));
+        let task = tokio::spawn(published(listener, config, identify, stop.clone()));
         Self::Published(Published {
             overlay,
             stop,
@@ -134,12 +135,17 @@ impl Door {
         status
     }
 
-    async fn close(self) {
+    /// Ends it. A peer hears of that only while what is returned is there.
+    async fn close(self) -> Option<Overlay> {
         match self {
-            Self::Proxy(fixture) => fixture.close().await,
+            Self::Proxy(fixture) => {
+                fixture.close().await;
+                None
+            }
             Self::Published(published) => {
                 published.stop.cancel();
                 published.task.await.unwrap();
+                Some(published.overlay)
             }
         }
     }
@@ -158,6 +164,23 @@ async fn heard_to_end(stream: &mut (impl AsyncRead + Unpin)) -> (String, bool) {
     let all = String::from_utf8(all).unwrap();
     let ended = ended.unwrap_or_else(|_| panic!("no end after {all:?}"));
     (all, ended.is_ok())
+}
+
+/// Reads until `what` was heard or the stream ends, with a limit.
+async fn until_heard(stream: &mut (impl AsyncRead + Unpin), what: &str) -> String {
+    let mut all = String::new();
+    let reading = async {
+        while !all.ends_with(what) {
+            match stream.read_u8().await {
+                Ok(byte) => all.push(char::from(byte)),
+                Err(_) => break,
+            }
+        }
+    };
+    timeout(LONGEST, reading)
+        .await
+        .unwrap_or_else(|_| panic!("no {what:?}"));
+    all
 }
 
 /// Reads a head, with a limit.

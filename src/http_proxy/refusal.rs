@@ -25,6 +25,8 @@ pub(crate) enum Refusal {
     NoCredentials,
     /// The client sent another one.
     WrongCredentials,
+    /// Where the client comes from has its share of the connections.
+    NoShare,
     /// A request for this server itself, which has one page.
     NotAProxyRequest,
     /// That page was asked for under a name that is not this server's.
@@ -63,6 +65,11 @@ impl Refusal {
                 407,
                 "http_request_denied",
                 "Give the user name and the password of --socks-user and --socks-password-file.",
+            ),
+            Self::NoShare => (
+                503,
+                "connection_limit_reached",
+                "End some of them, or run an Overlan of its own where the programs are.",
             ),
             Self::NotAProxyRequest => (
                 400,
@@ -193,6 +200,9 @@ impl fmt::Display for Refusal {
         match self {
             Self::NoCredentials => f.write_str("this proxy wants a user name and a password"),
             Self::WrongCredentials => f.write_str("user name or password are wrong"),
+            Self::NoShare => {
+                f.write_str("where this client comes from has its share of the proxy's connections")
+            }
             Self::NotAProxyRequest => f.write_str("this is a proxy, not a web server"),
             Self::AnotherHost => f.write_str("the Host field names another server than this proxy"),
             Self::Scheme => f.write_str("only http:// is fetched in plain"),

@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use data_encoding::BASE64;
 use overlan_protocol::key::Secret;
@@ -261,6 +262,45 @@ async fn a_password_is_asked_for_and_never_passed_on() {
         heard.starts_with("HTTP/1.1 200 ") && heard.ends_with("\r\n\r\n"),
         "{heard}"
     );
+    door.close().await;
+}
+
+#[tokio::test]
+async fn who_gives_no_password_has_to_leave_and_who_did_stays() {
+    let credentials = Credentials::new("anna".into(), Secret::new("correct horse")).unwrap();
+    let door = Fixture::open(ProxyConfig {
+        credentials: Some(credentials),
+        handshake_timeout: Duration::from_millis(500),
+        ..ProxyConfig::default()
+    })
+    .await;
+    let mut known = door.connect().await;
+    let basic = BASE64.encode(b"anna:correct horse");
+    let request = format!(
+        "CONNECT web.demo.overlan.lan:80 HTTP/1.1\r\nHost: a\r\nProxy-Authorization: basic {basic}\r\n\r\n"
+    );
+    known.write_all(request.as_bytes()).await.unwrap();
+    assert!(head(&mut known).await.starts_with("HTTP/1.1 200 "));
+    // Asks again and again, on a connection that would be kept.
+    let mut stranger = door.connect().await;
+    let request = b"GET http://web.demo.overlan.lan/ HTTP/1.1\r\nHost: a\r\n\r\n";
+    let asking = async {
+        let mut heard = [0; 4_096];
+        loop {
+            let asked = stranger.write_all(request).await;
+            match stranger.read(&mut heard).await {
+                Ok(1..) if asked.is_ok() => {}
+                Ok(_) | Err(_) => return,
+            }
+        }
+    };
+    let left = timeout(Duration::from_secs(20), asking).await;
+    left.expect("it is thrown out");
+    known.write_all(b"hello").await.unwrap();
+    let mut echoed = [0; 5];
+    known.read_exact(&mut echoed).await.unwrap();
+    assert_eq!(&echoed, b"hello");
+    drop(known);
     door.close().await;
 }
 

@@ -12,9 +12,11 @@ use overlan_protocol::address;
 use overlan_protocol::key::{NetworkId, random_bytes};
 use overlan_protocol::policy::Protocol;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use super::reach::Reached;
 use super::{Inner, Node};
+use crate::accept::{Vacancies, Vacancy};
 use crate::control::Health;
 use crate::dial::DialError;
 use crate::dns::Transport;
@@ -24,6 +26,16 @@ use crate::names::{self, Destination, NameError};
 use crate::proxy::{self, Bound, Datagrams, Overlay, Proxied, ProxyConfig, check_listen};
 
 impl Node {
+    /// Told when nobody is let in any more.
+    pub(crate) fn closing(&self) -> CancellationToken {
+        self.inner.closing.clone()
+    }
+
+    /// Another door for `max` connections, told of in the status while it has had no place for long.
+    pub(crate) fn open_door(&self, door: String, max: usize) -> Arc<Vacancy> {
+        self.inner.open_door(door, max)
+    }
+
     /// This node as [`crate::proxy::serve`] takes it. Having it does not keep the node up: it ends with the last [`Node`].
     #[must_use]
     pub fn overlay(&self) -> NodeOverlay {
@@ -50,6 +62,13 @@ impl Node {
     }
 }
 
+impl Inner {
+    /// See [`Node::open_door`].
+    pub(super) fn open_door(&self, door: String, max: usize) -> Arc<Vacancy> {
+        self.vacancies.open(door, max, self.options.memory)
+    }
+}
+
 /// A node as a proxy sees it.
 #[derive(Debug, Clone)]
 pub struct NodeOverlay(Arc<Inner>);
@@ -61,6 +80,10 @@ impl Overlay for NodeOverlay {
 
     fn memory(&self) -> Option<Budget> {
         self.0.options.memory
+    }
+
+    fn vacancies(&self) -> Vacancies {
+        self.0.vacancies.clone()
     }
 
     fn proxied(&self) -> Proxied {

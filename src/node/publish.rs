@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use overlan_protocol::key::NetworkId;
 use tokio_util::sync::CancellationToken;
@@ -10,6 +11,9 @@ use super::{Inner, Node, lock};
 use crate::accept::Until;
 use crate::engine::Membership;
 use crate::expose::{self, ExposeConfig};
+use crate::host::connections_max;
+use crate::memory::Budget;
+use crate::splice::Patience;
 use crate::state::{OverlayPort, Serve, StateError, Transport};
 
 /// A port that is open in one network.
@@ -117,28 +121,36 @@ impl Inner {
         stop: CancellationToken,
     ) -> Result<(), String> {
         let stack = membership.stack();
+        let until = Until {
+            closed: self.closing.clone(),
+            ended: stop,
+        };
         match serve.kind.transport() {
             Transport::Tcp => {
                 let listener = stack.listen(serve.port);
                 let listener = listener.map_err(|error| error.to_string())?;
                 let mut config = ExposeConfig::new(serve);
-                config.patience = self.options.silence;
+                config.patience = Patience {
+                    idle: serve.idle_timeout.map(Duration::from_secs),
+                    ..self.options.silence
+                };
                 config.securing = serve
                     .tls
                     .then(|| self.certificates.securing(network, config.http));
+                let max = connections_max();
+                let within = self.options.memory.map_or(max, Budget::connections);
+                let door = format!("the published port {}", serve.overlay_port());
+                let vacancy = self.open_door(door, max.min(within));
                 let identify = self.identify_in(network);
-                let until = Until {
-                    closed: self.closing.clone(),
-                    ended: stop,
-                };
-                let serving = expose::run(listener, config, identify, until);
+                let serving =
+                    async move { expose::run(listener, config, identify, &vacancy, until).await };
                 let serving = self.serving.track_future(serving);
                 self.tasks.spawn(self.clone().until_closed(serving));
             }
             Transport::Udp => {
                 let socket = stack.bind_udp(serve.port);
                 let socket = socket.map_err(|error| error.to_string())?;
-                let serving = expose::datagrams::run(socket, serve.target.clone(), stop);
+                let serving = expose::datagrams::run(socket, serve.target.clone(), until);
                 self.tasks.spawn(self.clone().until_closed(serving));
             }
         }

@@ -9,8 +9,10 @@ use overlan_protocol::key::NetworkId;
 use tokio_util::sync::CancellationToken;
 
 use super::{Inner, Node, lock};
+use crate::accept::Until;
 use crate::engine::Membership;
 use crate::gateway as leads;
+use crate::host::connections_max;
 use crate::state::StateError;
 use crate::status::RouteStatus;
 
@@ -141,7 +143,17 @@ impl Inner {
                 Ok(listener) => {
                     let stop = self.stop.child_token();
                     let routes = self.led_to(*id);
-                    self.tasks.spawn(leads::run(listener, routes, stop.clone()));
+                    let vacancy = self.open_door(
+                        "the port that leads to hosts behind this device".to_owned(),
+                        connections_max(),
+                    );
+                    let until = Until {
+                        closed: self.closing.clone(),
+                        ended: stop.clone(),
+                    };
+                    let serving =
+                        async move { leads::run(listener, routes, &vacancy, &until).await };
+                    self.tasks.spawn(self.serving.track_future(serving));
                     let membership = Arc::downgrade(membership);
                     leading.insert(*id, Leading { membership, stop });
                 }

@@ -143,6 +143,7 @@ impl Inner {
             memory: self.options.memory.map(status::MemoryStatus::from),
             dns_zones: self.zone_statuses(),
             dns_forwards: self.forward_statuses(),
+            full: self.vacancies.full(tokio::time::Instant::now()),
             counters: self.counters(&memberships),
             ..Status::starting()
         }

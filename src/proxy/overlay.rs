@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::accept::Vacancies;
 use crate::dial::DialError;
 use crate::dns::Transport;
 use crate::memory::Budget;
@@ -22,6 +23,11 @@ pub trait Overlay: Clone + Send + Sync + 'static {
     /// The memory that doors to it must keep within; `None` = as much as there is.
     fn memory(&self) -> Option<Budget> {
         None
+    }
+
+    /// Where doors say whether they have places.
+    fn vacancies(&self) -> Vacancies {
+        Vacancies::default()
     }
 
     /// What lies in the overlay or behind it, for programs that send nothing else through a proxy.

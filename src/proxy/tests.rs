@@ -55,9 +55,11 @@ impl Fixture {
         let door = tokio::spawn(serve(listener, config, overlay.clone(), shutdown.clone()));
         let stop = shutdown.clone();
         let echoing = tokio::spawn(async move {
+            let vacancy = Vacancies::default().open("echo".to_owned(), 16, None);
             accept::run(
                 echo,
                 Arc::new(Semaphore::new(16)),
+                &vacancy,
                 &stop.into(),
                 |mut stream, _| async move {
                     let (mut read, mut write) = stream.split();

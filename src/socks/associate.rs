@@ -131,7 +131,7 @@ impl<O: Overlay> Relay<'_, O> {
     }
 
     async fn handle_client(&mut self, from: SocketAddr, datagram: &[u8]) {
-        if !self.association.admits(from) {
+        if !self.association.admits(from) || self.door.is_closed() && self.association.is_new() {
             return;
         }
         if !self.may_send(from).await {

@@ -60,6 +60,11 @@ impl Association {
         }
     }
 
+    /// Whether nobody has sent anything yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.client.is_none()
+    }
+
     /// Whether `from` may send. The first one that may becomes the only one.
     pub(super) fn admits(&mut self, from: SocketAddr) -> bool {
         let from = canonical(from);

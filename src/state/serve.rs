@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::names;
+use crate::status::age;
 
 /// A service of this host, or one that this host reaches, that the overlay may reach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,9 @@ pub struct Serve {
     /// Whether TLS ends here, by a certificate for this device's name; the service hears what was inside.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tls: bool,
+    /// Seconds after which a connection ends on which no byte has moved; nothing = never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<u64>,
     /// Networks in which it is published, by label; none = all that this device is in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<String>,
@@ -39,6 +43,7 @@ impl Serve {
             target: target.into(),
             proxy_protocol: false,
             tls: false,
+            idle_timeout: None,
             networks: Vec::new(),
         }
     }
@@ -76,6 +81,9 @@ impl Serve {
         }
         if self.proxy_protocol {
             remarks.push("PROXY protocol".to_owned());
+        }
+        if let Some(seconds) = self.idle_timeout {
+            remarks.push(format!("idle connections end after {}", age(seconds)));
         }
         if !self.networks.is_empty() {
             remarks.push(format!("only in {}", self.networks.join(", ")));

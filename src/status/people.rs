@@ -232,6 +232,9 @@ impl Status {
                 .push("No relay is connected: peers cannot be reached until one is.".to_owned()),
             State::Starting | State::Running | State::Stopped => {}
         }
+        for full in &self.full {
+            complaints.push(format!("Full: {full}. {}", full.what_to_do()));
+        }
         if self.control.state != LinkState::Connected && self.state == State::Running {
             complaints.push(
                 "The controller is not connected: traffic flows on, but changes of members do not arrive.".to_owned(),

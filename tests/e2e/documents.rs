@@ -94,6 +94,8 @@ fn every_document_has_the_fields_that_its_page_lists() {
         "443",
         &target,
         "--tls",
+        "--idle-timeout",
+        "10m",
         "--network",
         "home",
     ];
@@ -256,12 +258,17 @@ fn every_document_has_the_fields_that_its_page_lists() {
         .args(["bugreport", "--output", "-"])
         .args(state(&nothing));
     page.holds("bugreport", &run(&mut bugreport, "").ok());
-    // The first needs a proxy, see `upstream`, the last a resolver, see `dns`; one is not measured, and no certificate was refused.
+    // The first needs a proxy, see `upstream`, another a resolver, see `dns`, the last ones a full door, see `full`; one is not measured,
+    // and no certificate was refused.
     page.ends(&[
         "status: upstream_proxy?",
         "netcheck: controller.round_trip_us?",
         "status: certificates?.error?",
         "dns query: query.rule.resolver?",
+        "status: full?[].door",
+        "status: full?[].connections",
+        "status: full?[].lack",
+        "status: full?[].seconds",
     ]);
 }
 

@@ -58,6 +58,8 @@ mod exec;
 
 mod forward;
 
+mod full;
+
 mod http;
 
 mod gateway;

@@ -195,8 +195,15 @@ fn an_http_service_hears_in_each_request_who_asks_and_nobody_can_pretend() {
 
     // Where nobody listens it is a refusal, as for every service.
     drop(echo);
-    let outcome = laptop.curl(&[&url]);
-    assert!(outcome.stderr.contains("(5)"), "{outcome:#?}");
+    for _ in 0..3 {
+        let outcome = laptop.curl(&[&url]);
+        assert!(outcome.stderr.contains("(5)"), "{outcome:#?}");
+    }
+    let log = web.program.output();
+    let told = log
+        .lines()
+        .filter(|line| line.contains("the service is not there: peers are refused"));
+    assert_eq!(told.count(), 1, "{log}");
 }
 
 #[test]

@@ -1,11 +1,11 @@
 use super::*;
 
 use std::collections::VecDeque;
-use std::future::pending;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 /// What a test does with both sides: datagrams in and out, in virtual time.
 #[derive(Default)]
@@ -23,6 +23,8 @@ struct Sides {
     found: Notify,
     /// Datagrams that came to the service.
     served: AtomicUsize,
+    /// Nobody is let in any more.
+    closed: CancellationToken,
 }
 
 struct Many(Arc<Sides>);
@@ -119,7 +121,12 @@ impl Sides {
                 })
             }
         };
-        task.spawn(run(Many(self.clone()), limits, open, pending()));
+        let front = Many(self.clone());
+        let until = Until {
+            closed: self.closed.clone(),
+            ended: CancellationToken::new(),
+        };
+        task.spawn(async move { run(front, limits, open, &until).await });
         task
     }
 
@@ -263,4 +270,18 @@ async fn the_bytes_that_wait_are_bounded_for_a_session_and_for_all() {
     let last = at(u16::try_from(sessions).unwrap() * 256 + 2);
     sides.send_from(last, &datagram).await;
     assert_eq!(sides.served.load(Relaxed), all + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_front_that_is_closed_goes_on_for_its_sessions_and_takes_no_new_sender() {
+    let sides = Arc::new(Sides::default());
+    let mut task = sides.start(8);
+    sides.send(10, 1).await;
+    sides.closed.cancel();
+    sides.send(10, 3).await;
+    sides.send(11, 5).await;
+    assert_eq!(*sides.answered.lock().unwrap(), [(at(10), 2), (at(10), 4)]);
+    assert_eq!(*sides.refused.lock().unwrap(), [at(11)]);
+    assert_eq!(sides.open_ports(), [10]);
+    task.shutdown().await;
 }

@@ -253,7 +253,7 @@ async fn a_door_that_closes_cuts_off_what_is_under_way() {
         head(&mut client).await;
         let mut half = [0; 4];
         client.read_exact(&mut half).await.unwrap();
-        door.close().await;
+        let _overlay = door.close().await;
         let (_, in_order) = heard_to_end(&mut client).await;
         assert!(!in_order, "an end that the service did not make");
     }

@@ -446,12 +446,20 @@ async fn rfc9112_8_an_answer_that_is_cut_off_does_not_look_whole() {
         ),
         ("HTTP/1.1 200 OK\r\n\r\nhalf", true),
     ] {
-        let service = Service::start(move |mut stream, _| async move {
-            let _ = head(&mut stream).await;
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            if reset {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                stream.set_zero_linger().unwrap();
+        let heard = Arc::new(Notify::new());
+        let service = Service::start({
+            let heard = Arc::clone(&heard);
+            move |mut stream, _| {
+                let heard = Arc::clone(&heard);
+                async move {
+                    let _ = head(&mut stream).await;
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    if reset {
+                        // A reset may overtake what was written.
+                        heard.notified().await;
+                        stream.set_zero_linger().unwrap();
+                    }
+                }
             }
         })
         .await;
@@ -464,7 +472,10 @@ async fn rfc9112_8_an_answer_that_is_cut_off_does_not_look_whole() {
                 };
                 let mut stream = door.connect().await;
                 stream.write_all(request.as_bytes()).await.unwrap();
-                let (heard, in_order) = heard_to_end(&mut stream).await;
+                let begin = until_heard(&mut stream, "half").await;
+                heard.notify_one();
+                let (end, in_order) = heard_to_end(&mut stream).await;
+                let heard = begin + &end;
                 let chunked = has(&heard, "transfer-encoding", "chunked");
                 let shows = chunked && !heard.ends_with("0\r\n\r\n");
                 assert!(!in_order || shows, "{answer:?} {heard:?}");
