@@ -6,11 +6,12 @@
 //!             └── evicted, for one with a better claim ──┘
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use overlan_protocol::key::{DeviceId, RelayId};
+use overlan_transport::strangers::{Refused, Strangers};
 
 /// How many connections there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,17 +86,10 @@ pub(crate) struct Admitted {
 pub(crate) struct Limits {
     budget: Budget,
     next: u64,
-    strangers: BTreeMap<SeatId, Stranger>,
-    sources: BTreeMap<IpAddr, BTreeSet<SeatId>>,
+    strangers: Strangers<SeatId>,
     callers: BTreeMap<SeatId, Caller>,
     of_caller: BTreeMap<Caller, usize>,
     open: Open,
-}
-
-#[derive(Debug)]
-struct Stranger {
-    source: IpAddr,
-    since: Instant,
 }
 
 /// How many connections there are, by kind.
@@ -112,43 +106,22 @@ impl Limits {
         Self {
             budget,
             next: 0,
-            strangers: BTreeMap::new(),
-            sources: BTreeMap::new(),
+            strangers: Strangers::new(budget.strangers, budget.strangers_per_source),
             callers: BTreeMap::new(),
             of_caller: BTreeMap::new(),
             open: Open::default(),
         }
     }
 
-    /// A stranger knocks at `now`. Where there is no room, one who had time to prove itself goes, of the same source if that has
-    /// its share, else of the source that holds most; without one the newcomer is refused.
+    /// A stranger knocks at `now`; see [`Strangers::admit`].
     pub(crate) fn admit(&mut self, now: Instant, from: IpAddr) -> Result<Admitted, Refusal> {
-        let source = source(from);
-        let own = self.sources.get(&source).map_or(0, BTreeSet::len);
-        let evicted = if own >= self.budget.strangers_per_source {
-            Some(self.patient(now, source).ok_or(Refusal::Source)?)
-        } else if self.strangers.len() >= self.budget.strangers {
-            let largest = self.sources.iter().max_by_key(|(_, seats)| seats.len());
-            let (largest, held) = largest
-                .map(|(source, seats)| (*source, seats.len()))
-                .ok_or(Refusal::Strangers)?;
-            // Who holds more than the newcomer would has no claim to its time.
-            let oldest = match held > own + 1 {
-                true => self.oldest(largest),
-                false => self.patient(now, largest),
-            };
-            Some(oldest.ok_or(Refusal::Strangers)?)
-        } else {
-            None
-        };
-        if let Some(evicted) = evicted {
-            self.close(evicted);
-        }
+        let seat = SeatId(self.next + 1);
+        let evicted = self.strangers.admit(now, from, seat);
+        let evicted = evicted.map_err(|refused| match refused {
+            Refused::All => Refusal::Strangers,
+            Refused::Source => Refusal::Source,
+        })?;
         self.next += 1;
-        let seat = SeatId(self.next);
-        let since = now;
-        self.strangers.insert(seat, Stranger { source, since });
-        self.sources.entry(source).or_default().insert(seat);
         Ok(Admitted { seat, evicted })
     }
 
@@ -179,14 +152,7 @@ impl Limits {
 
     /// The connection has ended; nothing happens to one that was evicted before.
     pub(crate) fn close(&mut self, seat: SeatId) {
-        if let Some(stranger) = self.strangers.remove(&seat)
-            && let Some(seats) = self.sources.get_mut(&stranger.source)
-        {
-            seats.remove(&seat);
-            if seats.is_empty() {
-                self.sources.remove(&stranger.source);
-            }
-        }
+        self.strangers.leave(seat);
         if let Some(caller) = self.callers.remove(&seat) {
             *self.count(caller) -= 1;
             if let Some(mine) = self.of_caller.get_mut(&caller) {
@@ -200,30 +166,19 @@ impl Limits {
 
     /// Whether the connection is still a stranger's.
     pub(crate) fn is_stranger(&self, seat: SeatId) -> bool {
-        self.strangers.contains_key(&seat)
+        self.strangers.holds(seat)
     }
 
     /// What is open.
     pub(crate) fn open(&self) -> Open {
         Open {
-            strangers: self.strangers.len(),
+            strangers: self.strangers.count(),
             ..self.open
         }
     }
 
     pub(crate) fn budget(&self) -> Budget {
         self.budget
-    }
-
-    fn oldest(&self, source: IpAddr) -> Option<SeatId> {
-        self.sources.get(&source)?.first().copied()
-    }
-
-    /// The oldest stranger of a source, if it had time to prove itself.
-    fn patient(&self, now: Instant, source: IpAddr) -> Option<SeatId> {
-        let seat = self.oldest(source)?;
-        let since = self.strangers.get(&seat)?.since;
-        (now.saturating_duration_since(since) >= PROVE_WITHIN).then_some(seat)
     }
 
     fn count(&mut self, caller: Caller) -> &mut usize {
@@ -234,19 +189,6 @@ impl Limits {
         }
     }
 }
-
-/// What counts as one source: an IPv4 address, or the /56 that one IPv6 customer gets.
-pub(crate) fn source(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(v6) if !v6.is_loopback() => {
-            let prefix = v6.to_bits() & !(u128::MAX >> SOURCE_PREFIX_V6);
-            IpAddr::V6(prefix.into())
-        }
-        canonical @ (IpAddr::V4(_) | IpAddr::V6(_)) => canonical,
-    }
-}
-
-const SOURCE_PREFIX_V6: u32 = 56;
 
 /// Strangers at once: with the 66 KB that an unfinished TLS handshake can hold, 135 MB.
 const STRANGERS_MAX: usize = 2_048;
@@ -266,9 +208,6 @@ const EACH_CALLER_MAX: usize = 32;
 
 /// Descriptors for the database, its readers, the operator's door and refusals.
 const OTHER_FILES: usize = 192;
-
-/// A stranger older than this may have to go for another: TLS and the first request take three round trips.
-const PROVE_WITHIN: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use overlan_protocol::Exporter;
+use overlan_transport::strangers::source;
 use overlan_transport::tls;
 use rustls::ServerConfig;
 use socket2::SockRef;
@@ -26,7 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
 use crate::clock;
-use crate::limits::{Budget, Caller, Limits, Open, Refusal, SeatId, source};
+use crate::limits::{Budget, Caller, Limits, Open, Refusal, SeatId};
 use crate::metrics::Counts;
 use crate::shared::lock;
 

@@ -27,8 +27,9 @@ use crate::switch::{Attachment, Claim, Misroute, Superseded, Verdict};
 
 /// Serves one accepted TCP connection to its end.
 pub(crate) async fn serve(hub: Arc<Hub>, acceptor: TlsAcceptor, tcp: TcpStream, mut seat: Seat) {
-    let Some((mut stream, admitted)) = welcome_stranger(&hub, &acceptor, tcp, &mut seat).await
-    else {
+    let evicted = seat.evicted();
+    let welcomed = welcome_stranger(&hub, &acceptor, tcp, &mut seat);
+    let Some((mut stream, admitted)) = evicted.run_until_cancelled(welcomed).await.flatten() else {
         return;
     };
     let mut conn = match Conn::attach(hub.clone(), admitted, pump::now(), wall_clock()) {

@@ -1,5 +1,6 @@
 //! What all tasks of one relay share: orders, switch, limits, counters. Decides nothing itself.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -8,12 +9,13 @@ use std::time::{Duration, Instant};
 use overlan_protocol::api::RelayOrders;
 use overlan_protocol::credit::DEFAULT_WINDOW;
 use overlan_protocol::key::RelayId;
+use tokio_util::sync::CancellationToken;
 
 use crate::admit::{Orders, held_by_others, revoked};
 use crate::client::Client;
 use crate::egress::Release;
 use crate::ledger::Destination;
-use crate::limits::{Budget, Limits, Refusal, Slot};
+use crate::limits::{Budget, Limits, Place, Refusal, Slot};
 use crate::memory::{Memory, QUEUED_MAX};
 use crate::metrics::{Dropped, Gauges, Metrics};
 use crate::pool::Pool;
@@ -34,7 +36,13 @@ pub(crate) struct Hub {
     /// Tickets that were refused.
     refusals: Mutex<Rarely>,
     orders: RwLock<Arc<Orders>>,
-    limits: Mutex<Limits>,
+    places: Mutex<Places>,
+}
+
+/// Connections against their limits, and how those strangers are told who must go.
+struct Places {
+    limits: Limits,
+    strangers: BTreeMap<Place, CancellationToken>,
 }
 
 /// Times and budgets. Nobody should tune them in production; tests use short ones.
@@ -89,7 +97,10 @@ impl Hub {
             serving: AtomicBool::new(false),
             refusals: Mutex::default(),
             orders: RwLock::new(Arc::new(orders.into())),
-            limits: Mutex::new(Limits::new(settings.budget)),
+            places: Mutex::new(Places {
+                limits: Limits::new(settings.budget),
+                strangers: BTreeMap::new(),
+            }),
             settings,
         })
     }
@@ -151,11 +162,19 @@ impl Hub {
         refusals.handle(now)
     }
 
-    /// A place for a stranger's connection.
-    pub(crate) fn admit(self: &Arc<Self>, from: IpAddr) -> Result<Seat, Refusal> {
-        let slot = self.limits().admit(from)?;
+    /// A place for a stranger's connection. Another stranger may have to go for it.
+    pub(crate) fn admit(self: &Arc<Self>, now: Instant, from: IpAddr) -> Result<Seat, Refusal> {
+        let mut places = self.places();
+        let (slot, evicted) = places.limits.admit(now, from)?;
+        if let Some(told) = evicted.and_then(|evicted| places.strangers.remove(&evicted)) {
+            told.cancel();
+            self.metrics.count_refused(Refusal::Unproven);
+        }
+        let evicted = CancellationToken::new();
+        places.strangers.insert(slot.place(), evicted.clone());
         Ok(Seat {
             hub: self.clone(),
+            evicted,
             slot: Some(slot),
         })
     }
@@ -163,7 +182,7 @@ impl Hub {
     pub(crate) fn gauges(&self) -> Gauges {
         Gauges {
             clients: self.switch.attached(),
-            unproven: self.limits().unproven(),
+            unproven: self.places().limits.unproven(),
             queued_bytes: self.memory.queued(),
             grown_bytes: self.memory.grown(),
             pooled_buffers: self.pool.free(),
@@ -171,14 +190,15 @@ impl Hub {
         }
     }
 
-    fn limits(&self) -> MutexGuard<'_, Limits> {
-        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A connection's place in the limits; dropping it gives the place back, whatever ends the connection's task.
 pub(crate) struct Seat {
     hub: Arc<Hub>,
+    evicted: CancellationToken,
     slot: Option<Slot>,
 }
 
@@ -186,16 +206,28 @@ impl Seat {
     /// The stranger has become a client.
     pub(crate) fn prove(&mut self) -> Result<(), Refusal> {
         match &mut self.slot {
-            Some(slot) => self.hub.limits().prove(slot),
+            Some(slot) => {
+                let mut places = self.hub.places();
+                places.limits.prove(slot)?;
+                places.strangers.remove(&slot.place());
+                Ok(())
+            }
             None => Ok(()),
         }
+    }
+
+    /// Fires when this stranger has to go for another.
+    pub(crate) fn evicted(&self) -> CancellationToken {
+        self.evicted.clone()
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
-            self.hub.limits().close(slot);
+            let mut places = self.hub.places();
+            places.strangers.remove(&slot.place());
+            places.limits.close(slot);
         }
     }
 }

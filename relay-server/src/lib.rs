@@ -54,6 +54,7 @@ use overlan_transport::https::HttpsError;
 use overlan_transport::outgoing::Outgoing;
 use overlan_transport::pump;
 use overlan_transport::tls;
+use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -154,7 +155,12 @@ impl Relay {
     /// Takes the ports, then loads the state; at the first start registers with the controller. Clients are served from
     /// [`Relay::run`] on.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
-        Self::bind_with(config, Settings::default()).await
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let settings = Settings {
+            budget: limits::Budget::of_files(files),
+            ..Settings::default()
+        };
+        Self::bind_with(config, settings).await
     }
 
     async fn bind_with(config: Config, settings: Settings) -> Result<Self, StartError> {
@@ -351,7 +357,7 @@ fn take(
     from: SocketAddr,
     clients: &mut JoinSet<()>,
 ) {
-    let seat = match hub.admit(from.ip()) {
+    let seat = match hub.admit(pump::now(), from.ip()) {
         Ok(seat) => seat,
         Err(refusal) => return hub.metrics.count_refused(refusal),
     };

@@ -1,17 +1,19 @@
-//! Decides which strangers may try to become clients. Holds counts per source; no clock, no socket.
+//! Decides how many connections there may be, and which strangers may try to become clients. No clock, no socket.
 //!
 //! A connection is `admit`ted before its first byte, `prove`d once its HELLO is accepted, and `close`d at its end; every
 //! admitted connection is closed exactly once.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Instant;
+
+use overlan_transport::strangers::{Refused, Strangers};
 
 /// Counts of connections against their limits.
 #[derive(Debug)]
 pub(crate) struct Limits {
     budget: Budget,
-    unproven: usize,
-    unproven_by_source: BTreeMap<Source, usize>,
+    next: u64,
+    strangers: Strangers<Place>,
     proven: usize,
 }
 
@@ -37,39 +39,48 @@ pub(crate) enum Refusal {
     Proven,
 }
 
+/// Names one connection; later ones have higher numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place(u64);
+
 /// A connection's place in the counts. Not copyable: each is given back once.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Slot {
-    source: Source,
+    place: Place,
     proven: bool,
+}
+
+impl Slot {
+    pub(crate) fn place(&self) -> Place {
+        self.place
+    }
 }
 
 impl Limits {
     pub(crate) fn new(budget: Budget) -> Self {
         Self {
             budget,
-            unproven: 0,
-            unproven_by_source: BTreeMap::new(),
+            next: 0,
+            strangers: Strangers::new(budget.unproven, budget.unproven_per_source),
             proven: 0,
         }
     }
 
-    /// A stranger knocks.
-    pub(crate) fn admit(&mut self, from: IpAddr) -> Result<Slot, Refusal> {
-        if self.unproven >= self.budget.unproven {
-            return Err(Refusal::Unproven);
-        }
-        let source = Source::of(from);
-        let count = self.unproven_by_source.get(&source).copied().unwrap_or(0);
-        if count >= self.budget.unproven_per_source {
-            return Err(Refusal::Source);
-        }
-        self.unproven_by_source.insert(source, count + 1);
-        self.unproven += 1;
-        Ok(Slot {
-            source,
-            proven: false,
-        })
+    /// A stranger knocks at `now`. With its place comes the stranger who has to go for it, if one has; see [`Strangers::admit`].
+    pub(crate) fn admit(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+    ) -> Result<(Slot, Option<Place>), Refusal> {
+        let place = Place(self.next);
+        let evicted = self.strangers.admit(now, from, place);
+        let evicted = evicted.map_err(|refused| match refused {
+            Refused::All => Refusal::Unproven,
+            Refused::Source => Refusal::Source,
+        })?;
+        self.next += 1;
+        let proven = false;
+        Ok((Slot { place, proven }, evicted))
     }
 
     /// The stranger has proved who it is and becomes a client, if there is room.
@@ -80,7 +91,7 @@ impl Limits {
         if self.proven >= self.budget.proven {
             return Err(Refusal::Proven);
         }
-        self.leave_strangers(slot.source);
+        self.strangers.leave(slot.place);
         self.proven += 1;
         slot.proven = true;
         Ok(())
@@ -91,57 +102,49 @@ impl Limits {
         if slot.proven {
             self.proven -= 1;
         } else {
-            self.leave_strangers(slot.source);
+            self.strangers.leave(slot.place);
         }
     }
 
     /// Connections that have not proved who they are.
     pub(crate) fn unproven(&self) -> usize {
-        self.unproven
+        self.strangers.count()
     }
+}
 
-    fn leave_strangers(&mut self, source: Source) {
-        self.unproven -= 1;
-        if let Some(count) = self.unproven_by_source.get_mut(&source) {
-            *count -= 1;
-            if *count == 0 {
-                self.unproven_by_source.remove(&source);
-            }
+impl Budget {
+    /// What fits into `files` descriptors, which cannot be more: each kind keeps a part of few, and some are left for the controller
+    /// and the operator's door.
+    pub(crate) fn of_files(files: u64) -> Self {
+        let files = usize::try_from(files).unwrap_or(usize::MAX);
+        let unproven = (files / 4).min(UNPROVEN_MAX);
+        let kept = OTHER_FILES.min(files / 8);
+        Self {
+            unproven,
+            unproven_per_source: (unproven / 4).clamp(1, SOURCE_UNPROVEN_MAX),
+            proven: files.saturating_sub(unproven + kept).min(PROVEN_MAX),
         }
     }
 }
 
 impl Default for Budget {
-    /// 4,096 strangers, each of whom may send [`STRANGER_MAX`](overlan_transport::tls::STRANGER_MAX), 64 MiB together, beside
-    /// what TLS needs for itself; 64 of one source leave room for a NAT and not for a flood; 16,384 clients are four times
-    /// what one relay should carry.
     fn default() -> Self {
-        Self {
-            unproven: 4_096,
-            unproven_per_source: 64,
-            proven: 16_384,
-        }
+        Self::of_files(u64::MAX)
     }
 }
 
-/// Who is counted as one: what a single subscriber has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Source {
-    V4([u8; 4]),
-    V6([u8; 7]),
-}
+/// Strangers, each of whom may send [`STRANGER_MAX`](overlan_transport::tls::STRANGER_MAX), 64 MiB together, beside what TLS needs for
+/// itself.
+const UNPROVEN_MAX: usize = 4_096;
 
-impl Source {
-    fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(v4) => Self::V4(v4.octets()),
-            IpAddr::V6(v6) => {
-                let [a, b, c, d, e, f, g, ..] = v6.octets();
-                Self::V6([a, b, c, d, e, f, g])
-            }
-        }
-    }
-}
+/// Strangers of one source: an office whose devices all come back in the same second, each for a few round trips.
+const SOURCE_UNPROVEN_MAX: usize = 256;
+
+/// Clients: four times what one relay should carry.
+const PROVEN_MAX: usize = 16_384;
+
+/// Descriptors for the state, the controller, the operator's door and those that were accepted to be refused.
+const OTHER_FILES: usize = 64;
 
 #[cfg(test)]
 mod tests;

@@ -419,6 +419,37 @@ async fn strangers_that_say_nothing_are_closed_and_limited() {
     relay.stop().await;
 }
 
+/// A stranger on loopback that comes from `source` and says nothing.
+async fn knock(relay: &Running, source: &str) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
+    socket.connect(relay.address).await.unwrap()
+}
+
+#[tokio::test]
+async fn strangers_of_a_few_sources_do_not_keep_a_device_out() {
+    let relay = Running::start(Settings {
+        budget: limits::Budget {
+            unproven: 8,
+            unproven_per_source: 4,
+            proven: 8,
+        },
+        ..short()
+    })
+    .await;
+    let mut held = Vec::new();
+    for source in ["127.0.0.2", "127.0.0.3"] {
+        for _ in 0..4 {
+            held.push(knock(&relay, source).await);
+        }
+    }
+    let mut oldest = held.remove(0);
+    let _device = relay.attach(&Device::new(&[(NET, 1)]), 1).await;
+    let mut rest = Vec::new();
+    assert_eq!(oldest.read_to_end(&mut rest).await.unwrap_or(0), 0);
+    relay.stop().await;
+}
+
 #[tokio::test]
 async fn a_full_relay_says_so_and_when_to_come_back() {
     let relay = Running::start(Settings {

@@ -14,5 +14,7 @@ pub mod pump;
 
 pub mod operator;
 
+pub mod strangers;
+
 #[cfg(test)]
 mod tests;

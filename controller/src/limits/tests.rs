@@ -1,3 +1,5 @@
+use overlan_transport::strangers::PROVE_WITHIN;
+
 use super::*;
 
 fn budget() -> Budget {
@@ -122,19 +124,6 @@ fn the_largest_holder_makes_room_for_a_newcomer() {
 }
 
 #[test]
-fn who_had_its_time_makes_room_at_its_own_source() {
-    let (mut limits, now) = start();
-    let oldest = admit(&mut limits, now, "192.0.2.1");
-    for _ in 0..3 {
-        admit(&mut limits, now, "192.0.2.1");
-    }
-    let soon = now + PROVE_WITHIN - Duration::from_millis(1);
-    assert_eq!(limits.admit(soon, ip("192.0.2.1")), Err(Refusal::Source));
-    let later = limits.admit(now + PROVE_WITHIN, ip("192.0.2.1")).unwrap();
-    assert_eq!(later.evicted, Some(oldest));
-}
-
-#[test]
 fn a_crowd_of_single_strangers_is_not_cut_off_at_once() {
     let (mut limits, now) = start();
     for host in 1..=12 {
@@ -143,13 +132,6 @@ fn a_crowd_of_single_strangers_is_not_cut_off_at_once() {
     assert_eq!(limits.admit(now, ip("192.0.2.99")), Err(Refusal::Strangers));
     let later = now + PROVE_WITHIN;
     assert!(limits.admit(later, ip("192.0.2.99")).is_ok());
-}
-
-#[test]
-fn an_ipv6_customer_is_one_source() {
-    let one = source(ip("2001:db8:0:1::1"));
-    assert_eq!(one, source(ip("2001:db8:0:ff::2")));
-    assert_ne!(one, source(ip("2001:db8:0:100::1")));
 }
 
 #[test]

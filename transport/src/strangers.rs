@@ -1,0 +1,190 @@
+//! Decides which strangers may hold a connection with a server: each source has a share of the places, and where there are none left
+//! whoever holds most pays. Holds no clock and no socket; who is proved to be somebody leaves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// Connections that have not proved who they are. `P` names one of them; of those of one source, lower ones came earlier.
+#[derive(Debug)]
+pub struct Strangers<P> {
+    all: usize,
+    of_one_source: usize,
+    held: BTreeMap<P, Stranger>,
+    sources: BTreeMap<IpAddr, BTreeSet<P>>,
+}
+
+#[derive(Debug)]
+struct Stranger {
+    source: IpAddr,
+    since: Instant,
+}
+
+/// Why a stranger's connection is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// There are too many, and nobody holds more than this one would.
+    All,
+    /// Its source has its share.
+    Source,
+}
+
+impl<P: Copy + Ord> Strangers<P> {
+    /// Room for `all` strangers, of whom `of_one_source` may come from one source.
+    #[must_use]
+    pub fn new(all: usize, of_one_source: usize) -> Self {
+        Self {
+            all,
+            of_one_source,
+            held: BTreeMap::new(),
+            sources: BTreeMap::new(),
+        }
+    }
+
+    /// A stranger knocks at `now`, and gets `place`, which nobody has. Where there is no room, one who had time to prove itself goes,
+    /// of the same source if that has its share, else of the source that holds most. Returns who that is; its place is free already.
+    ///
+    /// # Errors
+    /// Nobody has to go for it.
+    pub fn admit(&mut self, now: Instant, from: IpAddr, place: P) -> Result<Option<P>, Refused> {
+        let source = source(from);
+        let own = self.sources.get(&source).map_or(0, BTreeSet::len);
+        let evicted = if own >= self.of_one_source {
+            Some(self.patient(now, source).ok_or(Refused::Source)?)
+        } else if self.held.len() >= self.all {
+            let largest = self.sources.iter().max_by_key(|(_, places)| places.len());
+            let (largest, held) = largest
+                .map(|(source, places)| (*source, places.len()))
+                .ok_or(Refused::All)?;
+            // Who holds more than the newcomer would has no claim to its time.
+            let oldest = match held > own + 1 {
+                true => self.oldest(largest),
+                false => self.patient(now, largest),
+            };
+            Some(oldest.ok_or(Refused::All)?)
+        } else {
+            None
+        };
+        if let Some(evicted) = evicted {
+            self.leave(evicted);
+        }
+        self.held.insert(place, Stranger { source, since: now });
+        self.sources.entry(source).or_default().insert(place);
+        Ok(evicted)
+    }
+
+    /// The connection has ended, or is no stranger's any more. Nothing happens to one that was evicted before.
+    pub fn leave(&mut self, place: P) {
+        if let Some(stranger) = self.held.remove(&place)
+            && let Some(places) = self.sources.get_mut(&stranger.source)
+        {
+            places.remove(&place);
+            if places.is_empty() {
+                self.sources.remove(&stranger.source);
+            }
+        }
+    }
+
+    /// Whether a stranger holds the place.
+    #[must_use]
+    pub fn holds(&self, place: P) -> bool {
+        self.held.contains_key(&place)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.held.len()
+    }
+
+    fn oldest(&self, source: IpAddr) -> Option<P> {
+        self.sources.get(&source)?.first().copied()
+    }
+
+    /// The oldest stranger of a source, if it had time to prove itself.
+    fn patient(&self, now: Instant, source: IpAddr) -> Option<P> {
+        let place = self.oldest(source)?;
+        let since = self.held.get(&place)?.since;
+        (now.saturating_duration_since(since) >= PROVE_WITHIN).then_some(place)
+    }
+}
+
+/// What counts as one source: an IPv4 address, or the /56 that one IPv6 customer gets.
+#[must_use]
+pub fn source(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(v6) if !v6.is_loopback() => {
+            let prefix = v6.to_bits() & !(u128::MAX >> SOURCE_PREFIX_V6);
+            IpAddr::V6(prefix.into())
+        }
+        canonical @ (IpAddr::V4(_) | IpAddr::V6(_)) => canonical,
+    }
+}
+
+const SOURCE_PREFIX_V6: u32 = 56;
+
+/// A stranger older than this may have to go for another: TLS and the first request take three round trips.
+pub const PROVE_WITHIN: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn start() -> (Strangers<u32>, Instant) {
+        let now = tokio::time::Instant::now().into_std();
+        (Strangers::new(4, 2), now)
+    }
+
+    #[test]
+    fn a_source_has_its_share_and_who_waits_for_long_makes_room() {
+        let (mut strangers, now) = start();
+        assert_eq!(strangers.admit(now, ip("192.0.2.1"), 1), Ok(None));
+        assert_eq!(strangers.admit(now, ip("::ffff:192.0.2.1"), 2), Ok(None));
+        let third = strangers.admit(now, ip("192.0.2.1"), 3);
+        assert_eq!(third, Err(Refused::Source), "the others are just as new");
+        assert_eq!(strangers.admit(now, ip("192.0.2.2"), 4), Ok(None));
+        let later = now + PROVE_WITHIN;
+        assert_eq!(strangers.admit(later, ip("192.0.2.1"), 5), Ok(Some(1)));
+        assert!(!strangers.holds(1) && strangers.holds(5));
+        strangers.leave(1);
+        strangers.leave(2);
+        assert_eq!(strangers.admit(later, ip("192.0.2.1"), 6), Ok(None));
+        assert_eq!(strangers.count(), 3);
+    }
+
+    #[test]
+    fn where_there_is_no_room_the_largest_source_pays_at_once() {
+        let (mut strangers, now) = start();
+        for (place, from) in [
+            (1, "192.0.2.1"),
+            (2, "192.0.2.1"),
+            (3, "192.0.2.2"),
+            (4, "192.0.2.2"),
+        ] {
+            assert_eq!(strangers.admit(now, ip(from), place), Ok(None));
+        }
+        let evicted = strangers.admit(now, ip("192.0.2.3"), 5).unwrap();
+        assert_eq!(evicted, Some(3), "the oldest of one that holds two");
+        let evicted = strangers.admit(now, ip("192.0.2.4"), 6).unwrap();
+        assert_eq!(evicted, Some(1));
+        // All hold one now: nobody has more than the next one would.
+        assert_eq!(strangers.admit(now, ip("192.0.2.5"), 7), Err(Refused::All));
+        let later = strangers.admit(now + PROVE_WITHIN, ip("192.0.2.5"), 8);
+        assert!(matches!(later, Ok(Some(_))));
+    }
+
+    #[test]
+    fn an_ipv6_customer_is_one_source() {
+        let (mut strangers, now) = start();
+        assert_eq!(strangers.admit(now, ip("2001:db8:0:aa01::1"), 1), Ok(None));
+        assert_eq!(strangers.admit(now, ip("2001:db8:0:aaff::2"), 2), Ok(None));
+        let third = strangers.admit(now, ip("2001:db8:0:aa02:ffff::3"), 3);
+        assert_eq!(third, Err(Refused::Source));
+        assert_eq!(strangers.admit(now, ip("2001:db8:0:ab01::1"), 4), Ok(None));
+        assert_eq!(source(ip("::1")), ip("::1"));
+    }
+}
