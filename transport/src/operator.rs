@@ -1,6 +1,7 @@
 //! The operator's HTTP door of a server program, and the text form of its counts. Decides nothing: what a path answers is its
 //! owner's. Nobody is asked who they are here, so it listens where only operators are.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::{Display, Write};
 use std::future::Future;
@@ -14,7 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -61,20 +62,30 @@ impl Page {
     }
 }
 
-/// Answers until `stop` with what `respond` says to the path of each GET; other methods are answered as an unknown path.
+/// Answers until `stop` with what `respond` says to the path of each GET; other methods are answered as an unknown path. Where there is
+/// no room for one more, the connection goes that is there for longest: an answer takes no time, and whoever only holds places must not
+/// make a healthy program look ill.
 pub async fn serve<R, A>(listener: TcpListener, respond: R, stop: CancellationToken)
 where
     R: Fn(String) -> A + Clone + Send + 'static,
     A: Future<Output = Page> + Send + 'static,
 {
     let mut connections = JoinSet::new();
+    let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+            Some(_) = connections.join_next(), if !connections.is_empty() => {
+                oldest_first.retain(|connection| !connection.is_finished());
+            }
+            accepted = listener.accept() => match accepted {
                 Ok((tcp, _)) => {
-                    connections.spawn(answer(tcp, respond.clone()));
+                    if oldest_first.len() >= CONNECTIONS_MAX
+                        && let Some(oldest) = oldest_first.pop_front()
+                    {
+                        oldest.abort();
+                    }
+                    oldest_first.push_back(connections.spawn(answer(tcp, respond.clone())));
                 }
                 Err(error) => {
                     tracing::debug!(%error, "cannot accept on the operator's address");
@@ -174,7 +185,7 @@ impl Exposition {
     }
 }
 
-/// Most operators at once.
+/// Most operators at once; for one more, the one that is there for longest goes.
 const CONNECTIONS_MAX: usize = 16;
 
 /// Largest request head, bytes; hyper asks for at least this.
@@ -185,3 +196,35 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// Pause after a failed accept: the system lacks something that only time gives back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_holds_places_in_silence_does_not_keep_a_probe_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let respond = |_| async { Page::metrics("well".to_owned()) };
+        let serving = tokio::spawn(serve(listener, respond, stop.clone()));
+        let mut held = Vec::new();
+        for _ in 0..2 * CONNECTIONS_MAX {
+            held.push(TcpStream::connect(at).await.unwrap());
+        }
+        let ask = async {
+            let mut probe = TcpStream::connect(at).await.unwrap();
+            let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+            probe.write_all(request).await.unwrap();
+            let mut answer = String::new();
+            probe.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let answer = timeout(ANSWER_WITHIN / 3, ask).await;
+        assert!(answer.expect("it waits for nobody").ends_with("well"));
+        stop.cancel();
+        serving.await.unwrap();
+    }
+}
