@@ -154,7 +154,6 @@ pub(super) async fn end_others(
 /// Changes the person's password, who proves to know the old one. A thief's session ends with all others.
 pub(super) async fn change_password(
     State(shared): State<Arc<Shared>>,
-    Source(source): Source,
     person: Person,
     Json(request): Json<PasswordRequest>,
 ) -> Result<Json<SessionsEnded>, Refusal> {
@@ -171,7 +170,8 @@ pub(super) async fn change_password(
     let attempt = Attempt {
         account: &email,
         exists: true,
-        lane: Lane::Known(source),
+        // Failures of others do not count: not of who logs in from the same address, nor of another session.
+        lane: Lane::Session(person.token),
     };
     if !verify(&shared, &attempt, &request.old, Some(stored.clone())).await? {
         return Err(Refusal::new(

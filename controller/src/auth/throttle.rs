@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use overlan_protocol::key::DeviceId;
 
 use crate::rate::{Allowance, Pace};
+use crate::store::accounts::Digest;
 
 /// Where an attempt comes from, and what speaks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +26,8 @@ pub(crate) enum Lane {
     Device(DeviceId),
     /// The controller's own machine.
     Host(IpAddr),
+    /// A live session of the account, which says that its password was known before.
+    Session(Digest),
 }
 
 /// One login.
@@ -159,13 +162,13 @@ impl Lane {
         match self {
             Self::Stranger(source) => Some((source, SOURCE)),
             Self::Host(source) => Some((source, HOST)),
-            Self::Known(_) | Self::Device(_) => None,
+            Self::Known(_) | Self::Device(_) | Self::Session(_) => None,
         }
     }
 
     fn longest_delay(self) -> Duration {
         match self {
-            Self::Stranger(_) | Self::Known(_) | Self::Device(_) => DELAY_MAX,
+            Self::Stranger(_) | Self::Known(_) | Self::Device(_) | Self::Session(_) => DELAY_MAX,
             Self::Host(_) => HOST_DELAY_MAX,
         }
     }

@@ -84,6 +84,21 @@ async fn whoever_has_a_session_guesses_the_password_no_faster_by_it() {
 }
 
 #[tokio::test]
+async fn who_stole_a_session_or_sits_at_the_same_address_does_not_keep_the_password_as_it_is() {
+    let lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let thief = login(&lab, PASSWORD).await.unwrap();
+    for _ in 0..5 {
+        let wrong = change(&lab, &thief, "correct horse battery stable", ANOTHER).await;
+        assert_eq!(refused(wrong), ProblemKind::WrongPassword);
+    }
+    let delayed = change(&lab, &thief, PASSWORD, ANOTHER).await;
+    assert_eq!(refused(delayed), ProblemKind::TooMany);
+    let done = change(&lab, &owner, PASSWORD, ANOTHER).await.unwrap();
+    assert_eq!(done.ended, 1);
+}
+
+#[tokio::test]
 async fn sessions_are_listed_and_ended_one_by_one_or_all_others() {
     let lab = Lab::start().await;
     let owner = lab.set_up().await;
