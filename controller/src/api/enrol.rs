@@ -158,6 +158,17 @@ async fn wait(tx: &mut Tx, device: &Device, grant: &Grant) -> Result<Place, Refu
             "an admin approves or removes some: `overlan admin device list` shows them",
         ));
     }
+    let of_key = match &grant.auth_key {
+        Some(key) => waiting::count_of_key(tx, key).await?,
+        None => 0,
+    };
+    if of_key >= WAITING_OF_KEY_MAX {
+        return Err(Refusal::new(
+            ProblemKind::Forbidden,
+            &format!("{WAITING_OF_KEY_MAX} devices of this key wait for an approval already"),
+            "an admin approves or removes some, or makes another key; `overlan admin device list` shows who waits",
+        ));
+    }
     for network in &grant.later {
         let joins = grant.networks.iter().any(|joined| joined.id == *network);
         let network = *network;
@@ -347,6 +358,9 @@ async fn add_device(
 /// Devices of an organisation that may wait for an approval at once: more than a person looks through, and few enough that one key
 /// that went astray fills no list.
 const WAITING_MAX: u32 = 256;
+
+/// Of these, devices that one key enrolled: one that went astray leaves room for those of others.
+const WAITING_OF_KEY_MAX: u32 = 64;
 
 /// Epoch of a new device's tickets.
 const FIRST_EPOCH: u64 = 1;

@@ -378,26 +378,36 @@ async fn a_device_that_waits_is_nowhere_until_a_person_approves_it() {
 async fn a_key_that_went_astray_fills_no_list_with_devices_that_wait() {
     let lab = Lab::start().await;
     let owner = lab.set_up().await;
-    let request = AuthKeyRequest {
-        reusable: true,
-        approval: true,
-        ..AuthKeyRequest::default()
-    };
-    let key = lab.auth_key(&owner, request).await.key;
-    let credential = || Credential::AuthKey(key.clone());
-    for number in 0..256 {
-        enrol(&lab, credential(), &format!("guest-{number}"), &[])
-            .await
-            .unwrap();
+    let mut keys = Vec::new();
+    for _ in 0..5 {
+        let request = AuthKeyRequest {
+            reusable: true,
+            approval: true,
+            ..AuthKeyRequest::default()
+        };
+        keys.push(lab.auth_key(&owner, request).await.key);
     }
-    let refused_one = enrol(&lab, credential(), "one-more", &[]).await.map(|_| ());
+    let credential = |nth: usize| Credential::AuthKey(keys[nth].clone());
+    for nth in 0..4 {
+        for number in 0..64 {
+            enrol(&lab, credential(nth), &format!("guest-{number}"), &[])
+                .await
+                .unwrap();
+        }
+        // It has its share, and the next one has another.
+        let one_more = enrol(&lab, credential(nth), "one-more", &[]).await;
+        assert_eq!(refused(one_more.map(|_| ())), ProblemKind::Forbidden);
+    }
+    let refused_one = enrol(&lab, credential(4), "one-more", &[])
+        .await
+        .map(|_| ());
     assert_eq!(refused(refused_one), ProblemKind::Forbidden);
     let mut person = lab.person(&owner).await;
     let devices: Vec<DeviceSummary> = person.get(path::DEVICES, WITHIN).await.unwrap();
     assert_eq!(devices.len(), 256, "nothing of the refused one stays");
     let one = format!("{}/{}", path::DEVICES, devices[0].id);
     person.delete(&one, WITHIN).await.unwrap();
-    enrol(&lab, credential(), "one-more", &[]).await.unwrap();
+    enrol(&lab, credential(4), "one-more", &[]).await.unwrap();
 }
 
 #[tokio::test]
