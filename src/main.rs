@@ -10,7 +10,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::output::Form;
@@ -70,7 +71,18 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
         builder.worker_threads(threads.get());
         builder
     };
-    runtime.enable_all().build()?.block_on(cli::run(cli))
+    runtime.enable_all().build()?.block_on(async {
+        survive_file_sizes();
+        cli::run(cli).await
+    })
+}
+
+/// A file that may not grow (`ulimit -f`) is an error to whoever writes it, as a full disk is. Without a handler the system ends the
+/// whole program by a signal instead, in the middle of what it serves. Programs that this one starts do not inherit it.
+fn survive_file_sizes() {
+    if let Err(error) = signal(SignalKind::from_raw(Signal::XFSZ.as_raw())) {
+        tracing::debug!(%error, "a limit of file sizes ends this program");
+    }
 }
 
 /// Every connection is a file descriptor, and the usual soft limit of 1,024 is there only for programs that call `select`.

@@ -477,7 +477,7 @@ impl StateDir {
     /// Writes beside the file, then renames: a reader, or a crash, meets the old file or the new one.
     fn save<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StateError> {
         let path = self.file(name);
-        let part = self.file(&format!(".{name}.part"));
+        let part = self.part(name);
         let bytes = encode(value).map_err(|source| StateError::Io {
             file: path.clone(),
             source,
@@ -489,8 +489,12 @@ impl StateDir {
         // One writer at a time per directory, so that the part file's name can be fixed and a crash leaves at most one.
         let directory = File::open(&self.path).map_err(io_error(&self.path))?;
         directory.lock().map_err(io_error(&self.path))?;
-        write_private(&part, &bytes).map_err(io_error(&part))?;
-        fs::rename(&part, &path).map_err(io_error(&path))?;
+        let written = write_private(&part, &bytes).and_then(|()| fs::rename(&part, &path));
+        if let Err(source) = written {
+            // Half a file with keys is of no use; the next attempt makes another.
+            let _ = fs::remove_file(&part);
+            return Err(StateError::Io { file: path, source });
+        }
         directory.sync_all().map_err(io_error(&self.path))
     }
 
@@ -499,11 +503,11 @@ impl StateDir {
             locked(&memory.files).remove(name);
             return Ok(());
         }
-        let path = self.file(name);
-        match fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(source) => return Err(StateError::Io { file: path, source }),
+        // What a crash left half written may hold keys as well.
+        let (part, path) = (self.part(name), self.file(name));
+        let was_there = [remove_file(&part)?, remove_file(&path)?];
+        if was_there == [false, false] {
+            return Ok(());
         }
         let directory = File::open(&self.path).map_err(io_error(&self.path))?;
         directory.sync_all().map_err(io_error(&self.path))
@@ -511,6 +515,20 @@ impl StateDir {
 
     fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// What a file is called while it is written.
+    fn part(&self, name: &str) -> PathBuf {
+        self.file(&format!(".{name}.part"))
+    }
+}
+
+/// Whether there was one.
+fn remove_file(path: &Path) -> Result<bool, StateError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(io_error(path)(error)),
     }
 }
 

@@ -382,3 +382,23 @@ fn a_directory_that_is_only_named_is_not_made_and_reads_as_empty() {
     let refused = StateDir::existing(&path).unwrap_err();
     assert!(matches!(refused, StateError::Unsafe { .. }), "{refused}");
 }
+
+#[test]
+fn what_was_half_written_does_not_outlive_the_attempt_nor_the_device() {
+    let Fixture { dir, _root } = fixture();
+    let part = dir.path().join(format!(".{DEVICE}.part"));
+    // A file cannot take the place of a directory.
+    fs::create_dir(dir.path().join(DEVICE)).unwrap();
+    let failed = dir.save_device(&device()).unwrap_err().to_string();
+    assert!(
+        failed.contains(DEVICE) && !failed.contains(".part"),
+        "{failed}"
+    );
+    assert!(!part.exists());
+    fs::remove_dir(dir.path().join(DEVICE)).unwrap();
+
+    // As a crash leaves it.
+    fs::write(&part, "keys").unwrap();
+    dir.remove_device().unwrap();
+    assert!(!part.exists());
+}
