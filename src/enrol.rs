@@ -8,11 +8,12 @@ use aws_lc_rs::rand::SystemRandom;
 use overlan_protocol::api::{
     Credential, EnrolRequest, EnrolResponse, JoinString, ProblemKind, path,
 };
-use overlan_protocol::key::{IdentitySecret, TunnelKey, encode_signature};
+use overlan_protocol::key::{IdentitySecret, TunnelKey, encode_signature, random_bytes};
 use overlan_protocol::proof::{Principal, enrolment_message, tunnel_key_message};
 use overlan_transport::https::{Connection, HttpsError};
 use overlan_transport::outgoing::Outgoing;
-use tokio::time::timeout;
+use overlan_transport::tls::ConnectError;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::state::{Device, Enrolling, StateDir, StateError};
 use crate::tunnel::StaticKey;
@@ -51,28 +52,29 @@ pub enum EnrolError {
 /// Enrols this device with new keys and keeps them in `state`, replacing what was there.
 ///
 /// The keys are kept before the controller is asked: where the answer cannot be, or is lost, the next attempt is the same device, and
-/// no key that enrols one device is used up for nobody.
+/// no key that enrols one device is used up for nobody. For the same reason a controller that is busy, or that starts again meanwhile, is
+/// asked again until the time for it is over; one that was never reached is told at once.
 pub async fn enrol(options: EnrolOptions, state: &StateDir) -> Result<Device, EnrolError> {
     let keys = keys(&options.join, state)?;
-    let tunnel = StaticKey::from_secret(keys.tunnel_secret.clone());
-    let tunnel_public = TunnelKey(*tunnel.public());
-
-    let mut connection =
-        Connection::open_through(&options.outgoing, &options.join, options.deadline).await?;
-    let public = keys.identity.public();
-    let sign = |message: &[u8]| encode_signature(&keys.identity.sign(message));
-    let request = EnrolRequest {
-        credential: options.credential,
-        networks: options.networks,
-        hostname: options.hostname,
-        identity: public,
-        proof: sign(&enrolment_message(connection.exporter(), &public)),
-        tunnel: tunnel_public,
-        tunnel_signature: sign(&tunnel_key_message(&tunnel_public)),
+    let until = Instant::now() + options.deadline;
+    let mut was_reached = false;
+    let response = loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let error = match ask(&options, &keys, left).await {
+            Ok(response) => break response,
+            Err(error) => error,
+        };
+        let [spread] = random_bytes();
+        let pause = again_after(&error, was_reached)
+            .map(|pause| pause.mul_f32(1.0 + f32::from(spread) / 256.0))
+            .filter(|pause| Instant::now() + *pause < until);
+        let Some(pause) = pause else {
+            return Err(error.into());
+        };
+        tracing::debug!(%error, "the controller is asked again");
+        was_reached = true;
+        sleep(pause).await;
     };
-    let response: EnrolResponse = connection
-        .post(path::ENROL, &request, options.deadline)
-        .await?;
 
     let device = Device {
         join: options.join,
@@ -85,6 +87,44 @@ pub async fn enrol(options: EnrolOptions, state: &StateDir) -> Result<Device, En
     };
     state.replace_device(&device, &response.ticket)?;
     Ok(device)
+}
+
+async fn ask(
+    options: &EnrolOptions,
+    keys: &Enrolling,
+    within: Duration,
+) -> Result<EnrolResponse, HttpsError> {
+    let tunnel = StaticKey::from_secret(keys.tunnel_secret.clone());
+    let tunnel = TunnelKey(*tunnel.public());
+    let mut connection = Connection::open_through(&options.outgoing, &options.join, within).await?;
+    let public = keys.identity.public();
+    let sign = |message: &[u8]| encode_signature(&keys.identity.sign(message));
+    let request = EnrolRequest {
+        credential: options.credential.clone(),
+        networks: options.networks.clone(),
+        hostname: options.hostname.clone(),
+        identity: public,
+        proof: sign(&enrolment_message(connection.exporter(), &public)),
+        tunnel,
+        tunnel_signature: sign(&tunnel_key_message(&tunnel)),
+    };
+    connection.post(path::ENROL, &request, within).await
+}
+
+/// How soon the same question may have another answer, if it may at all. A controller that was there a moment ago may be there again.
+fn again_after(error: &HttpsError, was_reached: bool) -> Option<Duration> {
+    match error {
+        HttpsError::Problem(problem) => {
+            let passes = [ProblemKind::Unavailable, ProblemKind::TooMany].contains(&problem.kind);
+            let told = problem.retry_after_secs.map(u64::from);
+            passes.then_some(told.map_or(AGAIN, Duration::from_secs))
+        }
+        HttpsError::Broken(_) | HttpsError::Connect(ConnectError::Closed { .. }) => Some(AGAIN),
+        HttpsError::Connect(ConnectError::Connect { .. } | ConnectError::TimedOut { .. }) => {
+            was_reached.then_some(AGAIN)
+        }
+        HttpsError::Connect(_) | HttpsError::NotUnderstood(_) | HttpsError::TimedOut(_) => None,
+    }
 }
 
 /// The keys of an enrolment at this controller that was not finished, or new ones that are kept.
@@ -178,4 +218,48 @@ pub fn system_hostname() -> String {
         .nodename()
         .to_string_lossy()
         .into_owned()
+}
+
+/// Before the controller is asked again, unless it says when; up to as much again is added, so that many do not come at once.
+const AGAIN: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use overlan_protocol::api::Problem;
+
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_asked_again_and_what_was_never_there_is_told_at_once() {
+        let problem = |kind, retry_after_secs| {
+            HttpsError::Problem(Problem {
+                kind,
+                title: String::new(),
+                status: 0,
+                detail: String::new(),
+                retry_after_secs,
+            })
+        };
+        let refused = || {
+            HttpsError::Connect(ConnectError::Connect {
+                address: "c:1".to_owned(),
+                source: std::io::ErrorKind::ConnectionRefused.into(),
+            })
+        };
+        let closed = HttpsError::Connect(ConnectError::Closed {
+            address: "c:1".to_owned(),
+        });
+        let busy = problem(ProblemKind::Unavailable, Some(3));
+        assert_eq!(again_after(&busy, false), Some(Duration::from_secs(3)));
+        let many = problem(ProblemKind::TooMany, None);
+        assert_eq!(again_after(&many, false), Some(AGAIN));
+        let broken = HttpsError::Broken("reset".to_owned());
+        assert_eq!(again_after(&broken, false), Some(AGAIN));
+        assert_eq!(again_after(&closed, false), Some(AGAIN));
+        assert_eq!(again_after(&refused(), false), None);
+        assert_eq!(again_after(&refused(), true), Some(AGAIN));
+        for no in [ProblemKind::KeyUsed, ProblemKind::Forbidden] {
+            assert_eq!(again_after(&problem(no, None), true), None);
+        }
+    }
 }

@@ -2,11 +2,16 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::lab::{KeyBy, Lab, OWNER, PASSWORD, state};
-use crate::process::{Outcome, overlan, run};
+use crate::lab::{Device, KeyBy, Lab, OWNER, PASSWORD, state};
+use crate::process::{Outcome, Program, overlan, run, until};
+
+/// More than anything here takes.
+const WAIT: Duration = Duration::from_secs(20);
 
 const ANOTHER: &str = "another battery, another horse";
 
@@ -130,4 +135,33 @@ fn an_enrolment_that_cannot_be_kept_makes_no_device_that_nobody_has() {
     let _device = lab.up_by("late", KeyBy::File(&key), &[]);
     assert_eq!(named(&lab, "late"), made);
     assert!(!lab.path("late").join("enrolling.json").exists());
+}
+
+#[test]
+fn an_enrolment_goes_on_where_the_controller_starts_again_meanwhile() {
+    let mut lab = Lab::start();
+    let key = lab.auth_key(&[]);
+    let port = lab.controller.address.rsplit_once(':').unwrap().1;
+    let port = format!(":{:04X}", port.parse::<u16>().unwrap());
+    // Established connections to the controller, its own ends not counted.
+    let connections = || {
+        let table = fs::read_to_string("/proc/net/tcp").unwrap();
+        let to_it = table.lines().filter(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            fields[2].ends_with(&port) && fields[3] == "01"
+        });
+        to_it.count()
+    };
+    until("the owner has left", WAIT, || {
+        (connections() <= 2).then_some(())
+    });
+    let before = connections();
+    lab.controller.program.signal(Signal::STOP);
+    let (mut up, stdin) = lab.up_command("late", KeyBy::File(&key));
+    let program = Program::start("late", &lab.path(""), &mut up, stdin);
+    until("it asks", WAIT, || (connections() > before).then_some(()));
+    lab.controller.program.kill();
+    lab.restart_controller();
+    let late = Device::ready(program, &lab.path("late"));
+    assert!(late.name.starts_with("late."), "{}", late.name);
 }
