@@ -59,7 +59,9 @@ pub enum TicketError {
     #[error("the ticket is not valid yet; compare the clocks of controller and relay")]
     NotYet,
     /// Past its time.
-    #[error("the ticket has expired")]
+    #[error(
+        "the ticket has expired; if a new one has, too, compare the clocks of controller and relay"
+    )]
     Expired,
 }
 

@@ -130,7 +130,7 @@ impl Session {
                     if std::mem::replace(&mut away, true) {
                         tracing::debug!(%error, "the controller is still away");
                     } else {
-                        tracing::warn!(%error, "no answer from the controller; serving on with the last orders");
+                        tracing::warn!(%error, "no orders from the controller; serving on with the last ones");
                     }
                     backoff.next(random_byte())
                 }

@@ -19,6 +19,7 @@ use overlan::state::{Device, DirLock, StateDir};
 use overlan::status::Status;
 use overlan_protocol::api::{Credential, JoinString};
 use overlan_protocol::key::Secret;
+use rustix::process::{Resource, getrlimit};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -175,6 +176,7 @@ pub(crate) async fn up(args: UpArgs) -> Result<(), Failure> {
 }
 
 async fn up_in(args: &UpArgs, state: &Arc<StateDir>) -> Result<(), Failure> {
+    tell_few_files();
     // Before the lock, so that it is dropped behind it: when `overlan down` returns, another `up` can start.
     let mut waiting = None;
     let lock = state.lock()?;
@@ -573,6 +575,19 @@ pub(super) const APPROVE: &str = "An admin runs `overlan admin device approve DE
 
 /// How long programs' connections may take to hear that they were reset.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
+
+/// With few files there is room for few connections, and nothing tells it later: who finds no place waits without a word.
+fn tell_few_files() {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if files < FILES_WANTED {
+        tracing::warn!(
+            "this process may open {files} files, so few connections are open at once and others wait; raise the limit (`ulimit -n`, LimitNOFILE= of systemd)"
+        );
+    }
+}
+
+/// Files with which a device has room for some hundred connections.
+const FILES_WANTED: u64 = 512;
 
 /// How long an unattended start may take before somebody must hear of it.
 const READY_WITHIN: Duration = Duration::from_secs(60);

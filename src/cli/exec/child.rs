@@ -67,7 +67,7 @@ pub(crate) fn start(args: &StartArgs) -> ExitCode {
     };
     let error = Command::new(program).args(arguments).exec();
     let program = program.to_string_lossy();
-    output::note(&format!("error: cannot start {program}: {error}"));
+    output::error(&format!("cannot start {program}: {error}"));
     exit_code(match error.kind() == io::ErrorKind::NotFound {
         true => NOT_FOUND,
         false => NOT_EXECUTABLE,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
+use std::process::Command;
 
 use super::up;
 use crate::lab::{DOMAIN, KeyBy, Lab, NETWORK, state};
@@ -145,4 +146,15 @@ fn refused_by_proxy(outcome: &Outcome, text: &str) {
     assert_eq!(outcome.code, Some(97), "{outcome:#?}");
     let said = outcome.stderr.to_lowercase();
     assert!(said.contains(text), "not {text:?}: {outcome:#?}");
+}
+
+#[test]
+fn few_files_are_told_before_somebody_waits_for_one() {
+    let lab = Lab::start();
+    let (up, _) = lab.up_command("few", KeyBy::Nothing);
+    let mut few = Command::new("bash");
+    few.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""]);
+    few.arg(up.get_program()).args(up.get_args());
+    let outcome = run(&mut few, "");
+    assert!(outcome.stderr.contains("may open 64 files"), "{outcome:?}");
 }
