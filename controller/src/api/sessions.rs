@@ -84,7 +84,10 @@ async fn verify(
         );
         return Err(refusal.retry_after(secs));
     }
-    let fits = shared.hasher.verify(password, stored).await;
+    let fits = shared
+        .hasher
+        .verify(password, stored, attempt.lane.asker())
+        .await;
     match &fits {
         Ok(true) => lock(&shared.throttle).succeed(attempt),
         Ok(false) => {}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use overlan_protocol::api::{PASSWORD_MAX, PASSWORD_MIN};
 use overlan_protocol::key::{Secret, random_bytes};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Why a password was not hashed or compared. One variant per thing the caller does differently.
 #[derive(Debug, thiserror::Error)]
@@ -19,11 +19,22 @@ pub(crate) enum PasswordError {
     Failed(String),
 }
 
+/// Who wants a password compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// Nothing speaks for it.
+    Stranger,
+    /// Something does: a session, a device, or where it comes from.
+    Known,
+}
+
 /// Hashes passwords with argon2id on threads of its own, as many at once as it is told.
 #[derive(Debug)]
 pub(crate) struct Hasher {
     running: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    /// Strangers' share of them: many together leave some for those who are known.
+    strangers: Arc<Semaphore>,
     /// Compared with when no account has the email, so that the answer takes the same time.
     dummy: String,
 }
@@ -35,6 +46,7 @@ impl Hasher {
         Ok(Self {
             running: Arc::new(Semaphore::new(at_once)),
             waiting: Arc::new(Semaphore::new(at_once + WAITING_MAX)),
+            strangers: Arc::new(Semaphore::new(STRANGERS_WAITING_MAX)),
             dummy: hash_now("no account has this password")?,
         })
     }
@@ -42,7 +54,7 @@ impl Hasher {
     /// The PHC string of a password.
     pub(crate) async fn hash(&self, password: &Secret) -> Result<String, PasswordError> {
         let password = password.clone();
-        self.run(move || hash_now(password.reveal())).await
+        self.run(None, move || hash_now(password.reveal())).await
     }
 
     /// Whether `password` is the one that `stored` was made of; with no `stored` the same work is done and the answer is no.
@@ -50,12 +62,20 @@ impl Hasher {
         &self,
         password: &Secret,
         stored: Option<String>,
+        asker: Asker,
     ) -> Result<bool, PasswordError> {
+        let share = match asker {
+            Asker::Known => None,
+            Asker::Stranger => {
+                let share = self.strangers.clone().try_acquire_owned();
+                Some(share.map_err(|_| PasswordError::Busy)?)
+            }
+        };
         let password = password.clone();
         let exists = stored.is_some();
         let stored = stored.unwrap_or_else(|| self.dummy.clone());
         let fits = self
-            .run(move || {
+            .run(share, move || {
                 let password = password.reveal().as_bytes();
                 match argon2()?.verify_password(password, stored.as_str()) {
                     Ok(()) => Ok(true),
@@ -69,16 +89,17 @@ impl Hasher {
 
     async fn run<T: Send + 'static>(
         &self,
+        share: Option<OwnedSemaphorePermit>,
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        // Both permits travel with the work: a caller that goes away does not make room for more hashes at once.
+        // All permits travel with the work: a caller that goes away does not make room for more hashes at once.
         let place = self.waiting.clone().try_acquire_owned();
         let place = place.map_err(|_| PasswordError::Busy)?;
         let turn = self.running.clone().acquire_owned().await;
         let turn = turn.map_err(|_| PasswordError::Busy)?;
         let task = tokio::task::spawn_blocking(move || {
             let result = work();
-            drop((turn, place));
+            drop((turn, place, share));
             result
         });
         task.await
@@ -123,8 +144,14 @@ const SALT_LEN: usize = 16;
 /// Most hashes that wait for a processor: about a second of waiting on two.
 const WAITING_MAX: usize = 64;
 
+/// Of these, hashes that strangers wait for, from however many sources.
+const STRANGERS_WAITING_MAX: usize = WAITING_MAX * 3 / 4;
+
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::Poll;
+
     use super::*;
 
     #[tokio::test]
@@ -135,7 +162,12 @@ mod tests {
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
         let verify = |text: &'static str, stored: Option<String>| {
             let hasher = &hasher;
-            async move { hasher.verify(&Secret::new(text), stored).await.unwrap() }
+            async move {
+                hasher
+                    .verify(&Secret::new(text), stored, Asker::Stranger)
+                    .await
+                    .unwrap()
+            }
         };
         assert!(verify("correct horse battery", Some(stored.clone())).await);
         assert!(!verify("correct horse batterz", Some(stored)).await);
@@ -152,6 +184,30 @@ mod tests {
             .unwrap();
         let refused = hasher.hash(&Secret::new("x")).await;
         assert!(matches!(refused, Err(PasswordError::Busy)));
+    }
+
+    #[tokio::test]
+    async fn strangers_who_wait_leave_room_for_who_is_known() {
+        let hasher = Hasher::new(NonZero::<usize>::MIN).unwrap();
+        let password = Secret::new("correct horse battery");
+        let flood = (0..2 * WAITING_MAX).map(|_| hasher.verify(&password, None, Asker::Stranger));
+        let mut flood: Vec<_> = flood.map(Box::pin).collect();
+        let mut busy = 0;
+        for stranger in &mut flood {
+            if let Poll::Ready(result) = futures_util::poll!(stranger) {
+                assert!(matches!(result, Err(PasswordError::Busy)));
+                busy += 1;
+            }
+        }
+        assert_eq!(busy, 2 * WAITING_MAX - STRANGERS_WAITING_MAX);
+        let mut known = pin!(hasher.verify(&password, None, Asker::Known));
+        assert!(
+            futures_util::poll!(known.as_mut()).is_pending(),
+            "it waits its turn"
+        );
+        // Nobody waits any more for what has not begun.
+        drop(flood);
+        assert!(!known.await.unwrap());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use overlan_protocol::key::DeviceId;
 
+use crate::auth::password::Asker;
 use crate::rate::{Allowance, Pace};
 use crate::store::accounts::Digest;
 
@@ -163,6 +164,14 @@ impl Lane {
             Self::Stranger(source) => Some((source, SOURCE)),
             Self::Host(source) => Some((source, HOST)),
             Self::Known(_) | Self::Device(_) | Self::Session(_) => None,
+        }
+    }
+
+    /// Whether something speaks for it.
+    pub(crate) fn asker(self) -> Asker {
+        match self {
+            Self::Stranger(_) => Asker::Stranger,
+            Self::Known(_) | Self::Device(_) | Self::Host(_) | Self::Session(_) => Asker::Known,
         }
     }
 
