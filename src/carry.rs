@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::dial::DialError;
-use crate::node::{FindError, Node};
+use crate::node::Node;
 use crate::proxy::ProxyConfig;
 use crate::splice::{Side, splice};
 
@@ -118,9 +118,6 @@ pub enum Happened {
 /// Why it ended before its time.
 #[derive(Debug, thiserror::Error)]
 pub enum CarryError {
-    /// Nothing is called that.
-    #[error(transparent)]
-    Find(#[from] FindError),
     /// There is no connection.
     #[error(transparent)]
     Dial(#[from] DialError),

@@ -4,7 +4,7 @@ use std::io;
 
 use overlan_netstack::ConnectError;
 
-use crate::names::NameError;
+use crate::names::{Missing, NameError, NotADevice, NotOffered, Several};
 
 /// Why a connection to a destination was not opened. The SOCKS reply codes are the specification: one variant per thing that
 /// the program, or the person reading the log, does differently.
@@ -13,9 +13,21 @@ pub enum DialError {
     /// The destination is outside the overlay, and this door leads nowhere else.
     #[error("the destination is outside the overlay")]
     Foreign,
-    /// Inside our domain or our addresses, but no device has that name or address.
+    /// Not a name at all, an address of the overlay that no device has, or a name that a gateway or the resolvers of a zone do not know.
     #[error("no device has that name or address")]
     UnknownName,
+    /// Written like a name of ours, and nothing is called so; its text says whose names were looked through.
+    #[error("{0}")]
+    Missing(Box<Missing>),
+    /// A short name of different things in several networks.
+    #[error("{0}")]
+    AmbiguousName(Box<Several>),
+    /// A gateway leads to that host, but not to that port.
+    #[error("{0}")]
+    NotOffered(Box<NotOffered>),
+    /// What has that name lies behind a device, and was asked for in a way that only devices answer.
+    #[error("{0}")]
+    NotADevice(Box<NotADevice>),
     /// Several networks use the same addresses and this device is in more than one; only a name says which is meant.
     #[error("several networks use that address; use host.network.domain, or ADDRESS%NETWORK")]
     AmbiguousAddress,
@@ -60,9 +72,16 @@ impl DialError {
     pub fn socks_reply(&self) -> u8 {
         match self {
             Self::Internal(_) => 1,
-            Self::Foreign | Self::LedNowhere | Self::DeniedByPolicy => 2,
+            Self::Foreign
+            | Self::LedNowhere
+            | Self::DeniedByPolicy
+            | Self::NotOffered(_)
+            | Self::NotADevice(_) => 2,
+            Self::Missing(missing) if missing.is_foreign() => 2,
             Self::NotReady | Self::NoRelay => 3,
             Self::UnknownName
+            | Self::Missing(_)
+            | Self::AmbiguousName(_)
             | Self::AmbiguousAddress
             | Self::Offline
             | Self::NoResolver
@@ -74,12 +93,45 @@ impl DialError {
     }
 }
 
+impl DialError {
+    /// Whether nobody in the overlay has that destination, so that a door that leads outside may look for it there. Names of our domain
+    /// and of private zones never are.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        match self {
+            Self::Foreign => true,
+            Self::Missing(missing) => missing.is_foreign(),
+            Self::NotOffered(not_offered) => not_offered.is_foreign(),
+            Self::NotADevice(not_a_device) => not_a_device.is_foreign(),
+            Self::UnknownName
+            | Self::AmbiguousName(_)
+            | Self::AmbiguousAddress
+            | Self::Offline
+            | Self::DeniedByPolicy
+            | Self::NotReady
+            | Self::NoRelay
+            | Self::Unreachable
+            | Self::NoResolver
+            | Self::LedNowhere
+            | Self::Refused
+            | Self::TimedOut
+            | Self::Unsupported
+            | Self::Internal(_) => false,
+        }
+    }
+}
+
 impl From<NameError> for DialError {
     fn from(error: NameError) -> Self {
         match error {
             NameError::Foreign => Self::Foreign,
             NameError::Unknown => Self::UnknownName,
+            NameError::Missing(missing) => Self::Missing(missing),
             NameError::AmbiguousAddress => Self::AmbiguousAddress,
+            NameError::AmbiguousName(several) => Self::AmbiguousName(several),
+            NameError::NotOffered(not_offered) => Self::NotOffered(not_offered),
+            NameError::NotADevice(not_a_device) => Self::NotADevice(not_a_device),
+            NameError::LedNowhere => Self::LedNowhere,
         }
     }
 }

@@ -103,10 +103,13 @@ fn answer_to(error: &DialError) -> Answer {
         DialError::Refused => Answer::Refused,
         DialError::TimedOut => Answer::TimedOut,
         DialError::Offline | DialError::NoRelay | DialError::Unreachable => Answer::Unreachable,
-        DialError::UnknownName => Answer::UnknownName,
+        DialError::UnknownName | DialError::Missing(_) => Answer::UnknownName,
         DialError::DeniedByPolicy => Answer::Denied,
         DialError::Foreign
         | DialError::AmbiguousAddress
+        | DialError::AmbiguousName(_)
+        | DialError::NotOffered(_)
+        | DialError::NotADevice(_)
         | DialError::NotReady
         | DialError::NoResolver
         | DialError::LedNowhere

@@ -155,6 +155,10 @@ impl<O: Overlay> Intermediary for Gate<'_, O> {
             let refusal = Refusal::NotReached {
                 host: place.host.clone(),
                 port: place.port,
+                next: self
+                    .door
+                    .overlay
+                    .next_step(&destination, place.port, &error),
                 error,
             };
             refusal.into_own()

@@ -179,8 +179,11 @@ impl From<Response> for Answer {
 pub struct Refusal {
     /// What kind, for programs.
     pub kind: RefusalKind,
-    /// What happened, why, and what to do next.
+    /// What happened and why.
     pub message: String,
+    /// What to do next, where the message does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// One kind per thing that the asker does differently.
@@ -413,6 +416,7 @@ fn not_understood(reason: &str) -> Response {
             "the running `overlan up` (version {}) does not understand the request: {reason}; restart it with the version of this command",
             env!("CARGO_PKG_VERSION")
         ),
+        next: None,
     })
 }
 

@@ -1,71 +1,29 @@
 //! Decides which device of which network a destination means, or who knows more. Holds no connection and asks no resolver: the
 //! netmap is all it knows.
 
+mod advice;
+mod destination;
+mod missing;
+mod short;
+mod way;
+
 use std::cmp::Reverse;
-use std::fmt;
 use std::net::IpAddr;
 
 use overlan_protocol::address;
 use overlan_protocol::dns::{self, Record, Zone};
-use overlan_protocol::gateway::{GatewayRoute, Host};
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::name::{LABEL_MAX, OverlayName};
 use overlan_protocol::netmap::{Netmap, Network};
 
-/// Where a program wants to go, as it said it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Destination {
-    /// A name, not looked at yet.
-    Name(String),
-    /// An address. Made from one in any form by `From`, which knows the form that all others compare with.
-    Address(IpAddr),
-    /// An overlay address of the network with this label: several networks use the same addresses.
-    AddressIn(IpAddr, String),
-}
+pub use destination::{Canonical, Destination};
+pub use missing::Missing;
+pub use short::Several;
+pub use way::{NotADevice, NotOffered};
 
-impl Destination {
-    /// An address if the text is one, since some programs send an address as a name; `100.64.0.2%acme` is that address in
-    /// network `acme`; otherwise a name.
-    #[must_use]
-    pub fn from_text(text: &str) -> Self {
-        if let Ok(address) = text.parse::<IpAddr>() {
-            return address.into();
-        }
-        if let Some((address, network)) = text.split_once('%')
-            && let Ok(address) = address.parse::<IpAddr>()
-            && in_overlay(address.to_canonical())
-        {
-            return Self::AddressIn(address.to_canonical(), network.to_ascii_lowercase());
-        }
-        Self::Name(text.to_owned())
-    }
-
-    /// The address, if it is one.
-    #[must_use]
-    pub fn address(&self) -> Option<IpAddr> {
-        match self {
-            Self::Name(_) => None,
-            Self::Address(address) | Self::AddressIn(address, _) => Some(*address),
-        }
-    }
-}
-
-impl fmt::Display for Destination {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name) => f.write_str(name),
-            Self::Address(address) => address.fmt(f),
-            Self::AddressIn(address, network) => write!(f, "{address}%{network}"),
-        }
-    }
-}
-
-/// In its one form: an IPv4 address that is written as one of IPv6 (`::ffff:100.64.0.1`) is the IPv4 address.
-impl From<IpAddr> for Destination {
-    fn from(address: IpAddr) -> Self {
-        Self::Address(address.to_canonical())
-    }
-}
+pub(crate) use advice::next;
+pub(crate) use short::{find, whole_name};
+pub(crate) use way::{Behind, Way, behind, device, is_foreign, way};
 
 /// The device that a destination means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,17 +39,32 @@ pub struct Resolved {
 }
 
 /// Why a destination means no device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Not below our domain, or not an overlay address.
     #[error("the destination is outside the overlay")]
     Foreign,
-    /// Inside the overlay, or not a name at all; nothing has that name or address.
+    /// Not a name at all, an address of the overlay that nobody has, or a name that stands for nothing that is reached.
     #[error("no device has that name or address")]
     Unknown,
+    /// Written like a name of ours, and nothing is called so.
+    #[error("{0}")]
+    Missing(Box<Missing>),
     /// An overlay address, while this device is in several networks that all use it.
     #[error("several networks use that address; use host.network.domain, or ADDRESS%NETWORK")]
     AmbiguousAddress,
+    /// A short name of different things in several networks.
+    #[error("{0}")]
+    AmbiguousName(Box<Several>),
+    /// A gateway leads to that host, but not to that port.
+    #[error("{0}")]
+    NotOffered(Box<NotOffered>),
+    /// What has that name lies behind a device.
+    #[error("{0}")]
+    NotADevice(Box<NotADevice>),
+    /// A name of ours that stands for something outside, to which no gateway leads.
+    #[error("the name's address lies neither in the overlay nor behind a gateway")]
+    LedNowhere,
 }
 
 /// Finds the device that `destination` means.
@@ -101,105 +74,16 @@ pub enum NameError {
 /// resolver.
 pub fn resolve(netmap: &Netmap, destination: &Destination) -> Result<Resolved, NameError> {
     match destination {
-        Destination::Name(name) => resolve_name(netmap, name),
-        Destination::Address(address) => resolve_address(netmap, *address, None),
+        Destination::Name(name) => resolve_whole(netmap, &whole_name(netmap, name)?),
+        Destination::Address(address) => resolve_address(netmap, address.get(), None),
         Destination::AddressIn(address, network) => {
-            resolve_address(netmap, *address, Some(network))
+            resolve_address(netmap, address.get(), Some(network))
         }
     }
 }
 
-/// A device that leads to a destination outside the overlay.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Behind {
-    pub(crate) network: NetworkId,
-    /// The gateway's host index.
-    pub(crate) host: u32,
-    pub(crate) online: bool,
-    /// What the gateway is asked for.
-    pub(crate) target: String,
-}
-
-/// The gateway that leads to a destination outside the overlay, or to one that a record of ours stands for: one that is online,
-/// with the closest route, and of several such the first by network and host index. Without `port`, for any port; with `within`, of
-/// that network only.
-pub(crate) fn behind(
-    netmap: &Netmap,
-    destination: &Destination,
-    port: Option<u16>,
-    within: Option<NetworkId>,
-) -> Option<Behind> {
-    let target = match destination {
-        Destination::Name(name) => outside(netmap, name)?,
-        Destination::Address(address) => address.to_canonical().to_string(),
-        Destination::AddressIn(..) => return None,
-    };
-    let wanted = match target.parse() {
-        Ok(address) => Host::Address(address),
-        Err(_) => Host::Name(&target),
-    };
-    let closeness = |route: &GatewayRoute| match port {
-        Some(port) => route.covers(wanted, port),
-        None => route.covers_host(wanted).then_some(0),
-    };
-    let mut best: Option<((bool, u32), NetworkId, u32)> = None;
-    let networks = netmap.networks.iter();
-    for (id, network) in networks.filter(|(id, _)| within.is_none_or(|within| within == **id)) {
-        for (host, peer) in &network.peers {
-            let Some(close) = peer.routes.iter().filter_map(closeness).max() else {
-                continue;
-            };
-            let rank = (peer.online, close);
-            if best.as_ref().is_none_or(|(known, _, _)| rank > *known) {
-                best = Some((rank, *id, *host));
-            }
-        }
-    }
-    let ((online, _), network, host) = best?;
-    Some(Behind {
-        network,
-        host,
-        online,
-        target,
-    })
-}
-
-/// The name in a zone with resolvers that a destination means, itself or by records of ours, and that zone.
-pub(crate) fn elsewhere<'a>(
-    netmap: &'a Netmap,
-    destination: &Destination,
-) -> Option<(String, NetworkId, &'a str, &'a Zone)> {
-    let Destination::Name(name) = destination else {
-        return None;
-    };
-    let name = outside(netmap, name)?;
-    let (network, _, zone, settings) = zone_of(netmap, &name)?;
-    (!settings.via.is_empty()).then_some((name, network, zone, settings))
-}
-
-/// What a name means outside the overlay: itself, or what records of ours say that it stands for.
-fn outside(netmap: &Netmap, name: &str) -> Option<String> {
-    let mut name = dns::normal(name)?;
-    for _ in 0..=ALIASES_MAX {
-        let Some((_, network)) = network_of(netmap, &name) else {
-            return (!dns::is_in(&name, &netmap.domain)).then_some(name);
-        };
-        match network.dns.records.get(&name)?.first()? {
-            Record::Cname(target) => name.clone_from(target),
-            Record::A(address) => return Some(address.to_string()),
-            Record::Aaaa(address) => return Some(address.to_string()),
-            Record::Txt(_) | Record::Srv(_) => return None,
-        }
-    }
-    None
-}
-
-fn resolve_name(netmap: &Netmap, name: &str) -> Result<Resolved, NameError> {
-    if !is_host_name(name) {
-        return Err(NameError::Unknown);
-    }
-    let name = name.to_ascii_lowercase();
-    let mut name = name.strip_suffix('.').unwrap_or(&name);
+/// The device that a whole name means, in lower case and without the last dot.
+fn resolve_whole<'a>(netmap: &'a Netmap, mut name: &'a str) -> Result<Resolved, NameError> {
     for _ in 0..=ALIASES_MAX {
         let parsed = OverlayName::parse(name, &netmap.domain);
         if let Some(OverlayName::Host { host, network }) = &parsed
@@ -220,12 +104,9 @@ fn resolve_name(netmap: &Netmap, name: &str) -> Result<Resolved, NameError> {
             continue;
         }
         // An address outside the overlay is no device, and is not dialled under a name of ours.
-        let addresses = records.iter().filter_map(|record| match record {
-            Record::A(address) => Some(IpAddr::V4(*address)),
-            Record::Aaaa(address) => Some(IpAddr::V6(*address)),
-            Record::Cname(_) | Record::Txt(_) | Record::Srv(_) => None,
-        });
-        return addresses
+        return records
+            .iter()
+            .filter_map(Record::address)
             .filter_map(address::host_index)
             .find_map(|host| device_at(id, network, host))
             .ok_or(NameError::Unknown);
@@ -263,7 +144,6 @@ fn resolve_address(
     address: IpAddr,
     label: Option<&str>,
 ) -> Result<Resolved, NameError> {
-    let address = address.to_canonical();
     if !in_overlay(address) {
         return Err(NameError::Foreign);
     }

@@ -31,7 +31,7 @@ use crate::dial::DialError;
 use crate::dns::Resolver;
 use crate::engine::{Engine, KnownPeers, LocalDevice, Membership, PATIENCE, Peer, Presence};
 use crate::memory::Budget;
-use crate::names::Destination;
+use crate::names::{Behind, Destination, Resolved, Way};
 use crate::relay::route::Choice;
 use crate::splice::Patience;
 use crate::state::{Device, OverlayPort, Serve, StateDir, StateError};
@@ -158,7 +158,6 @@ pub use doors::{BoundPort, NodeDatagrams, NodeOverlay};
 pub use identity::{PeerAddr, PeerIdentity};
 pub use listener::{Closed, ListenError, Listener};
 pub use ping::{Pong, Whois};
-pub use reach::FindError;
 pub use resolving::DNS_FORWARDS_MAX;
 pub use stream::Stream;
 
@@ -476,28 +475,31 @@ impl Inner {
         destination: Destination,
         port: u16,
     ) -> Result<netstack::TcpStream, DialError> {
-        match self.reach(&destination, Protocol::Tcp, port) {
-            // Either may be a name of a zone with resolvers, the second a record of ours that stands for a host elsewhere.
-            Err(nowhere @ (DialError::Foreign | DialError::UnknownName)) => {
-                match self.reach_behind(&destination, port, None)? {
-                    Some((gateway, host)) => self.dial_behind(gateway, host, port).await,
-                    None if self.is_elsewhere(&destination) => {
-                        self.dial_elsewhere(destination, port).await
-                    }
-                    None => Err(nowhere),
-                }
-            }
-            reached => self.open(reached?, port).await,
+        match self.way(&destination, port)? {
+            Way::Device(device) => self.dial_device(device, &destination, port).await,
+            Way::Behind(behind) => self.dial_behind(behind, port).await,
+            Way::Elsewhere { .. } => self.dial_elsewhere(destination, port).await,
         }
+    }
+
+    async fn dial_device(
+        &self,
+        device: Resolved,
+        destination: &Destination,
+        port: u16,
+    ) -> Result<netstack::TcpStream, DialError> {
+        let membership = self.membership(&device)?;
+        let reached = self.admit(membership, device, destination, Protocol::Tcp, port)?;
+        self.open(reached, port).await
     }
 
     /// Opens a connection to a host behind a gateway.
     async fn dial_behind(
         &self,
-        gateway: Reached,
-        host: String,
+        behind: Behind,
         port: u16,
     ) -> Result<netstack::TcpStream, DialError> {
+        let (gateway, host) = self.reach_behind(behind)?;
         let dialled = async {
             let mut stream = match self.open(gateway, gateway::PORT).await {
                 // It leads nowhere any more, and the controller has not said so yet.
@@ -570,9 +572,7 @@ impl Inner {
     /// The address of a host in the family that the destination asks for; names mean IPv4.
     fn address(&self, host: u32, destination: &Destination) -> Result<IpAddr, DialError> {
         match destination {
-            Destination::Address(address) | Destination::AddressIn(address, _) => {
-                Ok(address.to_canonical())
-            }
+            Destination::Address(address) | Destination::AddressIn(address, _) => Ok(address.get()),
             Destination::Name(_) => {
                 let address = overlan_protocol::address::v4(host);
                 address.map(IpAddr::V4).ok_or(DialError::UnknownName)

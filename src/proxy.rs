@@ -448,7 +448,7 @@ impl<O: Overlay> Door<O> {
         let dial = self.overlay.dial(destination.clone(), port);
         match timeout(self.config.dial_timeout, dial).await {
             Ok(Ok(stream)) => Ok(Either::Left(stream)),
-            Ok(Err(DialError::Foreign)) if self.config.direct => {
+            Ok(Err(error)) if error.is_foreign() && self.config.direct => {
                 self.reach_host(destination, port).await
             }
             Ok(Err(error)) => {
@@ -476,7 +476,7 @@ impl<O: Overlay> Door<O> {
         let (Some(dns), Destination::Address(address)) = (self.config.dns, destination) else {
             return false;
         };
-        let (address, own) = (address.to_canonical(), dns.ip().to_canonical());
+        let (address, own) = (address.get(), dns.ip().to_canonical());
         port == dns.port() && (address == own || own.is_unspecified() && address.is_loopback())
     }
 

@@ -73,7 +73,12 @@ pub(crate) async fn converse<O: Overlay>(
                 carry(client, Bytes::new(), reached, door.config.patience()).await;
                 return Ok(());
             }
-            Err(error) => error,
+            Err(error) => {
+                let next = door.overlay.next_step(&destination, port, &error);
+                let next = next.unwrap_or_default();
+                debug!(?destination, port, %error, next, "no connection");
+                error
+            }
         },
         Command::Bind => match open(door, &destination).await {
             Ok(bound) => return Ok(wait_for_peer(client, bound, door).await?),

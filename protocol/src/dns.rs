@@ -182,6 +182,16 @@ impl Record {
         }
     }
 
+    /// The address that it holds, if it is of a type that does.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::A(address) => Some(IpAddr::V4(*address)),
+            Self::Aaaa(address) => Some(IpAddr::V6(*address)),
+            Self::Cname(_) | Self::Txt(_) | Self::Srv(_) => None,
+        }
+    }
+
     /// Its type, in upper case.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -68,6 +68,12 @@ impl GatewayRoute {
         &self.to
     }
 
+    /// The only port that it leads to; `None` = all ports.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
     /// How closely the route fits that port of that host, the larger the closer; `None` if it does not.
     #[must_use]
     pub fn covers(&self, host: Host<'_>, port: u16) -> Option<u32> {

@@ -231,10 +231,21 @@ impl Way {
         }
     }
 
+    fn next_step(&self, error: &CarryError) -> Option<String> {
+        let Forward { peer, port, .. } = &self.forward;
+        let CarryError::Dial(error) = error else {
+            return None;
+        };
+        self.node.next_step(peer, *port, error)
+    }
+
     fn tell_failed(&self, error: &CarryError) {
         let failed = Happened::Failed {
             forward: self.index,
-            reason: error.to_string(),
+            reason: match self.next_step(error) {
+                Some(next) => format!("{error}. {next}"),
+                None => error.to_string(),
+            },
         };
         // Many fail at once when a peer goes away; a few lines say it as well.
         let _told = self.events.try_send(failed);

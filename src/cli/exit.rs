@@ -195,7 +195,19 @@ impl From<CallError> for Failure {
                 Code::Other
             }
         };
-        Self::new(code, error)
+        let next = match &error {
+            CallError::Refused(refusal) => refusal.next.clone(),
+            CallError::NotRunning(_)
+            | CallError::Ended
+            | CallError::TimedOut(_)
+            | CallError::NotOurs(_)
+            | CallError::NotUnderstood(_)
+            | CallError::Io { .. } => None,
+        };
+        Self {
+            next,
+            ..Self::new(code, error)
+        }
     }
 }
 

@@ -18,8 +18,7 @@ use std::time::Duration;
 
 use clap::Args;
 use overlan::carry::{Carry, Happened, Transport};
-use overlan::dial::DialError;
-use overlan::local::{CallError, Request, Response, call_with_sockets};
+use overlan::local::{Request, Response, call_with_sockets};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -131,7 +130,7 @@ pub(crate) async fn run(args: NcArgs) -> Result<(), Failure> {
     match answer {
         Ok(Response::Done) => Ok(()),
         Ok(other) => Err(running::unexpected(&other)),
-        Err(error) => Err(explain(error, &args)),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -155,24 +154,6 @@ fn carry(args: &NcArgs) -> Result<Carry, Failure> {
             "{:?} is not a valid port to listen on; give a number from 1 to 65535",
             args.host
         ))),
-    }
-}
-
-/// Adds what to do next.
-fn explain(error: CallError, args: &NcArgs) -> Failure {
-    let is_refused = if let CallError::Refused(refusal) = &error {
-        refusal.message == DialError::Refused.to_string()
-    } else {
-        false
-    };
-    let failure = Failure::from(error);
-    match is_refused {
-        true => failure.next(format!(
-            "On {}: `overlan serve list` shows whether it is published, `overlan serve tcp {}` publishes it, and its service must run.",
-            args.host,
-            args.port.unwrap_or_default()
-        )),
-        false => failure,
     }
 }
 

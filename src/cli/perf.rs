@@ -73,7 +73,7 @@ pub(crate) async fn run(args: PerfArgs) -> Result<(), Failure> {
     let request = match &args.peer {
         None => Request::PerfServe { port: args.port },
         Some(peer) => Request::Perf {
-            peer: running::full_name(&args.state, &args.network.place(peer)).await?,
+            peer: args.network.place(peer),
             port: args.port,
             plan: plan(&args)?,
         },

@@ -143,14 +143,9 @@ pub(crate) async fn ping(args: PingArgs) -> Result<(), Failure> {
 
 /// `overlan whois`.
 pub(crate) async fn whois(args: WhoisArgs) -> Result<(), Failure> {
-    let socket = args.state.open()?.socket_path();
     let peer = args.network.place(&without_port(&args.address));
-    let asked = Request::Whois { peer };
-    let answer = overlan::local::call(&socket, &asked).await?;
-    let Response::Whois(whois) = answer else {
-        return Err(running::unexpected(&answer));
-    };
-    let whois = *whois;
+    let found = running::find(&args.state, &peer).await?;
+    let whois = found.map_err(CallError::Refused)?;
     if args.json {
         output::json(&WhoisReport {
             schema_version: SCHEMA_VERSION,
@@ -198,13 +193,17 @@ fn may_pass(error: &CallError, args: &PingArgs) -> bool {
 
 fn gave_up(error: CallError, peer: &str, sent: u32) -> Failure {
     let text = error.to_string();
-    let code = Failure::from(error).code();
+    let known = Failure::from(error);
+    let code = known.code();
     let failure = Failure::new(
         code,
         format!("{peer} answered none of {sent} requests: {text}"),
     );
     if code != Code::TimedOut {
-        return failure;
+        return match known.hint() {
+            Some(next) => failure.next(next),
+            None => failure,
+        };
     }
     failure.next(
         "Is `overlan up` there still running, and does policy let it answer? See `overlan status` on both.",

@@ -4,9 +4,9 @@ use std::io;
 use std::net::IpAddr;
 
 use clap::Args;
-use overlan::local::{CallError, Request, Response, call, call_until_stopped};
-use overlan::names::Destination;
-use overlan::status::{PeerStatus, Status, View};
+use overlan::local::{CallError, Refusal, Request, Response, call, call_until_stopped};
+use overlan::node::Whois;
+use overlan::status::{Status, View};
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::wait::{self, Check};
@@ -119,8 +119,13 @@ pub(crate) async fn down(args: &StateArgs) -> Result<(), Failure> {
 
 /// `overlan ip`.
 pub(crate) async fn ip(args: &IpArgs) -> Result<(), Failure> {
-    let status = ask_status(&args.state).await?;
-    let found = addresses(&status, args.peer.as_deref())?;
+    let found = match &args.peer {
+        Some(peer) => {
+            let found = find(&args.state, peer).await?;
+            found.map_err(CallError::Refused)?.addresses
+        }
+        None => own_addresses(&ask_status(&args.state).await?)?,
+    };
     let wanted = found
         .iter()
         .filter(|address| (!args.v4 || address.is_ipv4()) && (!args.v6 || address.is_ipv6()))
@@ -156,58 +161,35 @@ pub(crate) async fn ask_status(args: &StateArgs) -> Result<Status, Failure> {
     }
 }
 
-/// The full name of the device that a person calls `wanted`, or `wanted` itself if it is an address.
-pub(crate) async fn full_name(state: &StateArgs, wanted: &str) -> Result<String, Failure> {
-    if Destination::from_text(wanted).address().is_some() {
-        return Ok(wanted.to_owned());
-    }
-    let status = ask_status(state).await?;
-    match &status.device {
-        Some(device) if is_called(&device.label, &device.name, wanted) => Ok(device.name.clone()),
-        Some(_) | None => Ok(find_peer(&status, wanted)?.name.clone()),
-    }
-}
-
-fn addresses(status: &Status, peer: Option<&str>) -> Result<Vec<IpAddr>, Failure> {
+fn own_addresses(status: &Status) -> Result<Vec<IpAddr>, Failure> {
     let device = status.device.as_ref().ok_or_else(|| {
         Failure::new(Code::NeedsLogin, "this device is not enrolled yet")
             .next("See `overlan status`.")
     })?;
-    let Some(wanted) = peer else {
-        return Ok(device.addresses.clone());
-    };
-    if is_called(&device.label, &device.name, wanted) {
-        return Ok(device.addresses.clone());
-    }
-    Ok(find_peer(status, wanted)?.addresses.clone())
+    Ok(device.addresses.clone())
 }
 
-fn find_peer<'a>(status: &'a Status, wanted: &str) -> Result<&'a PeerStatus, Failure> {
-    let peers = status.networks.iter().flat_map(|network| &network.peers);
-    let found: Vec<&PeerStatus> = peers
-        .filter(|peer| is_called(&peer.label, &peer.name, wanted))
-        .collect();
-    match found.as_slice() {
-        [peer] => Ok(peer),
-        [] => Err(Failure::new(
-            Code::Other,
-            format!("no peer is called {wanted:?}; `overlan status` lists them"),
-        )),
-        [first, ..] => Err(Failure::usage(format!(
-            "{wanted:?} is in several networks; give the full name, such as {}",
-            first.name
-        ))),
+/// The device that a person calls `peer`, as the running client finds it, or why it finds none.
+pub(crate) async fn find(args: &StateArgs, peer: &str) -> Result<Result<Whois, Refusal>, Failure> {
+    let path = args.open()?.socket_path();
+    let peer = peer.to_owned();
+    match call(&path, &Request::Whois { peer }).await {
+        Ok(Response::Whois(whois)) => Ok(Ok(*whois)),
+        Err(CallError::Refused(refusal)) => Ok(Err(refusal)),
+        Err(error) => Err(error.into()),
+        Ok(
+            other @ (Response::Done
+            | Response::Status(_)
+            | Response::Version(_)
+            | Response::Progress(_)
+            | Response::Measured(_)
+            | Response::SendSockets
+            | Response::Happened(_)
+            | Response::Pong(_)
+            | Response::DnsAnswer(_)
+            | Response::Refused(_)),
+        ) => Err(unexpected(&other)),
     }
-}
-
-/// Names have no case, may end with the root's dot, and may leave the domain out.
-pub(crate) fn is_called(label: &str, name: &str, wanted: &str) -> bool {
-    let wanted = wanted.strip_suffix('.').unwrap_or(wanted);
-    let ends: Vec<usize> = name.match_indices('.').map(|(at, _)| at).collect();
-    let with_network = ends.get(1).map_or(name, |end| &name[..*end]);
-    [label, with_network, name]
-        .iter()
-        .any(|known| known.eq_ignore_ascii_case(wanted))
 }
 
 #[cfg(test)]

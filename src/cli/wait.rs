@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use overlan::engine::Presence;
+use overlan::local::{CallError, Refusal, RefusalKind};
+use overlan::node::Whois;
 use overlan::status::{LinkState, State, Status};
 use tokio::time::{Instant, sleep_until};
 
@@ -105,11 +107,9 @@ async fn ask_until(state: &StateArgs, wanted: &Wanted, timeout: u32) -> Result<(
     let deadline = (timeout > 0).then(|| began + Duration::from_secs(u64::from(timeout)));
     loop {
         let next = Instant::now() + ASK_EVERY;
-        let missing = match running::ask_status(state).await {
-            Ok(status) => match missing(&status, wanted) {
-                None => return Ok(()),
-                Some(missing) => missing,
-            },
+        let missing = match look(state, wanted).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(missing)) => missing,
             // It may be started yet, or again.
             Err(failure) if failure.code() == Code::NotRunning => failure,
             Err(failure) => return Err(failure),
@@ -124,10 +124,33 @@ async fn ask_until(state: &StateArgs, wanted: &Wanted, timeout: u32) -> Result<(
     }
 }
 
+async fn look(state: &StateArgs, wanted: &Wanted) -> Result<Option<Failure>, Failure> {
+    let status = running::ask_status(state).await?;
+    let peer = match wanted {
+        Wanted::Peer(name) => found(running::find(state, name).await?)?,
+        Wanted::Check(_) | Wanted::Attached => Presence::Unknown,
+    };
+    Ok(missing(&status, wanted, peer))
+}
+
+/// Whether the peer is there. Who is not known yet may come.
+///
+/// # Errors
+/// The name means several devices, which waiting does not change.
+fn found(found: Result<Whois, Refusal>) -> Result<Presence, Failure> {
+    match found {
+        Ok(whois) => Ok(whois.presence),
+        Err(refusal) if refusal.kind == RefusalKind::Conflict => {
+            Err(CallError::Refused(refusal).into())
+        }
+        Err(_) => Ok(Presence::Offline),
+    }
+}
+
 /// `overlan status --check`.
 pub(crate) async fn check(state: &StateArgs, check: Check) -> Result<(), Failure> {
     let status = running::ask_status(state).await?;
-    match missing(&status, &Wanted::Check(check)) {
+    match missing(&status, &Wanted::Check(check), Presence::Unknown) {
         None => Ok(()),
         Some(missing) => Err(missing),
     }
@@ -194,8 +217,8 @@ fn is_news(old: &Status, new: &Status) -> bool {
     bare(old) != bare(new)
 }
 
-/// What is not as it is wanted.
-fn missing(status: &Status, wanted: &Wanted) -> Option<Failure> {
+/// What is not as it is wanted; `peer` is what is known of the peer that is waited for.
+fn missing(status: &Status, wanted: &Wanted, peer: Presence) -> Option<Failure> {
     if *wanted == Wanted::Check(Check::Live) {
         return None;
     }
@@ -216,15 +239,12 @@ fn missing(status: &Status, wanted: &Wanted) -> Option<Failure> {
         Wanted::Attached => not_attached(status),
         Wanted::Check(Check::Control) => no_control(status),
         Wanted::Peer(name) => {
-            let peers = status.networks.iter().flat_map(|network| &network.peers);
-            let called = peers.filter(|peer| running::is_called(&peer.label, &peer.name, name));
-            let known: Vec<Presence> = called.map(|peer| peer.presence).collect();
-            if known.contains(&Presence::Online) {
-                return not_attached(status);
-            }
-            let text = match known.contains(&Presence::Unknown) {
-                true => format!("nobody knows yet whether a peer called {name:?} is online"),
-                false => format!("no peer called {name:?} is online"),
+            let text = match peer {
+                Presence::Online => return not_attached(status),
+                Presence::Unknown => {
+                    format!("nobody knows yet whether a peer called {name:?} is online")
+                }
+                Presence::Offline => format!("no peer called {name:?} is online"),
             };
             // Without the controller nobody says who comes.
             no_control(status).or_else(|| Some(Failure::new(Code::TimedOut, text)))

@@ -78,6 +78,9 @@ pub enum NoQuestion {
     /// DNS cannot carry the name.
     #[error("{0:?} is not a valid name")]
     Name(String),
+    /// It is short for several full names.
+    #[error("{0}")]
+    Several(String),
     /// There is no such type of record.
     #[error(
         "{0:?} is not a known type of record; A, AAAA, CNAME, TXT, SRV, PTR, SOA and NS are answered"

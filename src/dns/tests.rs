@@ -1,3 +1,5 @@
+mod agreement;
+
 use super::walk::{Start, Step, Walk};
 use super::*;
 

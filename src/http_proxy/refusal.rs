@@ -38,6 +38,8 @@ pub(crate) enum Refusal {
         host: String,
         port: u16,
         error: DialError,
+        /// What to do, if the overlay knows it.
+        next: Option<String>,
     },
     /// The request, or the answer that the destination gave, cannot pass.
     Fault(Fault),
@@ -46,7 +48,20 @@ pub(crate) enum Refusal {
 impl Refusal {
     /// The answer.
     pub(crate) fn into_own(self) -> Own {
-        let (status, word, what_to_do) = self.told();
+        let (status, word, otherwise) = self.told();
+        let what_to_do = match &self {
+            Self::NotReached {
+                next: Some(next), ..
+            } => next,
+            Self::NotReached { next: None, .. }
+            | Self::NoShare
+            | Self::NoCredentials
+            | Self::WrongCredentials
+            | Self::NotAProxyRequest
+            | Self::AnotherHost
+            | Self::Scheme
+            | Self::Fault(_) => otherwise,
+        };
         let mut own = Own::text(status, format!("overlan: {self}.\n{what_to_do}\n"));
         own.fields
             .push("Proxy-Status", format!("overlan; error={word}"));
@@ -130,69 +145,30 @@ fn to_be_written(malformed: Malformed) -> &'static str {
     }
 }
 
+/// What to do is the overlay's to say where it knows the destination.
 fn not_reached(error: &DialError) -> (u16, &'static str, &'static str) {
-    match error {
-        DialError::Foreign => (
-            403,
-            "http_request_denied",
-            "Exclude it from the proxy (no_proxy), or start `overlan up` with --proxy-direct.",
-        ),
-        DialError::LedNowhere => (
-            403,
-            "http_request_denied",
-            "A device beside that host has to lead there: `overlan serve route`, then `overlan admin route approve`.",
-        ),
-        DialError::NoResolver => (
-            504,
-            "dns_timeout",
-            "`overlan dns status` shows the resolvers of each zone and why they did not answer.",
-        ),
-        DialError::DeniedByPolicy => (
-            403,
-            "http_request_denied",
-            "A rule of the network has to allow this device that port.",
-        ),
-        DialError::UnknownName => (
-            502,
-            "dns_error",
-            "`overlan status` lists the names of this network.",
-        ),
-        DialError::AmbiguousAddress => (
-            502,
-            "destination_not_found",
-            "Use the name, host.network.domain, instead of the address.",
-        ),
-        DialError::Offline => (
-            503,
-            "destination_unavailable",
-            "Start `overlan up` there; `overlan status` shows who is online.",
-        ),
-        DialError::Unreachable => (
-            502,
-            "destination_ip_unroutable",
-            "The device that leads there finds no way to it; look at its network.",
-        ),
-        DialError::NotReady | DialError::NoRelay => (
-            503,
-            "destination_ip_unroutable",
-            "`overlan status` shows the state of each relay and why it is not connected.",
-        ),
-        DialError::Refused => (
-            502,
-            "connection_refused",
-            "Nobody listens there: on that device, `overlan serve list` shows what is published.",
-        ),
-        DialError::TimedOut => (
-            504,
-            "connection_timeout",
-            "The device is known but did not answer; try again, then look at it.",
-        ),
-        DialError::Unsupported | DialError::Internal(_) => (
-            500,
-            "proxy_internal_error",
-            "`overlan up --log debug` says more.",
-        ),
-    }
+    let (status, word) = match error {
+        DialError::Foreign => {
+            let outside =
+                "Exclude it from the proxy (no_proxy), or start `overlan up` with --proxy-direct.";
+            return (403, "http_request_denied", outside);
+        }
+        DialError::LedNowhere
+        | DialError::NotOffered(_)
+        | DialError::NotADevice(_)
+        | DialError::DeniedByPolicy => (403, "http_request_denied"),
+        DialError::Missing(missing) if missing.is_foreign() => (403, "http_request_denied"),
+        DialError::NoResolver => (504, "dns_timeout"),
+        DialError::UnknownName | DialError::Missing(_) => (502, "dns_error"),
+        DialError::AmbiguousName(_) | DialError::AmbiguousAddress => (502, "destination_not_found"),
+        DialError::Offline => (503, "destination_unavailable"),
+        DialError::Unreachable => (502, "destination_ip_unroutable"),
+        DialError::NotReady | DialError::NoRelay => (503, "destination_ip_unroutable"),
+        DialError::Refused => (502, "connection_refused"),
+        DialError::TimedOut => (504, "connection_timeout"),
+        DialError::Unsupported | DialError::Internal(_) => (500, "proxy_internal_error"),
+    };
+    (status, word, "`overlan status` shows what is there.")
 }
 
 impl fmt::Display for Refusal {
@@ -206,7 +182,9 @@ impl fmt::Display for Refusal {
             Self::NotAProxyRequest => f.write_str("this is a proxy, not a web server"),
             Self::AnotherHost => f.write_str("the Host field names another server than this proxy"),
             Self::Scheme => f.write_str("only http:// is fetched in plain"),
-            Self::NotReached { host, port, error } => {
+            Self::NotReached {
+                host, port, error, ..
+            } => {
                 write!(f, "no connection to {host} port {port}: {error}")
             }
             Self::Fault(fault) => fault.fmt(f),

@@ -41,6 +41,7 @@ fn start_with(limits: Limits, below: &str) -> Running {
                     Request::ServeRemove { port, .. } => Response::Refused(Refusal {
                         kind: RefusalKind::Conflict,
                         message: format!("nothing is served on port {port}"),
+                        next: None,
                     }),
                     Request::Status
                     | Request::Logout

@@ -273,7 +273,7 @@ fn names_of_zones_with_resolvers_are_theirs_by_records_of_ours_too() {
     let alias = [Record::Cname("git.corp.example".to_owned())];
     demo.dns.set_records("git.demo.overlan.lan", &alias);
     let ask = |text: &str| {
-        let found = elsewhere(&netmap, &Destination::from_text(text));
+        let found = way::elsewhere(&netmap, &Destination::from_text(text));
         found.map(|(name, network, zone, _)| (name, network, zone.to_owned()))
     };
     let found = |name: &str| Some((name.to_owned(), DEMO, "corp.example".to_owned()));
@@ -293,7 +293,10 @@ fn names_of_zones_with_resolvers_are_theirs_by_records_of_ours_too() {
 #[test]
 fn an_address_of_ipv4_is_one_destination_however_it_is_written() {
     let plain = Destination::from_text("100.64.0.1");
-    assert_eq!(plain, Destination::Address("100.64.0.1".parse().unwrap()));
+    assert_eq!(
+        plain,
+        Destination::Address("100.64.0.1".parse::<IpAddr>().unwrap().into())
+    );
     for written in [
         "::ffff:100.64.0.1",
         "::FFFF:6440:1",

@@ -22,7 +22,7 @@ use crate::dial::DialError;
 use crate::dns::Transport;
 use crate::engine::Membership;
 use crate::memory::Budget;
-use crate::names::{self, Destination, NameError};
+use crate::names::{self, Destination};
 use crate::proxy::{self, Bound, Datagrams, Overlay, Proxied, ProxyConfig, check_listen};
 
 impl Node {
@@ -100,9 +100,7 @@ impl Overlay for NodeOverlay {
             let answers = {
                 let netmap = netmap.borrow_and_update();
                 let is_known = netmap.version > 0;
-                let foreign = inner.resolve(&netmap, destination) == Err(NameError::Foreign)
-                    && names::behind(&netmap, destination, None, None).is_none()
-                    && names::elsewhere(&netmap, destination).is_none();
+                let foreign = names::is_foreign(&netmap, &inner.meant(&netmap, destination));
                 match &*health.borrow_and_update() {
                     Health::Removed => true,
                     Health::Connecting => is_known && foreign,
@@ -131,12 +129,14 @@ impl Overlay for NodeOverlay {
         self.0.dial(destination, port).await
     }
 
+    fn next_step(&self, destination: &Destination, port: u16, error: &DialError) -> Option<String> {
+        self.0.next_step(destination, port, error)
+    }
+
     fn bind(&self, peer: &Destination) -> Result<BoundPort, DialError> {
         let (membership, resolved) = self.0.locate(peer)?;
         let addresses = address::both(resolved.host).ok_or(DialError::UnknownName)?;
-        let is_v6 = peer
-            .address()
-            .is_some_and(|address| address.to_canonical().is_ipv6());
+        let is_v6 = peer.address().is_some_and(|address| address.is_ipv6());
         let own = *membership
             .addresses()
             .iter()

@@ -63,7 +63,7 @@ impl Node {
         let mut turns = self.inner.turns.subscribe();
         let online = async {
             loop {
-                let known = self.find(peer).map_err(DialError::from);
+                let known = self.find(peer);
                 match known.and_then(|destination| self.whois(&destination)) {
                     Ok(whois) if whois.online => return Ok(whois),
                     Err(DialError::Foreign) => return Err(DialError::Foreign),

@@ -116,7 +116,7 @@ impl Node {
     /// The device that has a name or an address.
     pub fn whois(&self, destination: &Destination) -> Result<Whois, DialError> {
         let netmap = self.inner.control.netmap().borrow().clone();
-        let resolved = self.inner.resolve(&netmap, destination)?;
+        let resolved = self.inner.device(&netmap, destination)?;
         let network = netmap
             .networks
             .get(&resolved.network)

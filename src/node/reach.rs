@@ -8,31 +8,15 @@ use overlan_netstack as netstack;
 use overlan_protocol::address;
 use overlan_protocol::gateway;
 use overlan_protocol::key::NetworkId;
-use overlan_protocol::netmap::{Netmap, Network};
+use overlan_protocol::netmap::Netmap;
 use overlan_protocol::policy::Protocol;
 use overlan_transport::pump::now;
 
 use super::{Inner, Node};
 use crate::dial::DialError;
 use crate::engine::{Membership, Presence};
-use crate::names::{self, Destination, NameError, Resolved};
+use crate::names::{self, Behind, Destination, Resolved, Way};
 use crate::splice::Patience;
-
-/// Why what a person calls a device is none.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FindError {
-    /// No network of this device has it.
-    #[error("no device is called {0:?}; `overlan status` lists them")]
-    Unknown(String),
-    /// Several networks have one.
-    #[error("{label:?} is in several networks; give the full name, such as {full}")]
-    Several {
-        /// What was asked for.
-        label: String,
-        /// One of the full names.
-        full: String,
-    },
-}
 
 impl Node {
     /// How long connections may go without a byte.
@@ -40,42 +24,28 @@ impl Node {
         self.inner.options.silence
     }
 
-    /// The destination that a person means by a label of a device or a record, a label and a network of this device (`db.acme`), a full name or an
-    /// address. Only the first two are looked up; whether a full name or an address leads anywhere is said by the dial.
-    pub fn find(&self, text: &str) -> Result<Destination, FindError> {
+    /// The destination that a person means by a short name (`db`, `db.acme`), a full name or an address. That a short name means nothing, or
+    /// several things, is known at once; whether a full name or an address leads anywhere is said by the dial.
+    ///
+    /// # Errors
+    /// [`DialError::Missing`], [`DialError::AmbiguousName`].
+    pub fn find(&self, text: &str) -> Result<Destination, DialError> {
         let bare = text.trim_start_matches('[').trim_end_matches(']');
         let plain = Destination::from_text(bare);
-        if plain.address().is_some() {
+        let netmap = self.inner.control.netmap().borrow().clone();
+        // Before the networks are known, nobody knows what is short for what.
+        if plain.address().is_some() || netmap.version == 0 {
             return Ok(plain);
         }
-        let netmap = self.inner.control.netmap().borrow().clone();
-        if let Some((label, network)) = text.split_once('.') {
-            let network = network.to_ascii_lowercase();
-            return Ok(Destination::Name(match netmap.network_named(&network) {
-                Some(_) => format!("{label}.{network}.{}", netmap.domain),
-                None => text.to_owned(),
-            }));
-        }
-        let label = text.to_ascii_lowercase();
-        let is_record = |network: &Network| {
-            let name = format!("{label}.{}.{}", network.name, netmap.domain);
-            network.dns.records.contains_key(&name)
-        };
-        let mut found = netmap.networks.values().filter(|network| {
-            network.label == label
-                || network.peers.values().any(|peer| peer.label == label)
-                || is_record(network)
-        });
-        match (found.next(), found.next()) {
-            (Some(network), another) => {
-                let full = format!("{label}.{}.{}", network.name, netmap.domain);
-                match another {
-                    None => Ok(Destination::Name(full)),
-                    Some(_) => Err(FindError::Several { label, full }),
-                }
-            }
-            (None, _) => Err(FindError::Unknown(text.to_owned())),
-        }
+        Ok(names::find(&netmap, bare)?)
+    }
+
+    /// What to do about `error`, with which a connection to `port` of what a person calls `text` ended, if it is known.
+    #[must_use]
+    pub fn next_step(&self, text: &str, port: u16, error: &DialError) -> Option<String> {
+        let bare = text.trim_start_matches('[').trim_end_matches(']');
+        self.inner
+            .next_step(&Destination::from_text(bare), port, error)
     }
 
     /// A UDP socket of the destination's network, on a port of its own, and where the destination's `port` is.
@@ -120,18 +90,19 @@ impl Inner {
         protocol: Protocol,
         port: u16,
     ) -> Result<Reached, DialError> {
-        let (membership, resolved) = match self.locate(destination) {
-            // Nobody outside may be asked for it either.
-            Err(DialError::Foreign)
-                if protocol == Protocol::Udp && self.is_elsewhere(destination) =>
-            {
-                return Err(DialError::Internal(
-                    "names of a zone with resolvers are for connections; give the address instead"
-                        .to_owned(),
-                ));
-            }
-            located => located?,
-        };
+        let (membership, resolved) = self.locate(destination)?;
+        self.admit(membership, resolved, destination, protocol, port)
+    }
+
+    /// The same for a device that is found already.
+    pub(super) fn admit(
+        &self,
+        membership: Arc<Membership>,
+        resolved: Resolved,
+        destination: &Destination,
+        protocol: Protocol,
+        port: u16,
+    ) -> Result<Reached, DialError> {
         if !resolved.own {
             if !membership
                 .filter()
@@ -157,39 +128,44 @@ impl Inner {
         })
     }
 
-    /// The gateway that leads to `port` of a destination outside the overlay, if there is one, of network `within` if that is given,
-    /// as [`Inner::reach`], and what it is asked for.
-    pub(super) fn reach_behind(
-        &self,
-        destination: &Destination,
-        port: u16,
-        within: Option<NetworkId>,
-    ) -> Result<Option<(Reached, String)>, DialError> {
+    /// The way to `port` of a destination.
+    pub(super) fn way(&self, destination: &Destination, port: u16) -> Result<Way, DialError> {
         let netmap = self.control.netmap().borrow().clone();
-        let Some(behind) = names::behind(&netmap, destination, Some(port), within) else {
-            return Ok(None);
-        };
-        let network = netmap.networks.get(&behind.network);
-        let network = network.ok_or(DialError::UnknownName)?;
-        let address = address::v4(behind.host).ok_or(DialError::UnknownName)?;
-        let gateway = Destination::AddressIn(address.into(), network.name.clone());
-        let reached = self.reach(&gateway, Protocol::Tcp, gateway::PORT)?;
-        Ok(Some((reached, behind.target)))
+        if netmap.version == 0 {
+            return Err(DialError::NotReady);
+        }
+        Ok(names::way(
+            &netmap,
+            &self.meant(&netmap, destination),
+            port,
+        )?)
     }
 
-    /// The device that `destination` means by `netmap`; a bare address means one in the network that was chosen for them.
-    pub(super) fn resolve(
+    /// The gateway that leads to a host behind it, as [`Inner::reach`], and what it is asked for.
+    pub(super) fn reach_behind(&self, behind: Behind) -> Result<(Reached, String), DialError> {
+        let netmap = self.control.netmap().borrow().clone();
+        let network = netmap.networks.get(&behind.network);
+        let network = network.ok_or(DialError::UnknownName)?;
+        let address: IpAddr = address::v4(behind.host)
+            .ok_or(DialError::UnknownName)?
+            .into();
+        let gateway = Destination::AddressIn(address.into(), network.name.clone());
+        let reached = self.reach(&gateway, Protocol::Tcp, gateway::PORT)?;
+        Ok((reached, behind.target))
+    }
+
+    /// What a destination means by the settings: a bare address is one in the network that was chosen for them.
+    pub(super) fn meant<'a>(
         &self,
         netmap: &Netmap,
-        destination: &Destination,
-    ) -> Result<Resolved, NameError> {
-        let destination = match (destination, &self.options.address_network) {
+        destination: &'a Destination,
+    ) -> Cow<'a, Destination> {
+        match (destination, &self.options.address_network) {
             (Destination::Address(address), Some(network)) if netmap.networks.len() > 1 => {
                 Cow::Owned(Destination::AddressIn(*address, network.clone()))
             }
             _ => Cow::Borrowed(destination),
-        };
-        names::resolve(netmap, &destination)
+        }
     }
 
     /// The device that `destination` means and the network that it is in, whatever policy says.
@@ -198,12 +174,37 @@ impl Inner {
         destination: &Destination,
     ) -> Result<(Arc<Membership>, Resolved), DialError> {
         let netmap = self.control.netmap().borrow().clone();
+        let resolved = self.device(&netmap, destination)?;
+        Ok((self.membership(&resolved)?, resolved))
+    }
+
+    /// The device that `destination` means by `netmap`.
+    pub(super) fn device(
+        &self,
+        netmap: &Netmap,
+        destination: &Destination,
+    ) -> Result<Resolved, DialError> {
         if netmap.version == 0 {
             return Err(DialError::NotReady);
         }
-        let resolved = self.resolve(&netmap, destination)?;
+        Ok(names::device(netmap, &self.meant(netmap, destination))?)
+    }
+
+    /// The network that a device was found in.
+    pub(super) fn membership(&self, resolved: &Resolved) -> Result<Arc<Membership>, DialError> {
         let memberships = self.engine.memberships();
         let membership = memberships.get(&resolved.network);
-        Ok((membership.cloned().ok_or(DialError::UnknownName)?, resolved))
+        membership.cloned().ok_or(DialError::UnknownName)
+    }
+
+    /// What to do about `error`, if it is known.
+    pub(super) fn next_step(
+        &self,
+        destination: &Destination,
+        port: u16,
+        error: &DialError,
+    ) -> Option<String> {
+        let netmap = self.control.netmap().borrow().clone();
+        names::next(&netmap, &self.meant(&netmap, destination), port, error)
     }
 }

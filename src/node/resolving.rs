@@ -17,7 +17,7 @@ use super::{Inner, Node};
 use crate::dial::DialError;
 use crate::dns::explain::{Explained, NoQuestion, Wanted};
 use crate::dns::{self, NoAddress, Server, Source, Transport};
-use crate::names::{self, Destination};
+use crate::names::{self, Destination, NameError, Way};
 use crate::proxy::Overlay;
 use crate::status::{ResolverStatus, ZoneStatus};
 
@@ -37,14 +37,23 @@ impl Node {
         dns::serve(udp, tcp, answer, stop)
     }
 
-    /// What a program hears that asks for `name` and `kind`, such as `A`, and which rule answers.
+    /// What a program hears that asks for `name` and `kind`, such as `A`, and which rule answers. A short name is asked for by the full one
+    /// that it stands for.
     ///
     /// # Errors
     /// See [`NoQuestion`].
     pub async fn query_dns(&self, name: &str, kind: &str) -> Result<Explained, NoQuestion> {
-        let wanted = Wanted::new(name, kind)?;
         let inner = &self.inner;
         let netmap = inner.control.netmap().borrow().clone();
+        let whole = match names::whole_name(&netmap, name) {
+            Ok(whole) => whole,
+            Err(error @ NameError::AmbiguousName(_)) => {
+                return Err(NoQuestion::Several(error.to_string()));
+            }
+            // What is no name of a host may be one of DNS.
+            Err(_) => name.to_owned(),
+        };
+        let wanted = Wanted::new(&whole, kind)?;
         let dial = |network, via| inner.dial_resolver(network, via);
         inner.resolver.explain(wanted, &netmap, dial).await
     }
@@ -62,13 +71,7 @@ impl Inner {
         self.resolver.answer(query, &netmap, transport, dial).await
     }
 
-    /// Whether it is a name that the resolvers of a zone answer for.
-    pub(super) fn is_elsewhere(&self, destination: &Destination) -> bool {
-        let netmap = self.control.netmap().borrow().clone();
-        names::elsewhere(&netmap, destination).is_some()
-    }
-
-    /// Dials such a name.
+    /// Dials a name that the resolvers of a zone answer for.
     pub(super) async fn dial_elsewhere(
         &self,
         destination: Destination,
@@ -86,32 +89,31 @@ impl Inner {
         port: u16,
     ) -> Result<netstack::TcpStream, DialError> {
         for _ in 0..=ALIASES_MAX {
-            let netmap = self.control.netmap().borrow().clone();
-            // The same order as for what a program asks for, since an alias may lead to any of these.
-            let nowhere = match self.reach(&destination, Protocol::Tcp, port) {
-                Err(nowhere @ (DialError::Foreign | DialError::UnknownName)) => nowhere,
-                reached => return self.open(reached?, port).await,
-            };
-            if let Some((gateway, host)) = self.reach_behind(&destination, port, None)? {
-                return self.dial_behind(gateway, host, port).await;
-            }
-            let Some((name, network, zone, settings)) = names::elsewhere(&netmap, &destination)
-            else {
+            // The same rule as for what a program asks for, since an alias may lead to anything.
+            let (name, network, zone, via) = match self.way(&destination, port) {
+                Ok(Way::Device(device)) => {
+                    return self.dial_device(device, &destination, port).await;
+                }
+                Ok(Way::Behind(behind)) => return self.dial_behind(behind, port).await,
+                Ok(Way::Elsewhere {
+                    name,
+                    network,
+                    zone,
+                    via,
+                }) => (name, network, zone, via),
                 // The end of an alias. No other resolver is asked for it.
-                return Err(match matches!(nowhere, DialError::Foreign) {
-                    true => DialError::LedNowhere,
-                    false => nowhere,
-                });
+                Err(error) if error.is_foreign() => return Err(DialError::LedNowhere),
+                Err(error) => return Err(error),
             };
-            let source = Source::Zone {
-                network,
-                zone: zone.to_owned(),
-                via: settings.via.clone(),
-            };
+            let source = Source::Zone { network, zone, via };
+            let netmap = self.control.netmap().borrow().clone();
             let dial = |network, via| self.dial_resolver(network, via);
             match self.resolver.addresses(&source, &name, &netmap, dial).await {
                 Ok(addresses) => return self.dial_first(network, &addresses, port).await,
-                Err(NoAddress::Alias(alias)) => destination = Destination::Name(alias),
+                // What a resolver says is whole.
+                Err(NoAddress::Alias(alias)) => {
+                    destination = Destination::Name(format!("{alias}."))
+                }
                 Err(NoAddress::NoSuchName) => return Err(DialError::UnknownName),
                 Err(NoAddress::NobodyAnswers) => return Err(DialError::NoResolver),
             }
@@ -171,13 +173,14 @@ impl Inner {
             let netmap = self.control.netmap().borrow().clone();
             let members = netmap.networks.get(&network);
             let name = &members.ok_or(DialError::UnknownName)?.name;
-            let destination = Destination::AddressIn(address, name.clone());
+            let destination = Destination::AddressIn(address.into(), name.clone());
             let reached = self.reach(&destination, Protocol::Tcp, port)?;
             return self.open(reached, port).await;
         }
         let destination = Destination::from(address);
-        match self.reach_behind(&destination, port, Some(network))? {
-            Some((gateway, host)) => self.dial_behind(gateway, host, port).await,
+        let netmap = self.control.netmap().borrow().clone();
+        match names::behind(&netmap, &destination, Some(port), Some(network)) {
+            Some(behind) => self.dial_behind(behind, port).await,
             None => Err(DialError::LedNowhere),
         }
     }

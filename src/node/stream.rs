@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use overlan_netstack as netstack;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::Node;
 use super::close::Alive;
-use super::{FindError, Node};
 use crate::dial::DialError;
 
 /// One TCP connection through the overlay.
@@ -134,15 +134,6 @@ pub(super) fn host_and_port(text: &str) -> Result<(&str, u16), DialError> {
         .filter(|(host, _)| !host.is_empty() && (!host.contains(':') || host.starts_with('[')))
         .and_then(|(host, port)| Some((host, port.parse().ok()?)))
         .ok_or_else(|| DialError::Internal(format!("{text:?} is not host:port")))
-}
-
-impl From<FindError> for DialError {
-    fn from(error: FindError) -> Self {
-        match error {
-            FindError::Unknown(_) => Self::UnknownName,
-            FindError::Several { .. } => Self::AmbiguousAddress,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub(crate) async fn addresses(
 ) -> Result<Vec<SocketAddr>, DialError> {
     let found: Vec<SocketAddr> = match destination {
         Destination::Address(address) | Destination::AddressIn(address, _) => {
-            return Ok(vec![SocketAddr::new(address, port)]);
+            return Ok(vec![SocketAddr::new(address.get(), port)]);
         }
         Destination::Name(name) => lookup_host((name, port))
             .await

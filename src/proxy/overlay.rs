@@ -38,12 +38,23 @@ pub trait Overlay: Clone + Send + Sync + 'static {
     /// Returns once a dial to `destination` can be answered truly: at once for what is outside the overlay.
     fn ready(&self, destination: &Destination) -> impl Future<Output = ()> + Send;
 
-    /// Opens a connection. It is asked for destinations outside the overlay too, and says [`DialError::Foreign`].
+    /// Opens a connection. It is asked for destinations outside the overlay too, and says an error that
+    /// [is foreign](DialError::is_foreign).
     fn dial(
         &self,
         destination: Destination,
         port: u16,
     ) -> impl Future<Output = Result<Self::Stream, DialError>> + Send;
+
+    /// What a person does about `error`, with which a connection to `port` of `destination` ended; `None` if the overlay does not know.
+    fn next_step(
+        &self,
+        _destination: &Destination,
+        _port: u16,
+        _error: &DialError,
+    ) -> Option<String> {
+        None
+    }
 
     /// Opens a free port of this device for connections from `peer`.
     ///

@@ -16,7 +16,6 @@ use tracing::debug;
 use super::datagram::{Association, Outgoing};
 use super::outside::{Event, Outside};
 use super::{SUCCEEDED, reply};
-use crate::dial::DialError;
 use crate::dns::Transport;
 use crate::names::Destination;
 use crate::proxy::{Client, Datagrams, Door, Ends, Moves, Overlay};
@@ -153,7 +152,7 @@ impl<O: Overlay> Relay<'_, O> {
         }
         match self.overlay.send_to(data, &destination, port) {
             Ok(remote) => self.association.handle_sent(remote),
-            Err(DialError::Foreign) if self.door.config.direct => {
+            Err(error) if error.is_foreign() && self.door.config.direct => {
                 match self.outside.send(data, destination, port) {
                     Ok(Some(remote)) => self.association.handle_sent(remote),
                     // It waits for its name.
@@ -171,7 +170,7 @@ impl<O: Overlay> Relay<'_, O> {
     /// Our own resolver answers without any socket between.
     fn resolve(&mut self, resolver: &Destination, port: u16, query: &[u8]) {
         let address = match resolver {
-            Destination::Address(address) if self.lookups.len() < LOOKUPS_MAX => *address,
+            Destination::Address(address) if self.lookups.len() < LOOKUPS_MAX => address.get(),
             Destination::Address(_) | Destination::AddressIn(..) | Destination::Name(_) => {
                 return self.association.handle_unsent();
             }

@@ -58,7 +58,8 @@ impl Outside {
     ) -> io::Result<Option<SocketAddr>> {
         let name = match destination {
             Destination::Address(address) | Destination::AddressIn(address, _) => {
-                return self.send_to(data, SocketAddr::new(address, port)).map(Some);
+                let to = SocketAddr::new(address.get(), port);
+                return self.send_to(data, to).map(Some);
             }
             Destination::Name(name) => (name, port),
         };

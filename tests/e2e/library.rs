@@ -198,10 +198,8 @@ async fn datagrams_go_by_name_and_come_back_by_address() {
     }
     let too_long = vec![0; client.max_payload(from) + 1];
     assert!(client.send_to(&too_long, "web:53").is_err());
-    assert_eq!(
-        client.send_to(b"x", "nobody:53"),
-        Err(DialError::UnknownName)
-    );
+    let nobody = client.send_to(b"x", "nobody:53");
+    assert!(matches!(nobody, Err(DialError::Missing(_))), "{nobody:?}");
     assert_eq!(
         client.send_to(b"x", "example.com:53"),
         Err(DialError::Foreign)

@@ -16,7 +16,7 @@ fn a_peer_that_allows_it_is_measured_and_the_bottleneck_named() {
     );
     laptop
         .run(&["perf", "nobody"])
-        .refused(1, &["no peer is called \"nobody\""]);
+        .refused(1, &["network home", "is called \"nobody\""]);
 
     let mut server = serve(&lab, "web", &[]);
     let line = "peers may measure on overlay port ";

@@ -21,6 +21,7 @@ fn refusal(kind: RefusalKind) -> CallError {
     CallError::Refused(Refusal {
         kind,
         message: "no".to_owned(),
+        next: None,
     })
 }
 

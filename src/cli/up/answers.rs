@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use overlan::carry::CarryError;
+use overlan::dial::DialError;
 use overlan::enrol::{ForgetError, forget};
 use overlan::local::{Answer, PING_WITHIN_MAX, Refusal, RefusalKind, Request, Response, Running};
+use overlan::node::Node;
 use overlan::node::routes::RouteError;
-use overlan::node::{FindError, Node};
 use overlan::state::{Serve, StateDir, StateError, Transport};
 use overlan::status::Status;
 use overlan_protocol::gateway::{GatewayRoute, OfferedRoute};
@@ -123,9 +124,12 @@ impl Answers {
             let stop = stop.clone();
             async move {
                 let ping = async {
-                    let destination = node.find(&peer).map_err(not_found)?;
-                    let pong = node.ping(&destination, within).await;
-                    pong.map_err(|error| refused(dial_kind(&error), error.to_string()))
+                    let destination = node.find(&peer);
+                    let pong = match &destination {
+                        Ok(destination) => node.ping(destination, within).await,
+                        Err(error) => Err(error.clone()),
+                    };
+                    pong.map_err(|error| not_reached(&node, &peer, 0, &error))
                 };
                 match stop.run_until_cancelled(ping).await {
                     Some(Ok(pong)) => Response::Pong(pong),
@@ -151,13 +155,11 @@ impl Answers {
     }
 
     fn whois(&self, peer: &str) -> Response {
-        let destination = match self.node.find(peer) {
-            Ok(destination) => destination,
-            Err(error) => return not_found(error),
-        };
-        match self.node.whois(&destination) {
+        let destination = self.node.find(peer);
+        let whois = destination.and_then(|destination| self.node.whois(&destination));
+        match whois {
             Ok(whois) => Response::Whois(Box::new(whois)),
-            Err(error) => refused(dial_kind(&error), error.to_string()),
+            Err(error) => not_reached(&self.node, peer, 0, &error),
         }
     }
 
@@ -203,10 +205,19 @@ fn done(result: Result<(), ChangeError>) -> Response {
     }
 }
 
-fn not_found(error: FindError) -> Response {
-    refused(RefusalKind::Failed, error.to_string())
+/// What an asker hears who did not reach `port` of `peer`; 0 for no port.
+pub(super) fn not_reached(node: &Node, peer: &str, port: u16, error: &DialError) -> Response {
+    Response::Refused(Refusal {
+        kind: dial_kind(error),
+        message: error.to_string(),
+        next: node.next_step(peer, port, error),
+    })
 }
 
 pub(super) fn refused(kind: RefusalKind, message: String) -> Response {
-    Response::Refused(Refusal { kind, message })
+    Response::Refused(Refusal {
+        kind,
+        message,
+        next: None,
+    })
 }

@@ -11,7 +11,7 @@ use overlan::proxy::ProxyConfig;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::answers::refused;
+use super::answers::{not_reached, refused};
 
 /// What is carried now.
 #[derive(Debug)]
@@ -56,9 +56,16 @@ impl Carrying {
                 let stop = stop.clone();
                 async move {
                     let _place = place;
-                    match carry::run(&node, carry, &proxy, sockets, events, stop).await {
-                        Ok(()) => Response::Done,
-                        Err(error) => refused(kind(&error), error.to_string()),
+                    let to = place_of(&carry);
+                    match (
+                        carry::run(&node, carry, &proxy, sockets, events, stop).await,
+                        to,
+                    ) {
+                        (Ok(()), _) => Response::Done,
+                        (Err(CarryError::Dial(error)), Some((peer, port))) => {
+                            not_reached(&node, &peer, port, &error)
+                        }
+                        (Err(error), _) => refused(kind(&error), error.to_string()),
                     }
                 }
             };
@@ -75,14 +82,24 @@ impl Carrying {
     }
 }
 
+/// Where it leads, if that is one place.
+fn place_of(carry: &Carry) -> Option<(String, u16)> {
+    match carry {
+        Carry::Connect { peer, port, .. } => Some((peer.clone(), *port)),
+        Carry::Forward(forwards) => match &forwards[..] {
+            [one] => Some((one.peer.clone(), one.port)),
+            _ => None,
+        },
+        Carry::Accept { .. } | Carry::Proxy(_) => None,
+    }
+}
+
 fn kind(error: &CarryError) -> RefusalKind {
     match error {
         CarryError::Dial(error) => dial_kind(error),
         CarryError::PortTaken(_) => RefusalKind::Conflict,
         CarryError::Stopped => RefusalKind::Stopping,
-        CarryError::Find(_) | CarryError::NoNetwork | CarryError::Reset | CarryError::Socket(_) => {
-            RefusalKind::Failed
-        }
+        CarryError::NoNetwork | CarryError::Reset | CarryError::Socket(_) => RefusalKind::Failed,
     }
 }
 
@@ -92,9 +109,13 @@ pub(super) fn dial_kind(error: &DialError) -> RefusalKind {
         DialError::DeniedByPolicy => RefusalKind::Denied,
         DialError::NoRelay | DialError::NotReady => RefusalKind::RelayUnreachable,
         DialError::TimedOut => RefusalKind::TimedOut,
+        // Waiting does not help: a person has to say which one is meant.
+        DialError::AmbiguousName(_) | DialError::AmbiguousAddress => RefusalKind::Conflict,
         DialError::Foreign
         | DialError::UnknownName
-        | DialError::AmbiguousAddress
+        | DialError::Missing(_)
+        | DialError::NotOffered(_)
+        | DialError::NotADevice(_)
         | DialError::Offline
         | DialError::Unreachable
         | DialError::NoResolver

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use overlan::dial::DialError;
 use overlan::local::{Answer, RefusalKind, Response, Running};
-use overlan::names::Destination;
 use overlan::node::Node;
 use overlan::perf::{self, PerfError, Plan, Progress};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::answers::refused;
+use super::answers::{not_reached, refused};
 use super::carrying::dial_kind;
 
 /// Who measures now.
@@ -38,8 +37,12 @@ impl Measuring {
         let node = node.clone();
         self.running(|events, stop| async move {
             let _place = place;
+            let destination = match node.find(&peer) {
+                Ok(destination) => destination,
+                Err(error) => return not_reached(&node, &peer, port, &error),
+            };
             let dial = || async {
-                let dialed = node.dial_to(Destination::from_text(&peer), port).await;
+                let dialed = node.dial_to(destination.clone(), port).await;
                 dialed.map_err(|error| {
                     if error == DialError::Refused {
                         PerfError::NotServing(port)
@@ -49,8 +52,9 @@ impl Measuring {
                 })
             };
             let counters = || node.counters();
-            match perf::run(peer.clone(), plan, dial, counters, &events, stop).await {
+            match perf::run(destination.to_string(), plan, dial, counters, &events, stop).await {
                 Ok(report) => Response::Measured(Box::new(report)),
+                Err(PerfError::Dial(error)) => not_reached(&node, &peer, port, &error),
                 Err(error) => refused(kind(&error), error.to_string()),
             }
         })

@@ -33,7 +33,7 @@ fn the_first_sender_at_the_clients_address_becomes_the_only_one() {
     assert_eq!(
         outgoing,
         Outgoing {
-            destination: Destination::Address(REMOTE.ip()),
+            destination: REMOTE.ip().into(),
             port: 53,
             data: b"hi",
         }
@@ -112,7 +112,7 @@ proptest! {
         let mut wrapped = Vec::new();
         association.handle_network_datagram(from, &data, &mut wrapped).unwrap();
         let outgoing = association.handle_client_datagram(CLIENT, &wrapped).unwrap();
-        prop_assert_eq!(outgoing.destination, Destination::Address(ip));
+        prop_assert_eq!(outgoing.destination, Destination::from(ip));
         prop_assert_eq!((outgoing.port, outgoing.data), (port, &data[..]));
     }
 }

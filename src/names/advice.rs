@@ -1,0 +1,96 @@
+//! Decides what a person does next about a destination that was not reached: which device it is about, and which command shows or mends
+//! the cause. The cause itself is the error's to tell.
+
+use overlan_protocol::netmap::Netmap;
+
+use super::way::{Way, device_name, gateway_name, way};
+use super::{Destination, resolve};
+use crate::dial::DialError;
+
+/// What to do about `error`, with which a connection to `port` of `destination` ended. `None` where that hangs on the door: whether it
+/// leads outside.
+pub(crate) fn next(
+    netmap: &Netmap,
+    destination: &Destination,
+    port: u16,
+    error: &DialError,
+) -> Option<String> {
+    let known = || way(netmap, destination, port).ok();
+    Some(match error {
+        DialError::Foreign => return None,
+        DialError::Missing(missing) => missing.next(),
+        DialError::NotOffered(not_offered) => not_offered.next(),
+        DialError::AmbiguousName(_) | DialError::NotADevice(_) => {
+            "`overlan status` lists the names.".to_owned()
+        }
+        DialError::AmbiguousAddress => {
+            "Use the name, host.network.domain, instead of the address.".to_owned()
+        }
+        DialError::LedNowhere => "A device beside that host has to lead there: `overlan serve route`, then `overlan admin route approve`.".to_owned(),
+        DialError::NoResolver => "`overlan dns status` shows the resolvers of each zone and why they did not answer.".to_owned(),
+        DialError::NotReady | DialError::NoRelay => "`overlan status` shows the state of each relay and why it is not connected.".to_owned(),
+        DialError::Unsupported | DialError::Internal(_) => {
+            "`overlan up --log debug` says more.".to_owned()
+        }
+        DialError::UnknownName => match known() {
+            Some(Way::Behind(behind)) => format!(
+                "The gateway {} finds no such name: look at the resolver that it uses.",
+                gateway_name(netmap, &behind)
+            ),
+            Some(Way::Elsewhere { zone, .. }) => format!(
+                "The resolvers of zone {zone} know no such name; `overlan dns query` shows what they answer."
+            ),
+            Some(Way::Device(_)) | None => "`overlan status` lists the names of this network.".to_owned(),
+        },
+        DialError::Offline => format!(
+            "Start `overlan up` {}; `overlan status` shows who is online.",
+            match known() {
+                Some(Way::Behind(behind)) => format!(
+                    "on {}, the gateway that leads there",
+                    gateway_name(netmap, &behind)
+                ),
+                Some(Way::Device(device)) => format!("on {}", device_name(netmap, &device)),
+                Some(Way::Elsewhere { .. }) | None => "there".to_owned(),
+            }
+        ),
+        DialError::Unreachable => match known() {
+            Some(Way::Behind(behind)) => format!(
+                "{}, the gateway, finds no way to it; look at its network.",
+                gateway_name(netmap, &behind)
+            ),
+            Some(Way::Device(_) | Way::Elsewhere { .. }) | None => {
+                "The device that leads there finds no way to it; look at its network.".to_owned()
+            }
+        },
+        DialError::DeniedByPolicy => match known() {
+            Some(Way::Behind(behind)) => format!(
+                "{}, the gateway, does not lead to what it finds under that name or address; there `overlan serve list` shows its routes.",
+                gateway_name(netmap, &behind)
+            ),
+            Some(Way::Device(_) | Way::Elsewhere { .. }) | None => {
+                "A rule of the network has to allow this device that port.".to_owned()
+            }
+        },
+        DialError::Refused => match known() {
+            Some(Way::Behind(behind)) => format!(
+                "{}, the gateway, reached {}, and nobody listens on port {port} there: start the service on that host.",
+                gateway_name(netmap, &behind),
+                behind.target
+            ),
+            Some(Way::Device(device)) => format!(
+                "On {}: `overlan serve list` shows whether port {port} is published, `overlan serve tcp {port}` publishes it, and its service must run.",
+                device_name(netmap, &device)
+            ),
+            Some(Way::Elsewhere { .. }) | None => {
+                format!("Nobody listens on port {port} there.")
+            }
+        },
+        DialError::TimedOut => match resolve(netmap, destination) {
+            Ok(device) => format!(
+                "`overlan ping {}` shows whether the device answers.",
+                device_name(netmap, &device)
+            ),
+            Err(_) => "It is known but did not answer; try again, then look at it.".to_owned(),
+        },
+    })
+}

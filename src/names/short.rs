@@ -1,0 +1,148 @@
+//! Decides which whole name a short one stands for: `db` and `db.prod` for `db.prod.overlan.internal`. Every door and every command asks
+//! here. DNS on the wire does not: there a network called dev would answer for a public `web.dev`.
+
+use std::fmt;
+
+use overlan_protocol::dns;
+use overlan_protocol::gateway::Host;
+use overlan_protocol::netmap::{Netmap, Network};
+
+use super::{
+    Destination, Missing, NameError, Resolved, device_named, is_foreign, is_host_name,
+    resolve_whole, zone_of,
+};
+
+/// Several networks have something of that name, and it is not one and the same device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Several {
+    /// What was asked for.
+    label: String,
+    /// All whole names, by network.
+    names: Vec<String>,
+}
+
+impl fmt::Display for Several {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { label, names } = self;
+        let shown = names[..names.len().min(SHOWN_MAX)].join(" or ");
+        write!(
+            f,
+            "{label:?} is in several networks; give the full name, {shown}"
+        )?;
+        match names.len().saturating_sub(SHOWN_MAX) {
+            0 => Ok(()),
+            more => write!(f, ", or one of {more} more"),
+        }
+    }
+}
+
+/// The whole name that `text` means, in lower case without the last dot. What is whole already stays as it is, and so does what no
+/// network of this device has: others may know it.
+///
+/// A name is whole if the root's dot ends it, if it lies below our domain or in a private zone, or if a gateway leads to it: what an admin
+/// has set or approved does not change its meaning when a device takes a label. `localhost` is this host (RFC 6761).
+///
+/// # Errors
+/// [`NameError::Unknown`] if it has not the form of a name, [`NameError::AmbiguousName`].
+pub(crate) fn whole_name(netmap: &Netmap, text: &str) -> Result<String, NameError> {
+    if !is_host_name(text) {
+        return Err(NameError::Unknown);
+    }
+    let name = text.to_ascii_lowercase();
+    if let Some(whole) = name.strip_suffix('.') {
+        return Ok(whole.to_owned());
+    }
+    if name == "localhost" || dns::is_in(&name, &netmap.domain) || zone_of(netmap, &name).is_some()
+    {
+        return Ok(name);
+    }
+    let mut candidates = candidates(netmap, &name);
+    match candidates.len() {
+        0 => Ok(name),
+        _ if is_led_to(netmap, &name) => Ok(name),
+        1 => Ok(candidates.remove(0)),
+        _ if is_one_device(netmap, &candidates) => Ok(candidates.remove(0)),
+        _ => Err(NameError::AmbiguousName(Box::new(Several {
+            label: name,
+            names: candidates,
+        }))),
+    }
+}
+
+/// The destination that a person means by a name, whole; `text` is no address.
+///
+/// # Errors
+/// [`NameError::AmbiguousName`], and [`NameError::Missing`] for a short name of nothing that is known here.
+pub(crate) fn find(netmap: &Netmap, text: &str) -> Result<Destination, NameError> {
+    let destination = match whole_name(netmap, text) {
+        Ok(whole) if !text.ends_with('.') => Destination::Name(whole),
+        Ok(_) | Err(NameError::Unknown) => Destination::Name(text.to_owned()),
+        Err(error) => return Err(error),
+    };
+    let is_short = text.split('.').count() <= 2 && !text.ends_with('.');
+    if is_short && is_foreign(netmap, &destination) {
+        // A host outside is refused by the dial, in its words.
+        if let Some(missing) = Missing::of(netmap, text) {
+            return Err(NameError::Missing(Box::new(missing)));
+        }
+    }
+    Ok(destination)
+}
+
+/// The whole names of what networks call `name`, in the order of the networks' names.
+fn candidates(netmap: &Netmap, name: &str) -> Vec<String> {
+    let (label, network) = match name.split_once('.') {
+        Some((_, network)) if network.contains('.') => return Vec::new(),
+        Some((label, network)) => (label, Some(network)),
+        None => (name, None),
+    };
+    let mut networks: Vec<_> = netmap
+        .networks
+        .iter()
+        .filter(|(_, it)| network.is_none_or(|network| it.name == network))
+        .collect();
+    networks.sort_by(|(_, one), (_, other)| one.name.cmp(&other.name));
+    let named = networks.into_iter().filter_map(|(id, members)| {
+        let whole = whole(netmap, members, label);
+        let known =
+            device_named(*id, members, label).is_some() || members.dns.records.contains_key(&whole);
+        known.then_some(whole)
+    });
+    named.collect()
+}
+
+/// The whole name of what a network calls `label`.
+pub(crate) fn whole(netmap: &Netmap, network: &Network, label: &str) -> String {
+    format!("{label}.{}.{}", network.name, netmap.domain)
+}
+
+/// Whether all these whole names mean this device, or peers with one and the same key. Its networks are in no order of worth; the
+/// first one is taken.
+fn is_one_device(netmap: &Netmap, names: &[String]) -> bool {
+    let key = |device: Resolved| {
+        let members = netmap.networks.get(&device.network);
+        let peer = members.and_then(|members| members.peers.get(&device.host));
+        (device.own, peer.map(|peer| peer.identity))
+    };
+    let mut keys = names
+        .iter()
+        .map(|name| resolve_whole(netmap, name).map(key));
+    match keys.next() {
+        Some(Ok(first)) => keys.all(|key| key == Ok(first)),
+        Some(Err(_)) | None => false,
+    }
+}
+
+/// Whether a gateway leads to that very name.
+fn is_led_to(netmap: &Netmap, name: &str) -> bool {
+    let peers = netmap.networks.values().flat_map(|it| it.peers.values());
+    peers
+        .flat_map(|peer| &peer.routes)
+        .any(|route| route.covers_host(Host::Name(name)))
+}
+
+/// Whole names that an error shows: a person picks one of them.
+const SHOWN_MAX: usize = 6;
+
+#[cfg(test)]
+mod tests;
