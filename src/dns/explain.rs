@@ -1,7 +1,7 @@
 //! Tells a person what the resolver answers to a question, and by which rule. Answers nothing itself.
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use overlan_protocol::dns::is_in;
 use overlan_protocol::name::OverlayName;
 use overlan_protocol::netmap::Netmap;
@@ -140,7 +140,7 @@ impl Wanted {
             name: self.name,
             kind: self.kind.to_string(),
             code: code(&reply),
-            answers: reply.answers.iter().map(ToString::to_string).collect(),
+            answers: reply.answers.iter().map(shown).collect(),
             cached: !asked.is_empty() && asked.iter().all(|asked| asked.cached),
             errors: errors.collect(),
         })
@@ -199,6 +199,39 @@ fn rule(name: &str, netmap: &Netmap, asked: Option<&Asked>) -> Rule {
             },
         },
     }
+}
+
+/// As dig prints it.
+fn shown(record: &Record) -> String {
+    let strings: Vec<&[u8]> = if let RData::TXT(text) = &record.data {
+        text.txt_data.iter().map(|string| &**string).collect()
+    } else if let RData::HINFO(host) = &record.data {
+        vec![&host.cpu, &host.os]
+    } else {
+        return record.to_string();
+    };
+    let quoted: Vec<String> = strings.into_iter().map(quoted).collect();
+    let (name, kind) = (&record.name, record.record_type());
+    format!(
+        "{name} {} {} {kind} {}",
+        record.ttl,
+        record.dns_class,
+        quoted.join(" ")
+    )
+}
+
+/// A character string of a master file (RFC 1035, section 5.1): what is not a printable byte of ASCII is three decimal digits.
+fn quoted(string: &[u8]) -> String {
+    let mut text = String::from("\"");
+    for &byte in string {
+        match byte {
+            b'"' | b'\\' => text.extend(['\\', char::from(byte)]),
+            b' '..=b'~' => text.push(char::from(byte)),
+            _ => text.push_str(&format!("\\{byte:03}")),
+        }
+    }
+    text.push('"');
+    text
 }
 
 /// As dig writes it.

@@ -106,3 +106,23 @@ fn what_cannot_be_asked_is_said() {
         Err(NoQuestion::Kind("X9".into()))
     );
 }
+
+#[test]
+fn strings_are_quoted_as_dig_quotes_them() {
+    let long = "x".repeat(256);
+    for (value, shown) in [
+        ("two words", r#""two words""#),
+        (r#""quote\back"#, r#""\"quote\\back""#),
+        ("a\tb\u{1b}[31m\0", r#""a\009b\027[31m\000""#),
+        ("büro;$@", r#""b\195\188ro;$@""#),
+        (&long, &format!("\"{}\" \"x\"", &long[1..])),
+    ] {
+        let mut netmap = two_networks();
+        let dns = &mut netmap.networks.get_mut(&DEMO).unwrap().dns;
+        let text = [Record::parse("TXT", value).unwrap()];
+        dns.set_records("note.demo.overlan.lan", &text);
+        let explained = explain("note.demo.overlan.lan", "TXT", &netmap).unwrap();
+        let expected = format!("note.demo.overlan.lan. 5 IN TXT {shown}");
+        assert_eq!(explained.answers, [expected]);
+    }
+}
