@@ -127,15 +127,12 @@ fn every_document_has_the_fields_that_its_page_lists() {
         "admin relay-token create",
         &lab.admin(&["relay-token", "create", "relay-9", "--json"]),
     );
-    for approved in [
-        ["laptop", "10.1.0.0/16"],
-        ["laptop", "10.3.0.1/32:5432"],
-        ["web", "10.2.0.0/16"],
+    for (gateway, route) in [
+        (&laptop, "10.1.0.0/16"),
+        (&laptop, "10.3.0.1/32:5432"),
+        (&web, "10.2.0.0/16"),
     ] {
-        laptop.until("the route is offered", |_| {
-            let args = [&["route", "approve"], &approved[..]].concat();
-            run(&mut lab.admin_command(&args), "").code == Some(0)
-        });
+        lab.approve_route(gateway, route);
     }
     lab.admin(&["dns", "add", "db", "CNAME", &web.name]);
     lab.admin(&["dns", "zone", "add", "corp.internal"]);

@@ -77,7 +77,7 @@ fn inside() {
         "offered is not approved"
     );
     for route in ROUTES {
-        lab.admin(&["route", "approve", "web", route]);
+        lab.approve_route(&gateway, route);
     }
     laptop.until("all routes", |status| {
         let peer = &status["networks"][0]["peers"][0];
@@ -108,12 +108,11 @@ fn inside() {
         assert_eq!(reached.ok(), "a private page");
     }
     // By HTTP proxy, by nc and by a forward as well: it is a dial like any other.
-    let http = format!("http://{}", laptop.socks);
     let curl = [
         "--silent",
         "--fail",
         "--proxy",
-        &http,
+        &http(&laptop),
         "http://app.internal:8080/",
     ];
     assert_eq!(run(command("curl").args(curl), "").ok(), "a private page");
@@ -187,14 +186,13 @@ fn inside() {
     }
 }
 
+fn http(device: &Device) -> String {
+    format!("http://{}", device.socks)
+}
+
 /// What is left of the offers covers none of these hosts. The host is at an address of the gateway's own, which is offered alone.
 fn a_host_has_a_name(lab: &Lab, laptop: &Device, gateway: &Device) {
-    gateway.run(&["serve", "route", "10.9.0.1"]).ok();
-    until("the offer of its address", LONGEST, || {
-        let approve = ["route", "approve", "web", "10.9.0.1"];
-        let approved = run(&mut lab.admin_command(&approve), "");
-        (approved.code == Some(0)).then_some(())
-    });
+    lab.lead(gateway, "10.9.0.1");
     let route = "app.internal:8080";
     let url = |label: &str| format!("http://{label}.home.{DOMAIN}:8080/");
     gateway.run(&["serve", "host", route, "as", "wiki"]).ok();
@@ -243,6 +241,26 @@ fn a_host_has_a_name(lab: &Lab, laptop: &Device, gateway: &Device) {
     // Only the port that was offered.
     let other = laptop.curl(&[&format!("http://wiki.home.{DOMAIN}:9999/")]);
     assert_eq!(other.code, Some(97), "{other:#?}");
+    assert!(other.stderr.contains("(2)"), "{other:#?}");
+    let args = ["--silent", "--proxy", &http(laptop), "http://wiki:9999/"];
+    let told = run(command("curl").args(args), "").ok();
+    let causes = [
+        "port 9999 of app.internal is not offered by",
+        &gateway.name,
+        "offered: 8080",
+    ];
+    for text in causes
+        .iter()
+        .chain(&["overlan admin route approve web app.internal:9999"])
+    {
+        assert!(told.contains(text), "{text:?} is missing in {told}");
+    }
+    for host in ["wiki", "wiki.home", "app.internal"] {
+        laptop.run(&["nc", host, "9999"]).refused(1, &causes);
+    }
+    laptop
+        .run(&["ping", "-c", "1", "wiki"])
+        .refused(1, &["lies behind", &gateway.name]);
 
     gateway.run(&["serve", "remove", route]).ok();
     gateway.run(&["serve", "remove", "10.9.0.1:8080"]).ok();

@@ -170,6 +170,31 @@ impl Lab {
         self.up_by(name, KeyBy::File(&key), &[])
     }
 
+    /// The same in these networks, with commas between.
+    #[track_caller]
+    pub(crate) fn up_in(&self, name: &str, networks: &str, args: &[&str]) -> Device {
+        let key = self.auth_key(&["--network", networks]);
+        self.up_by(name, KeyBy::File(&key), args)
+    }
+
+    /// `gateway` offers a route, and the owner approves it.
+    #[track_caller]
+    pub(crate) fn lead(&self, gateway: &Device, route: &str) {
+        gateway.run(&["serve", "route", route]).ok();
+        self.approve_route(gateway, route);
+    }
+
+    /// Approves a route as soon as its offer is known.
+    #[track_caller]
+    pub(crate) fn approve_route(&self, gateway: &Device, route: &str) {
+        let label = gateway.name.split('.').next().unwrap();
+        until(format_args!("the offer of {route}"), LONGEST, || {
+            let approve = ["route", "approve", label, route];
+            let approved = process::run(&mut self.admin_command(&approve), "");
+            (approved.code == Some(0)).then_some(())
+        });
+    }
+
     /// The devices `laptop` and `web`, in this order; the laptop sees that web is online.
     #[track_caller]
     pub(crate) fn pair(&self) -> (Device, Device) {
@@ -373,6 +398,14 @@ impl Device {
             let mut peers =
                 networks.flat_map(|network| network["peers"].as_array().into_iter().flatten());
             peers.any(|known| known["label"] == label) == there
+        });
+    }
+
+    /// Waits until this device knows that a peer leads to `route`.
+    #[track_caller]
+    pub(crate) fn sees_route(&self, route: &str) {
+        self.until(&format!("the route {route}"), |status| {
+            status.to_string().contains(&format!("\"{route}"))
         });
     }
 

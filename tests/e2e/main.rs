@@ -70,6 +70,8 @@ mod container;
 
 mod memory;
 
+mod names;
+
 mod networks;
 
 mod operations;

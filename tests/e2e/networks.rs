@@ -7,7 +7,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::lab::{DOMAIN, Device, KeyBy, Lab};
+use crate::lab::{DOMAIN, Device, Lab};
 use crate::process::{LONGEST, Program, command, installed, run, until};
 use crate::service::Service;
 
@@ -26,8 +26,7 @@ fn two() -> Two {
     let lab = Lab::start();
     lab.admin(&["network", "create", "acme"]);
     let web = lab.up("web");
-    let key = lab.auth_key(&["--network", "acme"]);
-    let shop = lab.up_by("shop", KeyBy::File(&key), &[]);
+    let shop = lab.up_in("shop", "acme", &[]);
     assert_eq!(
         web.address, shop.address,
         "every network uses the same addresses"
@@ -62,8 +61,7 @@ fn one_device_reaches_two_networks_that_use_the_same_addresses() {
         shop,
         _pages,
     } = two();
-    let key = lab.auth_key(&["--network", "home,acme"]);
-    let laptop = lab.up_by("laptop", KeyBy::File(&key), &[]);
+    let laptop = lab.up_in("laptop", "home,acme", &[]);
     laptop.sees(&web, true);
     laptop.sees(&shop, true);
 
@@ -134,8 +132,7 @@ fn bare_addresses_mean_the_network_that_was_chosen_for_them() {
         shop,
         _pages,
     } = two();
-    let key = lab.auth_key(&["--network", "home", "--network", "acme"]);
-    let laptop = lab.up_by("laptop", KeyBy::File(&key), &["--address-network", "acme"]);
+    let laptop = lab.up_in("laptop", "home,acme", &["--address-network", "acme"]);
     laptop.sees(&web, true);
     laptop.sees(&shop, true);
     let bare = format!("http://{}/", web.address);
@@ -175,8 +172,7 @@ fn a_running_device_joins_and_leaves_while_its_connections_go_on() {
         _pages,
     } = two();
     web.serve(8080, endless.address());
-    let key = lab.auth_key(&["--network", "home", "--network", "acme"]);
-    let laptop = lab.up_by("laptop", KeyBy::File(&key), &["--network", "home"]);
+    let laptop = lab.up_in("laptop", "home,acme", &["--network", "home"]);
     laptop.sees(&web, true);
     let may_join = laptop.run(&["network", "list"]).ok();
     assert!(may_join.contains("acme     may join"), "{may_join}");

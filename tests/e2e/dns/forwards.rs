@@ -3,7 +3,7 @@
 use super::{dig, dnsmasq};
 use crate::lab::{DOMAIN, KeyBy, Lab};
 use crate::namespace::is_inside;
-use crate::process::{LONGEST, command, installed, run, until};
+use crate::process::{command, installed, run};
 
 #[test]
 fn other_names_are_handed_on_only_if_told_and_cannot_name_what_is_private() {
@@ -37,20 +37,12 @@ fn other_names_are_handed_on_only_if_told_and_cannot_name_what_is_private() {
         ],
     );
     let web = lab.up("web");
-    web.run(&["serve", "route", "10.77.0.0/16"]).ok();
-    until("the offer", LONGEST, || {
-        lab.admin(&["route", "list"])
-            .contains("10.77.0.0/16")
-            .then_some(())
-    });
-    lab.admin(&["route", "approve", "web", "10.77.0.0/16"]);
+    lab.lead(&web, "10.77.0.0/16");
     let key = lab.auth_key(&[]);
     // Nobody listens at the first one.
     let forwards = ["--dns-forward", "10.9.0.53:54,10.9.0.53"];
     let laptop = lab.up_by("laptop", KeyBy::File(&key), &forwards);
-    laptop.until("the route", |status| {
-        status.to_string().contains("10.77.0.0/16")
-    });
+    laptop.sees_route("10.77.0.0/16");
 
     assert_eq!(dig(&laptop, "www.example.org", "A"), "192.0.2.80");
     assert_eq!(dig(&laptop, "www.example.org", "AAAA"), "2001:db8::80");

@@ -65,15 +65,8 @@ fn names_of_a_zone_are_asked_of_its_resolvers_by_every_door() {
     dc.serve(53, "127.0.0.1:53".parse().unwrap());
     // The hosts are the gateway's own addresses, so each has a route to it alone.
     for route in ["10.9.0.1", "10.9.0.53"] {
-        web.run(&["serve", "route", route]).ok();
-        until("the offer", LONGEST, || {
-            let offered = lab.admin(&["route", "list"]);
-            offered.contains(route).then_some(())
-        });
-        lab.admin(&["route", "approve", "web", route]);
-        laptop.until("the route", |status| {
-            status.to_string().contains(&format!("\"{route}"))
-        });
+        lab.lead(&web, route);
+        laptop.sees_route(route);
     }
     // The first resolver is there and does not answer: the second does.
     let add = [
