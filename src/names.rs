@@ -22,7 +22,7 @@ pub use short::Several;
 pub use way::{NotADevice, NotOffered};
 
 pub(crate) use advice::next;
-pub(crate) use short::{find, whole_name};
+pub(crate) use short::{find, is_short, whole_name};
 pub(crate) use way::{Behind, Way, behind, device, is_foreign, way};
 
 /// The device that a destination means.

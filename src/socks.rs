@@ -73,12 +73,7 @@ pub(crate) async fn converse<O: Overlay>(
                 carry(client, Bytes::new(), reached, door.config.patience()).await;
                 return Ok(());
             }
-            Err(error) => {
-                let next = door.overlay.next_step(&destination, port, &error);
-                let next = next.unwrap_or_default();
-                debug!(?destination, port, %error, next, "no connection");
-                error
-            }
+            Err(error) => error,
         },
         Command::Bind => match open(door, &destination).await {
             Ok(bound) => return Ok(wait_for_peer(client, bound, door).await?),
@@ -91,7 +86,8 @@ pub(crate) async fn converse<O: Overlay>(
             None => DialError::Internal("too many UDP associations".to_owned()),
         },
     };
-    debug!(?command, ?destination, port, error = %refused, "a request was refused");
+    let next = door.overlay.next_step(&destination, port, &refused);
+    debug!(?command, ?destination, port, error = %refused, next, "a request was refused");
     refuse(&mut client, refused.socks_reply()).await?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use overlan_protocol::netmap::Netmap;
 
-use super::way::{Way, device_name, gateway_name, way};
+use super::way::{Way, device_name, gateway_name, host, targets, way};
 use super::{Destination, resolve};
 use crate::dial::DialError;
 
@@ -26,6 +26,7 @@ pub(crate) fn next(
         DialError::AmbiguousAddress => {
             "Use the name, host.network.domain, instead of the address.".to_owned()
         }
+        DialError::LedNowhere if leads_there(netmap, destination) => "This device itself leads others to that host: connect to it without the overlay.".to_owned(),
         DialError::LedNowhere => "A device beside that host has to lead there: `overlan serve route`, then `overlan admin route approve`.".to_owned(),
         DialError::NoResolver => "`overlan dns status` shows the resolvers of each zone and why they did not answer.".to_owned(),
         DialError::NotReady | DialError::NoRelay => "`overlan status` shows the state of each relay and why it is not connected.".to_owned(),
@@ -94,3 +95,15 @@ pub(crate) fn next(
         },
     })
 }
+
+/// Whether this very device is the gateway.
+fn leads_there(netmap: &Netmap, destination: &Destination) -> bool {
+    let routes = netmap.networks.values().flat_map(|it| &it.routes);
+    let targets = targets(netmap, destination);
+    routes
+        .into_iter()
+        .any(|route| targets.iter().any(|target| route.covers_host(host(target))))
+}
+
+#[cfg(test)]
+mod tests;

@@ -89,6 +89,18 @@ pub(crate) fn find(netmap: &Netmap, text: &str) -> Result<Destination, NameError
     Ok(destination)
 }
 
+/// Whether it is written as a short name, of something that may be there or not: one label, or one of a network of this device.
+pub(crate) fn is_short(netmap: &Netmap, destination: &Destination) -> bool {
+    let Destination::Name(name) = destination else {
+        return false;
+    };
+    let name = name.to_ascii_lowercase();
+    match name.split_once('.') {
+        None => name != "localhost",
+        Some((_, network)) => netmap.network_named(network).is_some(),
+    }
+}
+
 /// The whole names of what networks call `name`, in the order of the networks' names.
 fn candidates(netmap: &Netmap, name: &str) -> Vec<String> {
     let (label, network) = match name.split_once('.') {

@@ -319,7 +319,7 @@ pub(super) fn device_name(netmap: &Netmap, device: &Resolved) -> String {
     )
 }
 
-fn host(target: &str) -> Host<'_> {
+pub(super) fn host(target: &str) -> Host<'_> {
     match target.parse() {
         Ok(address) => Host::Address(address),
         Err(_) => Host::Name(target),
@@ -327,7 +327,7 @@ fn host(target: &str) -> Host<'_> {
 }
 
 /// What gateways are asked for who are to lead to that destination, the preferred one first.
-fn targets(netmap: &Netmap, destination: &Destination) -> Vec<String> {
+pub(super) fn targets(netmap: &Netmap, destination: &Destination) -> Vec<String> {
     match destination {
         Destination::Name(name) => outside(netmap, name),
         Destination::Address(address) => vec![address.to_string()],

@@ -100,10 +100,12 @@ impl Overlay for NodeOverlay {
             let answers = {
                 let netmap = netmap.borrow_and_update();
                 let is_known = netmap.version > 0;
-                let foreign = names::is_foreign(&netmap, &inner.meant(&netmap, destination));
+                let meant = inner.meant(&netmap, destination);
+                let foreign = names::is_foreign(&netmap, &meant);
                 match &*health.borrow_and_update() {
                     Health::Removed => true,
-                    Health::Connecting => is_known && foreign,
+                    // The map of an earlier run may lack what a short name means.
+                    Health::Connecting => is_known && foreign && !names::is_short(&netmap, &meant),
                     Health::Connected { .. } | Health::Unreachable { .. } => {
                         is_known && (foreign || inner.engine.is_attached())
                     }

@@ -159,3 +159,20 @@ fn a_port_that_no_gateway_offers_is_told_with_those_that_are() {
     }
     assert_eq!(ask("note", 80), Err(NameError::Unknown));
 }
+
+#[test]
+fn what_an_old_map_does_not_know_may_still_be_a_short_name() {
+    let netmap = netmap();
+    for (text, expected) in [
+        ("printer", true),
+        ("printer.DEMO", true),
+        ("localhost", false),
+        ("printer.", false),
+        ("www.example.org", false),
+        ("web.dev", false),
+        ("100.64.0.2", false),
+    ] {
+        let destination = Destination::from_text(text);
+        assert_eq!(is_short(&netmap, &destination), expected, "{text}");
+    }
+}
