@@ -8,21 +8,19 @@ use tokio::task::JoinSet;
 use super::lab::Wire;
 use super::*;
 
-/// The smallest frames there are, each of another flow than the one before, so that none is joined with its neighbour: they cost
-/// most for their credit.
-fn smallest_frames(vni: u32, host: u32, bytes: usize) -> Vec<u8> {
+/// `bytes` of DATA frames with `message`, each of another flow than the one before, so that none is joined with its neighbour.
+fn frames(vni: u32, host: u32, message: &[u8], bytes: usize) -> Vec<u8> {
     let mut out = Vec::new();
     let mut flow = 0_u8;
-    while out.len() + DATA_HEADER_LEN <= bytes {
+    while out.len() + DATA_HEADER_LEN + message.len() <= bytes {
         flow = flow.wrapping_add(1);
         let route = Route { vni, flow, host };
-        let message = &[];
         Frame::Data { route, message }.encode(&mut out);
     }
     out
 }
 
-/// Attaches `devices` members of `vni`, none of which reads, and lets each send all of its credit to each other.
+/// Attaches `devices` members of `vni`, none of which reads, and lets each send as much as it needs to each other.
 async fn flood(relay: &Running, vni: u32, devices: u32) -> Vec<Wire> {
     let mut senders = JoinSet::new();
     for own in 1..=devices {
@@ -34,8 +32,10 @@ async fn flood(relay: &Running, vni: u32, devices: u32) -> Vec<Wire> {
         senders.spawn(async move {
             let mut wire = wire;
             for host in (1..=devices).filter(|host| *host != own) {
-                let frames = smallest_frames(vni, host, DEFAULT_WINDOW as usize);
-                wire.send_bytes(&frames).await;
+                let message = [0; 15_000];
+                wire.send_bytes(&frames(vni, host, &message, KERNEL)).await;
+                // The smallest there are: they cost most for their credit.
+                wire.send_bytes(&frames(vni, host, &[], EACH)).await;
             }
             wire
         });
@@ -63,9 +63,9 @@ async fn arrive(relay: &Running, vni: u32) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_devices_of_one_network_silence_nobody_in_another() {
-    // An eighth of the usual, which five devices fill many times over.
     let relay = Running::start(Settings {
-        queued_max: 64 << 20,
+        queued_max: FULL,
+        window: 2 * KERNEL as u32,
         ..short()
     })
     .await;
@@ -81,3 +81,13 @@ async fn five_devices_of_one_network_silence_nobody_in_another() {
     assert_eq!(arrive(&relay, OTHER_NET).await, 10);
     relay.stop().await;
 }
+
+/// A part of the usual memory: who reads nothing is cut off after some seconds, and until then it must be full on a busy machine, too.
+const FULL: usize = 32 << 20;
+
+/// What one device sends to one other, bytes, before what counts: four times that is more than the system keeps for who does not read.
+const KERNEL: usize = 1 << 20;
+
+/// What one device sends to one other then, bytes. At 640 bytes of memory for a frame of 12, twenty such pairs need [`FULL`] four times
+/// over.
+const EACH: usize = 128 << 10;
