@@ -9,6 +9,7 @@ use overlan_protocol::api::{
     ProblemKind, path,
 };
 use overlan_protocol::key::Secret;
+use overlan_protocol::netmap::Peer;
 use overlan_transport::tls::{ServerTrust, client_config};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls_pki_types::ServerName;
@@ -18,7 +19,7 @@ use tokio::time::{Duration, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::lab::{EMAIL, Lab, PASSWORD, WITHIN, fast};
+use crate::lab::{EMAIL, Lab, PASSWORD, WITHIN, fast, network};
 
 /// This process is all clients and the controller.
 fn raise_open_files() {
@@ -154,9 +155,18 @@ async fn an_office_of_hundreds_of_devices_behind_one_address_works() {
         .await;
     assert_eq!(streams.len(), DEVICES);
     for number in 0..20 {
-        lab.enrol(&keys[0], &format!("guest-{number}")).await;
+        let key = &keys[number % keys.len()];
+        lab.enrol(key, &format!("guest-{number}")).await;
     }
-    drop(streams);
+    // Nobody had to make room for another: each is still there, and hears of a guest of its network.
+    iter(streams)
+        .for_each_concurrent(None, |mut stream| async move {
+            let is_guest = |peer: &Peer| peer.label.starts_with("guest-");
+            stream
+                .until("a guest", |map| network(map).peers.values().any(is_guest))
+                .await;
+        })
+        .await;
 }
 
 #[tokio::test]
