@@ -257,6 +257,16 @@ fn modules_say_what_they_are() {
     }
 }
 
+/// A number that wraps is a wrong length or a wrong limit; in release builds, too, it must be an end instead.
+#[test]
+fn release_builds_check_overflows() {
+    let manifest = read("Cargo.toml");
+    let (_, after) = manifest.split_once("[profile.release]").unwrap();
+    let release = after.split("\n[").next().unwrap();
+    let checks = |line: &str| line.trim() == "overflow-checks = true";
+    assert!(release.lines().any(checks), "{release}");
+}
+
 #[test]
 fn every_member_takes_the_lints() {
     let workspace = read("Cargo.toml");
