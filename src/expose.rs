@@ -22,6 +22,7 @@ use overlan_netstack::{Incoming, TcpListener};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::accept::{self, Until, Vacancy};
@@ -89,8 +90,8 @@ pub(crate) async fn run(
     let service = Arc::new(Presence::default());
     accept::run_overlay(listener, vacancy, &until, |incoming| {
         let (config, identify) = (config.clone(), identify.clone());
-        let service = Arc::clone(&service);
-        async move { connection(incoming, &config, &identify, &service).await }
+        let (service, closed) = (Arc::clone(&service), until.closed.clone());
+        async move { connection(incoming, &config, &identify, &service, &closed).await }
     })
     .await;
 }
@@ -132,6 +133,7 @@ async fn connection(
     config: &ExposeConfig,
     identify: &Identify,
     presence: &Presence,
+    closed: &CancellationToken,
 ) {
     let remote = incoming.remote();
     let header = match config.proxy_protocol {
@@ -161,7 +163,9 @@ async fn connection(
         },
     };
     match service {
-        service if config.http => http::converse(overlay, remote, service, config, identify).await,
+        service if config.http => {
+            http::converse(overlay, remote, service, config, identify, closed).await;
+        }
         Service::Tcp(service) => carry(overlay, remote, service, config.patience).await,
         Service::Unix(service) => carry(overlay, remote, service, config.patience).await,
     }

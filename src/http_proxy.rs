@@ -46,7 +46,7 @@ pub(crate) async fn converse<O: Overlay>(
     };
     let gate = Gate { door, own, entry };
     let ended = tokio::select! {
-        ended = http1::converse(client, &gate, patience) => ended?,
+        ended = http1::converse(client, &gate, patience, door.closed()) => ended?,
         () = stays_a_stranger(door, entry) => return Err(Rejected::Silent),
     };
     if let End::Tunnel {

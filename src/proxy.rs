@@ -291,9 +291,9 @@ impl<O: Overlay> Door<O> {
         )
     }
 
-    /// Whether nobody is let in any more.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.is_cancelled()
+    /// Tells when nobody is let in any more.
+    pub(crate) fn closed(&self) -> &CancellationToken {
+        &self.closed
     }
 
     async fn tcp(&self, client: TcpStream, peer: SocketAddr) -> Result<(), Rejected> {

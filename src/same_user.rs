@@ -13,6 +13,8 @@ mod sock_diag;
 use std::io::{self, BufRead};
 use std::net::SocketAddr;
 
+use crate::host::Source;
+
 /// Why a program may not come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Stranger {
@@ -58,6 +60,17 @@ pub(crate) async fn user_of_connection(client: SocketAddr, server: SocketAddr) -
     told.first()
         .filter(|owner| owner.inode != 0)
         .map(|owner| owner.user)
+}
+
+/// Whose share of a door's places a program takes that connected from `client` to `server`: its user's, where the kernel knows it and is
+/// asked, which is for who comes by loopback; else its address's.
+pub(crate) async fn source_of(client: SocketAddr, server: SocketAddr) -> Source {
+    if client.ip().to_canonical().is_loopback()
+        && let Some(user) = user_of_connection(client, server).await
+    {
+        return Source::User(user);
+    }
+    Source::from(client.ip())
 }
 
 /// Whether the kernel says that the socket from `client` to `server` belongs to no program any more. No, if it says nothing: the

@@ -80,7 +80,7 @@ pub(crate) async fn converse<O: Overlay>(
             Err(error) => error,
         },
         // What ends in a moment is begun by nobody.
-        Command::Associate if door.is_closed() => DialError::NotReady,
+        Command::Associate if door.closed().is_cancelled() => DialError::NotReady,
         Command::Associate => match entry.associate() {
             Some(_place) => return Ok(associate::run(client, ends, door).await?),
             None => DialError::Internal("too many UDP associations".to_owned()),

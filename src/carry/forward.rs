@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CarryError, Door, Forward, Happened, datagrams, tell};
 use crate::accept::{self, Until};
-use crate::host::{Place, Shares, Source, connections_max};
+use crate::host::{Place, Shares};
 use crate::node::Node;
 use crate::reminder::Reminder;
 use crate::same_user::{self, Stranger};
@@ -46,7 +46,7 @@ pub(super) async fn run(
             index,
             events: events.clone(),
             strangers: Reminder::default(),
-            shares: Shares::halves(connections_max()),
+            shares: Shares::halves(node.connections_of_a_door()),
         });
         tasks.spawn(serve(door, way, until.clone()));
     }
@@ -141,10 +141,9 @@ async fn serve(door: Listening, way: Arc<Way>, until: Until) {
 
 async fn streams(listener: Listener, way: &Arc<Way>, until: &Until) {
     let Forward { peer, port, .. } = &way.forward;
-    let vacancy = way.node.open_door(
-        format!("the forward to {peer} port {port}"),
-        connections_max(),
-    );
+    let vacancy = way
+        .node
+        .open_door(format!("the forward to {peer} port {port}"));
     let room = Arc::new(Semaphore::new(vacancy.max()));
     accept::run(listener, room, &vacancy, until, |program, ()| {
         let way = Arc::clone(way);
@@ -176,7 +175,8 @@ impl Way {
     async fn admits(&self, stream: &TcpStream) -> io::Result<Option<Option<Place>>> {
         let (client, own) = (stream.peer_addr()?, stream.local_addr()?);
         if self.forward.everybody {
-            let place = self.shares.take(Source::from(client.ip()));
+            let source = same_user::source_of(client, own).await;
+            let place = self.shares.take(source);
             if place.is_none() {
                 tracing::debug!(%client, "refused: where it comes from has its share of this forward's connections");
             }

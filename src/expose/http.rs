@@ -16,6 +16,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_util::either::Either;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::inbound::Inbound;
@@ -39,6 +40,7 @@ pub(super) async fn converse(
     service: Service,
     config: &ExposeConfig,
     identify: &Identify,
+    closed: &CancellationToken,
 ) {
     let patience = Patience {
         head: HEAD_TIMEOUT,
@@ -50,7 +52,7 @@ pub(super) async fn converse(
         identify,
         first: Mutex::new(Some(service.into())),
     };
-    let ended = match http1::converse(overlay, &published, patience).await {
+    let ended = match http1::converse(overlay, &published, patience, closed).await {
         Ok(End::Closed) => Ok(()),
         Ok(End::Tunnel {
             client,

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::body::Length;
@@ -91,7 +92,8 @@ pub(crate) enum End<C, U> {
     },
 }
 
-/// Serves a connection to its end, or to where it becomes a tunnel.
+/// Serves a connection to its end, or to where it becomes a tunnel. Once nobody is let in any more, which `closed` tells, it ends in
+/// order after the answer that is under way, so that no client sends another request into a connection that is about to be reset.
 ///
 /// # Errors
 /// The client's connection broke.
@@ -99,16 +101,19 @@ pub(crate) async fn converse<I: Intermediary>(
     client: I::Client,
     intermediary: &I,
     patience: Patience,
+    closed: &CancellationToken,
 ) -> io::Result<End<I::Client, I::Upstream>> {
     let mut session = Session {
         client: Wire::new(client),
         kept: None,
         intermediary,
         patience,
+        closed,
+        answered: false,
     };
     loop {
         match session.next().await? {
-            Next::Request => {}
+            Next::Request => session.answered = true,
             Next::Close => return Ok(End::Closed),
             Next::Goodbye => {
                 if let Some((_, service)) = session.kept.take() {
@@ -128,6 +133,9 @@ struct Session<'a, I: Intermediary> {
     kept: Option<(Place, Wire<I::Upstream>)>,
     intermediary: &'a I,
     patience: Patience,
+    closed: &'a CancellationToken,
+    /// One request at least was answered: the client knows that a connection which ends may be opened anew.
+    answered: bool,
 }
 
 /// What follows a request.
@@ -150,7 +158,12 @@ impl<I: Intermediary> Session<'_, I> {
                     if !input.bytes.is_empty() {
                         return input.head(|_| Ok(())).await;
                     }
-                    match input.fill().await {
+                    let filled = tokio::select! {
+                        biased;
+                        filled = input.fill() => filled,
+                        () = self.closed.cancelled(), if self.answered => return Ok(None),
+                    };
+                    match filled {
                         Ok(0) => return Ok(None),
                         Ok(_) => {}
                         Err(error) => return Err(NoHead::Io(error)),
@@ -187,7 +200,7 @@ impl<I: Intermediary> Session<'_, I> {
         };
         let is_head = request.method == "HEAD";
         // A body that nobody reads would be taken for the next request.
-        let keep = own::keeps(request.version, &request.fields) && is_whole;
+        let keep = self.keeps(&request) && is_whole;
         match self.intermediary.judge(&request) {
             Judged::Answer(own) => self.say(&own, is_head, keep).await,
             Judged::Tunnel(place) => self.connect(&place).await,
@@ -202,6 +215,11 @@ impl<I: Intermediary> Session<'_, I> {
         }
     }
 
+    /// Whether another request may follow on this connection.
+    fn keeps(&self, request: &Request) -> bool {
+        own::keeps(request.version, &request.fields) && !self.closed.is_cancelled()
+    }
+
     /// Passes a request on, and its answer back.
     async fn forward(
         &mut self,
@@ -210,7 +228,7 @@ impl<I: Intermediary> Session<'_, I> {
         place: Place,
     ) -> io::Result<Next<I::Upstream>> {
         let is_head = request.method == "HEAD";
-        let keep = own::keeps(request.version, &request.fields);
+        let keep = self.keeps(&request);
         let upgrades = passing::upgrades(&request, |name| self.intermediary.upgrades(name));
         passing::outbound(&mut request, length, &upgrades);
         self.intermediary.introduce(&mut request.fields);

@@ -21,6 +21,7 @@ use crate::control::Health;
 use crate::dial::DialError;
 use crate::dns::Transport;
 use crate::engine::Membership;
+use crate::host::connections_max;
 use crate::memory::Budget;
 use crate::names::{self, Destination};
 use crate::proxy::{self, Bound, Datagrams, Overlay, Proxied, ProxyConfig, check_listen};
@@ -31,9 +32,14 @@ impl Node {
         self.inner.closing.clone()
     }
 
-    /// Another door for `max` connections, told of in the status while it has had no place for long.
-    pub(crate) fn open_door(&self, door: String, max: usize) -> Arc<Vacancy> {
-        self.inner.open_door(door, max)
+    /// Connections that each door serves at once.
+    pub(crate) fn connections_of_a_door(&self) -> usize {
+        self.inner.connections_of_a_door()
+    }
+
+    /// Another door for so many, told of in the status while it has had no place for long.
+    pub(crate) fn open_door(&self, door: String) -> Arc<Vacancy> {
+        self.inner.open_door(door)
     }
 
     /// This node as [`crate::proxy::serve`] takes it. Having it does not keep the node up: it ends with the last [`Node`].
@@ -63,8 +69,16 @@ impl Node {
 }
 
 impl Inner {
+    /// See [`Node::connections_of_a_door`].
+    fn connections_of_a_door(&self) -> usize {
+        let max = connections_max();
+        let within = self.options.memory.map_or(max, Budget::connections);
+        max.min(within)
+    }
+
     /// See [`Node::open_door`].
-    pub(super) fn open_door(&self, door: String, max: usize) -> Arc<Vacancy> {
+    pub(super) fn open_door(&self, door: String) -> Arc<Vacancy> {
+        let max = self.connections_of_a_door();
         self.vacancies.open(door, max, self.options.memory)
     }
 }

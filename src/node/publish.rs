@@ -11,8 +11,6 @@ use super::{Inner, Node, lock};
 use crate::accept::Until;
 use crate::engine::Membership;
 use crate::expose::{self, ExposeConfig};
-use crate::host::connections_max;
-use crate::memory::Budget;
 use crate::splice::Patience;
 use crate::state::{OverlayPort, Serve, StateError, Transport};
 
@@ -137,10 +135,8 @@ impl Inner {
                 config.securing = serve
                     .tls
                     .then(|| self.certificates.securing(network, config.http));
-                let max = connections_max();
-                let within = self.options.memory.map_or(max, Budget::connections);
-                let door = format!("the published port {}", serve.overlay_port());
-                let vacancy = self.open_door(door, max.min(within));
+                let vacancy =
+                    self.open_door(format!("the published port {}", serve.overlay_port()));
                 let identify = self.identify_in(network);
                 let serving =
                     async move { expose::run(listener, config, identify, &vacancy, until).await };

@@ -12,7 +12,6 @@ use super::{Inner, Node, lock};
 use crate::accept::Until;
 use crate::engine::Membership;
 use crate::gateway as leads;
-use crate::host::connections_max;
 use crate::state::StateError;
 use crate::status::RouteStatus;
 
@@ -143,10 +142,8 @@ impl Inner {
                 Ok(listener) => {
                     let stop = self.stop.child_token();
                     let routes = self.led_to(*id);
-                    let vacancy = self.open_door(
-                        "the port that leads to hosts behind this device".to_owned(),
-                        connections_max(),
-                    );
+                    let vacancy = self
+                        .open_door("the port that leads to hosts behind this device".to_owned());
                     let until = Until {
                         closed: self.closing.clone(),
                         ended: stop.clone(),

@@ -130,7 +130,9 @@ impl<O: Overlay> Relay<'_, O> {
     }
 
     async fn handle_client(&mut self, from: SocketAddr, datagram: &[u8]) {
-        if !self.association.admits(from) || self.door.is_closed() && self.association.is_new() {
+        if !self.association.admits(from)
+            || self.door.closed().is_cancelled() && self.association.is_new()
+        {
             return;
         }
         if !self.may_send(from).await {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
 use crate::doors::associate;
+use crate::forward::forwards;
 use crate::lab::{Device, KeyBy, Lab};
 use crate::process::{LONGEST, Outcome, Owned, command, installed, run, skipped, until};
 use crate::service::Service;
@@ -49,11 +50,11 @@ struct Flood {
 }
 
 impl Flood {
-    fn start(how: &str, python: &str, laptop: &Device, web: &Device, to: u16) -> Self {
+    fn start(how: &str, at: SocketAddr, web: &Device, to: u16) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/full/flood.py");
-        let mut flood = as_user(ONE, python).unwrap();
+        let mut flood = as_user(ONE, PYTHON).unwrap();
         flood.arg("-c").arg(fs::read_to_string(script).unwrap());
-        flood.args([how, "127.0.0.1", &laptop.socks.port().to_string(), "600"]);
+        flood.args([how, &at.ip().to_string(), &at.port().to_string(), "600"]);
         flood.args(["ci", "a long password", &web.name, &to.to_string()]);
         let mut child = flood
             .stdin(Stdio::piped())
@@ -72,15 +73,47 @@ impl Flood {
     }
 }
 
+/// Whether there are other users, and what they need.
+fn can_flood() -> bool {
+    let is_there = Path::new(PYTHON).is_file();
+    if !is_there {
+        skipped("Python is not installed where every user has it");
+    }
+    is_there && installed(&["curl"]) && as_user(ONE, PYTHON).is_some()
+}
+
+/// One in somebody's home is not for other users.
+const PYTHON: &str = "/usr/bin/python3";
+
 #[test]
-fn one_user_of_a_proxy_with_a_password_leaves_places_for_others() {
-    // One in somebody's home is not for other users.
-    let python = "/usr/bin/python3";
-    if !installed(&["curl"]) || as_user(ONE, python).is_none() {
+fn one_user_of_a_forward_for_all_leaves_places_for_others() {
+    if !can_flood() {
         return;
     }
-    if !Path::new(python).is_file() {
-        return skipped("Python is not installed where every user has it");
+    let (page, echo) = (Service::http("a page of web\n"), echo());
+    let lab = Lab::start();
+    let web = lab.up("web");
+    web.serve(80, page.address());
+    web.serve(81, echo.address());
+    let key = lab.auth_key(&[]);
+    // For 384 connections.
+    let laptop = lab.up_by("laptop", KeyBy::File(&key), &["--memory", "32M"]);
+    laptop.sees(&web, true);
+    let (_forward, here) = forwards(&lab, &laptop, &["--all-users", "0:web:81"]);
+    let flood = Flood::start("echoed", here, &web, 81);
+    assert!((20..384).contains(&flood.held), "{}", flood.held);
+    for _ in 0..5 {
+        let mut other = as_user(OTHER, PYTHON).unwrap();
+        let ask = "import socket,sys; s=socket.create_connection((sys.argv[1],int(sys.argv[2])),4); s.sendall(b'x'); print(s.recv(1))";
+        other.args(["-c", ask, &here.ip().to_string(), &here.port().to_string()]);
+        assert_eq!(run(&mut other, "").ok(), "b'x'");
+    }
+}
+
+#[test]
+fn one_user_of_a_proxy_with_a_password_leaves_places_for_others() {
+    if !can_flood() {
+        return;
     }
     let (page, holds) = (Service::http("a page of web\n"), silent());
     let lab = Lab::start();
@@ -109,12 +142,12 @@ fn one_user_of_a_proxy_with_a_password_leaves_places_for_others() {
     };
     assert_eq!(other().ok(), "a page of web", "while nobody is there");
     // Before the password: who says nothing is thrown out after 5 s, and comes again.
-    let flood = Flood::start("silent", python, &laptop, &web, 81);
+    let flood = Flood::start("silent", laptop.socks, &web, 81);
     for _ in 0..5 {
         assert_eq!(other().ok(), "a page of web", "before the password");
     }
     drop(flood);
-    let flood = Flood::start("idle", python, &laptop, &web, 81);
+    let flood = Flood::start("idle", laptop.socks, &web, 81);
     assert!((20..384).contains(&flood.held), "{}", flood.held);
     for _ in 0..5 {
         assert_eq!(other().ok(), "a page of web", "after the password");
@@ -124,7 +157,7 @@ fn one_user_of_a_proxy_with_a_password_leaves_places_for_others() {
 }
 
 /// Asks the proxy of `device` for a connection, and gives it back if there is one within 3 s.
-fn connection(device: &Device, name: &str, port: u16) -> Option<TcpStream> {
+pub(crate) fn connection(device: &Device, name: &str, port: u16) -> Option<TcpStream> {
     let mut stream = TcpStream::connect(device.socks).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(3)))
@@ -184,16 +217,21 @@ fn one_member_leaves_places_of_a_published_port_for_others() {
     });
 }
 
-#[test]
-fn idle_connections_of_a_port_end_where_they_were_given_a_limit() {
-    let echo = Service::start(|mut stream| {
+/// Says every byte again.
+fn echo() -> Service {
+    Service::start(|mut stream| {
         let mut byte = [0];
         while let Ok(1..) = stream.read(&mut byte) {
             if stream.write_all(&byte).is_err() {
                 return;
             }
         }
-    });
+    })
+}
+
+#[test]
+fn idle_connections_of_a_port_end_where_they_were_given_a_limit() {
+    let echo = echo();
     let lab = Lab::start();
     let (laptop, web) = lab.pair();
     web.serve(80, echo.address());
@@ -300,6 +338,31 @@ fn a_device_without_descriptors_says_so_and_goes_on_when_it_has_some() {
         .filter(|line| line.contains("may open no more"));
     assert_eq!(lines.count(), 1, "not more than once a minute");
     laptop.run(&["status", "--check", "ready"]).ok();
+}
+
+#[test]
+fn a_device_that_drains_ends_kept_connections_in_order() {
+    let page = Service::http("a page of web\n");
+    let lab = Lab::start();
+    let key = lab.auth_key(&[]);
+    let mut web = lab.up_by("web", KeyBy::File(&key), &["--drain", "60"]);
+    let laptop = lab.up("laptop");
+    laptop.sees(&web, true);
+    let target = page.address().to_string();
+    web.run(&["serve", "http", "80", &target]).ok();
+    let mut kept = connection(&laptop, &web.name, 80).unwrap();
+    kept.write_all(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n")
+        .unwrap();
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"a page of web\n") {
+        let mut byte = [0];
+        kept.read_exact(&mut byte).unwrap();
+        heard.push(byte[0]);
+    }
+    web.program.signal(Signal::TERM);
+    assert_eq!(kept.read(&mut [0; 16]).unwrap(), 0, "the end is in order");
+    drop(kept);
+    assert!(web.program.ended().success());
 }
 
 /// One datagram to `port` of `web` and back through an association; whether an answer comes within `within`.

@@ -1,8 +1,15 @@
 //! Private hosts that run nothing of ours, reached through a device beside them. It needs addresses that are not loopback, so the test
 //! has a network of its own.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
+
+use rustix::process::Signal;
+
 use crate::forward::forwards;
-use crate::lab::{DOMAIN, Device, Lab};
+use crate::full::connection;
+use crate::lab::{DOMAIN, Device, KeyBy, Lab};
 use crate::namespace::{is_inside, replace};
 use crate::process::{LONGEST, command, installed, run, until};
 use crate::service::Service;
@@ -20,6 +27,63 @@ fn a_device_leads_peers_to_private_hosts_and_to_nothing_else() {
     {
         inside();
     }
+}
+
+#[test]
+fn a_gateway_that_drains_lets_nobody_in_and_who_is_in_finish() {
+    if installed(&["curl"])
+        && is_inside(
+            "gateway::a_gateway_that_drains_lets_nobody_in_and_who_is_in_finish",
+            ENTER,
+        )
+    {
+        draining();
+    }
+}
+
+fn draining() {
+    let page = Service::http_at("10.9.0.1:8080", "a private page\n");
+    let echo = TcpListener::bind("10.9.0.1:8081").unwrap();
+    thread::spawn(move || {
+        let (mut stream, _) = echo.accept().unwrap();
+        let mut byte = [0];
+        while let Ok(1..) = stream.read(&mut byte) {
+            stream.write_all(&byte).unwrap();
+        }
+    });
+    let lab = Lab::start();
+    let key = lab.auth_key(&[]);
+    let mut web = lab.up_by("web", KeyBy::File(&key), &["--drain", "60"]);
+    let laptop = lab.up("laptop");
+    laptop.sees(&web, true);
+    for route in ["10.9.0.1:8080", "10.9.0.1:8081"] {
+        web.run(&["serve", "route", route]).ok();
+        until("the offer", LONGEST, || {
+            lab.admin(&["route", "list"]).contains(route).then_some(())
+        });
+        lab.admin(&["route", "approve", "web", route]);
+    }
+    let url = "http://10.9.0.1:8080/";
+    until("the gateway", LONGEST, || {
+        (laptop.curl(&["--max-time", "4", url]).code == Some(0)).then_some(())
+    });
+    let mut held = until("a connection", LONGEST, || {
+        connection(&laptop, "10.9.0.1", 8081)
+    });
+    let mut echoes = || {
+        held.write_all(b"x").unwrap();
+        held.read_exact(&mut [0]).unwrap();
+    };
+    echoes();
+    web.program.signal(Signal::TERM);
+    until("the drain", LONGEST, || {
+        let outcome = laptop.curl(&["--max-time", "4", url]);
+        (outcome.code != Some(0)).then_some(())
+    });
+    echoes();
+    drop(held);
+    assert!(web.program.ended().success());
+    drop(page);
 }
 
 /// The hosts are the gateway's own addresses, so each has a route to it alone; the range leads to none of them.

@@ -1,5 +1,5 @@
 # Holds as many connections with a SOCKS5 proxy as it gets: `silent` says nothing and comes back whenever it was thrown out, `idle` gives
-# the credentials, connects, and then says nothing. Prints a line once it has what it gets, and stays until its input ends.
+# the credentials, connects, and then says nothing, `echoed` needs no proxy and is answered once. Prints a line once it has what it gets, and stays until its input ends.
 import select, socket, sys
 
 how, host, port, count, user, password, name, to = sys.argv[1:]
@@ -26,11 +26,17 @@ def idle():
     return s if reply[:2] == b"\5\0" else None
 
 
+def echoed():
+    s = socket.create_connection(place, 3)
+    s.sendall(b"x")
+    return s if s.recv(1) == b"x" else None
+
+
 held = []
-if how == "idle":
+if how != "silent":
     for _ in range(count):
         try:
-            s = idle()
+            s = idle() if how == "idle" else echoed()
         except OSError:
             s = None
         if s is None:
