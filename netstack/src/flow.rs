@@ -58,6 +58,9 @@ pub(crate) struct Flow {
     remote_full: bool,
     /// One past the highest sequence number sent.
     sent_to: Option<u32>,
+    /// What the remote acknowledged last, and how often it has said so in vain since.
+    acknowledged: Option<u32>,
+    repeated: u8,
     /// Sequence and acknowledgement number of the acknowledgement sent in TIME-WAIT.
     final_ack: Option<(u32, u32)>,
     wakers: Wakers,
@@ -186,6 +189,8 @@ impl Flow {
             tx_run: 0,
             remote_full: false,
             sent_to: None,
+            acknowledged: None,
+            repeated: 0,
             final_ack: None,
             wakers: Wakers::default(),
             busy: false,
@@ -260,6 +265,11 @@ impl Flow {
             self.window.start = Some(tcp.seq);
         }
         self.window.note(tcp);
+        if tcp.ack != self.acknowledged {
+            (self.acknowledged, self.repeated) = (tcp.ack, 0);
+        } else if tcp.payload_len == 0 {
+            self.repeated = self.repeated.saturating_add(1);
+        }
         match (before, after) {
             (State::SynSent, State::Closed) => self.finish(End::Refused),
             // Out of the half-open state a reset leads back to LISTEN; this flow was for one connection only.
@@ -387,6 +397,11 @@ impl Flow {
     fn run_timer(&mut self, config: &Config) {
         if self.end.is_some() || self.state() == State::TimeWait {
             return;
+        }
+        if self.repeated >= REPEATED_ACKS && self.unsent() > 0 {
+            // The engine may be about to repeat its first segment, and keeps no time for the rest until that is out. It goes nowhere:
+            // what follows counts it as not sent, with everything else.
+            self.egress(config, &mut Vec::new(), 0);
         }
         let late = self.clock + LONGEST_RTO;
         let Some(engine) = &mut self.engine else {
@@ -745,6 +760,9 @@ const LONGEST_WAIT: i64 = 4_000_000;
 /// steady stream does not change sides.
 const BUSY_FROM: usize = 128 << 10;
 const BUSY_UNTIL: usize = 16 << 10;
+
+/// Repeated acknowledgements after which the engine sends its first segment again (RFC 5681).
+const REPEATED_ACKS: u8 = 3;
 
 /// Answers a flow keeps: three repeated acknowledgements make the remote send again, and a few more do no harm.
 const MAX_REPLIES: usize = 8;

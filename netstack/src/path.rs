@@ -380,7 +380,8 @@ impl Queue {
         !self.datagrams.packets.is_empty()
     }
 
-    fn is_empty(&self) -> bool {
+    /// Whether nobody waits for a turn.
+    pub(crate) fn is_empty(&self) -> bool {
         self.control.packets.is_empty()
             && self.words.is_empty()
             && self.sparse.is_empty()

@@ -229,6 +229,13 @@ impl Stack {
         }
     }
 
+    /// Whether something waits for `remote` that [`Stack::poll_packet`] was not asked for yet.
+    #[must_use]
+    pub fn has_packets(&self, remote: IpAddr) -> bool {
+        let path = self.inner.known_path(remote);
+        path.is_some_and(|path| !path.queue().is_empty())
+    }
+
     /// Does what is due: marks flows ready and enforces deadlines. Early and repeated calls do nothing.
     pub fn handle_timeout(&self, now: Instant) {
         let inner = &*self.inner;

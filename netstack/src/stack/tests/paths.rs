@@ -242,6 +242,76 @@ fn an_acknowledgement_before_its_turn_does_not_undo_what_a_flow_repeats() {
     assert!(took <= SECOND * 21 / 10, "{took:?}");
 }
 
+/// Repeated acknowledgements have the engine send its first segment again; the path goes before it does, and with it all that was
+/// under way. The engine would send that one segment, or nothing, and wait for a time of its own for the rest.
+#[test]
+fn a_fast_repeat_that_is_due_when_the_path_goes_is_not_all_that_is_repeated() {
+    for more in [false, true] {
+        let mut net = Net::new(small());
+        let listener = net.stack(B).listen(80).unwrap();
+        let (client, server) = net.pair(&listener, false);
+        for _ in 0..6 {
+            client.try_write(&[1; 1_000]).unwrap();
+            net.settle();
+        }
+        let [mut there, back] = net.hold_in_flight();
+        assert_eq!((there.len(), back.len()), (6, 0));
+        there.remove(0);
+        net.links[A].blocked = true;
+        net.release_in_flight([there, back]);
+        // Five arrive and are answered with what is missing; what is left of it is lost.
+        net.pass(Duration::from_millis(6));
+        for side in [A, B] {
+            net.stack(side)
+                .path_stalled(net.now, address(1 - side, false));
+        }
+        net.lose_in_flight();
+        if more {
+            client.try_write(&[1; 1_000]).unwrap();
+        }
+        net.pass(SECOND / 10);
+        for side in [A, B] {
+            net.stack(side)
+                .path_restored(net.now, address(1 - side, false));
+        }
+        net.links[A].blocked = false;
+        let (mut heard, mut data) = (0, vec![0; 65_535]);
+        let all = if more { 7_000 } else { 6_000 };
+        let took = net.until(5 * SECOND, |_| {
+            heard += server.try_read(&mut data).unwrap_or(0);
+            heard == all
+        });
+        assert!(took <= Duration::from_millis(6), "{more}: {took:?}");
+    }
+}
+
+/// Like that, and the second half of what was under way is lost, too.
+#[test]
+fn what_was_lost_behind_a_fast_repeat_is_repeated_with_it() {
+    let mut net = Net::new(small());
+    let listener = net.stack(B).listen(80).unwrap();
+    let (client, server) = net.pair(&listener, false);
+    for _ in 0..9 {
+        client.try_write(&[1; 1_000]).unwrap();
+        net.settle();
+    }
+    let [mut there, back] = net.hold_in_flight();
+    there.truncate(5);
+    there.remove(0);
+    net.links[A].blocked = true;
+    net.release_in_flight([there, back]);
+    net.pass(Duration::from_millis(6));
+    net.lose_in_flight();
+    net.stack(A).path_restored(net.now, address(B, false));
+    net.links[A].blocked = false;
+    let (mut heard, mut data) = (0, vec![0; 65_535]);
+    let took = net.until(5 * SECOND, |_| {
+        heard += server.try_read(&mut data).unwrap_or(0);
+        heard == 9_000
+    });
+    assert!(took <= Duration::from_millis(11), "{took:?}");
+}
+
 /// Many flows at work both ways; at some moment everything under way is lost, and after a while there is a new way, on which one
 /// direction has to wait for its credit. No flow waits for a timer of its own.
 #[test]
