@@ -77,6 +77,8 @@ pub struct Engine {
     wake: Box<dyn Fn() + Send + Sync>,
     memberships: RwLock<Arc<BTreeMap<NetworkId, Arc<Membership>>>>,
     links: Mutex<Links>,
+    /// Per network, where this device was reached last.
+    places: Mutex<BTreeMap<Vni, RelayId>>,
     /// Peers with packets and no link to send them over.
     stranded: Mutex<Vec<Arc<Peer>>>,
     timers: Mutex<BTreeSet<(Instant, PeerKey)>>,
@@ -111,6 +113,7 @@ impl Engine {
             wake,
             memberships: RwLock::default(),
             links: Mutex::default(),
+            places: Mutex::default(),
             stranded: Mutex::default(),
             timers: Mutex::default(),
             counters: Counters::default(),
@@ -249,6 +252,7 @@ impl Engine {
         let link = self.links().attach(relay, networks);
         let attachment = Attachment::new(self.clone(), link, now, welcome, seed);
         self.reroute(now);
+        self.tell_moved(now);
         (self.wake)();
         attachment
     }
@@ -287,6 +291,7 @@ impl Engine {
             self.enqueue(&peer);
         }
         self.reroute(now);
+        self.tell_moved(now);
         (self.wake)();
     }
 
@@ -357,8 +362,14 @@ impl Engine {
         &self.counters
     }
 
-    /// One sealed message over `relay`, from where it stamped that it comes from: a host of a network.
-    fn handle_message(&self, now: Instant, relay: RelayId, from: Route, message: &mut [u8]) {
+    /// One sealed message over `relay`, from where it stamped that it comes from: a host of a network. Returns whether it was a packet of the peer.
+    fn handle_message(
+        &self,
+        now: Instant,
+        relay: RelayId,
+        from: Route,
+        message: &mut [u8],
+    ) -> bool {
         let Route { vni, host, .. } = from;
         let memberships = self.memberships();
         let Some(membership) = memberships
@@ -366,34 +377,35 @@ impl Engine {
             .find(|membership| membership.vni().get() == vni)
         else {
             self.counters.drops.add("unknown_network");
-            return;
+            return false;
         };
         let Some(peer) = membership.peer(host) else {
             self.counters.drops.add("unknown_peer");
-            return;
+            return false;
         };
         let packet = match peer.open(self, now, relay, message) {
             Ok(Some(packet)) => packet,
-            Ok(None) => return,
+            Ok(None) => return false,
             Err(reason) => {
                 self.counters.drops.add(reason.name());
-                return;
+                return false;
             }
         };
         let facts = match tunnel::Packet::parse(packet) {
             Ok(facts) => facts,
             Err(reason) => {
                 self.counters.drops.add(reason.name());
-                return;
+                return false;
             }
         };
         if let Err(reason) = tunnel::check_source(&facts, &peer.addresses, membership.addresses()) {
             self.counters.drops.add(reason.name());
-            return;
+            return false;
         }
         self.counters.packets_in.add(1);
         self.counters.bytes_in.add(packet.len() as u64);
         membership.handle_packet(now, host, packet);
+        true
     }
 
     /// The relay of a link says that a host is not attached to it.
@@ -471,6 +483,38 @@ impl Engine {
         }
         for membership in self.memberships().values() {
             membership.restore_paths(self, now);
+        }
+    }
+
+    /// Peers that wait at the link to `relay` may be reached elsewhere.
+    fn look_through(&self, relay: RelayId) {
+        let link = self.links().link(relay);
+        if let Some(link) = link {
+            link.look_through();
+        }
+    }
+
+    /// Tells peers where this device is reached now, if the link that was their way broke. Who comes home again says nothing: the way
+    /// by the backup works, and is given up by and by.
+    fn tell_moved(&self, now: Instant) {
+        let moved = {
+            let links = self.links();
+            let mut places = lock(&self.places);
+            let mut moved = links.places();
+            moved.retain(|network, place| {
+                let was = places.insert(*network, *place);
+                was.is_some_and(|was| {
+                    was != *place && links.state_for(was, *network) != LinkState::Up
+                })
+            });
+            moved
+        };
+        for membership in self.memberships().values() {
+            if let Some(place) = moved.get(&membership.vni()) {
+                for peer in membership.peers_snapshot().values() {
+                    peer.say_moved(self, now, *place);
+                }
+            }
         }
     }
 

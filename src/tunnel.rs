@@ -31,4 +31,4 @@ pub use envelope::{INSTANCE_LEN, MAX_PACKET_LEN, TAG_LEN, TRANSPORT_HEADER_LEN};
 pub use filter::{Drop, check_source};
 pub use noise::{SUITE, StaticKey};
 pub use packet::{IcmpKind, Packet, Protocol, Reject, TcpFlags, Transport, Version};
-pub use session::{Event, OpenError, Opened, PeerConfig, PeerSession, SealError};
+pub use session::{Event, OpenError, Opened, PeerConfig, PeerSession, SealError, is_init};

@@ -1,14 +1,15 @@
 //! One client's connection, from TLS to its end: proves the client, then passes frames between its socket and the switch.
 //! Decides nothing about who may come (`admit`) or who gets a frame (`switch`).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use overlan_protocol::ALPN_RELAY;
 use overlan_protocol::frame::{self, DATA_HEADER_LEN, Frame, HEADER_LEN, Route, Vni};
 use overlan_protocol::hello::{Reject, RejectCode, Welcome};
+use overlan_protocol::{ALPN_RELAY, SEAL_HEADER_LEN, SEAL_TAG_LEN};
+use overlan_transport::liveness::{Action, Liveness};
 use overlan_transport::pump::{self, Batch, Ended, Peer};
 use overlan_transport::tls::{self, Stepwise};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,7 +24,7 @@ use crate::hub::{Hub, Seat};
 use crate::intake::{Gathering, LARGE};
 use crate::ledger::{Destination, TooManyDestinations};
 use crate::metrics::{Dropped, Metrics};
-use crate::switch::{Attachment, Claim, Misroute, Superseded, Verdict};
+use crate::switch::{AttachId, Attachment, Claim, Misroute, Superseded, Verdict};
 
 /// Serves one accepted TCP connection to its end.
 pub(crate) async fn serve(hub: Arc<Hub>, acceptor: TlsAcceptor, tcp: TcpStream, mut seat: Seat) {
@@ -167,7 +168,12 @@ pub(crate) struct Conn {
     hub: Arc<Hub>,
     client: Arc<Client>,
     attachment: Attachment<Arc<Client>>,
-    heard: Instant,
+    liveness: Liveness,
+    /// A PING to send, by its token.
+    question: Option<u64>,
+    questions: u64,
+    /// Who sent to this client lately: what the socket took of it may be lost with the connection.
+    lately: Lately,
     /// The newest time that it was told.
     touched: Instant,
     /// When its ledger has something to do.
@@ -238,7 +244,10 @@ impl Conn {
         let conn = Self {
             client,
             attachment,
-            heard: now,
+            liveness: Liveness::new(now, SILENT_KEEPALIVES * hub.settings.keepalive),
+            question: None,
+            questions: 0,
+            lately: Lately::default(),
             touched: now,
             sweep_at: None,
             ticket_ends,
@@ -328,7 +337,8 @@ impl Conn {
                     self.pass_on(now);
                     self.client.pong(token);
                 }
-                Frame::Pong { .. } | Frame::Unknown { .. } => {}
+                Frame::Pong { .. } => self.liveness.handle_pong(),
+                Frame::Unknown { .. } => {}
                 Frame::Hello(_)
                 | Frame::Welcome(_)
                 | Frame::Reject(_)
@@ -341,17 +351,13 @@ impl Conn {
         }
         Ok(taken)
     }
-
-    fn silent_at(&self) -> Instant {
-        self.heard + SILENT_KEEPALIVES * self.hub.settings.keepalive
-    }
 }
 
 impl Peer for Conn {
     type End = Reject;
 
     fn handle_bytes(&mut self, now: Instant, bytes: &mut [u8]) -> Result<usize, Reject> {
-        self.heard = now;
+        self.liveness.handle_heard(now);
         self.handle_frames(now, bytes)
     }
 
@@ -359,6 +365,9 @@ impl Peer for Conn {
         self.pass_on(now);
         let frames = std::mem::take(&mut self.frames);
         let bytes = std::mem::take(&mut self.bytes);
+        if bytes >= PACKET_MIN {
+            self.liveness.handle_talked(now);
+        }
         Metrics::add(&self.hub.metrics.frames_in, frames);
         Metrics::add(&self.hub.metrics.bytes_in, bytes);
         Ok(())
@@ -374,22 +383,36 @@ impl Peer for Conn {
                 "the ticket has expired; attach with a new one",
             ));
         }
-        if now >= self.silent_at() {
-            return Err(Reject::new(
-                RejectCode::Silent,
-                "nothing was heard for three keepalives",
-            ));
+        match self.liveness.handle_timeout(now) {
+            Some(Action::Ping) => {
+                self.questions += 1;
+                self.question = Some(self.questions);
+            }
+            Some(Action::Close) => {
+                return Err(Reject::new(
+                    RejectCode::Silent,
+                    "nothing was heard, and the last question was not answered",
+                ));
+            }
+            None => {}
         }
         Ok(())
     }
 
+    fn handle_relieved(&mut self, now: Instant) {
+        self.liveness.handle_relieved(now);
+    }
+
     fn poll_timeout(&mut self) -> Option<Instant> {
-        let ends = self.silent_at().min(self.ticket_ends);
+        let ends = self.liveness.poll_timeout().min(self.ticket_ends);
         Some(self.sweep_at.map_or(ends, |at| at.min(ends)))
     }
 
     fn fill(&mut self, now: Instant, waker: &Waker, out: &mut Batch) -> Result<(), Reject> {
         self.hub.pool.give(out.take_spent());
+        if let Some(token) = self.question.take() {
+            Frame::Ping { token }.encode(out.packed());
+        }
         let room = out.room();
         self.client
             .fill(now, waker, out.packed(), &mut self.filled, room)?;
@@ -408,6 +431,10 @@ impl Peer for Conn {
             }
             self.hub.pool.give(self.emptied.drain(..));
             let bytes = (out.len() - before) as u64;
+            self.liveness.handle_sent(now);
+            if bytes >= PACKET_MIN {
+                self.liveness.handle_talked(now);
+            }
             Metrics::add(&self.hub.metrics.frames_out, frames);
             Metrics::add(&self.hub.metrics.bytes_out, bytes);
             self.hub.metrics.note_wait(self.filled.waited);
@@ -415,6 +442,7 @@ impl Peer for Conn {
         for release in self.filled.written.drain(..) {
             let Release { to, bytes, .. } = release;
             release.source.release(now, to, bytes, release.stood);
+            self.lately.note(now, release);
         }
         Ok(())
     }
@@ -432,12 +460,44 @@ impl Drop for Conn {
         for release in written {
             let Release { to, bytes, .. } = release;
             release.source.release(now, to, bytes, release.stood);
+            self.lately.note(now, release);
         }
         // A newer connection of the same device is the peer now: it is not gone.
-        for release in discarded.iter().filter(|_| left) {
-            release.source.peer_gone(release.to);
+        if left {
+            for release in &discarded {
+                release.source.peer_gone(release.to);
+            }
+            self.lately.tell(now);
         }
         self.hub.tell_lost(now, Dropped::ReceiverGone, discarded);
+    }
+}
+
+/// Who sent to a client lately. They are told when it goes, since they may wait for answers to what went with its connection, and
+/// would send into it again a retransmission later, or never.
+#[derive(Default)]
+struct Lately {
+    sources: BTreeMap<(AttachId, u32), (Arc<Client>, Destination, Instant)>,
+    /// So many sources are held before those that were silent since are looked for.
+    most: usize,
+}
+
+impl Lately {
+    fn note(&mut self, now: Instant, release: Release<Arc<Client>>) {
+        let Release { id, source, to, .. } = release;
+        if self.sources.len() > self.most.max(LATELY_MIN) {
+            self.sources.retain(|_, (_, _, at)| now < *at + LATELY);
+            self.most = 2 * self.sources.len();
+        }
+        self.sources.insert((id, to.vni), (source, to, now));
+    }
+
+    fn tell(&self, now: Instant) {
+        for (source, to, at) in self.sources.values() {
+            if now < *at + LATELY {
+                source.peer_gone(*to);
+            }
+        }
     }
 }
 
@@ -563,7 +623,16 @@ pub(crate) fn wall_clock() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// A connection silent for so many keepalives is half open.
+/// Bytes of the smallest DATA frame that carries an IP packet; smaller ones are notes between two clients.
+const PACKET_MIN: u64 = (DATA_HEADER_LEN + SEAL_HEADER_LEN + 20 + SEAL_TAG_LEN) as u64;
+
+/// Whoever sent within this time may be in a conversation, as in [`Liveness`].
+const LATELY: Duration = Duration::from_secs(30);
+
+/// Sources among which those that were silent since are not looked for: a page of memory.
+const LATELY_MIN: usize = 64;
+
+/// A connection that carries nothing and is silent for so many keepalives is asked whether it is half open.
 const SILENT_KEEPALIVES: u32 = 3;
 
 /// Time for a refused stranger to read why.

@@ -484,9 +484,13 @@ async fn a_silent_client_is_closed_and_a_pinging_one_is_not() {
             assert_eq!(alive.sync(token).await, []);
         }
     };
+    let silent = async {
+        assert_eq!(silent.hear().await, Heard::Ping(1));
+        rejected(&silent.hear().await)
+    };
     tokio::select! {
         () = ping => {}
-        heard = silent.hear() => assert_eq!(rejected(&heard), Some(RejectCode::Silent)),
+        rejected = silent => assert_eq!(rejected, Some(RejectCode::Silent)),
     }
     relay.stop().await;
 }

@@ -13,13 +13,13 @@ use overlan_protocol::credit::SendCredit;
 use overlan_protocol::frame::{self, BODY_MAX, DATA_HEADER_LEN, Frame, FrameError};
 use overlan_protocol::hello::{Reject, Welcome};
 use overlan_protocol::key::RelayId;
+use overlan_transport::liveness::{Action, Liveness};
 use overlan_transport::pump;
 
 use super::Engine;
 use super::counters::{Delays, WriteStall};
 use super::links::Link;
 use super::peer::{Peer, Turn};
-use crate::relay::liveness::{Action, Liveness};
 
 /// A link while it is up.
 #[derive(Debug)]
@@ -91,10 +91,11 @@ impl Attachment {
         welcome: &Welcome,
         seed: u64,
     ) -> Self {
+        let keepalive = Duration::from_millis(u64::from(welcome.keepalive_ms));
         Self {
             engine,
             link,
-            liveness: Liveness::new(now, Duration::from_millis(u64::from(welcome.keepalive_ms))),
+            liveness: Liveness::new(now, keepalive.clamp(KEEPALIVE_MIN, KEEPALIVE_MAX)),
             control: Vec::new(),
             credits: BTreeMap::new(),
             window: welcome.credit_window,
@@ -138,6 +139,18 @@ impl Attachment {
         let waiting = waiting.filter_map(|credit| credit.waiting.take());
         let peers: Vec<Arc<Peer>> = waiting.map(|(peer, _)| peer).collect();
         self.engine.leave_link(now, &self.link, peers);
+    }
+
+    /// Peers that wait for credit here and are reached elsewhere go there.
+    fn release_strays(&mut self) {
+        let relay = Some(self.link.relay());
+        for credit in self.credits.values_mut() {
+            let is_stray = |waiting: &mut (Arc<Peer>, Instant)| waiting.0.via() != relay;
+            if let Some((peer, _)) = credit.waiting.take_if(is_stray) {
+                peer.queued.store(false, Relaxed);
+                self.engine.enqueue(&peer);
+            }
+        }
     }
 
     /// Takes it apart at its end.
@@ -254,8 +267,10 @@ impl pump::Peer for Attachment {
                 Frame::Data { route, .. } => {
                     self.last_data = now;
                     let message = &mut bytes[at + DATA_HEADER_LEN..at + taken];
-                    self.engine
-                        .handle_message(now, self.link.relay(), route, message);
+                    let relay = self.link.relay();
+                    if self.engine.handle_message(now, relay, route, message) {
+                        self.liveness.handle_talked(now);
+                    }
                 }
                 Frame::Credit {
                     route,
@@ -327,6 +342,9 @@ impl pump::Peer for Attachment {
             self.engine.counters.link_stalls.add(1);
             self.engine.counters.link_stall_us.add_time(stalled);
         }
+        if self.link.take_stale() {
+            self.release_strays();
+        }
         out.packed().append(&mut self.control);
         while out.room() > 0 {
             let Some(peer) = self.link.pop() else { break };
@@ -363,6 +381,10 @@ const DRAIN_MAX: Duration = Duration::from_secs(60);
 
 /// A relay that said when it stops, and has not, is left by then.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+/// Bounds for what a relay may ask for: neither a flood nor silence beyond what address translators keep.
+const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
+const KEEPALIVE_MAX: Duration = Duration::from_secs(60);
 
 /// A link that nobody needs any more is closed after this; long enough for a pause in a conversation.
 const IDLE: Duration = Duration::from_secs(60);

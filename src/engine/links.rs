@@ -130,6 +130,16 @@ impl Links {
         self.slot(relay).drain = Drain::Left;
     }
 
+    /// Per network, the relay over which others reach this device: the first of its list with a link.
+    pub(super) fn places(&self) -> BTreeMap<Vni, RelayId> {
+        let up = |network: Vni, relay: &RelayId| self.state_for(*relay, network) == LinkState::Up;
+        let place = |(network, list): (&Vni, &Vec<RelayId>)| {
+            let place = list.iter().find(|relay| up(*network, relay))?;
+            Some((*network, *place))
+        };
+        self.homes.iter().filter_map(place).collect()
+    }
+
     /// The link broke: it is worth waiting for, until an attempt fails.
     pub(super) fn detach(&mut self, relay: RelayId) {
         let slot = self.slot(relay);
@@ -210,6 +220,8 @@ pub(super) struct Link {
     relay: RelayId,
     /// Stays open without traffic, because others reach this device over it.
     kept: AtomicBool,
+    /// Somebody who may wait for credit here is reached elsewhere.
+    stale: AtomicBool,
     ready: Mutex<Ready>,
 }
 
@@ -225,6 +237,7 @@ impl Link {
         Self {
             relay,
             kept: AtomicBool::new(false),
+            stale: AtomicBool::new(false),
             ready: Mutex::default(),
         }
     }
@@ -235,6 +248,16 @@ impl Link {
 
     pub(super) fn is_kept(&self) -> bool {
         self.kept.load(Relaxed)
+    }
+
+    /// Has the link looked through for peers that wait for credit and are reached elsewhere now.
+    pub(super) fn look_through(&self) {
+        self.stale.store(true, Relaxed);
+        self.wake();
+    }
+
+    pub(super) fn take_stale(&self) -> bool {
+        self.stale.load(Relaxed) && self.stale.swap(false, Relaxed)
     }
 
     pub(super) fn push(&self, peer: Arc<Peer>) {

@@ -16,7 +16,7 @@ use super::presence::{Absence, Action, Presence, Standing, Word};
 use super::trust::VerifiedPeer;
 use super::{Addresses, Engine, lock};
 use crate::relay::route::{Choice, LinkState, PeerRoute};
-use crate::tunnel::{Event, OpenError, Opened, PeerConfig, PeerSession};
+use crate::tunnel::{Event, OpenError, Opened, PeerConfig, PeerSession, is_init};
 
 /// Which peer of which network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -337,7 +337,12 @@ impl Peer {
     ) -> Turn {
         let mut sealing = lock(&self.sealing);
         if sealing.outbox.is_empty() && !sealing.session.can_seal(now) {
-            sealing.waiting = true;
+            let mut addresses = self.addresses.iter();
+            sealing.waiting = addresses.any(|address| stack.has_packets(*address));
+            if !sealing.waiting {
+                // A turn for nothing, as after each look for a peer that is away, seeks nobody.
+                return Turn::Done;
+            }
             sealing.session.handle_want_send(now);
             sealing = self.settle_locked(engine, now, sealing);
         }
@@ -475,7 +480,7 @@ impl Peer {
         sealing: MutexGuard<'_, Sealing>,
     ) -> MutexGuard<'a, Sealing> {
         let outcome = Self::collect(engine, now, sealing);
-        if let Some(at) = outcome.arm {
+        for at in outcome.arm.into_iter().chain(outcome.watch) {
             engine.arm(at, self.key);
         }
         lock(&self.sealing)
@@ -484,6 +489,10 @@ impl Peer {
     fn collect(engine: &Engine, now: Instant, mut sealing: MutexGuard<'_, Sealing>) -> Outcome {
         let mut outcome = Outcome::default();
         while let Some(message) = sealing.session.poll_message() {
+            if is_init(&message) {
+                // One copy that still waits for a way is enough.
+                sealing.outbox.retain(|waiting| !is_init(waiting));
+            }
             if sealing.outbox.len() == OUTBOX_MAX {
                 sealing.outbox.pop_front();
             }
@@ -494,11 +503,17 @@ impl Peer {
         while let Some(event) = sealing.session.poll_event() {
             match event {
                 Event::Established => outcome.established = std::mem::take(&mut sealing.waiting),
-                Event::Lost => outcome.lost = true,
+                Event::Lost => {
+                    outcome.lost = true;
+                    // Nobody waits for the answer any more.
+                    sealing.outbox.clear();
+                    sealing.handshake = None;
+                }
                 Event::Restarted => {
                     outcome.absence = Some(sealing.standing.handle_restarted());
                 }
                 Event::Left => outcome.absence = Some(sealing.standing.handle_left(now)),
+                Event::Moved(place) => outcome.moved = Some(RelayId(place)),
             }
         }
         if let Some(due) = sealing.session.poll_timeout()
@@ -512,13 +527,13 @@ impl Peer {
             && sealing.watch.is_none_or(|watch| due < watch)
         {
             sealing.watch = Some(due);
-            outcome.arm = Some(outcome.arm.map_or(due, |arm| arm.min(due)));
+            outcome.watch = Some(due);
         }
         outcome
     }
 
     fn act(self: &Arc<Self>, engine: &Engine, now: Instant, outcome: &Outcome) {
-        if let Some(at) = outcome.arm {
+        for at in outcome.arm.into_iter().chain(outcome.watch) {
             engine.arm(at, self.key);
         }
         if (outcome.lost || outcome.absence.is_some())
@@ -531,8 +546,41 @@ impl Peer {
                 self.handle_lost(engine, now, membership);
             }
         }
+        if let Some(relay) = outcome.moved {
+            self.handle_moved(engine, now, relay);
+        }
         if outcome.has_messages || outcome.established {
             engine.enqueue(self);
+        }
+    }
+
+    /// Tells the peer where this device is reached now, if both speak with each other.
+    pub(super) fn say_moved(self: &Arc<Self>, engine: &Engine, now: Instant, relay: RelayId) {
+        let mut sealing = lock(&self.sealing);
+        if sealing.standing.is_watched() {
+            sealing.session.say_moved(now, relay.0);
+        }
+        self.settle(engine, now, sealing);
+    }
+
+    /// It says that it is reached over `relay` now. What went elsewhere lately is lost.
+    fn handle_moved(self: &Arc<Self>, engine: &Engine, now: Instant, relay: RelayId) {
+        let left = {
+            let mut way = lock(&self.way);
+            let is_news = way.via != Some(relay) && way.route.handle_moved(now, relay);
+            self.sought.store(way.route.is_absent_somewhere(), Relaxed);
+            if !is_news {
+                return;
+            }
+            way.via.take()
+        };
+        self.arm_way(engine);
+        if let Some(left) = left {
+            engine.look_through(left);
+        }
+        if let Some(membership) = engine.memberships().get(&self.key.network) {
+            membership.stall(now, self);
+            membership.restore_path(engine, now, self);
         }
     }
 
@@ -567,7 +615,10 @@ struct Outcome {
     established: bool,
     lost: bool,
     absence: Option<Absence>,
+    moved: Option<RelayId>,
+    /// Timers that are to be set; each by itself, since each was noted as set.
     arm: Option<Instant>,
+    watch: Option<Instant>,
 }
 
 impl std::fmt::Debug for Peer {

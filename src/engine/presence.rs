@@ -17,17 +17,17 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// Whether a peer is there, as far as it is known now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Whether a peer is there, as far as it is known now. Of several the greatest is the one to turn to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Presence {
-    /// The controller sees it, or something came from it lately.
-    Online,
     /// The controller does not see it, or it said that it leaves.
     Offline,
     /// Nobody who knows was asked yet, or the answer is too old.
     #[default]
     Unknown,
+    /// The controller sees it, or something came from it lately.
+    Online,
 }
 
 /// Why connections with a peer end.

@@ -207,6 +207,63 @@ fn a_peer_that_moves_to_its_backup_keeps_its_streams() {
     assert_eq!(pass_bytes(&mut lab, &here, &there).unwrap(), b"overlay");
 }
 
+/// The relay has not noticed that a link ended, and would take for a while what nobody gets.
+#[test]
+fn who_moved_tells_its_peers_where_it_can_and_they_send_there_at_once() {
+    // Side 0 lives where side 1 has its backup.
+    let mut lab = Lab::with(|index, network| match index {
+        0 => network.relays = vec![BACKUP, HOME],
+        _ => network.peers.get_mut(&HOSTS[0]).unwrap().relays = vec![BACKUP, HOME],
+    });
+    lab.attach(0, BACKUP);
+    lab.attach(1, BACKUP);
+    let listener = lab.listen(1);
+    let (there, here) = lab.open(0, &listener);
+    assert_eq!(pass_bytes(&mut lab, &there, &here).unwrap(), b"overlay");
+    lab.zombies.push((1, HOME));
+    there.try_write(b"lost").unwrap();
+    lab.settle();
+    assert!(here.try_read(&mut [0; 16]).is_err(), "the relay keeps it");
+    lab.end(1, HOME, LinkEnd::Silent);
+    lab.sent.clear();
+    lab.settle();
+    let mut bytes = [0; 16];
+    let count = here.try_read(&mut bytes).unwrap();
+    assert_eq!(&bytes[..count], b"lost", "without any time passing");
+    assert!(lab.sent.iter().all(|(_, relay, _)| *relay == BACKUP));
+    // It comes home, and says nothing; after a while it is reached there.
+    lab.zombies.clear();
+    lab.attach(1, HOME);
+    lab.pass(10 * SECOND);
+    lab.sent.clear();
+    assert_eq!(pass_bytes(&mut lab, &there, &here).unwrap(), b"overlay");
+    assert_eq!(lab.sent[0].1, HOME);
+}
+
+/// The credit of a relay that keeps everything comes back to nobody.
+#[test]
+fn whoever_waits_for_credit_where_the_peer_was_goes_on_where_it_is() {
+    let mut lab = Lab::with(|index, network| match index {
+        0 => network.relays = vec![BACKUP, HOME],
+        _ => network.peers.get_mut(&HOSTS[0]).unwrap().relays = vec![BACKUP, HOME],
+    });
+    lab.attach(0, BACKUP);
+    lab.attach(1, BACKUP);
+    let listener = lab.listen(1);
+    let (there, here) = lab.open(0, &listener);
+    lab.zombies.push((1, HOME));
+    let written = write_all_there_is_room_for(&there);
+    lab.settle();
+    lab.end(1, HOME, LinkEnd::Silent);
+    lab.pass(SECOND / 2);
+    let (mut read, mut buffer) = (0, vec![0; 65_536]);
+    while let Ok(count @ 1..) = here.try_read(&mut buffer) {
+        read += count;
+        lab.pass(SECOND / 100);
+    }
+    assert_eq!(read, written);
+}
+
 #[test]
 fn who_is_offline_and_nowhere_is_unreachable_at_once() {
     let mut lab = Lab::detached(|index, network| {

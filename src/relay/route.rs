@@ -14,6 +14,8 @@ pub struct PeerRoute {
     /// Where the peer was not found, and until when that is believed.
     absent: Vec<(RelayId, Instant)>,
     misses: u32,
+    /// How often in a row it was found at none of its relays.
+    searches: u32,
 }
 
 /// What a link to a relay is good for now.
@@ -47,6 +49,7 @@ impl PeerRoute {
             relays,
             absent: Vec::new(),
             misses: 0,
+            searches: 0,
         }
     }
 
@@ -68,6 +71,14 @@ impl PeerRoute {
         let wait = ABSENT_FIRST * 2u32.pow(self.misses.min(ABSENT_DOUBLINGS));
         self.misses += 1;
         self.absent.push((relay, now + wait));
+        if self.is_absent_everywhere() {
+            // All are asked again together, and ever more rarely: it may be away for days.
+            let wait = ABSENT_FIRST * 2u32.pow(self.searches.min(SEARCH_DOUBLINGS));
+            self.searches += 1;
+            for (_, until) in &mut self.absent {
+                *until = now + wait;
+            }
+        }
         true
     }
 
@@ -79,10 +90,26 @@ impl PeerRoute {
             self.absent.clear();
         }
         self.absent.retain(|(known, _)| *known != relay);
+        self.searches = 0;
         if self.absent.is_empty() {
             self.misses = 0;
         }
         self.absent.len() < before
+    }
+
+    /// The peer says that it is reached over `relay` now, and not where it was: what comes before that in its list is believed to be
+    /// without it for a while. Returns whether the way may have changed.
+    pub fn handle_moved(&mut self, now: Instant, relay: RelayId) -> bool {
+        let Some(place) = self.relays.iter().position(|known| *known == relay) else {
+            return false;
+        };
+        let (left, _) = self.relays.split_at(place);
+        self.absent
+            .retain(|(known, _)| *known != relay && !left.contains(known));
+        self.absent
+            .extend(left.iter().map(|left| (*left, now + MOVED_COUNTS)));
+        self.searches = 0;
+        true
     }
 
     /// Whether the peer was not found somewhere lately.
@@ -123,11 +150,17 @@ impl PeerRoute {
     }
 }
 
+/// How long a peer that moved is believed to be away from where it was: until a relay that did not notice it ends its connection.
+const MOVED_COUNTS: Duration = Duration::from_secs(8);
+
 /// How long a peer is believed to be absent after the first time. A restarted client is back in about this time.
 const ABSENT_FIRST: Duration = Duration::from_millis(250);
 
-/// Doublings of that: at most 4 s.
+/// Doublings of that while it is found elsewhere: at most 4 s.
 const ABSENT_DOUBLINGS: u32 = 4;
+
+/// Doublings while it is found nowhere: at most 16 s, so that a dial that waits for half a minute finds who came back.
+const SEARCH_DOUBLINGS: u32 = 6;
 
 #[cfg(test)]
 mod tests {
@@ -213,11 +246,60 @@ mod tests {
     }
 
     #[test]
+    fn who_says_that_it_moved_is_sought_there_for_a_while_and_at_home_again_later() {
+        let t0 = start();
+        let mut route = PeerRoute::new(vec![HOME, BACKUP]);
+        route.handle_absent(t0, BACKUP);
+        assert!(route.handle_moved(t0, BACKUP));
+        assert_eq!(route.choose(|_| LinkState::Up), Choice::Send(BACKUP));
+        // It went on, or somebody lies: it is nowhere, and sought like anybody.
+        assert!(route.handle_absent(t0, BACKUP));
+        assert_eq!(route.poll_timeout(), Some(t0 + ABSENT_FIRST));
+        assert!(route.handle_moved(t0, BACKUP));
+        let due = route.poll_timeout().unwrap();
+        route.handle_timeout(due);
+        assert_eq!(route.choose(|_| LinkState::Up), Choice::Send(HOME));
+        // Back home.
+        assert!(route.handle_moved(t0, BACKUP) && route.handle_moved(t0, HOME));
+        assert_eq!(route.choose(|_| LinkState::Up), Choice::Send(HOME));
+        assert!(!route.handle_moved(t0, RelayId([3; 16])), "not one of its");
+    }
+
+    #[test]
     fn waits_for_an_absent_peer_grow_to_a_bound() {
         let mut now = start();
         let mut route = PeerRoute::new(vec![HOME]);
         for _ in 0..20 {
             route.handle_absent(now, HOME);
+            let until = route.poll_timeout().unwrap();
+            assert!(until - now <= Duration::from_secs(16));
+            route.handle_timeout(until);
+            now = until;
+        }
+        assert!(route.handle_absent(now, HOME) && route.handle_heard(HOME));
+        assert!(route.handle_absent(now, HOME));
+        assert_eq!(route.poll_timeout(), Some(now + ABSENT_FIRST));
+    }
+
+    #[test]
+    fn who_is_nowhere_is_sought_more_rarely_and_who_is_at_its_backup_is_not_forgotten_for_long() {
+        let mut now = start();
+        let mut route = PeerRoute::new(vec![HOME, BACKUP]);
+        let began = now;
+        let mut searches = 0;
+        while now < began + Duration::from_secs(600) {
+            assert!(route.handle_absent(now, HOME) && route.handle_absent(now, BACKUP));
+            searches += 1;
+            now = route.poll_timeout().unwrap();
+            route.handle_timeout(now);
+            assert_eq!(route.choose(|_| LinkState::Up), Choice::Send(HOME));
+        }
+        assert!(searches < 50, "{searches}");
+
+        let mut route = PeerRoute::new(vec![HOME, BACKUP]);
+        for _ in 0..20 {
+            route.handle_absent(now, HOME);
+            assert!(!route.handle_heard(BACKUP));
             let until = route.poll_timeout().unwrap();
             assert!(until - now <= Duration::from_secs(4));
             route.handle_timeout(until);

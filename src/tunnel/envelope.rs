@@ -100,7 +100,7 @@ pub(super) const NOISE_2_LEN: usize = 32 + (INSTANCE_LEN + TAG_LEN);
 /// Bytes by which a process of a device tells itself from an earlier one.
 pub const INSTANCE_LEN: usize = 8;
 
-/// What a transport message carries that is no IP packet: two bytes, the first of which no IP packet begins with.
+/// What a transport message carries that is no IP packet: a byte that no IP packet begins with, a kind, and what belongs to that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Note {
     /// "Are you there?"
@@ -109,30 +109,32 @@ pub(super) enum Note {
     Here,
     /// "I leave now, and my connections end."
     Leaving,
+    /// "The way to me broke; I am reached over this relay now."
+    Moved([u8; 16]),
 }
-
-/// Bytes of a note.
-pub(super) const NOTE_LEN: usize = 2;
 
 impl Note {
     /// What the text of a message says, if it is no packet. `Some(None)` for a note of a later version.
     pub(super) fn parse(text: &[u8]) -> Option<Option<Self>> {
-        let [NOTE, kind, ..] = text else { return None };
+        let [NOTE, kind, rest @ ..] = text else {
+            return None;
+        };
         Some(match *kind {
             1 => Some(Self::Ask),
             2 => Some(Self::Here),
             3 => Some(Self::Leaving),
+            4 => rest.first_chunk().copied().map(Self::Moved),
             _ => None,
         })
     }
 
-    pub(super) fn text(self) -> [u8; NOTE_LEN] {
-        let kind = match self {
-            Self::Ask => 1,
-            Self::Here => 2,
-            Self::Leaving => 3,
-        };
-        [NOTE, kind]
+    pub(super) fn text(self) -> Vec<u8> {
+        match self {
+            Self::Ask => vec![NOTE, 1],
+            Self::Here => vec![NOTE, 2],
+            Self::Leaving => vec![NOTE, 3],
+            Self::Moved(place) => [&[NOTE, 4], &place[..]].concat(),
+        }
     }
 }
 

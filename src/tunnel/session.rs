@@ -11,8 +11,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::envelope::{
-    self, INSTANCE_LEN, Message, NOISE_1_LEN, NOISE_2_LEN, NOTE_LEN, Note, TAG_LEN,
-    TRANSPORT_HEADER_LEN,
+    self, INSTANCE_LEN, Message, NOISE_1_LEN, NOISE_2_LEN, Note, TAG_LEN, TRANSPORT_HEADER_LEN,
 };
 use super::keys::{LONGEST_UNDER_WAY, Role, SessionKeys, SplitKeys};
 use super::noise::{self, StaticKey};
@@ -91,6 +90,8 @@ pub enum Event {
     Restarted,
     /// The peer says that it leaves, and that its connections end.
     Left,
+    /// The peer says that the way to it broke, and over which relay it is reached now.
+    Moved([u8; 16]),
 }
 
 /// Why a packet was not sealed. The buffer is unchanged.
@@ -207,6 +208,11 @@ impl PeerSession {
     /// Tells the peer that this device leaves. Who has no session with it has no connections either.
     pub fn say_farewell(&mut self, now: Instant) {
         self.push_note(now, Note::Leaving);
+    }
+
+    /// Tells the peer over which relay this device is reached now, as the way to it broke. Returns whether there are keys to say it.
+    pub fn say_moved(&mut self, now: Instant, place: [u8; 16]) -> bool {
+        self.push_note(now, Note::Moved(place))
     }
 
     /// Seals the packet in `message`, which is [`TRANSPORT_HEADER_LEN`] bytes free, the packet, [`TAG_LEN`] bytes
@@ -330,6 +336,7 @@ impl PeerSession {
             match note {
                 Some(Note::Ask) => drop(self.push_note(now, Note::Here)),
                 Some(Note::Leaving) => self.push_event(Event::Left),
+                Some(Note::Moved(place)) => self.push_event(Event::Moved(place)),
                 Some(Note::Here) | None => {}
             }
             return Ok(Opened::Keepalive);
@@ -501,8 +508,9 @@ impl PeerSession {
         let Some(keys) = self.current.as_mut() else {
             return false;
         };
-        let mut message = vec![0; TRANSPORT_HEADER_LEN + NOTE_LEN + TAG_LEN];
-        message[TRANSPORT_HEADER_LEN..][..NOTE_LEN].copy_from_slice(&note.text());
+        let text = note.text();
+        let mut message = vec![0; TRANSPORT_HEADER_LEN + text.len() + TAG_LEN];
+        message[TRANSPORT_HEADER_LEN..][..text.len()].copy_from_slice(&text);
         if keys.seal(now, &mut message).is_err() {
             return false;
         }
@@ -625,7 +633,9 @@ fn split(handshake: &mut HandshakeState) -> SplitKeys {
     }
 }
 
-fn is_init(message: &[u8]) -> bool {
+/// Whether `message` begins a handshake.
+#[must_use]
+pub fn is_init(message: &[u8]) -> bool {
     matches!(envelope::parse(message), Some(Message::Init { .. }))
 }
 

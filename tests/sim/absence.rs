@@ -133,3 +133,68 @@ fn who_leaves_in_order_ends_its_connections_at_once() {
     assert_eq!(near.try_read(&mut [0; 16]).unwrap(), 7, "what had arrived");
     assert_eq!(error_of(&near), Some(ErrorKind::ConnectionReset));
 }
+
+/// Bytes that come over `stream` until there are no more.
+fn drain(stream: &TcpStream) -> usize {
+    let (mut buffer, mut all) = ([0; 65_536], 0);
+    while let Ok(count @ 1..) = stream.try_read(&mut buffer) {
+        all += count;
+    }
+    all
+}
+
+#[test]
+fn both_start_anew_at_once_under_load_and_go_on() {
+    for apart in [0, 1, 20, 700] {
+        let mut world = World::quiet();
+        let old: Vec<_> = (0..8).map(|_| world.open()).collect();
+        for (near, far) in &old {
+            while near.try_write(&[1; 65_536]).is_ok() {}
+            while far.try_write(&[2; 65_536]).is_ok() {}
+        }
+        // Everything is full of what nobody knows any more.
+        world.pass(SECOND / 50);
+        for index in 0..2 {
+            world.kill(index);
+        }
+        world.start_anew(0);
+        world.pass(Duration::from_millis(apart));
+        world.start_anew(1);
+        // Both have something to say before either knows the other's new keys.
+        let opening: Vec<_> = [0, 1, 0, 1].map(|from| world.connect(from)).into();
+        world.pass(3 * SECOND);
+        for (number, connecting) in opening.into_iter().enumerate() {
+            let (near, far) = world.opened(number % 2, connecting);
+            assert_eq!(near.try_write(&[3; 50_000]).unwrap(), 50_000);
+            assert_eq!(far.try_write(&[4; 50_000]).unwrap(), 50_000);
+            world.pass(SECOND);
+            assert_eq!((drain(&near), drain(&far)), (50_000, 50_000), "{apart}");
+        }
+    }
+}
+
+#[test]
+fn a_controller_that_changes_its_mind_all_the_time_ends_nothing() {
+    let mut world = World::quiet();
+    let (near, far) = world.open();
+    let (mut sent, mut received) = (0, 0);
+    for turn in 0..600 {
+        world.tell_online(1, turn % 2 == 0);
+        world.tell_online(0, turn % 3 == 0);
+        sent += near.try_write(&[1; 10_000]).unwrap_or(0);
+        world.pass(SECOND / 10);
+        received += drain(&far);
+    }
+    world.pass(SECOND);
+    received += drain(&far);
+    assert_eq!((sent, received), (6_000_000, 6_000_000));
+    // A dial reaches it although the last word was that it is away: it was heard since.
+    world.tell_online(1, false);
+    near.try_write(b"?").unwrap();
+    far.try_write(b"!").unwrap();
+    world.pass(SECOND);
+    let (again, there) = world.open();
+    again.try_write(b"overlay").unwrap();
+    world.pass(SECOND);
+    assert_eq!(drain(&there), 7);
+}

@@ -8,6 +8,7 @@
 
 mod absence;
 mod cases;
+mod one_way;
 mod script;
 mod told;
 mod wire;

@@ -65,6 +65,8 @@ struct Connection {
     far: Option<Far>,
     up: Wire,
     down: Wire,
+    /// Nothing passes any more, and nobody is told: up, down.
+    dead: [bool; 2],
 }
 
 struct Near {
@@ -330,6 +332,7 @@ impl World {
             }),
             up: Wire::new(now, delay, rate),
             down: Wire::new(now, delay, rate),
+            dead: [false; 2],
         };
         connection.down.send(now, &mut self.dice, &first[taken..]);
         self.connections.insert(number, connection);
@@ -398,9 +401,8 @@ impl World {
             moved |= self.move_far(number);
             moved |= self.move_near(number);
             let connection = &self.connections[&number];
-            if connection.near.is_none()
-                && (connection.far.is_none() || connection.up.next_arrival().is_none())
-            {
+            let is_through = connection.up.next_arrival().is_none() && !connection.dead[0];
+            if connection.near.is_none() && (connection.far.is_none() || is_through) {
                 // The relay has got all that was under way, and its side finds the end of the stream.
                 self.connections.remove(&number);
             }
@@ -517,7 +519,7 @@ impl World {
             connection.far = None;
             connection.up = Wire::hole(now);
             // The client reads the end of the stream behind what is under way; liveness would find it as well.
-            if !self.clients[connection.client].asleep {
+            if !self.clients[connection.client].asleep && !connection.dead[1] {
                 self.end_near(number);
             }
             moved = true;

@@ -8,6 +8,8 @@ pub mod tls;
 
 pub mod https;
 
+pub mod liveness;
+
 mod record;
 
 pub mod pump;

@@ -1,20 +1,23 @@
-//! Decides when a relay link is dead. Holds no socket, no clock and no RNG.
+//! Decides when the other end of a link between client and relay is dead; both ends ask here. Holds no socket, no clock and no RNG.
 //!
 //! ```text
-//! Quiet ──nothing heard for a keepalive, or 2 s while something is unanswered──> Asked ──anything heard──> Quiet
-//!                                                                                Asked ──answer overdue──> dead
+//! Quiet ──nothing heard for a keepalive, or 2 s while something is unanswered or packets passed lately──> Asked
+//! Asked ──anything heard──> Quiet
+//! Asked ──answer overdue──> dead
 //! ```
-//! Whatever arrives proves that the relay lives; a PONG is only the cheapest thing to ask for, and the one thing that answers all
-//! that was sent before. Silence is judged by what is heard: whether the question could be written does not matter, for a relay
-//! that stopped takes none.
+//! Whatever arrives proves that the other end lives; a PONG is only the cheapest thing to ask for, and the one thing that answers all
+//! that was sent before. Silence is judged by what is heard: whether the question could be written does not matter, for who
+//! stopped takes none. An end that only receives sees nothing of a direction that died, so while packets pass both ask.
 
 use std::time::{Duration, Instant};
 
-/// Liveness of one link. Made with the connection, dropped with the connection.
+/// One end's view of a link. Made with the connection, dropped with the connection.
 #[derive(Debug)]
 pub struct Liveness {
     keepalive: Duration,
     heard: Instant,
+    /// When a packet last passed, in either direction.
+    talked: Option<Instant>,
     /// Since when something is unanswered and nothing was heard.
     unanswered: Option<Instant>,
     asked: Option<Instant>,
@@ -25,18 +28,19 @@ pub struct Liveness {
 /// What the owner of the link must do now.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send a PING with a token that the relay cannot guess.
+    /// Send a PING.
     Ping,
-    /// The relay does not answer: end the connection.
+    /// The other end does not answer: end the connection.
     Close,
 }
 
 impl Liveness {
-    /// `keepalive` is the relay's, from its WELCOME.
+    /// `keepalive` is how long a link that carries nothing may be silent.
     pub fn new(now: Instant, keepalive: Duration) -> Self {
         Self {
-            keepalive: keepalive.clamp(KEEPALIVE_MIN, KEEPALIVE_MAX),
+            keepalive,
             heard: now,
+            talked: None,
             unanswered: None,
             asked: None,
             sent_since: false,
@@ -55,6 +59,16 @@ impl Liveness {
         if !self.sent_since {
             self.unanswered = None;
         }
+    }
+
+    /// The socket took nothing for a while, and takes again: the other end is there, and what was asked lies behind what it takes.
+    pub fn handle_relieved(&mut self, now: Instant) {
+        self.handle_heard(now);
+    }
+
+    /// A packet of somebody passed, in either direction: more of them may be under way.
+    pub fn handle_talked(&mut self, now: Instant) {
+        self.talked = Some(now);
     }
 
     /// Something was sent that deserves an answer: DATA, which is released sooner or later. PING and PONG are not among it.
@@ -81,7 +95,9 @@ impl Liveness {
         match self.asked {
             Some(asked) => asked + ANSWER_WITHIN,
             None => {
-                let idle = self.heard + self.keepalive;
+                let talks = self.talked.is_some_and(|at| self.heard < at + TALK);
+                let quiet = if talks { PROBE_AFTER } else { self.keepalive };
+                let idle = self.heard + quiet.min(self.keepalive);
                 let probe = self.unanswered.map(|since| since + PROBE_AFTER);
                 probe.map_or(idle, |probe| idle.min(probe))
             }
@@ -89,15 +105,15 @@ impl Liveness {
     }
 }
 
-/// While something is unanswered, silence of this length is suspicious: a black hole is found within 4 s.
+/// While something is unanswered, or in a conversation, silence of this length is suspicious: a black hole is found within 4 s.
 const PROBE_AFTER: Duration = Duration::from_secs(2);
 
-/// Any relay within reach of a usable connection answers in this time.
+/// Any end of a usable connection answers in this time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// Bounds for what a relay may ask for: neither a flood nor silence beyond what address translators keep.
-const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
-const KEEPALIVE_MAX: Duration = Duration::from_secs(60);
+/// A pause of this length is still part of a conversation: 15 questions of 40 bytes behind the last packet at most, and whoever
+/// types again after it loses no more than the 4 s.
+const TALK: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
@@ -192,6 +208,42 @@ mod tests {
         link.handle_heard(answered);
         link.handle_pong();
         assert_eq!(link.poll_timeout(), answered + PROBE_AFTER);
+    }
+
+    #[test]
+    fn who_only_receives_finds_a_direction_that_died_within_four_seconds() {
+        let t0 = start();
+        let mut link = Liveness::new(t0, KEEPALIVE);
+        for seconds in 0..10 {
+            link.handle_heard(t0 + Duration::from_secs(seconds));
+            link.handle_talked(t0 + Duration::from_secs(seconds));
+        }
+        let silent = t0 + Duration::from_secs(9);
+        assert_eq!(link.poll_timeout(), silent + PROBE_AFTER);
+        assert_eq!(
+            link.handle_timeout(silent + PROBE_AFTER),
+            Some(Action::Ping)
+        );
+        let dead = silent + PROBE_AFTER + ANSWER_WITHIN;
+        assert_eq!(link.handle_timeout(dead), Some(Action::Close));
+    }
+
+    #[test]
+    fn a_conversation_that_is_over_costs_few_questions() {
+        let t0 = start();
+        let mut link = Liveness::new(t0, KEEPALIVE);
+        link.handle_heard(t0);
+        link.handle_talked(t0);
+        let mut asked = Vec::new();
+        while asked.len() < 20 {
+            let at = link.poll_timeout();
+            assert_eq!(link.handle_timeout(at), Some(Action::Ping));
+            link.handle_heard(at);
+            link.handle_pong();
+            asked.push((at - t0).as_secs());
+        }
+        assert_eq!(asked[..3], [2, 4, 6]);
+        assert_eq!(asked[14..17], [30, 45, 60]);
     }
 
     #[test]

@@ -45,6 +45,11 @@ pub trait Peer {
     /// Does what is due. Early calls do nothing.
     fn handle_timeout(&mut self, now: Instant) -> Result<(), Self::End>;
 
+    /// The socket took nothing for a while, and takes again: whoever reads the other end is there.
+    fn handle_relieved(&mut self, now: Instant) {
+        let _ = now;
+    }
+
     /// When [`Peer::handle_timeout`] is due.
     fn poll_timeout(&mut self) -> Option<Instant>;
 
@@ -328,7 +333,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         while !self.outbound.is_empty() {
             match self.outbound.poll_write(cx, &mut self.socket) {
                 Poll::Ready(Ok(())) => {
-                    self.stall.handle_taken();
+                    if self.stall.handle_taken() {
+                        peer.handle_relieved(now);
+                    }
                     progress = true;
                 }
                 Poll::Ready(Err(error)) => return Err(Ended::Broken(error)),

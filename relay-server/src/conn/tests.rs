@@ -195,6 +195,107 @@ proptest! {
     }
 }
 
+/// What `conn` is told in the next `seconds`, in virtual time, while it says nothing; when its connection ends, that is the end.
+fn hear(relay: &mut Relay, conn: &mut Conn, seconds: u64) -> (Vec<u8>, Option<(Duration, Reject)>) {
+    let (began, mut heard) = (relay.now, Vec::new());
+    let until = began + Duration::from_secs(seconds);
+    while let Some(at) = conn.poll_timeout().filter(|at| *at <= until) {
+        relay.now = at.max(relay.now);
+        if let Err(end) = conn.handle_timeout(relay.now) {
+            return (heard, Some((relay.now - began, end)));
+        }
+        let mut batch = Batch::new();
+        conn.fill(relay.now, Waker::noop(), &mut batch)
+            .ok()
+            .unwrap();
+        let bytes = batch.take_bytes();
+        let mut rest = &bytes[..];
+        while let Some((frame, length)) = frame::decode(rest, frame::BODY_MAX).unwrap() {
+            rest = &rest[length..];
+            let kinds = [
+                (matches!(frame, Frame::Ping { .. }), frame::kind::PING),
+                (
+                    matches!(frame, Frame::PeerGone { .. }),
+                    frame::kind::PEER_GONE,
+                ),
+                (matches!(frame, Frame::Data { .. }), frame::kind::DATA),
+            ];
+            heard.extend(kinds.iter().filter(|(is, _)| *is).map(|(_, kind)| *kind));
+        }
+    }
+    (heard, None)
+}
+
+/// A direction that died is seen by nobody who only receives, and by the relay only if it asks. Few bytes never fill a socket.
+#[test]
+fn who_is_in_a_conversation_and_says_nothing_is_left_in_four_seconds_and_the_others_hear_of_it() {
+    let packet = frames(QUIET, 2, 1, 200);
+    let answer = frames(QUIET, 1, 1, 200);
+    // The one that is sent to goes silent, or the one that sent last.
+    for (silent, other) in [(1, 0), (0, 1)] {
+        let mut relay = Relay::new();
+        let mut conns = [relay.attach(&[QUIET], 1), relay.attach(&[QUIET], 2)];
+        relay.send(&mut conns[1], &answer);
+        relay.send(&mut conns[0], &packet);
+        for conn in &mut conns {
+            assert_eq!(relay.read(conn).len(), 1);
+            relay.read(conn);
+        }
+        let (heard, ended) = hear(&mut relay, &mut conns[silent], 60);
+        assert_eq!(heard, [frame::kind::PING]);
+        let (after, end) = ended.expect("it ends");
+        assert_eq!(after, Duration::from_secs(4));
+        assert_eq!(end.code, RejectCode::Silent);
+        let [near, far] = conns;
+        let (gone, mut left) = if silent == 1 {
+            (far, near)
+        } else {
+            (near, far)
+        };
+        drop(gone);
+        let mut batch = Batch::new();
+        left.fill(relay.now, Waker::noop(), &mut batch)
+            .ok()
+            .unwrap();
+        let told = batch.take_bytes();
+        let (frame, _) = frame::decode(&told, frame::BODY_MAX).unwrap().unwrap();
+        let host = 1 + silent as u32;
+        assert!(
+            matches!(frame, Frame::PeerGone { route, .. } if route.host == host),
+            "{other}: {frame:?}"
+        );
+    }
+}
+
+#[test]
+fn who_carries_nothing_is_asked_after_three_keepalives_and_notes_are_no_conversation() {
+    let mut relay = Relay::new();
+    let mut idle = relay.attach(&[QUIET], 1);
+    let mut other = relay.attach(&[QUIET], 2);
+    relay.read(&mut idle);
+    relay.read(&mut other);
+    // The size of a question between two clients.
+    relay.send(&mut idle, &frames(QUIET, 2, 1, 34));
+    let (heard, ended) = hear(&mut relay, &mut idle, 60);
+    assert_eq!(heard, [frame::kind::PING]);
+    assert_eq!(ended.map(|(after, _)| after), Some(Duration::from_secs(47)));
+}
+
+#[test]
+fn a_receiver_that_is_slow_is_not_silent_while_its_socket_takes_something() {
+    let mut relay = Relay::new();
+    let mut slow = relay.attach(&[QUIET], 1);
+    let mut source = relay.attach(&[QUIET], 2);
+    relay.read(&mut slow);
+    relay.send(&mut source, &frames(QUIET, 1, 4, 16_000));
+    relay.read(&mut slow);
+    for _ in 0..20 {
+        relay.now += Duration::from_secs(3);
+        slow.handle_relieved(relay.now);
+        slow.handle_timeout(relay.now).ok().unwrap();
+    }
+}
+
 #[test]
 fn a_receiver_that_drips_loses_its_queue_and_its_sources_hear_of_it() {
     let mut relay = Relay::new();

@@ -112,6 +112,7 @@ impl Device {
 pub(crate) enum Heard {
     Welcome(Welcome),
     Reject(Reject),
+    Ping(u64),
     Pong(u64),
     Drain(u32),
     Data(Route, Vec<u8>),
@@ -214,6 +215,7 @@ fn own(frame: &Frame<'_>) -> Heard {
     match *frame {
         Frame::Welcome(body) => Heard::Welcome(Welcome::decode(body).expect("a whole WELCOME")),
         Frame::Reject(body) => Heard::Reject(Reject::decode(body).expect("a whole REJECT")),
+        Frame::Ping { token } => Heard::Ping(token),
         Frame::Pong { token } => Heard::Pong(token),
         Frame::Drain { within_ms } => Heard::Drain(within_ms),
         Frame::Data { route, message } => Heard::Data(route, message.to_vec()),
@@ -223,7 +225,7 @@ fn own(frame: &Frame<'_>) -> Heard {
             window,
         } => Heard::Credit(route, released, window),
         Frame::PeerGone { route, reason } => Heard::Gone(route, reason),
-        Frame::Hello(_) | Frame::Ping { .. } | Frame::Unknown { .. } => {
+        Frame::Hello(_) | Frame::Unknown { .. } => {
             panic!("a relay does not send {frame:?}")
         }
     }

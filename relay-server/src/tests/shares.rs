@@ -5,7 +5,6 @@ use std::time::Duration;
 use overlan_protocol::frame::{DATA_HEADER_LEN, Frame, Route};
 use tokio::task::JoinSet;
 
-use super::lab::Wire;
 use super::*;
 
 /// `bytes` of DATA frames with `message`, each of another flow than the one before, so that none is joined with its neighbour.
@@ -20,31 +19,32 @@ fn frames(vni: u32, host: u32, message: &[u8], bytes: usize) -> Vec<u8> {
     out
 }
 
-/// Attaches `devices` members of `vni`, none of which reads, and lets each send as much as it needs to each other.
-async fn flood(relay: &Running, vni: u32, devices: u32) -> Vec<Wire> {
+/// Attaches `devices` members of `vni`, none of which reads, and lets each send as much as it needs to each other. They ask for
+/// answers all the time, since who is silent is left.
+async fn flood(relay: &Running, vni: u32, devices: u32) -> JoinSet<()> {
     let mut senders = JoinSet::new();
     for own in 1..=devices {
-        let wire = relay.attach(&Device::new(&[(vni, own)]), 1).await;
+        let mut wire = relay.attach(&Device::new(&[(vni, own)]), 1).await;
         let socket = wire.stream.get_ref().0.socket();
         socket2::SockRef::from(socket)
             .set_recv_buffer_size(16 * 1024)
             .unwrap();
         senders.spawn(async move {
-            let mut wire = wire;
             for host in (1..=devices).filter(|host| *host != own) {
                 let message = [0; 15_000];
                 wire.send_bytes(&frames(vni, host, &message, KERNEL)).await;
                 // The smallest there are: they cost most for their credit.
                 wire.send_bytes(&frames(vni, host, &[], EACH)).await;
             }
-            wire
+            let mut ping = Vec::new();
+            Frame::Ping { token: 1 }.encode(&mut ping);
+            // Until it is left for taking nothing.
+            while wire.stream.write_all(&ping).await.is_ok() && wire.stream.flush().await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
         });
     }
-    let mut wires = senders.join_all().await;
-    for wire in &mut wires {
-        wire.send(Frame::Ping { token: 1 }).await;
-    }
-    wires
+    senders
 }
 
 /// How many of ten frames from one device of `vni` to another arrive.
@@ -69,7 +69,7 @@ async fn five_devices_of_one_network_silence_nobody_in_another() {
         ..short()
     })
     .await;
-    let _wires = flood(&relay, NET, 5).await;
+    let _senders = flood(&relay, NET, 5).await;
     let full = async {
         while relay.hub.metrics.dropped(Dropped::RelayFull) == 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -120,6 +120,49 @@ fn whoever_only_waits_learns_of_a_death_after_the_patience() {
     }
 }
 
+/// What side 0 sends to side 1, which is gone for good, in ten minutes.
+fn sent_in_ten_minutes(lab: &mut Lab, controller: bool) -> usize {
+    lab.engine(0).handle_controller(controller);
+    lab.kill(1);
+    lab.pass(40 * SECOND);
+    lab.sent.clear();
+    lab.pass(10 * MINUTE);
+    lab.sent.len()
+}
+
+#[test]
+fn a_peer_that_is_away_is_sought_rarely_and_only_while_somebody_waits() {
+    for controller in [true, false] {
+        // Nobody waits: a datagram was lost, and a handshake with it.
+        let mut lab = Lab::new();
+        lab.attach(0, BACKUP);
+        let socket = lab.membership(0).stack().bind_udp(0).unwrap();
+        socket.send_to(b"lost", address_of(1)).unwrap();
+        assert_eq!(sent_in_ten_minutes(&mut lab, controller), 0, "{controller}");
+
+        // A connection waits, with nothing to say: a question a minute, at each relay and once more.
+        let mut lab = Lab::new();
+        lab.attach(0, BACKUP);
+        let listener = lab.listen(1);
+        let (idle, _here) = lab.open(0, &listener);
+        let sent = sent_in_ten_minutes(&mut lab, controller);
+        assert!(sent <= 10 * 10, "{controller}: {sent}");
+        assert_eq!(error_of(&idle), None);
+
+        // Bytes wait.
+        let mut lab = Lab::new();
+        lab.attach(0, BACKUP);
+        let listener = lab.listen(1);
+        let (busy, here) = lab.open(0, &listener);
+        busy.try_write(b"waits").unwrap();
+        let sent = sent_in_ten_minutes(&mut lab, controller);
+        assert!((40..120).contains(&sent), "{controller}: {sent}");
+        lab.resume(1);
+        lab.pass(17 * SECOND);
+        assert_eq!(pass_bytes(&mut lab, &busy, &here).unwrap(), b"waitsoverlay");
+    }
+}
+
 #[test]
 fn idle_connections_with_a_peer_that_is_there_cost_a_question_a_minute() {
     let mut lab = Lab::new();

@@ -31,6 +31,8 @@ pub(super) struct Lab {
     pub(super) sent: Vec<(usize, RelayId, usize)>,
     /// Sides that do nothing, as a suspended host; relays have ended their links.
     pub(super) asleep: [bool; 2],
+    /// Links of sides that relays believe in: what is sent there goes nowhere, and its credit stays away.
+    pub(super) zombies: Vec<(usize, RelayId)>,
     /// Links that a client's end ended.
     pub(super) ended: Vec<(usize, RelayId, LinkEnd)>,
 }
@@ -76,6 +78,7 @@ impl Lab {
             window: 512 * 1024,
             sent: Vec::new(),
             asleep: [false; 2],
+            zombies: Vec::new(),
             ended: Vec::new(),
         };
         for index in 0..2 {
@@ -265,6 +268,9 @@ impl Lab {
             Frame::Data { route, message } => {
                 self.sent.push((index, relay, length));
                 let other = 1 - index;
+                if self.zombies.contains(&(other, relay)) {
+                    return answers;
+                }
                 assert_eq!((route.vni, route.host), (VNI.get(), HOSTS[other]));
                 let stamped = Route {
                     host: HOSTS[index],

@@ -32,16 +32,33 @@ impl World {
 
     /// A connection from client 0 to client 1; both ends.
     pub(crate) fn open(&mut self) -> (TcpStream, TcpStream) {
-        let stack = self.clients[0].engine.memberships()[&NETWORK].clone();
-        let remote = SocketAddr::new(address::both(HOSTS[1]).unwrap()[0], PORT);
-        let mut connecting = Box::pin(stack.stack().connect(self.now, remote).unwrap());
+        let connecting = self.connect(0);
         self.pass(Duration::from_secs(2));
+        self.opened(0, connecting)
+    }
+
+    /// A connection from client `from` to the other one is opened from now on.
+    pub(crate) fn connect(&mut self, from: usize) -> Pin<Box<Connecting>> {
+        let membership = self.clients[from].engine.memberships()[&NETWORK].clone();
+        let remote = SocketAddr::new(address::both(HOSTS[1 - from]).unwrap()[0], PORT);
+        Box::pin(membership.stack().connect(self.now, remote).unwrap())
+    }
+
+    /// Both ends of what client `from` opened.
+    pub(crate) fn opened(
+        &mut self,
+        from: usize,
+        mut connecting: Pin<Box<Connecting>>,
+    ) -> (TcpStream, TcpStream) {
         let mut cx = Context::from_waker(Waker::noop());
         let Poll::Ready(opened) = connecting.as_mut().poll(&mut cx) else {
             panic!("nobody answered");
         };
-        let (_, accepted) = self.clients[1].accepted.pop().unwrap();
-        (opened.unwrap(), accepted)
+        let opened = opened.unwrap();
+        let accepted = &mut self.clients[1 - from].accepted;
+        let mut remotes = accepted.iter().map(|(remote, _)| *remote);
+        let place = remotes.position(|remote| remote == opened.local_addr());
+        (opened, accepted.swap_remove(place.unwrap()).1)
     }
 
     /// The client's host is suspended.
@@ -90,6 +107,23 @@ impl World {
         let engine = &self.clients[other].engine;
         let distrusted = engine.apply(self.now, &netmap, &mut KnownPeers::new());
         assert!(distrusted.is_empty(), "{distrusted:?}");
+    }
+
+    /// One direction between a client and a relay dies, and nobody is told; new connections between them do not come up.
+    pub(crate) fn deaden(&mut self, client: usize, relay: usize, up: bool) {
+        let now = self.now;
+        let mut connections = self.connections.values_mut();
+        let of = |it: &&mut Connection| (it.client, it.relay) == (client, relay);
+        if let Some(connection) = connections.find(of) {
+            connection.dead[usize::from(!up)] = true;
+            match up {
+                true => connection.up = Wire::hole(now),
+                false => connection.down = Wire::hole(now),
+            }
+        }
+        if let Some(attempt) = self.clients[client].attempts.get_mut(&relay) {
+            attempt.outage_until = now + Duration::from_secs(3_600);
+        }
     }
 
     /// The client leaves in order.

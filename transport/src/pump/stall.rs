@@ -45,9 +45,9 @@ impl Stall {
         now >= self.heard + REST
     }
 
-    /// The socket took something.
-    pub(super) fn handle_taken(&mut self) {
-        self.since = None;
+    /// The socket took something. Returns whether it took nothing before.
+    pub(super) fn handle_taken(&mut self) -> bool {
+        self.since.take().is_some()
     }
 
     /// The socket takes nothing of what waits.
