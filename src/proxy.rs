@@ -324,15 +324,32 @@ impl<O: Overlay> Door<O> {
             own: own.ip(),
             user,
         };
-        self.speak(client, ends, &entry).await
+        self.speak_unless_evicted(client, ends, &entry).await
     }
 
     async fn unix(&self, client: UnixStream) -> Result<(), Rejected> {
         let ends = Ends::of_unix(&client);
         let source = ends.user.map_or(Source::from(ends.client), Source::User);
         let entry = self.admit(source)?;
-        self.speak(ResetOnDrop::new(Either::Right(client)), ends, &entry)
-            .await
+        let client = ResetOnDrop::new(Either::Right(client));
+        self.speak_unless_evicted(client, ends, &entry).await
+    }
+
+    /// A client that has not given the credentials may have to go for another.
+    async fn speak_unless_evicted(
+        &self,
+        client: Client,
+        ends: Ends,
+        entry: &Entry,
+    ) -> Result<(), Rejected> {
+        let spoken = self.speak(client, ends, entry);
+        match entry.evicted() {
+            None => spoken.await,
+            Some(evicted) => {
+                let spoken = evicted.run_until_cancelled(spoken).await;
+                spoken.unwrap_or(Err(Rejected::Silent))
+            }
+        }
     }
 
     /// Gives a client a place: its source's share of strangers' places, where there is something to prove.
@@ -340,7 +357,8 @@ impl<O: Overlay> Door<O> {
         if self.config.credentials.is_none() {
             return Ok(self.places.admit());
         }
-        self.places.admit_stranger(source).ok_or_else(|| {
+        let now = Instant::now().into_std();
+        self.places.admit_stranger(now, source).ok_or_else(|| {
             self.note_greedy(source);
             Rejected::NoShare
         })

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use overlan_protocol::key::{DeviceId, RelayId};
-use overlan_transport::strangers::{Refused, Strangers};
+use overlan_transport::strangers::{Refused, Strangers, source};
 
 /// How many connections there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl Limits {
     /// A stranger knocks at `now`; see [`Strangers::admit`].
     pub(crate) fn admit(&mut self, now: Instant, from: IpAddr) -> Result<Admitted, Refusal> {
         let seat = SeatId(self.next + 1);
-        let evicted = self.strangers.admit(now, from, seat);
+        let evicted = self.strangers.admit(now, source(from), seat);
         let evicted = evicted.map_err(|refused| match refused {
             Refused::All => Refusal::Strangers,
             Refused::Source => Refusal::Source,

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use overlan_transport::strangers::{Refused, Strangers};
+use overlan_transport::strangers::{Refused, Strangers, source};
 
 /// Counts of connections against their limits.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Limits {
         from: IpAddr,
     ) -> Result<(Slot, Option<Place>), Refusal> {
         let place = Place(self.next);
-        let evicted = self.strangers.admit(now, from, place);
+        let evicted = self.strangers.admit(now, source(from), place);
         let evicted = evicted.map_err(|refused| match refused {
             Refused::All => Refusal::Unproven,
             Refused::Source => Refusal::Source,

@@ -6,10 +6,14 @@
 //! others ──> a share of strangers' places ──proved──> a share of all
 //! ```
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
+use overlan_transport::strangers::Strangers;
 use tokio::sync::watch;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use super::ProxyConfig;
 use crate::host::{self, Shares, Source};
@@ -31,11 +35,19 @@ pub(crate) struct Places {
     /// All connections.
     pub(super) connections: Arc<Semaphore>,
     /// Those that have not given the credentials yet.
-    strangers: Arc<Shares>,
+    strangers: Mutex<Unproven>,
     /// Those that have.
     known: Arc<Shares>,
     associations: Arc<Semaphore>,
     associating: Arc<Shares>,
+}
+
+/// Clients that have not given the credentials yet, and how those are told who have to go for another.
+#[derive(Debug)]
+struct Unproven {
+    strangers: Strangers<u64, Source>,
+    next: u64,
+    told: BTreeMap<u64, CancellationToken>,
 }
 
 impl Places {
@@ -43,7 +55,7 @@ impl Places {
         let (connections, associations) = (config.max_connections, config.max_associations);
         Self {
             connections: Arc::new(Semaphore::new(connections)),
-            strangers: Shares::halves(connections.div_ceil(STRANGERS_SHARE)),
+            strangers: Mutex::new(Unproven::new(connections.div_ceil(STRANGERS_SHARE))),
             known: Shares::halves(connections),
             associations: Arc::new(Semaphore::new(associations)),
             associating: Shares::halves(associations),
@@ -55,13 +67,68 @@ impl Places {
         Entry::new(self, None, Held::Known(None))
     }
 
-    /// Lets a client in that has to prove itself, unless too many like it did not yet.
-    pub(super) fn admit_stranger(self: &Arc<Self>, source: Source) -> Option<Entry> {
+    /// Lets a client in at `now` that has to prove itself, unless too many like it did not yet. Where there is no room, one of the source
+    /// that holds most goes for it.
+    pub(super) fn admit_stranger(self: &Arc<Self>, now: Instant, source: Source) -> Option<Entry> {
         if is_unlimited(source) {
             return Some(Entry::new(self, None, Held::Stranger(None)));
         }
-        let place = self.strangers.take(source)?;
-        Some(Entry::new(self, Some(source), Held::Stranger(Some(place))))
+        let (place, evicted) = self.unproven().admit(now, source)?;
+        let places = Arc::clone(self);
+        let stranger = Stranger {
+            places,
+            place,
+            evicted,
+        };
+        Some(Entry::new(
+            self,
+            Some(source),
+            Held::Stranger(Some(stranger)),
+        ))
+    }
+
+    fn unproven(&self) -> MutexGuard<'_, Unproven> {
+        self.strangers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Unproven {
+    fn new(all: usize) -> Self {
+        Self {
+            strangers: Strangers::new(all, all.div_ceil(2)),
+            next: 0,
+            told: BTreeMap::new(),
+        }
+    }
+
+    fn admit(&mut self, now: Instant, source: Source) -> Option<(u64, CancellationToken)> {
+        let place = self.next;
+        let evicted = self.strangers.admit(now, source, place).ok()?;
+        self.next += 1;
+        if let Some(told) = evicted.and_then(|evicted| self.told.remove(&evicted)) {
+            told.cancel();
+        }
+        let told = CancellationToken::new();
+        self.told.insert(place, told.clone());
+        Some((place, told))
+    }
+}
+
+/// One of strangers' places until this is dropped.
+#[derive(Debug)]
+struct Stranger {
+    places: Arc<Places>,
+    place: u64,
+    evicted: CancellationToken,
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let mut unproven = self.places.unproven();
+        unproven.told.remove(&self.place);
+        unproven.strangers.leave(self.place);
     }
 }
 
@@ -85,7 +152,7 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 enum Held {
     /// One of strangers' places.
-    Stranger(#[expect(dead_code, reason = "it is given back by its drop")] Option<host::Place>),
+    Stranger(Option<Stranger>),
     /// One of all.
     Known(#[expect(dead_code, reason = "it is given back by its drop")] Option<host::Place>),
 }
@@ -108,6 +175,14 @@ impl Entry {
     /// Whose share it takes; nobody's, if it has no limit.
     pub(super) fn source(&self) -> Option<Source> {
         self.source
+    }
+
+    /// Fires if the client has to go for another before it has proved itself; `None` if that cannot be.
+    pub(super) fn evicted(&self) -> Option<CancellationToken> {
+        match &*self.held.lock().unwrap_or_else(PoisonError::into_inner) {
+            Held::Stranger(Some(stranger)) => Some(stranger.evicted.clone()),
+            Held::Stranger(None) | Held::Known(_) => None,
+        }
     }
 
     /// The client gave the credentials: it leaves the strangers' places. Again it does nothing.
@@ -179,6 +254,12 @@ mod tests {
         Source::from(IpAddr::from([192, 0, 2, last]))
     }
 
+    /// The same moment for all: nobody has had time to prove itself.
+    fn now() -> Instant {
+        static NOW: OnceLock<Instant> = OnceLock::new();
+        *NOW.get_or_init(|| tokio::time::Instant::now().into_std())
+    }
+
     fn all_of<T>(next: impl FnMut() -> Option<T>) -> Vec<T> {
         std::iter::from_fn(next).collect()
     }
@@ -186,21 +267,46 @@ mod tests {
     #[test]
     fn strangers_of_one_source_leave_places_for_others_and_for_who_has_proved_itself() {
         let places = places(64);
-        let flood = all_of(|| places.admit_stranger(source(1)));
+        let flood = all_of(|| places.admit_stranger(now(), source(1)));
         assert_eq!(flood.len(), 16);
-        let other = places.admit_stranger(source(2)).unwrap();
+        let other = places.admit_stranger(now(), source(2)).unwrap();
         assert_eq!(other.prove(), Ok(()));
         // Whoever has proved itself is no stranger any more.
         let more = all_of(|| {
-            let entry = places.admit_stranger(source(2))?;
+            let entry = places.admit_stranger(now(), source(2))?;
             entry.prove().ok().map(|()| entry)
         });
         assert_eq!(more.len(), 31);
-        assert!(places.admit_stranger(source(2)).is_some(), "it may ask");
-        let third = places.admit_stranger(source(3)).unwrap();
+        assert!(
+            places.admit_stranger(now(), source(2)).is_some(),
+            "it may ask"
+        );
+        let third = places.admit_stranger(now(), source(3)).unwrap();
         assert_eq!(third.prove(), Ok(()));
         drop(more);
-        assert_eq!(all_of(|| places.admit_stranger(source(4))).len(), 8);
+        assert_eq!(all_of(|| places.admit_stranger(now(), source(4))).len(), 16);
+    }
+
+    #[test]
+    fn however_many_sources_hold_strangers_places_the_next_one_finds_one() {
+        let places = places(64);
+        let held: Vec<_> = (1..=16)
+            .map(|last| all_of(|| places.admit_stranger(now(), source(last))))
+            .collect();
+        let first = held[0].first().unwrap().evicted().unwrap();
+        let newcomer = places.admit_stranger(now(), source(99)).unwrap();
+        assert!(
+            first.is_cancelled()
+                || held
+                    .iter()
+                    .flatten()
+                    .any(|it| it.evicted().unwrap().is_cancelled())
+        );
+        assert_eq!(newcomer.prove(), Ok(()));
+        assert!(
+            newcomer.evicted().is_none(),
+            "who is known does not go for others"
+        );
     }
 
     #[test]
@@ -208,20 +314,20 @@ mod tests {
         let places = places(64);
         let own = Source::User(rustix::process::geteuid().as_raw());
         let held: Vec<_> = (0..64)
-            .map(|_| places.admit_stranger(own).unwrap())
+            .map(|_| places.admit_stranger(now(), own).unwrap())
             .collect();
         assert!(held.iter().all(|entry| entry.prove().is_ok()));
         let other = Source::User(4_711);
-        assert_eq!(all_of(|| places.admit_stranger(other)).len(), 16);
+        assert_eq!(all_of(|| places.admit_stranger(now(), other)).len(), 16);
     }
 
     #[test]
     fn associations_of_one_source_leave_some_for_others() {
         let places = places(64);
-        let first = places.admit_stranger(source(1)).unwrap();
+        let first = places.admit_stranger(now(), source(1)).unwrap();
         let held = all_of(|| first.associate());
         assert_eq!(held.len(), 4);
-        let second = places.admit_stranger(source(2)).unwrap();
+        let second = places.admit_stranger(now(), source(2)).unwrap();
         assert!(second.associate().is_some());
         let ours = places.admit();
         assert_eq!(all_of(|| ours.associate()).len(), 4, "all that there are");

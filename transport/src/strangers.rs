@@ -5,18 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Connections that have not proved who they are. `P` names one of them; of those of one source, lower ones came earlier.
+/// Connections that have not proved who they are. `P` names one of them; of those of one source, lower ones came earlier. `S` is what
+/// counts as one source, see [`source`].
 #[derive(Debug)]
-pub struct Strangers<P> {
+pub struct Strangers<P, S = IpAddr> {
     all: usize,
     of_one_source: usize,
-    held: BTreeMap<P, Stranger>,
-    sources: BTreeMap<IpAddr, BTreeSet<P>>,
+    held: BTreeMap<P, Stranger<S>>,
+    sources: BTreeMap<S, BTreeSet<P>>,
 }
 
 #[derive(Debug)]
-struct Stranger {
-    source: IpAddr,
+struct Stranger<S> {
+    source: S,
     since: Instant,
 }
 
@@ -29,7 +30,7 @@ pub enum Refused {
     Source,
 }
 
-impl<P: Copy + Ord> Strangers<P> {
+impl<P: Copy + Ord, S: Copy + Ord> Strangers<P, S> {
     /// Room for `all` strangers, of whom `of_one_source` may come from one source.
     #[must_use]
     pub fn new(all: usize, of_one_source: usize) -> Self {
@@ -46,8 +47,7 @@ impl<P: Copy + Ord> Strangers<P> {
     ///
     /// # Errors
     /// Nobody has to go for it.
-    pub fn admit(&mut self, now: Instant, from: IpAddr, place: P) -> Result<Option<P>, Refused> {
-        let source = source(from);
+    pub fn admit(&mut self, now: Instant, source: S, place: P) -> Result<Option<P>, Refused> {
         let own = self.sources.get(&source).map_or(0, BTreeSet::len);
         let evicted = if own >= self.of_one_source {
             Some(self.patient(now, source).ok_or(Refused::Source)?)
@@ -97,12 +97,12 @@ impl<P: Copy + Ord> Strangers<P> {
         self.held.len()
     }
 
-    fn oldest(&self, source: IpAddr) -> Option<P> {
+    fn oldest(&self, source: S) -> Option<P> {
         self.sources.get(&source)?.first().copied()
     }
 
     /// The oldest stranger of a source, if it had time to prove itself.
-    fn patient(&self, now: Instant, source: IpAddr) -> Option<P> {
+    fn patient(&self, now: Instant, source: S) -> Option<P> {
         let place = self.oldest(source)?;
         let since = self.held.get(&place)?.since;
         (now.saturating_duration_since(since) >= PROVE_WITHIN).then_some(place)
@@ -128,10 +128,12 @@ pub const PROVE_WITHIN: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    fn from(text: &str) -> IpAddr {
+        source(text.parse().unwrap())
     }
 
     fn start() -> (Strangers<u32>, Instant) {
@@ -142,49 +144,61 @@ mod tests {
     #[test]
     fn a_source_has_its_share_and_who_waits_for_long_makes_room() {
         let (mut strangers, now) = start();
-        assert_eq!(strangers.admit(now, ip("192.0.2.1"), 1), Ok(None));
-        assert_eq!(strangers.admit(now, ip("::ffff:192.0.2.1"), 2), Ok(None));
-        let third = strangers.admit(now, ip("192.0.2.1"), 3);
+        assert_eq!(strangers.admit(now, from("192.0.2.1"), 1), Ok(None));
+        assert_eq!(strangers.admit(now, from("::ffff:192.0.2.1"), 2), Ok(None));
+        let third = strangers.admit(now, from("192.0.2.1"), 3);
         assert_eq!(third, Err(Refused::Source), "the others are just as new");
-        assert_eq!(strangers.admit(now, ip("192.0.2.2"), 4), Ok(None));
+        assert_eq!(strangers.admit(now, from("192.0.2.2"), 4), Ok(None));
         let later = now + PROVE_WITHIN;
-        assert_eq!(strangers.admit(later, ip("192.0.2.1"), 5), Ok(Some(1)));
+        assert_eq!(strangers.admit(later, from("192.0.2.1"), 5), Ok(Some(1)));
         assert!(!strangers.holds(1) && strangers.holds(5));
         strangers.leave(1);
         strangers.leave(2);
-        assert_eq!(strangers.admit(later, ip("192.0.2.1"), 6), Ok(None));
+        assert_eq!(strangers.admit(later, from("192.0.2.1"), 6), Ok(None));
         assert_eq!(strangers.count(), 3);
     }
 
     #[test]
     fn where_there_is_no_room_the_largest_source_pays_at_once() {
         let (mut strangers, now) = start();
-        for (place, from) in [
+        for (place, of) in [
             (1, "192.0.2.1"),
             (2, "192.0.2.1"),
             (3, "192.0.2.2"),
             (4, "192.0.2.2"),
         ] {
-            assert_eq!(strangers.admit(now, ip(from), place), Ok(None));
+            assert_eq!(strangers.admit(now, from(of), place), Ok(None));
         }
-        let evicted = strangers.admit(now, ip("192.0.2.3"), 5).unwrap();
+        let evicted = strangers.admit(now, from("192.0.2.3"), 5).unwrap();
         assert_eq!(evicted, Some(3), "the oldest of one that holds two");
-        let evicted = strangers.admit(now, ip("192.0.2.4"), 6).unwrap();
+        let evicted = strangers.admit(now, from("192.0.2.4"), 6).unwrap();
         assert_eq!(evicted, Some(1));
         // All hold one now: nobody has more than the next one would.
-        assert_eq!(strangers.admit(now, ip("192.0.2.5"), 7), Err(Refused::All));
-        let later = strangers.admit(now + PROVE_WITHIN, ip("192.0.2.5"), 8);
+        assert_eq!(
+            strangers.admit(now, from("192.0.2.5"), 7),
+            Err(Refused::All)
+        );
+        let later = strangers.admit(now + PROVE_WITHIN, from("192.0.2.5"), 8);
         assert!(matches!(later, Ok(Some(_))));
     }
 
     #[test]
     fn an_ipv6_customer_is_one_source() {
         let (mut strangers, now) = start();
-        assert_eq!(strangers.admit(now, ip("2001:db8:0:aa01::1"), 1), Ok(None));
-        assert_eq!(strangers.admit(now, ip("2001:db8:0:aaff::2"), 2), Ok(None));
-        let third = strangers.admit(now, ip("2001:db8:0:aa02:ffff::3"), 3);
+        assert_eq!(
+            strangers.admit(now, from("2001:db8:0:aa01::1"), 1),
+            Ok(None)
+        );
+        assert_eq!(
+            strangers.admit(now, from("2001:db8:0:aaff::2"), 2),
+            Ok(None)
+        );
+        let third = strangers.admit(now, from("2001:db8:0:aa02:ffff::3"), 3);
         assert_eq!(third, Err(Refused::Source));
-        assert_eq!(strangers.admit(now, ip("2001:db8:0:ab01::1"), 4), Ok(None));
-        assert_eq!(source(ip("::1")), ip("::1"));
+        assert_eq!(
+            strangers.admit(now, from("2001:db8:0:ab01::1"), 4),
+            Ok(None)
+        );
+        assert_eq!(from("::1"), IpAddr::from(Ipv6Addr::LOCALHOST));
     }
 }
