@@ -1,7 +1,7 @@
 //! How connections end: what was cut short never looks whole, what was written arrives before a reset, and who is gone holds no place.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{ChildStdout, Command, Stdio};
 use std::thread;
 
@@ -80,43 +80,61 @@ fn an_answer_that_was_given_before_the_question_was_read_arrives() {
     if !installed(&["curl"]) {
         return;
     }
-    // As servers do that refuse an upload: they answer and close, and the kernel resets what is unread.
-    let early = Service::start(|mut stream| {
-        let mut head = [0; 64];
-        let _read = stream.read(&mut head);
-        let answer =
-            b"HTTP/1.1 413 Too Large\r\nContent-Length: 4\r\nConnection: close\r\n\r\nmuch";
-        let _answered = stream.write_all(answer);
+    // As servers do that refuse an upload: they answer and close, and the kernel resets what is unread. Only who has the one descriptor
+    // of a connection closes it.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let early = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        let mut answer =
+            b"HTTP/1.1 413 Too Large\r\nContent-Length: 48000\r\nConnection: close\r\n\r\n"
+                .to_vec();
+        // More than goes out in one packet of the overlay, and not more than the kernel takes at once.
+        answer.resize(answer.len() + 48_000, b'x');
+        for stream in listener.incoming().take(2 * EARLY) {
+            let mut stream = stream.unwrap();
+            stream.read_exact(&mut [0; 64]).unwrap();
+            stream.write_all(&answer).unwrap();
+        }
     });
     let lab = Lab::start();
     let (laptop, web) = lab.pair();
-    web.serve(80, early.address());
+    web.serve(80, early);
     let (_forward, here) = forwards(&lab, &laptop, &["0:web:80"]);
-    let upload = lab.path("upload");
-    std::fs::write(&upload, vec![0; 2_000_000]).unwrap();
-    let data = format!("@{}", upload.display());
+    // Under way when the answer comes, or all in the system of the server: then nothing but reading meets its reset.
+    let uploads = [("long", 2_000_000), ("short", 1_000)].map(|(name, length)| {
+        let file = lab.path(name);
+        std::fs::write(&file, vec![0; length]).unwrap();
+        format!("@{}", file.display())
+    });
     let socks = format!("socks5h://{}", laptop.socks);
     let url = format!("http://{}/", web.name);
     let by_forward = format!("http://{here}/");
     let mut lost = 0;
     for way in [&["--proxy", &socks, &url][..], &[&by_forward]] {
-        for _ in 0..40 {
+        for number in 0..EARLY {
+            let data = &uploads[number % uploads.len()];
             let mut curl = command("curl");
             curl.args(["--disable", "-s", "--noproxy", "", "--max-time", "30"]);
             curl.args([
                 "-H",
                 "Expect:",
                 "--data-binary",
-                &data,
+                data,
+                "-o",
+                "/dev/null",
                 "-w",
-                " %{http_code}",
+                "%{size_download} %{http_code}",
             ]);
             let heard = run(curl.args(way), "").stdout;
-            lost += usize::from(heard != "much 413");
+            lost += usize::from(heard != "48000 413");
         }
     }
-    assert_eq!(lost, 0, "of 80 answers");
+    assert_eq!(lost, 0, "of {} answers", 2 * EARLY);
+    server.join().unwrap();
 }
+
+/// Answers by each way.
+const EARLY: usize = 40;
 
 #[test]
 fn clients_that_went_away_before_a_silent_service_answered_give_their_places_back() {
