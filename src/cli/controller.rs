@@ -296,11 +296,13 @@ impl From<StartError> for Failure {
             }
             StartError::Name { .. } => Self::new(Code::Usage, error)
                 .next("See --domain and --public-address in `overlan controller serve --help`."),
+            StartError::MetricsPublic { .. } => Self::new(Code::Usage, error).next(
+                "Give --metrics 127.0.0.1:9465, and let the collector come by a proxy that asks who it is, or by an SSH tunnel.",
+            ),
             StartError::Listen { .. }
             | StartError::DataDir { .. }
             | StartError::DataDirInUse { .. }
             | StartError::Database { .. }
-            | StartError::MetricsPublic { .. }
             | StartError::DataDirUnfit { .. }
             | StartError::DatabaseLost { .. }
             | StartError::File { .. }

@@ -66,6 +66,8 @@ mod gateway;
 
 mod library;
 
+mod logs;
+
 mod container;
 
 mod memory;
