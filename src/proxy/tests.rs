@@ -528,6 +528,12 @@ async fn clients_that_half_closed_before_a_silent_service_give_their_places_back
     for _ in 0..9 {
         let mut client = door.connect().await;
         client.write_all(connect.as_bytes()).await.unwrap();
+        // It has read all: with bytes unread its system would say by a reset that it is gone.
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"the first half") {
+            let read = timeout(Duration::from_secs(20), client.read_buf(&mut heard)).await;
+            assert_ne!(read.expect("a place came back").unwrap(), 0);
+        }
         client.shutdown().await.unwrap();
         // Gone, as a health check with a time limit is; the door sees a half-closed connection.
         drop(client);
