@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::process::Command;
 
 use crate::lab::{KeyBy, Lab, OWNER, state};
-use crate::process::{LONGEST, Program, command, find, installed, overlan, run, until};
+use crate::process::{LONGEST, Program, command, installed, overlan, run, until};
 
 /// Waits until `program` has written a line that holds all of `texts`; that line.
 #[track_caller]
@@ -140,8 +140,13 @@ fn a_relay_whose_clock_is_wrong_says_by_how_much_and_whom_it_refuses() {
     let lab = Lab::start();
     let token = lab.path("fast.token");
     std::fs::write(&token, lab.admin(&["relay-token", "create", "fast"])).unwrap();
-    let mut fast = command(find("faketime").unwrap());
-    fast.args(["-f", "+2d"]).arg(overlan().get_program());
+    // Only its variables: a program that it starts would outlive it.
+    let variables = run(command("faketime").args(["-f", "+2d", "env"]), "").ok();
+    let mut lines = variables.lines();
+    let library = lines.find_map(|line| line.strip_prefix("LD_PRELOAD="));
+    let mut fast = overlan();
+    fast.env("LD_PRELOAD", library.unwrap())
+        .env("FAKETIME", "+2d");
     fast.args(["relay", "serve", "--listen", "127.0.0.1:0", "--server"]);
     fast.arg(&lab.controller.join);
     fast.arg("--token-file").arg(&token);
