@@ -133,7 +133,6 @@ pub(super) async fn make_relay_token(
         name: request.name,
         expires: now + RELAY_TOKEN_LIFE_SECS,
         used: None,
-        relay: None,
     };
     keys::insert_relay_token(&mut tx, &named.id, &token, &named.digest, now).await?;
     shared.store.commit(tx).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use overlan_protocol::api::{
-    RelayHeartbeat, RelayOrders, RelayRegisterRequest, RelayRegisterResponse,
+    ProblemKind, RelayHeartbeat, RelayOrders, RelayRegisterRequest, RelayRegisterResponse,
 };
 use overlan_protocol::key::{Fingerprint, RelayId};
 use overlan_protocol::proof::enrolment_message;
@@ -40,26 +40,27 @@ pub(super) async fn register(
     let token = keys::relay_token(&mut tx, &named.id, &named.digest).await?;
     let token = token.ok_or_else(|| key_unknown(RELAY_TOKEN))?;
     let known = relays::list(&mut tx, token.org).await?;
+    let same = known
+        .iter()
+        .find(|relay| relay.identity == request.identity);
+    if let Some(relay) = same {
+        let orders = what_it_is(&shared, &mut tx, relay, &token, now).await?;
+        return Ok(Json(answer(relay, orders)));
+    }
     let before = known.iter().find(|relay| relay.name == token.name);
     let id = before.map_or_else(RelayId::random, |relay| relay.id);
     if !keys::consume_relay_token(&mut tx, &named.id, &named.digest, id, now).await? {
-        // The answer to the first attempt may have been lost: the relay that the token made is not refused.
-        let same = before.is_some_and(|relay| {
-            token.relay == Some(relay.id) && relay.identity == request.identity
-        });
-        if !same {
-            return Err(key_refusal(
-                RELAY_TOKEN,
-                &named.id,
-                None,
-                token.expires,
-                token.used,
-                now,
-            ));
-        }
-    } else {
-        check_room(&token, before, known.len())?;
+        let (expires, used) = (token.expires, token.used);
+        return Err(key_refusal(
+            RELAY_TOKEN,
+            &named.id,
+            None,
+            expires,
+            used,
+            now,
+        ));
     }
+    check_room(&token, before, known.len())?;
     let relay = RelayRow {
         id,
         org: token.org,
@@ -74,11 +75,37 @@ pub(super) async fn register(
     shared.store.commit(tx).await?;
     hear(&shared, id, 0);
     tracing::info!(relay = %relay.name, "a relay registered");
-    Ok(Json(RelayRegisterResponse {
-        relay: id,
-        name: relay.name,
+    Ok(Json(answer(&relay, orders)))
+}
+
+fn answer(relay: &RelayRow, orders: RelayOrders) -> RelayRegisterResponse {
+    RelayRegisterResponse {
+        relay: relay.id,
+        name: relay.name.clone(),
         orders,
-    }))
+    }
+}
+
+/// Answers a relay that is registered already: the answer to the first attempt may have been lost. It reads what is, whatever became
+/// of the token, and changes nothing; where the relay is to be found its heartbeats say.
+async fn what_it_is(
+    shared: &Shared,
+    tx: &mut Tx,
+    relay: &RelayRow,
+    token: &RelayToken,
+    now: u64,
+) -> Result<RelayOrders, Refusal> {
+    if relay.name != token.name {
+        return Err(Refusal::new(
+            ProblemKind::Forbidden,
+            &format!("this relay is registered as {} already", relay.name),
+            format!(
+                "to have it as {}, move its state directory away and start it again",
+                token.name
+            ),
+        ));
+    }
+    Ok(fleet::orders(shared, tx, relay.org, now).await?)
 }
 
 pub(super) async fn heartbeat(

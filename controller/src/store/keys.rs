@@ -36,7 +36,6 @@ pub(crate) struct RelayToken {
     pub(crate) name: String,
     pub(crate) expires: u64,
     pub(crate) used: Option<u64>,
-    pub(crate) relay: Option<RelayId>,
 }
 
 pub(crate) async fn insert_auth_key(
@@ -240,7 +239,6 @@ pub(crate) async fn relay_token(
         .fetch_optional(&mut **tx)
         .await?;
     row.map(|row| {
-        let relay: Option<String> = row.try_get("relay_id")?;
         Ok(RelayToken {
             org: OrgId(row.try_get("org_id")?),
             name: row.try_get("name")?,
@@ -248,9 +246,6 @@ pub(crate) async fn relay_token(
             used: row
                 .try_get::<Option<i64>, _>("used")?
                 .map(i64::unsigned_abs),
-            relay: relay
-                .map(|id| id.parse().map_err(|_| damaged("relay_id")))
-                .transpose()?,
         })
     })
     .transpose()

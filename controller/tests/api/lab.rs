@@ -142,13 +142,26 @@ impl Lab {
 
     /// Changes the database behind the controller's back.
     pub(crate) async fn sql(&self, statement: &'static str) {
+        let mut connection = self.database().await;
+        connection.execute(statement).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    /// The first column of each row.
+    pub(crate) async fn texts(&self, statement: &'static str) -> Vec<String> {
+        let mut connection = self.database().await;
+        let texts = sqlx::query_scalar(statement).fetch_all(&mut connection);
+        let texts = texts.await.unwrap();
+        connection.close().await.unwrap();
+        texts
+    }
+
+    async fn database(&self) -> SqliteConnection {
         let file = self.data_dir().join("controller.db");
         let options = SqliteConnectOptions::new()
             .filename(file)
             .create_if_missing(true);
-        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
-        connection.execute(statement).await.unwrap();
-        connection.close().await.unwrap();
+        SqliteConnection::connect_with(&options).await.unwrap()
     }
 
     pub(crate) async fn connect(&self) -> Connection {

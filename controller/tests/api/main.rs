@@ -17,6 +17,7 @@ mod lineage;
 mod login;
 mod names;
 mod networks;
+mod registration;
 mod relays;
 mod rights;
 mod routes;
