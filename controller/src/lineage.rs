@@ -5,12 +5,17 @@
 //! run  A ── 5 ── B ── 9 ── C (now)        B told 6 to 9; "8 by B" goes on from here, "12 by B" was told in a time that is lost
 //! ```
 
+use overlan_protocol::address::HOST_MIN;
 use overlan_protocol::key::Lineage;
+
+use crate::address;
 
 /// The runs of the controller over its database, the present one last.
 #[derive(Debug, Clone)]
 pub(crate) struct Runs {
     runs: Vec<Run>,
+    /// The database was made in the present run.
+    is_new: bool,
 }
 
 /// One run.
@@ -31,11 +36,20 @@ pub(crate) enum Claim {
 }
 
 impl Runs {
-    /// `before` in the order in which they began, then `present`.
-    pub(crate) fn new(before: Vec<Run>, present: Run) -> Self {
+    /// `before` in the order in which they began, then `present`; `is_new` if nobody had set up the deployment when it began.
+    pub(crate) fn new(before: Vec<Run>, present: Run, is_new: bool) -> Self {
         let mut runs = before;
         runs.push(present);
-        Self { runs }
+        Self { runs, is_new }
+    }
+
+    /// Where new devices get addresses from. Only before a new deployment's first run nothing can have been given out of which this
+    /// database does not know.
+    pub(crate) fn first_host(&self) -> u32 {
+        match self.is_new {
+            true => HOST_MIN,
+            false => address::place_of_run(self.present()),
+        }
     }
 
     /// Names the present run.
@@ -63,7 +77,7 @@ impl Runs {
 }
 
 /// Most runs that are remembered, some 50 bytes each. Who comes with an older one is taken for somebody from a lost time, which
-/// costs a gap in addresses for a day and nothing else.
+/// costs a round of orders for relays and nothing else.
 pub(crate) const RUNS_MAX: u64 = 4_096;
 
 #[cfg(test)]
@@ -76,7 +90,17 @@ mod tests {
 
     fn runs() -> Runs {
         let run = |id, version| Run { id, version };
-        Runs::new(vec![run(A, 1), run(B, 5)], run(C, 9))
+        Runs::new(vec![run(A, 1), run(B, 5)], run(C, 9), false)
+    }
+
+    #[test]
+    fn only_the_first_run_of_a_new_deployment_begins_at_the_first_address() {
+        let run = |id| Run { id, version: 1 };
+        assert_eq!(Runs::new(Vec::new(), run(A), true).first_host(), HOST_MIN);
+        // A database of a version that kept no runs, or a copy of one: it may have given out any.
+        let older = Runs::new(Vec::new(), run(A), false);
+        assert_eq!(older.first_host(), address::place_of_run(A));
+        assert_eq!(runs().first_host(), address::place_of_run(C));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use overlan_protocol::api::NamePolicy;
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::ticket::NETWORKS_MAX;
 
-use crate::address::{NETWORK_DEVICES_MAX, QUARANTINE_SECS, after_gap, lowest_free};
+use crate::address::{NETWORK_DEVICES_MAX, QUARANTINE_SECS, next_free};
 use crate::host_names;
 use crate::naming::{self, Holder, Naming};
 use crate::registry::{Fact, OrgId};
@@ -51,17 +51,12 @@ pub(crate) async fn join(
     if members::count(tx, network.id).await? >= NETWORK_DEVICES_MAX {
         return Err(JoinError::NetworkFull);
     }
-    let rewound = runs::rewound(tx, now).await?;
     let host = match members::reclaim_host(tx, network.id, device.id).await? {
         Some(host) => host,
         None => {
             let quarantined = now.saturating_sub(QUARANTINE_SECS);
             let taken = members::taken_hosts(tx, network.id, quarantined).await?;
-            let from = match rewound {
-                None => 0,
-                Some(at) => after_gap(runs::highest_host(tx, network.id, at).await?),
-            };
-            lowest_free(from, taken).ok_or(JoinError::NetworkFull)?
+            next_free(shared.runs.first_host(), &taken).ok_or(JoinError::NetworkFull)?
         }
     };
     let place = Membership {
@@ -74,7 +69,7 @@ pub(crate) async fn join(
         owner: accounts::owner(tx, device).await?,
     };
     members::insert(tx, device.id, &place, now).await?;
-    if rewound.is_some() {
+    if runs::rewound(tx, now).await?.is_some() {
         // Relays must hear whose the address is.
         relays::bump_orders(tx).await?;
     }

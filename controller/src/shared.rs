@@ -48,7 +48,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Somebody of ours was told something in a time that this database does not have. Believed once in a run: whoever lies makes
-    /// a gap in addresses for a day, and relays ask for their orders.
+    /// relays ask for their orders.
     pub(crate) async fn handle_lost_time(&self, who: &str) -> Result<(), StoreError> {
         if self.rewound.swap(true, Ordering::Relaxed) {
             return Ok(());

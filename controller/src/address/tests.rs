@@ -5,36 +5,63 @@ use proptest::prelude::*;
 
 #[test]
 fn the_first_device_gets_the_first_index() {
-    assert_eq!(lowest_free(HOST_MIN, []), Some(HOST_MIN));
+    assert_eq!(next_free(HOST_MIN, &[]), Some(HOST_MIN));
 }
 
 #[test]
 fn a_gap_is_filled_first() {
-    assert_eq!(lowest_free(HOST_MIN, [1, 2, 2, 4, 5]), Some(3));
-    assert_eq!(lowest_free(HOST_MIN, [2, 3]), Some(1));
+    assert_eq!(next_free(HOST_MIN, &[1, 2, 2, 4, 5]), Some(3));
+    assert_eq!(next_free(HOST_MIN, &[2, 3]), Some(1));
 }
 
 #[test]
-fn a_gap_is_left_where_indices_may_be_given_out_twice() {
-    assert_eq!(after_gap(0), GAP + 1);
-    assert_eq!(lowest_free(after_gap(3), [1, 2, 3]), Some(GAP + 4));
-    assert_eq!(lowest_free(after_gap(3), [1, 3, GAP + 4]), Some(GAP + 5));
-    // There is no room for a gap.
-    assert_eq!(after_gap(HOST_MAX), HOST_MIN);
+fn after_the_last_index_comes_the_first() {
+    assert_eq!(next_free(HOST_MAX, &[1, HOST_MAX]), Some(2));
+    assert_eq!(next_free(HOST_MAX - 1, &[HOST_MAX - 1]), Some(HOST_MAX));
+}
+
+#[test]
+fn runs_begin_anywhere_in_the_range() {
+    assert_eq!(place_of_run(Lineage([0; 16])), HOST_MIN);
+    let last = u128::from(HOST_MAX - HOST_MIN);
+    assert_eq!(place_of_run(Lineage(last.to_le_bytes())), HOST_MAX);
+    assert_eq!(place_of_run(Lineage((last + 1).to_le_bytes())), HOST_MIN);
 }
 
 #[test]
 fn a_full_network_has_no_index() {
-    assert_eq!(lowest_free(HOST_MIN, HOST_MIN..=HOST_MAX), None);
-    assert_eq!(lowest_free(HOST_MIN, HOST_MIN..HOST_MAX), Some(HOST_MAX));
+    let all: Vec<u32> = (HOST_MIN..=HOST_MAX).collect();
+    for from in [HOST_MIN, 77, HOST_MAX] {
+        assert_eq!(next_free(from, &all), None);
+        assert_eq!(next_free(from, &all[..all.len() - 1]), Some(HOST_MAX));
+        assert_eq!(next_free(from, &all[1..]), Some(HOST_MIN));
+    }
 }
 
 proptest! {
     #[test]
-    fn the_index_is_free_and_no_lower_one_is(taken in proptest::collection::btree_set(1u32..200, 0..150)) {
-        let taken: BTreeSet<u32> = taken;
-        let host = lowest_free(HOST_MIN, taken.iter().copied()).unwrap();
+    fn the_index_is_free_and_none_before_it_is(from in 1u32..200, taken in proptest::collection::btree_set(1u32..200, 0..150)) {
+        let listed: Vec<u32> = taken.iter().copied().collect();
+        let host = next_free(from, &listed).unwrap();
         prop_assert!(!taken.contains(&host));
-        prop_assert!((HOST_MIN..host).all(|lower| taken.contains(&lower)));
+        prop_assert!(host >= from && (from..host).all(|before| taken.contains(&before)));
+    }
+
+    /// A run whose database was brought back from a copy, beside the one that went on from the copy: each knows what the copy knew
+    /// and what it gave out itself.
+    #[test]
+    fn runs_that_know_nothing_of_each_other_give_none_twice(lost in any::<[u8; 16]>(), found in any::<[u8; 16]>()) {
+        let give_out = |run: [u8; 16]| {
+            let mut taken = vec![1, 2, 3];
+            let mut given = BTreeSet::new();
+            for _ in 0..10 {
+                let host = next_free(place_of_run(Lineage(run)), &taken).unwrap();
+                given.insert(host);
+                taken.push(host);
+                taken.sort_unstable();
+            }
+            given
+        };
+        prop_assert!(give_out(lost).is_disjoint(&give_out(found)));
     }
 }

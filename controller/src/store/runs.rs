@@ -1,7 +1,7 @@
 //! Runs of the controller over this database, and whether it went back in time.
 
 use overlan_protocol::frame::Vni;
-use overlan_protocol::key::{DeviceId, Lineage, NetworkId};
+use overlan_protocol::key::{DeviceId, Lineage};
 use overlan_protocol::ticket::{CLOCK_SKEW_SECS, TICKET_LIFE_SECS};
 
 use super::{StoreError, Tx, damaged, parsed, put_setting, setting, signed, unsigned};
@@ -34,7 +34,8 @@ pub(crate) async fn begin(tx: &mut Tx, now: u64, keep: u64) -> Result<Runs, Stor
         .bind(signed(keep))
         .execute(&mut **tx)
         .await?;
-    Ok(Runs::new(before, present))
+    let is_new = before.is_empty() && !super::accounts::is_set_up(tx).await?;
+    Ok(Runs::new(before, present, is_new))
 }
 
 /// Notes that the database is older than what was told, since `at` (seconds since the Unix epoch).
@@ -50,23 +51,6 @@ pub(crate) async fn rewound(tx: &mut Tx, now: u64) -> Result<Option<u64>, StoreE
     let at = <[u8; 8]>::try_from(value.as_slice()).map_err(|_| damaged("value"))?;
     let at = u64::from_le_bytes(at);
     Ok((now < at + TICKET_LIFE_SECS + 2 * CLOCK_SKEW_SECS).then_some(at))
-}
-
-/// The highest host index of a network that was given out before `at`, 0 if there is none.
-pub(crate) async fn highest_host(
-    tx: &mut Tx,
-    network: NetworkId,
-    at: u64,
-) -> Result<u32, StoreError> {
-    let row = sqlx::query(
-        "SELECT coalesce(max(host), 0) AS host FROM (SELECT host FROM members WHERE network_id = ?1 AND created < ?2
-             UNION ALL SELECT host FROM released_hosts WHERE network_id = ?1 AND released < ?2)",
-    )
-    .bind(network.to_string())
-    .bind(signed(at))
-    .fetch_one(&mut **tx)
-    .await?;
-    unsigned(&row, "host")
 }
 
 /// Who got an address since `at`, newest first, at most `limit`.
