@@ -5,9 +5,9 @@ mod serve;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -17,6 +17,7 @@ use overlan_protocol::api::{JoinString, LoginResponse, TicketResponse};
 use overlan_protocol::gateway::OfferedRoute;
 use overlan_protocol::key::{DeviceId, IdentitySecret, KEY_LEN, Secret};
 use overlan_protocol::netmap::Netmap;
+use overlan_transport::private_dir::{self, PrivateDirError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -70,7 +71,7 @@ pub enum StateError {
 /// What helps with a damaged `file`. Losing the device's keys needs a new enrolment, losing anything else less.
 fn way_out(file: &Path) -> &'static str {
     match file.file_name().and_then(|name| name.to_str()) {
-        Some(DEVICE) => {
+        Some(DEVICE | UNKNOWN) => {
             "move the file away, or run `overlan logout`, and enrol again with `overlan up`"
         }
         Some(SESSION) => "move the file away and run `overlan login` again",
@@ -179,13 +180,7 @@ impl StateDir {
     pub fn open(path: &Path) -> Result<Self, StateError> {
         // A relative path would mean another place after a change of the working directory.
         let path = std::path::absolute(path).map_err(io_error(path))?;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(DIR_MODE)
-            .create(&path)
-            .map_err(io_error(&path))?;
-        let found = fs::metadata(&path).map_err(io_error(&path))?;
-        check_safe(&path, found.uid(), found.mode())?;
+        checked(&path, private_dir::make(&path, KEYS))?;
         Ok(Self { path, memory: None })
     }
 
@@ -195,10 +190,9 @@ impl StateDir {
     /// As [`StateDir::open`], for a directory that exists.
     pub fn existing(path: &Path) -> Result<Self, StateError> {
         let path = std::path::absolute(path).map_err(io_error(path))?;
-        match fs::metadata(&path) {
-            Ok(found) => check_safe(&path, found.uid(), found.mode())?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(StateError::Io { file: path, source }),
+        match private_dir::check(&path, KEYS) {
+            Err(PrivateDirError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
+            looked_at => checked(&path, looked_at)?,
         }
         Ok(Self { path, memory: None })
     }
@@ -273,16 +267,38 @@ impl StateDir {
         self.file(SOCKET)
     }
 
-    /// The enrolled device, if there is one.
+    /// The enrolled device, if there is one; also one that was set aside.
     pub fn load_device(&self) -> Result<Option<Device>, StateError> {
-        let Some(stored) = self.load::<StoredDevice>(DEVICE)? else {
-            return Ok(None);
-        };
-        let device = Device::try_from(stored).map_err(|reason| StateError::Corrupt {
-            file: self.file(DEVICE),
-            reason,
-        })?;
-        Ok(Some(device))
+        for name in [DEVICE, UNKNOWN] {
+            if let Some(stored) = self.load::<StoredDevice>(name)? {
+                let file = self.file(name);
+                let device = Device::try_from(stored)
+                    .map_err(|reason| StateError::Corrupt { file, reason })?;
+                return Ok(Some(device));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Puts the device aside whose controller does not know it: it is used until another one is enrolled, or until the controller
+    /// knows it again. Returns where its keys are.
+    pub fn set_device_aside(&self) -> Result<PathBuf, StateError> {
+        self.rename(DEVICE, UNKNOWN)?;
+        Ok(self.file(UNKNOWN))
+    }
+
+    /// Takes the device back that was put aside; nothing to take back is fine.
+    pub fn take_device_back(&self) -> Result<(), StateError> {
+        match self.is_device_aside() {
+            true => self.rename(UNKNOWN, DEVICE),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the device is one that was put aside.
+    #[must_use]
+    pub fn is_device_aside(&self) -> bool {
+        !self.is_in_memory() && self.file(UNKNOWN).exists() && !self.file(DEVICE).exists()
     }
 
     /// Stores the enrolled device.
@@ -317,7 +333,8 @@ impl StateDir {
         self.save_device(device)?;
         self.save_ticket(ticket)?;
         // From here on they are the device's.
-        self.remove(ENROLLING)
+        self.remove(ENROLLING)?;
+        self.remove(UNKNOWN)
     }
 
     /// Forgets the device with its ticket and netmap. Nothing to forget is fine.
@@ -325,6 +342,7 @@ impl StateDir {
         // The keys go last: whatever interrupts this, no ticket or netmap outlives the device it belongs to.
         self.remove_what_belongs_to_a_device()?;
         self.remove(DEVICE)?;
+        self.remove(UNKNOWN)?;
         self.remove(ENROLLING)
     }
 
@@ -513,6 +531,16 @@ impl StateDir {
         directory.sync_all().map_err(io_error(&self.path))
     }
 
+    fn rename(&self, from: &str, to: &str) -> Result<(), StateError> {
+        let from = self.file(from);
+        match fs::rename(&from, self.file(to)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            renamed => renamed.map_err(io_error(&from))?,
+        }
+        let directory = File::open(&self.path).map_err(io_error(&self.path))?;
+        directory.sync_all().map_err(io_error(&self.path))
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
@@ -537,35 +565,15 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The decision about a directory owned by `uid` with `mode`.
-fn check_safe(path: &Path, uid: u32, mode: u32) -> Result<(), StateError> {
-    let refuse = |reason| {
-        Err(StateError::Unsafe {
-            path: path.to_owned(),
-            reason,
-        })
-    };
-    let us = rustix::process::geteuid().as_raw();
-    if uid != us {
-        return refuse(format!(
-            "it belongs to user {uid} and this program runs as user {us}; run it as the owner or use another --state-dir"
-        ));
-    }
-    if mode & 0o077 != 0 {
-        // A sticky directory is shared on purpose, like /tmp: it must stay as it is.
-        let way_out = match mode & 0o1000 {
-            0 => format!(
-                "run `chmod 700 {}`, or use another --state-dir",
-                path.display()
-            ),
-            _ => "use another --state-dir, such as one inside it".to_owned(),
-        };
-        return refuse(format!(
-            "its mode {:04o} lets other users in, and it would hold this device's keys; {way_out}",
-            mode & 0o7777
-        ));
-    }
-    Ok(())
+/// Whether a directory may hold a device's keys.
+fn checked(path: &Path, looked_at: Result<(), PrivateDirError>) -> Result<(), StateError> {
+    looked_at.map_err(|error| {
+        let path = path.to_owned();
+        match error {
+            PrivateDirError::Io(source) => StateError::Io { file: path, source },
+            PrivateDirError::Unfit(reason) => StateError::Unsafe { path, reason },
+        }
+    })
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -754,13 +762,17 @@ const SCHEMA_VERSION: u32 = 1;
 /// Largest file that is read, bytes: the netmap is the largest, and its longest form on the wire is half of this.
 const FILE_MAX: u64 = 2 * overlan_protocol::netmap::MAP_EVENT_MAX as u64;
 
-/// The owner may do everything, others may not even look.
-const DIR_MODE: u32 = 0o700;
+/// What the directory is for.
+const KEYS: private_dir::Purpose = private_dir::Purpose {
+    option: "--state-dir",
+    keys: "this device's keys",
+};
 
 /// The owner may read and write.
 const FILE_MODE: u32 = 0o600;
 
 const DEVICE: &str = "device.json";
+const UNKNOWN: &str = "device-unknown.json";
 const ENROLLING: &str = "enrolling.json";
 const NETMAP: &str = "netmap.json";
 const TICKET: &str = "ticket.json";

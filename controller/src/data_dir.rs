@@ -1,11 +1,10 @@
 //! Decides whether a directory may hold a controller's database and keys, and whether what lies there is one deployment, whole.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::process::geteuid;
+use overlan_transport::private_dir::{self, PrivateDirError};
 
 use crate::ca;
 use crate::tickets;
@@ -23,9 +22,10 @@ pub(crate) enum DirError {
 
 /// Makes the directory for its owner only, or finds one that is so. The mode of one that is there stays as it is.
 pub(crate) fn prepare(dir: &Path) -> Result<(), DirError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let found = fs::metadata(dir)?;
-    check_owner(dir, found.uid(), geteuid().as_raw(), found.mode())?;
+    private_dir::make(dir, PURPOSE).map_err(|error| match error {
+        PrivateDirError::Io(error) => DirError::Io(error),
+        PrivateDirError::Unfit(reason) => DirError::Unfit(reason),
+    })?;
     let mut foreign = None;
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
@@ -43,30 +43,6 @@ pub(crate) fn prepare(dir: &Path) -> Result<(), DirError> {
             "it holds other things, such as {name}, and nothing of a controller; give --data-dir an empty or a new directory"
         ))),
     }
-}
-
-fn check_owner(dir: &Path, owner: u32, us: u32, mode: u32) -> Result<(), DirError> {
-    let refuse = |reason| Err(DirError::Unfit(reason));
-    if owner != us {
-        return refuse(format!(
-            "it belongs to user {owner} and this program runs as user {us}; run it as the owner or use another --data-dir"
-        ));
-    }
-    if mode & 0o077 != 0 {
-        // A sticky directory is shared on purpose, like /tmp: it must stay as it is.
-        let way_out = match mode & 0o1000 {
-            0 => format!(
-                "run `chmod 700 {}`, or use another --data-dir",
-                dir.display()
-            ),
-            _ => "use another --data-dir, such as one inside it".to_owned(),
-        };
-        return refuse(format!(
-            "its mode {:04o} lets other users in, and it would hold this deployment's keys; {way_out}",
-            mode & 0o7777
-        ));
-    }
-    Ok(())
 }
 
 /// Files that only a deployment leaves, beside its database; without the database they are what is left of one.
@@ -98,6 +74,12 @@ fn is_ours(name: &str) -> bool {
     name == DATABASE || name == DATABASE_WAL || name == LOCK || KEYS.contains(&name)
 }
 
+/// What the directory is for.
+const PURPOSE: private_dir::Purpose = private_dir::Purpose {
+    option: "--data-dir",
+    keys: "this deployment's keys",
+};
+
 /// The database.
 pub(crate) const DATABASE: &str = "controller.db";
 /// What was written last and is not in [`DATABASE`] yet.
@@ -109,22 +91,9 @@ pub(crate) const KEYS: [&str; 3] = [ca::CA_FILE, ca::names::FILE, tickets::FILE]
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::os::unix::fs::MetadataExt;
 
-    #[test]
-    fn a_directory_that_others_may_enter_stays_as_it_is() {
-        for (mode, fits) in [
-            (0o40700, true),
-            (0o40500, true),
-            (0o40750, false),
-            (0o40701, false),
-            (0o41777, false),
-        ] {
-            let checked = check_owner(Path::new("/srv"), 7, 7, mode);
-            assert_eq!(checked.is_ok(), fits, "{mode:o}");
-        }
-        assert!(check_owner(Path::new("/srv"), 0, 7, 0o40700).is_err());
-    }
+    use super::*;
 
     #[test]
     fn a_directory_of_other_things_is_refused() {

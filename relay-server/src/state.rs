@@ -8,13 +8,14 @@
 //! ```
 //! Every file is written whole to a temporary name, synced and renamed: after a crash there is the old or the new content.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use overlan_protocol::api::RelayRegisterResponse;
 use overlan_protocol::key::{Fingerprint, IdentityKey, IdentitySecret, KEY_LEN};
+use overlan_transport::private_dir::{self, PrivateDirError};
 use overlan_transport::tls;
 use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -54,17 +55,13 @@ pub enum StateError {
         /// Reason.
         source: io::Error,
     },
-    /// Others than the owner may enter the directory.
-    #[error(
-        "cannot use {}: its mode {mode:04o} lets other users in, and it holds this relay's keys; run `chmod 700 {}`, or use another \
-         directory",
-        dir.display(), dir.display()
-    )]
+    /// The directory is not its user's alone.
+    #[error("cannot use {}: {reason}", dir.display())]
     Unsafe {
         /// Which.
         dir: PathBuf,
-        /// Its permission bits.
-        mode: u32,
+        /// What is wrong and how to mend it.
+        reason: String,
     },
     /// A file does not hold what it must.
     #[error("{} is damaged: {reason}; {remedy}", file.display())]
@@ -81,17 +78,13 @@ pub enum StateError {
 impl StateDir {
     /// Opens the directory and makes it if needed.
     pub(crate) fn open(dir: &Path) -> Result<Self, StateError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(|source| io_error(dir, source))?;
-        let found = fs::metadata(dir).map_err(|source| io_error(dir, source))?;
-        let mode = found.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            let dir = dir.to_owned();
-            return Err(StateError::Unsafe { dir, mode });
-        }
+        private_dir::make(dir, KEYS).map_err(|error| match error {
+            PrivateDirError::Io(source) => io_error(dir, source),
+            PrivateDirError::Unfit(reason) => StateError::Unsafe {
+                dir: dir.to_owned(),
+                reason,
+            },
+        })?;
         Ok(Self {
             dir: dir.to_owned(),
         })
@@ -229,6 +222,12 @@ fn io_error(file: &Path, source: io::Error) -> StateError {
         source,
     }
 }
+
+/// What the directory is for.
+const KEYS: private_dir::Purpose = private_dir::Purpose {
+    option: "--state-dir",
+    keys: "this relay's keys",
+};
 
 const IDENTITY: &str = "identity.key";
 const TLS_KEY: &str = "tls.key";

@@ -16,6 +16,8 @@ pub mod pump;
 
 pub mod operator;
 
+pub mod private_dir;
+
 pub mod strangers;
 
 #[cfg(test)]
