@@ -34,6 +34,8 @@ pub struct Control {
     health: watch::Sender<Health>,
     /// The controller told the map in this process: what follows may be told as changes of it.
     told: AtomicBool,
+    /// The device's keys were kept aside when this began.
+    began_aside: bool,
     ticket_refused: Notify,
 }
 
@@ -52,7 +54,10 @@ pub enum Health {
         /// Why.
         error: String,
     },
-    /// The controller does not know this device any more; its state was erased.
+    /// The controller does not know this device: it was brought back from a backup, or removed the device long ago. The keys are kept
+    /// aside and the controller is asked again.
+    Unknown,
+    /// The controller removed this device; its state was erased.
     Removed,
 }
 
@@ -88,6 +93,7 @@ impl Control {
             health: watch::Sender::new(Health::Connecting),
             told: AtomicBool::new(false),
             ticket_refused: Notify::new(),
+            began_aside: state.is_device_aside(),
             state,
             device,
             outgoing,
@@ -114,6 +120,12 @@ impl Control {
         self.ticket_refused.notify_one();
     }
 
+    /// Whether the controller did not know this device when it was heard last, before this process. Whoever starts waits for what it says
+    /// now.
+    pub(crate) fn began_aside(&self) -> bool {
+        self.began_aside
+    }
+
     /// Follows the controller until `stop`, or until it removed this device.
     pub async fn run(&self, stop: CancellationToken) {
         tokio::select! {
@@ -132,6 +144,7 @@ impl Control {
             let error = match self.open_stream().await {
                 Ok(mut lines) => {
                     backoff.handle_success(now());
+                    self.handle_known().await;
                     match self.read_stream(&mut lines).await {
                         StreamEnd::Removed => return self.handle_removed().await,
                         StreamEnd::Ended(error) => error,
@@ -141,8 +154,13 @@ impl Control {
                     return self.handle_removed().await;
                 }
                 Err(error) if error.problem() == Some(ProblemKind::DeviceUnknown) => {
-                    tracing::warn!(%error, "the controller went back to a time before this device; it has to be enrolled again");
-                    return self.handle_removed().await;
+                    // Nobody else has its keys and nobody will come back for it.
+                    if self.state.is_in_memory() {
+                        return self.handle_removed().await;
+                    }
+                    self.handle_unknown().await;
+                    sleep(backoff.handle_failure(now())).await;
+                    continue;
                 }
                 Err(error) => error,
             };
@@ -231,6 +249,39 @@ impl Control {
             }
             is_news
         });
+    }
+
+    /// Who brought back the wrong backup brings back another one: nothing is erased, and what runs goes on as long as its ticket.
+    async fn handle_unknown(&self) {
+        if self.health.send_replace(Health::Unknown) == Health::Unknown {
+            return;
+        }
+        let state = self.state.clone();
+        blocking(move || match state.set_device_aside() {
+            Ok(file) => tracing::warn!(
+                file = %file.display(),
+                "{UNKNOWN}; this device's keys are kept aside, and it comes back by itself if the controller knows it again. If not, restart \
+                 `overlan up`: it enrols as a new device"
+            ),
+            Err(error) => tracing::warn!(%error, "{UNKNOWN}, and its keys could not be put aside"),
+        })
+        .await;
+    }
+
+    async fn handle_known(&self) {
+        let state = self.state.clone();
+        blocking(move || {
+            if !state.is_device_aside() {
+                return;
+            }
+            match state.take_device_back() {
+                Ok(()) => tracing::warn!("the controller knows this device again"),
+                Err(error) => {
+                    tracing::warn!(%error, "the device's keys could not be put back into place")
+                }
+            }
+        })
+        .await;
     }
 
     async fn handle_removed(&self) {
@@ -372,6 +423,9 @@ impl Control {
         .await;
     }
 }
+
+/// What a device says that its controller does not know.
+pub(crate) const UNKNOWN: &str = "the controller does not know this device: it was brought back from a backup that is older, or removed the device long ago";
 
 enum StreamEnd {
     Removed,

@@ -89,6 +89,12 @@ pub enum NotReady {
     /// The controller removed this device.
     #[error("the controller removed this device; enrol again with `overlan login` or an auth key")]
     Removed,
+    /// The controller does not know this device: it was restored from an older backup, or removed it long ago.
+    #[error(
+        "{}. Its keys are kept aside, and it comes back if the controller knows it again",
+        crate::control::UNKNOWN
+    )]
+    Unknown,
     /// The controller was not reached, and nothing on disk says where to go.
     #[error("the controller was not reached within {} s: {error}", waited.as_secs())]
     Controller {
@@ -306,10 +312,13 @@ impl Node {
         let mut health = inner.control.health();
         let wait = async {
             loop {
-                if *health.borrow() == Health::Removed {
-                    return Err(NotReady::Removed);
-                }
-                if netmap.borrow().version > 0 && inner.engine.is_attached() {
+                let heard = match *health.borrow() {
+                    Health::Removed => return Err(NotReady::Removed),
+                    Health::Unknown => return Err(NotReady::Unknown),
+                    Health::Connecting => !inner.control.began_aside(),
+                    Health::Connected { .. } | Health::Unreachable { .. } => true,
+                };
+                if heard && netmap.borrow().version > 0 && inner.engine.is_attached() {
                     return Ok(());
                 }
                 tokio::select! {

@@ -183,6 +183,7 @@ async fn up_in(args: &UpArgs, state: &Arc<StateDir>) -> Result<(), Failure> {
     // The ports come first: a taken one must not cost a one-off key.
     let doors = args.doors.open(None).await?;
     upstream::leave_out(&doors.proxy.addresses());
+    let was_aside = state.is_device_aside();
     let (device, is_new) = device(args, state).await?;
     // Not before: until here Ctrl-C must end a prompt, and there is nothing to put in order.
     let mut signals = Signals::listen()?;
@@ -196,17 +197,16 @@ async fn up_in(args: &UpArgs, state: &Arc<StateDir>) -> Result<(), Failure> {
     )
     .await;
     match ended {
-        // A removed device with a key in hand is enrolled anew: an ephemeral one that was away too long, most often.
+        // A removed device with a key in hand is enrolled anew: an ephemeral one that was away too long, most often. So is one that the
+        // controller does not know, or by a person who heard of that before and starts it again.
         Err(Ended::Removed(failure)) if !is_new => {
-            let Some(key) = auth_key(args)? else {
+            let key = auth_key(args)?;
+            if key.is_none() && !(was_aside && prompt::can_ask()) {
                 return Err(failure);
-            };
-            output::note(
-                "The controller removed this device; it is enrolled again by the auth key.",
-            );
-            state.remove_device()?;
+            }
+            output::note("The controller knows this device no more; it is enrolled as a new one.");
             let device = tokio::select! {
-                device = enrol_device(args, state, Some(key)) => device?,
+                device = enrol_device(args, state, key) => device?,
                 () = signals.next() => return Ok(()),
             };
             let doors = args.doors.open(None).await?;
@@ -251,7 +251,7 @@ impl From<Failure> for Ended {
 impl From<NotReady> for Ended {
     fn from(error: NotReady) -> Self {
         match error {
-            NotReady::Removed => Self::Removed(error.into()),
+            NotReady::Removed | NotReady::Unknown => Self::Removed(error.into()),
             NotReady::Controller { .. }
             | NotReady::Approval { .. }
             | NotReady::Relay { .. }
@@ -559,6 +559,7 @@ impl From<NotReady> for Failure {
     fn from(error: NotReady) -> Self {
         let code = match error {
             NotReady::Removed => Code::NeedsLogin,
+            NotReady::Unknown => return Self::new(Code::NeedsLogin, error).next(ENROL_ANEW),
             NotReady::Controller { .. } => Code::ControllerUnreachable,
             NotReady::Approval { .. } => {
                 return Self::new(Code::PendingApproval, error).next(APPROVE);
@@ -569,6 +570,9 @@ impl From<NotReady> for Failure {
         Self::new(code, error)
     }
 }
+
+/// What somebody does for a device whose controller does not come back to knowing it.
+const ENROL_ANEW: &str = "Run `overlan up` again to enrol it as a new device: with an auth key (--auth-key-file), or at a terminal.";
 
 /// What an admin does for a device that waits.
 pub(super) const APPROVE: &str = "An admin runs `overlan admin device approve DEVICE`; `overlan admin device list` shows who waits.";

@@ -1,5 +1,7 @@
 //! The control session against a real controller on loopback.
 
+use std::os::unix::fs::PermissionsExt;
+
 use overlan_controller::{Config, Controller};
 use overlan_protocol::api::{
     AuthKeyRequest, AuthKeyResponse, Credential, JoinString, SetupRequest, SetupResponse,
@@ -325,6 +327,84 @@ async fn a_removed_device_forgets_what_it_was() {
         .await;
     session.end().await;
     assert!(web.state.load_device().unwrap().is_none());
+}
+
+/// Copies a directory of files.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    let _ = std::fs::remove_dir_all(to);
+    std::fs::create_dir(to).unwrap();
+    std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o700)).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_a_wrong_backup_does_not_know_is_kept_aside_and_comes_back() {
+    let mut lab = Lab::start().await;
+    let (data, wrong) = (lab.dir.path().join("data"), lab.dir.path().join("wrong"));
+    let right = lab.dir.path().join("right");
+    lab.stop().await;
+    copy(&data, &wrong);
+    lab.run_again().await;
+    let web = lab.member("web").await;
+    let session = Session::start(web.control(None));
+    let before = session.until("a snapshot", |map| map.version > 0).await;
+    lab.stop().await;
+    copy(&data, &right);
+    copy(&wrong, &data);
+    lab.run_again().await;
+    session
+        .until_health("unknown", |health| *health == Health::Unknown)
+        .await;
+    let aside = web.state.path().join("device-unknown.json");
+    let mode = std::fs::metadata(&aside).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(web.state.is_device_aside());
+    let kept = web.state.load_device().unwrap().unwrap();
+    assert_eq!(kept.device, web.device.device);
+    let meanwhile = session.control.netmap().borrow().clone();
+    assert_eq!(meanwhile.networks, before.networks, "the map stays in use");
+
+    // The right one is found.
+    lab.stop().await;
+    copy(&right, &data);
+    lab.run_again().await;
+    session
+        .until_health("known again", |health| {
+            matches!(health, Health::Connected { .. })
+        })
+        .await;
+    assert!(!aside.exists() && !web.state.is_device_aside());
+    session.end().await;
+    let back = web.state.load_device().unwrap().unwrap();
+    assert_eq!(back.device, web.device.device);
+
+    // Or not, and it is enrolled anew: the old keys go.
+    lab.stop().await;
+    copy(&wrong, &data);
+    lab.run_again().await;
+    let session = Session::start(web.control(None));
+    session
+        .until_health("unknown", |health| *health == Health::Unknown)
+        .await;
+    session.end().await;
+    let options = EnrolOptions {
+        join: lab.join.clone(),
+        credential: Credential::AuthKey(lab.key.clone()),
+        hostname: "web".to_owned(),
+        networks: Vec::new(),
+        outgoing: Outgoing::direct(),
+        deadline: WITHIN,
+    };
+    let anew = enrol(options, &web.state).await.unwrap();
+    assert_ne!(anew.device, web.device.device);
+    assert!(!aside.exists());
+    // A device of which nobody has the keys twice is not waited for.
+    web.state.set_device_aside().unwrap();
+    web.state.remove_device().unwrap();
+    assert!(!aside.exists() && web.state.load_device().unwrap().is_none());
 }
 
 #[tokio::test]

@@ -220,9 +220,10 @@ impl Builder {
         };
         let node = match self.start(&state, device, &mut owned).await {
             // It was away for too long, most often, and there is a key for another one.
-            Err((UpError::NotReady(NotReady::Removed), lock)) if !is_new && self.can_enrol() => {
+            Err((UpError::NotReady(NotReady::Removed | NotReady::Unknown), lock))
+                if !is_new && self.can_enrol() =>
+            {
                 owned = lock;
-                state.remove_device()?;
                 let device = self.enrol(&state).await?;
                 self.start(&state, device, &mut owned).await
             }
@@ -250,7 +251,7 @@ impl Builder {
                 }
                 Ok(node)
             }
-            Err(error @ NotReady::Removed) => {
+            Err(error @ (NotReady::Removed | NotReady::Unknown)) => {
                 node.shutdown().await;
                 let owned = std::mem::take(&mut *lock(&node.inner.owned));
                 Err((error.into(), owned))

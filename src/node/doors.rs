@@ -120,7 +120,7 @@ impl Overlay for NodeOverlay {
                     Health::Removed => true,
                     // The map of an earlier run may lack what a short name means.
                     Health::Connecting => is_known && foreign && !names::is_short(&netmap, &meant),
-                    Health::Connected { .. } | Health::Unreachable { .. } => {
+                    Health::Connected { .. } | Health::Unreachable { .. } | Health::Unknown => {
                         is_known && (foreign || inner.engine.is_attached())
                     }
                 }

@@ -87,7 +87,7 @@ impl Inner {
             home: homes.contains(id),
             last_error: notes.get(id).and_then(|note| note.error.clone()),
         });
-        let removed = health == Health::Removed;
+        let removed = matches!(health, Health::Removed | Health::Unknown);
         Status {
             state: if removed {
                 status::State::NeedsLogin
@@ -130,6 +130,11 @@ impl Inner {
                 Health::Unreachable { error } => {
                     control_status(status::LinkState::Waiting, None, Some(error))
                 }
+                Health::Unknown => control_status(
+                    status::LinkState::Waiting,
+                    None,
+                    Some(crate::control::UNKNOWN.to_owned()),
+                ),
                 Health::Removed => control_status(
                     status::LinkState::Idle,
                     None,
