@@ -271,11 +271,10 @@ impl Control {
     async fn handle_known(&self) {
         let state = self.state.clone();
         blocking(move || {
-            if !state.is_device_aside() {
-                return;
-            }
+            let was_aside = state.is_device_aside();
             match state.take_device_back() {
-                Ok(()) => tracing::warn!("the controller knows this device again"),
+                Ok(()) if was_aside => tracing::warn!("the controller knows this device again"),
+                Ok(()) => {}
                 Err(error) => {
                     tracing::warn!(%error, "the device's keys could not be put back into place")
                 }

@@ -287,11 +287,11 @@ impl StateDir {
         Ok(self.file(UNKNOWN))
     }
 
-    /// Takes the device back that was put aside; nothing to take back is fine.
+    /// Takes the device back that was put aside. Where another one was enrolled since, only the old keys' file goes, if a crash left it.
     pub fn take_device_back(&self) -> Result<(), StateError> {
         match self.is_device_aside() {
             true => self.rename(UNKNOWN, DEVICE),
-            false => Ok(()),
+            false => self.remove(UNKNOWN),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod caller;
 mod certificates;
+mod changed;
 mod device;
 mod dns;
 mod enrol;
@@ -27,6 +28,7 @@ use overlan_protocol::api::path;
 
 pub(crate) use self::people::SETUP_TOKEN;
 
+use self::changed::What;
 use crate::limits;
 use crate::server::Channel;
 use crate::shared::Shared;
@@ -57,14 +59,18 @@ impl Api {
         let mut request: Request = request.map(Body::new);
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         request.extensions_mut().insert(channel.clone());
-        let response = match tower_service::Service::call(&mut self.0, request).await {
+        let mut response = match tower_service::Service::call(&mut self.0, request).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
         let changes = method != Method::GET && !ROUTINE.contains(&path.as_str());
         if changes && response.status().is_success() {
             let by = channel.seat.holder();
-            tracing::info!(by, %method, path, "changed");
+            match response.extensions_mut().remove::<What>() {
+                Some(What(what)) if what.is_empty() => {}
+                Some(What(what)) => tracing::info!(by, what, "changed"),
+                None => debug_assert!(false, "{method} {path} says nothing of what it changed"),
+            }
         }
         response
     }

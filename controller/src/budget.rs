@@ -1,5 +1,5 @@
-//! Decides how often a device may change what others are told: each change is written to disk, told to every member, and some to all
-//! relays. Holds no clock.
+//! Decides how often one source may ask for what costs all: what is written to disk, told to every member or all relays, or signed. Each
+//! source has its own share, so that who loops waits and no other does. Holds no clock.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,23 +8,60 @@ use overlan_protocol::key::DeviceId;
 
 use crate::rate::{Allowance, Pace};
 
-/// What devices changed lately.
-#[derive(Debug, Default)]
-pub(crate) struct Changes {
-    devices: BTreeMap<DeviceId, Allowance>,
+/// All budgets of a controller.
+#[derive(Debug)]
+pub(crate) struct Budgets {
+    /// What a device changes for others: networks, routes.
+    pub(crate) changes: Budget<DeviceId>,
+    /// Netmap streams that a device opens: each is a snapshot or a look at the log, and a write for an ephemeral device.
+    pub(crate) streams: Budget<DeviceId>,
+    /// Rounds of certificates for a device: a signature for each of its networks.
+    pub(crate) certificates: Budget<DeviceId>,
+    /// New devices by one right, which is an auth key or an account: writes, and news for every member.
+    pub(crate) enrolments: Budget<Right>,
 }
 
-impl Changes {
-    /// Counts one change of a device; or says how long it must wait before one.
-    pub(crate) fn count(&mut self, now: Instant, device: DeviceId) -> Result<(), Duration> {
-        if self.devices.len() >= DEVICES_MAX {
-            self.devices.retain(|_, allowance| !allowance.is_whole(now));
+/// By what a device is enrolled.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Right {
+    /// The id of an auth key.
+    Key(String),
+    /// The account of a person.
+    Account(i64),
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self {
+            changes: Budget::new(CHANGES),
+            streams: Budget::new(STREAMS),
+            certificates: Budget::new(CERTIFICATES),
+            enrolments: Budget::new(ENROLMENTS),
         }
-        let allowance = self
-            .devices
-            .entry(device)
-            .or_insert_with(|| Allowance::new(now));
-        allowance.take(now, CHANGES)
+    }
+}
+
+/// What sources used lately of one kind.
+#[derive(Debug)]
+pub(crate) struct Budget<S> {
+    pace: Pace,
+    sources: BTreeMap<S, Allowance>,
+}
+
+impl<S: Ord> Budget<S> {
+    fn new(pace: Pace) -> Self {
+        let sources = BTreeMap::new();
+        Self { pace, sources }
+    }
+
+    /// Counts one of a source; or says how long it must wait before one.
+    pub(crate) fn count(&mut self, now: Instant, source: S) -> Result<(), Duration> {
+        if self.sources.len() >= SOURCES_MAX {
+            self.sources.retain(|_, allowance| !allowance.is_whole(now));
+        }
+        let allowance = self.sources.entry(source);
+        let allowance = allowance.or_insert_with(|| Allowance::new(now));
+        allowance.take(now, self.pace)
     }
 }
 
@@ -34,33 +71,64 @@ const CHANGES: Pace = Pace {
     every: Duration::from_secs(6),
 };
 
-/// Devices remembered before those are forgotten whose allowance is whole again: as many as one network has. Each one that is kept
-/// made changes within the last minutes.
-const DEVICES_MAX: usize = 50_000;
+/// A device whose link flaps comes back some times in a minute, with pauses that grow to a minute.
+const STREAMS: Pace = Pace {
+    burst: 40,
+    every: Duration::from_secs(3),
+};
+
+/// Certificates are asked for at a start, when networks or names change, and once in their life of weeks.
+const CERTIFICATES: Pace = Pace {
+    burst: 20,
+    every: Duration::from_secs(30),
+};
+
+/// A rollout of some hundred machines by one key is at once; a key that leaked makes less than two thousand devices in an hour.
+const ENROLMENTS: Pace = Pace {
+    burst: 500,
+    every: Duration::from_secs(3),
+};
+
+/// Sources remembered before those are forgotten whose allowance is whole again: as many as one network has devices. Each is a device or a
+/// right that was proved; each one that is kept used something within the last half an hour.
+const SOURCES_MAX: usize = 50_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_loop_of_one_device_is_slowed_down_and_no_other() {
-        let start = tokio::time::Instant::now().into_std();
-        let (looping, other) = (DeviceId([1; 16]), DeviceId([2; 16]));
-        let mut changes = Changes::default();
-        let mut made = 0;
-        for tenth in 0..36_000u64 {
-            let now = start + Duration::from_millis(100 * tenth);
-            made += u32::from(changes.count(now, looping).is_ok());
-            if tenth % 600 == 0 {
-                assert_eq!(
-                    changes.count(now, other),
-                    Ok(()),
-                    "in minute {}",
-                    tenth / 600
-                );
+    fn a_loop_of_one_source_is_slowed_down_and_no_other() {
+        for (pace, in_an_hour) in [
+            (CHANGES, 40 + 600 - 1),
+            (STREAMS, 40 + 1_200 - 1),
+            (CERTIFICATES, 20 + 120 - 1),
+            (ENROLMENTS, 500 + 1_200 - 1),
+        ] {
+            let start = tokio::time::Instant::now().into_std();
+            let mut budget = Budget::new(pace);
+            let mut made = 0;
+            for tenth in 0..36_000u64 {
+                let now = start + Duration::from_millis(100 * tenth);
+                made += u32::from(budget.count(now, "looping").is_ok());
+                if tenth % 600 == 0 {
+                    let other = budget.count(now, "other");
+                    assert_eq!(other, Ok(()), "{pace:?} in minute {}", tenth / 600);
+                }
             }
+            assert_eq!(made, in_an_hour, "{pace:?}");
+            assert!(budget.count(start, "looping").is_err());
         }
-        assert_eq!(made, 40 + 600 - 1, "in an hour");
-        assert!(changes.count(start, looping).is_err());
+    }
+
+    #[test]
+    fn sources_whose_share_is_whole_are_forgotten() {
+        let start = tokio::time::Instant::now().into_std();
+        let mut budget = Budget::new(STREAMS);
+        for source in 0..SOURCES_MAX {
+            budget.count(start, source).unwrap();
+        }
+        budget.count(start + STREAMS.every, SOURCES_MAX).unwrap();
+        assert_eq!(budget.sources.len(), 1);
     }
 }

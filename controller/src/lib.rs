@@ -372,7 +372,7 @@ impl Controller {
             names_ca,
             hasher,
             throttle: Default::default(),
-            changes: Default::default(),
+            budgets: Default::default(),
             reports: Default::default(),
             domain: config.domain,
             timings: config.timings,

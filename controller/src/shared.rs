@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Timings;
 use crate::auth::password::Hasher;
 use crate::auth::throttle::Throttle;
-use crate::budget::Changes;
+use crate::budget::Budgets;
 use crate::ca::names::NamesCa;
 use crate::changelog::ChangeLog;
 use crate::clock;
@@ -30,7 +30,7 @@ pub(crate) struct Shared {
     pub(crate) names_ca: NamesCa,
     pub(crate) hasher: Hasher,
     pub(crate) throttle: Mutex<Throttle>,
-    pub(crate) changes: Mutex<Changes>,
+    pub(crate) budgets: Mutex<Budgets>,
     pub(crate) presence: Mutex<Presence>,
     pub(crate) heartbeats: Mutex<Heartbeats>,
     pub(crate) reports: Mutex<Reports>,

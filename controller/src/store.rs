@@ -261,12 +261,17 @@ fn migrations() -> Vec<Migration> {
             "waiting",
             include_str!("../migrations/0021_waiting.sql"),
         ),
-        step(150, "runs", include_str!("../migrations/0150_runs.sql")),
         step(100, "names", include_str!("../migrations/0100_names.sql")),
         step(
             101,
             "sessions",
             include_str!("../migrations/0101_sessions.sql"),
+        ),
+        step(150, "runs", include_str!("../migrations/0150_runs.sql")),
+        step(
+            170,
+            "owner notes",
+            include_str!("../migrations/0170_owner_notes.sql"),
         ),
     ]
 }

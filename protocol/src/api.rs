@@ -258,6 +258,9 @@ pub struct DeviceSummary {
     pub waiting: Vec<String>,
     /// Who enrolled it.
     pub owner: Owner,
+    /// The note of the auth key that enrolled it; empty without one.
+    #[serde(default)]
+    pub owner_note: String,
     /// Whether it holds a control session.
     pub online: bool,
     /// Whether it is removed after going offline.

@@ -216,9 +216,6 @@ pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
             list(&args, path::RELAY_TOKENS, relay::TOKENS, row).await
         }
         AdminCommand::Relay(relay::RelayCommand::Remove(args)) => relay::remove(args).await,
-        AdminCommand::Device(device::DeviceCommand::List(args)) => {
-            list(&args, path::DEVICES, device::LIST, device::rows).await
-        }
         AdminCommand::Device(command) => device::run(command).await,
         AdminCommand::Network(network::NetworkCommand::List(args)) => {
             let row = |known: &_| [network::row(known)];
@@ -285,7 +282,11 @@ async fn revoke_key(args: &RevokeArgs) -> Result<(), Failure> {
         .delete(&path, api::WITHIN)
         .await
         .map_err(api::as_person)?;
-    output::note(&format!("Revoked auth key {}.", args.id));
+    let id = &args.id;
+    output::note(&format!(
+        "Revoked auth key {id}. Devices that it enrolled stay: `overlan admin device list --owner {id}` lists them, \
+         `overlan admin device remove --owner {id}` removes them."
+    ));
     Ok(())
 }
 
@@ -322,6 +323,19 @@ where
         .get(path, api::WITHIN)
         .await
         .map_err(api::as_person)?;
+    show(args, &items, &list, rows_of)
+}
+
+fn show<T, R, const N: usize>(
+    args: &ListArgs,
+    items: &[T],
+    list: &List<N>,
+    rows_of: impl Fn(&T) -> R,
+) -> Result<(), Failure>
+where
+    T: Serialize,
+    R: IntoIterator<Item = [String; N]>,
+{
     if args.json {
         return output::json(&versioned(list.name, &items));
     }

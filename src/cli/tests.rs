@@ -255,6 +255,7 @@ fn every_setting_comes_from_the_environment_too_under_one_prefix() {
         "force",
         "resolver",
         "others",
+        "owner",
     ];
     let mut commands = Vec::new();
     all(&Cli::command(), "", &mut commands);
@@ -386,4 +387,30 @@ fn completion_scripts_know_the_commands() {
     );
     let script = String::from_utf8(script).unwrap();
     assert!(script.contains("auth-key") && script.contains("--reverse"));
+}
+
+#[test]
+fn every_variable_is_on_the_page_of_settings_and_no_other() {
+    let mut command = Cli::command();
+    command.build();
+    let mut commands = Vec::new();
+    all(&command, "", &mut commands);
+    let shown = |argument: &&clap::Arg| !argument.is_hide_set();
+    let flags = commands.iter().flat_map(|(_, command)| {
+        let arguments = command.get_arguments().filter(shown);
+        arguments.filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned))
+    });
+    let secrets = secret::Variable::ALL.map(|variable| variable.name().to_owned());
+    let known: std::collections::BTreeSet<String> = flags.chain(secrets).collect();
+    let page = include_str!("../../docs/configuration.md");
+    let table = page
+        .split("\n## ")
+        .find(|part| part.starts_with("Environment variables"))
+        .unwrap();
+    let told: std::collections::BTreeSet<String> = table
+        .split('`')
+        .filter(|word| word.starts_with("OVERLAN_"))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(told, known);
 }

@@ -168,7 +168,7 @@ fn a_file_in_place_of_the_directory_is_an_error_that_names_it() {
     let path = root.path().join("state");
     fs::write(&path, "").unwrap();
     let error = StateDir::open(&path).unwrap_err();
-    assert!(matches!(error, StateError::Io { .. }));
+    assert!(matches!(error, StateError::Unsafe { .. }));
     assert!(
         error.to_string().contains(path.to_str().unwrap()),
         "{error}"

@@ -26,7 +26,10 @@ fn who_may_not_join_hears_why() {
     let expired = lab.auth_key(&["--expires", "1s"]);
 
     log_in(&lab, OWNER, "not this one, certainly").refused(4, &["email and password do not fit"]);
-    log_in(&lab, "nobody", PASSWORD).refused(1, &["Error: this is not an email address"]);
+    log_in(&lab, "nobody", PASSWORD).refused(
+        1,
+        &["Error: \"nobody\" is not an email address: it has no @"],
+    );
     log_in(&lab, "nobody@acme.example", PASSWORD).refused(4, &["email and password do not fit"]);
 
     let used = lab.auth_key(&[]);

@@ -130,18 +130,11 @@ impl FromRequestParts<Arc<Shared>> for ChangingDevice {
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Refusal> {
         let DeviceCaller(device) = DeviceCaller::from_request_parts(parts, shared).await?;
-        let counted = lock(&shared.changes).count(clock::now(), device.id);
-        counted.map(|()| Self(device)).map_err(|wait| {
-            let secs = u32::try_from(wait.as_secs())
-                .unwrap_or(u32::MAX)
-                .saturating_add(1);
-            let refusal = Refusal::new(
-                ProblemKind::TooMany,
-                "this device changes its networks or routes too often",
-                format!("try again in {secs} s"),
-            );
-            refusal.retry_after(secs)
-        })
+        let counted = lock(&shared.budgets).changes.count(clock::now(), device.id);
+        let counted = counted.map_err(too_often(
+            "this device changes its networks or routes too often",
+        ));
+        counted.map(|()| Self(device))
     }
 }
 
@@ -373,6 +366,17 @@ pub(super) fn key_refusal(
         &format!("{what} {id} has expired"),
         format!("{age} s ago; make a new one"),
     )
+}
+
+/// What a source hears that has used up its share.
+pub(super) fn too_often(what: &str) -> impl Fn(Duration) -> Refusal {
+    move |wait| {
+        let secs = u32::try_from(wait.as_secs())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
+        let again = format!("try again in {secs} s");
+        Refusal::new(ProblemKind::TooMany, what, again).retry_after(secs)
+    }
 }
 
 /// What a key for devices is called in refusals. Only such a key can be made for more than one use.

@@ -8,11 +8,11 @@ use overlan_protocol::api::{
     CertificateRequest, CertificateResponse, NameCertificate, NamesCaResponse,
 };
 
-use super::caller::{DeviceCaller, Json};
+use super::caller::{DeviceCaller, Json, too_often};
 use super::problem::Refusal;
 use crate::ca::names;
 use crate::clock;
-use crate::shared::Shared;
+use crate::shared::{Shared, lock};
 use crate::store::{self, names::Holder};
 
 /// The CA, for anybody: it is no secret, and the connection proves whose it is.
@@ -34,6 +34,10 @@ pub(super) async fn issue(
             "the proof is not by the key that the certificates shall be for",
         ));
     }
+    let counted = lock(&shared.budgets)
+        .certificates
+        .count(clock::now(), device.id);
+    counted.map_err(too_often("this device asks for certificates too often"))?;
     let now = clock::unix_secs();
     let mut certificates = Vec::with_capacity(device.places.len());
     let mut tx = shared.store.read().await?;

@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use overlan_protocol::api::{DeviceReport, TicketResponse};
 use overlan_protocol::key::Lineage;
 
-use super::caller::{DeviceCaller, Empty, Json, device_removed};
+use super::caller::{DeviceCaller, Empty, Json, device_removed, too_often};
+use super::changed::Changed;
 use super::feed::Feed;
 use super::problem::Refusal;
 use crate::clock;
@@ -31,6 +32,8 @@ pub(super) async fn netmap(
     uri: Uri,
 ) -> Result<Response, Refusal> {
     let known = known(uri.query())?;
+    let counted = lock(&shared.budgets).streams.count(clock::now(), device.id);
+    counted.map_err(too_often("this device opens sessions too often"))?;
     if device.ephemeral {
         let mut tx = shared.store.write().await?;
         devices::bump_attach_epoch(&mut tx, device.id).await?;
@@ -67,14 +70,14 @@ pub(super) async fn report(
 pub(super) async fn remove(
     State(shared): State<Arc<Shared>>,
     DeviceCaller(device): DeviceCaller,
-) -> Result<Json<Empty>, Refusal> {
+) -> Result<Changed<Empty>, Refusal> {
     let mut tx = shared.store.write().await?;
     // Its own streams may have bumped the epoch since the proof was checked.
     let current = devices::get(&mut tx, device.id).await?;
     let current = current.ok_or_else(device_removed)?;
     roster::remove_device(&mut tx, &current, clock::unix_secs()).await?;
     shared.store.commit(tx).await?;
-    Ok(Json(Empty {}))
+    Ok(Changed::new("removed itself", Empty {}))
 }
 
 /// Reads `since=<version>&lineage=<lineage>`; nothing else may stand in the query. A version alone, as programs before 0.2 send it,

@@ -12,6 +12,7 @@ use overlan_protocol::dns::{self, Dns, Record, Via, ViaHost};
 use serde::Deserialize;
 
 use super::caller::{Json, Person};
+use super::changed::Changed;
 use super::networks::named_or_default;
 use super::problem::Refusal;
 use crate::clock;
@@ -63,7 +64,7 @@ pub(super) async fn add_record(
     State(shared): State<Arc<Shared>>,
     person: Person,
     Json(request): Json<DnsRecordRequest>,
-) -> Result<Json<DnsRecordSummary>, Refusal> {
+) -> Result<Changed<DnsRecordSummary>, Refusal> {
     let record = Record::parse(&request.kind, request.value.trim())
         .map_err(|error| Refusal::bad_request(error.to_string()))?;
     let mut tx = shared.store.write().await?;
@@ -77,10 +78,12 @@ pub(super) async fn add_record(
         Claim::Further,
     )
     .await?;
-    if is_news {
-        shared.store.commit(tx).await?;
+    if !is_news {
+        return Ok(Changed::nothing(DnsRecordSummary { name, record }));
     }
-    Ok(Json(DnsRecordSummary { name, record }))
+    shared.store.commit(tx).await?;
+    let what = format!("added record {name} {record:?}");
+    Ok(Changed::new(what, DnsRecordSummary { name, record }))
 }
 
 /// What a record wants of its name.
@@ -131,7 +134,7 @@ pub(super) async fn remove_records(
     State(shared): State<Arc<Shared>>,
     person: Person,
     Json(request): Json<DnsRecordRemoval>,
-) -> Result<Json<DnsRemoved>, Refusal> {
+) -> Result<Changed<DnsRemoved>, Refusal> {
     let mut tx = shared.store.write().await?;
     let (network, dns) = settings(&mut tx, person, &request.network).await?;
     let domain = domain(&shared, &network);
@@ -142,14 +145,15 @@ pub(super) async fn remove_records(
     let now = clock::unix_secs();
     store::dns::set_records(&mut tx, person.org, network.id, &name, &stay, now).await?;
     shared.store.commit(tx).await?;
-    Ok(Json(DnsRemoved { removed }))
+    let what = format!("removed {removed} records of {name}");
+    Ok(Changed::new(what, DnsRemoved { removed }))
 }
 
 pub(super) async fn set_zone(
     State(shared): State<Arc<Shared>>,
     person: Person,
     Json(request): Json<DnsZoneRequest>,
-) -> Result<Json<DnsZoneSummary>, Refusal> {
+) -> Result<Changed<DnsZoneSummary>, Refusal> {
     let zone = zone_name(&request.zone)?;
     let mut tx = shared.store.write().await?;
     let (network, dns) = settings(&mut tx, person, &request.network).await?;
@@ -175,23 +179,26 @@ pub(super) async fn set_zone(
         via.push(one);
     }
     let settings = names(&shared, &domain, &dns).zone(&zone, via)?;
-    if dns.zones.get(&zone) != Some(&settings) {
+    let is_news = dns.zones.get(&zone) != Some(&settings);
+    if is_news {
         let now = clock::unix_secs();
         let new = Some(&settings);
         store::dns::set_zone(&mut tx, person.org, network.id, &zone, new, now).await?;
         shared.store.commit(tx).await?;
     }
-    Ok(Json(DnsZoneSummary {
-        zone,
-        via: settings.via,
-    }))
+    let what = match is_news {
+        true => format!("set zone {zone} of network {}", network.name),
+        false => String::new(),
+    };
+    let via = settings.via;
+    Ok(Changed::new(what, DnsZoneSummary { zone, via }))
 }
 
 pub(super) async fn remove_zone(
     State(shared): State<Arc<Shared>>,
     person: Person,
     Json(request): Json<DnsZoneRemoval>,
-) -> Result<Json<DnsRemoved>, Refusal> {
+) -> Result<Changed<DnsRemoved>, Refusal> {
     let zone = zone_name(&request.zone)?;
     let mut tx = shared.store.write().await?;
     let (network, dns) = settings(&mut tx, person, &request.network).await?;
@@ -200,7 +207,8 @@ pub(super) async fn remove_zone(
     let now = clock::unix_secs();
     store::dns::set_zone(&mut tx, person.org, network.id, &zone, None, now).await?;
     shared.store.commit(tx).await?;
-    Ok(Json(DnsRemoved { removed: 1 }))
+    let what = format!("removed zone {zone} of network {}", network.name);
+    Ok(Changed::new(what, DnsRemoved { removed: 1 }))
 }
 
 fn zone_name(text: &str) -> Result<String, Refusal> {

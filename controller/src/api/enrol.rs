@@ -14,16 +14,19 @@ use overlan_protocol::proof::{enrolment_message, tunnel_key_message};
 
 use super::caller::{
     AUTH_KEY, Json, Person, ThisChannel, check_signature, key_refusal, key_unknown, person,
-    plain_text,
+    plain_text, too_often,
 };
+use super::changed::Changed;
+use super::keys::noted;
 use super::networks::{join_refusal, unknown_network, unknown_network_among};
 use super::problem::Refusal;
 use crate::auth::{AUTH_KEY_PREFIX, NamedSecret};
+use crate::budget;
 use crate::clock;
 use crate::placement::Placement;
 use crate::registry::OrgId;
 use crate::roster;
-use crate::shared::Shared;
+use crate::shared::{Shared, lock};
 use crate::store::accounts::{self, Digest, NetworkRow};
 use crate::store::devices::{self, Device};
 use crate::store::keys::{self, AuthKey};
@@ -34,7 +37,7 @@ pub(super) async fn enrol(
     State(shared): State<Arc<Shared>>,
     ThisChannel(exporter): ThisChannel,
     Json(request): Json<EnrolRequest>,
-) -> Result<Json<EnrolResponse>, Refusal> {
+) -> Result<Changed<EnrolResponse>, Refusal> {
     check_keys(&request, &exporter)?;
     plain_text("the host name", &request.hostname, 0, HOSTNAME_MAX)?;
     let session = match &request.credential {
@@ -52,19 +55,35 @@ pub(super) async fn enrol(
     let known = devices::by_identity(&mut tx, right.org(), &request.identity).await?;
     if let Some(device) = known {
         let place = what_it_is(&mut tx, &device, &request).await?;
-        return Ok(Json(answer(&shared, &device, place, now)));
+        return Ok(Changed::nothing(answer(&shared, &device, place, now)));
     }
     let grant = match right {
         Right::Key { key, digest } => by_auth_key(&mut tx, key, &digest, &request, now).await?,
         Right::Person(person) => by_session(&mut tx, &person, &request).await?,
     };
+    let counted = lock(&shared.budgets)
+        .enrolments
+        .count(clock::now(), grant.right());
+    counted.map_err(too_often(
+        "too many devices were enrolled by this right lately",
+    ))?;
     let mut device = add_device(&mut tx, &grant, &request, now_ms).await?;
     let first = match grant.approval {
         true => wait(&mut tx, &device, &grant).await?,
         false => join(&shared, &mut tx, &mut device, &grant, now).await?,
     };
     shared.store.commit(tx).await?;
-    Ok(Json(answer(&shared, &device, first, now)))
+    let what = format!(
+        "enrolled device {}.{}{}, by {}",
+        first.label,
+        first.network,
+        match grant.approval {
+            true => ", which waits for approval",
+            false => "",
+        },
+        grant.by
+    );
+    Ok(Changed::new(what, answer(&shared, &device, first, now)))
 }
 
 /// What a device is called in its first network.
@@ -229,6 +248,19 @@ struct Grant {
     on_name_taken: NamePolicy,
     auth_key: Option<String>,
     account: Option<i64>,
+    /// The note of the auth key; empty without one.
+    note: String,
+    /// Who or what authorised it, as people call it.
+    by: String,
+}
+
+impl Grant {
+    fn right(&self) -> budget::Right {
+        match (&self.auth_key, self.account) {
+            (Some(key), _) => budget::Right::Key(key.clone()),
+            (None, account) => budget::Right::Account(account.unwrap_or_default()),
+        }
+    }
 }
 
 async fn by_session(
@@ -256,6 +288,11 @@ async fn by_session(
         on_name_taken: NamePolicy::default(),
         auth_key: None,
         account: Some(person.account),
+        note: String::new(),
+        by: format!(
+            "login of {}",
+            accounts::email_and_password(tx, person.account).await?.0
+        ),
     })
 }
 
@@ -299,6 +336,8 @@ async fn by_auth_key(
         ephemeral: key.ephemeral,
         approval: key.approval,
         on_name_taken: key.on_name_taken,
+        by: format!("auth key {}", noted(&key.id, &key.note)),
+        note: key.note,
         auth_key: Some(key.id),
         account: None,
     })
@@ -348,6 +387,7 @@ async fn add_device(
         epoch: FIRST_EPOCH,
         attach_epoch: 0,
         auth_key: grant.auth_key.clone(),
+        key_note: grant.note.clone(),
         account: grant.account,
         places: Vec::new(),
     };

@@ -6,6 +6,7 @@ use axum::extract::{Path, State};
 use overlan_protocol::api::{ProblemKind, RelayTokenSummary};
 
 use super::caller::{Empty, Json, Person};
+use super::changed::Changed;
 use super::problem::Refusal;
 use crate::clock;
 use crate::fleet;
@@ -16,7 +17,7 @@ pub(super) async fn remove(
     State(shared): State<Arc<Shared>>,
     person: Person,
     Path(name): Path<String>,
-) -> Result<Json<Empty>, Refusal> {
+) -> Result<Changed<Empty>, Refusal> {
     let mut tx = shared.store.write().await?;
     let known = relays::list(&mut tx, person.org).await?;
     let relay = known.iter().find(|relay| relay.name == name);
@@ -30,7 +31,7 @@ pub(super) async fn remove(
     fleet::remove_relay(&mut tx, relay, &shared.reports, clock::unix_secs()).await?;
     shared.store.commit(tx).await?;
     lock(&shared.heartbeats).remove(relay.id);
-    Ok(Json(Empty {}))
+    Ok(Changed::new(format!("removed relay {name}"), Empty {}))
 }
 
 pub(super) async fn tokens(
@@ -45,17 +46,21 @@ pub(super) async fn revoke_token(
     State(shared): State<Arc<Shared>>,
     person: Person,
     Path(id): Path<String>,
-) -> Result<Json<Empty>, Refusal> {
+) -> Result<Changed<Empty>, Refusal> {
     let mut tx = shared.store.write().await?;
-    if !relays::revoke_token(&mut tx, person.org, &id).await? {
-        return Err(Refusal::new(
+    let revoked = relays::revoke_token(&mut tx, person.org, &id).await?;
+    let name = revoked.ok_or_else(|| {
+        Refusal::new(
             ProblemKind::NotFound,
             &format!("there is no relay token {id:?}"),
             "`overlan admin relay-token list` lists them",
-        ));
-    }
+        )
+    })?;
     shared.store.commit(tx).await?;
-    Ok(Json(Empty {}))
+    Ok(Changed::new(
+        format!("revoked relay token {id}, for {name}"),
+        Empty {},
+    ))
 }
 
 /// Most tokens in a list; those of a day are fewer.

@@ -12,6 +12,7 @@ use overlan_protocol::name;
 use overlan_protocol::ticket::NETWORKS_MAX;
 
 use super::caller::{Empty, Json, Person, plain_text};
+use super::changed::{Changed, and};
 use super::networks::unknown_network_among;
 use super::people::LIST_MAX;
 use super::problem::Refusal;
@@ -27,7 +28,7 @@ pub(super) async fn make_auth_key(
     State(shared): State<Arc<Shared>>,
     person: Person,
     Json(request): Json<AuthKeyRequest>,
-) -> Result<Json<AuthKeyResponse>, Refusal> {
+) -> Result<Changed<AuthKeyResponse>, Refusal> {
     let life = request.expires_in_secs.unwrap_or(AUTH_KEY_LIFE_SECS);
     if !(1..=AUTH_KEY_LIFE_MAX_SECS).contains(&life) {
         return Err(Refusal::bad_request(format!(
@@ -61,20 +62,29 @@ pub(super) async fn make_auth_key(
     };
     keys::insert_auth_key(&mut tx, &key, &named.digest, now).await?;
     shared.store.commit(tx).await?;
-    Ok(Json(AuthKeyResponse {
-        key: text,
-        summary: AuthKeySummary {
-            id: key.id,
-            networks: networks.into_iter().map(|network| network.name).collect(),
-            reusable: key.reusable,
-            ephemeral: key.ephemeral,
-            approval: key.approval,
-            expires: key.expires,
-            uses: 0,
-            revoked: false,
-            note: key.note,
+    let names = networks.iter().map(|network| network.name.clone());
+    let what = format!(
+        "made auth key {} for {}",
+        noted(&key.id, &key.note),
+        and(names)
+    );
+    Ok(Changed::new(
+        what,
+        AuthKeyResponse {
+            key: text,
+            summary: AuthKeySummary {
+                id: key.id,
+                networks: networks.into_iter().map(|network| network.name).collect(),
+                reusable: key.reusable,
+                ephemeral: key.ephemeral,
+                approval: key.approval,
+                expires: key.expires,
+                uses: 0,
+                revoked: false,
+                note: key.note,
+            },
         },
-    }))
+    ))
 }
 
 pub(super) async fn list_auth_keys(
@@ -89,25 +99,29 @@ pub(super) async fn revoke_auth_key(
     State(shared): State<Arc<Shared>>,
     person: Person,
     id: Result<Path<String>, PathRejection>,
-) -> Result<Json<Empty>, Refusal> {
+) -> Result<Changed<Empty>, Refusal> {
     let Path(id) = id.map_err(|_| Refusal::bad_request("the key's id is unreadable"))?;
     let mut tx = shared.store.write().await?;
-    if !keys::revoke_auth_key(&mut tx, person.org, &id, clock::unix_secs()).await? {
-        return Err(Refusal::new(
+    let revoked = keys::revoke_auth_key(&mut tx, person.org, &id, clock::unix_secs()).await?;
+    let note = revoked.ok_or_else(|| {
+        Refusal::new(
             ProblemKind::NotFound,
             "there is no such auth key",
             "`overlan admin auth-key list` shows the keys",
-        ));
-    }
+        )
+    })?;
     shared.store.commit(tx).await?;
-    Ok(Json(Empty {}))
+    Ok(Changed::new(
+        format!("revoked auth key {}", noted(&id, &note)),
+        Empty {},
+    ))
 }
 
 pub(super) async fn make_relay_token(
     State(shared): State<Arc<Shared>>,
     person: Person,
     Json(request): Json<RelayTokenRequest>,
-) -> Result<Json<RelayTokenResponse>, Refusal> {
+) -> Result<Changed<RelayTokenResponse>, Refusal> {
     if !name::is_label(&request.name) {
         return Err(Refusal::bad_request(
             "a relay's name must be 1 to 63 lower-case letters, digits and hyphens",
@@ -136,10 +150,23 @@ pub(super) async fn make_relay_token(
     };
     keys::insert_relay_token(&mut tx, &named.id, &token, &named.digest, now).await?;
     shared.store.commit(tx).await?;
-    Ok(Json(RelayTokenResponse {
-        token: text,
-        expires: token.expires,
-    }))
+    let what = format!("made relay token {} for {}", named.id, token.name);
+    let expires = token.expires;
+    Ok(Changed::new(
+        what,
+        RelayTokenResponse {
+            token: text,
+            expires,
+        },
+    ))
+}
+
+/// A key as people know it.
+pub(super) fn noted(id: &str, note: &str) -> String {
+    match note {
+        "" => id.to_owned(),
+        note => format!("{id} ({note})"),
+    }
 }
 
 pub(super) fn relay_name_taken(name: &str) -> Refusal {

@@ -15,6 +15,7 @@ use overlan_protocol::key::{DeviceId, NetworkId, random_bytes};
 use overlan_protocol::{address, name};
 
 use super::caller::{ChangingDevice, DeviceCaller, Empty, Json, Person, device_removed};
+use super::changed::{Changed, and};
 use super::problem::Refusal;
 use crate::clock;
 use crate::registry::OrgId;
@@ -38,7 +39,7 @@ pub(super) async fn create(
     State(shared): State<Arc<Shared>>,
     person: Person,
     Json(request): Json<NetworkRequest>,
-) -> Result<Json<NetworkSummary>, Refusal> {
+) -> Result<Changed<NetworkSummary>, Refusal> {
     check_name(&request.name)?;
     let mut tx = shared.store.write().await?;
     let known = accounts::networks(&mut tx, person.org).await?;
@@ -59,7 +60,8 @@ pub(super) async fn create(
     let now = clock::unix_secs();
     let made = make(&mut tx, person.org, &request.name, false, now).await?;
     shared.store.commit(tx).await?;
-    Ok(Json(network_summary(made)))
+    let what = format!("made network {}", made.name);
+    Ok(Changed::new(what, network_summary(made)))
 }
 
 /// Removes a network; one with members only with `?force`.
@@ -68,7 +70,7 @@ pub(super) async fn remove(
     person: Person,
     label: Result<Path<String>, PathRejection>,
     uri: Uri,
-) -> Result<Json<Empty>, Refusal> {
+) -> Result<Changed<Empty>, Refusal> {
     let force = match uri.query() {
         None => false,
         Some("force") => true,
@@ -92,7 +94,13 @@ pub(super) async fn remove(
     }
     roster::delete_network(&mut tx, person.org, network.id, clock::unix_secs()).await?;
     shared.store.commit(tx).await?;
-    Ok(Json(Empty {}))
+    Ok(Changed::new(
+        format!(
+            "removed network {}, {} devices left it",
+            network.name, network.devices
+        ),
+        Empty {},
+    ))
 }
 
 /// Puts a device in. From then on it may leave and come back by itself.
@@ -101,14 +109,15 @@ pub(super) async fn add_device(
     person: Person,
     label: Result<Path<String>, PathRejection>,
     Json(request): Json<MemberRequest>,
-) -> Result<Json<MembershipSummary>, Refusal> {
+) -> Result<Changed<MembershipSummary>, Refusal> {
     let mut tx = shared.store.write().await?;
     let network = named(&mut tx, person.org, &readable(label)?).await?;
     let mut device = known_device(&mut tx, person.org, request.device).await?;
     let place = put_in(&shared, &mut tx, &mut device, &network).await?;
     members::grant(&mut tx, device.id, network.id).await?;
     shared.store.commit(tx).await?;
-    Ok(Json(summary(&place)))
+    let what = format!("put device {} into network {}", place.label, place.name);
+    Ok(Changed::new(what, summary(&place)))
 }
 
 /// Takes a device out, with its right to come back.
@@ -116,17 +125,19 @@ pub(super) async fn take_out(
     State(shared): State<Arc<Shared>>,
     person: Person,
     place: Result<Path<(String, DeviceId)>, PathRejection>,
-) -> Result<Json<Empty>, Refusal> {
+) -> Result<Changed<Empty>, Refusal> {
     let (label, id) = readable(place)?;
     let mut tx = shared.store.write().await?;
     let network = named(&mut tx, person.org, &label).await?;
     let mut device = known_device(&mut tx, person.org, id).await?;
+    let called = device.called();
     members::ungrant(&mut tx, device.id, network.id).await?;
     let was_in = roster::leave(&mut tx, &mut device, network.id, clock::unix_secs()).await?;
     // The right is gone either way.
     shared.store.commit(tx).await?;
     if was_in {
-        Ok(Json(Empty {}))
+        let what = format!("took device {called} out of network {}", network.name);
+        Ok(Changed::new(what, Empty {}))
     } else {
         Err(not_a_member(&network.name))
     }
@@ -138,7 +149,7 @@ pub(super) async fn approve(
     person: Person,
     id: Result<Path<DeviceId>, PathRejection>,
     Json(Empty {}): Json<Empty>,
-) -> Result<Json<Vec<MembershipSummary>>, Refusal> {
+) -> Result<Changed<Vec<MembershipSummary>>, Refusal> {
     let mut tx = shared.store.write().await?;
     let mut device = known_device(&mut tx, person.org, readable(id)?).await?;
     let waiting = waiting::of_device(&mut tx, device.id).await?;
@@ -167,7 +178,11 @@ pub(super) async fn approve(
     }
     waiting::end(&mut tx, device.id, None).await?;
     shared.store.commit(tx).await?;
-    Ok(Json(places))
+    let names = places
+        .iter()
+        .map(|place| format!("{}.{}", place.label, place.network));
+    let what = format!("approved device {} as {}", device.hostname, and(names));
+    Ok(Changed::new(what, places))
 }
 
 /// Removes a device for good.
@@ -175,12 +190,15 @@ pub(super) async fn remove_device(
     State(shared): State<Arc<Shared>>,
     person: Person,
     id: Result<Path<DeviceId>, PathRejection>,
-) -> Result<Json<Empty>, Refusal> {
+) -> Result<Changed<Empty>, Refusal> {
     let mut tx = shared.store.write().await?;
     let device = known_device(&mut tx, person.org, readable(id)?).await?;
     roster::remove_device(&mut tx, &device, clock::unix_secs()).await?;
     shared.store.commit(tx).await?;
-    Ok(Json(Empty {}))
+    Ok(Changed::new(
+        format!("removed device {}", device.called()),
+        Empty {},
+    ))
 }
 
 /// The networks that the device is in or may join; of others it does not hear.
@@ -208,7 +226,7 @@ pub(super) async fn join(
     State(shared): State<Arc<Shared>>,
     ChangingDevice(device): ChangingDevice,
     Json(request): Json<JoinRequest>,
-) -> Result<Json<MembershipSummary>, Refusal> {
+) -> Result<Changed<MembershipSummary>, Refusal> {
     let mut tx = shared.store.write().await?;
     // The proof was checked before this transaction began.
     let mut device = devices::get(&mut tx, device.id)
@@ -232,14 +250,15 @@ pub(super) async fn join(
     };
     let place = put_in(&shared, &mut tx, &mut device, &network).await?;
     shared.store.commit(tx).await?;
-    Ok(Json(summary(&place)))
+    let what = format!("joined network {} as {}", place.name, place.label);
+    Ok(Changed::new(what, summary(&place)))
 }
 
 pub(super) async fn leave(
     State(shared): State<Arc<Shared>>,
     ChangingDevice(device): ChangingDevice,
     label: Result<Path<String>, PathRejection>,
-) -> Result<Json<Empty>, Refusal> {
+) -> Result<Changed<Empty>, Refusal> {
     let label = readable(label)?;
     let mut tx = shared.store.write().await?;
     let mut device = devices::get(&mut tx, device.id)
@@ -258,7 +277,7 @@ pub(super) async fn leave(
     }
     roster::leave(&mut tx, &mut device, network, clock::unix_secs()).await?;
     shared.store.commit(tx).await?;
-    Ok(Json(Empty {}))
+    Ok(Changed::new(format!("left network {label}"), Empty {}))
 }
 
 /// Makes a network under a number that nobody has.

@@ -10,6 +10,7 @@ use overlan_protocol::key::RelayId;
 use overlan_protocol::netmap::Owner;
 
 use super::caller::{Json, Person, Source, plain_text};
+use super::changed::Changed;
 use super::problem::Refusal;
 use super::{networks, sessions};
 use crate::auth::{digest, password};
@@ -34,7 +35,7 @@ pub(super) async fn setup(
     State(shared): State<Arc<Shared>>,
     Source(source): Source,
     Json(request): Json<SetupRequest>,
-) -> Result<Json<SetupResponse>, Refusal> {
+) -> Result<Changed<SetupResponse>, Refusal> {
     let token = digest(request.setup_token.reveal().trim());
     let mut tx = shared.store.read().await?;
     let known = store::setting(&mut tx, SETUP_TOKEN).await?;
@@ -68,8 +69,8 @@ pub(super) async fn setup(
     shared.store.commit(tx).await?;
     // From here on a copy of the database file alone must not look like a controller that nobody owns.
     shared.store.checkpoint().await?;
-    tracing::info!("setup is done");
-    Ok(Json(SetupResponse { network, session }))
+    let what = format!("set up the deployment for {}", session.email);
+    Ok(Changed::new(what, SetupResponse { network, session }))
 }
 
 pub(super) async fn devices(
@@ -92,6 +93,7 @@ pub(super) async fn devices(
             (None, Some(key)) => Owner::AuthKey(key),
             (None, None) => Owner::Unknown,
         },
+        owner_note: device.key_note,
         networks: device.places.iter().map(networks::summary).collect(),
         label: device.hostname,
         online: device.online,
@@ -120,15 +122,32 @@ pub(super) async fn relays(
 
 /// An email in lower case. That it works shows only when mail is sent.
 pub(super) fn valid_email(text: &str) -> Result<String, Refusal> {
-    let email = plain_text("the email", text, 3, EMAIL_MAX)?.to_lowercase();
-    let parts = email.split_once('@');
-    let plausible = parts.is_some_and(|(user, host)| {
-        !user.is_empty() && !host.is_empty() && !host.contains('@') && !email.contains(' ')
-    });
-    if plausible {
-        Ok(email)
-    } else {
-        Err(Refusal::bad_request("this is not an email address"))
+    let email = text.trim().to_lowercase();
+    match email_objection(&email) {
+        None => Ok(email),
+        Some(objection) => {
+            let shown: String = email.chars().take(EMAIL_MAX).collect();
+            Err(Refusal::bad_request(format!(
+                "{shown:?} is not an email address: {objection}; it has the form you@example.com"
+            )))
+        }
+    }
+}
+
+/// What is wrong with an email address.
+fn email_objection(email: &str) -> Option<&'static str> {
+    if email.chars().count() > EMAIL_MAX {
+        return Some("it is longer than 254 characters");
+    }
+    if email.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Some("a space is in it");
+    }
+    match email.split_once('@') {
+        None => Some("it has no @"),
+        Some(("", _)) => Some("nothing stands before its @"),
+        Some((_, "")) => Some("nothing stands after its @"),
+        Some((_, host)) if host.contains('@') => Some("it has more than one @"),
+        Some(_) => None,
     }
 }
 
@@ -145,3 +164,26 @@ pub(super) const LIST_MAX: u32 = 10_000;
 
 /// Longest email, characters (RFC 5321).
 const EMAIL_MAX: usize = 254;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_email_that_is_refused_is_told_what_is_wrong_with_it() {
+        for (email, objection) in [
+            ("", "it has no @"),
+            ("nobody", "it has no @"),
+            ("@example.com", "nothing stands before its @"),
+            ("you@", "nothing stands after its @"),
+            ("you@a@b", "it has more than one @"),
+            ("you @example.com", "a space is in it"),
+            ("you@exam\nple.com", "a space is in it"),
+        ] {
+            assert_eq!(email_objection(email), Some(objection), "{email:?}");
+        }
+        let long = format!("{}@example.com", "a".repeat(EMAIL_MAX));
+        assert!(email_objection(&long).is_some());
+        assert_eq!(valid_email(" You@Example.com ").unwrap(), "you@example.com");
+    }
+}

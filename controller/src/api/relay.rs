@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::caller::{Json, RelayCaller, ThisChannel, check_signature, key_refusal, key_unknown};
+use super::changed::Changed;
 use super::keys::{RELAYS_MAX, relay_name_taken};
 use super::problem::Refusal;
 use crate::auth::{NamedSecret, RELAY_TOKEN_PREFIX};
@@ -29,7 +30,7 @@ pub(super) async fn register(
     State(shared): State<Arc<Shared>>,
     ThisChannel(exporter): ThisChannel,
     Json(request): Json<RelayRegisterRequest>,
-) -> Result<Json<RelayRegisterResponse>, Refusal> {
+) -> Result<Changed<RelayRegisterResponse>, Refusal> {
     let message = enrolment_message(&exporter, &request.identity);
     check_signature("proof", &request.identity, &message, &request.proof)?;
     check_reach(&request.addresses, &request.pins)?;
@@ -45,7 +46,7 @@ pub(super) async fn register(
         .find(|relay| relay.identity == request.identity);
     if let Some(relay) = same {
         let orders = what_it_is(&shared, &mut tx, relay, &token, now).await?;
-        return Ok(Json(answer(relay, orders)));
+        return Ok(Changed::nothing(answer(relay, orders)));
     }
     let before = known.iter().find(|relay| relay.name == token.name);
     let id = before.map_or_else(RelayId::random, |relay| relay.id);
@@ -74,8 +75,8 @@ pub(super) async fn register(
     let orders = fleet::orders(&shared, &mut tx, relay.org, now).await?;
     shared.store.commit(tx).await?;
     hear(&shared, id, 0);
-    tracing::info!(relay = %relay.name, "a relay registered");
-    Ok(Json(answer(&relay, orders)))
+    let what = format!("registered relay {} by token {}", relay.name, named.id);
+    Ok(Changed::new(what, answer(&relay, orders)))
 }
 
 fn answer(relay: &RelayRow, orders: RelayOrders) -> RelayRegisterResponse {

@@ -8,6 +8,7 @@ use overlan_protocol::gateway::{OfferedRoute, ROUTES_MAX};
 use overlan_protocol::key::NetworkId;
 
 use super::caller::{ChangingDevice, Json, Person, device_removed};
+use super::changed::{Changed, and};
 use super::dns::{self, Claim};
 use super::networks::{known_device, named_or_default};
 use super::people::LIST_MAX;
@@ -24,7 +25,7 @@ pub(super) async fn offer(
     State(shared): State<Arc<Shared>>,
     ChangingDevice(device): ChangingDevice,
     Json(request): Json<OfferRequest>,
-) -> Result<Json<Vec<RouteSummary>>, Refusal> {
+) -> Result<Changed<Vec<RouteSummary>>, Refusal> {
     if request.routes.len() > ROUTES_MAX {
         return Err(Refusal::bad_request(format!(
             "a device offers at most {ROUTES_MAX} routes"
@@ -47,17 +48,23 @@ pub(super) async fn offer(
     let device = devices::get(&mut tx, device.id)
         .await?
         .ok_or_else(device_removed)?;
+    let mut is_news = false;
     for place in &device.places {
         let network = place.network;
         let kept = |offer: &OfferedRoute| request.routes.contains(offer);
         host_names::withdraw(&mut tx, device.org, network, device.id, kept, now).await?;
         if routes::offer(&mut tx, device.id, network, &request.routes, now).await? {
             tell(&mut tx, &device, network, now).await?;
+            is_news = true;
         }
     }
     let offered = routes::of_device(&mut tx, device.id).await?;
     shared.store.commit(tx).await?;
-    Ok(Json(offered))
+    if !is_news {
+        return Ok(Changed::nothing(offered));
+    }
+    let routes = request.routes.iter().map(|offer| offer.route().to_string());
+    Ok(Changed::new(format!("offers {}", and(routes)), offered))
 }
 
 pub(super) async fn list(
@@ -72,7 +79,7 @@ pub(super) async fn approve(
     State(shared): State<Arc<Shared>>,
     person: Person,
     Json(request): Json<ApproveRequest>,
-) -> Result<Json<RouteSummary>, Refusal> {
+) -> Result<Changed<RouteSummary>, Refusal> {
     let ApproveRequest {
         device,
         network,
@@ -117,8 +124,17 @@ pub(super) async fn approve(
     shared.store.commit(tx).await?;
     let mut known = offered.into_iter();
     let summary = known.find(|known| known.network == network.name && known.route == route);
+    let verb = match approved {
+        true => "approved",
+        false => "rejected",
+    };
+    let what = format!(
+        "{verb} route {route} of device {} in network {}",
+        device.called(),
+        network.name
+    );
     summary
-        .map(Json)
+        .map(|summary| Changed::new(what, summary))
         .ok_or_else(|| Refusal::internal(&"a route vanished"))
 }
 

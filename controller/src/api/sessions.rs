@@ -13,6 +13,7 @@ use overlan_protocol::api::{
 use overlan_protocol::key::Secret;
 
 use super::caller::{Empty, Json, Person, ProvenDevice, Source};
+use super::changed::Changed;
 use super::people::valid_email;
 use super::problem::Refusal;
 use crate::auth::password::{self, PasswordError};
@@ -29,7 +30,7 @@ pub(super) async fn login(
     Source(source): Source,
     ProvenDevice(device): ProvenDevice,
     Json(request): Json<LoginRequest>,
-) -> Result<Json<LoginResponse>, Refusal> {
+) -> Result<Changed<LoginResponse>, Refusal> {
     let email = valid_email(&request.email)?;
     let mut tx = shared.store.read().await?;
     let account = accounts::account_by_email(&mut tx, &email).await?;
@@ -51,19 +52,21 @@ pub(super) async fn login(
         lane,
     };
     let stored = account.as_ref().map(|account| account.password.clone());
-    let fits = verify(&shared, &attempt, &request.password, stored).await?;
+    let fits = verify(&shared, &attempt, source, &request.password, stored).await?;
     let account = account.filter(|_| fits).ok_or_else(wrong_password)?;
 
     let mut tx = shared.store.write().await?;
     let session = open(&mut tx, &account, email, source).await?;
     shared.store.commit(tx).await?;
-    Ok(Json(session))
+    let what = format!("{} logged in from {source}", session.email);
+    Ok(Changed::new(what, session))
 }
 
 /// Compares a password, if the attempt may be made now.
 async fn verify(
     shared: &Shared,
     attempt: &Attempt<'_>,
+    source: IpAddr,
     password: &Secret,
     stored: Option<String>,
 ) -> Result<bool, Refusal> {
@@ -90,7 +93,13 @@ async fn verify(
         .await;
     match &fits {
         Ok(true) => lock(&shared.throttle).succeed(attempt),
-        Ok(false) => {}
+        // As rare as the throttle lets the passwords of one account be compared. What nobody has a stranger can make up without end.
+        Ok(false) if attempt.exists => tracing::info!(
+            account = attempt.account,
+            %source,
+            "a login failed: the password does not fit"
+        ),
+        Ok(false) => tracing::debug!(%source, "a login failed: no account has that email"),
         Err(PasswordError::Busy | PasswordError::Failed(_)) => {
             lock(&shared.throttle).withdraw(attempt);
         }
@@ -102,11 +111,11 @@ async fn verify(
 pub(super) async fn logout(
     State(shared): State<Arc<Shared>>,
     person: Person,
-) -> Result<Json<Empty>, Refusal> {
+) -> Result<Changed<Empty>, Refusal> {
     let mut tx = shared.store.write().await?;
     sessions::delete(&mut tx, &person.token).await?;
     shared.store.commit(tx).await?;
-    Ok(Json(Empty {}))
+    Ok(Changed::new("logged out", Empty {}))
 }
 
 /// The live sessions of the person who asks.
@@ -129,7 +138,7 @@ pub(super) async fn end(
     State(shared): State<Arc<Shared>>,
     person: Person,
     id: Result<Path<String>, PathRejection>,
-) -> Result<Json<Empty>, Refusal> {
+) -> Result<Changed<Empty>, Refusal> {
     let Path(id) = id.map_err(|_| Refusal::bad_request("the session's id is unreadable"))?;
     let mut tx = shared.store.write().await?;
     if !sessions::end(&mut tx, person.account, &id).await? {
@@ -140,26 +149,28 @@ pub(super) async fn end(
         ));
     }
     shared.store.commit(tx).await?;
-    Ok(Json(Empty {}))
+    Ok(Changed::new(format!("ended login {id}"), Empty {}))
 }
 
 /// Ends all sessions of the person but the one that asks.
 pub(super) async fn end_others(
     State(shared): State<Arc<Shared>>,
     person: Person,
-) -> Result<Json<SessionsEnded>, Refusal> {
+) -> Result<Changed<SessionsEnded>, Refusal> {
     let mut tx = shared.store.write().await?;
     let ended = sessions::end_all(&mut tx, person.account, Some(&person.token)).await?;
     shared.store.commit(tx).await?;
-    Ok(Json(SessionsEnded { ended }))
+    let what = format!("ended {ended} other logins");
+    Ok(Changed::new(what, SessionsEnded { ended }))
 }
 
 /// Changes the person's password, who proves to know the old one. A thief's session ends with all others.
 pub(super) async fn change_password(
     State(shared): State<Arc<Shared>>,
+    Source(source): Source,
     person: Person,
     Json(request): Json<PasswordRequest>,
-) -> Result<Json<SessionsEnded>, Refusal> {
+) -> Result<Changed<SessionsEnded>, Refusal> {
     let mut tx = shared.store.read().await?;
     let (email, stored) = accounts::email_and_password(&mut tx, person.account).await?;
     let organisation = accounts::organisation_name(&mut tx, person.org).await?;
@@ -176,7 +187,15 @@ pub(super) async fn change_password(
         // Failures of others do not count: not of who logs in from the same address, nor of another session.
         lane: Lane::Session(person.token),
     };
-    if !verify(&shared, &attempt, &request.old, Some(stored.clone())).await? {
+    if !verify(
+        &shared,
+        &attempt,
+        source,
+        &request.old,
+        Some(stored.clone()),
+    )
+    .await?
+    {
         return Err(Refusal::new(
             ProblemKind::WrongPassword,
             "the old password does not fit",
@@ -191,8 +210,8 @@ pub(super) async fn change_password(
     }
     let ended = sessions::end_all(&mut tx, person.account, Some(&person.token)).await?;
     shared.store.commit(tx).await?;
-    tracing::info!(account = %email, "a password was changed");
-    Ok(Json(SessionsEnded { ended }))
+    let what = format!("changed the password, which ended {ended} other logins");
+    Ok(Changed::new(what, SessionsEnded { ended }))
 }
 
 pub(super) async fn open(

@@ -25,6 +25,8 @@ pub(crate) struct Device {
     pub(crate) epoch: u64,
     pub(crate) attach_epoch: u64,
     pub(crate) auth_key: Option<String>,
+    /// The note of that key, which may be forgotten before the device.
+    pub(crate) key_note: String,
     /// The person who enrolled it.
     pub(crate) account: Option<i64>,
     /// Where it is a member, by network label.
@@ -58,6 +60,14 @@ impl Device {
         }
     }
 
+    /// What people call it: by its first network's name for it, or by what it asked to be called.
+    pub(crate) fn called(&self) -> String {
+        match self.places.first() {
+            Some(place) => format!("{}.{}", place.label, place.name),
+            None => self.hostname.clone(),
+        }
+    }
+
     /// Its place in a network.
     pub(crate) fn place(&self, network: NetworkId) -> Option<&Membership> {
         self.places.iter().find(|place| place.network == network)
@@ -68,8 +78,8 @@ impl Device {
 pub(crate) async fn insert(tx: &mut Tx, device: &Device, now_ms: u64) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO devices (id, org_id, hostname, identity, tunnel, tunnel_signature, ephemeral, epoch, auth_key, account_id,
-             relays, offline_since_ms, created)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             key_note, relays, offline_since_ms, created)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(device.id.to_string())
     .bind(device.org.0)
@@ -81,6 +91,7 @@ pub(crate) async fn insert(tx: &mut Tx, device: &Device, now_ms: u64) -> Result<
     .bind(signed(device.epoch))
     .bind(&device.auth_key)
     .bind(device.account)
+    .bind(&device.key_note)
     .bind(relay_text(&device.relays))
     .bind(signed(now_ms))
     .bind(signed(now_ms / 1_000))
@@ -325,6 +336,7 @@ fn device(row: &SqliteRow) -> Result<Device, StoreError> {
         epoch: unsigned(row, "epoch")?,
         attach_epoch: unsigned(row, "attach_epoch")?,
         auth_key: row.try_get("auth_key")?,
+        key_note: row.try_get("key_note")?,
         account: row.try_get("account_id")?,
         places: Vec::new(),
     })

@@ -173,22 +173,22 @@ pub(crate) async fn count_auth_keys(tx: &mut Tx, org: OrgId) -> Result<u32, Stor
     unsigned(&row, "keys")
 }
 
-/// Revokes one of the organisation's auth keys; tells whether there is such a key.
+/// Revokes one of the organisation's auth keys; returns its note, if there is such a key.
 pub(crate) async fn revoke_auth_key(
     tx: &mut Tx,
     org: OrgId,
     id: &str,
     now: u64,
-) -> Result<bool, StoreError> {
-    let done = sqlx::query(
-        "UPDATE auth_keys SET revoked = coalesce(revoked, ?) WHERE id = ? AND org_id = ?",
+) -> Result<Option<String>, StoreError> {
+    let row = sqlx::query(
+        "UPDATE auth_keys SET revoked = coalesce(revoked, ?) WHERE id = ? AND org_id = ? RETURNING note",
     )
     .bind(signed(now))
     .bind(id)
     .bind(org.0)
-    .execute(&mut **tx)
+    .fetch_optional(&mut **tx)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(row.map(|row| row.try_get("note")).transpose()?)
 }
 
 /// Forgets keys and tokens that ended before `before`.

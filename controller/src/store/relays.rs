@@ -114,14 +114,18 @@ pub(crate) async fn tokens(
     rows.iter().map(token).collect()
 }
 
-/// Removes a token, used or not; tells whether there was one. A relay that it registered stays.
-pub(crate) async fn revoke_token(tx: &mut Tx, org: OrgId, id: &str) -> Result<bool, StoreError> {
-    let done = sqlx::query("DELETE FROM relay_tokens WHERE org_id = ? AND id = ?")
+/// Removes a token, used or not; returns the name that it was for, if there was one. A relay that it registered stays.
+pub(crate) async fn revoke_token(
+    tx: &mut Tx,
+    org: OrgId,
+    id: &str,
+) -> Result<Option<String>, StoreError> {
+    let row = sqlx::query("DELETE FROM relay_tokens WHERE org_id = ? AND id = ? RETURNING name")
         .bind(org.0)
         .bind(id)
-        .execute(&mut **tx)
+        .fetch_optional(&mut **tx)
         .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(row.map(|row| row.try_get("name")).transpose()?)
 }
 
 /// Relays that were online when the last process ended.

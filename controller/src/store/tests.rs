@@ -150,9 +150,9 @@ async fn another_organisation_cannot_revoke_a_key() {
     let key = put_key(&store, org, network, NOW + 10).await;
     let mut tx = store.write().await.unwrap();
     let foreign = keys::revoke_auth_key(&mut tx, other, &key.id, NOW).await;
-    assert!(!foreign.unwrap());
+    assert_eq!(foreign.unwrap(), None);
     let own = keys::revoke_auth_key(&mut tx, org, &key.id, NOW).await;
-    assert!(own.unwrap());
+    assert_eq!(own.unwrap().as_deref(), Some(key.note.as_str()));
     let consumed = keys::consume_auth_key(&mut tx, &key.id, &[7; 32], NOW).await;
     assert!(!consumed.unwrap());
 }
@@ -272,6 +272,7 @@ fn device(org: OrgId) -> devices::Device {
         epoch: 1,
         attach_epoch: 0,
         auth_key: None,
+        key_note: String::new(),
         account: None,
         places: Vec::new(),
     }
@@ -418,4 +419,17 @@ async fn a_commit_that_fails_blocks_nobody() {
         put_setting(&mut tx, "small", b"x").await.unwrap();
         store.commit(tx).await.unwrap();
     }
+}
+
+#[test]
+fn every_step_of_the_folder_is_taken_in_order() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
+    let mut files: Vec<i64> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .map(|name| name.split_once('_').unwrap().0.parse().unwrap())
+        .collect();
+    files.sort_unstable();
+    let steps: Vec<i64> = migrations().iter().map(|step| step.version).collect();
+    assert_eq!(steps, files);
 }

@@ -78,3 +78,23 @@ async fn a_device_gets_certificates_for_its_own_names_and_for_no_other() {
     lab.restart().await;
     assert_eq!(told(&lab).await, before);
 }
+
+#[tokio::test]
+async fn a_device_that_asks_without_end_is_slowed_down_and_no_other() {
+    let lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let key = lab.reusable_key(&owner).await;
+    let (looping, web) = (lab.enrol(&key, "loop").await, lab.enrol(&key, "web").await);
+    let wanted = request(looping.id());
+    let mut issued = 0;
+    let told = loop {
+        match ask(&lab, &looping, &wanted).await {
+            Ok(_) => issued += 1,
+            told @ Err(_) => break told,
+        }
+        assert!(issued < 100, "no end of certificates");
+    };
+    assert!(issued >= 20, "{issued}");
+    assert_eq!(refused(told), ProblemKind::TooMany);
+    ask(&lab, &web, &request(web.id())).await.unwrap();
+}

@@ -5,7 +5,9 @@
     reason = "these helpers run in tests only; a surprise fails the test"
 )]
 
+mod audit;
 mod backup;
+mod budgets;
 mod certificates;
 mod connections;
 mod damage;
@@ -25,3 +27,4 @@ mod secrets;
 mod sessions;
 mod streams;
 mod tenants;
+mod upgrade;

@@ -129,7 +129,7 @@ async fn a_start_that_cannot_work_says_why() {
     std::fs::write(dir.path().join("file"), "").unwrap();
     let no_dir = Config::new(listen, dir.path().join("file"));
     let error = Controller::bind(no_dir).await.unwrap_err();
-    assert!(matches!(error, StartError::DataDir { .. }), "{error}");
+    assert!(matches!(error, StartError::DataDirUnfit { .. }), "{error}");
 
     let data = dir.path().join("three");
     std::fs::create_dir(&data).unwrap();

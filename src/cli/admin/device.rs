@@ -5,16 +5,16 @@ use overlan_protocol::api::{DeviceSummary, MembershipSummary, path};
 use overlan_protocol::netmap::Owner;
 use overlan_transport::https::Connection;
 
-use super::{List, ListArgs, SHORT_ID};
-use crate::cli::exit::Failure;
+use super::{List, ListArgs, SHORT_ID, show};
+use crate::cli::exit::{Code, Failure};
 use crate::cli::{StateArgs, api, output};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
     /// List devices
     #[command(after_help = LIST_EXAMPLES)]
-    List(ListArgs),
-    /// Remove a device for good; it has to be enrolled again
+    List(DeviceListArgs),
+    /// Remove a device for good, or all of one owner; it has to be enrolled again
     #[command(after_help = REMOVE_EXAMPLES, alias = "delete")]
     Remove(RemoveArgs),
     /// Let a device in that was enrolled by a key with --approval; `device remove` turns it away
@@ -22,9 +22,19 @@ pub(crate) enum DeviceCommand {
     Approve(ApproveArgs),
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct DeviceListArgs {
+    /// Only those that this person enrolled, or an auth key with this id or note
+    #[arg(long, value_name = "EMAIL|KEY|NOTE")]
+    owner: Option<String>,
+    #[command(flatten)]
+    list: ListArgs,
+}
+
 const LIST_EXAMPLES: &str = "\
 Examples:
   overlan admin device list
+  overlan admin device list --owner anna@example.com
   overlan admin device list --json | jq -r '.devices[] | select(.online) | .label'";
 
 #[derive(Debug, Args)]
@@ -43,7 +53,11 @@ Examples:
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
     /// Its name, name.network, or id, as `overlan admin device list` shows them
-    device: String,
+    #[arg(required_unless_present = "owner", conflicts_with = "owner")]
+    device: Option<String>,
+    /// All that this person enrolled, or an auth key with this id or note
+    #[arg(long, value_name = "EMAIL|KEY|NOTE")]
+    owner: Option<String>,
     #[command(flatten)]
     state: StateArgs,
 }
@@ -51,16 +65,29 @@ pub(crate) struct RemoveArgs {
 const REMOVE_EXAMPLES: &str = "\
 Examples:
   overlan admin device remove old-laptop
-  overlan admin device remove web.acme        where several networks have a web";
+  overlan admin device remove web.acme                  where several networks have a web
+  overlan admin device remove --owner 3483819da319      all that this auth key enrolled; revoke it first";
 
-/// `overlan admin device …`, but the list.
+/// `overlan admin device …`.
 pub(super) async fn run(command: DeviceCommand) -> Result<(), Failure> {
     match command {
         DeviceCommand::Remove(args) => remove(args).await,
         DeviceCommand::Approve(args) => approve(args).await,
-        // It is a list like the others.
-        DeviceCommand::List(_) => Ok(()),
+        DeviceCommand::List(args) => list(args).await,
     }
+}
+
+async fn list(args: DeviceListArgs) -> Result<(), Failure> {
+    let mut connection = api::open_as_person(&args.list.state.open()?).await?;
+    let mut devices = all(&mut connection).await?;
+    if let Some(owner) = &args.owner {
+        devices.retain(|device| is_of(device, owner));
+        if devices.is_empty() && !args.list.json {
+            output::note(&format!("{owner:?} enrolled no device that is there."));
+            return Ok(());
+        }
+    }
+    show(&args.list, &devices, &LIST, rows)
 }
 
 async fn approve(args: ApproveArgs) -> Result<(), Failure> {
@@ -85,13 +112,52 @@ async fn approve(args: ApproveArgs) -> Result<(), Failure> {
 
 async fn remove(args: RemoveArgs) -> Result<(), Failure> {
     let mut connection = api::open_as_person(&args.state.open()?).await?;
-    let device = find(&mut connection, &args.device).await?;
-    connection
-        .delete(&format!("{}/{}", path::DEVICES, device.id), api::WITHIN)
-        .await
-        .map_err(api::as_person)?;
-    output::note(&format!("Removed device {}.", args.device));
+    let mut devices = all(&mut connection).await?;
+    let devices = match (&args.device, &args.owner) {
+        (Some(wanted), _) => vec![choose(devices, wanted)?],
+        (None, owner) => {
+            let owner = owner.as_deref().unwrap_or_default();
+            devices.retain(|device| is_of(device, owner));
+            if devices.is_empty() {
+                let text = format!("{owner:?} enrolled no device that is there");
+                return Err(Failure::new(Code::Other, text)
+                    .next("`overlan admin device list` shows the owner of each."));
+            }
+            devices
+        }
+    };
+    for device in devices {
+        connection
+            .delete(&format!("{}/{}", path::DEVICES, device.id), api::WITHIN)
+            .await
+            .map_err(api::as_person)?;
+        let name = args.device.clone().unwrap_or_else(|| called(&device));
+        output::note(&format!("Removed device {name}."));
+    }
     Ok(())
+}
+
+fn called(device: &DeviceSummary) -> String {
+    match device.networks.first() {
+        Some(place) => format!("{}.{}", place.label, place.network),
+        None => device.label.clone(),
+    }
+}
+
+/// Whether this person, or an auth key with this id or note, enrolled the device.
+fn is_of(device: &DeviceSummary, owner: &str) -> bool {
+    match &device.owner {
+        Owner::Person(email) => email.eq_ignore_ascii_case(owner),
+        Owner::AuthKey(id) => {
+            id == owner || (device.owner_note == owner && !device.owner_note.is_empty())
+        }
+        Owner::Unknown => false,
+    }
+}
+
+async fn all(connection: &mut Connection) -> Result<Vec<DeviceSummary>, Failure> {
+    let listed = connection.get(path::DEVICES, api::WITHIN).await;
+    listed.map_err(api::as_person)
 }
 
 /// The one device that a person calls `wanted`.
@@ -99,11 +165,7 @@ pub(super) async fn find(
     connection: &mut Connection,
     wanted: &str,
 ) -> Result<DeviceSummary, Failure> {
-    let devices: Vec<DeviceSummary> = connection
-        .get(path::DEVICES, api::WITHIN)
-        .await
-        .map_err(api::as_person)?;
-    choose(devices, wanted)
+    choose(all(connection).await?, wanted)
 }
 
 fn choose(devices: Vec<DeviceSummary>, wanted: &str) -> Result<DeviceSummary, Failure> {
@@ -142,7 +204,7 @@ fn is_id(id: &str, wanted: &str) -> bool {
     wanted.len() >= SHORT_ID && id.starts_with(wanted)
 }
 
-pub(super) const LIST: List<7> = List {
+const LIST: List<7> = List {
     name: "devices",
     head: [
         "NAME", "NETWORK", "ADDRESS", "STATE", "RELAY", "OWNER", "ID",
@@ -151,7 +213,7 @@ pub(super) const LIST: List<7> = List {
 };
 
 /// A row for each network that the device is in.
-pub(super) fn rows(device: &DeviceSummary) -> Vec<[String; 7]> {
+fn rows(device: &DeviceSummary) -> Vec<[String; 7]> {
     let words = [
         Some(if device.online { "online" } else { "offline" }),
         device.ephemeral.then_some("ephemeral"),
@@ -161,7 +223,8 @@ pub(super) fn rows(device: &DeviceSummary) -> Vec<[String; 7]> {
     let state = words.join(", ");
     let owner = match &device.owner {
         Owner::Person(email) => email.clone(),
-        Owner::AuthKey(id) => format!("key {id}"),
+        Owner::AuthKey(id) if device.owner_note.is_empty() => format!("key {id}"),
+        Owner::AuthKey(_) => device.owner_note.clone(),
         Owner::Unknown => NOTHING.to_owned(),
     };
     let row = |label: &str, network: &str, address: &str| {
@@ -204,6 +267,7 @@ mod tests {
             label: "asked".to_owned(),
             networks: places.iter().map(place).collect(),
             owner: Owner::AuthKey("k1".to_owned()),
+            owner_note: String::new(),
             online: true,
             ephemeral: false,
             relay: None,
@@ -240,5 +304,28 @@ mod tests {
         assert_eq!(rows_of[1][..2], ["web-1", "acme"]);
         assert_eq!(rows_of[1][5], "key k1");
         assert_eq!(rows(&device(3, &[]))[0][1], "-");
+        let noted = DeviceSummary {
+            owner_note: "CI runners".to_owned(),
+            ..device(4, &[])
+        };
+        assert_eq!(rows(&noted)[0][5], "CI runners");
+    }
+
+    #[test]
+    fn an_owner_is_meant_by_email_or_by_the_id_or_note_of_a_key() {
+        let by_key = DeviceSummary {
+            owner_note: "CI".to_owned(),
+            ..device(1, &[])
+        };
+        assert!(is_of(&by_key, "k1") && is_of(&by_key, "CI"));
+        for other in ["", "k", "k2", "ci", "CI "] {
+            assert!(!is_of(&by_key, other), "{other:?}");
+        }
+        assert!(!is_of(&device(1, &[]), ""), "no note is nobody's");
+        let by_person = DeviceSummary {
+            owner: Owner::Person("anna@example.com".to_owned()),
+            ..device(2, &[])
+        };
+        assert!(is_of(&by_person, "Anna@example.com") && !is_of(&by_person, "anna"));
     }
 }

@@ -49,7 +49,7 @@ async fn admin_commands_need_a_login() {
             state_dir: Some(root.path().join("state")),
         },
     };
-    let failure = run(AdminCommand::Device(device::DeviceCommand::List(args)))
+    let failure = run(AdminCommand::AuthKey(AuthKeyCommand::List(args)))
         .await
         .unwrap_err();
     assert_eq!(failure.code(), crate::cli::exit::Code::NeedsLogin);
