@@ -53,10 +53,12 @@ struct Unproven {
 impl Places {
     fn new(config: &ProxyConfig) -> Self {
         let (connections, associations) = (config.max_connections, config.max_associations);
+        let strangers = connections.div_ceil(STRANGERS_SHARE);
         Self {
             connections: Arc::new(Semaphore::new(connections)),
-            strangers: Mutex::new(Unproven::new(connections.div_ceil(STRANGERS_SHARE))),
-            known: Shares::halves(connections),
+            strangers: Mutex::new(Unproven::new(strangers)),
+            // One at least, where there is one in all.
+            known: Shares::halves((connections - strangers).max(1)),
             associations: Arc::new(Semaphore::new(associations)),
             associating: Shares::halves(associations),
         }
@@ -230,8 +232,9 @@ pub(crate) struct Associating {
     _place: Option<host::Place>,
 }
 
-/// One of so many parts of all places is for clients that have not given the credentials yet.
-const STRANGERS_SHARE: usize = 2;
+/// One of so many parts of all places is for clients that have not given the credentials yet, and for nobody else: whoever is known
+/// could otherwise hold so many that a few strangers take the rest, and then nobody is let in who could make one of them go.
+const STRANGERS_SHARE: usize = 4;
 
 const ROOT: u32 = 0;
 
@@ -268,7 +271,7 @@ mod tests {
     fn strangers_of_one_source_leave_places_for_others_and_for_who_has_proved_itself() {
         let places = places(64);
         let flood = all_of(|| places.admit_stranger(now(), source(1)));
-        assert_eq!(flood.len(), 16);
+        assert_eq!(flood.len(), 8);
         let other = places.admit_stranger(now(), source(2)).unwrap();
         assert_eq!(other.prove(), Ok(()));
         // Whoever has proved itself is no stranger any more.
@@ -276,7 +279,7 @@ mod tests {
             let entry = places.admit_stranger(now(), source(2))?;
             entry.prove().ok().map(|()| entry)
         });
-        assert_eq!(more.len(), 31);
+        assert_eq!(more.len(), 23);
         assert!(
             places.admit_stranger(now(), source(2)).is_some(),
             "it may ask"
@@ -284,7 +287,25 @@ mod tests {
         let third = places.admit_stranger(now(), source(3)).unwrap();
         assert_eq!(third.prove(), Ok(()));
         drop(more);
-        assert_eq!(all_of(|| places.admit_stranger(now(), source(4))).len(), 16);
+        assert_eq!(all_of(|| places.admit_stranger(now(), source(4))).len(), 8);
+    }
+
+    #[test]
+    fn those_who_are_known_leave_strangers_their_places() {
+        let places = places(384);
+        let known: Vec<_> = (1..=12)
+            .map(|last| {
+                all_of(|| {
+                    let entry = places.admit_stranger(now(), source(last))?;
+                    entry.prove().ok().map(|()| entry)
+                })
+            })
+            .collect();
+        let count = known.iter().map(Vec::len).sum::<usize>();
+        assert_eq!(known[0].len(), 144);
+        assert!(count <= 288, "{count}");
+        let strangers = all_of(|| places.admit_stranger(now(), source(99)));
+        assert!(count + strangers.len() < 384, "the next one is let in");
     }
 
     #[test]
@@ -318,7 +339,7 @@ mod tests {
             .collect();
         assert!(held.iter().all(|entry| entry.prove().is_ok()));
         let other = Source::User(4_711);
-        assert_eq!(all_of(|| places.admit_stranger(now(), other)).len(), 16);
+        assert_eq!(all_of(|| places.admit_stranger(now(), other)).len(), 8);
     }
 
     #[test]
