@@ -34,6 +34,10 @@ pub enum DialError {
     /// The device exists and is not connected.
     #[error("the device is offline")]
     Offline,
+    /// The keys that the controller gives for the device are not those that this device knows, or are not signed by it. Whoever
+    /// answered under them could be anybody.
+    #[error("the device's keys do not check, so it is not used")]
+    Untrusted,
     /// No rule of the network lets this device open that port of that peer.
     #[error("denied by the network's policy")]
     DeniedByPolicy,
@@ -75,6 +79,7 @@ impl DialError {
             Self::Foreign
             | Self::LedNowhere
             | Self::DeniedByPolicy
+            | Self::Untrusted
             | Self::NotOffered(_)
             | Self::NotADevice(_) => 2,
             Self::Missing(missing) if missing.is_foreign() => 2,
@@ -107,6 +112,7 @@ impl DialError {
             | Self::AmbiguousName(_)
             | Self::AmbiguousAddress
             | Self::Offline
+            | Self::Untrusted
             | Self::DeniedByPolicy
             | Self::NotReady
             | Self::NoRelay
@@ -180,6 +186,7 @@ mod tests {
             (DialError::AmbiguousAddress, 4),
             (DialError::Offline, 4),
             (DialError::DeniedByPolicy, 2),
+            (DialError::Untrusted, 2),
             (DialError::NotReady, 3),
             (DialError::NoRelay, 3),
             (DialError::Unreachable, 4),

@@ -107,6 +107,7 @@ fn answer_to(error: &DialError) -> Answer {
         DialError::DeniedByPolicy => Answer::Denied,
         DialError::Foreign
         | DialError::AmbiguousAddress
+        | DialError::Untrusted
         | DialError::AmbiguousName(_)
         | DialError::NotOffered(_)
         | DialError::NotADevice(_)

@@ -23,7 +23,7 @@ pub use way::{NotADevice, NotOffered};
 
 pub(crate) use advice::next;
 pub(crate) use short::{find, is_short, whole_name};
-pub(crate) use way::{Behind, Way, behind, device, is_foreign, way};
+pub(crate) use way::{Behind, Way, behind, device, gateways, is_foreign, way};
 
 /// The device that a destination means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use overlan_netstack as netstack;
-use overlan_protocol::gateway::{self, OfferedRoute};
+use overlan_protocol::gateway::OfferedRoute;
 use overlan_protocol::key::{NetworkId, RelayId, random_bytes};
 use overlan_protocol::netmap::Netmap;
 use overlan_protocol::policy::Protocol;
@@ -31,7 +31,7 @@ use crate::dial::DialError;
 use crate::dns::Resolver;
 use crate::engine::{Engine, KnownPeers, LocalDevice, Membership, PATIENCE, Peer, Presence};
 use crate::memory::Budget;
-use crate::names::{Behind, Destination, Resolved, Way};
+use crate::names::{Destination, Resolved, Way};
 use crate::relay::route::Choice;
 use crate::splice::Patience;
 use crate::state::{Device, OverlayPort, Serve, StateDir, StateError};
@@ -144,6 +144,7 @@ mod connector;
 mod datagrams;
 mod doors;
 mod identity;
+mod leading;
 mod links;
 mod listener;
 mod ping;
@@ -486,7 +487,7 @@ impl Inner {
     ) -> Result<netstack::TcpStream, DialError> {
         match self.way(&destination, port)? {
             Way::Device(device) => self.dial_device(device, &destination, port).await,
-            Way::Behind(behind) => self.dial_behind(behind, port).await,
+            Way::Behind(_) => self.dial_led(&destination, port, None).await,
             Way::Elsewhere { .. } => self.dial_elsewhere(destination, port).await,
         }
     }
@@ -500,27 +501,6 @@ impl Inner {
         let membership = self.membership(&device)?;
         let reached = self.admit(membership, device, destination, Protocol::Tcp, port)?;
         self.open(reached, port).await
-    }
-
-    /// Opens a connection to a host behind a gateway.
-    async fn dial_behind(
-        &self,
-        behind: Behind,
-        port: u16,
-    ) -> Result<netstack::TcpStream, DialError> {
-        let (gateway, host) = self.reach_behind(behind)?;
-        let dialled = async {
-            let mut stream = match self.open(gateway, gateway::PORT).await {
-                // It leads nowhere any more, and the controller has not said so yet.
-                Err(DialError::Refused) => return Err(DialError::Offline),
-                opened => opened?,
-            };
-            crate::gateway::ask(&mut stream, host, port).await?;
-            Ok(stream)
-        };
-        timeout(self.options.dial_timeout, dialled)
-            .await
-            .unwrap_or(Err(DialError::TimedOut))
     }
 
     async fn open(&self, reached: Reached, port: u16) -> Result<netstack::TcpStream, DialError> {

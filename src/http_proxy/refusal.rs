@@ -161,6 +161,7 @@ fn not_reached(error: &DialError) -> (u16, &'static str, &'static str) {
         DialError::NoResolver => (504, "dns_timeout"),
         DialError::UnknownName | DialError::Missing(_) => (502, "dns_error"),
         DialError::AmbiguousName(_) | DialError::AmbiguousAddress => (502, "destination_not_found"),
+        DialError::Untrusted => (502, "destination_unavailable"),
         DialError::Offline => (503, "destination_unavailable"),
         DialError::Unreachable => (502, "destination_ip_unroutable"),
         DialError::NotReady | DialError::NoRelay => (503, "destination_ip_unroutable"),

@@ -33,6 +33,7 @@ pub(crate) fn next(
         DialError::Unsupported | DialError::Internal(_) => {
             "`overlan up --log debug` says more.".to_owned()
         }
+        DialError::Untrusted => "The log of `overlan up` says which key is wrong: the device's state was replaced, or the controller gives out another key than before. Where that is known to be right, an admin runs `overlan admin device remove`, and the device enrols again.".to_owned(),
         DialError::UnknownName => match known() {
             Some(Way::Behind(behind)) => format!(
                 "The gateway {} finds no such name: look at the resolver that it uses.",

@@ -1,6 +1,7 @@
 //! Decides the way to a destination: to a device, through a gateway, or first to the resolvers of a zone. Every connection asks here, so that
 //! a name leads to one and the same place from every door.
 
+use std::cmp::Reverse;
 use std::fmt;
 
 use overlan_protocol::dns::{self, Record, Via, Zone};
@@ -266,6 +267,34 @@ pub(crate) fn behind(
         }
     }
     best.map(|(_, behind)| behind)
+}
+
+/// All gateways that lead to `port` of such a destination, of network `within` if that is given: those with the closest route first, and
+/// of several such in the order of the destination's addresses, networks and host indexes.
+pub(crate) fn gateways(
+    netmap: &Netmap,
+    destination: &Destination,
+    port: u16,
+    within: Option<NetworkId>,
+) -> Vec<Behind> {
+    let mut found = Vec::new();
+    for target in targets(netmap, destination) {
+        let wanted = host(&target);
+        let peers = peers(netmap).filter(|(id, ..)| within.is_none_or(|within| within == *id));
+        found.extend(peers.filter_map(|(network, index, peer)| {
+            let routes = peer.routes.iter();
+            let close = routes.filter_map(|it| it.covers(wanted, port)).max()?;
+            let behind = Behind {
+                network,
+                host: index,
+                online: peer.online,
+                target: target.clone(),
+            };
+            Some((close, behind))
+        }));
+    }
+    found.sort_by_key(|(close, _)| Reverse(*close));
+    found.into_iter().map(|(_, behind)| behind).collect()
 }
 
 /// The ports of a destination that gateways lead to, if they lead to it at all, but not to this one.

@@ -98,7 +98,7 @@ impl Node {
 
 impl Inner {
     /// Returns when no relay where `peer` should be has it, or none can be asked.
-    async fn absent(&self, peer: &Peer) {
+    pub(super) async fn absent(&self, peer: &Peer) {
         let mut turns = self.turns.subscribe();
         while !matches!(self.engine.way_to(peer), Choice::Wait | Choice::Nowhere) {
             if turns.changed().await.is_err() {

@@ -111,10 +111,7 @@ impl Inner {
                 return Err(DialError::DeniedByPolicy);
             }
             let Some(peer) = membership.peer(resolved.host) else {
-                return Err(DialError::Internal(
-                    "the device's keys do not check, so it is not used; the log of `overlan up` says why"
-                        .to_owned(),
-                ));
+                return Err(DialError::Untrusted);
             };
             if self.engine.presence(now(), &peer) == Presence::Offline {
                 return Err(DialError::Offline);

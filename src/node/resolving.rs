@@ -94,7 +94,7 @@ impl Inner {
                 Ok(Way::Device(device)) => {
                     return self.dial_device(device, &destination, port).await;
                 }
-                Ok(Way::Behind(behind)) => return self.dial_behind(behind, port).await,
+                Ok(Way::Behind(_)) => return self.dial_led(&destination, port, None).await,
                 Ok(Way::Elsewhere {
                     name,
                     network,
@@ -178,11 +178,7 @@ impl Inner {
             return self.open(reached, port).await;
         }
         let destination = Destination::from(address);
-        let netmap = self.control.netmap().borrow().clone();
-        match names::behind(&netmap, &destination, Some(port), Some(network)) {
-            Some(behind) => self.dial_behind(behind, port).await,
-            None => Err(DialError::LedNowhere),
-        }
+        self.dial_led(&destination, port, Some(network)).await
     }
 
     /// The zones that resolvers answer for, and how those did.

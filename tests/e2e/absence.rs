@@ -230,6 +230,94 @@ fn a_stop_lets_answers_under_way_finish_and_is_told_to_peers() {
     assert_eq!(presence(&laptop, "web"), "offline");
 }
 
+/// A web server that answers each request of a connection and never closes it.
+fn keeping() -> Service {
+    Service::start(|mut stream: TcpStream| {
+        let mut request = Vec::new();
+        let mut byte = [0];
+        while stream.read(&mut byte).is_ok_and(|count| count > 0) {
+            request.push(byte[0]);
+            if request.ends_with(b"\r\n\r\n") {
+                request.clear();
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole";
+                if stream.write_all(answer).is_err() {
+                    return;
+                }
+            }
+        }
+    })
+}
+
+/// Asks for `url` and reads what comes, up to the end of a body of five bytes, the end or a refusal.
+fn ask(stream: &mut TcpStream, url: &str, host: &str) -> std::io::Result<String> {
+    write!(stream, "GET {url} HTTP/1.1\r\nHost: {host}\r\n\r\n")?;
+    let (mut heard, mut buffer) = (String::new(), [0; 4_096]);
+    while !heard.ends_with("whole") && !heard.starts_with("HTTP/1.1 5") {
+        let count = stream.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        heard.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    }
+    Ok(heard)
+}
+
+#[test]
+fn a_stop_without_time_to_finish_is_heard_by_who_keeps_its_connection() {
+    let lab = Lab::start();
+    let key = lab.auth_key(&[]);
+    let mut web = lab.up_by("web", KeyBy::File(&key), &["--drain", "0"]);
+    let laptop = lab.up("laptop");
+    laptop.sees(&web, true);
+    let page = keeping();
+    web.serve(80, page.address());
+    let connect = || {
+        let stream = TcpStream::connect(laptop.socks).unwrap();
+        stream.set_read_timeout(Some(LONGEST)).unwrap();
+        stream
+    };
+    // By the HTTP proxy, and by a tunnel of it.
+    let url = format!("http://{}/", web.name);
+    let mut proxied = connect();
+    let answer = ask(&mut proxied, &url, &web.name).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let mut tunnel = connect();
+    write!(
+        tunnel,
+        "CONNECT {0}:80 HTTP/1.1\r\nHost: {0}:80\r\n\r\n",
+        web.name
+    )
+    .unwrap();
+    let mut reply = [0; 4_096];
+    let count = tunnel.read(&mut reply).unwrap();
+    assert!(reply[..count].starts_with(b"HTTP/1.1 200"));
+    let answer = ask(&mut tunnel, "/", &web.name).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
+    let began = Instant::now();
+    assert!(web.program.stop().success());
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        began.elapsed()
+    );
+    // Nobody ended the tunnel in order, and nothing is on its way.
+    let error = tunnel.read(&mut reply).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    match ask(&mut proxied, &url, &web.name) {
+        Ok(answer) => assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 5"),
+            "{answer}"
+        ),
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
 #[test]
 fn whoever_only_waits_hears_of_a_restart_and_a_sleeper_keeps_its_connections() {
     let lab = Lab::start();

@@ -333,3 +333,68 @@ fn a_host_has_a_name(lab: &Lab, laptop: &Device, gateway: &Device) {
         outcome.stderr.contains("(4)").then_some(())
     });
 }
+
+#[test]
+fn of_two_gateways_the_one_that_is_there_is_used_at_once_after_a_restart() {
+    if installed(&["curl"])
+        && is_inside(
+            "gateway::of_two_gateways_the_one_that_is_there_is_used_at_once_after_a_restart",
+            ENTER,
+        )
+    {
+        two_gateways();
+    }
+}
+
+fn two_gateways() {
+    let _host = Service::http_at("10.9.0.1:8080", "a private page\n");
+    let mut lab = Lab::start();
+    let (mut laptop, mut web) = lab.pair();
+    let mut db = lab.up("db");
+    let route = "10.9.0.1:8080";
+    for (label, gateway) in [("web", &web), ("db", &db)] {
+        gateway.run(&["serve", "route", route]).ok();
+        until("the offer", LONGEST, || {
+            let approve = ["route", "approve", label, route];
+            let approved = run(&mut lab.admin_command(&approve), "");
+            (approved.code == Some(0)).then_some(())
+        });
+    }
+    let url = format!("http://{route}/");
+    let leads = |laptop: &Device, what: &str| {
+        let began = tokio::time::Instant::now();
+        assert_eq!(laptop.curl(&[&url]).ok(), "a private page", "{what}");
+        let took = began.elapsed();
+        eprintln!("{what}: {took:?}");
+        assert!(took < std::time::Duration::from_secs(5), "{what}: {took:?}");
+    };
+    laptop.until("both routes", |status| {
+        let peers = status["networks"][0]["peers"].as_array().unwrap();
+        let has_route =
+            |peer: &&serde_json::Value| peer["routes"].as_array().is_some_and(|it| !it.is_empty());
+        peers.iter().filter(has_route).count() == 2
+    });
+    leads(&laptop, "both");
+    // Whichever would be first in its order is away once; and with it the controller, so that only relays know.
+    for label in ["web", "db"] {
+        laptop.program.stop();
+        let gone = match label {
+            "web" => &mut web,
+            _ => &mut db,
+        };
+        gone.program.kill();
+        laptop = lab.up_by("laptop", KeyBy::Nothing, &[]);
+        leads(&laptop, &format!("{label} was killed"));
+        laptop.program.stop();
+        lab.controller.program.kill();
+        laptop = lab.up_by("laptop", KeyBy::Nothing, &[]);
+        leads(&laptop, &format!("{label} was killed, and nobody says so"));
+        lab.restart_controller();
+        let back = lab.up_by(label, KeyBy::Nothing, &[]);
+        laptop.sees(&back, true);
+        match label {
+            "web" => web = back,
+            _ => db = back,
+        }
+    }
+}

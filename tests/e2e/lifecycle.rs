@@ -10,6 +10,10 @@ use crate::lab::{DOMAIN, Device, KeyBy, Lab, NETWORK, OWNER, PASSWORD, state};
 use crate::process::{LONGEST, Outcome, Program, installed, overlan, run, until};
 use crate::service::Service;
 
+mod copied;
+
+mod drain;
+
 mod notify;
 
 mod outage;

@@ -113,6 +113,7 @@ pub(super) fn dial_kind(error: &DialError) -> RefusalKind {
         DialError::AmbiguousName(_) | DialError::AmbiguousAddress => RefusalKind::Conflict,
         DialError::Foreign
         | DialError::UnknownName
+        | DialError::Untrusted
         | DialError::Missing(_)
         | DialError::NotOffered(_)
         | DialError::NotADevice(_)

@@ -192,7 +192,7 @@ fn download_without_relay(
 }
 
 #[track_caller]
-fn all_relays_are_online(lab: &Lab) {
+pub(super) fn all_relays_are_online(lab: &Lab) {
     until("all relays online", LONGEST, || {
         let relays: Value = serde_json::from_str(&lab.admin(&["relays", "--json"])).unwrap();
         let mut relays = relays["relays"].as_array().unwrap().iter();
@@ -237,7 +237,7 @@ fn download(content: Arc<Vec<u8>>, reached: Sender<()>, gate: Receiver<()>) -> S
 /// Waits until `to` has a link to its home relay, and `from` reaches it there: by a link that is up, or that opens with the first
 /// packet. Returns the relay's name.
 #[track_caller]
-fn settled(from: &Device, to: &Device) -> String {
+pub(super) fn settled(from: &Device, to: &Device) -> String {
     until("the link to the home relay", LONGEST, || {
         let status = to.status();
         let mut relays = status["relays"].as_array().unwrap().iter();
