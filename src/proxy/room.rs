@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn however_many_sources_hold_strangers_places_the_next_one_finds_one() {
-        let places = places(64);
+        let places = places(128);
         let held: Vec<_> = (1..=16)
             .map(|last| all_of(|| places.admit_stranger(now(), source(last))))
             .collect();
