@@ -146,10 +146,12 @@ impl Inner {
         if let Ended::Peer(LinkEnd::Rejected(reject)) = &ended {
             self.handle_reject(reject.code);
         }
-        // It will say no again at once, or say nothing for as long as an attempt may take: a backup comes first.
+        // It will say no again at once, or say nothing for as long as an attempt may take: a backup comes first. A relay that hears
+        // nothing of this device resets the connection, and would not hear an attempt either.
         let says_no = matches!(
             ended,
-            Ended::Silent
+            Ended::Broken(_)
+                | Ended::Silent
                 | Ended::Stalled
                 | Ended::Peer(LinkEnd::Rejected(_) | LinkEnd::Drained | LinkEnd::Silent)
         );
