@@ -34,8 +34,9 @@ pub(crate) fn ask(what: &str) -> Result<String, Failure> {
 
 /// Asks a person for a secret, without showing it.
 pub(crate) fn ask_hidden(what: &str) -> Result<Secret, Failure> {
-    output::begin(&format!("{what}: "));
+    // Before the question stands there: whoever sees it may type at once.
     let hidden = Hidden::begin()?;
+    output::begin(&format!("{what}: "));
     let mut answer = Zeroizing::new(Vec::with_capacity(ANSWER_MAX as usize));
     let pressed = read(&mut answer);
     drop(hidden);

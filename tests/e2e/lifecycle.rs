@@ -250,9 +250,13 @@ fn addresses_are_told(web: &Device, laptop: &Device) {
     for name in ["web", "WEB", &web.name, &format!("{}.", web.name)] {
         assert_eq!(laptop.run(&["ip", "-4", name]).ok(), web.address, "{name}");
     }
-    laptop
-        .run(&["ip", "nobody"])
-        .refused(1, &["no peer is called \"nobody\"", "overlan status"]);
+    laptop.run(&["ip", "nobody"]).refused(
+        1,
+        &[
+            "no device or record of network home is called \"nobody\"",
+            "overlan status",
+        ],
+    );
 }
 
 #[track_caller]
