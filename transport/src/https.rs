@@ -41,7 +41,7 @@ pub enum HttpsError {
     #[error("the controller's answer is not understood: {0}")]
     NotUnderstood(String),
     /// No answer in time.
-    #[error("the controller did not answer within {} s", .0.as_secs_f32())]
+    #[error("the controller did not answer within {} s", tls::tenths(*.0))]
     TimedOut(Duration),
 }
 

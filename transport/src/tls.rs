@@ -67,7 +67,7 @@ pub enum ConnectError {
         reason: String,
     },
     /// No answer in time.
-    #[error("{address} did not answer within {} s", waited.as_secs_f32())]
+    #[error("{address} did not answer within {} s", tenths(*waited))]
     TimedOut {
         /// `host:port`.
         address: String,
@@ -99,6 +99,11 @@ pub enum ConnectError {
         /// Reason.
         source: io::Error,
     },
+}
+
+/// Seconds as people read them, to a tenth: what was left of a limit is hardly ever a round number.
+pub(crate) fn tenths(time: Duration) -> f32 {
+    (time.as_secs_f32() * 10.0).round() / 10.0
 }
 
 /// A TLS configuration for connections to servers known by `trust` that speak `alpn`.
