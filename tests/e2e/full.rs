@@ -50,9 +50,9 @@ struct Flood {
 }
 
 impl Flood {
-    fn start(how: &str, at: SocketAddr, web: &Device, to: u16) -> Self {
+    fn start(user: &str, how: &str, at: SocketAddr, web: &Device, to: u16) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/full/flood.py");
-        let mut flood = as_user(ONE, PYTHON).unwrap();
+        let mut flood = as_user(user, PYTHON).unwrap();
         flood.arg("-c").arg(fs::read_to_string(script).unwrap());
         flood.args([how, &at.ip().to_string(), &at.port().to_string(), "600"]);
         flood.args(["ci", "a long password", &web.name, &to.to_string()]);
@@ -100,7 +100,7 @@ fn one_user_of_a_forward_for_all_leaves_places_for_others() {
     let laptop = lab.up_by("laptop", KeyBy::File(&key), &["--memory", "32M"]);
     laptop.sees(&web, true);
     let (_forward, here) = forwards(&lab, &laptop, &["--all-users", "0:web:81"]);
-    let flood = Flood::start("echoed", here, &web, 81);
+    let flood = Flood::start(ONE, "echoed", here, &web, 81);
     assert!((20..384).contains(&flood.held), "{}", flood.held);
     for _ in 0..5 {
         let mut other = as_user(OTHER, PYTHON).unwrap();
@@ -142,15 +142,21 @@ fn one_user_of_a_proxy_with_a_password_leaves_places_for_others() {
     };
     assert_eq!(other().ok(), "a page of web", "while nobody is there");
     // Before the password: who says nothing is thrown out after 5 s, and comes again.
-    let flood = Flood::start("silent", laptop.socks, &web, 81);
+    let flood = Flood::start(ONE, "silent", laptop.socks, &web, 81);
     for _ in 0..5 {
         assert_eq!(other().ok(), "a page of web", "before the password");
     }
     drop(flood);
-    let flood = Flood::start("idle", laptop.socks, &web, 81);
+    let flood = Flood::start(ONE, "idle", laptop.socks, &web, 81);
     assert!((20..384).contains(&flood.held), "{}", flood.held);
     for _ in 0..5 {
         assert_eq!(other().ok(), "a page of web", "after the password");
+    }
+    // Together with others who do the same, and one who says nothing.
+    let more = [("idle", "65532"), ("idle", "65531"), ("silent", "65530")];
+    let _more = more.map(|(how, user)| Flood::start(user, how, laptop.socks, &web, 81));
+    for _ in 0..5 {
+        assert_eq!(other().ok(), "a page of web", "beside four");
     }
     let log = laptop.program.output();
     assert!(log.contains("has its share of the connections"), "{log}");
