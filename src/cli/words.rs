@@ -45,7 +45,11 @@ fn missing(root: &Command, line: &[OsString]) -> Option<(usize, &'static str)> {
     let has = |name| command.find_subcommand(name).is_some();
     match next {
         None if is_other && has("list") => Some((at + 1, "list")),
-        Some(word) if has("tcp") && word.parse::<u16>().is_ok() => Some((at + 1, "tcp")),
+        Some(word)
+            if has("tcp") && !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            Some((at + 1, "tcp"))
+        }
         None | Some(_) => None,
     }
 }

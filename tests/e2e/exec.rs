@@ -127,6 +127,10 @@ fn exec_takes_its_program_without_dashes() {
     );
     assert_eq!(said.ok(), "a b");
     run(&mut exec(&laptop, &[]), "").refused(2, &["PROGRAM"]);
+    let mistyped = ["--proxy-dirct", "true"];
+    run(&mut exec(&laptop, &mistyped), "").refused(2, &["no option --proxy-dirct", "exec --help"]);
+    let port = run(overlan().args(["serve", "99999"]), "");
+    port.refused(2, &["99999", "65535"]);
 }
 
 #[test]

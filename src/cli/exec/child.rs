@@ -21,8 +21,14 @@ pub(super) struct Program {
 impl Program {
     /// Takes the program and its arguments.
     pub(super) fn new(words: Vec<OsString>) -> Result<Self, Failure> {
-        if words.is_empty() {
+        let Some(program) = words.first() else {
             return Err(Failure::usage("name a program"));
+        };
+        let program = program.to_string_lossy();
+        if program.starts_with('-') {
+            // Whatever follows the program is its own, so a mistyped flag of ours is read as one.
+            let text = format!("`exec` has no option {program}, and no program is called that");
+            return Err(Failure::usage(text).next("`overlan exec --help` shows the options."));
         }
         let mut command = Command::new(own_program()?);
         command
