@@ -1,0 +1,6 @@
+//! The laws of this repository that a search of its text can check. Each room holds its laws as data at its top.
+
+mod documents;
+mod files;
+mod layers;
+mod sources;
