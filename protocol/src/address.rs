@@ -1,6 +1,88 @@
 //! Overlay addresses: one prefix per family for every network, plus a host index. Decides nothing about who has which index.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+
+/// The number of a device in a network, [`HOST_MIN`] to [`HOST_MAX`]: the last bits of its two
+/// addresses, and the host of a frame. JSON and the wire have the bare number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct HostIndex(u32);
+
+/// The number of no device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is not a host number: those are {HOST_MIN} to {HOST_MAX}")]
+pub struct HostIndexError(u32);
+
+impl HostIndex {
+    /// The first number that is handed out.
+    pub const MIN: Self = Self(HOST_MIN);
+
+    /// The last number that is handed out.
+    pub const MAX: Self = Self(HOST_MAX);
+
+    /// Checks the bounds; `None` for the network's own number, its broadcast address and beyond.
+    #[must_use]
+    pub const fn new(number: u32) -> Option<Self> {
+        if number >= HOST_MIN && number <= HOST_MAX {
+            Some(Self(number))
+        } else {
+            None
+        }
+    }
+
+    /// The host of an overlay address; `None` for every other address.
+    #[must_use]
+    pub fn of_address(address: IpAddr) -> Option<Self> {
+        host_index(address).map(Self)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The host's IPv4 address.
+    #[must_use]
+    pub const fn v4(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(V4_PREFIX.to_bits() | self.0)
+    }
+
+    /// The host's IPv6 address.
+    #[must_use]
+    pub const fn v6(self) -> Ipv6Addr {
+        Ipv6Addr::from_bits(V6_PREFIX.to_bits() | self.0 as u128)
+    }
+
+    /// Both addresses of the host, IPv4 first.
+    #[must_use]
+    pub fn addresses(self) -> [IpAddr; 2] {
+        [self.v4().into(), self.v6().into()]
+    }
+}
+
+impl TryFrom<u32> for HostIndex {
+    type Error = HostIndexError;
+
+    fn try_from(number: u32) -> Result<Self, HostIndexError> {
+        Self::new(number).ok_or(HostIndexError(number))
+    }
+}
+
+impl From<HostIndex> for u32 {
+    fn from(index: HostIndex) -> Self {
+        index.0
+    }
+}
+
+impl fmt::Display for HostIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// The IPv4 address of host `index`, or `None` if the index is reserved or too large.
 pub fn v4(index: u32) -> Option<Ipv4Addr> {
@@ -77,11 +159,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_host_number_has_bounds_and_is_bare_in_json() {
+        assert_eq!(HostIndex::new(0), None);
+        assert_eq!(HostIndex::new(HOST_MAX + 1), None);
+        assert_eq!(HostIndex::new(HOST_MIN), Some(HostIndex::MIN));
+        assert_eq!(HostIndex::new(HOST_MAX), Some(HostIndex::MAX));
+        let seven: HostIndex = serde_json::from_str("7").unwrap();
+        assert_eq!(serde_json::to_string(&seven).unwrap(), seven.to_string());
+        assert_eq!(seven.to_string(), "7");
+        let error = serde_json::from_str::<HostIndex>("4194303").unwrap_err();
+        assert!(error.to_string().contains("1 to 4194302"), "{error}");
+    }
+
     proptest! {
         #[test]
         fn addresses_and_indices_are_one_to_one(index in HOST_MIN..=HOST_MAX) {
             for address in both(index).unwrap() {
                 prop_assert_eq!(host_index(address), Some(index));
+            }
+            let host = HostIndex::new(index).unwrap();
+            prop_assert_eq!(host.addresses(), both(index).unwrap());
+            for address in host.addresses() {
+                prop_assert_eq!(HostIndex::of_address(address), Some(host));
             }
         }
     }

@@ -32,6 +32,14 @@ pub mod netmap;
 
 pub mod api;
 
+pub mod host_port;
+
+pub mod time;
+
+pub use address::HostIndex;
+pub use host_port::HostPort;
+pub use time::UnixTime;
+
 /// The newest version of the relay protocol that this crate speaks. Version 0 does not exist.
 pub const PROTOCOL_VERSION: u8 = 1;
 
