@@ -1,4 +1,5 @@
-//! The laws of single files: their size, their first sentence, and words that must not be left in them.
+//! The laws of single files: their size, their first sentence, and words that must not be left in
+//! them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -64,7 +65,8 @@ fn no_markers_are_left() {
 
 #[test]
 fn one_product_is_named() {
-    // Put together here, so that this file does not find itself. Names and prefixes of keys that this product once had.
+    // Put together here, so that this file does not find itself. Names and prefixes of keys that
+    // this product once had.
     let former = [
         ["pert", "ino"],
         ["pvk", "_"],

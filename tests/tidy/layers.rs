@@ -1,8 +1,10 @@
-//! The laws of layers: imports that a room must not have, one door per dependency, and the manifests.
+//! The laws of layers: imports that a room must not have, one door per dependency, and the
+//! manifests.
 
 use crate::sources::{is_test, read, rust_files};
 
-/// Where a text must not stand. Paths are prefixes from the repository's root; test files are left out.
+/// Where a text must not stand. Paths are prefixes from the repository's root; test files are left
+/// out.
 struct Ban {
     in_files: &'static [&'static str],
     texts: &'static [&'static str],
@@ -151,7 +153,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tracing_subscriber::", &["src/main.rs", "src/cli"]),
 ];
 
-/// The modules that only the binary has: they may use the server crates, which the library must not.
+/// The modules that only the binary has: they may use the server crates, which the library must
+/// not.
 const BINARY_ONLY: &[&str] = &["src/main.rs", "src/cli", "src/demo"];
 
 #[test]
@@ -223,7 +226,8 @@ fn the_library_does_not_know_the_servers() {
     }
 }
 
-/// A number that wraps is a wrong length or a wrong limit; in release builds, too, it must be an end instead.
+/// A number that wraps is a wrong length or a wrong limit; in release builds, too, it must be an
+/// end instead.
 #[test]
 fn release_builds_check_overflows() {
     let manifest = read("Cargo.toml");

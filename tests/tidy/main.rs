@@ -1,6 +1,8 @@
-//! The laws of this repository that a search of its text can check. Each room holds its laws as data at its top.
+//! The laws of this repository that a search of its text can check. Each room holds its laws as
+//! data at its top.
 
 mod documents;
+mod figures;
 mod files;
 mod layers;
 mod sources;

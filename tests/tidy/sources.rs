@@ -10,7 +10,8 @@ pub(super) struct RustFile {
 }
 
 impl RustFile {
-    /// Lines with code, numbered from 1; comments and what is after `#[cfg(test)]` at the end of a file are left out.
+    /// Lines with code, numbered from 1; comments and what is after `#[cfg(test)]` at the end of a
+    /// file are left out.
     pub(super) fn code_lines(&self) -> impl Iterator<Item = (usize, &str)> {
         let lines = self.text.lines().enumerate();
         lines
@@ -31,6 +32,8 @@ pub(super) fn rust_files() -> Vec<RustFile> {
         "tests",
         "examples",
         "benches",
+        "plane",
+        "fuzz",
     ] {
         collect(&root().join(folder), "rs", &mut paths);
     }
@@ -78,6 +81,16 @@ pub(super) fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// The tree that is read: this one, or the one that `OVERLAN_TIDY_ROOT` names.
 pub(super) fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    environment("OVERLAN_TIDY_ROOT")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test takes its settings from the environment"
+)]
+pub(super) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
