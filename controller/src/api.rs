@@ -3,6 +3,7 @@
 mod caller;
 mod certificates;
 mod changed;
+mod channel;
 mod device;
 mod dns;
 mod enrol;
@@ -26,20 +27,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use overlan_protocol::api::path;
 
+pub(crate) use self::channel::Channel;
 pub(crate) use self::people::SETUP_TOKEN;
 
 use self::changed::What;
+use crate::deployment::Deployment;
 use crate::limits;
-use crate::server::Channel;
-use crate::shared::Shared;
 
 /// All that one controller answers. A clone is the same API.
 #[derive(Debug, Clone)]
 pub(crate) struct Api(Router);
 
 impl Api {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self(router(shared))
+    pub(crate) fn new(deployment: Arc<Deployment>) -> Self {
+        Self(router(deployment))
     }
 
     /// What a connection hears that cannot stay; it is closed with this.
@@ -85,7 +86,7 @@ const ROUTINE: [&str; 4] = [
 ];
 
 /// Which path is answered by what.
-fn router(shared: Arc<Shared>) -> Router {
+fn router(deployment: Arc<Deployment>) -> Router {
     Router::new()
         .route(path::HEALTH, get(people::health))
         .route(path::SETUP, post(people::setup))
@@ -163,5 +164,5 @@ fn router(shared: Arc<Shared>) -> Router {
         .route(path::RELAY_HEARTBEAT, post(relay::heartbeat))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
-        .with_state(shared)
+        .with_state(deployment)
 }

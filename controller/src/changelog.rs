@@ -2,11 +2,12 @@
 //! enough; the whole log is the store's.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use crate::registry::Entry;
+use crate::netmaps::Entry;
 
 /// The tail of the change log, and its head as something to wait for.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ impl ChangeLog {
             return;
         };
         {
-            let mut tail = self.tail.write().expect("no holder of this lock panics");
+            let mut tail = self.tail.write();
             for entry in entries {
                 if tail.entries.len() == ENTRIES_MAX
                     && let Some(oldest) = tail.entries.pop_front()
@@ -66,7 +67,7 @@ impl ChangeLog {
     /// The entries behind `from` up to the head, and the head's version; `None` if the log does not reach back that far or
     /// `from` is in the future.
     pub(crate) fn since(&self, from: u64) -> Option<(u64, Vec<Arc<Entry>>)> {
-        let tail = self.tail.read().expect("no holder of this lock panics");
+        let tail = self.tail.read();
         let head = tail.entries.back().map_or(tail.base, |last| last.version);
         if from < tail.base || from > head {
             return None;

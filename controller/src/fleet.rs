@@ -2,16 +2,16 @@
 //! log. The decisions are [`crate::placement`]'s; who is in which network is [`crate::roster`]'s.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
 use overlan_protocol::api::{HOLDERS_MAX, RelayOrders};
 use overlan_protocol::key::{IdentityKey, RelayId};
 use overlan_protocol::ticket::{CLOCK_SKEW_SECS, KeyId, TICKET_LIFE_SECS};
+use parking_lot::Mutex;
 
+use crate::deployment::Deployment;
+use crate::netmaps::{Fact, OrgId};
 use crate::placement::Placement;
-use crate::registry::{Fact, OrgId};
 use crate::report::Reports;
-use crate::shared::{Shared, lock};
 use crate::store::relays::{self, RelayRow};
 use crate::store::{StoreError, Tx, changes, devices, put_setting, runs, setting};
 use crate::tickets::TicketSigner;
@@ -71,7 +71,7 @@ pub(crate) async fn remove_relay(
 
 /// What the relays of an organisation must know.
 pub(crate) async fn orders(
-    shared: &Shared,
+    deployment: &Deployment,
     tx: &mut Tx,
     org: OrgId,
     now: u64,
@@ -79,12 +79,12 @@ pub(crate) async fn orders(
     let live = TICKET_LIFE_SECS + CLOCK_SKEW_SECS;
     Ok(RelayOrders {
         version: relays::orders_version(tx, org).await?,
-        lineage: Some(shared.runs.present()),
+        lineage: Some(deployment.runs.present()),
         holders: match runs::rewound(tx, now).await? {
             None => Vec::new(),
             Some(at) => runs::holders(tx, org, at, HOLDERS_MAX).await?,
         },
-        ticket_keys: shared.signer.keys(now),
+        ticket_keys: deployment.signer.keys(now),
         revoked: relays::revoked(tx, org, now.saturating_sub(live)).await?,
     })
 }
@@ -143,7 +143,7 @@ async fn place_all(
 ) -> Result<(), StoreError> {
     let mut placement = Placement::new(relays::candidates(tx, org).await?);
     for mut device in devices::of_org(tx, org).await? {
-        let round_trips = lock(reports).round_trips(device.id);
+        let round_trips = reports.lock().round_trips(device.id);
         if let Some(list) = placement.place(device.id, &device.relays, &round_trips) {
             devices::set_relays(tx, org, device.id, &list).await?;
             device.relays = list;

@@ -7,104 +7,110 @@ use std::time::{Duration, Instant};
 use crate::address::QUARANTINE_SECS;
 use crate::auth::SESSION_IDLE_SECS;
 use crate::clock;
+use crate::deployment::Deployment;
 use crate::fleet;
+use crate::netmaps::Fact;
 use crate::presence::Transition;
-use crate::registry::Fact;
 use crate::roster;
-use crate::shared::{Shared, lock};
 use crate::store::{StoreError, changes, devices, keys, sessions};
 
 /// Reads new entries of the change log into memory, soon after a commit and in any case every poll. Ends with the controller.
-pub(crate) async fn follow_changes(shared: Arc<Shared>) {
+pub(crate) async fn follow_changes(deployment: Arc<Deployment>) {
     loop {
-        match read_changes(&shared).await {
+        match read_changes(&deployment).await {
             Ok(more) if more => continue,
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "cannot read the change log"),
         }
         tokio::select! {
-            () = shared.stop.cancelled() => return,
-            () = shared.store.changed() => {}
-            () = tokio::time::sleep(shared.timings.poll_every) => {}
+            () = deployment.stop.cancelled() => return,
+            () = deployment.store.changed() => {}
+            () = tokio::time::sleep(deployment.timings.poll_every) => {}
         }
         // Commits that come together reach the streams together.
         tokio::select! {
-            () = shared.stop.cancelled() => return,
+            () = deployment.stop.cancelled() => return,
             () = tokio::time::sleep(COALESCE) => {}
         }
     }
 }
 
 /// Reads all that is in the change log already: whoever comes back right after a restart goes on from where its map stands.
-pub(crate) async fn catch_up(shared: &Shared) -> Result<(), StoreError> {
-    while read_changes(shared).await? {}
+pub(crate) async fn catch_up(deployment: &Deployment) -> Result<(), StoreError> {
+    while read_changes(deployment).await? {}
     Ok(())
 }
 
-async fn read_changes(shared: &Shared) -> Result<bool, StoreError> {
-    let mut tx = shared.store.read().await?;
-    let head = shared.changelog.head();
+async fn read_changes(deployment: &Deployment) -> Result<bool, StoreError> {
+    let mut tx = deployment.store.read().await?;
+    let head = deployment.changelog.head();
     let entries = changes::since(&mut tx, head, READ_MAX).await?;
     let more = entries.len() == READ_MAX;
     {
-        let mut reports = lock(&shared.reports);
+        let mut reports = deployment.reports.lock();
         for entry in &entries {
             if let Fact::Gone { device, .. } = &entry.fact {
                 reports.remove(*device);
             }
         }
     }
-    shared.changelog.extend(entries);
+    deployment.changelog.extend(entries);
     Ok(more)
 }
 
 /// Writes who is online, finds lost relays, removes stale ephemeral devices and prunes. Ends with the controller.
-pub(crate) async fn keep_house(shared: Arc<Shared>) {
+pub(crate) async fn keep_house(deployment: Arc<Deployment>) {
     let mut sweep_at = clock::now();
     let mut prune_at = clock::now();
     loop {
         let now = clock::now();
-        write_presence(&shared, now).await;
-        lose_relays(&shared, now).await;
+        write_presence(&deployment, now).await;
+        lose_relays(&deployment, now).await;
         if now >= sweep_at {
-            report("remove ephemeral devices", sweep(&shared).await);
-            sweep_at = now + (shared.timings.ephemeral_after / 4).clamp(SWEEP_MIN, SWEEP_MAX);
+            report("remove ephemeral devices", sweep(&deployment).await);
+            sweep_at = now + (deployment.timings.ephemeral_after / 4).clamp(SWEEP_MIN, SWEEP_MAX);
         }
         if now >= prune_at {
-            report("prune the database", prune(&shared).await);
+            report("prune the database", prune(&deployment).await);
             prune_at = now + PRUNE_EVERY;
         }
-        let presence = lock(&shared.presence).deadline(clock::now());
-        let relays = lock(&shared.heartbeats).deadline();
+        let presence = deployment.presence.lock().deadline(clock::now());
+        let relays = deployment.heartbeats.lock().deadline();
         let due = [presence, relays, Some(sweep_at), Some(prune_at)];
         let due = due.into_iter().flatten().min().unwrap_or(sweep_at);
         tokio::select! {
-            () = shared.stop.cancelled() => return,
-            () = shared.presence_changed.notified() => {}
+            () = deployment.stop.cancelled() => return,
+            () = deployment.presence_changed.notified() => {}
             () = tokio::time::sleep_until(due.into()) => {}
         }
     }
 }
 
-async fn write_presence(shared: &Shared, now: Instant) {
-    let transitions = lock(&shared.presence).due(now, PRESENCE_BATCH);
+async fn write_presence(deployment: &Deployment, now: Instant) {
+    let transitions = deployment.presence.lock().due(now, PRESENCE_BATCH);
     if transitions.is_empty() {
         return;
     }
-    if let Err(error) = try_write_presence(shared, &transitions).await {
+    if let Err(error) = try_write_presence(deployment, &transitions).await {
         tracing::error!(%error, "cannot write who is online");
-        lock(&shared.presence).retry(now + RETRY_AFTER, &transitions);
+        deployment
+            .presence
+            .lock()
+            .retry(now + RETRY_AFTER, &transitions);
         // Arrivals are due at once; a failing database must not make this a busy loop.
         tokio::select! {
-            () = shared.stop.cancelled() => {}
+            () = deployment.stop.cancelled() => {}
             () = tokio::time::sleep(RETRY_AFTER) => {}
         }
     }
 }
 
-async fn try_write_presence(shared: &Shared, transitions: &[Transition]) -> Result<(), StoreError> {
+async fn try_write_presence(
+    deployment: &Deployment,
+    transitions: &[Transition],
+) -> Result<(), StoreError> {
     let now_ms = clock::unix_millis();
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     for Transition { device, online } in transitions {
         let Some(device) = devices::set_online(&mut tx, *device, *online, now_ms).await? else {
             continue;
@@ -119,17 +125,17 @@ async fn try_write_presence(shared: &Shared, transitions: &[Transition]) -> Resu
             changes::append(&mut tx, device.org, network, &fact, now_ms / 1_000).await?;
         }
     }
-    shared.store.commit(tx).await
+    deployment.store.commit(tx).await
 }
 
-async fn lose_relays(shared: &Shared, now: Instant) {
-    let lost = lock(&shared.heartbeats).lost(now);
+async fn lose_relays(deployment: &Deployment, now: Instant) {
+    let lost = deployment.heartbeats.lock().lost(now);
     for relay in lost {
         let result = async {
-            let mut tx = shared.store.write().await?;
+            let mut tx = deployment.store.write().await?;
             let name =
-                fleet::lose_relay(&mut tx, relay, &shared.reports, clock::unix_secs()).await?;
-            shared.store.commit(tx).await?;
+                fleet::lose_relay(&mut tx, relay, &deployment.reports, clock::unix_secs()).await?;
+            deployment.store.commit(tx).await?;
             Ok::<_, StoreError>(name)
         };
         match result.await {
@@ -140,25 +146,25 @@ async fn lose_relays(shared: &Shared, now: Instant) {
             Err(error) => {
                 tracing::error!(%error, %relay, "cannot mark a relay as offline");
                 // As if heard just now: it is lost again after the same silence.
-                lock(&shared.heartbeats).handle_beat(now, relay, 0);
+                deployment.heartbeats.lock().handle_beat(now, relay, 0);
             }
         }
     }
 }
 
-async fn sweep(shared: &Shared) -> Result<(), StoreError> {
+async fn sweep(deployment: &Deployment) -> Result<(), StoreError> {
     let now_ms = clock::unix_millis();
-    let age = u64::try_from(shared.timings.ephemeral_after.as_millis()).unwrap_or(u64::MAX);
+    let age = u64::try_from(deployment.timings.ephemeral_after.as_millis()).unwrap_or(u64::MAX);
     let before_ms = now_ms.saturating_sub(age);
-    let mut tx = shared.store.read().await?;
+    let mut tx = deployment.store.read().await?;
     let stale = devices::stale_ephemeral(&mut tx, before_ms, SWEEP_BATCH).await?;
     drop(tx);
     if stale.is_empty() {
         return Ok(());
     }
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     for device in &stale {
-        let attached = lock(&shared.presence).is_attached(device.id);
+        let attached = deployment.presence.lock().is_attached(device.id);
         if !attached && roster::remove_device(&mut tx, device, now_ms / 1_000).await? {
             tracing::info!(
                 device = device.hostname,
@@ -166,20 +172,20 @@ async fn sweep(shared: &Shared) -> Result<(), StoreError> {
             );
         }
     }
-    shared.store.commit(tx).await
+    deployment.store.commit(tx).await
 }
 
-async fn prune(shared: &Shared) -> Result<(), StoreError> {
+async fn prune(deployment: &Deployment) -> Result<(), StoreError> {
     let now = clock::unix_secs();
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     changes::prune(&mut tx, CHANGES_KEPT).await?;
     // The key before a rotation ends some time.
-    fleet::announce_keys(&mut tx, &shared.signer, now).await?;
+    fleet::announce_keys(&mut tx, &deployment.signer, now).await?;
     sessions::prune(&mut tx, now, SESSION_IDLE_SECS).await?;
     keys::prune(&mut tx, now.saturating_sub(KEYS_KEPT_SECS)).await?;
     let released = now.saturating_sub(QUARANTINE_SECS);
     devices::prune(&mut tx, released, now.saturating_sub(REVOCATIONS_KEPT_SECS)).await?;
-    shared.store.commit(tx).await
+    deployment.store.commit(tx).await
 }
 
 fn report(what: &str, result: Result<(), StoreError>) {

@@ -1,12 +1,14 @@
 //! The controller: accounts, networks, devices, keys, relay assignment, and the netmap streams that tell devices of each other.
 //!
 //! A request's way through the modules: `server` (TLS, limits) → `api` (who calls, what is asked) → the deciding modules
-//! (`naming`, `address`, `placement`, `registry`, `presence`, `heartbeat`, `policy`) → `store` (one transaction) → `changelog` →
+//! (`naming`, `address`, `placement`, `netmaps`, `presence`, `heartbeat`) → `store` (one transaction) → `changelog` →
 //! the netmap streams of everybody it concerns. Data flows between members without this program.
 
 #![forbid(unsafe_code)]
 
 mod server;
+
+mod seats;
 
 mod limits;
 
@@ -24,15 +26,13 @@ mod naming;
 
 mod records;
 
-mod host_names;
+mod gateway_names;
 
 mod address;
 
 mod placement;
 
-mod policy;
-
-mod registry;
+mod netmaps;
 
 mod changelog;
 
@@ -48,7 +48,7 @@ mod operator;
 
 mod housekeeping;
 
-mod shared;
+mod deployment;
 
 mod store;
 
@@ -98,14 +98,14 @@ use crate::auth::password::Hasher;
 use crate::ca::names::NamesCa;
 use crate::changelog::ChangeLog;
 use crate::data_dir::DirError;
+use crate::deployment::Deployment;
 use crate::heartbeat::Heartbeats;
 use crate::limits::Budget;
 use crate::lineage::Runs;
 use crate::metrics::Counts;
 use crate::presence::Presence;
+use crate::seats::Seats;
 use crate::secret_file::FileError;
-use crate::server::Seats;
-use crate::shared::Shared;
 use crate::store::{Store, StoreError, accounts, changes, devices, relays, routes, runs};
 use crate::tickets::TicketSigner;
 
@@ -283,7 +283,7 @@ impl From<FileError> for StartError {
 /// A controller that listens, and answers once [`Controller::run`] is awaited.
 #[derive(Debug)]
 pub struct Controller {
-    shared: Arc<Shared>,
+    deployment: Arc<Deployment>,
     listener: TcpListener,
     tls: Arc<ServerConfig>,
     local: SocketAddr,
@@ -363,7 +363,7 @@ impl Controller {
 
         let opened = begin(store, &config, &signer, ca, now).await;
         let opened = opened.map_err(database)?;
-        let shared = Arc::new(Shared {
+        let deployment = Arc::new(Deployment {
             store: opened.store,
             changelog: opened.changelog,
             presence: opened.presence.into(),
@@ -383,7 +383,7 @@ impl Controller {
             stop: CancellationToken::new(),
         });
         Ok(Self {
-            shared,
+            deployment,
             listener,
             tls,
             local,
@@ -419,17 +419,17 @@ impl Controller {
     /// Answers until `stop` is cancelled, then ends all streams and connections, waits for every task of its own, and closes the
     /// database. Dropping the future ends them as well, without waiting.
     pub async fn run(self, stop: CancellationToken) {
-        let shared = self.shared;
-        let _stop_when_dropped = shared.stop.clone().drop_guard();
-        if let Err(error) = housekeeping::catch_up(&shared).await {
+        let deployment = self.deployment;
+        let _stop_when_dropped = deployment.stop.clone().drop_guard();
+        if let Err(error) = housekeeping::catch_up(&deployment).await {
             tracing::error!(%error, "cannot read the change log");
         }
         let tasks = TaskTracker::new();
-        tasks.spawn(housekeeping::follow_changes(shared.clone()));
-        tasks.spawn(housekeeping::keep_house(shared.clone()));
+        tasks.spawn(housekeeping::follow_changes(deployment.clone()));
+        tasks.spawn(housekeeping::keep_house(deployment.clone()));
         if let Some((listener, _)) = self.metrics {
             let door = Arc::new(operator::Door {
-                shared: shared.clone(),
+                deployment: deployment.clone(),
                 seats: self.seats.clone(),
                 counts: self.counts.clone(),
                 tried: Default::default(),
@@ -438,29 +438,30 @@ impl Controller {
                 let door = door.clone();
                 async move { door.answer(&path).await }
             };
-            let door = overlan_transport::operator::serve(listener, respond, shared.stop.clone());
+            let door =
+                overlan_transport::operator::serve(listener, respond, deployment.stop.clone());
             tasks.spawn(door);
         }
-        let api = api::Api::new(shared.clone());
+        let api = api::Api::new(deployment.clone());
         let answers = server::Answers {
             tls: self.tls,
             api,
             seats: self.seats,
             counts: self.counts,
-            stranger_within: shared.timings.stranger_within,
+            stranger_within: deployment.timings.stranger_within,
         };
-        let serve = server::serve(self.listener, answers, shared.stop.clone());
+        let serve = server::serve(self.listener, answers, deployment.stop.clone());
         tokio::pin!(serve);
         tokio::select! {
             () = &mut serve => {}
             () = stop.cancelled() => {
-                shared.stop.cancel();
+                deployment.stop.cancel();
                 serve.await;
             }
         }
         tasks.close();
         tasks.wait().await;
-        shared.store.close().await;
+        deployment.store.close().await;
         drop(self.lock);
     }
 }

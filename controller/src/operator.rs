@@ -1,19 +1,21 @@
 //! What the operator's door answers: `/metrics`, `/healthz`, `/readyz`, nothing else. Decides when the database is asked again
 //! whether it takes writes.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::clock;
-use crate::metrics::{Counts, Gauges};
-use crate::server::Seats;
-use crate::shared::{Shared, lock};
 use overlan_transport::operator::Page;
+use parking_lot::Mutex;
+
+use crate::clock;
+use crate::deployment::Deployment;
+use crate::metrics::{Counts, Gauges};
+use crate::seats::Seats;
 
 /// What the door shows.
 #[derive(Debug)]
 pub(crate) struct Door {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) deployment: Arc<Deployment>,
     pub(crate) seats: Arc<Seats>,
     pub(crate) counts: Arc<Counts>,
     /// When a write was tried last, and why it failed.
@@ -47,8 +49,8 @@ impl Door {
                     open,
                     budget,
                     can_write: self.write_failure().await.is_none(),
-                    totals: self.shared.store.totals().await.ok(),
-                    version: self.shared.changelog.head(),
+                    totals: self.deployment.store.totals().await.ok(),
+                    version: self.deployment.changelog.head(),
                 };
                 Page::metrics(self.counts.render(gauges))
             }
@@ -59,15 +61,15 @@ impl Door {
     /// Why the database does not take writes, tried now or shortly before.
     async fn write_failure(&self) -> Option<String> {
         let now = clock::now();
-        let known = lock(&self.tried).clone();
+        let known = self.tried.lock().clone();
         if let Some((at, failed)) = known
             && now.saturating_duration_since(at) < TRY_EVERY
         {
             return failed;
         }
-        let result = self.shared.store.check_write().await;
+        let result = self.deployment.store.check_write().await;
         let failed = result.err().map(|error| error.to_string());
-        *lock(&self.tried) = Some((clock::now(), failed.clone()));
+        *self.tried.lock() = Some((clock::now(), failed.clone()));
         failed
     }
 }

@@ -6,10 +6,10 @@ use overlan_protocol::key::NetworkId;
 use overlan_protocol::ticket::NETWORKS_MAX;
 
 use crate::address::{NETWORK_DEVICES_MAX, QUARANTINE_SECS, next_free};
-use crate::host_names;
+use crate::deployment::Deployment;
+use crate::gateway_names;
 use crate::naming::{self, Holder, Naming};
-use crate::registry::{Fact, OrgId};
-use crate::shared::{Shared, lock};
+use crate::netmaps::{Fact, OrgId};
 use crate::store::accounts::NetworkRow;
 use crate::store::devices::{self, Device};
 use crate::store::members::{self, Membership};
@@ -34,7 +34,7 @@ pub(crate) enum JoinError {
 
 /// Puts `device` into `network`, or finds it there already; returns its place.
 pub(crate) async fn join(
-    shared: &Shared,
+    deployment: &Deployment,
     tx: &mut Tx,
     device: &mut Device,
     network: &NetworkRow,
@@ -47,7 +47,7 @@ pub(crate) async fn join(
     if device.places.len() >= NETWORKS_MAX {
         return Err(JoinError::TooManyNetworks);
     }
-    let label = choose_label(shared, tx, device, network.id, on_name_taken, now).await?;
+    let label = choose_label(deployment, tx, device, network.id, on_name_taken, now).await?;
     if members::count(tx, network.id).await? >= NETWORK_DEVICES_MAX {
         return Err(JoinError::NetworkFull);
     }
@@ -56,7 +56,7 @@ pub(crate) async fn join(
         None => {
             let quarantined = now.saturating_sub(QUARANTINE_SECS);
             let taken = members::taken_hosts(tx, network.id, quarantined).await?;
-            next_free(shared.runs.first_host(), &taken).ok_or(JoinError::NetworkFull)?
+            next_free(deployment.runs.first_host(), &taken).ok_or(JoinError::NetworkFull)?
         }
     };
     let place = Membership {
@@ -97,7 +97,7 @@ pub(crate) async fn leave(
         return Ok(false);
     };
     let place = device.places.remove(index);
-    host_names::withdraw(tx, device.org, network, device.id, |_| false, now).await?;
+    gateway_names::withdraw(tx, device.org, network, device.id, |_| false, now).await?;
     if !members::delete(tx, device.id, network).await? {
         return Ok(false);
     }
@@ -125,7 +125,7 @@ pub(crate) async fn remove_device(
     // It may have joined another network since it was read.
     let places = members::of_device(tx, device.id).await?;
     for place in &places {
-        host_names::withdraw(tx, device.org, place.network, device.id, |_| false, now).await?;
+        gateway_names::withdraw(tx, device.org, place.network, device.id, |_| false, now).await?;
     }
     let Some(epoch) = devices::delete(tx, device).await? else {
         return Ok(false);
@@ -174,7 +174,7 @@ pub(crate) async fn may_join(
 }
 
 async fn choose_label(
-    shared: &Shared,
+    deployment: &Deployment,
     tx: &mut Tx,
     device: &Device,
     network: NetworkId,
@@ -189,7 +189,7 @@ async fn choose_label(
     // Who has a key may replace what came by that key, and nothing else. A stream that opened just now is not written yet.
     let is_replaceable = |other: &Device| {
         let same_key = other.auth_key.is_some() && other.auth_key == device.auth_key;
-        same_key && !other.online && !lock(&shared.presence).is_attached(other.id)
+        same_key && !other.online && !deployment.presence.lock().is_attached(other.id)
     };
     let taken = names::like(tx, network, &wanted).await?;
     let held = match &holder {

@@ -1,19 +1,17 @@
 //! The TLS listener: accepts, and hands each connection to the API with its exporter and its place. HTTP/1.1 only. Who may hold
 //! a connection is decided by [`crate::limits`].
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use overlan_protocol::Exporter;
 use overlan_transport::strangers::source;
 use overlan_transport::tls;
 use rustls::ServerConfig;
@@ -25,20 +23,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::Api;
-use crate::clock;
-use crate::limits::{Budget, Caller, Limits, Open, Refusal, SeatId};
+use crate::api::{Api, Channel};
+use crate::limits::Refusal;
 use crate::metrics::Counts;
-use crate::shared::lock;
-
-/// The connection that a request came on.
-#[derive(Debug, Clone)]
-pub(crate) struct Channel {
-    pub(crate) exporter: Exporter,
-    /// Where it comes from, as connections are counted.
-    pub(crate) source: IpAddr,
-    pub(crate) seat: Arc<Seat>,
-}
+use crate::seats::{Seat, Seats};
 
 /// What all connections of one listener are answered with.
 #[derive(Debug, Clone)]
@@ -137,7 +125,7 @@ async fn handle(
         TlsAcceptor::from(answers.tls.clone()).accept(tcp),
     );
     let handshake = tokio::select! {
-        () = seat.evicted.cancelled() => return tracing::debug!("a stranger made room for another"),
+        () = seat.evicted() => return tracing::debug!("a stranger made room for another"),
         handshake = handshake => handshake,
     };
     let stream = match handshake {
@@ -188,7 +176,7 @@ async fn handle(
                 }
                 return;
             }
-            () = seat.evicted.cancelled(), if may_be_stranger => {
+            () = seat.evicted(), if may_be_stranger => {
                 return tracing::debug!("a stranger made room for another");
             }
             () = stranger_until.as_mut(), if may_be_stranger => {
@@ -252,89 +240,6 @@ fn configure(tcp: &TcpStream) -> std::io::Result<()> {
         .with_time(KEEPALIVE_EVERY)
         .with_interval(KEEPALIVE_EVERY);
     socket.set_tcp_keepalive(&keepalive)
-}
-
-/// All places, and how those who must go are told.
-#[derive(Debug)]
-pub(crate) struct Seats {
-    held: Mutex<Held>,
-}
-
-#[derive(Debug)]
-struct Held {
-    limits: Limits,
-    strangers: BTreeMap<SeatId, CancellationToken>,
-}
-
-impl Seats {
-    pub(crate) fn new(budget: Budget) -> Arc<Self> {
-        let (limits, strangers) = (Limits::new(budget), BTreeMap::new());
-        Arc::new(Self {
-            held: Mutex::new(Held { limits, strangers }),
-        })
-    }
-
-    /// What is open, and what may be.
-    pub(crate) fn open(&self) -> (Open, Budget) {
-        let held = lock(&self.held);
-        (held.limits.open(), held.limits.budget())
-    }
-
-    fn admit(self: &Arc<Self>, from: IpAddr) -> Result<Seat, Refusal> {
-        let mut held = lock(&self.held);
-        let admitted = held.limits.admit(clock::now(), from)?;
-        if let Some(evicted) = admitted.evicted
-            && let Some(told) = held.strangers.remove(&evicted)
-        {
-            told.cancel();
-        }
-        let evicted = CancellationToken::new();
-        held.strangers.insert(admitted.seat, evicted.clone());
-        Ok(Seat {
-            seats: self.clone(),
-            id: admitted.seat,
-            evicted,
-            holder: Mutex::default(),
-        })
-    }
-}
-
-/// One connection's place within the limits; dropping it gives the place back, whatever ends the connection's task.
-#[derive(Debug)]
-pub(crate) struct Seat {
-    seats: Arc<Seats>,
-    id: SeatId,
-    evicted: CancellationToken,
-    /// What people call the one who proved to hold it.
-    holder: Mutex<String>,
-}
-
-impl Seat {
-    /// The connection's other end has proved who it is; people call it `name`.
-    pub(crate) fn prove(&self, caller: Caller, name: &str) -> Result<(), Refusal> {
-        name.clone_into(&mut lock(&self.holder));
-        let mut held = lock(&self.seats.held);
-        held.limits.prove(self.id, caller)?;
-        held.strangers.remove(&self.id);
-        Ok(())
-    }
-
-    /// What people call the one who proved to hold it; empty for a stranger.
-    pub(crate) fn holder(&self) -> String {
-        lock(&self.holder).clone()
-    }
-
-    fn is_stranger(&self) -> bool {
-        lock(&self.seats.held).limits.is_stranger(self.id)
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut held = lock(&self.seats.held);
-        held.limits.close(self.id);
-        held.strangers.remove(&self.id);
-    }
 }
 
 /// Connections that are told at once that there is no room: as many handshakes as an attacker can make us do in vain.

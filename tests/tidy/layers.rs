@@ -85,8 +85,7 @@ const BANS: &[Ban] = &[
     },
     Ban {
         in_files: &[
-            "controller/src/registry",
-            "controller/src/policy",
+            "controller/src/netmaps",
             "controller/src/address",
             "controller/src/placement",
         ],
@@ -123,7 +122,6 @@ const DOORS: &[(&str, &[&str])] = &[
         "axum::",
         &[
             "controller/src/api",
-            "controller/src/server",
             "src/node/axum",
             "examples/",
         ],

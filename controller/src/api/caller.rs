@@ -18,13 +18,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use super::channel::Channel;
 use super::problem::Refusal;
 use crate::auth::{SESSION_IDLE_SECS, SESSION_PREFIX, SESSION_TOUCH_SECS, digest};
 use crate::clock;
+use crate::deployment::Deployment;
 use crate::limits::Caller;
-use crate::registry::OrgId;
-use crate::server::Channel;
-use crate::shared::{Shared, lock};
+use crate::netmaps::OrgId;
 use crate::store::accounts::Digest;
 use crate::store::devices::Device;
 use crate::store::relays::RelayRow;
@@ -62,16 +62,19 @@ pub(super) struct RelayCaller(pub(super) RelayRow);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ThisChannel(pub(super) Exporter);
 
-impl FromRequestParts<Arc<Shared>> for Person {
+impl FromRequestParts<Arc<Deployment>> for Person {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Refusal> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        deployment: &Arc<Deployment>,
+    ) -> Result<Self, Refusal> {
         let token = authorization(parts)
             .and_then(|value| value.strip_prefix("Bearer "))
             .ok_or_else(not_authenticated)?;
-        let person = person(shared, token).await?;
+        let person = person(deployment, token).await?;
         let email = {
-            let mut tx = shared.store.read().await?;
+            let mut tx = deployment.store.read().await?;
             accounts::email(&mut tx, person.account).await?
         };
         let email = email.unwrap_or_default();
@@ -81,21 +84,21 @@ impl FromRequestParts<Arc<Shared>> for Person {
 }
 
 /// The person that a session token belongs to.
-pub(super) async fn person(shared: &Shared, token: &str) -> Result<Person, Refusal> {
+pub(super) async fn person(deployment: &Deployment, token: &str) -> Result<Person, Refusal> {
     let token = token.trim();
     if !token.starts_with(SESSION_PREFIX) {
         return Err(not_authenticated());
     }
     let token = digest(token);
     let now = clock::unix_secs();
-    let mut tx = shared.store.read().await?;
+    let mut tx = deployment.store.read().await?;
     let session = sessions::get(&mut tx, &token, now, SESSION_IDLE_SECS).await?;
     drop(tx);
     let session = session.ok_or_else(not_authenticated)?;
     if now >= session.last_used + SESSION_TOUCH_SECS {
-        let mut tx = shared.store.write().await?;
+        let mut tx = deployment.store.write().await?;
         sessions::touch(&mut tx, &token, now).await?;
-        shared.store.commit(tx).await?;
+        deployment.store.commit(tx).await?;
     }
     Ok(Person {
         org: session.org,
@@ -104,15 +107,18 @@ pub(super) async fn person(shared: &Shared, token: &str) -> Result<Person, Refus
     })
 }
 
-impl FromRequestParts<Arc<Shared>> for DeviceCaller {
+impl FromRequestParts<Arc<Deployment>> for DeviceCaller {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Refusal> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        deployment: &Arc<Deployment>,
+    ) -> Result<Self, Refusal> {
         let (proof, exporter) = proof(parts)?;
         let Principal::Device(id) = proof.principal else {
             return Err(not_authenticated());
         };
-        let mut tx = shared.store.read().await?;
+        let mut tx = deployment.store.read().await?;
         if let Some(device) = devices::get(&mut tx, id).await? {
             check(&proof, &device.identity, &exporter)?;
             take_place(parts, Caller::Device(id), &device.hostname)?;
@@ -125,12 +131,19 @@ impl FromRequestParts<Arc<Shared>> for DeviceCaller {
     }
 }
 
-impl FromRequestParts<Arc<Shared>> for ChangingDevice {
+impl FromRequestParts<Arc<Deployment>> for ChangingDevice {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Refusal> {
-        let DeviceCaller(device) = DeviceCaller::from_request_parts(parts, shared).await?;
-        let counted = lock(&shared.budgets).changes.count(clock::now(), device.id);
+    async fn from_request_parts(
+        parts: &mut Parts,
+        deployment: &Arc<Deployment>,
+    ) -> Result<Self, Refusal> {
+        let DeviceCaller(device) = DeviceCaller::from_request_parts(parts, deployment).await?;
+        let counted = deployment
+            .budgets
+            .lock()
+            .changes
+            .count(clock::now(), device.id);
         let counted = counted.map_err(too_often(
             "this device changes its networks or routes too often",
         ));
@@ -138,33 +151,39 @@ impl FromRequestParts<Arc<Shared>> for ChangingDevice {
     }
 }
 
-impl FromRequestParts<Arc<Shared>> for ProvenDevice {
+impl FromRequestParts<Arc<Deployment>> for ProvenDevice {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Refusal> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        deployment: &Arc<Deployment>,
+    ) -> Result<Self, Refusal> {
         // Who proves nothing is a stranger, and no worse.
-        let device = DeviceCaller::from_request_parts(parts, shared).await;
+        let device = DeviceCaller::from_request_parts(parts, deployment).await;
         Ok(Self(device.ok().map(|DeviceCaller(device)| device)))
     }
 }
 
-impl FromRequestParts<Arc<Shared>> for Source {
+impl FromRequestParts<Arc<Deployment>> for Source {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, _shared: &Arc<Shared>) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Deployment>) -> Result<Self, Refusal> {
         Ok(Self(channel(parts)?.source))
     }
 }
 
-impl FromRequestParts<Arc<Shared>> for RelayCaller {
+impl FromRequestParts<Arc<Deployment>> for RelayCaller {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Refusal> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        deployment: &Arc<Deployment>,
+    ) -> Result<Self, Refusal> {
         let (proof, exporter) = proof(parts)?;
         let Principal::Relay(id) = proof.principal else {
             return Err(not_authenticated());
         };
-        let mut tx = shared.store.read().await?;
+        let mut tx = deployment.store.read().await?;
         let relay = relays::get(&mut tx, id).await?;
         let relay = relay.ok_or_else(relay_unknown)?;
         check(&proof, &relay.identity, &exporter)?;
@@ -173,10 +192,10 @@ impl FromRequestParts<Arc<Shared>> for RelayCaller {
     }
 }
 
-impl FromRequestParts<Arc<Shared>> for ThisChannel {
+impl FromRequestParts<Arc<Deployment>> for ThisChannel {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, _shared: &Arc<Shared>) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Deployment>) -> Result<Self, Refusal> {
         Ok(Self(channel(parts)?.exporter))
     }
 }
@@ -246,10 +265,10 @@ pub(super) fn device_removed() -> Refusal {
 #[derive(Debug)]
 pub(super) struct Json<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Json<T> {
+impl<T: DeserializeOwned> FromRequest<Arc<Deployment>> for Json<T> {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, _shared: &Arc<Shared>) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, _: &Arc<Deployment>) -> Result<Self, Refusal> {
         let content_type = request.headers().get(header::CONTENT_TYPE);
         if content_type.is_none_or(|value| value != JSON) {
             let refusal = Refusal::bad_request(format!("the content type must be {JSON}"));

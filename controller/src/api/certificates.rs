@@ -12,20 +12,20 @@ use super::caller::{DeviceCaller, Json, too_often};
 use super::problem::Refusal;
 use crate::ca::names;
 use crate::clock;
-use crate::shared::{Shared, lock};
+use crate::deployment::Deployment;
 use crate::store::{self, names::Holder};
 
 /// The CA, for anybody: it is no secret, and the connection proves whose it is.
-pub(super) async fn names_ca(State(shared): State<Arc<Shared>>) -> Json<NamesCaResponse> {
+pub(super) async fn names_ca(State(deployment): State<Arc<Deployment>>) -> Json<NamesCaResponse> {
     Json(NamesCaResponse {
-        certificate: shared.names_ca.pem(),
-        domain: shared.domain.clone(),
+        certificate: deployment.names_ca.pem(),
+        domain: deployment.domain.clone(),
     })
 }
 
 /// One certificate for each network of the device that asks.
 pub(super) async fn issue(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     DeviceCaller(device): DeviceCaller,
     Json(request): Json<CertificateRequest>,
 ) -> Result<Json<CertificateResponse>, Refusal> {
@@ -34,13 +34,15 @@ pub(super) async fn issue(
             "the proof is not by the key that the certificates shall be for",
         ));
     }
-    let counted = lock(&shared.budgets)
+    let counted = deployment
+        .budgets
+        .lock()
         .certificates
         .count(clock::now(), device.id);
     counted.map_err(too_often("this device asks for certificates too often"))?;
     let now = clock::unix_secs();
     let mut certificates = Vec::with_capacity(device.places.len());
-    let mut tx = shared.store.read().await?;
+    let mut tx = deployment.store.read().await?;
     for place in &device.places {
         // What the name is in its network counts, not what the device is called.
         let holder = store::names::holder(&mut tx, place.network, &place.label).await?;
@@ -48,8 +50,8 @@ pub(super) async fn issue(
             tracing::error!(device = %device.id, name = %place.label, "a device has no hold on its name");
             continue;
         }
-        let name = format!("{}.{}.{}", place.label, place.name, shared.domain);
-        let issued = shared.names_ca.issue(&name, &request.key, now);
+        let name = format!("{}.{}.{}", place.label, place.name, deployment.domain);
+        let issued = deployment.names_ca.issue(&name, &request.key, now);
         let issued = issued.map_err(|error| Refusal::internal(&error))?;
         certificates.push(NameCertificate {
             network: place.network,
@@ -59,7 +61,7 @@ pub(super) async fn issue(
     }
     Ok(Json(CertificateResponse {
         certificates,
-        ca: BASE64.encode(shared.names_ca.certificate()),
+        ca: BASE64.encode(deployment.names_ca.certificate()),
         expires: names::expires(now),
     }))
 }

@@ -14,32 +14,36 @@ use super::changed::Changed;
 use super::feed::Feed;
 use super::problem::Refusal;
 use crate::clock;
+use crate::deployment::Deployment;
 use crate::roster;
-use crate::shared::{Shared, lock};
 use crate::store::devices;
 
 pub(super) async fn ticket(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     DeviceCaller(device): DeviceCaller,
     Json(Empty {}): Json<Empty>,
 ) -> Result<Json<TicketResponse>, Refusal> {
-    Ok(Json(shared.signer.issue(&device, clock::unix_secs())))
+    Ok(Json(deployment.signer.issue(&device, clock::unix_secs())))
 }
 
 pub(super) async fn netmap(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     DeviceCaller(device): DeviceCaller,
     uri: Uri,
 ) -> Result<Response, Refusal> {
     let known = known(uri.query())?;
-    let counted = lock(&shared.budgets).streams.count(clock::now(), device.id);
+    let counted = deployment
+        .budgets
+        .lock()
+        .streams
+        .count(clock::now(), device.id);
     counted.map_err(too_often("this device opens sessions too often"))?;
     if device.ephemeral {
-        let mut tx = shared.store.write().await?;
+        let mut tx = deployment.store.write().await?;
         devices::bump_attach_epoch(&mut tx, device.id).await?;
-        shared.store.commit(tx).await?;
+        deployment.store.commit(tx).await?;
     }
-    let feed = Feed::open(shared, device, known).await?;
+    let feed = Feed::open(deployment, device, known).await?;
     let lines = futures_util::stream::unfold(feed, |mut feed| async move {
         let line = feed.next_line().await?;
         Some((Ok::<_, std::convert::Infallible>(line), feed))
@@ -49,7 +53,7 @@ pub(super) async fn netmap(
 }
 
 pub(super) async fn report(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     DeviceCaller(device): DeviceCaller,
     Json(report): Json<DeviceReport>,
 ) -> Result<Json<Empty>, Refusal> {
@@ -59,24 +63,27 @@ pub(super) async fn report(
         )));
     }
     if report.leaving {
-        lock(&shared.presence).handle_leaving(clock::now(), device.id);
-        shared.presence_changed.notify_one();
+        deployment
+            .presence
+            .lock()
+            .handle_leaving(clock::now(), device.id);
+        deployment.presence_changed.notify_one();
     } else {
-        lock(&shared.reports).put(device.id, report);
+        deployment.reports.lock().put(device.id, report);
     }
     Ok(Json(Empty {}))
 }
 
 pub(super) async fn remove(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     DeviceCaller(device): DeviceCaller,
 ) -> Result<Changed<Empty>, Refusal> {
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     // Its own streams may have bumped the epoch since the proof was checked.
     let current = devices::get(&mut tx, device.id).await?;
     let current = current.ok_or_else(device_removed)?;
     roster::remove_device(&mut tx, &current, clock::unix_secs()).await?;
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     Ok(Changed::new("removed itself", Empty {}))
 }
 

@@ -16,9 +16,9 @@ use super::changed::Changed;
 use super::networks::named_or_default;
 use super::problem::Refusal;
 use crate::clock;
+use crate::deployment::Deployment;
+use crate::netmaps::OrgId;
 use crate::records::{Names, RecordError};
-use crate::registry::OrgId;
-use crate::shared::Shared;
 use crate::store::accounts::NetworkRow;
 use crate::store::names::Holder;
 use crate::store::{self, Tx, members};
@@ -30,13 +30,13 @@ pub(super) struct Wanted {
 }
 
 pub(super) async fn list(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<DnsSummary>, Refusal> {
     let Query(wanted) =
         wanted.map_err(|_| Refusal::bad_request("only `network` can be asked for"))?;
-    let mut tx = shared.store.read().await?;
+    let mut tx = deployment.store.read().await?;
     let network = named_or_default(&mut tx, person.org, wanted.network.as_deref()).await?;
     let dns = store::dns::settings(&mut tx, person.org, network.id).await?;
     let zones = dns
@@ -53,7 +53,7 @@ pub(super) async fn list(
         })
     });
     Ok(Json(DnsSummary {
-        domain: domain(&shared, &network),
+        domain: domain(&deployment, &network),
         network: network.name,
         zones: zones.collect(),
         records: records.collect(),
@@ -61,16 +61,16 @@ pub(super) async fn list(
 }
 
 pub(super) async fn add_record(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
     Json(request): Json<DnsRecordRequest>,
 ) -> Result<Changed<DnsRecordSummary>, Refusal> {
     let record = Record::parse(&request.kind, request.value.trim())
         .map_err(|error| Refusal::bad_request(error.to_string()))?;
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     let network = named_or_default(&mut tx, person.org, Some(&request.network)).await?;
     let (name, is_news) = put(
-        &shared,
+        &deployment,
         &mut tx,
         (person.org, &network),
         &request.name,
@@ -81,7 +81,7 @@ pub(super) async fn add_record(
     if !is_news {
         return Ok(Changed::nothing(DnsRecordSummary { name, record }));
     }
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     let what = format!("added record {name} {record:?}");
     Ok(Changed::new(what, DnsRecordSummary { name, record }))
 }
@@ -97,7 +97,7 @@ pub(super) enum Claim {
 
 /// Adds a record to those of a name. Returns the absolute name, and whether it was not there before.
 pub(super) async fn put(
-    shared: &Shared,
+    deployment: &Deployment,
     tx: &mut Tx,
     (org, network): (OrgId, &NetworkRow),
     name: &str,
@@ -105,8 +105,8 @@ pub(super) async fn put(
     claim: Claim,
 ) -> Result<(String, bool), Refusal> {
     let dns = store::dns::settings(tx, org, network.id).await?;
-    let domain = domain(shared, network);
-    let names = names(shared, &domain, &dns);
+    let domain = domain(deployment, network);
+    let names = names(deployment, &domain, &dns);
     let name = names.absolute(name)?;
     let label = name
         .strip_suffix(&domain)
@@ -131,33 +131,33 @@ pub(super) async fn put(
 }
 
 pub(super) async fn remove_records(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
     Json(request): Json<DnsRecordRemoval>,
 ) -> Result<Changed<DnsRemoved>, Refusal> {
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     let (network, dns) = settings(&mut tx, person, &request.network).await?;
-    let domain = domain(&shared, &network);
-    let names = names(&shared, &domain, &dns);
+    let domain = domain(&deployment, &network);
+    let names = names(&deployment, &domain, &dns);
     let name = names.absolute(&request.name)?;
     let (kind, value) = (request.kind.as_deref(), request.value.as_deref());
     let (stay, removed) = names.remove(&name, kind, value)?;
     let now = clock::unix_secs();
     store::dns::set_records(&mut tx, person.org, network.id, &name, &stay, now).await?;
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     let what = format!("removed {removed} records of {name}");
     Ok(Changed::new(what, DnsRemoved { removed }))
 }
 
 pub(super) async fn set_zone(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
     Json(request): Json<DnsZoneRequest>,
 ) -> Result<Changed<DnsZoneSummary>, Refusal> {
     let zone = zone_name(&request.zone)?;
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     let (network, dns) = settings(&mut tx, person, &request.network).await?;
-    let domain = domain(&shared, &network);
+    let domain = domain(&deployment, &network);
     let mut via = Vec::new();
     for text in &request.via {
         // A full name of this network is as good as its label.
@@ -178,13 +178,13 @@ pub(super) async fn set_zone(
         }
         via.push(one);
     }
-    let settings = names(&shared, &domain, &dns).zone(&zone, via)?;
+    let settings = names(&deployment, &domain, &dns).zone(&zone, via)?;
     let is_news = dns.zones.get(&zone) != Some(&settings);
     if is_news {
         let now = clock::unix_secs();
         let new = Some(&settings);
         store::dns::set_zone(&mut tx, person.org, network.id, &zone, new, now).await?;
-        shared.store.commit(tx).await?;
+        deployment.store.commit(tx).await?;
     }
     let what = match is_news {
         true => format!("set zone {zone} of network {}", network.name),
@@ -195,18 +195,18 @@ pub(super) async fn set_zone(
 }
 
 pub(super) async fn remove_zone(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
     Json(request): Json<DnsZoneRemoval>,
 ) -> Result<Changed<DnsRemoved>, Refusal> {
     let zone = zone_name(&request.zone)?;
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     let (network, dns) = settings(&mut tx, person, &request.network).await?;
-    let domain = domain(&shared, &network);
-    names(&shared, &domain, &dns).remove_zone(&zone)?;
+    let domain = domain(&deployment, &network);
+    names(&deployment, &domain, &dns).remove_zone(&zone)?;
     let now = clock::unix_secs();
     store::dns::set_zone(&mut tx, person.org, network.id, &zone, None, now).await?;
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     let what = format!("removed zone {zone} of network {}", network.name);
     Ok(Changed::new(what, DnsRemoved { removed: 1 }))
 }
@@ -215,13 +215,13 @@ fn zone_name(text: &str) -> Result<String, Refusal> {
     dns::normal(text).ok_or_else(|| RecordError::NoName(text.to_owned()).into())
 }
 
-fn domain(shared: &Shared, network: &NetworkRow) -> String {
-    format!("{}.{}", network.name, shared.domain)
+fn domain(deployment: &Deployment, network: &NetworkRow) -> String {
+    format!("{}.{}", network.name, deployment.domain)
 }
 
-fn names<'a>(shared: &'a Shared, domain: &'a str, dns: &'a Dns) -> Names<'a> {
+fn names<'a>(deployment: &'a Deployment, domain: &'a str, dns: &'a Dns) -> Names<'a> {
     Names {
-        deployment: &shared.domain,
+        deployment: &deployment.domain,
         domain,
         dns,
     }

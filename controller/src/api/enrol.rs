@@ -23,10 +23,10 @@ use super::problem::Refusal;
 use crate::auth::{AUTH_KEY_PREFIX, NamedSecret};
 use crate::budget;
 use crate::clock;
+use crate::deployment::Deployment;
+use crate::netmaps::OrgId;
 use crate::placement::Placement;
-use crate::registry::OrgId;
 use crate::roster;
-use crate::shared::{Shared, lock};
 use crate::store::accounts::{self, Digest, NetworkRow};
 use crate::store::devices::{self, Device};
 use crate::store::keys::{self, AuthKey};
@@ -34,19 +34,19 @@ use crate::store::waiting::{self, Waiting};
 use crate::store::{Tx, members, relays};
 
 pub(super) async fn enrol(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     ThisChannel(exporter): ThisChannel,
     Json(request): Json<EnrolRequest>,
 ) -> Result<Changed<EnrolResponse>, Refusal> {
     check_keys(&request, &exporter)?;
     plain_text("the host name", &request.hostname, 0, HOSTNAME_MAX)?;
     let session = match &request.credential {
-        Credential::Session(token) => Some(person(&shared, token.reveal()).await?),
+        Credential::Session(token) => Some(person(&deployment, token.reveal()).await?),
         Credential::AuthKey(_) => None,
     };
     let now_ms = clock::unix_millis();
     let now = now_ms / 1_000;
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     let right = match (&request.credential, session) {
         (Credential::AuthKey(key), _) => Right::of_key(&mut tx, key).await?,
         (Credential::Session(_), Some(person)) => Right::Person(person),
@@ -55,13 +55,15 @@ pub(super) async fn enrol(
     let known = devices::by_identity(&mut tx, right.org(), &request.identity).await?;
     if let Some(device) = known {
         let place = what_it_is(&mut tx, &device, &request).await?;
-        return Ok(Changed::nothing(answer(&shared, &device, place, now)));
+        return Ok(Changed::nothing(answer(&deployment, &device, place, now)));
     }
     let grant = match right {
         Right::Key { key, digest } => by_auth_key(&mut tx, key, &digest, &request, now).await?,
         Right::Person(person) => by_session(&mut tx, &person, &request).await?,
     };
-    let counted = lock(&shared.budgets)
+    let counted = deployment
+        .budgets
+        .lock()
         .enrolments
         .count(clock::now(), grant.right());
     counted.map_err(too_often(
@@ -70,9 +72,9 @@ pub(super) async fn enrol(
     let mut device = add_device(&mut tx, &grant, &request, now_ms).await?;
     let first = match grant.approval {
         true => wait(&mut tx, &device, &grant).await?,
-        false => join(&shared, &mut tx, &mut device, &grant, now).await?,
+        false => join(&deployment, &mut tx, &mut device, &grant, now).await?,
     };
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     let what = format!(
         "enrolled device {}.{}{}, by {}",
         first.label,
@@ -83,7 +85,7 @@ pub(super) async fn enrol(
         },
         grant.by
     );
-    Ok(Changed::new(what, answer(&shared, &device, first, now)))
+    Ok(Changed::new(what, answer(&deployment, &device, first, now)))
 }
 
 /// What a device is called in its first network.
@@ -92,13 +94,13 @@ struct Place {
     network: String,
 }
 
-fn answer(shared: &Shared, device: &Device, place: Place, now: u64) -> EnrolResponse {
+fn answer(deployment: &Deployment, device: &Device, place: Place, now: u64) -> EnrolResponse {
     EnrolResponse {
         device: device.id,
-        ticket: shared.signer.issue(device, now),
+        ticket: deployment.signer.issue(device, now),
         label: place.label,
         network: place.network,
-        domain: shared.domain.clone(),
+        domain: deployment.domain.clone(),
     }
 }
 
@@ -142,7 +144,7 @@ async fn what_it_is(
 
 /// Brings a new device into the networks of its grant.
 async fn join(
-    shared: &Shared,
+    deployment: &Deployment,
     tx: &mut Tx,
     device: &mut Device,
     grant: &Grant,
@@ -150,7 +152,7 @@ async fn join(
 ) -> Result<Place, Refusal> {
     let mut first = None;
     for network in &grant.networks {
-        let joined = roster::join(shared, tx, device, network, grant.on_name_taken, now);
+        let joined = roster::join(deployment, tx, device, network, grant.on_name_taken, now);
         let place = joined.await.map_err(join_refusal)?;
         first.get_or_insert(Place {
             label: place.label,

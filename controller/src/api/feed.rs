@@ -1,4 +1,4 @@
-//! One netmap stream: decides which event comes next. What a delta holds is [`crate::registry`]'s.
+//! One netmap stream: decides which event comes next. What a delta holds is [`crate::netmaps`]'s.
 //!
 //! Nothing is queued for a slow reader: the next event is made when the connection has room for it, from the newest state.
 
@@ -15,16 +15,16 @@ use tokio::sync::watch;
 use super::problem::Refusal;
 use crate::changelog;
 use crate::clock;
+use crate::deployment::{Attached, Deployment};
 use crate::lineage::Claim;
-use crate::registry::{self, Derived, Viewer};
-use crate::shared::{Attached, Shared};
+use crate::netmaps::{self, Derived, Viewer};
 use crate::store::devices::Device;
 use crate::store::{StoreError, Tx, changes, devices};
 
 /// An open stream. The device counts as online until this is dropped.
 #[derive(Debug)]
 pub(super) struct Feed {
-    shared: Arc<Shared>,
+    deployment: Arc<Deployment>,
     viewer: Viewer,
     head: watch::Receiver<u64>,
     /// Where the device's map stands; `None` before the first event.
@@ -43,35 +43,35 @@ impl Feed {
     /// else with a snapshot. A ticket follows: it is not
     /// known how old the one is that the device holds.
     pub(super) async fn open(
-        shared: Arc<Shared>,
+        deployment: Arc<Deployment>,
         device: Device,
         known: Option<(u64, Lineage)>,
     ) -> Result<Self, Refusal> {
         let now = clock::now();
         let since = match known {
             None => None,
-            Some((version, told_by)) => match shared.runs.judge(told_by, version) {
+            Some((version, told_by)) => match deployment.runs.judge(told_by, version) {
                 Claim::Past => Some(version),
                 Claim::Lost => {
-                    shared.handle_lost_time(&device.hostname).await?;
+                    deployment.handle_lost_time(&device.hostname).await?;
                     None
                 }
             },
         };
         let mut feed = Self {
-            head: shared.changelog.watch(),
-            _attached: shared.attach(device.id),
+            head: deployment.changelog.watch(),
+            _attached: deployment.attach(device.id),
             sent: None,
             scanned: 0,
             ready: VecDeque::new(),
-            alive_at: now + shared.timings.alive_every,
+            alive_at: now + deployment.timings.alive_every,
             ticket_at: now,
             ended: false,
             // The log says which of them it joined, and which others it left, behind `since`.
             viewer: device.viewer(0),
-            shared,
+            deployment,
         };
-        feed.sent = since.filter(|since| feed.shared.changelog.since(*since).is_some());
+        feed.sent = since.filter(|since| feed.deployment.changelog.since(*since).is_some());
         feed.scanned = feed.sent.unwrap_or(0);
         if feed.sent.is_some() {
             // Said even if nothing changed: the device learns that its map is current.
@@ -86,7 +86,7 @@ impl Feed {
     pub(super) async fn next_line(&mut self) -> Option<Bytes> {
         loop {
             if let Some(event) = self.ready.pop_front() {
-                self.alive_at = clock::now() + self.shared.timings.alive_every;
+                self.alive_at = clock::now() + self.deployment.timings.alive_every;
                 return line(&event);
             }
             if self.ended {
@@ -104,7 +104,7 @@ impl Feed {
     async fn advance(&mut self) -> Result<(), StoreError> {
         let now = clock::now();
         if now >= self.ticket_at {
-            let mut tx = self.shared.store.read().await?;
+            let mut tx = self.deployment.store.read().await?;
             if let Some(device) = devices::get(&mut tx, self.viewer.device).await? {
                 self.push_ticket(&device);
             }
@@ -116,7 +116,7 @@ impl Feed {
             return self.follow(false).await;
         }
         tokio::select! {
-            () = self.shared.stop.cancelled() => self.ended = true,
+            () = self.deployment.stop.cancelled() => self.ended = true,
             changed = self.head.changed() => self.ended = changed.is_err(),
             () = tokio::time::sleep_until(self.ticket_at.into()) => {}
             () = tokio::time::sleep_until(self.alive_at.into()) => self.ready.push_back(MapEvent::Alive),
@@ -128,10 +128,10 @@ impl Feed {
         let Some(sent) = self.sent else {
             return self.take_snapshot().await;
         };
-        let Some((head, entries)) = self.shared.changelog.since(self.scanned) else {
+        let Some((head, entries)) = self.deployment.changelog.since(self.scanned) else {
             return self.take_snapshot().await;
         };
-        match registry::derive(&mut self.viewer, entries.iter().map(Arc::as_ref)) {
+        match netmaps::derive(&mut self.viewer, entries.iter().map(Arc::as_ref)) {
             Derived::Removed => self.end_as_removed(),
             Derived::Changes {
                 mut changes,
@@ -149,7 +149,7 @@ impl Feed {
                     self.ready.push_back(MapEvent::Delta(Delta {
                         from: sent,
                         to: head,
-                        lineage: Some(self.shared.runs.present()),
+                        lineage: Some(self.deployment.runs.present()),
                         changes,
                     }));
                     self.sent = Some(head);
@@ -165,7 +165,7 @@ impl Feed {
         &mut self,
         joined: &BTreeSet<NetworkId>,
     ) -> Result<Vec<Change>, StoreError> {
-        let mut tx = self.shared.store.read().await?;
+        let mut tx = self.deployment.store.read().await?;
         let mut changes = Vec::new();
         // If it was removed meanwhile, the log says so in a moment.
         let Some(device) = devices::get(&mut tx, self.viewer.device).await? else {
@@ -176,7 +176,7 @@ impl Feed {
             let whole = match device.place(*id) {
                 Some(place) => {
                     let view = changes::view(&mut tx, device.org, place).await?;
-                    registry::network(view, device.id)
+                    netmaps::network(view, device.id)
                 }
                 None => None,
             };
@@ -193,7 +193,7 @@ impl Feed {
     }
 
     fn push_ticket(&mut self, device: &Device) {
-        let ticket = self.shared.signer.issue(device, clock::unix_secs());
+        let ticket = self.deployment.signer.issue(device, clock::unix_secs());
         self.ready.push_back(MapEvent::Ticket {
             ticket: ticket.ticket,
             expires: ticket.expires,
@@ -202,13 +202,13 @@ impl Feed {
     }
 
     async fn take_snapshot(&mut self) -> Result<(), StoreError> {
-        let mut tx = self.shared.store.read().await?;
+        let mut tx = self.deployment.store.read().await?;
         let Some(device) = devices::get(&mut tx, self.viewer.device).await? else {
             self.end_as_removed();
             return Ok(());
         };
-        let mut netmap = snapshot(&mut tx, &device, &self.shared.domain).await?;
-        netmap.lineage = Some(self.shared.runs.present());
+        let mut netmap = snapshot(&mut tx, &device, &self.deployment.domain).await?;
+        netmap.lineage = Some(self.deployment.runs.present());
         drop(tx);
         let before: BTreeSet<NetworkId> = self.viewer.networks.keys().copied().collect();
         self.viewer = device.viewer(netmap.version);
@@ -236,9 +236,7 @@ async fn snapshot(tx: &mut Tx, device: &Device, domain: &str) -> Result<Netmap, 
         views.push(changes::view(tx, device.org, place).await?);
     }
     let relays = changes::public_relays(tx, device.org).await?;
-    Ok(registry::snapshot(
-        version, views, relays, domain, device.id,
-    ))
+    Ok(netmaps::snapshot(version, views, relays, domain, device.id))
 }
 
 fn line(event: &MapEvent) -> Option<Bytes> {

@@ -9,16 +9,16 @@ use super::caller::{Empty, Json, Person};
 use super::changed::Changed;
 use super::problem::Refusal;
 use crate::clock;
+use crate::deployment::Deployment;
 use crate::fleet;
-use crate::shared::{Shared, lock};
 use crate::store::relays;
 
 pub(super) async fn remove(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
     Path(name): Path<String>,
 ) -> Result<Changed<Empty>, Refusal> {
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     let known = relays::list(&mut tx, person.org).await?;
     let relay = known.iter().find(|relay| relay.name == name);
     let relay = relay.ok_or_else(|| {
@@ -28,26 +28,26 @@ pub(super) async fn remove(
             "`overlan admin relay list` lists them",
         )
     })?;
-    fleet::remove_relay(&mut tx, relay, &shared.reports, clock::unix_secs()).await?;
-    shared.store.commit(tx).await?;
-    lock(&shared.heartbeats).remove(relay.id);
+    fleet::remove_relay(&mut tx, relay, &deployment.reports, clock::unix_secs()).await?;
+    deployment.store.commit(tx).await?;
+    deployment.heartbeats.lock().remove(relay.id);
     Ok(Changed::new(format!("removed relay {name}"), Empty {}))
 }
 
 pub(super) async fn tokens(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
 ) -> Result<Json<Vec<RelayTokenSummary>>, Refusal> {
-    let mut tx = shared.store.read().await?;
+    let mut tx = deployment.store.read().await?;
     Ok(Json(relays::tokens(&mut tx, person.org, LISTED_MAX).await?))
 }
 
 pub(super) async fn revoke_token(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
     Path(id): Path<String>,
 ) -> Result<Changed<Empty>, Refusal> {
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     let revoked = relays::revoke_token(&mut tx, person.org, &id).await?;
     let name = revoked.ok_or_else(|| {
         Refusal::new(
@@ -56,7 +56,7 @@ pub(super) async fn revoke_token(
             "`overlan admin relay-token list` lists them",
         )
     })?;
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     Ok(Changed::new(
         format!("revoked relay token {id}, for {name}"),
         Empty {},

@@ -18,14 +18,14 @@ use super::people::LIST_MAX;
 use super::problem::Refusal;
 use crate::auth::{AUTH_KEY_PREFIX, NamedSecret, RELAY_TOKEN_PREFIX};
 use crate::clock;
-use crate::registry::OrgId;
-use crate::shared::Shared;
+use crate::deployment::Deployment;
+use crate::netmaps::OrgId;
 use crate::store::accounts::{self, NetworkRow};
 use crate::store::keys::{self, AuthKey, RelayToken};
 use crate::store::{Tx, relays};
 
 pub(super) async fn make_auth_key(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
     Json(request): Json<AuthKeyRequest>,
 ) -> Result<Changed<AuthKeyResponse>, Refusal> {
@@ -37,7 +37,7 @@ pub(super) async fn make_auth_key(
     }
     let note = plain_text("the note", &request.note, 0, NOTE_MAX)?;
     let now = clock::unix_secs();
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     let networks = networks(&mut tx, person.org, &request.networks).await?;
     if keys::count_auth_keys(&mut tx, person.org).await? >= AUTH_KEYS_MAX {
         return Err(Refusal::new(
@@ -61,7 +61,7 @@ pub(super) async fn make_auth_key(
         note,
     };
     keys::insert_auth_key(&mut tx, &key, &named.digest, now).await?;
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     let names = networks.iter().map(|network| network.name.clone());
     let what = format!(
         "made auth key {} for {}",
@@ -88,20 +88,20 @@ pub(super) async fn make_auth_key(
 }
 
 pub(super) async fn list_auth_keys(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
 ) -> Result<Json<Vec<AuthKeySummary>>, Refusal> {
-    let mut tx = shared.store.read().await?;
+    let mut tx = deployment.store.read().await?;
     Ok(Json(keys::auth_keys(&mut tx, person.org, LIST_MAX).await?))
 }
 
 pub(super) async fn revoke_auth_key(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Changed<Empty>, Refusal> {
     let Path(id) = id.map_err(|_| Refusal::bad_request("the key's id is unreadable"))?;
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     let revoked = keys::revoke_auth_key(&mut tx, person.org, &id, clock::unix_secs()).await?;
     let note = revoked.ok_or_else(|| {
         Refusal::new(
@@ -110,7 +110,7 @@ pub(super) async fn revoke_auth_key(
             "`overlan admin auth-key list` shows the keys",
         )
     })?;
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     Ok(Changed::new(
         format!("revoked auth key {}", noted(&id, &note)),
         Empty {},
@@ -118,7 +118,7 @@ pub(super) async fn revoke_auth_key(
 }
 
 pub(super) async fn make_relay_token(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
     Json(request): Json<RelayTokenRequest>,
 ) -> Result<Changed<RelayTokenResponse>, Refusal> {
@@ -128,7 +128,7 @@ pub(super) async fn make_relay_token(
         ));
     }
     let now = clock::unix_secs();
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     let known = relays::list(&mut tx, person.org).await?;
     let same = known.iter().find(|relay| relay.name == request.name);
     if same.is_some_and(|relay| relay.online) {
@@ -149,7 +149,7 @@ pub(super) async fn make_relay_token(
         used: None,
     };
     keys::insert_relay_token(&mut tx, &named.id, &token, &named.digest, now).await?;
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     let what = format!("made relay token {} for {}", named.id, token.name);
     let expires = token.expires;
     Ok(Changed::new(

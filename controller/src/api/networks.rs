@@ -18,30 +18,30 @@ use super::caller::{ChangingDevice, DeviceCaller, Empty, Json, Person, device_re
 use super::changed::{Changed, and};
 use super::problem::Refusal;
 use crate::clock;
-use crate::registry::OrgId;
+use crate::deployment::Deployment;
+use crate::netmaps::OrgId;
 use crate::roster::{self, JoinError};
-use crate::shared::Shared;
 use crate::store::accounts::{self, NetworkRow};
 use crate::store::devices::{self, Device};
 use crate::store::members::{self, Membership};
 use crate::store::{StoreError, Tx, keys, waiting};
 
 pub(super) async fn list(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
 ) -> Result<Json<Vec<NetworkSummary>>, Refusal> {
-    let mut tx = shared.store.read().await?;
+    let mut tx = deployment.store.read().await?;
     let networks = accounts::networks(&mut tx, person.org).await?;
     Ok(Json(networks.into_iter().map(network_summary).collect()))
 }
 
 pub(super) async fn create(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
     Json(request): Json<NetworkRequest>,
 ) -> Result<Changed<NetworkSummary>, Refusal> {
     check_name(&request.name)?;
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     let known = accounts::networks(&mut tx, person.org).await?;
     if known.iter().any(|network| network.name == request.name) {
         return Err(Refusal::new(
@@ -59,14 +59,14 @@ pub(super) async fn create(
     }
     let now = clock::unix_secs();
     let made = make(&mut tx, person.org, &request.name, false, now).await?;
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     let what = format!("made network {}", made.name);
     Ok(Changed::new(what, network_summary(made)))
 }
 
 /// Removes a network; one with members only with `?force`.
 pub(super) async fn remove(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
     label: Result<Path<String>, PathRejection>,
     uri: Uri,
@@ -76,7 +76,7 @@ pub(super) async fn remove(
         Some("force") => true,
         Some(_) => return Err(Refusal::bad_request("the query may only be force")),
     };
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     let network = named(&mut tx, person.org, &readable(label)?).await?;
     if network.is_default {
         return Err(Refusal::new(
@@ -93,7 +93,7 @@ pub(super) async fn remove(
         ));
     }
     roster::delete_network(&mut tx, person.org, network.id, clock::unix_secs()).await?;
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     Ok(Changed::new(
         format!(
             "removed network {}, {} devices left it",
@@ -105,36 +105,36 @@ pub(super) async fn remove(
 
 /// Puts a device in. From then on it may leave and come back by itself.
 pub(super) async fn add_device(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
     label: Result<Path<String>, PathRejection>,
     Json(request): Json<MemberRequest>,
 ) -> Result<Changed<MembershipSummary>, Refusal> {
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     let network = named(&mut tx, person.org, &readable(label)?).await?;
     let mut device = known_device(&mut tx, person.org, request.device).await?;
-    let place = put_in(&shared, &mut tx, &mut device, &network).await?;
+    let place = put_in(&deployment, &mut tx, &mut device, &network).await?;
     members::grant(&mut tx, device.id, network.id).await?;
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     let what = format!("put device {} into network {}", place.label, place.name);
     Ok(Changed::new(what, summary(&place)))
 }
 
 /// Takes a device out, with its right to come back.
 pub(super) async fn take_out(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
     place: Result<Path<(String, DeviceId)>, PathRejection>,
 ) -> Result<Changed<Empty>, Refusal> {
     let (label, id) = readable(place)?;
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     let network = named(&mut tx, person.org, &label).await?;
     let mut device = known_device(&mut tx, person.org, id).await?;
     let called = device.called();
     members::ungrant(&mut tx, device.id, network.id).await?;
     let was_in = roster::leave(&mut tx, &mut device, network.id, clock::unix_secs()).await?;
     // The right is gone either way.
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     if was_in {
         let what = format!("took device {called} out of network {}", network.name);
         Ok(Changed::new(what, Empty {}))
@@ -145,12 +145,12 @@ pub(super) async fn take_out(
 
 /// Lets a device in that waits for it: it joins what it asked for, and may come and go by itself from then on.
 pub(super) async fn approve(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
     id: Result<Path<DeviceId>, PathRejection>,
     Json(Empty {}): Json<Empty>,
 ) -> Result<Changed<Vec<MembershipSummary>>, Refusal> {
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     let mut device = known_device(&mut tx, person.org, readable(id)?).await?;
     let waiting = waiting::of_device(&mut tx, device.id).await?;
     if waiting.is_empty() {
@@ -172,12 +172,12 @@ pub(super) async fn approve(
         let network = networks.iter().find(|known| known.id == awaited.network);
         if let Some(network) = network.filter(|_| awaited.joins) {
             let now = clock::unix_secs();
-            let joined = roster::join(&shared, &mut tx, &mut device, network, policy, now);
+            let joined = roster::join(&deployment, &mut tx, &mut device, network, policy, now);
             places.push(summary(&joined.await.map_err(join_refusal)?));
         }
     }
     waiting::end(&mut tx, device.id, None).await?;
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     let names = places
         .iter()
         .map(|place| format!("{}.{}", place.label, place.network));
@@ -187,14 +187,14 @@ pub(super) async fn approve(
 
 /// Removes a device for good.
 pub(super) async fn remove_device(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
     id: Result<Path<DeviceId>, PathRejection>,
 ) -> Result<Changed<Empty>, Refusal> {
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     let device = known_device(&mut tx, person.org, readable(id)?).await?;
     roster::remove_device(&mut tx, &device, clock::unix_secs()).await?;
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     Ok(Changed::new(
         format!("removed device {}", device.called()),
         Empty {},
@@ -203,10 +203,10 @@ pub(super) async fn remove_device(
 
 /// The networks that the device is in or may join; of others it does not hear.
 pub(super) async fn choices(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     DeviceCaller(device): DeviceCaller,
 ) -> Result<Json<Vec<NetworkChoice>>, Refusal> {
-    let mut tx = shared.store.read().await?;
+    let mut tx = deployment.store.read().await?;
     let mut choices = Vec::new();
     for network in accounts::networks(&mut tx, device.org).await? {
         let joined = device.place(network.id).map(summary);
@@ -223,11 +223,11 @@ pub(super) async fn choices(
 }
 
 pub(super) async fn join(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     ChangingDevice(device): ChangingDevice,
     Json(request): Json<JoinRequest>,
 ) -> Result<Changed<MembershipSummary>, Refusal> {
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     // The proof was checked before this transaction began.
     let mut device = devices::get(&mut tx, device.id)
         .await?
@@ -248,19 +248,19 @@ pub(super) async fn join(
             "who manages the deployment puts it there: `overlan admin network add NETWORK DEVICE`",
         ));
     };
-    let place = put_in(&shared, &mut tx, &mut device, &network).await?;
-    shared.store.commit(tx).await?;
+    let place = put_in(&deployment, &mut tx, &mut device, &network).await?;
+    deployment.store.commit(tx).await?;
     let what = format!("joined network {} as {}", place.name, place.label);
     Ok(Changed::new(what, summary(&place)))
 }
 
 pub(super) async fn leave(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     ChangingDevice(device): ChangingDevice,
     label: Result<Path<String>, PathRejection>,
 ) -> Result<Changed<Empty>, Refusal> {
     let label = readable(label)?;
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     let mut device = devices::get(&mut tx, device.id)
         .await?
         .ok_or_else(device_removed)?;
@@ -276,7 +276,7 @@ pub(super) async fn leave(
         ));
     }
     roster::leave(&mut tx, &mut device, network, clock::unix_secs()).await?;
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     Ok(Changed::new(format!("left network {label}"), Empty {}))
 }
 
@@ -372,13 +372,13 @@ pub(super) fn unknown_network_among(label: &str, known: &[NetworkRow]) -> Refusa
 }
 
 async fn put_in(
-    shared: &Shared,
+    deployment: &Deployment,
     tx: &mut Tx,
     device: &mut Device,
     network: &NetworkRow,
 ) -> Result<Membership, Refusal> {
     let joined = roster::join(
-        shared,
+        deployment,
         tx,
         device,
         network,

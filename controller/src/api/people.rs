@@ -15,15 +15,17 @@ use super::problem::Refusal;
 use super::{networks, sessions};
 use crate::auth::{digest, password};
 use crate::clock;
-use crate::shared::{Shared, lock};
+use crate::deployment::Deployment;
 use crate::store::accounts::Account;
 use crate::store::{self, accounts, devices, relays, waiting};
 
 /// Setting that holds the SHA-256 of the setup token until setup is done.
 pub(crate) const SETUP_TOKEN: &str = "setup-token";
 
-pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Result<Json<Health>, Refusal> {
-    let mut tx = shared.store.read().await?;
+pub(super) async fn health(
+    State(deployment): State<Arc<Deployment>>,
+) -> Result<Json<Health>, Refusal> {
+    let mut tx = deployment.store.read().await?;
     Ok(Json(Health {
         status: "ok".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -32,12 +34,12 @@ pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Result<Json<Hea
 }
 
 pub(super) async fn setup(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     Source(source): Source,
     Json(request): Json<SetupRequest>,
 ) -> Result<Changed<SetupResponse>, Refusal> {
     let token = digest(request.setup_token.reveal().trim());
-    let mut tx = shared.store.read().await?;
+    let mut tx = deployment.store.read().await?;
     let known = store::setting(&mut tx, SETUP_TOKEN).await?;
     drop(tx);
     if known.is_none_or(|known| known != token) {
@@ -49,10 +51,10 @@ pub(super) async fn setup(
     if let Some(objection) = password::objection(&request.password, &email, &organisation) {
         return Err(Refusal::bad_request(objection));
     }
-    let hash = shared.hasher.hash(&request.password).await?;
+    let hash = deployment.hasher.hash(&request.password).await?;
 
     let now = clock::unix_secs();
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     if !store::take_setting(&mut tx, SETUP_TOKEN, &token).await? {
         return Err(setup_refused());
     }
@@ -66,18 +68,18 @@ pub(super) async fn setup(
         password: hash,
     };
     let session = sessions::open(&mut tx, &account, email, source).await?;
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     // From here on a copy of the database file alone must not look like a controller that nobody owns.
-    shared.store.checkpoint().await?;
+    deployment.store.checkpoint().await?;
     let what = format!("set up the deployment for {}", session.email);
     Ok(Changed::new(what, SetupResponse { network, session }))
 }
 
 pub(super) async fn devices(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
 ) -> Result<Json<Vec<DeviceSummary>>, Refusal> {
-    let mut tx = shared.store.read().await?;
+    let mut tx = deployment.store.read().await?;
     let relays = relays::list(&mut tx, person.org).await?;
     let relay_name = |id: &RelayId| {
         let relay = relays.iter().find(|relay| relay.id == *id);
@@ -104,12 +106,12 @@ pub(super) async fn devices(
 }
 
 pub(super) async fn relays(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
 ) -> Result<Json<Vec<RelaySummary>>, Refusal> {
-    let mut tx = shared.store.read().await?;
+    let mut tx = deployment.store.read().await?;
     let relays = relays::list(&mut tx, person.org).await?;
-    let beats = lock(&shared.heartbeats);
+    let beats = deployment.heartbeats.lock();
     let summaries = relays.into_iter().map(|relay| RelaySummary {
         clients: beats.clients(relay.id),
         id: relay.id,

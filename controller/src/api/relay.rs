@@ -18,16 +18,16 @@ use super::keys::{RELAYS_MAX, relay_name_taken};
 use super::problem::Refusal;
 use crate::auth::{NamedSecret, RELAY_TOKEN_PREFIX};
 use crate::clock;
+use crate::deployment::Deployment;
 use crate::fleet;
 use crate::lineage::Claim;
-use crate::registry::{Entry, Fact, OrgId};
-use crate::shared::{Shared, lock};
+use crate::netmaps::{Entry, Fact, OrgId};
 use crate::store::keys::{self, RelayToken};
 use crate::store::relays::{self, RelayRow};
 use crate::store::{StoreError, Tx};
 
 pub(super) async fn register(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     ThisChannel(exporter): ThisChannel,
     Json(request): Json<RelayRegisterRequest>,
 ) -> Result<Changed<RelayRegisterResponse>, Refusal> {
@@ -37,7 +37,7 @@ pub(super) async fn register(
     let named = NamedSecret::parse(RELAY_TOKEN_PREFIX, &request.token)
         .ok_or_else(|| key_unknown(RELAY_TOKEN))?;
     let now = clock::unix_secs();
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     let token = keys::relay_token(&mut tx, &named.id, &named.digest).await?;
     let token = token.ok_or_else(|| key_unknown(RELAY_TOKEN))?;
     let known = relays::list(&mut tx, token.org).await?;
@@ -45,7 +45,7 @@ pub(super) async fn register(
         .iter()
         .find(|relay| relay.identity == request.identity);
     if let Some(relay) = same {
-        let orders = what_it_is(&shared, &mut tx, relay, &token, now).await?;
+        let orders = what_it_is(&deployment, &mut tx, relay, &token, now).await?;
         return Ok(Changed::nothing(answer(relay, orders)));
     }
     let before = known.iter().find(|relay| relay.name == token.name);
@@ -71,10 +71,10 @@ pub(super) async fn register(
         pins: request.pins,
         online: true,
     };
-    fleet::put_relay(&mut tx, &relay, before, &shared.reports, now).await?;
-    let orders = fleet::orders(&shared, &mut tx, relay.org, now).await?;
-    shared.store.commit(tx).await?;
-    hear(&shared, id, 0);
+    fleet::put_relay(&mut tx, &relay, before, &deployment.reports, now).await?;
+    let orders = fleet::orders(&deployment, &mut tx, relay.org, now).await?;
+    deployment.store.commit(tx).await?;
+    hear(&deployment, id, 0);
     let what = format!("registered relay {} by token {}", relay.name, named.id);
     Ok(Changed::new(what, answer(&relay, orders)))
 }
@@ -90,7 +90,7 @@ fn answer(relay: &RelayRow, orders: RelayOrders) -> RelayRegisterResponse {
 /// Answers a relay that is registered already: the answer to the first attempt may have been lost. It reads what is, whatever became
 /// of the token, and changes nothing; where the relay is to be found its heartbeats say.
 async fn what_it_is(
-    shared: &Shared,
+    deployment: &Deployment,
     tx: &mut Tx,
     relay: &RelayRow,
     token: &RelayToken,
@@ -106,38 +106,42 @@ async fn what_it_is(
             ),
         ));
     }
-    Ok(fleet::orders(shared, tx, relay.org, now).await?)
+    Ok(fleet::orders(deployment, tx, relay.org, now).await?)
 }
 
 pub(super) async fn heartbeat(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     RelayCaller(relay): RelayCaller,
     Json(beat): Json<RelayHeartbeat>,
 ) -> Result<Json<RelayOrders>, Refusal> {
     check_reach(&beat.addresses, &beat.pins)?;
     let current = relay.online && relay.addresses == beat.addresses && relay.pins == beat.pins;
-    hear(&shared, relay.id, beat.clients);
+    hear(&deployment, relay.id, beat.clients);
     if !current {
-        update(&shared, relay.id, &beat).await?;
+        update(&deployment, relay.id, &beat).await?;
     }
     let hold = if beat.wait {
-        shared.timings.heartbeat_hold
+        deployment.timings.heartbeat_hold
     } else {
         Duration::ZERO
     };
     if let Some(lineage) = beat.lineage
-        && shared.runs.judge(lineage, 0) == Claim::Lost
+        && deployment.runs.judge(lineage, 0) == Claim::Lost
     {
-        shared.handle_lost_time(&relay.name).await?;
+        deployment.handle_lost_time(&relay.name).await?;
     }
-    let orders = wait_for_orders(&shared, relay.org, &beat, hold).await?;
-    hear(&shared, relay.id, beat.clients);
+    let orders = wait_for_orders(&deployment, relay.org, &beat, hold).await?;
+    hear(&deployment, relay.id, beat.clients);
     Ok(Json(orders))
 }
 
 /// Writes what a heartbeat says about the relay that differs from what is stored.
-async fn update(shared: &Shared, id: RelayId, beat: &RelayHeartbeat) -> Result<(), StoreError> {
-    let mut tx = shared.store.write().await?;
+async fn update(
+    deployment: &Deployment,
+    id: RelayId,
+    beat: &RelayHeartbeat,
+) -> Result<(), StoreError> {
+    let mut tx = deployment.store.write().await?;
     if let Some(before) = relays::get(&mut tx, id).await? {
         let after = RelayRow {
             addresses: beat.addresses.clone(),
@@ -149,39 +153,39 @@ async fn update(shared: &Shared, id: RelayId, beat: &RelayHeartbeat) -> Result<(
             &mut tx,
             &after,
             Some(&before),
-            &shared.reports,
+            &deployment.reports,
             clock::unix_secs(),
         )
         .await?;
     }
-    shared.store.commit(tx).await
+    deployment.store.commit(tx).await
 }
 
 /// The orders, as soon as they are other ones than the relay has, at the latest after `hold`.
 async fn wait_for_orders(
-    shared: &Shared,
+    deployment: &Deployment,
     org: OrgId,
     beat: &RelayHeartbeat,
     hold: Duration,
 ) -> Result<RelayOrders, StoreError> {
     let until = Instant::now() + hold;
-    let mut head = shared.changelog.watch();
+    let mut head = deployment.changelog.watch();
     loop {
         let looked_at = *head.borrow_and_update();
-        let mut tx: Tx = shared.store.read().await?;
+        let mut tx: Tx = deployment.store.read().await?;
         // Orders of an older database may have a higher version than ours: then ours are news as well.
         let news = relays::orders_version(&mut tx, org).await? != beat.applied
             || beat
                 .lineage
-                .is_some_and(|told_by| !shared.runs.is_present(told_by));
-        if news || Instant::now() >= until || shared.stop.is_cancelled() {
-            return fleet::orders(shared, &mut tx, org, clock::unix_secs()).await;
+                .is_some_and(|told_by| !deployment.runs.is_present(told_by));
+        if news || Instant::now() >= until || deployment.stop.is_cancelled() {
+            return fleet::orders(deployment, &mut tx, org, clock::unix_secs()).await;
         }
         drop(tx);
         tokio::select! {
-            () = revoked_since(shared, org, looked_at, &mut head) => {}
+            () = revoked_since(deployment, org, looked_at, &mut head) => {}
             () = tokio::time::sleep_until(until) => {}
-            () = shared.stop.cancelled() => {}
+            () = deployment.stop.cancelled() => {}
         }
     }
 }
@@ -189,13 +193,13 @@ async fn wait_for_orders(
 /// Completes when the change log behind `looked_at` holds what may change the orders: a device of the organisation that was
 /// removed, left a network or, as long as addresses may be in doubt, joined one.
 async fn revoked_since(
-    shared: &Shared,
+    deployment: &Deployment,
     org: OrgId,
     mut looked_at: u64,
     head: &mut watch::Receiver<u64>,
 ) {
     while head.changed().await.is_ok() {
-        let Some((now, entries)) = shared.changelog.since(looked_at) else {
+        let Some((now, entries)) = deployment.changelog.since(looked_at) else {
             return;
         };
         let revokes = |entry: &Arc<Entry>| {
@@ -212,10 +216,13 @@ async fn revoked_since(
     }
 }
 
-fn hear(shared: &Shared, relay: RelayId, clients: u32) {
-    lock(&shared.heartbeats).handle_beat(clock::now(), relay, clients);
+fn hear(deployment: &Deployment, relay: RelayId, clients: u32) {
+    deployment
+        .heartbeats
+        .lock()
+        .handle_beat(clock::now(), relay, clients);
     // The housekeeping task may sleep until a relay is due that it did not know of.
-    shared.presence_changed.notify_one();
+    deployment.presence_changed.notify_one();
 }
 
 fn check_room(token: &RelayToken, same: Option<&RelayRow>, known: usize) -> Result<(), Refusal> {

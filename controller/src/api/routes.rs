@@ -14,15 +14,15 @@ use super::networks::{known_device, named_or_default};
 use super::people::LIST_MAX;
 use super::problem::Refusal;
 use crate::clock;
-use crate::host_names;
-use crate::registry::Fact;
-use crate::shared::Shared;
+use crate::deployment::Deployment;
+use crate::gateway_names;
+use crate::netmaps::Fact;
 use crate::store::devices::{self, Device};
 use crate::store::{Tx, changes, routes};
 
 /// A device says all that it offers.
 pub(super) async fn offer(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     ChangingDevice(device): ChangingDevice,
     Json(request): Json<OfferRequest>,
 ) -> Result<Changed<Vec<RouteSummary>>, Refusal> {
@@ -35,15 +35,15 @@ pub(super) async fn offer(
         .routes
         .iter()
         .map(OfferedRoute::route)
-        .find(|route| route.is_below(&shared.domain))
+        .find(|route| route.is_below(&deployment.domain))
     {
         return Err(Refusal::bad_request(format!(
             "{route} lies in {}, whose names are devices",
-            shared.domain
+            deployment.domain
         )));
     }
     let now = clock::unix_secs();
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     // The proof was checked before this transaction began.
     let device = devices::get(&mut tx, device.id)
         .await?
@@ -52,14 +52,14 @@ pub(super) async fn offer(
     for place in &device.places {
         let network = place.network;
         let kept = |offer: &OfferedRoute| request.routes.contains(offer);
-        host_names::withdraw(&mut tx, device.org, network, device.id, kept, now).await?;
+        gateway_names::withdraw(&mut tx, device.org, network, device.id, kept, now).await?;
         if routes::offer(&mut tx, device.id, network, &request.routes, now).await? {
             tell(&mut tx, &device, network, now).await?;
             is_news = true;
         }
     }
     let offered = routes::of_device(&mut tx, device.id).await?;
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     if !is_news {
         return Ok(Changed::nothing(offered));
     }
@@ -68,15 +68,15 @@ pub(super) async fn offer(
 }
 
 pub(super) async fn list(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
 ) -> Result<Json<Vec<RouteSummary>>, Refusal> {
-    let mut tx = shared.store.read().await?;
+    let mut tx = deployment.store.read().await?;
     Ok(Json(routes::of_org(&mut tx, person.org, LIST_MAX).await?))
 }
 
 pub(super) async fn approve(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
     Json(request): Json<ApproveRequest>,
 ) -> Result<Changed<RouteSummary>, Refusal> {
@@ -87,7 +87,7 @@ pub(super) async fn approve(
         approved,
     } = request;
     let now = clock::unix_secs();
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     let network = named_or_default(&mut tx, person.org, Some(&network)).await?;
     let device = known_device(&mut tx, person.org, device).await?;
     if !routes::approve(&mut tx, device.id, network.id, &route, approved).await? {
@@ -103,11 +103,11 @@ pub(super) async fn approve(
         .find(|offer| offer.network == network.name && offer.route == route)
         .and_then(|offer| offer.name);
     if let Some(name) = name {
-        match (approved, host_names::record(&route)) {
+        match (approved, gateway_names::record(&route)) {
             (true, Some(record)) => {
                 let place = (person.org, &network);
                 let (name, is_news) =
-                    dns::put(&shared, &mut tx, place, &name, &record, Claim::Own).await?;
+                    dns::put(&deployment, &mut tx, place, &name, &record, Claim::Own).await?;
                 if is_news {
                     routes::set_record(&mut tx, device.id, network.id, &route, &name).await?;
                 }
@@ -115,13 +115,14 @@ pub(super) async fn approve(
             (true, None) => {}
             (false, _) => {
                 let kept = |offer: &OfferedRoute| *offer.route() != route;
-                host_names::withdraw(&mut tx, person.org, network.id, device.id, kept, now).await?;
+                gateway_names::withdraw(&mut tx, person.org, network.id, device.id, kept, now)
+                    .await?;
             }
         }
     }
     tell(&mut tx, &device, network.id, now).await?;
     let offered = routes::of_device(&mut tx, device.id).await?;
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     let mut known = offered.into_iter();
     let summary = known.find(|known| known.network == network.name && known.route == route);
     let verb = match approved {

@@ -20,19 +20,19 @@ use crate::auth::password::{self, PasswordError};
 use crate::auth::throttle::{Attempt, Lane};
 use crate::auth::{SESSION_IDLE_SECS, SESSION_LIFE_SECS, SESSION_PREFIX, digest, new_secret};
 use crate::clock;
-use crate::shared::{Shared, lock};
+use crate::deployment::Deployment;
 use crate::store::Tx;
 use crate::store::accounts::{self, Account};
 use crate::store::sessions::{self, Session};
 
 pub(super) async fn login(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     Source(source): Source,
     ProvenDevice(device): ProvenDevice,
     Json(request): Json<LoginRequest>,
 ) -> Result<Changed<LoginResponse>, Refusal> {
     let email = valid_email(&request.email)?;
-    let mut tx = shared.store.read().await?;
+    let mut tx = deployment.store.read().await?;
     let account = accounts::account_by_email(&mut tx, &email).await?;
     let is_known = match &account {
         Some(account) => sessions::is_known(&mut tx, account.id, source).await?,
@@ -52,19 +52,19 @@ pub(super) async fn login(
         lane,
     };
     let stored = account.as_ref().map(|account| account.password.clone());
-    let fits = verify(&shared, &attempt, source, &request.password, stored).await?;
+    let fits = verify(&deployment, &attempt, source, &request.password, stored).await?;
     let account = account.filter(|_| fits).ok_or_else(wrong_password)?;
 
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     let session = open(&mut tx, &account, email, source).await?;
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     let what = format!("{} logged in from {source}", session.email);
     Ok(Changed::new(what, session))
 }
 
 /// Compares a password, if the attempt may be made now.
 async fn verify(
-    shared: &Shared,
+    deployment: &Deployment,
     attempt: &Attempt<'_>,
     source: IpAddr,
     password: &Secret,
@@ -73,7 +73,7 @@ async fn verify(
     if password.reveal().chars().count() > PASSWORD_MAX {
         return Err(wrong_password());
     }
-    let allowed = lock(&shared.throttle).begin(clock::now(), attempt);
+    let allowed = deployment.throttle.lock().begin(clock::now(), attempt);
     if let Err(wait) = allowed {
         let secs = u32::try_from(wait.as_secs())
             .unwrap_or(u32::MAX)
@@ -87,12 +87,12 @@ async fn verify(
         );
         return Err(refusal.retry_after(secs));
     }
-    let fits = shared
+    let fits = deployment
         .hasher
         .verify(password, stored, attempt.lane.asker())
         .await;
     match &fits {
-        Ok(true) => lock(&shared.throttle).succeed(attempt),
+        Ok(true) => deployment.throttle.lock().succeed(attempt),
         // As rare as the throttle lets the passwords of one account be compared. What nobody has a stranger can make up without end.
         Ok(false) if attempt.exists => tracing::info!(
             account = attempt.account,
@@ -101,7 +101,7 @@ async fn verify(
         ),
         Ok(false) => tracing::debug!(%source, "a login failed: no account has that email"),
         Err(PasswordError::Busy | PasswordError::Failed(_)) => {
-            lock(&shared.throttle).withdraw(attempt);
+            deployment.throttle.lock().withdraw(attempt);
         }
     }
     Ok(fits?)
@@ -109,21 +109,21 @@ async fn verify(
 
 /// Ends the session that asks.
 pub(super) async fn logout(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
 ) -> Result<Changed<Empty>, Refusal> {
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     sessions::delete(&mut tx, &person.token).await?;
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     Ok(Changed::new("logged out", Empty {}))
 }
 
 /// The live sessions of the person who asks.
 pub(super) async fn list(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
 ) -> Result<Json<Vec<SessionSummary>>, Refusal> {
-    let mut tx = shared.store.read().await?;
+    let mut tx = deployment.store.read().await?;
     let now = clock::unix_secs();
     let known = sessions::of_account(&mut tx, person.account, now, SESSION_IDLE_SECS).await?;
     let summaries = known.into_iter().map(|(token, summary)| SessionSummary {
@@ -135,12 +135,12 @@ pub(super) async fn list(
 
 /// Ends one of the person's sessions.
 pub(super) async fn end(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Changed<Empty>, Refusal> {
     let Path(id) = id.map_err(|_| Refusal::bad_request("the session's id is unreadable"))?;
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     if !sessions::end(&mut tx, person.account, &id).await? {
         return Err(Refusal::new(
             ProblemKind::NotFound,
@@ -148,30 +148,30 @@ pub(super) async fn end(
             "`overlan session list` shows them",
         ));
     }
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     Ok(Changed::new(format!("ended login {id}"), Empty {}))
 }
 
 /// Ends all sessions of the person but the one that asks.
 pub(super) async fn end_others(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     person: Person,
 ) -> Result<Changed<SessionsEnded>, Refusal> {
-    let mut tx = shared.store.write().await?;
+    let mut tx = deployment.store.write().await?;
     let ended = sessions::end_all(&mut tx, person.account, Some(&person.token)).await?;
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     let what = format!("ended {ended} other logins");
     Ok(Changed::new(what, SessionsEnded { ended }))
 }
 
 /// Changes the person's password, who proves to know the old one. A thief's session ends with all others.
 pub(super) async fn change_password(
-    State(shared): State<Arc<Shared>>,
+    State(deployment): State<Arc<Deployment>>,
     Source(source): Source,
     person: Person,
     Json(request): Json<PasswordRequest>,
 ) -> Result<Changed<SessionsEnded>, Refusal> {
-    let mut tx = shared.store.read().await?;
+    let mut tx = deployment.store.read().await?;
     let (email, stored) = accounts::email_and_password(&mut tx, person.account).await?;
     let organisation = accounts::organisation_name(&mut tx, person.org).await?;
     drop(tx);
@@ -188,7 +188,7 @@ pub(super) async fn change_password(
         lane: Lane::Session(person.token),
     };
     if !verify(
-        &shared,
+        &deployment,
         &attempt,
         source,
         &request.old,
@@ -202,14 +202,14 @@ pub(super) async fn change_password(
             "who forgot it has a new one set on the controller's machine: `overlan controller reset-password`",
         ));
     }
-    let hash = shared.hasher.hash(&request.new).await?;
-    let mut tx = shared.store.write().await?;
+    let hash = deployment.hasher.hash(&request.new).await?;
+    let mut tx = deployment.store.write().await?;
     // Of two who change it at once, one does.
     if !accounts::change_password(&mut tx, person.account, &stored, &hash).await? {
         return Err(wrong_password());
     }
     let ended = sessions::end_all(&mut tx, person.account, Some(&person.token)).await?;
-    shared.store.commit(tx).await?;
+    deployment.store.commit(tx).await?;
     let what = format!("changed the password, which ended {ended} other logins");
     Ok(Changed::new(what, SessionsEnded { ended }))
 }

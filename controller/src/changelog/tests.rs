@@ -1,5 +1,5 @@
 use super::*;
-use crate::registry::{Fact, OrgId};
+use crate::netmaps::{Fact, OrgId};
 use overlan_protocol::key::DeviceId;
 
 fn entry(version: u64) -> Entry {

@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::devices::Device;
 use super::{StoreError, Tx, damaged, parsed, signed, unsigned};
-use crate::registry::OrgId;
+use crate::netmaps::OrgId;
 
 /// SHA-256 of a secret.
 pub(crate) type Digest = [u8; 32];

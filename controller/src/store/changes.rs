@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::members::{self, Membership};
 use super::{StoreError, Tx, damaged, relays, signed, unsigned};
-use crate::registry::{Entry, Fact, OrgId, View};
+use crate::netmaps::{Entry, Fact, OrgId, View};
 use crate::store::dns;
 
 /// The newest version.

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::members::{self, Membership};
 use super::{StoreError, Tx, damaged, parsed, signed, unsigned};
-use crate::registry::{Member, OrgId, Viewer};
+use crate::netmaps::{Member, OrgId, Viewer};
 
 /// A device with what only the controller needs.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::{StoreError, Tx, changes, damaged, names, signed};
+use crate::netmaps::{Fact, OrgId};
 use crate::records::says_where;
-use crate::registry::{Fact, OrgId};
 
 /// All DNS settings of a network.
 pub(crate) async fn settings(

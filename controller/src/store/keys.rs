@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::accounts::Digest;
 use super::{StoreError, Tx, damaged, parsed, signed, unsigned};
-use crate::registry::OrgId;
+use crate::netmaps::OrgId;
 
 /// An auth key without its secret.
 #[derive(Debug, Clone)]

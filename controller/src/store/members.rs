@@ -10,7 +10,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::{StoreError, Tx, damaged, devices, names, parsed, signed, unsigned};
-use crate::registry::{Member, OrgId};
+use crate::netmaps::{Member, OrgId};
 
 /// A device's place in one network.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::{StoreError, Tx, damaged, parsed};
-use crate::registry::OrgId;
+use crate::netmaps::OrgId;
 
 /// Who has a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::{StoreError, Tx, damaged, parsed, signed, unsigned};
+use crate::netmaps::OrgId;
 use crate::placement::Candidate;
-use crate::registry::OrgId;
 
 /// A registered relay.
 #[derive(Debug, Clone)]

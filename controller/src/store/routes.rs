@@ -7,7 +7,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::{StoreError, Tx, damaged, names, parsed, signed};
-use crate::registry::OrgId;
+use crate::netmaps::OrgId;
 
 /// Makes `routes` all that the device offers in the network; what it offered before keeps its approval. Tells whether an approved
 /// one went.

@@ -6,7 +6,7 @@ use overlan_protocol::ticket::{CLOCK_SKEW_SECS, TICKET_LIFE_SECS};
 
 use super::{StoreError, Tx, damaged, parsed, put_setting, setting, signed, unsigned};
 use crate::lineage::{Run, Runs};
-use crate::registry::OrgId;
+use crate::netmaps::OrgId;
 
 /// Notes that a run begins, and forgets all but the newest `keep`.
 pub(crate) async fn begin(tx: &mut Tx, now: u64, keep: u64) -> Result<Runs, StoreError> {

@@ -9,7 +9,7 @@ use sqlx::Row;
 
 use super::accounts::Digest;
 use super::{StoreError, Tx, damaged, signed, unsigned};
-use crate::registry::OrgId;
+use crate::netmaps::OrgId;
 
 /// A live session.
 #[derive(Debug, Clone, Copy)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::registry::{Fact, OrgId};
+use crate::netmaps::{Fact, OrgId};
 use crate::roster;
 use crate::store::members::Membership;
 use overlan_protocol::api::NamePolicy;

@@ -6,7 +6,7 @@ use overlan_protocol::key::{DeviceId, NetworkId};
 use sqlx::Row;
 
 use super::{StoreError, Tx, parsed, unsigned};
-use crate::registry::OrgId;
+use crate::netmaps::OrgId;
 
 /// A network that a device waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,10 @@
 //! What all connections and tasks of one controller share. Decides nothing.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 
 use overlan_protocol::key::DeviceId;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +24,7 @@ use crate::tickets::TicketSigner;
 
 /// One controller's state.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct Deployment {
     pub(crate) store: Store,
     pub(crate) changelog: ChangeLog,
     pub(crate) signer: TicketSigner,
@@ -46,7 +47,7 @@ pub(crate) struct Shared {
     pub(crate) rewound: AtomicBool,
 }
 
-impl Shared {
+impl Deployment {
     /// Somebody of ours was told something in a time that this database does not have. Believed once in a run: whoever lies makes
     /// relays ask for their orders.
     pub(crate) async fn handle_lost_time(&self, who: &str) -> Result<(), StoreError> {
@@ -68,32 +69,28 @@ impl Shared {
 
     /// An open netmap stream of `device`; while it lives the device is online.
     pub(crate) fn attach(self: &Arc<Self>, device: DeviceId) -> Attached {
-        lock(&self.presence).handle_open(device);
+        self.presence.lock().handle_open(device);
         self.presence_changed.notify_one();
         Attached {
-            shared: self.clone(),
+            deployment: self.clone(),
             device,
         }
     }
 }
 
-/// See [`Shared::attach`].
+/// See [`Deployment::attach`].
 #[derive(Debug)]
 pub(crate) struct Attached {
-    shared: Arc<Shared>,
+    deployment: Arc<Deployment>,
     device: DeviceId,
 }
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        lock(&self.shared.presence).handle_close(clock::now(), self.device);
-        self.shared.presence_changed.notify_one();
+        self.deployment
+            .presence
+            .lock()
+            .handle_close(clock::now(), self.device);
+        self.deployment.presence_changed.notify_one();
     }
-}
-
-/// Locks plain data. Nobody panics while holding one of these locks, and none is held across an await.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

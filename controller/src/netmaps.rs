@@ -10,9 +10,8 @@ use overlan_protocol::frame::Vni;
 use overlan_protocol::gateway::GatewayRoute;
 use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId, RelayId, TunnelKey};
 use overlan_protocol::netmap::{Change, Netmap, Network, Owner, Peer, Relay};
+use overlan_protocol::policy::Filter;
 use serde::{Deserialize, Serialize};
-
-use crate::policy;
 
 /// An organisation: the border that nothing crosses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,7 +150,7 @@ pub(crate) fn network(view: View, device: DeviceId) -> Option<Network> {
         host: own.host,
         label: own.label,
         relays: own.relays,
-        filter: policy::starter(),
+        filter: Filter::starter(),
         peers,
         dns: view.dns,
         routes: own.routes,

@@ -7,7 +7,7 @@ use overlan_protocol::dns::Record;
 use overlan_protocol::gateway::{GatewayRoute, Host, OfferedRoute};
 use overlan_protocol::key::{DeviceId, NetworkId};
 
-use crate::registry::OrgId;
+use crate::netmaps::OrgId;
 use crate::store::{StoreError, Tx, dns, routes};
 
 /// The record that gives the route's host a name; `None` for a route to many hosts.

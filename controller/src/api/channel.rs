@@ -1,0 +1,17 @@
+//! The connection that a request came on, as the API needs it. Decides nothing.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use overlan_protocol::Exporter;
+
+use crate::seats::Seat;
+
+/// The connection that a request came on.
+#[derive(Debug, Clone)]
+pub(crate) struct Channel {
+    pub(crate) exporter: Exporter,
+    /// Where it comes from, as connections are counted.
+    pub(crate) source: IpAddr,
+    pub(crate) seat: Arc<Seat>,
+}
