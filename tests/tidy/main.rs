@@ -5,4 +5,5 @@ mod documents;
 mod figures;
 mod files;
 mod layers;
+mod limits;
 mod sources;
