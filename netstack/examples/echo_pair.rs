@@ -1,7 +1,7 @@
 //! Two stacks and no network: bytes go from one to the other and back, and their rate is printed.
 //!
-//! `cargo run --release -p overlan-netstack --example echo_pair [MiB] [round trip in ms]`; the round trip chooses the
-//! size of the rings.
+//! `cargo run --release -p overlan-netstack --example echo_pair [MiB] [round trip in ms]`; the
+//! round trip chooses the size of the rings.
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write};

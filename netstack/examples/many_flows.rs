@@ -1,11 +1,13 @@
-//! What flows cost each other and what they cost in memory: two stacks, no network, many connections.
+//! What flows cost each other and what they cost in memory: two stacks, no network, many
+//! connections.
 //!
 //! `cargo run --release -p overlan-netstack --example many_flows [hot|spread|short|memory] [flows] [rounds]`
 //!
-//! `hot`: one small message per round, with its packet and acknowledgement, on ten of the flows that are open; `spread`:
-//! on all of them at random, so that every flow is out of the cache when its turn comes. `short`: open, one request,
-//! one reply, close, 16 at once. `memory`: resident memory per flow of both ends together. Under `perf stat -e
-//! instructions:u` or callgrind, two runs with different rounds give the instructions of one round.
+//! `hot`: one small message per round, with its packet and acknowledgement, on ten of the flows
+//! that are open; `spread`: on all of them at random, so that every flow is out of the cache when
+//! its turn comes. `short`: open, one request, one reply, close, 16 at once. `memory`: resident
+//! memory per flow of both ends together. Under `perf stat -e instructions:u` or callgrind, two
+//! runs with different rounds give the instructions of one round.
 
 use std::collections::BTreeSet;
 use std::future::Future;

@@ -1,13 +1,15 @@
-//! Memory for the rings of flows: decides how big a ring may be, which pages it gets and when they go back to the
-//! kernel; holds no flow.
+//! Memory for the rings of flows: decides how big a ring may be, which pages it gets and when they
+//! go back to the kernel; holds no flow.
 //!
-//! It is the only place of the workspace with unsafe code. A vector cannot do this job: one of 64 KiB is resident as
-//! a whole (97 KiB for an idle socket instead of 9), a bigger one is cleared by hand once the allocator recycles it
-//! (112 µs for 1 MiB), and none can give back the pages of a ring that is idle while the connection lives on.
+//! It is the only place of the workspace with unsafe code. A vector cannot do this job: one of 64
+//! KiB is resident as a whole (97 KiB for an idle socket instead of 9), a bigger one is cleared by
+//! hand once the allocator recycles it (112 µs for 1 MiB), and none can give back the pages of a
+//! ring that is idle while the connection lives on.
 //!
-//! No byte of one connection is ever shown to another: a ring that is lent reads as zeros, because the pages are new,
-//! were given back to the kernel, or were cleared as far as the ring was used. Places in a ring and places in the slot around
-//! it are two types, and the only way to memory is [`Block::piece`], which checks in every build that it stays in the slot.
+//! No byte of one connection is ever shown to another: a ring that is lent reads as zeros, because
+//! the pages are new, were given back to the kernel, or were cleared as far as the ring was used.
+//! Places in a ring and places in the slot around it are two types, and the only way to memory is
+//! [`Block::piece`], which checks in every build that it stays in the slot.
 
 #![expect(
     unsafe_code,
@@ -16,14 +18,14 @@
 
 use std::fmt;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use smoltcp::iface::SocketSet;
 
-use crate::config::RING_UNIT;
-
-/// The memory of all rings of all stacks that share it. Clones are the same memory, so stacks made from clones of one
+/// The memory of all rings of all stacks that share it. Clones are the same memory, so stacks made
+/// from clones of one
 /// [`Config`](crate::Config) share one budget. Address space is taken as it is needed and pages as they are used.
 #[derive(Clone)]
 pub struct RingArena(Arc<Arena>);
@@ -31,7 +33,8 @@ pub struct RingArena(Arc<Arena>);
 /// What a [`RingArena`] holds, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RingUsage {
-    /// Memory that rings in use have touched since they were lent or last given back, and the hot reserve.
+    /// Memory that rings in use have touched since they were lent or last given back, and the hot
+    /// reserve.
     pub committed: usize,
     /// Sizes of all rings in use: what they would commit if all of them were full.
     pub lent: usize,
@@ -40,16 +43,18 @@ pub struct RingUsage {
 }
 
 impl RingArena {
-    /// `budget` is the number of committed bytes from which no ring is lent any more. Above half of it new rings have
-    /// at most 1 MiB, above four fifths at most 256 KiB, above 95 % there are none.
+    /// `budget` is the number of committed bytes from which no ring is lent any more. Above half of
+    /// it new rings have at most 1 MiB, above four fifths at most 256 KiB, above 95 % there are
+    /// none.
     #[must_use]
     pub fn new(budget: usize) -> RingArena {
         RingArena(Arc::new(Arena::new(budget, None)))
     }
 
-    /// The same for a process whose memory is limited: at most `pairs` flows have rings at once, a new ring gets a share of what the
-    /// rings of busy flows leave of `budget`, and from `budget` on no ring grows. Data that would need more waits at its sender.
-    /// Only the first bytes of an empty ring go beyond, up to a quarter of the budget.
+    /// The same for a process whose memory is limited: at most `pairs` flows have rings at once, a
+    /// new ring gets a share of what the rings of busy flows leave of `budget`, and from `budget`
+    /// on no ring grows. Data that would need more waits at its sender. Only the first bytes of an
+    /// empty ring go beyond, up to a quarter of the budget.
     #[must_use]
     pub fn bounded(budget: usize, pairs: usize) -> RingArena {
         RingArena(Arc::new(Arena::new(budget, Some(pairs))))
@@ -67,8 +72,8 @@ impl RingArena {
         }
     }
 
-    /// A receive and a transmit ring of at most these sizes, which are ring sizes; smaller ones when much of the
-    /// budget is used, and `None` when nearly all of it is.
+    /// A receive and a transmit ring of at most these sizes, which are ring sizes; smaller ones
+    /// when much of the budget is used, and `None` when nearly all of it is.
     pub(crate) fn lend(&self, rx: usize, tx: usize) -> Option<RingPair> {
         let most = self.largest()?.min(self.0.share_of_rest());
         if !self.0.reserve_pair() {
@@ -126,10 +131,12 @@ pub(crate) struct RingPair {
     pub(crate) tx: Ring,
 }
 
-/// A socket set whose one socket has its buffers in two rings. The rings go back when it is dropped.
+/// A socket set whose one socket has its buffers in two rings. The rings go back when it is
+/// dropped.
 ///
-/// Nobody outside ever sees the lifetime of those buffers: work on the sockets is done in closures that have to be
-/// right for any lifetime, so none of them can keep a buffer or exchange it for another.
+/// Nobody outside ever sees the lifetime of those buffers: work on the sockets is done in closures
+/// that have to be right for any lifetime, so none of them can keep a buffer or exchange it for
+/// another.
 pub(crate) struct SocketsOnRings {
     /// Declared first, so dropped first: the rings outlive what points into them.
     sockets: SocketSet<'static>,
@@ -142,8 +149,9 @@ impl SocketsOnRings {
         mut rings: RingPair,
         build: impl for<'a> FnOnce(&'a mut [u8], &'a mut [u8]) -> SocketSet<'a>,
     ) -> SocketsOnRings {
-        // SAFETY: both rings own their memory alone and are kept beside the sockets until those are dropped. `build`
-        // works for every lifetime, so it can put the slices nowhere but into what it returns.
+        // SAFETY: both rings own their memory alone and are kept beside the sockets until those are
+        // dropped. `build` works for every lifetime, so it can put the slices nowhere but into what
+        // it returns.
         let (rx, tx) = unsafe { (rings.rx.bytes(), rings.tx.bytes()) };
         SocketsOnRings {
             sockets: build(rx, tx),
@@ -152,7 +160,8 @@ impl SocketsOnRings {
         }
     }
 
-    /// To look at: a buffer cannot be taken out through a shared reference, whatever lifetime it claims.
+    /// To look at: a buffer cannot be taken out through a shared reference, whatever lifetime it
+    /// claims.
     pub(crate) fn get(&self) -> &SocketSet<'static> {
         &self.sockets
     }
@@ -161,8 +170,8 @@ impl SocketsOnRings {
         work(&mut self.sockets)
     }
 
-    /// Gives the pages of both rings back to the kernel. The caller has made sure that neither holds a byte that is
-    /// still needed.
+    /// Gives the pages of both rings back to the kernel. The caller has made sure that neither
+    /// holds a byte that is still needed.
     pub(crate) fn reclaim(&mut self) {
         self.reclaim_rx();
         // It starts anew when it is empty.
@@ -188,7 +197,8 @@ impl SocketsOnRings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct InRing(usize);
 
-/// Bytes from the start of a slot. Its ring begins behind them by the slot's colour; [`Block::place`] leads from one to the other.
+/// Bytes from the start of a slot. Its ring begins behind them by the slot's colour;
+/// [`Block::place`] leads from one to the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct InSlot(usize);
 
@@ -241,7 +251,8 @@ impl Ring {
         self.touched.0
     }
 
-    /// Takes note that the first `bytes` since it was lent or reclaimed may be written. Cheap unless pages are new.
+    /// Takes note that the first `bytes` since it was lent or reclaimed may be written. Cheap
+    /// unless pages are new.
     pub(crate) fn touch(&mut self, bytes: usize) {
         if bytes == 0 {
             return;
@@ -268,14 +279,16 @@ impl Ring {
         InSlot(pages).min(self.block.end())
     }
 
-    /// Whether the arena has memory for the first `bytes`; `at_least` if nothing else is in the ring.
+    /// Whether the arena has memory for the first `bytes`; `at_least` if nothing else is in the
+    /// ring.
     pub(crate) fn has_room(&self, bytes: usize, at_least: bool) -> bool {
         let pages = self.pages(InRing(bytes.min(self.block.len)));
         let more = pages.0.saturating_sub(self.touched.0);
         bytes == 0 || more == 0 || self.arena.has_room(more, at_least)
     }
 
-    /// How far from its start the ring may be written now, in bytes. Never less than one small message.
+    /// How far from its start the ring may be written now, in bytes. Never less than one small
+    /// message.
     pub(crate) fn reach(&self) -> usize {
         let whole = self.pages(InRing(self.block.len));
         if self.arena.pairs_max.is_none() || self.touched >= whole {
@@ -292,12 +305,14 @@ impl Ring {
     /// The ring must outlive the slice, and there must be no other slice of it.
     unsafe fn bytes(&mut self) -> &'static mut [u8] {
         let (start, len) = self.block.ring();
-        // SAFETY: these are initialised bytes that nobody else refers to; the rest is the caller's promise.
+        // SAFETY: these are initialised bytes that nobody else refers to; the rest is the caller's
+        // promise.
         unsafe { std::slice::from_raw_parts_mut(start, len) }
     }
 
-    /// Lets the kernel have the pages. Where it refuses, the memory is locked and there is nothing to be had: then the ring stays as
-    /// it is, because its bytes belong to a socket and are not ours to write.
+    /// Lets the kernel have the pages. Where it refuses, the memory is locked and there is nothing
+    /// to be had: then the ring stays as it is, because its bytes belong to a socket and are not
+    /// ours to write.
     fn reclaim(&mut self) {
         if !std::mem::replace(&mut self.asleep, true) {
             self.arena.put_to_sleep(self.block.len);
@@ -371,7 +386,8 @@ impl Block {
     /// A piece of the slot and its length: the only pointer into it that there is.
     ///
     /// # Panics
-    /// If the piece is not in the slot, in release builds, too: beyond it lie bytes of other connections.
+    /// If the piece is not in the slot, in release builds, too: beyond it lie bytes of other
+    /// connections.
     fn piece(&self, from: InSlot, to: InSlot) -> (*mut u8, usize) {
         assert!(
             from <= to && to <= self.end(),
@@ -388,8 +404,8 @@ impl Block {
         self.piece(self.place(InRing(0)), self.place(InRing(self.len)))
     }
 
-    /// Makes the pages up to `to` zeros that take no memory, and returns whether that was so. Nobody needs their bytes, or touches
-    /// them meanwhile; zeros are as valid as what they were.
+    /// Makes the pages up to `to` zeros that take no memory, and returns whether that was so.
+    /// Nobody needs their bytes, or touches them meanwhile; zeros are as valid as what they were.
     fn give_back(&self, to: InSlot) -> bool {
         let (start, len) = self.piece(InSlot(0), to);
         self.mapped && (len == 0 || pages::give_back(start, len))
@@ -501,8 +517,8 @@ impl Arena {
             .is_ok()
     }
 
-    /// The largest ring that a new flow gets where the budget is a bound: flows at work together must find room in it when
-    /// all of their rings are full.
+    /// The largest ring that a new flow gets where the budget is a bound: flows at work together
+    /// must find room in it when all of their rings are full.
     fn share_of_rest(&self) -> usize {
         if self.pairs_max.is_none() {
             return usize::MAX;
@@ -512,14 +528,15 @@ impl Arena {
         RING_UNIT << units.ilog2()
     }
 
-    /// Whether `more` bytes may be committed; `at_least` uses what is kept for rings that have nothing.
+    /// Whether `more` bytes may be committed; `at_least` uses what is kept for rings that have
+    /// nothing.
     fn has_room(&self, more: usize, at_least: bool) -> bool {
         let kept = if at_least { self.budget / 4 } else { 0 };
         self.pairs_max.is_none() || self.committed.load(Relaxed) + more <= self.budget + kept
     }
 
     fn free(&self) -> MutexGuard<'_, Free> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+        self.free.lock()
     }
 
     fn lend(&self, free: &mut Free, len: usize) -> Block {
@@ -591,7 +608,12 @@ impl Drop for Arena {
     }
 }
 
-/// A new ring may take one part in so many of what is left: a hundred flows get rings of 64 KiB to 512 KiB of 32 MiB.
+/// The unit of ring sizes, in bytes: a window field times a power of two. Then the announced window
+/// is exactly the ring and never more than the free part of it. The engine's own window check is
+/// only right for such rings.
+pub(crate) const RING_UNIT: usize = 65_535;
+/// A new ring may take one part in so many of what is left: a hundred flows get rings of 64 KiB to
+/// 512 KiB of 32 MiB.
 const RINGS_PER_REST: usize = 32;
 /// Bytes that may always be written to an empty ring: with its colour, two pages.
 const SMALLEST: usize = PAGE;
@@ -601,20 +623,22 @@ const PAGE: usize = 4_096;
 const SLAB: usize = 64 << 20;
 /// Ring sizes there are: 64 KiB to 64 MiB, each twice the one before.
 const CLASSES: usize = 11;
-/// A ring that touched more than this is not kept hot: to clear it costs more than new pages for the little most
-/// connections need.
+/// A ring that touched more than this is not kept hot: to clear it costs more than new pages for
+/// the little most connections need.
 const HOT_RING: usize = 64 << 10;
-/// Touched bytes kept for the next connections: both rings of a few hundred short ones at a page each.
+/// Touched bytes kept for the next connections: both rings of a few hundred short ones at a page
+/// each.
 const HOT_RESERVE: usize = 2 << 20;
 
 fn class_of(len: usize) -> usize {
     (len / RING_UNIT).trailing_zeros() as usize
 }
 
-/// What a ring of `len` bytes takes in a slab: its size to the next power of two, and room for its colour.
+/// What a ring of `len` bytes takes in a slab: its size to the next power of two, and room for its
+/// colour.
 ///
-/// Without colours the first bytes of all rings, which are all that most flows use, would share one place in every
-/// cache and in the page tables, as they all were a power of two apart.
+/// Without colours the first bytes of all rings, which are all that most flows use, would share one
+/// place in every cache and in the page tables, as they all were a power of two apart.
 fn slot_len(len: usize) -> usize {
     ((len / RING_UNIT) << 16) + STEP
 }
@@ -665,17 +689,18 @@ mod pages {
         let start = unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), len, access, flags) };
         let start = NonNull::new(start.ok()?.cast::<u8>())?;
         let slab = Slab { start, len };
-        // With huge pages one byte in a ring would commit 2 MiB. A kernel without them refuses, which is as good.
-        // SAFETY: the range is the mapping just made, and the advice changes no contents.
+        // With huge pages one byte in a ring would commit 2 MiB. A kernel without them refuses,
+        // which is as good. SAFETY: the range is the mapping just made, and the advice changes no
+        // contents.
         let _ = unsafe { rustix::mm::madvise(start.as_ptr().cast(), len, Advice::LinuxNoHugepage) };
         Some(slab)
     }
 
-    /// Returns whether the `len` bytes from a page's start on are no longer resident, and read as zeros. They are a piece of a slot whose
-    /// owner needs none of them.
+    /// Returns whether the `len` bytes from a page's start on are no longer resident, and read as
+    /// zeros. They are a piece of a slot whose owner needs none of them.
     pub(super) fn give_back(start: *mut u8, len: usize) -> bool {
-        // SAFETY: the range lies within a slot. Its owner reads or writes none of the bytes meanwhile; afterwards they are zeros, which
-        // is as valid as what they were.
+        // SAFETY: the range lies within a slot. Its owner reads or writes none of the bytes
+        // meanwhile; afterwards they are zeros, which is as valid as what they were.
         unsafe { rustix::mm::madvise(start.cast(), len, Advice::LinuxDontNeed) }.is_ok()
     }
 

@@ -1,4 +1,5 @@
-//! The wire of one flow for the duration of one poll: one packet in, packets appended to a buffer out; decides nothing.
+//! The wire of one flow for the duration of one poll: one packet in, packets appended to a buffer
+//! out; decides nothing.
 
 use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
@@ -10,8 +11,8 @@ pub(crate) struct Wire<'a> {
     pub(crate) outbound: Room<'a>,
 }
 
-/// Where packets go: the part of a buffer from `at` on. What lies there already is written over and never cleared,
-/// which would cost as much as the copy out of the ring.
+/// Where packets go: the part of a buffer from `at` on. What lies there already is written over and
+/// never cleared, which would cost as much as the copy out of the ring.
 pub(crate) struct Room<'a> {
     buffer: &'a mut Vec<u8>,
     at: usize,
@@ -47,7 +48,8 @@ pub(crate) fn capabilities(mtu: usize) -> DeviceCapabilities {
     capabilities.medium = Medium::Ip;
     capabilities.max_transmission_unit = mtu;
     capabilities.max_burst_size = None;
-    // The tunnel authenticates every byte; a checksum on top finds nothing and costs a fifth of the time.
+    // The tunnel authenticates every byte; a checksum on top finds nothing and costs a fifth of the
+    // time.
     capabilities.checksum = ChecksumCapabilities::ignored();
     capabilities
 }
@@ -76,7 +78,8 @@ impl<'a> Device for Wire<'a> {
     }
 }
 
-/// A wire that takes no packet and has none: the engine sees what time it is and can do nothing about it.
+/// A wire that takes no packet and has none: the engine sees what time it is and can do nothing
+/// about it.
 pub(crate) struct Blocked {
     pub(crate) mtu: usize,
 }

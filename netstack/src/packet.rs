@@ -1,4 +1,5 @@
-//! Decides whether bytes are a packet this stack may look at, and builds the packets that belong to no flow; holds no state.
+//! Decides whether bytes are a packet this stack may look at, and builds the packets that belong to
+//! no flow; holds no state.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -40,6 +41,14 @@ pub(crate) struct Tcp {
     /// As it stands in the header, without its scale.
     pub(crate) window: u16,
     pub(crate) payload_len: usize,
+}
+
+impl Tcp {
+    /// The sequence numbers that it takes: one for each byte, one for a SYN, one for a FIN.
+    pub(crate) fn occupied(&self) -> u32 {
+        // At most 65,535 bytes of payload fit into a packet.
+        self.payload_len as u32 + u32::from(self.syn) + u32::from(self.fin)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -185,9 +194,9 @@ pub(crate) fn emitted_tcp(packet: &[u8]) -> Option<Tcp> {
 
 /// Announces one unit less than the engine wants to.
 ///
-/// A scaled window is rounded down, so the engine may take back up to one unit of what it has announced; from a
-/// segment that was already under way it then cuts off those bytes, and believes a FIN behind them. With one unit in
-/// reserve what was announced stays true.
+/// A scaled window is rounded down, so the engine may take back up to one unit of what it has
+/// announced; from a segment that was already under way it then cuts off those bytes, and believes
+/// a FIN behind them. With one unit in reserve what was announced stays true.
 pub(crate) fn narrow_window(packet: &mut [u8]) {
     if let Some(tcp) = tcp_of(packet) {
         let mut tcp = TcpPacket::new_unchecked(tcp);
@@ -251,7 +260,8 @@ fn parse_icmp<'a>(message: &'a [u8], numbers: &IcmpNumbers) -> Result<Icmp<'a>, 
     }
 }
 
-/// The packet inside an ICMP error is usually cut off, so its length fields say nothing about what is here.
+/// The packet inside an ICMP error is usually cut off, so its length fields say nothing about what
+/// is here.
 fn parse_original(packet: &[u8]) -> Option<Original> {
     let (source, destination, protocol, payload): (IpAddr, IpAddr, u8, &[u8]) =
         match packet.first()? >> 4 {
@@ -277,7 +287,8 @@ fn parse_original(packet: &[u8]) -> Option<Original> {
     })
 }
 
-/// Both ends of a packet of ours, source first; what stands in the place of the ports for protocols without any.
+/// Both ends of a packet of ours, source first; what stands in the place of the ports for protocols
+/// without any.
 pub(crate) fn ends(packet: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
     parse_original(packet).map(|packet| (packet.source, packet.destination))
 }
@@ -286,19 +297,7 @@ pub(crate) fn ends(packet: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
 pub(crate) fn reset_for(from: SocketAddr, to: SocketAddr, segment: &Tcp) -> Vec<u8> {
     let (seq, ack) = match segment.ack {
         Some(ack) => (ack, None),
-        None => {
-            let flags = u32::from(segment.syn) + u32::from(segment.fin);
-            // At most 65,535 bytes of payload fit into a packet.
-            (
-                0,
-                Some(
-                    segment
-                        .seq
-                        .wrapping_add(segment.payload_len as u32)
-                        .wrapping_add(flags),
-                ),
-            )
-        }
+        None => (0, Some(segment.seq.wrapping_add(segment.occupied()))),
     };
     bare_segment(from, to, TcpControl::Rst, seq, ack)
 }
@@ -460,7 +459,8 @@ const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
 const UDP_HEADER: usize = 8;
 const ICMP_HEADER: usize = 8;
-/// Bytes of the offending packet quoted in an ICMP error: enough for its headers, and the error stays below 576 bytes.
+/// Bytes of the offending packet quoted in an ICMP error: enough for its headers, and the error
+/// stays below 576 bytes.
 const MAX_QUOTED: usize = 500;
 
 /// The two versions of ICMP differ in these numbers only, as far as we use them.

@@ -17,8 +17,8 @@ pub struct Stats {
     pub flows_opened: u64,
     /// Flows that ended because the engine failed on them.
     pub flows_panicked: u64,
-    /// Bytes of ring the live flows may fill, over all stacks that share a [`RingArena`](crate::RingArena); most of it is
-    /// never committed.
+    /// Bytes of ring the live flows may fill, over all stacks that share a
+    /// [`RingArena`](crate::RingArena); most of it is never committed.
     pub ring_bytes: u64,
     /// Bytes of memory the rings hold of all stacks that share a [`RingArena`](crate::RingArena).
     pub ring_committed: u64,
@@ -78,7 +78,8 @@ drops! {
     flow_limit,
     /// A SYN beyond a listener's backlog, or its remote's share of it.
     backlog,
-    /// A SYN when nearly all of the budget for rings was used, answered with a reset as far as the rate allows; data for which a
+    /// A SYN when nearly all of the budget for rings was used, answered with a reset as far as the
+    /// rate allows; data for which a
     /// [bounded](crate::RingArena::bounded) budget had no room.
     ring_budget,
     /// TCP data beyond the window we announced.

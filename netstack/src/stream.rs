@@ -1,4 +1,5 @@
-//! TCP connections as programs see them; decides nothing, and is the only file that knows a runtime's traits.
+//! TCP connections as programs see them; decides nothing, and is the only file that knows a
+//! runtime's traits.
 
 use std::fmt;
 use std::future::Future;
@@ -10,9 +11,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::core::Core;
 use crate::error::ConnectError;
 use crate::flow::{End, Flow, Transfer};
-use crate::stack::Stack;
 use crate::table::FlowCell;
 
 /// A connection that is being opened. Dropping it gives up.
@@ -23,9 +24,9 @@ pub struct Connecting {
 }
 
 impl Connecting {
-    pub(crate) fn new(stack: Stack, flow: Arc<FlowCell>) -> Connecting {
+    pub(crate) fn new(core: Arc<Core>, flow: Arc<FlowCell>) -> Connecting {
         Connecting {
-            handle: Some(Handle { stack, flow }),
+            handle: Some(Handle { core, flow }),
         }
     }
 }
@@ -67,10 +68,11 @@ impl fmt::Debug for Connecting {
     }
 }
 
-/// One TCP connection. Every method takes `&self`, and `&TcpStream` reads and writes too, so that one task can copy
-/// both ways without a lock; there may be one reader and one writer at a time.
+/// One TCP connection. Every method takes `&self`, and `&TcpStream` reads and writes too, so that
+/// one task can copy both ways without a lock; there may be one reader and one writer at a time.
 ///
-/// How its own direction ends decides what the other side hears, and in each case what was written arrives before that:
+/// How its own direction ends decides what the other side hears, and in each case what was written
+/// arrives before that:
 ///
 /// | The program | The other side reads what was written, and then |
 /// |---|---|
@@ -78,17 +80,18 @@ impl fmt::Debug for Connecting {
 /// | drops it without, or calls [`TcpStream::reset_when_delivered`] | a reset: an end that nobody has made is none |
 /// | calls [`TcpStream::abort`] | a reset at once, in place of what was not sent yet |
 ///
-/// A stream that was dropped goes on delivering for as long as [`Config::linger_timeout`](crate::Config::linger_timeout)
-/// allows. If received bytes were not read, or more arrive, a reset comes after what was written, and after the end if there is one,
+/// A stream that was dropped goes on delivering for as long as
+/// [`Config::linger_timeout`](crate::Config::linger_timeout) allows. If received bytes were not
+/// read, or more arrive, a reset comes after what was written, and after the end if there is one,
 /// so that the other side knows that its bytes went nowhere.
 pub struct TcpStream {
     handle: Handle,
 }
 
 impl TcpStream {
-    pub(crate) fn new(stack: Stack, flow: Arc<FlowCell>) -> TcpStream {
+    pub(crate) fn new(core: Arc<Core>, flow: Arc<FlowCell>) -> TcpStream {
         TcpStream {
-            handle: Handle { stack, flow },
+            handle: Handle { core, flow },
         }
     }
 
@@ -115,7 +118,8 @@ impl TcpStream {
     /// Queues what there is room for.
     ///
     /// # Errors
-    /// `WouldBlock` if there is no room, `BrokenPipe` after a shutdown, otherwise what ended the connection.
+    /// `WouldBlock` if there is no room, `BrokenPipe` after a shutdown, otherwise what ended the
+    /// connection.
     pub fn try_write(&self, data: &[u8]) -> io::Result<usize> {
         if data.is_empty() {
             return Ok(0);
@@ -131,27 +135,30 @@ impl TcpStream {
         self.handle.run(Flow::shutdown);
     }
 
-    /// Ends the connection with a reset that the other side gets after all that was written: it can read an answer to the end and knows
-    /// that no more will follow. The reset goes out when the other side has acknowledged what is queued, or when it has
-    /// acknowledged nothing for [`Config::linger_timeout`](crate::Config::linger_timeout).
+    /// Ends the connection with a reset that the other side gets after all that was written: it can
+    /// read an answer to the end and knows that no more will follow. The reset goes out when the
+    /// other side has acknowledged what is queued, or when it has acknowledged nothing for
+    /// [`Config::linger_timeout`](crate::Config::linger_timeout).
     ///
-    /// Nothing can be written any more; what arrives can be read until then, and does not hold the reset back. The stream may be dropped at once.
+    /// Nothing can be written any more; what arrives can be read until then, and does not hold the
+    /// reset back. The stream may be dropped at once.
     pub fn reset_when_delivered(&self) {
         self.handle.run(Flow::reset_when_delivered);
     }
 
-    /// Ends the connection at once with a reset. What is queued in either direction is lost: for what must not arrive, or where nobody
-    /// is left to take it.
+    /// Ends the connection at once with a reset. What is queued in either direction is lost: for
+    /// what must not arrive, or where nobody is left to take it.
     pub fn abort(&self) {
-        let inner = &self.handle.stack.inner;
-        inner.run(&self.handle.flow, None, |flow, _| {
-            flow.reset(&inner.config, End::Aborted)
+        let core = &self.handle.core;
+        core.run(&self.handle.flow, None, |flow, _| {
+            flow.reset(&core.config, End::Aborted)
         });
     }
 
-    /// Lets `fill` put bytes straight into the transmit ring: it gets the free room that lies in one piece and says how
-    /// much of it was used. Its error is passed on and queues nothing, so it may read from a socket that would block.
-    /// Pending while there is no room; then the task is woken when a good part of the ring is free.
+    /// Lets `fill` put bytes straight into the transmit ring: it gets the free room that lies in
+    /// one piece and says how much of it was used. Its error is passed on and queues nothing, so it
+    /// may read from a socket that would block. Pending while there is no room; then the task is
+    /// woken when a good part of the ring is free.
     ///
     /// # Errors
     /// Those of `fill`, `BrokenPipe` after a shutdown, otherwise what ended the connection.
@@ -167,9 +174,10 @@ impl TcpStream {
         done(transfer, Err(io::ErrorKind::BrokenPipe.into()))
     }
 
-    /// Lets `take` have bytes straight from the receive ring: it gets those that lie in one piece and says how many it
-    /// took. Its error is passed on and takes nothing, so it may write to a socket that would block.
-    /// `Ok(0)`, without `take` being called, means that the other side has closed.
+    /// Lets `take` have bytes straight from the receive ring: it gets those that lie in one piece
+    /// and says how many it took. Its error is passed on and takes nothing, so it may write to a
+    /// socket that would block. `Ok(0)`, without `take` being called, means that the other side has
+    /// closed.
     ///
     /// # Errors
     /// Those of `take`, otherwise what ended the connection.
@@ -272,13 +280,13 @@ impl fmt::Debug for TcpStream {
 
 /// The one program that uses a flow; dropping it lets the flow go.
 struct Handle {
-    stack: Stack,
+    core: Arc<Core>,
     flow: Arc<FlowCell>,
 }
 
 impl Handle {
     fn run<R>(&self, work: impl FnOnce(&mut Flow) -> R) -> R {
-        self.stack.inner.run(&self.flow, None, |flow, _| work(flow))
+        self.core.run(&self.flow, None, |flow, _| work(flow))
     }
 
     fn read<R>(
@@ -312,8 +320,7 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let config = &self.stack.inner.config;
-        self.run(|flow| flow.release(config));
+        self.run(Flow::release);
     }
 }
 

@@ -1,123 +1,24 @@
-//! Decides which flow a packet belongs to; holds all flows of a stack and the memory of those just closed.
+//! Decides which flow a packet belongs to; holds all flows of a stack and the memory of those just
+//! closed.
+//!
+//! Flows are found by their four numbers in 64 shards, each with a lock of its own, under a keyed
+//! hash that is computed once per packet. What a flow leaves behind when both sides have closed, a
+//! few numbers, stays in its place for a second and a half and is forgotten in order of age.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::net::IpAddr;
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use siphasher::sip::SipHasher13;
 
-use crate::flow::Flow;
-use crate::path::Path;
+use crate::key::FlowKey;
 
-/// The four numbers that name a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct FlowKey {
-    pub(crate) local: SocketAddr,
-    pub(crate) remote: SocketAddr,
-}
+pub(crate) use cell::{FlowCell, FlowPath, Membership, Seat, SeatedFlow};
 
-/// One flow and how to reach it from several threads.
-pub(crate) struct FlowCell {
-    /// Counts up with every flow of the stack.
-    pub(crate) id: u64,
-    pub(crate) key: FlowKey,
-    pub(crate) hash: u64,
-    /// The remote opened it.
-    pub(crate) inbound: bool,
-    pub(crate) path: Arc<Path>,
-    /// Bytes of its receive ring.
-    rx_ring: usize,
-    flow: Mutex<Flow>,
-    inbox: Mutex<Inbox>,
-    /// Packets in the inbox, so that nobody locks an empty one.
-    waiting: AtomicUsize,
-}
-
-impl FlowCell {
-    pub(crate) fn new(
-        id: u64,
-        key: FlowKey,
-        hash: u64,
-        inbound: bool,
-        path: Arc<Path>,
-        flow: Flow,
-    ) -> FlowCell {
-        let inbox = Mutex::new(Inbox::default());
-        FlowCell {
-            id,
-            key,
-            hash,
-            inbound,
-            path,
-            rx_ring: flow.rx_ring(),
-            flow: Mutex::new(flow),
-            inbox,
-            waiting: AtomicUsize::new(0),
-        }
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Flow> {
-        self.flow.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Flow>> {
-        match self.flow.try_lock() {
-            Ok(flow) => Some(flow),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
-    /// Keeps a packet for whoever has the flow locked, up to its receive ring and `slack` bytes. Returns whether there
-    /// was room.
-    pub(crate) fn push_inbox(&self, packet: &[u8], slack: usize) -> bool {
-        let limit = self.rx_ring + slack;
-        let mut inbox = self.inbox();
-        let fits = inbox.packets.len() < MAX_INBOX_PACKETS && inbox.bytes + packet.len() <= limit;
-        if fits {
-            inbox.bytes += packet.len();
-            inbox.packets.push_back(packet.to_vec());
-            self.waiting.store(inbox.packets.len(), Relaxed);
-        }
-        fits
-    }
-
-    /// What waits, for the holder of the flow. May miss a packet that comes right now: `has_inbox` will find it.
-    pub(crate) fn take_inbox(&self) -> VecDeque<Vec<u8>> {
-        if self.waiting.load(Relaxed) == 0 {
-            return VecDeque::new();
-        }
-        let mut inbox = self.inbox();
-        inbox.bytes = 0;
-        self.waiting.store(0, Relaxed);
-        std::mem::take(&mut inbox.packets)
-    }
-
-    /// Whether packets wait, for somebody who has just put one there or has just unlocked the flow.
-    pub(crate) fn has_inbox(&self) -> bool {
-        // One side stores the count and then looks at the flow's lock, the other gives up the lock and then looks at the
-        // count. Only with a fence on each side does at least one of them see what the other did.
-        fence(SeqCst);
-        self.waiting.load(Relaxed) > 0
-    }
-
-    fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Packets of a flow somebody else is running right now.
-#[derive(Default)]
-struct Inbox {
-    packets: VecDeque<Vec<u8>>,
-    bytes: usize,
-}
-
-/// Packets in one inbox: a window full of small segments. The bytes are limited by the receive ring.
-const MAX_INBOX_PACKETS: usize = 4_096;
+mod cell;
 
 /// A connection that is over, kept to answer a repeated FIN.
 #[derive(Debug, Clone, Copy)]
@@ -129,8 +30,9 @@ pub(crate) struct TimeWait {
     pub(crate) ack: u32,
 }
 
+/// One place of the table.
 #[derive(Clone)]
-pub(crate) enum Slot {
+pub(crate) enum TableSlot {
     Live(Arc<FlowCell>),
     TimeWait(TimeWait),
 }
@@ -142,7 +44,7 @@ pub(crate) struct Table {
     hash_keys: (u64, u64),
 }
 
-type Shard = HashMap<Hashed, Slot, PassThrough>;
+type Shard = HashMap<Hashed, TableSlot, PassThrough>;
 
 impl Table {
     pub(crate) fn new(hash_keys: (u64, u64)) -> Table {
@@ -153,7 +55,7 @@ impl Table {
         }
     }
 
-    /// Keyed, so that a remote cannot choose ports that collide.
+    /// The keyed hash of a connection, so that a remote cannot choose ports that collide.
     pub(crate) fn hash(&self, key: &FlowKey) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.hash_keys.0, self.hash_keys.1);
         for end in [key.local, key.remote] {
@@ -166,7 +68,7 @@ impl Table {
         hasher.finish()
     }
 
-    pub(crate) fn get(&self, key: FlowKey, hash: u64) -> Option<Slot> {
+    pub(crate) fn get(&self, key: FlowKey, hash: u64) -> Option<TableSlot> {
         self.shard(hash).get(&Hashed { hash, key }).cloned()
     }
 
@@ -178,7 +80,7 @@ impl Table {
             key: flow.key,
         }) {
             Entry::Vacant(vacant) => {
-                vacant.insert(Slot::Live(flow.clone()));
+                vacant.insert(TableSlot::Live(flow.clone()));
                 true
             }
             Entry::Occupied(_) => false,
@@ -194,15 +96,15 @@ impl Table {
         let removed = {
             let mut shard = self.shard(flow.hash);
             match shard.get(&hashed) {
-                Some(Slot::Live(found)) if Arc::ptr_eq(found, flow) => match rest {
-                    Some(rest) => shard.insert(hashed, Slot::TimeWait(rest)).is_some(),
+                Some(TableSlot::Live(found)) if Arc::ptr_eq(found, flow) => match rest {
+                    Some(rest) => shard.insert(hashed, TableSlot::TimeWait(rest)).is_some(),
                     None => shard.remove(&hashed).is_some(),
                 },
-                Some(Slot::Live(_) | Slot::TimeWait(_)) | None => false,
+                Some(TableSlot::Live(_) | TableSlot::TimeWait(_)) | None => false,
             }
         };
         if let (true, Some(rest)) = (removed, rest) {
-            self.expiring().push_back((rest.until, flow.key));
+            self.expiring.lock().push_back((rest.until, flow.key));
         }
         removed
     }
@@ -210,7 +112,7 @@ impl Table {
     /// Forgets a closed connection before its time.
     pub(crate) fn forget(&self, key: FlowKey, hash: u64) {
         let mut shard = self.shard(hash);
-        if let Some(Slot::TimeWait(_)) = shard.get(&Hashed { hash, key }) {
+        if let Some(TableSlot::TimeWait(_)) = shard.get(&Hashed { hash, key }) {
             shard.remove(&Hashed { hash, key });
         }
     }
@@ -219,7 +121,7 @@ impl Table {
     pub(crate) fn expire(&self, now: i64, max: usize) {
         loop {
             let (until, key) = {
-                let mut expiring = self.expiring();
+                let mut expiring = self.expiring.lock();
                 match expiring.front() {
                     Some((until, _)) if *until <= now || expiring.len() > max => {}
                     _ => return,
@@ -231,7 +133,7 @@ impl Table {
             };
             let hash = self.hash(&key);
             let mut shard = self.shard(hash);
-            if let Some(Slot::TimeWait(found)) = shard.get(&Hashed { hash, key })
+            if let Some(TableSlot::TimeWait(found)) = shard.get(&Hashed { hash, key })
                 && found.until == until
             {
                 shard.remove(&Hashed { hash, key });
@@ -240,20 +142,19 @@ impl Table {
     }
 
     pub(crate) fn next_expiry(&self) -> Option<i64> {
-        self.expiring().front().map(|(until, _)| *until)
+        self.expiring.lock().front().map(|(until, _)| *until)
     }
 
     pub(crate) fn time_wait(&self) -> usize {
-        self.expiring().len()
+        self.expiring.lock().len()
     }
 
     /// The flows that match, in the order in which they were made. Looks at every flow there is.
     pub(crate) fn flows(&self, wanted: impl Fn(&FlowCell) -> bool) -> Vec<Arc<FlowCell>> {
         let mut found = Vec::new();
         for shard in &self.shards {
-            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.retain(|_, slot| {
-                if let Slot::Live(flow) = slot
+            shard.lock().retain(|_, slot| {
+                if let TableSlot::Live(flow) = slot
                     && wanted(flow)
                 {
                     found.push(flow.clone());
@@ -268,11 +169,7 @@ impl Table {
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
         // The low bits choose a place within the shard, so the high ones choose the shard.
         let shard = &self.shards[(hash >> 32) as usize % SHARDS];
-        shard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn expiring(&self) -> MutexGuard<'_, VecDeque<(i64, FlowKey)>> {
-        self.expiring.lock().unwrap_or_else(PoisonError::into_inner)
+        shard.lock()
     }
 }
 
@@ -292,8 +189,8 @@ impl Hash for Hashed {
     }
 }
 
-/// Hashes the addresses of remotes. They are given out by whoever runs the network, so nobody can choose many that
-/// collide; the key keeps their places unknown all the same.
+/// Hashes the addresses of remotes. They are given out by the network's controller, so nobody can
+/// choose many that collide; the key keeps their places unknown all the same.
 #[derive(Clone, Copy)]
 pub(crate) struct AddressHash(u64);
 

@@ -1,5 +1,6 @@
-//! Any order of lending, using, giving back and dropping, with every ring full of its own pattern: no ring ever shows a byte
-//! that was written to another, and what a ring has in memory is what it counts.
+//! Any order of lending, using, giving back and dropping, with every ring full of its own pattern:
+//! no ring ever shows a byte that was written to another, and what a ring has in memory is what it
+//! counts.
 
 use proptest::prelude::*;
 
@@ -194,7 +195,8 @@ proptest! {
 
 #[test]
 fn a_ring_that_was_given_back_and_used_again_leaves_its_neighbour_alone() {
-    // Thirty-two slots of one size use up the colours, so one of the last colour lies before one of the first.
+    // Thirty-two slots of one size use up the colours, so one of the last colour lies before one of
+    // the first.
     let lend = (0..33).map(|_| Step::Lend { rx: 1, tx: 2 });
     let fill = (0..33).map(|pair| Step::Fill { pair });
     let mut steps: Vec<_> = lend.chain(fill).collect();

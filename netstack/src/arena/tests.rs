@@ -24,7 +24,8 @@ pub(super) fn bytes(ring: &mut Ring) -> &mut [u8] {
     unsafe { ring.bytes() }
 }
 
-/// What of the ring's slot belongs to no ring: before its colour, and after its end. Nothing, where valgrind sees to it.
+/// What of the ring's slot belongs to no ring: before its colour, and after its end. Nothing, where
+/// valgrind sees to it.
 #[cfg(target_os = "linux")]
 pub(super) fn slack(ring: &mut Ring) -> [&mut [u8]; 2] {
     if watch::is_on() {

@@ -1,5 +1,6 @@
-//! Tells valgrind which bytes of the mappings may be touched: those of rings that are lent, and no other. It knows of mappings, but
-//! not of the rings in them. Without valgrind all of this does nothing.
+//! Tells valgrind which bytes of the mappings may be touched: those of rings that are lent, and no
+//! other. It knows of mappings, but not of the rings in them. Without valgrind all of this does
+//! nothing.
 
 use std::arch::asm;
 
@@ -29,8 +30,9 @@ fn request(code: usize, arguments: [usize; 3]) -> usize {
     let [first, second, third] = arguments;
     let words = [code, first, second, third, 0, 0];
     let mut answer = 0_usize;
-    // SAFETY: the rotations add up to two whole turns and the exchange is with itself, so a processor does nothing. Valgrind takes
-    // them for a question, reads `words` and puts its answer into the one register that is declared as changed.
+    // SAFETY: the rotations add up to two whole turns and the exchange is with itself, so a
+    // processor does nothing. Valgrind takes them for a question, reads `words` and puts its answer
+    // into the one register that is declared as changed.
     unsafe {
         asm!(
             "rol rdi, 3",

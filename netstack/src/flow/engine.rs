@@ -1,22 +1,27 @@
-//! The engine of one flow: decides how smoltcp is set up, and what of the remote's data reaches it.
+//! The engine of one flow: decides how smoltcp is set up and which pages of the rings it may use.
 
 use smoltcp::iface::{Config as InterfaceConfig, Interface, SocketHandle, SocketSet};
-use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer};
-use smoltcp::time::Duration;
+use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
+use smoltcp::time::{Duration, Instant as Ticks};
 use smoltcp::wire::HardwareAddress;
 
-use super::{Ticks, ticks};
+use super::window::Window;
 use crate::arena::{RingPair, SocketsOnRings};
 use crate::config::Config;
 use crate::device::{Blocked, Room, Wire};
+use crate::key::FlowKey;
 use crate::packet::{self, Tcp};
-use crate::table::FlowKey;
 
-/// The smoltcp interface of exactly one socket: with more, every packet would be compared with every socket.
+/// The smoltcp interface of exactly one socket: with more, every packet would be compared with
+/// every socket (<https://github.com/smoltcp-rs/smoltcp/pull/934>).
 pub(super) struct Engine {
     pub(super) interface: Interface,
     pub(super) sockets: SocketsOnRings,
     handle: SocketHandle,
+    /// Bytes the program has read since the receive ring was last given back, up to its size.
+    rx_passed: usize,
+    /// Bytes the program has written since the transmit ring was last empty.
+    tx_run: usize,
 }
 
 impl Engine {
@@ -42,6 +47,8 @@ impl Engine {
             interface,
             sockets,
             handle,
+            rx_passed: 0,
+            tx_run: 0,
         }
     }
 
@@ -54,6 +61,31 @@ impl Engine {
                 .connect(interface.context(), key.remote, key.local)
                 .is_ok()
         })
+    }
+
+    /// Waits for a SYN and does not answer it before `accept`. Returns whether the engine took it.
+    pub(super) fn listen(&mut self, key: &FlowKey) -> bool {
+        self.with_socket(|socket| {
+            // Made for proxies that answer once they have connected themselves:
+            // <https://github.com/smoltcp-rs/smoltcp/pull/1063>.
+            socket.pause_synack(true);
+            socket.listen(key.local).is_ok()
+        })
+    }
+
+    /// Lets the SYN-ACK go.
+    pub(super) fn accept(&mut self) {
+        self.with_socket(|socket| socket.pause_synack(false));
+    }
+
+    /// Sends a FIN after what is queued.
+    pub(super) fn close(&mut self) {
+        self.with_socket(|socket| {
+            // No answer follows that could carry an acknowledgement, and the engine would delay
+            // small window updates with it: <https://github.com/smoltcp-rs/smoltcp/pull/935>.
+            socket.set_ack_delay(None);
+            socket.close();
+        });
     }
 
     /// Takes the packet of `wire`, if there is one.
@@ -72,8 +104,8 @@ impl Engine {
         });
     }
 
-    /// Lets the time of everything that is not acknowledged be up at `clock`: it counts as not sent, and its round trip is not
-    /// measured. Nothing goes out.
+    /// Lets the time of everything that is not acknowledged be up at `clock`: it counts as not
+    /// sent, and its round trip is not measured. Nothing goes out.
     pub(super) fn expire(&mut self, clock: i64, mtu: usize) {
         let interface = &mut self.interface;
         self.sockets.with(|sockets| {
@@ -85,21 +117,147 @@ impl Engine {
         self.interface.poll_at(ticks(clock), self.sockets.get())
     }
 
-    pub(super) fn socket(&self) -> &Socket<'static> {
+    pub(super) fn state(&self) -> State {
+        self.socket().state()
+    }
+
+    /// Bytes the program may read.
+    pub(super) fn unread(&self) -> usize {
+        // In the half-open state the bytes may still be replaced by those of another SYN.
+        if is_opening(self.state()) {
+            return 0;
+        }
+        self.socket().recv_queue()
+    }
+
+    /// Bytes the program has written and the remote has not acknowledged.
+    pub(super) fn unsent(&self) -> usize {
+        self.socket().send_queue()
+    }
+
+    /// Returns whether a segment that `window` admits finds memory in the receive ring, and takes
+    /// note that it is used.
+    pub(super) fn make_room(&mut self, window: &Window, tcp: &Tcp) -> bool {
+        let (extent, capacity) = (window.extent(tcp), window.capacity);
+        let mut reached = (self.rx_passed + extent).min(capacity);
+        if !self.sockets.rx.has_room(reached, false) {
+            // There is nothing after what was read: the same pages can be used from their start.
+            let is_empty = window.is_empty();
+            if is_empty {
+                self.sockets.reclaim_rx();
+                self.rx_passed = 0;
+                reached = extent.min(capacity);
+            }
+            if !self.sockets.rx.has_room(reached, is_empty) {
+                return false;
+            }
+        }
+        self.sockets.rx.touch(reached);
+        true
+    }
+
+    /// Gives the pages of both rings, which are empty, back to the kernel.
+    pub(super) fn reclaim(&mut self) {
+        self.sockets.reclaim();
+        self.rx_passed = 0;
+    }
+
+    /// Lets `take` have what lies in one piece of the receive ring. Returns the bytes taken and its
+    /// result, or `None` where the engine does not allow to read.
+    pub(super) fn read<R>(&mut self, take: impl FnOnce(&[u8]) -> (usize, R)) -> (usize, Option<R>) {
+        let mut taken = 0;
+        let result = self.with_socket(|socket| {
+            socket.recv(|bytes| {
+                let (count, result) = take(bytes);
+                taken = count;
+                (count, result)
+            })
+        });
+        self.rx_passed = (self.rx_passed + taken).min(self.sockets.rx.len());
+        (taken, result.ok())
+    }
+
+    /// Bytes of the transmit ring that may be written now, of the `share` that the flow may have
+    /// queued.
+    pub(super) fn room_to_write(&self, share: usize) -> usize {
+        let queued = self.unsent();
+        self.socket()
+            .send_capacity()
+            .min(share)
+            .saturating_sub(queued)
+            .min(
+                self.sockets
+                    .tx
+                    .reach()
+                    .saturating_sub(self.run_from(queued)),
+            )
+    }
+
+    /// Lets `fill` have the first `room` bytes, as far as they lie in one piece. `None` where the
+    /// engine does not allow to write.
+    pub(super) fn write<R>(
+        &mut self,
+        room: usize,
+        fill: impl FnOnce(&mut [u8]) -> (usize, R),
+    ) -> Option<R> {
+        let before = self.run_from(self.unsent());
+        let mut filled = 0;
+        let sent = self.with_socket(|socket| {
+            socket.send(|piece| {
+                let len = piece.len().min(room);
+                let (count, result) = fill(&mut piece[..len]);
+                filled = count;
+                (count, result)
+            })
+        });
+        self.tx_run = (before + filled).min(self.sockets.tx.len());
+        self.sockets.tx.touch(self.tx_run);
+        sent.ok()
+    }
+
+    /// Returns whether a writer that waits is worth waking: each wake-up moves a good piece.
+    pub(super) fn is_writable(&self, share: usize) -> bool {
+        let socket = self.socket();
+        let limit = socket.send_capacity().min(share);
+        let free = limit.saturating_sub(socket.send_queue());
+        let has_memory = socket.send_queue() == 0 || self.sockets.tx.reach() > self.tx_run;
+        !socket.may_send() || free >= limit / WRITER_SHARE && has_memory
+    }
+
+    pub(super) fn abort(&mut self) {
+        self.with_socket(|socket| socket.abort());
+    }
+
+    /// The place in the transmit ring, counted from where it was last empty, at which the next
+    /// bytes go.
+    fn run_from(&self, queued: usize) -> usize {
+        // An empty ring is filled from its start.
+        if queued == 0 { 0 } else { self.tx_run }
+    }
+
+    fn socket(&self) -> &Socket<'static> {
         self.sockets.get().get(self.handle)
     }
 
-    pub(super) fn with_socket<R>(&mut self, work: impl for<'a> FnOnce(&mut Socket<'a>) -> R) -> R {
+    fn with_socket<R>(&mut self, work: impl for<'a> FnOnce(&mut Socket<'a>) -> R) -> R {
         let handle = self.handle;
         self.sockets.with(|sockets| work(sockets.get_mut(handle)))
     }
 }
 
+pub(super) fn is_opening(state: State) -> bool {
+    matches!(state, State::Listen | State::SynSent | State::SynReceived)
+}
+
+pub(super) fn ticks(clock: i64) -> Ticks {
+    Ticks::from_micros(clock)
+}
+
 fn socket_on<'a>(rx: SocketBuffer<'a>, tx: SocketBuffer<'a>) -> Socket<'a> {
     let mut socket = Socket::new(rx, tx);
     socket.set_nagle_enabled(false);
-    // The answer of a program that answers at once carries the acknowledgement: a round trip is two packets, not four. More
-    // than one segment is acknowledged at once.
+    // The answer of a program that answers at once carries the acknowledgement: a round trip is two
+    // packets, not four. One acknowledgement serves several segments.
     socket.set_ack_delay(Some(ACK_DELAY));
     // Explicit, because another crate's features may change the default. The tunnel below does it.
     socket.set_congestion_control(CongestionControl::None);
@@ -111,82 +269,9 @@ fn socket_on<'a>(rx: SocketBuffer<'a>, tx: SocketBuffer<'a>) -> Socket<'a> {
     socket
 }
 
-/// Time that a program has for its answer; far below any time after which the remote repeats what was not acknowledged.
+/// Time that a program has for its answer; far below any time after which the remote repeats what
+/// was not acknowledged.
 const ACK_DELAY: Duration = Duration::from_millis(10);
 
-/// What the remote may send. The engine has a check of its own that a hostile remote can get past.
-#[derive(Debug)]
-pub(super) struct Window {
-    /// The remote's first sequence number, once it is known.
-    pub(super) start: Option<u32>,
-    /// Bytes the program has read, modulo 2^32.
-    pub(super) read: u32,
-    /// One past the furthest byte let in, once there was one.
-    pub(super) reach: Option<u32>,
-    pub(super) capacity: usize,
-}
-
-impl Window {
-    pub(super) fn new(capacity: usize) -> Window {
-        Window {
-            start: None,
-            read: 0,
-            reach: None,
-            capacity,
-        }
-    }
-
-    pub(super) fn admits(&self, tcp: &Tcp) -> bool {
-        self.end_of(tcp) <= self.capacity as i64
-    }
-
-    /// Takes note of data that is let in.
-    pub(super) fn note(&mut self, tcp: &Tcp) {
-        if tcp.payload_len == 0 || self.start.is_none() {
-            return;
-        }
-        let end = tcp
-            .seq
-            .wrapping_add(u32::from(tcp.syn))
-            .wrapping_add(tcp.payload_len as u32);
-        if self
-            .reach
-            .is_none_or(|reach| (end.wrapping_sub(reach) as i32) > 0)
-        {
-            self.reach = Some(end);
-        }
-    }
-
-    /// How far into the ring the data of a segment may be put, in bytes beyond the first unread one.
-    pub(super) fn extent(&self, tcp: &Tcp) -> usize {
-        match (tcp.payload_len, self.start) {
-            (0, _) => 0,
-            (len, None) => len,
-            // A SYN among the data moves it by one.
-            (_, Some(_)) => usize::try_from(self.end_of(tcp) + 1).unwrap_or(0),
-        }
-    }
-
-    /// Whether no byte is in the ring, read or not yet in order.
-    pub(super) fn is_empty(&self) -> bool {
-        match (self.reach, self.start) {
-            (Some(reach), Some(_)) => reach == self.first_free(),
-            _ => true,
-        }
-    }
-
-    /// Where a segment's data ends, in bytes beyond the first unread one.
-    fn end_of(&self, tcp: &Tcp) -> i64 {
-        if self.start.is_none() {
-            return 0;
-        }
-        let offset = i64::from(tcp.seq.wrapping_sub(self.first_free()) as i32);
-        offset + tcp.payload_len as i64
-    }
-
-    /// The sequence number of the first byte the program has not read.
-    fn first_free(&self) -> u32 {
-        let start = self.start.unwrap_or(0);
-        start.wrapping_add(1).wrapping_add(self.read)
-    }
-}
+/// A writer that waits is woken when a quarter of the ring is free.
+const WRITER_SHARE: usize = 4;

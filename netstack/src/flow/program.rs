@@ -1,146 +1,165 @@
-//! What the program does with a flow: decides what it may read and write and when it is woken; knows no packets.
+//! The program's side of a flow: decides what it may read and write, how it ends, and when it is
+//! woken; knows no packets.
 
 use std::task::Waker;
 
 use smoltcp::socket::tcp::State;
 
-use super::{End, Flow, Transfer, is_opening};
+use super::engine::is_opening;
+use super::phase::{Closing, Holder, Phase};
+use super::{End, Flow, Transfer};
 
 impl Flow {
-    /// Moves bytes out of the receive ring: `take` gets what lies there in one piece and says how much it took.
-    pub(crate) fn read<R>(&mut self, take: impl FnOnce(&[u8]) -> (usize, R)) -> Transfer<R> {
-        if self.end == Some(End::Aborted) {
-            return Transfer::Failed(End::Aborted);
+    /// Lets the SYN-ACK go. From now on there is a handle.
+    pub(crate) fn accept(&mut self) {
+        if let Phase::Live(live) = &mut self.phase {
+            live.holder = Holder::Program(Closing::Unasked);
+            live.engine.accept();
         }
-        if self.unread() > 0
-            && let Some(engine) = &mut self.engine
-        {
-            let mut taken = 0;
-            let result = engine.with_socket(|socket| {
-                socket.recv(|bytes| {
-                    let (count, result) = take(bytes);
-                    taken = count;
-                    (count, result)
-                })
-            });
+    }
+
+    /// The program has let go. What is queued still goes out, and then the end that the program has
+    /// made, or a reset if it made none.
+    pub(crate) fn release(&mut self) {
+        let live = match &mut self.phase {
+            Phase::Live(live) => live,
+            Phase::Over(over) => return over.remains = None,
+        };
+        if live.engine.state() == State::SynSent {
+            // Nobody has answered yet; should somebody, there will be no such flow.
+            return self.finish(End::Aborted);
+        }
+        if let Holder::Program(closing) = live.holder {
+            let has_shut = live.has_shut();
+            live.holder = Holder::Nobody(closing);
+            if !has_shut {
+                live.holder.ask_for_reset();
+            }
+        }
+    }
+
+    /// Ends the flow with a reset, which the remote gets after what is queued.
+    pub(crate) fn reset_when_delivered(&mut self) {
+        if let Phase::Live(live) = &mut self.phase {
+            live.holder.ask_for_reset();
+        }
+    }
+
+    /// The program sends no more: a FIN follows the bytes that are queued, unless a reset does.
+    pub(crate) fn shutdown(&mut self) {
+        let Phase::Live(live) = &mut self.phase else {
+            return;
+        };
+        if is_opening(live.engine.state()) {
+            live.holder.ask_for_fin();
+        } else if !live.holder.wants_reset() {
+            live.engine.close();
+        }
+    }
+
+    /// Moves bytes out of the receive ring: `take` gets what lies there in one piece and says how
+    /// much it took.
+    pub(crate) fn read<R>(&mut self, take: impl FnOnce(&[u8]) -> (usize, R)) -> Transfer<R> {
+        if let Some(engine) = self.phase.engine_mut().filter(|it| it.unread() > 0) {
+            let (taken, result) = engine.read(take);
             self.window.read = self.window.read.wrapping_add(taken as u32);
-            self.rx_passed = (self.rx_passed + taken).min(self.window.capacity);
             // The ring is not empty, so the engine allows to read it whatever its state.
             return result.map_or(Transfer::Blocked, Transfer::Done);
+        }
+        let end = self.end();
+        if end == Some(End::Aborted) {
+            return Transfer::Failed(End::Aborted);
         }
         if self.has_eof() {
             return Transfer::Finished;
         }
-        match self.end {
+        match end {
             None => Transfer::Blocked,
             Some(End::Closed) => Transfer::Finished,
             Some(end) => Transfer::Failed(end),
         }
     }
 
-    /// Moves bytes into the transmit ring: `fill` gets the room that lies there in one piece and says how much it used.
+    /// Moves bytes into the transmit ring: `fill` gets the room that lies there in one piece and
+    /// says how much it used.
     pub(crate) fn write<R>(&mut self, fill: impl FnOnce(&mut [u8]) -> (usize, R)) -> Transfer<R> {
-        if let Some(end) = self.end.filter(|end| *end != End::Closed) {
-            return Transfer::Failed(end);
-        }
-        if self.shut_wanted || self.reset_wanted {
-            return Transfer::Finished;
-        }
-        let state = self.state();
-        let Some(engine) = &mut self.engine else {
-            return Transfer::Finished;
+        let live = match &mut self.phase {
+            Phase::Live(live) => live,
+            Phase::Over(over) if over.end == End::Closed => return Transfer::Finished,
+            Phase::Over(over) => return Transfer::Failed(over.end),
         };
-        let (queued, capacity) = (
-            engine.socket().send_queue(),
-            engine.socket().send_capacity(),
-        );
-        // An empty ring is filled from its start.
-        let before = if queued == 0 { 0 } else { self.tx_run };
-        let room_left = capacity
-            .min(self.share)
-            .saturating_sub(queued)
-            .min(engine.sockets.tx.reach().saturating_sub(before));
-        if is_opening(state) || room_left == 0 {
+        if live.holder.has_asked() {
+            return Transfer::Finished;
+        }
+        let room = live.engine.room_to_write(self.share);
+        if is_opening(live.engine.state()) || room == 0 {
             return Transfer::Blocked;
         }
-        let mut filled = 0;
-        let sent = engine.with_socket(|socket| {
-            socket.send(|room| {
-                let len = room.len().min(room_left);
-                let (count, result) = fill(&mut room[..len]);
-                filled = count;
-                (count, result)
-            })
-        });
-        self.tx_run = (before + filled).min(capacity);
-        engine.sockets.tx.touch(self.tx_run);
-        sent.map_or(Transfer::Finished, Transfer::Done)
+        let written = live.engine.write(room, fill);
+        written.map_or(Transfer::Finished, Transfer::Done)
     }
 
-    /// The program sends no more: a FIN follows the bytes that are queued, unless a reset does.
-    pub(crate) fn shutdown(&mut self) {
-        if self.reset_wanted {
-            return;
-        }
-        if is_opening(self.state()) {
-            self.shut_wanted = true;
-        } else {
-            self.close_engine();
-        }
+    /// Sets the bytes that it may have queued, since others send as well.
+    pub(crate) fn set_share(&mut self, bytes: usize) {
+        self.share = bytes;
+    }
+
+    /// Returns whether it has much to send, given whether it had until now.
+    pub(crate) fn is_busy(&self, was_busy: bool) -> bool {
+        let limit = if was_busy { BUSY_UNTIL } else { BUSY_FROM };
+        matches!(&self.phase, Phase::Live(live) if live.engine.unsent() >= limit)
     }
 
     pub(crate) fn wakers_mut(&mut self) -> &mut Wakers {
         &mut self.wakers
     }
 
-    /// Whether the remote has acknowledged all that the program wrote, and its close if it closed; or never will.
+    /// Returns whether the remote has acknowledged all that the program wrote, and its close if it
+    /// closed; or never will.
     pub(crate) fn is_delivered(&self) -> bool {
-        let closing = matches!(
-            self.state(),
-            State::FinWait1 | State::Closing | State::LastAck
-        );
-        self.end.is_some() || self.unsent() == 0 && !self.shut_wanted && !closing
+        match &self.phase {
+            Phase::Live(live) => live.is_delivered(),
+            Phase::Over(_) => true,
+        }
     }
 
-    /// Takes out the wakers of those who can go on. They are called when the flow is no longer locked.
+    /// Takes out the wakers of those who can go on. They are called when the flow is no longer
+    /// locked.
     pub(crate) fn take_wakers(&mut self) -> [Option<Waker>; 4] {
         if self.wakers.is_empty() {
             return [None, None, None, None];
         }
-        let delivered = self.wakers.delivered.is_some() && self.is_delivered();
-        if !self.held {
-            return [
-                self.wakers.open.take(),
-                self.wakers.read.take(),
-                self.wakers.write.take(),
-                self.wakers.delivered.take_if(|_| delivered),
-            ];
-        }
-        let over = self.end.is_some();
-        let opening = !over && is_opening(self.state());
-        let readable = over || self.unread() > 0 || self.has_eof();
-        let writable = over
-            || self.reset_wanted
-            || !opening
-                && self.engine.as_ref().is_none_or(|engine| {
-                    let socket = engine.socket();
-                    let limit = socket.send_capacity().min(self.share);
-                    let free = limit.saturating_sub(socket.send_queue());
-                    let has_memory =
-                        socket.send_queue() == 0 || engine.sockets.tx.reach() > self.tx_run;
-                    !socket.may_send() || free >= limit / WRITER_SHARE && has_memory
-                });
+        let eof = self.has_eof();
+        let wakers = &mut self.wakers;
+        let (open, readable, writable, delivered) = match &self.phase {
+            Phase::Over(_) => (true, true, true, true),
+            Phase::Live(live) => {
+                let delivered = wakers.delivered.is_some() && live.is_delivered();
+                match live.holder {
+                    Holder::Undecided | Holder::Nobody(_) => (true, true, true, delivered),
+                    Holder::Program(_) => {
+                        let engine = &live.engine;
+                        let open = !is_opening(engine.state());
+                        let writable =
+                            live.holder.wants_reset() || open && engine.is_writable(self.share);
+                        (open, eof || engine.unread() > 0, writable, delivered)
+                    }
+                }
+            }
+        };
         [
-            self.wakers.open.take_if(|_| !opening),
-            self.wakers.read.take_if(|_| readable),
-            self.wakers.write.take_if(|_| writable),
-            self.wakers.delivered.take_if(|_| delivered),
+            wakers.open.take_if(|_| open),
+            wakers.read.take_if(|_| readable),
+            wakers.write.take_if(|_| writable),
+            wakers.delivered.take_if(|_| delivered),
         ]
     }
 }
 
-/// A writer that waits is woken when a quarter of the ring is free: each wake-up moves a good piece.
-const WRITER_SHARE: usize = 4;
+/// A flow with so many bytes queued is busy until few are left: more than any message of a
+/// dialogue, and far apart, so that a steady stream does not change sides.
+const BUSY_FROM: usize = 128 << 10;
+const BUSY_UNTIL: usize = 16 << 10;
 
 /// Those who wait for this flow: one for each thing there is to wait for.
 #[derive(Debug, Default)]
@@ -148,7 +167,7 @@ pub(crate) struct Wakers {
     pub(crate) open: Option<Waker>,
     pub(crate) read: Option<Waker>,
     pub(crate) write: Option<Waker>,
-    /// Of whoever closes the stack.
+    /// Of the task that closes the stack.
     pub(crate) delivered: Option<Waker>,
 }
 

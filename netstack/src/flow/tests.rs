@@ -1,7 +1,10 @@
 use smoltcp::iface::{Config as InterfaceConfig, Interface};
 use smoltcp::wire::HardwareAddress;
 
+use super::engine::ticks;
 use super::*;
+use crate::device::{Room, Wire};
+use crate::packet::Tcp;
 
 fn segment(seq: u32, payload_len: usize) -> Tcp {
     Tcp {
@@ -120,7 +123,7 @@ fn an_engine_that_fails_ends_only_its_flow() {
         ticks(0),
     );
     interface.set_any_ip(true);
-    flow.engine.as_mut().unwrap().interface = interface;
+    flow.phase.engine_mut().unwrap().interface = interface;
     let mut out = vec![1, 2, 3];
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));

@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::stack::Inner;
+use crate::core::Core;
 use crate::{Config, ConnectError, Shell, Stack};
 
 /// Carries packets to the other stack right away, from whatever task produced them.
 #[derive(Default)]
-struct Wire {
+struct Cable {
     /// One carrier at a time, or packets would overtake each other.
     carrying: Mutex<()>,
-    ends: OnceLock<(Weak<Inner>, Weak<Inner>)>,
+    ends: OnceLock<(Weak<Core>, Weak<Core>)>,
     wanted: tokio::sync::Notify,
 }
 
-impl Shell for Wire {
+impl Shell for Cable {
     fn packets_ready(&self, _: IpAddr) {
         self.wanted.notify_one();
     }
@@ -28,11 +28,12 @@ impl Shell for Wire {
     }
 }
 
-impl Wire {
-    /// Does what is due at this end. Returns when there is more: without it an acknowledgement that waits would never go.
+impl Cable {
+    /// Does what is due at this end. Returns when there is more: without it an acknowledgement that
+    /// waits would never go.
     fn run_timers(&self) -> Option<std::time::Instant> {
-        let inner = self.ends.get()?.0.upgrade()?;
-        let stack = Stack { inner };
+        let core = self.ends.get()?.0.upgrade()?;
+        let stack = Stack { core };
         stack.handle_timeout(tokio::time::Instant::now().into_std());
         stack.poll_timeout()
     }
@@ -45,7 +46,7 @@ impl Wire {
         let (Some(from), Some(to)) = (from.upgrade(), to.upgrade()) else {
             return;
         };
-        let (from, to) = (Stack { inner: from }, Stack { inner: to });
+        let (from, to) = (Stack { core: from }, Stack { core: to });
         let now = tokio::time::Instant::now().into_std();
         let mut packet = Vec::new();
         while from.poll_packet(now, remote, &mut packet).is_some() {
@@ -58,13 +59,10 @@ impl Wire {
 fn stacks() -> (Stack, Stack) {
     let (a, b): (IpAddr, IpAddr) = ([100, 64, 0, 1].into(), [100, 64, 0, 2].into());
     let now = tokio::time::Instant::now().into_std();
-    let wires = [Arc::new(Wire::default()), Arc::new(Wire::default())];
+    let wires = [Arc::new(Cable::default()), Arc::new(Cable::default())];
     let stack_a = Stack::new(Config::default(), &[a], now, [1; 32], wires[0].clone());
     let stack_b = Stack::new(Config::default(), &[b], now, [2; 32], wires[1].clone());
-    let (weak_a, weak_b) = (
-        Arc::downgrade(&stack_a.inner),
-        Arc::downgrade(&stack_b.inner),
-    );
+    let (weak_a, weak_b) = (Arc::downgrade(&stack_a.core), Arc::downgrade(&stack_b.core));
     wires[0].ends.set((weak_a.clone(), weak_b.clone())).unwrap();
     wires[1].ends.set((weak_b, weak_a)).unwrap();
     for (wire, remote) in wires.into_iter().zip([b, a]) {
@@ -180,7 +178,8 @@ async fn what_was_written_is_delivered_when_the_remote_has_acknowledged_it_and_t
     // An idle flow that somebody holds has nothing to deliver.
     delivered().await;
 
-    // More than the remote has room for waits until its program reads, and then until the FIN is acknowledged.
+    // More than the remote has room for waits until its program reads, and then until the FIN is
+    // acknowledged.
     let sent = vec![7; 3 << 20];
     let (mut writing, mut read) = (client_writes(&mut client, &sent), vec![]);
     let mut waiting = std::pin::pin!(async {

@@ -132,7 +132,8 @@ fn a_hundred_flows_get_equal_shares() {
     let pairs = pairs(&mut net, 100);
     let mut bytes = BTreeMap::new();
     for turn in 0..6_000 {
-        // A third of them offers small pieces, so its packets are small while those of the others are full.
+        // A third of them offers small pieces, so its packets are small while those of the others
+        // are full.
         for (number, (client, server)) in pairs.iter().enumerate() {
             if turn % 50 == number % 50 {
                 drain(server);

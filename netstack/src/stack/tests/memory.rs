@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use super::net::*;
-use crate::config::RING_UNIT;
+use crate::arena::RING_UNIT;
 use crate::{Config, ConnectError, RingArena, TcpStream};
 
 /// A configuration with an arena of its own; clones share it.

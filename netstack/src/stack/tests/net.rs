@@ -1,4 +1,5 @@
-//! The wire between two stacks: delay, loss, reordering, duplicates, cuts; and a clock that jumps to the next event.
+//! The wire between two stacks: delay, loss, reordering, duplicates, cuts; and a clock that jumps
+//! to the next event.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -117,7 +118,8 @@ impl Net {
         }
     }
 
-    /// Lets time pass until the next event, and handles it. Returns whether there was one before `limit`.
+    /// Lets time pass until the next event, and handles it. Returns whether there was one before
+    /// `limit`.
     pub(super) fn advance(&mut self, limit: Instant) -> bool {
         self.settle();
         for node in &mut self.nodes {

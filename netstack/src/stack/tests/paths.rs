@@ -194,7 +194,8 @@ fn a_flow_that_owes_an_acknowledgement_repeats_the_lost_too() {
     client.try_write(b"lost and found").unwrap();
     net.settle();
     net.lose_in_flight();
-    // One full segment arrives; its acknowledgement waits for an answer of the program, or for the next segment.
+    // One full segment arrives; its acknowledgement waits for an answer of the program, or for the
+    // next segment.
     server.try_write(&pattern(1_000, 1)).unwrap();
     net.pass(Duration::from_millis(6));
     assert_eq!(client.try_read(&mut [0; 2_000]).unwrap(), 1_000);
@@ -220,7 +221,8 @@ fn an_acknowledgement_before_its_turn_does_not_undo_what_a_flow_repeats() {
     net.links[A].blocked = true;
     net.release_in_flight(first);
     net.stack(A).path_restored(net.now, address(B, false));
-    // It has to wait for its turn; meanwhile the other end has something to say and acknowledges what it has.
+    // It has to wait for its turn; meanwhile the other end has something to say and acknowledges
+    // what it has.
     server.try_write(b"a word").unwrap();
     net.pass(Duration::from_millis(40));
     assert_eq!(client.try_read(&mut [0; 32]).unwrap(), 6);
@@ -242,8 +244,9 @@ fn an_acknowledgement_before_its_turn_does_not_undo_what_a_flow_repeats() {
     assert!(took <= SECOND * 21 / 10, "{took:?}");
 }
 
-/// Repeated acknowledgements have the engine send its first segment again; the path goes before it does, and with it all that was
-/// under way. The engine would send that one segment, or nothing, and wait for a time of its own for the rest.
+/// Repeated acknowledgements have the engine send its first segment again; the path goes before it
+/// does, and with it all that was under way. The engine would send that one segment, or nothing,
+/// and wait for a time of its own for the rest.
 #[test]
 fn a_fast_repeat_that_is_due_when_the_path_goes_is_not_all_that_is_repeated() {
     for more in [false, true] {
@@ -312,8 +315,9 @@ fn what_was_lost_behind_a_fast_repeat_is_repeated_with_it() {
     assert!(took <= Duration::from_millis(11), "{took:?}");
 }
 
-/// Many flows at work both ways; at some moment everything under way is lost, and after a while there is a new way, on which one
-/// direction has to wait for its credit. No flow waits for a timer of its own.
+/// Many flows at work both ways; at some moment everything under way is lost, and after a while
+/// there is a new way, on which one direction has to wait for its credit. No flow waits for a timer
+/// of its own.
 #[test]
 fn a_cut_costs_little() {
     const FLOWS: usize = 6;

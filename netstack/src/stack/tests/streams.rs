@@ -264,7 +264,8 @@ proptest! {
         big in any::<bool>(),
     ) {
         let config = if big { Config { rx_ring: 65_535 * 4, tx_ring: 65_535 * 2, ..Config::default() } } else { small() };
-        // Under loss the engine's pauses grow to a minute each, and this is about bytes, not about patience.
+        // Under loss the engine's pauses grow to a minute each, and this is about bytes, not about
+        // patience.
         let patience = Duration::from_secs(36_000);
         let config = Config { last_ack_timeout: patience, linger_timeout: patience, ..config };
         let mut net = Net::with(config.clone(), config, seed);

@@ -5,43 +5,25 @@ fn datagram(size: usize) -> Vec<u8> {
 }
 
 #[test]
-fn the_clock_stands_still_between_stall_and_resume() {
-    let path = Path::new([100, 64, 0, 1].into());
-    assert_eq!(
-        path.moment(1_000),
-        Moment {
-            real: 1_000,
-            path: 1_000
-        }
-    );
-    path.stall(2_000);
-    path.stall(3_000);
-    assert_eq!(path.moment(9_000).path, 2_000);
-    assert_eq!(path.real(5_000), None);
-    assert!(path.resume(10_000));
-    assert!(!path.resume(11_000));
-    assert_eq!(path.moment(11_000).path, 3_000);
-    assert_eq!(path.real(3_000), Some(11_000));
-}
-
-#[test]
 fn a_shell_is_told_once_until_it_has_found_nothing() {
-    let mut queue = Queue::default();
+    let mut queue = TurnQueue::<()>::new();
     assert!(queue.push_control(datagram(10)).announce);
     assert!(!queue.push_control(datagram(10)).announce);
     assert!(!queue.push_datagram(datagram(10), 1_500).announce);
     queue.pop_control();
     queue.pop_control();
     let turn = queue.take_turn(1_500).unwrap();
-    queue.pop_datagram();
-    assert_eq!(queue.finish_turn(turn, 10, Wants::Nothing), (false, false));
+    assert_eq!(
+        queue.finish_datagram_turn(turn),
+        (Some(datagram(10)), false)
+    );
     assert!(queue.take_turn(1_500).is_none());
     assert!(queue.push_datagram(datagram(10), 1_500).announce);
 }
 
 #[test]
 fn a_busy_source_gives_way_after_its_quantum() {
-    let mut queue = Queue::default();
+    let mut queue = TurnQueue::<()>::new();
     let _ = queue.push_datagram(datagram(10), 1_500);
     for emitted in [700, 700] {
         let turn = queue.take_turn(1_500).unwrap();
@@ -58,7 +40,7 @@ fn a_busy_source_gives_way_after_its_quantum() {
 
 #[test]
 fn queues_are_bounded_in_packets_and_in_bytes() {
-    let mut queue = Queue::default();
+    let mut queue = TurnQueue::<()>::new();
     for _ in 0..MAX_CONTROL_PACKETS {
         assert_eq!(queue.push_control(datagram(1)).dropped, 0);
     }
@@ -69,8 +51,9 @@ fn queues_are_bounded_in_packets_and_in_bytes() {
 
 #[test]
 fn a_bucket_grants_a_second_at_once_and_then_its_rate() {
-    let mut bucket = Bucket::default();
-    let grants = |bucket: &mut Bucket, now| (0..1_000).filter(|_| bucket.take(now, 100)).count();
+    let mut bucket = TokenBucket::default();
+    let grants =
+        |bucket: &mut TokenBucket, now| (0..1_000).filter(|_| bucket.take(now, 100)).count();
     assert_eq!(grants(&mut bucket, 0), 100);
     assert_eq!(grants(&mut bucket, 0), 0);
     assert_eq!(grants(&mut bucket, 500_000), 50);

@@ -5,8 +5,9 @@ use std::sync::{Arc, Weak};
 
 use crate::table::FlowCell;
 
-/// Entries are armed lazily: a deadline that moves later leaves its entry where it is, and the flow is asked again
-/// when the entry falls due. A flow under load so costs one entry per retransmission time, not one per packet.
+/// Entries are armed lazily: a deadline that moves later leaves its entry where it is, and the flow
+/// is asked again when the entry falls due. A flow under load so costs one entry per retransmission
+/// time, not one per packet.
 #[derive(Default)]
 pub(crate) struct Timers {
     /// By due time in ticks and flow number, so that two flows may be due at once.

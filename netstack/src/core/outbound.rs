@@ -4,14 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::Inner;
+use super::Core;
 use crate::error::ConnectError;
 use crate::flow::Flow;
+use crate::key::FlowKey;
 use crate::packet;
-use crate::table::{FlowCell, FlowKey};
+use crate::table::FlowCell;
 
-impl Inner {
-    pub(super) fn connect(
+impl Core {
+    pub(crate) fn connect(
         &self,
         now: i64,
         remote: SocketAddr,
@@ -22,7 +23,8 @@ impl Inner {
         let local = self
             .local_address_for(remote.ip())
             .ok_or(ConnectError::NoAddress)?;
-        // A flow is found by address and port; the other fields of an IPv6 socket address are not on the wire.
+        // A flow is found by address and port; the other fields of an IPv6 socket address are not
+        // on the wire.
         let remote = SocketAddr::new(remote.ip(), remote.port());
         let path = self.path(remote.ip()).ok_or(ConnectError::TooManyFlows)?;
         if !self.counters.flows.reserve(self.config.max_flows) {
@@ -34,7 +36,7 @@ impl Inner {
             return Err(ConnectError::TooManyFlows);
         }
         let opened = self.free_ports(local, remote).find_map(|(key, hash)| {
-            let moment = path.moment(now);
+            let moment = path.clock.moment(now);
             let rings = rings.take().or_else(|| self.lend_rings(&path))?;
             let flow = Flow::connect(&key, &self.config, rings, self.random(), moment)?;
             let cell = self.new_cell(key, hash, false, path.clone(), flow);
@@ -49,7 +51,8 @@ impl Inner {
         Ok(cell)
     }
 
-    /// Ports no flow to this very remote uses: a few at random, then all of them in order from a random one.
+    /// Ports no flow to this very remote uses: a few at random, then all of them in order from a
+    /// random one.
     fn free_ports(
         &self,
         local: IpAddr,
@@ -70,12 +73,13 @@ impl Inner {
         })
     }
 
-    /// Lets the clocks of a path go on. After a loss its flows repeat at once what is unacknowledged.
-    pub(super) fn restart_path(&self, now: i64, remote: IpAddr, lost: bool) {
+    /// Lets the clocks of a path go on. After a loss its flows repeat at once what is
+    /// unacknowledged.
+    pub(crate) fn restart_path(&self, now: i64, remote: IpAddr, lost: bool) {
         let Some(path) = self.known_path(remote) else {
             return;
         };
-        let was_stalled = path.resume(now);
+        let was_stalled = path.clock.resume(now);
         if !was_stalled && !lost {
             return;
         }
@@ -89,17 +93,17 @@ impl Inner {
         }
     }
 
-    pub(super) fn remote_gone(&self, now: i64, remote: IpAddr) {
+    pub(crate) fn remote_gone(&self, now: i64, remote: IpAddr) {
         for flow in self.table.flows(|flow| flow.key.remote.ip() == remote) {
             self.run(&flow, Some(now), |flow, _| flow.cut());
         }
-        self.pings.handle_gone(remote);
+        self.echoes.handle_gone(remote);
         if let Some(path) = self.known_path(remote) {
-            path.resume(now);
+            path.clock.resume(now);
             let waiting = path.queue().clear();
             for flow in waiting {
                 // Nothing to do for those just cut; one opened meanwhile gets back in line.
-                self.run(&flow, Some(now), |flow, _| flow.queued = false);
+                self.run_seated(&flow, Some(now), |seated, _| seated.seat.queued = false);
             }
         }
     }

@@ -1,0 +1,45 @@
+//! The words between a stack and its owner; decides nothing.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// What the owner of a stack has to be told. Called without any lock of the stack held, from
+/// whatever thread caused it; it must not block. A shell that holds its stack should hold it
+/// weakly, or both live for ever.
+pub trait Shell: Send + Sync + 'static {
+    /// Packets for `remote` are waiting: call [`Stack::poll_packet`] until it returns `None`. Not
+    /// called again for that remote until then.
+    fn packets_ready(&self, remote: IpAddr);
+    /// [`Stack::poll_timeout`] is now earlier than what it last returned.
+    fn timer_changed(&self);
+}
+
+/// What an inbound packet that opens something new belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// A SYN that belongs to no flow.
+    Tcp,
+    /// A datagram for a bound socket from a remote that socket has not sent to.
+    Udp,
+    /// An echo request; both ports are 0.
+    Icmp,
+}
+
+/// A packet that was handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Emitted {
+    /// Bytes appended.
+    pub len: usize,
+    /// A keyed hash of the flow it belongs to, for fair queueing further on.
+    pub flow_id: u8,
+}
+
+/// An inbound flow that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowInfo {
+    /// What it is; [`Protocol::Tcp`] for now, as nothing else is kept.
+    pub protocol: Protocol,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// Our end.
+    pub local: SocketAddr,
+}
