@@ -1,21 +1,27 @@
 //! The HTTP API: which path is answered by what. The only door to axum.
 
+mod auth_keys;
+mod body;
 mod caller;
 mod certificates;
 mod changed;
 mod channel;
 mod device;
+mod device_networks;
+mod devices;
 mod dns;
+mod email;
 mod enrol;
 mod feed;
-mod fleet;
-mod keys;
+mod members;
 mod networks;
-mod people;
 mod problem;
 mod relay;
+mod relay_tokens;
+mod relays;
 mod routes;
 mod sessions;
+mod setup;
 
 use std::sync::Arc;
 
@@ -28,11 +34,11 @@ use axum::routing::{delete, get, post};
 use overlan_protocol::api::path;
 
 pub(crate) use self::channel::Channel;
-pub(crate) use self::people::SETUP_TOKEN;
+pub(crate) use self::setup::SETUP_TOKEN;
 
 use self::changed::What;
 use crate::deployment::Deployment;
-use crate::limits;
+use crate::limits::NoRoom;
 
 /// All that one controller answers. A clone is the same API.
 #[derive(Debug, Clone)]
@@ -44,8 +50,8 @@ impl Api {
     }
 
     /// What a connection hears that cannot stay; it is closed with this.
-    pub(crate) fn no_room(refusal: limits::Refusal) -> Response {
-        let mut response = problem::Refusal::no_room(refusal).into_response();
+    pub(crate) fn no_room(reason: NoRoom) -> Response {
+        let mut response = problem::Refusal::no_room(reason).into_response();
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
         response
@@ -88,8 +94,8 @@ const ROUTINE: [&str; 4] = [
 /// Which path is answered by what.
 fn router(deployment: Arc<Deployment>) -> Router {
     Router::new()
-        .route(path::HEALTH, get(people::health))
-        .route(path::SETUP, post(people::setup))
+        .route(path::HEALTH, get(setup::health))
+        .route(path::SETUP, post(setup::setup))
         .route(path::LOGIN, post(sessions::login))
         .route(path::PASSWORD, post(sessions::change_password))
         .route(path::SESSION, delete(sessions::logout))
@@ -105,40 +111,40 @@ fn router(deployment: Arc<Deployment>) -> Router {
         )
         .route(
             &format!("{}/{{label}}/devices", path::NETWORKS),
-            post(networks::add_device),
+            post(members::add),
         )
         .route(
             &format!("{}/{{label}}/devices/{{id}}", path::NETWORKS),
-            delete(networks::take_out),
+            delete(members::take_out),
         )
-        .route(path::DEVICES, get(people::devices))
+        .route(path::DEVICES, get(devices::list))
         .route(
             &format!("{}/{{id}}", path::DEVICES),
-            delete(networks::remove_device),
+            delete(devices::remove),
         )
         .route(
             &format!("{}/{{id}}/approve", path::DEVICES),
-            post(networks::approve),
+            post(devices::approve),
         )
         .route(path::ROUTES, get(routes::list).post(routes::approve))
         .route(path::DEVICE_ROUTES, post(routes::offer))
-        .route(path::RELAYS, get(people::relays))
-        .route(
-            path::AUTH_KEYS,
-            get(keys::list_auth_keys).post(keys::make_auth_key),
-        )
+        .route(path::RELAYS, get(relays::list))
+        .route(path::AUTH_KEYS, get(auth_keys::list).post(auth_keys::make))
         .route(
             &format!("{}/{{id}}", path::AUTH_KEYS),
-            delete(keys::revoke_auth_key),
+            delete(auth_keys::revoke),
         )
-        .route(&format!("{}/{{name}}", path::RELAYS), delete(fleet::remove))
+        .route(
+            &format!("{}/{{name}}", path::RELAYS),
+            delete(relays::remove),
+        )
         .route(
             path::RELAY_TOKENS,
-            get(fleet::tokens).post(keys::make_relay_token),
+            get(relay_tokens::list).post(relay_tokens::make),
         )
         .route(
             &format!("{}/{{id}}", path::RELAY_TOKENS),
-            delete(fleet::revoke_token),
+            delete(relay_tokens::revoke),
         )
         .route(path::DNS, get(dns::list))
         .route(path::DNS_RECORDS, post(dns::add_record))
@@ -154,11 +160,11 @@ fn router(deployment: Arc<Deployment>) -> Router {
         .route(path::NAMES_CA, get(certificates::names_ca))
         .route(
             path::DEVICE_NETWORKS,
-            get(networks::choices).post(networks::join),
+            get(device_networks::choices).post(device_networks::join),
         )
         .route(
             &format!("{}/{{label}}", path::DEVICE_NETWORKS),
-            delete(networks::leave),
+            delete(device_networks::leave),
         )
         .route(path::RELAY_REGISTER, post(relay::register))
         .route(path::RELAY_HEARTBEAT, post(relay::heartbeat))

@@ -33,7 +33,7 @@ pub(crate) struct ServerIdentity {
 /// A certificate and its key, as they lie in a file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Stored {
+struct StoredCertificate {
     /// DER, base64.
     certificate: String,
     /// PKCS #8 DER, base64.
@@ -53,11 +53,11 @@ pub(crate) fn load_or_make(
     known: Option<Fingerprint>,
 ) -> Result<ServerIdentity, FileError> {
     let (ca_file, leaf_file) = (dir.join(CA_FILE), dir.join(LEAF_FILE));
-    let made = |file: &Path, made: Result<Stored, rcgen::Error>| {
+    let made = |file: &Path, made: Result<StoredCertificate, rcgen::Error>| {
         let made = made.map_err(|error| FileError::new(file, error))?;
         secret_file::write(file, &made).map(|()| made)
     };
-    let ca = match (secret_file::read::<Stored>(&ca_file)?, known) {
+    let ca = match (secret_file::read::<StoredCertificate>(&ca_file)?, known) {
         (Some(stored), _) => stored,
         (None, None) => made(&ca_file, make_ca(now))?,
         (None, Some(_)) => {
@@ -75,8 +75,8 @@ pub(crate) fn load_or_make(
             "it is damaged, or of another deployment: it does not hold the CA that the database knows",
         ));
     }
-    let fits = |leaf: &Stored| leaf.names == names && now < leaf.made + LEAF_RENEW_SECS;
-    let found = secret_file::read::<Stored>(&leaf_file);
+    let fits = |leaf: &StoredCertificate| leaf.names == names && now < leaf.made + LEAF_RENEW_SECS;
+    let found = secret_file::read::<StoredCertificate>(&leaf_file);
     let found = found.and_then(|leaf| match leaf {
         Some(leaf) if fits(&leaf) => parts(&leaf_file, &leaf).map(Some),
         Some(_) | None => Ok(None),
@@ -102,7 +102,7 @@ pub(crate) fn load_or_make(
     })
 }
 
-fn make_ca(now: u64) -> Result<Stored, rcgen::Error> {
+fn make_ca(now: u64) -> Result<StoredCertificate, rcgen::Error> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = ca_params();
     validity(&mut params, now, CA_LIFE_SECS);
@@ -110,7 +110,11 @@ fn make_ca(now: u64) -> Result<Stored, rcgen::Error> {
     Ok(stored(certificate.der(), &key, Vec::new(), now))
 }
 
-fn make_leaf(ca_key: &KeyPair, names: &[String], now: u64) -> Result<Stored, rcgen::Error> {
+fn make_leaf(
+    ca_key: &KeyPair,
+    names: &[String],
+    now: u64,
+) -> Result<StoredCertificate, rcgen::Error> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name = common_name("Overlan controller");
@@ -149,8 +153,8 @@ fn stored(
     key: &KeyPair,
     names: Vec<String>,
     made: u64,
-) -> Stored {
-    Stored {
+) -> StoredCertificate {
+    StoredCertificate {
         certificate: BASE64.encode(certificate),
         private_key: Secret::new(&BASE64.encode(key.serialized_der())),
         names,
@@ -159,7 +163,10 @@ fn stored(
 }
 
 /// Key and certificate of a file, which belong together.
-fn parts(file: &Path, stored: &Stored) -> Result<(KeyPair, CertificateDer<'static>), FileError> {
+fn parts(
+    file: &Path,
+    stored: &StoredCertificate,
+) -> Result<(KeyPair, CertificateDer<'static>), FileError> {
     let damaged = |what| FileError::new(file, format!("it is damaged: {what}"));
     let der = BASE64.decode(stored.private_key.reveal().as_bytes());
     let der = der.map_err(|_| damaged("the key is not readable"))?;

@@ -16,6 +16,8 @@ mod api;
 
 mod auth;
 
+mod enrol;
+
 mod fleet;
 
 mod roster;
@@ -100,7 +102,7 @@ use crate::changelog::ChangeLog;
 use crate::data_dir::DirError;
 use crate::deployment::Deployment;
 use crate::heartbeat::Heartbeats;
-use crate::limits::Budget;
+use crate::limits::ConnectionBudget;
 use crate::lineage::Runs;
 use crate::metrics::Counts;
 use crate::presence::Presence;
@@ -389,7 +391,7 @@ impl Controller {
             local,
             join,
             setup_token: opened.setup_token,
-            seats: Seats::new(Budget::of_files(files)),
+            seats: Seats::new(ConnectionBudget::of_files(files)),
             counts: Arc::default(),
             metrics,
             lock,
@@ -428,7 +430,7 @@ impl Controller {
         tasks.spawn(housekeeping::follow_changes(deployment.clone()));
         tasks.spawn(housekeeping::keep_house(deployment.clone()));
         if let Some((listener, _)) = self.metrics {
-            let door = Arc::new(operator::Door {
+            let door = Arc::new(operator::OperatorDoor {
                 deployment: deployment.clone(),
                 seats: self.seats.clone(),
                 counts: self.counts.clone(),

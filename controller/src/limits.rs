@@ -15,7 +15,7 @@ use overlan_transport::strangers::{Refused, Strangers, source};
 
 /// How many connections there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Budget {
+pub(crate) struct ConnectionBudget {
     /// Those that have not proved who they are.
     pub(crate) strangers: usize,
     /// Of those, from one source.
@@ -28,7 +28,7 @@ pub(crate) struct Budget {
     pub(crate) people: usize,
 }
 
-impl Budget {
+impl ConnectionBudget {
     /// What fits into `files` descriptors. Few of them are shared out so that every kind keeps a part.
     pub(crate) fn of_files(files: u64) -> Self {
         let files = usize::try_from(files).unwrap_or(usize::MAX);
@@ -58,7 +58,7 @@ pub(crate) enum Caller {
 
 /// Why a connection is not taken, or not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum NoRoom {
     /// Too many strangers at once.
     Strangers,
     /// Too many strangers of this source at once.
@@ -81,20 +81,20 @@ pub(crate) struct Admitted {
     pub(crate) evicted: Option<SeatId>,
 }
 
-/// Open connections, against their budget.
+/// OpenConnections connections, against their budget.
 #[derive(Debug)]
 pub(crate) struct Limits {
-    budget: Budget,
+    budget: ConnectionBudget,
     next: u64,
     strangers: Strangers<SeatId>,
     callers: BTreeMap<SeatId, Caller>,
     of_caller: BTreeMap<Caller, usize>,
-    open: Open,
+    open: OpenConnections,
 }
 
 /// How many connections there are, by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Open {
+pub(crate) struct OpenConnections {
     pub(crate) strangers: usize,
     pub(crate) devices: usize,
     pub(crate) relays: usize,
@@ -102,24 +102,24 @@ pub(crate) struct Open {
 }
 
 impl Limits {
-    pub(crate) fn new(budget: Budget) -> Self {
+    pub(crate) fn new(budget: ConnectionBudget) -> Self {
         Self {
             budget,
             next: 0,
             strangers: Strangers::new(budget.strangers, budget.strangers_per_source),
             callers: BTreeMap::new(),
             of_caller: BTreeMap::new(),
-            open: Open::default(),
+            open: OpenConnections::default(),
         }
     }
 
     /// A stranger knocks at `now`; see [`Strangers::admit`].
-    pub(crate) fn admit(&mut self, now: Instant, from: IpAddr) -> Result<Admitted, Refusal> {
+    pub(crate) fn admit(&mut self, now: Instant, from: IpAddr) -> Result<Admitted, NoRoom> {
         let seat = SeatId(self.next + 1);
         let evicted = self.strangers.admit(now, source(from), seat);
         let evicted = evicted.map_err(|refused| match refused {
-            Refused::All => Refusal::Strangers,
-            Refused::Source => Refusal::Source,
+            Refused::All => NoRoom::Strangers,
+            Refused::Source => NoRoom::Source,
         })?;
         self.next += 1;
         Ok(Admitted { seat, evicted })
@@ -127,13 +127,13 @@ impl Limits {
 
     /// The holder of `seat` proved who it is, and leaves the strangers if there is room. Whoever proves to be another one than
     /// before is that from now on.
-    pub(crate) fn prove(&mut self, seat: SeatId, caller: Caller) -> Result<(), Refusal> {
+    pub(crate) fn prove(&mut self, seat: SeatId, caller: Caller) -> Result<(), NoRoom> {
         if self.callers.get(&seat) == Some(&caller) {
             return Ok(());
         }
         let mine = self.of_caller.get(&caller).copied().unwrap_or(0);
         if mine >= EACH_CALLER_MAX {
-            return Err(Refusal::Caller);
+            return Err(NoRoom::Caller);
         }
         let budget = match caller {
             Caller::Device(_) => self.budget.devices,
@@ -141,7 +141,7 @@ impl Limits {
             Caller::Person(_) => self.budget.people,
         };
         if *self.count(caller) >= budget {
-            return Err(Refusal::Callers);
+            return Err(NoRoom::Callers);
         }
         self.close(seat);
         *self.count(caller) += 1;
@@ -170,14 +170,14 @@ impl Limits {
     }
 
     /// What is open.
-    pub(crate) fn open(&self) -> Open {
-        Open {
+    pub(crate) fn open(&self) -> OpenConnections {
+        OpenConnections {
             strangers: self.strangers.count(),
             ..self.open
         }
     }
 
-    pub(crate) fn budget(&self) -> Budget {
+    pub(crate) fn budget(&self) -> ConnectionBudget {
         self.budget
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use overlan_transport::operator::Exposition;
 
-use crate::limits::{Budget, Open, Refusal};
+use crate::limits::{ConnectionBudget, NoRoom, OpenConnections};
 use crate::store::Totals;
 
 /// One controller's counters; all only grow.
@@ -18,8 +18,8 @@ pub(crate) struct Counts {
 /// What is counted elsewhere at the moment of printing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Gauges {
-    pub(crate) open: Open,
-    pub(crate) budget: Budget,
+    pub(crate) open: OpenConnections,
+    pub(crate) budget: ConnectionBudget,
     pub(crate) can_write: bool,
     /// `None` if the database does not answer.
     pub(crate) totals: Option<Totals>,
@@ -32,7 +32,7 @@ impl Counts {
         self.accepted.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn add_refused(&self, refusal: Refusal) {
+    pub(crate) fn add_refused(&self, refusal: NoRoom) {
         if let Some(at) = REFUSALS.iter().position(|(known, _)| *known == refusal) {
             self.refused[at].fetch_add(1, Ordering::Relaxed);
         }
@@ -105,9 +105,9 @@ impl Counts {
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
 /// Each with its label.
-const REFUSALS: [(Refusal, &str); 4] = [
-    (Refusal::Strangers, "strangers"),
-    (Refusal::Source, "source"),
-    (Refusal::Callers, "callers"),
-    (Refusal::Caller, "caller"),
+const REFUSALS: [(NoRoom, &str); 4] = [
+    (NoRoom::Strangers, "strangers"),
+    (NoRoom::Source, "source"),
+    (NoRoom::Callers, "callers"),
+    (NoRoom::Caller, "caller"),
 ];

@@ -3,7 +3,7 @@
 
 use overlan_protocol::api::NamePolicy;
 
-use crate::naming::{self, Holder, Naming};
+use crate::naming::{self, LabelHolder, Naming};
 use crate::records::says_where;
 use crate::store::names::{self, DOMAIN};
 use crate::store::{self, StoreError, Tx, changes, dns};
@@ -34,7 +34,7 @@ pub(crate) async fn settle(tx: &mut Tx, domain: &str) -> Result<(), StoreError> 
                 continue;
             };
             let taken = names::like(tx, network.id, label).await?;
-            let naming = naming::decide(label, NamePolicy::Suffix, Holder::Other, &taken);
+            let naming = naming::decide(label, NamePolicy::Suffix, LabelHolder::Other, &taken);
             if let Naming::Give(free) = naming {
                 names::rename(tx, network.id, device, &free).await?;
                 names::fill(tx, network.id, [name]).await?;

@@ -7,7 +7,7 @@ use overlan_protocol::name::with_suffix;
 
 /// Who has the wanted label now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Holder {
+pub(crate) enum LabelHolder {
     /// Nobody.
     Nobody,
     /// A device that the same auth key enrolled and that has no control session.
@@ -31,14 +31,14 @@ pub(crate) enum Naming {
 pub(crate) fn decide(
     wanted: &str,
     policy: NamePolicy,
-    holder: Holder,
+    holder: LabelHolder,
     taken: &BTreeSet<String>,
 ) -> Naming {
     match (holder, policy) {
-        (Holder::Nobody, _) => Naming::Give(wanted.to_owned()),
+        (LabelHolder::Nobody, _) => Naming::Give(wanted.to_owned()),
         (_, NamePolicy::Fail) => Naming::Refuse,
-        (Holder::Replaceable, NamePolicy::TakeOverOffline) => Naming::TakeOver,
-        (Holder::Other, NamePolicy::TakeOverOffline) | (_, NamePolicy::Suffix) => {
+        (LabelHolder::Replaceable, NamePolicy::TakeOverOffline) => Naming::TakeOver,
+        (LabelHolder::Other, NamePolicy::TakeOverOffline) | (_, NamePolicy::Suffix) => {
             let free = (1..=u32::try_from(taken.len()).unwrap_or(u32::MAX - 1) + 1)
                 .map(|number| with_suffix(wanted, number))
                 .find(|label| !taken.contains(label));

@@ -178,18 +178,18 @@ pub(crate) fn derive<'a>(
     viewer: &mut Viewer,
     entries: impl IntoIterator<Item = &'a Entry>,
 ) -> Derived {
-    let mut pending = Pending::default();
+    let mut pending = PendingChanges::default();
     for entry in entries.into_iter().filter(|entry| entry.org == viewer.org) {
         match (&entry.fact, entry.network) {
             (Fact::Gone { device, .. }, _) if *device == viewer.device => return Derived::Removed,
             (Fact::Joined(member), Some(network)) if member.device == viewer.device => {
                 // What else is said about it here is older than what will be read.
                 viewer.networks.insert(network, u64::MAX);
-                pending.place(network, Place::Joined);
+                pending.place(network, OwnMove::Joined);
             }
             (Fact::Left { device, .. }, Some(network)) if *device == viewer.device => {
                 viewer.networks.remove(&network);
-                pending.place(network, Place::Left);
+                pending.place(network, OwnMove::Left);
             }
             (Fact::Relay { id, relay }, _) => {
                 pending.relays.insert(*id, Some(relay.clone()));
@@ -208,7 +208,7 @@ pub(crate) fn derive<'a>(
         }
     }
     let places = pending.places.iter();
-    let joined = places.filter(|(_, place)| **place == Place::Joined);
+    let joined = places.filter(|(_, place)| **place == OwnMove::Joined);
     Derived::Changes {
         joined: joined.map(|(network, _)| *network).collect(),
         moved: !pending.places.is_empty(),
@@ -218,22 +218,22 @@ pub(crate) fn derive<'a>(
 
 /// Changes by what they are about; the last word counts.
 #[derive(Debug, Default)]
-struct Pending {
+struct PendingChanges {
     /// `None` for one that is gone.
     relays: BTreeMap<RelayId, Option<Relay>>,
-    places: BTreeMap<NetworkId, Place>,
-    members: BTreeMap<NetworkId, Members>,
+    places: BTreeMap<NetworkId, OwnMove>,
+    members: BTreeMap<NetworkId, MemberChanges>,
 }
 
 /// What became of the viewer's own place in a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum OwnMove {
     Joined,
     Left,
 }
 
 #[derive(Debug, Default)]
-struct Members {
+struct MemberChanges {
     own: Option<(Vec<RelayId>, Vec<GatewayRoute>)>,
     peers: BTreeMap<u32, Peer>,
     gone: BTreeSet<u32>,
@@ -242,9 +242,9 @@ struct Members {
     records: BTreeMap<String, Vec<Record>>,
 }
 
-impl Pending {
+impl PendingChanges {
     /// What was to be said about the members is void: the whole network follows, or nothing.
-    fn place(&mut self, network: NetworkId, place: Place) {
+    fn place(&mut self, network: NetworkId, place: OwnMove) {
         self.members.remove(&network);
         self.places.insert(network, place);
     }
@@ -259,7 +259,7 @@ impl Pending {
             }
         }
         let left = self.places.into_iter();
-        let left = left.filter(|(_, place)| *place == Place::Left);
+        let left = left.filter(|(_, place)| *place == OwnMove::Left);
         changes.extend(left.map(|(id, _)| Change::NetworkGone { id }));
         for (network, members) in self.members {
             members.add_changes(network, &mut changes);
@@ -269,7 +269,7 @@ impl Pending {
     }
 }
 
-impl Members {
+impl MemberChanges {
     fn handle(&mut self, fact: &Fact, own: DeviceId) {
         match fact {
             Fact::Device(member) if member.device == own => {

@@ -14,7 +14,7 @@ use crate::seats::Seats;
 
 /// What the door shows.
 #[derive(Debug)]
-pub(crate) struct Door {
+pub(crate) struct OperatorDoor {
     pub(crate) deployment: Arc<Deployment>,
     pub(crate) seats: Arc<Seats>,
     pub(crate) counts: Arc<Counts>,
@@ -22,7 +22,7 @@ pub(crate) struct Door {
     pub(crate) tried: Mutex<Option<(Instant, Option<String>)>>,
 }
 
-impl Door {
+impl OperatorDoor {
     pub(crate) async fn answer(&self, path: &str) -> Page {
         let version = env!("CARGO_PKG_VERSION");
         match path {

@@ -9,13 +9,22 @@ use overlan_protocol::gateway::may_lead_to;
 
 /// One network, as far as its names go.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Names<'a> {
+pub(crate) struct NetworkNames<'a> {
     /// The deployment's domain.
     pub(crate) deployment: &'a str,
     /// The zone of the network's devices: `network.domain`.
     pub(crate) domain: &'a str,
     /// What it has.
     pub(crate) dns: &'a Dns,
+}
+
+/// The use that a record makes of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NameUse {
+    /// It stands beside others, as a person decides.
+    Shared,
+    /// It has the name for itself, as a gateway host does.
+    Exclusive,
 }
 
 /// Why a record or zone is not there afterwards. The text says what to do next.
@@ -71,7 +80,7 @@ pub(crate) fn says_where(record: &Record) -> bool {
     matches!(record, Record::A(_) | Record::Aaaa(_) | Record::Cname(_))
 }
 
-impl Names<'_> {
+impl NetworkNames<'_> {
     /// The absolute name that a person means: a single label lies below `network.domain`.
     pub(crate) fn absolute(&self, name: &str) -> Result<String, RecordError> {
         let no_name = || RecordError::NoName(name.to_owned());

@@ -8,7 +8,7 @@ use overlan_protocol::ticket::NETWORKS_MAX;
 use crate::address::{NETWORK_DEVICES_MAX, QUARANTINE_SECS, next_free};
 use crate::deployment::Deployment;
 use crate::gateway_names;
-use crate::naming::{self, Holder, Naming};
+use crate::naming::{self, LabelHolder, Naming};
 use crate::netmaps::{Fact, OrgId};
 use crate::store::accounts::NetworkRow;
 use crate::store::devices::{self, Device};
@@ -193,9 +193,9 @@ async fn choose_label(
     };
     let taken = names::like(tx, network, &wanted).await?;
     let held = match &holder {
-        Some(device) if is_replaceable(device) => Holder::Replaceable,
-        None if !taken.contains(&wanted) => Holder::Nobody,
-        Some(_) | None => Holder::Other,
+        Some(device) if is_replaceable(device) => LabelHolder::Replaceable,
+        None if !taken.contains(&wanted) => LabelHolder::Nobody,
+        Some(_) | None => LabelHolder::Other,
     };
     let naming = naming::decide(&wanted, policy, held, &taken);
     let (label, replaced) = match (naming, holder) {

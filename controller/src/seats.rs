@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::limits::{Budget, Caller, Limits, Open, Refusal, SeatId};
+use crate::limits::{Caller, ConnectionBudget, Limits, NoRoom, OpenConnections, SeatId};
 
 /// All places, and how those who must go are told.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ struct Held {
 
 impl Seats {
     /// Makes the places of `budget`.
-    pub(crate) fn new(budget: Budget) -> Arc<Self> {
+    pub(crate) fn new(budget: ConnectionBudget) -> Arc<Self> {
         let (limits, strangers) = (Limits::new(budget), BTreeMap::new());
         Arc::new(Self {
             held: Mutex::new(Held { limits, strangers }),
@@ -32,13 +32,13 @@ impl Seats {
     }
 
     /// What is open, and what may be.
-    pub(crate) fn open(&self) -> (Open, Budget) {
+    pub(crate) fn open(&self) -> (OpenConnections, ConnectionBudget) {
         let held = self.held.lock();
         (held.limits.open(), held.limits.budget())
     }
 
     /// Gives a place to a connection from `from`; one with a weaker claim may be evicted for it.
-    pub(crate) fn admit(self: &Arc<Self>, from: IpAddr) -> Result<Seat, Refusal> {
+    pub(crate) fn admit(self: &Arc<Self>, from: IpAddr) -> Result<Seat, NoRoom> {
         let mut held = self.held.lock();
         let admitted = held.limits.admit(clock::now(), from)?;
         if let Some(evicted) = admitted.evicted
@@ -69,7 +69,7 @@ pub(crate) struct Seat {
 
 impl Seat {
     /// The connection's other end has proved who it is; people call it `name`.
-    pub(crate) fn prove(&self, caller: Caller, name: &str) -> Result<(), Refusal> {
+    pub(crate) fn prove(&self, caller: Caller, name: &str) -> Result<(), NoRoom> {
         name.clone_into(&mut self.holder.lock());
         let mut held = self.seats.held.lock();
         held.limits.prove(self.id, caller)?;

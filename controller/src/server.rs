@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{Api, Channel};
-use crate::limits::Refusal;
+use crate::limits::NoRoom;
 use crate::metrics::Counts;
 use crate::seats::{Seat, Seats};
 
@@ -94,7 +94,7 @@ pub(crate) async fn serve(listener: TcpListener, answers: Answers, stop: Cancell
 }
 
 /// Says that there is no room, to one request.
-async fn refuse(tcp: TcpStream, acceptor: TlsAcceptor, refusal: Refusal) {
+async fn refuse(tcp: TcpStream, acceptor: TlsAcceptor, refusal: NoRoom) {
     let Ok(stream) = acceptor.accept(tcp).await else {
         return;
     };
@@ -148,7 +148,7 @@ async fn handle(
             async move {
                 let strange = request_of.number > STRANGER_REQUESTS_MAX;
                 let response = if strange && channel.seat.is_stranger() {
-                    Api::no_room(Refusal::Caller)
+                    Api::no_room(NoRoom::Caller)
                 } else {
                     api.answer(request, channel).await
                 };

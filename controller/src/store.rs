@@ -330,6 +330,9 @@ fn damaged(column: &'static str) -> StoreError {
     StoreError::Failed(format!("column {column} holds something unreadable"))
 }
 
+/// Most rows in one list: some 3 MB of JSON.
+pub(crate) const LIST_MAX: u32 = 10_000;
+
 /// Setting that [`Store::check_write`] writes.
 const WRITTEN: &str = "written";
 

@@ -16,21 +16,21 @@ use crate::store::devices::Device;
 /// the old one are honoured while they live.
 #[derive(Debug)]
 pub(crate) struct TicketSigner {
-    newest: Key,
+    newest: TicketKey,
     /// When it was made; 0 for one that was never rotated.
     made: u64,
-    previous: Option<Key>,
+    previous: Option<TicketKey>,
 }
 
 #[derive(Debug)]
-struct Key {
+struct TicketKey {
     id: KeyId,
     secret: IdentitySecret,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Stored {
+struct StoredKeys {
     id: KeyId,
     /// Ed25519 seed, base64url.
     seed: Secret,
@@ -52,11 +52,11 @@ impl TicketSigner {
     /// Loads the keys from `dir`, making one if there is none.
     pub(crate) fn load_or_make(dir: &Path) -> Result<Self, FileError> {
         let file = dir.join(FILE);
-        let stored = match secret_file::read::<Stored>(&file)? {
+        let stored = match secret_file::read::<StoredKeys>(&file)? {
             Some(stored) => stored,
             None => {
                 let StoredKey { id, seed } = make();
-                let made = Stored {
+                let made = StoredKeys {
                     id,
                     seed,
                     made: 0,
@@ -78,14 +78,14 @@ impl TicketSigner {
     pub(crate) fn rotate(dir: &Path, now: u64) -> Result<(), RotateError> {
         let file = dir.join(FILE);
         let missing = || FileError::new(&file, "it is missing");
-        let stored = secret_file::read::<Stored>(&file)?.ok_or_else(missing)?;
+        let stored = secret_file::read::<StoredKeys>(&file)?.ok_or_else(missing)?;
         if stored.previous.is_some() && now < stored.made + PREVIOUS_LIVES_SECS {
             return Err(RotateError::TooSoon {
                 hours: (stored.made + PREVIOUS_LIVES_SECS - now).div_ceil(3_600),
             });
         }
         let StoredKey { id, seed } = make();
-        let rotated = Stored {
+        let rotated = StoredKeys {
             id,
             seed,
             made: now,
@@ -107,7 +107,7 @@ impl TicketSigner {
     }
 
     /// The key that signs at `now`: not the newest one before relays had time to learn it.
-    fn signing(&self, now: u64) -> &Key {
+    fn signing(&self, now: u64) -> &TicketKey {
         match &self.previous {
             Some(previous) if now < self.made + ANNOUNCED_SECS => previous,
             Some(_) | None => &self.newest,
@@ -161,12 +161,12 @@ fn make() -> StoredKey {
     }
 }
 
-fn read(file: &Path, id: KeyId, seed: &Secret) -> Result<Key, FileError> {
+fn read(file: &Path, id: KeyId, seed: &Secret) -> Result<TicketKey, FileError> {
     let seed = BASE64URL_NOPAD.decode(seed.reveal().as_bytes());
     let seed = seed.ok().and_then(|seed| <[u8; 32]>::try_from(seed).ok());
     let seed =
         seed.ok_or_else(|| FileError::new(file, "it is damaged: the key is not readable"))?;
-    Ok(Key {
+    Ok(TicketKey {
         id,
         secret: IdentitySecret::from_seed(seed),
     })

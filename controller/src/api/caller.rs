@@ -1,22 +1,15 @@
-//! Who calls, and what the body says. A caller is only ever known by a session or by a key proved on this very connection.
+//! Knows who calls: a session's person, or a device or relay that proved its key on this very connection.
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::FromRequestParts;
+use axum::http::header;
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use overlan_protocol::Exporter;
-use overlan_protocol::api::{ProblemKind, REQUEST_MAX};
+use overlan_protocol::api::ProblemKind;
 use overlan_protocol::key::IdentityKey;
 use overlan_protocol::proof::{ChannelProof, Principal};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use tokio::time::timeout;
 
 use super::channel::Channel;
 use super::problem::Refusal;
@@ -144,10 +137,9 @@ impl FromRequestParts<Arc<Deployment>> for ChangingDevice {
             .lock()
             .changes
             .count(clock::now(), device.id);
-        let counted = counted.map_err(too_often(
-            "this device changes its networks or routes too often",
-        ));
-        counted.map(|()| Self(device))
+        let what = "this device changes its networks or routes too often";
+        counted.map_err(|wait| Refusal::too_often(what, wait))?;
+        Ok(Self(device))
     }
 }
 
@@ -261,70 +253,6 @@ pub(super) fn device_removed() -> Refusal {
     )
 }
 
-/// A request's JSON body. Behind the caller in a handler's arguments, so that a stranger's body is not read.
-#[derive(Debug)]
-pub(super) struct Json<T>(pub(super) T);
-
-impl<T: DeserializeOwned> FromRequest<Arc<Deployment>> for Json<T> {
-    type Rejection = Refusal;
-
-    async fn from_request(request: Request, _: &Arc<Deployment>) -> Result<Self, Refusal> {
-        let content_type = request.headers().get(header::CONTENT_TYPE);
-        if content_type.is_none_or(|value| value != JSON) {
-            let refusal = Refusal::bad_request(format!("the content type must be {JSON}"));
-            return Err(refusal.status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
-        }
-        let body = Limited::new(request.into_body(), REQUEST_MAX).collect();
-        let body = match timeout(BODY_WITHIN, body).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                let refusal = Refusal::bad_request(format!("the body exceeds {REQUEST_MAX} bytes"));
-                return Err(refusal.status(StatusCode::PAYLOAD_TOO_LARGE));
-            }
-            Ok(Err(_)) => return Err(Refusal::bad_request("the body ended early")),
-            Err(_) => {
-                let refusal = Refusal::bad_request("the body took too long");
-                return Err(refusal.status(StatusCode::REQUEST_TIMEOUT));
-            }
-        };
-        serde_json::from_slice(&body).map(Self).map_err(|error| {
-            // serde_json's own message may repeat a secret from the body.
-            let what = match error.classify() {
-                serde_json::error::Category::Data => {
-                    "a field is missing, unknown or of a wrong form"
-                }
-                serde_json::error::Category::Io
-                | serde_json::error::Category::Syntax
-                | serde_json::error::Category::Eof => "the body is not JSON",
-            };
-            let (line, column) = (error.line(), error.column());
-            Refusal::bad_request(format!("{what}, near line {line} column {column}"))
-        })
-    }
-}
-
-impl<T: Serialize> IntoResponse for Json<T> {
-    fn into_response(self) -> Response {
-        match serde_json::to_vec(&self.0) {
-            Ok(body) => ([(header::CONTENT_TYPE, JSON)], Body::from(body)).into_response(),
-            Err(error) => Refusal::internal(&error).into_response(),
-        }
-    }
-}
-
-/// A trimmed text without control characters, `min` to `max` characters long.
-pub(super) fn plain_text(
-    what: &str,
-    text: &str,
-    min: usize,
-    max: usize,
-) -> Result<String, Refusal> {
-    let text = text.trim();
-    let fits = (min..=max).contains(&text.chars().count()) && !text.contains(char::is_control);
-    fits.then(|| text.to_owned())
-        .ok_or_else(|| Refusal::bad_request(format!("{what} must have {min} to {max} characters")))
-}
-
 /// Checks a text signature by `identity`.
 pub(super) fn check_signature(
     what: &str,
@@ -344,74 +272,3 @@ pub(super) fn check_signature(
         ))
     }
 }
-
-/// An empty JSON object.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Empty {}
-
-/// Why a key or token cannot be used, in one form for both kinds. Times are seconds since the Unix epoch.
-pub(super) fn key_refusal(
-    what: &str,
-    id: &str,
-    revoked: Option<u64>,
-    expires: u64,
-    used: Option<u64>,
-    now: u64,
-) -> Refusal {
-    if let Some(at) = revoked {
-        let age = now.saturating_sub(at);
-        return Refusal::new(
-            ProblemKind::KeyRevoked,
-            &format!("{what} {id} was revoked"),
-            format!("{age} s ago; make a new one"),
-        );
-    }
-    if let Some(at) = used {
-        let age = now.saturating_sub(at);
-        let other = match what {
-            AUTH_KEY => "a new one or a reusable one",
-            _ => "a new one",
-        };
-        return Refusal::new(
-            ProblemKind::KeyUsed,
-            &format!("{what} {id} was used before"),
-            format!("{age} s ago, and it works once; make {other}"),
-        );
-    }
-    let age = now.saturating_sub(expires);
-    Refusal::new(
-        ProblemKind::KeyExpired,
-        &format!("{what} {id} has expired"),
-        format!("{age} s ago; make a new one"),
-    )
-}
-
-/// What a source hears that has used up its share.
-pub(super) fn too_often(what: &str) -> impl Fn(Duration) -> Refusal {
-    move |wait| {
-        let secs = u32::try_from(wait.as_secs())
-            .unwrap_or(u32::MAX)
-            .saturating_add(1);
-        let again = format!("try again in {secs} s");
-        Refusal::new(ProblemKind::TooMany, what, again).retry_after(secs)
-    }
-}
-
-/// What a key for devices is called in refusals. Only such a key can be made for more than one use.
-pub(super) const AUTH_KEY: &str = "auth key";
-
-/// A key or token that is in no list.
-pub(super) fn key_unknown(what: &str) -> Refusal {
-    Refusal::new(
-        ProblemKind::KeyUnknown,
-        &format!("this {what} is not known"),
-        "copy it whole; it was made by another controller, or ended long ago",
-    )
-}
-
-/// The one content type of requests and answers.
-const JSON: &str = "application/json";
-
-/// A body must be there this soon after its header.
-const BODY_WITHIN: Duration = Duration::from_secs(15);

@@ -8,7 +8,8 @@ use overlan_protocol::api::{
     CertificateRequest, CertificateResponse, NameCertificate, NamesCaResponse,
 };
 
-use super::caller::{DeviceCaller, Json, too_often};
+use super::body::Json;
+use super::caller::DeviceCaller;
 use super::problem::Refusal;
 use crate::ca::names;
 use crate::clock;
@@ -39,7 +40,8 @@ pub(super) async fn issue(
         .lock()
         .certificates
         .count(clock::now(), device.id);
-    counted.map_err(too_often("this device asks for certificates too often"))?;
+    let what = "this device asks for certificates too often";
+    counted.map_err(|wait| Refusal::too_often(what, wait))?;
     let now = clock::unix_secs();
     let mut certificates = Vec::with_capacity(device.places.len());
     let mut tx = deployment.store.read().await?;

@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use overlan_protocol::api::{DeviceReport, TicketResponse};
 use overlan_protocol::key::Lineage;
 
-use super::caller::{DeviceCaller, Empty, Json, device_removed, too_often};
+use super::body::{Empty, Json};
+use super::caller::{DeviceCaller, device_removed};
 use super::changed::Changed;
 use super::feed::Feed;
 use super::problem::Refusal;
@@ -37,7 +38,8 @@ pub(super) async fn netmap(
         .lock()
         .streams
         .count(clock::now(), device.id);
-    counted.map_err(too_often("this device opens sessions too often"))?;
+    let what = "this device opens sessions too often";
+    counted.map_err(|wait| Refusal::too_often(what, wait))?;
     if device.ephemeral {
         let mut tx = deployment.store.write().await?;
         devices::bump_attach_epoch(&mut tx, device.id).await?;

@@ -11,28 +11,29 @@ use overlan_protocol::api::dns::{
 use overlan_protocol::dns::{self, Dns, Record, Via, ViaHost};
 use serde::Deserialize;
 
-use super::caller::{Json, Person};
+use super::body::Json;
+use super::caller::Person;
 use super::changed::Changed;
 use super::networks::named_or_default;
 use super::problem::Refusal;
 use crate::clock;
 use crate::deployment::Deployment;
 use crate::netmaps::OrgId;
-use crate::records::{Names, RecordError};
+use crate::records::{NameUse, NetworkNames, RecordError};
 use crate::store::accounts::NetworkRow;
 use crate::store::names::Holder;
 use crate::store::{self, Tx, members};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub(super) struct NetworkQuery {
     network: Option<String>,
 }
 
 pub(super) async fn list(
     State(deployment): State<Arc<Deployment>>,
     person: Person,
-    wanted: Result<Query<Wanted>, QueryRejection>,
+    wanted: Result<Query<NetworkQuery>, QueryRejection>,
 ) -> Result<Json<DnsSummary>, Refusal> {
     let Query(wanted) =
         wanted.map_err(|_| Refusal::bad_request("only `network` can be asked for"))?;
@@ -75,7 +76,7 @@ pub(super) async fn add_record(
         (person.org, &network),
         &request.name,
         &record,
-        Claim::Further,
+        NameUse::Shared,
     )
     .await?;
     if !is_news {
@@ -86,15 +87,6 @@ pub(super) async fn add_record(
     Ok(Changed::new(what, DnsRecordSummary { name, record }))
 }
 
-/// What a record wants of its name.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Claim {
-    /// To be there beside others, as a person decides.
-    Further,
-    /// The name for itself, as a host behind a device does.
-    Own,
-}
-
 /// Adds a record to those of a name. Returns the absolute name, and whether it was not there before.
 pub(super) async fn put(
     deployment: &Deployment,
@@ -102,7 +94,7 @@ pub(super) async fn put(
     (org, network): (OrgId, &NetworkRow),
     name: &str,
     record: &Record,
-    claim: Claim,
+    name_use: NameUse,
 ) -> Result<(String, bool), Refusal> {
     let dns = store::dns::settings(tx, org, network.id).await?;
     let domain = domain(deployment, network);
@@ -118,9 +110,9 @@ pub(super) async fn put(
         }
         None => false,
     };
-    let records = match claim {
-        Claim::Further => names.add(&name, record.clone(), is_device),
-        Claim::Own => names.publish(&name, record.clone(), is_device),
+    let records = match name_use {
+        NameUse::Shared => names.add(&name, record.clone(), is_device),
+        NameUse::Exclusive => names.publish(&name, record.clone(), is_device),
     }?;
     let is_news = dns.records.get(&name) != Some(&records);
     if is_news {
@@ -219,8 +211,8 @@ fn domain(deployment: &Deployment, network: &NetworkRow) -> String {
     format!("{}.{}", network.name, deployment.domain)
 }
 
-fn names<'a>(deployment: &'a Deployment, domain: &'a str, dns: &'a Dns) -> Names<'a> {
-    Names {
+fn names<'a>(deployment: &'a Deployment, domain: &'a str, dns: &'a Dns) -> NetworkNames<'a> {
+    NetworkNames {
         deployment: &deployment.domain,
         domain,
         dns,

@@ -1,12 +1,16 @@
 //! Refusals as RFC 9457 problem documents. Decides which HTTP status each kind has.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use overlan_protocol::api::{PROBLEM_TYPE, Problem, ProblemKind};
 
 use crate::auth::password::PasswordError;
-use crate::limits;
+use crate::enrol::{KeyEnd, KeyKind, QuotaError};
+use crate::limits::NoRoom;
+use crate::roster::JoinError;
 use crate::store::StoreError;
 
 /// An answer that says no.
@@ -54,17 +58,15 @@ impl Refusal {
         .retry_after(1)
     }
 
-    /// No place for the connection.
-    pub(super) fn no_room(refusal: limits::Refusal) -> Self {
-        let detail = match refusal {
-            limits::Refusal::Strangers => "too many connect at once",
-            limits::Refusal::Source => {
+    /// There is no room for the connection.
+    pub(super) fn no_room(reason: NoRoom) -> Self {
+        let detail = match reason {
+            NoRoom::Strangers => "too many connect at once",
+            NoRoom::Source => {
                 "too many connect at once from this address without proving who they are"
             }
-            limits::Refusal::Callers => {
-                "it has as many connections as its limit of open files allows"
-            }
-            limits::Refusal::Caller => "this caller has too many connections or requests open",
+            NoRoom::Callers => "it has as many connections as its limit of open files allows",
+            NoRoom::Caller => "this caller has too many connections or requests open",
         };
         Self::new(
             ProblemKind::Unavailable,
@@ -72,6 +74,49 @@ impl Refusal {
             detail,
         )
         .retry_after(NO_ROOM_SECS)
+    }
+
+    /// The caller has used up its share; `what` says of what.
+    pub(super) fn too_often(what: &str, wait: Duration) -> Self {
+        let secs = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX);
+        let secs = secs.saturating_add(1);
+        let again = format!("try again in {secs} s");
+        Self::new(ProblemKind::TooMany, what, again).retry_after(secs)
+    }
+
+    /// A key or token that this controller does not know.
+    pub(super) fn key_unknown(kind: KeyKind) -> Self {
+        Self::new(
+            ProblemKind::KeyUnknown,
+            &format!("this {kind} is not known"),
+            "copy it whole; it was made by another controller, or ended long ago",
+        )
+    }
+
+    /// A key or token that cannot be used any more, and how many seconds ago that came.
+    pub(super) fn key_ended(kind: KeyKind, id: &str, end: KeyEnd, secs: u64) -> Self {
+        let other = match kind {
+            KeyKind::AuthKey => "a new one or a reusable one",
+            KeyKind::RelayToken => "a new one",
+        };
+        let (problem, became, detail) = match end {
+            KeyEnd::Revoked => (
+                ProblemKind::KeyRevoked,
+                "was revoked",
+                format!("{secs} s ago; make a new one"),
+            ),
+            KeyEnd::Used => (
+                ProblemKind::KeyUsed,
+                "was used before",
+                format!("{secs} s ago, and it works once; make {other}"),
+            ),
+            KeyEnd::Expired => (
+                ProblemKind::KeyExpired,
+                "has expired",
+                format!("{secs} s ago; make a new one"),
+            ),
+        };
+        Self::new(problem, &format!("{kind} {id} {became}"), detail)
     }
 
     pub(super) fn status(mut self, status: StatusCode) -> Self {
@@ -85,9 +130,49 @@ impl Refusal {
     }
 }
 
-impl From<limits::Refusal> for Refusal {
-    fn from(refusal: limits::Refusal) -> Self {
-        Self::no_room(refusal)
+impl From<NoRoom> for Refusal {
+    fn from(reason: NoRoom) -> Self {
+        Self::no_room(reason)
+    }
+}
+
+impl From<QuotaError> for Refusal {
+    fn from(error: QuotaError) -> Self {
+        let next = match error {
+            QuotaError::Waiting => {
+                "an admin approves or removes some: `overlan admin device list` shows them"
+            }
+            QuotaError::WaitingOfKey => {
+                "an admin approves or removes some, or makes another key; `overlan admin device list` \
+                 shows the waiting ones"
+            }
+            QuotaError::AuthKeys => "ended keys are forgotten after a while",
+            QuotaError::Networks => "remove one first: `overlan admin network remove NETWORK`",
+            QuotaError::Relays => "remove one first: `overlan admin relay remove NAME`",
+        };
+        Self::new(ProblemKind::Forbidden, &error.to_string(), next)
+    }
+}
+
+impl From<JoinError> for Refusal {
+    fn from(error: JoinError) -> Self {
+        let text = error.to_string();
+        match error {
+            JoinError::NameTaken(_) => Self::new(
+                ProblemKind::NameTaken,
+                &text,
+                "choose another host name, remove the other device, or use a key with another name policy",
+            ),
+            JoinError::NetworkFull => {
+                Self::new(ProblemKind::Forbidden, "the network is full", text)
+            }
+            JoinError::TooManyNetworks => Self::new(
+                ProblemKind::Forbidden,
+                "the device is in too many networks",
+                text,
+            ),
+            JoinError::Store(error) => error.into(),
+        }
     }
 }
 

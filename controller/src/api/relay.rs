@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
+use overlan_protocol::HostPort;
 use overlan_protocol::api::{
     ProblemKind, RelayHeartbeat, RelayOrders, RelayRegisterRequest, RelayRegisterResponse,
 };
@@ -12,13 +13,15 @@ use overlan_protocol::proof::enrolment_message;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::caller::{Json, RelayCaller, ThisChannel, check_signature, key_refusal, key_unknown};
+use super::body::Json;
+use super::caller::{RelayCaller, ThisChannel, check_signature};
 use super::changed::Changed;
-use super::keys::{RELAYS_MAX, relay_name_taken};
 use super::problem::Refusal;
+use super::relay_tokens::relay_name_taken;
 use crate::auth::{NamedSecret, RELAY_TOKEN_PREFIX};
 use crate::clock;
 use crate::deployment::Deployment;
+use crate::enrol::{self, KeyKind, QuotaError, RelayNameError, key_end};
 use crate::fleet;
 use crate::lineage::Claim;
 use crate::netmaps::{Entry, Fact, OrgId};
@@ -35,11 +38,11 @@ pub(super) async fn register(
     check_signature("proof", &request.identity, &message, &request.proof)?;
     check_reach(&request.addresses, &request.pins)?;
     let named = NamedSecret::parse(RELAY_TOKEN_PREFIX, &request.token)
-        .ok_or_else(|| key_unknown(RELAY_TOKEN))?;
+        .ok_or_else(|| Refusal::key_unknown(KeyKind::RelayToken))?;
     let now = clock::unix_secs();
     let mut tx = deployment.store.write().await?;
     let token = keys::relay_token(&mut tx, &named.id, &named.digest).await?;
-    let token = token.ok_or_else(|| key_unknown(RELAY_TOKEN))?;
+    let token = token.ok_or_else(|| Refusal::key_unknown(KeyKind::RelayToken))?;
     let known = relays::list(&mut tx, token.org).await?;
     let same = known
         .iter()
@@ -48,20 +51,24 @@ pub(super) async fn register(
         let orders = what_it_is(&deployment, &mut tx, relay, &token, now).await?;
         return Ok(Changed::nothing(answer(relay, orders)));
     }
-    let before = known.iter().find(|relay| relay.name == token.name);
-    let id = before.map_or_else(RelayId::random, |relay| relay.id);
+    let room = enrol::relay_named(&token.name, &known);
+    let id = match room {
+        Ok(Some(replaced)) => replaced.id,
+        Ok(None) | Err(_) => RelayId::random(),
+    };
     if !keys::consume_relay_token(&mut tx, &named.id, &named.digest, id, now).await? {
-        let (expires, used) = (token.expires, token.used);
-        return Err(key_refusal(
-            RELAY_TOKEN,
+        let (end, secs) = key_end(None, token.used, token.expires, now);
+        return Err(Refusal::key_ended(
+            KeyKind::RelayToken,
             &named.id,
-            None,
-            expires,
-            used,
-            now,
+            end,
+            secs,
         ));
     }
-    check_room(&token, before, known.len())?;
+    let before = room.map_err(|error| match error {
+        RelayNameError::Online => relay_name_taken(&token.name),
+        RelayNameError::Full => Refusal::bad_request(QuotaError::Relays.to_string()),
+    })?;
     let relay = RelayRow {
         id,
         org: token.org,
@@ -225,25 +232,8 @@ fn hear(deployment: &Deployment, relay: RelayId, clients: u32) {
     deployment.presence_changed.notify_one();
 }
 
-fn check_room(token: &RelayToken, same: Option<&RelayRow>, known: usize) -> Result<(), Refusal> {
-    match same {
-        Some(relay) if relay.online => Err(relay_name_taken(&token.name)),
-        None if known >= RELAYS_MAX => Err(Refusal::bad_request(format!(
-            "the organisation may have {RELAYS_MAX} relays"
-        ))),
-        Some(_) | None => Ok(()),
-    }
-}
-
 fn check_reach(addresses: &[String], pins: &[Fingerprint]) -> Result<(), Refusal> {
-    let plausible = |address: &String| {
-        let parts = address.rsplit_once(':');
-        address.len() <= ADDRESS_MAX
-            && !address.contains(|c: char| c.is_control() || c == ' ')
-            && parts.is_some_and(|(host, port)| {
-                !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
-            })
-    };
+    let plausible = |address: &String| address.parse::<HostPort>().is_ok();
     if !(1..=ADDRESSES_MAX).contains(&addresses.len()) || !addresses.iter().all(plausible) {
         return Err(Refusal::bad_request(format!(
             "a relay has 1 to {ADDRESSES_MAX} addresses of the form host:port"
@@ -255,11 +245,7 @@ fn check_reach(addresses: &[String], pins: &[Fingerprint]) -> Result<(), Refusal
     Ok(())
 }
 
-const RELAY_TOKEN: &str = "relay token";
-
 /// Most addresses of a relay.
 const ADDRESSES_MAX: usize = 8;
-/// Longest `host:port`, bytes.
-const ADDRESS_MAX: usize = 262;
 /// Current and next key.
 const PINS_MAX: usize = 2;

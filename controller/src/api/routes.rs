@@ -7,18 +7,20 @@ use overlan_protocol::api::{ApproveRequest, OfferRequest, ProblemKind, RouteSumm
 use overlan_protocol::gateway::{OfferedRoute, ROUTES_MAX};
 use overlan_protocol::key::NetworkId;
 
-use super::caller::{ChangingDevice, Json, Person, device_removed};
+use super::body::Json;
+use super::caller::{ChangingDevice, Person, device_removed};
 use super::changed::{Changed, and};
-use super::dns::{self, Claim};
-use super::networks::{known_device, named_or_default};
-use super::people::LIST_MAX;
+use super::devices::known_device;
+use super::dns;
+use super::networks::named_or_default;
 use super::problem::Refusal;
 use crate::clock;
 use crate::deployment::Deployment;
 use crate::gateway_names;
 use crate::netmaps::Fact;
+use crate::records::NameUse;
 use crate::store::devices::{self, Device};
-use crate::store::{Tx, changes, routes};
+use crate::store::{LIST_MAX, Tx, changes, routes};
 
 /// A device says all that it offers.
 pub(super) async fn offer(
@@ -106,8 +108,15 @@ pub(super) async fn approve(
         match (approved, gateway_names::record(&route)) {
             (true, Some(record)) => {
                 let place = (person.org, &network);
-                let (name, is_news) =
-                    dns::put(&deployment, &mut tx, place, &name, &record, Claim::Own).await?;
+                let (name, is_news) = dns::put(
+                    &deployment,
+                    &mut tx,
+                    place,
+                    &name,
+                    &record,
+                    NameUse::Exclusive,
+                )
+                .await?;
                 if is_news {
                     routes::set_record(&mut tx, device.id, network.id, &route, &name).await?;
                 }

@@ -12,9 +12,10 @@ use overlan_protocol::api::{
 };
 use overlan_protocol::key::Secret;
 
-use super::caller::{Empty, Json, Person, ProvenDevice, Source};
+use super::body::{Empty, Json, readable};
+use super::caller::{Person, ProvenDevice, Source};
 use super::changed::Changed;
-use super::people::valid_email;
+use super::email::valid_email;
 use super::problem::Refusal;
 use crate::auth::password::{self, PasswordError};
 use crate::auth::throttle::{Attempt, Lane};
@@ -22,7 +23,7 @@ use crate::auth::{SESSION_IDLE_SECS, SESSION_LIFE_SECS, SESSION_PREFIX, digest, 
 use crate::clock;
 use crate::deployment::Deployment;
 use crate::store::Tx;
-use crate::store::accounts::{self, Account};
+use crate::store::accounts::{self, AccountRow};
 use crate::store::sessions::{self, Session};
 
 pub(super) async fn login(
@@ -139,7 +140,7 @@ pub(super) async fn end(
     person: Person,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Changed<Empty>, Refusal> {
-    let Path(id) = id.map_err(|_| Refusal::bad_request("the session's id is unreadable"))?;
+    let id = readable(id)?;
     let mut tx = deployment.store.write().await?;
     if !sessions::end(&mut tx, person.account, &id).await? {
         return Err(Refusal::new(
@@ -216,7 +217,7 @@ pub(super) async fn change_password(
 
 pub(super) async fn open(
     tx: &mut Tx,
-    account: &Account,
+    account: &AccountRow,
     email: String,
     source: IpAddr,
 ) -> Result<LoginResponse, Refusal> {

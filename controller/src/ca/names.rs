@@ -13,7 +13,7 @@ use rcgen::{
 };
 use rustls_pki_types::CertificateDer;
 
-use super::{Stored, common_name, parts, stored, validity};
+use super::{StoredCertificate, common_name, parts, stored, validity};
 use crate::secret_file::{self, FileError};
 
 /// Issues certificates for names of devices.
@@ -35,8 +35,9 @@ impl NamesCa {
     /// Loads the CA of `domain` from `dir`, making it if it is missing, old or of another domain.
     pub(crate) fn load_or_make(dir: &Path, domain: &str, now: u64) -> Result<Self, FileError> {
         let file = dir.join(FILE);
-        let fits = |stored: &Stored| stored.names == [domain] && now < stored.made + RENEW_SECS;
-        let stored = match secret_file::read::<Stored>(&file)? {
+        let fits =
+            |stored: &StoredCertificate| stored.names == [domain] && now < stored.made + RENEW_SECS;
+        let stored = match secret_file::read::<StoredCertificate>(&file)? {
             Some(stored) if fits(&stored) => stored,
             _ => {
                 let made = make(domain, now).map_err(|error| FileError::new(&file, error))?;
@@ -97,7 +98,7 @@ pub(crate) fn expires(now: u64) -> u64 {
     now + CERTIFICATE_LIFE_SECS
 }
 
-fn make(domain: &str, now: u64) -> Result<Stored, rcgen::Error> {
+fn make(domain: &str, now: u64) -> Result<StoredCertificate, rcgen::Error> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = params_of(domain);
     validity(&mut params, now, LIFE_SECS);

@@ -2,8 +2,8 @@ use overlan_transport::strangers::PROVE_WITHIN;
 
 use super::*;
 
-fn budget() -> Budget {
-    Budget {
+fn budget() -> ConnectionBudget {
+    ConnectionBudget {
         strangers: 12,
         strangers_per_source: 4,
         devices: 3,
@@ -34,7 +34,7 @@ fn a_source_has_its_share_and_gets_its_places_back() {
         .map(|_| admit(&mut limits, now, "192.0.2.1"))
         .collect();
     for same in ["192.0.2.1", "::ffff:192.0.2.1"] {
-        assert_eq!(limits.admit(now, ip(same)), Err(Refusal::Source));
+        assert_eq!(limits.admit(now, ip(same)), Err(NoRoom::Source));
     }
     admit(&mut limits, now, "192.0.2.2");
     for seat in held {
@@ -72,7 +72,7 @@ fn each_kind_has_places_of_its_own() {
             .unwrap();
     }
     let fourth = limits.prove(seats[3], Caller::Device(DeviceId([4; 16])));
-    assert_eq!(fourth, Err(Refusal::Callers));
+    assert_eq!(fourth, Err(NoRoom::Callers));
     assert!(limits.is_stranger(seats[3]));
     limits
         .prove(seats[4], Caller::Relay(RelayId([1; 16])))
@@ -86,12 +86,12 @@ fn each_kind_has_places_of_its_own() {
         limits.close(seat);
         limits.close(seat);
     }
-    assert_eq!(limits.open(), Open::default());
+    assert_eq!(limits.open(), OpenConnections::default());
 }
 
 #[test]
 fn one_caller_does_not_take_the_places_of_its_kind() {
-    let mut limits = Limits::new(Budget::of_files(65_536));
+    let mut limits = Limits::new(ConnectionBudget::of_files(65_536));
     let now = tokio::time::Instant::now().into_std();
     let device = Caller::Device(DeviceId([1; 16]));
     for _ in 0..EACH_CALLER_MAX {
@@ -99,7 +99,7 @@ fn one_caller_does_not_take_the_places_of_its_kind() {
         limits.prove(seat, device).unwrap();
     }
     let seat = admit(&mut limits, now, "192.0.2.1");
-    assert_eq!(limits.prove(seat, device), Err(Refusal::Caller));
+    assert_eq!(limits.prove(seat, device), Err(NoRoom::Caller));
     limits
         .prove(seat, Caller::Device(DeviceId([2; 16])))
         .unwrap();
@@ -129,7 +129,7 @@ fn a_crowd_of_single_strangers_is_not_cut_off_at_once() {
     for host in 1..=12 {
         admit(&mut limits, now, &format!("192.0.2.{host}"));
     }
-    assert_eq!(limits.admit(now, ip("192.0.2.99")), Err(Refusal::Strangers));
+    assert_eq!(limits.admit(now, ip("192.0.2.99")), Err(NoRoom::Strangers));
     let later = now + PROVE_WITHIN;
     assert!(limits.admit(later, ip("192.0.2.99")).is_ok());
 }
@@ -137,7 +137,7 @@ fn a_crowd_of_single_strangers_is_not_cut_off_at_once() {
 #[test]
 fn budgets_fit_into_the_descriptors() {
     for files in [64, 256, 1_024, 4_096, 65_536, u64::MAX] {
-        let budget = Budget::of_files(files);
+        let budget = ConnectionBudget::of_files(files);
         let all = budget.strangers + budget.devices + budget.relays + budget.people;
         assert!(
             u64::try_from(all).unwrap() < files,
@@ -154,6 +154,6 @@ fn budgets_fit_into_the_descriptors() {
             "{files} files: {budget:?}"
         );
     }
-    assert_eq!(Budget::of_files(65_536).devices, DEVICES_MAX);
-    assert_eq!(Budget::of_files(1_024).devices, 512);
+    assert_eq!(ConnectionBudget::of_files(65_536).devices, DEVICES_MAX);
+    assert_eq!(ConnectionBudget::of_files(1_024).devices, 512);
 }

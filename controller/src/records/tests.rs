@@ -24,8 +24,8 @@ fn dns() -> Dns {
     }
 }
 
-fn names(dns: &Dns) -> Names<'_> {
-    Names {
+fn names(dns: &Dns) -> NetworkNames<'_> {
+    NetworkNames {
         deployment: "overlan.lan",
         domain: "home.overlan.lan",
         dns,

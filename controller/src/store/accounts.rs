@@ -15,7 +15,7 @@ pub(crate) type Digest = [u8; 32];
 
 /// What login needs of an account.
 #[derive(Debug)]
-pub(crate) struct Account {
+pub(crate) struct AccountRow {
     pub(crate) id: i64,
     pub(crate) org: OrgId,
     pub(crate) password: String,
@@ -100,13 +100,13 @@ pub(crate) async fn insert_account(
 pub(crate) async fn account_by_email(
     tx: &mut Tx,
     email: &str,
-) -> Result<Option<Account>, StoreError> {
+) -> Result<Option<AccountRow>, StoreError> {
     let row = sqlx::query("SELECT id, org_id, password FROM accounts WHERE email = ?")
         .bind(email)
         .fetch_optional(&mut **tx)
         .await?;
     row.map(|row| {
-        Ok(Account {
+        Ok(AccountRow {
             id: row.try_get("id")?,
             org: OrgId(row.try_get("org_id")?),
             password: row.try_get("password")?,

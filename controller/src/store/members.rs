@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use overlan_protocol::address;
+use overlan_protocol::api::MembershipSummary;
 use overlan_protocol::frame::Vni;
 use overlan_protocol::gateway::GatewayRoute;
 use overlan_protocol::key::{DeviceId, NetworkId};
@@ -26,6 +28,17 @@ pub(crate) struct Membership {
     pub(crate) routes: Vec<GatewayRoute>,
     /// By what right the device was enrolled.
     pub(crate) owner: Owner,
+}
+
+impl Membership {
+    /// Returns what people and the device itself are shown of it.
+    pub(crate) fn summary(&self) -> MembershipSummary {
+        MembershipSummary {
+            network: self.name.clone(),
+            label: self.label.clone(),
+            address: address::v4(self.host).map_or_else(String::new, |v4| v4.to_string()),
+        }
+    }
 }
 
 /// Writes a device's place; `Conflict` if somebody has its label.

@@ -10,7 +10,7 @@ use crate::netmaps::OrgId;
 
 /// A network that a device waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Waiting {
+pub(crate) struct AwaitedNetwork {
     pub(crate) network: NetworkId,
     /// Whether it joins at the approval; otherwise it only may join by itself then.
     pub(crate) joins: bool,
@@ -20,7 +20,7 @@ pub(crate) struct Waiting {
 pub(crate) async fn insert(
     tx: &mut Tx,
     device: DeviceId,
-    waiting: Waiting,
+    waiting: AwaitedNetwork,
 ) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO waiting (device_id, network_id, joins) VALUES (?, ?, ?)")
         .bind(device.to_string())
@@ -32,7 +32,10 @@ pub(crate) async fn insert(
 }
 
 /// What a device waits for; nothing if it does not wait.
-pub(crate) async fn of_device(tx: &mut Tx, device: DeviceId) -> Result<Vec<Waiting>, StoreError> {
+pub(crate) async fn of_device(
+    tx: &mut Tx,
+    device: DeviceId,
+) -> Result<Vec<AwaitedNetwork>, StoreError> {
     let rows = sqlx::query(
         "SELECT w.network_id, w.joins FROM waiting w JOIN networks n ON n.id = w.network_id WHERE w.device_id = ? ORDER BY n.name",
     )
@@ -41,7 +44,7 @@ pub(crate) async fn of_device(tx: &mut Tx, device: DeviceId) -> Result<Vec<Waiti
     .await?;
     rows.iter()
         .map(|row| {
-            Ok(Waiting {
+            Ok(AwaitedNetwork {
                 network: parsed(row, "network_id")?,
                 joins: row.try_get("joins")?,
             })

@@ -1,4 +1,4 @@
-//! Auth keys and relay tokens: made, listed and revoked by people.
+//! `/v1/auth-keys`: people make, list and revoke the keys that enrol devices.
 
 use std::sync::Arc;
 
@@ -6,25 +6,25 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use overlan_protocol::api::{
     AUTH_KEY_LIFE_MAX_SECS, AUTH_KEY_LIFE_SECS, AuthKeyRequest, AuthKeyResponse, AuthKeySummary,
-    ProblemKind, RELAY_TOKEN_LIFE_SECS, RelayTokenRequest, RelayTokenResponse,
+    ProblemKind,
 };
-use overlan_protocol::name;
 use overlan_protocol::ticket::NETWORKS_MAX;
 
-use super::caller::{Empty, Json, Person, plain_text};
+use super::body::{Empty, Json, plain_text, readable};
+use super::caller::Person;
 use super::changed::{Changed, and};
 use super::networks::unknown_network_among;
-use super::people::LIST_MAX;
 use super::problem::Refusal;
-use crate::auth::{AUTH_KEY_PREFIX, NamedSecret, RELAY_TOKEN_PREFIX};
+use crate::auth::{AUTH_KEY_PREFIX, NamedSecret};
 use crate::clock;
 use crate::deployment::Deployment;
+use crate::enrol::{self, noted};
 use crate::netmaps::OrgId;
 use crate::store::accounts::{self, NetworkRow};
-use crate::store::keys::{self, AuthKey, RelayToken};
-use crate::store::{Tx, relays};
+use crate::store::keys::{self, AuthKey};
+use crate::store::{LIST_MAX, Tx};
 
-pub(super) async fn make_auth_key(
+pub(super) async fn make(
     State(deployment): State<Arc<Deployment>>,
     person: Person,
     Json(request): Json<AuthKeyRequest>,
@@ -39,13 +39,7 @@ pub(super) async fn make_auth_key(
     let now = clock::unix_secs();
     let mut tx = deployment.store.write().await?;
     let networks = networks(&mut tx, person.org, &request.networks).await?;
-    if keys::count_auth_keys(&mut tx, person.org).await? >= AUTH_KEYS_MAX {
-        return Err(Refusal::new(
-            ProblemKind::Forbidden,
-            "the organisation has too many auth keys",
-            format!("it may have {AUTH_KEYS_MAX}; ended ones are forgotten by and by"),
-        ));
-    }
+    enrol::one_more_auth_key(keys::count_auth_keys(&mut tx, person.org).await?)?;
     let (named, text) = NamedSecret::generate(AUTH_KEY_PREFIX);
     let key = AuthKey {
         id: named.id,
@@ -87,7 +81,7 @@ pub(super) async fn make_auth_key(
     ))
 }
 
-pub(super) async fn list_auth_keys(
+pub(super) async fn list(
     State(deployment): State<Arc<Deployment>>,
     person: Person,
 ) -> Result<Json<Vec<AuthKeySummary>>, Refusal> {
@@ -95,12 +89,12 @@ pub(super) async fn list_auth_keys(
     Ok(Json(keys::auth_keys(&mut tx, person.org, LIST_MAX).await?))
 }
 
-pub(super) async fn revoke_auth_key(
+pub(super) async fn revoke(
     State(deployment): State<Arc<Deployment>>,
     person: Person,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Changed<Empty>, Refusal> {
-    let Path(id) = id.map_err(|_| Refusal::bad_request("the key's id is unreadable"))?;
+    let id = readable(id)?;
     let mut tx = deployment.store.write().await?;
     let revoked = keys::revoke_auth_key(&mut tx, person.org, &id, clock::unix_secs()).await?;
     let note = revoked.ok_or_else(|| {
@@ -117,72 +111,13 @@ pub(super) async fn revoke_auth_key(
     ))
 }
 
-pub(super) async fn make_relay_token(
-    State(deployment): State<Arc<Deployment>>,
-    person: Person,
-    Json(request): Json<RelayTokenRequest>,
-) -> Result<Changed<RelayTokenResponse>, Refusal> {
-    if !name::is_label(&request.name) {
-        return Err(Refusal::bad_request(
-            "a relay's name must be 1 to 63 lower-case letters, digits and hyphens",
-        ));
-    }
-    let now = clock::unix_secs();
-    let mut tx = deployment.store.write().await?;
-    let known = relays::list(&mut tx, person.org).await?;
-    let same = known.iter().find(|relay| relay.name == request.name);
-    if same.is_some_and(|relay| relay.online) {
-        return Err(relay_name_taken(&request.name));
-    }
-    if same.is_none() && known.len() >= RELAYS_MAX {
-        return Err(Refusal::new(
-            ProblemKind::Forbidden,
-            "the organisation has too many relays",
-            format!("it may have {RELAYS_MAX}"),
-        ));
-    }
-    let (named, text) = NamedSecret::generate(RELAY_TOKEN_PREFIX);
-    let token = RelayToken {
-        org: person.org,
-        name: request.name,
-        expires: now + RELAY_TOKEN_LIFE_SECS,
-        used: None,
-    };
-    keys::insert_relay_token(&mut tx, &named.id, &token, &named.digest, now).await?;
-    deployment.store.commit(tx).await?;
-    let what = format!("made relay token {} for {}", named.id, token.name);
-    let expires = token.expires;
-    Ok(Changed::new(
-        what,
-        RelayTokenResponse {
-            token: text,
-            expires,
-        },
-    ))
-}
-
-/// A key as people know it.
-pub(super) fn noted(id: &str, note: &str) -> String {
-    match note {
-        "" => id.to_owned(),
-        note => format!("{id} ({note})"),
-    }
-}
-
-pub(super) fn relay_name_taken(name: &str) -> Refusal {
-    Refusal::new(
-        ProblemKind::NameTaken,
-        &format!("a relay named {name} is online"),
-        "stop it first, or choose another name",
-    )
-}
-
 /// The organisation's networks with these labels, by label and each once, or its default one.
 async fn networks(tx: &mut Tx, org: OrgId, labels: &[String]) -> Result<Vec<NetworkRow>, Refusal> {
     let mut networks = accounts::networks(tx, org).await?;
     let is_known = |label: &&String| networks.iter().any(|network| network.name == **label);
     if let Some(unknown) = labels.iter().find(|label| !is_known(label)) {
-        return Err(unknown_network_among(unknown, &networks));
+        let known: Vec<String> = networks.iter().map(|it| it.name.clone()).collect();
+        return Err(unknown_network_among(unknown, &known));
     }
     networks.retain(|network| match labels {
         [] => network.is_default,
@@ -198,9 +133,3 @@ async fn networks(tx: &mut Tx, org: OrgId, labels: &[String]) -> Result<Vec<Netw
 
 /// Longest note, characters.
 const NOTE_MAX: usize = 200;
-
-/// Most auth keys of an organisation: what one list shows.
-const AUTH_KEYS_MAX: u32 = LIST_MAX;
-
-/// Most relays of an organisation: all of them are in every netmap.
-pub(super) const RELAYS_MAX: usize = 64;

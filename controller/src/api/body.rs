@@ -1,0 +1,99 @@
+//! Reads the bodies and paths of requests, and writes bodies of answers. Knows no caller.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, Path, Request};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use overlan_protocol::api::REQUEST_MAX;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::problem::Refusal;
+use crate::deployment::Deployment;
+
+/// A request's JSON body. Behind the caller in a handler's arguments, so that a stranger's body is not read.
+#[derive(Debug)]
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Deployment>> for Json<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &Arc<Deployment>) -> Result<Self, Refusal> {
+        let content_type = request.headers().get(header::CONTENT_TYPE);
+        if content_type.is_none_or(|value| value != JSON) {
+            let refusal = Refusal::bad_request(format!("the content type must be {JSON}"));
+            return Err(refusal.status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        }
+        let body = Limited::new(request.into_body(), REQUEST_MAX).collect();
+        let body = match timeout(BODY_WITHIN, body).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                let refusal = Refusal::bad_request(format!("the body exceeds {REQUEST_MAX} bytes"));
+                return Err(refusal.status(StatusCode::PAYLOAD_TOO_LARGE));
+            }
+            Ok(Err(_)) => return Err(Refusal::bad_request("the body ended early")),
+            Err(_) => {
+                let refusal = Refusal::bad_request("the body took too long");
+                return Err(refusal.status(StatusCode::REQUEST_TIMEOUT));
+            }
+        };
+        serde_json::from_slice(&body).map(Self).map_err(|error| {
+            // serde_json's own message may repeat a secret from the body.
+            let what = match error.classify() {
+                serde_json::error::Category::Data => {
+                    "a field is missing, unknown or of a wrong form"
+                }
+                serde_json::error::Category::Io
+                | serde_json::error::Category::Syntax
+                | serde_json::error::Category::Eof => "the body is not JSON",
+            };
+            let (line, column) = (error.line(), error.column());
+            Refusal::bad_request(format!("{what}, near line {line} column {column}"))
+        })
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(body) => ([(header::CONTENT_TYPE, JSON)], Body::from(body)).into_response(),
+            Err(error) => Refusal::internal(&error).into_response(),
+        }
+    }
+}
+
+/// An empty JSON object.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Empty {}
+
+/// Reads the parts of a path.
+pub(super) fn readable<T>(path: Result<Path<T>, PathRejection>) -> Result<T, Refusal> {
+    path.map(|Path(inner)| inner)
+        .map_err(|_| Refusal::bad_request("the path is unreadable"))
+}
+
+/// A trimmed text without control characters, `min` to `max` characters long.
+pub(super) fn plain_text(
+    what: &str,
+    text: &str,
+    min: usize,
+    max: usize,
+) -> Result<String, Refusal> {
+    let text = text.trim();
+    let fits = (min..=max).contains(&text.chars().count()) && !text.contains(char::is_control);
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| Refusal::bad_request(format!("{what} must have {min} to {max} characters")))
+}
+
+/// The one content type of requests and answers.
+const JSON: &str = "application/json";
+
+/// A body must be there this soon after its header.
+const BODY_WITHIN: Duration = Duration::from_secs(15);

@@ -1,0 +1,60 @@
+//! Decides which texts are email addresses. Whether an address works shows only when mail is sent.
+
+use super::problem::Refusal;
+
+/// An email in lower case. That it works shows only when mail is sent.
+pub(super) fn valid_email(text: &str) -> Result<String, Refusal> {
+    let email = text.trim().to_lowercase();
+    match email_objection(&email) {
+        None => Ok(email),
+        Some(objection) => {
+            let shown: String = email.chars().take(EMAIL_MAX).collect();
+            Err(Refusal::bad_request(format!(
+                "{shown:?} is not an email address: {objection}; it has the form you@example.com"
+            )))
+        }
+    }
+}
+
+/// What is wrong with an email address.
+fn email_objection(email: &str) -> Option<&'static str> {
+    if email.chars().count() > EMAIL_MAX {
+        return Some("it is longer than 254 characters");
+    }
+    if email.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Some("a space is in it");
+    }
+    match email.split_once('@') {
+        None => Some("it has no @"),
+        Some(("", _)) => Some("nothing stands before its @"),
+        Some((_, "")) => Some("nothing stands after its @"),
+        Some((_, host)) if host.contains('@') => Some("it has more than one @"),
+        Some(_) => None,
+    }
+}
+
+/// Longest email, characters (RFC 5321).
+const EMAIL_MAX: usize = 254;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_email_that_is_refused_is_told_what_is_wrong_with_it() {
+        for (email, objection) in [
+            ("", "it has no @"),
+            ("nobody", "it has no @"),
+            ("@example.com", "nothing stands before its @"),
+            ("you@", "nothing stands after its @"),
+            ("you@a@b", "it has more than one @"),
+            ("you @example.com", "a space is in it"),
+            ("you@exam\nple.com", "a space is in it"),
+        ] {
+            assert_eq!(email_objection(email), Some(objection), "{email:?}");
+        }
+        let long = format!("{}@example.com", "a".repeat(EMAIL_MAX));
+        assert!(email_objection(&long).is_some());
+        assert_eq!(valid_email(" You@Example.com ").unwrap(), "you@example.com");
+    }
+}

@@ -1,0 +1,150 @@
+//! Decides which networks a device comes into by an auth key or by somebody's login. Knows no request and no transaction.
+
+use std::collections::BTreeSet;
+
+use overlan_protocol::api::{ALL_NETWORKS, NamePolicy};
+use overlan_protocol::key::NetworkId;
+
+use super::credential::noted;
+use crate::budget::Right;
+use crate::netmaps::OrgId;
+use crate::store::accounts::NetworkRow;
+use crate::store::keys::AuthKey;
+
+/// The networks and properties that a right gives to a new device.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    pub(super) org: OrgId,
+    pub(super) right: Right,
+    /// Joined at once, or after approval; the answer names the first one.
+    pub(super) networks: Vec<NetworkRow>,
+    /// Networks that the device may join by itself later.
+    pub(super) later: BTreeSet<NetworkId>,
+    pub(super) ephemeral: bool,
+    /// A person has to approve the device first.
+    pub(super) approval: bool,
+    pub(super) on_name_taken: NamePolicy,
+    /// The note of the auth key; empty without one.
+    pub(super) note: String,
+    /// Who or what authorised the device, as people call it.
+    pub(super) by: String,
+}
+
+/// The reason why a right does not lead into a network that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum GrantError {
+    /// The organisation of the person has no such network.
+    UnknownNetwork { label: String, known: Vec<String> },
+    /// The auth key is for other networks.
+    NotOfKey { label: String, allowed: Vec<String> },
+}
+
+impl Grant {
+    /// Decides for a person who is logged in: all networks of the organisation are theirs, and the default one is meant if none of
+    /// `wanted` is named.
+    pub(crate) fn of_person(
+        org: OrgId,
+        account: i64,
+        email: &str,
+        networks: Vec<NetworkRow>,
+        wanted: &[String],
+    ) -> Result<Self, GrantError> {
+        let networks = match wanted {
+            [] => {
+                let all = networks.into_iter();
+                all.filter(|network| network.is_default).collect()
+            }
+            wanted => {
+                let known = labels(&networks);
+                pick(networks, wanted)
+                    .map_err(|label| GrantError::UnknownNetwork { label, known })?
+            }
+        };
+        Ok(Self {
+            org,
+            right: Right::Account(account),
+            later: networks.iter().map(|network| network.id).collect(),
+            networks,
+            ephemeral: false,
+            approval: false,
+            on_name_taken: NamePolicy::default(),
+            note: String::new(),
+            by: format!("login of {email}"),
+        })
+    }
+
+    /// Decides for an auth key, given all `networks` of its organisation: the device joins those of the key, or the `wanted` ones
+    /// among them.
+    pub(crate) fn of_auth_key(
+        key: AuthKey,
+        networks: Vec<NetworkRow>,
+        wanted: &[String],
+    ) -> Result<Self, GrantError> {
+        let mut allowed = networks;
+        allowed.retain(|network| key.networks.contains(&network.id));
+        // A device is known by its name in the default network.
+        allowed.sort_by_key(|network| !network.is_default);
+        let later = allowed.iter().map(|network| network.id).collect();
+        let networks = match wanted {
+            [] => allowed,
+            wanted => {
+                let of_key = labels(&allowed);
+                pick(allowed, wanted).map_err(|label| GrantError::NotOfKey {
+                    label,
+                    allowed: of_key,
+                })?
+            }
+        };
+        Ok(Self {
+            org: key.org,
+            networks,
+            later,
+            ephemeral: key.ephemeral,
+            approval: key.approval,
+            on_name_taken: key.on_name_taken,
+            by: format!("auth key {}", noted(&key.id, &key.note)),
+            note: key.note,
+            right: Right::Key(key.id),
+        })
+    }
+
+    /// The id of the auth key, if the right is one.
+    pub(super) fn auth_key(&self) -> Option<&str> {
+        match &self.right {
+            Right::Key(id) => Some(id),
+            Right::Account(_) => None,
+        }
+    }
+
+    /// The account, if the right is a login.
+    pub(super) fn account(&self) -> Option<i64> {
+        match self.right {
+            Right::Key(_) => None,
+            Right::Account(account) => Some(account),
+        }
+    }
+}
+
+/// Picks those of `allowed` that are named, each once and in the order of the names. The error is a name that is not allowed.
+fn pick(mut allowed: Vec<NetworkRow>, names: &[String]) -> Result<Vec<NetworkRow>, String> {
+    if names == [ALL_NETWORKS] {
+        return Ok(allowed);
+    }
+    let mut found: Vec<NetworkRow> = Vec::new();
+    for name in names {
+        match allowed.iter().position(|network| network.name == *name) {
+            Some(index) => found.push(allowed.remove(index)),
+            None if found.iter().any(|network| network.name == *name) => {}
+            None => return Err(name.clone()),
+        }
+    }
+    Ok(found)
+}
+
+fn labels(networks: &[NetworkRow]) -> Vec<String> {
+    let labels = networks.iter().map(|network| network.name.clone());
+    labels.collect()
+}
+
+#[cfg(test)]
+mod tests;
