@@ -8,13 +8,13 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::Timings;
 use crate::auth::password::Hasher;
 use crate::auth::throttle::Throttle;
 use crate::budget::Budgets;
 use crate::ca::names::NamesCa;
 use crate::changelog::ChangeLog;
 use crate::clock;
+use crate::config::Timings;
 use crate::heartbeat::Heartbeats;
 use crate::lineage::Runs;
 use crate::presence::Presence;

@@ -1,21 +1,23 @@
-//! Counts what the controller does and prints the counts. Decides nothing.
+//! Counts what the controller does, and prints the counts for a scraper. Decides nothing.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use overlan_transport::operator::Exposition;
+use prometheus_client::encoding::{EncodeLabelSet, prometheus_text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::Registry;
 
 use crate::limits::{ConnectionBudget, NoRoom, OpenConnections};
 use crate::store::Totals;
 
-/// One controller's counters; all only grow.
-#[derive(Debug, Default)]
+/// The counters of one controller; they only grow.
+#[derive(Debug)]
 pub(crate) struct Counts {
-    accepted: AtomicU64,
-    refused: [AtomicU64; REFUSALS.len()],
-    requests: [AtomicU64; CLASSES.len()],
+    accepted: Counter,
+    refused: Family<Limit, Counter>,
+    requests: Family<Status, Counter>,
 }
 
-/// What is counted elsewhere at the moment of printing.
+/// The numbers that are taken when they are printed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Gauges {
     pub(crate) open: OpenConnections,
@@ -27,87 +29,142 @@ pub(crate) struct Gauges {
     pub(crate) version: u64,
 }
 
-impl Counts {
-    pub(crate) fn add_accepted(&self) {
-        self.accepted.fetch_add(1, Ordering::Relaxed);
-    }
+/// The kind of caller that holds connections.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Holder {
+    holder: &'static str,
+}
 
-    pub(crate) fn add_refused(&self, refusal: NoRoom) {
-        if let Some(at) = REFUSALS.iter().position(|(known, _)| *known == refusal) {
-            self.refused[at].fetch_add(1, Ordering::Relaxed);
+/// The limit that a connection or request met.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Limit {
+    limit: &'static str,
+}
+
+/// The hundreds of an HTTP status.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Status {
+    status: &'static str,
+}
+
+impl Default for Counts {
+    /// All counters stand at 0, and are shown from the start.
+    fn default() -> Self {
+        let counts = Self {
+            accepted: Counter::default(),
+            refused: Family::default(),
+            requests: Family::default(),
+        };
+        for reason in [
+            NoRoom::Strangers,
+            NoRoom::Source,
+            NoRoom::Callers,
+            NoRoom::Caller,
+        ] {
+            drop(counts.refused.get_or_create(&limit(reason)));
         }
-    }
-
-    /// Counts an answer by the hundreds of its HTTP status.
-    pub(crate) fn add_request(&self, status: u16) {
-        let at = usize::from((status / 100).clamp(2, 5) - 2);
-        self.requests[at].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The counts as Prometheus text.
-    pub(crate) fn render(&self, gauges: Gauges) -> String {
-        let mut out = Exposition::new("overlan_controller_");
-        let writes = u8::from(gauges.can_write);
-        out.gauge("can_write", "whether the database takes writes", writes);
-        let Gauges { open, budget, .. } = gauges;
-        let held = [
-            ("strangers", open.strangers, budget.strangers),
-            ("devices", open.devices, budget.devices),
-            ("relays", open.relays, budget.relays),
-            ("people", open.people, budget.people),
-        ];
-        let head = (
-            "connections",
-            "open connections, by who proved to hold them",
-            "gauge",
-        );
-        out.family(head, "holder", held.map(|(name, open, _)| (name, open)));
-        let head = ("connections_max", "connections that there may be", "gauge");
-        out.family(head, "holder", held.map(|(name, _, most)| (name, most)));
-        if let Some(totals) = gauges.totals {
-            out.gauge("devices", "enrolled devices", totals.devices);
-            out.gauge(
-                "devices_online",
-                "devices with a control session",
-                totals.devices_online,
-            );
-            out.gauge("relays", "registered relays", totals.relays);
-            out.gauge(
-                "relays_online",
-                "relays that send heartbeats",
-                totals.relays_online,
-            );
-            out.gauge("networks", "networks", totals.networks);
+        for status in [200, 300, 400, 500] {
+            drop(counts.requests.get_or_create(&status_class(status)));
         }
-        out.gauge(
-            "changes_version",
-            "version of the newest change",
-            gauges.version,
-        );
-        let accepted = self.accepted.load(Ordering::Relaxed);
-        out.counter("connections_total", "TCP connections accepted", accepted);
-        let refused = REFUSALS.iter().map(|(_, label)| *label).zip(&self.refused);
-        let head = (
-            "refused_total",
-            "connections and requests refused for want of room",
-            "counter",
-        );
-        let load = |(label, counter): (_, &AtomicU64)| (label, counter.load(Ordering::Relaxed));
-        out.family(head, "limit", refused.map(load));
-        let requests = CLASSES.into_iter().zip(&self.requests);
-        let head = ("requests_total", "requests answered", "counter");
-        out.family(head, "status", requests.map(load));
-        out.finish()
+        counts
     }
 }
 
-/// HTTP statuses by their hundreds.
-const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
+impl Counts {
+    /// Counts a TCP connection that was accepted.
+    pub(crate) fn add_accepted(&self) {
+        self.accepted.inc();
+    }
 
-/// Each with its label.
-const REFUSALS: [(NoRoom, &str); 4] = [
-    (NoRoom::Strangers, "strangers"),
-    (NoRoom::Source, "source"),
-    (NoRoom::Callers, "callers"),
-    (NoRoom::Caller, "caller"),
-];
+    /// Counts a connection or request that found no room.
+    pub(crate) fn add_refused(&self, reason: NoRoom) {
+        self.refused.get_or_create(&limit(reason)).inc();
+    }
+
+    /// Counts an answer by its HTTP status.
+    pub(crate) fn add_request(&self, status: u16) {
+        self.requests.get_or_create(&status_class(status)).inc();
+    }
+
+    /// Prints the counts as Prometheus text.
+    pub(crate) fn render(&self, gauges: Gauges) -> String {
+        let mut registry = Registry::with_prefix("overlan_controller");
+        register_gauges(&mut registry, gauges);
+        registry.register(
+            "connections",
+            "TCP connections accepted",
+            self.accepted.clone(),
+        );
+        registry.register(
+            "refused",
+            "connections and requests refused for want of room",
+            self.refused.clone(),
+        );
+        registry.register("requests", "requests answered", self.requests.clone());
+        let mut text = String::new();
+        prometheus_text::encode(&mut text, &registry).expect("a String takes every write");
+        text
+    }
+}
+
+fn register_gauges(registry: &mut Registry, gauges: Gauges) {
+    let mut gauge = |name, help, value: u64| registry.register(name, help, ConstGauge::new(value));
+    let writes = u64::from(gauges.can_write);
+    gauge("can_write", "whether the database takes writes", writes);
+    gauge(
+        "changes_version",
+        "version of the newest change",
+        gauges.version,
+    );
+    if let Some(totals) = gauges.totals {
+        gauge("devices", "enrolled devices", totals.devices);
+        let online = totals.devices_online;
+        gauge("devices_online", "devices with a control session", online);
+        gauge("relays", "registered relays", totals.relays);
+        let online = totals.relays_online;
+        gauge("relays_online", "relays that send heartbeats", online);
+        gauge("networks", "networks", totals.networks);
+    }
+    let Gauges { open, budget, .. } = gauges;
+    let connections = [
+        ("strangers", open.strangers, budget.strangers),
+        ("devices", open.devices, budget.devices),
+        ("relays", open.relays, budget.relays),
+        ("people", open.people, budget.people),
+    ];
+    let (now, most) = (Connections::default(), Connections::default());
+    for (holder, open, budget) in connections {
+        let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        now.get_or_create(&Holder { holder }).set(number(open));
+        most.get_or_create(&Holder { holder }).set(number(budget));
+    }
+    let help = "open connections, by the kind of caller that holds them";
+    registry.register("connections", help, now);
+    let help = "most connections, by the kind of caller that holds them";
+    registry.register("connections_max", help, most);
+}
+
+type Connections = Family<Holder, Gauge>;
+
+fn limit(reason: NoRoom) -> Limit {
+    let limit = match reason {
+        NoRoom::Strangers => "strangers",
+        NoRoom::Source => "source",
+        NoRoom::Callers => "callers",
+        NoRoom::Caller => "caller",
+    };
+    Limit { limit }
+}
+
+fn status_class(status: u16) -> Status {
+    let status = match status / 100 {
+        ..=2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        5.. => "5xx",
+    };
+    Status { status }
+}
+
+#[cfg(test)]
+mod tests;

@@ -85,9 +85,22 @@ const BANS: &[Ban] = &[
     },
     Ban {
         in_files: &[
-            "controller/src/netmaps",
             "controller/src/address",
+            "controller/src/auth/throttle",
+            "controller/src/budget",
+            "controller/src/enrol/",
+            "controller/src/heartbeat",
+            "controller/src/limits",
+            "controller/src/lineage",
+            "controller/src/metrics",
+            "controller/src/naming",
+            "controller/src/netmaps",
             "controller/src/placement",
+            "controller/src/presence",
+            "controller/src/rate",
+            "controller/src/reach",
+            "controller/src/records",
+            "controller/src/report",
         ],
         texts: IMPURE,
         because: "these modules decide; simulation and replay need them pure",
@@ -120,11 +133,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("snow::", &["src/tunnel/"]),
     (
         "axum::",
-        &[
-            "controller/src/api",
-            "src/node/axum",
-            "examples/",
-        ],
+        &["controller/src/api", "src/node/axum", "examples/"],
     ),
     ("sqlx::", &["controller/src/store"]),
     (
@@ -139,6 +148,10 @@ const DOORS: &[(&str, &[&str])] = &[
     ("rustix::termios", &["src/cli/prompt", "src/cli/terminal"]),
     ("nix::unistd", &["src/cli/up/notify"]),
     ("argon2::", &["controller/src/auth"]),
+    (
+        "prometheus_client::",
+        &["controller/src/metrics", "relay-server/src/metrics"],
+    ),
     (
         "rcgen::",
         &[
