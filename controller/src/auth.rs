@@ -1,5 +1,6 @@
-//! Secrets that the controller hands out and recognises: how they are made, written and looked up. Holds none of them: the
-//! store has their SHA-256, and a lookup by that takes the same time for every guess.
+//! Secrets that the controller hands out and recognises: how they are made, written and looked up.
+//! Holds none of them: the store has their SHA-256, and a lookup by that takes the same time for
+//! every guess.
 
 pub(crate) mod password;
 pub(crate) mod throttle;
@@ -16,7 +17,8 @@ pub(crate) fn new_secret(prefix: &str) -> Secret {
     Secret::new(&format!("{prefix}{}", BASE64URL_NOPAD.encode(&bytes)))
 }
 
-/// SHA-256 of a secret's text. The secrets have 256 random bits, so a slow hash would protect nothing.
+/// SHA-256 of a secret's text. The secrets have 256 random bits, so a slow hash would protect
+/// nothing.
 pub(crate) fn digest(text: &str) -> Digest {
     let mut out = [0; 32];
     out.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
@@ -69,7 +71,8 @@ pub(crate) const SETUP_PREFIX: &str = "ovx_";
 pub(crate) const SESSION_IDLE_SECS: u64 = 12 * 3_600;
 /// A session ends this long after its beginning, seconds.
 pub(crate) const SESSION_LIFE_SECS: u64 = 7 * 24 * 3_600;
-/// The last use of a session is written at most this often, seconds: reading must not cost a write each time.
+/// The last use of a session is written at most this often, seconds: reading must not cost a write
+/// each time.
 pub(crate) const SESSION_TOUCH_SECS: u64 = 300;
 
 /// Bytes of the public id of a key or token.

@@ -1,5 +1,5 @@
-//! Backup of a deployment into one file, while its controller runs, and the way back. Decides what belongs to it; how the database is
-//! copied is the store's.
+//! Backup of a deployment into one file, while its controller runs, and the way back. Decides what
+//! belongs to it; how the database is copied is the store's.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -33,7 +33,8 @@ pub struct Restored {
     pub relays: u64,
 }
 
-/// Why there is no backup, or it is not brought back. One variant per thing the operator does differently.
+/// Why there is no backup, or it is not brought back. One variant per thing the operator does
+/// differently.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// The directory holds no controller.
@@ -74,8 +75,8 @@ pub enum BackupError {
     },
 }
 
-/// Copies database and keys of `data_dir` into the new file `to`, or into a new file in it if it is a directory. A controller that
-/// runs there goes on.
+/// Copies database and keys of `data_dir` into the new file `to`, or into a new file in it if it is
+/// a directory. A controller that runs there goes on.
 pub async fn backup(data_dir: &Path, to: &Path) -> Result<Backup, BackupError> {
     let database = data_dir.join(data_dir::DATABASE);
     if !database.is_file() {
@@ -130,8 +131,8 @@ pub async fn backup(data_dir: &Path, to: &Path) -> Result<Backup, BackupError> {
     }
 }
 
-/// Brings the backup `file` back into `data_dir`, which must be new or empty. Addresses that were given out since the backup are not
-/// given out again while tickets of them live.
+/// Brings the backup `file` back into `data_dir`, which must be new or empty. Addresses that were
+/// given out since the backup are not given out again while tickets of them live.
 pub async fn restore(file: &Path, data_dir: &Path) -> Result<Restored, BackupError> {
     let unusable = |reason: String| BackupError::Unusable {
         path: file.to_owned(),
@@ -233,7 +234,8 @@ async fn unpack(store: &Store) -> Result<(Vec<Carried>, Totals), StoreError> {
     Ok((carried, store.totals().await?))
 }
 
-/// Puts another ticket key in place, for the next start of the controller of `data_dir`, which must not run now.
+/// Puts another ticket key in place, for the next start of the controller of `data_dir`, which must
+/// not run now.
 pub fn rotate_ticket_key(data_dir: &Path) -> Result<(), BackupError> {
     let unfit = |reason: String| BackupError::DataDir {
         path: data_dir.to_owned(),

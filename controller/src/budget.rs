@@ -1,5 +1,6 @@
-//! Decides how often one source may ask for what costs all: what is written to disk, told to every member or all relays, or signed. Each
-//! source has its own share, so that who loops waits and no other does. Holds no clock.
+//! Decides how often one source may ask for what costs all: what is written to disk, told to every
+//! member or all relays, or signed. Each source has its own share, so that who loops waits and no
+//! other does. Holds no clock.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,11 +14,13 @@ use crate::rate::{Allowance, Pace};
 pub(crate) struct Budgets {
     /// What a device changes for others: networks, routes.
     pub(crate) changes: Budget<DeviceId>,
-    /// Netmap streams that a device opens: each is a snapshot or a look at the log, and a write for an ephemeral device.
+    /// Netmap streams that a device opens: each is a snapshot or a look at the log, and a write for
+    /// an ephemeral device.
     pub(crate) streams: Budget<DeviceId>,
     /// Rounds of certificates for a device: a signature for each of its networks.
     pub(crate) certificates: Budget<DeviceId>,
-    /// New devices by one right, which is an auth key or an account: writes, and news for every member.
+    /// New devices by one right, which is an auth key or an account: writes, and news for every
+    /// member.
     pub(crate) enrolments: Budget<Right>,
 }
 
@@ -65,7 +68,8 @@ impl<S: Ord> Budget<S> {
     }
 }
 
-/// What a person or a program that starts does in a row fits into the burst; a loop goes on at one in six seconds.
+/// What a person or a program that starts does in a row fits into the burst; a loop goes on at one
+/// in six seconds.
 const CHANGES: Pace = Pace {
     burst: 40,
     every: Duration::from_secs(6),
@@ -77,20 +81,23 @@ const STREAMS: Pace = Pace {
     every: Duration::from_secs(3),
 };
 
-/// Certificates are asked for at a start, when networks or names change, and once in their life of weeks.
+/// Certificates are asked for at a start, when networks or names change, and once in their life of
+/// weeks.
 const CERTIFICATES: Pace = Pace {
     burst: 20,
     every: Duration::from_secs(30),
 };
 
-/// A rollout of some hundred machines by one key is at once; a key that leaked makes less than two thousand devices in an hour.
+/// A rollout of some hundred machines by one key is at once; a key that leaked makes less than two
+/// thousand devices in an hour.
 const ENROLMENTS: Pace = Pace {
     burst: 500,
     every: Duration::from_secs(3),
 };
 
-/// Sources remembered before those are forgotten whose allowance is whole again: as many as one network has devices. Each is a device or a
-/// right that was proved; each one that is kept used something within the last half an hour.
+/// Sources remembered before those are forgotten whose allowance is whole again: as many as one
+/// network has devices. Each is a device or a right that was proved; each one that is kept used
+/// something within the last half an hour.
 const SOURCES_MAX: usize = 50_000;
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
-//! The deployment's own CA and the server certificate that it issues. Decides when a server certificate is made anew.
+//! The deployment's own CA and the server certificate that it issues. Decides when a server
+//! certificate is made anew.
 //!
-//! Everybody who joins pins the CA by the SHA-256 of its certificate, so the CA is made once and never changes.
+//! Everybody who joins pins the CA by the SHA-256 of its certificate, so the CA is made once and
+//! never changes.
 
 pub(crate) mod names;
 
@@ -44,8 +46,9 @@ struct StoredCertificate {
     made: u64,
 }
 
-/// Loads CA and server certificate from `dir`, making what is missing, and a server certificate that is old, damaged or for other
-/// `names`. The CA must be the `known` one: devices pin it, so another one would lock out all of them.
+/// Loads CA and server certificate from `dir`, making what is missing, and a server certificate
+/// that is old, damaged or for other `names`. The CA must be the `known` one: devices pin it, so
+/// another one would lock out all of them.
 pub(crate) fn load_or_make(
     dir: &Path,
     names: &[String],

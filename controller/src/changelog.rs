@@ -1,5 +1,5 @@
-//! Keeps the newest part of the change log in memory for all netmap streams. Decides only whether it still reaches back far
-//! enough; the whole log is the store's.
+//! Keeps the newest part of the change log in memory for all netmap streams. Decides only whether
+//! it still reaches back far enough; the whole log is the store's.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -64,8 +64,8 @@ impl ChangeLog {
         self.head.send_replace(head);
     }
 
-    /// The entries behind `from` up to the head, and the head's version; `None` if the log does not reach back that far or
-    /// `from` is in the future.
+    /// The entries behind `from` up to the head, and the head's version; `None` if the log does not
+    /// reach back that far or `from` is in the future.
     pub(crate) fn since(&self, from: u64) -> Option<(u64, Vec<Arc<Entry>>)> {
         let tail = self.tail.read();
         let head = tail.entries.back().map_or(tail.base, |last| last.version);

@@ -9,15 +9,18 @@ use std::time::Duration;
 pub struct Config {
     /// Where it listens; port 0 = any free one.
     pub listen: SocketAddr,
-    /// Directory of the database and the keys; made if missing, for its owner only. One controller at a time.
+    /// Directory of the database and the keys; made if missing, for its owner only. One controller
+    /// at a time.
     pub data_dir: PathBuf,
-    /// `host:port` or `host` under which others reach it: goes into join string and certificate. `None` = where it listens.
+    /// `host:port` or `host` under which others reach it: goes into join string and certificate.
+    /// `None` = where it listens.
     pub public_address: Option<String>,
     /// Domain of all overlay names, lower case.
     pub domain: String,
     /// Further names and addresses for the certificate.
     pub names: Vec<String>,
-    /// Where `/metrics`, `/healthz` and `/readyz` are served, without any authentication: a loopback address. `None` = nowhere.
+    /// Where `/metrics`, `/healthz` and `/readyz` are served, without any authentication: a
+    /// loopback address. `None` = nowhere.
     pub metrics: Option<SocketAddr>,
     /// Times that tests shorten.
     pub timings: Timings,
@@ -41,8 +44,9 @@ impl Config {
 /// How long things take. The defaults are right for every deployment.
 #[derive(Debug, Clone)]
 pub struct Timings {
-    /// A device stays online this long behind its last netmap stream, so that a reconnect shows nothing. After a start of the
-    /// controller the devices that were online before have six times as long.
+    /// A device stays online this long behind its last netmap stream, so that a reconnect shows
+    /// nothing. After a start of the controller the devices that were online before have six times
+    /// as long.
     pub presence_grace: Duration,
     /// A relay silent for this long is offline: two missed heartbeats of 5 s, and 2 s on the way.
     pub relay_lost_after: Duration,

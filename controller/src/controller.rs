@@ -1,4 +1,5 @@
-//! One controller: what it listens on, and how it runs until it is stopped. Brought up by [`crate::start`].
+//! One controller: what it listens on, and how it runs until it is stopped. Brought up by
+//! [`crate::start`].
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -41,7 +42,8 @@ impl Controller {
     /// Listens, and opens the data directory, making what is missing there.
     ///
     /// # Errors
-    /// If another program has the port or the directory, or something in the directory cannot be used.
+    /// If another program has the port or the directory, or something in the directory cannot be
+    /// used.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         start::check_domain(&config.domain)?;
         let lock = start::take_data_dir(&config.data_dir)?;
@@ -98,8 +100,9 @@ impl Controller {
         self.setup_token.clone()
     }
 
-    /// Answers until `stop` is cancelled, then ends all streams and connections, waits for every task of its own, and closes the
-    /// database. Dropping the future ends them as well, without waiting.
+    /// Answers until `stop` is cancelled, then ends all streams and connections, waits for every
+    /// task of its own, and closes the database. Dropping the future ends them as well, without
+    /// waiting.
     pub async fn run(self, stop: CancellationToken) {
         let deployment = self.deployment;
         let _stop_when_dropped = deployment.stop.clone().drop_guard();

@@ -1,4 +1,5 @@
-//! Decides whether a directory may hold a controller's database and keys, and whether what lies there is one deployment, whole.
+//! Decides whether a directory may hold a controller's database and keys, and whether what lies
+//! there is one deployment, whole.
 
 use std::fs;
 use std::io;
@@ -20,7 +21,8 @@ pub(crate) enum DirError {
     Unfit(String),
 }
 
-/// Makes the directory for its owner only, or finds one that is so. The mode of one that is there stays as it is.
+/// Makes the directory for its owner only, or finds one that is so. The mode of one that is there
+/// stays as it is.
 pub(crate) fn prepare(dir: &Path) -> Result<(), DirError> {
     private_dir::make(dir, PURPOSE).map_err(|error| match error {
         PrivateDirError::Io(error) => DirError::Io(error),
@@ -45,7 +47,8 @@ pub(crate) fn prepare(dir: &Path) -> Result<(), DirError> {
     }
 }
 
-/// Files that only a deployment leaves, beside its database; without the database they are what is left of one.
+/// Files that only a deployment leaves, beside its database; without the database they are what is
+/// left of one.
 pub(crate) fn traces(dir: &Path) -> Vec<PathBuf> {
     let written = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.len() > 0);
     let files = KEYS.into_iter().chain([DATABASE_WAL]);
@@ -86,7 +89,8 @@ pub(crate) const DATABASE: &str = "controller.db";
 pub(crate) const DATABASE_WAL: &str = "controller.db-wal";
 /// Locked while a controller uses the directory.
 pub(crate) const LOCK: &str = "lock";
-/// Keys that only a backup brings back. The server's own certificate is not among them: it is made anew.
+/// Keys that only a backup brings back. The server's own certificate is not among them: it is made
+/// anew.
 pub(crate) const KEYS: [&str; 3] = [ca::CA_FILE, ca::names::FILE, tickets::FILE];
 
 #[cfg(test)]

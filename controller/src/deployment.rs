@@ -48,8 +48,8 @@ pub(crate) struct Deployment {
 }
 
 impl Deployment {
-    /// Somebody of ours was told something in a time that this database does not have. Believed once in a run: whoever lies makes
-    /// relays ask for their orders.
+    /// Somebody of ours was told something in a time that this database does not have. Believed
+    /// once in a run: whoever lies makes relays ask for their orders.
     pub(crate) async fn handle_lost_time(&self, who: &str) -> Result<(), StoreError> {
         if self.rewound.swap(true, Ordering::Relaxed) {
             return Ok(());

@@ -1,5 +1,6 @@
-//! Enrols a device: by whose right it comes in, into which networks, or whether it waits for approval first. Runs inside its caller's
-//! transaction; knows no HTTP, and checks no proof and no signature.
+//! Enrols a device: by whose right it comes in, into which networks, or whether it waits for
+//! approval first. Runs inside its caller's transaction; knows no HTTP, and checks no proof and no
+//! signature.
 //!
 //! ```text
 //! sponsor → grant (networks, quotas) → budget → device without networks ─┬→ joins them
@@ -106,8 +107,9 @@ pub(crate) struct Enrolled {
     pub(crate) by: String,
 }
 
-/// Finds a device that is enrolled already, since the answer to its first attempt may have been lost. Reads what is, whatever became
-/// of the credential, and changes nothing: a device that could join once may have been taken out since.
+/// Finds a device that is enrolled already, since the answer to its first attempt may have been
+/// lost. Reads what is, whatever became of the credential, and changes nothing: a device that could
+/// join once may have been taken out since.
 pub(crate) async fn find(
     tx: &mut Tx,
     sponsor: &Sponsor,
@@ -249,8 +251,8 @@ async fn join(
     first.ok_or(EnrolError::NoNetwork)
 }
 
-/// Notes the networks that a new device joins once a person has approved it. Returns the name that it gets in the first one unless
-/// that is taken by then.
+/// Notes the networks that a new device joins once a person has approved it. Returns the name that
+/// it gets in the first one unless that is taken by then.
 async fn wait(tx: &mut Tx, device: &Device, grant: &Grant) -> Result<FirstPlace, EnrolError> {
     let first = grant.networks.first().ok_or(EnrolError::NoNetwork)?;
     let of_org = waiting::count(tx, grant.org).await?;

@@ -1,5 +1,6 @@
-//! Changes of relays that are more than one row: each runs inside its caller's transaction and leaves its trace in the change
-//! log. The decisions are [`crate::placement`]'s; who is in which network is [`crate::roster`]'s.
+//! Changes of relays that are more than one row: each runs inside its caller's transaction and
+//! leaves its trace in the change log. The decisions are [`crate::placement`]'s; who is in which
+//! network is [`crate::roster`]'s.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,8 @@ use crate::store::relays::{self, RelayRow};
 use crate::store::{StoreError, Tx, changes, devices, put_setting, runs, setting};
 use crate::tickets::TicketSigner;
 
-/// Writes a relay, new or changed, and tells devices. If it came online or went, devices are placed anew.
+/// Writes a relay, new or changed, and tells devices. If it came online or went, devices are placed
+/// anew.
 pub(crate) async fn put_relay(
     tx: &mut Tx,
     relay: &RelayRow,

@@ -1,5 +1,5 @@
-//! Names of hosts behind devices: records of the network that are there while a route with that wish is approved. What a network may have
-//! is [`crate::records`]'s.
+//! Names of hosts behind devices: records of the network that are there while a route with that
+//! wish is approved. What a network may have is [`crate::records`]'s.
 
 use std::net::IpAddr;
 

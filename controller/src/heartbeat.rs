@@ -1,4 +1,5 @@
-//! Decides which relays are lost, from the heartbeats that arrive. Holds no clock, no address and no store.
+//! Decides which relays are lost, from the heartbeats that arrive. Holds no clock, no address and
+//! no store.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -27,7 +28,8 @@ impl Heartbeats {
         }
     }
 
-    /// `relay` is alive at `now`. The relays of all organisations are few and registered, so the map needs no limit of its own.
+    /// `relay` is alive at `now`. The relays of all organisations are few and registered, so the
+    /// map needs no limit of its own.
     pub(crate) fn handle_beat(&mut self, now: Instant, relay: RelayId, clients: u32) {
         self.relays.insert(relay, Beat { at: now, clients });
     }

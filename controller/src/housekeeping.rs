@@ -1,4 +1,5 @@
-//! The two tasks behind the requests: one follows the change log, one does what time makes due. Decisions are made in
+//! The two tasks behind the requests: one follows the change log, one does what time makes due.
+//! Decisions are made in
 //! [`crate::presence`] and [`crate::heartbeat`].
 
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use crate::presence::Transition;
 use crate::roster;
 use crate::store::{StoreError, changes, devices, keys, sessions};
 
-/// Reads new entries of the change log into memory, soon after a commit and in any case every poll. Ends with the controller.
+/// Reads new entries of the change log into memory, soon after a commit and in any case every poll.
+/// Ends with the controller.
 pub(crate) async fn follow_changes(deployment: Arc<Deployment>) {
     loop {
         match read_changes(&deployment).await {
@@ -35,7 +37,8 @@ pub(crate) async fn follow_changes(deployment: Arc<Deployment>) {
     }
 }
 
-/// Reads all that is in the change log already: whoever comes back right after a restart goes on from where its map stands.
+/// Reads all that is in the change log already: whoever comes back right after a restart goes on
+/// from where its map stands.
 pub(crate) async fn catch_up(deployment: &Deployment) -> Result<(), StoreError> {
     while read_changes(deployment).await? {}
     Ok(())
@@ -58,7 +61,8 @@ async fn read_changes(deployment: &Deployment) -> Result<bool, StoreError> {
     Ok(more)
 }
 
-/// Writes who is online, finds lost relays, removes stale ephemeral devices and prunes. Ends with the controller.
+/// Writes who is online, finds lost relays, removes stale ephemeral devices and prunes. Ends with
+/// the controller.
 pub(crate) async fn keep_house(deployment: Arc<Deployment>) {
     let mut sweep_at = clock::now();
     let mut prune_at = clock::now();
@@ -213,11 +217,13 @@ const SWEEP_BATCH: u32 = 500;
 
 const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
 
-/// Entries of the change log kept on disk. Streams look into memory; after a restart that is filled from here.
+/// Entries of the change log kept on disk. Streams look into memory; after a restart that is filled
+/// from here.
 const CHANGES_KEPT: u64 = 2 * crate::changelog::ENTRIES_MAX as u64;
 
 /// How long ended keys and tokens are kept, so that their user is told "expired" and not "unknown".
 const KEYS_KEPT_SECS: u64 = 90 * 24 * 3_600;
 
-/// How long removed devices are remembered, so that their owner is told "removed" and not "unknown".
+/// How long removed devices are remembered, so that their owner is told "removed" and not
+/// "unknown".
 const REVOCATIONS_KEPT_SECS: u64 = 90 * 24 * 3_600;

@@ -1,8 +1,10 @@
-//! The controller: accounts, networks, devices, keys, relay assignment, and the netmap streams that tell devices of each other.
+//! The controller: accounts, networks, devices, keys, relay assignment, and the netmap streams that
+//! tell devices of each other.
 //!
-//! A request's way through the modules: `server` (TLS, places) → `api` (who calls, what is asked) → the deciding modules (`enrol`,
-//! `naming`, `address`, `placement`, `netmaps`, `presence`, `heartbeat`) → `store` (one transaction) → `changelog` → the netmap
-//! streams of everybody it concerns. Data flows between members without this program.
+//! A request's way through the modules: `server` (TLS, places) → `api` (who calls, what is asked) →
+//! the deciding modules (`enrol`, `naming`, `address`, `placement`, `netmaps`, `presence`,
+//! `heartbeat`) → `store` (one transaction) → `changelog` → the netmap streams of everybody it
+//! concerns. Data flows between members without this program.
 
 #![forbid(unsafe_code)]
 

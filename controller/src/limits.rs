@@ -1,5 +1,6 @@
-//! Decides who may hold a connection. Strangers and callers who proved who they are draw on budgets of their own, each divided:
-//! strangers by source, callers by who they are, so that nobody uses up what others need. Holds no clock and no socket.
+//! Decides who may hold a connection. Strangers and callers who proved who they are draw on budgets
+//! of their own, each divided: strangers by source, callers by who they are, so that nobody uses up
+//! what others need. Holds no clock and no socket.
 //!
 //! ```text
 //! admit → stranger → prove → device, relay or person → close
@@ -29,7 +30,8 @@ pub(crate) struct ConnectionBudget {
 }
 
 impl ConnectionBudget {
-    /// What fits into `files` descriptors. Few of them are shared out so that every kind keeps a part.
+    /// What fits into `files` descriptors. Few of them are shared out so that every kind keeps a
+    /// part.
     pub(crate) fn of_files(files: u64) -> Self {
         let files = usize::try_from(files).unwrap_or(usize::MAX);
         let strangers = (files / 4).min(STRANGERS_MAX);
@@ -125,8 +127,8 @@ impl Limits {
         Ok(Admitted { seat, evicted })
     }
 
-    /// The holder of `seat` proved who it is, and leaves the strangers if there is room. Whoever proves to be another one than
-    /// before is that from now on.
+    /// The holder of `seat` proved who it is, and leaves the strangers if there is room. Whoever
+    /// proves to be another one than before is that from now on.
     pub(crate) fn prove(&mut self, seat: SeatId, caller: Caller) -> Result<(), NoRoom> {
         if self.callers.get(&seat) == Some(&caller) {
             return Ok(());
@@ -193,7 +195,8 @@ impl Limits {
 /// Strangers at once: with the 66 KB that an unfinished TLS handshake can hold, 135 MB.
 const STRANGERS_MAX: usize = 2_048;
 
-/// Strangers of one source at once: an office whose devices all come back in the same second, each for a few round trips.
+/// Strangers of one source at once: an office whose devices all come back in the same second, each
+/// for a few round trips.
 const SOURCE_STRANGERS_MAX: usize = 256;
 
 /// Connections of devices: at the 56 kB that each costs, 0.9 GB.
@@ -202,8 +205,8 @@ pub(crate) const DEVICES_MAX: usize = 16_384;
 /// Connections kept for relays, and as many for people.
 const KEPT_MAX: usize = 512;
 
-/// Connections of one device, relay or account: one stream or heartbeat, and room for what is asked beside it and for those that
-/// the network lost and nobody has noticed yet.
+/// Connections of one device, relay or account: one stream or heartbeat, and room for what is asked
+/// beside it and for those that the network lost and nobody has noticed yet.
 const EACH_CALLER_MAX: usize = 32;
 
 /// Descriptors for the database, its readers, the operator's door and refusals.

@@ -1,5 +1,5 @@
-//! Decides whether a version that somebody was told still counts: after a restore the same numbers are told again, for other
-//! things. Holds no clock and no store.
+//! Decides whether a version that somebody was told still counts: after a restore the same numbers
+//! are told again, for other things. Holds no clock and no store.
 //!
 //! ```text
 //! run  A ── 5 ── B ── 9 ── C (now)        B told 6 to 9; "8 by B" goes on from here, "12 by B" was told in a time that is lost
@@ -31,20 +31,22 @@ pub(crate) struct Run {
 pub(crate) enum Claim {
     /// It is a part of this database's past.
     Past,
-    /// It was told by this database in a time of which it knows nothing: it was restored from a backup.
+    /// It was told by this database in a time of which it knows nothing: it was restored from a
+    /// backup.
     Lost,
 }
 
 impl Runs {
-    /// `before` in the order in which they began, then `present`; `is_new` if nobody had set up the deployment when it began.
+    /// `before` in the order in which they began, then `present`; `is_new` if nobody had set up the
+    /// deployment when it began.
     pub(crate) fn new(before: Vec<Run>, present: Run, is_new: bool) -> Self {
         let mut runs = before;
         runs.push(present);
         Self { runs, is_new }
     }
 
-    /// Where new devices get addresses from. Only before a new deployment's first run nothing can have been given out of which this
-    /// database does not know.
+    /// Where new devices get addresses from. Only before a new deployment's first run nothing can
+    /// have been given out of which this database does not know.
     pub(crate) fn first_host(&self) -> u32 {
         match self.is_new {
             true => HOST_MIN,
@@ -76,8 +78,8 @@ impl Runs {
     }
 }
 
-/// Most runs that are remembered, some 50 bytes each. Who comes with an older one is taken for somebody from a lost time, which
-/// costs a round of orders for relays and nothing else.
+/// Most runs that are remembered, some 50 bytes each. Who comes with an older one is taken for
+/// somebody from a lost time, which costs a round of orders for relays and nothing else.
 pub(crate) const RUNS_MAX: u64 = 4_096;
 
 #[cfg(test)]

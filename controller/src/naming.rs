@@ -1,4 +1,5 @@
-//! Decides which host label a new device gets. Knows no device; the caller says who has the wanted label.
+//! Decides which host label a new device gets. Knows no device; the caller says who has the wanted
+//! label.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,9 @@
-//! Decides what one device is told: its netmap at a version, and the delta that the change log makes of it.
+//! Decides what one device is told: its netmap at a version, and the delta that the change log
+//! makes of it.
 //!
-//! Holds no state: the members of a network come from the store, the log entries from [`crate::changelog`]. An entry names what
-//! changed once, for everybody; each stream derives its own change from it.
+//! Holds no state: the members of a network come from the store, the log entries from
+//! [`crate::changelog`]. An entry names what changed once, for everybody; each stream derives its
+//! own change from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,7 +65,8 @@ pub(crate) enum Fact {
     Joined(Box<Member>),
     /// A device left the network, or was taken out.
     Left { device: DeviceId, host: u32 },
-    /// A device was removed for good; said once in each of its networks, or to nobody's network with host 0 if it had none.
+    /// A device was removed for good; said once in each of its networks, or to nobody's network
+    /// with host 0 if it had none.
     Gone { device: DeviceId, host: u32 },
     /// A device came or went.
     Online {
@@ -113,8 +116,8 @@ pub(crate) struct View {
     pub(crate) dns: Dns,
 }
 
-/// The whole netmap of `device` at `version`. All `relays` of the organisation are in it, also those that no list names:
-/// devices measure the way to each.
+/// The whole netmap of `device` at `version`. All `relays` of the organisation are in it, also
+/// those that no list names: devices measure the way to each.
 pub(crate) fn snapshot(
     version: u64,
     views: Vec<View>,
@@ -163,7 +166,8 @@ pub(crate) enum Derived {
     /// These changes, possibly none.
     Changes {
         changes: Vec<Change>,
-        /// Networks that the device joined: what they look like is read from the store, after these entries were written.
+        /// Networks that the device joined: what they look like is read from the store, after these
+        /// entries were written.
         joined: BTreeSet<NetworkId>,
         /// Its networks changed, so it needs another ticket.
         moved: bool,
@@ -172,8 +176,8 @@ pub(crate) enum Derived {
     Removed,
 }
 
-/// Derives the changes of `viewer` from `entries`, which are in order, and keeps its networks up to date. What a later entry
-/// overrides is left out.
+/// Derives the changes of `viewer` from `entries`, which are in order, and keeps its networks up to
+/// date. What a later entry overrides is left out.
 pub(crate) fn derive<'a>(
     viewer: &mut Viewer,
     entries: impl IntoIterator<Item = &'a Entry>,

@@ -1,5 +1,5 @@
-//! What the operator's door answers: `/metrics`, `/healthz`, `/readyz`, nothing else. Decides when the database is asked again
-//! whether it takes writes.
+//! What the operator's door answers: `/metrics`, `/healthz`, `/readyz`, nothing else. Decides when
+//! the database is asked again whether it takes writes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

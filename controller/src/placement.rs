@@ -1,8 +1,8 @@
 //! Decides where devices attach: a home relay and backups. Knows no addresses and no clock.
 //!
-//! A home is kept as long as its relay is online; else the nearest online relay becomes home, and of those that are
-//! about equally near the one with the fewest homed devices. With no relay online nothing moves: an old address may come back,
-//! no address cannot.
+//! A home is kept as long as its relay is online; else the nearest online relay becomes home, and
+//! of those that are about equally near the one with the fewest homed devices. With no relay online
+//! nothing moves: an old address may come back, no address cannot.
 
 use std::collections::BTreeMap;
 
@@ -28,8 +28,8 @@ impl Placement {
         Self { relays }
     }
 
-    /// The relay list of `device`, home first, that replaces `current`; `None` if that may stay. `round_trips` are those that the
-    /// device measured, in milliseconds.
+    /// The relay list of `device`, home first, that replaces `current`; `None` if that may stay.
+    /// `round_trips` are those that the device measured, in milliseconds.
     pub(crate) fn place(
         &mut self,
         device: DeviceId,
@@ -94,7 +94,8 @@ impl Placement {
     }
 }
 
-/// Different devices prefer different relays, so the devices of a lost relay spread over all others. Ids are random.
+/// Different devices prefer different relays, so the devices of a lost relay spread over all
+/// others. Ids are random.
 fn preference(device: DeviceId, relay: RelayId) -> u128 {
     u128::from_be_bytes(device.0) ^ u128::from_be_bytes(relay.0)
 }

@@ -1,7 +1,8 @@
-//! Decides which devices count as online. Holds no clock and no store: the owner writes what [`Presence::due`] reports.
+//! Decides which devices count as online. Holds no clock and no store: the owner writes what
+//! [`Presence::due`] reports.
 //!
-//! A device is online while a netmap stream is open, and for a grace after the last one closed, so that a reconnect is not
-//! seen by its peers.
+//! A device is online while a netmap stream is open, and for a grace after the last one closed, so
+//! that a reconnect is not seen by its peers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

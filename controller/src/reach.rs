@@ -1,4 +1,5 @@
-//! Decides under which address others reach this controller, and for which names its certificate is. Looks nothing up.
+//! Decides under which address others reach this controller, and for which names its certificate
+//! is. Looks nothing up.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -43,7 +44,8 @@ pub(crate) fn public_address(
     }
 }
 
-/// All names of the server certificate: sorted, each once, so that the same configuration gives the same list.
+/// All names of the server certificate: sorted, each once, so that the same configuration gives the
+/// same list.
 pub(crate) fn certificate_names(public: &str, listen: IpAddr, further: &[String]) -> Vec<String> {
     let mut names = vec![public.to_owned()];
     names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));

@@ -1,5 +1,5 @@
-//! Decides which records and zones a network may have. Knows no database: the settings as they are come in, and what changes goes
-//! out.
+//! Decides which records and zones a network may have. Knows no database: the settings as they are
+//! come in, and what changes goes out.
 
 use overlan_protocol::address;
 use overlan_protocol::dns::{
@@ -91,7 +91,8 @@ impl NetworkNames<'_> {
         }
     }
 
-    /// All records of `name` once `record` is among them. `is_device` says whether a device of the network has the name.
+    /// All records of `name` once `record` is among them. `is_device` says whether a device of the
+    /// network has the name.
     pub(crate) fn add(
         &self,
         name: &str,
@@ -132,7 +133,8 @@ impl NetworkNames<'_> {
         Ok(records)
     }
 
-    /// The same for a host behind a device, which gets a name of its own: only the very same record may be there.
+    /// The same for a host behind a device, which gets a name of its own: only the very same record
+    /// may be there.
     pub(crate) fn publish(
         &self,
         name: &str,
@@ -146,7 +148,8 @@ impl NetworkNames<'_> {
         self.add(name, record, is_device)
     }
 
-    /// The records of `name` that stay when those of `kind` and `value` are removed, and how many go.
+    /// The records of `name` that stay when those of `kind` and `value` are removed, and how many
+    /// go.
     pub(crate) fn remove(
         &self,
         name: &str,

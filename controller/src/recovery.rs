@@ -1,5 +1,5 @@
-//! What the operator of the controller's machine may do without a login, on its data directory: a new password for somebody who
-//! lost it.
+//! What the operator of the controller's machine may do without a login, on its data directory: a
+//! new password for somebody who lost it.
 
 use std::num::NonZero;
 use std::path::Path;
@@ -33,8 +33,8 @@ pub enum ResetError {
     Failed(String),
 }
 
-/// Sets the password of the account with this email in a controller's data directory and ends its sessions; returns how many
-/// there were. A controller that runs there takes both over at once.
+/// Sets the password of the account with this email in a controller's data directory and ends its
+/// sessions; returns how many there were. A controller that runs there takes both over at once.
 pub async fn reset_password(data_dir: &Path, email: &str, new: &Secret) -> Result<u64, ResetError> {
     let failed = |error: &dyn std::fmt::Display| ResetError::Failed(error.to_string());
     let file = data_dir.join(crate::data_dir::DATABASE);

@@ -1,4 +1,5 @@
-//! Keeps what devices report, in memory only. Decides nothing; [`crate::placement`] uses the round trips.
+//! Keeps what devices report, in memory only. Decides nothing; [`crate::placement`] uses the round
+//! trips.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,8 @@ pub(crate) struct Reports {
 }
 
 impl Reports {
-    /// Keeps a report in place of an older one. When there are too many, that of some other device is forgotten.
+    /// Keeps a report in place of an older one. When there are too many, that of some other device
+    /// is forgotten.
     pub(crate) fn put(&mut self, device: DeviceId, report: DeviceReport) {
         if self.devices.len() >= REPORTS_MAX && !self.devices.contains_key(&device) {
             self.devices.pop_first();

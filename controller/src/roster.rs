@@ -1,5 +1,6 @@
-//! Who is in which network: joining, leaving, removal, each inside its caller's transaction, with its trace in the change log
-//! and, where a right ends, in what relays are told. Labels and addresses are [`crate::naming`]'s and [`crate::address`]'s to choose.
+//! Who is in which network: joining, leaving, removal, each inside its caller's transaction, with
+//! its trace in the change log and, where a right ends, in what relays are told. Labels and
+//! addresses are [`crate::naming`]'s and [`crate::address`]'s to choose.
 
 use overlan_protocol::api::NamePolicy;
 use overlan_protocol::key::NetworkId;
@@ -81,8 +82,8 @@ pub(crate) async fn join(
     Ok(place)
 }
 
-/// Takes `device` out of a network: peers forget it, and relays refuse the tickets that name the network. Tells whether it was
-/// in.
+/// Takes `device` out of a network: peers forget it, and relays refuse the tickets that name the
+/// network. Tells whether it was in.
 pub(crate) async fn leave(
     tx: &mut Tx,
     device: &mut Device,
@@ -118,7 +119,8 @@ pub(crate) async fn remove_device(
     device: &Device,
     now: u64,
 ) -> Result<bool, StoreError> {
-    // Before anything of it goes: the caller commits what was done here also for a device that stays.
+    // Before anything of it goes: the caller commits what was done here also for a device that
+    // stays.
     if !devices::is_unattached_since(tx, device).await? {
         return Ok(false);
     }
@@ -163,8 +165,8 @@ pub(crate) async fn delete_network(
     accounts::delete_network(tx, org, network).await
 }
 
-/// Whether a device may join a network by itself: by the auth key that enrolled it, because it was put there, or because a
-/// person enrolled it into that network. Taking it out ends the right.
+/// Whether a device may join a network by itself: by the auth key that enrolled it, because it was
+/// put there, or because a person enrolled it into that network. Taking it out ends the right.
 pub(crate) async fn may_join(
     tx: &mut Tx,
     device: &Device,
@@ -186,7 +188,8 @@ async fn choose_label(
         Some(names::Holder::Device(id)) => devices::get(tx, id).await?,
         Some(names::Holder::Records | names::Holder::Wish(_)) | None => None,
     };
-    // Who has a key may replace what came by that key, and nothing else. A stream that opened just now is not written yet.
+    // Who has a key may replace what came by that key, and nothing else. A stream that opened just
+    // now is not written yet.
     let is_replaceable = |other: &Device| {
         let same_key = other.auth_key.is_some() && other.auth_key == device.auth_key;
         same_key && !other.online && !deployment.presence.lock().is_attached(other.id)

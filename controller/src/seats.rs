@@ -1,4 +1,5 @@
-//! Hands out the places for connections and takes them back. Who may hold one is decided by [`crate::limits`].
+//! Hands out the places for connections and takes them back. Who may hold one is decided by
+//! [`crate::limits`].
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -57,7 +58,8 @@ impl Seats {
     }
 }
 
-/// One connection's place within the limits; dropping it gives the place back, whatever ends the connection's task.
+/// One connection's place within the limits; dropping it gives the place back, whatever ends the
+/// connection's task.
 #[derive(Debug)]
 pub(crate) struct Seat {
     seats: Arc<Seats>,

@@ -1,4 +1,5 @@
-//! Small secret files in the data directory: written whole or not at all, readable by their owner only.
+//! Small secret files in the data directory: written whole or not at all, readable by their owner
+//! only.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -26,7 +27,8 @@ impl FileError {
     }
 }
 
-/// Opens a file, making an empty one if there is none, so that whoever fills it later does not choose a wider mode.
+/// Opens a file, making an empty one if there is none, so that whoever fills it later does not
+/// choose a wider mode.
 pub(crate) fn open(file: &Path) -> io::Result<File> {
     let open = OpenOptions::new()
         .append(true)

@@ -1,5 +1,5 @@
-//! The TLS listener: accepts, and hands each connection to the API with its exporter and its place. HTTP/1.1 only. Who may hold
-//! a connection is decided by [`crate::limits`].
+//! The TLS listener: accepts, and hands each connection to the API with its exporter and its place.
+//! HTTP/1.1 only. Who may hold a connection is decided by [`crate::limits`].
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -39,7 +39,8 @@ pub(crate) struct Answers {
     pub(crate) stranger_within: Duration,
 }
 
-/// Accepts connections until `stop`, then ends them: idle ones at once, others after their answer, all within
+/// Accepts connections until `stop`, then ends them: idle ones at once, others after their answer,
+/// all within
 /// [`SHUTDOWN_WITHIN`].
 pub(crate) async fn serve(listener: TcpListener, answers: Answers, stop: CancellationToken) {
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
@@ -242,14 +243,17 @@ fn configure(tcp: &TcpStream) -> std::io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
-/// Connections that are told at once that there is no room: as many handshakes as an attacker can make us do in vain.
+/// Connections that are told at once that there is no room: as many handshakes as an attacker can
+/// make us do in vain.
 const REFUSALS_MAX: usize = 64;
 /// Time for such a connection, from the handshake to the end of the answer.
 const REFUSED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Requests of a connection that has not proved who it is: a login that is tried again, an enrolment and what follows it.
+/// Requests of a connection that has not proved who it is: a login that is tried again, an
+/// enrolment and what follows it.
 const STRANGER_REQUESTS_MAX: usize = 8;
-/// A stranger whose request is being answered may stay this long, in all: a password waits for its turn, a body for its network.
+/// A stranger whose request is being answered may stay this long, in all: a password waits for its
+/// turn, a body for its network.
 const STRANGER_BUSY_WITHIN: Duration = Duration::from_secs(40);
 /// How often such a one is looked at.
 const STRANGER_AGAIN: Duration = Duration::from_secs(1);
@@ -260,7 +264,8 @@ const HEADER_MAX: usize = 16 * 1024;
 const BUFFER_MAX: usize = 64 * 1024;
 
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
-/// A further request must be there this soon after the answer before it; also how long a connection may idle.
+/// A further request must be there this soon after the answer before it; also how long a connection
+/// may idle.
 const IDLE_WITHIN: Duration = Duration::from_secs(60);
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(5);
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);

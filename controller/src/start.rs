@@ -1,5 +1,5 @@
-//! Brings a controller up: takes the data directory for itself, listens, and opens the database and the keys beside it, which must
-//! belong together. Serves nothing yet.
+//! Brings a controller up: takes the data directory for itself, listens, and opens the database and
+//! the keys beside it, which must belong together. Serves nothing yet.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -198,7 +198,8 @@ pub(crate) fn check_domain(domain: &str) -> Result<(), StartError> {
     })
 }
 
-/// Opens database and keys, making what a new deployment lacks. `names` are those of the server's certificate.
+/// Opens database and keys, making what a new deployment lacks. `names` are those of the server's
+/// certificate.
 pub(crate) async fn open(config: Config, names: &[String]) -> Result<Opened, StartError> {
     let dir = &config.data_dir;
     let now = clock::unix_secs();
@@ -267,8 +268,8 @@ struct Begun {
     setup_token: Option<Secret>,
 }
 
-/// A deployment is its database and its keys: what is left of one without the database is not taken for a new one, whose setup
-/// token would be anybody's who reads the log.
+/// A deployment is its database and its keys: what is left of one without the database is not taken
+/// for a new one, whose setup token would be anybody's who reads the log.
 async fn check_database(dir: &Path, file: &Path) -> Result<(), StartError> {
     let unusable = |reason: String| StartError::Database {
         file: file.to_owned(),
@@ -365,5 +366,6 @@ async fn begin(
 /// Setting that holds the SHA-256 of the CA's certificate.
 const CA: &str = "ca";
 
-/// How many graces devices have to come back after a restart: they spread their reconnects over some seconds.
+/// How many graces devices have to come back after a restart: they spread their reconnects over
+/// some seconds.
 const RESTART_GRACES: u32 = 6;

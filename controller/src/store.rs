@@ -1,7 +1,8 @@
 //! The database: one function per query, no decisions. The only door to sqlx.
 //!
-//! One connection writes, so writers queue here and never meet a locked database; a few read. Every writer takes the lock at
-//! its beginning. What belongs to a tenant is only found together with its organisation.
+//! One connection writes, so writers queue here and never meet a locked database; a few read. Every
+//! writer takes the lock at its beginning. What belongs to a tenant is only found together with its
+//! organisation.
 
 pub(crate) mod accounts;
 pub(crate) mod changes;
@@ -200,7 +201,8 @@ impl Store {
         })
     }
 
-    /// Moves all that was committed from the write-ahead log into the database file, so that a copy of the file alone has it.
+    /// Moves all that was committed from the write-ahead log into the database file, so that a copy
+    /// of the file alone has it.
     pub(crate) async fn checkpoint(&self) -> Result<(), StoreError> {
         let statement = "PRAGMA wal_checkpoint(TRUNCATE)";
         sqlx::query(statement).execute(&self.writer).await?;
@@ -219,9 +221,9 @@ impl Store {
     }
 }
 
-/// Connections that are handed out only in a clean state. One whose COMMIT or ROLLBACK failed counts a transaction as open that
-/// the database may have ended by itself (a full disk does that), and would refuse everybody who gets it: it is closed, and
-/// another one opened when it is needed.
+/// Connections that are handed out only in a clean state. One whose COMMIT or ROLLBACK failed
+/// counts a transaction as open that the database may have ended by itself (a full disk does that),
+/// and would refuse everybody who gets it: it is closed, and another one opened when it is needed.
 fn pool(connections: u32) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
         .max_connections(connections)
@@ -229,7 +231,8 @@ fn pool(connections: u32) -> SqlitePoolOptions {
         .acquire_slow_threshold(ACQUIRE_TIMEOUT)
         .after_release(|connection, _| {
             Box::pin(async move {
-                // The ROLLBACK of a dropped transaction is queued before this, and has run when this is answered.
+                // The ROLLBACK of a dropped transaction is queued before this, and has run when
+                // this is answered.
                 connection.ping().await?;
                 Ok(!connection.is_in_transaction())
             })

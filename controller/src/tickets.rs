@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::secret_file::{self, FileError};
 use crate::store::devices::Device;
 
-/// Signs tickets. For a day after a rotation there are two keys: relays learn the new one before tickets of it come, and tickets of
-/// the old one are honoured while they live.
+/// Signs tickets. For a day after a rotation there are two keys: relays learn the new one before
+/// tickets of it come, and tickets of the old one are honoured while they live.
 #[derive(Debug)]
 pub(crate) struct TicketSigner {
     newest: TicketKey,
@@ -74,7 +74,8 @@ impl TicketSigner {
         })
     }
 
-    /// Puts another key in place of the newest one, which stays valid for as long as tickets of it live.
+    /// Puts another key in place of the newest one, which stays valid for as long as tickets of it
+    /// live.
     pub(crate) fn rotate(dir: &Path, now: u64) -> Result<(), RotateError> {
         let file = dir.join(FILE);
         let missing = || FileError::new(&file, "it is missing");
@@ -174,7 +175,8 @@ fn read(file: &Path, id: KeyId, seed: &Secret) -> Result<TicketKey, FileError> {
 
 pub(crate) const FILE: &str = "ticket-key.json";
 
-/// For this long after a rotation the key before it signs on: relays that are connected hear of the new one within seconds.
+/// For this long after a rotation the key before it signs on: relays that are connected hear of the
+/// new one within seconds.
 const ANNOUNCED_SECS: u64 = 120;
 
 /// For this long after a rotation tickets of the key before it may live.

@@ -47,8 +47,8 @@ proptest! {
         prop_assert!(host >= from && (from..host).all(|before| taken.contains(&before)));
     }
 
-    /// A run whose database was brought back from a copy, beside the one that went on from the copy: each knows what the copy knew
-    /// and what it gave out itself.
+    /// A run whose database was brought back from a copy, beside the one that went on from the
+    /// copy: each knows what the copy knew and what it gave out itself.
     #[test]
     fn runs_that_know_nothing_of_each_other_give_none_twice(lost in any::<[u8; 16]>(), found in any::<[u8; 16]>()) {
         let give_out = |run: [u8; 16]| {

@@ -17,7 +17,8 @@ use tokio::time::timeout;
 use super::problem::Refusal;
 use crate::deployment::Deployment;
 
-/// A request's JSON body. Behind the caller in a handler's arguments, so that a stranger's body is not read.
+/// A request's JSON body. Behind the caller in a handler's arguments, so that a stranger's body is
+/// not read.
 #[derive(Debug)]
 pub(super) struct Json<T>(pub(super) T);
 

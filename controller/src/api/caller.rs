@@ -1,4 +1,5 @@
-//! Knows who calls: a session's person, or a device or relay that proved its key on this very connection.
+//! Knows who calls: a session's person, or a device or relay that proved its key on this very
+//! connection.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Certificates for the names of devices. Which names those are is the roster's word, never the request's.
+//! Certificates for the names of devices. Which names those are is the roster's word, never the
+//! request's.
 
 use std::sync::Arc;
 

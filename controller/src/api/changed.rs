@@ -1,12 +1,12 @@
-//! What a request changed, in words for the log. Every handler of a request that changes something answers with it, so that no change
-//! goes unsaid; who asked is the connection's to know.
+//! What a request changed, in words for the log. Every handler of a request that changes something
+//! answers with it, so that no change goes unsaid; who asked is the connection's to know.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-/// An answer, and what was changed: names of things as people call them, also of those that are gone. No secrets, and no text that could
-/// hold a line break.
+/// An answer, and what was changed: names of things as people call them, also of those that are
+/// gone. No secrets, and no text that could hold a line break.
 #[derive(Debug)]
 pub(super) struct Changed<T> {
     what: String,

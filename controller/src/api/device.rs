@@ -89,8 +89,8 @@ pub(super) async fn remove(
     Ok(Changed::new("removed itself", Empty {}))
 }
 
-/// Reads `since=<version>&lineage=<lineage>`; nothing else may stand in the query. A version alone, as programs before 0.2 send it,
-/// cannot be judged.
+/// Reads `since=<version>&lineage=<lineage>`; nothing else may stand in the query. A version alone,
+/// as programs before 0.2 send it, cannot be judged.
 fn known(query: Option<&str>) -> Result<Option<(u64, Lineage)>, Refusal> {
     let Some(query) = query.filter(|query| !query.is_empty()) else {
         return Ok(None);

@@ -1,4 +1,5 @@
-//! `/v1/device/networks`: a device sees, joins and leaves networks by itself. What joining and leaving do is [`crate::roster`]'s.
+//! `/v1/device/networks`: a device sees, joins and leaves networks by itself. What joining and
+//! leaving do is [`crate::roster`]'s.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! `/v1/devices`: people list devices, let waiting ones in and remove them for good. What an enrolled device asks for itself is in
-//! `device`.
+//! `/v1/devices`: people list devices, let waiting ones in and remove them for good. What an
+//! enrolled device asks for itself is in `device`.
 
 use std::sync::Arc;
 
@@ -51,7 +51,8 @@ pub(super) async fn list(
     Ok(Json(summaries.collect()))
 }
 
-/// Lets a device in that waits for it: it joins what it asked for, and may come and go by itself from then on.
+/// Lets a device in that waits for it: it joins what it asked for, and may come and go by itself
+/// from then on.
 pub(super) async fn approve(
     State(deployment): State<Arc<Deployment>>,
     person: Person,

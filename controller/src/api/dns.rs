@@ -87,7 +87,8 @@ pub(super) async fn add_record(
     Ok(Changed::new(what, DnsRecordSummary { name, record }))
 }
 
-/// Adds a record to those of a name. Returns the absolute name, and whether it was not there before.
+/// Adds a record to those of a name. Returns the absolute name, and whether it was not there
+/// before.
 pub(super) async fn put(
     deployment: &Deployment,
     tx: &mut Tx,

@@ -1,4 +1,5 @@
-//! `/v1/enrol`: a device comes in by an auth key or by a login. By what right, and into which networks, is [`crate::enrol`]'s.
+//! `/v1/enrol`: a device comes in by an auth key or by a login. By what right, and into which
+//! networks, is [`crate::enrol`]'s.
 
 use std::sync::Arc;
 

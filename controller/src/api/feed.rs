@@ -1,6 +1,7 @@
 //! One netmap stream: decides which event comes next. What a delta holds is [`crate::netmaps`]'s.
 //!
-//! Nothing is queued for a slow reader: the next event is made when the connection has room for it, from the newest state.
+//! Nothing is queued for a slow reader: the next event is made when the connection has room for it,
+//! from the newest state.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -29,7 +30,8 @@ pub(super) struct Feed {
     head: watch::Receiver<u64>,
     /// Where the device's map stands; `None` before the first event.
     sent: Option<u64>,
-    /// Up to here the change log was looked at; entries between `sent` and here do not concern the device.
+    /// Up to here the change log was looked at; entries between `sent` and here do not concern the
+    /// device.
     scanned: u64,
     ready: VecDeque<MapEvent>,
     alive_at: Instant,
@@ -39,9 +41,9 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Begins with deltas behind the `known` version if it is a part of this database's past and the log reaches back that far,
-    /// else with a snapshot. A ticket follows: it is not
-    /// known how old the one is that the device holds.
+    /// Begins with deltas behind the `known` version if it is a part of this database's past and
+    /// the log reaches back that far, else with a snapshot. A ticket follows: it is not known how
+    /// old the one is that the device holds.
     pub(super) async fn open(
         deployment: Arc<Deployment>,
         device: Device,
@@ -159,8 +161,9 @@ impl Feed {
         Ok(())
     }
 
-    /// The device's networks changed: a ticket for what they are now goes out, before the map says so, since relays must let it in
-    /// first. Returns those that it joined, as a whole; one that it has left again meanwhile is not among them.
+    /// The device's networks changed: a ticket for what they are now goes out, before the map says
+    /// so, since relays must let it in first. Returns those that it joined, as a whole; one that it
+    /// has left again meanwhile is not among them.
     async fn look_at_networks(
         &mut self,
         joined: &BTreeSet<NetworkId>,

@@ -1,4 +1,5 @@
-//! `/v1/networks/{label}/devices`: people put devices into a network and take them out. What joining and leaving do is
+//! `/v1/networks/{label}/devices`: people put devices into a network and take them out. What
+//! joining and leaving do is
 //! [`crate::roster`]'s.
 
 use std::sync::Arc;

@@ -180,5 +180,6 @@ fn network_summary(network: NetworkRow) -> NetworkSummary {
     }
 }
 
-/// How often a random VNI is tried: with half of all numbers in use 32 failures in a row do not happen.
+/// How often a random VNI is tried: with half of all numbers in use 32 failures in a row do not
+/// happen.
 const VNI_TRIES: u32 = 32;

@@ -94,8 +94,9 @@ fn answer(relay: &RelayRow, orders: RelayOrders) -> RelayRegisterResponse {
     }
 }
 
-/// Answers a relay that is registered already: the answer to the first attempt may have been lost. It reads what is, whatever became
-/// of the token, and changes nothing; where the relay is to be found its heartbeats say.
+/// Answers a relay that is registered already: the answer to the first attempt may have been lost.
+/// It reads what is, whatever became of the token, and changes nothing; where the relay is to be
+/// found its heartbeats say.
 async fn what_it_is(
     deployment: &Deployment,
     tx: &mut Tx,
@@ -180,7 +181,8 @@ async fn wait_for_orders(
     loop {
         let looked_at = *head.borrow_and_update();
         let mut tx: Tx = deployment.store.read().await?;
-        // Orders of an older database may have a higher version than ours: then ours are news as well.
+        // Orders of an older database may have a higher version than ours: then ours are news as
+        // well.
         let news = relays::orders_version(&mut tx, org).await? != beat.applied
             || beat
                 .lineage
@@ -197,8 +199,9 @@ async fn wait_for_orders(
     }
 }
 
-/// Completes when the change log behind `looked_at` holds what may change the orders: a device of the organisation that was
-/// removed, left a network or, as long as addresses may be in doubt, joined one.
+/// Completes when the change log behind `looked_at` holds what may change the orders: a device of
+/// the organisation that was removed, left a network or, as long as addresses may be in doubt,
+/// joined one.
 async fn revoked_since(
     deployment: &Deployment,
     org: OrgId,

@@ -1,4 +1,5 @@
-//! What lies behind devices: they offer it, people approve it. What a route covers is [`overlan_protocol::gateway`]'s.
+//! What lies behind devices: they offer it, people approve it. What a route covers is
+//! [`overlan_protocol::gateway`]'s.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Logins of people: sessions are opened, listed and ended, passwords changed. How often somebody may try is
+//! Logins of people: sessions are opened, listed and ended, passwords changed. How often somebody
+//! may try is
 //! [`crate::auth::throttle`]'s.
 
 use std::net::IpAddr;
@@ -94,7 +95,8 @@ async fn verify(
         .await;
     match &fits {
         Ok(true) => deployment.throttle.lock().succeed(attempt),
-        // As rare as the throttle lets the passwords of one account be compared. What nobody has a stranger can make up without end.
+        // As rare as the throttle lets the passwords of one account be compared. What nobody has a
+        // stranger can make up without end.
         Ok(false) if attempt.exists => tracing::info!(
             account = attempt.account,
             %source,
@@ -165,7 +167,8 @@ pub(super) async fn end_others(
     Ok(Changed::new(what, SessionsEnded { ended }))
 }
 
-/// Changes the person's password, who proves to know the old one. A thief's session ends with all others.
+/// Changes the person's password, who proves to know the old one. A thief's session ends with all
+/// others.
 pub(super) async fn change_password(
     State(deployment): State<Arc<Deployment>>,
     Source(source): Source,
@@ -185,7 +188,8 @@ pub(super) async fn change_password(
     let attempt = Attempt {
         account: &email,
         exists: true,
-        // Failures of others do not count: not of who logs in from the same address, nor of another session.
+        // Failures of others do not count: not of who logs in from the same address, nor of another
+        // session.
         lane: Lane::Session(person.token),
     };
     if !verify(

@@ -57,7 +57,8 @@ impl Hasher {
         self.run(None, move || hash_now(password.reveal())).await
     }
 
-    /// Whether `password` is the one that `stored` was made of; with no `stored` the same work is done and the answer is no.
+    /// Whether `password` is the one that `stored` was made of; with no `stored` the same work is
+    /// done and the answer is no.
     pub(crate) async fn verify(
         &self,
         password: &Secret,
@@ -92,7 +93,8 @@ impl Hasher {
         share: Option<OwnedSemaphorePermit>,
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        // All permits travel with the work: a caller that goes away does not make room for more hashes at once.
+        // All permits travel with the work: a caller that goes away does not make room for more
+        // hashes at once.
         let place = self.waiting.clone().try_acquire_owned();
         let place = place.map_err(|_| PasswordError::Busy)?;
         let turn = self.running.clone().acquire_owned().await;
@@ -135,7 +137,8 @@ fn argon2() -> Result<Argon2<'static>, PasswordError> {
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
-/// OWASP's floor for argon2id: about 20 ms of one core. More memory would let a flood of logins starve a small controller.
+/// OWASP's floor for argon2id: about 20 ms of one core. More memory would let a flood of logins
+/// starve a small controller.
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;

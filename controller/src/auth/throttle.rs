@@ -1,10 +1,13 @@
-//! Decides how long a login must wait after failed ones. Holds no clock; lives in memory, so a restart forgives.
+//! Decides how long a login must wait after failed ones. Holds no clock; lives in memory, so a
+//! restart forgives.
 //!
-//! Nobody is locked out by others: what strangers do delays strangers. Each account counts by [`Lane`], which is where an attempt
-//! comes from and what speaks for it. All strangers of an account together have one allowance, so that many of them guess no more
-//! than few; who logged in from there before, who proves one of the person's devices and who sits at the controller's own machine
-//! have lanes of their own, which no stranger can fill. An attempt counts as failed from its beginning, so many at once do not slip
-//! through; [`Throttle::withdraw`] takes back what was never tried.
+//! Nobody is locked out by others: what strangers do delays strangers. Each account counts by
+//! [`Lane`], which is where an attempt comes from and what speaks for it. All strangers of an
+//! account together have one allowance, so that many of them guess no more than few; who logged in
+//! from there before, who proves one of the person's devices and who sits at the controller's own
+//! machine have lanes of their own, which no stranger can fill. An attempt counts as failed from
+//! its beginning, so many at once do not slip through; [`Throttle::withdraw`] takes back what was
+//! never tried.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -36,7 +39,8 @@ pub(crate) enum Lane {
 pub(crate) struct Attempt<'a> {
     /// Email in lower case.
     pub(crate) account: &'a str,
-    /// Whether there is such an account. Others are delayed alike, and take no memory of those that there are.
+    /// Whether there is such an account. Others are delayed alike, and take no memory of those that
+    /// there are.
     pub(crate) exists: bool,
     pub(crate) lane: Lane,
 }
@@ -128,7 +132,8 @@ impl Throttle {
     }
 
     fn account(&mut self, now: Instant, attempt: &Attempt<'_>) -> &mut Account {
-        // People's accounts are few, and each keeps no more lanes than its strangers' allowance lets in.
+        // People's accounts are few, and each keeps no more lanes than its strangers' allowance
+        // lets in.
         let table = match attempt.exists {
             true => &mut self.accounts,
             false => {
@@ -157,8 +162,8 @@ impl Throttle {
 }
 
 impl Lane {
-    /// What all attempts of a source have together, whatever accounts they name. Who is known is not kept out by others who share
-    /// the address.
+    /// What all attempts of a source have together, whatever accounts they name. Who is known is
+    /// not kept out by others who share the address.
     fn by_source(self) -> Option<(IpAddr, Pace)> {
         match self {
             Self::Stranger(source) => Some((source, SOURCE)),
@@ -215,8 +220,8 @@ const HOST_DELAY_MAX: Duration = Duration::from_secs(10);
 /// Failures of a lane this long ago do not count any more.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3_600);
 
-/// What all strangers of one account may try together: at most 1,000 in any day (200 and 800). One stranger alone stays below what
-/// comes back, so that it never keeps another out.
+/// What all strangers of one account may try together: at most 1,000 in any day (200 and 800). One
+/// stranger alone stays below what comes back, so that it never keeps another out.
 const STRANGERS: Pace = Pace {
     burst: 200,
     every: Duration::from_secs(108),
@@ -234,7 +239,8 @@ const HOST: Pace = Pace {
 
 /// Most sources remembered, some 1 MB; whose allowance is whole again goes first.
 const SOURCES_MAX: usize = 16_384;
-/// Most emails without an account remembered, some 2 MB; the one that was tried longest ago is forgotten first.
+/// Most emails without an account remembered, some 2 MB; the one that was tried longest ago is
+/// forgotten first.
 const MADE_UP_MAX: usize = 10_000;
 
 #[cfg(test)]

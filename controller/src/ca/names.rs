@@ -1,5 +1,6 @@
-//! The CA of device names: what a device's certificate says, and for how long. It has a key of its own and vouches for names below the
-//! deployment's domain only, never for the controller: who trusts the one CA does not trust the other.
+//! The CA of device names: what a device's certificate says, and for how long. It has a key of its
+//! own and vouches for names below the deployment's domain only, never for the controller: who
+//! trusts the one CA does not trust the other.
 
 use std::fmt;
 use std::path::Path;
@@ -148,11 +149,13 @@ const PEM_LINE: usize = 64;
 
 pub(crate) const FILE: &str = "names-ca.json";
 
-/// Ten years, as browsers and other programs are told of it by hand; made anew a year before it ends.
+/// Ten years, as browsers and other programs are told of it by hand; made anew a year before it
+/// ends.
 const LIFE_SECS: u64 = 10 * 365 * 24 * 3_600;
 const RENEW_SECS: u64 = 9 * 365 * 24 * 3_600;
 
-/// 14 days: longer than a controller is away, short enough that a device which was removed is soon without one.
+/// 14 days: longer than a controller is away, short enough that a device which was removed is soon
+/// without one.
 const CERTIFICATE_LIFE_SECS: u64 = 14 * 24 * 3_600;
 
 #[cfg(test)]

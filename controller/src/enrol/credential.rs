@@ -1,4 +1,5 @@
-//! Decides why a key or token cannot be used any more, and how keys are called. Holds no secret and knows no store.
+//! Decides why a key or token cannot be used any more, and how keys are called. Holds no secret and
+//! knows no store.
 
 use std::fmt;
 
@@ -31,8 +32,8 @@ pub(crate) enum KeyEnd {
     Expired,
 }
 
-/// Decides which end a key that was refused at `now` came to, and how many seconds ago. Times are seconds since the Unix epoch;
-/// `used` is `None` for a key that may be used again.
+/// Decides which end a key that was refused at `now` came to, and how many seconds ago. Times are
+/// seconds since the Unix epoch; `used` is `None` for a key that may be used again.
 pub(crate) fn key_end(
     revoked: Option<u64>,
     used: Option<u64>,

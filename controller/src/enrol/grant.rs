@@ -1,4 +1,5 @@
-//! Decides which networks a device comes into by an auth key or by somebody's login. Knows no request and no transaction.
+//! Decides which networks a device comes into by an auth key or by somebody's login. Knows no
+//! request and no transaction.
 
 use std::collections::BTreeSet;
 
@@ -40,8 +41,8 @@ pub(crate) enum GrantError {
 }
 
 impl Grant {
-    /// Decides for a person who is logged in: all networks of the organisation are theirs, and the default one is meant if none of
-    /// `wanted` is named.
+    /// Decides for a person who is logged in: all networks of the organisation are theirs, and the
+    /// default one is meant if none of `wanted` is named.
     pub(crate) fn of_person(
         org: OrgId,
         account: i64,
@@ -73,8 +74,8 @@ impl Grant {
         })
     }
 
-    /// Decides for an auth key, given all `networks` of its organisation: the device joins those of the key, or the `wanted` ones
-    /// among them.
+    /// Decides for an auth key, given all `networks` of its organisation: the device joins those of
+    /// the key, or the `wanted` ones among them.
     pub(crate) fn of_auth_key(
         key: AuthKey,
         networks: Vec<NetworkRow>,
@@ -125,7 +126,8 @@ impl Grant {
     }
 }
 
-/// Picks those of `allowed` that are named, each once and in the order of the names. The error is a name that is not allowed.
+/// Picks those of `allowed` that are named, each once and in the order of the names. The error is a
+/// name that is not allowed.
 fn pick(mut allowed: Vec<NetworkRow>, names: &[String]) -> Result<Vec<NetworkRow>, String> {
     if names == [ALL_NETWORKS] {
         return Ok(allowed);

@@ -1,4 +1,5 @@
-//! Decides how many devices, keys, relays and networks an organisation may have. Counts nothing: the numbers come in.
+//! Decides how many devices, keys, relays and networks an organisation may have. Counts nothing:
+//! the numbers come in.
 
 use crate::store::LIST_MAX;
 use crate::store::relays::RelayRow;
@@ -16,7 +17,7 @@ pub(crate) enum QuotaError {
     #[error("the organisation has {AUTH_KEYS_MAX} auth keys, which is the most it may have")]
     AuthKeys,
     /// Networks of the organisation.
-    #[error("the organisation has {NETWORKS_MAX} networks, which is the most it may have")]
+    #[error("the organisation has {ORG_NETWORKS_MAX} networks, which is the most it may have")]
     Networks,
     /// Relays of the organisation.
     #[error("the organisation has {RELAYS_MAX} relays, which is the most it may have")]
@@ -32,8 +33,8 @@ pub(crate) enum RelayNameError {
     Full,
 }
 
-/// Decides whether one more device may wait for approval, beside `of_org` devices of its organisation, `of_key` of which came by
-/// its key.
+/// Decides whether one more device may wait for approval, beside `of_org` devices of its
+/// organisation, `of_key` of which came by its key.
 pub(crate) fn one_more_waiting(of_org: u32, of_key: u32) -> Result<(), QuotaError> {
     if of_org >= WAITING_MAX {
         return Err(QuotaError::Waiting);
@@ -54,14 +55,15 @@ pub(crate) fn one_more_auth_key(known: u32) -> Result<(), QuotaError> {
 
 /// Decides whether an organisation with `known` networks may make one more.
 pub(crate) fn one_more_network(known: usize) -> Result<(), QuotaError> {
-    match known < NETWORKS_MAX {
+    match known < ORG_NETWORKS_MAX {
         true => Ok(()),
         false => Err(QuotaError::Networks),
     }
 }
 
-/// Decides whether a relay called `name` may register beside the `known` relays of its organisation, in place of an offline one of
-/// that name or as a further one. Returns the one that it replaces.
+/// Decides whether a relay called `name` may register beside the `known` relays of its
+/// organisation, in place of an offline one of that name or as a further one. Returns the one that
+/// it replaces.
 pub(crate) fn relay_named<'a>(
     name: &str,
     known: &'a [RelayRow],
@@ -73,8 +75,8 @@ pub(crate) fn relay_named<'a>(
     }
 }
 
-/// Devices of an organisation that may wait for approval at once: more than a person looks through, and few enough that one leaked
-/// key does not fill the list.
+/// Devices of an organisation that may wait for approval at once: more than a person looks through,
+/// and few enough that one leaked key does not fill the list.
 const WAITING_MAX: u32 = 256;
 
 /// Of these, devices that one key enrolled: a leaked key leaves room for the devices of other keys.
@@ -84,7 +86,7 @@ const WAITING_OF_KEY_MAX: u32 = 64;
 const AUTH_KEYS_MAX: u32 = LIST_MAX;
 
 /// Most networks of an organisation: all of them are in one list.
-const NETWORKS_MAX: usize = 1_000;
+const ORG_NETWORKS_MAX: usize = 1_000;
 
 /// Most relays of an organisation: all of them are in every netmap.
 const RELAYS_MAX: usize = 64;

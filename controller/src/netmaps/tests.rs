@@ -39,7 +39,8 @@ fn relay(port: u8) -> Relay {
     }
 }
 
-/// Two networks that facts happen to: the store's part in the story. The viewer is always in the first one.
+/// Two networks that facts happen to: the store's part in the story. The viewer is always in the
+/// first one.
 #[derive(Clone)]
 struct World {
     version: u64,
@@ -152,8 +153,8 @@ impl World {
         })
     }
 
-    /// The delta behind `map` that a stream would send after having read `entries`, with the networks that the viewer joined
-    /// as they are now.
+    /// The delta behind `map` that a stream would send after having read `entries`, with the
+    /// networks that the viewer joined as they are now.
     fn delta(&self, viewer: &mut Viewer, map: &Netmap, entries: &[Entry]) -> Delta {
         let Derived::Changes {
             mut changes,
@@ -226,8 +227,8 @@ fn changes(entries: &[Entry]) -> Vec<Change> {
 }
 
 proptest! {
-    /// A stream reads the networks that were joined at the newest version, while it knows of entries up to an older one: what
-    /// it hears twice must do no harm.
+    /// A stream reads the networks that were joined at the newest version, while it knows of
+    /// entries up to an older one: what it hears twice must do no harm.
     #[test]
     fn deltas_of_any_size_add_up_to_the_snapshot(steps in steps(), batch in 1usize..12, late in any::<bool>()) {
         let mut world = World::new();

@@ -14,8 +14,8 @@ pub(crate) struct Carried {
     pub(crate) content: Vec<u8>,
 }
 
-/// Writes the database as it is at one moment into the empty file `to`, and `carried` beside its tables. A controller that uses the
-/// database goes on meanwhile.
+/// Writes the database as it is at one moment into the empty file `to`, and `carried` beside its
+/// tables. A controller that uses the database goes on meanwhile.
 pub(crate) async fn write(
     database: &Path,
     to: &Path,

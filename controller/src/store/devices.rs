@@ -1,4 +1,5 @@
-//! Devices, what is left of removed ones, and where each attaches. Which networks they are in is in [`super::members`].
+//! Devices, what is left of removed ones, and where each attaches. Which networks they are in is in
+//! [`super::members`].
 
 use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId, RelayId, TunnelKey};
 use sqlx::Row;
@@ -196,7 +197,8 @@ pub(crate) async fn bump_attach_epoch(tx: &mut Tx, id: DeviceId) -> Result<(), S
     Ok(())
 }
 
-/// Ephemeral devices that are offline since before `before_ms`, at most `limit`, without their places.
+/// Ephemeral devices that are offline since before `before_ms`, at most `limit`, without their
+/// places.
 pub(crate) async fn stale_ephemeral(
     tx: &mut Tx,
     before_ms: u64,
@@ -239,8 +241,8 @@ pub(crate) async fn is_unattached_since(tx: &mut Tx, device: &Device) -> Result<
     Ok(row.is_some())
 }
 
-/// Deletes a device that still has the attach epoch that the caller saw; returns the revocation epoch that it had, if it was
-/// deleted.
+/// Deletes a device that still has the attach epoch that the caller saw; returns the revocation
+/// epoch that it had, if it was deleted.
 pub(crate) async fn delete(tx: &mut Tx, device: &Device) -> Result<Option<u64>, StoreError> {
     let row = sqlx::query(
         "DELETE FROM devices WHERE id = ? AND org_id = ? AND attach_epoch = ? RETURNING epoch",
@@ -253,7 +255,8 @@ pub(crate) async fn delete(tx: &mut Tx, device: &Device) -> Result<Option<u64>, 
     row.as_ref().map(|row| unsigned(row, "epoch")).transpose()
 }
 
-/// Makes the tickets void that the device has, and returns its new epoch: those from now on have that.
+/// Makes the tickets void that the device has, and returns its new epoch: those from now on have
+/// that.
 pub(crate) async fn bump_epoch(tx: &mut Tx, id: DeviceId) -> Result<u64, StoreError> {
     let row = sqlx::query("UPDATE devices SET epoch = epoch + 1 WHERE id = ? RETURNING epoch")
         .bind(id.to_string())
@@ -262,7 +265,8 @@ pub(crate) async fn bump_epoch(tx: &mut Tx, id: DeviceId) -> Result<u64, StoreEr
     unsigned(&row, "epoch")
 }
 
-/// Notes for relays that tickets of the device below `epoch` are void, and moves the version of their orders.
+/// Notes for relays that tickets of the device below `epoch` are void, and moves the version of
+/// their orders.
 pub(crate) async fn revoke(
     tx: &mut Tx,
     device: &Device,

@@ -1,4 +1,5 @@
-//! Records and zones of networks. Who may have which name is the API's decision; every change goes into the change log here.
+//! Records and zones of networks. Who may have which name is the API's decision; every change goes
+//! into the change log here.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +41,8 @@ pub(crate) async fn settings(
     Ok(Dns { zones, records })
 }
 
-/// Sets the records of one name; none removes it. `Conflict` if it is the name of a device and the records say where it is.
+/// Sets the records of one name; none removes it. `Conflict` if it is the name of a device and the
+/// records say where it is.
 pub(crate) async fn set_records(
     tx: &mut Tx,
     org: OrgId,

@@ -1,4 +1,5 @@
-//! Auth keys and relay tokens. Using one is a single conditional UPDATE, so of two racing users one wins.
+//! Auth keys and relay tokens. Using one is a single conditional UPDATE, so of two racing users one
+//! wins.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! Who holds a name in a network: one table for devices, records and wishes, so that a name is never two things.
+//! Who holds a name in a network: one table for devices, records and wishes, so that a name is
+//! never two things.
 
 use std::collections::BTreeSet;
 
@@ -95,8 +96,9 @@ pub(crate) async fn rename(
     Ok(())
 }
 
-/// Holds an absolute name for its records, if it lies below the network's domain: a wish gives way. `Conflict` if it is the name of
-/// a device and the records say where it is; other ones are notes about the device.
+/// Holds an absolute name for its records, if it lies below the network's domain: a wish gives way.
+/// `Conflict` if it is the name of a device and the records say where it is; other ones are notes
+/// about the device.
 pub(super) async fn hold_for_records(
     tx: &mut Tx,
     network: NetworkId,
@@ -136,7 +138,8 @@ pub(super) async fn free_of_records(
     Ok(())
 }
 
-/// Makes the wishes that nobody has approved all that the device holds as such in the network: what is free of the first
+/// Makes the wishes that nobody has approved all that the device holds as such in the network: what
+/// is free of the first
 /// [`WISHES_HELD_MAX`].
 pub(super) async fn hold_for_wishes(
     tx: &mut Tx,
@@ -237,6 +240,6 @@ fn read(row: &SqliteRow) -> Result<Holder, StoreError> {
 /// Setting that holds the deployment's domain, which names of records end with.
 pub(crate) const DOMAIN: &str = "domain";
 
-/// Names that one device holds in a network by wishes which nobody approved: enough for the hosts behind a gateway that wait
-/// together, and few enough that nobody closes a network's names.
+/// Names that one device holds in a network by wishes which nobody approved: enough for the hosts
+/// behind a gateway that wait together, and few enough that nobody closes a network's names.
 const WISHES_HELD_MAX: u32 = 8;

@@ -114,7 +114,8 @@ pub(crate) async fn tokens(
     rows.iter().map(token).collect()
 }
 
-/// Removes a token, used or not; returns the name that it was for, if there was one. A relay that it registered stays.
+/// Removes a token, used or not; returns the name that it was for, if there was one. A relay that
+/// it registered stays.
 pub(crate) async fn revoke_token(
     tx: &mut Tx,
     org: OrgId,

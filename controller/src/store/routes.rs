@@ -9,8 +9,8 @@ use sqlx::sqlite::SqliteRow;
 use super::{StoreError, Tx, damaged, names, parsed, signed};
 use crate::netmaps::OrgId;
 
-/// Makes `routes` all that the device offers in the network; what it offered before keeps its approval. Tells whether an approved
-/// one went.
+/// Makes `routes` all that the device offers in the network; what it offered before keeps its
+/// approval. Tells whether an approved one went.
 pub(crate) async fn offer(
     tx: &mut Tx,
     device: DeviceId,
@@ -80,7 +80,8 @@ pub(crate) async fn approve(
     Ok(done.rows_affected() == 1)
 }
 
-/// Deletes offers of what no gateway may lead to any more, and returns them: an earlier version took some of them.
+/// Deletes offers of what no gateway may lead to any more, and returns them: an earlier version
+/// took some of them.
 pub(crate) async fn forget_forbidden(tx: &mut Tx) -> Result<Vec<String>, StoreError> {
     let rows = sqlx::query("SELECT DISTINCT route FROM routes")
         .fetch_all(&mut **tx)
@@ -142,7 +143,8 @@ pub(crate) async fn recorded(
     rows.iter().map(offer).collect()
 }
 
-/// Ends a device's hold on a record. Another device with the same approved wish takes it over; tells whether there is none.
+/// Ends a device's hold on a record. Another device with the same approved wish takes it over;
+/// tells whether there is none.
 pub(crate) async fn release_record(
     tx: &mut Tx,
     device: DeviceId,

@@ -83,7 +83,8 @@ pub(crate) async fn count(tx: &mut Tx, org: OrgId) -> Result<u32, StoreError> {
     unsigned(&row, "devices")
 }
 
-/// Number of devices that wait and were enrolled by this key. The device that asks is written, and does not wait yet.
+/// Number of devices that wait and were enrolled by this key. The device that asks is written, and
+/// does not wait yet.
 pub(crate) async fn count_of_key(tx: &mut Tx, key: &str) -> Result<u32, StoreError> {
     let row = sqlx::query(
         "SELECT count(DISTINCT w.device_id) AS devices FROM waiting w JOIN devices d ON d.id = w.device_id WHERE d.auth_key = ?",

@@ -70,7 +70,8 @@ impl Written {
 #[tokio::test]
 async fn the_log_says_who_changed_what_by_name() {
     let written = Written::default();
-    // With one subscriber alone, a place that another test's thread reaches first would be taken for one that nobody listens to.
+    // With one subscriber alone, a place that another test's thread reaches first would be taken
+    // for one that nobody listens to.
     let _second = tracing::Dispatch::new(written.clone());
     // One thread runs the whole test, the controller too.
     let _guard = tracing::subscriber::set_default(written.clone());

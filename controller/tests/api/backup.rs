@@ -67,7 +67,8 @@ async fn a_backup_of_a_busy_controller_comes_back_whole() {
         .lines(path::DEVICE_NETMAP, WITHIN)
         .await;
     assert_eq!(refused(lines), ProblemKind::DeviceUnknown);
-    // Nobody gets an address that somebody had in the time that is lost, though nobody came to tell.
+    // Nobody gets an address that somebody had in the time that is lost, though nobody came to
+    // tell.
     let fresh = lab.enrol(&key, "fresh").await;
     let map = fresh.stream(&lab).await.map;
     assert!(network(&map).host > 4_000, "{}", network(&map).host);

@@ -54,7 +54,8 @@ async fn ask(stream: &mut TlsStream<TcpStream>, path: &str) -> std::io::Result<S
     Ok(String::from_utf8(answer).unwrap())
 }
 
-/// Takes as many places as it gets from `from`, each with one request; also returns how many were refused by an answer.
+/// Takes as many places as it gets from `from`, each with one request; also returns how many were
+/// refused by an answer.
 async fn occupy(
     lab: &Lab,
     from: [u8; 4],
@@ -158,7 +159,8 @@ async fn an_office_of_hundreds_of_devices_behind_one_address_works() {
         let key = &keys[number % keys.len()];
         lab.enrol(key, &format!("guest-{number}")).await;
     }
-    // Nobody had to make room for another: each is still there, and hears of a guest of its network.
+    // Nobody had to make room for another: each is still there, and hears of a guest of its
+    // network.
     iter(streams)
         .for_each_concurrent(None, |mut stream| async move {
             let is_guest = |peer: &Peer| peer.label.starts_with("guest-");
@@ -181,7 +183,8 @@ async fn a_stranger_has_to_prove_itself_soon_and_a_device_stays() {
     let key = lab.reusable_key(&owner).await;
     let mut stream = lab.enrol(&key, "web").await.stream(&lab).await;
     let mut stranger = knock(&lab, [127, 0, 0, 1]).await.unwrap();
-    // It may ask some things, and has to go all the same; as it has not asked too much, nothing else ends it.
+    // It may ask some things, and has to go all the same; as it has not asked too much, nothing
+    // else ends it.
     for _ in 0..4 {
         match ask(&mut stranger, path::HEALTH).await {
             Ok(answer) if !answer.is_empty() => assert!(answer.starts_with("HTTP/1.1 200")),

@@ -1,4 +1,5 @@
-//! A data directory that is not what a controller left there: refused with the file and the way out, never taken for a new one.
+//! A data directory that is not what a controller left there: refused with the file and the way
+//! out, never taken for a new one.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -35,7 +36,8 @@ async fn a_deployment_without_its_database_is_not_a_new_one() {
             "missing" => fs::remove_file(&database).unwrap(),
             "empty" => fs::write(&database, "").unwrap(),
             _ => {
-                // As a copy without the write-ahead log looks that has all tables: a header and one empty page.
+                // As a copy without the write-ahead log looks that has all tables: a header and one
+                // empty page.
                 fs::remove_file(&database).unwrap();
                 lab.sql("PRAGMA journal_mode = WAL").await;
                 lab.sql("PRAGMA user_version = 0").await;

@@ -92,7 +92,8 @@ impl Lab {
         let started = async {
             loop {
                 match self.try_run().await {
-                    // A process that another test has just forked holds the lock, too, until it becomes its program.
+                    // A process that another test has just forked holds the lock, too, until it
+                    // becomes its program.
                     Err(StartError::DataDirInUse { .. }) => tokio::time::sleep(POLL).await,
                     other => break other,
                 }

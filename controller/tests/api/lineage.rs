@@ -9,14 +9,16 @@ use overlan_protocol::netmap::MapEvent;
 use crate::lab::{Device, Lab, WITHIN, network, peer, refused};
 use crate::streams::resume;
 
-/// What an operator does who has no better way: the directory as it was, with the controller stopped.
+/// What an operator does who has no better way: the directory as it was, with the controller
+/// stopped.
 fn copy(from: &Path, to: &Path) {
     let _ = std::fs::remove_dir_all(to);
     let done = Command::new("cp").arg("-a").arg(from).arg(to).status();
     assert!(done.unwrap().success());
 }
 
-/// Stops, takes a copy, and lets one more device enrol that the copy does not have; then brings the copy back.
+/// Stops, takes a copy, and lets one more device enrol that the copy does not have; then brings the
+/// copy back.
 struct Rollback {
     lab: Lab,
     key: overlan_protocol::key::Secret,

@@ -1,4 +1,5 @@
-//! A name in a network means one thing: a device, or what records say, or what a device wishes for a host.
+//! A name in a network means one thing: a device, or what records say, or what a device wishes for
+//! a host.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};

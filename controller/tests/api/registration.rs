@@ -1,4 +1,5 @@
-//! A relay token gives one relay once, and a repeat only reads: every state of the token, in every state of the relay that asks.
+//! A relay token gives one relay once, and a repeat only reads: every state of the token, in every
+//! state of the relay that asks.
 
 use overlan_protocol::api::{LoginResponse, ProblemKind, RelaySummary, path};
 use overlan_protocol::key::RelayId;

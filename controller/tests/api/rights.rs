@@ -1,4 +1,5 @@
-//! A right that was used up or taken back gives nothing: every way in, in every state of the key and of the device.
+//! A right that was used up or taken back gives nothing: every way in, in every state of the key
+//! and of the device.
 
 use overlan_protocol::api::{
     AuthKeyRequest, AuthKeySummary, Credential, DeviceSummary, EnrolResponse, JoinRequest,
@@ -148,7 +149,8 @@ impl Rights {
             .map(|_| ())
     }
 
-    /// A device in this state which was enrolled by a key of this kind, and asks again by a key in that state.
+    /// A device in this state which was enrolled by a key of this kind, and asks again by a key in
+    /// that state.
     async fn case(&self, kind: Kind, key_state: KeyState, state: State) {
         let case = format!("{kind:?} key, {key_state:?}, device {state:?}");
         let (mut key_id, mut key) = self.key(kind).await;

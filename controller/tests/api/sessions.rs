@@ -1,4 +1,5 @@
-//! Passwords are changed, sessions listed and ended, and a lost password is set on the controller's machine.
+//! Passwords are changed, sessions listed and ended, and a lost password is set on the controller's
+//! machine.
 
 use overlan_controller::{ResetError, reset_password};
 use overlan_protocol::api::Credential;

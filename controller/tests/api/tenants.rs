@@ -6,7 +6,8 @@ use overlan_protocol::key::Secret;
 
 use crate::lab::{Device, Lab, PASSWORD, WITHIN, network, peer, refused};
 
-/// A second organisation with an owner who has the same password, made behind the API: there is no sign-up.
+/// A second organisation with an owner who has the same password, made behind the API: there is no
+/// sign-up.
 async fn second_tenant(lab: &Lab) -> LoginResponse {
     lab.sql(
         "INSERT INTO organisations (id, name, created) VALUES (2, 'Other', 1);

@@ -1,4 +1,5 @@
-//! A database of version 0.1.0, as its controller left it: what this one makes of its names and rights.
+//! A database of version 0.1.0, as its controller left it: what this one makes of its names and
+//! rights.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -168,7 +169,8 @@ async fn a_database_of_the_first_version_keeps_its_devices_and_gives_each_name_o
         .await;
     assert_eq!(refused(granted), ProblemKind::NameTaken);
 
-    // Rights are what they were: who was taken out does not come back by itself, who has a grant may use it.
+    // Rights are what they were: who was taken out does not come back by itself, who has a grant
+    // may use it.
     assert_eq!(
         refused(join_itself(&lab, &out).await),
         ProblemKind::Forbidden
@@ -183,7 +185,8 @@ async fn a_database_of_the_first_version_keeps_its_devices_and_gives_each_name_o
         .post(&approve, &serde_json::json!({}), WITHIN)
         .await
         .unwrap();
-    // The address of the second web is none that the older controller may have given out since the dump.
+    // The address of the second web is none that the older controller may have given out since the
+    // dump.
     let hosts = lab
         .texts("SELECT CAST(host AS TEXT) FROM members WHERE label = 'web-1'")
         .await;

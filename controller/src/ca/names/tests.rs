@@ -75,7 +75,8 @@ fn the_ca_stays_for_its_domain_and_is_its_owners_only() {
     assert_eq!(mode.permissions().mode() & 0o777, 0o600);
 }
 
-/// A server that shows `chain` and holds its key, and what a client with `config` that wants `name` says of it.
+/// A server that shows `chain` and holds its key, and what a client with `config` that wants `name`
+/// says of it.
 async fn handshake(
     chain: Vec<CertificateDer<'static>>,
     key: &KeyPair,
@@ -113,7 +114,8 @@ async fn a_certificate_of_a_device_is_refused_where_the_controller_is_expected()
     handshake(controller.chain.clone(), &own, config.clone(), NAME)
         .await
         .unwrap();
-    // The device shows its certificate for that very name, with every CA behind it that there is, in any order.
+    // The device shows its certificate for that very name, with every CA behind it that there is,
+    // in any order.
     let leaf = ca.issue(NAME, &key, now).unwrap();
     let (names_ca, deployment_ca) = (ca.certificate().clone(), controller.chain[1].clone());
     for behind in [
