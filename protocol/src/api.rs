@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::HostPort;
 use crate::frame::Vni;
 use crate::key::{
     DeviceId, Fingerprint, IdentityKey, Lineage, NetworkId, RelayId, Secret, TunnelKey,
@@ -576,7 +577,9 @@ impl FromStr for JoinString {
         if authority.contains(['/', '?', '@']) {
             return Err(ParseJoinError("it has no path, query or user"));
         }
-        let (host, port) = split_authority(authority)?;
+        let server = HostPort::parse_or(authority, DEFAULT_PORT)
+            .map_err(|error| ParseJoinError(error.reason()))?;
+        let host = server.host();
         let ca = match fragment {
             None if !may_be_public(host) => {
                 return Err(ParseJoinError(
@@ -596,7 +599,7 @@ impl FromStr for JoinString {
         };
         Ok(Self {
             host: host.to_owned(),
-            port,
+            port: server.port(),
             ca,
         })
     }
@@ -639,33 +642,6 @@ const PRIVATE_DOMAINS: [&str; 7] = [
     "home",
 ];
 
-fn split_authority(authority: &str) -> Result<(&str, u16), ParseJoinError> {
-    let bad_port = ParseJoinError("the port must be a number from 1 to 65535");
-    let (host, port) = if let Some(bracketed) = authority.strip_prefix('[') {
-        let (host, rest) = bracketed
-            .split_once(']')
-            .ok_or(ParseJoinError("a bracket is missing"))?;
-        (host, rest.strip_prefix(':'))
-    } else {
-        match authority.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        }
-    };
-    if host.is_empty() {
-        return Err(ParseJoinError("the host is missing"));
-    }
-    let port = match port {
-        None => 443,
-        Some(port) => port
-            .parse()
-            .ok()
-            .filter(|port| *port != 0)
-            .ok_or(bad_port)?,
-    };
-    Ok((host, port))
-}
-
 impl fmt::Display for JoinString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
@@ -679,6 +655,9 @@ impl fmt::Display for JoinString {
         }
     }
 }
+
+/// Port of a controller whose join string names none: that of HTTPS.
+const DEFAULT_PORT: u16 = 443;
 
 /// Largest request body before authentication, bytes.
 pub const REQUEST_MAX: usize = 16 * 1024;

@@ -10,7 +10,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dns;
+use crate::host_port::HostPortError;
+use crate::{dns, host_port};
 
 /// Hosts that a gateway connects to: `10.1.0.0/16`, `10.1.2.3:5432`, `db.internal:5432`, `*.corp.internal`. Without a port, all
 /// ports.
@@ -59,6 +60,15 @@ pub enum RouteTextError {
     /// These mean the gateway itself, what its cloud tells it alone, or the overlay.
     #[error("loopback, link-local, metadata and overlay addresses lie behind no gateway")]
     Ours,
+}
+
+impl From<HostPortError> for RouteTextError {
+    fn from(error: HostPortError) -> Self {
+        match error == HostPortError::Port {
+            true => Self::Port,
+            false => Self::Form,
+        }
+    }
 }
 
 impl GatewayRoute {
@@ -130,7 +140,7 @@ impl FromStr for GatewayRoute {
 
     fn from_str(text: &str) -> Result<Self, RouteTextError> {
         let text = text.trim();
-        let (host, port) = split_port(text)?;
+        let (host, port) = host_port::split(text)?;
         let (address, bits) = match host.split_once('/') {
             Some((address, bits)) => (
                 address,
@@ -214,37 +224,6 @@ impl From<GatewayRoute> for String {
     fn from(route: GatewayRoute) -> Self {
         route.to_string()
     }
-}
-
-fn split_port(text: &str) -> Result<(&str, Option<u16>), RouteTextError> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']').ok_or(RouteTextError::Form)?;
-            match rest {
-                "" => (host, None),
-                _ => (
-                    host,
-                    Some(rest.strip_prefix(':').ok_or(RouteTextError::Form)?),
-                ),
-            }
-        }
-        // More colons are an IPv6 address.
-        None if text.matches(':').count() == 1 => {
-            let (host, port) = text.split_once(':').ok_or(RouteTextError::Form)?;
-            (host, Some(port))
-        }
-        None => (text, None),
-    };
-    let port = match port {
-        None => None,
-        Some(port) => Some(
-            port.parse()
-                .ok()
-                .filter(|port| *port != 0)
-                .ok_or(RouteTextError::Port)?,
-        ),
-    };
-    Ok((host, port))
 }
 
 fn is_in(address: IpAddr, begin: IpAddr, bits: u8) -> bool {
