@@ -4,13 +4,14 @@
 //! No method holds two clients' locks at once, so there is no lock order to get wrong.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use overlan_protocol::frame::Frame;
 use overlan_protocol::hello::{Reject, Welcome};
 use overlan_protocol::key::DeviceId;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::egress::{Closed, Egress, Full, Release, Run};
 use crate::ledger::{Destination, Ledger, TooManyDestinations};
@@ -83,12 +84,12 @@ impl Client {
 
     /// How many bytes this client may send to `to` from now on; the last frame may go beyond.
     pub(crate) fn allowance(&self, to: Destination) -> Result<u64, TooManyDestinations> {
-        self.lock().ledger.allowance(to)
+        self.outbox.lock().ledger.allowance(to)
     }
 
     /// Counts DATA frames of this client against its credit.
     pub(crate) fn admit(&self, to: Destination, bytes: usize) {
-        self.lock().ledger.handle_received(to, bytes);
+        self.outbox.lock().ledger.handle_received(to, bytes);
     }
 
     /// Queues runs of frames for this client, stamped with where they come from and charged to `from`'s account. `to` is this
@@ -101,7 +102,7 @@ impl Client {
         runs: &mut VecDeque<Run>,
         shed: &mut Vec<Release<Arc<Client>>>,
     ) -> Result<(), NotTaken> {
-        let mut outbox = self.lock();
+        let mut outbox = self.outbox.lock();
         if outbox.closed {
             return Err(NotTaken::Closed);
         }
@@ -129,18 +130,18 @@ impl Client {
         older: &Client,
         places: impl Fn(Destination) -> bool,
     ) -> Vec<Release<Arc<Client>>> {
-        let mut outbox = older.lock();
+        let mut outbox = older.outbox.lock();
         outbox.closed = true;
         let handed = outbox.egress.hand_over(places);
         drop(outbox);
-        self.lock().egress.take_over(handed)
+        self.outbox.lock().egress.take_over(handed)
     }
 
     /// Gives up what waits for this client of the frames of `victims`.
     #[must_use]
     pub(crate) fn shed(&self, victims: &Victims) -> Vec<Release<Arc<Client>>> {
         let is_one = |source: &Arc<Client>| victims.devices.contains(&source.device);
-        let mut outbox = self.lock();
+        let mut outbox = self.outbox.lock();
         outbox
             .egress
             .discard(None, is_one, |to| to.vni == victims.vni)
@@ -157,7 +158,7 @@ impl Client {
         let Some(account) = self.account(to.vni) else {
             return;
         };
-        let mut outbox = self.lock();
+        let mut outbox = self.outbox.lock();
         let is_due = outbox
             .ledger
             .handle_released(now, to, bytes, stood, account);
@@ -175,14 +176,14 @@ impl Client {
 
     /// Nobody took what this client sent to `to`.
     pub(crate) fn peer_gone(&self, to: Destination) {
-        let mut outbox = self.lock();
+        let mut outbox = self.outbox.lock();
         outbox.ledger.handle_gone(to);
         wake(outbox);
     }
 
     /// Owes this client an answer to its PING.
     pub(crate) fn pong(&self, token: u64) {
-        let mut outbox = self.lock();
+        let mut outbox = self.outbox.lock();
         if outbox.pongs.len() == PONGS_MAX {
             outbox.pongs.pop_front();
         }
@@ -191,14 +192,14 @@ impl Client {
 
     /// Asks this client to attach elsewhere.
     pub(crate) fn drain(&self, within_ms: u32) {
-        let mut outbox = self.lock();
+        let mut outbox = self.outbox.lock();
         outbox.drain = Some(within_ms);
         wake(outbox);
     }
 
     /// Ends this client's connection with `reject`. The first reason stays.
     pub(crate) fn end(&self, reject: Reject) {
-        let mut outbox = self.lock();
+        let mut outbox = self.outbox.lock();
         outbox.end.get_or_insert(reject);
         // Its task may have been woken for data and wait for the socket: this is more urgent.
         outbox.woken = false;
@@ -212,7 +213,7 @@ impl Client {
         now: Instant,
         lost: &mut Vec<Release<Arc<Client>>>,
     ) -> Result<Option<Instant>, Reject> {
-        let mut outbox = self.lock();
+        let mut outbox = self.outbox.lock();
         if let Some(end) = &outbox.end {
             return Err(end.clone());
         }
@@ -239,7 +240,7 @@ impl Client {
         filled: &mut Filled,
         budget: usize,
     ) -> Result<(), Reject> {
-        let mut outbox = self.lock();
+        let mut outbox = self.outbox.lock();
         if let Some(end) = &outbox.end {
             return Err(end.clone());
         }
@@ -263,15 +264,11 @@ impl Client {
 
     /// Takes nothing more and gives up what waits.
     pub(crate) fn close(&self) -> Closed<Arc<Client>> {
-        let mut outbox = self.lock();
+        let mut outbox = self.outbox.lock();
         outbox.closed = true;
         outbox.waker = None;
         outbox.ledger.close(&self.accounts);
         outbox.egress.close()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Outbox> {
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use overlan_protocol::frame::{self, DATA_HEADER_LEN, Frame, HEADER_LEN, Route, Vni};
 use overlan_protocol::hello::{Reject, RejectCode, Welcome};
 use overlan_protocol::{ALPN_RELAY, SEAL_HEADER_LEN, SEAL_TAG_LEN};
+use overlan_transport::clock;
 use overlan_transport::liveness::{Action, Liveness};
 use overlan_transport::pump::{self, Batch, Ended, Peer};
 use overlan_transport::tls::{self, Stepwise};
@@ -33,7 +34,8 @@ pub(crate) async fn serve(hub: Arc<Hub>, acceptor: TlsAcceptor, tcp: TcpStream, 
     let Some((mut stream, admitted)) = evicted.run_until_cancelled(welcomed).await.flatten() else {
         return;
     };
-    let mut conn = match Conn::attach(hub.clone(), admitted, pump::now(), wall_clock()) {
+    let mut conn = match Conn::attach(hub.clone(), admitted, clock::now(), clock::wall().as_secs())
+    {
         Ok(conn) => conn,
         Err(reject) => return refuse(&hub, &mut stream, &reject).await,
     };
@@ -92,14 +94,15 @@ async fn welcome_stranger(
     };
     let exporter = tls::exporter(&stream);
     let orders = hub.orders();
-    let verdict = admit::admit(&body, &exporter, hub.id, &orders, wall_clock()).and_then(|it| {
-        seat.prove()
-            .map_err(|refusal| {
-                hub.metrics.count_refused(refusal);
-                overloaded()
-            })
-            .map(|()| it)
-    });
+    let verdict = admit::admit(&body, &exporter, hub.id, &orders, clock::wall().as_secs())
+        .and_then(|it| {
+            seat.prove()
+                .map_err(|refusal| {
+                    hub.metrics.count_refused(refusal);
+                    overloaded()
+                })
+                .map(|()| it)
+        });
     match verdict {
         Ok(admitted) => Some((stream, admitted)),
         Err(reject) => {
@@ -147,7 +150,7 @@ async fn refuse(hub: &Hub, stream: &mut TlsStream<Stepwise>, reject: &Reject) {
         RejectCode::TicketExpired | RejectCode::TicketInvalid
     );
     let times = is_ticket
-        .then(|| hub.count_refused_ticket(pump::now()))
+        .then(|| hub.count_refused_ticket(clock::now()))
         .flatten();
     match times {
         Some(times) => tracing::info!(reason = %reject.text, times, "refused a device's ticket"),
@@ -610,17 +613,6 @@ fn reconnect_spread_ms(clients: usize) -> u32 {
 
 fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
-}
-
-/// Seconds since the Unix epoch, for tickets.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the shell's one reading of the wall clock; judging takes it as an argument"
-)]
-pub(crate) fn wall_clock() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }
 
 /// Bytes of the smallest DATA frame that carries an IP packet; smaller ones are notes between two clients.

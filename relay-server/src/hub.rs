@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use overlan_protocol::api::RelayOrders;
 use overlan_protocol::credit::DEFAULT_WINDOW;
 use overlan_protocol::key::RelayId;
+use overlan_transport::reminder::Reminder;
+use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 
 use crate::admit::{Orders, held_by_others, revoked};
@@ -19,7 +21,6 @@ use crate::limits::{Budget, Limits, Place, Refusal, Slot};
 use crate::memory::{Memory, QUEUED_MAX};
 use crate::metrics::{Dropped, Gauges, Metrics};
 use crate::pool::Pool;
-use crate::rarely::Rarely;
 use crate::switch::Switch;
 
 /// One relay, as its tasks see it.
@@ -34,7 +35,7 @@ pub(crate) struct Hub {
     /// Clients are accepted.
     pub(crate) serving: AtomicBool,
     /// Tickets that were refused.
-    refusals: Mutex<Rarely>,
+    refusals: Reminder,
     orders: RwLock<Arc<Orders>>,
     places: Mutex<Places>,
 }
@@ -95,7 +96,7 @@ impl Hub {
             memory: Memory::new(settings.queued_max),
             pool: Pool::default(),
             serving: AtomicBool::new(false),
-            refusals: Mutex::default(),
+            refusals: Reminder::default(),
             orders: RwLock::new(Arc::new(orders.into())),
             places: Mutex::new(Places {
                 limits: Limits::new(settings.budget),
@@ -107,16 +108,13 @@ impl Hub {
 
     /// The orders in force.
     pub(crate) fn orders(&self) -> Arc<Orders> {
-        self.orders
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.orders.read().clone()
     }
 
     /// Puts orders in force and ends the connections that they forbid.
     pub(crate) fn apply(&self, orders: RelayOrders) {
         let orders = Arc::new(Orders::from(orders));
-        *self.orders.write().unwrap_or_else(PoisonError::into_inner) = orders.clone();
+        *self.orders.write() = orders.clone();
         for client in self.switch.revoke(&orders.revoked) {
             client.end(revoked());
         }
@@ -158,13 +156,12 @@ impl Hub {
 
     /// A ticket was refused. How often since the last line of log, if it is time for another.
     pub(crate) fn count_refused_ticket(&self, now: Instant) -> Option<u64> {
-        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        refusals.handle(now)
+        self.refusals.due(now)
     }
 
     /// A place for a stranger's connection. Another stranger may have to go for it.
     pub(crate) fn admit(self: &Arc<Self>, now: Instant, from: IpAddr) -> Result<Seat, Refusal> {
-        let mut places = self.places();
+        let mut places = self.places.lock();
         let (slot, evicted) = places.limits.admit(now, from)?;
         if let Some(told) = evicted.and_then(|evicted| places.strangers.remove(&evicted)) {
             told.cancel();
@@ -182,16 +179,12 @@ impl Hub {
     pub(crate) fn gauges(&self) -> Gauges {
         Gauges {
             clients: self.switch.attached(),
-            unproven: self.places().limits.unproven(),
+            unproven: self.places.lock().limits.unproven(),
             queued_bytes: self.memory.queued(),
             grown_bytes: self.memory.grown(),
             pooled_buffers: self.pool.free(),
             orders_version: self.orders().version,
         }
-    }
-
-    fn places(&self) -> MutexGuard<'_, Places> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -207,7 +200,7 @@ impl Seat {
     pub(crate) fn prove(&mut self) -> Result<(), Refusal> {
         match &mut self.slot {
             Some(slot) => {
-                let mut places = self.hub.places();
+                let mut places = self.hub.places.lock();
                 places.limits.prove(slot)?;
                 places.strangers.remove(&slot.place());
                 Ok(())
@@ -225,7 +218,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
-            let mut places = self.hub.places();
+            let mut places = self.hub.places.lock();
             places.strangers.remove(&slot.place());
             places.limits.close(slot);
         }

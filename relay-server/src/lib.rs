@@ -11,7 +11,6 @@
 mod state;
 
 mod pool;
-mod rarely;
 mod register;
 
 mod hub;
@@ -50,14 +49,15 @@ use overlan_protocol::ALPN_RELAY;
 use overlan_protocol::api::{JoinString, RelayRegisterResponse};
 use overlan_protocol::hello::{Reject, RejectCode};
 use overlan_protocol::key::{Fingerprint, RelayId, Secret};
+use overlan_transport::accept::Incoming;
+use overlan_transport::clock;
 use overlan_transport::https::HttpsError;
 use overlan_transport::outgoing::Outgoing;
-use overlan_transport::pump;
 use overlan_transport::tls;
 use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -65,7 +65,6 @@ pub use crate::forwarder::{Forwarder, Forwarding};
 pub use crate::state::StateError;
 
 use crate::hub::{Hub, Settings};
-use crate::rarely::Rarely;
 use crate::register::{RegisterError, Session};
 use crate::state::StateDir;
 
@@ -327,7 +326,7 @@ async fn accept(
     clients: &mut JoinSet<()>,
     stop: &CancellationToken,
 ) {
-    let mut failures = Rarely::default();
+    let incoming = Incoming::new(listener, "clients");
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -336,16 +335,7 @@ async fn accept(
                     tracing::error!(%error, "a connection's task failed; only that client is hurt");
                 }
             }
-            accepted = listener.accept() => match accepted {
-                Ok((tcp, from)) => take(hub, acceptor, tcp, from, clients),
-                Err(error) => {
-                    match failures.handle(pump::now()) {
-                        Some(times) => tracing::warn!(%error, times, "cannot accept clients; if files are too many, raise the limit of open files"),
-                        None => tracing::debug!(%error, "cannot accept"),
-                    }
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            },
+            (tcp, from) = incoming.next() => take(hub, acceptor, tcp, from, clients),
         }
     }
 }
@@ -357,7 +347,7 @@ fn take(
     from: SocketAddr,
     clients: &mut JoinSet<()>,
 ) {
-    let seat = match hub.admit(pump::now(), from.ip()) {
+    let seat = match hub.admit(clock::now(), from.ip()) {
         Ok(seat) => seat,
         Err(refusal) => return hub.metrics.count_refused(refusal),
     };
@@ -385,9 +375,6 @@ async fn drain(hub: &Hub, mut clients: JoinSet<()>) {
         clients.shutdown().await;
     }
 }
-
-/// Pause after a failed accept: the system lacks something that only time gives back.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Time for the last words to all clients that are still here.
 const GOODBYE: Duration = Duration::from_secs(2);

@@ -6,12 +6,13 @@
 //! nobody else wants it a single one has all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use overlan_protocol::credit::{DEFAULT_WINDOW, WINDOW_MAX};
 use overlan_protocol::key::DeviceId;
+use parking_lot::Mutex;
 
 use crate::egress::SHED_PART;
 
@@ -93,7 +94,7 @@ impl Memory {
 
     /// The account of `device` in the network `vni`; the same one for all of its connections.
     pub(crate) fn account(self: &Arc<Self>, vni: u32, device: DeviceId) -> Account {
-        let mut networks = self.lock();
+        let mut networks = self.networks.lock();
         let network = networks.entry(vni).or_default();
         let own = network.senders.entry(device).or_default().clone();
         Account {
@@ -113,10 +114,6 @@ impl Memory {
     /// By how much all windows have grown, bytes.
     pub(crate) fn grown(&self) -> usize {
         self.total.grown()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Network>> {
-        self.networks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,7 +146,7 @@ impl Account {
     /// Who has to give up what it holds for frames of this account that cost `cost`. `None` = nobody holds so much more, and
     /// the frames have to go.
     pub(crate) fn victims(&self, now: Instant, cost: usize) -> Option<Victims> {
-        let mut networks = self.memory.lock();
+        let mut networks = self.memory.networks.lock();
         let (most, largest) = networks
             .iter()
             .map(|(vni, network)| (network.sums.queued(), *vni))
@@ -204,7 +201,7 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        let mut networks = self.memory.lock();
+        let mut networks = self.memory.networks.lock();
         let Some(network) = networks.get_mut(&self.vni) else {
             return;
         };

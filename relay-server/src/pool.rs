@@ -1,8 +1,7 @@
 //! Keeps buffers for full frames between their uses. Decides only how many.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use overlan_protocol::TLS_RECORD_MAX;
+use parking_lot::Mutex;
 
 /// Free buffers of one relay. The last one given back is the first one taken: it is still in a CPU's cache.
 #[derive(Debug, Default)]
@@ -19,7 +18,7 @@ struct Free {
 impl Pool {
     /// An empty buffer with room for [`BUFFER`] bytes.
     pub(crate) fn take(&self) -> Vec<u8> {
-        let pooled = self.lock().full.pop();
+        let pooled = self.free.lock().full.pop();
         pooled.unwrap_or_else(|| Vec::with_capacity(BUFFER))
     }
 
@@ -28,7 +27,7 @@ impl Pool {
         if length > SMALL {
             return Vec::with_capacity(length);
         }
-        let pooled = self.lock().small.pop();
+        let pooled = self.free.lock().small.pop();
         pooled.unwrap_or_else(|| Vec::with_capacity(SMALL))
     }
 
@@ -40,7 +39,7 @@ impl Pool {
             if capacity != BUFFER && capacity != SMALL {
                 continue;
             }
-            let free = free.get_or_insert_with(|| self.lock());
+            let free = free.get_or_insert_with(|| self.free.lock());
             let kind = if capacity == BUFFER {
                 &mut free.full
             } else {
@@ -55,11 +54,7 @@ impl Pool {
 
     /// How many full buffers are free.
     pub(crate) fn free(&self) -> usize {
-        self.lock().full.len()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Free> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+        self.free.lock().full.len()
     }
 }
 

@@ -12,14 +12,13 @@ use overlan_protocol::key::{
     Fingerprint, IdentityKey, IdentitySecret, Lineage, Secret, encode_signature, random_bytes,
 };
 use overlan_protocol::proof::{Principal, enrolment_message};
+use overlan_transport::clock;
 use overlan_transport::https::{Connection, HttpsError};
 use overlan_transport::outgoing::Outgoing;
-use overlan_transport::pump;
 use overlan_transport::tls::ConnectError;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::conn::wall_clock;
 use crate::hub::Hub;
 use crate::state::{StateDir, StateError};
 
@@ -49,7 +48,7 @@ impl Session {
         token: &Secret,
         within: Duration,
     ) -> Result<RelayRegisterResponse, RegisterError> {
-        let started = pump::now();
+        let started = clock::now();
         let mut backoff = Backoff::new();
         loop {
             let error = match self.try_register(token).await {
@@ -60,7 +59,7 @@ impl Session {
                 return Err(RegisterError::Refused(error));
             }
             let pause = backoff.next(random_byte());
-            let tried = pump::now() - started;
+            let tried = clock::now() - started;
             if tried + pause > within {
                 return Err(RegisterError::Unreachable { last: error, tried });
             }
@@ -99,7 +98,7 @@ impl Session {
         let mut backoff = Backoff::new();
         let mut connection = None;
         let mut away = false;
-        let mut clock = Clock::default();
+        let mut clocks = Clock::default();
         loop {
             let beat = self.heartbeat(&hub, registration.orders.lineage, &mut connection);
             let answer = tokio::select! {
@@ -113,7 +112,7 @@ impl Session {
                     }
                     backoff = Backoff::new();
                     let theirs = connection.as_ref().and_then(Connection::server_time);
-                    clock.compare(wall_clock(), theirs);
+                    clocks.compare(clock::wall().as_secs(), theirs);
                     if orders != registration.orders {
                         registration.orders = orders;
                         hub.apply(registration.orders.clone());
@@ -149,7 +148,7 @@ impl Session {
         lineage: Option<Lineage>,
         connection: &mut Option<Connection>,
     ) -> Result<(RelayOrders, Duration), HttpsError> {
-        let started = pump::now();
+        let started = clock::now();
         let connection = match connection {
             Some(connection) => connection,
             None => {
@@ -171,7 +170,7 @@ impl Session {
         let orders = connection
             .post(path::RELAY_HEARTBEAT, &beat, HELD_WITHIN)
             .await?;
-        Ok((orders, pump::now() - started))
+        Ok((orders, clock::now() - started))
     }
 }
 

@@ -58,7 +58,7 @@ mod tests {
 
     /// How long until a receiver that takes `rate` bytes per second, and for which `waiting` wait at all times, is too slow.
     fn lasts(waiting: usize, rate: usize) -> Option<Duration> {
-        let start = overlan_transport::pump::now();
+        let start = overlan_transport::clock::now();
         let mut slow = Slow::default();
         for second in 0..300 {
             let elapsed = Duration::from_secs(second);
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn nothing_is_due_while_little_waits() {
-        let now = overlan_transport::pump::now();
+        let now = overlan_transport::clock::now();
         let mut slow = Slow::default();
         assert_eq!(slow.poll_timeout(), None);
         assert!(!slow.handle_timeout(now, MUCH));

@@ -6,19 +6,18 @@
 //!   tls.key             0600  PKCS #8 PEM, P-256; clients pin its SPKI, so the certificate is made anew at each start
 //!   registration.json   0600  id, name and the newest orders of the controller
 //! ```
-//! Every file is written whole to a temporary name, synced and renamed: after a crash there is the old or the new content.
+//! [`file`] writes them: after a crash there is the old or the new content.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use overlan_protocol::api::RelayRegisterResponse;
 use overlan_protocol::key::{Fingerprint, IdentityKey, IdentitySecret, KEY_LEN};
 use overlan_transport::private_dir::{self, PrivateDirError};
-use overlan_transport::tls;
+use overlan_transport::{file, tls};
 use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use zeroize::Zeroizing;
 
 /// A state directory.
 #[derive(Debug, Clone)]
@@ -93,16 +92,19 @@ impl StateDir {
     /// The relay's identity; a new one is written first.
     pub(crate) fn identity(&self) -> Result<IdentitySecret, StateError> {
         let file = self.dir.join(IDENTITY);
-        let Some(bytes) = read(&file)? else {
+        let Some(bytes) = self.read(IDENTITY)? else {
             let secret = IdentitySecret::generate();
             self.write(IDENTITY, secret.seed())?;
             return Ok(secret);
         };
-        let seed: [u8; KEY_LEN] = bytes.try_into().map_err(|_| StateError::Damaged {
-            file,
-            reason: format!("it does not hold {KEY_LEN} bytes"),
-            remedy: REREGISTER,
-        })?;
+        let seed: [u8; KEY_LEN] = bytes
+            .as_slice()
+            .try_into()
+            .map_err(|_| StateError::Damaged {
+                file,
+                reason: format!("it does not hold {KEY_LEN} bytes"),
+                remedy: REREGISTER,
+            })?;
         Ok(IdentitySecret::from_seed(seed))
     }
 
@@ -114,10 +116,10 @@ impl StateDir {
             reason,
             remedy: "remove the file: the relay makes another key and tells the controller",
         };
-        let pair = match read(&file)? {
+        let pair = match self.read(TLS_KEY)? {
             Some(bytes) => {
-                let pem = String::from_utf8(bytes).map_err(|error| damaged(error.to_string()))?;
-                KeyPair::from_pem(&pem).map_err(|error| damaged(error.to_string()))?
+                let pem = str::from_utf8(&bytes).map_err(|error| damaged(error.to_string()))?;
+                KeyPair::from_pem(pem).map_err(|error| damaged(error.to_string()))?
             }
             None => {
                 let pair = KeyPair::generate().map_err(|error| damaged(error.to_string()))?;
@@ -144,7 +146,7 @@ impl StateDir {
         identity: IdentityKey,
     ) -> Result<Option<RelayRegisterResponse>, StateError> {
         let file = self.dir.join(REGISTRATION);
-        let Some(bytes) = read(&file)? else {
+        let Some(bytes) = self.read(REGISTRATION)? else {
             return Ok(None);
         };
         let parsed = serde_json::from_slice::<Kept<RelayRegisterResponse>>(&bytes);
@@ -179,41 +181,14 @@ impl StateDir {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
-        let file = self.dir.join(name);
-        let temporary = self.dir.join(format!(".{name}.new"));
-        let written = (|| {
-            // What a crash left behind may have another mode.
-            match fs::remove_file(&temporary) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut out = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&temporary)?;
-            out.write_all(bytes)?;
-            out.sync_all()?;
-            fs::rename(&temporary, &file)?;
-            File::open(&self.dir)?.sync_all()
-        })();
-        written.map_err(|source| io_error(&file, source))
+        let path = self.dir.join(name);
+        file::write(&path, bytes).map_err(|source| io_error(&path, source))
     }
-}
 
-/// Reads a whole file; `None` if there is none.
-fn read(file: &Path) -> Result<Option<Vec<u8>>, StateError> {
-    let opened = match File::open(file) {
-        Ok(opened) => opened,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(io_error(file, source)),
-    };
-    let mut bytes = Vec::new();
-    opened
-        .take(FILE_MAX)
-        .read_to_end(&mut bytes)
-        .map_err(|source| io_error(file, source))?;
-    Ok(Some(bytes))
+    fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StateError> {
+        let path = self.dir.join(name);
+        file::read(&path, FILE_MAX).map_err(|source| io_error(&path, source))
+    }
 }
 
 fn io_error(file: &Path, source: io::Error) -> StateError {

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 
 use overlan_protocol::address;
 use overlan_protocol::frame::{Route, Vni};
 use overlan_protocol::key::DeviceId;
+use parking_lot::{Mutex, RwLock};
 
 /// All networks of one relay. `H` is what a frame is delivered to; the switch only keeps and copies it.
 pub(crate) struct Switch<H> {
@@ -93,7 +94,7 @@ impl<H: Clone> Switch<H> {
         claim: &Claim<'_>,
         make: impl FnOnce(AttachId) -> H,
     ) -> Result<(Attachment<H>, H, Vec<H>), Superseded> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let older = state.devices.get(&claim.device);
         if older.is_some_and(|older| older.sequence >= claim.sequence) {
             return Err(Superseded);
@@ -118,7 +119,7 @@ impl<H: Clone> Switch<H> {
                 device: claim.device,
                 handle: handle.clone(),
             };
-            table.write().insert(own, member);
+            table.members.write().insert(own, member);
             ports.push(Port { vni, own, table });
         }
         let attached = Attached {
@@ -134,14 +135,14 @@ impl<H: Clone> Switch<H> {
 
     /// Takes a connection out. Says whether it was still in, that is, neither superseded nor revoked.
     pub(crate) fn detach(&self, device: DeviceId, id: AttachId) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let still_in = state.devices.get(&device).is_some_and(|now| now.id == id);
         still_in && state.remove(device).is_some()
     }
 
     /// Takes out every device whose ticket has a lower epoch than `revoked` demands, and returns their handles.
     pub(crate) fn revoke(&self, revoked: &BTreeMap<DeviceId, u64>) -> Vec<H> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let gone: Vec<DeviceId> = state
             .devices
             .iter()
@@ -159,7 +160,7 @@ impl<H: Clone> Switch<H> {
 
     /// Takes out every device that has a place which another one holds, and returns their handles: vni, host index, holder.
     pub(crate) fn displace(&self, holders: impl Iterator<Item = (u32, u32, DeviceId)>) -> Vec<H> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let mut gone = Vec::new();
         for (vni, host, holder) in holders {
             let has_it = state.tables.get(&vni).and_then(|table| table.holder(host));
@@ -172,13 +173,13 @@ impl<H: Clone> Switch<H> {
 
     /// Everybody who is attached with a place in the network `vni`.
     pub(crate) fn members(&self, vni: u32) -> Vec<H> {
-        let table = self.lock().tables.get(&vni).cloned();
+        let table = self.state.lock().tables.get(&vni).cloned();
         table.map_or_else(Vec::new, |table| table.handles())
     }
 
     /// Everybody who is attached.
     pub(crate) fn handles(&self) -> Vec<H> {
-        let state = self.lock();
+        let state = self.state.lock();
         state
             .devices
             .values()
@@ -188,11 +189,7 @@ impl<H: Clone> Switch<H> {
 
     /// How many devices are attached.
     pub(crate) fn attached(&self) -> usize {
-        self.lock().devices.len()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State<H>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().devices.len()
     }
 }
 
@@ -205,11 +202,7 @@ impl<H: Clone> Attachment<H> {
         if !address::is_host(route.host) || route.host == port.own {
             return Verdict::Drop(Misroute::NoSuchHost);
         }
-        let members = port
-            .table
-            .members
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let members = port.table.members.read();
         if members
             .get(&port.own)
             .is_none_or(|holder| holder.id != self.id)
@@ -247,7 +240,7 @@ impl<H> State<H> {
             let Entry::Occupied(table) = self.tables.entry(vni) else {
                 continue;
             };
-            let mut members = table.get().write();
+            let mut members = table.get().members.write();
             members.remove(&own);
             let empty = members.is_empty();
             drop(members);
@@ -278,7 +271,7 @@ impl<H> Table<H> {
     }
 
     fn holder(&self, host: u32) -> Option<DeviceId> {
-        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        let members = self.members.read();
         members.get(&host).map(|member| member.device)
     }
 
@@ -286,15 +279,11 @@ impl<H> Table<H> {
     where
         H: Clone,
     {
-        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        let members = self.members.read();
         members
             .values()
             .map(|member| member.handle.clone())
             .collect()
-    }
-
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<u32, Member<H>>> {
-        self.members.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

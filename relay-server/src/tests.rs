@@ -17,10 +17,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::conn::wall_clock;
 use crate::metrics::Dropped;
 use controller::{Controller, TOKEN};
 use lab::{Device, Heard, Lab, Wire};
+use overlan_transport::clock;
 
 const NET: u32 = 0x1000;
 const OTHER_NET: u32 = 0x2000;
@@ -62,7 +62,9 @@ impl Running {
     }
 
     async fn hello(&self, device: &Device, sequence: u64) -> (Wire, Heard) {
-        let ticket = self.lab.sign(&self.lab.ticket(device, wall_clock()));
+        let ticket = self
+            .lab
+            .sign(&self.lab.ticket(device, clock::wall().as_secs()));
         let mut wire = self.wire().await;
         let answer = wire
             .hello(&device.secret, self.lab.relay, &ticket, sequence)
@@ -282,7 +284,9 @@ async fn a_receiver_that_does_not_read_stalls_no_other_pair() {
 async fn a_proof_for_another_connection_is_refused() {
     let relay = Running::start(short()).await;
     let device = Device::new(&[(NET, 1)]);
-    let ticket = relay.lab.sign(&relay.lab.ticket(&device, wall_clock()));
+    let ticket = relay
+        .lab
+        .sign(&relay.lab.ticket(&device, clock::wall().as_secs()));
     let mut wire = relay.wire().await;
     let stranger = IdentitySecret::generate();
     let answer = wire.hello(&stranger, relay.lab.relay, &ticket, 1).await;
@@ -310,8 +314,8 @@ async fn a_proof_for_another_connection_is_refused() {
 async fn an_expired_ticket_is_refused() {
     let relay = Running::start(short()).await;
     let device = Device::new(&[(NET, 1)]);
-    let mut ticket = relay.lab.ticket(&device, wall_clock());
-    ticket.expires = wall_clock() - 1;
+    let mut ticket = relay.lab.ticket(&device, clock::wall().as_secs());
+    ticket.expires = clock::wall().as_secs() - 1;
     let text = relay.lab.sign(&ticket);
     let answer = relay
         .wire()
@@ -330,8 +334,8 @@ async fn a_connection_does_not_outlive_its_ticket_and_grace() {
     })
     .await;
     let device = Device::new(&[(NET, 1)]);
-    let mut ticket = relay.lab.ticket(&device, wall_clock());
-    ticket.expires = wall_clock() + 2;
+    let mut ticket = relay.lab.ticket(&device, clock::wall().as_secs());
+    ticket.expires = clock::wall().as_secs() + 2;
     let text = relay.lab.sign(&ticket);
     let mut wire = relay.wire().await;
     let answer = wire.hello(&device.secret, relay.lab.relay, &text, 1).await;
@@ -602,14 +606,14 @@ async fn strangers_that_send_much_are_closed_before_it_is_kept() {
         bytes.extend([22, 3, 1, high, low]);
         bytes.extend_from_slice(part);
     }
-    let began = pump::now();
+    let began = clock::now();
     let _ = tcp.write_all(&bytes).await;
     let mut answer = Vec::new();
     let closed = tcp.read_to_end(&mut answer);
     let _ = timeout(Duration::from_secs(10), closed)
         .await
         .expect("it is closed");
-    let waited = pump::now() - began;
+    let waited = clock::now() - began;
     assert!(
         waited < Duration::from_secs(4),
         "the deadline closed it: {waited:?}"
@@ -727,7 +731,7 @@ async fn a_new_relay_registers_obeys_new_orders_and_restarts_without_the_control
 
     // A revocation reaches the client through the heartbeat that the controller holds.
     let device = Device::new(&[(NET, 1)]);
-    let ticket = lab.sign(&lab.ticket(&device, wall_clock()));
+    let ticket = lab.sign(&lab.ticket(&device, clock::wall().as_secs()));
     let mut wire = Wire::connect(address, pin).await;
     let answer = wire.hello(&device.secret, lab.relay, &ticket, 1).await;
     assert!(matches!(answer, Heard::Welcome(_)), "{answer:?}");

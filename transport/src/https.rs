@@ -22,8 +22,10 @@ use tokio::time::timeout;
 
 mod date;
 
+use crate::ConnectError;
+use crate::connect_error;
 use crate::outgoing::Outgoing;
-use crate::tls::{self, ConnectError, ServerTrust};
+use crate::tls::{self, ServerTrust};
 
 /// Why a request has no answer. One variant per thing the caller does differently.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +43,7 @@ pub enum HttpsError {
     #[error("the controller's answer is not understood: {0}")]
     NotUnderstood(String),
     /// No answer in time.
-    #[error("the controller did not answer within {} s", tls::tenths(*.0))]
+    #[error("the controller did not answer within {} s", connect_error::tenths(*.0))]
     TimedOut(Duration),
 }
 

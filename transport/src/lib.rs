@@ -2,6 +2,18 @@
 
 #![forbid(unsafe_code)]
 
+mod connect_error;
+
+pub mod clock;
+
+pub mod file;
+
+pub mod reminder;
+
+pub mod accept;
+
+pub mod connect;
+
 pub mod outgoing;
 
 pub mod tls;
@@ -19,6 +31,8 @@ pub mod operator;
 pub mod private_dir;
 
 pub mod strangers;
+
+pub use connect_error::ConnectError;
 
 #[cfg(test)]
 mod tests;

@@ -10,14 +10,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+use crate::accept::Incoming;
 
 /// What a path answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +72,7 @@ where
     R: Fn(String) -> A + Clone + Send + 'static,
     A: Future<Output = Page> + Send + 'static,
 {
+    let incoming = Incoming::new(listener, "operators");
     let mut connections = JoinSet::new();
     let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
     loop {
@@ -78,20 +81,14 @@ where
             Some(_) = connections.join_next(), if !connections.is_empty() => {
                 oldest_first.retain(|connection| !connection.is_finished());
             }
-            accepted = listener.accept() => match accepted {
-                Ok((tcp, _)) => {
-                    if oldest_first.len() >= CONNECTIONS_MAX
-                        && let Some(oldest) = oldest_first.pop_front()
-                    {
-                        oldest.abort();
-                    }
-                    oldest_first.push_back(connections.spawn(answer(tcp, respond.clone())));
+            (tcp, _) = incoming.next() => {
+                if oldest_first.len() >= CONNECTIONS_MAX
+                    && let Some(oldest) = oldest_first.pop_front()
+                {
+                    oldest.abort();
                 }
-                Err(error) => {
-                    tracing::debug!(%error, "cannot accept on the operator's address");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            },
+                oldest_first.push_back(connections.spawn(answer(tcp, respond.clone())));
+            }
         }
     }
     connections.shutdown().await;
@@ -102,7 +99,7 @@ where
     R: Fn(String) -> A,
     A: Future<Output = Page> + Send + 'static,
 {
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |request: Request<body::Incoming>| {
         let path = match *request.method() {
             Method::GET => request.uri().path().to_owned(),
             _ => String::new(),
@@ -193,9 +190,6 @@ const REQUEST_MAX: usize = 8_192;
 
 /// Time for one request and its answer; a database that does not write may take its own.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
-
-/// Pause after a failed accept: the system lacks something that only time gives back.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {

@@ -3,17 +3,20 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use overlan_protocol::HostPort;
+use overlan_protocol::host_port::HostPortError;
 use overlan_protocol::key::Secret;
 use percent_encoding::percent_decode_str;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
-use crate::tls::{ConnectError, display_address, set_up};
+use crate::ConnectError;
+use crate::tls::set_up;
 
 mod ask;
 mod except;
@@ -28,8 +31,7 @@ pub struct Outgoing(Option<Arc<UpstreamProxy>>);
 #[derive(Debug, Clone)]
 pub struct UpstreamProxy {
     kind: Kind,
-    host: String,
-    port: u16,
+    at: HostPort,
     user: Option<String>,
     password: Option<Secret>,
     except: Vec<Except>,
@@ -69,27 +71,27 @@ impl Outgoing {
         self.0.as_deref()
     }
 
-    /// Opens a TCP connection to `host:port`, and tells how long the network took for it, if nobody stood between.
+    /// Opens a TCP connection to `to`. Returns also how long the network took for it, unless a proxy
+    /// stood between.
     pub(crate) async fn open(
         &self,
-        host: &str,
-        port: u16,
+        to: &HostPort,
     ) -> Result<(TcpStream, Option<Duration>), ConnectError> {
-        let Some(proxy) = self.proxy().filter(|proxy| proxy.is_for(host, port)) else {
-            let (stream, opened_in) = connect_tcp(host, port).await?;
+        let Some(proxy) = self.proxy().filter(|proxy| proxy.is_for(to)) else {
+            let (stream, opened_in) = connect_tcp(to).await?;
             return Ok((stream, Some(opened_in)));
         };
         let failed = |reason: String| ConnectError::Proxy {
             proxy: proxy.to_string(),
-            address: display_address(host, port),
+            address: to.to_string(),
             reason,
         };
-        let (stream, _) = connect_tcp(&proxy.host, proxy.port)
+        let (stream, _) = connect_tcp(&proxy.at)
             .await
             .map_err(|error| failed(error.to_string()))?;
         let stream = match proxy.kind {
-            Kind::Http => ask::http(stream, proxy, host, port).await,
-            Kind::Socks5 => ask::socks5(stream, proxy, host, port).await,
+            Kind::Http => ask::http(stream, proxy, to).await,
+            Kind::Socks5 => ask::socks5(stream, proxy, to).await,
         };
         Ok((stream.map_err(failed)?, None))
     }
@@ -122,14 +124,16 @@ impl UpstreamProxy {
     /// Whether the proxy itself listens at `address`.
     #[must_use]
     pub fn is_at(&self, address: SocketAddr) -> bool {
-        let same_host = match self.host.parse::<IpAddr>() {
-            Ok(host) => host == address.ip() || host.is_loopback() && address.ip().is_unspecified(),
-            Err(_) => {
-                self.host == "localhost"
+        let same_host = match self.at.address() {
+            Some(host) => {
+                host == address.ip() || host.is_loopback() && address.ip().is_unspecified()
+            }
+            None => {
+                self.at.host() == "localhost"
                     && (address.ip().is_loopback() || address.ip().is_unspecified())
             }
         };
-        self.port == address.port() && same_host
+        self.at.port() == address.port() && same_host
     }
 
     /// Whether the text that it was parsed from held a password.
@@ -138,12 +142,12 @@ impl UpstreamProxy {
         self.password.is_some()
     }
 
-    fn is_for(&self, host: &str, port: u16) -> bool {
-        let is_loopback = host == "localhost"
-            || host
-                .parse::<IpAddr>()
-                .is_ok_and(|address| address.to_canonical().is_loopback());
-        (self.loopback || !is_loopback) && !self.except.iter().any(|it| it.covers(host, port))
+    fn is_for(&self, to: &HostPort) -> bool {
+        let is_loopback = to.host() == "localhost"
+            || to
+                .address()
+                .is_some_and(|address| address.to_canonical().is_loopback());
+        (self.loopback || !is_loopback) && !self.except.iter().any(|it| it.covers(to))
     }
 }
 
@@ -170,10 +174,11 @@ impl FromStr for UpstreamProxy {
             Some((credentials, authority)) => (Some(credentials), authority),
             None => (None, rest),
         };
-        let (host, port) = split_port(authority, default_port)?;
+        let at = HostPort::parse_or(&authority.to_ascii_lowercase(), default_port)
+            .map_err(|error| ParseProxyError(error.reason()))?;
         let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
-        if host.is_empty() || host.len() > HOST_MAX || !host.bytes().all(is_host) {
-            return Err(ParseProxyError("its host is neither a name nor an address"));
+        if !at.host().bytes().all(is_host) {
+            return Err(ParseProxyError(HostPortError::Host.reason()));
         }
         let (user, password) = match credentials.map(|it| it.split_once(':').unwrap_or((it, ""))) {
             None | Some(("", _)) => (None, None),
@@ -189,8 +194,7 @@ impl FromStr for UpstreamProxy {
         };
         Ok(Self {
             kind,
-            host: host.to_ascii_lowercase(),
-            port,
+            at,
             user,
             password,
             except: Vec::new(),
@@ -206,27 +210,8 @@ impl fmt::Display for UpstreamProxy {
             Kind::Http => "http",
             Kind::Socks5 => "socks5",
         };
-        write!(f, "{scheme}://{}", display_address(&self.host, self.port))
+        write!(f, "{scheme}://{}", self.at)
     }
-}
-
-fn split_port(authority: &str, default: u16) -> Result<(&str, u16), ParseProxyError> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(bracketed) => bracketed
-            .split_once(']')
-            .map(|(host, rest)| (host, rest.strip_prefix(':')))
-            .ok_or(ParseProxyError("a bracket is missing"))?,
-        None => match authority.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
-    let port = match port {
-        None => Some(default),
-        Some(text) => text.parse().ok().filter(|port| *port != 0),
-    };
-    let port = port.ok_or(ParseProxyError("its port must be a number from 1 to 65535"))?;
-    Ok((host, port))
 }
 
 fn decoded(text: &str) -> Result<String, ParseProxyError> {
@@ -240,11 +225,11 @@ fn decoded(text: &str) -> Result<String, ParseProxyError> {
     Ok(text.into_owned())
 }
 
-async fn connect_tcp(host: &str, port: u16) -> Result<(TcpStream, Duration), ConnectError> {
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
+async fn connect_tcp(to: &HostPort) -> Result<(TcpStream, Duration), ConnectError> {
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((to.host(), to.port()))
         .await
         .map_err(|source| ConnectError::Resolve {
-            host: host.to_owned(),
+            host: to.host().to_owned(),
             source,
         })?
         .take(ADDRESSES_MAX)
@@ -268,7 +253,7 @@ async fn connect_tcp(host: &str, port: u16) -> Result<(TcpStream, Duration), Con
         }
     }
     Err(ConnectError::Connect {
-        address: display_address(host, port),
+        address: to.to_string(),
         source: last,
     })
 }
@@ -278,9 +263,6 @@ const ADDRESSES_MAX: usize = 8;
 
 /// How long one address is tried before the next one is.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Longest host of a proxy, bytes (RFC 1035).
-const HOST_MAX: usize = 253;
 
 /// Longest user name or password, bytes (RFC 1929).
 const CREDENTIAL_MAX: usize = 255;

@@ -19,6 +19,9 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until, timeout};
 use tokio_rustls::TlsStream;
 
+/// The name of [`crate::clock::now`] while its callers move.
+pub use crate::clock::now;
+
 pub use self::batch::{Batch, FILL};
 pub use self::stall::{SILENCE, WRITE_STALL};
 
@@ -376,11 +379,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
 
 fn broken<E>(error: RecordError) -> Ended<E> {
     Ended::Broken(io::Error::new(io::ErrorKind::InvalidData, error))
-}
-
-/// The shells' clock, so that tests with paused time work.
-pub fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 /// Bytes that are read before frames are handed over; holds the largest frame several times.

@@ -1,42 +1,69 @@
-//! Decides when something that happens often is worth a line of log. Holds one time and one count; no clock.
+//! Decides when something that happens again and again is worth another line of log. Holds one time
+//! and one count; says nothing itself and reads no clock.
 
 use std::time::{Duration, Instant};
 
-/// One kind of event.
+use parking_lot::Mutex;
+
+/// Lets one line out at once, and the next one only after a while.
+#[derive(Debug)]
+pub struct Reminder {
+    every: Duration,
+    said: Mutex<Said>,
+}
+
 #[derive(Debug, Default)]
-pub(crate) struct Rarely {
-    told: Option<Instant>,
+struct Said {
+    last: Option<Instant>,
     since: u64,
 }
 
-impl Rarely {
-    /// It happened. How often, this time included, when it is to be told; `None` while it was told in the last minute.
-    pub(crate) fn handle(&mut self, now: Instant) -> Option<u64> {
-        self.since += 1;
-        if self.told.is_some_and(|at| now < at + PAUSE) {
+impl Reminder {
+    /// Lets a line out every `every` at most.
+    #[must_use]
+    pub fn new(every: Duration) -> Self {
+        let said = Mutex::default();
+        Self { every, said }
+    }
+
+    /// Counts one more at `now`. Returns the number since the last line, this one included, if
+    /// another line is due.
+    pub fn due(&self, now: Instant) -> Option<u64> {
+        let mut said = self.said.lock();
+        said.since += 1;
+        if said.last.is_some_and(|last| now < last + self.every) {
             return None;
         }
-        self.told = Some(now);
-        Some(std::mem::take(&mut self.since))
+        said.last = Some(now);
+        Some(std::mem::take(&mut said.since))
+    }
+}
+
+/// Once a minute: for what others can cause as often as they like, and a person should hear of while
+/// it lasts.
+impl Default for Reminder {
+    fn default() -> Self {
+        Self::new(EVERY)
     }
 }
 
 /// Time between two lines.
-const PAUSE: Duration = Duration::from_secs(60);
+pub const EVERY: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn it_is_told_at_once_and_then_once_a_minute_with_its_number() {
-        let start = overlan_transport::pump::now();
-        let mut rarely = Rarely::default();
-        assert_eq!(rarely.handle(start), Some(1));
+    fn a_flood_is_one_line_a_minute_and_its_count() {
+        let start = crate::clock::now();
+        let reminder = Reminder::default();
+        assert_eq!(reminder.due(start), Some(1));
         for second in 1..60 {
-            assert_eq!(rarely.handle(start + Duration::from_secs(second)), None);
+            assert_eq!(reminder.due(start + Duration::from_secs(second)), None);
         }
-        assert_eq!(rarely.handle(start + PAUSE), Some(60));
-        assert_eq!(rarely.handle(start + PAUSE), None);
+        assert_eq!(reminder.due(start + EVERY), Some(60));
+        assert_eq!(reminder.due(start + EVERY), None);
+        assert_eq!(reminder.due(start + 3 * EVERY), Some(2));
     }
 }

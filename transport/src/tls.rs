@@ -15,12 +15,16 @@ use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
 };
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime as CertificateTime};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_rustls::{TlsConnector, TlsStream};
+use tokio_rustls::TlsStream;
 
+use overlan_protocol::HostPort;
+
+use crate::connect;
 use crate::outgoing::Outgoing;
+
+pub use crate::ConnectError;
 
 mod stepwise;
 
@@ -35,75 +39,6 @@ pub enum ServerTrust {
     DeploymentCa(Fingerprint),
     /// Its key is one of these (SHA-256 of the SPKI); name, dates and issuer of the certificate do not matter.
     Pinned(Vec<Fingerprint>),
-}
-
-/// Why there is no TLS connection. One variant per thing the caller tells or does differently.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The name has no address.
-    #[error("cannot resolve {host}: {source}")]
-    Resolve {
-        /// Name.
-        host: String,
-        /// Reason.
-        source: io::Error,
-    },
-    /// No address answered.
-    #[error("cannot connect to {address}: {source}")]
-    Connect {
-        /// `host:port`.
-        address: String,
-        /// Reason of the last attempt.
-        source: io::Error,
-    },
-    /// The proxy on the way there did not connect.
-    #[error("the upstream proxy {proxy} did not connect to {address}: {reason}")]
-    Proxy {
-        /// Its URL, without credentials.
-        proxy: String,
-        /// `host:port`.
-        address: String,
-        /// What it said.
-        reason: String,
-    },
-    /// No answer in time.
-    #[error("{address} did not answer within {} s", tenths(*waited))]
-    TimedOut {
-        /// `host:port`.
-        address: String,
-        /// How long was waited.
-        waited: Duration,
-    },
-    /// The server is not the one that was named.
-    #[error("{address} is not the server that was named: {reason}")]
-    WrongServer {
-        /// `host:port`.
-        address: String,
-        /// What does not fit.
-        reason: String,
-    },
-    /// It took the connection and closed it without a word of TLS.
-    #[error(
-        "{address} closed the connection before the TLS handshake: it may have as many connections as it takes, so try again \
-         in a moment; or another program listens there"
-    )]
-    Closed {
-        /// `host:port`.
-        address: String,
-    },
-    /// What answers does not speak TLS 1.3 with our protocol.
-    #[error("{address} does not speak this protocol: {source}")]
-    Handshake {
-        /// `host:port`.
-        address: String,
-        /// Reason.
-        source: io::Error,
-    },
-}
-
-/// Seconds as people read them, to a tenth: what was left of a limit is hardly ever a round number.
-pub(crate) fn tenths(time: Duration) -> f32 {
-    (time.as_secs_f32() * 10.0).round() / 10.0
 }
 
 /// A TLS configuration for connections to servers known by `trust` that speak `alpn`.
@@ -159,53 +94,6 @@ pub fn server_config(
     Ok(Arc::new(config))
 }
 
-/// Connects to `host:port` without a proxy and finishes the handshake within `within`. `host` may be a name or an IP address.
-pub async fn connect(
-    host: &str,
-    port: u16,
-    config: Arc<ClientConfig>,
-    within: Duration,
-) -> Result<TlsStream<Stepwise>, ConnectError> {
-    connect_through(&Outgoing::direct(), host, port, config, within).await
-}
-
-/// The same by the way `outgoing`.
-pub async fn connect_through(
-    outgoing: &Outgoing,
-    host: &str,
-    port: u16,
-    config: Arc<ClientConfig>,
-    within: Duration,
-) -> Result<TlsStream<Stepwise>, ConnectError> {
-    let address = display_address(host, port);
-    let attempt = async {
-        let (tcp, opened_in) = outgoing.open(host, port).await?;
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| ConnectError::Resolve {
-            host: host.to_owned(),
-            source: io::Error::new(io::ErrorKind::InvalidInput, "not a host name or IP address"),
-        })?;
-        let stream = TlsConnector::from(config)
-            .connect(name, Stepwise::opened_in(tcp, opened_in))
-            .await
-            .map_err(|source| classify_handshake_error(address.clone(), source))?;
-        // A server that knows no ALPN passes the handshake; ours always name what they speak.
-        if stream.get_ref().1.alpn_protocol().is_none() {
-            return Err(ConnectError::Handshake {
-                address: address.clone(),
-                source: io::Error::new(io::ErrorKind::InvalidData, "it names no protocol"),
-            });
-        }
-        Ok(stream.into())
-    };
-    match timeout(within, attempt).await {
-        Ok(result) => result,
-        Err(_) => Err(ConnectError::TimedOut {
-            address,
-            waited: within,
-        }),
-    }
-}
-
 /// Sets up a socket that carries frames, at either end: what is written goes out at once, and what waits, waits with us, where
 /// the urgent overtakes the rest.
 ///
@@ -218,39 +106,44 @@ pub fn set_up(socket: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-fn classify_handshake_error(address: String, source: io::Error) -> ConnectError {
-    let tls = source
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match tls {
-        // The fingerprint of a join string leads to another error.
-        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) => {
-            ConnectError::WrongServer {
-                address,
-                reason: "no public CA vouches for it; for a controller of your own copy the join string whole, with the part after #"
-                    .to_owned(),
-            }
-        }
-        Some(rustls::Error::InvalidCertificate(reason)) => ConnectError::WrongServer {
-            address,
-            reason: reason.to_string(),
-        },
-        Some(rustls::Error::General(reason)) => ConnectError::WrongServer {
-            address,
-            reason: reason.clone(),
-        },
-        _ if closed(source.kind()) => ConnectError::Closed { address },
-        _ => ConnectError::Handshake { address, source },
+/// `host:port`, with brackets around an IPv6 address.
+pub fn display_address(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
     }
 }
 
-/// Whether the other end closed the connection, in whatever way that showed.
-fn closed(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    matches!(
-        kind,
-        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
-    )
+/// [`connect::direct`] while its callers move.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn connect(
+    host: &str,
+    port: u16,
+    config: Arc<ClientConfig>,
+    within: Duration,
+) -> Result<TlsStream<Stepwise>, ConnectError> {
+    connect_through(&Outgoing::direct(), host, port, config, within).await
+}
+
+/// [`connect::through`] while its callers move.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn connect_through(
+    outgoing: &Outgoing,
+    host: &str,
+    port: u16,
+    config: Arc<ClientConfig>,
+    within: Duration,
+) -> Result<TlsStream<Stepwise>, ConnectError> {
+    let to = HostPort::new(host, port).map_err(|error| ConnectError::Resolve {
+        host: host.to_owned(),
+        source: io::Error::new(io::ErrorKind::InvalidInput, error),
+    })?;
+    connect::through(outgoing, &to, config, within).await
 }
 
 /// What the TLS exporter of a finished handshake yields.
@@ -290,15 +183,6 @@ fn fingerprint(bytes: &[u8]) -> Fingerprint {
     Fingerprint(out)
 }
 
-/// `host:port`, with brackets around an IPv6 address.
-pub fn display_address(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
-}
-
 /// aws-lc-rs with AES-128-GCM first: the outer layer protects sizes and addresses, the inner one the content, and 128 bits
 /// cost a tenth less than 256.
 fn provider() -> Arc<CryptoProvider> {
@@ -328,7 +212,7 @@ impl ServerCertVerifier for DeploymentCaVerifier {
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
         ocsp_response: &[u8],
-        now: UnixTime,
+        now: CertificateTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let ca = intermediates
             .iter()
@@ -396,7 +280,7 @@ impl ServerCertVerifier for PinnedKeyVerifier {
         _intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
-        _now: UnixTime,
+        _now: CertificateTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         match key_fingerprint(end_entity) {
             Some(key) if self.pins.contains(&key) => Ok(ServerCertVerified::assertion()),

@@ -86,7 +86,7 @@ fn client(id: u64, memory: &Arc<Memory>) -> Arc<Client> {
         memory.receiver_max(),
     );
     let (mut control, mut filled) = (Vec::new(), Filled::default());
-    let now = overlan_transport::pump::now();
+    let now = overlan_transport::clock::now();
     let done = client.fill(now, Waker::noop(), &mut control, &mut filled, 1_000);
     assert!(done.is_ok() && !control.is_empty(), "the WELCOME");
     client
@@ -95,7 +95,7 @@ fn client(id: u64, memory: &Arc<Memory>) -> Arc<Client> {
 impl Net {
     fn new(receivers: &[u64]) -> Self {
         let memory = Memory::new(QUEUED_MAX);
-        let start = overlan_transport::pump::now();
+        let start = overlan_transport::clock::now();
         let receivers = receivers.iter().enumerate().map(|(index, rate)| Receiver {
             client: client(100 + index as u64, &memory),
             rate: *rate,

@@ -45,7 +45,7 @@ impl Relay {
         };
         Self {
             hub: Hub::new(RelayId([1; 16]), settings, orders()),
-            now: pump::now(),
+            now: clock::now(),
             sequence: 0,
         }
     }

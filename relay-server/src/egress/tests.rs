@@ -18,14 +18,14 @@ fn run(flow: u8, bytes: Vec<u8>) -> Run {
 
 fn push(egress: &mut Egress<&'static str>, id: AttachId, flow: u8, frame: Vec<u8>) {
     let source = if id == BULK { "bulk" } else { "sparse" };
-    let now = overlan_transport::pump::now();
+    let now = overlan_transport::clock::now();
     let taken = egress.push(now, id, &source, to(9), run(flow, frame));
     assert!(taken.is_ok());
 }
 
 fn take(egress: &mut Egress<&'static str>, budget: usize) -> Vec<Vec<u8>> {
     let mut runs = Vec::new();
-    egress.take(overlan_transport::pump::now(), budget, &mut runs);
+    egress.take(overlan_transport::clock::now(), budget, &mut runs);
     runs.into_iter().map(|run| run.bytes).collect()
 }
 
@@ -139,7 +139,7 @@ fn a_source_cannot_live_before_the_backlogs_by_changing_its_flow() {
 
 #[test]
 fn the_wait_of_a_standing_queue_is_told_and_that_of_a_sparse_flow_is_not() {
-    let now = overlan_transport::pump::now();
+    let now = overlan_transport::clock::now();
     let later = |millis| now + Duration::from_millis(millis);
     let mut egress = Egress::new(EGRESS_MAX);
     let push_at = |egress: &mut Egress<_>, millis, id| {
@@ -197,7 +197,7 @@ fn closing_tells_what_was_written_from_what_nobody_took() {
 
 #[test]
 fn a_receiver_never_holds_more_than_its_limit() {
-    let now = overlan_transport::pump::now();
+    let now = overlan_transport::clock::now();
     let mut egress = Egress::new(EGRESS_MAX);
     let mut refused = 0;
     for number in 0..(EGRESS_MAX / 60_000 + 10) {
@@ -228,7 +228,7 @@ fn a_newer_connection_takes_over_what_is_for_places_it_has() {
         push(&mut older, BULK, 1, vec![number; 100]);
     }
     push(&mut older, SPARSE, 1, vec![9; 100]);
-    let now = overlan_transport::pump::now();
+    let now = overlan_transport::clock::now();
     let taken = older.push(now, BULK, &"bulk", to(8), run(2, vec![7; 50]));
     assert!(taken.is_ok());
     let handed = older.hand_over(|place| place == to(9));

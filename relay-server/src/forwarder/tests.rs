@@ -39,7 +39,7 @@ fn frames(host: u32, flows: u8, count: usize, len: usize) -> Vec<u8> {
 #[test]
 fn forwarding_does_not_allocate() {
     let relay = Forwarder::new(RelayId([1; 16]));
-    let mut now = overlan_transport::pump::now();
+    let mut now = overlan_transport::clock::now();
     let (mut one, mut two) = (attach(&relay, 1, now), attach(&relay, 2, now));
     let (mut to_one, mut to_two) = (Batch::new(), Batch::new());
     // Three flows' data in one direction, small acknowledgements in the other, and a batch of a single one now and then.

@@ -25,7 +25,7 @@ fn account(memory: &Arc<Memory>) -> Account {
 
 /// Too quickly for the window to learn anything.
 fn release(ledger: &mut Ledger, to: Destination, bytes: usize) -> bool {
-    let now = overlan_transport::pump::now();
+    let now = overlan_transport::clock::now();
     let account = account(&Memory::new(QUEUED_MAX));
     // No window grows, so nothing is taken that another call would give back.
     assert!(account.charge(QUEUED_MAX));
@@ -115,7 +115,7 @@ fn what_windows_grow_by_is_taken_from_the_relays_memory_and_given_back() {
     let account = account(&memory);
     let accounts = std::slice::from_ref(&account);
     let mut ledger = Ledger::new(1 << 20);
-    let mut now = overlan_transport::pump::now();
+    let mut now = overlan_transport::clock::now();
     for _ in 0..30 {
         for host in 0..8 {
             let bytes = ledger.allowance(to(host)).unwrap() as usize;

@@ -8,7 +8,7 @@ fn account(memory: &Arc<Memory>, vni: u32, device: u8) -> Account {
 }
 
 fn now() -> Instant {
-    overlan_transport::pump::now()
+    overlan_transport::clock::now()
 }
 
 #[test]
@@ -71,7 +71,10 @@ fn what_a_device_sent_over_an_older_connection_counts_as_its_own() {
     drop(newer);
     older.discharge(1_000);
     drop(older);
-    assert!(memory.lock().is_empty(), "nothing stays of who left");
+    assert!(
+        memory.networks.lock().is_empty(),
+        "nothing stays of who left"
+    );
     assert_eq!(memory.queued(), 0);
 }
 
@@ -111,7 +114,7 @@ proptest! {
             }
             prop_assert!(newcomer.charge(frame));
         }
-        let by_network: usize = memory.lock().values().map(|it| it.sums.queued()).sum();
+        let by_network: usize = memory.networks.lock().values().map(|it| it.sums.queued()).sum();
         prop_assert_eq!(by_network, memory.queued());
     }
 }

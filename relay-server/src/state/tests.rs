@@ -1,3 +1,4 @@
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use overlan_protocol::api::RelayOrders;
@@ -47,7 +48,7 @@ fn a_registration_comes_back_and_leaves_no_temporary_file() {
         },
     };
     // What a crash in the middle of a write leaves behind.
-    fs::write(dir.path().join(".registration.json.new"), "half").unwrap();
+    fs::write(dir.path().join(".registration.json.part"), "half").unwrap();
     state.store_registration(identity, &registration).unwrap();
     assert_eq!(
         state.registration(identity).unwrap(),

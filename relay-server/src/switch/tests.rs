@@ -112,7 +112,7 @@ fn the_last_member_takes_its_table_along() {
     let switch = Switch::new();
     let (_a, id, _) = attach(&switch, 1, 1, &[(vni(NET), 10), (vni(OTHER_NET), 1)]).unwrap();
     assert!(switch.detach(device(1), id));
-    assert!(switch.lock().tables.is_empty());
+    assert!(switch.state.lock().tables.is_empty());
 }
 
 #[derive(Debug, Clone)]

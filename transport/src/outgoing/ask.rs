@@ -1,7 +1,5 @@
 //! Asks a proxy for a connection, over a connection with the proxy. Errors are texts for people: all mean that this way does not work.
 
-use std::net::IpAddr;
-
 use bytes::Bytes;
 use data_encoding::BASE64;
 use fast_socks5::client::{Config, Socks5Stream};
@@ -11,17 +9,16 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::Empty;
 use hyper::client::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
+use overlan_protocol::HostPort;
 use tokio::net::TcpStream;
 
 use super::UpstreamProxy;
-use crate::tls::display_address;
 
 /// By HTTP CONNECT.
 pub(super) async fn http(
     stream: TcpStream,
     proxy: &UpstreamProxy,
-    host: &str,
-    port: u16,
+    to: &HostPort,
 ) -> Result<TcpStream, String> {
     let broken = |error: hyper::Error| format!("it does not speak HTTP as a proxy does: {error}");
     let (mut sender, connection) = Builder::new()
@@ -29,7 +26,7 @@ pub(super) async fn http(
         .handshake(TokioIo::new(stream))
         .await
         .map_err(broken)?;
-    let target = display_address(host, port);
+    let target = to.to_string();
     let mut request = Request::builder()
         .method(Method::CONNECT)
         .uri(&target)
@@ -71,8 +68,7 @@ pub(super) async fn http(
 pub(super) async fn socks5(
     stream: TcpStream,
     proxy: &UpstreamProxy,
-    host: &str,
-    port: u16,
+    to: &HostPort,
 ) -> Result<TcpStream, String> {
     let credentials = proxy.user.as_ref().map(|user| {
         let password = proxy.password.as_ref().map_or("", |it| it.reveal());
@@ -84,9 +80,9 @@ pub(super) async fn socks5(
     let mut stream = Socks5Stream::use_stream(stream, credentials, Config::default())
         .await
         .map_err(|error| error.to_string())?;
-    let target = match host.parse::<IpAddr>() {
-        Ok(address) => TargetAddr::Ip((address, port).into()),
-        Err(_) => TargetAddr::Domain(host.to_owned(), port),
+    let target = match to.socket_address() {
+        Some(address) => TargetAddr::Ip(address),
+        None => TargetAddr::Domain(to.host().to_owned(), to.port()),
     };
     stream
         .request(Socks5Command::TCPConnect, target)

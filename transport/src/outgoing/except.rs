@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use overlan_protocol::{HostPort, host_port};
+
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Except {
@@ -36,11 +38,7 @@ impl Except {
             let what = What::Range(address, width(address));
             return Some(Self { what, port: None });
         }
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port.parse().ok()?)),
-            None => (text, None),
-        };
-        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let (host, port) = host_port::split(text).ok()?;
         let what = match host.parse::<IpAddr>() {
             Ok(address) => What::Range(address, width(address)),
             Err(_) => {
@@ -52,19 +50,19 @@ impl Except {
         Some(Self { what, port })
     }
 
-    pub(super) fn covers(&self, host: &str, port: u16) -> bool {
-        if self.port.is_some_and(|wanted| wanted != port) {
+    pub(super) fn covers(&self, to: &HostPort) -> bool {
+        if self.port.is_some_and(|wanted| wanted != to.port()) {
             return false;
         }
         match &self.what {
             What::All => true,
             What::Name(name) => {
-                let host = host.to_ascii_lowercase();
+                let host = to.host().to_ascii_lowercase();
                 let host = host.strip_suffix('.').unwrap_or(&host);
                 let above = host.strip_suffix(name.as_str());
                 above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
             }
-            What::Range(begin, bits) => host.parse::<IpAddr>().is_ok_and(|address| {
+            What::Range(begin, bits) => to.address().is_some_and(|address| {
                 let address = address.to_canonical();
                 let differ = match (begin, address) {
                     (IpAddr::V4(one), IpAddr::V4(other)) => {

@@ -95,7 +95,7 @@ mod tests {
 
     /// When it is over, in ms after the start, by what happens at which ms.
     fn over(heard: &[u64], refused: &[u64], taken: &[u64]) -> Option<(u64, Over)> {
-        let start = crate::pump::now();
+        let start = crate::clock::now();
         let mut stall = Stall::new(start);
         for millis in 0..30_000 {
             let now = start + Duration::from_millis(millis);
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn last_words_wait_for_nobody_who_is_silent() {
-        let start = crate::pump::now();
+        let start = crate::clock::now();
         let mut stall = Stall::new(start);
         assert!(!stall.hears_no_more(start + 2 * SILENCE), "nothing waits");
         stall.handle_refused(start);

@@ -45,7 +45,7 @@ impl Stepwise {
     }
 
     /// A connection that took `time` to open, if that is known.
-    pub(super) fn opened_in(socket: TcpStream, time: Option<Duration>) -> Self {
+    pub(crate) fn opened_in(socket: TcpStream, time: Option<Duration>) -> Self {
         Self {
             opened_in: time,
             ..Self::new(socket)

@@ -368,9 +368,3 @@ async fn our_servers_send_no_tickets() {
     let with_tickets = count_tickets(|server| server.send_tls13_tickets = 2).await;
     assert_eq!(with_tickets, 2, "the count would see them");
 }
-
-#[test]
-fn an_ipv6_address_is_shown_in_brackets() {
-    assert_eq!(display_address("relay.example", 443), "relay.example:443");
-    assert_eq!(display_address("::1", 443), "[::1]:443");
-}

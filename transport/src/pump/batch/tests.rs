@@ -27,7 +27,7 @@ fn bytes_and_buffers_keep_the_order_in_which_they_were_given() {
 
 #[test]
 fn a_slow_socket_gets_less_at_once_and_a_quick_one_more_again() {
-    let start = crate::pump::now();
+    let start = crate::clock::now();
     let mut pace = Pace::default();
     let mut room = FILL;
     // 10 Mbit/s: every batch takes longer than it should, down to one frame.
