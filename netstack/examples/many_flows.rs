@@ -1,5 +1,4 @@
-//! What flows cost each other and what they cost in memory: two stacks, no network, many
-//! connections.
+//! The cost of flows for each other and in memory: two stacks, no network, many connections.
 //!
 //! `cargo run --release -p overlan-netstack --example many_flows [hot|spread|short|memory] [flows] [rounds]`
 //!

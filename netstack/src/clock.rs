@@ -41,7 +41,7 @@ impl PathClock {
         }
     }
 
-    /// When the clock will show `path` ticks. `None` while it stands still.
+    /// The real time at which the clock will show `path` ticks. `None` while it stands still.
     pub(crate) fn real(&self, path: i64) -> Option<i64> {
         self.is_running()
             .then(|| path.saturating_add(self.skipped.load(Relaxed)))

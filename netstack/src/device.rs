@@ -11,8 +11,8 @@ pub(crate) struct Wire<'a> {
     pub(crate) outbound: Room<'a>,
 }
 
-/// Where packets go: the part of a buffer from `at` on. What lies there already is written over and
-/// never cleared, which would cost as much as the copy out of the ring.
+/// The place for packets: the part of a buffer from `at` on. What lies there already is written
+/// over and never cleared, which would cost as much as the copy out of the ring.
 pub(crate) struct Room<'a> {
     buffer: &'a mut Vec<u8>,
     at: usize,
@@ -23,7 +23,7 @@ impl<'a> Room<'a> {
         Room { buffer, at }
     }
 
-    /// Where the next packet would go.
+    /// The place of the next packet.
     pub(crate) fn at(&self) -> usize {
         self.at
     }
@@ -42,7 +42,7 @@ impl<'a> Room<'a> {
     }
 }
 
-/// What an engine may know of its wire.
+/// The properties of the wire, as far as an engine knows them.
 pub(crate) fn capabilities(mtu: usize) -> DeviceCapabilities {
     let mut capabilities = DeviceCapabilities::default();
     capabilities.medium = Medium::Ip;

@@ -1,6 +1,6 @@
-//! What can go wrong per operation: one variant per thing the caller does differently.
+//! The errors of each operation: one variant for each thing that the caller does differently.
 
-/// Why a connection was not established.
+/// The reason for which a connection was not established.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
     /// The remote answered that nobody listens on that port, or refused us.
@@ -24,10 +24,10 @@ pub enum ConnectError {
     PortsExhausted,
 }
 
-/// Why a port cannot be listened on.
+/// The reason for which a port cannot be listened on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ListenError {
-    /// Somebody listens there already.
+    /// The port has a listener already.
     #[error("port is in use")]
     InUse,
     /// Port 0 names nothing.
@@ -35,10 +35,10 @@ pub enum ListenError {
     NoPort,
 }
 
-/// Why a UDP port cannot be bound.
+/// The reason for which a UDP port cannot be bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BindError {
-    /// Somebody has it already.
+    /// Another socket has it.
     #[error("port is in use")]
     InUse,
     /// Every port a socket may choose is in use, or the stack has all the sockets it may have.
@@ -46,7 +46,7 @@ pub enum BindError {
     PortsExhausted,
 }
 
-/// Why an echo request was not sent or not answered.
+/// The reason for which an echo request was not sent or not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PingError {
     /// The stack has no address of the remote's family.

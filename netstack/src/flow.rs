@@ -198,8 +198,8 @@ impl Flow {
             self.egress(config, &mut packet, 0);
             if !packet.is_empty() {
                 if let Some(sent_to) = self.sent.sent_to {
-                    // While it repeats itself the engine names a number the remote may have left
-                    // behind, and a reset outside of the window is ignored.
+                    // While it repeats itself the engine names a number that the remote may have
+                    // passed, and a reset outside of the window is ignored.
                     packet::set_sequence(&mut packet, sent_to);
                 }
                 self.replies.push_back(packet);

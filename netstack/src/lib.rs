@@ -16,9 +16,15 @@
 //! # How it is organised
 //!
 //! Every TCP connection is a flow of its own with a private smoltcp interface, found through one
-//! sharded hash map. There is no lock around all flows and no task that serves them: whoever brings
-//! a packet or reads a stream runs that one flow. A flow that is busy takes packets into a bounded
-//! inbox, so the reader of the tunnel never waits.
+//! sharded hash map. There is no lock around all flows and no task that serves them: the thread
+//! that brings a packet or reads a stream runs that one flow. A flow that is busy takes packets
+//! into a bounded inbox, so the reader of the tunnel never waits.
+//!
+//! The rooms, each of which knows only those before it: `arena` (the memory of rings), `clock`,
+//! `error`, `key`, `packet`, `shell` and `stats` (words and numbers), `config`, `device` (the wire
+//! of one flow); `flow` (one connection), `path` (all that flows with one remote share), `table`
+//! (all flows); `core` (what the handles of a stack share, and what every touch of a flow entails);
+//! the handles `datagram`, `ping`, `stream` and `listen`; and `stack`, the owner's view.
 
 mod arena;
 mod clock;

@@ -69,7 +69,7 @@ pub(crate) enum Icmp<'a> {
     },
 }
 
-/// What an ICMP error says about the packet it complains of.
+/// The packet that an ICMP error complains of, as far as it is quoted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Original {
     pub(crate) protocol: u8,
@@ -77,7 +77,7 @@ pub(crate) struct Original {
     pub(crate) destination: SocketAddr,
 }
 
-/// Why bytes are not a packet for us.
+/// The reason for which bytes are not a packet for us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unusable {
     /// Too short, or a length field that does not say what arrived, or impossible fields.
@@ -150,7 +150,7 @@ fn parse_ip(packet: &[u8]) -> Result<(IpAddr, IpAddr, u8, &[u8]), Unusable> {
     }
 }
 
-/// Whether one host can have this address.
+/// Returns whether one host can have this address.
 pub(crate) fn is_host(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {
@@ -196,7 +196,7 @@ pub(crate) fn emitted_tcp(packet: &[u8]) -> Option<Tcp> {
 ///
 /// A scaled window is rounded down, so the engine may take back up to one unit of what it has
 /// announced; from a segment that was already under way it then cuts off those bytes, and believes
-/// a FIN behind them. With one unit in reserve what was announced stays true.
+/// a FIN after them. With one unit in reserve what was announced stays true.
 pub(crate) fn narrow_window(packet: &mut [u8]) {
     if let Some(tcp) = tcp_of(packet) {
         let mut tcp = TcpPacket::new_unchecked(tcp);

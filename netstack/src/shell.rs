@@ -2,18 +2,18 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// What the owner of a stack has to be told. Called without any lock of the stack held, from
-/// whatever thread caused it; it must not block. A shell that holds its stack should hold it
-/// weakly, or both live for ever.
+/// The owner of a stack, as the stack calls it: without any lock of the stack held, and from the
+/// thread that caused it. It must not block. A shell that holds its stack should hold it weakly, or
+/// neither is ever dropped.
 pub trait Shell: Send + Sync + 'static {
-    /// Packets for `remote` are waiting: call [`Stack::poll_packet`] until it returns `None`. Not
-    /// called again for that remote until then.
+    /// Packets for `remote` are waiting: call [`Stack::poll_packet`](crate::Stack::poll_packet)
+    /// until it returns `None`. Not called again for that remote until then.
     fn packets_ready(&self, remote: IpAddr);
-    /// [`Stack::poll_timeout`] is now earlier than what it last returned.
+    /// [`Stack::poll_timeout`](crate::Stack::poll_timeout) is earlier than what it last returned.
     fn timer_changed(&self);
 }
 
-/// What an inbound packet that opens something new belongs to.
+/// The protocol of an inbound packet that opens something new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// A SYN that belongs to no flow.
@@ -36,7 +36,7 @@ pub struct Emitted {
 /// An inbound flow that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlowInfo {
-    /// What it is; [`Protocol::Tcp`] for now, as nothing else is kept.
+    /// Always [`Protocol::Tcp`]: nothing else is kept.
     pub protocol: Protocol,
     /// The other end.
     pub remote: SocketAddr,

@@ -67,8 +67,8 @@ impl Stack {
     }
 
     /// The same for an owner that keeps a buffer: the packet is written to `buffer[at..at + len]`,
-    /// and the buffer grows if it is shorter. What lies behind is left as it is, and nothing is
-    /// cleared first, which would cost about as much as the packet itself.
+    /// and the buffer grows if it is shorter. What lies after the packet is left as it is, and
+    /// nothing is cleared first, which would cost about as much as the packet itself.
     #[must_use]
     pub fn poll_packet_at(
         &self,
@@ -80,7 +80,8 @@ impl Stack {
         self.core.poll_packet(now, remote, buffer, at)
     }
 
-    /// Whether something waits for `remote` that [`Stack::poll_packet`] was not asked for yet.
+    /// Returns whether something waits for `remote` that [`Stack::poll_packet`] was not asked for
+    /// yet.
     #[must_use]
     pub fn has_packets(&self, remote: IpAddr) -> bool {
         let path = self.core.known_path(remote);
@@ -93,8 +94,8 @@ impl Stack {
         self.core.handle_timeout(now);
     }
 
-    /// When [`Stack::handle_timeout`] is due. Stacks with nothing but idle connections have no such
-    /// time.
+    /// The time at which [`Stack::handle_timeout`] is due. Stacks with nothing but idle connections
+    /// have no such time.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.core.poll_timeout().map(|at| self.core.instant(at))
@@ -135,8 +136,8 @@ impl Stack {
         self.core.remote_gone(self.core.ticks(now), remote);
     }
 
-    /// Resets every open connection with `remote`, whoever opened it, because the remote has
-    /// started anew and knows nothing of them: streams fail with `ConnectionReset` once what has
+    /// Resets every open connection with `remote`, whichever side opened it, because the remote has
+    /// started again and knows nothing of them: streams fail with `ConnectionReset` once what has
     /// arrived is read. What is being opened goes on, as do datagrams and pings; see
     /// [`Stack::remote_gone`] for a remote that is not there.
     pub fn reset_remote(&self, now: Instant, remote: IpAddr) {
@@ -151,8 +152,8 @@ impl Stack {
         }
     }
 
-    /// Whether there are flows with `remote` that have not ended. It looks at every flow of the
-    /// stack.
+    /// Returns whether there are flows with `remote` that have not ended. It looks at every flow of
+    /// the stack.
     #[must_use]
     pub fn has_flows(&self, remote: IpAddr) -> bool {
         let with_remote = |flow: &FlowCell| flow.key.remote.ip() == remote;
@@ -194,7 +195,7 @@ impl Stack {
         delivered
     }
 
-    /// Resets every flow, whoever opened it: programs hear `ConnectionAborted`.
+    /// Resets every flow, whichever side opened it: programs get `ConnectionAborted`.
     pub fn reset_flows(&self, now: Instant) {
         let core = &*self.core;
         let now = core.ticks(now);
@@ -218,7 +219,7 @@ impl Stack {
     /// Takes inbound connections to `port` on every address of the stack.
     ///
     /// # Errors
-    /// If somebody listens there already, or for port 0.
+    /// If the port has a listener already, or is 0.
     pub fn listen(&self, port: u16) -> Result<TcpListener, ListenError> {
         TcpListener::new(self.core.clone(), port)
     }
@@ -240,7 +241,7 @@ impl Stack {
         Ping::new(self.core.clone(), now, remote, payload)
     }
 
-    /// What the stack has done and holds.
+    /// The counters of the stack.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.core.stats()

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// What a stack has done and holds, as of one call to [`Stack::stats`](crate::Stack::stats).
+/// The counters of a stack, as of one call to [`Stack::stats`](crate::Stack::stats).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
     /// TCP flows that exist, half-open ones included.

@@ -25,7 +25,7 @@ mod cell;
 pub(crate) struct TimeWait {
     /// In ticks of the real clock.
     pub(crate) until: i64,
-    /// What the last acknowledgement said.
+    /// The numbers of the last acknowledgement.
     pub(crate) seq: u32,
     pub(crate) ack: u32,
 }

@@ -4,10 +4,13 @@
 
 use proptest::prelude::*;
 
+use smoltcp::iface::SocketSet;
+
+use super::block::PAGE;
 use super::tests::{bytes, resident, slack};
 use super::*;
 
-/// What is done to the rings that are lent. `pair` chooses among them.
+/// One thing done to the rings that are lent. `pair` chooses among them.
 #[derive(Debug, Clone)]
 enum Step {
     Lend { rx: usize, tx: usize },
@@ -30,7 +33,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..60)
 }
 
-/// What is looked at after each step: to read a byte brings its page into memory, so not both.
+/// The thing to look at after each step: to read a byte brings its page into memory, so not both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Look {
     Bytes,
@@ -46,9 +49,9 @@ struct Lent {
 
 struct Expected {
     bytes: Vec<u8>,
-    /// What lies beside the ring in its slot, as it was last seen.
+    /// The bytes beside the ring in its slot, as they were last seen.
     slack: [Vec<u8>; 2],
-    /// Where the next byte goes.
+    /// The place of the next byte.
     at: usize,
     /// Bytes that were written since the ring was lent or given back.
     used: usize,
@@ -86,13 +89,13 @@ impl Expected {
         self.at = (self.at + len) % ring.len();
     }
 
-    fn given_back(&mut self, ring: &mut Ring, starts_anew: bool) {
+    fn given_back(&mut self, ring: &mut Ring, restarts: bool) {
         if !self.slack[1].is_empty() {
             self.slack = slack(ring).map(|slack| slack.to_vec());
         }
         self.bytes.fill(0);
         self.used = 0;
-        if starts_anew {
+        if restarts {
             self.at = 0;
         }
     }

@@ -1,5 +1,12 @@
+#![expect(
+    unsafe_code,
+    reason = "the tests look at the memory of rings without a socket on it"
+)]
+
 use smoltcp::iface::SocketSet;
 
+use super::block::{Block, InRing, InSlot, PAGE, slot_len};
+use super::free::{HOT_RESERVE, HOT_RING};
 use super::*;
 
 const SMALL: usize = RING_UNIT * 4;
@@ -24,15 +31,15 @@ pub(super) fn bytes(ring: &mut Ring) -> &mut [u8] {
     unsafe { ring.bytes() }
 }
 
-/// What of the ring's slot belongs to no ring: before its colour, and after its end. Nothing, where
-/// valgrind sees to it.
+/// The parts of the ring's slot that belong to no ring: before its colour, and after its end.
+/// Nothing, where valgrind sees to it.
 #[cfg(target_os = "linux")]
 pub(super) fn slack(ring: &mut Ring) -> [&mut [u8]; 2] {
     if watch::is_on() {
         return [&mut [], &mut []];
     }
     let (slot, colour, end) = (
-        ring.block.slot.as_ptr(),
+        ring.block.slot().as_ptr(),
         ring.block.colour,
         ring.block.colour + ring.len(),
     );
@@ -50,7 +57,7 @@ pub(super) fn slack(ring: &mut Ring) -> [&mut [u8]; 2] {
 pub(super) fn resident(ring: &Ring) -> usize {
     use std::os::unix::fs::FileExt;
 
-    let first = ring.block.slot.as_ptr() as usize / PAGE;
+    let first = ring.block.slot().as_ptr() as usize / PAGE;
     let mut entries = vec![0; slot_len(ring.len()) / PAGE * 8];
     let file = std::fs::File::open("/proc/self/pagemap").unwrap();
     file.read_exact_at(&mut entries, first as u64 * 8).unwrap();
@@ -66,7 +73,7 @@ fn a_used_ring_comes_back_hot_and_clean() {
     write(&mut pair, &[7; 5_000], &[9; 100]);
     assert_eq!(arena.usage().committed, 3 * PAGE);
     assert_eq!(arena.usage().lent, 2 * SMALL);
-    let places = [pair.rx.block.slot, pair.tx.block.slot];
+    let places = [pair.rx.block.slot(), pair.tx.block.slot()];
     drop(pair);
     let usage = arena.usage();
     assert_eq!(
@@ -74,7 +81,7 @@ fn a_used_ring_comes_back_hot_and_clean() {
         (0, 3 * PAGE, 3 * PAGE)
     );
     let mut again = arena.lend(SMALL, SMALL).unwrap();
-    assert!(places.contains(&again.rx.block.slot) && places.contains(&again.tx.block.slot));
+    assert!(places.contains(&again.rx.block.slot()) && places.contains(&again.tx.block.slot()));
     assert!(is_zero(&mut again.rx) && is_zero(&mut again.tx));
     assert_eq!(arena.usage().hot, 0);
 }
@@ -84,14 +91,14 @@ fn a_ring_that_was_full_comes_back_clean_and_cold() {
     let arena = RingArena::new(1 << 30);
     let mut pair = arena.lend(SMALL, SMALL).unwrap();
     write(&mut pair, &[7; SMALL], &[]);
-    let place = pair.rx.block.slot;
+    let place = pair.rx.block.slot();
     drop(pair);
     assert_eq!(arena.usage(), RingUsage::default());
     let mut others: Vec<_> = (0..2).map(|_| arena.lend(SMALL, SMALL).unwrap()).collect();
     let mut rings = others
         .iter_mut()
         .flat_map(|pair| [&mut pair.rx, &mut pair.tx]);
-    let again = rings.find(|ring| ring.block.slot == place).unwrap();
+    let again = rings.find(|ring| ring.block.slot() == place).unwrap();
     assert!(is_zero(again));
 }
 
@@ -168,7 +175,7 @@ fn the_budget_decides_how_big_a_new_ring_is() {
 #[test]
 fn rings_without_a_mapping_work_and_are_freed() {
     let arena = RingArena::new(1 << 30);
-    let mut ring = Ring::new(arena.0.clone(), allocate(SMALL));
+    let mut ring = Ring::new(arena.0.clone(), Block::allocate(SMALL));
     arena.0.lent.fetch_add(SMALL, Relaxed);
     arena.0.rings.fetch_add(1, Relaxed);
     assert!(is_zero(&mut ring));

@@ -2,6 +2,8 @@
 //! other. It knows of mappings, but not of the rings in them. Without valgrind all of this does
 //! nothing.
 
+#![expect(unsafe_code, reason = "valgrind is asked by instructions")]
+
 use std::arch::asm;
 
 /// These bytes may be read and written, and are initialised.
@@ -9,17 +11,17 @@ pub(super) fn allow(start: *mut u8, len: usize) {
     request(MAKE_DEFINED, [start as usize, len, 0]);
 }
 
-/// Whoever reads or writes one of these bytes is reported.
+/// A read or write of one of these bytes is reported.
 pub(super) fn forbid(start: *mut u8, len: usize) {
     request(MAKE_NO_ACCESS, [start as usize, len, 0]);
 }
 
-/// Whether valgrind runs this program.
+/// Returns whether valgrind runs this program.
 pub(super) fn is_on() -> bool {
     request(RUNNING_ON_VALGRIND, [0; 3]) > 0
 }
 
-/// Whether this byte may be touched. Says nothing unless valgrind runs the program.
+/// Returns whether this byte may be touched. Says nothing unless valgrind runs the program.
 pub(super) fn is_allowed(byte: *mut u8) -> bool {
     let mut bits = 0_u8;
     request(GET_BITS, [byte as usize, (&raw mut bits) as usize, 1]) == 1

@@ -49,10 +49,10 @@ impl Mailboxes {
     }
 }
 
-/// Where RFC 6335 wants chosen ports.
+/// The ports that RFC 6335 leaves to choice.
 const EPHEMERAL: RangeInclusive<u16> = 49_152..=65_535;
 
-/// What one UDP socket has received and sent to.
+/// One UDP socket: the datagrams it has received, and the remotes it has sent to.
 pub(crate) struct Mailbox {
     pub(crate) port: u16,
     inbox: Mutex<DatagramInbox>,

@@ -38,7 +38,8 @@ pub(super) enum Holder {
     Nobody(Closing),
 }
 
-/// How the program wants its own direction to end, as far as the engine has not been asked for it.
+/// The end that the program wants for its own direction, as far as the engine has not been asked
+/// for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Closing {
     /// It may write more, unless the engine has its FIN already.

@@ -26,7 +26,7 @@ impl Flow {
             Phase::Over(over) => return over.remains = None,
         };
         if live.engine.state() == State::SynSent {
-            // Nobody has answered yet; should somebody, there will be no such flow.
+            // No answer has come yet; if one does, it will find no such flow.
             return self.finish(End::Aborted);
         }
         if let Holder::Program(closing) = live.holder {

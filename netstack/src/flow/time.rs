@@ -15,11 +15,11 @@ use crate::config::Config;
 pub(super) struct FlowClock {
     /// The latest moment it was given.
     pub(super) last: Moment,
-    /// When a packet last came or went, on the real clock.
+    /// The time at which a packet last came or went, on the real clock.
     pub(super) active: i64,
     /// The path's time plus `ahead`.
     pub(super) shown: i64,
-    /// How far it was put forward.
+    /// The ticks by which it was put forward.
     ahead: i64,
     /// Until then the engine is not asked again although it claims to have something.
     rest_until: i64,

@@ -82,7 +82,8 @@ impl Window {
     }
 }
 
-/// What was sent, and what the remote has said of it.
+/// The progress of our own data: as far as it was sent, and as far as the remote has acknowledged
+/// it.
 #[derive(Debug, Default)]
 pub(super) struct SentRecord {
     /// One past the highest sequence number sent.

@@ -8,8 +8,8 @@
 
 use std::collections::VecDeque;
 
-/// What waits to be sent to one remote. Flows wait here by name: their bytes stay in their rings
-/// until they are pulled.
+/// All that waits to be sent to one remote. Flows wait here by name: their bytes stay in their
+/// rings until they are pulled.
 pub(crate) struct TurnQueue<F> {
     /// Whole packets that go before everything else: resets and answers.
     control: PacketQueue,
@@ -43,14 +43,14 @@ pub(crate) enum TurnSource<F> {
     Datagrams,
 }
 
-/// What a source has to say after it emitted.
+/// The wish of a source after it emitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wants {
     More,
     Nothing,
 }
 
-/// What became of a packet that was put into a bounded queue.
+/// The outcome of putting a packet into a bounded queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Pushed {
     /// The shell has to be told that packets wait.
@@ -180,7 +180,7 @@ impl<F> TurnQueue<F> {
     /// shell has to be told.
     ///
     /// A source that ran empty during its first quantum stays for one round among the others:
-    /// otherwise one that asks for a packet at a time would go first for ever.
+    /// otherwise one that asks for a packet at a time would always go first.
     #[must_use]
     pub(crate) fn finish_turn(
         &mut self,
@@ -248,7 +248,7 @@ impl<F> TurnQueue<F> {
             .collect()
     }
 
-    /// Whether nobody waits for a turn.
+    /// Returns whether nobody waits for a turn.
     pub(crate) fn is_empty(&self) -> bool {
         self.control.packets.is_empty()
             && self.words.is_empty()

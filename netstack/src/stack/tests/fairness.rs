@@ -1,4 +1,5 @@
-//! Who goes next on a path with less room than its flows want; packets are pulled one at a time.
+//! The order of flows on a path with less room than its flows want; packets are pulled one at a
+//! time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -57,10 +58,10 @@ fn a_sparse_flow_waits_for_one_packet_of_each_bulk_flow_at_most() {
     let (sparse, bulk) = pairs.split_last().unwrap();
     let port = sparse.0.local_addr().port();
     net.links[A].blocked = true;
-    let mut random = 1;
+    let mut random = fastrand::Rng::with_seed(1);
     for round in 0..300 {
         // Some rounds come right after the one before, when the flow has just had its turn.
-        for _ in 0..splitmix(&mut random) % 12 {
+        for _ in 0..random.u64(..12) {
             for (client, server) in bulk {
                 fill(client);
                 drain(server);

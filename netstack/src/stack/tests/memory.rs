@@ -1,4 +1,4 @@
-//! What rings cost: by path, by budget, and over the life of a connection.
+//! The cost of rings: by path, by budget, and over the life of a connection.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;

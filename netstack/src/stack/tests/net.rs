@@ -20,7 +20,7 @@ pub(super) struct Net {
     pub(super) nodes: [Node; 2],
     /// From A to B, and from B to A.
     pub(super) links: [Link; 2],
-    random: u64,
+    random: fastrand::Rng,
     events_now: u32,
     sequence: u64,
     scratch: Vec<u8>,
@@ -30,7 +30,8 @@ pub(super) struct Node {
     pub(super) stack: Stack,
     pub(super) admits: bool,
     shell: Arc<Signals>,
-    /// What the shell last heard of `poll_timeout`; asked again only when it has reason to.
+    /// The answer that the shell last got from `poll_timeout`; asked again only when it has reason
+    /// to.
     timeout: Option<Instant>,
 }
 
@@ -95,7 +96,7 @@ impl Net {
             now,
             nodes: [node(config_a, A), node(config_b, B)],
             links: [link(), link()],
-            random: seed,
+            random: fastrand::Rng::with_seed(seed),
             events_now: 0,
             sequence: 0,
             scratch: Vec::new(),
@@ -279,7 +280,7 @@ impl Net {
     }
 
     fn roll(&mut self) -> u64 {
-        splitmix(&mut self.random) % 1_000
+        self.random.u64(..1_000)
     }
 
     /// A connection from A to `port` of B, whose listener must exist.
@@ -329,21 +330,9 @@ pub(super) fn poll<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Op
 }
 
 pub(super) fn pattern(len: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        bytes.extend_from_slice(&splitmix(&mut state).to_le_bytes());
-    }
-    bytes.truncate(len);
+    let mut bytes = vec![0; len];
+    fastrand::Rng::with_seed(seed).fill(&mut bytes);
     bytes
-}
-
-pub(super) fn splitmix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
 
 /// A program that sends some bytes, closes, and keeps what it reads.

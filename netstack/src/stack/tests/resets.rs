@@ -9,7 +9,7 @@ use crate::{Config, TcpStream};
 const SECOND: Duration = Duration::from_secs(1);
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// What can be read, and what comes after it: `None` for an orderly end.
+/// The bytes that can be read, and the end that comes after them: `None` for an orderly end.
 fn read_to_end(stream: &TcpStream) -> (Vec<u8>, Option<ErrorKind>) {
     let mut all = Vec::new();
     let mut data = [0; 4_096];
