@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use overlan::state::{IN_MEMORY, StateDir};
+use overlan::program::state::{IN_MEMORY, StateDir};
 
 use crate::cli::exit::{Code, Failure};
 

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use overlan::enrol::{EnrolError, EnrolOptions, enrol};
-use overlan::node::{Node, NodeError, NodeOptions, NotReady};
-use overlan::proxy::{self, ProxyConfig};
-use overlan::state::{Serve, StateDir, StateError};
+use overlan::program::enrol::{EnrolError, EnrolOptions, enrol};
+use overlan::program::node::{Node, NodeError, NodeOptions, NotReady};
+use overlan::program::proxy::{self, ProxyConfig};
+use overlan::program::service::Serve;
+use overlan::program::state::{StateDir, StateError};
 use overlan_controller::Controller;
 use overlan_protocol::api::{
     AuthKeyRequest, AuthKeyResponse, Credential, JoinString, RelayTokenRequest, RelayTokenResponse,

@@ -1,102 +1,26 @@
-//! Sockets of this host, how they are set up and what is said when there are no more; how many connections there is room for. Opens none.
+//! What a door needs of this host: sockets and how many there may be, whose program is at the other
+//! end, memory, and bytes moved between two streams. It knows neither networks nor peers.
 
-use std::io;
-use std::os::fd::AsFd;
-use std::sync::LazyLock;
-use std::time::Duration;
+pub(crate) mod accept;
 
-use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit};
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
-use tokio::time::Instant;
-use tracing::{debug, warn};
+pub(crate) mod sockets;
 
-use crate::reminder::Reminder;
+pub(crate) mod shares;
 
-pub(crate) use shares::{Place, SOURCES_AT_LEAST, Shares, Source};
+pub(crate) mod readable;
 
-mod shares;
+pub(crate) mod reminder;
 
-/// Sets a connection up as all are that programs, services or hosts behind this one have with us: small writes go at once, and who is
-/// gone without a word is noticed, also by who only waits.
-pub(crate) fn prepare(stream: &TcpStream) {
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_AFTER)
-        .with_interval(KEEPALIVE_EVERY)
-        .with_retries(KEEPALIVE_PROBES);
-    let prepared = stream
-        .set_nodelay(true)
-        .and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive));
-    if let Err(error) = prepared {
-        // It ended meanwhile, and says so when it is used.
-        debug!(%error, "a socket stays as it is");
-    }
-}
+#[cfg(target_os = "linux")]
+pub(crate) mod same_user;
+#[cfg(not(target_os = "linux"))]
+#[path = "host/same_user/elsewhere.rs"]
+pub(crate) mod same_user;
 
-/// Gives connections that `socket` takes, or its own if it is one, at most `bytes` in the kernel for each direction.
-pub(crate) fn limit_buffers(socket: &impl AsFd, bytes: usize) {
-    let socket = SockRef::from(socket);
-    let limited = socket
-        .set_recv_buffer_size(bytes)
-        .and_then(|()| socket.set_send_buffer_size(bytes));
-    if let Err(error) = limited {
-        debug!(%error, "the buffers of a socket stay as they are");
-    }
-}
+pub mod memory;
 
-/// Whether `error` says that there are no more file descriptors.
-pub(crate) fn is_shortage(error: &io::Error) -> bool {
-    let errno = Errno::from_io_error(error);
-    matches!(errno, Some(Errno::MFILE | Errno::NFILE))
-}
+pub mod splice;
 
-/// Says, once a minute at most, that there are no more file descriptors, if that is what `error` is about.
-pub(crate) fn note_shortage(error: &io::Error) {
-    static SHORTAGE: LazyLock<Reminder> = LazyLock::new(Reminder::default);
-    if is_shortage(error)
-        && let Some(times) = SHORTAGE.due(Instant::now())
-    {
-        warn!(
-            %error, times,
-            "no more connections: this process may open no more files. Raise its limit (`ulimit -n`, LimitNOFILE= of systemd), or end what holds many"
-        );
-    }
-}
+pub(crate) mod direct;
 
-/// Connections that one door may serve: half of the file descriptors that this process may open, so that another door and the
-/// tunnels have theirs.
-pub(crate) fn connections_max() -> usize {
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let share = files.saturating_sub(FILES_KEPT) / 2;
-    usize::try_from(share).map_or(CONNECTIONS_MAX, |share| share.clamp(1, CONNECTIONS_MAX))
-}
-
-/// Silence after which the system asks whether the other end is there, between two such questions, and how many stay without an
-/// answer before it is gone: 15 minutes in all, as long as TCP repeats what it has sent. Who only slept for less is still connected.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(120);
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(60);
-const KEEPALIVE_PROBES: u32 = 13;
-
-/// File descriptors for tunnels, resolver, state and logs.
-const FILES_KEPT: u64 = 128;
-
-/// Connections of one door however many files there may be: one flow each, within what the netstack takes.
-pub(crate) const CONNECTIONS_MAX: usize = 16_384;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn sockets_ask_whether_the_other_end_is_there() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
-        prepare(&stream);
-        let socket = SockRef::from(&stream);
-        assert!(socket.keepalive().unwrap() && stream.nodelay().unwrap());
-        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_AFTER);
-    }
-}
+pub(crate) mod sessions;

@@ -1,14 +1,15 @@
 //! The Overlan client: a VPN that needs no root and no TUN device.
 //!
-//! The modules stand in the order in which a byte passes them, from a program that speaks SOCKS to the local service at the
-//! other end:
+//! The modules stand in the order in which a byte passes them, from a program that speaks SOCKS to
+//! the local service at the other end:
 //!
 //! ```text
 //! curl → proxy (socks, http_proxy) → names → (policy) → netstack flow → engine → tunnel (seal) → link (frame, TLS) → relay
 //!      → link → tunnel (open, filter) → engine → netstack flow → expose → 127.0.0.1:8080
 //! ```
 //!
-//! A program that uses the library needs [`Node`] and what it gives; docs/library.md shows it, and `examples/` run it:
+//! A program that uses the library needs [`Node`] and what it gives; docs/library.md shows it, and
+//! `examples/` run it:
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -32,70 +33,33 @@ pub use overlan_protocol::api::JoinString;
 pub use overlan_protocol::key::Secret;
 pub use overlan_transport::outgoing::UpstreamProxy;
 
-pub use crate::dial::DialError;
 #[cfg(feature = "http-client")]
-pub use crate::node::Connector;
-pub use crate::node::{
-    BindUdpError, Builder, CloseError, Closed, ListenError, Listener, Node, PeerAddr, PeerIdentity,
-    Stream, UdpSocket, UpError,
+pub use crate::device::node::Connector;
+pub use crate::device::node::{
+    BindUdpError, Builder, CloseError, Closed, ListenError, Listener, Node, PeerAddr, Stream,
+    UdpSocket, UpError,
 };
-
-mod accept;
+pub use crate::names::{
+    DialError, Missing, NameError, NotADevice, NotOffered, PeerIdentity, Several,
+};
 
 mod host;
 
-mod reminder;
+mod names;
 
-#[cfg(target_os = "linux")]
-mod same_user;
-#[cfg(not(target_os = "linux"))]
-#[path = "same_user/elsewhere.rs"]
-mod same_user;
+mod doors;
 
-pub mod proxy;
+mod device;
 
-mod socks;
+mod daemon;
 
-mod http1;
-
-mod http_proxy;
-
-pub mod dns;
-
-pub mod names;
-
-pub mod memory;
-
-pub mod dial;
-
-pub mod splice;
-
-pub mod engine;
-
-pub mod tunnel;
-
-pub mod link;
-
-pub mod relay;
-
-pub mod expose;
-
-mod certificate;
-
-mod gateway;
-
-pub mod carry;
-
-pub mod control;
-
-pub mod enrol;
-
-pub mod node;
-
-pub mod state;
-
-pub mod local;
-
-pub mod status;
-
-pub mod perf;
+/// What the program `overlan` is made of, for its commands alone. None of it is promised to others.
+#[doc(hidden)]
+pub mod program {
+    pub use crate::daemon::{carry, perf, socket};
+    pub use crate::device::{controller_session, enrol, link, node, state, status};
+    pub use crate::doors::serve::service;
+    pub use crate::doors::{dns, proxy};
+    pub use crate::host::{memory, splice};
+    pub use crate::names::in_overlay;
+}

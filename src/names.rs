@@ -3,6 +3,9 @@
 
 mod advice;
 mod destination;
+mod dial_error;
+mod identity;
+pub(crate) mod lookup;
 mod missing;
 mod short;
 mod way;
@@ -16,7 +19,9 @@ use overlan_protocol::key::NetworkId;
 use overlan_protocol::name::{LABEL_MAX, OverlayName};
 use overlan_protocol::netmap::{Netmap, Network};
 
-pub use destination::{Canonical, Destination};
+pub(crate) use destination::Destination;
+pub use dial_error::DialError;
+pub use identity::PeerIdentity;
 pub use missing::Missing;
 pub use short::Several;
 pub use way::{NotADevice, NotOffered};
@@ -27,7 +32,7 @@ pub(crate) use way::{Behind, Way, behind, device, gateways, is_foreign, way};
 
 /// The device that a destination means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Resolved {
+pub(crate) struct Resolved {
     /// Its network.
     pub network: NetworkId,
     /// Its host index there.
@@ -72,7 +77,7 @@ pub enum NameError {
 /// # Errors
 /// See [`NameError`]. What has not the form of a name is [`NameError::Unknown`], so that nobody hands it on to another
 /// resolver.
-pub fn resolve(netmap: &Netmap, destination: &Destination) -> Result<Resolved, NameError> {
+pub(crate) fn resolve(netmap: &Netmap, destination: &Destination) -> Result<Resolved, NameError> {
     match destination {
         Destination::Name(name) => resolve_whole(netmap, &whole_name(netmap, name)?),
         Destination::Address(address) => resolve_address(netmap, address.get(), None),
@@ -227,7 +232,7 @@ pub(crate) fn is_host_name(name: &str) -> bool {
 const ALIASES_MAX: usize = 8;
 
 /// Longest host name, bytes, without the last dot (RFC 1035: 255 on the wire).
-pub const NAME_MAX: usize = 253;
+pub(crate) const NAME_MAX: usize = 253;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -8,7 +8,7 @@ mod route;
 
 use clap::{Args, Subcommand, ValueEnum};
 pub(crate) use network::parse_label;
-use overlan::status::{age, columns};
+use overlan::program::status::{age, columns};
 use overlan_protocol::api::{
     AuthKeyRequest, AuthKeyResponse, AuthKeySummary, NamePolicy, RelayTokenRequest,
     RelayTokenResponse, path,

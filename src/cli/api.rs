@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use overlan::state::{Session, StateDir};
+use overlan::program::state::{Session, StateDir};
 use overlan_protocol::api::{JoinString, ProblemKind};
 use overlan_transport::https::{Connection, HttpsError};
 

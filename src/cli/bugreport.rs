@@ -7,7 +7,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use overlan::status::Status;
+use overlan::program::status::Status;
 use serde::Serialize;
 
 use crate::cli::exit::{Code, Failure};

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, Subcommand};
-use overlan::status::columns;
+use overlan::program::status::columns;
 use serde::Serialize;
 use toml::{Table, Value};
 

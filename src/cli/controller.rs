@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use overlan::state::Session;
+use overlan::program::state::Session;
 use overlan_controller::{Config, Controller, ResetError, StartError, reset_password};
 use overlan_protocol::api::{
     JoinString, PASSWORD_MIN, ProblemKind, SetupRequest, SetupResponse, path,

@@ -1,9 +1,9 @@
 //! `dns`: what the running client answers to questions for names, and why. Decides how that is shown.
 
 use clap::{Args, Subcommand};
-use overlan::dns::explain::{Explained, Rule};
-use overlan::local::{Request, Response, call};
-use overlan::status::{ResolverStatus, Status, printable};
+use overlan::program::dns::explain::{Explained, Rule};
+use overlan::program::socket::{Request, Response, call};
+use overlan::program::status::{ResolverStatus, Status, printable};
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::{StateArgs, output, running};

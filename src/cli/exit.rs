@@ -5,8 +5,8 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-use overlan::local::{BindError, CallError, RefusalKind};
-use overlan::state::StateError;
+use overlan::program::socket::{BindError, CallError, RefusalKind};
+use overlan::program::state::StateError;
 use overlan_protocol::api::ProblemKind;
 use overlan_transport::https::HttpsError;
 use overlan_transport::tls::ConnectError;

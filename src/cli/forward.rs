@@ -12,8 +12,8 @@ use std::str::FromStr;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use overlan::carry::{Carry, Door, Forward, Happened, SOCKETS_MAX};
-use overlan::local::{CallError, RefusalKind, Request, Response, call_with_sockets};
+use overlan::program::carry::{Carry, Door, Forward, Happened, SOCKETS_MAX};
+use overlan::program::socket::{CallError, RefusalKind, Request, Response, call_with_sockets};
 use rustix::fs::Mode;
 use rustix::process::umask;
 use serde::Serialize;

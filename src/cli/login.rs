@@ -2,9 +2,9 @@
 //! forgotten in which order.
 
 use clap::Args;
-use overlan::enrol::{ForgetError, forget, is_gone};
-use overlan::local::{CallError, Request, call_until_stopped};
-use overlan::state::{Session, StateDir, StateError};
+use overlan::program::enrol::{ForgetError, forget, is_gone};
+use overlan::program::socket::{CallError, Request, call_until_stopped};
+use overlan::program::state::{Session, StateDir, StateError};
 use overlan_protocol::api::{JoinString, LoginRequest, LoginResponse, path};
 use overlan_protocol::key::Secret;
 use overlan_protocol::proof::Principal;

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use clap::Args;
-use overlan::memory::{Budget, LIMIT_MIN, Size, Source, cgroup_limit};
+use overlan::program::memory::{Budget, LIMIT_MIN, Size, Source, cgroup_limit};
 
 use crate::cli::exit::Failure;
 

@@ -17,8 +17,8 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use overlan::carry::{Carry, Happened, Transport};
-use overlan::local::{Request, Response, call_with_sockets};
+use overlan::program::carry::{Carry, Happened, Transport};
+use overlan::program::socket::{Request, Response, call_with_sockets};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 

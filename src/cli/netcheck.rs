@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use overlan::link::{self, AttachError};
-use overlan::status::columns;
+use overlan::program::link::{self, AttachError};
+use overlan::program::status::columns;
 use overlan_protocol::netmap::Relay;
 use overlan_transport::pump::now;
 use serde::Serialize;

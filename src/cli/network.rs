@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use overlan::state::{Device, StateDir};
-use overlan::status::{NetworkStatus, Status, columns};
+use overlan::program::state::{Device, StateDir};
+use overlan::program::status::{NetworkStatus, Status, columns};
 use overlan_protocol::api::{JoinRequest, MembershipSummary, NetworkChoice, path};
 use overlan_protocol::proof::Principal;
 use overlan_transport::https::Connection;

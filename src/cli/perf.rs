@@ -4,11 +4,11 @@
 use std::fmt::Write;
 
 use clap::Args;
-use overlan::local::{Request, Response, call_and_follow};
-use overlan::perf::{
+use overlan::program::perf::{
     Bottleneck, Latency, PORT, Plan, Progress, Report, SECONDS_MAX, STREAMS_MAX, Side, Throughput,
 };
-use overlan::status::{bytes, time};
+use overlan::program::socket::{Request, Response, call_and_follow};
+use overlan::program::status::{bytes, time};
 
 use crate::cli::exit::Failure;
 use crate::cli::running::NetworkArgs;

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use overlan::engine::Presence;
-use overlan::local::{CallError, RefusalKind, Request, Response, call_and_follow};
-use overlan::node::{Pong, Whois};
+use overlan::program::node::{Pong, Whois};
+use overlan::program::socket::{CallError, RefusalKind, Request, Response, call_and_follow};
+use overlan::program::status::Presence;
 use overlan_protocol::netmap::Owner;
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};

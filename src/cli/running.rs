@@ -4,9 +4,9 @@ use std::io;
 use std::net::IpAddr;
 
 use clap::Args;
-use overlan::local::{CallError, Refusal, Request, Response, call, call_until_stopped};
-use overlan::node::Whois;
-use overlan::status::{Status, View};
+use overlan::program::node::Whois;
+use overlan::program::socket::{CallError, Refusal, Request, Response, call, call_until_stopped};
+use overlan::program::status::{Status, View};
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::wait::{self, Check};

@@ -6,10 +6,11 @@ mod words;
 use std::collections::BTreeSet;
 
 use clap::{Args, Subcommand};
-use overlan::local::{CallError, Request, Response, call};
-use overlan::node::routes::{self, RouteError};
-use overlan::state::{OverlayPort, Serve, ServeKind, StateDir, Target, Transport};
-use overlan::status::{RouteStatus, columns};
+use overlan::program::node::routes::{self, RouteError};
+use overlan::program::service::{OverlayPort, Serve, ServeKind, Target, Transport};
+use overlan::program::socket::{CallError, Request, Response, call};
+use overlan::program::state::StateDir;
+use overlan::program::status::{RouteStatus, columns};
 use overlan_protocol::gateway::{GatewayRoute, OfferedRoute};
 
 use crate::cli::admin::parse_label;

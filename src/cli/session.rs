@@ -2,7 +2,7 @@
 //! shown.
 
 use clap::{Args, Subcommand};
-use overlan::status::{age, columns};
+use overlan::program::status::{age, columns};
 use overlan_protocol::api::{PASSWORD_MIN, PasswordRequest, SessionSummary, SessionsEnded, path};
 use overlan_protocol::key::Secret;
 

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use overlan::control::Health;
-use overlan::enrol::{EnrolError, EnrolOptions, enrol, forget, system_hostname};
-use overlan::local::{ControlSocket, Waiting};
-use overlan::node::{CONFIRM_WITHIN, Node, NodeError, NodeOptions, NotReady};
-use overlan::state::{Device, DirLock, StateDir};
-use overlan::status::Status;
+use overlan::program::controller_session::Health;
+use overlan::program::enrol::{EnrolError, EnrolOptions, enrol, forget, system_hostname};
+use overlan::program::node::{CONFIRM_WITHIN, Node, NodeError, NodeOptions, NotReady};
+use overlan::program::socket::{ControlSocket, Waiting};
+use overlan::program::state::{Device, DirLock, StateDir};
+use overlan::program::status::Status;
 use overlan_protocol::api::{Credential, JoinString};
 use overlan_protocol::key::Secret;
 use rustix::process::{Resource, getrlimit};

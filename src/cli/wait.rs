@@ -6,10 +6,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use overlan::engine::Presence;
-use overlan::local::{CallError, Refusal, RefusalKind};
-use overlan::node::Whois;
-use overlan::status::{LinkState, State, Status};
+use overlan::program::node::Whois;
+use overlan::program::socket::{CallError, Refusal, RefusalKind};
+use overlan::program::status::Presence;
+use overlan::program::status::{LinkState, State, Status};
 use tokio::time::{Instant, sleep_until};
 
 use crate::cli::exit::{Code, Failure};

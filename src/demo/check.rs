@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Empty, combinators::BoxBody};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use overlan::dns::client::{self, Lookup};
+use overlan::program::dns::client::{self, Lookup};
 use overlan_transport::pump::now;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -5,7 +5,7 @@ use overlan_protocol::netmap::Netmap;
 
 use super::way::{Way, device_name, gateway_name, host, targets, way};
 use super::{Destination, resolve};
-use crate::dial::DialError;
+use crate::names::DialError;
 
 /// What to do about `error`, with which a connection to `port` of `destination` ended. `None` where that hangs on the door: whether it
 /// leads outside.

@@ -27,6 +27,7 @@ pub(super) fn rust_files() -> Vec<RustFile> {
         "protocol",
         "transport",
         "netstack",
+        "plane",
         "relay-server",
         "controller",
         "tests",

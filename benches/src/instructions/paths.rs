@@ -4,7 +4,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use overlan::tunnel::{Opened, PeerConfig, PeerSession, StaticKey, TAG_LEN, TRANSPORT_HEADER_LEN};
+use overlan_plane::tunnel::{
+    Opened, PeerConfig, PeerSession, StaticKey, TAG_LEN, TRANSPORT_HEADER_LEN,
+};
 use overlan_protocol::OVERLAY_MTU;
 use overlan_protocol::credit::{DEFAULT_WINDOW, RelayCredit, SendCredit, WINDOW_MAX};
 use overlan_protocol::frame::{BODY_MAX, Frame, Route, decode};

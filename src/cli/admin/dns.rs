@@ -1,7 +1,7 @@
 //! `admin dns`: records and private zones of a network. Decides how they are shown; what a network may have is the controller's.
 
 use clap::{Args, Subcommand};
-use overlan::status::columns;
+use overlan::program::status::columns;
 use overlan_protocol::api::dns::{
     DnsRecordRemoval, DnsRecordRequest, DnsRecordSummary, DnsRemoved, DnsSummary, DnsZoneRemoval,
     DnsZoneRequest, DnsZoneSummary,

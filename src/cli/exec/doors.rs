@@ -7,10 +7,10 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use data_encoding::BASE64URL_NOPAD;
-use overlan::carry::{self, Carry, CarryError, Happened, OwnProxy};
-use overlan::local::{CallError, RefusalKind, Request, call_with_sockets};
-use overlan::node::Node;
-use overlan::proxy::ProxyConfig;
+use overlan::program::carry::{self, Carry, CarryError, Happened, OwnProxy};
+use overlan::program::node::Node;
+use overlan::program::proxy::ProxyConfig;
+use overlan::program::socket::{CallError, RefusalKind, Request, call_with_sockets};
 use overlan_protocol::key::{Secret, random_bytes};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
-use overlan::node::Node;
+use overlan::program::node::Node;
 use overlan::{JoinString, UpError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

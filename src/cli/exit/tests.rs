@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use overlan::local::Refusal;
+use overlan::program::socket::Refusal;
 use overlan_protocol::api::Problem;
 use overlan_transport::tls::ConnectError;
 

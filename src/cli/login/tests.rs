@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use overlan::state::Device;
+use overlan::program::state::Device;
 use overlan_protocol::api::{Problem, ProblemKind};
 use overlan_protocol::key::{DeviceId, Fingerprint, IdentitySecret};
 use zeroize::Zeroizing;

@@ -1,5 +1,5 @@
 use clap::Parser;
-use overlan::perf::Finding;
+use overlan::program::perf::Finding;
 
 use super::*;
 

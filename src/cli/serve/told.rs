@@ -4,8 +4,8 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use overlan::state::{Serve, ServeKind, Target};
-use overlan::status::Status;
+use overlan::program::service::{Serve, ServeKind, Target};
+use overlan::program::status::Status;
 
 /// A network of this device, and its full name there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(super) struct Place {
 
 /// The networks of a running client.
 pub(super) fn places(status: &Status) -> Vec<Place> {
-    let place = |network: &overlan::status::NetworkStatus| Place {
+    let place = |network: &overlan::program::status::NetworkStatus| Place {
         network: network.name.clone(),
         name: network.device.clone(),
     };

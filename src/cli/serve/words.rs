@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-use overlan::state::{Target, Transport, UnusableTarget};
+use overlan::program::service::{Target, Transport, UnusableTarget};
 use overlan_protocol::gateway::{GatewayRoute, RouteTextError};
 
 /// What can be taken off the lists.

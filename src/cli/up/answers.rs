@@ -3,14 +3,17 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use overlan::carry::CarryError;
-use overlan::dial::DialError;
-use overlan::enrol::{ForgetError, forget};
-use overlan::local::{Answer, PING_WITHIN_MAX, Refusal, RefusalKind, Request, Response, Running};
-use overlan::node::Node;
-use overlan::node::routes::RouteError;
-use overlan::state::{Serve, StateDir, StateError, Transport};
-use overlan::status::Status;
+use overlan::DialError;
+use overlan::program::carry::CarryError;
+use overlan::program::enrol::{ForgetError, forget};
+use overlan::program::node::Node;
+use overlan::program::node::routes::RouteError;
+use overlan::program::service::{Serve, Transport};
+use overlan::program::socket::{
+    Answer, PING_WITHIN_MAX, Refusal, RefusalKind, Request, Response, Running,
+};
+use overlan::program::state::{StateDir, StateError};
+use overlan::program::status::Status;
 use overlan_protocol::gateway::{GatewayRoute, OfferedRoute};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;

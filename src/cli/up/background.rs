@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use overlan::state::StateDir;
+use overlan::program::state::StateDir;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cli::exit::{Code, Failure};

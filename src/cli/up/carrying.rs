@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use overlan::carry::{self, CARRIES_MAX, Carry, CarryError, SOCKETS_MAX};
-use overlan::dial::DialError;
-use overlan::local::{Answer, Handing, RefusalKind, Response, Running};
-use overlan::node::Node;
-use overlan::proxy::ProxyConfig;
+use overlan::DialError;
+use overlan::program::carry::{self, CARRIES_MAX, Carry, CarryError, SOCKETS_MAX};
+use overlan::program::node::Node;
+use overlan::program::proxy::ProxyConfig;
+use overlan::program::socket::{Answer, Handing, RefusalKind, Response, Running};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 

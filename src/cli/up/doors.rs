@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use overlan::node::DNS_FORWARDS_MAX;
-use overlan::proxy::{Credentials, ProxyConfig, UnixDoor, check_listen};
-use overlan::splice::Patience;
+use overlan::program::node::DNS_FORWARDS_MAX;
+use overlan::program::proxy::{Credentials, ProxyConfig, UnixDoor, check_listen};
+use overlan::program::splice::Patience;
 use tokio::net::{TcpListener, UdpSocket};
 
 use crate::cli::exit::{Code, Failure};
@@ -379,7 +379,7 @@ impl DoorArgs {
             if address.ip().is_unspecified() {
                 return Err(usage("is not an address of a resolver"));
             }
-            if overlan::names::in_overlay(address.ip().to_canonical()) {
+            if overlan::program::in_overlay(address.ip().to_canonical()) {
                 return Err(usage("is an address of the overlay")
                     .next("A zone has resolvers there: `overlan admin dns zone add NAME --resolver ADDRESS`."));
             }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use overlan::dial::DialError;
-use overlan::local::{Answer, RefusalKind, Response, Running};
-use overlan::node::Node;
-use overlan::perf::{self, PerfError, Plan, Progress};
+use overlan::DialError;
+use overlan::program::node::Node;
+use overlan::program::perf::{self, PerfError, Plan, Progress};
+use overlan::program::socket::{Answer, RefusalKind, Response, Running};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 

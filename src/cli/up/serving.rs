@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use overlan::node::Node;
-use overlan::proxy::{self, ProxyConfig, Until};
+use overlan::program::node::Node;
+use overlan::program::proxy::{self, ProxyConfig, Until};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 

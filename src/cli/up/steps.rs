@@ -2,8 +2,8 @@
 
 use std::io::{self, IsTerminal};
 
-use overlan::state::Device;
-use overlan::status::{Confirmed, Status, trip};
+use overlan::program::state::Device;
+use overlan::program::status::{Confirmed, Status, trip};
 
 use super::UpArgs;
 use crate::cli::output;

@@ -1,6 +1,8 @@
 use clap::Parser;
-use overlan::local::{CallError, RefusalKind, Request, Response, call, call_until_stopped};
-use overlan::state::{Serve, Target};
+use overlan::program::service::{Serve, Target};
+use overlan::program::socket::{
+    CallError, RefusalKind, Request, Response, call, call_until_stopped,
+};
 use overlan_protocol::api::TicketResponse;
 
 use super::*;
@@ -65,7 +67,7 @@ async fn a_client_without_a_controller_is_commanded_and_comes_down() {
     let Response::Status(status) = call(&socket, &Request::Status).await.unwrap() else {
         panic!("no status");
     };
-    assert_eq!(status.state, overlan::status::State::Connecting);
+    assert_eq!(status.state, overlan::program::status::State::Connecting);
     assert_eq!(status.serves, [web]);
     assert!(status.socks.unwrap().port() != 0 && status.dns.unwrap().port() != 0);
 

@@ -1,6 +1,6 @@
 //! Which way `up` comes to a device: the stored one, or an enrolment, by which right. Decides from facts; reads nothing.
 
-use overlan::state::{Device, Session};
+use overlan::program::state::{Device, Session};
 use overlan_protocol::api::{Credential, JoinString};
 use overlan_protocol::key::Secret;
 

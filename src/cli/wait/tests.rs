@@ -1,6 +1,6 @@
 //! What is missing in which status, and that numbers alone are no news.
 
-use overlan::status::{NetworkStatus, PeerStatus};
+use overlan::program::status::{NetworkStatus, PeerStatus};
 use overlan_protocol::frame::Vni;
 
 use super::*;

@@ -1,0 +1,581 @@
+//! Decides who runs which flow when: which peer's packets may go next over which link, and whose packet that was which came in.
+//!
+//! It joins the netstacks (one per network), the end-to-end sessions (one per peer) and the links (one per relay), and holds
+//! no socket, no task and no clock: an [`Attachment`] moves bytes between a link and the engine, the owner watches
+//! [`Engine::poll_timeout`] and [`Engine::poll_wanted`] whenever the engine wakes it. There is no lock around all flows: a packet
+//! takes its peer's lock, then its flow's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use overlan_netstack as netstack;
+use overlan_protocol::frame::{Route, Vni};
+use overlan_protocol::hello::Welcome;
+use overlan_protocol::key::{DeviceId, NetworkId, RelayId};
+use overlan_protocol::netmap::Netmap;
+
+use crate::route::{Choice, LinkState};
+use crate::tunnel::{self, StaticKey};
+
+mod attachment;
+mod counters;
+mod links;
+mod membership;
+mod peer;
+mod presence;
+mod trust;
+
+pub use attachment::{Attachment, LinkEnd};
+pub use counters::{Counters, Delays, QueueDelays, add_stack};
+pub use membership::Membership;
+pub use peer::Peer;
+pub use presence::{Absence, Ends, PATIENCE, Presence};
+pub use trust::{Distrust, KnownPeer, KnownPeers, VerifiedPeer};
+
+use attachment::Remains;
+use links::{Link, Links};
+use peer::PeerKey;
+
+/// This device, as far as the data plane must know it.
+#[derive(Debug, Clone)]
+pub struct LocalDevice {
+    /// Its id.
+    pub device: DeviceId,
+    /// Random for each process: peers see by it that the device was started anew.
+    pub instance: [u8; tunnel::INSTANCE_LEN],
+    /// Secret half of its tunnel key.
+    pub tunnel: Arc<StaticKey>,
+}
+
+/// A peer of the netmap that is not used, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Distrusted {
+    /// Host label.
+    pub label: String,
+    /// Its device.
+    pub device: DeviceId,
+    /// What is wrong.
+    pub reason: Distrust,
+}
+
+/// The data plane of one client. Shared by its links, its doors and its owner.
+pub struct Engine {
+    local: LocalDevice,
+    config: netstack::Config,
+    /// How long connections wait for a peer that answers nothing.
+    patience: Duration,
+    seed: [u8; 32],
+    /// The session with the controller is open: what it said of peers holds now.
+    current: AtomicBool,
+    /// This device leaves: links end once what waits was sent.
+    leaving: AtomicBool,
+    /// Tells the owner to look at `poll_timeout` and `poll_wanted` again. Called without a lock held.
+    wake: Box<dyn Fn() + Send + Sync>,
+    memberships: RwLock<Arc<BTreeMap<NetworkId, Arc<Membership>>>>,
+    links: Mutex<Links>,
+    /// Per network, where this device was reached last.
+    places: Mutex<BTreeMap<Vni, RelayId>>,
+    /// Peers with packets and no link to send them over.
+    stranded: Mutex<Vec<Arc<Peer>>>,
+    timers: Mutex<BTreeSet<(Instant, PeerKey)>>,
+    counters: Counters,
+    clock: OnceLock<Clock>,
+    /// Of the link that came up last, microseconds; 0 = none did.
+    link_round_trip_us: AtomicU64,
+}
+
+/// Tells the time where nobody passes it.
+struct Clock {
+    read: Box<dyn Fn() -> Instant + Send + Sync>,
+    epoch: Instant,
+}
+
+impl Engine {
+    /// An engine without networks. `patience` is how long connections wait for a peer that answers nothing, [`PATIENCE`] as a rule. `seed` must be unpredictable: sequence numbers, ports and session indexes come from it.
+    pub fn new(
+        local: LocalDevice,
+        config: netstack::Config,
+        patience: Duration,
+        seed: [u8; 32],
+        wake: Box<dyn Fn() + Send + Sync>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            local,
+            config,
+            patience,
+            seed,
+            current: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            wake,
+            memberships: RwLock::default(),
+            links: Mutex::default(),
+            places: Mutex::default(),
+            stranded: Mutex::default(),
+            timers: Mutex::default(),
+            counters: Counters::default(),
+            clock: OnceLock::new(),
+            link_round_trip_us: AtomicU64::new(0),
+        })
+    }
+
+    /// Gives the engine a clock by which it measures how long peers wait for their turn to send; it decides nothing by it. Only
+    /// the first one counts, and without one these waits are not counted.
+    pub fn measure_by(&self, read: impl Fn() -> Instant + Send + Sync + 'static) {
+        let epoch = read();
+        let read = Box::new(read);
+        self.clock.get_or_init(|| Clock { read, epoch });
+    }
+
+    /// Takes note of how long a relay takes to answer. Until a peer's own answer was timed, it is taken to be as far away from
+    /// its relay as we are from ours.
+    pub fn handle_link_round_trip(&self, round_trip: Duration) {
+        let micros = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
+        self.link_round_trip_us.store(micros.max(1), Relaxed);
+        for membership in self.memberships().values() {
+            membership.expect_round_trips(self);
+        }
+    }
+
+    /// How long a peer should take to answer, as far as can be told before it has.
+    fn expected_round_trip(&self) -> Option<Duration> {
+        let micros = self.link_round_trip_us.load(Relaxed);
+        (micros > 0).then(|| 2 * Duration::from_micros(micros))
+    }
+
+    /// Takes note of whether the session with the controller is open. What the netmaps say of who is there counts from the next
+    /// [`Engine::apply`] on, and only while it is.
+    pub fn handle_controller(&self, is_current: bool) {
+        self.current.store(is_current, Relaxed);
+    }
+
+    fn is_current(&self) -> bool {
+        self.current.load(Relaxed)
+    }
+
+    /// Whether `peer` is there, as far as it is known.
+    pub fn presence(&self, now: Instant, peer: &Peer) -> Presence {
+        peer.presence(self, now)
+    }
+
+    /// This device leaves: every connection is reset, peers are told, and links end once that was sent.
+    pub fn leave(&self, now: Instant) {
+        let memberships = self.memberships();
+        for membership in memberships.values() {
+            membership.stack().reset_flows(now);
+            for peer in membership.peers_snapshot().values() {
+                peer.say_farewell(self, now);
+            }
+        }
+        self.leaving.store(true, Relaxed);
+        self.links().wake_all();
+    }
+
+    /// Whether this device leaves; no link is opened any more.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Relaxed)
+    }
+
+    /// Follows the netmap: joins and leaves networks, learns peers, their relays and the rules. Peers whose keys do not check are
+    /// left out and returned. `known` grows by the peers that are new.
+    pub fn apply(
+        self: &Arc<Self>,
+        now: Instant,
+        netmap: &Netmap,
+        known: &mut KnownPeers,
+    ) -> Vec<Distrusted> {
+        let mut distrusted = Vec::new();
+        let before = self.memberships();
+        let mut after = BTreeMap::new();
+        for (id, network) in &netmap.networks {
+            let kept = before
+                .get(id)
+                .filter(|membership| membership.is_same(network));
+            let membership = match kept {
+                Some(membership) => membership.clone(),
+                None => match Membership::new(self, now, *id, network) {
+                    Some(membership) => membership,
+                    None => continue,
+                },
+            };
+            distrusted.extend(membership.apply(self, now, network, known));
+            after.insert(*id, membership);
+        }
+        for (id, membership) in before.iter() {
+            if !after
+                .get(id)
+                .is_some_and(|kept| Arc::ptr_eq(kept, membership))
+            {
+                membership.leave(now);
+            }
+        }
+        let homes = netmap
+            .networks
+            .values()
+            .map(|network| (network.vni, network.relays.clone()));
+        self.links().set_homes(homes.collect());
+        *self
+            .memberships
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
+        self.reroute(now);
+        (self.wake)();
+        distrusted
+    }
+
+    /// The networks this device is in now.
+    pub fn memberships(&self) -> Arc<BTreeMap<NetworkId, Arc<Membership>>> {
+        self.memberships
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Relays to which a link should be opened now; each is named once until its link ended or failed.
+    #[must_use]
+    pub fn poll_wanted(&self) -> Vec<RelayId> {
+        self.links().take_wanted()
+    }
+
+    /// A link to `relay` is up, by a ticket for `networks`; none = for all that this device is in. Its bytes go through the attachment until it ends, and then [`Engine::handle_detached`] is told.
+    pub fn handle_attached(
+        self: &Arc<Self>,
+        now: Instant,
+        relay: RelayId,
+        welcome: &Welcome,
+        networks: &[Vni],
+        seed: u64,
+    ) -> Attachment {
+        let link = self.links().attach(relay, networks);
+        let attachment = Attachment::new(self.clone(), link, now, welcome, seed);
+        self.reroute(now);
+        self.tell_moved(now);
+        (self.wake)();
+        attachment
+    }
+
+    /// `relay` will stop: a backup is to be attached to first.
+    fn handle_drain(&self, relay: RelayId) {
+        self.links().drain(relay);
+        (self.wake)();
+    }
+
+    /// Peers that were served over `link`, and those that waited for credit there, are reached elsewhere from now on.
+    fn leave_link(&self, now: Instant, link: &Link, waiting: Vec<Arc<Peer>>) {
+        self.links().leave(link.relay());
+        for peer in waiting.into_iter().chain(link.drain()) {
+            peer.queued.store(false, Relaxed);
+            self.enqueue(&peer);
+        }
+        self.reroute(now);
+        (self.wake)();
+    }
+
+    /// The link of `attachment` ended.
+    pub fn handle_detached(&self, now: Instant, attachment: Attachment) {
+        let Remains {
+            link,
+            waiting,
+            lost,
+        } = attachment.into_parts();
+        self.links().detach(link.relay());
+        let memberships = self.memberships();
+        for membership in memberships.values() {
+            membership.path_stalled(now, link.relay(), &lost);
+        }
+        for peer in waiting.into_iter().chain(link.drain()) {
+            peer.queued.store(false, Relaxed);
+            self.enqueue(&peer);
+        }
+        self.reroute(now);
+        self.tell_moved(now);
+        (self.wake)();
+    }
+
+    /// An attempt to open a link to `relay` failed.
+    pub fn handle_attach_failed(&self, now: Instant, relay: RelayId) {
+        self.links().fail(relay);
+        self.reroute(now);
+        (self.wake)();
+    }
+
+    /// Whether somebody still wants a link to `relay`; if not, it is forgotten and its owner stops trying.
+    pub fn keep_trying(&self, relay: RelayId) -> bool {
+        self.links().keep_trying(relay)
+    }
+
+    /// What the links are good for, for people.
+    pub fn link_states(&self) -> BTreeMap<RelayId, LinkState> {
+        self.links().states()
+    }
+
+    /// Whether every network's home, or a backup of it, is attached, so that others reach this device.
+    pub fn is_attached(&self) -> bool {
+        self.links().homes_attached()
+    }
+
+    /// The same for one network, whose relays are `relays`.
+    pub fn is_attached_to(&self, network: Vni, relays: &[RelayId]) -> bool {
+        let links = self.links();
+        let up = |relay: &RelayId| links.state_for(*relay, network) == LinkState::Up;
+        relays.iter().any(up)
+    }
+
+    /// Does what is due: handshakes, retransmissions, a second look for absent peers, packets to this very device.
+    pub fn handle_timeout(&self, now: Instant) {
+        let memberships = self.memberships();
+        for membership in memberships.values() {
+            membership.stack().handle_timeout(now);
+            membership.run_loopback(now);
+        }
+        loop {
+            let due = {
+                let mut timers = lock(&self.timers);
+                match timers.first() {
+                    Some((at, _)) if *at <= now => timers.pop_first(),
+                    _ => break,
+                }
+            };
+            let Some((_, key)) = due else { break };
+            if let Some(peer) = find_peer(&memberships, key) {
+                peer.handle_timeout(self, now);
+            }
+        }
+    }
+
+    /// When [`Engine::handle_timeout`] is due. Ask again after every wake.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let peers = lock(&self.timers).first().map(|(at, _)| *at);
+        let memberships = self.memberships();
+        let stacks = memberships
+            .values()
+            .filter_map(|membership| membership.stack().poll_timeout());
+        stacks.chain(peers).min()
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// One sealed message over `relay`, from where it stamped that it comes from: a host of a network. Returns whether it was a packet of the peer.
+    fn handle_message(
+        &self,
+        now: Instant,
+        relay: RelayId,
+        from: Route,
+        message: &mut [u8],
+    ) -> bool {
+        let Route { vni, host, .. } = from;
+        let memberships = self.memberships();
+        let Some(membership) = memberships
+            .values()
+            .find(|membership| membership.vni().get() == vni)
+        else {
+            self.counters.drops.add("unknown_network");
+            return false;
+        };
+        let Some(peer) = membership.peer(host) else {
+            self.counters.drops.add("unknown_peer");
+            return false;
+        };
+        let packet = match peer.open(self, now, relay, message) {
+            Ok(Some(packet)) => packet,
+            Ok(None) => return false,
+            Err(reason) => {
+                self.counters.drops.add(reason.name());
+                return false;
+            }
+        };
+        let facts = match tunnel::Packet::parse(packet) {
+            Ok(facts) => facts,
+            Err(reason) => {
+                self.counters.drops.add(reason.name());
+                return false;
+            }
+        };
+        if let Err(reason) = tunnel::check_source(&facts, &peer.addresses, membership.addresses()) {
+            self.counters.drops.add(reason.name());
+            return false;
+        }
+        self.counters.packets_in.add(1);
+        self.counters.bytes_in.add(packet.len() as u64);
+        membership.handle_packet(now, host, packet);
+        true
+    }
+
+    /// The relay of a link says that a host is not attached to it.
+    fn handle_peer_gone(&self, now: Instant, relay: RelayId, vni: u32, host: u32) {
+        let memberships = self.memberships();
+        let Some(membership) = memberships
+            .values()
+            .find(|membership| membership.vni().get() == vni)
+        else {
+            return;
+        };
+        if let Some(peer) = membership.peer(host) {
+            peer.handle_absent(self, now, relay);
+            if let Some(absence) = peer.absence(self) {
+                membership.end(now, &peer, absence);
+            }
+        }
+    }
+
+    /// `peer` has something to send, or may have: it gets its turn on the link it is reached over.
+    fn enqueue(&self, peer: &Arc<Peer>) {
+        if peer.queued.swap(true, Relaxed) {
+            return;
+        }
+        self.mark_ready(peer, None);
+        let relay = self.seek_way(peer);
+        peer.set_via(relay);
+        match relay.and_then(|relay| self.links().link(relay)) {
+            Some(link) => link.push(peer.clone()),
+            None => lock(&self.stranded).push(peer.clone()),
+        }
+    }
+
+    /// From here on `peer` waits for its turn; `at` = now, if the caller knows it.
+    fn mark_ready(&self, peer: &Peer, at: Option<Instant>) {
+        let Some(clock) = self.clock.get() else {
+            return;
+        };
+        let at = at.unwrap_or_else(|| (clock.read)());
+        let since = at.saturating_duration_since(clock.epoch).as_nanos();
+        // 0 means that it does not wait.
+        let mark = u64::try_from(since).map_or(u64::MAX, |since| since.saturating_add(1));
+        peer.ready_at.store(mark, Relaxed);
+    }
+
+    /// How long `peer` waited for the turn that begins now.
+    fn take_wait(&self, peer: &Peer, now: Instant) -> Option<Duration> {
+        let clock = self.clock.get()?;
+        let since = peer.ready_at.swap(0, Relaxed).checked_sub(1)?;
+        Some(now.saturating_duration_since(clock.epoch + Duration::from_nanos(since)))
+    }
+
+    /// The relay whose link takes frames for `peer` now. If there is none, the links that would help are wanted.
+    fn seek_way(&self, peer: &Peer) -> Option<RelayId> {
+        let mut links = self.links();
+        match peer.choose(|relay| links.state_for(relay, peer.vni)) {
+            Choice::Send(relay) => return Some(relay),
+            Choice::Connect(relay) => links.want(relay),
+            Choice::Nowhere => peer.with_relays(|relay| links.want(relay)),
+            // The peer's own timer looks again.
+            Choice::Wait => {}
+        }
+        drop(links);
+        (self.wake)();
+        None
+    }
+
+    /// The links, or somebody's way, changed: peers that wait for a link are tried again, and what a dead link lost is sent again
+    /// where there is a way.
+    fn reroute(&self, now: Instant) {
+        let stranded = std::mem::take(&mut *lock(&self.stranded));
+        for peer in stranded {
+            peer.queued.store(false, Relaxed);
+            self.enqueue(&peer);
+        }
+        for membership in self.memberships().values() {
+            membership.restore_paths(self, now);
+        }
+    }
+
+    /// Peers that wait at the link to `relay` may be reached elsewhere.
+    fn look_through(&self, relay: RelayId) {
+        let link = self.links().link(relay);
+        if let Some(link) = link {
+            link.look_through();
+        }
+    }
+
+    /// Tells peers where this device is reached now, if the link that was their way broke. Who comes home again says nothing: the way
+    /// by the backup works, and is given up by and by.
+    fn tell_moved(&self, now: Instant) {
+        let moved = {
+            let links = self.links();
+            let mut places = lock(&self.places);
+            let mut moved = links.places();
+            moved.retain(|network, place| {
+                let was = places.insert(*network, *place);
+                was.is_some_and(|was| {
+                    was != *place && links.state_for(was, *network) != LinkState::Up
+                })
+            });
+            moved
+        };
+        for membership in self.memberships().values() {
+            if let Some(place) = moved.get(&membership.vni()) {
+                for peer in membership.peers_snapshot().values() {
+                    peer.say_moved(self, now, *place);
+                }
+            }
+        }
+    }
+
+    /// One peer's way changed.
+    fn reroute_peer(&self, peer: &Arc<Peer>) {
+        let was_stranded = {
+            let mut stranded = lock(&self.stranded);
+            let before = stranded.len();
+            stranded.retain(|other| !Arc::ptr_eq(other, peer));
+            stranded.len() < before
+        };
+        if was_stranded {
+            peer.queued.store(false, Relaxed);
+        }
+        self.enqueue(peer);
+    }
+
+    fn arm(&self, at: Instant, key: PeerKey) {
+        let is_first = {
+            let mut timers = lock(&self.timers);
+            timers.insert((at, key));
+            timers.first().is_some_and(|first| *first == (at, key))
+        };
+        if is_first {
+            (self.wake)();
+        }
+    }
+
+    /// Where frames for `peer` go now. The links' lock is always taken before a peer's.
+    pub fn way_to(&self, peer: &Peer) -> Choice {
+        let links = self.links();
+        peer.choose(|relay| links.state_for(relay, peer.vni))
+    }
+
+    fn links(&self) -> MutexGuard<'_, Links> {
+        lock(&self.links)
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("device", &self.local.device)
+            .finish_non_exhaustive()
+    }
+}
+
+fn find_peer(
+    memberships: &BTreeMap<NetworkId, Arc<Membership>>,
+    key: PeerKey,
+) -> Option<Arc<Peer>> {
+    memberships.get(&key.network)?.peer(key.host)
+}
+
+/// A poisoned lock means that a task panicked between two plain assignments; what it guards is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Both overlay addresses of a host, IPv4 first.
+type Addresses = [IpAddr; 2];
+
+#[cfg(test)]
+mod tests;

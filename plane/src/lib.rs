@@ -1,0 +1,18 @@
+//! Decides everything about packets between devices: who runs which flow when, how two devices talk
+//! end to end, and which relay a frame takes. It takes `now`, bytes and events, returns bytes,
+//! events and deadlines, and holds no socket, task, clock or file: the client (and the simulation
+//! in `tests/sim`) drives it.
+//!
+//! ```text
+//! netstack flow → engine (whose turn, over which link) → tunnel (seal) → DATA frame of a link
+//! DATA frame of a link → engine → tunnel (open, check the source) → policy → netstack flow
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod engine;
+
+pub mod tunnel;
+
+pub mod route;
+
+pub mod backoff;

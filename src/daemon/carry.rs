@@ -1,0 +1,268 @@
+//! Carries bytes between the overlay and sockets that another program of the same user opened: what `nc` and `forward` ask for.
+//! Decides when each of them ends; how the sockets come here is the control socket's business.
+//!
+//! ```text
+//! nc       stdin, stdout ⇄ one end of a socket pair │ the other end ⇄ netstack flow
+//! forward                                           │ listener or UDP socket of this host ⇄ netstack flows
+//! ```
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net as unix;
+
+use overlan_netstack as netstack;
+use serde::{Deserialize, Serialize};
+use tokio::net::{UnixDatagram, UnixStream};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::device::node::Node;
+use crate::doors::proxy::ProxyConfig;
+use crate::host::splice::{Side, splice};
+use crate::names::DialError;
+
+mod datagrams;
+
+mod forward;
+
+mod own_proxy;
+
+pub use own_proxy::OwnProxy;
+
+pub use crate::doors::serve::service::Transport;
+
+/// What is carried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Carry {
+    /// One connection to a peer. The socket is one end of a pair of Unix sockets: of the stream kind for TCP, of the datagram kind
+    /// for UDP.
+    Connect {
+        /// How bytes travel in the overlay.
+        transport: Transport,
+        /// Label, full name or address of the peer.
+        peer: String,
+        /// Port of the peer.
+        port: u16,
+    },
+    /// One connection from whichever peer comes first. The socket is as for [`Carry::Connect`].
+    Accept {
+        /// How bytes travel in the overlay.
+        transport: Transport,
+        /// Port on this device's overlay addresses.
+        port: u16,
+    },
+    /// All connections that come in on sockets of this host. There is one socket for each, in this order.
+    Forward(Vec<Forward>),
+    /// A proxy for the asker's programs. The socket listens for TCP on loopback.
+    Proxy(OwnProxy),
+}
+
+/// Where a socket of this host leads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forward {
+    /// What the socket is.
+    pub from: Door,
+    /// Label, full name or address of the peer.
+    pub peer: String,
+    /// Port of the peer.
+    pub port: u16,
+    /// Whether programs of every user may come in, and those of other hosts that reach the socket. Otherwise, on Linux, those of our own
+    /// user and of root.
+    #[serde(default)]
+    pub everybody: bool,
+}
+
+/// A socket of this host where programs come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Door {
+    /// Listens for TCP.
+    Tcp,
+    /// Listens at a path.
+    Unix,
+    /// Takes datagrams.
+    Udp,
+}
+
+/// What happens with a socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Happened {
+    /// Peers can come in, or programs of this host.
+    Listening,
+    /// Bytes travel from here on.
+    Connected {
+        /// The peer's end.
+        remote: SocketAddr,
+        /// Longest datagram, bytes.
+        datagram_max: usize,
+    },
+    /// A connection of a forward was not opened.
+    Failed {
+        /// Which forward, counted from 0.
+        forward: usize,
+        /// Why.
+        reason: String,
+    },
+    /// A program asked the proxy for a destination outside the overlay, and was refused.
+    Foreign {
+        /// The name or the address.
+        host: String,
+    },
+}
+
+/// Why it ended before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum CarryError {
+    /// There is no connection.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// Peers cannot come in.
+    #[error("overlay port {0} is taken; `overlan serve list` shows what is published")]
+    PortTaken(u16),
+    /// There is no network to listen in.
+    #[error("this device is in no network yet; see `overlan status`")]
+    NoNetwork,
+    /// The peer ended the connection without closing it.
+    #[error("the peer reset the connection")]
+    Reset,
+    /// Asked to end, before both sides had.
+    #[error("the running `overlan up` is on its way down")]
+    Stopped,
+    /// A socket that was handed over is of no use.
+    #[error("a socket that was handed over cannot be used: {0}")]
+    Socket(#[from] io::Error),
+}
+
+/// Carries until both sides have ended, or `stop`. What happens is told to `events`. A proxy behaves as `proxy` says, but for who may
+/// come in.
+pub async fn run(
+    node: &Node,
+    carry: Carry,
+    proxy: &ProxyConfig,
+    sockets: Vec<OwnedFd>,
+    events: mpsc::Sender<Happened>,
+    stop: CancellationToken,
+) -> Result<(), CarryError> {
+    // Its connections get a moment after `stop`.
+    let stops_itself = matches!(carry, Carry::Proxy(_));
+    let carried = async {
+        match carry {
+            Carry::Connect {
+                transport: Transport::Tcp,
+                peer,
+                port,
+            } => {
+                let local = stream(one(sockets)?)?;
+                let overlay = node.dial_to(node.find(&peer)?, port).await?;
+                copy(local, overlay, &events).await
+            }
+            Carry::Accept {
+                transport: Transport::Tcp,
+                port,
+            } => {
+                let local = stream(one(sockets)?)?;
+                let overlay = accept(node, port, &events).await?;
+                copy(local, overlay, &events).await
+            }
+            Carry::Connect {
+                transport: Transport::Udp,
+                peer,
+                port,
+            } => {
+                let local = datagram(one(sockets)?)?;
+                let (overlay, remote) = node.datagrams(&node.find(&peer)?, port)?;
+                datagrams::copy(&local, &overlay, remote, None, &events).await
+            }
+            Carry::Accept {
+                transport: Transport::Udp,
+                port,
+            } => datagrams::accept(node, port, &datagram(one(sockets)?)?, &events).await,
+            Carry::Forward(forwards) => {
+                for forward in &forwards {
+                    node.find(&forward.peer)?;
+                }
+                forward::run(node, forwards, sockets, events, &stop).await
+            }
+            Carry::Proxy(own) => {
+                own_proxy::run(node, own, proxy, one(sockets)?, events, &stop).await
+            }
+        }
+    };
+    if stops_itself {
+        return carried.await;
+    }
+    stop.run_until_cancelled(carried)
+        .await
+        .unwrap_or(Err(CarryError::Stopped))
+}
+
+/// The first connection from a peer; afterwards nobody else gets in.
+async fn accept(
+    node: &Node,
+    port: u16,
+    events: &mpsc::Sender<Happened>,
+) -> Result<netstack::TcpStream, CarryError> {
+    let listeners = node
+        .listen_each(port)
+        .map_err(|_| CarryError::PortTaken(port))?;
+    if listeners.is_empty() {
+        return Err(CarryError::NoNetwork);
+    }
+    tell(events, Happened::Listening).await;
+    let incoming = std::future::poll_fn(|cx| {
+        let mut polled = listeners.iter().map(|listener| listener.poll_accept(cx));
+        polled
+            .find(std::task::Poll::is_ready)
+            .unwrap_or(std::task::Poll::Pending)
+    });
+    Ok(incoming.await.accept())
+}
+
+async fn copy(
+    mut local: UnixStream,
+    mut overlay: netstack::TcpStream,
+    events: &mpsc::Sender<Happened>,
+) -> Result<(), CarryError> {
+    let connected = Happened::Connected {
+        remote: overlay.peer_addr(),
+        datagram_max: 0,
+    };
+    tell(events, connected).await;
+    let spliced = splice(&mut local, &mut overlay).await;
+    tracing::debug!(?spliced, "a connection of the control socket ended");
+    match spliced.failure {
+        Some((Side::Right, _)) if spliced.aborted => Err(CarryError::Reset),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Tells the asker; one that is gone ends this by other means.
+async fn tell(events: &mpsc::Sender<Happened>, happened: Happened) {
+    let _told = events.send(happened).await;
+}
+
+fn one(sockets: Vec<OwnedFd>) -> io::Result<OwnedFd> {
+    let none = || io::Error::from(io::ErrorKind::InvalidInput);
+    sockets.into_iter().next().ok_or_else(none)
+}
+
+fn stream(socket: OwnedFd) -> io::Result<UnixStream> {
+    let socket = unix::UnixStream::from(socket);
+    socket.set_nonblocking(true)?;
+    UnixStream::from_std(socket)
+}
+
+fn datagram(socket: OwnedFd) -> io::Result<UnixDatagram> {
+    let socket = unix::UnixDatagram::from(socket);
+    socket.set_nonblocking(true)?;
+    UnixDatagram::from_std(socket)
+}
+
+/// Sockets of one request: as many forwards as a person writes into one command.
+pub const SOCKETS_MAX: usize = 32;
+
+/// Requests that are carried at the same time: each has two files open here, and an ssh session of one user below it.
+pub const CARRIES_MAX: usize = 256;

@@ -1,0 +1,173 @@
+//! UDP between the overlay and one socket, or many programs of this host. Decides when the one ends; the sessions of the many are
+//! [`sessions`]'.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::task::Poll;
+
+use overlan_netstack as netstack;
+use tokio::net::{UdpSocket, UnixDatagram};
+use tokio::sync::mpsc;
+
+use super::{CarryError, Happened, tell};
+use crate::device::node::Node;
+use crate::host::accept::Until;
+use crate::host::sessions::{self, Back, DATAGRAM_MAX, Front, Limits, SESSIONS_MAX};
+use crate::host::sockets::SOURCES_AT_LEAST;
+use crate::names::DialError;
+
+/// Both ways between `local` and `remote`, for ever; `first` came from there already. Ends when nobody holds the other end of `local`,
+/// or the remote says that nobody is there.
+pub(super) async fn copy(
+    local: &UnixDatagram,
+    overlay: &netstack::UdpSocket,
+    remote: SocketAddr,
+    first: Option<Vec<u8>>,
+    events: &mpsc::Sender<Happened>,
+) -> Result<(), CarryError> {
+    let connected = Happened::Connected {
+        remote,
+        datagram_max: overlay.max_payload(remote),
+    };
+    tell(events, connected).await;
+    if let Some(first) = first
+        && deliver(local, &first).is_err()
+    {
+        return Ok(());
+    }
+    let mut outbound = vec![0; DATAGRAM_MAX];
+    let mut inbound = vec![0; DATAGRAM_MAX];
+    loop {
+        tokio::select! {
+            read = local.recv(&mut outbound) => {
+                let Ok(len) = read else { return Ok(()) };
+                if let Err(error) = overlay.send_to(&outbound[..len], remote) {
+                    tracing::debug!(%remote, %error, "a datagram is not sent");
+                }
+            }
+            received = overlay.recv_from(&mut inbound) => match received {
+                Ok((len, from)) if from == remote => {
+                    if deliver(local, &inbound[..len]).is_err() {
+                        return Ok(());
+                    }
+                }
+                Ok((_, from)) => tracing::debug!(%from, "a datagram of somebody else"),
+                Err(_) => return Err(CarryError::Dial(DialError::Refused)),
+            },
+        }
+    }
+}
+
+/// The same with whichever peer sends the first datagram to `port`.
+pub(super) async fn accept(
+    node: &Node,
+    port: u16,
+    local: &UnixDatagram,
+    events: &mpsc::Sender<Happened>,
+) -> Result<(), CarryError> {
+    let sockets = node
+        .bind_udp_each(port)
+        .map_err(|_| CarryError::PortTaken(port))?;
+    if sockets.is_empty() {
+        return Err(CarryError::NoNetwork);
+    }
+    tell(events, Happened::Listening).await;
+    let mut data = vec![0; DATAGRAM_MAX];
+    let (overlay, len, remote) = poll_fn(|cx| {
+        for socket in &sockets {
+            if let Poll::Ready(Ok((len, remote))) = socket.poll_recv_from(cx, &mut data) {
+                return Poll::Ready((socket, len, remote));
+            }
+        }
+        Poll::Pending
+    })
+    .await;
+    data.truncate(len);
+    copy(local, overlay, remote, Some(data), events).await
+}
+
+/// Carries between programs that send to `local`, as far as it `admits` them, and what `open` gives for each of them, `until` told to
+/// end. Where `everybody` may come in, one address has a quarter of the sessions.
+pub(super) async fn forward<A, F, O>(
+    local: UdpSocket,
+    everybody: bool,
+    admits: A,
+    open: O,
+    until: &Until,
+) where
+    A: Fn(SocketAddr) -> F + Send + Sync + 'static,
+    F: Future<Output = bool> + Send,
+    O: Fn() -> Option<(netstack::UdpSocket, SocketAddr)> + Clone + Send + Sync + 'static,
+{
+    let limits = Limits {
+        all: SESSIONS_MAX,
+        of_one_address: match everybody {
+            true => SESSIONS_MAX / SOURCES_AT_LEAST,
+            // Programs of one user of this host.
+            false => SESSIONS_MAX,
+        },
+    };
+    let open = move |_| {
+        let opened = open();
+        async move { opened.map(|(socket, remote)| ToPeer { socket, remote }) }
+    };
+    let local = Programs { local, admits };
+    sessions::run(local, limits, open, until).await;
+}
+
+/// Programs of this host.
+struct Programs<A> {
+    local: UdpSocket,
+    admits: A,
+}
+
+impl<A, F> Front for Programs<A>
+where
+    A: Fn(SocketAddr) -> F + Send + Sync + 'static,
+    F: Future<Output = bool> + Send,
+{
+    async fn recv_from(&self, data: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.local.recv_from(data).await
+    }
+
+    async fn admits(&self, from: SocketAddr) -> bool {
+        (self.admits)(from).await
+    }
+
+    fn send_to(&self, data: &[u8], to: SocketAddr) {
+        let _sent = self.local.try_send_to(data, to);
+    }
+
+    /// The kernel says it for nobody.
+    fn refuse(&self, _to: SocketAddr) {}
+}
+
+/// One port of a peer.
+struct ToPeer {
+    socket: netstack::UdpSocket,
+    remote: SocketAddr,
+}
+
+impl Back for ToPeer {
+    async fn recv(&self, data: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let (len, from) = self.socket.recv_from(data).await?;
+            if from == self.remote {
+                return Ok(len);
+            }
+        }
+    }
+
+    fn send(&self, data: &[u8]) -> io::Result<()> {
+        self.socket.send_to(data, self.remote).map(drop)
+    }
+}
+
+/// Hands a datagram to the asker. One that is slow loses it; an error means that it is gone.
+fn deliver(local: &UnixDatagram, data: &[u8]) -> io::Result<()> {
+    match local.try_send(data) {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,253 @@
+//! Ports and paths of this host that lead to a peer. Decides what a program meets there when the peer does not answer.
+
+use std::io;
+use std::net::{self as host, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::os::unix::net as unix;
+use std::sync::Arc;
+
+use overlan_netstack as netstack;
+use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{CarryError, Door, Forward, Happened, datagrams, tell};
+use crate::device::node::Node;
+use crate::host::accept::{self, Until};
+use crate::host::reminder::Reminder;
+use crate::host::same_user::{self, Stranger};
+use crate::host::sockets::{Place, Shares};
+use crate::host::splice::{Abort, HostSocket, ResetOnDrop, splice_within};
+
+/// Serves every forward until `stop`; then all their connections end. A device that drains lets nobody in any more.
+pub(super) async fn run(
+    node: &Node,
+    forwards: Vec<Forward>,
+    sockets: Vec<OwnedFd>,
+    events: mpsc::Sender<Happened>,
+    stop: &CancellationToken,
+) -> Result<(), CarryError> {
+    let doors: Vec<Listening> = forwards
+        .iter()
+        .zip(sockets)
+        .map(|(forward, socket)| Listening::new(forward.from, socket))
+        .collect::<io::Result<_>>()?;
+    let until = Until {
+        closed: node.closing(),
+        ended: stop.clone(),
+    };
+    let mut tasks = JoinSet::new();
+    for (index, (forward, door)) in forwards.into_iter().zip(doors).enumerate() {
+        let way = Arc::new(Way {
+            node: node.clone(),
+            forward,
+            index,
+            events: events.clone(),
+            strangers: Reminder::default(),
+            shares: Shares::halves(node.connections_of_a_door()),
+        });
+        tasks.spawn(serve(door, way, until.clone()));
+    }
+    tell(&events, Happened::Listening).await;
+    while let Some(ended) = tasks.join_next().await {
+        accept::report(ended);
+    }
+    Err(CarryError::Stopped)
+}
+
+/// A socket of this host where programs come in.
+enum Listening {
+    Streams(Listener),
+    Datagrams(UdpSocket),
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// A program that came in.
+enum Program {
+    Tcp(ResetOnDrop<TcpStream>),
+    Unix(UnixStream),
+}
+
+/// Where they go.
+struct Way {
+    node: Node,
+    forward: Forward,
+    index: usize,
+    events: mpsc::Sender<Happened>,
+    strangers: Reminder,
+    /// Of the connections, where everybody may come in.
+    shares: Arc<Shares>,
+}
+
+impl Listening {
+    fn new(door: Door, socket: OwnedFd) -> io::Result<Self> {
+        Ok(match door {
+            Door::Tcp => {
+                let listener = host::TcpListener::from(socket);
+                listener.set_nonblocking(true)?;
+                Self::Streams(Listener::Tcp(TcpListener::from_std(listener)?))
+            }
+            Door::Unix => {
+                let listener = unix::UnixListener::from(socket);
+                listener.set_nonblocking(true)?;
+                Self::Streams(Listener::Unix(UnixListener::from_std(listener)?))
+            }
+            Door::Udp => {
+                let socket = host::UdpSocket::from(socket);
+                socket.set_nonblocking(true)?;
+                Self::Datagrams(UdpSocket::from_std(socket)?)
+            }
+        })
+    }
+}
+
+impl accept::Listener for Listener {
+    type Stream = Program;
+    type Client = ();
+
+    async fn next(&self) -> io::Result<(Program, ())> {
+        let program = match self {
+            Self::Tcp(listener) => Program::Tcp(ResetOnDrop::new(listener.next().await?.0)),
+            Self::Unix(listener) => Program::Unix(listener.next().await?.0),
+        };
+        Ok((program, ()))
+    }
+}
+
+async fn serve(door: Listening, way: Arc<Way>, until: Until) {
+    match door {
+        Listening::Streams(listener) => streams(listener, &way, &until).await,
+        Listening::Datagrams(socket) => {
+            let everybody = way.forward.everybody;
+            let (door, opens) = (Arc::clone(&way), way);
+            let open = move || {
+                let opened = opens.datagrams();
+                opened.inspect_err(|error| opens.tell_failed(error)).ok()
+            };
+            let admits = move |from| {
+                let door = Arc::clone(&door);
+                async move { door.admits_sender(from).await }
+            };
+            datagrams::forward(socket, everybody, admits, open, &until).await;
+        }
+    }
+}
+
+async fn streams(listener: Listener, way: &Arc<Way>, until: &Until) {
+    let Forward { peer, port, .. } = &way.forward;
+    let vacancy = way
+        .node
+        .open_door(format!("the forward to {peer} port {port}"));
+    let room = Arc::new(Semaphore::new(vacancy.max()));
+    accept::run(listener, room, &vacancy, until, |program, ()| {
+        let way = Arc::clone(way);
+        async move { way.carry(program).await }
+    })
+    .await;
+}
+
+impl Way {
+    fn datagrams(&self) -> Result<(netstack::UdpSocket, SocketAddr), CarryError> {
+        let destination = self.node.find(&self.forward.peer)?;
+        Ok(self.node.datagrams(&destination, self.forward.port)?)
+    }
+
+    async fn carry(&self, program: Program) {
+        match program {
+            Program::Tcp(stream) => match self.admits(stream.get()).await {
+                // A forward knows no protocol in which it could say why.
+                Ok(None) => drop(stream),
+                Ok(Some(_place)) => self.connect(stream).await,
+                Err(error) => tracing::debug!(%error, "a program was gone at once"),
+            },
+            // Its file says who may come in.
+            Program::Unix(stream) => self.connect(stream).await,
+        }
+    }
+
+    /// Whether a program may come in, and the place that it has where others share them with it.
+    async fn admits(&self, stream: &TcpStream) -> io::Result<Option<Option<Place>>> {
+        let (client, own) = (stream.peer_addr()?, stream.local_addr()?);
+        if self.forward.everybody {
+            let source = same_user::source_of(client, own).await;
+            let place = self.shares.take(source);
+            if place.is_none() {
+                tracing::debug!(%client, "refused: where it comes from has its share of this forward's connections");
+            }
+            return Ok(place.map(Some));
+        }
+        let admitted = same_user::admit_connection(client, own).await;
+        Ok(admitted
+            .inspect_err(|why| self.note(*why))
+            .ok()
+            .map(|_| None))
+    }
+
+    async fn admits_sender(&self, from: SocketAddr) -> bool {
+        let own = rustix::process::geteuid().as_raw();
+        self.forward.everybody
+            || same_user::admit_sender(from, own)
+                .await
+                .inspect_err(|why| self.note(*why))
+                .is_ok()
+    }
+
+    /// Says now and then that somebody was turned away, here and to whoever runs the command.
+    fn note(&self, why: Stranger) {
+        let Some(times) = self.strangers.due(Instant::now()) else {
+            return;
+        };
+        let (peer, port) = (&self.forward.peer, self.forward.port);
+        tracing::info!(%peer, port, %why, times, "a program of another user was turned away from a forward");
+        let failed = Happened::Failed {
+            forward: self.index,
+            reason: format!("a program was turned away: {why}; --all-users lets it in"),
+        };
+        let _told = self.events.try_send(failed);
+    }
+
+    async fn connect<S: HostSocket + Abort>(&self, mut program: S) {
+        let dialed = async {
+            let destination = self.node.find(&self.forward.peer)?;
+            Ok(self.node.dial_to(destination, self.forward.port).await?)
+        };
+        match dialed.await {
+            Ok(mut overlay) => {
+                let patience = self.node.patience();
+                let spliced = splice_within(&mut program, &mut overlay, patience).await;
+                tracing::debug!(?spliced, "a forwarded connection ended");
+            }
+            Err(error) => {
+                self.tell_failed(&error);
+                // It was taken before anybody could know: a reset, with which it ends now, is the nearest to "connection refused".
+                drop(program);
+            }
+        }
+    }
+
+    fn next_step(&self, error: &CarryError) -> Option<String> {
+        let Forward { peer, port, .. } = &self.forward;
+        let CarryError::Dial(error) = error else {
+            return None;
+        };
+        self.node.next_step(peer, *port, error)
+    }
+
+    fn tell_failed(&self, error: &CarryError) {
+        let failed = Happened::Failed {
+            forward: self.index,
+            reason: match self.next_step(error) {
+                Some(next) => format!("{error}. {next}"),
+                None => error.to_string(),
+            },
+        };
+        // Many fail at once when a peer goes away; a few lines say it as well.
+        let _told = self.events.try_send(failed);
+    }
+}

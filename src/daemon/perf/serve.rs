@@ -1,0 +1,238 @@
+//! The end that lets peers measure. Decides who may join which session; nothing is listened on unless its caller does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use overlan_netstack::{Incoming, TcpListener, TcpStream};
+use overlan_transport::pump::now;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::sample::Sampler;
+use super::stream::{Bulk, read_message, write_message};
+use super::wire::{Counts, Message, Refused, Role, SessionId};
+use super::{Counters, Plan, Progress, STREAMS_MAX};
+use crate::host::accept;
+
+/// Lets peers measure over `listeners` until `stop`; then all sessions end. `counters` tells this client's counters; what happens
+/// is told to `events` as far as it has room.
+pub async fn serve(
+    listeners: Vec<TcpListener>,
+    counters: impl Fn() -> Counters + Send + Sync + 'static,
+    events: mpsc::Sender<Progress>,
+    stop: CancellationToken,
+) {
+    let shared = Arc::new(Shared {
+        counters: Box::new(counters),
+        events,
+        sessions: Mutex::default(),
+    });
+    let mut tasks = JoinSet::new();
+    for listener in listeners {
+        tasks.spawn(listen(listener, shared.clone(), stop.clone()));
+    }
+    while let Some(ended) = tasks.join_next().await {
+        accept::report(ended);
+    }
+}
+
+struct Shared {
+    counters: Box<dyn Fn() -> Counters + Send + Sync>,
+    events: mpsc::Sender<Progress>,
+    sessions: Mutex<BTreeMap<SessionId, Arc<Session>>>,
+}
+
+struct Session {
+    remote: IpAddr,
+    plan: Plan,
+    /// Bytes of each up stream.
+    received: Vec<Arc<AtomicU64>>,
+    /// Connections that are there or were.
+    joined: Mutex<BTreeSet<Role>>,
+    started: CancellationToken,
+    ended: CancellationToken,
+}
+
+async fn listen(listener: TcpListener, shared: Arc<Shared>, stop: CancellationToken) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(ended) = connections.join_next() => accept::report(ended),
+            incoming = listener.accept(), if connections.len() < CONNECTIONS_MAX => {
+                let (shared, stop) = (shared.clone(), stop.clone());
+                connections.spawn(async move {
+                    if let Some(Err(error)) = stop.run_until_cancelled(connection(incoming, &shared)).await {
+                        tracing::debug!(%error, "a connection of a measurement ended");
+                    }
+                });
+            }
+        }
+    }
+    while let Some(ended) = connections.join_next().await {
+        accept::report(ended);
+    }
+}
+
+async fn connection(incoming: Incoming, shared: &Shared) -> io::Result<()> {
+    let remote = incoming.remote().ip();
+    let stream = incoming.accept();
+    match timeout(FIRST_WITHIN, read_message(&stream)).await?? {
+        Message::Open { session, plan } => control(&stream, shared, session, remote, plan).await,
+        Message::Join { session, role } => match shared.join(session, remote, role) {
+            Some(session) => {
+                write_message(&stream, &Message::Ready).await?;
+                let ended = session.ended.clone();
+                let carried = carry(Bulk(stream), &session, role);
+                ended.run_until_cancelled(carried).await.unwrap_or(Ok(()))
+            }
+            None => write_message(&stream, &Message::Refused(Refused::Unknown)).await,
+        },
+        Message::Start
+        | Message::Ask
+        | Message::Ready
+        | Message::Refused(_)
+        | Message::Counts(_) => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// The connection that a session lives with.
+async fn control(
+    stream: &TcpStream,
+    shared: &Shared,
+    id: SessionId,
+    remote: IpAddr,
+    plan: Plan,
+) -> io::Result<()> {
+    let Some(session) = shared.open(id, remote, plan) else {
+        return write_message(stream, &Message::Refused(Refused::Busy)).await;
+    };
+    let session = Open {
+        shared,
+        id,
+        session,
+    };
+    shared.tell(Progress::Began { remote, plan });
+    write_message(stream, &Message::Ready).await?;
+    let deadline = now() + Duration::from_secs(u64::from(plan.seconds())) + GRACE;
+    let mut began: Option<(Sampler, Instant)> = None;
+    loop {
+        let message = match timeout_at(deadline.into(), read_message(stream)).await? {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            other => other?,
+        };
+        match message {
+            Message::Start if began.is_none() => {
+                session.session.started.cancel();
+                began = Some((Sampler::new(), now()));
+            }
+            Message::Ask => {}
+            Message::Start
+            | Message::Open { .. }
+            | Message::Join { .. }
+            | Message::Ready
+            | Message::Refused(_)
+            | Message::Counts(_) => return Err(io::ErrorKind::InvalidData.into()),
+        }
+        let Some((sampler, since)) = &began else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let elapsed = now().saturating_duration_since(*since).as_micros();
+        let received = &session.session.received;
+        let counts = Counts {
+            elapsed_us: u64::try_from(elapsed).unwrap_or(u64::MAX),
+            received: received.iter().map(|bytes| bytes.load(Relaxed)).collect(),
+            sample: sampler.sample(&(shared.counters)()),
+        };
+        write_message(stream, &Message::Counts(counts)).await?;
+    }
+}
+
+async fn carry(bulk: Bulk, session: &Session, role: Role) -> io::Result<()> {
+    match role {
+        Role::Echo => bulk.echo().await,
+        Role::Up(index) => match session.received.get(usize::from(index)) {
+            Some(received) => bulk.pull(received).await,
+            None => Ok(()),
+        },
+        Role::Down(_) => {
+            session.started.cancelled().await;
+            Err(bulk.push().await)
+        }
+    }
+}
+
+impl Shared {
+    fn open(&self, id: SessionId, remote: IpAddr, plan: Plan) -> Option<Arc<Session>> {
+        let mut sessions = lock(&self.sessions);
+        if sessions.len() >= SESSIONS_MAX || sessions.contains_key(&id) {
+            return None;
+        }
+        let session = Arc::new(Session {
+            remote,
+            plan,
+            received: (0..plan.up()).map(|_| Arc::default()).collect(),
+            joined: Mutex::default(),
+            started: CancellationToken::new(),
+            ended: CancellationToken::new(),
+        });
+        sessions.insert(id, session.clone());
+        Some(session)
+    }
+
+    /// The session, if this connection of it is due.
+    fn join(&self, id: SessionId, remote: IpAddr, role: Role) -> Option<Arc<Session>> {
+        let session = lock(&self.sessions).get(&id).cloned()?;
+        let is_due = session.remote == remote
+            && match role {
+                Role::Up(index) => index < session.plan.up(),
+                Role::Down(index) => index < session.plan.down(),
+                Role::Echo => true,
+            };
+        (is_due && lock(&session.joined).insert(role)).then_some(session)
+    }
+
+    fn tell(&self, event: Progress) {
+        // Nobody has to read these; a full queue must not hold up a measurement.
+        let _told = self.events.try_send(event);
+    }
+}
+
+/// A session while its control connection is there.
+struct Open<'a> {
+    shared: &'a Shared,
+    id: SessionId,
+    session: Arc<Session>,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        lock(&self.shared.sessions).remove(&self.id);
+        self.session.ended.cancel();
+        let remote = self.session.remote;
+        self.shared.tell(Progress::Ended { remote });
+    }
+}
+
+/// A poisoned lock means that a task panicked between two plain assignments; what it guards is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sessions at once: two that run measure each other, a few more keep a forgotten one from locking others out.
+const SESSIONS_MAX: usize = 4;
+
+/// Connections at once on one network: those of all sessions.
+const CONNECTIONS_MAX: usize = SESSIONS_MAX * (2 * STREAMS_MAX as usize + 2);
+
+/// For the first message of a connection.
+const FIRST_WITHIN: Duration = Duration::from_secs(10);
+
+/// How much longer than its plan a session may live: connecting, the idle round trips, and a relay that dies meanwhile.
+const GRACE: Duration = Duration::from_secs(120);

@@ -1,0 +1,188 @@
+//! Keeps certificates for this device's names while something is published under TLS: asks the controller, keeps the answer, shows it at
+//! the next handshake. When is [`crate::device::certificate`]'s to decide.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use overlan_protocol::key::{NetworkId, random_bytes};
+use overlan_transport::pump::now;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::sync::watch;
+use tokio::time::sleep_until;
+
+use super::{Inner, lock};
+use crate::device::certificate::{Asking, Due, Held, Names, due, names};
+use crate::device::controller_session::unix_time;
+use crate::device::status::CertificateStatus;
+use crate::doors::serve::inbound::Securing;
+use overlan_plane::backoff::{Backoff, Limits};
+
+/// The certificates of a node.
+pub(super) struct Certificates {
+    /// Whether anything needs one.
+    wanted: watch::Sender<bool>,
+    current: Arc<Mutex<Current>>,
+}
+
+#[derive(Default)]
+struct Current {
+    keys: BTreeMap<NetworkId, Arc<CertifiedKey>>,
+    status: CertificateStatus,
+}
+
+impl Certificates {
+    pub(super) fn new() -> Self {
+        Self {
+            wanted: watch::Sender::new(false),
+            current: Arc::default(),
+        }
+    }
+
+    /// Says whether anything is published under TLS.
+    pub(super) fn want(&self, wanted: bool) {
+        self.wanted.send_if_modified(|before| {
+            let is_news = *before != wanted;
+            *before = wanted;
+            is_news
+        });
+    }
+
+    /// Ends TLS for a port of that network.
+    pub(super) fn securing(&self, network: NetworkId, http: bool) -> Securing {
+        let shown = Shown {
+            network,
+            current: self.current.clone(),
+        };
+        Securing::new(Arc::new(shown), http)
+    }
+
+    /// What there is, for people; nothing if nothing needs one.
+    pub(super) fn status(&self) -> Option<CertificateStatus> {
+        let wanted = *self.wanted.borrow();
+        wanted.then(|| lock(&self.current).status.clone())
+    }
+
+    fn show(&self, held: &Held) {
+        let Some(keys) = held.keys() else { return };
+        let mut current = lock(&self.current);
+        current.keys = keys;
+        current.status = CertificateStatus {
+            names: held.issued_for().map(str::to_owned).collect(),
+            expires: Some(held.expires()),
+            error: None,
+        };
+    }
+}
+
+/// What a handshake in one network shows: asked anew for each, so that a renewal needs no new listener.
+struct Shown {
+    network: NetworkId,
+    current: Arc<Mutex<Current>>,
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shown").finish_non_exhaustive()
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        lock(&self.current).keys.get(&self.network).cloned()
+    }
+}
+
+impl Inner {
+    /// Asks for certificates whenever they are due, until the node ends.
+    pub(super) async fn certify(self: Arc<Self>) {
+        let mut held = match self.state.load_certificates() {
+            // What cannot be shown is asked for anew.
+            Ok(held) => held.filter(|held| held.keys().is_some()),
+            Err(error) => {
+                tracing::warn!(%error, "the stored certificates are not used");
+                None
+            }
+        };
+        if let Some(held) = &held {
+            self.certificates.show(held);
+        }
+        let mut netmap = self.control.netmap();
+        let mut wanted = self.certificates.wanted.subscribe();
+        let mut backoff = Backoff::new(RETRY, u64::from_ne_bytes(random_bytes()));
+        // For which names the controller did not help, and when it is asked again.
+        let mut failed: Option<(Names, std::time::Instant)> = None;
+        loop {
+            let names = match *wanted.borrow_and_update() {
+                true => names(&netmap.borrow_and_update()),
+                false => Names::new(),
+            };
+            let wait = match due(unix_time(), held.as_ref(), &names) {
+                Due::Never => None,
+                // The wall clock may be set meanwhile.
+                Due::At(at) => {
+                    let rest = Duration::from_secs(at.saturating_sub(unix_time()));
+                    Some(now() + rest.min(LOOK_AGAIN))
+                }
+                Due::Now => match &failed {
+                    Some((same, until)) if *same == names && now() < *until => Some(*until),
+                    Some(_) | None => {
+                        let asked = self.ask_for_certificates(names.clone());
+                        match self.stop.run_until_cancelled(asked).await {
+                            None => return,
+                            Some(Ok(renewed)) => {
+                                self.certificates.show(&renewed);
+                                held = Some(renewed);
+                                failed = None;
+                                backoff.handle_success(now());
+                            }
+                            Some(Err(error)) => {
+                                tracing::warn!(%error, "no certificates for this device's names; the old ones serve while they last");
+                                lock(&self.certificates.current).status.error = Some(error);
+                                let until = now() + backoff.handle_failure(now());
+                                failed = Some((names, until));
+                            }
+                        }
+                        continue;
+                    }
+                },
+            };
+            let due = async {
+                match wait {
+                    Some(at) => sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = due => {}
+                changed = netmap.changed() => if changed.is_err() { return },
+                changed = wanted.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    async fn ask_for_certificates(&self, names: Names) -> Result<Held, String> {
+        let asking = Asking::new(self.device.device).ok_or("there is no randomness for a key")?;
+        let answer = self.control.certify(asking.request()).await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        let held = asking
+            .answered(unix_time(), names, answer)
+            .ok_or("the controller's answer holds no certificates over this device's key")?;
+        if let Err(error) = self.state.save_certificates(&held) {
+            tracing::warn!(%error, "the certificates could not be kept; a restart needs the controller");
+        }
+        Ok(held)
+    }
+}
+
+/// While the controller does not answer: certificates have days left when they are renewed.
+const RETRY: Limits = Limits {
+    base: Duration::from_secs(2),
+    cap: Duration::from_secs(300),
+};
+
+/// The longest that nobody looks at the wall clock.
+const LOOK_AGAIN: Duration = Duration::from_secs(3_600);

@@ -1,0 +1,125 @@
+//! Whether peers reach this device: asks those that are online for an echo. Who answers has this device's keys from its own netmap,
+//! and a session in which it can be spoken to; so a name that is dialled there leads here.
+
+use std::future::pending;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use overlan_protocol::address;
+use overlan_protocol::policy::Protocol;
+use overlan_transport::pump::now;
+use tokio::time::timeout;
+
+use super::{Inner, Node};
+use crate::device::controller_session::Health;
+use crate::device::status::Confirmed;
+use overlan_plane::engine::Peer;
+use overlan_plane::route::Choice;
+
+impl Node {
+    /// Asks every peer that is online and that policy lets this device ask, and waits for the answers, at most `within`.
+    ///
+    /// Without a session with the controller nobody knows who is online, and nobody is asked: a device that has only what is on
+    /// its disk is ready without its peers.
+    pub async fn confirm(&self, within: Duration) -> Confirmed {
+        let mut confirmed = Confirmed::default();
+        let asking = self.ask_all(&mut confirmed);
+        // What was counted until then stands.
+        let _ = timeout(within, asking).await;
+        confirmed
+    }
+
+    async fn ask_all(&self, confirmed: &mut Confirmed) {
+        let inner = &self.inner;
+        let mut health = inner.control.health();
+        let known = health
+            .wait_for(|health| *health != Health::Connecting)
+            .await;
+        if !known.is_ok_and(|health| matches!(*health, Health::Connected { .. })) {
+            return;
+        }
+        // The map comes with the first line of the session.
+        let mut netmap = inner.control.netmap();
+        let Ok(netmap) = netmap
+            .wait_for(|netmap| netmap.version > 0)
+            .await
+            .map(|it| it.clone())
+        else {
+            return;
+        };
+        let memberships = inner.engine.memberships();
+        let mut waiting = Vec::new();
+        for (id, network) in &netmap.networks {
+            let Some(membership) = memberships.get(id) else {
+                continue;
+            };
+            let filter = membership.filter();
+            for (host, peer) in &network.peers {
+                let address = address::v4(*host);
+                let known = membership.peer(*host).zip(address);
+                if peer.online && filter.allows_outbound(*host, Protocol::Icmp, 0) {
+                    waiting
+                        .extend(known.map(|(peer, address)| (membership.clone(), peer, address)));
+                }
+            }
+        }
+        confirmed.asked = waiting.len();
+        let mut asked = FuturesUnordered::new();
+        loop {
+            while asked.len() < AT_ONCE
+                && let Some((membership, peer, address)) = waiting.pop()
+            {
+                let ping = membership.stack().ping(now(), address.into(), ECHO);
+                asked.push(async move {
+                    let answered = async {
+                        match ping {
+                            Ok(ping) => ping.await.map_or(Answer::None, |_| Answer::Here),
+                            // The stack has no room for it.
+                            Err(_) => Answer::None,
+                        }
+                    };
+                    tokio::select! {
+                        answer = answered => answer,
+                        () = self.inner.absent(&peer) => Answer::Absent,
+                    }
+                });
+            }
+            match asked.next().await {
+                Some(Answer::Here) => confirmed.answered += 1,
+                // The controller has not noticed yet.
+                Some(Answer::Absent) => confirmed.asked -= 1,
+                Some(Answer::None) => {}
+                None => return,
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Returns when no relay where `peer` should be has it, or none can be asked.
+    pub(super) async fn absent(&self, peer: &Peer) {
+        let mut turns = self.turns.subscribe();
+        while !matches!(self.engine.way_to(peer), Choice::Wait | Choice::Nowhere) {
+            if turns.changed().await.is_err() {
+                return pending().await;
+            }
+        }
+    }
+}
+
+/// What became of asking one peer.
+enum Answer {
+    Here,
+    Absent,
+    None,
+}
+
+/// How long peers that are online may take to answer a device that comes up: one of them may have vanished a moment ago.
+pub const CONFIRM_WITHIN: Duration = Duration::from_secs(2);
+
+/// Peers that are asked at the same time: handshakes of so many take milliseconds.
+const AT_ONCE: usize = 64;
+
+/// What an echo request carries.
+const ECHO: &[u8] = b"overlan";

@@ -1,0 +1,241 @@
+//! The tasks that open links, run them and try again. Decides nothing about which are needed; the engine does.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use overlan_protocol::api::{DeviceReport, TicketResponse};
+use overlan_protocol::frame::Vni;
+use overlan_protocol::hello::RejectCode;
+use overlan_protocol::key::{RelayId, random_bytes};
+use overlan_transport::pump::{self, Ended, now};
+use tokio::time::sleep;
+
+use super::{Inner, LinkNote, lock};
+use crate::device::controller_session::unix_time;
+use crate::device::link::{self, AttachError, Attached, Credentials};
+use overlan_plane::backoff::{Backoff, Limits};
+use overlan_plane::engine::LinkEnd;
+use overlan_plane::route::LinkState;
+
+impl Inner {
+    /// Keeps a link to `relay` for as long as somebody wants one.
+    pub(super) async fn run_link(self: Arc<Self>, relay: RelayId) {
+        let stop = self.stop.clone();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.try_link(relay) => {}
+        }
+    }
+
+    async fn try_link(self: &Arc<Self>, relay: RelayId) {
+        let mut backoff = Backoff::new(Limits::LINK, u64::from_le_bytes(random_bytes()));
+        // A state directory whose ticket was lost has another one soon.
+        let mut tickets = self.control.ticket();
+        let is_there = |ticket: &TicketResponse| !ticket.ticket.is_empty();
+        let has_ticket = tickets.wait_for(is_there).await.is_ok();
+        if !has_ticket {
+            return;
+        }
+        while !self.engine.is_leaving() {
+            let again = match self.attach(relay).await {
+                Ok((attached, networks)) => {
+                    backoff.handle_success(now());
+                    self.use_link(relay, attached, &networks).await
+                }
+                Err(error) => {
+                    tracing::debug!(%relay, %error, "no link");
+                    if let AttachError::Rejected(reject) = &error {
+                        self.handle_reject(reject.code);
+                    }
+                    self.note(relay, |note| note.error = Some(error.to_string()));
+                    self.engine.handle_attach_failed(now(), relay);
+                    if let AttachError::Rejected(reject) = &error {
+                        self.after_reject(reject.code)
+                    } else {
+                        Again::Backoff
+                    }
+                }
+            };
+            self.links_changed.send_modify(|count| *count += 1);
+            if !self.engine.keep_trying(relay) {
+                return;
+            }
+            let pause = backoff.handle_failure(now());
+            sleep(match again {
+                Again::Backoff => pause,
+                Again::Within(spread) => spread.min(pause),
+                Again::NotBefore(wait) => wait.max(pause),
+            })
+            .await;
+        }
+    }
+
+    /// Opens a link by the newest ticket; it and the networks that the ticket names.
+    async fn attach(&self, id: RelayId) -> Result<(Attached, Vec<Vni>), AttachError> {
+        let netmap = self.control.netmap().borrow().clone();
+        let relay = netmap
+            .relays
+            .get(&id)
+            .ok_or_else(|| AttachError::NoAddress(id.to_string()))?;
+        let TicketResponse {
+            ticket, networks, ..
+        } = self.control.ticket().borrow().clone();
+        let wall = unix_time().saturating_mul(1_000);
+        let next = |last: u64| Some(wall.max(last + 1));
+        let last = self
+            .attach_sequence
+            .fetch_update(Relaxed, Relaxed, next)
+            .unwrap_or(wall);
+        let credentials = Credentials {
+            identity: &self.device.identity,
+            ticket: &ticket,
+            attach_sequence: wall.max(last + 1),
+        };
+        Ok((
+            link::attach(id, relay, &credentials, &self.options.outgoing).await?,
+            networks,
+        ))
+    }
+
+    /// Runs a link to its end, or until the device is in other networks than those that it was opened for.
+    async fn use_link(
+        self: &Arc<Self>,
+        relay: RelayId,
+        attached: Attached,
+        networks: &[Vni],
+    ) -> Again {
+        let Attached {
+            stream,
+            welcome,
+            round_trip,
+        } = attached;
+        tracing::info!(%relay, round_trip_ms = round_trip.as_millis() as u64, "attached to a relay");
+        self.note(relay, |note| {
+            *note = LinkNote {
+                round_trip: Some(round_trip),
+                error: None,
+            };
+        });
+        self.engine.handle_link_round_trip(round_trip);
+        let seed = u64::from_le_bytes(random_bytes());
+        let mut attachment = self
+            .engine
+            .handle_attached(now(), relay, &welcome, networks, seed);
+        self.links_changed.send_modify(|count| *count += 1);
+        self.report();
+        let mut tickets = self.control.ticket();
+        let ended = tokio::select! {
+            ended = pump::run(stream, &mut attachment) => Some(ended),
+            _ = tickets.wait_for(|ticket| ticket.networks != networks) => None,
+        };
+        let is_draining = attachment.is_draining();
+        self.engine.handle_detached(now(), attachment);
+        let Some(ended) = ended else {
+            tracing::info!(%relay, "attaching anew: this device is in other networks now");
+            return Again::Within(Duration::ZERO);
+        };
+        let reason = match &ended {
+            Ended::Closed => "the relay closed the link".to_owned(),
+            Ended::Broken(error) => error.to_string(),
+            Ended::Silent => "the relay took nothing and said nothing for 4 s".to_owned(),
+            Ended::Stalled => "the relay took nothing for 10 s".to_owned(),
+            Ended::Peer(end) => end.to_string(),
+        };
+        tracing::info!(%relay, reason, "detached from a relay");
+        if let Ended::Peer(LinkEnd::Rejected(reject)) = &ended {
+            self.handle_reject(reject.code);
+        }
+        // It will say no again at once, or say nothing for as long as an attempt may take: a backup comes first. A relay that hears
+        // nothing of this device resets the connection, and would not hear an attempt either.
+        let says_no = matches!(
+            ended,
+            Ended::Broken(_)
+                | Ended::Silent
+                | Ended::Stalled
+                | Ended::Peer(LinkEnd::Rejected(_) | LinkEnd::Drained | LinkEnd::Silent)
+        );
+        if is_draining || says_no {
+            self.engine.handle_attach_failed(now(), relay);
+        }
+        if !matches!(ended, Ended::Peer(LinkEnd::Idle | LinkEnd::Left)) {
+            self.note(relay, |note| note.error = Some(reason));
+        }
+        if let Ended::Peer(LinkEnd::Rejected(reject)) = &ended
+            && let wait @ Again::NotBefore(_) = self.after_reject(reject.code)
+        {
+            return wait;
+        }
+        let fraction = f64::from(random_bytes::<1>()[0]) / 256.0;
+        Again::Within(
+            Duration::from_millis(u64::from(welcome.reconnect_spread_ms)).mul_f64(fraction),
+        )
+    }
+
+    /// Says, once, that another process has this device's keys: both take the place from each other, and neither works well.
+    fn after_reject(&self, code: RejectCode) -> Again {
+        if code != RejectCode::Superseded {
+            return Again::Backoff;
+        }
+        if !self.superseded_told.swap(true, Relaxed) {
+            tracing::warn!("{SUPERSEDED}");
+        }
+        Again::NotBefore(AFTER_SUPERSEDED)
+    }
+
+    fn handle_reject(&self, code: RejectCode) {
+        if matches!(
+            code,
+            RejectCode::TicketExpired | RejectCode::TicketInvalid | RejectCode::HeldByOthers
+        ) {
+            self.control.handle_ticket_refused();
+        }
+    }
+
+    /// Tells the controller where this device is attached; in a task of its own, since nothing waits for it.
+    fn report(self: &Arc<Self>) {
+        let states = self.engine.link_states();
+        let attached = states.iter().filter(|(_, state)| **state == LinkState::Up);
+        let notes = lock(&self.link_notes);
+        let round_trips = notes
+            .iter()
+            .filter_map(|(relay, note)| Some((*relay, note.round_trip?.as_millis() as u32)));
+        let report = DeviceReport {
+            attached: attached.map(|(relay, _)| *relay).collect(),
+            round_trips_ms: round_trips.take(ROUND_TRIPS_MAX).collect(),
+            leaving: false,
+        };
+        drop(notes);
+        let inner = self.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = inner.stop.cancelled() => {}
+                () = inner.control.report(&report) => {}
+            }
+        });
+    }
+
+    fn note(&self, relay: RelayId, change: impl FnOnce(&mut LinkNote)) {
+        change(lock(&self.link_notes).entry(relay).or_default());
+    }
+}
+
+/// When a link is tried again.
+enum Again {
+    /// By the backoff.
+    Backoff,
+    /// After this time, or sooner by the backoff.
+    Within(Duration),
+    /// After this time, or later by the backoff.
+    NotBefore(Duration),
+}
+
+/// What a copy of a state directory makes of two processes.
+const SUPERSEDED: &str = "another process took this device's place at a relay: a copy of its state directory is in use. Enrol each \
+     device by itself; `overlan up --state-dir mem:` does so at every start of a container";
+
+/// How long the place is left to the other process: two that come back at once would do nothing else.
+const AFTER_SUPERSEDED: Duration = Duration::from_secs(60);
+
+/// Round trips that one report holds; the controller takes no more.
+const ROUND_TRIPS_MAX: usize = 64;

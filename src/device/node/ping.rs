@@ -1,0 +1,170 @@
+//! Echo requests to other devices, and who an address belongs to. Decides nothing that policy or routes decide.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use overlan_netstack::PingError;
+use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId};
+use overlan_protocol::netmap::Owner;
+use overlan_protocol::policy::Protocol;
+use overlan_transport::pump::now;
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+use super::reach::Reached;
+use super::{Inner, Node};
+use crate::names::Destination;
+use crate::names::DialError;
+use overlan_plane::engine::Presence;
+use overlan_plane::route::Choice;
+
+/// The answer to an echo request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pong {
+    /// Full name of the device.
+    pub name: String,
+    /// Its address that was asked.
+    pub address: IpAddr,
+    /// Name of the relay on the way there.
+    pub relay: Option<String>,
+    /// From the request to the answer, microseconds.
+    pub round_trip_us: u64,
+}
+
+/// Who an address or a name belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whois {
+    /// Full name of the device.
+    pub name: String,
+    /// Its host label.
+    pub label: String,
+    /// Label of the network.
+    pub network: String,
+    /// The device.
+    pub device: DeviceId,
+    /// Key that proves it; only of peers.
+    pub identity: Option<IdentityKey>,
+    /// Its addresses there.
+    pub addresses: Vec<IpAddr>,
+    /// Whether it is known to be there; `presence` tells "no" from "nobody knows".
+    pub online: bool,
+    /// Whether it is there, as far as it is known.
+    #[serde(default)]
+    pub presence: Presence,
+    /// Names of the relays where it can be reached, its home first.
+    pub relays: Vec<String>,
+    /// Whether it is this very device.
+    pub this_device: bool,
+    /// By what right it was enrolled; only of peers.
+    #[serde(default)]
+    pub owner: Owner,
+}
+
+impl Node {
+    /// Asks a device for an echo through the overlay, and waits at most `within` for it. The first one may include the handshake of
+    /// the end-to-end session.
+    ///
+    /// # Errors
+    /// As for a connection; silence is [`DialError::TimedOut`], or [`DialError::NoRelay`] when no relay leads there.
+    pub async fn ping(
+        &self,
+        destination: &Destination,
+        within: Duration,
+    ) -> Result<Pong, DialError> {
+        let inner = &self.inner;
+        let Reached {
+            membership,
+            host,
+            address,
+            ..
+        } = inner.reach(destination, Protocol::Icmp, 0)?;
+        let began = now();
+        let way = || {
+            let peer = membership.peer(host)?;
+            Some(inner.engine.way_to(&peer))
+        };
+        let whois = self.whois(destination)?;
+        if whois.this_device {
+            return Err(DialError::Internal(
+                "this is this device itself; ping a peer".to_owned(),
+            ));
+        }
+        let ping = membership.stack().ping(began, address, ECHO);
+        let ping = ping.map_err(|error| ping_error(&error))?;
+        match timeout(within, ping).await {
+            Ok(Ok(pong)) => {
+                let relay = match way() {
+                    Some(Choice::Send(relay) | Choice::Connect(relay)) => Some(relay),
+                    Some(Choice::Wait | Choice::Nowhere) | None => None,
+                };
+                let netmap = inner.control.netmap().borrow().clone();
+                let relay = relay.and_then(|relay| netmap.relays.get(&relay));
+                Ok(Pong {
+                    name: whois.name,
+                    address,
+                    relay: relay.map(|relay| relay.name.clone()),
+                    round_trip_us: u64::try_from(pong.at.duration_since(began).as_micros())
+                        .unwrap_or(u64::MAX),
+                })
+            }
+            Ok(Err(error)) => Err(ping_error(&error)),
+            Err(_) if way() == Some(Choice::Nowhere) => Err(DialError::NoRelay),
+            Err(_) => Err(DialError::TimedOut),
+        }
+    }
+
+    /// The device that has a name or an address.
+    pub fn whois(&self, destination: &Destination) -> Result<Whois, DialError> {
+        let netmap = self.inner.control.netmap().borrow().clone();
+        let resolved = self.inner.device(&netmap, destination)?;
+        let network = netmap
+            .networks
+            .get(&resolved.network)
+            .ok_or(DialError::UnknownName)?;
+        let peer = network.peers.get(&resolved.host);
+        let presence = match resolved.own {
+            true => Presence::Online,
+            false => self.inner.presence_of(resolved.network, resolved.host),
+        };
+        let label = peer.map_or(&network.label, |peer| &peer.label);
+        let relays = peer.map_or(&network.relays, |peer| &peer.relays);
+        Ok(Whois {
+            name: format!("{label}.{}.{}", network.name, netmap.domain),
+            label: label.clone(),
+            network: network.name.clone(),
+            device: peer.map_or(netmap.device, |peer| peer.device),
+            identity: peer.map(|peer| peer.identity),
+            addresses: overlan_protocol::address::both(resolved.host)
+                .map(Vec::from)
+                .unwrap_or_default(),
+            online: presence == Presence::Online,
+            presence,
+            relays: relays
+                .iter()
+                .filter_map(|id| Some(netmap.relays.get(id)?.name.clone()))
+                .collect(),
+            this_device: resolved.own,
+            owner: peer.map_or(Owner::Unknown, |peer| peer.owner.clone()),
+        })
+    }
+}
+
+impl Inner {
+    /// Whether a device of a network is there, as far as it is known. Whom the engine does not believe is unknown.
+    pub(super) fn presence_of(&self, network: NetworkId, host: u32) -> Presence {
+        let memberships = self.engine.memberships();
+        let peer = memberships.get(&network).and_then(|it| it.peer(host));
+        peer.map_or(Presence::Unknown, |peer| self.engine.presence(now(), &peer))
+    }
+}
+
+fn ping_error(error: &PingError) -> DialError {
+    match error {
+        PingError::NoAddress => DialError::UnknownName,
+        PingError::Unreachable => DialError::Offline,
+        PingError::TooLarge | PingError::TooMany => DialError::Internal(error.to_string()),
+    }
+}
+
+/// What an echo request carries, bytes: as much as `ping` sends elsewhere.
+const ECHO: &[u8] = &[0; 56];

@@ -1,0 +1,164 @@
+//! What this device publishes: opened in the networks where it shall be, kept for later starts. Decides which ports are open where.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use overlan_protocol::key::NetworkId;
+use tokio_util::sync::CancellationToken;
+
+use super::{Inner, Node, lock};
+use crate::device::state::StateError;
+use crate::doors::serve::service::{OverlayPort, Serve, Transport};
+use crate::doors::serve::{self, ExposeConfig};
+use crate::host::accept::Until;
+use crate::host::splice::Patience;
+use overlan_plane::engine::Membership;
+
+/// A port that is open in one network.
+pub(super) struct Exposed {
+    membership: Weak<Membership>,
+    serve: Serve,
+    stop: CancellationToken,
+}
+
+impl Node {
+    /// Publishes a local service in the networks that it names, or in every one, now and at later starts. What was published on the
+    /// same port is published no longer.
+    pub fn serve(&self, serve: Serve) -> Result<(), StateError> {
+        self.change_serves(|serves| {
+            serves.insert(serve.overlay_port(), serve);
+        })
+    }
+
+    /// Stops publishing. Returns whether the port was published.
+    pub fn unserve(&self, port: OverlayPort) -> Result<bool, StateError> {
+        let mut was_there = false;
+        self.change_serves(|serves| was_there = serves.remove(&port).is_some())?;
+        Ok(was_there)
+    }
+
+    /// What is published.
+    pub fn serves(&self) -> Vec<Serve> {
+        lock(&self.inner.serves).values().cloned().collect()
+    }
+
+    fn change_serves(
+        &self,
+        change: impl FnOnce(&mut BTreeMap<OverlayPort, Serve>),
+    ) -> Result<(), StateError> {
+        let all: Vec<Serve> = {
+            let mut serves = lock(&self.inner.serves);
+            change(&mut serves);
+            serves.values().cloned().collect()
+        };
+        self.inner.expose();
+        self.inner.state.save_serves(&all)
+    }
+}
+
+impl Inner {
+    /// Opens what is published, and closes what no longer is.
+    pub(super) fn expose(self: &Arc<Self>) {
+        if self.closing.is_cancelled() {
+            return;
+        }
+        let serves = lock(&self.serves).clone();
+        let labels: BTreeMap<NetworkId, String> = {
+            let netmap = self.control.netmap();
+            let netmap = netmap.borrow();
+            let networks = netmap.networks.iter();
+            networks.map(|(id, it)| (*id, it.name.clone())).collect()
+        };
+        let is_in = |serve: &Serve, network: &NetworkId| {
+            serve.networks.is_empty() || labels.get(network).is_some_and(|label| serve.is_in(label))
+        };
+        self.certificates
+            .want(serves.values().any(|serve| serve.tls));
+        let memberships = self.engine.memberships();
+        let mut exposed = lock(&self.exposed);
+        exposed.retain(|(network, port), entry| {
+            let is_current = memberships.get(network).is_some_and(|membership| {
+                entry
+                    .membership
+                    .upgrade()
+                    .is_some_and(|known| Arc::ptr_eq(&known, membership))
+            });
+            let keep = is_current
+                && serves.get(port) == Some(&entry.serve)
+                && is_in(&entry.serve, network);
+            if !keep {
+                entry.stop.cancel();
+            }
+            keep
+        });
+        for (id, membership) in memberships.iter() {
+            for (port, serve) in &serves {
+                if !is_in(serve, id) || exposed.contains_key(&(*id, *port)) {
+                    continue;
+                }
+                let stop = self.stop.child_token();
+                if let Err(error) = self.open_port(*id, membership, serve, stop.clone()) {
+                    tracing::warn!(%port, %error, "cannot publish");
+                    continue;
+                }
+                let entry = Exposed {
+                    membership: Arc::downgrade(membership),
+                    serve: serve.clone(),
+                    stop,
+                };
+                exposed.insert((*id, *port), entry);
+            }
+        }
+    }
+
+    fn open_port(
+        self: &Arc<Self>,
+        network: NetworkId,
+        membership: &Membership,
+        serve: &Serve,
+        stop: CancellationToken,
+    ) -> Result<(), String> {
+        let stack = membership.stack();
+        let until = Until {
+            closed: self.closing.clone(),
+            ended: stop,
+        };
+        match serve.kind.transport() {
+            Transport::Tcp => {
+                let listener = stack.listen(serve.port);
+                let listener = listener.map_err(|error| error.to_string())?;
+                let mut config = ExposeConfig::new(serve);
+                config.patience = Patience {
+                    idle: serve.idle_timeout.map(Duration::from_secs),
+                    ..self.options.silence
+                };
+                config.securing = serve
+                    .tls
+                    .then(|| self.certificates.securing(network, config.http));
+                let vacancy =
+                    self.open_door(format!("the published port {}", serve.overlay_port()));
+                let identify = self.identify_in(network);
+                let serving =
+                    async move { serve::run(listener, config, identify, &vacancy, until).await };
+                let serving = self.serving.track_future(serving);
+                self.tasks.spawn(self.clone().until_closed(serving));
+            }
+            Transport::Udp => {
+                let socket = stack.bind_udp(serve.port);
+                let socket = socket.map_err(|error| error.to_string())?;
+                let serving = serve::datagrams::run(socket, serve.target.clone(), until);
+                self.tasks.spawn(self.clone().until_closed(serving));
+            }
+        }
+        Ok(())
+    }
+
+    /// The port is free once `serving` has ended: whatever shall be published there instead could not be before.
+    async fn until_closed(self: Arc<Self>, serving: impl Future<Output = ()>) {
+        serving.await;
+        if !self.stop.is_cancelled() {
+            self.expose();
+        }
+    }
+}

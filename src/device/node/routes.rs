@@ -1,0 +1,244 @@
+//! What this device leads others to: offered to the controller, answered in the networks where it was approved. Decides which hosts
+//! are allowed: those that this device offers and an admin approved, both.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Weak};
+
+use overlan_protocol::gateway::{self, GatewayRoute, OfferedRoute, ROUTES_MAX};
+use overlan_protocol::key::NetworkId;
+use tokio_util::sync::CancellationToken;
+
+use super::{Inner, Node, lock};
+use crate::device::state::StateError;
+use crate::device::status::RouteStatus;
+use crate::doors::gateway as leads;
+use crate::host::accept::Until;
+use overlan_plane::engine::Membership;
+
+/// What the controller was told.
+pub(super) type Offered = (BTreeSet<NetworkId>, Vec<OfferedRoute>);
+
+/// The listener of one network.
+pub(super) struct Leading {
+    membership: Weak<Membership>,
+    stop: CancellationToken,
+}
+
+/// Why the list of routes stays as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum RouteError {
+    /// There is nothing to remove.
+    #[error("{0} is not offered; `overlan serve list` shows what is")]
+    NotThere(GatewayRoute),
+    /// The list is full.
+    #[error("{ROUTES_MAX} routes are offered, and there cannot be more")]
+    Full,
+    /// It could not be kept.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl Node {
+    /// Offers to lead the members of this device's networks to hosts behind it, now and at later starts. Nothing happens until an
+    /// admin approves it; then its host has the name in the network that was wished for, too.
+    pub fn add_route(&self, route: impl Into<OfferedRoute>) -> Result<(), RouteError> {
+        self.change_routes(|routes| add(routes, route.into()))
+    }
+
+    /// Withdraws a route.
+    pub fn remove_route(&self, route: &GatewayRoute) -> Result<(), RouteError> {
+        self.change_routes(|routes| remove(routes, route))
+    }
+
+    fn change_routes(
+        &self,
+        change: impl FnOnce(&mut Vec<OfferedRoute>) -> Result<(), RouteError>,
+    ) -> Result<(), RouteError> {
+        let inner = &self.inner;
+        let mut routes = lock(&inner.routes).clone().unwrap_or_default();
+        change(&mut routes)?;
+        inner.state.save_routes(&routes)?;
+        *lock(&inner.routes) = Some(routes);
+        inner.lead();
+        inner.offer();
+        Ok(())
+    }
+}
+
+/// Adds a route to a list. The same twice is the same as once; another name replaces the one before.
+///
+/// # Errors
+/// [`RouteError::Full`].
+pub fn add(routes: &mut Vec<OfferedRoute>, route: OfferedRoute) -> Result<(), RouteError> {
+    if let Some(known) = routes.iter_mut().find(|it| it.route() == route.route()) {
+        *known = route;
+        return Ok(());
+    }
+    if routes.len() >= ROUTES_MAX {
+        return Err(RouteError::Full);
+    }
+    routes.push(route);
+    routes.sort();
+    Ok(())
+}
+
+/// Takes a route off a list.
+///
+/// # Errors
+/// [`RouteError::NotThere`].
+pub fn remove(routes: &mut Vec<OfferedRoute>, route: &GatewayRoute) -> Result<(), RouteError> {
+    let before = routes.len();
+    routes.retain(|known| known.route() != route);
+    match routes.len() < before {
+        true => Ok(()),
+        false => Err(RouteError::NotThere(route.clone())),
+    }
+}
+
+impl Inner {
+    /// What this device offers, and where it was approved.
+    pub(super) fn route_statuses(&self) -> Vec<RouteStatus> {
+        let netmap = self.control.netmap().borrow().clone();
+        let approved_in = |route: &GatewayRoute| {
+            let networks = netmap.networks.values();
+            let approving = networks.filter(|network| network.routes.contains(route));
+            approving.map(|network| network.name.clone()).collect()
+        };
+        let routes = lock(&self.routes).clone().unwrap_or_default();
+        let status = |offer: OfferedRoute| RouteStatus {
+            approved_in: approved_in(offer.route()),
+            name: offer.name().map(str::to_owned),
+            route: offer.route().clone(),
+        };
+        routes.into_iter().map(status).collect()
+    }
+
+    /// Listens in every network while there is something to lead to.
+    pub(super) fn lead(self: &Arc<Self>) {
+        let offers = lock(&self.routes)
+            .as_ref()
+            .is_some_and(|routes| !routes.is_empty());
+        let memberships = self.engine.memberships();
+        let mut leading = lock(&self.leading);
+        leading.retain(|network, entry| {
+            let is_current = memberships.get(network).is_some_and(|membership| {
+                let known = entry.membership.upgrade();
+                known.is_some_and(|known| Arc::ptr_eq(&known, membership))
+            });
+            let keep = offers && is_current;
+            if !keep {
+                entry.stop.cancel();
+            }
+            keep
+        });
+        if !offers {
+            return;
+        }
+        for (id, membership) in memberships.iter() {
+            if leading.contains_key(id) {
+                continue;
+            }
+            match membership.stack().listen(gateway::PORT) {
+                Ok(listener) => {
+                    let stop = self.stop.child_token();
+                    let routes = self.led_to(*id);
+                    let vacancy = self
+                        .open_door("the port that leads to hosts behind this device".to_owned());
+                    let until = Until {
+                        closed: self.closing.clone(),
+                        ended: stop.clone(),
+                    };
+                    let serving =
+                        async move { leads::run(listener, routes, &vacancy, &until).await };
+                    self.tasks.spawn(self.serving.track_future(serving));
+                    let membership = Arc::downgrade(membership);
+                    leading.insert(*id, Leading { membership, stop });
+                }
+                Err(error) => tracing::warn!(%error, "cannot lead to hosts behind this device"),
+            }
+        }
+    }
+
+    /// What is offered and approved in that network.
+    fn led_to(self: &Arc<Self>, network: NetworkId) -> leads::Routes {
+        let inner = Arc::downgrade(self);
+        Arc::new(move || {
+            let Some(inner) = inner.upgrade() else {
+                return Vec::new();
+            };
+            let netmap = inner.control.netmap().borrow().clone();
+            let Some(network) = netmap.networks.get(&network) else {
+                return Vec::new();
+            };
+            let offered = lock(&inner.routes).clone().unwrap_or_default();
+            let is_offered = |route: &&GatewayRoute| offered.iter().any(|it| it.route() == *route);
+            network.routes.iter().filter(is_offered).cloned().collect()
+        })
+    }
+
+    /// Tells the controller what this device offers, if that is news. What it cannot be told now it is told with the next change of
+    /// the netmap, which is the first thing that it says when it is back.
+    pub(super) fn offer(self: &Arc<Self>) {
+        let netmap = self.control.netmap().borrow().clone();
+        let Some(routes) = lock(&self.routes).clone() else {
+            return;
+        };
+        let news = (netmap.networks.keys().copied().collect(), routes);
+        if netmap.version == 0 || lock(&self.offered).as_ref() == Some(&news) {
+            return;
+        }
+        *lock(&self.offered) = Some(news.clone());
+        let inner = self.clone();
+        self.tasks.spawn(async move {
+            let told = inner
+                .stop
+                .run_until_cancelled(inner.control.offer(&news.1))
+                .await;
+            if let Some(Err(error)) = told {
+                tracing::warn!(%error, "the controller does not know what this device leads to");
+                let mut offered = lock(&inner.offered);
+                if *offered == Some(news) {
+                    *offered = None;
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_routes_has_each_once_and_an_end() {
+        let mut routes = Vec::new();
+        let route = |number: usize| {
+            format!("10.0.{number}.0/24")
+                .parse::<OfferedRoute>()
+                .unwrap()
+        };
+        for number in (0..ROUTES_MAX).chain(0..ROUTES_MAX) {
+            add(&mut routes, route(number)).unwrap();
+        }
+        assert_eq!(routes.len(), ROUTES_MAX);
+        assert!(matches!(
+            add(&mut routes, route(200)),
+            Err(RouteError::Full)
+        ));
+        remove(&mut routes, route(7).route()).unwrap();
+        assert!(matches!(
+            remove(&mut routes, route(7).route()),
+            Err(RouteError::NotThere(_))
+        ));
+    }
+
+    #[test]
+    fn another_name_for_a_host_replaces_the_one_before() {
+        let mut routes = Vec::new();
+        let offer = |text: &str| text.parse::<OfferedRoute>().unwrap();
+        for text in ["db.internal as db", "db.internal", "db.internal as sql"] {
+            add(&mut routes, offer(text)).unwrap();
+            assert_eq!(routes, [offer(text)]);
+        }
+    }
+}

@@ -1,0 +1,450 @@
+//! What a running client tells about itself: one document for programs, one table for people. Decides only how it is shown;
+//! whoever runs the client fills it in.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+
+use overlan_protocol::frame::Vni;
+use overlan_protocol::gateway::GatewayRoute;
+use overlan_protocol::key::{DeviceId, RelayId};
+use serde::{Deserialize, Serialize};
+
+use crate::doors::serve::service::Serve;
+use crate::host::memory::{Budget, Size, Source};
+
+mod people;
+mod traffic;
+
+pub use crate::host::accept::{FullDoor, Lack};
+pub use crate::host::readable::{age, printable};
+pub use overlan_plane::engine::Presence;
+pub use people::View;
+pub use traffic::{bytes, time, trip};
+
+/// A client at one moment. Fields are added, never changed or removed, while [`SCHEMA_VERSION`] stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// What it does.
+    pub state: State,
+    /// Version of the program that runs.
+    pub version: String,
+    /// Who it is, once enrolled.
+    pub device: Option<DeviceStatus>,
+    /// The deployment's domain, once enrolled.
+    pub domain: Option<String>,
+    /// Networks that it is a member of.
+    pub networks: Vec<NetworkStatus>,
+    /// Relays that it may use.
+    pub relays: Vec<RelayStatus>,
+    /// Its session with the controller.
+    pub control: ControlStatus,
+    /// Where it speaks SOCKS5, if it does.
+    pub socks: Option<SocketAddr>,
+    /// Every place where it speaks SOCKS5 and HTTP: `ADDRESS:PORT` or `unix:PATH`.
+    #[serde(default)]
+    pub proxies: Vec<String>,
+    /// Proxy through which it reaches controller and relays, without credentials.
+    #[serde(default)]
+    pub upstream_proxy: Option<String>,
+    /// Where it answers DNS, if it does.
+    pub dns: Option<SocketAddr>,
+    /// Zones of its networks beside the networks' own.
+    #[serde(default)]
+    pub dns_zones: Vec<ZoneStatus>,
+    /// Resolvers that it hands names outside the overlay on to.
+    #[serde(default)]
+    pub dns_forwards: Vec<ResolverStatus>,
+    /// Local services that it publishes.
+    pub serves: Vec<Serve>,
+    /// Certificates for this device's names, while something is published under TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<CertificateStatus>,
+    /// What it leads others to.
+    #[serde(default)]
+    pub routes: Vec<RouteStatus>,
+    /// What it keeps its memory within, if there is a limit.
+    #[serde(default)]
+    pub memory: Option<MemoryStatus>,
+    /// Doors that let nobody in because they have had no free place for 10 s.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub full: Vec<FullDoor>,
+    /// Counters by name since the start.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// The newest form of [`Status`].
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What a client does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It reads its state.
+    Starting,
+    /// It is not enrolled, or the controller removed it.
+    NeedsLogin,
+    /// It is in no network: an admin has to let it in.
+    PendingApproval,
+    /// It looks for a relay.
+    Connecting,
+    /// It is attached to a relay; peers can reach it.
+    Running,
+    /// It goes down.
+    Stopped,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::NeedsLogin => "needs-login",
+            Self::PendingApproval => "pending-approval",
+            Self::Connecting => "connecting",
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
+/// Who a client is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    /// Its id.
+    pub id: DeviceId,
+    /// Its host label.
+    pub label: String,
+    /// Its full name in its first network, `label.network.domain`.
+    pub name: String,
+    /// Its addresses in that network.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A network as one member sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkStatus {
+    /// Its label.
+    pub name: String,
+    /// Its number on the wire.
+    pub vni: Vni,
+    /// Full name of this device in it.
+    #[serde(default)]
+    pub device: String,
+    /// Addresses of this device in it.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
+    /// Whether this device is attached to a relay of it, so that its members reach it.
+    #[serde(default)]
+    pub attached: bool,
+    /// Other members.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// Another member of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its full name.
+    pub name: String,
+    /// Its host label.
+    pub label: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Whether it is known to be there; `presence` tells "no" from "nobody knows".
+    pub online: bool,
+    /// Whether it is there, as far as it is known.
+    #[serde(default)]
+    pub presence: Presence,
+    /// Name of the relay where it is reached.
+    pub relay: Option<String>,
+    /// End-to-end sessions that are established with it.
+    pub sessions: u32,
+    /// What it leads to.
+    #[serde(default)]
+    pub routes: Vec<GatewayRoute>,
+}
+
+/// A zone beside the network's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZoneStatus {
+    /// Its name.
+    pub zone: String,
+    /// Label of its network.
+    pub network: String,
+    /// Who answers for it; nobody else, if the network's records do.
+    pub resolvers: Vec<ResolverStatus>,
+}
+
+/// A resolver that this device asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolverStatus {
+    /// `PEER:PORT` or `ADDRESS:PORT`.
+    pub resolver: String,
+    /// Whether it answered when it was asked last; nothing, if it never was.
+    pub answered: Option<bool>,
+    /// Why it did not.
+    pub last_error: Option<String>,
+}
+
+/// A route that a device offers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteStatus {
+    /// The route.
+    pub route: GatewayRoute,
+    /// Label that its host is to have in the networks, and has where the route is approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Labels of the networks whose members may use it.
+    pub approved_in: Vec<String>,
+}
+
+impl RouteStatus {
+    /// What is offered, for people.
+    #[must_use]
+    pub fn offer(&self) -> String {
+        match &self.name {
+            Some(name) => format!("{} as {name}", self.route),
+            None => self.route.to_string(),
+        }
+    }
+
+    /// Where it was approved, or what is missing.
+    #[must_use]
+    pub fn state(&self) -> String {
+        match self.approved_in.is_empty() {
+            true => "offered, not approved".to_owned(),
+            false => format!("approved in {}", self.approved_in.join(", ")),
+        }
+    }
+}
+
+/// The limit of a client's memory, and what follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryStatus {
+    /// Bytes that the process may take.
+    pub limit: u64,
+    /// Where that comes from.
+    pub source: Source,
+    /// Bytes of it for the rings of connections; the counter `ring_committed` tells how many are used.
+    pub rings: u64,
+    /// Connections of the overlay that may exist at once.
+    pub flows: u64,
+    /// Connections that each door serves at once.
+    pub connections: u64,
+}
+
+impl From<Budget> for MemoryStatus {
+    fn from(budget: Budget) -> Self {
+        Self {
+            limit: budget.limit(),
+            source: budget.source(),
+            rings: budget.rings() as u64,
+            flows: budget.flows() as u64,
+            connections: budget.connections() as u64,
+        }
+    }
+}
+
+impl fmt::Display for MemoryStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match self.source {
+            Source::Given => "as given",
+            Source::Cgroup => "limit of the cgroup",
+        };
+        write!(f, "{}, {source}", Size(self.limit))
+    }
+}
+
+/// A relay as the client sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayStatus {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: RelayId,
+    /// The connection.
+    pub state: LinkState,
+    /// Last measured round trip, milliseconds.
+    pub round_trip_ms: Option<u32>,
+    /// The same in microseconds.
+    #[serde(default)]
+    pub round_trip_us: Option<u64>,
+    /// Whether peers find this device here first.
+    pub home: bool,
+    /// Why the last connection ended or could not be made.
+    pub last_error: Option<String>,
+}
+
+/// A connection to a relay or to the controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkState {
+    /// Not wanted now.
+    Idle,
+    /// Being made.
+    Connecting,
+    /// It stands.
+    Connected,
+    /// It failed; another attempt follows after a pause.
+    Waiting,
+}
+
+impl fmt::Display for LinkState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Idle => "idle",
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Waiting => "waiting",
+        })
+    }
+}
+
+/// A client's session with the controller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlStatus {
+    /// The connection.
+    pub state: LinkState,
+    /// Since when, seconds since the Unix epoch.
+    pub since: Option<u64>,
+    /// Why the last connection ended or could not be made.
+    pub last_error: Option<String>,
+}
+
+impl Status {
+    /// A client that just started and knows nothing yet.
+    #[must_use]
+    pub fn starting() -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            state: State::Starting,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            device: None,
+            domain: None,
+            networks: Vec::new(),
+            relays: Vec::new(),
+            control: ControlStatus {
+                state: LinkState::Idle,
+                since: None,
+                last_error: None,
+            },
+            socks: None,
+            proxies: Vec::new(),
+            upstream_proxy: None,
+            dns: None,
+            dns_zones: Vec::new(),
+            dns_forwards: Vec::new(),
+            serves: Vec::new(),
+            certificates: None,
+            routes: Vec::new(),
+            memory: None,
+            full: Vec::new(),
+            counters: BTreeMap::new(),
+        }
+    }
+}
+
+impl RelayStatus {
+    /// The last round trip, microseconds; a client of an older version tells milliseconds only.
+    fn trip_us(&self) -> Option<u64> {
+        let of_ms = self.round_trip_ms.map(|ms| u64::from(ms) * 1_000);
+        self.round_trip_us.or(of_ms)
+    }
+}
+
+impl fmt::Display for RelayStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", printable(&self.name), self.state)?;
+        if self.home {
+            f.write_str(", home")?;
+        }
+        if let Some(us) = self.trip_us() {
+            write!(f, ", {}", trip(us))?;
+        }
+        match &self.last_error {
+            Some(error) if self.state != LinkState::Connected => {
+                write!(f, " ({})", printable(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ControlStatus {
+    fn text(&self, now: u64) -> String {
+        match self.since {
+            Some(since) => format!("{} for {}", self.state, age(now.saturating_sub(since))),
+            None => self.state.to_string(),
+        }
+    }
+}
+
+/// How many peers answered when this device came up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmed {
+    /// Peers that were online then, as the controller saw it.
+    pub asked: usize,
+    /// Those that answered: they reach this device.
+    pub answered: usize,
+}
+
+/// Rows as aligned columns; the last column is not padded.
+#[must_use]
+pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths);
+        let padded: Vec<String> = cells
+            .map(|(cell, width)| format!("{:<width$}", printable(cell)))
+            .collect();
+        line(&mut text, format_args!("{}", padded.join("  ").trim_end()));
+    }
+    text
+}
+
+fn first_of(addresses: &[IpAddr]) -> String {
+    match addresses.first() {
+        Some(address) => address.to_string(),
+        None => "-".to_owned(),
+    }
+}
+
+fn line(text: &mut String, what: fmt::Arguments<'_>) {
+    writeln!(text, "{what}").expect("writing to a String cannot fail");
+}
+
+/// Certificates for the names of a device.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// Names that there is one for.
+    pub names: Vec<String>,
+    /// Their end, seconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
+    /// Why the controller gave no new ones when it was asked last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl std::fmt::Display for CertificateStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.names.is_empty() {
+            true => f.write_str("no certificate yet")?,
+            false => write!(f, "certificate for {}", self.names.join(", "))?,
+        }
+        match &self.error {
+            Some(error) => write!(f, "; not renewed: {}", printable(error)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+//! Tells a person what the resolver answers to a question, and by which rule. Answers nothing itself.
+
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use overlan_protocol::dns::is_in;
+use overlan_protocol::name::OverlayName;
+use overlan_protocol::netmap::Netmap;
+use serde::{Deserialize, Serialize};
+
+use super::resolver::Asked;
+use crate::names;
+use crate::names::lookup::{Source, Transport, reverse};
+
+/// What the resolver answers, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explained {
+    /// The name that was asked for, in lower case.
+    pub name: String,
+    /// The type that was asked for, such as `A`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The response code, such as `NOERROR` or `NXDOMAIN`.
+    pub code: String,
+    /// The rule that answered.
+    pub rule: Rule,
+    /// The records of the answer, a line each: name, seconds to live, class, type, value.
+    pub answers: Vec<String>,
+    /// Whether what others said was known from before.
+    #[serde(default)]
+    pub cached: bool,
+    /// Resolvers that did not answer, each with the reason.
+    #[serde(default)]
+    pub errors: Vec<String>,
+}
+
+/// Which rule answers for a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Rule {
+    /// A device of this network has the name.
+    Device {
+        /// Label of the network.
+        network: String,
+    },
+    /// A record of this network.
+    Record {
+        /// Label of the network.
+        network: String,
+    },
+    /// The name lies in this zone, which has nothing by that name.
+    Zone {
+        /// The zone's name.
+        zone: String,
+    },
+    /// The name lies in a zone that resolvers inside the overlay answer for.
+    Resolvers {
+        /// The zone's name.
+        zone: String,
+        /// Label of its network.
+        network: String,
+        /// The resolver that answered, such as `db:53`; none if nobody did.
+        resolver: Option<String>,
+    },
+    /// The name is handed on by `--dns-forward`.
+    Forward {
+        /// The resolver that answered; none if nobody did.
+        resolver: Option<String>,
+    },
+    /// An address of the overlay, asked for backwards.
+    Reverse,
+    /// None: the resolver refuses, so that the system asks elsewhere.
+    Outside,
+}
+
+/// Why a question cannot be asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoQuestion {
+    /// DNS cannot carry the name.
+    #[error("{0:?} is not a valid name")]
+    Name(String),
+    /// It is short for several full names.
+    #[error("{0}")]
+    Several(String),
+    /// There is no such type of record.
+    #[error(
+        "{0:?} is not a known type of record; A, AAAA, CNAME, TXT, SRV, PTR, SOA and NS are answered"
+    )]
+    Kind(String),
+}
+
+/// The message that a program would send, and what it is about.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// The message.
+    pub(crate) query: Vec<u8>,
+    name: String,
+    kind: RecordType,
+}
+
+impl Wanted {
+    /// Makes the message.
+    ///
+    /// # Errors
+    /// See [`NoQuestion`].
+    pub(crate) fn new(name: &str, kind: &str) -> Result<Self, NoQuestion> {
+        let no_name = || NoQuestion::Name(name.to_owned());
+        let mut asked = Name::from_ascii(name).map_err(|_| no_name())?;
+        asked.set_fqdn(true);
+        let kind: RecordType = kind
+            .to_ascii_uppercase()
+            .parse()
+            .map_err(|_| NoQuestion::Kind(kind.to_owned()))?;
+        let mut question = Message::new(0, MessageType::Query, OpCode::Query);
+        question.metadata.recursion_desired = true;
+        question.add_query(Query::query(asked, kind));
+        Ok(Self {
+            query: question.to_vec().map_err(|_| no_name())?,
+            name: name.trim_end_matches('.').to_ascii_lowercase(),
+            kind,
+        })
+    }
+
+    /// How it was asked: what a program hears must fit no datagram here.
+    pub(crate) const TRANSPORT: Transport = Transport::Tcp;
+
+    /// What the resolver's answer means.
+    ///
+    /// # Errors
+    /// [`NoQuestion::Name`] if there is none.
+    pub(super) fn explain(
+        self,
+        reply: &[u8],
+        asked: &[Asked],
+        netmap: &Netmap,
+    ) -> Result<Explained, NoQuestion> {
+        let reply = Message::from_vec(reply).map_err(|_| NoQuestion::Name(self.name.clone()))?;
+        let errors = asked.iter().flat_map(|asked| asked.errors.iter().cloned());
+        Ok(Explained {
+            rule: rule(&self.name, netmap, asked.first()),
+            name: self.name,
+            kind: self.kind.to_string(),
+            code: code(&reply),
+            answers: reply.answers.iter().map(shown).collect(),
+            cached: !asked.is_empty() && asked.iter().all(|asked| asked.cached),
+            errors: errors.collect(),
+        })
+    }
+}
+
+fn rule(name: &str, netmap: &Netmap, asked: Option<&Asked>) -> Rule {
+    let of_network = |network: &overlan_protocol::netmap::Network| {
+        let known = network.dns.records.contains_key(name);
+        known.then(|| Rule::Record {
+            network: network.name.clone(),
+        })
+    };
+    match OverlayName::parse(name, &netmap.domain) {
+        Some(OverlayName::Host { host, network }) => {
+            let own = netmap.network_named(network);
+            if let Some((id, members)) = own {
+                if names::device_named(id, members, host).is_some() {
+                    let network = members.name.clone();
+                    return Rule::Device { network };
+                }
+                if let Some(rule) = of_network(members) {
+                    return rule;
+                }
+            }
+            Rule::Zone {
+                zone: match own {
+                    Some((_, members)) => format!("{}.{}", members.name, netmap.domain),
+                    None => netmap.domain.clone(),
+                },
+            }
+        }
+        Some(OverlayName::Domain | OverlayName::Network { .. } | OverlayName::Deeper) => {
+            let found = netmap.networks.values().find_map(of_network);
+            found.unwrap_or_else(|| Rule::Zone {
+                zone: netmap.domain.clone(),
+            })
+        }
+        None => match (names::zone_of(netmap, name), asked) {
+            (Some((_, network, zone, settings)), _) if settings.via.is_empty() => {
+                of_network(network).unwrap_or_else(|| Rule::Zone {
+                    zone: zone.to_owned(),
+                })
+            }
+            (Some((_, network, zone, _)), asked) => Rule::Resolvers {
+                zone: zone.to_owned(),
+                network: network.name.clone(),
+                resolver: asked.and_then(|asked| asked.by.clone()),
+            },
+            (None, Some(asked)) if asked.source == Source::Forward => Rule::Forward {
+                resolver: asked.by.clone(),
+            },
+            (None, _) => match reverse::find(name, netmap) {
+                Some(_) if is_in(name, "arpa") => Rule::Reverse,
+                Some(_) | None => Rule::Outside,
+            },
+        },
+    }
+}
+
+/// As dig prints it.
+fn shown(record: &Record) -> String {
+    let strings: Vec<&[u8]> = if let RData::TXT(text) = &record.data {
+        text.txt_data.iter().map(|string| &**string).collect()
+    } else if let RData::HINFO(host) = &record.data {
+        vec![&host.cpu, &host.os]
+    } else {
+        return record.to_string();
+    };
+    let quoted: Vec<String> = strings.into_iter().map(quoted).collect();
+    let (name, kind) = (&record.name, record.record_type());
+    format!(
+        "{name} {} {} {kind} {}",
+        record.ttl,
+        record.dns_class,
+        quoted.join(" ")
+    )
+}
+
+/// A character string of a master file (RFC 1035, section 5.1): what is not a printable byte of ASCII is three decimal digits.
+fn quoted(string: &[u8]) -> String {
+    let mut text = String::from("\"");
+    for &byte in string {
+        match byte {
+            b'"' | b'\\' => text.extend(['\\', char::from(byte)]),
+            b' '..=b'~' => text.push(char::from(byte)),
+            _ => text.push_str(&format!("\\{byte:03}")),
+        }
+    }
+    text.push('"');
+    text
+}
+
+/// As dig writes it.
+fn code(reply: &Message) -> String {
+    const NAMES: [(ResponseCode, &str); 4] = [
+        (ResponseCode::ServFail, "SERVFAIL"),
+        (ResponseCode::NoError, "NOERROR"),
+        (ResponseCode::NXDomain, "NXDOMAIN"),
+        (ResponseCode::Refused, "REFUSED"),
+    ];
+    let code = reply.metadata.response_code;
+    let known = NAMES.iter().find(|(known, _)| *known == code);
+    known.map_or_else(|| code.to_string(), |(_, name)| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,412 @@
+//! Asks other resolvers: those of a zone through the overlay over TCP, those that this device was told of from its host over UDP.
+//! Decides in which order, for how long, and what is remembered of them. How one inside the overlay is dialled is the node's.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hickory_proto::rr::{RData, RecordType};
+use overlan_protocol::dns::Via;
+use overlan_protocol::key::{NetworkId, random_bytes};
+use overlan_protocol::netmap::Netmap;
+use overlan_transport::pump::now;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::exchange;
+use super::explain::{Explained, NoQuestion, Wanted};
+use crate::names::DialError;
+use crate::names::lookup::cache::{Cache, Kept};
+use crate::names::lookup::heard::{Heard, Judged, Question};
+use crate::names::lookup::walk::{Start, Step, Walk, is_of};
+use crate::names::lookup::{self, Source, Transport};
+
+/// What a device knows of other resolvers and of what they said.
+#[derive(Debug)]
+pub(crate) struct Resolver {
+    forwards: Vec<SocketAddr>,
+    cache: Mutex<Cache>,
+    notes: Mutex<BTreeMap<Server, Note>>,
+    /// Questions that wait for an answer.
+    pending: Mutex<BTreeMap<Source, usize>>,
+}
+
+/// The place of one question among those that wait.
+#[derive(Debug)]
+struct Place<'a> {
+    pending: &'a Mutex<BTreeMap<Source, usize>>,
+    source: &'a Source,
+}
+
+impl<'a> Place<'a> {
+    /// `None` if too many wait already, of this source or of all.
+    fn take(pending: &'a Mutex<BTreeMap<Source, usize>>, source: &'a Source) -> Option<Self> {
+        let mut counts = lock(pending);
+        let all: usize = counts.values().sum();
+        let of_source = counts.get(source).copied().unwrap_or(0);
+        if of_source >= SHARE_MAX || all >= PENDING_MAX {
+            return None;
+        }
+        counts.insert(source.clone(), of_source + 1);
+        Some(Self { pending, source })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut counts = lock(self.pending);
+        if let Some(count) = counts.get_mut(self.source) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(self.source);
+            }
+        }
+    }
+}
+
+/// One resolver.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Server {
+    /// Inside the overlay, in this network.
+    Inside(NetworkId, Via),
+    /// Reached from this host.
+    Outside(SocketAddr),
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inside(_, via) => via.fmt(f),
+            Self::Outside(address) => address.fmt(f),
+        }
+    }
+}
+
+/// How a resolver did when it was asked last.
+#[derive(Debug, Clone)]
+struct Note {
+    at: Instant,
+    error: Option<String>,
+}
+
+/// One thing that somebody else was asked on the way to an answer.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) source: Source,
+    /// Who answered; `None` = nobody.
+    pub(super) by: Option<String>,
+    /// Whether it was known from before.
+    pub(super) cached: bool,
+    /// Why others did not answer.
+    pub(super) errors: Vec<String>,
+}
+
+/// Why a name of somebody else has no address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoAddress {
+    /// There is no such name, or it has no address.
+    NoSuchName,
+    /// It stands for this name.
+    Alias(String),
+    /// No resolver answered.
+    NobodyAnswers,
+}
+
+impl Resolver {
+    /// Foreign names are handed on to `forwards`; to nobody if there are none.
+    pub(crate) fn new(forwards: Vec<SocketAddr>) -> Self {
+        Self {
+            forwards,
+            cache: Mutex::default(),
+            notes: Mutex::default(),
+            pending: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn forwards(&self) -> &[SocketAddr] {
+        &self.forwards
+    }
+
+    /// The answer to one message, or `None` where silence is the only safe one.
+    pub(crate) async fn answer<D, F, S>(
+        &self,
+        query: &[u8],
+        netmap: &Netmap,
+        transport: Transport,
+        dial: D,
+    ) -> Option<Vec<u8>>
+    where
+        D: Fn(NetworkId, Via) -> F,
+        F: Future<Output = Result<S, DialError>>,
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (answer, _) = self.follow(query, netmap, transport, dial).await?;
+        Some(answer)
+    }
+
+    /// The same for a person, with the rule that answered.
+    pub(crate) async fn explain<D, F, S>(
+        &self,
+        wanted: Wanted,
+        netmap: &Netmap,
+        dial: D,
+    ) -> Result<Explained, NoQuestion>
+    where
+        D: Fn(NetworkId, Via) -> F,
+        F: Future<Output = Result<S, DialError>>,
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let followed = self
+            .follow(&wanted.query, netmap, Wanted::TRANSPORT, dial)
+            .await;
+        let (reply, asked) = followed.unwrap_or_default();
+        wanted.explain(&reply, &asked, netmap)
+    }
+
+    /// The answer, and who was asked on the way.
+    async fn follow<D, F, S>(
+        &self,
+        query: &[u8],
+        netmap: &Netmap,
+        transport: Transport,
+        dial: D,
+    ) -> Option<(Vec<u8>, Vec<Asked>)>
+    where
+        D: Fn(NetworkId, Via) -> F,
+        F: Future<Output = Result<S, DialError>>,
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut walk = match Walk::begin(query, transport) {
+            Start::Silence => return None,
+            Start::Reply(reply) => return Some((reply, Vec::new())),
+            Start::Walk(walk) => walk,
+        };
+        let mut asked = Vec::new();
+        while let Step::Ask(source, question) = walk.step(netmap, !self.forwards.is_empty()) {
+            let mut errors = Vec::new();
+            let kept = self.ask(&source, &question, &dial, &mut errors).await;
+            let (kept, cached) = kept.unzip();
+            let heard = kept.as_ref().map(|kept| (&kept.heard, kept.age));
+            walk.handle_heard(&source, heard, netmap);
+            asked.push(Asked {
+                source,
+                by: kept.map(|kept| kept.by),
+                cached: cached.unwrap_or(false),
+                errors,
+            });
+        }
+        Some((walk.finish(), asked))
+    }
+
+    /// The addresses of a name of somebody else: IPv4, or IPv6 if it has no IPv4.
+    pub(crate) async fn addresses<D, F, S>(
+        &self,
+        source: &Source,
+        name: &str,
+        netmap: &Netmap,
+        dial: D,
+    ) -> Result<Vec<IpAddr>, NoAddress>
+    where
+        D: Fn(NetworkId, Via) -> F,
+        F: Future<Output = Result<S, DialError>>,
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        for kind in [RecordType::A, RecordType::AAAA] {
+            let question = Question::of_text(name, kind).ok_or(NoAddress::NoSuchName)?;
+            let kept = self.ask(source, &question, &dial, &mut Vec::new()).await;
+            let (kept, _) = kept.ok_or(NoAddress::NobodyAnswers)?;
+            // What is ours, or in the zone of others, is not for this zone to say.
+            let (records, alias) = kept.heard.within(|name| {
+                is_of(source, name, netmap) || is_of(&Source::Forward, name, netmap)
+            });
+            let addresses: Vec<IpAddr> = records
+                .iter()
+                .filter_map(|record| {
+                    if let RData::A(v4) = &record.data {
+                        Some(v4.0.into())
+                    } else if let RData::AAAA(v6) = &record.data {
+                        Some(v6.0.into())
+                    } else {
+                        None
+                    }
+                })
+                .collect();
+            if !addresses.is_empty() {
+                return Ok(addresses);
+            }
+            if let Some(alias) = alias {
+                let alias = lookup::text_of(alias);
+                if alias != name {
+                    return Err(NoAddress::Alias(alias));
+                }
+            }
+        }
+        Err(NoAddress::NoSuchName)
+    }
+
+    /// Asks one resolver after the other until one answers; whether that was known from before. `errors` gets a line for each that
+    /// did not.
+    async fn ask<D, F, S>(
+        &self,
+        source: &Source,
+        question: &Question,
+        dial: &D,
+        errors: &mut Vec<String>,
+    ) -> Option<(Kept, bool)>
+    where
+        D: Fn(NetworkId, Via) -> F,
+        F: Future<Output = Result<S, DialError>>,
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let key = question
+            .key()
+            .map(|(name, kind)| (source.clone(), name, kind));
+        if let Some(key) = &key
+            && let Some(kept) = lock(&self.cache).get(now(), key, question)
+        {
+            return Some((kept, true));
+        }
+        let Some(_place) = Place::take(&self.pending, source) else {
+            errors.push(format!(
+                "{SHARE_MAX} questions to these resolvers, or {PENDING_MAX} to all, wait for an answer already"
+            ));
+            return None;
+        };
+        for server in self.in_order(source) {
+            let tried = timeout(TRY_WITHIN, try_one(&server, question, dial)).await;
+            let tried = tried.unwrap_or_else(|_| Err(exchange::no_answer().to_string()));
+            let error = tried.as_ref().err().cloned();
+            self.note(&server, error);
+            match tried {
+                Ok(heard) => {
+                    let by = server.to_string();
+                    if let Some(key) = key {
+                        let mut cache = lock(&self.cache);
+                        cache.put(now(), key, &heard, by.clone());
+                    }
+                    return Some((Kept { heard, age: 0, by }, false));
+                }
+                Err(error) => {
+                    debug!(%server, %error, "a resolver did not answer");
+                    errors.push(format!("{server}: {error}"));
+                }
+            }
+        }
+        None
+    }
+
+    /// The resolvers of a source as they are preferred; behind them those that failed a moment ago.
+    fn in_order(&self, source: &Source) -> Vec<Server> {
+        let mut servers: Vec<Server> = match source {
+            Source::Zone { network, via, .. } => {
+                let inside = |via: &Via| Server::Inside(*network, via.clone());
+                via.iter().map(inside).collect()
+            }
+            Source::Forward => self.forwards.iter().copied().map(Server::Outside).collect(),
+        };
+        let (now, notes) = (now(), lock(&self.notes));
+        servers.sort_by_key(|server| {
+            notes.get(server).is_some_and(|note| {
+                note.error.is_some() && now.saturating_duration_since(note.at) < FAILED_FOR
+            })
+        });
+        servers
+    }
+
+    fn note(&self, server: &Server, error: Option<String>) {
+        let mut notes = lock(&self.notes);
+        if notes.len() >= NOTES_MAX && !notes.contains_key(server) {
+            let oldest = notes.iter().min_by_key(|(_, note)| note.at);
+            if let Some(oldest) = oldest.map(|(server, _)| server.clone()) {
+                notes.remove(&oldest);
+            }
+        }
+        let note = Note { at: now(), error };
+        notes.insert(server.clone(), note);
+    }
+
+    /// Whether the resolver answered when it was asked last; `None` if it never was.
+    pub(crate) fn last(&self, server: &Server) -> Option<Result<(), String>> {
+        let note = lock(&self.notes).get(server).cloned()?;
+        Some(note.error.map_or(Ok(()), Err))
+    }
+}
+
+async fn try_one<D, F, S>(server: &Server, question: &Question, dial: &D) -> Result<Heard, String>
+where
+    D: Fn(NetworkId, Via) -> F,
+    F: Future<Output = Result<S, DialError>>,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let id = u16::from_be_bytes(random_bytes());
+    let encode = |transport| {
+        let encoded = question.encode(id, transport);
+        encoded.ok_or_else(|| "DNS cannot carry the name".to_owned())
+    };
+    let answer = match server {
+        Server::Inside(network, via) => {
+            let mut stream = dial(*network, via.clone())
+                .await
+                .map_err(|error| error.to_string())?;
+            exchange::stream(&mut stream, &encode(Transport::Tcp)?).await
+        }
+        Server::Outside(address) => {
+            let query = encode(Transport::Udp)?;
+            let judged = exchange::udp(*address, &query, |bytes| match question.judge(id, bytes) {
+                Judged::Other => None,
+                judged @ (Judged::Heard(_) | Judged::Truncated | Judged::Failed(_)) => Some(judged),
+            });
+            match judged.await {
+                Ok(Judged::Heard(heard)) => return Ok(*heard),
+                Ok(Judged::Failed(why)) => return Err(why),
+                Ok(Judged::Truncated | Judged::Other) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+            match TcpStream::connect(address).await {
+                Ok(mut stream) => exchange::stream(&mut stream, &encode(Transport::Tcp)?).await,
+                Err(error) => Err(error),
+            }
+        }
+    };
+    match answer {
+        Ok(bytes) => match question.judge(id, &bytes) {
+            Judged::Heard(heard) => Ok(*heard),
+            Judged::Failed(why) => Err(why),
+            Judged::Truncated | Judged::Other => {
+                Err("it answers something else over TCP".to_owned())
+            }
+        },
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A poisoned lock means that a task panicked between two plain assignments; what it guards is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Most resolvers that foreign names are handed on to: who asked waits for one after the other.
+pub(crate) const FORWARDS_MAX: usize = 3;
+
+/// Questions to others at the same time: each holds a socket or a connection through the overlay. More are answered SERVFAIL.
+const PENDING_MAX: usize = 256;
+
+/// How many of them one zone, or all foreign names, may have: resolvers that do not answer leave places for those that do.
+const SHARE_MAX: usize = 64;
+
+/// What one resolver gets, from the dial to its answer. Programs give up after about five seconds and ask again, and then the
+/// next resolver is asked first.
+const TRY_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long a resolver that failed is asked last.
+const FAILED_FOR: Duration = Duration::from_secs(30);
+
+/// Resolvers of which it is remembered how they did: some networks with all the zones and resolvers that they may have.
+const NOTES_MAX: usize = 1_024;
+
+#[cfg(test)]
+mod tests;

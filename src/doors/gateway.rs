@@ -1,0 +1,152 @@
+//! Leads peers to hosts behind this device, and asks other gateways for that. Decides what an error here means for the peer; which
+//! hosts are allowed is its owner's word.
+//!
+//! The peer hears how it went before a byte of the host's: a refusal there is a refusal, a host that nobody reaches is unreachable.
+
+use std::io;
+use std::net::{IpAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use overlan_netstack::{self as netstack, Incoming, TcpListener};
+use overlan_protocol::gateway::{Answer, GatewayRoute, HEAD_LEN, Host, Request, may_dial};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::host::accept::{self, Until, Vacancy};
+use crate::host::direct;
+use crate::host::splice::splice;
+use crate::names::Destination;
+use crate::names::DialError;
+
+/// The routes that are offered and approved, asked for each connection.
+pub(crate) type Routes = Arc<dyn Fn() -> Vec<GatewayRoute> + Send + Sync>;
+
+/// Serves the listener until the port is closed, and returns when every connection has ended, by itself or with `until`.
+pub(crate) async fn run(listener: TcpListener, routes: Routes, vacancy: &Vacancy, until: &Until) {
+    accept::run_overlay(listener, vacancy, until, |incoming| {
+        let routes = routes.clone();
+        async move { connection(incoming, &routes).await }
+    })
+    .await;
+}
+
+async fn connection(incoming: Incoming, routes: &Routes) {
+    let remote = incoming.remote();
+    let mut overlay = incoming.accept();
+    let Ok(Ok(Some(request))) = timeout(REQUEST_WITHIN, read_request(&mut overlay)).await else {
+        debug!(%remote, "no request came that could be understood");
+        return;
+    };
+    let routes = routes();
+    let covers = |route: &GatewayRoute| route.covers(request.host(), request.port).is_some();
+    let dialled = match routes.iter().any(covers) {
+        true => timeout(DIAL_WITHIN, dial(&request, &routes)).await,
+        false => Ok(Err(DialError::DeniedByPolicy)),
+    };
+    let mut target = match dialled.unwrap_or(Err(DialError::TimedOut)) {
+        Ok(target) => target,
+        Err(error) => {
+            debug!(%remote, host = request.host, port = request.port, %error, "not led to a host");
+            // A peer that is gone needs no answer.
+            let _ = overlay.write_all(&[answer_to(&error).byte()]).await;
+            let _ = overlay.shutdown().await;
+            return;
+        }
+    };
+    if overlay.write_all(&[Answer::Connected.byte()]).await.is_ok() {
+        let spliced = splice(&mut overlay, &mut target).await;
+        debug!(%remote, ?spliced, "a connection to a host behind ended");
+    }
+}
+
+async fn read_request(overlay: &mut netstack::TcpStream) -> io::Result<Option<Request>> {
+    let mut head = [0; HEAD_LEN];
+    overlay.read_exact(&mut head).await?;
+    let Some(length) = Request::host_len(head) else {
+        return Ok(None);
+    };
+    let mut host = vec![0; length];
+    overlay.read_exact(&mut host).await?;
+    Ok(Request::decode(head, &host))
+}
+
+/// From this host, by its own resolver; each address that is found there is judged.
+async fn dial(request: &Request, routes: &[GatewayRoute]) -> Result<TcpStream, DialError> {
+    let destination = match request.host() {
+        Host::Address(address) => address.into(),
+        Host::Name(name) => Destination::Name(name.to_owned()),
+    };
+    direct::dial_where(destination, request.port, |address| {
+        let allowed = may_dial(routes, request, address, is_own);
+        if !allowed {
+            debug!(host = request.host, %address, "this address is not led to");
+        }
+        allowed
+    })
+    .await
+}
+
+/// Whether it is an address of this host. The kernel knows them all, those of ranges that are routed to it as well: it lets a socket
+/// have no other. Where it cannot be asked, for lack of descriptors say, the address counts as ours and is not led to.
+fn is_own(address: IpAddr) -> bool {
+    match UdpSocket::bind((address, 0)) {
+        Ok(_) => true,
+        Err(error) => error.kind() != io::ErrorKind::AddrNotAvailable,
+    }
+}
+
+fn answer_to(error: &DialError) -> Answer {
+    match error {
+        DialError::Refused => Answer::Refused,
+        DialError::TimedOut => Answer::TimedOut,
+        DialError::Offline | DialError::NoRelay | DialError::Unreachable => Answer::Unreachable,
+        DialError::UnknownName | DialError::Missing(_) => Answer::UnknownName,
+        DialError::DeniedByPolicy => Answer::Denied,
+        DialError::Foreign
+        | DialError::AmbiguousAddress
+        | DialError::Untrusted
+        | DialError::AmbiguousName(_)
+        | DialError::NotOffered(_)
+        | DialError::NotADevice(_)
+        | DialError::NotReady
+        | DialError::NoResolver
+        | DialError::LedNowhere
+        | DialError::Unsupported
+        | DialError::Internal(_) => Answer::Failed,
+    }
+}
+
+/// Asks the gateway at the other end of `overlay` for a host behind it. Afterwards the stream is the host's.
+pub(crate) async fn ask(
+    overlay: &mut netstack::TcpStream,
+    host: String,
+    port: u16,
+) -> Result<(), DialError> {
+    let request = Request { host, port }.encode();
+    let request = request.ok_or(DialError::UnknownName)?;
+    let gone = |error: io::Error| {
+        DialError::Internal(format!("the gateway ended the connection: {error}"))
+    };
+    overlay.write_all(&request).await.map_err(gone)?;
+    let answer = overlay.read_u8().await.map_err(gone)?;
+    match Answer::from_byte(answer) {
+        Answer::Connected => Ok(()),
+        Answer::Refused => Err(DialError::Refused),
+        Answer::TimedOut => Err(DialError::TimedOut),
+        Answer::Unreachable => Err(DialError::Unreachable),
+        Answer::UnknownName => Err(DialError::UnknownName),
+        Answer::Denied => Err(DialError::DeniedByPolicy),
+        Answer::Failed => Err(DialError::Internal(
+            "the gateway could not connect".to_owned(),
+        )),
+    }
+}
+
+/// From the first byte of a connection to the end of its request: the asker sends both at once.
+const REQUEST_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a host may take to answer; the asker waits longer.
+const DIAL_WITHIN: Duration = Duration::from_secs(15);

@@ -1,0 +1,191 @@
+//! HTTP as a proxy speaks it: decides what a request asks for and who may ask, and what those hear that get nowhere. How a message passes is
+//! [`crate::doors::http1`]'s.
+//!
+//! ```text
+//! head → password? ─┬─ CONNECT host:port → dial → 200 → carry
+//!                   ├─ GET http://host/… → forward → answer ─┬─ next request, maybe for another host
+//!                   │                                        └─ 101 → carry
+//!                   └─ GET /proxy.pac → what a browser is to send through here
+//! ```
+
+mod credentials;
+
+pub(crate) mod pac;
+
+pub(crate) mod refusal;
+
+use std::net::SocketAddr;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::either::Either;
+
+use crate::doors::http1::{
+    self, Authority, End, Fault, Fields, Intermediary, Judged, Own, Patience, Place, Request,
+    Target,
+};
+use crate::doors::proxy::{Client, Door, Entry, NoShare, Overlay, Rejected, carry, has_left};
+use crate::names::Destination;
+
+use refusal::Refusal;
+
+/// One connection of a client whose first byte is a letter, to its end.
+pub(crate) async fn converse<O: Overlay>(
+    client: Client,
+    door: &Door<O>,
+    entry: &Entry,
+) -> Result<(), Rejected> {
+    let own = match client.get() {
+        Either::Left(tcp) => tcp.local_addr().ok(),
+        Either::Right(_) => None,
+    };
+    let patience = Patience {
+        head: door.config.head_timeout,
+        idle: door.config.idle_timeout,
+    };
+    let gate = Gate { door, own, entry };
+    let ended = tokio::select! {
+        ended = http1::converse(client, &gate, patience, door.closed()) => ended?,
+        () = stays_a_stranger(door, entry) => return Err(Rejected::Silent),
+    };
+    if let End::Tunnel {
+        mut client,
+        from_client,
+        service,
+        from_service,
+    } = ended
+    {
+        // Not more than one buffer: the client's socket takes it whether or not the client reads yet.
+        client.write_all(&from_service).await?;
+        carry(client, from_client, service, door.config.patience()).await;
+    }
+    Ok(())
+}
+
+/// Returns if the client has not given the credentials in time.
+async fn stays_a_stranger<O: Overlay>(door: &Door<O>, entry: &Entry) {
+    if timeout(door.config.handshake_timeout, entry.proved())
+        .await
+        .is_ok()
+    {
+        std::future::pending().await
+    }
+}
+
+/// The whole answer, head and text, for a program that may not use this proxy, because `why`.
+pub(crate) fn turned_away(why: &str) -> Vec<u8> {
+    refusal::turned_away(why)
+}
+
+/// The proxy's side of one connection.
+struct Gate<'a, O> {
+    door: &'a Door<O>,
+    /// Where the client found us, unless that was a Unix socket.
+    own: Option<SocketAddr>,
+    entry: &'a Entry,
+}
+
+impl<O: Overlay> Gate<'_, O> {
+    fn decide(&self, request: &Request) -> Result<Judged, Refusal> {
+        if let Some(credentials) = &self.door.config.credentials {
+            match credentials::of(&request.fields) {
+                Some((user, password)) if credentials.are(&user, &password) => self
+                    .door
+                    .prove(self.entry)
+                    .map_err(|NoShare| Refusal::NoShare)?,
+                Some(_) => return Err(Refusal::WrongCredentials),
+                None => return Err(Refusal::NoCredentials),
+            }
+        }
+        match &request.target {
+            Target::Authority(authority) => Ok(Judged::Tunnel(Place {
+                host: authority.host(),
+                port: authority.port.ok_or(Refusal::NotAProxyRequest)?,
+            })),
+            Target::Absolute {
+                scheme, authority, ..
+            } if scheme == "http" => Ok(Judged::Forward(Place {
+                host: authority.host(),
+                port: authority.port.unwrap_or(HTTP_PORT),
+            })),
+            Target::Absolute { .. } => Err(Refusal::Scheme),
+            Target::Origin(path) => self.page(path, request),
+            Target::Asterisk => Err(Refusal::NotAProxyRequest),
+        }
+    }
+
+    /// The one page that this server has, for those who know it by an address of this host: a page of somebody else that has made its
+    /// name lead here gets nothing.
+    fn page(&self, path: &str, request: &Request) -> Result<Judged, Refusal> {
+        let is_pac = pac::PATHS.contains(&path);
+        let own = self
+            .own
+            .filter(|_| is_pac)
+            .ok_or(Refusal::NotAProxyRequest)?;
+        if !matches!(request.method.as_str(), "GET" | "HEAD") {
+            return Err(Refusal::NotAProxyRequest);
+        }
+        let host = request.fields.first("host").unwrap_or_default();
+        let host = str::from_utf8(host).ok().and_then(Authority::of_host);
+        let host = host.filter(|host| pac::is_here(host, own));
+        let host = host.ok_or(Refusal::AnotherHost)?;
+        let script = pac::script(&host, &self.door.overlay.proxied());
+        let mut own = Own::text(200, script);
+        own.fields.set("Content-Type", pac::CONTENT_TYPE);
+        // Networks come and go.
+        own.fields.push("Cache-Control", "no-cache");
+        Ok(Judged::Answer(own))
+    }
+}
+
+impl<O: Overlay> Intermediary for Gate<'_, O> {
+    type Client = Client;
+    type Upstream = Either<O::Stream, TcpStream>;
+
+    fn judge(&self, request: &Request) -> Judged {
+        self.decide(request)
+            .unwrap_or_else(|refusal| Judged::Answer(refusal.into_own()))
+    }
+
+    async fn reach(&self, place: &Place) -> Result<Self::Upstream, Own> {
+        let destination = Destination::from_text(&place.host);
+        let reached = self.door.reach(&destination, place.port).await;
+        reached.map_err(|error| {
+            let refusal = Refusal::NotReached {
+                host: place.host.clone(),
+                port: place.port,
+                next: self
+                    .door
+                    .overlay
+                    .next_step(&destination, place.port, &error),
+                error,
+            };
+            refusal.into_own()
+        })
+    }
+
+    fn tell(&self, fault: &Fault) -> Own {
+        Refusal::Fault(fault.clone()).into_own()
+    }
+
+    fn introduce(&self, _: &mut Fields) {}
+
+    fn passes(&self, _: &str) -> bool {
+        true
+    }
+
+    fn upgrades(&self, _: &str) -> bool {
+        true
+    }
+
+    fn has_left(&self, client: &Client) -> bool {
+        has_left(client)
+    }
+}
+
+/// Where `http://host/` leads.
+const HTTP_PORT: u16 = 80;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,25 @@
+//! What a client says of itself in `Proxy-Authorization`. Decides who that is, not whether it may come in.
+
+use data_encoding::BASE64;
+use zeroize::Zeroizing;
+
+use crate::doors::http1::Fields;
+
+/// A secret that a client sent.
+type Given = Zeroizing<Vec<u8>>;
+
+/// User name and password of `Proxy-Authorization: Basic …`, if the field is there and has that form.
+pub(super) fn of(fields: &Fields) -> Option<(Given, Given)> {
+    let value = fields.first("proxy-authorization")?;
+    let (scheme, encoded) = value.split_at_checked(BASIC.len())?;
+    if !scheme.eq_ignore_ascii_case(BASIC) {
+        return None;
+    }
+    let decoded = Zeroizing::new(BASE64.decode(encoded.trim_ascii()).ok()?);
+    let colon = decoded.iter().position(|byte| *byte == b':')?;
+    let user = Zeroizing::new(decoded[..colon].to_vec());
+    Some((user, Zeroizing::new(decoded[colon + 1..].to_vec())))
+}
+
+/// The scheme, with the space behind it.
+const BASIC: &[u8] = b"Basic ";

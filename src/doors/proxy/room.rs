@@ -1,0 +1,356 @@
+//! Places of the doors' clients. Decides whether a source may have one more: before it has given the credentials and after, so that no
+//! one source, and no crowd of strangers, takes those of all others. Knows no socket.
+//!
+//! ```text
+//! nothing is asked for, our own user, root ──────────> a place of all
+//! others ──> a share of strangers' places ──proved──> a share of all
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use overlan_transport::strangers::Strangers;
+use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::ProxyConfig;
+use crate::host::shares::{Place, Shares, Source};
+
+/// What doors have room for. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Room(Arc<OnceLock<Arc<Places>>>);
+
+impl Room {
+    /// Its places; the first door says how many there are.
+    pub(super) fn places(&self, config: &ProxyConfig) -> Arc<Places> {
+        let places = self.0.get_or_init(|| Arc::new(Places::new(config)));
+        Arc::clone(places)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Places {
+    /// All connections.
+    pub(super) connections: Arc<Semaphore>,
+    /// Those that have not given the credentials yet.
+    strangers: Mutex<Unproven>,
+    /// Those that have.
+    known: Arc<Shares>,
+    associations: Arc<Semaphore>,
+    associating: Arc<Shares>,
+}
+
+/// Clients that have not given the credentials yet, and how those are told who have to go for another.
+#[derive(Debug)]
+struct Unproven {
+    strangers: Strangers<u64, Source>,
+    next: u64,
+    told: BTreeMap<u64, CancellationToken>,
+}
+
+impl Places {
+    fn new(config: &ProxyConfig) -> Self {
+        let (connections, associations) = (config.max_connections, config.max_associations);
+        let strangers = connections.div_ceil(STRANGERS_SHARE);
+        Self {
+            connections: Arc::new(Semaphore::new(connections)),
+            strangers: Mutex::new(Unproven::new(strangers)),
+            // One at least, where there is one in all.
+            known: Shares::halves((connections - strangers).max(1)),
+            associations: Arc::new(Semaphore::new(associations)),
+            associating: Shares::halves(associations),
+        }
+    }
+
+    /// Lets a client in that need not prove itself.
+    pub(super) fn admit(self: &Arc<Self>) -> Entry {
+        Entry::new(self, None, Held::Known(None))
+    }
+
+    /// Lets a client in at `now` that has to prove itself, unless too many like it did not yet. Where there is no room, one of the source
+    /// that holds most goes for it.
+    pub(super) fn admit_stranger(self: &Arc<Self>, now: Instant, source: Source) -> Option<Entry> {
+        if is_unlimited(source) {
+            return Some(Entry::new(self, None, Held::Stranger(None)));
+        }
+        let (place, evicted) = self.unproven().admit(now, source)?;
+        let places = Arc::clone(self);
+        let stranger = Stranger {
+            places,
+            place,
+            evicted,
+        };
+        Some(Entry::new(
+            self,
+            Some(source),
+            Held::Stranger(Some(stranger)),
+        ))
+    }
+
+    fn unproven(&self) -> MutexGuard<'_, Unproven> {
+        self.strangers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Unproven {
+    fn new(all: usize) -> Self {
+        Self {
+            strangers: Strangers::new(all, all.div_ceil(2)),
+            next: 0,
+            told: BTreeMap::new(),
+        }
+    }
+
+    fn admit(&mut self, now: Instant, source: Source) -> Option<(u64, CancellationToken)> {
+        let place = self.next;
+        let evicted = self.strangers.admit(now, source, place).ok()?;
+        self.next += 1;
+        if let Some(told) = evicted.and_then(|evicted| self.told.remove(&evicted)) {
+            told.cancel();
+        }
+        let told = CancellationToken::new();
+        self.told.insert(place, told.clone());
+        Some((place, told))
+    }
+}
+
+/// One of strangers' places until this is dropped.
+#[derive(Debug)]
+struct Stranger {
+    places: Arc<Places>,
+    place: u64,
+    evicted: CancellationToken,
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let mut unproven = self.places.unproven();
+        unproven.told.remove(&self.place);
+        unproven.strangers.leave(self.place);
+    }
+}
+
+/// Whoever runs as our user, or as root, could end us as well: those wait for places and are never refused one.
+fn is_unlimited(source: Source) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    matches!(source, Source::User(user) if user == own || user == ROOT)
+}
+
+/// A client that was let in, and the places that it has until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    places: Arc<Places>,
+    /// Whose share it takes; nobody's, if it has no limit.
+    source: Option<Source>,
+    held: Mutex<Held>,
+    proved: watch::Sender<bool>,
+}
+
+/// What a client has.
+#[derive(Debug)]
+enum Held {
+    /// One of strangers' places.
+    Stranger(Option<Stranger>),
+    /// One of all.
+    Known(#[expect(dead_code, reason = "it is given back by its drop")] Option<Place>),
+}
+
+/// A source has as many places as are left for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoShare;
+
+impl Entry {
+    fn new(places: &Arc<Places>, source: Option<Source>, held: Held) -> Self {
+        let is_known = matches!(held, Held::Known(_));
+        Self {
+            places: Arc::clone(places),
+            source,
+            held: Mutex::new(held),
+            proved: watch::Sender::new(is_known),
+        }
+    }
+
+    /// Whose share it takes; nobody's, if it has no limit.
+    pub(super) fn source(&self) -> Option<Source> {
+        self.source
+    }
+
+    /// Fires if the client has to go for another before it has proved itself; `None` if that cannot be.
+    pub(super) fn evicted(&self) -> Option<CancellationToken> {
+        match &*self.held.lock().unwrap_or_else(PoisonError::into_inner) {
+            Held::Stranger(Some(stranger)) => Some(stranger.evicted.clone()),
+            Held::Stranger(None) | Held::Known(_) => None,
+        }
+    }
+
+    /// The client gave the credentials: it leaves the strangers' places. Again it does nothing.
+    ///
+    /// # Errors
+    /// Its source has its share.
+    pub(crate) fn prove(&self) -> Result<(), NoShare> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*held, Held::Known(_)) {
+            return Ok(());
+        }
+        let place = match self.source {
+            Some(source) => Some(self.places.known.take(source).ok_or(NoShare)?),
+            None => None,
+        };
+        *held = Held::Known(place);
+        self.proved.send_replace(true);
+        Ok(())
+    }
+
+    /// Returns once the client has proved itself, if it ever does.
+    pub(crate) async fn proved(&self) {
+        // The sender is this entry's own.
+        let _ = self.proved.subscribe().wait_for(|proved| *proved).await;
+    }
+
+    /// A place for a UDP association.
+    pub(crate) fn associate(&self) -> Option<Associating> {
+        let place = match self.source {
+            Some(source) => Some(self.places.associating.take(source)?),
+            None => None,
+        };
+        let permit = Arc::clone(&self.places.associations);
+        Some(Associating {
+            _permit: permit.try_acquire_owned().ok()?,
+            _place: place,
+        })
+    }
+}
+
+/// The place of a UDP association until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Associating {
+    _permit: OwnedSemaphorePermit,
+    _place: Option<Place>,
+}
+
+/// One of so many parts of all places is for clients that have not given the credentials yet, and for nobody else: whoever is known
+/// could otherwise hold so many that a few strangers take the rest, and then nobody is let in who could make one of them go.
+const STRANGERS_SHARE: usize = 4;
+
+const ROOT: u32 = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::net::IpAddr;
+
+    fn places(connections: usize) -> Arc<Places> {
+        let config = ProxyConfig {
+            max_connections: connections,
+            max_associations: 8,
+            ..ProxyConfig::default()
+        };
+        Room::default().places(&config)
+    }
+
+    fn source(last: u8) -> Source {
+        Source::from(IpAddr::from([192, 0, 2, last]))
+    }
+
+    /// The same moment for all: nobody has had time to prove itself.
+    fn now() -> Instant {
+        static NOW: OnceLock<Instant> = OnceLock::new();
+        *NOW.get_or_init(|| tokio::time::Instant::now().into_std())
+    }
+
+    fn all_of<T>(next: impl FnMut() -> Option<T>) -> Vec<T> {
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn strangers_of_one_source_leave_places_for_others_and_for_who_has_proved_itself() {
+        let places = places(64);
+        let flood = all_of(|| places.admit_stranger(now(), source(1)));
+        assert_eq!(flood.len(), 8);
+        let other = places.admit_stranger(now(), source(2)).unwrap();
+        assert_eq!(other.prove(), Ok(()));
+        // Whoever has proved itself is no stranger any more.
+        let more = all_of(|| {
+            let entry = places.admit_stranger(now(), source(2))?;
+            entry.prove().ok().map(|()| entry)
+        });
+        assert_eq!(more.len(), 23);
+        assert!(
+            places.admit_stranger(now(), source(2)).is_some(),
+            "it may ask"
+        );
+        let third = places.admit_stranger(now(), source(3)).unwrap();
+        assert_eq!(third.prove(), Ok(()));
+        drop(more);
+        assert_eq!(all_of(|| places.admit_stranger(now(), source(4))).len(), 8);
+    }
+
+    #[test]
+    fn those_who_are_known_leave_strangers_their_places() {
+        let places = places(384);
+        let known: Vec<_> = (1..=12)
+            .map(|last| {
+                all_of(|| {
+                    let entry = places.admit_stranger(now(), source(last))?;
+                    entry.prove().ok().map(|()| entry)
+                })
+            })
+            .collect();
+        let count = known.iter().map(Vec::len).sum::<usize>();
+        assert_eq!(known[0].len(), 144);
+        assert!(count <= 288, "{count}");
+        let strangers = all_of(|| places.admit_stranger(now(), source(99)));
+        assert!(count + strangers.len() < 384, "the next one is let in");
+    }
+
+    #[test]
+    fn however_many_sources_hold_strangers_places_the_next_one_finds_one() {
+        let places = places(128);
+        let held: Vec<_> = (1..=16)
+            .map(|last| all_of(|| places.admit_stranger(now(), source(last))))
+            .collect();
+        let first = held[0].first().unwrap().evicted().unwrap();
+        let newcomer = places.admit_stranger(now(), source(99)).unwrap();
+        assert!(
+            first.is_cancelled()
+                || held
+                    .iter()
+                    .flatten()
+                    .any(|it| it.evicted().unwrap().is_cancelled())
+        );
+        assert_eq!(newcomer.prove(), Ok(()));
+        assert!(
+            newcomer.evicted().is_none(),
+            "who is known does not go for others"
+        );
+    }
+
+    #[test]
+    fn our_own_programs_have_no_share_and_other_users_one_each() {
+        let places = places(64);
+        let own = Source::User(rustix::process::geteuid().as_raw());
+        let held: Vec<_> = (0..64)
+            .map(|_| places.admit_stranger(now(), own).unwrap())
+            .collect();
+        assert!(held.iter().all(|entry| entry.prove().is_ok()));
+        let other = Source::User(4_711);
+        assert_eq!(all_of(|| places.admit_stranger(now(), other)).len(), 8);
+    }
+
+    #[test]
+    fn associations_of_one_source_leave_some_for_others() {
+        let places = places(64);
+        let first = places.admit_stranger(now(), source(1)).unwrap();
+        let held = all_of(|| first.associate());
+        assert_eq!(held.len(), 4);
+        let second = places.admit_stranger(now(), source(2)).unwrap();
+        assert!(second.associate().is_some());
+        let ours = places.admit();
+        assert_eq!(all_of(|| ours.associate()).len(), 4, "all that there are");
+    }
+}

@@ -1,0 +1,202 @@
+//! Streams as a proxy meets them: a client on TCP or on a Unix socket, bytes that were read too early, and when datagrams
+//! last moved.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use overlan_netstack as netstack;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::either::Either;
+use tracing::debug;
+
+use crate::host::splice::{
+    Abort, HostSocket, Patience, PourInto, ResetOnDrop, Spliced, splice_within,
+};
+
+/// A program of this host, or of another one that reaches the door. What it is told ends with a reset unless it is ended in order.
+pub(crate) type Client = ResetOnDrop<Either<TcpStream, UnixStream>>;
+
+/// The first byte that a client sends, which stays unread; `None` if it closes without one.
+pub(crate) async fn first_byte(client: &Client) -> io::Result<Option<u8>> {
+    let mut first = [0];
+    let len = match client.get() {
+        Either::Left(tcp) => tcp.peek(&mut first).await?,
+        Either::Right(unix) => {
+            let peek = || Ok(recv(unix, first.as_mut_slice(), RecvFlags::PEEK)?);
+            let (len, _) = unix.async_io(Interest::READABLE, peek).await?;
+            len
+        }
+    };
+    Ok((len > 0).then_some(first[0]))
+}
+
+/// Whether nobody holds the other end. To one that has only closed its side something can still be sent, be it nothing.
+pub(super) fn is_closed(unix: &UnixStream) -> bool {
+    send(unix, &[], SendFlags::NOSIGNAL).is_err()
+}
+
+/// Where a client wanted to go.
+pub trait Reached: AsyncRead + AsyncWrite + Abort + Unpin + Send + 'static {
+    /// Moves bytes between a client and this until both have ended, or the patience is over. Every pair moves them by its own types: how
+    /// that goes best is the splice's to know.
+    fn splice(
+        &mut self,
+        guest: &mut Guest,
+        patience: Patience,
+    ) -> impl Future<Output = Spliced> + Send;
+}
+
+impl Reached for netstack::TcpStream {
+    async fn splice(&mut self, guest: &mut Guest, patience: Patience) -> Spliced {
+        splice_within(guest, self, patience).await
+    }
+}
+
+impl PourInto<TcpStream> for Guest {}
+
+impl PourInto<Guest> for TcpStream {}
+
+impl Reached for TcpStream {
+    async fn splice(&mut self, guest: &mut Guest, patience: Patience) -> Spliced {
+        splice_within(guest, self, patience).await
+    }
+}
+
+impl<L: Reached, R: Reached> Reached for Either<L, R> {
+    async fn splice(&mut self, guest: &mut Guest, patience: Patience) -> Spliced {
+        match self {
+            Self::Left(left) => left.splice(guest, patience).await,
+            Self::Right(right) => right.splice(guest, patience).await,
+        }
+    }
+}
+
+/// Moves bytes between a client and where it wanted to go until both have ended, or the patience is over: then both are reset. `early`
+/// are bytes that the client sent and that were read already.
+pub(crate) async fn carry<S: Reached>(
+    client: Client,
+    early: Bytes,
+    mut reached: S,
+    patience: Patience,
+) {
+    let mut guest = Guest { client, early };
+    let spliced = reached.splice(&mut guest, patience).await;
+    debug!(?spliced, "a connection ended");
+}
+
+/// A client whose dialogue is over: what it sent too early comes first.
+pub struct Guest {
+    client: Client,
+    early: Bytes,
+}
+
+impl HostSocket for Guest {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.client.get() {
+            _ if !self.early.is_empty() => Poll::Ready(Ok(())),
+            Either::Left(tcp) => tcp.poll_read_ready(cx),
+            Either::Right(unix) => unix.poll_read_ready(cx),
+        }
+    }
+}
+
+impl AsyncRead for Guest {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.early.is_empty() {
+            return Pin::new(&mut self.client).poll_read(cx, buf);
+        }
+        let len = self.early.len().min(buf.remaining());
+        buf.put_slice(&self.early[..len]);
+        self.early.advance(len);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Guest {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.client).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.client).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.client).poll_shutdown(cx)
+    }
+}
+
+impl Abort for Guest {
+    fn abort(&self) {
+        self.client.abort();
+    }
+
+    fn poll_delivered(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.client.poll_delivered(cx)
+    }
+}
+
+impl<L: Abort, R: Abort> Abort for Either<L, R> {
+    fn abort(&self) {
+        match self {
+            Self::Left(left) => left.abort(),
+            Self::Right(right) => right.abort(),
+        }
+    }
+
+    fn poll_delivered(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Left(left) => left.poll_delivered(cx),
+            Self::Right(right) => right.poll_delivered(cx),
+        }
+    }
+}
+
+/// When bytes last moved, in milliseconds since the beginning.
+#[derive(Clone)]
+pub(crate) struct Moves {
+    begin: Instant,
+    last: Arc<AtomicU64>,
+}
+
+impl Moves {
+    pub(crate) fn new() -> Self {
+        Self {
+            begin: Instant::now(),
+            last: Arc::default(),
+        }
+    }
+
+    pub(crate) fn note(&self) {
+        let passed = self.begin.elapsed().as_millis();
+        self.last
+            .store(u64::try_from(passed).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// Returns when nothing has moved for `idle`.
+    pub(crate) async fn idle_for(&self, idle: Duration) {
+        loop {
+            let last = self.last.load(Relaxed);
+            sleep_until(self.begin + Duration::from_millis(last) + idle).await;
+            if self.last.load(Relaxed) == last {
+                return;
+            }
+        }
+    }
+}

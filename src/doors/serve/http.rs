@@ -1,0 +1,216 @@
+//! An HTTP service that hears in header fields who asks: each request goes on to the service with `X-Overlan-*` fields that only this
+//! device can have set. Decides who may ask; who the peer is, is its key's word, and how a message passes is [`crate::doors::http1`]'s.
+//!
+//! ```text
+//! overlay ── requests, one after the other ──> fields replaced ──> one connection with the service, opened anew when it closed
+//!                                                └─ 101 → bytes both ways
+//! ```
+
+mod identity;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use tokio_util::either::Either;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::inbound::Inbound;
+use super::{ExposeConfig, Service};
+use crate::doors::http1::{
+    self, End, Fault, Fields, Intermediary, Judged, Own, Patience, Place, Request, Target,
+};
+use crate::host::splice::{self, splice_within};
+use crate::names::PeerIdentity;
+
+/// Who is at an address of the network.
+pub(crate) type Identify = Arc<dyn Fn(SocketAddr) -> Option<PeerIdentity> + Send + Sync>;
+
+/// A connection with the service.
+type Upstream = Either<TcpStream, UnixStream>;
+
+/// Serves one connection of a peer to its end. `service` is open already: where nobody listens, the peer was refused.
+pub(super) async fn converse(
+    overlay: Inbound,
+    remote: SocketAddr,
+    service: Service,
+    config: &ExposeConfig,
+    identify: &Identify,
+    closed: &CancellationToken,
+) {
+    let patience = Patience {
+        head: HEAD_TIMEOUT,
+        idle: config.patience.idle,
+    };
+    let published = Published {
+        remote,
+        config,
+        identify,
+        first: Mutex::new(Some(service.into())),
+    };
+    let ended = match http1::converse(overlay, &published, patience, closed).await {
+        Ok(End::Closed) => Ok(()),
+        Ok(End::Tunnel {
+            client,
+            from_client,
+            service,
+            from_service,
+        }) => {
+            tunnel(
+                client,
+                &from_client,
+                service,
+                &from_service,
+                config.patience,
+            )
+            .await
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(error) = ended {
+        debug!(%remote, %error, "an HTTP connection ended");
+    }
+}
+
+/// Another protocol was agreed on: bytes from here on.
+async fn tunnel(
+    mut overlay: Inbound,
+    from_peer: &[u8],
+    mut service: Upstream,
+    from_service: &[u8],
+    patience: splice::Patience,
+) -> std::io::Result<()> {
+    overlay.write_all(from_service).await?;
+    overlay.flush().await?;
+    service.write_all(from_peer).await?;
+    match service {
+        Either::Left(mut service) => splice_within(&mut overlay, &mut service, patience).await,
+        Either::Right(mut service) => splice_within(&mut overlay, &mut service, patience).await,
+    };
+    Ok(())
+}
+
+impl From<Service> for Upstream {
+    fn from(service: Service) -> Self {
+        match service {
+            Service::Tcp(stream) => Self::Left(stream.into_inner()),
+            Service::Unix(stream) => Self::Right(stream),
+        }
+    }
+}
+
+/// The service's side of one connection.
+struct Published<'a> {
+    remote: SocketAddr,
+    config: &'a ExposeConfig,
+    identify: &'a Identify,
+    /// The connection that was opened before the peer was answered, until a request takes it.
+    first: Mutex<Option<Upstream>>,
+}
+
+impl Intermediary for Published<'_> {
+    type Client = Inbound;
+    type Upstream = Upstream;
+
+    fn judge(&self, request: &Request) -> Judged {
+        if (self.identify)(self.remote).is_none() {
+            // It left the network a moment ago.
+            return Judged::Answer(told(403, "this device does not know you"));
+        }
+        match request.target {
+            Target::Authority(_) => Judged::Answer(told(405, "this is a service, not a proxy")),
+            // Whatever host the URL names, there is one service here.
+            Target::Origin(_) | Target::Absolute { .. } | Target::Asterisk => {
+                Judged::Forward(Place {
+                    host: SERVICE.to_owned(),
+                    port: 0,
+                })
+            }
+        }
+    }
+
+    async fn reach(&self, _: &Place) -> Result<Upstream, Own> {
+        let first = self
+            .first
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(first) = first {
+            return Ok(first);
+        }
+        let target = &self.config.target;
+        match timeout(self.config.connect_timeout, super::dial(target, &[])).await {
+            Ok(Ok(service)) => Ok(service.into()),
+            Ok(Err(error)) => {
+                debug!(remote = %self.remote, %target, %error, "the service is not there");
+                Err(told(
+                    502,
+                    "the service behind this port does not take connections",
+                ))
+            }
+            Err(_) => {
+                debug!(remote = %self.remote, %target, "the service does not answer");
+                Err(told(
+                    504,
+                    "the service behind this port does not take a connection in time",
+                ))
+            }
+        }
+    }
+
+    fn tell(&self, fault: &Fault) -> Own {
+        debug!(remote = %self.remote, %fault, "a request or its answer does not pass");
+        let status = match fault {
+            Fault::Request(malformed) => malformed.status(),
+            Fault::SlowRequest => 408,
+            Fault::Answer(_) | Fault::UnaskedUpgrade | Fault::NoAnswer(_) => 502,
+            Fault::Silent => 504,
+        };
+        told(status, &fault.to_string())
+    }
+
+    fn introduce(&self, fields: &mut Fields) {
+        identity::introduce(
+            fields,
+            self.remote.ip(),
+            (self.identify)(self.remote).as_ref(),
+        );
+    }
+
+    fn passes(&self, name: &str) -> bool {
+        !identity::is_claim(name)
+    }
+
+    fn upgrades(&self, protocol: &str) -> bool {
+        UPGRADES
+            .iter()
+            .any(|known| protocol.eq_ignore_ascii_case(known))
+    }
+
+    /// A peer's stream that closed its side may be read by a program there that has; only a reset says that nobody is.
+    fn has_left(&self, _: &Inbound) -> bool {
+        false
+    }
+}
+
+fn told(status: u16, text: &str) -> Own {
+    Own::text(status, format!("overlan: {text}.\n"))
+}
+
+/// Protocols that a connection may change to. Whoever speaks another one takes bytes from the peer that nobody here has read, and
+/// believes fields in them: for those there is `serve tcp`.
+const UPGRADES: &[&str] = &["websocket"];
+
+/// There is one service, so that all requests are for the same.
+const SERVICE: &str = "service";
+
+/// A browser keeps its connections for its next requests; who needs longer opens another. Answers take what they take, unless a person
+/// has said how long nothing may move: some services say nothing for hours.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests;

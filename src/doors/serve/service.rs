@@ -1,0 +1,249 @@
+//! What a device publishes: decides which targets there can be and how they are written.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::readable::age;
+use crate::names;
+
+/// A service of this host, or one that this host reaches, that the overlay may reach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Serve {
+    /// What is carried.
+    pub kind: ServeKind,
+    /// Port on this device's overlay address.
+    pub port: u16,
+    /// Where connections go.
+    pub target: Target,
+    /// Whether each connection begins with the peer's address, by the PROXY protocol, version 2.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proxy_protocol: bool,
+    /// Whether TLS ends here, by a certificate for this device's name; the service hears what was inside.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
+    /// Seconds after which a connection ends on which no byte has moved; nothing = never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<u64>,
+    /// Networks in which it is published, by label; none = all that this device is in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<String>,
+}
+
+impl Serve {
+    /// Connections to overlay port `port` go to `target`, byte for byte.
+    #[must_use]
+    pub fn tcp(port: u16, target: impl Into<Target>) -> Self {
+        Self {
+            kind: ServeKind::Tcp,
+            port,
+            target: target.into(),
+            proxy_protocol: false,
+            tls: false,
+            idle_timeout: None,
+            networks: Vec::new(),
+        }
+    }
+
+    /// Datagrams to overlay port `port` go to `target`, which is no Unix socket.
+    #[must_use]
+    pub fn udp(port: u16, target: impl Into<Target>) -> Self {
+        Self {
+            kind: ServeKind::Udp,
+            ..Self::tcp(port, target)
+        }
+    }
+
+    /// The port that it takes.
+    #[must_use]
+    pub fn overlay_port(&self) -> OverlayPort {
+        OverlayPort {
+            transport: self.kind.transport(),
+            port: self.port,
+        }
+    }
+
+    /// Whether it is published in the network with this label.
+    #[must_use]
+    pub fn is_in(&self, network: &str) -> bool {
+        self.networks.is_empty() || self.networks.iter().any(|label| label == network)
+    }
+
+    /// What is particular about it, for people: empty, or something like ` (PROXY protocol, only in home)`.
+    #[must_use]
+    pub fn remarks(&self) -> String {
+        let mut remarks = Vec::new();
+        if self.tls {
+            remarks.push("TLS".to_owned());
+        }
+        if self.proxy_protocol {
+            remarks.push("PROXY protocol".to_owned());
+        }
+        if let Some(seconds) = self.idle_timeout {
+            remarks.push(format!("idle connections end after {}", age(seconds)));
+        }
+        if !self.networks.is_empty() {
+            remarks.push(format!("only in {}", self.networks.join(", ")));
+        }
+        match remarks.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", remarks.join(", ")),
+        }
+    }
+}
+
+/// How bytes travel in the overlay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// As a stream.
+    Tcp,
+    /// As datagrams.
+    Udp,
+}
+
+/// A port of this device's overlay addresses. The same number for streams and for datagrams are two ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OverlayPort {
+    /// What it takes.
+    pub transport: Transport,
+    /// Its number.
+    pub port: u16,
+}
+
+impl fmt::Display for OverlayPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.transport {
+            Transport::Tcp => write!(f, "tcp:{}", self.port),
+            Transport::Udp => write!(f, "udp:{}", self.port),
+        }
+    }
+}
+
+/// What a [`Serve`] carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServeKind {
+    /// TCP connections, byte for byte.
+    Tcp,
+    /// HTTP requests, each with fields that say who asks.
+    Http,
+    /// Datagrams, each as it is.
+    Udp,
+}
+
+impl ServeKind {
+    /// How its bytes travel in the overlay.
+    #[must_use]
+    pub fn transport(self) -> Transport {
+        match self {
+            Self::Tcp | Self::Http => Transport::Tcp,
+            Self::Udp => Transport::Udp,
+        }
+    }
+}
+
+impl fmt::Display for ServeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp => f.write_str("tcp"),
+            Self::Http => f.write_str("http"),
+            Self::Udp => f.write_str("udp"),
+        }
+    }
+}
+
+/// Where connections go: `ADDRESS:PORT`, `HOST:PORT` or `unix:PATH`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Target {
+    /// An address that this host reaches.
+    Address(SocketAddr),
+    /// A name that this host's resolver knows, asked for each connection. It never leads into the overlay.
+    Host(String, u16),
+    /// A Unix socket, by its whole path.
+    Unix(PathBuf),
+}
+
+/// Why a text is no [`Target`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UnusableTarget {
+    /// None of the forms.
+    #[error("it is ADDRESS:PORT, HOST:PORT or unix:/PATH")]
+    Form,
+    /// Nobody can listen there.
+    #[error("port 0 is not a valid port")]
+    PortZero,
+    /// Which file that is would depend on where `up` was started.
+    #[error("the path of a Unix socket begins with /")]
+    RelativePath,
+}
+
+impl FromStr for Target {
+    type Err = UnusableTarget;
+
+    fn from_str(text: &str) -> Result<Self, UnusableTarget> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return match path.starts_with('/') {
+                true => Ok(Self::Unix(path.into())),
+                false => Err(UnusableTarget::RelativePath),
+            };
+        }
+        let target = match text.parse() {
+            Ok(address) => Self::Address(address),
+            Err(_) => {
+                let (host, port) = text.rsplit_once(':').ok_or(UnusableTarget::Form)?;
+                if !names::is_host_name(host) {
+                    return Err(UnusableTarget::Form);
+                }
+                let port = port.parse().map_err(|_| UnusableTarget::Form)?;
+                Self::Host(host.to_owned(), port)
+            }
+        };
+        let port = match &target {
+            Self::Address(address) => address.port(),
+            Self::Host(_, port) => *port,
+            Self::Unix(_) => return Ok(target),
+        };
+        match port {
+            0 => Err(UnusableTarget::PortZero),
+            _ => Ok(target),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Host(host, port) => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        Self::Address(address)
+    }
+}
+
+impl TryFrom<String> for Target {
+    type Error = UnusableTarget;
+
+    fn try_from(text: String) -> Result<Self, UnusableTarget> {
+        text.parse()
+    }
+}
+
+impl From<Target> for String {
+    fn from(target: Target) -> Self {
+        target.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests;

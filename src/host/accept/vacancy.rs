@@ -1,0 +1,171 @@
+//! Whether the doors of this device have places: decides when one has had none for too long. What is short and how its limit is
+//! raised is told; nothing is opened or closed here, and no clock is read.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::full_door::{FullDoor, Lack};
+use crate::host::memory::Budget;
+use crate::host::sockets;
+
+/// The doors of one device that tell whether they have places. All clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Vacancies(Arc<Mutex<Vec<Weak<Vacancy>>>>);
+
+impl Vacancies {
+    /// Another door, for `max` connections at once, which is told of until the result is dropped. People read of it as `door`.
+    pub(crate) fn open(&self, door: String, max: usize, memory: Option<Budget>) -> Arc<Vacancy> {
+        let lack = match memory {
+            Some(budget) if max == budget.connections() => Lack::Memory,
+            Some(_) | None if max >= sockets::CONNECTIONS_MAX => Lack::Connections,
+            Some(_) | None => Lack::Files,
+        };
+        let vacancy = Arc::new(Vacancy {
+            door,
+            max,
+            lack,
+            since: Mutex::default(),
+        });
+        let mut all = lock(&self.0);
+        all.retain(|door| door.strong_count() > 0);
+        all.push(Arc::downgrade(&vacancy));
+        vacancy
+    }
+
+    /// The doors that have had no place for [`FULL_AFTER`] at `now`.
+    pub(crate) fn full(&self, now: Instant) -> Vec<FullDoor> {
+        let all = lock(&self.0).clone();
+        let doors = all.iter().filter_map(Weak::upgrade);
+        doors.filter_map(|door| door.full(now)).collect()
+    }
+}
+
+/// Whether one door has places.
+#[derive(Debug)]
+pub(crate) struct Vacancy {
+    door: String,
+    max: usize,
+    /// What its number of places comes from.
+    lack: Lack,
+    since: Mutex<Since>,
+}
+
+#[derive(Debug, Default)]
+struct Since {
+    /// When the last place was taken.
+    full: Option<Instant>,
+    /// When the system first had no descriptor for who came.
+    no_files: Option<Instant>,
+}
+
+impl Vacancy {
+    /// Connections at once.
+    pub(crate) fn max(&self) -> usize {
+        self.max
+    }
+
+    /// At `now` the next who comes finds a place, or none.
+    pub(crate) fn handle_places(&self, now: Instant, free: bool) {
+        note(&mut lock(&self.since).full, now, !free);
+    }
+
+    /// At `now` the system had a descriptor for who came, or none.
+    pub(crate) fn handle_files(&self, now: Instant, free: bool) {
+        note(&mut lock(&self.since).no_files, now, !free);
+    }
+
+    fn full(&self, now: Instant) -> Option<FullDoor> {
+        let Since { full, no_files } = *lock(&self.since);
+        let for_long = |since: Option<Instant>| {
+            let lasted = now.saturating_duration_since(since?);
+            (lasted >= FULL_AFTER).then_some(lasted)
+        };
+        let files = || Some((Lack::Files, for_long(no_files)?));
+        let places = || Some((self.lack, for_long(full)?));
+        let (lack, lasted) = files().or_else(places)?;
+        Some(FullDoor {
+            door: self.door.clone(),
+            connections: self.max as u64,
+            lack,
+            seconds: lasted.as_secs(),
+        })
+    }
+}
+
+fn note(since: &mut Option<Instant>, now: Instant, lacks: bool) {
+    match lacks {
+        true => _ = since.get_or_insert(now),
+        false => *since = None,
+    }
+}
+
+/// No value is ever half written.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long a door may be without a place: a rush passes within it, and who asks whether a device is ready hears soon of one that is
+/// held shut.
+pub(crate) const FULL_AFTER: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_door_is_full_when_it_had_no_place_for_long_and_not_once_one_returns() {
+        let begin = Instant::now();
+        let at = |seconds: u32| begin + seconds * SECOND;
+        let doors = Vacancies::default();
+        let door = doors.open("a door".to_owned(), 448, None);
+        let other = doors.open("another".to_owned(), 448, None);
+        assert_eq!(doors.full(at(100)), []);
+        door.handle_places(at(100), false);
+        other.handle_places(at(100), true);
+        assert_eq!(doors.full(at(109)), [], "a rush");
+        // It is told again and again by who wants in.
+        door.handle_places(at(108), false);
+        let full = doors.full(at(112));
+        let expected = FullDoor {
+            door: "a door".to_owned(),
+            connections: 448,
+            lack: Lack::Files,
+            seconds: 12,
+        };
+        assert_eq!(full, [expected]);
+        door.handle_places(at(113), true);
+        assert_eq!(doors.full(at(113)), []);
+        door.handle_places(at(114), false);
+        assert_eq!(doors.full(at(120)), [], "it begins anew");
+        drop(door);
+        assert_eq!(doors.full(at(200)), [], "a door that was closed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_short_is_named() {
+        let now = Instant::now();
+        let doors = Vacancies::default();
+        let memory = Budget::new(64 << 20, crate::host::memory::Source::Given).unwrap();
+        let lack = |max: usize, no_files: bool| {
+            let door = doors.open(String::new(), max, Some(memory));
+            door.handle_places(now, false);
+            if no_files {
+                door.handle_files(now, false);
+            }
+            let full = doors.full(now + FULL_AFTER);
+            door.handle_files(now, true);
+            full.first().map(|full| full.lack)
+        };
+        assert_eq!(lack(memory.connections(), false), Some(Lack::Memory));
+        assert_eq!(lack(448, false), Some(Lack::Files));
+        assert_eq!(
+            lack(sockets::CONNECTIONS_MAX, false),
+            Some(Lack::Connections)
+        );
+        assert_eq!(lack(memory.connections(), true), Some(Lack::Files));
+    }
+}

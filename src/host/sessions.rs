@@ -1,0 +1,275 @@
+//! UDP sessions between one socket that many talk to and a socket of its own for each of them. Decides which session a datagram
+//! belongs to, and when one ends; what the sockets are is others'.
+//!
+//! ```text
+//! forward --udp   host socket    <── programs        each: overlay socket ──> one port of a peer
+//! serve udp       overlay socket <── peers           each: host socket    ──> the service
+//! ```
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use crate::host::accept::{Until, report};
+
+/// The socket that many talk to.
+pub(crate) trait Front: Send + Sync + 'static {
+    /// The next datagram and who sent it. An error is about one of them, and the socket goes on.
+    fn recv_from(
+        &self,
+        data: &mut [u8],
+    ) -> impl Future<Output = io::Result<(usize, SocketAddr)>> + Send;
+
+    /// Whether a datagram from there is taken at all. Asked before a session makes room for it, and again where one is still in use
+    /// after a while: another program may have the address by then.
+    fn admits(&self, _from: SocketAddr) -> impl Future<Output = bool> + Send {
+        async { true }
+    }
+
+    /// Sends one datagram. Who is gone or slow loses it, as everywhere in UDP.
+    fn send_to(&self, data: &[u8], to: SocketAddr);
+
+    /// Tells `to` that nobody is there, where the socket can say such a thing.
+    fn refuse(&self, to: SocketAddr);
+}
+
+/// The socket of one session.
+pub(crate) trait Back: Send + Sync + 'static {
+    /// The next datagram from the other end. `ConnectionRefused` says that nobody is there now.
+    fn recv(&self, data: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
+
+    /// Sends one datagram there.
+    ///
+    /// # Errors
+    /// As [`Back::recv`].
+    fn send(&self, data: &[u8]) -> io::Result<()>;
+}
+
+/// How many sessions there are at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) all: usize,
+    /// Those of one address, whatever its ports.
+    pub(crate) of_one_address: usize,
+}
+
+/// Carries between those who send to `front` and what `open` gives for each of them. Whom `open` gives nothing is refused, and after the
+/// close whoever has no session. Returns at the end of `until`, when every session has ended and nobody holds `front` any more; dropping
+/// it ends the sessions without waiting for them.
+pub(crate) async fn run<F, B, O, T>(front: F, limits: Limits, open: O, until: &Until)
+where
+    F: Front,
+    B: Back,
+    O: Fn(SocketAddr) -> T + Clone + Send + 'static,
+    T: Future<Output = Option<B>> + Send,
+{
+    let front = Arc::new(front);
+    let space = Arc::new(Semaphore::new(WAITING_BYTES_ALL));
+    let mut sessions: BTreeMap<SocketAddr, Session> = BTreeMap::new();
+    let mut tasks = JoinSet::new();
+    let mut data = vec![0; DATAGRAM_MAX];
+    loop {
+        tokio::select! {
+            () = until.ended.cancelled() => break,
+            Some(ended) = tasks.join_next() => {
+                sessions.retain(|_, session| !session.datagrams.is_closed());
+                report(ended);
+            }
+            received = front.recv_from(&mut data) => {
+                // An answer to somebody who is gone comes back as an error; it is nobody's.
+                let Ok((len, from)) = received else { continue };
+                let session = sessions.get_mut(&from).filter(|session| !session.datagrams.is_closed());
+                if session.is_none() && until.closed.is_cancelled() {
+                    front.refuse(from);
+                    continue;
+                }
+                let is_known = session.as_ref().is_some_and(|session| session.was_admitted_just_now());
+                if !is_known && !front.admits(from).await {
+                    tracing::debug!(%from, "a datagram of somebody who may not send");
+                    continue;
+                }
+                let session = match session {
+                    Some(session) => {
+                        if !is_known {
+                            session.admitted = Instant::now();
+                        }
+                        session
+                    }
+                    None => {
+                        make_room(&mut sessions, &mut tasks, limits, from.ip()).await;
+                        let (datagrams, waiting) = mpsc::channel(WAITING_MAX);
+                        let (front, open) = (front.clone(), open.clone());
+                        let task = tasks.spawn(async move {
+                            match open(from).await {
+                                Some(back) => carry(&*front, from, &back, waiting).await,
+                                None => front.refuse(from),
+                            }
+                        });
+                        sessions.entry(from).insert_entry(Session::new(datagrams, task)).into_mut()
+                    }
+                };
+                if !session.keep(&space, &data[..len]) {
+                    tracing::debug!(%from, "a datagram is not carried: too much waits, or the session ended just now");
+                }
+            }
+        }
+    }
+    tasks.shutdown().await;
+}
+
+/// Lets an address have one more session: one that was silent for the longest time makes room, of its own if it has its share.
+async fn make_room(
+    sessions: &mut BTreeMap<SocketAddr, Session>,
+    tasks: &mut JoinSet<()>,
+    limits: Limits,
+    address: IpAddr,
+) {
+    sessions.retain(|_, session| !session.datagrams.is_closed());
+    let its = |at: &SocketAddr| at.ip() == address;
+    if sessions.keys().filter(|at| its(at)).count() >= limits.of_one_address {
+        forget_oldest(sessions, its);
+    }
+    if sessions.len() >= limits.all {
+        forget_oldest(sessions, |_| true);
+    }
+    // The task of a session that was forgotten ends soon, but only then its socket is gone.
+    while tasks.len() >= limits.all
+        && let Some(ended) = tasks.join_next().await
+    {
+        report(ended);
+    }
+}
+
+fn forget_oldest(
+    sessions: &mut BTreeMap<SocketAddr, Session>,
+    which: impl Fn(&SocketAddr) -> bool,
+) {
+    let some = sessions.iter().filter(|(from, _)| which(from));
+    let oldest = some.min_by_key(|(_, session)| session.used);
+    if let Some(from) = oldest.map(|(from, _)| *from) {
+        sessions.remove(&from);
+    }
+}
+
+/// What somebody sends. Dropping it ends the task of the session, also one that still waits for its socket.
+struct Session {
+    datagrams: mpsc::Sender<Waiting>,
+    space: Arc<Semaphore>,
+    /// When a datagram last came.
+    used: Instant,
+    /// When it was last asked whether its sender may send.
+    admitted: Instant,
+    task: AbortHandle,
+}
+
+/// A datagram, and the space that it takes of its session and of all of them.
+struct Waiting {
+    data: Vec<u8>,
+    _space: [OwnedSemaphorePermit; 2],
+}
+
+impl Session {
+    fn new(datagrams: mpsc::Sender<Waiting>, task: AbortHandle) -> Self {
+        Self {
+            datagrams,
+            space: Arc::new(Semaphore::new(WAITING_BYTES)),
+            used: Instant::now(),
+            admitted: Instant::now(),
+            task,
+        }
+    }
+
+    fn was_admitted_just_now(&self) -> bool {
+        self.admitted.elapsed() < ASK_AGAIN
+    }
+
+    /// Hands a datagram to the session if there is space; `false` drops it.
+    fn keep(&mut self, space_of_all: &Arc<Semaphore>, data: &[u8]) -> bool {
+        self.used = Instant::now();
+        let take = |space: &Arc<Semaphore>| {
+            let bytes = u32::try_from(data.len()).ok()?;
+            space.clone().try_acquire_many_owned(bytes).ok()
+        };
+        let Some(space) = take(&self.space).zip(take(space_of_all)) else {
+            return false;
+        };
+        let waiting = Waiting {
+            data: data.to_vec(),
+            _space: space.into(),
+        };
+        self.datagrams.try_send(waiting).is_ok()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Both ways, until both were silent for [`IDLE`], or the session was made to leave.
+async fn carry<F: Front, B: Back>(
+    front: &F,
+    from: SocketAddr,
+    back: &B,
+    mut datagrams: mpsc::Receiver<Waiting>,
+) {
+    let mut data = vec![0; DATAGRAM_MAX];
+    let mut last = Instant::now();
+    loop {
+        tokio::select! {
+            () = sleep_until(last + IDLE) => return,
+            datagram = datagrams.recv() => {
+                let Some(Waiting { data: datagram, _space }) = datagram else { return };
+                last = Instant::now();
+                // The first error may be about an earlier datagram, and then this one was not sent.
+                match back.send(&datagram).or_else(|_| back.send(&datagram)) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => front.refuse(from),
+                    Err(error) => tracing::debug!(%from, %error, "a datagram is not carried"),
+                }
+            }
+            received = back.recv(&mut data) => match received {
+                Ok(len) => {
+                    last = Instant::now();
+                    front.send_to(&data[..len], from);
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => front.refuse(from),
+                Err(error) => {
+                    tracing::debug!(%from, %error, "a UDP session broke");
+                    return;
+                }
+            },
+        }
+    }
+}
+
+/// Longest datagram of IP, bytes.
+pub(crate) const DATAGRAM_MAX: usize = 65_535;
+
+/// Silence after which a session ends: the least that RFC 4787 lets a NAT have.
+const IDLE: Duration = Duration::from_secs(120);
+
+/// How long a sender that was admitted is believed to be the same program.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Sessions at once: as many programs, or queries of one resolver, as send within [`IDLE`]. Each has a buffer.
+pub(crate) const SESSIONS_MAX: usize = 512;
+
+/// Datagrams that wait for a session's socket: what comes while a name is looked up, and what a kernel would keep.
+const WAITING_MAX: usize = 256;
+
+/// Their bytes: as much as that in packets of the overlay, or three of the longest there are.
+const WAITING_BYTES: usize = 256 << 10;
+
+/// The same for all sessions of one port: sixteen that are full, as when the lookup of a name hangs while many ask.
+const WAITING_BYTES_ALL: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! Decides which addresses of the overlay have names when they are asked for backwards. Names themselves are not its business.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use hickory_proto::rr::rdata::PTR;
+use hickory_proto::rr::{Name, RData};
+use overlan_protocol::address;
+use overlan_protocol::netmap::{Netmap, Network};
+
+use super::{Found, apex, fqdn};
+use crate::names;
+
+/// `None` if the name is in no reverse zone of ours.
+pub(crate) fn find(text: &str, netmap: &Netmap) -> Option<Found> {
+    let (labels, family) = if let Some(labels) = text.strip_suffix(".in-addr.arpa") {
+        (labels, Family::V4)
+    } else {
+        (text.strip_suffix(".ip6.arpa")?, Family::V6)
+    };
+    // From the top of the tree down, as an address is written.
+    let labels: Vec<&str> = labels.rsplit('.').collect();
+    let zone_len = family.zone_labels();
+    let zone_labels = labels.get(..zone_len)?;
+    if !family.is_ours(zone_labels) {
+        return None;
+    }
+    let zone = family.name(zone_labels)?;
+    if labels.len() == zone_len {
+        return Some(apex(zone, netmap.version));
+    }
+    let whole = family.labels();
+    if labels.len() < whole {
+        // There may be names below. "No such name" would deny them all (RFC 8020).
+        return Some(Found::Node {
+            zone,
+            records: Vec::new(),
+        });
+    }
+    let device_names: Vec<RData> = (labels.len() == whole)
+        .then(|| family.address(&labels))
+        .flatten()
+        .and_then(address::host_index)
+        .map(|host| pointers(host, netmap))
+        .unwrap_or_default();
+    Some(if device_names.is_empty() {
+        Found::Missing { zone }
+    } else {
+        Found::Node {
+            zone,
+            records: device_names,
+        }
+    })
+}
+
+/// The names of all devices that have this host index, network by network.
+fn pointers(host: u32, netmap: &Netmap) -> Vec<RData> {
+    netmap
+        .networks
+        .values()
+        .filter_map(|network| {
+            let label = label_of(network, host)?;
+            let name = fqdn(&format!("{label}.{}.{}", network.name, netmap.domain))?;
+            Some(RData::PTR(PTR(name)))
+        })
+        .collect()
+}
+
+fn label_of(network: &Network, host: u32) -> Option<&str> {
+    if network.host == host {
+        return Some(&network.label);
+    }
+    network.peers.get(&host).map(|peer| peer.label.as_str())
+}
+
+/// The two reverse trees.
+#[derive(Clone, Copy)]
+enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    /// Labels of a whole address.
+    fn labels(self) -> usize {
+        match self {
+            Self::V4 => 4,
+            Self::V6 => 32,
+        }
+    }
+
+    /// Labels of a zone: the prefix, to the next full label.
+    fn zone_labels(self) -> usize {
+        match self {
+            Self::V4 => usize::from(address::V4_PREFIX_LEN.div_ceil(8)),
+            Self::V6 => usize::from(address::V6_PREFIX_LEN / 4),
+        }
+    }
+
+    fn is_ours(self, zone_labels: &[&str]) -> bool {
+        let mut labels = zone_labels.to_vec();
+        labels.resize(self.labels(), "0");
+        self.address(&labels).is_some_and(names::in_overlay)
+    }
+
+    /// The address with these labels, most significant first; `None` if a label is no part of one.
+    fn address(self, labels: &[&str]) -> Option<IpAddr> {
+        match self {
+            Self::V4 => labels.join(".").parse().ok().map(IpAddr::V4),
+            Self::V6 => {
+                let mut bits = 0u128;
+                for label in labels {
+                    let &[digit] = label.as_bytes() else {
+                        return None;
+                    };
+                    bits = bits << 4 | u128::from(char::from(digit).to_digit(16)?);
+                }
+                Some(IpAddr::V6(Ipv6Addr::from_bits(bits)))
+            }
+        }
+    }
+
+    /// The name of the zone with these labels, most significant first.
+    fn name(self, zone_labels: &[&str]) -> Option<Name> {
+        let mut labels = zone_labels.to_vec();
+        labels.reverse();
+        let top = match self {
+            Self::V4 => "in-addr.arpa",
+            Self::V6 => "ip6.arpa",
+        };
+        fqdn(&format!("{}.{top}", labels.join(".")))
+    }
+}
