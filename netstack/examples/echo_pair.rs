@@ -6,11 +6,12 @@
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use overlan_netstack::{Config, Shell, Stack, TcpStream};
+use parking_lot::Mutex;
 
 /// Remembers which remotes have packets waiting.
 #[derive(Default)]
@@ -18,10 +19,7 @@ struct Ready(Mutex<BTreeSet<IpAddr>>);
 
 impl Shell for Ready {
     fn packets_ready(&self, remote: IpAddr) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(remote);
+        self.0.lock().insert(remote);
     }
 
     fn timer_changed(&self) {}
@@ -47,13 +45,7 @@ impl End {
 
     /// Hands over what is ready, at most `BURST` bytes at a time so that it stays in the cache.
     fn hand_over(&self, other: &End, packet: &mut Vec<u8>) -> bool {
-        let Some(remote) = self
-            .ready
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop_first()
-        else {
+        let Some(remote) = self.ready.0.lock().pop_first() else {
             return false;
         };
         let now = now();
@@ -119,8 +111,8 @@ fn main() -> std::io::Result<()> {
     let gigabits = (total * 2 * 8) as f64 / seconds / 1e9;
     writeln!(
         std::io::stdout(),
-        "{mebibytes} MiB there and back in {seconds:.2} s: {gigabits:.1} Gbit/s through two stacks on one core, \
-         {:.3} s per GiB; {} packets",
+        "{mebibytes} MiB there and back in {seconds:.2} s: {gigabits:.1} Gbit/s through two \
+         stacks on one core, {:.3} s per GiB; {} packets",
         seconds / (total as f64 * 2.0 / (1_u64 << 30) as f64),
         a.stack.stats().packets_out + b.stack.stats().packets_out,
     )

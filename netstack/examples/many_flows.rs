@@ -1,6 +1,7 @@
 //! The cost of flows for each other and in memory: two stacks, no network, many connections.
 //!
-//! `cargo run --release -p overlan-netstack --example many_flows [hot|spread|short|memory] [flows] [rounds]`
+//! `cargo run --release -p overlan-netstack --example many_flows MODE [flows] [rounds]`, where MODE
+//! is one of:
 //!
 //! `hot`: one small message per round, with its packet and acknowledgement, on ten of the flows
 //! that are open; `spread`: on all of them at random, so that every flow is out of the cache when
@@ -13,18 +14,19 @@ use std::future::Future;
 use std::io::{Error, ErrorKind, Result, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use overlan_netstack::{Config, Connecting, Shell, Stack, TcpListener, TcpStream};
+use parking_lot::Mutex;
 
 #[derive(Default)]
 struct Ready(Mutex<BTreeSet<IpAddr>>);
 
 impl Shell for Ready {
     fn packets_ready(&self, remote: IpAddr) {
-        let mut ready = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ready = self.0.lock();
         ready.insert(remote);
     }
 
@@ -50,7 +52,7 @@ impl End {
     }
 
     fn hand_over(&self, other: &End, now: Instant, packet: &mut Vec<u8>) -> bool {
-        let mut ready = self.ready.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ready = self.ready.0.lock();
         let Some(remote) = ready.pop_first() else {
             return false;
         };
@@ -151,8 +153,9 @@ fn main() -> Result<()> {
             let hot = messages(10_000, FEW, ROUNDS)?;
             let spread = messages(10_000, 10_000, ROUNDS)?;
             say(&format!(
-                "a small message, its packet and acknowledgement: {few:.0} ns with 10 flows; with 10,000 open {hot:.0} ns \
-                 ({:.2} times) on 10 of them, {spread:.0} ns ({:.2} times) on all of them at random",
+                "a small message, its packet and acknowledgement: {few:.0} ns with 10 flows; \
+                 with 10,000 open {hot:.0} ns ({:.2} times) on 10 of them, {spread:.0} ns \
+                 ({:.2} times) on all of them at random",
                 hot / few,
                 spread / few
             ))?;
@@ -206,8 +209,8 @@ fn short(rounds: usize) -> Result<()> {
     let stats = pair.a.stack.stats();
     let cost = start.elapsed().as_nanos() as f64 / rounds as f64;
     say(&format!(
-        "open, request, reply, close: {cost:.0} ns for both ends; {} packets each; {} remembered, {} bytes of ring \
-         committed",
+        "open, request, reply, close: {cost:.0} ns for both ends; {} packets each; \
+         {} remembered, {} bytes of ring committed",
         (stats.packets_out + stats.packets_in) / stats.flows_opened.max(1),
         stats.time_wait,
         stats.ring_committed,
@@ -235,8 +238,8 @@ fn memory(flows: usize) -> Result<()> {
     let idle = resident()?;
     let each = |now: usize| (now.saturating_sub(before)) as f64 / flows as f64 / 1_024.0;
     say(&format!(
-        "memory per flow, both ends: {:.1} KiB opened, {:.1} KiB after an echo, {:.1} KiB after 30 s idle; giving back \
-         took {:.1} µs per flow; {} timers left",
+        "memory per flow, both ends: {:.1} KiB opened, {:.1} KiB after an echo, \
+         {:.1} KiB after 30 s idle; giving back took {:.1} µs per flow; {} timers left",
         each(opened),
         each(echoed),
         each(idle),

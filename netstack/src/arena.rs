@@ -28,8 +28,8 @@ mod pages;
 mod ring;
 
 /// The memory of all rings of all stacks that share it. Clones are the same memory, so stacks made
-/// from clones of one
-/// [`Config`](crate::Config) share one budget. Address space is taken as it is needed and pages as they are used.
+/// from clones of one [`Config`](crate::Config) share one budget. Address space is taken as it is
+/// needed and pages as they are used.
 #[derive(Clone)]
 pub struct RingArena(Arc<Arena>);
 

@@ -14,8 +14,8 @@ pub struct Config {
     pub mtu: usize,
     /// Largest receive ring of a flow in bytes, also the largest window it announces: 65,535 times
     /// a power of two. A flow gets what the round trip to its remote needs, see
-    /// [`Stack::set_round_trip`](crate::Stack::set_round_trip). Memory is committed as it is used, and given back when
-    /// the flow is idle.
+    /// [`Stack::set_round_trip`](crate::Stack::set_round_trip). Memory is committed as it is used,
+    /// and given back when the flow is idle.
     pub rx_ring: usize,
     /// The same for the transmit ring, whose first pages are used again whenever it runs empty.
     pub tx_ring: usize,

@@ -38,8 +38,9 @@ mod running;
 mod timers;
 mod turns;
 
-/// Locks are taken in this order and none is held while the shell or a waker is called: listener or
-/// UDP socket, flow, then one of table shard, path queue, timers, inbox.
+/// The shared state of one stack. Locks are taken in this order and none is held while the shell or
+/// a waker is called: listener or UDP socket, flow, then one of table shard, path queue, timers,
+/// inbox.
 pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) local: Vec<IpAddr>,
@@ -187,7 +188,7 @@ impl Core {
         self.timers.lock()
     }
 
-    /// Counts what a bounded queue did not keep.
+    /// Counts the packets that a bounded queue did not keep.
     fn count(&self, pushed: Pushed) {
         if pushed.dropped > 0 {
             self.counters.drops.answer_limit.add(pushed.dropped);

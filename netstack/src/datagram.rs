@@ -57,7 +57,7 @@ impl UdpSocket {
         if remote.port() == 0 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "port 0 cannot be sent to",
+                "a datagram cannot be sent to port 0",
             ));
         }
         let local = core
@@ -92,7 +92,7 @@ impl UdpSocket {
         });
     }
 
-    /// The next datagram and who sent it. What does not fit into `data` is lost.
+    /// The next datagram and its sender. Bytes that do not fit into `data` are lost.
     ///
     /// # Errors
     /// `ConnectionRefused` if a remote answered that its port is closed; the socket goes on.

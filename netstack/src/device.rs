@@ -78,8 +78,7 @@ impl<'a> Device for Wire<'a> {
     }
 }
 
-/// A wire that takes no packet and has none: the engine sees what time it is and can do nothing
-/// about it.
+/// A wire that takes no packet and has none: the engine sees the time and can do nothing about it.
 pub(crate) struct Blocked {
     pub(crate) mtu: usize,
 }
@@ -113,7 +112,7 @@ pub(crate) struct Outbound<'t, 'a>(&'t mut Room<'a>);
 
 impl TxToken for Outbound<'_, '_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
-        // The engine writes every byte, so what lay there does not matter.
+        // The engine writes every byte, so the old ones do not matter.
         write(self.0.claim(len))
     }
 }

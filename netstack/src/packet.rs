@@ -287,8 +287,8 @@ fn parse_original(packet: &[u8]) -> Option<Original> {
     })
 }
 
-/// Both ends of a packet of ours, source first; what stands in the place of the ports for protocols
-/// without any.
+/// Both ends of a packet of ours, source first. For protocols without ports, the bytes in their
+/// place.
 pub(crate) fn ends(packet: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
     parse_original(packet).map(|packet| (packet.source, packet.destination))
 }
@@ -384,7 +384,7 @@ pub(crate) fn echo_reply(
     )
 }
 
-/// `packet` is what arrived at `from` for a port that is closed.
+/// The answer to `packet`, which arrived at `from` for a port that is closed.
 pub(crate) fn port_unreachable(from: IpAddr, to: IpAddr, packet: &[u8]) -> Vec<u8> {
     let quoted = &packet[..packet.len().min(MAX_QUOTED)];
     icmp(
@@ -420,7 +420,8 @@ fn icmp(
     packet
 }
 
-/// A packet with its IP header filled in and a payload of zeros, and where that payload starts.
+/// A packet with its IP header filled in and a payload of zeros, and the place where that payload
+/// starts.
 fn ip_packet(
     from: IpAddr,
     to: IpAddr,

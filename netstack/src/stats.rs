@@ -79,8 +79,7 @@ drops! {
     /// A SYN beyond a listener's backlog, or its remote's share of it.
     backlog,
     /// A SYN when nearly all of the budget for rings was used, answered with a reset as far as the
-    /// rate allows; data for which a
-    /// [bounded](crate::RingArena::bounded) budget had no room.
+    /// rate allows; data for which a [bounded](crate::RingArena::bounded) budget had no room.
     ring_budget,
     /// TCP data beyond the window we announced.
     out_of_window,

@@ -1,5 +1,5 @@
-//! TCP connections as programs see them; decides nothing, and is the only file that knows a
-//! runtime's traits.
+//! TCP connections as programs see them; decides nothing, and is the only file that knows the
+//! traits of a runtime.
 
 use std::fmt;
 use std::future::Future;
@@ -71,13 +71,13 @@ impl fmt::Debug for Connecting {
 /// One TCP connection. Every method takes `&self`, and `&TcpStream` reads and writes too, so that
 /// one task can copy both ways without a lock; there may be one reader and one writer at a time.
 ///
-/// How its own direction ends decides what the other side hears, and in each case what was written
-/// arrives before that:
+/// The end of its own direction decides what the other side gets, always after all that was
+/// written:
 ///
-/// | The program | The other side reads what was written, and then |
+/// | The program | The other side reads what was written, and then gets |
 /// |---|---|
 /// | shuts down, and drops it now or later | an orderly end |
-/// | drops it without, or calls [`TcpStream::reset_when_delivered`] | a reset: an end that nobody has made is none |
+/// | drops it open, or calls [`TcpStream::reset_when_delivered`] | a reset: nothing was completed |
 /// | calls [`TcpStream::abort`] | a reset at once, in place of what was not sent yet |
 ///
 /// A stream that was dropped goes on delivering for as long as
@@ -107,7 +107,7 @@ impl TcpStream {
         self.handle.flow.key.local
     }
 
-    /// Reads what is there; 0 bytes mean that the other side has closed.
+    /// Reads the bytes that are there; 0 bytes mean that the other side has closed.
     ///
     /// # Errors
     /// `WouldBlock` if nothing is there, otherwise what ended the connection.
@@ -115,7 +115,7 @@ impl TcpStream {
         ready(self.handle.read(None, |bytes| copy_out(bytes, data)), Ok(0))
     }
 
-    /// Queues what there is room for.
+    /// Queues as many bytes as there is room for.
     ///
     /// # Errors
     /// `WouldBlock` if there is no room, `BrokenPipe` after a shutdown, otherwise what ended the
@@ -146,8 +146,8 @@ impl TcpStream {
         self.handle.run(Flow::reset_when_delivered);
     }
 
-    /// Ends the connection at once with a reset. What is queued in either direction is lost: for
-    /// what must not arrive, or where nobody is left to take it.
+    /// Ends the connection at once with a reset. Bytes that are queued in either direction are
+    /// lost: for those that must not arrive, or that nobody is left to take.
     pub fn abort(&self) {
         let core = &self.handle.core;
         core.run(&self.handle.flow, None, |flow, _| {
@@ -240,7 +240,7 @@ impl AsyncWrite for TcpStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // What is in the ring is on its way; nobody has to push it.
+        // Bytes in the ring are on their way already.
         Poll::Ready(Ok(()))
     }
 

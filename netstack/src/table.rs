@@ -2,8 +2,8 @@
 //! closed.
 //!
 //! Flows are found by their four numbers in 64 shards, each with a lock of its own, under a keyed
-//! hash that is computed once per packet. What a flow leaves behind when both sides have closed, a
-//! few numbers, stays in its place for a second and a half and is forgotten in order of age.
+//! hash that is computed once per packet. When both sides have closed, a few numbers stay in a
+//! flow's place for a second and a half, and are forgotten in order of age.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -87,7 +87,7 @@ impl Table {
         }
     }
 
-    /// Takes this very flow out, leaving `rest` behind. Returns whether it was there.
+    /// Takes this very flow out, leaving `rest` in its place. Returns whether it was there.
     pub(crate) fn remove(&self, flow: &Arc<FlowCell>, rest: Option<TimeWait>) -> bool {
         let hashed = Hashed {
             hash: flow.hash,
@@ -173,7 +173,7 @@ impl Table {
     }
 }
 
-/// Enough that two cores rarely want the same lock.
+/// Shards of the table: enough that two cores rarely want the same lock.
 const SHARDS: usize = 64;
 
 /// A key that carries its keyed hash, so that it is computed once per packet.

@@ -2,19 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use overlan_netstack::{Config, Shell, Stack, TcpStream};
+use parking_lot::Mutex;
 
 #[derive(Default)]
 struct Ready(Mutex<BTreeSet<IpAddr>>);
 
 impl Shell for Ready {
     fn packets_ready(&self, remote: IpAddr) {
-        lock(&self.0).insert(remote);
+        self.0.lock().insert(remote);
     }
 
     fn timer_changed(&self) {}
@@ -45,8 +46,8 @@ impl End {
     }
 
     fn carry(&self, other: &End) -> bool {
-        let mut packet = lock(&self.carrying);
-        let Some(remote) = lock(&self.ready.0).pop_first() else {
+        let mut packet = self.carrying.lock();
+        let Some(remote) = self.ready.0.lock().pop_first() else {
             return false;
         };
         loop {
@@ -57,10 +58,6 @@ impl End {
             other.stack.handle_packet(now(), &packet, &|_, _, _| true);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn now() -> Instant {

@@ -89,7 +89,7 @@ impl Backlog {
         has_share(held, self.len, limit)
     }
 
-    /// Lets go of those whose senders gave up.
+    /// Drops the connections whose senders gave up.
     fn purge(&mut self) {
         self.waiting.retain(|_, flows| {
             flows.retain(|flow| flow.lock().flow.is_opening());
@@ -101,8 +101,8 @@ impl Backlog {
     }
 }
 
-/// 100 ms in ticks. A flood of SYNs would otherwise have all of the backlog searched for each of
-/// them.
+/// The time between two searches: 100 ms in ticks. A flood of SYNs would otherwise have all of the
+/// backlog searched for each of them.
 const PURGE_EVERY: i64 = 100_000;
 
 impl Listener {

@@ -210,7 +210,8 @@ impl Core {
         self.pushed(&path, pushed);
     }
 
-    /// Counts what a bounded queue did not keep, and tells the shell what it has to know.
+    /// Counts the packets that a bounded queue did not keep, and tells the shell that packets wait,
+    /// if it does not know.
     pub(crate) fn pushed(&self, path: &Arc<FlowPath>, pushed: Pushed) {
         self.count(pushed);
         if pushed.announce {

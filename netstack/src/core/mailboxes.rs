@@ -75,7 +75,8 @@ impl Mailbox {
         self.inbox.lock().known.contains(&remote)
     }
 
-    /// Keeps a datagram for its reader. Returns how many had to leave.
+    /// Keeps a datagram for its reader. Returns the number of older ones that
+    /// had to leave.
     pub(crate) fn push(&self, remote: SocketAddr, data: &[u8]) -> u64 {
         let mut inbox = self.inbox.lock();
         inbox.bytes += data.len();
@@ -140,7 +141,7 @@ impl DatagramInbox {
         if let Some(remote) = self.refused.take() {
             let error = io::Error::new(
                 io::ErrorKind::ConnectionRefused,
-                format!("{remote} has no such port"),
+                format!("{remote} answered that its port is closed"),
             );
             return Some(Err(error));
         }

@@ -1,4 +1,5 @@
-//! Decides what programs and the owner start and end: connections, and all that goes over one path.
+//! Decides how connections are opened at a program's wish, and how all that goes over one path is
+//! restarted or ended at the owner's.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -102,14 +103,15 @@ impl Core {
             path.clock.resume(now);
             let waiting = path.queue().clear();
             for flow in waiting {
-                // Nothing to do for those just cut; one opened meanwhile gets back in line.
+                // Nothing to do for those just cut; one opened meanwhile is queued again.
                 self.run_seated(&flow, Some(now), |seated, _| seated.seat.queued = false);
             }
         }
     }
 }
 
-/// Above the ports programs usually listen on.
+/// The ports of outbound connections: above those that programs usually listen on.
 const EPHEMERAL: RangeInclusive<u16> = 4_096..=65_535;
-/// With half of the ports in use, one of these is free but for one time in four billion.
+/// Ports tried at random: with half of all in use, one of these is free but for one time in four
+/// billion.
 const RANDOM_PORTS: usize = 32;

@@ -74,9 +74,9 @@ impl Core {
         self.table.expire(now, self.config.max_flows);
     }
 
-    /// Serves what came in while the flow was locked, which every thread does that has unlocked
-    /// one: a packet is put into the inbox before the lock is tried, so either the holder sees the
-    /// packet or the sender finds the lock free.
+    /// Serves the packets that came in while the flow was locked. Every thread that has unlocked a
+    /// flow does this: a packet is put into the inbox before the lock is tried, so either the
+    /// holder sees the packet or the sender finds the lock free.
     pub(super) fn serve_inbox(&self, cell: &Arc<FlowCell>, now: Option<i64>) {
         while cell.has_inbox() {
             let Some(mut seated) = cell.try_lock() else {
@@ -111,7 +111,7 @@ impl Core {
         }
     }
 
-    /// Lets a flow take its state in, and concludes.
+    /// Lets a flow bring its wishes in line with its state, and concludes.
     pub(super) fn settle(
         &self,
         cell: &Arc<FlowCell>,

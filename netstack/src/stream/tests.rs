@@ -1,9 +1,10 @@
 //! The handles under a real runtime: two stacks whose shells are tasks.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::core::Core;
@@ -39,7 +40,7 @@ impl Cable {
     }
 
     fn carry(&self, remote: IpAddr) {
-        let _carrying = self.carrying.lock().unwrap();
+        let _carrying = self.carrying.lock();
         let Some((from, to)) = self.ends.get() else {
             return;
         };

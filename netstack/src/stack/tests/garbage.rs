@@ -19,7 +19,7 @@ fn data_beyond_the_announced_window_is_dropped_before_the_engine_sees_it() {
         .poll_packet(net.now, address(B, false), &mut honest)
         .unwrap();
     let start = packet::emitted_tcp(&honest).unwrap().seq;
-    // It would end one byte behind the ring, then exactly with it.
+    // It would end one byte after the ring, then exactly with it.
     for (offset, dropped) in [
         (65_535 - 999, 1),
         (65_535 - 1_000, 1),
@@ -74,7 +74,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn garbage_never_panics(packets in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..120), 1..20)) {
+    fn garbage_never_panics(
+        packets in proptest::collection::vec(
+            proptest::collection::vec(any::<u8>(), 0..120), 1..20),
+    ) {
         let net = Net::new(small());
         for packet in packets {
             net.stack(A).handle_packet(net.now, &packet, &|_, _, _| true);
@@ -85,7 +88,9 @@ proptest! {
     #[test]
     fn a_hostile_remote_ends_its_own_flow_at_most(
         changes in proptest::collection::vec(
-            (0_usize..60, any::<u8>(), any::<bool>(), -70_000_i64..70_000, 0_usize..1_400, any::<bool>()), 1..60),
+            (0_usize..60, any::<u8>(), any::<bool>(), -70_000_i64..70_000, 0_usize..1_400,
+                any::<bool>()),
+            1..60),
         seed in any::<u64>(),
     ) {
         let mut net = Net::with(small(), small(), seed);

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::{Config, Protocol, Shell, Stack, TcpListener, TcpStream};
 
@@ -43,7 +45,7 @@ struct Signals {
 
 impl Shell for Signals {
     fn packets_ready(&self, remote: IpAddr) {
-        self.ready.lock().unwrap().insert(remote);
+        self.ready.lock().insert(remote);
     }
 
     fn timer_changed(&self) {
@@ -197,7 +199,7 @@ impl Net {
         }
         let mut any = false;
         loop {
-            let Some(remote) = self.nodes[side].shell.ready.lock().unwrap().pop_first() else {
+            let Some(remote) = self.nodes[side].shell.ready.lock().pop_first() else {
                 return any;
             };
             loop {

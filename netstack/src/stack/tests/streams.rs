@@ -1,7 +1,9 @@
 //! Bytes in are bytes out, whatever the wire does short of staying cut.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -195,9 +197,10 @@ fn fill_and_drain_work_on_the_rings_themselves() {
     });
     assert!(matches!(filled, std::task::Poll::Ready(Ok(5))));
     let blocked = client.poll_fill(&mut cx, |_| Err(std::io::ErrorKind::WouldBlock.into()));
-    assert!(
-        matches!(blocked, std::task::Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock)
-    );
+    assert!(matches!(
+        blocked,
+        Poll::Ready(Err(error)) if error.kind() == ErrorKind::WouldBlock
+    ));
     assert!(
         server
             .poll_drain(&mut cx, |_| unreachable!("nothing is there"))
@@ -263,7 +266,8 @@ proptest! {
         b_sends in 0_usize..300_000,
         big in any::<bool>(),
     ) {
-        let config = if big { Config { rx_ring: 65_535 * 4, tx_ring: 65_535 * 2, ..Config::default() } } else { small() };
+        let large = Config { rx_ring: 65_535 * 4, tx_ring: 65_535 * 2, ..Config::default() };
+        let config = if big { large } else { small() };
         // Under loss the engine's pauses grow to a minute each, and this is about bytes, not about
         // patience.
         let patience = Duration::from_secs(36_000);
