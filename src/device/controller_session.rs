@@ -253,7 +253,7 @@ impl Control {
 
     /// Who brought back the wrong backup brings back another one: nothing is erased, and what runs goes on as long as its ticket.
     async fn handle_unknown(&self) {
-        if self.health.send_replace(Health::Unknown) == Health::Unknown {
+        if *self.health.borrow() == Health::Unknown {
             return;
         }
         let state = self.state.clone();
@@ -266,6 +266,8 @@ impl Control {
             Err(error) => tracing::warn!(%error, "{UNKNOWN}, and its keys could not be put aside"),
         })
         .await;
+        // Whoever hears of it finds the keys aside.
+        self.health.send_replace(Health::Unknown);
     }
 
     async fn handle_known(&self) {
