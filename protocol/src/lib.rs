@@ -18,6 +18,10 @@ pub mod proof;
 
 pub mod credit;
 
+pub mod exchange;
+
+pub mod liveness;
+
 pub mod address;
 
 pub mod name;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use overlan_protocol::exchange::{Batch, Exchange};
 use overlan_protocol::frame::{self, DATA_HEADER_LEN, Frame, HEADER_LEN, Route, Vni};
 use overlan_protocol::hello::{Reject, RejectCode, Welcome};
+use overlan_protocol::liveness::{Action, Liveness};
 use overlan_protocol::{ALPN_RELAY, SEAL_HEADER_LEN, SEAL_TAG_LEN};
 use overlan_transport::clock;
-use overlan_transport::liveness::{Action, Liveness};
-use overlan_transport::pump::{self, Batch, Ended, Peer};
+use overlan_transport::pump::{self, Ended};
 use overlan_transport::tls::{self, Stepwise};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -356,7 +357,7 @@ impl Conn {
     }
 }
 
-impl Peer for Conn {
+impl Exchange for Conn {
     type End = Reject;
 
     fn handle_bytes(&mut self, now: Instant, bytes: &mut [u8]) -> Result<usize, Reject> {

@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use overlan_protocol::PROTOCOL_VERSION;
 use overlan_protocol::api::RelayOrders;
+use overlan_protocol::exchange::{Batch, Exchange};
 use overlan_protocol::hello::Reject;
 use overlan_protocol::key::RelayId;
 use overlan_protocol::ticket::{Ticket, TicketKeys};
-use overlan_transport::pump::{Batch, Peer};
 
 use crate::admit::Admitted;
 use crate::conn::Conn;
@@ -65,7 +65,7 @@ impl Forwarder {
     }
 }
 
-impl Peer for Forwarding {
+impl Exchange for Forwarding {
     type End = Reject;
 
     fn handle_bytes(&mut self, now: Instant, bytes: &mut [u8]) -> Result<usize, Reject> {

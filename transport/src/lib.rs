@@ -20,7 +20,7 @@ pub mod tls;
 
 pub mod https;
 
-pub mod liveness;
+pub use overlan_protocol::liveness;
 
 mod record;
 

@@ -1,7 +1,7 @@
-//! Moves frames over one TLS connection: reads what arrives, asks its [`Peer`] what to send, keeps its deadlines.
+//! Moves frames over one TLS connection: reads what arrives, asks its [`Exchange`] what to send, keeps its deadlines.
 //!
 //! One task per connection does both directions, so there is no lock and no queue between them. It decides nothing: when the
-//! connection must end is the peer's word. Egress is pulled: bytes are asked for only when the socket has taken the last ones.
+//! connection must end is the exchange's word. Egress is pulled: bytes are asked for only when the socket has taken the last ones.
 
 mod batch;
 mod stall;
@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
@@ -22,53 +22,13 @@ use tokio_rustls::TlsStream;
 /// The name of [`crate::clock::now`] while its callers move.
 pub use crate::clock::now;
 
-pub use self::batch::{Batch, FILL};
 pub use self::stall::{SILENCE, WRITE_STALL};
+pub use overlan_protocol::exchange::{Batch, Exchange, Exchange as Peer, FILL};
 
 use self::batch::Outbound;
 use self::stall::{Over, Stall};
 use crate::record::{self, Content, Opener, RecordError, Sealer};
 use crate::tls::Stepwise;
-
-/// One end of a connection of frames: the client's link or the relay's connection.
-pub trait Peer {
-    /// Why the peer wants the connection to end.
-    type End;
-
-    /// Takes whole frames from the front of `bytes` and says how many bytes that were. Bytes may be changed in place; what is
-    /// not taken comes again with more behind it.
-    fn handle_bytes(&mut self, now: Instant, bytes: &mut [u8]) -> Result<usize, Self::End>;
-
-    /// Everything that came together has been handed over: what was gathered from it may go on.
-    fn handle_batch_end(&mut self, now: Instant) -> Result<(), Self::End> {
-        let _ = now;
-        Ok(())
-    }
-
-    /// Does what is due. Early calls do nothing.
-    fn handle_timeout(&mut self, now: Instant) -> Result<(), Self::End>;
-
-    /// The socket took nothing for a while, and takes again: whoever reads the other end is there.
-    fn handle_relieved(&mut self, now: Instant) {
-        let _ = now;
-    }
-
-    /// When [`Peer::handle_timeout`] is due.
-    fn poll_timeout(&mut self) -> Option<Instant>;
-
-    /// Gives frames to `out` while it has room; everything given before has been taken by the socket. Whoever has more to send
-    /// later wakes `waker`.
-    fn fill(&mut self, now: Instant, waker: &Waker, out: &mut Batch) -> Result<(), Self::End>;
-
-    /// Whether what was written last has to arrive: then the connection is kept until the other side closes it, for a moment.
-    fn is_last_word_needed(&self, end: &Self::End) -> bool {
-        let _ = end;
-        false
-    }
-
-    /// Appends last words: what the other side should read before the connection ends.
-    fn last_words(&mut self, end: &Self::End, out: &mut Vec<u8>);
-}
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -86,12 +46,12 @@ pub enum Ended<E> {
 }
 
 /// Runs a connection until it ends. Dropping the future closes the connection at once.
-pub async fn run<P: Peer>(stream: TlsStream<Stepwise>, peer: &mut P) -> Ended<P::End> {
+pub async fn run<P: Exchange>(stream: TlsStream<Stepwise>, exchange: &mut P) -> Ended<P::End> {
     let mut pump = match Pump::take_over(stream) {
         Ok(pump) => pump,
         Err(error) => return Ended::Broken(error),
     };
-    let (ended, parted) = drive(&mut pump, peer).await;
+    let (ended, parted) = drive(&mut pump, exchange).await;
     if !parted {
         // What the socket still holds keeps its end from the other side, and that would send into nothing meanwhile.
         let _ = SockRef::from(&pump.socket).set_linger(Some(Duration::ZERO));
@@ -100,20 +60,20 @@ pub async fn run<P: Peer>(stream: TlsStream<Stepwise>, peer: &mut P) -> Ended<P:
 }
 
 /// Runs a connection until it ends, and says whether the other side was told, or had ended it itself.
-async fn drive<S, P>(pump: &mut Pump<S>, peer: &mut P) -> (Ended<P::End>, bool)
+async fn drive<S, P>(pump: &mut Pump<S>, exchange: &mut P) -> (Ended<P::End>, bool)
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    P: Peer,
+    P: Exchange,
 {
     let mut timer = pin!(sleep_until(tokio::time::Instant::now()));
-    let ended = poll_fn(|cx| pump.poll(cx, peer, timer.as_mut())).await;
+    let ended = poll_fn(|cx| pump.poll(cx, exchange, timer.as_mut())).await;
     let parted = match &ended {
         Ended::Closed | Ended::Broken(_) => true,
         Ended::Silent | Ended::Stalled => false,
         Ended::Peer(_) if pump.stall.hears_no_more(now()) => false,
         // The other side may be gone or stuck; it gets a moment to hear why.
         Ended::Peer(end) => {
-            let said = timeout(LAST_WORDS, pump.say_goodbye(peer, end)).await;
+            let said = timeout(LAST_WORDS, pump.say_goodbye(exchange, end)).await;
             matches!(said, Ok(Ok(())))
         }
     };
@@ -185,22 +145,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         }
     }
 
-    fn poll<P: Peer>(
+    fn poll<P: Exchange>(
         &mut self,
         cx: &mut Context<'_>,
-        peer: &mut P,
+        exchange: &mut P,
         mut timer: Pin<&mut Sleep>,
     ) -> Poll<Ended<P::End>> {
         for _ in 0..TURNS {
             let now = now();
-            if let Err(end) = peer.handle_timeout(now) {
+            if let Err(end) = exchange.handle_timeout(now) {
                 return Poll::Ready(Ended::Peer(end));
             }
-            let read = match self.poll_read(cx, peer, now) {
+            let read = match self.poll_read(cx, exchange, now) {
                 Ok(progress) => progress,
                 Err(ended) => return Poll::Ready(ended),
             };
-            let wrote = match self.poll_write(cx, peer, now) {
+            let wrote = match self.poll_write(cx, exchange, now) {
                 Ok(progress) => progress,
                 Err(ended) => return Poll::Ready(ended),
             };
@@ -212,7 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
                 Some(Over::Stalled) => return Poll::Ready(Ended::Stalled),
                 None => {}
             }
-            let times = [peer.poll_timeout(), self.stall.poll_timeout()];
+            let times = [exchange.poll_timeout(), self.stall.poll_timeout()];
             let Some(deadline) = times.into_iter().flatten().min() else {
                 return Poll::Pending;
             };
@@ -227,15 +187,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
     }
 
     /// Reads what the socket has, up to one buffer, and hands over what is whole. `Ok(true)` = something arrived.
-    fn poll_read<P: Peer>(
+    fn poll_read<P: Exchange>(
         &mut self,
         cx: &mut Context<'_>,
-        peer: &mut P,
+        exchange: &mut P,
         now: Instant,
     ) -> Result<bool, Ended<P::End>> {
         if !self.carried.is_empty() && self.filled == 0 {
-            self.hand_over_carried(peer, now)?;
-            peer.handle_batch_end(now).map_err(Ended::Peer)?;
+            self.hand_over_carried(exchange, now)?;
+            exchange.handle_batch_end(now).map_err(Ended::Peer)?;
         }
         if self.filled == 0 && self.inbound.len() > INBOUND_AT_REST && self.stall.rests(now) {
             self.inbound = vec![0; INBOUND_AT_REST];
@@ -250,10 +210,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         }
         self.stall.handle_heard(now);
         let mut at = 0;
-        let opened = self.open_records(peer, now, &mut at);
+        let opened = self.open_records(exchange, now, &mut at);
         if at > 0 {
             // Also when the connection ends behind them.
-            let gone_on = peer.handle_batch_end(now).map_err(Ended::Peer);
+            let gone_on = exchange.handle_batch_end(now).map_err(Ended::Peer);
             opened.and(gone_on)?;
             let was_full = self.filled == self.inbound.len();
             self.inbound.copy_within(at..self.filled, 0);
@@ -268,9 +228,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
     }
 
     /// Opens the records that are whole; `at` becomes the end of the last one.
-    fn open_records<P: Peer>(
+    fn open_records<P: Exchange>(
         &mut self,
-        peer: &mut P,
+        exchange: &mut P,
         now: Instant,
         at: &mut usize,
     ) -> Result<(), Ended<P::End>> {
@@ -280,15 +240,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             if self.filled - *at < length {
                 break;
             }
-            self.open_record(peer, now, *at..*at + length)?;
+            self.open_record(exchange, now, *at..*at + length)?;
             *at += length;
         }
         Ok(())
     }
 
-    fn open_record<P: Peer>(
+    fn open_record<P: Exchange>(
         &mut self,
-        peer: &mut P,
+        exchange: &mut P,
         now: Instant,
         record: Range<usize>,
     ) -> Result<(), Ended<P::End>> {
@@ -299,20 +259,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             Content::Ignored => return Ok(()),
         };
         if self.carried.is_empty() {
-            let taken = peer.handle_bytes(now, data).map_err(Ended::Peer)?;
+            let taken = exchange.handle_bytes(now, data).map_err(Ended::Peer)?;
             self.carried.extend_from_slice(&data[taken..]);
             return Ok(());
         }
         self.carried.extend_from_slice(data);
-        self.hand_over_carried(peer, now)
+        self.hand_over_carried(exchange, now)
     }
 
-    fn hand_over_carried<P: Peer>(
+    fn hand_over_carried<P: Exchange>(
         &mut self,
-        peer: &mut P,
+        exchange: &mut P,
         now: Instant,
     ) -> Result<(), Ended<P::End>> {
-        let taken = peer
+        let taken = exchange
             .handle_bytes(now, &mut self.carried)
             .map_err(Ended::Peer)?;
         self.carried.drain(..taken);
@@ -320,15 +280,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
     }
 
     /// Writes until the socket takes no more. `Ok(true)` = something was taken and there may be more.
-    fn poll_write<P: Peer>(
+    fn poll_write<P: Exchange>(
         &mut self,
         cx: &mut Context<'_>,
-        peer: &mut P,
+        exchange: &mut P,
         now: Instant,
     ) -> Result<bool, Ended<P::End>> {
         if self.outbound.is_empty() {
             self.outbound.clear(now);
-            peer.fill(now, cx.waker(), &mut self.outbound.batch)
+            exchange
+                .fill(now, cx.waker(), &mut self.outbound.batch)
                 .map_err(Ended::Peer)?;
             self.outbound.seal(now, &mut self.sealer).map_err(broken)?;
         }
@@ -337,7 +298,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             match self.outbound.poll_write(cx, &mut self.socket) {
                 Poll::Ready(Ok(())) => {
                     if self.stall.handle_taken() {
-                        peer.handle_relieved(now);
+                        exchange.handle_relieved(now);
                     }
                     progress = true;
                 }
@@ -352,14 +313,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
     }
 
     /// Writes what is under way, the last words behind it, and the end.
-    async fn say_goodbye<P: Peer>(&mut self, peer: &mut P, end: &P::End) -> io::Result<()> {
+    async fn say_goodbye<P: Exchange>(&mut self, exchange: &mut P, end: &P::End) -> io::Result<()> {
         let (outbound, socket) = (&mut self.outbound, &mut self.socket);
         while !outbound.is_empty() {
             poll_fn(|cx| outbound.poll_write(cx, socket)).await?;
         }
         let now = now();
         outbound.clear(now);
-        peer.last_words(end, outbound.batch.packed());
+        exchange.last_words(end, outbound.batch.packed());
         let sealed = outbound.seal(now, &mut self.sealer);
         sealed.map_err(io::Error::other)?;
         while !outbound.is_empty() {
@@ -368,7 +329,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         let close = self.sealer.seal_close().map_err(io::Error::other)?;
         socket.write_all(&close).await?;
         socket.shutdown().await?;
-        if peer.is_last_word_needed(end) {
+        if exchange.is_last_word_needed(end) {
             // Closed with bytes unread, the socket would be reset, and the other side lose what it has not read yet.
             let mut rest = [0; 4_096];
             while socket.read(&mut rest).await? > 0 {}

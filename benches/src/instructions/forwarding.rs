@@ -3,11 +3,11 @@
 use std::task::Waker;
 use std::time::Instant;
 
+use overlan_protocol::exchange::{Batch, Exchange};
 use overlan_protocol::frame::{BODY_MAX, Frame, Route, Vni, decode};
 use overlan_protocol::key::{DeviceId, IdentitySecret, RelayId};
 use overlan_protocol::ticket::Ticket;
 use overlan_relay::{Forwarder, Forwarding};
-use overlan_transport::pump::{Batch, Peer};
 
 use super::stacks::STEP;
 use crate::trouble::{During, Result, Trouble};
@@ -41,7 +41,7 @@ pub(super) fn forward(count: u64, len: usize) -> Result<()> {
         now += STEP;
         inbound.clear();
         inbound.extend_from_slice(&batch[..batch.len().min(left)]);
-        let taken = Peer::handle_bytes(&mut from, now, &mut inbound);
+        let taken = Exchange::handle_bytes(&mut from, now, &mut inbound);
         let taken = taken.map_err(|_| Trouble::failed("the relay refused a frame"))?;
         from.handle_batch_end(now)
             .map_err(|_| Trouble::failed("the relay refused a batch"))?;

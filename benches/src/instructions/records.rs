@@ -7,7 +7,8 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use overlan_protocol::TLS_RECORD_MAX;
-use overlan_transport::pump::{self, Batch, Ended, Peer};
+use overlan_protocol::exchange::{Batch, Exchange};
+use overlan_transport::pump::{self, Ended};
 use overlan_transport::tls::{self, ServerTrust, Stepwise};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -68,7 +69,7 @@ struct Sender {
 #[derive(Debug)]
 struct Whole;
 
-impl Peer for Sender {
+impl Exchange for Sender {
     type End = Whole;
 
     fn handle_bytes(&mut self, _: Instant, bytes: &mut [u8]) -> std::result::Result<usize, Whole> {
@@ -101,7 +102,7 @@ struct Receiver {
     left: usize,
 }
 
-impl Peer for Receiver {
+impl Exchange for Receiver {
     type End = Whole;
 
     fn handle_bytes(&mut self, _: Instant, bytes: &mut [u8]) -> std::result::Result<usize, Whole> {

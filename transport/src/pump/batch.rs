@@ -1,6 +1,6 @@
-//! Decides how the frames that a peer gives become TLS records, and what the socket is given next. Holds no socket.
+//! Decides how the frames that an [`Exchange`](overlan_protocol::exchange::Exchange) gives become TLS records, and what the socket is given next. Holds no socket.
 //!
-//! A peer either appends bytes, which are packed together into records, or hands over a buffer, which becomes a record of its own
+//! It either appends bytes, which are packed together into records, or hands over a buffer, which becomes a record of its own
 //! and is sealed where it lies. Both kinds keep the order in which they were given.
 
 use std::io::{self, IoSlice};
@@ -9,108 +9,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use overlan_protocol::exchange::{Batch, FILL};
 use overlan_protocol::frame;
 use tokio::io::AsyncWrite;
 
 use crate::record::{self, RecordError, Sealer};
-
-/// What one [`Peer::fill`](super::Peer::fill) gives, and the buffers that come back once the socket has taken it.
-#[derive(Debug)]
-pub struct Batch {
-    packed: Vec<u8>,
-    owned: Vec<Owned>,
-    owned_len: usize,
-    spent: Vec<Vec<u8>>,
-    room: usize,
-}
-
-/// A buffer of whole frames.
-#[derive(Debug)]
-struct Owned {
-    /// It goes out in front of this byte of what is packed.
-    before: usize,
-    bytes: Vec<u8>,
-}
-
-impl Batch {
-    /// An empty batch with room for [`FILL`] bytes.
-    pub fn new() -> Self {
-        Self {
-            packed: Vec::new(),
-            owned: Vec::new(),
-            owned_len: 0,
-            spent: Vec::new(),
-            room: FILL,
-        }
-    }
-
-    /// Where whole frames are appended. They go out behind everything given before and share records.
-    pub fn packed(&mut self) -> &mut Vec<u8> {
-        &mut self.packed
-    }
-
-    /// Gives a buffer of whole frames, which goes out behind everything given before. Worth it from some KiB on: it costs a
-    /// record of its own, and is not copied.
-    pub fn push(&mut self, bytes: Vec<u8>) {
-        self.owned_len += bytes.len();
-        self.owned.push(Owned {
-            before: self.packed.len(),
-            bytes,
-        });
-    }
-
-    /// The buffers of the last batch, which the socket has taken. Their contents are of no use.
-    pub fn take_spent(&mut self) -> impl Iterator<Item = Vec<u8>> {
-        self.spent.drain(..)
-    }
-
-    /// Bytes given so far.
-    pub fn len(&self) -> usize {
-        self.packed.len() + self.owned_len
-    }
-
-    /// Nothing was given.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Bytes that should still be given; 0 when there are enough. The last frame may go beyond.
-    pub fn room(&self) -> usize {
-        self.room.saturating_sub(self.len())
-    }
-
-    /// All bytes in order, for a driver that has no TLS. Leaves the batch as the socket would.
-    pub fn take_bytes(&mut self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.len());
-        let mut packed = 0;
-        for owned in &self.owned {
-            bytes.extend_from_slice(&self.packed[packed..owned.before]);
-            bytes.extend_from_slice(&owned.bytes);
-            packed = owned.before;
-        }
-        bytes.extend_from_slice(&self.packed[packed..]);
-        self.clear();
-        bytes
-    }
-
-    fn clear(&mut self) {
-        self.packed.clear();
-        if self.packed.capacity() > PACKED_KEEP {
-            self.packed = Vec::new();
-        }
-        self.owned_len = 0;
-        // Buffers that the peer did not want back are of no use any more.
-        self.spent.clear();
-        self.spent
-            .extend(self.owned.drain(..).map(|owned| owned.bytes));
-    }
-}
-
-impl Default for Batch {
-    fn default() -> Self {
-        Self::new()
-    }
-}
 
 /// A batch on its way to the socket, sealed where it was built.
 #[derive(Default)]
@@ -147,8 +50,8 @@ impl Body {
 
     fn bytes<'a>(&self, batch: &'a Batch) -> &'a [u8] {
         match self {
-            Body::Packed(range) => &batch.packed[range.clone()],
-            Body::Owned(index, range) => &batch.owned[*index].bytes[range.clone()],
+            Body::Packed(range) => &batch.parts().0[range.clone()],
+            Body::Owned(index, range) => &batch.parts().1[*index].bytes[range.clone()],
         }
     }
 }
@@ -167,8 +70,7 @@ impl Outbound {
 
     /// Makes room for the next batch, as large as the socket is quick.
     pub(super) fn clear(&mut self, now: Instant) {
-        self.batch.room = self.pace.next(now);
-        self.batch.clear();
+        self.batch.clear(self.pace.next(now));
         self.records.clear();
         (self.current, self.taken) = (0, 0);
     }
@@ -176,7 +78,7 @@ impl Outbound {
     /// Seals all that was given in place: of what is packed as many whole frames per record as fit, so that a reader can use a
     /// record where it lies.
     pub(super) fn seal(&mut self, now: Instant, sealer: &mut Sealer) -> Result<(), RecordError> {
-        let Batch { packed, owned, .. } = &mut self.batch;
+        let (packed, owned) = self.batch.parts_mut();
         let mut done = 0;
         for (index, owned) in owned.iter_mut().enumerate() {
             let segment = done..owned.before;
@@ -317,18 +219,11 @@ impl Default for Pace {
     }
 }
 
-/// Bytes that one [`Peer::fill`](super::Peer::fill) should give at most: sixteen full frames, enough to make a system call cheap,
-/// little enough that a frame given later never waits long.
-pub const FILL: usize = 16 * 16_384;
-
 /// Time in which the socket should take one batch: a frame given later waits for it.
 const BATCH_TIME: Duration = Duration::from_millis(2);
 
 /// Fewest bytes of room: one full frame makes the system call worth it on every link that is slow enough to get here.
 const ROOM_MIN: usize = 16_384;
-
-/// A buffer that grew beyond this is given back: it came from a burst.
-const PACKED_KEEP: usize = 2 * FILL;
 
 /// Parts of one write: three per record, and more records than one fill gives.
 pub(super) const PARTS_MAX: usize = 96;

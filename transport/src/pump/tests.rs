@@ -1,25 +1,26 @@
 //! A pump over sockets that are slow, stall or break when the test wants it. Time is virtual except where a real socket is used.
 
-mod peers;
+mod exchanges;
 mod sockets;
 
 use overlan_protocol::frame::{self, Frame};
+use std::task::Waker;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::time::{advance, sleep};
 
-use self::peers::{Bulk, Done, Scripted, patterned};
+use self::exchanges::{Bulk, Done, Scripted, patterned};
 use self::sockets::{Gated, Sink, Wire, keys, over, over_pipe};
 use super::batch::PARTS_MAX;
 use super::*;
 use crate::tests::{WITHIN, pair};
 
 /// Runs a pump to its end.
-async fn run_pump<S, P>(mut pump: Pump<S>, peer: &mut P) -> Ended<P::End>
+async fn run_pump<S, P>(mut pump: Pump<S>, exchange: &mut P) -> Ended<P::End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    P: Peer,
+    P: Exchange,
 {
-    drive(&mut pump, peer).await.0
+    drive(&mut pump, exchange).await.0
 }
 
 /// On the wire, `length` bytes in one record.
@@ -66,7 +67,7 @@ fn tokens(mut bytes: &[u8]) -> Vec<u64> {
 #[tokio::test(start_paused = true)]
 async fn frames_that_come_byte_by_byte_are_handed_over_whole_and_once() {
     let (pump, mut far) = over_pipe(1);
-    let mut peer = Scripted::default();
+    let mut exchange = Scripted::default();
     let writing = async {
         let sealed = [
             far.wire.seal(&pings(1..=3)),
@@ -79,10 +80,10 @@ async fn frames_that_come_byte_by_byte_are_handed_over_whole_and_once() {
         }
         drop(far);
     };
-    let (ended, ()) = tokio::join!(run_pump(pump, &mut peer), writing);
+    let (ended, ()) = tokio::join!(run_pump(pump, &mut exchange), writing);
     assert!(matches!(ended, Ended::Closed), "{ended:?}");
-    assert_eq!(peer.tokens, [1, 2, 3, 4, 5]);
-    assert_eq!(peer.left, 0);
+    assert_eq!(exchange.tokens, [1, 2, 3, 4, 5]);
+    assert_eq!(exchange.left, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -98,11 +99,11 @@ async fn frames_cut_anywhere_by_the_other_sides_records_arrive_whole_and_once() 
             }
             drop(far);
         };
-        let mut peer = Scripted::default();
-        let (ended, ()) = tokio::join!(run_pump(pump, &mut peer), writing);
+        let mut exchange = Scripted::default();
+        let (ended, ()) = tokio::join!(run_pump(pump, &mut exchange), writing);
         assert!(matches!(ended, Ended::Closed), "{ended:?}");
-        assert!(peer.tokens.iter().copied().eq(0..2_000), "cut at {cut}");
-        assert_eq!(peer.left, 0);
+        assert!(exchange.tokens.iter().copied().eq(0..2_000), "cut at {cut}");
+        assert_eq!(exchange.left, 0);
     }
 }
 
@@ -115,11 +116,11 @@ async fn what_arrives_together_with_the_end_is_handed_over_first() {
     bytes.extend_from_slice(&pings([9])[..5]);
     far.send(&bytes).await;
     drop(far);
-    let mut peer = Scripted::default();
-    let ended = run_pump(pump, &mut peer).await;
+    let mut exchange = Scripted::default();
+    let ended = run_pump(pump, &mut exchange).await;
     assert!(matches!(ended, Ended::Closed), "{ended:?}");
-    assert!(peer.tokens.iter().copied().eq(0..30_000));
-    assert_eq!(peer.left, 5);
+    assert!(exchange.tokens.iter().copied().eq(0..30_000));
+    assert_eq!(exchange.left, 5);
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,10 +132,10 @@ async fn an_announced_end_ends_it_at_once_and_nothing_behind_it_counts() {
     let sealed = [before, close, behind].concat();
     far.socket.write_all(&sealed).await.unwrap();
     // The socket stays open: only the record says that it is over.
-    let mut peer = Scripted::default();
-    let ended = timeout(WITHIN, run_pump(pump, &mut peer)).await;
+    let mut exchange = Scripted::default();
+    let ended = timeout(WITHIN, run_pump(pump, &mut exchange)).await;
     assert!(matches!(ended, Ok(Ended::Closed)), "{ended:?}");
-    assert_eq!(peer.tokens, [1, 2]);
+    assert_eq!(exchange.tokens, [1, 2]);
 }
 
 /// Puts these bytes behind a good record: that is handed over, and the connection breaks without another word.
@@ -143,16 +144,18 @@ async fn breaks_by(make: impl FnOnce(&mut Wire) -> Vec<u8>) {
     far.send(&pings(1..=2)).await;
     let bad = make(&mut far.wire);
     far.socket.write_all(&bad).await.unwrap();
-    let mut peer = Scripted {
+    let mut exchange = Scripted {
         last_words: b"never said".to_vec(),
         ..Scripted::default()
     };
-    let ended = timeout(WITHIN, run_pump(pump, &mut peer)).await.unwrap();
+    let ended = timeout(WITHIN, run_pump(pump, &mut exchange))
+        .await
+        .unwrap();
     let Ended::Broken(error) = ended else {
         panic!("{ended:?}");
     };
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-    assert_eq!(peer.tokens, [1, 2]);
+    assert_eq!(exchange.tokens, [1, 2]);
     while far.read(1_000).await {}
     assert!(far.wire.records.is_empty() && !far.wire.closed);
 }
@@ -189,24 +192,24 @@ async fn what_was_read_before_is_handed_over_first() {
     pump.carried = bytes[..cut].to_vec();
     far.send(&bytes[cut..]).await;
     drop(far);
-    let mut peer = Scripted::default();
-    let ended = run_pump(pump, &mut peer).await;
+    let mut exchange = Scripted::default();
+    let ended = run_pump(pump, &mut exchange).await;
     assert!(matches!(ended, Ended::Closed), "{ended:?}");
-    assert_eq!(peer.tokens, [1, 2, 3, 4]);
-    assert_eq!(peer.left, 0);
+    assert_eq!(exchange.tokens, [1, 2, 3, 4]);
+    assert_eq!(exchange.left, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_read_before_waits_for_nothing_to_arrive() {
     let (mut pump, mut far) = over_pipe(1_000);
     pump.carried = pings(1..=2);
-    let mut peer = Scripted {
+    let mut exchange = Scripted {
         refuses: Some(2),
         ..Scripted::default()
     };
-    let ended = timeout(WITHIN, run_pump(pump, &mut peer)).await;
+    let ended = timeout(WITHIN, run_pump(pump, &mut exchange)).await;
     assert!(matches!(ended, Ok(Ended::Peer(Done::Refused))), "{ended:?}");
-    assert_eq!(peer.tokens, [1, 2]);
+    assert_eq!(exchange.tokens, [1, 2]);
     assert_eq!(far.read_to_end().await, b"");
 }
 
@@ -220,7 +223,7 @@ async fn what_tls_had_read_before_is_handed_over_first() {
     let mut first = pings(1..=1);
     near.read_exact(&mut first).await.unwrap();
     assert_eq!(first, pings(1..=1));
-    let mut peer = Scripted {
+    let mut exchange = Scripted {
         refuses: Some(7),
         ..Scripted::default()
     };
@@ -228,17 +231,17 @@ async fn what_tls_had_read_before_is_handed_over_first() {
         far.write_all(&pings(6..=7)).await.unwrap();
         far.flush().await.unwrap();
     };
-    let talk = async { tokio::join!(run(near, &mut peer), more) };
+    let talk = async { tokio::join!(run(near, &mut exchange), more) };
     let (ended, ()) = timeout(WITHIN, talk).await.unwrap();
     assert!(matches!(ended, Ended::Peer(Done::Refused)), "{ended:?}");
-    assert_eq!(peer.tokens, [2, 3, 4, 5, 6, 7]);
+    assert_eq!(exchange.tokens, [2, 3, 4, 5, 6, 7]);
 }
 
-/// What each record carries when a peer gives all these frames at once, through a socket that takes `capacity` bytes a time.
+/// What each record carries when an exchange gives all these frames at once, through a socket that takes `capacity` bytes a time.
 async fn packed(frames: &[Vec<u8>], capacity: usize) -> Vec<Vec<u8>> {
     let (pump, mut far) = over_pipe(capacity);
-    let mut peer = Scripted::sending([frames.concat()]).ending_in(Duration::from_secs(1));
-    let (ended, bytes) = tokio::join!(run_pump(pump, &mut peer), far.read_to_end());
+    let mut exchange = Scripted::sending([frames.concat()]).ending_in(Duration::from_secs(1));
+    let (ended, bytes) = tokio::join!(run_pump(pump, &mut exchange), far.read_to_end());
     assert!(matches!(ended, Ended::Peer(Done::InTime)), "{ended:?}");
     assert!(bytes == frames.concat());
     far.wire.records
@@ -308,7 +311,7 @@ struct Mixed {
     spent: Vec<usize>,
 }
 
-impl Peer for Mixed {
+impl Exchange for Mixed {
     type End = ();
 
     fn handle_bytes(&mut self, _now: Instant, bytes: &mut [u8]) -> Result<usize, ()> {
@@ -356,16 +359,16 @@ async fn buffers_are_records_of_their_own_between_what_is_packed_and_come_back()
     ];
     for capacity in [777, 1 << 20] {
         let (pump, mut far) = over_pipe(capacity);
-        let mut peer = Mixed {
+        let mut exchange = Mixed {
             pieces: pieces.clone(),
             spent: Vec::new(),
         };
-        let (ended, bytes) = tokio::join!(run_pump(pump, &mut peer), far.read_to_end());
+        let (ended, bytes) = tokio::join!(run_pump(pump, &mut exchange), far.read_to_end());
         assert!(matches!(ended, Ended::Peer(())), "{ended:?}");
         assert!(bytes == pieces.concat());
         let lengths: Vec<_> = far.wire.records.iter().map(Vec::len).collect();
         assert_eq!(lengths, [full, 40, 5_000, 20, full, full, 5, full, 1, 20]);
-        assert_eq!(peer.spent, [full, 5_000, full + 1]);
+        assert_eq!(exchange.spent, [full, 5_000, full + 1]);
     }
 }
 
@@ -413,7 +416,7 @@ async fn much_both_ways_at_once_through_a_narrow_pipe_loses_nothing() {
 /// One side is a pump, the other knows nothing of it.
 async fn exchange_with_plain_tls(pumped: TlsStream<Stepwise>, plain: TlsStream<Stepwise>) {
     let length = 8 << 20;
-    let mut peer = Bulk::new(length);
+    let mut exchange = Bulk::new(length);
     let (mut reader, mut writer) = tokio::io::split(plain);
     let reading = async {
         let mut bytes = Vec::new();
@@ -426,12 +429,12 @@ async fn exchange_with_plain_tls(pumped: TlsStream<Stepwise>, plain: TlsStream<S
         }
         writer.flush().await.unwrap();
     };
-    let talk = async { tokio::join!(run(pumped, &mut peer), reading, writing) };
+    let talk = async { tokio::join!(run(pumped, &mut exchange), reading, writing) };
     let (ended, bytes, ()) = timeout(WITHIN, talk).await.expect("it comes to its end");
     assert!(matches!(ended, Ended::Peer(())), "{ended:?}");
     let bytes = bytes.expect("the end is announced, not torn off");
     assert!(bytes == patterned(length));
-    assert_eq!(peer.received, length);
+    assert_eq!(exchange.received, length);
 }
 
 #[tokio::test]
@@ -450,7 +453,7 @@ async fn a_server_exchanges_much_with_plain_tls() {
 async fn a_slow_reader_gets_everything() {
     let (pump, mut far) = over_pipe(4_096);
     let length = 2 * FILL + 77;
-    let mut peer = Bulk::new(length);
+    let mut exchange = Bulk::new(length);
     let reading = async {
         while far.wire.records.iter().map(Vec::len).sum::<usize>() < length {
             sleep(WRITE_STALL / 3).await;
@@ -458,7 +461,7 @@ async fn a_slow_reader_gets_everything() {
         }
     };
     tokio::select! {
-        ended = run_pump(pump, &mut peer) => panic!("{ended:?}"),
+        ended = run_pump(pump, &mut exchange) => panic!("{ended:?}"),
         () = reading => {}
     }
     assert!(far.wire.bytes() == patterned(length));
@@ -468,9 +471,9 @@ async fn a_slow_reader_gets_everything() {
 async fn a_write_that_ends_later_lets_the_peer_give_more() {
     let socket = Gated::default();
     let (pump, wire) = over(socket.clone());
-    let mut peer = Scripted::sending([b"one ".to_vec(), b"two ".to_vec(), b"three".to_vec()])
+    let mut exchange = Scripted::sending([b"one ".to_vec(), b"two ".to_vec(), b"three".to_vec()])
         .ending_in(WRITE_STALL / 2);
-    let (opener, to_send) = (socket.clone(), peer.to_send.clone());
+    let (opener, to_send) = (socket.clone(), exchange.to_send.clone());
     // A task of its own, so that nothing but the pump's own wakers polls the pump.
     let opening = tokio::spawn(async move {
         sleep(Duration::from_secs(1)).await;
@@ -478,7 +481,7 @@ async fn a_write_that_ends_later_lets_the_peer_give_more() {
         opener.open();
         left
     });
-    let ended = run_pump(pump, &mut peer).await;
+    let ended = run_pump(pump, &mut exchange).await;
     assert!(matches!(ended, Ended::Peer(Done::InTime)), "{ended:?}");
     assert_eq!(opening.await.unwrap(), 2, "no more than one was asked for");
     assert_eq!(socket.passed(wire), b"one two three");
@@ -487,9 +490,9 @@ async fn a_write_that_ends_later_lets_the_peer_give_more() {
 #[tokio::test(start_paused = true)]
 async fn a_write_that_never_ends_is_found_as_soon_as_silence() {
     let (pump, _wire) = over(Gated::default());
-    let mut peer = Scripted::sending([b"one".to_vec()]);
+    let mut exchange = Scripted::sending([b"one".to_vec()]);
     let began = now();
-    let ended = timeout(WITHIN, run_pump(pump, &mut peer)).await;
+    let ended = timeout(WITHIN, run_pump(pump, &mut exchange)).await;
     assert!(matches!(ended, Ok(Ended::Silent)), "{ended:?}");
     check_time(now() - began, SILENCE);
 }
@@ -499,7 +502,7 @@ async fn a_write_that_never_ends_is_found_as_soon_as_silence() {
 async fn the_buffer_grows_with_what_comes_and_shrinks_while_nothing_does() {
     let (mut pump, mut far) = over_pipe(INBOUND);
     assert_eq!(pump.inbound.len(), INBOUND_AT_REST);
-    let mut peer = Scripted::sending([]).ending_in(Duration::from_secs(60));
+    let mut exchange = Scripted::sending([]).ending_in(Duration::from_secs(60));
     let mut most = 0;
     for pause in [0, 0, 0, 30] {
         sleep(Duration::from_secs(pause)).await;
@@ -509,7 +512,7 @@ async fn the_buffer_grows_with_what_comes_and_shrinks_while_nothing_does() {
             far.send(&ping(1, 0)).await;
         }
         for _ in 0..TURNS {
-            let read = poll_fn(|cx| Poll::Ready(pump.poll_read(cx, &mut peer, now()))).await;
+            let read = poll_fn(|cx| Poll::Ready(pump.poll_read(cx, &mut exchange, now()))).await;
             assert!(read.is_ok());
         }
         most = most.max(pump.inbound.len());
@@ -521,7 +524,7 @@ async fn the_buffer_grows_with_what_comes_and_shrinks_while_nothing_does() {
 #[tokio::test(start_paused = true)]
 async fn who_takes_nothing_and_is_heard_gets_longer() {
     let (pump, mut far) = over_pipe(100);
-    let mut peer = Scripted::sending([vec![7; 1_000]]).ending_in(3 * WRITE_STALL);
+    let mut exchange = Scripted::sending([vec![7; 1_000]]).ending_in(3 * WRITE_STALL);
     let began = now();
     let talking = async {
         loop {
@@ -530,7 +533,7 @@ async fn who_takes_nothing_and_is_heard_gets_longer() {
         }
     };
     tokio::select! {
-        ended = run_pump(pump, &mut peer) => assert!(matches!(ended, Ended::Stalled), "{ended:?}"),
+        ended = run_pump(pump, &mut exchange) => assert!(matches!(ended, Ended::Stalled), "{ended:?}"),
         () = talking => {}
     }
     check_time(now() - began, WRITE_STALL);
@@ -540,12 +543,12 @@ async fn who_takes_nothing_and_is_heard_gets_longer() {
 #[tokio::test(start_paused = true)]
 async fn an_owner_that_gives_up_who_is_silent_waits_for_no_last_words() {
     let (pump, _far) = over_pipe(10);
-    let mut peer = Scripted {
+    let mut exchange = Scripted {
         last_words: b"goodbye".to_vec(),
         ..Scripted::sending([patterned(100)]).ending_in(SILENCE)
     };
     let began = now();
-    let _ = run_pump(pump, &mut peer).await;
+    let _ = run_pump(pump, &mut exchange).await;
     check_time(now() - began, SILENCE);
 }
 
@@ -553,8 +556,8 @@ async fn an_owner_that_gives_up_who_is_silent_waits_for_no_last_words() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_is_given_up_is_reset() {
     let (near, far) = pair().await;
-    let mut peer = Bulk::new(64 * 1024 * 1024);
-    let ended = run(near, &mut peer).await;
+    let mut exchange = Bulk::new(64 * 1024 * 1024);
+    let ended = run(near, &mut exchange).await;
     assert!(matches!(ended, Ended::Silent), "{ended:?}");
     let TlsStream::Server(far) = far else {
         panic!("the far end is the server");
@@ -576,8 +579,8 @@ async fn a_socket_that_breaks_is_told() {
     let socket = Gated::default();
     socket.0.lock().unwrap().broken = true;
     let (pump, _wire) = over(socket);
-    let mut peer = Scripted::sending([b"one".to_vec()]);
-    let ended = run_pump(pump, &mut peer).await;
+    let mut exchange = Scripted::sending([b"one".to_vec()]);
+    let ended = run_pump(pump, &mut exchange).await;
     let Ended::Broken(error) = ended else {
         panic!("{ended:?}");
     };
@@ -596,9 +599,9 @@ fn check_time(took: Duration, expected: Duration) {
 #[tokio::test(start_paused = true)]
 async fn a_socket_that_takes_a_part_and_then_nothing_is_a_stall() {
     let (pump, _far) = over_pipe(10);
-    let mut peer = Scripted::sending([vec![7; 100]]);
+    let mut exchange = Scripted::sending([vec![7; 100]]);
     let began = now();
-    let ended = timeout(WITHIN, run_pump(pump, &mut peer)).await;
+    let ended = timeout(WITHIN, run_pump(pump, &mut exchange)).await;
     assert!(matches!(ended, Ok(Ended::Silent)), "{ended:?}");
     check_time(now() - began, SILENCE);
 }
@@ -607,14 +610,14 @@ async fn a_socket_that_takes_a_part_and_then_nothing_is_a_stall() {
 async fn a_socket_that_takes_little_is_no_stall() {
     let (pump, mut far) = over_pipe(10);
     // Five times what the socket holds: it fills at once, and each read makes room for as much again.
-    let mut peer = Scripted::sending([vec![7; 50 - sealed_len(0)]]).ending_in(6 * SILENCE);
+    let mut exchange = Scripted::sending([vec![7; 50 - sealed_len(0)]]).ending_in(6 * SILENCE);
     let reading = async {
         for _ in 0..4 {
             sleep(SILENCE - Duration::from_millis(100)).await;
             far.socket.read_exact(&mut [0; 10]).await.unwrap();
         }
     };
-    let (ended, ()) = tokio::join!(run_pump(pump, &mut peer), reading);
+    let (ended, ()) = tokio::join!(run_pump(pump, &mut exchange), reading);
     assert!(matches!(ended, Ended::Peer(Done::InTime)), "{ended:?}");
 }
 
@@ -622,9 +625,9 @@ async fn a_socket_that_takes_little_is_no_stall() {
 async fn silence_with_nothing_to_send_is_no_stall() {
     // A socket that is exactly full has taken everything.
     let (pump, _far) = over_pipe(sealed_len(10));
-    let mut peer = Scripted::sending([vec![7; 10]]).ending_in(9 * WRITE_STALL);
+    let mut exchange = Scripted::sending([vec![7; 10]]).ending_in(9 * WRITE_STALL);
     let began = now();
-    let ended = run_pump(pump, &mut peer).await;
+    let ended = run_pump(pump, &mut exchange).await;
     assert!(matches!(ended, Ended::Peer(Done::InTime)), "{ended:?}");
     // The announcement of the end finds no room.
     check_time(now() - began, 9 * WRITE_STALL + LAST_WORDS);
@@ -633,16 +636,16 @@ async fn silence_with_nothing_to_send_is_no_stall() {
 #[tokio::test(start_paused = true)]
 async fn last_words_arrive_whole_behind_a_half_written_record() {
     let (pump, mut far) = over_pipe(10);
-    let mut peer = Scripted {
+    let mut exchange = Scripted {
         last_words: b"goodbye".to_vec(),
         ..Scripted::sending([patterned(100)]).ending_in(Duration::from_secs(1))
     };
     let reading = async {
-        // Until the peer has ended it and the record is stuck in the middle.
+        // Until the exchange has ended it and the record is stuck in the middle.
         sleep(Duration::from_millis(1_500)).await;
         far.read_to_end().await
     };
-    let (ended, bytes) = tokio::join!(run_pump(pump, &mut peer), reading);
+    let (ended, bytes) = tokio::join!(run_pump(pump, &mut exchange), reading);
     assert!(matches!(ended, Ended::Peer(Done::InTime)), "{ended:?}");
     assert_eq!(bytes, [patterned(100), b"goodbye".to_vec()].concat());
 }
@@ -650,12 +653,12 @@ async fn last_words_arrive_whole_behind_a_half_written_record() {
 #[tokio::test(start_paused = true)]
 async fn last_words_wait_only_a_moment_for_who_does_not_listen() {
     let (pump, _far) = over_pipe(10);
-    let mut peer = Scripted {
+    let mut exchange = Scripted {
         last_words: b"goodbye".to_vec(),
         ..Scripted::sending([patterned(100)]).ending_in(Duration::from_secs(1))
     };
     let began = now();
-    let ended = run_pump(pump, &mut peer).await;
+    let ended = run_pump(pump, &mut exchange).await;
     assert!(matches!(ended, Ended::Peer(Done::InTime)), "{ended:?}");
     check_time(now() - began, Duration::from_secs(1) + LAST_WORDS);
 }
@@ -663,22 +666,22 @@ async fn last_words_wait_only_a_moment_for_who_does_not_listen() {
 #[tokio::test(start_paused = true)]
 async fn bytes_that_the_peer_refuses_end_it_with_its_last_words() {
     let (pump, mut far) = over_pipe(1_000);
-    let mut peer = Scripted {
+    let mut exchange = Scripted {
         refuses: Some(2),
         last_words: b"no".to_vec(),
         ..Scripted::default()
     };
     far.send(&pings(1..=3)).await;
-    let ended = run_pump(pump, &mut peer).await;
+    let ended = run_pump(pump, &mut exchange).await;
     assert!(matches!(ended, Ended::Peer(Done::Refused)), "{ended:?}");
-    assert_eq!(peer.tokens, [1, 2]);
+    assert_eq!(exchange.tokens, [1, 2]);
     assert_eq!(far.read_to_end().await, b"no");
 }
 
 #[tokio::test]
 async fn last_words_and_the_end_arrive_at_plain_tls() {
     let (near, mut far) = pair().await;
-    let mut peer = Scripted {
+    let mut exchange = Scripted {
         refuses: Some(2),
         last_words: b"no".to_vec(),
         ..Scripted::sending([patterned(70_000)])
@@ -686,7 +689,7 @@ async fn last_words_and_the_end_arrive_at_plain_tls() {
     far.write_all(&pings(1..=3)).await.unwrap();
     far.flush().await.unwrap();
     let mut bytes = Vec::new();
-    let talk = async { tokio::join!(run(near, &mut peer), far.read_to_end(&mut bytes)) };
+    let talk = async { tokio::join!(run(near, &mut exchange), far.read_to_end(&mut bytes)) };
     let (ended, read) = timeout(WITHIN, talk).await.unwrap();
     assert!(matches!(ended, Ended::Peer(Done::Refused)), "{ended:?}");
     read.expect("the end is announced, not torn off");
@@ -701,22 +704,22 @@ async fn last_words_and_the_end_arrive_at_plain_tls() {
 #[tokio::test]
 async fn plain_tls_that_closes_ends_it() {
     let (near, mut far) = pair().await;
-    let mut peer = Scripted::default();
+    let mut exchange = Scripted::default();
     let closing = async {
         far.write_all(&pings(1..=3)).await.unwrap();
         far.shutdown().await.unwrap();
     };
-    let talk = async { tokio::join!(run(near, &mut peer), closing) };
+    let talk = async { tokio::join!(run(near, &mut exchange), closing) };
     let (ended, ()) = timeout(WITHIN, talk).await.unwrap();
     assert!(matches!(ended, Ended::Closed), "{ended:?}");
-    assert_eq!(peer.tokens, [1, 2, 3]);
+    assert_eq!(exchange.tokens, [1, 2, 3]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_wakes_is_asked_again() {
     let (pump, mut far) = over_pipe(1_000);
-    let mut peer = Scripted::default();
-    let (to_send, waker) = (peer.to_send.clone(), peer.waker.clone());
+    let mut exchange = Scripted::default();
+    let (to_send, waker) = (exchange.to_send.clone(), exchange.waker.clone());
     let talking = async {
         advance(Duration::from_secs(3_600)).await;
         to_send.lock().unwrap().push(b"later".to_vec());
@@ -724,11 +727,15 @@ async fn who_wakes_is_asked_again() {
         far.read_bytes(5).await
     };
     let bytes = tokio::select! {
-        ended = run_pump(pump, &mut peer) => panic!("{ended:?}"),
+        ended = run_pump(pump, &mut exchange) => panic!("{ended:?}"),
         bytes = talking => bytes,
     };
     assert_eq!(bytes, b"later");
-    assert!(peer.fills < 10, "asked {} times for nothing", peer.fills);
+    assert!(
+        exchange.fills < 10,
+        "asked {} times for nothing",
+        exchange.fills
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -738,8 +745,8 @@ async fn all_records_of_one_fill_go_in_one_write() {
     let frames = (0..).map(|token| ping_of(token, record::BODY_MAX));
     let count = FILL / record::BODY_MAX;
     let frames: Vec<_> = frames.take(count).collect();
-    let mut peer = Scripted::sending([frames.concat()]).ending_in(Duration::from_secs(1));
-    let ended = run_pump(pump, &mut peer).await;
+    let mut exchange = Scripted::sending([frames.concat()]).ending_in(Duration::from_secs(1));
+    let ended = run_pump(pump, &mut exchange).await;
     assert!(matches!(ended, Ended::Peer(Done::InTime)), "{ended:?}");
     let writes = sink.0.lock().unwrap();
     assert_eq!(writes[0], count * sealed_len(record::BODY_MAX));
@@ -748,17 +755,17 @@ async fn all_records_of_one_fill_go_in_one_write() {
 #[tokio::test(start_paused = true)]
 async fn endless_work_leaves_others_their_turn() {
     let (pump, _wire) = over(Sink::default());
-    let mut peer = Bulk::new(usize::MAX);
+    let mut exchange = Bulk::new(usize::MAX);
     let others = async {
         for _ in 0..3 {
             tokio::task::yield_now().await;
         }
     };
     tokio::select! {
-        ended = run_pump(pump, &mut peer) => panic!("{ended:?}"),
+        ended = run_pump(pump, &mut exchange) => panic!("{ended:?}"),
         () = others => {}
     }
-    assert!(peer.sent >= 3 * FILL, "it went on meanwhile");
+    assert!(exchange.sent >= 3 * FILL, "it went on meanwhile");
 }
 
 #[tokio::test(start_paused = true)]
@@ -766,9 +773,9 @@ async fn work_for_more_than_one_turn_goes_on_by_itself() {
     let socket = Gated::default();
     socket.open();
     let (pump, wire) = over(socket.clone());
-    let mut peer = Scripted::default().ending_in(Duration::from_secs(1));
-    *peer.to_send.lock().unwrap() = vec![vec![7]; 3 * TURNS];
-    let ended = timeout(WITHIN, run_pump(pump, &mut peer)).await;
+    let mut exchange = Scripted::default().ending_in(Duration::from_secs(1));
+    *exchange.to_send.lock().unwrap() = vec![vec![7]; 3 * TURNS];
+    let ended = timeout(WITHIN, run_pump(pump, &mut exchange)).await;
     assert!(matches!(ended, Ok(Ended::Peer(Done::InTime))), "{ended:?}");
     assert_eq!(socket.passed(wire), [7; 3 * TURNS]);
 }

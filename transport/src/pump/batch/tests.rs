@@ -5,27 +5,6 @@ fn at(start: Instant, micros: u64) -> Instant {
 }
 
 #[test]
-fn bytes_and_buffers_keep_the_order_in_which_they_were_given() {
-    let mut batch = Batch::new();
-    batch.packed().extend_from_slice(b"one ");
-    batch.push(b"two ".to_vec());
-    batch.push(b"three ".to_vec());
-    batch.packed().extend_from_slice(b"four ");
-    batch.packed().extend_from_slice(b"five ");
-    batch.push(b"six".to_vec());
-    assert_eq!(batch.len(), 27);
-    assert_eq!(batch.room(), FILL - 27);
-    assert_eq!(batch.take_bytes(), b"one two three four five six");
-    assert!(batch.is_empty());
-    let spent: Vec<_> = batch.take_spent().collect();
-    assert_eq!(
-        spent,
-        [b"two ".to_vec(), b"three ".to_vec(), b"six".to_vec()]
-    );
-    assert_eq!(batch.take_spent().count(), 0);
-}
-
-#[test]
 fn a_slow_socket_gets_less_at_once_and_a_quick_one_more_again() {
     let start = crate::clock::now();
     let mut pace = Pace::default();

@@ -2,6 +2,7 @@
 
 use std::io::IoSlice;
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 

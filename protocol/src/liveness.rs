@@ -121,8 +121,12 @@ mod tests {
 
     const KEEPALIVE: Duration = Duration::from_secs(15);
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tests need some instant to count from"
+    )]
     fn start() -> Instant {
-        tokio::time::Instant::now().into_std()
+        Instant::now()
     }
 
     #[test]

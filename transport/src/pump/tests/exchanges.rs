@@ -1,6 +1,7 @@
-//! Peers of a pump that do what a test wants and note what they get.
+//! Exchanges that do what a test wants and note what they get.
 
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 
 use overlan_protocol::frame::{self, Frame};
 
@@ -28,7 +29,7 @@ pub(super) struct Scripted {
     pub(super) last_words: Vec<u8>,
 }
 
-impl Peer for Scripted {
+impl Exchange for Scripted {
     type End = Done;
 
     fn handle_bytes(&mut self, _now: Instant, bytes: &mut [u8]) -> Result<usize, Done> {
@@ -107,7 +108,7 @@ impl Bulk {
     }
 }
 
-impl Peer for Bulk {
+impl Exchange for Bulk {
     type End = ();
 
     fn handle_bytes(&mut self, _now: Instant, bytes: &mut [u8]) -> Result<usize, ()> {
