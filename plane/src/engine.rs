@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use overlan_netstack as netstack;
-use overlan_protocol::frame::{Route, Vni};
+use overlan_protocol::frame::{Address, Vni};
 use overlan_protocol::hello::Welcome;
 use overlan_protocol::key::{DeviceId, NetworkId, RelayId};
 use overlan_protocol::netmap::Netmap;
@@ -367,10 +367,10 @@ impl Engine {
         &self,
         now: Instant,
         relay: RelayId,
-        from: Route,
+        from: Address,
         message: &mut [u8],
     ) -> bool {
-        let Route { vni, host, .. } = from;
+        let Address { vni, host, .. } = from;
         let memberships = self.memberships();
         let Some(membership) = memberships
             .values()

@@ -64,7 +64,7 @@ impl<'de> serde::Deserialize<'de> for Vni {
 
 /// Where a frame goes or comes from inside one network: the NVGRE key word and the other end's host index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Route {
+pub struct Address {
     /// The network as the *sender of the frame* names it. A relay compares it with the connection's own networks; it is never
     /// an index into anything shared.
     pub vni: u32,
@@ -101,14 +101,14 @@ pub enum Frame<'a> {
     /// A sealed message between two devices.
     Data {
         /// Destination (from a client) or source (from a relay).
-        route: Route,
+        address: Address,
         /// Sealed message, at most [`MESSAGE_MAX`] bytes. A relay cannot read it.
         message: &'a [u8],
     },
     /// Relay to client: how much of what was sent to a destination has left the relay.
     Credit {
         /// The destination; its flow id is 0.
-        route: Route,
+        address: Address,
         /// Bytes of DATA frames for this destination that have left the relay since this connection was welcomed.
         released: u64,
         /// Bytes that may be outstanding for this destination from now on.
@@ -117,7 +117,7 @@ pub enum Frame<'a> {
     /// Relay to client: the destination is not attached here; frames for it were discarded and count as released.
     PeerGone {
         /// The destination; its flow id is 0.
-        route: Route,
+        address: Address,
         /// Why.
         reason: GoneReason,
     },
@@ -218,17 +218,17 @@ fn decode_body(kind: u8, body: &[u8]) -> Option<Frame<'_>> {
             within_ms: u32_at(body, 0)?,
         },
         kind::DATA => Frame::Data {
-            route: route_at(body)?,
-            message: &body[ROUTE_LEN..],
+            address: address_at(body)?,
+            message: &body[ADDRESS_LEN..],
         },
         kind::CREDIT => Frame::Credit {
-            route: route_at(body)?,
-            released: u64_at(body, ROUTE_LEN)?,
-            window: u32_at(body, ROUTE_LEN + 8)?,
+            address: address_at(body)?,
+            released: u64_at(body, ADDRESS_LEN)?,
+            window: u32_at(body, ADDRESS_LEN + 8)?,
         },
         kind::PEER_GONE => Frame::PeerGone {
-            route: route_at(body)?,
-            reason: GoneReason::from_code(*body.get(ROUTE_LEN)?),
+            address: address_at(body)?,
+            reason: GoneReason::from_code(*body.get(ADDRESS_LEN)?),
         },
         kind => Frame::Unknown { kind },
     })
@@ -250,21 +250,21 @@ impl Frame<'_> {
                 out.extend_from_slice(&token.to_be_bytes())
             }
             Frame::Drain { within_ms } => out.extend_from_slice(&within_ms.to_be_bytes()),
-            Frame::Data { route, message } => {
-                out.extend_from_slice(&encode_route(route));
+            Frame::Data { address, message } => {
+                out.extend_from_slice(&encode_address(address));
                 out.extend_from_slice(message);
             }
             Frame::Credit {
-                route,
+                address,
                 released,
                 window,
             } => {
-                out.extend_from_slice(&encode_route(route));
+                out.extend_from_slice(&encode_address(address));
                 out.extend_from_slice(&released.to_be_bytes());
                 out.extend_from_slice(&window.to_be_bytes());
             }
-            Frame::PeerGone { route, reason } => {
-                out.extend_from_slice(&encode_route(route));
+            Frame::PeerGone { address, reason } => {
+                out.extend_from_slice(&encode_address(address));
                 out.push(reason.code());
             }
             Frame::Unknown { .. } => {}
@@ -297,15 +297,15 @@ impl Frame<'_> {
 ///
 /// # Panics
 /// If `message_len` exceeds [`MESSAGE_MAX`]: the caller built the message and knows its length.
-pub fn data_header(route: Route, message_len: usize) -> [u8; DATA_HEADER_LEN] {
+pub fn data_header(address: Address, message_len: usize) -> [u8; DATA_HEADER_LEN] {
     assert!(
         message_len <= MESSAGE_MAX,
         "a message of {message_len} bytes is over the limit"
     );
     let mut header = [0; DATA_HEADER_LEN];
     header[0] = kind::DATA;
-    header[1..HEADER_LEN].copy_from_slice(&length_field(ROUTE_LEN + message_len));
-    header[HEADER_LEN..].copy_from_slice(&encode_route(route));
+    header[1..HEADER_LEN].copy_from_slice(&length_field(ADDRESS_LEN + message_len));
+    header[HEADER_LEN..].copy_from_slice(&encode_address(address));
     header
 }
 
@@ -314,17 +314,17 @@ fn length_field(length: usize) -> [u8; 3] {
     [bytes[1], bytes[2], bytes[3]]
 }
 
-fn encode_route(route: Route) -> [u8; ROUTE_LEN] {
-    let key = (route.vni & 0xFF_FFFF) << 8 | u32::from(route.flow);
-    let mut bytes = [0; ROUTE_LEN];
+fn encode_address(address: Address) -> [u8; ADDRESS_LEN] {
+    let key = (address.vni & 0xFF_FFFF) << 8 | u32::from(address.flow);
+    let mut bytes = [0; ADDRESS_LEN];
     bytes[..4].copy_from_slice(&key.to_be_bytes());
-    bytes[4..].copy_from_slice(&route.host.to_be_bytes());
+    bytes[4..].copy_from_slice(&address.host.to_be_bytes());
     bytes
 }
 
-fn route_at(body: &[u8]) -> Option<Route> {
+fn address_at(body: &[u8]) -> Option<Address> {
     let key = u32_at(body, 0)?;
-    Some(Route {
+    Some(Address {
         vni: key >> 8,
         flow: key as u8,
         host: u32_at(body, 4)?,
@@ -347,16 +347,16 @@ fn u64_at(body: &[u8], at: usize) -> Option<u64> {
 pub const HEADER_LEN: usize = 4;
 
 /// Bytes of key word and host index.
-pub const ROUTE_LEN: usize = 8;
+pub const ADDRESS_LEN: usize = 8;
 
 /// Bytes in front of the sealed message of a DATA frame.
-pub const DATA_HEADER_LEN: usize = HEADER_LEN + ROUTE_LEN;
+pub const DATA_HEADER_LEN: usize = HEADER_LEN + ADDRESS_LEN;
 
 /// Largest sealed message, bytes: a 64 KiB IP packet plus its seal.
 pub const MESSAGE_MAX: usize = 65_536 + crate::SEAL_HEADER_LEN + crate::SEAL_TAG_LEN;
 
 /// Largest frame body, bytes: a DATA frame with the largest message.
-pub const BODY_MAX: usize = ROUTE_LEN + MESSAGE_MAX;
+pub const BODY_MAX: usize = ADDRESS_LEN + MESSAGE_MAX;
 
 /// Largest frame body taken from a peer that has not proved who it is: a HELLO with the largest ticket fits twice.
 pub const UNPROVEN_BODY_MAX: usize = 4_096;

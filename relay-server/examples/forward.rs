@@ -12,7 +12,7 @@ mod lab;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use overlan_protocol::credit::SendCredit;
-use overlan_protocol::frame::{BODY_MAX, Frame, Route, decode};
+use overlan_protocol::frame::{Address, BODY_MAX, Frame, decode};
 use overlan_relay::{Config, Relay};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Builder;
@@ -89,14 +89,14 @@ async fn transfer(
     let (mut credit_in, mut data_out) = tokio::io::split(sender.stream);
     let sending = async move {
         let message = vec![0x5a; message];
-        let route = Route {
+        let address = Address {
             vni: NET,
             flow: 1,
             host: 2,
         };
         let mut one = Vec::new();
         Frame::Data {
-            route,
+            address,
             message: &message,
         }
         .encode(&mut one);

@@ -7,7 +7,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use overlan_protocol::exchange::{Batch, Exchange};
-use overlan_protocol::frame::{self, DATA_HEADER_LEN, Frame, HEADER_LEN, Route, Vni};
+use overlan_protocol::frame::{self, Address, DATA_HEADER_LEN, Frame, HEADER_LEN, Vni};
 use overlan_protocol::hello::{Reject, RejectCode, Welcome};
 use overlan_protocol::liveness::{Action, Liveness};
 use overlan_protocol::{ALPN_RELAY, SEAL_HEADER_LEN, SEAL_TAG_LEN};
@@ -42,7 +42,7 @@ pub(crate) async fn serve(hub: Arc<Hub>, acceptor: TlsAcceptor, tcp: TcpStream, 
     };
     let ended = pump::run(stream, &mut conn).await;
     match &ended {
-        Ended::Peer(reject) => {
+        Ended::Ours(reject) => {
             hub.metrics.count_rejected(reject.code);
             tracing::debug!(device = %conn.client.device, reason = %reject.text, "client ended");
         }
@@ -284,17 +284,22 @@ impl Conn {
         Ok(())
     }
 
-    fn handle_data(&mut self, now: Instant, route: Route, message: &[u8]) -> Result<(), Reject> {
+    fn handle_data(
+        &mut self,
+        now: Instant,
+        address: Address,
+        message: &[u8],
+    ) -> Result<(), Reject> {
         self.frames += 1;
         self.bytes += (DATA_HEADER_LEN + message.len()) as u64;
         let to = Destination {
-            vni: route.vni,
-            host: route.host,
+            vni: address.vni,
+            host: address.host,
         };
         let gathering = match &mut self.gathering {
             Some(gathering) if gathering.to == to => gathering,
             other => {
-                let found = match self.attachment.route(route) {
+                let found = match self.attachment.route(address) {
                     Verdict::Deliver { receiver, source } => Some((receiver, source)),
                     Verdict::PeerGone => None,
                     Verdict::Drop(misroute) => {
@@ -312,7 +317,10 @@ impl Conn {
                 other.insert(Gathering::new(to, found, allowance, runs))
             }
         };
-        if gathering.add(&self.hub.pool, route.flow, message).is_err() {
+        if gathering
+            .add(&self.hub.pool, address.flow, message)
+            .is_err()
+        {
             self.hub.metrics.count_dropped(Dropped::Overrun, 1);
         }
         if gathering.is_full() {
@@ -335,7 +343,7 @@ impl Conn {
         {
             taken += length;
             match frame {
-                Frame::Data { route, message } => self.handle_data(now, route, message)?,
+                Frame::Data { address, message } => self.handle_data(now, address, message)?,
                 Frame::Ping { token } => {
                     // Who hears the PONG has heard of what it sent before.
                     self.pass_on(now);
@@ -539,12 +547,12 @@ fn pass_on(
     };
     if taken == Err(NotTaken::Closed) && !runs.is_empty() {
         // A newer connection may have taken the receiver's place in this very moment.
-        let route = Route {
+        let address = Address {
             vni: to.vni,
             flow: 0,
             host: to.host,
         };
-        taken = match attachment.route(route) {
+        taken = match attachment.route(address) {
             Verdict::Deliver { receiver, .. } => deliver(Some(receiver), &mut runs),
             Verdict::PeerGone | Verdict::Drop(_) => Err(NotTaken::Closed),
         };

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use overlan_protocol::frame::{DATA_HEADER_LEN, Route, data_header};
+use overlan_protocol::frame::{Address, DATA_HEADER_LEN, data_header};
 
 use crate::client::Client;
 use crate::egress::Run;
@@ -78,7 +78,7 @@ impl Gathering {
             });
         }
         if let Some(run) = self.runs.back_mut() {
-            let stamp = Route {
+            let stamp = Address {
                 vni: self.to.vni,
                 flow,
                 host: self.source,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use overlan_protocol::credit::{Announcement, IDLE, RelayCredit, WINDOW_MAX};
-use overlan_protocol::frame::{Frame, GoneReason, Route};
+use overlan_protocol::frame::{Address, Frame, GoneReason};
 
 use crate::memory::Account;
 
@@ -174,14 +174,14 @@ impl Ledger {
                 continue;
             };
             pair.queued = false;
-            let route = Route {
+            let address = Address {
                 vni: to.vni,
                 flow: 0,
                 host: to.host,
             };
             if let Some(Announcement { released, window }) = pair.announce.take() {
                 let credit = Frame::Credit {
-                    route,
+                    address,
                     released,
                     window,
                 };
@@ -189,7 +189,7 @@ impl Ledger {
             }
             if std::mem::take(&mut pair.gone) {
                 let reason = GoneReason::NotHere;
-                Frame::PeerGone { route, reason }.encode(out);
+                Frame::PeerGone { address, reason }.encode(out);
             }
         }
     }

@@ -12,10 +12,10 @@ use overlan_protocol::key::{
     Fingerprint, IdentityKey, IdentitySecret, Lineage, Secret, encode_signature, random_bytes,
 };
 use overlan_protocol::proof::{Principal, enrolment_message};
+use overlan_transport::ConnectError;
 use overlan_transport::clock;
 use overlan_transport::https::{Connection, HttpsError};
 use overlan_transport::outgoing::Outgoing;
-use overlan_transport::tls::ConnectError;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 

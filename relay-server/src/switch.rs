@@ -8,7 +8,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use overlan_protocol::address;
-use overlan_protocol::frame::{Route, Vni};
+use overlan_protocol::frame::{Address, Vni};
 use overlan_protocol::key::DeviceId;
 use parking_lot::{Mutex, RwLock};
 
@@ -194,12 +194,12 @@ impl<H: Clone> Switch<H> {
 }
 
 impl<H: Clone> Attachment<H> {
-    /// Judges one frame of this connection by the route that it names.
-    pub(crate) fn route(&self, route: Route) -> Verdict<H> {
-        let Some(port) = self.ports.iter().find(|port| port.vni == route.vni) else {
+    /// Judges one frame of this connection by the address that it names.
+    pub(crate) fn route(&self, address: Address) -> Verdict<H> {
+        let Some(port) = self.ports.iter().find(|port| port.vni == address.vni) else {
             return Verdict::Drop(Misroute::ForeignNetwork);
         };
-        if !address::is_host(route.host) || route.host == port.own {
+        if !address::is_host(address.host) || address.host == port.own {
             return Verdict::Drop(Misroute::NoSuchHost);
         }
         let members = port.table.members.read();
@@ -209,7 +209,7 @@ impl<H: Clone> Attachment<H> {
         {
             return Verdict::Drop(Misroute::NotAttached);
         }
-        match members.get(&route.host) {
+        match members.get(&address.host) {
             Some(member) => Verdict::Deliver {
                 receiver: member.handle.clone(),
                 source: port.own,

@@ -7,7 +7,7 @@ mod shares;
 use std::time::Duration;
 
 use overlan_protocol::credit::{DEFAULT_WINDOW, SendCredit};
-use overlan_protocol::frame::{DATA_HEADER_LEN, Frame, GoneReason, Route, UNPROVEN_BODY_MAX};
+use overlan_protocol::frame::{Address, DATA_HEADER_LEN, Frame, GoneReason, UNPROVEN_BODY_MAX};
 use overlan_protocol::hello::RejectCode;
 use overlan_protocol::key::IdentitySecret;
 use overlan_transport::tls;
@@ -106,20 +106,20 @@ async fn two_clients_exchange_data_and_the_relay_stamps_the_source() {
     let mut wire_a = relay.attach(&a, 1).await;
     let mut wire_b = relay.attach(&b, 1).await;
     wire_a.data(NET, 2, b"sealed for b").await;
-    let route = Route {
+    let address = Address {
         vni: NET,
         flow: 7,
         host: 1,
     };
     assert_eq!(
         wire_b.hear().await,
-        Heard::Data(route, b"sealed for b".to_vec())
+        Heard::Data(address, b"sealed for b".to_vec())
     );
     wire_b.data(NET, 1, b"sealed for a").await;
-    let route = Route { host: 2, ..route };
+    let address = Address { host: 2, ..address };
     assert_eq!(
         wire_a.hear().await,
-        Heard::Data(route, b"sealed for a".to_vec())
+        Heard::Data(address, b"sealed for a".to_vec())
     );
     relay.stop().await;
 }
@@ -140,15 +140,15 @@ async fn credit_comes_back_as_the_receiver_is_written_to() {
         sent += 1_000 + DATA_HEADER_LEN as u64;
         assert!(matches!(wire_b.hear().await, Heard::Data(..)));
     }
-    let Heard::Credit(route, released, window) = wire_a.hear().await else {
+    let Heard::Credit(address, released, window) = wire_a.hear().await else {
         panic!("no CREDIT");
     };
-    let about_b = Route {
+    let about_b = Address {
         vni: NET,
         flow: 0,
         host: 2,
     };
-    assert_eq!((route, window), (about_b, 8_000));
+    assert_eq!((address, window), (about_b, 8_000));
     assert!(released >= 2_000 && released <= sent, "{released}");
     relay.stop().await;
 }
@@ -162,7 +162,7 @@ async fn who_is_not_here_is_gone_and_his_bytes_are_released() {
     .await;
     let (a, b) = (Device::new(&[(NET, 1)]), Device::new(&[(NET, 2)]));
     let mut wire = relay.attach(&a, 1).await;
-    let about_b = Route {
+    let about_b = Address {
         vni: NET,
         flow: 0,
         host: 2,

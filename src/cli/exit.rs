@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use overlan::program::socket::{BindError, CallError, RefusalKind};
 use overlan::program::state::StateError;
 use overlan_protocol::api::ProblemKind;
+use overlan_transport::ConnectError;
 use overlan_transport::https::HttpsError;
-use overlan_transport::tls::ConnectError;
 
 /// What the program ends with. Scripts depend on the numbers: they never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

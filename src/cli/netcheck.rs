@@ -7,7 +7,7 @@ use clap::Args;
 use overlan::program::link::{self, AttachError};
 use overlan::program::status::columns;
 use overlan_protocol::netmap::Relay;
-use overlan_transport::pump::now;
+use overlan_transport::clock::now;
 use serde::Serialize;
 use tokio::task::JoinSet;
 

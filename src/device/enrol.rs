@@ -10,9 +10,9 @@ use overlan_protocol::api::{
 };
 use overlan_protocol::key::{IdentitySecret, TunnelKey, encode_signature, random_bytes};
 use overlan_protocol::proof::{Principal, enrolment_message, tunnel_key_message};
+use overlan_transport::ConnectError;
 use overlan_transport::https::{Connection, HttpsError};
 use overlan_transport::outgoing::Outgoing;
-use overlan_transport::tls::ConnectError;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::device::state::{Device, Enrolling, StateDir, StateError};

@@ -471,6 +471,7 @@ fn manifests_keep_the_layers() {
         (
             "plane/Cargo.toml",
             &[
+                "overlan-transport",
                 "tokio-util",
                 "rustls",
                 "hyper",

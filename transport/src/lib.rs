@@ -20,8 +20,6 @@ pub mod tls;
 
 pub mod https;
 
-pub use overlan_protocol::liveness;
-
 mod record;
 
 pub mod pump;

@@ -13,20 +13,18 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use overlan_protocol::exchange::Exchange;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until, timeout};
 use tokio_rustls::TlsStream;
 
-/// The name of [`crate::clock::now`] while its callers move.
-pub use crate::clock::now;
-
 pub use self::stall::{SILENCE, WRITE_STALL};
-pub use overlan_protocol::exchange::{Batch, Exchange, Exchange as Peer, FILL};
 
 use self::batch::Outbound;
 use self::stall::{Over, Stall};
+use crate::clock::now;
 use crate::record::{self, Content, Opener, RecordError, Sealer};
 use crate::tls::Stepwise;
 
@@ -41,8 +39,8 @@ pub enum Ended<E> {
     Silent,
     /// The socket took nothing for [`WRITE_STALL`] although there was something to send, and something arrived.
     Stalled,
-    /// The peer wanted it to end.
-    Peer(E),
+    /// Our side wanted it to end.
+    Ours(E),
 }
 
 /// Runs a connection until it ends. Dropping the future closes the connection at once.
@@ -70,9 +68,9 @@ where
     let parted = match &ended {
         Ended::Closed | Ended::Broken(_) => true,
         Ended::Silent | Ended::Stalled => false,
-        Ended::Peer(_) if pump.stall.hears_no_more(now()) => false,
+        Ended::Ours(_) if pump.stall.hears_no_more(now()) => false,
         // The other side may be gone or stuck; it gets a moment to hear why.
-        Ended::Peer(end) => {
+        Ended::Ours(end) => {
             let said = timeout(LAST_WORDS, pump.say_goodbye(exchange, end)).await;
             matches!(said, Ok(Ok(())))
         }
@@ -154,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         for _ in 0..TURNS {
             let now = now();
             if let Err(end) = exchange.handle_timeout(now) {
-                return Poll::Ready(Ended::Peer(end));
+                return Poll::Ready(Ended::Ours(end));
             }
             let read = match self.poll_read(cx, exchange, now) {
                 Ok(progress) => progress,
@@ -195,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
     ) -> Result<bool, Ended<P::End>> {
         if !self.carried.is_empty() && self.filled == 0 {
             self.hand_over_carried(exchange, now)?;
-            exchange.handle_batch_end(now).map_err(Ended::Peer)?;
+            exchange.handle_batch_end(now).map_err(Ended::Ours)?;
         }
         if self.filled == 0 && self.inbound.len() > INBOUND_AT_REST && self.stall.rests(now) {
             self.inbound = vec![0; INBOUND_AT_REST];
@@ -213,7 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         let opened = self.open_records(exchange, now, &mut at);
         if at > 0 {
             // Also when the connection ends behind them.
-            let gone_on = exchange.handle_batch_end(now).map_err(Ended::Peer);
+            let gone_on = exchange.handle_batch_end(now).map_err(Ended::Ours);
             opened.and(gone_on)?;
             let was_full = self.filled == self.inbound.len();
             self.inbound.copy_within(at..self.filled, 0);
@@ -259,7 +257,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             Content::Ignored => return Ok(()),
         };
         if self.carried.is_empty() {
-            let taken = exchange.handle_bytes(now, data).map_err(Ended::Peer)?;
+            let taken = exchange.handle_bytes(now, data).map_err(Ended::Ours)?;
             self.carried.extend_from_slice(&data[taken..]);
             return Ok(());
         }
@@ -274,7 +272,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
     ) -> Result<(), Ended<P::End>> {
         let taken = exchange
             .handle_bytes(now, &mut self.carried)
-            .map_err(Ended::Peer)?;
+            .map_err(Ended::Ours)?;
         self.carried.drain(..taken);
         Ok(())
     }
@@ -290,7 +288,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             self.outbound.clear(now);
             exchange
                 .fill(now, cx.waker(), &mut self.outbound.batch)
-                .map_err(Ended::Peer)?;
+                .map_err(Ended::Ours)?;
             self.outbound.seal(now, &mut self.sealer).map_err(broken)?;
         }
         let mut progress = false;

@@ -4,7 +4,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use overlan_protocol::exchange::{Batch, Exchange};
-use overlan_protocol::frame::{BODY_MAX, Frame, Route, Vni, decode};
+use overlan_protocol::frame::{Address, BODY_MAX, Frame, Vni, decode};
 use overlan_protocol::key::{DeviceId, IdentitySecret, RelayId};
 use overlan_protocol::ticket::Ticket;
 use overlan_relay::{Forwarder, Forwarding};
@@ -23,14 +23,14 @@ pub(super) fn forward(count: u64, len: usize) -> Result<()> {
     give(&mut to, now, &mut to_out)?;
 
     let mut frame = Vec::new();
-    let route = Route {
+    let address = Address {
         vni: NET,
         flow: 1,
         host: 2,
     };
     let message = vec![0x5a; len];
     Frame::Data {
-        route,
+        address,
         message: &message,
     }
     .encode(&mut frame);

@@ -9,7 +9,7 @@ use overlan_plane::tunnel::{
 };
 use overlan_protocol::OVERLAY_MTU;
 use overlan_protocol::credit::{DEFAULT_WINDOW, RelayCredit, SendCredit, WINDOW_MAX};
-use overlan_protocol::frame::{BODY_MAX, Frame, Route, decode};
+use overlan_protocol::frame::{Address, BODY_MAX, Frame, decode};
 
 use super::{forwarding, records, stacks};
 use crate::trouble::{During, Result, Trouble};
@@ -84,7 +84,7 @@ fn tunnel(count: u64, len: usize) -> Result<()> {
 /// One DATA frame written and read.
 fn frames(count: u64, len: usize) -> Result<()> {
     let message = vec![0x5a; len];
-    let route = Route {
+    let address = Address {
         vni: 0x1000,
         flow: 1,
         host: 2,
@@ -93,7 +93,7 @@ fn frames(count: u64, len: usize) -> Result<()> {
     for _ in 0..count {
         out.clear();
         Frame::Data {
-            route,
+            address,
             message: black_box(&message),
         }
         .encode(&mut out);

@@ -43,7 +43,7 @@ pub(super) fn records(count: u64) -> Result<()> {
             let stream = tls::connect(HOST, port, client, PATIENCE).await;
             let mut receiver = Receiver { left: bytes };
             let ended = pump::run(stream.during("TLS")?, &mut receiver).await;
-            if !matches!(ended, Ended::Peer(Whole)) {
+            if !matches!(ended, Ended::Ours(Whole)) {
                 return Err(Trouble::failed(format!("the receiver ended: {ended:?}")));
             }
             Ok(())

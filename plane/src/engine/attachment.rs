@@ -1,6 +1,6 @@
 //! One attached link: decides which frame goes next over it, and when the link must end. Holds no socket.
 //!
-//! It is the [`pump::Peer`] of the link's connection. Frames are pulled: control first, then one packet of each ready peer in
+//! It is the [`Exchange`] of the link's connection. Frames are pulled: control first, then one packet of each ready peer in
 //! turn, as long as the peer has credit at the relay.
 
 use std::collections::BTreeMap;
@@ -10,11 +10,11 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use overlan_protocol::credit::SendCredit;
+use overlan_protocol::exchange::{Batch, Exchange};
 use overlan_protocol::frame::{self, BODY_MAX, DATA_HEADER_LEN, Frame, FrameError};
 use overlan_protocol::hello::{Reject, Welcome};
 use overlan_protocol::key::RelayId;
-use overlan_transport::liveness::{Action, Liveness};
-use overlan_transport::pump;
+use overlan_protocol::liveness::{Action, Liveness};
 
 use super::Engine;
 use super::counters::{Delays, WriteStall};
@@ -256,7 +256,7 @@ impl Attachment {
     }
 }
 
-impl pump::Peer for Attachment {
+impl Exchange for Attachment {
     type End = LinkEnd;
 
     fn handle_bytes(&mut self, now: Instant, bytes: &mut [u8]) -> Result<usize, LinkEnd> {
@@ -264,24 +264,24 @@ impl pump::Peer for Attachment {
         let mut at = 0;
         while let Some((frame, taken)) = frame::decode(&bytes[at..], BODY_MAX)? {
             match frame {
-                Frame::Data { route, .. } => {
+                Frame::Data { address, .. } => {
                     self.last_data = now;
                     let message = &mut bytes[at + DATA_HEADER_LEN..at + taken];
                     let relay = self.link.relay();
-                    if self.engine.handle_message(now, relay, route, message) {
+                    if self.engine.handle_message(now, relay, address, message) {
                         self.liveness.handle_talked(now);
                     }
                 }
                 Frame::Credit {
-                    route,
+                    address,
                     released,
                     window,
                 } => {
-                    self.handle_credit(now, (route.vni, route.host), released, window)?;
+                    self.handle_credit(now, (address.vni, address.host), released, window)?;
                 }
-                Frame::PeerGone { route, .. } => {
+                Frame::PeerGone { address, .. } => {
                     self.engine
-                        .handle_peer_gone(now, self.link.relay(), route.vni, route.host);
+                        .handle_peer_gone(now, self.link.relay(), address.vni, address.host);
                 }
                 Frame::Ping { token } => Frame::Pong { token }.encode(&mut self.control),
                 Frame::Drain { within_ms } => self.handle_drain(now, within_ms),
@@ -337,7 +337,7 @@ impl pump::Peer for Attachment {
         })
     }
 
-    fn fill(&mut self, now: Instant, waker: &Waker, out: &mut pump::Batch) -> Result<(), LinkEnd> {
+    fn fill(&mut self, now: Instant, waker: &Waker, out: &mut Batch) -> Result<(), LinkEnd> {
         if let Some(stalled) = self.stall.handle_fill(now) {
             self.engine.counters.link_stalls.add(1);
             self.engine.counters.link_stall_us.add_time(stalled);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use overlan_netstack::Stack;
-use overlan_protocol::frame::{self, DATA_HEADER_LEN, Route, Vni};
+use overlan_protocol::frame::{self, Address, DATA_HEADER_LEN, Vni};
 use overlan_protocol::key::{DeviceId, NetworkId, RelayId, TunnelKey};
 use overlan_protocol::netmap;
 use overlan_protocol::{SEAL_HEADER_LEN, SEAL_TAG_LEN};
@@ -348,7 +348,7 @@ impl Peer {
         }
         let start = out.len();
         if let Some(message) = sealing.outbox.pop_front() {
-            let header = frame::data_header(self.route(0), message.len());
+            let header = frame::data_header(self.address(0), message.len());
             out.extend_from_slice(&header);
             out.extend_from_slice(&message);
             sealing.handshake = Some(message);
@@ -396,7 +396,7 @@ impl Peer {
             return Turn::Done;
         }
         let header = frame::data_header(
-            self.route(emitted.flow_id),
+            self.address(emitted.flow_id),
             out.len() - start - DATA_HEADER_LEN,
         );
         out[start..start + DATA_HEADER_LEN].copy_from_slice(&header);
@@ -459,8 +459,8 @@ impl Peer {
         }
     }
 
-    fn route(&self, flow: u8) -> Route {
-        Route {
+    fn address(&self, flow: u8) -> Address {
+        Address {
             vni: self.vni.get(),
             flow,
             host: self.key.host,

@@ -6,12 +6,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use overlan_netstack::{ConnectError, TcpListener};
-use overlan_protocol::frame::{self, BODY_MAX, Frame, GoneReason, Route};
+use overlan_protocol::exchange::Exchange as _;
+use overlan_protocol::frame::{self, Address, BODY_MAX, Frame, GoneReason};
 use overlan_protocol::hello::{Reject, RejectCode};
 use overlan_protocol::key::{IdentitySecret, TunnelKey, encode_signature};
 use overlan_protocol::policy::{Filter, Peers, Protocol, Rule, Service};
 use overlan_protocol::proof::tunnel_key_message;
-use overlan_transport::pump::Peer as _;
 
 use super::*;
 
@@ -156,8 +156,8 @@ fn frames_that_fit_nowhere_are_counted_and_harm_nothing() {
     let (there, here) = lab.open(0, &listener);
     let message = &[0x5a; 80][..];
     let mut send = |vni, host| {
-        let route = Route { vni, flow: 0, host };
-        let frame = Frame::Data { route, message };
+        let address = Address { vni, flow: 0, host };
+        let frame = Frame::Data { address, message };
         lab.deliver(1, HOME, &frame).unwrap();
     };
     send(VNI.get() + 1, HOSTS[0]);
@@ -340,9 +340,9 @@ fn a_gone_of_an_unknown_host_or_network_changes_nothing() {
     let listener = lab.listen(1);
     let (there, here) = lab.open(0, &listener);
     for (vni, host) in [(VNI.get() + 1, HOSTS[1]), (VNI.get(), 4_711)] {
-        let route = Route { vni, flow: 0, host };
+        let address = Address { vni, flow: 0, host };
         let reason = GoneReason::NotHere;
-        let frame = Frame::PeerGone { route, reason };
+        let frame = Frame::PeerGone { address, reason };
         lab.deliver(0, HOME, &frame).unwrap();
     }
     assert_eq!(pass_bytes(&mut lab, &there, &here).unwrap(), b"overlay");
@@ -507,14 +507,14 @@ fn without_credit_a_peer_waits_and_with_credit_it_goes_on() {
 
     // The relay announces what it held back; from there on everything arrives.
     lab.gives_credit = true;
-    let route = Route {
+    let address = Address {
         vni: VNI.get(),
         flow: 0,
         host: HOSTS[1],
     };
     let released = lab.released(0, HOME);
     let credit = Frame::Credit {
-        route,
+        address,
         released,
         window: 100_000,
     };
@@ -556,7 +556,7 @@ fn counters_tell_how_long_a_peer_waited_for_its_turn_for_credit_and_for_the_sock
 
     lab.now += Duration::from_millis(20);
     let credit = Frame::Credit {
-        route: Route {
+        address: Address {
             vni: VNI.get(),
             flow: 0,
             host: HOSTS[1],
@@ -616,7 +616,7 @@ fn credit_that_cannot_be_ends_the_link() {
     let _streams = lab.open(0, &listener);
     let sent = lab.released(0, HOME);
     let credit = |host, released| Frame::Credit {
-        route: Route {
+        address: Address {
             vni: VNI.get(),
             flow: 0,
             host,

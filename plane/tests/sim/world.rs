@@ -12,10 +12,10 @@ use overlan_netstack::{Config, Connecting, TcpListener, TcpStream};
 use overlan_plane::backoff::{Backoff, Limits};
 use overlan_plane::engine::{Attachment, Engine, KnownPeers, LocalDevice, PATIENCE};
 use overlan_protocol::address;
+use overlan_protocol::exchange::{Batch, Exchange};
 use overlan_protocol::frame::{self, BODY_MAX, Frame};
 use overlan_protocol::hello::Welcome;
 use overlan_relay::{Forwarder, Forwarding};
-use overlan_transport::pump::{Batch, Peer};
 
 use crate::script::{Cut, Dice, Script, Transfer};
 use crate::told::{HOSTS, NETWORK, PORT, RELAYS, WALL, device, netmap, ticket, tunnel};

@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-const ROUTE: Route = Route {
+const ADDRESS: Address = Address {
     vni: 0x00_1234,
     flow: 0x56,
     host: 0x0000_0789,
@@ -35,7 +35,7 @@ fn goldens() -> Vec<(Frame<'static>, Vec<u8>)> {
         ),
         (
             Frame::Data {
-                route: ROUTE,
+                address: ADDRESS,
                 message: b"sealed",
             },
             vec![
@@ -45,7 +45,7 @@ fn goldens() -> Vec<(Frame<'static>, Vec<u8>)> {
         ),
         (
             Frame::Credit {
-                route: Route { flow: 0, ..ROUTE },
+                address: Address { flow: 0, ..ADDRESS },
                 released: 0x1_0000_0000,
                 window: 524_288,
             },
@@ -56,7 +56,7 @@ fn goldens() -> Vec<(Frame<'static>, Vec<u8>)> {
         ),
         (
             Frame::PeerGone {
-                route: Route { flow: 0, ..ROUTE },
+                address: Address { flow: 0, ..ADDRESS },
                 reason: GoneReason::NotHere,
             },
             vec![0x12, 0, 0, 9, 0x00, 0x12, 0x34, 0, 0, 0, 0x07, 0x89, 1],
@@ -141,12 +141,12 @@ fn reserved_network_numbers_are_not_vnis() {
 proptest! {
     #[test]
     fn data_round_trips(vni in 0u32..1 << 24, flow: u8, host: u32, message in proptest::collection::vec(any::<u8>(), 0..2048)) {
-        let route = Route { vni, flow, host };
+        let address = Address { vni, flow, host };
         let mut bytes = Vec::new();
-        Frame::Data { route, message: &message }.encode(&mut bytes);
-        prop_assert_eq!(&bytes[..DATA_HEADER_LEN], &data_header(route, message.len())[..]);
+        Frame::Data { address, message: &message }.encode(&mut bytes);
+        prop_assert_eq!(&bytes[..DATA_HEADER_LEN], &data_header(address, message.len())[..]);
         let decoded = decode(&bytes, BODY_MAX).unwrap();
-        prop_assert_eq!(decoded, Some((Frame::Data { route, message: &message }, bytes.len())));
+        prop_assert_eq!(decoded, Some((Frame::Data { address, message: &message }, bytes.len())));
     }
 
     #[test]

@@ -266,14 +266,14 @@ impl Net {
         while let Some((frame, length)) = frame::decode(rest, BODY_MAX).unwrap() {
             rest = &rest[length..];
             let Frame::Credit {
-                route,
+                address,
                 released,
                 window,
             } = frame
             else {
                 panic!("{frame:?}");
             };
-            let to = route.host as usize - 1_000;
+            let to = address.host as usize - 1_000;
             self.at(delay, Event::Credit(from, to, released, window));
         }
     }

@@ -86,8 +86,8 @@ impl Relay {
         let mut rest = &bytes[..];
         while let Some((frame, length)) = frame::decode(rest, frame::BODY_MAX).unwrap() {
             rest = &rest[length..];
-            if let Frame::Data { route, message } = frame {
-                data.push((route.vni, message.to_vec()));
+            if let Frame::Data { address, message } = frame {
+                data.push((address.vni, message.to_vec()));
             }
         }
         data
@@ -107,8 +107,8 @@ fn frames(vni: u32, host: u32, count: usize, len: usize) -> Vec<u8> {
     for number in 0..count {
         let flow = number as u8;
         let message = &vec![flow; len];
-        let route = Route { vni, flow, host };
-        Frame::Data { route, message }.encode(&mut bytes);
+        let address = Address { vni, flow, host };
+        Frame::Data { address, message }.encode(&mut bytes);
     }
     bytes
 }
@@ -261,7 +261,7 @@ fn who_is_in_a_conversation_and_says_nothing_is_left_in_four_seconds_and_the_oth
         let (frame, _) = frame::decode(&told, frame::BODY_MAX).unwrap().unwrap();
         let host = 1 + silent as u32;
         assert!(
-            matches!(frame, Frame::PeerGone { route, .. } if route.host == host),
+            matches!(frame, Frame::PeerGone { address, .. } if address.host == host),
             "{other}: {frame:?}"
         );
     }

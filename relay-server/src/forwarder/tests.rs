@@ -1,6 +1,6 @@
 //! A relay that has forwarded for a while takes no more memory for what it forwards.
 
-use overlan_protocol::frame::{Frame, Route, Vni};
+use overlan_protocol::frame::{Address, Frame, Vni};
 use overlan_protocol::key::{DeviceId, IdentitySecret};
 use std::time::Duration;
 
@@ -25,13 +25,13 @@ fn attach(relay: &Forwarder, host: u8, now: Instant) -> Forwarding {
 fn frames(host: u32, flows: u8, count: usize, len: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     for at in 0..count {
-        let route = Route {
+        let address = Address {
             vni: NET,
             flow: (at % usize::from(flows)) as u8,
             host,
         };
         let message = &vec![0x5a; len];
-        Frame::Data { route, message }.encode(&mut bytes);
+        Frame::Data { address, message }.encode(&mut bytes);
     }
     bytes
 }

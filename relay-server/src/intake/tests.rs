@@ -25,11 +25,11 @@ fn frames(run: &Run) -> Vec<(u8, u8, usize)> {
     let mut rest = &run.bytes[..];
     let mut found = Vec::new();
     while let Some((frame, length)) = decode(rest, BODY_MAX).unwrap() {
-        let Frame::Data { route, message } = frame else {
+        let Frame::Data { address, message } = frame else {
             panic!("{frame:?}");
         };
-        assert_eq!((route.vni, route.host), (TO.vni, 9), "stamped");
-        found.push((route.flow, message[0], message.len()));
+        assert_eq!((address.vni, address.host), (TO.vni, 9), "stamped");
+        found.push((address.flow, message[0], message.len()));
         rest = &rest[length..];
     }
     assert_eq!(found.len(), run.frames as usize);

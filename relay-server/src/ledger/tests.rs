@@ -41,12 +41,12 @@ fn notices(ledger: &mut Ledger) -> Vec<(u32, u64)> {
     while let Some((frame, length)) = frame::decode(rest, BODY_MAX).unwrap() {
         rest = &rest[length..];
         if let Frame::Credit {
-            route, released, ..
+            address, released, ..
         } = frame
         {
-            found.push((route.host, released));
-        } else if let Frame::PeerGone { route, .. } = frame {
-            found.push((route.host, 0));
+            found.push((address.host, released));
+        } else if let Frame::PeerGone { address, .. } = frame {
+            found.push((address.host, 0));
         } else {
             panic!("not a notice: {frame:?}");
         }

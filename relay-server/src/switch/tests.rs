@@ -11,8 +11,8 @@ fn vni(number: u32) -> Vni {
     Vni::new(number).expect("not a reserved VNI")
 }
 
-fn to(vni: u32, host: u32) -> Route {
-    Route { vni, flow: 0, host }
+fn to(vni: u32, host: u32) -> Address {
+    Address { vni, flow: 0, host }
 }
 
 type Attached = (Attachment<AttachId>, AttachId, Vec<AttachId>);

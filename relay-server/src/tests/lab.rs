@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use overlan_protocol::ALPN_RELAY;
 use overlan_protocol::api::{RelayOrders, RelayRegisterResponse};
-use overlan_protocol::frame::{self, BODY_MAX, Frame, GoneReason, Route, Vni};
+use overlan_protocol::frame::{self, Address, BODY_MAX, Frame, GoneReason, Vni};
 use overlan_protocol::hello::{Hello, Reject, Welcome};
 use overlan_protocol::key::{DeviceId, Fingerprint, IdentitySecret, RelayId};
 use overlan_protocol::ticket::{KeyId, Ticket};
@@ -115,9 +115,9 @@ pub(crate) enum Heard {
     Ping(u64),
     Pong(u64),
     Drain(u32),
-    Data(Route, Vec<u8>),
-    Credit(Route, u64, u32),
-    Gone(Route, GoneReason),
+    Data(Address, Vec<u8>),
+    Credit(Address, u64, u32),
+    Gone(Address, GoneReason),
     Closed,
 }
 
@@ -171,8 +171,8 @@ impl Wire {
     }
 
     pub(crate) async fn data(&mut self, vni: u32, host: u32, message: &[u8]) {
-        let route = Route { vni, flow: 7, host };
-        self.send(Frame::Data { route, message }).await;
+        let address = Address { vni, flow: 7, host };
+        self.send(Frame::Data { address, message }).await;
     }
 
     /// The next frame; fails the test when none comes.
@@ -218,13 +218,13 @@ fn own(frame: &Frame<'_>) -> Heard {
         Frame::Ping { token } => Heard::Ping(token),
         Frame::Pong { token } => Heard::Pong(token),
         Frame::Drain { within_ms } => Heard::Drain(within_ms),
-        Frame::Data { route, message } => Heard::Data(route, message.to_vec()),
+        Frame::Data { address, message } => Heard::Data(address, message.to_vec()),
         Frame::Credit {
-            route,
+            address,
             released,
             window,
-        } => Heard::Credit(route, released, window),
-        Frame::PeerGone { route, reason } => Heard::Gone(route, reason),
+        } => Heard::Credit(address, released, window),
+        Frame::PeerGone { address, reason } => Heard::Gone(address, reason),
         Frame::Hello(_) | Frame::Unknown { .. } => {
             panic!("a relay does not send {frame:?}")
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use overlan_protocol::frame::{DATA_HEADER_LEN, Frame, Route};
+use overlan_protocol::frame::{Address, DATA_HEADER_LEN, Frame};
 use tokio::task::JoinSet;
 
 use super::*;
@@ -13,8 +13,8 @@ fn frames(vni: u32, host: u32, message: &[u8], bytes: usize) -> Vec<u8> {
     let mut flow = 0_u8;
     while out.len() + DATA_HEADER_LEN + message.len() <= bytes {
         flow = flow.wrapping_add(1);
-        let route = Route { vni, flow, host };
-        Frame::Data { route, message }.encode(&mut out);
+        let address = Address { vni, flow, host };
+        Frame::Data { address, message }.encode(&mut out);
     }
     out
 }

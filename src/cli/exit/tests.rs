@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use overlan::program::socket::Refusal;
 use overlan_protocol::api::Problem;
-use overlan_transport::tls::ConnectError;
+use overlan_transport::ConnectError;
 
 use super::*;
 

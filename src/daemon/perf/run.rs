@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join_all;
 use overlan_netstack::TcpStream;
 use overlan_protocol::key::random_bytes;
-use overlan_transport::pump::now;
+use overlan_transport::clock::now;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use overlan_netstack::{Incoming, TcpListener, TcpStream};
-use overlan_transport::pump::now;
+use overlan_transport::clock::now;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use overlan_protocol::key::{NetworkId, random_bytes};
-use overlan_transport::pump::now;
+use overlan_transport::clock::now;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
-use overlan_transport::pump::now;
+use overlan_transport::clock::now;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use overlan_protocol::address;
 use overlan_protocol::policy::Protocol;
-use overlan_transport::pump::now;
+use overlan_transport::clock::now;
 use tokio::time::timeout;
 
 use super::{Inner, Node};

@@ -8,7 +8,8 @@ use overlan_protocol::api::{DeviceReport, TicketResponse};
 use overlan_protocol::frame::Vni;
 use overlan_protocol::hello::RejectCode;
 use overlan_protocol::key::{RelayId, random_bytes};
-use overlan_transport::pump::{self, Ended, now};
+use overlan_transport::clock::now;
+use overlan_transport::pump::{self, Ended};
 use tokio::time::sleep;
 
 use super::{Inner, LinkNote, lock};
@@ -140,10 +141,10 @@ impl Inner {
             Ended::Broken(error) => error.to_string(),
             Ended::Silent => "the relay took nothing and said nothing for 4 s".to_owned(),
             Ended::Stalled => "the relay took nothing for 10 s".to_owned(),
-            Ended::Peer(end) => end.to_string(),
+            Ended::Ours(end) => end.to_string(),
         };
         tracing::info!(%relay, reason, "detached from a relay");
-        if let Ended::Peer(LinkEnd::Rejected(reject)) = &ended {
+        if let Ended::Ours(LinkEnd::Rejected(reject)) = &ended {
             self.handle_reject(reject.code);
         }
         // It will say no again at once, or say nothing for as long as an attempt may take: a backup comes first. A relay that hears
@@ -153,15 +154,15 @@ impl Inner {
             Ended::Broken(_)
                 | Ended::Silent
                 | Ended::Stalled
-                | Ended::Peer(LinkEnd::Rejected(_) | LinkEnd::Drained | LinkEnd::Silent)
+                | Ended::Ours(LinkEnd::Rejected(_) | LinkEnd::Drained | LinkEnd::Silent)
         );
         if is_draining || says_no {
             self.engine.handle_attach_failed(now(), relay);
         }
-        if !matches!(ended, Ended::Peer(LinkEnd::Idle | LinkEnd::Left)) {
+        if !matches!(ended, Ended::Ours(LinkEnd::Idle | LinkEnd::Left)) {
             self.note(relay, |note| note.error = Some(reason));
         }
-        if let Ended::Peer(LinkEnd::Rejected(reject)) = &ended
+        if let Ended::Ours(LinkEnd::Rejected(reject)) = &ended
             && let wait @ Again::NotBefore(_) = self.after_reject(reject.code)
         {
             return wait;

@@ -7,7 +7,7 @@ use overlan_netstack::PingError;
 use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId};
 use overlan_protocol::netmap::Owner;
 use overlan_protocol::policy::Protocol;
-use overlan_transport::pump::now;
+use overlan_transport::clock::now;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 

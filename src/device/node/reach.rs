@@ -10,7 +10,7 @@ use overlan_protocol::gateway;
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::netmap::Netmap;
 use overlan_protocol::policy::Protocol;
-use overlan_transport::pump::now;
+use overlan_transport::clock::now;
 
 use super::{Inner, Node};
 use crate::host::splice::Patience;

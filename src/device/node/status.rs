@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use overlan_protocol::key::{NetworkId, RelayId};
-use overlan_transport::pump::now;
+use overlan_transport::clock::now;
 
 use super::{Inner, lock};
 use crate::device::controller_session::Health;

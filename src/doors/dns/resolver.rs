@@ -11,7 +11,7 @@ use hickory_proto::rr::{RData, RecordType};
 use overlan_protocol::dns::Via;
 use overlan_protocol::key::{NetworkId, random_bytes};
 use overlan_protocol::netmap::Netmap;
-use overlan_transport::pump::now;
+use overlan_transport::clock::now;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use overlan_netstack as netstack;
-use overlan_transport::pump::now;
+use overlan_transport::clock::now;
 use tokio::net::UdpSocket;
 
 use crate::doors::serve::service::Target;

@@ -3,6 +3,7 @@
 mod exchanges;
 mod sockets;
 
+use overlan_protocol::exchange::{Batch, FILL};
 use overlan_protocol::frame::{self, Frame};
 use std::task::Waker;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -208,7 +209,7 @@ async fn what_was_read_before_waits_for_nothing_to_arrive() {
         ..Scripted::default()
     };
     let ended = timeout(WITHIN, run_pump(pump, &mut exchange)).await;
-    assert!(matches!(ended, Ok(Ended::Peer(Done::Refused))), "{ended:?}");
+    assert!(matches!(ended, Ok(Ended::Ours(Done::Refused))), "{ended:?}");
     assert_eq!(exchange.tokens, [1, 2]);
     assert_eq!(far.read_to_end().await, b"");
 }
@@ -233,7 +234,7 @@ async fn what_tls_had_read_before_is_handed_over_first() {
     };
     let talk = async { tokio::join!(run(near, &mut exchange), more) };
     let (ended, ()) = timeout(WITHIN, talk).await.unwrap();
-    assert!(matches!(ended, Ended::Peer(Done::Refused)), "{ended:?}");
+    assert!(matches!(ended, Ended::Ours(Done::Refused)), "{ended:?}");
     assert_eq!(exchange.tokens, [2, 3, 4, 5, 6, 7]);
 }
 
@@ -242,7 +243,7 @@ async fn packed(frames: &[Vec<u8>], capacity: usize) -> Vec<Vec<u8>> {
     let (pump, mut far) = over_pipe(capacity);
     let mut exchange = Scripted::sending([frames.concat()]).ending_in(Duration::from_secs(1));
     let (ended, bytes) = tokio::join!(run_pump(pump, &mut exchange), far.read_to_end());
-    assert!(matches!(ended, Ended::Peer(Done::InTime)), "{ended:?}");
+    assert!(matches!(ended, Ended::Ours(Done::InTime)), "{ended:?}");
     assert!(bytes == frames.concat());
     far.wire.records
 }
@@ -364,7 +365,7 @@ async fn buffers_are_records_of_their_own_between_what_is_packed_and_come_back()
             spent: Vec::new(),
         };
         let (ended, bytes) = tokio::join!(run_pump(pump, &mut exchange), far.read_to_end());
-        assert!(matches!(ended, Ended::Peer(())), "{ended:?}");
+        assert!(matches!(ended, Ended::Ours(())), "{ended:?}");
         assert!(bytes == pieces.concat());
         let lengths: Vec<_> = far.wire.records.iter().map(Vec::len).collect();
         assert_eq!(lengths, [full, 40, 5_000, 20, full, full, 5, full, 1, 20]);
@@ -387,7 +388,7 @@ async fn frames_larger_than_a_record_arrive_whole_at_another_pump() {
         run_pump(sending, &mut sender),
         run_pump(receiving, &mut receiver)
     );
-    assert!(matches!(sent, Ended::Peer(Done::InTime)), "{sent:?}");
+    assert!(matches!(sent, Ended::Ours(Done::InTime)), "{sent:?}");
     assert!(matches!(received, Ended::Closed), "{received:?}");
     assert_eq!(receiver.tokens, [1, 2, 3, 4, 5, 6]);
     assert_eq!(receiver.left, 0);
@@ -406,7 +407,7 @@ async fn much_both_ways_at_once_through_a_narrow_pipe_loses_nothing() {
     for ended in [first, second] {
         // Who is done first closes, and the other may read that before it asks for more.
         assert!(
-            matches!(ended, Ended::Peer(()) | Ended::Closed),
+            matches!(ended, Ended::Ours(()) | Ended::Closed),
             "{ended:?}"
         );
     }
@@ -431,7 +432,7 @@ async fn exchange_with_plain_tls(pumped: TlsStream<Stepwise>, plain: TlsStream<S
     };
     let talk = async { tokio::join!(run(pumped, &mut exchange), reading, writing) };
     let (ended, bytes, ()) = timeout(WITHIN, talk).await.expect("it comes to its end");
-    assert!(matches!(ended, Ended::Peer(())), "{ended:?}");
+    assert!(matches!(ended, Ended::Ours(())), "{ended:?}");
     let bytes = bytes.expect("the end is announced, not torn off");
     assert!(bytes == patterned(length));
     assert_eq!(exchange.received, length);
@@ -482,7 +483,7 @@ async fn a_write_that_ends_later_lets_the_peer_give_more() {
         left
     });
     let ended = run_pump(pump, &mut exchange).await;
-    assert!(matches!(ended, Ended::Peer(Done::InTime)), "{ended:?}");
+    assert!(matches!(ended, Ended::Ours(Done::InTime)), "{ended:?}");
     assert_eq!(opening.await.unwrap(), 2, "no more than one was asked for");
     assert_eq!(socket.passed(wire), b"one two three");
 }
@@ -618,7 +619,7 @@ async fn a_socket_that_takes_little_is_no_stall() {
         }
     };
     let (ended, ()) = tokio::join!(run_pump(pump, &mut exchange), reading);
-    assert!(matches!(ended, Ended::Peer(Done::InTime)), "{ended:?}");
+    assert!(matches!(ended, Ended::Ours(Done::InTime)), "{ended:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -628,7 +629,7 @@ async fn silence_with_nothing_to_send_is_no_stall() {
     let mut exchange = Scripted::sending([vec![7; 10]]).ending_in(9 * WRITE_STALL);
     let began = now();
     let ended = run_pump(pump, &mut exchange).await;
-    assert!(matches!(ended, Ended::Peer(Done::InTime)), "{ended:?}");
+    assert!(matches!(ended, Ended::Ours(Done::InTime)), "{ended:?}");
     // The announcement of the end finds no room.
     check_time(now() - began, 9 * WRITE_STALL + LAST_WORDS);
 }
@@ -646,7 +647,7 @@ async fn last_words_arrive_whole_behind_a_half_written_record() {
         far.read_to_end().await
     };
     let (ended, bytes) = tokio::join!(run_pump(pump, &mut exchange), reading);
-    assert!(matches!(ended, Ended::Peer(Done::InTime)), "{ended:?}");
+    assert!(matches!(ended, Ended::Ours(Done::InTime)), "{ended:?}");
     assert_eq!(bytes, [patterned(100), b"goodbye".to_vec()].concat());
 }
 
@@ -659,7 +660,7 @@ async fn last_words_wait_only_a_moment_for_who_does_not_listen() {
     };
     let began = now();
     let ended = run_pump(pump, &mut exchange).await;
-    assert!(matches!(ended, Ended::Peer(Done::InTime)), "{ended:?}");
+    assert!(matches!(ended, Ended::Ours(Done::InTime)), "{ended:?}");
     check_time(now() - began, Duration::from_secs(1) + LAST_WORDS);
 }
 
@@ -673,7 +674,7 @@ async fn bytes_that_the_peer_refuses_end_it_with_its_last_words() {
     };
     far.send(&pings(1..=3)).await;
     let ended = run_pump(pump, &mut exchange).await;
-    assert!(matches!(ended, Ended::Peer(Done::Refused)), "{ended:?}");
+    assert!(matches!(ended, Ended::Ours(Done::Refused)), "{ended:?}");
     assert_eq!(exchange.tokens, [1, 2]);
     assert_eq!(far.read_to_end().await, b"no");
 }
@@ -691,7 +692,7 @@ async fn last_words_and_the_end_arrive_at_plain_tls() {
     let mut bytes = Vec::new();
     let talk = async { tokio::join!(run(near, &mut exchange), far.read_to_end(&mut bytes)) };
     let (ended, read) = timeout(WITHIN, talk).await.unwrap();
-    assert!(matches!(ended, Ended::Peer(Done::Refused)), "{ended:?}");
+    assert!(matches!(ended, Ended::Ours(Done::Refused)), "{ended:?}");
     read.expect("the end is announced, not torn off");
     assert!(bytes.ends_with(b"no"));
     let sent = &bytes[..bytes.len() - 2];
@@ -747,7 +748,7 @@ async fn all_records_of_one_fill_go_in_one_write() {
     let frames: Vec<_> = frames.take(count).collect();
     let mut exchange = Scripted::sending([frames.concat()]).ending_in(Duration::from_secs(1));
     let ended = run_pump(pump, &mut exchange).await;
-    assert!(matches!(ended, Ended::Peer(Done::InTime)), "{ended:?}");
+    assert!(matches!(ended, Ended::Ours(Done::InTime)), "{ended:?}");
     let writes = sink.0.lock().unwrap();
     assert_eq!(writes[0], count * sealed_len(record::BODY_MAX));
 }
@@ -776,6 +777,6 @@ async fn work_for_more_than_one_turn_goes_on_by_itself() {
     let mut exchange = Scripted::default().ending_in(Duration::from_secs(1));
     *exchange.to_send.lock().unwrap() = vec![vec![7]; 3 * TURNS];
     let ended = timeout(WITHIN, run_pump(pump, &mut exchange)).await;
-    assert!(matches!(ended, Ok(Ended::Peer(Done::InTime))), "{ended:?}");
+    assert!(matches!(ended, Ok(Ended::Ours(Done::InTime))), "{ended:?}");
     assert_eq!(socket.passed(wire), [7; 3 * TURNS]);
 }

@@ -212,14 +212,14 @@ fn who_leaves_while_it_waits_for_credit_still_tells_its_peers() {
     assert_eq!(lab.ended, [], "nobody was told yet");
     // The receiver has taken what was sent to it.
     lab.gives_credit = true;
-    let route = Route {
+    let address = Address {
         vni: VNI.get(),
         flow: 0,
         host: HOSTS[0],
     };
     let released = lab.released(1, HOME);
     let credit = Frame::Credit {
-        route,
+        address,
         released,
         window: 40_000,
     };

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use overlan_netstack::{ConnectError, TcpListener, TcpStream};
 use overlan_protocol::address;
-use overlan_protocol::frame::{GoneReason, Route, Vni};
+use overlan_protocol::exchange::{Batch, Exchange as _};
+use overlan_protocol::frame::{Address, GoneReason, Vni};
 use overlan_protocol::key::{IdentitySecret, TunnelKey, encode_signature};
 use overlan_protocol::netmap::{self, Network};
 use overlan_protocol::policy::Filter;
 use overlan_protocol::proof::tunnel_key_message;
-use overlan_transport::pump::{Batch, Peer as _};
 use std::net::SocketAddr;
 use std::task::Waker;
 use zeroize::Zeroizing;
@@ -265,30 +265,30 @@ impl Lab {
         match *frame {
             Frame::Ping { token } => answer(index, Frame::Pong { token }),
             Frame::Pong { .. } => {}
-            Frame::Data { route, message } => {
+            Frame::Data { address, message } => {
                 self.sent.push((index, relay, length));
                 let other = 1 - index;
                 if self.zombies.contains(&(other, relay)) {
                     return answers;
                 }
-                assert_eq!((route.vni, route.host), (VNI.get(), HOSTS[other]));
-                let stamped = Route {
+                assert_eq!((address.vni, address.host), (VNI.get(), HOSTS[other]));
+                let stamped = Address {
                     host: HOSTS[index],
-                    ..route
+                    ..address
                 };
                 if self.sides[other].links.contains_key(&relay) && !self.asleep[other] {
-                    let route = stamped;
-                    answer(other, Frame::Data { route, message });
+                    let address = stamped;
+                    answer(other, Frame::Data { address, message });
                 } else {
                     let reason = GoneReason::NotHere;
-                    answer(index, Frame::PeerGone { route, reason });
+                    answer(index, Frame::PeerGone { address, reason });
                 }
                 let released = self.sides[index].released.get_mut(&relay).unwrap();
                 *released += length as u64;
                 if self.gives_credit {
                     let (released, window) = (*released, self.window);
                     let credit = Frame::Credit {
-                        route,
+                        address,
                         released,
                         window,
                     };

@@ -1,7 +1,7 @@
 use hickory_proto::op::{Message, MessageType};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{RData, Record, RecordType};
-use overlan_transport::pump::now;
+use overlan_transport::clock::now;
 
 use super::*;
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
+use overlan_protocol::exchange::{Batch, FILL};
 use overlan_protocol::frame::{self, Frame};
 
 use super::super::*;
