@@ -156,7 +156,7 @@ impl Flow {
         self.eof = self.has_eof();
         if let Phase::Live(live) = &mut self.phase {
             if live.holder.wants_fin() && !is_opening(live.engine.state()) {
-                live.holder.fin_is_asked();
+                live.holder.fin_handed_over();
                 live.engine.close();
             }
             // Nobody will ever read what is left, and the remote has to know that its bytes went

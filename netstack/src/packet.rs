@@ -196,7 +196,8 @@ pub(crate) fn emitted_tcp(packet: &[u8]) -> Option<Tcp> {
 ///
 /// A scaled window is rounded down, so the engine may take back up to one unit of what it has
 /// announced; from a segment that was already under way it then cuts off those bytes, and believes
-/// a FIN after them. With one unit in reserve what was announced stays true.
+/// a FIN after them (<https://github.com/smoltcp-rs/smoltcp/pull/977>). With one unit in reserve
+/// what was announced stays true.
 pub(crate) fn narrow_window(packet: &mut [u8]) {
     if let Some(tcp) = tcp_of(packet) {
         let mut tcp = TcpPacket::new_unchecked(tcp);

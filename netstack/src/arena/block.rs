@@ -146,6 +146,7 @@ pub(super) struct Slab {
 
 impl Slab {
     /// Address space at `start`, `len` bytes long.
+    #[cfg(target_os = "linux")]
     pub(super) fn new(start: NonNull<u8>, len: usize) -> Slab {
         Slab { start, len }
     }
@@ -162,10 +163,12 @@ impl Slab {
         Slab { ..*self }
     }
 
+    #[cfg(target_os = "linux")]
     pub(super) fn start(&self) -> NonNull<u8> {
         self.start
     }
 
+    #[cfg(target_os = "linux")]
     pub(super) fn len(&self) -> usize {
         self.len
     }

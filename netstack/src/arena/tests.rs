@@ -5,7 +5,9 @@
 
 use smoltcp::iface::SocketSet;
 
-use super::block::{Block, InRing, InSlot, PAGE, slot_len};
+#[cfg(target_os = "linux")]
+use super::block::slot_len;
+use super::block::{Block, InRing, InSlot, PAGE};
 use super::free::{HOT_RESERVE, HOT_RING};
 use super::*;
 

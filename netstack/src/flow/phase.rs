@@ -137,8 +137,8 @@ impl Holder {
         });
     }
 
-    /// The engine has the FIN now.
-    pub(super) fn fin_is_asked(&mut self) {
+    /// Takes note that the engine has the FIN.
+    pub(super) fn fin_handed_over(&mut self) {
         self.change(|closing| match closing {
             Closing::Unasked | Closing::Fin => Closing::Unasked,
             Closing::Reset | Closing::FinThenReset => Closing::Reset,

@@ -51,6 +51,24 @@ fn the_window_moves_with_what_was_read_across_the_wrap() {
     assert!(!window.admits(&segment(first.wrapping_add(1), 65_535)));
 }
 
+#[test]
+fn wishes_for_an_end_add_up_and_a_fin_comes_before_a_reset_only() {
+    let mut holder = Holder::Program(Closing::Unasked);
+    assert!(!holder.has_asked());
+    holder.ask_for_fin();
+    holder.ask_for_reset();
+    assert_eq!(holder, Holder::Program(Closing::FinThenReset));
+    holder.fin_handed_over();
+    assert_eq!(holder, Holder::Program(Closing::Reset));
+    holder.ask_for_fin();
+    assert!(holder.wants_reset() && !holder.wants_fin());
+    // Without a program nobody has a wish.
+    let mut holder = Holder::Undecided;
+    holder.ask_for_fin();
+    holder.ask_for_reset();
+    assert!(!holder.has_asked());
+}
+
 fn rings(config: &Config) -> RingPair {
     config.rings.lend(config.rx_ring, config.tx_ring).unwrap()
 }
