@@ -1,17 +1,17 @@
-//! Decides which host index a new device gets. Knows no device; the caller lists what is taken.
+//! Decides which host index a new device gets. Knows no device; the caller lists the taken ones.
 //!
-//! A database that was brought back from a copy does not know which indices were given out after
-//! the copy was made, and nobody can tell it before a new device asks. So each run of the
-//! controller gives them out from a place of its own: two runs, of which one knows nothing of the
-//! other, give none twice.
+//! A database that was restored from a copy does not know which indices were given out after the
+//! copy was made, and nobody can tell it before a new device asks. So each run of the controller
+//! starts at a place of its own: two runs that know nothing of each other give out no index twice.
 
 use overlan_protocol::address::{HOST_MAX, HOST_MIN};
 use overlan_protocol::key::Lineage;
 
-/// The first host index from `from` on that is not in `taken`, which comes in ascending order and
-/// may repeat; after the last one comes the first. `None` if there is none.
+/// Returns the first host index from `from` on that is not in `taken`, starting over after the last
+/// one. `None` if all are taken.
 ///
-/// `taken` holds the indices in use and those released less than [`QUARANTINE_SECS`] ago.
+/// `taken` comes in ascending order and may repeat; it holds the indices in use and those released
+/// less than [`QUARANTINE_SECS`] ago.
 pub(crate) fn next_free(from: u32, taken: &[u32]) -> Option<u32> {
     lowest_free(from, taken).or_else(|| lowest_free(HOST_MIN, taken))
 }
@@ -29,17 +29,17 @@ fn lowest_free(from: u32, taken: &[u32]) -> Option<u32> {
     (candidate <= HOST_MAX).then_some(candidate)
 }
 
-/// Where the run with this random id begins to give out indices. Two runs with `n` and `m` new
-/// devices in one network meet with a probability of (n + m) / 4,194,302: less than 1 in 4,000 for
-/// a thousand devices.
+/// Returns the index at which the run with this random id begins. Two runs with `n` and `m` new
+/// devices in one network collide with a probability of (n + m) / 4,194,302: less than 1 in 4,000
+/// for a thousand devices.
 pub(crate) fn place_of_run(run: Lineage) -> u32 {
     let places = u128::from(HOST_MAX - HOST_MIN + 1);
     let place = u32::try_from(u128::from_le_bytes(run.0) % places).unwrap_or(0);
     HOST_MIN + place
 }
 
-/// How long the index of a removed device stays unused, seconds: what somebody wrote down or cached
-/// must not reach another device soon.
+/// The time for which the index of a removed device stays unused, seconds: an address that somebody
+/// wrote down or cached must not reach another device soon.
 pub(crate) const QUARANTINE_SECS: u64 = 7 * 24 * 3_600;
 
 /// Most devices in one network: a snapshot of them is one line of the netmap stream.

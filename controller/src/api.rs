@@ -1,4 +1,4 @@
-//! The HTTP API: which path is answered by what. The only door to axum.
+//! The HTTP API: decides which handler answers which path. The only door to axum.
 
 mod auth_keys;
 mod body;
@@ -29,9 +29,12 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
 use overlan_protocol::api::path;
+use tracing::{Instrument, field};
+
+pub(crate) use axum::response::Response;
 
 pub(crate) use self::channel::Channel;
 pub(crate) use self::setup::SETUP_TOKEN;
@@ -40,7 +43,7 @@ use self::changed::What;
 use crate::deployment::Deployment;
 use crate::limits::NoRoom;
 
-/// All that one controller answers. A clone is the same API.
+/// The API of one controller. A clone is the same API.
 #[derive(Debug, Clone)]
 pub(crate) struct Api(Router);
 
@@ -49,7 +52,7 @@ impl Api {
         Self(router(deployment))
     }
 
-    /// What a connection hears that cannot stay; it is closed with this.
+    /// Returns the answer to a connection that cannot stay; the connection closes with it.
     pub(crate) fn no_room(reason: NoRoom) -> Response {
         let mut response = problem::Refusal::no_room(reason).into_response();
         let close = HeaderValue::from_static("close");
@@ -66,10 +69,14 @@ impl Api {
         let mut request: Request = request.map(Body::new);
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         request.extensions_mut().insert(channel.clone());
-        let mut response = match tower_service::Service::call(&mut self.0, request).await {
+        // Handlers record the network that they work on.
+        let span = tracing::error_span!("request", path, network = field::Empty);
+        let answered = tower_service::Service::call(&mut self.0, request);
+        let mut response = match answered.instrument(span.clone()).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
+        let _entered = span.entered();
         let changes = method != Method::GET && !ROUTINE.contains(&path.as_str());
         if changes && response.status().is_success() {
             let by = channel.seat.holder();
@@ -83,7 +90,8 @@ impl Api {
     }
 }
 
-/// What devices and relays say all the time, and what changes nothing that people care for.
+/// Requests that devices and relays make all the time, and that change nothing worth a line in the
+/// log.
 const ROUTINE: [&str; 4] = [
     path::DEVICE_REPORT,
     path::DEVICE_TICKET,
@@ -91,7 +99,7 @@ const ROUTINE: [&str; 4] = [
     path::RELAY_HEARTBEAT,
 ];
 
-/// Which path is answered by what.
+/// Connects each path with its handler.
 fn router(deployment: Arc<Deployment>) -> Router {
     Router::new()
         .route(path::HEALTH, get(setup::health))

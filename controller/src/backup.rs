@@ -1,5 +1,5 @@
-//! Backup of a deployment into one file, while its controller runs, and the way back. Decides what
-//! belongs to it; how the database is copied is the store's.
+//! Backs a deployment up into one file, while its controller runs, and restores it. Decides what
+//! belongs to a backup; the store copies the database.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -16,25 +16,25 @@ use crate::tickets::TicketSigner;
 /// A backup that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backup {
-    /// The file, for its owner only. Whoever has it has all secrets of the deployment.
+    /// The file, readable by its owner only. It holds all secrets of the deployment.
     pub file: PathBuf,
     /// Its size.
     pub bytes: u64,
 }
 
-/// A deployment that was brought back.
+/// A deployment that was restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restored {
-    /// Devices that the backup knows.
+    /// Number of devices that the backup knows.
     pub devices: u64,
-    /// Networks.
+    /// Number of networks.
     pub networks: u64,
-    /// Relays.
+    /// Number of relays.
     pub relays: u64,
 }
 
-/// Why there is no backup, or it is not brought back. One variant per thing the operator does
-/// differently.
+/// The reason why there is no backup, or it was not restored. One variant per thing the operator
+/// does differently.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// The directory holds no controller.
@@ -43,7 +43,7 @@ pub enum BackupError {
         /// The directory.
         path: PathBuf,
     },
-    /// Nothing is overwritten.
+    /// The file exists; nothing is overwritten.
     #[error("{} exists already; nothing was written", path.display())]
     Exists {
         /// The file.
@@ -54,15 +54,15 @@ pub enum BackupError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Reason.
+        /// The reason.
         source: io::Error,
     },
-    /// It is not a backup, or one that is damaged.
+    /// The file is not a backup, or damaged.
     #[error("{} cannot be brought back: {reason}", path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
-        /// Reason.
+        /// The reason.
         reason: String,
     },
     /// The directory is not empty, not safe, or a controller runs there.
@@ -70,7 +70,7 @@ pub enum BackupError {
     DataDir {
         /// The directory.
         path: PathBuf,
-        /// Reason, and the way out.
+        /// The reason, and what to do.
         reason: String,
     },
 }
@@ -131,8 +131,8 @@ pub async fn backup(data_dir: &Path, to: &Path) -> Result<Backup, BackupError> {
     }
 }
 
-/// Brings the backup `file` back into `data_dir`, which must be new or empty. Addresses that were
-/// given out since the backup are not given out again while tickets of them live.
+/// Restores the backup `file` into `data_dir`, which must be new or empty. Addresses that were
+/// given out after the backup are not given out again while tickets for them live.
 pub async fn restore(file: &Path, data_dir: &Path) -> Result<Restored, BackupError> {
     let unusable = |reason: String| BackupError::Unusable {
         path: file.to_owned(),
@@ -194,7 +194,7 @@ async fn bring_back(file: &Path, data_dir: &Path) -> Result<Restored, BackupErro
         path: database.clone(),
         source,
     };
-    // Its mode is right before there is anything to read.
+    // The mode is right before there is anything to read.
     let mut made = secret_file::open(&database).map_err(failed)?;
     let mut open = fs::File::open(file).map_err(|source| BackupError::Io {
         path: file.to_owned(),
@@ -234,8 +234,8 @@ async fn unpack(store: &Store) -> Result<(Vec<Carried>, Totals), StoreError> {
     Ok((carried, store.totals().await?))
 }
 
-/// Puts another ticket key in place, for the next start of the controller of `data_dir`, which must
-/// not run now.
+/// Replaces the ticket key from the next start of the controller of `data_dir` on, which must not
+/// run now.
 pub fn rotate_ticket_key(data_dir: &Path) -> Result<(), BackupError> {
     let unfit = |reason: String| BackupError::DataDir {
         path: data_dir.to_owned(),

@@ -1,6 +1,6 @@
-//! Decides how often one source may ask for what costs all: what is written to disk, told to every
-//! member or all relays, or signed. Each source has its own share, so that who loops waits and no
-//! other does. Holds no clock.
+//! Decides how often one source may ask for things that cost everybody: writes to disk, messages to
+//! every member or all relays, signatures. Each source has its own share, so that a looping one
+//! waits and no other does. Holds no clock.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,19 +12,19 @@ use crate::rate::{Allowance, Pace};
 /// All budgets of a controller.
 #[derive(Debug)]
 pub(crate) struct Budgets {
-    /// What a device changes for others: networks, routes.
+    /// Changes that a device makes for others: networks and routes.
     pub(crate) changes: Budget<DeviceId>,
     /// Netmap streams that a device opens: each is a snapshot or a look at the log, and a write for
     /// an ephemeral device.
     pub(crate) streams: Budget<DeviceId>,
     /// Rounds of certificates for a device: a signature for each of its networks.
     pub(crate) certificates: Budget<DeviceId>,
-    /// New devices by one right, which is an auth key or an account: writes, and news for every
-    /// member.
+    /// New devices by one right, which is an auth key or an account: writes, and a message for
+    /// every member.
     pub(crate) enrolments: Budget<Right>,
 }
 
-/// By what a device is enrolled.
+/// The right by which a device is enrolled.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Right {
     /// The id of an auth key.
@@ -44,7 +44,7 @@ impl Default for Budgets {
     }
 }
 
-/// What sources used lately of one kind.
+/// The recent use of one kind, by source.
 #[derive(Debug)]
 pub(crate) struct Budget<S> {
     pace: Pace,
@@ -57,7 +57,7 @@ impl<S: Ord> Budget<S> {
         Self { pace, sources }
     }
 
-    /// Counts one of a source; or says how long it must wait before one.
+    /// Counts one use of a source, or returns how long it must wait before one.
     pub(crate) fn count(&mut self, now: Instant, source: S) -> Result<(), Duration> {
         if self.sources.len() >= SOURCES_MAX {
             self.sources.retain(|_, allowance| !allowance.is_whole(now));
@@ -68,8 +68,8 @@ impl<S: Ord> Budget<S> {
     }
 }
 
-/// What a person or a program that starts does in a row fits into the burst; a loop goes on at one
-/// in six seconds.
+/// The changes that a person or a starting program makes in a row fit into the burst; a loop goes
+/// on at one in six seconds.
 const CHANGES: Pace = Pace {
     burst: 40,
     every: Duration::from_secs(6),
@@ -81,23 +81,23 @@ const STREAMS: Pace = Pace {
     every: Duration::from_secs(3),
 };
 
-/// Certificates are asked for at a start, when networks or names change, and once in their life of
+/// Certificates are requested at a start, when networks or names change, and once in their life of
 /// weeks.
 const CERTIFICATES: Pace = Pace {
     burst: 20,
     every: Duration::from_secs(30),
 };
 
-/// A rollout of some hundred machines by one key is at once; a key that leaked makes less than two
+/// A rollout of some hundred machines by one key passes at once; a leaked key makes fewer than two
 /// thousand devices in an hour.
 const ENROLMENTS: Pace = Pace {
     burst: 500,
     every: Duration::from_secs(3),
 };
 
-/// Sources remembered before those are forgotten whose allowance is whole again: as many as one
-/// network has devices. Each is a device or a right that was proved; each one that is kept used
-/// something within the last half an hour.
+/// Sources that are remembered before those with a whole allowance are forgotten: as many as one
+/// network has devices. Each is a device or a right that was proved, and used something within the
+/// last half hour.
 const SOURCES_MAX: usize = 50_000;
 
 #[cfg(test)]

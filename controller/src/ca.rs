@@ -1,8 +1,8 @@
-//! The deployment's own CA and the server certificate that it issues. Decides when a server
-//! certificate is made anew.
+//! The deployment's own CA and the server certificate that it issues. Decides when the server
+//! certificate is renewed.
 //!
-//! Everybody who joins pins the CA by the SHA-256 of its certificate, so the CA is made once and
-//! never changes.
+//! Every device pins the CA by the SHA-256 of its certificate, so the CA is made once and never
+//! changes.
 
 pub(crate) mod names;
 
@@ -22,33 +22,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::secret_file::{self, FileError};
 
-/// What the TLS server presents.
+/// The chain and key that the TLS server presents.
 #[derive(Debug)]
 pub(crate) struct ServerIdentity {
-    /// Leaf, then CA.
+    /// The leaf, then the CA.
     pub(crate) chain: Vec<CertificateDer<'static>>,
     pub(crate) key: PrivateKeyDer<'static>,
-    /// SHA-256 of the CA's certificate, for the join string.
+    /// The SHA-256 of the CA's certificate, for the join string.
     pub(crate) ca: Fingerprint,
 }
 
-/// A certificate and its key, as they lie in a file.
+/// A certificate and its key, as they are stored in a file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoredCertificate {
-    /// DER, base64.
+    /// DER in base64.
     certificate: String,
-    /// PKCS #8 DER, base64.
+    /// PKCS #8 DER in base64.
     private_key: Secret,
-    /// Names in the certificate.
+    /// The names in the certificate.
     names: Vec<String>,
-    /// Seconds since the Unix epoch.
+    /// The time at which it was made, seconds since the Unix epoch.
     made: u64,
 }
 
-/// Loads CA and server certificate from `dir`, making what is missing, and a server certificate
-/// that is old, damaged or for other `names`. The CA must be the `known` one: devices pin it, so
-/// another one would lock out all of them.
+/// Loads CA and server certificate from `dir`. Makes what is missing, and replaces a server
+/// certificate that is old, damaged or for other `names`. The CA must be the `known` one: devices
+/// pin it, so another one would lock out all of them.
 pub(crate) fn load_or_make(
     dir: &Path,
     names: &[String],
@@ -165,7 +165,7 @@ fn stored(
     }
 }
 
-/// Key and certificate of a file, which belong together.
+/// Reads key and certificate of a file, which belong together.
 fn parts(
     file: &Path,
     stored: &StoredCertificate,
@@ -191,14 +191,14 @@ fn parts(
 pub(crate) const CA_FILE: &str = "ca.json";
 const LEAF_FILE: &str = "server.json";
 
-/// Ten years: whoever joined pins the CA, so a new one means that everybody joins again.
+/// Ten years: every device pins the CA, so a new one means that all devices join again.
 const CA_LIFE_SECS: u64 = 10 * 365 * 24 * 3_600;
 
-/// 90 days, made anew at a start behind two thirds of them.
+/// 90 days, renewed at a start after two thirds of them.
 const LEAF_LIFE_SECS: u64 = 90 * 24 * 3_600;
 const LEAF_RENEW_SECS: u64 = LEAF_LIFE_SECS / 3 * 2;
 
-/// How much earlier a certificate is valid than it was made: room for clocks that differ.
+/// The time by which a certificate is backdated, seconds: room for clocks that differ.
 const BACKDATED_SECS: u64 = 3_600;
 
 /// Bytes of a serial number, at most 20 (RFC 5280).

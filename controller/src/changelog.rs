@@ -1,5 +1,5 @@
 //! Keeps the newest part of the change log in memory for all netmap streams. Decides only whether
-//! it still reaches back far enough; the whole log is the store's.
+//! it still reaches back far enough; the store has the whole log.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ pub(crate) struct ChangeLog {
 
 #[derive(Debug)]
 struct Tail {
-    /// Version before the oldest entry.
+    /// The version before the oldest entry.
     base: u64,
     entries: VecDeque<Arc<Entry>>,
 }
 
 impl ChangeLog {
-    /// A log that knows nothing up to `base`.
+    /// Makes a log that knows nothing up to `base`.
     pub(crate) fn new(base: u64) -> Self {
         Self {
             tail: RwLock::new(Tail {
@@ -35,12 +35,12 @@ impl ChangeLog {
         }
     }
 
-    /// The newest version.
+    /// Returns the newest version.
     pub(crate) fn head(&self) -> u64 {
         *self.head.borrow()
     }
 
-    /// Wakes whenever the head moves.
+    /// Returns a receiver that wakes whenever the head moves.
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.head.subscribe()
     }
@@ -64,7 +64,7 @@ impl ChangeLog {
         self.head.send_replace(head);
     }
 
-    /// The entries behind `from` up to the head, and the head's version; `None` if the log does not
+    /// Returns the head's version and the entries after `from` up to it; `None` if the log does not
     /// reach back that far or `from` is in the future.
     pub(crate) fn since(&self, from: u64) -> Option<(u64, Vec<Arc<Entry>>)> {
         let tail = self.tail.read();

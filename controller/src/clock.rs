@@ -2,12 +2,12 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Wall-clock time, seconds since the Unix epoch.
+/// Returns wall-clock time, seconds since the Unix epoch.
 pub(crate) fn unix_secs() -> u64 {
     unix_millis() / 1_000
 }
 
-/// Wall-clock time, milliseconds since the Unix epoch; a clock before 1970 counts as 1970.
+/// Returns wall-clock time, milliseconds since the Unix epoch; a clock before 1970 counts as 1970.
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place that reads wall-clock time"
@@ -19,7 +19,7 @@ pub(crate) fn unix_millis() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Monotonic time, virtual where tokio's clock is paused.
+/// Returns monotonic time, which is virtual where tokio's clock is paused.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

@@ -4,30 +4,30 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What a controller is started with.
+/// The configuration that a controller is started with.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where it listens; port 0 = any free one.
+    /// The address to listen on; port 0 is any free one.
     pub listen: SocketAddr,
     /// Directory of the database and the keys; made if missing, for its owner only. One controller
     /// at a time.
     pub data_dir: PathBuf,
     /// `host:port` or `host` under which others reach it: goes into join string and certificate.
-    /// `None` = where it listens.
+    /// `None` is the address that it listens on.
     pub public_address: Option<String>,
-    /// Domain of all overlay names, lower case.
+    /// Domain of all overlay names, in lower case.
     pub domain: String,
     /// Further names and addresses for the certificate.
     pub names: Vec<String>,
-    /// Where `/metrics`, `/healthz` and `/readyz` are served, without any authentication: a
-    /// loopback address. `None` = nowhere.
+    /// Loopback address that serves `/metrics`, `/healthz` and `/readyz` without authentication.
+    /// `None` is nowhere.
     pub metrics: Option<SocketAddr>,
     /// Times that tests shorten.
     pub timings: Timings,
 }
 
 impl Config {
-    /// The defaults for everything but the two that have none.
+    /// Returns the defaults for everything but the two settings that have none.
     pub fn new(listen: SocketAddr, data_dir: PathBuf) -> Self {
         Self {
             listen,
@@ -41,24 +41,25 @@ impl Config {
     }
 }
 
-/// How long things take. The defaults are right for every deployment.
+/// Times of the controller. The defaults are right for every deployment.
 #[derive(Debug, Clone)]
 pub struct Timings {
-    /// A device stays online this long behind its last netmap stream, so that a reconnect shows
-    /// nothing. After a start of the controller the devices that were online before have six times
-    /// as long.
+    /// The time for which a device stays online after its last netmap stream, so that a reconnect
+    /// is not seen. After a start of the controller the devices that were online before have six
+    /// times as long.
     pub presence_grace: Duration,
-    /// A relay silent for this long is offline: two missed heartbeats of 5 s, and 2 s on the way.
+    /// The silence after which a relay is offline: two missed heartbeats of 5 s, and 2 s on the
+    /// way.
     pub relay_lost_after: Duration,
-    /// How long a heartbeat that waits for orders is held.
+    /// The longest time for which a heartbeat that waits for orders is held.
     pub heartbeat_hold: Duration,
-    /// An ephemeral device is removed this long after it went offline.
+    /// The time after which an ephemeral device that is offline is removed.
     pub ephemeral_after: Duration,
-    /// A netmap stream with nothing to say says so this often.
+    /// The time after which an idle netmap stream says that it is alive.
     pub alive_every: Duration,
-    /// The change log is looked at this often even if nobody hints.
+    /// The longest time between two looks at the change log.
     pub poll_every: Duration,
-    /// Who connects must prove who it is within this time.
+    /// The time within which a connection must prove who holds it.
     pub stranger_within: Duration,
 }
 

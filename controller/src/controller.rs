@@ -1,5 +1,4 @@
-//! One controller: what it listens on, and how it runs until it is stopped. Brought up by
-//! [`crate::start`].
+//! One controller: its listeners, and its run until it is stopped. [`crate::start`] brings it up.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -80,22 +79,24 @@ impl Controller {
         })
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
 
-    /// Where metrics are served.
+    /// Returns the address that serves the metrics.
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().map(|(_, address)| *address)
     }
 
-    /// What devices, relays and people need to reach and to know it.
+    /// Returns the join string, by which devices, relays and people reach the controller and
+    /// recognise it.
     pub fn join(&self) -> JoinString {
         self.join.clone()
     }
 
-    /// Authorises setup; another one at every start, `None` once setup was done.
+    /// Returns the secret that authorises setup; another one at every start, `None` once setup was
+    /// done.
     pub fn setup_token(&self) -> Option<Secret> {
         self.setup_token.clone()
     }

@@ -1,5 +1,5 @@
-//! Decides whether a directory may hold a controller's database and keys, and whether what lies
-//! there is one deployment, whole.
+//! Decides whether a directory may hold a controller's database and keys, and whether the files
+//! there are one whole deployment.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use overlan_transport::private_dir::{self, PrivateDirError};
 use crate::ca;
 use crate::tickets;
 
-/// Why a directory is not used.
+/// The reason why a directory is not used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DirError {
     /// It cannot be read or made.
@@ -21,8 +21,8 @@ pub(crate) enum DirError {
     Unfit(String),
 }
 
-/// Makes the directory for its owner only, or finds one that is so. The mode of one that is there
-/// stays as it is.
+/// Makes the directory for its owner only, or checks that it is. The mode of an existing one stays
+/// as it is.
 pub(crate) fn prepare(dir: &Path) -> Result<(), DirError> {
     private_dir::make(dir, PURPOSE).map_err(|error| match error {
         PrivateDirError::Io(error) => DirError::Io(error),
@@ -34,7 +34,7 @@ pub(crate) fn prepare(dir: &Path) -> Result<(), DirError> {
         if is_ours(&name) {
             return Ok(());
         }
-        // A file system of its own has it.
+        // The root of a file system has it.
         if name != "lost+found" {
             foreign = Some(name);
         }
@@ -47,15 +47,15 @@ pub(crate) fn prepare(dir: &Path) -> Result<(), DirError> {
     }
 }
 
-/// Files that only a deployment leaves, beside its database; without the database they are what is
-/// left of one.
+/// Returns the files that only a deployment leaves, beside its database. Without the database they
+/// are the remains of one.
 pub(crate) fn traces(dir: &Path) -> Vec<PathBuf> {
     let written = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.len() > 0);
     let files = KEYS.into_iter().chain([DATABASE_WAL]);
     files.map(|name| dir.join(name)).filter(written).collect()
 }
 
-/// What helps where a file cannot be used.
+/// Returns what helps if a file cannot be used.
 pub(crate) fn way_out(file: &Path) -> &'static str {
     let name = file.file_name().and_then(|name| name.to_str());
     match name {
@@ -72,12 +72,12 @@ pub(crate) fn way_out(file: &Path) -> &'static str {
     }
 }
 
-/// Whether a file of this name is a controller's.
+/// Says whether a file of this name is a controller's.
 fn is_ours(name: &str) -> bool {
     name == DATABASE || name == DATABASE_WAL || name == LOCK || KEYS.contains(&name)
 }
 
-/// What the directory is for.
+/// The purpose of the directory, for error texts.
 const PURPOSE: private_dir::Purpose = private_dir::Purpose {
     option: "--data-dir",
     keys: "this deployment's keys",
@@ -85,12 +85,12 @@ const PURPOSE: private_dir::Purpose = private_dir::Purpose {
 
 /// The database.
 pub(crate) const DATABASE: &str = "controller.db";
-/// What was written last and is not in [`DATABASE`] yet.
+/// The newest writes, which are not in [`DATABASE`] yet.
 pub(crate) const DATABASE_WAL: &str = "controller.db-wal";
 /// Locked while a controller uses the directory.
 pub(crate) const LOCK: &str = "lock";
-/// Keys that only a backup brings back. The server's own certificate is not among them: it is made
-/// anew.
+/// Keys that only a backup can restore. The server's own certificate is not among them: it is made
+/// again.
 pub(crate) const KEYS: [&str; 3] = [ca::CA_FILE, ca::names::FILE, tickets::FILE];
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What all connections and tasks of one controller share. Decides nothing.
+//! The state that all connections and tasks of one controller share. Decides nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ use crate::report::Reports;
 use crate::store::{Store, StoreError, relays, runs};
 use crate::tickets::TicketSigner;
 
-/// One controller's state.
+/// One deployment, as its running controller holds it.
 #[derive(Debug)]
 pub(crate) struct Deployment {
     pub(crate) store: Store,
@@ -41,15 +41,15 @@ pub(crate) struct Deployment {
     pub(crate) presence_changed: Notify,
     pub(crate) stop: CancellationToken,
     pub(crate) runs: Runs,
-    /// When this run began, seconds since the Unix epoch.
+    /// The beginning of this run, seconds since the Unix epoch.
     pub(crate) began: u64,
-    /// Whether somebody showed that the database went back in time.
+    /// A device or relay showed that the database went back in time.
     pub(crate) rewound: AtomicBool,
 }
 
 impl Deployment {
-    /// Somebody of ours was told something in a time that this database does not have. Believed
-    /// once in a run: whoever lies makes relays ask for their orders.
+    /// Handles the report of a device or relay that knows a time which this database does not have.
+    /// Believed once in a run, since a lie makes all relays ask for their orders.
     pub(crate) async fn handle_lost_time(&self, who: &str) -> Result<(), StoreError> {
         if self.rewound.swap(true, Ordering::Relaxed) {
             return Ok(());
@@ -67,7 +67,7 @@ impl Deployment {
         self.store.commit(tx).await
     }
 
-    /// An open netmap stream of `device`; while it lives the device is online.
+    /// Opens a netmap stream of `device`, which is online as long as the returned value lives.
     pub(crate) fn attach(self: &Arc<Self>, device: DeviceId) -> Attached {
         self.presence.lock().handle_open(device);
         self.presence_changed.notify_one();
@@ -78,7 +78,7 @@ impl Deployment {
     }
 }
 
-/// See [`Deployment::attach`].
+/// An open netmap stream; see [`Deployment::attach`].
 #[derive(Debug)]
 pub(crate) struct Attached {
     deployment: Arc<Deployment>,

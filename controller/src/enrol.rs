@@ -61,7 +61,7 @@ pub(crate) enum EnrolError {
     OtherTunnelKey,
     /// The device is enrolled, and was taken out of every network.
     InNoNetwork,
-    /// The key cannot be used any more, for how many seconds.
+    /// The key cannot be used any more, since so many seconds.
     KeyEnded { id: String, end: KeyEnd, secs: u64 },
     /// The right does not lead into a network that was asked for.
     Grant(GrantError),
@@ -103,7 +103,7 @@ pub(crate) struct Enrolled {
     pub(crate) first: FirstPlace,
     /// It waits for approval.
     pub(crate) waits: bool,
-    /// Who or what authorised it, as people call it.
+    /// The key or login that authorised it, as people call it.
     pub(crate) by: String,
 }
 

@@ -1,6 +1,6 @@
 //! Changes of relays that are more than one row: each runs inside its caller's transaction and
-//! leaves its trace in the change log. The decisions are [`crate::placement`]'s; who is in which
-//! network is [`crate::roster`]'s.
+//! leaves its trace in the change log. [`crate::placement`] decides; [`crate::roster`] has the
+//! members of networks.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ use crate::store::relays::{self, RelayRow};
 use crate::store::{StoreError, Tx, changes, devices, put_setting, runs, setting};
 use crate::tickets::TicketSigner;
 
-/// Writes a relay, new or changed, and tells devices. If it came online or went, devices are placed
-/// anew.
+/// Writes a new or changed relay, and tells devices. If it came online or went offline, devices are
+/// placed again.
 pub(crate) async fn put_relay(
     tx: &mut Tx,
     relay: &RelayRow,
@@ -40,7 +40,7 @@ pub(crate) async fn put_relay(
     Ok(())
 }
 
-/// Marks a relay that is silent as offline; returns its name if that is news.
+/// Marks a silent relay as offline; returns its name if it was online.
 pub(crate) async fn lose_relay(
     tx: &mut Tx,
     id: RelayId,
@@ -58,7 +58,7 @@ pub(crate) async fn lose_relay(
     Ok(Some(after.name))
 }
 
-/// Removes a relay for good: devices forget it and move, and it is told when it asks.
+/// Removes a relay for good: devices forget it and move, and the relay learns of it when it asks.
 pub(crate) async fn remove_relay(
     tx: &mut Tx,
     relay: &RelayRow,
@@ -71,7 +71,7 @@ pub(crate) async fn remove_relay(
     changes::append(tx, relay.org, None, &fact, now).await
 }
 
-/// What the relays of an organisation must know.
+/// Returns the orders for the relays of an organisation.
 pub(crate) async fn orders(
     deployment: &Deployment,
     tx: &mut Tx,
@@ -91,7 +91,7 @@ pub(crate) async fn orders(
     })
 }
 
-/// Makes the orders new if the ticket keys are other ones than relays were told.
+/// Renews the orders if the ticket keys differ from those that relays know.
 pub(crate) async fn announce_keys(
     tx: &mut Tx,
     signer: &TicketSigner,
@@ -105,7 +105,7 @@ pub(crate) async fn announce_keys(
     Ok(())
 }
 
-/// Whether no key has the id of another one that relays were told.
+/// Says whether no key has the id of another one that relays know.
 pub(crate) async fn announced_keys_fit(
     tx: &mut Tx,
     signer: &TicketSigner,
@@ -134,7 +134,7 @@ fn announcement(signer: &TicketSigner, now: u64) -> String {
     keys.join(" ")
 }
 
-/// Setting that holds the ticket keys that relays were told of, each as `id:key`.
+/// Setting that holds the ticket keys that relays know, each as `id:key`.
 const TICKET_KEYS: &str = "ticket-key";
 
 async fn place_all(

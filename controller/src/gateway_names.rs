@@ -1,5 +1,5 @@
-//! Names of hosts behind devices: records of the network that are there while a route with that
-//! wish is approved. What a network may have is [`crate::records`]'s.
+//! Names of gateway hosts: records of the network that exist while a route with that wish is
+//! approved. [`crate::records`] decides which records a network may have.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use overlan_protocol::key::{DeviceId, NetworkId};
 use crate::netmaps::OrgId;
 use crate::store::{StoreError, Tx, dns, routes};
 
-/// The record that gives the route's host a name; `None` for a route to many hosts.
+/// Returns the record that names the host of a route; `None` for a route to many hosts.
 pub(crate) fn record(route: &GatewayRoute) -> Option<Record> {
     Some(match route.one_host()? {
         Host::Address(IpAddr::V4(address)) => Record::A(address),
@@ -19,7 +19,7 @@ pub(crate) fn record(route: &GatewayRoute) -> Option<Record> {
     })
 }
 
-/// Takes away the names that the network has by routes of `device` which are not `kept`.
+/// Withdraws the names that the network has by routes of `device` which are not `kept`.
 pub(crate) async fn withdraw(
     tx: &mut Tx,
     org: OrgId,
@@ -35,7 +35,7 @@ pub(crate) async fn withdraw(
         let settings = dns::settings(tx, org, network).await?;
         let mut records = settings.records.get(&name).cloned().unwrap_or_default();
         let before = records.len();
-        // What people put there meanwhile is theirs.
+        // Records that people added meanwhile stay.
         records.retain(|known| Some(known) != record(offer.route()).as_ref());
         if records.len() < before {
             dns::set_records(tx, org, network, &name, &records, now).await?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use overlan_protocol::key::RelayId;
 
-/// The relays that are online, and when each was heard last.
+/// The relays that are online, and the time of each one's last heartbeat.
 #[derive(Debug)]
 pub(crate) struct Heartbeats {
     lost_after: Duration,
@@ -20,7 +20,7 @@ struct Beat {
 }
 
 impl Heartbeats {
-    /// A relay silent for `lost_after` is lost.
+    /// Makes the table; a relay that is silent for `lost_after` is lost.
     pub(crate) fn new(lost_after: Duration) -> Self {
         Self {
             lost_after,
@@ -28,8 +28,8 @@ impl Heartbeats {
         }
     }
 
-    /// `relay` is alive at `now`. The relays of all organisations are few and registered, so the
-    /// map needs no limit of its own.
+    /// Notes that `relay` is alive at `now`. The relays of all organisations are few and
+    /// registered, so the map needs no limit of its own.
     pub(crate) fn handle_beat(&mut self, now: Instant, relay: RelayId, clients: u32) {
         self.relays.insert(relay, Beat { at: now, clients });
     }
@@ -39,12 +39,12 @@ impl Heartbeats {
         self.relays.remove(&relay);
     }
 
-    /// Clients attached to `relay` at its last heartbeat.
+    /// Returns the number of clients attached to `relay` at its last heartbeat.
     pub(crate) fn clients(&self, relay: RelayId) -> u32 {
         self.relays.get(&relay).map_or(0, |beat| beat.clients)
     }
 
-    /// Relays that are lost by `now`; each is reported once.
+    /// Returns the relays that are lost by `now`, each of them once.
     pub(crate) fn lost(&mut self, now: Instant) -> Vec<RelayId> {
         let silent = |beat: &Beat| now >= beat.at + self.lost_after;
         let lost: Vec<RelayId> = self
@@ -59,7 +59,7 @@ impl Heartbeats {
         lost
     }
 
-    /// When [`Heartbeats::lost`] may have something.
+    /// Returns the time at which [`Heartbeats::lost`] may have something.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let oldest = self.relays.values().map(|beat| beat.at).min();
         oldest.map(|at| at + self.lost_after)

@@ -1,6 +1,5 @@
-//! The two tasks behind the requests: one follows the change log, one does what time makes due.
-//! Decisions are made in
-//! [`crate::presence`] and [`crate::heartbeat`].
+//! The two tasks beside the requests: one follows the change log, the other does what is due with
+//! time. [`crate::presence`] and [`crate::heartbeat`] decide.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,8 +14,8 @@ use crate::presence::Transition;
 use crate::roster;
 use crate::store::{StoreError, changes, devices, keys, sessions};
 
-/// Reads new entries of the change log into memory, soon after a commit and in any case every poll.
-/// Ends with the controller.
+/// Reads new entries of the change log into memory, soon after each commit and at every poll. Ends
+/// with the controller.
 pub(crate) async fn follow_changes(deployment: Arc<Deployment>) {
     loop {
         match read_changes(&deployment).await {
@@ -37,8 +36,8 @@ pub(crate) async fn follow_changes(deployment: Arc<Deployment>) {
     }
 }
 
-/// Reads all that is in the change log already: whoever comes back right after a restart goes on
-/// from where its map stands.
+/// Reads the whole change log once: a device that reconnects right after a restart goes on from its
+/// map.
 pub(crate) async fn catch_up(deployment: &Deployment) -> Result<(), StoreError> {
     while read_changes(deployment).await? {}
     Ok(())
@@ -149,7 +148,7 @@ async fn lose_relays(deployment: &Deployment, now: Instant) {
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(%error, %relay, "cannot mark a relay as offline");
-                // As if heard just now: it is lost again after the same silence.
+                // As if it had been heard just now: it is lost again after the same silence.
                 deployment.heartbeats.lock().handle_beat(now, relay, 0);
             }
         }
@@ -183,7 +182,7 @@ async fn prune(deployment: &Deployment) -> Result<(), StoreError> {
     let now = clock::unix_secs();
     let mut tx = deployment.store.write().await?;
     changes::prune(&mut tx, CHANGES_KEPT).await?;
-    // The key before a rotation ends some time.
+    // The key before a rotation ends at some time.
     fleet::announce_keys(&mut tx, &deployment.signer, now).await?;
     sessions::prune(&mut tx, now, SESSION_IDLE_SECS).await?;
     keys::prune(&mut tx, now.saturating_sub(KEYS_KEPT_SECS)).await?;
@@ -198,7 +197,7 @@ fn report(what: &str, result: Result<(), StoreError>) {
     }
 }
 
-/// How long commits are gathered before streams are woken.
+/// The time for which commits are gathered before streams are woken.
 const COALESCE: Duration = Duration::from_millis(10);
 
 /// Most entries read at once.
@@ -210,20 +209,22 @@ const PRESENCE_BATCH: usize = 1_000;
 /// Pause after the database failed.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Bounds of the time between two looks for stale ephemeral devices, and how many one look removes.
+/// Bounds of the time between two looks for stale ephemeral devices, and most devices that one look
+/// removes.
 const SWEEP_MIN: Duration = Duration::from_millis(50);
 const SWEEP_MAX: Duration = Duration::from_secs(60);
 const SWEEP_BATCH: u32 = 500;
 
 const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
 
-/// Entries of the change log kept on disk. Streams look into memory; after a restart that is filled
-/// from here.
+/// Entries of the change log that are kept on disk. Streams look into memory, which is filled from
+/// there after a restart.
 const CHANGES_KEPT: u64 = 2 * crate::changelog::ENTRIES_MAX as u64;
 
-/// How long ended keys and tokens are kept, so that their user is told "expired" and not "unknown".
+/// The time for which ended keys and tokens are kept, so that their users are told "expired" and
+/// not "unknown".
 const KEYS_KEPT_SECS: u64 = 90 * 24 * 3_600;
 
-/// How long removed devices are remembered, so that their owner is told "removed" and not
-/// "unknown".
+/// The time for which removed devices are remembered, so that their owners are told "removed" and
+/// not "unknown".
 const REVOCATIONS_KEPT_SECS: u64 = 90 * 24 * 3_600;

@@ -1,6 +1,6 @@
-//! Decides who may hold a connection. Strangers and callers who proved who they are draw on budgets
-//! of their own, each divided: strangers by source, callers by who they are, so that nobody uses up
-//! what others need. Holds no clock and no socket.
+//! Decides who may hold a connection. Strangers and proven callers draw on budgets of their own,
+//! each divided: strangers by source, callers by identity, so that nobody uses up the share of
+//! others. Holds no clock and no socket.
 //!
 //! ```text
 //! admit → stranger → prove → device, relay or person → close
@@ -14,24 +14,23 @@ use std::time::Instant;
 use overlan_protocol::key::{DeviceId, RelayId};
 use overlan_transport::strangers::{Refused, Strangers, source};
 
-/// How many connections there may be.
+/// Most connections of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConnectionBudget {
-    /// Those that have not proved who they are.
+    /// Connections that have not proved who holds them.
     pub(crate) strangers: usize,
-    /// Of those, from one source.
+    /// Of those, connections from one source.
     pub(crate) strangers_per_source: usize,
-    /// Of devices; each holds one for as long as it runs.
+    /// Connections of devices; each holds one for as long as it runs.
     pub(crate) devices: usize,
-    /// Of relays, kept for them.
+    /// Connections kept for relays.
     pub(crate) relays: usize,
-    /// Of people's sessions, kept for them.
+    /// Connections kept for people's sessions.
     pub(crate) people: usize,
 }
 
 impl ConnectionBudget {
-    /// What fits into `files` descriptors. Few of them are shared out so that every kind keeps a
-    /// part.
+    /// Divides `files` descriptors. If there are few of them, every kind keeps a part.
     pub(crate) fn of_files(files: u64) -> Self {
         let files = usize::try_from(files).unwrap_or(usize::MAX);
         let strangers = (files / 4).min(STRANGERS_MAX);
@@ -47,23 +46,23 @@ impl ConnectionBudget {
     }
 }
 
-/// Who proved to hold a connection.
+/// The proven holder of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Caller {
-    /// By its identity key.
+    /// A device, by its identity key.
     Device(DeviceId),
-    /// By its identity key.
+    /// A relay, by its identity key.
     Relay(RelayId),
-    /// By a session of this account.
+    /// A person, by a session of this account.
     Person(i64),
 }
 
-/// Why a connection is not taken, or not kept.
+/// The reason why a connection is not taken, or not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoRoom {
     /// Too many strangers at once.
     Strangers,
-    /// Too many strangers of this source at once.
+    /// Too many strangers from this source at once.
     Source,
     /// Too many callers of this kind.
     Callers,
@@ -71,19 +70,19 @@ pub(crate) enum NoRoom {
     Caller,
 }
 
-/// Names one connection for as long as the program runs; later ones have higher numbers.
+/// The number of one connection; later ones have higher numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SeatId(u64);
 
-/// A connection was admitted.
+/// The place of a connection that was admitted.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Admitted {
     pub(crate) seat: SeatId,
-    /// A stranger who has to go for it; its place is free already.
+    /// A stranger that has to leave for it; its place is free already.
     pub(crate) evicted: Option<SeatId>,
 }
 
-/// OpenConnections connections, against their budget.
+/// The open connections, against their budget.
 #[derive(Debug)]
 pub(crate) struct Limits {
     budget: ConnectionBudget,
@@ -94,7 +93,7 @@ pub(crate) struct Limits {
     open: OpenConnections,
 }
 
-/// How many connections there are, by kind.
+/// The number of open connections, by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct OpenConnections {
     pub(crate) strangers: usize,
@@ -115,7 +114,7 @@ impl Limits {
         }
     }
 
-    /// A stranger knocks at `now`; see [`Strangers::admit`].
+    /// Admits a stranger at `now`; see [`Strangers::admit`].
     pub(crate) fn admit(&mut self, now: Instant, from: IpAddr) -> Result<Admitted, NoRoom> {
         let seat = SeatId(self.next + 1);
         let evicted = self.strangers.admit(now, source(from), seat);
@@ -127,8 +126,8 @@ impl Limits {
         Ok(Admitted { seat, evicted })
     }
 
-    /// The holder of `seat` proved who it is, and leaves the strangers if there is room. Whoever
-    /// proves to be another one than before is that from now on.
+    /// Moves the connection at `seat` from the strangers to its proven caller, if there is room. A
+    /// connection that proves another caller later belongs to that one.
     pub(crate) fn prove(&mut self, seat: SeatId, caller: Caller) -> Result<(), NoRoom> {
         if self.callers.get(&seat) == Some(&caller) {
             return Ok(());
@@ -152,7 +151,7 @@ impl Limits {
         Ok(())
     }
 
-    /// The connection has ended; nothing happens to one that was evicted before.
+    /// Closes a connection; nothing happens to one that was evicted before.
     pub(crate) fn close(&mut self, seat: SeatId) {
         self.strangers.leave(seat);
         if let Some(caller) = self.callers.remove(&seat) {
@@ -166,12 +165,12 @@ impl Limits {
         }
     }
 
-    /// Whether the connection is still a stranger's.
+    /// Says whether the connection is still a stranger's.
     pub(crate) fn is_stranger(&self, seat: SeatId) -> bool {
         self.strangers.holds(seat)
     }
 
-    /// What is open.
+    /// Returns the number of open connections.
     pub(crate) fn open(&self) -> OpenConnections {
         OpenConnections {
             strangers: self.strangers.count(),
@@ -205,8 +204,8 @@ pub(crate) const DEVICES_MAX: usize = 16_384;
 /// Connections kept for relays, and as many for people.
 const KEPT_MAX: usize = 512;
 
-/// Connections of one device, relay or account: one stream or heartbeat, and room for what is asked
-/// beside it and for those that the network lost and nobody has noticed yet.
+/// Connections of one device, relay or account: one stream or heartbeat, and room for requests
+/// beside it and for connections that the network lost without notice.
 const EACH_CALLER_MAX: usize = 32;
 
 /// Descriptors for the database, its readers, the operator's door and refusals.

@@ -1,8 +1,9 @@
-//! Decides whether a version that somebody was told still counts: after a restore the same numbers
-//! are told again, for other things. Holds no clock and no store.
+//! Decides whether a version that a device or relay reports still counts: after a restore the same
+//! numbers are given out again, for other things. Holds no clock and no store.
 //!
 //! ```text
-//! run  A ── 5 ── B ── 9 ── C (now)        B told 6 to 9; "8 by B" goes on from here, "12 by B" was told in a time that is lost
+//! run  A ── 5 ── B ── 9 ── C (now)    B gave out 6 to 9: "8 by B" goes on from here,
+//!                                     "12 by B" belongs to a time that is lost
 //! ```
 
 use overlan_protocol::address::HOST_MIN;
@@ -22,31 +23,31 @@ pub(crate) struct Runs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) id: Lineage,
-    /// The newest version when it began.
+    /// The newest version at its beginning.
     pub(crate) version: u64,
 }
 
-/// What a version with its run is worth here.
+/// The worth of a version with its run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Claim {
     /// It is a part of this database's past.
     Past,
-    /// It was told by this database in a time of which it knows nothing: it was restored from a
+    /// This database gave it out in a time of which it knows nothing: it was restored from a
     /// backup.
     Lost,
 }
 
 impl Runs {
-    /// `before` in the order in which they began, then `present`; `is_new` if nobody had set up the
-    /// deployment when it began.
+    /// Takes the runs `before` in the order of their beginnings, then the `present` one; `is_new`
+    /// if nobody had set up the deployment when it began.
     pub(crate) fn new(before: Vec<Run>, present: Run, is_new: bool) -> Self {
         let mut runs = before;
         runs.push(present);
         Self { runs, is_new }
     }
 
-    /// Where new devices get addresses from. Only before a new deployment's first run nothing can
-    /// have been given out of which this database does not know.
+    /// Returns the first host index for new devices. Only before the first run of a new deployment
+    /// it is certain that no address was given out of which this database does not know.
     pub(crate) fn first_host(&self) -> u32 {
         match self.is_new {
             true => HOST_MIN,
@@ -54,32 +55,32 @@ impl Runs {
         }
     }
 
-    /// Names the present run.
+    /// Returns the id of the present run.
     pub(crate) fn present(&self) -> Lineage {
         self.runs.last().map_or(Lineage([0; 16]), |run| run.id)
     }
 
-    /// Judges what somebody says who proved to be a device or relay of ours.
+    /// Judges the version that a proven device or relay reports.
     pub(crate) fn judge(&self, told_by: Lineage, version: u64) -> Claim {
         let Some(at) = self.runs.iter().position(|run| run.id == told_by) else {
             return Claim::Lost;
         };
         match self.runs.get(at + 1) {
-            // Told in this run: whoever looks at the log sees whether it reaches there.
+            // The version is of this run: the log shows whether it reaches there.
             None => Claim::Past,
             Some(next) if version <= next.version => Claim::Past,
             Some(_) => Claim::Lost,
         }
     }
 
-    /// Whether `told_by` is the present run.
+    /// Says whether `told_by` is the present run.
     pub(crate) fn is_present(&self, told_by: Lineage) -> bool {
         self.present() == told_by
     }
 }
 
-/// Most runs that are remembered, some 50 bytes each. Who comes with an older one is taken for
-/// somebody from a lost time, which costs a round of orders for relays and nothing else.
+/// Most runs that are remembered, some 50 bytes each. A device or relay with an older one counts as
+/// coming from a lost time, which costs a round of orders for relays and nothing else.
 pub(crate) const RUNS_MAX: u64 = 4_096;
 
 #[cfg(test)]
@@ -99,7 +100,8 @@ mod tests {
     fn only_the_first_run_of_a_new_deployment_begins_at_the_first_address() {
         let run = |id| Run { id, version: 1 };
         assert_eq!(Runs::new(Vec::new(), run(A), true).first_host(), HOST_MIN);
-        // A database of a version that kept no runs, or a copy of one: it may have given out any.
+        // The database of a version that kept no runs, or a copy of one, may have given out any
+        // address.
         let older = Runs::new(Vec::new(), run(A), false);
         assert_eq!(older.first_host(), address::place_of_run(A));
         assert_eq!(runs().first_host(), address::place_of_run(C));

@@ -1,6 +1,5 @@
-//! Decides whose name it is where an older database says two things of one. What is held from then
-//! on is
-//! [`crate::store::names`]'s.
+//! Decides who keeps a name that an older database gives to a device and to a record. From then on
+//! [`crate::store::names`] has the holders.
 
 use overlan_protocol::api::NamePolicy;
 
@@ -9,9 +8,9 @@ use crate::records::says_where;
 use crate::store::names::{self, DOMAIN};
 use crate::store::{self, StoreError, Tx, changes, dns};
 
-/// Fills in which names records and wishes hold, once for each domain that the deployment has.
-/// Where a device has the name of a record, the record was first, since the other way round was
-/// always refused: the device gets a suffix, and every device a whole netmap.
+/// Fills in the names that records and wishes hold, once for each domain that the deployment has.
+/// If a device has the name of a record, the record was first, since the other way round was always
+/// refused: the device gets a suffix, and every device a whole netmap.
 pub(crate) async fn settle(tx: &mut Tx, domain: &str) -> Result<(), StoreError> {
     if store::setting(tx, DOMAIN).await?.as_deref() == Some(domain.as_bytes()) {
         return Ok(());

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use overlan_protocol::api::NamePolicy;
 use overlan_protocol::name::with_suffix;
 
-/// Who has the wanted label now.
+/// The present holder of the wanted label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LabelHolder {
     /// Nobody.
@@ -17,7 +17,7 @@ pub(crate) enum LabelHolder {
     Other,
 }
 
-/// What enrolment does.
+/// The decision about the label of a new device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Naming {
     /// Give this label.
@@ -43,7 +43,7 @@ pub(crate) fn decide(
             let free = (1..=u32::try_from(taken.len()).unwrap_or(u32::MAX - 1) + 1)
                 .map(|number| with_suffix(wanted, number))
                 .find(|label| !taken.contains(label));
-            // One more number than labels are taken was tried, so one was free.
+            // One number more than there are taken labels was tried, so one of them was free.
             free.map_or(Naming::Refuse, Naming::Give)
         }
     }

@@ -1,9 +1,9 @@
-//! Decides what one device is told: its netmap at a version, and the delta that the change log
-//! makes of it.
+//! Decides what one device knows: its netmap at a version, and the delta that the change log makes
+//! of it.
 //!
 //! Holds no state: the members of a network come from the store, the log entries from
-//! [`crate::changelog`]. An entry names what changed once, for everybody; each stream derives its
-//! own change from it.
+//! [`crate::changelog`]. An entry names a change once, for everybody; each stream derives its own
+//! change from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use overlan_protocol::netmap::{Change, Netmap, Network, Owner, Peer, Relay};
 use overlan_protocol::policy::Filter;
 use serde::{Deserialize, Serialize};
 
-/// An organisation: the border that nothing crosses.
+/// An organisation: a border that nothing crosses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct OrgId(pub(crate) i64);
 
@@ -31,10 +31,10 @@ pub(crate) struct Member {
     /// Home first.
     pub(crate) relays: Vec<RelayId>,
     pub(crate) online: bool,
-    /// Approved routes to hosts behind it.
+    /// Approved routes to gateway hosts.
     #[serde(default)]
     pub(crate) routes: Vec<GatewayRoute>,
-    /// By what right it was enrolled.
+    /// The right by which it was enrolled.
     #[serde(default)]
     pub(crate) owner: Owner,
 }
@@ -55,7 +55,7 @@ impl Member {
     }
 }
 
-/// What one entry of the change log says.
+/// The change that one entry of the log is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Fact {
@@ -65,10 +65,10 @@ pub(crate) enum Fact {
     Joined(Box<Member>),
     /// A device left the network, or was taken out.
     Left { device: DeviceId, host: u32 },
-    /// A device was removed for good; said once in each of its networks, or to nobody's network
-    /// with host 0 if it had none.
+    /// A device was removed for good; written once for each of its networks, or without a network
+    /// and with host 0 if it was in none.
     Gone { device: DeviceId, host: u32 },
-    /// A device came or went.
+    /// A device came online or went offline.
     Online {
         device: DeviceId,
         host: u32,
@@ -78,7 +78,7 @@ pub(crate) enum Fact {
     Relay { id: RelayId, relay: Relay },
     /// A relay was removed.
     RelayGone { id: RelayId },
-    /// What a network knows of a name changed; no records = the name is gone.
+    /// The records of a name changed; without records the name is gone.
     DnsRecords { name: String, records: Vec<Record> },
     /// A zone is new, changed or, without settings, gone.
     DnsZone {
@@ -92,17 +92,17 @@ pub(crate) enum Fact {
 pub(crate) struct Entry {
     pub(crate) version: u64,
     pub(crate) org: OrgId,
-    /// `None` where the entry concerns every network of the organisation.
+    /// `None` if the entry concerns every network of the organisation.
     pub(crate) network: Option<NetworkId>,
     pub(crate) fact: Fact,
 }
 
-/// Whose netmap it is.
+/// The device that a netmap is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Viewer {
     pub(crate) device: DeviceId,
     pub(crate) org: OrgId,
-    /// Where it is a member, each with the version up to which it knows that network.
+    /// The networks that it is in, each with the version up to which it knows that network.
     pub(crate) networks: BTreeMap<NetworkId, u64>,
 }
 
@@ -116,8 +116,8 @@ pub(crate) struct View {
     pub(crate) dns: Dns,
 }
 
-/// The whole netmap of `device` at `version`. All `relays` of the organisation are in it, also
-/// those that no list names: devices measure the way to each.
+/// Makes the whole netmap of `device` at `version`. All `relays` of the organisation are in it,
+/// also those that no list names, since devices measure the way to each.
 pub(crate) fn snapshot(
     version: u64,
     views: Vec<View>,
@@ -138,7 +138,7 @@ pub(crate) fn snapshot(
     }
 }
 
-/// A network as `device` sees it; `None` if it is no member.
+/// Returns a network as `device` sees it; `None` if it is not a member.
 pub(crate) fn network(view: View, device: DeviceId) -> Option<Network> {
     let own = view
         .members
@@ -160,14 +160,14 @@ pub(crate) fn network(view: View, device: DeviceId) -> Option<Network> {
     })
 }
 
-/// What entries mean for one device.
+/// The meaning of log entries for one device.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Derived {
     /// These changes, possibly none.
     Changes {
         changes: Vec<Change>,
-        /// Networks that the device joined: what they look like is read from the store, after these
-        /// entries were written.
+        /// Networks that the device joined: they are read whole from the store, after these entries
+        /// were written.
         joined: BTreeSet<NetworkId>,
         /// Its networks changed, so it needs another ticket.
         moved: bool,
@@ -177,7 +177,7 @@ pub(crate) enum Derived {
 }
 
 /// Derives the changes of `viewer` from `entries`, which are in order, and keeps its networks up to
-/// date. What a later entry overrides is left out.
+/// date. A change that a later entry overrides is left out.
 pub(crate) fn derive<'a>(
     viewer: &mut Viewer,
     entries: impl IntoIterator<Item = &'a Entry>,
@@ -187,7 +187,7 @@ pub(crate) fn derive<'a>(
         match (&entry.fact, entry.network) {
             (Fact::Gone { device, .. }, _) if *device == viewer.device => return Derived::Removed,
             (Fact::Joined(member), Some(network)) if member.device == viewer.device => {
-                // What else is said about it here is older than what will be read.
+                // Everything else in the log about this network is older than what will be read.
                 viewer.networks.insert(network, u64::MAX);
                 pending.place(network, OwnMove::Joined);
             }
@@ -220,16 +220,16 @@ pub(crate) fn derive<'a>(
     }
 }
 
-/// Changes by what they are about; the last word counts.
+/// Changes by their subject; the last one counts.
 #[derive(Debug, Default)]
 struct PendingChanges {
-    /// `None` for one that is gone.
+    /// `None` for a relay that is gone.
     relays: BTreeMap<RelayId, Option<Relay>>,
     places: BTreeMap<NetworkId, OwnMove>,
     members: BTreeMap<NetworkId, MemberChanges>,
 }
 
-/// What became of the viewer's own place in a network.
+/// The viewer's own way into or out of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OwnMove {
     Joined,
@@ -247,13 +247,13 @@ struct MemberChanges {
 }
 
 impl PendingChanges {
-    /// What was to be said about the members is void: the whole network follows, or nothing.
+    /// Drops the changes of members: the whole network follows, or nothing.
     fn place(&mut self, network: NetworkId, place: OwnMove) {
         self.members.remove(&network);
         self.places.insert(network, place);
     }
 
-    /// New relays first and gone ones last: a peer's list must find them.
+    /// New relays come first and gone ones last, so that a peer's list always finds its relays.
     fn into_changes(self) -> Vec<Change> {
         let (mut changes, mut gone) = (Vec::new(), Vec::new());
         for (id, relay) in self.relays {
@@ -302,7 +302,7 @@ impl MemberChanges {
             Fact::DnsZone { zone, settings } => {
                 self.zones.insert(zone.clone(), settings.clone());
             }
-            // It concerns every network and was taken before.
+            // It concerns every network, and was handled before.
             Fact::Relay { .. } | Fact::RelayGone { .. } => {}
         }
     }

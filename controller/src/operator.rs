@@ -1,5 +1,5 @@
-//! What the operator's door answers: `/metrics`, `/healthz`, `/readyz`, nothing else. Decides when
-//! the database is asked again whether it takes writes.
+//! Answers the operator: `/metrics`, `/healthz` and `/readyz`, nothing else. Decides when to try
+//! again whether the database takes writes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use crate::deployment::Deployment;
 use crate::metrics::{Counts, Gauges};
 use crate::seats::Seats;
 
-/// What the door shows.
+/// The state that the operator can see.
 #[derive(Debug)]
 pub(crate) struct OperatorDoor {
     pub(crate) deployment: Arc<Deployment>,
     pub(crate) seats: Arc<Seats>,
     pub(crate) counts: Arc<Counts>,
-    /// When a write was tried last, and why it failed.
+    /// The time of the last trial write, and the reason if it failed.
     pub(crate) tried: Mutex<Option<(Instant, Option<String>)>>,
 }
 
@@ -26,7 +26,7 @@ impl OperatorDoor {
     pub(crate) async fn answer(&self, path: &str) -> Page {
         let version = env!("CARGO_PKG_VERSION");
         match path {
-            // The program lives and answers: what restarts it must look no further.
+            // The program runs and answers: whatever restarts it must look no further.
             "/healthz" => {
                 let document = serde_json::json!({ "status": "ok", "version": version });
                 Page::health(true, &document)
@@ -58,7 +58,7 @@ impl OperatorDoor {
         }
     }
 
-    /// Why the database does not take writes, tried now or shortly before.
+    /// Returns the reason why the database does not take writes, by a trial now or shortly before.
     async fn write_failure(&self) -> Option<String> {
         let now = clock::now();
         let known = self.tried.lock().clone();
@@ -74,5 +74,5 @@ impl OperatorDoor {
     }
 }
 
-/// A write is tried at most this often, however many ask.
+/// The time between two trial writes, however many ask.
 const TRY_EVERY: Duration = Duration::from_secs(2);

@@ -1,8 +1,8 @@
-//! Decides where devices attach: a home relay and backups. Knows no addresses and no clock.
+//! Decides where devices attach: to a home relay and its backups. Knows no addresses and no clock.
 //!
-//! A home is kept as long as its relay is online; else the nearest online relay becomes home, and
-//! of those that are about equally near the one with the fewest homed devices. With no relay online
-//! nothing moves: an old address may come back, no address cannot.
+//! A home is kept as long as its relay is online. Else the nearest online relay becomes home, and
+//! of relays at about the same distance the one with the fewest homed devices. If no relay is
+//! online nothing moves: a relay may come back at its old address, and no address leads nowhere.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use overlan_protocol::key::{DeviceId, RelayId};
 /// A relay as placement sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Candidate {
-    /// Whether heartbeats arrive.
+    /// Its heartbeats arrive.
     pub(crate) online: bool,
-    /// Devices whose home it is.
+    /// Number of devices whose home it is.
     pub(crate) homed: u32,
 }
 
-/// The relays of one organisation, counting along while devices move.
+/// The relays of one organisation; counts homed devices while they move.
 #[derive(Debug)]
 pub(crate) struct Placement {
     relays: BTreeMap<RelayId, Candidate>,
@@ -28,8 +28,8 @@ impl Placement {
         Self { relays }
     }
 
-    /// The relay list of `device`, home first, that replaces `current`; `None` if that may stay.
-    /// `round_trips` are those that the device measured, in milliseconds.
+    /// Returns the relay list of `device`, home first, that replaces `current`; `None` if that may
+    /// stay. `round_trips` are the device's measurements, in milliseconds.
     pub(crate) fn place(
         &mut self,
         device: DeviceId,
@@ -94,16 +94,17 @@ impl Placement {
     }
 }
 
-/// Different devices prefer different relays, so the devices of a lost relay spread over all
+/// Orders relays differently for each device, so that the devices of a lost relay spread over all
 /// others. Ids are random.
 fn preference(device: DeviceId, relay: RelayId) -> u128 {
     u128::from_be_bytes(device.0) ^ u128::from_be_bytes(relay.0)
 }
 
-/// Most backups behind a home relay: enough for two losses at once, and every peer stores the list.
+/// Most backups of a home relay: enough for two losses at once, and every peer stores the list.
 pub(crate) const BACKUPS_MAX: usize = 2;
 
-/// Round trips that differ by less are not worth an uneven load, milliseconds: nobody feels it.
+/// Round trips that differ by less count as equal, milliseconds: nobody feels the difference, and
+/// an uneven load would cost more.
 const ABOUT_EQUAL_MS: u32 = 10;
 
 #[cfg(test)]

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use overlan_protocol::key::DeviceId;
 
-/// Open streams by device.
+/// The open streams, by device.
 #[derive(Debug)]
 pub(crate) struct Presence {
     grace: Duration,
     devices: BTreeMap<DeviceId, State>,
-    /// Devices to report as online now.
+    /// Devices to report as online.
     arrivals: BTreeSet<DeviceId>,
-    /// Ends of graces.
+    /// The ends of graces.
     departures: BTreeSet<(Instant, DeviceId)>,
 }
 
@@ -24,12 +24,12 @@ pub(crate) struct Presence {
 struct State {
     streams: u32,
     reported: bool,
-    /// It said that it ends: there is no grace behind its last stream.
+    /// It said that it leaves, so there is no grace after its last stream.
     leaving: bool,
     departs: Option<Instant>,
 }
 
-/// A device came or went.
+/// A device came online or went offline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Transition {
     pub(crate) device: DeviceId,
@@ -37,7 +37,7 @@ pub(crate) struct Transition {
 }
 
 impl Presence {
-    /// `grace` is how long a device stays online behind its last stream.
+    /// Makes the table; a device stays online for `grace` after its last stream.
     pub(crate) fn new(grace: Duration) -> Self {
         Self {
             grace,
@@ -47,7 +47,8 @@ impl Presence {
         }
     }
 
-    /// A device that was online when the last process ended; it has until `until` to come back.
+    /// Adds a device that was online when the last process ended; it has until `until` to come
+    /// back.
     pub(crate) fn restore(&mut self, device: DeviceId, until: Instant) {
         let state = State {
             streams: 0,
@@ -59,7 +60,7 @@ impl Presence {
         self.departures.insert((until, device));
     }
 
-    /// A stream of `device` opened.
+    /// Notes that a stream of `device` opened.
     pub(crate) fn handle_open(&mut self, device: DeviceId) {
         let state = self.devices.entry(device).or_default();
         state.streams += 1;
@@ -72,7 +73,7 @@ impl Presence {
         }
     }
 
-    /// A stream of `device` closed.
+    /// Notes that a stream of `device` closed.
     pub(crate) fn handle_close(&mut self, now: Instant, device: DeviceId) {
         let Some(state) = self.devices.get_mut(&device) else {
             return;
@@ -81,7 +82,7 @@ impl Presence {
         self.depart(now, device);
     }
 
-    /// `device` says that it ends. A reconnect later is an arrival like any other.
+    /// Notes that `device` leaves. A later reconnect is an arrival like any other.
     pub(crate) fn handle_leaving(&mut self, now: Instant, device: DeviceId) {
         if let Some(state) = self.devices.get_mut(&device) {
             state.leaving = true;
@@ -108,14 +109,14 @@ impl Presence {
         self.departures.insert((at, device));
     }
 
-    /// Whether a stream of `device` is open.
+    /// Says whether a stream of `device` is open.
     pub(crate) fn is_attached(&self, device: DeviceId) -> bool {
         self.devices
             .get(&device)
             .is_some_and(|state| state.streams > 0)
     }
 
-    /// What became true by `now`, at most `limit` of it. Each transition is reported once.
+    /// Returns at most `limit` transitions that happened by `now`, each of them once.
     pub(crate) fn due(&mut self, now: Instant, limit: usize) -> Vec<Transition> {
         let mut transitions = Vec::new();
         while transitions.len() < limit {
@@ -164,7 +165,7 @@ impl Presence {
         }
     }
 
-    /// When [`Presence::due`] has something; the past = now.
+    /// Returns the time at which [`Presence::due`] has something; a time in the past means now.
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
         if !self.arrivals.is_empty() {
             return Some(now);

@@ -1,29 +1,30 @@
-//! Decides how often something may happen: some at once, then one every so often. Holds no clock.
+//! Decides how often something may happen: some times at once, then once per interval. Holds no
+//! clock.
 
 use std::time::{Duration, Instant};
 
-/// How often.
+/// A rate.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
-    /// How many at once.
+    /// Uses that may come at once.
     pub(crate) burst: u32,
-    /// Then one every so often.
+    /// The interval of further ones.
     pub(crate) every: Duration,
 }
 
-/// What is left of a [`Pace`]. One that was never used is whole.
+/// The rest of a [`Pace`]. An unused one is whole.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Allowance {
     whole_at: Instant,
 }
 
 impl Allowance {
-    /// A whole one.
+    /// Makes a whole one.
     pub(crate) fn new(now: Instant) -> Self {
         Self { whole_at: now }
     }
 
-    /// Takes one; or says how long there is none.
+    /// Takes one, or returns how long there is none.
     pub(crate) fn take(&mut self, now: Instant, pace: Pace) -> Result<(), Duration> {
         let whole_at = self.whole_at.max(now) + pace.every;
         let latest = now + pace.every * pace.burst;
@@ -42,12 +43,12 @@ impl Allowance {
             .unwrap_or(self.whole_at);
     }
 
-    /// Whether forgetting it makes no difference.
+    /// Says whether forgetting it makes no difference.
     pub(crate) fn is_whole(&self, now: Instant) -> bool {
         self.whole_at <= now
     }
 
-    /// When it is whole again.
+    /// Returns the time at which it is whole again.
     pub(crate) fn whole_at(&self) -> Instant {
         self.whole_at
     }

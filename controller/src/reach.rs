@@ -1,5 +1,5 @@
-//! Decides under which address others reach this controller, and for which names its certificate
-//! is. Looks nothing up.
+//! Decides the address by which others reach this controller, and the names of its certificate.
+//! Looks nothing up.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,7 +8,7 @@ use overlan_protocol::name;
 
 use crate::start::StartError;
 
-/// Host and port for the join string.
+/// Returns host and port for the join string.
 pub(crate) fn public_address(
     configured: Option<&str>,
     local: SocketAddr,
@@ -44,8 +44,8 @@ pub(crate) fn public_address(
     }
 }
 
-/// All names of the server certificate: sorted, each once, so that the same configuration gives the
-/// same list.
+/// Returns all names of the server certificate, sorted and each once, so that the same
+/// configuration gives the same list.
 pub(crate) fn certificate_names(public: &str, listen: IpAddr, further: &[String]) -> Vec<String> {
     let mut names = vec![public.to_owned()];
     names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));

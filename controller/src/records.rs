@@ -1,5 +1,5 @@
-//! Decides which records and zones a network may have. Knows no database: the settings as they are
-//! come in, and what changes goes out.
+//! Decides which records and zones a network may have. Knows no database: the present settings come
+//! in, and the changed ones go out.
 
 use overlan_protocol::address;
 use overlan_protocol::dns::{
@@ -7,14 +7,14 @@ use overlan_protocol::dns::{
 };
 use overlan_protocol::gateway::may_lead_to;
 
-/// One network, as far as its names go.
+/// One network, as far as its names are concerned.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NetworkNames<'a> {
     /// The deployment's domain.
     pub(crate) deployment: &'a str,
     /// The zone of the network's devices: `network.domain`.
     pub(crate) domain: &'a str,
-    /// What it has.
+    /// Its records and zones.
     pub(crate) dns: &'a Dns,
 }
 
@@ -27,61 +27,61 @@ pub(crate) enum NameUse {
     Exclusive,
 }
 
-/// Why a record or zone is not there afterwards. The text says what to do next.
+/// The reason why a record or zone was not changed. The text says what to do next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RecordError {
-    /// Not a name.
+    /// The text is not a name.
     #[error(
         "{0:?} is not a valid name: labels of 1 to 63 letters, digits, hyphens and underscores, joined by dots"
     )]
     NoName(String),
-    /// In none of the network's zones.
+    /// The name is in none of the network's zones.
     #[error("{name} is in none of the network's zones ({zones}); declare its zone first")]
     Outside { name: String, zones: String },
-    /// The zone's names live elsewhere.
+    /// The zone is delegated to other resolvers.
     #[error("names of {0} are asked of its resolvers, so it cannot have records")]
     Forwarded(String),
     /// A device has the name.
     #[error("{0} is the name of a device; give the record another name")]
     Device(String),
-    /// A host behind a device shall have a name that leads elsewhere already.
+    /// The name that a gateway host wants has other records already.
     #[error(
         "{0} leads elsewhere already; give the host another name, or remove the records of that one first"
     )]
     Elsewhere(String),
-    /// A zone's own name.
+    /// The name is that of a zone.
     #[error("{0} is the top of a zone, which cannot be another name (CNAME)")]
     Apex(String),
-    /// CNAME beside anything.
+    /// A CNAME would stand beside other records.
     #[error("a CNAME stands alone, and {0} has records already; remove them first")]
     Alone(String),
-    /// Something beside a CNAME.
+    /// A record would stand beside a CNAME.
     #[error("{0} is a CNAME, which stands alone; remove it first")]
     Alias(String),
-    /// A limit.
+    /// A limit is reached.
     #[error("{0}")]
     TooMany(String),
-    /// Below the deployment's domain.
+    /// The name is below the deployment's domain.
     #[error("{0} is below the deployment's domain, whose names are those of networks and devices")]
     Ours(String),
-    /// Too many resolvers, or one outside the overlay.
+    /// There are too many resolvers, or one that no device can reach.
     #[error("{0}")]
     Via(String),
-    /// Records in the way.
+    /// The zone has records.
     #[error("{zone} has {records} records; remove them first")]
     HasRecords { zone: String, records: usize },
-    /// Nothing to remove.
+    /// There is nothing to remove.
     #[error("there is nothing of that kind to remove at {0}")]
     NotThere(String),
 }
 
-/// Whether a record says where a name leads: such a one and a device are two things.
+/// Says whether a record gives the place of a name: then the name cannot be a device's as well.
 pub(crate) fn says_where(record: &Record) -> bool {
     matches!(record, Record::A(_) | Record::Aaaa(_) | Record::Cname(_))
 }
 
 impl NetworkNames<'_> {
-    /// The absolute name that a person means: a single label lies below `network.domain`.
+    /// Returns the absolute name that a person means: a single label is below `network.domain`.
     pub(crate) fn absolute(&self, name: &str) -> Result<String, RecordError> {
         let no_name = || RecordError::NoName(name.to_owned());
         let found = dns::normal(name).ok_or_else(no_name)?;
@@ -91,8 +91,8 @@ impl NetworkNames<'_> {
         }
     }
 
-    /// All records of `name` once `record` is among them. `is_device` says whether a device of the
-    /// network has the name.
+    /// Returns all records of `name` with `record` among them. `is_device` says that a device of
+    /// the network has the name.
     pub(crate) fn add(
         &self,
         name: &str,
@@ -133,8 +133,8 @@ impl NetworkNames<'_> {
         Ok(records)
     }
 
-    /// The same for a host behind a device, which gets a name of its own: only the very same record
-    /// may be there.
+    /// Does the same for a gateway host, which gets a name of its own: no other record of an
+    /// address or alias may be there.
     pub(crate) fn publish(
         &self,
         name: &str,
@@ -148,8 +148,8 @@ impl NetworkNames<'_> {
         self.add(name, record, is_device)
     }
 
-    /// The records of `name` that stay when those of `kind` and `value` are removed, and how many
-    /// go.
+    /// Returns the records of `name` that stay if those of `kind` and `value` are removed, and the
+    /// number of removed ones.
     pub(crate) fn remove(
         &self,
         name: &str,
@@ -171,7 +171,8 @@ impl NetworkNames<'_> {
         }
     }
 
-    /// The zone `zone` with these resolvers, which the caller looked for if they are peers.
+    /// Returns the zone `zone` with these resolvers. The caller has checked that peers among them
+    /// exist.
     pub(crate) fn zone(&self, zone: &str, via: Vec<Via>) -> Result<Zone, RecordError> {
         if dns::is_in(zone, self.deployment) {
             return Err(RecordError::Ours(zone.to_owned()));
@@ -203,7 +204,7 @@ impl NetworkNames<'_> {
         Ok(Zone { via })
     }
 
-    /// Whether the zone can go.
+    /// Checks that the zone can be removed.
     pub(crate) fn remove_zone(&self, zone: &str) -> Result<(), RecordError> {
         if !self.dns.zones.contains_key(zone) {
             return Err(RecordError::NotThere(zone.to_owned()));
@@ -217,12 +218,12 @@ impl NetworkNames<'_> {
         }
     }
 
-    /// The zone with the most labels that holds `name`.
+    /// Returns the zone with the most labels that holds `name`.
     fn zone_of(&self, name: &str) -> Result<String, RecordError> {
         if dns::is_in(name, self.domain) {
             return Ok(self.domain.to_owned());
         }
-        // Names of other networks are not for this one, also where a zone holds the whole domain.
+        // Names of other networks are not allowed here, even where a zone holds the whole domain.
         if dns::is_in(name, self.deployment) {
             return Err(RecordError::Ours(name.to_owned()));
         }
@@ -242,7 +243,7 @@ impl NetworkNames<'_> {
         }
     }
 
-    /// Number of records that the zone holds, and no zone below it.
+    /// Counts the records that are in the zone and in no zone below it.
     fn records_in(&self, zone: &str) -> usize {
         let names = self.dns.records.iter();
         let here = names.filter(|(name, _)| {

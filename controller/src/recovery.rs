@@ -1,5 +1,4 @@
-//! What the operator of the controller's machine may do without a login, on its data directory: a
-//! new password for somebody who lost it.
+//! Resets a password on the controller's own machine, without a login, in its data directory.
 
 use std::num::NonZero;
 use std::path::Path;
@@ -9,7 +8,7 @@ use overlan_protocol::key::Secret;
 use crate::auth::password::{self, Hasher};
 use crate::store::{Store, StoreError, accounts, sessions};
 
-/// Why no password was set. One variant per thing the operator does differently.
+/// The reason why no password was set. One variant per thing the operator does differently.
 #[derive(Debug, thiserror::Error)]
 pub enum ResetError {
     /// The directory holds no controller.
@@ -17,12 +16,12 @@ pub enum ResetError {
         "{0} holds no controller's database; give the --data-dir of `overlan controller serve`"
     )]
     NoDatabase(String),
-    /// Nobody has this email.
+    /// No account has this email.
     #[error("no account has the email {email:?}; there are: {known}")]
     NoAccount {
-        /// As it was given.
+        /// The email, as it was given.
         email: String,
-        /// Those that there are.
+        /// The emails of all accounts.
         known: String,
     },
     /// The password is not accepted.
@@ -34,7 +33,7 @@ pub enum ResetError {
 }
 
 /// Sets the password of the account with this email in a controller's data directory and ends its
-/// sessions; returns how many there were. A controller that runs there takes both over at once.
+/// sessions; returns their number. A running controller uses both at once.
 pub async fn reset_password(data_dir: &Path, email: &str, new: &Secret) -> Result<u64, ResetError> {
     let failed = |error: &dyn std::fmt::Display| ResetError::Failed(error.to_string());
     let file = data_dir.join(crate::data_dir::DATABASE);

@@ -1,5 +1,5 @@
-//! Keeps what devices report, in memory only. Decides nothing; [`crate::placement`] uses the round
-//! trips.
+//! Keeps the reports of devices, in memory only. Decides nothing; [`crate::placement`] uses the
+//! round trips.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ pub(crate) struct Reports {
 }
 
 impl Reports {
-    /// Keeps a report in place of an older one. When there are too many, that of some other device
-    /// is forgotten.
+    /// Keeps a report in place of an older one. If there are too many, that of another device is
+    /// forgotten.
     pub(crate) fn put(&mut self, device: DeviceId, report: DeviceReport) {
         if self.devices.len() >= REPORTS_MAX && !self.devices.contains_key(&device) {
             self.devices.pop_first();
@@ -27,7 +27,7 @@ impl Reports {
         self.devices.remove(&device);
     }
 
-    /// Round trips in milliseconds between a device and the relays that it measured.
+    /// Returns the round trips in milliseconds between a device and the relays that it measured.
     pub(crate) fn round_trips(&self, device: DeviceId) -> BTreeMap<RelayId, u32> {
         let report = self.devices.get(&device);
         let measured = report.map(|report| report.round_trips_ms.iter().copied());
@@ -35,5 +35,5 @@ impl Reports {
     }
 }
 
-/// Most reports kept; each is at most 64 relays long, so some 100 MB at the very worst.
+/// Most reports kept; each has at most 64 relays, so they take some 100 MB at worst.
 const REPORTS_MAX: usize = 65_536;

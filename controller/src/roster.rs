@@ -1,6 +1,6 @@
-//! Who is in which network: joining, leaving, removal, each inside its caller's transaction, with
-//! its trace in the change log and, where a right ends, in what relays are told. Labels and
-//! addresses are [`crate::naming`]'s and [`crate::address`]'s to choose.
+//! The members of networks: joining, leaving and removal, each inside its caller's transaction,
+//! with its trace in the change log and, if a right ends, in the orders of relays.
+//! [`crate::naming`] and [`crate::address`] choose labels and addresses.
 
 use overlan_protocol::api::NamePolicy;
 use overlan_protocol::key::NetworkId;
@@ -16,13 +16,13 @@ use crate::store::devices::{self, Device};
 use crate::store::members::{self, Membership};
 use crate::store::{StoreError, Tx, accounts, changes, names, relays, runs, waiting};
 
-/// Why a device does not get into a network.
+/// The reason why a device does not get into a network.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JoinError {
-    /// Somebody has the label, and the policy is to refuse.
+    /// The label is taken, and the policy is to refuse.
     #[error("the name {0} is in use")]
     NameTaken(String),
-    /// All places are taken.
+    /// All addresses are taken.
     #[error("the network has {NETWORK_DEVICES_MAX} devices")]
     NetworkFull,
     /// Its ticket would become too long.
@@ -71,7 +71,7 @@ pub(crate) async fn join(
     };
     members::insert(tx, device.id, &place, now).await?;
     if runs::rewound(tx, now).await?.is_some() {
-        // Relays must hear whose the address is.
+        // Relays must learn whose the address is.
         relays::bump_orders(tx).await?;
     }
     waiting::end(tx, device.id, Some(network.id)).await?;
@@ -82,8 +82,8 @@ pub(crate) async fn join(
     Ok(place)
 }
 
-/// Takes `device` out of a network: peers forget it, and relays refuse the tickets that name the
-/// network. Tells whether it was in.
+/// Takes `device` out of a network: peers forget it, and relays refuse tickets that name the
+/// network. Says whether it was a member.
 pub(crate) async fn leave(
     tx: &mut Tx,
     device: &mut Device,
@@ -113,14 +113,14 @@ pub(crate) async fn leave(
     Ok(true)
 }
 
-/// Removes a device for good unless it attached since the caller read it; tells whether it did.
+/// Removes a device for good unless it attached since the caller read it; says whether it was
+/// removed.
 pub(crate) async fn remove_device(
     tx: &mut Tx,
     device: &Device,
     now: u64,
 ) -> Result<bool, StoreError> {
-    // Before anything of it goes: the caller commits what was done here also for a device that
-    // stays.
+    // Checked before anything changes: the caller commits the transaction also if the device stays.
     if !devices::is_unattached_since(tx, device).await? {
         return Ok(false);
     }
@@ -165,8 +165,9 @@ pub(crate) async fn delete_network(
     accounts::delete_network(tx, org, network).await
 }
 
-/// Whether a device may join a network by itself: by the auth key that enrolled it, because it was
-/// put there, or because a person enrolled it into that network. Taking it out ends the right.
+/// Says whether a device may join a network by itself: by the auth key that enrolled it, because a
+/// person put it there, or because a person enrolled it into that network. Taking it out ends the
+/// right.
 pub(crate) async fn may_join(
     tx: &mut Tx,
     device: &Device,
@@ -188,7 +189,7 @@ async fn choose_label(
         Some(names::Holder::Device(id)) => devices::get(tx, id).await?,
         Some(names::Holder::Records | names::Holder::Wish(_)) | None => None,
     };
-    // Who has a key may replace what came by that key, and nothing else. A stream that opened just
+    // A key may replace a device that it enrolled itself, and no other. A stream that opened just
     // now is not written yet.
     let is_replaceable = |other: &Device| {
         let same_key = other.auth_key.is_some() && other.auth_key == device.auth_key;
@@ -207,7 +208,7 @@ async fn choose_label(
         (Naming::Refuse, _) => return Err(JoinError::NameTaken(wanted)),
     };
     if let Some(mut replaced) = replaced {
-        // Its places elsewhere are not for this key to take.
+        // Its places in other networks are not for this key to take.
         if replaced.places.len() > 1 {
             leave(tx, &mut replaced, network, now).await?;
             members::ungrant(tx, replaced.id, network).await?;

@@ -1,5 +1,5 @@
-//! Hands out the places for connections and takes them back. Who may hold one is decided by
-//! [`crate::limits`].
+//! Hands out the places for connections and takes them back. [`crate::limits`] decides who may hold
+//! one.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
+use tracing::{Span, field};
 
 use crate::clock;
 use crate::limits::{Caller, ConnectionBudget, Limits, NoRoom, OpenConnections, SeatId};
 
-/// All places, and how those who must go are told.
+/// All places, and the means to evict their holders.
 #[derive(Debug)]
 pub(crate) struct Seats {
     held: Mutex<Held>,
@@ -32,7 +33,7 @@ impl Seats {
         })
     }
 
-    /// What is open, and what may be.
+    /// Returns the open connections, and the most that there may be.
     pub(crate) fn open(&self) -> (OpenConnections, ConnectionBudget) {
         let held = self.held.lock();
         (held.limits.open(), held.limits.budget())
@@ -54,6 +55,13 @@ impl Seats {
             id: admitted.seat,
             evicted,
             holder: Mutex::default(),
+            span: tracing::error_span!(
+                "connection",
+                %from,
+                device = field::Empty,
+                relay = field::Empty,
+                person = field::Empty,
+            ),
         })
     }
 }
@@ -65,23 +73,43 @@ pub(crate) struct Seat {
     seats: Arc<Seats>,
     id: SeatId,
     evicted: CancellationToken,
-    /// What people call the one who proved to hold it.
+    /// The name of the proven holder; empty for a stranger.
     holder: Mutex<String>,
+    /// The span of the whole connection; it names the device, relay or person once that is proved.
+    span: Span,
 }
 
 impl Seat {
-    /// The connection's other end has proved who it is; people call it `name`.
+    /// Gives the place to `caller`, who proved to hold the connection; people call it `name`.
     pub(crate) fn prove(&self, caller: Caller, name: &str) -> Result<(), NoRoom> {
-        name.clone_into(&mut self.holder.lock());
+        let is_news = {
+            let mut holder = self.holder.lock();
+            let is_news = *holder != name;
+            name.clone_into(&mut holder);
+            is_news
+        };
+        if is_news {
+            let kind = match caller {
+                Caller::Device(_) => "device",
+                Caller::Relay(_) => "relay",
+                Caller::Person(_) => "person",
+            };
+            self.span.record(kind, name);
+        }
         let mut held = self.seats.held.lock();
         held.limits.prove(self.id, caller)?;
         held.strangers.remove(&self.id);
         Ok(())
     }
 
-    /// What people call the one who proved to hold it; empty for a stranger.
+    /// Returns the name of the proven holder; empty for a stranger.
     pub(crate) fn holder(&self) -> String {
         self.holder.lock().clone()
+    }
+
+    /// Returns the span in which the connection is handled.
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
     }
 
     /// Completes when the connection must make room for another one.
@@ -89,7 +117,7 @@ impl Seat {
         self.evicted.cancelled().await;
     }
 
-    /// Whether nobody has proved yet to hold it.
+    /// Says whether the holder of the connection is not proved yet.
     pub(crate) fn is_stranger(&self) -> bool {
         self.seats.held.lock().limits.is_stranger(self.id)
     }

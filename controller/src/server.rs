@@ -1,5 +1,5 @@
 //! The TLS listener: accepts, and hands each connection to the API with its exporter and its place.
-//! HTTP/1.1 only. Who may hold a connection is decided by [`crate::limits`].
+//! HTTP/1.1 only. [`crate::limits`] decides who may hold a connection.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use overlan_transport::strangers::source;
 use overlan_transport::tls;
@@ -18,24 +18,25 @@ use rustls::ServerConfig;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, sleep_until, timeout};
-use tokio_rustls::TlsAcceptor;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_rustls::{TlsAcceptor, TlsStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
-use crate::api::{Api, Channel};
+use crate::api::{Api, Channel, Response};
 use crate::limits::NoRoom;
 use crate::metrics::Counts;
 use crate::seats::{Seat, Seats};
 
-/// What all connections of one listener are answered with.
+/// Everything by which the connections of one listener are answered.
 #[derive(Debug, Clone)]
 pub(crate) struct Answers {
     pub(crate) tls: Arc<ServerConfig>,
     pub(crate) api: Api,
     pub(crate) seats: Arc<Seats>,
     pub(crate) counts: Arc<Counts>,
-    /// A connection must prove who holds it this soon.
+    /// The time within which a connection must prove who holds it.
     pub(crate) stranger_within: Duration,
 }
 
@@ -54,7 +55,7 @@ pub(crate) async fn serve(listener: TcpListener, answers: Answers, stop: Cancell
         let (tcp, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of file descriptors, most likely: some end soon.
+                // Out of file descriptors, most likely: some connection ends soon.
                 tracing::warn!(%error, "cannot accept a connection");
                 sleep(ACCEPT_RETRY).await;
                 continue;
@@ -64,12 +65,22 @@ pub(crate) async fn serve(listener: TcpListener, answers: Answers, stop: Cancell
         let (answers, stop) = (answers.clone(), stop.clone());
         let abort = abort.clone();
         match answers.seats.admit(peer.ip()) {
-            Ok(seat) => tasks.spawn(async move {
-                tokio::select! {
-                    () = abort.cancelled() => {}
-                    () = handle((tcp, source(peer.ip())), answers, Arc::new(seat), stop) => {}
-                }
-            }),
+            Ok(seat) => {
+                let span = seat.span().clone();
+                let accepted = Accepted {
+                    tcp,
+                    source: source(peer.ip()),
+                    seat: Arc::new(seat),
+                    stop,
+                };
+                let handled = async move {
+                    tokio::select! {
+                        () = abort.cancelled() => {}
+                        () = handle(accepted, answers) => {}
+                    }
+                };
+                tasks.spawn(handled.instrument(span))
+            }
             Err(refusal) => {
                 answers.counts.add_refused(refusal);
                 tracing::debug!(source = %peer.ip(), ?refusal, "no room for a connection");
@@ -94,7 +105,7 @@ pub(crate) async fn serve(listener: TcpListener, answers: Answers, stop: Cancell
     }
 }
 
-/// Says that there is no room, to one request.
+/// Answers one request with the refusal that there is no room.
 async fn refuse(tcp: TcpStream, acceptor: TlsAcceptor, refusal: NoRoom) {
     let Ok(stream) = acceptor.accept(tcp).await else {
         return;
@@ -110,29 +121,30 @@ async fn refuse(tcp: TcpStream, acceptor: TlsAcceptor, refusal: NoRoom) {
     let _ = connection.await;
 }
 
-async fn handle(
-    (tcp, source): (TcpStream, IpAddr),
-    answers: Answers,
+/// An accepted connection, with its source, its place, and the token that ends the server.
+#[derive(Debug)]
+struct Accepted {
+    tcp: TcpStream,
+    source: IpAddr,
     seat: Arc<Seat>,
     stop: CancellationToken,
-) {
+}
+
+async fn handle(accepted: Accepted, answers: Answers) {
+    let Accepted {
+        tcp,
+        source,
+        seat,
+        stop,
+    } = accepted;
     if let Err(error) = configure(&tcp) {
         tracing::debug!(%error, "cannot configure a connection");
         return;
     }
-    let accepted_at = tokio::time::Instant::now();
-    let handshake = timeout(
-        HANDSHAKE_WITHIN,
-        TlsAcceptor::from(answers.tls.clone()).accept(tcp),
-    );
-    let handshake = tokio::select! {
-        () = seat.evicted() => return tracing::debug!("a stranger made room for another"),
-        handshake = handshake => handshake,
-    };
-    let stream = match handshake {
-        Ok(Ok(stream)) => tokio_rustls::TlsStream::from(stream),
-        Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
-        Err(_) => return tracing::debug!("a TLS handshake took too long"),
+    let accepted_at = Instant::now();
+    let handshake = handshake(tcp, &answers.tls, &seat);
+    let Some(stream) = handshake.await else {
+        return;
     };
     let channel = Channel {
         exporter: tls::exporter(&stream),
@@ -140,33 +152,10 @@ async fn handle(
         seat: seat.clone(),
     };
     let requests = Arc::new(Requests::default());
-    let service = service_fn({
-        let requests = requests.clone();
-        move |request: hyper::Request<Incoming>| {
-            let (api, channel) = (answers.api.clone(), channel.clone());
-            let counts = answers.counts.clone();
-            let request_of = requests.begin();
-            async move {
-                let strange = request_of.number > STRANGER_REQUESTS_MAX;
-                let response = if strange && channel.seat.is_stranger() {
-                    Api::no_room(NoRoom::Caller)
-                } else {
-                    api.answer(request, channel).await
-                };
-                counts.add_request(response.status().as_u16());
-                drop(request_of);
-                Ok::<_, Infallible>(response)
-            }
-        }
-    });
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_WITHIN)
-        .max_header_size(HEADER_MAX)
-        .max_buf_size(BUFFER_MAX);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut stranger_until = pin!(sleep_until(accepted_at + answers.stranger_within));
+    let stranger_until = accepted_at + answers.stranger_within;
+    let service = service(answers, channel, requests.clone());
+    let mut connection = pin!(builder().serve_connection(TokioIo::new(stream), service));
+    let mut stranger_until = pin!(sleep_until(stranger_until));
     let mut may_be_stranger = true;
     let mut stopping = false;
     loop {
@@ -184,10 +173,10 @@ async fn handle(
                 let busy_until = accepted_at + STRANGER_BUSY_WITHIN;
                 may_be_stranger = seat.is_stranger();
                 if may_be_stranger {
-                    if !requests.is_busy() || tokio::time::Instant::now() >= busy_until {
-                        return tracing::debug!("nobody proved in time who holds a connection");
+                    if !requests.is_busy() || Instant::now() >= busy_until {
+                        return tracing::debug!("nobody proved in time to hold a connection");
                     }
-                    stranger_until.as_mut().reset(tokio::time::Instant::now() + STRANGER_AGAIN);
+                    stranger_until.as_mut().reset(Instant::now() + STRANGER_AGAIN);
                 }
             }
             () = stop.cancelled(), if !stopping => {
@@ -198,7 +187,62 @@ async fn handle(
     }
 }
 
-/// Requests of one connection: how many came, and whether one is being answered.
+/// Does the TLS handshake, as long as nobody else needs the place.
+async fn handshake(
+    tcp: TcpStream,
+    tls: &Arc<ServerConfig>,
+    seat: &Seat,
+) -> Option<TlsStream<TcpStream>> {
+    let accept = TlsAcceptor::from(tls.clone()).accept(tcp);
+    let accepted = tokio::select! {
+        () = seat.evicted() => {
+            tracing::debug!("a stranger made room for another");
+            return None;
+        }
+        accepted = timeout(HANDSHAKE_WITHIN, accept) => accepted,
+    };
+    match accepted {
+        Ok(Ok(stream)) => return Some(stream.into()),
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+    None
+}
+
+/// Answers the requests of one connection, only a few as long as it is a stranger's.
+fn service(
+    answers: Answers,
+    channel: Channel,
+    requests: Arc<Requests>,
+) -> impl Service<hyper::Request<Incoming>, Response = Response, Error = Infallible, Future: Send> {
+    service_fn(move |request: hyper::Request<Incoming>| {
+        let (api, channel) = (answers.api.clone(), channel.clone());
+        let counts = answers.counts.clone();
+        let one = requests.begin();
+        async move {
+            let response = if one.number > STRANGER_REQUESTS_MAX && channel.seat.is_stranger() {
+                Api::no_room(NoRoom::Caller)
+            } else {
+                api.answer(request, channel).await
+            };
+            counts.add_request(response.status().as_u16());
+            drop(one);
+            Ok(response)
+        }
+    })
+}
+
+fn builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_WITHIN)
+        .max_header_size(HEADER_MAX)
+        .max_buf_size(BUFFER_MAX);
+    builder
+}
+
+/// The requests of one connection: their number, and whether one is being answered.
 #[derive(Debug, Default)]
 struct Requests {
     begun: AtomicUsize,
@@ -221,7 +265,7 @@ impl Requests {
 #[derive(Debug)]
 struct OneRequest {
     requests: Arc<Requests>,
-    /// From 1.
+    /// Its number, from 1.
     number: usize,
 }
 
@@ -231,7 +275,7 @@ impl Drop for OneRequest {
     }
 }
 
-/// An end that vanished must be noticed: a device counts as online while its stream is open.
+/// Makes the kernel notice a vanished peer: a device counts as online while its stream is open.
 fn configure(tcp: &TcpStream) -> std::io::Result<()> {
     tcp.set_nodelay(true)?;
     let socket = SockRef::from(tcp);
@@ -243,19 +287,19 @@ fn configure(tcp: &TcpStream) -> std::io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
-/// Connections that are told at once that there is no room: as many handshakes as an attacker can
-/// make us do in vain.
+/// Connections that may be refused with an answer at the same time: an attacker can cause so many
+/// handshakes in vain.
 const REFUSALS_MAX: usize = 64;
-/// Time for such a connection, from the handshake to the end of the answer.
+/// The time for such a connection, from the handshake to the end of the answer.
 const REFUSED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Requests of a connection that has not proved who it is: a login that is tried again, an
-/// enrolment and what follows it.
+/// Requests of a connection that has not proved who holds it: a repeated login, or an enrolment and
+/// the requests after it.
 const STRANGER_REQUESTS_MAX: usize = 8;
-/// A stranger whose request is being answered may stay this long, in all: a password waits for its
-/// turn, a body for its network.
+/// The longest stay of a stranger whose request is being answered: a password waits for its turn, a
+/// body for its network.
 const STRANGER_BUSY_WITHIN: Duration = Duration::from_secs(40);
-/// How often such a one is looked at.
+/// The time between two looks at such a stranger.
 const STRANGER_AGAIN: Duration = Duration::from_secs(1);
 
 /// Longest header block, bytes.
@@ -264,13 +308,13 @@ const HEADER_MAX: usize = 16 * 1024;
 const BUFFER_MAX: usize = 64 * 1024;
 
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
-/// A further request must be there this soon after the answer before it; also how long a connection
-/// may idle.
+/// The time within which a further request must follow an answer, and for which a connection may
+/// idle.
 const IDLE_WITHIN: Duration = Duration::from_secs(60);
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(5);
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Sent bytes that stay unacknowledged this long end the connection.
+/// The time after which unacknowledged bytes end the connection.
 #[cfg(target_os = "linux")]
 const UNANSWERED_WITHIN: Duration = Duration::from_secs(30);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);

@@ -1,5 +1,5 @@
 //! Brings a controller up: takes the data directory for itself, listens, and opens the database and
-//! the keys beside it, which must belong together. Serves nothing yet.
+//! the keys, which must belong together. Serves nothing yet.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -27,27 +27,27 @@ use crate::store::{self, Store, StoreError, accounts, changes, devices, relays, 
 use crate::tickets::{self, TicketSigner};
 use crate::{api, auth, clock, fleet, lineage, namespace};
 
-/// Why a controller does not start. One variant per thing its operator does differently.
+/// The reason why a controller does not start. One variant per thing its operator does differently.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Something listens there already.
+    /// Another program listens there.
     #[error("{address} is in use; stop the other program or choose another port")]
     PortInUse {
-        /// Where it would listen.
+        /// The address to listen on.
         address: SocketAddr,
     },
     /// The address cannot be listened on for another reason.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// Where it would listen.
+        /// The address to listen on.
         address: SocketAddr,
-        /// Reason.
+        /// The reason.
         source: io::Error,
     },
-    /// Who asks there is not asked who they are.
+    /// The metrics would be public: nobody is authenticated there.
     #[error("{address} is not a loopback address, and whoever reaches it could read the metrics")]
     MetricsPublic {
-        /// Where they would be served.
+        /// The address to serve them on.
         address: SocketAddr,
     },
     /// The data directory or a key in it cannot be used.
@@ -55,7 +55,7 @@ pub enum StartError {
     DataDir {
         /// The directory.
         path: PathBuf,
-        /// Reason.
+        /// The reason.
         source: io::Error,
     },
     /// The data directory is not safe, or belongs to something else.
@@ -63,7 +63,7 @@ pub enum StartError {
     DataDirUnfit {
         /// The directory.
         path: PathBuf,
-        /// Reason, and the way out.
+        /// The reason, and what to do.
         reason: String,
     },
     /// A file of the data directory cannot be used.
@@ -71,12 +71,12 @@ pub enum StartError {
     File {
         /// The file.
         file: PathBuf,
-        /// Reason.
+        /// The reason.
         reason: String,
-        /// What to do.
+        /// The next step.
         way_out: &'static str,
     },
-    /// Keys of a deployment lie where its database is not.
+    /// There are keys of a deployment, and no database.
     #[error(
         "the database {} is missing or empty, but {} of a deployment lies beside it; copy controller.db together with \
          controller.db-wal while no controller runs, or bring back a backup: `overlan controller restore FILE --data-dir DIR`. A new \
@@ -85,9 +85,9 @@ pub enum StartError {
         beside.display()
     )]
     DatabaseLost {
-        /// Where it should be.
+        /// The missing file.
         file: PathBuf,
-        /// What is left.
+        /// A key file that is left.
         beside: PathBuf,
     },
     /// Another controller uses the data directory.
@@ -101,21 +101,21 @@ pub enum StartError {
     Database {
         /// The file.
         file: PathBuf,
-        /// Reason.
+        /// The reason.
         reason: String,
     },
-    /// A name in the configuration is none.
+    /// A name in the configuration is not valid.
     #[error("{text:?} is not a valid {what}")]
     Name {
-        /// What it should be.
+        /// The kind of name.
         what: &'static str,
-        /// What it is.
+        /// The text.
         text: String,
     },
-    /// Cryptography of this machine does not work.
+    /// The cryptography of this machine does not work.
     #[error("cannot prepare the keys: {reason}")]
     Keys {
-        /// Reason.
+        /// The reason.
         reason: String,
     },
 }
@@ -162,7 +162,7 @@ pub(crate) fn take_data_dir(dir: &Path) -> Result<File, StartError> {
     }
 }
 
-/// Listens, and returns the address that this came to.
+/// Listens, and returns the actual address with the listener.
 pub(crate) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source: io::Error| {
         if source.kind() == io::ErrorKind::AddrInUse {
@@ -198,8 +198,8 @@ pub(crate) fn check_domain(domain: &str) -> Result<(), StartError> {
     })
 }
 
-/// Opens database and keys, making what a new deployment lacks. `names` are those of the server's
-/// certificate.
+/// Opens database and keys, and makes what a new deployment lacks. `names` are those of the
+/// server's certificate.
 pub(crate) async fn open(config: Config, names: &[String]) -> Result<Opened, StartError> {
     let dir = &config.data_dir;
     let now = clock::unix_secs();
@@ -268,8 +268,8 @@ struct Begun {
     setup_token: Option<Secret>,
 }
 
-/// A deployment is its database and its keys: what is left of one without the database is not taken
-/// for a new one, whose setup token would be anybody's who reads the log.
+/// Checks that the database is there if its keys are. The rest of a deployment must not pass for a
+/// new one: anybody who reads the log could take its setup token.
 async fn check_database(dir: &Path, file: &Path) -> Result<(), StartError> {
     let unusable = |reason: String| StartError::Database {
         file: file.to_owned(),
@@ -293,7 +293,7 @@ async fn check_database(dir: &Path, file: &Path) -> Result<(), StartError> {
     }
 }
 
-/// The CA that this deployment's devices pin, once there is one.
+/// Returns the CA that this deployment's devices pin, once there is one.
 async fn known_ca(store: &Store) -> Result<Option<Fingerprint>, StoreError> {
     let mut tx = store.read().await?;
     let known = store::setting(&mut tx, CA).await?;
@@ -302,7 +302,7 @@ async fn known_ca(store: &Store) -> Result<Option<Fingerprint>, StoreError> {
         .map(Fingerprint))
 }
 
-/// A key that has the id of one that relays know, and is another one, is a damaged one.
+/// Checks that no key has the id of another one that relays know, which would be a damaged one.
 async fn check_ticket_keys(
     store: &Store,
     signer: &TicketSigner,
@@ -366,6 +366,6 @@ async fn begin(
 /// Setting that holds the SHA-256 of the CA's certificate.
 const CA: &str = "ca";
 
-/// How many graces devices have to come back after a restart: they spread their reconnects over
-/// some seconds.
+/// Number of graces that devices have to come back after a restart: they spread their reconnects
+/// over some seconds.
 const RESTART_GRACES: u32 = 6;

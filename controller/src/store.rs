@@ -1,7 +1,7 @@
 //! The database: one function per query, no decisions. The only door to sqlx.
 //!
 //! One connection writes, so writers queue here and never meet a locked database; a few read. Every
-//! writer takes the lock at its beginning. What belongs to a tenant is only found together with its
+//! writer takes the lock at its beginning. A tenant's rows are only found together with its
 //! organisation.
 
 pub(crate) mod accounts;
@@ -35,16 +35,16 @@ use crate::clock;
 /// A transaction; dropped without commit it changes nothing.
 pub(crate) type Tx = Transaction<'static, Sqlite>;
 
-/// Why the database did not answer. One variant per thing the caller does differently.
+/// The reason why the database did not answer. One variant per thing the caller does differently.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    /// Too many wait for it; try again.
+    /// Too many transactions wait for it; the caller tries again.
     #[error("the database is busy")]
     Busy,
     /// A row breaks a uniqueness rule.
     #[error("a row with the same key exists")]
     Conflict,
-    /// Everything else.
+    /// Anything else.
     #[error("the database failed: {0}")]
     Failed(String),
 }
@@ -64,20 +64,20 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// What lies where the database should.
+/// The kind of file that is found where the database should be.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// Nothing, or nothing with content: no table was ever made, or the copy has none.
+    /// No file, or an empty one: it never had a table, or the copy has none.
     Nothing,
     /// A whole database of ours.
     Ours,
     /// A database of another program.
     Foreign,
-    /// No database, or one that is damaged; how.
+    /// Not a database, or a damaged one; with the damage.
     Damaged(String),
 }
 
-/// Looks at a database file without changing what it holds.
+/// Looks at a database file without changing its content.
 pub(crate) async fn inspect(file: &Path) -> Found {
     if std::fs::metadata(file).map_or(0, |found| found.len()) == 0 {
         return Found::Nothing;
@@ -112,7 +112,7 @@ pub(crate) async fn inspect(file: &Path) -> Found {
         .unwrap_or_else(|error| Found::Damaged(error.to_string()))
 }
 
-/// How much there is, over all organisations.
+/// Totals over all organisations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) devices: u64,
@@ -140,7 +140,8 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(ACQUIRE_TIMEOUT)
-            // A slow disk is not a fault of ours, and an operator's log is no place for statements.
+            // A slow disk is not a fault of the program, and an operator's log is no place for
+            // statements.
             .disable_statement_logging();
         let writer = pool(1).connect_with(options.clone()).await?;
         Migrator::with_migrations(migrations())
@@ -167,14 +168,14 @@ impl Store {
         Ok(self.readers.begin().await?)
     }
 
-    /// Commits a writing transaction and wakes who follows the change log.
+    /// Commits a writing transaction, and wakes the follower of the change log.
     pub(crate) async fn commit(&self, tx: Tx) -> Result<(), StoreError> {
         tx.commit().await?;
         self.changed.notify_one();
         Ok(())
     }
 
-    /// Writes something that nobody reads, to see whether that works now.
+    /// Writes a value that nobody reads, to see whether writing works.
     pub(crate) async fn check_write(&self) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         let now = clock::unix_secs().to_le_bytes();
@@ -182,7 +183,7 @@ impl Store {
         Ok(tx.commit().await?)
     }
 
-    /// Counts what all organisations have.
+    /// Counts the rows of all organisations.
     pub(crate) async fn totals(&self) -> Result<Totals, StoreError> {
         let mut tx = self.read().await?;
         let row = sqlx::query(
@@ -201,15 +202,15 @@ impl Store {
         })
     }
 
-    /// Moves all that was committed from the write-ahead log into the database file, so that a copy
-    /// of the file alone has it.
+    /// Moves all commits from the write-ahead log into the database file, so that a copy of the
+    /// file alone has them.
     pub(crate) async fn checkpoint(&self) -> Result<(), StoreError> {
         let statement = "PRAGMA wal_checkpoint(TRUNCATE)";
         sqlx::query(statement).execute(&self.writer).await?;
         Ok(())
     }
 
-    /// Completes after a commit. For one waiter.
+    /// Completes after a commit. There may be one waiter.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -221,9 +222,10 @@ impl Store {
     }
 }
 
-/// Connections that are handed out only in a clean state. One whose COMMIT or ROLLBACK failed
-/// counts a transaction as open that the database may have ended by itself (a full disk does that),
-/// and would refuse everybody who gets it: it is closed, and another one opened when it is needed.
+/// Makes a pool that hands out connections in a clean state only. A connection whose COMMIT or
+/// ROLLBACK failed counts a transaction as open that the database may have ended by itself, as it
+/// does on a full disk, and would refuse every user: it is closed, and another one is opened when
+/// it is needed.
 fn pool(connections: u32) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
         .max_connections(connections)
@@ -239,7 +241,7 @@ fn pool(connections: u32) -> SqlitePoolOptions {
         })
 }
 
-/// What was ever done to the tables, in order. What a release had is never changed.
+/// Returns all changes ever made to the tables, in order. Changes of a release stay as they are.
 fn migrations() -> Vec<Migration> {
     let step = |version, name: &'static str, sql: &'static str| {
         let (name, sql) = (name.into(), sql.into_sql_str());
@@ -279,7 +281,7 @@ fn migrations() -> Vec<Migration> {
     ]
 }
 
-/// A setting's value.
+/// Reads a setting.
 pub(crate) async fn setting(tx: &mut Tx, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
     let row = sqlx::query("SELECT value FROM settings WHERE name = ?")
         .bind(name)
@@ -298,7 +300,7 @@ pub(crate) async fn put_setting(tx: &mut Tx, name: &str, value: &[u8]) -> Result
     Ok(())
 }
 
-/// Removes a setting that has exactly this value; tells whether it had.
+/// Removes a setting that has exactly this value; says whether it had.
 pub(crate) async fn take_setting(
     tx: &mut Tx,
     name: &str,
@@ -312,19 +314,19 @@ pub(crate) async fn take_setting(
     Ok(done.rows_affected() == 1)
 }
 
-/// A column whose text has a parsed form.
+/// Reads a column whose text has a parsed form.
 fn parsed<T: FromStr>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError> {
     let text: String = row.try_get(column)?;
     text.parse().map_err(|_| damaged(column))
 }
 
-/// A column with a number that is never negative.
+/// Reads a column with a number that is never negative.
 fn unsigned<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError> {
     let number: i64 = row.try_get(column)?;
     T::try_from(number).map_err(|_| damaged(column))
 }
 
-/// A number for a column; times and counters stay far below the limit.
+/// Makes a number fit for a column; times and counters stay far below the limit.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -339,7 +341,7 @@ pub(crate) const LIST_MAX: u32 = 10_000;
 /// Setting that [`Store::check_write`] writes.
 const WRITTEN: &str = "written";
 
-/// How long a transaction waits for a connection before the caller is told to come back.
+/// The time for which a transaction waits for a connection before it fails as busy.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connections that read at once; each has a thread of its own.

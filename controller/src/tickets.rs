@@ -1,4 +1,4 @@
-//! The key that signs tickets, and the tickets that it signs.
+//! The keys that sign tickets, and the tickets that they sign. Decides which key signs when.
 
 use std::path::Path;
 
@@ -13,11 +13,11 @@ use crate::secret_file::{self, FileError};
 use crate::store::devices::Device;
 
 /// Signs tickets. For a day after a rotation there are two keys: relays learn the new one before
-/// tickets of it come, and tickets of the old one are honoured while they live.
+/// tickets of it come, and tickets of the old one count while they live.
 #[derive(Debug)]
 pub(crate) struct TicketSigner {
     newest: TicketKey,
-    /// When it was made; 0 for one that was never rotated.
+    /// The time at which it was made; 0 for one that was never rotated.
     made: u64,
     previous: Option<TicketKey>,
 }
@@ -32,9 +32,9 @@ struct TicketKey {
 #[serde(deny_unknown_fields)]
 struct StoredKeys {
     id: KeyId,
-    /// Ed25519 seed, base64url.
+    /// The Ed25519 seed in base64url.
     seed: Secret,
-    /// Seconds since the Unix epoch.
+    /// The time of the rotation, seconds since the Unix epoch.
     #[serde(default)]
     made: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,8 +74,7 @@ impl TicketSigner {
         })
     }
 
-    /// Puts another key in place of the newest one, which stays valid for as long as tickets of it
-    /// live.
+    /// Replaces the newest key, which stays valid for as long as its tickets live.
     pub(crate) fn rotate(dir: &Path, now: u64) -> Result<(), RotateError> {
         let file = dir.join(FILE);
         let missing = || FileError::new(&file, "it is missing");
@@ -98,7 +97,7 @@ impl TicketSigner {
         Ok(secret_file::write(&file, &rotated)?)
     }
 
-    /// The keys that relays must know at `now`.
+    /// Returns the keys that relays must know at `now`.
     pub(crate) fn keys(&self, now: u64) -> TicketKeys {
         let previous = self.previous.iter();
         let previous = previous.filter(|_| now < self.made + PREVIOUS_LIVES_SECS);
@@ -107,7 +106,7 @@ impl TicketSigner {
             .collect()
     }
 
-    /// The key that signs at `now`: not the newest one before relays had time to learn it.
+    /// Returns the key that signs at `now`: not the newest one before relays had time to learn it.
     fn signing(&self, now: u64) -> &TicketKey {
         match &self.previous {
             Some(previous) if now < self.made + ANNOUNCED_SECS => previous,
@@ -115,7 +114,7 @@ impl TicketSigner {
         }
     }
 
-    /// A ticket for `device` in its networks, from `now` on.
+    /// Issues a ticket for `device` in its networks, from `now` on.
     pub(crate) fn issue(&self, device: &Device, now: u64) -> TicketResponse {
         let mut networks: Vec<(Vni, u32)> = device
             .places
@@ -140,16 +139,16 @@ impl TicketSigner {
     }
 }
 
-/// Why the ticket key is not rotated.
+/// The reason why the ticket key is not rotated.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RotateError {
     /// The file cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Tickets of the key before the last one live.
+    /// Tickets of the key before the last one are still valid.
     #[error("the key was rotated less than a ticket's life ago; rotate it again in {hours} h")]
     TooSoon {
-        /// How long.
+        /// Hours until it can be rotated.
         hours: u64,
     },
 }
@@ -175,11 +174,11 @@ fn read(file: &Path, id: KeyId, seed: &Secret) -> Result<TicketKey, FileError> {
 
 pub(crate) const FILE: &str = "ticket-key.json";
 
-/// For this long after a rotation the key before it signs on: relays that are connected hear of the
-/// new one within seconds.
+/// The time after a rotation for which the key before it signs on, seconds: connected relays learn
+/// the new one within seconds.
 const ANNOUNCED_SECS: u64 = 120;
 
-/// For this long after a rotation tickets of the key before it may live.
+/// The time after a rotation for which tickets of the key before it may live, seconds.
 const PREVIOUS_LIVES_SECS: u64 = ANNOUNCED_SECS + TICKET_LIFE_SECS + CLOCK_SKEW_SECS;
 
 /// Bytes of a key id.

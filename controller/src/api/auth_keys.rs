@@ -111,7 +111,8 @@ pub(super) async fn revoke(
     ))
 }
 
-/// The organisation's networks with these labels, by label and each once, or its default one.
+/// Returns the organisation's networks with these labels, by label and each once, or its default
+/// one.
 async fn networks(tx: &mut Tx, org: OrgId, labels: &[String]) -> Result<Vec<NetworkRow>, Refusal> {
     let mut networks = accounts::networks(tx, org).await?;
     let is_known = |label: &&String| networks.iter().any(|network| network.name == **label);

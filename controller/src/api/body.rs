@@ -1,4 +1,4 @@
-//! Reads the bodies and paths of requests, and writes bodies of answers. Knows no caller.
+//! Reads bodies and paths of requests, and writes the bodies of answers. Knows no caller.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +17,8 @@ use tokio::time::timeout;
 use super::problem::Refusal;
 use crate::deployment::Deployment;
 
-/// A request's JSON body. Behind the caller in a handler's arguments, so that a stranger's body is
-/// not read.
+/// The JSON body of a request. It comes after the caller in a handler's arguments, so that a
+/// stranger's body is not read.
 #[derive(Debug)]
 pub(super) struct Json<T>(pub(super) T);
 
@@ -45,7 +45,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Deployment>> for Json<T> {
             }
         };
         serde_json::from_slice(&body).map(Self).map_err(|error| {
-            // serde_json's own message may repeat a secret from the body.
+            // The message of serde_json may repeat a secret from the body.
             let what = match error.classify() {
                 serde_json::error::Category::Data => {
                     "a field is missing, unknown or of a wrong form"
@@ -80,7 +80,7 @@ pub(super) fn readable<T>(path: Result<Path<T>, PathRejection>) -> Result<T, Ref
         .map_err(|_| Refusal::bad_request("the path is unreadable"))
 }
 
-/// A trimmed text without control characters, `min` to `max` characters long.
+/// Trims a text, and checks that it has `min` to `max` characters and no control characters.
 pub(super) fn plain_text(
     what: &str,
     text: &str,
@@ -96,5 +96,5 @@ pub(super) fn plain_text(
 /// The one content type of requests and answers.
 const JSON: &str = "application/json";
 
-/// A body must be there this soon after its header.
+/// The time within which a body must follow its header.
 const BODY_WITHIN: Duration = Duration::from_secs(15);

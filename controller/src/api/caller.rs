@@ -1,5 +1,5 @@
-//! Knows who calls: a session's person, or a device or relay that proved its key on this very
-//! connection.
+//! Decides who calls: the person of a session, or a device or relay that proved its key on this
+//! very connection.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::store::devices::Device;
 use crate::store::relays::RelayRow;
 use crate::store::{accounts, devices, relays, sessions};
 
-/// A person with a session.
+/// A person who is logged in.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Person {
     pub(super) org: OrgId,
@@ -36,15 +36,15 @@ pub(super) struct Person {
 #[derive(Debug)]
 pub(super) struct DeviceCaller(pub(super) Device);
 
-/// A device that proved its key on this connection and may change now what others are told.
+/// A device that proved its key on this connection and has not made too many changes lately.
 #[derive(Debug)]
 pub(super) struct ChangingDevice(pub(super) Device);
 
-/// A device that proved its key on this connection, if one did.
+/// The device that proved its key on this connection, if there is one.
 #[derive(Debug)]
 pub(super) struct ProvenDevice(pub(super) Option<Device>);
 
-/// Where the connection comes from, as it is counted.
+/// The address that the connection comes from, as connections are counted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Source(pub(super) IpAddr);
 
@@ -52,7 +52,7 @@ pub(super) struct Source(pub(super) IpAddr);
 #[derive(Debug)]
 pub(super) struct RelayCaller(pub(super) RelayRow);
 
-/// The exporter of the connection.
+/// The TLS exporter of the connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ThisChannel(pub(super) Exporter);
 
@@ -77,7 +77,7 @@ impl FromRequestParts<Arc<Deployment>> for Person {
     }
 }
 
-/// The person that a session token belongs to.
+/// Finds the person that a session token belongs to.
 pub(super) async fn person(deployment: &Deployment, token: &str) -> Result<Person, Refusal> {
     let token = token.trim();
     if !token.starts_with(SESSION_PREFIX) {
@@ -151,7 +151,7 @@ impl FromRequestParts<Arc<Deployment>> for ProvenDevice {
         parts: &mut Parts,
         deployment: &Arc<Deployment>,
     ) -> Result<Self, Refusal> {
-        // Who proves nothing is a stranger, and no worse.
+        // A caller without a valid proof is a stranger, and no worse.
         let device = DeviceCaller::from_request_parts(parts, deployment).await;
         Ok(Self(device.ok().map(|DeviceCaller(device)| device)))
     }
@@ -199,7 +199,7 @@ fn proof(parts: &Parts) -> Result<(ChannelProof, Exporter), Refusal> {
     Ok((proof, channel(parts)?.exporter))
 }
 
-/// The connection is no stranger's from here on.
+/// Moves the connection from the strangers to its caller.
 fn take_place(parts: &Parts, caller: Caller, name: &str) -> Result<(), Refusal> {
     Ok(channel(parts)?.seat.prove(caller, name)?)
 }
@@ -254,7 +254,7 @@ pub(super) fn device_removed() -> Refusal {
     )
 }
 
-/// Checks a text signature by `identity`.
+/// Checks a signature of `identity`, given as text.
 pub(super) fn check_signature(
     what: &str,
     identity: &IdentityKey,

@@ -1,5 +1,5 @@
-//! Certificates for the names of devices. Which names those are is the roster's word, never the
-//! request's.
+//! Issues certificates for the names of devices. The roster decides which names a device has, never
+//! the request.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::clock;
 use crate::deployment::Deployment;
 use crate::store::{self, names::Holder};
 
-/// The CA, for anybody: it is no secret, and the connection proves whose it is.
+/// Answers anybody with the CA: it is not a secret, and the connection proves whose it is.
 pub(super) async fn names_ca(State(deployment): State<Arc<Deployment>>) -> Json<NamesCaResponse> {
     Json(NamesCaResponse {
         certificate: deployment.names_ca.pem(),
@@ -25,7 +25,7 @@ pub(super) async fn names_ca(State(deployment): State<Arc<Deployment>>) -> Json<
     })
 }
 
-/// One certificate for each network of the device that asks.
+/// Issues one certificate for each network of the device that asks.
 pub(super) async fn issue(
     State(deployment): State<Arc<Deployment>>,
     DeviceCaller(device): DeviceCaller,
@@ -47,7 +47,7 @@ pub(super) async fn issue(
     let mut certificates = Vec::with_capacity(device.places.len());
     let mut tx = deployment.store.read().await?;
     for place in &device.places {
-        // What the name is in its network counts, not what the device is called.
+        // The holder of the name in its network counts, not the label of the device.
         let holder = store::names::holder(&mut tx, place.network, &place.label).await?;
         if holder != Some(Holder::Device(device.id)) {
             tracing::error!(device = %device.id, name = %place.label, "a device has no hold on its name");

@@ -1,12 +1,13 @@
-//! What a request changed, in words for the log. Every handler of a request that changes something
-//! answers with it, so that no change goes unsaid; who asked is the connection's to know.
+//! The changes that requests make, in words for the log. Every handler of a request that changes
+//! something answers with them, so that no change goes unlogged; who asked for it is known by the
+//! connection.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-/// An answer, and what was changed: names of things as people call them, also of those that are
-/// gone. No secrets, and no text that could hold a line break.
+/// An answer, and the change that was made: by the names that people use, also of things that are
+/// gone now. It holds no secret and no text with a line break.
 #[derive(Debug)]
 pub(super) struct Changed<T> {
     what: String,
@@ -19,7 +20,7 @@ impl<T> Changed<T> {
         Self { what, body }
     }
 
-    /// The request was one that changes, and found everything as it should be.
+    /// The request asks for a change, and everything is already as it should be.
     pub(super) fn nothing(body: T) -> Self {
         Self::new("", body)
     }
@@ -33,11 +34,11 @@ impl<T: Serialize> IntoResponse for Changed<T> {
     }
 }
 
-/// What a response says to the log; empty if nothing was changed.
+/// The words that a response gives to the log; empty if nothing was changed.
 #[derive(Debug, Clone)]
 pub(super) struct What(pub(super) String);
 
-/// Words for a list.
+/// Joins words to a list.
 pub(super) fn and(words: impl IntoIterator<Item = String>) -> String {
     let words: Vec<String> = words.into_iter().collect();
     match words.is_empty() {

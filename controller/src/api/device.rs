@@ -1,4 +1,5 @@
-//! What an enrolled device asks, proving its key.
+//! `/v1/device`: an enrolled device asks for its ticket and its netmap, reports, and removes
+//! itself.
 
 use std::sync::Arc;
 
@@ -81,7 +82,7 @@ pub(super) async fn remove(
     DeviceCaller(device): DeviceCaller,
 ) -> Result<Changed<Empty>, Refusal> {
     let mut tx = deployment.store.write().await?;
-    // Its own streams may have bumped the epoch since the proof was checked.
+    // Its own streams may have raised the epoch since the proof was checked.
     let current = devices::get(&mut tx, device.id).await?;
     let current = current.ok_or_else(device_removed)?;
     roster::remove_device(&mut tx, &current, clock::unix_secs()).await?;
@@ -89,8 +90,8 @@ pub(super) async fn remove(
     Ok(Changed::new("removed itself", Empty {}))
 }
 
-/// Reads `since=<version>&lineage=<lineage>`; nothing else may stand in the query. A version alone,
-/// as programs before 0.2 send it, cannot be judged.
+/// Reads `since=<version>&lineage=<lineage>`; nothing else may be in the query. A version alone, as
+/// programs before 0.2 send it, cannot be judged.
 fn known(query: Option<&str>) -> Result<Option<(u64, Lineage)>, Refusal> {
     let Some(query) = query.filter(|query| !query.is_empty()) else {
         return Ok(None);

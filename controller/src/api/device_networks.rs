@@ -1,5 +1,5 @@
-//! `/v1/device/networks`: a device sees, joins and leaves networks by itself. What joining and
-//! leaving do is [`crate::roster`]'s.
+//! `/v1/device/networks`: a device sees, joins and leaves networks by itself. [`crate::roster`]
+//! does the joining and leaving.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use super::body::{Empty, Json, readable};
 use super::caller::{ChangingDevice, DeviceCaller, device_removed};
 use super::changed::Changed;
 use super::members::{not_a_member, put_in};
+use super::networks::work_on;
 use super::problem::Refusal;
 use crate::clock;
 use crate::deployment::Deployment;
@@ -18,7 +19,7 @@ use crate::roster;
 use crate::store::members::Membership;
 use crate::store::{accounts, devices};
 
-/// The networks that the device is in or may join; of others it does not hear.
+/// Lists the networks that the device is in or may join; it does not learn of others.
 pub(super) async fn choices(
     State(deployment): State<Arc<Deployment>>,
     DeviceCaller(device): DeviceCaller,
@@ -57,7 +58,7 @@ pub(super) async fn join(
         Some(network) => roster::may_join(&mut tx, &device, network).await?,
         None => false,
     };
-    // Whether there is a network that it may not join is nothing that a device may ask.
+    // A device must not find out whether there is a network that it may not join.
     let Some(network) = network.filter(|_| allowed) else {
         return Err(Refusal::new(
             ProblemKind::Forbidden,
@@ -65,6 +66,7 @@ pub(super) async fn join(
             "who manages the deployment puts it there: `overlan admin network add NETWORK DEVICE`",
         ));
     };
+    work_on(&network.name);
     let place = put_in(&deployment, &mut tx, &mut device, &network).await?;
     deployment.store.commit(tx).await?;
     let what = format!("joined network {} as {}", place.name, place.label);
@@ -92,6 +94,7 @@ pub(super) async fn leave(
             "`overlan logout` removes the device as a whole",
         ));
     }
+    work_on(&label);
     roster::leave(&mut tx, &mut device, network, clock::unix_secs()).await?;
     deployment.store.commit(tx).await?;
     Ok(Changed::new(format!("left network {label}"), Empty {}))

@@ -1,5 +1,5 @@
-//! `/v1/devices`: people list devices, let waiting ones in and remove them for good. What an
-//! enrolled device asks for itself is in `device`.
+//! `/v1/devices`: people list devices, approve waiting ones and remove them for good. Requests of
+//! an enrolled device itself are in `device`.
 
 use std::sync::Arc;
 
@@ -51,8 +51,8 @@ pub(super) async fn list(
     Ok(Json(summaries.collect()))
 }
 
-/// Lets a device in that waits for it: it joins what it asked for, and may come and go by itself
-/// from then on.
+/// Approves a waiting device: it joins the networks that it asked for, and may leave and rejoin
+/// them by itself from then on.
 pub(super) async fn approve(
     State(deployment): State<Arc<Deployment>>,
     person: Person,
@@ -69,7 +69,7 @@ pub(super) async fn approve(
             "`overlan admin device list` shows which devices do",
         ));
     }
-    // The key decided at the enrolment whose name gives way.
+    // The key decided at enrolment whose name gives way.
     let policy = match &device.auth_key {
         Some(key) => keys::name_policy(&mut tx, key).await?.unwrap_or_default(),
         None => NamePolicy::default(),

@@ -1,4 +1,5 @@
-//! Records and zones, managed by people. What a network may have is [`crate::records`]'s.
+//! `/v1/dns`: people manage records and zones. [`crate::records`] decides which ones a network may
+//! have.
 
 use std::sync::Arc;
 
@@ -87,8 +88,7 @@ pub(super) async fn add_record(
     Ok(Changed::new(what, DnsRecordSummary { name, record }))
 }
 
-/// Adds a record to those of a name. Returns the absolute name, and whether it was not there
-/// before.
+/// Adds a record to those of a name. Returns the absolute name, and whether the record is new.
 pub(super) async fn put(
     deployment: &Deployment,
     tx: &mut Tx,

@@ -1,8 +1,8 @@
-//! Decides which texts are email addresses. Whether an address works shows only when mail is sent.
+//! Decides which texts are email addresses. Only mail that is sent shows whether an address works.
 
 use super::problem::Refusal;
 
-/// An email in lower case. That it works shows only when mail is sent.
+/// Returns an email address in lower case.
 pub(super) fn valid_email(text: &str) -> Result<String, Refusal> {
     let email = text.trim().to_lowercase();
     match email_objection(&email) {
@@ -16,7 +16,7 @@ pub(super) fn valid_email(text: &str) -> Result<String, Refusal> {
     }
 }
 
-/// What is wrong with an email address.
+/// Returns the objection to a text that is not an email address.
 fn email_objection(email: &str) -> Option<&'static str> {
     if email.chars().count() > EMAIL_MAX {
         return Some("it is longer than 254 characters");

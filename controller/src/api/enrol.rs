@@ -1,5 +1,5 @@
-//! `/v1/enrol`: a device comes in by an auth key or by a login. By what right, and into which
-//! networks, is [`crate::enrol`]'s.
+//! `/v1/enrol`: a device comes in by an auth key or by a login. [`crate::enrol`] decides by what
+//! right, and into which networks.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::enrol::{self, EnrolError, FirstPlace, GrantError, KeyKind, Sponsor};
 use crate::store::devices::Device;
 use crate::store::{Tx, keys};
 
-/// Enrols the device, or answers what it is if it is enrolled already.
+/// Enrols the device, or returns its place if it is enrolled already.
 pub(super) async fn enrol(
     State(deployment): State<Arc<Deployment>>,
     ThisChannel(exporter): ThisChannel,
@@ -57,7 +57,7 @@ pub(super) async fn enrol(
     Ok(Changed::new(what, answer))
 }
 
-/// A credential that has the form of one.
+/// A credential whose form is right.
 enum Presented {
     Key(NamedSecret),
     Login(Person),

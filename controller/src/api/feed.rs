@@ -1,7 +1,7 @@
-//! One netmap stream: decides which event comes next. What a delta holds is [`crate::netmaps`]'s.
+//! One netmap stream: decides which event comes next. [`crate::netmaps`] makes the deltas.
 //!
-//! Nothing is queued for a slow reader: the next event is made when the connection has room for it,
-//! from the newest state.
+//! Nothing is queued for a slow reader: the next event is made from the newest state when the
+//! connection has room for it.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -28,10 +28,10 @@ pub(super) struct Feed {
     deployment: Arc<Deployment>,
     viewer: Viewer,
     head: watch::Receiver<u64>,
-    /// Where the device's map stands; `None` before the first event.
+    /// The version of the device's map; `None` before the first event.
     sent: Option<u64>,
-    /// Up to here the change log was looked at; entries between `sent` and here do not concern the
-    /// device.
+    /// The version up to which the change log was read; entries between `sent` and this one do not
+    /// concern the device.
     scanned: u64,
     ready: VecDeque<MapEvent>,
     alive_at: Instant,
@@ -41,9 +41,9 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Begins with deltas behind the `known` version if it is a part of this database's past and
-    /// the log reaches back that far, else with a snapshot. A ticket follows: it is not known how
-    /// old the one is that the device holds.
+    /// Begins with the deltas after the `known` version if that is a part of this database's past
+    /// and the log reaches back that far, else with a snapshot. A ticket follows, since the age of
+    /// the device's own is not known.
     pub(super) async fn open(
         deployment: Arc<Deployment>,
         device: Device,
@@ -69,14 +69,14 @@ impl Feed {
             alive_at: now + deployment.timings.alive_every,
             ticket_at: now,
             ended: false,
-            // The log says which of them it joined, and which others it left, behind `since`.
+            // The log tells which networks it joined and left after `since`.
             viewer: device.viewer(0),
             deployment,
         };
         feed.sent = since.filter(|since| feed.deployment.changelog.since(*since).is_some());
         feed.scanned = feed.sent.unwrap_or(0);
         if feed.sent.is_some() {
-            // Said even if nothing changed: the device learns that its map is current.
+            // Sent even if nothing changed: the device learns that its map is current.
             feed.follow(true).await?;
         } else {
             feed.take_snapshot().await?;
@@ -84,7 +84,7 @@ impl Feed {
         Ok(feed)
     }
 
-    /// The next line; `None` at the end.
+    /// Returns the next line; `None` at the end.
     pub(super) async fn next_line(&mut self) -> Option<Bytes> {
         loop {
             if let Some(event) = self.ready.pop_front() {
@@ -145,7 +145,7 @@ impl Feed {
                     changes.extend(whole);
                 }
                 self.scanned = head;
-                // A map that stands far back could not be resumed from the log later on.
+                // A map that is far behind could not be resumed from the log later.
                 let far = head - sent > REPORT_AFTER;
                 if even_if_empty || far || !changes.is_empty() {
                     self.ready.push_back(MapEvent::Delta(Delta {
@@ -161,16 +161,16 @@ impl Feed {
         Ok(())
     }
 
-    /// The device's networks changed: a ticket for what they are now goes out, before the map says
-    /// so, since relays must let it in first. Returns those that it joined, as a whole; one that it
-    /// has left again meanwhile is not among them.
+    /// Reacts to a change of the device's networks: a ticket for the present ones goes out before
+    /// the map names them, since relays must let the device in first. Returns the networks that it
+    /// joined, each as a whole; one that it has left again is not among them.
     async fn look_at_networks(
         &mut self,
         joined: &BTreeSet<NetworkId>,
     ) -> Result<Vec<Change>, StoreError> {
         let mut tx = self.deployment.store.read().await?;
         let mut changes = Vec::new();
-        // If it was removed meanwhile, the log says so in a moment.
+        // If the device was removed meanwhile, the log says so in a moment.
         let Some(device) = devices::get(&mut tx, self.viewer.device).await? else {
             return Ok(changes);
         };
@@ -215,7 +215,7 @@ impl Feed {
         drop(tx);
         let before: BTreeSet<NetworkId> = self.viewer.networks.keys().copied().collect();
         self.viewer = device.viewer(netmap.version);
-        // Not at the beginning: there the ticket follows by itself.
+        // Not at the beginning of the stream, where the ticket follows anyway.
         if self.sent.is_some() && !before.iter().eq(self.viewer.networks.keys()) {
             self.push_ticket(&device);
         }
@@ -231,7 +231,7 @@ impl Feed {
     }
 }
 
-/// The whole map of `device`, in one reading transaction.
+/// Reads the whole map of `device` in one transaction.
 async fn snapshot(tx: &mut Tx, device: &Device, domain: &str) -> Result<Netmap, StoreError> {
     let version = changes::version(tx).await?;
     let mut views = Vec::with_capacity(device.places.len());
@@ -255,8 +255,8 @@ fn line(event: &MapEvent) -> Option<Bytes> {
     }
 }
 
-/// A ticket is renewed at half of its life.
+/// The time after which a ticket is renewed: half of its life.
 const TICKET_EVERY: Duration = Duration::from_secs(TICKET_LIFE_SECS / 2);
 
-/// Versions that may pass without a delta: half of what the log in memory holds.
+/// Versions that may pass without a delta: half of the log in memory.
 const REPORT_AFTER: u64 = changelog::ENTRIES_MAX as u64 / 2;

@@ -1,6 +1,5 @@
-//! `/v1/networks/{label}/devices`: people put devices into a network and take them out. What
-//! joining and leaving do is
-//! [`crate::roster`]'s.
+//! `/v1/networks/{label}/devices`: people put devices into a network and take them out.
+//! [`crate::roster`] does the joining and leaving.
 
 use std::sync::Arc;
 
@@ -23,7 +22,7 @@ use crate::store::accounts::NetworkRow;
 use crate::store::devices::Device;
 use crate::store::members::{self, Membership};
 
-/// Puts a device in. From then on it may leave and come back by itself.
+/// Puts a device into a network. From then on it may leave and rejoin by itself.
 pub(super) async fn add(
     State(deployment): State<Arc<Deployment>>,
     person: Person,
@@ -40,7 +39,7 @@ pub(super) async fn add(
     Ok(Changed::new(what, place.summary()))
 }
 
-/// Takes a device out, with its right to come back.
+/// Takes a device out of a network, with its right to rejoin.
 pub(super) async fn take_out(
     State(deployment): State<Arc<Deployment>>,
     person: Person,
@@ -53,7 +52,7 @@ pub(super) async fn take_out(
     let called = device.called();
     members::ungrant(&mut tx, device.id, network.id).await?;
     let was_in = roster::leave(&mut tx, &mut device, network.id, clock::unix_secs()).await?;
-    // The right is gone either way.
+    // The right is gone in both cases.
     deployment.store.commit(tx).await?;
     if was_in {
         let what = format!("took device {called} out of network {}", network.name);

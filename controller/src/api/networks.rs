@@ -1,4 +1,4 @@
-//! `/v1/networks`: people list, make and remove networks. Who is in one is in `members`.
+//! `/v1/networks`: people list, make and remove networks. Their members are in `members`.
 
 use std::sync::Arc;
 
@@ -93,7 +93,7 @@ pub(super) async fn remove(
     ))
 }
 
-/// Makes a network under a number that nobody has.
+/// Makes a network under a free number.
 pub(super) async fn make(
     tx: &mut Tx,
     org: OrgId,
@@ -114,7 +114,7 @@ pub(super) async fn make(
         };
         match accounts::insert_network(tx, org, &network, now).await {
             Ok(()) => return Ok(network),
-            // Somebody has this number already.
+            // The number is in use.
             Err(StoreError::Conflict) => {}
             Err(error) => return Err(error.into()),
         }
@@ -122,7 +122,7 @@ pub(super) async fn make(
     Err(Refusal::internal(&"no free VNI was found"))
 }
 
-/// A network's name is a label, and means one network.
+/// Checks that a text can be the name of one network: a label that does not stand for all networks.
 pub(super) fn check_name(text: &str) -> Result<(), Refusal> {
     if !name::is_label(text) {
         return Err(Refusal::bad_request(
@@ -137,7 +137,7 @@ pub(super) fn check_name(text: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The organisation's network with this label, or its default one.
+/// Returns the organisation's network with this label, or its default one.
 pub(super) async fn named_or_default(
     tx: &mut Tx,
     org: OrgId,
@@ -148,7 +148,9 @@ pub(super) async fn named_or_default(
         Some(label) => network.name == label,
         None => network.is_default,
     });
-    found.next().ok_or_else(|| unknown_network(label))
+    let network = found.next().ok_or_else(|| unknown_network(label))?;
+    work_on(&network.name);
+    Ok(network)
 }
 
 pub(super) fn unknown_network(label: Option<&str>) -> Refusal {
@@ -161,13 +163,18 @@ pub(super) fn unknown_network(label: Option<&str>) -> Refusal {
     )
 }
 
-/// The same for whoever may hear which there are.
+/// Refuses a label, for a caller who may know which networks there are.
 pub(super) fn unknown_network_among(label: &str, known: &[String]) -> Refusal {
     Refusal::new(
         ProblemKind::UnknownNetwork,
         &format!("the organisation has no such network {label:?}"),
         format!("it has {}", known.join(", ")),
     )
+}
+
+/// Notes for the log that the request works on this network.
+pub(super) fn work_on(network: &str) {
+    tracing::Span::current().record("network", network);
 }
 
 fn network_summary(network: NetworkRow) -> NetworkSummary {
@@ -180,6 +187,6 @@ fn network_summary(network: NetworkRow) -> NetworkSummary {
     }
 }
 
-/// How often a random VNI is tried: with half of all numbers in use 32 failures in a row do not
+/// Random VNIs that are tried: even with half of all numbers in use, 32 failures in a row do not
 /// happen.
 const VNI_TRIES: u32 = 32;

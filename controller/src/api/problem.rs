@@ -1,4 +1,4 @@
-//! Refusals as RFC 9457 problem documents. Decides which HTTP status each kind has.
+//! Refusals as RFC 9457 problem documents. Decides the HTTP status of each kind.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use crate::limits::NoRoom;
 use crate::roster::JoinError;
 use crate::store::StoreError;
 
-/// An answer that says no.
+/// An answer that refuses.
 #[derive(Debug)]
 pub(super) struct Refusal(Box<Problem>);
 
 impl Refusal {
-    /// `title` says what happened, `detail` why and what to do next.
+    /// Makes a refusal: `title` says what happened, `detail` why and what to do next.
     pub(super) fn new(kind: ProblemKind, title: &str, detail: impl Into<String>) -> Self {
         Self(Box::new(Problem {
             kind,
@@ -38,7 +38,7 @@ impl Refusal {
         )
     }
 
-    /// A fault of ours; the reason goes to the log and not to the caller.
+    /// A fault of the controller; the reason goes to the log and not to the caller.
     pub(super) fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
         Self::new(
@@ -48,7 +48,7 @@ impl Refusal {
         )
     }
 
-    /// Too much to do at once.
+    /// The controller has too much to do.
     pub(super) fn busy(detail: &str) -> Self {
         Self::new(
             ProblemKind::Unavailable,
@@ -76,7 +76,7 @@ impl Refusal {
         .retry_after(NO_ROOM_SECS)
     }
 
-    /// The caller has used up its share; `what` says of what.
+    /// The caller has used up its share, and may ask again after `wait`.
     pub(super) fn too_often(what: &str, wait: Duration) -> Self {
         let secs = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX);
         let secs = secs.saturating_add(1);
@@ -93,7 +93,7 @@ impl Refusal {
         )
     }
 
-    /// A key or token that cannot be used any more, and how many seconds ago that came.
+    /// A key or token that cannot be used any more, which came to its end `secs` seconds ago.
     pub(super) fn key_ended(kind: KeyKind, id: &str, end: KeyEnd, secs: u64) -> Self {
         let other = match kind {
             KeyKind::AuthKey => "a new one or a reusable one",
@@ -219,7 +219,8 @@ pub(super) async fn no_such_method() -> Refusal {
     Refusal::bad_request("this path has no such method").status(StatusCode::METHOD_NOT_ALLOWED)
 }
 
-/// When to knock again: strangers that hold places have gone by then, or have proved who they are.
+/// The time after which a connection may be tried again: by then strangers have left, or have
+/// proved who they are.
 const NO_ROOM_SECS: u32 = 5;
 
 fn status(kind: ProblemKind) -> StatusCode {

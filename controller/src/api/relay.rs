@@ -1,4 +1,4 @@
-//! What a relay asks: registration by token, then heartbeats with proof of its key.
+//! `/v1/relay`: a relay registers by a token, then sends heartbeats with proof of its key.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,9 +94,9 @@ fn answer(relay: &RelayRow, orders: RelayOrders) -> RelayRegisterResponse {
     }
 }
 
-/// Answers a relay that is registered already: the answer to the first attempt may have been lost.
-/// It reads what is, whatever became of the token, and changes nothing; where the relay is to be
-/// found its heartbeats say.
+/// Answers a relay that is registered already, since the answer to its first attempt may have been
+/// lost. Reads what is, whatever became of the token, and changes nothing; the relay's addresses
+/// come with its heartbeats.
 async fn what_it_is(
     deployment: &Deployment,
     tx: &mut Tx,
@@ -143,7 +143,7 @@ pub(super) async fn heartbeat(
     Ok(Json(orders))
 }
 
-/// Writes what a heartbeat says about the relay that differs from what is stored.
+/// Writes what the heartbeat says about the relay, if it differs from the stored row.
 async fn update(
     deployment: &Deployment,
     id: RelayId,
@@ -169,7 +169,8 @@ async fn update(
     deployment.store.commit(tx).await
 }
 
-/// The orders, as soon as they are other ones than the relay has, at the latest after `hold`.
+/// Returns the orders as soon as they differ from those that the relay has, at the latest after
+/// `hold`.
 async fn wait_for_orders(
     deployment: &Deployment,
     org: OrgId,
@@ -181,8 +182,8 @@ async fn wait_for_orders(
     loop {
         let looked_at = *head.borrow_and_update();
         let mut tx: Tx = deployment.store.read().await?;
-        // Orders of an older database may have a higher version than ours: then ours are news as
-        // well.
+        // Orders of an older database may have a higher version than these, which are new all the
+        // same.
         let news = relays::orders_version(&mut tx, org).await? != beat.applied
             || beat
                 .lineage
@@ -199,8 +200,8 @@ async fn wait_for_orders(
     }
 }
 
-/// Completes when the change log behind `looked_at` holds what may change the orders: a device of
-/// the organisation that was removed, left a network or, as long as addresses may be in doubt,
+/// Completes when the change log after `looked_at` holds something that may change the orders: a
+/// device of the organisation was removed, left a network or, as long as addresses may be in doubt,
 /// joined one.
 async fn revoked_since(
     deployment: &Deployment,
@@ -231,7 +232,7 @@ fn hear(deployment: &Deployment, relay: RelayId, clients: u32) {
         .heartbeats
         .lock()
         .handle_beat(clock::now(), relay, clients);
-    // The housekeeping task may sleep until a relay is due that it did not know of.
+    // The housekeeping task may sleep until another relay is due.
     deployment.presence_changed.notify_one();
 }
 
@@ -250,5 +251,5 @@ fn check_reach(addresses: &[String], pins: &[Fingerprint]) -> Result<(), Refusal
 
 /// Most addresses of a relay.
 const ADDRESSES_MAX: usize = 8;
-/// Current and next key.
+/// Most pins of a relay: those of the current and the next key.
 const PINS_MAX: usize = 2;

@@ -1,5 +1,5 @@
-//! What lies behind devices: they offer it, people approve it. What a route covers is
-//! [`overlan_protocol::gateway`]'s.
+//! `/v1/routes` and `/v1/device/routes`: devices offer routes as gateways, people approve them.
+//! [`overlan_protocol::gateway`] says what a route covers.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::records::NameUse;
 use crate::store::devices::{self, Device};
 use crate::store::{LIST_MAX, Tx, changes, routes};
 
-/// A device says all that it offers.
+/// Takes all routes that a device offers, in place of those that it offered before.
 pub(super) async fn offer(
     State(deployment): State<Arc<Deployment>>,
     ChangingDevice(device): ChangingDevice,
@@ -149,7 +149,7 @@ pub(super) async fn approve(
         .ok_or_else(|| Refusal::internal(&"a route vanished"))
 }
 
-/// The members of the network hear what the device may lead them to now.
+/// Tells the members of the network the present routes of the device.
 async fn tell(tx: &mut Tx, device: &Device, network: NetworkId, now: u64) -> Result<(), Refusal> {
     let current = devices::get(tx, device.id)
         .await?

@@ -1,6 +1,5 @@
-//! Logins of people: sessions are opened, listed and ended, passwords changed. How often somebody
-//! may try is
-//! [`crate::auth::throttle`]'s.
+//! Logins of people: opens, lists and ends sessions, and changes passwords.
+//! [`crate::auth::throttle`] decides how often somebody may try.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -95,8 +94,8 @@ async fn verify(
         .await;
     match &fits {
         Ok(true) => deployment.throttle.lock().succeed(attempt),
-        // As rare as the throttle lets the passwords of one account be compared. What nobody has a
-        // stranger can make up without end.
+        // The throttle keeps this rare: it limits how often the passwords of one account are
+        // compared. A stranger can make up unknown emails without end.
         Ok(false) if attempt.exists => tracing::info!(
             account = attempt.account,
             %source,
@@ -110,7 +109,7 @@ async fn verify(
     Ok(fits?)
 }
 
-/// Ends the session that asks.
+/// Ends the session of this request.
 pub(super) async fn logout(
     State(deployment): State<Arc<Deployment>>,
     person: Person,
@@ -121,7 +120,7 @@ pub(super) async fn logout(
     Ok(Changed::new("logged out", Empty {}))
 }
 
-/// The live sessions of the person who asks.
+/// Lists the live sessions of the person.
 pub(super) async fn list(
     State(deployment): State<Arc<Deployment>>,
     person: Person,
@@ -155,7 +154,7 @@ pub(super) async fn end(
     Ok(Changed::new(format!("ended login {id}"), Empty {}))
 }
 
-/// Ends all sessions of the person but the one that asks.
+/// Ends all sessions of the person but that of this request.
 pub(super) async fn end_others(
     State(deployment): State<Arc<Deployment>>,
     person: Person,
@@ -167,8 +166,8 @@ pub(super) async fn end_others(
     Ok(Changed::new(what, SessionsEnded { ended }))
 }
 
-/// Changes the person's password, who proves to know the old one. A thief's session ends with all
-/// others.
+/// Changes the password of a person who proves to know the old one. All other sessions end, a
+/// thief's among them.
 pub(super) async fn change_password(
     State(deployment): State<Arc<Deployment>>,
     Source(source): Source,
@@ -188,7 +187,7 @@ pub(super) async fn change_password(
     let attempt = Attempt {
         account: &email,
         exists: true,
-        // Failures of others do not count: not of who logs in from the same address, nor of another
+        // Failures of others do not count: neither those from the same address nor those of another
         // session.
         lane: Lane::Session(person.token),
     };
@@ -209,7 +208,7 @@ pub(super) async fn change_password(
     }
     let hash = deployment.hasher.hash(&request.new).await?;
     let mut tx = deployment.store.write().await?;
-    // Of two who change it at once, one does.
+    // If two change it at once, one does.
     if !accounts::change_password(&mut tx, person.account, &stored, &hash).await? {
         return Err(wrong_password());
     }

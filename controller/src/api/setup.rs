@@ -67,8 +67,8 @@ pub(super) async fn setup(
     };
     let session = sessions::open(&mut tx, &account, email, source).await?;
     deployment.store.commit(tx).await?;
-    // From here on a copy of the database file alone must not look like a controller that nobody
-    // owns.
+    // From now on a copy of the database file alone must not look like a controller without an
+    // owner.
     deployment.store.checkpoint().await?;
     let what = format!("set up the deployment for {}", session.email);
     Ok(Changed::new(what, SetupResponse { network, session }))

@@ -1,4 +1,4 @@
-//! Passwords: which ones are accepted, how they are hashed, how many are hashed at once.
+//! Passwords: decides which ones are accepted, hashes them, and limits how many are hashed at once.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -8,39 +8,41 @@ use overlan_protocol::api::{PASSWORD_MAX, PASSWORD_MIN};
 use overlan_protocol::key::{Secret, random_bytes};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Why a password was not hashed or compared. One variant per thing the caller does differently.
+/// The reason why a password was not hashed or compared. One variant per thing the caller does
+/// differently.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PasswordError {
-    /// Too many wait already.
+    /// Too many hashes wait already.
     #[error("too many log in at once")]
     Busy,
-    /// The hash function failed, or what is stored is no hash.
+    /// The hash function failed, or the stored text is not a hash.
     #[error("hashing failed: {0}")]
     Failed(String),
 }
 
-/// Who wants a password compared.
+/// The kind of caller that wants a password compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asker {
-    /// Nothing speaks for it.
+    /// Nothing vouches for the caller.
     Stranger,
-    /// Something does: a session, a device, or where it comes from.
+    /// A session, a device or the address vouches for the caller.
     Known,
 }
 
-/// Hashes passwords with argon2id on threads of its own, as many at once as it is told.
+/// Hashes passwords with argon2id on blocking threads, a given number at once.
 #[derive(Debug)]
 pub(crate) struct Hasher {
     running: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
-    /// Strangers' share of them: many together leave some for those who are known.
+    /// The part of these that strangers may take, so that many strangers leave some for known
+    /// callers.
     strangers: Arc<Semaphore>,
-    /// Compared with when no account has the email, so that the answer takes the same time.
+    /// Compared with if no account has the email, so that the answer takes the same time.
     dummy: String,
 }
 
 impl Hasher {
-    /// Hashes one password itself, for the comparison that never succeeds.
+    /// Makes a hasher, which hashes one password itself, for the comparison that never succeeds.
     pub(crate) fn new(at_once: NonZero<usize>) -> Result<Self, PasswordError> {
         let at_once = at_once.get();
         Ok(Self {
@@ -51,14 +53,14 @@ impl Hasher {
         })
     }
 
-    /// The PHC string of a password.
+    /// Returns the PHC string of a password.
     pub(crate) async fn hash(&self, password: &Secret) -> Result<String, PasswordError> {
         let password = password.clone();
         self.run(None, move || hash_now(password.reveal())).await
     }
 
-    /// Whether `password` is the one that `stored` was made of; with no `stored` the same work is
-    /// done and the answer is no.
+    /// Decides whether `stored` was made of `password`; without `stored` it does the same work, and
+    /// the answer is no.
     pub(crate) async fn verify(
         &self,
         password: &Secret,
@@ -109,7 +111,7 @@ impl Hasher {
     }
 }
 
-/// What is wrong with a new password, for people; `None` if it is accepted.
+/// Returns the objection to a new password, for people; `None` if it is accepted.
 pub(crate) fn objection(password: &Secret, email: &str, organisation: &str) -> Option<String> {
     let text = password.reveal();
     let length = text.chars().count();
@@ -144,10 +146,10 @@ const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const SALT_LEN: usize = 16;
 
-/// Most hashes that wait for a processor: about a second of waiting on two.
+/// Most hashes that wait for a processor: about a second of waiting on two of them.
 const WAITING_MAX: usize = 64;
 
-/// Of these, hashes that strangers wait for, from however many sources.
+/// Of these, hashes that strangers may wait for, from any number of sources.
 const STRANGERS_WAITING_MAX: usize = WAITING_MAX * 3 / 4;
 
 #[cfg(test)]
@@ -208,7 +210,7 @@ mod tests {
             futures_util::poll!(known.as_mut()).is_pending(),
             "it waits its turn"
         );
-        // Nobody waits any more for what has not begun.
+        // What has not begun does not wait any more.
         drop(flood);
         assert!(!known.await.unwrap());
     }

@@ -1,13 +1,12 @@
 //! Decides how long a login must wait after failed ones. Holds no clock; lives in memory, so a
 //! restart forgives.
 //!
-//! Nobody is locked out by others: what strangers do delays strangers. Each account counts by
-//! [`Lane`], which is where an attempt comes from and what speaks for it. All strangers of an
-//! account together have one allowance, so that many of them guess no more than few; who logged in
-//! from there before, who proves one of the person's devices and who sits at the controller's own
-//! machine have lanes of their own, which no stranger can fill. An attempt counts as failed from
-//! its beginning, so many at once do not slip through; [`Throttle::withdraw`] takes back what was
-//! never tried.
+//! Nobody is locked out by others: strangers only delay strangers. Each account counts by [`Lane`]:
+//! where an attempt comes from, and what vouches for it. All strangers of an account share one
+//! allowance, so that many of them guess no more than few. A source from which the account logged
+//! in before, a device of the person and the controller's own machine have lanes of their own,
+//! which no stranger can fill. An attempt counts as failed from its beginning, so that many at once
+//! do not slip through; [`Throttle::withdraw`] takes back an attempt that compared no password.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -19,7 +18,7 @@ use crate::auth::password::Asker;
 use crate::rate::{Allowance, Pace};
 use crate::store::accounts::Digest;
 
-/// Where an attempt comes from, and what speaks for it.
+/// The source of an attempt, and what vouches for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Lane {
     /// Nothing is known of this source.
@@ -30,22 +29,22 @@ pub(crate) enum Lane {
     Device(DeviceId),
     /// The controller's own machine.
     Host(IpAddr),
-    /// A live session of the account, which says that its password was known before.
+    /// A live session of the account, which means that its password was known before.
     Session(Digest),
 }
 
-/// One login.
+/// One attempt to log in.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attempt<'a> {
     /// Email in lower case.
     pub(crate) account: &'a str,
-    /// Whether there is such an account. Others are delayed alike, and take no memory of those that
-    /// there are.
+    /// There is such an account. Attempts at others are delayed alike, and take no memory from real
+    /// accounts.
     pub(crate) exists: bool,
     pub(crate) lane: Lane,
 }
 
-/// Failed logins.
+/// The failed logins, by source and by account.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
     sources: BTreeMap<IpAddr, Allowance>,
@@ -69,7 +68,7 @@ struct Failures {
 }
 
 impl Throttle {
-    /// Begins an attempt; or says how long to wait before the next one.
+    /// Begins an attempt, or returns how long to wait before the next one.
     pub(crate) fn begin(&mut self, now: Instant, attempt: &Attempt<'_>) -> Result<(), Duration> {
         if let Some((source, pace)) = attempt.lane.by_source() {
             self.source(now, source).take(now, pace)?;
@@ -84,7 +83,7 @@ impl Throttle {
         if let Lane::Stranger(_) = attempt.lane {
             account.strangers.take(now, STRANGERS)?;
         }
-        // As many as the allowance lets in come here, so the lanes are few.
+        // Only as many as the allowance lets in come here, so there are few lanes.
         account
             .lanes
             .retain(|_, failures| now < failures.last + FORGOTTEN_AFTER);
@@ -99,7 +98,7 @@ impl Throttle {
         Ok(())
     }
 
-    /// The password was right: the lane starts anew.
+    /// The password was right: the lane starts over.
     pub(crate) fn succeed(&mut self, attempt: &Attempt<'_>) {
         if let Some(account) = self.find(attempt) {
             account.lanes.remove(&attempt.lane);
@@ -109,7 +108,7 @@ impl Throttle {
         }
     }
 
-    /// No password was compared: nothing failed.
+    /// No password was compared, so nothing failed.
     pub(crate) fn withdraw(&mut self, attempt: &Attempt<'_>) {
         let Some(account) = self.find(attempt) else {
             return;
@@ -132,7 +131,7 @@ impl Throttle {
     }
 
     fn account(&mut self, now: Instant, attempt: &Attempt<'_>) -> &mut Account {
-        // People's accounts are few, and each keeps no more lanes than its strangers' allowance
+        // There are few real accounts, and each keeps no more lanes than its strangers' allowance
         // lets in.
         let table = match attempt.exists {
             true => &mut self.accounts,
@@ -162,8 +161,8 @@ impl Throttle {
 }
 
 impl Lane {
-    /// What all attempts of a source have together, whatever accounts they name. Who is known is
-    /// not kept out by others who share the address.
+    /// Returns the pace that all attempts of a source share, whatever accounts they name. A known
+    /// caller is not kept out by others behind the same address.
     fn by_source(self) -> Option<(IpAddr, Pace)> {
         match self {
             Self::Stranger(source) => Some((source, SOURCE)),
@@ -172,7 +171,7 @@ impl Lane {
         }
     }
 
-    /// Whether something speaks for it.
+    /// Says whether something vouches for the caller.
     pub(crate) fn asker(self) -> Asker {
         match self {
             Self::Stranger(_) => Asker::Stranger,
@@ -188,7 +187,7 @@ impl Lane {
     }
 }
 
-/// Forgets the entry that is the oldest by `age` if `key` would be one too many.
+/// Forgets the oldest entry by `age` if `key` would be one too many.
 fn make_room<K, Q, V>(table: &mut BTreeMap<K, V>, key: &Q, max: usize, age: impl Fn(&V) -> Instant)
 where
     K: Ord + Clone + std::borrow::Borrow<Q>,
@@ -203,7 +202,7 @@ where
     }
 }
 
-/// After the free failures 2, 4, 8 … seconds.
+/// Returns the delay: after the free failures 2, 4, 8 … seconds.
 fn delay(failures: u32, longest: Duration) -> Duration {
     match failures.checked_sub(FREE_FAILURES) {
         None => Duration::ZERO,
@@ -217,30 +216,31 @@ const FREE_FAILURES: u32 = 5;
 const DELAY_MAX: Duration = Duration::from_secs(15 * 60);
 /// Longest delay at the controller's own machine, where the owner always gets a try: 8,640 a day.
 const HOST_DELAY_MAX: Duration = Duration::from_secs(10);
-/// Failures of a lane this long ago do not count any more.
+/// The time after which failures of a lane do not count any more.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3_600);
 
-/// What all strangers of one account may try together: at most 1,000 in any day (200 and 800). One
-/// stranger alone stays below what comes back, so that it never keeps another out.
+/// The pace that all strangers of one account share: at most 1,000 attempts in any day (200 and
+/// 800). One stranger alone stays below the rate at which the allowance refills, so it never keeps
+/// another out.
 const STRANGERS: Pace = Pace {
     burst: 200,
     every: Duration::from_secs(108),
 };
-/// What one source may try, whatever it names: each try costs 20 ms of a core.
+/// The pace of one source for all accounts: each attempt costs 20 ms of a core.
 const SOURCE: Pace = Pace {
     burst: 30,
     every: Duration::from_secs(2),
 };
-/// The same for the controller's own machine, where a proxy in front of it may stand for many.
+/// The pace of the controller's own machine, where a proxy may stand for many people.
 const HOST: Pace = Pace {
     burst: 60,
     every: Duration::from_millis(200),
 };
 
-/// Most sources remembered, some 1 MB; whose allowance is whole again goes first.
+/// Most sources remembered, some 1 MB; one whose allowance is whole again goes first.
 const SOURCES_MAX: usize = 16_384;
-/// Most emails without an account remembered, some 2 MB; the one that was tried longest ago is
-/// forgotten first.
+/// Most emails without an account remembered, some 2 MB; the one that was tried longest ago goes
+/// first.
 const MADE_UP_MAX: usize = 10_000;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! The CA of device names: what a device's certificate says, and for how long. It has a key of its
-//! own and vouches for names below the deployment's domain only, never for the controller: who
-//! trusts the one CA does not trust the other.
+//! The CA of device names: decides what a device's certificate says, and for how long. It has a key
+//! of its own and vouches for names below the deployment's domain only, never for the controller: a
+//! program that trusts the one CA does not trust the other.
 
 use std::fmt;
 use std::path::Path;
@@ -54,12 +54,12 @@ impl NamesCa {
         })
     }
 
-    /// Its certificate.
+    /// Returns its certificate.
     pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
     }
 
-    /// The same as text, for programs that are told to trust it.
+    /// Returns its certificate as PEM, for programs that are told to trust it.
     pub(crate) fn pem(&self) -> String {
         let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
         let text = BASE64.encode(&self.certificate);
@@ -74,7 +74,7 @@ impl NamesCa {
         pem
     }
 
-    /// A certificate over `device` for `name`, which ends at [`expires`].
+    /// Issues a certificate over the key `device` for `name`, which ends at [`expires`].
     pub(crate) fn issue(
         &self,
         name: &str,
@@ -94,7 +94,7 @@ impl NamesCa {
     }
 }
 
-/// When a certificate that is issued `now` ends.
+/// Returns the end of a certificate that is issued `now`.
 pub(crate) fn expires(now: u64) -> u64 {
     now + CERTIFICATE_LIFE_SECS
 }
@@ -131,7 +131,7 @@ fn params_of(domain: &str) -> CertificateParams {
     params
 }
 
-/// A device's key, as certificates hold it.
+/// The key of a device, as certificates hold it.
 struct Point<'a>(&'a NameKey);
 
 impl PublicKeyData for Point<'_> {
@@ -149,13 +149,13 @@ const PEM_LINE: usize = 64;
 
 pub(crate) const FILE: &str = "names-ca.json";
 
-/// Ten years, as browsers and other programs are told of it by hand; made anew a year before it
-/// ends.
+/// Ten years, since people have to tell browsers and other programs of it by hand; renewed a year
+/// before it ends.
 const LIFE_SECS: u64 = 10 * 365 * 24 * 3_600;
 const RENEW_SECS: u64 = 9 * 365 * 24 * 3_600;
 
-/// 14 days: longer than a controller is away, short enough that a device which was removed is soon
-/// without one.
+/// 14 days: longer than a controller is away, and short enough that a removed device is soon
+/// without a certificate.
 const CERTIFICATE_LIFE_SECS: u64 = 14 * 24 * 3_600;
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub(crate) struct Grant {
     pub(super) on_name_taken: NamePolicy,
     /// The note of the auth key; empty without one.
     pub(super) note: String,
-    /// Who or what authorised the device, as people call it.
+    /// The key or login that authorised the device, as people call it.
     pub(super) by: String,
 }
 

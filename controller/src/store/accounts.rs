@@ -13,7 +13,7 @@ use crate::netmaps::OrgId;
 /// SHA-256 of a secret.
 pub(crate) type Digest = [u8; 32];
 
-/// What login needs of an account.
+/// An account, as far as a login needs it.
 #[derive(Debug)]
 pub(crate) struct AccountRow {
     pub(crate) id: i64,
@@ -32,7 +32,7 @@ pub(crate) struct NetworkRow {
     pub(crate) online: u32,
 }
 
-/// By what right `device` was enrolled, as other members are told.
+/// Returns the right by which `device` was enrolled, as other members see it.
 pub(crate) async fn owner(tx: &mut Tx, device: &Device) -> Result<Owner, StoreError> {
     if let Some(account) = device.account {
         let row = sqlx::query("SELECT email FROM accounts WHERE id = ?")
@@ -49,7 +49,7 @@ pub(crate) async fn owner(tx: &mut Tx, device: &Device) -> Result<Owner, StoreEr
         .map_or(Owner::Unknown, Owner::AuthKey))
 }
 
-/// Whether any account exists.
+/// Says whether any account exists.
 pub(crate) async fn is_set_up(tx: &mut Tx) -> Result<bool, StoreError> {
     let row = sqlx::query("SELECT EXISTS (SELECT 1 FROM accounts) AS found")
         .fetch_one(&mut **tx)
@@ -70,7 +70,7 @@ pub(crate) async fn insert_organisation(
     Ok(OrgId(done.last_insert_rowid()))
 }
 
-/// The organisation's name.
+/// Returns the organisation's name.
 pub(crate) async fn organisation_name(tx: &mut Tx, org: OrgId) -> Result<String, StoreError> {
     let row = sqlx::query("SELECT name FROM organisations WHERE id = ?")
         .bind(org.0)
@@ -115,7 +115,7 @@ pub(crate) async fn account_by_email(
     .transpose()
 }
 
-/// Email and password hash of an account.
+/// Returns email and password hash of an account.
 pub(crate) async fn email_and_password(
     tx: &mut Tx,
     account: i64,
@@ -127,7 +127,7 @@ pub(crate) async fn email_and_password(
     Ok((row.try_get("email")?, row.try_get("password")?))
 }
 
-/// The emails of all accounts.
+/// Returns the emails of all accounts.
 pub(crate) async fn emails(tx: &mut Tx) -> Result<Vec<String>, StoreError> {
     let rows = sqlx::query("SELECT email FROM accounts ORDER BY email")
         .fetch_all(&mut **tx)
@@ -135,7 +135,7 @@ pub(crate) async fn emails(tx: &mut Tx) -> Result<Vec<String>, StoreError> {
     rows.iter().map(|row| Ok(row.try_get("email")?)).collect()
 }
 
-/// Changes the password hash of an account from `old` to `new`; tells whether it was `old`.
+/// Changes the password hash of an account from `old` to `new`; says whether it was `old`.
 pub(crate) async fn change_password(
     tx: &mut Tx,
     account: i64,
@@ -151,7 +151,7 @@ pub(crate) async fn change_password(
     Ok(done.rows_affected() == 1)
 }
 
-/// Sets the password hash of an account, whatever it was.
+/// Sets the password hash of an account.
 pub(crate) async fn set_password(tx: &mut Tx, account: i64, new: &str) -> Result<(), StoreError> {
     sqlx::query("UPDATE accounts SET password = ? WHERE id = ?")
         .bind(new)
@@ -182,7 +182,7 @@ pub(crate) async fn insert_network(
     Ok(())
 }
 
-/// All networks of an organisation with their numbers of devices.
+/// Returns all networks of an organisation with their numbers of devices.
 pub(crate) async fn networks(tx: &mut Tx, org: OrgId) -> Result<Vec<NetworkRow>, StoreError> {
     let rows = sqlx::query(
         "SELECT n.id, n.name, n.vni, n.is_default, count(d.id) AS devices, coalesce(sum(d.online), 0) AS online
@@ -225,7 +225,7 @@ fn network_row(row: &SqliteRow) -> Result<NetworkRow, StoreError> {
     })
 }
 
-/// The email of an account.
+/// Returns the email of an account.
 pub(crate) async fn email(tx: &mut Tx, account: i64) -> Result<Option<String>, StoreError> {
     let row = sqlx::query("SELECT email FROM accounts WHERE id = ?")
         .bind(account)

@@ -12,7 +12,7 @@ use super::{StoreError, Tx, damaged, relays, signed, unsigned};
 use crate::netmaps::{Entry, Fact, OrgId, View};
 use crate::store::dns;
 
-/// The newest version.
+/// Returns the newest version.
 pub(crate) async fn version(tx: &mut Tx) -> Result<u64, StoreError> {
     let row = sqlx::query("SELECT version FROM counter")
         .fetch_one(&mut **tx)
@@ -60,7 +60,7 @@ pub(crate) async fn append(
     Ok(())
 }
 
-/// Entries behind `from` in order, at most `limit`.
+/// Returns entries after `from` in order, at most `limit`.
 pub(crate) async fn since(tx: &mut Tx, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
     let rows = sqlx::query(
         "SELECT version, org_id, network_id, payload FROM changes WHERE version > ? ORDER BY version LIMIT ?",
@@ -86,7 +86,7 @@ fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
     })
 }
 
-/// The version before the oldest of the newest `keep` entries.
+/// Returns the version before the oldest of the newest `keep` entries.
 pub(crate) async fn base(tx: &mut Tx, keep: u64) -> Result<u64, StoreError> {
     let row = sqlx::query(
         "SELECT max((SELECT version FROM counter) - ?,
@@ -107,7 +107,7 @@ pub(crate) async fn prune(tx: &mut Tx, keep: u64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Forgets all entries under a new version: whoever knows an older one gets a whole netmap.
+/// Forgets all entries under a new version: a device with an older map gets a whole one.
 pub(crate) async fn restart(tx: &mut Tx) -> Result<(), StoreError> {
     for statement in [
         "UPDATE counter SET version = version + 1",
@@ -118,7 +118,7 @@ pub(crate) async fn restart(tx: &mut Tx) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What the network of `place` looks like to this transaction.
+/// Returns the network of `place` as this transaction sees it.
 pub(crate) async fn view(tx: &mut Tx, org: OrgId, place: &Membership) -> Result<View, StoreError> {
     Ok(View {
         network: place.network,
@@ -129,7 +129,7 @@ pub(crate) async fn view(tx: &mut Tx, org: OrgId, place: &Membership) -> Result<
     })
 }
 
-/// The organisation's relays as devices are told of them.
+/// Returns the organisation's relays as devices see them.
 pub(crate) async fn public_relays(
     tx: &mut Tx,
     org: OrgId,

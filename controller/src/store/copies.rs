@@ -7,7 +7,7 @@ use sqlx::{ConnectOptions, Connection, Row};
 
 use super::{ACQUIRE_TIMEOUT, StoreError, Tx};
 
-/// A file that travels in a copy.
+/// A file that is stored in a copy.
 #[derive(Debug)]
 pub(crate) struct Carried {
     pub(crate) name: String,
@@ -47,7 +47,7 @@ pub(crate) async fn write(
     Ok(connection.close().await?)
 }
 
-/// Takes what a copy carries out of it; none in a database that is not such a copy.
+/// Takes the carried files out of a copy; there are none in a database that is not a copy.
 pub(crate) async fn take(tx: &mut Tx) -> Result<Vec<Carried>, StoreError> {
     let is_copy = sqlx::query("SELECT 1 FROM sqlite_master WHERE name = 'carried_files'")
         .fetch_optional(&mut **tx)

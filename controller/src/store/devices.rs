@@ -1,4 +1,4 @@
-//! Devices, what is left of removed ones, and where each attaches. Which networks they are in is in
+//! Devices, the remains of removed ones, and their relays. Their networks are in
 //! [`super::members`].
 
 use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId, RelayId, TunnelKey};
@@ -9,12 +9,12 @@ use super::members::{self, Membership};
 use super::{StoreError, Tx, damaged, parsed, signed, unsigned};
 use crate::netmaps::{Member, OrgId, Viewer};
 
-/// A device with what only the controller needs.
+/// A device, with the fields that only the controller needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Device {
     pub(crate) id: DeviceId,
     pub(crate) org: OrgId,
-    /// What it asked to be called, as a label.
+    /// The name that it asked for, as a label.
     pub(crate) hostname: String,
     pub(crate) identity: IdentityKey,
     pub(crate) tunnel: TunnelKey,
@@ -30,12 +30,13 @@ pub(crate) struct Device {
     pub(crate) key_note: String,
     /// The person who enrolled it.
     pub(crate) account: Option<i64>,
-    /// Where it is a member, by network label.
+    /// Its networks, by label.
     pub(crate) places: Vec<Membership>,
 }
 
 impl Device {
-    /// Whose netmap it gets; `known` is the version up to which that already tells of its networks.
+    /// Returns the device as the viewer of a netmap; `known` is the version up to which that has
+    /// its networks.
     pub(crate) fn viewer(&self, known: u64) -> Viewer {
         let places = self.places.iter();
         Viewer {
@@ -45,7 +46,7 @@ impl Device {
         }
     }
 
-    /// What the other members of that network are told of it.
+    /// Returns the device as the other members of that network see it.
     pub(crate) fn member(&self, place: &Membership) -> Member {
         Member {
             device: self.id,
@@ -61,7 +62,7 @@ impl Device {
         }
     }
 
-    /// What people call it: by its first network's name for it, or by what it asked to be called.
+    /// Returns the name that people use: that in its first network, or the one that it asked for.
     pub(crate) fn called(&self) -> String {
         match self.places.first() {
             Some(place) => format!("{}.{}", place.label, place.name),
@@ -69,7 +70,7 @@ impl Device {
         }
     }
 
-    /// Its place in a network.
+    /// Returns its place in a network.
     pub(crate) fn place(&self, network: NetworkId) -> Option<&Membership> {
         self.places.iter().find(|place| place.network == network)
     }
@@ -101,7 +102,7 @@ pub(crate) async fn insert(tx: &mut Tx, device: &Device, now_ms: u64) -> Result<
     Ok(())
 }
 
-/// The device with this id, of whatever organisation: for those who then prove to be it.
+/// Returns the device with this id, of any organisation: for callers that then prove to be it.
 pub(crate) async fn get(tx: &mut Tx, id: DeviceId) -> Result<Option<Device>, StoreError> {
     let row = sqlx::query("SELECT * FROM devices WHERE id = ?")
         .bind(id.to_string())
@@ -110,7 +111,7 @@ pub(crate) async fn get(tx: &mut Tx, id: DeviceId) -> Result<Option<Device>, Sto
     with_places(tx, row.as_ref()).await
 }
 
-/// The organisation's device with this identity key.
+/// Returns the organisation's device with this identity key.
 pub(crate) async fn by_identity(
     tx: &mut Tx,
     org: OrgId,
@@ -124,7 +125,8 @@ pub(crate) async fn by_identity(
     with_places(tx, row.as_ref()).await
 }
 
-/// Devices of an organisation by name, at most `limit`, with the emails of those who enrolled them.
+/// Returns the devices of an organisation by name, at most `limit`, with the emails of those who
+/// enrolled them.
 pub(crate) async fn list(
     tx: &mut Tx,
     org: OrgId,
@@ -148,7 +150,7 @@ pub(crate) async fn list(
     Ok(listed)
 }
 
-/// All devices of an organisation.
+/// Returns all devices of an organisation.
 pub(crate) async fn of_org(tx: &mut Tx, org: OrgId) -> Result<Vec<Device>, StoreError> {
     let rows = sqlx::query("SELECT * FROM devices WHERE org_id = ?")
         .bind(org.0)
@@ -162,7 +164,7 @@ pub(crate) async fn of_org(tx: &mut Tx, org: OrgId) -> Result<Vec<Device>, Store
     Ok(devices)
 }
 
-/// Devices that were online when the last process ended.
+/// Returns the devices that were online when the last process ended.
 pub(crate) async fn online(tx: &mut Tx) -> Result<Vec<DeviceId>, StoreError> {
     let rows = sqlx::query("SELECT id FROM devices WHERE online = 1")
         .fetch_all(&mut **tx)
@@ -170,7 +172,7 @@ pub(crate) async fn online(tx: &mut Tx) -> Result<Vec<DeviceId>, StoreError> {
     rows.iter().map(|row| parsed(row, "id")).collect()
 }
 
-/// Writes whether a device is online; returns it as it is now, if it exists and that is news.
+/// Writes whether a device is online; returns it if it exists and that changed.
 pub(crate) async fn set_online(
     tx: &mut Tx,
     id: DeviceId,
@@ -197,8 +199,8 @@ pub(crate) async fn bump_attach_epoch(tx: &mut Tx, id: DeviceId) -> Result<(), S
     Ok(())
 }
 
-/// Ephemeral devices that are offline since before `before_ms`, at most `limit`, without their
-/// places.
+/// Returns ephemeral devices that are offline since before `before_ms`, at most `limit`, without
+/// their places.
 pub(crate) async fn stale_ephemeral(
     tx: &mut Tx,
     before_ms: u64,
@@ -214,7 +216,7 @@ pub(crate) async fn stale_ephemeral(
     rows.iter().map(device).collect()
 }
 
-/// Writes where a device attaches.
+/// Writes the relays of a device.
 pub(crate) async fn set_relays(
     tx: &mut Tx,
     org: OrgId,
@@ -230,7 +232,7 @@ pub(crate) async fn set_relays(
     Ok(())
 }
 
-/// Whether the device exists and still has the attach epoch that the caller saw.
+/// Says whether the device exists and still has the attach epoch that the caller saw.
 pub(crate) async fn is_unattached_since(tx: &mut Tx, device: &Device) -> Result<bool, StoreError> {
     let row = sqlx::query("SELECT 1 FROM devices WHERE id = ? AND org_id = ? AND attach_epoch = ?")
         .bind(device.id.to_string())
@@ -241,8 +243,8 @@ pub(crate) async fn is_unattached_since(tx: &mut Tx, device: &Device) -> Result<
     Ok(row.is_some())
 }
 
-/// Deletes a device that still has the attach epoch that the caller saw; returns the revocation
-/// epoch that it had, if it was deleted.
+/// Deletes a device that still has the attach epoch that the caller saw; returns its revocation
+/// epoch if it was deleted.
 pub(crate) async fn delete(tx: &mut Tx, device: &Device) -> Result<Option<u64>, StoreError> {
     let row = sqlx::query(
         "DELETE FROM devices WHERE id = ? AND org_id = ? AND attach_epoch = ? RETURNING epoch",
@@ -255,8 +257,7 @@ pub(crate) async fn delete(tx: &mut Tx, device: &Device) -> Result<Option<u64>, 
     row.as_ref().map(|row| unsigned(row, "epoch")).transpose()
 }
 
-/// Makes the tickets void that the device has, and returns its new epoch: those from now on have
-/// that.
+/// Voids the tickets of a device, and returns its new epoch, which later tickets have.
 pub(crate) async fn bump_epoch(tx: &mut Tx, id: DeviceId) -> Result<u64, StoreError> {
     let row = sqlx::query("UPDATE devices SET epoch = epoch + 1 WHERE id = ? RETURNING epoch")
         .bind(id.to_string())
@@ -265,7 +266,7 @@ pub(crate) async fn bump_epoch(tx: &mut Tx, id: DeviceId) -> Result<u64, StoreEr
     unsigned(&row, "epoch")
 }
 
-/// Notes for relays that tickets of the device below `epoch` are void, and moves the version of
+/// Notes for relays that tickets of the device below `epoch` are void, and raises the version of
 /// their orders.
 pub(crate) async fn revoke(
     tx: &mut Tx,
@@ -290,7 +291,7 @@ pub(crate) async fn revoke(
     Ok(())
 }
 
-/// The identity key that a removed device had.
+/// Returns the identity key of a removed device.
 pub(crate) async fn removed_identity(
     tx: &mut Tx,
     id: DeviceId,
@@ -346,7 +347,7 @@ fn device(row: &SqliteRow) -> Result<Device, StoreError> {
     })
 }
 
-/// The relay list of a device's row.
+/// Reads the relay list of a device's row.
 pub(super) fn relays(row: &SqliteRow) -> Result<Vec<RelayId>, StoreError> {
     let text: String = row.try_get("relays")?;
     text.split(',')

@@ -1,5 +1,5 @@
-//! Records and zones of networks. Who may have which name is the API's decision; every change goes
-//! into the change log here.
+//! Records and zones of networks. The API decides who may have which name; every change goes into
+//! the change log here.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::{StoreError, Tx, changes, damaged, names, signed};
 use crate::netmaps::{Fact, OrgId};
 use crate::records::says_where;
 
-/// All DNS settings of a network.
+/// Returns all DNS settings of a network.
 pub(crate) async fn settings(
     tx: &mut Tx,
     org: OrgId,
@@ -41,8 +41,8 @@ pub(crate) async fn settings(
     Ok(Dns { zones, records })
 }
 
-/// Sets the records of one name; none removes it. `Conflict` if it is the name of a device and the
-/// records say where it is.
+/// Sets the records of one name; an empty list removes the name. `Conflict` if it is a device's
+/// name and the records give it a place.
 pub(crate) async fn set_records(
     tx: &mut Tx,
     org: OrgId,

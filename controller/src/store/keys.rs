@@ -17,11 +17,11 @@ use crate::netmaps::OrgId;
 pub(crate) struct AuthKey {
     pub(crate) id: String,
     pub(crate) org: OrgId,
-    /// Where its devices may be members.
+    /// The networks that its devices may be in.
     pub(crate) networks: BTreeSet<NetworkId>,
     pub(crate) reusable: bool,
     pub(crate) ephemeral: bool,
-    /// Whether its devices wait for a person.
+    /// Its devices wait for approval.
     pub(crate) approval: bool,
     pub(crate) on_name_taken: NamePolicy,
     pub(crate) expires: u64,
@@ -71,7 +71,7 @@ pub(crate) async fn insert_auth_key(
     Ok(())
 }
 
-/// The auth key with this id and secret, whatever its state.
+/// Returns the auth key with this id and secret, in any state.
 pub(crate) async fn auth_key(
     tx: &mut Tx,
     id: &str,
@@ -94,7 +94,7 @@ pub(crate) async fn auth_key(
     Ok(Some(key))
 }
 
-/// What an auth key says of names that are taken, if it is still known.
+/// Returns the policy of an auth key for taken names, if the key is still known.
 pub(crate) async fn name_policy(tx: &mut Tx, id: &str) -> Result<Option<NamePolicy>, StoreError> {
     let row = sqlx::query("SELECT * FROM auth_keys WHERE id = ?")
         .bind(id)
@@ -104,7 +104,7 @@ pub(crate) async fn name_policy(tx: &mut Tx, id: &str) -> Result<Option<NamePoli
     Ok(key.map(|key| key.on_name_taken))
 }
 
-/// Uses the auth key if it may be used now, and tells whether it could.
+/// Uses the auth key if it may be used now, and says whether it could.
 pub(crate) async fn consume_auth_key(
     tx: &mut Tx,
     id: &str,
@@ -123,7 +123,7 @@ pub(crate) async fn consume_auth_key(
     Ok(done.rows_affected() == 1)
 }
 
-/// The organisation's auth keys, newest first, at most `limit`.
+/// Returns the organisation's auth keys, newest first, at most `limit`.
 pub(crate) async fn auth_keys(
     tx: &mut Tx,
     org: OrgId,
@@ -165,7 +165,7 @@ pub(crate) async fn auth_keys(
         .collect()
 }
 
-/// Number of the organisation's auth keys.
+/// Returns the number of the organisation's auth keys.
 pub(crate) async fn count_auth_keys(tx: &mut Tx, org: OrgId) -> Result<u32, StoreError> {
     let row = sqlx::query("SELECT count(*) AS keys FROM auth_keys WHERE org_id = ?")
         .bind(org.0)
@@ -228,7 +228,7 @@ pub(crate) async fn insert_relay_token(
     Ok(())
 }
 
-/// The relay token with this id and secret, whatever its state.
+/// Returns the relay token with this id and secret, in any state.
 pub(crate) async fn relay_token(
     tx: &mut Tx,
     id: &str,
@@ -252,7 +252,7 @@ pub(crate) async fn relay_token(
     .transpose()
 }
 
-/// Uses the relay token for `relay` if it may be used now, and tells whether it could.
+/// Uses the relay token for `relay` if it may be used now, and says whether it could.
 pub(crate) async fn consume_relay_token(
     tx: &mut Tx,
     id: &str,

@@ -1,4 +1,4 @@
-//! Who is in which network, who may join by itself, and which host indices wait.
+//! Members of networks, rights to join by oneself, and released host indices.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,14 +24,14 @@ pub(crate) struct Membership {
     pub(crate) host: u32,
     /// The device's label there.
     pub(crate) label: String,
-    /// Approved routes to hosts behind it.
+    /// Approved routes to gateway hosts.
     pub(crate) routes: Vec<GatewayRoute>,
-    /// By what right the device was enrolled.
+    /// The right by which the device was enrolled.
     pub(crate) owner: Owner,
 }
 
 impl Membership {
-    /// Returns what people and the device itself are shown of it.
+    /// Returns the place as people and the device itself see it.
     pub(crate) fn summary(&self) -> MembershipSummary {
         MembershipSummary {
             network: self.name.clone(),
@@ -41,7 +41,7 @@ impl Membership {
     }
 }
 
-/// Writes a device's place; `Conflict` if somebody has its label.
+/// Writes a device's place; `Conflict` if its label is taken.
 pub(crate) async fn insert(
     tx: &mut Tx,
     device: DeviceId,
@@ -61,7 +61,7 @@ pub(crate) async fn insert(
     names::give(tx, place.network, device, &place.label).await
 }
 
-/// Takes a device out of a network; tells whether it was in.
+/// Takes a device out of a network; says whether it was a member.
 pub(crate) async fn delete(
     tx: &mut Tx,
     device: DeviceId,
@@ -75,7 +75,7 @@ pub(crate) async fn delete(
     Ok(done.rows_affected() == 1)
 }
 
-/// The places of one device, by network label.
+/// Returns the places of one device, by network label.
 pub(crate) async fn of_device(
     tx: &mut Tx,
     device: DeviceId,
@@ -93,7 +93,7 @@ pub(crate) async fn of_device(
     rows.iter().map(membership).collect()
 }
 
-/// The places of all devices of an organisation, each device's by network label.
+/// Returns the places of all devices of an organisation, each device's by network label.
 pub(crate) async fn of_org(
     tx: &mut Tx,
     org: OrgId,
@@ -116,7 +116,7 @@ pub(crate) async fn of_org(
     Ok(places)
 }
 
-/// The members of a network.
+/// Returns the members of a network.
 pub(crate) async fn of_network(
     tx: &mut Tx,
     org: OrgId,
@@ -151,7 +151,7 @@ pub(crate) async fn of_network(
         .collect()
 }
 
-/// Who has a label in a network.
+/// Returns the device that has a label in a network.
 pub(crate) async fn by_label(
     tx: &mut Tx,
     network: NetworkId,
@@ -165,7 +165,7 @@ pub(crate) async fn by_label(
     row.as_ref().map(|row| parsed(row, "device_id")).transpose()
 }
 
-/// Number of devices in a network.
+/// Returns the number of devices in a network.
 pub(crate) async fn count(tx: &mut Tx, network: NetworkId) -> Result<u32, StoreError> {
     let row = sqlx::query("SELECT count(*) AS devices FROM members WHERE network_id = ?")
         .bind(network.to_string())
@@ -174,7 +174,8 @@ pub(crate) async fn count(tx: &mut Tx, network: NetworkId) -> Result<u32, StoreE
     unsigned(&row, "devices")
 }
 
-/// Host indices of a network in use or released after `released_after`, ascending.
+/// Returns the host indices of a network that are in use or were released after `released_after`,
+/// ascending.
 pub(crate) async fn taken_hosts(
     tx: &mut Tx,
     network: NetworkId,
@@ -191,7 +192,7 @@ pub(crate) async fn taken_hosts(
     rows.iter().map(|row| unsigned(row, "host")).collect()
 }
 
-/// Puts a host index aside that a device had.
+/// Sets aside the host index that a device had.
 pub(crate) async fn release_host(
     tx: &mut Tx,
     org: OrgId,
@@ -212,7 +213,7 @@ pub(crate) async fn release_host(
     Ok(())
 }
 
-/// Takes back the host index that the device had in this network before, if it still waits.
+/// Takes back the host index that the device had in this network before, if it is still set aside.
 pub(crate) async fn reclaim_host(
     tx: &mut Tx,
     network: NetworkId,
@@ -257,7 +258,7 @@ pub(crate) async fn ungrant(
     Ok(())
 }
 
-/// Networks that a device was given the right to join by itself.
+/// Returns the networks that a device has the right to join by itself.
 pub(crate) async fn grants(
     tx: &mut Tx,
     device: DeviceId,

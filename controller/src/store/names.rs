@@ -1,5 +1,5 @@
-//! Who holds a name in a network: one table for devices, records and wishes, so that a name is
-//! never two things.
+//! Holders of names in a network: one table for devices, records and wishes, so that a name never
+//! means two things.
 
 use std::collections::BTreeSet;
 
@@ -10,14 +10,14 @@ use sqlx::sqlite::SqliteRow;
 use super::{StoreError, Tx, damaged, parsed};
 use crate::netmaps::OrgId;
 
-/// Who has a name.
+/// The holder of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Holder {
     /// It is the label of a device.
     Device(DeviceId),
-    /// Records say what it is.
+    /// Records give its place.
     Records,
-    /// A device would like to publish a host by it.
+    /// A device wishes to serve a gateway host by it.
     Wish(DeviceId),
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Named {
     pub(crate) name: String,
 }
 
-/// Who has `name`, which is relative to the network's domain.
+/// Returns the holder of `name`, which is relative to the network's domain.
 pub(crate) async fn holder(
     tx: &mut Tx,
     network: NetworkId,
@@ -43,7 +43,7 @@ pub(crate) async fn holder(
     row.as_ref().map(read).transpose()
 }
 
-/// Names of a network that begin with `prefix`, in lower case.
+/// Returns the names of a network that begin with `prefix`, in lower case.
 pub(crate) async fn like(
     tx: &mut Tx,
     network: NetworkId,
@@ -59,7 +59,7 @@ pub(crate) async fn like(
     rows.iter().map(|row| Ok(row.try_get("name")?)).collect()
 }
 
-/// Gives a free name to a device as its label; `Conflict` if somebody has it.
+/// Gives a free name to a device as its label; `Conflict` if it is taken.
 pub(super) async fn give(
     tx: &mut Tx,
     network: NetworkId,
@@ -96,8 +96,8 @@ pub(crate) async fn rename(
     Ok(())
 }
 
-/// Holds an absolute name for its records, if it lies below the network's domain: a wish gives way.
-/// `Conflict` if it is the name of a device and the records say where it is; other ones are notes
+/// Holds an absolute name for its records if it is below the network's domain: a wish gives way.
+/// `Conflict` if it is a device's name and the records give it a place; other records are notes
 /// about the device.
 pub(super) async fn hold_for_records(
     tx: &mut Tx,
@@ -138,9 +138,8 @@ pub(super) async fn free_of_records(
     Ok(())
 }
 
-/// Makes the wishes that nobody has approved all that the device holds as such in the network: what
-/// is free of the first
-/// [`WISHES_HELD_MAX`].
+/// Replaces the names that a device holds by wishes in the network: it gets the free ones of its
+/// first [`WISHES_HELD_MAX`] wishes that nobody has approved.
 pub(super) async fn hold_for_wishes(
     tx: &mut Tx,
     network: NetworkId,
@@ -164,7 +163,7 @@ pub(super) async fn hold_for_wishes(
     Ok(())
 }
 
-/// All networks of the deployment.
+/// Returns all networks of the deployment.
 pub(crate) async fn networks(tx: &mut Tx) -> Result<Vec<Named>, StoreError> {
     let rows = sqlx::query("SELECT id, org_id, name FROM networks ORDER BY id")
         .fetch_all(&mut **tx)
@@ -179,7 +178,7 @@ pub(crate) async fn networks(tx: &mut Tx) -> Result<Vec<Named>, StoreError> {
     rows.iter().map(named).collect()
 }
 
-/// Forgets what records and wishes hold: it is filled in anew.
+/// Forgets the names that records and wishes hold, to fill them in again.
 pub(crate) async fn clear(tx: &mut Tx) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM names WHERE kind <> 'device'")
         .execute(&mut **tx)
@@ -187,14 +186,14 @@ pub(crate) async fn clear(tx: &mut Tx) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Holds again what the records and the wishes of a network name, as far as it is free.
+/// Holds the names of a network's records and wishes again, as far as they are free.
 pub(crate) async fn fill(
     tx: &mut Tx,
     network: NetworkId,
     records: impl IntoIterator<Item = &String>,
 ) -> Result<(), StoreError> {
     for name in records {
-        // Notes about a device are no hold on its name.
+        // Notes about a device do not hold its name.
         hold_for_records(tx, network, name, false).await?;
     }
     let rows = sqlx::query(
@@ -209,7 +208,7 @@ pub(crate) async fn fill(
     Ok(())
 }
 
-/// A name without the network's domain; `None` if it is not below that.
+/// Returns a name without the network's domain; `None` if it is not below that.
 async fn relative(
     tx: &mut Tx,
     network: NetworkId,
@@ -237,9 +236,9 @@ fn read(row: &SqliteRow) -> Result<Holder, StoreError> {
     })
 }
 
-/// Setting that holds the deployment's domain, which names of records end with.
+/// Setting that holds the deployment's domain, with which names of records end.
 pub(crate) const DOMAIN: &str = "domain";
 
-/// Names that one device holds in a network by wishes which nobody approved: enough for the hosts
-/// behind a gateway that wait together, and few enough that nobody closes a network's names.
+/// Names that one device holds in a network by wishes that nobody has approved: enough for the
+/// hosts of one gateway that wait together, and few enough that no device blocks a network's names.
 const WISHES_HELD_MAX: u32 = 8;

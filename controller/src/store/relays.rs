@@ -27,7 +27,7 @@ pub(crate) struct RelayRow {
 }
 
 impl RelayRow {
-    /// What devices are told.
+    /// Returns the relay as devices see it.
     pub(crate) fn public(&self) -> netmap::Relay {
         netmap::Relay {
             name: self.name.clone(),
@@ -57,7 +57,7 @@ pub(crate) async fn put(tx: &mut Tx, relay: &RelayRow, now: u64) -> Result<(), S
     Ok(())
 }
 
-/// The relay with this id, of whatever organisation: for those who then prove to be it.
+/// Returns the relay with this id, of any organisation: for callers that then prove to be it.
 pub(crate) async fn get(tx: &mut Tx, id: RelayId) -> Result<Option<RelayRow>, StoreError> {
     let row = sqlx::query("SELECT * FROM relays WHERE id = ?")
         .bind(id.to_string())
@@ -66,7 +66,7 @@ pub(crate) async fn get(tx: &mut Tx, id: RelayId) -> Result<Option<RelayRow>, St
     row.as_ref().map(relay).transpose()
 }
 
-/// The organisation's relays by name.
+/// Returns the organisation's relays by name.
 pub(crate) async fn list(tx: &mut Tx, org: OrgId) -> Result<Vec<RelayRow>, StoreError> {
     let rows = sqlx::query("SELECT * FROM relays WHERE org_id = ? ORDER BY name")
         .bind(org.0)
@@ -90,7 +90,7 @@ pub(crate) async fn delete(tx: &mut Tx, org: OrgId, id: RelayId) -> Result<(), S
     Ok(())
 }
 
-/// Tokens of an organisation by name, newest first, at most `limit`.
+/// Returns the tokens of an organisation by name, newest first, at most `limit`.
 pub(crate) async fn tokens(
     tx: &mut Tx,
     org: OrgId,
@@ -129,7 +129,7 @@ pub(crate) async fn revoke_token(
     Ok(row.map(|row| row.try_get("name")).transpose()?)
 }
 
-/// Relays that were online when the last process ended.
+/// Returns the relays that were online when the last process ended.
 pub(crate) async fn online(tx: &mut Tx) -> Result<Vec<RelayId>, StoreError> {
     let rows = sqlx::query("SELECT id FROM relays WHERE online = 1")
         .fetch_all(&mut **tx)
@@ -137,7 +137,7 @@ pub(crate) async fn online(tx: &mut Tx) -> Result<Vec<RelayId>, StoreError> {
     rows.iter().map(|row| parsed(row, "id")).collect()
 }
 
-/// The organisation's relays as placement needs them.
+/// Returns the organisation's relays as placement needs them.
 pub(crate) async fn candidates(
     tx: &mut Tx,
     org: OrgId,
@@ -161,7 +161,7 @@ pub(crate) async fn candidates(
         .collect()
 }
 
-/// The version of the organisation's orders.
+/// Returns the version of the organisation's orders.
 pub(crate) async fn orders_version(tx: &mut Tx, org: OrgId) -> Result<u64, StoreError> {
     let row = sqlx::query("SELECT orders_version FROM organisations WHERE id = ?")
         .bind(org.0)
@@ -170,7 +170,7 @@ pub(crate) async fn orders_version(tx: &mut Tx, org: OrgId) -> Result<u64, Store
     unsigned(&row, "orders_version")
 }
 
-/// Makes the orders of every organisation new.
+/// Raises the version of the orders of every organisation.
 pub(crate) async fn bump_orders(tx: &mut Tx) -> Result<(), StoreError> {
     sqlx::query("UPDATE organisations SET orders_version = orders_version + 1")
         .execute(&mut **tx)
@@ -178,7 +178,7 @@ pub(crate) async fn bump_orders(tx: &mut Tx) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The organisation's devices revoked after `after`, with their epochs.
+/// Returns the organisation's devices revoked after `after`, with their epochs.
 pub(crate) async fn revoked(
     tx: &mut Tx,
     org: OrgId,

@@ -1,4 +1,4 @@
-//! What lies behind devices: offered by them, approved by people.
+//! Routes to gateway hosts: offered by devices, approved by people.
 
 use overlan_protocol::api::RouteSummary;
 use overlan_protocol::gateway::{GatewayRoute, OfferedRoute};
@@ -9,8 +9,8 @@ use sqlx::sqlite::SqliteRow;
 use super::{StoreError, Tx, damaged, names, parsed, signed};
 use crate::netmaps::OrgId;
 
-/// Makes `routes` all that the device offers in the network; what it offered before keeps its
-/// approval. Tells whether an approved one went.
+/// Makes `routes` all routes that the device offers in the network; those that it offered before
+/// keep their approval. Says whether an approved one went.
 pub(crate) async fn offer(
     tx: &mut Tx,
     device: DeviceId,
@@ -60,7 +60,7 @@ pub(crate) async fn offer(
     Ok(lost)
 }
 
-/// Approves an offered route or takes that back; tells whether it is offered.
+/// Approves an offered route or withdraws the approval; says whether it is offered.
 pub(crate) async fn approve(
     tx: &mut Tx,
     device: DeviceId,
@@ -80,8 +80,8 @@ pub(crate) async fn approve(
     Ok(done.rows_affected() == 1)
 }
 
-/// Deletes offers of what no gateway may lead to any more, and returns them: an earlier version
-/// took some of them.
+/// Deletes offers that no gateway may make any more, and returns them: an earlier version accepted
+/// some of them.
 pub(crate) async fn forget_forbidden(tx: &mut Tx) -> Result<Vec<String>, StoreError> {
     let rows = sqlx::query("SELECT DISTINCT route FROM routes")
         .fetch_all(&mut **tx)
@@ -121,7 +121,7 @@ pub(crate) async fn set_record(
     Ok(())
 }
 
-/// The routes of a device in a network by which names have records, with those.
+/// Returns the routes of a device in a network by which names have records, each with that name.
 pub(crate) async fn recorded(
     tx: &mut Tx,
     device: DeviceId,
@@ -143,8 +143,8 @@ pub(crate) async fn recorded(
     rows.iter().map(offer).collect()
 }
 
-/// Ends a device's hold on a record. Another device with the same approved wish takes it over;
-/// tells whether there is none.
+/// Ends a device's hold on a record. Another device with the same approved wish takes it over; says
+/// whether there is none.
 pub(crate) async fn release_record(
     tx: &mut Tx,
     device: DeviceId,
@@ -174,7 +174,7 @@ pub(crate) async fn release_record(
     Ok(taken_over.rows_affected() == 0)
 }
 
-/// What a device offers.
+/// Returns the routes that a device offers.
 pub(crate) async fn of_device(
     tx: &mut Tx,
     device: DeviceId,
@@ -191,7 +191,7 @@ pub(crate) async fn of_device(
     rows.iter().map(summary).collect()
 }
 
-/// What the devices of an organisation offer, at most `limit`.
+/// Returns the routes that the devices of an organisation offer, at most `limit`.
 pub(crate) async fn of_org(
     tx: &mut Tx,
     org: OrgId,

@@ -1,4 +1,4 @@
-//! Runs of the controller over this database, and whether it went back in time.
+//! Runs of the controller over this database, and the note that it went back in time.
 
 use overlan_protocol::frame::Vni;
 use overlan_protocol::key::{DeviceId, Lineage};
@@ -38,12 +38,14 @@ pub(crate) async fn begin(tx: &mut Tx, now: u64, keep: u64) -> Result<Runs, Stor
     Ok(Runs::new(before, present, is_new))
 }
 
-/// Notes that the database is older than what was told, since `at` (seconds since the Unix epoch).
+/// Notes that since `at`, in seconds since the Unix epoch, the database is older than the
+/// deployment.
 pub(crate) async fn set_rewound(tx: &mut Tx, at: u64) -> Result<(), StoreError> {
     put_setting(tx, REWOUND, &at.to_le_bytes()).await
 }
 
-/// Since when the database is older than what was told, while tickets of the lost time may live.
+/// Returns the time since which the database is older than the deployment, while tickets of the
+/// lost time may live.
 pub(crate) async fn rewound(tx: &mut Tx, now: u64) -> Result<Option<u64>, StoreError> {
     let Some(value) = setting(tx, REWOUND).await? else {
         return Ok(None);
@@ -53,7 +55,7 @@ pub(crate) async fn rewound(tx: &mut Tx, now: u64) -> Result<Option<u64>, StoreE
     Ok((now < at + TICKET_LIFE_SECS + 2 * CLOCK_SKEW_SECS).then_some(at))
 }
 
-/// Who got an address since `at`, newest first, at most `limit`.
+/// Returns the devices that got an address since `at`, newest first, at most `limit`.
 pub(crate) async fn holders(
     tx: &mut Tx,
     org: OrgId,
@@ -76,5 +78,5 @@ pub(crate) async fn holders(
     rows.iter().map(holder).collect()
 }
 
-/// Setting with the time since when the database is older than what was told.
+/// Setting with the time since which the database is older than the deployment.
 const REWOUND: &str = "rewound";

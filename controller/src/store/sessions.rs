@@ -1,4 +1,4 @@
-//! Sessions of people, and where they logged in from.
+//! Sessions of people, and the sources of their logins.
 
 use std::net::IpAddr;
 
@@ -19,7 +19,7 @@ pub(crate) struct Session {
     pub(crate) last_used: u64,
 }
 
-/// Writes a session that begins now, and that the account logged in from there.
+/// Writes a session that begins now, and the source of its login.
 pub(crate) async fn insert(
     tx: &mut Tx,
     token: &Digest,
@@ -62,7 +62,7 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// Whether the account logged in from this source before.
+/// Says whether the account logged in from this source before.
 pub(crate) async fn is_known(
     tx: &mut Tx,
     account: i64,
@@ -76,7 +76,7 @@ pub(crate) async fn is_known(
     Ok(row.is_some())
 }
 
-/// The session with this token, if neither its end nor its idle limit was reached.
+/// Returns the session with this token, if it has reached neither its end nor its idle limit.
 pub(crate) async fn get(
     tx: &mut Tx,
     token: &Digest,
@@ -101,7 +101,7 @@ pub(crate) async fn get(
     .transpose()
 }
 
-/// The live sessions of an account, newest first; which of them asks is not known here.
+/// Returns the live sessions of an account, newest first; which of them asks is not known here.
 pub(crate) async fn of_account(
     tx: &mut Tx,
     account: i64,
@@ -153,7 +153,7 @@ pub(crate) async fn delete(tx: &mut Tx, token: &Digest) -> Result<(), StoreError
     Ok(())
 }
 
-/// Ends a session of the account by its id; tells whether there is one.
+/// Ends a session of the account by its id; says whether there was one.
 pub(crate) async fn end(tx: &mut Tx, account: i64, id: &str) -> Result<bool, StoreError> {
     let done = sqlx::query("DELETE FROM sessions WHERE account_id = ? AND id = ?")
         .bind(account)
@@ -163,7 +163,7 @@ pub(crate) async fn end(tx: &mut Tx, account: i64, id: &str) -> Result<bool, Sto
     Ok(done.rows_affected() == 1)
 }
 
-/// Ends all sessions of the account but `kept`; returns how many there were.
+/// Ends all sessions of the account but `kept`; returns their number.
 pub(crate) async fn end_all(
     tx: &mut Tx,
     account: i64,

@@ -1,4 +1,4 @@
-//! Devices that wait for a person to let them in, and into which networks.
+//! Devices that wait for a person's approval, and the networks that they wait for.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::netmaps::OrgId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AwaitedNetwork {
     pub(crate) network: NetworkId,
-    /// Whether it joins at the approval; otherwise it only may join by itself then.
+    /// It joins at the approval; otherwise it gets the right to join by itself.
     pub(crate) joins: bool,
 }
 
@@ -31,7 +31,7 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// What a device waits for; nothing if it does not wait.
+/// Returns the networks that a device waits for; none if it does not wait.
 pub(crate) async fn of_device(
     tx: &mut Tx,
     device: DeviceId,
@@ -52,7 +52,7 @@ pub(crate) async fn of_device(
         .collect()
 }
 
-/// The labels of the networks that each device of an organisation waits to join.
+/// Returns the labels of the networks that each device of an organisation waits to join.
 pub(crate) async fn of_org(
     tx: &mut Tx,
     org: OrgId,
@@ -72,7 +72,7 @@ pub(crate) async fn of_org(
     Ok(names)
 }
 
-/// Number of an organisation's devices that wait.
+/// Returns the number of an organisation's devices that wait.
 pub(crate) async fn count(tx: &mut Tx, org: OrgId) -> Result<u32, StoreError> {
     let row = sqlx::query(
         "SELECT count(DISTINCT w.device_id) AS devices FROM waiting w JOIN networks n ON n.id = w.network_id WHERE n.org_id = ?",
@@ -83,8 +83,8 @@ pub(crate) async fn count(tx: &mut Tx, org: OrgId) -> Result<u32, StoreError> {
     unsigned(&row, "devices")
 }
 
-/// Number of devices that wait and were enrolled by this key. The device that asks is written, and
-/// does not wait yet.
+/// Returns the number of waiting devices that this key enrolled. The device that asks is written
+/// already, and does not wait yet.
 pub(crate) async fn count_of_key(tx: &mut Tx, key: &str) -> Result<u32, StoreError> {
     let row = sqlx::query(
         "SELECT count(DISTINCT w.device_id) AS devices FROM waiting w JOIN devices d ON d.id = w.device_id WHERE d.auth_key = ?",

@@ -1,60 +1,37 @@
 //! The log says who changed what, by the names that people use, also of what is gone by then.
 
-use std::fmt::Debug;
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use overlan_protocol::api::dns::{DnsRecordRequest, DnsRecordSummary};
 use overlan_protocol::api::{
-    AuthKeyRequest, LoginRequest, LoginResponse, MemberRequest, MembershipSummary, NetworkRequest,
-    NetworkSummary, ProblemKind, path,
+    AuthKeyRequest, JoinRequest, LoginRequest, LoginResponse, MemberRequest, MembershipSummary,
+    NetworkRequest, NetworkSummary, ProblemKind, path,
 };
 use overlan_protocol::key::Secret;
-
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::Level;
 
 use crate::lab::{EMAIL, Lab, PASSWORD, WITHIN, refused};
 
-/// What was logged at info and above, a line each: the message, then fields.
+/// The lines that were logged at info and above, each with the spans around it.
 #[derive(Debug, Clone, Default)]
-struct Written(Arc<Mutex<Vec<String>>>);
+struct Written(Arc<Mutex<Vec<u8>>>);
 
-impl Subscriber for Written {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::INFO
+impl Write for Written {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(text)
     }
 
-    fn new_span(&self, _span: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _span: &Id, _values: &Record<'_>) {}
-
-    fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
-    }
-
-    fn enter(&self, _span: &Id) {}
-
-    fn exit(&self, _span: &Id) {}
-}
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.0.push_str(&format!("{}={value:?} ", field.name()));
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 impl Written {
     fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
+        let text = self.0.lock().unwrap();
+        let text = String::from_utf8_lossy(&text);
+        text.lines().map(str::to_owned).collect()
     }
 
     /// Whether one line has all of these.
@@ -72,9 +49,14 @@ async fn the_log_says_who_changed_what_by_name() {
     let written = Written::default();
     // With one subscriber alone, a place that another test's thread reaches first would be taken
     // for one that nobody listens to.
-    let _second = tracing::Dispatch::new(written.clone());
+    let subscriber = || {
+        let written = written.clone();
+        let lines = tracing_subscriber::fmt().with_max_level(Level::INFO);
+        lines.with_writer(move || written.clone()).finish()
+    };
+    let _second = tracing::Dispatch::new(subscriber());
     // One thread runs the whole test, the controller too.
-    let _guard = tracing::subscriber::set_default(written.clone());
+    let _guard = tracing::subscriber::set_default(subscriber());
 
     let lab = Lab::start().await;
     let owner = lab.set_up().await;
@@ -101,6 +83,25 @@ async fn the_log_says_who_changed_what_by_name() {
     let members = format!("{}/acme/devices", path::NETWORKS);
     let _: MembershipSummary = person.post(&members, &request, WITHIN).await.unwrap();
     written.says(&[&by, "put device web into network acme"]);
+    // The spans say whose connection it is, and of which network it speaks.
+    let connection = format!("connection{{from=127.0.0.1 person=\"{EMAIL}\"}}");
+    let network = "network=\"acme\"";
+    written.says(&[&connection, "request{path=", network, "put device web"]);
+    let request = JoinRequest {
+        network: "acme".to_owned(),
+    };
+    let mut device = web.connect(&lab).await;
+    let _: MembershipSummary = device
+        .post(path::DEVICE_NETWORKS, &request, WITHIN)
+        .await
+        .unwrap();
+    let left = format!("{}/acme", path::DEVICE_NETWORKS);
+    device.delete(&left, WITHIN).await.unwrap();
+    written.says(&["device=\"web\"", network, "left network acme"]);
+    let _: MembershipSummary = device
+        .post(path::DEVICE_NETWORKS, &request, WITHIN)
+        .await
+        .unwrap();
     let request = DnsRecordRequest {
         network: "demo".to_owned(),
         name: "wiki".to_owned(),
