@@ -6,9 +6,10 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use overlan_transport::file;
+
 use crate::clock;
 use crate::data_dir::{self, DirError};
-use crate::secret_file;
 use crate::store::copies::{self, Carried};
 use crate::store::{self, Found, Store, StoreError, Totals, relays, runs};
 use crate::tickets::TicketSigner;
@@ -38,13 +39,13 @@ pub struct Restored {
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// The directory holds no controller.
-    #[error("{} holds no controller that was started before", path.display())]
+    #[error("{} does not hold a controller's database; give the --data-dir of `overlan controller serve`", path.display())]
     NoDeployment {
         /// The directory.
         path: PathBuf,
     },
     /// The file exists; nothing is overwritten.
-    #[error("{} exists already; nothing was written", path.display())]
+    #[error("{} already exists, and nothing was written; give another file", path.display())]
     Exists {
         /// The file.
         path: PathBuf,
@@ -58,7 +59,7 @@ pub enum BackupError {
         source: io::Error,
     },
     /// The file is not a backup, or damaged.
-    #[error("{} cannot be brought back: {reason}", path.display())]
+    #[error("cannot restore {}: {reason}", path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
@@ -159,16 +160,17 @@ pub async fn restore(file: &Path, data_dir: &Path) -> Result<Restored, BackupErr
     let mut names = data_dir::KEYS.into_iter().chain([data_dir::DATABASE]);
     if let Some(found) = names.find(holds) {
         return Err(unfit(format!(
-            "it holds {found} of a controller, and nothing is overwritten; give --data-dir a new directory"
+            "it holds {found} of a controller, which is not overwritten; give --data-dir a new \
+             directory"
         )));
     }
     let lock_file = data_dir.join(data_dir::LOCK);
-    let lock = secret_file::open(&lock_file).map_err(|source| BackupError::Io {
+    let lock = data_dir::open(&lock_file).map_err(|source| BackupError::Io {
         path: lock_file,
         source,
     })?;
     if lock.try_lock().is_err() {
-        return Err(unfit("a controller uses it; stop that first".to_owned()));
+        return Err(unfit("a controller uses it; stop it first".to_owned()));
     }
     let restored = bring_back(file, data_dir).await;
     if restored.is_err() {
@@ -195,7 +197,7 @@ async fn bring_back(file: &Path, data_dir: &Path) -> Result<Restored, BackupErro
         source,
     };
     // The mode is right before there is anything to read.
-    let mut made = secret_file::open(&database).map_err(failed)?;
+    let mut made = data_dir::open(&database).map_err(failed)?;
     let mut open = fs::File::open(file).map_err(|source| BackupError::Io {
         path: file.to_owned(),
         source,
@@ -211,12 +213,11 @@ async fn bring_back(file: &Path, data_dir: &Path) -> Result<Restored, BackupErro
         let found = carried.iter().find(|carried| carried.name == name);
         let Some(found) = found else {
             return Err(unusable(format!(
-                "it is not a file that `overlan controller backup` wrote: {name} is not in it"
+                "`overlan controller backup` did not write it: {name} is missing"
             )));
         };
         let path = data_dir.join(name);
-        secret_file::put(&path, &found.content)
-            .map_err(|source| BackupError::Io { path, source })?;
+        file::write(&path, &found.content).map_err(|source| BackupError::Io { path, source })?;
     }
     Ok(Restored {
         devices: totals.devices,
@@ -247,13 +248,14 @@ pub fn rotate_ticket_key(data_dir: &Path) -> Result<(), BackupError> {
         });
     }
     let lock_file = data_dir.join(data_dir::LOCK);
-    let lock = secret_file::open(&lock_file).map_err(|source| BackupError::Io {
+    let lock = data_dir::open(&lock_file).map_err(|source| BackupError::Io {
         path: lock_file,
         source,
     })?;
     if lock.try_lock().is_err() {
         return Err(unfit(
-            "a controller uses it; stop that, rotate, and start it again: connections go on meanwhile".to_owned(),
+            "a controller uses it; stop it, rotate the key, and start it again: connections stay up \
+             meanwhile".to_owned(),
         ));
     }
     TicketSigner::rotate(data_dir, clock::unix_secs()).map_err(|error| unfit(error.to_string()))

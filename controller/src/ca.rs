@@ -20,7 +20,7 @@ use rcgen::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 
-use crate::secret_file::{self, FileError};
+use crate::key_file::{self, FileError};
 
 /// The chain and key that the TLS server presents.
 #[derive(Debug)]
@@ -58,15 +58,15 @@ pub(crate) fn load_or_make(
     let (ca_file, leaf_file) = (dir.join(CA_FILE), dir.join(LEAF_FILE));
     let made = |file: &Path, made: Result<StoredCertificate, rcgen::Error>| {
         let made = made.map_err(|error| FileError::new(file, error))?;
-        secret_file::write(file, &made).map(|()| made)
+        key_file::write(file, &made).map(|()| made)
     };
-    let ca = match (secret_file::read::<StoredCertificate>(&ca_file)?, known) {
+    let ca = match (key_file::read::<StoredCertificate>(&ca_file)?, known) {
         (Some(stored), _) => stored,
         (None, None) => made(&ca_file, make_ca(now))?,
         (None, Some(_)) => {
             return Err(FileError::new(
                 &ca_file,
-                "it is missing, though the database knows the CA",
+                "it is missing, but the database knows the CA",
             ));
         }
     };
@@ -75,11 +75,12 @@ pub(crate) fn load_or_make(
     if known.is_some_and(|known| known != ca) {
         return Err(FileError::new(
             &ca_file,
-            "it is damaged, or of another deployment: it does not hold the CA that the database knows",
+            "it is damaged or belongs to another deployment: it does not hold the CA that the \
+             database knows",
         ));
     }
     let fits = |leaf: &StoredCertificate| leaf.names == names && now < leaf.made + LEAF_RENEW_SECS;
-    let found = secret_file::read::<StoredCertificate>(&leaf_file);
+    let found = key_file::read::<StoredCertificate>(&leaf_file);
     let found = found.and_then(|leaf| match leaf {
         Some(leaf) if fits(&leaf) => parts(&leaf_file, &leaf).map(Some),
         Some(_) | None => Ok(None),
@@ -91,7 +92,7 @@ pub(crate) fn load_or_make(
             &made(&leaf_file, make_leaf(&ca_key, names, now))?,
         )?,
         Err(error) => {
-            tracing::warn!(%error, "the server's certificate is made anew");
+            tracing::warn!(%error, "the server's certificate cannot be used, and is made again");
             parts(
                 &leaf_file,
                 &made(&leaf_file, make_leaf(&ca_key, names, now))?,

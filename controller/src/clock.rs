@@ -1,6 +1,8 @@
 //! Reads the clocks for the shells of this crate. Deciding code takes the time as an argument.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub(crate) use overlan_transport::clock::now;
 
 /// Returns wall-clock time, seconds since the Unix epoch.
 pub(crate) fn unix_secs() -> u64 {
@@ -10,16 +12,11 @@ pub(crate) fn unix_secs() -> u64 {
 /// Returns wall-clock time, milliseconds since the Unix epoch; a clock before 1970 counts as 1970.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the one place that reads wall-clock time"
+    reason = "the one place that reads milliseconds of wall-clock time"
 )]
 pub(crate) fn unix_millis() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Returns monotonic time, which is virtual where tokio's clock is paused.
-pub(crate) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

@@ -1,8 +1,9 @@
 //! Decides whether a directory may hold a controller's database and keys, and whether the files
 //! there are one whole deployment.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use overlan_transport::private_dir::{self, PrivateDirError};
@@ -42,9 +43,21 @@ pub(crate) fn prepare(dir: &Path) -> Result<(), DirError> {
     match foreign {
         None => Ok(()),
         Some(name) => Err(DirError::Unfit(format!(
-            "it holds other things, such as {name}, and nothing of a controller; give --data-dir an empty or a new directory"
+            "it holds other files, such as {name}, and none of a controller; give --data-dir an empty \
+             or a new directory"
         ))),
     }
+}
+
+/// Opens a file, making an empty one if there is none: the mode is right before anybody fills it.
+pub(crate) fn open(file: &Path) -> io::Result<File> {
+    let open = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(file)?;
+    open.set_permissions(PermissionsExt::from_mode(0o600))?;
+    Ok(open)
 }
 
 /// Returns the files that only a deployment leaves, beside its database. Without the database they
@@ -60,15 +73,18 @@ pub(crate) fn way_out(file: &Path) -> &'static str {
     let name = file.file_name().and_then(|name| name.to_str());
     match name {
         Some(ca::CA_FILE) => {
-            "bring back a backup (`overlan controller restore`): devices trust this CA alone, so another one would lock all of them out"
+            "restore a backup (`overlan controller restore`): devices trust only this CA, so another \
+             one would lock all of them out"
         }
         Some(ca::names::FILE) => {
-            "bring it back from a backup, or move it away: another CA for names is made then, and whoever trusts the old one has to fetch it anew (`overlan ca`)"
+            "restore it from a backup, or move it away: the controller then makes another CA for \
+             names, and everybody who trusts the old one has to fetch it again (`overlan ca`)"
         }
         Some(tickets::FILE) => {
-            "bring it back from a backup, or move it away: another key is made then, and devices get new tickets by themselves"
+            "restore it from a backup, or move it away: the controller then makes another key, and \
+             devices get new tickets by themselves"
         }
-        Some(_) | None => "see that it can be read and written",
+        Some(_) | None => "check that the controller may read and write it",
     }
 }
 

@@ -55,9 +55,9 @@ impl Deployment {
             return Ok(());
         }
         tracing::warn!(
-            told_by = who,
-            "the database is older than what this deployment was told: it was restored from a backup; what was made since is lost, and \
-             devices enrolled since have to enrol again"
+            reported_by = who,
+            "the database is older than this deployment: it was restored from a backup; everything \
+             made since is lost, and devices enrolled since must enrol again"
         );
         let mut tx = self.store.write().await?;
         if runs::rewound(&mut tx, clock::unix_secs()).await?.is_none() {

@@ -111,16 +111,17 @@ pub(crate) async fn announced_keys_fit(
     signer: &TicketSigner,
     now: u64,
 ) -> Result<bool, StoreError> {
-    let told = setting(tx, TICKET_KEYS).await?.unwrap_or_default();
-    let told = String::from_utf8_lossy(&told);
-    let told: BTreeMap<&str, &str> = told
+    let announced = setting(tx, TICKET_KEYS).await?.unwrap_or_default();
+    let announced = String::from_utf8_lossy(&announced);
+    let announced: BTreeMap<&str, &str> = announced
         .split(' ')
         .filter_map(|key| key.split_once(':'))
         .collect();
     let keys = signer.keys(now);
     let differs = |(id, key): (&KeyId, &IdentityKey)| {
-        told.get(id.0.as_str())
-            .is_some_and(|told| *told != key.to_string())
+        announced
+            .get(id.0.as_str())
+            .is_some_and(|announced| *announced != key.to_string())
     };
     Ok(!keys.iter().any(differs))
 }

@@ -61,8 +61,8 @@ impl Runs {
     }
 
     /// Judges the version that a proven device or relay reports.
-    pub(crate) fn judge(&self, told_by: Lineage, version: u64) -> Claim {
-        let Some(at) = self.runs.iter().position(|run| run.id == told_by) else {
+    pub(crate) fn judge(&self, lineage: Lineage, version: u64) -> Claim {
+        let Some(at) = self.runs.iter().position(|run| run.id == lineage) else {
             return Claim::Lost;
         };
         match self.runs.get(at + 1) {
@@ -73,9 +73,9 @@ impl Runs {
         }
     }
 
-    /// Says whether `told_by` is the present run.
-    pub(crate) fn is_present(&self, told_by: Lineage) -> bool {
-        self.present() == told_by
+    /// Says whether `lineage` is the present run.
+    pub(crate) fn is_present(&self, lineage: Lineage) -> bool {
+        self.present() == lineage
     }
 }
 
@@ -111,7 +111,7 @@ mod tests {
     fn a_version_counts_with_the_run_that_told_it() {
         let runs = runs();
         assert_eq!(runs.present(), C);
-        for (told_by, version, claim) in [
+        for (lineage, version, claim) in [
             (A, 1, Claim::Past),
             (A, 5, Claim::Past),
             // B began at 5, so A never came to 6 here.
@@ -123,7 +123,7 @@ mod tests {
             (C, u64::MAX, Claim::Past),
             (Lineage([9; 16]), 1, Claim::Lost),
         ] {
-            assert_eq!(runs.judge(told_by, version), claim, "{told_by} {version}");
+            assert_eq!(runs.judge(lineage, version), claim, "{lineage} {version}");
         }
     }
 }

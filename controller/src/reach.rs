@@ -22,7 +22,7 @@ pub(crate) fn public_address(
         return Ok((host, local.port()));
     };
     let bad = || StartError::Name {
-        what: "public address: give HOST:PORT",
+        what: "public address; give HOST:PORT",
         text: text.to_owned(),
     };
     let has_port = match text.rfind(']') {

@@ -32,31 +32,32 @@ pub(crate) enum NameUse {
 pub(crate) enum RecordError {
     /// The text is not a name.
     #[error(
-        "{0:?} is not a valid name: labels of 1 to 63 letters, digits, hyphens and underscores, joined by dots"
+        "{0:?} is not a valid name, which has labels of 1 to 63 letters, digits, hyphens and \
+         underscores, joined by dots"
     )]
     NoName(String),
     /// The name is in none of the network's zones.
     #[error("{name} is in none of the network's zones ({zones}); declare its zone first")]
     Outside { name: String, zones: String },
     /// The zone is delegated to other resolvers.
-    #[error("names of {0} are asked of its resolvers, so it cannot have records")]
+    #[error("{0} is delegated to its resolvers, so it cannot have records")]
     Forwarded(String),
     /// A device has the name.
     #[error("{0} is the name of a device; give the record another name")]
     Device(String),
     /// The name that a gateway host wants has other records already.
     #[error(
-        "{0} leads elsewhere already; give the host another name, or remove the records of that one first"
+        "{0} already has other records; give the host another name, or remove those records first"
     )]
     Elsewhere(String),
     /// The name is that of a zone.
-    #[error("{0} is the top of a zone, which cannot be another name (CNAME)")]
+    #[error("{0} is the name of a zone, which cannot be an alias (CNAME)")]
     Apex(String),
     /// A CNAME would stand beside other records.
-    #[error("a CNAME stands alone, and {0} has records already; remove them first")]
+    #[error("a CNAME must be the only record, and {0} already has records; remove them first")]
     Alone(String),
     /// A record would stand beside a CNAME.
-    #[error("{0} is a CNAME, which stands alone; remove it first")]
+    #[error("{0} has a CNAME, which must be the only record; remove it first")]
     Alias(String),
     /// A limit is reached.
     #[error("{0}")]
@@ -71,7 +72,7 @@ pub(crate) enum RecordError {
     #[error("{zone} has {records} records; remove them first")]
     HasRecords { zone: String, records: usize },
     /// There is nothing to remove.
-    #[error("there is nothing of that kind to remove at {0}")]
+    #[error("{0} has nothing of that kind to remove")]
     NotThere(String),
 }
 
@@ -192,7 +193,8 @@ impl NetworkNames<'_> {
                 && !may_lead_to(address)
             {
                 return Err(RecordError::Via(format!(
-                    "{address} is neither the address of a device nor one that lies behind a gateway; for resolvers of a host's own network see `overlan up --dns-forward`"
+                    "{address} is neither the address of a device nor one that a gateway may lead to; \
+                     for resolvers of a host's own network see `overlan up --dns-forward`"
                 )));
             }
         }

@@ -13,11 +13,11 @@ use crate::store::{Store, StoreError, accounts, sessions};
 pub enum ResetError {
     /// The directory holds no controller.
     #[error(
-        "{0} holds no controller's database; give the --data-dir of `overlan controller serve`"
+        "{0} does not hold a controller's database; give the --data-dir of `overlan controller serve`"
     )]
     NoDatabase(String),
     /// No account has this email.
-    #[error("no account has the email {email:?}; there are: {known}")]
+    #[error("no account has the email {email:?}; the accounts are: {known}")]
     NoAccount {
         /// The email, as it was given.
         email: String,
@@ -58,7 +58,7 @@ async fn set(store: &Store, email: &str, new: &Secret) -> Result<u64, ResetError
     let Some(account) = account else {
         let known = accounts::emails(&mut tx).await.map_err(store_failed)?;
         let known = match known.as_slice() {
-            [] => "none, it is not set up yet".to_owned(),
+            [] => "none, since the controller is not set up yet".to_owned(),
             known => known.join(", "),
         };
         return Err(ResetError::NoAccount { email, known });

@@ -23,10 +23,10 @@ pub(crate) enum JoinError {
     #[error("the name {0} is in use")]
     NameTaken(String),
     /// All addresses are taken.
-    #[error("the network has {NETWORK_DEVICES_MAX} devices")]
+    #[error("the network has {NETWORK_DEVICES_MAX} devices, which is the most it may have")]
     NetworkFull,
     /// Its ticket would become too long.
-    #[error("a device can be in {NETWORKS_MAX} networks")]
+    #[error("a device can be in {NETWORKS_MAX} networks at most")]
     TooManyNetworks,
     /// The database failed.
     #[error(transparent)]

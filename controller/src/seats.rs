@@ -44,9 +44,9 @@ impl Seats {
         let mut held = self.held.lock();
         let admitted = held.limits.admit(clock::now(), from)?;
         if let Some(evicted) = admitted.evicted
-            && let Some(told) = held.strangers.remove(&evicted)
+            && let Some(leave) = held.strangers.remove(&evicted)
         {
-            told.cancel();
+            leave.cancel();
         }
         let evicted = CancellationToken::new();
         held.strangers.insert(admitted.seat, evicted.clone());

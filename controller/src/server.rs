@@ -13,12 +13,12 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use overlan_transport::strangers::source;
-use overlan_transport::tls;
+use overlan_transport::{accept, tls};
 use rustls::ServerConfig;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -44,22 +44,14 @@ pub(crate) struct Answers {
 /// all within
 /// [`SHUTDOWN_WITHIN`].
 pub(crate) async fn serve(listener: TcpListener, answers: Answers, stop: CancellationToken) {
+    let incoming = accept::Incoming::new(listener, "connections");
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let tasks = TaskTracker::new();
     let abort = CancellationToken::new();
     loop {
-        let accepted = tokio::select! {
+        let (tcp, peer) = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let (tcp, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, most likely: some connection ends soon.
-                tracing::warn!(%error, "cannot accept a connection");
-                sleep(ACCEPT_RETRY).await;
-                continue;
-            }
+            accepted = incoming.next() => accepted,
         };
         answers.counts.add_accepted();
         let (answers, stop) = (answers.clone(), stop.clone());
@@ -97,7 +89,7 @@ pub(crate) async fn serve(listener: TcpListener, answers: Answers, stop: Cancell
             }
         };
     }
-    drop(listener);
+    drop(incoming);
     tasks.close();
     if timeout(SHUTDOWN_WITHIN, tasks.wait()).await.is_err() {
         abort.cancel();
@@ -312,7 +304,6 @@ const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// idle.
 const IDLE_WITHIN: Duration = Duration::from_secs(60);
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(5);
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// The time after which unacknowledged bytes end the connection.
 #[cfg(target_os = "linux")]

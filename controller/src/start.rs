@@ -21,8 +21,8 @@ use crate::config::Config;
 use crate::data_dir::{self, DirError};
 use crate::deployment::Deployment;
 use crate::heartbeat::Heartbeats;
+use crate::key_file::FileError;
 use crate::presence::Presence;
-use crate::secret_file::{self, FileError};
 use crate::store::{self, Store, StoreError, accounts, changes, devices, relays, routes, runs};
 use crate::tickets::{self, TicketSigner};
 use crate::{api, auth, clock, fleet, lineage, namespace};
@@ -45,7 +45,10 @@ pub enum StartError {
         source: io::Error,
     },
     /// The metrics would be public: nobody is authenticated there.
-    #[error("{address} is not a loopback address, and whoever reaches it could read the metrics")]
+    #[error(
+        "{address} is not a loopback address, so others could read the metrics; give one such as \
+         127.0.0.1:9100"
+    )]
     MetricsPublic {
         /// The address to serve them on.
         address: SocketAddr,
@@ -78,9 +81,9 @@ pub enum StartError {
     },
     /// There are keys of a deployment, and no database.
     #[error(
-        "the database {} is missing or empty, but {} of a deployment lies beside it; copy controller.db together with \
-         controller.db-wal while no controller runs, or bring back a backup: `overlan controller restore FILE --data-dir DIR`. A new \
-         deployment needs a new --data-dir",
+        "the database {} is missing or empty, but {} of a deployment is still there; copy controller.db together with \
+         controller.db-wal while no controller runs, or restore a backup: `overlan controller restore FILE --data-dir DIR`. A new \
+         deployment needs another --data-dir",
         file.display(),
         beside.display()
     )]
@@ -152,7 +155,7 @@ pub(crate) fn take_data_dir(dir: &Path) -> Result<File, StartError> {
             reason,
         },
     })?;
-    let lock = secret_file::open(&dir.join(data_dir::LOCK)).map_err(failed)?;
+    let lock = data_dir::open(&dir.join(data_dir::LOCK)).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(StartError::DataDirInUse {
@@ -193,7 +196,7 @@ pub(crate) fn check_domain(domain: &str) -> Result<(), StartError> {
         return Ok(());
     }
     Err(StartError::Name {
-        what: "domain: give lower-case labels with dots between",
+        what: "domain; give lower-case labels joined by dots",
         text: domain.to_owned(),
     })
 }
@@ -209,7 +212,7 @@ pub(crate) async fn open(config: Config, names: &[String]) -> Result<Opened, Sta
         reason: error.to_string(),
     };
     check_database(dir, &file).await?;
-    secret_file::open(&file).map_err(|source| StartError::DataDir {
+    data_dir::open(&file).map_err(|source| StartError::DataDir {
         path: dir.clone(),
         source,
     })?;
@@ -288,7 +291,8 @@ async fn check_database(dir: &Path, file: &Path) -> Result<(), StartError> {
             "it belongs to another program; give --data-dir another directory".to_owned(),
         )),
         store::Found::Damaged(how) => Err(unusable(format!(
-            "it is damaged ({how}); bring back a backup into a new directory: `overlan controller restore FILE --data-dir DIR`"
+            "it is damaged ({how}); restore a backup into a new directory: `overlan controller restore \
+             FILE --data-dir DIR`"
         ))),
     }
 }
@@ -341,7 +345,7 @@ async fn begin(
     namespace::settle(&mut tx, &config.domain).await?;
     let forbidden = routes::forget_forbidden(&mut tx).await?;
     if !forbidden.is_empty() {
-        tracing::warn!(routes = ?forbidden, "routes were removed that no gateway may have");
+        tracing::warn!(routes = ?forbidden, "removed routes that a gateway must not have");
         changes::restart(&mut tx).await?;
     }
     let mut presence = Presence::new(timings.presence_grace);

@@ -332,7 +332,7 @@ fn signed(number: u64) -> i64 {
 }
 
 fn damaged(column: &'static str) -> StoreError {
-    StoreError::Failed(format!("column {column} holds something unreadable"))
+    StoreError::Failed(format!("column {column} is not readable"))
 }
 
 /// Most rows in one list: some 3 MB of JSON.

@@ -9,7 +9,7 @@ use overlan_protocol::key::{IdentitySecret, Secret, random_bytes};
 use overlan_protocol::ticket::{CLOCK_SKEW_SECS, KeyId, TICKET_LIFE_SECS, Ticket, TicketKeys};
 use serde::{Deserialize, Serialize};
 
-use crate::secret_file::{self, FileError};
+use crate::key_file::{self, FileError};
 use crate::store::devices::Device;
 
 /// Signs tickets. For a day after a rotation there are two keys: relays learn the new one before
@@ -52,7 +52,7 @@ impl TicketSigner {
     /// Loads the keys from `dir`, making one if there is none.
     pub(crate) fn load_or_make(dir: &Path) -> Result<Self, FileError> {
         let file = dir.join(FILE);
-        let stored = match secret_file::read::<StoredKeys>(&file)? {
+        let stored = match key_file::read::<StoredKeys>(&file)? {
             Some(stored) => stored,
             None => {
                 let StoredKey { id, seed } = make();
@@ -62,7 +62,7 @@ impl TicketSigner {
                     made: 0,
                     previous: None,
                 };
-                secret_file::write(&file, &made)?;
+                key_file::write(&file, &made)?;
                 made
             }
         };
@@ -78,7 +78,7 @@ impl TicketSigner {
     pub(crate) fn rotate(dir: &Path, now: u64) -> Result<(), RotateError> {
         let file = dir.join(FILE);
         let missing = || FileError::new(&file, "it is missing");
-        let stored = secret_file::read::<StoredKeys>(&file)?.ok_or_else(missing)?;
+        let stored = key_file::read::<StoredKeys>(&file)?.ok_or_else(missing)?;
         if stored.previous.is_some() && now < stored.made + PREVIOUS_LIVES_SECS {
             return Err(RotateError::TooSoon {
                 hours: (stored.made + PREVIOUS_LIVES_SECS - now).div_ceil(3_600),
@@ -94,7 +94,7 @@ impl TicketSigner {
                 seed: stored.seed,
             }),
         };
-        Ok(secret_file::write(&file, &rotated)?)
+        Ok(key_file::write(&file, &rotated)?)
     }
 
     /// Returns the keys that relays must know at `now`.

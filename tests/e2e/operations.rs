@@ -51,7 +51,7 @@ fn a_controller_is_backed_up_while_it_serves_and_brought_back() {
     };
     let told = backup("one.backup").ok();
     assert_eq!(told.trim_end(), here("one.backup").to_str().unwrap());
-    backup("one.backup").refused(1, &["exists already"]);
+    backup("one.backup").refused(1, &["already exists"]);
     let rotate = || {
         let mut command = overlan();
         command.args(["controller", "rotate", "ticket-key", "--data-dir"]);

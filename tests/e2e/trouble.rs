@@ -25,19 +25,21 @@ fn who_may_not_join_hears_why() {
     // First, so that its second is over when it is used.
     let expired = lab.auth_key(&["--expires", "1s"]);
 
-    log_in(&lab, OWNER, "not this one, certainly").refused(4, &["email and password do not fit"]);
+    log_in(&lab, OWNER, "not this one, certainly")
+        .refused(4, &["the email or the password is wrong"]);
     log_in(&lab, "nobody", PASSWORD).refused(
         1,
         &["Error: \"nobody\" is not an email address: it has no @"],
     );
-    log_in(&lab, "nobody@acme.example", PASSWORD).refused(4, &["email and password do not fit"]);
+    log_in(&lab, "nobody@acme.example", PASSWORD)
+        .refused(4, &["the email or the password is wrong"]);
 
     let used = lab.auth_key(&[]);
     let _first = lab.up_by("first", KeyBy::Stdin(&used), &[]);
     up(&lab, "second", &used, &[]).refused(
         4,
         &[
-            &format!("auth key {} was used before", key_id(&used)),
+            &format!("auth key {} was already used", key_id(&used)),
             " s ago",
             "make a new one or a reusable one",
         ],
@@ -75,7 +77,7 @@ fn who_may_not_join_hears_why() {
     let forged = format!("{begin}AAAAAAAA");
     for key in [begin, &forged] {
         let outcome = up(&lab, "second", key, &[]);
-        outcome.refused(4, &["is not known", "copy it whole"]);
+        outcome.refused(4, &["is not known", "copy all of it"]);
         assert!(!outcome.stderr.contains(key), "{outcome:#?}");
     }
     // What cannot be a key is told here, with the place that holds it.

@@ -32,7 +32,7 @@ pub(super) async fn make(
     let life = request.expires_in_secs.unwrap_or(AUTH_KEY_LIFE_SECS);
     if !(1..=AUTH_KEY_LIFE_MAX_SECS).contains(&life) {
         return Err(Refusal::bad_request(format!(
-            "a key lives 1 to {AUTH_KEY_LIFE_MAX_SECS} s"
+            "a key may live for 1 to {AUTH_KEY_LIFE_MAX_SECS} s"
         )));
     }
     let note = plain_text("the note", &request.note, 0, NOTE_MAX)?;
@@ -126,7 +126,7 @@ async fn networks(tx: &mut Tx, org: OrgId, labels: &[String]) -> Result<Vec<Netw
     });
     if networks.len() > NETWORKS_MAX {
         return Err(Refusal::bad_request(format!(
-            "a device can be in {NETWORKS_MAX} networks, so a key names no more"
+            "a device can be in {NETWORKS_MAX} networks, so a key cannot name more"
         )));
     }
     Ok(networks)

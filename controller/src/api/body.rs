@@ -47,9 +47,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Deployment>> for Json<T> {
         serde_json::from_slice(&body).map(Self).map_err(|error| {
             // The message of serde_json may repeat a secret from the body.
             let what = match error.classify() {
-                serde_json::error::Category::Data => {
-                    "a field is missing, unknown or of a wrong form"
-                }
+                serde_json::error::Category::Data => "a field is missing, unknown or malformed",
                 serde_json::error::Category::Io
                 | serde_json::error::Category::Syntax
                 | serde_json::error::Category::Eof => "the body is not JSON",
@@ -77,7 +75,7 @@ pub(super) struct Empty {}
 /// Reads the parts of a path.
 pub(super) fn readable<T>(path: Result<Path<T>, PathRejection>) -> Result<T, Refusal> {
     path.map(|Path(inner)| inner)
-        .map_err(|_| Refusal::bad_request("the path is unreadable"))
+        .map_err(|_| Refusal::bad_request("the path is not readable"))
 }
 
 /// Trims a text, and checks that it has `min` to `max` characters and no control characters.

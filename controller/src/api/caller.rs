@@ -224,8 +224,8 @@ fn authorization(parts: &Parts) -> Option<&str> {
 fn not_authenticated() -> Refusal {
     Refusal::new(
         ProblemKind::NotAuthenticated,
-        "the controller does not know who asks",
-        "log in again; a device or relay that is no longer known enrols again",
+        "the controller does not know who is asking",
+        "log in again; a device or relay that is not known any more must enrol again",
     )
 }
 
@@ -233,7 +233,8 @@ fn device_unknown() -> Refusal {
     Refusal::new(
         ProblemKind::DeviceUnknown,
         "the controller does not know this device",
-        "its database is older than this enrolment, maybe restored from a backup; enrol the device again",
+        "its database is older than this enrolment, and may have been restored from a backup; enrol \
+         the device again",
     )
 }
 
@@ -242,7 +243,7 @@ fn relay_unknown() -> Refusal {
         ProblemKind::RelayUnknown,
         "the controller does not know this relay",
         "it was removed, or the database is older than it; make a token with `overlan admin relay-token create NAME`, and start \
-         the relay with that and an empty --state-dir",
+         the relay with that token and an empty --state-dir",
     )
 }
 
@@ -268,7 +269,7 @@ pub(super) fn check_signature(
     } else {
         Err(Refusal::new(
             ProblemKind::NotAuthenticated,
-            &format!("the {what} does not fit"),
+            &format!("the {what} is not valid"),
             "it must be made by the identity key, for this very connection",
         ))
     }

@@ -33,7 +33,7 @@ pub(super) async fn issue(
 ) -> Result<Json<CertificateResponse>, Refusal> {
     if !request.is_proved_by(device.id) {
         return Err(Refusal::bad_request(
-            "the proof is not by the key that the certificates shall be for",
+            "the proof is not made by the key that the certificates are for",
         ));
     }
     let counted = deployment

@@ -63,7 +63,7 @@ pub(super) async fn join(
         return Err(Refusal::new(
             ProblemKind::Forbidden,
             &format!("this device may not join {:?} by itself", request.network),
-            "who manages the deployment puts it there: `overlan admin network add NETWORK DEVICE`",
+            "an admin can put it there: `overlan admin network add NETWORK DEVICE`",
         ));
     };
     work_on(&network.name);

@@ -65,7 +65,7 @@ pub(super) async fn approve(
     if waiting.is_empty() {
         return Err(Refusal::new(
             ProblemKind::NotFound,
-            &format!("{} does not wait for an approval", device.hostname),
+            &format!("{} does not wait for approval", device.hostname),
             "`overlan admin device list` shows which devices do",
         ));
     }

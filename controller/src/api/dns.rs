@@ -37,7 +37,7 @@ pub(super) async fn list(
     wanted: Result<Query<NetworkQuery>, QueryRejection>,
 ) -> Result<Json<DnsSummary>, Refusal> {
     let Query(wanted) =
-        wanted.map_err(|_| Refusal::bad_request("only `network` can be asked for"))?;
+        wanted.map_err(|_| Refusal::bad_request("the query may only be network=<label>"))?;
     let mut tx = deployment.store.read().await?;
     let network = named_or_default(&mut tx, person.org, wanted.network.as_deref()).await?;
     let dns = store::dns::settings(&mut tx, person.org, network.id).await?;
@@ -166,7 +166,8 @@ pub(super) async fn set_zone(
             return Err(Refusal::new(
                 ProblemKind::NotFound,
                 &format!("network {} has no device {label}", network.name),
-                "the resolver of a zone is a device of its network; `overlan admin device list` lists them",
+                "the resolver of a zone is a device of its network; `overlan admin device list` \
+                 lists them",
             ));
         }
         via.push(one);
@@ -243,6 +244,6 @@ impl From<RecordError> for Refusal {
             | RecordError::TooMany(_)
             | RecordError::Ours(_) => ProblemKind::Forbidden,
         };
-        Self::new(kind, "the names stay as they are", error.to_string())
+        Self::new(kind, "nothing was changed", error.to_string())
     }
 }

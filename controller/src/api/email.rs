@@ -22,12 +22,12 @@ fn email_objection(email: &str) -> Option<&'static str> {
         return Some("it is longer than 254 characters");
     }
     if email.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Some("a space is in it");
+        return Some("it contains a space");
     }
     match email.split_once('@') {
         None => Some("it has no @"),
-        Some(("", _)) => Some("nothing stands before its @"),
-        Some((_, "")) => Some("nothing stands after its @"),
+        Some(("", _)) => Some("there is nothing before its @"),
+        Some((_, "")) => Some("there is nothing after its @"),
         Some((_, host)) if host.contains('@') => Some("it has more than one @"),
         Some(_) => None,
     }
@@ -45,11 +45,11 @@ mod tests {
         for (email, objection) in [
             ("", "it has no @"),
             ("nobody", "it has no @"),
-            ("@example.com", "nothing stands before its @"),
-            ("you@", "nothing stands after its @"),
+            ("@example.com", "there is nothing before its @"),
+            ("you@", "there is nothing after its @"),
             ("you@a@b", "it has more than one @"),
-            ("you @example.com", "a space is in it"),
-            ("you@exam\nple.com", "a space is in it"),
+            ("you @example.com", "it contains a space"),
+            ("you@exam\nple.com", "it contains a space"),
         ] {
             assert_eq!(email_objection(email), Some(objection), "{email:?}");
         }

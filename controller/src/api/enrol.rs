@@ -104,7 +104,7 @@ impl From<EnrolError> for Refusal {
             EnrolError::InNoNetwork => Self::new(
                 ProblemKind::Forbidden,
                 "this device is not in any network any more",
-                "an admin puts it back: `overlan admin network add NETWORK DEVICE`",
+                "an admin can put it back: `overlan admin network add NETWORK DEVICE`",
             ),
             EnrolError::KeyEnded { id, end, secs } => {
                 Self::key_ended(KeyKind::AuthKey, &id, end, secs)

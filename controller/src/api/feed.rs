@@ -52,7 +52,7 @@ impl Feed {
         let now = clock::now();
         let since = match known {
             None => None,
-            Some((version, told_by)) => match deployment.runs.judge(told_by, version) {
+            Some((version, lineage)) => match deployment.runs.judge(lineage, version) {
                 Claim::Past => Some(version),
                 Claim::Lost => {
                     deployment.handle_lost_time(&device.hostname).await?;
@@ -96,7 +96,7 @@ impl Feed {
             }
             if let Err(error) = self.advance().await {
                 // The device reconnects, and meets the same database.
-                tracing::warn!(%error, "a netmap stream ends");
+                tracing::warn!(%error, "a netmap stream ends early");
                 return None;
             }
         }

@@ -42,7 +42,7 @@ pub(super) async fn create(
     if known.iter().any(|network| network.name == request.name) {
         return Err(Refusal::new(
             ProblemKind::NameTaken,
-            &format!("there is a network {}", request.name),
+            &format!("there already is a network {}", request.name),
             "choose another name",
         ));
     }
@@ -71,15 +71,15 @@ pub(super) async fn remove(
     if network.is_default {
         return Err(Refusal::new(
             ProblemKind::Forbidden,
-            "the default network stays",
-            "devices join it that name none",
+            "the default network cannot be removed",
+            "devices that name no network join it",
         ));
     }
     if network.devices > 0 && !force {
         return Err(Refusal::new(
             ProblemKind::Forbidden,
             &format!("{} devices are in {}", network.devices, network.name),
-            "take them out first, or say --force",
+            "take them out first, or give --force",
         ));
     }
     roster::delete_network(&mut tx, person.org, network.id, clock::unix_secs()).await?;
@@ -167,8 +167,8 @@ pub(super) fn unknown_network(label: Option<&str>) -> Refusal {
 pub(super) fn unknown_network_among(label: &str, known: &[String]) -> Refusal {
     Refusal::new(
         ProblemKind::UnknownNetwork,
-        &format!("the organisation has no such network {label:?}"),
-        format!("it has {}", known.join(", ")),
+        &format!("the organisation has no network {label:?}"),
+        format!("its networks are {}", known.join(", ")),
     )
 }
 

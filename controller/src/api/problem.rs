@@ -50,20 +50,15 @@ impl Refusal {
 
     /// The controller has too much to do.
     pub(super) fn busy(detail: &str) -> Self {
-        Self::new(
-            ProblemKind::Unavailable,
-            "the controller is busy now",
-            detail,
-        )
-        .retry_after(1)
+        Self::new(ProblemKind::Unavailable, "the controller is busy", detail).retry_after(1)
     }
 
     /// There is no room for the connection.
     pub(super) fn no_room(reason: NoRoom) -> Self {
         let detail = match reason {
-            NoRoom::Strangers => "too many connect at once",
+            NoRoom::Strangers => "too many callers connect at once",
             NoRoom::Source => {
-                "too many connect at once from this address without proving who they are"
+                "too many connections from this address have not proved who holds them"
             }
             NoRoom::Callers => "it has as many connections as its limit of open files allows",
             NoRoom::Caller => "this caller has too many connections or requests open",
@@ -89,7 +84,8 @@ impl Refusal {
         Self::new(
             ProblemKind::KeyUnknown,
             &format!("this {kind} is not known"),
-            "copy it whole; it was made by another controller, or ended long ago",
+            "copy all of it; if that does not help, it was made by another controller or ended long \
+             ago: make a new one",
         )
     }
 
@@ -107,8 +103,8 @@ impl Refusal {
             ),
             KeyEnd::Used => (
                 ProblemKind::KeyUsed,
-                "was used before",
-                format!("{secs} s ago, and it works once; make {other}"),
+                "was already used",
+                format!("{secs} s ago, and it works only once; make {other}"),
             ),
             KeyEnd::Expired => (
                 ProblemKind::KeyExpired,
@@ -147,7 +143,7 @@ impl From<QuotaError> for Refusal {
                  shows the waiting ones"
             }
             QuotaError::AuthKeys => "ended keys are forgotten after a while",
-            QuotaError::Networks => "remove one first: `overlan admin network remove NETWORK`",
+            QuotaError::Networks => "delete one first: `overlan admin network delete NETWORK`",
             QuotaError::Relays => "remove one first: `overlan admin relay remove NAME`",
         };
         Self::new(ProblemKind::Forbidden, &error.to_string(), next)
@@ -161,7 +157,8 @@ impl From<JoinError> for Refusal {
             JoinError::NameTaken(_) => Self::new(
                 ProblemKind::NameTaken,
                 &text,
-                "choose another host name, remove the other device, or use a key with another name policy",
+                "choose another host name, remove the other device, or use a key with another name \
+                 policy",
             ),
             JoinError::NetworkFull => {
                 Self::new(ProblemKind::Forbidden, "the network is full", text)

@@ -107,9 +107,9 @@ async fn what_it_is(
     if relay.name != token.name {
         return Err(Refusal::new(
             ProblemKind::Forbidden,
-            &format!("this relay is registered as {} already", relay.name),
+            &format!("this relay is already registered as {}", relay.name),
             format!(
-                "to have it as {}, move its state directory away and start it again",
+                "to register it as {}, move its state directory away and start it again",
                 token.name
             ),
         ));
@@ -187,7 +187,7 @@ async fn wait_for_orders(
         let news = relays::orders_version(&mut tx, org).await? != beat.applied
             || beat
                 .lineage
-                .is_some_and(|told_by| !deployment.runs.is_present(told_by));
+                .is_some_and(|lineage| !deployment.runs.is_present(lineage));
         if news || Instant::now() >= until || deployment.stop.is_cancelled() {
             return fleet::orders(deployment, &mut tx, org, clock::unix_secs()).await;
         }

@@ -42,7 +42,7 @@ pub(super) async fn remove(
     let relay = relay.ok_or_else(|| {
         Refusal::new(
             ProblemKind::NotFound,
-            &format!("no relay is called {name:?}"),
+            &format!("there is no relay {name:?}"),
             "`overlan admin relay list` lists them",
         )
     })?;

@@ -41,7 +41,7 @@ pub(super) async fn offer(
         .find(|route| route.is_below(&deployment.domain))
     {
         return Err(Refusal::bad_request(format!(
-            "{route} lies in {}, whose names are devices",
+            "{route} is in {}, whose names are those of devices",
             deployment.domain
         )));
     }
@@ -97,7 +97,7 @@ pub(super) async fn approve(
         return Err(Refusal::new(
             ProblemKind::NotFound,
             &format!("that device does not offer {route} in {}", network.name),
-            "it does by `overlan serve route`; `overlan admin route list` shows what is offered",
+            "a device offers a route by `overlan serve route`; `overlan admin route list` shows all",
         ));
     }
     let offers = routes::of_device(&mut tx, device.id).await?;

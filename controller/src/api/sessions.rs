@@ -83,7 +83,9 @@ async fn verify(
             ProblemKind::TooMany,
             "too many failed logins",
             format!(
-                "try again in {secs} s; failures of others do not count where you logged in before, on a device that you enrolled by your login, and on the controller's own machine"
+                "try again in {secs} s; failures of others do not count at an address from which you \
+                 logged in before, on a device that you enrolled by your login, and on the \
+                 controller's own machine"
             ),
         );
         return Err(refusal.retry_after(secs));
@@ -99,7 +101,7 @@ async fn verify(
         Ok(false) if attempt.exists => tracing::info!(
             account = attempt.account,
             %source,
-            "a login failed: the password does not fit"
+            "a login failed: the password is wrong"
         ),
         Ok(false) => tracing::debug!(%source, "a login failed: no account has that email"),
         Err(PasswordError::Busy | PasswordError::Failed(_)) => {
@@ -182,7 +184,9 @@ pub(super) async fn change_password(
         return Err(Refusal::bad_request(objection));
     }
     if request.new == request.old {
-        return Err(Refusal::bad_request("the new password is the old one"));
+        return Err(Refusal::bad_request(
+            "the new password is the same as the old one",
+        ));
     }
     let attempt = Attempt {
         account: &email,
@@ -202,8 +206,9 @@ pub(super) async fn change_password(
     {
         return Err(Refusal::new(
             ProblemKind::WrongPassword,
-            "the old password does not fit",
-            "who forgot it has a new one set on the controller's machine: `overlan controller reset-password`",
+            "the old password is wrong",
+            "if you forgot it, set a new one on the controller's machine: `overlan controller \
+             reset-password`",
         ));
     }
     let hash = deployment.hasher.hash(&request.new).await?;
@@ -244,7 +249,7 @@ pub(super) async fn open(
 fn wrong_password() -> Refusal {
     Refusal::new(
         ProblemKind::WrongPassword,
-        "email and password do not fit",
+        "the email or the password is wrong",
         "check both",
     )
 }

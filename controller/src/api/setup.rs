@@ -78,6 +78,7 @@ fn setup_refused() -> Refusal {
     Refusal::new(
         ProblemKind::SetupRefused,
         "setup is refused",
-        "the token is not the one that the controller showed at its last start, or setup was done before",
+        "the token is not the one that the controller showed at its last start, or setup is already \
+         done",
     )
 }

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PasswordError {
     /// Too many hashes wait already.
-    #[error("too many log in at once")]
+    #[error("too many people log in at once")]
     Busy,
     /// The hash function failed, or the stored text is not a hash.
     #[error("hashing failed: {0}")]

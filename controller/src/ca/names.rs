@@ -15,7 +15,7 @@ use rcgen::{
 use rustls_pki_types::CertificateDer;
 
 use super::{StoredCertificate, common_name, parts, stored, validity};
-use crate::secret_file::{self, FileError};
+use crate::key_file::{self, FileError};
 
 /// Issues certificates for names of devices.
 pub(crate) struct NamesCa {
@@ -38,11 +38,11 @@ impl NamesCa {
         let file = dir.join(FILE);
         let fits =
             |stored: &StoredCertificate| stored.names == [domain] && now < stored.made + RENEW_SECS;
-        let stored = match secret_file::read::<StoredCertificate>(&file)? {
+        let stored = match key_file::read::<StoredCertificate>(&file)? {
             Some(stored) if fits(&stored) => stored,
             _ => {
                 let made = make(domain, now).map_err(|error| FileError::new(&file, error))?;
-                secret_file::write(&file, &made)?;
+                key_file::write(&file, &made)?;
                 made
             }
         };
