@@ -4,6 +4,8 @@
 //! copy was made, and nobody can tell it before a new device asks. So each run of the controller
 //! starts at a place of its own: two runs that know nothing of each other give out no index twice.
 
+use std::time::Duration;
+
 use overlan_protocol::address::{HOST_MAX, HOST_MIN};
 use overlan_protocol::key::Lineage;
 
@@ -11,7 +13,7 @@ use overlan_protocol::key::Lineage;
 /// one. `None` if all are taken.
 ///
 /// `taken` comes in ascending order and may repeat; it holds the indices in use and those released
-/// less than [`QUARANTINE_SECS`] ago.
+/// less than [`QUARANTINE`] ago.
 pub(crate) fn next_free(from: u32, taken: &[u32]) -> Option<u32> {
     lowest_free(from, taken).or_else(|| lowest_free(HOST_MIN, taken))
 }
@@ -40,7 +42,7 @@ pub(crate) fn place_of_run(run: Lineage) -> u32 {
 
 /// The time for which the index of a removed device stays unused, seconds: an address that somebody
 /// wrote down or cached must not reach another device soon.
-pub(crate) const QUARANTINE_SECS: u64 = 7 * 24 * 3_600;
+pub(crate) const QUARANTINE: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// Most devices in one network: a snapshot of them is one line of the netmap stream.
 pub(crate) const NETWORK_DEVICES_MAX: u32 = 50_000;

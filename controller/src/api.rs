@@ -101,57 +101,46 @@ const ROUTINE: [&str; 4] = [
 
 /// Connects each path with its handler.
 fn router(deployment: Arc<Deployment>) -> Router {
+    people()
+        .merge(machines())
+        .fallback(problem::no_such_path)
+        .method_not_allowed_fallback(problem::no_such_method)
+        .with_state(deployment)
+}
+
+/// The paths of people, with the setup token, a password or a session.
+fn people() -> Router<Arc<Deployment>> {
+    let below = |path: &str, rest: &str| format!("{path}/{rest}");
+    let own_sessions = get(sessions::list).delete(sessions::end_others);
+    let relay_tokens = get(relay_tokens::list).post(relay_tokens::make);
+    let approve = below(path::DEVICES, "{id}/approve");
+    let member = below(path::NETWORKS, "{label}/devices/{id}");
     Router::new()
         .route(path::HEALTH, get(setup::health))
         .route(path::SETUP, post(setup::setup))
         .route(path::LOGIN, post(sessions::login))
         .route(path::PASSWORD, post(sessions::change_password))
         .route(path::SESSION, delete(sessions::logout))
-        .route(
-            path::SESSIONS,
-            get(sessions::list).delete(sessions::end_others),
-        )
-        .route(&format!("{}/{{id}}", path::SESSIONS), delete(sessions::end))
+        .route(path::SESSIONS, own_sessions)
+        .route(&below(path::SESSIONS, "{id}"), delete(sessions::end))
         .route(path::NETWORKS, get(networks::list).post(networks::create))
+        .route(&below(path::NETWORKS, "{label}"), delete(networks::remove))
         .route(
-            &format!("{}/{{label}}", path::NETWORKS),
-            delete(networks::remove),
-        )
-        .route(
-            &format!("{}/{{label}}/devices", path::NETWORKS),
+            &below(path::NETWORKS, "{label}/devices"),
             post(members::add),
         )
-        .route(
-            &format!("{}/{{label}}/devices/{{id}}", path::NETWORKS),
-            delete(members::take_out),
-        )
+        .route(&member, delete(members::take_out))
         .route(path::DEVICES, get(devices::list))
-        .route(
-            &format!("{}/{{id}}", path::DEVICES),
-            delete(devices::remove),
-        )
-        .route(
-            &format!("{}/{{id}}/approve", path::DEVICES),
-            post(devices::approve),
-        )
+        .route(&below(path::DEVICES, "{id}"), delete(devices::remove))
+        .route(&approve, post(devices::approve))
         .route(path::ROUTES, get(routes::list).post(routes::approve))
-        .route(path::DEVICE_ROUTES, post(routes::offer))
-        .route(path::RELAYS, get(relays::list))
         .route(path::AUTH_KEYS, get(auth_keys::list).post(auth_keys::make))
+        .route(&below(path::AUTH_KEYS, "{id}"), delete(auth_keys::revoke))
+        .route(path::RELAYS, get(relays::list))
+        .route(&below(path::RELAYS, "{name}"), delete(relays::remove))
+        .route(path::RELAY_TOKENS, relay_tokens)
         .route(
-            &format!("{}/{{id}}", path::AUTH_KEYS),
-            delete(auth_keys::revoke),
-        )
-        .route(
-            &format!("{}/{{name}}", path::RELAYS),
-            delete(relays::remove),
-        )
-        .route(
-            path::RELAY_TOKENS,
-            get(relay_tokens::list).post(relay_tokens::make),
-        )
-        .route(
-            &format!("{}/{{id}}", path::RELAY_TOKENS),
+            &below(path::RELAY_TOKENS, "{id}"),
             delete(relay_tokens::revoke),
         )
         .route(path::DNS, get(dns::list))
@@ -159,24 +148,23 @@ fn router(deployment: Arc<Deployment>) -> Router {
         .route(path::DNS_RECORDS_REMOVE, post(dns::remove_records))
         .route(path::DNS_ZONES, post(dns::set_zone))
         .route(path::DNS_ZONES_REMOVE, post(dns::remove_zone))
+        .route(path::NAMES_CA, get(certificates::names_ca))
+}
+
+/// The paths of devices and relays, with a key, a token or proof of their own key.
+fn machines() -> Router<Arc<Deployment>> {
+    let networks = get(device_networks::choices).post(device_networks::join);
+    let network = format!("{}/{{label}}", path::DEVICE_NETWORKS);
+    Router::new()
         .route(path::ENROL, post(enrol::enrol))
         .route(path::DEVICE_TICKET, post(device::ticket))
         .route(path::DEVICE_NETMAP, get(device::netmap))
         .route(path::DEVICE_REPORT, post(device::report))
         .route(path::DEVICE, delete(device::remove))
+        .route(path::DEVICE_ROUTES, post(routes::offer))
         .route(path::DEVICE_CERTIFICATES, post(certificates::issue))
-        .route(path::NAMES_CA, get(certificates::names_ca))
-        .route(
-            path::DEVICE_NETWORKS,
-            get(device_networks::choices).post(device_networks::join),
-        )
-        .route(
-            &format!("{}/{{label}}", path::DEVICE_NETWORKS),
-            delete(device_networks::leave),
-        )
+        .route(path::DEVICE_NETWORKS, networks)
+        .route(&network, delete(device_networks::leave))
         .route(path::RELAY_REGISTER, post(relay::register))
         .route(path::RELAY_HEARTBEAT, post(relay::heartbeat))
-        .fallback(problem::no_such_path)
-        .method_not_allowed_fallback(problem::no_such_method)
-        .with_state(deployment)
 }

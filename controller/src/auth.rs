@@ -4,6 +4,8 @@
 pub(crate) mod password;
 pub(crate) mod throttle;
 
+use std::time::Duration;
+
 use aws_lc_rs::digest;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use overlan_protocol::key::{KEY_LEN, Secret, random_bytes};
@@ -67,12 +69,12 @@ pub(crate) const SESSION_PREFIX: &str = "ovs_";
 pub(crate) const SETUP_PREFIX: &str = "ovx_";
 
 /// The time after its last use at which a session ends, seconds.
-pub(crate) const SESSION_IDLE_SECS: u64 = 12 * 3_600;
+pub(crate) const SESSION_IDLE: Duration = Duration::from_secs(12 * 3_600);
 /// The time after its beginning at which a session ends, seconds.
-pub(crate) const SESSION_LIFE_SECS: u64 = 7 * 24 * 3_600;
+pub(crate) const SESSION_LIFE: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// The time between two notes of a session's last use, seconds: a request that reads must not cost
 /// a write each time.
-pub(crate) const SESSION_TOUCH_SECS: u64 = 300;
+pub(crate) const SESSION_TOUCH: Duration = Duration::from_secs(300);
 
 /// Bytes of the public id of a key or token.
 const ID_BYTES: usize = 6;

@@ -39,7 +39,11 @@ pub struct Restored {
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// The directory holds no controller.
-    #[error("{} does not hold a controller's database; give the --data-dir of `overlan controller serve`", path.display())]
+    #[error(
+        "{} does not hold a controller's database; give the --data-dir of `overlan controller \
+         serve`",
+        path.display()
+    )]
     NoDeployment {
         /// The directory.
         path: PathBuf,
@@ -86,7 +90,7 @@ pub async fn backup(data_dir: &Path, to: &Path) -> Result<Backup, BackupError> {
         });
     }
     let file = match to.is_dir() {
-        true => to.join(format!("overlan-controller-{}.backup", clock::unix_secs())),
+        true => to.join(format!("overlan-controller-{}.backup", clock::wall())),
         false => to.to_owned(),
     };
     let failed = |path: &Path, source| BackupError::Io {
@@ -229,7 +233,7 @@ async fn bring_back(file: &Path, data_dir: &Path) -> Result<Restored, BackupErro
 async fn unpack(store: &Store) -> Result<(Vec<Carried>, Totals), StoreError> {
     let mut tx = store.write().await?;
     let carried = copies::take(&mut tx).await?;
-    runs::set_rewound(&mut tx, clock::unix_secs()).await?;
+    runs::set_rewound(&mut tx, clock::wall()).await?;
     relays::bump_orders(&mut tx).await?;
     store.commit(tx).await?;
     Ok((carried, store.totals().await?))
@@ -254,9 +258,10 @@ pub fn rotate_ticket_key(data_dir: &Path) -> Result<(), BackupError> {
     })?;
     if lock.try_lock().is_err() {
         return Err(unfit(
-            "a controller uses it; stop it, rotate the key, and start it again: connections stay up \
-             meanwhile".to_owned(),
+            "a controller uses it; stop it, rotate the key, and start it again: connections stay \
+             up meanwhile"
+                .to_owned(),
         ));
     }
-    TicketSigner::rotate(data_dir, clock::unix_secs()).map_err(|error| unfit(error.to_string()))
+    TicketSigner::rotate(data_dir, clock::wall()).map_err(|error| unfit(error.to_string()))
 }

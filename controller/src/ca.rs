@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use data_encoding::BASE64;
+use overlan_protocol::UnixTime;
 use overlan_protocol::key::{Fingerprint, Secret, random_bytes};
 use overlan_transport::tls::{certificate_fingerprint, key_fingerprint};
 use rcgen::{
@@ -43,7 +44,7 @@ struct StoredCertificate {
     /// The names in the certificate.
     names: Vec<String>,
     /// The time at which it was made, seconds since the Unix epoch.
-    made: u64,
+    made: UnixTime,
 }
 
 /// Loads CA and server certificate from `dir`. Makes what is missing, and replaces a server
@@ -52,7 +53,7 @@ struct StoredCertificate {
 pub(crate) fn load_or_make(
     dir: &Path,
     names: &[String],
-    now: u64,
+    now: UnixTime,
     known: Option<Fingerprint>,
 ) -> Result<ServerIdentity, FileError> {
     let (ca_file, leaf_file) = (dir.join(CA_FILE), dir.join(LEAF_FILE));
@@ -79,7 +80,7 @@ pub(crate) fn load_or_make(
              database knows",
         ));
     }
-    let fits = |leaf: &StoredCertificate| leaf.names == names && now < leaf.made + LEAF_RENEW_SECS;
+    let fits = |leaf: &StoredCertificate| leaf.names == names && now < leaf.made + LEAF_RENEW;
     let found = key_file::read::<StoredCertificate>(&leaf_file);
     let found = found.and_then(|leaf| match leaf {
         Some(leaf) if fits(&leaf) => parts(&leaf_file, &leaf).map(Some),
@@ -106,10 +107,10 @@ pub(crate) fn load_or_make(
     })
 }
 
-fn make_ca(now: u64) -> Result<StoredCertificate, rcgen::Error> {
+fn make_ca(now: UnixTime) -> Result<StoredCertificate, rcgen::Error> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = ca_params();
-    validity(&mut params, now, CA_LIFE_SECS);
+    validity(&mut params, now, CA_LIFE);
     let certificate = params.self_signed(&key)?;
     Ok(stored(certificate.der(), &key, Vec::new(), now))
 }
@@ -117,7 +118,7 @@ fn make_ca(now: u64) -> Result<StoredCertificate, rcgen::Error> {
 fn make_leaf(
     ca_key: &KeyPair,
     names: &[String],
-    now: u64,
+    now: UnixTime,
 ) -> Result<StoredCertificate, rcgen::Error> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::new(names)?;
@@ -125,7 +126,7 @@ fn make_leaf(
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
-    validity(&mut params, now, LEAF_LIFE_SECS);
+    validity(&mut params, now, LEAF_LIFE);
     let issuer = Issuer::new(ca_params(), ca_key);
     let certificate = params.signed_by(&key, &issuer)?;
     Ok(stored(certificate.der(), &key, names.to_vec(), now))
@@ -145,10 +146,10 @@ fn common_name(text: &str) -> DistinguishedName {
     name
 }
 
-fn validity(params: &mut CertificateParams, now: u64, life: u64) {
+fn validity(params: &mut CertificateParams, now: UnixTime, life: Duration) {
     let epoch = date_time_ymd(1970, 1, 1);
-    params.not_before = epoch + Duration::from_secs(now.saturating_sub(BACKDATED_SECS));
-    params.not_after = epoch + Duration::from_secs(now + life);
+    params.not_before = epoch + (now - BACKDATED).since(UnixTime::EPOCH);
+    params.not_after = epoch + (now + life).since(UnixTime::EPOCH);
     params.serial_number = Some(SerialNumber::from_slice(&random_bytes::<SERIAL_LEN>()));
 }
 
@@ -156,7 +157,7 @@ fn stored(
     certificate: &CertificateDer<'_>,
     key: &KeyPair,
     names: Vec<String>,
-    made: u64,
+    made: UnixTime,
 ) -> StoredCertificate {
     StoredCertificate {
         certificate: BASE64.encode(certificate),
@@ -193,14 +194,17 @@ pub(crate) const CA_FILE: &str = "ca.json";
 const LEAF_FILE: &str = "server.json";
 
 /// Ten years: every device pins the CA, so a new one means that all devices join again.
-const CA_LIFE_SECS: u64 = 10 * 365 * 24 * 3_600;
+const CA_LIFE: Duration = Duration::from_secs(10 * 365 * DAY_SECS);
 
 /// 90 days, renewed at a start after two thirds of them.
-const LEAF_LIFE_SECS: u64 = 90 * 24 * 3_600;
-const LEAF_RENEW_SECS: u64 = LEAF_LIFE_SECS / 3 * 2;
+const LEAF_LIFE: Duration = Duration::from_secs(90 * DAY_SECS);
+const LEAF_RENEW: Duration = Duration::from_secs(60 * DAY_SECS);
 
 /// The time by which a certificate is backdated, seconds: room for clocks that differ.
-const BACKDATED_SECS: u64 = 3_600;
+const BACKDATED: Duration = Duration::from_secs(3_600);
+
+/// Seconds of a day.
+const DAY_SECS: u64 = 24 * 3_600;
 
 /// Bytes of a serial number, at most 20 (RFC 5280).
 const SERIAL_LEN: usize = 16;

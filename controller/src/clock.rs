@@ -2,12 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub(crate) use overlan_transport::clock::now;
-
-/// Returns wall-clock time, seconds since the Unix epoch.
-pub(crate) fn unix_secs() -> u64 {
-    unix_millis() / 1_000
-}
+pub(crate) use overlan_transport::clock::{now, wall};
 
 /// Returns wall-clock time, milliseconds since the Unix epoch; a clock before 1970 counts as 1970.
 #[expect(

@@ -43,8 +43,8 @@ pub(crate) fn prepare(dir: &Path) -> Result<(), DirError> {
     match foreign {
         None => Ok(()),
         Some(name) => Err(DirError::Unfit(format!(
-            "it holds other files, such as {name}, and none of a controller; give --data-dir an empty \
-             or a new directory"
+            "it holds other files, such as {name}, and none of a controller; give --data-dir an \
+             empty or a new directory"
         ))),
     }
 }
@@ -73,8 +73,8 @@ pub(crate) fn way_out(file: &Path) -> &'static str {
     let name = file.file_name().and_then(|name| name.to_str());
     match name {
         Some(ca::CA_FILE) => {
-            "restore a backup (`overlan controller restore`): devices trust only this CA, so another \
-             one would lock all of them out"
+            "restore a backup (`overlan controller restore`): devices trust only this CA, so \
+             another one would lock all of them out"
         }
         Some(ca::names::FILE) => {
             "restore it from a backup, or move it away: the controller then makes another CA for \

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::key::DeviceId;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -42,7 +43,7 @@ pub(crate) struct Deployment {
     pub(crate) stop: CancellationToken,
     pub(crate) runs: Runs,
     /// The beginning of this run, seconds since the Unix epoch.
-    pub(crate) began: u64,
+    pub(crate) began: UnixTime,
     /// A device or relay showed that the database went back in time.
     pub(crate) rewound: AtomicBool,
 }
@@ -60,7 +61,7 @@ impl Deployment {
              made since is lost, and devices enrolled since must enrol again"
         );
         let mut tx = self.store.write().await?;
-        if runs::rewound(&mut tx, clock::unix_secs()).await?.is_none() {
+        if runs::rewound(&mut tx, clock::wall()).await?.is_none() {
             runs::set_rewound(&mut tx, self.began).await?;
         }
         relays::bump_orders(&mut tx).await?;

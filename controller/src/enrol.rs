@@ -14,6 +14,7 @@ mod quota;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::EnrolRequest;
 use overlan_protocol::key::DeviceId;
 use overlan_protocol::name::label_from_hostname;
@@ -62,7 +63,11 @@ pub(crate) enum EnrolError {
     /// The device is enrolled, and was taken out of every network.
     InNoNetwork,
     /// The key cannot be used any more, since so many seconds.
-    KeyEnded { id: String, end: KeyEnd, secs: u64 },
+    KeyEnded {
+        id: String,
+        end: KeyEnd,
+        ago: Duration,
+    },
     /// The right does not lead into a network that was asked for.
     Grant(GrantError),
     /// The right leads into no network at all.
@@ -148,7 +153,7 @@ pub(crate) async fn enrol(
     request: &EnrolRequest,
     now_ms: u64,
 ) -> Result<Enrolled, EnrolError> {
-    let now = now_ms / 1_000;
+    let now = UnixTime::from_secs(now_ms / 1_000);
     let grant = use_right(tx, sponsor, &request.networks, now).await?;
     let right = grant.right.clone();
     let counted = {
@@ -174,15 +179,15 @@ async fn use_right(
     tx: &mut Tx,
     sponsor: Sponsor,
     wanted: &[String],
-    now: u64,
+    now: UnixTime,
 ) -> Result<Grant, EnrolError> {
     let grant = match sponsor {
         Sponsor::Key { key, digest } => {
             if !keys::consume_auth_key(tx, &key.id, &digest, now).await? {
                 let used = key.last_used.filter(|_| !key.reusable);
-                let (end, secs) = key_end(key.revoked, used, key.expires, now);
+                let (end, ago) = key_end(key.revoked, used, key.expires, now);
                 let id = key.id;
-                return Err(EnrolError::KeyEnded { id, end, secs });
+                return Err(EnrolError::KeyEnded { id, end, ago });
             }
             let networks = accounts::networks(tx, key.org).await?;
             Grant::of_auth_key(key, networks, wanted)
@@ -234,7 +239,7 @@ async fn join(
     tx: &mut Tx,
     device: &mut Device,
     grant: &Grant,
-    now: u64,
+    now: UnixTime,
 ) -> Result<FirstPlace, EnrolError> {
     let mut first = None;
     for network in &grant.networks {

@@ -2,8 +2,11 @@
 //! leaves its trace in the change log. [`crate::placement`] decides; [`crate::roster`] has the
 //! members of networks.
 
+use std::time::Duration;
+
 use std::collections::BTreeMap;
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::{HOLDERS_MAX, RelayOrders};
 use overlan_protocol::key::{IdentityKey, RelayId};
 use overlan_protocol::ticket::{CLOCK_SKEW_SECS, KeyId, TICKET_LIFE_SECS};
@@ -24,7 +27,7 @@ pub(crate) async fn put_relay(
     relay: &RelayRow,
     before: Option<&RelayRow>,
     reports: &Mutex<Reports>,
-    now: u64,
+    now: UnixTime,
 ) -> Result<(), StoreError> {
     relays::put(tx, relay, now).await?;
     if before.is_none_or(|before| before.public() != relay.public()) {
@@ -45,7 +48,7 @@ pub(crate) async fn lose_relay(
     tx: &mut Tx,
     id: RelayId,
     reports: &Mutex<Reports>,
-    now: u64,
+    now: UnixTime,
 ) -> Result<Option<String>, StoreError> {
     let Some(before) = relays::get(tx, id).await?.filter(|relay| relay.online) else {
         return Ok(None);
@@ -63,7 +66,7 @@ pub(crate) async fn remove_relay(
     tx: &mut Tx,
     relay: &RelayRow,
     reports: &Mutex<Reports>,
-    now: u64,
+    now: UnixTime,
 ) -> Result<(), StoreError> {
     relays::delete(tx, relay.org, relay.id).await?;
     place_all(tx, relay.org, reports, now).await?;
@@ -76,9 +79,9 @@ pub(crate) async fn orders(
     deployment: &Deployment,
     tx: &mut Tx,
     org: OrgId,
-    now: u64,
+    now: UnixTime,
 ) -> Result<RelayOrders, StoreError> {
-    let live = TICKET_LIFE_SECS + CLOCK_SKEW_SECS;
+    let live = Duration::from_secs(TICKET_LIFE_SECS + CLOCK_SKEW_SECS);
     Ok(RelayOrders {
         version: relays::orders_version(tx, org).await?,
         lineage: Some(deployment.runs.present()),
@@ -87,7 +90,7 @@ pub(crate) async fn orders(
             Some(at) => runs::holders(tx, org, at, HOLDERS_MAX).await?,
         },
         ticket_keys: deployment.signer.keys(now),
-        revoked: relays::revoked(tx, org, now.saturating_sub(live)).await?,
+        revoked: relays::revoked(tx, org, now - live).await?,
     })
 }
 
@@ -95,7 +98,7 @@ pub(crate) async fn orders(
 pub(crate) async fn announce_keys(
     tx: &mut Tx,
     signer: &TicketSigner,
-    now: u64,
+    now: UnixTime,
 ) -> Result<(), StoreError> {
     let keys = announcement(signer, now);
     if setting(tx, TICKET_KEYS).await?.as_deref() != Some(keys.as_bytes()) {
@@ -109,7 +112,7 @@ pub(crate) async fn announce_keys(
 pub(crate) async fn announced_keys_fit(
     tx: &mut Tx,
     signer: &TicketSigner,
-    now: u64,
+    now: UnixTime,
 ) -> Result<bool, StoreError> {
     let announced = setting(tx, TICKET_KEYS).await?.unwrap_or_default();
     let announced = String::from_utf8_lossy(&announced);
@@ -126,7 +129,7 @@ pub(crate) async fn announced_keys_fit(
     Ok(!keys.iter().any(differs))
 }
 
-fn announcement(signer: &TicketSigner, now: u64) -> String {
+fn announcement(signer: &TicketSigner, now: UnixTime) -> String {
     let keys = signer.keys(now);
     let keys: Vec<String> = keys
         .iter()
@@ -142,7 +145,7 @@ async fn place_all(
     tx: &mut Tx,
     org: OrgId,
     reports: &Mutex<Reports>,
-    now: u64,
+    now: UnixTime,
 ) -> Result<(), StoreError> {
     let mut placement = Placement::new(relays::candidates(tx, org).await?);
     for mut device in devices::of_org(tx, org).await? {

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::dns::Record;
 use overlan_protocol::gateway::{GatewayRoute, Host, OfferedRoute};
 use overlan_protocol::key::{DeviceId, NetworkId};
@@ -26,7 +27,7 @@ pub(crate) async fn withdraw(
     network: NetworkId,
     device: DeviceId,
     kept: impl Fn(&OfferedRoute) -> bool,
-    now: u64,
+    now: UnixTime,
 ) -> Result<(), StoreError> {
     for (offer, name) in routes::recorded(tx, device, network).await? {
         if kept(&offer) || !routes::release_record(tx, device, network, &offer, &name).await? {

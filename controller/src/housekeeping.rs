@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::address::QUARANTINE_SECS;
-use crate::auth::SESSION_IDLE_SECS;
+use crate::address::QUARANTINE;
+use crate::auth::SESSION_IDLE;
 use crate::clock;
 use crate::deployment::Deployment;
 use crate::fleet;
@@ -13,6 +13,7 @@ use crate::netmaps::Fact;
 use crate::presence::Transition;
 use crate::roster;
 use crate::store::{StoreError, changes, devices, keys, sessions};
+use overlan_protocol::UnixTime;
 
 /// Reads new entries of the change log into memory, soon after each commit and at every poll. Ends
 /// with the controller.
@@ -125,7 +126,14 @@ async fn try_write_presence(
                 online: *online,
             };
             let network = Some(place.network);
-            changes::append(&mut tx, device.org, network, &fact, now_ms / 1_000).await?;
+            changes::append(
+                &mut tx,
+                device.org,
+                network,
+                &fact,
+                UnixTime::from_secs(now_ms / 1_000),
+            )
+            .await?;
         }
     }
     deployment.store.commit(tx).await
@@ -137,7 +145,7 @@ async fn lose_relays(deployment: &Deployment, now: Instant) {
         let result = async {
             let mut tx = deployment.store.write().await?;
             let name =
-                fleet::lose_relay(&mut tx, relay, &deployment.reports, clock::unix_secs()).await?;
+                fleet::lose_relay(&mut tx, relay, &deployment.reports, clock::wall()).await?;
             deployment.store.commit(tx).await?;
             Ok::<_, StoreError>(name)
         };
@@ -168,7 +176,9 @@ async fn sweep(deployment: &Deployment) -> Result<(), StoreError> {
     let mut tx = deployment.store.write().await?;
     for device in &stale {
         let attached = deployment.presence.lock().is_attached(device.id);
-        if !attached && roster::remove_device(&mut tx, device, now_ms / 1_000).await? {
+        if !attached
+            && roster::remove_device(&mut tx, device, UnixTime::from_secs(now_ms / 1_000)).await?
+        {
             tracing::info!(
                 device = device.hostname,
                 "an ephemeral device stayed away and was removed"
@@ -179,15 +189,15 @@ async fn sweep(deployment: &Deployment) -> Result<(), StoreError> {
 }
 
 async fn prune(deployment: &Deployment) -> Result<(), StoreError> {
-    let now = clock::unix_secs();
+    let now = clock::wall();
     let mut tx = deployment.store.write().await?;
     changes::prune(&mut tx, CHANGES_KEPT).await?;
     // The key before a rotation ends at some time.
     fleet::announce_keys(&mut tx, &deployment.signer, now).await?;
-    sessions::prune(&mut tx, now, SESSION_IDLE_SECS).await?;
-    keys::prune(&mut tx, now.saturating_sub(KEYS_KEPT_SECS)).await?;
-    let released = now.saturating_sub(QUARANTINE_SECS);
-    devices::prune(&mut tx, released, now.saturating_sub(REVOCATIONS_KEPT_SECS)).await?;
+    sessions::prune(&mut tx, now, SESSION_IDLE).await?;
+    keys::prune(&mut tx, now - KEYS_KEPT).await?;
+    let released = now - QUARANTINE;
+    devices::prune(&mut tx, released, now - REVOCATIONS_KEPT).await?;
     deployment.store.commit(tx).await
 }
 
@@ -223,8 +233,8 @@ const CHANGES_KEPT: u64 = 2 * crate::changelog::ENTRIES_MAX as u64;
 
 /// The time for which ended keys and tokens are kept, so that their users are told "expired" and
 /// not "unknown".
-const KEYS_KEPT_SECS: u64 = 90 * 24 * 3_600;
+const KEYS_KEPT: Duration = Duration::from_secs(90 * 24 * 3_600);
 
 /// The time for which removed devices are remembered, so that their owners are told "removed" and
 /// not "unknown".
-const REVOCATIONS_KEPT_SECS: u64 = 90 * 24 * 3_600;
+const REVOCATIONS_KEPT: Duration = Duration::from_secs(90 * 24 * 3_600);

@@ -13,8 +13,8 @@ use crate::store::Totals;
 #[derive(Debug)]
 pub(crate) struct Counts {
     accepted: Counter,
-    refused: Family<Limit, Counter>,
-    requests: Family<Status, Counter>,
+    refused: Family<LimitLabel, Counter>,
+    requests: Family<StatusLabel, Counter>,
 }
 
 /// The numbers that are taken when they are printed.
@@ -31,19 +31,19 @@ pub(crate) struct Gauges {
 
 /// The kind of caller that holds connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Holder {
+struct HolderLabel {
     holder: &'static str,
 }
 
 /// The limit that a connection or request met.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Limit {
+struct LimitLabel {
     limit: &'static str,
 }
 
 /// The hundreds of an HTTP status.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Status {
+struct StatusLabel {
     status: &'static str,
 }
 
@@ -135,8 +135,9 @@ fn register_gauges(registry: &mut Registry, gauges: Gauges) {
     let (now, most) = (Connections::default(), Connections::default());
     for (holder, open, budget) in connections {
         let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
-        now.get_or_create(&Holder { holder }).set(number(open));
-        most.get_or_create(&Holder { holder }).set(number(budget));
+        now.get_or_create(&HolderLabel { holder }).set(number(open));
+        most.get_or_create(&HolderLabel { holder })
+            .set(number(budget));
     }
     let help = "open connections, by the kind of caller that holds them";
     registry.register("connections", help, now);
@@ -144,26 +145,26 @@ fn register_gauges(registry: &mut Registry, gauges: Gauges) {
     registry.register("connections_max", help, most);
 }
 
-type Connections = Family<Holder, Gauge>;
+type Connections = Family<HolderLabel, Gauge>;
 
-fn limit(reason: NoRoom) -> Limit {
+fn limit(reason: NoRoom) -> LimitLabel {
     let limit = match reason {
         NoRoom::Strangers => "strangers",
         NoRoom::Source => "source",
         NoRoom::Callers => "callers",
         NoRoom::Caller => "caller",
     };
-    Limit { limit }
+    LimitLabel { limit }
 }
 
-fn status_class(status: u16) -> Status {
+fn status_class(status: u16) -> StatusLabel {
     let status = match status / 100 {
         ..=2 => "2xx",
         3 => "3xx",
         4 => "4xx",
         5.. => "5xx",
     };
-    Status { status }
+    StatusLabel { status }
 }
 
 #[cfg(test)]

@@ -193,8 +193,8 @@ impl NetworkNames<'_> {
                 && !may_lead_to(address)
             {
                 return Err(RecordError::Via(format!(
-                    "{address} is neither the address of a device nor one that a gateway may lead to; \
-                     for resolvers of a host's own network see `overlan up --dns-forward`"
+                    "{address} is neither the address of a device nor one that a gateway may lead \
+                     to; for resolvers of a host's own network see `overlan up --dns-forward`"
                 )));
             }
         }

@@ -13,7 +13,8 @@ use crate::store::{Store, StoreError, accounts, sessions};
 pub enum ResetError {
     /// The directory holds no controller.
     #[error(
-        "{0} does not hold a controller's database; give the --data-dir of `overlan controller serve`"
+        "{0} does not hold a controller's database; give the --data-dir of `overlan controller \
+         serve`"
     )]
     NoDatabase(String),
     /// No account has this email.

@@ -2,11 +2,12 @@
 //! with its trace in the change log and, if a right ends, in the orders of relays.
 //! [`crate::naming`] and [`crate::address`] choose labels and addresses.
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::NamePolicy;
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::ticket::NETWORKS_MAX;
 
-use crate::address::{NETWORK_DEVICES_MAX, QUARANTINE_SECS, next_free};
+use crate::address::{NETWORK_DEVICES_MAX, QUARANTINE, next_free};
 use crate::deployment::Deployment;
 use crate::gateway_names;
 use crate::naming::{self, LabelHolder, Naming};
@@ -40,7 +41,7 @@ pub(crate) async fn join(
     device: &mut Device,
     network: &NetworkRow,
     on_name_taken: NamePolicy,
-    now: u64,
+    now: UnixTime,
 ) -> Result<Membership, JoinError> {
     if let Some(place) = device.place(network.id) {
         return Ok(place.clone());
@@ -55,7 +56,7 @@ pub(crate) async fn join(
     let host = match members::reclaim_host(tx, network.id, device.id).await? {
         Some(host) => host,
         None => {
-            let quarantined = now.saturating_sub(QUARANTINE_SECS);
+            let quarantined = now - QUARANTINE;
             let taken = members::taken_hosts(tx, network.id, quarantined).await?;
             next_free(deployment.runs.first_host(), &taken).ok_or(JoinError::NetworkFull)?
         }
@@ -88,7 +89,7 @@ pub(crate) async fn leave(
     tx: &mut Tx,
     device: &mut Device,
     network: NetworkId,
-    now: u64,
+    now: UnixTime,
 ) -> Result<bool, StoreError> {
     let Some(index) = device
         .places
@@ -118,7 +119,7 @@ pub(crate) async fn leave(
 pub(crate) async fn remove_device(
     tx: &mut Tx,
     device: &Device,
-    now: u64,
+    now: UnixTime,
 ) -> Result<bool, StoreError> {
     // Checked before anything changes: the caller commits the transaction also if the device stays.
     if !devices::is_unattached_since(tx, device).await? {
@@ -155,7 +156,7 @@ pub(crate) async fn delete_network(
     tx: &mut Tx,
     org: OrgId,
     network: NetworkId,
-    now: u64,
+    now: UnixTime,
 ) -> Result<(), StoreError> {
     for member in members::of_network(tx, org, network).await? {
         if let Some(mut device) = devices::get(tx, member.device).await? {
@@ -182,7 +183,7 @@ async fn choose_label(
     device: &Device,
     network: NetworkId,
     policy: NamePolicy,
-    now: u64,
+    now: UnixTime,
 ) -> Result<String, JoinError> {
     let wanted = device.hostname.clone();
     let holder = match names::holder(tx, network, &wanted).await? {

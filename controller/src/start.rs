@@ -8,6 +8,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::key::{Fingerprint, Secret};
 use overlan_protocol::name;
 use tokio::net::TcpListener;
@@ -81,9 +82,10 @@ pub enum StartError {
     },
     /// There are keys of a deployment, and no database.
     #[error(
-        "the database {} is missing or empty, but {} of a deployment is still there; copy controller.db together with \
-         controller.db-wal while no controller runs, or restore a backup: `overlan controller restore FILE --data-dir DIR`. A new \
-         deployment needs another --data-dir",
+        "the database {} is missing or empty, but {} of a deployment is still there; copy \
+         controller.db together with controller.db-wal while no controller runs, or restore a \
+         backup: `overlan controller restore FILE --data-dir DIR`. A new deployment needs another \
+         --data-dir",
         file.display(),
         beside.display()
     )]
@@ -205,7 +207,7 @@ pub(crate) fn check_domain(domain: &str) -> Result<(), StartError> {
 /// server's certificate.
 pub(crate) async fn open(config: Config, names: &[String]) -> Result<Opened, StartError> {
     let dir = &config.data_dir;
-    let now = clock::unix_secs();
+    let now = clock::wall();
     let file = dir.join(data_dir::DATABASE);
     let database = |error: StoreError| StartError::Database {
         file: file.clone(),
@@ -291,8 +293,8 @@ async fn check_database(dir: &Path, file: &Path) -> Result<(), StartError> {
             "it belongs to another program; give --data-dir another directory".to_owned(),
         )),
         store::Found::Damaged(how) => Err(unusable(format!(
-            "it is damaged ({how}); restore a backup into a new directory: `overlan controller restore \
-             FILE --data-dir DIR`"
+            "it is damaged ({how}); restore a backup into a new directory: `overlan controller \
+             restore FILE --data-dir DIR`"
         ))),
     }
 }
@@ -319,7 +321,7 @@ async fn check_ticket_keys(
             "it is damaged: it does not hold the key that relays know",
         )
     };
-    let fits = fleet::announced_keys_fit(&mut tx, signer, clock::unix_secs()).await?;
+    let fits = fleet::announced_keys_fit(&mut tx, signer, clock::wall()).await?;
     Ok(fits.then_some(()).ok_or_else(damaged))
 }
 
@@ -328,7 +330,7 @@ async fn begin(
     config: &Config,
     signer: &TicketSigner,
     ca: Fingerprint,
-    unix_now: u64,
+    unix_now: UnixTime,
 ) -> Result<Begun, StoreError> {
     let timings = &config.timings;
     let now = clock::now();

@@ -22,6 +22,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use overlan_protocol::UnixTime;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
@@ -93,7 +94,8 @@ pub(crate) async fn inspect(file: &Path) -> Found {
         let checks = checks.iter().map(|row| row.try_get::<String, _>(0));
         let checks = checks.collect::<Result<Vec<_>, _>>()?;
         let row = sqlx::query(
-            "SELECT count(*) AS tables, count(*) FILTER (WHERE name IN ('counter', 'changes', 'organisations')) AS ours
+            "SELECT count(*) AS tables, count(*) FILTER (WHERE name IN ('counter', 'changes',
+                 'organisations')) AS ours
              FROM sqlite_master WHERE type = 'table'",
         )
         .fetch_one(&mut connection)
@@ -178,7 +180,7 @@ impl Store {
     /// Writes a value that nobody reads, to see whether writing works.
     pub(crate) async fn check_write(&self) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        let now = clock::unix_secs().to_le_bytes();
+        let now = clock::wall().as_secs().to_le_bytes();
         put_setting(&mut tx, WRITTEN, &now).await?;
         Ok(tx.commit().await?)
     }
@@ -187,8 +189,10 @@ impl Store {
     pub(crate) async fn totals(&self) -> Result<Totals, StoreError> {
         let mut tx = self.read().await?;
         let row = sqlx::query(
-            "SELECT (SELECT count(*) FROM devices) AS devices, (SELECT count(*) FROM devices WHERE online = 1) AS devices_online,
-                 (SELECT count(*) FROM relays) AS relays, (SELECT count(*) FROM relays WHERE online = 1) AS relays_online,
+            "SELECT (SELECT count(*) FROM devices) AS devices, (SELECT count(*) FROM devices
+                 WHERE online = 1) AS devices_online,
+                 (SELECT count(*) FROM relays) AS relays, (SELECT count(*) FROM relays
+                 WHERE online = 1) AS relays_online,
                  (SELECT count(*) FROM networks) AS networks",
         )
         .fetch_one(&mut *tx)
@@ -292,11 +296,14 @@ pub(crate) async fn setting(tx: &mut Tx, name: &str) -> Result<Option<Vec<u8>>, 
 
 /// Writes a setting.
 pub(crate) async fn put_setting(tx: &mut Tx, name: &str, value: &[u8]) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
-        .bind(name)
-        .bind(value)
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query(
+        "INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE
+    SET value = excluded.value",
+    )
+    .bind(name)
+    .bind(value)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 
@@ -324,6 +331,22 @@ fn parsed<T: FromStr>(row: &SqliteRow, column: &'static str) -> Result<T, StoreE
 fn unsigned<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError> {
     let number: i64 = row.try_get(column)?;
     T::try_from(number).map_err(|_| damaged(column))
+}
+
+/// Makes a time fit for a column.
+fn seconds(at: UnixTime) -> i64 {
+    signed(at.as_secs())
+}
+
+/// Reads a column with a time.
+fn time(row: &SqliteRow, column: &'static str) -> Result<UnixTime, StoreError> {
+    unsigned(row, column).map(UnixTime::from_secs)
+}
+
+/// Reads a column with a time or nothing.
+fn time_or_none(row: &SqliteRow, column: &'static str) -> Result<Option<UnixTime>, StoreError> {
+    let at: Option<i64> = row.try_get(column)?;
+    Ok(at.map(|at| UnixTime::from_secs(at.unsigned_abs())))
 }
 
 /// Makes a number fit for a column; times and counters stay far below the limit.

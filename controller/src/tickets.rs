@@ -1,8 +1,11 @@
 //! The keys that sign tickets, and the tickets that they sign. Decides which key signs when.
 
+use std::time::Duration;
+
 use std::path::Path;
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::TicketResponse;
 use overlan_protocol::frame::Vni;
 use overlan_protocol::key::{IdentitySecret, Secret, random_bytes};
@@ -18,7 +21,7 @@ use crate::store::devices::Device;
 pub(crate) struct TicketSigner {
     newest: TicketKey,
     /// The time at which it was made; 0 for one that was never rotated.
-    made: u64,
+    made: UnixTime,
     previous: Option<TicketKey>,
 }
 
@@ -36,7 +39,7 @@ struct StoredKeys {
     seed: Secret,
     /// The time of the rotation, seconds since the Unix epoch.
     #[serde(default)]
-    made: u64,
+    made: UnixTime,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     previous: Option<StoredKey>,
 }
@@ -59,7 +62,7 @@ impl TicketSigner {
                 let made = StoredKeys {
                     id,
                     seed,
-                    made: 0,
+                    made: UnixTime::EPOCH,
                     previous: None,
                 };
                 key_file::write(&file, &made)?;
@@ -75,13 +78,16 @@ impl TicketSigner {
     }
 
     /// Replaces the newest key, which stays valid for as long as its tickets live.
-    pub(crate) fn rotate(dir: &Path, now: u64) -> Result<(), RotateError> {
+    pub(crate) fn rotate(dir: &Path, now: UnixTime) -> Result<(), RotateError> {
         let file = dir.join(FILE);
         let missing = || FileError::new(&file, "it is missing");
         let stored = key_file::read::<StoredKeys>(&file)?.ok_or_else(missing)?;
-        if stored.previous.is_some() && now < stored.made + PREVIOUS_LIVES_SECS {
+        if stored.previous.is_some() && now < stored.made + PREVIOUS_LIVES {
             return Err(RotateError::TooSoon {
-                hours: (stored.made + PREVIOUS_LIVES_SECS - now).div_ceil(3_600),
+                hours: (stored.made + PREVIOUS_LIVES)
+                    .since(now)
+                    .as_secs()
+                    .div_ceil(3_600),
             });
         }
         let StoredKey { id, seed } = make();
@@ -98,24 +104,24 @@ impl TicketSigner {
     }
 
     /// Returns the keys that relays must know at `now`.
-    pub(crate) fn keys(&self, now: u64) -> TicketKeys {
+    pub(crate) fn keys(&self, now: UnixTime) -> TicketKeys {
         let previous = self.previous.iter();
-        let previous = previous.filter(|_| now < self.made + PREVIOUS_LIVES_SECS);
+        let previous = previous.filter(|_| now < self.made + PREVIOUS_LIVES);
         let keys = previous.chain([&self.newest]);
         keys.map(|key| (key.id.clone(), key.secret.public()))
             .collect()
     }
 
     /// Returns the key that signs at `now`: not the newest one before relays had time to learn it.
-    fn signing(&self, now: u64) -> &TicketKey {
+    fn signing(&self, now: UnixTime) -> &TicketKey {
         match &self.previous {
-            Some(previous) if now < self.made + ANNOUNCED_SECS => previous,
+            Some(previous) if now < self.made + ANNOUNCED => previous,
             Some(_) | None => &self.newest,
         }
     }
 
     /// Issues a ticket for `device` in its networks, from `now` on.
-    pub(crate) fn issue(&self, device: &Device, now: u64) -> TicketResponse {
+    pub(crate) fn issue(&self, device: &Device, now: UnixTime) -> TicketResponse {
         let mut networks: Vec<(Vni, u32)> = device
             .places
             .iter()
@@ -128,8 +134,8 @@ impl TicketSigner {
             identity: device.identity,
             networks,
             epoch: device.epoch,
-            not_before: now.saturating_sub(CLOCK_SKEW_SECS),
-            expires: now + TICKET_LIFE_SECS,
+            not_before: (now - Duration::from_secs(CLOCK_SKEW_SECS)).as_secs(),
+            expires: (now + Duration::from_secs(TICKET_LIFE_SECS)).as_secs(),
         };
         TicketResponse {
             ticket: ticket.sign(&key.id, &key.secret),
@@ -176,10 +182,11 @@ pub(crate) const FILE: &str = "ticket-key.json";
 
 /// The time after a rotation for which the key before it signs on, seconds: connected relays learn
 /// the new one within seconds.
-const ANNOUNCED_SECS: u64 = 120;
+const ANNOUNCED: Duration = Duration::from_secs(120);
 
 /// The time after a rotation for which tickets of the key before it may live, seconds.
-const PREVIOUS_LIVES_SECS: u64 = ANNOUNCED_SECS + TICKET_LIFE_SECS + CLOCK_SKEW_SECS;
+const PREVIOUS_LIVES: Duration =
+    Duration::from_secs(ANNOUNCED.as_secs() + TICKET_LIFE_SECS + CLOCK_SKEW_SECS);
 
 /// Bytes of a key id.
 const KEY_ID_LEN: usize = 4;
@@ -188,7 +195,8 @@ const KEY_ID_LEN: usize = 4;
 mod tests {
     use super::*;
 
-    const NOW: u64 = 1_800_000_000;
+    const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+    const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn a_rotated_key_is_announced_first_and_the_old_one_ends_with_its_tickets() {
@@ -202,19 +210,19 @@ mod tests {
         assert_ne!(new, old);
         for (at, signs, known) in [
             (NOW, &old, 2),
-            (NOW + ANNOUNCED_SECS - 1, &old, 2),
-            (NOW + ANNOUNCED_SECS, &new, 2),
-            (NOW + PREVIOUS_LIVES_SECS - 1, &new, 2),
-            (NOW + PREVIOUS_LIVES_SECS, &new, 1),
+            (NOW + ANNOUNCED - SECOND, &old, 2),
+            (NOW + ANNOUNCED, &new, 2),
+            (NOW + PREVIOUS_LIVES - SECOND, &new, 2),
+            (NOW + PREVIOUS_LIVES, &new, 1),
         ] {
-            assert_eq!(&signer.signing(at).id, signs, "{}", at - NOW);
+            assert_eq!(&signer.signing(at).id, signs, "{}", at.since(NOW).as_secs());
             let keys = signer.keys(at);
-            assert_eq!(keys.len(), known, "{}", at - NOW);
+            assert_eq!(keys.len(), known, "{}", at.since(NOW).as_secs());
             assert!(keys.contains_key(signs));
         }
-        let again = TicketSigner::rotate(dir.path(), NOW + 60).unwrap_err();
+        let again = TicketSigner::rotate(dir.path(), NOW + SECOND * 60).unwrap_err();
         assert!(again.to_string().contains("in 25 h"), "{again}");
-        TicketSigner::rotate(dir.path(), NOW + PREVIOUS_LIVES_SECS).unwrap();
+        TicketSigner::rotate(dir.path(), NOW + PREVIOUS_LIVES).unwrap();
     }
 
     #[test]

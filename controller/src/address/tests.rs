@@ -40,7 +40,10 @@ fn a_full_network_has_no_index() {
 
 proptest! {
     #[test]
-    fn the_index_is_free_and_none_before_it_is(from in 1u32..200, taken in proptest::collection::btree_set(1u32..200, 0..150)) {
+    fn the_index_is_free_and_none_before_it_is(
+        from in 1u32..200,
+        taken in proptest::collection::btree_set(1u32..200, 0..150),
+    ) {
         let listed: Vec<u32> = taken.iter().copied().collect();
         let host = next_free(from, &listed).unwrap();
         prop_assert!(!taken.contains(&host));
@@ -50,7 +53,10 @@ proptest! {
     /// A run whose database was brought back from a copy, beside the one that went on from the
     /// copy: each knows what the copy knew and what it gave out itself.
     #[test]
-    fn runs_that_know_nothing_of_each_other_give_none_twice(lost in any::<[u8; 16]>(), found in any::<[u8; 16]>()) {
+    fn runs_that_know_nothing_of_each_other_give_none_twice(
+        lost in any::<[u8; 16]>(),
+        found in any::<[u8; 16]>(),
+    ) {
         let give_out = |run: [u8; 16]| {
             let mut taken = vec![1, 2, 3];
             let mut given = BTreeSet::new();

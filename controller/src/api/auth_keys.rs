@@ -1,5 +1,7 @@
 //! `/v1/auth-keys`: people make, list and revoke the keys that enrol devices.
 
+use std::time::Duration;
+
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
@@ -36,7 +38,7 @@ pub(super) async fn make(
         )));
     }
     let note = plain_text("the note", &request.note, 0, NOTE_MAX)?;
-    let now = clock::unix_secs();
+    let now = clock::wall();
     let mut tx = deployment.store.write().await?;
     let networks = networks(&mut tx, person.org, &request.networks).await?;
     enrol::one_more_auth_key(keys::count_auth_keys(&mut tx, person.org).await?)?;
@@ -49,7 +51,7 @@ pub(super) async fn make(
         ephemeral: request.ephemeral,
         approval: request.approval,
         on_name_taken: request.on_name_taken,
-        expires: now + life,
+        expires: now + Duration::from_secs(life),
         last_used: None,
         revoked: None,
         note,
@@ -72,7 +74,7 @@ pub(super) async fn make(
                 reusable: key.reusable,
                 ephemeral: key.ephemeral,
                 approval: key.approval,
-                expires: key.expires,
+                expires: key.expires.as_secs(),
                 uses: 0,
                 revoked: false,
                 note: key.note,
@@ -96,7 +98,7 @@ pub(super) async fn revoke(
 ) -> Result<Changed<Empty>, Refusal> {
     let id = readable(id)?;
     let mut tx = deployment.store.write().await?;
-    let revoked = keys::revoke_auth_key(&mut tx, person.org, &id, clock::unix_secs()).await?;
+    let revoked = keys::revoke_auth_key(&mut tx, person.org, &id, clock::wall()).await?;
     let note = revoked.ok_or_else(|| {
         Refusal::new(
             ProblemKind::NotFound,

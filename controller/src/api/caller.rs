@@ -14,7 +14,7 @@ use overlan_protocol::proof::{ChannelProof, Principal};
 
 use super::channel::Channel;
 use super::problem::Refusal;
-use crate::auth::{SESSION_IDLE_SECS, SESSION_PREFIX, SESSION_TOUCH_SECS, digest};
+use crate::auth::{SESSION_IDLE, SESSION_PREFIX, SESSION_TOUCH, digest};
 use crate::clock;
 use crate::deployment::Deployment;
 use crate::limits::Caller;
@@ -84,12 +84,12 @@ pub(super) async fn person(deployment: &Deployment, token: &str) -> Result<Perso
         return Err(not_authenticated());
     }
     let token = digest(token);
-    let now = clock::unix_secs();
+    let now = clock::wall();
     let mut tx = deployment.store.read().await?;
-    let session = sessions::get(&mut tx, &token, now, SESSION_IDLE_SECS).await?;
+    let session = sessions::get(&mut tx, &token, now, SESSION_IDLE).await?;
     drop(tx);
     let session = session.ok_or_else(not_authenticated)?;
-    if now >= session.last_used + SESSION_TOUCH_SECS {
+    if now >= session.last_used + SESSION_TOUCH {
         let mut tx = deployment.store.write().await?;
         sessions::touch(&mut tx, &token, now).await?;
         deployment.store.commit(tx).await?;
@@ -233,8 +233,8 @@ fn device_unknown() -> Refusal {
     Refusal::new(
         ProblemKind::DeviceUnknown,
         "the controller does not know this device",
-        "its database is older than this enrolment, and may have been restored from a backup; enrol \
-         the device again",
+        "its database is older than this enrolment, and may have been restored from a backup; \
+         enrol the device again",
     )
 }
 
@@ -242,8 +242,8 @@ fn relay_unknown() -> Refusal {
     Refusal::new(
         ProblemKind::RelayUnknown,
         "the controller does not know this relay",
-        "it was removed, or the database is older than it; make a token with `overlan admin relay-token create NAME`, and start \
-         the relay with that token and an empty --state-dir",
+        "it was removed, or the database is older than it; make a token with `overlan admin \
+         relay-token create NAME`, and start the relay with that token and an empty --state-dir",
     )
 }
 

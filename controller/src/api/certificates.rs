@@ -43,14 +43,15 @@ pub(super) async fn issue(
         .count(clock::now(), device.id);
     let what = "this device asks for certificates too often";
     counted.map_err(|wait| Refusal::too_often(what, wait))?;
-    let now = clock::unix_secs();
+    let now = clock::wall();
     let mut certificates = Vec::with_capacity(device.places.len());
     let mut tx = deployment.store.read().await?;
     for place in &device.places {
         // The holder of the name in its network counts, not the label of the device.
         let holder = store::names::holder(&mut tx, place.network, &place.label).await?;
         if holder != Some(Holder::Device(device.id)) {
-            tracing::error!(device = %device.id, name = %place.label, "a device has no hold on its name");
+            let (device, name) = (device.id, &place.label);
+            tracing::error!(%device, name, "a device does not hold its own name");
             continue;
         }
         let name = format!("{}.{}.{}", place.label, place.name, deployment.domain);
@@ -65,6 +66,6 @@ pub(super) async fn issue(
     Ok(Json(CertificateResponse {
         certificates,
         ca: BASE64.encode(deployment.names_ca.certificate()),
-        expires: names::expires(now),
+        expires: names::expires(now).as_secs(),
     }))
 }

@@ -25,7 +25,7 @@ pub(super) async fn ticket(
     DeviceCaller(device): DeviceCaller,
     Json(Empty {}): Json<Empty>,
 ) -> Result<Json<TicketResponse>, Refusal> {
-    Ok(Json(deployment.signer.issue(&device, clock::unix_secs())))
+    Ok(Json(deployment.signer.issue(&device, clock::wall())))
 }
 
 pub(super) async fn netmap(
@@ -85,7 +85,7 @@ pub(super) async fn remove(
     // Its own streams may have raised the epoch since the proof was checked.
     let current = devices::get(&mut tx, device.id).await?;
     let current = current.ok_or_else(device_removed)?;
-    roster::remove_device(&mut tx, &current, clock::unix_secs()).await?;
+    roster::remove_device(&mut tx, &current, clock::wall()).await?;
     deployment.store.commit(tx).await?;
     Ok(Changed::new("removed itself", Empty {}))
 }

@@ -95,7 +95,7 @@ pub(super) async fn leave(
         ));
     }
     work_on(&label);
-    roster::leave(&mut tx, &mut device, network, clock::unix_secs()).await?;
+    roster::leave(&mut tx, &mut device, network, clock::wall()).await?;
     deployment.store.commit(tx).await?;
     Ok(Changed::new(format!("left network {label}"), Empty {}))
 }

@@ -80,7 +80,7 @@ pub(super) async fn approve(
         members::grant(&mut tx, device.id, awaited.network).await?;
         let network = networks.iter().find(|known| known.id == awaited.network);
         if let Some(network) = network.filter(|_| awaited.joins) {
-            let now = clock::unix_secs();
+            let now = clock::wall();
             let joined = roster::join(&deployment, &mut tx, &mut device, network, policy, now);
             places.push(joined.await?.summary());
         }
@@ -102,7 +102,7 @@ pub(super) async fn remove(
 ) -> Result<Changed<Empty>, Refusal> {
     let mut tx = deployment.store.write().await?;
     let device = known_device(&mut tx, person.org, readable(id)?).await?;
-    roster::remove_device(&mut tx, &device, clock::unix_secs()).await?;
+    roster::remove_device(&mut tx, &device, clock::wall()).await?;
     deployment.store.commit(tx).await?;
     Ok(Changed::new(
         format!("removed device {}", device.called()),

@@ -117,7 +117,7 @@ pub(super) async fn put(
     }?;
     let is_news = dns.records.get(&name) != Some(&records);
     if is_news {
-        let now = clock::unix_secs();
+        let now = clock::wall();
         store::dns::set_records(tx, org, network.id, &name, &records, now).await?;
     }
     Ok((name, is_news))
@@ -135,7 +135,7 @@ pub(super) async fn remove_records(
     let name = names.absolute(&request.name)?;
     let (kind, value) = (request.kind.as_deref(), request.value.as_deref());
     let (stay, removed) = names.remove(&name, kind, value)?;
-    let now = clock::unix_secs();
+    let now = clock::wall();
     store::dns::set_records(&mut tx, person.org, network.id, &name, &stay, now).await?;
     deployment.store.commit(tx).await?;
     let what = format!("removed {removed} records of {name}");
@@ -175,7 +175,7 @@ pub(super) async fn set_zone(
     let settings = names(&deployment, &domain, &dns).zone(&zone, via)?;
     let is_news = dns.zones.get(&zone) != Some(&settings);
     if is_news {
-        let now = clock::unix_secs();
+        let now = clock::wall();
         let new = Some(&settings);
         store::dns::set_zone(&mut tx, person.org, network.id, &zone, new, now).await?;
         deployment.store.commit(tx).await?;
@@ -198,7 +198,7 @@ pub(super) async fn remove_zone(
     let (network, dns) = settings(&mut tx, person, &request.network).await?;
     let domain = domain(&deployment, &network);
     names(&deployment, &domain, &dns).remove_zone(&zone)?;
-    let now = clock::unix_secs();
+    let now = clock::wall();
     store::dns::set_zone(&mut tx, person.org, network.id, &zone, None, now).await?;
     deployment.store.commit(tx).await?;
     let what = format!("removed zone {zone} of network {}", network.name);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use overlan_protocol::Exporter;
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::{Credential, EnrolRequest, EnrolResponse, ProblemKind};
 use overlan_protocol::proof::{enrolment_message, tunnel_key_message};
 
@@ -35,7 +36,7 @@ pub(super) async fn enrol(
             .ok_or_else(|| Refusal::key_unknown(KeyKind::AuthKey))?,
     };
     let now_ms = clock::unix_millis();
-    let now = now_ms / 1_000;
+    let now = UnixTime::from_secs(now_ms / 1_000);
     let mut tx = deployment.store.write().await?;
     let sponsor = sponsor(&mut tx, presented).await?;
     if let Some((device, first)) = enrol::find(&mut tx, &sponsor, &request).await? {
@@ -74,7 +75,12 @@ async fn sponsor(tx: &mut Tx, presented: Presented) -> Result<Sponsor, Refusal> 
     }
 }
 
-fn answer(deployment: &Deployment, device: &Device, first: FirstPlace, now: u64) -> EnrolResponse {
+fn answer(
+    deployment: &Deployment,
+    device: &Device,
+    first: FirstPlace,
+    now: UnixTime,
+) -> EnrolResponse {
     EnrolResponse {
         device: device.id,
         ticket: deployment.signer.issue(device, now),
@@ -106,8 +112,8 @@ impl From<EnrolError> for Refusal {
                 "this device is not in any network any more",
                 "an admin can put it back: `overlan admin network add NETWORK DEVICE`",
             ),
-            EnrolError::KeyEnded { id, end, secs } => {
-                Self::key_ended(KeyKind::AuthKey, &id, end, secs)
+            EnrolError::KeyEnded { id, end, ago } => {
+                Self::key_ended(KeyKind::AuthKey, &id, end, ago)
             }
             EnrolError::Grant(GrantError::UnknownNetwork { label, known }) => {
                 unknown_network_among(&label, &known)

@@ -121,7 +121,9 @@ impl Feed {
             () = self.deployment.stop.cancelled() => self.ended = true,
             changed = self.head.changed() => self.ended = changed.is_err(),
             () = tokio::time::sleep_until(self.ticket_at.into()) => {}
-            () = tokio::time::sleep_until(self.alive_at.into()) => self.ready.push_back(MapEvent::Alive),
+            () = tokio::time::sleep_until(self.alive_at.into()) => {
+                self.ready.push_back(MapEvent::Alive);
+            }
         }
         Ok(())
     }
@@ -196,7 +198,7 @@ impl Feed {
     }
 
     fn push_ticket(&mut self, device: &Device) {
-        let ticket = self.deployment.signer.issue(device, clock::unix_secs());
+        let ticket = self.deployment.signer.issue(device, clock::wall());
         self.ready.push_back(MapEvent::Ticket {
             ticket: ticket.ticket,
             expires: ticket.expires,

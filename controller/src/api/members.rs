@@ -51,7 +51,7 @@ pub(super) async fn take_out(
     let mut device = known_device(&mut tx, person.org, id).await?;
     let called = device.called();
     members::ungrant(&mut tx, device.id, network.id).await?;
-    let was_in = roster::leave(&mut tx, &mut device, network.id, clock::unix_secs()).await?;
+    let was_in = roster::leave(&mut tx, &mut device, network.id, clock::wall()).await?;
     // The right is gone in both cases.
     deployment.store.commit(tx).await?;
     if was_in {
@@ -74,7 +74,7 @@ pub(super) async fn put_in(
         device,
         network,
         NamePolicy::Suffix,
-        clock::unix_secs(),
+        clock::wall(),
     );
     Ok(joined.await?)
 }

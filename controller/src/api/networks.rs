@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::Uri;
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::{ALL_NETWORKS, NetworkRequest, NetworkSummary, ProblemKind};
 use overlan_protocol::frame::Vni;
 use overlan_protocol::key::{NetworkId, random_bytes};
@@ -47,7 +48,7 @@ pub(super) async fn create(
         ));
     }
     enrol::one_more_network(known.len())?;
-    let now = clock::unix_secs();
+    let now = clock::wall();
     let made = make(&mut tx, person.org, &request.name, false, now).await?;
     deployment.store.commit(tx).await?;
     let what = format!("made network {}", made.name);
@@ -82,7 +83,7 @@ pub(super) async fn remove(
             "take them out first, or give --force",
         ));
     }
-    roster::delete_network(&mut tx, person.org, network.id, clock::unix_secs()).await?;
+    roster::delete_network(&mut tx, person.org, network.id, clock::wall()).await?;
     deployment.store.commit(tx).await?;
     Ok(Changed::new(
         format!(
@@ -99,7 +100,7 @@ pub(super) async fn make(
     org: OrgId,
     name: &str,
     is_default: bool,
-    now: u64,
+    now: UnixTime,
 ) -> Result<NetworkRow, Refusal> {
     for _ in 0..VNI_TRIES {
         let span = Vni::LAST - Vni::FIRST + 1;

@@ -84,13 +84,14 @@ impl Refusal {
         Self::new(
             ProblemKind::KeyUnknown,
             &format!("this {kind} is not known"),
-            "copy all of it; if that does not help, it was made by another controller or ended long \
-             ago: make a new one",
+            "copy all of it; if that does not help, it was made by another controller or ended \
+             long ago: make a new one",
         )
     }
 
-    /// A key or token that cannot be used any more, which came to its end `secs` seconds ago.
-    pub(super) fn key_ended(kind: KeyKind, id: &str, end: KeyEnd, secs: u64) -> Self {
+    /// A key or token that cannot be used any more, which came to its end `ago`.
+    pub(super) fn key_ended(kind: KeyKind, id: &str, end: KeyEnd, ago: Duration) -> Self {
+        let secs = ago.as_secs();
         let other = match kind {
             KeyKind::AuthKey => "a new one or a reusable one",
             KeyKind::RelayToken => "a new one",
@@ -139,8 +140,8 @@ impl From<QuotaError> for Refusal {
                 "an admin approves or removes some: `overlan admin device list` shows them"
             }
             QuotaError::WaitingOfKey => {
-                "an admin approves or removes some, or makes another key; `overlan admin device list` \
-                 shows the waiting ones"
+                "an admin approves or removes some, or makes another key; `overlan admin device \
+                 list` shows the waiting ones"
             }
             QuotaError::AuthKeys => "ended keys are forgotten after a while",
             QuotaError::Networks => "delete one first: `overlan admin network delete NETWORK`",

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use overlan_protocol::HostPort;
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::{
     ProblemKind, RelayHeartbeat, RelayOrders, RelayRegisterRequest, RelayRegisterResponse,
 };
@@ -39,7 +40,7 @@ pub(super) async fn register(
     check_reach(&request.addresses, &request.pins)?;
     let named = NamedSecret::parse(RELAY_TOKEN_PREFIX, &request.token)
         .ok_or_else(|| Refusal::key_unknown(KeyKind::RelayToken))?;
-    let now = clock::unix_secs();
+    let now = clock::wall();
     let mut tx = deployment.store.write().await?;
     let token = keys::relay_token(&mut tx, &named.id, &named.digest).await?;
     let token = token.ok_or_else(|| Refusal::key_unknown(KeyKind::RelayToken))?;
@@ -57,13 +58,8 @@ pub(super) async fn register(
         Ok(None) | Err(_) => RelayId::random(),
     };
     if !keys::consume_relay_token(&mut tx, &named.id, &named.digest, id, now).await? {
-        let (end, secs) = key_end(None, token.used, token.expires, now);
-        return Err(Refusal::key_ended(
-            KeyKind::RelayToken,
-            &named.id,
-            end,
-            secs,
-        ));
+        let (end, ago) = key_end(None, token.used, token.expires, now);
+        return Err(Refusal::key_ended(KeyKind::RelayToken, &named.id, end, ago));
     }
     let before = room.map_err(|error| match error {
         RelayNameError::Online => relay_name_taken(&token.name),
@@ -102,7 +98,7 @@ async fn what_it_is(
     tx: &mut Tx,
     relay: &RelayRow,
     token: &RelayToken,
-    now: u64,
+    now: UnixTime,
 ) -> Result<RelayOrders, Refusal> {
     if relay.name != token.name {
         return Err(Refusal::new(
@@ -162,7 +158,7 @@ async fn update(
             &after,
             Some(&before),
             &deployment.reports,
-            clock::unix_secs(),
+            clock::wall(),
         )
         .await?;
     }
@@ -189,7 +185,7 @@ async fn wait_for_orders(
                 .lineage
                 .is_some_and(|lineage| !deployment.runs.is_present(lineage));
         if news || Instant::now() >= until || deployment.stop.is_cancelled() {
-            return fleet::orders(deployment, &mut tx, org, clock::unix_secs()).await;
+            return fleet::orders(deployment, &mut tx, org, clock::wall()).await;
         }
         drop(tx);
         tokio::select! {

@@ -1,5 +1,7 @@
 //! `/v1/relay-tokens`: people make, list and revoke the tokens that register relays.
 
+use std::time::Duration;
+
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -29,7 +31,7 @@ pub(super) async fn make(
             "a relay's name must be 1 to 63 lower-case letters, digits and hyphens",
         ));
     }
-    let now = clock::unix_secs();
+    let now = clock::wall();
     let mut tx = deployment.store.write().await?;
     let known = relays::list(&mut tx, person.org).await?;
     match enrol::relay_named(&request.name, &known) {
@@ -41,7 +43,7 @@ pub(super) async fn make(
     let token = RelayToken {
         org: person.org,
         name: request.name,
-        expires: now + RELAY_TOKEN_LIFE_SECS,
+        expires: now + Duration::from_secs(RELAY_TOKEN_LIFE_SECS),
         used: None,
     };
     keys::insert_relay_token(&mut tx, &named.id, &token, &named.digest, now).await?;
@@ -52,7 +54,7 @@ pub(super) async fn make(
         what,
         RelayTokenResponse {
             token: text,
-            expires,
+            expires: expires.as_secs(),
         },
     ))
 }

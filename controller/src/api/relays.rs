@@ -46,7 +46,7 @@ pub(super) async fn remove(
             "`overlan admin relay list` lists them",
         )
     })?;
-    fleet::remove_relay(&mut tx, relay, &deployment.reports, clock::unix_secs()).await?;
+    fleet::remove_relay(&mut tx, relay, &deployment.reports, clock::wall()).await?;
     deployment.store.commit(tx).await?;
     deployment.heartbeats.lock().remove(relay.id);
     Ok(Changed::new(format!("removed relay {name}"), Empty {}))

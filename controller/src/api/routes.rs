@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::{ApproveRequest, OfferRequest, ProblemKind, RouteSummary};
 use overlan_protocol::gateway::{OfferedRoute, ROUTES_MAX};
 use overlan_protocol::key::NetworkId;
@@ -45,7 +46,7 @@ pub(super) async fn offer(
             deployment.domain
         )));
     }
-    let now = clock::unix_secs();
+    let now = clock::wall();
     let mut tx = deployment.store.write().await?;
     // The proof was checked before this transaction began.
     let device = devices::get(&mut tx, device.id)
@@ -89,7 +90,7 @@ pub(super) async fn approve(
         route,
         approved,
     } = request;
-    let now = clock::unix_secs();
+    let now = clock::wall();
     let mut tx = deployment.store.write().await?;
     let network = named_or_default(&mut tx, person.org, Some(&network)).await?;
     let device = known_device(&mut tx, person.org, device).await?;
@@ -97,7 +98,8 @@ pub(super) async fn approve(
         return Err(Refusal::new(
             ProblemKind::NotFound,
             &format!("that device does not offer {route} in {}", network.name),
-            "a device offers a route by `overlan serve route`; `overlan admin route list` shows all",
+            "a device offers a route by `overlan serve route`; `overlan admin route list` shows \
+             all",
         ));
     }
     let offers = routes::of_device(&mut tx, device.id).await?;
@@ -150,7 +152,12 @@ pub(super) async fn approve(
 }
 
 /// Tells the members of the network the present routes of the device.
-async fn tell(tx: &mut Tx, device: &Device, network: NetworkId, now: u64) -> Result<(), Refusal> {
+async fn tell(
+    tx: &mut Tx,
+    device: &Device,
+    network: NetworkId,
+    now: UnixTime,
+) -> Result<(), Refusal> {
     let current = devices::get(tx, device.id)
         .await?
         .ok_or_else(device_removed)?;

@@ -19,7 +19,7 @@ use super::email::valid_email;
 use super::problem::Refusal;
 use crate::auth::password::{self, PasswordError};
 use crate::auth::throttle::{Attempt, Lane};
-use crate::auth::{SESSION_IDLE_SECS, SESSION_LIFE_SECS, SESSION_PREFIX, digest, new_secret};
+use crate::auth::{SESSION_IDLE, SESSION_LIFE, SESSION_PREFIX, digest, new_secret};
 use crate::clock;
 use crate::deployment::Deployment;
 use crate::store::Tx;
@@ -83,8 +83,8 @@ async fn verify(
             ProblemKind::TooMany,
             "too many failed logins",
             format!(
-                "try again in {secs} s; failures of others do not count at an address from which you \
-                 logged in before, on a device that you enrolled by your login, and on the \
+                "try again in {secs} s; failures of others do not count at an address from which \
+                 you logged in before, on a device that you enrolled by your login, and on the \
                  controller's own machine"
             ),
         );
@@ -128,8 +128,8 @@ pub(super) async fn list(
     person: Person,
 ) -> Result<Json<Vec<SessionSummary>>, Refusal> {
     let mut tx = deployment.store.read().await?;
-    let now = clock::unix_secs();
-    let known = sessions::of_account(&mut tx, person.account, now, SESSION_IDLE_SECS).await?;
+    let now = clock::wall();
+    let known = sessions::of_account(&mut tx, person.account, now, SESSION_IDLE).await?;
     let summaries = known.into_iter().map(|(token, summary)| SessionSummary {
         current: token == person.token,
         ..summary
@@ -229,9 +229,9 @@ pub(super) async fn open(
     email: String,
     source: IpAddr,
 ) -> Result<LoginResponse, Refusal> {
-    let now = clock::unix_secs();
+    let now = clock::wall();
     let session = new_secret(SESSION_PREFIX);
-    let expires = now + SESSION_LIFE_SECS;
+    let expires = now + SESSION_LIFE;
     let begun = Session {
         org: account.org,
         account: account.id,
@@ -240,7 +240,7 @@ pub(super) async fn open(
     sessions::insert(tx, &digest(session.reveal()), &begun, source, expires).await?;
     Ok(LoginResponse {
         session,
-        expires,
+        expires: expires.as_secs(),
         email,
         organisation: accounts::organisation_name(tx, account.org).await?,
     })

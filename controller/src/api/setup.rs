@@ -51,7 +51,7 @@ pub(super) async fn setup(
     }
     let hash = deployment.hasher.hash(&request.password).await?;
 
-    let now = clock::unix_secs();
+    let now = clock::wall();
     let mut tx = deployment.store.write().await?;
     if !store::take_setting(&mut tx, SETUP_TOKEN, &token).await? {
         return Err(setup_refused());
@@ -78,7 +78,7 @@ fn setup_refused() -> Refusal {
     Refusal::new(
         ProblemKind::SetupRefused,
         "setup is refused",
-        "the token is not the one that the controller showed at its last start, or setup is already \
-         done",
+        "the token is not the one that the controller showed at its last start, or setup is \
+         already done",
     )
 }

@@ -2,10 +2,13 @@
 //! of its own and vouches for names below the deployment's domain only, never for the controller: a
 //! program that trusts the one CA does not trust the other.
 
+use std::time::Duration;
+
 use std::fmt;
 use std::path::Path;
 
 use data_encoding::BASE64;
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::NameKey;
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose,
@@ -14,7 +17,7 @@ use rcgen::{
 };
 use rustls_pki_types::CertificateDer;
 
-use super::{StoredCertificate, common_name, parts, stored, validity};
+use super::{DAY_SECS, StoredCertificate, common_name, parts, stored, validity};
 use crate::key_file::{self, FileError};
 
 /// Issues certificates for names of devices.
@@ -34,10 +37,10 @@ impl fmt::Debug for NamesCa {
 
 impl NamesCa {
     /// Loads the CA of `domain` from `dir`, making it if it is missing, old or of another domain.
-    pub(crate) fn load_or_make(dir: &Path, domain: &str, now: u64) -> Result<Self, FileError> {
+    pub(crate) fn load_or_make(dir: &Path, domain: &str, now: UnixTime) -> Result<Self, FileError> {
         let file = dir.join(FILE);
         let fits =
-            |stored: &StoredCertificate| stored.names == [domain] && now < stored.made + RENEW_SECS;
+            |stored: &StoredCertificate| stored.names == [domain] && now < stored.made + RENEW;
         let stored = match key_file::read::<StoredCertificate>(&file)? {
             Some(stored) if fits(&stored) => stored,
             _ => {
@@ -79,7 +82,7 @@ impl NamesCa {
         &self,
         name: &str,
         device: &NameKey,
-        now: u64,
+        now: UnixTime,
     ) -> Result<CertificateDer<'static>, rcgen::Error> {
         let mut params = CertificateParams::new([name.to_owned()])?;
         params.distinguished_name = common_name("Overlan device");
@@ -87,7 +90,7 @@ impl NamesCa {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        validity(&mut params, now, CERTIFICATE_LIFE_SECS);
+        validity(&mut params, now, CERTIFICATE_LIFE);
         let ca = params_of(&self.domain);
         let issued = params.signed_by(&Point(device), &Issuer::from_params(&ca, &self.key))?;
         Ok(issued.der().clone())
@@ -95,14 +98,14 @@ impl NamesCa {
 }
 
 /// Returns the end of a certificate that is issued `now`.
-pub(crate) fn expires(now: u64) -> u64 {
-    now + CERTIFICATE_LIFE_SECS
+pub(crate) fn expires(now: UnixTime) -> UnixTime {
+    now + CERTIFICATE_LIFE
 }
 
-fn make(domain: &str, now: u64) -> Result<StoredCertificate, rcgen::Error> {
+fn make(domain: &str, now: UnixTime) -> Result<StoredCertificate, rcgen::Error> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = params_of(domain);
-    validity(&mut params, now, LIFE_SECS);
+    validity(&mut params, now, LIFE);
     let certificate = params.self_signed(&key)?;
     Ok(stored(
         certificate.der(),
@@ -151,12 +154,12 @@ pub(crate) const FILE: &str = "names-ca.json";
 
 /// Ten years, since people have to tell browsers and other programs of it by hand; renewed a year
 /// before it ends.
-const LIFE_SECS: u64 = 10 * 365 * 24 * 3_600;
-const RENEW_SECS: u64 = 9 * 365 * 24 * 3_600;
+const LIFE: Duration = Duration::from_secs(10 * 365 * DAY_SECS);
+const RENEW: Duration = Duration::from_secs(9 * 365 * DAY_SECS);
 
 /// 14 days: longer than a controller is away, and short enough that a removed device is soon
 /// without a certificate.
-const CERTIFICATE_LIFE_SECS: u64 = 14 * 24 * 3_600;
+const CERTIFICATE_LIFE: Duration = Duration::from_secs(14 * DAY_SECS);
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 use super::*;
 use std::os::unix::fs::PermissionsExt;
 
-const NOW: u64 = 1_800_000_000;
+const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+const SECOND: Duration = Duration::from_secs(1);
 
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
@@ -12,9 +13,9 @@ fn the_ca_stays_and_the_leaf_is_renewed_in_time() {
     let dir = tempfile::tempdir().unwrap();
     let names = names(&["controller.example", "127.0.0.1", "::1"]);
     let first = load_or_make(dir.path(), &names, NOW, None).unwrap();
-    let same = load_or_make(dir.path(), &names, NOW + LEAF_RENEW_SECS - 1, None).unwrap();
+    let same = load_or_make(dir.path(), &names, NOW + LEAF_RENEW - SECOND, None).unwrap();
     assert_eq!(first.chain, same.chain);
-    let renewed = load_or_make(dir.path(), &names, NOW + LEAF_RENEW_SECS, None).unwrap();
+    let renewed = load_or_make(dir.path(), &names, NOW + LEAF_RENEW, None).unwrap();
     assert_ne!(first.chain[0], renewed.chain[0]);
     assert_eq!(first.chain[1], renewed.chain[1]);
     assert_eq!(first.ca, renewed.ca);

@@ -1,6 +1,10 @@
 //! Decides why a key or token cannot be used any more, and how keys are called. Holds no secret and
 //! knows no store.
 
+use std::time::Duration;
+
+use overlan_protocol::UnixTime;
+
 use std::fmt;
 
 /// The kinds of secrets by which machines come in.
@@ -35,17 +39,17 @@ pub(crate) enum KeyEnd {
 /// Decides which end a key that was refused at `now` came to, and how many seconds ago. Times are
 /// seconds since the Unix epoch; `used` is `None` for a key that may be used again.
 pub(crate) fn key_end(
-    revoked: Option<u64>,
-    used: Option<u64>,
-    expires: u64,
-    now: u64,
-) -> (KeyEnd, u64) {
+    revoked: Option<UnixTime>,
+    used: Option<UnixTime>,
+    expires: UnixTime,
+    now: UnixTime,
+) -> (KeyEnd, Duration) {
     let (end, at) = match (revoked, used) {
         (Some(at), _) => (KeyEnd::Revoked, at),
         (None, Some(at)) => (KeyEnd::Used, at),
         (None, None) => (KeyEnd::Expired, expires),
     };
-    (end, now.saturating_sub(at))
+    (end, now.since(at))
 }
 
 /// Returns what people call a key: its id, with its note if it has one.
@@ -62,8 +66,13 @@ mod tests {
 
     #[test]
     fn a_revoked_key_is_called_revoked_whatever_else_became_of_it() {
-        assert_eq!(key_end(Some(5), Some(3), 7, 10), (KeyEnd::Revoked, 5));
-        assert_eq!(key_end(None, Some(3), 7, 10), (KeyEnd::Used, 7));
-        assert_eq!(key_end(None, None, 7, 10), (KeyEnd::Expired, 3));
+        let at = UnixTime::from_secs;
+        let end = |revoked: Option<u64>, used: Option<u64>| {
+            let (end, ago) = key_end(revoked.map(at), used.map(at), at(7), at(10));
+            (end, ago.as_secs())
+        };
+        assert_eq!(end(Some(5), Some(3)), (KeyEnd::Revoked, 5));
+        assert_eq!(end(None, Some(3)), (KeyEnd::Used, 7));
+        assert_eq!(end(None, None), (KeyEnd::Expired, 3));
     }
 }

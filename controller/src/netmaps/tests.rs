@@ -230,7 +230,11 @@ proptest! {
     /// A stream reads the networks that were joined at the newest version, while it knows of
     /// entries up to an older one: what it hears twice must do no harm.
     #[test]
-    fn deltas_of_any_size_add_up_to_the_snapshot(steps in steps(), batch in 1usize..12, late in any::<bool>()) {
+    fn deltas_of_any_size_add_up_to_the_snapshot(
+        steps in steps(),
+        batch in 1usize..12,
+        late in any::<bool>(),
+    ) {
         let mut world = World::new();
         let mut viewer = viewer();
         let mut map = world.snapshot();
@@ -260,7 +264,10 @@ proptest! {
             let host = match change {
                 Change::Peer { network, host, .. } | Change::PeerGone { network, host, .. }
                 | Change::PeerOnline { network, host, .. } => (network, host),
-                Change::Network { .. } | Change::NetworkGone { .. } | Change::Relay { .. } | Change::RelayGone { .. }
+                Change::Network { .. }
+                | Change::NetworkGone { .. }
+                | Change::Relay { .. }
+                | Change::RelayGone { .. }
                 | Change::Relays { .. } | Change::Routes { .. } | Change::Filter { .. }
                 | Change::DnsRecords { .. } | Change::DnsZone { .. } => continue,
             };

@@ -86,7 +86,9 @@ proptest! {
         current in proptest::collection::btree_set(0u8..12, 0..4),
         number in any::<u8>(),
     ) {
-        let relays: Vec<(u8, bool, u32)> = relays.into_iter().map(|(id, (online, homed))| (id, online, homed)).collect();
+        let relays = relays.into_iter();
+        let relays: Vec<(u8, bool, u32)> =
+            relays.map(|(id, (online, homed))| (id, online, homed)).collect();
         let mut placement = placement(&relays);
         let current: Vec<RelayId> = current.into_iter().map(relay).collect();
         if let Some(list) = place(&mut placement, device(number), &current) {

@@ -1,5 +1,6 @@
 //! Organisations, accounts and networks.
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::frame::Vni;
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::netmap::Owner;
@@ -7,7 +8,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::devices::Device;
-use super::{StoreError, Tx, damaged, parsed, signed, unsigned};
+use super::{StoreError, Tx, damaged, parsed, seconds, unsigned};
 use crate::netmaps::OrgId;
 
 /// SHA-256 of a secret.
@@ -60,11 +61,11 @@ pub(crate) async fn is_set_up(tx: &mut Tx) -> Result<bool, StoreError> {
 pub(crate) async fn insert_organisation(
     tx: &mut Tx,
     name: &str,
-    now: u64,
+    now: UnixTime,
 ) -> Result<OrgId, StoreError> {
     let done = sqlx::query("INSERT INTO organisations (name, created) VALUES (?, ?)")
         .bind(name)
-        .bind(signed(now))
+        .bind(seconds(now))
         .execute(&mut **tx)
         .await?;
     Ok(OrgId(done.last_insert_rowid()))
@@ -84,14 +85,14 @@ pub(crate) async fn insert_account(
     org: OrgId,
     email: &str,
     password: &str,
-    now: u64,
+    now: UnixTime,
 ) -> Result<i64, StoreError> {
     let done =
         sqlx::query("INSERT INTO accounts (org_id, email, password, created) VALUES (?, ?, ?, ?)")
             .bind(org.0)
             .bind(email)
             .bind(password)
-            .bind(signed(now))
+            .bind(seconds(now))
             .execute(&mut **tx)
             .await?;
     Ok(done.last_insert_rowid())
@@ -166,17 +167,18 @@ pub(crate) async fn insert_network(
     tx: &mut Tx,
     org: OrgId,
     network: &NetworkRow,
-    now: u64,
+    now: UnixTime,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO networks (id, org_id, name, vni, is_default, created) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO networks (id, org_id, name, vni, is_default, created) VALUES (?, ?, ?, ?, ?,
+             ?)",
     )
     .bind(network.id.to_string())
     .bind(org.0)
     .bind(&network.name)
     .bind(network.vni.get())
     .bind(network.is_default)
-    .bind(signed(now))
+    .bind(seconds(now))
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -185,8 +187,10 @@ pub(crate) async fn insert_network(
 /// Returns all networks of an organisation with their numbers of devices.
 pub(crate) async fn networks(tx: &mut Tx, org: OrgId) -> Result<Vec<NetworkRow>, StoreError> {
     let rows = sqlx::query(
-        "SELECT n.id, n.name, n.vni, n.is_default, count(d.id) AS devices, coalesce(sum(d.online), 0) AS online
-         FROM networks n LEFT JOIN members m ON m.network_id = n.id LEFT JOIN devices d ON d.id = m.device_id
+        "SELECT n.id, n.name, n.vni, n.is_default, count(d.id) AS devices, coalesce(sum(d.online),
+             0) AS online
+         FROM networks n LEFT JOIN members m ON m.network_id = n.id
+         LEFT JOIN devices d ON d.id = m.device_id
          WHERE n.org_id = ? GROUP BY n.id ORDER BY n.name",
     )
     .bind(org.0)

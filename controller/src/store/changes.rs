@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::key::{NetworkId, RelayId};
 use overlan_protocol::netmap::Relay;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::members::{self, Membership};
-use super::{StoreError, Tx, damaged, relays, signed, unsigned};
+use super::{StoreError, Tx, damaged, relays, seconds, signed, unsigned};
 use crate::netmaps::{Entry, Fact, OrgId, View};
 use crate::store::dns;
 
@@ -26,7 +27,7 @@ pub(crate) async fn append(
     org: OrgId,
     network: Option<NetworkId>,
     fact: &Fact,
-    now: u64,
+    now: UnixTime,
 ) -> Result<(), StoreError> {
     let row = sqlx::query("UPDATE counter SET version = version + 1 RETURNING version")
         .fetch_one(&mut **tx)
@@ -46,7 +47,8 @@ pub(crate) async fn append(
     let payload =
         serde_json::to_string(fact).map_err(|error| StoreError::Failed(error.to_string()))?;
     sqlx::query(
-        "INSERT INTO changes (version, org_id, network_id, kind, key, payload, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO changes (version, org_id, network_id, kind, key, payload, at) VALUES (?, ?, ?,
+             ?, ?, ?, ?)",
     )
     .bind(version)
     .bind(org.0)
@@ -54,7 +56,7 @@ pub(crate) async fn append(
     .bind(kind)
     .bind(key)
     .bind(payload)
-    .bind(signed(now))
+    .bind(seconds(now))
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -63,7 +65,8 @@ pub(crate) async fn append(
 /// Returns entries after `from` in order, at most `limit`.
 pub(crate) async fn since(tx: &mut Tx, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
     let rows = sqlx::query(
-        "SELECT version, org_id, network_id, payload FROM changes WHERE version > ? ORDER BY version LIMIT ?",
+        "SELECT version, org_id, network_id, payload FROM changes WHERE version > ?
+             ORDER BY version LIMIT ?",
     )
     .bind(signed(from))
     .bind(signed(limit as u64))
@@ -90,7 +93,8 @@ fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
 pub(crate) async fn base(tx: &mut Tx, keep: u64) -> Result<u64, StoreError> {
     let row = sqlx::query(
         "SELECT max((SELECT version FROM counter) - ?,
-             coalesce((SELECT min(version) - 1 FROM changes), (SELECT version FROM counter))) AS base",
+             coalesce((SELECT min(version) - 1 FROM changes), (SELECT version
+             FROM counter))) AS base",
     )
     .bind(signed(keep))
     .fetch_one(&mut **tx)

@@ -1,12 +1,13 @@
 //! Devices, the remains of removed ones, and their relays. Their networks are in
 //! [`super::members`].
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId, RelayId, TunnelKey};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::members::{self, Membership};
-use super::{StoreError, Tx, damaged, parsed, signed, unsigned};
+use super::{StoreError, Tx, damaged, parsed, seconds, signed, unsigned};
 use crate::netmaps::{Member, OrgId, Viewer};
 
 /// A device, with the fields that only the controller needs.
@@ -79,7 +80,8 @@ impl Device {
 /// Writes a new device, in no network yet.
 pub(crate) async fn insert(tx: &mut Tx, device: &Device, now_ms: u64) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO devices (id, org_id, hostname, identity, tunnel, tunnel_signature, ephemeral, epoch, auth_key, account_id,
+        "INSERT INTO devices (id, org_id, hostname, identity, tunnel, tunnel_signature, ephemeral,
+             epoch, auth_key, account_id,
              key_note, relays, offline_since_ms, created)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
@@ -180,7 +182,8 @@ pub(crate) async fn set_online(
     now_ms: u64,
 ) -> Result<Option<Device>, StoreError> {
     let row = sqlx::query(
-        "UPDATE devices SET online = ?2, offline_since_ms = ?3 WHERE id = ?1 AND online <> ?2 RETURNING *",
+        "UPDATE devices SET online = ?2, offline_since_ms = ?3 WHERE id = ?1
+             AND online <> ?2 RETURNING *",
     )
     .bind(id.to_string())
     .bind(online)
@@ -207,7 +210,8 @@ pub(crate) async fn stale_ephemeral(
     limit: u32,
 ) -> Result<Vec<Device>, StoreError> {
     let rows = sqlx::query(
-        "SELECT * FROM devices WHERE ephemeral = 1 AND online = 0 AND offline_since_ms <= ? LIMIT ?",
+        "SELECT * FROM devices WHERE ephemeral = 1 AND online = 0 AND offline_since_ms <= ?
+             LIMIT ?",
     )
     .bind(signed(before_ms))
     .bind(limit)
@@ -272,16 +276,17 @@ pub(crate) async fn revoke(
     tx: &mut Tx,
     device: &Device,
     epoch: u64,
-    now: u64,
+    now: UnixTime,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT OR REPLACE INTO revocations (device_id, org_id, identity, epoch, at) VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO revocations (device_id, org_id, identity, epoch, at) VALUES (?, ?,
+             ?, ?, ?)",
     )
     .bind(device.id.to_string())
     .bind(device.org.0)
     .bind(device.identity.to_string())
     .bind(signed(epoch))
-    .bind(signed(now))
+    .bind(seconds(now))
     .execute(&mut **tx)
     .await?;
     sqlx::query("UPDATE organisations SET orders_version = orders_version + 1 WHERE id = ?")
@@ -306,15 +311,15 @@ pub(crate) async fn removed_identity(
 /// Forgets host indices released and devices revoked before these times.
 pub(crate) async fn prune(
     tx: &mut Tx,
-    released_before: u64,
-    revoked_before: u64,
+    released_before: UnixTime,
+    revoked_before: UnixTime,
 ) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM released_hosts WHERE released <= ?")
-        .bind(signed(released_before))
+        .bind(seconds(released_before))
         .execute(&mut **tx)
         .await?;
     sqlx::query("DELETE FROM revocations WHERE at <= ?")
-        .bind(signed(revoked_before))
+        .bind(seconds(revoked_before))
         .execute(&mut **tx)
         .await?;
     Ok(())

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::dns::{Dns, Record, Zone};
 use overlan_protocol::key::NetworkId;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{StoreError, Tx, changes, damaged, names, signed};
+use super::{StoreError, Tx, changes, damaged, names, seconds};
 use crate::netmaps::{Fact, OrgId};
 use crate::records::says_where;
 
@@ -25,7 +26,8 @@ pub(crate) async fn settings(
         .await?;
     let zones = rows.iter().map(zone).collect::<Result<_, _>>()?;
     let rows = sqlx::query(
-        "SELECT name, kind, value FROM dns_records WHERE org_id = ? AND network_id = ? ORDER BY name, kind, value",
+        "SELECT name, kind, value FROM dns_records WHERE org_id = ? AND network_id = ?
+             ORDER BY name, kind, value",
     )
     .bind(org.0)
     .bind(network.to_string())
@@ -49,7 +51,7 @@ pub(crate) async fn set_records(
     network: NetworkId,
     name: &str,
     records: &[Record],
-    now: u64,
+    now: UnixTime,
 ) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM dns_records WHERE org_id = ? AND network_id = ? AND name = ?")
         .bind(org.0)
@@ -59,14 +61,15 @@ pub(crate) async fn set_records(
         .await?;
     for record in records {
         sqlx::query(
-            "INSERT INTO dns_records (org_id, network_id, name, kind, value, created) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO dns_records (org_id, network_id, name, kind, value, created) VALUES (?, ?,
+                 ?, ?, ?, ?)",
         )
         .bind(org.0)
         .bind(network.to_string())
         .bind(name)
         .bind(record.kind())
         .bind(record.value())
-        .bind(signed(now))
+        .bind(seconds(now))
         .execute(&mut **tx)
         .await?;
     }
@@ -91,21 +94,22 @@ pub(crate) async fn set_zone(
     network: NetworkId,
     zone: &str,
     settings: Option<&Zone>,
-    now: u64,
+    now: UnixTime,
 ) -> Result<(), StoreError> {
     match settings {
         Some(settings) => {
             let via = serde_json::to_string(&settings.via)
                 .map_err(|error| StoreError::Failed(error.to_string()))?;
             sqlx::query(
-                "INSERT INTO dns_zones (org_id, network_id, zone, via, created) VALUES (?, ?, ?, ?, ?)
+                "INSERT INTO dns_zones (org_id, network_id, zone, via, created) VALUES (?, ?, ?, ?,
+                     ?)
                  ON CONFLICT (network_id, zone) DO UPDATE SET via = excluded.via",
             )
             .bind(org.0)
             .bind(network.to_string())
             .bind(zone)
             .bind(via)
-            .bind(signed(now))
+            .bind(seconds(now))
             .execute(&mut **tx)
             .await?;
         }

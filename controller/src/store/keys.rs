@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::{AuthKeySummary, NamePolicy};
 use overlan_protocol::key::{NetworkId, RelayId};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::accounts::Digest;
-use super::{StoreError, Tx, damaged, parsed, signed, unsigned};
+use super::{StoreError, Tx, damaged, parsed, seconds, time, time_or_none, unsigned};
 use crate::netmaps::OrgId;
 
 /// An auth key without its secret.
@@ -24,9 +25,9 @@ pub(crate) struct AuthKey {
     /// Its devices wait for approval.
     pub(crate) approval: bool,
     pub(crate) on_name_taken: NamePolicy,
-    pub(crate) expires: u64,
-    pub(crate) last_used: Option<u64>,
-    pub(crate) revoked: Option<u64>,
+    pub(crate) expires: UnixTime,
+    pub(crate) last_used: Option<UnixTime>,
+    pub(crate) revoked: Option<UnixTime>,
     pub(crate) note: String,
 }
 
@@ -35,18 +36,19 @@ pub(crate) struct AuthKey {
 pub(crate) struct RelayToken {
     pub(crate) org: OrgId,
     pub(crate) name: String,
-    pub(crate) expires: u64,
-    pub(crate) used: Option<u64>,
+    pub(crate) expires: UnixTime,
+    pub(crate) used: Option<UnixTime>,
 }
 
 pub(crate) async fn insert_auth_key(
     tx: &mut Tx,
     key: &AuthKey,
     secret: &Digest,
-    now: u64,
+    now: UnixTime,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO auth_keys (id, org_id, secret, reusable, ephemeral, approval, on_name_taken, expires, note, created)
+        "INSERT INTO auth_keys (id, org_id, secret, reusable, ephemeral, approval, on_name_taken,
+             expires, note, created)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(&key.id)
@@ -56,9 +58,9 @@ pub(crate) async fn insert_auth_key(
     .bind(key.ephemeral)
     .bind(key.approval)
     .bind(policy_text(key.on_name_taken))
-    .bind(signed(key.expires))
+    .bind(seconds(key.expires))
     .bind(&key.note)
-    .bind(signed(now))
+    .bind(seconds(now))
     .execute(&mut **tx)
     .await?;
     for network in &key.networks {
@@ -109,15 +111,16 @@ pub(crate) async fn consume_auth_key(
     tx: &mut Tx,
     id: &str,
     secret: &Digest,
-    now: u64,
+    now: UnixTime,
 ) -> Result<bool, StoreError> {
     let done = sqlx::query(
         "UPDATE auth_keys SET uses = uses + 1, last_used = ?3
-         WHERE id = ?1 AND secret = ?2 AND expires > ?3 AND revoked IS NULL AND (reusable = 1 OR uses = 0)",
+         WHERE id = ?1 AND secret = ?2 AND expires > ?3 AND revoked IS NULL
+         AND (reusable = 1 OR uses = 0)",
     )
     .bind(id)
     .bind(&secret[..])
-    .bind(signed(now))
+    .bind(seconds(now))
     .execute(&mut **tx)
     .await?;
     Ok(done.rows_affected() == 1)
@@ -156,7 +159,7 @@ pub(crate) async fn auth_keys(
                 reusable: key.reusable,
                 ephemeral: key.ephemeral,
                 approval: key.approval,
-                expires: key.expires,
+                expires: key.expires.as_secs(),
                 uses: unsigned(row, "uses")?,
                 revoked: key.revoked.is_some(),
                 note: key.note,
@@ -179,12 +182,13 @@ pub(crate) async fn revoke_auth_key(
     tx: &mut Tx,
     org: OrgId,
     id: &str,
-    now: u64,
+    now: UnixTime,
 ) -> Result<Option<String>, StoreError> {
     let row = sqlx::query(
-        "UPDATE auth_keys SET revoked = coalesce(revoked, ?) WHERE id = ? AND org_id = ? RETURNING note",
+        "UPDATE auth_keys SET revoked = coalesce(revoked, ?) WHERE id = ?
+             AND org_id = ? RETURNING note",
     )
-    .bind(signed(now))
+    .bind(seconds(now))
     .bind(id)
     .bind(org.0)
     .fetch_optional(&mut **tx)
@@ -193,14 +197,15 @@ pub(crate) async fn revoke_auth_key(
 }
 
 /// Forgets keys and tokens that ended before `before`.
-pub(crate) async fn prune(tx: &mut Tx, before: u64) -> Result<(), StoreError> {
+pub(crate) async fn prune(tx: &mut Tx, before: UnixTime) -> Result<(), StoreError> {
     for statement in [
-        "DELETE FROM auth_key_networks WHERE key_id IN (SELECT id FROM auth_keys WHERE expires <= ?)",
+        "DELETE FROM auth_key_networks WHERE key_id IN (SELECT id FROM auth_keys
+             WHERE expires <= ?)",
         "DELETE FROM auth_keys WHERE expires <= ?",
         "DELETE FROM relay_tokens WHERE expires <= ?",
     ] {
         sqlx::query(statement)
-            .bind(signed(before))
+            .bind(seconds(before))
             .execute(&mut **tx)
             .await?;
     }
@@ -212,17 +217,18 @@ pub(crate) async fn insert_relay_token(
     id: &str,
     token: &RelayToken,
     secret: &Digest,
-    now: u64,
+    now: UnixTime,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO relay_tokens (id, org_id, name, secret, expires, created) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO relay_tokens (id, org_id, name, secret, expires, created) VALUES (?, ?, ?, ?,
+             ?, ?)",
     )
     .bind(id)
     .bind(token.org.0)
     .bind(&token.name)
     .bind(&secret[..])
-    .bind(signed(token.expires))
-    .bind(signed(now))
+    .bind(seconds(token.expires))
+    .bind(seconds(now))
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -243,10 +249,8 @@ pub(crate) async fn relay_token(
         Ok(RelayToken {
             org: OrgId(row.try_get("org_id")?),
             name: row.try_get("name")?,
-            expires: unsigned(&row, "expires")?,
-            used: row
-                .try_get::<Option<i64>, _>("used")?
-                .map(i64::unsigned_abs),
+            expires: time(&row, "expires")?,
+            used: time_or_none(&row, "used")?,
         })
     })
     .transpose()
@@ -258,14 +262,15 @@ pub(crate) async fn consume_relay_token(
     id: &str,
     secret: &Digest,
     relay: RelayId,
-    now: u64,
+    now: UnixTime,
 ) -> Result<bool, StoreError> {
     let done = sqlx::query(
-        "UPDATE relay_tokens SET used = ?3, relay_id = ?4 WHERE id = ?1 AND secret = ?2 AND expires > ?3 AND used IS NULL",
+        "UPDATE relay_tokens SET used = ?3, relay_id = ?4 WHERE id = ?1 AND secret = ?2
+             AND expires > ?3 AND used IS NULL",
     )
     .bind(id)
     .bind(&secret[..])
-    .bind(signed(now))
+    .bind(seconds(now))
     .bind(relay.to_string())
     .execute(&mut **tx)
     .await?;
@@ -282,13 +287,9 @@ fn auth_key_row(row: &SqliteRow) -> Result<AuthKey, StoreError> {
         ephemeral: row.try_get("ephemeral")?,
         approval: row.try_get("approval")?,
         on_name_taken: policy_from_text(&policy).ok_or_else(|| damaged("on_name_taken"))?,
-        expires: unsigned(row, "expires")?,
-        last_used: row
-            .try_get::<Option<i64>, _>("last_used")?
-            .map(i64::unsigned_abs),
-        revoked: row
-            .try_get::<Option<i64>, _>("revoked")?
-            .map(i64::unsigned_abs),
+        expires: time(row, "expires")?,
+        last_used: time_or_none(row, "last_used")?,
+        revoked: time_or_none(row, "revoked")?,
         note: row.try_get("note")?,
     })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::address;
 use overlan_protocol::api::MembershipSummary;
 use overlan_protocol::frame::Vni;
@@ -11,7 +12,7 @@ use overlan_protocol::netmap::Owner;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{StoreError, Tx, damaged, devices, names, parsed, signed, unsigned};
+use super::{StoreError, Tx, damaged, devices, names, parsed, seconds, unsigned};
 use crate::netmaps::{Member, OrgId};
 
 /// A device's place in one network.
@@ -46,7 +47,7 @@ pub(crate) async fn insert(
     tx: &mut Tx,
     device: DeviceId,
     place: &Membership,
-    now: u64,
+    now: UnixTime,
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO members (device_id, network_id, host, label, created) VALUES (?, ?, ?, ?, ?)",
@@ -55,7 +56,7 @@ pub(crate) async fn insert(
     .bind(place.network.to_string())
     .bind(place.host)
     .bind(&place.label)
-    .bind(signed(now))
+    .bind(seconds(now))
     .execute(&mut **tx)
     .await?;
     names::give(tx, place.network, device, &place.label).await
@@ -81,10 +82,12 @@ pub(crate) async fn of_device(
     device: DeviceId,
 ) -> Result<Vec<Membership>, StoreError> {
     let rows = sqlx::query(
-        "SELECT m.*, n.name, n.vni, (SELECT group_concat(r.route, ',') FROM routes r WHERE r.approved = 1 AND r.device_id = m.device_id
+        "SELECT m.*, n.name, n.vni, (SELECT group_concat(r.route, ',') FROM routes r
+             WHERE r.approved = 1 AND r.device_id = m.device_id
              AND r.network_id = m.network_id) AS routes,
              o.auth_key AS key_id, a.email AS person
-         FROM members m JOIN devices o ON o.id = m.device_id LEFT JOIN accounts a ON a.id = o.account_id JOIN networks n ON n.id = m.network_id
+         FROM members m JOIN devices o ON o.id = m.device_id
+         LEFT JOIN accounts a ON a.id = o.account_id JOIN networks n ON n.id = m.network_id
          WHERE m.device_id = ? ORDER BY n.name",
     )
     .bind(device.to_string())
@@ -99,10 +102,12 @@ pub(crate) async fn of_org(
     org: OrgId,
 ) -> Result<BTreeMap<DeviceId, Vec<Membership>>, StoreError> {
     let rows = sqlx::query(
-        "SELECT m.*, n.name, n.vni, (SELECT group_concat(r.route, ',') FROM routes r WHERE r.approved = 1 AND r.device_id = m.device_id
+        "SELECT m.*, n.name, n.vni, (SELECT group_concat(r.route, ',') FROM routes r
+             WHERE r.approved = 1 AND r.device_id = m.device_id
              AND r.network_id = m.network_id) AS routes,
              o.auth_key AS key_id, a.email AS person
-         FROM members m JOIN devices o ON o.id = m.device_id LEFT JOIN accounts a ON a.id = o.account_id JOIN networks n ON n.id = m.network_id
+         FROM members m JOIN devices o ON o.id = m.device_id
+         LEFT JOIN accounts a ON a.id = o.account_id JOIN networks n ON n.id = m.network_id
          WHERE n.org_id = ? ORDER BY n.name",
     )
     .bind(org.0)
@@ -123,10 +128,12 @@ pub(crate) async fn of_network(
     network: NetworkId,
 ) -> Result<Vec<Member>, StoreError> {
     let rows = sqlx::query(
-        "SELECT d.*, m.host, m.label, (SELECT group_concat(r.route, ',') FROM routes r WHERE r.approved = 1
+        "SELECT d.*, m.host, m.label, (SELECT group_concat(r.route, ',') FROM routes r
+             WHERE r.approved = 1
              AND r.device_id = m.device_id AND r.network_id = m.network_id) AS routes,
              d.auth_key AS key_id, a.email AS person
-         FROM members m JOIN devices d ON d.id = m.device_id LEFT JOIN accounts a ON a.id = d.account_id
+         FROM members m JOIN devices d ON d.id = m.device_id
+         LEFT JOIN accounts a ON a.id = d.account_id
          WHERE d.org_id = ? AND m.network_id = ?",
     )
     .bind(org.0)
@@ -179,14 +186,15 @@ pub(crate) async fn count(tx: &mut Tx, network: NetworkId) -> Result<u32, StoreE
 pub(crate) async fn taken_hosts(
     tx: &mut Tx,
     network: NetworkId,
-    released_after: u64,
+    released_after: UnixTime,
 ) -> Result<Vec<u32>, StoreError> {
     let rows = sqlx::query(
         "SELECT host FROM members WHERE network_id = ?1
-         UNION SELECT host FROM released_hosts WHERE network_id = ?1 AND released > ?2 ORDER BY host",
+         UNION SELECT host FROM released_hosts WHERE network_id = ?1 AND released > ?2
+         ORDER BY host",
     )
     .bind(network.to_string())
-    .bind(signed(released_after))
+    .bind(seconds(released_after))
     .fetch_all(&mut **tx)
     .await?;
     rows.iter().map(|row| unsigned(row, "host")).collect()
@@ -198,16 +206,17 @@ pub(crate) async fn release_host(
     org: OrgId,
     device: DeviceId,
     place: &Membership,
-    now: u64,
+    now: UnixTime,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT OR REPLACE INTO released_hosts (org_id, network_id, host, device_id, released) VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO released_hosts (org_id, network_id, host, device_id, released)
+             VALUES (?, ?, ?, ?, ?)",
     )
     .bind(org.0)
     .bind(place.network.to_string())
     .bind(place.host)
     .bind(device.to_string())
-    .bind(signed(now))
+    .bind(seconds(now))
     .execute(&mut **tx)
     .await?;
     Ok(())

@@ -50,7 +50,8 @@ pub(crate) async fn like(
     prefix: &str,
 ) -> Result<BTreeSet<String>, StoreError> {
     let rows = sqlx::query(
-        "SELECT lower(name) AS name FROM names WHERE network_id = ?1 AND lower(substr(name, 1, length(?2))) = ?2",
+        "SELECT lower(name) AS name FROM names WHERE network_id = ?1 AND lower(substr(name, 1,
+             length(?2))) = ?2",
     )
     .bind(network.to_string())
     .bind(prefix)
@@ -110,7 +111,8 @@ pub(super) async fn hold_for_records(
     };
     let held = sqlx::query(
         "INSERT INTO names (network_id, name, kind, device_id) VALUES (?, ?, 'record', NULL)
-         ON CONFLICT (network_id, name) DO UPDATE SET kind = 'record', device_id = NULL WHERE kind <> 'device'",
+         ON CONFLICT (network_id, name) DO UPDATE SET kind = 'record', device_id = NULL
+         WHERE kind <> 'device'",
     )
     .bind(network.to_string())
     .bind(name)
@@ -153,7 +155,8 @@ pub(super) async fn hold_for_wishes(
     sqlx::query(
         "INSERT OR IGNORE INTO names (network_id, name, kind, device_id)
              SELECT DISTINCT network_id, name, 'wish', device_id FROM routes
-             WHERE device_id = ? AND network_id = ? AND approved = 0 AND name IS NOT NULL ORDER BY created, route LIMIT ?",
+             WHERE device_id = ? AND network_id = ? AND approved = 0 AND name IS NOT NULL
+             ORDER BY created, route LIMIT ?",
     )
     .bind(device.to_string())
     .bind(network.to_string())
@@ -215,7 +218,8 @@ async fn relative(
     name: &str,
 ) -> Result<Option<String>, StoreError> {
     let row = sqlx::query(
-        "SELECT '.' || n.name || '.' || CAST(s.value AS TEXT) AS end FROM networks n, settings s WHERE n.id = ? AND s.name = ?",
+        "SELECT '.' || n.name || '.' || CAST(s.value AS TEXT) AS end FROM networks n,
+             settings s WHERE n.id = ? AND s.name = ?",
     )
     .bind(network.to_string())
     .bind(DOMAIN)

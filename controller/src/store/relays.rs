@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::RelayTokenSummary;
 use overlan_protocol::key::{DeviceId, Fingerprint, IdentityKey, RelayId};
 use overlan_protocol::netmap;
@@ -10,7 +11,7 @@ use serde::de::DeserializeOwned;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{StoreError, Tx, damaged, parsed, signed, unsigned};
+use super::{StoreError, Tx, damaged, parsed, seconds, unsigned};
 use crate::netmaps::OrgId;
 use crate::placement::Candidate;
 
@@ -38,10 +39,12 @@ impl RelayRow {
 }
 
 /// Makes a relay, or replaces the one with the same id.
-pub(crate) async fn put(tx: &mut Tx, relay: &RelayRow, now: u64) -> Result<(), StoreError> {
+pub(crate) async fn put(tx: &mut Tx, relay: &RelayRow, now: UnixTime) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO relays (id, org_id, name, identity, addresses, pins, online, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT (id) DO UPDATE SET identity = excluded.identity, addresses = excluded.addresses, pins = excluded.pins,
+        "INSERT INTO relays (id, org_id, name, identity, addresses, pins, online, created)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET identity = excluded.identity,
+         addresses = excluded.addresses, pins = excluded.pins,
              online = excluded.online",
     )
     .bind(relay.id.to_string())
@@ -51,7 +54,7 @@ pub(crate) async fn put(tx: &mut Tx, relay: &RelayRow, now: u64) -> Result<(), S
     .bind(to_json(&relay.addresses)?)
     .bind(to_json(&relay.pins)?)
     .bind(relay.online)
-    .bind(signed(now))
+    .bind(seconds(now))
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -78,7 +81,8 @@ pub(crate) async fn list(tx: &mut Tx, org: OrgId) -> Result<Vec<RelayRow>, Store
 /// Removes a relay, and the tokens that would register one of its name.
 pub(crate) async fn delete(tx: &mut Tx, org: OrgId, id: RelayId) -> Result<(), StoreError> {
     for statement in [
-        "DELETE FROM relay_tokens WHERE org_id = ?1 AND name = (SELECT name FROM relays WHERE id = ?2)",
+        "DELETE FROM relay_tokens WHERE org_id = ?1 AND name = (SELECT name FROM relays
+             WHERE id = ?2)",
         "DELETE FROM relays WHERE org_id = ?1 AND id = ?2",
     ] {
         sqlx::query(statement)
@@ -97,7 +101,8 @@ pub(crate) async fn tokens(
     limit: u32,
 ) -> Result<Vec<RelayTokenSummary>, StoreError> {
     let rows = sqlx::query(
-        "SELECT id, name, expires, used FROM relay_tokens WHERE org_id = ? ORDER BY name, created DESC, id LIMIT ?",
+        "SELECT id, name, expires, used FROM relay_tokens WHERE org_id = ? ORDER BY name,
+             created DESC, id LIMIT ?",
     )
     .bind(org.0)
     .bind(limit)
@@ -143,7 +148,8 @@ pub(crate) async fn candidates(
     org: OrgId,
 ) -> Result<BTreeMap<RelayId, Candidate>, StoreError> {
     let rows = sqlx::query(
-        "SELECT r.id, r.online, (SELECT count(*) FROM devices d WHERE d.org_id = r.org_id AND substr(d.relays, 1, 32) = r.id)
+        "SELECT r.id, r.online, (SELECT count(*) FROM devices d WHERE d.org_id = r.org_id
+             AND substr(d.relays, 1, 32) = r.id)
              AS homed
          FROM relays r WHERE r.org_id = ?",
     )
@@ -182,13 +188,13 @@ pub(crate) async fn bump_orders(tx: &mut Tx) -> Result<(), StoreError> {
 pub(crate) async fn revoked(
     tx: &mut Tx,
     org: OrgId,
-    after: u64,
+    after: UnixTime,
 ) -> Result<Vec<(DeviceId, u64)>, StoreError> {
     let rows = sqlx::query(
         "SELECT device_id, epoch FROM revocations WHERE org_id = ? AND at > ? ORDER BY at",
     )
     .bind(org.0)
-    .bind(signed(after))
+    .bind(seconds(after))
     .fetch_all(&mut **tx)
     .await?;
     rows.iter()

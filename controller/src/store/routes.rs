@@ -1,12 +1,13 @@
 //! Routes to gateway hosts: offered by devices, approved by people.
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::RouteSummary;
 use overlan_protocol::gateway::{GatewayRoute, OfferedRoute};
 use overlan_protocol::key::{DeviceId, NetworkId};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{StoreError, Tx, damaged, names, parsed, signed};
+use super::{StoreError, Tx, damaged, names, parsed, seconds};
 use crate::netmaps::OrgId;
 
 /// Makes `routes` all routes that the device offers in the network; those that it offered before
@@ -16,7 +17,7 @@ pub(crate) async fn offer(
     device: DeviceId,
     network: NetworkId,
     routes: &[OfferedRoute],
-    now: u64,
+    now: UnixTime,
 ) -> Result<bool, StoreError> {
     let rows = sqlx::query(
         "SELECT route, name, approved FROM routes WHERE device_id = ? AND network_id = ?",
@@ -46,13 +47,14 @@ pub(crate) async fn offer(
     }
     for route in routes {
         sqlx::query(
-            "INSERT OR IGNORE INTO routes (device_id, network_id, route, name, approved, created) VALUES (?, ?, ?, ?, 0, ?)",
+            "INSERT OR IGNORE INTO routes (device_id, network_id, route, name, approved,
+                 created) VALUES (?, ?, ?, ?, 0, ?)",
         )
         .bind(device.to_string())
         .bind(network.to_string())
         .bind(route.route().to_string())
         .bind(route.name())
-        .bind(signed(now))
+        .bind(seconds(now))
         .execute(&mut **tx)
         .await?;
     }
@@ -162,7 +164,8 @@ pub(crate) async fn release_record(
     .await?;
     let taken_over = sqlx::query(
         "UPDATE routes SET record = ? WHERE rowid = (SELECT rowid FROM routes
-             WHERE network_id = ? AND route = ? AND name = ? AND approved = 1 AND device_id != ? LIMIT 1)",
+             WHERE network_id = ? AND route = ? AND name = ? AND approved = 1
+             AND device_id != ? LIMIT 1)",
     )
     .bind(record)
     .bind(network.to_string())

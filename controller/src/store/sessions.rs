@@ -1,14 +1,17 @@
 //! Sessions of people, and the sources of their logins.
 
+use std::time::Duration;
+
 use std::net::IpAddr;
 
 use data_encoding::HEXLOWER;
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::SessionSummary;
 use overlan_protocol::key::random_bytes;
 use sqlx::Row;
 
 use super::accounts::Digest;
-use super::{StoreError, Tx, damaged, signed, unsigned};
+use super::{StoreError, Tx, damaged, seconds, time, unsigned};
 use crate::netmaps::OrgId;
 
 /// A live session.
@@ -16,7 +19,7 @@ use crate::netmaps::OrgId;
 pub(crate) struct Session {
     pub(crate) org: OrgId,
     pub(crate) account: i64,
-    pub(crate) last_used: u64,
+    pub(crate) last_used: UnixTime,
 }
 
 /// Writes a session that begins now, and the source of its login.
@@ -25,18 +28,19 @@ pub(crate) async fn insert(
     token: &Digest,
     session: &Session,
     source: IpAddr,
-    expires: u64,
+    expires: UnixTime,
 ) -> Result<(), StoreError> {
     let source = source.to_string();
-    let now = signed(session.last_used);
+    let now = seconds(session.last_used);
     sqlx::query(
-        "INSERT INTO sessions (token, org_id, account_id, last_used, expires, id, created, source) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO sessions (token, org_id, account_id, last_used, expires, id, created,
+             source) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(&token[..])
     .bind(session.org.0)
     .bind(session.account)
     .bind(now)
-    .bind(signed(expires))
+    .bind(seconds(expires))
     .bind(HEXLOWER.encode(&random_bytes::<ID_BYTES>()))
     .bind(now)
     .bind(&source)
@@ -53,7 +57,8 @@ pub(crate) async fn insert(
     .await?;
     sqlx::query(
         "DELETE FROM login_sources WHERE account_id = ?1 AND source NOT IN
-             (SELECT source FROM login_sources WHERE account_id = ?1 ORDER BY last DESC, source LIMIT ?2)",
+             (SELECT source FROM login_sources WHERE account_id = ?1 ORDER BY last DESC, source
+             LIMIT ?2)",
     )
     .bind(session.account)
     .bind(SOURCES_MAX)
@@ -80,22 +85,23 @@ pub(crate) async fn is_known(
 pub(crate) async fn get(
     tx: &mut Tx,
     token: &Digest,
-    now: u64,
-    idle_secs: u64,
+    now: UnixTime,
+    idle: Duration,
 ) -> Result<Option<Session>, StoreError> {
     let row = sqlx::query(
-        "SELECT org_id, account_id, last_used FROM sessions WHERE token = ? AND expires > ? AND last_used > ?",
+        "SELECT org_id, account_id, last_used FROM sessions WHERE token = ? AND expires > ?
+             AND last_used > ?",
     )
     .bind(&token[..])
-    .bind(signed(now))
-    .bind(signed(now.saturating_sub(idle_secs)))
+    .bind(seconds(now))
+    .bind(seconds(now - idle))
     .fetch_optional(&mut **tx)
     .await?;
     row.map(|row| {
         Ok(Session {
             org: OrgId(row.try_get("org_id")?),
             account: row.try_get("account_id")?,
-            last_used: unsigned(&row, "last_used")?,
+            last_used: time(&row, "last_used")?,
         })
     })
     .transpose()
@@ -105,16 +111,16 @@ pub(crate) async fn get(
 pub(crate) async fn of_account(
     tx: &mut Tx,
     account: i64,
-    now: u64,
-    idle_secs: u64,
+    now: UnixTime,
+    idle: Duration,
 ) -> Result<Vec<(Digest, SessionSummary)>, StoreError> {
     let rows = sqlx::query(
         "SELECT token, id, created, last_used, expires, source FROM sessions
          WHERE account_id = ? AND expires > ? AND last_used > ? ORDER BY created DESC, id LIMIT ?",
     )
     .bind(account)
-    .bind(signed(now))
-    .bind(signed(now.saturating_sub(idle_secs)))
+    .bind(seconds(now))
+    .bind(seconds(now - idle))
     .bind(LIST_MAX)
     .fetch_all(&mut **tx)
     .await?;
@@ -135,9 +141,9 @@ pub(crate) async fn of_account(
         .collect()
 }
 
-pub(crate) async fn touch(tx: &mut Tx, token: &Digest, now: u64) -> Result<(), StoreError> {
+pub(crate) async fn touch(tx: &mut Tx, token: &Digest, now: UnixTime) -> Result<(), StoreError> {
     sqlx::query("UPDATE sessions SET last_used = ? WHERE token = ?")
-        .bind(signed(now))
+        .bind(seconds(now))
         .bind(&token[..])
         .execute(&mut **tx)
         .await?;
@@ -179,10 +185,10 @@ pub(crate) async fn end_all(
 }
 
 /// Removes sessions past their end or idle limit.
-pub(crate) async fn prune(tx: &mut Tx, now: u64, idle_secs: u64) -> Result<(), StoreError> {
+pub(crate) async fn prune(tx: &mut Tx, now: UnixTime, idle: Duration) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM sessions WHERE expires <= ? OR last_used <= ?")
-        .bind(signed(now))
-        .bind(signed(now.saturating_sub(idle_secs)))
+        .bind(seconds(now))
+        .bind(seconds(now - idle))
         .execute(&mut **tx)
         .await?;
     Ok(())

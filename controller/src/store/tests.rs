@@ -8,7 +8,12 @@ use overlan_protocol::gateway::{GatewayRoute, OfferedRoute};
 use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId, RelayId, TunnelKey};
 use tempfile::TempDir;
 
-const NOW: u64 = 1_800_000_000;
+const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+const NOW_MS: u64 = 1_800_000_000_000;
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
 
 async fn open() -> (TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
@@ -41,7 +46,12 @@ fn network(name: &str, vni: u32) -> accounts::NetworkRow {
     }
 }
 
-async fn put_key(store: &Store, org: OrgId, network: NetworkId, expires: u64) -> keys::AuthKey {
+async fn put_key(
+    store: &Store,
+    org: OrgId,
+    network: NetworkId,
+    expires: UnixTime,
+) -> keys::AuthKey {
     let key = keys::AuthKey {
         id: "00112233445566".to_owned(),
         org,
@@ -126,9 +136,9 @@ async fn a_dropped_transaction_leaves_no_version_behind() {
 async fn a_key_is_consumed_once_and_only_while_it_may_be() {
     let (_dir, store) = open().await;
     let (org, network) = tenant(&store, 0x1234).await;
-    let key = put_key(&store, org, network, NOW + 10).await;
+    let key = put_key(&store, org, network, NOW + secs(10)).await;
     let mut tx = store.write().await.unwrap();
-    let late = keys::consume_auth_key(&mut tx, &key.id, &[7; 32], NOW + 10).await;
+    let late = keys::consume_auth_key(&mut tx, &key.id, &[7; 32], NOW + secs(10)).await;
     assert!(!late.unwrap(), "at its end");
     let guessed = keys::consume_auth_key(&mut tx, &key.id, &[8; 32], NOW).await;
     assert!(!guessed.unwrap(), "with another secret");
@@ -147,7 +157,7 @@ async fn another_organisation_cannot_revoke_a_key() {
     let (_dir, store) = open().await;
     let (org, network) = tenant(&store, 0x1234).await;
     let (other, _) = tenant(&store, 0x1235).await;
-    let key = put_key(&store, org, network, NOW + 10).await;
+    let key = put_key(&store, org, network, NOW + secs(10)).await;
     let mut tx = store.write().await.unwrap();
     let foreign = keys::revoke_auth_key(&mut tx, other, &key.id, NOW).await;
     assert_eq!(foreign.unwrap(), None);
@@ -178,17 +188,36 @@ async fn a_session_ends_when_idle_or_old() {
         account: account.unwrap(),
         last_used: NOW,
     };
-    sessions::insert(&mut tx, &token, &begun, [127, 0, 0, 1].into(), NOW + 1_000)
-        .await
-        .unwrap();
-    for (now, lives) in [(NOW, true), (NOW + 99, true), (NOW + 100, false)] {
-        let session = sessions::get(&mut tx, &token, now, 100).await.unwrap();
-        assert_eq!(session.is_some(), lives, "idle since {}", now - NOW);
+    sessions::insert(
+        &mut tx,
+        &token,
+        &begun,
+        [127, 0, 0, 1].into(),
+        NOW + secs(1_000),
+    )
+    .await
+    .unwrap();
+    for (now, lives) in [
+        (NOW, true),
+        (NOW + secs(99), true),
+        (NOW + secs(100), false),
+    ] {
+        let session = sessions::get(&mut tx, &token, now, secs(100))
+            .await
+            .unwrap();
+        assert_eq!(
+            session.is_some(),
+            lives,
+            "idle since {}",
+            now.since(NOW).as_secs()
+        );
     }
-    for (now, lives) in [(NOW + 999, true), (NOW + 1_000, false)] {
+    for (now, lives) in [(NOW + secs(999), true), (NOW + secs(1_000), false)] {
         sessions::touch(&mut tx, &token, now).await.unwrap();
-        let session = sessions::get(&mut tx, &token, now, 100).await.unwrap();
-        assert_eq!(session.is_some(), lives, "{} old", now - NOW);
+        let session = sessions::get(&mut tx, &token, now, secs(100))
+            .await
+            .unwrap();
+        assert_eq!(session.is_some(), lives, "{} old", now.since(NOW).as_secs());
     }
 }
 
@@ -198,18 +227,21 @@ async fn routes_that_no_gateway_may_have_are_forgotten() {
     let (org, network) = tenant(&store, 0x1234).await;
     let device = device(org);
     let mut tx = store.write().await.unwrap();
-    devices::insert(&mut tx, &device, NOW).await.unwrap();
+    devices::insert(&mut tx, &device, NOW_MS).await.unwrap();
     let membership = place(network, 1);
     members::insert(&mut tx, device.id, &membership, NOW)
         .await
         .unwrap();
     // An earlier version took routes to metadata services.
-    sqlx::query("INSERT INTO routes (device_id, network_id, route, approved, created) VALUES (?, ?, 'fd00:ec2::254', 1, 0)")
-        .bind(device.id.to_string())
-        .bind(network.to_string())
-        .execute(&mut *tx)
-        .await
-        .unwrap();
+    sqlx::query(
+        "INSERT INTO routes (device_id, network_id, route, approved, created) VALUES (?, ?,
+    'fd00:ec2::254', 1, 0)",
+    )
+    .bind(device.id.to_string())
+    .bind(network.to_string())
+    .execute(&mut *tx)
+    .await
+    .unwrap();
     let forgotten = routes::forget_forbidden(&mut tx).await.unwrap();
     assert_eq!(forgotten, ["fd00:ec2::254"]);
     assert_eq!(routes::forget_forbidden(&mut tx).await.unwrap(), [""; 0]);
@@ -221,18 +253,16 @@ async fn a_device_that_attached_meanwhile_is_not_deleted() {
     let (org, network) = tenant(&store, 0x1234).await;
     let mut device = device(org);
     let mut tx = store.write().await.unwrap();
-    devices::insert(&mut tx, &device, NOW * 1_000)
-        .await
-        .unwrap();
+    devices::insert(&mut tx, &device, NOW_MS).await.unwrap();
     device.places = vec![place(network, 1)];
     members::insert(&mut tx, device.id, &device.places[0], NOW)
         .await
         .unwrap();
     let known = devices::get(&mut tx, device.id).await.unwrap();
     assert_eq!(known, Some(device.clone()));
-    let early = devices::stale_ephemeral(&mut tx, NOW * 1_000 - 1, 10).await;
+    let early = devices::stale_ephemeral(&mut tx, NOW_MS - 1, 10).await;
     assert!(early.unwrap().is_empty());
-    let stale = devices::stale_ephemeral(&mut tx, NOW * 1_000, 10).await;
+    let stale = devices::stale_ephemeral(&mut tx, NOW_MS, 10).await;
     let stale = stale.unwrap();
     assert_eq!(stale[0].id, device.id);
     devices::bump_attach_epoch(&mut tx, device.id)
@@ -297,9 +327,7 @@ async fn a_host_index_waits_for_the_device_that_had_it() {
     let device = device(org);
     let place = place(network, 7);
     let mut tx = store.write().await.unwrap();
-    devices::insert(&mut tx, &device, NOW * 1_000)
-        .await
-        .unwrap();
+    devices::insert(&mut tx, &device, NOW_MS).await.unwrap();
     members::insert(&mut tx, device.id, &place, NOW)
         .await
         .unwrap();
@@ -311,13 +339,13 @@ async fn a_host_index_waits_for_the_device_that_had_it() {
     members::release_host(&mut tx, org, device.id, &place, NOW)
         .await
         .unwrap();
-    let taken = members::taken_hosts(&mut tx, network, NOW - 1).await;
+    let taken = members::taken_hosts(&mut tx, network, NOW - secs(1)).await;
     assert_eq!(taken.unwrap(), [7]);
     let stranger = members::reclaim_host(&mut tx, network, DeviceId([2; 16])).await;
     assert_eq!(stranger.unwrap(), None);
     let again = members::reclaim_host(&mut tx, network, device.id).await;
     assert_eq!(again.unwrap(), Some(7));
-    let taken = members::taken_hosts(&mut tx, network, NOW - 1).await;
+    let taken = members::taken_hosts(&mut tx, network, NOW - secs(1)).await;
     assert_eq!(taken.unwrap(), [] as [u32; 0]);
 }
 
@@ -339,15 +367,20 @@ async fn a_deployment_with_one_network_per_device_becomes_one_with_several() {
     let row = device(OrgId(1));
     let rows = format!(
         "INSERT INTO organisations (id, name, created) VALUES (1, 'Example', {NOW});
-         INSERT INTO networks (id, org_id, name, vni, is_default, created) VALUES ('{network}', 1, 'demo', 4660, 1, {NOW});
-         INSERT INTO auth_keys (id, org_id, network_id, secret, reusable, ephemeral, on_name_taken, expires, note, created)
+         INSERT INTO networks (id, org_id, name, vni, is_default, created) VALUES ('{network}', 1,
+         'demo', 4660, 1, {NOW});
+         INSERT INTO auth_keys (id, org_id, network_id, secret, reusable, ephemeral, on_name_taken,
+         expires, note, created)
              VALUES ('k1', 1, '{network}', x'{key}', 1, 0, 'suffix', {later}, 'CI', {NOW});
-         INSERT INTO devices (id, org_id, network_id, host, label, identity, tunnel, tunnel_signature, ephemeral, epoch, auth_key,
+         INSERT INTO devices (id, org_id, network_id, host, label, identity, tunnel,
+         tunnel_signature, ephemeral, epoch, auth_key,
              relays, offline_since_ms, created)
-             VALUES ('{id}', 1, '{network}', 5, 'web-1', '{identity}', '{tunnel}', 'sig', 0, 3, 'k1', '', 0, {NOW});
-         INSERT INTO released_hosts (org_id, network_id, host, released) VALUES (1, '{network}', 6, {NOW});",
+             VALUES ('{id}', 1, '{network}', 5, 'web-1', '{identity}', '{tunnel}', 'sig', 0, 3,
+             'k1', '', 0, {NOW});
+         INSERT INTO released_hosts (org_id, network_id, host, released) VALUES (1, '{network}', 6,
+         {NOW});",
         key = "07".repeat(32),
-        later = NOW + 100,
+        later = NOW + secs(100),
         id = row.id,
         identity = row.identity,
         tunnel = row.tunnel,
@@ -370,7 +403,9 @@ async fn a_deployment_with_one_network_per_device_becomes_one_with_several() {
     let key = key.unwrap();
     assert_eq!(key.networks, [network].into());
     assert!(key.reusable && key.note == "CI");
-    let taken = members::taken_hosts(&mut tx, network, 0).await.unwrap();
+    let taken = members::taken_hosts(&mut tx, network, UnixTime::EPOCH)
+        .await
+        .unwrap();
     assert_eq!(taken, [5, 6]);
     let broken = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut *tx);
     assert_eq!(broken.await.unwrap().len(), 0);

@@ -37,7 +37,8 @@ pub(crate) async fn of_device(
     device: DeviceId,
 ) -> Result<Vec<AwaitedNetwork>, StoreError> {
     let rows = sqlx::query(
-        "SELECT w.network_id, w.joins FROM waiting w JOIN networks n ON n.id = w.network_id WHERE w.device_id = ? ORDER BY n.name",
+        "SELECT w.network_id, w.joins FROM waiting w JOIN networks n ON n.id = w.network_id
+             WHERE w.device_id = ? ORDER BY n.name",
     )
     .bind(device.to_string())
     .fetch_all(&mut **tx)
@@ -75,7 +76,8 @@ pub(crate) async fn of_org(
 /// Returns the number of an organisation's devices that wait.
 pub(crate) async fn count(tx: &mut Tx, org: OrgId) -> Result<u32, StoreError> {
     let row = sqlx::query(
-        "SELECT count(DISTINCT w.device_id) AS devices FROM waiting w JOIN networks n ON n.id = w.network_id WHERE n.org_id = ?",
+        "SELECT count(DISTINCT w.device_id) AS devices FROM waiting w
+             JOIN networks n ON n.id = w.network_id WHERE n.org_id = ?",
     )
     .bind(org.0)
     .fetch_one(&mut **tx)
@@ -87,7 +89,8 @@ pub(crate) async fn count(tx: &mut Tx, org: OrgId) -> Result<u32, StoreError> {
 /// already, and does not wait yet.
 pub(crate) async fn count_of_key(tx: &mut Tx, key: &str) -> Result<u32, StoreError> {
     let row = sqlx::query(
-        "SELECT count(DISTINCT w.device_id) AS devices FROM waiting w JOIN devices d ON d.id = w.device_id WHERE d.auth_key = ?",
+        "SELECT count(DISTINCT w.device_id) AS devices FROM waiting w
+             JOIN devices d ON d.id = w.device_id WHERE d.auth_key = ?",
     )
     .bind(key)
     .fetch_one(&mut **tx)

@@ -83,7 +83,7 @@ async fn nothing_is_overwritten_and_nothing_half_done() {
     backup(&lab.data_dir(), &file).await.unwrap();
     let into = restore(&file, &lab.data_dir()).await.unwrap_err();
     assert!(
-        into.to_string().contains("nothing is overwritten"),
+        into.to_string().contains("which is not overwritten"),
         "{into}"
     );
     let empty = lab.dir.path().join("empty");
@@ -131,7 +131,10 @@ async fn a_rotated_ticket_key_cuts_nobody_off() {
     let key = lab.reusable_key(&owner).await;
     let web = lab.enrol(&key, "web").await;
     let running = rotate_ticket_key(&lab.data_dir()).unwrap_err();
-    assert!(running.to_string().contains("stop that"), "{running}");
+    assert!(
+        running.to_string().contains("stop it, rotate the key"),
+        "{running}"
+    );
     lab.stop().await;
     rotate_ticket_key(&lab.data_dir()).unwrap();
     lab.run().await;

@@ -2,17 +2,19 @@ use super::*;
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use overlan_transport::tls::{self, ServerTrust};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls_pki_types::{
+    PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime as CertificateTime,
+};
 
 use crate::ca::load_or_make;
 
-const NOW: u64 = 1_800_000_000;
+const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+const SECOND: Duration = Duration::from_secs(1);
 const DOMAIN: &str = "overlan.lan";
 const NAME: &str = "web.home.overlan.lan";
 
@@ -22,12 +24,12 @@ fn device() -> (KeyPair, NameKey) {
     (pair, point)
 }
 
-/// What an ordinary client that trusts `root` says of a server.
+/// Judges a server as an ordinary client does that trusts `root`.
 fn judged(
     root: &CertificateDer<'static>,
     leaf: &CertificateDer<'_>,
     name: &str,
-    now: u64,
+    now: UnixTime,
 ) -> Result<(), rustls::Error> {
     let mut roots = RootCertStore::empty();
     roots.add(root.clone()).unwrap();
@@ -36,7 +38,7 @@ fn judged(
         .build()
         .unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();
-    let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
+    let now = CertificateTime::since_unix_epoch(now.since(UnixTime::EPOCH));
     verifier
         .verify_server_cert(leaf, &[], &name, &[], now)
         .map(drop)
@@ -49,8 +51,8 @@ fn a_certificate_is_for_one_name_of_the_domain_and_ends() {
     let (_, key) = device();
     let issued = ca.issue(NAME, &key, NOW).unwrap();
     judged(ca.certificate(), &issued, NAME, NOW).unwrap();
-    judged(ca.certificate(), &issued, NAME, expires(NOW) - 1).unwrap();
-    assert!(judged(ca.certificate(), &issued, NAME, expires(NOW) + 1).is_err());
+    judged(ca.certificate(), &issued, NAME, expires(NOW) - SECOND).unwrap();
+    assert!(judged(ca.certificate(), &issued, NAME, expires(NOW) + SECOND).is_err());
     assert!(judged(ca.certificate(), &issued, "db.home.overlan.lan", NOW).is_err());
     // Even if the controller issued it, nobody takes it.
     for stolen in ["www.example.com", "overlan.lan.example.com", "127.0.0.1"] {
@@ -68,8 +70,8 @@ fn the_ca_stays_for_its_domain_and_is_its_owners_only() {
         ca.certificate().clone()
     };
     let first = made(DOMAIN, NOW);
-    assert_eq!(made(DOMAIN, NOW + RENEW_SECS - 1), first);
-    assert_ne!(made(DOMAIN, NOW + RENEW_SECS), first);
+    assert_eq!(made(DOMAIN, NOW + RENEW - SECOND), first);
+    assert_ne!(made(DOMAIN, NOW + RENEW), first);
     assert_ne!(made("other.internal", NOW), first);
     let mode = std::fs::metadata(dir.path().join(FILE)).unwrap();
     assert_eq!(mode.permissions().mode() & 0o777, 0o600);
@@ -97,7 +99,7 @@ async fn handshake(
 async fn a_certificate_of_a_device_is_refused_where_the_controller_is_expected() {
     let dir = tempfile::tempdir().unwrap();
     // Today, as the client's clock is the real one here.
-    let now = crate::clock::unix_secs();
+    let now = crate::clock::wall();
     let names = [NAME.to_owned(), "127.0.0.1".to_owned()];
     let controller = load_or_make(dir.path(), &names, now, None).unwrap();
     let ca = NamesCa::load_or_make(dir.path(), DOMAIN, now).unwrap();
@@ -114,21 +116,20 @@ async fn a_certificate_of_a_device_is_refused_where_the_controller_is_expected()
     handshake(controller.chain.clone(), &own, config.clone(), NAME)
         .await
         .unwrap();
-    // The device shows its certificate for that very name, with every CA behind it that there is,
-    // in any order.
+    // The device shows its certificate for that very name, followed by each CA, in any order.
     let leaf = ca.issue(NAME, &key, now).unwrap();
     let (names_ca, deployment_ca) = (ca.certificate().clone(), controller.chain[1].clone());
-    for behind in [
+    for issuers in [
         vec![names_ca.clone()],
         vec![deployment_ca.clone()],
         vec![names_ca.clone(), deployment_ca.clone()],
         vec![deployment_ca, names_ca],
     ] {
-        let chain = [vec![leaf.clone()], behind].concat();
+        let chain = [vec![leaf.clone()], issuers].concat();
         let refused = handshake(chain, &pair, config.clone(), NAME).await;
         assert!(refused.is_err(), "a device was taken for the controller");
     }
-    // And the other way: the deployment's CA vouches for no device.
+    // And the other way: the deployment's CA does not vouch for a device.
     let judged = judged(ca.certificate(), &controller.chain[0], NAME, now);
     assert_eq!(
         judged,
