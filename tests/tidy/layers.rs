@@ -77,7 +77,6 @@ const SHELLS: &[&str] = &[
     "controller/src/recovery.rs",
     "controller/src/roster.rs",
     "controller/src/seats.rs",
-    "controller/src/secret_file.rs",
     "controller/src/server.rs",
     "controller/src/start.rs",
     "controller/src/store.rs",

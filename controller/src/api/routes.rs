@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use overlan_protocol::UnixTime;
 use overlan_protocol::api::{ApproveRequest, OfferRequest, ProblemKind, RouteSummary};
-use overlan_protocol::gateway::{OfferedRoute, ROUTES_MAX};
+use overlan_protocol::gateway::{GatewayRoute, OfferedRoute, ROUTES_MAX};
 use overlan_protocol::key::NetworkId;
 
 use super::body::Json;
@@ -21,6 +21,7 @@ use crate::deployment::Deployment;
 use crate::gateway_names;
 use crate::netmaps::Fact;
 use crate::records::NameUse;
+use crate::store::accounts::NetworkRow;
 use crate::store::devices::{self, Device};
 use crate::store::{LIST_MAX, Tx, changes, routes};
 
@@ -102,36 +103,7 @@ pub(super) async fn approve(
              all",
         ));
     }
-    let offers = routes::of_device(&mut tx, device.id).await?;
-    let mut offers = offers.into_iter();
-    let name = offers
-        .find(|offer| offer.network == network.name && offer.route == route)
-        .and_then(|offer| offer.name);
-    if let Some(name) = name {
-        match (approved, gateway_names::record(&route)) {
-            (true, Some(record)) => {
-                let place = (person.org, &network);
-                let (name, is_news) = dns::put(
-                    &deployment,
-                    &mut tx,
-                    place,
-                    &name,
-                    &record,
-                    NameUse::Exclusive,
-                )
-                .await?;
-                if is_news {
-                    routes::set_record(&mut tx, device.id, network.id, &route, &name).await?;
-                }
-            }
-            (true, None) => {}
-            (false, _) => {
-                let kept = |offer: &OfferedRoute| *offer.route() != route;
-                gateway_names::withdraw(&mut tx, person.org, network.id, device.id, kept, now)
-                    .await?;
-            }
-        }
-    }
+    name_host(&deployment, &mut tx, &device, &network, &route, approved).await?;
     tell(&mut tx, &device, network.id, now).await?;
     let offered = routes::of_device(&mut tx, device.id).await?;
     deployment.store.commit(tx).await?;
@@ -149,6 +121,36 @@ pub(super) async fn approve(
     summary
         .map(|summary| Changed::new(what, summary))
         .ok_or_else(|| Refusal::internal(&"a route vanished"))
+}
+
+/// Gives the host of an approved route the name that the device wished for it, or takes that back.
+async fn name_host(
+    deployment: &Deployment,
+    tx: &mut Tx,
+    device: &Device,
+    network: &NetworkRow,
+    route: &GatewayRoute,
+    approved: bool,
+) -> Result<(), Refusal> {
+    let offers = routes::of_device(tx, device.id).await?;
+    let mut offers = offers.into_iter();
+    let offer = offers.find(|offer| offer.network == network.name && offer.route == *route);
+    let Some(name) = offer.and_then(|offer| offer.name) else {
+        return Ok(());
+    };
+    if !approved {
+        let kept = |offer: &OfferedRoute| offer.route() != route;
+        let now = clock::wall();
+        gateway_names::withdraw(tx, device.org, network.id, device.id, kept, now).await?;
+    } else if let Some(record) = gateway_names::record(route) {
+        let place = (device.org, network);
+        let name_use = NameUse::Exclusive;
+        let (name, is_news) = dns::put(deployment, tx, place, &name, &record, name_use).await?;
+        if is_news {
+            routes::set_record(tx, device.id, network.id, route, &name).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Tells the members of the network the present routes of the device.

@@ -84,7 +84,7 @@ impl World {
         snapshot(self.version, views, relays, "overlan.lan", viewer().device)
     }
 
-    /// What the store would do and log; `None` where nothing changes.
+    /// Does what the store would do and log; `None` if nothing changes.
     fn step(&mut self, step: Step) -> Option<Entry> {
         let (network, fact) = match step {
             Step::Put(id, host, version) => {
@@ -153,7 +153,7 @@ impl World {
         })
     }
 
-    /// The delta behind `map` that a stream would send after having read `entries`, with the
+    /// The delta after `map` that a stream would send after having read `entries`, with the
     /// networks that the viewer joined as they are now.
     fn delta(&self, viewer: &mut Viewer, map: &Netmap, entries: &[Entry]) -> Delta {
         let Derived::Changes {

@@ -34,7 +34,7 @@ impl Written {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Whether one line has all of these.
+    /// Asserts that one line has all of these.
     fn says(&self, words: &[&str]) {
         let lines = self.lines();
         let said = lines

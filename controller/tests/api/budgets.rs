@@ -1,4 +1,5 @@
-//! What costs all has a share for each source: who loops is told to wait, and nobody else notices.
+//! Requests that cost everybody have a share for each source: a looping one has to wait, and nobody
+//! else notices.
 
 use overlan_protocol::api::{Credential, EnrolResponse, ProblemKind, path};
 use overlan_protocol::key::Secret;

@@ -1,4 +1,4 @@
-//! Who gets a connection when many want one.
+//! Connections are given out by claim when many want one.
 
 use futures_util::StreamExt;
 use futures_util::stream::iter;

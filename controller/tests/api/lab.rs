@@ -179,7 +179,7 @@ impl Lab {
         }
     }
 
-    /// What the operator's door answers to `path`, the status line first.
+    /// Returns the answer of the operator's door to `path`, the status line first.
     pub(crate) async fn operator(&self, path: &str) -> String {
         let mut tcp = TcpStream::connect(self.metrics.unwrap()).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
@@ -386,7 +386,7 @@ impl Stream {
         }
     }
 
-    /// Whether the peer with this label is known and online.
+    /// Waits until the peer with this label is known and online, or is not.
     pub(crate) async fn until_online(&mut self, label: &str, online: bool) {
         self.until("a peer's state", |map| {
             peer(map, label).is_some_and(|peer| peer.online == online)

@@ -9,7 +9,7 @@ use overlan_protocol::netmap::MapEvent;
 use crate::lab::{Device, Lab, WITHIN, network, peer, refused};
 use crate::streams::resume;
 
-/// What an operator does who has no better way: the directory as it was, with the controller
+/// Copies a directory as it is, as an operator does who has no better way, with the controller
 /// stopped.
 fn copy(from: &Path, to: &Path) {
     let _ = std::fs::remove_dir_all(to);

@@ -278,9 +278,11 @@ async fn a_database_where_a_device_took_the_name_of_a_record_is_mended_and_every
     lab.stop().await;
     // As an earlier version left it.
     lab.sql(
-        "DELETE FROM names; INSERT INTO names SELECT network_id, label, 'device', device_id FROM members;
+        "DELETE FROM names;
+         INSERT INTO names SELECT network_id, label, 'device', device_id FROM members;
          DELETE FROM settings WHERE name = 'domain';
-         UPDATE names SET name = 'wiki' WHERE name = 'mallory'; UPDATE members SET label = 'wiki' WHERE label = 'mallory';",
+         UPDATE names SET name = 'wiki' WHERE name = 'mallory';
+         UPDATE members SET label = 'wiki' WHERE label = 'mallory';",
     )
     .await;
     lab.run().await;
@@ -298,7 +300,10 @@ async fn a_database_where_a_device_took_the_name_of_a_record_is_mended_and_every
         enrol(&lab, &suffix, "wiki").await.unwrap().label(),
         "wiki-2"
     );
-    let again = lab.sql("INSERT OR ABORT INTO names SELECT network_id, 'WIKI', 'record', NULL FROM names WHERE name = 'wiki'");
+    let again = lab.sql(
+        "INSERT OR ABORT INTO names
+         SELECT network_id, 'WIKI', 'record', NULL FROM names WHERE name = 'wiki'",
+    );
     let refused = std::panic::AssertUnwindSafe(again);
     assert!(
         futures_util::FutureExt::catch_unwind(refused)

@@ -6,7 +6,7 @@ use overlan_protocol::key::RelayId;
 
 use crate::lab::{Lab, Relay, WITHIN, fast, refused};
 
-/// What became of the token by which the relay asks.
+/// The state of the token that the relay presents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TokenState {
     /// One for the same name that nobody used yet.
@@ -21,7 +21,7 @@ enum TokenState {
     Revoked,
 }
 
-/// What became of the relay that asks.
+/// The state of the relay that registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Nobody has seen its identity.
@@ -60,7 +60,7 @@ struct Relays {
 }
 
 impl Relays {
-    /// What people see, and what only the database says: pins, keys and which tokens are used up.
+    /// Everything that people see, and that only the database says: pins, keys and which tokens are used up.
     async fn all(&self) -> (Vec<RelaySummary>, Vec<String>) {
         let mut person = self.lab.person(&self.owner).await;
         let seen = person.get(path::RELAYS, WITHIN).await.unwrap();
@@ -68,7 +68,8 @@ impl Relays {
             .lab
             .texts(
                 "SELECT id || name || identity || addresses || pins || online FROM relays
-                 UNION ALL SELECT id || name || coalesce(used, '') || coalesce(relay_id, '') FROM relay_tokens",
+                 UNION ALL SELECT id || name || coalesce(used, '') || coalesce(relay_id, '')
+                 FROM relay_tokens",
             )
             .await;
         (seen, kept)

@@ -18,7 +18,7 @@ enum Kind {
     Approval,
 }
 
-/// What became of the key by which the device asks.
+/// The state of the key that the device presents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum KeyState {
     /// Another key of the same kind that nobody used yet.
@@ -30,7 +30,7 @@ enum KeyState {
     Forgotten,
 }
 
-/// What became of the device that asks.
+/// The state of the device that enrols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Nobody has seen its identity.
@@ -123,7 +123,7 @@ impl Rights {
         }
     }
 
-    /// What the owner sees of a device: its networks, and those that it waits for.
+    /// Lists what the owner sees of a device: its networks, and those that it waits for.
     async fn places(&self, id: DeviceId) -> (Vec<String>, Vec<String>) {
         let mut person = self.lab.person(&self.owner).await;
         let devices: Vec<DeviceSummary> = person.get(path::DEVICES, WITHIN).await.unwrap();
