@@ -2,7 +2,8 @@
 //!
 //! A database that was restored from a copy does not know which indices were given out after the
 //! copy was made, and nobody can tell it before a new device asks. So each run of the controller
-//! starts at a place of its own: two runs that know nothing of each other give out no index twice.
+//! starts at a place of its own: two runs that know nothing of each other do not give out the same
+//! index.
 
 use std::time::Duration;
 

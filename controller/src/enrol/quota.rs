@@ -29,7 +29,7 @@ pub(crate) enum QuotaError {
 pub(crate) enum RelayNameError {
     /// A relay of this name is online.
     Online,
-    /// There is no such relay, and no room for another one.
+    /// No relay has the name, and the organisation has no room for another one.
     Full,
 }
 

@@ -114,7 +114,7 @@ fn who_says_that_it_ends_has_no_grace_and_may_come_back() {
     presence.handle_close(t0, device(1));
     assert_eq!(presence.due(t0, 10), [], "an ordinary end has its grace");
     presence.handle_leaving(t0, device(1));
-    assert_eq!(presence.due(t0, 10), [went(1)], "told a little late");
+    assert_eq!(presence.due(t0, 10), [went(1)], "reported a little late");
     presence.handle_leaving(t0, device(1));
     assert_eq!(presence.due(t0, 10), []);
 }

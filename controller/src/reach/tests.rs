@@ -7,8 +7,8 @@ fn public(text: Option<&str>) -> Result<(String, u16), StartError> {
 #[test]
 fn the_public_address_is_where_it_listens_unless_told() {
     assert_eq!(public(None).unwrap(), ("127.0.0.1".to_owned(), 8443));
-    let told = public(Some("controller.example:443")).unwrap();
-    assert_eq!(told, ("controller.example".to_owned(), 443));
+    let answer = public(Some("controller.example:443")).unwrap();
+    assert_eq!(answer, ("controller.example".to_owned(), 443));
     let without_port = public(Some("controller.example")).unwrap();
     assert_eq!(without_port, ("controller.example".to_owned(), 8443));
     let v6 = public(Some("[2001:db8::1]")).unwrap();

@@ -135,7 +135,7 @@ async fn the_log_says_who_changed_what_by_name() {
         written.says(&[&by, said]);
     }
 
-    // A password that does not fit, and who is told so; no password, and no email that nobody has.
+    // A wrong password is logged with its account; no password is, and no unknown email.
     let wrong = "not the password, certainly";
     for email in [EMAIL, "stranger@example.org"] {
         let request = LoginRequest {
@@ -143,10 +143,10 @@ async fn the_log_says_who_changed_what_by_name() {
             password: Secret::new(wrong),
         };
         let mut connection = lab.connect().await;
-        let told = connection
+        let answer = connection
             .post::<_, LoginResponse>(path::LOGIN, &request, WITHIN)
             .await;
-        assert_eq!(refused(told), ProblemKind::WrongPassword);
+        assert_eq!(refused(answer), ProblemKind::WrongPassword);
     }
     written.says(&["a login failed", EMAIL, "127.0.0.1"]);
     let request = LoginRequest {

@@ -38,8 +38,8 @@ async fn a_key_that_enrols_without_end_is_slowed_down_and_no_other_key() {
     );
     let (made, error) = enrol_until_refused(&lab, &leaked, 2_000).await;
     assert!((500..1_000).contains(&made), "{made}");
-    let told: Result<(), HttpsError> = Err(error.unwrap());
-    assert_eq!(refused(told), ProblemKind::TooMany);
+    let answer: Result<(), HttpsError> = Err(error.unwrap());
+    assert_eq!(refused(answer), ProblemKind::TooMany);
     assert_eq!(enrol_until_refused(&lab, &other, 20).await.0, 20);
 }
 
@@ -63,7 +63,7 @@ async fn a_device_that_opens_sessions_without_end_is_slowed_down_and_no_other() 
         assert!(opened < 200, "no end of sessions");
     };
     assert!(opened >= 40, "{opened}");
-    let told: Result<(), HttpsError> = Err(error);
-    assert_eq!(refused(told), ProblemKind::TooMany);
+    let answer: Result<(), HttpsError> = Err(error);
+    assert_eq!(refused(answer), ProblemKind::TooMany);
     other.stream(&lab).await;
 }

@@ -63,12 +63,12 @@ async fn a_device_gets_certificates_for_its_own_names_and_for_no_other() {
         .await;
     assert_eq!(refused(nobody), ProblemKind::NotAuthenticated);
 
-    // The CA is told to anybody and outlives a restart, as what it signed must.
-    let told = async |lab: &Lab| -> NamesCaResponse {
+    // Anybody may have the CA, which outlives a restart, as its certificates must.
+    let answer = async |lab: &Lab| -> NamesCaResponse {
         let mut connection = lab.connect().await;
         connection.get(path::NAMES_CA, WITHIN).await.unwrap()
     };
-    let before = told(&lab).await;
+    let before = answer(&lab).await;
     assert!(
         before
             .certificate
@@ -76,7 +76,7 @@ async fn a_device_gets_certificates_for_its_own_names_and_for_no_other() {
     );
     assert_eq!(before.domain, "overlan.lan");
     lab.restart().await;
-    assert_eq!(told(&lab).await, before);
+    assert_eq!(answer(&lab).await, before);
 }
 
 #[tokio::test]
@@ -87,14 +87,14 @@ async fn a_device_that_asks_without_end_is_slowed_down_and_no_other() {
     let (looping, web) = (lab.enrol(&key, "loop").await, lab.enrol(&key, "web").await);
     let wanted = request(looping.id());
     let mut issued = 0;
-    let told = loop {
+    let answer = loop {
         match ask(&lab, &looping, &wanted).await {
             Ok(_) => issued += 1,
-            told @ Err(_) => break told,
+            answer @ Err(_) => break answer,
         }
         assert!(issued < 100, "no end of certificates");
     };
     assert!(issued >= 20, "{issued}");
-    assert_eq!(refused(told), ProblemKind::TooMany);
+    assert_eq!(refused(answer), ProblemKind::TooMany);
     ask(&lab, &web, &request(web.id())).await.unwrap();
 }

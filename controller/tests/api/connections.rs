@@ -110,11 +110,11 @@ async fn places_held_from_two_addresses_do_not_keep_the_owner_out() {
     let key = lab.reusable_key(&owner).await;
     lab.enrol(&key, "web").await;
     lab.relay(&owner, "ams-1", 4_430).await;
-    // Who is refused is told, where there is room to tell.
-    let told = refused.first().expect("some were answered");
-    assert!(told.starts_with("HTTP/1.1 503"), "{told}");
-    assert!(told.contains("\r\nretry-after: "), "{told}");
-    let (_, body) = told.split_once("\r\n\r\n").unwrap();
+    // A refused connection gets an answer, if there is room for one.
+    let answer = refused.first().expect("some were answered");
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.contains("\r\nretry-after: "), "{answer}");
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
     let problem: Problem = serde_json::from_str(body).unwrap();
     assert_eq!(problem.kind, ProblemKind::Unavailable);
 }

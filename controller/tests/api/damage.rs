@@ -44,10 +44,13 @@ async fn a_deployment_without_its_database_is_not_a_new_one() {
                 assert!(fs::metadata(&database).unwrap().len() > 0);
             }
         }
-        let told = refused(&mut lab).await;
-        assert!(told.contains("is missing or empty"), "{how}: {told}");
-        assert!(told.contains("ca.json"), "{how}: {told}");
-        assert!(told.contains("overlan controller restore"), "{how}: {told}");
+        let answer = refused(&mut lab).await;
+        assert!(answer.contains("is missing or empty"), "{how}: {answer}");
+        assert!(answer.contains("ca.json"), "{how}: {answer}");
+        assert!(
+            answer.contains("overlan controller restore"),
+            "{how}: {answer}"
+        );
     }
 }
 
@@ -90,14 +93,14 @@ async fn a_database_that_is_damaged_or_of_another_program_is_refused() {
         ("a page of noise", torn),
     ] {
         fs::write(&database, bytes).unwrap();
-        let told = refused(&mut lab).await;
-        assert!(told.contains("it is damaged"), "{what}: {told}");
-        assert!(told.contains("controller.db"), "{what}: {told}");
+        let answer = refused(&mut lab).await;
+        assert!(answer.contains("it is damaged"), "{what}: {answer}");
+        assert!(answer.contains("controller.db"), "{what}: {answer}");
     }
     fs::remove_file(&database).unwrap();
     lab.sql("CREATE TABLE moz_cookies (id INTEGER)").await;
-    let told = refused(&mut lab).await;
-    assert!(told.contains("another program"), "{told}");
+    let answer = refused(&mut lab).await;
+    assert!(answer.contains("another program"), "{answer}");
     fs::write(&database, whole).unwrap();
     lab.run().await;
 }
@@ -121,17 +124,20 @@ async fn damaged_keys_are_named_with_their_way_out() {
             format!("{whole}garbage"),
         ] {
             fs::write(&path, &damaged).unwrap();
-            let told = refused(&mut lab).await;
-            assert!(told.contains(name) && told.contains(way_out), "{told}");
+            let answer = refused(&mut lab).await;
+            assert!(
+                answer.contains(name) && answer.contains(way_out),
+                "{answer}"
+            );
         }
         fs::write(&path, &whole).unwrap();
     }
-    // A CA that is gone is never made anew beside devices that trust it.
+    // A missing CA is never replaced while devices trust it.
     let ca = file(&lab, "ca.json");
     let whole = fs::read(&ca).unwrap();
     fs::remove_file(&ca).unwrap();
-    let told = refused(&mut lab).await;
-    assert!(told.contains("it is missing"), "{told}");
+    let answer = refused(&mut lab).await;
+    assert!(answer.contains("it is missing"), "{answer}");
     fs::write(&ca, whole).unwrap();
     // The server's own certificate is.
     let join = lab.join.clone();
@@ -147,8 +153,8 @@ async fn another_key_under_the_same_name_is_damage() {
     let mut key: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     key["seed"] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".into();
     fs::write(&path, key.to_string()).unwrap();
-    let told = refused(&mut lab).await;
-    assert!(told.contains("it is damaged"), "{told}");
+    let answer = refused(&mut lab).await;
+    assert!(answer.contains("it is damaged"), "{answer}");
     fs::remove_file(&path).unwrap();
     lab.run().await;
 }
@@ -158,10 +164,10 @@ async fn a_directory_of_others_stays_as_it_is() {
     let mut lab = stopped().await;
     let dir = lab.data_dir();
     fs::set_permissions(&dir, PermissionsExt::from_mode(0o755)).unwrap();
-    let told = refused(&mut lab).await;
+    let answer = refused(&mut lab).await;
     assert!(
-        told.contains(&format!("chmod 700 {}", dir.display())),
-        "{told}"
+        answer.contains(&format!("chmod 700 {}", dir.display())),
+        "{answer}"
     );
     let mode = fs::metadata(&dir).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o755, "nobody changed it");

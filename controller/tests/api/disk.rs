@@ -1,4 +1,4 @@
-//! A disk that is full: what fails is told, and what comes after is written.
+//! A full disk: failures are reported, and later writes succeed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -79,9 +79,9 @@ async fn the_controller_writes_again_when_the_full_disk_has_room() {
         ProblemKind::Internal
     );
     let ready = async || lab.operator("/readyz").await;
-    let told = ready().await;
-    assert!(told.starts_with("HTTP/1.1 503"), "{told}");
-    assert!(told.contains("cannot write"), "{told}");
+    let answer = ready().await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.contains("cannot write"), "{answer}");
     let metrics = lab.operator("/metrics").await;
     assert!(
         metrics.contains("\noverlan_controller_can_write 0\n"),

@@ -257,7 +257,7 @@ impl Lab {
     }
 }
 
-/// A device's keys, and what it was told.
+/// A device's keys, and the answer to its enrolment.
 #[derive(Debug)]
 pub(crate) struct Device {
     pub(crate) secret: IdentitySecret,

@@ -99,8 +99,8 @@ async fn a_map_of_the_lost_time_is_replaced_though_its_number_comes_again() {
 async fn a_device_of_the_lost_time_is_told() {
     let back = rollback().await;
     let connection = back.lost.connect(&back.lab).await;
-    let told = connection.lines(path::DEVICE_NETMAP, WITHIN).await;
-    assert_eq!(refused(told), ProblemKind::DeviceUnknown);
+    let answer = connection.lines(path::DEVICE_NETMAP, WITHIN).await;
+    assert_eq!(refused(answer), ProblemKind::DeviceUnknown);
     // And gets in again, as a new one, by what it has.
     back.lab.enrol(&back.key, "lost").await;
     drop(back.owner);
@@ -155,7 +155,7 @@ async fn relays_are_told_who_holds_an_address_that_was_given_out_since() {
     let now = orders(&back.lab, &back.relay, Some(&back.relay_orders)).await;
     assert_ne!(now.lineage, back.relay_orders.lineage);
     assert!(now.holders.contains(&(here.vni, here.host, fresh.id())));
-    // Whoever comes now is named as well, at once.
+    // A device that comes now is named as well, at once.
     let next = back.lab.enrol(&back.key, "next").await;
     let later = orders(&back.lab, &back.relay, Some(&now)).await;
     assert!(

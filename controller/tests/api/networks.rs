@@ -174,12 +174,12 @@ async fn a_key_opens_its_networks_and_no_others() {
         refused(join(&lab, &person, "secret").await),
         ProblemKind::Forbidden
     );
-    let told = person.stream(&lab).await.map;
-    let (_, acme) = told.network_named("acme").unwrap();
+    let answer = person.stream(&lab).await.map;
+    let (_, acme) = answer.network_named("acme").unwrap();
     let (_, peer) = acme.peer_named("all").unwrap();
     assert!(matches!(peer.owner, Owner::AuthKey(_)), "{peer:?}");
-    let told = all.stream(&lab).await.map;
-    let (_, acme) = told.network_named("acme").unwrap();
+    let answer = all.stream(&lab).await.map;
+    let (_, acme) = answer.network_named("acme").unwrap();
     let (_, peer) = acme.peer_named("person").unwrap();
     assert_eq!(peer.owner.person(), Some(EMAIL));
     let mut connection = lab.person(&owner).await;
@@ -404,7 +404,7 @@ async fn a_key_that_went_astray_fills_no_list_with_devices_that_wait() {
     assert_eq!(refused(refused_one), ProblemKind::Forbidden);
     let mut person = lab.person(&owner).await;
     let devices: Vec<DeviceSummary> = person.get(path::DEVICES, WITHIN).await.unwrap();
-    assert_eq!(devices.len(), 256, "nothing of the refused one stays");
+    assert_eq!(devices.len(), 256, "the refused one leaves nothing");
     let one = format!("{}/{}", path::DEVICES, devices[0].id);
     person.delete(&one, WITHIN).await.unwrap();
     enrol(&lab, credential(4), "one-more", &[]).await.unwrap();
@@ -438,12 +438,12 @@ async fn a_device_that_joins_and_leaves_in_a_loop_is_told_to_wait_and_no_other()
             Err(HttpsError::Problem(problem)) => break problem,
             Err(error) => panic!("{error}"),
         }
-        assert!(changes < 100, "it was never told to wait");
+        assert!(changes < 100, "it never had to wait");
     };
     assert_eq!(problem.kind, ProblemKind::TooMany);
     assert!(problem.retry_after_secs.is_some_and(|secs| secs >= 1));
     assert!(problem.detail.contains("try again in"), "{problem:?}");
     join(&lab, &other, "acme").await.unwrap();
-    // What it is and what it may do is still told.
+    // It may still ask for its networks.
     assert_eq!(choices(&lab, &looping).await.len(), 2);
 }

@@ -60,7 +60,8 @@ struct Relays {
 }
 
 impl Relays {
-    /// Everything that people see, and that only the database says: pins, keys and which tokens are used up.
+    /// Everything that people see, and that only the database says: pins, keys and which tokens are
+    /// used up.
     async fn all(&self) -> (Vec<RelaySummary>, Vec<String>) {
         let mut person = self.lab.person(&self.owner).await;
         let seen = person.get(path::RELAYS, WITHIN).await.unwrap();

@@ -209,7 +209,7 @@ impl Rights {
                     assert_ne!(enrolled.device, device.id(), "{case}: another device");
                 }
             }
-            // That it was used is told first.
+            // The answer names its use first.
             (false, KeyState::Expired) if kind != Kind::OneOff => {
                 assert_eq!(refused(repeated), ProblemKind::KeyExpired, "{case}");
             }

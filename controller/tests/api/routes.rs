@@ -126,12 +126,12 @@ async fn an_approved_host_has_its_name_as_long_as_some_device_leads_there() {
     let record = [Record::Cname("db.internal".to_owned())];
     let offers = ["db.internal:5432 as db", "10.1.2.3 as web"];
     for device in [&first, &second] {
-        let told = offer(&lab, device, wishes(&offers)).await.unwrap();
-        assert_eq!(told.iter().filter(|it| it.name.is_some()).count(), 2);
+        let answer = offer(&lab, device, wishes(&offers)).await.unwrap();
+        assert_eq!(answer.iter().filter(|it| it.name.is_some()).count(), 2);
     }
     assert!(network(&stream.map).dns.records.is_empty());
 
-    // A wish for the name of a device is told at approval, and nothing is approved.
+    // A wish for the name of a device is refused at approval, and nothing is approved.
     let taken = approve(&lab, &owner, &first, "10.1.2.3", true).await;
     assert_eq!(refused(taken), ProblemKind::NameTaken);
 
@@ -157,8 +157,8 @@ async fn an_approved_host_has_its_name_as_long_as_some_device_leads_there() {
 
     // Another name is another wish.
     let other = wishes(&["db.internal:5432 as sql"]);
-    let told = offer(&lab, &second, other).await.unwrap();
-    assert!(told.iter().all(|it| !it.approved));
+    let answer = offer(&lab, &second, other).await.unwrap();
+    assert!(answer.iter().all(|it| !it.approved));
     stream
         .until("no name", |map| network(map).dns.records.is_empty())
         .await;

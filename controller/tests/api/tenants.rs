@@ -6,7 +6,7 @@ use overlan_protocol::key::Secret;
 
 use crate::lab::{Device, Lab, PASSWORD, WITHIN, network, peer, refused};
 
-/// A second organisation with an owner who has the same password, made behind the API: there is no
+/// A second organisation with an owner who has the same password, made without the API: there is no
 /// sign-up.
 async fn second_tenant(lab: &Lab) -> LoginResponse {
     lab.sql(

@@ -86,7 +86,7 @@ async fn log_in(lab: &Lab) -> LoginResponse {
 async fn devices(lab: &Lab, owner: &LoginResponse) -> Vec<String> {
     let mut person = lab.person(owner).await;
     let devices: Vec<DeviceSummary> = person.get(path::DEVICES, WITHIN).await.unwrap();
-    let mut told: Vec<String> = devices
+    let mut answer: Vec<String> = devices
         .into_iter()
         .map(|device| {
             let places = device.networks.into_iter();
@@ -96,8 +96,8 @@ async fn devices(lab: &Lab, owner: &LoginResponse) -> Vec<String> {
             places.chain(waits).collect::<Vec<_>>().join(", ")
         })
         .collect();
-    told.sort();
-    told
+    answer.sort();
+    answer
 }
 
 async fn join_itself(

@@ -106,7 +106,7 @@ fn a_hundred_a_second_from_many_sources_guess_a_thousand_a_day_and_keep_no_known
         }
         if second % 601 == 0 {
             for lane in [
-                // Strangers sit behind the owner's own address as well.
+                // Strangers share the owner's own address.
                 Lane::Known(ip(7)),
                 Lane::Device(DeviceId([1; 16])),
                 Lane::Host([127, 0, 0, 1].into()),
@@ -137,7 +137,7 @@ fn made_up_accounts_evict_none_that_exists() {
             .count()
     };
     assert_eq!(guesses(&mut throttle, start), 5);
-    // All of them later, so that whoever counts by age alone forgets the owner's first.
+    // All of them later, so that forgetting by age alone would begin with the owner's.
     let soon = start + Duration::from_millis(500);
     for number in 0..u32::try_from(MADE_UP_MAX + 200).unwrap() {
         let account = format!("{number}@example.org");
