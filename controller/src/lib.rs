@@ -1,10 +1,24 @@
-//! The controller: accounts, networks, devices, keys, relay assignment, and the netmap streams that
-//! tell devices of each other.
+//! The controller: accounts, networks, devices, keys, relay assignment, and the netmap streams by
+//! which devices know each other. Data flows between members without this program.
 //!
-//! A request's way through the modules: `server` (TLS, places) → `api` (who calls, what is asked) →
-//! the deciding modules (`enrol`, `naming`, `address`, `placement`, `netmaps`, `presence`,
-//! `heartbeat`) → `store` (one transaction) → `changelog` → the netmap streams of everybody it
-//! concerns. Data flows between members without this program.
+//! A request comes through `server` (TLS, places) and `api` (the caller and the handler) to the
+//! deciding rooms; `store` writes their decision in one transaction, `changelog` notices it, and
+//! every netmap stream that it concerns makes its own delta.
+//!
+//! - `config`, `reach`, `start`, `controller`, `data_dir`, `key_file`, `clock` bring it up and run
+//!   it.
+//! - `server`, `seats`, `limits`, `rate`, `budget`, `auth` decide who may connect, log in, and how
+//!   often.
+//! - `api` has one file per resource, and `feed`, one netmap stream.
+//! - `enrol`, `roster`, `naming`, `namespace`, `records`, `gateway_names`, `address` let devices in,
+//!   join them to networks and name them.
+//! - `fleet`, `placement`, `presence`, `heartbeat`, `report` follow relays and devices, and decide
+//!   where devices attach.
+//! - `netmaps`, `changelog`, `lineage` decide what a device knows, and which versions count.
+//! - `store`, `tickets`, `ca` keep the database and the keys.
+//! - `housekeeping`, `operator`, `metrics`, `backup`, `recovery` serve the operator.
+//!
+//! `deployment` is the state that they share.
 
 #![forbid(unsafe_code)]
 

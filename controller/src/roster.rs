@@ -68,7 +68,7 @@ pub(crate) async fn join(
         host,
         label,
         routes: Vec::new(),
-        owner: accounts::owner(tx, device).await?,
+        owner: devices::owner(tx, device).await?,
     };
     members::insert(tx, device.id, &place, now).await?;
     if runs::rewound(tx, now).await?.is_some() {

@@ -16,6 +16,7 @@ pub(crate) mod relays;
 pub(crate) mod routes;
 pub(crate) mod runs;
 pub(crate) mod sessions;
+pub(crate) mod views;
 pub(crate) mod waiting;
 
 use std::path::Path;
@@ -23,6 +24,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use overlan_protocol::UnixTime;
+use overlan_protocol::key::RelayId;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
@@ -331,6 +333,15 @@ fn parsed<T: FromStr>(row: &SqliteRow, column: &'static str) -> Result<T, StoreE
 fn unsigned<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError> {
     let number: i64 = row.try_get(column)?;
     T::try_from(number).map_err(|_| damaged(column))
+}
+
+/// Reads the relay list of a device's row.
+fn relay_list(row: &SqliteRow) -> Result<Vec<RelayId>, StoreError> {
+    let text: String = row.try_get("relays")?;
+    text.split(',')
+        .filter(|id| !id.is_empty())
+        .map(|id| id.parse().map_err(|_| damaged("relays")))
+        .collect()
 }
 
 /// Makes a time fit for a column.

@@ -92,6 +92,7 @@ const SHELLS: &[&str] = &[
     "controller/src/store/routes.rs",
     "controller/src/store/runs.rs",
     "controller/src/store/sessions.rs",
+    "controller/src/store/views.rs",
     "controller/src/store/waiting.rs",
     "netstack/src/datagram.rs",
     "netstack/src/listen.rs",

@@ -20,7 +20,7 @@ use crate::deployment::{Attached, Deployment};
 use crate::lineage::Claim;
 use crate::netmaps::{self, Derived, Viewer};
 use crate::store::devices::Device;
-use crate::store::{StoreError, Tx, changes, devices};
+use crate::store::{StoreError, Tx, changes, devices, views};
 
 /// An open stream. The device counts as online until this is dropped.
 #[derive(Debug)]
@@ -180,7 +180,7 @@ impl Feed {
         for id in joined {
             let whole = match device.place(*id) {
                 Some(place) => {
-                    let view = changes::view(&mut tx, device.org, place).await?;
+                    let view = views::network(&mut tx, device.org, place).await?;
                     netmaps::network(view, device.id)
                 }
                 None => None,
@@ -238,9 +238,9 @@ async fn snapshot(tx: &mut Tx, device: &Device, domain: &str) -> Result<Netmap, 
     let version = changes::version(tx).await?;
     let mut views = Vec::with_capacity(device.places.len());
     for place in &device.places {
-        views.push(changes::view(tx, device.org, place).await?);
+        views.push(views::network(tx, device.org, place).await?);
     }
-    let relays = changes::public_relays(tx, device.org).await?;
+    let relays = views::relays(tx, device.org).await?;
     Ok(netmaps::snapshot(version, views, relays, domain, device.id))
 }
 

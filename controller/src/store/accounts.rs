@@ -3,11 +3,9 @@
 use overlan_protocol::UnixTime;
 use overlan_protocol::frame::Vni;
 use overlan_protocol::key::NetworkId;
-use overlan_protocol::netmap::Owner;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::devices::Device;
 use super::{StoreError, Tx, damaged, parsed, seconds, unsigned};
 use crate::netmaps::OrgId;
 
@@ -31,23 +29,6 @@ pub(crate) struct NetworkRow {
     pub(crate) is_default: bool,
     pub(crate) devices: u32,
     pub(crate) online: u32,
-}
-
-/// Returns the right by which `device` was enrolled, as other members see it.
-pub(crate) async fn owner(tx: &mut Tx, device: &Device) -> Result<Owner, StoreError> {
-    if let Some(account) = device.account {
-        let row = sqlx::query("SELECT email FROM accounts WHERE id = ?")
-            .bind(account)
-            .fetch_optional(&mut **tx)
-            .await?;
-        if let Some(row) = row {
-            return Ok(Owner::Person(row.try_get("email")?));
-        }
-    }
-    Ok(device
-        .auth_key
-        .clone()
-        .map_or(Owner::Unknown, Owner::AuthKey))
 }
 
 /// Says whether any account exists.

@@ -1,17 +1,12 @@
-//! The change log and the view of networks at one version.
-
-use std::collections::BTreeMap;
+//! The change log.
 
 use overlan_protocol::UnixTime;
-use overlan_protocol::key::{NetworkId, RelayId};
-use overlan_protocol::netmap::Relay;
+use overlan_protocol::key::NetworkId;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::members::{self, Membership};
-use super::{StoreError, Tx, damaged, relays, seconds, signed, unsigned};
-use crate::netmaps::{Entry, Fact, OrgId, View};
-use crate::store::dns;
+use super::{StoreError, Tx, damaged, seconds, signed, unsigned};
+use crate::netmaps::{Entry, Fact, OrgId};
 
 /// Returns the newest version.
 pub(crate) async fn version(tx: &mut Tx) -> Result<u64, StoreError> {
@@ -120,24 +115,4 @@ pub(crate) async fn restart(tx: &mut Tx) -> Result<(), StoreError> {
         sqlx::query(statement).execute(&mut **tx).await?;
     }
     Ok(())
-}
-
-/// Returns the network of `place` as this transaction sees it.
-pub(crate) async fn view(tx: &mut Tx, org: OrgId, place: &Membership) -> Result<View, StoreError> {
-    Ok(View {
-        network: place.network,
-        name: place.name.clone(),
-        vni: place.vni,
-        members: members::of_network(tx, org, place.network).await?,
-        dns: dns::settings(tx, org, place.network).await?,
-    })
-}
-
-/// Returns the organisation's relays as devices see them.
-pub(crate) async fn public_relays(
-    tx: &mut Tx,
-    org: OrgId,
-) -> Result<BTreeMap<RelayId, Relay>, StoreError> {
-    let relays = relays::list(tx, org).await?.into_iter();
-    Ok(relays.map(|relay| (relay.id, relay.public())).collect())
 }

@@ -3,11 +3,12 @@
 
 use overlan_protocol::UnixTime;
 use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId, RelayId, TunnelKey};
+use overlan_protocol::netmap::Owner;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::members::{self, Membership};
-use super::{StoreError, Tx, damaged, parsed, seconds, signed, unsigned};
+use super::{StoreError, Tx, accounts, parsed, relay_list, seconds, signed, unsigned};
 use crate::netmaps::{Member, OrgId, Viewer};
 
 /// A device, with the fields that only the controller needs.
@@ -125,6 +126,20 @@ pub(crate) async fn by_identity(
         .fetch_optional(&mut **tx)
         .await?;
     with_places(tx, row.as_ref()).await
+}
+
+/// Returns the right by which `device` was enrolled, as other members see it.
+pub(crate) async fn owner(tx: &mut Tx, device: &Device) -> Result<Owner, StoreError> {
+    let email = match device.account {
+        Some(account) => accounts::email(tx, account).await?,
+        None => None,
+    };
+    let key = device.auth_key.clone();
+    Ok(match (email, key) {
+        (Some(email), _) => Owner::Person(email),
+        (None, Some(key)) => Owner::AuthKey(key),
+        (None, None) => Owner::Unknown,
+    })
 }
 
 /// Returns the devices of an organisation by name, at most `limit`, with the emails of those who
@@ -340,7 +355,7 @@ fn device(row: &SqliteRow) -> Result<Device, StoreError> {
         identity: parsed(row, "identity")?,
         tunnel: parsed(row, "tunnel")?,
         tunnel_signature: row.try_get("tunnel_signature")?,
-        relays: relays(row)?,
+        relays: relay_list(row)?,
         online: row.try_get("online")?,
         ephemeral: row.try_get("ephemeral")?,
         epoch: unsigned(row, "epoch")?,
@@ -350,15 +365,6 @@ fn device(row: &SqliteRow) -> Result<Device, StoreError> {
         account: row.try_get("account_id")?,
         places: Vec::new(),
     })
-}
-
-/// Reads the relay list of a device's row.
-pub(super) fn relays(row: &SqliteRow) -> Result<Vec<RelayId>, StoreError> {
-    let text: String = row.try_get("relays")?;
-    text.split(',')
-        .filter(|id| !id.is_empty())
-        .map(|id| id.parse().map_err(|_| damaged("relays")))
-        .collect()
 }
 
 fn relay_text(relays: &[RelayId]) -> String {

@@ -12,7 +12,7 @@ use overlan_protocol::netmap::Owner;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{StoreError, Tx, damaged, devices, names, parsed, seconds, unsigned};
+use super::{StoreError, Tx, damaged, names, parsed, relay_list, seconds, unsigned};
 use crate::netmaps::{Member, OrgId};
 
 /// A device's place in one network.
@@ -149,7 +149,7 @@ pub(crate) async fn of_network(
                 identity: parsed(row, "identity")?,
                 tunnel: parsed(row, "tunnel")?,
                 tunnel_signature: row.try_get("tunnel_signature")?,
-                relays: devices::relays(row)?,
+                relays: relay_list(row)?,
                 online: row.try_get("online")?,
                 routes: routes(row)?,
                 owner: owner(row)?,

@@ -1,0 +1,34 @@
+//! Networks and relays as devices see them, at the version of one transaction.
+
+use std::collections::BTreeMap;
+
+use overlan_protocol::key::RelayId;
+use overlan_protocol::netmap::Relay;
+
+use super::members::{self, Membership};
+use super::{StoreError, Tx, dns, relays};
+use crate::netmaps::{OrgId, View};
+
+/// Returns the network of `place` as this transaction sees it.
+pub(crate) async fn network(
+    tx: &mut Tx,
+    org: OrgId,
+    place: &Membership,
+) -> Result<View, StoreError> {
+    Ok(View {
+        network: place.network,
+        name: place.name.clone(),
+        vni: place.vni,
+        members: members::of_network(tx, org, place.network).await?,
+        dns: dns::settings(tx, org, place.network).await?,
+    })
+}
+
+/// Returns the organisation's relays as devices see them.
+pub(crate) async fn relays(
+    tx: &mut Tx,
+    org: OrgId,
+) -> Result<BTreeMap<RelayId, Relay>, StoreError> {
+    let relays = relays::list(tx, org).await?.into_iter();
+    Ok(relays.map(|relay| (relay.id, relay.public())).collect())
+}
