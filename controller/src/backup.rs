@@ -82,6 +82,9 @@ pub enum BackupError {
 
 /// Copies database and keys of `data_dir` into the new file `to`, or into a new file in it if it is
 /// a directory. A controller that runs there goes on.
+///
+/// # Errors
+/// If there is no deployment, the file exists, or something cannot be read or written.
 pub async fn backup(data_dir: &Path, to: &Path) -> Result<Backup, BackupError> {
     let database = data_dir.join(data_dir::DATABASE);
     if !database.is_file() {
@@ -138,6 +141,9 @@ pub async fn backup(data_dir: &Path, to: &Path) -> Result<Backup, BackupError> {
 
 /// Restores the backup `file` into `data_dir`, which must be new or empty. Addresses that were
 /// given out after the backup are not given out again while tickets for them live.
+///
+/// # Errors
+/// If the file is not a whole backup, or the directory cannot take it.
 pub async fn restore(file: &Path, data_dir: &Path) -> Result<Restored, BackupError> {
     let unusable = |reason: String| BackupError::Unusable {
         path: file.to_owned(),
@@ -241,6 +247,9 @@ async fn unpack(store: &Store) -> Result<(Vec<Carried>, Totals), StoreError> {
 
 /// Replaces the ticket key from the next start of the controller of `data_dir` on, which must not
 /// run now.
+///
+/// # Errors
+/// If a controller runs there, or the last rotation is too recent.
 pub fn rotate_ticket_key(data_dir: &Path) -> Result<(), BackupError> {
     let unfit = |reason: String| BackupError::DataDir {
         path: data_dir.to_owned(),

@@ -10,8 +10,8 @@
 //! - `server`, `seats`, `limits`, `rate`, `budget`, `auth` decide who may connect, log in, and how
 //!   often.
 //! - `api` has one file per resource, and `feed`, one netmap stream.
-//! - `enrol`, `roster`, `naming`, `namespace`, `records`, `gateway_names`, `address` let devices in,
-//!   join them to networks and name them.
+//! - `enrol`, `roster`, `naming`, `namespace`, `records`, `gateway_names`, `address` let devices
+//!   in, join them to networks and name them.
 //! - `fleet`, `placement`, `presence`, `heartbeat`, `report` follow relays and devices, and decide
 //!   where devices attach.
 //! - `netmaps`, `changelog`, `lineage` decide what a device knows, and which versions count.

@@ -35,6 +35,9 @@ pub enum ResetError {
 
 /// Sets the password of the account with this email in a controller's data directory and ends its
 /// sessions; returns their number. A running controller uses both at once.
+///
+/// # Errors
+/// If there is no such account, the password is not accepted, or the database fails.
 pub async fn reset_password(data_dir: &Path, email: &str, new: &Secret) -> Result<u64, ResetError> {
     let failed = |error: &dyn std::fmt::Display| ResetError::Failed(error.to_string());
     let file = data_dir.join(crate::data_dir::DATABASE);
