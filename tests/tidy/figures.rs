@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::sources::{RustFile, environment, is_test, rust_files};
+use crate::words::replaced_words;
 
 /// One figure: its name, the counter that finds each place, and the ceiling, which only falls.
 struct Figure {
@@ -59,7 +60,7 @@ const FIGURES: &[Figure] = &[
     Figure {
         name: "source lines over 100 columns",
         places: |files| long_lines(files, false),
-        ceiling: 2000,
+        ceiling: 1650,
     },
     Figure {
         name: "test lines over 100 columns",
@@ -75,6 +76,11 @@ const FIGURES: &[Figure] = &[
         name: "doc comments that open with a question word, tests",
         places: |files| questions(files, true),
         ceiling: 136,
+    },
+    Figure {
+        name: "source lines with words that the glossary replaced",
+        places: replaced_words,
+        ceiling: 800,
     },
     Figure {
         name: "places that split host:port",

@@ -7,3 +7,4 @@ mod files;
 mod layers;
 mod limits;
 mod sources;
+mod words;
