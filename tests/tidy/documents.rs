@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::sources::{collect, is_test, read, root, rust_files};
+use crate::sources::{RustFile, collect, is_test, read, root, rust_files};
 
 #[test]
 fn links_in_documents_lead_somewhere() {
@@ -74,7 +74,7 @@ fn tests_named_as_evidence_exist() {
 }
 
 /// Lines and columns of documents that somebody reads from the first line to the last.
-const SIZES: &[(&str, usize, usize)] = &[("ARCHITECTURE.md", 200, 120), ("README.md", 250, 120)];
+const SIZES: &[(&str, usize, usize)] = &[("ARCHITECTURE.md", 200, 120), ("README.md", 250, 140)];
 
 #[test]
 fn the_first_documents_stay_short() {
@@ -104,7 +104,8 @@ fn the_codemap_names_every_source_file() {
     let files = rust_files();
     let mut codemap = codemap();
     let mut broken = Vec::new();
-    for file in files.iter().filter(|file| !is_test(&file.path)) {
+    let is_source = |file: &&RustFile| !is_test(&file.path) && !file.path.starts_with("examples/");
+    for file in files.iter().filter(is_source) {
         let path = file.path.trim_end_matches(".rs");
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         if ROOTS.contains(&name) || codemap.remove(&(folder.to_owned(), name.to_owned())) {
@@ -126,7 +127,9 @@ fn the_codemap_names_every_source_file() {
         }
     }
     for (folder, name) in codemap {
-        broken.push(format!("ARCHITECTURE.md names {folder}/{name}.rs, which does not exist"));
+        broken.push(format!(
+            "ARCHITECTURE.md names {folder}/{name}.rs, which does not exist"
+        ));
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
