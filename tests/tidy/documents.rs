@@ -73,6 +73,51 @@ fn tests_named_as_evidence_exist() {
     assert!(named > 30, "docs/complaints.md names only {named} tests");
 }
 
+/// Messages of other programs, which no text of ours contains.
+const MESSAGES_OF_OTHERS: &[&str] = &[
+    "Could not resolve host",
+    "No authentication method was acceptable",
+    "unable to get local issuer certificate",
+    "self-signed certificate in certificate chain",
+];
+
+/// A message that no program prints any more helps nobody. Values of the moment are left out, and
+/// where a text has a place for one at its beginning, its last words count.
+#[test]
+fn messages_in_troubleshooting_are_printed() {
+    let sources: String = rust_files().into_iter().map(|file| file.text).collect();
+    let texts = sources.replace('`', "");
+    let texts: Vec<&str> = texts.split_whitespace().collect();
+    let texts = texts.join(" ").replace("\\ ", "");
+    let page = read("docs/troubleshooting.md");
+    let mut checked = 0;
+    for line in page.lines().filter(|line| line.starts_with("| ")) {
+        let column = line.split('|').nth(1).unwrap_or_default();
+        for message in column.split('`').skip(1).step_by(2) {
+            if MESSAGES_OF_OTHERS.contains(&message) {
+                continue;
+            }
+            let is_value = |word: &&str| {
+                word.contains(|c: char| c == '…' || c.is_ascii_digit() || c == ':')
+                    || word.starts_with("--")
+            };
+            let words: Vec<&str> = message.split_whitespace().collect();
+            for part in words.split(|word| is_value(&word)) {
+                let last = &part[part.len().saturating_sub(3)..];
+                if last.len() < 3 || message.ends_with("Address already in use") {
+                    continue;
+                }
+                checked += 1;
+                assert!(
+                    texts.contains(&part.join(" ")) || texts.contains(&last.join(" ")),
+                    "docs/troubleshooting.md: no program of ours prints `{message}`"
+                );
+            }
+        }
+    }
+    assert!(checked > 15, "only {checked} messages are understood");
+}
+
 /// Lines and columns of documents that somebody reads from the first line to the last.
 const SIZES: &[(&str, usize, usize)] = &[("ARCHITECTURE.md", 200, 120), ("README.md", 250, 140)];
 
