@@ -102,7 +102,7 @@ fn messages_in_troubleshooting_are_printed() {
                     || word.starts_with("--")
             };
             let words: Vec<&str> = message.split_whitespace().collect();
-            for part in words.split(|word| is_value(&word)) {
+            for part in words.split(|word| is_value(word)) {
                 let last = &part[part.len().saturating_sub(3)..];
                 if last.len() < 3 || message.ends_with("Address already in use") {
                     continue;
