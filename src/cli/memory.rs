@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use clap::Args;
-use overlan::program::memory::{Budget, LIMIT_MIN, Size, Source, cgroup_limit};
+use overlan::program::memory::{Budget, LIMIT_MIN, Origin, Size, cgroup_limit};
 
 use crate::cli::exit::Failure;
 
@@ -41,7 +41,7 @@ impl MemoryArgs {
         match self.memory {
             Some(Asked::Off) => Ok(None),
             Some(Asked::Limit(Size(limit))) => {
-                let budget = Budget::new(limit, Source::Given);
+                let budget = Budget::new(limit, Origin::Given);
                 let budget = budget.map_err(|error| {
                     Failure::usage(format!("--memory: {error}")).next("Give more, or off.")
                 })?;
@@ -61,7 +61,7 @@ fn of_cgroup(limit: u64) -> Option<Budget> {
             "the memory limit of the cgroup is too small: the kernel may end this process"
         );
     }
-    Budget::new(limit.max(LIMIT_MIN), Source::Cgroup).ok()
+    Budget::new(limit.max(LIMIT_MIN), Origin::Cgroup).ok()
 }
 
 #[cfg(test)]
@@ -75,7 +75,7 @@ mod tests {
         };
         assert_eq!(asked("off").budget().unwrap(), None);
         let budget = asked("64M").budget().unwrap().unwrap();
-        assert_eq!((budget.limit(), budget.source()), (64 << 20, Source::Given));
+        assert_eq!((budget.limit(), budget.source()), (64 << 20, Origin::Given));
         assert!(asked("1M").budget().is_err());
         assert!("64MB".parse::<Asked>().is_err());
     }
@@ -85,7 +85,7 @@ mod tests {
         let budget = of_cgroup(1 << 20).unwrap();
         assert_eq!(
             (budget.limit(), budget.source()),
-            (LIMIT_MIN, Source::Cgroup)
+            (LIMIT_MIN, Origin::Cgroup)
         );
     }
 }

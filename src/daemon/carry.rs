@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::device::node::Node;
 use crate::doors::proxy::ProxyConfig;
-use crate::host::splice::{Side, splice};
+use crate::host::splice::{SplicedSide, splice};
 use crate::names::DialError;
 
 mod datagrams;
@@ -234,7 +234,7 @@ async fn copy(
     let spliced = splice(&mut local, &mut overlay).await;
     tracing::debug!(?spliced, "a connection of the control socket ended");
     match spliced.failure {
-        Some((Side::Right, _)) if spliced.aborted => Err(CarryError::Reset),
+        Some((SplicedSide::Right, _)) if spliced.aborted => Err(CarryError::Reset),
         Some(_) | None => Ok(()),
     }
 }

@@ -11,7 +11,7 @@ use overlan_protocol::key::{DeviceId, RelayId};
 use serde::{Deserialize, Serialize};
 
 use crate::doors::serve::service::Serve;
-use crate::host::memory::{Budget, Size, Source};
+use crate::host::memory::{Budget, Origin, Size};
 
 mod people;
 mod traffic;
@@ -225,7 +225,7 @@ pub struct MemoryStatus {
     /// Bytes that the process may take.
     pub limit: u64,
     /// Where that comes from.
-    pub source: Source,
+    pub source: Origin,
     /// Bytes of it for the rings of connections; the counter `ring_committed` tells how many are used.
     pub rings: u64,
     /// Connections of the overlay that may exist at once.
@@ -249,8 +249,8 @@ impl From<Budget> for MemoryStatus {
 impl fmt::Display for MemoryStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let source = match self.source {
-            Source::Given => "as given",
-            Source::Cgroup => "limit of the cgroup",
+            Origin::Given => "as given",
+            Origin::Cgroup => "limit of the cgroup",
         };
         write!(f, "{}, {source}", Size(self.limit))
     }

@@ -31,10 +31,10 @@ mod target;
 mod wire;
 
 pub(crate) use fields::{Fields, folded};
-pub(crate) use message::{Malformed, Request};
+pub(crate) use message::{HttpRequest, Malformed};
 pub(crate) use own::{Fault, Own};
-pub(crate) use session::{End, Intermediary, Judged, Patience, Place, converse};
-pub(crate) use target::{Authority, Target};
+pub(crate) use session::{End, HttpPatience, HttpVerdict, Intermediary, NextHop, converse};
+pub(crate) use target::{Authority, RequestTarget};
 
 /// Bytes of a head, more than browsers send with all their cookies; a larger one of a request is answered with 431.
 pub(crate) const HEAD_MAX: usize = 64 * 1024;

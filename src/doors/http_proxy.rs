@@ -2,9 +2,9 @@
 //! [`crate::doors::http1`]'s.
 //!
 //! ```text
-//! head → password? ─┬─ CONNECT host:port → dial → 200 → carry
+//! head → password? ─┬─ CONNECT host:port → dial → 200 → splice
 //!                   ├─ GET http://host/… → forward → answer ─┬─ next request, maybe for another host
-//!                   │                                        └─ 101 → carry
+//!                   │                                        └─ 101 → splice
 //!                   └─ GET /proxy.pac → what a browser is to send through here
 //! ```
 
@@ -22,32 +22,34 @@ use tokio::time::timeout;
 use tokio_util::either::Either;
 
 use crate::doors::http1::{
-    self, Authority, End, Fault, Fields, Intermediary, Judged, Own, Patience, Place, Request,
-    Target,
+    self, Authority, End, Fault, Fields, HttpPatience, HttpRequest, HttpVerdict, Intermediary,
+    NextHop, Own, RequestTarget,
 };
-use crate::doors::proxy::{Client, Door, Entry, NoShare, Overlay, Rejected, carry, has_left};
+use crate::doors::proxy::{
+    Admission, Client, ClientRejected, NoShare, Overlay, ProxyDoor, has_left, splice_client,
+};
 use crate::names::Destination;
 
-use refusal::Refusal;
+use refusal::ProxyRefusal;
 
 /// One connection of a client whose first byte is a letter, to its end.
 pub(crate) async fn converse<O: Overlay>(
     client: Client,
-    door: &Door<O>,
-    entry: &Entry,
-) -> Result<(), Rejected> {
+    door: &ProxyDoor<O>,
+    entry: &Admission,
+) -> Result<(), ClientRejected> {
     let own = match client.get() {
         Either::Left(tcp) => tcp.local_addr().ok(),
         Either::Right(_) => None,
     };
-    let patience = Patience {
+    let patience = HttpPatience {
         head: door.config.head_timeout,
         idle: door.config.idle_timeout,
     };
     let gate = Gate { door, own, entry };
     let ended = tokio::select! {
         ended = http1::converse(client, &gate, patience, door.closed()) => ended?,
-        () = stays_a_stranger(door, entry) => return Err(Rejected::Silent),
+        () = stays_a_stranger(door, entry) => return Err(ClientRejected::Silent),
     };
     if let End::Tunnel {
         mut client,
@@ -58,13 +60,13 @@ pub(crate) async fn converse<O: Overlay>(
     {
         // Not more than one buffer: the client's socket takes it whether or not the client reads yet.
         client.write_all(&from_service).await?;
-        carry(client, from_client, service, door.config.patience()).await;
+        splice_client(client, from_client, service, door.config.patience()).await;
     }
     Ok(())
 }
 
 /// Returns if the client has not given the credentials in time.
-async fn stays_a_stranger<O: Overlay>(door: &Door<O>, entry: &Entry) {
+async fn stays_a_stranger<O: Overlay>(door: &ProxyDoor<O>, entry: &Admission) {
     if timeout(door.config.handshake_timeout, entry.proved())
         .await
         .is_ok()
@@ -80,62 +82,62 @@ pub(crate) fn turned_away(why: &str) -> Vec<u8> {
 
 /// The proxy's side of one connection.
 struct Gate<'a, O> {
-    door: &'a Door<O>,
+    door: &'a ProxyDoor<O>,
     /// Where the client found us, unless that was a Unix socket.
     own: Option<SocketAddr>,
-    entry: &'a Entry,
+    entry: &'a Admission,
 }
 
 impl<O: Overlay> Gate<'_, O> {
-    fn decide(&self, request: &Request) -> Result<Judged, Refusal> {
+    fn decide(&self, request: &HttpRequest) -> Result<HttpVerdict, ProxyRefusal> {
         if let Some(credentials) = &self.door.config.credentials {
             match credentials::of(&request.fields) {
                 Some((user, password)) if credentials.are(&user, &password) => self
                     .door
                     .prove(self.entry)
-                    .map_err(|NoShare| Refusal::NoShare)?,
-                Some(_) => return Err(Refusal::WrongCredentials),
-                None => return Err(Refusal::NoCredentials),
+                    .map_err(|NoShare| ProxyRefusal::NoShare)?,
+                Some(_) => return Err(ProxyRefusal::WrongCredentials),
+                None => return Err(ProxyRefusal::NoCredentials),
             }
         }
         match &request.target {
-            Target::Authority(authority) => Ok(Judged::Tunnel(Place {
+            RequestTarget::Authority(authority) => Ok(HttpVerdict::Tunnel(NextHop {
                 host: authority.host(),
-                port: authority.port.ok_or(Refusal::NotAProxyRequest)?,
+                port: authority.port.ok_or(ProxyRefusal::NotAProxyRequest)?,
             })),
-            Target::Absolute {
+            RequestTarget::Absolute {
                 scheme, authority, ..
-            } if scheme == "http" => Ok(Judged::Forward(Place {
+            } if scheme == "http" => Ok(HttpVerdict::Forward(NextHop {
                 host: authority.host(),
                 port: authority.port.unwrap_or(HTTP_PORT),
             })),
-            Target::Absolute { .. } => Err(Refusal::Scheme),
-            Target::Origin(path) => self.page(path, request),
-            Target::Asterisk => Err(Refusal::NotAProxyRequest),
+            RequestTarget::Absolute { .. } => Err(ProxyRefusal::Scheme),
+            RequestTarget::Origin(path) => self.page(path, request),
+            RequestTarget::Asterisk => Err(ProxyRefusal::NotAProxyRequest),
         }
     }
 
     /// The one page that this server has, for those who know it by an address of this host: a page of somebody else that has made its
     /// name lead here gets nothing.
-    fn page(&self, path: &str, request: &Request) -> Result<Judged, Refusal> {
+    fn page(&self, path: &str, request: &HttpRequest) -> Result<HttpVerdict, ProxyRefusal> {
         let is_pac = pac::PATHS.contains(&path);
         let own = self
             .own
             .filter(|_| is_pac)
-            .ok_or(Refusal::NotAProxyRequest)?;
+            .ok_or(ProxyRefusal::NotAProxyRequest)?;
         if !matches!(request.method.as_str(), "GET" | "HEAD") {
-            return Err(Refusal::NotAProxyRequest);
+            return Err(ProxyRefusal::NotAProxyRequest);
         }
         let host = request.fields.first("host").unwrap_or_default();
         let host = str::from_utf8(host).ok().and_then(Authority::of_host);
         let host = host.filter(|host| pac::is_here(host, own));
-        let host = host.ok_or(Refusal::AnotherHost)?;
+        let host = host.ok_or(ProxyRefusal::AnotherHost)?;
         let script = pac::script(&host, &self.door.overlay.proxied());
         let mut own = Own::text(200, script);
         own.fields.set("Content-Type", pac::CONTENT_TYPE);
         // Networks come and go.
         own.fields.push("Cache-Control", "no-cache");
-        Ok(Judged::Answer(own))
+        Ok(HttpVerdict::Answer(own))
     }
 }
 
@@ -143,16 +145,16 @@ impl<O: Overlay> Intermediary for Gate<'_, O> {
     type Client = Client;
     type Upstream = Either<O::Stream, TcpStream>;
 
-    fn judge(&self, request: &Request) -> Judged {
+    fn judge(&self, request: &HttpRequest) -> HttpVerdict {
         self.decide(request)
-            .unwrap_or_else(|refusal| Judged::Answer(refusal.into_own()))
+            .unwrap_or_else(|refusal| HttpVerdict::Answer(refusal.into_own()))
     }
 
-    async fn reach(&self, place: &Place) -> Result<Self::Upstream, Own> {
+    async fn reach(&self, place: &NextHop) -> Result<Self::Upstream, Own> {
         let destination = Destination::from_text(&place.host);
         let reached = self.door.reach(&destination, place.port).await;
         reached.map_err(|error| {
-            let refusal = Refusal::NotReached {
+            let refusal = ProxyRefusal::NotReached {
                 host: place.host.clone(),
                 port: place.port,
                 next: self
@@ -166,7 +168,7 @@ impl<O: Overlay> Intermediary for Gate<'_, O> {
     }
 
     fn tell(&self, fault: &Fault) -> Own {
-        Refusal::Fault(fault.clone()).into_own()
+        ProxyRefusal::Fault(fault.clone()).into_own()
     }
 
     fn introduce(&self, _: &mut Fields) {}

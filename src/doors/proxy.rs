@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! accept → same user? → first byte ─┬─ 5: SOCKS5 ──────┐
-//!              │                    ├─ a letter: HTTP ─┴→ hold until ready → dial → carry
+//!              │                    ├─ a letter: HTTP ─┴→ hold until ready → dial → splice
 //!              no → said so         └─ 4: SOCKS4, refused; else: closed
 //! ```
 
@@ -36,7 +36,7 @@ use crate::doors::{http_proxy, socks};
 use crate::host::memory::Budget;
 use crate::host::reminder::Reminder;
 use crate::host::same_user::{self, Stranger};
-use crate::host::sockets::Source;
+use crate::host::shares::Claimant;
 use crate::host::splice::{Patience, ResetOnDrop};
 use crate::host::{accept, direct, sockets};
 use crate::names::DialError;
@@ -45,21 +45,21 @@ use crate::names::{self, Destination};
 use crate::host::accept::Vacancy;
 pub use crate::host::accept::{Until, Vacancies};
 
-pub use credentials::{Credentials, LEN_MAX, UnusableCredentials};
+pub use credentials::{LEN_MAX, ProxyCredentials, UnusableCredentials};
 pub use overlay::{Bound, Datagrams, Overlay};
 pub use proxied::Proxied;
-use room::Places;
+use room::ProxyPlaces;
 pub use room::Room;
-pub(crate) use room::{Entry, NoShare};
-pub(crate) use stream::{Client, Moves, carry, first_byte};
-pub use stream::{Guest, Reached};
+pub(crate) use room::{Admission, NoShare};
+pub(crate) use stream::{Client, Moves, first_byte, splice_client};
+pub use stream::{Guest, OverlayStream};
 pub use unix::{UnixDoor, UnixDoorError};
 
 /// How the door behaves.
 #[derive(Debug, Clone)]
 pub struct ProxyConfig {
     /// What every client must give, by RFC 1929 or as HTTP Basic; `None` = nothing is asked for.
-    pub credentials: Option<Credentials>,
+    pub credentials: Option<ProxyCredentials>,
     /// From the connection to the whole SOCKS request, or to the first byte of an HTTP request. Where credentials are asked for, they
     /// come within this time after that byte.
     pub handshake_timeout: Duration,
@@ -163,7 +163,7 @@ pub async fn serve<O: Overlay>(
     let at = listener.local_addr();
     let at = at.map_or_else(|_| "an address".to_owned(), |at| at.to_string());
     let until = until.into();
-    let door = Door::new(config, overlay, until.closed.clone());
+    let door = ProxyDoor::new(config, overlay, until.closed.clone());
     accept::run(
         listener,
         Arc::clone(&door.places.connections),
@@ -192,7 +192,7 @@ pub async fn serve_unix<O: Overlay>(
     let listener = listener.into();
     let at = format!("unix:{}", listener.path().display());
     let until = until.into();
-    let door = Door::new(config, overlay, until.closed.clone());
+    let door = ProxyDoor::new(config, overlay, until.closed.clone());
     accept::run(
         listener,
         Arc::clone(&door.places.connections),
@@ -212,7 +212,7 @@ pub async fn serve_unix<O: Overlay>(
 
 /// Why a client gets no further.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Rejected {
+pub(crate) enum ClientRejected {
     #[error("{0}")]
     OtherUser(Stranger),
     #[error("it speaks neither SOCKS5 nor HTTP")]
@@ -224,16 +224,16 @@ pub(crate) enum Rejected {
     #[error("where it comes from has its share of the connections")]
     NoShare,
     #[error(transparent)]
-    Socks(#[from] socks::Rejected),
+    Socks(#[from] socks::SocksRejected),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
 /// What all connections of one listener share.
-pub(crate) struct Door<O> {
+pub(crate) struct ProxyDoor<O> {
     pub(crate) config: ProxyConfig,
     pub(crate) overlay: O,
-    places: Arc<Places>,
+    places: Arc<ProxyPlaces>,
     /// Strangers who are being told so.
     goodbyes: Semaphore,
     strangers: Reminder,
@@ -244,7 +244,7 @@ pub(crate) struct Door<O> {
 
 /// Both ends of a client's way to us.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ends {
+pub(crate) struct ClientEnds {
     /// Where it comes from.
     pub(crate) client: IpAddr,
     /// Where it reached us.
@@ -253,7 +253,7 @@ pub(crate) struct Ends {
     pub(crate) user: Option<u32>,
 }
 
-impl Ends {
+impl ClientEnds {
     /// Clients of a Unix socket are on this host.
     fn of_unix(client: &UnixStream) -> Self {
         Self {
@@ -264,7 +264,7 @@ impl Ends {
     }
 }
 
-impl<O: Overlay> Door<O> {
+impl<O: Overlay> ProxyDoor<O> {
     fn new(mut config: ProxyConfig, overlay: O, closed: CancellationToken) -> Arc<Self> {
         if let Some(budget) = overlay.memory() {
             config.max_connections = config.max_connections.min(budget.connections());
@@ -294,30 +294,30 @@ impl<O: Overlay> Door<O> {
         &self.closed
     }
 
-    async fn tcp(&self, client: TcpStream, peer: SocketAddr) -> Result<(), Rejected> {
+    async fn tcp(&self, client: TcpStream, peer: SocketAddr) -> Result<(), ClientRejected> {
         let own = client.local_addr()?;
         let client = ResetOnDrop::new(Either::Left(client));
-        let address = Source::from(peer.ip());
+        let address = Claimant::from(peer.ip());
         let (entry, user) = if self.config.same_user {
             match same_user::admit_connection(peer, own).await {
-                Ok(user) => (self.admit(Source::User(user))?, Some(user)),
+                Ok(user) => (self.admit(Claimant::User(user))?, Some(user)),
                 Err(stranger) => {
                     self.turn_away(client, own, stranger).await?;
-                    return Err(Rejected::OtherUser(stranger));
+                    return Err(ClientRejected::OtherUser(stranger));
                 }
             }
         } else if peer.ip().to_canonical().is_loopback() {
             let user = same_user::user_of_connection(peer, own).await;
-            (self.admit(user.map_or(address, Source::User))?, user)
+            (self.admit(user.map_or(address, Claimant::User))?, user)
         } else {
             // The kernel looks through all its sockets for one that it does not have: only for so many at once as have places.
             let entry = self.admit(address)?;
             match same_user::user_of_connection(peer, own).await {
-                Some(user) => (self.admit(Source::User(user))?, Some(user)),
+                Some(user) => (self.admit(Claimant::User(user))?, Some(user)),
                 None => (entry, None),
             }
         };
-        let ends = Ends {
+        let ends = ClientEnds {
             client: peer.ip().to_canonical(),
             own: own.ip(),
             user,
@@ -325,9 +325,11 @@ impl<O: Overlay> Door<O> {
         self.speak_unless_evicted(client, ends, &entry).await
     }
 
-    async fn unix(&self, client: UnixStream) -> Result<(), Rejected> {
-        let ends = Ends::of_unix(&client);
-        let source = ends.user.map_or(Source::from(ends.client), Source::User);
+    async fn unix(&self, client: UnixStream) -> Result<(), ClientRejected> {
+        let ends = ClientEnds::of_unix(&client);
+        let source = ends
+            .user
+            .map_or(Claimant::from(ends.client), Claimant::User);
         let entry = self.admit(source)?;
         let client = ResetOnDrop::new(Either::Right(client));
         self.speak_unless_evicted(client, ends, &entry).await
@@ -337,28 +339,28 @@ impl<O: Overlay> Door<O> {
     async fn speak_unless_evicted(
         &self,
         client: Client,
-        ends: Ends,
-        entry: &Entry,
-    ) -> Result<(), Rejected> {
+        ends: ClientEnds,
+        entry: &Admission,
+    ) -> Result<(), ClientRejected> {
         let spoken = self.speak(client, ends, entry);
         match entry.evicted() {
             None => spoken.await,
             Some(evicted) => {
                 let spoken = evicted.run_until_cancelled(spoken).await;
-                spoken.unwrap_or(Err(Rejected::Silent))
+                spoken.unwrap_or(Err(ClientRejected::Silent))
             }
         }
     }
 
     /// Gives a client a place: its source's share of strangers' places, where there is something to prove.
-    fn admit(&self, source: Source) -> Result<Entry, Rejected> {
+    fn admit(&self, source: Claimant) -> Result<Admission, ClientRejected> {
         if self.config.credentials.is_none() {
             return Ok(self.places.admit());
         }
         let now = Instant::now().into_std();
         self.places.admit_stranger(now, source).ok_or_else(|| {
             self.note_greedy(source);
-            Rejected::NoShare
+            ClientRejected::NoShare
         })
     }
 
@@ -374,7 +376,7 @@ impl<O: Overlay> Door<O> {
     }
 
     /// That the client gave the credentials.
-    pub(crate) fn prove(&self, entry: &Entry) -> Result<(), NoShare> {
+    pub(crate) fn prove(&self, entry: &Admission) -> Result<(), NoShare> {
         entry
             .prove()
             .inspect_err(|NoShare| self.note_greedy(entry.source()))
@@ -407,28 +409,33 @@ impl<O: Overlay> Door<O> {
         }
     }
 
-    async fn speak(&self, mut client: Client, ends: Ends, entry: &Entry) -> Result<(), Rejected> {
+    async fn speak(
+        &self,
+        mut client: Client,
+        ends: ClientEnds,
+        entry: &Admission,
+    ) -> Result<(), ClientRejected> {
         // The first byte alone shows a protocol in which we would have to speak first, and waits for nothing more.
         let first = timeout(self.config.handshake_timeout, first_byte(&client))
             .await
-            .map_err(|_| Rejected::Silent)??;
+            .map_err(|_| ClientRejected::Silent)??;
         match first {
             Some(SOCKS5) => Ok(socks::converse(client, ends, self, entry).await?),
             Some(SOCKS4) => {
                 refuse(&mut client, &SOCKS4_REFUSED).await?;
-                Err(Rejected::Socks4)
+                Err(ClientRejected::Socks4)
             }
             Some(letter) if letter.is_ascii_alphabetic() => {
                 http_proxy::converse(client, self, entry).await
             }
-            Some(_) => Err(Rejected::UnknownProtocol),
-            None => Err(Rejected::Silent),
+            Some(_) => Err(ClientRejected::UnknownProtocol),
+            None => Err(ClientRejected::Silent),
         }
     }
 
     /// Whether the program that sends datagrams from `client` may use the association of the program at `ends`: on this host they
     /// belong to the same user.
-    pub(crate) async fn may_send(&self, client: SocketAddr, ends: Ends) -> bool {
+    pub(crate) async fn may_send(&self, client: SocketAddr, ends: ClientEnds) -> bool {
         let Some(user) = ends.user else {
             // From another host, which proved itself by the credentials.
             return !self.config.same_user;

@@ -41,7 +41,7 @@ use self::inbound::{Inbound, Securing};
 
 /// How a port is published.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ExposeConfig {
+pub(crate) struct ServedPort {
     /// The service: the same machine's loopback, or what a person named.
     pub target: Target,
     /// Whether the service is told first who its peer is.
@@ -56,7 +56,7 @@ pub(crate) struct ExposeConfig {
     pub patience: Patience,
 }
 
-impl ExposeConfig {
+impl ServedPort {
     /// Publishes what `serve` says, with the usual limits.
     #[must_use]
     pub(crate) fn new(serve: &Serve) -> Self {
@@ -76,7 +76,7 @@ impl ExposeConfig {
 /// are left for others; who finds no place waits in the listener's backlog.
 pub(crate) async fn run(
     listener: TcpListener,
-    config: ExposeConfig,
+    config: ServedPort,
     identify: Identify,
     vacancy: &Vacancy,
     until: impl Into<Until>,
@@ -126,7 +126,7 @@ impl Presence {
 
 async fn connection(
     incoming: Incoming,
-    config: &ExposeConfig,
+    config: &ServedPort,
     identify: &Identify,
     presence: &Presence,
     closed: &CancellationToken,
@@ -162,12 +162,12 @@ async fn connection(
         service if config.http => {
             http::converse(overlay, remote, service, config, identify, closed).await;
         }
-        Service::Tcp(service) => carry(overlay, remote, service, config.patience).await,
-        Service::Unix(service) => carry(overlay, remote, service, config.patience).await,
+        Service::Tcp(service) => splice_service(overlay, remote, service, config.patience).await,
+        Service::Unix(service) => splice_service(overlay, remote, service, config.patience).await,
     }
 }
 
-async fn carry<S: HostSocket + Abort>(
+async fn splice_service<S: HostSocket + Abort>(
     mut overlay: Inbound,
     remote: SocketAddr,
     mut service: S,

@@ -2,8 +2,8 @@
 //! [`crate::doors::proxy`]'s, which also let the client in.
 //!
 //! ```text
-//! greeting → (password) → request ─┬─ CONNECT → dial → reply → carry
-//!                                  ├─ BIND → open port → reply → peer connects → reply → carry
+//! greeting → (password) → request ─┬─ CONNECT → dial → reply → splice
+//!                                  ├─ BIND → open port → reply → peer connects → reply → splice
 //!                                  └─ UDP ASSOCIATE → open socket → reply → datagrams, while the connection lasts
 //! ```
 
@@ -23,28 +23,30 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::doors::proxy::{self, Bound, Client, Door, Ends, Entry, Overlay, carry, first_byte};
+use crate::doors::proxy::{
+    self, Admission, Bound, Client, ClientEnds, Overlay, ProxyDoor, first_byte, splice_client,
+};
 use crate::names::Destination;
 use crate::names::DialError;
 
-use handshake::{Command, Request};
+use handshake::{SocksCommand, SocksRequest};
 
-pub(crate) use handshake::Rejected;
+pub(crate) use handshake::SocksRejected;
 
 /// One connection of a client whose first byte says SOCKS5, to its end.
 pub(crate) async fn converse<O: Overlay>(
     mut client: Client,
-    ends: Ends,
-    door: &Door<O>,
-    entry: &Entry,
-) -> Result<(), Rejected> {
+    ends: ClientEnds,
+    door: &ProxyDoor<O>,
+    entry: &Admission,
+) -> Result<(), SocksRejected> {
     let credentials = door.config.credentials.as_ref();
     let asked = timeout(
         door.config.handshake_timeout,
         handshake::read(&mut client, credentials),
     )
     .await
-    .unwrap_or(Err(Rejected::TooSlow));
+    .unwrap_or(Err(SocksRejected::TooSlow));
     let request = match asked {
         Ok(request) => request,
         Err(rejected) => {
@@ -56,7 +58,7 @@ pub(crate) async fn converse<O: Overlay>(
             return Err(rejected);
         }
     };
-    let Request {
+    let SocksRequest {
         command,
         destination,
         port,
@@ -66,22 +68,22 @@ pub(crate) async fn converse<O: Overlay>(
         return Ok(refuse(&mut client, GENERAL_FAILURE).await?);
     }
     let refused = match command {
-        Command::Connect => match door.reach(&destination, port).await {
+        SocksCommand::Connect => match door.reach(&destination, port).await {
             Ok(reached) => {
                 client.write_all(&reply(SUCCEEDED, NOWHERE)).await?;
                 // What the client sent before it heard that is still in its socket and goes first.
-                carry(client, Bytes::new(), reached, door.config.patience()).await;
+                splice_client(client, Bytes::new(), reached, door.config.patience()).await;
                 return Ok(());
             }
             Err(error) => error,
         },
-        Command::Bind => match open(door, &destination).await {
+        SocksCommand::Bind => match open(door, &destination).await {
             Ok(bound) => return Ok(wait_for_peer(client, bound, door).await?),
             Err(error) => error,
         },
         // What ends in a moment is begun by nobody.
-        Command::Associate if door.closed().is_cancelled() => DialError::NotReady,
-        Command::Associate => match entry.associate() {
+        SocksCommand::Associate if door.closed().is_cancelled() => DialError::NotReady,
+        SocksCommand::Associate => match entry.associate() {
             Some(_place) => return Ok(associate::run(client, ends, door).await?),
             None => DialError::Internal("too many UDP associations".to_owned()),
         },
@@ -92,7 +94,7 @@ pub(crate) async fn converse<O: Overlay>(
     Ok(())
 }
 
-async fn open<O: Overlay>(door: &Door<O>, peer: &Destination) -> Result<O::Bound, DialError> {
+async fn open<O: Overlay>(door: &ProxyDoor<O>, peer: &Destination) -> Result<O::Bound, DialError> {
     door.settle(peer).await?;
     door.overlay.bind(peer)
 }
@@ -101,7 +103,7 @@ async fn open<O: Overlay>(door: &Door<O>, peer: &Destination) -> Result<O::Bound
 async fn wait_for_peer<O: Overlay>(
     mut client: Client,
     mut bound: O::Bound,
-    door: &Door<O>,
+    door: &ProxyDoor<O>,
 ) -> io::Result<()> {
     client.write_all(&reply(SUCCEEDED, bound.local())).await?;
     let accepted = tokio::select! {
@@ -114,7 +116,7 @@ async fn wait_for_peer<O: Overlay>(
     match accepted {
         Ok((stream, peer)) => {
             client.write_all(&reply(SUCCEEDED, peer)).await?;
-            carry(client, Bytes::new(), stream, door.config.patience()).await;
+            splice_client(client, Bytes::new(), stream, door.config.patience()).await;
             Ok(())
         }
         Err(_) => refuse(&mut client, DialError::TimedOut.socks_reply()).await,

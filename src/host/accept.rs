@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 use crate::host::reminder::Reminder;
-use crate::host::sockets::{self, Shares};
+use crate::host::shares::Shares;
+use crate::host::sockets;
 
 pub use full_door::{FullDoor, Lack};
 pub use vacancy::Vacancies;
@@ -25,7 +26,7 @@ mod full_door;
 mod vacancy;
 
 /// A listening socket of the host.
-pub(crate) trait Listener {
+pub(crate) trait AcceptFrom {
     /// What it gives.
     type Stream;
     /// Who is at the other end.
@@ -35,7 +36,7 @@ pub(crate) trait Listener {
     fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Client)>> + Send;
 }
 
-impl Listener for TcpListener {
+impl AcceptFrom for TcpListener {
     type Stream = TcpStream;
     type Client = SocketAddr;
 
@@ -46,7 +47,7 @@ impl Listener for TcpListener {
     }
 }
 
-impl Listener for UnixListener {
+impl AcceptFrom for UnixListener {
     type Stream = UnixStream;
     /// Who may open the socket's file may connect, and programs have no names there.
     type Client = ();
@@ -58,7 +59,7 @@ impl Listener for UnixListener {
 }
 
 /// One that another task listens on, too, before or after.
-impl<L: Listener + Send + Sync> Listener for Arc<L> {
+impl<L: AcceptFrom + Send + Sync> AcceptFrom for Arc<L> {
     type Stream = L::Stream;
     type Client = L::Client;
 
@@ -96,7 +97,7 @@ pub(crate) async fn run<L, H, F>(
     until: &Until,
     serve: H,
 ) where
-    L: Listener,
+    L: AcceptFrom,
     H: Fn(L::Stream, L::Client) -> F,
     F: Future<Output = ()> + Send + 'static,
 {

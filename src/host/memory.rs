@@ -16,13 +16,13 @@ mod cgroup;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     limit: u64,
-    source: Source,
+    source: Origin,
 }
 
 /// Where a limit comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Source {
+pub enum Origin {
     /// A person or a program named it.
     Given,
     /// It is the limit of the process's cgroup.
@@ -39,7 +39,7 @@ impl Budget {
     ///
     /// # Errors
     /// It is less than [`LIMIT_MIN`].
-    pub fn new(limit: u64, source: Source) -> Result<Self, TooLittle> {
+    pub fn new(limit: u64, source: Origin) -> Result<Self, TooLittle> {
         match limit >= LIMIT_MIN {
             true => Ok(Self { limit, source }),
             false => Err(TooLittle(limit)),
@@ -52,7 +52,7 @@ impl Budget {
     }
 
     /// Where the limit comes from.
-    pub fn source(self) -> Source {
+    pub fn source(self) -> Origin {
         self.source
     }
 

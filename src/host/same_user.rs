@@ -13,7 +13,7 @@ mod sock_diag;
 use std::io::{self, BufRead};
 use std::net::SocketAddr;
 
-use crate::host::sockets::Source;
+use crate::host::shares::Claimant;
 
 /// Why a program may not come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -64,13 +64,13 @@ pub(crate) async fn user_of_connection(client: SocketAddr, server: SocketAddr) -
 
 /// Whose share of a door's places a program takes that connected from `client` to `server`: its user's, where the kernel knows it and is
 /// asked, which is for who comes by loopback; else its address's.
-pub(crate) async fn source_of(client: SocketAddr, server: SocketAddr) -> Source {
+pub(crate) async fn source_of(client: SocketAddr, server: SocketAddr) -> Claimant {
     if client.ip().to_canonical().is_loopback()
         && let Some(user) = user_of_connection(client, server).await
     {
-        return Source::User(user);
+        return Claimant::User(user);
     }
-    Source::from(client.ip())
+    Claimant::from(client.ip())
 }
 
 /// Whether the kernel says that the socket from `client` to `server` belongs to no program any more. No, if it says nothing: the

@@ -53,7 +53,7 @@ pub(crate) trait Back: Send + Sync + 'static {
 
 /// How many sessions there are at once.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct SessionLimits {
     pub(crate) all: usize,
     /// Those of one address, whatever its ports.
     pub(crate) of_one_address: usize,
@@ -62,7 +62,7 @@ pub(crate) struct Limits {
 /// Carries between those who send to `front` and what `open` gives for each of them. Whom `open` gives nothing is refused, and after the
 /// close whoever has no session. Returns at the end of `until`, when every session has ended and nobody holds `front` any more; dropping
 /// it ends the sessions without waiting for them.
-pub(crate) async fn run<F, B, O, T>(front: F, limits: Limits, open: O, until: &Until)
+pub(crate) async fn run<F, B, O, T>(front: F, limits: SessionLimits, open: O, until: &Until)
 where
     F: Front,
     B: Back,
@@ -71,7 +71,7 @@ where
 {
     let front = Arc::new(front);
     let space = Arc::new(Semaphore::new(WAITING_BYTES_ALL));
-    let mut sessions: BTreeMap<SocketAddr, Session> = BTreeMap::new();
+    let mut sessions: BTreeMap<SocketAddr, UdpSession> = BTreeMap::new();
     let mut tasks = JoinSet::new();
     let mut data = vec![0; DATAGRAM_MAX];
     loop {
@@ -111,7 +111,7 @@ where
                                 None => front.refuse(from),
                             }
                         });
-                        sessions.entry(from).insert_entry(Session::new(datagrams, task)).into_mut()
+                        sessions.entry(from).insert_entry(UdpSession::new(datagrams, task)).into_mut()
                     }
                 };
                 if !session.keep(&space, &data[..len]) {
@@ -125,9 +125,9 @@ where
 
 /// Lets an address have one more session: one that was silent for the longest time makes room, of its own if it has its share.
 async fn make_room(
-    sessions: &mut BTreeMap<SocketAddr, Session>,
+    sessions: &mut BTreeMap<SocketAddr, UdpSession>,
     tasks: &mut JoinSet<()>,
-    limits: Limits,
+    limits: SessionLimits,
     address: IpAddr,
 ) {
     sessions.retain(|_, session| !session.datagrams.is_closed());
@@ -147,7 +147,7 @@ async fn make_room(
 }
 
 fn forget_oldest(
-    sessions: &mut BTreeMap<SocketAddr, Session>,
+    sessions: &mut BTreeMap<SocketAddr, UdpSession>,
     which: impl Fn(&SocketAddr) -> bool,
 ) {
     let some = sessions.iter().filter(|(from, _)| which(from));
@@ -158,8 +158,8 @@ fn forget_oldest(
 }
 
 /// What somebody sends. Dropping it ends the task of the session, also one that still waits for its socket.
-struct Session {
-    datagrams: mpsc::Sender<Waiting>,
+struct UdpSession {
+    datagrams: mpsc::Sender<PendingDatagram>,
     space: Arc<Semaphore>,
     /// When a datagram last came.
     used: Instant,
@@ -169,13 +169,13 @@ struct Session {
 }
 
 /// A datagram, and the space that it takes of its session and of all of them.
-struct Waiting {
+struct PendingDatagram {
     data: Vec<u8>,
     _space: [OwnedSemaphorePermit; 2],
 }
 
-impl Session {
-    fn new(datagrams: mpsc::Sender<Waiting>, task: AbortHandle) -> Self {
+impl UdpSession {
+    fn new(datagrams: mpsc::Sender<PendingDatagram>, task: AbortHandle) -> Self {
         Self {
             datagrams,
             space: Arc::new(Semaphore::new(WAITING_BYTES)),
@@ -199,7 +199,7 @@ impl Session {
         let Some(space) = take(&self.space).zip(take(space_of_all)) else {
             return false;
         };
-        let waiting = Waiting {
+        let waiting = PendingDatagram {
             data: data.to_vec(),
             _space: space.into(),
         };
@@ -207,7 +207,7 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for UdpSession {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -218,7 +218,7 @@ async fn carry<F: Front, B: Back>(
     front: &F,
     from: SocketAddr,
     back: &B,
-    mut datagrams: mpsc::Receiver<Waiting>,
+    mut datagrams: mpsc::Receiver<PendingDatagram>,
 ) {
     let mut data = vec![0; DATAGRAM_MAX];
     let mut last = Instant::now();
@@ -226,7 +226,7 @@ async fn carry<F: Front, B: Back>(
         tokio::select! {
             () = sleep_until(last + IDLE) => return,
             datagram = datagrams.recv() => {
-                let Some(Waiting { data: datagram, _space }) = datagram else { return };
+                let Some(PendingDatagram { data: datagram, _space }) = datagram else { return };
                 last = Instant::now();
                 // The first error may be about an earlier datagram, and then this one was not sent.
                 match back.send(&datagram).or_else(|_| back.send(&datagram)) {

@@ -19,12 +19,12 @@ pub(crate) struct Shares {
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
-    by: BTreeMap<Source, usize>,
+    by: BTreeMap<Claimant, usize>,
 }
 
 /// Who takes places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Source {
+pub(crate) enum Claimant {
     /// A device, whichever of its addresses it uses.
     Device(u32),
     /// A user of this host, whichever of its programs asks.
@@ -33,7 +33,7 @@ pub(crate) enum Source {
     Address(IpAddr),
 }
 
-impl From<IpAddr> for Source {
+impl From<IpAddr> for Claimant {
     fn from(address: IpAddr) -> Self {
         let address = address.to_canonical();
         if let Some(host) = address::host_index(address) {
@@ -48,9 +48,9 @@ impl From<IpAddr> for Source {
 
 /// A place that is taken until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct SharePermit {
     shares: Arc<Shares>,
-    source: Source,
+    source: Claimant,
 }
 
 impl Shares {
@@ -73,7 +73,7 @@ impl Shares {
     }
 
     /// A place for `source`, unless it has its share.
-    pub(crate) fn take(self: &Arc<Self>, source: Source) -> Option<Place> {
+    pub(crate) fn take(self: &Arc<Self>, source: Claimant) -> Option<SharePermit> {
         let mut taken = self.taken();
         let its = taken.by.get(&source).copied().unwrap_or(0);
         if its >= self.each || !has_share(its, taken.all, self.all) {
@@ -81,7 +81,7 @@ impl Shares {
         }
         taken.all += 1;
         taken.by.insert(source, its + 1);
-        Some(Place {
+        Some(SharePermit {
             shares: Arc::clone(self),
             source,
         })
@@ -93,7 +93,7 @@ impl Shares {
     }
 }
 
-impl Drop for Place {
+impl Drop for SharePermit {
     fn drop(&mut self) {
         let mut taken = self.shares.taken();
         taken.all -= 1;
@@ -138,10 +138,10 @@ mod tests {
     }
 
     /// As many as each of some sources gets that all take what they can, one after the other.
-    fn greedy(shares: &Arc<Shares>, sources: impl Iterator<Item = Source>) -> Vec<usize> {
+    fn greedy(shares: &Arc<Shares>, sources: impl Iterator<Item = Claimant>) -> Vec<usize> {
         let mut held = Vec::new();
         let counts = sources.map(|source| {
-            let places: Vec<Place> = std::iter::from_fn(|| shares.take(source)).collect();
+            let places: Vec<SharePermit> = std::iter::from_fn(|| shares.take(source)).collect();
             let count = places.len();
             held.push(places);
             count
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn however_many_greedy_sources_there_are_the_next_one_finds_a_place() {
-        let users = || (0..).map(Source::User);
+        let users = || (0..).map(Claimant::User);
         let halves = Shares::halves(448);
         assert_eq!(greedy(&halves, users().take(4)), [224, 112, 56, 28]);
         let quarters = Shares::of(448);
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_host_is_one_source_by_all_addresses_that_it_can_choose() {
-        let source = |text: &str| Source::from(text.parse::<IpAddr>().unwrap());
+        let source = |text: &str| Claimant::from(text.parse::<IpAddr>().unwrap());
         assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
         assert_ne!(source("192.0.2.2"), source("192.0.2.1"));
         assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:0:2"));

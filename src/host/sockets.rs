@@ -15,8 +15,6 @@ use tracing::{debug, warn};
 
 use crate::host::reminder::Reminder;
 
-pub(crate) use super::shares::{Place, SOURCES_AT_LEAST, Shares, Source};
-
 /// Sets a connection up as all are that programs, services or hosts behind this one have with us:
 /// small writes go at once, and who is gone without a word is noticed, also by who only waits.
 pub(crate) fn prepare(stream: &TcpStream) {

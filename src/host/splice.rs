@@ -20,7 +20,7 @@ use patience::Watch;
 
 pub use ending::{Abort, ResetOnDrop};
 pub use patience::{HALF_CLOSED, Patience};
-pub use pour::{Broken, Held, HostSocket, PourInto};
+pub use pour::{Broken, HeldBytes, HostSocket, PourInto};
 
 mod ending;
 
@@ -30,7 +30,7 @@ mod pour;
 
 /// One of the two streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub enum SplicedSide {
     /// The first.
     Left,
     /// The second.
@@ -45,7 +45,7 @@ pub struct Spliced {
     /// Bytes that the first stream took.
     pub to_left: u64,
     /// The stream that broke first, if not both closed in order.
-    pub failure: Option<(Side, io::Error)>,
+    pub failure: Option<(SplicedSide, io::Error)>,
     /// Whether a stream was told to abort: the other one than broke, or both because no byte moved for too long.
     pub aborted: bool,
     /// Whether no byte moved for too long.
@@ -73,26 +73,27 @@ where
     L: PourInto<R> + AsyncWrite + Abort,
     R: PourInto<L> + AsyncWrite + Abort,
 {
-    let mut both = Both {
+    let mut both = StreamPair {
         left,
         right,
         ended: false,
     };
-    let mut rightward = Way::default();
-    let mut leftward = Way::default();
+    let mut rightward = Direction::default();
+    let mut leftward = Direction::default();
     let mut failure = None;
     let mut grace = pin!(sleep(Duration::ZERO));
-    let mut grace_for = (State::Open, State::Open);
+    let mut grace_for = (DirectionState::Open, DirectionState::Open);
     let mut watch = Watch::new(patience, Instant::now());
     let mut alarm = pin!(sleep(Duration::ZERO));
     let expired = poll_fn(|cx| {
-        let Both { left, right, .. } = &mut both;
+        let StreamPair { left, right, .. } = &mut both;
         loop {
             let right_pending = match rightward.poll(cx, *left, *right) {
                 Poll::Pending => true,
                 Poll::Ready(Ok(())) => false,
                 Poll::Ready(Err(broken)) => {
-                    let side = leftward.opposite_broke(&broken, Side::Left, Side::Right);
+                    let side =
+                        leftward.opposite_broke(&broken, SplicedSide::Left, SplicedSide::Right);
                     failure.get_or_insert((side, broken.into_error()));
                     continue;
                 }
@@ -101,7 +102,8 @@ where
                 Poll::Pending => true,
                 Poll::Ready(Ok(())) => false,
                 Poll::Ready(Err(broken)) => {
-                    let side = rightward.opposite_broke(&broken, Side::Right, Side::Left);
+                    let side =
+                        rightward.opposite_broke(&broken, SplicedSide::Right, SplicedSide::Left);
                     failure.get_or_insert((side, broken.into_error()));
                     continue;
                 }
@@ -135,7 +137,7 @@ where
                 grace.set(sleep(GRACE));
             }
             ready!(grace.as_mut().poll(cx));
-            grace_for = (State::Open, State::Open);
+            grace_for = (DirectionState::Open, DirectionState::Open);
             rightward.grace_over(leftward.state);
             leftward.grace_over(rightward.state);
         }
@@ -147,11 +149,11 @@ where
             both.right.abort();
             true
         }
-        Some((Side::Left, _)) if !rightward.in_order => {
+        Some((SplicedSide::Left, _)) if !rightward.in_order => {
             abort_after_delivery(both.right).await;
             true
         }
-        Some((Side::Right, _)) if !leftward.in_order => {
+        Some((SplicedSide::Right, _)) if !leftward.in_order => {
             abort_after_delivery(both.left).await;
             true
         }
@@ -168,13 +170,13 @@ where
 }
 
 /// Both streams, until their ends are known to be those that their sources made.
-struct Both<'a, L: Abort, R: Abort> {
+struct StreamPair<'a, L: Abort, R: Abort> {
     left: &'a mut L,
     right: &'a mut R,
     ended: bool,
 }
 
-impl<L: Abort, R: Abort> Drop for Both<'_, L, R> {
+impl<L: Abort, R: Abort> Drop for StreamPair<'_, L, R> {
     fn drop(&mut self) {
         if !self.ended {
             self.left.abort();
@@ -192,16 +194,16 @@ async fn abort_after_delivery(stream: &impl Abort) {
 
 /// One direction.
 #[derive(Default)]
-struct Way {
-    state: State,
-    held: Held,
+struct Direction {
+    state: DirectionState,
+    held: HeldBytes,
     written: u64,
     /// The source closed its side, and did not break before.
     in_order: bool,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum State {
+enum DirectionState {
     #[default]
     Open,
     /// Nothing can be written to the source: what had arrived from it before is read.
@@ -213,9 +215,14 @@ enum State {
     Ended,
 }
 
-impl Way {
+impl Direction {
     /// Takes note that the way in the other direction, which leads from `source` to `sink`, broke, and says which side did.
-    fn opposite_broke(&mut self, broken: &Broken, source: Side, sink: Side) -> Side {
+    fn opposite_broke(
+        &mut self,
+        broken: &Broken,
+        source: SplicedSide,
+        sink: SplicedSide,
+    ) -> SplicedSide {
         match broken {
             // This way would write to the stream that cannot even be read.
             Broken::Reading(_) => {
@@ -224,8 +231,8 @@ impl Way {
             }
             // This way reads from the stream that takes nothing more. A server that answers early and closes does this.
             Broken::Writing(_) => {
-                if self.state == State::Open {
-                    self.state = State::Draining;
+                if self.state == DirectionState::Open {
+                    self.state = DirectionState::Draining;
                 }
                 sink
             }
@@ -246,8 +253,8 @@ impl Way {
         for _ in 0..TURNS {
             self.held.begin();
             match self.state {
-                State::Ended => return Poll::Ready(Ok(())),
-                State::Finishing => {
+                DirectionState::Ended => return Poll::Ready(Ok(())),
+                DirectionState::Finishing => {
                     let closed = ready!(Pin::new(&mut *to).poll_shutdown(cx));
                     return match closed {
                         Err(error) if error.kind() != io::ErrorKind::NotConnected => {
@@ -260,16 +267,16 @@ impl Way {
                         }
                     };
                 }
-                State::Discarding => match ready!(self.held.poll_discard(cx, from)) {
+                DirectionState::Discarding => match ready!(self.held.poll_discard(cx, from)) {
                     Ok(0) => self.end(),
                     Ok(_) => {}
                     Err(error) => return self.broke(Broken::Reading(error)),
                 },
-                State::Open | State::Draining => {
+                DirectionState::Open | DirectionState::Draining => {
                     match ready!(from.poll_pour(cx, to, &mut self.held)) {
                         Ok(0) => {
                             self.in_order = true;
-                            self.state = State::Finishing;
+                            self.state = DirectionState::Finishing;
                         }
                         Ok(count) => self.written += count as u64,
                         Err(broken) => return self.broke(broken),
@@ -285,9 +292,9 @@ impl Way {
 
     fn broke(&mut self, broken: Broken) -> Poll<Result<(), Broken>> {
         match (&broken, self.state) {
-            (Broken::Writing(_), State::Open) => {
+            (Broken::Writing(_), DirectionState::Open) => {
                 self.held.release();
-                self.state = State::Discarding;
+                self.state = DirectionState::Discarding;
             }
             (Broken::Writing(_) | Broken::Reading(_), _) => self.end(),
         }
@@ -295,11 +302,11 @@ impl Way {
     }
 
     /// A source had its time. What it gave is still delivered.
-    fn grace_over(&mut self, opposite: State) {
+    fn grace_over(&mut self, opposite: DirectionState) {
         let over = match self.state {
-            State::Draining => self.held.waits_for_source(),
-            State::Discarding => opposite == State::Ended,
-            State::Open | State::Finishing | State::Ended => false,
+            DirectionState::Draining => self.held.waits_for_source(),
+            DirectionState::Discarding => opposite == DirectionState::Ended,
+            DirectionState::Open | DirectionState::Finishing | DirectionState::Ended => false,
         };
         if over {
             self.end();
@@ -307,7 +314,7 @@ impl Way {
     }
 
     fn end(&mut self) {
-        self.state = State::Ended;
+        self.state = DirectionState::Ended;
         self.held.release();
     }
 }

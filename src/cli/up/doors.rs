@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use overlan::program::node::DNS_FORWARDS_MAX;
-use overlan::program::proxy::{Credentials, ProxyConfig, UnixDoor, check_listen};
+use overlan::program::proxy::{ProxyConfig, ProxyCredentials, UnixDoor, check_listen};
 use overlan::program::splice::Patience;
 use tokio::net::{TcpListener, UdpSocket};
 
@@ -431,7 +431,7 @@ impl DoorArgs {
             (Some(_), Some(Source::Stdin), Some(before)) => before.credentials.clone(),
             (Some(user), Some(source), _) => {
                 let password = source.read("SOCKS password")?;
-                let credentials = Credentials::new(user.clone(), password);
+                let credentials = ProxyCredentials::new(user.clone(), password);
                 Some(credentials.map_err(|error| Failure::new(Code::Usage, error))?)
             }
             (None, ..) | (_, None, _) => None,

@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use super::{CarryError, Happened, tell};
 use crate::device::node::Node;
 use crate::host::accept::Until;
-use crate::host::sessions::{self, Back, DATAGRAM_MAX, Front, Limits, SESSIONS_MAX};
-use crate::host::sockets::SOURCES_AT_LEAST;
+use crate::host::sessions::{self, Back, DATAGRAM_MAX, Front, SESSIONS_MAX, SessionLimits};
+use crate::host::shares::SOURCES_AT_LEAST;
 use crate::names::DialError;
 
 /// Both ways between `local` and `remote`, for ever; `first` came from there already. Ends when nobody holds the other end of `local`,
@@ -100,7 +100,7 @@ pub(super) async fn forward<A, F, O>(
     F: Future<Output = bool> + Send,
     O: Fn() -> Option<(netstack::UdpSocket, SocketAddr)> + Clone + Send + Sync + 'static,
 {
-    let limits = Limits {
+    let limits = SessionLimits {
         all: SESSIONS_MAX,
         of_one_address: match everybody {
             true => SESSIONS_MAX / SOURCES_AT_LEAST,

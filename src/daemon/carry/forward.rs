@@ -18,7 +18,7 @@ use crate::device::node::Node;
 use crate::host::accept::{self, Until};
 use crate::host::reminder::Reminder;
 use crate::host::same_user::{self, Stranger};
-use crate::host::sockets::{Place, Shares};
+use crate::host::shares::{SharePermit, Shares};
 use crate::host::splice::{Abort, HostSocket, ResetOnDrop, splice_within};
 
 /// Serves every forward until `stop`; then all their connections end. A device that drains lets nobody in any more.
@@ -107,7 +107,7 @@ impl Listening {
     }
 }
 
-impl accept::Listener for Listener {
+impl accept::AcceptFrom for Listener {
     type Stream = Program;
     type Client = ();
 
@@ -172,7 +172,7 @@ impl Way {
     }
 
     /// Whether a program may come in, and the place that it has where others share them with it.
-    async fn admits(&self, stream: &TcpStream) -> io::Result<Option<Option<Place>>> {
+    async fn admits(&self, stream: &TcpStream) -> io::Result<Option<Option<SharePermit>>> {
         let (client, own) = (stream.peer_addr()?, stream.local_addr()?);
         if self.forward.everybody {
             let source = same_user::source_of(client, own).await;

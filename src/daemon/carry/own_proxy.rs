@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CarryError, Happened, tell};
 use crate::device::node::Node;
-use crate::doors::proxy::{self, Credentials, ProxyConfig, Until};
+use crate::doors::proxy::{self, ProxyConfig, ProxyCredentials, Until};
 
 /// Who may come in, and where to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ pub(super) async fn run(
     let listener = HostListener::from(socket);
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    let credentials = Credentials::new(own.user, own.password)
+    let credentials = ProxyCredentials::new(own.user, own.password)
         .map_err(|unusable| io::Error::new(io::ErrorKind::InvalidInput, unusable))?;
     let (foreign, mut named) = mpsc::channel(NAMED_MAX);
     let config = ProxyConfig {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Inner, Node, lock};
 use crate::device::state::StateError;
 use crate::doors::serve::service::{OverlayPort, Serve, Transport};
-use crate::doors::serve::{self, ExposeConfig};
+use crate::doors::serve::{self, ServedPort};
 use crate::host::accept::Until;
 use crate::host::splice::Patience;
 use overlan_plane::engine::Membership;
@@ -128,7 +128,7 @@ impl Inner {
             Transport::Tcp => {
                 let listener = stack.listen(serve.port);
                 let listener = listener.map_err(|error| error.to_string())?;
-                let mut config = ExposeConfig::new(serve);
+                let mut config = ServedPort::new(serve);
                 config.patience = Patience {
                     idle: serve.idle_timeout.map(Duration::from_secs),
                     ..self.options.silence

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Inner, Node};
 use crate::device::status::{ResolverStatus, ZoneStatus};
-use crate::doors::dns::explain::{Explained, NoQuestion, Wanted};
+use crate::doors::dns::explain::{Explained, ExplainedQuestion, NoQuestion};
 use crate::doors::dns::{self, NoAddress, Server};
 use crate::doors::proxy::Overlay;
 use crate::names::DialError;
@@ -54,7 +54,7 @@ impl Node {
             // What is no name of a host may be one of DNS.
             Err(_) => name.to_owned(),
         };
-        let wanted = Wanted::new(&whole, kind)?;
+        let wanted = ExplainedQuestion::new(&whole, kind)?;
         let dial = |network, via| inner.dial_resolver(network, via);
         inner.resolver.explain(wanted, &netmap, dial).await
     }

@@ -203,7 +203,7 @@ fn a_client_that_knows_nothing_yet_shows_its_state() {
 
 #[test]
 fn a_memory_limit_is_told_to_people_and_programs() {
-    let budget = Budget::new(64 << 20, Source::Cgroup).unwrap();
+    let budget = Budget::new(64 << 20, Origin::Cgroup).unwrap();
     let status = Status {
         memory: Some(budget.into()),
         ..running()

@@ -7,7 +7,7 @@ use overlan_protocol::name::OverlayName;
 use overlan_protocol::netmap::Netmap;
 use serde::{Deserialize, Serialize};
 
-use super::resolver::Asked;
+use super::resolver::AskedResolver;
 use crate::names;
 use crate::names::lookup::{Source, Transport, reverse};
 
@@ -90,14 +90,14 @@ pub enum NoQuestion {
 
 /// The message that a program would send, and what it is about.
 #[derive(Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct ExplainedQuestion {
     /// The message.
     pub(crate) query: Vec<u8>,
     name: String,
     kind: RecordType,
 }
 
-impl Wanted {
+impl ExplainedQuestion {
     /// Makes the message.
     ///
     /// # Errors
@@ -130,7 +130,7 @@ impl Wanted {
     pub(super) fn explain(
         self,
         reply: &[u8],
-        asked: &[Asked],
+        asked: &[AskedResolver],
         netmap: &Netmap,
     ) -> Result<Explained, NoQuestion> {
         let reply = Message::from_vec(reply).map_err(|_| NoQuestion::Name(self.name.clone()))?;
@@ -147,7 +147,7 @@ impl Wanted {
     }
 }
 
-fn rule(name: &str, netmap: &Netmap, asked: Option<&Asked>) -> Rule {
+fn rule(name: &str, netmap: &Netmap, asked: Option<&AskedResolver>) -> Rule {
     let of_network = |network: &overlan_protocol::netmap::Network| {
         let known = network.dns.records.contains_key(name);
         known.then(|| Rule::Record {

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::exchange;
-use super::explain::{Explained, NoQuestion, Wanted};
+use super::explain::{Explained, ExplainedQuestion, NoQuestion};
 use crate::names::DialError;
 use crate::names::lookup::cache::{Cache, Kept};
 use crate::names::lookup::heard::{Heard, Judged, Question};
@@ -37,12 +37,12 @@ pub(crate) struct Resolver {
 
 /// The place of one question among those that wait.
 #[derive(Debug)]
-struct Place<'a> {
+struct PendingQuestion<'a> {
     pending: &'a Mutex<BTreeMap<Source, usize>>,
     source: &'a Source,
 }
 
-impl<'a> Place<'a> {
+impl<'a> PendingQuestion<'a> {
     /// `None` if too many wait already, of this source or of all.
     fn take(pending: &'a Mutex<BTreeMap<Source, usize>>, source: &'a Source) -> Option<Self> {
         let mut counts = lock(pending);
@@ -56,7 +56,7 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for PendingQuestion<'_> {
     fn drop(&mut self) {
         let mut counts = lock(self.pending);
         if let Some(count) = counts.get_mut(self.source) {
@@ -95,7 +95,7 @@ struct Note {
 
 /// One thing that somebody else was asked on the way to an answer.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct AskedResolver {
     pub(super) source: Source,
     /// Who answered; `None` = nobody.
     pub(super) by: Option<String>,
@@ -151,7 +151,7 @@ impl Resolver {
     /// The same for a person, with the rule that answered.
     pub(crate) async fn explain<D, F, S>(
         &self,
-        wanted: Wanted,
+        wanted: ExplainedQuestion,
         netmap: &Netmap,
         dial: D,
     ) -> Result<Explained, NoQuestion>
@@ -161,7 +161,7 @@ impl Resolver {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let followed = self
-            .follow(&wanted.query, netmap, Wanted::TRANSPORT, dial)
+            .follow(&wanted.query, netmap, ExplainedQuestion::TRANSPORT, dial)
             .await;
         let (reply, asked) = followed.unwrap_or_default();
         wanted.explain(&reply, &asked, netmap)
@@ -174,7 +174,7 @@ impl Resolver {
         netmap: &Netmap,
         transport: Transport,
         dial: D,
-    ) -> Option<(Vec<u8>, Vec<Asked>)>
+    ) -> Option<(Vec<u8>, Vec<AskedResolver>)>
     where
         D: Fn(NetworkId, Via) -> F,
         F: Future<Output = Result<S, DialError>>,
@@ -192,7 +192,7 @@ impl Resolver {
             let (kept, cached) = kept.unzip();
             let heard = kept.as_ref().map(|kept| (&kept.heard, kept.age));
             walk.handle_heard(&source, heard, netmap);
-            asked.push(Asked {
+            asked.push(AskedResolver {
                 source,
                 by: kept.map(|kept| kept.by),
                 cached: cached.unwrap_or(false),
@@ -270,7 +270,7 @@ impl Resolver {
         {
             return Some((kept, true));
         }
-        let Some(_place) = Place::take(&self.pending, source) else {
+        let Some(_place) = PendingQuestion::take(&self.pending, source) else {
             errors.push(format!(
                 "{SHARE_MAX} questions to these resolvers, or {PENDING_MAX} to all, wait for an answer already"
             ));

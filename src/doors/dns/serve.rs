@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::host::accept::{self, Listener};
+use crate::host::accept::{self, AcceptFrom};
 use crate::names::lookup::Transport;
 
 /// Hands each query to `answer` until `shutdown`, then ends every connection and returns. `None` is silence.
@@ -38,12 +38,12 @@ where
     F: Future<Output = Option<Vec<u8>>> + Send + 'static,
 {
     let mut connections = JoinSet::new();
-    let idle = Arc::new(Idle::default());
+    let idle = Arc::new(IdleConnections::default());
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
             Some(ended) = connections.join_next() => accept::report(ended),
-            accepted = Listener::next(tcp), if connections.len() < CONNECTIONS_MAX => match accepted {
+            accepted = AcceptFrom::next(tcp), if connections.len() < CONNECTIONS_MAX => match accepted {
                 Ok((stream, client)) => {
                     let (answer, own) = (answer.clone(), idle.enter(shutdown.child_token()));
                     connections.spawn(async move {
@@ -69,7 +69,7 @@ where
 
 /// Connections that wait for a query, in the order in which they began to.
 #[derive(Debug, Default)]
-struct Idle {
+struct IdleConnections {
     next: AtomicU64,
     /// There was no room, and nobody waited.
     is_wanted: AtomicBool,
@@ -78,15 +78,15 @@ struct Idle {
 
 /// One connection's entry there.
 #[derive(Debug)]
-struct Entry {
-    idle: Arc<Idle>,
+struct IdleEntry {
+    idle: Arc<IdleConnections>,
     leave: CancellationToken,
     at: AtomicU64,
 }
 
-impl Idle {
-    fn enter(self: &Arc<Self>, leave: CancellationToken) -> Entry {
-        let entry = Entry {
+impl IdleConnections {
+    fn enter(self: &Arc<Self>, leave: CancellationToken) -> IdleEntry {
+        let entry = IdleEntry {
             idle: Arc::clone(self),
             leave,
             at: AtomicU64::new(0),
@@ -108,7 +108,7 @@ impl Idle {
     }
 }
 
-impl Entry {
+impl IdleEntry {
     /// From now on it waits.
     fn waits(&self) {
         let at = self.idle.next.fetch_add(1, Ordering::Relaxed);
@@ -125,7 +125,7 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for IdleEntry {
     fn drop(&mut self) {
         self.is_busy();
     }
@@ -164,7 +164,7 @@ where
 }
 
 /// Answers one query after the other, in their order; those that wait do so in the socket.
-async fn connection<A, F>(mut stream: TcpStream, answer: &A, own: &Entry) -> io::Result<()>
+async fn connection<A, F>(mut stream: TcpStream, answer: &A, own: &IdleEntry) -> io::Result<()>
 where
     A: Fn(Vec<u8>, Transport) -> F,
     F: Future<Output = Option<Vec<u8>>>,

@@ -4,7 +4,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::fields::{Fields, Writer};
-use super::message::{Answer, Malformed, Request, Version, head_end};
+use super::message::{HttpRequest, HttpResponse, HttpVersion, Malformed, head_end};
 
 /// How a body is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(super) enum Length {
 }
 
 impl Length {
-    pub(super) fn of_request(request: &Request) -> Result<Self, Malformed> {
+    pub(super) fn of_request(request: &HttpRequest) -> Result<Self, Malformed> {
         let fields = &request.fields;
         if fields.has("transfer-encoding") {
             if fields.has("content-length") {
@@ -37,7 +37,7 @@ impl Length {
     }
 
     /// That of the answer to a request with `method`.
-    pub(super) fn of_answer(method: &str, answer: &Answer) -> Result<Self, Malformed> {
+    pub(super) fn of_answer(method: &str, answer: &HttpResponse) -> Result<Self, Malformed> {
         let fields = &answer.fields;
         if method == "HEAD" || answer.is_interim() || matches!(answer.status, 204 | 304) {
             return Ok(Self::None);
@@ -81,12 +81,12 @@ impl Length {
     }
 }
 
-fn chunked(version: Version, fields: &Fields) -> Result<Length, Malformed> {
+fn chunked(version: HttpVersion, fields: &Fields) -> Result<Length, Malformed> {
     let codings: Vec<&[u8]> = fields.list("transfer-encoding").collect();
     let is_chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
     let count = codings.iter().filter(|coding| is_chunked(coding)).count();
     match codings.last() {
-        Some(last) if is_chunked(last) && count == 1 && version == Version::Http11 => {}
+        Some(last) if is_chunked(last) && count == 1 && version == HttpVersion::Http11 => {}
         Some(_) | None => return Err(Malformed::Coding),
     }
     match codings.len() {
@@ -107,12 +107,12 @@ fn number(text: &[u8]) -> Result<u64, Malformed> {
 /// Finds a body in the bytes of a connection.
 #[derive(Debug)]
 pub(super) struct Decoder {
-    state: State,
+    state: BodyState,
     writer: Writer,
 }
 
 #[derive(Debug)]
-enum State {
+enum BodyState {
     Exact(u64),
     UntilClose,
     ChunkLine,
@@ -136,10 +136,10 @@ pub(super) enum Piece {
 impl Decoder {
     pub(super) fn new(length: Length, writer: Writer) -> Self {
         let state = match length {
-            Length::None => State::Done,
-            Length::Exact(bytes) => State::Exact(bytes),
-            Length::Chunked => State::ChunkLine,
-            Length::UntilClose => State::UntilClose,
+            Length::None => BodyState::Done,
+            Length::Exact(bytes) => BodyState::Exact(bytes),
+            Length::Chunked => BodyState::ChunkLine,
+            Length::UntilClose => BodyState::UntilClose,
         };
         Self { state, writer }
     }
@@ -148,10 +148,10 @@ impl Decoder {
     pub(super) fn decode(&mut self, input: &mut BytesMut) -> Result<Piece, Malformed> {
         loop {
             match &mut self.state {
-                State::Done => return Ok(Piece::End(Fields::default())),
-                State::Exact(0) => self.state = State::Done,
-                State::Chunk(0) => self.state = State::ChunkEnd,
-                State::Exact(left) | State::Chunk(left) => {
+                BodyState::Done => return Ok(Piece::End(Fields::default())),
+                BodyState::Exact(0) => self.state = BodyState::Done,
+                BodyState::Chunk(0) => self.state = BodyState::ChunkEnd,
+                BodyState::Exact(left) | BodyState::Chunk(left) => {
                     let count =
                         usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
                     if count == 0 {
@@ -160,9 +160,9 @@ impl Decoder {
                     *left -= count as u64;
                     return Ok(Piece::Data(input.split_to(count).freeze()));
                 }
-                State::UntilClose if input.is_empty() => return Ok(Piece::More),
-                State::UntilClose => return Ok(Piece::Data(input.split().freeze())),
-                State::ChunkLine => {
+                BodyState::UntilClose if input.is_empty() => return Ok(Piece::More),
+                BodyState::UntilClose => return Ok(Piece::Data(input.split().freeze())),
+                BodyState::ChunkLine => {
                     let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
                         return match input.len() {
                             0..CHUNK_LINE_MAX => Ok(Piece::More),
@@ -172,19 +172,19 @@ impl Decoder {
                     let size = chunk_size(&input[..end])?;
                     input.advance(end + 1);
                     self.state = match size {
-                        0 => State::Trailers(0),
-                        size => State::Chunk(size),
+                        0 => BodyState::Trailers(0),
+                        size => BodyState::Chunk(size),
                     };
                 }
-                State::ChunkEnd => match input.get(..2) {
+                BodyState::ChunkEnd => match input.get(..2) {
                     Some(b"\r\n") => {
                         input.advance(2);
-                        self.state = State::ChunkLine;
+                        self.state = BodyState::ChunkLine;
                     }
                     Some(_) => return Err(Malformed::Chunk),
                     None => return Ok(Piece::More),
                 },
-                State::Trailers(seen) => {
+                BodyState::Trailers(seen) => {
                     let end = match &input[..] {
                         [b'\r', b'\n', ..] => Some(2),
                         [b'\n', ..] => return Err(Malformed::Chunk),
@@ -199,7 +199,7 @@ impl Decoder {
                     };
                     let fields = Fields::parse(&input[..end], self.writer)?;
                     input.advance(end);
-                    self.state = State::Done;
+                    self.state = BodyState::Done;
                     return Ok(Piece::End(fields));
                 }
             }
@@ -208,7 +208,7 @@ impl Decoder {
 
     /// Whether the body may end where its connection does.
     pub(super) fn ends_here(&self) -> bool {
-        matches!(self.state, State::UntilClose | State::Done)
+        matches!(self.state, BodyState::UntilClose | BodyState::Done)
     }
 }
 

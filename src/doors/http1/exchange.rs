@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use super::body::{Decoder, Length, Piece};
 use super::fields::{Fields, Writer};
-use super::message::{Answer, Malformed, Version};
+use super::message::{HttpResponse, HttpVersion, Malformed};
 use super::own::Fault;
 use super::passing;
 use super::session::Intermediary;
@@ -28,7 +28,7 @@ pub(super) struct Sent<'a> {
     pub(super) head: Vec<u8>,
     pub(super) length: Length,
     pub(super) method: &'a str,
-    pub(super) version: Version,
+    pub(super) version: HttpVersion,
     /// Whether the client would send another request.
     pub(super) keep: bool,
     /// The protocols that were asked for.
@@ -40,7 +40,7 @@ pub(super) struct Sent<'a> {
 
 /// How an exchange ended.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(super) enum ExchangeEnd {
     /// The client has the answer; which of the connections may be used again, and whether the service has all of the request.
     Answered {
         client: bool,
@@ -65,9 +65,9 @@ pub(super) async fn exchange<I: Intermediary>(
     service: &mut Wire<I::Upstream>,
     sent: &Sent<'_>,
     intermediary: &I,
-) -> Ended {
+) -> ExchangeEnd {
     let moves = Moves::new();
-    let progress = Progress::default();
+    let progress = ExchangeProgress::default();
     service.begin();
     let (mut from_client, mut to_client) = client.split();
     let (mut from_service, mut to_service) = service.split();
@@ -99,18 +99,18 @@ pub(super) async fn exchange<I: Intermediary>(
         () = idled => Stopped::Silent,
     };
     match stopped {
-        Stopped::Left => Ended::Left,
-        Stopped::Malformed(_) | Stopped::Silent if progress.begun() => Ended::Cut {
+        Stopped::Left => ExchangeEnd::Left,
+        Stopped::Malformed(_) | Stopped::Silent if progress.begun() => ExchangeEnd::Cut {
             shows: progress.chunked.load(Relaxed),
         },
-        Stopped::Malformed(malformed) => Ended::Failed(Fault::Request(malformed)),
-        Stopped::Silent => Ended::Failed(Fault::Silent),
+        Stopped::Malformed(malformed) => ExchangeEnd::Failed(Fault::Request(malformed)),
+        Stopped::Silent => ExchangeEnd::Failed(Fault::Silent),
     }
 }
 
 /// What one way tells the other.
 #[derive(Default)]
-struct Progress {
+struct ExchangeProgress {
     /// The client's whole request was read.
     sent: AtomicBool,
     /// The service takes nothing more.
@@ -121,7 +121,7 @@ struct Progress {
     chunked: AtomicBool,
 }
 
-impl Progress {
+impl ExchangeProgress {
     fn begun(&self) -> bool {
         self.begun.load(Relaxed)
     }
@@ -148,7 +148,7 @@ async fn send<I: Intermediary>(
     service: &mut Output<'_, I::Upstream>,
     sent: &Sent<'_>,
     intermediary: &I,
-    progress: &Progress,
+    progress: &ExchangeProgress,
     moves: &Moves,
 ) -> Stopped {
     let mut decoder = Decoder::new(sent.length, Writer::Client);
@@ -197,7 +197,7 @@ async fn send<I: Intermediary>(
 async fn push<U: AsyncWrite + Unpin>(
     service: &mut Output<'_, U>,
     bytes: &mut Vec<u8>,
-    progress: &Progress,
+    progress: &ExchangeProgress,
     moves: &Moves,
 ) {
     if !progress.refused.load(Relaxed) && service.write(bytes, moves).await.is_err() {
@@ -264,9 +264,9 @@ async fn receive<C, U>(
     service: &mut Input<'_, U>,
     client: &mut Output<'_, C>,
     sent: &Sent<'_>,
-    progress: &Progress,
+    progress: &ExchangeProgress,
     moves: &Moves,
-) -> Ended
+) -> ExchangeEnd
 where
     C: AsyncWrite + Unpin,
     U: AsyncRead + Unpin,
@@ -276,52 +276,54 @@ where
         let head = match service.head(begins_as_http).await {
             Ok(Some(head)) => head,
             Ok(None) if heard => return no_answer("it closed the connection after a 1xx"),
-            Ok(None) => return Ended::Nothing("it closed the connection".to_owned()),
-            Err(NoHead::Malformed(malformed)) => return Ended::Failed(Fault::Answer(malformed)),
+            Ok(None) => return ExchangeEnd::Nothing("it closed the connection".to_owned()),
+            Err(NoHead::Malformed(malformed)) => {
+                return ExchangeEnd::Failed(Fault::Answer(malformed));
+            }
             Err(NoHead::Io(error)) if heard => return no_answer(&error.to_string()),
-            Err(NoHead::Io(error)) => return Ended::Nothing(error.to_string()),
+            Err(NoHead::Io(error)) => return ExchangeEnd::Nothing(error.to_string()),
         };
         moves.note();
         heard = true;
-        let mut answer = match Answer::parse(&head) {
+        let mut answer = match HttpResponse::parse(&head) {
             Ok(answer) => answer,
-            Err(malformed) => return Ended::Failed(Fault::Answer(malformed)),
+            Err(malformed) => return ExchangeEnd::Failed(Fault::Answer(malformed)),
         };
         if answer.status == SWITCHING {
             let agreed =
                 progress.sent.load(Relaxed) && passing::switched(&mut answer, &sent.upgrades);
             if !agreed {
-                return Ended::Failed(Fault::UnaskedUpgrade);
+                return ExchangeEnd::Failed(Fault::UnaskedUpgrade);
             }
             return match client.write(&answer.encode(), moves).await {
-                Ok(()) => Ended::Switched,
-                Err(_) => Ended::Left,
+                Ok(()) => ExchangeEnd::Switched,
+                Err(_) => ExchangeEnd::Left,
             };
         }
         if !answer.is_interim() {
             break answer;
         }
         // Clients of 1.0 take the first head for the answer (RFC 9110, section 15.2).
-        if sent.version == Version::Http11 {
+        if sent.version == HttpVersion::Http11 {
             passing::interim(&mut answer);
             if client.write(&answer.encode(), moves).await.is_err() {
-                return Ended::Left;
+                return ExchangeEnd::Left;
             }
         }
     };
     let length = match Length::of_answer(sent.method, &answer) {
         Ok(length) => length,
-        Err(malformed) => return Ended::Failed(Fault::Answer(malformed)),
+        Err(malformed) => return ExchangeEnd::Failed(Fault::Answer(malformed)),
     };
     let has_two_lengths = length == Length::Chunked && answer.fields.has("content-length");
-    let keep_service = answer.version == Version::Http11
+    let keep_service = answer.version == HttpVersion::Http11
         && length != Length::UntilClose
         && !has_two_lengths
         && !answer.fields.lists("connection", "close");
     // Chunks show where an answer without a length ends.
     let outbound = match (length, sent.version) {
-        (Length::Chunked | Length::UntilClose, Version::Http11) => Length::Chunked,
-        (Length::Chunked | Length::UntilClose, Version::Http10) => Length::UntilClose,
+        (Length::Chunked | Length::UntilClose, HttpVersion::Http11) => Length::Chunked,
+        (Length::Chunked | Length::UntilClose, HttpVersion::Http10) => Length::UntilClose,
         (length @ (Length::None | Length::Exact(_)), _) => length,
     };
     // Where the rest of a request begins that nobody reads is not known.
@@ -329,7 +331,7 @@ where
     passing::inbound(&mut answer, outbound, !keep_client, sent.date);
     progress.chunked.store(outbound == Length::Chunked, Relaxed);
     progress.begun.store(true, Relaxed);
-    let cut = Ended::Cut {
+    let cut = ExchangeEnd::Cut {
         shows: outbound == Length::Chunked,
     };
     let mut decoder = Decoder::new(length, Writer::Service);
@@ -347,7 +349,7 @@ where
         }
         if needs_more || bytes.len() >= PIECE_MAX {
             if client.write(&bytes, moves).await.is_err() {
-                return Ended::Left;
+                return ExchangeEnd::Left;
             }
             bytes.clear();
         }
@@ -363,10 +365,10 @@ where
     passing::trailers(&mut trailers, |_| true);
     outbound.encode_end(&trailers, &mut bytes);
     if client.write(&bytes, moves).await.is_err() {
-        return Ended::Left;
+        return ExchangeEnd::Left;
     }
     let whole = progress.sent.load(Relaxed) && !progress.refused.load(Relaxed);
-    Ended::Answered {
+    ExchangeEnd::Answered {
         whole,
         client: keep_client,
         // What it says beyond its answer belongs to nothing.
@@ -374,8 +376,8 @@ where
     }
 }
 
-fn no_answer(error: &str) -> Ended {
-    Ended::Failed(Fault::NoAnswer(error.to_owned()))
+fn no_answer(error: &str) -> ExchangeEnd {
+    ExchangeEnd::Failed(Fault::NoAnswer(error.to_owned()))
 }
 
 /// Whoever speaks another protocol is known by its first bytes, and may wait for an answer to them.

@@ -1,18 +1,18 @@
 //! The heads of requests and answers, from bytes and to bytes (RFC 9112, sections 2 to 4). Decides whether a head is sound.
 
 use super::fields::{Fields, Writer, is_token};
-use super::target::{Authority, BadAuthority, Target};
+use super::target::{Authority, BadAuthority, RequestTarget};
 
 /// The version of HTTP that the sender of a message speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Version {
+pub(crate) enum HttpVersion {
     /// No chunks, no 1xx, one request for each connection.
     Http10,
     /// Also what calls itself 1.2 or higher.
     Http11,
 }
 
-impl Version {
+impl HttpVersion {
     /// As `Via` names it.
     pub(super) fn number(self) -> &'static str {
         match self {
@@ -34,14 +34,14 @@ impl Version {
 
 /// A request's head.
 #[derive(Debug, Clone)]
-pub(crate) struct Request {
+pub(crate) struct HttpRequest {
     pub(crate) method: String,
-    pub(crate) target: Target,
-    pub(crate) version: Version,
+    pub(crate) target: RequestTarget,
+    pub(crate) version: HttpVersion,
     pub(crate) fields: Fields,
 }
 
-impl Request {
+impl HttpRequest {
     /// Reads a head up to and with its empty line.
     pub(super) fn parse(head: &[u8]) -> Result<Self, Malformed> {
         let (line, rest) = first_line(head)?;
@@ -55,9 +55,9 @@ impl Request {
         if !is_token(method) {
             return Err(Malformed::StartLine);
         }
-        let version = Version::parse(version.as_bytes())?;
+        let version = HttpVersion::parse(version.as_bytes())?;
         let fields = Fields::parse(rest, Writer::Client)?;
-        let target = Target::parse(method, target)?;
+        let target = RequestTarget::parse(method, target)?;
         check_host(version, &fields)?;
         Ok(Self {
             method: method.to_owned(),
@@ -83,12 +83,12 @@ impl Request {
 }
 
 /// One `Host`, and a valid one (RFC 9112, section 3.2): which host is meant must be the same for all who read the request.
-fn check_host(version: Version, fields: &Fields) -> Result<(), Malformed> {
+fn check_host(version: HttpVersion, fields: &Fields) -> Result<(), Malformed> {
     let mut hosts = fields.all("host");
     let host = match (hosts.next(), version) {
         (Some(host), _) => host,
-        (None, Version::Http10) => return Ok(()),
-        (None, Version::Http11) => return Err(Malformed::NoHost),
+        (None, HttpVersion::Http10) => return Ok(()),
+        (None, HttpVersion::Http11) => return Err(Malformed::NoHost),
     };
     if hosts.next().is_some() {
         return Err(Malformed::ManyHosts);
@@ -104,21 +104,21 @@ fn check_host(version: Version, fields: &Fields) -> Result<(), Malformed> {
 
 /// An answer's head.
 #[derive(Debug, Clone)]
-pub(super) struct Answer {
-    pub(super) version: Version,
+pub(super) struct HttpResponse {
+    pub(super) version: HttpVersion,
     pub(super) status: u16,
     pub(super) reason: Vec<u8>,
     pub(super) fields: Fields,
 }
 
-impl Answer {
+impl HttpResponse {
     /// Reads a head up to and with its empty line.
     pub(super) fn parse(head: &[u8]) -> Result<Self, Malformed> {
         let (line, rest) = first_line(head)?;
         let (version, rest_of_line) = line
             .split_at_checked("HTTP/1.1".len())
             .ok_or(Malformed::StartLine)?;
-        let version = Version::parse(version)?;
+        let version = HttpVersion::parse(version)?;
         let (status, reason) = match rest_of_line {
             [b' ', a, b, c] => ([*a, *b, *c], &[][..]),
             [b' ', a, b, c, b' ', reason @ ..] => ([*a, *b, *c], reason),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::fields::Fields;
-use super::message::{Malformed, Version};
+use super::message::{HttpVersion, Malformed};
 
 /// An answer of this intermediary.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +100,7 @@ fn reason(status: u16) -> &'static str {
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
-        505 => "HTTP Version Not Supported",
+        505 => "HTTP HttpVersion Not Supported",
         _ => "",
     }
 }
@@ -122,6 +122,6 @@ pub(super) fn last_recipient(method: &str, head: &[u8]) -> Own {
 }
 
 /// Whether a client of this version keeps its connection. With those of 1.0 a proxy must not (RFC 9112, appendix C.2.2).
-pub(super) fn keeps(version: Version, fields: &Fields) -> bool {
-    version == Version::Http11 && !fields.lists("connection", "close")
+pub(super) fn keeps(version: HttpVersion, fields: &Fields) -> bool {
+    version == HttpVersion::Http11 && !fields.lists("connection", "close")
 }

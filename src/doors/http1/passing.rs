@@ -3,19 +3,19 @@
 
 use super::body::Length;
 use super::fields::Fields;
-use super::message::{Answer, Request, Version};
-use super::target::Target;
+use super::message::{HttpRequest, HttpResponse, HttpVersion};
+use super::target::RequestTarget;
 
 /// Makes `request` what the next server gets, with a body of `length`. What asks for other protocols stays for those in `upgrades`.
-pub(super) fn outbound(request: &mut Request, length: Length, upgrades: &[String]) {
+pub(super) fn outbound(request: &mut HttpRequest, length: Length, upgrades: &[String]) {
     // The target says which host is meant, whatever else the client wrote (RFC 9112, section 3.2.2).
-    if let Target::Absolute { authority, .. } = &request.target {
+    if let RequestTarget::Absolute { authority, .. } = &request.target {
         let host = authority.to_string();
         request.fields.set("Host", host);
     }
     request.target = request.target.clone().into_origin();
     let fields = &mut request.fields;
-    if request.version == Version::Http10 {
+    if request.version == HttpVersion::Http10 {
         // A client of 1.0 does not know it, and waits for nothing (RFC 9110, section 10.1.1).
         fields.remove("expect");
         if !fields.has("host") {
@@ -42,7 +42,7 @@ pub(super) fn outbound(request: &mut Request, length: Length, upgrades: &[String
 
 /// Makes `answer` what the client gets, with a body of `length`. `Content-Length` of an answer without a body stays as it is: it
 /// tells what `GET` would give.
-pub(super) fn inbound(answer: &mut Answer, length: Length, close: bool, date: &str) {
+pub(super) fn inbound(answer: &mut HttpResponse, length: Length, close: bool, date: &str) {
     let upgrade: Vec<Vec<u8>> = answer.fields.list("upgrade").map(<[u8]>::to_vec).collect();
     strip(&mut answer.fields);
     let fields = &mut answer.fields;
@@ -70,13 +70,13 @@ pub(super) fn inbound(answer: &mut Answer, length: Length, close: bool, date: &s
 }
 
 /// The same for an answer before the answer.
-pub(super) fn interim(answer: &mut Answer) {
+pub(super) fn interim(answer: &mut HttpResponse) {
     strip(&mut answer.fields);
     answer.fields.remove("content-length");
 }
 
 /// The same for the answer that changes the protocol, if it is one of those that were asked for.
-pub(super) fn switched(answer: &mut Answer, asked: &[String]) -> bool {
+pub(super) fn switched(answer: &mut HttpResponse, asked: &[String]) -> bool {
     let agreed: Vec<Vec<u8>> = answer.fields.list("upgrade").map(<[u8]>::to_vec).collect();
     let was_asked = |agreed: &Vec<u8>| {
         asked
@@ -95,9 +95,9 @@ pub(super) fn switched(answer: &mut Answer, asked: &[String]) -> bool {
 
 /// The protocols that a request asks to change to and that `may` be changed to. HTTP/2 in plain never: who speaks it takes any
 /// field from the client, past all that is decided here (RFC 9113, section 3.1, ended that way).
-pub(super) fn upgrades(request: &Request, may: impl Fn(&str) -> bool) -> Vec<String> {
+pub(super) fn upgrades(request: &HttpRequest, may: impl Fn(&str) -> bool) -> Vec<String> {
     let fields = &request.fields;
-    if request.version == Version::Http10 || !fields.lists("connection", "upgrade") {
+    if request.version == HttpVersion::Http10 || !fields.lists("connection", "upgrade") {
         return Vec::new();
     }
     let asked = fields
@@ -127,7 +127,7 @@ pub(super) fn trailers(trailers: &mut Fields, may: impl Fn(&str) -> bool) {
 }
 
 /// What is left of `Max-Forwards`, which is 0 where this server is the last to get the request (RFC 9110, section 7.6.2).
-pub(super) fn may_go_on(request: &mut Request) -> bool {
+pub(super) fn may_go_on(request: &mut HttpRequest) -> bool {
     if !matches!(request.method.as_str(), "TRACE" | "OPTIONS") {
         return true;
     }
@@ -166,7 +166,7 @@ fn frame(fields: &mut Fields, length: Length) {
 }
 
 /// The version in which the message came, and who passed it on.
-fn via(version: Version) -> String {
+fn via(version: HttpVersion) -> String {
     format!("{} {PSEUDONYM}", version.number())
 }
 

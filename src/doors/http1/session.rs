@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::body::Length;
-use super::exchange::{self, Ended, Gone, Sent, exchange};
+use super::exchange::{self, ExchangeEnd, Gone, Sent, exchange};
 use super::fields::Fields;
-use super::message::{Malformed, Request};
+use super::message::{HttpRequest, Malformed};
 use super::own::{self, Fault, Own};
 use super::wire::{NoHead, Wire};
 use super::{date, passing};
@@ -28,13 +28,13 @@ pub(crate) trait Intermediary: Sync {
     type Upstream: AsyncRead + AsyncWrite + Abort + Unpin + Send;
 
     /// What becomes of a request, whose head is sound.
-    fn judge(&self, request: &Request) -> Judged;
+    fn judge(&self, request: &HttpRequest) -> HttpVerdict;
 
     /// Opens a connection.
     ///
     /// # Errors
     /// What the client hears instead.
-    fn reach(&self, place: &Place) -> impl Future<Output = Result<Self::Upstream, Own>> + Send;
+    fn reach(&self, place: &NextHop) -> impl Future<Output = Result<Self::Upstream, Own>> + Send;
 
     /// What the client hears of a fault.
     fn tell(&self, fault: &Fault) -> Own;
@@ -54,25 +54,25 @@ pub(crate) trait Intermediary: Sync {
 
 /// Where a request leads. What is equal is served by one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct NextHop {
     pub(crate) host: String,
     pub(crate) port: u16,
 }
 
 /// What becomes of a request.
 #[derive(Debug)]
-pub(crate) enum Judged {
+pub(crate) enum HttpVerdict {
     /// It goes on.
-    Forward(Place),
+    Forward(NextHop),
     /// It is `CONNECT`.
-    Tunnel(Place),
+    Tunnel(NextHop),
     /// It is answered here.
     Answer(Own),
 }
 
 /// How long is waited for a client.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+pub(crate) struct HttpPatience {
     /// For a whole head, and between two.
     pub(crate) head: Duration,
     /// While nothing moves; `None` = for ever.
@@ -100,10 +100,10 @@ pub(crate) enum End<C, U> {
 pub(crate) async fn converse<I: Intermediary>(
     client: I::Client,
     intermediary: &I,
-    patience: Patience,
+    patience: HttpPatience,
     closed: &CancellationToken,
 ) -> io::Result<End<I::Client, I::Upstream>> {
-    let mut session = Session {
+    let mut session = HttpSession {
         client: Wire::new(client),
         kept: None,
         intermediary,
@@ -127,12 +127,12 @@ pub(crate) async fn converse<I: Intermediary>(
     }
 }
 
-struct Session<'a, I: Intermediary> {
+struct HttpSession<'a, I: Intermediary> {
     client: Wire<I::Client>,
     /// The connection of the last request.
-    kept: Option<(Place, Wire<I::Upstream>)>,
+    kept: Option<(NextHop, Wire<I::Upstream>)>,
     intermediary: &'a I,
-    patience: Patience,
+    patience: HttpPatience,
     closed: &'a CancellationToken,
     /// One request at least was answered: the client knows that a connection which ends may be opened anew.
     answered: bool,
@@ -148,7 +148,7 @@ enum Next<U: Abort> {
     Tunnel(Wire<U>),
 }
 
-impl<I: Intermediary> Session<'_, I> {
+impl<I: Intermediary> HttpSession<'_, I> {
     async fn next(&mut self) -> io::Result<Next<I::Upstream>> {
         let read = {
             let (mut input, _) = self.client.split();
@@ -185,7 +185,7 @@ impl<I: Intermediary> Session<'_, I> {
             }
         };
         self.client.begin();
-        let request = Request::parse(&head);
+        let request = HttpRequest::parse(&head);
         let read = request.and_then(|request| {
             let length = Length::of_request(&request)?;
             let has_body = !matches!(length, Length::None | Length::Exact(0));
@@ -202,30 +202,30 @@ impl<I: Intermediary> Session<'_, I> {
         // A body that nobody reads would be taken for the next request.
         let keep = self.keeps(&request) && is_whole;
         match self.intermediary.judge(&request) {
-            Judged::Answer(own) => self.say(&own, is_head, keep).await,
-            Judged::Tunnel(place) => self.connect(&place).await,
-            Judged::Forward(_) if !passing::may_go_on(&mut request) => {
+            HttpVerdict::Answer(own) => self.say(&own, is_head, keep).await,
+            HttpVerdict::Tunnel(place) => self.connect(&place).await,
+            HttpVerdict::Forward(_) if !passing::may_go_on(&mut request) => {
                 for secret in SECRET {
                     request.fields.remove(secret);
                 }
                 let own = own::last_recipient(&request.method, &request.encode());
                 self.say(&own, false, keep).await
             }
-            Judged::Forward(place) => self.forward(request, length, place).await,
+            HttpVerdict::Forward(place) => self.forward(request, length, place).await,
         }
     }
 
     /// Whether another request may follow on this connection.
-    fn keeps(&self, request: &Request) -> bool {
+    fn keeps(&self, request: &HttpRequest) -> bool {
         own::keeps(request.version, &request.fields) && !self.closed.is_cancelled()
     }
 
     /// Passes a request on, and its answer back.
     async fn forward(
         &mut self,
-        mut request: Request,
+        mut request: HttpRequest,
         length: Length,
-        place: Place,
+        place: NextHop,
     ) -> io::Result<Next<I::Upstream>> {
         let is_head = request.method == "HEAD";
         let keep = self.keeps(&request);
@@ -256,12 +256,14 @@ impl<I: Intermediary> Session<'_, I> {
         };
         if let Some(mut service) = kept {
             match exchange(&mut self.client, &mut service, &sent, self.intermediary).await {
-                Ended::Nothing(error) => debug!(%error, "an idle connection was gone"),
-                ended @ (Ended::Answered { .. }
-                | Ended::Switched
-                | Ended::Failed(_)
-                | Ended::Cut { .. }
-                | Ended::Left) => return self.after(ended, service, place, is_head, keep).await,
+                ExchangeEnd::Nothing(error) => debug!(%error, "an idle connection was gone"),
+                ended @ (ExchangeEnd::Answered { .. }
+                | ExchangeEnd::Switched
+                | ExchangeEnd::Failed(_)
+                | ExchangeEnd::Cut { .. }
+                | ExchangeEnd::Left) => {
+                    return self.after(ended, service, place, is_head, keep).await;
+                }
             }
         }
         let reached = {
@@ -306,14 +308,14 @@ impl<I: Intermediary> Session<'_, I> {
     /// What follows an exchange. `keep` says whether the client's connection can be used again if it has no answer yet.
     async fn after(
         &mut self,
-        ended: Ended,
+        ended: ExchangeEnd,
         service: Wire<I::Upstream>,
-        place: Place,
+        place: NextHop,
         is_head: bool,
         keep: bool,
     ) -> io::Result<Next<I::Upstream>> {
         let fault = match ended {
-            Ended::Answered {
+            ExchangeEnd::Answered {
                 client,
                 service: keep_service,
                 whole,
@@ -333,16 +335,16 @@ impl<I: Intermediary> Session<'_, I> {
                     false => Next::Goodbye,
                 });
             }
-            Ended::Switched => {
+            ExchangeEnd::Switched => {
                 self.client.finish();
                 service.finish();
                 return Ok(Next::Tunnel(service));
             }
-            Ended::Left => {
+            ExchangeEnd::Left => {
                 debug!("a client left before its answer");
                 return Ok(Next::Close);
             }
-            Ended::Cut { shows } => {
+            ExchangeEnd::Cut { shows } => {
                 debug!("an answer was cut off");
                 if !shows {
                     return Ok(Next::Close);
@@ -350,8 +352,8 @@ impl<I: Intermediary> Session<'_, I> {
                 self.client.finish();
                 return Ok(Next::Goodbye);
             }
-            Ended::Nothing(error) => Fault::NoAnswer(error),
-            Ended::Failed(fault) => fault,
+            ExchangeEnd::Nothing(error) => Fault::NoAnswer(error),
+            ExchangeEnd::Failed(fault) => fault,
         };
         drop(service);
         let keep = keep && !matches!(fault, Fault::Request(_));
@@ -359,7 +361,7 @@ impl<I: Intermediary> Session<'_, I> {
         self.say(&own, is_head, keep).await
     }
 
-    async fn connect(&mut self, place: &Place) -> io::Result<Next<I::Upstream>> {
+    async fn connect(&mut self, place: &NextHop) -> io::Result<Next<I::Upstream>> {
         match self.intermediary.reach(place).await {
             Ok(service) => {
                 let (_, mut output) = self.client.split();

@@ -7,7 +7,7 @@ use super::message::Malformed;
 
 /// A request target. Prints as it goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum RequestTarget {
     /// `/path?query`.
     Origin(String),
     /// `http://host/path?query`.
@@ -24,7 +24,7 @@ pub(crate) enum Target {
     Asterisk,
 }
 
-impl Target {
+impl RequestTarget {
     pub(super) fn parse(method: &str, text: &str) -> Result<Self, Malformed> {
         if text.is_empty() || !text.bytes().all(is_of_url) {
             return Err(Malformed::Target);
@@ -72,7 +72,7 @@ impl Target {
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for RequestTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Origin(path) => f.write_str(path),

@@ -23,13 +23,13 @@ use crate::doors::proxy::ProxyConfig;
 use crate::doors::proxy::tests::{Fixture, loopback_listener};
 use crate::doors::serve::service::Serve;
 use crate::doors::serve::tests::{Overlay, PUBLISHED, published};
-use crate::doors::serve::{self, ExposeConfig};
+use crate::doors::serve::{self, ServedPort};
 use crate::names::PeerIdentity;
 
 /// A stream of either door.
-trait Both: AsyncRead + AsyncWrite + Unpin + Send {}
+trait SharedStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Both for S {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> SharedStream for S {}
 
 /// A door, and the service that it leads to.
 enum Door {
@@ -59,7 +59,7 @@ impl Door {
     /// To a peer that was enrolled by `owner`.
     fn published(service: &Service, owner: Owner) -> Self {
         let overlay = Overlay::new();
-        let mut config = ExposeConfig::new(&Serve::tcp(1, service.address));
+        let mut config = ServedPort::new(&Serve::tcp(1, service.address));
         config.http = true;
         let stop = CancellationToken::new();
         let identify: serve::http::Identify = Arc::new(move |address| {
@@ -87,7 +87,7 @@ impl Door {
         matches!(self, Self::Proxy(_))
     }
 
-    async fn connect(&self) -> Box<dyn Both> {
+    async fn connect(&self) -> Box<dyn SharedStream> {
         match self {
             Self::Proxy(fixture) => Box::new(fixture.connect().await),
             Self::Published(published) => Box::new(published.overlay.connect().await.unwrap()),

@@ -17,7 +17,7 @@ use crate::host::splice::Abort;
 
 /// A connection.
 pub(super) struct Wire<S: Abort> {
-    stream: Both<S>,
+    stream: SharedStream<S>,
     input: BytesMut,
     /// A message is under way on it.
     busy: AtomicBool,
@@ -26,7 +26,7 @@ pub(super) struct Wire<S: Abort> {
 impl<S: Abort> Wire<S> {
     pub(super) fn new(stream: S) -> Self {
         Self {
-            stream: Both(Mutex::new(Some(stream))),
+            stream: SharedStream(Mutex::new(Some(stream))),
             input: BytesMut::new(),
             busy: AtomicBool::new(false),
         }
@@ -78,7 +78,7 @@ impl<S: Abort> Drop for Wire<S> {
 
 /// Where bytes come from.
 pub(super) struct Input<'a, S> {
-    stream: &'a Both<S>,
+    stream: &'a SharedStream<S>,
     pub(super) bytes: &'a mut BytesMut,
 }
 
@@ -166,7 +166,7 @@ impl From<Malformed> for NoHead {
 
 /// Where bytes go.
 pub(super) struct Output<'a, S> {
-    stream: &'a Both<S>,
+    stream: &'a SharedStream<S>,
 }
 
 impl<S: AsyncWrite + Unpin> Output<'_, S> {
@@ -192,9 +192,9 @@ impl<S: AsyncWrite + Unpin> Output<'_, S> {
 }
 
 /// A stream that is read and written by two futures of one task. Locked for one poll only.
-struct Both<S>(Mutex<Option<S>>);
+struct SharedStream<S>(Mutex<Option<S>>);
 
-impl<S: Unpin> Both<S> {
+impl<S: Unpin> SharedStream<S> {
     fn poll<R>(
         &self,
         poll: impl FnOnce(Pin<&mut S>) -> Poll<io::Result<R>>,
@@ -206,7 +206,7 @@ impl<S: Unpin> Both<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for &Both<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for &SharedStream<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -216,7 +216,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for &Both<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for &Both<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for &SharedStream<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -20,7 +20,7 @@ pub(super) fn turned_away(why: &str) -> Vec<u8> {
 
 /// Why a request gets nowhere.
 #[derive(Debug)]
-pub(crate) enum Refusal {
+pub(crate) enum ProxyRefusal {
     /// The proxy has a password, and the client sent none.
     NoCredentials,
     /// The client sent another one.
@@ -45,7 +45,7 @@ pub(crate) enum Refusal {
     Fault(Fault),
 }
 
-impl Refusal {
+impl ProxyRefusal {
     /// The answer.
     pub(crate) fn into_own(self) -> Own {
         let (status, word, otherwise) = self.told();
@@ -172,7 +172,7 @@ fn not_reached(error: &DialError) -> (u16, &'static str, &'static str) {
     (status, word, "`overlan status` shows what is there.")
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ProxyRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoCredentials => f.write_str("this proxy wants a user name and a password"),

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::doors::proxy::tests::*;
-use crate::doors::proxy::{Credentials, ProxyConfig};
+use crate::doors::proxy::{ProxyConfig, ProxyCredentials};
 
 /// A destination at port [`OWN`]: what it hears, by connection, until each answer of `answers` was given.
 struct Server {
@@ -227,7 +227,7 @@ async fn every_failure_has_its_status_and_its_word() {
 
 #[tokio::test]
 async fn a_password_is_asked_for_and_never_passed_on() {
-    let credentials = Credentials::new("anna".into(), Secret::new("correct horse")).unwrap();
+    let credentials = ProxyCredentials::new("anna".into(), Secret::new("correct horse")).unwrap();
     let door = Fixture::open(ProxyConfig {
         credentials: Some(credentials),
         ..ProxyConfig::default()
@@ -267,7 +267,7 @@ async fn a_password_is_asked_for_and_never_passed_on() {
 
 #[tokio::test]
 async fn who_gives_no_password_has_to_leave_and_who_did_stays() {
-    let credentials = Credentials::new("anna".into(), Secret::new("correct horse")).unwrap();
+    let credentials = ProxyCredentials::new("anna".into(), Secret::new("correct horse")).unwrap();
     let door = Fixture::open(ProxyConfig {
         credentials: Some(credentials),
         handshake_timeout: Duration::from_millis(500),
@@ -381,7 +381,7 @@ async fn a_browser_finds_the_script_only_by_the_address_of_the_proxy() {
     }
     door.close().await;
 
-    let credentials = Credentials::new("anna".into(), Secret::new("correct horse")).unwrap();
+    let credentials = ProxyCredentials::new("anna".into(), Secret::new("correct horse")).unwrap();
     let door = Fixture::open(ProxyConfig {
         credentials: Some(credentials),
         ..ProxyConfig::default()

@@ -6,7 +6,7 @@ use overlan_protocol::key::Secret;
 
 /// What every client must know.
 #[derive(Debug, Clone)]
-pub struct Credentials {
+pub struct ProxyCredentials {
     user: String,
     password: Secret,
 }
@@ -22,7 +22,7 @@ pub enum UnusableCredentials {
     Colon,
 }
 
-impl Credentials {
+impl ProxyCredentials {
     /// Takes a user name and a password of 1 to 255 bytes each.
     ///
     /// # Errors

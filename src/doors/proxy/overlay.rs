@@ -9,12 +9,12 @@ use crate::names::DialError;
 use crate::names::lookup::Transport;
 
 use super::proxied::Proxied;
-use super::stream::Reached;
+use super::stream::OverlayStream;
 
 /// The overlay as a proxy sees it. All clones are the same one.
 pub trait Overlay: Clone + Send + Sync + 'static {
     /// A connection through the overlay.
-    type Stream: Reached;
+    type Stream: OverlayStream;
     /// A port that is open for one peer.
     type Bound: Bound<Stream = Self::Stream>;
     /// A socket for datagrams.

@@ -16,22 +16,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::ProxyConfig;
-use crate::host::shares::{Place, Shares, Source};
+use crate::host::shares::{Claimant, SharePermit, Shares};
 
 /// What doors have room for. Clones count together.
 #[derive(Debug, Clone, Default)]
-pub struct Room(Arc<OnceLock<Arc<Places>>>);
+pub struct Room(Arc<OnceLock<Arc<ProxyPlaces>>>);
 
 impl Room {
     /// Its places; the first door says how many there are.
-    pub(super) fn places(&self, config: &ProxyConfig) -> Arc<Places> {
-        let places = self.0.get_or_init(|| Arc::new(Places::new(config)));
+    pub(super) fn places(&self, config: &ProxyConfig) -> Arc<ProxyPlaces> {
+        let places = self.0.get_or_init(|| Arc::new(ProxyPlaces::new(config)));
         Arc::clone(places)
     }
 }
 
 #[derive(Debug)]
-pub(crate) struct Places {
+pub(crate) struct ProxyPlaces {
     /// All connections.
     pub(super) connections: Arc<Semaphore>,
     /// Those that have not given the credentials yet.
@@ -45,12 +45,12 @@ pub(crate) struct Places {
 /// Clients that have not given the credentials yet, and how those are told who have to go for another.
 #[derive(Debug)]
 struct Unproven {
-    strangers: Strangers<u64, Source>,
+    strangers: Strangers<u64, Claimant>,
     next: u64,
     told: BTreeMap<u64, CancellationToken>,
 }
 
-impl Places {
+impl ProxyPlaces {
     fn new(config: &ProxyConfig) -> Self {
         let (connections, associations) = (config.max_connections, config.max_associations);
         let strangers = connections.div_ceil(STRANGERS_SHARE);
@@ -65,27 +65,31 @@ impl Places {
     }
 
     /// Lets a client in that need not prove itself.
-    pub(super) fn admit(self: &Arc<Self>) -> Entry {
-        Entry::new(self, None, Held::Known(None))
+    pub(super) fn admit(self: &Arc<Self>) -> Admission {
+        Admission::new(self, None, HeldPlace::Known(None))
     }
 
     /// Lets a client in at `now` that has to prove itself, unless too many like it did not yet. Where there is no room, one of the source
     /// that holds most goes for it.
-    pub(super) fn admit_stranger(self: &Arc<Self>, now: Instant, source: Source) -> Option<Entry> {
+    pub(super) fn admit_stranger(
+        self: &Arc<Self>,
+        now: Instant,
+        source: Claimant,
+    ) -> Option<Admission> {
         if is_unlimited(source) {
-            return Some(Entry::new(self, None, Held::Stranger(None)));
+            return Some(Admission::new(self, None, HeldPlace::Stranger(None)));
         }
         let (place, evicted) = self.unproven().admit(now, source)?;
         let places = Arc::clone(self);
-        let stranger = Stranger {
+        let stranger = StrangerPlace {
             places,
             place,
             evicted,
         };
-        Some(Entry::new(
+        Some(Admission::new(
             self,
             Some(source),
-            Held::Stranger(Some(stranger)),
+            HeldPlace::Stranger(Some(stranger)),
         ))
     }
 
@@ -105,7 +109,7 @@ impl Unproven {
         }
     }
 
-    fn admit(&mut self, now: Instant, source: Source) -> Option<(u64, CancellationToken)> {
+    fn admit(&mut self, now: Instant, source: Claimant) -> Option<(u64, CancellationToken)> {
         let place = self.next;
         let evicted = self.strangers.admit(now, source, place).ok()?;
         self.next += 1;
@@ -120,13 +124,13 @@ impl Unproven {
 
 /// One of strangers' places until this is dropped.
 #[derive(Debug)]
-struct Stranger {
-    places: Arc<Places>,
+struct StrangerPlace {
+    places: Arc<ProxyPlaces>,
     place: u64,
     evicted: CancellationToken,
 }
 
-impl Drop for Stranger {
+impl Drop for StrangerPlace {
     fn drop(&mut self) {
         let mut unproven = self.places.unproven();
         unproven.told.remove(&self.place);
@@ -135,37 +139,37 @@ impl Drop for Stranger {
 }
 
 /// Whoever runs as our user, or as root, could end us as well: those wait for places and are never refused one.
-fn is_unlimited(source: Source) -> bool {
+fn is_unlimited(source: Claimant) -> bool {
     let own = rustix::process::geteuid().as_raw();
-    matches!(source, Source::User(user) if user == own || user == ROOT)
+    matches!(source, Claimant::User(user) if user == own || user == ROOT)
 }
 
 /// A client that was let in, and the places that it has until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    places: Arc<Places>,
+pub(crate) struct Admission {
+    places: Arc<ProxyPlaces>,
     /// Whose share it takes; nobody's, if it has no limit.
-    source: Option<Source>,
-    held: Mutex<Held>,
+    source: Option<Claimant>,
+    held: Mutex<HeldPlace>,
     proved: watch::Sender<bool>,
 }
 
 /// What a client has.
 #[derive(Debug)]
-enum Held {
+enum HeldPlace {
     /// One of strangers' places.
-    Stranger(Option<Stranger>),
+    Stranger(Option<StrangerPlace>),
     /// One of all.
-    Known(#[expect(dead_code, reason = "it is given back by its drop")] Option<Place>),
+    Known(#[expect(dead_code, reason = "it is given back by its drop")] Option<SharePermit>),
 }
 
 /// A source has as many places as are left for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoShare;
 
-impl Entry {
-    fn new(places: &Arc<Places>, source: Option<Source>, held: Held) -> Self {
-        let is_known = matches!(held, Held::Known(_));
+impl Admission {
+    fn new(places: &Arc<ProxyPlaces>, source: Option<Claimant>, held: HeldPlace) -> Self {
+        let is_known = matches!(held, HeldPlace::Known(_));
         Self {
             places: Arc::clone(places),
             source,
@@ -175,15 +179,15 @@ impl Entry {
     }
 
     /// Whose share it takes; nobody's, if it has no limit.
-    pub(super) fn source(&self) -> Option<Source> {
+    pub(super) fn source(&self) -> Option<Claimant> {
         self.source
     }
 
     /// Fires if the client has to go for another before it has proved itself; `None` if that cannot be.
     pub(super) fn evicted(&self) -> Option<CancellationToken> {
         match &*self.held.lock().unwrap_or_else(PoisonError::into_inner) {
-            Held::Stranger(Some(stranger)) => Some(stranger.evicted.clone()),
-            Held::Stranger(None) | Held::Known(_) => None,
+            HeldPlace::Stranger(Some(stranger)) => Some(stranger.evicted.clone()),
+            HeldPlace::Stranger(None) | HeldPlace::Known(_) => None,
         }
     }
 
@@ -193,14 +197,14 @@ impl Entry {
     /// Its source has its share.
     pub(crate) fn prove(&self) -> Result<(), NoShare> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*held, Held::Known(_)) {
+        if matches!(*held, HeldPlace::Known(_)) {
             return Ok(());
         }
         let place = match self.source {
             Some(source) => Some(self.places.known.take(source).ok_or(NoShare)?),
             None => None,
         };
-        *held = Held::Known(place);
+        *held = HeldPlace::Known(place);
         self.proved.send_replace(true);
         Ok(())
     }
@@ -229,7 +233,7 @@ impl Entry {
 #[derive(Debug)]
 pub(crate) struct Associating {
     _permit: OwnedSemaphorePermit,
-    _place: Option<Place>,
+    _place: Option<SharePermit>,
 }
 
 /// One of so many parts of all places is for clients that have not given the credentials yet, and for nobody else: whoever is known
@@ -244,7 +248,7 @@ mod tests {
 
     use std::net::IpAddr;
 
-    fn places(connections: usize) -> Arc<Places> {
+    fn places(connections: usize) -> Arc<ProxyPlaces> {
         let config = ProxyConfig {
             max_connections: connections,
             max_associations: 8,
@@ -253,8 +257,8 @@ mod tests {
         Room::default().places(&config)
     }
 
-    fn source(last: u8) -> Source {
-        Source::from(IpAddr::from([192, 0, 2, last]))
+    fn source(last: u8) -> Claimant {
+        Claimant::from(IpAddr::from([192, 0, 2, last]))
     }
 
     /// The same moment for all: nobody has had time to prove itself.
@@ -333,12 +337,12 @@ mod tests {
     #[test]
     fn our_own_programs_have_no_share_and_other_users_one_each() {
         let places = places(64);
-        let own = Source::User(rustix::process::geteuid().as_raw());
+        let own = Claimant::User(rustix::process::geteuid().as_raw());
         let held: Vec<_> = (0..64)
             .map(|_| places.admit_stranger(now(), own).unwrap())
             .collect();
         assert!(held.iter().all(|entry| entry.prove().is_ok()));
-        let other = Source::User(4_711);
+        let other = Claimant::User(4_711);
         assert_eq!(all_of(|| places.admit_stranger(now(), other)).len(), 8);
     }
 

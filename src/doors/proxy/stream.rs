@@ -44,7 +44,7 @@ pub(super) fn is_closed(unix: &UnixStream) -> bool {
 }
 
 /// Where a client wanted to go.
-pub trait Reached: AsyncRead + AsyncWrite + Abort + Unpin + Send + 'static {
+pub trait OverlayStream: AsyncRead + AsyncWrite + Abort + Unpin + Send + 'static {
     /// Moves bytes between a client and this until both have ended, or the patience is over. Every pair moves them by its own types: how
     /// that goes best is the splice's to know.
     fn splice(
@@ -54,7 +54,7 @@ pub trait Reached: AsyncRead + AsyncWrite + Abort + Unpin + Send + 'static {
     ) -> impl Future<Output = Spliced> + Send;
 }
 
-impl Reached for netstack::TcpStream {
+impl OverlayStream for netstack::TcpStream {
     async fn splice(&mut self, guest: &mut Guest, patience: Patience) -> Spliced {
         splice_within(guest, self, patience).await
     }
@@ -64,13 +64,13 @@ impl PourInto<TcpStream> for Guest {}
 
 impl PourInto<Guest> for TcpStream {}
 
-impl Reached for TcpStream {
+impl OverlayStream for TcpStream {
     async fn splice(&mut self, guest: &mut Guest, patience: Patience) -> Spliced {
         splice_within(guest, self, patience).await
     }
 }
 
-impl<L: Reached, R: Reached> Reached for Either<L, R> {
+impl<L: OverlayStream, R: OverlayStream> OverlayStream for Either<L, R> {
     async fn splice(&mut self, guest: &mut Guest, patience: Patience) -> Spliced {
         match self {
             Self::Left(left) => left.splice(guest, patience).await,
@@ -81,7 +81,7 @@ impl<L: Reached, R: Reached> Reached for Either<L, R> {
 
 /// Moves bytes between a client and where it wanted to go until both have ended, or the patience is over: then both are reset. `early`
 /// are bytes that the client sent and that were read already.
-pub(crate) async fn carry<S: Reached>(
+pub(crate) async fn splice_client<S: OverlayStream>(
     client: Client,
     early: Bytes,
     mut reached: S,

@@ -384,7 +384,7 @@ async fn a_unix_socket_has_its_mode_replaces_the_dead_and_goes_with_its_door() {
 #[test]
 fn credentials_are_all_or_nothing() {
     let secret = |text: &str| overlan_protocol::key::Secret::new(text);
-    let made = Credentials::new("anna".into(), secret("correct horse")).unwrap();
+    let made = ProxyCredentials::new("anna".into(), secret("correct horse")).unwrap();
     assert!(made.are(b"anna", b"correct horse"));
     // Moved between the fields, cut, longer, empty.
     for (user, password) in [
@@ -396,8 +396,9 @@ fn credentials_are_all_or_nothing() {
     ] {
         assert!(!made.are(user, password), "{user:?} {password:?}");
     }
-    let unusable =
-        |user: &str, password: &str| Credentials::new(user.into(), secret(password)).unwrap_err();
+    let unusable = |user: &str, password: &str| {
+        ProxyCredentials::new(user.into(), secret(password)).unwrap_err()
+    };
     assert_eq!(unusable("a:b", "c"), UnusableCredentials::Colon);
     assert_eq!(unusable("", "c"), UnusableCredentials::Length);
     assert_eq!(unusable("a", &"c".repeat(256)), UnusableCredentials::Length);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::host::accept::Listener;
+use crate::host::accept::AcceptFrom;
 
 /// A listening Unix socket. Dropping it removes its file, unless another has taken its place.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl UnixDoor {
     }
 }
 
-impl Listener for UnixDoor {
+impl AcceptFrom for UnixDoor {
     type Stream = UnixStream;
     type Client = ();
 

@@ -11,8 +11,9 @@ use tokio::net::UdpSocket;
 use crate::doors::serve::service::Target;
 use crate::host::accept::Until;
 use crate::host::direct;
-use crate::host::sessions::{self, Back, Front, Limits, SESSIONS_MAX};
-use crate::host::sockets::{SOURCES_AT_LEAST, connections_max};
+use crate::host::sessions::{self, Back, Front, SESSIONS_MAX, SessionLimits};
+use crate::host::shares::SOURCES_AT_LEAST;
+use crate::host::sockets::connections_max;
 use crate::names::Destination;
 
 /// Serves the socket: new senders until the port is closed, sessions until they end with `until`, and then returns. The port is free
@@ -20,7 +21,7 @@ use crate::names::Destination;
 pub(crate) async fn run(socket: netstack::UdpSocket, target: Target, until: impl Into<Until>) {
     // Each session has a file.
     let all = SESSIONS_MAX.min(connections_max());
-    let limits = Limits {
+    let limits = SessionLimits {
         all,
         of_one_address: (all / SOURCES_AT_LEAST).max(1),
     };

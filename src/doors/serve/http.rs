@@ -20,9 +20,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::inbound::Inbound;
-use super::{ExposeConfig, Service};
+use super::{ServedPort, Service};
 use crate::doors::http1::{
-    self, End, Fault, Fields, Intermediary, Judged, Own, Patience, Place, Request, Target,
+    self, End, Fault, Fields, HttpPatience, HttpRequest, HttpVerdict, Intermediary, NextHop, Own,
+    RequestTarget,
 };
 use crate::host::splice::{self, splice_within};
 use crate::names::PeerIdentity;
@@ -38,15 +39,15 @@ pub(super) async fn converse(
     overlay: Inbound,
     remote: SocketAddr,
     service: Service,
-    config: &ExposeConfig,
+    config: &ServedPort,
     identify: &Identify,
     closed: &CancellationToken,
 ) {
-    let patience = Patience {
+    let patience = HttpPatience {
         head: HEAD_TIMEOUT,
         idle: config.patience.idle,
     };
-    let published = Published {
+    let published = ServedHttp {
         remote,
         config,
         identify,
@@ -104,28 +105,30 @@ impl From<Service> for Upstream {
 }
 
 /// The service's side of one connection.
-struct Published<'a> {
+struct ServedHttp<'a> {
     remote: SocketAddr,
-    config: &'a ExposeConfig,
+    config: &'a ServedPort,
     identify: &'a Identify,
     /// The connection that was opened before the peer was answered, until a request takes it.
     first: Mutex<Option<Upstream>>,
 }
 
-impl Intermediary for Published<'_> {
+impl Intermediary for ServedHttp<'_> {
     type Client = Inbound;
     type Upstream = Upstream;
 
-    fn judge(&self, request: &Request) -> Judged {
+    fn judge(&self, request: &HttpRequest) -> HttpVerdict {
         if (self.identify)(self.remote).is_none() {
             // It left the network a moment ago.
-            return Judged::Answer(told(403, "this device does not know you"));
+            return HttpVerdict::Answer(told(403, "this device does not know you"));
         }
         match request.target {
-            Target::Authority(_) => Judged::Answer(told(405, "this is a service, not a proxy")),
+            RequestTarget::Authority(_) => {
+                HttpVerdict::Answer(told(405, "this is a service, not a proxy"))
+            }
             // Whatever host the URL names, there is one service here.
-            Target::Origin(_) | Target::Absolute { .. } | Target::Asterisk => {
-                Judged::Forward(Place {
+            RequestTarget::Origin(_) | RequestTarget::Absolute { .. } | RequestTarget::Asterisk => {
+                HttpVerdict::Forward(NextHop {
                     host: SERVICE.to_owned(),
                     port: 0,
                 })
@@ -133,7 +136,7 @@ impl Intermediary for Published<'_> {
         }
     }
 
-    async fn reach(&self, _: &Place) -> Result<Upstream, Own> {
+    async fn reach(&self, _: &NextHop) -> Result<Upstream, Own> {
         let first = self
             .first
             .lock()

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::host::splice::{Abort, Broken, Held, HostSocket, PourInto};
+use crate::host::splice::{Abort, Broken, HeldBytes, HostSocket, PourInto};
 
 /// Ends TLS here, by the newest certificate that there is.
 #[derive(Clone)]
@@ -126,7 +126,7 @@ impl<S: HostSocket> PourInto<Inbound> for S {
         &mut self,
         cx: &mut Context<'_>,
         to: &mut Inbound,
-        held: &mut Held,
+        held: &mut HeldBytes,
     ) -> Poll<Result<usize, Broken>> {
         match to {
             Inbound::Plain(overlay) => self.poll_pour(cx, overlay, held),
@@ -140,7 +140,7 @@ impl<S: HostSocket> PourInto<S> for Inbound {
         &mut self,
         cx: &mut Context<'_>,
         to: &mut S,
-        held: &mut Held,
+        held: &mut HeldBytes,
     ) -> Poll<Result<usize, Broken>> {
         match self {
             Self::Plain(overlay) => overlay.poll_pour(cx, to, held),

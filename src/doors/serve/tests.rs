@@ -114,7 +114,7 @@ pub(crate) const PUBLISHED: u16 = 80;
 /// A port that is published until `stop`.
 pub(crate) async fn published(
     listener: overlan_netstack::TcpListener,
-    config: ExposeConfig,
+    config: ServedPort,
     identify: Identify,
     stop: CancellationToken,
 ) {
@@ -125,7 +125,7 @@ pub(crate) async fn published(
 async fn published_to(
     max: usize,
     listener: overlan_netstack::TcpListener,
-    config: ExposeConfig,
+    config: ServedPort,
     identify: Identify,
     stop: CancellationToken,
 ) {
@@ -144,7 +144,7 @@ async fn a_peer_talks_with_a_local_service_and_each_side_may_close_first() {
     let service = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await
         .unwrap();
-    let config = ExposeConfig::new(&Serve::tcp(1, service.local_addr().unwrap()));
+    let config = ServedPort::new(&Serve::tcp(1, service.local_addr().unwrap()));
     let shutdown = CancellationToken::new();
     let exposed = tokio::spawn(published(
         overlay.server.listen(PUBLISHED).unwrap(),
@@ -201,7 +201,7 @@ async fn a_service_that_is_not_there_is_connection_refused() {
     unused
         .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
         .unwrap();
-    let config = ExposeConfig::new(&Serve::tcp(1, unused.local_addr().unwrap()));
+    let config = ServedPort::new(&Serve::tcp(1, unused.local_addr().unwrap()));
     let shutdown = CancellationToken::new();
     let exposed = published(
         overlay.server.listen(PUBLISHED).unwrap(),
@@ -224,7 +224,7 @@ async fn a_reset_by_the_service_reaches_the_peer_and_the_end_ends_all() {
     let service = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await
         .unwrap();
-    let config = ExposeConfig::new(&Serve::tcp(1, service.local_addr().unwrap()));
+    let config = ServedPort::new(&Serve::tcp(1, service.local_addr().unwrap()));
     let shutdown = CancellationToken::new();
     let exposed = tokio::spawn(published(
         overlay.server.listen(PUBLISHED).unwrap(),
@@ -334,7 +334,7 @@ async fn a_renewed_certificate_is_shown_to_new_connections_and_ends_no_open_one(
     let service = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await
         .unwrap();
-    let mut config = ExposeConfig::new(&Serve::tcp(1, service.local_addr().unwrap()));
+    let mut config = ServedPort::new(&Serve::tcp(1, service.local_addr().unwrap()));
     let (old, new) = (certified(), certified());
     let newest = Arc::new(Newest(Mutex::new(old.clone())));
     config.securing = Some(Securing::new(newest.clone(), false));
@@ -401,7 +401,7 @@ async fn what_a_service_wrote_before_its_reset_arrives_before_ours() {
     let shutdown = CancellationToken::new();
     let exposed = tokio::spawn(published(
         overlay.server.listen(PUBLISHED).unwrap(),
-        ExposeConfig::new(&Serve::tcp(1, service.local_addr().unwrap())),
+        ServedPort::new(&Serve::tcp(1, service.local_addr().unwrap())),
         nobody(),
         shutdown.clone(),
     ));
@@ -445,10 +445,10 @@ async fn one_peer_cannot_take_all_places_of_a_port() {
     let service = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await
         .unwrap();
-    let config = ExposeConfig::new(&Serve::tcp(1, service.local_addr().unwrap()));
+    let config = ServedPort::new(&Serve::tcp(1, service.local_addr().unwrap()));
     let shutdown = CancellationToken::new();
     let exposed = tokio::spawn(published_to(
-        4 * crate::host::sockets::SOURCES_AT_LEAST,
+        4 * crate::host::shares::SOURCES_AT_LEAST,
         overlay.server.listen(PUBLISHED).unwrap(),
         config,
         nobody(),
@@ -492,7 +492,7 @@ async fn a_peer_sees_that_an_answer_was_cut_when_the_port_is_published_no_more()
     let shutdown = CancellationToken::new();
     let exposed = tokio::spawn(published(
         overlay.server.listen(PUBLISHED).unwrap(),
-        ExposeConfig::new(&Serve::tcp(1, service.local_addr().unwrap())),
+        ServedPort::new(&Serve::tcp(1, service.local_addr().unwrap())),
         nobody(),
         shutdown.clone(),
     ));

@@ -14,9 +14,9 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::datagram::{Association, Outgoing};
-use super::outside::{Event, Outside};
+use super::outside::{ForeignEvent, ForeignSockets};
 use super::{SUCCEEDED, reply};
-use crate::doors::proxy::{Client, Datagrams, Door, Ends, Moves, Overlay};
+use crate::doors::proxy::{Client, ClientEnds, Datagrams, Moves, Overlay, ProxyDoor};
 use crate::names::Destination;
 use crate::names::lookup::Transport;
 
@@ -24,8 +24,8 @@ use crate::names::lookup::Transport;
 /// idle time.
 pub(super) async fn run<O: Overlay>(
     mut client: Client,
-    ends: Ends,
-    door: &Door<O>,
+    ends: ClientEnds,
+    door: &ProxyDoor<O>,
 ) -> io::Result<()> {
     // The address at which the client reached us is one that it can send to.
     let socket = UdpSocket::bind(SocketAddr::new(ends.own, 0)).await?;
@@ -35,7 +35,7 @@ pub(super) async fn run<O: Overlay>(
     let mut relay = Relay {
         association: Association::new(ends.client),
         overlay: door.overlay.datagrams(),
-        outside: Outside::new(),
+        outside: ForeignSockets::new(),
         door,
         socket: &socket,
         ends,
@@ -69,10 +69,10 @@ async fn idle(moves: &Moves, idle: Option<Duration>) {
 struct Relay<'a, O: Overlay> {
     association: Association,
     overlay: O::Datagrams,
-    outside: Outside,
-    door: &'a Door<O>,
+    outside: ForeignSockets,
+    door: &'a ProxyDoor<O>,
     socket: &'a UdpSocket,
-    ends: Ends,
+    ends: ClientEnds,
     /// Who was asked about last, and when.
     admitted: Option<(SocketAddr, Instant)>,
     /// Questions to our resolver that wait for others.
@@ -106,9 +106,9 @@ impl<O: Overlay> Relay<'_, O> {
                     }
                 }
                 event = self.outside.next(&mut beyond) => match event {
-                    Event::Received(len, from) => self.deliver(from, &beyond[..len]).await,
-                    Event::Sent(Some(to)) => self.association.handle_sent(to),
-                    Event::Sent(None) => self.association.handle_unsent(),
+                    ForeignEvent::Received(len, from) => self.deliver(from, &beyond[..len]).await,
+                    ForeignEvent::Sent(Some(to)) => self.association.handle_sent(to),
+                    ForeignEvent::Sent(None) => self.association.handle_unsent(),
                 },
             }
             moves.note();

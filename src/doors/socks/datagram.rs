@@ -20,12 +20,12 @@ pub(super) struct Association {
     /// Whom the client has sent to, and the same in order of first use.
     known: BTreeSet<SocketAddr>,
     known_in_order: VecDeque<SocketAddr>,
-    counts: Counts,
+    counts: AssociationCounts,
 }
 
 /// What an association has done.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Counts {
+pub(super) struct AssociationCounts {
     /// Datagrams of the client that were sent on.
     pub(super) sent: u64,
     /// Datagrams that the client was given.
@@ -56,7 +56,7 @@ impl Association {
             client: None,
             known: BTreeSet::new(),
             known_in_order: VecDeque::new(),
-            counts: Counts::default(),
+            counts: AssociationCounts::default(),
         }
     }
 
@@ -156,7 +156,7 @@ impl Association {
         client
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> AssociationCounts {
         self.counts
     }
 }

@@ -11,20 +11,20 @@ use fast_socks5::util::target_addr::{AddrError, TargetAddr};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, sink};
 use zeroize::Zeroizing;
 
-use crate::doors::proxy::Credentials;
+use crate::doors::proxy::ProxyCredentials;
 use crate::names::Destination;
 use crate::names::DialError;
 
 /// What a client wants, and where.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Request {
-    pub(super) command: Command,
+pub(super) struct SocksRequest {
+    pub(super) command: SocksCommand,
     pub(super) destination: Destination,
     pub(super) port: u16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Command {
+pub(super) enum SocksCommand {
     /// A connection to the destination.
     Connect,
     /// A connection from the destination.
@@ -35,7 +35,7 @@ pub(super) enum Command {
 
 /// Why a client gets no further.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Rejected {
+pub(crate) enum SocksRejected {
     #[error("it does not speak SOCKS5")]
     NotSocks,
     #[error("it sent no whole request in time")]
@@ -54,7 +54,7 @@ pub(crate) enum Rejected {
     Io(#[from] io::Error),
 }
 
-impl Rejected {
+impl SocksRejected {
     /// The reply code it hears, if the dialogue has come as far as a request.
     pub(super) fn reply(&self) -> Option<u8> {
         match self {
@@ -73,8 +73,8 @@ impl Rejected {
 /// Reads as far as the request and not a byte further.
 pub(super) async fn read<C>(
     client: &mut C,
-    credentials: Option<&Credentials>,
-) -> Result<Request, Rejected>
+    credentials: Option<&ProxyCredentials>,
+) -> Result<SocksRequest, SocksRejected>
 where
     C: AsyncRead + AsyncWrite + Unpin,
 {
@@ -99,12 +99,12 @@ where
         Socks5ServerProtocol::skip_auth_this_is_not_rfc_compliant(tokio::io::join(client, sink()));
     let (_, command, target) = request.read_command().await.map_err(rejected)?;
     let command = match command {
-        Socks5Command::TCPConnect => Command::Connect,
-        Socks5Command::TCPBind => Command::Bind,
-        Socks5Command::UDPAssociate => Command::Associate,
+        Socks5Command::TCPConnect => SocksCommand::Connect,
+        Socks5Command::TCPBind => SocksCommand::Bind,
+        Socks5Command::UDPAssociate => SocksCommand::Associate,
     };
     let (destination, port) = destination(target);
-    Ok(Request {
+    Ok(SocksRequest {
         command,
         destination,
         port,
@@ -123,21 +123,21 @@ pub(super) fn destination(target: TargetAddr) -> (Destination, u16) {
     clippy::wildcard_enum_match_arm,
     reason = "the library's other errors are about what is not used here"
 )]
-fn rejected(error: SocksServerError) -> Rejected {
+fn rejected(error: SocksServerError) -> SocksRejected {
     match error {
-        SocksServerError::Io { source, .. } => Rejected::Io(source),
-        SocksServerError::AuthMethodUnacceptable(_) => Rejected::NoMethod,
-        SocksServerError::UnknownCommand(_) => Rejected::Command,
-        SocksServerError::AddrError(AddrError::IncorrectAddressType) => Rejected::AddressType,
-        SocksServerError::AddrError(AddrError::Utf8(_)) => Rejected::NotText,
+        SocksServerError::Io { source, .. } => SocksRejected::Io(source),
+        SocksServerError::AuthMethodUnacceptable(_) => SocksRejected::NoMethod,
+        SocksServerError::UnknownCommand(_) => SocksRejected::Command,
+        SocksServerError::AddrError(AddrError::IncorrectAddressType) => SocksRejected::AddressType,
+        SocksServerError::AddrError(AddrError::Utf8(_)) => SocksRejected::NotText,
         SocksServerError::AddrError(
             AddrError::IPv4Unreadable(source)
             | AddrError::IPv6Unreadable(source)
             | AddrError::PortNumberUnreadable(source)
             | AddrError::DomainLenUnreadable(source)
             | AddrError::DomainContentUnreadable(source),
-        ) => Rejected::Io(source),
-        _ => Rejected::NotSocks,
+        ) => SocksRejected::Io(source),
+        _ => SocksRejected::NotSocks,
     }
 }
 
@@ -157,7 +157,10 @@ impl<T> AuthMethod<T> for Password {
     }
 }
 
-async fn authenticate<C>(client: &mut C, credentials: &Credentials) -> Result<(), Rejected>
+async fn authenticate<C>(
+    client: &mut C,
+    credentials: &ProxyCredentials,
+) -> Result<(), SocksRejected>
 where
     C: AsyncRead + AsyncWrite + Unpin,
 {
@@ -170,7 +173,7 @@ where
         Ok(())
     } else {
         client.write_all(&[PASSWORD_VERSION, 1]).await?;
-        Err(Rejected::WrongCredentials)
+        Err(SocksRejected::WrongCredentials)
     }
 }
 

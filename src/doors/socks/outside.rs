@@ -16,29 +16,29 @@ use crate::host::direct::addresses;
 use crate::names::Destination;
 
 /// The sockets of one association towards the world, opened with its first datagram there.
-pub(super) struct Outside {
+pub(super) struct ForeignSockets {
     v4: Option<UdpSocket>,
     v6: Option<UdpSocket>,
     names: BTreeMap<(String, u16), (Instant, SocketAddr)>,
-    lookups: FuturesUnordered<BoxFuture<'static, Found>>,
+    lookups: FuturesUnordered<BoxFuture<'static, LookedUp>>,
 }
 
 /// A name that was looked up for one datagram.
-struct Found {
+struct LookedUp {
     name: (String, u16),
     address: Option<SocketAddr>,
     data: Vec<u8>,
 }
 
 /// What happened by itself.
-pub(super) enum Event {
+pub(super) enum ForeignEvent {
     /// A datagram of this length came from there.
     Received(usize, SocketAddr),
     /// A datagram that waited for its name was sent there, or not.
     Sent(Option<SocketAddr>),
 }
 
-impl Outside {
+impl ForeignSockets {
     pub(super) fn new() -> Self {
         Self {
             v4: None,
@@ -48,7 +48,7 @@ impl Outside {
         }
     }
 
-    /// Sends a datagram, or looks its name up first and sends it in [`Outside::next`]. The address if it was sent; an error if
+    /// Sends a datagram, or looks its name up first and sends it in [`ForeignSockets::next`]. The address if it was sent; an error if
     /// it never will be.
     pub(super) fn send(
         &mut self,
@@ -80,7 +80,7 @@ impl Outside {
                 Ok(Ok(addresses)) => addresses.first().copied(),
                 Ok(Err(_)) | Err(_) => None,
             };
-            Found {
+            LookedUp {
                 name,
                 address,
                 data,
@@ -90,7 +90,7 @@ impl Outside {
     }
 
     /// The next event. Dropping the future loses nothing.
-    pub(super) async fn next(&mut self, data: &mut [u8]) -> Event {
+    pub(super) async fn next(&mut self, data: &mut [u8]) -> ForeignEvent {
         loop {
             let Self {
                 v4, v6, lookups, ..
@@ -98,18 +98,18 @@ impl Outside {
             tokio::select! {
                 () = readable(v4.as_ref()) => {}
                 () = readable(v6.as_ref()) => {}
-                Some(found) = lookups.next() => return Event::Sent(self.found(found)),
+                Some(found) = lookups.next() => return ForeignEvent::Sent(self.found(found)),
             }
             for socket in [&self.v4, &self.v6].into_iter().flatten() {
                 // Some systems report here that an earlier datagram found nobody, and SOCKS has no word for it.
                 if let Ok((len, from)) = socket.try_recv_from(data) {
-                    return Event::Received(len, from);
+                    return ForeignEvent::Received(len, from);
                 }
             }
         }
     }
 
-    fn found(&mut self, found: Found) -> Option<SocketAddr> {
+    fn found(&mut self, found: LookedUp) -> Option<SocketAddr> {
         let address = found.address?;
         if self.names.len() >= NAMES_MAX {
             self.names

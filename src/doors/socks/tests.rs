@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::doors::proxy::tests::*;
-use crate::doors::proxy::{Credentials, ProxyConfig};
+use crate::doors::proxy::{ProxyConfig, ProxyCredentials};
 
 impl Fixture {
     /// Greets, asks, and gives the stream back behind the reply.
@@ -229,7 +229,9 @@ async fn garbage_ends_its_own_connection_only() {
 
 fn credentials() -> ProxyConfig {
     ProxyConfig {
-        credentials: Some(Credentials::new("anna".into(), Secret::new("correct horse")).unwrap()),
+        credentials: Some(
+            ProxyCredentials::new("anna".into(), Secret::new("correct horse")).unwrap(),
+        ),
         ..config()
     }
 }

@@ -149,7 +149,7 @@ mod tests {
     async fn what_is_short_is_named() {
         let now = Instant::now();
         let doors = Vacancies::default();
-        let memory = Budget::new(64 << 20, crate::host::memory::Source::Given).unwrap();
+        let memory = Budget::new(64 << 20, crate::host::memory::Origin::Given).unwrap();
         let lack = |max: usize, no_files: bool| {
             let door = doors.open(String::new(), max, Some(memory));
             door.handle_places(now, false);

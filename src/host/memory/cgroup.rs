@@ -42,21 +42,21 @@ fn limit(cgroups: &str, mounts: &str, read: impl Fn(&Path) -> Option<String>) ->
 }
 
 /// How a version of cgroups shows its limits.
-struct Version {
+struct CgroupVersion {
     file_system: &'static str,
     /// Must stand among the options of the mount.
     option: Option<&'static str>,
     files: &'static [&'static str],
 }
 
-const VERSION_2: Version = Version {
+const VERSION_2: CgroupVersion = CgroupVersion {
     file_system: "cgroup2",
     option: None,
     // Above `high` a process is slowed down until it hardly moves, so it is a limit as good as the other.
     files: &["memory.max", "memory.high"],
 };
 
-const VERSION_1: Version = Version {
+const VERSION_1: CgroupVersion = CgroupVersion {
     file_system: "cgroup",
     option: Some("memory"),
     files: &["memory.limit_in_bytes"],
@@ -70,7 +70,7 @@ struct Mount<'a> {
 }
 
 impl<'a> Mount<'a> {
-    fn find(mounts: &'a str, version: &Version) -> Option<Self> {
+    fn find(mounts: &'a str, version: &CgroupVersion) -> Option<Self> {
         mounts.lines().take(LINES_MAX).find_map(|line| {
             // 36 35 98:0 /root /mount/point rw,noatime master:1 - cgroup cgroup rw,memory
             let (place, kind) = line.split_once(" - ")?;

@@ -3,7 +3,7 @@ use super::*;
 const MIB: u64 = 1 << 20;
 
 fn budget(limit: u64) -> Budget {
-    Budget::new(limit, Source::Given).unwrap()
+    Budget::new(limit, Origin::Given).unwrap()
 }
 
 #[test]
@@ -29,12 +29,12 @@ fn sizes_are_read_as_people_write_them() {
 
 #[test]
 fn too_little_is_refused_in_words() {
-    let error = Budget::new(16 * MIB, Source::Given).unwrap_err();
+    let error = Budget::new(16 * MIB, Origin::Given).unwrap_err();
     assert_eq!(
         error.to_string(),
         "16M is too little: a client needs at least 32M"
     );
-    assert!(Budget::new(LIMIT_MIN, Source::Cgroup).is_ok());
+    assert!(Budget::new(LIMIT_MIN, Origin::Cgroup).is_ok());
 }
 
 #[test]

@@ -89,14 +89,14 @@ impl Drop for One {
 
 impl Sides {
     fn start(self: &Arc<Self>, max: usize) -> JoinSet<()> {
-        let limits = Limits {
+        let limits = SessionLimits {
             all: max,
             of_one_address: max,
         };
         self.start_with(limits)
     }
 
-    fn start_with(self: &Arc<Self>, limits: Limits) -> JoinSet<()> {
+    fn start_with(self: &Arc<Self>, limits: SessionLimits) -> JoinSet<()> {
         let mut task = JoinSet::new();
         let sides = self.clone();
         let open = move |from: SocketAddr| {
@@ -228,7 +228,7 @@ async fn a_session_that_makes_room_stops_looking_up_its_name() {
 #[tokio::test(start_paused = true)]
 async fn one_address_takes_its_share_and_ends_nobody_elses_session() {
     let sides = Arc::new(Sides::default());
-    let limits = Limits {
+    let limits = SessionLimits {
         all: 4,
         of_one_address: 2,
     };

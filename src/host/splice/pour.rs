@@ -2,7 +2,7 @@
 //! half-close nor reset.
 //!
 //! Between a socket and a connection of the overlay there is no buffer: the system call reads into the connection's
-//! transmit ring, or writes from its receive ring. Two sockets need one in between, which is [`Held`].
+//! transmit ring, or writes from its receive ring. Two sockets need one in between, which is [`HeldBytes`].
 
 use std::cell::Cell;
 use std::io;
@@ -27,7 +27,7 @@ pub trait PourInto<T: AsyncWrite + Unpin>: AsyncRead + Unpin {
         &mut self,
         cx: &mut Context<'_>,
         to: &mut T,
-        held: &mut Held,
+        held: &mut HeldBytes,
     ) -> Poll<Result<usize, Broken>> {
         held.poll_pour_through(cx, self, to)
     }
@@ -80,7 +80,7 @@ impl<S: HostSocket> PourInto<OverlayStream> for S {
         &mut self,
         cx: &mut Context<'_>,
         to: &mut OverlayStream,
-        held: &mut Held,
+        held: &mut HeldBytes,
     ) -> Poll<Result<usize, Broken>> {
         // Asked first, so that a quiet socket costs no look into the connection.
         match self.poll_readable(cx) {
@@ -112,7 +112,7 @@ impl<S: HostSocket> PourInto<S> for OverlayStream {
         &mut self,
         cx: &mut Context<'_>,
         to: &mut S,
-        held: &mut Held,
+        held: &mut HeldBytes,
     ) -> Poll<Result<usize, Broken>> {
         let waker = cx.waker();
         let mut writing_failed = false;
@@ -134,7 +134,7 @@ impl<S: HostSocket> PourInto<S> for OverlayStream {
 
 /// What a way keeps from one poll to the next.
 #[derive(Debug, Default)]
-pub struct Held {
+pub struct HeldBytes {
     /// What was read and not yet taken: this part of this buffer. No buffer while the part is empty.
     buffer: Vec<u8>,
     rest: Range<usize>,
@@ -143,7 +143,7 @@ pub struct Held {
     waits_for_source: bool,
 }
 
-impl Held {
+impl HeldBytes {
     /// Moves one piece through a buffer of the thread; a sink that is slower than its source makes it this way's own. For
     /// [`PourInto::poll_pour`], whose contract it has.
     ///

@@ -115,7 +115,7 @@ async fn a_reset_goes_through_both_directions() {
         let error = other.read(&mut last).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         let (side, _) = task.await.unwrap().failure.expect("a reset is no order");
-        assert_eq!(side == Side::Left, from_left);
+        assert_eq!(side == SplicedSide::Left, from_left);
     }
 }
 
@@ -231,7 +231,10 @@ async fn an_early_answer_arrives_although_the_request_cannot_be_written() {
     let (answer, end, reset) = early_answer(false).await;
     assert_eq!(answer, b"413 too large");
     assert_eq!((end.to_right, end.to_left), (0, 13));
-    assert!(matches!(end.failure, Some((Side::Right, _))), "{end:?}");
+    assert!(
+        matches!(end.failure, Some((SplicedSide::Right, _))),
+        "{end:?}"
+    );
     assert!(reset, "nobody knows whether the answer was whole");
 }
 
@@ -240,7 +243,10 @@ async fn an_answer_that_ended_in_order_is_followed_by_no_reset() {
     let (answer, end, reset) = early_answer(true).await;
     assert_eq!(answer, b"413 too large");
     assert_eq!((end.to_right, end.to_left), (0, 13));
-    assert!(matches!(end.failure, Some((Side::Right, _))), "{end:?}");
+    assert!(
+        matches!(end.failure, Some((SplicedSide::Right, _))),
+        "{end:?}"
+    );
     assert!(!reset);
 }
 
@@ -248,7 +254,7 @@ async fn an_answer_that_ended_in_order_is_followed_by_no_reset() {
 async fn a_quiet_way_holds_no_buffer() {
     let (mut near, mut far) = pair().await;
     let (mut sink, _keep) = pair().await;
-    let mut way = Way::default();
+    let mut way = Direction::default();
     near.write_all(b"hello").await.unwrap();
     poll_fn(|cx| {
         assert!(way.poll(cx, &mut far, &mut sink).is_pending());

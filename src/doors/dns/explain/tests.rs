@@ -6,8 +6,8 @@ use crate::names::tests::{DEMO, two_networks};
 
 /// As [`crate::doors::dns::Resolver::explain`] does it where nobody has to be asked.
 fn explain(name: &str, kind: &str, netmap: &Netmap) -> Result<Explained, NoQuestion> {
-    let wanted = Wanted::new(name, kind)?;
-    let reply = answer(&wanted.query, netmap, Wanted::TRANSPORT).unwrap();
+    let wanted = ExplainedQuestion::new(name, kind)?;
+    let reply = answer(&wanted.query, netmap, ExplainedQuestion::TRANSPORT).unwrap();
     wanted.explain(&reply, &[], netmap)
 }
 

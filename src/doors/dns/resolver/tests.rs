@@ -155,7 +155,7 @@ async fn when_none_answers_it_is_said_in_time() {
     let found = overlay.addresses(&resolver, "a.corp.example").await;
     assert_eq!(found, Err(NoAddress::NobodyAnswers));
     assert!(begin.elapsed() <= TRY_WITHIN * 2 + Duration::from_millis(10));
-    let wanted = Wanted::new("a.corp.example", "A").unwrap();
+    let wanted = ExplainedQuestion::new("a.corp.example", "A").unwrap();
     let dial = |network, via| overlay.dial(network, via);
     let explained = resolver
         .explain(wanted, &overlay.netmap, dial)
@@ -174,7 +174,7 @@ async fn a_person_hears_who_answered_and_whether_it_was_known() {
     let overlay = Overlay::new(&[("db", Does::Answers(1))]);
     let resolver = Resolver::new(Vec::new());
     for cached in [false, true] {
-        let wanted = Wanted::new("a.corp.example", "A").unwrap();
+        let wanted = ExplainedQuestion::new("a.corp.example", "A").unwrap();
         let dial = |network, via| overlay.dial(network, via);
         let explained = resolver
             .explain(wanted, &overlay.netmap, dial)
@@ -237,8 +237,8 @@ fn all_sources_together_are_bounded() {
         via: Vec::new(),
     };
     let sources: Vec<Source> = (0..=PENDING_MAX).map(source).collect();
-    let take = |source| Place::take(&pending, source);
-    let held: Vec<Place<'_>> = sources.iter().filter_map(take).collect();
+    let take = |source| PendingQuestion::take(&pending, source);
+    let held: Vec<PendingQuestion<'_>> = sources.iter().filter_map(take).collect();
     assert_eq!(held.len(), PENDING_MAX);
     drop(held);
     assert!(take(&sources[PENDING_MAX]).is_some());

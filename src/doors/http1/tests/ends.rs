@@ -6,7 +6,9 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::doors::http1::exchange::{self, Gone, HALF_CLOSED_MAX, UNSEEN_MAX};
 use crate::doors::http1::wire::Wire;
-use crate::doors::http1::{BUFFER_MAX, Fault, Fields, Intermediary, Judged, Own, Place, Request};
+use crate::doors::http1::{
+    BUFFER_MAX, Fault, Fields, HttpRequest, HttpVerdict, Intermediary, NextHop, Own,
+};
 use crate::doors::proxy::Moves;
 use crate::host::splice::Abort;
 
@@ -21,11 +23,11 @@ impl Intermediary for Knows {
     type Client = DuplexStream;
     type Upstream = DuplexStream;
 
-    fn judge(&self, _: &Request) -> Judged {
+    fn judge(&self, _: &HttpRequest) -> HttpVerdict {
         unreachable!("no request is made")
     }
 
-    async fn reach(&self, _: &Place) -> Result<DuplexStream, Own> {
+    async fn reach(&self, _: &NextHop) -> Result<DuplexStream, Own> {
         unreachable!("no request is made")
     }
 
