@@ -1,8 +1,28 @@
-//! Where bytes enter and leave the overlay on this host: the proxy (SOCKS5, HTTP), DNS, ports that
-//! are served to peers, and the hosts that this device is a gateway to. Doors see the overlay
-//! through traits and never name the device behind them.
+//! Where bytes enter and leave the overlay on this host: the proxy (SOCKS5, HTTP), DNS, ports that are
+//! served to peers, and the hosts to which this device is a gateway. Doors see the overlay through
+//! traits and never name the device.
+//!
+//! ```text
+//! moves   credentials   proxied          what several rooms need, and which names none of them
+//!    └─ http1    client ─ overlay ─ places ─ door
+//!          └─ serve      gateway    dns        └─ socks, http_proxy ─ proxy
+//! ```
 
 pub mod proxy;
+
+mod client;
+
+mod credentials;
+
+mod door;
+
+mod moves;
+
+mod overlay;
+
+mod places;
+
+mod proxied;
 
 mod socks;
 

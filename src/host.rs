@@ -21,6 +21,8 @@ pub mod memory;
 
 pub mod splice;
 
+pub(crate) mod dial_times;
+
 pub(crate) mod direct;
 
 pub(crate) mod sessions;

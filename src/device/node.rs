@@ -31,6 +31,7 @@ use crate::device::status::Status;
 use crate::doors::dns::Resolver;
 use crate::doors::serve::service::{OverlayPort, Serve};
 use crate::host::accept::Vacancies;
+use crate::host::dial_times::NODE_DIAL;
 use crate::host::memory::Budget;
 use crate::host::splice::Patience;
 use crate::names::DialError;
@@ -66,7 +67,7 @@ pub struct NodeOptions {
 impl Default for NodeOptions {
     fn default() -> Self {
         Self {
-            dial_timeout: Duration::from_secs(30),
+            dial_timeout: NODE_DIAL,
             patience: PATIENCE,
             address_network: None,
             dns_forwards: Vec::new(),

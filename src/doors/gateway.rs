@@ -16,8 +16,8 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::host::accept::{self, Until, Vacancy};
-use crate::host::direct;
 use crate::host::splice::splice;
+use crate::host::{dial_times, direct};
 use crate::names::Destination;
 use crate::names::DialError;
 
@@ -43,7 +43,7 @@ async fn connection(incoming: Incoming, routes: &Routes) {
     let routes = routes();
     let covers = |route: &GatewayRoute| route.covers(request.host(), request.port).is_some();
     let dialled = match routes.iter().any(covers) {
-        true => timeout(DIAL_WITHIN, dial(&request, &routes)).await,
+        true => timeout(dial_times::GATEWAY_DIAL, dial(&request, &routes)).await,
         false => Ok(Err(DialError::DeniedByPolicy)),
     };
     let mut target = match dialled.unwrap_or(Err(DialError::TimedOut)) {
@@ -147,6 +147,3 @@ pub(crate) async fn ask(
 
 /// From the first byte of a connection to the end of its request: the asker sends both at once.
 const REQUEST_WITHIN: Duration = Duration::from_secs(10);
-
-/// What a host may take to answer; the asker waits longer.
-const DIAL_WITHIN: Duration = Duration::from_secs(15);

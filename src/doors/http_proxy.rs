@@ -14,6 +14,7 @@ pub(crate) mod pac;
 
 pub(crate) mod refusal;
 
+use std::io;
 use std::net::SocketAddr;
 
 use tokio::io::AsyncWriteExt;
@@ -21,13 +22,14 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::either::Either;
 
+use crate::doors::client::{Client, has_left, splice_client};
+use crate::doors::door::ProxyDoor;
 use crate::doors::http1::{
     self, Authority, End, Fault, Fields, HttpPatience, HttpRequest, HttpVerdict, Intermediary,
     NextHop, Own, RequestTarget,
 };
-use crate::doors::proxy::{
-    Admission, Client, ClientRejected, NoShare, Overlay, ProxyDoor, has_left, splice_client,
-};
+use crate::doors::overlay::Overlay;
+use crate::doors::places::{Admission, NoShare};
 use crate::names::Destination;
 
 use refusal::ProxyRefusal;
@@ -37,7 +39,7 @@ pub(crate) async fn converse<O: Overlay>(
     client: Client,
     door: &ProxyDoor<O>,
     entry: &Admission,
-) -> Result<(), ClientRejected> {
+) -> Result<(), HttpRejected> {
     let own = match client.get() {
         Either::Left(tcp) => tcp.local_addr().ok(),
         Either::Right(_) => None,
@@ -49,7 +51,7 @@ pub(crate) async fn converse<O: Overlay>(
     let gate = Gate { door, own, entry };
     let ended = tokio::select! {
         ended = http1::converse(client, &gate, patience, door.closed()) => ended?,
-        () = stays_a_stranger(door, entry) => return Err(ClientRejected::Silent),
+        () = stays_a_stranger(door, entry) => return Err(HttpRejected::Silent),
     };
     if let End::Tunnel {
         mut client,
@@ -63,6 +65,15 @@ pub(crate) async fn converse<O: Overlay>(
         splice_client(client, from_client, service, door.config.patience()).await;
     }
     Ok(())
+}
+
+/// Why a conversation ends before the client was served.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HttpRejected {
+    #[error("it did not give the credentials in time")]
+    Silent,
+    #[error(transparent)]
+    Io(#[from] io::Error),
 }
 
 /// Returns if the client has not given the credentials in time.

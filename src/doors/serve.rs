@@ -29,10 +29,10 @@ use tracing::{debug, info, warn};
 
 use crate::doors::serve::service::{Serve, ServeKind, Target};
 use crate::host::accept::{self, Until, Vacancy};
-use crate::host::direct;
 use crate::host::reminder::Reminder;
 use crate::host::sockets;
 use crate::host::splice::{Abort, HostSocket, Patience, ResetOnDrop, splice_within};
+use crate::host::{dial_times, direct};
 use crate::names::Destination;
 use crate::names::DialError;
 
@@ -65,7 +65,7 @@ impl ServedPort {
             proxy_protocol: serve.proxy_protocol,
             http: serve.kind == ServeKind::Http,
             securing: None,
-            connect_timeout: CONNECT_TIMEOUT,
+            connect_timeout: dial_times::SERVICE_CONNECT,
             patience: Patience::default(),
         }
     }
@@ -208,9 +208,6 @@ async fn told<S: HostSocket>(mut stream: S, header: &[u8]) -> io::Result<S> {
     stream.write_all(header).await?;
     Ok(stream)
 }
-
-/// Shorter than the time that the netstack gives a handshake, so that the peer hears an answer.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,5 +1,5 @@
 //! SOCKS5 (RFC 1928, 1929): decides what a client asks for and which reply it gets. Where a destination is reached is
-//! [`crate::doors::proxy`]'s, which also let the client in.
+//! the door's, which also let the client in.
 //!
 //! ```text
 //! greeting → (password) → request ─┬─ CONNECT → dial → reply → splice
@@ -13,7 +13,7 @@ mod datagram;
 
 mod handshake;
 
-mod outside;
+mod foreign;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,9 +23,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::doors::proxy::{
-    self, Admission, Bound, Client, ClientEnds, Overlay, ProxyDoor, first_byte, splice_client,
-};
+use crate::doors::client::{self, Client, first_byte, splice_client};
+use crate::doors::door::{ClientEnds, ProxyDoor};
+use crate::doors::overlay::{Bound, Overlay};
+use crate::doors::places::Admission;
 use crate::names::Destination;
 use crate::names::DialError;
 
@@ -53,7 +54,7 @@ pub(crate) async fn converse<O: Overlay>(
             match rejected.reply() {
                 Some(code) => refuse(&mut client, code).await?,
                 // What it was told already is the last word.
-                None => proxy::refuse(&mut client, &[]).await?,
+                None => client::refuse(&mut client, &[]).await?,
             }
             return Err(rejected);
         }
@@ -124,7 +125,7 @@ async fn wait_for_peer<O: Overlay>(
 }
 
 async fn refuse(client: &mut Client, code: u8) -> io::Result<()> {
-    proxy::refuse(client, &reply(code, NOWHERE)).await
+    client::refuse(client, &reply(code, NOWHERE)).await
 }
 
 /// The reply to a request.

@@ -135,18 +135,20 @@ const SHELLS: &[&str] = &[
     "src/device/node/status.rs",
     "src/device/node/stream.rs",
     "src/device/state.rs",
+    "src/doors/client.rs",
     "src/doors/dns/client.rs",
     "src/doors/dns/exchange.rs",
     "src/doors/dns/resolver.rs",
     "src/doors/dns/serve.rs",
+    "src/doors/door.rs",
     "src/doors/gateway.rs",
     "src/doors/http1/exchange.rs",
     "src/doors/http1/session.rs",
     "src/doors/http1/wire.rs",
     "src/doors/http_proxy.rs",
+    "src/doors/moves.rs",
+    "src/doors/places.rs",
     "src/doors/proxy.rs",
-    "src/doors/proxy/room.rs",
-    "src/doors/proxy/stream.rs",
     "src/doors/proxy/unix.rs",
     "src/doors/serve.rs",
     "src/doors/serve/datagrams.rs",
@@ -155,8 +157,8 @@ const SHELLS: &[&str] = &[
     "src/doors/serve/inbound/postgres.rs",
     "src/doors/socks.rs",
     "src/doors/socks/associate.rs",
+    "src/doors/socks/foreign.rs",
     "src/doors/socks/handshake.rs",
-    "src/doors/socks/outside.rs",
     "src/host/accept.rs",
     "src/host/accept/vacancy.rs",
     "src/host/direct.rs",
@@ -181,6 +183,50 @@ const WINGS: &[(&str, &[&str])] = &[
     ("daemon", &["names", "host", "doors", "device"]),
     ("demo", &[]),
     ("cli", &["demo"]),
+];
+
+/// The rooms of the doors' wing from the floor up, and what each may name of the others. What two
+/// dialogues need lies below both, and the proxy, which chooses between them, above.
+const DOOR_ROOMS: &[(&str, &[&str])] = &[
+    ("moves", &[]),
+    ("credentials", &[]),
+    ("proxied", &[]),
+    ("client", &[]),
+    ("overlay", &["client", "proxied"]),
+    ("places", &[]),
+    ("door", &["credentials", "overlay", "places"]),
+    ("http1", &["moves"]),
+    (
+        "socks",
+        &[
+            "client",
+            "credentials",
+            "door",
+            "moves",
+            "overlay",
+            "places",
+        ],
+    ),
+    (
+        "http_proxy",
+        &["client", "door", "http1", "overlay", "places", "proxied"],
+    ),
+    (
+        "proxy",
+        &[
+            "client",
+            "credentials",
+            "door",
+            "http_proxy",
+            "overlay",
+            "places",
+            "proxied",
+            "socks",
+        ],
+    ),
+    ("serve", &["http1"]),
+    ("gateway", &[]),
+    ("dns", &[]),
 ];
 
 const BANS: &[Ban] = &[
@@ -424,6 +470,56 @@ fn wings_name_only_what_is_below_them() {
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
     assert_eq!(seen.len(), WINGS.len(), "a wing is empty: {seen:?}");
+}
+
+/// No circle within the wing: each room names only those that stand before it.
+#[test]
+fn rooms_of_the_doors_name_only_what_is_below_them() {
+    let mut broken = Vec::new();
+    for (at, (room, allowed)) in DOOR_ROOMS.iter().enumerate() {
+        let is_below = |name: &&str| DOOR_ROOMS[..at].iter().any(|(below, _)| below == name);
+        assert!(
+            allowed.iter().all(is_below),
+            "{room} may name a room above it"
+        );
+    }
+    for file in rust_files() {
+        let Some(below) = file.path.strip_prefix("src/doors/") else {
+            continue;
+        };
+        let room = below.split(['/', '.']).next().unwrap_or_default();
+        if is_test(&file.path) {
+            continue;
+        }
+        let Some((room, allowed)) = DOOR_ROOMS.iter().find(|(name, _)| *name == room) else {
+            broken.push(format!("{}: stands in no room of DOOR_ROOMS", file.path));
+            continue;
+        };
+        for (number, line) in file.code_lines() {
+            let end = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+            // A list of several rooms, as in `use crate::doors::{http_proxy, socks}`.
+            let named = line.split("crate::doors::").skip(1).flat_map(|after| {
+                let list = after
+                    .strip_prefix('{')
+                    .and_then(|list| list.split_once('}'));
+                let names = list.map_or(after, |(names, _)| names);
+                let most = if list.is_some() { usize::MAX } else { 1 };
+                names.split(end).filter(|name| !name.is_empty()).take(most)
+            });
+            for name in named {
+                if name != *room && !allowed.contains(&name) {
+                    broken.push(format!("{}:{number}: {room} names `{name}`", file.path));
+                }
+            }
+            if line.contains("super::super::") {
+                broken.push(format!(
+                    "{}:{number}: a room is named by its path",
+                    file.path
+                ));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
 /// A number that wraps is a wrong length or a wrong limit; in release builds, too, it must be an

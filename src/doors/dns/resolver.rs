@@ -19,6 +19,7 @@ use tracing::debug;
 
 use super::exchange;
 use super::explain::{Explained, ExplainedQuestion, NoQuestion};
+use crate::host::dial_times::RESOLVER_TRY;
 use crate::names::DialError;
 use crate::names::lookup::cache::{Cache, Kept};
 use crate::names::lookup::heard::{Heard, Judged, Question};
@@ -277,7 +278,7 @@ impl Resolver {
             return None;
         };
         for server in self.in_order(source) {
-            let tried = timeout(TRY_WITHIN, try_one(&server, question, dial)).await;
+            let tried = timeout(RESOLVER_TRY, try_one(&server, question, dial)).await;
             let tried = tried.unwrap_or_else(|_| Err(exchange::no_answer().to_string()));
             let error = tried.as_ref().err().cloned();
             self.note(&server, error);
@@ -397,10 +398,6 @@ const PENDING_MAX: usize = 256;
 
 /// How many of them one zone, or all foreign names, may have: resolvers that do not answer leave places for those that do.
 const SHARE_MAX: usize = 64;
-
-/// What one resolver gets, from the dial to its answer. Programs give up after about five seconds and ask again, and then the
-/// next resolver is asked first.
-const TRY_WITHIN: Duration = Duration::from_secs(3);
 
 /// How long a resolver that failed is asked last.
 const FAILED_FOR: Duration = Duration::from_secs(30);

@@ -21,7 +21,7 @@ use super::own::Fault;
 use super::passing;
 use super::session::Intermediary;
 use super::wire::{Input, NoHead, Output, Wire};
-use crate::doors::proxy::Moves;
+use crate::doors::moves::Moves;
 
 /// A request that goes on, and what its answer has to know of it.
 pub(super) struct Sent<'a> {

@@ -17,7 +17,7 @@ use super::message::{HttpRequest, Malformed};
 use super::own::{self, Fault, Own};
 use super::wire::{NoHead, Wire};
 use super::{date, passing};
-use crate::doors::proxy::Moves;
+use crate::doors::moves::Moves;
 use crate::host::splice::Abort;
 
 /// Says where requests lead, and what may pass.

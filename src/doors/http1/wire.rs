@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::message::{Malformed, empty_lines, head_end};
 use super::{BUFFER_MAX, HEAD_MAX};
-use crate::doors::proxy::Moves;
+use crate::doors::moves::Moves;
 use crate::host::splice::Abort;
 
 /// A connection.

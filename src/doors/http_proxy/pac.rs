@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::doors::http1::Authority;
-use crate::doors::proxy::Proxied;
+use crate::doors::proxied::Proxied;
 
 /// Where it is found; the second is what browsers look for by themselves.
 pub(super) const PATHS: &[&str] = &["/proxy.pac", "/wpad.dat"];

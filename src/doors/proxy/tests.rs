@@ -1,13 +1,16 @@
 use super::*;
 
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::names::tests::netmap;
+use crate::names::{self, Destination, DialError};
 
 /// Ports of `web` and what happens there.
 pub(crate) const ECHO: u16 = 80;
@@ -306,25 +309,6 @@ async fn what_is_idle_for_too_long_is_ended_and_what_moves_is_not() {
         io::ErrorKind::ConnectionReset
     );
     door.close().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn idleness_counts_from_the_last_move() {
-    let moves = stream::Moves::new();
-    let begin = tokio::time::Instant::now();
-    let idle = moves.idle_for(Duration::from_secs(10));
-    let moving = async {
-        for _ in 0..5 {
-            tokio::time::sleep(Duration::from_secs(7)).await;
-            moves.note();
-        }
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        () = idle => {}
-        () = moving => {}
-    }
-    assert_eq!(begin.elapsed(), Duration::from_secs(45));
 }
 
 #[tokio::test]

@@ -14,9 +14,12 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::datagram::{Association, Outgoing};
-use super::outside::{ForeignEvent, ForeignSockets};
+use super::foreign::{ForeignEvent, ForeignSockets};
 use super::{SUCCEEDED, reply};
-use crate::doors::proxy::{Client, ClientEnds, Datagrams, Moves, Overlay, ProxyDoor};
+use crate::doors::client::Client;
+use crate::doors::door::{ClientEnds, ProxyDoor};
+use crate::doors::moves::Moves;
+use crate::doors::overlay::{Datagrams, Overlay};
 use crate::names::Destination;
 use crate::names::lookup::Transport;
 
@@ -35,7 +38,7 @@ pub(super) async fn run<O: Overlay>(
     let mut relay = Relay {
         association: Association::new(ends.client),
         overlay: door.overlay.datagrams(),
-        outside: ForeignSockets::new(),
+        foreign: ForeignSockets::new(),
         door,
         socket: &socket,
         ends,
@@ -69,7 +72,7 @@ async fn idle(moves: &Moves, idle: Option<Duration>) {
 struct Relay<'a, O: Overlay> {
     association: Association,
     overlay: O::Datagrams,
-    outside: ForeignSockets,
+    foreign: ForeignSockets,
     door: &'a ProxyDoor<O>,
     socket: &'a UdpSocket,
     ends: ClientEnds,
@@ -105,7 +108,7 @@ impl<O: Overlay> Relay<'_, O> {
                         self.deliver(resolver, &answer).await;
                     }
                 }
-                event = self.outside.next(&mut beyond) => match event {
+                event = self.foreign.next(&mut beyond) => match event {
                     ForeignEvent::Received(len, from) => self.deliver(from, &beyond[..len]).await,
                     ForeignEvent::Sent(Some(to)) => self.association.handle_sent(to),
                     ForeignEvent::Sent(None) => self.association.handle_unsent(),
@@ -155,7 +158,7 @@ impl<O: Overlay> Relay<'_, O> {
         match self.overlay.send_to(data, &destination, port) {
             Ok(remote) => self.association.handle_sent(remote),
             Err(error) if error.is_foreign() && self.door.config.direct => {
-                match self.outside.send(data, destination, port) {
+                match self.foreign.send(data, destination, port) {
                     Ok(Some(remote)) => self.association.handle_sent(remote),
                     // It waits for its name.
                     Ok(None) => {}

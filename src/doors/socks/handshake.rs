@@ -11,7 +11,7 @@ use fast_socks5::util::target_addr::{AddrError, TargetAddr};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, sink};
 use zeroize::Zeroizing;
 
-use crate::doors::proxy::ProxyCredentials;
+use crate::doors::credentials::ProxyCredentials;
 use crate::names::Destination;
 use crate::names::DialError;
 

@@ -9,7 +9,7 @@ use crate::doors::http1::wire::Wire;
 use crate::doors::http1::{
     BUFFER_MAX, Fault, Fields, HttpRequest, HttpVerdict, Intermediary, NextHop, Own,
 };
-use crate::doors::proxy::Moves;
+use crate::doors::moves::Moves;
 use crate::host::splice::Abort;
 
 impl Abort for DuplexStream {

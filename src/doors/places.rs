@@ -15,7 +15,6 @@ use tokio::sync::watch;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::ProxyConfig;
 use crate::host::shares::{Claimant, SharePermit, Shares};
 
 /// What doors have room for. Clones count together.
@@ -24,8 +23,10 @@ pub struct Room(Arc<OnceLock<Arc<ProxyPlaces>>>);
 
 impl Room {
     /// Its places; the first door says how many there are.
-    pub(super) fn places(&self, config: &ProxyConfig) -> Arc<ProxyPlaces> {
-        let places = self.0.get_or_init(|| Arc::new(ProxyPlaces::new(config)));
+    pub(super) fn places(&self, connections: usize, associations: usize) -> Arc<ProxyPlaces> {
+        let places = self
+            .0
+            .get_or_init(|| Arc::new(ProxyPlaces::new(connections, associations)));
         Arc::clone(places)
     }
 }
@@ -51,8 +52,7 @@ struct Unproven {
 }
 
 impl ProxyPlaces {
-    fn new(config: &ProxyConfig) -> Self {
-        let (connections, associations) = (config.max_connections, config.max_associations);
+    fn new(connections: usize, associations: usize) -> Self {
         let strangers = connections.div_ceil(STRANGERS_SHARE);
         Self {
             connections: Arc::new(Semaphore::new(connections)),
@@ -164,7 +164,8 @@ enum HeldPlace {
 }
 
 /// A source has as many places as are left for others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("where it comes from has its share of the connections")]
 pub(crate) struct NoShare;
 
 impl Admission {
@@ -249,12 +250,7 @@ mod tests {
     use std::net::IpAddr;
 
     fn places(connections: usize) -> Arc<ProxyPlaces> {
-        let config = ProxyConfig {
-            max_connections: connections,
-            max_associations: 8,
-            ..ProxyConfig::default()
-        };
-        Room::default().places(&config)
+        Room::default().places(connections, 8)
     }
 
     fn source(last: u8) -> Claimant {

@@ -1,22 +1,22 @@
-//! Streams as a proxy meets them: a client on TCP or on a Unix socket, bytes that were read too early, and when datagrams
-//! last moved.
+//! Streams as the proxy meets them: a client on TCP or on a Unix socket, bytes that were read too
+//! early, the stream that a client wanted to reach, and the last word to one that is refused. Speaks
+//! no protocol.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use overlan_netstack as netstack;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::timeout;
 use tokio_util::either::Either;
 use tracing::debug;
 
+use crate::host::same_user;
 use crate::host::splice::{
     Abort, HostSocket, Patience, PourInto, ResetOnDrop, Spliced, splice_within,
 };
@@ -39,7 +39,7 @@ pub(crate) async fn first_byte(client: &Client) -> io::Result<Option<u8>> {
 }
 
 /// Whether nobody holds the other end. To one that has only closed its side something can still be sent, be it nothing.
-pub(super) fn is_closed(unix: &UnixStream) -> bool {
+fn is_closed(unix: &UnixStream) -> bool {
     send(unix, &[], SendFlags::NOSIGNAL).is_err()
 }
 
@@ -168,35 +168,34 @@ impl<L: Abort, R: Abort> Abort for Either<L, R> {
     }
 }
 
-/// When bytes last moved, in milliseconds since the beginning.
-#[derive(Clone)]
-pub(crate) struct Moves {
-    begin: Instant,
-    last: Arc<AtomicU64>,
-}
-
-impl Moves {
-    pub(crate) fn new() -> Self {
-        Self {
-            begin: Instant::now(),
-            last: Arc::default(),
-        }
-    }
-
-    pub(crate) fn note(&self) {
-        let passed = self.begin.elapsed().as_millis();
-        self.last
-            .store(u64::try_from(passed).unwrap_or(u64::MAX), Relaxed);
-    }
-
-    /// Returns when nothing has moved for `idle`.
-    pub(crate) async fn idle_for(&self, idle: Duration) {
-        loop {
-            let last = self.last.load(Relaxed);
-            sleep_until(self.begin + Duration::from_millis(last) + idle).await;
-            if self.last.load(Relaxed) == last {
-                return;
-            }
-        }
+/// Whether a client that has closed its side is known to have left: its socket belongs to no program any more.
+pub(crate) fn has_left(client: &Client) -> bool {
+    match client.get() {
+        Either::Left(tcp) => match (tcp.peer_addr(), tcp.local_addr()) {
+            (Ok(peer), Ok(own)) => same_user::has_left(peer, own),
+            _ => false,
+        },
+        Either::Right(unix) => is_closed(unix),
     }
 }
+
+/// Says `answer` as the last word, and waits a moment for the client to hear it: closing a socket with unread bytes resets it,
+/// and on some systems a reset overtakes the answer.
+pub(crate) async fn refuse(client: &mut Client, answer: &[u8]) -> io::Result<()> {
+    let goodbye = async {
+        client.write_all(answer).await?;
+        client.shutdown().await?;
+        let mut unread = client.take(UNREAD_MAX);
+        tokio::io::copy(&mut unread, &mut tokio::io::sink()).await
+    };
+    match timeout(GOODBYE, goodbye).await {
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(_)) | Err(_) => Ok(()),
+    }
+}
+
+/// How long a refused client may take to close.
+pub(super) const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Bytes that a refused client may have sent and that are read away.
+const UNREAD_MAX: u64 = 64 * 1024;

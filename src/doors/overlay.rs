@@ -2,14 +2,13 @@
 
 use std::net::SocketAddr;
 
+use crate::doors::client::OverlayStream;
+use crate::doors::proxied::Proxied;
 use crate::host::accept::Vacancies;
 use crate::host::memory::Budget;
 use crate::names::Destination;
 use crate::names::DialError;
 use crate::names::lookup::Transport;
-
-use super::proxied::Proxied;
-use super::stream::OverlayStream;
 
 /// The overlay as a proxy sees it. All clones are the same one.
 pub trait Overlay: Clone + Send + Sync + 'static {

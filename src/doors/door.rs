@@ -1,0 +1,271 @@
+//! The door of a proxy, as the dialogues of its clients see it: decides who has a place, and where a
+//! destination is reached and within which time. Takes no connection and speaks no protocol.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tokio_util::either::Either;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::doors::credentials::ProxyCredentials;
+use crate::doors::overlay::Overlay;
+use crate::doors::places::{Admission, NoShare, ProxyPlaces, Room};
+use crate::host::accept::Vacancy;
+use crate::host::reminder::Reminder;
+use crate::host::shares::Claimant;
+use crate::host::splice::Patience;
+use crate::host::{dial_times, direct, same_user, sockets};
+use crate::names::{self, Destination, DialError};
+
+/// How the door behaves.
+#[derive(Debug, Clone)]
+pub struct ProxyConfig {
+    /// What every client must give, by RFC 1929 or as HTTP Basic; `None` = nothing is asked for.
+    pub credentials: Option<ProxyCredentials>,
+    /// From the connection to the whole SOCKS request, or to the first byte of an HTTP request. Where credentials are asked for, they
+    /// come within this time after that byte.
+    pub handshake_timeout: Duration,
+    /// For the whole head of an HTTP request, and between two on one connection.
+    pub head_timeout: Duration,
+    /// How long a request waits for a device that is not ready, before it is refused; zero = not at all.
+    pub hold: Duration,
+    /// From the request to the answer of the destination.
+    pub dial_timeout: Duration,
+    /// How long a port that a client opened by BIND waits for its peer.
+    pub bind_timeout: Duration,
+    /// Connections and UDP associations on which no byte moves for so long are ended; `None` = never.
+    pub idle_timeout: Option<Duration>,
+    /// The same for connections of which one side has closed; `None` = never.
+    pub half_closed_timeout: Option<Duration>,
+    /// Connections at once; more wait in the listener's backlog. Where credentials are asked for, whoever is not our own user or root
+    /// gets no more of them than are left for others, and half of them are for clients that have given the credentials.
+    pub max_connections: usize,
+    /// UDP associations at once; more are refused. They are shared out likewise.
+    pub max_associations: usize,
+    /// Counts both, over all doors that have the same one; the first of them says how much there is.
+    pub room: Room,
+    /// Dial destinations outside the overlay from this host, instead of refusing them.
+    pub direct: bool,
+    /// Hears which destinations outside the overlay were refused; what it has no room for is not told.
+    pub foreign: Option<mpsc::Sender<String>>,
+    /// Where this device answers DNS: programs may ask there through the proxy.
+    pub dns: Option<SocketAddr>,
+    /// On Linux: accept only programs of this process's user and of root, see [`serve`].
+    pub same_user: bool,
+}
+
+impl Default for ProxyConfig {
+    fn default() -> Self {
+        Self {
+            credentials: None,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+            head_timeout: HEAD_TIMEOUT,
+            hold: dial_times::HOLD,
+            dial_timeout: dial_times::PROXY_DIAL,
+            bind_timeout: BIND_TIMEOUT,
+            idle_timeout: None,
+            half_closed_timeout: Patience::default().half_closed,
+            max_connections: sockets::connections_max(),
+            max_associations: ASSOCIATIONS_MAX,
+            room: Room::default(),
+            direct: false,
+            foreign: None,
+            dns: None,
+            same_user: true,
+        }
+    }
+}
+
+impl ProxyConfig {
+    pub(crate) fn patience(&self) -> Patience {
+        Patience {
+            idle: self.idle_timeout,
+            half_closed: self.half_closed_timeout,
+        }
+    }
+}
+
+/// What all connections of one listener share.
+pub(crate) struct ProxyDoor<O> {
+    pub(crate) config: ProxyConfig,
+    pub(crate) overlay: O,
+    pub(super) places: Arc<ProxyPlaces>,
+    /// When its owner was last warned of strangers.
+    pub(super) strangers: Reminder,
+    /// When its owner was last warned of sources that have their share.
+    greedy: Reminder,
+    /// Nobody is let in any more.
+    closed: CancellationToken,
+}
+
+/// Both ends of a client's way to us.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClientEnds {
+    /// Where it comes from.
+    pub(crate) client: IpAddr,
+    /// Where it reached us.
+    pub(crate) own: IpAddr,
+    /// Who it is on this host, if the kernel knows.
+    pub(crate) user: Option<u32>,
+}
+
+impl<O: Overlay> ProxyDoor<O> {
+    pub(super) fn new(mut config: ProxyConfig, overlay: O, closed: CancellationToken) -> Self {
+        if let Some(budget) = overlay.memory() {
+            config.max_connections = config.max_connections.min(budget.connections());
+        }
+        Self {
+            places: config
+                .room
+                .places(config.max_connections, config.max_associations),
+            strangers: Reminder::default(),
+            greedy: Reminder::default(),
+            closed,
+            config,
+            overlay,
+        }
+    }
+
+    /// Whether it has places, for who asks whether the device is ready.
+    pub(super) fn vacancy(&self, at: &str) -> Arc<Vacancy> {
+        self.overlay.vacancies().open(
+            format!("the proxy at {at}"),
+            self.config.max_connections,
+            self.overlay.memory(),
+        )
+    }
+
+    /// Tells when nobody is let in any more.
+    pub(crate) fn closed(&self) -> &CancellationToken {
+        &self.closed
+    }
+
+    /// Gives a client a place: its source's share of strangers' places, where there is something to prove.
+    pub(super) fn admit(&self, source: Claimant) -> Result<Admission, NoShare> {
+        if self.config.credentials.is_none() {
+            return Ok(self.places.admit());
+        }
+        let now = Instant::now().into_std();
+        self.places.admit_stranger(now, source).ok_or_else(|| {
+            self.note_greedy(source);
+            NoShare
+        })
+    }
+
+    /// Says now and then that a source was refused for its share.
+    fn note_greedy(&self, source: impl std::fmt::Debug) {
+        if let Some(times) = self.greedy.due(Instant::now()) {
+            info!(
+                ?source,
+                times,
+                "clients of the proxy were refused: where they come from has its share of the connections"
+            );
+        }
+    }
+
+    /// That the client gave the credentials.
+    pub(crate) fn prove(&self, entry: &Admission) -> Result<(), NoShare> {
+        entry
+            .prove()
+            .inspect_err(|NoShare| self.note_greedy(entry.source()))
+    }
+
+    /// Whether the program that sends datagrams from `client` may use the association of the program at `ends`: on this host they
+    /// belong to the same user.
+    pub(crate) async fn may_send(&self, client: SocketAddr, ends: ClientEnds) -> bool {
+        let Some(user) = ends.user else {
+            // From another host, which proved itself by the credentials.
+            return !self.config.same_user;
+        };
+        let admitted = same_user::admit_sender(client, user).await;
+        if let Err(why) = &admitted
+            && let Some(times) = self.strangers.due(Instant::now())
+        {
+            info!(%why, times, "datagrams to the proxy were dropped: their sender is not who opened the association");
+        }
+        admitted.is_ok()
+    }
+
+    /// Opens a connection to where a client wants, within the configured times.
+    pub(crate) async fn reach(
+        &self,
+        destination: &Destination,
+        port: u16,
+    ) -> Result<Either<O::Stream, TcpStream>, DialError> {
+        if let Destination::Name(name) = destination
+            && !names::is_host_name(name)
+        {
+            return Err(DialError::UnknownName);
+        }
+        if port == 0 {
+            // Nobody can listen there.
+            return Err(DialError::Refused);
+        }
+        if self.is_resolver(destination, port) {
+            return self.reach_host(destination, port).await;
+        }
+        self.settle(destination).await?;
+        let dial = self.overlay.dial(destination.clone(), port);
+        match timeout(self.config.dial_timeout, dial).await {
+            Ok(Ok(stream)) => Ok(Either::Left(stream)),
+            Ok(Err(error)) if error.is_foreign() && self.config.direct => {
+                self.reach_host(destination, port).await
+            }
+            Ok(Err(error)) => {
+                if error == DialError::Foreign
+                    && let Some(foreign) = &self.config.foreign
+                {
+                    // Named once is enough; programs ask again and again.
+                    let _told = foreign.try_send(destination.to_string());
+                }
+                Err(error)
+            }
+            Err(_) => Err(DialError::TimedOut),
+        }
+    }
+
+    /// Waits for a device that is not ready yet, for as long as the door holds requests.
+    pub(crate) async fn settle(&self, destination: &Destination) -> Result<(), DialError> {
+        timeout(self.config.hold, self.overlay.ready(destination))
+            .await
+            .map_err(|_| DialError::NotReady)
+    }
+
+    /// Whether that is where this device answers DNS.
+    pub(crate) fn is_resolver(&self, destination: &Destination, port: u16) -> bool {
+        let (Some(dns), Destination::Address(address)) = (self.config.dns, destination) else {
+            return false;
+        };
+        let (address, own) = (address.get(), dns.ip().to_canonical());
+        port == dns.port() && (address == own || own.is_unspecified() && address.is_loopback())
+    }
+
+    async fn reach_host(
+        &self,
+        destination: &Destination,
+        port: u16,
+    ) -> Result<Either<O::Stream, TcpStream>, DialError> {
+        let dial = direct::dial(destination.clone(), port);
+        match timeout(self.config.dial_timeout, dial).await {
+            Ok(dialled) => dialled.map(Either::Right),
+            Err(_) => Err(DialError::TimedOut),
+        }
+    }
+}
+
+/// A program on this host sends its request at once; who is silent for longer only holds a place.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A browser keeps its connections for its next requests; who needs longer opens another.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The peer was told by other means, and connects soon or never.
+const BIND_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// UDP associations at once: each holds up to three sockets of the host besides its connection.
+const ASSOCIATIONS_MAX: usize = 256;
