@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use overlan_protocol::HostIndex;
 use overlan_protocol::address::{HOST_MAX, HOST_MIN};
 use overlan_protocol::key::Lineage;
 
@@ -15,30 +16,30 @@ use overlan_protocol::key::Lineage;
 ///
 /// `taken` comes in ascending order and may repeat; it holds the indices in use and those released
 /// less than [`QUARANTINE`] ago.
-pub(crate) fn next_free(from: u32, taken: &[u32]) -> Option<u32> {
-    lowest_free(from, taken).or_else(|| lowest_free(HOST_MIN, taken))
+pub(crate) fn next_free(from: HostIndex, taken: &[HostIndex]) -> Option<HostIndex> {
+    lowest_free(from, taken).or_else(|| lowest_free(HostIndex::MIN, taken))
 }
 
-fn lowest_free(from: u32, taken: &[u32]) -> Option<u32> {
-    let mut candidate = from.max(HOST_MIN);
-    for host in taken {
-        if *host > candidate {
+fn lowest_free(from: HostIndex, taken: &[HostIndex]) -> Option<HostIndex> {
+    let mut candidate = from.get();
+    for host in taken.iter().map(|host| host.get()) {
+        if host > candidate {
             break;
         }
-        if *host == candidate {
+        if host == candidate {
             candidate += 1;
         }
     }
-    (candidate <= HOST_MAX).then_some(candidate)
+    HostIndex::new(candidate)
 }
 
 /// Returns the index at which the run with this random id begins. Two runs with `n` and `m` new
 /// devices in one network collide with a probability of (n + m) / 4,194,302: less than 1 in 4,000
 /// for a thousand devices.
-pub(crate) fn place_of_run(run: Lineage) -> u32 {
+pub(crate) fn place_of_run(run: Lineage) -> HostIndex {
     let places = u128::from(HOST_MAX - HOST_MIN + 1);
     let place = u32::try_from(u128::from_le_bytes(run.0) % places).unwrap_or(0);
-    HOST_MIN + place
+    HostIndex::new(HOST_MIN + place).unwrap_or(HostIndex::MIN)
 }
 
 /// The time for which the index of a removed device stays unused, seconds: an address that somebody

@@ -6,7 +6,7 @@
 //!                                     "12 by B" belongs to a time that is lost
 //! ```
 
-use overlan_protocol::address::HOST_MIN;
+use overlan_protocol::HostIndex;
 use overlan_protocol::key::Lineage;
 
 use crate::address;
@@ -48,9 +48,9 @@ impl Runs {
 
     /// Returns the first host index for new devices. Only before the first run of a new deployment
     /// it is certain that no address was given out of which this database does not know.
-    pub(crate) fn first_host(&self) -> u32 {
+    pub(crate) fn first_host(&self) -> HostIndex {
         match self.is_new {
-            true => HOST_MIN,
+            true => HostIndex::MIN,
             false => address::place_of_run(self.present()),
         }
     }
@@ -99,7 +99,10 @@ mod tests {
     #[test]
     fn only_the_first_run_of_a_new_deployment_begins_at_the_first_address() {
         let run = |id| Run { id, version: 1 };
-        assert_eq!(Runs::new(Vec::new(), run(A), true).first_host(), HOST_MIN);
+        assert_eq!(
+            Runs::new(Vec::new(), run(A), true).first_host(),
+            HostIndex::MIN
+        );
         // The database of a version that kept no runs, or a copy of one, may have given out any
         // address.
         let older = Runs::new(Vec::new(), run(A), false);

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use overlan_protocol::HostIndex;
 use overlan_protocol::dns::{Dns, Record, Zone};
 use overlan_protocol::frame::Vni;
 use overlan_protocol::gateway::GatewayRoute;
@@ -23,7 +24,7 @@ pub(crate) struct OrgId(pub(crate) i64);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Member {
     pub(crate) device: DeviceId,
-    pub(crate) host: u32,
+    pub(crate) host: HostIndex,
     pub(crate) label: String,
     pub(crate) identity: IdentityKey,
     pub(crate) tunnel: TunnelKey,
@@ -64,14 +65,14 @@ pub(crate) enum Fact {
     /// A device joined the network.
     Joined(Box<Member>),
     /// A device left the network, or was taken out.
-    Left { device: DeviceId, host: u32 },
+    Left { device: DeviceId, host: HostIndex },
     /// A device was removed for good; written once for each of its networks, or without a network
     /// and with host 0 if it was in none.
     Gone { device: DeviceId, host: u32 },
     /// A device came online or went offline.
     Online {
         device: DeviceId,
-        host: u32,
+        host: HostIndex,
         online: bool,
     },
     /// A relay is new or changed.
@@ -146,11 +147,13 @@ pub(crate) fn network(view: View, device: DeviceId) -> Option<Network> {
         .find(|member| member.device == device)?
         .clone();
     let others = view.members.iter().filter(|member| member.device != device);
-    let peers = others.map(|member| (member.host, member.peer())).collect();
+    let peers = others
+        .map(|member| (member.host.get(), member.peer()))
+        .collect();
     Some(Network {
         name: view.name,
         vni: view.vni,
-        host: own.host,
+        host: own.host.get(),
         label: own.label,
         relays: own.relays,
         filter: Filter::starter(),
@@ -281,19 +284,16 @@ impl MemberChanges {
             }
             Fact::Online { device, .. } if *device == own => {}
             Fact::Device(member) | Fact::Joined(member) => {
-                self.gone.remove(&member.host);
-                self.online.remove(&member.host);
-                self.peers.insert(member.host, member.peer());
+                self.gone.remove(&member.host.get());
+                self.online.remove(&member.host.get());
+                self.peers.insert(member.host.get(), member.peer());
             }
-            Fact::Left { host, .. } | Fact::Gone { host, .. } => {
-                self.peers.remove(host);
-                self.online.remove(host);
-                self.gone.insert(*host);
-            }
-            Fact::Online { host, online, .. } => match self.peers.get_mut(host) {
+            Fact::Left { host, .. } => self.leave(host.get()),
+            Fact::Gone { host, .. } => self.leave(*host),
+            Fact::Online { host, online, .. } => match self.peers.get_mut(&host.get()) {
                 Some(peer) => peer.online = *online,
                 None => {
-                    self.online.insert(*host, *online);
+                    self.online.insert(host.get(), *online);
                 }
             },
             Fact::DnsRecords { name, records } => {
@@ -305,6 +305,12 @@ impl MemberChanges {
             // It concerns every network, and was handled before.
             Fact::Relay { .. } | Fact::RelayGone { .. } => {}
         }
+    }
+
+    fn leave(&mut self, host: u32) {
+        self.peers.remove(&host);
+        self.online.remove(&host);
+        self.gone.insert(host);
     }
 
     fn add_changes(self, network: NetworkId, changes: &mut Vec<Change>) {

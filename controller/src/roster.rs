@@ -143,7 +143,7 @@ pub(crate) async fn remove_device(
     };
     for place in &places {
         let network = Some(place.network);
-        changes::append(tx, device.org, network, &gone(place.host), now).await?;
+        changes::append(tx, device.org, network, &gone(place.host.get()), now).await?;
     }
     if places.is_empty() {
         changes::append(tx, device.org, None, &gone(0), now).await?;

@@ -23,8 +23,8 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use overlan_protocol::UnixTime;
 use overlan_protocol::key::RelayId;
+use overlan_protocol::{HostIndex, UnixTime};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
@@ -342,6 +342,11 @@ fn relay_list(row: &SqliteRow) -> Result<Vec<RelayId>, StoreError> {
         .filter(|id| !id.is_empty())
         .map(|id| id.parse().map_err(|_| damaged("relays")))
         .collect()
+}
+
+/// Reads the host index of a row.
+fn host(row: &SqliteRow) -> Result<HostIndex, StoreError> {
+    HostIndex::new(unsigned(row, "host")?).ok_or_else(|| damaged("host"))
 }
 
 /// Makes a time fit for a column.

@@ -125,7 +125,7 @@ impl TicketSigner {
         let mut networks: Vec<(Vni, u32)> = device
             .places
             .iter()
-            .map(|place| (place.vni, place.host))
+            .map(|place| (place.vni, place.host.get()))
             .collect();
         networks.sort();
         let key = self.signing(now);

@@ -1,9 +1,8 @@
-//! The operator's HTTP door of a server program, and the text form of its counts. Decides nothing: what a path answers is its
-//! owner's. Nobody is asked who they are here, so it listens where only operators are.
+//! The operator's HTTP door of a server program. Decides nothing: its owner knows what a path answers.
+//! Nobody is authenticated here, so it listens where only operators are.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::fmt::{Display, Write};
 use std::future::Future;
 use std::time::Duration;
 
@@ -123,63 +122,6 @@ fn response(page: Page) -> Response<Full<Bytes>> {
         .headers_mut()
         .insert(header::CONTENT_TYPE, content_type);
     response
-}
-
-/// Counts as Prometheus text, version 0.0.4, each name with the same beginning.
-#[derive(Debug)]
-pub struct Exposition {
-    prefix: &'static str,
-    text: String,
-}
-
-impl Exposition {
-    /// Names begin with `prefix`, such as `overlan_relay_`.
-    pub fn new(prefix: &'static str) -> Self {
-        Self {
-            prefix,
-            text: String::new(),
-        }
-    }
-
-    /// A number that goes up and down.
-    pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        self.head(name, help, "gauge");
-        self.line(format_args!("{name} {value}"));
-    }
-
-    /// A number that only grows; its name ends in `_total`.
-    pub fn counter(&mut self, name: &str, help: &str, value: impl Display) {
-        self.head(name, help, "counter");
-        self.line(format_args!("{name} {value}"));
-    }
-
-    /// Numbers of one name, told apart by a label; `kind` is `gauge` or `counter`.
-    pub fn family<'a, V: Display>(
-        &mut self,
-        (name, help, kind): (&str, &str, &str),
-        label: &str,
-        values: impl IntoIterator<Item = (&'a str, V)>,
-    ) {
-        self.head(name, help, kind);
-        for (is, value) in values {
-            self.line(format_args!("{name}{{{label}=\"{is}\"}} {value}"));
-        }
-    }
-
-    /// The text.
-    pub fn finish(self) -> String {
-        self.text
-    }
-
-    fn head(&mut self, name: &str, help: &str, kind: &str) {
-        let prefix = self.prefix;
-        let text = format!("# HELP {prefix}{name} {help}\n# TYPE {prefix}{name} {kind}\n");
-        self.text.push_str(&text);
-    }
-
-    fn line(&mut self, rest: std::fmt::Arguments<'_>) {
-        writeln!(self.text, "{}{rest}", self.prefix).expect("a String takes every text");
-    }
 }
 
 /// Most operators at once; for one more, the one that is there for longest goes.

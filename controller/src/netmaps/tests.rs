@@ -20,7 +20,7 @@ fn member(host: u32, version: u8, online: bool) -> Member {
     Member {
         owner: Default::default(),
         device: DeviceId([number; 16]),
-        host,
+        host: HostIndex::new(host).unwrap(),
         label: format!("host-{host}"),
         identity: IdentityKey([number; 32]),
         tunnel: TunnelKey([version; 32]),
@@ -101,7 +101,13 @@ impl World {
             Step::Leave(id, host) => {
                 let gone = self.networks.get_mut(&id)?.members.remove(&host)?;
                 let device = gone.device;
-                (Some(id), Fact::Left { device, host })
+                (
+                    Some(id),
+                    Fact::Left {
+                        device,
+                        host: gone.host,
+                    },
+                )
             }
             Step::Remove(id, host) => {
                 let gone = self.networks.get_mut(&id)?.members.remove(&host)?;
@@ -116,7 +122,7 @@ impl World {
                     Some(id),
                     Fact::Online {
                         device,
-                        host,
+                        host: HostIndex::new(host).unwrap(),
                         online,
                     },
                 )

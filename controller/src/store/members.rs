@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use overlan_protocol::HostIndex;
 use overlan_protocol::UnixTime;
-use overlan_protocol::address;
 use overlan_protocol::api::MembershipSummary;
 use overlan_protocol::frame::Vni;
 use overlan_protocol::gateway::GatewayRoute;
@@ -12,7 +12,7 @@ use overlan_protocol::netmap::Owner;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{StoreError, Tx, damaged, names, parsed, relay_list, seconds, unsigned};
+use super::{StoreError, Tx, damaged, host, names, parsed, relay_list, seconds, unsigned};
 use crate::netmaps::{Member, OrgId};
 
 /// A device's place in one network.
@@ -22,7 +22,7 @@ pub(crate) struct Membership {
     /// The network's label.
     pub(crate) name: String,
     pub(crate) vni: Vni,
-    pub(crate) host: u32,
+    pub(crate) host: HostIndex,
     /// The device's label there.
     pub(crate) label: String,
     /// Approved routes to gateway hosts.
@@ -37,7 +37,7 @@ impl Membership {
         MembershipSummary {
             network: self.name.clone(),
             label: self.label.clone(),
-            address: address::v4(self.host).map_or_else(String::new, |v4| v4.to_string()),
+            address: self.host.v4().to_string(),
         }
     }
 }
@@ -54,7 +54,7 @@ pub(crate) async fn insert(
     )
     .bind(device.to_string())
     .bind(place.network.to_string())
-    .bind(place.host)
+    .bind(place.host.get())
     .bind(&place.label)
     .bind(seconds(now))
     .execute(&mut **tx)
@@ -144,7 +144,7 @@ pub(crate) async fn of_network(
         .map(|row| {
             Ok(Member {
                 device: parsed(row, "id")?,
-                host: unsigned(row, "host")?,
+                host: host(row)?,
                 label: row.try_get("label")?,
                 identity: parsed(row, "identity")?,
                 tunnel: parsed(row, "tunnel")?,
@@ -187,7 +187,7 @@ pub(crate) async fn taken_hosts(
     tx: &mut Tx,
     network: NetworkId,
     released_after: UnixTime,
-) -> Result<Vec<u32>, StoreError> {
+) -> Result<Vec<HostIndex>, StoreError> {
     let rows = sqlx::query(
         "SELECT host FROM members WHERE network_id = ?1
          UNION SELECT host FROM released_hosts WHERE network_id = ?1 AND released > ?2
@@ -197,7 +197,7 @@ pub(crate) async fn taken_hosts(
     .bind(seconds(released_after))
     .fetch_all(&mut **tx)
     .await?;
-    rows.iter().map(|row| unsigned(row, "host")).collect()
+    rows.iter().map(host).collect()
 }
 
 /// Sets aside the host index that a device had.
@@ -214,7 +214,7 @@ pub(crate) async fn release_host(
     )
     .bind(org.0)
     .bind(place.network.to_string())
-    .bind(place.host)
+    .bind(place.host.get())
     .bind(device.to_string())
     .bind(seconds(now))
     .execute(&mut **tx)
@@ -227,7 +227,7 @@ pub(crate) async fn reclaim_host(
     tx: &mut Tx,
     network: NetworkId,
     device: DeviceId,
-) -> Result<Option<u32>, StoreError> {
+) -> Result<Option<HostIndex>, StoreError> {
     let row = sqlx::query(
         "DELETE FROM released_hosts WHERE network_id = ?1 AND device_id = ?2
              AND host NOT IN (SELECT host FROM members WHERE network_id = ?1) RETURNING host",
@@ -236,7 +236,7 @@ pub(crate) async fn reclaim_host(
     .bind(device.to_string())
     .fetch_optional(&mut **tx)
     .await?;
-    row.as_ref().map(|row| unsigned(row, "host")).transpose()
+    row.as_ref().map(host).transpose()
 }
 
 /// Lets a device join a network by itself.
@@ -284,7 +284,7 @@ fn membership(row: &SqliteRow) -> Result<Membership, StoreError> {
         network: parsed(row, "network_id")?,
         name: row.try_get("name")?,
         vni: Vni::new(unsigned(row, "vni")?).ok_or_else(|| damaged("vni"))?,
-        host: unsigned(row, "host")?,
+        host: host(row)?,
         label: row.try_get("label")?,
         routes: routes(row)?,
         owner: owner(row)?,

@@ -228,7 +228,7 @@ async fn routes_that_no_gateway_may_have_are_forgotten() {
     let device = device(org);
     let mut tx = store.write().await.unwrap();
     devices::insert(&mut tx, &device, NOW_MS).await.unwrap();
-    let membership = place(network, 1);
+    let membership = place(network, host(1));
     members::insert(&mut tx, device.id, &membership, NOW)
         .await
         .unwrap();
@@ -254,7 +254,7 @@ async fn a_device_that_attached_meanwhile_is_not_deleted() {
     let mut device = device(org);
     let mut tx = store.write().await.unwrap();
     devices::insert(&mut tx, &device, NOW_MS).await.unwrap();
-    device.places = vec![place(network, 1)];
+    device.places = vec![place(network, host(1))];
     members::insert(&mut tx, device.id, &device.places[0], NOW)
         .await
         .unwrap();
@@ -308,7 +308,11 @@ fn device(org: OrgId) -> devices::Device {
     }
 }
 
-fn place(network: NetworkId, host: u32) -> Membership {
+fn host(number: u32) -> HostIndex {
+    HostIndex::new(number).unwrap()
+}
+
+fn place(network: NetworkId, host: HostIndex) -> Membership {
     Membership {
         owner: Default::default(),
         network,
@@ -325,7 +329,7 @@ async fn a_host_index_waits_for_the_device_that_had_it() {
     let (_dir, store) = open().await;
     let (org, network) = tenant(&store, 0x1234).await;
     let device = device(org);
-    let place = place(network, 7);
+    let place = place(network, host(7));
     let mut tx = store.write().await.unwrap();
     devices::insert(&mut tx, &device, NOW_MS).await.unwrap();
     members::insert(&mut tx, device.id, &place, NOW)
@@ -340,13 +344,13 @@ async fn a_host_index_waits_for_the_device_that_had_it() {
         .await
         .unwrap();
     let taken = members::taken_hosts(&mut tx, network, NOW - secs(1)).await;
-    assert_eq!(taken.unwrap(), [7]);
+    assert_eq!(taken.unwrap(), [host(7)]);
     let stranger = members::reclaim_host(&mut tx, network, DeviceId([2; 16])).await;
     assert_eq!(stranger.unwrap(), None);
     let again = members::reclaim_host(&mut tx, network, device.id).await;
-    assert_eq!(again.unwrap(), Some(7));
+    assert_eq!(again.unwrap(), Some(host(7)));
     let taken = members::taken_hosts(&mut tx, network, NOW - secs(1)).await;
-    assert_eq!(taken.unwrap(), [] as [u32; 0]);
+    assert_eq!(taken.unwrap(), [] as [HostIndex; 0]);
 }
 
 #[tokio::test]
@@ -396,7 +400,7 @@ async fn a_deployment_with_one_network_per_device_becomes_one_with_several() {
     let known = devices::get(&mut tx, row.id).await.unwrap().unwrap();
     assert_eq!((known.epoch, known.hostname.as_str()), (3, "web-1"));
     let place = known.place(network).unwrap();
-    assert_eq!((place.host, place.label.as_str()), (5, "web-1"));
+    assert_eq!((place.host.get(), place.label.as_str()), (5, "web-1"));
     let grants = members::grants(&mut tx, row.id).await.unwrap();
     assert_eq!(grants, [network].into(), "it may come back");
     let key = keys::auth_key(&mut tx, "k1", &[7; 32]).await.unwrap();
@@ -406,7 +410,7 @@ async fn a_deployment_with_one_network_per_device_becomes_one_with_several() {
     let taken = members::taken_hosts(&mut tx, network, UnixTime::EPOCH)
         .await
         .unwrap();
-    assert_eq!(taken, [5, 6]);
+    assert_eq!(taken, [host(5), host(6)]);
     let broken = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut *tx);
     assert_eq!(broken.await.unwrap().len(), 0);
 }
