@@ -13,7 +13,7 @@ pub(crate) enum LabelHolder {
     Nobody,
     /// A device that the same auth key enrolled and that has no control session.
     Replaceable,
-    /// Another device, records, or a host that somebody wishes to publish.
+    /// Another device, records, or a gateway host that a device wishes to serve.
     Other,
 }
 

@@ -35,13 +35,13 @@ pub(crate) enum RecordError {
         "{0:?} is not a valid name, which has labels of 1 to 63 letters, digits, hyphens and \
          underscores, joined by dots"
     )]
-    NoName(String),
+    NotAName(String),
     /// The name is in none of the network's zones.
     #[error("{name} is in none of the network's zones ({zones}); declare its zone first")]
-    Outside { name: String, zones: String },
+    InNoZone { name: String, zones: String },
     /// The zone is delegated to other resolvers.
     #[error("{0} is delegated to its resolvers, so it cannot have records")]
-    Forwarded(String),
+    Delegated(String),
     /// A device has the name.
     #[error("{0} is the name of a device; give the record another name")]
     Device(String),
@@ -49,7 +49,7 @@ pub(crate) enum RecordError {
     #[error(
         "{0} already has other records; give the host another name, or remove those records first"
     )]
-    Elsewhere(String),
+    Taken(String),
     /// The name is that of a zone.
     #[error("{0} is the name of a zone, which cannot be an alias (CNAME)")]
     Apex(String),
@@ -64,7 +64,7 @@ pub(crate) enum RecordError {
     TooMany(String),
     /// The name is below the deployment's domain.
     #[error("{0} is below the deployment's domain, whose names are those of networks and devices")]
-    Ours(String),
+    OfDeployment(String),
     /// There are too many resolvers, or one that no device can reach.
     #[error("{0}")]
     Via(String),
@@ -73,7 +73,7 @@ pub(crate) enum RecordError {
     HasRecords { zone: String, records: usize },
     /// There is nothing to remove.
     #[error("{0} has nothing of that kind to remove")]
-    NotThere(String),
+    Nothing(String),
 }
 
 /// Says whether a record gives the place of a name: then the name cannot be a device's as well.
@@ -84,7 +84,7 @@ pub(crate) fn says_where(record: &Record) -> bool {
 impl NetworkNames<'_> {
     /// Returns the absolute name that a person means: a single label is below `network.domain`.
     pub(crate) fn absolute(&self, name: &str) -> Result<String, RecordError> {
-        let no_name = || RecordError::NoName(name.to_owned());
+        let no_name = || RecordError::NotAName(name.to_owned());
         let found = dns::normal(name).ok_or_else(no_name)?;
         match found.contains('.') || name.ends_with('.') {
             true => Ok(found),
@@ -136,7 +136,7 @@ impl NetworkNames<'_> {
 
     /// Does the same for a gateway host, which gets a name of its own: no other record of an
     /// address or alias may be there.
-    pub(crate) fn publish(
+    pub(crate) fn claim(
         &self,
         name: &str,
         record: Record,
@@ -144,7 +144,7 @@ impl NetworkNames<'_> {
     ) -> Result<Vec<Record>, RecordError> {
         let mut known = self.dns.records.get(name).into_iter().flatten();
         if known.any(|known| says_where(known) && *known != record) {
-            return Err(RecordError::Elsewhere(name.to_owned()));
+            return Err(RecordError::Taken(name.to_owned()));
         }
         self.add(name, record, is_device)
     }
@@ -167,7 +167,7 @@ impl NetworkNames<'_> {
         let records = self.dns.records.get(name).map_or(&[][..], Vec::as_slice);
         let stay: Vec<Record> = records.iter().filter(|&it| !goes(it)).cloned().collect();
         match u32::try_from(records.len() - stay.len()) {
-            Ok(0) | Err(_) => Err(RecordError::NotThere(name.to_owned())),
+            Ok(0) | Err(_) => Err(RecordError::Nothing(name.to_owned())),
             Ok(gone) => Ok((stay, gone)),
         }
     }
@@ -176,7 +176,7 @@ impl NetworkNames<'_> {
     /// exist.
     pub(crate) fn zone(&self, zone: &str, via: Vec<Via>) -> Result<Zone, RecordError> {
         if dns::is_in(zone, self.deployment) {
-            return Err(RecordError::Ours(zone.to_owned()));
+            return Err(RecordError::OfDeployment(zone.to_owned()));
         }
         let is_new = !self.dns.zones.contains_key(zone);
         if is_new && self.dns.zones.len() >= ZONES_MAX {
@@ -209,7 +209,7 @@ impl NetworkNames<'_> {
     /// Checks that the zone can be removed.
     pub(crate) fn remove_zone(&self, zone: &str) -> Result<(), RecordError> {
         if !self.dns.zones.contains_key(zone) {
-            return Err(RecordError::NotThere(zone.to_owned()));
+            return Err(RecordError::Nothing(zone.to_owned()));
         }
         match self.records_in(zone) {
             0 => Ok(()),
@@ -227,17 +227,17 @@ impl NetworkNames<'_> {
         }
         // Names of other networks are not allowed here, even where a zone holds the whole domain.
         if dns::is_in(name, self.deployment) {
-            return Err(RecordError::Ours(name.to_owned()));
+            return Err(RecordError::OfDeployment(name.to_owned()));
         }
         let zones = self.dns.zones.iter();
         let holds = zones.filter(|(zone, _)| dns::is_in(name, zone));
         match holds.max_by_key(|(zone, _)| zone.len()) {
             Some((zone, settings)) if settings.via.is_empty() => Ok(zone.clone()),
-            Some((zone, _)) => Err(RecordError::Forwarded(zone.clone())),
+            Some((zone, _)) => Err(RecordError::Delegated(zone.clone())),
             None => {
                 let mut zones = vec![self.domain];
                 zones.extend(self.dns.zones.keys().map(String::as_str));
-                Err(RecordError::Outside {
+                Err(RecordError::InNoZone {
                     name: name.to_owned(),
                     zones: zones.join(", "),
                 })

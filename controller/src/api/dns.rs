@@ -113,7 +113,7 @@ pub(super) async fn put(
     };
     let records = match name_use {
         NameUse::Shared => names.add(&name, record.clone(), is_device),
-        NameUse::Exclusive => names.publish(&name, record.clone(), is_device),
+        NameUse::Exclusive => names.claim(&name, record.clone(), is_device),
     }?;
     let is_news = dns.records.get(&name) != Some(&records);
     if is_news {
@@ -206,7 +206,7 @@ pub(super) async fn remove_zone(
 }
 
 fn zone_name(text: &str) -> Result<String, Refusal> {
-    dns::normal(text).ok_or_else(|| RecordError::NoName(text.to_owned()).into())
+    dns::normal(text).ok_or_else(|| RecordError::NotAName(text.to_owned()).into())
 }
 
 fn domain(deployment: &Deployment, network: &NetworkRow) -> String {
@@ -230,19 +230,19 @@ async fn settings(tx: &mut Tx, person: Person, label: &str) -> Result<(NetworkRo
 impl From<RecordError> for Refusal {
     fn from(error: RecordError) -> Self {
         let kind = match error {
-            RecordError::NoName(_) | RecordError::Outside { .. } | RecordError::Via(_) => {
+            RecordError::NotAName(_) | RecordError::InNoZone { .. } | RecordError::Via(_) => {
                 return Self::bad_request(error.to_string());
             }
-            RecordError::NotThere(_) => ProblemKind::NotFound,
+            RecordError::Nothing(_) => ProblemKind::NotFound,
             RecordError::Device(_)
-            | RecordError::Elsewhere(_)
+            | RecordError::Taken(_)
             | RecordError::Alone(_)
             | RecordError::Alias(_)
             | RecordError::HasRecords { .. } => ProblemKind::NameTaken,
-            RecordError::Forwarded(_)
+            RecordError::Delegated(_)
             | RecordError::Apex(_)
             | RecordError::TooMany(_)
-            | RecordError::Ours(_) => ProblemKind::Forbidden,
+            | RecordError::OfDeployment(_) => ProblemKind::Forbidden,
         };
         Self::new(kind, "nothing was changed", error.to_string())
     }

@@ -47,9 +47,9 @@ fn a_single_label_lies_below_the_networks_domain() {
     );
     assert_eq!(
         absolute("a..b"),
-        Err(RecordError::NoName("a..b".to_owned()))
+        Err(RecordError::NotAName("a..b".to_owned()))
     );
-    assert_eq!(absolute(""), Err(RecordError::NoName(String::new())));
+    assert_eq!(absolute(""), Err(RecordError::NotAName(String::new())));
     assert!(absolute("*.apps.home.overlan.lan").is_err());
 }
 
@@ -86,12 +86,12 @@ fn records_are_added_where_the_network_has_names() {
     );
     assert_eq!(
         add("x.ad.corp.internal", a("10.0.0.2")),
-        Err(RecordError::Forwarded("ad.corp.internal".to_owned())),
+        Err(RecordError::Delegated("ad.corp.internal".to_owned())),
         "the longest zone counts"
     );
     assert_eq!(
         add("db.lab.overlan.lan", a("10.0.0.2")),
-        Err(RecordError::Ours("db.lab.overlan.lan".to_owned())),
+        Err(RecordError::OfDeployment("db.lab.overlan.lan".to_owned())),
         "the name of another network"
     );
     let outside = add("db.lab.internal", a("10.0.0.2")).unwrap_err();
@@ -122,23 +122,26 @@ fn a_zone_above_the_deployment_holds_no_names_of_other_networks() {
     dns.zones.insert("lan".to_owned(), Zone::default());
     let add = |name: &str| names(&dns).add(name, a("10.0.0.2"), false);
     let theirs = "web.acme.overlan.lan";
-    assert_eq!(add(theirs), Err(RecordError::Ours(theirs.to_owned())));
+    assert_eq!(
+        add(theirs),
+        Err(RecordError::OfDeployment(theirs.to_owned()))
+    );
     assert!(add("printer.lan").is_ok() && add("db.home.overlan.lan").is_ok());
 }
 
 #[test]
 fn a_host_behind_a_device_has_a_name_of_its_own() {
     let dns = dns();
-    let publish = |name: &str, record| names(&dns).publish(name, record, false);
+    let claim = |name: &str, record| names(&dns).claim(name, record, false);
     let www = "www.home.overlan.lan";
     let same = Record::Cname("web.home.overlan.lan".to_owned());
-    assert_eq!(publish(www, same.clone()), Ok(vec![same]));
+    assert_eq!(claim(www, same.clone()), Ok(vec![same]));
     let other = Record::Cname("db.home.overlan.lan".to_owned());
-    let elsewhere = Err(RecordError::Elsewhere(www.to_owned()));
-    assert_eq!(publish(www, other), elsewhere);
+    let taken = Err(RecordError::Taken(www.to_owned()));
+    assert_eq!(claim(www, other), taken);
     let git = "git.corp.internal";
-    let beside = publish(git, a("10.0.0.2"));
-    assert_eq!(beside, Err(RecordError::Elsewhere(git.to_owned())));
+    let beside = claim(git, a("10.0.0.2"));
+    assert_eq!(beside, Err(RecordError::Taken(git.to_owned())));
 }
 
 #[test]
@@ -176,7 +179,7 @@ fn records_are_removed_by_name_type_and_value() {
         remove(Some("A"), Some("10.0.0.1")),
         Ok((vec![a("10.0.0.2"), text], 1))
     );
-    let nothing = Err(RecordError::NotThere("git.corp.internal".to_owned()));
+    let nothing = Err(RecordError::Nothing("git.corp.internal".to_owned()));
     assert_eq!(remove(Some("AAAA"), None), nothing);
     assert_eq!(remove(Some("A"), Some("10.0.0.9")), nothing);
     assert_eq!(remove(Some("A"), Some("nonsense")), nothing);
@@ -206,7 +209,7 @@ fn zones_have_records_or_resolvers() {
     for ours in ["overlan.lan", "lab.overlan.lan", "x.home.overlan.lan"] {
         assert_eq!(
             names.zone(ours, vec![]),
-            Err(RecordError::Ours(ours.to_owned()))
+            Err(RecordError::OfDeployment(ours.to_owned()))
         );
     }
     let has_records = RecordError::HasRecords {
@@ -221,6 +224,6 @@ fn zones_have_records_or_resolvers() {
     assert_eq!(names.remove_zone("ad.corp.internal"), Ok(()));
     assert!(matches!(
         names.remove_zone("x.example"),
-        Err(RecordError::NotThere(_))
+        Err(RecordError::Nothing(_))
     ));
 }
