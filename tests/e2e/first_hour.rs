@@ -297,7 +297,7 @@ fn errors_name_the_place_and_the_next_command() {
         &mut lab.admin_command(&["auth-key", "create", "--network", "staging"]),
         "",
     )
-    .refused(1, &["no such network \"staging\"", "it has home"]);
+    .refused(1, &["no network \"staging\"", "its networks are home"]);
     run(overlan().args(["man", "--dir", "/nowhere"]), "").refused(1, &["/nowhere", "mkdir -p"]);
 
     let other = state(&lab.path("other")).map(std::ffi::OsStr::to_owned);

@@ -57,7 +57,7 @@ fn a_controller_is_backed_up_while_it_serves_and_brought_back() {
         command.args(["controller", "rotate", "ticket-key", "--data-dir"]);
         run(command.arg(here("one")), "")
     };
-    rotate().refused(1, &["stop that"]);
+    rotate().refused(1, &["stop it, rotate the key"]);
     first.stop();
     rotate().ok();
 
@@ -69,7 +69,7 @@ fn a_controller_is_backed_up_while_it_serves_and_brought_back() {
         run(command.arg("--data-dir").arg(here("two")), "")
     };
     restore().ok();
-    restore().refused(1, &["nothing is overwritten"]);
+    restore().refused(1, &["which is not overwritten"]);
     let ca = |name: &str| fs::read(here(name).join("ca.json")).unwrap();
     assert_eq!(ca("one"), ca("two"));
     let (mut second, metrics) = serve(directory.path(), "two", 0);

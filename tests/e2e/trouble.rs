@@ -105,7 +105,7 @@ fn who_may_not_join_hears_why() {
     // A person may choose among networks, so that it is another mistake.
     let (mut by_login, _) = lab.up_command("owner", KeyBy::Nothing);
     run(by_login.args(["--network", "nowhere"]), "")
-        .refused(1, &["no such network \"nowhere\"", "it has home"]);
+        .refused(1, &["no network \"nowhere\"", "its networks are home"]);
 
     // None of that left a device.
     let devices = lab.admin(&["devices"]);
