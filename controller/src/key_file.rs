@@ -26,7 +26,7 @@ impl FileError {
     }
 }
 
-/// Reads a file that [`write`] wrote; `None` if there is no such file.
+/// Reads a file that [`write()`] wrote; `None` if there is no such file.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FileError> {
     let text = file::read(path, FILE_MAX).map_err(|error| FileError::new(path, error))?;
     let Some(text) = text else {
