@@ -4,8 +4,8 @@
 //! the local service at the other end:
 //!
 //! ```text
-//! curl → proxy (socks, http_proxy) → names → (policy) → netstack flow → engine → tunnel (seal) → link (frame, TLS) → relay
-//!      → link → tunnel (open, filter) → engine → netstack flow → expose → 127.0.0.1:8080
+//! curl → proxy (socks, http_proxy) → names → netstack flow → engine → tunnel (seal) → link → relay
+//!      → link → tunnel (open, filter) → engine → netstack flow → serve → 127.0.0.1:8080
 //! ```
 //!
 //! A program that uses the library needs [`Node`] and what it gives; docs/library.md shows it, and
@@ -39,9 +39,15 @@ pub use crate::device::node::{
     BindUdpError, Builder, CloseError, Closed, ListenError, Listener, Node, PeerAddr, Stream,
     UdpSocket, UpError,
 };
+pub use crate::doors::serve::service::{OverlayPort, Serve, ServeKind, Target};
 pub use crate::names::{
     DialError, Missing, NameError, NotADevice, NotOffered, PeerIdentity, Several,
 };
+
+/// Limits the memory of a node; [`Builder::memory`] takes one.
+pub mod memory {
+    pub use crate::host::memory::{Budget, Origin, TooLittle, cgroup_limit};
+}
 
 mod host;
 
@@ -53,7 +59,7 @@ mod device;
 
 mod daemon;
 
-/// What the program `overlan` is made of, for its commands alone. None of it is promised to others.
+/// The parts of the program `overlan`, for its commands alone. None of it is a promise.
 #[doc(hidden)]
 pub mod program {
     pub use crate::daemon::{carry, perf, socket};

@@ -73,6 +73,27 @@ fn tests_named_as_evidence_exist() {
     assert!(named > 30, "docs/complaints.md names only {named} tests");
 }
 
+/// The page of the library names types that its user can write.
+#[test]
+fn the_library_page_names_what_the_facade_exports() {
+    /// Of other crates, or of std, and parts of names.
+    const OTHERS: &[&str] = &["AsyncRead", "AsyncWrite", "ConnectInfo"];
+    let facade = read("src/lib.rs");
+    let page = read("docs/library.md");
+    for word in page.split('`').skip(1).step_by(2) {
+        let mut names = word.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let Some(name) = names.next() else {
+            continue;
+        };
+        let is_type = name.starts_with(|c: char| c.is_ascii_uppercase())
+            && name.contains(|c: char| c.is_ascii_lowercase());
+        assert!(
+            !is_type || OTHERS.contains(&name) || facade.contains(name),
+            "docs/library.md names `{name}`, which src/lib.rs does not export"
+        );
+    }
+}
+
 /// Messages of other programs, which no text of ours contains.
 const MESSAGES_OF_OTHERS: &[&str] = &[
     "Could not resolve host",

@@ -231,8 +231,15 @@ fn public_in(
     found: &mut Vec<String>,
 ) {
     let mut hidden = false;
+    let mut inside = false;
     let mut lines = file.code_lines().map(|(_, line)| line);
     while let Some(line) = lines.next() {
+        // A module that is written here exports what stands in it.
+        inside = match line {
+            "}" => false,
+            _ => inside || !hidden && line.starts_with("pub mod ") && line.ends_with('{'),
+        };
+        let line = if inside { line.trim_start() } else { line };
         hidden = match line {
             "" => hidden,
             _ if line.starts_with("#[doc(hidden)]") => true,
