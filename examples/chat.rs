@@ -4,7 +4,8 @@
 //! cargo run --example chat -- JOIN KEY_FILE
 //! ```
 //!
-//! KEY_FILE holds a reusable auth key (`overlan admin auth-key create --reusable`), as it makes two devices; see `dial.rs` for JOIN.
+//! KEY_FILE holds a reusable auth key (`overlan admin auth-key create --reusable`), as it makes two
+//! devices; see `dial.rs` for JOIN.
 #![expect(clippy::print_stdout, reason = "an example talks to a person")]
 
 use std::error::Error;

@@ -1,11 +1,11 @@
-//! Sends one line to a port of a peer and prints what comes back.
+//! Sends one line to a port of a peer and prints the answer.
 //!
 //! ```text
 //! cargo run --example dial -- JOIN KEY_FILE web.home:7 'hello'
 //! ```
 //!
-//! JOIN is the join string of the controller, KEY_FILE holds an auth key (`overlan admin auth-key create`). The device is in
-//! memory: it is there as long as this program.
+//! JOIN is the join string of the controller, KEY_FILE holds an auth key (`overlan admin auth-key
+//! create`). The device is in memory: it is there as long as this program.
 #![expect(clippy::print_stdout, reason = "an example talks to a person")]
 
 use std::error::Error;

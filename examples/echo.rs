@@ -1,4 +1,4 @@
-//! Sends back what peers send to an overlay port, and prints who they are. Ctrl-C ends it.
+//! Echoes every line that a peer sends to an overlay port, and prints the name of the peer. Ctrl-C ends it.
 //!
 //! ```text
 //! cargo run --example echo -- JOIN KEY_FILE 7

@@ -4,8 +4,8 @@
 //! cargo run --example postgres -- JOIN KEY_FILE db.home:5432 USER DATABASE 'select version()'
 //! ```
 //!
-//! See `dial.rs` for JOIN and KEY_FILE. The peer publishes its server by `overlan serve tcp 5432`. The overlay seals the connection
-//! from device to device, so it needs no TLS of its own.
+//! See `dial.rs` for JOIN and KEY_FILE. The peer serves its database with `overlan serve tcp 5432`.
+//! The overlay seals the connection from device to device, so it needs no TLS of its own.
 #![expect(clippy::print_stdout, reason = "an example talks to a person")]
 
 use std::error::Error;

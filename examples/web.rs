@@ -1,11 +1,12 @@
-//! A web application on the overlay that knows its visitors by the keys of their devices: no login, no cookie, no header.
-//! Ctrl-C ends it.
+//! A web application on the overlay that knows its visitors by the keys of their devices: no login,
+//! no cookie, no header. Ctrl-C ends it.
 //!
 //! ```text
 //! cargo run --example web --features axum -- JOIN KEY_FILE 80
 //! ```
 //!
-//! The device is called `greeter`; see `dial.rs` for JOIN and KEY_FILE. `fetch.rs` is a client, or curl through `overlan up`.
+//! The device is called `greeter`; see `dial.rs` for JOIN and KEY_FILE. `fetch.rs` is a client, or
+//! curl through `overlan up`.
 #![expect(clippy::print_stdout, reason = "an example talks to a person")]
 
 use std::error::Error;
