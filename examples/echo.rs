@@ -1,4 +1,4 @@
-//! Echoes every line that a peer sends to an overlay port, and prints the name of the peer. Ctrl-C ends it.
+//! Sends the bytes of peers back from an overlay port, and prints the names of the peers. Ctrl-C ends it.
 //!
 //! ```text
 //! cargo run --example echo -- JOIN KEY_FILE 7

@@ -1,4 +1,5 @@
-//! What programs, people and commands see of a device that is away, leaves, is killed, sleeps or is started again.
+//! The view of programs, people and commands of a device that is away, leaves, is killed, sleeps or
+//! is started again.
 
 #![expect(
     clippy::disallowed_methods,
@@ -18,7 +19,8 @@ use crate::lab::{Device, KeyBy, Lab};
 use crate::process::{LONGEST, command, installed, until};
 use crate::service::Service;
 
-/// A service that sends a line, and then another one every 50 ms for ten seconds, as long as anybody reads.
+/// A service that sends a line, and then another one every 50 ms for ten seconds, as long as
+/// anybody reads.
 fn dripping(head: &'static [u8]) -> Service {
     Service::start(move |mut stream: TcpStream| {
         let mut request = [0; 1_024];
@@ -76,7 +78,8 @@ fn start(command: &mut std::process::Command) -> Child {
         .unwrap()
 }
 
-/// Waits until something arrived on its standard output, then reads on in a thread; the rest, and whether it ended well, follow.
+/// Waits until something arrived on its standard output, then reads on in a thread; the rest, and
+/// whether it ended well, follow.
 fn begun(mut child: Child) -> mpsc::Receiver<(usize, Option<i32>)> {
     let mut output = child.stdout.take().unwrap();
     let mut first = [0; 1];
@@ -207,7 +210,8 @@ fn a_stop_lets_answers_under_way_finish_and_is_told_to_peers() {
     web.serve(80, slow.address());
     let url = format!("http://{}/", web.name);
     let answer = begun(start(command("curl").args(laptop.curl_args(&[&url]))));
-    // It waits for its answer now: `begun` returned with the first byte, so the stop comes from a second one that does not.
+    // It waits for its answer now: `begun` returned with the first byte, so the stop comes from a
+    // second one that does not.
     let (bytes, code) = answer.recv_timeout(Duration::from_secs(20)).unwrap();
     assert_eq!((bytes, code), (5, Some(0)));
 
@@ -219,7 +223,8 @@ fn a_stop_lets_answers_under_way_finish_and_is_told_to_peers() {
     web.program.stop();
     let output = waiting.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "whole");
-    // Told, not found out: it took some seconds until the controller noticed, and 30 until a dial gave up.
+    // Told, not found out: it took some seconds until the controller noticed, and 30 until a dial
+    // gave up.
     let began = Instant::now();
     assert_eq!(laptop.socks_reply(&url), "4");
     assert!(
@@ -248,7 +253,8 @@ fn keeping() -> Service {
     })
 }
 
-/// Asks for `url` and reads what comes, up to the end of a body of five bytes, the end or a refusal.
+/// Asks for `url` and reads what comes, up to the end of a body of five bytes, the end or a
+/// refusal.
 fn ask(stream: &mut TcpStream, url: &str, host: &str) -> std::io::Result<String> {
     write!(stream, "GET {url} HTTP/1.1\r\nHost: {host}\r\n\r\n")?;
     let (mut heard, mut buffer) = (String::new(), [0; 4_096]);
@@ -326,7 +332,8 @@ fn whoever_only_waits_hears_of_a_restart_and_a_sleeper_keeps_its_connections() {
     web.serve(80, quiet.address());
     web.serve(81, busy.address());
 
-    // Asleep for longer than links and the controller wait, while the other side goes on talking: that is what goes unanswered.
+    // Asleep for longer than links and the controller wait, while the other side goes on talking:
+    // that is what goes unanswered.
     let mut nc = start(&mut laptop.command(&["nc", "web", "81"]));
     let mut first = [0; 5];
     nc.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
@@ -340,7 +347,8 @@ fn whoever_only_waits_hears_of_a_restart_and_a_sleeper_keeps_its_connections() {
     let mut nc = start(&mut laptop.command(&["nc", "web", "80"]));
     nc.stdin.as_mut().unwrap().write_all(b"anything").unwrap();
     heard.recv_timeout(LONGEST).expect("it is heard");
-    // What is acknowledged is not repeated, so nothing asks by itself whether the other end is there.
+    // What is acknowledged is not repeated, so nothing asks by itself whether the other end is
+    // there.
     laptop.run(&["ping", "--count", "1", "web"]).ok();
     web.program.kill();
     web = lab.up_by("web", KeyBy::Nothing, &[]);

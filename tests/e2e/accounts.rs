@@ -1,4 +1,4 @@
-//! What a person does about a login, and an enrolment whose answer cannot be kept.
+//! The acts of a person about a login, and an enrolment whose answer cannot be kept.
 
 use std::fs;
 use std::process::Command;
@@ -120,7 +120,8 @@ fn an_enrolment_that_cannot_be_kept_makes_no_device_that_nobody_has() {
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
     assert_eq!(named(&lab, "full"), [""; 0]);
 
-    // The answer cannot be kept: the device is there, and the next attempt is the same one, by the same key.
+    // The answer cannot be kept: the device is there, and the next attempt is the same one, by the
+    // same key.
     let blocked = lab.path("late").join(".device.json.part");
     let (mut up, _) = lab.up_command("late", KeyBy::File(&key));
     fs::create_dir_all(blocked.join("in the way")).unwrap();

@@ -1,4 +1,5 @@
-//! Commands that people and scripts put into pipes: `nc`, and what is said and returned where nothing can be carried.
+//! Commands that people and scripts put into pipes: `nc`, and what is said and returned where
+//! nothing can be carried.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -246,7 +247,8 @@ fn ping_names_the_relay_and_whois_the_device() {
     laptop
         .run(&["whois", "100.64.200.200"])
         .refused(1, &["no device has"]);
-    // It is there for the controller, and says nothing: the one that asks decides how long it waits.
+    // It is there for the controller, and says nothing: the one that asks decides how long it
+    // waits.
     web.program.signal(Signal::STOP);
     laptop
         .run(&["ping", "-c", "1", "--timeout", "1", "web"])

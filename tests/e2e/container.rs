@@ -1,5 +1,5 @@
-//! The client in a real container: crun, the seccomp profile that Podman ships, a user that nobody knows, a root file system with nothing in
-//! it but the program and its libraries, 64 MB.
+//! The client in a real container: crun, the seccomp profile that Podman ships, a user that nobody
+//! knows, a root file system with nothing in it but the program and its libraries, 64 MB.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, chown};
@@ -128,7 +128,8 @@ impl Runtime {
         })
     }
 
-    /// A bundle with a root file system that holds the program, those named besides, and the libraries of all.
+    /// A bundle with a root file system that holds the program, those named besides, and the
+    /// libraries of all.
     fn bundle(&self, directory: &Path, name: &str, programs: &[&str]) -> Bundle {
         let folder = directory.join(format!("bundle-{name}"));
         let root = folder.join("rootfs");
@@ -162,7 +163,8 @@ impl Runtime {
     }
 }
 
-/// A profile as container engines keep it, as the kernel shall have it for a process without capabilities on this architecture.
+/// A profile as container engines keep it, as the kernel shall have it for a process without
+/// capabilities on this architecture.
 fn seccomp(profile: &Value) -> Value {
     let lists = |rule: &Value, what: &str, of: &str| {
         let words = rule[what][of].as_array().cloned().unwrap_or_default();
@@ -210,7 +212,7 @@ fn seccomp(profile: &Value) -> Value {
 struct Bundle {
     id: String,
     folder: PathBuf,
-    /// Where the runtime keeps its notes.
+    /// The directory in which the runtime keeps its notes.
     runtime: PathBuf,
     seccomp: Value,
     /// Its cgroup.
@@ -260,8 +262,8 @@ impl Bundle {
         fs::write(self.folder.join("config.json"), config.to_string()).unwrap();
     }
 
-    /// The runtime, with a word for it. It takes a host for one of two minds about cgroups if both versions have controllers, so it
-    /// does not see the second there.
+    /// The runtime, with a word for it. It takes a host for one of two minds about cgroups if both
+    /// versions have controllers, so it does not see the second there.
     fn crun(&self, args: &[&str]) -> Command {
         let mut crun = command("unshare");
         let hide = "if [ -d /sys/fs/cgroup/memory ]; then umount /sys/fs/cgroup/unified 2>/dev/null || :; fi; exec crun \"$@\"";
@@ -284,7 +286,8 @@ impl Bundle {
         self.crun(&["run", "--bundle", self.folder.to_str().unwrap(), &self.id])
     }
 
-    /// Runs another program in it, as the container's user and as confined, which is how engines run health checks.
+    /// Runs another program in it, as the container's user and as confined, which is how engines
+    /// run health checks.
     fn exec(&self, args: &[&str]) -> Outcome {
         let config = fs::read_to_string(self.folder.join("config.json")).unwrap();
         let mut config: Value = serde_json::from_str(&config).unwrap();
@@ -301,7 +304,7 @@ impl Bundle {
         run(&mut self.crun(&["kill", &self.id, "TERM"]), "").ok();
     }
 
-    /// What the kernel says about the program in it.
+    /// The kernel's report of the program in it.
     #[track_caller]
     fn assert_confined(&self) {
         let state = run(&mut self.crun(&["state", &self.id]), "").ok();
@@ -342,7 +345,8 @@ impl Drop for Bundle {
 
 const PAGE: &str = "a page for a container\n";
 
-/// The profile that Debian's package golang-github-containers-common brings, which is Podman's default.
+/// The profile that Debian's package golang-github-containers-common brings, which is Podman's
+/// default.
 const PROFILE: &str = "/usr/share/containers/seccomp.json";
 
 /// A user that no file names, as some platforms give every container one of its own.

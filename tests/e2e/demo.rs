@@ -87,7 +87,8 @@ fn ctrl_c_ends_it_in_order() {
 #[test]
 fn ctrl_c_while_it_starts_leaves_nothing() {
     let (temporary, logs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    // The directory comes with the controller's first file; the rest of the start takes ten times as long.
+    // The directory comes with the controller's first file; the rest of the start takes ten times
+    // as long.
     let started = || {
         let mut folders = fs::read_dir(temporary.path()).unwrap();
         let folder = folders.next()?.unwrap().path();

@@ -1,5 +1,5 @@
-//! Names: records and private zones of a network, set by its owner, asked for with dig, dialled through the proxy; below, names that
-//! others answer, and the resolvers of systems.
+//! Names: records and private zones of a network, set by its owner, asked for with dig, dialled
+//! through the proxy; below, names that others answer, and the resolvers of systems.
 
 mod forwards;
 

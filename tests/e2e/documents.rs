@@ -1,4 +1,5 @@
-//! The documents of `--json` and the exit codes, which scripts rely on: each command is run, in order and where it fails.
+//! The documents of `--json` and the exit codes, which scripts rely on: each command is run, in
+//! order and where it fails.
 
 mod fields;
 
@@ -255,8 +256,8 @@ fn every_document_has_the_fields_that_its_page_lists() {
         .args(["bugreport", "--output", "-"])
         .args(state(&nothing));
     page.holds("bugreport", &run(&mut bugreport, "").ok());
-    // The first needs a proxy, see `upstream`, another a resolver, see `dns`, the last ones a full door, see `full`; one is not measured,
-    // and no certificate was refused.
+    // The first needs a proxy, see `upstream`, another a resolver, see `dns`, the last ones a full
+    // door, see `full`; one is not measured, and no certificate was refused.
     page.ends(&[
         "status: upstream_proxy?",
         "netcheck: controller.round_trip_us?",

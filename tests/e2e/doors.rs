@@ -1,4 +1,5 @@
-//! The proxy as programs meet it: SOCKS5 with datagrams and bound ports, HTTP on the same port, Unix sockets, passwords.
+//! The proxy as programs meet it: SOCKS5 with datagrams and bound ports, HTTP on the same port,
+//! Unix sockets, passwords.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -352,7 +353,8 @@ fn dig_asks_the_resolver_through_an_association() {
     }
     let lab = Lab::start();
     let (laptop, web) = lab.pair();
-    // dig speaks no SOCKS: what it sends to `own` goes on through an association, wrapped, to the device's resolver.
+    // dig speaks no SOCKS: what it sends to `own` goes on through an association, wrapped, to the
+    // device's resolver.
     let own = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let at = own.local_addr().unwrap();
     let (control, association) = associate(laptop.socks);

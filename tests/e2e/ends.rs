@@ -1,4 +1,5 @@
-//! How connections end: what was cut short never looks whole, what was written arrives before a reset, and who is gone holds no place.
+//! The ends of connections: what was cut short never looks whole, what was written arrives before a
+//! reset, and who is gone holds no place.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,7 +11,8 @@ use crate::lab::{KeyBy, Lab};
 use crate::process::{LONGEST, Owned, command, installed, run};
 use crate::service::Service;
 
-/// A service that says the first part of an answer without a length, and waits for the end of the connection.
+/// A service that says the first part of an answer without a length, and waits for the end of the
+/// connection.
 fn half_an_answer() -> Service {
     Service::start(|mut stream| {
         let _answered = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nthe first half");
@@ -80,15 +82,16 @@ fn an_answer_that_was_given_before_the_question_was_read_arrives() {
     if !installed(&["curl"]) {
         return;
     }
-    // As servers do that refuse an upload: they answer and close, and the kernel resets what is unread. Only who has the one descriptor
-    // of a connection closes it.
+    // As servers do that refuse an upload: they answer and close, and the kernel resets what is
+    // unread. Only who has the one descriptor of a connection closes it.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let early = listener.local_addr().unwrap();
     let server = thread::spawn(move || {
         let mut answer =
             b"HTTP/1.1 413 Too Large\r\nContent-Length: 48000\r\nConnection: close\r\n\r\n"
                 .to_vec();
-        // More than goes out in one packet of the overlay, and not more than the kernel takes at once.
+        // More than goes out in one packet of the overlay, and not more than the kernel takes at
+        // once.
         answer.resize(answer.len() + 48_000, b'x');
         for stream in listener.incoming().take(2 * EARLY) {
             let mut stream = stream.unwrap();
@@ -100,7 +103,8 @@ fn an_answer_that_was_given_before_the_question_was_read_arrives() {
     let (laptop, web) = lab.pair();
     web.serve(80, early);
     let (_forward, here) = forwards(&lab, &laptop, &["0:web:80"]);
-    // Under way when the answer comes, or all in the system of the server: then nothing but reading meets its reset.
+    // Under way when the answer comes, or all in the system of the server: then nothing but reading
+    // meets its reset.
     let uploads = [("long", 2_000_000), ("short", 1_000)].map(|(name, length)| {
         let file = lab.path(name);
         std::fs::write(&file, vec![0; length]).unwrap();

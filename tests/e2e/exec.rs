@@ -1,4 +1,5 @@
-//! What a program finds that `exec` runs: the variables, its own door, ports of peers, its signals, and nothing secret.
+//! The surroundings of a program that `exec` runs: the variables, its own door, ports of peers, its
+//! signals, and nothing secret.
 
 use std::fs;
 use std::io::Read;

@@ -1,4 +1,5 @@
-//! Each exit code of README's table, by every command that can end with it: scripts tell causes apart by nothing else.
+//! Each exit code of README's table, by every command that can end with it: scripts tell causes
+//! apart by nothing else.
 
 use std::fs;
 use std::process::Command;
@@ -9,7 +10,8 @@ use crate::lab::{Device, KeyBy, Lab, OWNER, PASSWORD, state};
 use crate::process::{Program, overlan, run};
 use crate::service::Service;
 
-/// Runs each line (words with spaces between) by `command`, and expects `code` and a message for people, never a panic.
+/// Runs each line (words with spaces between) by `command`, and expects `code` and a message for
+/// people, never a panic.
 #[track_caller]
 fn all_end(code: i32, lines: &[&str], command: impl Fn(&[&str]) -> Command) {
     for line in lines {

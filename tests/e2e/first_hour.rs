@@ -1,4 +1,4 @@
-//! What a newcomer types in the first hour, and what is then on the screen.
+//! The commands of a newcomer's first hour, and the screen after each.
 
 use std::net::TcpListener;
 

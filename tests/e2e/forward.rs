@@ -1,4 +1,5 @@
-//! Ports of peers at this host, used by programs that know nothing of it: curl, psql with a real Postgres, dig.
+//! Ports of peers at this host, used by programs that know nothing of it: curl, psql with a real
+//! Postgres, dig.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -169,7 +170,7 @@ pub(crate) fn forwards(lab: &Lab, device: &Device, args: &[&str]) -> (Program, S
     (program, SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
-/// What `forward --json` prints.
+/// The output of `forward --json`.
 fn forward_json(device: &Device, args: &[&str]) -> Value {
     let mut command = device.command(&[&["forward", "--json"], args].concat());
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -236,7 +237,7 @@ impl Postgres {
         })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }

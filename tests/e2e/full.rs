@@ -73,7 +73,7 @@ impl Flood {
     }
 }
 
-/// Whether there are other users, and what they need.
+/// Tests for other users, and for their tools.
 fn can_flood() -> bool {
     let is_there = Path::new(PYTHON).is_file();
     if !is_there {
@@ -371,7 +371,8 @@ fn a_device_that_drains_ends_kept_connections_in_order() {
     assert!(web.program.ended().success());
 }
 
-/// One datagram to `port` of `web` and back through an association; whether an answer comes within `within`.
+/// One datagram to `port` of `web` and back through an association; whether an answer comes within
+/// `within`.
 fn echoed(socket: &UdpSocket, web: &Device, port: u16, within: Duration) -> bool {
     let address: Ipv4Addr = web.address.parse().unwrap();
     let mut datagram = vec![0, 0, 0, 1];

@@ -1,5 +1,5 @@
-//! Private hosts that run nothing of ours, reached through a device beside them. It needs addresses that are not loopback, so the test
-//! has a network of its own.
+//! Private hosts that run nothing of ours, reached through a device beside them. It needs addresses
+//! that are not loopback, so the test has a network of its own.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -86,7 +86,8 @@ fn draining() {
     drop(page);
 }
 
-/// The hosts are the gateway's own addresses, so each has a route to it alone; the range leads to none of them.
+/// The hosts are the gateway's own addresses, so each has a route to it alone; the range leads to
+/// none of them.
 const ROUTES: [&str; 6] = [
     "10.9.0.1:8080",
     "10.9.0.1:9999",
@@ -196,7 +197,8 @@ fn inside() {
         "no such name there"
     );
     assert_eq!(reply("http://10.77.0.1:8080/"), "4", "no way there");
-    // A page is there, and the range is approved: but it is the gateway itself, by its LAN address, however that is asked for.
+    // A page is there, and the range is approved: but it is the gateway itself, by its LAN address,
+    // however that is asked for.
     for url in [
         "http://10.9.0.1:9090/",
         "http://[::ffff:10.9.0.1]:9090/",
@@ -254,7 +256,8 @@ fn http(device: &Device) -> String {
     format!("http://{}", device.socks)
 }
 
-/// What is left of the offers covers none of these hosts. The host is at an address of the gateway's own, which is offered alone.
+/// The remaining routes cover none of these hosts. The host is at an address of the gateway's own,
+/// which is offered alone.
 fn a_host_has_a_name(lab: &Lab, laptop: &Device, gateway: &Device) {
     lab.lead(gateway, "10.9.0.1");
     let route = "app.internal:8080";
@@ -375,7 +378,8 @@ fn two_gateways() {
         peers.iter().filter(has_route).count() == 2
     });
     leads(&laptop, "both");
-    // Whichever would be first in its order is away once; and with it the controller, so that only relays know.
+    // Whichever would be first in its order is away once; and with it the controller, so that only
+    // relays know.
     for label in ["web", "db"] {
         laptop.program.stop();
         let gone = match label {

@@ -1,4 +1,5 @@
-//! HTTP through both doors with real servers and clients: who asks, answers that come early, clients that leave, and a browser's script.
+//! HTTP through both doors with real servers and clients: who asks, answers that come early,
+//! clients that leave, and a browser's script.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -34,7 +35,7 @@ fn say(to: SocketAddr, request: &str) -> String {
     heard
 }
 
-/// How many connections a device carries, or has not forgotten.
+/// The number of connections that a device carries, or has not forgotten.
 fn flows(device: &Device) -> u64 {
     device.status()["counters"]["flows"].as_u64().unwrap()
 }

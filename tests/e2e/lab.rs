@@ -1,4 +1,5 @@
-//! A deployment: a controller, relays and devices, each a process of the built binary, set up by the commands that a user types.
+//! A deployment: a controller, relays and devices, each a process of the built binary, set up by
+//! the commands that a user types.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ pub(crate) struct Lab {
     pub(crate) relays: Vec<Relay>,
     // Behind the programs: they end before their directory does.
     directory: TempDir,
-    /// What programs log.
+    /// The log of the programs.
     log: &'static str,
 }
 
@@ -28,7 +29,7 @@ pub(crate) struct Lab {
 pub(crate) struct Controller {
     /// The process.
     pub(crate) program: Program,
-    /// Where it listens.
+    /// The address on which it listens.
     pub(crate) address: String,
     /// The join string.
     pub(crate) join: String,
@@ -41,11 +42,11 @@ pub(crate) struct Relay {
     pub(crate) program: Program,
     /// Its name at the controller.
     pub(crate) name: String,
-    /// Where it listens.
+    /// The address on which it listens.
     pub(crate) address: String,
 }
 
-/// How `up` gets its auth key.
+/// The source of the auth key for `up`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeyBy<'a> {
     /// `--auth-key-file PATH`.
@@ -112,7 +113,8 @@ impl Lab {
         lab
     }
 
-    /// Where `name` of this deployment lies; the state directory of the device with this name, for example.
+    /// The path of `name` in this deployment; the state directory of the device with this name, for
+    /// example.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -204,7 +206,8 @@ impl Lab {
         (laptop, web)
     }
 
-    /// Runs `up` for the state directory `name`, with `args` more, and waits until peers can reach it.
+    /// Runs `up` for the state directory `name`, with `args` more, and waits until peers can reach
+    /// it.
     #[track_caller]
     pub(crate) fn up_by(&self, name: &str, key: KeyBy<'_>, args: &[&str]) -> Device {
         let state_dir = self.path(name);
@@ -286,9 +289,9 @@ pub(crate) struct Device {
     pub(crate) name: String,
     /// Its IPv4 address in the overlay.
     pub(crate) address: String,
-    /// Where its SOCKS5 proxy listens.
+    /// The address of its SOCKS5 proxy.
     pub(crate) socks: SocketAddr,
-    /// Where its resolver listens.
+    /// The address of its resolver.
     pub(crate) dns: SocketAddr,
     state_dir: PathBuf,
 }
@@ -297,7 +300,8 @@ impl Device {
     /// Waits until `program`, an `up` for `state_dir` with both doors open, says that it is ready.
     #[track_caller]
     pub(crate) fn ready(mut program: Program, state_dir: &Path) -> Self {
-        // "overlan is up: web.home.overlan.lan 100.64.0.1, socks5h://127.0.0.1:40001, dns 127.0.0.1:40002"
+        // "overlan is up: web.home.overlan.lan 100.64.0.1, socks5h://127.0.0.1:40001, dns
+        // 127.0.0.1:40002"
         let line = program.line("overlan is up: ");
         let parts: Vec<&str> = line
             .split([' ', ','])

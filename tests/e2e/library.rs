@@ -1,4 +1,5 @@
-//! The library as programs use it: the examples, run as their first lines say, and nodes inside of this process.
+//! The library as programs use it: the examples, run as their first lines say, and nodes inside of
+//! this process.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,7 +40,8 @@ fn the_examples_dial_and_echo_know_each_other() {
 
     echo.signal(Signal::INT);
     assert!(echo.ended().success());
-    // They were in memory, and each removed itself, the one that failed not: its program died of the error.
+    // They were in memory, and each removed itself, the one that failed not: its program died of
+    // the error.
     assert_eq!(devices(&lab), ["dial"]);
 }
 
@@ -132,7 +134,8 @@ async fn a_stream_closes_half_by_half_and_a_closed_node_has_delivered_everything
     client.read_to_string(&mut answered).await.unwrap();
     assert_eq!(answered, "answer");
 
-    // Megabytes that were written and not read yet when the writer closes: all of them arrive, then the end.
+    // Megabytes that were written and not read yet when the writer closes: all of them arrive, then
+    // the end.
     let (dialed, accepted) = tokio::join!(laptop.dial("web.home:80"), listener.accept());
     let (mut client, (mut server, _)) = (dialed.unwrap(), accepted.unwrap());
     let written = noise(3 << 20);
@@ -362,7 +365,8 @@ fn start_example(lab: &Lab, name: &str, args: &[&str]) -> Program {
     Program::start(name, &lab.path(""), &mut example(lab, name, args), "")
 }
 
-/// Where the built examples lie. `cargo test` builds them unless it is told which test to run; then they are built here.
+/// The directory of the built examples. `cargo test` builds them unless it is told which test to
+/// run; then they are built here.
 fn examples() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
@@ -386,7 +390,7 @@ fn examples() -> &'static Path {
     })
 }
 
-/// Whether a program is newer than all that it was made of, which cargo wrote down beside it.
+/// Returns true for a program that is newer than all its sources, which cargo wrote down beside it.
 fn is_fresh(program: &Path) -> bool {
     let changed = |path: &Path| fs::metadata(path)?.modified();
     let (Ok(made), Ok(list)) = (

@@ -1,4 +1,5 @@
-//! The life of a device as its owner sees it: how it joins, what it publishes, how it is asked, stopped and removed.
+//! The life of a device as its owner sees it: how it joins, what it publishes, how it is asked,
+//! stopped and removed.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -41,7 +42,8 @@ fn a_device_joins_by_a_key_from_anywhere_or_by_a_login() {
     );
     login.ok();
     let by_login = lab.up_by("by-login", KeyBy::Nothing, &[]);
-    // The same host name, once more: it is written in capitals here only because the state directory needs another name.
+    // The same host name, once more: it is written in capitals here only because the state
+    // directory needs another name.
     let namesake = lab.up_by("BY-FILE", KeyBy::File(&lab.auth_key(&[])), &[]);
     for (device, label) in [
         (&by_file, "by-file"),
@@ -157,7 +159,8 @@ fn a_device_publishes_answers_and_is_removed() {
     addresses_are_told(&web, &laptop);
     the_status_is_complete(&web, &laptop, &page);
 
-    // The keys are copied and used to log out elsewhere: the program that runs must notice, and stop.
+    // The keys are copied and used to log out elsewhere: the program that runs must notice, and
+    // stop.
     let id = web.status()["device"]["id"].clone();
     let mut web = web;
     log_out_elsewhere(&lab, "web", "thief-1");
@@ -172,7 +175,8 @@ fn a_device_publishes_answers_and_is_removed() {
     let (mut again, stdin) = lab.up_command("web", KeyBy::Nothing);
     run(&mut again, stdin).refused(4, &["not enrolled", "--auth-key-file"]);
 
-    // With a key in hand it comes back as a new device; what it publishes is its own affair, and stayed.
+    // With a key in hand it comes back as a new device; what it publishes is its own affair, and
+    // stayed.
     drop(web);
     let reusable = lab.auth_key(&["--reusable"]);
     let mut web = lab.up_by("web", KeyBy::File(&reusable), &[]);
@@ -180,7 +184,8 @@ fn a_device_publishes_answers_and_is_removed() {
     laptop.sees(&web, true);
     assert_eq!(get(&laptop, "web", 80).ok(), "from web");
 
-    // And it does so by itself if it runs from what is stored, as an ephemeral device does after a long sleep.
+    // And it does so by itself if it runs from what is stored, as an ephemeral device does after a
+    // long sleep.
     assert!(web.program.stop().success());
     drop(web);
     let mut web = lab.up_by("web", KeyBy::File(&reusable), &[]);
@@ -324,7 +329,7 @@ fn get(from: &Device, host: &str, port: u16) -> Outcome {
     from.curl(&[&format!("http://{host}.{NETWORK}.{DOMAIN}:{port}/")])
 }
 
-/// Whether a device with this full name is a peer.
+/// Returns true if a device with this full name is a peer.
 fn knows(status: &Value, name: &str) -> bool {
     let networks = status["networks"].as_array().into_iter().flatten();
     networks

@@ -1,5 +1,5 @@
-//! What programs that stay write down for whoever looks after them: what is missing and what to do, who changed what, which relay is
-//! lost, and whose clock is wrong.
+//! The logs of long-running programs, for the person who looks after them: what is missing and what
+//! to do, who changed what, which relay is lost, and whose clock is wrong.
 
 use std::net::TcpStream;
 use std::os::unix::fs::DirBuilderExt;
@@ -40,7 +40,8 @@ fn a_client_without_descriptors_says_what_to_do_and_works_again_after() {
     let mut few = after("ulimit -n 64", &up);
     let program = Program::start("few", &lab.path(""), &mut few, stdin);
     let few = crate::lab::Device::ready(program, &lab.path("few"));
-    // Nothing of what others do is needed for it: its own resolver takes as many connections as it has room for.
+    // Nothing of what others do is needed for it: its own resolver takes as many connections as it
+    // has room for.
     let held: Vec<_> = (0..64)
         .map(|_| TcpStream::connect(few.dns).unwrap())
         .collect();

@@ -1,4 +1,5 @@
-//! A client in a memory cgroup of 64 MB, as a small container has it: it sizes itself by the limit and lives through more than it can hold.
+//! A client in a memory cgroup of 64 MB, as a small container has it: it sizes itself by the limit
+//! and lives through more than it can hold.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -146,7 +147,7 @@ pub(crate) struct Group {
     peak: &'static str,
 }
 
-/// How many processes of the memory cgroup `name` the kernel has killed for lack of memory.
+/// The number of processes of the memory cgroup `name` the kernel has killed for lack of memory.
 pub(crate) fn kills(name: &str) -> Option<u64> {
     let files = [
         format!("/sys/fs/cgroup/memory/{name}/memory.oom_control"),

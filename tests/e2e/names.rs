@@ -1,11 +1,12 @@
-//! One name means one device at every door, short or whole, and what means none says why and what to do.
+//! One name means one device at every door, short or whole, and what means none says why and what
+//! to do.
 
 use crate::forward::forwards;
 use crate::lab::{DOMAIN, Device, Lab};
 use crate::process::{Outcome, command, installed, run};
 use crate::service::Service;
 
-/// What the HTTP proxy of `device` says to a request for `url`: status and text.
+/// The answer of the HTTP proxy of `device` to a request for `url`: status and text.
 fn by_http(device: &Device, url: &str) -> String {
     let proxy = format!("http://{}", device.socks);
     let args = [
@@ -67,7 +68,8 @@ fn a_short_name_means_the_same_at_every_door() {
         let waited = ["wait", "--for", &format!("peer:{name}"), "--timeout", "20"];
         laptop.run(&waited).ok();
     }
-    // DNS on the wire knows whole names only: a network called dev does not answer for the public web.dev.
+    // DNS on the wire knows whole names only: a network called dev does not answer for the public
+    // web.dev.
     let port = laptop.dns.port().to_string();
     for name in ["web", "web.home"] {
         let args = ["@127.0.0.1", "-p", &port, name];

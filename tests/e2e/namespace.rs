@@ -1,5 +1,5 @@
-//! Tests that need addresses, low ports or files of the host: each runs itself again in namespaces of its own, where all of these are
-//! its own.
+//! Tests that need addresses, low ports or files of the host: each runs itself again in namespaces
+//! of its own, where all of these are its own.
 
 use std::env;
 use std::path::Path;
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::process::{LONGEST, command, installed, run, run_within, skipped};
 
-/// Whether this is the inside of the namespaces, where the test does its work. Outside it runs `test` in there, prepared by the shell
-/// commands `enter`, and checks that it passed.
+/// Returns true inside of the namespaces, where the test does its work. Outside it runs `test` in
+/// there, prepared by the shell commands `enter`, and checks that it passed.
 ///
 /// # Panics
 /// If the test failed inside.
@@ -56,7 +56,8 @@ pub(crate) fn replace(path: &str, file: &Path) {
     run(command("mount").arg("--bind").arg(file).arg(path), "").ok();
 }
 
-/// The inside waits for single things up to [`LONGEST`], and says better than we what it waited for in vain.
+/// The inside waits for single things up to [`LONGEST`], and says better than we what it waited for
+/// in vain.
 const WITHIN: Duration = Duration::from_secs(3 * LONGEST.as_secs());
 
 /// Set inside.

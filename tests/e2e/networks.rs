@@ -1,4 +1,5 @@
-//! One device in several networks at once, which all use the same addresses: by name, by address, joining and leaving while it runs.
+//! One device in several networks at once, which all use the same addresses: by name, by address,
+//! joining and leaving while it runs.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ struct Two {
     web: Device,
     /// In network acme, at the address that `web` has in home.
     shop: Device,
-    /// What they publish on port 80: the name of their network.
+    /// The page that they serve on port 80: the name of their network.
     _pages: [Service; 2],
 }
 

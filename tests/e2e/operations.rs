@@ -1,5 +1,5 @@
-//! What an operator types: backup while the controller serves, restore, also of the wrong one, rotation of the ticket key, readiness, and
-//! what ends when people, keys and relays leave.
+//! The commands of an operator: backup while the controller serves, restore, also of the wrong one,
+//! rotation of the ticket key, readiness, and what ends when people, keys and relays leave.
 
 use std::fs;
 use std::io::{Read, Write};

@@ -1,4 +1,5 @@
-//! What lies in `examples/deploy`, run as far as this machine can: the GitHub action by node, the containers' settings as processes.
+//! The files of `examples/deploy`, run as far as this machine can: the GitHub action by node, the
+//! containers' settings as processes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -99,7 +100,8 @@ fn yaml(python: &str, path: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// `overlan up` with the settings that a container gets; what belongs to the place is another one here.
+/// `overlan up` with the settings that a container gets; what belongs to the place is another one
+/// here.
 fn as_container(lab: &Lab, name: &str, settings: &BTreeMap<String, String>) -> Device {
     let state = lab.path(name);
     let key = lab.path(&format!("{name}.key"));

@@ -1,4 +1,5 @@
-//! `overlan perf` between two devices: figures of both directions, refusals that say what to do, and an end at Ctrl-C on either side.
+//! `overlan perf` between two devices: figures of both directions, refusals that say what to do,
+//! and an end at Ctrl-C on either side.
 
 use rustix::process::Signal;
 use serde_json::Value;

@@ -1,4 +1,5 @@
-//! Child processes that cannot outlive their test: how they are started, watched, ended and shown when a test fails.
+//! Child processes that cannot outlive their test: how they are started, watched, ended and shown
+//! when a test fails.
 
 #![expect(
     clippy::disallowed_methods,
@@ -31,7 +32,7 @@ pub(crate) fn overlan() -> Command {
     command(env!("CARGO_BIN_EXE_overlan"))
 }
 
-/// What a command that has ended said.
+/// The output of a command that has ended.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     /// The command, for messages.
@@ -55,7 +56,8 @@ impl Outcome {
         self.stdout.trim_end().to_owned()
     }
 
-    /// That it ended with `code`, as an error of ours that a person reads and that holds `texts`; never as a panic.
+    /// That it ended with `code`, as an error of ours that a person reads and that holds `texts`;
+    /// never as a panic.
     #[track_caller]
     pub(crate) fn refused(&self, code: i32, texts: &[&str]) {
         assert_eq!(self.code, Some(code), "{}: {self:#?}", self.line);
@@ -105,18 +107,20 @@ pub(crate) fn run_within(within: Duration, command: &mut Command, stdin: &str) -
     }
 }
 
-/// A program that runs in the background. Dropping it kills it and waits for it, and shows its output if the test is failing.
+/// A program that runs in the background. Dropping it kills it and waits for it, and shows its
+/// output if the test is failing.
 #[derive(Debug)]
 pub(crate) struct Program {
     name: String,
     child: Owned,
     log: PathBuf,
-    /// Where this process's part of the log begins, bytes.
+    /// The offset of this process's part of the log, bytes.
     begin: usize,
 }
 
 impl Program {
-    /// Starts `command` with `stdin` as its standard input; what it writes is appended to `directory/name.log`.
+    /// Starts `command` with `stdin` as its standard input; what it writes is appended to
+    /// `directory/name.log`.
     #[track_caller]
     pub(crate) fn start(name: &str, directory: &Path, command: &mut Command, stdin: &str) -> Self {
         let log = directory.join(format!("{name}.log"));
@@ -150,12 +154,14 @@ impl Program {
 
     /// All that it wrote to both outputs.
     pub(crate) fn output(&self) -> String {
-        // Gone with its directory if an owner drops both in the wrong order: no reason to panic twice.
+        // Gone with its directory if an owner drops both in the wrong order: no reason to panic
+        // twice.
         let log = fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(log.get(self.begin..).unwrap_or_default()).into_owned()
     }
 
-    /// Waits for a whole line with `start` at its beginning; returns what follows in that line, of the newest one.
+    /// Waits for a whole line with `start` at its beginning; returns what follows in that line, of
+    /// the newest one.
     ///
     /// # Panics
     /// If the program ends before, or after [`LONGEST`].
@@ -237,21 +243,22 @@ pub(crate) fn until<T>(
     }
 }
 
-/// Where programs are looked for: PATH, then where a system keeps its daemons, which is not in everybody's PATH.
+/// The directories in which programs are looked for: PATH, then where a system keeps its daemons,
+/// which is not in everybody's PATH.
 pub(crate) fn path() -> OsString {
     let mut path = std::env::var_os("PATH").unwrap_or_default();
     path.push(":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     path
 }
 
-/// Where `program` lies, if it is installed.
+/// The path of `program`, if it is installed.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path())
         .map(|folder| folder.join(program))
         .find(|file| file.is_file())
 }
 
-/// Whether every one of `programs` is installed. Says which is not.
+/// Returns true if every one of `programs` is installed, and prints the missing ones.
 pub(crate) fn installed(programs: &[&str]) -> bool {
     let missing = programs.iter().find(|program| find(program).is_none());
     if let Some(program) = missing {
@@ -274,7 +281,8 @@ pub(crate) fn python_with(module: &str) -> Option<String> {
     found.map(str::to_owned)
 }
 
-/// Says that a test does nothing and why, past the capture of the test harness: whoever runs the tests must see it.
+/// Says that a test does nothing and why, past the capture of the test harness: whoever runs the
+/// tests must see it.
 pub(crate) fn skipped(why: &str) {
     // It must start a line, and the harness may be in the middle of one.
     let line = format!("\nskipped: {why}\n");

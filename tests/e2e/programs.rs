@@ -1,5 +1,5 @@
-//! Real programs through the overlay, each as its user calls it: curl, and with the programs of the modules below, ssh, scp, git
-//! and dig.
+//! Real programs through the overlay, each as its user calls it: curl, and with the programs of the
+//! modules below, ssh, scp, git and dig.
 
 use std::fs;
 

@@ -156,7 +156,8 @@ fn an_http_service_hears_in_each_request_who_asks_and_nobody_can_pretend() {
         (format!("x-overlan-address: {}", laptop.address), 2),
         (format!("x-forwarded-for: {}", laptop.address), 2),
         (format!("host: web.home.{DOMAIN}"), 2),
-        // The laptop was enrolled by a key, not by a person: the field is there, so that nobody else fills it.
+        // The laptop was enrolled by a key, not by a person: the field is there, so that nobody
+        // else fills it.
         ("x-overlan-user: \r".to_owned(), 2),
         ("boss".to_owned(), 0),
         ("extra".to_owned(), 0),

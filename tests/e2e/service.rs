@@ -1,4 +1,5 @@
-//! Services of this host that a device publishes: web pages in plain and over TLS, and whatever a test does with a connection.
+//! Services of this host that a device publishes: web pages in plain and over TLS, and whatever a
+//! test does with a connection.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -11,7 +12,8 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::process::LONGEST;
 
-/// A listener on a free port of 127.0.0.1. Dropping it ends its connections and waits for their threads.
+/// A listener on a free port of 127.0.0.1. Dropping it ends its connections and waits for their
+/// threads.
 #[derive(Debug)]
 pub(crate) struct Service {
     address: SocketAddr,
@@ -76,7 +78,7 @@ impl Service {
         (service, made.cert.pem())
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }

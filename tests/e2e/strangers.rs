@@ -1,4 +1,5 @@
-//! Other users of this host at the doors of a device, whatever address they bind and whatever they speak; as root only.
+//! Other users of this host at the doors of a device, whatever address they bind and whatever they
+//! speak; as root only.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -34,7 +35,8 @@ fn as_nobody(program: &str) -> Option<Command> {
     Some(other)
 }
 
-/// Addresses of this host that a client may bind: of loopback, and those that others reach, as far as there are any.
+/// Addresses of this host that a client may bind: of loopback, and those that others reach, as far
+/// as there are any.
 fn sources(v6: bool) -> Vec<IpAddr> {
     let (any, beyond) = match v6 {
         true => ("[::]:0", "[2001:db8::1]:9"),

@@ -1,4 +1,5 @@
-//! A terminal that a person sits at: what stands on its screen, how what is typed there is taken, and how it is left behind.
+//! A terminal that a person sits at: what stands on its screen, how what is typed there is taken,
+//! and how it is left behind.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use crate::process::{LONGEST, Owned, command, installed};
 
-/// What a person does at the terminal, in order.
+/// The acts of a person at the terminal, in order.
 #[derive(Debug)]
 pub(crate) enum Step<'a> {
     /// Waits until this stands on the screen, after what was waited for before.
@@ -16,18 +17,18 @@ pub(crate) enum Step<'a> {
     Types(&'a str),
 }
 
-/// What was seen.
+/// The screen that was seen.
 #[derive(Debug)]
 pub(crate) struct Session {
     /// Everything that was written to the terminal.
     pub(crate) screen: String,
     /// Exit code; a signal as minus its number.
     pub(crate) code: i64,
-    /// Whether the terminal shows what is typed, afterwards.
+    /// Returns true if the terminal shows typed text afterwards.
     pub(crate) echoes: bool,
 }
 
-/// Whether there can be a terminal on this machine.
+/// Returns true if this machine can have a terminal.
 pub(crate) fn exists() -> bool {
     installed(&["python3"])
 }

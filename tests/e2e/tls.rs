@@ -1,4 +1,5 @@
-//! TLS for the names of devices: real clients that trust the deployment's CA of names and nothing else, and those that do not.
+//! TLS for the names of devices: real clients that trust the deployment's CA of names and nothing
+//! else, and those that do not.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -61,7 +62,8 @@ fn curl_and_openssl_trust_a_device_by_its_name_and_it_goes_on_without_the_contro
     trusting(&["--data-binary", &data, "-o", out, &url("home", 443)]).ok();
     assert!(fs::read(&echoed).unwrap() == fs::read(&posted).unwrap());
 
-    // By address it is nobody, by another CA it is nobody, by the system's roots it is nobody: curl's "cannot verify".
+    // By address it is nobody, by another CA it is nobody, by the system's roots it is nobody:
+    // curl's "cannot verify".
     let by_address = format!("https://{}%home:443/", web.address);
     assert_ne!(trusting(&[&by_address]).code, Some(0));
     let (_other, pem) = Service::https("", "web.home.overlan.lan");
@@ -105,7 +107,8 @@ fn curl_and_openssl_trust_a_device_by_its_name_and_it_goes_on_without_the_contro
     });
     assert_eq!(fs::read(&file).unwrap(), before);
 
-    // Nothing published, nothing needed. A deployment that was there before gets its CA at the next start, and keeps it.
+    // Nothing published, nothing needed. A deployment that was there before gets its CA at the next
+    // start, and keeps it.
     lab.restart_controller();
     until("the controller", LONGEST, || {
         let asked = laptop.run(&["ca"]);
@@ -134,7 +137,7 @@ fn has_certificates(device: &Device, names: &[&str]) {
     });
 }
 
-/// What `openssl s_client` says of port 443 of web in `network`, with its certificate.
+/// The report of `openssl s_client` about port 443 of web in `network`, with its certificate.
 fn openssl(device: &Device, ca: &str, network: &str) -> String {
     let name = format!("web.{network}.{DOMAIN}");
     let mut client = command("openssl");
@@ -184,7 +187,8 @@ fn clients_of_postgres_ask_for_tls_in_their_own_way() {
         Some(0),
         "plain text goes nowhere"
     );
-    // Clients that begin with TLS at once insist on this protocol (libpq 17); others offer what they like.
+    // Clients that begin with TLS at once insist on this protocol (libpq 17); others offer what
+    // they like.
     let agreed = |offered: &str| {
         let mut client = command("openssl");
         client.args(["s_client", "-connect", &here.to_string(), "-alpn", offered]);

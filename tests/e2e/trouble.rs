@@ -1,4 +1,5 @@
-//! What a user meets when something is wrong: exit codes and messages that say what happened, why and what to do next.
+//! Faults as a user meets them: exit codes and messages that say what happened, why and what to do
+//! next.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -125,8 +126,8 @@ fn a_wrong_command_line_is_told_before_anything_happens() {
         run(&mut command, "")
     };
 
-    // A secret in an argument would be readable by every user of the host: there is no flag to take one, and the message does not
-    // repeat it for a log to keep.
+    // A secret in an argument would be readable by every user of the host: there is no flag to take
+    // one, and the message does not repeat it for a log to keep.
     for args in [
         ["--auth-key", &key].as_slice(),
         &[&format!("--auth-key={key}")],
@@ -224,7 +225,8 @@ fn nobody_answers_and_up_gives_up_in_time() {
     );
     in_time(took);
 
-    // A controller that is gone: a new device is told at once, a known one without its netmap when the time is over.
+    // A controller that is gone: a new device is told at once, a known one without its netmap when
+    // the time is over.
     assert!(lab.controller.program.stop().success());
     let closed = format!("cannot connect to {}", lab.controller.address);
     let (outcome, took) = timed(|| up(&lab, "new", &key, &["--timeout", "2"]));

@@ -1,4 +1,5 @@
-//! UDP services of a device, published by `serve udp`: a real DNS server, iperf3 and QUIC, asked by every way that leads to them.
+//! UDP services of a device, published by `serve udp`: a real DNS server, iperf3 and QUIC, asked by
+//! every way that leads to them.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -108,7 +109,8 @@ fn iperf3_measures_datagrams_through_a_forward() {
             sum["lost_packets"].as_u64().unwrap(),
         );
         eprintln!("iperf3 {direction:?}: {lost} of {packets} datagrams lost");
-        // Nothing on the way loses any while there is room; a machine that stands still for a moment does.
+        // Nothing on the way loses any while there is room; a machine that stands still for a
+        // moment does.
         assert!(packets >= 3_000, "{report}");
         assert!(lost * 20 <= packets, "{lost} of {packets} lost: {report}");
     }
@@ -130,7 +132,7 @@ fn eight_mebibytes_come_over_quic_through_an_association() {
     drop(control);
 }
 
-/// What `name` of the test's DNS server is.
+/// The record of `name` at the test's DNS server.
 const ANSWER: &str = "192.0.2.77";
 
 /// The name that it knows.
@@ -163,7 +165,8 @@ impl Dnsmasq {
     }
 }
 
-/// A port that was free a moment ago for streams and for datagrams, for programs that cannot choose one and tell.
+/// A port that was free a moment ago for streams and for datagrams, for programs that cannot choose
+/// one and tell.
 fn free_port() -> u16 {
     until("a free port", LONGEST, || {
         let streams = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
@@ -190,7 +193,8 @@ fn through_association(device: &Device, peer: &Device, port: u16) -> String {
     answer
 }
 
-/// One question through `nc -u`: the address in the answer, or nothing if nc said that nobody is there.
+/// One question through `nc -u`: the address in the answer, or nothing if nc said that nobody is
+/// there.
 fn through_nc(device: &Device, peer: &str, port: u16) -> Option<String> {
     let mut question = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in NAME.split('.') {
@@ -224,7 +228,8 @@ fn through_nc(device: &Device, peer: &str, port: u16) -> Option<String> {
     Some(Ipv4Addr::from(address).to_string())
 }
 
-/// A UDP port of this host for a program that speaks no SOCKS: everything goes on through an association to one port of a peer.
+/// A UDP port of this host for a program that speaks no SOCKS: everything goes on through an
+/// association to one port of a peer.
 struct Wrapped {
     address: SocketAddr,
     threads: Vec<thread::JoinHandle<()>>,

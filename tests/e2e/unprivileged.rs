@@ -1,5 +1,6 @@
-//! The promise of the product's first sentence: a client without root, without a capability, without a TUN device, on a root
-//! file system that it cannot write, still brings curl into the overlay.
+//! The promise of the product's first sentence: a client without root, without a capability,
+//! without a TUN device, on a root file system that it cannot write, still brings curl into the
+//! overlay.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
@@ -67,7 +68,7 @@ fn a_client_with_no_privilege_at_all_reaches_the_overlay() {
     assert_eq!(web.curl(&[&url]).ok(), PAGE.trim_end());
 }
 
-/// How programs are run without privileges, and the only directory that they may write.
+/// The way to run programs without privileges, and the only directory that they may write.
 struct Jail {
     /// A copy of the binary that everybody may execute.
     binary: PathBuf,
@@ -115,7 +116,8 @@ impl Jail {
         Some(jail)
     }
 
-    /// `program` with `args`, without privileges. The process that is started becomes the program: their id is the same.
+    /// `program` with `args`, without privileges. The process that is started becomes the program:
+    /// their id is the same.
     fn command(&self, program: impl AsRef<OsStr>, args: &[impl AsRef<OsStr>]) -> Command {
         let mut jailed = command("unshare");
         jailed
@@ -134,7 +136,7 @@ impl Jail {
         jailed
     }
 
-    /// What the kernel says about the process `id`, and what a program in its place can do.
+    /// The kernel's report of the process `id`, and the rights of a program in its place.
     #[track_caller]
     fn assert_powerless(&self, id: u32) {
         let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
@@ -180,8 +182,9 @@ impl Jail {
     }
 }
 
-/// Makes every mount read-only but the first argument's, hides TUN, and runs the other arguments. Mounts that do not let
-/// themselves be changed, such as locked ones, stay; what must be read-only is tried out by the test.
+/// Makes every mount read-only but the first argument's, hides TUN, and runs the other arguments.
+/// Mounts that do not let themselves be changed, such as locked ones, stay; what must be read-only
+/// is tried out by the test.
 const ENTER: &str = r#"
 state=$1; shift
 mount --make-rprivate /

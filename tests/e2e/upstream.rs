@@ -1,4 +1,5 @@
-//! Hosts from which only a proxy leads out: everything that a device says to controller and relays goes through it.
+//! Hosts from which only a proxy leads out: everything that a device says to controller and relays
+//! goes through it.
 
 use std::fs;
 use std::net::TcpListener;

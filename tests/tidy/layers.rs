@@ -3,7 +3,7 @@
 
 use crate::sources::{is_test, read, rust_files};
 
-/// Where a text must not stand. Paths are prefixes from the repository's root; test files are left
+/// Texts that a room must not have. Paths are prefixes from the repository's root; test files are left
 /// out.
 struct Ban {
     in_files: &'static [&'static str],

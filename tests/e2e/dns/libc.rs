@@ -1,4 +1,5 @@
-//! The resolvers inside programs: those of glibc and musl, which read `/etc/resolv.conf` and ask port 53.
+//! The resolvers inside programs: those of glibc and musl, which read `/etc/resolv.conf` and ask
+//! port 53.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -58,7 +59,8 @@ fn the_resolvers_of_glibc_and_musl_find_names_by_their_files_alone() {
             assert_eq!(found(name), both, "{program:?} {name}");
         }
         assert_eq!(found("www.example.org"), ["192.0.2.80".to_owned()].into());
-        // Longer than a datagram: glibc asks again over TCP. musl does since 1.2.4, looks at 48 at most, and takes what fits before.
+        // Longer than a datagram: glibc asks again over TCP. musl does since 1.2.4, looks at 48 at
+        // most, and takes what fits before.
         let many = found("many.example.org").len();
         match program.ends_with("gcc") {
             true => assert_eq!(many, 80),

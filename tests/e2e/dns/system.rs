@@ -52,7 +52,8 @@ fn unbound_asks_the_device_by_the_documented_lines() {
     let (lab, laptop) = deployment();
     let lines = documented("unbound", &laptop);
     let config = lab.path("unbound.conf");
-    // What a test has of its own: no user to become, no directory and no place to write to. Debian's own file has the rest.
+    // What a test has of its own: no user to become, no directory and no place to write to.
+    // Debian's own file has the rest.
     let own = "server:\n    username: \"\"\n    chroot: \"\"\n    directory: \"/\"\n    pidfile: \"\"\n    use-syslog: no\n    interface: 127.0.0.1\n";
     fs::write(&config, format!("{own}{lines}")).unwrap();
     let mut unbound = command("unbound");
@@ -115,7 +116,8 @@ fn deployment() -> (Lab, Device) {
     (lab, laptop)
 }
 
-/// The lines of `docs/dns.md` below the heading `program`, with this deployment's domain and this device's port.
+/// The lines of `docs/dns.md` below the heading `program`, with this deployment's domain and this
+/// device's port.
 #[track_caller]
 fn documented(program: &str, device: &Device) -> String {
     let document = include_str!("../../../docs/dns.md");
@@ -129,7 +131,8 @@ fn documented(program: &str, device: &Device) -> String {
     lines.replace("1053", &device.dns.port().to_string())
 }
 
-/// That the resolver at `server` knows the names of the deployment, and says of others what it finds out without us.
+/// That the resolver at `server` knows the names of the deployment, and says of others what it
+/// finds out without us.
 #[track_caller]
 fn answers(server: &str, lab: &Lab) {
     let ask = |name: &str, kind: &str, transport: &str| {

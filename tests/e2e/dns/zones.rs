@@ -25,7 +25,8 @@ fn names_of_a_zone_are_asked_of_its_resolvers_by_every_door() {
     let page = Service::http("a page of web\n");
     let _private = Service::http_at("10.9.0.1:8080", "a private page\n");
     let lab = Lab::start();
-    // This host knows one name of the zone, and what listens at that address must never be reached by it.
+    // This host knows one name of the zone, and what listens at that address must never be reached
+    // by it.
     let hosts = lab.path("hosts");
     fs::write(&hosts, "127.0.0.1 localhost nobody.corp.example\n").unwrap();
     replace("/etc/hosts", &hosts);
@@ -40,7 +41,8 @@ fn names_of_a_zone_are_asked_of_its_resolvers_by_every_door() {
     web.serve(80, page.address());
     let v6 = web.run(&["ip", "-6"]).ok();
     let app = format!("--host-record=app.corp.example,{},{v6}", web.address);
-    // What lies behind a gateway under a name of ours, of which the zone's resolver knows another address.
+    // What lies behind a gateway under a name of ours, of which the zone's resolver knows another
+    // address.
     let forged = format!("--host-record=private.home.{DOMAIN},192.0.2.9");
     let private = format!("--cname=private.corp.example,private.home.{DOMAIN}");
     let mut inside = dnsmasq(

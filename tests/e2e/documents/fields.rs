@@ -1,4 +1,4 @@
-//! What a page of docs/json.md says of a document, and whether a document is so.
+//! The fields that a page of docs/json.md lists, and the comparison of a document with them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ pub(super) fn lists() -> BTreeMap<String, Fields> {
     lists
 }
 
-/// What a document holds, and what of it was seen.
+/// The fields of a document, and those that were seen.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     top: Node,

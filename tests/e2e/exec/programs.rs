@@ -1,4 +1,5 @@
-//! Programs that people run under `exec`, each against a service of a peer: what they find in their environment is enough for them.
+//! Programs that people run under `exec`, each against a service of a peer: what they find in their
+//! environment is enough for them.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -54,7 +54,8 @@ fn of_two_processes_with_the_keys_of_one_device_one_is_told_and_the_other_goes_o
     let first_stays = told(&second) > 0;
     let attached = || count(&first.program, ATTACHED) + count(&second, ATTACHED);
     let before = attached();
-    // Longer than many turns of two that take the place from each other took: a dozen in half a minute.
+    // Longer than many turns of two that take the place from each other took: a dozen in half a
+    // minute.
     thread::park_timeout(Duration::from_secs(15));
     assert!(
         attached() <= before + 1,

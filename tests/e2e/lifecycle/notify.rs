@@ -1,4 +1,5 @@
-//! Who waits for `up` to be ready: a service manager, a script with a file, and whoever reads a descriptor.
+//! The ways to wait until `up` is ready: a service manager, a script with a file, and whoever reads
+//! a descriptor.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;

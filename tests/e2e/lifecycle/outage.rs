@@ -1,4 +1,5 @@
-//! Parts of a deployment are gone for a while: what runs goes on, and what comes back is found again.
+//! Parts of a deployment are gone for a while: what runs goes on, and what comes back is found
+//! again.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -147,10 +148,11 @@ fn nobody_who_is_silent_holds_up_the_end() {
     assert!(took < DOWN_MAX, "{took:?}");
 }
 
-/// How long two devices may take to go down, one behind the other.
+/// The time that two devices may take to go down, one behind the other.
 const DOWN_MAX: Duration = Duration::from_secs(15);
 
-/// The laptop loads `content` from web while the relay that carries it gets `signal`. Returns which relay that was.
+/// The laptop loads `content` from web while the relay that carries it gets `signal`. Returns which
+/// relay that was.
 #[track_caller]
 fn download_without_relay(
     lab: &Lab,
@@ -200,7 +202,8 @@ pub(super) fn all_relays_are_online(lab: &Lab) {
     });
 }
 
-/// Size of the download, bytes: more than all buffers on its way hold, so that the end cannot be under way when the relay dies.
+/// Size of the download, bytes: more than all buffers on its way hold, so that the end cannot be
+/// under way when the relay dies.
 const DOWNLOAD: usize = 24 << 20;
 
 /// The relay is killed behind this many bytes.
@@ -209,11 +212,13 @@ const KILL_AT: usize = 4 << 20;
 /// The rest is sent only when the relay is dead.
 const HOLD_AT: usize = 20 << 20;
 
-/// How long a download may stand still when its relay is gone. A black hole is found within 4 s, anything else at once; the rest
-/// is for a busy machine, and less than another attempt at the black hole takes.
+/// The time for which a download may stand still when its relay is gone. A black hole is found
+/// within 4 s, anything else at once; the rest is for a busy machine, and less than another attempt
+/// at the black hole takes.
 const STALL_MAX: Duration = Duration::from_secs(10);
 
-/// A web server for one download of `content`. Says when the relay may be killed, and waits until it was.
+/// A web server for one download of `content`. Says when the relay may be killed, and waits until
+/// it was.
 fn download(content: Arc<Vec<u8>>, reached: Sender<()>, gate: Receiver<()>) -> Service {
     let ends = Mutex::new((reached, gate));
     Service::start(move |mut stream| {
@@ -234,8 +239,8 @@ fn download(content: Arc<Vec<u8>>, reached: Sender<()>, gate: Receiver<()>) -> S
     })
 }
 
-/// Waits until `to` has a link to its home relay, and `from` reaches it there: by a link that is up, or that opens with the first
-/// packet. Returns the relay's name.
+/// Waits until `to` has a link to its home relay, and `from` reaches it there: by a link that is
+/// up, or that opens with the first packet. Returns the relay's name.
 #[track_caller]
 pub(super) fn settled(from: &Device, to: &Device) -> String {
     until("the link to the home relay", LONGEST, || {

@@ -76,7 +76,7 @@ fn dig_gets_each_kind_of_answer_over_udp_and_tcp() {
     }
 }
 
-/// What dig shows of one answer. Records have single spaces.
+/// One answer as dig shows it. Records have single spaces.
 #[derive(Debug)]
 struct Answer {
     status: String,

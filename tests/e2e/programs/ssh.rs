@@ -1,4 +1,5 @@
-//! OpenSSH through the SOCKS proxy to an sshd of this test, and what people do over it: commands, scp, git.
+//! OpenSSH through the SOCKS proxy to an sshd of this test, and what people do over it: commands,
+//! scp, git.
 
 use std::fs::{self, File};
 use std::net::TcpStream;
@@ -145,7 +146,8 @@ impl Keys {
         }
     }
 
-    /// An sshd for the user who runs the test, started for each connection: so the port is chosen by the system.
+    /// An sshd for the user who runs the test, started for each connection: so the port is chosen
+    /// by the system.
     pub(crate) fn serve(&self) -> Service {
         let sshd = find("sshd").expect("it was asked for above");
         if self.user == "root" {

@@ -1,4 +1,5 @@
-//! Doors that cannot be opened, or not by everybody: ports in use, public addresses, passwords, foreign destinations.
+//! Doors that cannot be opened, or not by everybody: ports in use, public addresses, passwords,
+//! foreign destinations.
 
 use std::fs;
 use std::net::{TcpListener, UdpSocket};

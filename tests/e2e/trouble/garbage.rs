@@ -1,4 +1,5 @@
-//! Bytes that mean nothing and connections that say nothing, at every door of every program: the programs live on.
+//! Bytes that mean nothing and connections that say nothing, at every door of every program: the
+//! programs live on.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -91,7 +92,8 @@ fn garbage_and_silence_harm_nobody() {
     }
     let silent = [(); 4].map(|()| UnixStream::connect(&control).unwrap());
 
-    // With all of those still open, everything works: at once for a new connection, a new name, a new command, a new device.
+    // With all of those still open, everything works: at once for a new connection, a new name, a
+    // new command, a new device.
     assert_eq!(laptop.curl(&[&url]).ok(), "still here");
     if find("dig").is_some() {
         for transport in ["+notcp", "+tcp"] {
@@ -153,7 +155,8 @@ fn nonsense_over_http(lab: &Lab, noise: &[u8]) {
     }
 }
 
-/// Words that no relay understands, in connections that it takes for a client's. Returns those that say nothing.
+/// Words that no relay understands, in connections that it takes for a client's. Returns those that
+/// say nothing.
 #[track_caller]
 fn nonsense_over_tls(lab: &Lab, noise: &[u8]) -> Vec<TlsStream<overlan_transport::tls::Stepwise>> {
     let stored = lab.path("laptop").join("netmap.json");
@@ -195,7 +198,8 @@ fn nonsense_over_tls(lab: &Lab, noise: &[u8]) -> Vec<TlsStream<overlan_transport
     silent
 }
 
-/// How the protocols of the doors begin, and what others would send to them by mistake: nothing, SOCKS5, SOCKS4, TLS, HTTP, DNS.
+/// The first bytes of the doors' protocols, and of others that are sent to them by mistake:
+/// nothing, SOCKS5, SOCKS4, TLS, HTTP, DNS.
 const BEGINNINGS: &[&[u8]] = &[
     b"",
     b"\x05",
@@ -227,7 +231,8 @@ fn speak(door: SocketAddr, words: &[u8]) {
     drop(io::copy(&mut stream.take(1 << 20), &mut io::sink()));
 }
 
-/// Whoever hears the end of what a stranger says hangs up, too. Those who do not are no matter of this test.
+/// Whoever hears the end of what a stranger says hangs up, too. Those who do not are no matter of
+/// this test.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// It did not panic, and strangers did not fill its log.

@@ -95,7 +95,8 @@ fn a_state_that_cannot_be_used_is_named() {
     }
     fs::set_permissions(&directory, PermissionsExt::from_mode(0o700)).unwrap();
 
-    // What the messages advise helps: a netmap that was moved away is fetched again, and damaged keys are left by `logout`.
+    // What the messages advise helps: a netmap that was moved away is fetched again, and damaged
+    // keys are left by `logout`.
     fs::remove_file(directory.join("netmap.json")).unwrap();
     let mut device = lab.up_by("device", KeyBy::Nothing, &[]);
     assert!(device.program.stop().success());

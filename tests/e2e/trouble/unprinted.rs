@@ -1,4 +1,5 @@
-//! Programs whose first line cannot be printed: those that stay go on, those whose answer is all that they do fail.
+//! Programs whose first line cannot be printed: those that stay go on, those whose answer is all
+//! that they do fail.
 
 use std::fs;
 use std::process::Stdio;

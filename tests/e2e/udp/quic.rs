@@ -67,7 +67,7 @@ impl Server {
         }
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -84,7 +84,7 @@ impl Drop for Server {
     }
 }
 
-/// What the server behind `at` gives.
+/// The answer of the server at `at`.
 ///
 /// # Panics
 /// If it has not come within [`LONGEST`].
