@@ -48,16 +48,15 @@ impl Controller {
         let lock = start::take_data_dir(&config.data_dir)?;
         let (listener, local) = start::listen(config.listen).await?;
         let operator = start::listen_for_operator(config.metrics).await?;
-        let (host, port) = reach::public_address(config.public_address.as_deref(), local)?;
-        let names = reach::certificate_names(&host, local.ip(), &config.names);
+        let server = reach::public_address(config.public_address.as_deref(), local)?;
+        let names = reach::certificate_names(server.host(), local.ip(), &config.names);
         let Opened {
             deployment,
             identity,
             setup_token,
         } = start::open(config, &names).await?;
         let join = JoinString {
-            host,
-            port,
+            server,
             ca: Some(identity.ca),
         };
         let tls = tls::server_config(identity.chain, identity.key, ALPN_CONTROLLER);

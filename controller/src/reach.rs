@@ -1,10 +1,10 @@
 //! Decides the address by which others reach this controller, and the names of its certificate.
 //! Looks nothing up.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use overlan_protocol::api::JoinString;
-use overlan_protocol::name;
+use overlan_protocol::{HostPort, name};
 
 use crate::start::StartError;
 
@@ -12,14 +12,15 @@ use crate::start::StartError;
 pub(crate) fn public_address(
     configured: Option<&str>,
     local: SocketAddr,
-) -> Result<(String, u16), StartError> {
+) -> Result<HostPort, StartError> {
     let Some(text) = configured else {
-        let host = match local.ip() {
-            IpAddr::V4(v4) if v4.is_unspecified() => "127.0.0.1".to_owned(),
-            IpAddr::V6(v6) if v6.is_unspecified() => "::1".to_owned(),
-            ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip.to_string(),
+        let ip = match local.ip() {
+            IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(v6) if v6.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
         };
-        return Ok((host, local.port()));
+        let own = HostPort::try_from(SocketAddr::new(ip, local.port()));
+        return Ok(own.expect("a socket that listens has a port"));
     };
     let bad = || StartError::Name {
         what: "public address; give HOST:PORT",
@@ -36,9 +37,10 @@ pub(crate) fn public_address(
         format!("https://{text}:{port}")
     };
     let join: JoinString = whole.parse().map_err(|_| bad())?;
-    let plain = join.host.parse::<IpAddr>().is_ok() || name::is_domain(&join.host);
-    if plain && join.ca.is_none() {
-        Ok((join.host, join.port))
+    let JoinString { server, ca } = join;
+    let plain = server.address().is_some() || name::is_domain(server.host());
+    if plain && ca.is_none() {
+        Ok(server)
     } else {
         Err(bad())
     }

@@ -546,11 +546,9 @@ pub const HOLDERS_MAX: usize = 8_192;
 /// to a public root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinString {
-    /// Host name or IP address (IPv6 without brackets).
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// Pinned deployment CA.
+    /// The controller's name or address, and its port.
+    pub server: HostPort,
+    /// The pinned CA of the deployment; `None` = a public one vouches for the controller.
     pub ca: Option<Fingerprint>,
 }
 
@@ -579,9 +577,8 @@ impl FromStr for JoinString {
         }
         let server = HostPort::parse_or(authority, DEFAULT_PORT)
             .map_err(|error| ParseJoinError(error.reason()))?;
-        let host = server.host();
         let ca = match fragment {
-            None if !may_be_public(host) => {
+            None if !may_be_public(&server) => {
                 return Err(ParseJoinError(
                     "the fingerprint is missing, and no public authority vouches for such a host; copy it whole, with the part after #",
                 ));
@@ -597,19 +594,15 @@ impl FromStr for JoinString {
                 )
             }
         };
-        Ok(Self {
-            host: host.to_owned(),
-            port: server.port(),
-            ca,
-        })
+        Ok(Self { server, ca })
     }
 }
 
 /// Whether a public authority may vouch for this host: it has a public name or address.
-fn may_be_public(host: &str) -> bool {
+fn may_be_public(server: &HostPort) -> bool {
     use std::net::IpAddr;
-    match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
-        Ok(IpAddr::V4(v4)) => {
+    match server.address().map(|address| address.to_canonical()) {
+        Some(IpAddr::V4(v4)) => {
             let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
             !(v4.is_loopback()
                 || v4.is_private()
@@ -617,14 +610,14 @@ fn may_be_public(host: &str) -> bool {
                 || v4.is_unspecified()
                 || shared)
         }
-        Ok(IpAddr::V6(v6)) => {
+        Some(IpAddr::V6(v6)) => {
             !(v6.is_loopback()
                 || v6.is_unspecified()
                 || v6.is_unique_local()
                 || v6.is_unicast_link_local())
         }
-        Err(_) => {
-            let name = host.trim_end_matches('.').to_ascii_lowercase();
+        None => {
+            let name = server.host().trim_end_matches('.').to_ascii_lowercase();
             let last = name.rsplit_once('.').map(|(_, last)| last);
             last.is_some_and(|last| !PRIVATE_DOMAINS.contains(&last))
         }
@@ -644,11 +637,7 @@ const PRIVATE_DOMAINS: [&str; 7] = [
 
 impl fmt::Display for JoinString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "https://[{}]:{}", self.host, self.port)?;
-        } else {
-            write!(f, "https://{}:{}", self.host, self.port)?;
-        }
+        write!(f, "https://{}", self.server)?;
         match &self.ca {
             Some(ca) => write!(f, "#sha256:{ca}"),
             None => Ok(()),

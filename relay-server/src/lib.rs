@@ -301,7 +301,7 @@ async fn register(
     token: &Secret,
     within: Duration,
 ) -> Result<RelayRegisterResponse, StartError> {
-    let controller = tls::display_address(&session.join.host, session.join.port);
+    let controller = session.join.server.to_string();
     session
         .register(token, within)
         .await

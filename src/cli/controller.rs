@@ -180,7 +180,7 @@ fn greeting(
     if let Some(metrics) = metrics {
         text.push_str(&format!("metrics on http://{metrics}/metrics\n"));
     }
-    if address.ip().is_unspecified() && (join.host == "127.0.0.1" || join.host == "::1") {
+    if address.ip().is_unspecified() && matches!(join.server.host(), "127.0.0.1" | "::1") {
         text.push_str("Only this machine can use this join string; --public-address HOST:PORT makes one for others.\n");
     }
     if let Some(token) = setup_token {

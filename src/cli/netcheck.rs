@@ -74,7 +74,7 @@ pub(crate) async fn run(args: NetcheckArgs) -> Result<(), Failure> {
     let took = micros(now().saturating_duration_since(began));
     let controller = Reached {
         name: "controller".to_owned(),
-        address: format!("{}:{}", device.join.host, device.join.port),
+        address: device.join.server.to_string(),
         reached: opened.is_ok(),
         round_trip_us: None,
         ready_us: opened.is_ok().then_some(took),

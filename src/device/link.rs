@@ -10,7 +10,8 @@ use overlan_protocol::key::{IdentitySecret, RelayId};
 use overlan_protocol::netmap;
 use overlan_transport::clock::now;
 use overlan_transport::outgoing::Outgoing;
-use overlan_transport::tls::{self, ConnectError, ServerTrust, Stepwise};
+use overlan_transport::tls::{self, ServerTrust, Stepwise};
+use overlan_transport::{ConnectError, connect};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -62,7 +63,7 @@ pub async fn attach(
     credentials: &Credentials<'_>,
     outgoing: &Outgoing,
 ) -> Result<Attached, AttachError> {
-    let (stream, _) = connect(relay, outgoing).await?;
+    let (stream, _) = reach(relay, outgoing).await?;
     greet(id, stream, credentials).await
 }
 
@@ -80,7 +81,7 @@ pub struct Probed {
 /// Opens TCP and TLS to `relay` by its pinned keys as [`attach`] does, and closes it again.
 pub async fn probe(relay: &netmap::Relay, outgoing: &Outgoing) -> Result<Probed, AttachError> {
     let began = now();
-    let (stream, address) = connect(relay, outgoing).await?;
+    let (stream, address) = reach(relay, outgoing).await?;
     Ok(Probed {
         address: address.to_owned(),
         round_trip: stream.get_ref().0.round_trip(),
@@ -89,17 +90,17 @@ pub async fn probe(relay: &netmap::Relay, outgoing: &Outgoing) -> Result<Probed,
 }
 
 /// TCP and TLS to the first address that answers, and which that is.
-async fn connect<'a>(
+async fn reach<'a>(
     relay: &'a netmap::Relay,
     outgoing: &Outgoing,
 ) -> Result<(TlsStream<Stepwise>, &'a str), AttachError> {
     let config = tls::client_config(&ServerTrust::Pinned(relay.pins.clone()), ALPN_RELAY);
     let mut last = AttachError::NoAddress(relay.name.clone());
     for address in relay.addresses.iter().take(ADDRESSES_MAX) {
-        let Some((host, port)) = split_address(address) else {
+        let Ok(to) = address.parse() else {
             continue;
         };
-        match tls::connect_through(outgoing, host, port, config.clone(), CONNECT_WITHIN).await {
+        match connect::through(outgoing, &to, config.clone(), CONNECT_WITHIN).await {
             Ok(stream) => return Ok((stream, address)),
             Err(error) => last = error.into(),
         }
@@ -185,17 +186,6 @@ async fn read_answer(stream: &mut TlsStream<Stepwise>) -> io::Result<Answer> {
     }
 }
 
-/// `host:port` or `[host]:port`.
-fn split_address(address: &str) -> Option<(&str, u16)> {
-    let (host, port) = address.rsplit_once(':')?;
-    let host = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
-    let port = port.parse().ok().filter(|port| *port != 0)?;
-    (!host.is_empty()).then_some((host, port))
-}
-
 /// Addresses of one relay that are tried.
 const ADDRESSES_MAX: usize = 8;
 
@@ -211,21 +201,3 @@ const NEAR_BUFFER: usize = 256 * 1024;
 
 /// From HELLO to WELCOME.
 const WELCOME_WITHIN: Duration = Duration::from_secs(5);
-
-#[cfg(test)]
-mod tests {
-    use super::split_address;
-
-    #[test]
-    fn addresses_are_taken_apart() {
-        assert_eq!(
-            split_address("relay.example:443"),
-            Some(("relay.example", 443))
-        );
-        assert_eq!(split_address("127.0.0.1:8443"), Some(("127.0.0.1", 8443)));
-        assert_eq!(split_address("[::1]:443"), Some(("::1", 443)));
-        for wrong in ["", "relay", ":443", "relay:0", "relay:x"] {
-            assert_eq!(split_address(wrong), None, "{wrong:?}");
-        }
-    }
-}

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 mod date;
 
 use crate::ConnectError;
+use crate::connect;
 use crate::connect_error;
 use crate::outgoing::Outgoing;
 use crate::tls::{self, ServerTrust};
@@ -99,7 +100,7 @@ impl Connection {
             None => ServerTrust::PublicRoots,
         };
         let config = tls::client_config(&trust, ALPN_CONTROLLER);
-        let stream = tls::connect_through(outgoing, &join.host, join.port, config, within).await?;
+        let stream = connect::through(outgoing, &join.server, config, within).await?;
         let exporter = tls::exporter(&stream);
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let driver = tokio::spawn(async move {
@@ -110,7 +111,7 @@ impl Connection {
         Ok(Self {
             sender,
             exporter,
-            host: tls::display_address(&join.host, join.port),
+            host: join.server.to_string(),
             authorization: None,
             server_time: None,
             driver,

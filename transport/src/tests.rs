@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use overlan_protocol::HostPort;
 use overlan_protocol::key::Fingerprint;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::ServerConfig;
@@ -9,7 +10,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
-use crate::tls::{self, ConnectError, ServerTrust, Stepwise};
+use crate::tls::{self, ServerTrust, Stepwise};
+use crate::{ConnectError, connect};
 
 /// A CA that every deployment names alike.
 pub(crate) struct Deployment {
@@ -89,7 +91,8 @@ pub(crate) async fn connect(
         TlsAcceptor::from(server).accept(Stepwise::new(tcp)).await
     };
     let config = tls::client_config(trust, alpn);
-    let (client, server) = tokio::join!(tls::connect(HOST, port, config, WITHIN), accept);
+    let to = HostPort::new(HOST, port).unwrap();
+    let (client, server) = tokio::join!(connect::direct(&to, config, WITHIN), accept);
     Ok((client?, server.unwrap().into()))
 }
 

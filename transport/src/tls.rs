@@ -4,7 +4,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_lc_rs::digest;
 use overlan_protocol::key::Fingerprint;
@@ -18,13 +17,6 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, S
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime as CertificateTime};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
-
-use overlan_protocol::HostPort;
-
-use crate::connect;
-use crate::outgoing::Outgoing;
-
-pub use crate::ConnectError;
 
 mod stepwise;
 
@@ -104,46 +96,6 @@ pub fn set_up(socket: &TcpStream) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     socket2::SockRef::from(socket).set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
     Ok(())
-}
-
-/// `host:port`, with brackets around an IPv6 address.
-pub fn display_address(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
-}
-
-/// [`connect::direct`] while its callers move.
-///
-/// # Errors
-/// See [`ConnectError`].
-pub async fn connect(
-    host: &str,
-    port: u16,
-    config: Arc<ClientConfig>,
-    within: Duration,
-) -> Result<TlsStream<Stepwise>, ConnectError> {
-    connect_through(&Outgoing::direct(), host, port, config, within).await
-}
-
-/// [`connect::through`] while its callers move.
-///
-/// # Errors
-/// See [`ConnectError`].
-pub async fn connect_through(
-    outgoing: &Outgoing,
-    host: &str,
-    port: u16,
-    config: Arc<ClientConfig>,
-    within: Duration,
-) -> Result<TlsStream<Stepwise>, ConnectError> {
-    let to = HostPort::new(host, port).map_err(|error| ConnectError::Resolve {
-        host: host.to_owned(),
-        source: io::Error::new(io::ErrorKind::InvalidInput, error),
-    })?;
-    connect::through(outgoing, &to, config, within).await
 }
 
 /// What the TLS exporter of a finished handshake yields.

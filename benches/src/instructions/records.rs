@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use overlan_protocol::HostPort;
 use overlan_protocol::TLS_RECORD_MAX;
 use overlan_protocol::exchange::{Batch, Exchange};
+use overlan_transport::connect;
 use overlan_transport::pump::{self, Ended};
 use overlan_transport::tls::{self, ServerTrust, Stepwise};
 use tokio::net::TcpListener;
@@ -40,7 +42,8 @@ pub(super) fn records(count: u64) -> Result<()> {
             Ok(())
         };
         let receiving = async {
-            let stream = tls::connect(HOST, port, client, PATIENCE).await;
+            let to = HostPort::new(HOST, port).during("address")?;
+            let stream = connect::direct(&to, client, PATIENCE).await;
             let mut receiver = Receiver { left: bytes };
             let ended = pump::run(stream.during("TLS")?, &mut receiver).await;
             if !matches!(ended, Ended::Ours(Whole)) {

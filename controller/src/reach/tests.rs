@@ -1,7 +1,8 @@
 use super::*;
 
 fn public(text: Option<&str>) -> Result<(String, u16), StartError> {
-    public_address(text, "0.0.0.0:8443".parse().unwrap())
+    let server = public_address(text, "0.0.0.0:8443".parse().unwrap())?;
+    Ok((server.host().to_owned(), server.port()))
 }
 
 #[test]

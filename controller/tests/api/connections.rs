@@ -36,7 +36,7 @@ async fn knock(lab: &Lab, from: [u8; 4]) -> std::io::Result<TlsStream<TcpStream>
     let socket = TcpSocket::new_v4()?;
     socket.bind((from, 0).into())?;
     let tcp = socket
-        .connect(([127, 0, 0, 1], lab.join.port).into())
+        .connect(([127, 0, 0, 1], lab.join.server.port()).into())
         .await?;
     let trust = ServerTrust::DeploymentCa(lab.join.ca.unwrap());
     let connector = TlsConnector::from(client_config(&trust, ALPN_CONTROLLER));

@@ -3,7 +3,8 @@ use overlan_protocol::api::{
     PROBLEM_TYPE, Problem, ProblemKind, REQUEST_MAX, TicketResponse, path,
 };
 use overlan_protocol::proof::{ChannelProof, Principal};
-use overlan_transport::tls::{ServerTrust, client_config, connect};
+use overlan_transport::connect::direct;
+use overlan_transport::tls::{ServerTrust, client_config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -13,9 +14,7 @@ use crate::lab::{Lab, WITHIN};
 async fn exchange(lab: &Lab, request: &[u8]) -> String {
     let trust = ServerTrust::DeploymentCa(lab.join.ca.unwrap());
     let config = client_config(&trust, ALPN_CONTROLLER);
-    let mut stream = connect(&lab.join.host, lab.join.port, config, WITHIN)
-        .await
-        .unwrap();
+    let mut stream = direct(&lab.join.server, config, WITHIN).await.unwrap();
     // The server may answer and close before it has read everything.
     let _ = stream.write_all(request).await;
     let mut answer = Vec::new();

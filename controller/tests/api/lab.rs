@@ -73,8 +73,8 @@ impl Lab {
     pub(crate) async fn start_in(dir: TempDir, timings: Timings) -> Self {
         let mut lab = Self {
             join: JoinString {
-                host: String::new(),
-                port: 0,
+                // Until it has been started.
+                server: "localhost:1".parse().unwrap(),
                 ca: None,
             },
             setup_token: None,
@@ -103,7 +103,7 @@ impl Lab {
     }
 
     fn config(&self) -> Config {
-        let listen = ([127, 0, 0, 1], self.join.port).into();
+        let listen = ([127, 0, 0, 1], self.join.server.port()).into();
         let mut config = Config::new(listen, self.data_dir());
         config.domain = "overlan.lan".to_owned();
         config.timings = self.timings.clone();

@@ -12,8 +12,8 @@ fn join_strings_read_back() {
         assert_eq!(text.parse::<JoinString>().unwrap().to_string(), text);
     }
     assert_eq!(
-        "https://c.example/".parse::<JoinString>().unwrap().port,
-        443
+        "https://c.example/".parse::<JoinString>().unwrap().server,
+        HostPort::new("c.example", 443).unwrap()
     );
 }
 

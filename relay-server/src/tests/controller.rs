@@ -82,8 +82,7 @@ impl Controller {
         tasks.spawn(serve(listener, TlsAcceptor::from(config), desk));
         Self {
             join: JoinString {
-                host: address.ip().to_string(),
-                port: address.port(),
+                server: address.try_into().unwrap(),
                 ca: Some(fingerprint),
             },
             orders,

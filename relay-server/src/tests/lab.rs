@@ -13,6 +13,7 @@ use overlan_protocol::frame::{self, Address, BODY_MAX, Frame, GoneReason, Vni};
 use overlan_protocol::hello::{Hello, Reject, Welcome};
 use overlan_protocol::key::{DeviceId, Fingerprint, IdentitySecret, RelayId};
 use overlan_protocol::ticket::{KeyId, Ticket};
+use overlan_transport::connect;
 use overlan_transport::outgoing::Outgoing;
 use overlan_transport::tls::{self, ServerTrust, Stepwise};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -131,7 +132,7 @@ pub(crate) struct Wire {
 impl Wire {
     pub(crate) async fn connect(address: SocketAddr, pin: Fingerprint) -> Self {
         let config = tls::client_config(&ServerTrust::Pinned(vec![pin]), ALPN_RELAY);
-        let stream = tls::connect(&address.ip().to_string(), address.port(), config, PATIENCE)
+        let stream = connect::direct(&address.try_into().unwrap(), config, PATIENCE)
             .await
             .expect("the relay answers");
         Self {

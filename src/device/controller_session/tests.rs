@@ -68,7 +68,7 @@ impl Lab {
 
     /// The same controller again, at the same port.
     async fn run_again(&mut self) {
-        let controller = bind(&self.dir, self.join.port).await;
+        let controller = bind(&self.dir, self.join.server.port()).await;
         self.stop = CancellationToken::new();
         self.running = tokio::spawn(controller.run(self.stop.clone()));
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use overlan_protocol::ALPN_RELAY;
 use overlan_protocol::netmap::Netmap;
+use overlan_transport::connect;
 use overlan_transport::tls::{self, ServerTrust};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -170,10 +171,10 @@ fn nonsense_over_tls(lab: &Lab, noise: &[u8]) -> Vec<TlsStream<overlan_transport
         .unwrap();
     let mut silent = Vec::new();
     for relay in netmap.relays.values() {
-        let (host, port) = relay.addresses[0].rsplit_once(':').unwrap();
+        let address = relay.addresses[0].parse().unwrap();
         let config = tls::client_config(&ServerTrust::Pinned(relay.pins.clone()), ALPN_RELAY);
         let connect = || {
-            let stream = tls::connect(host, port.parse().unwrap(), config.clone(), LONGEST);
+            let stream = connect::direct(&address, config.clone(), LONGEST);
             runtime.block_on(stream).unwrap()
         };
         for words in [

@@ -9,6 +9,7 @@ use http_body_util::combinators::BoxBody;
 use hyper::body::{Body, Frame};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use overlan_protocol::HostPort;
 use overlan_protocol::key::{DeviceId, RelayId};
 use rustls::ServerConfig;
 use serde::Deserialize;
@@ -52,8 +53,7 @@ impl Server {
             }
         });
         let join = JoinString {
-            host: HOST.to_owned(),
-            port,
+            server: HostPort::new(HOST, port).unwrap(),
             ca: Some(deployment.fingerprint()),
         };
         Self { join, task }
@@ -455,7 +455,7 @@ async fn nobody_there_is_a_connect_error() {
     );
     let (listener, port) = listen().await;
     drop(listener);
-    join.port = port;
+    join.server = HostPort::new(HOST, port).unwrap();
     let error = Connection::open(&join, WITHIN).await.unwrap_err();
     assert!(
         matches!(error, HttpsError::Connect(ConnectError::Connect { .. })),

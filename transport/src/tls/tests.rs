@@ -1,5 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
+use overlan_protocol::HostPort;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls::NamedGroup;
 use rustls::client::{
@@ -9,7 +11,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::ConnectError;
+use crate::connect::direct;
 use crate::tests::{ALPN, Deployment, HOST, Identity, WITHIN, connect as connect_to, listen, pair};
+
+fn here(port: u16) -> HostPort {
+    HostPort::new(HOST, port).unwrap()
+}
 
 fn wrong_server<T: std::fmt::Debug>(result: Result<T, ConnectError>) -> String {
     match result {
@@ -162,7 +170,8 @@ async fn connect_to_bytes(answer: Vec<u8>) -> Result<(), ConnectError> {
         let _ = tcp.read_to_end(&mut Vec::new()).await;
     };
     let config = client_config(&ServerTrust::Pinned(vec![]), ALPN);
-    let (result, ()) = tokio::join!(connect(HOST, port, config, WITHIN), serve);
+    let to = here(port);
+    let (result, ()) = tokio::join!(direct(&to, config, WITHIN), serve);
     result.map(drop)
 }
 
@@ -236,7 +245,8 @@ async fn a_server_that_hangs_up_is_told_from_one_that_speaks_something_else() {
     let (listener, port) = listen().await;
     let serve = async { drop(listener.accept().await.unwrap()) };
     let config = client_config(&ServerTrust::Pinned(vec![]), ALPN);
-    let (result, ()) = tokio::join!(connect(HOST, port, config, WITHIN), serve);
+    let to = here(port);
+    let (result, ()) = tokio::join!(direct(&to, config, WITHIN), serve);
     assert!(
         matches!(result, Err(ConnectError::Closed { .. })),
         "{result:?}"
@@ -248,7 +258,7 @@ async fn nobody_listening_is_no_connection() {
     let (listener, port) = listen().await;
     drop(listener);
     let config = client_config(&ServerTrust::PublicRoots, ALPN);
-    let result = connect(HOST, port, config, WITHIN).await;
+    let result = direct(&here(port), config, WITHIN).await;
     let Err(ConnectError::Connect { address, source }) = result else {
         panic!("{result:?}");
     };
@@ -262,7 +272,7 @@ async fn a_silent_server_is_waited_for_as_long_as_told() {
     let config = client_config(&ServerTrust::PublicRoots, ALPN);
     let asked = tokio::time::Instant::now();
     let within = Duration::from_millis(1_500);
-    let result = connect(HOST, port, config, within).await;
+    let result = direct(&here(port), config, within).await;
     let Err(ConnectError::TimedOut { waited, .. }) = result else {
         panic!("{result:?}");
     };
@@ -294,7 +304,8 @@ async fn a_server_of_another_protocol_is_refused() {
         TlsAcceptor::from(server).accept(tcp).await.map(drop)
     };
     let config = client_config(&trust, ALPN);
-    let (result, accepted) = tokio::join!(connect(HOST, port, config, WITHIN), accept);
+    let to = here(port);
+    let (result, accepted) = tokio::join!(direct(&to, config, WITHIN), accept);
     assert!(accepted.is_err());
     assert!(
         matches!(result, Err(ConnectError::Handshake { .. })),
@@ -357,7 +368,8 @@ async fn count_tickets(change: impl FnOnce(&mut ServerConfig)) -> usize {
         server.flush().await.unwrap();
         server
     };
-    let (client, _server) = tokio::join!(connect(HOST, port, Arc::new(config), WITHIN), accept);
+    let to = here(port);
+    let (client, _server) = tokio::join!(direct(&to, Arc::new(config), WITHIN), accept);
     client.unwrap().read_u8().await.unwrap();
     count.0.load(SeqCst)
 }

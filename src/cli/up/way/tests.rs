@@ -25,10 +25,10 @@ fn session(host: &str) -> Session {
 
 fn way(facts: Facts) -> String {
     match choose(facts) {
-        Ok(Way::Ask { join }) => format!("ask {}", join.host),
+        Ok(Way::Ask { join }) => format!("ask {}", join.server.host()),
         Ok(Way::Enrol { join, credential }) => match credential {
-            Credential::AuthKey(_) => format!("key {}", join.host),
-            Credential::Session(_) => format!("session {}", join.host),
+            Credential::AuthKey(_) => format!("key {}", join.server.host()),
+            Credential::Session(_) => format!("session {}", join.server.host()),
         },
         Err(failure) => format!("{:?}", failure.code()),
     }
