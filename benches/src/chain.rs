@@ -1,5 +1,6 @@
-//! A chain: programs that carry a connection from their entry to the target. How each kind is set up is in its module here;
-//! what a started chain offers is the same for all: a way to open connections, and the CPU time and memory of its processes.
+//! A chain: programs that carry a connection from their entry to the target. How each kind is set
+//! up is in its module here; what a started chain offers is the same for all: a way to open
+//! connections, and the CPU time and memory of its processes.
 
 mod direct;
 mod ocproxy;
@@ -62,8 +63,9 @@ impl Kind {
         }
     }
 
-    /// Whether it is a VPN of others, asked only for rates, latency and memory: both break down with thousands of connections
-    /// and with half-closed ones, and would hold up the suite until its time limits.
+    /// Returns whether it is a VPN of others, asked only for rates, latency and memory: both break
+    /// down with thousands of connections and with half-closed ones, and would hold up the suite
+    /// until its time limits.
     pub(crate) fn foreign_vpn(self) -> bool {
         matches!(self, Self::Ocproxy | Self::Onetun)
     }
@@ -96,8 +98,8 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// Starts a chain and waits until a connection through it reaches the target. `round_trip` adds a delay between its ends,
-    /// half of it on either side of the relay.
+    /// Starts a chain and waits until a connection through it reaches the target. `round_trip` adds
+    /// a delay between its ends, half of it on either side of the relay.
     pub(crate) fn start(
         kind: Kind,
         setting: &Setting,
@@ -191,7 +193,8 @@ impl Chain {
         Ok((procfs::cpu_seconds(near.pid())?, memory.now_kib))
     }
 
-    /// How often threads of the processes that carry payload slept or were displaced, since their start.
+    /// How often threads of the processes that carry payload slept or were displaced, since their
+    /// start.
     pub(crate) fn switches(&self) -> Result<Switches> {
         procfs::switches(self.pids())
     }
@@ -227,7 +230,8 @@ impl Chain {
             .sum()
     }
 
-    /// Echoes one byte, again and again until it works: an entry may answer before the chain behind it is whole.
+    /// Echoes one byte, again and again until it works: an entry may answer before the chain behind
+    /// it is whole.
     fn wait_ready(&self) -> Result<()> {
         let runtime = runtime()?;
         let mut last = None;
@@ -341,8 +345,8 @@ impl Place<'_> {
         }
     }
 
-    /// A link to `to` which takes a quarter of the round trip in each direction, as client, relay, client are two links. Its
-    /// address; `to` itself without a delay.
+    /// A link to `to` which takes a quarter of the round trip in each direction, as client, relay,
+    /// client are two links. Its address; `to` itself without a delay.
     fn link(&self, to: SocketAddr, apart: &mut Vec<Process>) -> Result<SocketAddr> {
         let Some(round_trip) = self.round_trip else {
             return Ok(to);

@@ -1,8 +1,10 @@
-//! A link that only delays: each byte leaves a fixed time after it came, in both directions, without loss and without a rate.
+//! A link that only delays: each byte leaves a fixed time after it came, in both directions,
+//! without loss and without a rate.
 //!
-//! It forwards TCP connections, so the programs' own streams see the long round trip with all that they do per round trip
-//! (credit, inner windows, handshakes). What it leaves out: the kernel's TCP on either side still sees loopback, so the outer
-//! connection's slow start and its buffers are not limited by the round trip.
+//! It forwards TCP connections, so the programs' own streams see the long round trip with all that
+//! they do per round trip (credit, inner windows, handshakes). What it leaves out: the kernel's TCP
+//! on either side still sees loopback, so the outer connection's slow start and its buffers are not
+//! limited by the round trip.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -33,7 +35,8 @@ pub(crate) fn run(delay: &Delay) -> Result<()> {
     })
 }
 
-/// Bytes under way per direction: above what 10 Gbit/s has under way in 50 ms, so that the link is never the limit of a rate.
+/// Bytes under way per direction: above what 10 Gbit/s has under way in 50 ms, so that the link is
+/// never the limit of a rate.
 const UNDER_WAY: usize = 64 * 1024 * 1024;
 
 /// Bytes per read.

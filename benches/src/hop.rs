@@ -1,11 +1,13 @@
-//! The yardstick: three single-threaded programs that only encrypt. SOCKS5 → TLS 1.3 → relay that re-encrypts → TLS 1.3 → exit.
+//! The yardstick: three single-threaded programs that only encrypt. SOCKS5 → TLS 1.3 → relay that
+//! re-encrypts → TLS 1.3 → exit.
 //!
 //! ```text
 //! client ─SOCKS5→ entry ─TLS→ relay ─TLS→ exit ─TCP→ target
 //! ```
-//! A TLS connection per SOCKS connection. Behind each TLS handshake of the entry goes one line `host:port`, which the relay
-//! passes on like all else; the exit answers it with [`CONNECTED`] once the target has accepted, and only then the
-//! client gets its SOCKS reply, as with Overlan. There are no limits or timeouts: it is a yardstick, not a product.
+//! A TLS connection per SOCKS connection. Behind each TLS handshake of the entry goes one line
+//! `host:port`, which the relay passes on like all else; the exit answers it with [`CONNECTED`]
+//! once the target has accepted, and only then the client gets its SOCKS reply, as with Overlan.
+//! There are no limits or timeouts: it is a yardstick, not a product.
 
 mod tls;
 
@@ -88,13 +90,15 @@ pub(crate) fn exit(hop: &Hop) -> Result<()> {
 /// The exit's answer once the target has accepted.
 const CONNECTED: u8 = 0;
 
-/// Each direction's buffer, bytes: the size with the least CPU per byte here; four full TLS records.
+/// Each direction's buffer, bytes: the size with the least CPU per byte here; four full TLS
+/// records.
 const BUFFER: usize = 64 * 1024;
 
 /// The longest `host:port` line, bytes.
 const LINE: usize = 300;
 
-/// TCP below TLS. rustls itself asks for 4 KiB at a time; this reads as much as the pump's buffers hold.
+/// TCP below TLS. rustls itself asks for 4 KiB at a time; this reads as much as the pump's buffers
+/// hold.
 type Wide = BufReader<TcpStream>;
 
 fn next(hop: &Hop) -> Result<SocketAddr> {
@@ -117,7 +121,8 @@ where
             stream.set_nodelay(true).during("TCP_NODELAY")?;
             let connection = handle(stream);
             tokio::spawn(async move {
-                // Connections end in every way while a test ends; what matters is seen at the client.
+                // Connections end in every way while a test ends; what matters is seen at the
+                // client.
                 connection.await.ok();
             });
         }

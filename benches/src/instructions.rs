@@ -1,7 +1,8 @@
-//! Counts the instructions of each pure hot path under callgrind and compares them with the limits in `instructions.txt`; holds
-//! no workload.
+//! Counts the instructions of each pure hot path under callgrind and compares them with the limits
+//! in `instructions.txt`; holds no workload.
 //!
-//! Instructions do not depend on what else the machine does, so a change of a few per cent is visible where a clock shows noise.
+//! Instructions do not depend on what else the machine does, so a change of a few per cent is
+//! visible where a clock shows noise.
 
 mod forwarding;
 mod paths;
@@ -97,7 +98,8 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// Instructions of one unit of the path: setting up costs the same in both runs, so it is not in their difference.
+/// Instructions of one unit of the path: setting up costs the same in both runs, so it is not in
+/// their difference.
 fn cost(valgrind: &Path, path: &str, count: u64) -> Result<u64> {
     // Side by side: one core each, and they do not disturb each other's count.
     let (once, twice) = (
@@ -123,16 +125,17 @@ fn start(valgrind: &Path, path: &str, count: u64) -> Result<Child> {
         .during("valgrind")
 }
 
-/// C libraries choose their loops by what the processor can do. These keep them to what every x86-64 server has, so that
-/// machines agree. Without `ERMS` a copy is a loop of vector moves: callgrind counts `rep movsb` as an instruction per byte,
-/// in which everything else would drown.
+/// C libraries choose their loops by what the processor can do. These keep them to what every
+/// x86-64 server has, so that machines agree. Without `ERMS` a copy is a loop of vector moves:
+/// callgrind counts `rep movsb` as an instruction per byte, in which everything else would drown.
 const SAME_PATHS: [(&str, &str); 2] = [
     (
         "GLIBC_TUNABLES",
         "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX2,-AVX,-SSSE3,-ERMS,-FSRM\
          :glibc.cpu.x86_non_temporal_threshold=0x10000000",
     ),
-    // For aws-lc: everything of CPUID leaf 7 off (AVX2, BMI, AVX-512, VAES); AES, carry-less multiplication and AVX stay.
+    // For aws-lc: everything of CPUID leaf 7 off (AVX2, BMI, AVX-512, VAES); AES, carry-less
+    // multiplication and AVX stay.
     ("OPENSSL_ia32cap", "~0x0:~0xffffffffffffffff"),
 ];
 
@@ -189,7 +192,8 @@ fn say(line: &str) -> Result<()> {
     writeln!(std::io::stdout(), "{line}").during("standard output")
 }
 
-/// What a path may cost more than recorded: compilers and C libraries of one Debian release differ by less.
+/// What a path may cost more than recorded: compilers and C libraries of one Debian release differ
+/// by less.
 const ALLOWED_PERCENT: f64 = 8.0;
 
 #[cfg(test)]

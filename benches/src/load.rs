@@ -1,5 +1,6 @@
-//! What is measured: each module opens its own connections through a chain and returns named values. Which of them have a bar
-//! and how they are printed is `report`'s; how often and beside what they run is `suite`'s.
+//! What is measured: each module opens its own connections through a chain and returns named
+//! values. Which of them have a bar and how they are printed is `report`'s; how often and beside
+//! what they run is `suite`'s.
 
 mod bulk;
 mod crr;
@@ -27,7 +28,7 @@ pub(crate) use self::work::work;
 /// What one run measured: name of the value, number. Names carry their unit.
 pub(crate) type Values = BTreeMap<&'static str, f64>;
 
-/// How long things are measured.
+/// The time for which things are measured.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
     /// One measurement, without its warm-up.

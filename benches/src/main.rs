@@ -1,6 +1,8 @@
-//! The `overlan-bench` program: measures Overlan beside a TLS relay chain without a VPN, and prints which bars are met.
+//! The `overlan-bench` program: measures Overlan beside a TLS relay chain without a VPN, and prints
+//! which bars are met.
 //!
-//! `suite` decides the order of runs and holds no measuring; each module of `load` measures one thing through a
+//! `suite` decides the order of runs and holds no measuring; each module of `load` measures one
+//! thing through a
 //! [`chain::Chain`]; each module of `chain` knows how one kind of chain is set up; `report` turns samples into the table.
 //! Everything that moves bytes is a process of its own, so that its CPU time can be told apart.
 #![forbid(unsafe_code)]

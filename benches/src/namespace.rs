@@ -1,4 +1,5 @@
-//! The network namespace that the suite measures in: how it is entered and which settings it has. It never changes the host's.
+//! The network namespace that the suite measures in: how it is entered and which settings it has.
+//! It never changes the host's.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -17,7 +18,8 @@ pub(crate) fn enter(run: &Run) -> Result<()> {
         return set_up();
     }
     let unshare = process::find("unshare")?;
-    // With a namespace of process ids nothing can outlive the suite. Some containers allow no new /proc, hence the second try.
+    // With a namespace of process ids nothing can outlive the suite. Some containers allow no new
+    // /proc, hence the second try.
     let user: &[&str] = if rustix::process::geteuid().is_root() {
         &[]
     } else {
@@ -67,7 +69,8 @@ pub(crate) fn open_files() -> u64 {
 
 const ROOT: &str = "/proc/sys/net";
 
-/// bbr, a common default, paces and so halves plain loopback; the rest keeps short connections from running out of ports.
+/// bbr, a common default, paces and so halves plain loopback; the rest keeps short connections from
+/// running out of ports.
 const SETTINGS: &[(&str, &str)] = &[
     ("ipv4/tcp_congestion_control", "reno"),
     ("ipv4/ip_local_port_range", "1024 65535"),

@@ -1,11 +1,13 @@
-//! The command line: what a person may ask for, and the hidden commands by which the suite starts its own helper processes.
+//! The command line: what a person may ask for, and the hidden commands by which the suite starts
+//! its own helper processes.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Measures Overlan beside a TLS relay chain without a VPN. docs/benchmarks.md says what each row means.
+/// Measures Overlan beside a TLS relay chain without a VPN. docs/benchmarks.md says what each row
+/// means.
 #[derive(Debug, Parser)]
 #[command(name = "overlan-bench", version)]
 pub(crate) struct Options {
@@ -17,7 +19,8 @@ pub(crate) struct Options {
 pub(crate) enum Command {
     /// Run the suite in a network namespace of its own and print the table
     Run(Run),
-    /// Count the instructions of the pure hot paths under valgrind and compare them with the recorded ones
+    /// Count the instructions of the pure hot paths under valgrind and compare them with the
+    /// recorded ones
     Instructions(Instructions),
     /// One hot path, as often as asked
     #[command(hide = true)]
@@ -51,7 +54,8 @@ pub(crate) struct Run {
     /// Length of a measurement, without its warm-up of one second
     #[arg(long, default_value_t = 5)]
     pub(crate) seconds: u64,
-    /// Only tests whose names begin with one of these, such as bulk,rtt-awake. `soak` runs only when it is named here
+    /// Only tests whose names begin with one of these, such as bulk,rtt-awake. `soak` runs only
+    /// when it is named here
     #[arg(long, value_delimiter = ',', value_name = "TEST,...")]
     pub(crate) only: Vec<String>,
     /// Chains to compare
@@ -110,7 +114,8 @@ pub(crate) struct Delay {
 /// What `instructions` takes.
 #[derive(Debug, Args)]
 pub(crate) struct Instructions {
-    /// Recorded instructions per unit [default: benches/instructions.txt of the sources this was built from]
+    /// Recorded instructions per unit [default: benches/instructions.txt of the sources this was
+    /// built from]
     #[arg(long, value_name = "FILE")]
     pub(crate) limits: Option<PathBuf>,
 }

@@ -23,8 +23,9 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `command`; both of its outputs go to `directory/name.log`. Its standard input stays open and empty while this
-    /// value lives: helpers of the suite end when it closes, so they end with the suite however that ends.
+    /// Starts `command`; both of its outputs go to `directory/name.log`. Its standard input stays
+    /// open and empty while this value lives: helpers of the suite end when it closes, so they end
+    /// with the suite however that ends.
     pub(crate) fn start(name: &str, directory: &Path, command: &mut Command) -> Result<Self> {
         let log = directory.join(format!("{name}.log"));
         let output = File::create(&log).during(log.display())?;
@@ -170,7 +171,8 @@ pub(crate) fn end_with_parent(helper: impl FnOnce() -> Result<()>) -> Result<()>
     helper()
 }
 
-/// Turns for ever. Started with the idle scheduling class, it keeps a core awake and gives way at once.
+/// Turns for ever. Started with the idle scheduling class, it keeps a core awake and gives way at
+/// once.
 pub(crate) fn spin() -> Result<()> {
     loop {
         std::hint::spin_loop();
@@ -215,7 +217,7 @@ static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 /// The longest that a chain may take to come up.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// How long an ended process may take to leave before it is killed.
+/// The time for which an ended process may take to leave before it is killed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Between two looks at a condition.

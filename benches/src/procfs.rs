@@ -1,10 +1,12 @@
-//! What Linux says of processes under /proc: CPU time, memory, and how often they slept. The parsers are pure; the readers around them are short.
+//! What Linux says of processes under /proc: CPU time, memory, and how often they slept. The
+//! parsers are pure; the readers around them are short.
 
 use std::fs;
 
 use crate::trouble::{During, Result, Trouble};
 
-/// User and system time that the process and all of its threads have used, seconds. Children are not counted.
+/// User and system time that the process and all of its threads have used, seconds. Children are
+/// not counted.
 pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).during(&path)?;

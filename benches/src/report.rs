@@ -1,4 +1,5 @@
-//! From single runs to the table and the JSON file: medians, ratios, and whether each bar is met. It measures nothing.
+//! From single runs to the table and the JSON file: medians, ratios, and whether each bar is met.
+//! It measures nothing.
 
 mod rows;
 

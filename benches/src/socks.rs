@@ -1,4 +1,5 @@
-//! SOCKS5 (RFC 1928) without authentication, both sides as bytes in and bytes out; and opening a connection through it.
+//! SOCKS5 (RFC 1928) without authentication, both sides as bytes in and bytes out; and opening a
+//! connection through it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -45,7 +46,8 @@ pub(crate) async fn open(proxy: SocketAddr, destination: &Destination) -> Result
     Ok(stream)
 }
 
-/// Takes the client's greeting and request from `stream`; where it wants to go. The reply is still to be written.
+/// Takes the client's greeting and request from `stream`; where it wants to go. The reply is still
+/// to be written.
 pub(crate) async fn accept(stream: &mut TcpStream) -> Result<Destination> {
     let mut head = [0; 2];
     stream
@@ -94,7 +96,8 @@ const NAME: u8 = 3;
 const IPV6: u8 = 4;
 const GREETING: [u8; 3] = [VERSION, 1, NO_AUTHENTICATION];
 
-/// Version, code, reserved, kind of address, and the first byte of the address, which is a name's length.
+/// Version, code, reserved, kind of address, and the first byte of the address, which is a name's
+/// length.
 const REPLY_HEAD: usize = 5;
 
 fn connect_request(destination: &Destination) -> Result<Vec<u8>> {

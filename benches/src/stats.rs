@@ -1,4 +1,5 @@
-//! Arithmetic on measured numbers: median, percentiles, fairness. It knows neither units nor where numbers come from.
+//! Arithmetic on measured numbers: median, percentiles, fairness. It knows neither units nor where
+//! numbers come from.
 
 /// The middle of `values`, the mean of both middles if their number is even; `None` without any.
 pub(crate) fn median(values: &[f64]) -> Option<f64> {
@@ -18,14 +19,16 @@ pub(crate) fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
     sorted.get(rank.max(1) - 1).copied()
 }
 
-/// Jain's index of fairness: 1 if all get the same, 1/n if one gets all. `None` if nobody gets anything.
+/// Jain's index of fairness: 1 if all get the same, 1/n if one gets all. `None` if nobody gets
+/// anything.
 pub(crate) fn jain(shares: &[f64]) -> Option<f64> {
     let sum: f64 = shares.iter().sum();
     let squares: f64 = shares.iter().map(|share| share * share).sum();
     (squares > 0.0).then(|| sum * sum / (shares.len() as f64 * squares))
 }
 
-/// The ratios of two chains run by run, so that each ratio is of the same minute. Runs that only one of them has are left out.
+/// The ratios of two chains run by run, so that each ratio is of the same minute. Runs that only
+/// one of them has are left out.
 pub(crate) fn ratios(of: &[(u32, f64)], to: &[(u32, f64)]) -> Vec<f64> {
     of.iter()
         .filter_map(|(run, value)| {
@@ -35,8 +38,9 @@ pub(crate) fn ratios(of: &[(u32, f64)], to: &[(u32, f64)]) -> Vec<f64> {
         .collect()
 }
 
-/// After how many samples a rate has reached `share` of the rate that it ends with. `totals` are running totals at even
-/// distances; the end rate is that of the last half. `None` if it never moved.
+/// After how many samples a rate has reached `share` of the rate that it ends with. `totals` are
+/// running totals at even distances; the end rate is that of the last half. `None` if it never
+/// moved.
 pub(crate) fn ramp(totals: &[u64], share: f64) -> Option<usize> {
     let half = totals.len() / 2;
     let (first, last) = (*totals.get(half)?, *totals.last()?);

@@ -1,7 +1,8 @@
-//! The order of runs: which tests through which chains, how often, and which chains live at the same time.
+//! The order of runs: which tests through which chains, how often, and which chains live at the
+//! same time.
 //!
-//! The runs of the chains of a comparison are interleaved (yardstick, overlan, yardstick, overlan ...), because the same chain
-//! moves by a third between minutes on a shared machine.
+//! The runs of the chains of a comparison are interleaved (yardstick, overlan, yardstick, overlan
+//! ...), because the same chain moves by a third between minutes on a shared machine.
 
 mod tests_of;
 
@@ -65,7 +66,8 @@ pub(crate) fn run(run: &Run) -> Result<()> {
         fs::write(file, text).during(file.display())?;
     }
     drop(target);
-    // The suite's own helpers log beside the chains' directories, which are left only where logs are kept.
+    // The suite's own helpers log beside the chains' directories, which are left only where logs
+    // are kept.
     for log in fs::read_dir(directory.path())
         .into_iter()
         .flatten()

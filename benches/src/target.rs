@@ -1,5 +1,6 @@
-//! The server at the end of every chain, a process of its own: it sends, counts, echoes, answers and verifies, as each
-//! connection's first bytes ask. Small talk and bulk run on threads of their own, so that an echo does not wait for a copy.
+//! The server at the end of every chain, a process of its own: it sends, counts, echoes, answers
+//! and verifies, as each connection's first bytes ask. Small talk and bulk run on threads of their
+//! own, so that an echo does not wait for a copy.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -5,7 +5,8 @@ use std::fmt::Display;
 /// The only two ends that the suite treats differently.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Trouble {
-    /// A program is not installed or the machine lacks something. Reported as absent, never as a loss.
+    /// A program is not installed or the machine lacks something. Reported as absent, never as a
+    /// loss.
     #[error("not available here: {0}")]
     Absent(String),
     /// Anything else. Reported as a failed run.

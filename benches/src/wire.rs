@@ -1,4 +1,5 @@
-//! The words between a load and the target: one request at the start of each connection, and the pseudo-random bytes of `verify`.
+//! The words between a load and the target: one request at the start of each connection, and the
+//! pseudo-random bytes of `verify`.
 
 /// What a connection to the target is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +26,8 @@ pub(crate) enum Request {
         /// Who ends first.
         order: Order,
     },
-    /// The target answers with the [`Digests`] of the `Verify` connection `token`; asked without a chain between.
+    /// The target answers with the [`Digests`] of the `Verify` connection `token`; asked without a
+    /// chain between.
     Digests {
         /// As in `Verify`.
         token: u64,
@@ -106,7 +108,8 @@ impl Request {
     }
 }
 
-/// Pseudo-random bytes from a seed; the same at both ends and for every way of cutting them into multiples of eight.
+/// Pseudo-random bytes from a seed; the same at both ends and for every way of cutting them into
+/// multiples of eight.
 #[derive(Debug)]
 pub(crate) struct Noise(u64);
 
@@ -116,7 +119,8 @@ impl Noise {
         Self(seed)
     }
 
-    /// Fills `buffer`. Only the last call of a stream may ask for a length that is no multiple of eight.
+    /// Fills `buffer`. Only the last call of a stream may ask for a length that is no multiple of
+    /// eight.
     pub(crate) fn fill(&mut self, buffer: &mut [u8]) {
         for chunk in buffer.chunks_mut(8) {
             // SplitMix64: one addition, two multiplications, no table.

@@ -1,4 +1,5 @@
-//! Overlay addresses: one prefix per family for every network, plus a host index. Decides nothing about who has which index.
+//! Overlay addresses: one prefix per family for every network, plus a host index. Decides nothing
+//! about who has which index.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -111,7 +112,8 @@ pub fn host_index(address: IpAddr) -> Option<u32> {
     is_host(index).then_some(index)
 }
 
-/// Whether a device may have this index: the network's own and its broadcast address are nobody's.
+/// Returns whether a device may have this index: the network's own and its broadcast address are
+/// nobody's.
 pub fn is_host(index: u32) -> bool {
     (HOST_MIN..=HOST_MAX).contains(&index)
 }

@@ -1,6 +1,8 @@
-//! Requests and responses of the controller's HTTP API, its paths, its error form and the join string. All bodies are JSON.
+//! Requests and responses of the controller's HTTP API, its paths, its error form and the join
+//! string. All bodies are JSON.
 //!
-//! People authenticate by a session (`Authorization: Bearer ovs_…`), devices and relays by a [`crate::proof::ChannelProof`].
+//! People authenticate by a session (`Authorization: Bearer ovs_…`), devices and relays by a
+//! [`crate::proof::ChannelProof`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -35,34 +37,41 @@ pub use sessions::{PasswordRequest, SessionSummary, SessionsEnded};
 pub mod path {
     /// GET: [`super::Health`]. No authentication.
     pub const HEALTH: &str = "/v1/health";
-    /// POST [`super::SetupRequest`] → [`super::SetupResponse`]. Authenticated by the setup token in the body.
+    /// POST [`super::SetupRequest`] → [`super::SetupResponse`]. Authenticated by the setup token in
+    /// the body.
     pub const SETUP: &str = "/v1/setup";
-    /// POST [`super::LoginRequest`] → [`super::LoginResponse`]. With a device proof as well if a device of the person asks.
+    /// POST [`super::LoginRequest`] → [`super::LoginResponse`]. With a device proof as well if a
+    /// device of the person asks.
     pub const LOGIN: &str = "/v1/login";
     /// POST [`super::PasswordRequest`] → [`super::SessionsEnded`]. Session.
     pub const PASSWORD: &str = "/v1/password";
     /// DELETE: ends the session that asks.
     pub const SESSION: &str = "/v1/session";
-    /// GET: list of [`super::SessionSummary`]; DELETE: ends all others → [`super::SessionsEnded`]; DELETE `/{id}`: ends one. Session.
+    /// GET: list of [`super::SessionSummary`]; DELETE: ends all others → [`super::SessionsEnded`];
+    /// DELETE `/{id}`: ends one. Session.
     pub const SESSIONS: &str = "/v1/sessions";
-    /// GET: list of [`super::NetworkSummary`]; POST [`super::NetworkRequest`] → [`super::NetworkSummary`]; DELETE `/{label}`:
-    /// removes an empty one, with `?force` any but the default one. Session.
+    /// GET: list of [`super::NetworkSummary`]; POST [`super::NetworkRequest`] →
+    /// [`super::NetworkSummary`]; DELETE `/{label}`: removes an empty one, with `?force` any but
+    /// the default one. Session.
     ///
-    /// POST `/{label}/devices` [`super::MemberRequest`] → [`super::MembershipSummary`]: puts a device in;
-    /// DELETE `/{label}/devices/{id}`: takes it out, so that it cannot come back by itself.
+    /// POST `/{label}/devices` [`super::MemberRequest`] → [`super::MembershipSummary`]: puts a
+    /// device in; DELETE `/{label}/devices/{id}`: takes it out, so that it cannot come back by
+    /// itself.
     pub const NETWORKS: &str = "/v1/networks";
-    /// GET: list of [`super::DeviceSummary`]; DELETE `/{id}`: removes a device for good; POST `/{id}/approve` `{}` → list of
+    /// GET: list of [`super::DeviceSummary`]; DELETE `/{id}`: removes a device for good; POST
+    /// `/{id}/approve` `{}` → list of
     /// [`super::MembershipSummary`]: lets a device in that waits. Session.
     pub const DEVICES: &str = "/v1/devices";
-    /// POST [`super::AuthKeyRequest`] → [`super::AuthKeyResponse`]; GET: list of [`super::AuthKeySummary`];
-    /// DELETE `/{id}`: revokes. Session.
+    /// POST [`super::AuthKeyRequest`] → [`super::AuthKeyResponse`]; GET: list of
+    /// [`super::AuthKeySummary`]; DELETE `/{id}`: revokes. Session.
     pub const AUTH_KEYS: &str = "/v1/auth-keys";
-    /// POST [`super::RelayTokenRequest`] → [`super::RelayTokenResponse`]; GET: list of [`super::RelayTokenSummary`]; DELETE `/{id}`:
-    /// revokes. Session.
+    /// POST [`super::RelayTokenRequest`] → [`super::RelayTokenResponse`]; GET: list of
+    /// [`super::RelayTokenSummary`]; DELETE `/{id}`: revokes. Session.
     pub const RELAY_TOKENS: &str = "/v1/relay-tokens";
     /// GET: list of [`super::RelaySummary`]; DELETE `/{name}`: removes a relay for good. Session.
     pub const RELAYS: &str = "/v1/relays";
-    /// GET `?network=<label>`: [`crate::api::dns::DnsSummary`]; without a network that of the default one. Session.
+    /// GET `?network=<label>`: [`crate::api::dns::DnsSummary`]; without a network that of the
+    /// default one. Session.
     pub const DNS: &str = "/v1/dns";
     /// POST [`crate::api::dns::DnsRecordRequest`] → [`crate::api::dns::DnsRecordSummary`]. Session.
     pub const DNS_RECORDS: &str = "/v1/dns/records";
@@ -72,12 +81,14 @@ pub mod path {
     pub const DNS_ZONES: &str = "/v1/dns/zones";
     /// POST [`crate::api::dns::DnsZoneRemoval`] → [`crate::api::dns::DnsRemoved`]. Session.
     pub const DNS_ZONES_REMOVE: &str = "/v1/dns/zones/remove";
-    /// POST [`super::EnrolRequest`] → [`super::EnrolResponse`]. Authenticated by the credential in the body.
+    /// POST [`super::EnrolRequest`] → [`super::EnrolResponse`]. Authenticated by the credential in
+    /// the body.
     pub const ENROL: &str = "/v1/enrol";
     /// POST `{}` → [`super::TicketResponse`]. Device proof.
     pub const DEVICE_TICKET: &str = "/v1/device/ticket";
-    /// GET: an endless stream of lines, each a [`crate::netmap::MapEvent`]; `?since=<version>&lineage=<lineage>` asks for deltas
-    /// from there. Device proof. While the stream is open the device counts as online.
+    /// GET: an endless stream of lines, each a [`crate::netmap::MapEvent`];
+    /// `?since=<version>&lineage=<lineage>` asks for deltas from there. Device proof. While the
+    /// stream is open the device counts as online.
     pub const DEVICE_NETMAP: &str = "/v1/device/netmap";
     /// POST [`super::DeviceReport`] → `{}`. Device proof.
     pub const DEVICE_REPORT: &str = "/v1/device/report";
@@ -85,22 +96,25 @@ pub mod path {
     pub const DEVICE: &str = "/v1/device";
     /// POST [`super::OfferRequest`] → list of [`super::RouteSummary`]. Device proof.
     pub const DEVICE_ROUTES: &str = "/v1/device/routes";
-    /// GET: list of [`super::RouteSummary`]; POST [`super::ApproveRequest`] → [`super::RouteSummary`]. Session.
+    /// GET: list of [`super::RouteSummary`]; POST [`super::ApproveRequest`] →
+    /// [`super::RouteSummary`]. Session.
     pub const ROUTES: &str = "/v1/routes";
-    /// GET: list of [`super::NetworkChoice`]; POST [`super::JoinRequest`] → [`super::MembershipSummary`]; DELETE `/{label}`: the
-    /// device leaves. Device proof.
+    /// GET: list of [`super::NetworkChoice`]; POST [`super::JoinRequest`] →
+    /// [`super::MembershipSummary`]; DELETE `/{label}`: the device leaves. Device proof.
     pub const DEVICE_NETWORKS: &str = "/v1/device/networks";
     /// POST [`super::CertificateRequest`] → [`super::CertificateResponse`]. Device proof.
     pub const DEVICE_CERTIFICATES: &str = "/v1/device/certificates";
     /// GET: [`super::NamesCaResponse`]. No authentication.
     pub const NAMES_CA: &str = "/v1/names-ca";
-    /// POST [`super::RelayRegisterRequest`] → [`super::RelayRegisterResponse`]. Authenticated by the relay token in the body.
+    /// POST [`super::RelayRegisterRequest`] → [`super::RelayRegisterResponse`]. Authenticated by
+    /// the relay token in the body.
     pub const RELAY_REGISTER: &str = "/v1/relay/register";
     /// POST [`super::RelayHeartbeat`] → [`super::RelayOrders`]. Relay proof.
     pub const RELAY_HEARTBEAT: &str = "/v1/relay/heartbeat";
 }
 
-/// An RFC 9457 problem document, sent with content type [`PROBLEM_TYPE`] and every HTTP status from 400 on.
+/// An RFC 9457 problem document, sent with content type [`PROBLEM_TYPE`] and every HTTP status from
+/// 400 on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// What kind of problem, for programs.
@@ -147,9 +161,11 @@ pub enum ProblemKind {
     KeyRevoked,
     /// The device was removed; enrol again.
     DeviceRemoved,
-    /// The controller has no such device, and none of that id was removed: its database is older than the device. Enrol again.
+    /// The controller has no such device, and none of that id was removed: its database is older
+    /// than the device. Enrol again.
     DeviceUnknown,
-    /// The controller has no such relay: it was removed, or the database is older than it. Register again, by a new token.
+    /// The controller has no such relay: it was removed, or the database is older than it. Register
+    /// again, by a new token.
     RelayUnknown,
     /// The name is in use and the key's policy is `fail`.
     NameTaken,
@@ -173,7 +189,7 @@ pub struct Health {
     pub status: String,
     /// Version of the program.
     pub version: String,
-    /// Whether an owner account exists.
+    /// Says whether an owner account exists.
     pub set_up: bool,
 }
 
@@ -201,19 +217,19 @@ pub const PASSWORD_MAX: usize = 1_024;
 /// Setup is done.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SetupResponse {
-    /// The default network.
+    /// The id of the network that was made, which is the default one.
     pub network: NetworkId,
     /// The owner is logged in.
     pub session: LoginResponse,
 }
 
-/// Email and password.
+/// Logs a person in by email and password.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoginRequest {
-    /// Account.
+    /// The email address that the account goes by.
     pub email: String,
-    /// Password.
+    /// The password of the account.
     pub password: Secret,
 }
 
@@ -224,7 +240,7 @@ pub struct LoginResponse {
     pub session: Secret,
     /// Its end, seconds since the Unix epoch.
     pub expires: u64,
-    /// Account.
+    /// The email address that the account goes by.
     pub email: String,
     /// Organisation's name.
     pub organisation: String,
@@ -233,11 +249,11 @@ pub struct LoginResponse {
 /// A network, for lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkSummary {
-    /// Id.
+    /// The id of the network.
     pub id: NetworkId,
-    /// Label.
+    /// The label of the network, as names have it.
     pub name: String,
-    /// Whether devices join it when they name none.
+    /// Says whether devices join it when they name none.
     pub default: bool,
     /// Number of devices.
     pub devices: u32,
@@ -248,7 +264,7 @@ pub struct NetworkSummary {
 /// A device, for lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceSummary {
-    /// Id.
+    /// The id of the device.
     pub id: DeviceId,
     /// Name that it asked for; its labels may differ from it, and from network to network.
     pub label: String,
@@ -262,9 +278,9 @@ pub struct DeviceSummary {
     /// The note of the auth key that enrolled it; empty without one.
     #[serde(default)]
     pub owner_note: String,
-    /// Whether it holds a control session.
+    /// Says whether it holds a control session.
     pub online: bool,
-    /// Whether it is removed after going offline.
+    /// Says whether it is removed after going offline.
     pub ephemeral: bool,
     /// Name of its home relay, if it has one.
     pub relay: Option<String>,
@@ -286,7 +302,8 @@ pub struct AuthKeyRequest {
     /// Its devices wait for a person before they are in any network.
     #[serde(default)]
     pub approval: bool,
-    /// Seconds until it expires, at most [`AUTH_KEY_LIFE_MAX_SECS`]; `None` = [`AUTH_KEY_LIFE_SECS`].
+    /// Seconds until it expires, at most [`AUTH_KEY_LIFE_MAX_SECS`]; `None` =
+    /// [`AUTH_KEY_LIFE_SECS`].
     #[serde(default)]
     pub expires_in_secs: Option<u64>,
     /// What happens when the name is taken.
@@ -309,9 +326,10 @@ pub enum NamePolicy {
     /// Take the name with a number behind it.
     #[default]
     Suffix,
-    /// Take over the name, and remove the other device, if that is offline and the same key enrolled it; else as `Suffix`.
+    /// Take over the name, and remove the other device, if that is offline and the same key
+    /// enrolled it; else as `Suffix`.
     TakeOverOffline,
-    /// Refuse.
+    /// The request is refused.
     Fail,
 }
 
@@ -342,9 +360,9 @@ pub struct AuthKeySummary {
     pub expires: u64,
     /// Devices enrolled by it.
     pub uses: u32,
-    /// Revoked.
+    /// Says whether the key was revoked: nobody can enrol by it any more.
     pub revoked: bool,
-    /// Note.
+    /// The note that was made with the key.
     pub note: String,
 }
 
@@ -377,20 +395,20 @@ pub struct RelayTokenSummary {
     pub name: String,
     /// Its end, seconds since the Unix epoch.
     pub expires: u64,
-    /// Whether a relay was registered by it.
+    /// Says whether a relay was registered by it.
     pub used: bool,
 }
 
 /// A relay, for lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelaySummary {
-    /// Id.
+    /// The id of the relay.
     pub id: RelayId,
-    /// Name.
+    /// The name that its relay token gave the relay.
     pub name: String,
     /// `host:port` list.
     pub addresses: Vec<String>,
-    /// Whether heartbeats arrive.
+    /// Says whether heartbeats arrive.
     pub online: bool,
     /// Clients attached at the last heartbeat.
     pub clients: u32,
@@ -402,15 +420,16 @@ pub struct RelaySummary {
 pub struct EnrolRequest {
     /// What authorises it.
     pub credential: Credential,
-    /// Wanted networks; [`ALL_NETWORKS`] alone = all that the credential allows; none = all of the key's, or the organisation's
-    /// default one.
+    /// Wanted networks; [`ALL_NETWORKS`] alone = all that the credential allows; none = all of the
+    /// key's, or the organisation's default one.
     #[serde(default)]
     pub networks: Vec<String>,
     /// Host name of the operating system, or the user's choice.
     pub hostname: String,
     /// The device's new identity key.
     pub identity: IdentityKey,
-    /// Signature by `identity` over [`crate::proof::enrolment_message`] of this connection, text form.
+    /// Signature by `identity` over [`crate::proof::enrolment_message`] of this connection, text
+    /// form.
     pub proof: String,
     /// The device's tunnel key.
     pub tunnel: TunnelKey,
@@ -431,7 +450,7 @@ pub enum Credential {
 /// The device is enrolled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnrolResponse {
-    /// Its id.
+    /// The id that the controller gave the device.
     pub device: DeviceId,
     /// Host label that it got in the first of its networks.
     pub label: String,
@@ -446,7 +465,7 @@ pub struct EnrolResponse {
 /// A ticket for relays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TicketResponse {
-    /// Text.
+    /// The ticket's text, as a relay reads it.
     pub ticket: String,
     /// Its end, seconds since the Unix epoch.
     pub expires: u64,
@@ -463,7 +482,8 @@ pub struct DeviceReport {
     pub attached: Vec<RelayId>,
     /// Measured round trips of TLS connections, milliseconds, at most 64.
     pub round_trips_ms: Vec<(RelayId, u32)>,
-    /// It ends now: it is offline as soon as its netmap stream is closed, and nobody waits for it to come back.
+    /// It ends now: it is offline as soon as its netmap stream is closed, and nobody waits for it
+    /// to come back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,
 }
@@ -472,11 +492,12 @@ pub struct DeviceReport {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RelayRegisterRequest {
-    /// Relay token.
+    /// The relay token that authorises it; it is used up by this.
     pub token: Secret,
     /// The relay's new identity key.
     pub identity: IdentityKey,
-    /// Signature by `identity` over [`crate::proof::enrolment_message`] of this connection, text form.
+    /// Signature by `identity` over [`crate::proof::enrolment_message`] of this connection, text
+    /// form.
     pub proof: String,
     /// `host:port` list where clients reach it, 1 to 8.
     pub addresses: Vec<String>,
@@ -487,11 +508,11 @@ pub struct RelayRegisterRequest {
 /// The relay is registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelayRegisterResponse {
-    /// Its id.
+    /// The id that the controller gave the relay.
     pub relay: RelayId,
     /// Its name.
     pub name: String,
-    /// First orders.
+    /// The orders in force from the start.
     pub orders: RelayOrders,
 }
 
@@ -499,18 +520,20 @@ pub struct RelayRegisterResponse {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RelayHeartbeat {
-    /// Clients attached.
+    /// The number of clients that are attached.
     pub clients: u32,
     /// Version of the orders it has applied; 0 = none.
     pub applied: u64,
     /// Lineage of those orders, as they gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineage: Option<Lineage>,
-    /// Where clients reach it, as in [`RelayRegisterRequest`]; a restarted relay may have another port.
+    /// Where clients reach it, as in [`RelayRegisterRequest`]; a restarted relay may have another
+    /// port.
     pub addresses: Vec<String>,
     /// Its pins, as in [`RelayRegisterRequest`].
     pub pins: Vec<Fingerprint>,
-    /// Whether to hold the answer until there are new orders, at most [`RELAY_HEARTBEAT_SECS`].
+    /// Says whether to hold the answer until there are new orders, at most
+    /// [`RELAY_HEARTBEAT_SECS`].
     pub wait: bool,
 }
 
@@ -527,12 +550,13 @@ pub struct RelayOrders {
     pub lineage: Option<Lineage>,
     /// Keys that sign tickets.
     pub ticket_keys: TicketKeys,
-    /// Removed or changed devices: tickets below this epoch are refused, connections under them closed. Entries older than a
-    /// ticket's life are left out.
+    /// Removed or changed devices: tickets below this epoch are refused, connections under them
+    /// closed. Entries older than a ticket's life are left out.
     pub revoked: Vec<(DeviceId, u64)>,
-    /// Who holds an address that may have been given out twice, at most [`HOLDERS_MAX`]: a ticket that names the network and the
-    /// host for another device gives no place there, and a connection that has it is ended. Given after the controller's
-    /// database went back in time, while tickets of the lost time live; else empty.
+    /// Who holds an address that may have been given out twice, at most [`HOLDERS_MAX`]: a ticket
+    /// that names the network and the host for another device gives no place there, and a
+    /// connection that has it is ended. Given after the controller's database went back in time,
+    /// while tickets of the lost time live; else empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holders: Vec<(Vni, u32, DeviceId)>,
 }
@@ -542,8 +566,8 @@ pub const HOLDERS_MAX: usize = 8_192;
 
 /// Where a controller is and how to know it: `https://host:port#sha256:<fingerprint>`.
 ///
-/// The fingerprint is the SHA-256 of the deployment CA's certificate. Without one the controller's certificate must chain
-/// to a public root.
+/// The fingerprint is the SHA-256 of the deployment CA's certificate. Without one the controller's
+/// certificate must chain to a public root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinString {
     /// The controller's name or address, and its port.
@@ -598,7 +622,7 @@ impl FromStr for JoinString {
     }
 }
 
-/// Whether a public authority may vouch for this host: it has a public name or address.
+/// Returns whether a public authority may vouch for this host: it has a public name or address.
 fn may_be_public(server: &HostPort) -> bool {
     use std::net::IpAddr;
     match server.address().map(|address| address.to_canonical()) {
@@ -624,7 +648,8 @@ fn may_be_public(server: &HostPort) -> bool {
     }
 }
 
-/// Last labels that are never delegated (RFC 6761, RFC 6762, RFC 8375, and ICANN's reservation of `internal`).
+/// Last labels that are never delegated (RFC 6761, RFC 6762, RFC 8375, and ICANN's reservation of
+/// `internal`).
 const PRIVATE_DOMAINS: [&str; 7] = [
     "internal",
     "local",

@@ -1,9 +1,10 @@
-//! Credit: how many bytes one client may have outstanding at a relay for one destination, seen from both sides.
+//! Credit: how many bytes one client may have outstanding at a relay for one destination, seen from
+//! both sides.
 //!
-//! `SendCredit` is the client's side, `RelayCredit` the relay's, which also decides the window; they hold counters and neither a
-//! clock nor a queue.
-//! Both count whole DATA frames in bytes since WELCOME. The relay announces a running total, so a lost thought or a merged
-//! announcement cannot make the two drift apart.
+//! `SendCredit` is the client's side, `RelayCredit` the relay's, which also decides the window;
+//! they hold counters and neither a clock nor a queue. Both count whole DATA frames in bytes since
+//! WELCOME. The relay announces a running total, so a lost thought or a merged announcement cannot
+//! make the two drift apart.
 
 mod window;
 
@@ -36,8 +37,8 @@ impl SendCredit {
         }
     }
 
-    /// Whether another frame may start. The last frame may overshoot the window by its own length, so a frame larger than
-    /// what is left never waits for ever.
+    /// Returns whether another frame may start. The last frame may overshoot the window by its own
+    /// length, so a frame larger than what is left never waits for ever.
     #[must_use]
     pub fn may_send(&self) -> bool {
         self.outstanding() < u64::from(self.window)
@@ -72,10 +73,10 @@ pub struct RelayCredit {
     released: u64,
     /// What the source was told last: released bytes and window.
     announced: (u64, u32),
-    /// The highest sum that it was ever allowed. A window that shrinks takes nothing of that back, because the source may have
-    /// sent before it heard.
+    /// The highest sum that it was ever allowed. A window that shrinks takes nothing of that back,
+    /// because the source may have sent before it heard.
     limit: u64,
-    /// When bytes were last released.
+    /// The time at which bytes were last released.
     active: Option<Instant>,
 }
 
@@ -101,11 +102,11 @@ impl RelayCredit {
         }
     }
 
-    /// Bytes within which the source may start frames; the last one may go beyond. With 0 it ignores its credit, and its frames
-    /// must be dropped and counted.
+    /// Bytes within which the source may start frames; the last one may go beyond. With 0 it
+    /// ignores its credit, and its frames must be dropped and counted.
     ///
-    /// The source judges by what was announced to it, which may lag behind what was released; judging it by the same number
-    /// means that an honest source is never refused.
+    /// The source judges by what was announced to it, which may lag behind what was released;
+    /// judging it by the same number means that an honest source is never refused.
     pub fn allowance(&self) -> u64 {
         self.limit.saturating_sub(self.received)
     }
@@ -115,9 +116,10 @@ impl RelayCredit {
         self.received += bytes as u64;
     }
 
-    /// Counts `bytes` of admitted frames as gone, written to the destination or discarded. `stood` is the shortest time that one of
-    /// them waited behind others of its flow, `ceiling` the largest window that the relay can afford now. Returns what to
-    /// announce when enough has come together.
+    /// Counts `bytes` of admitted frames as gone, written to the destination or discarded. `stood`
+    /// is the shortest time that one of them waited behind others of its flow, `ceiling` the
+    /// largest window that the relay can afford now. Returns what to announce when enough has come
+    /// together.
     #[must_use]
     pub fn handle_released(
         &mut self,
@@ -143,8 +145,8 @@ impl RelayCredit {
         (grew || edge >= told + u64::from(part)).then(|| self.announce())
     }
 
-    /// Falls back to the first window when nothing was under way for [`IDLE`]: what was learned then is out of date. Returns what
-    /// to announce.
+    /// Falls back to the first window when nothing was under way for [`IDLE`]: what was learned
+    /// then is out of date. Returns what to announce.
     #[must_use]
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Announcement> {
         let idle = self.active.is_some_and(|at| now >= at + IDLE);
@@ -183,8 +185,8 @@ pub const IDLE: Duration = Duration::from_secs(1);
 /// Largest window of a pair, bytes: 1.3 Gbit/s at 100 ms.
 pub const WINDOW_MAX: u32 = 16 * 1024 * 1024;
 
-/// Bytes a client may have outstanding per destination unless the relay says otherwise: 32 frames of one MTU, enough for
-/// 1 Gbit/s at 4 ms, and small enough for a CPU's cache.
+/// Bytes a client may have outstanding per destination unless the relay says otherwise: 32 frames
+/// of one MTU, enough for 1 Gbit/s at 4 ms, and small enough for a CPU's cache.
 pub const DEFAULT_WINDOW: u32 = 512 * 1024;
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! Names that people give to things of a network: records, and zones whose names live elsewhere. Decides which texts are names,
-//! records and resolvers; which zone answers for a name is the client's.
+//! Names that people give to things of a network: records, and zones whose names live elsewhere.
+//! Decides which texts are names, records and resolvers; which zone answers for a name is the
+//! client's.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::name::{LABEL_MAX, is_label};
 
-/// The DNS settings of one network, beside the names of its devices. Names are absolute, in lower case, without the last dot.
+/// The DNS settings of one network, beside the names of its devices. Names are absolute, in lower
+/// case, without the last dot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dns {
     /// Zones beside `network.domain`, by name.
@@ -23,7 +25,7 @@ pub struct Dns {
 }
 
 impl Dns {
-    /// Whether there are no settings.
+    /// Returns whether there are no settings.
     pub fn is_empty(&self) -> bool {
         self.zones.is_empty() && self.records.is_empty()
     }
@@ -53,12 +55,14 @@ impl Dns {
 /// A zone of a network.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Zone {
-    /// Resolvers inside the overlay that answer for it, in this order; none = the network's records answer.
+    /// Resolvers inside the overlay that answer for it, in this order; none = the network's records
+    /// answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub via: Vec<Via>,
 }
 
-/// A resolver inside the overlay, asked over TCP. Its text is `PEER`, `PEER:PORT`, `ADDRESS` or `ADDRESS:PORT`.
+/// A resolver inside the overlay, asked over TCP. Its text is `PEER`, `PEER:PORT`, `ADDRESS` or
+/// `ADDRESS:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Via {
     /// Which host.
@@ -162,7 +166,8 @@ pub struct Srv {
 }
 
 impl Record {
-    /// The record of this type with this value, both as people write them. Names must be absolute; the last dot may be there.
+    /// The record of this type with this value, both as people write them. Names must be absolute;
+    /// the last dot may be there.
     ///
     /// # Errors
     /// The type is not offered, or the value has not its form.
@@ -242,13 +247,15 @@ fn srv(value: &str) -> Option<Srv> {
     })
 }
 
-/// The name in the form of this module if it is one; a single label is none, since nobody could say below what it lies.
+/// The name in the form of this module if it is one; a single label is none, since nobody could say
+/// below what it lies.
 pub fn absolute(name: &str) -> Option<String> {
     let name = normal(name)?;
     name.contains('.').then_some(name)
 }
 
-/// The name in lower case without the last dot, if its labels are 1 to 63 letters, digits, hyphens and underscores.
+/// The name in lower case without the last dot, if its labels are 1 to 63 letters, digits, hyphens
+/// and underscores.
 pub fn normal(name: &str) -> Option<String> {
     let name = name.strip_suffix('.').unwrap_or(name);
     let is_record_label = |label: &str| {
@@ -263,13 +270,13 @@ pub fn normal(name: &str) -> Option<String> {
     is_name.then(|| name.to_ascii_lowercase())
 }
 
-/// Whether `name` is `zone` or lies below it. Both are in lower case.
+/// Returns whether `name` is `zone` or lies below it. Both are in lower case.
 pub fn is_in(name: &str, zone: &str) -> bool {
     name.strip_suffix(zone)
         .is_some_and(|below| below.is_empty() || below.ends_with('.'))
 }
 
-/// Why a text is no record or resolver. One variant per thing that the writer corrects.
+/// The reason why a text is neither a record nor a resolver. One variant per thing that the writer corrects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DnsTextError {
     /// No such type.
@@ -286,7 +293,8 @@ pub enum DnsTextError {
 /// Where resolvers listen when nobody says otherwise.
 pub const PORT: u16 = 53;
 
-/// Longest text of a TXT record, bytes: a signing key of 16,384 bits with all around it; sent in strings of 255.
+/// Longest text of a TXT record, bytes: a signing key of 16,384 bits with all around it; sent in
+/// strings of 255.
 pub const TXT_MAX: usize = 4_096;
 
 /// Longest name, bytes, without the last dot (RFC 1035: 255 on the wire).

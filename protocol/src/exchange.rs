@@ -1,18 +1,18 @@
-//! What a connection of frames carries, as both of its sides see it: bytes in, a batch of frames out,
-//! and deadlines. Decides nothing, and holds no socket: the shell that moves the bytes is the
+//! What a connection of frames carries, as both of its sides see it: bytes in, a batch of frames
+//! out, and deadlines. Decides nothing, and holds no socket: the shell that moves the bytes is the
 //! transport's pump, or the driver of a simulation.
 
 use std::task::Waker;
 use std::time::Instant;
 
-/// One side of a connection of frames: the client's link, or the relay's connection. A pump moves its
-/// bytes; it decides what they are.
+/// One side of a connection of frames: the client's link, or the relay's connection. A pump moves
+/// its bytes; it decides what they are.
 pub trait Exchange {
     /// The reason for which this side wants the connection to end.
     type End;
 
-    /// Takes whole frames from the front of `bytes` and says how many bytes that were. Bytes may be changed in place; what is
-    /// not taken comes again with more behind it.
+    /// Takes whole frames from the front of `bytes` and says how many bytes that were. Bytes may be
+    /// changed in place; what is not taken comes again with more behind it.
     fn handle_bytes(&mut self, now: Instant, bytes: &mut [u8]) -> Result<usize, Self::End>;
 
     /// Everything that came together has been handed over: what was gathered from it may go on.
@@ -29,14 +29,15 @@ pub trait Exchange {
         let _ = now;
     }
 
-    /// When [`Exchange::handle_timeout`] is due.
+    /// Returns the time at which [`Exchange::handle_timeout`] is due.
     fn poll_timeout(&mut self) -> Option<Instant>;
 
-    /// Gives frames to `out` while it has room; everything given before has been taken by the socket. Whoever has more to send
-    /// later wakes `waker`.
+    /// Gives frames to `out` while it has room; everything given before has been taken by the
+    /// socket. Whoever has more to send later wakes `waker`.
     fn fill(&mut self, now: Instant, waker: &Waker, out: &mut Batch) -> Result<(), Self::End>;
 
-    /// Whether what was written last has to arrive: then the connection is kept until the other side closes it, for a moment.
+    /// Returns whether what was written last has to arrive: then the connection is kept until the
+    /// other side closes it, for a moment.
     fn is_last_word_needed(&self, end: &Self::End) -> bool {
         let _ = end;
         false
@@ -77,14 +78,15 @@ impl Batch {
         }
     }
 
-    /// Where whole frames are appended. They go out behind everything given before and share records.
+    /// Where whole frames are appended. They go out behind everything given before and share
+    /// records.
     #[inline]
     pub fn packed(&mut self) -> &mut Vec<u8> {
         &mut self.packed
     }
 
-    /// Gives a buffer of whole frames, which goes out behind everything given before. Worth it from some KiB on: it costs a
-    /// record of its own, and is not copied.
+    /// Gives a buffer of whole frames, which goes out behind everything given before. Worth it from
+    /// some KiB on: it costs a record of its own, and is not copied.
     #[inline]
     pub fn push(&mut self, bytes: Vec<u8>) {
         self.owned_len += bytes.len();
@@ -164,8 +166,8 @@ impl Default for Batch {
     }
 }
 
-/// Bytes that one [`Exchange::fill`] should give at most: sixteen full frames, enough to make a system call cheap,
-/// little enough that a frame given later never waits long.
+/// Bytes that one [`Exchange::fill`] should give at most: sixteen full frames, enough to make a
+/// system call cheap, little enough that a frame given later never waits long.
 pub const FILL: usize = 16 * 16_384;
 
 /// A buffer that grew beyond this is given back: it came from a burst.

@@ -1,4 +1,5 @@
-//! Frames between client and relay: how they are laid out in the byte stream inside TLS. Holds no connection state.
+//! Frames between client and relay: how they are laid out in the byte stream inside TLS. Holds no
+//! connection state.
 //!
 //! ```text
 //!  0      1              4
@@ -7,11 +8,13 @@
 //! +------+--------------+-----------------------------
 //! DATA body:  key word (VNI 24 | flow id 8) · host index (32) · sealed message
 //! ```
-//! Integers are big-endian. A reader skips a kind it does not know by its length, so new kinds need no new version.
+//! Integers are big-endian. A reader skips a kind it does not know by its length, so new kinds need
+//! no new version.
 
 use std::fmt;
 
-/// A 24-bit virtual network identifier. 0..=0xFFF and 0xFFFFFF are reserved (RFC 7637, section 3.2).
+/// A 24-bit virtual network identifier. 0..=0xFFF and 0xFFFFFF are reserved (RFC 7637, section
+/// 3.2).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Vni(u32);
 
@@ -62,13 +65,15 @@ impl<'de> serde::Deserialize<'de> for Vni {
     }
 }
 
-/// Where a frame goes or comes from inside one network: the NVGRE key word and the other end's host index.
+/// Where a frame goes or comes from inside one network: the NVGRE key word and the other end's host
+/// index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Address {
-    /// The network as the *sender of the frame* names it. A relay compares it with the connection's own networks; it is never
-    /// an index into anything shared.
+    /// The network as the *sender of the frame* names it. A relay compares it with the connection's
+    /// own networks; it is never an index into anything shared.
     pub vni: u32,
-    /// Flow id, for fair queueing only: frames of one inner flow carry the same number. 0 = not of a flow.
+    /// Flow id, for fair queueing only: frames of one inner flow carry the same number. 0 = not of
+    /// a flow.
     pub flow: u8,
     /// From a client: the destination. From a relay: the source, stamped by the relay.
     pub host: u32,
@@ -109,12 +114,14 @@ pub enum Frame<'a> {
     Credit {
         /// The destination; its flow id is 0.
         address: Address,
-        /// Bytes of DATA frames for this destination that have left the relay since this connection was welcomed.
+        /// Bytes of DATA frames for this destination that have left the relay since this connection
+        /// was welcomed.
         released: u64,
         /// Bytes that may be outstanding for this destination from now on.
         window: u32,
     },
-    /// Relay to client: the destination is not attached here; frames for it were discarded and count as released.
+    /// Relay to client: the destination is not attached here; frames for it were discarded and
+    /// count as released.
     PeerGone {
         /// The destination; its flow id is 0.
         address: Address,
@@ -128,7 +135,7 @@ pub enum Frame<'a> {
     },
 }
 
-/// Why a destination does not get frames.
+/// The reason why a destination does not get frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GoneReason {
     /// Nobody with that host index is attached to this relay.
@@ -178,10 +185,11 @@ pub enum FrameError {
     },
 }
 
-/// Reads the first frame of `bytes`: the frame and how many bytes it took, or `None` while it is not complete.
+/// Reads the first frame of `bytes`: the frame and how many bytes it took, or `None` while it is
+/// not complete.
 ///
-/// `max_body` bounds the body before a single byte of it is kept: [`BODY_MAX`], or [`UNPROVEN_BODY_MAX`] from a peer that
-/// has not proved who it is.
+/// `max_body` bounds the body before a single byte of it is kept: [`BODY_MAX`], or
+/// [`UNPROVEN_BODY_MAX`] from a peer that has not proved who it is.
 pub fn decode(bytes: &[u8], max_body: usize) -> Result<Option<(Frame<'_>, usize)>, FrameError> {
     let Some(header) = bytes.first_chunk::<HEADER_LEN>() else {
         return Ok(None);
@@ -293,7 +301,8 @@ impl Frame<'_> {
     }
 }
 
-/// The first [`DATA_HEADER_LEN`] bytes of a DATA frame, for a sender that builds the message in place behind them.
+/// The first [`DATA_HEADER_LEN`] bytes of a DATA frame, for a sender that builds the message in
+/// place behind them.
 ///
 /// # Panics
 /// If `message_len` exceeds [`MESSAGE_MAX`]: the caller built the message and knows its length.
@@ -358,10 +367,12 @@ pub const MESSAGE_MAX: usize = 65_536 + crate::SEAL_HEADER_LEN + crate::SEAL_TAG
 /// Largest frame body, bytes: a DATA frame with the largest message.
 pub const BODY_MAX: usize = ADDRESS_LEN + MESSAGE_MAX;
 
-/// Largest frame body taken from a peer that has not proved who it is: a HELLO with the largest ticket fits twice.
+/// Largest frame body taken from a peer that has not proved who it is: a HELLO with the largest
+/// ticket fits twice.
 pub const UNPROVEN_BODY_MAX: usize = 4_096;
 
-/// The kind bytes. 0x00 is never used; 0x01..=0x0f serve the connection, 0x10..=0x1f the data plane.
+/// The kind bytes. 0x00 is never used; 0x01..=0x0f serve the connection, 0x10..=0x1f the data
+/// plane.
 pub mod kind {
     /// [`super::Frame::Hello`]
     pub const HELLO: u8 = 0x01;

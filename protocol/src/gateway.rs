@@ -1,5 +1,5 @@
-//! Private hosts behind a device: what such a gateway leads to, and how it is asked for one of them. Decides what a route covers; who
-//! may offer, approve and use one is decided elsewhere.
+//! Private hosts behind a device: what such a gateway leads to, and how it is asked for one of
+//! them. Decides what a route covers; who may offer, approve and use one is decided elsewhere.
 
 mod judge;
 mod offer;
@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::host_port::HostPortError;
 use crate::{dns, host_port};
 
-/// Hosts that a gateway connects to: `10.1.0.0/16`, `10.1.2.3:5432`, `db.internal:5432`, `*.corp.internal`. Without a port, all
-/// ports.
+/// Hosts that a gateway connects to: `10.1.0.0/16`, `10.1.2.3:5432`, `db.internal:5432`,
+/// `*.corp.internal`. Without a port, all ports.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct GatewayRoute {
@@ -45,7 +45,7 @@ pub enum Host<'a> {
     Name(&'a str),
 }
 
-/// Why a text is no route. One variant per thing that the writer corrects.
+/// The reason why a text is not a route. One variant per thing that the writer corrects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RouteTextError {
     /// None of the forms.
@@ -84,7 +84,8 @@ impl GatewayRoute {
         self.port
     }
 
-    /// How closely the route fits that port of that host, the larger the closer; `None` if it does not.
+    /// How closely the route fits that port of that host, the larger the closer; `None` if it does
+    /// not.
     #[must_use]
     pub fn covers(&self, host: Host<'_>, port: u16) -> Option<u32> {
         if self.port.is_some_and(|only| only != port) {
@@ -106,7 +107,7 @@ impl GatewayRoute {
         Some(closeness * 2 + u32::from(self.port.is_some()))
     }
 
-    /// Whether the route covers some port of that host.
+    /// Returns whether the route covers some port of that host.
     #[must_use]
     pub fn covers_host(&self, host: Host<'_>) -> bool {
         self.covers(host, self.port.unwrap_or(1)).is_some()
@@ -125,7 +126,7 @@ impl GatewayRoute {
         }
     }
 
-    /// Whether a name of the route lies in `domain`.
+    /// Returns whether a name of the route lies in `domain`.
     #[must_use]
     pub fn is_below(&self, domain: &str) -> bool {
         match &self.to {
@@ -278,7 +279,8 @@ impl Request {
         (is_ours && (head[2], head[3]) != (0, 0)).then_some(usize::from(head[1]))
     }
 
-    /// The request of `head` and the bytes that followed; `None` if the host is neither address nor name.
+    /// The request of `head` and the bytes that followed; `None` if the host is neither address nor
+    /// name.
     pub fn decode(head: [u8; HEAD_LEN], host: &[u8]) -> Option<Self> {
         if Self::host_len(head)? != host.len() {
             return None;
@@ -301,7 +303,8 @@ impl Request {
     }
 }
 
-/// What a gateway answers: one byte. Behind [`Answer::Connected`] the bytes of the connection follow, behind the others nothing.
+/// What a gateway answers: one byte. Behind [`Answer::Connected`] the bytes of the connection
+/// follow, behind the others nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Answer {

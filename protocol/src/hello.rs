@@ -1,5 +1,5 @@
-//! How a client proves to a relay who it is, and what the relay answers. Holds the layouts of the three bodies and the
-//! bytes under the signature; deciding is the relay's.
+//! How a client proves to a relay who it is, and what the relay answers. Holds the layouts of the
+//! three bodies and the bytes under the signature; deciding is the relay's.
 
 use aws_lc_rs::digest;
 
@@ -45,7 +45,7 @@ impl<'a> Hello<'a> {
         }
     }
 
-    /// Whether `key` made this hello for this very connection and relay.
+    /// Returns whether `key` made this hello for this very connection and relay.
     #[must_use]
     pub fn is_proved_by(&self, key: &IdentityKey, exporter: &Exporter, relay: RelayId) -> bool {
         let message = proof_message(exporter, relay, self.ticket, self.attach_sequence);
@@ -88,8 +88,9 @@ impl<'a> Hello<'a> {
     }
 }
 
-/// The bytes that a hello's signature covers: label, exporter of this TLS connection, SHA-256 of the ticket, relay id,
-/// attach sequence. Another connection, relay or ticket gives other bytes, so a captured hello is worth nothing.
+/// The bytes that a hello's signature covers: label, exporter of this TLS connection, SHA-256 of
+/// the ticket, relay id, attach sequence. Another connection, relay or ticket gives other bytes, so
+/// a captured hello is worth nothing.
 pub fn proof_message(
     exporter: &Exporter,
     relay: RelayId,
@@ -115,11 +116,13 @@ pub fn proof_message(
 pub struct Welcome {
     /// The version both sides speak from here on.
     pub version: u8,
-    /// Bytes of DATA frames that may be outstanding per destination, until a CREDIT frame says otherwise.
+    /// Bytes of DATA frames that may be outstanding per destination, until a CREDIT frame says
+    /// otherwise.
     pub credit_window: u32,
     /// The relay ends a connection that was silent for three times this long, milliseconds.
     pub keepalive_ms: u32,
-    /// After losing this relay, wait a random time up to this before the first attempt elsewhere, milliseconds.
+    /// After losing this relay, wait a random time up to this before the first attempt elsewhere,
+    /// milliseconds.
     pub reconnect_spread_ms: u32,
 }
 
@@ -182,7 +185,8 @@ impl Reject {
         out
     }
 
-    /// Reads a body; `None` if it is too short. Control characters in the text become spaces: it may reach a terminal.
+    /// Reads a body; `None` if it is too short. Control characters in the text become spaces: it
+    /// may reach a terminal.
     pub fn decode(body: &[u8]) -> Option<Self> {
         let (fixed, rest) = body.split_first_chunk::<9>()?;
         let text = rest.get(..usize::from(fixed[8]))?;
@@ -194,7 +198,8 @@ impl Reject {
     }
 }
 
-/// Why a relay refuses or ends a connection. One variant per thing the client does differently.
+/// The reason why a relay refuses or ends a connection. One variant per thing the client does
+/// differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RejectCode {
     /// No common protocol version: the client must be updated.

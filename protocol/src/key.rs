@@ -1,4 +1,5 @@
-//! Identities and keys: what they are called, how they are written, how a signature is made and checked.
+//! Identities and keys: what they are called, how they are written, how a signature is made and
+//! checked.
 //!
 //! Holds no storage: where a secret lies on disk is its owner's business.
 
@@ -134,8 +135,9 @@ id_type!(
     "network id"
 );
 id_type!(
-    /// One run of a controller over its database. A number that the controller counts up means something only together with the
-    /// run that told it: after a restore from a backup the same numbers are told once more, for other things.
+    /// One run of a controller over its database. A number that the controller counts up means
+    /// something only together with the run that told it: after a restore from a backup the same
+    /// numbers are told once more, for other things.
     Lineage,
     "lineage"
 );
@@ -156,7 +158,7 @@ public_type!(
 );
 
 impl IdentityKey {
-    /// Whether `signature` over `message` was made by the secret half of this key.
+    /// Returns whether `signature` over `message` was made by the secret half of this key.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ED25519, self.0)
@@ -218,7 +220,8 @@ impl fmt::Debug for IdentitySecret {
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text; surrounding white space, as an editor or `echo` leaves it, is not part of a secret.
+    /// Takes the text; surrounding white space, as an editor or `echo` leaves it, is not part of a
+    /// secret.
     pub fn new(text: &str) -> Self {
         Self(Zeroizing::new(text.trim().to_owned()))
     }

@@ -1,8 +1,9 @@
 //! The words all Overlan programs share: frames, tickets, the netmap and the API types.
 //!
-//! Pure data: no I/O, no clock, no logging, no runtime. Every decoder here meets foreign bytes, so every decoder is
-//! bounded by a named limit and returns an error instead of panicking. `docs/protocol.md` describes the same formats for
-//! an independent implementer, and golden bytes in this crate's tests hold both to one truth.
+//! Pure data: no I/O, no clock, no logging, no runtime. Every decoder here meets foreign bytes, so
+//! every decoder is bounded by a named limit and returns an error instead of panicking.
+//! `docs/protocol.md` describes the same formats for an independent implementer, and golden bytes
+//! in this crate's tests hold both to one truth.
 
 #![forbid(unsafe_code)]
 
@@ -56,7 +57,8 @@ pub const ALPN_RELAY: &[u8] = b"overlan-relay/1";
 /// ALPN of the controller's API.
 pub const ALPN_CONTROLLER: &[u8] = b"http/1.1";
 
-/// Label of the TLS exporter (RFC 8446, section 7.5) that ties a signature to one TLS connection. No context value.
+/// Label of the TLS exporter (RFC 8446, section 7.5) that ties a signature to one TLS connection.
+/// No context value.
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-overlan-channel";
 
 /// Bytes taken from the TLS exporter.
@@ -65,7 +67,8 @@ pub const EXPORTER_LEN: usize = 32;
 /// What one TLS connection's exporter yielded; two connections never share it.
 pub type Exporter = [u8; EXPORTER_LEN];
 
-/// Largest TLS plaintext record (RFC 8446). A frame that fits one record is never split over two by a sender.
+/// Largest TLS plaintext record (RFC 8446). A frame that fits one record is never split over two by
+/// a sender.
 pub const TLS_RECORD_MAX: usize = 16_384;
 
 /// Bytes in front of a packet inside a sealed message: type, reserved, session index, counter.

@@ -1,13 +1,15 @@
-//! Decides when the other end of a link between client and relay is dead; both ends ask here. Holds no socket, no clock and no RNG.
+//! Decides when the other end of a link between client and relay is dead; both ends ask here. Holds
+//! no socket, no clock and no RNG.
 //!
 //! ```text
 //! Quiet ──nothing heard for a keepalive, or 2 s while something is unanswered or packets passed lately──> Asked
 //! Asked ──anything heard──> Quiet
 //! Asked ──answer overdue──> dead
 //! ```
-//! Whatever arrives proves that the other end lives; a PONG is only the cheapest thing to ask for, and the one thing that answers all
-//! that was sent before. Silence is judged by what is heard: whether the question could be written does not matter, for who
-//! stopped takes none. An end that only receives sees nothing of a direction that died, so while packets pass both ask.
+//! Whatever arrives proves that the other end lives; a PONG is only the cheapest thing to ask for,
+//! and the one thing that answers all that was sent before. Silence is judged by what is heard:
+//! whether the question could be written does not matter, for who stopped takes none. An end that
+//! only receives sees nothing of a direction that died, so while packets pass both ask.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +18,7 @@ use std::time::{Duration, Instant};
 pub struct Liveness {
     keepalive: Duration,
     heard: Instant,
-    /// When a packet last passed, in either direction.
+    /// The time at which a packet last passed, in either direction.
     talked: Option<Instant>,
     /// Since when something is unanswered and nothing was heard.
     unanswered: Option<Instant>,
@@ -47,21 +49,24 @@ impl Liveness {
         }
     }
 
-    /// Something arrived. What was sent before may still be unanswered: this need not be its answer.
+    /// Something arrived. What was sent before may still be unanswered: this need not be its
+    /// answer.
     pub fn handle_heard(&mut self, now: Instant) {
         self.heard = now;
         self.unanswered = self.unanswered.map(|_| now);
         self.asked = None;
     }
 
-    /// A PONG arrived: everything before the question is answered. To be called besides [`Liveness::handle_heard`].
+    /// A PONG arrived: everything before the question is answered. To be called besides
+    /// [`Liveness::handle_heard`].
     pub fn handle_pong(&mut self) {
         if !self.sent_since {
             self.unanswered = None;
         }
     }
 
-    /// The socket took nothing for a while, and takes again: the other end is there, and what was asked lies behind what it takes.
+    /// The socket took nothing for a while, and takes again: the other end is there, and what was
+    /// asked lies behind what it takes.
     pub fn handle_relieved(&mut self, now: Instant) {
         self.handle_heard(now);
     }
@@ -71,7 +76,8 @@ impl Liveness {
         self.talked = Some(now);
     }
 
-    /// Something was sent that deserves an answer: DATA, which is released sooner or later. PING and PONG are not among it.
+    /// Something was sent that deserves an answer: DATA, which is released sooner or later. PING
+    /// and PONG are not among it.
     pub fn handle_sent(&mut self, now: Instant) {
         self.unanswered.get_or_insert(now);
         self.sent_since = true;
@@ -90,7 +96,7 @@ impl Liveness {
         Some(Action::Ping)
     }
 
-    /// When [`Liveness::handle_timeout`] is due; ask again after every call.
+    /// Returns the time at which [`Liveness::handle_timeout`] is due; ask again after every call.
     pub fn poll_timeout(&self) -> Instant {
         match self.asked {
             Some(asked) => asked + ANSWER_WITHIN,
@@ -105,14 +111,15 @@ impl Liveness {
     }
 }
 
-/// While something is unanswered, or in a conversation, silence of this length is suspicious: a black hole is found within 4 s.
+/// While something is unanswered, or in a conversation, silence of this length is suspicious: a
+/// black hole is found within 4 s.
 const PROBE_AFTER: Duration = Duration::from_secs(2);
 
 /// Any end of a usable connection answers in this time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// A pause of this length is still part of a conversation: 15 questions of 40 bytes behind the last packet at most, and whoever
-/// types again after it loses no more than the 4 s.
+/// A pause of this length is still part of a conversation: 15 questions of 40 bytes behind the last
+/// packet at most, and whoever types again after it loses no more than the 4 s.
 const TALK: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
@@ -168,8 +175,8 @@ mod tests {
 
     #[test]
     fn what_was_heard_from_before_the_silence_does_not_put_the_question_off() {
-        // A relay under load stops: what it said last comes after what was sent last, and nothing more can be sent, for credit or
-        // for room in the socket.
+        // A relay under load stops: what it said last comes after what was sent last, and nothing
+        // more can be sent, for credit or for room in the socket.
         let t0 = start();
         let mut link = Liveness::new(t0, KEEPALIVE);
         for milliseconds in 0..1_000 {

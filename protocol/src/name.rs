@@ -1,8 +1,9 @@
-//! Names: what a host label may look like, how one is made from an operating system's host name, how an overlay name is
-//! taken apart. Decides nothing about which names exist.
+//! Names: what a host label may look like, how one is made from an operating system's host name,
+//! how an overlay name is taken apart. Decides nothing about which names exist.
 
-/// Whether `label` is a host or network label: 1 to 63 lower-case letters, digits and hyphens, no hyphen at an end, and
-/// not the form of an internationalised name, which could look like another device's.
+/// Returns whether `label` is a host or network label: 1 to 63 lower-case letters, digits and
+/// hyphens, no hyphen at an end, and not the form of an internationalised name, which could look
+/// like another device's.
 pub fn is_label(label: &str) -> bool {
     (1..=LABEL_MAX).contains(&label.len())
         && label
@@ -13,12 +14,14 @@ pub fn is_label(label: &str) -> bool {
         && !label.starts_with("xn--")
 }
 
-/// Whether `domain` is one or more labels joined by dots, together at most [`DOMAIN_MAX`] bytes.
+/// Returns whether `domain` is one or more labels joined by dots, together at most [`DOMAIN_MAX`]
+/// bytes.
 pub fn is_domain(domain: &str) -> bool {
     domain.len() <= DOMAIN_MAX && domain.split('.').all(is_label)
 }
 
-/// The nearest label to a host name: its first part, lower case, other characters as hyphens. `device` if nothing is left.
+/// The nearest label to a host name: its first part, lower case, other characters as hyphens.
+/// `device` if nothing is left.
 pub fn label_from_hostname(hostname: &str) -> String {
     let first = hostname.split('.').next().unwrap_or_default();
     let mut label = String::new();
@@ -68,8 +71,8 @@ pub enum OverlayName<'a> {
 }
 
 impl<'a> OverlayName<'a> {
-    /// Takes `name` apart, which the caller has put in lower case; one trailing dot is allowed. `None` where the name is not
-    /// below `domain`.
+    /// Takes `name` apart, which the caller has put in lower case; one trailing dot is allowed.
+    /// `None` where the name is not below `domain`.
     pub fn parse(name: &'a str, domain: &str) -> Option<Self> {
         let name = name.strip_suffix('.').unwrap_or(name);
         let below = name.strip_suffix(domain)?;

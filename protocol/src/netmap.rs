@@ -1,6 +1,7 @@
 //! The netmap: all that a device is told about its networks, and how it follows changes by deltas.
 //!
-//! A device holds one [`Netmap`] and applies each [`Delta`] in order. A delta that does not start where the map stands is a
+//! A device holds one [`Netmap`] and applies each [`Delta`] in order. A delta that does not start
+//! where the map stands is a
 //! [`Gap`]: the device then asks for a snapshot. Trusting a peer's keys is the client's decision, not this module's.
 
 use std::collections::BTreeMap;
@@ -18,8 +19,8 @@ use crate::policy::Filter;
 pub struct Netmap {
     /// The controller's version that this map shows.
     pub version: u64,
-    /// The run of the controller that told the version; who asks for deltas gives both back. `None` in a map that was written
-    /// before there was one: it cannot be resumed.
+    /// The run of the controller that told the version; who asks for deltas gives both back. `None`
+    /// in a map that was written before there was one: it cannot be resumed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineage: Option<Lineage>,
     /// The deployment's domain, lower case.
@@ -60,7 +61,7 @@ pub struct Network {
 /// Another member of a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
-    /// The device.
+    /// The id of the device.
     pub device: DeviceId,
     /// Host label.
     pub label: String,
@@ -72,7 +73,7 @@ pub struct Peer {
     pub tunnel_signature: String,
     /// Where the device attaches: home first, then backups.
     pub relays: Vec<RelayId>,
-    /// Whether the controller holds a control session with it.
+    /// Says whether the controller holds a control session with it.
     pub online: bool,
     /// Approved routes to hosts behind it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -96,7 +97,7 @@ pub enum Owner {
 }
 
 impl Owner {
-    /// Whether nothing was noted.
+    /// Returns whether nothing was noted.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         *self == Self::Unknown
@@ -199,7 +200,7 @@ pub enum Change {
         network: NetworkId,
         /// Its host index.
         host: u32,
-        /// Whether it is there.
+        /// Says whether it is there.
         online: bool,
     },
     /// A relay is new or changed.
@@ -266,8 +267,8 @@ pub struct Gap {
 }
 
 impl Netmap {
-    /// Applies `delta`, or changes nothing and reports a gap. A change about something the map does not hold is skipped: it
-    /// can only be about what policy hides.
+    /// Applies `delta`, or changes nothing and reports a gap. A change about something the map does
+    /// not hold is skipped: it can only be about what policy hides.
     pub fn apply(&mut self, delta: &Delta) -> Result<(), Gap> {
         if delta.from != self.version || delta.to < delta.from {
             return Err(Gap {

@@ -1,5 +1,5 @@
-//! Compiled policy: which peers reach which ports of a device. One evaluation for source and destination; how a policy text
-//! becomes rules is the controller's.
+//! Compiled policy: which peers reach which ports of a device. One evaluation for source and
+//! destination; how a policy text becomes rules is the controller's.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,8 @@ pub enum Protocol {
 pub struct Filter {
     /// Who may open what *on this device*. Enforced here.
     pub inbound: Vec<Rule>,
-    /// What this device may open *elsewhere*. Checked here only for an early and honest answer; the destination enforces.
+    /// What this device may open *elsewhere*. Checked here only for an early and honest answer; the
+    /// destination enforces.
     pub outbound: Vec<Rule>,
 }
 
@@ -82,13 +83,13 @@ impl Filter {
         }
     }
 
-    /// Whether `peer` may open `port` of this device.
+    /// Returns whether `peer` may open `port` of this device.
     #[must_use]
     pub fn allows_inbound(&self, peer: u32, protocol: Protocol, port: u16) -> bool {
         allows(&self.inbound, peer, protocol, port)
     }
 
-    /// Whether this device may open `port` of `peer`.
+    /// Returns whether this device may open `port` of `peer`.
     #[must_use]
     pub fn allows_outbound(&self, peer: u32, protocol: Protocol, port: u16) -> bool {
         allows(&self.outbound, peer, protocol, port)

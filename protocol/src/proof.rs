@@ -1,7 +1,9 @@
-//! How a device or a relay proves to the controller, on each HTTP connection, that it holds its identity key.
+//! How a device or a relay proves to the controller, on each HTTP connection, that it holds its
+//! identity key.
 //!
-//! The proof signs the TLS exporter of the connection it travels on, so there is no long-lived bearer secret and a captured
-//! proof is worth nothing elsewhere. It stands in the `Authorization` header.
+//! The proof signs the TLS exporter of the connection it travels on, so there is no long-lived
+//! bearer secret and a captured proof is worth nothing elsewhere. It stands in the `Authorization`
+//! header.
 
 use crate::Exporter;
 use crate::key::{
@@ -44,7 +46,7 @@ impl ChannelProof {
         }
     }
 
-    /// Whether the holder of `key` made this proof for this very connection.
+    /// Returns whether the holder of `key` made this proof for this very connection.
     #[must_use]
     pub fn is_proved_by(&self, key: &IdentityKey, exporter: &Exporter) -> bool {
         key.verifies(&channel_message(self.principal, exporter), &self.signature)
@@ -84,14 +86,14 @@ fn channel_message(principal: Principal, exporter: &Exporter) -> Vec<u8> {
     [CHANNEL_LABEL, role.as_bytes(), b"\0", exporter, &id].concat()
 }
 
-/// What a newcomer signs with its fresh identity key when it enrols (a device) or registers (a relay): proof that it holds
-/// the key, on this connection.
+/// What a newcomer signs with its fresh identity key when it enrols (a device) or registers (a
+/// relay): proof that it holds the key, on this connection.
 pub fn enrolment_message(exporter: &Exporter, identity: &IdentityKey) -> Vec<u8> {
     [ENROL_LABEL, exporter, &identity.0].concat()
 }
 
-/// What a device's identity key signs to certify its tunnel key. Peers check it, so that a controller cannot swap a tunnel
-/// key without swapping the whole identity.
+/// What a device's identity key signs to certify its tunnel key. Peers check it, so that a
+/// controller cannot swap a tunnel key without swapping the whole identity.
 pub fn tunnel_key_message(tunnel: &TunnelKey) -> Vec<u8> {
     [TUNNEL_KEY_LABEL, &tunnel.0[..]].concat()
 }

@@ -1,8 +1,10 @@
-//! Tickets: the controller's signed statement of which device may attach to which networks, checked offline by relays.
+//! Tickets: the controller's signed statement of which device may attach to which networks, checked
+//! offline by relays.
 //!
-//! The text is a PASETO `v4.public` token: `v4.public.` · base64url(claims ‖ Ed25519 signature) · `.` · base64url(key id).
-//! There is no algorithm field to confuse. A ticket is not a bearer secret: without the device's identity key, which it
-//! names, it is worth nothing (see [`crate::hello`]).
+//! The text is a PASETO `v4.public` token: `v4.public.` · base64url(claims ‖ Ed25519 signature) ·
+//! `.` · base64url(key id). There is no algorithm field to confuse. A ticket is not a bearer
+//! secret: without the device's identity key, which it names, it is worth nothing (see
+//! [`crate::hello`]).
 
 use std::collections::BTreeMap;
 
@@ -15,7 +17,7 @@ use crate::key::{DeviceId, IdentityKey, IdentitySecret, SIGNATURE_LEN};
 /// What a ticket says. Times are seconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
-    /// The device.
+    /// The id of the device.
     #[serde(rename = "dev")]
     pub device: DeviceId,
     /// The key that must sign the HELLO.
@@ -43,7 +45,7 @@ pub struct KeyId(pub String);
 /// The public ticket-signing keys that a verifier trusts.
 pub type TicketKeys = BTreeMap<KeyId, IdentityKey>;
 
-/// Why a ticket is not accepted.
+/// The reason why a ticket is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TicketError {
     /// Not a `v4.public` token of ours, or over a limit.
@@ -72,8 +74,8 @@ impl Ticket {
         seal_public(&claims, key_id.0.as_bytes(), b"", key)
     }
 
-    /// Reads and verifies a ticket at `now` (seconds since the Unix epoch). Parsing and verifying are one step: there is no
-    /// unverified ticket to mistake for a verified one.
+    /// Reads and verifies a ticket at `now` (seconds since the Unix epoch). Parsing and verifying
+    /// are one step: there is no unverified ticket to mistake for a verified one.
     pub fn verify(text: &str, keys: &TicketKeys, now: u64) -> Result<Self, TicketError> {
         if text.len() > TICKET_MAX {
             return Err(TicketError::Malformed);
@@ -155,13 +157,15 @@ fn pre_authentication_encoding(pieces: &[&[u8]]) -> Vec<u8> {
 
 const PASETO_HEADER: &str = "v4.public.";
 
-/// Longest ticket text, bytes: it must fit the frame budget of a peer that has not proved who it is.
+/// Longest ticket text, bytes: it must fit the frame budget of a peer that has not proved who it
+/// is.
 pub const TICKET_MAX: usize = 1_024;
 
 /// Most networks in one ticket; with the longest numbers the text stays under [`TICKET_MAX`].
 pub const NETWORKS_MAX: usize = 16;
 
-/// How long a ticket is valid, seconds. Refreshed at half of it, so that an outage of up to 12 hours is not noticed.
+/// The time for which a ticket is valid, seconds. Refreshed at half of it, so that an outage of up
+/// to 12 hours is not noticed.
 pub const TICKET_LIFE_SECS: u64 = 24 * 3_600;
 
 /// How much earlier than its signing a ticket is valid, seconds: room for clocks that differ.

@@ -1,5 +1,5 @@
-//! Measures forwarding: two clients on loopback, one relay between them, all in this process. Prints throughput, and the CPU
-//! seconds per GiB of the relay's own threads.
+//! Measures forwarding: two clients on loopback, one relay between them, all in this process.
+//! Prints throughput, and the CPU seconds per GiB of the relay's own threads.
 //!
 //! `cargo run --release -p overlan-relay --example forward [seconds]`
 
@@ -179,7 +179,8 @@ fn relay_cpu() -> f64 {
         let Ok(stat) = std::fs::read_to_string(task.path().join("stat")) else {
             continue;
         };
-        // `pid (name) state …`: fields 14 and 15 are the times, the name may hold anything but the last parenthesis.
+        // `pid (name) state …`: fields 14 and 15 are the times, the name may hold anything but the
+        // last parenthesis.
         let Some((head, rest)) = stat.rsplit_once(") ") else {
             continue;
         };

@@ -1,4 +1,5 @@
-//! Decides whether a HELLO makes a stranger a client. Holds no connection; the wall clock is an argument.
+//! Decides whether a HELLO makes a stranger a client. Holds no connection; the wall clock is an
+//! argument.
 
 use std::collections::BTreeMap;
 
@@ -53,7 +54,7 @@ impl From<RelayOrders> for Orders {
 }
 
 impl Orders {
-    /// Whether a device with a ticket of `epoch` must not be here.
+    /// Returns whether a device with a ticket of `epoch` must not be here.
     pub(crate) fn revokes(&self, device: DeviceId, epoch: u64) -> bool {
         self.revoked
             .get(&device)
@@ -67,7 +68,7 @@ impl Orders {
             .map(|((vni, host), device)| (*vni, *host, *device))
     }
 
-    /// Whether the address is another device's.
+    /// Returns whether the address is another device's.
     pub(crate) fn is_held_by_another(&self, vni: u32, host: u32, device: DeviceId) -> bool {
         self.holders
             .get(&(vni, host))
@@ -75,8 +76,9 @@ impl Orders {
     }
 }
 
-/// Judges the body of a HELLO that came over the connection of `exporter`, at `wall` seconds since the Unix epoch. Nothing
-/// of a ticket is believed before its signature fits, and nobody is the ticket's device before the proof fits.
+/// Judges the body of a HELLO that came over the connection of `exporter`, at `wall` seconds since
+/// the Unix epoch. Nothing of a ticket is believed before its signature fits, and nobody is the
+/// ticket's device before the proof fits.
 pub(crate) fn admit(
     body: &[u8],
     exporter: &Exporter,

@@ -1,5 +1,5 @@
-//! What other connections may do to a client: queue a frame, release its bytes, end it. Holds the lock around one
-//! connection's egress and ledger; its socket belongs to its own task.
+//! What other connections may do to a client: queue a frame, release its bytes, end it. Holds the
+//! lock around one connection's egress and ledger; its socket belongs to its own task.
 //!
 //! No method holds two clients' locks at once, so there is no lock order to get wrong.
 
@@ -28,7 +28,7 @@ pub(crate) struct Client {
     outbox: Mutex<Outbox>,
 }
 
-/// Why a receiver does not take a frame.
+/// The reason why a receiver does not take a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotTaken {
     /// Its queue is full.
@@ -92,8 +92,9 @@ impl Client {
         self.outbox.lock().ledger.handle_received(to, bytes);
     }
 
-    /// Queues runs of frames for this client, stamped with where they come from and charged to `from`'s account. `to` is this
-    /// client as `from` sees it. What was not taken stays in `runs`; what others lost for it is appended to `shed`.
+    /// Queues runs of frames for this client, stamped with where they come from and charged to
+    /// `from`'s account. `to` is this client as `from` sees it. What was not taken stays in `runs`;
+    /// what others lost for it is appended to `shed`.
     pub(crate) fn deliver(
         &self,
         now: Instant,
@@ -123,8 +124,8 @@ impl Client {
         taken
     }
 
-    /// Takes over the frames that wait for `older`, another connection of this device, as far as they are for `places`;
-    /// `older` takes nothing more. Returns what does not fit.
+    /// Takes over the frames that wait for `older`, another connection of this device, as far as
+    /// they are for `places`; `older` takes nothing more. Returns what does not fit.
     pub(crate) fn inherit(
         &self,
         older: &Client,
@@ -147,7 +148,8 @@ impl Client {
             .discard(None, is_one, |to| to.vni == victims.vni)
     }
 
-    /// `bytes` that this client sent to `to` need not be held any longer; `stood` is how long they at least waited behind others.
+    /// `bytes` that this client sent to `to` need not be held any longer; `stood` is how long they
+    /// at least waited behind others.
     pub(crate) fn release(
         &self,
         now: Instant,
@@ -206,8 +208,8 @@ impl Client {
         wake(outbox);
     }
 
-    /// Does what is due, and appends what this client is too slow for to `lost`. Returns when to come again, or why its connection
-    /// must end.
+    /// Does what is due, and appends what this client is too slow for to `lost`. Returns when to
+    /// come again, or why its connection must end.
     pub(crate) fn handle_timeout(
         &self,
         now: Instant,
@@ -230,8 +232,9 @@ impl Client {
         Ok(next)
     }
 
-    /// What this client's task should write next: control frames go to `control`, behind them data frames to `filled`, together
-    /// about `budget` bytes. All that was given before counts as written. `waker` is woken when there is more.
+    /// What this client's task should write next: control frames go to `control`, behind them data
+    /// frames to `filled`, together about `budget` bytes. All that was given before counts as
+    /// written. `waker` is woken when there is more.
     pub(crate) fn fill(
         &self,
         now: Instant,
@@ -281,7 +284,7 @@ struct Outbox {
     ledger: Ledger,
     egress: Egress<Arc<Client>>,
     slow: Slow,
-    /// Why the connection must end.
+    /// The reason why the connection must end.
     end: Option<Reject>,
     /// The connection has ended; nothing is queued any more.
     closed: bool,

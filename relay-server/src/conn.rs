@@ -1,5 +1,6 @@
-//! One client's connection, from TLS to its end: proves the client, then passes frames between its socket and the switch.
-//! Decides nothing about who may come (`admit`) or who gets a frame (`switch`).
+//! One client's connection, from TLS to its end: proves the client, then passes frames between its
+//! socket and the switch. Decides nothing about who may come (`admit`) or who gets a frame
+//! (`switch`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsStream};
+use tracing::Instrument as _;
 
 use crate::admit::{self, Admitted};
 use crate::client::{Client, Filled, NotTaken};
@@ -25,7 +27,7 @@ use crate::egress::{Closed, Release, Run};
 use crate::hub::{Hub, Seat};
 use crate::intake::{Gathering, LARGE};
 use crate::ledger::{Destination, TooManyDestinations};
-use crate::metrics::{Dropped, Metrics};
+use crate::metrics::Dropped;
 use crate::switch::{AttachId, Attachment, Claim, Misroute, Superseded, Verdict};
 
 /// Serves one accepted TCP connection to its end.
@@ -35,24 +37,29 @@ pub(crate) async fn serve(hub: Arc<Hub>, acceptor: TlsAcceptor, tcp: TcpStream, 
     let Some((mut stream, admitted)) = evicted.run_until_cancelled(welcomed).await.flatten() else {
         return;
     };
+    let ticket = &admitted.ticket;
+    let networks: Vec<Vni> = ticket.networks.iter().map(|(vni, _)| *vni).collect();
+    let span = tracing::error_span!("client", device = %ticket.device, ?networks);
     let mut conn = match Conn::attach(hub.clone(), admitted, clock::now(), clock::wall().as_secs())
     {
         Ok(conn) => conn,
         Err(reject) => return refuse(&hub, &mut stream, &reject).await,
     };
-    let ended = pump::run(stream, &mut conn).await;
+    let ended = pump::run(stream, &mut conn).instrument(span.clone()).await;
+    let _entered = span.entered();
     match &ended {
         Ended::Ours(reject) => {
             hub.metrics.count_rejected(reject.code);
-            tracing::debug!(device = %conn.client.device, reason = %reject.text, "client ended");
+            tracing::debug!(reason = %reject.text, "client ended");
         }
         Ended::Closed | Ended::Broken(_) | Ended::Silent | Ended::Stalled => {
-            tracing::debug!(device = %conn.client.device, ?ended, "client left");
+            tracing::debug!(?ended, "client left");
         }
     }
 }
 
-/// TLS and HELLO, each within its time. Every failure is counted and quiet: the other side is a stranger.
+/// TLS and HELLO, each within its time. Every failure is counted and quiet: the other side is a
+/// stranger.
 async fn welcome_stranger(
     hub: &Hub,
     acceptor: &TlsAcceptor,
@@ -68,16 +75,16 @@ async fn welcome_stranger(
         Ok(Ok(stream)) => stream.into(),
         Ok(Err(error)) => {
             tracing::debug!(%error, "no TLS");
-            Metrics::add(&hub.metrics.tls_failed, 1);
+            hub.metrics.tls_failed.inc();
             return None;
         }
         Err(_) => {
-            Metrics::add(&hub.metrics.deadline_missed, 1);
+            hub.metrics.deadline_missed.inc();
             return None;
         }
     };
     if stream.get_ref().1.alpn_protocol() != Some(ALPN_RELAY) {
-        Metrics::add(&hub.metrics.tls_failed, 1);
+        hub.metrics.tls_failed.inc();
         return None;
     }
     let body = match timeout(hub.settings.hello_within, read_hello(&mut stream)).await {
@@ -89,7 +96,7 @@ async fn welcome_stranger(
             return None;
         }
         Err(_) => {
-            Metrics::add(&hub.metrics.deadline_missed, 1);
+            hub.metrics.deadline_missed.inc();
             return None;
         }
     };
@@ -113,7 +120,7 @@ async fn welcome_stranger(
     }
 }
 
-/// Why there is no HELLO.
+/// The reason why there is no HELLO.
 enum NoHello {
     /// The other side went away.
     Gone,
@@ -131,7 +138,8 @@ async fn read_hello(stream: &mut TlsStream<Stepwise>) -> Result<Vec<u8>, NoHello
     if bytes[0] != frame::kind::HELLO {
         return Err(NoHello::Protocol);
     }
-    // With the header alone this checks the claimed length against the limit, before memory is given for it.
+    // With the header alone this checks the claimed length against the limit, before memory is
+    // given for it.
     frame::decode(&bytes, frame::UNPROVEN_BODY_MAX).map_err(|_| NoHello::Protocol)?;
     let length = u32::from_be_bytes([0, bytes[1], bytes[2], bytes[3]]);
     let mut body = vec![0; length as usize];
@@ -145,7 +153,8 @@ async fn read_hello(stream: &mut TlsStream<Stepwise>) -> Result<Vec<u8>, NoHello
 /// Tells a stranger no.
 async fn refuse(hub: &Hub, stream: &mut TlsStream<Stepwise>, reject: &Reject) {
     hub.metrics.count_rejected(reject.code);
-    // A stranger can cause it, so it is bounded; with a wrong clock it is all that shows why a relay has no clients.
+    // A stranger can cause it, so it is bounded; with a wrong clock it is all that shows why a
+    // relay has no clients.
     let is_ticket = matches!(
         reject.code,
         RejectCode::TicketExpired | RejectCode::TicketInvalid
@@ -167,7 +176,8 @@ async fn refuse(hub: &Hub, stream: &mut TlsStream<Stepwise>, reject: &Reject) {
     let _ = timeout(LAST_WORDS, goodbye).await;
 }
 
-/// An attached client's side of the pump. Dropping it takes the client out of the switch, whatever ends its task.
+/// An attached client's side of the pump. Dropping it takes the client out of the switch, whatever
+/// ends its task.
 pub(crate) struct Conn {
     hub: Arc<Hub>,
     client: Arc<Client>,
@@ -180,9 +190,9 @@ pub(crate) struct Conn {
     lately: Lately,
     /// The newest time that it was told.
     touched: Instant,
-    /// When its ledger has something to do.
+    /// The time at which its ledger has something to do.
     sweep_at: Option<Instant>,
-    /// When the connection has outlived its ticket.
+    /// The time at which the connection has outlived its ticket.
     ticket_ends: Instant,
     /// What the read under way brought for the newest destination.
     gathering: Option<Gathering>,
@@ -235,14 +245,15 @@ impl Conn {
             networks.any(|(vni, host)| vni.get() == to.vni && *host == to.host)
         };
         for older in displaced {
-            // Who comes back before its old connection was found dead loses nothing that still waited.
+            // Who comes back before its old connection was found dead loses nothing that still
+            // waited.
             if older.device == ticket.device {
                 let refused = client.inherit(&older, places);
                 hub.tell_lost(now, Dropped::ReceiverFull, refused);
             }
             older.end(superseded());
         }
-        Metrics::add(&hub.metrics.attached, 1);
+        hub.metrics.attached.inc();
         let left = Duration::from_secs(ticket.expires.saturating_sub(wall));
         let ticket_ends = now + left.min(TICKET_LIFE_MAX) + hub.settings.ticket_grace;
         let conn = Self {
@@ -380,8 +391,8 @@ impl Exchange for Conn {
         if bytes >= PACKET_MIN {
             self.liveness.handle_talked(now);
         }
-        Metrics::add(&self.hub.metrics.frames_in, frames);
-        Metrics::add(&self.hub.metrics.bytes_in, bytes);
+        self.hub.metrics.frames_in.inc_by(frames);
+        self.hub.metrics.bytes_in.inc_by(bytes);
         Ok(())
     }
 
@@ -447,8 +458,8 @@ impl Exchange for Conn {
             if bytes >= PACKET_MIN {
                 self.liveness.handle_talked(now);
             }
-            Metrics::add(&self.hub.metrics.frames_out, frames);
-            Metrics::add(&self.hub.metrics.bytes_out, bytes);
+            self.hub.metrics.frames_out.inc_by(frames);
+            self.hub.metrics.bytes_out.inc_by(bytes);
             self.hub.metrics.note_wait(self.filled.waited);
         }
         for release in self.filled.written.drain(..) {
@@ -485,8 +496,8 @@ impl Drop for Conn {
     }
 }
 
-/// Who sent to a client lately. They are told when it goes, since they may wait for answers to what went with its connection, and
-/// would send into it again a retransmission later, or never.
+/// Who sent to a client lately. They are told when it goes, since they may wait for answers to what
+/// went with its connection, and would send into it again a retransmission later, or never.
 #[derive(Default)]
 struct Lately {
     sources: BTreeMap<(AttachId, u32), (Arc<Client>, Destination, Instant)>,
@@ -513,7 +524,8 @@ impl Lately {
     }
 }
 
-/// Gives what `from` sent to its receiver, and what is not taken back to `from` as free. Returns the empty queue of it.
+/// Gives what `from` sent to its receiver, and what is not taken back to `from` as free. Returns
+/// the empty queue of it.
 fn pass_on(
     hub: &Hub,
     from: &Arc<Client>,
@@ -575,7 +587,7 @@ fn pass_on(
         NotTaken::Full => hub.metrics.count_dropped(Dropped::ReceiverFull, frames),
         NotTaken::RelayFull => hub.metrics.count_dropped(Dropped::RelayFull, frames),
         NotTaken::Closed => {
-            Metrics::add(&hub.metrics.peer_gone, frames);
+            hub.metrics.peer_gone.inc_by(frames);
             from.peer_gone(to);
         }
     }
@@ -613,7 +625,8 @@ fn overloaded() -> Reject {
     }
 }
 
-/// How far clients should spread their next attempts should this relay die now: so that the next one sees at most
+/// How far clients should spread their next attempts should this relay die now: so that the next
+/// one sees at most
 /// [`RECONNECTS_PER_SEC`].
 fn reconnect_spread_ms(clients: usize) -> u32 {
     let spread = clients as u64 * 1_000 / RECONNECTS_PER_SEC;
@@ -624,7 +637,8 @@ fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
-/// Bytes of the smallest DATA frame that carries an IP packet; smaller ones are notes between two clients.
+/// Bytes of the smallest DATA frame that carries an IP packet; smaller ones are notes between two
+/// clients.
 const PACKET_MIN: u64 = (DATA_HEADER_LEN + SEAL_HEADER_LEN + 20 + SEAL_TAG_LEN) as u64;
 
 /// Whoever sent within this time may be in a conversation, as in [`Liveness`].
@@ -633,16 +647,18 @@ const LATELY: Duration = Duration::from_secs(30);
 /// Sources among which those that were silent since are not looked for: a page of memory.
 const LATELY_MIN: usize = 64;
 
-/// A connection that carries nothing and is silent for so many keepalives is asked whether it is half open.
+/// A connection that carries nothing and is silent for so many keepalives is asked whether it is
+/// half open.
 const SILENT_KEEPALIVES: u32 = 3;
 
 /// Time for a refused stranger to read why.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// When a client may try again after it found the relay full.
+/// The time at which a client may try again after it found the relay full.
 const OVERLOADED_RETRY_MS: u32 = 5_000;
 
-/// Longest that any ticket lets a connection live; a far later expiry would be a signer's mistake and overflows clocks.
+/// Longest that any ticket lets a connection live; a far later expiry would be a signer's mistake
+/// and overflows clocks.
 const TICKET_LIFE_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// TLS handshakes with proofs that the next relay can take: a fifth of one core.

@@ -1,8 +1,10 @@
-//! Decides in which order one receiver gets the frames that wait for it. Holds runs of whole frames; no clock, no socket, no lock.
+//! Decides in which order one receiver gets the frames that wait for it. Holds runs of whole
+//! frames; no clock, no socket, no lock.
 //!
-//! Deficit round robin between the connections that send to it, and run by run between the flows of one connection: a bulk copy
-//! costs others one quantum, not its whole window. What comes for a flow that has nothing waiting goes before all backlogs, as long
-//! as its source has something left of its turn. Bytes count as held until the socket has taken them.
+//! Deficit round robin between the connections that send to it, and run by run between the flows of
+//! one connection: a bulk copy costs others one quantum, not its whole window. What comes for a
+//! flow that has nothing waiting goes before all backlogs, as long as its source has something left
+//! of its turn. Bytes count as held until the socket has taken them.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -28,7 +30,8 @@ pub(crate) struct Egress<S> {
     networks: Vec<(u32, usize)>,
     /// Bytes given out and not yet known to be written.
     writing: Releases<S>,
-    /// Empty queues for the next flows and sources, so that one that comes and goes with each frame does not allocate.
+    /// Empty queues for the next flows and sources, so that one that comes and goes with each frame
+    /// does not allocate.
     spare_runs: Vec<VecDeque<Waiting>>,
     spare_flows: Vec<VecDeque<Flow>>,
 }
@@ -45,7 +48,8 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Bytes of memory that it takes while it waits, so that a flood of tiny frames is counted for what it is.
+    /// Bytes of memory that it takes while it waits, so that a flood of tiny frames is counted for
+    /// what it is.
     pub(crate) fn cost(&self) -> usize {
         self.bytes.capacity() + RUN_OVERHEAD
     }
@@ -124,8 +128,9 @@ impl<S: Clone> Egress<S> {
             .map_err(|refused| Full(refused.run))
     }
 
-    /// Makes room for frames of `id` in the network `vni` that cost `cost`: the largest holders give up what they have, if that is
-    /// at least twice as much. First the largest network pays, in it the largest sources.
+    /// Makes room for frames of `id` in the network `vni` that cost `cost`: the largest holders
+    /// give up what they have, if that is at least twice as much. First the largest network pays,
+    /// in it the largest sources.
     #[must_use]
     pub(crate) fn shed(&mut self, id: AttachId, vni: u32, cost: usize) -> Vec<Release<S>> {
         let held = self.networks.iter().find(|(known, _)| *known == vni);
@@ -151,8 +156,9 @@ impl<S: Clone> Egress<S> {
         shed
     }
 
-    /// Gives up what waits of the sources that `of` names for destinations that `places` does. `now` is given when the receiver
-    /// was too slow for it, so that its sources hear how long it stood.
+    /// Gives up what waits of the sources that `of` names for destinations that `places` does.
+    /// `now` is given when the receiver was too slow for it, so that its sources hear how long it
+    /// stood.
     #[must_use]
     pub(crate) fn discard(
         &mut self,
@@ -168,8 +174,8 @@ impl<S: Clone> Egress<S> {
         free.append(&mut self.writing.0);
     }
 
-    /// Appends the next runs to `out`, until they hold `budget` bytes or nothing waits. The last one may overshoot. Returns the
-    /// longest time that one of them waited.
+    /// Appends the next runs to `out`, until they hold `budget` bytes or nothing waits. The last
+    /// one may overshoot. Returns the longest time that one of them waited.
     pub(crate) fn take(&mut self, now: Instant, budget: usize, out: &mut Vec<Run>) -> Duration {
         let mut taken = 0;
         let mut longest = Duration::ZERO;
@@ -363,7 +369,8 @@ impl<S: Clone> Egress<S> {
                 source.deficit += QUANTUM;
                 self.ring.rotate_left(1);
             } else if let Some(waiting) = source.take_from(0, &mut self.spare_runs) {
-                // Its next turn begins here, so that what comes for an idle flow of it need not wait for this.
+                // Its next turn begins here, so that what comes for an idle flow of it need not
+                // wait for this.
                 if source.deficit <= 0 {
                     source.deficit += QUANTUM;
                     self.ring.rotate_left(1);
@@ -469,8 +476,8 @@ impl<S> Default for Releases<S> {
     }
 }
 
-/// How many of the newest releases one is compared with: as many pairs share a batch as a rule. A pair that is further back is
-/// told twice, which is as good.
+/// How many of the newest releases one is compared with: as many pairs share a batch as a rule. A
+/// pair that is further back is told twice, which is as good.
 const JOINED_WITH: usize = 8;
 
 /// Most queues that are kept of each kind: the flows that take turns within one batch.
@@ -482,7 +489,8 @@ const SPARE_CAPACITY: usize = 64;
 /// Bytes that one source may give per turn: one full frame.
 const QUANTUM: isize = TLS_RECORD_MAX as isize;
 
-/// When all is full, this part of it is given up at once, so that it is not searched for each frame.
+/// Once all is full, this part of it is given up at once, so that it is not searched
+/// for each frame.
 pub(crate) const SHED_PART: usize = 8;
 
 /// What a waiting run costs beside its bytes: allocation and bookkeeping.

@@ -1,4 +1,5 @@
-//! A relay without sockets, tasks and clock: what is behind TLS, HELLO and WELCOME, to be driven in virtual time.
+//! A relay without sockets, tasks and clock: what is behind TLS, HELLO and WELCOME, to be driven in
+//! virtual time.
 //!
 //! It is the same code that a running relay uses; only the pump that moves bytes is the driver's.
 
@@ -42,8 +43,8 @@ impl Forwarder {
         }
     }
 
-    /// Attaches a client whose ticket and proof were checked. `wall` is the time in seconds since the Unix epoch. The first frame
-    /// that the connection gives is the WELCOME.
+    /// Attaches a client whose ticket and proof were checked. `wall` is the time in seconds since
+    /// the Unix epoch. The first frame that the connection gives is the WELCOME.
     pub fn attach(
         &self,
         ticket: Ticket,

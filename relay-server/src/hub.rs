@@ -59,7 +59,7 @@ pub(crate) struct Settings {
     pub(crate) ticket_grace: Duration,
     /// Time that clients get to leave when the relay stops.
     pub(crate) drain: Duration,
-    /// How long a first start tries to reach the controller.
+    /// The time for which a first start tries to reach the controller.
     pub(crate) register_within: Duration,
     /// Bytes that may be outstanding per destination.
     pub(crate) window: u32,
@@ -124,8 +124,9 @@ impl Hub {
         }
     }
 
-    /// Charges frames of `from` for `to` that cost `cost`. Where the relay's memory is full, whoever holds most of it gives up what
-    /// it has for somebody who holds much less. `false` = there is no room, and nothing was charged.
+    /// Charges frames of `from` for `to` that cost `cost`. Where the relay's memory is full,
+    /// whoever holds most of it gives up what it has for somebody who holds much less. `false` =
+    /// there is no room, and nothing was charged.
     pub(crate) fn charge(&self, now: Instant, from: &Client, to: Destination, cost: usize) -> bool {
         let Some(account) = from.account(to.vni) else {
             return false;
@@ -188,7 +189,8 @@ impl Hub {
     }
 }
 
-/// A connection's place in the limits; dropping it gives the place back, whatever ends the connection's task.
+/// A connection's place in the limits; dropping it gives the place back, whatever ends the
+/// connection's task.
 pub(crate) struct Seat {
     hub: Arc<Hub>,
     evicted: CancellationToken,

@@ -1,5 +1,6 @@
-//! Gathers what one client sends into runs, so that credit, switch and receiver are asked once per batch and not once per frame.
-//! Decides what may be joined; whether a frame goes anywhere is the switch's and the ledger's word.
+//! Gathers what one client sends into runs, so that credit, switch and receiver are asked once per
+//! batch and not once per frame. Decides what may be joined; whether a frame goes anywhere is the
+//! switch's and the ledger's word.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -32,7 +33,8 @@ pub(crate) struct Gathering {
 pub(crate) struct Overrun;
 
 impl Gathering {
-    /// For a receiver, which sees the sender as host `source`, or for nobody. `runs` is empty; it is given for its memory.
+    /// For a receiver, which sees the sender as host `source`, or for nobody. `runs` is empty; it
+    /// is given for its memory.
     pub(crate) fn new(
         to: Destination,
         found: Option<(Arc<Client>, u32)>,
@@ -109,8 +111,8 @@ impl Gathering {
     }
 }
 
-/// From this size on, bytes, a run stays in the buffer it was gathered in and becomes a record of its own: below, a second copy
-/// costs less than the memory and the record.
+/// From this size on, bytes, a run stays in the buffer it was gathered in and becomes a record of
+/// its own: below, a second copy costs less than the memory and the record.
 pub(crate) const LARGE: usize = BUFFER / 4;
 
 /// Bytes that are gathered at most before they go on: four full frames.

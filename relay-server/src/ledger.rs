@@ -1,8 +1,8 @@
-//! Decides what one connection may have outstanding per destination, and which CREDIT and PEER_GONE frames it is owed.
-//! Holds counters; no clock, no socket, no payload.
+//! Decides what one connection may have outstanding per destination, and which CREDIT and PEER_GONE
+//! frames it is owed. Holds counters; no clock, no socket, no payload.
 //!
-//! Notices are kept per destination and merged: only the newest total of a destination matters, so a client that does not
-//! read makes nothing grow.
+//! Notices are kept per destination and merged: only the newest total of a destination matters, so
+//! a client that does not read makes nothing grow.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -27,10 +27,11 @@ pub(crate) struct Ledger {
     pairs: BTreeMap<Destination, Pair>,
     /// Destinations with a notice due, each at most once.
     due: VecDeque<Destination>,
-    /// Destinations whose window is larger than the first one, and by how much all of them together, bytes.
+    /// Destinations whose window is larger than the first one, and by how much all of them
+    /// together, bytes.
     grown: BTreeSet<Destination>,
     reserved: usize,
-    /// When the grown ones are looked at again.
+    /// The time at which the grown ones are looked at again.
     sweep_at: Option<Instant>,
 }
 
@@ -73,8 +74,9 @@ impl Ledger {
         }
     }
 
-    /// `bytes` of admitted frames for `to` have left the relay or were discarded, after they stood `stood` behind others of their
-    /// flow; `account` is the source's in the network of `to`. Says whether a notice became due.
+    /// `bytes` of admitted frames for `to` have left the relay or were discarded, after they stood
+    /// `stood` behind others of their flow; `account` is the source's in the network of `to`. Says
+    /// whether a notice became due.
     #[must_use]
     pub(crate) fn handle_released(
         &mut self,
@@ -88,7 +90,8 @@ impl Ledger {
             return false;
         };
         let before = grown(pair, self.window);
-        // Taken before the window grows and given back behind it, so that all sources together never exceed the relay's limit.
+        // Taken before the window grows and given back behind it, so that all sources together
+        // never exceed the relay's limit.
         let share = SOURCE_GROWN_MAX.saturating_sub(self.reserved);
         let wanted = (pair.credit.window() as usize).min(share);
         let granted = account.reserve(wanted);
@@ -112,12 +115,13 @@ impl Ledger {
         true
     }
 
-    /// When [`Ledger::handle_timeout`] is due.
+    /// Returns the time at which [`Ledger::handle_timeout`] is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.sweep_at
     }
 
-    /// Lets destinations that rest start anew. Early calls do nothing. Says whether a notice became due.
+    /// Lets destinations that rest start anew. Early calls do nothing. Says whether a notice became
+    /// due.
     pub(crate) fn handle_timeout(&mut self, now: Instant, accounts: &[Account]) -> bool {
         if self.sweep_at.is_none_or(|at| now < at) {
             return false;
@@ -228,8 +232,9 @@ fn give_back(accounts: &[Account], to: Destination, bytes: usize) {
 /// By how much the windows of one source may have grown together, bytes: four of the largest.
 const SOURCE_GROWN_MAX: usize = 4 * WINDOW_MAX as usize;
 
-/// Most destinations of one connection: several full networks for an honest client, under 1 MiB of counters for a
-/// dishonest one. A running total cannot be forgotten while its connection lives, so the entries stay.
+/// Most destinations of one connection: several full networks for an honest client, under 1 MiB of
+/// counters for a dishonest one. A running total cannot be forgotten while its connection lives, so
+/// the entries stay.
 pub(crate) const DESTINATIONS_MAX: usize = 8_192;
 
 #[cfg(test)]

@@ -1,8 +1,12 @@
-//! The relay: accepts TLS tunnels, forwards sealed frames between members of a network, reads none of them.
+//! The relay: accepts TLS tunnels, forwards sealed frames between members of a network, reads none
+//! of them.
 //!
-//! The path of a frame: `conn` reads it from one client and asks the `switch` who gets it; it waits in the receiver's
-//! `egress`, against the sender's credit in its `ledger`, until the receiver's own `conn` task takes it. The session cipher is
-//! not linked here: a relay cannot read what it forwards.
+//! The path of a frame: `conn` reads it from one client, `switch` finds the receiver, `intake` puts
+//! it together with others for the same receiver into a buffer of the `pool`, `memory` charges it
+//! to its network and sender, and `client` takes it under the receiver's lock: it waits in the
+//! receiver's `egress`, against the sender's credit in the sender's `ledger`, until the receiver's
+//! own `conn` writes it. `slow` decides when a receiver takes too long. The session cipher is not
+//! linked here: a relay cannot read what it forwards.
 //!
 //! Nothing is process-wide; several relays can run in one process.
 
@@ -60,6 +64,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 pub use crate::forwarder::{Forwarder, Forwarding};
 pub use crate::state::StateError;
@@ -73,33 +78,36 @@ use crate::state::StateDir;
 pub struct Config {
     /// Where clients connect to. Port 0 takes a free one.
     pub listen: SocketAddr,
-    /// `host:port` list, at most 8, that clients are told; empty = the address of `listen`, which then must not be a wildcard.
+    /// `host:port` list, at most 8, that clients are told; empty = the address of `listen`, which
+    /// then must not be a wildcard.
     pub addresses: Vec<String>,
     /// The controller.
     pub join: JoinString,
     /// How the controller is reached.
     pub outgoing: Outgoing,
-    /// Registers this relay at its first start; not looked at when the state directory holds a registration.
+    /// Registers this relay at its first start; not looked at when the state directory holds a
+    /// registration.
     pub token: Option<Secret>,
     /// Directory for keys and orders; made with mode 0700 if it does not exist.
     pub state_dir: PathBuf,
-    /// Where `/metrics` and `/healthz` are served, without any authentication: a loopback address. `None` = nowhere.
+    /// Where `/metrics` and `/healthz` are served, without any authentication: a loopback address.
+    /// `None` = nowhere.
     pub metrics: Option<SocketAddr>,
 }
 
-/// Why a relay does not start. One variant per thing that a person does differently.
+/// The reason why a relay does not start. One variant per thing that a person does differently.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Another program, or this one a second time, has the port.
     #[error("{addr} is in use by another program; stop it or listen elsewhere")]
     PortInUse {
-        /// Which address.
+        /// The address.
         addr: SocketAddr,
     },
     /// The address cannot be listened on.
     #[error("cannot listen on {addr}: {source}")]
     Listen {
-        /// Which address.
+        /// The address.
         addr: SocketAddr,
         /// Reason.
         source: io::Error,
@@ -151,7 +159,8 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Takes the ports, then loads the state; at the first start registers with the controller. Clients are served from
+    /// Takes the ports, then loads the state; at the first start registers with the controller.
+    /// Clients are served from
     /// [`Relay::run`] on.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -234,9 +243,14 @@ impl Relay {
         &self.session.addresses
     }
 
-    /// Serves until `stop`. Then clients get a moment to attach elsewhere, the rest hear that the relay drains, and all tasks
-    /// have ended when this returns.
+    /// Serves until `stop`. Then clients get a moment to attach elsewhere, the rest hear that the
+    /// relay drains, and all tasks have ended when this returns.
     pub async fn run(self, stop: CancellationToken) {
+        let span = tracing::error_span!("relay", id = %self.id(), name = self.name());
+        self.run_in_span(stop).instrument(span).await;
+    }
+
+    async fn run_in_span(self, stop: CancellationToken) {
         let Self {
             hub,
             acceptor,
@@ -247,26 +261,28 @@ impl Relay {
             registration,
             ..
         } = self;
-        // The operator's door and the heartbeat outlive the clients: both tell about the drain.
-        let behind = CancellationToken::new();
+        // The operator's door and the heartbeat outlive the clients: both report the drain.
+        let after_clients = CancellationToken::new();
         let mut tasks = JoinSet::new();
         if let Some((listener, _)) = metrics {
-            tasks.spawn(ops::serve(hub.clone(), listener, behind.clone()));
+            let serving = ops::serve(hub.clone(), listener, after_clients.clone());
+            tasks.spawn(serving.in_current_span());
         }
-        let (beating, beating_until) = (hub.clone(), behind.clone());
-        tasks.spawn(async move {
+        let (beating, beating_until) = (hub.clone(), after_clients.clone());
+        let heartbeats = async move {
             session
                 .run(beating, state, registration, beating_until)
                 .await;
-        });
+        };
+        tasks.spawn(heartbeats.in_current_span());
         let mut clients = JoinSet::new();
         hub.serving.store(true, Ordering::Relaxed);
-        tracing::info!(relay = %hub.id, "serving clients");
+        tracing::info!("serving clients");
         accept(&hub, &acceptor, listener, &mut clients, &stop).await;
         hub.serving.store(false, Ordering::Relaxed);
         tracing::info!(clients = hub.switch.attached(), "draining");
         drain(&hub, clients).await;
-        behind.cancel();
+        after_clients.cancel();
         while tasks.join_next().await.is_some() {}
     }
 }
@@ -351,12 +367,13 @@ fn take(
         Ok(seat) => seat,
         Err(refusal) => return hub.metrics.count_refused(refusal),
     };
-    metrics::Metrics::add(&hub.metrics.accepted, 1);
+    hub.metrics.accepted.inc();
     if let Err(error) = tls::set_up(&tcp) {
         tracing::debug!(%error, "the socket broke at once");
         return;
     }
-    clients.spawn(conn::serve(hub.clone(), acceptor.clone(), tcp, seat));
+    let served = conn::serve(hub.clone(), acceptor.clone(), tcp, seat);
+    clients.spawn(served.in_current_span());
 }
 
 /// Lets clients leave, then ends the rest and waits for their tasks.

@@ -1,7 +1,8 @@
-//! Decides how many connections there may be, and which strangers may try to become clients. No clock, no socket.
+//! Decides how many connections there may be, and which strangers may try to become clients. No
+//! clock, no socket.
 //!
-//! A connection is `admit`ted before its first byte, `prove`d once its HELLO is accepted, and `close`d at its end; every
-//! admitted connection is closed exactly once.
+//! A connection is `admit`ted before its first byte, `prove`d once its HELLO is accepted, and
+//! `close`d at its end; every admitted connection is closed exactly once.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -28,7 +29,7 @@ pub(crate) struct Budget {
     pub(crate) proven: usize,
 }
 
-/// Why a connection is not taken.
+/// The reason why a connection is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// Too many strangers at once.
@@ -66,7 +67,8 @@ impl Limits {
         }
     }
 
-    /// A stranger knocks at `now`. With its place comes the stranger who has to go for it, if one has; see [`Strangers::admit`].
+    /// A stranger knocks at `now`. With its place comes the stranger who has to go for it, if one
+    /// has; see [`Strangers::admit`].
     pub(crate) fn admit(
         &mut self,
         now: Instant,
@@ -113,8 +115,8 @@ impl Limits {
 }
 
 impl Budget {
-    /// What fits into `files` descriptors, which cannot be more: each kind keeps a part of few, and some are left for the controller
-    /// and the operator's door.
+    /// What fits into `files` descriptors, which cannot be more: each kind keeps a part of few, and
+    /// some are left for the controller and the operator's door.
     pub(crate) fn of_files(files: u64) -> Self {
         let files = usize::try_from(files).unwrap_or(usize::MAX);
         let unproven = (files / 4).min(UNPROVEN_MAX);
@@ -133,17 +135,19 @@ impl Default for Budget {
     }
 }
 
-/// Strangers, each of whom may send [`STRANGER_MAX`](overlan_transport::tls::STRANGER_MAX), 64 MiB together, beside what TLS needs for
-/// itself.
+/// Strangers, each of whom may send [`STRANGER_MAX`](overlan_transport::tls::STRANGER_MAX), 64 MiB
+/// together, beside what TLS needs for itself.
 const UNPROVEN_MAX: usize = 4_096;
 
-/// Strangers of one source: an office whose devices all come back in the same second, each for a few round trips.
+/// Strangers of one source: an office whose devices all come back in the same second, each for a
+/// few round trips.
 const SOURCE_UNPROVEN_MAX: usize = 256;
 
 /// Clients: four times what one relay should carry.
 const PROVEN_MAX: usize = 16_384;
 
-/// Descriptors for the state, the controller, the operator's door and those that were accepted to be refused.
+/// Descriptors for the state, the controller, the operator's door and those that were accepted to
+/// be refused.
 const OTHER_FILES: usize = 64;
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Decides how much of one relay's memory each network and each sender may hold, and who gives some up when all of it is used.
-//! Holds sums, no frame and no clock.
+//! Decides how much of one relay's memory each network and each sender may hold, and who gives some
+//! up when all of it is used. Holds sums, no frame and no clock.
 //!
-//! Whoever finds the memory full and holds less than half of what the largest holder has takes that one's place: first the
-//! largest network pays, in it the largest sender. So one network never takes from another what that needs, and as long as
-//! nobody else wants it a single one has all.
+//! Whoever finds the memory full and holds less than half of what the largest holder has takes that
+//! one's place: first the largest network pays, in it the largest sender. So one network never
+//! takes from another what that needs, and as long as nobody else wants it a single one has all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -67,7 +67,7 @@ impl Sums {
 struct Network {
     sums: Arc<Sums>,
     senders: BTreeMap<DeviceId, Arc<Sums>>,
-    /// When a search for a victim on its behalf last found none.
+    /// The time at which a search for a victim on its behalf last found none.
     found_none: Option<Instant>,
 }
 
@@ -86,8 +86,8 @@ impl Memory {
         self.max / 4
     }
 
-    /// Most that all windows may have grown by, bytes. The other half holds the first windows of 512 pairs, should all of their
-    /// receivers stall at once.
+    /// Most that all windows may have grown by, bytes. The other half holds the first windows of
+    /// 512 pairs, should all of their receivers stall at once.
     fn grown_max(&self) -> usize {
         self.max / 2
     }
@@ -143,8 +143,8 @@ impl Account {
         self.memory.total.queued.fetch_sub(cost, Ordering::Relaxed);
     }
 
-    /// Who has to give up what it holds for frames of this account that cost `cost`. `None` = nobody holds so much more, and
-    /// the frames have to go.
+    /// Who has to give up what it holds for frames of this account that cost `cost`. `None` =
+    /// nobody holds so much more, and the frames have to go.
     pub(crate) fn victims(&self, now: Instant, cost: usize) -> Option<Victims> {
         let mut networks = self.memory.networks.lock();
         let (most, largest) = networks
@@ -164,20 +164,22 @@ impl Account {
         found
     }
 
-    /// The largest window that the relay can afford in this network: that of the greedy ones shrinks when more than half of the
-    /// memory is used.
+    /// The largest window that the relay can afford in this network: that of the greedy ones
+    /// shrinks when more than half of the memory is used.
     pub(crate) fn ceiling(&self) -> u32 {
         let (queued, max) = (self.memory.queued(), self.memory.max);
         if queued <= max / 2 {
             return WINDOW_MAX;
         }
-        // From half of the largest down to nothing; the state machine keeps its floor. Who holds little keeps what it needs.
+        // From half of the largest down to nothing; the state machine keeps its floor. Who holds
+        // little keeps what it needs.
         let left = max.saturating_sub(queued) / 32;
         let modest = (max / MODEST).saturating_sub(self.network.queued()) / 4;
         left.max(modest).min(WINDOW_MAX as usize) as u32
     }
 
-    /// Takes up to `wanted` bytes from what windows may grow by, and says how many. One network leaves others a third.
+    /// Takes up to `wanted` bytes from what windows may grow by, and says how many. One network
+    /// leaves others a third.
     pub(crate) fn reserve(&self, wanted: usize) -> usize {
         let network = self.network.grown();
         let mut granted = 0;
@@ -216,7 +218,8 @@ impl Drop for Account {
 }
 
 impl Network {
-    /// The largest of those that `pays` names by what they hold, until they hold a part of the whole that is worth the search.
+    /// The largest of those that `pays` names by what they hold, until they hold a part of the
+    /// whole that is worth the search.
     fn largest_senders(&self, vni: u32, pays: impl Fn(usize) -> bool) -> Option<Victims> {
         let senders = self.senders.iter();
         let mut by_size: Vec<(usize, DeviceId)> = senders
@@ -236,17 +239,19 @@ impl Network {
     }
 }
 
-/// Whether somebody who holds `held` may take the place of the largest holder for `cost` more. Half, so that two of about the
-/// same size do not take turns in dropping each other's frames.
+/// Returns whether somebody who holds `held` may take the place of the largest holder for `cost`
+/// more. Half, so that two of about the same size do not take turns in dropping each other's
+/// frames.
 pub(crate) fn deserves(held: usize, cost: usize, largest: usize) -> bool {
     held + cost <= largest / 2
 }
 
-/// Most that may wait on the whole relay, bytes, and a quarter of it for one receiver: eight pairs with the largest window, or 256
-/// with the first one. Credit keeps honest sources far below.
+/// Most that may wait on the whole relay, bytes, and a quarter of it for one receiver: eight pairs
+/// with the largest window, or 256 with the first one. Credit keeps honest sources far below.
 pub(crate) const QUEUED_MAX: usize = 512 * 1024 * 1024;
 
-/// A network that holds less than this part of the memory is not asked to make its windows smaller for what others hold.
+/// A network that holds less than this part of the memory is not asked to make its windows smaller
+/// for what others hold.
 const MODEST: usize = 8;
 
 /// A network that found no victim does not search its members again before.

@@ -1,4 +1,5 @@
-//! What the operator's door answers: `/metrics` and `/healthz`, nothing else. Decides nothing and changes nothing.
+//! What the operator's door answers: `/metrics` and `/healthz`, nothing else. Decides nothing and
+//! changes nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

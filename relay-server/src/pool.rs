@@ -3,7 +3,8 @@
 use overlan_protocol::TLS_RECORD_MAX;
 use parking_lot::Mutex;
 
-/// Free buffers of one relay. The last one given back is the first one taken: it is still in a CPU's cache.
+/// Free buffers of one relay. The last one given back is the first one taken: it is still in a
+/// CPU's cache.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     free: Mutex<Free>,
@@ -64,7 +65,8 @@ pub(crate) const BUFFER: usize = TLS_RECORD_MAX;
 /// Bytes of a small one: a few acknowledgements, which take some hundred bytes together.
 const SMALL: usize = 512;
 
-/// Most buffers of a kind that wait for their next use: 8 MiB and 256 KiB, what thirty receivers have under way at once.
+/// Most buffers of a kind that wait for their next use: 8 MiB and 256 KiB, what thirty receivers
+/// have under way at once.
 const POOLED_MAX: usize = 512;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The relay's session with the controller: registers once, then trades heartbeats for orders for as long as it runs.
-//! Decides when to try again; what orders mean is the hub's business.
+//! The relay's session with the controller: registers once, then trades heartbeats for orders for
+//! as long as it runs. Decides when to try again; what orders mean is the hub's business.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(crate) struct Session {
     pub(crate) pins: Vec<Fingerprint>,
 }
 
-/// Why a relay is not registered.
+/// The reason why a relay is not registered.
 #[derive(Debug)]
 pub(crate) enum RegisterError {
     /// The controller could not be reached, or not understood, for `tried`.
@@ -182,7 +182,8 @@ struct Clock {
 }
 
 impl Clock {
-    /// Tells a change. `theirs`: the controller's, of the answer that has just come. Both are seconds since the Unix epoch.
+    /// Tells a change. `theirs`: the controller's, of the answer that has just come. Both are
+    /// seconds since the Unix epoch.
     fn compare(&mut self, ours: u64, theirs: Option<u64>) {
         let Some(theirs) = theirs else { return };
         let differ = ours.abs_diff(theirs) > CLOCKS_DIFFER;
@@ -214,7 +215,7 @@ async fn store(
     written.unwrap_or(Ok(()))
 }
 
-/// Whether another attempt can have another result.
+/// Returns whether another attempt can have another result.
 fn may_pass(error: &HttpsError) -> bool {
     match error {
         HttpsError::Connect(ConnectError::WrongServer { .. }) => false,
@@ -227,7 +228,8 @@ fn may_pass(error: &HttpsError) -> bool {
     }
 }
 
-/// Pauses between attempts: they double from [`BACKOFF_MIN`] to [`BACKOFF_MAX`], less up to half of it at random.
+/// Pauses between attempts: they double from [`BACKOFF_MIN`] to [`BACKOFF_MAX`], less up to half of
+/// it at random.
 #[derive(Debug)]
 struct Backoff {
     next: Duration,

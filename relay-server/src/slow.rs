@@ -1,7 +1,8 @@
-//! Decides when a receiver is too slow for what waits for it. Holds one count; no queue and no clock.
+//! Decides when a receiver is too slow for what waits for it. Holds one count; no queue and no
+//! clock.
 //!
-//! Judged by what it takes, not by a rate: who takes little may have little waiting, and a queue that would need minutes to drain
-//! helps nobody, since all that it holds is repeated long before.
+//! Judged by what it takes, not by a rate: who takes little may have little waiting, and a queue
+//! that would need minutes to drain helps nobody, since all that it holds is repeated long before.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,8 @@ impl Slow {
         }
     }
 
-    /// Frames that cost `waiting` wait now. `true` = the receiver is too slow for them. To be called whenever something happens.
+    /// Frames that cost `waiting` wait now. `true` = the receiver is too slow for them. To be
+    /// called whenever something happens.
     pub(crate) fn handle_timeout(&mut self, now: Instant, waiting: usize) -> bool {
         if waiting < MUCH {
             self.span = None;
@@ -37,7 +39,7 @@ impl Slow {
         taken.saturating_mul(SPANS_TO_DRAIN) < waiting
     }
 
-    /// When [`Slow::handle_timeout`] is due.
+    /// Returns the time at which [`Slow::handle_timeout`] is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.span.map(|(began, _)| began + SPAN)
     }
@@ -56,7 +58,8 @@ const SPANS_TO_DRAIN: usize = 10;
 mod tests {
     use super::*;
 
-    /// How long until a receiver that takes `rate` bytes per second, and for which `waiting` wait at all times, is too slow.
+    /// The time until a receiver that takes `rate` bytes per second, and for which
+    /// `waiting` wait at all times, is too slow.
     fn lasts(waiting: usize, rate: usize) -> Option<Duration> {
         let start = overlan_transport::clock::now();
         let mut slow = Slow::default();

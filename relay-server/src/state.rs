@@ -1,4 +1,5 @@
-//! What a relay keeps on disk, so that it serves at once after a restart. Decides nothing; holds no secret longer than asked.
+//! What a relay keeps on disk, so that it serves at once after a restart. Decides nothing; holds no
+//! secret longer than asked.
 //!
 //! ```text
 //! <state dir>/          0700
@@ -140,7 +141,8 @@ impl StateDir {
         })
     }
 
-    /// What the controller said last, if the relay is registered, that is, if it registered with `identity`.
+    /// What the controller said last, if the relay is registered, that is, if it registered with
+    /// `identity`.
     pub(crate) fn registration(
         &self,
         identity: IdentityKey,

@@ -1,7 +1,8 @@
 //! Decides which connection gets a frame. Holds who is attached; no clock, no socket, no payload.
 //!
-//! A connection reaches a network only through the handles that it was given at attach: routing compares a frame's VNI with
-//! that short list and with nothing else. There is no function from a VNI to a table, so a foreign number leads nowhere.
+//! A connection reaches a network only through the handles that it was given at attach: routing
+//! compares a frame's VNI with that short list and with nothing else. There is no function from a
+//! VNI to a table, so a foreign number leads nowhere.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -12,7 +13,8 @@ use overlan_protocol::frame::{Address, Vni};
 use overlan_protocol::key::DeviceId;
 use parking_lot::{Mutex, RwLock};
 
-/// All networks of one relay. `H` is what a frame is delivered to; the switch only keeps and copies it.
+/// All networks of one relay. `H` is what a frame is delivered to; the switch only keeps and copies
+/// it.
 pub(crate) struct Switch<H> {
     state: Mutex<State<H>>,
 }
@@ -33,7 +35,8 @@ pub(crate) struct Claim<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct AttachId(pub(crate) u64);
 
-/// One connection's right to send: handles to the networks of its ticket. Useless once another attach has its places.
+/// One connection's right to send: handles to the networks of its ticket. Useless once another
+/// attach has its places.
 pub(crate) struct Attachment<H> {
     id: AttachId,
     ports: Vec<Port<H>>,
@@ -61,7 +64,7 @@ pub(crate) enum Verdict<H> {
     Drop(Misroute),
 }
 
-/// Why a frame cannot be routed.
+/// The reason why a frame cannot be routed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Misroute {
     /// The VNI is not in the connection's ticket.
@@ -87,8 +90,9 @@ impl<H: Clone> Switch<H> {
         }
     }
 
-    /// Attaches a device. `make` builds its handle from the new id. Also returns the handles of connections that lost
-    /// their place to this one: an older one of the device, or of a device whose host index was given to this one.
+    /// Attaches a device. `make` builds its handle from the new id. Also returns the handles of
+    /// connections that lost their place to this one: an older one of the device, or of a device
+    /// whose host index was given to this one.
     pub(crate) fn attach(
         &self,
         claim: &Claim<'_>,
@@ -133,14 +137,16 @@ impl<H: Clone> Switch<H> {
         Ok((Attachment { id, ports }, handle, displaced))
     }
 
-    /// Takes a connection out. Says whether it was still in, that is, neither superseded nor revoked.
+    /// Takes a connection out. Says whether it was still in, that is, neither superseded nor
+    /// revoked.
     pub(crate) fn detach(&self, device: DeviceId, id: AttachId) -> bool {
         let mut state = self.state.lock();
         let still_in = state.devices.get(&device).is_some_and(|now| now.id == id);
         still_in && state.remove(device).is_some()
     }
 
-    /// Takes out every device whose ticket has a lower epoch than `revoked` demands, and returns their handles.
+    /// Takes out every device whose ticket has a lower epoch than `revoked` demands, and returns
+    /// their handles.
     pub(crate) fn revoke(&self, revoked: &BTreeMap<DeviceId, u64>) -> Vec<H> {
         let mut state = self.state.lock();
         let gone: Vec<DeviceId> = state
@@ -158,7 +164,8 @@ impl<H: Clone> Switch<H> {
             .collect()
     }
 
-    /// Takes out every device that has a place which another one holds, and returns their handles: vni, host index, holder.
+    /// Takes out every device that has a place which another one holds, and returns their handles:
+    /// vni, host index, holder.
     pub(crate) fn displace(&self, holders: impl Iterator<Item = (u32, u32, DeviceId)>) -> Vec<H> {
         let mut state = self.state.lock();
         let mut gone = Vec::new();

@@ -202,7 +202,8 @@ async fn frames_for_other_networks_and_for_no_host_are_dropped_and_counted() {
     relay.stop().await;
 }
 
-/// With a small receive buffer the relay's writes end in every possible place, also between a frame and its flush.
+/// With a small receive buffer the relay's writes end in every possible place, also between a frame
+/// and its flush.
 #[tokio::test]
 async fn bulk_to_a_receiver_with_a_small_buffer_never_stalls() {
     let relay = Running::start(short()).await;
@@ -571,7 +572,8 @@ async fn new_orders_close_revoked_devices_at_once_and_keep_them_out() {
     relay.stop().await;
 }
 
-/// After a restore two devices have tickets for one address. Whoever comes last does not win: the controller says who holds it.
+/// After a restore two devices have tickets for one address. Whoever comes last does not win: the
+/// controller says who holds it.
 #[tokio::test]
 async fn of_two_devices_with_one_address_the_one_that_the_controller_names_has_it() {
     let relay = Running::start(short()).await;

@@ -10,8 +10,8 @@ use tokio::time::sleep;
 use crate::clock;
 use crate::reminder::Reminder;
 
-/// A listener that never fails: what cannot be accepted is logged, at most once a minute, and waited
-/// out.
+/// A listener that never fails: what cannot be accepted is logged, at most once a minute, and
+/// waited out.
 #[derive(Debug)]
 pub struct Incoming {
     listener: TcpListener,

@@ -1,6 +1,6 @@
-//! Opens TLS connections to servers, straight or through a proxy, and names the reason where there is
-//! none. Decides what the failure of a handshake means; the way out is [`crate::outgoing`]'s, and who
-//! the server must be [`crate::tls`]'s.
+//! Opens TLS connections to servers, straight or through a proxy, and names the reason where there
+//! is none. Decides what the failure of a handshake means; the way out is [`crate::outgoing`]'s,
+//! and who the server must be [`crate::tls`]'s.
 
 use std::io;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ fn classify_handshake_error(address: String, source: io::Error) -> ConnectError 
     }
 }
 
-/// Whether the other end closed the connection, in whatever way that showed.
+/// Returns whether the other end closed the connection, in whatever way that showed.
 fn closed(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(

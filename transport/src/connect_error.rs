@@ -3,13 +3,14 @@
 use std::io;
 use std::time::Duration;
 
-/// Why there is no TLS connection. One variant per thing the caller tells or does differently.
+/// The reason why there is no TLS connection. One variant per thing the caller tells or does
+/// differently.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The name has no address.
     #[error("cannot resolve {host}: {source}")]
     Resolve {
-        /// Name.
+        /// The name that its relay token gave the relay.
         host: String,
         /// Reason.
         source: io::Error,
@@ -37,7 +38,7 @@ pub enum ConnectError {
     TimedOut {
         /// `host:port`.
         address: String,
-        /// How long was waited.
+        /// The time for which was waited.
         waited: Duration,
     },
     /// The server is not the one that was named.

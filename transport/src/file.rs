@@ -1,5 +1,5 @@
-//! Small files of a private directory: readable by their owner only, and whole at any moment. Decides
-//! how they are read, written and removed; knows nothing of what is in them.
+//! Small files of a private directory: readable by their owner only, and whole at any moment.
+//! Decides how they are read, written and removed; knows nothing of what is in them.
 //!
 //! A file is written beside its place under the name of [`part_of`], synced, and renamed; then the
 //! directory is synced. A reader, or a crash, meets the old content or the new one, and a crash
@@ -24,8 +24,8 @@ pub fn read(path: &Path, max: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    // Room for all at once, and for the read that finds the end: a buffer that grows leaves copies of
-    // secrets behind.
+    // Room for all at once, and for the read that finds the end: a buffer that grows leaves copies
+    // of secrets behind.
     let size = file.metadata()?.len().min(max);
     let mut bytes = Zeroizing::new(Vec::with_capacity(size as usize + 2));
     file.take(max).read_to_end(&mut bytes)?;

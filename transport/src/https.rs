@@ -1,6 +1,8 @@
-//! One HTTP/1.1 connection to the controller: requests with JSON bodies, problems as errors, and the endless netmap stream.
+//! One HTTP/1.1 connection to the controller: requests with JSON bodies, problems as errors, and
+//! the endless netmap stream.
 //!
-//! A connection knows its TLS exporter, so a proof made here counts on this connection alone. It never reconnects by itself.
+//! A connection knows its TLS exporter, so a proof made here counts on this connection alone. It
+//! never reconnects by itself.
 
 use std::time::Duration;
 
@@ -28,7 +30,7 @@ use crate::connect_error;
 use crate::outgoing::Outgoing;
 use crate::tls::{self, ServerTrust};
 
-/// Why a request has no answer. One variant per thing the caller does differently.
+/// The reason why a request has no answer. One variant per thing the caller does differently.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpsError {
     /// There is no connection.

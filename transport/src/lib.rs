@@ -1,4 +1,5 @@
-//! The tokio shells that client, relay and controller share. They decide nothing about networks, devices or policy.
+//! The tokio shells that client, relay and controller share. They decide nothing about networks,
+//! devices or policy.
 
 #![forbid(unsafe_code)]
 

@@ -63,9 +63,10 @@ impl Page {
     }
 }
 
-/// Answers until `stop` with what `respond` says to the path of each GET; other methods are answered as an unknown path. Where there is
-/// no room for one more, the connection goes that is there for longest: an answer takes no time, and whoever only holds places must not
-/// make a healthy program look ill.
+/// Answers until `stop` with what `respond` says to the path of each GET; other methods are
+/// answered as an unknown path. Where there is no room for one more, the connection goes that is
+/// there for longest: an answer takes no time, and whoever only holds places must not make a
+/// healthy program look ill.
 pub async fn serve<R, A>(listener: TcpListener, respond: R, stop: CancellationToken)
 where
     R: Fn(String) -> A + Clone + Send + 'static,

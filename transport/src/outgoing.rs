@@ -1,5 +1,6 @@
-//! How connections leave this host: straight, or through a proxy where a firewall lets nothing else out. Decides for which servers
-//! the proxy is asked, and asks it. What follows is TLS from end to end: the proxy learns names, times and sizes.
+//! How connections leave this host: straight, or through a proxy where a firewall lets nothing else
+//! out. Decides for which servers the proxy is asked, and asks it. What follows is TLS from end to
+//! end: the proxy learns names, times and sizes.
 
 use std::fmt;
 use std::io;
@@ -71,8 +72,8 @@ impl Outgoing {
         self.0.as_deref()
     }
 
-    /// Opens a TCP connection to `to`. Returns also how long the network took for it, unless a proxy
-    /// stood between.
+    /// Opens a TCP connection to `to`. Returns also how long the network took for it, unless a
+    /// proxy stood between.
     pub(crate) async fn open(
         &self,
         to: &HostPort,
@@ -105,8 +106,9 @@ impl UpstreamProxy {
         self
     }
 
-    /// The same, but not for hosts of `list`: names with all that lies below them, addresses, ranges such as `10.0.0.0/8`, each with a
-    /// port or without, or `*` for all, separated by commas or white space. What is nothing of that is left out.
+    /// The same, but not for hosts of `list`: names with all that lies below them, addresses,
+    /// ranges such as `10.0.0.0/8`, each with a port or without, or `*` for all, separated by
+    /// commas or white space. What is nothing of that is left out.
     #[must_use]
     pub fn except(mut self, list: &str) -> Self {
         let entries = list.split([',', ' ', '\t']).take(EXCEPT_MAX);
@@ -121,7 +123,7 @@ impl UpstreamProxy {
         self
     }
 
-    /// Whether the proxy itself listens at `address`.
+    /// Returns whether the proxy itself listens at `address`.
     #[must_use]
     pub fn is_at(&self, address: SocketAddr) -> bool {
         let same_host = match self.at.address() {
@@ -136,7 +138,7 @@ impl UpstreamProxy {
         self.at.port() == address.port() && same_host
     }
 
-    /// Whether the text that it was parsed from held a password.
+    /// Returns whether the text that it was parsed from held a password.
     #[must_use]
     pub fn has_password(&self) -> bool {
         self.password.is_some()
@@ -261,7 +263,7 @@ async fn connect_tcp(to: &HostPort) -> Result<(TcpStream, Duration), ConnectErro
 /// Most addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
 
-/// How long one address is tried before the next one is.
+/// The time for which one address is tried before the next one is.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest user name or password, bytes (RFC 1929).

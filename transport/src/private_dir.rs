@@ -1,4 +1,5 @@
-//! Decides whether a directory may hold keys: it is its user's alone. Makes one that is missing, and never changes one that is there.
+//! Decides whether a directory may hold keys: it is its user's alone. Makes one that is missing,
+//! and never changes one that is there.
 
 use std::fs::{self, DirBuilder, Metadata};
 use std::io;
@@ -16,7 +17,7 @@ pub struct Purpose {
     pub keys: &'static str,
 }
 
-/// Why a directory is not used.
+/// The reason why a directory is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateDirError {
     /// It cannot be made or looked at.

@@ -1,7 +1,9 @@
-//! Moves frames over one TLS connection: reads what arrives, asks its [`Exchange`] what to send, keeps its deadlines.
+//! Moves frames over one TLS connection: reads what arrives, asks its [`Exchange`] what to send,
+//! keeps its deadlines.
 //!
-//! One task per connection does both directions, so there is no lock and no queue between them. It decides nothing: when the
-//! connection must end is the exchange's word. Egress is pulled: bytes are asked for only when the socket has taken the last ones.
+//! One task per connection does both directions, so there is no lock and no queue between them. It
+//! decides nothing: when the connection must end is the exchange's word. Egress is pulled: bytes
+//! are asked for only when the socket has taken the last ones.
 
 mod batch;
 mod stall;
@@ -35,9 +37,11 @@ pub enum Ended<E> {
     Closed,
     /// It broke.
     Broken(io::Error),
-    /// The socket took nothing although there was something to send, and nothing arrived for [`SILENCE`].
+    /// The socket took nothing although there was something to send, and nothing arrived for
+    /// [`SILENCE`].
     Silent,
-    /// The socket took nothing for [`WRITE_STALL`] although there was something to send, and something arrived.
+    /// The socket took nothing for [`WRITE_STALL`] although there was something to send, and
+    /// something arrived.
     Stalled,
     /// Our side wanted it to end.
     Ours(E),
@@ -51,13 +55,15 @@ pub async fn run<P: Exchange>(stream: TlsStream<Stepwise>, exchange: &mut P) -> 
     };
     let (ended, parted) = drive(&mut pump, exchange).await;
     if !parted {
-        // What the socket still holds keeps its end from the other side, and that would send into nothing meanwhile.
+        // What the socket still holds keeps its end from the other side, and that would send into
+        // nothing meanwhile.
         let _ = SockRef::from(&pump.socket).set_linger(Some(Duration::ZERO));
     }
     ended
 }
 
-/// Runs a connection until it ends, and says whether the other side was told, or had ended it itself.
+/// Runs a connection until it ends, and says whether the other side was told, or had ended it
+/// itself.
 async fn drive<S, P>(pump: &mut Pump<S>, exchange: &mut P) -> (Ended<P::End>, bool)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -184,7 +190,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         Poll::Pending
     }
 
-    /// Reads what the socket has, up to one buffer, and hands over what is whole. `Ok(true)` = something arrived.
+    /// Reads what the socket has, up to one buffer, and hands over what is whole. `Ok(true)` =
+    /// something arrived.
     fn poll_read<P: Exchange>(
         &mut self,
         cx: &mut Context<'_>,
@@ -277,7 +284,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         Ok(())
     }
 
-    /// Writes until the socket takes no more. `Ok(true)` = something was taken and there may be more.
+    /// Writes until the socket takes no more. `Ok(true)` = something was taken and there may be
+    /// more.
     fn poll_write<P: Exchange>(
         &mut self,
         cx: &mut Context<'_>,
@@ -328,7 +336,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         socket.write_all(&close).await?;
         socket.shutdown().await?;
         if exchange.is_last_word_needed(end) {
-            // Closed with bytes unread, the socket would be reset, and the other side lose what it has not read yet.
+            // Closed with bytes unread, the socket would be reset, and the other side lose what it
+            // has not read yet.
             let mut rest = [0; 4_096];
             while socket.read(&mut rest).await? > 0 {}
         }
@@ -343,7 +352,8 @@ fn broken<E>(error: RecordError) -> Ended<E> {
 /// Bytes that are read before frames are handed over; holds the largest frame several times.
 const INBOUND: usize = 256 * 1024;
 
-/// Bytes of the same buffer while little comes: the largest record, so that each read brings something whole.
+/// Bytes of the same buffer while little comes: the largest record, so that each read brings
+/// something whole.
 const INBOUND_AT_REST: usize = 20 * 1024;
 
 const _: () = assert!(INBOUND_AT_REST >= record::RECORD_MAX);

@@ -1,8 +1,10 @@
-//! TLS 1.3 record protection (RFC 8446, section 5.2) in place, for connections whose handshake rustls has done.
+//! TLS 1.3 record protection (RFC 8446, section 5.2) in place, for connections whose handshake
+//! rustls has done.
 //!
-//! rustls decides who the other side is, agrees on keys and exports them; here bytes are sealed where they lie, so that a
-//! frame is neither copied into TLS nor out of it. Holds two keys, two counters and no socket. There is no key update: a
-//! connection that has used up its keys ends, and its owner opens another.
+//! rustls decides who the other side is, agrees on keys and exports them; here bytes are sealed
+//! where they lie, so that a frame is neither copied into TLS nor out of it. Holds two keys, two
+//! counters and no socket. There is no key update: a connection that has used up its keys ends, and
+//! its owner opens another.
 
 use std::ops::Range;
 
@@ -70,7 +72,8 @@ pub(crate) fn take_over(secrets: ExtractedSecrets) -> Option<(Sealer, Opener)> {
 }
 
 impl Sealer {
-    /// Seals at most [`BODY_MAX`] bytes of application data in place. Returns what goes in front of them and behind them.
+    /// Seals at most [`BODY_MAX`] bytes of application data in place. Returns what goes in front of
+    /// them and behind them.
     pub(crate) fn seal(
         &mut self,
         body: &mut [u8],
@@ -159,9 +162,9 @@ impl Opener {
     }
 }
 
-/// The length of the record that `bytes` start with, header included; `None` while the header is not whole. After the handshake
-/// there is only one kind on the outside (RFC 8446, section 5); any other ends the connection, also a change_cipher_spec, which
-/// anybody on the way could put in.
+/// The length of the record that `bytes` start with, header included; `None` while the header is
+/// not whole. After the handshake there is only one kind on the outside (RFC 8446, section 5); any
+/// other ends the connection, also a change_cipher_spec, which anybody on the way could put in.
 pub(crate) fn record_len(bytes: &[u8]) -> Result<Option<usize>, RecordError> {
     let Some(header) = bytes.first_chunk::<HEADER_LEN>() else {
         return Ok(None);
@@ -225,7 +228,8 @@ pub(crate) const TRAILER_LEN: usize = 17;
 /// Most application data of one record.
 pub(crate) const BODY_MAX: usize = overlan_protocol::TLS_RECORD_MAX;
 
-/// Most bytes behind a record's header: a full body, its type, and the 255 bytes that RFC 8446 leaves a cipher to add.
+/// Most bytes behind a record's header: a full body, its type, and the 255 bytes that RFC 8446
+/// leaves a cipher to add.
 const CIPHERTEXT_MAX: usize = BODY_MAX + 256;
 
 /// Bytes of the largest record.
@@ -234,7 +238,8 @@ pub(crate) const RECORD_MAX: usize = HEADER_LEN + CIPHERTEXT_MAX;
 /// Most records in a row that bring nothing: as many as rustls takes.
 const USELESS_MAX: u32 = 32;
 
-/// AES-GCM protects 2^24.5 full records under one key with margin (RFC 8446, section 5.5); this is 256 GiB.
+/// AES-GCM protects 2^24.5 full records under one key with margin (RFC 8446, section 5.5); this is
+/// 256 GiB.
 const RECORDS_MAX: u64 = 1 << 24;
 
 const ALERT: u8 = 21;

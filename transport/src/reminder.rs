@@ -39,8 +39,8 @@ impl Reminder {
     }
 }
 
-/// Once a minute: for what others can cause as often as they like, and a person should hear of while
-/// it lasts.
+/// Once a minute: for what others can cause as often as they like, and a person should hear of
+/// while it lasts.
 impl Default for Reminder {
     fn default() -> Self {
         Self::new(EVERY)

@@ -1,12 +1,13 @@
-//! Decides which strangers may hold a connection with a server: each source has a share of the places, and where there are none left
-//! whoever holds most pays. Holds no clock and no socket; who is proved to be somebody leaves.
+//! Decides which strangers may hold a connection with a server: each source has a share of the
+//! places, and where there are none left whoever holds most pays. Holds no clock and no socket; who
+//! is proved to be somebody leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Connections that have not proved who they are. `P` names one of them; of those of one source, lower ones came earlier. `S` is what
-/// counts as one source, see [`source`].
+/// Connections that have not proved who they are. `P` names one of them; of those of one source,
+/// lower ones came earlier. `S` is what counts as one source, see [`source`].
 #[derive(Debug)]
 pub struct Strangers<P, S = IpAddr> {
     all: usize,
@@ -21,7 +22,7 @@ struct Stranger<S> {
     since: Instant,
 }
 
-/// Why a stranger's connection is not taken.
+/// The reason why a stranger's connection is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
     /// There are too many, and nobody holds more than this one would.
@@ -42,8 +43,9 @@ impl<P: Copy + Ord, S: Copy + Ord> Strangers<P, S> {
         }
     }
 
-    /// A stranger knocks at `now`, and gets `place`, which nobody has. Where there is no room, one who had time to prove itself goes,
-    /// of the same source if that has its share, else of the source that holds most. Returns who that is; its place is free already.
+    /// A stranger knocks at `now`, and gets `place`, which nobody has. Where there is no room, one
+    /// who had time to prove itself goes, of the same source if that has its share, else of the
+    /// source that holds most. Returns who that is; its place is free already.
     ///
     /// # Errors
     /// Nobody has to go for it.
@@ -73,7 +75,8 @@ impl<P: Copy + Ord, S: Copy + Ord> Strangers<P, S> {
         Ok(evicted)
     }
 
-    /// The connection has ended, or is no stranger's any more. Nothing happens to one that was evicted before.
+    /// The connection has ended, or is no stranger's any more. Nothing happens to one that was
+    /// evicted before.
     pub fn leave(&mut self, place: P) {
         if let Some(stranger) = self.held.remove(&place)
             && let Some(places) = self.sources.get_mut(&stranger.source)
@@ -85,7 +88,7 @@ impl<P: Copy + Ord, S: Copy + Ord> Strangers<P, S> {
         }
     }
 
-    /// Whether a stranger holds the place.
+    /// Returns whether a stranger holds the place.
     #[must_use]
     pub fn holds(&self, place: P) -> bool {
         self.held.contains_key(&place)
@@ -123,7 +126,8 @@ pub fn source(ip: IpAddr) -> IpAddr {
 
 const SOURCE_PREFIX_V6: u32 = 56;
 
-/// A stranger older than this may have to go for another: TLS and the first request take three round trips.
+/// A stranger older than this may have to go for another: TLS and the first request take three
+/// round trips.
 pub const PROVE_WITHIN: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

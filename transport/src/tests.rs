@@ -1,4 +1,5 @@
-//! What the tests of this crate share: a deployment's CA, identities of servers, and TLS over loopback.
+//! What the tests of this crate share: a deployment's CA, identities of servers, and TLS over
+//! loopback.
 
 use std::sync::Arc;
 

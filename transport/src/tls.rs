@@ -1,6 +1,8 @@
-//! TLS as all our programs use it: 1.3 only between ourselves, one provider, servers known by a pin or by public roots.
+//! TLS as all our programs use it: 1.3 only between ourselves, one provider, servers known by a pin
+//! or by public roots.
 //!
-//! There is no switch to accept anything: a server is known by its deployment's CA, by its key, or by a public chain.
+//! There is no switch to accept anything: a server is known by its deployment's CA, by its key, or
+//! by a public chain.
 
 use std::io;
 use std::sync::Arc;
@@ -27,9 +29,11 @@ pub use stepwise::{STRANGER_MAX, Stepwise};
 pub enum ServerTrust {
     /// Its certificate chains to a public root (webpki-roots; the host's store is not used).
     PublicRoots,
-    /// Its certificate chains to the CA with this certificate fingerprint, which the server sends along.
+    /// Its certificate chains to the CA with this certificate fingerprint, which the server sends
+    /// along.
     DeploymentCa(Fingerprint),
-    /// Its key is one of these (SHA-256 of the SPKI); name, dates and issuer of the certificate do not matter.
+    /// Its key is one of these (SHA-256 of the SPKI); name, dates and issuer of the certificate do
+    /// not matter.
     Pinned(Vec<Fingerprint>),
 }
 
@@ -61,7 +65,8 @@ pub fn client_config(trust: &ServerTrust, alpn: &[u8]) -> Arc<ClientConfig> {
             .with_no_client_auth(),
     };
     config.alpn_protocols = vec![alpn.to_vec()];
-    // Each connection proves itself anew over its own exporter; resumption would cost the server more than a handshake.
+    // Each connection proves itself anew over its own exporter; resumption would cost the server
+    // more than a handshake.
     config.resumption = rustls::client::Resumption::disabled();
     // The pump takes the connection over after the handshake.
     config.enable_secret_extraction = true;
@@ -86,8 +91,8 @@ pub fn server_config(
     Ok(Arc::new(config))
 }
 
-/// Sets up a socket that carries frames, at either end: what is written goes out at once, and what waits, waits with us, where
-/// the urgent overtakes the rest.
+/// Sets up a socket that carries frames, at either end: what is written goes out at once, and what
+/// waits, waits with us, where the urgent overtakes the rest.
 ///
 /// # Errors
 /// Those of the system, as for a socket that broke already.
@@ -135,8 +140,8 @@ fn fingerprint(bytes: &[u8]) -> Fingerprint {
     Fingerprint(out)
 }
 
-/// aws-lc-rs with AES-128-GCM first: the outer layer protects sizes and addresses, the inner one the content, and 128 bits
-/// cost a tenth less than 256.
+/// aws-lc-rs with AES-128-GCM first: the outer layer protects sizes and addresses, the inner one
+/// the content, and 128 bits cost a tenth less than 256.
 fn provider() -> Arc<CryptoProvider> {
     use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
     let cipher_suites = vec![
@@ -265,7 +270,8 @@ impl ServerCertVerifier for PinnedKeyVerifier {
     }
 }
 
-/// Bytes that may wait in a socket beyond what the network takes: a frame given later never waits behind more.
+/// Bytes that may wait in a socket beyond what the network takes: a frame given later never waits
+/// behind more.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const NOTSENT_LOWAT: u32 = 128 * 1024;
 

@@ -1,5 +1,6 @@
-//! openconnect with ocproxy, a SOCKS5 proxy on lwIP, to an ocserv of its own: TLS only, AES-128-GCM where both agree, no relay. The
-//! server's end is a TUN and the kernel's TCP, so it needs the right to make one; the client's end needs none.
+//! openconnect with ocproxy, a SOCKS5 proxy on lwIP, to an ocserv of its own: TLS only, AES-128-GCM
+//! where both agree, no relay. The server's end is a TUN and the kernel's TCP, so it needs the
+//! right to make one; the client's end needs none.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};

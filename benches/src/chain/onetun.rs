@@ -1,5 +1,6 @@
-//! onetun, WireGuard and smoltcp in userspace, to a wireguard-go of its own. No relay; the far end is a TUN and the kernel's TCP,
-//! so it needs the right to make one. onetun has no proxy: a port of its own stands for the target.
+//! onetun, WireGuard and smoltcp in userspace, to a wireguard-go of its own. No relay; the far end
+//! is a TUN and the kernel's TCP, so it needs the right to make one. onetun has no proxy: a port of
+//! its own stands for the target.
 
 use std::fs;
 use std::time::Duration;

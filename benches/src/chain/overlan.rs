@@ -1,5 +1,6 @@
-//! Overlan: a controller, a relay and two devices, each a process of the release binary, set up by the commands of README's
-//! quick start. The far device publishes the target; the entry is the near device's SOCKS5 proxy.
+//! Overlan: a controller, a relay and two devices, each a process of the release binary, set up by
+//! the commands of README's quick start. The far device publishes the target; the entry is the near
+//! device's SOCKS5 proxy.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -110,7 +111,8 @@ fn admin(place: &Place<'_>, name: &str, args: &[&str]) -> Result<std::path::Path
 
 fn start_relay(place: &Place<'_>, join: &str, apart: &mut Vec<Process>) -> Result<Process> {
     let token = admin(place, "relay.token", &["relay-token", "create", "relay"])?;
-    // Its address must be known before it starts, as it tells the controller where clients reach it.
+    // Its address must be known before it starts, as it tells the controller where clients reach
+    // it.
     let listen = free_address()?;
     let address = place.link(listen, apart)?;
     let mut relay = Process::start(

@@ -1,5 +1,6 @@
-//! `ssh -D`, what people use today: an sshd of its own on loopback with keys made for it, AES-128-GCM. There is no relay in it,
-//! so it has one encrypted hop where the other chains have two.
+//! `ssh -D`, what people use today: an sshd of its own on loopback with keys made for it,
+//! AES-128-GCM. There is no relay in it, so it has one encrypted hop where the other chains have
+//! two.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};

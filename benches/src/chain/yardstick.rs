@@ -1,4 +1,5 @@
-//! The yardstick: the three programs of `hop`, last one first, as each must know where the next listens.
+//! The yardstick: the three programs of `hop`, last one first, as each must know where the next
+//! listens.
 
 use super::{Entry, LISTENS, Parts, Place};
 use crate::hop::write_certificates;

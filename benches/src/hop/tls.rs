@@ -1,4 +1,5 @@
-//! TLS of the yardstick: TLS 1.3 with AES-128-GCM on aws-lc-rs, certificates of a CA that lives as long as the chain.
+//! TLS of the yardstick: TLS 1.3 with AES-128-GCM on aws-lc-rs, certificates of a CA that lives as
+//! long as the chain.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +18,8 @@ pub(crate) const RELAY: &str = "relay.bench.example";
 /// The exit's name in its certificate.
 pub(crate) const EXIT: &str = "exit.bench.example";
 
-/// Makes a CA and the certificates of relay and exit, and writes what the processes need to `directory`.
+/// Makes a CA and the certificates of relay and exit, and writes what the processes need to
+/// `directory`.
 pub(crate) fn write_certificates(directory: &Path) -> Result<()> {
     let mut params = CertificateParams::new(Vec::new()).during("CA")?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -12,8 +12,8 @@ use overlan_relay::{Forwarder, Forwarding};
 use super::stacks::STEP;
 use crate::trouble::{During, Result, Trouble};
 
-/// `count` frames with messages of `len` bytes, a batch at a time. A copy into the buffer that is read from and one out of the
-/// batch that is written stand for the socket's side.
+/// `count` frames with messages of `len` bytes, a batch at a time. A copy into the buffer that is
+/// read from and one out of the batch that is written stand for the socket's side.
 pub(super) fn forward(count: u64, len: usize) -> Result<()> {
     let mut now = Instant::now();
     let relay = Forwarder::new(RelayId([1; 16]));

@@ -17,7 +17,8 @@ use crate::trouble::{During, Result, Trouble};
 /// One path.
 pub(super) struct Path {
     pub(super) name: &'static str,
-    /// Units in the shorter of the two runs: enough that growth of buffers and tables is a small part of the difference.
+    /// Units in the shorter of the two runs: enough that growth of buffers and tables is a small
+    /// part of the difference.
     pub(super) count: u64,
     pub(super) run: fn(u64) -> Result<()>,
 }

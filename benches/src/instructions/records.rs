@@ -1,6 +1,8 @@
-//! The workload of a link: full TLS records from one pump to another, on one thread, through a socket of this machine.
+//! The workload of a link: full TLS records from one pump to another, on one thread, through a
+//! socket of this machine.
 //!
-//! The kernel's instructions are not counted, so what is left is the handshake, which cancels out, and the pumps' own work.
+//! The kernel's instructions are not counted, so what is left is the handshake, which cancels out,
+//! and the pumps' own work.
 
 use std::sync::Arc;
 use std::task::Waker;

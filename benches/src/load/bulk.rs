@@ -1,4 +1,5 @@
-//! Streams that carry as much as they can, in one direction: rate, fairness, CPU time per byte, peak memory.
+//! Streams that carry as much as they can, in one direction: rate, fairness, CPU time per byte,
+//! peak memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

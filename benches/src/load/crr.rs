@@ -1,4 +1,5 @@
-//! Connect, one request, one answer, close: how many per second, how long each takes, what each costs.
+//! Connect, one request, one answer, close: how many per second, how long each takes, what each
+//! costs.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! Thousands of connections that are open and silent: how fast they open, what each costs in memory, that all still work, and
-//! whether they slow a copy beside them.
+//! Thousands of connections that are open and silent: how fast they open, what each costs in
+//! memory, that all still work, and whether they slow a copy beside them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,7 +43,8 @@ pub(crate) fn flows(chain: &Chain, pace: Pace) -> Result<Values> {
     } else {
         (REST, WATCHED)
     };
-    // On the runtime, though nothing of the flows wants it: an event for one of them shall be taken.
+    // On the runtime, though nothing of the flows wants it: an event for one of them shall be
+    // taken.
     runtime.block_on(async { sleep(rest - watched).await });
     let (cpu, at) = (chain.cpu_seconds()?, Instant::now());
     runtime.block_on(async { sleep(watched).await });

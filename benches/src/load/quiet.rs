@@ -7,7 +7,8 @@ use super::{Pace, Values};
 use crate::chain::Chain;
 use crate::trouble::Result;
 
-/// Memory and CPU time of the process that programs speak to, which has carried one byte and then nothing.
+/// Memory and CPU time of the process that programs speak to, which has carried one byte and then
+/// nothing.
 pub(crate) fn quiet(chain: &Chain, pace: Pace) -> Result<Values> {
     let watched = if pace.quick { WATCHED_QUICK } else { WATCHED };
     let ((before, _), begin) = (chain.near()?, Instant::now());
@@ -21,7 +22,7 @@ pub(crate) fn quiet(chain: &Chain, pace: Pace) -> Result<Values> {
     ]))
 }
 
-/// How long it is watched: a clock tick in it is 0.017 % of a core.
+/// The time for which it is watched: a clock tick in it is 0.017 % of a core.
 const WATCHED: Duration = Duration::from_secs(60);
 
 /// The same for a quick look.

@@ -1,4 +1,5 @@
-//! One byte there and back on an open connection: alone, with cores kept awake, and beside bulk downloads.
+//! One byte there and back on an open connection: alone, with cores kept awake, and beside bulk
+//! downloads.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,7 +14,7 @@ use crate::stats::percentile;
 use crate::trouble::{During, Result};
 use crate::wire::Request;
 
-/// Whether cores may sleep between the bytes.
+/// Says whether cores may sleep between the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cores {
     /// As the machine is: a sleeping core takes some 40 µs to wake.

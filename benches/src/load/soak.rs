@@ -1,5 +1,6 @@
-//! Everything at once for minutes: copies both ways, short connections, round trips and verified data, with a look at the memory
-//! every ten seconds. Memory is flat if the last third of the time holds what the middle third held.
+//! Everything at once for minutes: copies both ways, short connections, round trips and verified
+//! data, with a look at the memory every ten seconds. Memory is flat if the last third of the time
+//! holds what the middle third held.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -63,7 +64,8 @@ pub(crate) fn soak(chain: &Chain, length: Duration, pace: Pace) -> Result<Values
     Ok(values)
 }
 
-/// The mean of the last third over that of the middle third. `None` for fewer than three looks, or if nothing is held.
+/// The mean of the last third over that of the middle third. `None` for fewer than three looks, or
+/// if nothing is held.
 fn growth(resident: &[f64]) -> Option<f64> {
     let third = resident.len() / 3;
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;

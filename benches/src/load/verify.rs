@@ -1,4 +1,5 @@
-//! Whether every byte arrives: pseudo-random data both ways, compared by SHA-256, with the sending sides ended in each order.
+//! Whether every byte arrives: pseudo-random data both ways, compared by SHA-256, with the sending
+//! sides ended in each order.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

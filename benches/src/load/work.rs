@@ -1,5 +1,6 @@
-//! What each process of a chain does for a MiB of downloads besides computing: how often it sleeps or loses its core, its system
-//! calls, and its allocations. The last two are counted by `perf`, where it may.
+//! What each process of a chain does for a MiB of downloads besides computing: how often it sleeps
+//! or loses its core, its system calls, and its allocations. The last two are counted by `perf`,
+//! where it may.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -116,7 +117,8 @@ fn perf(pids: &[u32], pace: Pace) -> Result<Option<Child>> {
 /// What the kernel counts, in the words of `perf`.
 const CALLS: &str = "raw_syscalls:sys_enter";
 
-/// Probes that exist once somebody has set them: docs/benchmarks.md says how. All ways to new memory that Rust has.
+/// Probes that exist once somebody has set them: docs/benchmarks.md says how. All ways to new
+/// memory that Rust has.
 const ALLOCATIONS: [&str; 4] = [
     "probe_libc:malloc",
     "probe_libc:calloc",
@@ -135,7 +137,8 @@ struct Counted {
 }
 
 impl Counted {
-    /// Lines of count, unit and event, with more behind; anything else is a complaint, and nothing was counted.
+    /// Lines of count, unit and event, with more behind; anything else is a complaint, and nothing
+    /// was counted.
     fn parse(text: &str) -> Self {
         let mut counted = Self {
             calls: None,

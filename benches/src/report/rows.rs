@@ -38,7 +38,7 @@ pub(crate) enum Bar {
     TimesAtMost(f64),
 }
 
-/// Whether a bar is met.
+/// Says whether a bar is met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It is.

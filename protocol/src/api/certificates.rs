@@ -1,6 +1,8 @@
-//! How a device gets certificates for its names, and everybody the CA that vouches for them. Re-exported by [`crate::api`].
+//! How a device gets certificates for its names, and everybody the CA that vouches for them.
+//! Re-exported by [`crate::api`].
 //!
-//! That CA is not the one by which the controller is known: nothing that it signs opens a way to be taken for the controller.
+//! That CA is not the one by which the controller is known: nothing that it signs opens a way to be
+//! taken for the controller.
 
 use std::fmt;
 
@@ -10,18 +12,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::key::{DeviceId, NetworkId, decode_signature};
 
-/// A device asks for certificates for all its names. It cannot say which: the controller knows them.
+/// A device asks for certificates for all its names. It cannot say which: the controller knows
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateRequest {
     /// The key that the certificates shall be for.
     pub key: NameKey,
-    /// ECDSA signature (r ‖ s, base64url) by that key over [`name_key_message`]: nobody gets a certificate over another's key.
+    /// ECDSA signature (r ‖ s, base64url) by that key over [`name_key_message`]: nobody gets a
+    /// certificate over another's key.
     pub proof: String,
 }
 
 impl CertificateRequest {
-    /// Whether `device` holds the secret half of the key.
+    /// Returns whether `device` holds the secret half of the key.
     #[must_use]
     pub fn is_proved_by(&self, device: DeviceId) -> bool {
         let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.key.0[..]);
@@ -82,7 +86,7 @@ pub struct CertificateResponse {
 /// The certificate for a device's name in one network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameCertificate {
-    /// The network.
+    /// The id of the network.
     pub network: NetworkId,
     /// `host.network.domain`.
     pub name: String,

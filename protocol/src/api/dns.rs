@@ -1,4 +1,5 @@
-//! Requests and responses about records and zones of a network. Names are absolute: below `network.domain` or in a zone.
+//! Requests and responses about records and zones of a network. Names are absolute: below
+//! `network.domain` or in a zone.
 
 use serde::{Deserialize, Serialize};
 

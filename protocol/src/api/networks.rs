@@ -1,4 +1,5 @@
-//! What people and devices say about networks, who is in them, and what lies behind a device. Re-exported by [`crate::api`].
+//! What people and devices say about networks, who is in them, and what lies behind a device.
+//! Re-exported by [`crate::api`].
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +21,7 @@ pub const ALL_NETWORKS: &str = "all";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemberRequest {
-    /// The device.
+    /// The id of the device.
     pub device: DeviceId,
 }
 
@@ -51,7 +52,7 @@ pub struct NetworkChoice {
     /// The device's place, if it is a member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joined: Option<MembershipSummary>,
-    /// Whether it may join, or come back after it left.
+    /// Says whether it may join, or come back after it left.
     pub may_join: bool,
 }
 
@@ -59,14 +60,15 @@ pub struct NetworkChoice {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OfferRequest {
-    /// All that it offers, at most [`crate::gateway::ROUTES_MAX`]; what it offered before and is not among them is withdrawn.
+    /// All that it offers, at most [`crate::gateway::ROUTES_MAX`]; what it offered before and is
+    /// not among them is withdrawn.
     pub routes: Vec<OfferedRoute>,
 }
 
 /// An offered route in one network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteSummary {
-    /// The device.
+    /// The id of the device.
     pub device: DeviceId,
     /// Its host label there.
     pub label: String,
@@ -77,7 +79,7 @@ pub struct RouteSummary {
     /// Label that its host is to have in the network, and has while the route is approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Whether members of the network may use it.
+    /// Says whether members of the network may use it.
     pub approved: bool,
 }
 
@@ -85,12 +87,12 @@ pub struct RouteSummary {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApproveRequest {
-    /// The device.
+    /// The id of the device.
     pub device: DeviceId,
     /// The network's label.
     pub network: String,
     /// The route.
     pub route: GatewayRoute,
-    /// Whether members may use it from now on.
+    /// Says whether members may use it from now on.
     pub approved: bool,
 }

@@ -19,21 +19,22 @@ pub struct PasswordRequest {
 pub struct SessionSummary {
     /// By which it is ended; no secret.
     pub id: String,
-    /// Whether it is the one that asks.
+    /// Says whether it is the one that asks.
     pub current: bool,
-    /// When it began; for one of an earlier version, about.
+    /// The time at which it began; for one of an earlier version, about.
     pub created: u64,
-    /// When it was used last, to some minutes.
+    /// The time at which it was used last, to some minutes.
     pub last_used: u64,
     /// Its end, if it is used until then.
     pub expires: u64,
-    /// Address from which it was opened: an IPv4 address, or the /56 of an IPv6 one; empty if that was not noted.
+    /// Address from which it was opened: an IPv4 address, or the /56 of an IPv6 one; empty if that
+    /// was not noted.
     pub source: String,
 }
 
 /// How many sessions were ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionsEnded {
-    /// Number.
+    /// The number of sessions that were ended.
     pub ended: u64,
 }

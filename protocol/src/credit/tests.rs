@@ -43,8 +43,9 @@ fn a_source_that_ignores_its_credit_is_refused() {
 }
 
 proptest! {
-    /// Whatever the frame sizes, waits and ceilings, and however late announcements arrive: an honest sender is never refused,
-    /// the relay holds at most what it allowed and one frame, and the pair never stalls for ever.
+    /// Whatever the frame sizes, waits and ceilings, and however late announcements arrive: an
+    /// honest sender is never refused, the relay holds at most what it allowed and one frame, and
+    /// the pair never stalls for ever.
     #[test]
     fn honest_pairs_neither_overrun_nor_stall(
         steps in proptest::collection::vec((0u8..3, 1usize..2_000, 0u64..20_000, 0u32..40_000), 1..400),
@@ -91,8 +92,9 @@ fn start() -> Instant {
 
 const FIRST: u32 = 512 * 1024;
 
-/// Runs a pair whose source always uses all credit, in round trips of `rtt`, while every byte stands `stood` at the relay; `carry`
-/// bounds what the path takes per round trip. Returns the window after each.
+/// Runs a pair whose source always uses all credit, in round trips of `rtt`, while every byte
+/// stands `stood` at the relay; `carry` bounds what the path takes per round trip. Returns the
+/// window after each.
 fn rounds(
     credit: &mut RelayCredit,
     now: &mut Instant,

@@ -1,7 +1,9 @@
-//! Decides how large the window of one pair is, from how fast its bytes leave the relay and how long they stood there.
+//! Decides how large the window of one pair is, from how fast its bytes leave the relay and how
+//! long they stood there.
 //!
-//! A round is the time in which all that was allowed at its start leaves. While nothing stands in the queue the window grows, doubling
-//! at first, to twice what is under way in a round trip; what stands longer than the target is taken out of the window.
+//! A round is the time in which all that was allowed at its start leaves. While nothing stands in
+//! the queue the window grows, doubling at first, to twice what is under way in a round trip; what
+//! stands longer than the target is taken out of the window.
 
 use std::time::{Duration, Instant};
 
@@ -62,7 +64,8 @@ impl Window {
         *self = Self::new(self.first);
     }
 
-    /// Bytes have left: `released` in sum, with `limit` as the sum that the source may reach so far. `ceiling` bounds the window.
+    /// Bytes have left: `released` in sum, with `limit` as the sum that the source may reach so
+    /// far. `ceiling` bounds the window.
     pub(super) fn handle_released(
         &mut self,
         now: Instant,
@@ -104,9 +107,11 @@ impl Window {
     fn end_round(&mut self, bytes: u64, time: Duration, stood: Duration) {
         let micros = time.as_micros() as u64;
         let rate = bytes * 1_000_000 / micros.max(1);
-        // On a slow link every frame waits for the one that is under way, and for the one before it that came in the same burst.
+        // On a slow link every frame waits for the one that is under way, and for the one before it
+        // that came in the same burst.
         let frame = Duration::from_micros(FRAME * 1_000_000 / rate.max(1));
-        // On a short path a larger window brings nothing but a queue, and bytes that have left the CPU's cache.
+        // On a short path a larger window brings nothing but a queue, and bytes that have left the
+        // CPU's cache.
         let limit = if self.size > self.first {
             (time / 4).clamp(TARGET / 5, TARGET)
         } else {
@@ -125,12 +130,13 @@ impl Window {
             self.size = (self.size - cut as u32).max(self.floor());
             self.step = STEP_MIN;
         } else if self.size < self.first && stood <= target / 2 {
-            // It was cut for a queue that is gone: a machine that stood still for a moment looks like a slow link.
+            // It was cut for a queue that is gone: a machine that stood still for a moment looks
+            // like a slow link.
             self.size = self.size.saturating_mul(2).min(self.first);
         } else if stood <= target / 2 && stood <= time / 8 && time >= ROUND_SHORT {
             let grown = u64::from(self.size) * u64::from(256 + self.step) / 256;
-            // Twice what is under way in one round trip leaves room to find out whether there is more; a source that is slow for
-            // reasons of its own gets no more than that.
+            // Twice what is under way in one round trip leaves room to find out whether there is
+            // more; a source that is slow for reasons of its own gets no more than that.
             let useful = rate * 2 / 1_000_000 * self.quickest.as_micros() as u64;
             let useful = useful
                 .max(u64::from(self.first))
@@ -143,7 +149,8 @@ impl Window {
     }
 }
 
-/// How long bytes may stand in the relay's queue: a person does not notice, and the receiver's link is never idle for want of them.
+/// The time for which bytes may stand in the relay's queue: a person does not notice, and the
+/// receiver's link is never idle for want of them.
 pub const TARGET: Duration = Duration::from_millis(5);
 
 /// A round of a source that does not use its window ends here; longer than any round trip on earth.
@@ -152,13 +159,15 @@ const ROUND_MAX: Duration = Duration::from_secs(1);
 /// Shorter rounds measure the machine and not the path.
 const ROUND_MIN: Duration = Duration::from_micros(500);
 
-/// A source hears of what left by this part of its window at the latest, so that a full window never waits for credit…
+/// A source hears of what left by this part of its window at the latest, so that a full window
+/// never waits for credit…
 const ANNOUNCE_FRACTION: u32 = 4;
 
 /// …and by this, bytes, because what it may send at once comes as a burst…
 const ANNOUNCE_MAX: u32 = 128 * 1024;
 
-/// …and about so often, while that is a full frame or more: announcements stay under 0.2 % of the bytes.
+/// …and about so often, while that is a full frame or more: announcements stay under 0.2 % of the
+/// bytes.
 const ANNOUNCEMENTS_PER_SEC: u64 = 500;
 
 /// A window that comes round in less is large enough for any link, and still in the CPU's cache.

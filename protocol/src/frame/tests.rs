@@ -14,7 +14,8 @@ fn check_golden(frame: Frame<'_>, golden: &[u8]) {
     assert_eq!(decode(&bytes, BODY_MAX), Ok(Some((frame, golden.len()))));
 }
 
-/// The same bytes stand in `docs/protocol.md`; `golden_bytes_stand_in_the_protocol_document` compares them.
+/// The same bytes stand in `docs/protocol.md`; `golden_bytes_stand_in_the_protocol_document`
+/// compares them.
 fn goldens() -> Vec<(Frame<'static>, Vec<u8>)> {
     vec![
         (

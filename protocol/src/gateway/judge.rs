@@ -1,22 +1,27 @@
-//! Which addresses a gateway may connect to: decides by what an address stands for, whatever led to it and however it is written. It
-//! looks nothing up; which addresses are the gateway's own it is told.
+//! Which addresses a gateway may connect to: decides by what an address stands for, whatever led to
+//! it and however it is written. It looks nothing up; which addresses are the gateway's own it is
+//! told.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{GatewayRoute, Host, Request, is_in};
 use crate::address::{V4_PREFIX, V4_PREFIX_LEN, V6_PREFIX, V6_PREFIX_LEN};
 
-/// Whether a gateway may connect to that address at all, whatever leads there: not to itself, not to what only it sees by its
-/// link or its cloud, such as metadata services, and not into an overlay. An IPv4 address within an IPv6 address is judged, too.
+/// Returns whether a gateway may connect to that address at all, whatever leads there: not to
+/// itself, not to what only it sees by its link or its cloud, such as metadata services, and not
+/// into an overlay. An IPv4 address within an IPv6 address is judged, too.
 #[must_use]
 pub fn may_lead_to(address: IpAddr) -> bool {
     !meanings(address).any(|meaning| is_listed(meaning, &FORBIDDEN))
 }
 
-/// Whether a gateway of which these `routes` are offered and approved may connect to `address`, one that the host of `request` has there.
+/// Returns whether a gateway of which these `routes` are offered and approved may connect to
+/// `address`, one that the host of `request` has there.
 ///
-/// - An address of the gateway's own (`is_own`) needs a route to it alone: the services of a router are not part of the range behind it.
-/// - Whoever owns a name chooses its addresses, so those that are not public are dialled only inside a range that is approved, too.
+/// - An address of the gateway's own (`is_own`) needs a route to it alone: the services of a router
+///   are not part of the range behind it.
+/// - Whoever owns a name chooses its addresses, so those that are not public are dialled only
+///   inside a range that is approved, too.
 pub fn may_dial(
     routes: &[GatewayRoute],
     request: &Request,
@@ -59,7 +64,8 @@ fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
     let at = |last: u32| Some(Ipv4Addr::from_bits((bits >> last) as u32));
     let segments = address.segments();
     match segments {
-        // Compatible (RFC 4291), but for :: and ::1; translated (RFC 2765); the well-known prefix of NAT64 (RFC 6052).
+        // Compatible (RFC 4291), but for :: and ::1; translated (RFC 2765); the well-known prefix
+        // of NAT64 (RFC 6052).
         [0, 0, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => {
             [at(0), None]
         }
@@ -89,7 +95,8 @@ const FORBIDDEN: [(IpAddr, u8); 17] = [
     // Link-local; metadata of nearly all clouds.
     (v4(169, 254, 0, 0), 16),
     (v4(224, 0, 0, 0), 3),
-    // Metadata of Azure; of Oracle's older cloud, with others of the protocol block. Alibaba's lies in the overlay's range.
+    // Metadata of Azure; of Oracle's older cloud, with others of the protocol block. Alibaba's lies
+    // in the overlay's range.
     (v4(168, 63, 129, 16), 32),
     (v4(192, 0, 0, 0), 24),
     (IpAddr::V4(V4_PREFIX), V4_PREFIX_LEN),

@@ -1,5 +1,5 @@
-//! What a device offers: a route, perhaps with the name that its one host shall have in the network. Whether it gets that name is decided
-//! elsewhere.
+//! What a device offers: a route, perhaps with the name that its one host shall have in the
+//! network. Whether it gets that name is decided elsewhere.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +17,7 @@ pub struct OfferedRoute {
     name: Option<String>,
 }
 
-/// Why a text is no offer. One variant per thing that the writer corrects.
+/// The reason why a text is not an offer. One variant per thing that the writer corrects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OfferTextError {
     /// What is offered.

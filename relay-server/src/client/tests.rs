@@ -1,5 +1,6 @@
-//! Credit and queues in virtual time: senders and receivers behind links with delay and rate, and the real `Client` of each
-//! between them. The links are models; what is decided is the code that a relay runs.
+//! Credit and queues in virtual time: senders and receivers behind links with delay and rate, and
+//! the real `Client` of each between them. The links are models; what is decided is the code that a
+//! relay runs.
 
 #![expect(clippy::print_stdout, reason = "`--nocapture` shows the figures")]
 
@@ -41,7 +42,8 @@ struct Receiver {
     /// Bytes in the socket at the time.
     socket: (u64, Instant),
     writing: bool,
-    /// Bytes by sender since the last `measure`, longest wait and sum of the longest waits of each fill.
+    /// Bytes by sender since the last `measure`, longest wait and sum of the longest waits of each
+    /// fill.
     bytes: BTreeMap<usize, u64>,
     waits: Vec<Duration>,
 }

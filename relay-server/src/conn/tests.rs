@@ -1,5 +1,5 @@
-//! What one network does to a relay's memory, and what others notice of it: connections without sockets, in virtual time, and a relay
-//! with a 256th of the memory.
+//! What one network does to a relay's memory, and what others notice of it: connections without
+//! sockets, in virtual time, and a relay with a 256th of the memory.
 
 use overlan_protocol::api::RelayOrders;
 use overlan_protocol::frame::Vni;
@@ -50,7 +50,8 @@ impl Relay {
         }
     }
 
-    /// Attaches the device that is host `host` in each of `networks`; an older connection of it loses its place.
+    /// Attaches the device that is host `host` in each of `networks`; an older connection of it
+    /// loses its place.
     fn attach(&mut self, networks: &[u32], host: u32) -> Conn {
         self.sequence += 1;
         let mut device = [0; 16];
@@ -150,8 +151,9 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever the devices of five networks send, and though none of them reads much, all frames between two devices of another
-    /// network arrive, also where one of the two is a member of a loud network, too.
+    /// Whatever the devices of five networks send, and though none of them reads much, all frames
+    /// between two devices of another network arrive, also where one of the two is a member of a
+    /// loud network, too.
     #[test]
     fn whatever_networks_do_frames_of_another_arrive(acts in acts()) {
         let mut relay = Relay::new();
@@ -195,7 +197,8 @@ proptest! {
     }
 }
 
-/// What `conn` is told in the next `seconds`, in virtual time, while it says nothing; when its connection ends, that is the end.
+/// What `conn` is told in the next `seconds`, in virtual time, while it says nothing; when its
+/// connection ends, that is the end.
 fn hear(relay: &mut Relay, conn: &mut Conn, seconds: u64) -> (Vec<u8>, Option<(Duration, Reject)>) {
     let (began, mut heard) = (relay.now, Vec::new());
     let until = began + Duration::from_secs(seconds);
@@ -226,7 +229,8 @@ fn hear(relay: &mut Relay, conn: &mut Conn, seconds: u64) -> (Vec<u8>, Option<(D
     (heard, None)
 }
 
-/// A direction that died is seen by nobody who only receives, and by the relay only if it asks. Few bytes never fill a socket.
+/// A direction that died is seen by nobody who only receives, and by the relay only if it asks. Few
+/// bytes never fill a socket.
 #[test]
 fn who_is_in_a_conversation_and_says_nothing_is_left_in_four_seconds_and_the_others_hear_of_it() {
     let packet = frames(QUIET, 2, 1, 200);

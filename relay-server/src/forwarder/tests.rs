@@ -42,7 +42,8 @@ fn forwarding_does_not_allocate() {
     let mut now = overlan_transport::clock::now();
     let (mut one, mut two) = (attach(&relay, 1, now), attach(&relay, 2, now));
     let (mut to_one, mut to_two) = (Batch::new(), Batch::new());
-    // Three flows' data in one direction, small acknowledgements in the other, and a batch of a single one now and then.
+    // Three flows' data in one direction, small acknowledgements in the other, and a batch of a
+    // single one now and then.
     let data = [frames(2, 3, 6, 16_000), frames(2, 1, 1, 16_000)];
     let acks = [frames(1, 3, 6, 90), frames(1, 1, 1, 90)];
     let mut counted = 0;
@@ -68,6 +69,7 @@ fn forwarding_does_not_allocate() {
             counted += taken.count_total;
         }
     }
-    // A window that grows may take a node of a tree now and then; a thousand frames and more may not.
+    // A window that grows may take a node of a tree now and then; a thousand frames and more may
+    // not.
     assert!(counted <= 10, "{counted} allocations for 2,100 frames");
 }

@@ -150,7 +150,8 @@ fn what_windows_grow_by_is_taken_from_the_relays_memory_and_given_back() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A source that keeps to its credit is never refused and never stuck, in whatever portions its bytes are released.
+    /// A source that keeps to its credit is never refused and never stuck, in whatever portions its
+    /// bytes are released.
     #[test]
     fn an_honest_source_is_never_refused_and_never_stuck(
         steps in vec((any::<bool>(), 13..400usize), 1..300),

@@ -84,7 +84,8 @@ fn charges() -> impl Strategy<Value = Vec<(u32, u8, usize)>> {
 }
 
 proptest! {
-    /// Whatever a few networks hold, another one gets a frame in at once, and so does a device of theirs that holds nothing.
+    /// Whatever a few networks hold, another one gets a frame in at once, and so does a device of
+    /// theirs that holds nothing.
     #[test]
     fn who_holds_nothing_always_finds_room(charges in charges()) {
         let memory = Memory::new(QUEUED_MAX);

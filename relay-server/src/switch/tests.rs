@@ -154,7 +154,8 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A connection as the model knows it; `live` = neither detached, superseded, displaced nor revoked.
+/// A connection as the model knows it; `live` = neither detached, superseded, displaced nor
+/// revoked.
 struct Conn {
     device: u8,
     sequence: u64,
@@ -167,8 +168,8 @@ struct Conn {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
 
-    /// Against a model without tables: every delivery stays in one network that both ends are live in, carries the sender's
-    /// own index, and goes to the one holder of the destination.
+    /// Against a model without tables: every delivery stays in one network that both ends are live
+    /// in, carries the sender's own index, and goes to the one holder of the destination.
     #[test]
     fn tenants_stay_apart_whatever_happens(steps in vec(any_step(), 1..120)) {
         let switch = Switch::new();

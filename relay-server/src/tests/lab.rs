@@ -1,5 +1,6 @@
-//! A deployment without a controller: signs tickets, writes a relay's state directory, and speaks a client's side of the
-//! protocol. Also used by `examples/forward.rs`, so it knows the crate's public items only.
+//! A deployment without a controller: signs tickets, writes a relay's state directory, and speaks a
+//! client's side of the protocol. Also used by `examples/forward.rs`, so it knows the crate's
+//! public items only.
 
 use std::fs::Permissions;
 use std::net::SocketAddr;
@@ -132,9 +133,13 @@ pub(crate) struct Wire {
 impl Wire {
     pub(crate) async fn connect(address: SocketAddr, pin: Fingerprint) -> Self {
         let config = tls::client_config(&ServerTrust::Pinned(vec![pin]), ALPN_RELAY);
-        let stream = connect::direct(&address.try_into().unwrap(), config, PATIENCE)
-            .await
-            .expect("the relay answers");
+        let stream = connect::direct(
+            &address.try_into().expect("it has a port"),
+            config,
+            PATIENCE,
+        )
+        .await
+        .expect("the relay answers");
         Self {
             stream,
             buffer: Vec::new(),
@@ -197,7 +202,8 @@ impl Wire {
         }
     }
 
-    /// The answer to a PING sent now; everything sent before has been seen by the relay by then. Also what came before it.
+    /// The answer to a PING sent now; everything sent before has been seen by the relay by then.
+    /// Also what came before it.
     pub(crate) async fn sync(&mut self, token: u64) -> Vec<Heard> {
         self.send(Frame::Ping { token }).await;
         let mut heard = Vec::new();

@@ -7,7 +7,8 @@ use tokio::task::JoinSet;
 
 use super::*;
 
-/// `bytes` of DATA frames with `message`, each of another flow than the one before, so that none is joined with its neighbour.
+/// `bytes` of DATA frames with `message`, each of another flow than the one before, so that none is
+/// joined with its neighbour.
 fn frames(vni: u32, host: u32, message: &[u8], bytes: usize) -> Vec<u8> {
     let mut out = Vec::new();
     let mut flow = 0_u8;
@@ -19,8 +20,8 @@ fn frames(vni: u32, host: u32, message: &[u8], bytes: usize) -> Vec<u8> {
     out
 }
 
-/// Attaches `devices` members of `vni`, none of which reads, and lets each send as much as it needs to each other. They ask for
-/// answers all the time, since who is silent is left.
+/// Attaches `devices` members of `vni`, none of which reads, and lets each send as much as it needs
+/// to each other. They ask for answers all the time, since who is silent is left.
 async fn flood(relay: &Running, vni: u32, devices: u32) -> JoinSet<()> {
     let mut senders = JoinSet::new();
     for own in 1..=devices {
@@ -82,12 +83,14 @@ async fn five_devices_of_one_network_silence_nobody_in_another() {
     relay.stop().await;
 }
 
-/// A part of the usual memory: who reads nothing is cut off after some seconds, and until then it must be full on a busy machine, too.
+/// A part of the usual memory: who reads nothing is cut off after some seconds, and until then it
+/// must be full on a busy machine, too.
 const FULL: usize = 32 << 20;
 
-/// What one device sends to one other, bytes, before what counts: four times that is more than the system keeps for who does not read.
+/// What one device sends to one other, bytes, before what counts: four times that is more than the
+/// system keeps for who does not read.
 const KERNEL: usize = 1 << 20;
 
-/// What one device sends to one other then, bytes. At 640 bytes of memory for a frame of 12, twenty such pairs need [`FULL`] four times
-/// over.
+/// What one device sends to one other then, bytes. At 640 bytes of memory for a frame of 12, twenty
+/// such pairs need [`FULL`] four times over.
 const EACH: usize = 128 << 10;

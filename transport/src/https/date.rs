@@ -1,4 +1,5 @@
-//! Reads the one form of a date that HTTP servers send (RFC 9110, section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`. Holds nothing.
+//! Reads the one form of a date that HTTP servers send (RFC 9110, section 5.6.7):
+//! `Sun, 06 Nov 1994 08:49:37 GMT`. Holds nothing.
 
 /// Seconds since the Unix epoch; `None` for another form, and before 1970.
 pub(super) fn parse(text: &str) -> Option<u64> {

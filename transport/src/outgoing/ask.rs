@@ -1,4 +1,5 @@
-//! Asks a proxy for a connection, over a connection with the proxy. Errors are texts for people: all mean that this way does not work.
+//! Asks a proxy for a connection, over a connection with the proxy. Errors are texts for people:
+//! all mean that this way does not work.
 
 use bytes::Bytes;
 use data_encoding::BASE64;

@@ -1,4 +1,5 @@
-//! Servers that a proxy is not asked for. Decides whether one entry of the list means a server; asks no resolver.
+//! Servers that a proxy is not asked for. Decides whether one entry of the list means a server;
+//! asks no resolver.
 
 use std::net::IpAddr;
 

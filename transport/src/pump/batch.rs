@@ -1,7 +1,9 @@
-//! Decides how the frames that an [`Exchange`](overlan_protocol::exchange::Exchange) gives become TLS records, and what the socket is given next. Holds no socket.
+//! Decides how the frames that an [`Exchange`](overlan_protocol::exchange::Exchange) gives become
+//! TLS records, and what the socket is given next. Holds no socket.
 //!
-//! It either appends bytes, which are packed together into records, or hands over a buffer, which becomes a record of its own
-//! and is sealed where it lies. Both kinds keep the order in which they were given.
+//! It either appends bytes, which are packed together into records, or hands over a buffer, which
+//! becomes a record of its own and is sealed where it lies. Both kinds keep the order in which they
+//! were given.
 
 use std::io::{self, IoSlice};
 use std::ops::Range;
@@ -75,8 +77,8 @@ impl Outbound {
         (self.current, self.taken) = (0, 0);
     }
 
-    /// Seals all that was given in place: of what is packed as many whole frames per record as fit, so that a reader can use a
-    /// record where it lies.
+    /// Seals all that was given in place: of what is packed as many whole frames per record as fit,
+    /// so that a reader can use a record where it lies.
     pub(super) fn seal(&mut self, now: Instant, sealer: &mut Sealer) -> Result<(), RecordError> {
         let (packed, owned) = self.batch.parts_mut();
         let mut done = 0;
@@ -170,7 +172,8 @@ fn seal_packed(
     Ok(())
 }
 
-/// Where the last frame ends that one record beginning at `start` holds whole; the end of the first if none fits.
+/// Where the last frame ends that one record beginning at `start` holds whole; the end of the first
+/// if none fits.
 fn whole_frames_end(frames: &[u8], start: usize) -> usize {
     let mut end = start;
     while let Some(header) = frames[end..].first_chunk::<{ frame::HEADER_LEN }>() {
@@ -184,11 +187,12 @@ fn whole_frames_end(frames: &[u8], start: usize) -> usize {
     if end == start { frames.len() } else { end }
 }
 
-/// How many bytes the next batch should have: what is given cannot be overtaken any more, so a slow socket gets little at once.
+/// How many bytes the next batch should have: what is given cannot be overtaken any more, so a slow
+/// socket gets little at once.
 #[derive(Debug)]
 struct Pace {
     room: usize,
-    /// When the batch under way was sealed, and its bytes.
+    /// The time at which the batch under way was sealed, and its bytes.
     started: Option<(Instant, usize)>,
 }
 
@@ -222,7 +226,8 @@ impl Default for Pace {
 /// Time in which the socket should take one batch: a frame given later waits for it.
 const BATCH_TIME: Duration = Duration::from_millis(2);
 
-/// Fewest bytes of room: one full frame makes the system call worth it on every link that is slow enough to get here.
+/// Fewest bytes of room: one full frame makes the system call worth it on every link that is slow
+/// enough to get here.
 const ROOM_MIN: usize = 16_384;
 
 /// Parts of one write: three per record, and more records than one fill gives.

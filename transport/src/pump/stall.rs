@@ -1,24 +1,26 @@
-//! Decides when a socket that takes nothing belongs to nobody any more. Holds two times; no socket and no clock.
+//! Decides when a socket that takes nothing belongs to nobody any more. Holds two times; no socket
+//! and no clock.
 //!
 //! ```text
 //! taken ──the socket takes nothing──> stalled ──it takes something──> taken
 //!                                     stalled ──nothing heard for 4 s, or 10 s stalled──> over
 //! ```
-//! Silence is judged by what is heard: a question that lies behind what cannot be written is not asked, and its answer would prove no
-//! more than anything else that arrives. Who is heard and takes nothing may be slow, and gets longer.
+//! Silence is judged by what is heard: a question that lies behind what cannot be written is not
+//! asked, and its answer would prove no more than anything else that arrives. Who is heard and
+//! takes nothing may be slow, and gets longer.
 
 use std::time::{Duration, Instant};
 
 /// One connection's stall, from both of its directions.
 #[derive(Debug)]
 pub(super) struct Stall {
-    /// When something last arrived; the start counts.
+    /// The time at which something last arrived; the start counts.
     heard: Instant,
     /// Since when the socket takes nothing of what waits.
     since: Option<Instant>,
 }
 
-/// Why the connection is over.
+/// The reason why the connection is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Over {
     /// The other side is not heard, either.
@@ -55,7 +57,7 @@ impl Stall {
         self.since.get_or_insert(now);
     }
 
-    /// Whether the connection is over.
+    /// Returns whether the connection is over.
     pub(super) fn handle_timeout(&self, now: Instant) -> Option<Over> {
         let since = self.since?;
         if now >= since.max(self.heard) + SILENCE {
@@ -67,23 +69,25 @@ impl Stall {
         }
     }
 
-    /// When [`Stall::handle_timeout`] is due.
+    /// Returns the time at which [`Stall::handle_timeout`] is due.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let since = self.since?;
         Some((since.max(self.heard) + SILENCE).min(since + WRITE_STALL))
     }
 
-    /// Whether last words would only be waited for: they would lie behind what a silent other side does not take.
+    /// Returns whether last words would only be waited for: they would lie behind what a silent
+    /// other side does not take.
     pub(super) fn hears_no_more(&self, now: Instant) -> bool {
         self.since.is_some() && now >= self.heard + SILENCE
     }
 }
 
-/// A socket that takes nothing belongs to a peer that is gone when nothing is heard of it, either, for so long: as quick as a silent
-/// relay is found by a client that sends.
+/// A socket that takes nothing belongs to a peer that is gone when nothing is heard of it, either,
+/// for so long: as quick as a silent relay is found by a client that sends.
 pub const SILENCE: Duration = Duration::from_secs(4);
 
-/// A connection on which nothing arrives for so long rests; shorter than any keepalive, so that somebody looks.
+/// A connection on which nothing arrives for so long rests; shorter than any keepalive, so that
+/// somebody looks.
 const REST: Duration = Duration::from_secs(5);
 
 /// A socket that takes nothing for so long belongs to a peer that is gone, whatever is heard.
@@ -93,7 +97,7 @@ pub const WRITE_STALL: Duration = Duration::from_secs(10);
 mod tests {
     use super::*;
 
-    /// When it is over, in ms after the start, by what happens at which ms.
+    /// Returns the time at which it is over, in ms after the start, given what happens at which ms.
     fn over(heard: &[u64], refused: &[u64], taken: &[u64]) -> Option<(u64, Over)> {
         let start = crate::clock::now();
         let mut stall = Stall::new(start);

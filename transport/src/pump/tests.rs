@@ -1,4 +1,5 @@
-//! A pump over sockets that are slow, stall or break when the test wants it. Time is virtual except where a real socket is used.
+//! A pump over sockets that are slow, stall or break when the test wants it. Time is virtual except
+//! where a real socket is used.
 
 mod exchanges;
 mod sockets;
@@ -139,7 +140,8 @@ async fn an_announced_end_ends_it_at_once_and_nothing_behind_it_counts() {
     assert_eq!(exchange.tokens, [1, 2]);
 }
 
-/// Puts these bytes behind a good record: that is handed over, and the connection breaks without another word.
+/// Puts these bytes behind a good record: that is handed over, and the connection breaks without
+/// another word.
 async fn breaks_by(make: impl FnOnce(&mut Wire) -> Vec<u8>) {
     let (pump, mut far) = over_pipe(40_000);
     far.send(&pings(1..=2)).await;
@@ -238,7 +240,8 @@ async fn what_tls_had_read_before_is_handed_over_first() {
     assert_eq!(exchange.tokens, [2, 3, 4, 5, 6, 7]);
 }
 
-/// What each record carries when an exchange gives all these frames at once, through a socket that takes `capacity` bytes a time.
+/// What each record carries when an exchange gives all these frames at once, through a socket that
+/// takes `capacity` bytes a time.
 async fn packed(frames: &[Vec<u8>], capacity: usize) -> Vec<Vec<u8>> {
     let (pump, mut far) = over_pipe(capacity);
     let mut exchange = Scripted::sending([frames.concat()]).ending_in(Duration::from_secs(1));
@@ -258,8 +261,8 @@ async fn many_small_frames_share_one_record() {
 
 #[tokio::test(start_paused = true)]
 async fn frames_that_fit_a_record_never_straddle_two() {
-    // Lengths of all kinds, among them those next to a full record, in an order without pattern; more than one fill's worth,
-    // and more records than one write has parts for.
+    // Lengths of all kinds, among them those next to a full record, in an order without pattern;
+    // more than one fill's worth, and more records than one write has parts for.
     let mut frames: Vec<_> = (0..300)
         .map(|token: u64| {
             ping_of(
@@ -540,7 +543,8 @@ async fn who_takes_nothing_and_is_heard_gets_longer() {
     check_time(now() - began, WRITE_STALL);
 }
 
-/// What the owner asks lies behind what cannot be written; what it decides has nothing to say to who hears nothing.
+/// What the owner asks lies behind what cannot be written; what it decides has nothing to say to
+/// who hears nothing.
 #[tokio::test(start_paused = true)]
 async fn an_owner_that_gives_up_who_is_silent_waits_for_no_last_words() {
     let (pump, _far) = over_pipe(10);
@@ -553,7 +557,8 @@ async fn an_owner_that_gives_up_who_is_silent_waits_for_no_last_words() {
     check_time(now() - began, SILENCE);
 }
 
-/// Otherwise the end lies behind what the other side's socket does not take, and that side goes on for minutes.
+/// Otherwise the end lies behind what the other side's socket does not take, and that side goes on
+/// for minutes.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_is_given_up_is_reset() {
     let (near, far) = pair().await;
@@ -610,7 +615,8 @@ async fn a_socket_that_takes_a_part_and_then_nothing_is_a_stall() {
 #[tokio::test(start_paused = true)]
 async fn a_socket_that_takes_little_is_no_stall() {
     let (pump, mut far) = over_pipe(10);
-    // Five times what the socket holds: it fills at once, and each read makes room for as much again.
+    // Five times what the socket holds: it fills at once, and each read makes room for as much
+    // again.
     let mut exchange = Scripted::sending([vec![7; 50 - sealed_len(0)]]).ending_in(6 * SILENCE);
     let reading = async {
         for _ in 0..4 {

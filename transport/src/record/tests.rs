@@ -8,7 +8,8 @@ use rustls_pki_types::{PrivatePkcs8KeyDer, ServerName};
 use super::*;
 use crate::tls::{self, ServerTrust};
 
-/// A finished handshake in memory: the client's side taken over, the server's side still plain rustls.
+/// A finished handshake in memory: the client's side taken over, the server's side still plain
+/// rustls.
 fn taken_over_client() -> (Sealer, Opener, ServerConnection) {
     let (client, server) = handshake();
     let (sealer, opener) = take_over(client.dangerous_extract_secrets().unwrap()).unwrap();
@@ -129,7 +130,8 @@ fn any_changed_bit_is_refused() {
     }
 }
 
-/// After the handshake nothing goes in the clear, not even what middleboxes want to see during it: RFC 8446, section 5.
+/// After the handshake nothing goes in the clear, not even what middleboxes want to see during it:
+/// RFC 8446, section 5.
 #[test]
 fn every_outer_type_but_application_data_ends_it_whatever_its_length() {
     let (client, server) = handshake();

@@ -1,4 +1,5 @@
-//! A socket that gives TLS no byte beyond the record it is reading, so that the connection can change hands between records.
+//! A socket that gives TLS no byte beyond the record it is reading, so that the connection can
+//! change hands between records.
 
 use std::io;
 use std::pin::Pin;
@@ -35,8 +36,8 @@ impl Stepwise {
         }
     }
 
-    /// A connection of a stranger, which breaks when it sends more than [`STRANGER_MAX`] bytes before it is known: TLS would
-    /// keep whatever a ClientHello claims to be, 64 KiB.
+    /// A connection of a stranger, which breaks when it sends more than [`STRANGER_MAX`] bytes
+    /// before it is known: TLS would keep whatever a ClientHello claims to be, 64 KiB.
     pub fn of_stranger(socket: TcpStream) -> Self {
         Self {
             allowed: STRANGER_MAX,
@@ -52,7 +53,8 @@ impl Stepwise {
         }
     }
 
-    /// How long this side waited for the connection to open: one round trip of the network, and nearly nothing else.
+    /// The time for which this side waited for the connection to open: one round trip of the
+    /// network, and nearly nothing else.
     pub fn round_trip(&self) -> Option<Duration> {
         self.opened_in
     }
@@ -137,8 +139,8 @@ impl AsyncWrite for Stepwise {
     }
 }
 
-/// Most bytes of a stranger, handshake and HELLO together: a ClientHello has 2 KiB with keys for post-quantum agreement, and
-/// a HELLO at most 4 KiB.
+/// Most bytes of a stranger, handshake and HELLO together: a ClientHello has 2 KiB with keys for
+/// post-quantum agreement, and a HELLO at most 4 KiB.
 pub const STRANGER_MAX: usize = 16 * 1024;
 
 /// Bytes of a TLS record's header.

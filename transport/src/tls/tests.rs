@@ -177,7 +177,8 @@ async fn connect_to_bytes(answer: Vec<u8>) -> Result<(), ConnectError> {
 
 #[tokio::test]
 async fn a_server_of_tls_1_2_does_not_speak_this_protocol() {
-    // ServerHello: version 1.2, random, no session, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, no compression, no extensions.
+    // ServerHello: version 1.2, random, no session, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, no
+    // compression, no extensions.
     let mut hello = vec![2, 0, 0, 38, 3, 3];
     hello.extend([0x5a; 32]);
     hello.extend([0, 0xc0, 0x2f, 0]);
