@@ -6,17 +6,17 @@ mod destination;
 mod dial_error;
 mod identity;
 pub(crate) mod lookup;
+mod meaning;
 mod missing;
 mod short;
+mod snapshot;
 mod way;
 
-use std::cmp::Reverse;
 use std::net::IpAddr;
 
 use overlan_protocol::address;
-use overlan_protocol::dns::{self, Record, Zone};
 use overlan_protocol::key::NetworkId;
-use overlan_protocol::name::{LABEL_MAX, OverlayName};
+use overlan_protocol::name::LABEL_MAX;
 use overlan_protocol::netmap::{Netmap, Network};
 
 pub(crate) use destination::Destination;
@@ -26,9 +26,12 @@ pub use missing::Missing;
 pub use short::Several;
 pub use way::{NotADevice, NotOffered};
 
-pub(crate) use advice::next;
-pub(crate) use short::{find, is_short, whole_name};
-pub(crate) use way::{Behind, Way, behind, device, gateways, is_foreign, way};
+pub(crate) use meaning::{ALIASES_MAX, Delegation, Meaning, OwnName, zone_of};
+pub(crate) use short::whole_name;
+pub(crate) use snapshot::Snapshot;
+pub(crate) use way::{GatewayHost, GatewayHosts, Way, gateways};
+
+use meaning::End;
 
 /// The device that a destination means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +75,23 @@ pub enum NameError {
     LedNowhere,
 }
 
+impl NameError {
+    /// Returns whether nobody in the overlay has the destination, so that a door that leads outside
+    /// may look for it there. Names of our domain and of private zones never are foreign.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        match self {
+            Self::Foreign => true,
+            Self::Missing(missing) => missing.is_foreign(),
+            Self::NotOffered(not_offered) => not_offered.is_foreign(),
+            Self::NotADevice(not_a_device) => not_a_device.is_foreign(),
+            Self::Unknown | Self::AmbiguousAddress | Self::AmbiguousName(_) | Self::LedNowhere => {
+                false
+            }
+        }
+    }
+}
+
 /// Finds the device that `destination` means.
 ///
 /// # Errors
@@ -79,69 +99,17 @@ pub enum NameError {
 /// resolver.
 pub(crate) fn resolve(netmap: &Netmap, destination: &Destination) -> Result<Resolved, NameError> {
     match destination {
-        Destination::Name(name) => resolve_whole(netmap, &whole_name(netmap, name)?),
+        Destination::Name(name) => match End::of(netmap, &whole_name(netmap, name)?) {
+            End::Device(device) => Ok(device),
+            End::Delegated(..) | End::Foreign(_) => Err(NameError::Foreign),
+            // An address outside the overlay is no device, and is not dialled under a name of ours.
+            End::Addresses(_) | End::Nothing => Err(NameError::Unknown),
+        },
         Destination::Address(address) => resolve_address(netmap, address.get(), None),
         Destination::AddressIn(address, network) => {
             resolve_address(netmap, address.get(), Some(network))
         }
     }
-}
-
-/// The device that a whole name means, in lower case and without the last dot.
-fn resolve_whole<'a>(netmap: &'a Netmap, mut name: &'a str) -> Result<Resolved, NameError> {
-    for _ in 0..=ALIASES_MAX {
-        let parsed = OverlayName::parse(name, &netmap.domain);
-        if let Some(OverlayName::Host { host, network }) = &parsed
-            && let Some((id, network)) = netmap.network_named(network)
-            && let Some(device) = device_named(id, network, host)
-        {
-            return Ok(device);
-        }
-        let Some((id, network)) = network_of(netmap, name) else {
-            return Err(match parsed {
-                Some(_) => NameError::Unknown,
-                None => NameError::Foreign,
-            });
-        };
-        let records = network.dns.records.get(name).ok_or(NameError::Unknown)?;
-        if let Some(Record::Cname(target)) = records.first() {
-            name = target;
-            continue;
-        }
-        // An address outside the overlay is no device, and is not dialled under a name of ours.
-        return records
-            .iter()
-            .filter_map(Record::address)
-            .filter_map(address::host_index)
-            .find_map(|host| device_at(id, network, host))
-            .ok_or(NameError::Unknown);
-    }
-    Err(NameError::Unknown)
-}
-
-/// The network whose records say what `name` is: the one that it lies below, or the one of its private zone; none if that zone's
-/// names live elsewhere.
-fn network_of<'a>(netmap: &'a Netmap, name: &str) -> Option<(NetworkId, &'a Network)> {
-    if dns::is_in(name, &netmap.domain) {
-        let below = name.strip_suffix(&netmap.domain)?.strip_suffix('.')?;
-        return netmap.network_named(below.rsplit('.').next()?);
-    }
-    let (id, network, _, settings) = zone_of(netmap, name)?;
-    settings.via.is_empty().then_some((id, network))
-}
-
-/// The private zone that a name lies in: the longest one wins, then the network that is first by name.
-pub(crate) fn zone_of<'a>(
-    netmap: &'a Netmap,
-    name: &str,
-) -> Option<(NetworkId, &'a Network, &'a str, &'a Zone)> {
-    let zones = netmap.networks.iter().flat_map(|(id, network)| {
-        let zones = network.dns.zones.iter();
-        zones.map(move |(zone, settings)| (*id, network, zone.as_str(), settings))
-    });
-    zones
-        .filter(|(_, _, zone, _)| dns::is_in(name, zone))
-        .min_by_key(|(_, network, zone, _)| (Reverse(zone.len()), &network.name))
 }
 
 fn resolve_address(
@@ -227,9 +195,6 @@ pub(crate) fn is_host_name(name: &str) -> bool {
                     .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
         })
 }
-
-/// Aliases that are followed for one name.
-const ALIASES_MAX: usize = 8;
 
 /// Longest host name, bytes, without the last dot (RFC 1035: 255 on the wire).
 pub(crate) const NAME_MAX: usize = 253;

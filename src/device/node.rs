@@ -140,6 +140,7 @@ pub struct Node {
 #[cfg(feature = "axum")]
 mod axum;
 mod builder;
+mod by_gateway;
 mod certify;
 mod close;
 mod confirm;
@@ -147,7 +148,6 @@ mod confirm;
 mod connector;
 mod datagrams;
 mod identity;
-mod leading;
 mod links;
 mod listener;
 mod overlay;
@@ -489,10 +489,17 @@ impl Inner {
         destination: Destination,
         port: u16,
     ) -> Result<netstack::TcpStream, DialError> {
-        match self.way(&destination, port)? {
+        let snapshot = self.snapshot();
+        match snapshot.way(&destination, Some(port))? {
             Way::Device(device) => self.dial_device(device, &destination, port).await,
-            Way::Behind(_) => self.dial_led(&destination, port, None).await,
-            Way::Elsewhere { .. } => self.dial_elsewhere(destination, port).await,
+            Way::Gateway(hosts) => self.dial_by_gateway(&snapshot, hosts, port).await,
+            Way::Zone { name, zone } => {
+                let dialled = self.dial_in_zone(&snapshot, name, zone, port);
+                timeout(self.options.dial_timeout, dialled)
+                    .await
+                    .unwrap_or(Err(DialError::TimedOut))
+            }
+            Way::Foreign(error) => Err(error.into()),
         }
     }
 
@@ -502,8 +509,7 @@ impl Inner {
         destination: &Destination,
         port: u16,
     ) -> Result<netstack::TcpStream, DialError> {
-        let membership = self.membership(&device)?;
-        let reached = self.admit(membership, device, destination, Protocol::Tcp, port)?;
+        let reached = self.admit(device, destination, Protocol::Tcp, port)?;
         self.open(reached, port).await
     }
 

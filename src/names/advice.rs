@@ -3,8 +3,8 @@
 
 use overlan_protocol::netmap::Netmap;
 
+use super::Destination;
 use super::way::{Way, device_name, gateway_name, host, targets, way};
-use super::{Destination, resolve};
 use crate::names::DialError;
 
 /// What to do about `error`, with which a connection to `port` of `destination` ended. `None` where that hangs on the door: whether it
@@ -15,7 +15,7 @@ pub(crate) fn next(
     port: u16,
     error: &DialError,
 ) -> Option<String> {
-    let known = || way(netmap, destination, port).ok();
+    let known = || way(netmap, destination, Some(port)).ok();
     Some(match error {
         DialError::Foreign => return None,
         DialError::Missing(missing) => missing.next(),
@@ -35,64 +35,67 @@ pub(crate) fn next(
         }
         DialError::Untrusted => "The log of `overlan up` says which key is wrong: the device's state was replaced, or the controller gives out another key than before. Where that is known to be right, an admin runs `overlan admin device remove`, and the device enrols again.".to_owned(),
         DialError::UnknownName => match known() {
-            Some(Way::Behind(behind)) => format!(
+            Some(Way::Gateway(hosts)) => format!(
                 "The gateway {} finds no such name: look at the resolver that it uses.",
-                gateway_name(netmap, &behind)
+                gateway_name(netmap, hosts.preferred())
             ),
-            Some(Way::Elsewhere { zone, .. }) => format!(
-                "The resolvers of zone {zone} know no such name; `overlan dns query` shows what they answer."
+            Some(Way::Zone { zone, .. }) => format!(
+                "The resolvers of zone {} know no such name; `overlan dns query` shows what they answer.",
+                zone.zone
             ),
-            Some(Way::Device(_)) | None => "`overlan status` lists the names of this network.".to_owned(),
+            Some(Way::Device(_) | Way::Foreign(_)) | None => "`overlan status` lists the names of this network.".to_owned(),
         },
         DialError::Offline => format!(
             "Start `overlan up` {}; `overlan status` shows who is online.",
             match known() {
-                Some(Way::Behind(behind)) => format!(
+                Some(Way::Gateway(hosts)) => format!(
                     "on {}, the gateway that leads there",
-                    gateway_name(netmap, &behind)
+                    gateway_name(netmap, hosts.preferred())
                 ),
                 Some(Way::Device(device)) => format!("on {}", device_name(netmap, &device)),
-                Some(Way::Elsewhere { .. }) | None => "there".to_owned(),
+                Some(Way::Zone { .. } | Way::Foreign(_)) | None => "there".to_owned(),
             }
         ),
         DialError::Unreachable => match known() {
-            Some(Way::Behind(behind)) => format!(
+            Some(Way::Gateway(hosts)) => format!(
                 "{}, the gateway, finds no way to it; look at its network.",
-                gateway_name(netmap, &behind)
+                gateway_name(netmap, hosts.preferred())
             ),
-            Some(Way::Device(_) | Way::Elsewhere { .. }) | None => {
+            Some(Way::Device(_) | Way::Zone { .. } | Way::Foreign(_)) | None => {
                 "The device that leads there finds no way to it; look at its network.".to_owned()
             }
         },
         DialError::DeniedByPolicy => match known() {
-            Some(Way::Behind(behind)) => format!(
+            Some(Way::Gateway(hosts)) => format!(
                 "{}, the gateway, does not lead to what it finds under that name or address; there `overlan serve list` shows its routes.",
-                gateway_name(netmap, &behind)
+                gateway_name(netmap, hosts.preferred())
             ),
-            Some(Way::Device(_) | Way::Elsewhere { .. }) | None => {
+            Some(Way::Device(_) | Way::Zone { .. } | Way::Foreign(_)) | None => {
                 "A rule of the network has to allow this device that port.".to_owned()
             }
         },
         DialError::Refused => match known() {
-            Some(Way::Behind(behind)) => format!(
+            Some(Way::Gateway(hosts)) => format!(
                 "{}, the gateway, reached {}, and nobody listens on port {port} there: start the service on that host.",
-                gateway_name(netmap, &behind),
-                behind.target
+                gateway_name(netmap, hosts.preferred()),
+                hosts.preferred().target
             ),
             Some(Way::Device(device)) => format!(
                 "On {}: `overlan serve list` shows whether port {port} is published, `overlan serve tcp {port}` publishes it, and its service must run.",
                 device_name(netmap, &device)
             ),
-            Some(Way::Elsewhere { .. }) | None => {
+            Some(Way::Zone { .. } | Way::Foreign(_)) | None => {
                 format!("Nobody listens on port {port} there.")
             }
         },
-        DialError::TimedOut => match resolve(netmap, destination) {
-            Ok(device) => format!(
+        DialError::TimedOut => match known() {
+            Some(Way::Device(device)) => format!(
                 "`overlan ping {}` shows whether the device answers.",
                 device_name(netmap, &device)
             ),
-            Err(_) => "It is known but did not answer; try again, then look at it.".to_owned(),
+            Some(Way::Gateway(_) | Way::Zone { .. } | Way::Foreign(_)) | None => {
+                "It is known but did not answer; try again, then look at it.".to_owned()
+            }
         },
     })
 }

@@ -20,12 +20,9 @@ pub(crate) mod walk;
 use hickory_proto::rr::rdata::{A, AAAA, NS, SOA};
 use hickory_proto::rr::{Name, RData, RecordType};
 use overlan_protocol::address;
-use overlan_protocol::dns::{Via, is_in};
-use overlan_protocol::key::NetworkId;
-use overlan_protocol::name::OverlayName;
 use overlan_protocol::netmap::Netmap;
 
-use crate::names;
+use super::{ALIASES_MAX, Delegation, Meaning, OwnName};
 
 /// How a query arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,26 +35,19 @@ pub enum Transport {
 
 /// Who is asked for names that are not ours to answer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Source {
-    /// The resolvers of a zone, inside the overlay.
-    Zone {
-        /// The network whose zone it is: its resolvers are reached there, and there alone.
-        network: NetworkId,
-        /// The zone's name.
-        zone: String,
-        /// Its resolvers, the first one preferred.
-        via: Vec<Via>,
-    },
-    /// Those that this device was told to hand other names on to.
+pub(crate) enum Resolvers {
+    /// Those of a zone, inside the overlay.
+    Zone(Delegation),
+    /// Those that this device hands foreign names on to.
     Forward,
 }
 
-/// What a name is to us.
+/// What DNS says of a name.
 pub(crate) enum Found {
     /// In none of our zones.
     Foreign,
-    /// In a zone whose names live elsewhere.
-    Elsewhere(Source),
+    /// In a zone that other resolvers answer for.
+    Delegated(Delegation),
     /// In this zone, but there is no such name.
     Missing { zone: Name },
     /// A name of this zone with what it has; nothing, if there are only names below it.
@@ -66,12 +56,13 @@ pub(crate) enum Found {
 
 fn find(name: &Name, netmap: &Netmap) -> Found {
     let text = text_of(name);
-    match OverlayName::parse(&text, &netmap.domain) {
-        Some(inside) => find_forward(&inside, &text, netmap).unwrap_or(Found::Foreign),
-        None => find_private(&text, netmap)
-            .or_else(|| reverse::find(&text, netmap))
-            .unwrap_or(Found::Foreign),
+    match Meaning::of(netmap, &text) {
+        Meaning::Ours(own) => of_ours(&own, &text, netmap),
+        Meaning::NoNetwork => of_domain(&text, netmap),
+        Meaning::Delegated(zone) => Some(Found::Delegated(zone)),
+        Meaning::Foreign => reverse::find(&text, netmap),
     }
+    .unwrap_or(Found::Foreign)
 }
 
 /// The name in lower case. A byte that no name of ours has, such as a dot inside a label, becomes one that none has either.
@@ -91,90 +82,46 @@ pub(crate) fn text_of(name: &Name) -> String {
     labels.join(".")
 }
 
-/// `None` if the domain is not one that DNS can carry.
-fn find_forward(name: &OverlayName<'_>, text: &str, netmap: &Netmap) -> Option<Found> {
-    let domain = fqdn(&netmap.domain)?;
-    let network_zone = |label: &str| fqdn(&format!("{label}.{}", netmap.domain));
-    Some(match name {
-        OverlayName::Domain => apex(domain, netmap.version),
-        OverlayName::Network { network } => match netmap.network_named(network) {
-            Some((_, members)) => {
-                let mut found = apex(network_zone(network)?, netmap.version);
-                if let Found::Node { records, .. } = &mut found {
-                    records.extend(records::of(text, members).unwrap_or_default());
-                }
-                found
-            }
-            None => Found::Missing { zone: domain },
-        },
-        OverlayName::Host { host, network } => match netmap.network_named(network) {
-            Some((id, members)) => {
-                let zone = network_zone(network)?;
-                let own = records::of(text, members);
-                match (names::device_named(id, members, host), own) {
-                    (Some(device), own) => {
-                        let mut records = addresses(device.host);
-                        // A device that came later keeps its name from an alias of that name.
-                        let own = own.unwrap_or_default().into_iter();
-                        records.extend(own.filter(|data| {
-                            !matches!(
-                                data.record_type(),
-                                RecordType::A | RecordType::AAAA | RecordType::CNAME
-                            )
-                        }));
-                        Found::Node { zone, records }
-                    }
-                    (None, Some(records)) => Found::Node { zone, records },
-                    (None, None) => Found::Missing { zone },
-                }
-            }
-            None => Found::Missing { zone: domain },
-        },
-        OverlayName::Deeper => {
-            let inside = netmap.networks.values().find_map(|members| {
-                let zone = format!("{}.{}", members.name, netmap.domain);
-                is_in(text, &zone).then_some((members, zone))
-            });
-            match inside {
-                Some((members, zone)) => {
-                    let zone = fqdn(&zone)?;
-                    match records::of(text, members) {
-                        Some(records) => Found::Node { zone, records },
-                        None => Found::Missing { zone },
-                    }
-                }
-                None => Found::Missing { zone: domain },
-            }
+/// Says what a network has under a name; `None` if DNS cannot carry the name of its zone.
+fn of_ours(own: &OwnName<'_>, text: &str, netmap: &Netmap) -> Option<Found> {
+    let zone = match own.zone {
+        Some(zone) => zone.to_owned(),
+        None => format!("{}.{}", own.members.name, netmap.domain),
+    };
+    let is_top = text == zone;
+    let zone = fqdn(&zone)?;
+    let known = records::of(text, own.members);
+    if is_top {
+        let mut found = apex(zone, netmap.version);
+        if let Found::Node { records, .. } = &mut found {
+            records.extend(known.unwrap_or_default());
         }
+        return Some(found);
+    }
+    Some(match (own.device, known) {
+        (Some(device), known) => {
+            let mut records = addresses(device.host);
+            // A device that came later keeps its name from an alias of that name.
+            records.extend(known.unwrap_or_default().into_iter().filter(|data| {
+                !matches!(
+                    data.record_type(),
+                    RecordType::A | RecordType::AAAA | RecordType::CNAME
+                )
+            }));
+            Found::Node { zone, records }
+        }
+        (None, Some(records)) => Found::Node { zone, records },
+        (None, None) => Found::Missing { zone },
     })
 }
 
-/// `None` if the name is in no private zone.
-fn find_private(text: &str, netmap: &Netmap) -> Option<Found> {
-    let (id, network, zone, settings) = names::zone_of(netmap, text)?;
-    if !settings.via.is_empty() {
-        return Some(Found::Elsewhere(Source::Zone {
-            network: id,
-            zone: zone.to_owned(),
-            via: settings.via.clone(),
-        }));
-    }
-    let name = fqdn(zone)?;
-    let known = records::of(text, network);
-    if text != zone {
-        return Some(match known {
-            Some(records) => Found::Node {
-                zone: name,
-                records,
-            },
-            None => Found::Missing { zone: name },
-        });
-    }
-    let mut found = apex(name, netmap.version);
-    if let Found::Node { records, .. } = &mut found {
-        records.extend(known.unwrap_or_default());
-    }
-    Some(found)
+/// Says what our domain has outside its networks; `None` if DNS cannot carry its name.
+fn of_domain(text: &str, netmap: &Netmap) -> Option<Found> {
+    let zone = fqdn(&netmap.domain)?;
+    Some(match text == netmap.domain {
+        true => apex(zone, netmap.version),
+        false => Found::Missing { zone },
+    })
 }
 
 fn addresses(host: u32) -> Vec<RData> {

@@ -8,8 +8,8 @@ use overlan_protocol::gateway::Host;
 use overlan_protocol::netmap::{Netmap, Network};
 
 use super::{
-    Destination, Missing, NameError, Resolved, device_named, is_foreign, is_host_name,
-    resolve_whole, zone_of,
+    Destination, End, Missing, NameError, Resolved, Way, device_named, is_host_name, way::way,
+    zone_of,
 };
 
 /// Several networks have something of that name, and it is not one and the same device.
@@ -80,7 +80,7 @@ pub(crate) fn find(netmap: &Netmap, text: &str) -> Result<Destination, NameError
         Err(error) => return Err(error),
     };
     let is_short = text.split('.').count() <= 2 && !text.ends_with('.');
-    if is_short && is_foreign(netmap, &destination) {
+    if is_short && matches!(way(netmap, &destination, None), Ok(Way::Foreign(_))) {
         // A host outside is refused by the dial, in its words.
         if let Some(missing) = Missing::of(netmap, text) {
             return Err(NameError::Missing(Box::new(missing)));
@@ -136,12 +136,13 @@ fn is_one_device(netmap: &Netmap, names: &[String]) -> bool {
         let peer = members.and_then(|members| members.peers.get(&device.host));
         (device.own, peer.map(|peer| peer.identity))
     };
-    let mut keys = names
-        .iter()
-        .map(|name| resolve_whole(netmap, name).map(key));
-    match keys.next() {
-        Some(Ok(first)) => keys.all(|key| key == Ok(first)),
-        Some(Err(_)) | None => false,
+    let mut keys = names.iter().map(|name| match End::of(netmap, name) {
+        End::Device(device) => Some(key(device)),
+        End::Addresses(_) | End::Delegated(..) | End::Foreign(_) | End::Nothing => None,
+    });
+    match keys.next().flatten() {
+        Some(first) => keys.all(|key| key == Some(first)),
+        None => false,
     }
 }
 

@@ -7,6 +7,7 @@ use overlan_protocol::policy::Filter;
 use proptest::prelude::*;
 
 use super::*;
+use overlan_protocol::dns::{Record, Zone};
 
 pub(crate) const DEMO: NetworkId = NetworkId([1; 16]);
 pub(crate) const LAB: NetworkId = NetworkId([2; 16]);
@@ -206,7 +207,7 @@ fn records_mean_the_devices_of_their_network() {
 }
 
 #[test]
-fn what_lies_behind_a_gateway_is_found_by_the_closest_route_of_one_that_is_online() {
+fn a_gateway_host_is_found_by_the_closest_route_of_a_gateway_that_is_online() {
     let mut netmap = netmap();
     let id = *netmap.networks.keys().next().unwrap();
     let network = netmap.networks.get_mut(&id).unwrap();
@@ -221,8 +222,9 @@ fn what_lies_behind_a_gateway_is_found_by_the_closest_route_of_one_that_is_onlin
     put(12, true, &["10.1.0.0/16:5432", "db.corp.internal"]);
     put(13, false, &["10.1.2.3", "only.example"]);
     let ask = |text: &str, port: u16| {
-        behind(&netmap, &Destination::from_text(text), Some(port), None)
-            .map(|it| (it.host, it.online, it.target))
+        let hosts = gateways(&netmap, &Destination::from_text(text), Some(port), None)?;
+        let host = hosts.preferred();
+        Some((host.host, host.online, host.target.clone()))
     };
     let found = |host, online, target: &str| Some((host, online, target.to_owned()));
     assert_eq!(ask("10.1.2.3", 5432), found(12, true, "10.1.2.3"));
@@ -252,13 +254,13 @@ fn what_lies_behind_a_gateway_is_found_by_the_closest_route_of_one_that_is_onlin
         .set_records(&address, &[Record::A([10, 1, 2, 3].into())]);
     network.dns.set_records(&loops, &cname(&loops));
     let ask = |text: &str| {
-        let found = behind(&netmap, &Destination::from_text(text), Some(22), None);
-        found.map(|it| it.target)
+        let found = gateways(&netmap, &Destination::from_text(text), Some(22), None);
+        found.map(|it| it.preferred().target.clone())
     };
     assert_eq!(ask(&alias).as_deref(), Some("x.corp.internal"));
     assert_eq!(ask(&address).as_deref(), Some("10.1.2.3"));
     assert_eq!(ask(&loops), None);
-    let any_port = behind(&netmap, &Destination::from_text("10.1.2.3"), None, None);
+    let any_port = gateways(&netmap, &Destination::from_text("10.1.2.3"), None, None);
     assert!(any_port.is_some());
 }
 
@@ -272,9 +274,9 @@ fn names_of_zones_with_resolvers_are_theirs_by_records_of_ours_too() {
         .set_zone("own.corp.example", Some(&Zone::default()));
     let alias = [Record::Cname("git.corp.example".to_owned())];
     demo.dns.set_records("git.demo.overlan.lan", &alias);
-    let ask = |text: &str| {
-        let found = way::elsewhere(&netmap, &Destination::from_text(text));
-        found.map(|(name, network, zone, _)| (name, network, zone.to_owned()))
+    let ask = |text: &str| match way::way(&netmap, &Destination::from_text(text), None) {
+        Ok(Way::Zone { name, zone }) => Some((name, zone.network, zone.zone)),
+        _ => None,
     };
     let found = |name: &str| Some((name.to_owned(), DEMO, "corp.example".to_owned()));
     assert_eq!(ask("DB.corp.example."), found("db.corp.example"));

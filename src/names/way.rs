@@ -1,45 +1,70 @@
-//! Decides the way to a destination: to a device, through a gateway, or first to the resolvers of a zone. Every connection asks here, so that
-//! a name leads to one and the same place from every door.
+//! Decides the way to a destination: to a device, through a gateway, to what the resolvers of a zone
+//! say, or to none of ours. Waiting, dialling, status and advice all ask here, and DNS answers from
+//! the same `meaning.rs`, so that a name leads to one and the same place from every door.
 
 use std::cmp::Reverse;
 use std::fmt;
 
-use overlan_protocol::dns::{self, Record, Via, Zone};
+use overlan_protocol::dns;
 use overlan_protocol::gateway::{GatewayRoute, Host};
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::netmap::{Netmap, Peer};
 
-use super::{
-    ALIASES_MAX, Destination, Missing, NameError, Resolved, in_overlay, network_of, resolve, short,
-    zone_of,
-};
+use super::meaning::{Delegation, End, Meaning, zone_of};
+use super::{Destination, Missing, NameError, Resolved, resolve, short};
 
-/// Where a connection goes.
+/// Where a destination is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// To this device.
+    /// At this device.
     Device(Resolved),
-    /// To a host behind a gateway.
-    Behind(Behind),
-    /// To what the resolvers of a zone say.
-    Elsewhere {
+    /// At a host that gateways reach.
+    Gateway(GatewayHosts),
+    /// Where the resolvers of a zone say.
+    Zone {
         /// The name that they are asked for.
         name: String,
-        network: NetworkId,
-        zone: String,
-        via: Vec<Via>,
+        /// Their zone.
+        zone: Delegation,
     },
+    /// Outside: nobody here has it, and a door that leads outside may look for it there. Every other
+    /// door says this error.
+    Foreign(NameError),
 }
 
-/// A device that leads to a destination outside the overlay.
+/// A host outside the overlay, as one gateway reaches it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Behind {
+pub(crate) struct GatewayHost {
     pub(crate) network: NetworkId,
     /// The gateway's host index.
     pub(crate) host: u32,
+    /// Whether the controller sees the gateway.
     pub(crate) online: bool,
-    /// What the gateway is asked for.
+    /// The name or address that the gateway is asked for.
     pub(crate) target: String,
+}
+
+/// All gateways that reach one host, at least one: those with the closest route first, and of several
+/// such in the order of the host's addresses, networks and host indexes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GatewayHosts(Vec<GatewayHost>);
+
+impl GatewayHosts {
+    /// Returns `None` if there is no gateway.
+    fn new(hosts: Vec<GatewayHost>) -> Option<Self> {
+        (!hosts.is_empty()).then_some(Self(hosts))
+    }
+
+    /// Returns the closest one that is online, or the closest one if none is.
+    pub(crate) fn preferred(&self) -> &GatewayHost {
+        let online = self.0.iter().find(|it| it.online);
+        online.unwrap_or(&self.0[0])
+    }
+
+    /// Returns all of them, in order.
+    pub(crate) fn into_vec(self) -> Vec<GatewayHost> {
+        self.0
+    }
 }
 
 /// A host to which a gateway leads, but not to the port that was asked for.
@@ -103,17 +128,18 @@ impl fmt::Display for NotOffered {
     }
 }
 
-/// What has a name and is not a device, where only a device will do.
+/// A name or address that is known and is not a device's, where only a device will do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotADevice {
-    what: What,
+    instead: Instead,
     is_foreign: bool,
 }
 
+/// What a name or address is instead of a device's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum What {
-    Behind { host: String, gateway: String },
-    Elsewhere { zone: String },
+enum Instead {
+    GatewayHost { host: String, gateway: String },
+    Zone { zone: String },
 }
 
 impl NotADevice {
@@ -126,12 +152,12 @@ impl NotADevice {
 
 impl fmt::Display for NotADevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.what {
-            What::Behind { host, gateway } => write!(
+        match &self.instead {
+            Instead::GatewayHost { host, gateway } => write!(
                 f,
                 "{host} lies behind {gateway}, which leads there by TCP connections alone"
             ),
-            What::Elsewhere { zone } => write!(
+            Instead::Zone { zone } => write!(
                 f,
                 "names of zone {zone}, which has resolvers, are for connections; give the address instead"
             ),
@@ -139,70 +165,64 @@ impl fmt::Display for NotADevice {
     }
 }
 
-/// The way to `port` of a destination.
+/// Decides the way to a destination: to `port` of it, or, without one, to any port.
 ///
 /// # Errors
-/// See [`NameError`].
-pub(crate) fn way(netmap: &Netmap, destination: &Destination, port: u16) -> Result<Way, NameError> {
+/// See [`NameError`]; [`NameError::is_foreign`] is a way instead.
+pub(crate) fn way(
+    netmap: &Netmap,
+    destination: &Destination,
+    port: Option<u16>,
+) -> Result<Way, NameError> {
     let nowhere = match resolve(netmap, destination) {
         Ok(device) => return Ok(Way::Device(device)),
         Err(nowhere @ (NameError::Foreign | NameError::Unknown)) => nowhere,
         Err(error) => return Err(error),
     };
-    if let Some(behind) = behind(netmap, destination, Some(port), None) {
-        return Ok(Way::Behind(behind));
+    if let Some(hosts) = gateways(netmap, destination, port, None) {
+        return Ok(Way::Gateway(hosts));
     }
-    if let Some((name, network, zone, settings)) = elsewhere(netmap, destination) {
-        return Ok(Way::Elsewhere {
-            name,
-            network,
-            zone: zone.to_owned(),
-            via: settings.via.clone(),
-        });
+    if let Some((name, zone)) = delegated(netmap, destination) {
+        return Ok(Way::Zone { name, zone });
     }
-    Err(match not_offered(netmap, destination, port) {
+    let not_offered = port.and_then(|port| not_offered(netmap, destination, port));
+    let error = match not_offered {
         Some(not_offered) => NameError::NotOffered(Box::new(not_offered)),
-        None => why(netmap, destination, nowhere),
-    })
+        None => cause(netmap, destination, nowhere),
+    };
+    match error.is_foreign() {
+        true => Ok(Way::Foreign(error)),
+        false => Err(error),
+    }
 }
 
-/// The device that a destination means, where no other thing will do.
+/// Finds the device that a destination means, where nothing else will do.
 ///
 /// # Errors
 /// See [`NameError`].
 pub(crate) fn device(netmap: &Netmap, destination: &Destination) -> Result<Resolved, NameError> {
-    let nowhere = match resolve(netmap, destination) {
-        Err(nowhere @ (NameError::Foreign | NameError::Unknown)) => nowhere,
-        known => return known,
-    };
-    let what = if let Some(behind) = behind(netmap, destination, None, None) {
-        What::Behind {
-            gateway: gateway_name(netmap, &behind),
-            host: behind.target,
+    let (instead, is_foreign) = match way(netmap, destination, None)? {
+        Way::Device(device) => return Ok(device),
+        Way::Foreign(error) => return Err(error),
+        Way::Gateway(hosts) => {
+            let host = hosts.preferred();
+            let instead = Instead::GatewayHost {
+                gateway: gateway_name(netmap, host),
+                host: host.target.clone(),
+            };
+            (instead, !is_ours(netmap, destination))
         }
-    } else if let Some((_, _, zone, _)) = elsewhere(netmap, destination) {
-        What::Elsewhere {
-            zone: zone.to_owned(),
-        }
-    } else {
-        return Err(why(netmap, destination, nowhere));
+        // The resolver of this host never hears of a name of a zone.
+        Way::Zone { zone, .. } => (Instead::Zone { zone: zone.zone }, false),
     };
     Err(NameError::NotADevice(Box::new(NotADevice {
-        // The resolver of this host never hears of a name of a zone.
-        is_foreign: matches!(what, What::Behind { .. }) && !is_ours(netmap, destination),
-        what,
+        is_foreign,
+        instead,
     })))
 }
 
-/// Whether nobody here knows the destination, neither as a device nor behind one.
-pub(crate) fn is_foreign(netmap: &Netmap, destination: &Destination) -> bool {
-    resolve(netmap, destination) == Err(NameError::Foreign)
-        && behind(netmap, destination, None, None).is_none()
-        && elsewhere(netmap, destination).is_none()
-}
-
 /// The exact cause where a destination is neither a device nor led to.
-fn why(netmap: &Netmap, destination: &Destination, nowhere: NameError) -> NameError {
+fn cause(netmap: &Netmap, destination: &Destination, nowhere: NameError) -> NameError {
     let text = match destination {
         Destination::Name(text) => text,
         Destination::Address(_) | Destination::AddressIn(..) => {
@@ -216,7 +236,10 @@ fn why(netmap: &Netmap, destination: &Destination, nowhere: NameError) -> NameEr
         return NameError::LedNowhere;
     }
     let is_known = short::whole_name(netmap, text).is_ok_and(|name| {
-        network_of(netmap, &name).is_some_and(|(_, it)| it.dns.records.contains_key(&name))
+        let Meaning::Ours(own) = Meaning::of(netmap, &name) else {
+            return false;
+        };
+        own.members.dns.records.contains_key(&name)
     });
     match Missing::of(netmap, text) {
         Some(missing) if !is_known => NameError::Missing(Box::new(missing)),
@@ -233,16 +256,15 @@ fn is_ours(netmap: &Netmap, destination: &Destination) -> bool {
         .is_ok_and(|name| dns::is_in(&name, &netmap.domain) || zone_of(netmap, &name).is_some())
 }
 
-/// The gateway that leads to a destination outside the overlay, or to one that a record of ours stands for: one that is online,
-/// with the closest route, and of several such the first by network and host index. Without `port`, for any port; with `within`, of
-/// that network only.
-pub(crate) fn behind(
+/// Finds all gateways that reach `port` of a destination outside the overlay, or any port of it, or of
+/// one that a record of ours stands for; those of network `within` alone if that is given.
+pub(crate) fn gateways(
     netmap: &Netmap,
     destination: &Destination,
     port: Option<u16>,
     within: Option<NetworkId>,
-) -> Option<Behind> {
-    let mut best: Option<((bool, u32), Behind)> = None;
+) -> Option<GatewayHosts> {
+    let mut found = Vec::new();
     for target in targets(netmap, destination) {
         let wanted = host(&target);
         let closeness = |route: &GatewayRoute| match port {
@@ -250,56 +272,24 @@ pub(crate) fn behind(
             None => route.covers_host(wanted).then_some(0),
         };
         let peers = peers(netmap).filter(|(id, ..)| within.is_none_or(|within| within == *id));
-        for (id, index, peer) in peers {
-            let Some(close) = peer.routes.iter().filter_map(closeness).max() else {
-                continue;
-            };
-            let rank = (peer.online, close);
-            if best.as_ref().is_none_or(|(known, _)| rank > *known) {
-                let behind = Behind {
-                    network: id,
-                    host: index,
-                    online: peer.online,
-                    target: target.clone(),
-                };
-                best = Some((rank, behind));
-            }
-        }
-    }
-    best.map(|(_, behind)| behind)
-}
-
-/// All gateways that lead to `port` of such a destination, of network `within` if that is given: those with the closest route first, and
-/// of several such in the order of the destination's addresses, networks and host indexes.
-pub(crate) fn gateways(
-    netmap: &Netmap,
-    destination: &Destination,
-    port: u16,
-    within: Option<NetworkId>,
-) -> Vec<Behind> {
-    let mut found = Vec::new();
-    for target in targets(netmap, destination) {
-        let wanted = host(&target);
-        let peers = peers(netmap).filter(|(id, ..)| within.is_none_or(|within| within == *id));
         found.extend(peers.filter_map(|(network, index, peer)| {
-            let routes = peer.routes.iter();
-            let close = routes.filter_map(|it| it.covers(wanted, port)).max()?;
-            let behind = Behind {
+            let close = peer.routes.iter().filter_map(closeness).max()?;
+            let host = GatewayHost {
                 network,
                 host: index,
                 online: peer.online,
                 target: target.clone(),
             };
-            Some((close, behind))
+            Some((close, host))
         }));
     }
     found.sort_by_key(|(close, _)| Reverse(*close));
-    found.into_iter().map(|(_, behind)| behind).collect()
+    GatewayHosts::new(found.into_iter().map(|(_, host)| host).collect())
 }
 
 /// The ports of a destination that gateways lead to, if they lead to it at all, but not to this one.
 fn not_offered(netmap: &Netmap, destination: &Destination, wanted: u16) -> Option<NotOffered> {
-    let behind = behind(netmap, destination, None, None)?;
+    let hosts = gateways(netmap, destination, None, None)?;
     let targets = targets(netmap, destination);
     let mut offered: Vec<u16> = peers(netmap)
         .flat_map(|(_, _, peer)| &peer.routes)
@@ -311,8 +301,8 @@ fn not_offered(netmap: &Netmap, destination: &Destination, wanted: u16) -> Optio
     Some(NotOffered {
         wanted,
         offered,
-        gateway: gateway_name(netmap, &behind),
-        host: behind.target,
+        gateway: gateway_name(netmap, hosts.preferred()),
+        host: hosts.preferred().target.clone(),
         is_foreign: !is_ours(netmap, destination),
     })
 }
@@ -325,12 +315,12 @@ fn peers(netmap: &Netmap) -> impl Iterator<Item = (NetworkId, u32, &Peer)> {
 }
 
 /// The whole name of a gateway.
-pub(super) fn gateway_name(netmap: &Netmap, behind: &Behind) -> String {
+pub(super) fn gateway_name(netmap: &Netmap, host: &GatewayHost) -> String {
     let device = Resolved {
-        network: behind.network,
-        host: behind.host,
+        network: host.network,
+        host: host.host,
         own: false,
-        online: behind.online,
+        online: host.online,
     };
     device_name(netmap, &device)
 }
@@ -364,46 +354,31 @@ pub(super) fn targets(netmap: &Netmap, destination: &Destination) -> Vec<String>
     }
 }
 
-/// The name in a zone with resolvers that a destination means, itself or by records of ours, and that zone.
-pub(crate) fn elsewhere<'a>(
-    netmap: &'a Netmap,
-    destination: &Destination,
-) -> Option<(String, NetworkId, &'a str, &'a Zone)> {
+/// Finds the name in a delegated zone that a destination means, itself or by records of ours.
+fn delegated(netmap: &Netmap, destination: &Destination) -> Option<(String, Delegation)> {
     let Destination::Name(name) = destination else {
         return None;
     };
-    let name = outside(netmap, name).into_iter().next()?;
-    let (network, _, zone, settings) = zone_of(netmap, &name)?;
-    (!settings.via.is_empty()).then_some((name, network, zone, settings))
+    match end(netmap, name)? {
+        End::Delegated(name, zone) => Some((name, zone)),
+        End::Device(_) | End::Addresses(_) | End::Foreign(_) | End::Nothing => None,
+    }
 }
 
-/// What a name means outside the overlay: itself, or what records of ours say that it stands for.
+/// Lists the hosts outside the overlay that a name means: itself, or what records of ours say that it
+/// stands for.
 fn outside(netmap: &Netmap, name: &str) -> Vec<String> {
-    let Some(mut name) = short::whole_name(netmap, name)
-        .ok()
-        .and_then(|name| dns::normal(&name))
-    else {
-        return Vec::new();
-    };
-    for _ in 0..=ALIASES_MAX {
-        let Some((_, network)) = network_of(netmap, &name) else {
-            return match dns::is_in(&name, &netmap.domain) {
-                true => Vec::new(),
-                false => vec![name],
-            };
-        };
-        let records = network.dns.records.get(&name).map_or(&[][..], |it| it);
-        if let Some(Record::Cname(target)) = records.first() {
-            name.clone_from(target);
-            continue;
-        }
-        let addresses = records.iter().filter_map(Record::address);
-        return addresses
-            .filter(|address| !in_overlay(*address))
-            .map(|address| address.to_string())
-            .collect();
+    match end(netmap, name) {
+        Some(End::Delegated(name, _) | End::Foreign(name)) => vec![name],
+        Some(End::Addresses(addresses)) => addresses.iter().map(ToString::to_string).collect(),
+        Some(End::Device(_) | End::Nothing) | None => Vec::new(),
     }
-    Vec::new()
+}
+
+/// Returns `None` for a name that DNS would not carry.
+fn end(netmap: &Netmap, name: &str) -> Option<End> {
+    let whole = short::whole_name(netmap, name).ok()?;
+    Some(End::of(netmap, &dns::normal(&whole)?))
 }
 
 /// Ports that an error names.

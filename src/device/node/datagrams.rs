@@ -110,10 +110,9 @@ impl UdpSocket {
     /// [`DialError`] as for a connection, where there is something to know at once; too long is [`DialError::Internal`].
     pub fn send_to(&self, data: &[u8], to: &str) -> Result<usize, DialError> {
         let (host, port) = host_and_port(to)?;
-        let reached = self
-            .node
-            .inner
-            .reach(&self.node.find(host)?, Protocol::Udp, port)?;
+        let inner = &self.node.inner;
+        let destination = self.node.find(host)?;
+        let reached = inner.reach(&inner.snapshot(), &destination, Protocol::Udp, port)?;
         let peer = PeerAddr {
             network: reached.membership.id(),
             address: SocketAddr::new(reached.address, port),

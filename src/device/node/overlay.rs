@@ -23,7 +23,7 @@ use crate::host::memory::Budget;
 use crate::host::sockets::connections_max;
 use crate::names::DialError;
 use crate::names::lookup::Transport;
-use crate::names::{self, Destination};
+use crate::names::{Destination, Way};
 use overlan_plane::engine::Membership;
 
 impl Node {
@@ -112,14 +112,14 @@ impl Overlay for NodeOverlay {
         let mut health = inner.control.health();
         loop {
             let answers = {
-                let netmap = netmap.borrow_and_update();
-                let is_known = netmap.version > 0;
-                let meant = inner.meant(&netmap, destination);
-                let foreign = names::is_foreign(&netmap, &meant);
+                let snapshot = inner.snapshot_of(netmap.borrow_and_update().clone());
+                let way = snapshot.way(destination, None);
+                let is_known = !matches!(way, Err(DialError::NotReady));
+                let foreign = matches!(way, Ok(Way::Foreign(_)));
                 match &*health.borrow_and_update() {
                     Health::Removed => true,
                     // The map of an earlier run may lack what a short name means.
-                    Health::Connecting => is_known && foreign && !names::is_short(&netmap, &meant),
+                    Health::Connecting => foreign && !snapshot.is_short(destination),
                     Health::Connected { .. } | Health::Unreachable { .. } | Health::Unknown => {
                         is_known && (foreign || inner.engine.is_attached())
                     }
@@ -146,11 +146,12 @@ impl Overlay for NodeOverlay {
     }
 
     fn next_step(&self, destination: &Destination, port: u16, error: &DialError) -> Option<String> {
-        self.0.next_step(destination, port, error)
+        self.0.snapshot().next_step(destination, port, error)
     }
 
     fn bind(&self, peer: &Destination) -> Result<BoundPort, DialError> {
-        let (membership, resolved) = self.0.locate(peer)?;
+        let resolved = self.0.snapshot().device(peer)?;
+        let membership = self.0.membership(&resolved)?;
         let addresses = address::both(resolved.host).ok_or(DialError::UnknownName)?;
         let is_v6 = peer.address().is_some_and(|address| address.is_ipv6());
         let own = *membership
@@ -244,7 +245,7 @@ impl Datagrams for NodeDatagrams {
             network,
             address,
             ..
-        } = inner.reach(destination, Protocol::Udp, port)?;
+        } = inner.reach(&inner.snapshot(), destination, Protocol::Udp, port)?;
         let remote = SocketAddr::new(address, port);
         // A network that was left and joined again has another stack.
         let is_current =

@@ -13,8 +13,7 @@ use tokio::time::timeout;
 
 use super::reach::Reached;
 use super::{Inner, Node};
-use crate::names::Destination;
-use crate::names::DialError;
+use crate::names::{Destination, DialError, Snapshot};
 use overlan_plane::engine::Presence;
 use overlan_plane::route::Choice;
 
@@ -72,18 +71,19 @@ impl Node {
         within: Duration,
     ) -> Result<Pong, DialError> {
         let inner = &self.inner;
+        let snapshot = inner.snapshot();
         let Reached {
             membership,
             host,
             address,
             ..
-        } = inner.reach(destination, Protocol::Icmp, 0)?;
+        } = inner.reach(&snapshot, destination, Protocol::Icmp, 0)?;
         let began = now();
         let way = || {
             let peer = membership.peer(host)?;
             Some(inner.engine.way_to(&peer))
         };
-        let whois = self.whois(destination)?;
+        let whois = inner.whois(&snapshot, destination)?;
         if whois.this_device {
             return Err(DialError::Internal(
                 "this is this device itself; ping a peer".to_owned(),
@@ -97,8 +97,7 @@ impl Node {
                     Some(Choice::Send(relay) | Choice::Connect(relay)) => Some(relay),
                     Some(Choice::Wait | Choice::Nowhere) | None => None,
                 };
-                let netmap = inner.control.netmap().borrow().clone();
-                let relay = relay.and_then(|relay| netmap.relays.get(&relay));
+                let relay = relay.and_then(|relay| snapshot.relays.get(&relay));
                 Ok(Pong {
                     name: whois.name,
                     address,
@@ -113,26 +112,36 @@ impl Node {
         }
     }
 
-    /// The device that has a name or an address.
+    /// Says which device has a name or an address.
     pub fn whois(&self, destination: &Destination) -> Result<Whois, DialError> {
-        let netmap = self.inner.control.netmap().borrow().clone();
-        let resolved = self.inner.device(&netmap, destination)?;
-        let network = netmap
+        self.inner.whois(&self.inner.snapshot(), destination)
+    }
+}
+
+impl Inner {
+    /// The device that has a name or an address.
+    pub(super) fn whois(
+        &self,
+        snapshot: &Snapshot,
+        destination: &Destination,
+    ) -> Result<Whois, DialError> {
+        let resolved = snapshot.device(destination)?;
+        let network = snapshot
             .networks
             .get(&resolved.network)
             .ok_or(DialError::UnknownName)?;
         let peer = network.peers.get(&resolved.host);
         let presence = match resolved.own {
             true => Presence::Online,
-            false => self.inner.presence_of(resolved.network, resolved.host),
+            false => self.presence_of(resolved.network, resolved.host),
         };
         let label = peer.map_or(&network.label, |peer| &peer.label);
         let relays = peer.map_or(&network.relays, |peer| &peer.relays);
         Ok(Whois {
-            name: format!("{label}.{}.{}", network.name, netmap.domain),
+            name: format!("{label}.{}.{}", network.name, snapshot.domain),
             label: label.clone(),
             network: network.name.clone(),
-            device: peer.map_or(netmap.device, |peer| peer.device),
+            device: peer.map_or(snapshot.device, |peer| peer.device),
             identity: peer.map(|peer| peer.identity),
             addresses: overlan_protocol::address::both(resolved.host)
                 .map(Vec::from)
@@ -141,15 +150,13 @@ impl Node {
             presence,
             relays: relays
                 .iter()
-                .filter_map(|id| Some(netmap.relays.get(id)?.name.clone()))
+                .filter_map(|id| Some(snapshot.relays.get(id)?.name.clone()))
                 .collect(),
             this_device: resolved.own,
             owner: peer.map_or(Owner::Unknown, |peer| peer.owner.clone()),
         })
     }
-}
 
-impl Inner {
     /// Whether a device of a network is there, as far as it is known. Whom the engine does not believe is unknown.
     pub(super) fn presence_of(&self, network: NetworkId, host: u32) -> Presence {
         let memberships = self.engine.memberships();

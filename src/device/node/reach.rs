@@ -1,6 +1,5 @@
 //! Which device a program or a person means, and whether it may be asked now. Opens nothing but sockets of the netstack.
 
-use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use overlan_transport::clock::now;
 use super::{Inner, Node};
 use crate::host::splice::Patience;
 use crate::names::DialError;
-use crate::names::{self, Behind, Destination, Resolved, Way};
+use crate::names::{Destination, GatewayHost, Resolved, Snapshot};
 use overlan_plane::engine::{Membership, Presence};
 
 impl Node {
@@ -32,20 +31,20 @@ impl Node {
     pub fn find(&self, text: &str) -> Result<Destination, DialError> {
         let bare = text.trim_start_matches('[').trim_end_matches(']');
         let plain = Destination::from_text(bare);
-        let netmap = self.inner.control.netmap().borrow().clone();
+        let snapshot = self.inner.snapshot();
         // Before the networks are known, nobody knows what is short for what.
-        if plain.address().is_some() || netmap.version == 0 {
+        if plain.address().is_some() || snapshot.version == 0 {
             return Ok(plain);
         }
-        Ok(names::find(&netmap, bare)?)
+        Ok(snapshot.find(bare)?)
     }
 
     /// What to do about `error`, with which a connection to `port` of what a person calls `text` ended, if it is known.
     #[must_use]
     pub fn next_step(&self, text: &str, port: u16, error: &DialError) -> Option<String> {
         let bare = text.trim_start_matches('[').trim_end_matches(']');
-        self.inner
-            .next_step(&Destination::from_text(bare), port, error)
+        let destination = Destination::from_text(bare);
+        self.inner.snapshot().next_step(&destination, port, error)
     }
 
     /// A UDP socket of the destination's network, on a port of its own, and where the destination's `port` is.
@@ -54,7 +53,10 @@ impl Node {
         destination: &Destination,
         port: u16,
     ) -> Result<(netstack::UdpSocket, SocketAddr), DialError> {
-        let reached = self.inner.reach(destination, Protocol::Udp, port)?;
+        let snapshot = self.inner.snapshot();
+        let reached = self
+            .inner
+            .reach(&snapshot, destination, Protocol::Udp, port)?;
         let socket = reached.membership.stack().bind_udp(0);
         let socket = socket.map_err(|error| DialError::Internal(error.to_string()))?;
         Ok((socket, SocketAddr::new(reached.address, port)))
@@ -83,34 +85,46 @@ pub(super) struct Reached {
 }
 
 impl Inner {
-    /// The device that `destination` means, if policy lets this one open `port` of it and it is not known to be away.
-    pub(super) fn reach(
-        &self,
-        destination: &Destination,
-        protocol: Protocol,
-        port: u16,
-    ) -> Result<Reached, DialError> {
-        let (membership, resolved) = self.locate(destination)?;
-        self.admit(membership, resolved, destination, protocol, port)
+    /// Takes the netmap as it is now, for one dial, one wait or one answer from its beginning to its
+    /// end.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let netmap = self.control.netmap().borrow().clone();
+        self.snapshot_of(netmap)
     }
 
-    /// The same for a device that is found already.
-    pub(super) fn admit(
+    /// Makes a snapshot of a netmap that is at hand.
+    pub(super) fn snapshot_of(&self, netmap: Arc<Netmap>) -> Snapshot {
+        Snapshot::new(netmap, self.options.address_network.clone())
+    }
+
+    /// Finds the device that `destination` means, if policy lets this one open `port` of it and it is
+    /// not known to be away.
+    pub(super) fn reach(
         &self,
-        membership: Arc<Membership>,
-        resolved: Resolved,
+        snapshot: &Snapshot,
         destination: &Destination,
         protocol: Protocol,
         port: u16,
     ) -> Result<Reached, DialError> {
-        if !resolved.own {
-            if !membership
-                .filter()
-                .allows_outbound(resolved.host, protocol, port)
-            {
+        let device = snapshot.device(destination)?;
+        self.admit(device, destination, protocol, port)
+    }
+
+    /// Does the same for a device that is found already.
+    pub(super) fn admit(
+        &self,
+        device: Resolved,
+        destination: &Destination,
+        protocol: Protocol,
+        port: u16,
+    ) -> Result<Reached, DialError> {
+        let membership = self.membership(&device)?;
+        if !device.own {
+            let filter = membership.filter();
+            if !filter.allows_outbound(device.host, protocol, port) {
                 return Err(DialError::DeniedByPolicy);
             }
-            let Some(peer) = membership.peer(resolved.host) else {
+            let Some(peer) = membership.peer(device.host) else {
                 return Err(DialError::Untrusted);
             };
             if self.engine.presence(now(), &peer) == Presence::Offline {
@@ -119,89 +133,31 @@ impl Inner {
         }
         Ok(Reached {
             membership,
-            host: resolved.host,
-            address: self.address(resolved.host, destination)?,
-            network: resolved.network,
+            host: device.host,
+            address: self.address(device.host, destination)?,
+            network: device.network,
         })
     }
 
-    /// The way to `port` of a destination.
-    pub(super) fn way(&self, destination: &Destination, port: u16) -> Result<Way, DialError> {
-        let netmap = self.control.netmap().borrow().clone();
-        if netmap.version == 0 {
-            return Err(DialError::NotReady);
-        }
-        Ok(names::way(
-            &netmap,
-            &self.meant(&netmap, destination),
-            port,
-        )?)
-    }
-
-    /// The gateway that leads to a host behind it, as [`Inner::reach`], and what it is asked for.
-    pub(super) fn reach_behind(&self, behind: Behind) -> Result<(Reached, String), DialError> {
-        let netmap = self.control.netmap().borrow().clone();
-        let network = netmap.networks.get(&behind.network);
+    /// Finds a gateway as [`Inner::reach`] finds a device, for the port where it is asked.
+    pub(super) fn reach_gateway(
+        &self,
+        snapshot: &Snapshot,
+        gateway: &GatewayHost,
+    ) -> Result<Reached, DialError> {
+        let network = snapshot.networks.get(&gateway.network);
         let network = network.ok_or(DialError::UnknownName)?;
-        let address: IpAddr = address::v4(behind.host)
+        let address: IpAddr = address::v4(gateway.host)
             .ok_or(DialError::UnknownName)?
             .into();
-        let gateway = Destination::AddressIn(address.into(), network.name.clone());
-        let reached = self.reach(&gateway, Protocol::Tcp, gateway::PORT)?;
-        Ok((reached, behind.target))
+        let device = Destination::AddressIn(address.into(), network.name.clone());
+        self.reach(snapshot, &device, Protocol::Tcp, gateway::PORT)
     }
 
-    /// What a destination means by the settings: a bare address is one in the network that was chosen for them.
-    pub(super) fn meant<'a>(
-        &self,
-        netmap: &Netmap,
-        destination: &'a Destination,
-    ) -> Cow<'a, Destination> {
-        match (destination, &self.options.address_network) {
-            (Destination::Address(address), Some(network)) if netmap.networks.len() > 1 => {
-                Cow::Owned(Destination::AddressIn(*address, network.clone()))
-            }
-            _ => Cow::Borrowed(destination),
-        }
-    }
-
-    /// The device that `destination` means and the network that it is in, whatever policy says.
-    pub(super) fn locate(
-        &self,
-        destination: &Destination,
-    ) -> Result<(Arc<Membership>, Resolved), DialError> {
-        let netmap = self.control.netmap().borrow().clone();
-        let resolved = self.device(&netmap, destination)?;
-        Ok((self.membership(&resolved)?, resolved))
-    }
-
-    /// The device that `destination` means by `netmap`.
-    pub(super) fn device(
-        &self,
-        netmap: &Netmap,
-        destination: &Destination,
-    ) -> Result<Resolved, DialError> {
-        if netmap.version == 0 {
-            return Err(DialError::NotReady);
-        }
-        Ok(names::device(netmap, &self.meant(netmap, destination))?)
-    }
-
-    /// The network that a device was found in.
+    /// Returns the network that a device was found in.
     pub(super) fn membership(&self, resolved: &Resolved) -> Result<Arc<Membership>, DialError> {
         let memberships = self.engine.memberships();
         let membership = memberships.get(&resolved.network);
         membership.cloned().ok_or(DialError::UnknownName)
-    }
-
-    /// What to do about `error`, if it is known.
-    pub(super) fn next_step(
-        &self,
-        destination: &Destination,
-        port: u16,
-        error: &DialError,
-    ) -> Option<String> {
-        let netmap = self.control.netmap().borrow().clone();
-        names::next(&netmap, &self.meant(&netmap, destination), port, error)
     }
 }

@@ -10,7 +10,6 @@ use overlan_protocol::dns::{Via, ViaHost};
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::policy::Protocol;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{Inner, Node};
@@ -19,8 +18,8 @@ use crate::doors::dns::explain::{Explained, ExplainedQuestion, NoQuestion};
 use crate::doors::dns::{self, NoAddress, Server};
 use crate::doors::proxy::Overlay;
 use crate::names::DialError;
-use crate::names::lookup::{Source, Transport};
-use crate::names::{self, Destination, NameError, Way};
+use crate::names::lookup::{Resolvers, Transport};
+use crate::names::{self, ALIASES_MAX, Delegation, Destination, NameError, Snapshot, Way};
 
 /// Most resolvers that other names are handed on to.
 pub const DNS_FORWARDS_MAX: usize = dns::FORWARDS_MAX;
@@ -45,8 +44,8 @@ impl Node {
     /// See [`NoQuestion`].
     pub async fn query_dns(&self, name: &str, kind: &str) -> Result<Explained, NoQuestion> {
         let inner = &self.inner;
-        let netmap = inner.control.netmap().borrow().clone();
-        let whole = match names::whole_name(&netmap, name) {
+        let snapshot = inner.snapshot();
+        let whole = match names::whole_name(&snapshot, name) {
             Ok(whole) => whole,
             Err(error @ NameError::AmbiguousName(_)) => {
                 return Err(NoQuestion::Several(error.to_string()));
@@ -55,8 +54,8 @@ impl Node {
             Err(_) => name.to_owned(),
         };
         let wanted = ExplainedQuestion::new(&whole, kind)?;
-        let dial = |network, via| inner.dial_resolver(network, via);
-        inner.resolver.explain(wanted, &netmap, dial).await
+        let dial = |network, via| inner.dial_resolver(&snapshot, network, via);
+        inner.resolver.explain(wanted, &snapshot, dial).await
     }
 }
 
@@ -67,57 +66,43 @@ impl Inner {
         query: &[u8],
         transport: Transport,
     ) -> Option<Vec<u8>> {
-        let netmap = self.control.netmap().borrow().clone();
-        let dial = |network, via| self.dial_resolver(network, via);
-        self.resolver.answer(query, &netmap, transport, dial).await
-    }
-
-    /// Dials a name that the resolvers of a zone answer for.
-    pub(super) async fn dial_elsewhere(
-        &self,
-        destination: Destination,
-        port: u16,
-    ) -> Result<netstack::TcpStream, DialError> {
-        let dialled = self.resolve_and_dial(destination, port);
-        timeout(self.options.dial_timeout, dialled)
+        let snapshot = self.snapshot();
+        let dial = |network, via| self.dial_resolver(&snapshot, network, via);
+        self.resolver
+            .answer(query, &snapshot, transport, dial)
             .await
-            .unwrap_or(Err(DialError::TimedOut))
     }
 
-    async fn resolve_and_dial(
+    /// Dials a name of a delegated zone, as its resolvers answer.
+    pub(super) async fn dial_in_zone(
         &self,
-        mut destination: Destination,
+        snapshot: &Snapshot,
+        mut name: String,
+        mut zone: Delegation,
         port: u16,
     ) -> Result<netstack::TcpStream, DialError> {
         for _ in 0..=ALIASES_MAX {
-            // The same rule as for what a program asks for, since an alias may lead to anything.
-            let (name, network, zone, via) = match self.way(&destination, port) {
-                Ok(Way::Device(device)) => {
-                    return self.dial_device(device, &destination, port).await;
+            let network = zone.network;
+            let resolvers = Resolvers::Zone(zone);
+            let dial = |network, via| self.dial_resolver(snapshot, network, via);
+            let answer = self.resolver.addresses(&resolvers, &name, snapshot, dial);
+            let alias = match answer.await {
+                Ok(addresses) => {
+                    return self.dial_first(snapshot, network, &addresses, port).await;
                 }
-                Ok(Way::Behind(_)) => return self.dial_led(&destination, port, None).await,
-                Ok(Way::Elsewhere {
-                    name,
-                    network,
-                    zone,
-                    via,
-                }) => (name, network, zone, via),
-                // The end of an alias. No other resolver is asked for it.
-                Err(error) if error.is_foreign() => return Err(DialError::LedNowhere),
-                Err(error) => return Err(error),
-            };
-            let source = Source::Zone { network, zone, via };
-            let netmap = self.control.netmap().borrow().clone();
-            let dial = |network, via| self.dial_resolver(network, via);
-            match self.resolver.addresses(&source, &name, &netmap, dial).await {
-                Ok(addresses) => return self.dial_first(network, &addresses, port).await,
                 // What a resolver says is whole.
-                Err(NoAddress::Alias(alias)) => {
-                    destination = Destination::Name(format!("{alias}."))
-                }
+                Err(NoAddress::Alias(alias)) => Destination::Name(format!("{alias}.")),
                 Err(NoAddress::NoSuchName) => return Err(DialError::UnknownName),
                 Err(NoAddress::NobodyAnswers) => return Err(DialError::NoResolver),
-            }
+            };
+            // The same rule as for what a program asks for, since an alias may lead to anything.
+            (name, zone) = match snapshot.way(&alias, Some(port))? {
+                Way::Device(device) => return self.dial_device(device, &alias, port).await,
+                Way::Gateway(hosts) => return self.dial_by_gateway(snapshot, hosts, port).await,
+                Way::Zone { name, zone } => (name, zone),
+                // No other resolver is asked for it.
+                Way::Foreign(_) => return Err(DialError::LedNowhere),
+            };
         }
         Err(DialError::UnknownName)
     }
@@ -125,13 +110,14 @@ impl Inner {
     /// The first of these addresses that lets this device in. The answer about the first one counts, if none does.
     async fn dial_first(
         &self,
+        snapshot: &Snapshot,
         network: NetworkId,
         addresses: &[IpAddr],
         port: u16,
     ) -> Result<netstack::TcpStream, DialError> {
         let mut first = None;
         for address in addresses.iter().take(ADDRESSES_MAX) {
-            match self.dial_within(network, *address, port).await {
+            match self.dial_within(snapshot, network, *address, port).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => {
                     first.get_or_insert(error);
@@ -144,14 +130,14 @@ impl Inner {
     /// Dials a resolver of a zone, by the same rules as any program.
     async fn dial_resolver(
         &self,
+        snapshot: &Snapshot,
         network: NetworkId,
         via: Via,
     ) -> Result<netstack::TcpStream, DialError> {
         let address = match via.host {
             ViaHost::Address(address) => address,
             ViaHost::Peer(label) => {
-                let netmap = self.control.netmap().borrow().clone();
-                let members = netmap.networks.get(&network);
+                let members = snapshot.networks.get(&network);
                 let device = members
                     .and_then(|members| names::device_named(network, members, &label))
                     .ok_or(DialError::UnknownName)?;
@@ -160,26 +146,27 @@ impl Inner {
                     .into()
             }
         };
-        self.dial_within(network, address, via.port).await
+        self.dial_within(snapshot, network, address, via.port).await
     }
 
-    /// Dials an address of one network or behind one of its gateways.
+    /// Dials an address of one network, or of a host that its gateways reach.
     async fn dial_within(
         &self,
+        snapshot: &Snapshot,
         network: NetworkId,
         address: IpAddr,
         port: u16,
     ) -> Result<netstack::TcpStream, DialError> {
         if names::in_overlay(address) {
-            let netmap = self.control.netmap().borrow().clone();
-            let members = netmap.networks.get(&network);
+            let members = snapshot.networks.get(&network);
             let name = &members.ok_or(DialError::UnknownName)?.name;
             let destination = Destination::AddressIn(address.into(), name.clone());
-            let reached = self.reach(&destination, Protocol::Tcp, port)?;
+            let reached = self.reach(snapshot, &destination, Protocol::Tcp, port)?;
             return self.open(reached, port).await;
         }
-        let destination = Destination::from(address);
-        self.dial_led(&destination, port, Some(network)).await
+        let hosts = snapshot.gateways_within(network, &address.into(), port);
+        let hosts = hosts.ok_or(DialError::LedNowhere)?;
+        self.dial_by_gateway(snapshot, hosts, port).await
     }
 
     /// The zones that resolvers answer for, and how those did.
@@ -218,9 +205,6 @@ impl Inner {
         }
     }
 }
-
-/// Aliases that are followed for one dial.
-const ALIASES_MAX: usize = 8;
 
 /// Addresses of one name that are tried: the first ones, since a dial ends in time.
 const ADDRESSES_MAX: usize = 4;

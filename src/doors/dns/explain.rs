@@ -3,13 +3,12 @@
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use overlan_protocol::dns::is_in;
-use overlan_protocol::name::OverlayName;
 use overlan_protocol::netmap::Netmap;
 use serde::{Deserialize, Serialize};
 
 use super::resolver::AskedResolver;
-use crate::names;
-use crate::names::lookup::{Source, Transport, reverse};
+use crate::names::Meaning;
+use crate::names::lookup::{Resolvers, Transport, reverse};
 
 /// What the resolver answers, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,55 +147,36 @@ impl ExplainedQuestion {
 }
 
 fn rule(name: &str, netmap: &Netmap, asked: Option<&AskedResolver>) -> Rule {
-    let of_network = |network: &overlan_protocol::netmap::Network| {
-        let known = network.dns.records.contains_key(name);
-        known.then(|| Rule::Record {
-            network: network.name.clone(),
-        })
-    };
-    match OverlayName::parse(name, &netmap.domain) {
-        Some(OverlayName::Host { host, network }) => {
-            let own = netmap.network_named(network);
-            if let Some((id, members)) = own {
-                if names::device_named(id, members, host).is_some() {
-                    let network = members.name.clone();
-                    return Rule::Device { network };
-                }
-                if let Some(rule) = of_network(members) {
-                    return rule;
-                }
-            }
-            Rule::Zone {
-                zone: match own {
-                    Some((_, members)) => format!("{}.{}", members.name, netmap.domain),
-                    None => netmap.domain.clone(),
-                },
+    let network_of = |id| netmap.networks.get(id).map(|it| it.name.clone());
+    match (Meaning::of(netmap, name), asked) {
+        (Meaning::Ours(own), _) => {
+            let network = own.members.name.clone();
+            if own.device.is_some() {
+                Rule::Device { network }
+            } else if own.members.dns.records.contains_key(name) {
+                Rule::Record { network }
+            } else {
+                let zone = match own.zone {
+                    Some(zone) => zone.to_owned(),
+                    None => format!("{network}.{}", netmap.domain),
+                };
+                Rule::Zone { zone }
             }
         }
-        Some(OverlayName::Domain | OverlayName::Network { .. } | OverlayName::Deeper) => {
-            let found = netmap.networks.values().find_map(of_network);
-            found.unwrap_or_else(|| Rule::Zone {
-                zone: netmap.domain.clone(),
-            })
-        }
-        None => match (names::zone_of(netmap, name), asked) {
-            (Some((_, network, zone, settings)), _) if settings.via.is_empty() => {
-                of_network(network).unwrap_or_else(|| Rule::Zone {
-                    zone: zone.to_owned(),
-                })
-            }
-            (Some((_, network, zone, _)), asked) => Rule::Resolvers {
-                zone: zone.to_owned(),
-                network: network.name.clone(),
-                resolver: asked.and_then(|asked| asked.by.clone()),
-            },
-            (None, Some(asked)) if asked.source == Source::Forward => Rule::Forward {
-                resolver: asked.by.clone(),
-            },
-            (None, _) => match reverse::find(name, netmap) {
-                Some(_) if is_in(name, "arpa") => Rule::Reverse,
-                Some(_) | None => Rule::Outside,
-            },
+        (Meaning::NoNetwork, _) => Rule::Zone {
+            zone: netmap.domain.clone(),
+        },
+        (Meaning::Delegated(zone), asked) => Rule::Resolvers {
+            network: network_of(&zone.network).unwrap_or_default(),
+            zone: zone.zone,
+            resolver: asked.and_then(|asked| asked.by.clone()),
+        },
+        (Meaning::Foreign, Some(asked)) if asked.source == Resolvers::Forward => Rule::Forward {
+            resolver: asked.by.clone(),
+        },
+        (Meaning::Foreign, _) => match reverse::find(name, netmap) {
+            Some(_) if is_in(name, "arpa") => Rule::Reverse,
+            Some(_) | None => Rule::Outside,
         },
     }
 }

@@ -24,7 +24,7 @@ use crate::names::DialError;
 use crate::names::lookup::cache::{Cache, Kept};
 use crate::names::lookup::heard::{Heard, Judged, Question};
 use crate::names::lookup::walk::{Start, Step, Walk, is_of};
-use crate::names::lookup::{self, Source, Transport};
+use crate::names::lookup::{self, Resolvers, Transport};
 
 /// What a device knows of other resolvers and of what they said.
 #[derive(Debug)]
@@ -33,19 +33,19 @@ pub(crate) struct Resolver {
     cache: Mutex<Cache>,
     notes: Mutex<BTreeMap<Server, Note>>,
     /// Questions that wait for an answer.
-    pending: Mutex<BTreeMap<Source, usize>>,
+    pending: Mutex<BTreeMap<Resolvers, usize>>,
 }
 
 /// The place of one question among those that wait.
 #[derive(Debug)]
 struct PendingQuestion<'a> {
-    pending: &'a Mutex<BTreeMap<Source, usize>>,
-    source: &'a Source,
+    pending: &'a Mutex<BTreeMap<Resolvers, usize>>,
+    source: &'a Resolvers,
 }
 
 impl<'a> PendingQuestion<'a> {
     /// `None` if too many wait already, of this source or of all.
-    fn take(pending: &'a Mutex<BTreeMap<Source, usize>>, source: &'a Source) -> Option<Self> {
+    fn take(pending: &'a Mutex<BTreeMap<Resolvers, usize>>, source: &'a Resolvers) -> Option<Self> {
         let mut counts = lock(pending);
         let all: usize = counts.values().sum();
         let of_source = counts.get(source).copied().unwrap_or(0);
@@ -97,7 +97,7 @@ struct Note {
 /// One thing that somebody else was asked on the way to an answer.
 #[derive(Debug)]
 pub(super) struct AskedResolver {
-    pub(super) source: Source,
+    pub(super) source: Resolvers,
     /// Who answered; `None` = nobody.
     pub(super) by: Option<String>,
     /// Whether it was known from before.
@@ -206,7 +206,7 @@ impl Resolver {
     /// The addresses of a name of somebody else: IPv4, or IPv6 if it has no IPv4.
     pub(crate) async fn addresses<D, F, S>(
         &self,
-        source: &Source,
+        source: &Resolvers,
         name: &str,
         netmap: &Netmap,
         dial: D,
@@ -222,7 +222,7 @@ impl Resolver {
             let (kept, _) = kept.ok_or(NoAddress::NobodyAnswers)?;
             // What is ours, or in the zone of others, is not for this zone to say.
             let (records, alias) = kept.heard.within(|name| {
-                is_of(source, name, netmap) || is_of(&Source::Forward, name, netmap)
+                is_of(source, name, netmap) || is_of(&Resolvers::Forward, name, netmap)
             });
             let addresses: Vec<IpAddr> = records
                 .iter()
@@ -253,7 +253,7 @@ impl Resolver {
     /// did not.
     async fn ask<D, F, S>(
         &self,
-        source: &Source,
+        source: &Resolvers,
         question: &Question,
         dial: &D,
         errors: &mut Vec<String>,
@@ -301,13 +301,13 @@ impl Resolver {
     }
 
     /// The resolvers of a source as they are preferred; behind them those that failed a moment ago.
-    fn in_order(&self, source: &Source) -> Vec<Server> {
+    fn in_order(&self, source: &Resolvers) -> Vec<Server> {
         let mut servers: Vec<Server> = match source {
-            Source::Zone { network, via, .. } => {
-                let inside = |via: &Via| Server::Inside(*network, via.clone());
-                via.iter().map(inside).collect()
+            Resolvers::Zone(zone) => {
+                let inside = |via: &Via| Server::Inside(zone.network, via.clone());
+                zone.via.iter().map(inside).collect()
             }
-            Source::Forward => self.forwards.iter().copied().map(Server::Outside).collect(),
+            Resolvers::Forward => self.forwards.iter().copied().map(Server::Outside).collect(),
         };
         let (now, notes) = (now(), lock(&self.notes));
         servers.sort_by_key(|server| {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::Source;
+use super::Resolvers;
 use super::heard::{Heard, Question};
 
 /// Answers, by whom they were asked of and what was asked.
@@ -15,7 +15,7 @@ pub(crate) struct Cache {
 }
 
 /// Whom, which name, which type. Another list of resolvers is another source.
-type Key = (Source, String, u16);
+type Key = (Resolvers, String, u16);
 
 #[derive(Debug)]
 struct Entry {

@@ -4,8 +4,8 @@
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
-use super::walk::{ALIASES_MAX, UDP_MAX};
-use super::{NEGATIVE_TTL, Transport, text_of};
+use super::walk::UDP_MAX;
+use super::{ALIASES_MAX, NEGATIVE_TTL, Transport, text_of};
 
 /// What somebody is asked.
 #[derive(Debug, Clone)]

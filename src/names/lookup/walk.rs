@@ -10,7 +10,7 @@ use overlan_protocol::gateway::may_lead_to;
 use overlan_protocol::netmap::Netmap;
 
 use super::heard::{Heard, Question};
-use super::{Found, NEGATIVE_TTL, Source, TTL, Transport, find, soa};
+use super::{ALIASES_MAX, Found, NEGATIVE_TTL, Resolvers, TTL, Transport, find, soa};
 use crate::names::{self, Destination};
 
 /// What becomes of one message.
@@ -28,7 +28,7 @@ pub(crate) enum Step {
     /// Everything is said: [`Walk::finish`].
     Done,
     /// That has to be asked first: [`Walk::handle_heard`].
-    Ask(Source, Question),
+    Ask(Resolvers, Question),
 }
 
 /// One query on its way to its answer.
@@ -104,20 +104,21 @@ impl Walk {
             self.reply.metadata.recursion_available = true;
         }
         while !self.is_done {
+            // A chain that is too long, or a ring, is an error.
             if self.steps > ALIASES_MAX {
                 self.reply.answers.clear();
                 self.end(ResponseCode::ServFail);
                 break;
             }
             let source = match find(&self.name, netmap) {
-                Found::Elsewhere(source) => source,
+                Found::Delegated(zone) => Resolvers::Zone(zone),
                 Found::Foreign if forwards => {
                     // What is ours is not known yet, and must not be told to others.
                     if netmap.version == 0 {
                         self.end(ResponseCode::ServFail);
                         break;
                     }
-                    Source::Forward
+                    Resolvers::Forward
                 }
                 Found::Foreign => {
                     // The end of an alias that leads out of our zones is for the client to ask elsewhere.
@@ -177,7 +178,7 @@ impl Walk {
     /// are left out.
     pub(crate) fn handle_heard(
         &mut self,
-        source: &Source,
+        source: &Resolvers,
         heard: Option<(&Heard, u32)>,
         netmap: &Netmap,
     ) {
@@ -204,9 +205,9 @@ impl Walk {
             && !is_of(source, alias, netmap)
         {
             match source {
-                Source::Zone { .. } => self.follow(alias.clone()),
+                Resolvers::Zone(_) => self.follow(alias.clone()),
                 // A foreign name that stands for one of ours would be one more way to reach private hosts by it.
-                Source::Forward => self.is_done = true,
+                Resolvers::Forward => self.is_done = true,
             }
             return;
         }
@@ -258,10 +259,10 @@ impl Walk {
 }
 
 /// Whether the name is one that `source` is asked for.
-pub(crate) fn is_of(source: &Source, name: &Name, netmap: &Netmap) -> bool {
+pub(crate) fn is_of(source: &Resolvers, name: &Name, netmap: &Netmap) -> bool {
     match find(name, netmap) {
-        Found::Foreign => *source == Source::Forward,
-        Found::Elsewhere(other) => other == *source,
+        Found::Foreign => *source == Resolvers::Forward,
+        Found::Delegated(zone) => *source == Resolvers::Zone(zone),
         Found::Missing { .. } | Found::Node { .. } => false,
     }
 }
@@ -269,14 +270,14 @@ pub(crate) fn is_of(source: &Source, name: &Name, netmap: &Netmap) -> bool {
 /// Whether a program may hear that of `source`. Nobody may name this host itself or what only its link sees. A zone's resolver may
 /// name the overlay and what lies behind it; a foreign one must not, since a page in a browser could reach private hosts by
 /// a name of its own (DNS rebinding).
-fn may_say(source: &Source, data: &RData, netmap: &Netmap) -> bool {
+fn may_say(source: &Resolvers, data: &RData, netmap: &Netmap) -> bool {
     let may_name = |address: IpAddr| {
         let address = address.to_canonical();
         match source {
-            Source::Zone { .. } => names::in_overlay(address) || may_lead_to(address),
-            Source::Forward => {
+            Resolvers::Zone { .. } => names::in_overlay(address) || may_lead_to(address),
+            Resolvers::Forward => {
                 let destination = Destination::from(address);
-                may_lead_to(address) && names::behind(netmap, &destination, None, None).is_none()
+                may_lead_to(address) && names::gateways(netmap, &destination, None, None).is_none()
             }
         }
     };
@@ -350,9 +351,6 @@ const HEADER_LEN: usize = 12;
 const QR: u8 = 0x80;
 const OPCODE: u8 = 0x78;
 const RD: u8 = 0x01;
-
-/// Aliases that are followed for one query; longer chains, and those in a circle, are an error (SERVFAIL).
-pub(crate) const ALIASES_MAX: usize = 8;
 
 /// Bytes of a UDP answer that every client takes (RFC 1035).
 const UDP_MIN: u16 = 512;

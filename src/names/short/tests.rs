@@ -2,7 +2,7 @@ use overlan_protocol::dns::{Record, Zone};
 use overlan_protocol::key::IdentityKey;
 
 use super::super::tests::{DEMO, LAB, netmap, two_networks};
-use super::super::{NotOffered, Way, resolve, way};
+use super::super::{NotOffered, Way, resolve};
 use super::*;
 
 #[test]
@@ -100,13 +100,14 @@ fn a_device_does_not_take_the_name_of_what_a_gateway_leads_to() {
     let mut netmap = netmap();
     let demo = netmap.networks.get_mut(&DEMO).unwrap();
     demo.peers.get_mut(&3).unwrap().routes = vec!["*.demo:443".parse().unwrap()];
-    let ask = |port| way(&netmap, &Destination::from_text("web.demo"), port);
-    let Ok(Way::Behind(behind)) = ask(443) else {
+    let ask = |port| way(&netmap, &Destination::from_text("web.demo"), Some(port));
+    let Ok(Way::Gateway(hosts)) = ask(443) else {
         panic!("{:?}", ask(443))
     };
-    assert_eq!((behind.host, &*behind.target), (3, "web.demo"));
+    let host = hosts.preferred();
+    assert_eq!((host.host, &*host.target), (3, "web.demo"));
     assert!(
-        matches!(ask(80), Err(NameError::NotOffered(_))),
+        matches!(ask(80), Ok(Way::Foreign(NameError::NotOffered(_)))),
         "{:?}",
         ask(80)
     );
@@ -127,9 +128,9 @@ fn a_port_that_no_gateway_offers_is_told_with_those_that_are() {
     demo.network_with("far", "A", "192.0.2.1");
     demo.network_with("out", "CNAME", "www.example.org");
     demo.network_with("note", "TXT", "text");
-    let ask = |text: &str, port| way(&netmap, &Destination::from_text(text), port);
+    let ask = |text: &str, port| way(&netmap, &Destination::from_text(text), Some(port));
     let not_offered = |text: &str| match ask(text, 80) {
-        Err(NameError::NotOffered(it)) => it,
+        Ok(Way::Foreign(NameError::NotOffered(it))) | Err(NameError::NotOffered(it)) => it,
         other => panic!("{text}: {other:?}"),
     };
     for (text, ports, is_foreign) in [
@@ -151,7 +152,7 @@ fn a_port_that_no_gateway_offers_is_told_with_those_that_are() {
             "{}",
             told.next()
         );
-        assert!(matches!(ask(text, 5432), Ok(Way::Behind(_))), "{text}");
+        assert!(matches!(ask(text, 5432), Ok(Way::Gateway(_))), "{text}");
     }
     // A name of ours is never for another resolver, whatever it stands for.
     for text in ["far", "out.demo", "out.demo.overlan.lan"] {

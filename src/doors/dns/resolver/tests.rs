@@ -12,6 +12,7 @@ use tokio::time::Instant as RuntimeInstant;
 
 use super::super::explain::Rule;
 use super::*;
+use crate::names::Delegation;
 use crate::names::lookup::tests::{query, texts};
 use crate::names::tests::{DEMO, netmap};
 
@@ -33,7 +34,7 @@ enum Does {
 struct Overlay {
     does: BTreeMap<&'static str, Does>,
     dialled: Mutex<Vec<String>>,
-    zone: Source,
+    zone: Resolvers,
     netmap: Netmap,
 }
 
@@ -50,11 +51,11 @@ impl Overlay {
         Self {
             does: does.iter().copied().collect(),
             dialled: Mutex::default(),
-            zone: Source::Zone {
+            zone: Resolvers::Zone(Delegation {
                 network: DEMO,
                 zone: "corp.example".to_owned(),
                 via,
-            },
+            }),
             netmap,
         }
     }
@@ -119,7 +120,7 @@ async fn the_next_resolver_is_asked_when_one_does_not_answer_and_first_for_a_whi
         assert_eq!(found, address(2), "{broken:?}");
         assert!(begin.elapsed() <= RESOLVER_TRY + Duration::from_millis(10));
         assert_eq!(overlay.dialled(), ["one", "two"]);
-        let Source::Zone { via, .. } = &overlay.zone else {
+        let Resolvers::Zone(Delegation { via, .. }) = &overlay.zone else {
             panic!("it is a zone");
         };
         let last = |index: usize| resolver.last(&Server::Inside(DEMO, via[index].clone()));
@@ -207,11 +208,11 @@ async fn questions_that_wait_are_bounded() {
     assert_eq!(ask(SHARE_MAX).await, Err(NoAddress::NobodyAnswers));
     assert_eq!(begin.elapsed(), Duration::ZERO, "it did not wait");
     // A zone whose resolvers are dead takes no place of another one.
-    let other = Source::Zone {
+    let other = Resolvers::Zone(Delegation {
         network: DEMO,
         zone: "lab.example".to_owned(),
         via: vec!["two".parse().unwrap()],
-    };
+    });
     let mut netmap = overlay.netmap.clone();
     let settings = Zone {
         via: vec!["two".parse().unwrap()],
@@ -231,12 +232,14 @@ async fn questions_that_wait_are_bounded() {
 #[test]
 fn all_sources_together_are_bounded() {
     let pending = Mutex::default();
-    let source = |number: usize| Source::Zone {
-        network: DEMO,
-        zone: format!("z{number}.example"),
-        via: Vec::new(),
+    let source = |number: usize| {
+        Resolvers::Zone(Delegation {
+            network: DEMO,
+            zone: format!("z{number}.example"),
+            via: Vec::new(),
+        })
     };
-    let sources: Vec<Source> = (0..=PENDING_MAX).map(source).collect();
+    let sources: Vec<Resolvers> = (0..=PENDING_MAX).map(source).collect();
     let take = |source| PendingQuestion::take(&pending, source);
     let held: Vec<PendingQuestion<'_>> = sources.iter().filter_map(take).collect();
     assert_eq!(held.len(), PENDING_MAX);

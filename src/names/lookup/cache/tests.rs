@@ -26,7 +26,7 @@ fn question(number: usize) -> Question {
 }
 
 fn key(number: usize) -> Key {
-    (Source::Forward, format!("h{number}.example"), 1)
+    (Resolvers::Forward, format!("h{number}.example"), 1)
 }
 
 fn get(cache: &mut Cache, now: Instant, number: usize) -> Option<Kept> {
@@ -43,11 +43,11 @@ fn an_answer_is_kept_for_its_life_and_grows_old() {
     assert_eq!(kept.heard.records, heard(1, 10, 3).records);
     assert!(get(&mut cache, at(9), 2).is_none());
     let (_, name, kind) = key(1);
-    let zone = Source::Zone {
+    let zone = Resolvers::Zone(crate::names::Delegation {
         network: overlan_protocol::key::NetworkId([1; 16]),
         zone: "example".to_owned(),
         via: Vec::new(),
-    };
+    });
     let of_another = cache.get(at(9), &(zone, name, kind), &question(1));
     assert!(of_another.is_none());
     assert!(get(&mut cache, at(10), 1).is_none());

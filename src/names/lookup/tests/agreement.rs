@@ -1,14 +1,20 @@
-//! What DNS answers for a name is what a connection to it reaches, by its short name as by its whole one, from every door and command.
+//! DNS answers for a name what a connection to it reaches, by its short name as by its whole one, from
+//! every door and command; and waiting, status and advice ask the same question as the dial.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use overlan_protocol::dns::{Record as OwnRecord, Zone};
+use overlan_protocol::dns::{Record as OwnRecord, Zone, is_in};
+use overlan_protocol::gateway::Host;
 use overlan_protocol::key::{IdentityKey, NetworkId};
 use overlan_protocol::netmap::Network;
 
 use super::*;
-use crate::names::{Destination, NameError, Resolved, Way, find, way, whole_name, zone_of};
+use crate::names::{
+    Destination, DialError, NameError, Resolved, Snapshot, Way, whole_name, zone_of,
+};
 
 const NETWORKS: [&str; 3] = ["home", "acme", "dev"];
 const LABELS: [&str; 4] = ["web", "db", "app", "site"];
@@ -220,52 +226,127 @@ fn key(netmap: &Netmap, device: Resolved) -> (bool, Option<IdentityKey>) {
     (device.own, peer.map(|peer| peer.identity))
 }
 
-fn is_dns_of_dial(netmap: &Netmap, text: &str, port: u16) -> Result<(), TestCaseError> {
+/// How often each way was seen: a test that never met one says nothing about it.
+#[derive(Default)]
+struct WaysSeen {
+    device: AtomicUsize,
+    gateway: AtomicUsize,
+    zone: AtomicUsize,
+    foreign: AtomicUsize,
+}
+
+fn way(netmap: &Snapshot, text: &str, port: u16) -> Result<Way, DialError> {
+    netmap.way(&Destination::from_text(text), Some(port))
+}
+
+fn is_dns_of_dial(
+    netmap: &Snapshot,
+    text: &str,
+    port: u16,
+    seen: &WaysSeen,
+) -> Result<(), TestCaseError> {
     let Ok(whole) = whole_name(netmap, text) else {
         return Ok(());
     };
     let said = said(netmap, &whole);
     let meant = devices(netmap, &said);
-    match way(netmap, &Destination::from_text(text), port) {
+    let dialled = way(netmap, text, port);
+    let count = match &dialled {
         Ok(Way::Device(device)) => {
             prop_assert!(
                 meant.contains(&(device.network, device.host)),
                 "{text}: {device:?} {said:?}"
             );
+            Some(&seen.device)
         }
-        Ok(Way::Behind(behind)) => {
-            prop_assert!(meant.is_empty(), "{text}: {behind:?} {said:?}");
-            match behind.target.parse::<IpAddr>() {
-                Ok(address) => prop_assert!(said.addresses.contains(&address), "{text}: {said:?}"),
-                Err(_) => prop_assert_eq!(&behind.target, &said.last, "{}", text),
+        Ok(Way::Gateway(hosts)) => {
+            for host in hosts.clone().into_vec() {
+                prop_assert!(meant.is_empty(), "{text}: {host:?} {said:?}");
+                match host.target.parse::<IpAddr>() {
+                    Ok(address) => {
+                        prop_assert!(said.addresses.contains(&address), "{text}: {said:?}");
+                    }
+                    Err(_) => prop_assert_eq!(&host.target, &said.last, "{}", text),
+                }
+                let gateway = &netmap.networks[&host.network].peers[&host.host];
+                let wanted = match host.target.parse() {
+                    Ok(address) => Host::Address(address),
+                    Err(_) => Host::Name(&host.target),
+                };
+                let mut routes = gateway.routes.iter();
+                let is_covered = routes.any(|route| route.covers(wanted, port).is_some());
+                prop_assert!(is_covered, "{text}: {host:?}");
             }
+            Some(&seen.gateway)
         }
-        Ok(Way::Elsewhere { name, network, .. }) => {
+        Ok(Way::Zone { name, zone }) => {
             prop_assert_eq!(said.code, ResponseCode::ServFail, "{}", text);
-            prop_assert!(is_in(&name, "far.example"));
-            prop_assert!(
-                netmap.networks[&network]
-                    .dns
-                    .zones
-                    .contains_key("far.example")
-            );
+            prop_assert!(is_in(name, "far.example"));
+            let members = &netmap.networks[&zone.network];
+            prop_assert_eq!(&members.dns.zones["far.example"].via, &zone.via);
+            Some(&seen.zone)
+        }
+        Ok(Way::Foreign(error)) => {
+            prop_assert!(error.is_foreign(), "{text}: {error:?}");
+            prop_assert_eq!(said.code, ResponseCode::Refused, "{}", text);
+            Some(&seen.foreign)
         }
         Err(error) => {
             prop_assert!(meant.is_empty(), "{text}: {error:?} {said:?}");
-            // A name that DNS answers as ours is never handed on to another resolver.
-            let is_ours = said.code != ResponseCode::Refused;
-            let error = crate::names::DialError::from(error);
+            prop_assert!(!error.is_foreign(), "{text}: {error:?} {said:?}");
+            None
+        }
+    };
+    if let Some(count) = count {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+    is_waited_for_as_dialled(netmap, text, &dialled)
+}
+
+/// A door waits for the way that it then dials, and a status shows the device that a dial reaches.
+fn is_waited_for_as_dialled(
+    netmap: &Snapshot,
+    text: &str,
+    dialled: &Result<Way, DialError>,
+) -> Result<(), TestCaseError> {
+    let destination = Destination::from_text(text);
+    let waited = netmap.way(&destination, None);
+    match (dialled, &waited) {
+        (Ok(Way::Device(_) | Way::Zone { .. }), _) => {
+            let other_port = matches!(
+                (dialled, &waited),
+                (Ok(Way::Zone { .. }), Ok(Way::Gateway(_)))
+            );
             prop_assert!(
-                !(is_ours && error.is_foreign()),
-                "{text}: {error:?} {said:?}"
+                other_port || *dialled == waited,
+                "{text}: {dialled:?} {waited:?}"
             );
         }
+        (Ok(Way::Gateway(hosts)), Ok(Way::Gateway(any))) => {
+            let any = any.clone().into_vec();
+            let mut hosts = hosts.clone().into_vec().into_iter();
+            prop_assert!(hosts.all(|host| any.contains(&host)), "{text}");
+        }
+        // A gateway reaches the host, but not that port of it.
+        (
+            Ok(Way::Foreign(NameError::NotOffered(_))) | Err(DialError::NotOffered(_)),
+            Ok(Way::Gateway(_)),
+        ) => {}
+        (Ok(Way::Foreign(_)), Ok(Way::Foreign(_))) | (Err(_), Err(_)) => {}
+        unlike => prop_assert!(false, "{text}: {unlike:?}"),
+    }
+    match (netmap.device(&destination), waited) {
+        (Ok(device), waited) => prop_assert_eq!(Ok(Way::Device(device)), waited, "{}", text),
+        (Err(error), Ok(Way::Foreign(why))) => prop_assert_eq!(error, why.into(), "{}", text),
+        (Err(error), Err(other)) => prop_assert_eq!(error, other, "{}", text),
+        (Err(DialError::NotADevice(_)), Ok(Way::Gateway(_) | Way::Zone { .. })) => {}
+        unlike => prop_assert!(false, "{text}: {unlike:?}"),
     }
     Ok(())
 }
 
 /// By DNS alone: in which networks something has that name, and whether it is one device.
-fn is_short_as_dns_says(netmap: &Netmap, text: &str) -> Result<(), TestCaseError> {
+fn is_short_as_dns_says(netmap: &Snapshot, text: &str) -> Result<(), TestCaseError> {
     let (label, within) = text.split_once('.').unwrap_or((text, ""));
     let routes = netmap.networks.values().flat_map(|it| it.peers.values());
     let mut routes = routes.flat_map(|peer| &peer.routes);
@@ -286,10 +367,9 @@ fn is_short_as_dns_says(netmap: &Netmap, text: &str) -> Result<(), TestCaseError
         })
         .collect();
     names.sort();
-    let way_of = |name: &String| way(netmap, &Destination::from_text(name), 80);
     let keys: BTreeSet<_> = names
         .iter()
-        .map(|name| match way_of(name) {
+        .map(|name| match way(netmap, name, 80) {
             Ok(Way::Device(device)) => Ok(key(netmap, device)),
             _ => Err(name.clone()),
         })
@@ -312,29 +392,42 @@ fn is_short_as_dns_says(netmap: &Netmap, text: &str) -> Result<(), TestCaseError
         }
     }
     // Every door takes the short name for the whole one, and a command what a door does.
-    let short = way(netmap, &Destination::from_text(text), 80);
+    let short = way(netmap, text, 80);
     if names.contains(&whole.clone().unwrap()) {
-        let full = way(netmap, &Destination::from_text(&whole.unwrap()), 80);
+        let full = way(netmap, &whole.unwrap(), 80);
         prop_assert_eq!(short.as_ref().ok(), full.as_ref().ok(), "{}", text);
         prop_assert_eq!(short.is_ok(), full.is_ok());
     }
-    match find(netmap, text) {
-        Ok(found) => prop_assert_eq!(way(netmap, &found, 80).ok(), short.ok(), "{}", text),
-        Err(error) => prop_assert!(short.is_err(), "{text}: {error:?} {short:?}"),
+    match netmap.find(text) {
+        Ok(found) => prop_assert_eq!(netmap.way(&found, Some(80)).ok(), short.ok(), "{}", text),
+        Err(error) => prop_assert!(
+            matches!(short, Ok(Way::Foreign(_)) | Err(_)),
+            "{text}: {error:?} {short:?}"
+        ),
     }
     Ok(())
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
-    #[test]
-    fn a_name_leads_where_dns_says(netmap in netmaps(), port in prop::sample::select(vec![22u16, 80])) {
+#[test]
+fn a_name_leads_where_dns_says() {
+    let seen = WaysSeen::default();
+    let cases = (netmaps(), prop::sample::select(vec![22u16, 80]));
+    let config = ProptestConfig {
+        source_file: Some(file!()),
+        ..ProptestConfig::with_cases(400)
+    };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let ran = runner.run(&cases, |(netmap, port)| {
+        let netmap = Snapshot::new(Arc::new(netmap), None);
         for text in texts_to_ask() {
-            is_dns_of_dial(&netmap, &text, port)?;
+            is_dns_of_dial(&netmap, &text, port, &seen)?;
             if text.split('.').count() <= 2 && text != "corp.internal" {
                 is_short_as_dns_says(&netmap, &text)?;
             }
         }
-    }
+        Ok(())
+    });
+    ran.unwrap_or_else(|error| panic!("{error}"));
+    let seen = [seen.device, seen.gateway, seen.zone, seen.foreign].map(AtomicUsize::into_inner);
+    assert!(seen.iter().all(|seen| *seen >= 100), "{seen:?}");
 }

@@ -6,6 +6,7 @@ use overlan_protocol::dns::{Record as Kept, Zone};
 
 use super::super::tests::{query, texts};
 use super::*;
+use crate::names::Delegation;
 use crate::names::tests::{DEMO, LAB, two_networks};
 
 /// `corp.example` is answered by `db` of network demo, `lab.example` by an address of network lab; a gateway of demo leads to
@@ -35,7 +36,7 @@ fn walk(name: &str, kind: RecordType) -> Box<Walk> {
 }
 
 #[track_caller]
-fn asks(walk: &mut Walk, netmap: &Netmap, forwards: bool) -> (Source, Question) {
+fn asks(walk: &mut Walk, netmap: &Netmap, forwards: bool) -> (Resolvers, Question) {
     match walk.step(netmap, forwards) {
         Step::Ask(source, question) => (source, question),
         Step::Done => panic!("{:?}", reply(walk)),
@@ -70,8 +71,10 @@ fn a_name_of_a_zone_with_resolvers_is_asked_of_them_and_answered_in_its_case() {
     let netmap = netmap();
     let mut walk = walk("Git.Corp.Example.", RecordType::A);
     let (source, question) = asks(&mut walk, &netmap, false);
-    assert!(matches!(&source, Source::Zone { network, zone, via }
-        if *network == DEMO && zone == "corp.example" && via.len() == 1));
+    assert!(
+        matches!(&source, Resolvers::Zone(Delegation { network, zone, via })
+        if *network == DEMO && zone == "corp.example" && via.len() == 1)
+    );
     assert_eq!(question.key().unwrap().0, "git.corp.example");
     let said = heard(vec![a("git.corp.example.", "10.1.0.7")], None);
     walk.handle_heard(&source, Some((&said, 20)), &netmap);
@@ -137,11 +140,11 @@ fn only_foreign_names_are_handed_on() {
         ("9.0.64.100.in-addr.arpa.", false),
     ] {
         let asked = walk(name, RecordType::A).step(&netmap, true);
-        let is_forwarded = matches!(asked, Step::Ask(Source::Forward, _));
+        let is_forwarded = matches!(asked, Step::Ask(Resolvers::Forward, _));
         assert_eq!(is_forwarded, foreign, "{name}");
     }
     let inside = walk("x.corp.example.", RecordType::A).step(&netmap, true);
-    assert!(matches!(inside, Step::Ask(Source::Zone { .. }, _)));
+    assert!(matches!(inside, Step::Ask(Resolvers::Zone(_), _)));
     let transfer = walk("example.org.", RecordType::AXFR).step(&netmap, true);
     assert!(matches!(transfer, Step::Done));
     // A device that does not know its networks yet does not know which names are theirs.
@@ -242,8 +245,8 @@ fn what_a_source_says_of_names_of_others_is_not_told() {
         ];
         walk.handle_heard(&source, Some((&heard(chain, None), 0)), &netmap);
         let asked = match walk.step(&netmap, true) {
-            Step::Ask(Source::Forward, _) => Some("forward".to_owned()),
-            Step::Ask(Source::Zone { zone, .. }, _) => Some(zone),
+            Step::Ask(Resolvers::Forward, _) => Some("forward".to_owned()),
+            Step::Ask(Resolvers::Zone(zone), _) => Some(zone.zone),
             Step::Done => None,
         };
         assert_eq!(asked.as_deref(), source_of_it, "{target}");

@@ -6,28 +6,24 @@ use std::sync::Arc;
 
 use overlan_netstack as netstack;
 use overlan_protocol::gateway;
-use overlan_protocol::key::NetworkId;
 use tokio::time::timeout;
 
 use super::Inner;
-use crate::names::DialError;
-use crate::names::{self, Behind, Destination};
+use crate::names::{DialError, GatewayHost, GatewayHosts, Snapshot};
 use overlan_plane::engine::{Peer, Presence};
 use overlan_plane::route::Choice;
 
 impl Inner {
-    /// Opens a connection to `port` of a destination outside the overlay through a gateway that leads there, of network `within` if that is
-    /// given: one that is there before one of which nobody knows, and that before one that is away. One that turns out to be at no
+    /// Opens a connection to `port` of a host through one of its gateways: one that is there before
+    /// one of which nobody knows, and that before one that is away. One that turns out to be at no
     /// relay is left for the next one, since a device that comes from disk does not know who is there.
-    pub(super) async fn dial_led(
+    pub(super) async fn dial_by_gateway(
         &self,
-        destination: &Destination,
+        snapshot: &Snapshot,
+        hosts: GatewayHosts,
         port: u16,
-        within: Option<NetworkId>,
     ) -> Result<netstack::TcpStream, DialError> {
-        let netmap = self.control.netmap().borrow().clone();
-        let meant = self.meant(&netmap, destination);
-        let mut left = names::gateways(&netmap, &meant, port, within);
+        let mut left = hosts.into_vec();
         let mut next = self.take_best(&mut left).ok_or(DialError::LedNowhere)?;
         loop {
             let peer = self.gateway_peer(&next);
@@ -37,7 +33,7 @@ impl Inner {
                     None => pending().await,
                 }
             };
-            let mut dialled = pin!(self.dial_behind(next, port));
+            let mut dialled = pin!(self.ask_gateway(snapshot, next, port));
             let ended = tokio::select! {
                 ended = &mut dialled => Some(ended),
                 () = absent => None,
@@ -56,7 +52,7 @@ impl Inner {
     }
 
     /// Takes the gateway out that is asked next.
-    fn take_best(&self, gateways: &mut Vec<Behind>) -> Option<Behind> {
+    fn take_best(&self, gateways: &mut Vec<GatewayHost>) -> Option<GatewayHost> {
         // Of equals the first one is the closest.
         let places = gateways.iter().enumerate().rev();
         let (place, _) = places.max_by_key(|(_, gateway)| self.presence_of_gateway(gateway))?;
@@ -64,32 +60,33 @@ impl Inner {
     }
 
     /// As for any device; but whom no relay had a moment ago is as good as away while another one leads there, too.
-    fn presence_of_gateway(&self, gateway: &Behind) -> Presence {
+    fn presence_of_gateway(&self, gateway: &GatewayHost) -> Presence {
         match self.gateway_peer(gateway) {
             Some(peer) if self.engine.way_to(&peer) == Choice::Wait => Presence::Offline,
             _ => self.presence_of(gateway.network, gateway.host),
         }
     }
 
-    fn gateway_peer(&self, gateway: &Behind) -> Option<Arc<Peer>> {
+    fn gateway_peer(&self, gateway: &GatewayHost) -> Option<Arc<Peer>> {
         let memberships = self.engine.memberships();
         memberships.get(&gateway.network)?.peer(gateway.host)
     }
 
-    /// Opens a connection to a host behind a gateway.
-    async fn dial_behind(
+    /// Opens a connection to a host through one gateway.
+    async fn ask_gateway(
         &self,
-        behind: Behind,
+        snapshot: &Snapshot,
+        host: GatewayHost,
         port: u16,
     ) -> Result<netstack::TcpStream, DialError> {
-        let (gateway, host) = self.reach_behind(behind)?;
+        let gateway = self.reach_gateway(snapshot, &host)?;
         let dialled = async {
             let mut stream = match self.open(gateway, gateway::PORT).await {
                 // It leads nowhere any more, and the controller has not said so yet.
                 Err(DialError::Refused) => return Err(DialError::Offline),
                 opened => opened?,
             };
-            crate::doors::gateway::ask(&mut stream, host, port).await?;
+            crate::doors::gateway::ask(&mut stream, host.target, port).await?;
             Ok(stream)
         };
         timeout(self.options.dial_timeout, dialled)

@@ -1,0 +1,158 @@
+//! Decides what a whole name is to us: a name of ours with what it has, one of a zone that other
+//! resolvers answer for, or a foreign one; and where its aliases end. A dial (`way.rs`) and DNS
+//! (`lookup.rs`) both go on from here, so they cannot disagree about a name. Knows the netmap alone.
+
+use std::cmp::Reverse;
+use std::net::IpAddr;
+
+use overlan_protocol::address;
+use overlan_protocol::dns::{self, Record, Via, Zone};
+use overlan_protocol::key::NetworkId;
+use overlan_protocol::name::OverlayName;
+use overlan_protocol::netmap::{Netmap, Network};
+
+use super::{Resolved, device_at, device_named, in_overlay};
+
+/// What one whole name is to us. Its aliases are not followed.
+pub(crate) enum Meaning<'a> {
+    /// A name of a network of this device, whether or not something is called so.
+    Ours(OwnName<'a>),
+    /// Our domain itself, or a name below it in no network of this device.
+    NoNetwork,
+    /// A name of a zone that other resolvers answer for.
+    Delegated(Delegation),
+    /// None of our names.
+    Foreign,
+}
+
+/// A name whose network and records are known.
+pub(crate) struct OwnName<'a> {
+    /// The network that the name belongs to.
+    pub(crate) network: NetworkId,
+    /// Its members and records.
+    pub(crate) members: &'a Network,
+    /// The private zone that the name lies in; `None` below our domain.
+    pub(crate) zone: Option<&'a str>,
+    /// The device of that name. It goes before addresses and aliases that records give the name.
+    pub(crate) device: Option<Resolved>,
+}
+
+/// A zone whose names other resolvers know.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Delegation {
+    /// The network whose zone it is: its resolvers are reached there, and there alone.
+    pub(crate) network: NetworkId,
+    /// The zone's name.
+    pub(crate) zone: String,
+    /// Its resolvers, the first one preferred.
+    pub(crate) via: Vec<Via>,
+}
+
+impl<'a> Meaning<'a> {
+    /// Decides what `name` is, in lower case and without the last dot.
+    pub(crate) fn of(netmap: &'a Netmap, name: &str) -> Self {
+        if let Some(inside) = OverlayName::parse(name, &netmap.domain) {
+            let below = name.strip_suffix(&netmap.domain);
+            let below = below.and_then(|below| below.strip_suffix('.'));
+            let label = below.and_then(|below| below.rsplit('.').next());
+            let found = label.and_then(|label| netmap.network_named(label));
+            let Some((network, members)) = found else {
+                return Self::NoNetwork;
+            };
+            let device = match inside {
+                OverlayName::Host { host, .. } => device_named(network, members, host),
+                OverlayName::Domain | OverlayName::Network { .. } | OverlayName::Deeper => None,
+            };
+            return Self::Ours(OwnName {
+                network,
+                members,
+                zone: None,
+                device,
+            });
+        }
+        match zone_of(netmap, name) {
+            None => Self::Foreign,
+            Some((network, members, zone, settings)) if settings.via.is_empty() => {
+                Self::Ours(OwnName {
+                    network,
+                    members,
+                    zone: Some(zone),
+                    device: None,
+                })
+            }
+            Some((network, _, zone, settings)) => Self::Delegated(Delegation {
+                network,
+                zone: zone.to_owned(),
+                via: settings.via.clone(),
+            }),
+        }
+    }
+}
+
+/// Where the aliases of a whole name end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// At a device.
+    Device(Resolved),
+    /// At records of ours that name no device, but these addresses outside the overlay.
+    Addresses(Vec<IpAddr>),
+    /// At this name of a delegated zone.
+    Delegated(String, Delegation),
+    /// At this foreign name.
+    Foreign(String),
+    /// At a name of ours that nothing is called by, or nowhere.
+    Nothing,
+}
+
+impl End {
+    /// Follows the aliases of `name`, which is in lower case and has no last dot.
+    pub(super) fn of(netmap: &Netmap, name: &str) -> Self {
+        let mut name = name;
+        for _ in 0..=ALIASES_MAX {
+            let own = match Meaning::of(netmap, name) {
+                Meaning::Ours(own) => own,
+                Meaning::NoNetwork => return Self::Nothing,
+                Meaning::Delegated(zone) => return Self::Delegated(name.to_owned(), zone),
+                Meaning::Foreign => return Self::Foreign(name.to_owned()),
+            };
+            if let Some(device) = own.device {
+                return Self::Device(device);
+            }
+            let Some(records) = own.members.dns.records.get(name) else {
+                return Self::Nothing;
+            };
+            if let Some(Record::Cname(target)) = records.first() {
+                name = target;
+                continue;
+            }
+            let addresses = || records.iter().filter_map(Record::address);
+            let device = addresses()
+                .filter_map(address::host_index)
+                .find_map(|host| device_at(own.network, own.members, host));
+            return match device {
+                Some(device) => Self::Device(device),
+                None => Self::Addresses(addresses().filter(|it| !in_overlay(*it)).collect()),
+            };
+        }
+        Self::Nothing
+    }
+}
+
+/// Finds the private zone that a name lies in: the longest one wins, then the network that is first
+/// by name.
+pub(crate) fn zone_of<'a>(
+    netmap: &'a Netmap,
+    name: &str,
+) -> Option<(NetworkId, &'a Network, &'a str, &'a Zone)> {
+    let zones = netmap.networks.iter().flat_map(|(id, network)| {
+        let zones = network.dns.zones.iter();
+        zones.map(move |(zone, settings)| (*id, network, zone.as_str(), settings))
+    });
+    zones
+        .filter(|(_, _, zone, _)| dns::is_in(name, zone))
+        .min_by_key(|(_, network, zone, _)| (Reverse(zone.len()), &network.name))
+}
+
+/// Aliases that are followed for one name, by a dial as by DNS: longer chains are mistakes, and rings
+/// have no end.
+pub(crate) const ALIASES_MAX: usize = 8;
