@@ -1,5 +1,5 @@
-//! Decides which device of which network a destination means, or who knows more. Holds no connection and asks no resolver: the
-//! netmap is all it knows.
+//! Decides which device of which network a destination means, or who knows more. Holds no
+//! connection and asks no resolver: the netmap is all it knows.
 
 mod advice;
 mod destination;
@@ -31,7 +31,7 @@ pub(crate) use short::whole_name;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use way::{GatewayHost, GatewayHosts, Way, gateways};
 
-use meaning::End;
+use meaning::AliasEnd;
 
 /// The device that a destination means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,19 +40,20 @@ pub(crate) struct Resolved {
     pub network: NetworkId,
     /// Its host index there.
     pub host: u32,
-    /// Whether it is this very device.
+    /// True if it is this very device.
     pub own: bool,
-    /// Whether the controller sees it. This device sees itself.
+    /// True if the controller sees it. This device sees itself.
     pub online: bool,
 }
 
-/// Why a destination means no device.
+/// The reason why a destination means no device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Not below our domain, or not an overlay address.
     #[error("the destination is outside the overlay")]
     Foreign,
-    /// Not a name at all, an address of the overlay that nobody has, or a name that stands for nothing that is reached.
+    /// Not a name at all, an address of the overlay that nobody has, or a name that stands for
+    /// nothing that is reached.
     #[error("no device has that name or address")]
     Unknown,
     /// Written like a name of ours, and nothing is called so.
@@ -67,7 +68,7 @@ pub enum NameError {
     /// A gateway leads to that host, but not to that port.
     #[error("{0}")]
     NotOffered(Box<NotOffered>),
-    /// What has that name lies behind a device.
+    /// The name or address is not a device's.
     #[error("{0}")]
     NotADevice(Box<NotADevice>),
     /// A name of ours that stands for something outside, to which no gateway leads.
@@ -95,15 +96,15 @@ impl NameError {
 /// Finds the device that `destination` means.
 ///
 /// # Errors
-/// See [`NameError`]. What has not the form of a name is [`NameError::Unknown`], so that nobody hands it on to another
-/// resolver.
+/// See [`NameError`]. What has not the form of a name is [`NameError::Unknown`], so that nobody
+/// hands it on to another resolver.
 pub(crate) fn resolve(netmap: &Netmap, destination: &Destination) -> Result<Resolved, NameError> {
     match destination {
-        Destination::Name(name) => match End::of(netmap, &whole_name(netmap, name)?) {
-            End::Device(device) => Ok(device),
-            End::Delegated(..) | End::Foreign(_) => Err(NameError::Foreign),
+        Destination::Name(name) => match AliasEnd::of(netmap, &whole_name(netmap, name)?) {
+            AliasEnd::Device(device) => Ok(device),
+            AliasEnd::Delegated(..) | AliasEnd::Foreign(_) => Err(NameError::Foreign),
             // An address outside the overlay is no device, and is not dialled under a name of ours.
-            End::Addresses(_) | End::Nothing => Err(NameError::Unknown),
+            AliasEnd::Addresses(_) | AliasEnd::Nothing => Err(NameError::Unknown),
         },
         Destination::Address(address) => resolve_address(netmap, address.get(), None),
         Destination::AddressIn(address, network) => {
@@ -168,7 +169,7 @@ fn own(id: NetworkId, network: &Network) -> Resolved {
     }
 }
 
-/// Whether the address lies in a range of the overlay, even one that no device can have.
+/// Returns whether the address lies in a range of the overlay, even one that no device can have.
 #[must_use]
 pub fn in_overlay(address: IpAddr) -> bool {
     match address {
@@ -183,8 +184,8 @@ pub fn in_overlay(address: IpAddr) -> bool {
     }
 }
 
-/// Whether the text has the form of a host name: dotted labels of letters, digits, hyphens and, since names outside the
-/// overlay have them, underscores; one dot may end it.
+/// Returns whether the text has the form of a host name: dotted labels of letters, digits, hyphens
+/// and, since names outside the overlay have them, underscores; one dot may end it.
 pub(crate) fn is_host_name(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     name.len() <= NAME_MAX

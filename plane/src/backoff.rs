@@ -1,11 +1,12 @@
-//! Decides how long to wait before the next attempt: decorrelated jitter. Holds no clock; randomness comes from a seed.
+//! Decides how long to wait before the next attempt: decorrelated jitter. Holds no clock;
+//! randomness comes from a seed.
 
 use std::time::{Duration, Instant};
 
 /// Waiting times of one thing that is tried again and again, such as attaching to one relay.
 #[derive(Debug)]
 pub struct Backoff {
-    limits: Limits,
+    limits: BackoffBounds,
     last: Duration,
     random: u64,
     healthy_since: Option<Instant>,
@@ -13,15 +14,16 @@ pub struct Backoff {
 
 /// Bounds of a [`Backoff`].
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct BackoffBounds {
     /// Shortest wait, and the first one's upper bound is three times this.
     pub base: Duration,
     /// Longest wait.
     pub cap: Duration,
 }
 
-impl Limits {
-    /// For links to relays: a client is back within a second of a short cut, and a dead relay costs two dials a minute.
+impl BackoffBounds {
+    /// For links to relays: a client is back within a second of a short cut, and a dead relay costs
+    /// two dials a minute.
     pub const LINK: Self = Self {
         base: Duration::from_millis(500),
         cap: Duration::from_secs(30),
@@ -34,8 +36,9 @@ impl Limits {
 }
 
 impl Backoff {
-    /// Starts afresh. Two clients must not have the same `seed`, or they come back at the same moment.
-    pub fn new(limits: Limits, seed: u64) -> Self {
+    /// Starts afresh. Two clients must not have the same `seed`, or they come back at the same
+    /// moment.
+    pub fn new(limits: BackoffBounds, seed: u64) -> Self {
         Self {
             limits,
             last: limits.base,
@@ -51,7 +54,8 @@ impl Backoff {
 
     /// The attempt, or what it had reached, failed at `now`. Returns how long to wait.
     ///
-    /// Only a success that lasted 30 s starts the waits afresh: one that breaks at once is part of the trouble.
+    /// Only a success that lasted 30 s starts the waits afresh: one that breaks at once is part of
+    /// the trouble.
     pub fn handle_failure(&mut self, now: Instant) -> Duration {
         let lasted = self
             .healthy_since
@@ -66,7 +70,8 @@ impl Backoff {
         self.last
     }
 
-    /// A number from 0 to 1 (xorshift64*; quality does not matter here, difference between clients does).
+    /// A number from 0 to 1 (xorshift64*; quality does not matter here, difference between clients
+    /// does).
     fn next_fraction(&mut self) -> f64 {
         self.random ^= self.random >> 12;
         self.random ^= self.random << 25;
@@ -90,16 +95,16 @@ mod tests {
     #[test]
     fn waits_stay_within_their_limits_and_grow() {
         for seed in 0..200 {
-            let mut backoff = Backoff::new(Limits::LINK, seed);
+            let mut backoff = Backoff::new(BackoffBounds::LINK, seed);
             let waits: Vec<_> = (0..30).map(|_| backoff.handle_failure(start())).collect();
             assert!(
                 waits
                     .iter()
-                    .all(|wait| (Limits::LINK.base..=Limits::LINK.cap).contains(wait)),
+                    .all(|wait| (BackoffBounds::LINK.base..=BackoffBounds::LINK.cap).contains(wait)),
                 "seed {seed}"
             );
             assert!(
-                waits[0] <= Limits::LINK.base * 3,
+                waits[0] <= BackoffBounds::LINK.base * 3,
                 "seed {seed}: the first wait is short"
             );
             assert!(
@@ -111,23 +116,23 @@ mod tests {
 
     #[test]
     fn two_clients_do_not_come_back_together() {
-        let first = Backoff::new(Limits::LINK, 1).handle_failure(start());
-        let second = Backoff::new(Limits::LINK, 3).handle_failure(start());
+        let first = Backoff::new(BackoffBounds::LINK, 1).handle_failure(start());
+        let second = Backoff::new(BackoffBounds::LINK, 3).handle_failure(start());
         assert_ne!(first, second);
     }
 
     #[test]
     fn only_a_lasting_success_starts_afresh() {
         let now = start();
-        let mut backoff = Backoff::new(Limits::LINK, 9);
+        let mut backoff = Backoff::new(BackoffBounds::LINK, 9);
         for _ in 0..20 {
             backoff.handle_failure(now);
         }
-        backoff.last = Limits::LINK.cap;
+        backoff.last = BackoffBounds::LINK.cap;
         backoff.handle_success(now);
         backoff.handle_failure(now + Duration::from_secs(29));
-        backoff.last = Limits::LINK.cap;
+        backoff.last = BackoffBounds::LINK.cap;
         backoff.handle_success(now);
-        assert!(backoff.handle_failure(now + HEALTHY) <= Limits::LINK.base * 3);
+        assert!(backoff.handle_failure(now + HEALTHY) <= BackoffBounds::LINK.base * 3);
     }
 }

@@ -1,7 +1,9 @@
-//! Decides who runs which flow when: which peer's packets may go next over which link, and whose packet that was which came in.
+//! Decides who runs which flow when: which peer's packets may go next over which link, and whose
+//! packet that was which came in.
 //!
-//! It joins the netstacks (one per network), the end-to-end sessions (one per peer) and the links (one per relay), and holds
-//! no socket, no task and no clock: an [`Attachment`] moves bytes between a link and the engine, the owner watches
+//! It joins the netstacks (one per network), the end-to-end sessions (one per peer) and the links
+//! (one per relay), and holds no socket, no task and no clock: an [`Attachment`] moves bytes
+//! between a link and the engine, the owner watches
 //! [`Engine::poll_timeout`] and [`Engine::poll_wanted`] whenever the engine wakes it. There is no lock around all flows: a packet
 //! takes its peer's lock, then its flow's.
 
@@ -9,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use overlan_netstack as netstack;
@@ -17,6 +19,7 @@ use overlan_protocol::frame::{Address, Vni};
 use overlan_protocol::hello::Welcome;
 use overlan_protocol::key::{DeviceId, NetworkId, RelayId};
 use overlan_protocol::netmap::Netmap;
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::route::{Choice, LinkState};
 use crate::tunnel::{self, StaticKey};
@@ -58,7 +61,7 @@ pub struct Distrusted {
     pub label: String,
     /// Its device.
     pub device: DeviceId,
-    /// What is wrong.
+    /// The fault.
     pub reason: Distrust,
 }
 
@@ -66,14 +69,15 @@ pub struct Distrusted {
 pub struct Engine {
     local: LocalDevice,
     config: netstack::Config,
-    /// How long connections wait for a peer that answers nothing.
+    /// The time that connections wait for a peer that answers nothing.
     patience: Duration,
     seed: [u8; 32],
     /// The session with the controller is open: what it said of peers holds now.
     current: AtomicBool,
     /// This device leaves: links end once what waits was sent.
     leaving: AtomicBool,
-    /// Tells the owner to look at `poll_timeout` and `poll_wanted` again. Called without a lock held.
+    /// Tells the owner to look at `poll_timeout` and `poll_wanted` again. Called without a lock
+    /// held.
     wake: Box<dyn Fn() + Send + Sync>,
     memberships: RwLock<Arc<BTreeMap<NetworkId, Arc<Membership>>>>,
     links: Mutex<Links>,
@@ -95,7 +99,9 @@ struct Clock {
 }
 
 impl Engine {
-    /// An engine without networks. `patience` is how long connections wait for a peer that answers nothing, [`PATIENCE`] as a rule. `seed` must be unpredictable: sequence numbers, ports and session indexes come from it.
+    /// An engine without networks. `patience` is how long connections wait for a peer that answers
+    /// nothing, [`PATIENCE`] as a rule. `seed` must be unpredictable: sequence numbers, ports and
+    /// session indexes come from it.
     pub fn new(
         local: LocalDevice,
         config: netstack::Config,
@@ -122,16 +128,17 @@ impl Engine {
         })
     }
 
-    /// Gives the engine a clock by which it measures how long peers wait for their turn to send; it decides nothing by it. Only
-    /// the first one counts, and without one these waits are not counted.
+    /// Gives the engine a clock by which it measures how long peers wait for their turn to send; it
+    /// decides nothing by it. Only the first one counts, and without one these waits are not
+    /// counted.
     pub fn measure_by(&self, read: impl Fn() -> Instant + Send + Sync + 'static) {
         let epoch = read();
         let read = Box::new(read);
         self.clock.get_or_init(|| Clock { read, epoch });
     }
 
-    /// Takes note of how long a relay takes to answer. Until a peer's own answer was timed, it is taken to be as far away from
-    /// its relay as we are from ours.
+    /// Takes note of how long a relay takes to answer. Until a peer's own answer was timed, it is
+    /// taken to be as far away from its relay as we are from ours.
     pub fn handle_link_round_trip(&self, round_trip: Duration) {
         let micros = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
         self.link_round_trip_us.store(micros.max(1), Relaxed);
@@ -140,13 +147,14 @@ impl Engine {
         }
     }
 
-    /// How long a peer should take to answer, as far as can be told before it has.
+    /// Returns the time that a peer should take to answer, as far as can be told before it has.
     fn expected_round_trip(&self) -> Option<Duration> {
         let micros = self.link_round_trip_us.load(Relaxed);
         (micros > 0).then(|| 2 * Duration::from_micros(micros))
     }
 
-    /// Takes note of whether the session with the controller is open. What the netmaps say of who is there counts from the next
+    /// Takes note of whether the session with the controller is open. What the netmaps say of who
+    /// is there counts from the next
     /// [`Engine::apply`] on, and only while it is.
     pub fn handle_controller(&self, is_current: bool) {
         self.current.store(is_current, Relaxed);
@@ -156,12 +164,13 @@ impl Engine {
         self.current.load(Relaxed)
     }
 
-    /// Whether `peer` is there, as far as it is known.
+    /// Returns whether `peer` is there, as far as it is known.
     pub fn presence(&self, now: Instant, peer: &Peer) -> Presence {
         peer.presence(self, now)
     }
 
-    /// This device leaves: every connection is reset, peers are told, and links end once that was sent.
+    /// This device leaves: every connection is reset, peers are told, and links end once that was
+    /// sent.
     pub fn leave(&self, now: Instant) {
         let memberships = self.memberships();
         for membership in memberships.values() {
@@ -174,13 +183,14 @@ impl Engine {
         self.links().wake_all();
     }
 
-    /// Whether this device leaves; no link is opened any more.
+    /// Returns whether this device leaves; no link is opened any more.
     pub fn is_leaving(&self) -> bool {
         self.leaving.load(Relaxed)
     }
 
-    /// Follows the netmap: joins and leaves networks, learns peers, their relays and the rules. Peers whose keys do not check are
-    /// left out and returned. `known` grows by the peers that are new.
+    /// Follows the netmap: joins and leaves networks, learns peers, their relays and the rules.
+    /// Peers whose keys do not check are left out and returned. `known` grows by the peers that are
+    /// new.
     pub fn apply(
         self: &Arc<Self>,
         now: Instant,
@@ -201,7 +211,8 @@ impl Engine {
                     None => continue,
                 },
             };
-            distrusted.extend(membership.apply(self, now, network, known));
+            let span = tracing::error_span!("network", name = network.name);
+            distrusted.extend(span.in_scope(|| membership.apply(self, now, network, known)));
             after.insert(*id, membership);
         }
         for (id, membership) in before.iter() {
@@ -217,10 +228,7 @@ impl Engine {
             .values()
             .map(|network| (network.vni, network.relays.clone()));
         self.links().set_homes(homes.collect());
-        *self
-            .memberships
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
+        *self.memberships.write() = Arc::new(after);
         self.reroute(now);
         (self.wake)();
         distrusted
@@ -228,19 +236,19 @@ impl Engine {
 
     /// The networks this device is in now.
     pub fn memberships(&self) -> Arc<BTreeMap<NetworkId, Arc<Membership>>> {
-        self.memberships
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.memberships.read().clone()
     }
 
-    /// Relays to which a link should be opened now; each is named once until its link ended or failed.
+    /// Relays to which a link should be opened now; each is named once until its link ended or
+    /// failed.
     #[must_use]
     pub fn poll_wanted(&self) -> Vec<RelayId> {
         self.links().take_wanted()
     }
 
-    /// A link to `relay` is up, by a ticket for `networks`; none = for all that this device is in. Its bytes go through the attachment until it ends, and then [`Engine::handle_detached`] is told.
+    /// A link to `relay` is up, by a ticket for `networks`; none = for all that this device is in.
+    /// Its bytes go through the attachment until it ends, and then [`Engine::handle_detached`] is
+    /// told.
     pub fn handle_attached(
         self: &Arc<Self>,
         now: Instant,
@@ -263,7 +271,8 @@ impl Engine {
         (self.wake)();
     }
 
-    /// Peers that were served over `link`, and those that waited for credit there, are reached elsewhere from now on.
+    /// Peers that were served over `link`, and those that waited for credit there, are reached
+    /// elsewhere from now on.
     fn leave_link(&self, now: Instant, link: &Link, waiting: Vec<Arc<Peer>>) {
         self.links().leave(link.relay());
         for peer in waiting.into_iter().chain(link.drain()) {
@@ -302,17 +311,19 @@ impl Engine {
         (self.wake)();
     }
 
-    /// Whether somebody still wants a link to `relay`; if not, it is forgotten and its owner stops trying.
+    /// Returns whether somebody still wants a link to `relay`; if not, it is forgotten and its
+    /// owner stops trying.
     pub fn keep_trying(&self, relay: RelayId) -> bool {
         self.links().keep_trying(relay)
     }
 
-    /// What the links are good for, for people.
+    /// Returns what the links are good for, for people.
     pub fn link_states(&self) -> BTreeMap<RelayId, LinkState> {
         self.links().states()
     }
 
-    /// Whether every network's home, or a backup of it, is attached, so that others reach this device.
+    /// Returns whether every network's home, or a backup of it, is attached, so that others reach
+    /// this device.
     pub fn is_attached(&self) -> bool {
         self.links().homes_attached()
     }
@@ -324,7 +335,8 @@ impl Engine {
         relays.iter().any(up)
     }
 
-    /// Does what is due: handshakes, retransmissions, a second look for absent peers, packets to this very device.
+    /// Does what is due: handshakes, retransmissions, a second look for absent peers, packets to
+    /// this very device.
     pub fn handle_timeout(&self, now: Instant) {
         let memberships = self.memberships();
         for membership in memberships.values() {
@@ -333,7 +345,7 @@ impl Engine {
         }
         loop {
             let due = {
-                let mut timers = lock(&self.timers);
+                let mut timers = self.timers.lock();
                 match timers.first() {
                     Some((at, _)) if *at <= now => timers.pop_first(),
                     _ => break,
@@ -346,10 +358,10 @@ impl Engine {
         }
     }
 
-    /// When [`Engine::handle_timeout`] is due. Ask again after every wake.
+    /// Returns the time when [`Engine::handle_timeout`] is due. Ask again after every wake.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let peers = lock(&self.timers).first().map(|(at, _)| *at);
+        let peers = self.timers.lock().first().map(|(at, _)| *at);
         let memberships = self.memberships();
         let stacks = memberships
             .values()
@@ -357,12 +369,13 @@ impl Engine {
         stacks.chain(peers).min()
     }
 
-    /// What was counted.
+    /// Returns what was counted.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// One sealed message over `relay`, from where it stamped that it comes from: a host of a network. Returns whether it was a packet of the peer.
+    /// One sealed message over `relay`, from where it stamped that it comes from: a host of a
+    /// network. Returns whether it was a packet of the peer.
     fn handle_message(
         &self,
         now: Instant,
@@ -435,7 +448,7 @@ impl Engine {
         peer.set_via(relay);
         match relay.and_then(|relay| self.links().link(relay)) {
             Some(link) => link.push(peer.clone()),
-            None => lock(&self.stranded).push(peer.clone()),
+            None => self.stranded.lock().push(peer.clone()),
         }
     }
 
@@ -451,14 +464,15 @@ impl Engine {
         peer.ready_at.store(mark, Relaxed);
     }
 
-    /// How long `peer` waited for the turn that begins now.
+    /// Returns the time that `peer` waited for the turn that begins now.
     fn take_wait(&self, peer: &Peer, now: Instant) -> Option<Duration> {
         let clock = self.clock.get()?;
         let since = peer.ready_at.swap(0, Relaxed).checked_sub(1)?;
         Some(now.saturating_duration_since(clock.epoch + Duration::from_nanos(since)))
     }
 
-    /// The relay whose link takes frames for `peer` now. If there is none, the links that would help are wanted.
+    /// The relay whose link takes frames for `peer` now. If there is none, the links that would
+    /// help are wanted.
     fn seek_way(&self, peer: &Peer) -> Option<RelayId> {
         let mut links = self.links();
         match peer.choose(|relay| links.state_for(relay, peer.vni)) {
@@ -473,10 +487,10 @@ impl Engine {
         None
     }
 
-    /// The links, or somebody's way, changed: peers that wait for a link are tried again, and what a dead link lost is sent again
-    /// where there is a way.
+    /// The links, or somebody's way, changed: peers that wait for a link are tried again, and what
+    /// a dead link lost is sent again where there is a way.
     fn reroute(&self, now: Instant) {
-        let stranded = std::mem::take(&mut *lock(&self.stranded));
+        let stranded = std::mem::take(&mut *self.stranded.lock());
         for peer in stranded {
             peer.queued.store(false, Relaxed);
             self.enqueue(&peer);
@@ -494,12 +508,12 @@ impl Engine {
         }
     }
 
-    /// Tells peers where this device is reached now, if the link that was their way broke. Who comes home again says nothing: the way
-    /// by the backup works, and is given up by and by.
+    /// Tells peers where this device is reached now, if the link that was their way broke. Who
+    /// comes home again says nothing: the way by the backup works, and is given up by and by.
     fn tell_moved(&self, now: Instant) {
         let moved = {
             let links = self.links();
-            let mut places = lock(&self.places);
+            let mut places = self.places.lock();
             let mut moved = links.places();
             moved.retain(|network, place| {
                 let was = places.insert(*network, *place);
@@ -521,7 +535,7 @@ impl Engine {
     /// One peer's way changed.
     fn reroute_peer(&self, peer: &Arc<Peer>) {
         let was_stranded = {
-            let mut stranded = lock(&self.stranded);
+            let mut stranded = self.stranded.lock();
             let before = stranded.len();
             stranded.retain(|other| !Arc::ptr_eq(other, peer));
             stranded.len() < before
@@ -534,7 +548,7 @@ impl Engine {
 
     fn arm(&self, at: Instant, key: PeerKey) {
         let is_first = {
-            let mut timers = lock(&self.timers);
+            let mut timers = self.timers.lock();
             timers.insert((at, key));
             timers.first().is_some_and(|first| *first == (at, key))
         };
@@ -543,14 +557,14 @@ impl Engine {
         }
     }
 
-    /// Where frames for `peer` go now. The links' lock is always taken before a peer's.
+    /// Returns where frames for `peer` go now. The links' lock is always taken before a peer's.
     pub fn way_to(&self, peer: &Peer) -> Choice {
         let links = self.links();
         peer.choose(|relay| links.state_for(relay, peer.vni))
     }
 
     fn links(&self) -> MutexGuard<'_, Links> {
-        lock(&self.links)
+        self.links.lock()
     }
 }
 
@@ -567,11 +581,6 @@ fn find_peer(
     key: PeerKey,
 ) -> Option<Arc<Peer>> {
     memberships.get(&key.network)?.peer(key.host)
-}
-
-/// A poisoned lock means that a task panicked between two plain assignments; what it guards is still whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Both overlay addresses of a host, IPv4 first.

@@ -4,15 +4,16 @@
 //! in `tests/sim`) drives it.
 //!
 //! ```text
-//! netstack flow → engine (whose turn, over which link) → tunnel (seal) → DATA frame of a link
-//! DATA frame of a link → engine → tunnel (open, check the source) → policy → netstack flow
+//!  netstack flow ──> engine: whose turn, over which link ──> tunnel: seal ──> DATA frame of a link
+//!
+//!  DATA frame of a link ──> engine ──> tunnel: open, check the source ──> policy ──> netstack flow
 //! ```
+//!
+//! [`engine::Engine`] is the whole of it for one device; [`tunnel`] is a session with one peer,
+//! [`route`] the choice of a relay for a peer, [`backoff`] the time until something is tried again.
 #![forbid(unsafe_code)]
 
-pub mod engine;
-
-pub mod tunnel;
-
-pub mod route;
-
 pub mod backoff;
+pub mod engine;
+pub mod route;
+pub mod tunnel;

@@ -1,6 +1,8 @@
-//! Decides over which relay a peer is reached. Holds the peer's relay list and where it was not found, and no link.
+//! Decides over which relay a peer is reached. Holds the peer's relay list and where it was not
+//! found, and no link.
 //!
-//! The receiver's list decides, so that both ends of a failed relay meet at the same next one without asking anybody.
+//! The receiver's list decides, so that both ends of a failed relay meet at the same next one
+//! without asking anybody.
 
 use std::time::{Duration, Instant};
 
@@ -11,14 +13,14 @@ use overlan_protocol::key::RelayId;
 pub struct PeerRoute {
     /// Home first, then backups.
     relays: Vec<RelayId>,
-    /// Where the peer was not found, and until when that is believed.
+    /// The place where the peer was not found, and until when that is believed.
     absent: Vec<(RelayId, Instant)>,
     misses: u32,
-    /// How often in a row it was found at none of its relays.
+    /// The number of times that in a row it was found at none of its relays.
     searches: u32,
 }
 
-/// What a link to a relay is good for now.
+/// The use of a link to a relay at this moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkState {
     /// Frames can go.
@@ -29,7 +31,7 @@ pub enum LinkState {
     Failed,
 }
 
-/// Where frames for the peer go now.
+/// The place where frames for the peer go now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
     /// Over this link.
@@ -53,7 +55,8 @@ impl PeerRoute {
         }
     }
 
-    /// The netmap has another list, or says that the peer came back: what was found out before is void.
+    /// The netmap has another list, or says that the peer came back: what was found out before is
+    /// void.
     pub fn replace(&mut self, relays: Vec<RelayId>) {
         *self = Self::new(relays);
     }
@@ -82,8 +85,9 @@ impl PeerRoute {
         true
     }
 
-    /// The peer was heard over `relay`, so it is attached there; and one that was found nowhere is back. Other absences stay
-    /// believed: a peer at its backup speaks all the time. Returns whether the way may have changed.
+    /// The peer was heard over `relay`, so it is attached there; and one that was found nowhere is
+    /// back. Other absences stay believed: a peer at its backup speaks all the time. Returns
+    /// whether the way may have changed.
     pub fn handle_heard(&mut self, relay: RelayId) -> bool {
         let before = self.absent.len();
         if self.is_absent_everywhere() && !self.relays.contains(&relay) {
@@ -97,8 +101,9 @@ impl PeerRoute {
         self.absent.len() < before
     }
 
-    /// The peer says that it is reached over `relay` now, and not where it was: what comes before that in its list is believed to be
-    /// without it for a while. Returns whether the way may have changed.
+    /// The peer says that it is reached over `relay` now, and not where it was: what comes before
+    /// that in its list is believed to be without it for a while. Returns whether the way may have
+    /// changed.
     pub fn handle_moved(&mut self, now: Instant, relay: RelayId) -> bool {
         let Some(place) = self.relays.iter().position(|known| *known == relay) else {
             return false;
@@ -112,12 +117,12 @@ impl PeerRoute {
         true
     }
 
-    /// Whether the peer was not found somewhere lately.
+    /// Returns whether the peer was not found somewhere lately.
     pub fn is_absent_somewhere(&self) -> bool {
         !self.absent.is_empty()
     }
 
-    /// Where frames go, given what the links are good for.
+    /// Returns where frames go, given what the links are good for.
     pub fn choose(&self, state: impl Fn(RelayId) -> LinkState) -> Choice {
         let absent = |relay| self.absent.iter().any(|(known, _)| *known == relay);
         for relay in self.relays.iter().copied().filter(|relay| !absent(*relay)) {
@@ -134,7 +139,7 @@ impl PeerRoute {
         }
     }
 
-    /// Whether the peer was not found at any of its relays.
+    /// Returns whether the peer was not found at any of its relays.
     pub fn is_absent_everywhere(&self) -> bool {
         self.absent.len() >= self.relays.len()
     }
@@ -144,22 +149,25 @@ impl PeerRoute {
         self.absent.retain(|(_, until)| now < *until);
     }
 
-    /// When [`PeerRoute::handle_timeout`] is due.
+    /// Returns the time when [`PeerRoute::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.absent.iter().map(|(_, until)| *until).min()
     }
 }
 
-/// How long a peer that moved is believed to be away from where it was: until a relay that did not notice it ends its connection.
+/// The time that a peer that moved is believed to be away from where it was: until a relay that did
+/// not notice it ends its connection.
 const MOVED_COUNTS: Duration = Duration::from_secs(8);
 
-/// How long a peer is believed to be absent after the first time. A restarted client is back in about this time.
+/// The time that a peer is believed to be absent after the first time. A restarted client is back
+/// in about this time.
 const ABSENT_FIRST: Duration = Duration::from_millis(250);
 
 /// Doublings of that while it is found elsewhere: at most 4 s.
 const ABSENT_DOUBLINGS: u32 = 4;
 
-/// Doublings while it is found nowhere: at most 16 s, so that a dial that waits for half a minute finds who came back.
+/// Doublings while it is found nowhere: at most 16 s, so that a dial that waits for half a minute
+/// finds who came back.
 const SEARCH_DOUBLINGS: u32 = 6;
 
 #[cfg(test)]

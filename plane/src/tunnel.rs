@@ -1,8 +1,9 @@
-//! Decides how two devices talk end to end through relays that can read nothing: handshake, keys, replay, and which
-//! opened packets may go on. It holds no socket, no clock, no relay and no policy.
+//! Decides how two devices talk end to end through relays that can read nothing: handshake, keys,
+//! replay, and which opened packets may go on. It holds no socket, no clock, no relay and no
+//! policy.
 //!
-//! A [`PeerSession`] belongs to a pair of devices in one network, not to a connection, so it lives through every change
-//! of relay. Inside it, keys move through these places, as in WireGuard:
+//! A [`PeerSession`] belongs to a pair of devices in one network, not to a connection, so it lives
+//! through every change of relay. Inside it, keys move through these places, as in WireGuard:
 //!
 //! ```text
 //!   initiator:  handle_want_send / rekey ── message 1 ──> (attempt) ── message 2 opens ──> current, confirm sent
@@ -12,12 +13,16 @@
 //!             (open)  (seal, open)    (open)      at the latest 180 s after the handshake
 //! ```
 //!
-//! - The responder seals under its old keys until the initiator has proved, with a transport message, that it holds the
-//!   new ones. A replayed message 1 therefore costs one answer and changes no session in use.
-//! - When both sides start at once, the lower device id goes on and the other side answers, so both end with one session.
-//! - Nothing here runs by itself while a peer is idle: keys age out once, and the next packet starts a new handshake.
+//! - The responder seals under its old keys until the initiator has proved, with a transport
+//!   message, that it holds the new ones. A replayed message 1 therefore costs one answer and
+//!   changes no session in use.
+//! - When both sides start at once, the lower device id goes on and the other side answers, so both
+//!   end with one session.
+//! - Nothing here runs by itself while a peer is idle: keys age out once, and the next packet
+//!   starts a new handshake.
 //!
-//! What [`PeerSession::open`] returns goes through [`Packet::parse`] and [`check_source`] before anything believes it.
+//! What [`PeerSession::open`] returns goes through [`Packet::parse`] and [`check_source`] before
+//! anything believes it.
 
 mod envelope;
 mod filter;

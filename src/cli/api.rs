@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use overlan::program::state::{Session, StateDir};
+use overlan::program::state::{Login, StateDir};
 use overlan_protocol::api::{JoinString, ProblemKind};
 use overlan_transport::https::{Connection, HttpsError};
 
@@ -26,8 +26,8 @@ pub(crate) async fn open_as_person(state: &StateDir) -> Result<Connection, Failu
 }
 
 /// The stored session, or the advice to log in.
-pub(crate) fn stored_session(state: &StateDir) -> Result<Session, Failure> {
-    state.load_session()?.ok_or_else(|| {
+pub(crate) fn stored_session(state: &StateDir) -> Result<Login, Failure> {
+    state.load_login()?.ok_or_else(|| {
         let directory = state.path().display();
         let text = format!("nobody is logged in with the state directory {directory}");
         Failure::new(Code::NeedsLogin, text)

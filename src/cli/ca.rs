@@ -31,7 +31,7 @@ pub(crate) async fn run(args: CaArgs) -> Result<(), Failure> {
     let join = match state.load_device()? {
         Some(device) => device.join,
         None => {
-            let session = state.load_session()?;
+            let session = state.load_login()?;
             session.map(|session| session.join).ok_or_else(|| {
                 Failure::new(Code::NeedsLogin, "this device is not enrolled yet")
                     .next("The first `overlan up` enrols it; `overlan login` will do, too.")

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use overlan::program::state::Session;
+use overlan::program::state::Login;
 use overlan_controller::{Config, Controller, ResetError, StartError, reset_password};
 use overlan_protocol::api::{
     JoinString, PASSWORD_MIN, ProblemKind, SetupRequest, SetupResponse, path,
@@ -209,7 +209,7 @@ async fn init(args: InitArgs) -> Result<(), Failure> {
         .post(path::SETUP, &request, api::WITHIN)
         .await
         .map_err(setup_refused)?;
-    state.save_session(&Session {
+    state.save_login(&Login {
         join: args.server,
         login: made.session,
     })?;

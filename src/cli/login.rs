@@ -4,7 +4,7 @@
 use clap::Args;
 use overlan::program::enrol::{ForgetError, forget, is_gone};
 use overlan::program::socket::{CallError, Request, call_until_stopped};
-use overlan::program::state::{Session, StateDir, StateError};
+use overlan::program::state::{Login, StateDir, StateError};
 use overlan_protocol::api::{JoinString, LoginRequest, LoginResponse, path};
 use overlan_protocol::key::Secret;
 use overlan_protocol::proof::Principal;
@@ -93,7 +93,7 @@ async fn log_in(
     }
     let request = LoginRequest { email, password };
     let login: LoginResponse = connection.post(path::LOGIN, &request, api::WITHIN).await?;
-    state.save_session(&Session {
+    state.save_login(&Login {
         join,
         login: login.clone(),
     })?;
@@ -102,7 +102,7 @@ async fn log_in(
 
 /// The controller of the stored session or device.
 fn known_server(state: &StateDir) -> Result<JoinString, Failure> {
-    if let Some(session) = state.load_session()? {
+    if let Some(session) = state.load_login()? {
         return Ok(session.join);
     }
     if let Some(device) = state.load_device()? {
@@ -190,7 +190,7 @@ impl Left {
             Err(StateError::Corrupt { .. }) => Some(damaged()),
             Err(error) => return Err(error.into()),
         };
-        let account = match state.load_session() {
+        let account = match state.load_login() {
             Ok(session) => session.map(|session| session.login.email),
             Err(StateError::Corrupt { .. }) => Some("somebody".to_owned()),
             Err(error) => return Err(error.into()),
@@ -238,7 +238,7 @@ impl From<ForgetError> for Failure {
 }
 
 async fn forget_session(state: &StateDir) -> Result<(), Failure> {
-    match state.load_session() {
+    match state.load_login() {
         Ok(None) => return Ok(()),
         Ok(Some(session)) => {
             // Its end comes by itself within days; a controller that is away is no reason to keep it.
@@ -251,10 +251,10 @@ async fn forget_session(state: &StateDir) -> Result<(), Failure> {
         Err(StateError::Corrupt { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    Ok(state.remove_session()?)
+    Ok(state.remove_login()?)
 }
 
-async fn end_session(session: &Session) -> Result<(), HttpsError> {
+async fn end_session(session: &Login) -> Result<(), HttpsError> {
     let mut connection =
         Connection::open_through(&upstream::outgoing(), &session.join, api::WITHIN).await?;
     connection.bearer(&session.login.session);

@@ -284,7 +284,7 @@ async fn enrol_device(
     let way = way::choose(Facts {
         server: args.server.clone(),
         auth_key,
-        session: state.load_session()?,
+        session: state.load_login()?,
         can_ask: prompt::can_ask(),
         now: now_unix(),
     })?;

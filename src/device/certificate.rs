@@ -1,5 +1,5 @@
-//! Certificates for this device's own names: decides when others are asked for, and what is made of an answer. Holds no clock, socket or
-//! file.
+//! Certificates for this device's own names: decides when others are asked for, and what is made of
+//! an answer. Holds no clock, socket or file.
 //!
 //! ```text
 //! none, or the names changed ──> ask now      two thirds of their life passed ──> ask now      otherwise ──> wait
@@ -22,20 +22,20 @@ use serde::{Deserialize, Serialize};
 /// This device's name in each network.
 pub(crate) type Names = BTreeMap<NetworkId, String>;
 
-/// What a device has, as it lies in its state.
+/// The certificates of a device, as its state keeps them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Held {
     /// PKCS #8, base64. Made here, and told to nobody.
     key: Secret,
-    /// What the controller answered.
+    /// The controller's answer.
     issued: CertificateResponse,
     /// The names that the device had when it asked.
     asked_for: Names,
-    /// When that was, seconds since the Unix epoch.
+    /// The time when that was, seconds since the Unix epoch.
     asked: u64,
 }
 
-/// When certificates are asked for.
+/// The time when certificates are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     /// Nothing needs one.
@@ -55,13 +55,14 @@ pub(crate) fn names(netmap: &Netmap) -> Names {
         .collect()
 }
 
-/// When a device that is called `names` and has `held` must ask.
+/// Returns the time when a device that is called `names` and has `held` must ask.
 pub(crate) fn due(now: u64, held: Option<&Held>, names: &Names) -> Due {
     if names.is_empty() {
         return Due::Never;
     }
     match held {
-        // Not whether it has them all: a controller that knows of another name would be asked for ever.
+        // Not whether it has them all: a controller that knows of another name would be asked for
+        // ever.
         Some(held) if held.asked_for == *names => {
             let at = held.renew_at();
             if at <= now { Due::Now } else { Due::At(at) }
@@ -93,12 +94,12 @@ impl Asking {
         })
     }
 
-    /// What the controller is sent.
+    /// The request for the controller.
     pub(crate) fn request(&self) -> &CertificateRequest {
         &self.request
     }
 
-    /// What the device has when the controller answered; `None` if it could not use that.
+    /// Returns what the device has when the controller answered; `None` if it could not use that.
     pub(crate) fn answered(
         self,
         now: u64,
@@ -116,7 +117,7 @@ impl Asking {
 }
 
 impl Held {
-    /// What a TLS server shows in each network; `None` if something in it is damaged.
+    /// Returns what a TLS server shows in each network; `None` if something in it is damaged.
     pub(crate) fn keys(&self) -> Option<BTreeMap<NetworkId, Arc<CertifiedKey>>> {
         let der = |text: &str| BASE64.decode(text.as_bytes()).ok();
         let key = PrivatePkcs8KeyDer::from(der(self.key.reveal())?);
@@ -149,7 +150,8 @@ impl Held {
     }
 }
 
-/// Nobody is asked sooner again, also where the clocks differ by so much that what comes has ended already.
+/// Nobody is asked sooner again, also where the clocks differ by so much that what comes has ended
+/// already.
 const RENEW_AFTER_MIN_SECS: u64 = 3_600;
 
 #[cfg(test)]

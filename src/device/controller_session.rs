@@ -1,10 +1,11 @@
-//! Follows the controller: netmap by deltas, fresh tickets, removal. Keeps both on disk, so that a restarted client works while
-//! the controller is away. What a netmap means is the engine's.
+//! Follows the controller: netmap by deltas, fresh tickets, removal. Keeps both on disk, so that a
+//! restarted client works while the controller is away. What a netmap means is the engine's.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::{
     CertificateRequest, CertificateResponse, DeviceReport, OfferRequest, ProblemKind, RouteSummary,
     TicketResponse, path,
@@ -13,7 +14,7 @@ use overlan_protocol::gateway::OfferedRoute;
 use overlan_protocol::key::random_bytes;
 use overlan_protocol::netmap::{MapEvent, Netmap};
 use overlan_protocol::proof::Principal;
-use overlan_transport::clock::now;
+use overlan_transport::clock::{now, wall};
 use overlan_transport::https::{Connection, HttpsError, Lines};
 use overlan_transport::outgoing::Outgoing;
 use tokio::sync::{Notify, watch};
@@ -21,9 +22,9 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::device::state::{Device, StateDir};
-use overlan_plane::backoff::{Backoff, Limits};
+use overlan_plane::backoff::{Backoff, BackoffBounds};
 
-/// What the control session knows, shared with whoever uses it.
+/// The knowledge of the control session, shared with all who use it.
 #[derive(Debug)]
 pub struct Control {
     state: Arc<StateDir>,
@@ -39,7 +40,7 @@ pub struct Control {
     ticket_refused: Notify,
 }
 
-/// How the control session does.
+/// The health of the control session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     /// No attempt has ended yet.
@@ -51,18 +52,19 @@ pub enum Health {
     },
     /// The last attempt failed, and another follows.
     Unreachable {
-        /// Why.
+        /// The reason.
         error: String,
     },
-    /// The controller does not know this device: it was brought back from a backup, or removed the device long ago. The keys are kept
-    /// aside and the controller is asked again.
+    /// The controller does not know this device: it was brought back from a backup, or removed the
+    /// device long ago. The keys are kept aside and the controller is asked again.
     Unknown,
     /// The controller removed this device; its state was erased.
     Removed,
 }
 
 impl Control {
-    /// Starts from what is on disk; the controller is reached by the way `outgoing`. An empty netmap of version 0 means that nothing is known yet.
+    /// Starts from what is on disk; the controller is reached by the way `outgoing`. An empty
+    /// netmap of version 0 means that nothing is known yet.
     pub fn new(
         state: Arc<StateDir>,
         device: Device,
@@ -81,7 +83,8 @@ impl Control {
         let mut netmap = netmap
             .filter(|netmap| netmap.device == device.device)
             .unwrap_or_else(empty);
-        // Who is online was true when the map was written, not now; until the controller says so nobody believes it.
+        // Who is online was true when the map was written, not now; until the controller says so
+        // nobody believes it.
         for network in netmap.networks.values_mut() {
             for peer in network.peers.values_mut() {
                 peer.online = true;
@@ -110,7 +113,7 @@ impl Control {
         self.ticket.subscribe()
     }
 
-    /// How the session does.
+    /// Returns how the session does.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
     }
@@ -120,8 +123,8 @@ impl Control {
         self.ticket_refused.notify_one();
     }
 
-    /// Whether the controller did not know this device when it was heard last, before this process. Whoever starts waits for what it says
-    /// now.
+    /// Returns whether the controller did not know this device when it was heard last, before this
+    /// process. Whoever starts waits for what it says now.
     pub(crate) fn began_aside(&self) -> bool {
         self.began_aside
     }
@@ -139,7 +142,7 @@ impl Control {
     }
 
     async fn follow(&self) {
-        let mut backoff = Backoff::new(Limits::CONTROL, u64::from_le_bytes(random_bytes()));
+        let mut backoff = Backoff::new(BackoffBounds::CONTROL, u64::from_le_bytes(random_bytes()));
         loop {
             let error = match self.open_stream().await {
                 Ok(mut lines) => {
@@ -174,7 +177,8 @@ impl Control {
 
     async fn open_stream(&self) -> Result<Lines, HttpsError> {
         let connection = self.connect().await?;
-        // What lies on disk may be damaged, and says nothing of who is there now: the first session begins with the whole map.
+        // What lies on disk may be damaged, and says nothing of who is there now: the first session
+        // begins with the whole map.
         let known = {
             let netmap = self.netmap.borrow();
             let told = self.told.load(Relaxed);
@@ -204,7 +208,8 @@ impl Control {
             };
             match event {
                 MapEvent::Snapshot(netmap) => {
-                    // Other commands read it from there, and may be started as soon as this device is ready.
+                    // Other commands read it from there, and may be started as soon as this device
+                    // is ready.
                     let netmap = Arc::new(*netmap);
                     self.write_netmap(Arc::clone(&netmap)).await;
                     self.netmap.send_replace(netmap);
@@ -245,13 +250,16 @@ impl Control {
         self.health.send_if_modified(|health| {
             let is_news = !matches!(health, Health::Connected { .. });
             if is_news {
-                *health = Health::Connected { since: unix_time() };
+                *health = Health::Connected {
+                    since: wall().as_secs(),
+                };
             }
             is_news
         });
     }
 
-    /// Who brought back the wrong backup brings back another one: nothing is erased, and what runs goes on as long as its ticket.
+    /// Returns who brought back the wrong backup brings back another one: nothing is erased, and
+    /// what runs goes on as long as its ticket.
     async fn handle_unknown(&self) {
         if *self.health.borrow() == Health::Unknown {
             return;
@@ -305,9 +313,9 @@ impl Control {
 
     /// Gets a fresh ticket when the old one is past half of its life or was refused.
     async fn refresh_tickets(&self) {
-        let mut backoff = Backoff::new(Limits::CONTROL, u64::from_le_bytes(random_bytes()));
+        let mut backoff = Backoff::new(BackoffBounds::CONTROL, u64::from_le_bytes(random_bytes()));
         loop {
-            let wait = refresh_wait(unix_time(), self.ticket.borrow().expires);
+            let wait = refresh_wait(wall(), UnixTime::from_secs(self.ticket.borrow().expires));
             tokio::select! {
                 () = sleep(wait) => {}
                 () = self.ticket_refused.notified() => {}
@@ -331,7 +339,8 @@ impl Control {
             .await
     }
 
-    /// Tells the controller what this device measured. Nothing waits for it, so a failure is only logged.
+    /// Tells the controller what this device measured. Nothing waits for it, so a failure is only
+    /// logged.
     pub async fn report(&self, report: &DeviceReport) {
         let exchange = async {
             let mut connection = self.connect().await?;
@@ -344,7 +353,8 @@ impl Control {
         }
     }
 
-    /// Tells the controller that this device ends, if the session with it is open: peers hear of it at once.
+    /// Tells the controller that this device ends, if the session with it is open: peers hear of it
+    /// at once.
     pub async fn leave(&self) {
         if matches!(*self.health.borrow(), Health::Connected { .. }) {
             let report = DeviceReport {
@@ -425,7 +435,7 @@ impl Control {
     }
 }
 
-/// What a device says that its controller does not know.
+/// The words of a device that its controller does not know.
 pub(crate) const UNKNOWN: &str = "the controller does not know this device: it was brought back from a backup that is older, or removed the device long ago";
 
 enum StreamEnd {
@@ -433,10 +443,11 @@ enum StreamEnd {
     Ended(HttpsError),
 }
 
-/// When a ticket that ends at `expires` is refreshed: at half of a ticket's life, at once if that is past.
-fn refresh_wait(now: u64, expires: u64) -> Duration {
-    let half = overlan_protocol::ticket::TICKET_LIFE_SECS / 2;
-    Duration::from_secs(expires.saturating_sub(half).saturating_sub(now))
+/// Returns the time when a ticket that ends at `expires` is refreshed: at half of a ticket's life,
+/// at once if that is past.
+fn refresh_wait(now: UnixTime, expires: UnixTime) -> Duration {
+    let half = Duration::from_secs(overlan_protocol::ticket::TICKET_LIFE_SECS / 2);
+    (expires - half).since(now)
 }
 
 /// Runs work that waits for the disk.
@@ -444,17 +455,6 @@ pub(crate) async fn blocking(work: impl FnOnce() + Send + 'static) {
     if tokio::task::spawn_blocking(work).await.is_err() {
         tracing::warn!("a write to the state directory was cut off");
     }
-}
-
-/// Seconds since the Unix epoch; the shells' only wall clock.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tickets and people count in wall-clock time, and this is where it is read"
-)]
-pub fn unix_time() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }
 
 /// Stands for a ticket that is still to be fetched.
@@ -470,7 +470,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// The controller says something every 15 s; three times nothing means that it is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
 
-/// How long changes of the netmap are gathered before they are written.
+/// The time that changes of the netmap are gathered before they are written.
 const WRITE_DELAY: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

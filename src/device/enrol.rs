@@ -1,5 +1,5 @@
-//! Makes this device a member, and ends that: new keys, one request to the controller, the answer in the state. Decides nothing
-//! about who may.
+//! Makes this device a member, and ends that: new keys, one request to the controller, the answer
+//! in the state. Decides nothing about who may.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::device::state::{Device, Enrolling, StateDir, StateError};
 use overlan_plane::tunnel::StaticKey;
 
-/// Who asks to be enrolled, where and by what right.
+/// A request for enrolment: by which controller, and by what right.
 #[derive(Debug, Clone)]
 pub struct EnrolOptions {
     /// The controller.
@@ -27,15 +27,16 @@ pub struct EnrolOptions {
     pub credential: Credential,
     /// Becomes the host label.
     pub hostname: String,
-    /// Wanted networks; none = all of the key's, or the default one; `all` alone = all that the credential allows.
+    /// Wanted networks; none = all of the key's, or the default one; `all` alone = all that the
+    /// credential allows.
     pub networks: Vec<String>,
-    /// How the controller is reached.
+    /// The way to the controller.
     pub outgoing: Outgoing,
-    /// How long the controller is waited for.
+    /// The time that the controller is waited for.
     pub deadline: Duration,
 }
 
-/// Why the device is not enrolled.
+/// The reason why the device is not enrolled.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrolError {
     /// The controller was not reached or said no.
@@ -51,9 +52,10 @@ pub enum EnrolError {
 
 /// Enrols this device with new keys and keeps them in `state`, replacing what was there.
 ///
-/// The keys are kept before the controller is asked: where the answer cannot be, or is lost, the next attempt is the same device, and
-/// no key that enrols one device is used up for nobody. For the same reason a controller that is busy, or that starts again meanwhile, is
-/// asked again until the time for it is over; one that was never reached is told at once.
+/// The keys are kept before the controller is asked: where the answer cannot be, or is lost, the
+/// next attempt is the same device, and no key that enrols one device is used up for nobody. For
+/// the same reason a controller that is busy, or that starts again meanwhile, is asked again until
+/// the time for it is over; one that was never reached is told at once.
 pub async fn enrol(options: EnrolOptions, state: &StateDir) -> Result<Device, EnrolError> {
     let keys = keys(&options.join, state)?;
     let until = Instant::now() + options.deadline;
@@ -111,7 +113,8 @@ async fn ask(
     connection.post(path::ENROL, &request, within).await
 }
 
-/// How soon the same question may have another answer, if it may at all. A controller that was there a moment ago may be there again.
+/// Returns how soon the same question may have another answer, if it may at all. A controller that
+/// was there a moment ago may be there again.
 fn again_after(error: &HttpsError, was_reached: bool) -> Option<Duration> {
     match error {
         HttpsError::Problem(problem) => {
@@ -145,7 +148,7 @@ fn keys(join: &JoinString, state: &StateDir) -> Result<Enrolling, EnrolError> {
     Ok(keys)
 }
 
-/// Why the controller still knows what is forgotten here.
+/// The reason why the controller still knows what is forgotten here.
 #[derive(Debug, thiserror::Error)]
 pub enum ForgetError {
     /// Nothing changed.
@@ -161,8 +164,9 @@ pub enum ForgetError {
     NoKeys(String),
 }
 
-/// Removes the device at the controller and in `state`, and what it publishes and offers. Here it is removed in any case: who logs
-/// out wants the keys gone. The controller is waited for at most `within`.
+/// Removes the device at the controller and in `state`, and what it publishes and offers. Here it
+/// is removed in any case: who logs out wants the keys gone. The controller is waited for at most
+/// `within`.
 pub async fn forget(
     state: &StateDir,
     outgoing: &Outgoing,
@@ -192,7 +196,7 @@ async fn remove_at_controller(
     is_gone(connection.delete(path::DEVICE, within).await)
 }
 
-/// What was removed before is as gone as what is removed now.
+/// Returns what was removed before is as gone as what is removed now.
 pub fn is_gone(removed: Result<(), HttpsError>) -> Result<(), HttpsError> {
     match removed {
         Err(error)
@@ -212,7 +216,7 @@ pub fn is_gone(removed: Result<(), HttpsError>) -> Result<(), HttpsError> {
     }
 }
 
-/// What this host calls itself, the name of a device that is given none.
+/// Returns what this host calls itself, the name of a device that is given none.
 pub fn system_hostname() -> String {
     rustix::system::uname()
         .nodename()
@@ -220,7 +224,8 @@ pub fn system_hostname() -> String {
         .into_owned()
 }
 
-/// Before the controller is asked again, unless it says when; up to as much again is added, so that many do not come at once.
+/// Before the controller is asked again, unless it says when; up to as much again is added, so that
+/// many do not come at once.
 const AGAIN: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Opens a link: TCP, TLS by the relay's pinned key, HELLO, WELCOME. What runs over it afterwards is the engine's.
+//! Opens a link: TCP, TLS by the relay's pinned key, HELLO, WELCOME. What runs over it afterwards
+//! is the engine's.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_rustls::TlsStream;
 
-/// What proves this device to a relay.
+/// The proof of this device to a relay.
 #[derive(Debug)]
 pub struct Credentials<'a> {
     /// The device's identity.
@@ -33,13 +34,13 @@ pub struct Credentials<'a> {
 pub struct Attached {
     /// The connection.
     pub stream: TlsStream<Stepwise>,
-    /// What the relay said.
+    /// The relay's first words.
     pub welcome: Welcome,
     /// Time to the relay and back.
     pub round_trip: Duration,
 }
 
-/// Why a link could not be opened. One variant per thing the owner does differently.
+/// The reason why a link could not be opened. One variant per thing the owner does differently.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
     /// No connection at any of the relay's addresses; this is the last one's trouble.
@@ -192,11 +193,12 @@ const ADDRESSES_MAX: usize = 8;
 /// TCP and TLS to one address of a relay.
 const CONNECT_WITHIN: Duration = Duration::from_secs(8);
 
-/// A relay with a round trip within this time is near: the network holds little, and what waits, waits in a socket's buffer,
-/// where nothing overtakes.
+/// A relay with a round trip within this time is near: the network holds little, and what waits,
+/// waits in a socket's buffer, where nothing overtakes.
 const NEAR: Duration = Duration::from_millis(3);
 
-/// Bytes that may wait in the socket of a near relay: 1 Gbit/s for 2 ms. The kernel's own choice grows to megabytes.
+/// Bytes that may wait in the socket of a near relay: 1 Gbit/s for 2 ms. The kernel's own choice
+/// grows to megabytes.
 const NEAR_BUFFER: usize = 256 * 1024;
 
 /// From HELLO to WELCOME.

@@ -1,5 +1,5 @@
-//! What a running client tells about itself: one document for programs, one table for people. Decides only how it is shown;
-//! whoever runs the client fills it in.
+//! What a running client tells about itself: one document for programs, one table for people.
+//! Decides only how it is shown; whoever runs the client fills it in.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -22,16 +22,17 @@ pub use overlan_plane::engine::Presence;
 pub use people::View;
 pub use traffic::{bytes, time, trip};
 
-/// A client at one moment. Fields are added, never changed or removed, while [`SCHEMA_VERSION`] stays.
+/// A client at one moment. Fields are added, never changed or removed, while [`SCHEMA_VERSION`]
+/// stays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
-    /// What it does.
+    /// Its state.
     pub state: State,
     /// Version of the program that runs.
     pub version: String,
-    /// Who it is, once enrolled.
+    /// The device, once it is enrolled.
     pub device: Option<DeviceStatus>,
     /// The deployment's domain, once enrolled.
     pub domain: Option<String>,
@@ -41,7 +42,7 @@ pub struct Status {
     pub relays: Vec<RelayStatus>,
     /// Its session with the controller.
     pub control: ControlStatus,
-    /// Where it speaks SOCKS5, if it does.
+    /// The place where it speaks SOCKS5, if it does.
     pub socks: Option<SocketAddr>,
     /// Every place where it speaks SOCKS5 and HTTP: `ADDRESS:PORT` or `unix:PATH`.
     #[serde(default)]
@@ -49,7 +50,7 @@ pub struct Status {
     /// Proxy through which it reaches controller and relays, without credentials.
     #[serde(default)]
     pub upstream_proxy: Option<String>,
-    /// Where it answers DNS, if it does.
+    /// The place where it answers DNS, if it does.
     pub dns: Option<SocketAddr>,
     /// Zones of its networks beside the networks' own.
     #[serde(default)]
@@ -62,10 +63,10 @@ pub struct Status {
     /// Certificates for this device's names, while something is published under TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificates: Option<CertificateStatus>,
-    /// What it leads others to.
+    /// The routes that it serves.
     #[serde(default)]
     pub routes: Vec<RouteStatus>,
-    /// What it keeps its memory within, if there is a limit.
+    /// Its memory limit, if there is one.
     #[serde(default)]
     pub memory: Option<MemoryStatus>,
     /// Doors that let nobody in because they have had no free place for 10 s.
@@ -78,7 +79,7 @@ pub struct Status {
 /// The newest form of [`Status`].
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// What a client does.
+/// The state of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
@@ -109,7 +110,7 @@ impl fmt::Display for State {
     }
 }
 
-/// Who a client is.
+/// The identity of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceStatus {
     /// Its id.
@@ -135,7 +136,7 @@ pub struct NetworkStatus {
     /// Addresses of this device in it.
     #[serde(default)]
     pub addresses: Vec<IpAddr>,
-    /// Whether this device is attached to a relay of it, so that its members reach it.
+    /// True if this device is attached to a relay of it, so that its members reach it.
     #[serde(default)]
     pub attached: bool,
     /// Other members.
@@ -151,16 +152,16 @@ pub struct PeerStatus {
     pub label: String,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
-    /// Whether it is known to be there; `presence` tells "no" from "nobody knows".
+    /// True if it is known to be there; `presence` tells "no" from "nobody knows".
     pub online: bool,
-    /// Whether it is there, as far as it is known.
+    /// True if it is there, as far as it is known.
     #[serde(default)]
     pub presence: Presence,
     /// Name of the relay where it is reached.
     pub relay: Option<String>,
     /// End-to-end sessions that are established with it.
     pub sessions: u32,
-    /// What it leads to.
+    /// The routes that it serves.
     #[serde(default)]
     pub routes: Vec<GatewayRoute>,
 }
@@ -172,7 +173,7 @@ pub struct ZoneStatus {
     pub zone: String,
     /// Label of its network.
     pub network: String,
-    /// Who answers for it; nobody else, if the network's records do.
+    /// The resolvers that answer for it; empty if the network's records do.
     pub resolvers: Vec<ResolverStatus>,
 }
 
@@ -181,9 +182,9 @@ pub struct ZoneStatus {
 pub struct ResolverStatus {
     /// `PEER:PORT` or `ADDRESS:PORT`.
     pub resolver: String,
-    /// Whether it answered when it was asked last; nothing, if it never was.
+    /// True if it answered when it was asked last; nothing, if it never was.
     pub answered: Option<bool>,
-    /// Why it did not.
+    /// The reason why it did not.
     pub last_error: Option<String>,
 }
 
@@ -200,7 +201,7 @@ pub struct RouteStatus {
 }
 
 impl RouteStatus {
-    /// What is offered, for people.
+    /// Returns what is offered, for people.
     #[must_use]
     pub fn offer(&self) -> String {
         match &self.name {
@@ -209,7 +210,7 @@ impl RouteStatus {
         }
     }
 
-    /// Where it was approved, or what is missing.
+    /// Returns where it was approved, or what is missing.
     #[must_use]
     pub fn state(&self) -> String {
         match self.approved_in.is_empty() {
@@ -224,9 +225,10 @@ impl RouteStatus {
 pub struct MemoryStatus {
     /// Bytes that the process may take.
     pub limit: u64,
-    /// Where that comes from.
+    /// The origin of that number.
     pub source: Origin,
-    /// Bytes of it for the rings of connections; the counter `ring_committed` tells how many are used.
+    /// Bytes of it for the rings of connections; the counter `ring_committed` tells how many are
+    /// used.
     pub rings: u64,
     /// Connections of the overlay that may exist at once.
     pub flows: u64,
@@ -270,9 +272,9 @@ pub struct RelayStatus {
     /// The same in microseconds.
     #[serde(default)]
     pub round_trip_us: Option<u64>,
-    /// Whether peers find this device here first.
+    /// True if peers find this device here first.
     pub home: bool,
-    /// Why the last connection ended or could not be made.
+    /// The reason why the last connection ended or could not be made.
     pub last_error: Option<String>,
 }
 
@@ -308,7 +310,7 @@ pub struct ControlStatus {
     pub state: LinkState,
     /// Since when, seconds since the Unix epoch.
     pub since: Option<u64>,
-    /// Why the last connection ended or could not be made.
+    /// The reason why the last connection ended or could not be made.
     pub last_error: Option<String>,
 }
 
@@ -380,7 +382,7 @@ impl ControlStatus {
     }
 }
 
-/// How many peers answered when this device came up.
+/// The peers that answered when this device came up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confirmed {
     /// Peers that were online then, as the controller saw it.
@@ -428,7 +430,7 @@ pub struct CertificateStatus {
     /// Their end, seconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<u64>,
-    /// Why the controller gave no new ones when it was asked last.
+    /// The reason why the controller gave no new ones when it was asked last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }

@@ -1,5 +1,5 @@
-//! Decides what a person does next about a destination that was not reached: which device it is about, and which command shows or mends
-//! the cause. The cause itself is the error's to tell.
+//! Decides what a person does next about a destination that was not reached: which device it is
+//! about, and which command shows or mends the cause. The cause itself is the error's to tell.
 
 use overlan_protocol::netmap::Netmap;
 
@@ -7,8 +7,8 @@ use super::Destination;
 use super::way::{Way, device_name, gateway_name, host, targets, way};
 use crate::names::DialError;
 
-/// What to do about `error`, with which a connection to `port` of `destination` ended. `None` where that hangs on the door: whether it
-/// leads outside.
+/// Returns what to do about `error`, with which a connection to `port` of `destination` ended.
+/// `None` where that hangs on the door: whether it leads outside.
 pub(crate) fn next(
     netmap: &Netmap,
     destination: &Destination,
@@ -100,7 +100,7 @@ pub(crate) fn next(
     })
 }
 
-/// Whether this very device is the gateway.
+/// Returns whether this very device is the gateway.
 fn leads_there(netmap: &Netmap, destination: &Destination) -> bool {
     let routes = netmap.networks.values().flat_map(|it| &it.routes);
     let targets = targets(netmap, destination);

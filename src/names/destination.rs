@@ -1,11 +1,12 @@
-//! Where a program wants to go, as it said it. Decides what is an address and which form it has; what a name means is decided elsewhere.
+//! Where a program wants to go, as it said it. Decides what is an address and which form it has;
+//! what a name means is decided elsewhere.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use super::in_overlay;
 
-/// Where a program wants to go, as it said it.
+/// The place where a program wants to go, as it said it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
     /// A name, not looked at yet.
@@ -16,8 +17,9 @@ pub enum Destination {
     AddressIn(Canonical, String),
 }
 
-/// An address in its one form, with which all others are compared: an IPv4 address that is written as one of IPv6
-/// (`::ffff:100.64.0.1`) is the IPv4 address. There is no other way to make one than `From`.
+/// An address in its one form, with which all others are compared: an IPv4 address that is written
+/// as one of IPv6 (`::ffff:100.64.0.1`) is the IPv4 address. There is no other way to make one than
+/// `From`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Canonical(IpAddr);
 
@@ -42,8 +44,8 @@ impl fmt::Display for Canonical {
 }
 
 impl Destination {
-    /// An address if the text is one, since some programs send an address as a name; `100.64.0.2%acme` is that address in
-    /// network `acme`; otherwise a name.
+    /// An address if the text is one, since some programs send an address as a name;
+    /// `100.64.0.2%acme` is that address in network `acme`; otherwise a name.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         if let Ok(address) = text.parse::<IpAddr>() {

@@ -1,4 +1,5 @@
-//! Decides what a program hears when a connection through the overlay cannot be opened. It opens none itself.
+//! Decides what a program hears when a connection through the overlay cannot be opened. It opens
+//! none itself.
 
 use std::io;
 
@@ -6,17 +7,20 @@ use overlan_netstack::ConnectError;
 
 use crate::names::{Missing, NameError, NotADevice, NotOffered, Several};
 
-/// Why a connection to a destination was not opened. The SOCKS reply codes are the specification: one variant per thing that
-/// the program, or the person reading the log, does differently.
+/// The reason why a connection to a destination was not opened. The SOCKS reply codes are the
+/// specification: one variant per thing that the program, or the person reading the log, does
+/// differently.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DialError {
     /// The destination is outside the overlay, and this door leads nowhere else.
     #[error("the destination is outside the overlay")]
     Foreign,
-    /// Not a name at all, an address of the overlay that no device has, or a name that a gateway or the resolvers of a zone do not know.
+    /// Not a name at all, an address of the overlay that no device has, or a name that a gateway or
+    /// the resolvers of a zone do not know.
     #[error("no device has that name or address")]
     UnknownName,
-    /// Written like a name of ours, and nothing is called so; its text says whose names were looked through.
+    /// Written like a name of ours, and nothing is called so; its text says whose names were looked
+    /// through.
     #[error("{0}")]
     Missing(Box<Missing>),
     /// A short name of different things in several networks.
@@ -25,17 +29,19 @@ pub enum DialError {
     /// A gateway leads to that host, but not to that port.
     #[error("{0}")]
     NotOffered(Box<NotOffered>),
-    /// What has that name lies behind a device, and was asked for in a way that only devices answer.
+    /// What has that name lies behind a device, and was asked for in a way that only devices
+    /// answer.
     #[error("{0}")]
     NotADevice(Box<NotADevice>),
-    /// Several networks use the same addresses and this device is in more than one; only a name says which is meant.
+    /// Several networks use the same addresses and this device is in more than one; only a name
+    /// says which is meant.
     #[error("several networks use that address; use host.network.domain, or ADDRESS%NETWORK")]
     AmbiguousAddress,
     /// The device exists and is not connected.
     #[error("the device is offline")]
     Offline,
-    /// The keys that the controller gives for the device are not those that this device knows, or are not signed by it. Whoever
-    /// answered under them could be anybody.
+    /// The keys that the controller gives for the device are not those that this device knows, or
+    /// are not signed by it. Whoever answered under them could be anybody.
     #[error("the device's keys do not check, so it is not used")]
     Untrusted,
     /// No rule of the network lets this device open that port of that peer.
@@ -99,8 +105,8 @@ impl DialError {
 }
 
 impl DialError {
-    /// Whether nobody in the overlay has that destination, so that a door that leads outside may look for it there. Names of our domain
-    /// and of private zones never are.
+    /// Returns whether nobody in the overlay has that destination, so that a door that leads
+    /// outside may look for it there. Names of our domain and of private zones never are.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         match self {
@@ -142,7 +148,7 @@ impl From<NameError> for DialError {
     }
 }
 
-/// What the other end of the overlay says, or our own stack.
+/// Takes the word of the other end of the overlay, or of our own stack.
 impl From<ConnectError> for DialError {
     fn from(error: ConnectError) -> Self {
         match error {
@@ -156,7 +162,7 @@ impl From<ConnectError> for DialError {
     }
 }
 
-/// What the operating system says about a connection of its own.
+/// Takes the word of the operating system about a connection of its own.
 impl From<io::Error> for DialError {
     #[expect(
         clippy::wildcard_enum_match_arm,

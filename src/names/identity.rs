@@ -25,7 +25,7 @@ pub struct PeerIdentity {
     pub owner: Owner,
     /// Its address in the network, and the port that it came from.
     pub address: SocketAddr,
-    /// Whether it is this very device, which talks to itself.
+    /// True if it is this very device, which talks to itself.
     pub this_device: bool,
 }
 

@@ -1,9 +1,10 @@
-//! Decides what a name is to us: one of our own networks, with what it has; one that the resolvers of a zone answer for; or
-//! none of ours. Holds no cache and asks nobody: `dns/walk.rs` makes answers of it, and `dns/resolver.rs` asks.
+//! Decides what a name is to us: one of our own networks, with what it has; one that the resolvers
+//! of a zone answer for; or none of ours. Holds no cache and asks nobody: `dns/walk.rs` makes
+//! answers of it, and `dns/resolver.rs` asks.
 //!
-//! The zones are the domain, each network below it, the private zones of the networks, and the reverse zones of the overlay's
-//! address ranges. Whether a peer is
-//! online does not matter here: a name that comes and goes with a connection would be cached as missing.
+//! The zones are the domain, each network below it, the private zones of the networks, and the
+//! reverse zones of the overlay's address ranges. Whether a peer is online does not matter here: a
+//! name that comes and goes with a connection would be cached as missing.
 //!
 //! ```text
 //! query ── walk ── ours ──────────────────────────────────────────────┐
@@ -24,7 +25,7 @@ use overlan_protocol::netmap::Netmap;
 
 use super::{ALIASES_MAX, Delegation, Meaning, OwnName};
 
-/// How a query arrived.
+/// The way on which a query arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     /// One datagram; the answer must fit what the client takes.
@@ -33,7 +34,7 @@ pub enum Transport {
     Tcp,
 }
 
-/// Who is asked for names that are not ours to answer.
+/// The resolvers that are asked for names that are not ours to answer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Resolvers {
     /// Those of a zone, inside the overlay.
@@ -42,7 +43,7 @@ pub(crate) enum Resolvers {
     Forward,
 }
 
-/// What DNS says of a name.
+/// The answer of DNS about a name.
 pub(crate) enum Found {
     /// In none of our zones.
     Foreign,
@@ -65,7 +66,8 @@ fn find(name: &Name, netmap: &Netmap) -> Found {
     .unwrap_or(Found::Foreign)
 }
 
-/// The name in lower case. A byte that no name of ours has, such as a dot inside a label, becomes one that none has either.
+/// The name in lower case. A byte that no name of ours has, such as a dot inside a label, becomes
+/// one that none has either.
 pub(crate) fn text_of(name: &Name) -> String {
     let labels: Vec<String> = name
         .iter()
@@ -130,7 +132,8 @@ fn addresses(host: u32) -> Vec<RData> {
     v4.into_iter().chain(v6).collect()
 }
 
-/// The top of a zone: its start of authority and its name server, which is the zone itself, since the server has no name.
+/// The top of a zone: its start of authority and its name server, which is the zone itself, since
+/// the server has no name.
 fn apex(zone: Name, version: u64) -> Found {
     let records = vec![soa(&zone, version), RData::NS(NS(zone.clone()))];
     Found::Node { zone, records }

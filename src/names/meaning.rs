@@ -1,6 +1,7 @@
 //! Decides what a whole name is to us: a name of ours with what it has, one of a zone that other
 //! resolvers answer for, or a foreign one; and where its aliases end. A dial (`way.rs`) and DNS
-//! (`lookup.rs`) both go on from here, so they cannot disagree about a name. Knows the netmap alone.
+//! (`lookup.rs`) both go on from here, so they cannot disagree about a name. Knows the netmap
+//! alone.
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -13,7 +14,7 @@ use overlan_protocol::netmap::{Netmap, Network};
 
 use super::{Resolved, device_at, device_named, in_overlay};
 
-/// What one whole name is to us. Its aliases are not followed.
+/// The meaning of one whole name. Its aliases are not followed.
 pub(crate) enum Meaning<'a> {
     /// A name of a network of this device, whether or not something is called so.
     Ours(OwnName<'a>),
@@ -89,9 +90,9 @@ impl<'a> Meaning<'a> {
     }
 }
 
-/// Where the aliases of a whole name end.
+/// The place where the aliases of a whole name end.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum AliasEnd {
     /// At a device.
     Device(Resolved),
     /// At records of ours that name no device, but these addresses outside the overlay.
@@ -104,7 +105,7 @@ pub(super) enum End {
     Nothing,
 }
 
-impl End {
+impl AliasEnd {
     /// Follows the aliases of `name`, which is in lower case and has no last dot.
     pub(super) fn of(netmap: &Netmap, name: &str) -> Self {
         let mut name = name;
@@ -153,6 +154,6 @@ pub(crate) fn zone_of<'a>(
         .min_by_key(|(_, network, zone, _)| (Reverse(zone.len()), &network.name))
 }
 
-/// Aliases that are followed for one name, by a dial as by DNS: longer chains are mistakes, and rings
-/// have no end.
+/// Aliases that are followed for one name, by a dial as by DNS: longer chains are mistakes, and
+/// rings have no end.
 pub(crate) const ALIASES_MAX: usize = 8;

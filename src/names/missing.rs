@@ -1,4 +1,5 @@
-//! Says of a name that means nothing why that is, and which name was meant. Decides it by the netmap alone.
+//! Says of a name that means nothing why that is, and which name was meant. Decides it by the
+//! netmap alone.
 
 use std::fmt;
 
@@ -13,7 +14,7 @@ use super::{is_host_name, zone_of};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
     why: Why,
-    /// Whether somebody outside may know the name: it does not lie below our domain.
+    /// True if somebody outside may know the name: it does not lie below our domain.
     is_foreign: bool,
     /// A whole name that was meant, perhaps.
     near: Option<String>,
@@ -40,7 +41,7 @@ impl Missing {
         near: None,
     };
 
-    /// What is wrong with `text`. `None` if it is not written like a name of ours.
+    /// Returns what is wrong with `text`. `None` if it is not written like a name of ours.
     pub(super) fn of(netmap: &Netmap, text: &str) -> Option<Self> {
         if !is_host_name(text) {
             return None;
@@ -71,13 +72,13 @@ impl Missing {
         })
     }
 
-    /// Whether somebody outside may know the name.
+    /// Returns whether somebody outside may know the name.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         self.is_foreign
     }
 
-    /// What to do.
+    /// Returns what to do.
     pub(super) fn next(&self) -> String {
         let first = match &self.near {
             Some(near) => format!("Did you mean {near}? "),
@@ -175,8 +176,8 @@ fn networks(netmap: &Netmap) -> String {
     }
 }
 
-/// The whole name of something that has nearly this name: one letter of it is wrong, missing or too many, two are swapped, or
-/// it is in another network, or below another domain.
+/// The whole name of something that has nearly this name: one letter of it is wrong, missing or too
+/// many, two are swapped, or it is in another network, or below another domain.
 fn near(netmap: &Netmap, name: &str) -> Option<String> {
     let (label, rest) = name.split_once('.').unwrap_or((name, ""));
     let zone = |network: &Network| format!("{}.{}", network.name, netmap.domain);
@@ -207,7 +208,7 @@ fn near(netmap: &Netmap, name: &str) -> Option<String> {
     found.map(|(network, label)| whole(netmap, network, label))
 }
 
-/// Whether one edit leads from one to the other.
+/// Returns whether one edit leads from one to the other.
 fn is_nearly(one: &str, other: &str) -> bool {
     let (one, other) = match one.len() <= other.len() {
         true => (one.as_bytes(), other.as_bytes()),

@@ -1,5 +1,6 @@
-//! Decides which whole name a short one stands for: `db` and `db.prod` for `db.prod.overlan.internal`. Every door and every command asks
-//! here. DNS on the wire does not: there a network called dev would answer for a public `web.dev`.
+//! Decides which whole name a short one stands for: `db` and `db.prod` for
+//! `db.prod.overlan.internal`. Every door and every command asks here. DNS on the wire does not:
+//! there a network called dev would answer for a public `web.dev`.
 
 use std::fmt;
 
@@ -8,14 +9,14 @@ use overlan_protocol::gateway::Host;
 use overlan_protocol::netmap::{Netmap, Network};
 
 use super::{
-    Destination, End, Missing, NameError, Resolved, Way, device_named, is_host_name, way::way,
+    AliasEnd, Destination, Missing, NameError, Resolved, Way, device_named, is_host_name, way::way,
     zone_of,
 };
 
 /// Several networks have something of that name, and it is not one and the same device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Several {
-    /// What was asked for.
+    /// The name that was asked for.
     label: String,
     /// All whole names, by network.
     names: Vec<String>,
@@ -36,11 +37,12 @@ impl fmt::Display for Several {
     }
 }
 
-/// The whole name that `text` means, in lower case without the last dot. What is whole already stays as it is, and so does what no
-/// network of this device has: others may know it.
+/// The whole name that `text` means, in lower case without the last dot. What is whole already
+/// stays as it is, and so does what no network of this device has: others may know it.
 ///
-/// A name is whole if the root's dot ends it, if it lies below our domain or in a private zone, or if a gateway leads to it: what an admin
-/// has set or approved does not change its meaning when a device takes a label. `localhost` is this host (RFC 6761).
+/// A name is whole if the root's dot ends it, if it lies below our domain or in a private zone, or
+/// if a gateway leads to it: what an admin has set or approved does not change its meaning when a
+/// device takes a label. `localhost` is this host (RFC 6761).
 ///
 /// # Errors
 /// [`NameError::Unknown`] if it has not the form of a name, [`NameError::AmbiguousName`].
@@ -89,7 +91,8 @@ pub(crate) fn find(netmap: &Netmap, text: &str) -> Result<Destination, NameError
     Ok(destination)
 }
 
-/// Whether it is written as a short name, of something that may be there or not: one label, or one of a network of this device.
+/// Returns whether it is written as a short name, of something that may be there or not: one label,
+/// or one of a network of this device.
 pub(crate) fn is_short(netmap: &Netmap, destination: &Destination) -> bool {
     let Destination::Name(name) = destination else {
         return false;
@@ -128,17 +131,20 @@ pub(crate) fn whole(netmap: &Netmap, network: &Network, label: &str) -> String {
     format!("{label}.{}.{}", network.name, netmap.domain)
 }
 
-/// Whether all these whole names mean this device, or peers with one and the same key. Its networks are in no order of worth; the
-/// first one is taken.
+/// Returns whether all these whole names mean this device, or peers with one and the same key. Its
+/// networks are in no order of worth; the first one is taken.
 fn is_one_device(netmap: &Netmap, names: &[String]) -> bool {
     let key = |device: Resolved| {
         let members = netmap.networks.get(&device.network);
         let peer = members.and_then(|members| members.peers.get(&device.host));
         (device.own, peer.map(|peer| peer.identity))
     };
-    let mut keys = names.iter().map(|name| match End::of(netmap, name) {
-        End::Device(device) => Some(key(device)),
-        End::Addresses(_) | End::Delegated(..) | End::Foreign(_) | End::Nothing => None,
+    let mut keys = names.iter().map(|name| match AliasEnd::of(netmap, name) {
+        AliasEnd::Device(device) => Some(key(device)),
+        AliasEnd::Addresses(_)
+        | AliasEnd::Delegated(..)
+        | AliasEnd::Foreign(_)
+        | AliasEnd::Nothing => None,
     });
     match keys.next().flatten() {
         Some(first) => keys.all(|key| key == Some(first)),
@@ -146,7 +152,7 @@ fn is_one_device(netmap: &Netmap, names: &[String]) -> bool {
     }
 }
 
-/// Whether a gateway leads to that very name.
+/// Returns whether a gateway leads to that very name.
 fn is_led_to(netmap: &Netmap, name: &str) -> bool {
     let peers = netmap.networks.values().flat_map(|it| it.peers.values());
     peers

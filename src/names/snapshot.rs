@@ -1,6 +1,6 @@
-//! One netmap for one question. Whoever waits, dials, answers a DNS message or shows a status takes a
-//! snapshot once and hands it on, so that no two steps of it see two versions. Decides nothing: it
-//! asks the rooms beside it.
+//! One netmap for one question. Whoever waits, dials, answers a DNS message or shows a status takes
+//! a snapshot once and hands it on, so that no two steps of it see two versions. Decides nothing:
+//! it asks the rooms beside it.
 
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -92,8 +92,8 @@ impl Snapshot {
         }
     }
 
-    /// Returns what a destination means by the setting: a bare address is one in the network that was
-    /// chosen for them.
+    /// Returns what a destination means by the setting: a bare address is one in the network that
+    /// was chosen for them.
     fn meant<'a>(&self, destination: &'a Destination) -> Cow<'a, Destination> {
         match (destination, &self.address_network) {
             (Destination::Address(address), Some(network)) if self.netmap.networks.len() > 1 => {

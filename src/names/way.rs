@@ -1,6 +1,6 @@
-//! Decides the way to a destination: to a device, through a gateway, to what the resolvers of a zone
-//! say, or to none of ours. Waiting, dialling, status and advice all ask here, and DNS answers from
-//! the same `meaning.rs`, so that a name leads to one and the same place from every door.
+//! Decides the way to a destination: to a device, through a gateway, to what the resolvers of a
+//! zone say, or to none of ours. Waiting, dialling, status and advice all ask here, and DNS answers
+//! from the same `meaning.rs`, so that a name leads to one and the same place from every door.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -10,25 +10,25 @@ use overlan_protocol::gateway::{GatewayRoute, Host};
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::netmap::{Netmap, Peer};
 
-use super::meaning::{Delegation, End, Meaning, zone_of};
+use super::meaning::{AliasEnd, Delegation, Meaning, zone_of};
 use super::{Destination, Missing, NameError, Resolved, resolve, short};
 
-/// Where a destination is.
+/// The place where a destination is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Way {
     /// At this device.
     Device(Resolved),
     /// At a host that gateways reach.
     Gateway(GatewayHosts),
-    /// Where the resolvers of a zone say.
+    /// The place where the resolvers of a zone say.
     Zone {
         /// The name that they are asked for.
         name: String,
         /// Their zone.
         zone: Delegation,
     },
-    /// Outside: nobody here has it, and a door that leads outside may look for it there. Every other
-    /// door says this error.
+    /// Outside: nobody here has it, and a door that leads outside may look for it there. Every
+    /// other door says this error.
     Foreign(NameError),
 }
 
@@ -38,14 +38,14 @@ pub(crate) struct GatewayHost {
     pub(crate) network: NetworkId,
     /// The gateway's host index.
     pub(crate) host: u32,
-    /// Whether the controller sees the gateway.
+    /// True if the controller sees the gateway.
     pub(crate) online: bool,
     /// The name or address that the gateway is asked for.
     pub(crate) target: String,
 }
 
-/// All gateways that reach one host, at least one: those with the closest route first, and of several
-/// such in the order of the host's addresses, networks and host indexes.
+/// All gateways that reach one host, at least one: those with the closest route first, and of
+/// several such in the order of the host's addresses, networks and host indexes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GatewayHosts(Vec<GatewayHost>);
 
@@ -81,13 +81,14 @@ pub struct NotOffered {
 }
 
 impl NotOffered {
-    /// Whether the host is one that others know, too: it was asked for by its own name or address.
+    /// Returns whether the host is one that others know, too: it was asked for by its own name or
+    /// address.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         self.is_foreign
     }
 
-    /// What to do.
+    /// Returns what to do.
     pub(super) fn next(&self) -> String {
         let Self {
             host,
@@ -135,7 +136,7 @@ pub struct NotADevice {
     is_foreign: bool,
 }
 
-/// What a name or address is instead of a device's.
+/// The owner of a name or address that is not a device's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Instead {
     GatewayHost { host: String, gateway: String },
@@ -143,7 +144,8 @@ enum Instead {
 }
 
 impl NotADevice {
-    /// Whether it is something that others know, too: it was asked for by its own name or address.
+    /// Returns whether it is something that others know, too: it was asked for by its own name or
+    /// address.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         self.is_foreign
@@ -247,7 +249,8 @@ fn cause(netmap: &Netmap, destination: &Destination, nowhere: NameError) -> Name
     }
 }
 
-/// Whether it is a name that no other resolver may hear of: one below our domain, in a private zone, or short for such a name.
+/// Returns whether it is a name that no other resolver may hear of: one below our domain, in a
+/// private zone, or short for such a name.
 fn is_ours(netmap: &Netmap, destination: &Destination) -> bool {
     let Destination::Name(text) = destination else {
         return false;
@@ -256,8 +259,8 @@ fn is_ours(netmap: &Netmap, destination: &Destination) -> bool {
         .is_ok_and(|name| dns::is_in(&name, &netmap.domain) || zone_of(netmap, &name).is_some())
 }
 
-/// Finds all gateways that reach `port` of a destination outside the overlay, or any port of it, or of
-/// one that a record of ours stands for; those of network `within` alone if that is given.
+/// Finds all gateways that reach `port` of a destination outside the overlay, or any port of it, or
+/// of one that a record of ours stands for; those of network `within` alone if that is given.
 pub(crate) fn gateways(
     netmap: &Netmap,
     destination: &Destination,
@@ -287,7 +290,8 @@ pub(crate) fn gateways(
     GatewayHosts::new(found.into_iter().map(|(_, host)| host).collect())
 }
 
-/// The ports of a destination that gateways lead to, if they lead to it at all, but not to this one.
+/// The ports of a destination that gateways lead to, if they lead to it at all, but not to this
+/// one.
 fn not_offered(netmap: &Netmap, destination: &Destination, wanted: u16) -> Option<NotOffered> {
     let hosts = gateways(netmap, destination, None, None)?;
     let targets = targets(netmap, destination);
@@ -345,7 +349,8 @@ pub(super) fn host(target: &str) -> Host<'_> {
     }
 }
 
-/// What gateways are asked for who are to lead to that destination, the preferred one first.
+/// Returns what gateways are asked for who are to lead to that destination, the preferred one
+/// first.
 pub(super) fn targets(netmap: &Netmap, destination: &Destination) -> Vec<String> {
     match destination {
         Destination::Name(name) => outside(netmap, name),
@@ -360,25 +365,27 @@ fn delegated(netmap: &Netmap, destination: &Destination) -> Option<(String, Dele
         return None;
     };
     match end(netmap, name)? {
-        End::Delegated(name, zone) => Some((name, zone)),
-        End::Device(_) | End::Addresses(_) | End::Foreign(_) | End::Nothing => None,
+        AliasEnd::Delegated(name, zone) => Some((name, zone)),
+        AliasEnd::Device(_) | AliasEnd::Addresses(_) | AliasEnd::Foreign(_) | AliasEnd::Nothing => {
+            None
+        }
     }
 }
 
-/// Lists the hosts outside the overlay that a name means: itself, or what records of ours say that it
-/// stands for.
+/// Lists the hosts outside the overlay that a name means: itself, or what records of ours say that
+/// it stands for.
 fn outside(netmap: &Netmap, name: &str) -> Vec<String> {
     match end(netmap, name) {
-        Some(End::Delegated(name, _) | End::Foreign(name)) => vec![name],
-        Some(End::Addresses(addresses)) => addresses.iter().map(ToString::to_string).collect(),
-        Some(End::Device(_) | End::Nothing) | None => Vec::new(),
+        Some(AliasEnd::Delegated(name, _) | AliasEnd::Foreign(name)) => vec![name],
+        Some(AliasEnd::Addresses(addresses)) => addresses.iter().map(ToString::to_string).collect(),
+        Some(AliasEnd::Device(_) | AliasEnd::Nothing) | None => Vec::new(),
     }
 }
 
 /// Returns `None` for a name that DNS would not carry.
-fn end(netmap: &Netmap, name: &str) -> Option<End> {
+fn end(netmap: &Netmap, name: &str) -> Option<AliasEnd> {
     let whole = short::whole_name(netmap, name).ok()?;
-    Some(End::of(netmap, &dns::normal(&whole)?))
+    Some(AliasEnd::of(netmap, &dns::normal(&whole)?))
 }
 
 /// Ports that an error names.

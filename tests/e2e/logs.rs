@@ -224,3 +224,25 @@ fn metrics_for_everybody_are_refused_with_a_way_out() {
         }
     }
 }
+
+#[test]
+fn every_line_about_a_relay_names_the_relay_and_the_device() {
+    let mut lab = Lab::start_logging("info,overlan::device::node::links=debug");
+    let laptop = lab.up("laptop");
+    says(&laptop.program, &["attached to a relay"]);
+    let names: Vec<String> = lab.relays.iter().map(|it| it.name.clone()).collect();
+    for relay in &mut lab.relays {
+        relay.program.kill();
+    }
+    says(&laptop.program, &["detached from a relay"]);
+    says(&laptop.program, &["no link"]);
+    let output = laptop.program.output();
+    let mut lines = output
+        .lines()
+        .filter(|line| line.contains("overlan::device::node::links"));
+    let unnamed = lines.find(|line| {
+        let mut names = names.iter().map(|name| format!("relay{{name=\"{name}\""));
+        !line.contains("device{name=\"laptop\"}") || !names.any(|name| line.contains(&name))
+    });
+    assert_eq!(unnamed, None, "{output}");
+}

@@ -1,7 +1,8 @@
-//! One attached link: decides which frame goes next over it, and when the link must end. Holds no socket.
+//! One attached link: decides which frame goes next over it, and when the link must end. Holds no
+//! socket.
 //!
-//! It is the [`Exchange`] of the link's connection. Frames are pulled: control first, then one packet of each ready peer in
-//! turn, as long as the peer has credit at the relay.
+//! It is the [`Exchange`] of the link's connection. Frames are pulled: control first, then one
+//! packet of each ready peer in turn, as long as the peer has credit at the relay.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,13 +28,15 @@ pub struct Attachment {
     engine: Arc<Engine>,
     link: Arc<Link>,
     liveness: Liveness,
-    /// Small frames that go before everything else; at most a PONG per PING that came in one read, and a PING.
+    /// Small frames that go before everything else; at most a PONG per PING that came in one read,
+    /// and a PING.
     control: Vec<u8>,
     credits: BTreeMap<(u32, u32), Credit>,
     window: u32,
     random: u64,
     last_data: Instant,
-    /// The relay said that it will stop: when frames go elsewhere, and when the link ends if the relay has not ended it.
+    /// The relay said that it will stop: when frames go elsewhere, and when the link ends if the
+    /// relay has not ended it.
     drain: Option<(Instant, Instant)>,
     has_left: bool,
     stall: WriteStall,
@@ -48,7 +51,7 @@ struct Credit {
     waiting: Option<(Arc<Peer>, Instant)>,
 }
 
-/// What a link leaves behind.
+/// The remains of a link that ended.
 pub(super) struct Remains {
     pub(super) link: Arc<Link>,
     /// Peers that were waiting for credit.
@@ -57,7 +60,7 @@ pub(super) struct Remains {
     pub(super) lost: Vec<(u32, u32)>,
 }
 
-/// Why this side ends a link.
+/// The reason why this side ends a link.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkEnd {
     /// The relay said no.
@@ -113,17 +116,18 @@ impl Attachment {
         self.link.relay()
     }
 
-    /// Whether the relay said that it will stop.
+    /// Returns whether the relay said that it will stop.
     pub fn is_draining(&self) -> bool {
         self.drain.is_some()
     }
 
-    /// Whether something waits for credit.
+    /// Returns whether something waits for credit.
     fn has_waiting(&self) -> bool {
         self.credits.values().any(|credit| credit.waiting.is_some())
     }
 
-    /// The relay stops in so many milliseconds. Half of that is time to attach elsewhere, the other half for what is under way.
+    /// The relay stops in so many milliseconds. Half of that is time to attach elsewhere, the other
+    /// half for what is under way.
     fn handle_drain(&mut self, now: Instant, milliseconds: u32) {
         if self.drain.is_none() {
             let left = Duration::from_millis(u64::from(milliseconds)).min(DRAIN_MAX);
@@ -222,8 +226,8 @@ impl Attachment {
             credit: SendCredit::new(window),
             waiting: None,
         });
-        // From here on whoever has a packet for this peer queues it again; a packet that comes while it is served is
-        // either seen by the polls below or leads to another turn.
+        // From here on whoever has a packet for this peer queues it again; a packet that comes
+        // while it is served is either seen by the polls below or leads to another turn.
         peer.queued.store(false, Relaxed);
         for _ in 0..FRAMES_PER_TURN {
             if !credit.credit.may_send() {
@@ -350,7 +354,8 @@ impl Exchange for Attachment {
             let Some(peer) = self.link.pop() else { break };
             self.serve(now, peer, out.packed());
         }
-        // What was given before was taken by the socket. Peers that wait for credit were not told yet.
+        // What was given before was taken by the socket. Peers that wait for credit were not told
+        // yet.
         if out.is_empty() && self.engine.is_leaving() && !self.has_waiting() {
             return Err(LinkEnd::Left);
         }
@@ -382,9 +387,11 @@ const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// A relay that said when it stops, and has not, is left by then.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
-/// Bounds for what a relay may ask for: neither a flood nor silence beyond what address translators keep.
+/// Bounds for what a relay may ask for: neither a flood nor silence beyond what address translators
+/// keep.
 const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
 const KEEPALIVE_MAX: Duration = Duration::from_secs(60);
 
-/// A link that nobody needs any more is closed after this; long enough for a pause in a conversation.
+/// A link that nobody needs any more is closed after this; long enough for a pause in a
+/// conversation.
 const IDLE: Duration = Duration::from_secs(60);

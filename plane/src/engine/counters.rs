@@ -1,14 +1,13 @@
-//! What the engine counts, and what the netstacks count beside it. Numbers only grow, so whoever wants a rate subtracts; the
-//! few that speak of now or of the last interval say so. Holds no clock.
+//! What the engine counts, and what the netstacks count beside it. Numbers only grow, so whoever
+//! wants a rate subtracts; the few that speak of now or of the last interval say so. Holds no
+//! clock.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use overlan_netstack::{Drops, Stats};
-
-use super::lock;
+use parking_lot::Mutex;
 
 /// Counters of one engine.
 #[derive(Debug, Default)]
@@ -23,17 +22,17 @@ pub struct Counters {
     pub bytes_out: Count,
     /// Times a peer had packets and no credit.
     pub credit_waits: Count,
-    /// How long these took that are over, microseconds, all peers together.
+    /// The time that these took that are over, microseconds, all peers together.
     pub credit_wait_us: Count,
     /// The credit window that a relay announced last, bytes. A value of now.
     pub credit_window: Count,
     /// Times a link had bytes to send and its socket took none.
     pub link_stalls: Count,
-    /// How long these took that are over, microseconds, all links together.
+    /// The time that these took that are over, microseconds, all links together.
     pub link_stall_us: Count,
-    /// How long peers that had packets waited for their turn on a link.
+    /// The time that peers that had packets waited for their turn on a link.
     pub queue_delays: QueueDelays,
-    /// What was dropped, by reason.
+    /// The packets that were dropped, by reason.
     pub drops: Reasons,
 }
 
@@ -58,15 +57,15 @@ impl Counters {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
-        for (reason, count) in lock(&self.drops.counts).iter() {
+        for (reason, count) in self.drops.counts.lock().iter() {
             all.insert(format!("drop_{reason}"), *count);
         }
         all
     }
 }
 
-/// Adds what one netstack counts to `all`. The one place that names its counters; a reason that the netstack begins to drop
-/// packets for must be named here before the program compiles.
+/// Adds what one netstack counts to `all`. The one place that names its counters; a reason that the
+/// netstack begins to drop packets for must be named here before the program compiles.
 pub fn add_stack(all: &mut BTreeMap<String, u64>, stats: &Stats) {
     let mut add = |name: &str, value: u64| *all.entry(name.to_owned()).or_default() += value;
     add("flows", stats.flows);
@@ -155,19 +154,19 @@ pub struct Reasons {
 
 impl Reasons {
     pub(crate) fn add(&self, reason: &'static str) {
-        *lock(&self.counts).entry(reason).or_default() += 1;
+        *self.counts.lock().entry(reason).or_default() += 1;
     }
 
-    /// How often `reason` occurred.
+    /// Returns the number of times that `reason` occurred.
     pub fn get(&self, reason: &str) -> u64 {
-        lock(&self.counts).get(reason).copied().unwrap_or_default()
+        self.counts.lock().get(reason).copied().unwrap_or_default()
     }
 }
 
 /// Waiting times, put together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Delays {
-    /// How many.
+    /// Returns the number.
     pub turns: u64,
     /// Their sum, microseconds.
     pub sum_us: u64,
@@ -197,10 +196,12 @@ impl Delays {
     }
 }
 
-/// Waiting times since the start, and those of the last interval, which is between 10 and 20 s long.
+/// Waiting times since the start, and those of the last interval, which is between 10 and 20 s
+/// long.
 #[derive(Debug, Default)]
 pub struct QueueDelays {
-    // A link takes this once for everything it gives its socket at a time, so it is hardly ever contended.
+    // A link takes this once for everything it gives its socket at a time, so it is hardly ever
+    // contended.
     intervals: Mutex<Intervals>,
 }
 
@@ -219,7 +220,7 @@ impl QueueDelays {
         if batch.turns == 0 {
             return;
         }
-        let mut intervals = lock(&self.intervals);
+        let mut intervals = self.intervals.lock();
         intervals.roll(now);
         intervals.total.merge(batch);
         intervals.current.merge(batch);
@@ -227,7 +228,7 @@ impl QueueDelays {
 
     /// All since the start, and those of the last interval.
     pub fn at(&self, now: Instant) -> (Delays, Delays) {
-        let mut intervals = lock(&self.intervals);
+        let mut intervals = self.intervals.lock();
         intervals.roll(now);
         let mut newest = intervals.current;
         newest.merge(intervals.before);
@@ -253,14 +254,16 @@ impl Intervals {
     }
 }
 
-/// Long enough to see a stutter that is over by the time somebody looks, short enough to speak of now.
+/// Long enough to see a stutter that is over by the time somebody looks, short enough to speak of
+/// now.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long a link's socket takes nothing, told from the turns of its pump: each begins by [`WriteStall::handle_turn`], and one
-/// that finds the socket has taken everything comes to [`WriteStall::handle_fill`].
+/// The time that a link's socket takes nothing, told from the turns of its pump: each begins by
+/// [`WriteStall::handle_turn`], and one that finds the socket has taken everything comes to
+/// [`WriteStall::handle_fill`].
 #[derive(Debug, Default)]
 pub(super) struct WriteStall {
-    /// When the bytes were given that the socket may still be taking.
+    /// The time when the bytes were given that the socket may still be taking.
     given: Option<Instant>,
     turns: u32,
 }

@@ -1,14 +1,15 @@
-//! Decides which relays need a link. Holds, per relay, the link's state and the peers that are ready to send over it.
+//! Decides which relays need a link. Holds, per relay, the link's state and the peers that are
+//! ready to send over it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
 use overlan_protocol::frame::Vni;
 use overlan_protocol::key::RelayId;
+use parking_lot::Mutex;
 
-use super::lock;
 use super::peer::Peer;
 use crate::route::LinkState;
 
@@ -16,7 +17,8 @@ use crate::route::LinkState;
 #[derive(Debug, Default)]
 pub(super) struct Links {
     slots: BTreeMap<RelayId, Slot>,
-    /// Each network's list: home first. A link to the first that works is kept, so that others reach this device.
+    /// Each network's list: home first. A link to the first that works is kept, so that others
+    /// reach this device.
     homes: BTreeMap<Vni, Vec<RelayId>>,
 }
 
@@ -34,7 +36,7 @@ struct Slot {
     opening: bool,
 }
 
-/// How far a relay that will stop was left.
+/// The steps in which a relay that will stop is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Drain {
     No,
@@ -57,7 +59,8 @@ impl Links {
             .map_or(LinkState::Pending, |slot| slot.state)
     }
 
-    /// The same for frames of one network. A link that was opened before this device joined it is opened anew soon.
+    /// The same for frames of one network. A link that was opened before this device joined it is
+    /// opened anew soon.
     pub(super) fn state_for(&self, relay: RelayId, network: Vni) -> LinkState {
         match self.slots.get(&relay) {
             Some(slot) if slot.state == LinkState::Up && slot.drain == Drain::Left => {
@@ -130,7 +133,8 @@ impl Links {
         self.slot(relay).drain = Drain::Left;
     }
 
-    /// Per network, the relay over which others reach this device: the first of its list with a link.
+    /// Per network, the relay over which others reach this device: the first of its list with a
+    /// link.
     pub(super) fn places(&self) -> BTreeMap<Vni, RelayId> {
         let up = |network: Vni, relay: &RelayId| self.state_for(*relay, network) == LinkState::Up;
         let place = |(network, list): (&Vni, &Vec<RelayId>)| {
@@ -262,7 +266,7 @@ impl Link {
 
     pub(super) fn push(&self, peer: Arc<Peer>) {
         let waker = {
-            let mut ready = lock(&self.ready);
+            let mut ready = self.ready.lock();
             ready.peers.push_back(peer);
             ready.waker.take()
         };
@@ -272,7 +276,7 @@ impl Link {
     }
 
     fn wake(&self) {
-        let waker = lock(&self.ready).waker.take();
+        let waker = self.ready.lock().waker.take();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -280,15 +284,15 @@ impl Link {
 
     /// Puts a peer that has more to send behind the others, without waking the task that does it.
     pub(super) fn push_again(&self, peer: Arc<Peer>) {
-        lock(&self.ready).peers.push_back(peer);
+        self.ready.lock().peers.push_back(peer);
     }
 
     pub(super) fn pop(&self) -> Option<Arc<Peer>> {
-        lock(&self.ready).peers.pop_front()
+        self.ready.lock().peers.pop_front()
     }
 
     pub(super) fn register(&self, waker: &Waker) {
-        let mut ready = lock(&self.ready);
+        let mut ready = self.ready.lock();
         if ready.peers.is_empty() {
             match &mut ready.waker {
                 Some(known) => known.clone_from(waker),
@@ -301,7 +305,7 @@ impl Link {
     }
 
     pub(super) fn drain(&self) -> Vec<Arc<Peer>> {
-        lock(&self.ready).peers.drain(..).collect()
+        self.ready.lock().peers.drain(..).collect()
     }
 }
 

@@ -1,9 +1,10 @@
-//! One network this device is in: its netstack, its peers, its rules. Decides what an inbound packet may open.
+//! One network this device is in: its netstack, its peers, its rules. Decides what an inbound
+//! packet may open.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use overlan_netstack::{FlowInfo, Protocol, Shell, Stack};
@@ -12,8 +13,9 @@ use overlan_protocol::frame::Vni;
 use overlan_protocol::key::{NetworkId, RelayId};
 use overlan_protocol::netmap::Network;
 use overlan_protocol::policy::{self, Filter};
+use parking_lot::RwLock;
 
-use super::peer::{Peer, PeerKey};
+use super::peer::{Peer, PeerKey, PeerPlace};
 use super::presence::{Absence, Ends};
 use super::trust::{KnownPeers, VerifiedPeer};
 use super::{Addresses, Distrusted, Engine};
@@ -69,7 +71,8 @@ impl Membership {
         }))
     }
 
-    /// Whether `network` is this one with the same place in it; otherwise its flows cannot go on.
+    /// Returns whether `network` is this one with the same place in it; otherwise its flows cannot
+    /// go on.
     pub(super) fn is_same(&self, network: &Network) -> bool {
         self.vni == network.vni && self.host == network.host
     }
@@ -83,8 +86,7 @@ impl Membership {
     ) -> Vec<Distrusted> {
         let mut distrusted = Vec::new();
         if *self.filter() != network.filter {
-            *self.filter.write().unwrap_or_else(PoisonError::into_inner) =
-                Arc::new(network.filter.clone());
+            *self.filter.write() = Arc::new(network.filter.clone());
             self.reset_forbidden_flows(now);
         }
         let before = self.peers_snapshot();
@@ -112,11 +114,15 @@ impl Membership {
             };
             match VerifiedPeer::check(told, known) {
                 Ok(verified) => {
-                    let key = PeerKey {
-                        network: self.id,
-                        host: *host,
+                    let place = PeerPlace {
+                        key: PeerKey {
+                            network: self.id,
+                            host: *host,
+                        },
+                        vni: self.vni,
+                        addresses,
                     };
-                    let peer = Peer::new(engine, now, key, self.vni, addresses, &verified, told);
+                    let peer = Peer::new(engine, now, place, &verified, told);
                     let peer = Arc::new(peer);
                     peer.follow(engine, now, told);
                     peer.expect_round_trip(engine, &self.stack);
@@ -158,7 +164,7 @@ impl Membership {
         }
     }
 
-    /// Whether there are connections with `peer`, those included that are being opened.
+    /// Returns whether there are connections with `peer`, those included that are being opened.
     pub(super) fn has_connections(&self, peer: &Peer) -> bool {
         let mut addresses = peer.addresses.iter();
         addresses.any(|address| self.stack.has_flows(*address))
@@ -201,31 +207,21 @@ impl Membership {
 
     /// This device's rules.
     pub fn filter(&self) -> Arc<Filter> {
-        self.filter
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.filter.read().clone()
     }
 
     /// The peer with this host index.
     pub fn peer(&self, host: u32) -> Option<Arc<Peer>> {
-        self.peers
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&host)
-            .cloned()
+        self.peers.read().get(&host).cloned()
     }
 
     /// All peers by host index.
     pub fn peers_snapshot(&self) -> BTreeMap<u32, Arc<Peer>> {
-        self.peers
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.peers.read().clone()
     }
 
     fn peers_mut<R>(&self, change: impl FnOnce(&mut BTreeMap<u32, Arc<Peer>>) -> R) -> R {
-        change(&mut self.peers.write().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.peers.write())
     }
 
     pub(super) fn handle_packet(&self, now: Instant, host: u32, packet: &[u8]) {
@@ -245,7 +241,7 @@ impl Membership {
         });
     }
 
-    /// What this device sends to itself comes back here, without relay and seal.
+    /// Returns what this device sends to itself comes back here, without relay and seal.
     pub(super) fn run_loopback(&self, now: Instant) {
         if !self.loopback.swap(false, Relaxed) {
             return;
@@ -259,8 +255,8 @@ impl Membership {
         }
     }
 
-    /// The link to `relay` broke. Peers that were reached over it, or have frames in `lost` (VNI and host), make no progress; their
-    /// clocks stand still until there is another way.
+    /// The link to `relay` broke. Peers that were reached over it, or have frames in `lost` (VNI
+    /// and host), make no progress; their clocks stand still until there is another way.
     pub(super) fn path_stalled(&self, now: Instant, relay: RelayId, lost: &[(u32, u32)]) {
         for (host, peer) in self.peers_snapshot() {
             if peer.via() == Some(relay) || lost.contains(&(self.vni.get(), host)) {
@@ -276,7 +272,7 @@ impl Membership {
         }
     }
 
-    /// What a lost link had in flight is sent again, where there is a way now.
+    /// Returns what a lost link had in flight is sent again, where there is a way now.
     pub(super) fn expect_round_trips(&self, engine: &Engine) {
         for peer in self.peers_snapshot().values() {
             peer.expect_round_trip(engine, &self.stack);
@@ -323,7 +319,8 @@ fn policy_protocol(protocol: Protocol) -> policy::Protocol {
     }
 }
 
-/// What the netstack tells; it holds its membership weakly, or neither would ever be dropped.
+/// The owner of a netstack's packets and wakes; it holds its membership weakly, or neither would
+/// ever be dropped.
 struct MembershipShell {
     engine: Weak<Engine>,
     membership: Weak<Membership>,

@@ -1,8 +1,9 @@
-//! One peer: its session, its way, and what waits for a session. Decides when handshakes and absences need a timer.
+//! One peer: its session, its way, and what waits for a session. Decides when handshakes and
+//! absences need a timer.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use overlan_netstack::Stack;
@@ -10,19 +11,27 @@ use overlan_protocol::frame::{self, Address, DATA_HEADER_LEN, Vni};
 use overlan_protocol::key::{DeviceId, NetworkId, RelayId, TunnelKey};
 use overlan_protocol::netmap;
 use overlan_protocol::{SEAL_HEADER_LEN, SEAL_TAG_LEN};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::membership::Membership;
 use super::presence::{Absence, Action, Presence, Standing, Word};
 use super::trust::VerifiedPeer;
-use super::{Addresses, Engine, lock};
+use super::{Addresses, Engine};
 use crate::route::{Choice, LinkState, PeerRoute};
 use crate::tunnel::{Event, OpenError, Opened, PeerConfig, PeerSession, is_init};
 
-/// Which peer of which network.
+/// The name of a peer: its network and its host index there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PeerKey {
     pub(super) network: NetworkId,
     pub(super) host: u32,
+}
+
+/// The place of a peer: its network, on the wire too, and its addresses there.
+pub(super) struct PeerPlace {
+    pub(super) key: PeerKey,
+    pub(super) vni: Vni,
+    pub(super) addresses: Addresses,
 }
 
 /// Another device of one network.
@@ -32,9 +41,11 @@ pub struct Peer {
     pub(super) vni: Vni,
     device: DeviceId,
     tunnel: TunnelKey,
-    /// Stands in a link's ready queue, waits there for credit, or is stranded: whoever polls it next is already known.
+    /// Stands in a link's ready queue, waits there for credit, or is stranded: whoever polls it
+    /// next is already known.
     pub(super) queued: AtomicBool,
-    /// Since when it waits for its turn to send, nanoseconds by the engine's clock; 0 = it does not.
+    /// Since when it waits for its turn to send, nanoseconds by the engine's clock; 0 = it does
+    /// not.
     pub(super) ready_at: AtomicU64,
     /// A link over which it was reached broke, and what was in flight may be lost.
     pub(super) stalled: AtomicBool,
@@ -51,7 +62,7 @@ pub struct Peer {
 struct Sealing {
     session: PeerSession,
     standing: Standing,
-    /// When `standing` is looked at again; nothing sooner is due.
+    /// The time when `standing` is looked at again; nothing sooner is due.
     watch: Option<Instant>,
     /// `standing` may have become due sooner.
     look: bool,
@@ -61,7 +72,7 @@ struct Sealing {
     handshake: Option<Vec<u8>>,
     /// Until then it may be sent again where the peer was not found; later it is worth nothing.
     handshake_until: Instant,
-    /// When the handshake message went out that was not answered yet.
+    /// The time when the handshake message went out that was not answered yet.
     asked: Option<Instant>,
     /// More than one went out, so nobody knows which one is answered.
     asked_again: bool,
@@ -76,7 +87,7 @@ struct Way {
     armed: Option<Instant>,
 }
 
-/// What became of a peer's turn to send.
+/// The outcome of a peer's turn to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
     /// A frame of this many bytes was appended; there may be more.
@@ -89,12 +100,15 @@ impl Peer {
     pub(super) fn new(
         engine: &Engine,
         now: Instant,
-        key: PeerKey,
-        vni: Vni,
-        addresses: Addresses,
+        place: PeerPlace,
         verified: &VerifiedPeer,
         told: &netmap::Peer,
     ) -> Self {
+        let PeerPlace {
+            key,
+            vni,
+            addresses,
+        } = place;
         let config = PeerConfig {
             vni: vni.get(),
             local_device: engine.local.device.0,
@@ -136,7 +150,7 @@ impl Peer {
         }
     }
 
-    /// Whether the session can go on with what the netmap says now.
+    /// Returns whether the session can go on with what the netmap says now.
     pub(super) fn is_same(&self, told: &netmap::Peer) -> bool {
         self.device == told.device && self.tunnel == told.tunnel
     }
@@ -149,17 +163,18 @@ impl Peer {
         told: &netmap::Peer,
     ) -> bool {
         let came = engine.is_current() && {
-            let mut sealing = lock(&self.sealing);
+            let mut sealing = self.sealing.lock();
             let came = sealing.standing.handle_told(now, told.online);
             if came && sealing.standing.is_watched() {
-                // It may have been started anew, and whoever only waits would learn of it a minute later.
+                // It may have been started anew, and whoever only waits would learn of it a minute
+                // later.
                 sealing.session.ask(now);
             }
             sealing.look = true;
             self.settle(engine, now, sealing);
             came
         };
-        let mut way = lock(&self.way);
+        let mut way = self.way.lock();
         if way.route.relays() == told.relays && !came {
             return false;
         }
@@ -169,27 +184,28 @@ impl Peer {
         true
     }
 
-    /// The absence that follows from what controller and relays say, if it ends every connection at once.
+    /// The absence that follows from what controller and relays say, if it ends every connection at
+    /// once.
     pub(super) fn absence(&self, engine: &Engine) -> Option<Absence> {
         let word = self.word(engine);
-        lock(&self.sealing).standing.absence(word)
+        self.sealing.lock().standing.absence(word)
     }
 
-    /// Whether it is there, as far as it is known.
+    /// Returns whether it is there, as far as it is known.
     pub(super) fn presence(&self, engine: &Engine, now: Instant) -> Presence {
         let word = self.word(engine);
-        lock(&self.sealing).standing.presence(now, word)
+        self.sealing.lock().standing.presence(now, word)
     }
 
     fn word(&self, engine: &Engine) -> Word {
         Word {
             is_current: engine.is_current(),
-            is_nowhere: lock(&self.way).route.is_absent_everywhere(),
+            is_nowhere: self.way.lock().route.is_absent_everywhere(),
         }
     }
 
-    /// Has it told that this device leaves, behind all that is sent before. Returns whether it has a session in which that can be
-    /// said.
+    /// Has it told that this device leaves, behind all that is sent before. Returns whether it has
+    /// a session in which that can be said.
     pub(super) fn say_farewell(self: &Arc<Self>, engine: &Engine, now: Instant) -> bool {
         if !self.has_session(now) {
             return false;
@@ -204,42 +220,44 @@ impl Peer {
         self.device
     }
 
-    /// Whether packets can be sealed for it now.
+    /// Returns whether packets can be sealed for it now.
     pub fn has_session(&self, now: Instant) -> bool {
-        lock(&self.sealing).session.can_seal(now)
+        self.sealing.lock().session.can_seal(now)
     }
 
     /// The relay it is reached over, if a frame went to it.
     pub fn via(&self) -> Option<RelayId> {
-        lock(&self.way).via
+        self.way.lock().via
     }
 
     pub(super) fn set_via(&self, relay: Option<RelayId>) {
-        lock(&self.way).via = relay;
+        self.way.lock().via = relay;
     }
 
     pub(super) fn choose(&self, state: impl Fn(RelayId) -> LinkState) -> Choice {
-        lock(&self.way).route.choose(state)
+        self.way.lock().route.choose(state)
     }
 
     pub(super) fn with_relays(&self, mut each: impl FnMut(RelayId)) {
-        for relay in lock(&self.way).route.relays() {
+        for relay in self.way.lock().route.relays() {
             each(*relay);
         }
     }
 
-    /// `relay` says that this peer is not attached to it: another way, or the same one a little later.
+    /// `relay` says that this peer is not attached to it: another way, or the same one a little
+    /// later.
     pub(super) fn handle_absent(self: &Arc<Self>, engine: &Engine, now: Instant, relay: RelayId) {
         let is_news = {
-            let mut way = lock(&self.way);
+            let mut way = self.way.lock();
             way.via = None;
             let is_news = way.route.handle_absent(now, relay);
             self.sought.store(way.route.is_absent_somewhere(), Relaxed);
             is_news
         };
         if is_news {
-            // A handshake that waited for its own timer would always find this absence forgotten, and never the backup.
-            let mut sealing = lock(&self.sealing);
+            // A handshake that waited for its own timer would always find this absence forgotten,
+            // and never the backup.
+            let mut sealing = self.sealing.lock();
             if sealing.outbox.is_empty()
                 && now < sealing.handshake_until
                 && let Some(message) = sealing.handshake.take()
@@ -255,7 +273,8 @@ impl Peer {
         }
     }
 
-    /// Opens a message from this peer, which came over `relay`, in place. `Ok(None)` = it was not a packet.
+    /// Opens a message from this peer, which came over `relay`, in place. `Ok(None)` = it was not a
+    /// packet.
     pub(super) fn open<'m>(
         self: &Arc<Self>,
         engine: &Engine,
@@ -263,7 +282,7 @@ impl Peer {
         relay: RelayId,
         message: &'m mut [u8],
     ) -> Result<Option<&'m [u8]>, OpenError> {
-        let mut sealing = lock(&self.sealing);
+        let mut sealing = self.sealing.lock();
         let opened = sealing.session.open(now, message);
         if matches!(opened, Ok(Opened::Packet(_) | Opened::Keepalive)) {
             sealing.handshake = None;
@@ -316,7 +335,7 @@ impl Peer {
     /// It was not found somewhere, and now it was heard over `relay`.
     fn handle_heard(self: &Arc<Self>, engine: &Engine, now: Instant, relay: RelayId) {
         let has_changed = {
-            let mut way = lock(&self.way);
+            let mut way = self.way.lock();
             let has_changed = way.route.handle_heard(relay);
             self.sought.store(way.route.is_absent_somewhere(), Relaxed);
             has_changed
@@ -335,7 +354,7 @@ impl Peer {
         stack: &Stack,
         out: &mut Vec<u8>,
     ) -> Turn {
-        let mut sealing = lock(&self.sealing);
+        let mut sealing = self.sealing.lock();
         if sealing.outbox.is_empty() && !sealing.session.can_seal(now) {
             let mut addresses = self.addresses.iter();
             sealing.waiting = addresses.any(|address| stack.has_packets(*address));
@@ -366,7 +385,8 @@ impl Peer {
             return Turn::Done;
         }
         drop(sealing);
-        // The flow runs without the session's lock: a reader that opens messages of this peer does not wait for it.
+        // The flow runs without the session's lock: a reader that opens messages of this peer does
+        // not wait for it.
         out.resize(start + DATA_HEADER_LEN + SEAL_HEADER_LEN, 0);
         let emitted = self
             .addresses
@@ -375,14 +395,14 @@ impl Peer {
         let Some(emitted) = emitted else {
             out.truncate(start);
             if self.farewell.swap(false, Relaxed) {
-                let mut sealing = lock(&self.sealing);
+                let mut sealing = self.sealing.lock();
                 sealing.session.say_farewell(now);
                 self.settle(engine, now, sealing);
             }
             return Turn::Done;
         };
         out.resize(out.len() + SEAL_TAG_LEN, 0);
-        let mut sealing = lock(&self.sealing);
+        let mut sealing = self.sealing.lock();
         let sealed = sealing
             .session
             .seal(now, &mut out[start + DATA_HEADER_LEN..]);
@@ -406,7 +426,7 @@ impl Peer {
     }
 
     pub(super) fn handle_timeout(self: &Arc<Self>, engine: &Engine, now: Instant) {
-        let mut sealing = lock(&self.sealing);
+        let mut sealing = self.sealing.lock();
         if sealing.armed.is_some_and(|at| at <= now) {
             sealing.armed = None;
         }
@@ -417,7 +437,7 @@ impl Peer {
             self.look_after_connections(engine, now);
         }
 
-        let mut way = lock(&self.way);
+        let mut way = self.way.lock();
         if way.armed.is_some_and(|at| at <= now) {
             way.armed = None;
         }
@@ -430,14 +450,15 @@ impl Peer {
         }
     }
 
-    /// Asks a peer with connections that was not heard for long, and ends them when there was patience enough.
+    /// Asks a peer with connections that was not heard for long, and ends them when there was
+    /// patience enough.
     fn look_after_connections(self: &Arc<Self>, engine: &Engine, now: Instant) {
         let Some(membership) = engine.memberships().get(&self.key.network).cloned() else {
             return;
         };
         let has_connections = membership.has_connections(self);
         let word = self.word(engine);
-        let mut sealing = lock(&self.sealing);
+        let mut sealing = self.sealing.lock();
         let action = sealing.standing.handle_timeout(now, word, has_connections);
         if action == Action::Ask {
             sealing.session.ask(now);
@@ -449,7 +470,7 @@ impl Peer {
         }
     }
 
-    /// What was believed about this peer's absence changed: there may be a way again.
+    /// Returns what was believed about this peer's absence changed: there may be a way again.
     fn look_again(self: &Arc<Self>, engine: &Engine, now: Instant) {
         engine.reroute_peer(self);
         if self.stalled.load(Relaxed)
@@ -483,7 +504,7 @@ impl Peer {
         for at in outcome.arm.into_iter().chain(outcome.watch) {
             engine.arm(at, self.key);
         }
-        lock(&self.sealing)
+        self.sealing.lock()
     }
 
     fn collect(engine: &Engine, now: Instant, mut sealing: MutexGuard<'_, Sealing>) -> Outcome {
@@ -556,7 +577,7 @@ impl Peer {
 
     /// Tells the peer where this device is reached now, if both speak with each other.
     pub(super) fn say_moved(self: &Arc<Self>, engine: &Engine, now: Instant, relay: RelayId) {
-        let mut sealing = lock(&self.sealing);
+        let mut sealing = self.sealing.lock();
         if sealing.standing.is_watched() {
             sealing.session.say_moved(now, relay.0);
         }
@@ -566,7 +587,7 @@ impl Peer {
     /// It says that it is reached over `relay` now. What went elsewhere lately is lost.
     fn handle_moved(self: &Arc<Self>, engine: &Engine, now: Instant, relay: RelayId) {
         let left = {
-            let mut way = lock(&self.way);
+            let mut way = self.way.lock();
             let is_news = way.via != Some(relay) && way.route.handle_moved(now, relay);
             self.sought.store(way.route.is_absent_somewhere(), Relaxed);
             if !is_news {
@@ -587,7 +608,7 @@ impl Peer {
     /// It answered no handshake for a while. Connections have more patience; nothing else has.
     fn handle_lost(self: &Arc<Self>, engine: &Engine, now: Instant, membership: &Membership) {
         if membership.has_connections(self) {
-            let mut sealing = lock(&self.sealing);
+            let mut sealing = self.sealing.lock();
             if sealing.waiting {
                 sealing.session.handle_want_send(now);
             }
@@ -598,7 +619,7 @@ impl Peer {
     }
 
     fn arm_way(&self, engine: &Engine) {
-        let mut way = lock(&self.way);
+        let mut way = self.way.lock();
         if let Some(due) = way.route.poll_timeout()
             && way.armed.is_none_or(|armed| due < armed)
         {
@@ -644,11 +665,12 @@ fn session_seed(engine: &Engine, key: PeerKey) -> u64 {
     seed
 }
 
-/// A first answer that is late by no more than this was held up by busy processors, not by distance. Rings of the wrong size
-/// would cost the memory of a hundred flows.
+/// A first answer that is late by no more than this was held up by busy processors, not by
+/// distance. Rings of the wrong size would cost the memory of a hundred flows.
 const HANDSHAKE_WORK: Duration = Duration::from_millis(5);
 
-/// How long a handshake message is tried at one relay after the other: as long as the handshake itself.
+/// The time that a handshake message is tried at one relay after the other: as long as the
+/// handshake itself.
 const HANDSHAKE_LIVES: Duration = Duration::from_secs(30);
 
 /// Handshake messages that may wait for a link; older ones are worth nothing.

@@ -1,5 +1,6 @@
-//! Decides whether a peer is there, what kind of absence it is if not, and what that does to connections with it. Holds what
-//! controller, relays and the peer itself said; no clock, no session and no flow. Dials, flows, `wait` and `status` all ask here.
+//! Decides whether a peer is there, what kind of absence it is if not, and what that does to
+//! connections with it. Holds what controller, relays and the peer itself said; no clock, no
+//! session and no flow. Dials, flows, `wait` and `status` all ask here.
 //!
 //! | absence | known by | dials | connections |
 //! |---|---|---|---|
@@ -10,14 +11,16 @@
 //! | offline | the controller, now | refused at once | end after the patience |
 //! | silent | it answers nothing | wait | end after the patience |
 //!
-//! Who is only silent may sleep: TCP has patience with those, and so has this. A peer with connections that was not heard for a
-//! while is asked whether it is there, so that whoever only waits learns of its death, too.
+//! Who is only silent may sleep: TCP has patience with those, and so has this. A peer with
+//! connections that was not heard for a while is asked whether it is there, so that whoever only
+//! waits learns of its death, too.
 
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// Whether a peer is there, as far as it is known now. Of several the greatest is the one to turn to.
+/// The presence of a peer, as far as it is known. Of several the greatest is the one to turn
+/// to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Presence {
@@ -30,7 +33,7 @@ pub enum Presence {
     Online,
 }
 
-/// Why connections with a peer end.
+/// The reason why connections with a peer end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absence {
     /// It said that it leaves.
@@ -47,7 +50,7 @@ pub enum Absence {
     Silent,
 }
 
-/// Which connections an absence ends.
+/// The connections that an absence ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ends {
     /// All, those that are being opened included.
@@ -57,7 +60,7 @@ pub enum Ends {
 }
 
 impl Absence {
-    /// Which connections it ends.
+    /// Returns which connections it ends.
     #[must_use]
     pub fn ends(self) -> Ends {
         match self {
@@ -82,7 +85,7 @@ impl Absence {
     }
 }
 
-/// What the owner of a peer's connections does now.
+/// The next thing that the owner of a peer's connections does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     /// Nothing.
@@ -93,7 +96,7 @@ pub(super) enum Action {
     End(Absence),
 }
 
-/// What others than the peer say about it at the moment of a decision.
+/// The word of controller and relays about a peer at the moment of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Word {
     /// The session with the controller is open, and what it said holds now.
@@ -102,23 +105,23 @@ pub(super) struct Word {
     pub(super) is_nowhere: bool,
 }
 
-/// What is known of one peer.
+/// The knowledge about one peer.
 #[derive(Debug)]
 pub(super) struct Standing {
     patience: Duration,
     began: Instant,
     /// The controller's last word.
     told_online: bool,
-    /// When the controller first said that it is not there.
+    /// The time when the controller first said that it is not there.
     offline_since: Option<Instant>,
     /// The controller saw it, or it was heard: connections with it outlast its absences.
     seen: bool,
-    /// When it said that it leaves.
+    /// The time when it said that it leaves.
     left: Option<Instant>,
     heard: Option<Instant>,
-    /// When the first of the messages went out that nothing came after.
+    /// The time when the first of the messages went out that nothing came after.
     sent: Option<Instant>,
-    /// When it was asked last, or would have been if it could be.
+    /// The time when it was asked last, or would have been if it could be.
     asked: Option<Instant>,
     /// The patience is over: when it was asked for the last time.
     last_call: Option<Instant>,
@@ -127,7 +130,8 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// A peer of which nothing is known. `patience` is how long connections wait for one that only does not answer.
+    /// A peer of which nothing is known. `patience` is how long connections wait for one that only
+    /// does not answer.
     pub(super) fn new(now: Instant, patience: Duration) -> Self {
         Self {
             patience,
@@ -144,8 +148,8 @@ impl Standing {
         }
     }
 
-    /// The controller says, in a session that is open, whether it sees the peer. Returns whether the peer came back: what was found
-    /// out about its absence is void.
+    /// The controller says, in a session that is open, whether it sees the peer. Returns whether
+    /// the peer came back: what was found out about its absence is void.
     pub(super) fn handle_told(&mut self, now: Instant, online: bool) -> bool {
         let came = online && !self.told_online;
         self.told_online = online;
@@ -169,13 +173,14 @@ impl Standing {
         self.last_call = None;
     }
 
-    /// Something was sealed for it. Returns whether [`Standing::poll_timeout`] is asked again because of it.
+    /// Something was sealed for it. Returns whether [`Standing::poll_timeout`] is asked again
+    /// because of it.
     pub(super) fn handle_sent(&mut self, now: Instant) -> bool {
         self.sent.get_or_insert(now);
         !std::mem::replace(&mut self.watched, true)
     }
 
-    /// Whether it may have connections.
+    /// Returns whether it may have connections.
     pub(super) fn is_watched(&self) -> bool {
         self.watched
     }
@@ -192,7 +197,7 @@ impl Standing {
         Absence::Restarted
     }
 
-    /// Whether it is there.
+    /// Returns whether it is there.
     pub(super) fn presence(&self, now: Instant, word: Word) -> Presence {
         if self.left.is_some_and(|at| now < at + LEFT_COUNTS) {
             return Presence::Offline;
@@ -209,13 +214,15 @@ impl Standing {
         }
     }
 
-    /// The absence that follows from what others say, if it is one that ends every connection without waiting.
+    /// The absence that follows from what others say, if it is one that ends every connection
+    /// without waiting.
     pub(super) fn absence(&self, word: Word) -> Option<Absence> {
         let never = !self.seen && word.is_nowhere && self.is_offline(word.is_current);
         never.then_some(Absence::NeverThere)
     }
 
-    /// Does what is due for its connections; `has_connections` = there are any. Early calls do nothing.
+    /// Does what is due for its connections; `has_connections` = there are any. Early calls do
+    /// nothing.
     pub(super) fn handle_timeout(
         &mut self,
         now: Instant,
@@ -255,7 +262,8 @@ impl Standing {
         }
     }
 
-    /// When [`Standing::handle_timeout`] is due. `None` for a peer without connections.
+    /// Returns the time when [`Standing::handle_timeout`] is due. `None` for a peer without
+    /// connections.
     pub(super) fn poll_timeout(&self, is_current: bool) -> Option<Instant> {
         if !self.watched {
             return None;
@@ -288,7 +296,7 @@ impl Standing {
                 .is_some_and(|since| self.heard.is_none_or(|heard| heard <= since))
     }
 
-    /// When connections need not wait any more, and for which absence.
+    /// Returns the time when connections need not wait any more, and for which absence.
     fn patience_ends(&self, is_current: bool) -> Option<(Instant, Absence)> {
         let silent = self.sent.map(|since| (since, Absence::Silent));
         let offline = self.offline_since.filter(|_| self.is_offline(is_current));
@@ -306,21 +314,25 @@ impl Standing {
     }
 }
 
-/// How long connections wait for a peer that answers nothing: as long as TCP elsewhere repeats what is not acknowledged (RFC 9293,
-/// R2: "at least 100 seconds"; Linux: 15 tries, some 15 minutes).
+/// The time that connections wait for a peer that answers nothing: as long as TCP elsewhere repeats
+/// what is not acknowledged (RFC 9293, R2: "at least 100 seconds"; Linux: 15 tries, some 15
+/// minutes).
 pub const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
-/// A peer with connections that was not heard for so long is asked. One message of 50 bytes a minute each way; a peer that was
-/// killed and started again tells by its answer that it knows nothing of them.
+/// A peer with connections that was not heard for so long is asked. One message of 50 bytes a
+/// minute each way; a peer that was killed and started again tells by its answer that it knows
+/// nothing of them.
 const ASK_EVERY: Duration = Duration::from_secs(60);
 
 /// An answer over any usable way takes less; a link that has to be opened anew first is part of it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// For so long whoever was heard is there, whatever nobody says: an answer to each question, and some room.
+/// For so long whoever was heard is there, whatever nobody says: an answer to each question, and
+/// some room.
 const HEARD_COUNTS: Duration = Duration::from_secs(90);
 
-/// For so long a farewell counts if the controller says nothing else: a device that is started again is there by then.
+/// For so long a farewell counts if the controller says nothing else: a device that is started
+/// again is there by then.
 const LEFT_COUNTS: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! Decides which peers of a netmap are believed. Holds what was seen before; keeping it on disk is the owner's.
+//! Decides which peers of a netmap are believed. Holds what was seen before; keeping it on disk is
+//! the owner's.
 //!
-//! The controller cannot swap a tunnel key without swapping the whole identity, and an identity that changes under a known
-//! device id is refused until the device enrols anew under another id.
+//! The controller cannot swap a tunnel key without swapping the whole identity, and an identity
+//! that changes under a known device id is refused until the device enrols anew under another id.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,8 @@ pub struct KnownPeers {
 pub struct KnownPeer {
     /// Its identity as it was first seen.
     pub identity: IdentityKey,
-    /// When a netmap named it, to the day, seconds since the Unix epoch; 0 = nobody noted it.
+    /// The time when a netmap named it, to the day, seconds since the Unix epoch; 0 = nobody noted
+    /// it.
     pub named: u64,
 }
 
@@ -52,7 +54,7 @@ impl KnownPeers {
         Self::default()
     }
 
-    /// What was kept.
+    /// Makes it of the file that was kept.
     pub fn from_stored(peers: BTreeMap<DeviceId, KnownPeer>) -> Self {
         Self {
             peers,
@@ -60,12 +62,13 @@ impl KnownPeers {
         }
     }
 
-    /// What is to be kept.
+    /// Returns what is to be kept.
     pub fn stored(&self) -> &BTreeMap<DeviceId, KnownPeer> {
         &self.peers
     }
 
-    /// It is `now`, seconds since the Unix epoch. Forgets whom no netmap has named for long: ids are never used again.
+    /// It is `now`, seconds since the Unix epoch. Forgets whom no netmap has named for long: ids
+    /// are never used again.
     pub fn handle_time(&mut self, now: u64) {
         self.now = self.now.max(now);
         let before = self.peers.len();
@@ -78,7 +81,7 @@ impl KnownPeers {
         self.has_changed |= self.peers.len() < before;
     }
 
-    /// Whether there is something new to keep since the last call.
+    /// Returns whether there is something new to keep since the last call.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.has_changed)
     }
@@ -111,7 +114,8 @@ impl KnownPeers {
         Ok(())
     }
 
-    /// Forgets whom netmaps have not named for longest; nobody whom one named today, as those are in use.
+    /// Forgets whom netmaps have not named for longest; nobody whom one named today, as those are
+    /// in use.
     fn make_room(&mut self) -> Result<(), Distrust> {
         let mut oldest: Vec<(u64, DeviceId)> = self
             .peers
@@ -138,7 +142,7 @@ pub struct VerifiedPeer {
     tunnel: TunnelKey,
 }
 
-/// Why a peer of the netmap is not believed.
+/// The reason why a peer of the netmap is not believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Distrust {
     /// Its identity key did not sign its tunnel key.

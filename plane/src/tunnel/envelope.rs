@@ -1,6 +1,7 @@
 //! Decides where each field of a tunnel message lies. It holds no key and no state.
 //!
-//! Integers are big-endian, and three zero bytes follow every type, so that the words behind them are aligned:
+//! Integers are big-endian, and three zero bytes follow every type, so that the words behind them
+//! are aligned:
 //!
 //! ```text
 //!   1 handshake init   type, 0 0 0, u32 sender index, Noise message 1
@@ -12,7 +13,8 @@
 pub const TRANSPORT_HEADER_LEN: usize = 16;
 /// Bytes of the AES-GCM tag behind the ciphertext.
 pub const TAG_LEN: usize = 16;
-/// The largest packet one message carries, in bytes: Noise limits ciphertext and tag together to 65,535.
+/// The largest packet one message carries, in bytes: Noise limits ciphertext and tag together to
+/// 65,535.
 pub const MAX_PACKET_LEN: usize = 65_535 - TAG_LEN;
 
 /// A message whose shape is right; nothing in it is proved yet.
@@ -100,7 +102,8 @@ pub(super) const NOISE_2_LEN: usize = 32 + (INSTANCE_LEN + TAG_LEN);
 /// Bytes by which a process of a device tells itself from an earlier one.
 pub const INSTANCE_LEN: usize = 8;
 
-/// What a transport message carries that is no IP packet: a byte that no IP packet begins with, a kind, and what belongs to that.
+/// What a transport message carries that is no IP packet: a byte that no IP packet begins with, a
+/// kind, and what belongs to that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Note {
     /// "Are you there?"
@@ -114,7 +117,8 @@ pub(super) enum Note {
 }
 
 impl Note {
-    /// What the text of a message says, if it is no packet. `Some(None)` for a note of a later version.
+    /// Returns what the text of a message says, if it is no packet. `Some(None)` for a note of a
+    /// later version.
     pub(super) fn parse(text: &[u8]) -> Option<Option<Self>> {
         let [NOTE, kind, rest @ ..] = text else {
             return None;
@@ -143,7 +147,8 @@ const NOTE: u8 = 0;
 
 const TYPE_INIT: u8 = 1;
 const TYPE_RESPONSE: u8 = 2;
-// 3 stays free: it is a cookie reply in WireGuard, which this protocol does not need behind an authenticated relay.
+// 3 stays free: it is a cookie reply in WireGuard, which this protocol does not need behind an
+// authenticated relay.
 const TYPE_TRANSPORT: u8 = 4;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Decides whether a packet that a peer sealed may come from that peer and is meant for this device. It holds no table
-//! and no policy; ports are for the policy to judge, afterwards.
+//! Decides whether a packet that a peer sealed may come from that peer and is meant for this
+//! device. It holds no table and no policy; ports are for the policy to judge, afterwards.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,8 @@ use thiserror::Error;
 
 use super::packet::Packet;
 
-/// Why an authentic, well-formed packet is dropped. Counted per peer, answered with nothing.
+/// The reason why an authentic, well-formed packet is dropped. Counted per peer, answered with
+/// nothing.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum Drop {
     /// The source is not one of the peer's addresses: the peer speaks for somebody else.

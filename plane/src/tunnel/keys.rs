@@ -1,5 +1,6 @@
-//! Decides what one pair of session keys may still do: seal, open, be renewed, or nothing any more. It holds the keys of
-//! both directions and their use; which of several pairs is in use is the session's business.
+//! Decides what one pair of session keys may still do: seal, open, be renewed, or nothing any more.
+//! It holds the keys of both directions and their use; which of several pairs is in use is the
+//! session's business.
 
 use std::time::{Duration, Instant};
 
@@ -21,11 +22,11 @@ pub(super) struct SplitKeys {
     pub(super) second: Zeroizing<[u8; 32]>,
 }
 
-/// How these keys came to be, seen from this side.
+/// The part of this side in the handshake that made the keys.
 pub(super) enum Role {
     Initiator,
-    /// Holds the message 1 that was answered, and the answer: the same message again gets the same answer, so a
-    /// duplicate makes no second session.
+    /// Holds the message 1 that was answered, and the answer: the same message again gets the same
+    /// answer, so a duplicate makes no second session.
     Responder {
         asked: Box<[u8; NOISE_1_LEN]>,
         answer: Vec<u8>,
@@ -81,7 +82,8 @@ impl SessionKeys {
     /// The answer to message 1 of `sender`, if that is the message these keys came from.
     pub(super) fn answer_to(&self, sender: u32, noise_1: &[u8; NOISE_1_LEN]) -> Option<&[u8]> {
         match &self.role {
-            // Nothing proves the sender's index by itself: bent on the way, it must not spoil the true message.
+            // Nothing proves the sender's index by itself: bent on the way, it must not spoil the
+            // true message.
             Role::Responder { asked, answer }
                 if self.remote_index == sender && **asked == *noise_1 =>
             {
@@ -91,13 +93,13 @@ impl SessionKeys {
         }
     }
 
-    /// When these keys stop working in both directions.
+    /// Returns the time when these keys stop working in both directions.
     pub(super) fn expires(&self) -> Instant {
         self.created + REJECT_AFTER_TIME
     }
 
-    /// Whether the use of these keys calls for new ones. The responder waits longer, so that as a rule only one side
-    /// starts.
+    /// Returns whether the use of these keys calls for new ones. The responder waits longer, so
+    /// that as a rule only one side starts.
     pub(super) fn wants_rekey(&self, now: Instant) -> bool {
         let (time, bytes) = match self.role {
             Role::Initiator => (REKEY_AFTER_TIME, REKEY_AFTER_BYTES),
@@ -111,7 +113,7 @@ impl SessionKeys {
             || self.next_counter.max(self.highest_opened) >= REKEY_AFTER_MESSAGES
     }
 
-    /// Why nothing may be sealed, if so.
+    /// Returns the reason why nothing may be sealed, if so.
     pub(super) fn check_seal(&self, now: Instant) -> Result<(), SealError> {
         if now >= self.created + SEAL_UNTIL {
             return Err(SealError::NoSession);
@@ -153,8 +155,8 @@ impl SessionKeys {
         Ok(())
     }
 
-    /// Opens in place and returns the packet, which lies behind the header. An error changes nothing here, but the
-    /// bytes of `message` are lost.
+    /// Opens in place and returns the packet, which lies behind the header. An error changes
+    /// nothing here, but the bytes of `message` are lost.
     pub(super) fn open<'m>(
         &mut self,
         now: Instant,
@@ -176,7 +178,8 @@ impl SessionKeys {
         let (packet, tag) = body
             .split_last_chunk_mut::<TAG_LEN>()
             .ok_or(OpenError::Malformed)?;
-        // Tag and text stay apart: the combined call would move the text onto itself, a pass over memory for nothing.
+        // Tag and text stay apart: the combined call would move the text onto itself, a pass over
+        // memory for nothing.
         let packet = self
             .opening
             .open_in_place_separate_tag(aes_nonce(counter), Aad::empty(), tag, packet)
@@ -194,16 +197,18 @@ const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
 const RESPONDER_GRACE_TIME: Duration = Duration::from_secs(10);
 /// Age at which keys are erased, used or not.
 const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
-/// Age from which nothing is sealed any more, so that the last packet still opens after its way: 170 s.
+/// Age from which nothing is sealed any more, so that the last packet still opens after its way:
+/// 170 s.
 const SEAL_UNTIL: Duration = REJECT_AFTER_TIME.saturating_sub(LONGEST_UNDER_WAY);
-/// How long a message may be under way without being lost to a change of keys: the loss of a relay, with room.
+/// The time that a message may be under way without being lost to a change of keys: the loss of a
+/// relay, with room.
 pub(super) const LONGEST_UNDER_WAY: Duration = Duration::from_secs(10);
 /// Bytes under one key at which use starts a new handshake.
 const REKEY_AFTER_BYTES: u64 = 1 << 37;
 /// See [`RESPONDER_GRACE_TIME`]; half of the way to the hard limit.
 const RESPONDER_GRACE_BYTES: u64 = 1 << 36;
-/// Bytes under one key after which it does nothing: within the confidentiality budget of AES-GCM that RFC 8446,
-/// section 5.5 derives.
+/// Bytes under one key after which it does nothing: within the confidentiality budget of AES-GCM
+/// that RFC 8446, section 5.5 derives.
 const REJECT_AFTER_BYTES: u64 = 1 << 38;
 /// Messages under one key at which use starts a new handshake.
 const REKEY_AFTER_MESSAGES: u64 = 1 << 48;

@@ -1,5 +1,6 @@
-//! Decides which code does the cryptography of the handshake: `snow` runs the Noise pattern, aws-lc-rs does every
-//! operation in it. It holds no session; `snow` is linked without primitives of its own, so no other cipher can be used.
+//! Decides which code does the cryptography of the handshake: `snow` runs the Noise pattern,
+//! aws-lc-rs does every operation in it. It holds no session; `snow` is linked without primitives
+//! of its own, so no other cipher can be used.
 
 use std::fmt;
 
@@ -16,7 +17,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::envelope::TAG_LEN;
 
-/// The Noise protocol both devices run. It is fixed and part of the prologue, so nothing can be negotiated down.
+/// The Noise protocol both devices run. It is fixed and part of the prologue, so nothing can be
+/// negotiated down.
 pub const SUITE: &str = "Noise_IK_25519_AESGCM_SHA256";
 
 /// A device's secret X25519 tunnel key. Erased when dropped; `Debug` shows the public half only.
@@ -76,7 +78,8 @@ pub(super) fn initiator(
         .build_initiator()
 }
 
-/// The side that reads message 1. It learns who wrote it and must compare that with whom it expects.
+/// The side that reads message 1. It learns who wrote it and must compare that with whom it
+/// expects.
 pub(super) fn responder(prologue: &[u8], local: &StaticKey) -> Result<HandshakeState, snow::Error> {
     builder(prologue, local)?.build_responder()
 }
@@ -104,7 +107,8 @@ fn builder<'b>(prologue: &'b [u8], local: &'b StaticKey) -> Result<Builder<'b>, 
 
 /// Gives `snow` the four primitives of [`SUITE`] and no other.
 ///
-/// Ephemeral keys come from the operating system even in simulations: no decision depends on their value.
+/// Ephemeral keys come from the operating system even in simulations: no decision depends on their
+/// value.
 struct AwsLc;
 
 impl CryptoResolver for AwsLc {
@@ -183,7 +187,8 @@ impl Dh for X25519Dh {
         &*self.secret
     }
 
-    /// `snow` passes a buffer longer than a key. aws-lc-rs refuses a peer key that would make the result zero.
+    /// `snow` passes a buffer longer than a key. aws-lc-rs refuses a peer key that would make the
+    /// result zero.
     fn dh(&self, pubkey: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
         let key = self.key.as_ref().ok_or(snow::Error::Dh)?;
         let peer = pubkey.get(..32).ok_or(snow::Error::Dh)?;

@@ -1,5 +1,6 @@
-//! Decides which IP packets may leave the tunnel for the stack: a profile far narrower than the standards, since both
-//! ends are ours. It holds nothing and verifies no checksum: the tunnel's AEAD already proves that no byte has changed.
+//! Decides which IP packets may leave the tunnel for the stack: a profile far narrower than the
+//! standards, since both ends are ours. It holds nothing and verifies no checksum: the tunnel's
+//! AEAD already proves that no byte has changed.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,7 +13,7 @@ pub struct Packet {
     pub source: IpAddr,
     /// Destination.
     pub destination: IpAddr,
-    /// What the packet carries.
+    /// The content of the packet.
     pub transport: Transport,
 }
 
@@ -112,7 +113,7 @@ impl TcpFlags {
     }
 }
 
-/// Why a packet is outside the profile. Counted and dropped.
+/// The reason why a packet is outside the profile. Counted and dropped.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum Reject {
     /// Neither IPv4 nor IPv6.

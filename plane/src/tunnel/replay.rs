@@ -1,4 +1,5 @@
-//! Decides whether a message counter is new. Holds the last [`WINDOW`] counters of one key and no key.
+//! Decides whether a message counter is new. Holds the last [`WINDOW`] counters of one key and no
+//! key.
 
 /// The counters seen under one key: everything older than the window counts as seen.
 #[derive(Debug)]
@@ -17,7 +18,8 @@ impl ReplayWindow {
         }
     }
 
-    /// Whether `counter` has not been accepted and is not too old. Ask before the cipher does its work.
+    /// Returns whether `counter` has not been accepted and is not too old. Ask before the cipher
+    /// does its work.
     pub(super) fn is_new(&self, counter: u64) -> bool {
         if counter >= self.next {
             return true;
@@ -26,7 +28,8 @@ impl ReplayWindow {
         self.next - counter <= WINDOW && self.seen[word] & bit == 0
     }
 
-    /// Marks `counter` as seen. Only for a counter whose message is authentic and [`is_new`](Self::is_new).
+    /// Marks `counter` as seen. Only for a counter whose message is authentic and
+    /// [`is_new`](Self::is_new).
     ///
     /// `counter` is below `u64::MAX`: sessions end long before.
     pub(super) fn accept(&mut self, counter: u64) {
@@ -38,7 +41,8 @@ impl ReplayWindow {
         self.seen[word] |= bit;
     }
 
-    /// Clears the places that `next ..= newest` will use. They hold counters that now leave the window.
+    /// Clears the places that `next ..= newest` will use. They hold counters that now leave the
+    /// window.
     fn forget(&mut self, newest: u64) {
         if newest - self.next >= WINDOW - 1 {
             self.seen.fill(0);
@@ -64,8 +68,8 @@ fn place(counter: u64) -> (usize, u64) {
     ((index / 64) as usize, 1 << (index % 64))
 }
 
-/// Counters that may arrive out of order, in messages. The same as the kernel's WireGuard: frames that are sent again
-/// after a relay is lost arrive behind a good deal of newer ones.
+/// Counters that may arrive out of order, in messages. The same as the kernel's WireGuard: frames
+/// that are sent again after a relay is lost arrive behind a good deal of newer ones.
 pub(super) const WINDOW: u64 = 8192;
 const WORDS: usize = (WINDOW / 64) as usize;
 

@@ -1,5 +1,6 @@
-//! Decides, for one peer, when to shake hands, which keys seal and open, and what a message from the peer means. Holds
-//! no socket, no clock and no queue of packets: a packet without a session waits with the caller.
+//! Decides, for one peer, when to shake hands, which keys seal and open, and what a message from
+//! the peer means. Holds no socket, no clock and no queue of packets: a packet without a session
+//! waits with the caller.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,7 +22,8 @@ use limits::{HandshakeLimit, StrayLimit, Unanswered};
 mod attempt;
 mod limits;
 
-/// Who the two ends are. All of it goes into the handshake, so keys for one network or peer fit no other.
+/// The two ends of a session. All of it goes into the handshake, so keys for one network or peer
+/// fit no other.
 #[derive(Clone, Debug)]
 pub struct PeerConfig {
     /// The network's number at the relays.
@@ -30,11 +32,13 @@ pub struct PeerConfig {
     pub local_device: [u8; 16],
     /// The peer's device id. Differs from `local_device`.
     pub remote_device: [u8; 16],
-    /// This process of the device: the peer sees by it that the device was started anew, and knows nothing of older connections.
+    /// This process of the device: the peer sees by it that the device was started anew, and knows
+    /// nothing of older connections.
     pub local_instance: [u8; INSTANCE_LEN],
     /// This device's tunnel key.
     pub local_static: Arc<StaticKey>,
-    /// The peer's public tunnel key, whose signature by the peer's identity the caller has verified.
+    /// The peer's public tunnel key, whose signature by the peer's identity the caller has
+    /// verified.
     pub remote_static: [u8; 32],
 }
 
@@ -51,30 +55,33 @@ pub struct PeerSession {
     /// Newest first. Open only, for what was under way when the keys changed.
     previous: VecDeque<SessionKeys>,
     attempt: Option<Attempt>,
-    /// One allowance for all handshake messages of the peer: which kind costs us time is the sender's choice.
+    /// One allowance for all handshake messages of the peer: which kind costs us time is the
+    /// sender's choice.
     handshakes: HandshakeLimit,
-    /// What was sealed since the peer last proved that it lives.
+    /// The packets sealed since the peer last proved that it lives.
     unanswered: Option<Unanswered>,
     stray: Option<StrayLimit>,
     /// The process of the peer that proved its keys last.
     instance: Option<[u8; INSTANCE_LEN]>,
     /// The peer proved that it lives since [`PeerSession::take_proof`] was called last.
     proved: bool,
-    /// Whether the caller last heard `Established`. Looked at when something comes from the peer.
+    /// True if the caller last heard `Established`. Looked at when something comes from the peer.
     announced: bool,
     messages: VecDeque<Vec<u8>>,
     events: VecDeque<Event>,
     random: SplitMix64,
 }
 
-/// What an authentic or at least harmless message was.
+/// An authentic or at least harmless message.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Opened<'m> {
-    /// A packet from the peer, in the buffer it came in. Only its origin is proved: parse and filter it.
+    /// A packet from the peer, in the buffer it came in. Only its origin is proved: parse and
+    /// filter it.
     Packet(&'m mut [u8]),
     /// A handshake went on. Something may wait in `poll_message` and `poll_event`.
     Handshake,
-    /// The peer proved that it holds the keys, and said nothing else. `poll_event` may have something.
+    /// The peer proved that it holds the keys, and said nothing else. `poll_event` may have
+    /// something.
     Keepalive,
 }
 
@@ -83,10 +90,11 @@ pub enum Opened<'m> {
 pub enum Event {
     /// Packets can be sealed from now on. New keys for a session in use are not announced.
     Established,
-    /// The peer answered no handshake for 30 s. The next [`handle_want_send`](PeerSession::handle_want_send) tries again.
+    /// The peer answered no handshake for 30 s. The next
+    /// [`handle_want_send`](PeerSession::handle_want_send) tries again.
     Lost,
-    /// Another process of the peer's device proved its keys: it knows nothing of what the old one had. Comes before anything
-    /// that the new one sends.
+    /// Another process of the peer's device proved its keys: it knows nothing of what the old one
+    /// had. Comes before anything that the new one sends.
     Restarted,
     /// The peer says that it leaves, and that its connections end.
     Left,
@@ -94,29 +102,33 @@ pub enum Event {
     Moved([u8; 16]),
 }
 
-/// Why a packet was not sealed. The buffer is unchanged.
+/// The reason why a packet was not sealed. The buffer is unchanged.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum SealError {
-    /// No session: keep the packet, call [`PeerSession::handle_want_send`], wait for [`Event::Established`].
+    /// No session: keep the packet, call [`PeerSession::handle_want_send`], wait for
+    /// [`Event::Established`].
     #[error("no session with this peer yet")]
     NoSession,
-    /// The session has reached its hard limit of messages or bytes. To be treated like `NoSession`; separate because
-    /// it means that handshakes have failed under load for a long time.
+    /// The session has reached its hard limit of messages or bytes. To be treated like `NoSession`;
+    /// separate because it means that handshakes have failed under load for a long time.
     #[error("the session has sealed as much as it may")]
     Exhausted,
-    /// The buffer is too short for header and tag, or longer than a message can be: a mistake of the caller.
+    /// The buffer is too short for header and tag, or longer than a message can be: a mistake of
+    /// the caller.
     #[error("the buffer does not fit a tunnel message")]
     Length,
 }
 
-/// Why a message was dropped. Nothing but a counter should follow, except for [`UnknownIndex`](Self::UnknownIndex).
+/// The reason why a message was dropped. Nothing but a counter should follow, except for
+/// [`UnknownIndex`](Self::UnknownIndex).
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum OpenError {
     /// Not a tunnel message.
     #[error("not a tunnel message")]
     Malformed,
-    /// For keys or a handshake this side does not have: late, or both sides came to hold different keys, because one was
-    /// restarted or handshakes were lost. A new handshake is under way for the latter; late messages cause few of them.
+    /// For keys or a handshake this side does not have: late, or both sides came to hold different
+    /// keys, because one was restarted or handshakes were lost. A new handshake is under way for
+    /// the latter; late messages cause few of them.
     #[error("for an unknown session")]
     UnknownIndex,
     /// The counter was used before or is older than the window.
@@ -161,8 +173,8 @@ impl OpenError {
 impl PeerSession {
     /// A peer without a session. Nothing happens until a packet goes out or a message comes in.
     ///
-    /// `seed` gives session indexes and jitter; keys never come from it. Every deciding type takes the time here; this
-    /// one has nothing due yet.
+    /// `seed` gives session indexes and jitter; keys never come from it. Every deciding type takes
+    /// the time here; this one has nothing due yet.
     #[must_use]
     pub fn new(config: PeerConfig, _now: Instant, seed: u64) -> Self {
         Self {
@@ -183,7 +195,7 @@ impl PeerSession {
         }
     }
 
-    /// Whether [`seal`](Self::seal) would seal.
+    /// Returns whether [`seal`](Self::seal) would seal.
     #[must_use]
     pub fn can_seal(&self, now: Instant) -> bool {
         self.current
@@ -205,18 +217,21 @@ impl PeerSession {
         }
     }
 
-    /// Tells the peer that this device leaves. Who has no session with it has no connections either.
+    /// Tells the peer that this device leaves. Who has no session with it has no connections
+    /// either.
     pub fn say_farewell(&mut self, now: Instant) {
         self.push_note(now, Note::Leaving);
     }
 
-    /// Tells the peer over which relay this device is reached now, as the way to it broke. Returns whether there are keys to say it.
+    /// Tells the peer over which relay this device is reached now, as the way to it broke. Returns
+    /// whether there are keys to say it.
     pub fn say_moved(&mut self, now: Instant, place: [u8; 16]) -> bool {
         self.push_note(now, Note::Moved(place))
     }
 
-    /// Seals the packet in `message`, which is [`TRANSPORT_HEADER_LEN`] bytes free, the packet, [`TAG_LEN`] bytes
-    /// free. In place, without allocation. May put a handshake into `poll_message` when the keys get old.
+    /// Seals the packet in `message`, which is [`TRANSPORT_HEADER_LEN`] bytes free, the packet,
+    /// [`TAG_LEN`] bytes free. In place, without allocation. May put a handshake into
+    /// `poll_message` when the keys get old.
     ///
     /// # Errors
     /// See [`SealError`].
@@ -234,8 +249,8 @@ impl PeerSession {
     /// Takes one message that came from this peer's place in the network, and opens it in place.
     ///
     /// # Errors
-    /// See [`OpenError`]; a message that fails changes nothing, except that a message 1 uses up a little of the
-    /// peer's allowance of handshakes.
+    /// See [`OpenError`]; a message that fails changes nothing, except that a message 1 uses up a
+    /// little of the peer's allowance of handshakes.
     pub fn open<'m>(
         &mut self,
         now: Instant,
@@ -270,13 +285,15 @@ impl PeerSession {
         self.events.pop_front()
     }
 
-    /// Whether the peer proved since the last call that it lives. A first message of a handshake proves nothing: it may be a copy.
+    /// Returns whether the peer proved since the last call that it lives. A first message of a
+    /// handshake proves nothing: it may be a copy.
     #[must_use]
     pub fn take_proof(&mut self) -> bool {
         std::mem::take(&mut self.proved)
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is due. `None` for a peer that was idle for three minutes.
+    /// Returns the time when [`handle_timeout`](Self::handle_timeout) is due. `None` for a peer
+    /// that was idle for three minutes.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let expiries = self.all_keys().map(SessionKeys::expires);
@@ -284,7 +301,8 @@ impl PeerSession {
         expiries.chain(attempt).min()
     }
 
-    /// Sends a handshake again, gives it up, or erases old keys, whatever is due. Early calls do nothing.
+    /// Sends a handshake again, gives it up, or erases old keys, whatever is due. Early calls do
+    /// nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
         let expired = |keys: &mut SessionKeys| now >= keys.expires();
         self.previous.retain_mut(|keys| !expired(keys));
@@ -385,13 +403,15 @@ impl PeerSession {
             && let Some(flight) = &attempt.flight
         {
             if self.config.local_device < self.config.remote_device {
-                // Both started, and ours goes on. If ours may have been lost, the peer gets it again now.
+                // Both started, and ours goes on. If ours may have been lost, the peer gets it
+                // again now.
                 if flight.may_be_lost(now) {
                     self.transmit(now);
                 }
                 return Ok(());
             }
-            // Both started, and theirs goes on. Ours is not forgotten: this message 1 may be an old copy.
+            // Both started, and theirs goes on. Ours is not forgotten: this message 1 may be an old
+            // copy.
             attempt.yield_to_peer(now);
         }
 
@@ -430,7 +450,8 @@ impl PeerSession {
             return Err(OpenError::RateLimited);
         }
         let mut instance = [0; INSTANCE_LEN];
-        // A failed read leaves the handshake as it was, ready for the true message 2, for a few times.
+        // A failed read leaves the handshake as it was, ready for the true message 2, for a few
+        // times.
         if flight
             .handshake
             .read_message(noise_2, &mut instance)
@@ -456,8 +477,8 @@ impl PeerSession {
         self.push_message(confirm);
 
         let usable_before = self.can_seal(now);
-        // What we answered before may be in use by the peer already, unless its confirmation should be long here. It
-        // is older than the new keys on both sides.
+        // What we answered before may be in use by the peer already, unless its confirmation should
+        // be long here. It is older than the new keys on both sides.
         let unconfirmed = self
             .next
             .take()
@@ -633,18 +654,20 @@ fn split(handshake: &mut HandshakeState) -> SplitKeys {
     }
 }
 
-/// Whether `message` begins a handshake.
+/// Returns whether `message` begins a handshake.
 #[must_use]
 pub fn is_init(message: &[u8]) -> bool {
     matches!(envelope::parse(message), Some(Message::Init { .. }))
 }
 
-/// Answers that do not open after which a handshake is begun anew: an honest peer sends none, and what a broken path bends is rare.
+/// Answers that do not open after which a handshake is begun anew: an honest peer sends none, and
+/// what a broken path bends is rare.
 const FORGED_MAX: u32 = 3;
-/// Old keys that still open: those just replaced, and those the peer may have taken up while we replaced them.
+/// Old keys that still open: those just replaced, and those the peer may have taken up while we
+/// replaced them.
 const PREVIOUS_MAX: usize = 2;
-/// Handshake messages kept for a caller that does not drain. At most one message 1, an answer and a confirmation are
-/// of use at a time.
+/// Handshake messages kept for a caller that does not drain. At most one message 1, an answer and a
+/// confirmation are of use at a time.
 const MESSAGES_MAX: usize = 4;
 /// Events kept for a caller that does not drain; only the latest matter.
 const EVENTS_MAX: usize = 4;

@@ -1,4 +1,5 @@
-//! The other end is killed, sleeps or leaves: what connections see of it, over relays that notice in their own time.
+//! The other end is killed, sleeps or leaves: what connections see of it, over relays that notice
+//! in their own time.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -44,7 +45,8 @@ fn an_idle_connection_ends_when_the_peer_was_killed_and_is_back() {
 
 #[test]
 fn a_busy_connection_outlasts_a_sleep() {
-    // Of the receiver and of the sender; what relays and controller notice meanwhile changes nothing.
+    // Of the receiver and of the sender; what relays and controller notice meanwhile changes
+    // nothing.
     for (sleeper, sleep) in [
         (1, Duration::from_secs(55)),
         (1, 10 * MINUTE),

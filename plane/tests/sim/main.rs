@@ -1,5 +1,6 @@
-//! The whole data plane in virtual time: two clients' engines and two relays' forwarders, joined by wires that delay, cut and
-//! reorder. No socket, no sleep; a seed decides everything that can go differently.
+//! The whole data plane in virtual time: two clients' engines and two relays' forwarders, joined by
+//! wires that delay, cut and reorder. No socket, no sleep; a seed decides everything that can go
+//! differently.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,8 +9,8 @@
 
 mod absence;
 mod cases;
+mod deployment;
 mod one_way;
 mod script;
-mod told;
 mod wire;
 mod world;

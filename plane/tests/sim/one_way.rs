@@ -1,4 +1,5 @@
-//! One direction of one link dies and nobody is told: how long a conversation of few bytes stands still.
+//! One direction of one link dies and nobody is told: how long a conversation of few bytes stands
+//! still.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -21,7 +22,8 @@ fn read(stream: &TcpStream) -> usize {
     }
 }
 
-/// The longest time for which no echo came back, when one direction between `client` and `relay` dies.
+/// The longest time for which no echo came back, when one direction between `client` and `relay`
+/// dies.
 fn longest_stall(client: usize, relay: usize, up: bool, pause: Duration) -> Duration {
     let mut world = World::quiet();
     let (near, far) = world.open();

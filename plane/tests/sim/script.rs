@@ -1,4 +1,5 @@
-//! What a seed decides: sizes, delays, rates, and when which link is cut how. Pure numbers, so a failing seed replays exactly.
+//! What a seed decides: sizes, delays, rates, and when which link is cut how. Pure numbers, so a
+//! failing seed replays exactly.
 
 use std::time::Duration;
 
@@ -34,7 +35,8 @@ impl Dice {
 pub(crate) enum Cut {
     /// Both ends notice at once; everything in flight is lost.
     Clean,
-    /// The client notices; what it sent still reaches the relay, later than what it sends over the next link.
+    /// The client notices; what it sent still reaches the relay, later than what it sends over the
+    /// next link.
     ClientFirst,
     /// The relay notices; the client goes on sending into nothing until its liveness finds out.
     RelayFirst,

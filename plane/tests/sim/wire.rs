@@ -1,4 +1,5 @@
-//! One direction of a connection: bytes go in, and come out later, in order, at a rate, in pieces that do not respect frames.
+//! One direction of a connection: bytes go in, and come out later, in order, at a rate, in pieces
+//! that do not respect frames.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

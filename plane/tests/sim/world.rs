@@ -1,4 +1,5 @@
-//! Clients, relays and wires under one virtual clock, and the oracle: every byte of every transfer arrives once and in order.
+//! Clients, relays and wires under one virtual clock, and the oracle: every byte of every transfer
+//! arrives once and in order.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use overlan_netstack::{Config, Connecting, TcpListener, TcpStream};
-use overlan_plane::backoff::{Backoff, Limits};
+use overlan_plane::backoff::{Backoff, BackoffBounds};
 use overlan_plane::engine::{Attachment, Engine, KnownPeers, LocalDevice, PATIENCE};
 use overlan_protocol::address;
 use overlan_protocol::exchange::{Batch, Exchange};
@@ -17,8 +18,8 @@ use overlan_protocol::frame::{self, BODY_MAX, Frame};
 use overlan_protocol::hello::Welcome;
 use overlan_relay::{Forwarder, Forwarding};
 
+use crate::deployment::{HOSTS, NETWORK, PORT, RELAYS, WALL, device, netmap, ticket, tunnel};
 use crate::script::{Cut, Dice, Script, Transfer};
-use crate::told::{HOSTS, NETWORK, PORT, RELAYS, WALL, device, netmap, ticket, tunnel};
 use crate::wire::Wire;
 
 mod life;
@@ -263,7 +264,7 @@ impl World {
                 let seed = self.dice.next();
                 let attempt = Attempt {
                     at: self.now + 2 * self.script.delays[index][relay],
-                    backoff: Backoff::new(Limits::LINK, seed),
+                    backoff: Backoff::new(BackoffBounds::LINK, seed),
                     outage_until: self.now,
                     connection: None,
                 };
@@ -403,7 +404,8 @@ impl World {
             let connection = &self.connections[&number];
             let is_through = connection.up.next_arrival().is_none() && !connection.dead[0];
             if connection.near.is_none() && (connection.far.is_none() || is_through) {
-                // The relay has got all that was under way, and its side finds the end of the stream.
+                // The relay has got all that was under way, and its side finds the end of the
+                // stream.
                 self.connections.remove(&number);
             }
         }
@@ -518,7 +520,8 @@ impl World {
             ));
             connection.far = None;
             connection.up = Wire::hole(now);
-            // The client reads the end of the stream behind what is under way; liveness would find it as well.
+            // The client reads the end of the stream behind what is under way; liveness would find
+            // it as well.
             if !self.clients[connection.client].asleep && !connection.dead[1] {
                 self.end_near(number);
             }

@@ -1,6 +1,6 @@
 //! Which way `up` comes to a device: the stored one, or an enrolment, by which right. Decides from facts; reads nothing.
 
-use overlan::program::state::{Device, Session};
+use overlan::program::state::{Device, Login};
 use overlan_protocol::api::{Credential, JoinString};
 use overlan_protocol::key::Secret;
 
@@ -14,7 +14,7 @@ pub(super) struct Facts {
     /// The auth key that was given.
     pub(super) auth_key: Option<Secret>,
     /// The stored session.
-    pub(super) session: Option<Session>,
+    pub(super) session: Option<Login>,
     /// Whether a person sits at a terminal.
     pub(super) can_ask: bool,
     /// Seconds since the Unix epoch.

@@ -62,7 +62,8 @@ fn certificates_are_renewed_in_good_time_and_at_once_when_the_names_change() {
     assert_eq!(due(NOW, None, &home), Due::Now);
     let mut have = held(NOW, &home);
     for round in 0..5_u64 {
-        // A controller that is away does not change when; it is asked until it answers, and the old ones serve meanwhile.
+        // A controller that is away does not change when; it is asked until it answers, and the old
+        // ones serve meanwhile.
         let asked = NOW + round * 10 * DAY;
         let at = asked + 14 * DAY / 3 * 2;
         assert_eq!(due(asked, Some(&have), &home), Due::At(at));

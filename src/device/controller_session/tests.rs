@@ -184,10 +184,19 @@ fn knows(netmap: &Netmap, label: &str) -> bool {
 fn a_ticket_is_refreshed_at_half_of_its_life() {
     let life = overlan_protocol::ticket::TICKET_LIFE_SECS;
     assert_eq!(
-        refresh_wait(1_000, 1_000 + life),
+        refresh_wait(
+            UnixTime::from_secs(1_000),
+            UnixTime::from_secs(1_000 + life)
+        ),
         Duration::from_secs(life / 2)
     );
-    assert_eq!(refresh_wait(1_000 + life, 1_000 + life), Duration::ZERO);
+    assert_eq!(
+        refresh_wait(
+            UnixTime::from_secs(1_000 + life),
+            UnixTime::from_secs(1_000 + life)
+        ),
+        Duration::ZERO
+    );
 }
 
 #[tokio::test]
@@ -287,7 +296,7 @@ async fn a_ticket_past_its_time_is_replaced_and_kept() {
     let mut ticket = session.control.ticket();
     let fresh = timeout(WITHIN, ticket.wait_for(|ticket| ticket.ticket != "old")).await;
     let fresh = fresh.unwrap().unwrap().clone();
-    assert!(fresh.expires > unix_time());
+    assert!(fresh.expires > wall().as_secs());
     let kept = web.state.load_ticket().unwrap().unwrap();
     assert!(kept.ticket != "old" && kept.expires >= fresh.expires);
     session.end().await;
@@ -318,7 +327,7 @@ async fn a_removed_device_forgets_what_it_was() {
     web.state.save_device(&web.device).unwrap();
     let ticket = TicketResponse {
         ticket: "old".to_owned(),
-        expires: unix_time() + overlan_protocol::ticket::TICKET_LIFE_SECS,
+        expires: wall().as_secs() + overlan_protocol::ticket::TICKET_LIFE_SECS,
         networks: Vec::new(),
     };
     let session = Session::start(web.control_with(None, ticket));

@@ -10,9 +10,9 @@ use axum::serve::IncomingStream;
 use super::{Listener, PeerAddr, Stream};
 use crate::names::PeerIdentity;
 
-/// `axum::serve(node.listen(80)?, app.into_make_service_with_connect_info::<PeerIdentity>())`: handlers get the peer by
-/// `ConnectInfo<PeerIdentity>`. When the node was closed nothing comes any more; end the server by
-/// `.with_graceful_shutdown(async move { node.closed().await })`.
+/// `axum::serve(node.listen(80)?, app.into_make_service_with_connect_info::<PeerIdentity>())`:
+/// handlers get the peer by `ConnectInfo<PeerIdentity>`. When the node was closed nothing comes any
+/// more; end the server by `.with_graceful_shutdown(async move { node.closed().await })`.
 impl axum::serve::Listener for Listener {
     type Io = Stream;
     type Addr = PeerIdentity;

@@ -1,4 +1,5 @@
-//! Brings a device up for a program that uses the library: the stored device, or a new one. Decides the order of things.
+//! Brings a device up for a program that uses the library: the stored device, or a new one. Decides
+//! the order of things.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,12 +12,12 @@ use overlan_transport::outgoing::{Outgoing, UpstreamProxy};
 
 use super::close::Owned;
 use super::confirm::CONFIRM_WITHIN;
-use super::{Node, NodeError, NodeOptions, NotReady, lock};
+use super::{Node, NodeError, NodeOptions, NotReady};
 use crate::device::enrol::{EnrolError, EnrolOptions, enrol, system_hostname};
 use crate::device::state::{Device, StateDir, StateError};
 use crate::host::memory::Budget;
 
-/// How a node is to come up. Made by [`Node::builder`].
+/// Settings by which a node comes up. Made by [`Node::builder`].
 #[derive(Debug)]
 #[must_use = "`up` brings the node up"]
 pub struct Builder {
@@ -37,7 +38,7 @@ enum Place {
     Given(StateDir),
 }
 
-/// Why a node is not up. Nothing of it runs then.
+/// The reason why a node is not up. Nothing of it runs then.
 #[derive(Debug, thiserror::Error)]
 pub enum UpError {
     /// The state cannot be used, or another node or `overlan up` uses it.
@@ -68,7 +69,8 @@ impl From<NodeError> for UpError {
 }
 
 impl Node {
-    /// Describes a node to bring up: in memory, with this host's name, ready within 60 s, unless said otherwise.
+    /// Describes a node to bring up: in memory, with this host's name, ready within 60 s, unless
+    /// said otherwise.
     ///
     /// ```no_run
     /// # async fn example(key: &str) -> Result<(), Box<dyn std::error::Error>> {
@@ -103,86 +105,96 @@ impl Node {
 }
 
 impl Builder {
-    /// Keeps the device in a directory of its own, which is made if it is missing: mode 0700, for one node at a time. Later starts
-    /// need no auth key, and no controller.
+    /// Keeps the device in a directory of its own, which is made if it is missing: mode 0700, for
+    /// one node at a time. Later starts need no auth key, and no controller.
     pub fn state_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.place = Place::Directory(path.into());
         self
     }
 
-    /// Keeps the device in memory, as without this call: it is a new one at every start, and [`Node::close`] removes it.
+    /// Keeps the device in memory, as without this call: it is a new one at every start, and
+    /// [`Node::close`] removes it.
     pub fn in_memory(mut self) -> Self {
         self.place = Place::Given(StateDir::in_memory());
         self
     }
 
-    /// The controller, by the join string that `overlan controller serve` prints: `"https://…#sha256:…".parse()?`.
+    /// The controller, by the join string that `overlan controller serve` prints:
+    /// `"https://…#sha256:…".parse()?`.
     pub fn server(mut self, join: JoinString) -> Self {
         self.server = Some(join);
         self
     }
 
-    /// The auth key by which the device is enrolled. It is used if the state holds no device, or one that was removed. Read it
-    /// from a file or the environment, not from an argument, which every user of the host sees.
+    /// The auth key by which the device is enrolled. It is used if the state holds no device, or
+    /// one that was removed. Read it from a file or the environment, not from an argument, which
+    /// every user of the host sees.
     pub fn auth_key(mut self, key: Secret) -> Self {
         self.auth_key = Some(key);
         self
     }
 
-    /// Name of a new device in its network; the controller may append a number. Without it, this host's name.
+    /// Name of a new device in its network; the controller may append a number. Without it, this
+    /// host's name.
     pub fn hostname(mut self, name: impl Into<String>) -> Self {
         self.hostname = Some(name.into());
         self
     }
 
-    /// A network that a new device joins, by label; again for one more. Without it, all of the auth key's.
+    /// A network that a new device joins, by label; again for one more. Without it, all of the auth
+    /// key's.
     pub fn network(mut self, label: impl Into<String>) -> Self {
         self.networks.push(label.into());
         self
     }
 
-    /// Network that a bare overlay address means where this device is in several, which all use the same ones. Without it only
-    /// names, and addresses such as `100.64.0.2%acme`, lead anywhere then.
+    /// Network that a bare overlay address means where this device is in several, which all use the
+    /// same ones. Without it only names, and addresses such as `100.64.0.2%acme`, lead anywhere
+    /// then.
     pub fn address_network(mut self, label: impl Into<String>) -> Self {
         self.options.address_network = Some(label.into());
         self
     }
 
-    /// Whether [`Node::close`] removes the device at the controller and in the state. In memory it always does. A process that
-    /// dies closes nothing: give it an ephemeral auth key, whose devices the controller removes ten minutes after they went away.
+    /// Returns whether [`Node::close`] removes the device at the controller and in the state. In
+    /// memory it always does. A process that dies closes nothing: give it an ephemeral auth key,
+    /// whose devices the controller removes ten minutes after they went away.
     pub fn ephemeral(mut self, ephemeral: bool) -> Self {
         self.ephemeral = ephemeral;
         self
     }
 
-    /// How long [`Builder::up`] waits for the controller, and then for a relay, each; `None` = for a relay for ever.
+    /// Returns the time that [`Builder::up`] waits for the controller, and then for a relay, each;
+    /// `None` = for a relay for ever.
     pub fn ready_within(mut self, within: Option<Duration>) -> Self {
         self.ready_within = within;
         self
     }
 
-    /// Whether [`Builder::up`] also waits until every peer that is online has heard of this node, so that a name dialled there leads here
-    /// at the first attempt. It does, for at most 2 s, unless this says otherwise; a node that only dials need not.
+    /// Returns whether [`Builder::up`] also waits until every peer that is online has heard of this
+    /// node, so that a name dialled there leads here at the first attempt. It does, for at most 2
+    /// s, unless this says otherwise; a node that only dials need not.
     pub fn confirm(mut self, confirm: bool) -> Self {
         self.confirm = confirm;
         self
     }
 
-    /// Reaches controller and relays through a proxy, `"http://proxy.example:3128".parse()?` or `socks5://…`. Without it, straight;
-    /// no variable of the environment is looked at.
+    /// Reaches controller and relays through a proxy, `"http://proxy.example:3128".parse()?` or
+    /// `socks5://…`. Without it, straight; no variable of the environment is looked at.
     pub fn upstream_proxy(mut self, proxy: UpstreamProxy) -> Self {
         self.options.outgoing = Outgoing::through(proxy);
         self
     }
 
-    /// How long a dial may take in all; 30 s without this call.
+    /// Returns the time that a dial may take in all; 30 s without this call.
     pub fn dial_timeout(mut self, timeout: Duration) -> Self {
         self.options.dial_timeout = timeout;
         self
     }
 
-    /// Keeps the node's connections within what `budget` leaves for them; without it nothing is limited by memory. The library asks
-    /// no cgroup by itself: [`crate::host::memory::cgroup_limit`] does.
+    /// Keeps the node's connections within what `budget` leaves for them; without it nothing is
+    /// limited by memory. The library asks no cgroup by itself:
+    /// [`crate::host::memory::cgroup_limit`] does.
     pub fn memory(mut self, budget: Budget) -> Self {
         self.options.memory = Some(budget);
         self
@@ -194,10 +206,11 @@ impl Builder {
         self
     }
 
-    /// Brings the node up: uses the stored device or enrols a new one, then waits until peers can reach it.
+    /// Brings the node up: uses the stored device or enrols a new one, then waits until peers can
+    /// reach it.
     ///
-    /// It reads no environment, installs nothing process-wide and writes nowhere but to the state. What happens is told by
-    /// `tracing`, to whatever subscriber the program has.
+    /// It reads no environment, installs nothing process-wide and writes nowhere but to the state.
+    /// What happens is told by `tracing`, to whatever subscriber the program has.
     ///
     /// # Errors
     /// See [`UpError`].
@@ -243,7 +256,7 @@ impl Builder {
             Ok(node) => node,
             Err(error) => return Err((error.into(), std::mem::take(owned))),
         };
-        *lock(&node.inner.owned) = std::mem::take(owned);
+        *node.inner.owned.lock() = std::mem::take(owned);
         match node.ready(self.ready_within).await {
             Ok(()) => {
                 if self.confirm {
@@ -253,7 +266,7 @@ impl Builder {
             }
             Err(error @ (NotReady::Removed | NotReady::Unknown)) => {
                 node.shutdown().await;
-                let owned = std::mem::take(&mut *lock(&node.inner.owned));
+                let owned = std::mem::take(&mut *node.inner.owned.lock());
                 Err((error.into(), owned))
             }
             Err(error) => {
@@ -297,10 +310,10 @@ impl Builder {
     }
 }
 
-/// How long a start may take before somebody must hear of it.
+/// The time that a start may take before somebody must hear of it.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// How long the controller is waited for when the device is enrolled.
+/// The time that the controller is waited for when the device is enrolled.
 const ENROL_WITHIN: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Connections to hosts outside the overlay: which gateway is asked, and which one after it. What it asks there is `gateway`'s.
+//! Connections to hosts outside the overlay: which gateway is asked, and which one after it. What
+//! it asks there is `gateway`'s.
 
 use std::future::pending;
 use std::pin::pin;
@@ -16,7 +17,8 @@ use overlan_plane::route::Choice;
 impl Inner {
     /// Opens a connection to `port` of a host through one of its gateways: one that is there before
     /// one of which nobody knows, and that before one that is away. One that turns out to be at no
-    /// relay is left for the next one, since a device that comes from disk does not know who is there.
+    /// relay is left for the next one, since a device that comes from disk does not know who is
+    /// there.
     pub(super) async fn dial_by_gateway(
         &self,
         snapshot: &Snapshot,
@@ -59,7 +61,8 @@ impl Inner {
         Some(gateways.remove(place))
     }
 
-    /// As for any device; but whom no relay had a moment ago is as good as away while another one leads there, too.
+    /// As for any device; but whom no relay had a moment ago is as good as away while another one
+    /// leads there, too.
     fn presence_of_gateway(&self, gateway: &GatewayHost) -> Presence {
         match self.gateway_peer(gateway) {
             Some(peer) if self.engine.way_to(&peer) == Choice::Wait => Presence::Offline,

@@ -1,28 +1,29 @@
-//! Keeps certificates for this device's names while something is published under TLS: asks the controller, keeps the answer, shows it at
-//! the next handshake. When is [`crate::device::certificate`]'s to decide.
+//! Keeps certificates for this device's names while something is published under TLS: asks the
+//! controller, keeps the answer, shows it at the next handshake. When is
+//! [`crate::device::certificate`]'s to decide.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use overlan_protocol::key::{NetworkId, random_bytes};
-use overlan_transport::clock::now;
+use overlan_transport::clock::{now, wall};
+use parking_lot::Mutex;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 
-use super::{Inner, lock};
+use super::Inner;
 use crate::device::certificate::{Asking, Due, Held, Names, due, names};
-use crate::device::controller_session::unix_time;
 use crate::device::status::CertificateStatus;
 use crate::doors::serve::inbound::Securing;
-use overlan_plane::backoff::{Backoff, Limits};
+use overlan_plane::backoff::{Backoff, BackoffBounds};
 
 /// The certificates of a node.
 pub(super) struct Certificates {
-    /// Whether anything needs one.
+    /// True if anything needs one.
     wanted: watch::Sender<bool>,
     current: Arc<Mutex<Current>>,
 }
@@ -59,15 +60,15 @@ impl Certificates {
         Securing::new(Arc::new(shown), http)
     }
 
-    /// What there is, for people; nothing if nothing needs one.
+    /// Returns what there is, for people; nothing if nothing needs one.
     pub(super) fn status(&self) -> Option<CertificateStatus> {
         let wanted = *self.wanted.borrow();
-        wanted.then(|| lock(&self.current).status.clone())
+        wanted.then(|| self.current.lock().status.clone())
     }
 
     fn show(&self, held: &Held) {
         let Some(keys) = held.keys() else { return };
-        let mut current = lock(&self.current);
+        let mut current = self.current.lock();
         current.keys = keys;
         current.status = CertificateStatus {
             names: held.issued_for().map(str::to_owned).collect(),
@@ -77,7 +78,8 @@ impl Certificates {
     }
 }
 
-/// What a handshake in one network shows: asked anew for each, so that a renewal needs no new listener.
+/// The certificate for handshakes in one network: asked for at each, so that a renewal needs no new
+/// listener.
 struct Shown {
     network: NetworkId,
     current: Arc<Mutex<Current>>,
@@ -91,7 +93,7 @@ impl fmt::Debug for Shown {
 
 impl ResolvesServerCert for Shown {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        lock(&self.current).keys.get(&self.network).cloned()
+        self.current.lock().keys.get(&self.network).cloned()
     }
 }
 
@@ -119,11 +121,11 @@ impl Inner {
                 true => names(&netmap.borrow_and_update()),
                 false => Names::new(),
             };
-            let wait = match due(unix_time(), held.as_ref(), &names) {
+            let wait = match due(wall().as_secs(), held.as_ref(), &names) {
                 Due::Never => None,
                 // The wall clock may be set meanwhile.
                 Due::At(at) => {
-                    let rest = Duration::from_secs(at.saturating_sub(unix_time()));
+                    let rest = Duration::from_secs(at.saturating_sub(wall().as_secs()));
                     Some(now() + rest.min(LOOK_AGAIN))
                 }
                 Due::Now => match &failed {
@@ -140,7 +142,7 @@ impl Inner {
                             }
                             Some(Err(error)) => {
                                 tracing::warn!(%error, "no certificates for this device's names; the old ones serve while they last");
-                                lock(&self.certificates.current).status.error = Some(error);
+                                self.certificates.current.lock().status.error = Some(error);
                                 let until = now() + backoff.handle_failure(now());
                                 failed = Some((names, until));
                             }
@@ -169,7 +171,7 @@ impl Inner {
         let answer = self.control.certify(asking.request()).await;
         let answer = answer.map_err(|error| error.to_string())?;
         let held = asking
-            .answered(unix_time(), names, answer)
+            .answered(wall().as_secs(), names, answer)
             .ok_or("the controller's answer holds no certificates over this device's key")?;
         if let Err(error) = self.state.save_certificates(&held) {
             tracing::warn!(%error, "the certificates could not be kept; a restart needs the controller");
@@ -179,7 +181,7 @@ impl Inner {
 }
 
 /// While the controller does not answer: certificates have days left when they are renewed.
-const RETRY: Limits = Limits {
+const RETRY: BackoffBounds = BackoffBounds {
     base: Duration::from_secs(2),
     cap: Duration::from_secs(300),
 };

@@ -1,4 +1,5 @@
-//! How a node ends: in order, at once, or because nobody holds it any more. Decides what is waited for and how long.
+//! How a node ends: in order, at once, or because nobody holds it any more. Decides what is waited
+//! for and how long.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
@@ -9,27 +10,29 @@ use overlan_transport::clock::now;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, Node, lock};
+use super::{Inner, Node};
 use crate::device::enrol::{ForgetError, forget};
 use crate::device::state::DirLock;
 use overlan_plane::engine::Engine;
 use overlan_plane::route::LinkState;
 
-/// Why a node that was closed left something behind. It has ended all the same.
+/// The reason why a node that was closed left something behind. It has ended all the same.
 #[derive(Debug, thiserror::Error)]
 pub enum CloseError {
-    /// Some peer did not acknowledge everything that was written to it; those connections were reset.
+    /// Some peer did not acknowledge everything that was written to it; those connections were
+    /// reset.
     #[error("not everything that was written reached its peer within {} s", waited.as_secs())]
     Undelivered {
-        /// How long was waited.
+        /// The time that was waited.
         waited: Duration,
     },
-    /// The device was to be removed, and the controller was not told: it stays there, offline, and nobody can use it.
+    /// The device was to be removed, and the controller was not told: it stays there, offline, and
+    /// nobody can use it.
     #[error(transparent)]
     NotRemoved(#[from] ForgetError),
 }
 
-/// What a node that was built holds besides itself.
+/// The things that a node from a builder holds besides itself.
 #[derive(Debug, Default)]
 pub(super) struct Owned {
     /// Keeps other nodes away from the state.
@@ -63,9 +66,10 @@ impl Drop for Alive {
 }
 
 impl Node {
-    /// Ends in order, and waits for it: nothing new is accepted or dialed, what was written goes out and is acknowledged by the
-    /// peers, for at most 10 s, then every connection is reset and every task ended. An ephemeral device, one in memory for
-    /// example, is removed at the controller, for which another 10 s may pass. The state directory is free afterwards.
+    /// Ends in order, and waits for it: nothing new is accepted or dialed, what was written goes
+    /// out and is acknowledged by the peers, for at most 10 s, then every connection is reset and
+    /// every task ended. An ephemeral device, one in memory for example, is removed at the
+    /// controller, for which another 10 s may pass. The state directory is free afterwards.
     ///
     /// [`Stream`](super::Stream)s that are still held fail with `ConnectionAborted`, listeners and UDP sockets with
     /// [`Closed`](super::Closed). Calling it again does nothing.
@@ -80,7 +84,7 @@ impl Node {
                 .await
                 .is_ok();
         self.shutdown().await;
-        let Owned { lock, ephemeral } = std::mem::take(&mut *lock(&inner.owned));
+        let Owned { lock, ephemeral } = std::mem::take(&mut *inner.owned.lock());
         if ephemeral {
             forget(&inner.state, &inner.options.outgoing, FORGET_WITHIN).await?;
         }
@@ -93,8 +97,9 @@ impl Node {
         }
     }
 
-    /// Lets nobody in at published ports any more, and waits, at most `within`, until the connections that came in by them have
-    /// ended and peers have acknowledged what was written to them.
+    /// Lets nobody in at published ports any more, and waits, at most `within`, until the
+    /// connections that came in by them have ended and peers have acknowledged what was written to
+    /// them.
     pub async fn drain(&self, within: Duration) {
         let inner = &self.inner;
         inner.closing.cancel();
@@ -107,8 +112,9 @@ impl Node {
         let _ = timeout(within, drained).await;
     }
 
-    /// Resets every connection and tells peers and controller that this device leaves, for which they get at most 3 s. Programs
-    /// read what had arrived and then an error: an end that no source made must not look like one. Again it does nothing.
+    /// Resets every connection and tells peers and controller that this device leaves, for which
+    /// they get at most 3 s. Programs read what had arrived and then an error: an end that no
+    /// source made must not look like one. Again it does nothing.
     pub async fn leave(&self) {
         let inner = &self.inner;
         inner.closing.cancel();
@@ -121,8 +127,8 @@ impl Node {
         let _ = timeout(LEAVE_WITHIN, told).await;
     }
 
-    /// Ends everything at once and waits for it, after [`Node::leave`]. What is under way is lost; an ephemeral device stays at the
-    /// controller, offline.
+    /// Ends everything at once and waits for it, after [`Node::leave`]. What is under way is lost;
+    /// an ephemeral device stays at the controller, offline.
     pub async fn shutdown(&self) {
         self.leave().await;
         let inner = &self.inner;
@@ -175,13 +181,14 @@ fn reset_flows(engine: &Engine) {
     }
 }
 
-/// How long peers may take for what was written. A relay that failed is replaced within seconds; who needs longer has bytes to
-/// move, and then waiting is the program's to decide.
+/// The time that peers may take for what was written. A relay that failed is replaced within
+/// seconds; who needs longer has bytes to move, and then waiting is the program's to decide.
 const DELIVER_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long it may take to tell peers and the controller that this device leaves: a round trip, what receivers of bulk data need to make
-/// room at the relay, and some for a busy machine. Who was not told waits for the patience.
+/// The time that it may take to tell peers and the controller that this device leaves: a round
+/// trip, what receivers of bulk data need to make room at the relay, and some for a busy machine.
+/// Who was not told waits for the patience.
 const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 
-/// How long the controller may take to remove a device.
+/// The time that the controller may take to remove a device.
 const FORGET_WITHIN: Duration = Duration::from_secs(10);

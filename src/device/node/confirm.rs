@@ -1,5 +1,6 @@
-//! Whether peers reach this device: asks those that are online for an echo. Who answers has this device's keys from its own netmap,
-//! and a session in which it can be spoken to; so a name that is dialled there leads here.
+//! Whether peers reach this device: asks those that are online for an echo. Who answers has this
+//! device's keys from its own netmap, and a session in which it can be spoken to; so a name that is
+//! dialled there leads here.
 
 use std::future::pending;
 use std::time::Duration;
@@ -18,10 +19,11 @@ use overlan_plane::engine::Peer;
 use overlan_plane::route::Choice;
 
 impl Node {
-    /// Asks every peer that is online and that policy lets this device ask, and waits for the answers, at most `within`.
+    /// Asks every peer that is online and that policy lets this device ask, and waits for the
+    /// answers, at most `within`.
     ///
-    /// Without a session with the controller nobody knows who is online, and nobody is asked: a device that has only what is on
-    /// its disk is ready without its peers.
+    /// Without a session with the controller nobody knows who is online, and nobody is asked: a
+    /// device that has only what is on its disk is ready without its peers.
     pub async fn confirm(&self, within: Duration) -> Confirmed {
         let mut confirmed = Confirmed::default();
         let asking = self.ask_all(&mut confirmed);
@@ -108,18 +110,19 @@ impl Inner {
     }
 }
 
-/// What became of asking one peer.
+/// The outcome of asking one peer.
 enum Answer {
     Here,
     Absent,
     None,
 }
 
-/// How long peers that are online may take to answer a device that comes up: one of them may have vanished a moment ago.
+/// The time that peers that are online may take to answer a device that comes up: one of them may
+/// have vanished a moment ago.
 pub const CONFIRM_WITHIN: Duration = Duration::from_secs(2);
 
 /// Peers that are asked at the same time: handshakes of so many take milliseconds.
 const AT_ONCE: usize = 64;
 
-/// What an echo request carries.
+/// The content of an echo request.
 const ECHO: &[u8] = b"overlan";

@@ -1,5 +1,5 @@
-//! HTTP clients into the overlay: dials for hyper's client, or for whatever else takes a connector. Decides only the port that a
-//! URI without one means.
+//! HTTP clients into the overlay: dials for hyper's client, or for whatever else takes a connector.
+//! Decides only the port that a URI without one means.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,8 +13,8 @@ use tower_service::Service;
 use super::{Node, Stream};
 use crate::names::DialError;
 
-/// Connects to the host and port of a URI, through the overlay only. It speaks no TLS itself: for `https` it is wrapped by a
-/// connector that does, over port 443.
+/// Connects to the host and port of a URI, through the overlay only. It speaks no TLS itself: for
+/// `https` it is wrapped by a connector that does, over port 443.
 ///
 /// ```no_run
 /// # async fn example(node: overlan::Node) -> Result<(), Box<dyn std::error::Error>> {
@@ -41,7 +41,7 @@ impl Connector {
     }
 }
 
-/// What a [`Connector`] opened: a [`Stream`] with hyper's traits.
+/// A connection of a [`Connector`]: a [`Stream`] with hyper's traits.
 pub type Connected = TokioIo<Stream>;
 
 impl Connection for Stream {

@@ -1,22 +1,24 @@
-//! UDP of a program that uses the library: one socket over all networks of the device. Decides which network a datagram goes to.
+//! UDP of a program that uses the library: one socket over all networks of the device. Decides
+//! which network a datagram goes to.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 
 use overlan_netstack as netstack;
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::policy::Protocol;
+use parking_lot::Mutex;
 
 use super::stream::host_and_port;
-use super::{Closed, Node, PeerAddr, lock};
+use super::{Closed, Node, PeerAddr};
 use crate::names::DialError;
 use overlan_plane::engine::Membership;
 
-/// Why there is no UDP socket.
+/// The reason why there is no UDP socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BindUdpError {
     /// Another socket of this node has the port.
@@ -30,11 +32,12 @@ pub enum BindUdpError {
     Closed(#[from] Closed),
 }
 
-/// Sends and receives datagrams on one port of this device, in every network that it is in, and in those that it joins later.
+/// Sends and receives datagrams on one port of this device, in every network that it is in, and in
+/// those that it joins later.
 ///
-/// As everywhere in UDP, datagrams may be lost: up to 512 of them, 1 MiB, wait to be received in each network, and the oldest
-/// leave. Peers that were sent to may answer; whether others may send here is the network's policy. Dropping it closes the port.
-/// It keeps its node up.
+/// As everywhere in UDP, datagrams may be lost: up to 512 of them, 1 MiB, wait to be received in
+/// each network, and the oldest leave. Peers that were sent to may answer; whether others may send
+/// here is the network's policy. Dropping it closes the port. It keeps its node up.
 #[derive(Debug)]
 pub struct UdpSocket {
     node: Node,
@@ -89,9 +92,9 @@ impl UdpSocket {
             port,
             networks: Mutex::default(),
         };
-        bound.follow(&mut lock(&bound.networks))?;
+        bound.follow(&mut bound.networks.lock())?;
         if port == 0
-            && let Some(first) = lock(&bound.networks).values().next()
+            && let Some(first) = bound.networks.lock().values().next()
         {
             bound.port = first.socket.port();
         }
@@ -123,14 +126,15 @@ impl UdpSocket {
     /// Sends one datagram to where another one came from. Returns its length.
     ///
     /// # Errors
-    /// `InvalidInput` if it does not fit into one packet, of [`UdpSocket::max_payload`] bytes; `AddrNotAvailable` if the device
-    /// is not in that network any more; `ConnectionAborted` if the node has ended.
+    /// `InvalidInput` if it does not fit into one packet, of [`UdpSocket::max_payload`] bytes;
+    /// `AddrNotAvailable` if the device is not in that network any more; `ConnectionAborted` if the
+    /// node has ended.
     pub fn send_to_peer(&self, data: &[u8], to: PeerAddr) -> io::Result<usize> {
         if self.node.inner.closing.is_cancelled() {
             return Err(closed());
         }
         let socket = {
-            let mut networks = lock(&self.networks);
+            let mut networks = self.networks.lock();
             self.try_follow(&mut networks);
             networks.get(&to.network).map(|bound| bound.socket.clone())
         };
@@ -142,23 +146,23 @@ impl UdpSocket {
     /// The longest datagram to `peer`, bytes; 0 if the device is not in that network.
     #[must_use]
     pub fn max_payload(&self, peer: PeerAddr) -> usize {
-        let networks = lock(&self.networks);
+        let networks = self.networks.lock();
         let bound = networks.get(&peer.network);
         bound.map_or(0, |bound| bound.socket.max_payload(peer.address))
     }
 
-    /// The next datagram and where it came from; [`Node::identify`] says who that is. What does not fit into `data` is lost.
-    /// Cancel safe. If several tasks wait, the last one is woken.
+    /// The next datagram and where it came from; [`Node::identify`] says who that is. What does not
+    /// fit into `data` is lost. Cancel safe. If several tasks wait, the last one is woken.
     ///
     /// # Errors
-    /// `ConnectionRefused` if a peer answered that its port is closed; the socket goes on. `ConnectionAborted` if the node has
-    /// ended.
+    /// `ConnectionRefused` if a peer answered that its port is closed; the socket goes on.
+    /// `ConnectionAborted` if the node has ended.
     pub async fn recv_from(&self, data: &mut [u8]) -> io::Result<(usize, PeerAddr)> {
         let closing = &self.node.inner.closing;
         let mut changes = self.node.inner.links_changed.subscribe();
         loop {
             let sockets: Vec<(NetworkId, Arc<netstack::UdpSocket>)> = {
-                let mut networks = lock(&self.networks);
+                let mut networks = self.networks.lock();
                 self.try_follow(&mut networks);
                 let socket = |(id, bound): (&NetworkId, &Bound)| (*id, bound.socket.clone());
                 networks.iter().map(socket).collect()
@@ -223,5 +227,6 @@ fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, Closed)
 }
 
-/// How often a port is chosen that must be free in every network: each has thousands.
+/// The number of times that a port is chosen that must be free in every network: each has
+/// thousands.
 const PORT_ATTEMPTS: u32 = 16;

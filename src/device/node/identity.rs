@@ -1,5 +1,5 @@
-//! Who is at the other end. Decides which device an address of a network belongs to; believes no header and no name, only the key
-//! whose session the packets came through.
+//! Who is at the other end. Decides which device an address of a network belongs to; believes no
+//! header and no name, only the key whose session the packets came through.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use super::{Inner, Node, Whois};
 use crate::doors::serve::http::Identify;
 use crate::names::{DialError, PeerIdentity};
 
-/// Where a peer is: an address means nothing without its network, since every network uses the same ones.
+/// The place where a peer is: an address means nothing without its network, since every network
+/// uses the same ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerAddr {
     /// The network.
@@ -25,7 +26,8 @@ pub struct PeerAddr {
 }
 
 impl Node {
-    /// Waits until a peer is known to be there, named as for [`Node::dial`], and returns who that is.
+    /// Waits until a peer is known to be there, named as for [`Node::dial`], and returns who that
+    /// is.
     ///
     /// # Errors
     /// [`DialError::Foreign`] for what is outside the overlay, [`DialError::TimedOut`] after `within`.
@@ -54,7 +56,7 @@ impl Node {
             .unwrap_or(Err(DialError::TimedOut))
     }
 
-    /// Who is at `peer` now. `None` if nobody is: the device left the network.
+    /// Returns who is at `peer` now. `None` if nobody is: the device left the network.
     pub fn identify(&self, peer: PeerAddr) -> Option<PeerIdentity> {
         self.inner.identify(peer)
     }

@@ -1,4 +1,5 @@
-//! The tasks that open links, run them and try again. Decides nothing about which are needed; the engine does.
+//! The tasks that open links, run them and try again. Decides nothing about which are needed; the
+//! engine does.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,29 +9,38 @@ use overlan_protocol::api::{DeviceReport, TicketResponse};
 use overlan_protocol::frame::Vni;
 use overlan_protocol::hello::RejectCode;
 use overlan_protocol::key::{RelayId, random_bytes};
-use overlan_transport::clock::now;
+use overlan_transport::clock::{now, wall};
 use overlan_transport::pump::{self, Ended};
 use tokio::time::sleep;
+use tracing::{Instrument, Span};
 
-use super::{Inner, LinkNote, lock};
-use crate::device::controller_session::unix_time;
+use super::{Inner, LinkNote};
 use crate::device::link::{self, AttachError, Attached, Credentials};
-use overlan_plane::backoff::{Backoff, Limits};
+use overlan_plane::backoff::{Backoff, BackoffBounds};
 use overlan_plane::engine::LinkEnd;
 use overlan_plane::route::LinkState;
 
 impl Inner {
     /// Keeps a link to `relay` for as long as somebody wants one.
-    pub(super) async fn run_link(self: Arc<Self>, relay: RelayId) {
+    pub(super) async fn run_link(self: Arc<Self>, relay: RelayId, span: Span) {
         let stop = self.stop.clone();
         tokio::select! {
             () = stop.cancelled() => {}
-            () = self.try_link(relay) => {}
+            () = self.try_link(relay, &span) => {}
         }
     }
 
-    async fn try_link(self: &Arc<Self>, relay: RelayId) {
-        let mut backoff = Backoff::new(Limits::LINK, u64::from_le_bytes(random_bytes()));
+    /// Makes the span that names a relay in every line about its link. The pump runs outside of it,
+    /// so that no packet pays for it.
+    pub(super) fn relay_span(&self, relay: RelayId) -> Span {
+        let netmap = self.control.netmap();
+        let netmap = netmap.borrow();
+        let name = netmap.relays.get(&relay).map(|known| known.name.as_str());
+        tracing::error_span!(parent: &self.span, "relay", name, id = %relay)
+    }
+
+    async fn try_link(self: &Arc<Self>, relay: RelayId, span: &Span) {
+        let mut backoff = Backoff::new(BackoffBounds::LINK, u64::from_le_bytes(random_bytes()));
         // A state directory whose ticket was lost has another one soon.
         let mut tickets = self.control.ticket();
         let is_there = |ticket: &TicketResponse| !ticket.ticket.is_empty();
@@ -39,20 +49,20 @@ impl Inner {
             return;
         }
         while !self.engine.is_leaving() {
-            let again = match self.attach(relay).await {
+            let again = match self.attach(relay).instrument(span.clone()).await {
                 Ok((attached, networks)) => {
                     backoff.handle_success(now());
-                    self.use_link(relay, attached, &networks).await
+                    self.use_link(relay, attached, &networks, span).await
                 }
                 Err(error) => {
-                    tracing::debug!(%relay, %error, "no link");
+                    span.in_scope(|| tracing::debug!(%error, "no link"));
                     if let AttachError::Rejected(reject) = &error {
                         self.handle_reject(reject.code);
                     }
                     self.note(relay, |note| note.error = Some(error.to_string()));
                     self.engine.handle_attach_failed(now(), relay);
                     if let AttachError::Rejected(reject) = &error {
-                        self.after_reject(reject.code)
+                        self.after_reject(reject.code, span)
                     } else {
                         Again::Backoff
                     }
@@ -82,7 +92,7 @@ impl Inner {
         let TicketResponse {
             ticket, networks, ..
         } = self.control.ticket().borrow().clone();
-        let wall = unix_time().saturating_mul(1_000);
+        let wall = wall().as_secs().saturating_mul(1_000);
         let next = |last: u64| Some(wall.max(last + 1));
         let last = self
             .attach_sequence
@@ -99,19 +109,22 @@ impl Inner {
         ))
     }
 
-    /// Runs a link to its end, or until the device is in other networks than those that it was opened for.
+    /// Runs a link to its end, or until the device is in other networks than those that it was
+    /// opened for.
     async fn use_link(
         self: &Arc<Self>,
         relay: RelayId,
         attached: Attached,
         networks: &[Vni],
+        span: &Span,
     ) -> Again {
         let Attached {
             stream,
             welcome,
             round_trip,
         } = attached;
-        tracing::info!(%relay, round_trip_ms = round_trip.as_millis() as u64, "attached to a relay");
+        let round_trip_ms = round_trip.as_millis() as u64;
+        span.in_scope(|| tracing::info!(round_trip_ms, "attached to a relay"));
         self.note(relay, |note| {
             *note = LinkNote {
                 round_trip: Some(round_trip),
@@ -133,7 +146,7 @@ impl Inner {
         let is_draining = attachment.is_draining();
         self.engine.handle_detached(now(), attachment);
         let Some(ended) = ended else {
-            tracing::info!(%relay, "attaching anew: this device is in other networks now");
+            span.in_scope(|| tracing::info!("attaching again: this device is in other networks"));
             return Again::Within(Duration::ZERO);
         };
         let reason = match &ended {
@@ -143,12 +156,13 @@ impl Inner {
             Ended::Stalled => "the relay took nothing for 10 s".to_owned(),
             Ended::Ours(end) => end.to_string(),
         };
-        tracing::info!(%relay, reason, "detached from a relay");
+        span.in_scope(|| tracing::info!(reason, "detached from a relay"));
         if let Ended::Ours(LinkEnd::Rejected(reject)) = &ended {
             self.handle_reject(reject.code);
         }
-        // It will say no again at once, or say nothing for as long as an attempt may take: a backup comes first. A relay that hears
-        // nothing of this device resets the connection, and would not hear an attempt either.
+        // It will say no again at once, or say nothing for as long as an attempt may take: a backup
+        // comes first. A relay that hears nothing of this device resets the connection, and would
+        // not hear an attempt either.
         let says_no = matches!(
             ended,
             Ended::Broken(_)
@@ -163,7 +177,7 @@ impl Inner {
             self.note(relay, |note| note.error = Some(reason));
         }
         if let Ended::Ours(LinkEnd::Rejected(reject)) = &ended
-            && let wait @ Again::NotBefore(_) = self.after_reject(reject.code)
+            && let wait @ Again::NotBefore(_) = self.after_reject(reject.code, span)
         {
             return wait;
         }
@@ -173,13 +187,14 @@ impl Inner {
         )
     }
 
-    /// Says, once, that another process has this device's keys: both take the place from each other, and neither works well.
-    fn after_reject(&self, code: RejectCode) -> Again {
+    /// Says, once, that another process has this device's keys: both take the place from each
+    /// other, and neither works well.
+    fn after_reject(&self, code: RejectCode, span: &Span) -> Again {
         if code != RejectCode::Superseded {
             return Again::Backoff;
         }
         if !self.superseded_told.swap(true, Relaxed) {
-            tracing::warn!("{SUPERSEDED}");
+            span.in_scope(|| tracing::warn!("{SUPERSEDED}"));
         }
         Again::NotBefore(AFTER_SUPERSEDED)
     }
@@ -193,11 +208,12 @@ impl Inner {
         }
     }
 
-    /// Tells the controller where this device is attached; in a task of its own, since nothing waits for it.
+    /// Tells the controller where this device is attached; in a task of its own, since nothing
+    /// waits for it.
     fn report(self: &Arc<Self>) {
         let states = self.engine.link_states();
         let attached = states.iter().filter(|(_, state)| **state == LinkState::Up);
-        let notes = lock(&self.link_notes);
+        let notes = self.link_notes.lock();
         let round_trips = notes
             .iter()
             .filter_map(|(relay, note)| Some((*relay, note.round_trip?.as_millis() as u32)));
@@ -217,11 +233,11 @@ impl Inner {
     }
 
     fn note(&self, relay: RelayId, change: impl FnOnce(&mut LinkNote)) {
-        change(lock(&self.link_notes).entry(relay).or_default());
+        change(self.link_notes.lock().entry(relay).or_default());
     }
 }
 
-/// When a link is tried again.
+/// The time when a link is tried again.
 enum Again {
     /// By the backoff.
     Backoff,
@@ -231,11 +247,12 @@ enum Again {
     NotBefore(Duration),
 }
 
-/// What a copy of a state directory makes of two processes.
+/// The warning about two processes with one state directory, or with a copy of it.
 const SUPERSEDED: &str = "another process took this device's place at a relay: a copy of its state directory is in use. Enrol each \
      device by itself; `overlan up --state-dir mem:` does so at every start of a container";
 
-/// How long the place is left to the other process: two that come back at once would do nothing else.
+/// The time that the place is left to the other process: two that come back at once would do
+/// nothing else.
 const AFTER_SUPERSEDED: Duration = Duration::from_secs(60);
 
 /// Round trips that one report holds; the controller takes no more.

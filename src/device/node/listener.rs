@@ -1,5 +1,5 @@
-//! Overlay ports of a program that uses the library: one listener over all networks of the device. Decides nothing about who may
-//! come in; that is decided before, where packets come in.
+//! Overlay ports of a program that uses the library: one listener over all networks of the device.
+//! Decides nothing about who may come in; that is decided before, where packets come in.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -14,7 +14,7 @@ use super::{Node, PeerAddr, Stream};
 use crate::names::PeerIdentity;
 use overlan_plane::engine::Membership;
 
-/// Why a port is not listened on.
+/// The reason why a port is not listened on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ListenError {
     /// Something of this node has the port: another listener, or a published service.
@@ -33,10 +33,11 @@ pub enum ListenError {
 #[error("the node was closed")]
 pub struct Closed;
 
-/// Takes connections to one port of this device, in every network that it is in, and in those that it joins later.
+/// Takes connections to one port of this device, in every network that it is in, and in those that
+/// it joins later.
 ///
-/// Up to 1,024 connections wait in each network until they are accepted; their senders wait with them. Dropping it closes the
-/// port, and refuses who waits. It keeps its node up.
+/// Up to 1,024 connections wait in each network until they are accepted; their senders wait with
+/// them. Dropping it closes the port, and refuses who waits. It keeps its node up.
 #[derive(Debug)]
 pub struct Listener {
     node: Node,
@@ -46,7 +47,8 @@ pub struct Listener {
 }
 
 impl Node {
-    /// Listens on an overlay port. Who may come in is the network's policy: it must allow the peer to open this port.
+    /// Listens on an overlay port. Who may come in is the network's policy: it must allow the peer
+    /// to open this port.
     ///
     /// # Errors
     /// The port is taken, or the node has ended.
@@ -80,8 +82,9 @@ impl Node {
 }
 
 impl Listener {
-    /// The next connection, and the device that proved to be at its other end. The connection is established by this call; until
-    /// then the peer waits. Cancel safe: no connection is lost with the future.
+    /// The next connection, and the device that proved to be at its other end. The connection is
+    /// established by this call; until then the peer waits. Cancel safe: no connection is lost with
+    /// the future.
     ///
     /// # Errors
     /// The node has ended.

@@ -1,4 +1,5 @@
-//! The node as a proxy sees it: which network a datagram goes to, and which peer may come in by a port that was opened for it.
+//! The node as a proxy sees it: which network a datagram goes to, and which peer may come in by a
+//! port that was opened for it.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -42,14 +43,16 @@ impl Node {
         self.inner.open_door(door)
     }
 
-    /// This node as [`crate::doors::proxy::serve`] takes it. Having it does not keep the node up: it ends with the last [`Node`].
+    /// This node as [`crate::doors::proxy::serve`] takes it. Having it does not keep the node up:
+    /// it ends with the last [`Node`].
     #[must_use]
     pub fn overlay(&self) -> NodeOverlay {
         NodeOverlay(self.inner.clone())
     }
 
-    /// Opens a proxy, SOCKS5 and HTTP, on `address` of this host, port 0 for any, and returns where it listens. It is there until
-    /// the node ends. It is for HTTP clients that take no connector and libraries that dial by themselves:
+    /// Opens a proxy, SOCKS5 and HTTP, on `address` of this host, port 0 for any, and returns where
+    /// it listens. It is there until the node ends. It is for HTTP clients that take no connector
+    /// and libraries that dial by themselves:
     /// `reqwest::Proxy::all(format!("socks5h://{address}"))`.
     ///
     /// On Linux only programs of the same user may connect, elsewhere every program of this host.
@@ -104,7 +107,8 @@ impl Overlay for NodeOverlay {
         Proxied::of(&self.0.control.netmap().borrow())
     }
 
-    /// Ready is a device that knows its networks, has a relay, and has asked the controller once for what changed.
+    /// Ready is a device that knows its networks, has a relay, and has asked the controller once
+    /// for what changed.
     async fn ready(&self, destination: &Destination) {
         let inner = &self.0;
         let mut links = inner.links_changed.subscribe();
@@ -269,7 +273,8 @@ impl Datagrams for NodeDatagrams {
     async fn recv_from(&mut self, data: &mut [u8]) -> (usize, SocketAddr) {
         poll_fn(|cx| {
             for (_, socket) in self.sockets.values() {
-                // That a port is closed is said once, and has no word in SOCKS; the next question registers the waker.
+                // That a port is closed is said once, and has no word in SOCKS; the next question
+                // registers the waker.
                 while let Poll::Ready(received) = socket.poll_recv_from(cx, data) {
                     if let Ok(received) = received {
                         return Poll::Ready(received);

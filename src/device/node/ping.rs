@@ -1,4 +1,5 @@
-//! Echo requests to other devices, and who an address belongs to. Decides nothing that policy or routes decide.
+//! Echo requests to other devices, and who an address belongs to. Decides nothing that policy or
+//! routes decide.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -30,7 +31,7 @@ pub struct Pong {
     pub round_trip_us: u64,
 }
 
-/// Who an address or a name belongs to.
+/// The device that an address or a name belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Whois {
     /// Full name of the device.
@@ -45,14 +46,14 @@ pub struct Whois {
     pub identity: Option<IdentityKey>,
     /// Its addresses there.
     pub addresses: Vec<IpAddr>,
-    /// Whether it is known to be there; `presence` tells "no" from "nobody knows".
+    /// True if it is known to be there; `presence` tells "no" from "nobody knows".
     pub online: bool,
-    /// Whether it is there, as far as it is known.
+    /// True if it is there, as far as it is known.
     #[serde(default)]
     pub presence: Presence,
     /// Names of the relays where it can be reached, its home first.
     pub relays: Vec<String>,
-    /// Whether it is this very device.
+    /// True if it is this very device.
     pub this_device: bool,
     /// By what right it was enrolled; only of peers.
     #[serde(default)]
@@ -60,11 +61,12 @@ pub struct Whois {
 }
 
 impl Node {
-    /// Asks a device for an echo through the overlay, and waits at most `within` for it. The first one may include the handshake of
-    /// the end-to-end session.
+    /// Asks a device for an echo through the overlay, and waits at most `within` for it. The first
+    /// one may include the handshake of the end-to-end session.
     ///
     /// # Errors
-    /// As for a connection; silence is [`DialError::TimedOut`], or [`DialError::NoRelay`] when no relay leads there.
+    /// As for a connection; silence is [`DialError::TimedOut`], or [`DialError::NoRelay`] when no
+    /// relay leads there.
     pub async fn ping(
         &self,
         destination: &Destination,
@@ -157,7 +159,8 @@ impl Inner {
         })
     }
 
-    /// Whether a device of a network is there, as far as it is known. Whom the engine does not believe is unknown.
+    /// Returns whether a device of a network is there, as far as it is known. Whom the engine does
+    /// not believe is unknown.
     pub(super) fn presence_of(&self, network: NetworkId, host: u32) -> Presence {
         let memberships = self.engine.memberships();
         let peer = memberships.get(&network).and_then(|it| it.peer(host));
@@ -173,5 +176,5 @@ fn ping_error(error: &PingError) -> DialError {
     }
 }
 
-/// What an echo request carries, bytes: as much as `ping` sends elsewhere.
+/// The content of an echo request: as many bytes as much as `ping` sends elsewhere.
 const ECHO: &[u8] = &[0; 56];

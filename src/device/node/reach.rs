@@ -1,4 +1,5 @@
-//! Which device a program or a person means, and whether it may be asked now. Opens nothing but sockets of the netstack.
+//! Which device a program or a person means, and whether it may be asked now. Opens nothing but
+//! sockets of the netstack.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,13 +19,14 @@ use crate::names::{Destination, GatewayHost, Resolved, Snapshot};
 use overlan_plane::engine::{Membership, Presence};
 
 impl Node {
-    /// How long connections may go without a byte.
+    /// Returns the time that connections may go without a byte.
     pub(crate) fn patience(&self) -> Patience {
         self.inner.options.silence
     }
 
-    /// The destination that a person means by a short name (`db`, `db.acme`), a full name or an address. That a short name means nothing, or
-    /// several things, is known at once; whether a full name or an address leads anywhere is said by the dial.
+    /// The destination that a person means by a short name (`db`, `db.acme`), a full name or an
+    /// address. That a short name means nothing, or several things, is known at once; whether a
+    /// full name or an address leads anywhere is said by the dial.
     ///
     /// # Errors
     /// [`DialError::Missing`], [`DialError::AmbiguousName`].
@@ -39,7 +41,8 @@ impl Node {
         Ok(snapshot.find(bare)?)
     }
 
-    /// What to do about `error`, with which a connection to `port` of what a person calls `text` ended, if it is known.
+    /// Returns what to do about `error`, with which a connection to `port` of what a person calls
+    /// `text` ended, if it is known.
     #[must_use]
     pub fn next_step(&self, text: &str, port: u16, error: &DialError) -> Option<String> {
         let bare = text.trim_start_matches('[').trim_end_matches(']');
@@ -47,7 +50,8 @@ impl Node {
         self.inner.snapshot().next_step(&destination, port, error)
     }
 
-    /// A UDP socket of the destination's network, on a port of its own, and where the destination's `port` is.
+    /// A UDP socket of the destination's network, on a port of its own, and where the destination's
+    /// `port` is.
     pub fn datagrams(
         &self,
         destination: &Destination,
@@ -62,7 +66,8 @@ impl Node {
         Ok((socket, SocketAddr::new(reached.address, port)))
     }
 
-    /// UDP sockets on an overlay port of every network that this device is in now. Dropping them closes the port.
+    /// UDP sockets on an overlay port of every network that this device is in now. Dropping them
+    /// closes the port.
     ///
     /// # Errors
     /// The port is bound elsewhere in this process.
@@ -85,8 +90,8 @@ pub(super) struct Reached {
 }
 
 impl Inner {
-    /// Takes the netmap as it is now, for one dial, one wait or one answer from its beginning to its
-    /// end.
+    /// Takes the netmap as it is now, for one dial, one wait or one answer from its beginning to
+    /// its end.
     pub(super) fn snapshot(&self) -> Snapshot {
         let netmap = self.control.netmap().borrow().clone();
         self.snapshot_of(netmap)
@@ -97,8 +102,8 @@ impl Inner {
         Snapshot::new(netmap, self.options.address_network.clone())
     }
 
-    /// Finds the device that `destination` means, if policy lets this one open `port` of it and it is
-    /// not known to be away.
+    /// Finds the device that `destination` means, if policy lets this one open `port` of it and it
+    /// is not known to be away.
     pub(super) fn reach(
         &self,
         snapshot: &Snapshot,

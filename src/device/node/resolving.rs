@@ -1,5 +1,6 @@
-//! Names that others answer for, as this device asks for them: their resolvers are dialled like any peer, and so is what they
-//! name. Nothing of it touches the host's network but what `dns_forwards` says.
+//! Names that others answer for, as this device asks for them: their resolvers are dialled like any
+//! peer, and so is what they name. Nothing of it touches the host's network but what `dns_forwards`
+//! says.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use overlan_netstack as netstack;
 use overlan_protocol::address;
 use overlan_protocol::dns::{Via, ViaHost};
 use overlan_protocol::key::NetworkId;
+use overlan_protocol::netmap::Netmap;
 use overlan_protocol::policy::Protocol;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
@@ -37,8 +39,8 @@ impl Node {
         dns::serve(udp, tcp, answer, stop)
     }
 
-    /// What a program hears that asks for `name` and `kind`, such as `A`, and which rule answers. A short name is asked for by the full one
-    /// that it stands for.
+    /// Returns what a program hears that asks for `name` and `kind`, such as `A`, and which rule
+    /// answers. A short name is asked for by the full one that it stands for.
     ///
     /// # Errors
     /// See [`NoQuestion`].
@@ -107,7 +109,8 @@ impl Inner {
         Err(DialError::UnknownName)
     }
 
-    /// The first of these addresses that lets this device in. The answer about the first one counts, if none does.
+    /// The first of these addresses that lets this device in. The answer about the first one
+    /// counts, if none does.
     async fn dial_first(
         &self,
         snapshot: &Snapshot,
@@ -170,8 +173,7 @@ impl Inner {
     }
 
     /// The zones that resolvers answer for, and how those did.
-    pub(super) fn zone_statuses(&self) -> Vec<ZoneStatus> {
-        let netmap = self.control.netmap().borrow().clone();
+    pub(super) fn zone_statuses(&self, netmap: &Netmap) -> Vec<ZoneStatus> {
         let networks = netmap.networks.iter();
         let zones = networks.flat_map(|(id, network)| {
             let zones = network.dns.zones.iter();

@@ -1,30 +1,32 @@
-//! What this device leads others to: offered to the controller, answered in the networks where it was approved. Decides which hosts
-//! are allowed: those that this device offers and an admin approved, both.
+//! The routes that this device serves as a gateway: reported to the controller, answered in the
+//! networks where they were approved. Decides which hosts are allowed: those of routes that this
+//! device serves and an admin approved.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
 use overlan_protocol::gateway::{self, GatewayRoute, OfferedRoute, ROUTES_MAX};
 use overlan_protocol::key::NetworkId;
+use overlan_protocol::netmap::Netmap;
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, Node, lock};
+use super::{Inner, Node};
 use crate::device::state::StateError;
 use crate::device::status::RouteStatus;
-use crate::doors::gateway as leads;
+use crate::doors::gateway as door;
 use crate::host::accept::Until;
 use overlan_plane::engine::Membership;
 
-/// What the controller was told.
-pub(super) type Offered = (BTreeSet<NetworkId>, Vec<OfferedRoute>);
+/// The networks and routes that the controller knows of.
+pub(super) type ReportedRoutes = (BTreeSet<NetworkId>, Vec<OfferedRoute>);
 
 /// The listener of one network.
-pub(super) struct Leading {
+pub(super) struct RouteListener {
     membership: Weak<Membership>,
     stop: CancellationToken,
 }
 
-/// Why the list of routes stays as it is.
+/// The reason why the list of routes stays as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum RouteError {
     /// There is nothing to remove.
@@ -39,8 +41,9 @@ pub enum RouteError {
 }
 
 impl Node {
-    /// Offers to lead the members of this device's networks to hosts behind it, now and at later starts. Nothing happens until an
-    /// admin approves it; then its host has the name in the network that was wished for, too.
+    /// Serves a route to the members of this device's networks, from this moment and at later
+    /// starts. Nothing happens until an admin approves it; then its host also has the name that the
+    /// route asks for.
     pub fn add_route(&self, route: impl Into<OfferedRoute>) -> Result<(), RouteError> {
         self.change_routes(|routes| add(routes, route.into()))
     }
@@ -55,17 +58,18 @@ impl Node {
         change: impl FnOnce(&mut Vec<OfferedRoute>) -> Result<(), RouteError>,
     ) -> Result<(), RouteError> {
         let inner = &self.inner;
-        let mut routes = lock(&inner.routes).clone().unwrap_or_default();
+        let mut routes = inner.routes.lock().clone().unwrap_or_default();
         change(&mut routes)?;
         inner.state.save_routes(&routes)?;
-        *lock(&inner.routes) = Some(routes);
-        inner.lead();
-        inner.offer();
+        *inner.routes.lock() = Some(routes);
+        inner.serve_routes();
+        inner.report_routes();
         Ok(())
     }
 }
 
-/// Adds a route to a list. The same twice is the same as once; another name replaces the one before.
+/// Adds a route to a list. The same twice is the same as once; another name replaces the one
+/// before.
 ///
 /// # Errors
 /// [`RouteError::Full`].
@@ -96,15 +100,14 @@ pub fn remove(routes: &mut Vec<OfferedRoute>, route: &GatewayRoute) -> Result<()
 }
 
 impl Inner {
-    /// What this device offers, and where it was approved.
-    pub(super) fn route_statuses(&self) -> Vec<RouteStatus> {
-        let netmap = self.control.netmap().borrow().clone();
+    /// Lists the routes that this device serves, and where they were approved.
+    pub(super) fn route_statuses(&self, netmap: &Netmap) -> Vec<RouteStatus> {
         let approved_in = |route: &GatewayRoute| {
             let networks = netmap.networks.values();
             let approving = networks.filter(|network| network.routes.contains(route));
             approving.map(|network| network.name.clone()).collect()
         };
-        let routes = lock(&self.routes).clone().unwrap_or_default();
+        let routes = self.routes.lock().clone().unwrap_or_default();
         let status = |offer: OfferedRoute| RouteStatus {
             approved_in: approved_in(offer.route()),
             name: offer.name().map(str::to_owned),
@@ -113,14 +116,16 @@ impl Inner {
         routes.into_iter().map(status).collect()
     }
 
-    /// Listens in every network while there is something to lead to.
-    pub(super) fn lead(self: &Arc<Self>) {
-        let offers = lock(&self.routes)
+    /// Listens in every network while there is a route.
+    pub(super) fn serve_routes(self: &Arc<Self>) {
+        let offers = self
+            .routes
+            .lock()
             .as_ref()
             .is_some_and(|routes| !routes.is_empty());
         let memberships = self.engine.memberships();
-        let mut leading = lock(&self.leading);
-        leading.retain(|network, entry| {
+        let mut listening = self.route_listeners.lock();
+        listening.retain(|network, entry| {
             let is_current = memberships.get(network).is_some_and(|membership| {
                 let known = entry.membership.upgrade();
                 known.is_some_and(|known| Arc::ptr_eq(&known, membership))
@@ -135,13 +140,13 @@ impl Inner {
             return;
         }
         for (id, membership) in memberships.iter() {
-            if leading.contains_key(id) {
+            if listening.contains_key(id) {
                 continue;
             }
             match membership.stack().listen(gateway::PORT) {
                 Ok(listener) => {
                     let stop = self.stop.child_token();
-                    let routes = self.led_to(*id);
+                    let routes = self.approved_routes(*id);
                     let vacancy = self
                         .open_door("the port that leads to hosts behind this device".to_owned());
                     let until = Until {
@@ -149,18 +154,18 @@ impl Inner {
                         ended: stop.clone(),
                     };
                     let serving =
-                        async move { leads::run(listener, routes, &vacancy, &until).await };
+                        async move { door::run(listener, routes, &vacancy, &until).await };
                     self.tasks.spawn(self.serving.track_future(serving));
                     let membership = Arc::downgrade(membership);
-                    leading.insert(*id, Leading { membership, stop });
+                    listening.insert(*id, RouteListener { membership, stop });
                 }
                 Err(error) => tracing::warn!(%error, "cannot lead to hosts behind this device"),
             }
         }
     }
 
-    /// What is offered and approved in that network.
-    fn led_to(self: &Arc<Self>, network: NetworkId) -> leads::Routes {
+    /// Returns the routes that are served and approved in that network.
+    fn approved_routes(self: &Arc<Self>, network: NetworkId) -> door::Routes {
         let inner = Arc::downgrade(self);
         Arc::new(move || {
             let Some(inner) = inner.upgrade() else {
@@ -170,24 +175,25 @@ impl Inner {
             let Some(network) = netmap.networks.get(&network) else {
                 return Vec::new();
             };
-            let offered = lock(&inner.routes).clone().unwrap_or_default();
+            let offered = inner.routes.lock().clone().unwrap_or_default();
             let is_offered = |route: &&GatewayRoute| offered.iter().any(|it| it.route() == *route);
             network.routes.iter().filter(is_offered).cloned().collect()
         })
     }
 
-    /// Tells the controller what this device offers, if that is news. What it cannot be told now it is told with the next change of
-    /// the netmap, which is the first thing that it says when it is back.
-    pub(super) fn offer(self: &Arc<Self>) {
+    /// Reports the routes to the controller, if they are news. What it does not take is reported
+    /// again with the next change of the netmap, which is the first thing that it sends when it is
+    /// back.
+    pub(super) fn report_routes(self: &Arc<Self>) {
         let netmap = self.control.netmap().borrow().clone();
-        let Some(routes) = lock(&self.routes).clone() else {
+        let Some(routes) = self.routes.lock().clone() else {
             return;
         };
         let news = (netmap.networks.keys().copied().collect(), routes);
-        if netmap.version == 0 || lock(&self.offered).as_ref() == Some(&news) {
+        if netmap.version == 0 || self.reported_routes.lock().as_ref() == Some(&news) {
             return;
         }
-        *lock(&self.offered) = Some(news.clone());
+        *self.reported_routes.lock() = Some(news.clone());
         let inner = self.clone();
         self.tasks.spawn(async move {
             let told = inner
@@ -196,7 +202,7 @@ impl Inner {
                 .await;
             if let Some(Err(error)) = told {
                 tracing::warn!(%error, "the controller does not know what this device leads to");
-                let mut offered = lock(&inner.offered);
+                let mut offered = inner.reported_routes.lock();
                 if *offered == Some(news) {
                     *offered = None;
                 }

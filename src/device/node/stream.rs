@@ -1,4 +1,5 @@
-//! Connections of a program that uses the library. Decides nothing but what a destination in text means.
+//! Connections of a program that uses the library. Decides nothing but what a destination in text
+//! means.
 
 use std::fmt;
 use std::io;
@@ -20,9 +21,10 @@ use crate::names::DialError;
 /// [`AsyncWriteExt`](tokio::io::AsyncWriteExt::shutdown)) sends a FIN behind what was written; reading goes on. `flush` does
 /// nothing: what was written is on its way already.
 ///
-/// Dropping it closes both sides: what was written still goes out, for as long as somebody holds the [`Node`] and the peer takes
-/// it. Then the peer reads an end if `shutdown` was called, and otherwise a reset: what was cut off never looks whole. Received bytes
-/// that nobody read make it a reset, too, as everywhere in TCP. It keeps its node up.
+/// Dropping it closes both sides: what was written still goes out, for as long as somebody holds
+/// the [`Node`] and the peer takes it. Then the peer reads an end if `shutdown` was called, and
+/// otherwise a reset: what was cut off never looks whole. Received bytes that nobody read make it a
+/// reset, too, as everywhere in TCP. It keeps its node up.
 pub struct Stream {
     stream: netstack::TcpStream,
     _alive: Arc<Alive>,
@@ -36,7 +38,8 @@ impl Stream {
         }
     }
 
-    /// The other end. Which device that is depends on the network; [`Listener::accept`](super::Listener::accept) tells it.
+    /// The other end. Which device that is depends on the network;
+    /// [`Listener::accept`](super::Listener::accept) tells it.
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
         self.stream.peer_addr()
@@ -48,8 +51,8 @@ impl Stream {
         self.stream.local_addr()
     }
 
-    /// Ends the connection with a reset that the peer gets after all that was written: it can read an answer to its end, and knows that
-    /// no more will follow.
+    /// Ends the connection with a reset that the peer gets after all that was written: it can read
+    /// an answer to its end, and knows that no more will follow.
     pub fn reset_when_delivered(&self) {
         self.stream.reset_when_delivered();
     }
@@ -95,8 +98,9 @@ impl AsyncWrite for Stream {
 }
 
 impl Node {
-    /// Opens a TCP connection to `host:port`. The host is a label (`db`), a label and a network (`db.acme`), a full name
-    /// (`db.acme.overlan.internal`) or an overlay address (`100.64.0.7`, `[fd…::7]`). Nothing outside the overlay is reached.
+    /// Opens a TCP connection to `host:port`. The host is a label (`db`), a label and a network
+    /// (`db.acme`), a full name (`db.acme.overlan.internal`) or an overlay address (`100.64.0.7`,
+    /// `[fd…::7]`). Nothing outside the overlay is reached.
     ///
     /// It takes at most [`NodeOptions::dial_timeout`](super::NodeOptions::dial_timeout), 30 s.
     ///

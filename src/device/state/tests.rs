@@ -1,6 +1,9 @@
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use overlan_protocol::key::IdentityKey;
+use data_encoding::BASE64URL_NOPAD;
+use overlan_protocol::api::LoginResponse;
+use overlan_protocol::key::{IdentityKey, IdentitySecret, Secret};
 
 use super::*;
 use crate::doors::serve::service::Target;
@@ -58,7 +61,7 @@ fn stores_everything(dir: &StateDir) {
     assert!(dir.load_device().unwrap().is_none());
     assert!(dir.load_netmap().unwrap().is_none());
     assert!(dir.load_ticket().unwrap().is_none());
-    assert!(dir.load_session().unwrap().is_none());
+    assert!(dir.load_login().unwrap().is_none());
     assert!(dir.load_serves().unwrap().is_empty());
     assert!(dir.load_known_peers().unwrap().is_empty());
 
@@ -94,7 +97,7 @@ fn stores_everything(dir: &StateDir) {
     dir.save_ticket(&ticket).unwrap();
     assert_eq!(dir.load_ticket().unwrap(), Some(ticket));
 
-    let session = Session {
+    let session = Login {
         join: stored.join,
         login: LoginResponse {
             session: Secret::new("ovs_abc"),
@@ -103,13 +106,13 @@ fn stores_everything(dir: &StateDir) {
             organisation: "acme".to_owned(),
         },
     };
-    dir.save_session(&session).unwrap();
-    let loaded = dir.load_session().unwrap().unwrap();
+    dir.save_login(&session).unwrap();
+    let loaded = dir.load_login().unwrap().unwrap();
     assert_eq!(loaded.join, session.join);
     assert_eq!(loaded.login.session.reveal(), "ovs_abc");
-    dir.remove_session().unwrap();
-    dir.remove_session().unwrap();
-    assert!(dir.load_session().unwrap().is_none());
+    dir.remove_login().unwrap();
+    dir.remove_login().unwrap();
+    assert!(dir.load_login().unwrap().is_none());
 }
 
 #[test]

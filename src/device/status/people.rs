@@ -1,5 +1,5 @@
-//! A client's status for people: a header, this device, its peers, then how it is connected. Decides what stands where, and what fits
-//! the width of a terminal; knows no terminal.
+//! A client's status for people: a header, this device, its peers, then how it is connected.
+//! Decides what stands where, and what fits the width of a terminal; knows no terminal.
 
 use std::net::IpAddr;
 
@@ -7,18 +7,18 @@ use overlan_plane::engine::Presence;
 
 use super::{LinkState, PeerStatus, State, Status, first_of, line, printable, traffic, trip};
 
-/// How a status is shown.
+/// Settings by which a status is shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct View {
     /// Characters of a line; nothing = as many as it takes.
     pub columns: Option<usize>,
-    /// Whether counters of packets, waits and drops are shown.
+    /// True if counters of packets, waits and drops are shown.
     pub verbose: bool,
-    /// Whether colours are used.
+    /// True if colours are used.
     pub colour: bool,
 }
 
-/// How something stands, as a colour says it.
+/// The colour of a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tone {
     Plain,
@@ -101,7 +101,7 @@ impl Status {
         text
     }
 
-    /// How it is, and with which relay and peers.
+    /// Returns how it is, and with which relay and peers.
     fn header(&self) -> (&'static str, String) {
         let state = match self.state {
             State::Starting => "starting",
@@ -161,7 +161,7 @@ impl Status {
         peers.map(PeerStatus::row).collect()
     }
 
-    /// What stands below the table, each with its label.
+    /// Returns what stands below the table, each with its label.
     fn lines(&self, now: u64, verbose: bool) -> Vec<(&'static str, String, Tone)> {
         let mut lines = Vec::new();
         let mut plain = Vec::new();
@@ -216,7 +216,7 @@ impl Status {
         lines
     }
 
-    /// What is not as it should be, and what to do.
+    /// Returns what is not as it should be, and what to do.
     fn complaints(&self) -> Vec<String> {
         let mut complaints = Vec::new();
         match self.state {
@@ -272,16 +272,17 @@ impl PeerStatus {
     }
 }
 
-/// What of the rows fits.
+/// The part of the rows that fits.
 struct Fitted {
     widths: [usize; 4],
-    /// How many of the columns are shown.
+    /// The number of columns that are shown.
     shown: usize,
-    /// What is left out at the end of names.
+    /// The end of names that is left out.
     domain: String,
 }
 
-/// Names without the deployment's domain mean the same to every command, so that goes first, then the relay.
+/// Names without the deployment's domain mean the same to every command, so that goes first, then
+/// the relay.
 fn fit(own: &[Row], peers: &[Row], domain: Option<&str>, columns: Option<usize>) -> Fitted {
     let domain = domain.map(|domain| format!(".{domain}"));
     let wholes = [String::new(), domain.unwrap_or_default()];

@@ -1,8 +1,10 @@
-//! The counters of a client as lines for people. Decides what is shown and in which unit; counts nothing.
+//! The counters of a client as lines for people. Decides what is shown and in which unit; counts
+//! nothing.
 
 use std::collections::BTreeMap;
 
-/// Lines with their labels: what went in and out, who waited for what, what was dropped. Empty if nothing is counted yet.
+/// Lines with their labels: what went in and out, who waited for what, what was dropped. Empty if
+/// nothing is counted yet.
 pub(super) fn lines(counters: &BTreeMap<String, u64>) -> Vec<(&'static str, String)> {
     if !counters.contains_key("bytes_in") {
         return Vec::new();
@@ -47,7 +49,7 @@ pub(super) fn lines(counters: &BTreeMap<String, u64>) -> Vec<(&'static str, Stri
     lines
 }
 
-/// What went in and out, in one line. Empty if nothing is counted yet.
+/// Returns what went in and out, in one line. Empty if nothing is counted yet.
 pub(super) fn summary(counters: &BTreeMap<String, u64>) -> Option<(&'static str, String)> {
     let (into, out) = (counters.get("bytes_in")?, counters.get("bytes_out")?);
     Some((

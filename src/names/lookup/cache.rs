@@ -1,4 +1,5 @@
-//! Keeps what other resolvers said, for as long as they say. Decides what leaves when it is full; reads no clock.
+//! Keeps what other resolvers said, for as long as they say. Decides what leaves when it is full;
+//! reads no clock.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -43,7 +44,7 @@ pub(crate) struct Kept {
 }
 
 impl Cache {
-    /// What is known to `question`, which has this key, if it may still be used.
+    /// Returns what is known to `question`, which has this key, if it may still be used.
     pub(crate) fn get(&mut self, now: Instant, key: &Key, question: &Question) -> Option<Kept> {
         let entry = self.entries.get(key)?;
         if entry.until <= now {
@@ -105,7 +106,8 @@ const ENTRIES_MAX: usize = 1_024;
 /// Longest answer that is kept, bytes as it came: longer ones are rare.
 const ENTRY_MAX: usize = 4_096;
 
-/// What an answer costs besides its bytes: a name of up to 253 bytes, the zone and its resolvers, and who answered.
+/// The cost of an answer besides its bytes: a name of up to 253 bytes, the zone and its resolvers,
+/// and who answered.
 const AROUND: usize = 1_024;
 
 #[cfg(test)]

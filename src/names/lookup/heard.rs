@@ -1,5 +1,5 @@
-//! Decides how another resolver is asked, and what of its answer is believed: what belongs to the question, and no more. Asks
-//! nobody itself.
+//! Decides how another resolver is asked, and what of its answer is believed: what belongs to the
+//! question, and no more. Asks nobody itself.
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
@@ -7,14 +7,14 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use super::walk::UDP_MAX;
 use super::{ALIASES_MAX, NEGATIVE_TTL, Transport, text_of};
 
-/// What somebody is asked.
+/// A question to a resolver.
 #[derive(Debug, Clone)]
 pub(crate) struct Question {
     name: Name,
     kind: RecordType,
 }
 
-/// What is made of the bytes that came back.
+/// The judgement on the bytes that came back.
 #[derive(Debug)]
 pub(crate) enum Judged {
     /// The answer.
@@ -32,7 +32,8 @@ pub(crate) enum Judged {
 pub(crate) struct Heard {
     /// There is such a name, or there is none.
     pub(crate) code: ResponseCode,
-    /// Aliases from the name on, then what was asked for at their end. None lives longer than [`TTL_MAX`].
+    /// Aliases from the name on, then what was asked for at their end. None lives longer than
+    /// [`TTL_MAX`].
     pub(crate) records: Vec<Record>,
     /// The end of the aliases, if nothing is said of it.
     pub(crate) alias: Option<Name>,
@@ -67,7 +68,8 @@ impl Question {
         super::fqdn(name).map(|name| Self::new(&name, kind))
     }
 
-    /// Name and type, for a cache. Names that differ in odd bytes only are the same to nobody: they are in no cache.
+    /// Name and type, for a cache. Names that differ in odd bytes only are the same to nobody: they
+    /// are in no cache.
     pub(crate) fn key(&self) -> Option<(String, u16)> {
         let name = text_of(&self.name);
         (!name.contains('?')).then(|| (name, self.kind.into()))
@@ -86,7 +88,7 @@ impl Question {
         message.to_vec().ok()
     }
 
-    /// What `bytes` say to this question with this `id`.
+    /// Returns what `bytes` say to this question with this `id`.
     pub(crate) fn judge(&self, id: u16, bytes: &[u8]) -> Judged {
         let Some((header, _)) = bytes.split_first_chunk::<4>() else {
             return Judged::Other;
@@ -120,7 +122,7 @@ impl Question {
         }
     }
 
-    /// What [`Heard::wire`] said to this question.
+    /// Returns what [`Heard::wire`] said to this question.
     pub(crate) fn recall(&self, wire: &[u8]) -> Option<Heard> {
         let id = wire.first_chunk()?;
         match self.judge(u16::from_be_bytes(*id), wire) {
@@ -170,7 +172,8 @@ impl Question {
         });
         let shortest = records.iter().map(|record| record.ttl).min();
         let negative = soa.as_ref().map_or(NEGATIVE_TTL, |soa| soa.ttl);
-        // "No such name" is said of the end of the aliases, which may be nothing that this resolver knows.
+        // "No such name" is said of the end of the aliases, which may be nothing that this resolver
+        // knows.
         let is_alias = !is_answered && name != self.name;
         Heard {
             code,
@@ -189,8 +192,8 @@ impl Question {
 const QR: u8 = 0x80;
 const TC: u8 = 0x02;
 
-/// Longest time that an answer of others is kept and may be kept, seconds: a host that moves is found in minutes, whatever its
-/// zone says.
+/// Longest time that an answer of others is kept and may be kept, seconds: a host that moves is
+/// found in minutes, whatever its zone says.
 pub(crate) const TTL_MAX: u32 = 300;
 
 #[cfg(test)]

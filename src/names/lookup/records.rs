@@ -1,4 +1,5 @@
-//! Decides what the records and private zones of our networks say of a name. Names of devices are not its business.
+//! Decides what the records and private zones of our networks say of a name. Names of devices are
+//! not its business.
 
 use hickory_proto::rr::RData;
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, SRV, TXT};
@@ -7,7 +8,8 @@ use overlan_protocol::netmap::Network;
 
 use super::fqdn;
 
-/// What the network's records say of a name; `None` if it has none and there is nothing below it either.
+/// Returns what the network's records say of a name; `None` if it has none and there is nothing
+/// below it either.
 pub(crate) fn of(name: &str, network: &Network) -> Option<Vec<RData>> {
     if let Some(records) = network.dns.records.get(name) {
         return Some(records.iter().filter_map(data).collect());

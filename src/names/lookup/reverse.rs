@@ -1,4 +1,5 @@
-//! Decides which addresses of the overlay have names when they are asked for backwards. Names themselves are not its business.
+//! Decides which addresses of the overlay have names when they are asked for backwards. Names
+//! themselves are not its business.
 
 use std::net::{IpAddr, Ipv6Addr};
 

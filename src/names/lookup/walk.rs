@@ -1,5 +1,5 @@
-//! Decides, step by step, what one query is answered: from our own names at once, and behind a name of somebody else with what
-//! its resolver said. Asks nobody itself.
+//! Decides, step by step, what one query is answered: from our own names at once, and behind a name
+//! of somebody else with what its resolver said. Asks nobody itself.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use super::heard::{Heard, Question};
 use super::{ALIASES_MAX, Found, NEGATIVE_TTL, Resolvers, TTL, Transport, find, soa};
 use crate::names::{self, Destination};
 
-/// What becomes of one message.
+/// The beginning of work on one message.
 pub(crate) enum Start {
     /// Silence is the only safe answer: it is too short to have a header, or an answer itself.
     Silence,
@@ -23,7 +23,7 @@ pub(crate) enum Start {
     Walk(Box<Walk>),
 }
 
-/// Where a walk has come to.
+/// The place where a walk has come to.
 pub(crate) enum Step {
     /// Everything is said: [`Walk::finish`].
     Done,
@@ -37,7 +37,8 @@ pub(crate) struct Walk {
     header: RawHeader,
     /// Bytes that the answer may have.
     limit: usize,
-    /// The name as it was asked for, since some resolvers tell answers from forgeries by its case; then the aliases behind it.
+    /// The name as it was asked for, since some resolvers tell answers from forgeries by its case;
+    /// then the aliases behind it.
     name: Name,
     wanted: RecordType,
     /// Names that were looked at before this one.
@@ -98,7 +99,8 @@ impl Walk {
         Start::Walk(Box::new(walk))
     }
 
-    /// Goes on until the answer is whole or somebody has to be asked. `forwards` says whether foreign names are handed on.
+    /// Goes on until the answer is whole or somebody has to be asked. `forwards` says whether
+    /// foreign names are handed on.
     pub(crate) fn step(&mut self, netmap: &Netmap, forwards: bool) -> Step {
         if forwards {
             self.reply.metadata.recursion_available = true;
@@ -121,7 +123,8 @@ impl Walk {
                     Resolvers::Forward
                 }
                 Found::Foreign => {
-                    // The end of an alias that leads out of our zones is for the client to ask elsewhere.
+                    // The end of an alias that leads out of our zones is for the client to ask
+                    // elsewhere.
                     match self.steps {
                         0 => self.end(ResponseCode::Refused),
                         _ => self.is_done = true,
@@ -174,8 +177,8 @@ impl Walk {
         }
     }
 
-    /// Goes on with what was said to [`Step::Ask`]; `None` = nobody answered. Addresses that programs must not take from that source
-    /// are left out.
+    /// Goes on with what was said to [`Step::Ask`]; `None` = nobody answered. Addresses that
+    /// programs must not take from that source are left out.
     pub(crate) fn handle_heard(
         &mut self,
         source: &Resolvers,
@@ -188,7 +191,8 @@ impl Walk {
             self.end(ResponseCode::ServFail);
             return;
         };
-        // Of names that are not its own a source may say what it likes: the first such name is where the alias ends.
+        // Of names that are not its own a source may say what it likes: the first such name is
+        // where the alias ends.
         let (own, alias) = heard.within(|name| is_of(source, name, netmap));
         for known in own {
             if !may_say(source, &known.data, netmap) {
@@ -206,7 +210,8 @@ impl Walk {
         {
             match source {
                 Resolvers::Zone(_) => self.follow(alias.clone()),
-                // A foreign name that stands for one of ours would be one more way to reach private hosts by it.
+                // A foreign name that stands for one of ours would be one more way to reach private
+                // hosts by it.
                 Resolvers::Forward => self.is_done = true,
             }
             return;
@@ -229,7 +234,8 @@ impl Walk {
         bytes.unwrap_or_else(|| self.header.refusal(ResponseCode::ServFail))
     }
 
-    /// As many answers as fit, marked as cut: not everybody asks again over TCP (musl before 1.2.4).
+    /// As many answers as fit, marked as cut: not everybody asks again over TCP (musl before
+    /// 1.2.4).
     fn cut(&self) -> Option<Vec<u8>> {
         let mut cut = self.reply.truncate();
         let with = |cut: &mut Message, count: usize| {
@@ -258,7 +264,7 @@ impl Walk {
     }
 }
 
-/// Whether the name is one that `source` is asked for.
+/// Returns whether the name is one that `source` is asked for.
 pub(crate) fn is_of(source: &Resolvers, name: &Name, netmap: &Netmap) -> bool {
     match find(name, netmap) {
         Found::Foreign => *source == Resolvers::Forward,
@@ -267,9 +273,10 @@ pub(crate) fn is_of(source: &Resolvers, name: &Name, netmap: &Netmap) -> bool {
     }
 }
 
-/// Whether a program may hear that of `source`. Nobody may name this host itself or what only its link sees. A zone's resolver may
-/// name the overlay and what lies behind it; a foreign one must not, since a page in a browser could reach private hosts by
-/// a name of its own (DNS rebinding).
+/// Returns whether a program may hear that of `source`. Nobody may name this host itself or what
+/// only its link sees. A zone's resolver may name the overlay and what lies behind it; a foreign
+/// one must not, since a page in a browser could reach private hosts by a name of its own (DNS
+/// rebinding).
 fn may_say(source: &Resolvers, data: &RData, netmap: &Netmap) -> bool {
     let may_name = |address: IpAddr| {
         let address = address.to_canonical();
@@ -355,7 +362,8 @@ const RD: u8 = 0x01;
 /// Bytes of a UDP answer that every client takes (RFC 1035).
 const UDP_MIN: u16 = 512;
 
-/// Bytes of a UDP message that pass every path in one piece (DNS flag day 2020): what we advertise, and the most we send.
+/// Bytes of a UDP message that pass every path in one piece (DNS flag day 2020): what we advertise,
+/// and the most we send.
 pub(crate) const UDP_MAX: u16 = 1232;
 
 #[cfg(test)]

@@ -27,7 +27,8 @@ fn nowhere(word: Word) -> Word {
     }
 }
 
-/// Goes from deadline to deadline until connections end or `until`, answering each question if `answers`. When, and why.
+/// Goes from deadline to deadline until connections end or `until`, answering each question if
+/// `answers`. When, and why.
 fn run(
     standing: &mut Standing,
     word: Word,
@@ -56,7 +57,8 @@ fn run(
 #[test]
 fn what_is_known_decides_presence() {
     let t0 = start();
-    // By the controller's word, whether something was heard before or after it, and whether relays have it.
+    // By the controller's word, whether something was heard before or after it, and whether relays
+    // have it.
     for (word, told, heard, expected) in [
         (ALONE, None, false, Presence::Unknown),
         (nowhere(ALONE), None, false, Presence::Unknown),

@@ -1,4 +1,5 @@
-//! What becomes of connections when the other end leaves, sleeps, is started anew or is gone for good.
+//! What becomes of connections when the other end leaves, sleeps, is started anew or is gone for
+//! good.
 
 use std::io::ErrorKind;
 
@@ -53,7 +54,8 @@ fn what_is_being_opened_reaches_the_peer_that_was_started_anew() {
     lab.kill(1);
     lab.start_anew(1);
     let listener = lab.listen(1);
-    // By keys that nobody has any more; the handshake that follows ends the old connection and not the new one.
+    // By keys that nobody has any more; the handshake that follows ends the old connection and not
+    // the new one.
     let opened = lab.connect(0, address_of(1), &listener, SECOND);
     let (there, here) = opened.expect("within a second").unwrap();
     assert_eq!(error_of(&old), Some(ErrorKind::ConnectionReset));
@@ -140,7 +142,8 @@ fn a_peer_that_is_away_is_sought_rarely_and_only_while_somebody_waits() {
         socket.send_to(b"lost", address_of(1)).unwrap();
         assert_eq!(sent_in_ten_minutes(&mut lab, controller), 0, "{controller}");
 
-        // A connection waits, with nothing to say: a question a minute, at each relay and once more.
+        // A connection waits, with nothing to say: a question a minute, at each relay and once
+        // more.
         let mut lab = Lab::new();
         lab.attach(0, BACKUP);
         let listener = lab.listen(1);

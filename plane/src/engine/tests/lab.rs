@@ -1,5 +1,5 @@
-//! Two engines and two relays under one virtual clock. The relays are a few lines: they stamp, deliver, release credit at once
-//! and say who is not there; what goes over them is written down.
+//! Two engines and two relays under one virtual clock. The relays are a few lines: they stamp,
+//! deliver, release credit at once and say who is not there; what goes over them is written down.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake};
@@ -31,7 +31,8 @@ pub(super) struct Lab {
     pub(super) sent: Vec<(usize, RelayId, usize)>,
     /// Sides that do nothing, as a suspended host; relays have ended their links.
     pub(super) asleep: [bool; 2],
-    /// Links of sides that relays believe in: what is sent there goes nowhere, and its credit stays away.
+    /// Links of sides that relays believe in: what is sent there goes nowhere, and its credit stays
+    /// away.
     pub(super) zombies: Vec<(usize, RelayId)>,
     /// Links that a client's end ended.
     pub(super) ended: Vec<(usize, RelayId, LinkEnd)>,

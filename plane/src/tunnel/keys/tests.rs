@@ -156,7 +156,8 @@ fn a_forged_message_does_not_use_up_its_counter() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Our in-place transport and `snow`'s own are the same cipher: each opens what the other seals.
+    /// Our in-place transport and `snow`'s own are the same cipher: each opens what the other
+    /// seals.
     #[test]
     fn snow_opens_what_we_seal_and_we_open_what_snow_seals(
         texts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3000), 1..8),

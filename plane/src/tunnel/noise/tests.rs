@@ -57,7 +57,8 @@ fn the_published_transport_messages_come_out_of_our_keys() {
     }
 }
 
-/// What is not linked cannot be used: without these crates `snow` has no primitive of its own to fall back to.
+/// What is not linked cannot be used: without these crates `snow` has no primitive of its own to
+/// fall back to.
 #[test]
 fn snow_is_linked_without_primitives() {
     let lock = include_str!("../../../../Cargo.lock");

@@ -33,7 +33,8 @@ fn addresses_and_versions_are_read() {
     assert_eq!(parsed.destination, IpAddr::from(B6));
 }
 
-/// A ping written out by hand, so that the builders below cannot hide a mistake they share with the parser.
+/// A ping written out by hand, so that the builders below cannot hide a mistake they share with the
+/// parser.
 #[test]
 fn a_ping_written_out_is_read() {
     let ping = data_encoding::HEXLOWER
@@ -331,7 +332,8 @@ proptest! {
         prop_assert_eq!(Packet::parse(&packet.bytes), Ok(packet.expected));
     }
 
-    /// What passes can be told apart from its bytes alone: the facts are where the standards put them.
+    /// What passes can be told apart from its bytes alone: the facts are where the standards put
+    /// them.
     #[test]
     fn what_passes_says_what_the_standards_say(bytes in nearly_ip()) {
         let Ok(packet) = Packet::parse(&bytes) else {

@@ -1,5 +1,5 @@
-//! Decides when a handshake is sent, sent again and given up. Holds the one handshake this side has started, and no
-//! keys that are in use.
+//! Decides when a handshake is sent, sent again and given up. Holds the one handshake this side has
+//! started, and no keys that are in use.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::tunnel::noise::{self, SUITE};
 pub(super) struct Attempt {
     /// `None` while an answered handshake of the peer goes first.
     pub(super) flight: Option<Flight>,
-    /// Whether the peer proved during the attempt that it lives.
+    /// True if the peer proved during the attempt that it lives.
     pub(super) heard: bool,
     retry_at: Instant,
     give_up_at: Instant,
@@ -42,23 +42,24 @@ impl Attempt {
         }
     }
 
-    /// When the attempt next has something to do.
+    /// Returns the time when the attempt next has something to do.
     pub(super) fn due(&self) -> Instant {
         self.retry_at.min(self.give_up_at)
     }
 
-    /// Whether the wish has been in vain for so long that it ends.
+    /// Returns whether the wish has been in vain for so long that it ends.
     pub(super) fn is_over(&self, now: Instant) -> bool {
         now >= self.give_up_at
     }
 
-    /// Whether message 1 is to be sent, again or for the first time.
+    /// Returns whether message 1 is to be sent, again or for the first time.
     pub(super) fn wants_transmit(&self, now: Instant) -> bool {
         now >= self.retry_at
     }
 
-    /// The message 1 to send. Every retry sends the same bytes, so an answer to any of them counts, and the peer
-    /// recognises copies. `None` without randomness or with an impossible peer key: the attempt runs out.
+    /// The message 1 to send. Every retry sends the same bytes, so an answer to any of them counts,
+    /// and the peer recognises copies. `None` without randomness or with an impossible peer key:
+    /// the attempt runs out.
     pub(super) fn transmit(
         &mut self,
         now: Instant,
@@ -76,7 +77,8 @@ impl Attempt {
         Some(flight.message.clone())
     }
 
-    /// Lets the peer's own handshake go first for a moment. Ours still counts if it is answered after all.
+    /// Lets the peer's own handshake go first for a moment. Ours still counts if it is answered
+    /// after all.
     pub(super) fn yield_to_peer(&mut self, now: Instant) {
         self.retry_at = self.retry_at.max(now + RETRY_FIRST);
     }
@@ -100,13 +102,14 @@ impl Flight {
         })
     }
 
-    /// Whether the last copy has been under way for longer than an answer usually takes.
+    /// Returns whether the last copy has been under way for longer than an answer usually takes.
     pub(super) fn may_be_lost(&self, now: Instant) -> bool {
         now >= self.sent_at + RETRY_FIRST
     }
 }
 
-/// Both sides hash this into the handshake first: keys for one network, pair and direction fit no other.
+/// Both sides hash this into the handshake first: keys for one network, pair and direction fit no
+/// other.
 pub(super) fn prologue(config: &PeerConfig, initiator: &[u8; 16], responder: &[u8; 16]) -> Vec<u8> {
     [
         PROLOGUE_LABEL,
@@ -124,12 +127,15 @@ fn jitter(backoff: Duration, random: u64) -> Duration {
 }
 
 const PROLOGUE_LABEL: &[u8] = b"overlan-e2e-1";
-/// A device that has just joined is known to its peers a moment later: what came to them before that was lost, and is repeated
-/// before a person notices. On a path that takes longer than this a few copies are sent in vain, 100 bytes each.
+/// A device that has just joined is known to its peers a moment later: what came to them before
+/// that was lost, and is repeated before a person notices. On a path that takes longer than this a
+/// few copies are sent in vain, 100 bytes each.
 const REPEAT_FIRST: Duration = Duration::from_millis(250);
-/// One round trip through a distant relay, with room for a busy machine: an answer has come by then, or is lost.
+/// One round trip through a distant relay, with room for a busy machine: an answer has come by
+/// then, or is lost.
 pub(super) const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// The longest a peer that has come back waits for us, but for the jitter.
 const RETRY_MAX: Duration = Duration::from_secs(8);
-/// How long a handshake is tried before what waits for it should fail. Longer than the loss of a relay takes.
+/// The time that a handshake is tried before what waits for it should fail. Longer than the loss of
+/// a relay takes.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);

@@ -11,8 +11,8 @@ fn join(host: &str) -> JoinString {
     format!("https://{host}:8443#sha256:{pin}").parse().unwrap()
 }
 
-fn session(host: &str) -> Session {
-    Session {
+fn session(host: &str) -> Login {
+    Login {
         join: join(host),
         login: LoginResponse {
             session: Secret::new("ovs_1"),

@@ -1,5 +1,5 @@
-//! DNS answers for a name what a connection to it reaches, by its short name as by its whole one, from
-//! every door and command; and waiting, status and advice ask the same question as the dial.
+//! DNS answers for a name what a connection to it reaches, by its short name as by its whole one,
+//! from every door and command; and waiting, status and advice ask the same question as the dial.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -9,8 +9,8 @@ use super::*;
 use crate::names::Delegation;
 use crate::names::tests::{DEMO, LAB, two_networks};
 
-/// `corp.example` is answered by `db` of network demo, `lab.example` by an address of network lab; a gateway of demo leads to
-/// 10.1.0.0/16.
+/// `corp.example` is answered by `db` of network demo, `lab.example` by an address of network lab;
+/// a gateway of demo leads to 10.1.0.0/16.
 fn netmap() -> Arc<Netmap> {
     let mut netmap = two_networks();
     let zone = |via: &str| Zone {

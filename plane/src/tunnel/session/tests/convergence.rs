@@ -1,4 +1,5 @@
-//! Both sides at once, in every order: they end with keys for each other, and nothing that was sealed is lost.
+//! Both sides at once, in every order: they end with keys for each other, and nothing that was
+//! sealed is lost.
 
 use super::*;
 use proptest::prelude::*;
@@ -74,7 +75,8 @@ fn the_loser_of_a_tie_does_not_repeat_its_own_message_1_at_once() {
     );
 }
 
-/// The longest disorder that the property below has found: an answer nobody uses must not push out keys in use.
+/// The longest disorder that the property below has found: an answer nobody uses must not push out
+/// keys in use.
 #[test]
 fn a_stale_answer_takes_no_place_of_keys_in_use() {
     let mut world = World::new();
@@ -324,8 +326,8 @@ impl World {
         self.drain();
     }
 
-    /// With a path that works again and both wanting to send, both can, soon. At worst one side holds keys that the
-    /// other has lost, and has to become suspicious of the silence.
+    /// With a path that works again and both wanting to send, both can, soon. At worst one side
+    /// holds keys that the other has lost, and has to become suspicious of the silence.
     fn assert_converges(&mut self) {
         for _ in 0..80 {
             self.send(Side::A);

@@ -296,7 +296,8 @@ fn a_pause_after_an_unanswered_packet_is_no_silence() {
     assert!(messages(&mut pair.a).is_empty());
 }
 
-/// Keys are in memory only. The peer notices by a message it cannot place, and asks for new keys at once.
+/// Keys are in memory only. The peer notices by a message it cannot place, and asks for new keys at
+/// once.
 #[test]
 fn a_restarted_peer_is_back_after_its_first_message() {
     for restarted_a in [true, false] {
@@ -325,7 +326,8 @@ fn a_restarted_peer_is_back_after_its_first_message() {
     }
 }
 
-/// A confirmation may be minutes late. What waits must not be left waiting for keys that are too old to seal.
+/// A confirmation may be minutes late. What waits must not be left waiting for keys that are too
+/// old to seal.
 #[test]
 fn a_very_late_confirmation_does_not_end_the_wish_for_a_session() {
     let mut pair = Pair::new();

@@ -1,4 +1,5 @@
-//! What two sessions say to each other beside packets, and how one notices that the other began anew.
+//! What two sessions say to each other beside packets, and how one notices that the other began
+//! anew.
 
 use super::*;
 

@@ -44,7 +44,8 @@ fn no_forged_byte_changes_anything() {
         opened(&mut pair.b, pair.now, &mut message.clone()).unwrap(),
         b"true"
     );
-    // A bent index may be a peer with other keys: one handshake is offered, whatever the number of messages.
+    // A bent index may be a peer with other keys: one handshake is offered, whatever the number of
+    // messages.
     assert_eq!(messages(&mut pair.b).len(), 1);
     pair.a_to_b(b"undisturbed");
     pair.b_to_a(b"undisturbed");

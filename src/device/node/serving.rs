@@ -1,4 +1,5 @@
-//! What this device publishes: opened in the networks where it shall be, kept for later starts. Decides which ports are open where.
+//! The services that this device serves: opened in the networks that they name, kept for later
+//! starts. Decides which ports are open where.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -7,7 +8,7 @@ use std::time::Duration;
 use overlan_protocol::key::NetworkId;
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, Node, lock};
+use super::{Inner, Node};
 use crate::device::state::StateError;
 use crate::doors::serve::service::{OverlayPort, Serve, Transport};
 use crate::doors::serve::{self, ServedPort};
@@ -16,31 +17,31 @@ use crate::host::splice::Patience;
 use overlan_plane::engine::Membership;
 
 /// A port that is open in one network.
-pub(super) struct Exposed {
+pub(super) struct OpenPort {
     membership: Weak<Membership>,
     serve: Serve,
     stop: CancellationToken,
 }
 
 impl Node {
-    /// Publishes a local service in the networks that it names, or in every one, now and at later starts. What was published on the
-    /// same port is published no longer.
+    /// Serves a local service in the networks that it names, or in every one, from this moment and
+    /// at later starts. It replaces the service on the same port.
     pub fn serve(&self, serve: Serve) -> Result<(), StateError> {
         self.change_serves(|serves| {
             serves.insert(serve.overlay_port(), serve);
         })
     }
 
-    /// Stops publishing. Returns whether the port was published.
+    /// Stops serving. Returns whether the port was served.
     pub fn unserve(&self, port: OverlayPort) -> Result<bool, StateError> {
         let mut was_there = false;
         self.change_serves(|serves| was_there = serves.remove(&port).is_some())?;
         Ok(was_there)
     }
 
-    /// What is published.
+    /// Lists the services.
     pub fn serves(&self) -> Vec<Serve> {
-        lock(&self.inner.serves).values().cloned().collect()
+        self.inner.serves.lock().values().cloned().collect()
     }
 
     fn change_serves(
@@ -48,22 +49,22 @@ impl Node {
         change: impl FnOnce(&mut BTreeMap<OverlayPort, Serve>),
     ) -> Result<(), StateError> {
         let all: Vec<Serve> = {
-            let mut serves = lock(&self.inner.serves);
+            let mut serves = self.inner.serves.lock();
             change(&mut serves);
             serves.values().cloned().collect()
         };
-        self.inner.expose();
+        self.inner.serve_ports();
         self.inner.state.save_serves(&all)
     }
 }
 
 impl Inner {
-    /// Opens what is published, and closes what no longer is.
-    pub(super) fn expose(self: &Arc<Self>) {
+    /// Opens the ports of all services, and closes those whose service is gone.
+    pub(super) fn serve_ports(self: &Arc<Self>) {
         if self.closing.is_cancelled() {
             return;
         }
-        let serves = lock(&self.serves).clone();
+        let serves = self.serves.lock().clone();
         let labels: BTreeMap<NetworkId, String> = {
             let netmap = self.control.netmap();
             let netmap = netmap.borrow();
@@ -76,8 +77,8 @@ impl Inner {
         self.certificates
             .want(serves.values().any(|serve| serve.tls));
         let memberships = self.engine.memberships();
-        let mut exposed = lock(&self.exposed);
-        exposed.retain(|(network, port), entry| {
+        let mut served = self.served_ports.lock();
+        served.retain(|(network, port), entry| {
             let is_current = memberships.get(network).is_some_and(|membership| {
                 entry
                     .membership
@@ -94,7 +95,7 @@ impl Inner {
         });
         for (id, membership) in memberships.iter() {
             for (port, serve) in &serves {
-                if !is_in(serve, id) || exposed.contains_key(&(*id, *port)) {
+                if !is_in(serve, id) || served.contains_key(&(*id, *port)) {
                     continue;
                 }
                 let stop = self.stop.child_token();
@@ -102,12 +103,12 @@ impl Inner {
                     tracing::warn!(%port, %error, "cannot publish");
                     continue;
                 }
-                let entry = Exposed {
+                let entry = OpenPort {
                     membership: Arc::downgrade(membership),
                     serve: serve.clone(),
                     stop,
                 };
-                exposed.insert((*id, *port), entry);
+                served.insert((*id, *port), entry);
             }
         }
     }
@@ -154,11 +155,12 @@ impl Inner {
         Ok(())
     }
 
-    /// The port is free once `serving` has ended: whatever shall be published there instead could not be before.
+    /// Waits for the end of `serving`, which frees the port: another service could not have it
+    /// before.
     async fn until_closed(self: Arc<Self>, serving: impl Future<Output = ()>) {
         serving.await;
         if !self.stop.is_cancelled() {
-            self.expose();
+            self.serve_ports();
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Who the two clients are, and what the controller tells them.
+//! The deployment of a simulation: two clients, their keys and tickets, and the netmaps that the
+//! controller sends them.
 
 use std::collections::BTreeMap;
 

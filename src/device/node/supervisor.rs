@@ -1,0 +1,86 @@
+//! The supervisor task: gives the engine its clock, its netmaps and its links, and keeps what the
+//! engine learns about peers on disk. Decides nothing about packets or routes.
+
+use std::sync::Arc;
+
+use overlan_plane::engine::KnownPeers;
+use overlan_protocol::netmap::Netmap;
+use overlan_transport::clock::{now, wall};
+use tokio::time::sleep_until;
+
+use super::Inner;
+use crate::device::controller_session::{Health, blocking};
+
+impl Inner {
+    /// Gives the engine its clock, its netmaps and its links.
+    pub(super) async fn supervise(self: Arc<Self>, mut known: KnownPeers) {
+        let mut netmap = self.control.netmap();
+        let mut health = self.control.health();
+        self.follow_netmap(&netmap.borrow_and_update().clone(), &mut known);
+        loop {
+            for relay in self.engine.poll_wanted() {
+                let span = self.relay_span(relay);
+                self.tasks.spawn(self.clone().run_link(relay, span));
+            }
+            let deadline = self.engine.poll_timeout();
+            let due = async {
+                match deadline {
+                    Some(at) => sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = due => {}
+                () = self.wake.notified() => {}
+                Ok(()) = netmap.changed() => {
+                    self.follow_netmap(&netmap.borrow_and_update().clone(), &mut known);
+                }
+                Ok(()) = health.changed() => {
+                    // The map is told before the session counts, so this one is of the session.
+                    let is_current = matches!(*health.borrow_and_update(), Health::Connected { .. });
+                    self.engine.handle_controller(is_current);
+                    self.follow_netmap(&netmap.borrow_and_update().clone(), &mut known);
+                }
+            }
+            self.engine.handle_timeout(now());
+            self.turns.send_modify(|turn| *turn = turn.wrapping_add(1));
+        }
+    }
+
+    fn follow_netmap(self: &Arc<Self>, netmap: &Netmap, known: &mut KnownPeers) {
+        // Not around the whole task, which wakes for every deadline of a packet.
+        let _device = self.span.enter();
+        known.handle_time(wall().as_secs());
+        for refused in self.engine.apply(now(), netmap, known) {
+            tracing::warn!(label = %refused.label, device = %refused.device, reason = %refused.reason, "a peer is not used");
+        }
+        if known.take_changed() {
+            self.known.send_replace(Arc::new(known.clone()));
+        }
+        self.serve_ports();
+        self.serve_routes();
+        self.report_routes();
+        self.links_changed.send_modify(|count| *count += 1);
+    }
+
+    /// Writes the identities of peers when there are new ones; nobody waits for the disk.
+    pub(super) async fn keep_known_peers(self: Arc<Self>) {
+        let mut changes = self.known.subscribe();
+        loop {
+            let changed = self.stop.run_until_cancelled(changes.changed()).await;
+            let is_over = !matches!(changed, Some(Ok(())));
+            if is_over && !changes.has_changed().unwrap_or(false) {
+                return;
+            }
+            let known = changes.borrow_and_update().clone();
+            let state = self.state.clone();
+            blocking(move || {
+                if let Err(error) = state.save_known_peers(known.stored()) {
+                    tracing::warn!(%error, "the identities of peers could not be kept");
+                }
+            })
+            .await;
+        }
+    }
+}
