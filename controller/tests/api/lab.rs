@@ -40,6 +40,8 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) struct Lab {
     pub(crate) dir: TempDir,
     pub(crate) join: JoinString,
+    /// Where it listens; 0 until it has been started, which then takes a free port.
+    port: u16,
     pub(crate) setup_token: Option<Secret>,
     metrics: Option<SocketAddr>,
     timings: Timings,
@@ -77,6 +79,7 @@ impl Lab {
                 server: "localhost:1".parse().unwrap(),
                 ca: None,
             },
+            port: 0,
             setup_token: None,
             metrics: None,
             timings,
@@ -103,7 +106,7 @@ impl Lab {
     }
 
     fn config(&self) -> Config {
-        let listen = ([127, 0, 0, 1], self.join.server.port()).into();
+        let listen = ([127, 0, 0, 1], self.port).into();
         let mut config = Config::new(listen, self.data_dir());
         config.domain = "overlan.lan".to_owned();
         config.timings = self.timings.clone();
@@ -119,6 +122,7 @@ impl Lab {
     async fn run_as(&mut self, config: Config) -> Result<(), StartError> {
         let controller = Controller::bind(config).await?;
         self.join = controller.join();
+        self.port = self.join.server.port();
         self.metrics = controller.metrics_addr();
         self.setup_token = controller.setup_token();
         self.stop = CancellationToken::new();
