@@ -7,10 +7,11 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use overlan_transport::strangers::Strangers;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -94,9 +95,7 @@ impl ProxyPlaces {
     }
 
     fn unproven(&self) -> MutexGuard<'_, Unproven> {
-        self.strangers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.strangers.lock()
     }
 }
 
@@ -186,7 +185,7 @@ impl Admission {
 
     /// Fires if the client has to go for another before it has proved itself; `None` if that cannot be.
     pub(super) fn evicted(&self) -> Option<CancellationToken> {
-        match &*self.held.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.held.lock() {
             HeldPlace::Stranger(Some(stranger)) => Some(stranger.evicted.clone()),
             HeldPlace::Stranger(None) | HeldPlace::Known(_) => None,
         }
@@ -197,7 +196,7 @@ impl Admission {
     /// # Errors
     /// Its source has its share.
     pub(crate) fn prove(&self) -> Result<(), NoShare> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held.lock();
         if matches!(*held, HeldPlace::Known(_)) {
             return Ok(());
         }

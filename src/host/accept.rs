@@ -1,5 +1,5 @@
-//! Takes connections from a listener of the host or of the overlay, up to a limit, and owns their tasks. What a connection says is
-//! others'.
+//! Takes connections from a listener of the host or of the overlay, up to a limit, and owns their
+//! tasks. The protocol is the caller's business.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 use crate::host::reminder::Reminder;
-use crate::host::shares::Shares;
+use crate::host::shares::{SharePermit, Shares};
 use crate::host::sockets;
 
 pub use full_door::{FullDoor, Lack};
@@ -25,7 +25,7 @@ pub(crate) use vacancy::Vacancy;
 mod full_door;
 mod vacancy;
 
-/// A listening socket of the host.
+/// A listening socket of the host, or a port of the overlay.
 pub(crate) trait AcceptFrom {
     /// What it gives.
     type Stream;
@@ -116,6 +116,7 @@ pub(crate) async fn run<L, H, F>(
         };
         tokio::select! {
             () = until.closed.cancelled() => break,
+            () = until.ended.cancelled() => break,
             Some(ended) = connections.join_next() => report(ended),
             (place, accepted) = next => match accepted {
                 Ok((stream, client)) => {
@@ -142,9 +143,8 @@ pub(crate) async fn run<L, H, F>(
     }
 }
 
-/// Runs `serve` for every connection of a peer, as many at once as `vacancy` says, until the port is closed; then lets go of the listener, so that who
-/// comes is refused and does not wait, and returns when all connections have ended, by themselves or with `until`. While there is no
-/// room, connections wait in the listener's backlog, and `vacancy` is told so. A peer that has its share is refused.
+/// Runs `serve` for every connection of a peer, as many at once as `vacancy` says, as [`run`] does.
+/// After the close whoever comes is refused and does not wait. A peer that has its share is refused.
 pub(crate) async fn run_overlay<H, F>(
     listener: overlay::TcpListener,
     vacancy: &Vacancy,
@@ -154,37 +154,48 @@ pub(crate) async fn run_overlay<H, F>(
     H: Fn(overlay::Incoming) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let max = vacancy.max();
-    let shares = Shares::of(max);
-    let full = Reminder::default();
-    let mut connections = JoinSet::new();
-    loop {
-        vacancy.handle_places(Instant::now(), connections.len() < max);
-        tokio::select! {
-            () = until.closed.cancelled() => break,
-            () = until.ended.cancelled() => break,
-            Some(ended) = connections.join_next() => report(ended),
-            incoming = listener.accept(), if connections.len() < max => {
-                let remote = incoming.remote();
-                let Some(place) = shares.take(remote.ip().into()) else {
-                    if let Some(times) = full.due(Instant::now()) {
-                        info!(peer = %remote.ip(), port = listener.port(), times, "a peer is refused: it has its share of this port's connections");
-                    }
-                    incoming.refuse();
-                    continue;
-                };
-                let served = serve(incoming);
-                let ended = until.ended.clone();
-                connections.spawn(async move {
-                    ended.run_until_cancelled(served).await;
-                    drop(place);
-                });
-            }
+    let room = Arc::new(Semaphore::new(vacancy.max()));
+    let peers = Peers {
+        listener,
+        shares: Shares::of(vacancy.max()),
+        full: Reminder::default(),
+    };
+    run(peers, room, vacancy, until, |incoming, share| {
+        let served = serve(incoming);
+        async move {
+            served.await;
+            drop(share);
         }
-    }
-    drop(listener);
-    while let Some(ended) = connections.join_next().await {
-        report(ended);
+    })
+    .await;
+}
+
+/// A port of the overlay, and each peer's share of its connections.
+struct Peers {
+    listener: overlay::TcpListener,
+    shares: Arc<Shares>,
+    full: Reminder,
+}
+
+impl AcceptFrom for Peers {
+    type Stream = overlay::Incoming;
+    type Client = SharePermit;
+
+    async fn next(&self) -> io::Result<(overlay::Incoming, SharePermit)> {
+        loop {
+            let incoming = self.listener.accept().await;
+            let remote = incoming.remote();
+            if let Some(share) = self.shares.take(remote.ip().into()) {
+                return Ok((incoming, share));
+            }
+            if let Some(times) = self.full.due(Instant::now()) {
+                info!(
+                    peer = %remote.ip(), port = self.listener.port(), times,
+                    "a peer is refused: it has its share of this port's connections"
+                );
+            }
+            incoming.refuse();
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Decides when something that goes on and on is said again. It says nothing itself and reads no clock.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// Says a thing once, and again only when it still happens after some time.
@@ -29,7 +29,7 @@ impl Reminder {
     /// It happened at `now`. If it is time to say so: how often it happened since it was said last, this time included.
     pub(crate) fn due(&self, now: Instant) -> Option<u64> {
         // A count is never half done.
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = self.said.lock();
         said.since += 1;
         if said.last.is_some_and(|last| now < last + self.every) {
             return None;

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use overlan_netstack::has_share;
 use overlan_protocol::address;
+use parking_lot::{Mutex, MutexGuard};
 
 /// Places of which each source has a share.
 #[derive(Debug)]
@@ -89,7 +90,7 @@ impl Shares {
 
     /// A count is never half done.
     fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock()
     }
 }
 

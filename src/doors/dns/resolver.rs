@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hickory_proto::rr::{RData, RecordType};
@@ -12,6 +11,7 @@ use overlan_protocol::dns::Via;
 use overlan_protocol::key::{NetworkId, random_bytes};
 use overlan_protocol::netmap::Netmap;
 use overlan_transport::clock::now;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -46,7 +46,7 @@ struct PendingQuestion<'a> {
 impl<'a> PendingQuestion<'a> {
     /// `None` if too many wait already, of this source or of all.
     fn take(pending: &'a Mutex<BTreeMap<Resolvers, usize>>, source: &'a Resolvers) -> Option<Self> {
-        let mut counts = lock(pending);
+        let mut counts = pending.lock();
         let all: usize = counts.values().sum();
         let of_source = counts.get(source).copied().unwrap_or(0);
         if of_source >= SHARE_MAX || all >= PENDING_MAX {
@@ -59,13 +59,38 @@ impl<'a> PendingQuestion<'a> {
 
 impl Drop for PendingQuestion<'_> {
     fn drop(&mut self) {
-        let mut counts = lock(self.pending);
+        let mut counts = self.pending.lock();
         if let Some(count) = counts.get_mut(self.source) {
             *count -= 1;
             if *count == 0 {
                 counts.remove(self.source);
             }
         }
+    }
+}
+
+/// Opens connections through the overlay to the resolvers of its zones.
+pub(crate) trait DialResolver {
+    /// A connection to one.
+    type Stream: AsyncRead + AsyncWrite + Unpin;
+    /// The attempt to open it.
+    type Dialling: Future<Output = Result<Self::Stream, DialError>>;
+
+    /// Dials the resolver `via` in `network`.
+    fn dial(&self, network: NetworkId, via: Via) -> Self::Dialling;
+}
+
+impl<D, F, S> DialResolver for D
+where
+    D: Fn(NetworkId, Via) -> F,
+    F: Future<Output = Result<S, DialError>>,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    type Stream = S;
+    type Dialling = F;
+
+    fn dial(&self, network: NetworkId, via: Via) -> F {
+        self(network, via)
     }
 }
 
@@ -133,34 +158,24 @@ impl Resolver {
     }
 
     /// The answer to one message, or `None` where silence is the only safe one.
-    pub(crate) async fn answer<D, F, S>(
+    pub(crate) async fn answer<D: DialResolver>(
         &self,
         query: &[u8],
         netmap: &Netmap,
         transport: Transport,
         dial: D,
-    ) -> Option<Vec<u8>>
-    where
-        D: Fn(NetworkId, Via) -> F,
-        F: Future<Output = Result<S, DialError>>,
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
+    ) -> Option<Vec<u8>> {
         let (answer, _) = self.follow(query, netmap, transport, dial).await?;
         Some(answer)
     }
 
     /// The same for a person, with the rule that answered.
-    pub(crate) async fn explain<D, F, S>(
+    pub(crate) async fn explain<D: DialResolver>(
         &self,
         wanted: ExplainedQuestion,
         netmap: &Netmap,
         dial: D,
-    ) -> Result<Explained, NoQuestion>
-    where
-        D: Fn(NetworkId, Via) -> F,
-        F: Future<Output = Result<S, DialError>>,
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
+    ) -> Result<Explained, NoQuestion> {
         let followed = self
             .follow(&wanted.query, netmap, ExplainedQuestion::TRANSPORT, dial)
             .await;
@@ -169,18 +184,13 @@ impl Resolver {
     }
 
     /// The answer, and who was asked on the way.
-    async fn follow<D, F, S>(
+    async fn follow<D: DialResolver>(
         &self,
         query: &[u8],
         netmap: &Netmap,
         transport: Transport,
         dial: D,
-    ) -> Option<(Vec<u8>, Vec<AskedResolver>)>
-    where
-        D: Fn(NetworkId, Via) -> F,
-        F: Future<Output = Result<S, DialError>>,
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
+    ) -> Option<(Vec<u8>, Vec<AskedResolver>)> {
         let mut walk = match Walk::begin(query, transport) {
             Start::Silence => return None,
             Start::Reply(reply) => return Some((reply, Vec::new())),
@@ -204,18 +214,13 @@ impl Resolver {
     }
 
     /// The addresses of a name of somebody else: IPv4, or IPv6 if it has no IPv4.
-    pub(crate) async fn addresses<D, F, S>(
+    pub(crate) async fn addresses<D: DialResolver>(
         &self,
         source: &Resolvers,
         name: &str,
         netmap: &Netmap,
         dial: D,
-    ) -> Result<Vec<IpAddr>, NoAddress>
-    where
-        D: Fn(NetworkId, Via) -> F,
-        F: Future<Output = Result<S, DialError>>,
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
+    ) -> Result<Vec<IpAddr>, NoAddress> {
         for kind in [RecordType::A, RecordType::AAAA] {
             let question = Question::of_text(name, kind).ok_or(NoAddress::NoSuchName)?;
             let kept = self.ask(source, &question, &dial, &mut Vec::new()).await;
@@ -251,23 +256,18 @@ impl Resolver {
 
     /// Asks one resolver after the other until one answers; whether that was known from before. `errors` gets a line for each that
     /// did not.
-    async fn ask<D, F, S>(
+    async fn ask<D: DialResolver>(
         &self,
         source: &Resolvers,
         question: &Question,
         dial: &D,
         errors: &mut Vec<String>,
-    ) -> Option<(Kept, bool)>
-    where
-        D: Fn(NetworkId, Via) -> F,
-        F: Future<Output = Result<S, DialError>>,
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
+    ) -> Option<(Kept, bool)> {
         let key = question
             .key()
             .map(|(name, kind)| (source.clone(), name, kind));
         if let Some(key) = &key
-            && let Some(kept) = lock(&self.cache).get(now(), key, question)
+            && let Some(kept) = self.cache.lock().get(now(), key, question)
         {
             return Some((kept, true));
         }
@@ -286,7 +286,7 @@ impl Resolver {
                 Ok(heard) => {
                     let by = server.to_string();
                     if let Some(key) = key {
-                        let mut cache = lock(&self.cache);
+                        let mut cache = self.cache.lock();
                         cache.put(now(), key, &heard, by.clone());
                     }
                     return Some((Kept { heard, age: 0, by }, false));
@@ -309,7 +309,7 @@ impl Resolver {
             }
             Resolvers::Forward => self.forwards.iter().copied().map(Server::Outside).collect(),
         };
-        let (now, notes) = (now(), lock(&self.notes));
+        let (now, notes) = (now(), self.notes.lock());
         servers.sort_by_key(|server| {
             notes.get(server).is_some_and(|note| {
                 note.error.is_some() && now.saturating_duration_since(note.at) < FAILED_FOR
@@ -319,7 +319,7 @@ impl Resolver {
     }
 
     fn note(&self, server: &Server, error: Option<String>) {
-        let mut notes = lock(&self.notes);
+        let mut notes = self.notes.lock();
         if notes.len() >= NOTES_MAX && !notes.contains_key(server) {
             let oldest = notes.iter().min_by_key(|(_, note)| note.at);
             if let Some(oldest) = oldest.map(|(server, _)| server.clone()) {
@@ -332,17 +332,16 @@ impl Resolver {
 
     /// Whether the resolver answered when it was asked last; `None` if it never was.
     pub(crate) fn last(&self, server: &Server) -> Option<Result<(), String>> {
-        let note = lock(&self.notes).get(server).cloned()?;
+        let note = self.notes.lock().get(server).cloned()?;
         Some(note.error.map_or(Ok(()), Err))
     }
 }
 
-async fn try_one<D, F, S>(server: &Server, question: &Question, dial: &D) -> Result<Heard, String>
-where
-    D: Fn(NetworkId, Via) -> F,
-    F: Future<Output = Result<S, DialError>>,
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+async fn try_one<D: DialResolver>(
+    server: &Server,
+    question: &Question,
+    dial: &D,
+) -> Result<Heard, String> {
     let id = u16::from_be_bytes(random_bytes());
     let encode = |transport| {
         let encoded = question.encode(id, transport);
@@ -350,7 +349,8 @@ where
     };
     let answer = match server {
         Server::Inside(network, via) => {
-            let mut stream = dial(*network, via.clone())
+            let mut stream = dial
+                .dial(*network, via.clone())
                 .await
                 .map_err(|error| error.to_string())?;
             exchange::stream(&mut stream, &encode(Transport::Tcp)?).await
@@ -383,11 +383,6 @@ where
         },
         Err(error) => Err(error.to_string()),
     }
-}
-
-/// A poisoned lock means that a task panicked between two plain assignments; what it guards is still whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Most resolvers that foreign names are handed on to: who asked waits for one after the other.

@@ -4,20 +4,21 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::task::JoinSet;
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::host::accept::{self, AcceptFrom};
+use crate::host::accept::{self, Until, Vacancies};
 use crate::names::lookup::Transport;
 
 /// Hands each query to `answer` until `shutdown`, then ends every connection and returns. `None` is silence.
@@ -28,43 +29,41 @@ where
 {
     tokio::join!(
         shutdown.run_until_cancelled(serve_udp(&udp, &answer)),
-        serve_tcp(&tcp, &answer, &shutdown),
+        serve_tcp(tcp, &answer, &shutdown),
     );
 }
 
-async fn serve_tcp<A, F>(tcp: &TcpListener, answer: &A, shutdown: &CancellationToken)
+async fn serve_tcp<A, F>(tcp: TcpListener, answer: &A, shutdown: &CancellationToken)
 where
     A: Fn(Vec<u8>, Transport) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Option<Vec<u8>>> + Send + 'static,
 {
-    let mut connections = JoinSet::new();
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let vacancy = Vacancies::default().open("DNS".to_owned(), CONNECTIONS_MAX, None);
+    let until = Until::from(shutdown.clone());
     let idle = Arc::new(IdleConnections::default());
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => break,
-            Some(ended) = connections.join_next() => accept::report(ended),
-            accepted = AcceptFrom::next(tcp), if connections.len() < CONNECTIONS_MAX => match accepted {
-                Ok((stream, client)) => {
-                    let (answer, own) = (answer.clone(), idle.enter(shutdown.child_token()));
-                    connections.spawn(async move {
-                        match own.leave.run_until_cancelled(connection(stream, &answer, &own)).await {
-                            Some(Ok(())) => {}
-                            Some(Err(error)) => debug!(%client, %error, "a DNS connection ended early"),
-                            None => debug!(%client, "an idle DNS connection made room"),
-                        }
-                    });
+    accept::run(
+        tcp,
+        Arc::clone(&room),
+        &vacancy,
+        &until,
+        |stream, client| {
+            let (answer, own) = (answer.clone(), idle.enter(shutdown.child_token()));
+            // The next one that comes finds a place, if there is one that nobody needs.
+            if room.available_permits() == 0 {
+                idle.dismiss_longest();
+            }
+            async move {
+                let connection = connection(stream, &answer, &own);
+                match own.leave.run_until_cancelled(connection).await {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => debug!(%client, %error, "a DNS connection ended early"),
+                    None => debug!(%client, "an idle DNS connection made room"),
                 }
-                Err(error) => accept::pause(&error).await,
-            },
-        }
-        // The next one that comes finds a place, if there is one that nobody needs.
-        if connections.len() >= CONNECTIONS_MAX {
-            idle.dismiss_longest();
-        }
-    }
-    while let Some(ended) = connections.join_next().await {
-        accept::report(ended);
-    }
+            }
+        },
+    )
+    .await;
 }
 
 /// Connections that wait for a query, in the order in which they began to.
@@ -104,7 +103,7 @@ impl IdleConnections {
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, CancellationToken>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 }
 

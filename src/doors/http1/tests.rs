@@ -7,11 +7,12 @@ mod rfc9110;
 mod rfc9112;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use overlan_protocol::key::{DeviceId, IdentityKey};
 use overlan_protocol::netmap::Owner;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -265,7 +266,7 @@ impl Service {
     }
 
     fn heard(&self) -> Vec<String> {
-        std::mem::take(&mut self.heard.lock().unwrap())
+        std::mem::take(&mut self.heard.lock())
     }
 
     /// The only request since the last look.
@@ -290,7 +291,7 @@ struct Notes(Arc<Mutex<Vec<String>>>);
 impl Notes {
     fn note(&self, text: String) {
         if !text.is_empty() {
-            self.0.lock().unwrap().push(text);
+            self.0.lock().push(text);
         }
     }
 }

@@ -4,10 +4,10 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::message::{Malformed, empty_lines, head_end};
@@ -61,7 +61,7 @@ impl<S: Abort> Wire<S> {
     /// # Panics
     /// Never: the stream is taken only here, with the wire itself.
     pub(super) fn into_parts(mut self) -> (Option<S>, Bytes) {
-        let stream = lock(&self.stream.0).take();
+        let stream = self.stream.0.lock().take();
         (stream, self.input.split().freeze())
     }
 }
@@ -69,7 +69,7 @@ impl<S: Abort> Wire<S> {
 impl<S: Abort> Drop for Wire<S> {
     fn drop(&mut self) {
         if self.busy.load(Relaxed)
-            && let Some(stream) = lock(&self.stream.0).as_ref()
+            && let Some(stream) = self.stream.0.lock().as_ref()
         {
             stream.abort();
         }
@@ -107,7 +107,7 @@ impl<S: AsyncRead + Unpin> Input<'_, S> {
 
     /// Asks the stream itself.
     pub(super) fn stream_is(&self, ask: impl FnOnce(&S) -> bool) -> bool {
-        lock(&self.stream.0).as_ref().is_some_and(ask)
+        self.stream.0.lock().as_ref().is_some_and(ask)
     }
 
     /// Whether no more may be read before something is used.
@@ -199,7 +199,7 @@ impl<S: Unpin> SharedStream<S> {
         &self,
         poll: impl FnOnce(Pin<&mut S>) -> Poll<io::Result<R>>,
     ) -> Poll<io::Result<R>> {
-        match lock(&self.0).as_mut() {
+        match self.0.lock().as_mut() {
             Some(stream) => poll(Pin::new(stream)),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
@@ -232,11 +232,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for &SharedStream<S> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll(|stream| stream.poll_shutdown(cx))
     }
-}
-
-/// A poll that panicked ends the task and the stream with it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 thread_local! {

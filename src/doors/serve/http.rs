@@ -9,9 +9,10 @@
 mod identity;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
@@ -137,11 +138,7 @@ impl Intermediary for ServedHttp<'_> {
     }
 
     async fn reach(&self, _: &NextHop) -> Result<Upstream, Own> {
-        let first = self
-            .first
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let first = self.first.lock().take();
         if let Some(first) = first {
             return Ok(first);
         }

@@ -7,10 +7,10 @@ use super::*;
 use tokio_util::sync::CancellationToken;
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Mutex;
 use std::time::Instant;
 
 use overlan_netstack::{Config, ConnectError, Shell, Stack};
+use parking_lot::Mutex;
 use rustls::crypto::aws_lc_rs::sign::any_ecdsa_type;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -296,7 +296,7 @@ struct Newest(Mutex<Arc<CertifiedKey>>);
 
 impl ResolvesServerCert for Newest {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.lock().unwrap().clone())
+        Some(self.0.lock().clone())
     }
 }
 
@@ -366,7 +366,7 @@ async fn a_renewed_certificate_is_shown_to_new_connections_and_ends_no_open_one(
 
     let mut first = secured(&overlay, &old).await.unwrap();
     echoes(&mut first, b"before").await;
-    *newest.0.lock().unwrap() = new.clone();
+    *newest.0.lock() = new.clone();
     assert!(secured(&overlay, &old).await.is_err(), "it is gone");
     assert_eq!(
         endings.recv().await,

@@ -1,9 +1,10 @@
 //! Whether the doors of this device have places: decides when one has had none for too long. What is short and how its limit is
 //! raised is told; nothing is opened or closed here, and no clock is read.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::full_door::{FullDoor, Lack};
@@ -28,7 +29,7 @@ impl Vacancies {
             lack,
             since: Mutex::default(),
         });
-        let mut all = lock(&self.0);
+        let mut all = self.0.lock();
         all.retain(|door| door.strong_count() > 0);
         all.push(Arc::downgrade(&vacancy));
         vacancy
@@ -36,7 +37,7 @@ impl Vacancies {
 
     /// The doors that have had no place for [`FULL_AFTER`] at `now`.
     pub(crate) fn full(&self, now: Instant) -> Vec<FullDoor> {
-        let all = lock(&self.0).clone();
+        let all = self.0.lock().clone();
         let doors = all.iter().filter_map(Weak::upgrade);
         doors.filter_map(|door| door.full(now)).collect()
     }
@@ -68,16 +69,16 @@ impl Vacancy {
 
     /// At `now` the next who comes finds a place, or none.
     pub(crate) fn handle_places(&self, now: Instant, free: bool) {
-        note(&mut lock(&self.since).full, now, !free);
+        note(&mut self.since.lock().full, now, !free);
     }
 
     /// At `now` the system had a descriptor for who came, or none.
     pub(crate) fn handle_files(&self, now: Instant, free: bool) {
-        note(&mut lock(&self.since).no_files, now, !free);
+        note(&mut self.since.lock().no_files, now, !free);
     }
 
     fn full(&self, now: Instant) -> Option<FullDoor> {
-        let Since { full, no_files } = *lock(&self.since);
+        let Since { full, no_files } = *self.since.lock();
         let for_long = |since: Option<Instant>| {
             let lasted = now.saturating_duration_since(since?);
             (lasted >= FULL_AFTER).then_some(lasted)
@@ -99,11 +100,6 @@ fn note(since: &mut Option<Instant>, now: Instant, lacks: bool) {
         true => _ = since.get_or_insert(now),
         false => *since = None,
     }
-}
-
-/// No value is ever half written.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How long a door may be without a place: a rush passes within it, and who asks whether a device is ready hears soon of one that is

@@ -1,9 +1,9 @@
 use super::*;
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +40,7 @@ struct One {
 impl Front for Many {
     async fn recv_from(&self, data: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         loop {
-            if let Some((from, datagram)) = self.0.arriving.lock().unwrap().pop_front() {
+            if let Some((from, datagram)) = self.0.arriving.lock().pop_front() {
                 data[..datagram.len()].copy_from_slice(&datagram);
                 return Ok((datagram.len(), from));
             }
@@ -49,18 +49,18 @@ impl Front for Many {
     }
 
     fn send_to(&self, data: &[u8], to: SocketAddr) {
-        self.0.answered.lock().unwrap().push((to, data[0]));
+        self.0.answered.lock().push((to, data[0]));
     }
 
     fn refuse(&self, to: SocketAddr) {
-        self.0.refused.lock().unwrap().push(to);
+        self.0.refused.lock().push(to);
     }
 }
 
 impl Back for One {
     async fn recv(&self, data: &mut [u8]) -> io::Result<usize> {
         loop {
-            if let Some(answer) = self.answers.lock().unwrap().pop_front() {
+            if let Some(answer) = self.answers.lock().pop_front() {
                 data[0] = answer?;
                 return Ok(1);
             }
@@ -74,7 +74,7 @@ impl Back for One {
             0 => Err(io::ErrorKind::ConnectionRefused.into()),
             byte => Ok(byte.wrapping_add(1)),
         };
-        self.answers.lock().unwrap().push_back(answer);
+        self.answers.lock().push_back(answer);
         self.due.notify_one();
         Ok(())
     }
@@ -82,7 +82,7 @@ impl Back for One {
 
 impl Drop for One {
     fn drop(&mut self) {
-        let mut open_now = self.sides.open_now.lock().unwrap();
+        let mut open_now = self.sides.open_now.lock();
         open_now.retain(|from| *from != self.from);
     }
 }
@@ -111,8 +111,8 @@ impl Sides {
                     let _looking_up = sides.looking_up.clone();
                     sides.found.notified().await;
                 }
-                sides.opened.lock().unwrap().push(from);
-                sides.open_now.lock().unwrap().push(from);
+                sides.opened.lock().push(from);
+                sides.open_now.lock().push(from);
                 Some(One {
                     from,
                     sides,
@@ -136,14 +136,14 @@ impl Sides {
 
     async fn send_from(&self, from: SocketAddr, datagram: &[u8]) {
         let datagram = (from, datagram.to_vec());
-        self.arriving.lock().unwrap().push_back(datagram);
+        self.arriving.lock().push_back(datagram);
         self.arrived.notify_one();
         // In virtual time this lets everything else run out of work.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
     fn open_ports(&self) -> Vec<u16> {
-        let open = self.open_now.lock().unwrap();
+        let open = self.open_now.lock();
         let mut ports: Vec<u16> = open.iter().map(SocketAddr::port).collect();
         ports.sort_unstable();
         ports
@@ -161,9 +161,9 @@ async fn each_sender_gets_its_own_answers() {
     for (from, byte) in [(7, 1), (8, 10), (7, 2)] {
         sides.send(from, byte).await;
     }
-    let answered = sides.answered.lock().unwrap().clone();
+    let answered = sides.answered.lock().clone();
     assert_eq!(answered, [(at(7), 2), (at(8), 11), (at(7), 3)]);
-    assert_eq!(*sides.opened.lock().unwrap(), [at(7), at(8)]);
+    assert_eq!(*sides.opened.lock(), [at(7), at(8)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,11 +172,11 @@ async fn who_meets_nobody_hears_of_it_and_may_try_again() {
     let _task = sides.start(8);
     sides.send(7, 0).await;
     sides.send(1, 5).await;
-    assert_eq!(*sides.refused.lock().unwrap(), [at(7), at(1)]);
+    assert_eq!(*sides.refused.lock(), [at(7), at(1)]);
     // The service has come meanwhile.
     sides.send(7, 4).await;
-    assert_eq!(*sides.answered.lock().unwrap(), [(at(7), 5)]);
-    assert_eq!(sides.opened.lock().unwrap().len(), 1);
+    assert_eq!(*sides.answered.lock(), [(at(7), 5)]);
+    assert_eq!(sides.opened.lock().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -191,8 +191,8 @@ async fn a_session_ends_when_both_sides_were_silent_and_the_next_datagram_opens_
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(sides.open_ports().is_empty());
     sides.send(7, 3).await;
-    assert_eq!(sides.opened.lock().unwrap().len(), 2);
-    assert_eq!(sides.answered.lock().unwrap().len(), 3);
+    assert_eq!(sides.opened.lock().len(), 2);
+    assert_eq!(sides.answered.lock().len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,7 +203,7 @@ async fn the_sender_that_was_silent_for_longest_makes_room() {
         sides.send(from, 1).await;
     }
     assert_eq!(sides.open_ports(), [7, 9, 10]);
-    assert_eq!(sides.answered.lock().unwrap().len(), 5);
+    assert_eq!(sides.answered.lock().len(), 5);
 }
 
 #[tokio::test(start_paused = true)]
@@ -280,8 +280,8 @@ async fn a_front_that_is_closed_goes_on_for_its_sessions_and_takes_no_new_sender
     sides.closed.cancel();
     sides.send(10, 3).await;
     sides.send(11, 5).await;
-    assert_eq!(*sides.answered.lock().unwrap(), [(at(10), 2), (at(10), 4)]);
-    assert_eq!(*sides.refused.lock().unwrap(), [at(11)]);
+    assert_eq!(*sides.answered.lock(), [(at(10), 2), (at(10), 4)]);
+    assert_eq!(*sides.refused.lock(), [at(11)]);
     assert_eq!(sides.open_ports(), [10]);
     task.shutdown().await;
 }

@@ -64,7 +64,7 @@ impl Overlay {
         assert_eq!(network, DEMO);
         let label = via.to_string();
         let label = label.strip_suffix(":53").unwrap();
-        lock(&self.dialled).push(label.to_owned());
+        self.dialled.lock().push(label.to_owned());
         let does = self.does[label];
         if does == Does::Away {
             return ready(Err(DialError::Offline));
@@ -96,7 +96,7 @@ impl Overlay {
     }
 
     fn dialled(&self) -> Vec<String> {
-        std::mem::take(&mut *lock(&self.dialled))
+        std::mem::take(&mut *self.dialled.lock())
     }
 }
 
@@ -226,7 +226,7 @@ async fn questions_that_wait_are_bounded() {
     assert_eq!(answered, address(2));
     waiting.await;
     assert_eq!(overlay.dialled().len(), SHARE_MAX + 1);
-    assert!(lock(&resolver.pending).is_empty(), "all places are free");
+    assert!(resolver.pending.lock().is_empty(), "all places are free");
 }
 
 #[test]
