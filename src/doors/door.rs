@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{Instrument, debug_span, info};
 
 use crate::doors::credentials::ProxyCredentials;
 use crate::doors::overlay::Overlay;
@@ -211,6 +211,7 @@ impl<O: Overlay> ProxyDoor<O> {
         }
         self.settle(destination).await?;
         let dial = self.overlay.dial(destination.clone(), port);
+        let dial = dial.instrument(debug_span!("dial", %destination, port));
         match timeout(self.config.dial_timeout, dial).await {
             Ok(Ok(stream)) => Ok(Either::Left(stream)),
             Ok(Err(error)) if error.is_foreign() && self.config.direct => {

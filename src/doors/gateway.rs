@@ -13,7 +13,7 @@ use overlan_protocol::gateway::{Answer, GatewayRoute, HEAD_LEN, Host, Request, m
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tracing::debug;
+use tracing::{Instrument, debug, debug_span};
 
 use crate::host::accept::{self, Until, Vacancy};
 use crate::host::splice::splice;
@@ -28,7 +28,8 @@ pub(crate) type Routes = Arc<dyn Fn() -> Vec<GatewayRoute> + Send + Sync>;
 pub(crate) async fn run(listener: TcpListener, routes: Routes, vacancy: &Vacancy, until: &Until) {
     accept::run_overlay(listener, vacancy, until, |incoming| {
         let routes = routes.clone();
-        async move { connection(incoming, &routes).await }
+        let span = debug_span!("gateway", peer = %incoming.remote());
+        async move { connection(incoming, &routes).await }.instrument(span)
     })
     .await;
 }

@@ -12,13 +12,14 @@ mod unix;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{Instrument, debug, debug_span, info};
 
 use crate::doors::client::{Client, GOODBYE, first_byte, refuse};
 use crate::doors::door::{ClientEnds, ProxyDoor};
@@ -87,11 +88,12 @@ pub async fn serve<O: Overlay>(
         &until,
         |client, peer| {
             let entrance = Arc::clone(&entrance);
-            async move {
+            let served = async move {
                 if let Err(error) = entrance.tcp(client, peer).await {
-                    debug!(%peer, %error, "a proxy client was turned away");
+                    debug!(%error, "a proxy client was turned away");
                 }
-            }
+            };
+            served.instrument(debug_span!("door", %peer))
         },
     )
     .await;
@@ -107,6 +109,8 @@ pub async fn serve_unix<O: Overlay>(
 ) {
     let listener = listener.into();
     let at = format!("unix:{}", listener.path().display());
+    // Programs have no addresses there, so log lines tell them apart by numbers.
+    let next = AtomicU64::new(1);
     let until = until.into();
     let entrance = Entrance::new(config, overlay, until.closed.clone());
     accept::run(
@@ -116,11 +120,13 @@ pub async fn serve_unix<O: Overlay>(
         &until,
         |client, ()| {
             let entrance = Arc::clone(&entrance);
-            async move {
+            let number = next.fetch_add(1, Relaxed);
+            let served = async move {
                 if let Err(error) = entrance.unix(client).await {
                     debug!(%error, "a proxy client was turned away");
                 }
-            }
+            };
+            served.instrument(debug_span!("door", number))
         },
     )
     .await;

@@ -25,7 +25,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{Instrument, debug, debug_span, info, warn};
 
 use crate::doors::serve::service::{Serve, ServeKind, Target};
 use crate::host::accept::{self, Until, Vacancy};
@@ -87,7 +87,9 @@ pub(crate) async fn run(
     accept::run_overlay(listener, vacancy, &until, |incoming| {
         let (config, identify) = (config.clone(), identify.clone());
         let (service, closed) = (Arc::clone(&service), until.closed.clone());
+        let span = debug_span!("served", peer = %incoming.remote(), target = %config.target);
         async move { connection(incoming, &config, &identify, &service, &closed).await }
+            .instrument(span)
     })
     .await;
 }
