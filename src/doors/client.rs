@@ -1,6 +1,6 @@
 //! Streams as the proxy meets them: a client on TCP or on a Unix socket, bytes that were read too
-//! early, the stream that a client wanted to reach, and the last word to one that is refused. Speaks
-//! no protocol.
+//! early, the stream that a client wanted to reach, and the last word to one that is refused.
+//! Speaks no protocol.
 
 use std::io;
 use std::pin::Pin;
@@ -21,7 +21,8 @@ use crate::host::splice::{
     Abort, HostSocket, Patience, PourInto, ResetOnDrop, Spliced, splice_within,
 };
 
-/// A program of this host, or of another one that reaches the door. What it is told ends with a reset unless it is ended in order.
+/// A program of this host, or of another one that reaches the door. What it is told ends with a
+/// reset unless it is ended in order.
 pub(crate) type Client = ResetOnDrop<Either<TcpStream, UnixStream>>;
 
 /// The first byte that a client sends, which stays unread; `None` if it closes without one.
@@ -38,15 +39,16 @@ pub(crate) async fn first_byte(client: &Client) -> io::Result<Option<u8>> {
     Ok((len > 0).then_some(first[0]))
 }
 
-/// Whether nobody holds the other end. To one that has only closed its side something can still be sent, be it nothing.
+/// Returns whether nobody holds the other end. To one that has only closed its side something can
+/// still be sent, be it nothing.
 fn is_closed(unix: &UnixStream) -> bool {
     send(unix, &[], SendFlags::NOSIGNAL).is_err()
 }
 
 /// Where a client wanted to go.
 pub trait OverlayStream: AsyncRead + AsyncWrite + Abort + Unpin + Send + 'static {
-    /// Moves bytes between a client and this until both have ended, or the patience is over. Every pair moves them by its own types: how
-    /// that goes best is the splice's to know.
+    /// Moves bytes between a client and this until both have ended, or the patience is over. Every
+    /// pair moves them by its own types: how that goes best is the splice's to know.
     fn splice(
         &mut self,
         guest: &mut Guest,
@@ -79,8 +81,8 @@ impl<L: OverlayStream, R: OverlayStream> OverlayStream for Either<L, R> {
     }
 }
 
-/// Moves bytes between a client and where it wanted to go until both have ended, or the patience is over: then both are reset. `early`
-/// are bytes that the client sent and that were read already.
+/// Moves bytes between a client and where it wanted to go until both have ended, or the patience is
+/// over: then both are reset. `early` are bytes that the client sent and that were read already.
 pub(crate) async fn splice_client<S: OverlayStream>(
     client: Client,
     early: Bytes,
@@ -168,7 +170,8 @@ impl<L: Abort, R: Abort> Abort for Either<L, R> {
     }
 }
 
-/// Whether a client that has closed its side is known to have left: its socket belongs to no program any more.
+/// Returns whether a client that has closed its side is known to have left: its socket belongs to
+/// no program any more.
 pub(crate) fn has_left(client: &Client) -> bool {
     match client.get() {
         Either::Left(tcp) => match (tcp.peer_addr(), tcp.local_addr()) {
@@ -179,8 +182,8 @@ pub(crate) fn has_left(client: &Client) -> bool {
     }
 }
 
-/// Says `answer` as the last word, and waits a moment for the client to hear it: closing a socket with unread bytes resets it,
-/// and on some systems a reset overtakes the answer.
+/// Says `answer` as the last word, and waits a moment for the client to hear it: closing a socket
+/// with unread bytes resets it, and on some systems a reset overtakes the answer.
 pub(crate) async fn refuse(client: &mut Client, answer: &[u8]) -> io::Result<()> {
     let goodbye = async {
         client.write_all(answer).await?;

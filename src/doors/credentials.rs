@@ -38,13 +38,14 @@ impl ProxyCredentials {
         Ok(Self { user, password })
     }
 
-    /// Whether both are the same.
+    /// Returns whether both are the same.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {
         self.are(other.user.as_bytes(), other.password.reveal().as_bytes())
     }
 
-    /// Whether these are they. Takes as long for one wrong byte as for all, and tells no length.
+    /// Returns whether these are they. Takes as long for one wrong byte as for all, and tells no
+    /// length.
     pub(crate) fn are(&self, user: &[u8], password: &[u8]) -> bool {
         let own = fingerprint(self.user.as_bytes(), self.password.reveal().as_bytes());
         verify_slices_are_equal(fingerprint(user, password).as_ref(), own.as_ref()).is_ok()

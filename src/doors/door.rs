@@ -1,5 +1,5 @@
-//! The door of a proxy, as the dialogues of its clients see it: decides who has a place, and where a
-//! destination is reached and within which time. Takes no connection and speaks no protocol.
+//! The door of a proxy, as the dialogues of its clients see it: decides who has a place, and where
+//! a destination is reached and within which time. Takes no connection and speaks no protocol.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -27,31 +27,36 @@ use crate::names::{self, Destination, DialError};
 pub struct ProxyConfig {
     /// What every client must give, by RFC 1929 or as HTTP Basic; `None` = nothing is asked for.
     pub credentials: Option<ProxyCredentials>,
-    /// From the connection to the whole SOCKS request, or to the first byte of an HTTP request. Where credentials are asked for, they
-    /// come within this time after that byte.
+    /// From the connection to the whole SOCKS request, or to the first byte of an HTTP request.
+    /// Where credentials are asked for, they come within this time after that byte.
     pub handshake_timeout: Duration,
     /// For the whole head of an HTTP request, and between two on one connection.
     pub head_timeout: Duration,
-    /// How long a request waits for a device that is not ready, before it is refused; zero = not at all.
+    /// How long a request waits for a device that is not ready, before it is refused; zero = not at
+    /// all.
     pub hold: Duration,
     /// From the request to the answer of the destination.
     pub dial_timeout: Duration,
     /// How long a port that a client opened by BIND waits for its peer.
     pub bind_timeout: Duration,
-    /// Connections and UDP associations on which no byte moves for so long are ended; `None` = never.
+    /// Connections and UDP associations on which no byte moves for so long are ended; `None` =
+    /// never.
     pub idle_timeout: Option<Duration>,
     /// The same for connections of which one side has closed; `None` = never.
     pub half_closed_timeout: Option<Duration>,
-    /// Connections at once; more wait in the listener's backlog. Where credentials are asked for, whoever is not our own user or root
-    /// gets no more of them than are left for others, and half of them are for clients that have given the credentials.
+    /// Connections at once; more wait in the listener's backlog. Where credentials are asked for,
+    /// whoever is not our own user or root gets no more of them than are left for others, and half
+    /// of them are for clients that have given the credentials.
     pub max_connections: usize,
     /// UDP associations at once; more are refused. They are shared out likewise.
     pub max_associations: usize,
-    /// Counts both, over all doors that have the same one; the first of them says how much there is.
+    /// Counts both, over all doors that have the same one; the first of them says how much there
+    /// is.
     pub room: Room,
     /// Dial destinations outside the overlay from this host, instead of refusing them.
     pub direct: bool,
-    /// Hears which destinations outside the overlay were refused; what it has no room for is not told.
+    /// Hears which destinations outside the overlay were refused; what it has no room for is not
+    /// told.
     pub foreign: Option<mpsc::Sender<String>>,
     /// Where this device answers DNS: programs may ask there through the proxy.
     pub dns: Option<SocketAddr>,
@@ -131,7 +136,7 @@ impl<O: Overlay> ProxyDoor<O> {
         }
     }
 
-    /// Whether it has places, for who asks whether the device is ready.
+    /// Returns whether it has places, for who asks whether the device is ready.
     pub(super) fn vacancy(&self, at: &str) -> Arc<Vacancy> {
         self.overlay.vacancies().open(
             format!("the proxy at {at}"),
@@ -145,7 +150,8 @@ impl<O: Overlay> ProxyDoor<O> {
         &self.closed
     }
 
-    /// Gives a client a place: its source's share of strangers' places, where there is something to prove.
+    /// Gives a client a place: its source's share of strangers' places, where there is something to
+    /// prove.
     pub(super) fn admit(&self, source: Claimant) -> Result<Admission, NoShare> {
         if self.config.credentials.is_none() {
             return Ok(self.places.admit());
@@ -175,8 +181,8 @@ impl<O: Overlay> ProxyDoor<O> {
             .inspect_err(|NoShare| self.note_greedy(entry.source()))
     }
 
-    /// Whether the program that sends datagrams from `client` may use the association of the program at `ends`: on this host they
-    /// belong to the same user.
+    /// Returns whether the program that sends datagrams from `client` may use the association of
+    /// the program at `ends`: on this host they belong to the same user.
     pub(crate) async fn may_send(&self, client: SocketAddr, ends: ClientEnds) -> bool {
         let Some(user) = ends.user else {
             // From another host, which proved itself by the credentials.
@@ -237,7 +243,7 @@ impl<O: Overlay> ProxyDoor<O> {
             .map_err(|_| DialError::NotReady)
     }
 
-    /// Whether that is where this device answers DNS.
+    /// Returns whether that is where this device answers DNS.
     pub(crate) fn is_resolver(&self, destination: &Destination, port: u16) -> bool {
         let (Some(dns), Destination::Address(address)) = (self.config.dns, destination) else {
             return false;

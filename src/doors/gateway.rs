@@ -1,7 +1,8 @@
-//! Leads peers to hosts behind this device, and asks other gateways for that. Decides what an error here means for the peer; which
-//! hosts are allowed is its owner's word.
+//! Connects peers to the hosts of this gateway, and asks other gateways for theirs. Decides what an
+//! error here means for the peer; which hosts are allowed is its owner's word.
 //!
-//! The peer hears how it went before a byte of the host's: a refusal there is a refusal, a host that nobody reaches is unreachable.
+//! The peer hears how it went before a byte of the host's: a refusal there is a refusal, a host
+//! that nobody reaches is unreachable.
 
 use std::io;
 use std::net::{IpAddr, UdpSocket};
@@ -24,7 +25,8 @@ use crate::names::DialError;
 /// The routes that are offered and approved, asked for each connection.
 pub(crate) type Routes = Arc<dyn Fn() -> Vec<GatewayRoute> + Send + Sync>;
 
-/// Serves the listener until the port is closed, and returns when every connection has ended, by itself or with `until`.
+/// Serves the listener until the port is closed, and returns when every connection has ended, by
+/// itself or with `until`.
 pub(crate) async fn run(listener: TcpListener, routes: Routes, vacancy: &Vacancy, until: &Until) {
     accept::run_overlay(listener, vacancy, until, |incoming| {
         let routes = routes.clone();
@@ -90,8 +92,9 @@ async fn dial(request: &Request, routes: &[GatewayRoute]) -> Result<TcpStream, D
     .await
 }
 
-/// Whether it is an address of this host. The kernel knows them all, those of ranges that are routed to it as well: it lets a socket
-/// have no other. Where it cannot be asked, for lack of descriptors say, the address counts as ours and is not led to.
+/// Returns whether it is an address of this host. The kernel knows them all, those of ranges that
+/// are routed to it as well: it lets a socket have no other. Where it cannot be asked, for lack of
+/// descriptors say, the address counts as ours and is not led to.
 fn is_own(address: IpAddr) -> bool {
     match UdpSocket::bind((address, 0)) {
         Ok(_) => true,
@@ -120,7 +123,8 @@ fn answer_to(error: &DialError) -> Answer {
     }
 }
 
-/// Asks the gateway at the other end of `overlay` for a host behind it. Afterwards the stream is the host's.
+/// Asks the gateway at the other end of `overlay` for one of its hosts. Afterwards the stream is
+/// the host's.
 pub(crate) async fn ask(
     overlay: &mut netstack::TcpStream,
     host: String,

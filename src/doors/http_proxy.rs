@@ -1,4 +1,5 @@
-//! HTTP as a proxy speaks it: decides what a request asks for and who may ask, and what those hear that get nowhere. How a message passes is
+//! HTTP as a proxy speaks it: decides what a request asks for and who may ask, and what those hear
+//! that get nowhere. How a message passes is
 //! [`crate::doors::http1`]'s.
 //!
 //! ```text
@@ -60,7 +61,8 @@ pub(crate) async fn converse<O: Overlay>(
         from_service,
     } = ended
     {
-        // Not more than one buffer: the client's socket takes it whether or not the client reads yet.
+        // Not more than one buffer: the client's socket takes it whether or not the client reads
+        // yet.
         client.write_all(&from_service).await?;
         splice_client(client, from_client, service, door.config.patience()).await;
     }
@@ -128,8 +130,8 @@ impl<O: Overlay> Gate<'_, O> {
         }
     }
 
-    /// The one page that this server has, for those who know it by an address of this host: a page of somebody else that has made its
-    /// name lead here gets nothing.
+    /// The one page that this server has, for those who know it by an address of this host: a page
+    /// of somebody else that has made its name lead here gets nothing.
     fn page(&self, path: &str, request: &HttpRequest) -> Result<HttpVerdict, ProxyRefusal> {
         let is_pac = pac::PATHS.contains(&path);
         let own = self

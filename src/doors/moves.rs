@@ -1,5 +1,5 @@
-//! When bytes or datagrams last moved on a connection, for those who end it once it has been idle for
-//! too long. Ends nothing itself.
+//! When bytes or datagrams last moved on a connection, for those who end it once it has been idle
+//! for too long. Ends nothing itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -1,4 +1,5 @@
-//! What a proxy needs of the overlay: connections both ways, datagrams, names, and a word on when it is ready.
+//! What a proxy needs of the overlay: connections both ways, datagrams, names, and a word on when
+//! it is ready.
 
 use std::net::SocketAddr;
 
@@ -29,15 +30,17 @@ pub trait Overlay: Clone + Send + Sync + 'static {
         Vacancies::default()
     }
 
-    /// What lies in the overlay or behind it, for programs that send nothing else through a proxy.
+    /// What lies in the overlay or at its gateways, for programs that send nothing else through a proxy.
     fn proxied(&self) -> Proxied {
         Proxied::default()
     }
 
-    /// Returns once a dial to `destination` can be answered truly: at once for what is outside the overlay.
+    /// Returns once a dial to `destination` can be answered truly: at once for what is outside the
+    /// overlay.
     fn ready(&self, destination: &Destination) -> impl Future<Output = ()> + Send;
 
-    /// Opens a connection. It is asked for destinations outside the overlay too, and says an error that
+    /// Opens a connection. It is asked for destinations outside the overlay too, and says an error
+    /// that
     /// [is foreign](DialError::is_foreign).
     fn dial(
         &self,
@@ -45,7 +48,8 @@ pub trait Overlay: Clone + Send + Sync + 'static {
         port: u16,
     ) -> impl Future<Output = Result<Self::Stream, DialError>> + Send;
 
-    /// What a person does about `error`, with which a connection to `port` of `destination` ended; `None` if the overlay does not know.
+    /// What a person does about `error`, with which a connection to `port` of `destination` ended;
+    /// `None` if the overlay does not know.
     fn next_step(
         &self,
         _destination: &Destination,
@@ -64,7 +68,8 @@ pub trait Overlay: Clone + Send + Sync + 'static {
     /// A new socket for datagrams to any peer. It takes no port before it sends.
     fn datagrams(&self) -> Self::Datagrams;
 
-    /// The answer of this device's resolver to one query, if it deserves one. It may have to ask others.
+    /// The answer of this device's resolver to one query, if it deserves one. It may have to ask
+    /// others.
     fn resolve(
         &self,
         query: Vec<u8>,
@@ -97,6 +102,7 @@ pub trait Datagrams: Send {
         port: u16,
     ) -> Result<SocketAddr, DialError>;
 
-    /// The next datagram and who sent it. What does not fit into `data` is lost. Dropping the future loses nothing.
+    /// The next datagram and who sent it. What does not fit into `data` is lost. Dropping the
+    /// future loses nothing.
     fn recv_from(&mut self, data: &mut [u8]) -> impl Future<Output = (usize, SocketAddr)> + Send;
 }

@@ -1,5 +1,6 @@
-//! Places of the doors' clients. Decides whether a source may have one more: before it has given the credentials and after, so that no
-//! one source, and no crowd of strangers, takes those of all others. Knows no socket.
+//! Places of the doors' clients. Decides whether a source may have one more: before it has given
+//! the credentials and after, so that no one source, and no crowd of strangers, takes those of all
+//! others. Knows no socket.
 //!
 //! ```text
 //! nothing is asked for, our own user, root ──────────> a place of all
@@ -44,7 +45,8 @@ pub(crate) struct ProxyPlaces {
     associating: Arc<Shares>,
 }
 
-/// Clients that have not given the credentials yet, and how those are told who have to go for another.
+/// Clients that have not given the credentials yet, and how those are told who have to go for
+/// another.
 #[derive(Debug)]
 struct Unproven {
     strangers: Strangers<u64, Claimant>,
@@ -70,8 +72,8 @@ impl ProxyPlaces {
         Admission::new(self, None, HeldPlace::Known(None))
     }
 
-    /// Lets a client in at `now` that has to prove itself, unless too many like it did not yet. Where there is no room, one of the source
-    /// that holds most goes for it.
+    /// Lets a client in at `now` that has to prove itself, unless too many like it did not yet.
+    /// Where there is no room, one of the source that holds most goes for it.
     pub(super) fn admit_stranger(
         self: &Arc<Self>,
         now: Instant,
@@ -137,7 +139,8 @@ impl Drop for StrangerPlace {
     }
 }
 
-/// Whoever runs as our user, or as root, could end us as well: those wait for places and are never refused one.
+/// Whoever runs as our user, or as root, could end us as well: those wait for places and are never
+/// refused one.
 fn is_unlimited(source: Claimant) -> bool {
     let own = rustix::process::geteuid().as_raw();
     matches!(source, Claimant::User(user) if user == own || user == ROOT)
@@ -183,7 +186,8 @@ impl Admission {
         self.source
     }
 
-    /// Fires if the client has to go for another before it has proved itself; `None` if that cannot be.
+    /// Fires if the client has to go for another before it has proved itself; `None` if that cannot
+    /// be.
     pub(super) fn evicted(&self) -> Option<CancellationToken> {
         match &*self.held.lock() {
             HeldPlace::Stranger(Some(stranger)) => Some(stranger.evicted.clone()),
@@ -236,8 +240,9 @@ pub(crate) struct Associating {
     _place: Option<SharePermit>,
 }
 
-/// One of so many parts of all places is for clients that have not given the credentials yet, and for nobody else: whoever is known
-/// could otherwise hold so many that a few strangers take the rest, and then nobody is let in who could make one of them go.
+/// One of so many parts of all places is for clients that have not given the credentials yet, and
+/// for nobody else: whoever is known could otherwise hold so many that a few strangers take the
+/// rest, and then nobody is let in who could make one of them go.
 const STRANGERS_SHARE: usize = 4;
 
 const ROOT: u32 = 0;

@@ -1,5 +1,6 @@
-//! The proxy door: decides who may come in, which protocol a connection speaks by its first byte, and where a destination is
-//! reached. The dialogues are those of `socks` and `http_proxy`, moving bytes is [`crate::host::splice`]'s.
+//! The proxy door: decides who may come in, which protocol a connection speaks by its first byte,
+//! and where a destination is reached. The dialogues are those of `socks` and `http_proxy`, moving
+//! bytes is [`crate::host::splice`]'s.
 //!
 //! ```text
 //! accept → same user? → first byte ─┬─ 5: SOCKS5 ──────┐
@@ -50,7 +51,7 @@ pub enum ListenRefused {
     NeedsCredentials(SocketAddr),
 }
 
-/// Whether the door may be opened at `address`.
+/// Returns whether the door may be opened at `address`.
 ///
 /// # Errors
 /// [`ListenRefused::NeedsCredentials`] if the address is not loopback and there are no credentials.
@@ -64,9 +65,9 @@ pub fn check_listen(address: SocketAddr, credentials: bool) -> Result<(), Listen
 
 /// Serves clients while the door is open, and returns when their connections have ended.
 ///
-/// The same-user check asks Linux who owns the other end of each connection, whatever address that has. Whom Linux does not know, in
-/// another network namespace or on another host, is refused. On other systems everybody on this host may connect: there the
-/// credentials are the protection.
+/// The same-user check asks Linux who owns the other end of each connection, whatever address that
+/// has. Whom Linux does not know, in another network namespace or on another host, is refused. On
+/// other systems everybody on this host may connect: there the credentials are the protection.
 pub async fn serve<O: Overlay>(
     listener: impl Into<Arc<TcpListener>>,
     config: ProxyConfig,
@@ -99,8 +100,8 @@ pub async fn serve<O: Overlay>(
     .await;
 }
 
-/// The same on a Unix socket. Who may open its file may connect; the same-user check does not apply. The file is removed when
-/// nobody has the socket any more.
+/// The same on a Unix socket. Who may open its file may connect; the same-user check does not
+/// apply. The file is removed when nobody has the socket any more.
 pub async fn serve_unix<O: Overlay>(
     listener: impl Into<Arc<UnixDoor>>,
     config: ProxyConfig,
@@ -186,7 +187,8 @@ impl<O: Overlay> Entrance<O> {
             let user = same_user::user_of_connection(peer, own).await;
             (self.door.admit(user.map_or(address, Claimant::User))?, user)
         } else {
-            // The kernel looks through all its sockets for one that it does not have: only for so many at once as have places.
+            // The kernel looks through all its sockets for one that it does not have: only for so
+            // many at once as have places.
             let entry = self.door.admit(address)?;
             match same_user::user_of_connection(peer, own).await {
                 Some(user) => (self.door.admit(Claimant::User(user))?, Some(user)),
@@ -233,8 +235,8 @@ impl<O: Overlay> Entrance<O> {
         }
     }
 
-    /// Tells a stranger so in the protocol that it speaks, and the owner of the door now and then. A few at a time: the others are
-    /// closed at once.
+    /// Tells a stranger so in the protocol that it speaks, and the owner of the door now and then.
+    /// A few at a time: the others are closed at once.
     async fn turn_away(
         &self,
         mut client: Client,
@@ -266,7 +268,8 @@ impl<O: Overlay> Entrance<O> {
         ends: ClientEnds,
         entry: &Admission,
     ) -> Result<(), ClientRejected> {
-        // The first byte alone shows a protocol in which we would have to speak first, and waits for nothing more.
+        // The first byte alone shows a protocol in which we would have to speak first, and waits
+        // for nothing more.
         let first = timeout(self.door.config.handshake_timeout, first_byte(&client))
             .await
             .map_err(|_| ClientRejected::Silent)??;
@@ -292,7 +295,8 @@ const SOCKS4: u8 = 4;
 /// "Request rejected or failed", in the eight bytes of a SOCKS4 reply.
 const SOCKS4_REFUSED: [u8; 8] = [0, 91, 0, 0, 0, 0, 0, 0];
 
-/// Strangers who are told so at the same time, and the part of all places that they may take meanwhile.
+/// Strangers who are told so at the same time, and the part of all places that they may take
+/// meanwhile.
 const GOODBYES_MAX: usize = 32;
 const GOODBYES_SHARE: usize = 8;
 

@@ -1,7 +1,9 @@
-//! Publishes one service to a network: decides when an inbound connection is answered, which is once the local service has
-//! taken it. Who may ask at all is decided before, where packets come in.
+//! Publishes one service to a network: decides when an inbound connection is answered, which is
+//! once the local service has taken it. Who may ask at all is decided before, where packets come
+//! in.
 //!
-//! A local port where nobody listens is a true "connection refused" for the peer, never a connection that ends at once.
+//! A local port where nobody listens is a true "connection refused" for the peer, never a
+//! connection that ends at once.
 
 pub(crate) mod datagrams;
 
@@ -71,9 +73,10 @@ impl ServedPort {
     }
 }
 
-/// Serves the listener until the port is closed, and returns when every connection has ended, by itself or with `until`. HTTP
-/// services hear from `identify` who asks. Of the connections at once that `vacancy` names one peer gets a quarter, and never more than
-/// are left for others; who finds no place waits in the listener's backlog.
+/// Serves the listener until the port is closed, and returns when every connection has ended, by
+/// itself or with `until`. HTTP services hear from `identify` who asks. Of the connections at once
+/// that `vacancy` names one peer gets a quarter, and never more than are left for others; who finds
+/// no place waits in the listener's backlog.
 pub(crate) async fn run(
     listener: TcpListener,
     config: ServedPort,
@@ -102,7 +105,8 @@ struct Presence {
 }
 
 impl Presence {
-    /// It took a connection at `now`, or did not. Whether that is to be said: each change is, and that it is gone at most once a minute.
+    /// It took a connection at `now`, or did not. Whether that is to be said: each change is, and
+    /// that it is gone at most once a minute.
     fn handle_asked(&self, now: Instant, is_there: bool) -> bool {
         let was_gone = self.is_gone.swap(!is_there, Ordering::Relaxed);
         match is_there {

@@ -1,5 +1,5 @@
-//! SOCKS5 (RFC 1928, 1929): decides what a client asks for and which reply it gets. Where a destination is reached is
-//! the door's, which also let the client in.
+//! SOCKS5 (RFC 1928, 1929): decides what a client asks for and which reply it gets. Where a
+//! destination is reached is the door's, which also let the client in.
 //!
 //! ```text
 //! greeting → (password) → request ─┬─ CONNECT → dial → reply → splice
@@ -100,7 +100,8 @@ async fn open<O: Overlay>(door: &ProxyDoor<O>, peer: &Destination) -> Result<O::
     door.overlay.bind(peer)
 }
 
-/// The second half of BIND: a reply that says where the port is, and one when the peer has connected.
+/// The second half of BIND: a reply that says where the port is, and one when the peer has
+/// connected.
 async fn wait_for_peer<O: Overlay>(
     mut client: Client,
     mut bound: O::Bound,

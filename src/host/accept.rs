@@ -87,9 +87,10 @@ impl From<CancellationToken> for Until {
     }
 }
 
-/// Runs `serve` for every connection that gets a permit of `room`, until the door is closed; then lets go of the listener and
-/// returns when all connections have ended, by themselves or with `until`. While there is no room, connections wait in the
-/// listener's backlog, and `vacancy` is told so.
+/// Runs `serve` for every connection that gets a permit of `room`, until the door is closed; then
+/// lets go of the listener and returns when all connections have ended, by themselves or with
+/// `until`. While there is no room, connections wait in the listener's backlog, and `vacancy` is
+/// told so.
 pub(crate) async fn run<L, H, F>(
     listener: L,
     room: Arc<Semaphore>,
@@ -144,7 +145,8 @@ pub(crate) async fn run<L, H, F>(
 }
 
 /// Runs `serve` for every connection of a peer, as many at once as `vacancy` says, as [`run`] does.
-/// After the close whoever comes is refused and does not wait. A peer that has its share is refused.
+/// After the close whoever comes is refused and does not wait. A peer that has its share is
+/// refused.
 pub(crate) async fn run_overlay<H, F>(
     listener: overlay::TcpListener,
     vacancy: &Vacancy,

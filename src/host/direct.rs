@@ -1,4 +1,5 @@
-//! Connections to destinations outside the overlay, from this host: decides which of a name's addresses wins (RFC 8305).
+//! Connections to destinations outside the overlay, from this host: decides which of a name's
+//! addresses wins (RFC 8305).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -18,7 +19,8 @@ pub(crate) async fn dial(destination: Destination, port: u16) -> Result<TcpStrea
     dial_where(destination, port, |_| true).await
 }
 
-/// The same, but only to addresses that are `allowed`. If none is, it is [`DialError::DeniedByPolicy`].
+/// The same, but only to addresses that are `allowed`. If none is, it is
+/// [`DialError::DeniedByPolicy`].
 pub(crate) async fn dial_where(
     destination: Destination,
     port: u16,
@@ -34,7 +36,8 @@ pub(crate) async fn dial_where(
     Ok(stream)
 }
 
-/// The addresses of a destination outside the overlay. Those of the overlay are ours whatever a foreign name says.
+/// The addresses of a destination outside the overlay. Those of the overlay are ours whatever a
+/// foreign name says.
 pub(crate) async fn addresses(
     destination: Destination,
     port: u16,
@@ -55,7 +58,8 @@ pub(crate) async fn addresses(
     Ok(interleaved(&found))
 }
 
-/// The families in turn, each in the resolver's order, beginning with the family that the resolver prefers.
+/// The families in turn, each in the resolver's order, beginning with the family that the resolver
+/// prefers.
 fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let prefers_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let family = |v6: bool| {
@@ -73,8 +77,8 @@ fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     all
 }
 
-/// Tries one address after the other, the next as soon as one has failed or [`HEAD_START`] is over, and takes the first that
-/// answers. The others are dropped.
+/// Tries one address after the other, the next as soon as one has failed or [`HEAD_START`] is over,
+/// and takes the first that answers. The others are dropped.
 async fn race<F, S>(
     addresses: Vec<SocketAddr>,
     connect: impl Fn(SocketAddr) -> F,

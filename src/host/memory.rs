@@ -1,5 +1,6 @@
-//! How much memory a client may take, and what follows from it: rings, flows, connections, buffers of sockets. Decides numbers; the
-//! limit comes from whoever starts the client, or from [`cgroup_limit`].
+//! How much memory a client may take, and what follows from it: rings, flows, connections, buffers
+//! of sockets. Decides numbers; the limit comes from whoever starts the client, or from
+//! [`cgroup_limit`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,8 +12,8 @@ pub use cgroup::cgroup_limit;
 
 mod cgroup;
 
-/// The memory that one client may take, all of its process's. Without one, rings take up to 512 MiB, and nothing else is limited by
-/// memory.
+/// The memory that one client may take, all of its process's. Without one, rings take up to 512
+/// MiB, and nothing else is limited by memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     limit: u64,
@@ -56,8 +57,9 @@ impl Budget {
         self.source
     }
 
-    /// Bytes of it for the rings of connections: half of what the program itself leaves. The rest is for what connections need
-    /// besides, for the kernel's part of their sockets, and for what the allocator keeps.
+    /// Bytes of it for the rings of connections: half of what the program itself leaves. The rest
+    /// is for what connections need besides, for the kernel's part of their sockets, and for what
+    /// the allocator keeps.
     pub fn rings(self) -> usize {
         let rings = usize::try_from(self.free() / 2).unwrap_or(usize::MAX);
         rings.min(RINGS_MAX)
@@ -69,13 +71,15 @@ impl Budget {
         usize::try_from(flows).map_or(FLOWS_MAX, |flows| flows.min(FLOWS_MAX))
     }
 
-    /// Connections that one door serves at once; others wait. A quarter of all flows is left for those from peers.
+    /// Connections that one door serves at once; others wait. A quarter of all flows is left for
+    /// those from peers.
     pub fn connections(self) -> usize {
         self.flows() / 4 * 3
     }
 
-    /// Bytes that the kernel keeps of each direction of a connection with a program of this host, which count as this process's
-    /// memory in a cgroup of version 2. `None` where there is enough for what the system gives by itself.
+    /// Bytes that the kernel keeps of each direction of a connection with a program of this host,
+    /// which count as this process's memory in a cgroup of version 2. `None` where there is enough
+    /// for what the system gives by itself.
     pub fn socket_buffer(self) -> Option<usize> {
         (self.limit < SOCKETS_FREE_FROM).then_some(SOCKET_BUFFER)
     }
@@ -96,10 +100,12 @@ impl Budget {
 /// Least memory for which a client can be set up, bytes.
 pub const LIMIT_MIN: u64 = 32 << 20;
 
-/// What a client takes that does nothing yet, with two links and the first handshakes: 14 MB were seen, most of it program text.
+/// What a client takes that does nothing yet, with two links and the first handshakes: 14 MB were
+/// seen, most of it program text.
 const PROGRAM: u64 = 20 << 20;
 
-/// What a connection takes besides its rings: its flow, the task that serves it and, in a cgroup, two sockets of the kernel.
+/// What a connection takes besides its rings: its flow, the task that serves it and, in a cgroup,
+/// two sockets of the kernel.
 const FLOW: u64 = 8 << 10;
 
 /// As many flows as a netstack takes without a limit.
@@ -108,7 +114,8 @@ const FLOWS_MAX: usize = 20_000;
 /// As much as the rings take without a limit.
 const RINGS_MAX: usize = 512 << 20;
 
-/// The kernel doubles it for its own bookkeeping. A ring of the smallest size is filled by one read.
+/// The kernel doubles it for its own bookkeeping. A ring of the smallest size is filled by one
+/// read.
 const SOCKET_BUFFER: usize = 64 << 10;
 
 /// From here on a thousand connections with buffers of the system's choice fit.

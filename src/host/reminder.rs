@@ -1,4 +1,5 @@
-//! Decides when something that goes on and on is said again. It says nothing itself and reads no clock.
+//! Decides when something that goes on and on is said again. It says nothing itself and reads no
+//! clock.
 
 use std::time::Duration;
 
@@ -26,7 +27,8 @@ impl Reminder {
         }
     }
 
-    /// It happened at `now`. If it is time to say so: how often it happened since it was said last, this time included.
+    /// It happened at `now`. If it is time to say so: how often it happened since it was said last,
+    /// this time included.
     pub(crate) fn due(&self, now: Instant) -> Option<u64> {
         // A count is never half done.
         let mut said = self.said.lock();

@@ -1,6 +1,6 @@
-//! Decides whether the program at the other end of a local door may use it: those of our own user and of root may. Every door of
-//! this host that asks for no credentials asks here; what the kernel of Linux does not know is refused. Keeps nothing but when it
-//! last complained.
+//! Decides whether the program at the other end of a local door may use it: those of our own user
+//! and of root may. Every door of this host that asks for no credentials asks here; what the kernel
+//! of Linux does not know is refused. Keeps nothing but when it last complained.
 //!
 //! ```text
 //! netlink (sock_diag) ─┬─ a socket ──────────────────┐
@@ -21,7 +21,8 @@ pub(crate) enum Stranger {
     /// It runs as somebody else.
     #[error("it belongs to user {0} of this host")]
     User(u32),
-    /// No socket of this host is the other end: it is in another network namespace or on another host, or has closed already.
+    /// No socket of this host is the other end: it is in another network namespace or on another
+    /// host, or has closed already.
     #[error("the kernel of this host knows no such program")]
     Unknown,
     /// The system answers no such questions to us.
@@ -29,8 +30,8 @@ pub(crate) enum Stranger {
     Untold,
 }
 
-/// The user of the program that connected from `client` to `server`, both as the door sees them, if it may go on. The address that a
-/// client binds is its own choice and counts for nothing.
+/// The user of the program that connected from `client` to `server`, both as the door sees them, if
+/// it may go on. The address that a client binds is its own choice and counts for nothing.
 ///
 /// # Errors
 /// Everybody but our own user and root; also whoever the kernel does not know.
@@ -41,10 +42,12 @@ pub(crate) async fn admit_connection(
     decide(&ask_for_connection(client, server).await?, own_user())
 }
 
-/// Whether the program that sends datagrams from `client` may do so in the name of `user`, who opened the door for them.
+/// Returns whether the program that sends datagrams from `client` may do so in the name of `user`,
+/// who opened the door for them.
 ///
 /// # Errors
-/// As [`admit_connection`]: every socket that can send from that port must belong to that user, to us or to root.
+/// As [`admit_connection`]: every socket that can send from that port must belong to that user, to
+/// us or to root.
 pub(crate) async fn admit_sender(client: SocketAddr, user: u32) -> Result<u32, Stranger> {
     let client = canonical(client);
     let told = match sock_diag::look_up_udp(client.port()) {
@@ -54,7 +57,8 @@ pub(crate) async fn admit_sender(client: SocketAddr, user: u32) -> Result<u32, S
     decide(&told, user)
 }
 
-/// The user of the program that connected from `client` to `server`, whoever that is; `None` if the kernel does not know.
+/// The user of the program that connected from `client` to `server`, whoever that is; `None` if the
+/// kernel does not know.
 pub(crate) async fn user_of_connection(client: SocketAddr, server: SocketAddr) -> Option<u32> {
     let told = ask_for_connection(client, server).await.ok()?;
     told.first()
@@ -62,8 +66,9 @@ pub(crate) async fn user_of_connection(client: SocketAddr, server: SocketAddr) -
         .map(|owner| owner.user)
 }
 
-/// Whose share of a door's places a program takes that connected from `client` to `server`: its user's, where the kernel knows it and is
-/// asked, which is for who comes by loopback; else its address's.
+/// Whose share of a door's places a program takes that connected from `client` to `server`: its
+/// user's, where the kernel knows it and is asked, which is for who comes by loopback; else its
+/// address's.
 pub(crate) async fn source_of(client: SocketAddr, server: SocketAddr) -> Claimant {
     if client.ip().to_canonical().is_loopback()
         && let Some(user) = user_of_connection(client, server).await
@@ -73,8 +78,8 @@ pub(crate) async fn source_of(client: SocketAddr, server: SocketAddr) -> Claiman
     Claimant::from(client.ip())
 }
 
-/// Whether the kernel says that the socket from `client` to `server` belongs to no program any more. No, if it says nothing: the
-/// client is on another host, for example.
+/// Returns whether the kernel says that the socket from `client` to `server` belongs to no program
+/// any more. No, if it says nothing: the client is on another host, for example.
 pub(crate) fn has_left(client: SocketAddr, server: SocketAddr) -> bool {
     let told = sock_diag::look_up(canonical(client), canonical(server));
     told.is_some_and(|owner| owner.inode == 0)
@@ -115,7 +120,8 @@ struct Owner {
     inode: u64,
 }
 
-/// The rule: somebody holds the other end, and everybody who may hold it is `expected`, our own user or root.
+/// The rule: somebody holds the other end, and everybody who may hold it is `expected`, our own
+/// user or root.
 fn decide(told: &[Owner], expected: u32) -> Result<u32, Stranger> {
     let mut admitted = Err(Stranger::Unknown);
     for owner in told {
@@ -139,7 +145,8 @@ fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Whether our user namespace knows the user: lines of `first inside, first outside, count`.
+/// Returns whether our user namespace knows the user: lines of
+/// `first inside, first outside, count`.
 fn is_mapped(user: u32) -> bool {
     let Ok(map) = std::fs::read_to_string("/proc/self/uid_map") else {
         return false;
@@ -174,8 +181,9 @@ fn look_up(client: SocketAddr, server: SocketAddr) -> io::Result<Option<Owner>> 
     }
 }
 
-/// The sockets for datagrams that have a port, whatever address they are bound or connected to: a program may say with each datagram
-/// which address it comes from, and send past the one that it is connected to.
+/// The sockets for datagrams that have a port, whatever address they are bound or connected to: a
+/// program may say with each datagram which address it comes from, and send past the one that it is
+/// connected to.
 fn look_up_udp(port: u16) -> io::Result<Vec<Owner>> {
     let port = format!(":{port:04X}");
     let has_port = |local: &str, _: &str| local.ends_with(&port);
@@ -254,13 +262,15 @@ fn hex_v6(address: SocketAddr) -> String {
 
 const ROOT: u32 = 0;
 
-/// What the kernel calls users that a user namespace does not know, unless an administrator of the host has changed it.
+/// What the kernel calls users that a user namespace does not know, unless an administrator of the
+/// host has changed it.
 const OVERFLOW: u32 = 65_534;
 
 /// The kernel's table is read in pieces while it changes, and a line can be missed once.
 const ATTEMPTS: usize = 2;
 
-/// Bytes of the table that are read: more than a hundred thousand sockets. A client beyond that is not found, and refused.
+/// Bytes of the table that are read: more than a hundred thousand sockets. A client beyond that is
+/// not found, and refused.
 const TABLE_MAX: u64 = 16 * 1024 * 1024;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! UDP sessions between one socket that many talk to and a socket of its own for each of them. Decides which session a datagram
-//! belongs to, and when one ends; what the sockets are is others'.
+//! UDP sessions between one socket that many talk to and a socket of its own for each of them.
+//! Decides which session a datagram belongs to, and when one ends; what the sockets are is others'.
 //!
 //! ```text
 //! forward --udp   host socket    <── programs        each: overlay socket ──> one port of a peer
@@ -26,8 +26,9 @@ pub(crate) trait Front: Send + Sync + 'static {
         data: &mut [u8],
     ) -> impl Future<Output = io::Result<(usize, SocketAddr)>> + Send;
 
-    /// Whether a datagram from there is taken at all. Asked before a session makes room for it, and again where one is still in use
-    /// after a while: another program may have the address by then.
+    /// Returns whether a datagram from there is taken at all. Asked before a session makes room for
+    /// it, and again where one is still in use after a while: another program may have the address
+    /// by then.
     fn admits(&self, _from: SocketAddr) -> impl Future<Output = bool> + Send {
         async { true }
     }
@@ -59,9 +60,10 @@ pub(crate) struct SessionLimits {
     pub(crate) of_one_address: usize,
 }
 
-/// Carries between those who send to `front` and what `open` gives for each of them. Whom `open` gives nothing is refused, and after the
-/// close whoever has no session. Returns at the end of `until`, when every session has ended and nobody holds `front` any more; dropping
-/// it ends the sessions without waiting for them.
+/// Carries between those who send to `front` and what `open` gives for each of them. Whom `open`
+/// gives nothing is refused, and after the close whoever has no session. Returns at the end of
+/// `until`, when every session has ended and nobody holds `front` any more; dropping it ends the
+/// sessions without waiting for them.
 pub(crate) async fn run<F, B, O, T>(front: F, limits: SessionLimits, open: O, until: &Until)
 where
     F: Front,
@@ -123,7 +125,8 @@ where
     tasks.shutdown().await;
 }
 
-/// Lets an address have one more session: one that was silent for the longest time makes room, of its own if it has its share.
+/// Lets an address have one more session: one that was silent for the longest time makes room, of
+/// its own if it has its share.
 async fn make_room(
     sessions: &mut BTreeMap<SocketAddr, UdpSession>,
     tasks: &mut JoinSet<()>,
@@ -157,7 +160,8 @@ fn forget_oldest(
     }
 }
 
-/// What somebody sends. Dropping it ends the task of the session, also one that still waits for its socket.
+/// What somebody sends. Dropping it ends the task of the session, also one that still waits for its
+/// socket.
 struct UdpSession {
     datagrams: mpsc::Sender<PendingDatagram>,
     space: Arc<Semaphore>,
@@ -259,16 +263,19 @@ const IDLE: Duration = Duration::from_secs(120);
 /// How long a sender that was admitted is believed to be the same program.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Sessions at once: as many programs, or queries of one resolver, as send within [`IDLE`]. Each has a buffer.
+/// Sessions at once: as many programs, or queries of one resolver, as send within [`IDLE`]. Each
+/// has a buffer.
 pub(crate) const SESSIONS_MAX: usize = 512;
 
-/// Datagrams that wait for a session's socket: what comes while a name is looked up, and what a kernel would keep.
+/// Datagrams that wait for a session's socket: what comes while a name is looked up, and what a
+/// kernel would keep.
 const WAITING_MAX: usize = 256;
 
 /// Their bytes: as much as that in packets of the overlay, or three of the longest there are.
 const WAITING_BYTES: usize = 256 << 10;
 
-/// The same for all sessions of one port: sixteen that are full, as when the lookup of a name hangs while many ask.
+/// The same for all sessions of one port: sixteen that are full, as when the lookup of a name hangs
+/// while many ask.
 const WAITING_BYTES_ALL: usize = 4 << 20;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Places of a door and each source's share of them: decides whether a source may have one more, so that no single one takes those of
-//! all others. Knows no socket.
+//! Places of a door and each source's share of them: decides whether a source may have one more, so
+//! that no single one takes those of all others. Knows no socket.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -30,7 +30,8 @@ pub(crate) enum Claimant {
     Device(u32),
     /// A user of this host, whichever of its programs asks.
     User(u32),
-    /// Anybody else: an IPv4 address, or the /64 from which a host of IPv6 takes as many as it likes.
+    /// Anybody else: an IPv4 address, or the /64 from which a host of IPv6 takes as many as it
+    /// likes.
     Address(IpAddr),
 }
 
@@ -55,12 +56,14 @@ pub(crate) struct SharePermit {
 }
 
 impl Shares {
-    /// Of `all` places, a source gets one of [`SOURCES_AT_LEAST`] parts at most, and never more than are left for others.
+    /// Of `all` places, a source gets one of [`SOURCES_AT_LEAST`] parts at most, and never more
+    /// than are left for others.
     pub(crate) fn of(all: usize) -> Arc<Self> {
         Self::with(all, (all / SOURCES_AT_LEAST).max(1))
     }
 
-    /// Of `all` places, a source gets as many as are left for others: half of them where nobody else wants any.
+    /// Of `all` places, a source gets as many as are left for others: half of them where nobody
+    /// else wants any.
     pub(crate) fn halves(all: usize) -> Arc<Self> {
         Self::with(all, all)
     }

@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 
 use crate::host::reminder::Reminder;
 
-/// Sets a connection up as all are that programs, services or hosts behind this one have with us:
+/// Sets a connection up as all are that programs, services or gateway hosts have with us:
 /// small writes go at once, and who is gone without a word is noticed, also by who only waits.
 pub(crate) fn prepare(stream: &TcpStream) {
     let keepalive = TcpKeepalive::new()
@@ -43,7 +43,7 @@ pub(crate) fn limit_buffers(socket: &impl AsFd, bytes: usize) {
     }
 }
 
-/// Whether `error` says that there are no more file descriptors.
+/// Returns whether `error` says that there are no more file descriptors.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::MFILE | Errno::NFILE))

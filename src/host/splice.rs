@@ -1,4 +1,5 @@
-//! Moves bytes both ways between two streams until both ways have ended. It opens nothing, and how a piece is moved is up to
+//! Moves bytes both ways between two streams until both ways have ended. It opens nothing, and how
+//! a piece is moved is up to
 //! [`PourInto`]: between a socket and the overlay no byte is copied on the way to the ring, and what waits, waits there.
 //!
 //! ```text
@@ -46,19 +47,22 @@ pub struct Spliced {
     pub to_left: u64,
     /// The stream that broke first, if not both closed in order.
     pub failure: Option<(SplicedSide, io::Error)>,
-    /// Whether a stream was told to abort: the other one than broke, or both because no byte moved for too long.
+    /// Whether a stream was told to abort: the other one than broke, or both because no byte moved
+    /// for too long.
     pub aborted: bool,
     /// Whether no byte moved for too long.
     pub expired: bool,
 }
 
-/// Copies both ways until both have ended. The end of one way closes the write side of the stream that it leads to, and the
-/// other way goes on, for as long as the default [`Patience`] lets it.
+/// Copies both ways until both have ended. The end of one way closes the write side of the stream
+/// that it leads to, and the other way goes on, for as long as the default [`Patience`] lets it.
 ///
-/// If a stream breaks, what had arrived from it is still delivered. Then the other stream is told to [`Abort::abort`], unless
-/// the broken one had closed its side in order before. The caller drops both.
+/// If a stream breaks, what had arrived from it is still delivered. Then the other stream is told
+/// to [`Abort::abort`], unless the broken one had closed its side in order before. The caller drops
+/// both.
 ///
-/// If this is dropped before both ways have ended, neither source has made that end: both streams are told to abort.
+/// If this is dropped before both ways have ended, neither source has made that end: both streams
+/// are told to abort.
 pub async fn splice<L, R>(left: &mut L, right: &mut R) -> Spliced
 where
     L: PourInto<R> + AsyncWrite + Abort,
@@ -210,13 +214,15 @@ enum DirectionState {
     Draining,
     /// The source has closed its side.
     Finishing,
-    /// The sink is broken: the source's bytes are thrown away, so that it comes to reading the last answer.
+    /// The sink is broken: the source's bytes are thrown away, so that it comes to reading the last
+    /// answer.
     Discarding,
     Ended,
 }
 
 impl Direction {
-    /// Takes note that the way in the other direction, which leads from `source` to `sink`, broke, and says which side did.
+    /// Takes note that the way in the other direction, which leads from `source` to `sink`, broke,
+    /// and says which side did.
     fn opposite_broke(
         &mut self,
         broken: &Broken,
@@ -229,7 +235,8 @@ impl Direction {
                 self.end();
                 source
             }
-            // This way reads from the stream that takes nothing more. A server that answers early and closes does this.
+            // This way reads from the stream that takes nothing more. A server that answers early
+            // and closes does this.
             Broken::Writing(_) => {
                 if self.state == DirectionState::Open {
                     self.state = DirectionState::Draining;
@@ -319,12 +326,12 @@ impl Direction {
     }
 }
 
-/// How long, once a stream broke, either may go without a step towards its end: the broken one may still have what arrived
-/// before, the other may have to read the last answer.
+/// How long, once a stream broke, either may go without a step towards its end: the broken one may
+/// still have what arrived before, the other may have to read the last answer.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How long a stream whose other side broke may take to be given what came before: a program that reads at all has read what the
-/// kernel keeps for it by then.
+/// How long a stream whose other side broke may take to be given what came before: a program that
+/// reads at all has read what the kernel keeps for it by then.
 const DELIVERY_MAX: Duration = Duration::from_secs(10);
 
 /// Pieces of one way in one poll, before other tasks of the thread get their turn.

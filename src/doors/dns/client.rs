@@ -1,5 +1,5 @@
-//! Asks one resolver for the addresses of one name, as a test or a `dns` command does. It never asks anybody else and caches
-//! nothing.
+//! Asks one resolver for the addresses of one name, as a test or a `dns` command does. It never
+//! asks anybody else and caches nothing.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

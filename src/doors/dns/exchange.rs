@@ -1,5 +1,5 @@
-//! Carries one question to one resolver and its answer back, over UDP or any stream. Decides nothing but when a datagram is sent
-//! again.
+//! Carries one question to one resolver and its answer back, over UDP or any stream. Decides
+//! nothing but when a datagram is sent again.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-/// Asks over UDP, from a port that the system chooses for this question alone. Each datagram of the resolver is shown to `judge`,
-/// until it makes something of one.
+/// Asks over UDP, from a port that the system chooses for this question alone. Each datagram of the
+/// resolver is shown to `judge`, until it makes something of one.
 ///
 /// # Errors
 /// [`io::ErrorKind::TimedOut`] if nobody answers; what the system says besides.
@@ -69,7 +69,8 @@ pub(super) fn no_answer() -> io::Error {
 /// Questions over UDP before giving up.
 const ATTEMPTS: u32 = 2;
 
-/// A lost datagram is the usual reason for silence; who asked us asks again after some five seconds.
+/// A lost datagram is the usual reason for silence; who asked us asks again after some five
+/// seconds.
 const ATTEMPT_WITHIN: Duration = Duration::from_millis(1_200);
 
 /// Datagrams that are looked at for one question: more are an attack or a resolver gone mad.

@@ -1,4 +1,5 @@
-//! Tells a person what the resolver answers to a question, and by which rule. Answers nothing itself.
+//! Tells a person what the resolver answers to a question, and by which rule. Answers nothing
+//! itself.
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
@@ -200,7 +201,8 @@ fn shown(record: &Record) -> String {
     )
 }
 
-/// A character string of a master file (RFC 1035, section 5.1): what is not a printable byte of ASCII is three decimal digits.
+/// A character string of a master file (RFC 1035, section 5.1): what is not a printable byte of
+/// ASCII is three decimal digits.
 fn quoted(string: &[u8]) -> String {
     let mut text = String::from("\"");
     for &byte in string {

@@ -1,5 +1,6 @@
-//! Asks other resolvers: those of a zone through the overlay over TCP, those that this device was told of from its host over UDP.
-//! Decides in which order, for how long, and what is remembered of them. How one inside the overlay is dialled is the node's.
+//! Asks other resolvers: those of a zone through the overlay over TCP, those that this device was
+//! told of from its host over UDP. Decides in which order, for how long, and what is remembered of
+//! them. How one inside the overlay is dialled is the node's.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -254,8 +255,8 @@ impl Resolver {
         Err(NoAddress::NoSuchName)
     }
 
-    /// Asks one resolver after the other until one answers; whether that was known from before. `errors` gets a line for each that
-    /// did not.
+    /// Asks one resolver after the other until one answers; whether that was known from before.
+    /// `errors` gets a line for each that did not.
     async fn ask<D: DialResolver>(
         &self,
         source: &Resolvers,
@@ -300,7 +301,7 @@ impl Resolver {
         None
     }
 
-    /// The resolvers of a source as they are preferred; behind them those that failed a moment ago.
+    /// The resolvers of a source as they are preferred; after them those that failed a moment ago.
     fn in_order(&self, source: &Resolvers) -> Vec<Server> {
         let mut servers: Vec<Server> = match source {
             Resolvers::Zone(zone) => {
@@ -330,7 +331,7 @@ impl Resolver {
         notes.insert(server.clone(), note);
     }
 
-    /// Whether the resolver answered when it was asked last; `None` if it never was.
+    /// Returns whether the resolver answered when it was asked last; `None` if it never was.
     pub(crate) fn last(&self, server: &Server) -> Option<Result<(), String>> {
         let note = self.notes.lock().get(server).cloned()?;
         Some(note.error.map_or(Ok(()), Err))
@@ -388,16 +389,19 @@ async fn try_one<D: DialResolver>(
 /// Most resolvers that foreign names are handed on to: who asked waits for one after the other.
 pub(crate) const FORWARDS_MAX: usize = 3;
 
-/// Questions to others at the same time: each holds a socket or a connection through the overlay. More are answered SERVFAIL.
+/// Questions to others at the same time: each holds a socket or a connection through the overlay.
+/// More are answered SERVFAIL.
 const PENDING_MAX: usize = 256;
 
-/// How many of them one zone, or all foreign names, may have: resolvers that do not answer leave places for those that do.
+/// How many of them one zone, or all foreign names, may have: resolvers that do not answer leave
+/// places for those that do.
 const SHARE_MAX: usize = 64;
 
 /// How long a resolver that failed is asked last.
 const FAILED_FOR: Duration = Duration::from_secs(30);
 
-/// Resolvers of which it is remembered how they did: some networks with all the zones and resolvers that they may have.
+/// Resolvers of which it is remembered how they did: some networks with all the zones and resolvers
+/// that they may have.
 const NOTES_MAX: usize = 1_024;
 
 #[cfg(test)]

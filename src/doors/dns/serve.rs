@@ -1,6 +1,7 @@
-//! Carries queries to whoever answers them and answers back, over UDP and TCP. Decides nothing but how many wait, and which TCP
-//! connections have been idle for too long: after a while each of them, and at once the one that is idle for longest when there is no
-//! room for a new one (RFC 7766, section 6.2.3).
+//! Carries queries to whoever answers them and answers back, over UDP and TCP. Decides nothing but
+//! how many wait, and which TCP connections have been idle for too long: after a while each of
+//! them, and at once the one that is idle for longest when there is no room for a new one (RFC
+//! 7766, section 6.2.3).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,7 +22,8 @@ use tracing::debug;
 use crate::host::accept::{self, Until, Vacancies};
 use crate::names::lookup::Transport;
 
-/// Hands each query to `answer` until `shutdown`, then ends every connection and returns. `None` is silence.
+/// Hands each query to `answer` until `shutdown`, then ends every connection and returns. `None` is
+/// silence.
 pub async fn serve<A, F>(udp: UdpSocket, tcp: TcpListener, answer: A, shutdown: CancellationToken)
 where
     A: Fn(Vec<u8>, Transport) -> F + Clone + Send + Sync + 'static,
@@ -212,16 +214,20 @@ async fn read_query(stream: &mut TcpStream, query: &mut [u8]) -> io::Result<Opti
     Ok(Some(len))
 }
 
-/// Longest query that is read, bytes: a name, a type and generous options. Longer ones are cut on UDP and end a TCP connection.
+/// Longest query that is read, bytes: a name, a type and generous options. Longer ones are cut on
+/// UDP and end a TCP connection.
 const QUERY_MAX: usize = 4096;
 
-/// Datagrams that wait for their answers; more wait in the socket. Twice the questions that others are asked at the same time.
+/// Datagrams that wait for their answers; more wait in the socket. Twice the questions that others
+/// are asked at the same time.
 const DATAGRAMS_MAX: usize = 512;
 
-/// TCP connections at once; for one more, the one that is idle for longest leaves. Clients use TCP only after a truncated answer.
+/// TCP connections at once; for one more, the one that is idle for longest leaves. Clients use TCP
+/// only after a truncated answer.
 const CONNECTIONS_MAX: usize = 64;
 
-/// How long a TCP connection may be without a whole query, or leave an answer unread (RFC 7766 asks for seconds).
+/// How long a TCP connection may be without a whole query, or leave an answer unread (RFC 7766 asks
+/// for seconds).
 const IDLE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! Where a body ends (RFC 9112, sections 6 and 7): decides how a message is framed, and finds the pieces of its body. What cannot be told
-//! for sure is refused, because two who read it differently can be made to mean two messages.
+//! Where a body ends (RFC 9112, sections 6 and 7): decides how a message is framed, and finds the
+//! pieces of its body. What cannot be told for sure is refused, because two who read it differently
+//! can be made to mean two messages.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -127,7 +128,7 @@ enum BodyState {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
     Data(Bytes),
-    /// All of it, and the fields behind it.
+    /// All of it, and the fields after it.
     End(Fields),
     /// Nothing yet: more bytes are needed.
     More,
@@ -206,13 +207,14 @@ impl Decoder {
         }
     }
 
-    /// Whether the body may end where its connection does.
+    /// Returns whether the body may end where its connection does.
     pub(super) fn ends_here(&self) -> bool {
         matches!(self.state, BodyState::UntilClose | BodyState::Done)
     }
 }
 
-/// The size in a chunk's line, which is still without its LF. What stands behind `;` is for nobody here.
+/// The size in a chunk's line, which is still without its LF. What stands after `;` is for nobody
+/// here.
 fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
     let line = line.strip_suffix(b"\r").ok_or(Malformed::Chunk)?;
     let digits = line
@@ -232,5 +234,5 @@ fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
 /// Bytes of a chunk's line: a size, and extensions that nobody uses.
 const CHUNK_LINE_MAX: usize = 4096;
 
-/// Bytes of the fields behind a body.
+/// Bytes of the fields after a body.
 const TRAILERS_MAX: usize = 16 * 1024;

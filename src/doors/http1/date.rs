@@ -10,7 +10,8 @@ pub(super) fn of(seconds: u64) -> String {
     format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
 }
 
-/// Year, month and day of the Gregorian calendar. Years begin with March here, so that a leap day comes last.
+/// Year, month and day of the Gregorian calendar. Years begin with March here, so that a leap day
+/// comes last.
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + DAYS_TO_1970;
     let (era, day_of_era) = (days / DAYS_OF_ERA, days % DAYS_OF_ERA);

@@ -1,5 +1,5 @@
-//! One request and its answer: the head and the body go on, what the service says comes back, both at once. Decides whose end it is when
-//! one side stops; which fields pass is decided before.
+//! One request and its answer: the head and the body go on, what the service says comes back, both
+//! at once. Decides whose end it is when one side stops; which fields pass is decided before.
 //!
 //! ```text
 //! client ──> send: head, body, then watch the client ──> service
@@ -41,7 +41,8 @@ pub(super) struct Sent<'a> {
 /// How an exchange ended.
 #[derive(Debug)]
 pub(super) enum ExchangeEnd {
-    /// The client has the answer; which of the connections may be used again, and whether the service has all of the request.
+    /// The client has the answer; which of the connections may be used again, and whether the
+    /// service has all of the request.
     Answered {
         client: bool,
         service: bool,
@@ -193,7 +194,8 @@ async fn send<I: Intermediary>(
     left(client, intermediary, moves).await.into()
 }
 
-/// Writes to a service that still takes something; one that has answered early may not, and its answer counts.
+/// Writes to a service that still takes something; one that has answered early may not, and its
+/// answer counts.
 async fn push<U: AsyncWrite + Unpin>(
     service: &mut Output<'_, U>,
     bytes: &mut Vec<u8>,
@@ -215,8 +217,8 @@ pub(super) enum Gone {
     Maybe,
 }
 
-/// Returns when the client has left, or may have left and nothing has moved since. A client that closes its side may still read:
-/// that is told apart by who knows the client, or by time.
+/// Returns when the client has left, or may have left and nothing has moved since. A client that
+/// closes its side may still read: that is told apart by who knows the client, or by time.
 pub(super) async fn left<I: Intermediary>(
     client: &mut Input<'_, I::Client>,
     intermediary: &I,
@@ -241,7 +243,8 @@ pub(super) async fn left<I: Intermediary>(
     unseen(client, intermediary, moves, limit).await
 }
 
-/// Returns when nothing has moved for `limit`, or earlier if it is said meanwhile that the client has left.
+/// Returns when nothing has moved for `limit`, or earlier if it is said meanwhile that the client
+/// has left.
 async fn unseen<I: Intermediary>(
     client: &Input<'_, I::Client>,
     intermediary: &I,
@@ -394,14 +397,17 @@ const MAGIC: &[u8] = b"HTTP/";
 
 const SWITCHING: u16 = 101;
 
-/// How long nothing may move once a client has closed its side: most have left, some (`nc -N`) wait for the answer.
+/// How long nothing may move once a client has closed its side: most have left, some (`nc -N`) wait
+/// for the answer.
 pub(super) const HALF_CLOSED_MAX: Duration = Duration::from_secs(10);
 
-/// How long nothing may move while it cannot be seen whether the client is still there, because what it sent before its end is not
-/// read: a service that takes that long for a piece of a body, or a client that sends request upon request without an answer.
+/// How long nothing may move while it cannot be seen whether the client is still there, because
+/// what it sent before its end is not read: a service that takes that long for a piece of a body,
+/// or a client that sends request upon request without an answer.
 pub(super) const UNSEEN_MAX: Duration = Duration::from_secs(120);
 
-/// After a client's end, before its system is asked once more: a program that closes a connection first says so, then lets go of it.
+/// After a client's end, before its system is asked once more: a program that closes a connection
+/// first says so, then lets go of it.
 const GONE_AGAIN: Duration = Duration::from_millis(100);
 
 /// Between two questions whether a client that cannot be seen is still there, while nothing moves.

@@ -1,5 +1,5 @@
-//! Header and trailer fields in the order and the case in which they came (RFC 9112, section 5). Decides which lines are fields;
-//! knows no field by its name.
+//! Header and trailer fields in the order and the case in which they came (RFC 9112, section 5).
+//! Decides which lines are fields; knows no field by its name.
 
 use super::FIELDS_MAX;
 use super::message::Malformed;
@@ -14,7 +14,8 @@ struct Field {
     value: Vec<u8>,
 }
 
-/// Who wrote a head. What a client may not write is refused; what a service may not write is mended where RFC 9112 says how.
+/// Who wrote a head. What a client may not write is refused; what a service may not write is mended
+/// where RFC 9112 says how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Writer {
     Client,
@@ -22,7 +23,8 @@ pub(super) enum Writer {
 }
 
 impl Fields {
-    /// Reads the lines of a head behind its first, or those of a trailer section. Lines end with CRLF or LF.
+    /// Reads the lines of a head after its first, or those of a trailer section. Lines end with
+    /// CRLF or LF.
     pub(super) fn parse(lines: &[u8], writer: Writer) -> Result<Self, Malformed> {
         let mut fields = Self::default();
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
@@ -71,7 +73,7 @@ impl Fields {
         Ok(())
     }
 
-    /// Adds a field behind the others.
+    /// Adds a field after the others.
     pub(crate) fn push(&mut self, name: &str, value: impl Into<Vec<u8>>) {
         self.0.push(Field {
             name: name.to_owned(),
@@ -108,7 +110,7 @@ impl Fields {
             .filter(|member| !member.is_empty())
     }
 
-    /// Whether the list holds `member`, in whatever case.
+    /// Returns whether the list holds `member`, in whatever case.
     pub(crate) fn lists(&self, name: &str, member: &str) -> bool {
         self.list(name)
             .any(|known| known.eq_ignore_ascii_case(member.as_bytes()))
@@ -124,7 +126,7 @@ impl Fields {
         self.0.retain(|field| wanted(&field.name));
     }
 
-    /// Writes a line for each field, without the empty line behind them.
+    /// Writes a line for each field, without the empty line after them.
     pub(super) fn encode(&self, to: &mut Vec<u8>) {
         for field in &self.0 {
             to.extend_from_slice(field.name.as_bytes());
@@ -135,8 +137,9 @@ impl Fields {
     }
 }
 
-/// A field's name as programs read it that make variables of names: `X_Overlan.User` becomes `HTTP_X_OVERLAN_USER` just as
-/// `X-Overlan-User` does. Letters are small here, and all that is neither a letter nor a digit is `-`.
+/// A field's name as programs read it that make variables of names: `X_Overlan.User` becomes
+/// `HTTP_X_OVERLAN_USER` just as `X-Overlan-User` does. Letters are small here, and all that is
+/// neither a letter nor a digit is `-`.
 pub(crate) fn folded(name: &str) -> String {
     let fold = |byte: u8| match byte {
         byte if byte.is_ascii_alphanumeric() => char::from(byte.to_ascii_lowercase()),
@@ -145,13 +148,15 @@ pub(crate) fn folded(name: &str) -> String {
     name.bytes().map(fold).collect()
 }
 
-/// Whether `text` is a word of HTTP (RFC 9110, section 5.6.2), as methods and names of fields are.
+/// Returns whether `text` is a word of HTTP (RFC 9110, section 5.6.2), as methods and names of
+/// fields are.
 pub(super) fn is_token(text: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(is_part)
 }
 
-/// Controls have no place in a value (RFC 9110, section 5.5): a bare CR, for one, is the end of a line for some.
+/// Controls have no place in a value (RFC 9110, section 5.5): a bare CR, for one, is the end of a
+/// line for some.
 fn is_value(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }

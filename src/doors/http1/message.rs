@@ -1,4 +1,5 @@
-//! The heads of requests and answers, from bytes and to bytes (RFC 9112, sections 2 to 4). Decides whether a head is sound.
+//! The heads of requests and answers, from bytes and to bytes (RFC 9112, sections 2 to 4). Decides
+//! whether a head is sound.
 
 use super::fields::{Fields, Writer, is_token};
 use super::target::{Authority, BadAuthority, RequestTarget};
@@ -75,14 +76,15 @@ impl HttpRequest {
         bytes
     }
 
-    /// Whether doing it twice does what doing it once does (RFC 9110, section 9.2.2).
+    /// Returns whether doing it twice does what doing it once does (RFC 9110, section 9.2.2).
     pub(super) fn is_idempotent(&self) -> bool {
         let known = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"];
         known.contains(&self.method.as_str())
     }
 }
 
-/// One `Host`, and a valid one (RFC 9112, section 3.2): which host is meant must be the same for all who read the request.
+/// One `Host`, and a valid one (RFC 9112, section 3.2): which host is meant must be the same for
+/// all who read the request.
 fn check_host(version: HttpVersion, fields: &Fields) -> Result<(), Malformed> {
     let mut hosts = fields.all("host");
     let host = match (hosts.next(), version) {
@@ -142,7 +144,8 @@ impl HttpResponse {
         })
     }
 
-    /// The bytes of the head. The version is ours, whatever the service's is (RFC 9110, section 6.2).
+    /// The bytes of the head. The version is ours, whatever the service's is (RFC 9110, section
+    /// 6.2).
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = format!("HTTP/1.1 {} ", self.status).into_bytes();
         bytes.extend_from_slice(&self.reason);
@@ -164,13 +167,14 @@ fn first_line(head: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     Ok((line.strip_suffix(b"\r").unwrap_or(line), &rest[1..]))
 }
 
-/// Bytes of empty lines that may stand before a request line, as some clients put them behind a body (RFC 9112, section 2.2).
+/// Bytes of empty lines that may stand before a request line, as some clients put them after a
+/// body (RFC 9112, section 2.2).
 pub(super) fn empty_lines(bytes: &[u8]) -> usize {
     let is_line_end = |byte: &&u8| matches!(**byte, b'\r' | b'\n');
     bytes.iter().take_while(is_line_end).count()
 }
 
-/// Where a head ends, behind its empty line. `seen` bytes were looked at before and hold no end.
+/// Where a head ends, after its empty line. `seen` bytes were looked at before and hold no end.
 pub(super) fn head_end(bytes: &[u8], seen: usize) -> Option<usize> {
     // An end may have begun before: at most three bytes of it.
     let from = seen.saturating_sub(3);

@@ -105,12 +105,14 @@ fn reason(status: u16) -> &'static str {
     }
 }
 
-/// The head of the tunnel that `CONNECT` asked for. It has no body, and so nothing that frames one (RFC 9110, section 9.3.6).
+/// The head of the tunnel that `CONNECT` asked for. It has no body, and so nothing that frames one
+/// (RFC 9110, section 9.3.6).
 pub(super) fn connected(date: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nDate: {date}\r\n\r\n").into_bytes()
 }
 
-/// What a client hears that asked how its request arrives (RFC 9110, section 9.3.8), or what is offered here.
+/// What a client hears that asked how its request arrives (RFC 9110, section 9.3.8), or what is
+/// offered here.
 pub(super) fn last_recipient(method: &str, head: &[u8]) -> Own {
     let mut own = Own::text(200, "");
     own.fields = Fields::default();
@@ -121,7 +123,8 @@ pub(super) fn last_recipient(method: &str, head: &[u8]) -> Own {
     own
 }
 
-/// Whether a client of this version keeps its connection. With those of 1.0 a proxy must not (RFC 9112, appendix C.2.2).
+/// Returns whether a client of this version keeps its connection. With those of 1.0 a proxy must
+/// not (RFC 9112, appendix C.2.2).
 pub(super) fn keeps(version: HttpVersion, fields: &Fields) -> bool {
     version == HttpVersion::Http11 && !fields.lists("connection", "close")
 }

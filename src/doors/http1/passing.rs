@@ -1,14 +1,16 @@
-//! What passes from one side to the other (RFC 9110, sections 7.6 and 7.8): decides which fields are about one connection only, which
-//! protocols may be changed to, and what an intermediary adds.
+//! What passes from one side to the other (RFC 9110, sections 7.6 and 7.8): decides which fields
+//! are about one connection only, which protocols may be changed to, and what an intermediary adds.
 
 use super::body::Length;
 use super::fields::Fields;
 use super::message::{HttpRequest, HttpResponse, HttpVersion};
 use super::target::RequestTarget;
 
-/// Makes `request` what the next server gets, with a body of `length`. What asks for other protocols stays for those in `upgrades`.
+/// Makes `request` what the next server gets, with a body of `length`. What asks for other
+/// protocols stays for those in `upgrades`.
 pub(super) fn outbound(request: &mut HttpRequest, length: Length, upgrades: &[String]) {
-    // The target says which host is meant, whatever else the client wrote (RFC 9112, section 3.2.2).
+    // The target says which host is meant, whatever else the client wrote (RFC 9112, section
+    // 3.2.2).
     if let RequestTarget::Absolute { authority, .. } = &request.target {
         let host = authority.to_string();
         request.fields.set("Host", host);
@@ -40,8 +42,8 @@ pub(super) fn outbound(request: &mut HttpRequest, length: Length, upgrades: &[St
     fields.push("Via", via(request.version));
 }
 
-/// Makes `answer` what the client gets, with a body of `length`. `Content-Length` of an answer without a body stays as it is: it
-/// tells what `GET` would give.
+/// Makes `answer` what the client gets, with a body of `length`. `Content-Length` of an answer
+/// without a body stays as it is: it tells what `GET` would give.
 pub(super) fn inbound(answer: &mut HttpResponse, length: Length, close: bool, date: &str) {
     let upgrade: Vec<Vec<u8>> = answer.fields.list("upgrade").map(<[u8]>::to_vec).collect();
     strip(&mut answer.fields);
@@ -93,8 +95,9 @@ pub(super) fn switched(answer: &mut HttpResponse, asked: &[String]) -> bool {
     true
 }
 
-/// The protocols that a request asks to change to and that `may` be changed to. HTTP/2 in plain never: who speaks it takes any
-/// field from the client, past all that is decided here (RFC 9113, section 3.1, ended that way).
+/// The protocols that a request asks to change to and that `may` be changed to. HTTP/2 in plain
+/// never: who speaks it takes any field from the client, past all that is decided here (RFC 9113,
+/// section 3.1, ended that way).
 pub(super) fn upgrades(request: &HttpRequest, may: impl Fn(&str) -> bool) -> Vec<String> {
     let fields = &request.fields;
     if request.version == HttpVersion::Http10 || !fields.lists("connection", "upgrade") {
@@ -115,7 +118,8 @@ pub(super) fn upgrades(request: &HttpRequest, may: impl Fn(&str) -> bool) -> Vec
         .collect()
 }
 
-/// Trailer fields that may pass: nothing that frames a message, leads it or says who sends it (RFC 9110, section 6.5.1).
+/// Trailer fields that may pass: nothing that frames a message, leads it or says who sends it (RFC
+/// 9110, section 6.5.1).
 pub(super) fn trailers(trailers: &mut Fields, may: impl Fn(&str) -> bool) {
     strip(trailers);
     let is_of_heads = |name: &str| {
@@ -126,7 +130,8 @@ pub(super) fn trailers(trailers: &mut Fields, may: impl Fn(&str) -> bool) {
     trailers.keep(|name| !is_of_heads(name) && may(name));
 }
 
-/// What is left of `Max-Forwards`, which is 0 where this server is the last to get the request (RFC 9110, section 7.6.2).
+/// What is left of `Max-Forwards`, which is 0 where this server is the last to get the request (RFC
+/// 9110, section 7.6.2).
 pub(super) fn may_go_on(request: &mut HttpRequest) -> bool {
     if !matches!(request.method.as_str(), "TRACE" | "OPTIONS") {
         return true;
@@ -155,7 +160,7 @@ fn strip(fields: &mut Fields) {
     });
 }
 
-/// Says anew how the body is framed.
+/// Writes how the body is framed.
 fn frame(fields: &mut Fields, length: Length) {
     fields.remove("content-length");
     match length {
@@ -190,7 +195,8 @@ const HOP_BY_HOP: &[&str] = &[
 /// Fields that `Connection` cannot take away.
 const END_TO_END: &[&str] = &["content-length", "content-type", "host"];
 
-/// Fields that mean nothing behind a body, or that somebody believes who should have seen them before it.
+/// Fields that mean nothing after a body, or that somebody believes who should have seen them
+/// before it.
 const HEAD_ONLY: &[&str] = &[
     "authorization",
     "cache-control",

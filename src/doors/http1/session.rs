@@ -1,5 +1,5 @@
-//! The requests of one connection, one after the other. Decides what becomes of each and of the connection behind it; where a request leads
-//! is the [`Intermediary`]'s to say.
+//! The requests of one connection, one after the other. Decides what becomes of each and of the
+//! connection behind it; where a request leads is the [`Intermediary`]'s to say.
 
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -42,13 +42,13 @@ pub(crate) trait Intermediary: Sync {
     /// Changes the fields of a request that goes on.
     fn introduce(&self, fields: &mut Fields);
 
-    /// Whether a field may stand behind a request's body.
+    /// Returns whether a field may stand after a request's body.
     fn passes(&self, name: &str) -> bool;
 
-    /// Whether a connection may change to this protocol.
+    /// Returns whether a connection may change to this protocol.
     fn upgrades(&self, protocol: &str) -> bool;
 
-    /// Whether the client, whose side is closed, is known to have left altogether.
+    /// Returns whether the client, whose side is closed, is known to have left altogether.
     fn has_left(&self, client: &Self::Client) -> bool;
 }
 
@@ -92,8 +92,9 @@ pub(crate) enum End<C, U> {
     },
 }
 
-/// Serves a connection to its end, or to where it becomes a tunnel. Once nobody is let in any more, which `closed` tells, it ends in
-/// order after the answer that is under way, so that no client sends another request into a connection that is about to be reset.
+/// Serves a connection to its end, or to where it becomes a tunnel. Once nobody is let in any more,
+/// which `closed` tells, it ends in order after the answer that is under way, so that no client
+/// sends another request into a connection that is about to be reset.
 ///
 /// # Errors
 /// The client's connection broke.
@@ -134,7 +135,8 @@ struct HttpSession<'a, I: Intermediary> {
     intermediary: &'a I,
     patience: HttpPatience,
     closed: &'a CancellationToken,
-    /// One request at least was answered: the client knows that a connection which ends may be opened anew.
+    /// One request at least was answered: the client knows that a connection which ends may be
+    /// opened anew.
     answered: bool,
 }
 
@@ -215,7 +217,7 @@ impl<I: Intermediary> HttpSession<'_, I> {
         }
     }
 
-    /// Whether another request may follow on this connection.
+    /// Returns whether another request may follow on this connection.
     fn keeps(&self, request: &HttpRequest) -> bool {
         own::keeps(request.version, &request.fields) && !self.closed.is_cancelled()
     }
@@ -243,8 +245,8 @@ impl<I: Intermediary> HttpSession<'_, I> {
             date: &date,
             idle: self.patience.idle,
         };
-        // A server may close an idle connection while the next request is under way to it. What may not be sent twice takes
-        // a connection of its own, so that it never runs into that.
+        // A server may close an idle connection while the next request is under way to it. What may
+        // not be sent twice takes a connection of its own, so that it never runs into that.
         let may_repeat = request.is_idempotent() && length == Length::None;
         let kept = match self.kept.take() {
             Some((kept, service)) if kept == place && may_repeat => Some(service),
@@ -305,7 +307,8 @@ impl<I: Intermediary> HttpSession<'_, I> {
         .await
     }
 
-    /// What follows an exchange. `keep` says whether the client's connection can be used again if it has no answer yet.
+    /// What follows an exchange. `keep` says whether the client's connection can be used again if
+    /// it has no answer yet.
     async fn after(
         &mut self,
         ended: ExchangeEnd,
@@ -391,8 +394,8 @@ impl<I: Intermediary> HttpSession<'_, I> {
         })
     }
 
-    /// Ends the connection so that what was said arrives: a system that closes a connection with bytes unread resets it, and throws
-    /// away what the other side has not read yet.
+    /// Ends the connection so that what was said arrives: a system that closes a connection with
+    /// bytes unread resets it, and throws away what the other side has not read yet.
     async fn goodbye(&mut self) {
         let (mut input, mut output) = self.client.split();
         let reading = async {

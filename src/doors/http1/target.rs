@@ -1,4 +1,5 @@
-//! What a request is for (RFC 9112, section 3.2): decides which of the four forms a target has, and whether an authority is one.
+//! What a request is for (RFC 9112, section 3.2): decides which of the four forms a target has, and
+//! whether an authority is one.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -165,7 +166,7 @@ fn is_host(host: &str) -> bool {
     !host.is_empty() && host.bytes().all(is_part) && has_whole_escapes(host)
 }
 
-/// Whether two hexadecimal digits follow each `%`.
+/// Returns whether two hexadecimal digits follow each `%`.
 fn has_whole_escapes(text: &str) -> bool {
     text.split('%').skip(1).all(|rest| {
         let digits = rest.as_bytes().get(..2);
@@ -178,7 +179,8 @@ fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(is_part)
 }
 
-/// Characters of URLs, and those that browsers send unescaped though they have no place there. A fragment is never sent.
+/// Characters of URLs, and those that browsers send unescaped though they have no place there. A
+/// fragment is never sent.
 fn is_of_url(byte: u8) -> bool {
     byte > b' ' && byte != 0x7f && !b"#<>`".contains(&byte)
 }

@@ -1,4 +1,5 @@
-//! Both doors as a client sees them, by bytes: the proxy and a published HTTP service, each with a service of the test behind it.
+//! Both doors as a client sees them, by bytes: the proxy and a published HTTP service, each with a
+//! service of the test behind it.
 
 mod ends;
 
@@ -113,7 +114,7 @@ impl Door {
         format!("{method} {url} HTTP/1.1\r\nHost: {HOST}\r\n{fields}\r\n")
     }
 
-    /// All that the door says to `request`, behind which the client closes its side.
+    /// All that the door says to `request`, after which the client closes its side.
     async fn ask(&self, request: &str) -> String {
         let mut stream = self.connect().await;
         // A door that has refused the head may have ended already.
@@ -296,7 +297,7 @@ impl Notes {
     }
 }
 
-/// Whether a head has this field with this value, in whatever case of the name.
+/// Returns whether a head has this field with this value, in whatever case of the name.
 fn has(head: &str, name: &str, value: &str) -> bool {
     values(head, name).contains(&value.to_owned())
 }

@@ -1,5 +1,6 @@
-//! A connection with what was read of it and not used yet. Decides nothing of HTTP but where a head ends; a connection that is dropped in
-//! the middle of a message is reset, so that half a message never looks whole.
+//! A connection with what was read of it and not used yet. Decides nothing of HTTP but where a head
+//! ends; a connection that is dropped in the middle of a message is reset, so that half a message
+//! never looks whole.
 
 use std::io;
 use std::pin::Pin;
@@ -110,13 +111,13 @@ impl<S: AsyncRead + Unpin> Input<'_, S> {
         self.stream.0.lock().as_ref().is_some_and(ask)
     }
 
-    /// Whether no more may be read before something is used.
+    /// Returns whether no more may be read before something is used.
     pub(super) fn is_full(&self) -> bool {
         self.bytes.len() >= BUFFER_MAX
     }
 
-    /// The next head with its empty line; `None` if the connection ends before one begins. Each read is passed to `check`, which may
-    /// know early that it is none.
+    /// The next head with its empty line; `None` if the connection ends before one begins. Each
+    /// read is passed to `check`, which may know early that it is none.
     pub(super) async fn head(
         &mut self,
         check: impl Fn(&[u8]) -> Result<(), Malformed>,

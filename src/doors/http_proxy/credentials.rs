@@ -1,4 +1,5 @@
-//! What a client says of itself in `Proxy-Authorization`. Decides who that is, not whether it may come in.
+//! What a client says of itself in `Proxy-Authorization`. Decides who that is, not whether it may
+//! come in.
 
 use data_encoding::BASE64;
 use zeroize::Zeroizing;
@@ -8,7 +9,8 @@ use crate::doors::http1::Fields;
 /// A secret that a client sent.
 type Given = Zeroizing<Vec<u8>>;
 
-/// User name and password of `Proxy-Authorization: Basic …`, if the field is there and has that form.
+/// User name and password of `Proxy-Authorization: Basic …`, if the field is there and has that
+/// form.
 pub(super) fn of(fields: &Fields) -> Option<(Given, Given)> {
     let value = fields.first("proxy-authorization")?;
     let (scheme, encoded) = value.split_at_checked(BASIC.len())?;
@@ -21,5 +23,5 @@ pub(super) fn of(fields: &Fields) -> Option<(Given, Given)> {
     Some((user, Zeroizing::new(decoded[colon + 1..].to_vec())))
 }
 
-/// The scheme, with the space behind it.
+/// The scheme, with the space after it.
 const BASIC: &[u8] = b"Basic ";

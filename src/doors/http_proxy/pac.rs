@@ -1,5 +1,6 @@
-//! The script by which a browser decides what it sends through the proxy: the overlay, its zones, and hosts behind gateways. All else goes
-//! straight, so a browser keeps its Internet. Pure; whoever asks for it is judged before.
+//! The script by which a browser decides what it sends through the proxy: the overlay, its zones,
+//! and hosts of gateways. All else goes straight, so a browser keeps its Internet. Pure;
+//! whoever asks for it is judged before.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,8 +12,9 @@ pub(super) const PATHS: &[&str] = &["/proxy.pac", "/wpad.dat"];
 
 pub(super) const CONTENT_TYPE: &str = "application/x-ns-proxy-autoconfig";
 
-/// Whether a `Host` field names this very listener: `localhost` or a loopback address, or the address that the client reached, with
-/// its port. Any other name may be one that somebody else has made to lead here.
+/// Returns whether a `Host` field names this very listener: `localhost` or a loopback address, or
+/// the address that the client reached, with its port. Any other name may be one that somebody else
+/// has made to lead here.
 pub(super) fn is_here(host: &Authority, own: SocketAddr) -> bool {
     let name = host.host();
     let is_address = match name.parse::<IpAddr>() {
@@ -25,8 +27,9 @@ pub(super) fn is_here(host: &Authority, own: SocketAddr) -> bool {
     is_address && host.port.unwrap_or(80) == own.port()
 }
 
-/// The script, for a browser that reaches the proxy at `proxy`. It resolves no name, and asks for what lies in `reach` by the proxy
-/// alone: where that is not there, the name is not for others to hear.
+/// The script, for a browser that reaches the proxy at `proxy`. It resolves no name, and asks for
+/// what lies in `reach` by the proxy alone: where that is not there, the name is not for others to
+/// hear.
 pub(super) fn script(proxy: &Authority, reach: &Proxied) -> String {
     let names = |names: &mut dyn Iterator<Item = &String>| {
         let names: Vec<String> = names.map(|name| format!("{name:?}")).collect();

@@ -1,5 +1,5 @@
-//! What a client hears of a request that gets nowhere: the status, a word for programs (RFC 9209), and for people what happened,
-//! why, and what to do.
+//! What a client hears of a request that gets nowhere: the status, a word for programs (RFC 9209),
+//! and for people what happened, why, and what to do.
 
 use std::fmt;
 

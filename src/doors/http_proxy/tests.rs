@@ -12,14 +12,15 @@ use super::*;
 use crate::doors::proxy::tests::*;
 use crate::doors::proxy::{ProxyConfig, ProxyCredentials};
 
-/// A destination at port [`OWN`]: what it hears, by connection, until each answer of `answers` was given.
+/// A destination at port [`OWN`]: what it hears, by connection, until each answer of `answers` was
+/// given.
 struct Server {
     address: SocketAddr,
     task: JoinHandle<Vec<String>>,
 }
 
 impl Server {
-    /// Each answer is given to one request; `close` ends the connection behind it.
+    /// Each answer is given to one request; `close` ends the connection after it.
     async fn start(answers: &[&'static str], close: bool) -> Self {
         let listener = loopback_listener().await;
         let address = listener.local_addr().unwrap();
@@ -58,7 +59,7 @@ async fn to_end(stream: &mut TcpStream) -> String {
     String::from_utf8(all).unwrap()
 }
 
-/// All that the proxy says to `request`, behind which the client closes its side.
+/// All that the proxy says to `request`, after which the client closes its side.
 async fn ask(door: &Fixture, request: &str) -> String {
     let mut stream = door.connect().await;
     stream.write_all(request.as_bytes()).await.unwrap();

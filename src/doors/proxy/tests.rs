@@ -26,7 +26,8 @@ pub(crate) const OWN: u16 = 88;
 
 pub(crate) const WEB: &str = "web.demo.overlan.lan";
 
-/// A door whose overlay is the fixture netmap, with an echo service for streams and datagrams as the only peer.
+/// A door whose overlay is the fixture netmap, with an echo service for streams and datagrams as
+/// the only peer.
 pub(crate) struct Fixture {
     pub(crate) address: SocketAddr,
     pub(crate) overlay: Fake,

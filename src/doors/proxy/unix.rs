@@ -1,4 +1,5 @@
-//! A Unix socket as the door's place: decides whether a file that is there already may be replaced, and who may open the socket.
+//! A Unix socket as the door's place: decides whether a file that is there already may be replaced,
+//! and who may open the socket.
 
 use std::fs;
 use std::io;
@@ -40,8 +41,8 @@ pub enum UnixDoorError {
 }
 
 impl UnixDoor {
-    /// Listens on `path`, whose file gets the permissions `mode` before anybody can find it. A socket that a program left
-    /// behind, and on which nobody listens, is replaced.
+    /// Listens on `path`, whose file gets the permissions `mode` before anybody can find it. A
+    /// socket that a program left behind, and on which nobody listens, is replaced.
     ///
     /// # Errors
     /// See [`UnixDoorError`].
@@ -60,7 +61,8 @@ impl UnixDoor {
             true => Path::new("."),
             false => folder,
         };
-        // Two that start at once must not both find a dead socket and replace each other's live one.
+        // Two that start at once must not both find a dead socket and replace each other's live
+        // one.
         let lock = fs::File::open(folder).map_err(failed)?;
         flock(&lock, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
         check_free(path)?;

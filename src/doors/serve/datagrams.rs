@@ -1,5 +1,6 @@
-//! Publishes one UDP service: each peer's address and port has a socket of this host, so that answers go back to whom they belong.
-//! Who may ask at all is decided before, where packets come in.
+//! Publishes one UDP service: each peer's address and port has a socket of this host, so that
+//! answers go back to whom they belong. Who may ask at all is decided before, where packets come
+//! in.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,8 +17,8 @@ use crate::host::shares::SOURCES_AT_LEAST;
 use crate::host::sockets::connections_max;
 use crate::names::Destination;
 
-/// Serves the socket: new senders until the port is closed, sessions until they end with `until`, and then returns. The port is free
-/// then.
+/// Serves the socket: new senders until the port is closed, sessions until they end with `until`,
+/// and then returns. The port is free then.
 pub(crate) async fn run(socket: netstack::UdpSocket, target: Target, until: impl Into<Until>) {
     // Each session has a file.
     let all = SESSIONS_MAX.min(connections_max());
@@ -56,7 +57,8 @@ async fn dial(target: &Target) -> io::Result<UdpSocket> {
     };
     let socket = UdpSocket::bind(any).await?;
     socket.connect(service).await?;
-    // A new socket takes nothing before the runtime has heard that it is writable, and the first datagram waits.
+    // A new socket takes nothing before the runtime has heard that it is writable, and the first
+    // datagram waits.
     socket.writable().await?;
     Ok(socket)
 }

@@ -1,5 +1,6 @@
-//! An HTTP service that hears in header fields who asks: each request goes on to the service with `X-Overlan-*` fields that only this
-//! device can have set. Decides who may ask; who the peer is, is its key's word, and how a message passes is [`crate::doors::http1`]'s.
+//! An HTTP service that hears in header fields who asks: each request goes on to the service with
+//! `X-Overlan-*` fields that only this device can have set. Decides who may ask; who the peer is,
+//! is its key's word, and how a message passes is [`crate::doors::http1`]'s.
 //!
 //! ```text
 //! overlay ── requests, one after the other ──> fields replaced ──> one connection with the service, opened anew when it closed
@@ -35,7 +36,8 @@ pub(crate) type Identify = Arc<dyn Fn(SocketAddr) -> Option<PeerIdentity> + Send
 /// A connection with the service.
 type Upstream = Either<TcpStream, UnixStream>;
 
-/// Serves one connection of a peer to its end. `service` is open already: where nobody listens, the peer was refused.
+/// Serves one connection of a peer to its end. `service` is open already: where nobody listens, the
+/// peer was refused.
 pub(super) async fn converse(
     overlay: Inbound,
     remote: SocketAddr,
@@ -191,7 +193,8 @@ impl Intermediary for ServedHttp<'_> {
             .any(|known| protocol.eq_ignore_ascii_case(known))
     }
 
-    /// A peer's stream that closed its side may be read by a program there that has; only a reset says that nobody is.
+    /// A peer's stream that closed its side may be read by a program there that has; only a reset
+    /// says that nobody is.
     fn has_left(&self, _: &Inbound) -> bool {
         false
     }
@@ -201,15 +204,16 @@ fn told(status: u16, text: &str) -> Own {
     Own::text(status, format!("overlan: {text}.\n"))
 }
 
-/// Protocols that a connection may change to. Whoever speaks another one takes bytes from the peer that nobody here has read, and
-/// believes fields in them: for those there is `serve tcp`.
+/// Protocols that a connection may change to. Whoever speaks another one takes bytes from the peer
+/// that nobody here has read, and believes fields in them: for those there is `serve tcp`.
 const UPGRADES: &[&str] = &["websocket"];
 
 /// There is one service, so that all requests are for the same.
 const SERVICE: &str = "service";
 
-/// A browser keeps its connections for its next requests; who needs longer opens another. Answers take what they take, unless a person
-/// has said how long nothing may move: some services say nothing for hours.
+/// A browser keeps its connections for its next requests; who needs longer opens another. Answers
+/// take what they take, unless a person has said how long nothing may move: some services say
+/// nothing for hours.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

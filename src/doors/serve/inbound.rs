@@ -1,5 +1,5 @@
-//! A peer's connection with a published port, in plain or under TLS. Decides when TLS is ready for the service; what is said inside is
-//! others'.
+//! A peer's connection with a published port, in plain or under TLS. Decides when TLS is ready for
+//! the service; what is said inside is others'.
 
 mod postgres;
 
@@ -111,7 +111,8 @@ pub(crate) enum Inbound {
 }
 
 impl Abort for Inbound {
-    /// The reset follows what was written: the stream's own `abort`, which has the same name, would overtake it.
+    /// The reset follows what was written: the stream's own `abort`, which has the same name, would
+    /// overtake it.
     fn abort(&self) {
         let overlay = match self {
             Self::Plain(overlay) => overlay,
@@ -207,5 +208,6 @@ impl AsyncWrite for Inbound {
     }
 }
 
-/// For the whole handshake: a peer that opens a connection and says nothing keeps one to the service.
+/// For the whole handshake: a peer that opens a connection and says nothing keeps one to the
+/// service.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

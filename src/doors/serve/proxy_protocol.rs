@@ -1,4 +1,5 @@
-//! The header of the PROXY protocol, version 2, by which a service learns who its peer is (haproxy's proxy-protocol.txt, section 2.2).
+//! The header of the PROXY protocol, version 2, by which a service learns who its peer is
+//! (haproxy's proxy-protocol.txt, section 2.2).
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -41,7 +42,7 @@ const VERSION_AND_PROXY: u8 = 0x21;
 const TCP_OVER_V4: u8 = 0x11;
 const TCP_OVER_V6: u8 = 0x21;
 
-/// Bytes behind the length: two addresses and two ports.
+/// Bytes after the length: two addresses and two ports.
 const ADDRESSES_V4: u16 = 12;
 const ADDRESSES_V6: u16 = 36;
 

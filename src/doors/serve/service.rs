@@ -22,7 +22,8 @@ pub struct Serve {
     /// Whether each connection begins with the peer's address, by the PROXY protocol, version 2.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub proxy_protocol: bool,
-    /// Whether TLS ends here, by a certificate for this device's name; the service hears what was inside.
+    /// Whether TLS ends here, by a certificate for this device's name; the service hears what was
+    /// inside.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tls: bool,
     /// Seconds after which a connection ends on which no byte has moved; nothing = never.
@@ -66,13 +67,14 @@ impl Serve {
         }
     }
 
-    /// Whether it is published in the network with this label.
+    /// Returns whether it is published in the network with this label.
     #[must_use]
     pub fn is_in(&self, network: &str) -> bool {
         self.networks.is_empty() || self.networks.iter().any(|label| label == network)
     }
 
-    /// What is particular about it, for people: empty, or something like ` (PROXY protocol, only in home)`.
+    /// What is particular about it, for people: empty, or something like
+    /// ` (PROXY protocol, only in home)`.
     #[must_use]
     pub fn remarks(&self) -> String {
         let mut remarks = Vec::new();
@@ -105,7 +107,8 @@ pub enum Transport {
     Udp,
 }
 
-/// A port of this device's overlay addresses. The same number for streams and for datagrams are two ports.
+/// A port of this device's overlay addresses. The same number for streams and for datagrams are two
+/// ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OverlayPort {
     /// What it takes.
@@ -162,7 +165,8 @@ impl fmt::Display for ServeKind {
 pub enum Target {
     /// An address that this host reaches.
     Address(SocketAddr),
-    /// A name that this host's resolver knows, asked for each connection. It never leads into the overlay.
+    /// A name that this host's resolver knows, asked for each connection. It never leads into the
+    /// overlay.
     Host(String, u16),
     /// A Unix socket, by its whole path.
     Unix(PathBuf),

@@ -1,5 +1,6 @@
-//! The sockets of a UDP association: carries datagrams between a client, the overlay, our resolver and, where the door is
-//! direct, the world. Whose datagrams pass is [`super::datagram`]'s to decide. It ends with its control connection.
+//! The sockets of a UDP association: carries datagrams between a client, the overlay, our resolver
+//! and, where the door is direct, the world. Whose datagrams pass is [`super::datagram`]'s to
+//! decide. It ends with its control connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,8 +24,8 @@ use crate::doors::overlay::{Datagrams, Overlay};
 use crate::names::Destination;
 use crate::names::lookup::Transport;
 
-/// Opens the socket, tells the client, and serves until the client closes its connection or nothing has moved for the door's
-/// idle time.
+/// Opens the socket, tells the client, and serves until the client closes its connection or nothing
+/// has moved for the door's idle time.
 pub(super) async fn run<O: Overlay>(
     mut client: Client,
     ends: ClientEnds,
@@ -118,7 +119,8 @@ impl<O: Overlay> Relay<'_, O> {
         }
     }
 
-    /// Another program may get the port of one that has closed its socket, so its owner is asked about again and again.
+    /// Another program may get the port of one that has closed its socket, so its owner is asked
+    /// about again and again.
     async fn may_send(&mut self, from: SocketAddr) -> bool {
         let now = Instant::now();
         if let Some((known, last)) = self.admitted
@@ -214,7 +216,8 @@ fn mapped(address: SocketAddr) -> SocketAddr {
 /// How long the owner of a client's socket is believed to be the same.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Questions of one association that wait at our resolver; more are dropped, as a full network would.
+/// Questions of one association that wait at our resolver; more are dropped, as a full network
+/// would.
 const LOOKUPS_MAX: usize = 16;
 
 /// Longest datagram with its header, bytes: what UDP itself can carry.

@@ -1,5 +1,5 @@
-//! One UDP association: decides whose datagrams pass, in both directions, and how they are wrapped (RFC 1928, section 7). Owns
-//! no socket; addresses and bytes come in and go out.
+//! One UDP association: decides whose datagrams pass, in both directions, and how they are wrapped
+//! (RFC 1928, section 7). Owns no socket; addresses and bytes come in and go out.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -60,12 +60,12 @@ impl Association {
         }
     }
 
-    /// Whether nobody has sent anything yet.
+    /// Returns whether nobody has sent anything yet.
     pub(super) fn is_new(&self) -> bool {
         self.client.is_none()
     }
 
-    /// Whether `from` may send. The first one that may becomes the only one.
+    /// Returns whether `from` may send. The first one that may becomes the only one.
     pub(super) fn admits(&mut self, from: SocketAddr) -> bool {
         let from = canonical(from);
         let admits = match self.client {
@@ -78,7 +78,7 @@ impl Association {
         admits
     }
 
-    /// Whether it is known yet where the client sends from.
+    /// Returns whether it is known yet where the client sends from.
     #[cfg(test)]
     pub(super) fn is_pinned(&self) -> bool {
         self.client.is_some()
@@ -135,7 +135,8 @@ impl Association {
         self.counts.unsent += 1;
     }
 
-    /// Takes one datagram from the network. Wraps it into `wrapped` and says where the client is, if it may have it.
+    /// Takes one datagram from the network. Wraps it into `wrapped` and says where the client is,
+    /// if it may have it.
     pub(super) fn handle_network_datagram(
         &mut self,
         from: SocketAddr,
@@ -187,7 +188,8 @@ const UNFRAGMENTED: [u8; 3] = [0; 3];
 const ADDRESS_V4: u8 = 1;
 const ADDRESS_V6: u8 = 4;
 
-/// Remotes of one association whose datagrams pass. A program talks to hundreds; the oldest have to be asked again.
+/// Remotes of one association whose datagrams pass. A program talks to hundreds; the oldest have to
+/// be asked again.
 const KNOWN_MAX: usize = 1024;
 
 #[cfg(test)]

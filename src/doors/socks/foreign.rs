@@ -1,4 +1,5 @@
-//! Datagrams to destinations outside the overlay, from this host: decides which address a name has for one association.
+//! Datagrams to destinations outside the overlay, from this host: decides which address a name has
+//! for one association.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -48,8 +49,8 @@ impl ForeignSockets {
         }
     }
 
-    /// Sends a datagram, or looks its name up first and sends it in [`ForeignSockets::next`]. The address if it was sent; an error if
-    /// it never will be.
+    /// Sends a datagram, or looks its name up first and sends it in [`ForeignSockets::next`]. The
+    /// address if it was sent; an error if it never will be.
     pub(super) fn send(
         &mut self,
         data: &[u8],
@@ -101,7 +102,8 @@ impl ForeignSockets {
                 Some(found) = lookups.next() => return ForeignEvent::Sent(self.found(found)),
             }
             for socket in [&self.v4, &self.v6].into_iter().flatten() {
-                // Some systems report here that an earlier datagram found nobody, and SOCKS has no word for it.
+                // Some systems report here that an earlier datagram found nobody, and SOCKS has no
+                // word for it.
                 if let Ok((len, from)) = socket.try_recv_from(data) {
                     return ForeignEvent::Received(len, from);
                 }
@@ -149,13 +151,15 @@ async fn readable(socket: Option<&UdpSocket>) {
     }
 }
 
-/// Datagrams of one association that wait for their names; more are dropped, as a full network would.
+/// Datagrams of one association that wait for their names; more are dropped, as a full network
+/// would.
 const LOOKUPS_MAX: usize = 16;
 
 /// Names that one association remembers; others are looked up each time.
 const NAMES_MAX: usize = 64;
 
-/// How long a name keeps its address: one association talks to one server, and DNS entries live about as long.
+/// How long a name keeps its address: one association talks to one server, and DNS entries live
+/// about as long.
 const NAME_LIFE: Duration = Duration::from_secs(60);
 
 /// A datagram that waited longer is of no use any more.

@@ -1,7 +1,9 @@
-//! Reads what a client asks for: greeting, password, request. Decides nothing about destinations, and dials nothing.
+//! Reads what a client asks for: greeting, password, request. Decides nothing about destinations,
+//! and dials nothing.
 //!
-//! The messages are read by `fast-socks5`, except the password, which that crate would write to a debug log. The reply to a
-//! request is ours, since that crate says "connection refused" where a name is no text.
+//! The messages are read by `fast-socks5`, except the password, which that crate would write to a
+//! debug log. The reply to a request is ours, since that crate says "connection refused" where a
+//! name is no text.
 
 use std::io;
 
@@ -29,7 +31,8 @@ pub(super) enum SocksCommand {
     Connect,
     /// A connection from the destination.
     Bind,
-    /// A socket for datagrams. The destination is where the client means to send from, which many clients do not know.
+    /// A socket for datagrams. The destination is where the client means to send from, which many
+    /// clients do not know.
     Associate,
 }
 

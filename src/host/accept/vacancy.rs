@@ -1,5 +1,6 @@
-//! Whether the doors of this device have places: decides when one has had none for too long. What is short and how its limit is
-//! raised is told; nothing is opened or closed here, and no clock is read.
+//! Whether the doors of this device have places: decides when one has had none for too long. What
+//! is short and how its limit is raised is told; nothing is opened or closed here, and no clock is
+//! read.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -16,7 +17,8 @@ use crate::host::sockets;
 pub struct Vacancies(Arc<Mutex<Vec<Weak<Vacancy>>>>);
 
 impl Vacancies {
-    /// Another door, for `max` connections at once, which is told of until the result is dropped. People read of it as `door`.
+    /// Another door, for `max` connections at once, which is told of until the result is dropped.
+    /// People read of it as `door`.
     pub(crate) fn open(&self, door: String, max: usize, memory: Option<Budget>) -> Arc<Vacancy> {
         let lack = match memory {
             Some(budget) if max == budget.connections() => Lack::Memory,
@@ -102,8 +104,8 @@ fn note(since: &mut Option<Instant>, now: Instant, lacks: bool) {
     }
 }
 
-/// How long a door may be without a place: a rush passes within it, and who asks whether a device is ready hears soon of one that is
-/// held shut.
+/// How long a door may be without a place: a rush passes within it, and who asks whether a device
+/// is ready hears soon of one that is held shut.
 pub(crate) const FULL_AFTER: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
-//! The memory limit of this process's cgroup, of either version. Decides where it stands; it is read once, when asked.
+//! The memory limit of this process's cgroup, of either version. Decides where it stands; it is
+//! read once, when asked.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The least memory limit of this process's cgroup and of those above it, bytes; `None` without one, and where there are no cgroups.
-/// It reads `/proc` and the file system of the cgroups.
+/// The least memory limit of this process's cgroup and of those above it, bytes; `None` without
+/// one, and where there are no cgroups. It reads `/proc` and the file system of the cgroups.
 #[must_use]
 pub fn cgroup_limit() -> Option<u64> {
     let read = |path: &Path| fs::read_to_string(path).ok();
@@ -52,7 +53,8 @@ struct CgroupVersion {
 const VERSION_2: CgroupVersion = CgroupVersion {
     file_system: "cgroup2",
     option: None,
-    // Above `high` a process is slowed down until it hardly moves, so it is a limit as good as the other.
+    // Above `high` a process is slowed down until it hardly moves, so it is a limit as good as the
+    // other.
     files: &["memory.max", "memory.high"],
 };
 
@@ -87,8 +89,8 @@ impl<'a> Mount<'a> {
         })
     }
 
-    /// The folders of the cgroup `path` and of all above it that are seen here. A cgroup outside of what is seen, as a container
-    /// names its own, is the one at the mount's root.
+    /// The folders of the cgroup `path` and of all above it that are seen here. A cgroup outside of
+    /// what is seen, as a container names its own, is the one at the mount's root.
     fn folders(&self, path: &str) -> Vec<PathBuf> {
         let below = Path::new(path).strip_prefix(self.root).ok();
         let has_parent = |path: &&Path| path.components().all(|part| part.as_os_str() != "..");
@@ -101,7 +103,8 @@ impl<'a> Mount<'a> {
 /// Version 1 says "none" by the largest number of whole pages; nobody has as much memory.
 const NO_LIMIT: u64 = 1 << 60;
 
-/// Lines of the kernel's tables that are looked at: hosts with many containers have some thousands of mounts.
+/// Lines of the kernel's tables that are looked at: hosts with many containers have some thousands
+/// of mounts.
 const LINES_MAX: usize = 65_536;
 
 /// Cgroups above one another that are looked at.

@@ -1,4 +1,5 @@
-//! The same questions where the system tells nobody who connects: every program of the host may come in, as the documents say.
+//! The same questions where the system tells nobody who connects: every program of the host may
+//! come in, as the documents say.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
-//! Asks the kernel about one socket through netlink (`man 7 sock_diag`): a few microseconds however many sockets there are.
+//! Asks the kernel about one socket through netlink (`man 7 sock_diag`): a few microseconds however
+//! many sockets there are.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -10,8 +11,8 @@ use rustix::net::{
 
 use super::Owner;
 
-/// Who holds the socket from `local` to `remote`. `None` if the kernel does not say, be it that there is no such socket, be it
-/// that it does not answer such questions to us.
+/// Who holds the socket from `local` to `remote`. `None` if the kernel does not say, be it that
+/// there is no such socket, be it that it does not answer such questions to us.
 pub(super) fn look_up(local: SocketAddr, remote: SocketAddr) -> Option<Owner> {
     let answer = ask(&question(IPPROTO_TCP, local, remote)?)?;
     owner(&answer, local.port(), |to| to == remote.port())
@@ -76,7 +77,8 @@ fn put(question: &[u8]) -> Option<OwnedFd> {
     Some(kernel)
 }
 
-/// `nlmsghdr`, then `inet_diag_req_v2`. Numbers are in the machine's order, addresses and ports in the network's.
+/// `nlmsghdr`, then `inet_diag_req_v2`. Numbers are in the machine's order, addresses and ports in
+/// the network's.
 fn question(protocol: u8, local: SocketAddr, remote: SocketAddr) -> Option<[u8; QUESTION_LEN]> {
     let (family, addresses) = match (local.ip(), remote.ip()) {
         (IpAddr::V4(local), IpAddr::V4(remote)) => {
@@ -107,7 +109,8 @@ fn question(protocol: u8, local: SocketAddr, remote: SocketAddr) -> Option<[u8; 
     Some(message)
 }
 
-/// Reads `nlmsghdr`, then `inet_diag_msg`. Where there is no such connection the kernel may answer with a listener.
+/// Reads `nlmsghdr`, then `inet_diag_msg`. Where there is no such connection the kernel may answer
+/// with a listener.
 fn owner(answer: &[u8], local: u16, remote: impl Fn(u16) -> bool) -> Option<Owner> {
     let kind = u16::from_ne_bytes(*answer.get(4..)?.first_chunk()?);
     let from = u16::from_be_bytes(*answer.get(20..)?.first_chunk()?);
@@ -120,7 +123,8 @@ fn owner(answer: &[u8], local: u16, remote: impl Fn(u16) -> bool) -> Option<Owne
     })
 }
 
-/// From the kernel's `linux/netlink.h`, `linux/sock_diag.h`, `linux/inet_diag.h`, `linux/socket.h`, `linux/in.h`.
+/// From the kernel's `linux/netlink.h`, `linux/sock_diag.h`, `linux/inet_diag.h`, `linux/socket.h`,
+/// `linux/in.h`.
 const QUESTION_LEN: usize = 72;
 const BY_FAMILY: u16 = 20;
 const REQUEST: u16 = 1;

@@ -1,4 +1,5 @@
-//! How a stream ends where nobody ended it in order: decides that it is a reset, and waits so that what was written arrives before.
+//! How a stream ends where nobody ended it in order: decides that it is a reset, and waits so that
+//! what was written arrives before.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,7 +15,8 @@ pub trait Abort {
     /// Makes the end of the stream, at the latest when it is dropped, a reset.
     fn abort(&self);
 
-    /// Ready once a reset takes nothing away of what was written. The provided answer is for streams whose reset takes nothing away.
+    /// Ready once a reset takes nothing away of what was written. The provided answer is for
+    /// streams whose reset takes nothing away.
     fn poll_delivered(&self, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
     }
@@ -26,7 +28,8 @@ impl Abort for TcpStream {
         let _ = self.set_zero_linger();
     }
 
-    /// What the kernel has sent is in the other end's hands, and still read there after a reset; what it holds back is not.
+    /// What the kernel has sent is in the other end's hands, and still read there after a reset;
+    /// what it holds back is not.
     fn poll_delivered(&self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let Ok(()) = ready!(self.poll_write_ready(cx)) else {
@@ -65,7 +68,8 @@ fn holds_nothing_back(_: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// A Unix socket has no reset. Who reads it and must know is told by [`Spliced::aborted`](super::Spliced::aborted).
+/// A Unix socket has no reset. Who reads it and must know is told by
+/// [`Spliced::aborted`](super::Spliced::aborted).
 impl Abort for UnixStream {
     fn abort(&self) {}
 }
@@ -77,8 +81,8 @@ impl Abort for overlan_netstack::TcpStream {
     }
 }
 
-/// A stream whose end, unless it was ended in order, is a reset: whoever reads it then never takes what was cut short for the
-/// whole. That holds when a task is stopped or forgets it, too.
+/// A stream whose end, unless it was ended in order, is a reset: whoever reads it then never takes
+/// what was cut short for the whole. That holds when a task is stopped or forgets it, too.
 #[derive(Debug)]
 pub struct ResetOnDrop<S: Abort> {
     /// `None` only while it is taken out.

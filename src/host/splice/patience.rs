@@ -1,4 +1,5 @@
-//! How long a spliced connection may go without a byte: decides when it has waited for too long. Reads no clock.
+//! How long a spliced connection may go without a byte: decides when it has waited for too long.
+//! Reads no clock.
 
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use tokio::time::Instant;
 pub struct Patience {
     /// While both sides may still send; `None` = for ever.
     pub idle: Option<Duration>,
-    /// Once one side has closed; `None` = for ever, as far as `idle` lets it. A program that has closed its socket and one that has closed
-    /// its side only look alike, so what nobody reads any more can only be told by time.
+    /// Once one side has closed; `None` = for ever, as far as `idle` lets it. A program that has
+    /// closed its socket and one that has closed its side only look alike, so what nobody reads any
+    /// more can only be told by time.
     pub half_closed: Option<Duration>,
 }
 
@@ -24,8 +26,9 @@ impl Default for Patience {
     }
 }
 
-/// Longer than the state tables of networks keep a half-closed connection without a byte (Linux, nf_conntrack: 60 and 120 s), and than
-/// a request takes that is answered at all; HAProxy's `timeout client-fin` and `server-fin` are set to 30 s as a rule.
+/// Longer than the state tables of networks keep a half-closed connection without a byte (Linux,
+/// nf_conntrack: 60 and 120 s), and than a request takes that is answered at all; HAProxy's
+/// `timeout client-fin` and `server-fin` are set to 30 s as a rule.
 pub const HALF_CLOSED: Duration = Duration::from_secs(300);
 
 /// What a connection has done, and since when nothing more.
@@ -47,7 +50,7 @@ impl Watch {
         }
     }
 
-    /// Whether there is any limit.
+    /// Returns whether there is any limit.
     pub(super) fn is_needed(&self) -> bool {
         self.patience
             != Patience {

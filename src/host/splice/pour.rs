@@ -1,8 +1,9 @@
-//! One step of a way: decides from where to where bytes are moved, and which of the two streams is waited for; knows neither
-//! half-close nor reset.
+//! One step of a way: decides from where to where bytes are moved, and which of the two streams is
+//! waited for; knows neither half-close nor reset.
 //!
-//! Between a socket and a connection of the overlay there is no buffer: the system call reads into the connection's
-//! transmit ring, or writes from its receive ring. Two sockets need one in between, which is [`HeldBytes`].
+//! Between a socket and a connection of the overlay there is no buffer: the system call reads into
+//! the connection's transmit ring, or writes from its receive ring. Two sockets need one in
+//! between, which is [`HeldBytes`].
 
 use std::cell::Cell;
 use std::io;
@@ -16,10 +17,12 @@ use tokio::net::{TcpStream, UnixStream};
 
 /// A source whose bytes can be moved on to a stream `T`.
 pub trait PourInto<T: AsyncWrite + Unpin>: AsyncRead + Unpin {
-    /// Moves one piece; returns how many bytes `to` took, where 0 means that the source has closed and `to` has all of it.
-    /// While it is pending, `held` knows whether it is the source that is waited for.
+    /// Moves one piece; returns how many bytes `to` took, where 0 means that the source has closed
+    /// and `to` has all of it. While it is pending, `held` knows whether it is the source that is
+    /// waited for.
     ///
-    /// The provided way goes through a buffer; another one is worth it where a stream has memory of its own to lend.
+    /// The provided way goes through a buffer; another one is worth it where a stream has memory of
+    /// its own to lend.
     ///
     /// # Errors
     /// [`Broken`]: what is still held is of no use then.
@@ -135,7 +138,8 @@ impl<S: HostSocket> PourInto<S> for OverlayStream {
 /// What a way keeps from one poll to the next.
 #[derive(Debug, Default)]
 pub struct HeldBytes {
-    /// What was read and not yet taken: this part of this buffer. No buffer while the part is empty.
+    /// What was read and not yet taken: this part of this buffer. No buffer while the part is
+    /// empty.
     buffer: Vec<u8>,
     rest: Range<usize>,
     /// Bytes were written since the last flush.
@@ -144,7 +148,8 @@ pub struct HeldBytes {
 }
 
 impl HeldBytes {
-    /// Moves one piece through a buffer of the thread; a sink that is slower than its source makes it this way's own. For
+    /// Moves one piece through a buffer of the thread; a sink that is slower than its source makes
+    /// it this way's own. For
     /// [`PourInto::poll_pour`], whose contract it has.
     ///
     /// # Errors
@@ -190,7 +195,7 @@ impl HeldBytes {
         Poll::Pending
     }
 
-    /// Whether the last piece was not moved because the source had none.
+    /// Returns whether the last piece was not moved because the source had none.
     pub(super) fn waits_for_source(&self) -> bool {
         self.waits_for_source
     }
@@ -246,8 +251,8 @@ impl HeldBytes {
     }
 }
 
-/// Bytes of one system call from or to a ring. The connection is locked meanwhile: its packets wait in its inbox, and the link
-/// waits for its next one.
+/// Bytes of one system call from or to a ring. The connection is locked meanwhile: its packets wait
+/// in its inbox, and the link waits for its next one.
 const POUR_MAX: usize = 64 * 1024;
 
 thread_local! {
@@ -255,7 +260,8 @@ thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Bytes of one read: large enough that system calls are few, small enough to stay in the cache until the write.
+/// Bytes of one read: large enough that system calls are few, small enough to stay in the cache
+/// until the write.
 const BUFFER_LEN: usize = 64 * 1024;
 
 /// For a closure that cannot be pending: whoever waits was told to the system already.

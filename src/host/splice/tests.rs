@@ -303,7 +303,8 @@ async fn a_stream_ends_with_a_reset_unless_it_was_ended_in_order() {
 #[tokio::test]
 async fn what_a_slow_reader_has_not_taken_yet_arrives_before_the_reset() {
     let (mut left, mut right, task) = spliced().await;
-    // More than the kernel holds for the reader, so that much waits on our side when the writer breaks.
+    // More than the kernel holds for the reader, so that much waits on our side when the writer
+    // breaks.
     let much = pattern(7);
     let writing = tokio::spawn({
         let much = much.clone();

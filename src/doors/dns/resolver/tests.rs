@@ -247,7 +247,8 @@ fn all_sources_together_are_bounded() {
     assert!(take(&sources[PENDING_MAX]).is_some());
 }
 
-/// A resolver on a port of this host: it cuts TXT over UDP, and answers strangers' lies before its own answer.
+/// A resolver on a port of this host: it cuts TXT over UDP, and answers strangers' lies before its
+/// own answer.
 async fn outside() -> SocketAddr {
     let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = udp.local_addr().unwrap();

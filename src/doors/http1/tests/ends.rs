@@ -1,4 +1,5 @@
-//! Who leaves, and who hears of it: clients that do not wait for their answer, and services that do not wait for the request.
+//! Who leaves, and who hears of it: clients that do not wait for their answer, and services that do
+//! not wait for the request.
 
 use tokio::io::{DuplexStream, Interest};
 use tokio::sync::mpsc;
@@ -84,7 +85,8 @@ async fn how_long_an_answer_may_take_depends_on_what_is_known_of_the_client() {
     assert_eq!(gone_after(false, talks).await, (Gone::Maybe, limit));
 }
 
-/// A service that reads, never answers, and tells of its connections: `true` when one begins, `false` when it ends.
+/// A service that reads, never answers, and tells of its connections: `true` when one begins,
+/// `false` when it ends.
 async fn silent() -> (Service, mpsc::UnboundedReceiver<bool>) {
     let (tell, told) = mpsc::unbounded_channel();
     let service = Service::start(move |mut stream, _| {
@@ -138,7 +140,8 @@ async fn a_client_that_leaves_behind_a_body_that_nobody_takes_ends_it_at_the_ser
     let mut client = door.connect().await;
     let request = door.request("POST", "/", "Content-Length: 1000000000\r\n");
     client.write_all(request.as_bytes()).await.unwrap();
-    // Until nobody takes anything: the door's end and what it says are then behind what it has not read.
+    // Until nobody takes anything: the door's end and what it says are then behind what it has not
+    // read.
     let piece = vec![b'x'; 1_000_000];
     let second = Duration::from_secs(1);
     while timeout(second, client.write_all(&piece)).await.is_ok() {}

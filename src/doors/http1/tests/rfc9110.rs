@@ -116,7 +116,7 @@ async fn rfc9110_7_6_3_messages_name_who_passed_them_on() {
 
 #[tokio::test]
 async fn rfc9110_7_8_only_an_upgrade_that_was_asked_for_is_one() {
-    // It changes to WebSocket, asked or not, and says what it is told behind that.
+    // It changes to WebSocket, asked or not, and says what it is told after that.
     let service = Service::start(|mut stream, notes| async move {
         let asked = head(&mut stream).await;
         notes.note(asked);

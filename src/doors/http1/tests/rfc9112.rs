@@ -146,7 +146,8 @@ async fn rfc9112_3_2_2_the_target_decides_the_port() {
         let request = format!("CONNECT web.demo.overlan.lan:{port} HTTP/1.1\r\nHost: x\r\n\r\n");
         assert_eq!(door.status(&request).await, 400, "CONNECT {port:?}");
     }
-    // An empty port is the scheme's own, where an echo is: it answers with the request itself, which is no answer.
+    // An empty port is the scheme's own, where an echo is: it answers with the request itself,
+    // which is no answer.
     for own in ["", ":", ":80", ":00080"] {
         let request = format!("GET http://web.demo.overlan.lan{own}/ HTTP/1.1\r\nHost: x\r\n\r\n");
         assert_eq!(door.status(&request).await, 502, "{own:?}");

@@ -1,11 +1,13 @@
-//! Who asks, as header fields. Decides which fields of a peer pretend to say that; what is said comes from the peer's key.
+//! Who asks, as header fields. Decides which fields of a peer pretend to say that; what is said
+//! comes from the peer's key.
 
 use std::net::IpAddr;
 
 use crate::doors::http1::{Fields, folded};
 use crate::names::PeerIdentity;
 
-/// Takes away what a peer may have written, and says who it is: every field, so that none can be put in an empty place.
+/// Takes away what a peer may have written, and says who it is: every field, so that none can be
+/// put in an empty place.
 pub(super) fn introduce(fields: &mut Fields, address: IpAddr, peer: Option<&PeerIdentity>) {
     fields.keep(|name| !is_claim(name));
     let address = address.to_string();
@@ -29,8 +31,9 @@ pub(super) fn introduce(fields: &mut Fields, address: IpAddr, peer: Option<&Peer
     }
 }
 
-/// Whether a field is one by which services learn who asks, or looks like one to a service that makes variables of names, as CGI,
-/// WSGI, PHP and Rack do. `Proxy` is among them because such a service takes its variable for a setting of its own.
+/// Returns whether a field is one by which services learn who asks, or looks like one to a service
+/// that makes variables of names, as CGI, WSGI, PHP and Rack do. `Proxy` is among them because such
+/// a service takes its variable for a setting of its own.
 pub(super) fn is_claim(name: &str) -> bool {
     let name = folded(name);
     CLAIMS.contains(&name.as_str()) || CLAIMED.iter().any(|begin| name.starts_with(begin))

@@ -1,4 +1,5 @@
-//! How a client of Postgres asks for TLS: in plain text first. Decides what it is answered; the handshake that follows is TLS's own.
+//! How a client of Postgres asks for TLS: in plain text first. Decides what it is answered; the
+//! handshake that follows is TLS's own.
 
 use std::io;
 
@@ -7,8 +8,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// What a client of Postgres that begins with TLS at once (`sslnegotiation=direct`) insists on.
 pub(super) const ALPN: &[u8] = b"postgresql";
 
-/// Agrees to what a client of Postgres asks for before TLS. Returns bytes that belong to TLS already: a client of any other kind
-/// begins with those. Not a byte behind the agreed request is read, so nothing that came in plain text is taken for what is secured.
+/// Agrees to what a client of Postgres asks for before TLS. Returns bytes that belong to TLS
+/// already: a client of any other kind begins with those. Not a byte after the agreed request is
+/// read, so nothing that came in plain text is taken for what is secured.
 ///
 /// # Errors
 /// [`io::ErrorKind::InvalidData`] if the client goes on in plain text; what reading and writing say.
