@@ -86,7 +86,7 @@ where
     let mut leftward = Direction::default();
     let mut failure = None;
     let mut grace = pin!(sleep(Duration::ZERO));
-    let mut grace_for = (DirectionState::Open, DirectionState::Open);
+    let mut grace_for = (rightward.step(), leftward.step());
     let mut watch = Watch::new(patience, Instant::now());
     let mut alarm = pin!(sleep(Duration::ZERO));
     let expired = poll_fn(|cx| {
@@ -96,8 +96,12 @@ where
                 Poll::Pending => true,
                 Poll::Ready(Ok(())) => false,
                 Poll::Ready(Err(broken)) => {
-                    let side =
-                        leftward.opposite_broke(&broken, SplicedSide::Left, SplicedSide::Right);
+                    let side = leftward.opposite_broke(
+                        &broken,
+                        rightward.written > 0,
+                        SplicedSide::Left,
+                        SplicedSide::Right,
+                    );
                     failure.get_or_insert((side, broken.into_error()));
                     continue;
                 }
@@ -106,8 +110,12 @@ where
                 Poll::Pending => true,
                 Poll::Ready(Ok(())) => false,
                 Poll::Ready(Err(broken)) => {
-                    let side =
-                        rightward.opposite_broke(&broken, SplicedSide::Right, SplicedSide::Left);
+                    let side = rightward.opposite_broke(
+                        &broken,
+                        leftward.written > 0,
+                        SplicedSide::Right,
+                        SplicedSide::Left,
+                    );
                     failure.get_or_insert((side, broken.into_error()));
                     continue;
                 }
@@ -135,13 +143,13 @@ where
             if failure.is_none() {
                 return Poll::Pending;
             }
-            let states = (rightward.state, leftward.state);
-            if grace_for != states {
-                grace_for = states;
-                grace.set(sleep(GRACE));
+            let steps = (rightward.step(), leftward.step());
+            if grace_for != steps {
+                grace_for = steps;
+                grace.set(sleep(rightward.grace().min(leftward.grace())));
             }
             ready!(grace.as_mut().poll(cx));
-            grace_for = (DirectionState::Open, DirectionState::Open);
+            grace_for = Default::default();
             rightward.grace_over(leftward.state);
             leftward.grace_over(rightward.state);
         }
@@ -202,6 +210,8 @@ struct Direction {
     state: DirectionState,
     held: HeldBytes,
     written: u64,
+    /// Bytes of the source that were thrown away.
+    discarded: u64,
     /// The source closed its side, and did not break before.
     in_order: bool,
 }
@@ -217,22 +227,31 @@ enum DirectionState {
     /// The sink is broken: the source's bytes are thrown away, so that it comes to reading the last
     /// answer.
     Discarding,
+    /// The sink is gone after it answered: the source's bytes are thrown away until it sends none
+    /// for a moment, because a program that meets a reset while it sends does not read the answer.
+    Lingering,
     Ended,
 }
 
 impl Direction {
     /// Takes note that the way in the other direction, which leads from `source` to `sink`, broke,
-    /// and says which side did.
+    /// and says which side did. `answered`: that way has delivered something.
     fn opposite_broke(
         &mut self,
         broken: &Broken,
+        answered: bool,
         source: SplicedSide,
         sink: SplicedSide,
     ) -> SplicedSide {
         match broken {
             // This way would write to the stream that cannot even be read.
             Broken::Reading(_) => {
-                self.end();
+                if answered && self.state == DirectionState::Open {
+                    self.held.release();
+                    self.state = DirectionState::Lingering;
+                } else {
+                    self.end();
+                }
                 source
             }
             // This way reads from the stream that takes nothing more. A server that answers early
@@ -274,11 +293,20 @@ impl Direction {
                         }
                     };
                 }
-                DirectionState::Discarding => match ready!(self.held.poll_discard(cx, from)) {
-                    Ok(0) => self.end(),
-                    Ok(_) => {}
-                    Err(error) => return self.broke(Broken::Reading(error)),
-                },
+                DirectionState::Discarding | DirectionState::Lingering => {
+                    match ready!(self.held.poll_discard(cx, from)) {
+                        Ok(0) => self.end(),
+                        Ok(count) => {
+                            self.discarded += count as u64;
+                            if self.state == DirectionState::Lingering
+                                && self.discarded > LINGER_BYTES_MAX
+                            {
+                                self.end();
+                            }
+                        }
+                        Err(error) => return self.broke(Broken::Reading(error)),
+                    }
+                }
                 DirectionState::Open | DirectionState::Draining => {
                     match ready!(from.poll_pour(cx, to, &mut self.held)) {
                         Ok(0) => {
@@ -308,11 +336,36 @@ impl Direction {
         Poll::Ready(Err(broken))
     }
 
+    /// What has to change, once a stream broke, before [`Direction::grace`] begins again.
+    fn step(&self) -> (DirectionState, u64) {
+        match self.state {
+            DirectionState::Lingering => (self.state, self.discarded),
+            DirectionState::Open
+            | DirectionState::Draining
+            | DirectionState::Finishing
+            | DirectionState::Discarding
+            | DirectionState::Ended => (self.state, 0),
+        }
+    }
+
+    /// The time that this way has for its next step, once a stream broke.
+    fn grace(&self) -> Duration {
+        match self.state {
+            DirectionState::Lingering => LINGER,
+            DirectionState::Open
+            | DirectionState::Draining
+            | DirectionState::Finishing
+            | DirectionState::Discarding
+            | DirectionState::Ended => GRACE,
+        }
+    }
+
     /// A source had its time. What it gave is still delivered.
     fn grace_over(&mut self, opposite: DirectionState) {
         let over = match self.state {
             DirectionState::Draining => self.held.waits_for_source(),
             DirectionState::Discarding => opposite == DirectionState::Ended,
+            DirectionState::Lingering => true,
             DirectionState::Open | DirectionState::Finishing | DirectionState::Ended => false,
         };
         if over {
@@ -329,6 +382,14 @@ impl Direction {
 /// How long, once a stream broke, either may go without a step towards its end: the broken one may
 /// still have what arrived before, the other may have to read the last answer.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// Silence after which a program that was answered is not sending any more: many turns of its own
+/// loop, and soon enough for one that only waits for the reset.
+const LINGER: Duration = Duration::from_millis(200);
+
+/// Bytes that a program which was answered may go on to send before it is reset all the same: more
+/// than lies on any path.
+const LINGER_BYTES_MAX: u64 = 64 << 20;
 
 /// How long a stream whose other side broke may take to be given what came before: a program that
 /// reads at all has read what the kernel keeps for it by then.

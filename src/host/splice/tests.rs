@@ -357,3 +357,23 @@ async fn a_half_closed_connection_is_let_go_after_its_time_and_an_open_one_is_no
     let error = left.read(&mut heard).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }
+
+#[tokio::test]
+async fn a_program_that_still_sends_when_it_is_answered_is_not_reset_before_it_has_read() {
+    let (mut left, mut right, task) = spliced().await;
+    left.write_all(b"a long request").await.unwrap();
+    right.read_exact(&mut [0; 4]).await.unwrap();
+    right.write_all(b"too large").await.unwrap();
+    // What it did not read makes this a reset.
+    drop(right);
+    let mut first = [0; 1];
+    left.peek(&mut first).await.unwrap();
+    left.write_all(&pattern(1)).await.unwrap();
+    let mut answer = [0; 9];
+    left.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"too large");
+    let ended = task.await.unwrap();
+    assert!(ended.aborted);
+    let cut = left.read(&mut [0]).await.unwrap_err();
+    assert_eq!(cut.kind(), io::ErrorKind::ConnectionReset);
+}
