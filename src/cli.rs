@@ -46,6 +46,8 @@ mod nc;
 
 mod dns;
 
+mod enrol;
+
 mod exec;
 
 mod forward;

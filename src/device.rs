@@ -10,6 +10,8 @@ pub mod controller_session;
 
 pub mod enrol;
 
+pub mod right;
+
 mod certificate;
 
 pub mod state;

@@ -84,10 +84,11 @@ mod names;
 /// The parts of the program `overlan`, for its commands alone. None of it is a promise.
 #[doc(hidden)]
 pub mod program {
-    pub use crate::daemon::{carry, perf, socket};
-    pub use crate::device::{controller_session, enrol, link, node, state, status};
+    pub use crate::daemon::{
+        Daemon, answers, carry, listeners, notify, perf, reload, serve_list, socket,
+    };
+    pub use crate::device::{controller_session, enrol, link, node, right, state, status};
     pub use crate::doors::serve::service;
     pub use crate::doors::{dns, proxy};
     pub use crate::host::{memory, splice};
-    pub use crate::names::in_overlay;
 }

@@ -171,7 +171,7 @@ fn own(id: NetworkId, network: &Network) -> Resolved {
 
 /// Returns whether the address lies in a range of the overlay, even one that no device can have.
 #[must_use]
-pub fn in_overlay(address: IpAddr) -> bool {
+pub(crate) fn in_overlay(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
             let shift = u32::BITS - u32::from(address::V4_PREFIX_LEN);

@@ -167,17 +167,6 @@ impl Setting {
         self.value.as_deref()
     }
 
-    /// One that stands on the command line.
-    #[cfg(test)]
-    pub(crate) fn of(key: &str, value: &str) -> Self {
-        Self {
-            key: key.to_owned(),
-            value: Some(value.to_owned()),
-            source: Source::Flag,
-            from: None,
-        }
-    }
-
     fn row(&self) -> [String; 3] {
         let from = match (self.source, &self.from) {
             (Source::Flag, _) => "flag".to_owned(),

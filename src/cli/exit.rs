@@ -111,6 +111,15 @@ impl Failure {
         self
     }
 
+    /// Adds the next step, if there is one.
+    #[must_use]
+    pub(crate) fn next_if(self, text: Option<impl Into<String>>) -> Self {
+        match text {
+            Some(text) => self.next(text),
+            None => self,
+        }
+    }
+
     /// A command line that the parser refuses, in its words without its way of showing them.
     pub(crate) fn wrong_line(error: &clap::Error) -> Self {
         let text = error.render().to_string();

@@ -228,12 +228,13 @@ impl Left {
 
 impl From<ForgetError> for Failure {
     fn from(error: ForgetError) -> Self {
-        let next = "It stays in `overlan admin device list`, offline; nobody can use it any more.";
-        match error {
-            ForgetError::State(error) => error.into(),
-            ForgetError::NotTold(_) => Self::new(Code::ControllerUnreachable, error).next(next),
-            ForgetError::NoKeys(_) => Self::new(Code::Other, error).next(next),
-        }
+        let next = error.next_step();
+        let failure = match error {
+            ForgetError::State(error) => return error.into(),
+            ForgetError::NotTold(_) => Self::new(Code::ControllerUnreachable, error),
+            ForgetError::NoKeys(_) => Self::new(Code::Other, error),
+        };
+        failure.next_if(next)
     }
 }
 

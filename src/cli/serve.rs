@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 
 use clap::{Args, Subcommand};
 use overlan::program::node::routes::{self, RouteError};
-use overlan::program::service::{OverlayPort, Serve, ServeKind, Target, Transport};
+use overlan::program::serve_list::{self, ServeConflict};
+use overlan::program::service::{Serve, ServeKind, Target};
 use overlan::program::socket::{CallError, Request, Response, call};
 use overlan::program::state::StateDir;
 use overlan::program::status::{RouteStatus, columns};
@@ -363,7 +364,7 @@ pub(crate) async fn run(command: ServeCommand) -> Result<(), Failure> {
                 Published::Port(port, transport) => {
                     let request = Request::ServeRemove { port, transport };
                     change(&state, &request, |serves| {
-                        remove(serves, port, transport).map(drop)
+                        serve_list::remove(serves, port, transport).map(drop)
                     })
                     .await
                 }
@@ -413,7 +414,7 @@ async fn publish_in(state: &StateDir, mut serve: Serve, place: PlaceArgs) -> Res
         ));
     }
     let request = Request::ServeAdd(serve.clone());
-    change(state, &request, |serves| add(serves, &serve)).await?;
+    change(state, &request, |serves| serve_list::add(serves, &serve)).await?;
     if let Some(warning) = told::dead_target(&serve) {
         output::note(&warning);
     }
@@ -424,65 +425,6 @@ async fn publish_in(state: &StateDir, mut serve: Serve, place: PlaceArgs) -> Res
     output::note("Published; peers reach it as:");
     output::answer(&reached.join("\n"))
 }
-
-/// Why the list stays as it is.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ServeConflict {
-    /// The port is taken.
-    #[error(
-        "overlay port {port} is published to {target} already; `overlan serve remove {port}` frees it"
-    )]
-    Taken {
-        /// Overlay port.
-        port: OverlayPort,
-        /// Its present target.
-        target: Target,
-    },
-    /// There is nothing to remove.
-    #[error("nothing is published on overlay port {0}; `overlan serve list` shows what is")]
-    NotThere(u16),
-    /// The list is full.
-    #[error("{SERVES_MAX} services are published, and there cannot be more")]
-    Full,
-}
-
-/// Adds `serve` to the list. The same twice is the same as once.
-pub(crate) fn add(serves: &mut Vec<Serve>, serve: &Serve) -> Result<(), ServeConflict> {
-    let port = serve.overlay_port();
-    match serves.iter().find(|known| known.overlay_port() == port) {
-        Some(known) if known == serve => Ok(()),
-        Some(known) => Err(ServeConflict::Taken {
-            port,
-            target: known.target.clone(),
-        }),
-        None if serves.len() >= SERVES_MAX => Err(ServeConflict::Full),
-        None => {
-            serves.push(serve.clone());
-            serves.sort_by_key(Serve::overlay_port);
-            Ok(())
-        }
-    }
-}
-
-/// Takes the services on `port` off the list, or only those that travel as `transport` says. Returns where they were.
-pub(crate) fn remove(
-    serves: &mut Vec<Serve>,
-    port: u16,
-    transport: Option<Transport>,
-) -> Result<Vec<OverlayPort>, ServeConflict> {
-    let is_meant = |serve: &mut Serve| {
-        let known = serve.overlay_port();
-        known.port == port && transport.is_none_or(|only| only == known.transport)
-    };
-    let removed: Vec<Serve> = serves.extract_if(.., is_meant).collect();
-    match removed.is_empty() {
-        true => Err(ServeConflict::NotThere(port)),
-        false => Ok(removed.iter().map(Serve::overlay_port).collect()),
-    }
-}
-
-/// Most services of one device: each holds a listener and a task.
-const SERVES_MAX: usize = 1_024;
 
 /// Lets the running client change the list of services, or changes the stored one if none runs.
 async fn change(

@@ -233,9 +233,9 @@ pub struct ControlSocket {
     limits: Limits,
 }
 
-/// Those who wait for the client to have stopped; dropping this tells them.
+/// The connections of those who wait until the client has stopped; dropping this closes them.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct StopWaiters {
     _connections: Vec<BufStream<UnixStream>>,
 }
 
@@ -267,7 +267,7 @@ impl ControlSocket {
     }
 
     /// Answers every request with what `handler` makes of it, until `stop`. A request that is being handled is still answered.
-    pub async fn run<H, F, A>(self, handler: H, stop: CancellationToken) -> Waiting
+    pub async fn run<H, F, A>(self, handler: H, stop: CancellationToken) -> StopWaiters
     where
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = A> + Send + 'static,
@@ -298,7 +298,7 @@ impl ControlSocket {
         while let Some(ended) = connections.join_next().await {
             keep_open(ended, &mut waiting);
         }
-        Waiting {
+        StopWaiters {
             _connections: waiting,
         }
     }

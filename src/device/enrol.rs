@@ -164,9 +164,22 @@ pub enum ForgetError {
     NoKeys(String),
 }
 
-/// Removes the device at the controller and in `state`, and what it publishes and offers. Here it
-/// is removed in any case: who logs out wants the keys gone. The controller is waited for at most
-/// `within`.
+impl ForgetError {
+    /// Says what is left at the controller, if anything is.
+    #[must_use]
+    pub fn next_step(&self) -> Option<&'static str> {
+        match self {
+            Self::State(_) => None,
+            Self::NotTold(_) | Self::NoKeys(_) => Some(
+                "It stays in `overlan admin device list`, offline; nobody can use it any more.",
+            ),
+        }
+    }
+}
+
+/// Removes the device at the controller and in `state`, with its services and routes. Here it is
+/// removed in any case: a person who logs out wants the keys gone. The controller is waited for at
+/// most `within`.
 pub async fn forget(
     state: &StateDir,
     outgoing: &Outgoing,

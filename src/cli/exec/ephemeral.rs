@@ -5,16 +5,18 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
+use overlan::UpError;
+use overlan::program::listeners::dns_sockets;
 use overlan::program::node::Node;
-use overlan::{JoinString, UpError};
+use overlan::program::right::{self, EnrolFacts, EnrolRight, NoEnrolRight};
+use overlan_protocol::api::Credential;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::enrol::EnrolArgs;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::memory::MemoryArgs;
 use crate::cli::output;
-use crate::cli::secret::{self, Source};
-use crate::cli::up::dns_sockets;
 use crate::cli::upstream;
 
 #[derive(Debug, Args)]
@@ -22,23 +24,8 @@ pub(super) struct EphemeralArgs {
     /// Make a device for this program alone, in memory, and remove it at the end; no `overlan up` is asked
     #[arg(long)]
     pub(super) ephemeral: bool,
-    /// Join string of the controller
-    #[arg(long, env = "OVERLAN_SERVER", value_name = "JOIN")]
-    server: Option<JoinString>,
-    /// File with an auth key; - is standard input ($OVERLAN_AUTH_KEY works, too)
-    #[arg(long, env = "OVERLAN_AUTH_KEY_FILE", value_name = "PATH")]
-    auth_key_file: Option<Source>,
-    /// Name of the device [default: the host's name]
-    #[arg(long, env = "OVERLAN_HOSTNAME", value_name = "NAME")]
-    hostname: Option<String>,
-    /// Networks to join, as for `overlan up` [default: all of the key's]
-    #[arg(
-        long = "network",
-        env = "OVERLAN_NETWORK",
-        value_delimiter = ',',
-        value_name = "NAME"
-    )]
-    networks: Vec<String>,
+    #[command(flatten)]
+    enrol: EnrolArgs,
     #[command(flatten)]
     memory: MemoryArgs,
 }
@@ -54,15 +41,21 @@ pub(super) struct Ephemeral {
 impl EphemeralArgs {
     /// Enrols the device and waits until peers can reach it.
     pub(super) async fn up(&self, timeout: u32) -> Result<Ephemeral, Failure> {
-        let server = self.server.clone().ok_or_else(|| {
-            Failure::usage("a device for one program needs to know its controller").next(
-                "Give --server or $OVERLAN_SERVER, the join string of `overlan controller serve`.",
-            )
-        })?;
-        let key = secret::auth_key(self.auth_key_file.as_ref())?.ok_or_else(|| {
-            Failure::new(Code::NeedsLogin, "a device for one program needs an auth key")
-                .next("Give --auth-key-file or $OVERLAN_AUTH_KEY; `overlan admin auth-key create --ephemeral` makes one.")
-        })?;
+        let facts = EnrolFacts {
+            server: self.enrol.server.clone(),
+            auth_key: self.enrol.auth_key()?,
+            ..EnrolFacts::default()
+        };
+        let (server, key) = match right::choose(facts) {
+            Ok(EnrolRight::Credential {
+                join,
+                credential: Credential::AuthKey(key),
+            }) => (join, key),
+            Err(NoEnrolRight::NoServer | NoEnrolRight::NoCredential { has_server: false }) => {
+                return Err(no_server());
+            }
+            Ok(_) | Err(NoEnrolRight::NoCredential { .. }) => return Err(no_key()),
+        };
         let mut builder = Node::builder()
             .server(server)
             .auth_key(key)
@@ -75,10 +68,10 @@ impl EphemeralArgs {
         if let Some(budget) = self.memory.budget()? {
             builder = builder.memory(budget);
         }
-        if let Some(hostname) = &self.hostname {
+        if let Some(hostname) = &self.enrol.hostname {
             builder = builder.hostname(hostname);
         }
-        for network in &self.networks {
+        for network in &self.enrol.networks {
             builder = builder.network(network);
         }
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -107,6 +100,19 @@ impl Ephemeral {
             output::note(&format!("The device stays at the controller: {error}"));
         }
     }
+}
+
+fn no_server() -> Failure {
+    Failure::usage("a device for one program needs to know its controller")
+        .next("Give --server or $OVERLAN_SERVER, the join string of `overlan controller serve`.")
+}
+
+fn no_key() -> Failure {
+    let text = "a device for one program needs an auth key";
+    Failure::new(Code::NeedsLogin, text).next(
+        "Give --auth-key-file or $OVERLAN_AUTH_KEY; `overlan admin auth-key create --ephemeral` \
+         makes one.",
+    )
 }
 
 fn failure(error: UpError) -> Failure {

@@ -1,3 +1,5 @@
+use overlan::program::service::Transport;
+
 use super::*;
 
 fn serve(port: u16, target: &str) -> Serve {
@@ -5,63 +7,16 @@ fn serve(port: u16, target: &str) -> Serve {
 }
 
 #[test]
-fn a_port_has_one_target() {
-    let mut serves = Vec::new();
-    add(&mut serves, &serve(443, "127.0.0.1:8443")).unwrap();
-    add(&mut serves, &serve(80, "127.0.0.1:8080")).unwrap();
-    add(&mut serves, &serve(80, "127.0.0.1:8080")).unwrap();
-    assert_eq!(
-        serves.iter().map(|serve| serve.port).collect::<Vec<_>>(),
-        [80, 443]
-    );
-    let conflict = add(&mut serves, &serve(80, "127.0.0.1:1")).unwrap_err();
-    assert!(conflict.to_string().contains("127.0.0.1:8080"));
-    assert_eq!(serves[0], serve(80, "127.0.0.1:8080"));
-
-    remove(&mut serves, 80, None).unwrap();
-    assert_eq!(
-        remove(&mut serves, 80, None),
-        Err(ServeConflict::NotThere(80))
-    );
-    add(&mut serves, &serve(80, "127.0.0.1:1")).unwrap();
-}
-
-#[test]
-fn a_number_is_a_port_for_streams_and_one_for_datagrams() {
-    let target = "127.0.0.1:53".parse::<Target>().unwrap();
-    let both = [Serve::tcp(53, target.clone()), Serve::udp(53, target)];
-    let mut serves = Vec::new();
-    for serve in &both {
-        add(&mut serves, serve).unwrap();
-    }
-    assert_eq!(serves, both);
+fn a_number_means_both_transports_and_a_word_before_it_one() {
     let published = |text: &str| text.parse::<Published>();
     assert_eq!(published("53"), Ok(Published::Port(53, None)));
-    let Ok(Published::Port(53, Some(transport))) = published("udp:53") else {
-        panic!("udp:53 is no port");
-    };
-    remove(&mut serves, 53, Some(transport)).unwrap();
-    assert_eq!(serves, both[..1]);
-    assert!(remove(&mut serves, 53, Some(transport)).is_err());
-    add(&mut serves, &both[1]).unwrap();
-    assert_eq!(remove(&mut serves, 53, None).unwrap().len(), 2);
+    let udp = Published::Port(53, Some(Transport::Udp));
+    assert_eq!(published("udp:53"), Ok(udp));
     assert!(published("udp:0").is_err());
     assert!(matches!(
         published("udp.internal:5"),
         Ok(Published::Route(_))
     ));
-}
-
-#[test]
-fn the_list_has_an_end() {
-    let mut serves = Vec::new();
-    for port in 1..=1_024 {
-        add(&mut serves, &serve(port, "127.0.0.1:1")).unwrap();
-    }
-    assert_eq!(
-        add(&mut serves, &serve(2_000, "127.0.0.1:1")),
-        Err(ServeConflict::Full)
-    );
 }
 
 #[tokio::test]
@@ -70,7 +25,7 @@ async fn without_a_running_client_the_stored_list_changes() {
     let state = StateDir::open(&root.path().join("state")).unwrap();
     let wanted = serve(80, "127.0.0.1:8080");
     change(&state, &Request::ServeAdd(wanted.clone()), |serves| {
-        add(serves, &wanted)
+        serve_list::add(serves, &wanted)
     })
     .await
     .unwrap();
@@ -81,7 +36,7 @@ async fn without_a_running_client_the_stored_list_changes() {
             port: 81,
             transport: None,
         },
-        |serves| remove(serves, 81, None).map(drop),
+        |serves| serve_list::remove(serves, 81, None).map(drop),
     )
     .await
     .unwrap_err();

@@ -1,10 +1,13 @@
-//! SIGHUP while `up` runs: settings are read again. Decides which of those that changed count at once and which at the next start.
+//! SIGHUP while `up` runs: settings are read again, or the terminal is gone. Decides which of the two
+//! it is.
 
 use std::io::{self, IsTerminal};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{UpArgs, doors};
+use overlan::program::reload::ChangedSettings;
+
+use super::UpArgs;
 use crate::cli::config::{self, Setting};
 use crate::cli::exit::Failure;
 use crate::cli::{Cli, Command, NotRead};
@@ -29,15 +32,8 @@ pub(super) enum Hangup {
 pub(super) struct Again {
     pub(super) args: Box<UpArgs>,
     pub(super) log: String,
-    pub(super) changed: Changed,
+    pub(super) changed: ChangedSettings,
     settings: Vec<Setting>,
-}
-
-/// Names of settings that are not what they were.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Changed {
-    now: Vec<String>,
-    later: Vec<String>,
 }
 
 impl Reload {
@@ -75,7 +71,7 @@ impl Reload {
         Ok(Again {
             args,
             log: cli.log,
-            changed: compare(&self.settings, &settings),
+            changed: ChangedSettings::between(pairs(&self.settings), pairs(&settings)),
             settings,
         })
     }
@@ -86,50 +82,10 @@ impl Reload {
     }
 }
 
-impl Changed {
-    /// What a file of secrets holds changed, though its name did not.
-    pub(super) fn add_now(&mut self, setting: &str) {
-        if !self.now.iter().any(|known| known == setting) {
-            self.now.push(setting.to_owned());
-        }
-    }
-
-    /// One sentence for people.
-    pub(super) fn sentence(&self) -> String {
-        let later = match self.later.as_slice() {
-            [] => String::new(),
-            later => format!("; at the next start: {}", later.join(", ")),
-        };
-        match self.now.as_slice() {
-            [] if later.is_empty() => "Settings were read again; nothing changed.".to_owned(),
-            [] => format!("Settings were read again; nothing changes now{later}."),
-            now => format!(
-                "Settings were read again; changed: {}{later}.",
-                now.join(", ")
-            ),
-        }
-    }
-}
-
-/// Settings of the same command, before and after.
-fn compare(before: &[Setting], after: &[Setting]) -> Changed {
-    let mut changed = Changed::default();
-    for setting in after {
-        let same = |known: &&Setting| known.key() == setting.key();
-        if before
-            .iter()
-            .find(same)
-            .is_some_and(|known| known.value() == setting.value())
-        {
-            continue;
-        }
-        let key = setting.key().to_owned();
-        match key == LOG || doors::SETTINGS.contains(&setting.key()) {
-            true => changed.now.push(key),
-            false => changed.later.push(key),
-        }
-    }
-    changed
+fn pairs(settings: &[Setting]) -> impl Iterator<Item = (&str, Option<&str>)> {
+    settings
+        .iter()
+        .map(|setting| (setting.key(), setting.value()))
 }
 
 fn line() -> Vec<std::ffi::OsString> {
@@ -138,37 +94,4 @@ fn line() -> Vec<std::ffi::OsString> {
 
 fn has_terminal() -> bool {
     io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal()
-}
-
-/// The setting of the log filter.
-const LOG: &str = "log";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(pairs: &[(&str, &str)]) -> Vec<Setting> {
-        let pairs = pairs.iter();
-        pairs.map(|(key, value)| Setting::of(key, value)).collect()
-    }
-
-    #[test]
-    fn what_counts_now_is_told_apart_from_what_counts_later() {
-        let before = settings(&[("hold", "10"), ("hostname", "web"), ("log", "warn")]);
-        let none = compare(&before, &before);
-        assert_eq!(
-            none.sentence(),
-            "Settings were read again; nothing changed."
-        );
-        let after = settings(&[("hold", "3"), ("hostname", "db"), ("log", "debug")]);
-        assert_eq!(
-            compare(&before, &after).sentence(),
-            "Settings were read again; changed: hold, log; at the next start: hostname."
-        );
-        let later = settings(&[("hold", "10"), ("hostname", "db"), ("log", "warn")]);
-        assert_eq!(
-            compare(&before, &later).sentence(),
-            "Settings were read again; nothing changes now; at the next start: hostname."
-        );
-    }
 }

@@ -6,6 +6,7 @@ use overlan::program::socket::{
 use overlan_protocol::api::TicketResponse;
 
 use super::*;
+use crate::cli::exit::Code;
 use crate::cli::login::tests::device_of_nobody;
 
 #[derive(Debug, Parser)]
@@ -140,35 +141,6 @@ fn somebody_at_a_terminal_may_wait_and_a_script_is_told() {
     assert_eq!(wait_for(None, false), Some(READY_WITHIN));
     assert_eq!(wait_for(Some(0), false), None);
     assert_eq!(wait_for(Some(5), true), Some(Duration::from_secs(5)));
-}
-
-#[test]
-fn each_reason_of_not_being_up_has_its_code() {
-    let waited = Duration::from_secs(1);
-    let error = || "x".to_owned();
-    let cases: [(Failure, Code); 4] = [
-        (NotReady::Removed.into(), Code::NeedsLogin),
-        (
-            NotReady::Controller {
-                waited,
-                error: error(),
-            }
-            .into(),
-            Code::ControllerUnreachable,
-        ),
-        (
-            NotReady::Relay {
-                waited,
-                error: error(),
-            }
-            .into(),
-            Code::RelayUnreachable,
-        ),
-        (EnrolError::NoRandomness.into(), Code::Other),
-    ];
-    for (failure, code) in cases {
-        assert_eq!(failure.code(), code, "{failure}");
-    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ struct Running {
     path: PathBuf,
     _lock: DirLock,
     stop: CancellationToken,
-    task: tokio::task::JoinHandle<Waiting>,
+    task: tokio::task::JoinHandle<StopWaiters>,
     seen: Arc<Mutex<Vec<Request>>>,
 }
 

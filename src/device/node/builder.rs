@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use overlan_netstack as netstack;
-use overlan_protocol::api::{Credential, JoinString};
+use overlan_protocol::api::JoinString;
 use overlan_protocol::key::Secret;
 use overlan_transport::outgoing::{Outgoing, UpstreamProxy};
 
@@ -14,6 +14,7 @@ use super::close::Owned;
 use super::confirm::CONFIRM_WITHIN;
 use super::{Node, NodeError, NodeOptions, NotReady};
 use crate::device::enrol::{EnrolError, EnrolOptions, enrol, system_hostname};
+use crate::device::right::{self, EnrolFacts, EnrolRight};
 use crate::device::state::{Device, StateDir, StateError};
 use crate::host::memory::Budget;
 
@@ -280,12 +281,8 @@ impl Builder {
     }
 
     fn accept(&self, device: Device) -> Result<Device, UpError> {
-        match &self.server {
-            Some(named) if *named != device.join => {
-                Err(UpError::OtherServer(Box::new(device.join)))
-            }
-            Some(_) | None => Ok(device),
-        }
+        let accepted = right::accept_stored(device, self.server.as_ref());
+        accepted.map_err(|other| UpError::OtherServer(other.stored))
     }
 
     fn can_enrol(&self) -> bool {
@@ -293,12 +290,18 @@ impl Builder {
     }
 
     async fn enrol(&self, state: &StateDir) -> Result<Device, UpError> {
-        let (Some(join), Some(key)) = (&self.server, &self.auth_key) else {
+        // A library has neither a login nor a person to ask.
+        let facts = EnrolFacts {
+            server: self.server.clone(),
+            auth_key: self.auth_key.clone(),
+            ..EnrolFacts::default()
+        };
+        let Ok(EnrolRight::Credential { join, credential }) = right::choose(facts) else {
             return Err(UpError::NotEnrolled);
         };
         let options = EnrolOptions {
-            join: join.clone(),
-            credential: Credential::AuthKey(key.clone()),
+            join,
+            credential,
             hostname: self.hostname.clone().unwrap_or_else(system_hostname),
             networks: self.networks.clone(),
             outgoing: self.options.outgoing.clone(),

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use overlan::DialError;
-use overlan::program::node::Node;
-use overlan::program::perf::{self, PerfError, Plan, Progress};
-use overlan::program::socket::{Answer, RefusalKind, Response, Running};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::answers::{not_reached, refused};
+use crate::daemon::perf::{self, PerfError, Plan, Progress};
+use crate::daemon::socket::{Answer, RefusalKind, Response, Running};
+use crate::device::node::Node;
+use crate::names::DialError;
+
 use super::carrying::dial_kind;
+use super::{not_reached, refused};
 
 /// Who measures now.
 #[derive(Debug)]

@@ -1,47 +1,48 @@
-//! The tasks behind the doors of a running `up`. Decides which of them end, stay or begin when doors change.
+//! The tasks that serve the listeners of a running `up`. Decides which of them end, stay or begin when
+//! the settings change.
 
 use std::net::SocketAddr;
 
-use overlan::program::node::Node;
-use overlan::program::proxy::{self, ProxyConfig, Until};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::doors::{Doors, Socket};
+use super::{Listeners, ProxySocket};
+use crate::device::node::Node;
+use crate::doors::proxy::{self, ProxyConfig, Until};
 
 /// Where a running `up` lets programs in.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Places {
-    /// Where the SOCKS door is.
-    pub(super) socks: Option<SocketAddr>,
+pub(crate) struct ListenerPlaces {
+    /// The first address of the proxy.
+    pub(crate) socks: Option<SocketAddr>,
     /// Every place of the proxy, for people.
-    pub(super) proxies: Vec<String>,
-    /// Where the DNS door is.
-    pub(super) dns: Option<SocketAddr>,
+    pub(crate) proxies: Vec<String>,
+    /// The address of the resolver.
+    pub(crate) dns: Option<SocketAddr>,
     /// How the proxy behaves.
-    pub(super) config: ProxyConfig,
+    pub(crate) config: ProxyConfig,
 }
 
-/// The doors, served.
+/// The listeners, served.
 #[derive(Debug)]
-pub(super) struct Serving {
+pub(crate) struct ListenerTasks {
     node: Node,
-    doors: Doors,
+    listeners: Listeners,
     tasks: JoinSet<()>,
     /// Ends everything.
     stop: CancellationToken,
-    /// Lets nobody in any more at the places of the proxy as they are configured now.
+    /// Lets nobody in any more at the present places of the proxy.
     closed: CancellationToken,
     /// Ends the resolver.
     dns_stop: CancellationToken,
 }
 
-impl Serving {
+impl ListenerTasks {
     /// Serves them until `stop`.
-    pub(super) fn begin(node: &Node, doors: Doors, stop: &CancellationToken) -> Self {
+    pub(crate) fn begin(node: &Node, listeners: Listeners, stop: &CancellationToken) -> Self {
         let mut serving = Self {
             node: node.clone(),
-            doors,
+            listeners,
             tasks: JoinSet::new(),
             stop: stop.clone(),
             closed: stop.child_token(),
@@ -52,28 +53,28 @@ impl Serving {
         serving
     }
 
-    /// What is open.
-    pub(super) fn doors(&self) -> &Doors {
-        &self.doors
+    /// Returns what is open.
+    pub(crate) fn listeners(&self) -> &Listeners {
+        &self.listeners
     }
 
-    pub(super) fn places(&self) -> Places {
-        Places {
-            socks: self.doors.proxy.addresses().first().copied(),
-            proxies: self.doors.proxy.places(),
-            dns: self.doors.dns.address,
-            config: self.doors.proxy.config.clone(),
+    pub(crate) fn places(&self) -> ListenerPlaces {
+        ListenerPlaces {
+            socks: self.listeners.proxy.addresses().first().copied(),
+            proxies: self.listeners.proxy.places(),
+            dns: self.listeners.dns.address,
+            config: self.listeners.proxy.config.clone(),
         }
     }
 
-    /// Serves these instead, which were opened beside the present ones. Who came in before stays, by the rules of then.
-    pub(super) fn change(&mut self, doors: Doors) {
+    /// Serves these instead, which were opened beside the present ones. Connections that are open
+    /// stay, under the rules they were admitted by.
+    pub(crate) fn change(&mut self, listeners: Listeners) {
         while let Some(ended) = self.tasks.try_join_next() {
             report(ended);
         }
-        doors.proxy.set_modes();
-        let resolver_stays = doors.dns.sockets.is_none() && doors.dns.address.is_some();
-        self.doors = doors;
+        let resolver_stays = listeners.dns.sockets.is_none() && listeners.dns.address.is_some();
+        self.listeners = listeners;
         self.closed.cancel();
         self.closed = self.stop.child_token();
         self.serve_proxy();
@@ -85,13 +86,13 @@ impl Serving {
     }
 
     /// Lets nobody in any more.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.closed.cancel();
         self.dns_stop.cancel();
     }
 
     /// Waits until everything has ended, which [`Serving::close`] and `stop` ask for. Cancel safe.
-    pub(super) async fn ended(&mut self) {
+    pub(crate) async fn ended(&mut self) {
         while let Some(ended) = self.tasks.join_next().await {
             report(ended);
         }
@@ -102,15 +103,15 @@ impl Serving {
             closed: self.closed.clone(),
             ended: self.stop.clone(),
         };
-        for socket in self.doors.proxy.sockets().cloned() {
-            let (config, overlay) = (self.doors.proxy.config.clone(), self.node.overlay());
+        for socket in self.listeners.proxy.sockets().cloned() {
+            let (config, overlay) = (self.listeners.proxy.config.clone(), self.node.overlay());
             let until = until.clone();
             match socket {
-                Socket::Tcp(listener) => {
+                ProxySocket::Tcp(listener) => {
                     self.tasks
                         .spawn(proxy::serve(listener, config, overlay, until));
                 }
-                Socket::Unix(door) => {
+                ProxySocket::Unix(door) => {
                     self.tasks
                         .spawn(proxy::serve_unix(door, config, overlay, until));
                 }
@@ -119,7 +120,7 @@ impl Serving {
     }
 
     fn serve_dns(&mut self) {
-        if let Some((udp, tcp)) = self.doors.dns.sockets.take() {
+        if let Some((udp, tcp)) = self.listeners.dns.sockets.take() {
             let stop = self.dns_stop.clone();
             self.tasks.spawn(self.node.serve_dns(udp, tcp, stop));
         }
@@ -128,6 +129,6 @@ impl Serving {
 
 fn report(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "the task of a door failed");
+        tracing::error!(%error, "the task of a listener failed");
     }
 }

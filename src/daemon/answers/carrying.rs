@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
-use overlan::DialError;
-use overlan::program::carry::{self, CARRIES_MAX, Carry, CarryError, SOCKETS_MAX};
-use overlan::program::node::Node;
-use overlan::program::proxy::ProxyConfig;
-use overlan::program::socket::{Answer, Handing, RefusalKind, Response, Running};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::answers::{not_reached, refused};
+use crate::daemon::carry::{self, CARRIES_MAX, Carry, CarryError, SOCKETS_MAX};
+use crate::daemon::socket::{Answer, Handing, RefusalKind, Response, Running};
+use crate::device::node::Node;
+use crate::doors::proxy::ProxyConfig;
+use crate::names::DialError;
+
+use super::{not_reached, refused};
 
 /// What is carried now.
 #[derive(Debug)]

@@ -1,59 +1,91 @@
-//! What a running `up` answers on its control socket. Decides how each request is carried out by the node.
+//! The answers of a running `up` on its control socket. Decides how each request is carried out by the
+//! node.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use overlan::DialError;
-use overlan::program::carry::CarryError;
-use overlan::program::enrol::{ForgetError, forget};
-use overlan::program::node::Node;
-use overlan::program::node::routes::RouteError;
-use overlan::program::service::{Serve, Transport};
-use overlan::program::socket::{
-    Answer, PING_WITHIN_MAX, Refusal, RefusalKind, Request, Response, Running,
-};
-use overlan::program::state::{StateDir, StateError};
-use overlan::program::status::Status;
 use overlan_protocol::gateway::{GatewayRoute, OfferedRoute};
+use overlan_transport::outgoing::Outgoing;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::exit::Failure;
-use crate::cli::serve::{self, ServeConflict};
-use crate::cli::up::carrying::{Carrying, dial_kind};
-use crate::cli::up::measure::Measuring;
-use crate::cli::up::serving::Places;
-use crate::cli::{api, upstream};
+use crate::daemon::carry::CarryError;
+use crate::daemon::listeners::ListenerPlaces;
+use crate::daemon::serve_list::{self, ServeConflict};
+use crate::daemon::socket::{
+    Answer, PING_WITHIN_MAX, Refusal, RefusalKind, Request, Response, Running,
+};
+use crate::device::enrol::{ForgetError, forget};
+use crate::device::node::Node;
+use crate::device::node::routes::RouteError;
+use crate::device::state::{StateDir, StateError};
+use crate::device::status::Status;
+use crate::doors::serve::service::{Serve, Transport};
+use crate::names::DialError;
+
+use carrying::{Carrying, dial_kind};
+use measuring::Measuring;
+
+mod carrying;
+
+mod measuring;
 
 /// A running client, as its control socket sees it.
 #[derive(Debug)]
-pub(super) struct Answers {
-    pub(super) node: Node,
-    pub(super) state: Arc<StateDir>,
-    /// Where the doors are.
-    pub(super) places: Mutex<Places>,
+pub struct Answers {
+    node: Node,
+    state: Arc<StateDir>,
+    /// Where programs come in.
+    places: Mutex<ListenerPlaces>,
+    /// How the controller is reached.
+    outgoing: Mutex<Outgoing>,
     /// Ends `up`.
-    pub(super) stop: CancellationToken,
-    /// Held while the published services are looked at and changed.
-    pub(super) changing: Mutex<()>,
-    /// Who measures the way to peers, and lets them measure.
-    pub(super) measuring: Measuring,
-    /// What is carried for `nc`.
-    pub(super) carrying: Carrying,
+    down: CancellationToken,
+    /// Held while the list of services or routes is read and changed.
+    changing: Mutex<()>,
+    measuring: Measuring,
+    carrying: Carrying,
 }
 
 impl Answers {
+    /// A request for the end cancels `down`.
+    pub(super) fn new(
+        node: &Node,
+        state: &Arc<StateDir>,
+        places: ListenerPlaces,
+        outgoing: Outgoing,
+        down: &CancellationToken,
+    ) -> Self {
+        Self {
+            node: node.clone(),
+            state: Arc::clone(state),
+            places: Mutex::new(places),
+            outgoing: Mutex::new(outgoing),
+            down: down.clone(),
+            changing: Mutex::new(()),
+            measuring: Measuring::new(down),
+            carrying: Carrying::new(),
+        }
+    }
+
+    /// Answers from the changed listeners from now on.
+    pub(super) fn change(&self, places: ListenerPlaces, outgoing: Outgoing) {
+        *self.places.lock() = places;
+        *self.outgoing.lock() = outgoing;
+    }
+
     /// Carries out one request.
     pub(super) async fn answer(&self, request: Request) -> Answer {
         let response = match request {
             Request::Status => Response::Status(Box::new(self.status())),
             Request::Version => Response::Version(env!("CARGO_PKG_VERSION").to_owned()),
-            Request::ServeAdd(service) => done(self.publish(service)),
-            Request::ServeRemove { port, transport } => done(self.unpublish(port, transport)),
-            Request::RouteAdd(route) => done(self.offer(route)),
-            Request::RouteRemove(route) => done(self.withdraw(&route)),
+            Request::ServeAdd(service) => done(self.add_service(service)),
+            Request::ServeRemove { port, transport } => done(self.remove_service(port, transport)),
+            Request::RouteAdd(route) => done(self.add_route(route)),
+            Request::RouteRemove(route) => done(self.remove_route(&route)),
             Request::Down => {
-                self.stop.cancel();
+                self.down.cancel();
                 Response::Done
             }
             Request::Logout => self.log_out().await,
@@ -73,9 +105,9 @@ impl Answers {
         response.into()
     }
 
-    /// The node's status with the doors that this program opened.
-    pub(super) fn status(&self) -> Status {
-        let Places {
+    /// Returns the node's status with the listeners of this program.
+    pub fn status(&self) -> Status {
+        let ListenerPlaces {
             socks,
             proxies,
             dns,
@@ -89,32 +121,31 @@ impl Answers {
         }
     }
 
-    /// Where the doors are, to be told or changed.
-    pub(super) fn places(&self) -> MutexGuard<'_, Places> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn places(&self) -> MutexGuard<'_, ListenerPlaces> {
+        self.places.lock()
     }
 
-    fn publish(&self, service: Serve) -> Result<(), ChangeError> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        serve::add(&mut self.node.serves(), &service)?;
+    fn add_service(&self, service: Serve) -> Result<(), ChangeError> {
+        let _changing = self.changing.lock();
+        serve_list::add(&mut self.node.serves(), &service)?;
         Ok(self.node.serve(service)?)
     }
 
-    fn unpublish(&self, port: u16, transport: Option<Transport>) -> Result<(), ChangeError> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        for removed in serve::remove(&mut self.node.serves(), port, transport)? {
+    fn remove_service(&self, port: u16, transport: Option<Transport>) -> Result<(), ChangeError> {
+        let _changing = self.changing.lock();
+        for removed in serve_list::remove(&mut self.node.serves(), port, transport)? {
             self.node.unserve(removed)?;
         }
         Ok(())
     }
 
-    fn offer(&self, route: OfferedRoute) -> Result<(), ChangeError> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+    fn add_route(&self, route: OfferedRoute) -> Result<(), ChangeError> {
+        let _changing = self.changing.lock();
         Ok(self.node.add_route(route)?)
     }
 
-    fn withdraw(&self, route: &GatewayRoute) -> Result<(), ChangeError> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+    fn remove_route(&self, route: &GatewayRoute) -> Result<(), ChangeError> {
+        let _changing = self.changing.lock();
         Ok(self.node.remove_route(route)?)
     }
 
@@ -141,7 +172,7 @@ impl Answers {
                 }
             }
         };
-        // Nothing is told before the answer.
+        // Nothing is reported before the answer.
         let (_, progress) = mpsc::channel(1);
         Answer::Running(Running {
             work: Box::pin(work),
@@ -169,8 +200,9 @@ impl Answers {
     /// The node goes down first: what it writes on its way must not outlive the device.
     async fn log_out(&self) -> Response {
         self.node.shutdown().await;
-        let forgotten = forget(&self.state, &upstream::outgoing(), api::WITHIN).await;
-        self.stop.cancel();
+        let outgoing = self.outgoing.lock().clone();
+        let forgotten = forget(&self.state, &outgoing, FORGET_WITHIN).await;
+        self.down.cancel();
         match forgotten {
             Ok(()) => Response::Done,
             Err(error) => {
@@ -178,13 +210,17 @@ impl Answers {
                     ForgetError::NotTold(_) => RefusalKind::ControllerUnreachable,
                     ForgetError::State(_) | ForgetError::NoKeys(_) => RefusalKind::Failed,
                 };
-                refused(kind, Failure::from(error).to_string())
+                Response::Refused(Refusal {
+                    kind,
+                    message: error.to_string(),
+                    next: error.next_step().map(str::to_owned),
+                })
             }
         }
     }
 }
 
-/// Why the published services stay as they are.
+/// The reason for which the list of services or routes stays as it is.
 #[derive(Debug, thiserror::Error)]
 enum ChangeError {
     #[error(transparent)]
@@ -208,7 +244,7 @@ fn done(result: Result<(), ChangeError>) -> Response {
     }
 }
 
-/// What an asker hears who did not reach `port` of `peer`; 0 for no port.
+/// Refuses a request that did not reach `port` of `peer`; 0 for no port.
 pub(super) fn not_reached(node: &Node, peer: &str, port: u16, error: &DialError) -> Response {
     Response::Refused(Refusal {
         kind: dial_kind(error),
@@ -224,3 +260,6 @@ pub(super) fn refused(kind: RefusalKind, message: String) -> Response {
         next: None,
     })
 }
+
+/// Time for the controller to hear of a logout, a connection included.
+const FORGET_WITHIN: Duration = Duration::from_secs(10);

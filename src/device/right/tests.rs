@@ -23,75 +23,75 @@ fn session(host: &str) -> Login {
     }
 }
 
-fn way(facts: Facts) -> String {
+fn right(facts: EnrolFacts) -> String {
     match choose(facts) {
-        Ok(Way::Ask { join }) => format!("ask {}", join.server.host()),
-        Ok(Way::Enrol { join, credential }) => match credential {
+        Ok(EnrolRight::Person { join }) => format!("ask {}", join.server.host()),
+        Ok(EnrolRight::Credential { join, credential }) => match credential {
             Credential::AuthKey(_) => format!("key {}", join.server.host()),
             Credential::Session(_) => format!("session {}", join.server.host()),
         },
-        Err(failure) => format!("{:?}", failure.code()),
+        Err(error) => format!("{error:?}"),
     }
 }
 
 #[test]
 fn a_key_comes_before_a_session_and_a_session_before_a_person() {
-    let facts = || Facts {
+    let facts = || EnrolFacts {
         server: Some(join("a")),
         auth_key: Some(Secret::new("ovk_1")),
         session: Some(session("a")),
         can_ask: true,
         now: 50,
     };
-    assert_eq!(way(facts()), "key a");
+    assert_eq!(right(facts()), "key a");
     assert_eq!(
-        way(Facts {
+        right(EnrolFacts {
             auth_key: None,
             ..facts()
         }),
         "session a"
     );
     assert_eq!(
-        way(Facts {
+        right(EnrolFacts {
             auth_key: None,
             session: None,
             ..facts()
         }),
         "ask a"
     );
-    let unattended = Facts {
+    let unattended = EnrolFacts {
         auth_key: None,
         session: None,
         can_ask: false,
         ..facts()
     };
-    assert_eq!(way(unattended), "NeedsLogin");
+    assert_eq!(right(unattended), "NoCredential { has_server: true }");
 }
 
 #[test]
 fn a_session_counts_for_its_own_server_and_until_its_end() {
-    let facts = || Facts {
+    let facts = || EnrolFacts {
         session: Some(session("a")),
         now: 50,
-        ..Facts::default()
+        ..EnrolFacts::default()
     };
-    assert_eq!(way(facts()), "session a");
+    assert_eq!(right(facts()), "session a");
     assert_eq!(
-        way(Facts {
+        right(EnrolFacts {
             server: Some(join("b")),
             ..facts()
         }),
-        "NeedsLogin"
+        "NoCredential { has_server: true }"
     );
     assert_eq!(
-        way(Facts {
+        right(EnrolFacts {
             now: 100,
             ..facts()
         }),
-        "NeedsLogin"
+        "NoCredential { has_server: false }"
     );
     assert_eq!(
-        way(Facts {
+        right(EnrolFacts {
             now: 100,
             can_ask: true,
             server: Some(join("a")),
@@ -101,7 +101,7 @@ fn a_session_counts_for_its_own_server_and_until_its_end() {
     );
     let key = Some(Secret::new("ovk_1"));
     assert_eq!(
-        way(Facts {
+        right(EnrolFacts {
             auth_key: key,
             ..facts()
         }),
@@ -110,18 +110,14 @@ fn a_session_counts_for_its_own_server_and_until_its_end() {
 }
 
 #[test]
-fn without_a_server_a_key_is_a_usage_error_and_nothing_at_all_tells_three_ways() {
-    let key = Facts {
+fn without_a_server_a_key_is_of_no_use_and_without_both_there_is_no_right() {
+    let key = EnrolFacts {
         auth_key: Some(Secret::new("ovk_1")),
-        ..Facts::default()
+        ..EnrolFacts::default()
     };
-    assert_eq!(way(key), "Usage");
-    let failure = choose(Facts::default()).unwrap_err();
-    assert_eq!(failure.code(), Code::NeedsLogin);
-    let text = failure.to_string();
-    for way in ["--auth-key-file", "overlan login", "email and password"] {
-        assert!(text.contains(way), "{text}");
-    }
+    assert_eq!(right(key), "NoServer");
+    let nothing = choose(EnrolFacts::default()).unwrap_err();
+    assert_eq!(nothing, NoEnrolRight::NoCredential { has_server: false });
 }
 
 #[test]
@@ -137,7 +133,7 @@ fn a_stored_device_is_not_taken_to_another_server() {
     };
     accept_stored(device.clone(), None).unwrap();
     accept_stored(device.clone(), Some(&join("a"))).unwrap();
-    let failure = accept_stored(device, Some(&join("b"))).unwrap_err();
-    assert_eq!(failure.code(), Code::Usage);
-    assert!(failure.to_string().contains("overlan logout"), "{failure}");
+    let other = accept_stored(device, Some(&join("b"))).unwrap_err();
+    assert_eq!(other.stored.server.host(), "a");
+    assert_eq!(other.named.server.host(), "b");
 }

@@ -1,42 +1,37 @@
 use clap::Parser;
+use tokio::net::TcpListener;
 
 use super::*;
 
 #[derive(Debug, Parser)]
 struct Line {
     #[command(flatten)]
-    doors: DoorArgs,
+    listeners: ListenerArgs,
 }
 
-fn args(line: &[&str]) -> Result<DoorArgs, clap::Error> {
+fn args(line: &[&str]) -> Result<ListenerArgs, clap::Error> {
     let line = std::iter::once("up").chain(line.iter().copied());
-    Line::try_parse_from(line).map(|line| line.doors)
+    Line::try_parse_from(line).map(|line| line.listeners)
 }
 
 #[tokio::test]
 async fn doors_open_on_loopback_or_stay_shut() {
-    let doors = args(&["--socks", "127.0.0.1:0", "--dns", "off"]).unwrap();
-    let doors = doors.open(None).await.unwrap();
-    let config = &doors.proxy.config;
+    let listeners = args(&["--socks", "127.0.0.1:0", "--dns", "off"]).unwrap();
+    let listeners = listeners.open(None).await.unwrap();
+    let config = &listeners.proxy.config;
     assert_eq!(
-        (doors.proxy.addresses().len(), doors.dns.address),
+        (listeners.proxy.addresses().len(), listeners.dns.address),
         (1, None)
     );
     assert!(config.same_user && !config.direct && config.credentials.is_none());
 }
 
 #[tokio::test]
-async fn dns_has_one_port_for_both_transports() {
-    let (udp, tcp) = dns_sockets("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    assert_eq!(udp.local_addr().unwrap(), tcp.local_addr().unwrap());
-}
-
-#[tokio::test]
 async fn a_taken_port_is_named_with_its_flag() {
     let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = held.local_addr().unwrap().to_string();
-    let doors = args(&["--socks", &address, "--dns", "off"]).unwrap();
-    let text = doors.open(None).await.unwrap_err().to_string();
+    let listeners = args(&["--socks", &address, "--dns", "off"]).unwrap();
+    let text = listeners.open(None).await.unwrap_err().to_string();
     assert!(
         text.contains(&address) && text.contains("--socks"),
         "{text}"
@@ -51,14 +46,18 @@ fn a_public_door_needs_a_password_and_a_word() {
     std::fs::write(&file, "a long password\n").unwrap();
     let file = file.to_str().unwrap();
     let public = "0.0.0.0:1080".parse().unwrap();
-    let code = |line: &[&str]| args(line).unwrap().check(public).unwrap_err().code();
+    let settings = |line: &[&str]| args(line).unwrap().settings(None).unwrap();
+    let code = |line: &[&str]| {
+        let refused = settings(line).check(public).unwrap_err();
+        Failure::from(refused).code()
+    };
     assert_eq!(code(&[]), Code::Usage);
     let user = ["--socks-user", "ci", "--socks-password-file", file];
     assert_eq!(code(&user), Code::Usage);
     let said = [&user[..], &["--socks-public"]].concat();
-    let said = args(&said).unwrap();
+    let said = settings(&said);
     said.check(public).unwrap();
-    let config = said.proxy_config(None, None).unwrap();
+    let config = said.config;
     assert!(config.credentials.is_some());
     assert!(!config.same_user);
     args(&["--socks-public"]).unwrap_err();
@@ -71,12 +70,15 @@ async fn the_proxy_may_have_several_places_and_a_unix_socket() {
     let directory = tempfile::tempdir().unwrap();
     let unix = format!("unix:{}", directory.path().join("proxy").display());
     let line = ["--socks", "127.0.0.1:0", "--socks", &unix, "--dns", "off"];
-    let doors = args(&line).unwrap().open(None).await.unwrap();
+    let listeners = args(&line).unwrap().open(None).await.unwrap();
     assert_eq!(
-        (doors.proxy.sockets().count(), doors.proxy.addresses().len()),
+        (
+            listeners.proxy.sockets().count(),
+            listeners.proxy.addresses().len()
+        ),
         (2, 1)
     );
-    assert_eq!(doors.proxy.places()[1], unix);
+    assert_eq!(listeners.proxy.places()[1], unix);
     let off = args(&["--socks", "off,127.0.0.1:0", "--dns", "off"]).unwrap();
     assert_eq!(off.open(None).await.unwrap_err().code(), Code::Usage);
     for wrong in ["unix:", "localhost:1080"] {
@@ -162,6 +164,9 @@ async fn settings_that_cannot_be_leave_everything_as_it_was() {
 
 #[tokio::test]
 async fn a_port_that_it_has_itself_is_told_as_that() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("password");
+    std::fs::write(&file, "a long password\n").unwrap();
     let line = ["--socks", "127.0.0.1:0", "--dns", "off"];
     let before = args(&line).unwrap().open(None).await.unwrap();
     let port = before.proxy.addresses()[0].port();
@@ -171,7 +176,7 @@ async fn a_port_that_it_has_itself_is_told_as_that() {
         "--socks-user",
         "ci",
         "--socks-password-file",
-        "-",
+        file.to_str().unwrap(),
     ];
     let line = [&["--socks", wider.as_str(), "--dns", "off"], &user[..]].concat();
     let refused = args(&line).unwrap().open(Some(&before)).await.unwrap_err();
@@ -179,31 +184,4 @@ async fn a_port_that_it_has_itself_is_told_as_that() {
         refused.to_string().contains("at another address"),
         "{refused}"
     );
-}
-
-#[test]
-fn names_of_others_are_looked_up_for_this_host_only() {
-    let handed_on = args(&["--dns-forward", "192.0.2.1"]).unwrap();
-    for (door, is_allowed) in [
-        ("127.0.0.1:1053", true),
-        ("[::1]:1053", true),
-        ("0.0.0.0:1053", false),
-        ("[::]:1053", false),
-        ("192.0.2.7:53", false),
-    ] {
-        let forwards = handed_on.forwards(Some(door.parse().unwrap()));
-        assert_eq!(forwards.is_ok(), is_allowed, "{door}");
-        if let Err(refused) = forwards {
-            assert_eq!(refused.code(), Code::Usage);
-            let text = refused.to_string();
-            assert!(
-                text.contains("open resolver") && text.contains("loopback"),
-                "{text}"
-            );
-        }
-    }
-    // Names of the overlay alone may be answered to others.
-    let own = args(&[]).unwrap();
-    let public = "0.0.0.0:1053".parse().unwrap();
-    assert_eq!(own.forwards(Some(public)).unwrap(), []);
 }

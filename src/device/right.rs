@@ -1,0 +1,115 @@
+//! The right by which a device is enrolled: an auth key, a login, or a person who can be asked. Decides
+//! from facts; reads nothing.
+
+use overlan_protocol::api::{Credential, JoinString};
+use overlan_protocol::key::Secret;
+
+use super::state::{Device, Login};
+
+/// The facts that are known before anything is done.
+#[derive(Debug, Default)]
+pub struct EnrolFacts {
+    /// The controller that was named.
+    pub server: Option<JoinString>,
+    /// The auth key that was given.
+    pub auth_key: Option<Secret>,
+    /// The stored login.
+    pub session: Option<Login>,
+    /// True if a person sits at a terminal.
+    pub can_ask: bool,
+    /// Seconds since the Unix epoch.
+    pub now: u64,
+}
+
+/// The right by which a device is enrolled.
+#[derive(Debug)]
+pub enum EnrolRight {
+    /// A credential that is at hand.
+    Credential {
+        /// The controller.
+        join: JoinString,
+        /// The credential.
+        credential: Credential,
+    },
+    /// A login for which a person has to be asked.
+    Person {
+        /// The controller.
+        join: JoinString,
+    },
+}
+
+/// The reason for which a device cannot be enrolled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoEnrolRight {
+    /// There is a right, and no controller to use it at.
+    #[error("no controller is named")]
+    NoServer,
+    /// There is no right.
+    #[error("this device is not enrolled, and there is no auth key and no login to enrol it with")]
+    NoCredential {
+        /// True if a controller is known.
+        has_server: bool,
+    },
+}
+
+/// The stored device belongs to another controller than the one that was named.
+#[derive(Debug, thiserror::Error)]
+#[error("this state directory holds a device of {stored}, and --server names {named}")]
+pub struct OtherController {
+    /// The controller of the stored device.
+    pub stored: Box<JoinString>,
+    /// The one that was named.
+    pub named: Box<JoinString>,
+}
+
+/// Returns the stored device, unless another controller is named than the one that knows it.
+///
+/// # Errors
+/// [`OtherController`] in that case.
+pub fn accept_stored(
+    device: Device,
+    server: Option<&JoinString>,
+) -> Result<Device, OtherController> {
+    match server {
+        Some(named) if *named != device.join => Err(OtherController {
+            stored: Box::new(device.join),
+            named: Box::new(named.clone()),
+        }),
+        Some(_) | None => Ok(device),
+    }
+}
+
+/// Chooses the right for a device that is not stored: a key, else a login that still lives, else a
+/// person.
+///
+/// # Errors
+/// [`NoEnrolRight`] if there is none of them, or no controller is known.
+pub fn choose(facts: EnrolFacts) -> Result<EnrolRight, NoEnrolRight> {
+    let session = facts.session.filter(|session| {
+        let is_meant = facts
+            .server
+            .as_ref()
+            .is_none_or(|server| *server == session.join);
+        is_meant && session.login.expires > facts.now
+    });
+    let known = facts
+        .server
+        .or_else(|| session.as_ref().map(|session| session.join.clone()));
+    let Some(join) = known else {
+        return Err(match facts.auth_key.is_some() || facts.can_ask {
+            true => NoEnrolRight::NoServer,
+            false => NoEnrolRight::NoCredential { has_server: false },
+        });
+    };
+    let key = facts.auth_key.map(Credential::AuthKey);
+    let credential =
+        key.or_else(|| session.map(|session| Credential::Session(session.login.session)));
+    match credential {
+        Some(credential) => Ok(EnrolRight::Credential { join, credential }),
+        None if facts.can_ask => Ok(EnrolRight::Person { join }),
+        None => Err(NoEnrolRight::NoCredential { has_server: true }),
+    }
+}
+
+#[cfg(test)]
+mod tests;
