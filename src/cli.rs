@@ -1,14 +1,17 @@
-//! The command line: which commands and flags exist, and which module runs them. Every flag is also an environment variable.
+//! The command line: the commands and flags that exist, and the module that runs each. Every flag
+//! is also an environment variable.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use overlan::program::state::{IN_MEMORY, StateDir};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::cli::exit::{Code, Failure};
+
+pub(crate) use state_dir::StateArgs;
+use state_dir::default_dir;
 
 pub(crate) mod exit;
 
@@ -23,6 +26,8 @@ mod environment;
 mod reaper;
 
 mod api;
+
+mod state_dir;
 
 mod stop;
 
@@ -95,7 +100,8 @@ mod demo;
 #[derive(Debug, Parser)]
 #[command(name = "overlan", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// What to log to standard error: error, warn, info, debug, trace, or a list such as warn,overlan=debug
+    /// Level of the log on standard error: error, warn, info, debug, trace, or a list such as
+    /// warn,overlan=debug
     #[arg(
         long,
         global = true,
@@ -105,7 +111,7 @@ pub(crate) struct Cli {
         value_name = "FILTER"
     )]
     pub(crate) log: String,
-    /// Form of the log
+    /// Format of the log
     #[arg(
         long,
         global = true,
@@ -123,7 +129,7 @@ pub(crate) struct Cli {
     command: Command,
 }
 
-/// Why there is no command to run.
+/// The reason for which there is no command to run.
 pub(crate) enum NotRead {
     /// Help was asked for, or the line is wrong.
     Line(clap::Error),
@@ -131,7 +137,7 @@ pub(crate) enum NotRead {
     Config(Failure),
 }
 
-/// Form of the log.
+/// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// Lines for people.
@@ -148,10 +154,10 @@ enum Command {
     Login(login::LoginArgs),
     /// Change the password of the account that is logged in
     Password(session::PasswordArgs),
-    /// Show and end logins of this account
+    /// Show and end the logins of this account
     #[command(subcommand, alias = "sessions")]
     Session(session::SessionCommand),
-    /// Remove this device, its login and what it publishes, here and at the controller
+    /// Remove this device, its login and its services, here and at the controller
     #[command(after_help = LOGOUT_EXAMPLES)]
     Logout(StateArgs),
     /// Stop the running `overlan up`
@@ -159,23 +165,23 @@ enum Command {
     Down(StateArgs),
     /// Show this device, its peers and its connections
     Status(running::StatusArgs),
-    /// Show overlay addresses of this device or of a peer
+    /// Show the overlay addresses of this device or of a peer
     Ip(running::IpArgs),
-    /// Publish services of this host to the overlay; nothing is published unless it is named here
+    /// Serve ports of this host to peers; peers reach nothing that is not named here
     #[command(subcommand, after_help = serve::EXAMPLES)]
     Serve(serve::ServeCommand),
     /// Measure throughput and latency to a peer, and what limits them
     Perf(perf::PerfArgs),
-    /// Connect standard input and output with a port of a peer, as ProxyCommand of ssh does
+    /// Connect standard input and output to a port of a peer, for ProxyCommand of ssh and the like
     Nc(nc::NcArgs),
-    /// Make ports of peers reachable at this host, as ssh -L does
+    /// Make ports of peers reachable on this host, like ssh -L
     Forward(forward::ForwardArgs),
     /// Run a program whose connections go through the overlay
     Exec(exec::ExecArgs),
     /// Become the program that `exec` runs
     #[command(hide = true)]
     ExecProgram(exec::StartArgs),
-    /// Write a file that helps with a problem, without secrets
+    /// Write a report for finding a problem, without secrets
     Bugreport(bugreport::BugreportArgs),
     /// Check whether this host reaches the controller and the relays
     Netcheck(netcheck::NetcheckArgs),
@@ -183,9 +189,9 @@ enum Command {
     Ca(ca::CaArgs),
     /// Ask a peer for echoes through the overlay
     Ping(ping::PingArgs),
-    /// Show who has an overlay address
+    /// Show the device that has an overlay address
     Whois(ping::WhoisArgs),
-    /// Show how names are resolved, and why
+    /// Show how names are resolved
     #[command(subcommand, after_help = dns::EXAMPLES)]
     Dns(dns::DnsCommand),
     /// Show, join and leave networks
@@ -204,10 +210,10 @@ enum Command {
     #[cfg(feature = "server")]
     #[command(subcommand)]
     Relay(relay::RelayCommand),
-    /// See it work: controller, relays and two devices on this machine
+    /// Try it: controller, relays and two devices on this machine
     #[cfg(feature = "server")]
     Demo(demo::DemoArgs),
-    /// Show the settings in effect, and where they come from
+    /// Show the settings in effect and where they come from
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Write manual pages
@@ -215,14 +221,14 @@ enum Command {
     /// Write a completion script for a shell to standard output
     #[command(after_help = COMPLETION_EXAMPLES)]
     Completion {
-        /// Which shell
+        /// The shell
         shell: clap_complete::Shell,
     },
 }
 
 impl Command {
-    /// Whether it connects with a controller or a relay itself. Others ask a running `up`, or nobody: a proxy that cannot be used
-    /// is no reason for them to fail.
+    /// Returns true if it connects to a controller or a relay itself. Other commands ask a running
+    /// `up`, or nothing: a proxy that cannot be used must not make them fail.
     fn leaves_the_host(&self) -> bool {
         match self {
             Self::Up(_)
@@ -259,51 +265,6 @@ impl Command {
     }
 }
 
-/// Where a client keeps its state.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct StateArgs {
-    /// Directory with this device's keys and settings [default: $XDG_STATE_HOME/overlan or ~/.local/state/overlan]
-    #[arg(
-        long,
-        aliases = ["state", "data-dir"],
-        env = "OVERLAN_STATE_DIR",
-        value_name = "DIR"
-    )]
-    state_dir: Option<PathBuf>,
-}
-
-impl StateArgs {
-    /// The directory if it exists. A mistyped one is not made: whoever reads finds nothing in it.
-    fn open(&self) -> Result<StateDir, Failure> {
-        Ok(StateDir::existing(&self.path()?)?)
-    }
-
-    /// The directory, made if it is missing: for commands that keep something there.
-    fn create(&self) -> Result<StateDir, Failure> {
-        Ok(StateDir::open(&self.path()?)?)
-    }
-
-    fn path(&self) -> Result<PathBuf, Failure> {
-        match &self.state_dir {
-            Some(path) if path.as_os_str() == IN_MEMORY => {
-                let text =
-                    "only `overlan up` can have its state in memory; no other command can find it";
-                Err(Failure::usage(text))
-            }
-            Some(path) => Ok(path.clone()),
-            None => default_dir("overlan", "--state-dir"),
-        }
-    }
-
-    /// The same for `up`, whose state may be in memory.
-    fn create_or_in_memory(&self) -> Result<StateDir, Failure> {
-        match &self.state_dir {
-            Some(path) if path.as_os_str() == IN_MEMORY => Ok(StateDir::in_memory()),
-            Some(_) | None => self.create(),
-        }
-    }
-}
-
 impl Cli {
     /// Reads the command line, what the configuration file adds to it, and the environment.
     pub(crate) fn read(line: Vec<OsString>) -> Result<Self, NotRead> {
@@ -319,7 +280,7 @@ impl Cli {
         parse().map_err(NotRead::Line)
     }
 
-    /// The file that standard error is, if this is a client in the background.
+    /// Returns the log file of a client in the background.
     pub(crate) fn log_file(&self) -> Option<PathBuf> {
         let Command::Up(args) = &self.command else {
             return None;
@@ -327,7 +288,7 @@ impl Cli {
         args.log_file()
     }
 
-    /// Threads that the command wants for its work.
+    /// Returns the number of threads for the command's work.
     pub(crate) fn threads(&self) -> NonZeroUsize {
         match &self.command {
             Command::Up(args) => args.threads(),
@@ -365,7 +326,7 @@ impl Cli {
     }
 }
 
-/// Cores that this process may use.
+/// Returns the number of cores that this process may use.
 #[cfg(feature = "server")]
 fn cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
@@ -373,7 +334,7 @@ fn cores() -> NonZeroUsize {
 
 /// Runs one command.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    // `exec` takes leave of all children itself.
+    // `exec` reaps all children itself.
     if !reaper::is_due() || matches!(cli.command, Command::Exec(_)) {
         return carry_out(cli).await;
     }
@@ -383,7 +344,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Only `exec` has an exit code of its own when nothing failed here.
+/// Runs the command itself. Only `exec` has an exit code of its own when nothing failed here.
 async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
     if cli.command.leaves_the_host() {
         upstream::decide(&cli.upstream)?;
@@ -431,36 +392,7 @@ fn completion(shell: clap_complete::Shell) -> Result<(), Failure> {
     output::answer(&String::from_utf8_lossy(&script))
 }
 
-/// Where state of `name` lies when nobody says, by the XDG base directory rules; `flag` is how to say.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "these variables belong to the desktop, not to a flag of ours"
-)]
-fn default_dir(name: &str, flag: &str) -> Result<PathBuf, Failure> {
-    let absolute = |variable| {
-        let path = PathBuf::from(std::env::var(variable).ok()?);
-        path.is_absolute().then_some(path)
-    };
-    default_dir_from(absolute("XDG_STATE_HOME"), absolute("HOME"), name, flag)
-}
-
-fn default_dir_from(
-    state_home: Option<PathBuf>,
-    home: Option<PathBuf>,
-    name: &str,
-    flag: &str,
-) -> Result<PathBuf, Failure> {
-    state_home
-        .or_else(|| home.map(|home| home.join(".local/state")))
-        .map(|base| base.join(name))
-        .ok_or_else(|| {
-            Failure::usage(format!(
-                "neither {flag} nor $XDG_STATE_HOME nor $HOME says where to keep the state; give {flag} DIR"
-            ))
-        })
-}
-
-/// Seconds since the Unix epoch.
+/// Reads the clock, in seconds since the Unix epoch.
 #[expect(clippy::disallowed_methods, reason = "the command line is a shell")]
 fn now_unix() -> u64 {
     std::time::SystemTime::now()
@@ -470,12 +402,12 @@ fn now_unix() -> u64 {
 
 const EXAMPLES: &str = "\
 Examples:
-  overlan demo                                   see it work on this machine
+  overlan demo                                   try it on this machine
   overlan up --server \"$JOIN\" --auth-key-file key.txt    join a network
   overlan status                                 see who is there
   overlan exec curl http://web.home.overlan.internal/
   curl -x socks5h://127.0.0.1:1080 http://web.home.overlan.internal/
-  overlan serve 3000                             publish port 3000 of this host
+  overlan serve 3000                             serve port 3000 of this host to peers
 
 Exit codes: 0 ok, 1 other, 2 usage, 3 not running, 4 needs login,
 5 pending approval, 6 denied, 7 timeout, 8 controller unreachable,

@@ -1,6 +1,6 @@
-//! A running `up`: a device with its listeners and its control socket, by which other commands of this
-//! host ask it. Decides the order in which these begin and end; it reads no command line and prints
-//! nothing.
+//! A running `up`: a device with its listeners and its control socket, by which other commands of
+//! this host ask it. Decides the order in which these begin and end; it reads no command line and
+//! prints nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,8 +102,8 @@ impl Daemon {
         self.tasks.listeners()
     }
 
-    /// Serves `listeners` instead of the present ones, beside which they were opened, and reaches the
-    /// controller by `outgoing` at a logout. Returns the Unix sockets whose permissions did not
+    /// Serves `listeners` instead of the present ones, beside which they were opened, and reaches
+    /// the controller by `outgoing` at a logout. Returns the Unix sockets whose permissions did not
     /// change.
     pub fn change(&mut self, listeners: Listeners, outgoing: Outgoing) -> Vec<ModeNotSet> {
         let failed = listeners.proxy.set_modes();
@@ -112,8 +112,8 @@ impl Daemon {
         failed
     }
 
-    /// Lets nobody in any more, gives open connections `drain` to end, resets what is left and stops
-    /// the device. Askers who wait for the end hear of it when the returned value is dropped.
+    /// Lets nobody in any more, gives open connections `drain` to end, resets what is left and
+    /// stops the device. Askers who wait for the end hear of it when the returned value is dropped.
     pub async fn end(mut self, drain: Duration) -> Option<StopWaiters> {
         // Also where a signal asked.
         self.down.cancel();

@@ -1,4 +1,5 @@
-//! A whole deployment in one process, for a first look: controller, two relays, and the devices `laptop` and `web`.
+//! A whole deployment in one process, for a first look: controller, two relays, and the devices
+//! `laptop` and `web`.
 //!
 //! Everything is real: TLS, the database, the relays, the tunnels. Only the directory is temporary.
 
@@ -29,9 +30,9 @@ use tokio_util::task::TaskTracker;
 mod check;
 mod site;
 
-pub(crate) use check::Report;
+pub(crate) use check::CheckReport;
 
-/// What the demo can be told.
+/// The settings of the demo.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Options {
     /// Port of the laptop's SOCKS5 proxy; 0 takes a free one.
@@ -40,15 +41,16 @@ pub(crate) struct Options {
     pub(crate) dns_port: u16,
 }
 
-/// Why there is no demo.
+/// The reason for which there is no demo.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DemoError {
     /// A port is taken.
     #[error(
-        "port {port} on 127.0.0.1 is in use by another program; stop it, or choose another port with {flag}"
+        "port {port} on 127.0.0.1 is in use by another program; stop it, or choose another port \
+         with {flag}"
     )]
     PortInUse {
-        /// Which.
+        /// Its name.
         port: u16,
         /// The flag that changes it.
         flag: &'static str,
@@ -56,7 +58,7 @@ pub(crate) enum DemoError {
     /// The temporary directory cannot be made.
     #[error("cannot make a directory for the demo in {}: {source}", path.display())]
     Directory {
-        /// Where.
+        /// The address or path.
         path: PathBuf,
         /// Reason.
         source: io::Error,
@@ -85,18 +87,19 @@ pub(crate) enum DemoError {
     /// A device did not come up.
     #[error("{device} did not come up: {source}")]
     NotReady {
-        /// Which.
+        /// Its name.
         device: &'static str,
         /// Reason.
         source: NotReady,
     },
 }
 
-/// A demo. It must be stopped, however far its start came: what runs still writes into the directory.
+/// A demo. It must be stopped, however far its start came: what runs still writes into the
+/// directory.
 pub(crate) struct Demo {
-    /// Where the laptop's SOCKS5 proxy listens.
+    /// The address of the laptop's SOCKS5 proxy.
     pub(crate) socks: SocketAddr,
-    /// Where the laptop's resolver listens, UDP and TCP.
+    /// The address of the laptop's resolver, UDP and TCP.
     pub(crate) dns: SocketAddr,
     nodes: Vec<Node>,
     stop: CancellationToken,
@@ -104,17 +107,17 @@ pub(crate) struct Demo {
     directory: Directory,
 }
 
-/// Where programs get in once the laptop is up.
-pub(crate) struct Doors {
+/// The listeners of the laptop for programs.
+pub(crate) struct LaptopListeners {
     socks: TcpListener,
     dns: (UdpSocket, TcpListener),
 }
 
 impl Demo {
     /// Takes the ports and makes the directory; nothing runs yet.
-    pub(crate) async fn bind(options: Options) -> Result<(Self, Doors), DemoError> {
+    pub(crate) async fn bind(options: Options) -> Result<(Self, LaptopListeners), DemoError> {
         // The ports a user chose come first: without them there is nothing to clean up.
-        let doors = Doors {
+        let doors = LaptopListeners {
             socks: bind_tcp(options.socks_port, "--socks-port").await?,
             dns: bind_dns(options.dns_port).await?,
         };
@@ -130,10 +133,11 @@ impl Demo {
     }
 
     /// Starts everything and waits until the laptop can reach the page. May be dropped half done.
-    pub(crate) async fn start(&mut self, doors: Doors) -> Result<(), DemoError> {
+    pub(crate) async fn start(&mut self, doors: LaptopListeners) -> Result<(), DemoError> {
         let (stop, tasks) = (self.stop.clone(), self.tasks.clone());
         let directory = self.directory.path.clone();
-        // The database's own threads make files: a start that is dropped meanwhile leaves the wait for them to `stop`.
+        // The database's own threads make files: a start that is dropped meanwhile leaves the wait
+        // for them to `stop`.
         let binding = tasks.spawn(Controller::bind(overlan_controller::Config {
             domain: DOMAIN.to_owned(),
             ..overlan_controller::Config::new(LOOPBACK, directory.join("controller"))
@@ -175,7 +179,8 @@ impl Demo {
         let web = start_device("web", &join, &mut owner, &directory).await?;
         self.nodes.push(web.clone());
         web.serve(Serve::tcp(80, site_address))?;
-        // For the ssh line: this machine's own sshd, if it runs one. Only the demo's own network sees it.
+        // For the ssh line: this machine's own sshd, if it runs one. Only the demo's own network
+        // sees it.
         web.serve(Serve::tcp(22, SocketAddr::from((Ipv4Addr::LOCALHOST, 22))))?;
         let laptop = start_device("laptop", &join, &mut owner, &directory).await?;
         self.nodes.push(laptop.clone());
@@ -302,7 +307,8 @@ async fn bind_tcp(port: u16, flag: &'static str) -> Result<TcpListener, DemoErro
     bound.map_err(|source| listen_error(source, port, flag))
 }
 
-/// UDP and TCP on one port; a free one may be free for one of both only, so it is tried a few times.
+/// UDP and TCP on one port; a free one may be free for one of both only, so it is tried a few
+/// times.
 async fn bind_dns(port: u16) -> Result<(UdpSocket, TcpListener), DemoError> {
     let flag = "--dns-port";
     let mut attempts = if port == 0 { 16 } else { 1 };

@@ -1,4 +1,5 @@
-//! The `overlan` program: reads its arguments, starts logging and the runtime, runs one command, and ends with its exit code.
+//! The `overlan` program: reads its arguments, starts logging and the runtime, runs one command,
+//! and ends with its exit code.
 #![forbid(unsafe_code)]
 
 mod cli;
@@ -63,7 +64,8 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
     log::start(&cli)?;
     raise_file_limit();
     let threads = cli.threads();
-    // One thread is fastest as long as it has time: a packet then never waits for another core to wake up.
+    // One thread is fastest as long as it has time: a packet then never waits for another core to
+    // wake up.
     let mut runtime = if threads.get() == 1 {
         tokio::runtime::Builder::new_current_thread()
     } else {
@@ -77,15 +79,17 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
     })
 }
 
-/// A file that may not grow (`ulimit -f`) is an error to whoever writes it, as a full disk is. Without a handler the system ends the
-/// whole program by a signal instead, in the middle of what it serves. Programs that this one starts do not inherit it.
+/// A file that may not grow (`ulimit -f`) is an error to whoever writes it, as a full disk is.
+/// Without a handler the system ends the whole program by a signal instead, in the middle of what
+/// it serves. Programs that this one starts do not inherit it.
 fn survive_file_sizes() {
     if let Err(error) = signal(SignalKind::from_raw(Signal::XFSZ.as_raw())) {
         tracing::debug!(%error, "a limit of file sizes ends this program");
     }
 }
 
-/// Every connection is a file descriptor, and the usual soft limit of 1,024 is there only for programs that call `select`.
+/// Every connection is a file descriptor, and the usual soft limit of 1,024 is there only for
+/// programs that call `select`.
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {

@@ -1,4 +1,5 @@
-//! `admin`: what a logged-in person manages at the controller. Decides how lists are shown; the controller decides who may.
+//! `admin`: what a logged-in person manages at the controller. Decides how lists are shown; the
+//! controller decides who may.
 
 mod device;
 mod dns;
@@ -30,34 +31,34 @@ pub(crate) enum AdminCommand {
     /// List, approve and remove devices
     #[command(subcommand, alias = "devices")]
     Device(device::DeviceCommand),
-    /// Make, list and revoke keys by which servers and CI jobs enrol without a person
+    /// Create, list and revoke keys with which servers and CI jobs enrol
     #[command(subcommand, alias = "auth-keys")]
     AuthKey(AuthKeyCommand),
-    /// Make, list and delete networks, and put devices into them
+    /// Create, list and delete networks, and add devices to them
     #[command(subcommand, alias = "networks")]
-    Network(network::NetworkCommand),
-    /// List, approve and reject what lies behind devices
+    Network(network::AdminNetworkCommand),
+    /// List, approve and reject routes that gateways offer
     #[command(subcommand, alias = "routes")]
     Route(route::RouteCommand),
     /// List relays
     #[command(subcommand, alias = "relays")]
-    Relay(relay::RelayCommand),
-    /// Make tokens by which relays register
+    Relay(relay::AdminRelayCommand),
+    /// Create, list and revoke tokens with which relays register
     #[command(subcommand, alias = "relay-tokens")]
     RelayToken(RelayTokenCommand),
-    /// DNS records and private zones of a network
+    /// Manage DNS records and private zones of a network
     #[command(subcommand)]
-    Dns(dns::DnsCommand),
+    Dns(dns::AdminDnsCommand),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuthKeyCommand {
-    /// Make a key and print it; it is shown this once
+    /// Create a key and print it; it is shown only once
     Create(CreateArgs),
     /// List keys, without their secrets
     #[command(after_help = LIST_KEYS)]
     List(ListArgs),
-    /// Make a key useless; devices that it enrolled stay
+    /// Revoke a key; devices that it enrolled stay
     #[command(after_help = REVOKE_EXAMPLES, aliases = ["remove", "delete"])]
     Revoke(RevokeArgs),
 }
@@ -65,8 +66,8 @@ pub(crate) enum AuthKeyCommand {
 #[derive(Debug, Args)]
 #[command(after_help = CREATE_EXAMPLES)]
 pub(crate) struct CreateArgs {
-    /// Network that devices join by it; repeat it, or separate names by commas, for several [default: the organisation's
-    /// default network]
+    /// Network that devices join by it; repeat it, or separate names by commas, for several
+    /// [default: the organisation's default network]
     #[arg(long = "network", value_delimiter = ',', value_name = "NAME")]
     networks: Vec<String>,
     /// Let it enrol more than one device
@@ -75,13 +76,13 @@ pub(crate) struct CreateArgs {
     /// Remove its devices some minutes after they go offline
     #[arg(long)]
     ephemeral: bool,
-    /// Let its devices wait until an admin approves each: `overlan admin device approve`
+    /// Require approval of each of its devices by an admin: `overlan admin device approve`
     #[arg(long)]
     approval: bool,
-    /// How long it works: seconds, or with a unit, such as 15m, 12h, 7d [default: 1d]
+    /// Time for which it is valid: seconds, or with a unit, such as 15m, 12h, 7d [default: 1d]
     #[arg(long, value_parser = duration::within::<u64>(duration::SOME), value_name = "TIME")]
     expires: Option<u64>,
-    /// What happens when a device, a DNS record or a published host has the name
+    /// Action if a device, a DNS record or a gateway host has the name already
     #[arg(long, value_enum, default_value = "suffix")]
     on_name_taken: OnNameTaken,
     /// A note for people
@@ -99,8 +100,10 @@ Examples:
   overlan admin auth-key create > key.txt
   overlan admin auth-key create --reusable --ephemeral --expires 30d --note 'CI runners'
   overlan admin auth-key create --network home --network acme        its devices join both
-  overlan admin auth-key create --approval                           each device waits for `admin device approve`
-  overlan admin auth-key create --reusable --on-name-taken take-over-offline    a redeployed server keeps its name";
+  overlan admin auth-key create --approval                           each device waits for `admin \
+  device approve`
+  overlan admin auth-key create --reusable --on-name-taken take-over-offline    a redeployed \
+  server keeps its name";
 
 const LIST_KEYS: &str = "\
 Examples:
@@ -120,7 +123,7 @@ Examples:
 /// [`NamePolicy`] as an argument.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum OnNameTaken {
-    /// Take the name with a number behind it
+    /// Add a number to the name
     Suffix,
     /// Replace the other device if it is offline and the same key enrolled it; else as suffix
     TakeOverOffline,
@@ -148,13 +151,13 @@ pub(crate) struct RevokeArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RelayTokenCommand {
-    /// Make a token for one relay and print it; it is shown this once
+    /// Create a token for one relay and print it; it is shown only once
     #[command(after_help = RELAY_TOKEN_EXAMPLES)]
     Create(RelayTokenArgs),
     /// List tokens, without their secrets
     #[command(after_help = LIST_RELAY_TOKENS)]
     List(ListArgs),
-    /// Make a token useless; a relay that it registered stays
+    /// Revoke a token; a relay that it registered stays
     #[command(after_help = REVOKE_RELAY_TOKEN)]
     Revoke(relay::RevokeTokenArgs),
 }
@@ -166,7 +169,8 @@ Examples:
 
 const REVOKE_RELAY_TOKEN: &str = "\
 Examples:
-  overlan admin relay-token revoke 0011aabbccdd        `overlan admin relay-token list` shows the id";
+  overlan admin relay-token revoke 0011aabbccdd        `overlan admin relay-token list` shows the \
+  id";
 
 const RELAY_TOKEN_EXAMPLES: &str = "\
 Examples:
@@ -215,9 +219,9 @@ pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
             let row = |token: &_| [relay::token_row(token, now)];
             list(&args, path::RELAY_TOKENS, relay::TOKENS, row).await
         }
-        AdminCommand::Relay(relay::RelayCommand::Remove(args)) => relay::remove(args).await,
+        AdminCommand::Relay(relay::AdminRelayCommand::Remove(args)) => relay::remove(args).await,
         AdminCommand::Device(command) => device::run(command).await,
-        AdminCommand::Network(network::NetworkCommand::List(args)) => {
+        AdminCommand::Network(network::AdminNetworkCommand::List(args)) => {
             let row = |known: &_| [network::row(known)];
             list(&args, path::NETWORKS, network::LIST, row).await
         }
@@ -227,7 +231,7 @@ pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
             list(&args, path::ROUTES, route::LIST, row).await
         }
         AdminCommand::Route(command) => route::run(command).await,
-        AdminCommand::Relay(relay::RelayCommand::List(args)) => {
+        AdminCommand::Relay(relay::AdminRelayCommand::List(args)) => {
             let row = |known: &_| [relay::row(known)];
             list(&args, path::RELAYS, relay::LIST, row).await
         }
@@ -255,7 +259,7 @@ async fn create_key(args: CreateArgs) -> Result<(), Failure> {
     }
     // The key alone is the answer, so that it can go straight into a file.
     output::note(&format!(
-        "Auth key {} for network {}: {}, ends {}. It is shown this once.",
+        "Auth key {} for network {}: {}, ends {}. It is shown only once.",
         made.summary.id,
         made.summary.networks.join(" and "),
         match made.summary.reusable {
@@ -284,7 +288,8 @@ async fn revoke_key(args: &RevokeArgs) -> Result<(), Failure> {
         .map_err(api::as_person)?;
     let id = &args.id;
     output::note(&format!(
-        "Revoked auth key {id}. Devices that it enrolled stay: `overlan admin device list --owner {id}` lists them, \
+        "Revoked auth key {id}. Devices that it enrolled stay: `overlan admin device list --owner \
+         {id}` lists them, \
          `overlan admin device remove --owner {id}` removes them."
     ));
     Ok(())
@@ -301,7 +306,7 @@ async fn create_token(args: RelayTokenArgs) -> Result<(), Failure> {
         return output::json(&versioned("relay_token", &made));
     }
     output::note(&format!(
-        "Token for relay {}: one relay, ends {}. It is shown this once.",
+        "Token for relay {}: one relay, ends {}. It is shown only once.",
         request.name,
         end(made.expires, now_unix())
     ));
@@ -351,12 +356,12 @@ where
     output::answer(&columns(&rows))
 }
 
-/// How a list is called and shown.
+/// The name of a list, and its form.
 struct List<const N: usize> {
     /// Its field in the document.
     name: &'static str,
     head: [&'static str; N],
-    /// What a person does next if there is nothing in it.
+    /// The next step of a person if it is empty.
     if_empty: &'static str,
 }
 
@@ -372,7 +377,8 @@ fn shorten_ids<const N: usize>(rows: &mut [[String; N]]) {
     }
 }
 
-/// Digits of an id that are shown, and that name a device: 32 bits tell some thousand devices apart.
+/// Digits of an id that are shown, and that name a device: 32 bits tell some thousand devices
+/// apart.
 const SHORT_ID: usize = 8;
 
 fn versioned<T: Serialize>(name: &str, value: &T) -> serde_json::Value {
@@ -407,7 +413,7 @@ fn key_row(key: &AuthKeySummary, now: u64) -> [String; 6] {
     ]
 }
 
-/// When something ends, seen from `now`, both in seconds since the Unix epoch.
+/// Returns the time until something ends, or since; both times are seconds since the Unix epoch.
 fn end(at: u64, now: u64) -> String {
     match at.checked_sub(now) {
         None | Some(0) => format!("{} ago", age(now - at)),

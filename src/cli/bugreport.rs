@@ -1,5 +1,5 @@
-//! `bugreport`: one local file for whoever helps with a problem. Decides what is in it: nothing that lets anybody in, and it is sent to
-//! nobody.
+//! `bugreport`: one local file for whoever helps with a problem. Decides what is in it: nothing
+//! that lets anybody in, and it is sent to nobody.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -28,12 +28,13 @@ Examples:
   overlan bugreport
   overlan bugreport --output - | less
 
-It holds versions, the status with the names and addresses of peers and relays, the names of files in the state directory and of
-OVERLAN_ variables. It holds no key, token, password or content of a file, and is sent to nobody: read it before you pass it on.";
+It holds versions, the status with the names and addresses of peers and relays, the names of files
+in the state directory and of OVERLAN_ variables. It holds no key, token, password or content of a
+file, and is sent to nobody: read it before you pass it on.";
 
 /// The file.
 #[derive(Debug, Serialize)]
-struct Report {
+struct BugreportDocument {
     schema_version: u32,
     /// Seconds since the Unix epoch.
     written: u64,
@@ -41,7 +42,7 @@ struct Report {
     system: System,
     /// Of the running `overlan up`.
     status: Option<Status>,
-    /// Why there is no status.
+    /// The reason for which there is no status.
     status_error: Option<String>,
     state_directory: StateFiles,
     /// Names of variables that set something, without what they say: one may be a key.
@@ -78,7 +79,7 @@ pub(crate) async fn run(args: BugreportArgs) -> Result<(), Failure> {
         Ok(status) => (Some(status), None),
         Err(failure) => (None, Some(failure.to_string())),
     };
-    let report = Report {
+    let report = BugreportDocument {
         schema_version: 1,
         written: now_unix(),
         version: env!("CARGO_PKG_VERSION"),
@@ -99,7 +100,7 @@ pub(crate) async fn run(args: BugreportArgs) -> Result<(), Failure> {
 }
 
 /// Only this user may read it, and it replaces nothing.
-fn write(path: &Path, report: &Report) -> Result<(), Failure> {
+fn write(path: &Path, report: &BugreportDocument) -> Result<(), Failure> {
     let text = serde_json::to_vec_pretty(report).map_err(io::Error::from)?;
     let mut options = File::options();
     options.write(true).create_new(true).mode(0o600);
@@ -147,7 +148,7 @@ fn files(directory: &Path) -> StateFiles {
     }
 }
 
-/// Names only.
+/// Returns the names only.
 fn variables() -> Vec<String> {
     let mut names: Vec<String> = std::env::vars_os()
         .map(|(name, _)| name.to_string_lossy().into_owned())

@@ -1,4 +1,5 @@
-//! `ca`: the CA that vouches for the names of devices, for programs that shall trust it. Decides nothing.
+//! `ca`: the CA that vouches for the names of devices, for programs that shall trust it. Decides
+//! nothing.
 
 use clap::Args;
 use overlan_protocol::api::{NamesCaResponse, path};
@@ -22,8 +23,8 @@ Examples:
   curl --cacert names-ca.pem -x socks5h://127.0.0.1:1080 https://web.home.overlan.internal/
   SSL_CERT_FILE=names-ca.pem overlan exec -- PROGRAM
 
-It is asked of the controller, by the enrolled device or the login of this state directory. It vouches for names below the
-deployment's domain only.";
+It is asked of the controller, by the enrolled device or the login of this state directory. It
+vouches for names below the deployment's domain only.";
 
 /// `overlan ca`.
 pub(crate) async fn run(args: CaArgs) -> Result<(), Failure> {

@@ -1,7 +1,8 @@
-//! The configuration file: settings for those who do not want to repeat flags, and `config show`. Decides which of its keys a command
-//! line gets; what they mean is the flags' own.
+//! The configuration file: settings for those who do not want to repeat flags, and `config show`.
+//! Decides which of its keys a command line gets; what they mean is the flags' own.
 //!
-//! A key is a flag without its dashes. Flags on the command line come first, then `OVERLAN_…` variables, then the file.
+//! A key is a flag without its dashes. Flags on the command line come first, then `OVERLAN_…`
+//! variables, then the file.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -19,7 +20,8 @@ use crate::cli::{Cli, environment, output};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ConfigArgs {
-    /// File with settings, or none [default: $XDG_CONFIG_HOME/overlan/overlan.toml or ~/.config/overlan/overlan.toml, if it exists]
+    /// File with settings, or none [default: $XDG_CONFIG_HOME/overlan/overlan.toml or
+    /// ~/.config/overlan/overlan.toml, if it exists]
     #[arg(
         long,
         global = true,
@@ -52,7 +54,8 @@ Examples:
   overlan config show
   overlan config show relay serve
 
-A file may look like this; a table holds the settings of one command, what stands above them is for all that know it:
+A file may look like this; a table holds the settings of one command, what stands above them is
+for all that know it:
   state-dir = \"/var/lib/overlan\"
   upstream-proxy = \"http://proxy.example:3128\"
   [up]
@@ -73,14 +76,14 @@ pub(crate) struct Config {
 pub(crate) struct Setting {
     key: String,
     value: Option<String>,
-    source: Source,
+    source: SettingSource,
     /// The variable or the file, where it is one.
     from: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum Source {
+enum SettingSource {
     Flag,
     Environment,
     File,
@@ -162,25 +165,27 @@ impl Setting {
         &self.key
     }
 
-    /// What counts, as a flag takes it; a list with commas.
+    /// The value, as a flag takes it; a list with commas.
     pub(crate) fn value(&self) -> Option<&str> {
         self.value.as_deref()
     }
 
     fn row(&self) -> [String; 3] {
         let from = match (self.source, &self.from) {
-            (Source::Flag, _) => "flag".to_owned(),
-            (Source::Environment, Some(variable)) => format!("${variable}"),
-            (Source::File, Some(path)) => path.clone(),
-            (Source::Default | Source::Environment | Source::File, _) => "default".to_owned(),
-            (Source::NotSet, _) => "not set".to_owned(),
+            (SettingSource::Flag, _) => "flag".to_owned(),
+            (SettingSource::Environment, Some(variable)) => format!("${variable}"),
+            (SettingSource::File, Some(path)) => path.clone(),
+            (SettingSource::Default | SettingSource::Environment | SettingSource::File, _) => {
+                "default".to_owned()
+            }
+            (SettingSource::NotSet, _) => "not set".to_owned(),
         };
         let value = self.value.clone().unwrap_or_else(|| "-".to_owned());
         [self.key.clone(), value, from]
     }
 }
 
-/// What is on the line, whether or not it is complete.
+/// The arguments on the line, complete or not.
 fn first_look(command: &Command, line: &[OsString]) -> ArgMatches {
     let lenient = environment::without_empty(command.clone()).ignore_errors(true);
     lenient.try_get_matches_from(line).unwrap_or_default()
@@ -211,7 +216,8 @@ impl Config {
         })
     }
 
-    /// What the file says of a setting of the leaf: in the table of its command, or above all tables.
+    /// Returns the file's value for a setting of the leaf: in the table of its command, or above
+    /// all tables.
     fn value(&self, leaf: &Leaf<'_>, key: &str) -> Option<&Value> {
         let mut table = Some(&self.table);
         for name in &leaf.path {
@@ -263,11 +269,11 @@ impl Config {
             let in_file = self.value(leaf, key).map(|value| texts(value).join(","));
             let path = self.path.as_ref().map(|path| path.display().to_string());
             let (value, source, from) = match leaf.given.value_source(id) {
-                Some(ValueSource::CommandLine) => (given, Source::Flag, None),
-                Some(ValueSource::EnvVariable) => (given, Source::Environment, variable),
-                _ if in_file.is_some() => (in_file, Source::File, path),
-                Some(_) if given.is_some() => (given, Source::Default, None),
-                _ => (None, Source::NotSet, None),
+                Some(ValueSource::CommandLine) => (given, SettingSource::Flag, None),
+                Some(ValueSource::EnvVariable) => (given, SettingSource::Environment, variable),
+                _ if in_file.is_some() => (in_file, SettingSource::File, path),
+                Some(_) if given.is_some() => (given, SettingSource::Default, None),
+                _ => (None, SettingSource::NotSet, None),
             };
             settings.push(Setting {
                 key: key.to_owned(),
@@ -286,9 +292,9 @@ struct Leaf<'a> {
     command: &'a Command,
     /// Its names, below the program's.
     path: Vec<String>,
-    /// Where the last of them stands in the line.
+    /// The position of the last of them in the line.
     at: usize,
-    /// What is on the line and in the environment.
+    /// The values on the line and in the environment.
     given: &'a ArgMatches,
 }
 
@@ -314,7 +320,8 @@ impl<'a> Leaf<'a> {
             path.push(below.get_name().to_owned());
             at = index;
             index += 1;
-            // A line that was not understood, or asks for help, has no matches at all: `subcommand_matches` panics then.
+            // A line that was not understood, or asks for help, has no matches at all:
+            // `subcommand_matches` panics then.
             given = match given.subcommand() {
                 Some((name, below)) if name == command.get_name() => below,
                 _ => return None,
@@ -329,7 +336,7 @@ impl<'a> Leaf<'a> {
     }
 }
 
-/// Whether the value of this flag is the next word.
+/// Returns true if the value of this flag is the next word.
 pub(crate) fn takes_next(command: &Command, word: &str) -> bool {
     let argument = match word.strip_prefix("--") {
         Some(long) if long.contains('=') => return false,
@@ -347,7 +354,7 @@ pub(crate) fn takes_next(command: &Command, word: &str) -> bool {
     argument.is_some_and(|it| it.get_action().takes_values())
 }
 
-/// What every command line may say and a file may, too.
+/// The settings that every command has, and that a file may hold, too.
 fn is_setting(argument: &Arg) -> bool {
     let is_config = argument.get_env() == Some(OsStr::new(CONFIG_VARIABLE));
     let is_shown = !argument.is_hide_set() && !is_config;
@@ -379,7 +386,7 @@ fn texts(value: &Value) -> Vec<String> {
     }
 }
 
-/// What is wrong with a table of `command`, in words.
+/// Says what is wrong with a table of `command`.
 fn check(command: &Command, table: &Table, place: &str) -> Result<(), String> {
     for (key, value) in table {
         if let Value::Table(below) = value {
@@ -449,7 +456,7 @@ fn read(path: &Path) -> Result<Table, Failure> {
         .map_err(|error: toml::de::Error| failed(&error))
 }
 
-/// By the XDG base directory rules.
+/// Finds the file by the XDG base directory rules.
 #[expect(
     clippy::disallowed_methods,
     reason = "these variables belong to the desktop, not to a flag of ours"

@@ -1,5 +1,6 @@
-//! `controller`: runs a controller in the foreground, and makes its first account. Decides where settings come from and what the
-//! operator is told; what a controller does is the controller crate's.
+//! `controller`: runs a controller in the foreground, and makes its first account. Decides where
+//! settings come from and what the operator is told; what a controller does is the controller
+//! crate's.
 
 mod backup;
 
@@ -17,39 +18,41 @@ use overlan_transport::https::HttpsError;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::exit::{Code, Failure};
-use crate::cli::secret::{self, Source};
+use crate::cli::secret::{self, SecretSource};
 use crate::cli::stop::Signals;
 use crate::cli::{StateArgs, api, default_dir, login, output, prompt};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ControllerCommand {
     /// Run a controller until Ctrl-C or SIGTERM
-    Serve(ServeArgs),
-    /// Make the owner's account, the organisation and its first network on a new controller
+    Serve(ControllerServeArgs),
+    /// Create the owner's account, the organisation and its first network on a new controller
     Init(InitArgs),
-    /// Write database and keys into one new file, while the controller runs
+    /// Write database and keys to one new file while the controller runs
     #[command(after_help = backup::BACKUP_EXAMPLES)]
     Backup(backup::BackupArgs),
-    /// Bring a backup back into a new data directory
+    /// Restore a backup into a new data directory
     #[command(after_help = backup::RESTORE_EXAMPLES)]
     Restore(backup::RestoreArgs),
-    /// Put a new key in place of an old one
+    /// Replace a key by a new one
     #[command(subcommand)]
     Rotate(backup::RotateCommand),
-    /// Set a new password for an account whose password is lost; on the controller's machine, while it runs or not
+    /// Set a new password for an account whose password is lost; on the controller's machine, while
+    /// it runs or not
     ResetPassword(ResetArgs),
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = RESET_EXAMPLES)]
 pub(crate) struct ResetArgs {
-    /// Directory of the controller [default: $XDG_STATE_HOME/overlan-controller or ~/.local/state/overlan-controller]
+    /// Directory of the controller [default: $XDG_STATE_HOME/overlan-controller or
+    /// ~/.local/state/overlan-controller]
     #[arg(long, aliases = ["state-dir", "state"], env = "OVERLAN_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// The account; asked for on a terminal
     #[arg(long, env = "OVERLAN_EMAIL")]
     email: Option<String>,
-    /// Read the new password from standard input instead of asking ($OVERLAN_PASSWORD works, too)
+    /// Read the new password from standard input instead of asking (or use $OVERLAN_PASSWORD)
     #[arg(long)]
     password_stdin: bool,
 }
@@ -57,15 +60,17 @@ pub(crate) struct ResetArgs {
 const RESET_EXAMPLES: &str = "\
 Examples:
   overlan controller reset-password --email you@example.com
-  pass show overlan | overlan controller reset-password --data-dir /var/lib/overlan-controller --email you@example.com --password-stdin";
+  pass show overlan | overlan controller reset-password --data-dir /var/lib/overlan-controller \
+      --email you@example.com --password-stdin";
 
 #[derive(Debug, Args)]
 #[command(after_help = SERVE_EXAMPLES)]
-pub(crate) struct ServeArgs {
-    /// Directory for database and keys [default: $XDG_STATE_HOME/overlan-controller or ~/.local/state/overlan-controller]
+pub(crate) struct ControllerServeArgs {
+    /// Directory for database and keys [default: $XDG_STATE_HOME/overlan-controller or
+    /// ~/.local/state/overlan-controller]
     #[arg(long, aliases = ["state-dir", "state"], env = "OVERLAN_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Where devices, relays and people connect to
+    /// Address for devices, relays and people
     #[arg(
         long,
         env = "OVERLAN_CONTROLLER_LISTEN",
@@ -73,7 +78,8 @@ pub(crate) struct ServeArgs {
         value_name = "ADDR"
     )]
     listen: SocketAddr,
-    /// HOST:PORT by which others reach it; goes into the join string and the certificate [default: the address of --listen]
+    /// HOST:PORT by which others reach it; goes into the join string and the certificate [default:
+    /// the address of --listen]
     #[arg(
         long,
         alias = "address",
@@ -84,7 +90,7 @@ pub(crate) struct ServeArgs {
     /// Domain of all names in the overlay: host.network.DOMAIN
     #[arg(long, env = "OVERLAN_DOMAIN", default_value = "overlan.internal")]
     domain: String,
-    /// Loopback address for /metrics, /healthz and /readyz; nobody is asked who they are there
+    /// Loopback address for /metrics, /healthz and /readyz, without authentication
     #[arg(long, env = "OVERLAN_CONTROLLER_METRICS", value_name = "ADDR")]
     metrics: Option<SocketAddr>,
 }
@@ -93,12 +99,13 @@ const SERVE_EXAMPLES: &str = "\
 Examples:
   overlan controller serve --public-address controller.example:8443
   At the first start it prints a setup token. Then, anywhere:
-    overlan controller init --server 'https://controller.example:8443#sha256:…' --email you@example.com --organisation Acme";
+    overlan controller init --server 'https://controller.example:8443#sha256:…' \
+    --email you@example.com --organisation Acme";
 
 #[derive(Debug, Args)]
 #[command(after_help = INIT_EXAMPLES)]
 pub(crate) struct InitArgs {
-    /// Join string; `overlan controller serve` prints it
+    /// Join string of the controller, as `overlan controller serve` prints it
     #[arg(long, env = "OVERLAN_SERVER", value_name = "JOIN")]
     server: JoinString,
     /// The owner's account; asked for on a terminal
@@ -115,10 +122,11 @@ pub(crate) struct InitArgs {
         value_name = "NAME"
     )]
     network: String,
-    /// File with the setup token; - is a line of standard input ($OVERLAN_SETUP_TOKEN works, too)
+    /// File with the setup token; - is a line of standard input (or use $OVERLAN_SETUP_TOKEN)
     #[arg(long, env = "OVERLAN_SETUP_TOKEN_FILE", value_name = "PATH")]
-    setup_token_file: Option<Source>,
-    /// Read the password from standard input, behind the setup token if that comes from there, too ($OVERLAN_PASSWORD works)
+    setup_token_file: Option<SecretSource>,
+    /// Read the password from standard input, after the setup token if that comes from there, too
+    /// (or use $OVERLAN_PASSWORD)
     #[arg(long)]
     password_stdin: bool,
     #[command(flatten)]
@@ -145,7 +153,7 @@ pub(crate) async fn run(command: ControllerCommand) -> Result<(), Failure> {
     }
 }
 
-async fn serve(args: ServeArgs) -> Result<(), Failure> {
+async fn serve(args: ControllerServeArgs) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let data_dir = match args.data_dir {
         Some(path) => path,
@@ -169,7 +177,7 @@ async fn serve(args: ServeArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the operator must know. The token is shown here and nowhere else.
+/// Prints what the operator needs. The token is shown here and nowhere else.
 fn greeting(
     address: SocketAddr,
     join: &JoinString,
@@ -181,11 +189,15 @@ fn greeting(
         text.push_str(&format!("metrics on http://{metrics}/metrics\n"));
     }
     if address.ip().is_unspecified() && matches!(join.server.host(), "127.0.0.1" | "::1") {
-        text.push_str("Only this machine can use this join string; --public-address HOST:PORT makes one for others.\n");
+        text.push_str(
+            "Only this machine can use this join string; --public-address HOST:PORT \
+            makes one for others.\n",
+        );
     }
     if let Some(token) = setup_token {
         text.push_str(&format!(
-            "setup token: {}\nNot set up yet. Next: overlan controller init --server '{join}' --email EMAIL --organisation NAME\n",
+            "setup token: {}\nNot set up yet. Next: overlan controller init --server '{join}' \
+             --email EMAIL --organisation NAME\n",
             token.reveal()
         ));
     }
@@ -225,13 +237,14 @@ async fn init(args: InitArgs) -> Result<(), Failure> {
 fn setup_refused(error: HttpsError) -> Failure {
     match error.problem() {
         Some(ProblemKind::SetupRefused) => Failure::from(error).next(
-            "The token is in the output of the last start of `overlan controller serve`; once it is set up, use `overlan login`.",
+            "The token is in the output of the last start of `overlan controller serve`; once it \
+             is set up, use `overlan login`.",
         ),
         Some(_) | None => error.into(),
     }
 }
 
-fn setup_token(file: Option<&Source>) -> Result<Secret, Failure> {
+fn setup_token(file: Option<&SecretSource>) -> Result<Secret, Failure> {
     if let Some(source) = file {
         return source.read("setup token");
     }
@@ -257,7 +270,8 @@ async fn reset(args: ResetArgs) -> Result<(), Failure> {
     let password = new_password(args.password_stdin)?;
     let ended = reset_password(&data_dir, &email, &password).await?;
     output::note(&format!(
-        "The password of {email} is set, and its logins have ended ({ended}). Next: overlan login --email {email}"
+        "The password of {email} is set, and its logins have ended ({ended}). Next: overlan login \
+         --email {email}"
     ));
     Ok(())
 }
@@ -297,7 +311,8 @@ impl From<StartError> for Failure {
             StartError::Name { .. } => Self::new(Code::Usage, error)
                 .next("See --domain and --public-address in `overlan controller serve --help`."),
             StartError::MetricsPublic { .. } => Self::new(Code::Usage, error).next(
-                "Give --metrics 127.0.0.1:9465, and let the collector come by a proxy that asks who it is, or by an SSH tunnel.",
+                "Give --metrics 127.0.0.1:9465, and let the collector come by a proxy that asks \
+                 who it is, or by an SSH tunnel.",
             ),
             StartError::Listen { .. }
             | StartError::DataDir { .. }

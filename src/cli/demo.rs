@@ -1,11 +1,12 @@
-//! `demo`: a whole deployment on this machine, for a first look. Decides what is shown and what it ends with.
+//! `demo`: a whole deployment on this machine, for a first look. Decides what is shown and what it
+//! ends with.
 
 use clap::Args;
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::output;
 use crate::cli::stop::Signals;
-use crate::demo::{Demo, DemoError, Doors, Options, Report};
+use crate::demo::{CheckReport, Demo, DemoError, LaptopListeners, Options};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -26,7 +27,7 @@ pub(crate) struct DemoArgs {
         value_name = "PORT"
     )]
     dns_port: u16,
-    /// Try everything once, say what works, and end with 0 if all does
+    /// Try everything once, report the results, and exit with 0 if all works
     #[arg(long)]
     check: bool,
 }
@@ -56,7 +57,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
 }
 
 /// Comes to an end only if something failed or there is nothing but a check to do.
-async fn show(demo: &mut Demo, doors: Doors, is_check: bool) -> Result<(), Failure> {
+async fn show(demo: &mut Demo, doors: LaptopListeners, is_check: bool) -> Result<(), Failure> {
     demo.start(doors).await?;
     if is_check {
         return check(demo).await;
@@ -92,7 +93,7 @@ async fn check(demo: &Demo) -> Result<(), Failure> {
     Err(Failure::new(Code::Other, "the demo does not work here"))
 }
 
-fn report_line(report: &Report) -> String {
+fn report_line(report: &CheckReport) -> String {
     match &report.outcome {
         Ok(figure) => format!("ok      {}: {figure}", report.what),
         Err(reason) => format!("FAILED  {}: {reason}", report.what),

@@ -1,4 +1,5 @@
-//! `dns`: what the running client answers to questions for names, and why. Decides how that is shown.
+//! `dns`: what the running client answers to questions for names, and why. Decides how that is
+//! shown.
 
 use clap::{Args, Subcommand};
 use overlan::program::dns::explain::{Explained, Rule};
@@ -15,15 +16,15 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DnsCommand {
-    /// Show where names are answered, and for which domains
+    /// Show the resolver and its domains
     #[command(after_help = STATUS_EXAMPLES)]
-    Status(StatusArgs),
-    /// Ask as a program would, and show which rule answered
+    Status(DnsStatusArgs),
+    /// Resolve a name as a program would, and show the rule that answered
     Query(QueryArgs),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct StatusArgs {
+pub(crate) struct DnsStatusArgs {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -56,7 +57,8 @@ Examples:
   overlan dns query web.home.overlan.internal
   overlan dns query _ldap._tcp.home.overlan.internal SRV
 
-Exit codes: 0 answered, 1 no such name, not ours, or no resolver of its zone answers, 3 no `overlan up` runs.";
+Exit codes: 0 answered, 1 no such name, not ours, or no resolver of its zone answers, 3 no
+`overlan up` runs.";
 
 /// `overlan dns …`.
 pub(crate) async fn run(command: DnsCommand) -> Result<(), Failure> {

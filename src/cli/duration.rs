@@ -2,7 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-/// Reads a length of time such as `90`, `90s`, `15m`, `12h`, `7d`, in seconds, and refuses what is outside `range`.
+/// Reads a length of time such as `90`, `90s`, `15m`, `12h`, `7d`, in seconds, and refuses what is
+/// outside `range`.
 pub(crate) fn within<T: TryFrom<u64>>(
     range: RangeInclusive<u64>,
 ) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {

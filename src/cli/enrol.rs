@@ -9,7 +9,7 @@ use overlan_protocol::key::Secret;
 
 use crate::cli::api;
 use crate::cli::exit::{Code, Failure};
-use crate::cli::secret::{self, Source};
+use crate::cli::secret::{self, SecretSource};
 
 #[derive(Debug, Args)]
 pub(crate) struct EnrolArgs {
@@ -18,12 +18,12 @@ pub(crate) struct EnrolArgs {
     pub(crate) server: Option<JoinString>,
     /// File with an auth key, needed to enrol only; - is standard input (or use $OVERLAN_AUTH_KEY)
     #[arg(long, env = "OVERLAN_AUTH_KEY_FILE", value_name = "PATH")]
-    auth_key_file: Option<Source>,
+    auth_key_file: Option<SecretSource>,
     /// Name of the new device in the overlay [default: the host's name]
     #[arg(long, env = "OVERLAN_HOSTNAME", value_name = "NAME")]
     pub(crate) hostname: Option<String>,
-    /// Network that the new device joins; repeat it, or separate names by commas, for several; all =
-    /// all networks of the key [default: all of the key's, or the organisation's default network]
+    /// Network that the new device joins; repeat it, or separate names by commas, for several; all
+    /// = all networks of the key [default: all of the key's, or the organisation's default network]
     #[arg(
         long = "network",
         env = "OVERLAN_NETWORK",
@@ -41,7 +41,7 @@ impl EnrolArgs {
 
     /// Returns true if the auth key is on standard input.
     pub(crate) fn reads_stdin(&self) -> bool {
-        self.auth_key_file == Some(Source::Stdin)
+        self.auth_key_file == Some(SecretSource::Stdin)
     }
 }
 
@@ -54,7 +54,8 @@ impl From<NoEnrolRight> for Failure {
             ),
             NoEnrolRight::NoCredential { .. } => Self::new(Code::NeedsLogin, error).next(
                 "Do one of these:\n  \
-                 give an auth key:   overlan up --server JOIN --auth-key-file PATH (or $OVERLAN_AUTH_KEY)\n  \
+                 give an auth key:   overlan up --server JOIN --auth-key-file PATH (or \
+                 $OVERLAN_AUTH_KEY)\n  \
                  log in before:      overlan login --server JOIN, then overlan up\n  \
                  use a terminal:     overlan up --server JOIN asks for email and password",
             ),

@@ -1,5 +1,5 @@
-//! Variables of the environment that are set and empty. Decides that they count as not set, for every flag of every command: a CI
-//! system that knows no value hands over an empty one.
+//! Variables of the environment that are set and empty. Decides that they count as not set, for
+//! every flag of every command: a CI system that knows no value hands over an empty one.
 
 use clap::Command;
 use clap::builder::Resettable;

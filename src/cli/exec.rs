@@ -1,5 +1,6 @@
-//! `exec`: runs a program whose connections go through the overlay, by the variables that programs know. Decides what the program finds
-//! in its environment; its doors, its signals and its end are the child modules'.
+//! `exec`: runs a program whose connections go through the overlay, by the variables that programs
+//! know. Decides what the program finds in its environment; its proxy, its signals and its end are
+//! the child modules'.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -12,23 +13,23 @@ use crate::cli::forward::Spec;
 use crate::cli::secret::Variable;
 use crate::cli::{StateArgs, duration, running, upstream, wait};
 
-use child::{Forwarded, Program};
-use doors::{Doors, Wanted};
+use child::{ChildProgram, Forwarded};
 use ephemeral::EphemeralArgs;
+use private_proxy::{PrivateProxy, ProxyWish};
 
 pub(crate) use child::StartArgs;
 pub(crate) use child::start;
 
 mod child;
 
-mod doors;
+mod private_proxy;
 
 mod ephemeral;
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ExecArgs {
-    /// The program and its arguments; all that follows the program is its own
+    /// The program and its arguments
     #[arg(
         trailing_var_arg = true,
         allow_hyphen_values = true,
@@ -36,7 +37,7 @@ pub(crate) struct ExecArgs {
         value_name = "PROGRAM"
     )]
     command: Vec<OsString>,
-    /// How long to wait until peers can be reached: seconds, or with a unit (2m); 0 = for ever
+    /// Time to wait until peers can be reached: seconds, or with a unit (2m); 0 = no limit
     #[arg(
         long,
         env = "OVERLAN_EXEC_TIMEOUT",
@@ -45,7 +46,8 @@ pub(crate) struct ExecArgs {
         value_name = "TIME"
     )]
     timeout: u32,
-    /// A port of this host that leads to a peer while the program runs, as ssh writes it: [BIND:]PORT:HOST:PORT or /PATH:HOST:PORT; may be repeated
+    /// Forward a local port to a peer while the program runs, in the form of ssh:
+    /// [BIND:]PORT:HOST:PORT or /PATH:HOST:PORT; may be repeated
     #[arg(
         short = 'L',
         long = "local",
@@ -54,10 +56,11 @@ pub(crate) struct ExecArgs {
         value_name = "FORWARD"
     )]
     forwards: Vec<Spec>,
-    /// Connect to destinations outside the overlay from this host instead of refusing them
+    /// Connect to foreign destinations from this host instead of refusing them
     #[arg(long, env = "OVERLAN_PROXY_DIRECT", value_parser = BoolishValueParser::new())]
     proxy_direct: bool,
-    /// Name the SOCKS5 proxy in ALL_PROXY instead of the HTTP proxy: for programs that know only that one
+    /// Name a SOCKS5 proxy in ALL_PROXY instead of an HTTP proxy, for programs that know only
+    /// SOCKS5
     #[arg(long, env = "OVERLAN_EXEC_SOCKS", value_parser = BoolishValueParser::new())]
     socks: bool,
     #[command(flatten, next_help_heading = "A device for this program alone")]
@@ -75,20 +78,24 @@ Examples:
   overlan exec --ephemeral --server JOIN --auth-key-file key.txt -- make deploy
   overlan exec -- sh -c 'dig @$OVERLAN_DNS_HOST -p $OVERLAN_DNS_PORT web.home.overlan.internal'
 
-The program finds ALL_PROXY, HTTP_PROXY, HTTPS_PROXY and NO_PROXY, in both cases, NODE_USE_ENV_PROXY, OVERLAN_DNS_HOST and
-OVERLAN_DNS_PORT, and OVERLAN_FORWARD_1 and so on with the addresses of -L. The proxy is for this program alone: its URL holds a
-password that ends with it, so children that change their user can use it, too. Secrets such as OVERLAN_AUTH_KEY are taken out. Programs
-that know none of these variables (psql, redis-cli, mysql) reach a peer by -L; that port is open to your user and root.
-The program gets SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 of this one, and SIGTERM if this one is killed.
-Exit codes: the program's; 128 + N if signal N killed it; 126 and 127 as in a shell if it cannot be started;
-before it starts 3 no `overlan up` runs, 4 not enrolled any more or no valid key, 8 no controller, 9 no relay.";
+The program finds ALL_PROXY, HTTP_PROXY, HTTPS_PROXY and NO_PROXY, in both cases,
+NODE_USE_ENV_PROXY, OVERLAN_DNS_HOST and OVERLAN_DNS_PORT, and OVERLAN_FORWARD_1 and so on with
+the addresses of -L. The proxy is for this program alone: its URL holds a password that ends with
+it, so children that change their user can use it, too. Secrets such as OVERLAN_AUTH_KEY are taken
+out. Programs that know none of these variables (psql, redis-cli, mysql) reach a peer by -L; that
+port is open to your user and root.
+The program gets SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 of this one, and SIGTERM if
+this one is killed.
+Exit codes: the program's; 128 + N if signal N killed it; 126 and 127 as in a shell if it cannot
+be started; before it starts 3 no `overlan up` runs, 4 not enrolled any more or no valid key, 8 no
+controller, 9 no relay.";
 
 /// `overlan exec`.
 pub(crate) async fn run(args: ExecArgs) -> Result<ExitCode, Failure> {
-    let mut program = Program::new(args.command)?;
+    let mut program = ChildProgram::new(args.command)?;
     // From before anything starts: no signal falls between.
     let mut signals = Forwarded::listen()?;
-    let doors = Doors::open(Wanted {
+    let proxy = PrivateProxy::open(ProxyWish {
         forwards: args.forwards,
         direct: args.proxy_direct,
         socks: args.socks,
@@ -98,7 +105,7 @@ pub(crate) async fn run(args: ExecArgs) -> Result<ExitCode, Failure> {
     }
     // The proxy of our own is for the program, not for commands of ours in there.
     program.with("OVERLAN_UPSTREAM_PROXY", upstream::name());
-    for (name, value) in doors.variables() {
+    for (name, value) in proxy.variables() {
         program.with(&name, value);
     }
     if args.own.ephemeral {
@@ -109,7 +116,7 @@ pub(crate) async fn run(args: ExecArgs) -> Result<ExitCode, Failure> {
         for (name, value) in resolver(device.dns) {
             program.with(name, value);
         }
-        let ended = match doors.served_by(&device.node).await {
+        let ended = match proxy.served_by(&device.node).await {
             Ok(serving) => serving.during(signals.run(program)).await,
             Err(failure) => Err(failure),
         };
@@ -128,11 +135,11 @@ pub(crate) async fn run(args: ExecArgs) -> Result<ExitCode, Failure> {
         program.with("OVERLAN_STATE_DIR", std::path::absolute(state)?);
     }
     let control = args.state.open()?.socket_path();
-    let serving = doors.served_by_running(&control).await?;
+    let serving = proxy.served_by_running(&control).await?;
     serving.during(signals.run(program)).await
 }
 
-/// Where names of the overlay are answered.
+/// Returns the variables with the address of the resolver.
 fn resolver(dns: std::net::SocketAddr) -> [(&'static str, String); 2] {
     [
         ("OVERLAN_DNS_HOST", dns.ip().to_string()),

@@ -1,4 +1,5 @@
-//! Exit codes, and which error leads to which. Decides what a script can tell apart; prints nothing.
+//! Exit codes, and which error leads to which. Decides what a script can tell apart; prints
+//! nothing.
 
 use std::error::Error;
 use std::fmt;
@@ -11,7 +12,7 @@ use overlan_protocol::api::ProblemKind;
 use overlan_transport::ConnectError;
 use overlan_transport::https::HttpsError;
 
-/// What the program ends with. Scripts depend on the numbers: they never change.
+/// The exit code of the program. Scripts depend on the numbers: they never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Code {
@@ -57,7 +58,7 @@ impl Code {
         }
     }
 
-    /// What another run of this program meant by its exit code.
+    /// Reads the exit code of another run of this program.
     pub(crate) fn from_exit(code: Option<i32>) -> Self {
         let all = [
             Self::Ok,
@@ -82,7 +83,8 @@ impl From<Code> for ExitCode {
     }
 }
 
-/// A command that failed: its exit code, the error, and what to do next where the error itself does not say it.
+/// A command that failed: its exit code, the error, and what to do next where the error itself does
+/// not say it.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: Code,
@@ -133,7 +135,8 @@ impl Failure {
         self.code
     }
 
-    /// What happened and why: the whole chain in one line. A cause that its error's text already tells is not told twice.
+    /// Says what happened and why: the whole chain in one line. A cause that its error's text
+    /// already holds is not repeated.
     pub(crate) fn message(&self) -> String {
         let mut told = self.error.to_string();
         let mut message = told.clone();
@@ -150,7 +153,7 @@ impl Failure {
         message
     }
 
-    /// What to do next, if the message does not say it.
+    /// Says what to do next, if the message does not.
     pub(crate) fn hint(&self) -> Option<&str> {
         self.next.as_deref()
     }
@@ -238,8 +241,10 @@ impl From<HttpsError> for Failure {
             | HttpsError::Problem(_) => false,
         };
         match is_away {
-            true => Self::new(code, format!("the controller is not reached: {error}"))
-                .next("Does it run, and is this its address? `overlan netcheck` shows what an enrolled device reaches."),
+            true => Self::new(code, format!("the controller is not reached: {error}")).next(
+                "Does it run, and is this its address? `overlan netcheck` shows what an \
+                    enrolled device reaches.",
+            ),
             false => Self::new(code, error),
         }
     }

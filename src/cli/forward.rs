@@ -1,5 +1,6 @@
-//! `forward`: ports and sockets of this host that lead to peers, written as ssh writes them. Decides where this host listens and who may
-//! come in; the running `overlan up` carries what comes in.
+//! `forward`: ports and sockets of this host that lead to peers, written as ssh writes them.
+//! Decides where this host listens and who may come in; the running `overlan up` carries what comes
+//! in.
 
 use std::fmt;
 use std::fs;
@@ -25,10 +26,11 @@ use crate::cli::{StateArgs, output, running};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ForwardArgs {
-    /// Where to listen and where it leads: [BIND:]PORT:HOST:PORT or /PATH:HOST:PORT; port 0 chooses a free one
+    /// Local address and its destination: [BIND:]PORT:HOST:PORT or /PATH:HOST:PORT; port 0 takes a
+    /// free one
     #[arg(value_name = "FORWARD", required_unless_present = "local")]
     forwards: Vec<Spec>,
-    /// The same, as ssh writes it
+    /// The same, in the form of ssh
     #[arg(
         short = 'L',
         long = "local",
@@ -37,16 +39,17 @@ pub(crate) struct ForwardArgs {
         value_name = "FORWARD"
     )]
     local: Vec<Spec>,
-    /// Datagrams instead of streams
+    /// Forward UDP instead of TCP
     #[arg(long)]
     udp: bool,
-    /// Let other hosts in, too, where a BIND address says so
+    /// Accept other hosts, too, at a BIND address that they reach
     #[arg(short, long)]
     gateway: bool,
-    /// Let programs of other users of this host in, too; on Linux only those of the same user and of root may otherwise
+    /// Accept programs of other users of this host, too; by default, on Linux, only those of this
+    /// user and of root
     #[arg(long, env = "OVERLAN_FORWARD_ALL_USERS", value_parser = BoolishValueParser::new())]
     all_users: bool,
-    /// Print where it listens as one JSON document; docs/json.md lists its fields
+    /// Print the local addresses as one JSON document; docs/json.md lists its fields
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -64,9 +67,10 @@ Examples:
     overlan forward [::1]:8080:web:80
     overlan forward --udp 5353:dns:53
 
-It runs until Ctrl-C, or until `overlan up` ends. On Linux your programs and those of root can use it, with --all-users those of
-every user of this host; a Unix socket only you can.
-Exit codes: 0 ended by Ctrl-C, 1 cannot listen or no such peer, 2 usage, 3 no `overlan up` runs, or it ended.";
+It runs until Ctrl-C, or until `overlan up` ends. On Linux your programs and those of root can use
+it, with --all-users those of every user of this host; a Unix socket only you can.
+Exit codes: 0 ended by Ctrl-C, 1 cannot listen or no such peer, 2 usage, 3 no `overlan up` runs,
+or it ended.";
 
 /// One forward as a person writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +80,7 @@ pub(crate) struct Spec {
     port: u16,
 }
 
-/// Where this host listens.
+/// The local address of a forward.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Listen {
     Port(SocketAddr),
@@ -175,9 +179,9 @@ fn address(text: &str) -> Result<IpAddr, String> {
     }
 }
 
-/// What `--json` prints.
+/// The document of `--json`.
 #[derive(Debug, Serialize)]
-struct Report {
+struct ForwardReport {
     schema_version: u32,
     forwards: Vec<Listening>,
 }
@@ -248,7 +252,7 @@ pub(crate) struct AllOpened {
     pub(crate) forwards: Vec<Forward>,
 }
 
-/// Who may come in at all of them, and how.
+/// The programs that may use the forwards, and the protocol.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Admission {
     /// Datagrams instead of streams.
@@ -294,7 +298,7 @@ fn announce(doors: &[Opened], udp: bool, json: bool) -> Result<(), Failure> {
             port: spec.port,
             protocol: if udp { "udp" } else { "tcp" },
         });
-        return output::json(&Report {
+        return output::json(&ForwardReport {
             schema_version: 1,
             forwards: listening.collect(),
         });
@@ -304,7 +308,7 @@ fn announce(doors: &[Opened], udp: bool, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the parser of one forward cannot see.
+/// Checks what the parser of one forward cannot see.
 fn check(spec: &Spec, udp: bool, gateway: bool) -> Result<(), Failure> {
     match &spec.listen {
         Listen::Path(_) if udp => Err(Failure::usage(
@@ -313,7 +317,8 @@ fn check(spec: &Spec, udp: bool, gateway: bool) -> Result<(), Failure> {
         Listen::Path(_) => Ok(()),
         Listen::Port(_) if !is_public(&spec.listen) => Ok(()),
         Listen::Port(address) if !gateway => Err(Failure::usage(format!(
-            "{address} is not only for this host: whoever can connect there would be in your network in your name; if you want that, give --gateway"
+            "{address} is not only for this host: whoever can connect there would be in your \
+             network in your name; if you want that, give --gateway"
         ))),
         Listen::Port(address) => {
             output::note(&format!(
@@ -325,7 +330,7 @@ fn check(spec: &Spec, udp: bool, gateway: bool) -> Result<(), Failure> {
     }
 }
 
-/// Whether other hosts may reach it.
+/// Returns true if other hosts may reach it.
 fn is_public(listen: &Listen) -> bool {
     match listen {
         Listen::Port(address) => !address.ip().to_canonical().is_loopback(),

@@ -1,8 +1,9 @@
-//! How help is laid out: commands in groups, and options that every command has in one place. Decides nothing about what commands do.
+//! The layout of help: commands in groups, and options that every command has in one place. Decides
+//! nothing about what commands do.
 
 use clap::Command;
 
-/// Commands by what somebody wants to do, the first day's first.
+/// Commands by purpose, those of the first day first.
 const GROUPS: &[(&str, &[&str])] = &[
     (
         "Daily use",
@@ -10,7 +11,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "up", "status", "exec", "forward", "nc", "network", "down", "logout",
         ],
     ),
-    ("Publishing", &["serve", "ca"]),
+    ("Serving", &["serve", "ca"]),
     (
         "Looking",
         &[
@@ -29,7 +30,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Running servers", &["demo", "controller", "relay"]),
 ];
 
-/// The program's command line as help shows it. `command` is the whole, not built yet.
+/// Returns the program's command line as help shows it. `command` is the whole, not built yet.
 pub(super) fn laid_out(mut command: Command) -> Command {
     let template = template(&command);
     command.build();
@@ -41,7 +42,7 @@ pub(super) fn laid_out(mut command: Command) -> Command {
         .help_template(template)
 }
 
-/// The first page: groups instead of one long list.
+/// Returns the first page, with groups instead of one long list.
 fn template(command: &Command) -> String {
     let mut text = String::from("{about-with-newline}\n{usage-heading} {usage}\n");
     for (group, names) in GROUPS {
@@ -59,7 +60,7 @@ fn template(command: &Command) -> String {
     text
 }
 
-/// A command without the options that all have: they stand on the first page.
+/// Returns a command without the options that all have: they stand on the first page.
 fn without_global_options(command: Command) -> Command {
     let command = command
         .mut_args(|argument| match argument.is_global_set() {
@@ -74,8 +75,8 @@ fn without_global_options(command: Command) -> Command {
     command.after_help(after)
 }
 
-/// The text with each paragraph as one line, which clap breaks where the terminal ends. Indented lines are commands and stay as they
-/// are, and a line that ends a sentence ends its line.
+/// Returns the text with each paragraph as one line, which clap breaks where the terminal ends.
+/// Indented lines are commands and stay as they are, and the end of a sentence ends its line.
 fn flowing(text: &str) -> String {
     let mut flowing = String::new();
     let mut goes_on = false;
@@ -119,13 +120,13 @@ mod tests {
     fn the_first_page_begins_with_daily_use_and_has_each_option_once() {
         let page = laid_out(Cli::command()).render_long_help().to_string();
         let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}\n{page}"));
-        assert!(at("Daily use:") < at("Publishing:"));
-        assert!(at("Publishing:") < at("Running servers:"));
+        assert!(at("Daily use:") < at("Serving:"));
+        assert!(at("Serving:") < at("Running servers:"));
         assert!(at("  up ") < at("  bugreport "));
         for option in ["--log <", "--config <", "--upstream-proxy <"] {
             assert_eq!(page.matches(option).count(), 1, "{option}\n{page}");
         }
-        assert!(!page.contains("Way out"), "{page}");
+        assert!(!page.contains("Publishing"), "{page}");
     }
 
     #[test]

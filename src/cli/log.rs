@@ -50,7 +50,8 @@ pub(crate) fn change(filter: &str) -> Result<(), Failure> {
 fn parse(filter: &str) -> Result<EnvFilter, Failure> {
     EnvFilter::try_new(filter).map_err(|error| {
         Failure::usage(format!(
-            "--log {filter:?} is not understood: {error}; it is a level (error, warn, info, debug, trace) or a list such as warn,overlan=debug"
+            "--log {filter:?} is not understood: {error}; it is a level (error, warn, info, \
+             debug, trace) or a list such as warn,overlan=debug"
         ))
     })
 }

@@ -1,5 +1,5 @@
-//! `login` and `logout`: a person's session, and the end of this device. Decides where credentials come from and what is
-//! forgotten in which order.
+//! `login` and `logout`: a person's session, and the end of this device. Decides where credentials
+//! come from and what is forgotten in which order.
 
 use clap::Args;
 use overlan::program::enrol::{ForgetError, forget, is_gone};
@@ -11,19 +11,20 @@ use overlan_protocol::proof::Principal;
 use overlan_transport::https::{Connection, HttpsError};
 
 use crate::cli::exit::{Code, Failure};
-use crate::cli::secret::Source;
+use crate::cli::secret::SecretSource;
 use crate::cli::{StateArgs, api, output, prompt, secret, upstream};
 
 #[derive(Debug, Args)]
 #[command(after_help = LOGIN_EXAMPLES)]
 pub(crate) struct LoginArgs {
-    /// Join string of the controller; `overlan controller serve` prints it [default: that of the last login or enrolment]
+    /// Join string of the controller, as `overlan controller serve` prints it
+    /// [default: that of the last login or enrolment]
     #[arg(long, env = "OVERLAN_SERVER", value_name = "JOIN")]
     server: Option<JoinString>,
     /// Account; asked for on a terminal
     #[arg(long, env = "OVERLAN_EMAIL")]
     email: Option<String>,
-    /// Read the password from standard input instead of asking ($OVERLAN_PASSWORD works, too)
+    /// Read the password from standard input instead of asking (or use $OVERLAN_PASSWORD)
     #[arg(long)]
     password_stdin: bool,
     #[command(flatten)]
@@ -50,7 +51,8 @@ pub(crate) async fn login(args: LoginArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Logs in by what is given, and asks a person for the rest. Who mistypes a password is asked again.
+/// Logs in by what is given, and asks a person for the rest. Who mistypes a password is asked
+/// again.
 pub(crate) async fn log_in_asking(
     state: &StateDir,
     join: JoinString,
@@ -74,7 +76,7 @@ pub(crate) async fn log_in_asking(
     }
 }
 
-/// How often a person may mistype a password, as `login` and `sudo` count.
+/// Times that a person may mistype a password, as `login` and `sudo` count.
 const TRIES: u32 = 3;
 
 /// Logs in and keeps the session.
@@ -128,7 +130,7 @@ pub(crate) fn email(given: Option<String>) -> Result<String, Failure> {
 /// The password: from standard input, the environment, or asked for.
 pub(crate) fn password(from_stdin: bool) -> Result<Secret, Failure> {
     if from_stdin {
-        return Source::Stdin.read("password");
+        return SecretSource::Stdin.read("password");
     }
     if let Some(password) = secret::from_environment(secret::Variable::Password) {
         return Ok(password);
@@ -143,7 +145,7 @@ pub(crate) fn password(from_stdin: bool) -> Result<Secret, Failure> {
     .next("Use --password-stdin or $OVERLAN_PASSWORD."))
 }
 
-/// Whether [`password`] asks a person.
+/// Returns true if [`password`] asks a person.
 pub(crate) fn asks_for_password(from_stdin: bool) -> bool {
     !from_stdin && secret::from_environment(secret::Variable::Password).is_none()
 }
@@ -170,12 +172,12 @@ pub(crate) async fn logout(args: &StateArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What was here before somebody logged out.
+/// The things that were here before somebody logged out.
 #[derive(Debug, Default)]
 struct Left {
-    /// Label of the device.
+    /// The label of the device.
     device: Option<String>,
-    /// Account of the login.
+    /// The account of the login.
     account: Option<String>,
     /// Services and routes.
     published: usize,
@@ -213,8 +215,8 @@ impl Left {
         }
         match self.published {
             0 => {}
-            1 => told.push("1 published service is forgotten".to_owned()),
-            many => told.push(format!("{many} published services are forgotten")),
+            1 => told.push("1 service is no longer served".to_owned()),
+            many => told.push(format!("{many} services are no longer served")),
         }
         if let Some(account) = &self.account {
             told.push(format!("the login of {account} has ended"));
@@ -242,7 +244,8 @@ async fn forget_session(state: &StateDir) -> Result<(), Failure> {
     match state.load_login() {
         Ok(None) => return Ok(()),
         Ok(Some(session)) => {
-            // Its end comes by itself within days; a controller that is away is no reason to keep it.
+            // Its end comes by itself within days; a controller that is away is no reason to keep
+            // it.
             if let Err(error) = end_session(&session).await {
                 output::note(&format!(
                     "The controller could not be told to end the login: {error}"

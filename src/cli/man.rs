@@ -11,7 +11,8 @@ use crate::cli::output;
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ManArgs {
-    /// Write a page for every command into this directory, which must exist, instead of the first one to standard output
+    /// Write a page for each command into this existing directory, instead of the main page to
+    /// standard output
     #[arg(long, env = "OVERLAN_MAN_DIR", value_name = "DIR")]
     dir: Option<PathBuf>,
 }

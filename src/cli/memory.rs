@@ -1,4 +1,5 @@
-//! `--memory`: how much memory a client may take. Decides whose word counts: the flag's, or the cgroup's.
+//! `--memory`: how much memory a client may take. Decides whose word counts: the flag's, or the
+//! cgroup's.
 
 use std::str::FromStr;
 
@@ -9,19 +10,19 @@ use crate::cli::exit::Failure;
 
 #[derive(Debug, Args)]
 pub(crate) struct MemoryArgs {
-    /// Memory that this process may take, at least 32M, such as 64M or 1G; off = as much as there is [default: the limit of its
-    /// cgroup, which is a container's, if there is one]
+    /// Memory that this process may use, at least 32M, such as 64M or 1G; off = no limit
+    /// [default: the limit of its cgroup, such as a container's]
     #[arg(long, env = "OVERLAN_MEMORY", value_name = "SIZE")]
-    memory: Option<Asked>,
+    memory: Option<MemorySetting>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
+enum MemorySetting {
     Off,
     Limit(Size),
 }
 
-impl FromStr for Asked {
+impl FromStr for MemorySetting {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -36,11 +37,11 @@ impl FromStr for Asked {
 }
 
 impl MemoryArgs {
-    /// What was asked for, or what the cgroup allows.
+    /// Returns the limit that was asked for, or that of the cgroup.
     pub(crate) fn budget(&self) -> Result<Option<Budget>, Failure> {
         match self.memory {
-            Some(Asked::Off) => Ok(None),
-            Some(Asked::Limit(Size(limit))) => {
+            Some(MemorySetting::Off) => Ok(None),
+            Some(MemorySetting::Limit(Size(limit))) => {
                 let budget = Budget::new(limit, Origin::Given);
                 let budget = budget.map_err(|error| {
                     Failure::usage(format!("--memory: {error}")).next("Give more, or off.")
@@ -77,7 +78,7 @@ mod tests {
         let budget = asked("64M").budget().unwrap().unwrap();
         assert_eq!((budget.limit(), budget.source()), (64 << 20, Origin::Given));
         assert!(asked("1M").budget().is_err());
-        assert!("64MB".parse::<Asked>().is_err());
+        assert!("64MB".parse::<MemorySetting>().is_err());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! `nc`: standard input and output as one connection of the overlay. Decides when it is over; the running `overlan up` holds the
-//! connection.
+//! `nc`: standard input and output as one connection of the overlay. Decides when it is over; the
+//! running `overlan up` holds the connection.
 //!
 //! ```text
 //! stdin ──thread──> socket pair ── handed over ── overlan up ── overlay
@@ -35,18 +35,29 @@ pub(crate) struct NcArgs {
     #[command(flatten)]
     network: NetworkArgs,
     /// Port of the peer
-    #[arg(value_parser = clap::value_parser!(u16).range(1..), required_unless_present = "listen", conflicts_with = "listen")]
+    #[arg(
+        value_parser = clap::value_parser!(u16).range(1..),
+        required_unless_present = "listen",
+        conflicts_with = "listen",
+    )]
     port: Option<u16>,
-    /// Wait for one connection from a peer instead
+    /// Wait for one connection of a peer instead
     #[arg(short, long)]
     listen: bool,
-    /// Datagrams instead of a stream: one for each read of standard input
+    /// Use UDP: one datagram for each read of standard input
     #[arg(short, long)]
     udp: bool,
-    /// Give up when there is no connection after this time, and end when it is silent for as long: seconds, or with a unit (2m)
-    #[arg(short = 'w', long, env = "OVERLAN_NC_TIMEOUT", value_name = "TIME", value_parser = duration::within::<u32>(duration::SOME))]
+    /// Give up without a connection after this time, and end after as long a silence: seconds, or
+    /// with a unit (2m)
+    #[arg(
+        short = 'w',
+        long,
+        env = "OVERLAN_NC_TIMEOUT",
+        value_name = "TIME",
+        value_parser = duration::within::<u32>(duration::SOME),
+    )]
     timeout: Option<u32>,
-    /// Say on standard error when the connection is there
+    /// Report on standard error once it is connected
     #[arg(short, long)]
     verbose: bool,
     #[command(flatten)]
@@ -63,14 +74,16 @@ Examples:
   Whether a port answers:
     overlan nc -w 3 web 22 < /dev/null
 
-The end of standard input closes this side of the connection; the other side goes on until it is closed, too.
-Exit codes: 0 both sides closed, 1 refused, reset or unknown, 6 denied by policy, 7 timeout, 9 no relay.";
+The end of standard input closes this side of the connection; the other side goes on until it is
+closed, too.
+Exit codes: 0 both sides closed, 1 refused, reset or unknown, 6 denied by policy, 7 timeout, 9 no
+relay.";
 
 /// `overlan nc`.
 pub(crate) async fn run(args: NcArgs) -> Result<(), Failure> {
     let request = Request::Carry(carry(&args)?);
     let control = args.state.open()?.socket_path();
-    let (ours, theirs) = Ends::new(args.udp)?;
+    let (ours, theirs) = PairEnd::new(args.udp)?;
     let used = watch::Sender::new(Instant::now());
     let (connected, mut has_connected) = watch::channel(false);
     let mut copying = None;
@@ -173,7 +186,7 @@ async fn silence(seconds: Option<u32>, used: watch::Receiver<Instant>) {
 }
 
 /// This program's end of the pair whose other end is handed over.
-enum Ends {
+enum PairEnd {
     Stream(UnixStream),
     Datagram {
         socket: UnixDatagram,
@@ -182,7 +195,7 @@ enum Ends {
     },
 }
 
-impl Ends {
+impl PairEnd {
     fn new(udp: bool) -> io::Result<(Self, OwnedFd)> {
         Ok(if udp {
             let (ours, theirs) = UnixDatagram::pair()?;
@@ -199,9 +212,9 @@ impl Ends {
         })
     }
 
-    /// Copies in two threads: reads of standard input cannot be waited for in any other way that works for files, terminals and
-    /// pipes alike, or be given up, so the thread that reads ends with the process. The result comes when all that the peer sent is
-    /// written.
+    /// Copies in two threads: reads of standard input cannot be waited for in any other way that
+    /// works for files, terminals and pipes alike, or be given up, so the thread that reads ends
+    /// with the process. The result comes when all that the peer sent is written.
     fn copy(
         self,
         datagram_max: usize,
@@ -226,7 +239,8 @@ impl Ends {
         (kept, written)
     }
 
-    /// Nothing more comes from the peer. A stream says so itself; datagrams have no end of their own, and a read of nothing is one.
+    /// Nothing more comes from the peer. A stream says so itself; datagrams have no end of their
+    /// own, and a read of nothing is one.
     fn end_datagrams(&self) {
         if let Self::Datagram { socket, over } = self {
             over.store(true, Ordering::Release);
@@ -269,7 +283,7 @@ impl Ends {
         }
     }
 
-    /// Whether a read of nothing is the end.
+    /// Returns true if a read of nothing is the end.
     fn is_over(&self) -> bool {
         match self {
             Self::Stream(_) => true,

@@ -1,5 +1,5 @@
-//! `netcheck`: whether this host reaches the controller and each relay, and how far away they are. Decides nothing about which relay is
-//! used; works without a running `overlan up`.
+//! `netcheck`: whether this host reaches the controller and each relay, and how far away they are.
+//! Decides nothing about which relay is used; works without a running `overlan up`.
 
 use std::time::Duration;
 
@@ -29,31 +29,32 @@ Examples:
   overlan netcheck
   overlan netcheck --json | jq '.relays[] | select(.error)'
 
-It opens TCP and TLS to the controller and to every relay that this device knows, with their pinned keys, and needs no running
-`overlan up`. Exit codes: 0 the controller and a relay answer, 4 not enrolled, 8 no controller, 9 no relay.";
+It opens TCP and TLS to the controller and to every relay that this device knows, with their
+pinned keys, and needs no running `overlan up`. Exit codes: 0 the controller and a relay answer, 4
+not enrolled, 8 no controller, 9 no relay.";
 
-/// What `netcheck --json` prints.
+/// The document of `netcheck --json`.
 #[derive(Debug, Serialize)]
-struct Report {
+struct NetcheckReport {
     schema_version: u32,
-    controller: Reached,
+    controller: ReachedServer,
     /// The nearest first, then those that were not reached.
-    relays: Vec<Reached>,
+    relays: Vec<ReachedServer>,
 }
 
 /// One server.
 #[derive(Debug, Serialize)]
-struct Reached {
+struct ReachedServer {
     name: String,
-    /// Where it was reached, or where it should be.
+    /// The address at which it was reached, or should have been.
     address: String,
-    /// Whether the TLS handshake with its pinned key went well.
+    /// True if the TLS handshake with its pinned key succeeded.
     reached: bool,
     /// Over TCP and back, microseconds.
     round_trip_us: Option<u64>,
     /// Until TLS was ready, microseconds: names, TCP and keys.
     ready_us: Option<u64>,
-    /// Why it was not reached.
+    /// The reason for which it was not reached.
     error: Option<String>,
 }
 
@@ -72,7 +73,7 @@ pub(crate) async fn run(args: NetcheckArgs) -> Result<(), Failure> {
     let began = now();
     let opened = api::open(&device.join).await;
     let took = micros(now().saturating_duration_since(began));
-    let controller = Reached {
+    let controller = ReachedServer {
         name: "controller".to_owned(),
         address: device.join.server.to_string(),
         reached: opened.is_ok(),
@@ -82,7 +83,7 @@ pub(crate) async fn run(args: NetcheckArgs) -> Result<(), Failure> {
     };
     let mut relays = probes.join_all().await;
     relays.sort_by_key(|relay| (!relay.reached, relay.round_trip_us, relay.name.clone()));
-    let report = Report {
+    let report = NetcheckReport {
         schema_version: 1,
         controller,
         relays,
@@ -95,10 +96,10 @@ pub(crate) async fn run(args: NetcheckArgs) -> Result<(), Failure> {
     verdict(&report)
 }
 
-async fn probe(relay: Relay) -> Reached {
+async fn probe(relay: Relay) -> ReachedServer {
     let name = relay.name.clone();
     match link::probe(&relay, &upstream::outgoing()).await {
-        Ok(probed) => Reached {
+        Ok(probed) => ReachedServer {
             name,
             address: probed.address,
             reached: true,
@@ -106,7 +107,7 @@ async fn probe(relay: Relay) -> Reached {
             ready_us: Some(micros(probed.ready)),
             error: None,
         },
-        Err(error) => Reached {
+        Err(error) => ReachedServer {
             name,
             address: relay.addresses.join(", "),
             reached: false,
@@ -117,7 +118,7 @@ async fn probe(relay: Relay) -> Reached {
     }
 }
 
-/// With its causes.
+/// Returns the error with its causes.
 fn explain(error: &AttachError) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
@@ -131,7 +132,7 @@ fn explain(error: &AttachError) -> String {
     text
 }
 
-fn verdict(report: &Report) -> Result<(), Failure> {
+fn verdict(report: &NetcheckReport) -> Result<(), Failure> {
     if report.relays.is_empty() {
         let text = "this device knows no relay";
         return Err(Failure::new(Code::RelayUnreachable, text)
@@ -150,7 +151,7 @@ fn verdict(report: &Report) -> Result<(), Failure> {
     Ok(())
 }
 
-fn table(report: &Report) -> String {
+fn table(report: &NetcheckReport) -> String {
     let mut rows = vec![["SERVER", "ADDRESS", "RESULT"].map(str::to_owned)];
     for server in std::iter::once(&report.controller).chain(&report.relays) {
         let told = match (&server.error, server.round_trip_us, server.ready_us) {

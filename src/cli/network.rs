@@ -1,4 +1,5 @@
-//! `network`: which networks this device is in, and joining and leaving by itself. Who may is the controller's decision.
+//! `network`: which networks this device is in, and joining and leaving by itself. Who may is the
+//! controller's decision.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::cli::{StateArgs, api, output, running};
 pub(crate) enum NetworkCommand {
     /// Show the networks that this device is in, and those that it may join
     #[command(after_help = EXAMPLES)]
-    List(ListArgs),
+    List(NetworkListArgs),
     /// Join a network that this device may join; a running `overlan up` takes part at once
     #[command(after_help = EXAMPLES)]
     Join(ChangeArgs),
@@ -28,7 +29,7 @@ pub(crate) enum NetworkCommand {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ListArgs {
+pub(crate) struct NetworkListArgs {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -51,8 +52,8 @@ Examples:
   overlan network join acme && curl -x socks5h://127.0.0.1:1080 http://web.acme.overlan.internal
   overlan network leave acme
 
-A device may join the networks of the auth key by which it was enrolled, and those into which `overlan admin network add`
-put it, until it is taken out.";
+A device may join the networks of the auth key by which it was enrolled, and those into which
+`overlan admin network add` put it, until it is taken out.";
 
 /// `overlan network …`.
 pub(crate) async fn run(command: NetworkCommand) -> Result<(), Failure> {
@@ -63,7 +64,7 @@ pub(crate) async fn run(command: NetworkCommand) -> Result<(), Failure> {
     }
 }
 
-async fn list(args: &ListArgs) -> Result<(), Failure> {
+async fn list(args: &NetworkListArgs) -> Result<(), Failure> {
     let (_, mut connection) = open_as_device(&args.state.open()?).await?;
     let choices: Vec<NetworkChoice> = connection.get(path::DEVICE_NETWORKS, api::WITHIN).await?;
     if args.json {
@@ -132,7 +133,8 @@ async fn follow(state: &StateArgs, done: impl Fn(&Status) -> bool) -> Result<Fol
                 return Err(Failure::new(
                     Code::TimedOut,
                     format!(
-                        "the controller has done it; the running `overlan up` has not followed for {} s",
+                        "the controller has done it; the running `overlan up` has not followed \
+                         for {} s",
                         FOLLOWED_WITHIN.as_secs()
                     ),
                 )

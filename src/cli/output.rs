@@ -1,4 +1,5 @@
-//! The one door to standard output and standard error. Answers go to the first, all else to the second.
+//! The one door to standard output and standard error. Answers go to the first, all else to the
+//! second.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -9,7 +10,8 @@ use serde_json::json;
 use crate::cli::exit::Failure;
 use crate::cli::terminal;
 
-/// Writes an answer with a line break behind it. Nobody listening any more (`overlan status | head -1`) is no failure.
+/// Writes an answer with a line break behind it. Nobody listening any more (`overlan status | head
+/// -1`) is no failure.
 pub(crate) fn answer(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let written = out
@@ -25,8 +27,8 @@ pub(crate) fn answer(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Says that a program that stays has begun. It goes on where the line cannot be written: a full disk for the log of a service is no
-/// reason not to serve.
+/// Says that a program that stays has begun. It goes on where the line cannot be written: a full
+/// disk for the log of a service is no reason not to serve.
 pub(crate) fn greeting(text: &str) {
     if let Err(failure) = answer(text) {
         note(&format!(
@@ -62,7 +64,7 @@ pub(crate) enum Form {
     Json,
 }
 
-/// Who wants a document for an answer gets one for a failure, too, even if the rest of the line is not understood.
+/// Prints a failure. With `--json` it is a document, too, even if the rest of the line is wrong.
 pub(crate) fn asked_form(line: &[OsString]) -> Form {
     // What stands behind -- is another program's.
     let mut ours = line.iter().take_while(|word| *word != "--");
@@ -90,7 +92,7 @@ pub(crate) fn error(text: &str) {
     note(&format!("{on}Error:{off} {text}"));
 }
 
-/// What `--json` prints on standard error for a failure.
+/// The document that `--json` prints on standard error for a failure.
 fn document(failure: &Failure) -> serde_json::Value {
     json!({
         "schema_version": 1,
@@ -103,7 +105,8 @@ fn document(failure: &Failure) -> serde_json::Value {
     })
 }
 
-/// Message and hint of a failure that another run of this program told by [`failure`] as a document.
+/// Message and hint of a failure that another run of this program told by [`failure`] as a
+/// document.
 pub(crate) fn told_in(line: &str) -> Option<(String, Option<String>)> {
     let document: serde_json::Value = serde_json::from_str(line).ok()?;
     let text = |name: &str| Some(document["error"][name].as_str()?.to_owned());

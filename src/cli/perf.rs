@@ -1,5 +1,5 @@
-//! `perf`: measures the way to a peer, or lets peers measure. Decides what is asked for and how the figures are shown; the running
-//! `overlan up` measures.
+//! `perf`: measures the way to a peer, or lets peers measure. Decides what is asked for and how the
+//! figures are shown; the running `overlan up` measures.
 
 use std::fmt::Write;
 
@@ -23,26 +23,46 @@ pub(crate) struct PerfArgs {
     peer: Option<String>,
     #[command(flatten)]
     network: NetworkArgs,
-    /// Let peers measure with this device, until Ctrl-C
-    #[arg(long, conflicts_with_all = ["peer", "time", "streams", "reverse", "both", "latency", "json"])]
+    /// Let peers measure against this device until Ctrl-C
+    #[arg(
+        long,
+        conflicts_with_all = ["peer", "time", "streams", "reverse", "both", "latency", "json"],
+    )]
     serve: bool,
-    /// How long: seconds, or with a unit (2m)
-    #[arg(short, long, default_value_t = 5, value_name = "TIME", value_parser = duration::within::<u16>(1..=u64::from(SECONDS_MAX)))]
+    /// Duration: seconds, or with a unit (2m)
+    #[arg(
+        short,
+        long,
+        default_value_t = 5,
+        value_name = "TIME",
+        value_parser = duration::within::<u16>(1..=u64::from(SECONDS_MAX)),
+    )]
     time: u16,
     /// Streams at the same time, in each direction
-    #[arg(short = 'P', long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(STREAMS_MAX)))]
+    #[arg(
+        short = 'P',
+        long,
+        default_value_t = 1,
+        value_name = "N",
+        value_parser = clap::value_parser!(u8).range(1..=i64::from(STREAMS_MAX)),
+    )]
     streams: u8,
-    /// The peer sends, instead of this device
+    /// Let the peer send instead of this device
     #[arg(short = 'R', long, conflicts_with = "both")]
     reverse: bool,
-    /// Both send at the same time
+    /// Let both send at the same time
     #[arg(long)]
     both: bool,
-    /// Only round trips of one byte, no streams
+    /// Measure only round trips of one byte
     #[arg(long, conflicts_with_all = ["streams", "reverse", "both"])]
     latency: bool,
-    /// Overlay port of the peer's, or with --serve of this device
-    #[arg(long, env = "OVERLAN_PERF_PORT", default_value_t = PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    /// Overlay port of the peer, or of this device with --serve
+    #[arg(
+        long,
+        env = "OVERLAN_PERF_PORT",
+        default_value_t = PORT,
+        value_parser = clap::value_parser!(u16).range(1..),
+    )]
     port: u16,
     /// Print one JSON document; docs/json.md lists its fields
     #[arg(long)]
@@ -118,7 +138,7 @@ fn plan(args: &PerfArgs) -> Result<Plan, Failure> {
     Plan::new(args.time, up, down).map_err(|error| Failure::usage(error.to_string()))
 }
 
-/// Which ways data goes. The figure of the other one would be 0.
+/// Returns the directions in which data goes. The figure of the other one would be 0.
 #[derive(Debug, Clone, Copy)]
 struct Directions {
     up: bool,
@@ -247,7 +267,8 @@ fn side_text(side: &Side) -> String {
 
 fn side_internals(side: &Side) -> String {
     format!(
-        "in {} in {} packets, out {} in {}; {} retransmits; waited {:.0} ms for credit ({} KiB), {:.0} ms for the socket, {:.2} ms for a turn",
+        "in {} in {} packets, out {} in {}; {} retransmits; waited {:.0} ms for credit ({} KiB), \
+         {:.0} ms for the socket, {:.2} ms for a turn",
         bytes(side.bytes_in),
         side.packets_in,
         bytes(side.bytes_out),

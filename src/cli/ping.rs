@@ -1,4 +1,5 @@
-//! `ping` and `whois`: whether a peer answers, and who has an address. Decides when enough was asked; the running `overlan up` asks.
+//! `ping` and `whois`: whether a peer answers, and who has an address. Decides when enough was
+//! asked; the running `overlan up` asks.
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -24,11 +25,17 @@ pub(crate) struct PingArgs {
     peer: String,
     #[command(flatten)]
     network: NetworkArgs,
-    /// How often; 0 = until Ctrl-C
+    /// Number of requests; 0 = until Ctrl-C
     #[arg(short, long, default_value_t = 10, value_name = "N")]
     count: u32,
-    /// How long to wait for each answer: seconds, or with a unit (1m)
-    #[arg(long, env = "OVERLAN_PING_TIMEOUT", default_value_t = 5, value_name = "TIME", value_parser = duration::within::<u32>(1..=60))]
+    /// Time to wait for each answer: seconds, or with a unit (1m)
+    #[arg(
+        long,
+        env = "OVERLAN_PING_TIMEOUT",
+        default_value_t = 5,
+        value_name = "TIME",
+        value_parser = duration::within::<u32>(1..=60),
+    )]
     timeout: u32,
     /// End with the first answer
     #[arg(long)]
@@ -44,10 +51,12 @@ const PING_EXAMPLES: &str = "\
 Examples:
   overlan ping web
   overlan ping -c 1 --timeout 2 100.64.0.2
-  overlan ping --network acme web              where several networks have a web; web.acme is the same
+  overlan ping --network acme web              where several networks have a web; web.acme is the \
+  same
   overlan ping -c 30 --until-answer web        wait for a peer in a script
 
-Exit codes: 0 an answer came, 1 offline or unknown, 6 denied by policy, 7 no answer, 9 no relay leads there.";
+Exit codes: 0 an answer came, 1 offline or unknown, 6 denied by policy, 7 no answer, 9 no relay
+leads there.";
 
 #[derive(Debug, Args)]
 #[command(after_help = WHOIS_EXAMPLES)]
@@ -69,7 +78,7 @@ Examples:
   overlan whois 100.64.0.2:50312
   overlan whois --json web";
 
-/// What `ping --json` prints.
+/// The document of `ping --json`.
 #[derive(Debug, Serialize)]
 struct PingReport<'a> {
     schema_version: u32,
@@ -77,11 +86,11 @@ struct PingReport<'a> {
     sent: u32,
     received: u32,
     pongs: &'a [Pong],
-    /// Why the last request without an answer had none.
+    /// The reason for which the last request without an answer had none.
     last_error: Option<String>,
 }
 
-/// What `whois --json` prints.
+/// The document of `whois --json`.
 #[derive(Debug, Serialize)]
 struct WhoisReport {
     schema_version: u32,
@@ -170,7 +179,8 @@ async fn ask(socket: &Path, args: &PingArgs) -> Result<Pong, CallError> {
     ))
 }
 
-/// Whether the next request may have an answer though this one had none. Who waits for a peer waits until it is there.
+/// Returns true if the next request may have an answer though this one had none. With
+/// `--until-answer` a peer that is away may come.
 fn may_pass(error: &CallError, args: &PingArgs) -> bool {
     match error {
         CallError::Refused(refusal) => match refusal.kind {
@@ -206,7 +216,8 @@ fn gave_up(error: CallError, peer: &str, sent: u32) -> Failure {
         };
     }
     failure.next(
-        "Is `overlan up` there still running, and does policy let it answer? See `overlan status` on both.",
+        "Is `overlan up` there still running, and does policy let it answer? See `overlan status` \
+         on both.",
     )
 }
 

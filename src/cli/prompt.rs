@@ -1,5 +1,5 @@
-//! Questions to a person at a terminal. Decides what keys do while an answer is hidden; the terminal is as it was before, however that
-//! ends.
+//! Questions to a person at a terminal. Decides what keys do while an answer is hidden; the
+//! terminal is as it was before, however that ends.
 
 use std::io::{self, BufRead, IsTerminal, Read};
 
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::output;
 
-/// Whether a person can be asked.
+/// Returns true if a person can be asked.
 pub(crate) fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
@@ -69,7 +69,8 @@ fn lower(what: &str) -> String {
     what.to_ascii_lowercase()
 }
 
-/// A terminal that shows no keys and makes no signals of them. Dropping it brings back what was before.
+/// A terminal that shows no keys and makes no signals of them. Dropping it brings back what was
+/// before.
 struct Hidden {
     before: Termios,
 }
@@ -120,7 +121,7 @@ fn read(answer: &mut Vec<u8>) -> Result<Pressed, Failure> {
     }
 }
 
-/// What a key does.
+/// The effect of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pressed {
     /// It changes the answer.

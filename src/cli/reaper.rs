@@ -1,4 +1,5 @@
-//! What process 1 of a container owes: it inherits every orphan, and takes leave of those that have ended. Decides nothing else.
+//! The duty of process 1 of a container: it inherits every orphan and reaps those that have ended.
+//! Decides nothing else.
 
 use std::convert::Infallible;
 use std::io;
@@ -6,12 +7,13 @@ use std::io;
 use rustix::process::{WaitOptions, getpid, wait};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Whether this is process 1.
+/// Returns true if this is process 1.
 pub(crate) fn is_due() -> bool {
     getpid().is_init()
 }
 
-/// Takes leave of orphans, for as long as it is polled. For commands that start no process that they wait for themselves.
+/// Takes leave of orphans, for as long as it is polled. For commands that start no process that
+/// they wait for themselves.
 pub(crate) async fn run() -> io::Result<Infallible> {
     let mut ended = signal(SignalKind::child())?;
     loop {

@@ -1,4 +1,5 @@
-//! `relay`: runs a relay in the foreground. Decides where its settings come from; how it forwards is the relay crate's.
+//! `relay`: runs a relay in the foreground. Decides where its settings come from; how it forwards
+//! is the relay crate's.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -10,26 +11,28 @@ use overlan_relay::{Config, Relay, StartError};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::exit::{Code, Failure};
-use crate::cli::secret::{self, Source};
+use crate::cli::secret::{self, SecretSource};
 use crate::cli::stop::Signals;
 use crate::cli::{cores, default_dir, output, upstream};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RelayCommand {
     /// Run a relay until Ctrl-C or SIGTERM
-    Serve(ServeArgs),
+    Serve(RelayServeArgs),
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct ServeArgs {
-    /// Join string of the controller; `overlan controller serve` prints it
+pub(crate) struct RelayServeArgs {
+    /// Join string of the controller, as `overlan controller serve` prints it
     #[arg(long, env = "OVERLAN_SERVER", value_name = "JOIN")]
     server: JoinString,
-    /// File with a relay token, for the first start; - is standard input ($OVERLAN_RELAY_TOKEN works, too)
+    /// File with a relay token, for the first start; - is standard input (or use
+    /// $OVERLAN_RELAY_TOKEN)
     #[arg(long, env = "OVERLAN_RELAY_TOKEN_FILE", value_name = "PATH")]
-    token_file: Option<Source>,
-    /// Where clients connect to. Ports below 1024 need a privilege on most systems; any other port does as well
+    token_file: Option<SecretSource>,
+    /// Address for clients. Ports below 1024 need a privilege on most systems; any other port
+    /// works, too
     #[arg(
         long,
         env = "OVERLAN_RELAY_LISTEN",
@@ -37,7 +40,7 @@ pub(crate) struct ServeArgs {
         value_name = "ADDR"
     )]
     listen: SocketAddr,
-    /// HOST:PORT that clients are told, up to 8 of them [default: the address of --listen]
+    /// HOST:PORT by which clients reach it, up to 8 of them [default: the address of --listen]
     #[arg(
         long,
         alias = "public-address",
@@ -46,10 +49,16 @@ pub(crate) struct ServeArgs {
         value_delimiter = ','
     )]
     address: Vec<String>,
-    /// Directory for the relay's keys [default: $XDG_STATE_HOME/overlan-relay or ~/.local/state/overlan-relay]
-    #[arg(long, aliases = ["state", "data-dir"], env = "OVERLAN_RELAY_STATE_DIR", value_name = "DIR")]
+    /// Directory for the relay's keys [default: $XDG_STATE_HOME/overlan-relay or
+    /// ~/.local/state/overlan-relay]
+    #[arg(
+        long,
+        aliases = ["state", "data-dir"],
+        env = "OVERLAN_RELAY_STATE_DIR",
+        value_name = "DIR",
+    )]
     state_dir: Option<PathBuf>,
-    /// Loopback address for /metrics and /healthz; nobody is asked who they are there
+    /// Loopback address for /metrics and /healthz, without authentication
     #[arg(long, env = "OVERLAN_RELAY_METRICS", value_name = "ADDR")]
     metrics: Option<SocketAddr>,
     /// Threads that forward [default: one less than there are cores, at least 1]
@@ -82,7 +91,7 @@ pub(crate) async fn run(command: RelayCommand) -> Result<(), Failure> {
     }
 }
 
-async fn serve(args: ServeArgs) -> Result<(), Failure> {
+async fn serve(args: RelayServeArgs) -> Result<(), Failure> {
     let config = config(args)?;
     let mut signals = Signals::listen()?;
     let relay = tokio::select! {
@@ -103,7 +112,7 @@ async fn serve(args: ServeArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn config(args: ServeArgs) -> Result<Config, Failure> {
+fn config(args: RelayServeArgs) -> Result<Config, Failure> {
     let token = match &args.token_file {
         Some(source) => Some(source.read("relay token")?),
         None => secret::from_environment(secret::Variable::RelayToken),
@@ -112,9 +121,13 @@ fn config(args: ServeArgs) -> Result<Config, Failure> {
         && !address.ip().is_loopback()
     {
         return Err(Failure::usage(format!(
-            "--metrics {address} is not a loopback address, and everybody who reaches it may read it"
+            "--metrics {address} is not a loopback address, and everybody who reaches it may read \
+             it"
         ))
-        .next("Give --metrics 127.0.0.1:9464, and let the collector come by a proxy that asks who it is, or by an SSH tunnel."));
+        .next(
+            "Give --metrics 127.0.0.1:9464, and let the collector come by a proxy that asks who \
+            it is, or by an SSH tunnel.",
+        ));
     }
     let state_dir = match args.state_dir {
         Some(path) => path,
@@ -146,7 +159,8 @@ impl From<StartError> for Failure {
             StartError::State(_) => (Code::Other, ""),
             StartError::NeedsToken => (
                 Code::NeedsLogin,
-                "`overlan admin relay-token create NAME > token.txt` makes one; give it by --token-file token.txt.",
+                "`overlan admin relay-token create NAME > token.txt` makes one; give it by \
+                 --token-file token.txt.",
             ),
             StartError::TokenRefused { .. } => (
                 Code::NeedsLogin,

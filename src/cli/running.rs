@@ -1,4 +1,5 @@
-//! Commands that ask a running `overlan up`: `status`, `down`, `ip`. Decides how the answer is shown.
+//! Commands that ask a running `overlan up`: `status`, `down`, `ip`. Decides how the answer is
+//! shown.
 
 use std::io;
 use std::net::IpAddr;
@@ -18,13 +19,13 @@ pub(crate) struct StatusArgs {
     /// Print one JSON document; docs/json.md lists its fields
     #[arg(long)]
     json: bool,
-    /// Show counters of packets, waits and drops, too
+    /// Show the counters of packets, waits and drops, too
     #[arg(short, long, conflicts_with = "json")]
     verbose: bool,
     /// Show it again whenever it changes, until Ctrl-C; with --json one line each time
     #[arg(long)]
     watch: bool,
-    /// Print nothing; the exit code tells whether this is true
+    /// Print nothing; exit with 0 if this is true
     #[arg(long, value_enum, value_name = "WHAT", conflicts_with_all = ["json", "watch"])]
     check: Option<Check>,
     #[command(flatten)]
@@ -38,8 +39,9 @@ Examples:
   overlan status --watch
   overlan status --check ready && deploy
 
-Exit codes of --check: 0 true, 3 no `overlan up` runs, 4 not enrolled any more, 5 an admin has to let it in, 8 no controller (control),
-9 no relay (ready), 10 a door has had no free place for 10 s (ready).";
+Exit codes of --check: 0 true, 3 no `overlan up` runs, 4 not enrolled any more, 5 an admin has to
+let it in, 8 no controller (control), 9 no relay (ready), 10 a door has had no free place for 10 s
+(ready).";
 
 #[derive(Debug, Args)]
 #[command(after_help = IP_EXAMPLES)]
@@ -74,7 +76,7 @@ pub(crate) struct NetworkArgs {
 }
 
 impl NetworkArgs {
-    /// What the running client calls the device that a person calls `peer`.
+    /// Asks the running client for the device that a person calls `peer`.
     pub(crate) fn place(&self, peer: &str) -> String {
         match &self.network {
             Some(network) if peer.parse::<IpAddr>().is_ok() => format!("{peer}%{network}"),
@@ -100,7 +102,7 @@ pub(crate) async fn status(args: &StatusArgs) -> Result<(), Failure> {
     }
 }
 
-/// How a status is shown on standard output.
+/// Returns the form of a status on standard output.
 pub(crate) fn view(verbose: bool) -> View {
     View {
         columns: terminal::columns(),

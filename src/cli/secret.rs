@@ -1,5 +1,5 @@
-//! Where secrets come from without a person: a file, standard input or the environment. Never an argument: every user of a host can
-//! read those.
+//! The sources of secrets without a person: a file, standard input or the environment. Never an
+//! argument: every user of a host can read those.
 
 use std::fs::File;
 use std::io::{self, BufRead, Read};
@@ -13,14 +13,14 @@ use crate::cli::exit::{Code, Failure};
 
 /// A place that holds one secret: a path, or `-` for a line of standard input.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum SecretSource {
     /// The next line of standard input.
     Stdin,
     /// The content of this file.
     File(PathBuf),
 }
 
-impl FromStr for Source {
+impl FromStr for SecretSource {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -31,7 +31,7 @@ impl FromStr for Source {
     }
 }
 
-impl Source {
+impl SecretSource {
     /// Reads it. `what` it is goes into errors.
     pub(crate) fn read(&self, what: &str) -> Result<Secret, Failure> {
         match self {
@@ -86,10 +86,13 @@ pub(crate) fn from_environment(variable: Variable) -> Option<Secret> {
 }
 
 /// The auth key that a person gave: by the flag, else by the environment.
-pub(crate) fn auth_key(flag: Option<&Source>) -> Result<Option<Secret>, Failure> {
+pub(crate) fn auth_key(flag: Option<&SecretSource>) -> Result<Option<Secret>, Failure> {
     let (key, place) = match flag {
-        Some(Source::Stdin) => (Source::Stdin.read(AUTH_KEY)?, "standard input".to_owned()),
-        Some(file @ Source::File(path)) => (file.read(AUTH_KEY)?, path.display().to_string()),
+        Some(SecretSource::Stdin) => (
+            SecretSource::Stdin.read(AUTH_KEY)?,
+            "standard input".to_owned(),
+        ),
+        Some(file @ SecretSource::File(path)) => (file.read(AUTH_KEY)?, path.display().to_string()),
         None => match from_environment(Variable::AuthKey) {
             Some(key) => (key, format!("${}", Variable::AuthKey.name())),
             None => return Ok(None),
@@ -105,10 +108,10 @@ pub(crate) fn auth_key(flag: Option<&Source>) -> Result<Option<Secret>, Failure>
     }
 }
 
-/// What a key is called in errors.
+/// The word for a key in errors.
 const AUTH_KEY: &str = "auth key";
 
-/// How every auth key begins.
+/// The first letters of every auth key.
 const AUTH_KEY_PREFIX: &str = "ovk_";
 
 fn read_file(path: &Path, what: &str) -> Result<Secret, Failure> {

@@ -1,5 +1,5 @@
-//! `password` and `session`: what a person does about their own login. Decides where the two passwords come from and how sessions are
-//! shown.
+//! `password` and `session`: what a person does about their own login. Decides where the two
+//! passwords come from and how sessions are shown.
 
 use clap::{Args, Subcommand};
 use overlan::program::status::{age, columns};
@@ -7,7 +7,7 @@ use overlan_protocol::api::{PASSWORD_MIN, PasswordRequest, SessionSummary, Sessi
 use overlan_protocol::key::Secret;
 
 use crate::cli::exit::{Code, Failure};
-use crate::cli::secret::Source;
+use crate::cli::secret::SecretSource;
 use crate::cli::{StateArgs, api, now_unix, output, prompt};
 
 #[derive(Debug, Args)]
@@ -25,22 +25,24 @@ pub(crate) struct PasswordArgs {
 
 const PASSWORD_EXAMPLES: &str = "\
 Examples:
-  overlan password                                          asks for both; all other logins of the account end
+  overlan password                                          asks for both; all other logins of \
+  the account end
   printf '%s\\n%s\\n' \"$OLD\" \"$NEW\" | overlan password --password-stdin
-  overlan controller reset-password --email you@example.com    if the old one is lost, on the controller's machine";
+  overlan controller reset-password --email you@example.com    if the old one is lost, on the \
+  controller's machine";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SessionCommand {
-    /// Show where this account is logged in
+    /// List the logins of this account
     #[command(after_help = LIST_EXAMPLES)]
-    List(ListArgs),
+    List(SessionListArgs),
     /// End a login of this account, or all others
     #[command(after_help = END_EXAMPLES)]
     End(EndArgs),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ListArgs {
+pub(crate) struct SessionListArgs {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -58,7 +60,7 @@ pub(crate) struct EndArgs {
     /// Its id, as `overlan session list` shows it
     #[arg(required_unless_present = "others", conflicts_with = "others")]
     id: Option<String>,
-    /// End all but this one
+    /// End all other logins
     #[arg(long)]
     others: bool,
     #[command(flatten)]
@@ -95,8 +97,8 @@ pub(crate) async fn password(args: &PasswordArgs) -> Result<(), Failure> {
 
 fn passwords(from_stdin: bool) -> Result<(Secret, Secret), Failure> {
     let (old, new) = if from_stdin {
-        let old = Source::Stdin.read("old password")?;
-        (old, Source::Stdin.read("new password")?)
+        let old = SecretSource::Stdin.read("old password")?;
+        (old, SecretSource::Stdin.read("new password")?)
     } else if prompt::can_ask() {
         let old = prompt::ask_hidden("Old password")?;
         let new = prompt::ask_hidden("New password")?;
@@ -112,7 +114,8 @@ fn passwords(from_stdin: bool) -> Result<(Secret, Secret), Failure> {
     };
     if new.reveal().chars().count() < PASSWORD_MIN {
         return Err(Failure::usage(format!(
-            "the new password is shorter than {PASSWORD_MIN} characters; a few words in a row do well"
+            "the new password is shorter than {PASSWORD_MIN} characters; a few words in a row do \
+             well"
         )));
     }
     Ok((old, new))
@@ -126,7 +129,7 @@ pub(crate) async fn run(command: SessionCommand) -> Result<(), Failure> {
     }
 }
 
-async fn list(args: &ListArgs) -> Result<(), Failure> {
+async fn list(args: &SessionListArgs) -> Result<(), Failure> {
     let mut connection = api::open_as_person(&args.state.open()?).await?;
     let sessions: Vec<SessionSummary> = connection
         .get(path::SESSIONS, api::WITHIN)

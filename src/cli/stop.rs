@@ -1,4 +1,4 @@
-//! When a long-running command ends: at Ctrl-C or SIGTERM. Decides nothing about what ending means.
+//! The end of a long-running command: Ctrl-C or SIGTERM. Decides nothing about what ending means.
 
 use std::io;
 
@@ -30,7 +30,8 @@ impl Signals {
         }
     }
 
-    /// Runs `server` to its end, which a first signal asks for through `stop`. A second one does not wait for it.
+    /// Runs `server` to its end, which a first signal asks for through `stop`. A second one does
+    /// not wait for it.
     #[cfg(feature = "server")]
     pub(crate) async fn run(&mut self, server: impl Future<Output = ()>, stop: &CancellationToken) {
         tokio::pin!(server);

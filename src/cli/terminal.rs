@@ -1,13 +1,14 @@
-//! What standard output and standard error are, for people. Decides whether colours are used, and how wide a line may be.
+//! Standard output and standard error as people see them. Decides whether colours are used, and how
+//! wide a line may be.
 
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 
 use rustix::termios::tcgetwinsize;
 
-/// What decides about colours.
+/// The facts that decide about colours.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Facts {
+struct ColourFacts {
     is_terminal: bool,
     /// `$NO_COLOR`, which counts unless it is empty (no-color.org).
     no_color: Option<String>,
@@ -18,9 +19,9 @@ struct Facts {
     term: Option<String>,
 }
 
-/// Whether text for people on this output has colours.
+/// Returns true if text for people on this output has colours.
 pub(crate) fn has_colours(output: &impl IsTerminal) -> bool {
-    wants_colours(&Facts {
+    wants_colours(&ColourFacts {
         is_terminal: output.is_terminal(),
         no_color: variable("NO_COLOR"),
         clicolor: variable("CLICOLOR"),
@@ -29,7 +30,7 @@ pub(crate) fn has_colours(output: &impl IsTerminal) -> bool {
     })
 }
 
-fn wants_colours(facts: &Facts) -> bool {
+fn wants_colours(facts: &ColourFacts) -> bool {
     let forced = facts.clicolor_force.as_ref().is_some_and(|it| it != "0");
     let refused = facts.no_color.is_some() || facts.clicolor.as_deref() == Some("0");
     let able = facts.term.as_ref().is_some_and(|term| term != DUMB);
@@ -40,12 +41,12 @@ fn wants_colours(facts: &Facts) -> bool {
     }
 }
 
-/// Whether a terminal understands codes for more than text.
+/// Returns true if a terminal understands codes for more than text.
 pub(crate) fn knows_codes() -> bool {
     variable("TERM").is_some_and(|term| term != DUMB)
 }
 
-/// What `$TERM` says of a terminal that shows text only.
+/// The value of `$TERM` for a terminal that shows text only.
 const DUMB: &str = "dumb";
 
 /// Characters of a line of the terminal that standard output is.
@@ -77,40 +78,40 @@ mod tests {
     #[test]
     fn colours_are_for_terminals_that_can_and_people_who_want_them() {
         let text = |it: &str| Some(it.to_owned());
-        let at_terminal = Facts {
+        let at_terminal = ColourFacts {
             is_terminal: true,
             term: text("xterm-256color"),
-            ..Facts::default()
+            ..ColourFacts::default()
         };
         assert!(wants_colours(&at_terminal));
         for refused in [
-            Facts::default(),
-            Facts {
+            ColourFacts::default(),
+            ColourFacts {
                 is_terminal: false,
                 ..at_terminal.clone()
             },
-            Facts {
+            ColourFacts {
                 no_color: text("1"),
                 ..at_terminal.clone()
             },
-            Facts {
+            ColourFacts {
                 no_color: text("1"),
                 clicolor_force: text("1"),
                 ..at_terminal.clone()
             },
-            Facts {
+            ColourFacts {
                 clicolor: text("0"),
                 ..at_terminal.clone()
             },
-            Facts {
+            ColourFacts {
                 term: text("dumb"),
                 ..at_terminal.clone()
             },
-            Facts {
+            ColourFacts {
                 term: None,
                 ..at_terminal.clone()
             },
-            Facts {
+            ColourFacts {
                 is_terminal: false,
                 clicolor_force: text("0"),
                 ..at_terminal.clone()
@@ -118,9 +119,9 @@ mod tests {
         ] {
             assert!(!wants_colours(&refused), "{refused:?}");
         }
-        let forced = Facts {
+        let forced = ColourFacts {
             clicolor_force: text("1"),
-            ..Facts::default()
+            ..ColourFacts::default()
         };
         assert!(wants_colours(&forced));
     }

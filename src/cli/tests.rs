@@ -1,5 +1,6 @@
 use clap::error::ErrorKind;
 
+use super::state_dir::default_dir_from;
 use super::*;
 use crate::cli::exit::Code;
 
@@ -65,7 +66,8 @@ fn every_command_gives_its_help() {
     }
 }
 
-/// Commands that do something, or print what is no document: a log, a script, a page, bytes of a connection.
+/// Commands that do something, or print what is no document: a log, a script, a page, bytes of a
+/// connection.
 const WITHOUT_DOCUMENT: &[&str] = &[
     "admin auth-key revoke",
     "admin device approve",

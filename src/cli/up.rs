@@ -1,5 +1,5 @@
-//! `up`: brings this device into its networks and keeps it there until somebody stops it. Decides the
-//! order of things: ports, device, readiness; the running device is the daemon's.
+//! `up`: brings this device into its networks and keeps it there until somebody stops it. Decides
+//! the order of things: ports, device, readiness; the running device is the daemon's.
 
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
@@ -27,7 +27,7 @@ pub(crate) use background::log_file;
 use listeners::ListenerArgs;
 use notify::NotifyArgs;
 pub(crate) use stay::APPROVE;
-use stay::{Ended, Run};
+use stay::{UpEnd, UpRun};
 use steps::Steps;
 
 mod background;
@@ -49,25 +49,47 @@ mod steps;
 pub(crate) struct UpArgs {
     #[command(flatten)]
     enrol: EnrolArgs,
-    /// Network that bare overlay addresses mean, for a device in several networks, which all use the same addresses
+    /// Network of overlay addresses that are given without one, for a device in several networks,
+    /// which all use the same addresses
     #[arg(long, env = "OVERLAN_ADDRESS_NETWORK", value_name = "NAME")]
     address_network: Option<String>,
-    /// Give up after this time without being ready: seconds, or with a unit (2m); 0 = never [default: 60, or never on a terminal]
-    #[arg(long, env = "OVERLAN_TIMEOUT", value_name = "TIME", value_parser = duration::within::<u64>(duration::ANY))]
+    /// Give up if it is not ready after this time: seconds, or with a unit (2m); 0 = never
+    /// [default: 60, or never on a terminal]
+    #[arg(
+        long,
+        env = "OVERLAN_TIMEOUT",
+        value_name = "TIME",
+        value_parser = duration::within::<u64>(duration::ANY),
+    )]
     timeout: Option<u64>,
-    /// How long connections may go on after it was told to stop, before they are reset: seconds, or with a unit (1m)
-    #[arg(long, env = "OVERLAN_DRAIN", value_name = "TIME", default_value = "2", value_parser = duration::within::<u64>(0..=3_600))]
+    /// Time that open connections have to end when it stops, before they are reset: seconds, or
+    /// with a unit (1m)
+    #[arg(
+        long,
+        env = "OVERLAN_DRAIN",
+        value_name = "TIME",
+        default_value = "2",
+        value_parser = duration::within::<u64>(0..=3_600),
+    )]
     drain: u64,
-    /// How long connections wait for a peer that does not answer, as one does that sleeps: seconds, or with a unit (1h)
-    #[arg(long, env = "OVERLAN_PEER_TIMEOUT", value_name = "TIME", default_value = "15m", value_parser = duration::within::<u64>(30..=2_592_000))]
+    /// Time that connections wait for a peer that does not answer, such as a laptop that sleeps:
+    /// seconds, or with a unit (1h)
+    #[arg(
+        long,
+        env = "OVERLAN_PEER_TIMEOUT",
+        value_name = "TIME",
+        default_value = "15m",
+        value_parser = duration::within::<u64>(30..=2_592_000),
+    )]
     peer_timeout: u64,
     /// Threads that move data; one is enough for several Gbit/s
     #[arg(long, env = "OVERLAN_THREADS", value_name = "N", default_value = "1")]
     threads: NonZeroUsize,
-    /// Return when peers can reach this device, and go on in the background; `overlan down` stops it
+    /// Return once peers can reach this device, and continue in the background; `overlan down`
+    /// stops it
     #[arg(long, env = "OVERLAN_BACKGROUND", value_parser = BoolishValueParser::new())]
     background: bool,
-    /// It is the part that went into the background
+    /// Set in the process that runs in the background
     #[arg(long, hide = true, env = "OVERLAN_DETACHED", value_parser = BoolishValueParser::new())]
     detached: bool,
     /// Print the ready line as one JSON document; docs/json.md lists its fields
@@ -88,7 +110,7 @@ impl UpArgs {
         self.threads
     }
 
-    /// Where it logs if it is the part that went into the background.
+    /// Returns its log file if it is the process in the background.
     pub(crate) fn log_file(&self) -> Option<PathBuf> {
         self.detached
             .then(|| self.state.open().ok())
@@ -104,14 +126,15 @@ Examples:
   Every later start needs nothing:
     overlan up
   A device that leaves no trace: its keys are in memory, and it is removed when it ends:
-    overlan up --state-dir mem: --server 'https://controller.example:8443#sha256:…' --auth-key-file key.txt
+    overlan up --state-dir mem: --server 'https://controller.example:8443#sha256:…' \
+    --auth-key-file key.txt
   Then, in another terminal:
     curl --proxy socks5h://127.0.0.1:1080 http://web.home.overlan.internal/
     ssh -o 'ProxyCommand nc -X 5 -x 127.0.0.1:1080 %h %p' web.home.overlan.internal
     dig @127.0.0.1 -p 1053 web.home.overlan.internal
 
-It runs in the foreground until Ctrl-C, SIGTERM or `overlan down`, and prints one line when peers can reach it. With
---background it returns then; it logs to up.log in the state directory.";
+It runs in the foreground until Ctrl-C, SIGTERM or `overlan down`, and prints one line when peers
+can reach it. With --background it returns then; it logs to up.log in the state directory.";
 
 /// `overlan up`.
 pub(crate) async fn up(args: UpArgs) -> Result<(), Failure> {
@@ -141,8 +164,8 @@ pub(crate) async fn up(args: UpArgs) -> Result<(), Failure> {
 
 async fn up_in(args: &UpArgs, state: &Arc<StateDir>, announcer: &Announcer) -> Result<(), Failure> {
     warn_of_few_files();
-    // Before the lock, so that it is dropped after it: when `overlan down` returns, another `up` can
-    // start.
+    // Before the lock, so that it is dropped after it: when `overlan down` returns, another `up`
+    // can start.
     let mut askers = None;
     let lock = state.lock()?;
     // The ports come first: a taken one must not cost a one-off key.
@@ -150,7 +173,7 @@ async fn up_in(args: &UpArgs, state: &Arc<StateDir>, announcer: &Announcer) -> R
     upstream::leave_out(&listeners.proxy.addresses());
     let was_aside = state.is_device_aside();
     let (device, is_new) = device(args, state).await?;
-    let mut run = Run {
+    let mut run = UpRun {
         args,
         state,
         lock: &lock,
@@ -159,10 +182,10 @@ async fn up_in(args: &UpArgs, state: &Arc<StateDir>, announcer: &Announcer) -> R
         signals: &mut Signals::listen()?,
     };
     match run.device(device, listeners, &mut askers).await {
-        // A removed device is enrolled again if there is a key: most often it is an ephemeral one that
-        // was away for too long. So is a device that the controller does not know, by a person who
-        // heard of that before and starts it again.
-        Err(Ended::Removed(failure)) if !is_new => {
+        // A removed device is enrolled again if there is a key: most often it is an ephemeral one
+        // that was away for too long. So is a device that the controller does not know, by a person
+        // who heard of that before and starts it again.
+        Err(UpEnd::Removed(failure)) if !is_new => {
             let key = args.enrol.auth_key()?;
             if key.is_none() && !(was_aside && prompt::can_ask()) {
                 return Err(failure);
@@ -247,7 +270,8 @@ fn warn_of_few_files() {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     if files < FILES_WANTED {
         tracing::warn!(
-            "this process may open {files} files, so few connections are open at once and others wait; raise the limit (`ulimit -n`, LimitNOFILE= of systemd)"
+            "this process may open {files} files, so few connections are open at once and others \
+             wait; raise the limit (`ulimit -n`, LimitNOFILE= of systemd)"
         );
     }
 }
@@ -255,10 +279,10 @@ fn warn_of_few_files() {
 /// Files with which a device has room for some hundred connections.
 const FILES_WANTED: u64 = 512;
 
-/// How long an unattended start may take before somebody must hear of it.
+/// Time for an unattended start, after which it fails so that somebody hears of it.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// How long the controller is waited for when the device is enrolled.
+/// Time for the controller to enrol the device.
 const ENROL_WITHIN: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! How this program leaves the host: by flags, or by the variables that other programs read, too. Decides which of them counts.
+//! The upstream proxy of this program: by flags, or by the variables that other programs read, too.
+//! Decides which of them counts.
 
 use std::net::SocketAddr;
 use std::sync::RwLock;
@@ -8,12 +9,13 @@ use overlan_transport::outgoing::{Outgoing, UpstreamProxy};
 
 use crate::cli::exit::Failure;
 use crate::cli::output;
-use crate::cli::secret::Source;
+use crate::cli::secret::SecretSource;
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct UpstreamArgs {
-    /// Upstream proxy, through which controller and relays are reached: http://[USER@]HOST:PORT, socks5://[USER@]HOST:PORT, or none
-    /// [default: $HTTPS_PROXY or $ALL_PROXY, but for the hosts in $NO_PROXY]
+    /// Upstream proxy through which controller and relays are reached: http://[USER@]HOST:PORT,
+    /// socks5://[USER@]HOST:PORT, or none
+    /// [default: $HTTPS_PROXY or $ALL_PROXY, except for the hosts in $NO_PROXY]
     #[arg(
         long,
         global = true,
@@ -31,10 +33,10 @@ pub(crate) struct UpstreamArgs {
         hide_short_help = true,
         value_name = "PATH"
     )]
-    upstream_proxy_password_file: Option<Source>,
+    upstream_proxy_password_file: Option<SecretSource>,
 }
 
-/// What [`decide`] decided, for all connections of this process.
+/// The decision of [`decide`], for all connections of this process.
 static WAY: RwLock<Option<Outgoing>> = RwLock::new(None);
 
 /// Decides it once, before any command runs.
@@ -61,7 +63,8 @@ pub(crate) fn decide(args: &UpstreamArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A proxy that is one of our own doors leads in a circle: `HTTPS_PROXY` was set for other programs then.
+/// A proxy that is one of our own doors leads in a circle: `HTTPS_PROXY` was set for other programs
+/// then.
 pub(crate) fn leave_out(doors: &[SocketAddr]) {
     let way = outgoing();
     if let Some(proxy) = way.proxy()
@@ -74,7 +77,7 @@ pub(crate) fn leave_out(doors: &[SocketAddr]) {
     }
 }
 
-/// How this process reaches controller and relays.
+/// Returns how this process reaches controller and relays.
 pub(crate) fn outgoing() -> Outgoing {
     let way = WAY
         .read()
@@ -82,7 +85,7 @@ pub(crate) fn outgoing() -> Outgoing {
     way.clone().unwrap_or_default()
 }
 
-/// What `--upstream-proxy` says so, without a password.
+/// Returns the value of `--upstream-proxy` that means the same, without a password.
 pub(crate) fn name() -> String {
     outgoing()
         .proxy()
@@ -106,7 +109,10 @@ fn by_flag(text: &str) -> Result<Option<UpstreamProxy>, Failure> {
         return Err(Failure::usage(
             "a password in --upstream-proxy could be read by every user of this host",
         )
-        .next("Give the user only, and the password by --upstream-proxy-password-file, or both by $HTTPS_PROXY."));
+        .next(
+            "Give the user only, and the password by --upstream-proxy-password-file, or both by \
+        $HTTPS_PROXY.",
+        ));
     }
     Ok(Some(proxy))
 }

@@ -1,5 +1,5 @@
-//! `wait`, `status --check` and `status --watch`: whether the running `overlan up` is as somebody needs it. Decides what is missing and
-//! which exit code says so.
+//! `wait`, `status --check` and `status --watch`: whether the running `overlan up` is as somebody
+//! needs it. Decides what is missing and which exit code says so.
 
 use std::io::{self, IsTerminal};
 use std::str::FromStr;
@@ -20,9 +20,10 @@ use crate::cli::{StateArgs, duration, now_unix, output, running, waiting};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct WaitArgs {
-    /// What to wait for: ready, control (the controller is connected), or peer:NAME (it is online)
+    /// The state to wait for: ready, control (the controller is connected), or peer:NAME (it is
+    /// online)
     #[arg(long = "for", default_value = "ready", value_name = "WHAT")]
-    what: Wanted,
+    what: AwaitedState,
     /// Give up after this time: seconds, or with a unit (2m); 0 = never
     #[arg(
         long,
@@ -42,11 +43,11 @@ Examples:
   overlan wait --for peer:db --timeout 120
   overlan wait --for control
 
-It also waits for `overlan up` to be started. Exit codes after --timeout say what is missing: 3 no `overlan up`,
-7 the peer, 8 the controller, 9 a relay, 10 a place at one of the doors. 4 at once if the device is not enrolled any more, 5 if an admin has
-to let it in.";
+It also waits for `overlan up` to be started. Exit codes after --timeout say what is missing: 3 no
+`overlan up`, 7 the peer, 8 the controller, 9 a relay, 10 a place at one of the doors. 4 at once
+if the device is not enrolled any more, 5 if an admin has to let it in.";
 
-/// What `status --check` asks.
+/// The question of `status --check`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Check {
     /// `overlan up` answers
@@ -57,9 +58,9 @@ pub(crate) enum Check {
     Control,
 }
 
-/// What is waited for.
+/// The state to wait for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Wanted {
+enum AwaitedState {
     /// One of the states.
     Check(Check),
     /// It can reach peers.
@@ -68,7 +69,7 @@ enum Wanted {
     Peer(String),
 }
 
-impl FromStr for Wanted {
+impl FromStr for AwaitedState {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -89,20 +90,20 @@ pub(crate) async fn wait(args: WaitArgs) -> Result<(), Failure> {
 
 /// Returns when this device reaches peers, at the latest after `timeout` seconds; 0 = never.
 pub(crate) async fn until_ready(state: &StateArgs, timeout: u32) -> Result<(), Failure> {
-    until(state, &Wanted::Attached, timeout).await
+    until(state, &AwaitedState::Attached, timeout).await
 }
 
-async fn until(state: &StateArgs, wanted: &Wanted, timeout: u32) -> Result<(), Failure> {
+async fn until(state: &StateArgs, wanted: &AwaitedState, timeout: u32) -> Result<(), Failure> {
     let what = match wanted {
-        Wanted::Check(Check::Live) => "`overlan up`",
-        Wanted::Check(Check::Ready) | Wanted::Attached => "`overlan up` to be ready",
-        Wanted::Check(Check::Control) => "the controller",
-        Wanted::Peer(name) => name,
+        AwaitedState::Check(Check::Live) => "`overlan up`",
+        AwaitedState::Check(Check::Ready) | AwaitedState::Attached => "`overlan up` to be ready",
+        AwaitedState::Check(Check::Control) => "the controller",
+        AwaitedState::Peer(name) => name,
     };
     waiting::saying(what, ask_until(state, wanted, timeout)).await
 }
 
-async fn ask_until(state: &StateArgs, wanted: &Wanted, timeout: u32) -> Result<(), Failure> {
+async fn ask_until(state: &StateArgs, wanted: &AwaitedState, timeout: u32) -> Result<(), Failure> {
     let began = Instant::now();
     let deadline = (timeout > 0).then(|| began + Duration::from_secs(u64::from(timeout)));
     loop {
@@ -124,16 +125,16 @@ async fn ask_until(state: &StateArgs, wanted: &Wanted, timeout: u32) -> Result<(
     }
 }
 
-async fn look(state: &StateArgs, wanted: &Wanted) -> Result<Option<Failure>, Failure> {
+async fn look(state: &StateArgs, wanted: &AwaitedState) -> Result<Option<Failure>, Failure> {
     let status = running::ask_status(state).await?;
     let peer = match wanted {
-        Wanted::Peer(name) => found(running::find(state, name).await?)?,
-        Wanted::Check(_) | Wanted::Attached => Presence::Unknown,
+        AwaitedState::Peer(name) => found(running::find(state, name).await?)?,
+        AwaitedState::Check(_) | AwaitedState::Attached => Presence::Unknown,
     };
     Ok(missing(&status, wanted, peer))
 }
 
-/// Whether the peer is there. Who is not known yet may come.
+/// Returns true if the peer is there. A peer that is not known yet may come.
 ///
 /// # Errors
 /// The name means several devices, which waiting does not change.
@@ -150,13 +151,14 @@ fn found(found: Result<Whois, Refusal>) -> Result<Presence, Failure> {
 /// `overlan status --check`.
 pub(crate) async fn check(state: &StateArgs, check: Check) -> Result<(), Failure> {
     let status = running::ask_status(state).await?;
-    match missing(&status, &Wanted::Check(check), Presence::Unknown) {
+    match missing(&status, &AwaitedState::Check(check), Presence::Unknown) {
         None => Ok(()),
         Some(missing) => Err(missing),
     }
 }
 
-/// `overlan status --watch`: on a terminal the newest table, elsewhere one more whenever something but a counter changed.
+/// `overlan status --watch`: on a terminal the newest table, elsewhere one more whenever something
+/// but a counter changed.
 pub(crate) async fn watch(state: &StateArgs, json: bool, verbose: bool) -> Result<(), Failure> {
     if io::stdout().is_terminal() && !json {
         return watch_at_terminal(state, verbose).await;
@@ -177,7 +179,7 @@ pub(crate) async fn watch(state: &StateArgs, json: bool, verbose: bool) -> Resul
     }
 }
 
-/// What was on the screen before is there again afterwards.
+/// Restores the screen at its end.
 async fn watch_at_terminal(state: &StateArgs, verbose: bool) -> Result<(), Failure> {
     // An error before the first table is told on the screen that stays.
     running::ask_status(state).await?;
@@ -200,7 +202,7 @@ async fn watch_at_terminal(state: &StateArgs, verbose: bool) -> Result<(), Failu
     ended
 }
 
-/// Whether `new` tells more than other counters, round trips and that time has passed.
+/// Returns true if `new` differs in more than counters, round trips and time.
 fn is_news(old: &Status, new: &Status) -> bool {
     let bare = |status: &Status| {
         let mut status = status.clone();
@@ -217,9 +219,9 @@ fn is_news(old: &Status, new: &Status) -> bool {
     bare(old) != bare(new)
 }
 
-/// What is not as it is wanted; `peer` is what is known of the peer that is waited for.
-fn missing(status: &Status, wanted: &Wanted, peer: Presence) -> Option<Failure> {
-    if *wanted == Wanted::Check(Check::Live) {
+/// Says what is missing; `peer` is what is known of the peer that is waited for.
+fn missing(status: &Status, wanted: &AwaitedState, peer: Presence) -> Option<Failure> {
+    if *wanted == AwaitedState::Check(Check::Live) {
         return None;
     }
     if status.state == State::NeedsLogin {
@@ -234,11 +236,11 @@ fn missing(status: &Status, wanted: &Wanted, peer: Presence) -> Option<Failure> 
         return Some(Failure::new(Code::PendingApproval, text).next(APPROVE));
     }
     match wanted {
-        Wanted::Check(Check::Live) => None,
-        Wanted::Check(Check::Ready) => not_attached(status).or_else(|| full(status)),
-        Wanted::Attached => not_attached(status),
-        Wanted::Check(Check::Control) => no_control(status),
-        Wanted::Peer(name) => {
+        AwaitedState::Check(Check::Live) => None,
+        AwaitedState::Check(Check::Ready) => not_attached(status).or_else(|| full(status)),
+        AwaitedState::Attached => not_attached(status),
+        AwaitedState::Check(Check::Control) => no_control(status),
+        AwaitedState::Peer(name) => {
             let text = match peer {
                 Presence::Online => return not_attached(status),
                 Presence::Unknown => {
@@ -295,7 +297,8 @@ fn no_control(status: &Status) -> Option<Failure> {
     Some(Failure::new(Code::ControllerUnreachable, text))
 }
 
-/// From one look to the next: a person does not notice it, and the client answers thousands a second.
+/// From one look to the next: a person does not notice it, and the client answers thousands a
+/// second.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// From one look of `--watch` to the next.

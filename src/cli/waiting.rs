@@ -1,5 +1,5 @@
-//! One line for a person who waits: after a second at a terminal it says for what, and it is erased when that has come. Scripts see
-//! nothing of it.
+//! One line for a person who waits: after a second at a terminal it says for what, and it is erased
+//! when that has come. Scripts see nothing of it.
 
 use std::convert::Infallible;
 use std::io::{self, IsTerminal};
@@ -43,7 +43,7 @@ async fn line(what: &str) -> Infallible {
     let _erased = match terminal::knows_codes() {
         true => {
             output::begin(&told);
-            Some(Shown)
+            Some(WaitingLine)
         }
         false => {
             output::note(&told);
@@ -53,15 +53,15 @@ async fn line(what: &str) -> Infallible {
     std::future::pending().await
 }
 
-struct Shown;
+struct WaitingLine;
 
-impl Drop for Shown {
+impl Drop for WaitingLine {
     fn drop(&mut self) {
         output::begin(ERASE);
     }
 }
 
-/// How long silence is no riddle.
+/// Time after which a person wonders about silence.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Goes to the beginning of the line and clears it, by the codes of ECMA-48.

@@ -1,4 +1,5 @@
-//! Lines in fewer or older words than commands have. Decides what such a line means in full; the parser then reads that.
+//! Lines in fewer or older words than commands have. Decides what such a line means in full; the
+//! parser then reads that.
 
 use std::ffi::OsString;
 
@@ -6,7 +7,8 @@ use clap::Command;
 
 use crate::cli::config::takes_next;
 
-/// The line in full: `admin devices` lists devices, and `serve 3000` publishes a TCP port. `root` is what will parse it, built.
+/// The line in full: `admin devices` lists devices, and `serve 3000` serves a TCP port. `root` is
+/// what will parse it, built.
 pub(crate) fn in_full(root: &Command, line: Vec<OsString>) -> Vec<OsString> {
     match missing(root, &line) {
         Some((at, word)) => {
@@ -22,7 +24,8 @@ pub(crate) fn in_full(root: &Command, line: Vec<OsString>) -> Vec<OsString> {
 fn missing(root: &Command, line: &[OsString]) -> Option<(usize, &'static str)> {
     let mut command = root;
     let mut index = 1;
-    // The last word that named a command, and whether it is another one than the command's own name.
+    // The last word that named a command, and whether it is another one than the command's own
+    // name.
     let (mut at, mut is_other) = (0, false);
     let mut next = None;
     while let Some(word) = line.get(index) {
@@ -54,7 +57,8 @@ fn missing(root: &Command, line: &[OsString]) -> Option<(usize, &'static str)> {
     }
 }
 
-/// Whether the value of this flag is the next word, by the command or by one below that is not named yet.
+/// Returns true if the value of this flag is the next word, by the command or by a subcommand that
+/// is not named yet.
 fn takes_value(command: &Command, word: &str) -> bool {
     let below = || command.get_subcommands().any(|it| takes_value(it, word));
     takes_next(command, word) || below()

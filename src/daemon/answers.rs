@@ -1,5 +1,5 @@
-//! The answers of a running `up` on its control socket. Decides how each request is carried out by the
-//! node.
+//! The answers of a running `up` on its control socket. Decides how each request is carried out by
+//! the node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,9 +36,9 @@ mod measuring;
 pub struct Answers {
     node: Node,
     state: Arc<StateDir>,
-    /// Where programs come in.
+    /// The listeners of programs.
     places: Mutex<ListenerPlaces>,
-    /// How the controller is reached.
+    /// The way to the controller.
     outgoing: Mutex<Outgoing>,
     /// Ends `up`.
     down: CancellationToken,

@@ -1,5 +1,6 @@
-//! Carries bytes between the overlay and sockets that another program of the same user opened: what `nc` and `forward` ask for.
-//! Decides when each of them ends; how the sockets come here is the control socket's business.
+//! Carries bytes between the overlay and sockets that another program of the same user opened: what
+//! `nc` and `forward` ask for. Decides when each of them ends; how the sockets come here is the
+//! control socket's business.
 //!
 //! ```text
 //! nc       stdin, stdout ⇄ one end of a socket pair │ the other end ⇄ netstack flow
@@ -32,14 +33,14 @@ pub use own_proxy::OwnProxy;
 
 pub use crate::doors::serve::service::Transport;
 
-/// What is carried.
+/// The bytes that are carried: from where to where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Carry {
-    /// One connection to a peer. The socket is one end of a pair of Unix sockets: of the stream kind for TCP, of the datagram kind
-    /// for UDP.
+    /// One connection to a peer. The socket is one end of a pair of Unix sockets: of the stream
+    /// kind for TCP, of the datagram kind for UDP.
     Connect {
-        /// How bytes travel in the overlay.
+        /// The protocol in the overlay.
         transport: Transport,
         /// Label, full name or address of the peer.
         peer: String,
@@ -48,28 +49,29 @@ pub enum Carry {
     },
     /// One connection from whichever peer comes first. The socket is as for [`Carry::Connect`].
     Accept {
-        /// How bytes travel in the overlay.
+        /// The protocol in the overlay.
         transport: Transport,
         /// Port on this device's overlay addresses.
         port: u16,
     },
-    /// All connections that come in on sockets of this host. There is one socket for each, in this order.
+    /// All connections that come in on sockets of this host. There is one socket for each, in this
+    /// order.
     Forward(Vec<Forward>),
     /// A proxy for the asker's programs. The socket listens for TCP on loopback.
     Proxy(OwnProxy),
 }
 
-/// Where a socket of this host leads.
+/// The destination of a socket of this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forward {
-    /// What the socket is.
+    /// The kind of the socket.
     pub from: Door,
     /// Label, full name or address of the peer.
     pub peer: String,
     /// Port of the peer.
     pub port: u16,
-    /// Whether programs of every user may come in, and those of other hosts that reach the socket. Otherwise, on Linux, those of our own
-    /// user and of root.
+    /// True if programs of every user may come in, and those of other hosts that reach the socket.
+    /// Otherwise, on Linux, those of our own user and of root.
     #[serde(default)]
     pub everybody: bool,
 }
@@ -86,7 +88,7 @@ pub enum Door {
     Udp,
 }
 
-/// What happens with a socket.
+/// An event of a socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Happened {
@@ -101,9 +103,9 @@ pub enum Happened {
     },
     /// A connection of a forward was not opened.
     Failed {
-        /// Which forward, counted from 0.
+        /// The number of the forward, from 0.
         forward: usize,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// A program asked the proxy for a destination outside the overlay, and was refused.
@@ -113,14 +115,14 @@ pub enum Happened {
     },
 }
 
-/// Why it ended before its time.
+/// The reason for which it ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum CarryError {
     /// There is no connection.
     #[error(transparent)]
     Dial(#[from] DialError),
     /// Peers cannot come in.
-    #[error("overlay port {0} is taken; `overlan serve list` shows what is published")]
+    #[error("overlay port {0} is taken; `overlan serve list` shows the ports that are served")]
     PortTaken(u16),
     /// There is no network to listen in.
     #[error("this device is in no network yet; see `overlan status`")]
@@ -136,8 +138,8 @@ pub enum CarryError {
     Socket(#[from] io::Error),
 }
 
-/// Carries until both sides have ended, or `stop`. What happens is told to `events`. A proxy behaves as `proxy` says, but for who may
-/// come in.
+/// Carries until both sides have ended, or `stop`. What happens is told to `events`. A proxy
+/// behaves as `proxy` says, but for who may come in.
 pub async fn run(
     node: &Node,
     carry: Carry,
@@ -264,5 +266,6 @@ fn datagram(socket: OwnedFd) -> io::Result<UnixDatagram> {
 /// Sockets of one request: as many forwards as a person writes into one command.
 pub const SOCKETS_MAX: usize = 32;
 
-/// Requests that are carried at the same time: each has two files open here, and an ssh session of one user below it.
+/// Requests that are carried at the same time: each has two files open here, and an ssh session of
+/// one user below it.
 pub const CARRIES_MAX: usize = 256;

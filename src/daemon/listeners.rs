@@ -32,7 +32,7 @@ pub struct ListenerSettings {
     pub unix_mode: u32,
     /// True if other hosts may reach the proxy.
     pub is_public: bool,
-    /// How the proxy behaves. The address of the resolver and the room are filled in here.
+    /// The behaviour of the proxy. The address of the resolver and the room are filled in later.
     pub config: ProxyConfig,
     /// The place of the resolver.
     pub dns: DnsPlace,
@@ -54,13 +54,14 @@ pub struct Listeners {
 /// The listeners of the proxy, and how it behaves there.
 #[derive(Debug, Default)]
 pub struct ProxyListeners {
-    /// How it behaves.
+    /// Its behaviour.
     pub config: ProxyConfig,
     open: Vec<(ProxyPlace, ProxySocket)>,
     unix_mode: u32,
 }
 
-/// One listener of the proxy. While settings are read again, the tasks of before and after share it.
+/// One listener of the proxy. While settings are read again, the tasks of before and after share
+/// it.
 #[derive(Debug, Clone)]
 pub enum ProxySocket {
     /// At an address.
@@ -232,7 +233,7 @@ impl ListenerSettings {
     /// Checks that the proxy may listen at `address`.
     ///
     /// # Errors
-    /// [`ListenersError`] if other hosts reach it, without a password or without the word of a person.
+    /// [`ListenersError`] if other hosts reach it and no password is asked for, or nobody allowed it.
     pub fn check(&self, address: SocketAddr) -> Result<(), ListenersError> {
         check_listen(address, self.config.credentials.is_some())?;
         match address.ip().to_canonical().is_loopback() || self.is_public {

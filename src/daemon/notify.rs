@@ -1,5 +1,5 @@
-//! The announcement that `up` is ready, and that it ends: to a service manager by `$NOTIFY_SOCKET`, to
-//! those who wait for a file, and to the reader of a descriptor. Decides the order only.
+//! The announcement that `up` is ready, and that it ends: to a service manager by `$NOTIFY_SOCKET`,
+//! to those who wait for a file, and to the reader of a descriptor. Decides the order only.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -1,5 +1,6 @@
-//! Measures the way to a peer: rates, latency idle and under load, and what limits them. Decides what is asked for and what is
-//! reported; whoever runs the client gives it connections, counters and somebody who listens.
+//! Measures the way to a peer: rates, latency idle and under load, and what limits them. Decides
+//! what is asked for and what is reported; whoever runs the client gives it connections, counters
+//! and somebody who listens.
 //!
 //! ```text
 //! run ── control connection: OPEN, START, COUNTS every second ──> serve
@@ -7,7 +8,8 @@
 //!     ══ up streams ══════════════════════════════════════════=>
 //!     <═ down streams ═══════════════════════════════════════════
 //! ```
-//! The end of the control connection ends the session, whichever end goes and why. Nothing listens unless a person asked for it.
+//! The end of the control connection ends the session, whichever end goes and why. Nothing listens
+//! unless a person asked for it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -36,7 +38,7 @@ pub use run::run;
 pub use sample::Side;
 pub use serve::serve;
 
-/// What is measured. Valid by construction.
+/// The measurement that is asked for. Valid by construction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "(u16, u8, u8)", into = "(u16, u8, u8)")]
 pub struct Plan {
@@ -45,7 +47,7 @@ pub struct Plan {
     down: u8,
 }
 
-/// Why something cannot be measured.
+/// The reason for which a plan is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// Too short or too long.
@@ -57,7 +59,8 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// `up` streams to the peer and `down` streams from it for `seconds`. Without any stream, latency alone is measured.
+    /// `up` streams to the peer and `down` streams from it for `seconds`. Without any stream,
+    /// latency alone is measured.
     ///
     /// # Errors
     /// See [`PlanError`].
@@ -71,7 +74,7 @@ impl Plan {
         Ok(Self { seconds, up, down })
     }
 
-    /// How long.
+    /// The duration.
     #[must_use]
     pub fn seconds(&self) -> u16 {
         self.seconds
@@ -108,7 +111,7 @@ impl From<Plan> for (u16, u8, u8) {
     }
 }
 
-/// What happens while it is measured, or while others are let measure.
+/// The progress of a measurement, or of a session in which peers measure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Progress {
@@ -121,7 +124,7 @@ pub enum Progress {
     Began {
         /// Its address.
         remote: IpAddr,
-        /// What it measures.
+        /// Its plan.
         plan: Plan,
     },
     /// A peer's measurement is over.
@@ -136,7 +139,7 @@ pub enum Progress {
     },
     /// Another second has passed.
     Second {
-        /// Which, from 1.
+        /// The number of the second, from 1.
         second: u16,
         /// Bits that the peer received in it per second, all streams together.
         up: u64,
@@ -145,7 +148,8 @@ pub enum Progress {
     },
 }
 
-/// All that was measured. Fields are added, never changed or removed, while [`SCHEMA_VERSION`] stays.
+/// All that was measured. Fields are added, never changed or removed, while [`SCHEMA_VERSION`]
+/// stays.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// [`SCHEMA_VERSION`].
@@ -154,7 +158,7 @@ pub struct Report {
     pub peer: String,
     /// Its address.
     pub address: IpAddr,
-    /// How long streams ran, or round trips were taken if there were no streams; seconds.
+    /// Time for which streams ran, or round trips were taken if there were no streams; seconds.
     pub seconds: f64,
     /// Somebody ended it before its time.
     pub interrupted: bool,
@@ -166,21 +170,22 @@ pub struct Report {
     pub up: Option<Throughput>,
     /// Streams from the peer, as they were received here.
     pub down: Option<Throughput>,
-    /// What this client counted meanwhile, other traffic included.
+    /// The counters of this client meanwhile, other traffic included.
     pub here: Side,
-    /// What the peer's client counted meanwhile.
+    /// The counters of the peer's client meanwhile.
     pub there: Side,
 }
 
 /// The newest form of [`Report`].
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// Why there is no report. One variant per thing that a person does differently.
+/// The reason for which there is no report. One variant per thing that a person does differently.
 #[derive(Debug, thiserror::Error)]
 pub enum PerfError {
     /// Nobody there lets others measure.
     #[error(
-        "the peer takes no measurements on port {0}; run `overlan perf --serve` there, leave it running, and try again"
+        "the peer takes no measurements on port {0}; run `overlan perf --serve` there, leave it \
+         running, and try again"
     )]
     NotServing(u16),
     /// It measures for others already.
@@ -208,11 +213,12 @@ pub enum PerfError {
 /// A client's counters by name, as `status` shows them.
 pub type Counters = BTreeMap<String, u64>;
 
-/// Where peers measure unless a person says otherwise: what iperf3 uses for the same.
+/// The overlay port on which peers measure by default: that of iperf3.
 pub const PORT: u16 = 5201;
 
 /// Longest measurement, seconds: an hour shows what a day would.
 pub const SECONDS_MAX: u16 = 3_600;
 
-/// Streams in each direction: beyond what a browser or a package manager opens, and their counts fit one message.
+/// Streams in each direction: beyond what a browser or a package manager opens, and their counts
+/// fit one message.
 pub const STREAMS_MAX: u8 = 128;

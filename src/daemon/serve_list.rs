@@ -8,7 +8,8 @@ use crate::doors::serve::service::{OverlayPort, Serve, Target, Transport};
 pub enum ServeConflict {
     /// The port is taken.
     #[error(
-        "overlay port {port} is already served from {target}; `overlan serve remove {port}` frees it"
+        "overlay port {port} is already served from {target}; `overlan serve remove {port}` frees \
+         it"
     )]
     Taken {
         /// Overlay port.
@@ -27,7 +28,8 @@ pub enum ServeConflict {
 /// Adds `serve` to the list. The same twice is the same as once.
 ///
 /// # Errors
-/// [`ServeConflict::Taken`] if its port has another target, [`ServeConflict::Full`] if there is no room.
+/// [`ServeConflict::Taken`] if its port has another target, [`ServeConflict::Full`] if there is no
+/// room.
 pub fn add(serves: &mut Vec<Serve>, serve: &Serve) -> Result<(), ServeConflict> {
     let port = serve.overlay_port();
     match serves.iter().find(|known| known.overlay_port() == port) {
@@ -45,7 +47,8 @@ pub fn add(serves: &mut Vec<Serve>, serve: &Serve) -> Result<(), ServeConflict> 
     }
 }
 
-/// Takes the services on `port` off the list, or only those of `transport`, and returns their ports.
+/// Takes the services on `port` off the list, or only those of `transport`, and returns their
+/// ports.
 ///
 /// # Errors
 /// [`ServeConflict::NotThere`] if there are none.

@@ -1,134 +1,44 @@
-//! The control socket, by which `overlan status` and its kin command a running `overlan up` of the same user: newline-delimited
-//! JSON over a Unix socket in the state directory. Decides who may ask; what a request does is its handler's business.
+//! The control socket, by which `overlan status` and its kin command a running `overlan up` of the
+//! same user: newline-delimited JSON over a Unix socket in the state directory. Decides who may
+//! ask; what a request does is its handler's business.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use overlan_protocol::gateway::{GatewayRoute, OfferedRoute};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
+use tokio::io::{AsyncBufReadExt, BufStream};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::daemon::carry::{CARRIES_MAX, Carry, Happened};
+use crate::daemon::carry::{CARRIES_MAX, Happened};
 use crate::daemon::perf;
-use crate::device::node::{Pong, Whois};
 use crate::device::state::{DirLock, StateDir};
-use crate::device::status::Status;
-use crate::doors::dns::explain::Explained;
-use crate::doors::serve::service::{Serve, Transport};
+
+use line::{parse, read_line, write_line};
+use short_path::ShortPath;
 
 mod call;
 
 mod hand_over;
 
+mod line;
+
+mod message;
+
+mod short_path;
+
 pub use call::{CallError, call, call_and_follow, call_until_stopped, call_with_sockets};
+pub use message::{PING_WITHIN_MAX, Refusal, RefusalKind, Request, Response};
 
-/// What a running client is asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Request {
-    /// How it is: [`Response::Status`].
-    Status,
-    /// Stop: [`Response::Done`], then the connection closes when it has stopped.
-    Down,
-    /// Remove the device at the controller and here, then stop as by [`Request::Down`].
-    Logout,
-    /// Publish a local service, now and at every start: [`Response::Done`].
-    ServeAdd(Serve),
-    /// Publish it no longer: [`Response::Done`].
-    ServeRemove {
-        /// Overlay port.
-        port: u16,
-        /// Only what travels so; nothing = both.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        transport: Option<Transport>,
-    },
-    /// Offer to lead to hosts behind this one, now and at every start: [`Response::Done`].
-    RouteAdd(OfferedRoute),
-    /// Withdraw that: [`Response::Done`].
-    RouteRemove(GatewayRoute),
-    /// Which program runs: [`Response::Version`].
-    Version,
-    /// Measure the way to a peer: [`Response::Progress`] again and again, at last [`Response::Measured`]. The asker ends it early by
-    /// closing its side.
-    Perf {
-        /// Full name or address of the peer.
-        peer: String,
-        /// Overlay port of the peer.
-        port: u16,
-        /// What is measured.
-        plan: perf::Plan,
-    },
-    /// Let peers measure until the asker closes its side: [`Response::Progress`] again and again, at last [`Response::Done`].
-    PerfServe {
-        /// Overlay port.
-        port: u16,
-    },
-    /// Carry bytes between the overlay and sockets that the asker hands over after [`Response::SendSockets`]:
-    /// [`Response::Happened`] again and again, at last [`Response::Done`]. The asker ends it early by closing its side.
-    Carry(Carry),
-    /// Ask a peer for an echo: [`Response::Pong`]. The asker ends it early by closing its side.
-    Ping {
-        /// Label, full name or address of the peer.
-        peer: String,
-        /// How long an answer is waited for, milliseconds; at most [`PING_WITHIN_MAX`].
-        within_ms: u32,
-    },
-    /// Who has an address: [`Response::Whois`].
-    Whois {
-        /// Label, full name or address of a device.
-        peer: String,
-    },
-    /// What the resolver answers: [`Response::DnsAnswer`].
-    DnsQuery {
-        /// The whole name.
-        name: String,
-        /// Type of record, such as `A`.
-        kind: String,
-    },
-}
-
-/// What a running client answers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Response {
-    /// It is done.
-    Done,
-    /// How it is.
-    Status(Box<Status>),
-    /// Version of the program that runs.
-    Version(String),
-    /// What happens; another answer follows.
-    Progress(perf::Progress),
-    /// What was measured.
-    Measured(Box<perf::Report>),
-    /// The sockets of a [`Request::Carry`] are awaited now; another answer follows.
-    SendSockets,
-    /// What happens with them; another answer follows.
-    Happened(Happened),
-    /// The peer answered.
-    Pong(Pong),
-    /// Who has the address.
-    Whois(Box<Whois>),
-    /// What the resolver answers, and why.
-    DnsAnswer(Box<Explained>),
-    /// It is not done.
-    Refused(Refusal),
-}
-
-/// What a handler makes of a request.
+/// The answer that a handler gives to a request.
 pub enum Answer {
     /// It is answered.
     Now(Response),
@@ -142,30 +52,19 @@ pub enum Answer {
 pub struct Running<T> {
     /// Does it; its output is the last answer. Dropped if the asker is gone.
     pub work: Pin<Box<dyn Future<Output = Response> + Send>>,
-    /// What is told meanwhile.
+    /// The progress that is reported meanwhile.
     pub progress: mpsc::Receiver<T>,
-    /// Cancelled when the asker closes its side, or the client stops: the work should come to its end.
+    /// Cancelled when the asker closes its side, or the client stops: the work should come to its
+    /// end.
     pub stop: CancellationToken,
 }
 
 /// A request that waits for the asker's sockets.
 pub struct Handing {
-    /// How many; at most [`SOCKETS_MAX`](crate::daemon::carry::SOCKETS_MAX).
+    /// Their number; at most [`SOCKETS_MAX`](crate::daemon::carry::SOCKETS_MAX).
     pub sockets: usize,
     /// Carries it out with exactly so many.
     pub begin: Box<dyn FnOnce(Vec<OwnedFd>) -> Running<Happened> + Send>,
-}
-
-impl From<perf::Progress> for Response {
-    fn from(progress: perf::Progress) -> Self {
-        Self::Progress(progress)
-    }
-}
-
-impl From<Happened> for Response {
-    fn from(happened: Happened) -> Self {
-        Self::Happened(happened)
-    }
 }
 
 impl From<Response> for Answer {
@@ -174,42 +73,7 @@ impl From<Response> for Answer {
     }
 }
 
-/// Why something is not done.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[error("{message}")]
-pub struct Refusal {
-    /// What kind, for programs.
-    pub kind: RefusalKind,
-    /// What happened and why.
-    pub message: String,
-    /// What to do next, where the message does not say it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
-}
-
-/// One kind per thing that the asker does differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RefusalKind {
-    /// The request is not understood: another version of the program runs.
-    NotUnderstood,
-    /// What is asked for contradicts what is there.
-    Conflict,
-    /// The controller is needed and cannot be reached.
-    ControllerUnreachable,
-    /// The policy forbids it.
-    Denied,
-    /// It took too long.
-    TimedOut,
-    /// No relay leads to where it goes.
-    RelayUnreachable,
-    /// The client is on its way down.
-    Stopping,
-    /// It failed.
-    Failed,
-}
-
-/// Why there is no control socket.
+/// The reason for which there is no control socket.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Something else lies in its place.
@@ -218,7 +82,7 @@ pub enum BindError {
     /// The operating system refuses.
     #[error("cannot listen on the control socket {}: {source}", path.display())]
     Io {
-        /// Where.
+        /// The address or path.
         path: PathBuf,
         /// Reason.
         source: io::Error,
@@ -230,7 +94,7 @@ pub enum BindError {
 pub struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
-    limits: Limits,
+    limits: ConnectionLimits,
 }
 
 /// The connections of those who wait until the client has stopped; dropping this closes them.
@@ -240,7 +104,8 @@ pub struct StopWaiters {
 }
 
 impl ControlSocket {
-    /// Listens in `state`. The lock is the proof that a socket file which is there already is left from a dead process.
+    /// Listens in `state`. The lock is the proof that a socket file which is there already is left
+    /// from a dead process.
     pub fn bind(state: &StateDir, _lock: &DirLock) -> Result<Self, BindError> {
         let path = state.socket_path();
         let failed = |source| BindError::Io {
@@ -262,11 +127,12 @@ impl ControlSocket {
         Ok(Self {
             listener,
             path,
-            limits: Limits::default(),
+            limits: ConnectionLimits::default(),
         })
     }
 
-    /// Answers every request with what `handler` makes of it, until `stop`. A request that is being handled is still answered.
+    /// Answers every request with what `handler` makes of it, until `stop`. A request that is being
+    /// handled is still answered.
     pub async fn run<H, F, A>(self, handler: H, stop: CancellationToken) -> StopWaiters
     where
         H: Fn(Request) -> F + Send + Sync + 'static,
@@ -288,7 +154,8 @@ impl ControlSocket {
                     Ok(_) => tracing::debug!("another user asked on the control socket"),
                     Err(error) => {
                         tracing::debug!(%error, "the control socket cannot accept");
-                        // Out of file descriptors, most likely: asking again at once would only burn the processor.
+                        // Out of file descriptors, most likely: asking again at once would only
+                        // burn the processor.
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
@@ -328,7 +195,7 @@ async fn serve<H, F, A>(
     stream: UnixStream,
     handler: Arc<H>,
     stop: CancellationToken,
-    limits: Limits,
+    limits: ConnectionLimits,
 ) -> Option<BufStream<UnixStream>>
 where
     H: Fn(Request) -> F,
@@ -380,7 +247,7 @@ async fn follow<T: Into<Response>>(
     running: Running<T>,
     stream: &mut BufStream<UnixStream>,
     stop: &CancellationToken,
-    limits: Limits,
+    limits: ConnectionLimits,
 ) -> Option<Response> {
     let Running {
         mut work,
@@ -414,7 +281,8 @@ fn not_understood(reason: &str) -> Response {
     Response::Refused(Refusal {
         kind: RefusalKind::NotUnderstood,
         message: format!(
-            "the running `overlan up` (version {}) does not understand the request: {reason}; restart it with the version of this command",
+            "the running `overlan up` (version {}) does not understand the request: {reason}; \
+             restart it with the version of this command",
             env!("CARGO_PKG_VERSION")
         ),
         next: None,
@@ -433,91 +301,16 @@ fn may_command(peer: u32, us: u32) -> bool {
     peer == us || peer == 0
 }
 
-async fn write_line<T: Serialize>(stream: &mut BufStream<UnixStream>, value: &T) -> io::Result<()> {
-    let mut line = serde_json::to_vec(value)?;
-    line.push(b'\n');
-    stream.write_all(&line).await?;
-    stream.flush().await
-}
-
-/// A whole line; `None` at a regular end; [`io::ErrorKind::InvalidData`] if it exceeds `max` bytes.
-async fn read_line(stream: &mut BufStream<UnixStream>, max: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut line = Vec::new();
-    let whole = read_on(stream, &mut line, max).await?;
-    Ok(whole.then_some(line))
-}
-
-/// Reads on until `line` is whole; whether it is. Can be dropped and called again.
-async fn read_on(
-    stream: &mut BufStream<UnixStream>,
-    line: &mut Vec<u8>,
-    max: usize,
-) -> io::Result<bool> {
-    let room = (max + 1).saturating_sub(line.len());
-    stream.take(room as u64).read_until(b'\n', line).await?;
-    if line.len() > max {
-        let text = format!("it exceeds {max} bytes");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-    }
-    Ok(line.ends_with(b"\n"))
-}
-
-fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, serde_json::Error> {
-    serde_json::from_slice(line)
-}
-
-/// A socket's path in a form that fits a socket address, however deep the directory lies.
-#[derive(Debug)]
-enum ShortPath {
-    Fits(PathBuf),
-    /// Linux shows an open directory under a short name while it is open.
-    ByDirectory {
-        _directory: File,
-        path: PathBuf,
-    },
-}
-
-impl ShortPath {
-    fn of(path: &Path) -> io::Result<Self> {
-        if path.as_os_str().as_bytes().len() <= SOCKET_PATH_MAX {
-            return Ok(Self::Fits(path.to_owned()));
-        }
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(io::ErrorKind::InvalidFilename.into());
-        };
-        let directory = File::open(parent)?;
-        let descriptors = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
-        if !descriptors.is_dir() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidFilename,
-                format!(
-                    "its path exceeds {SOCKET_PATH_MAX} bytes and there is no /proc to shorten it; use a shorter --state-dir"
-                ),
-            ));
-        }
-        Ok(Self::ByDirectory {
-            _directory: directory,
-            path: descriptors.join(name),
-        })
-    }
-
-    fn path(&self) -> &Path {
-        match self {
-            Self::Fits(path) | Self::ByDirectory { path, .. } => path,
-        }
-    }
-}
-
-/// What one connection may cost.
+/// The limits of one connection.
 #[derive(Debug, Clone, Copy)]
-struct Limits {
+struct ConnectionLimits {
     /// Longest request, bytes.
     line_max: usize,
     /// Time for one request to arrive, and for one answer to be taken.
     line_within: Duration,
 }
 
-impl Default for Limits {
+impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             line_max: REQUEST_MAX,
@@ -532,20 +325,15 @@ const REQUEST_MAX: usize = 64 * 1024;
 /// Time for one request to arrive: the asker is a program on this host.
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 
-/// Askers at the same time: commands typed by one user, and the `nc` below each of a user's ssh sessions.
+/// Askers at the same time: commands typed by one user, and the `nc` below each of a user's ssh
+/// sessions.
 const CONNECTIONS_MAX: usize = CARRIES_MAX + 64;
 
 /// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Longest path of a Unix socket, bytes, without the terminating zero.
-const SOCKET_PATH_MAX: usize = 107;
-
 /// The owner may ask.
 const SOCKET_MODE: u32 = 0o600;
-
-/// Longest wait for one answer to a [`Request::Ping`].
-pub const PING_WITHIN_MAX: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,5 @@
-//! Does what a user of the demo does, from outside: SOCKS and DNS over loopback sockets, like any other program.
+//! Does what a user of the demo does, from outside: SOCKS and DNS over loopback sockets, like any
+//! other program.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -22,10 +23,10 @@ use super::site::{BULK_LEN, BULK_PATH, Noise};
 
 /// One line of the check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Report {
-    /// What was tried.
+pub(crate) struct CheckReport {
+    /// The thing that was tried.
     pub(crate) what: &'static str,
-    /// What came out: a figure, or what went wrong.
+    /// The result: a figure, or the failure.
     pub(crate) outcome: Result<String, String>,
 }
 
@@ -33,22 +34,22 @@ pub(crate) struct Report {
 pub(super) async fn run(
     socks: SocketAddr,
     dns: SocketAddr,
-    mut report: impl FnMut(&Report),
+    mut report: impl FnMut(&CheckReport),
 ) -> bool {
     let mut passed = true;
     let mut tell = |what, outcome: Result<String, CheckError>| {
         passed &= outcome.is_ok();
         let outcome = outcome.map_err(|error| error.to_string());
-        report(&Report { what, outcome });
+        report(&CheckReport { what, outcome });
     };
     tell("fetch the page through SOCKS5", within(fetch(socks)).await);
     tell(
         "resolve the name over UDP",
-        within(resolve(dns, Transport::Udp)).await,
+        within(resolve(dns, CheckTransport::Udp)).await,
     );
     tell(
         "resolve the name over TCP",
-        within(resolve(dns, Transport::Tcp)).await,
+        within(resolve(dns, CheckTransport::Tcp)).await,
     );
     tell(
         "64 MiB down, SHA-256 compared",
@@ -104,16 +105,16 @@ async fn fetch(socks: SocketAddr) -> Result<String, CheckError> {
 }
 
 #[derive(Clone, Copy)]
-enum Transport {
+enum CheckTransport {
     Udp,
     Tcp,
 }
 
-async fn resolve(dns: SocketAddr, transport: Transport) -> Result<String, CheckError> {
+async fn resolve(dns: SocketAddr, transport: CheckTransport) -> Result<String, CheckError> {
     let started = now();
     let lookup = match transport {
-        Transport::Udp => client::ask_udp(dns, WEB_NAME).await?,
-        Transport::Tcp => client::ask_tcp(dns, WEB_NAME).await?,
+        CheckTransport::Udp => client::ask_udp(dns, WEB_NAME).await?,
+        CheckTransport::Tcp => client::ask_tcp(dns, WEB_NAME).await?,
     };
     if let Lookup::Addresses(addresses) = &lookup
         && !addresses.is_empty()

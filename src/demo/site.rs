@@ -1,5 +1,5 @@
-//! The page that `web` publishes, and the bytes that the check moves. An ordinary HTTP server on loopback; it knows nothing of
-//! the overlay.
+//! The page that `web` publishes, and the bytes that the check moves. An ordinary HTTP server on
+//! loopback; it knows nothing of the overlay.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -34,7 +34,8 @@ pub(super) async fn serve(listener: TcpListener, stop: CancellationToken) {
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => {
                 if let Ok((stream, _)) = accepted {
-                    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer));
+                    let stream = TokioIo::new(stream);
+                    let connection = http1::Builder::new().serve_connection(stream, service_fn(answer));
                     connections.spawn(async move {
                         if let Err(error) = connection.await {
                             tracing::debug!(%error, "a request for the page broke");
@@ -141,7 +142,8 @@ impl Body for Noise {
 const PAGE: &str = "<!doctype html>
 <title>Overlan demo</title>
 <h1>It works</h1>
-<p>This page came through a userspace TCP/IP stack, a sealed session between two devices and a TLS relay.
+<p>This page came through a userspace TCP/IP stack, a sealed session between two devices and a \
+    TLS relay.
 No root, no TUN device, no change to routes or DNS.</p>
 ";
 

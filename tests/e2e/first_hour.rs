@@ -16,13 +16,13 @@ fn serve_tells_what_to_pass_on_and_what_does_not_work() {
     let url = format!("http://{}:3000", web.name);
 
     let served = web.run(&["serve", "tcp", "3000", &format!("http://{target}")]);
-    assert!(served.stderr.contains("Published"), "{served:#?}");
+    assert!(served.stderr.contains("Serving"), "{served:#?}");
     assert!(!served.stderr.contains("Warning"), "{served:#?}");
     assert_eq!(served.ok(), url);
     // As it was made.
     web.run(&["serve", "remove", "tcp", "3000"]).ok();
     let list = web.run(&["serve", "list"]);
-    assert!(list.stderr.contains("Nothing is published"), "{list:#?}");
+    assert!(list.stderr.contains("Nothing is served"), "{list:#?}");
 
     // A port alone, where nobody listens yet.
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -39,11 +39,11 @@ fn serve_tells_what_to_pass_on_and_what_does_not_work() {
     assert_eq!(served.ok(), format!("http://{}:{port}", web.name));
     web.run(&["serve", "remove", &port]).ok();
 
-    // A misspelt network is told with those that there are, and nothing is published.
+    // A misspelt network is told with those that exist, and nothing is served.
     web.run(&["serve", "3000", "--network", "nosuch"])
         .refused(2, &["not in network nosuch", "it is in home"]);
     let list = web.run(&["serve", "list"]);
-    assert!(list.stderr.contains("Nothing is published"), "{list:#?}");
+    assert!(list.stderr.contains("Nothing is served"), "{list:#?}");
     let ssh = web.run(&["serve", "22"]).ok();
     assert_eq!(ssh, format!("{}:22", web.name));
 }
@@ -65,17 +65,20 @@ fn down_and_logout_say_what_they_did_and_nothing_comes_back() {
         }
         outcome.ok();
     };
-    logout(&["Logged out", "device web", "2 published services"]);
+    logout(&["Logged out", "device web", "2 services"]);
     logout(&["Nobody was logged in", "no device and no login"]);
 
     // Whoever enrols here next begins with nothing.
     let again = lab.up("web");
     let list = again.run(&["serve", "list"]);
-    assert!(list.stderr.contains("Nothing is published"), "{list:#?}");
+    assert!(list.stderr.contains("Nothing is served"), "{list:#?}");
     again.run(&["serve", "3000"]).ok();
     // By the running client as well.
     let by_client = again.run(&["logout"]);
-    assert!(by_client.stderr.contains("1 published"), "{by_client:#?}");
+    assert!(
+        by_client.stderr.contains("1 service is no longer served"),
+        "{by_client:#?}"
+    );
     logout(&["Nobody was logged in"]);
 }
 

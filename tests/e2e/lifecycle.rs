@@ -145,7 +145,7 @@ fn a_device_publishes_answers_and_is_removed() {
         "",
     );
     assert!(
-        before.stderr.contains("the next one does it"),
+        before.stderr.contains("this counts from its next start"),
         "{before:#?}"
     );
     before.ok();
@@ -218,7 +218,7 @@ fn serves_come_and_go(web: &Device, laptop: &Device, page: &Service) {
         ["tcp", "80", &target]
     );
     web.run(&["serve", "tcp", "80", "9"])
-        .refused(1, &["published to", &target, "overlan serve remove tcp:80"]);
+        .refused(1, &["served from", &target, "overlan serve remove tcp:80"]);
     web.run(&["serve", "tcp", "81", "localhost"])
         .refused(2, &["HOST:PORT"]);
     web.serve(81, page.address());
@@ -240,7 +240,7 @@ fn serves_come_and_go(web: &Device, laptop: &Device, page: &Service) {
     assert_eq!(refused.code, Some(97), "{refused:#?}");
     assert!(refused.stderr.contains("(5)"), "refused: {refused:#?}");
     web.run(&["serve", "remove", "81"])
-        .refused(1, &["nothing is published on overlay port 81"]);
+        .refused(1, &["nothing is served on overlay port 81"]);
 }
 
 #[track_caller]

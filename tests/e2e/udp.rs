@@ -68,7 +68,7 @@ fn a_dns_server_is_published_for_datagrams_and_streams_and_asked_by_every_way() 
     );
     assert_eq!(through_nc(&laptop, "web", 53), None);
     web.run(&["serve", "remove", "udp:53"])
-        .refused(1, &["nothing is published"]);
+        .refused(1, &["nothing is served"]);
     web.run(&["serve", "udp", "53", &target]).ok();
     web.run(&["serve", "remove", "53"]).ok();
     assert!(web.run(&["serve", "list"]).ok().is_empty());

@@ -120,6 +120,8 @@ const SHELLS: &[&str] = &[
     "src/daemon/socket.rs",
     "src/daemon/socket/call.rs",
     "src/daemon/socket/hand_over.rs",
+    "src/daemon/socket/line.rs",
+    "src/daemon/socket/short_path.rs",
     "src/device/controller_session.rs",
     "src/device/enrol.rs",
     "src/device/link.rs",

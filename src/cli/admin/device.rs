@@ -16,8 +16,8 @@ pub(crate) enum DeviceCommand {
     List(DeviceListArgs),
     /// Remove a device for good, or all of one owner; it has to be enrolled again
     #[command(after_help = REMOVE_EXAMPLES, alias = "delete")]
-    Remove(RemoveArgs),
-    /// Let a device in that was enrolled by a key with --approval; `device remove` turns it away
+    Remove(DeviceRemoveArgs),
+    /// Approve a device that was enrolled by a key with --approval; `device remove` rejects it
     #[command(after_help = APPROVE_EXAMPLES)]
     Approve(ApproveArgs),
 }
@@ -51,7 +51,7 @@ Examples:
   overlan admin device approve build-7";
 
 #[derive(Debug, Args)]
-pub(crate) struct RemoveArgs {
+pub(crate) struct DeviceRemoveArgs {
     /// Its name, name.network, or id, as `overlan admin device list` shows them
     #[arg(required_unless_present = "owner", conflicts_with = "owner")]
     device: Option<String>,
@@ -66,7 +66,8 @@ const REMOVE_EXAMPLES: &str = "\
 Examples:
   overlan admin device remove old-laptop
   overlan admin device remove web.acme                  where several networks have a web
-  overlan admin device remove --owner 3483819da319      all that this auth key enrolled; revoke it first";
+  overlan admin device remove --owner 3483819da319      all that this auth key enrolled; revoke \
+      it first";
 
 /// `overlan admin device …`.
 pub(super) async fn run(command: DeviceCommand) -> Result<(), Failure> {
@@ -110,7 +111,7 @@ async fn approve(args: ApproveArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn remove(args: RemoveArgs) -> Result<(), Failure> {
+async fn remove(args: DeviceRemoveArgs) -> Result<(), Failure> {
     let mut connection = api::open_as_person(&args.state.open()?).await?;
     let mut devices = all(&mut connection).await?;
     let devices = match (&args.device, &args.owner) {
@@ -144,7 +145,7 @@ fn called(device: &DeviceSummary) -> String {
     }
 }
 
-/// Whether this person, or an auth key with this id or note, enrolled the device.
+/// Returns true if this person, or an auth key with this id or note, enrolled the device.
 fn is_of(device: &DeviceSummary, owner: &str) -> bool {
     match &device.owner {
         Owner::Person(email) => email.eq_ignore_ascii_case(owner),
@@ -209,7 +210,8 @@ const LIST: List<7> = List {
     head: [
         "NAME", "NETWORK", "ADDRESS", "STATE", "RELAY", "OWNER", "ID",
     ],
-    if_empty: "No device yet. `overlan admin auth-key create > key.txt` makes a key for the first one.",
+    if_empty: "No device yet. `overlan admin auth-key create > key.txt` makes a key for the first \
+        one.",
 };
 
 /// A row for each network that the device is in.

@@ -1,4 +1,5 @@
-//! `admin dns`: records and private zones of a network. Decides how they are shown; what a network may have is the controller's.
+//! `admin dns`: records and private zones of a network. Decides how they are shown; what a network
+//! may have is the controller's.
 
 use clap::{Args, Subcommand};
 use overlan::program::status::columns;
@@ -14,23 +15,23 @@ use crate::cli::exit::Failure;
 use crate::cli::{StateArgs, api, output};
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum DnsCommand {
+pub(crate) enum AdminDnsCommand {
     /// Show records and zones of a network
     #[command(after_help = LIST_EXAMPLES)]
-    List(ListArgs),
+    List(RecordListArgs),
     /// Add a record
     Add(AddArgs),
     /// Remove records of a name
     #[command(after_help = REMOVE_EXAMPLES, alias = "delete")]
-    Remove(RemoveArgs),
-    /// Zones beside the network's own, such as corp.internal
+    Remove(RecordRemoveArgs),
+    /// Manage zones beside the network's own, such as corp.internal
     #[command(subcommand)]
     Zone(ZoneCommand),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ZoneCommand {
-    /// Add a zone, whose names are then records of the network, or those that its resolvers know
+    /// Add a zone: its names are records of the network, or are delegated to resolvers
     Add(AddZoneArgs),
     /// Remove a zone that has no records
     #[command(after_help = REMOVE_ZONE_EXAMPLES, alias = "delete")]
@@ -38,7 +39,7 @@ pub(crate) enum ZoneCommand {
 }
 
 #[derive(Debug, Args)]
-struct NetworkArgs {
+struct DnsNetworkArgs {
     /// Network, by its label [default: the organisation's default network]
     #[arg(long, env = "OVERLAN_NETWORK")]
     network: Option<String>,
@@ -47,12 +48,12 @@ struct NetworkArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ListArgs {
+pub(crate) struct RecordListArgs {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    of: NetworkArgs,
+    of: DnsNetworkArgs,
 }
 
 #[derive(Debug, Args)]
@@ -67,7 +68,7 @@ pub(crate) struct AddArgs {
     #[arg(required = true)]
     value: Vec<String>,
     #[command(flatten)]
-    of: NetworkArgs,
+    of: DnsNetworkArgs,
 }
 
 const LIST_EXAMPLES: &str = "\
@@ -86,12 +87,13 @@ Examples:
 
 const ADD_EXAMPLES: &str = "\
 Examples:
-  overlan admin dns add db CNAME gateway.home.overlan.internal    what gateway publishes is reached as db
+  overlan admin dns add db CNAME gateway.home.overlan.internal    what gateway publishes is \
+  reached as db
   overlan admin dns add www A 100.64.0.7
   overlan admin dns add _ldap._tcp.home.overlan.internal SRV 0 0 389 dc.home.overlan.internal";
 
 #[derive(Debug, Args)]
-pub(crate) struct RemoveArgs {
+pub(crate) struct RecordRemoveArgs {
     /// The name, as for add
     name: String,
     /// Only records of this type
@@ -100,14 +102,15 @@ pub(crate) struct RemoveArgs {
     /// Only the one with this value
     value: Vec<String>,
     #[command(flatten)]
-    of: NetworkArgs,
+    of: DnsNetworkArgs,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = ADD_ZONE_EXAMPLES)]
 pub(crate) struct AddZoneArgs {
-    /// Resolver inside the overlay that knows the zone's names: PEER[:PORT], or ADDRESS[:PORT] of a device or behind a gateway; repeat
-    /// it for others that are asked when the first does not answer [default port: 53]
+    /// Resolver inside the overlay that knows the zone's names: PEER[:PORT], or ADDRESS[:PORT] of a
+    /// device or of a gateway host; repeat it for others that are asked when the first does not
+    /// answer [default port: 53]
     #[arg(long = "resolver", value_name = "RESOLVER")]
     resolvers: Vec<String>,
     #[command(flatten)]
@@ -116,9 +119,12 @@ pub(crate) struct AddZoneArgs {
 
 const ADD_ZONE_EXAMPLES: &str = "\
 Examples:
-  overlan admin dns zone add corp.internal                                  records say what its names are
-  overlan admin dns zone add corp.example --resolver dc --resolver dc2      devices dc and dc2 know; each publishes TCP port 53
-  overlan admin dns zone add corp.example --resolver 10.1.0.53              a host behind a gateway knows
+  overlan admin dns zone add corp.internal                                  records say what its \
+      names are
+  overlan admin dns zone add corp.example --resolver dc --resolver dc2      devices dc and dc2 \
+      know; each publishes TCP port 53
+  overlan admin dns zone add corp.example --resolver 10.1.0.53              a host behind a \
+      gateway knows
 
 Adding a zone again gives it other resolvers.";
 
@@ -127,14 +133,14 @@ pub(crate) struct ZoneArgs {
     /// The zone's name
     zone: String,
     #[command(flatten)]
-    of: NetworkArgs,
+    of: DnsNetworkArgs,
 }
 
 /// `overlan admin dns …`.
-pub(crate) async fn run(command: DnsCommand) -> Result<(), Failure> {
+pub(crate) async fn run(command: AdminDnsCommand) -> Result<(), Failure> {
     match command {
-        DnsCommand::List(args) => list(&args).await,
-        DnsCommand::Add(args) => {
+        AdminDnsCommand::List(args) => list(&args).await,
+        AdminDnsCommand::Add(args) => {
             let request = |network| DnsRecordRequest {
                 network,
                 name: args.name,
@@ -145,7 +151,7 @@ pub(crate) async fn run(command: DnsCommand) -> Result<(), Failure> {
             output::note(&format!("Added {}.", made.name));
             Ok(())
         }
-        DnsCommand::Remove(args) => {
+        AdminDnsCommand::Remove(args) => {
             let request = |network| DnsRecordRemoval {
                 network,
                 name: args.name,
@@ -156,7 +162,7 @@ pub(crate) async fn run(command: DnsCommand) -> Result<(), Failure> {
             output::note(&format!("Removed {}.", done.removed));
             Ok(())
         }
-        DnsCommand::Zone(ZoneCommand::Add(args)) => {
+        AdminDnsCommand::Zone(ZoneCommand::Add(args)) => {
             let ZoneArgs { zone, of } = args.zone;
             let request = |network| DnsZoneRequest {
                 network,
@@ -167,7 +173,7 @@ pub(crate) async fn run(command: DnsCommand) -> Result<(), Failure> {
             output::note(&format!("Added zone {}.", made.zone));
             Ok(())
         }
-        DnsCommand::Zone(ZoneCommand::Remove(args)) => {
+        AdminDnsCommand::Zone(ZoneCommand::Remove(args)) => {
             let request = |network| DnsZoneRemoval {
                 network,
                 zone: args.zone,
@@ -179,7 +185,7 @@ pub(crate) async fn run(command: DnsCommand) -> Result<(), Failure> {
     }
 }
 
-async fn list(args: &ListArgs) -> Result<(), Failure> {
+async fn list(args: &RecordListArgs) -> Result<(), Failure> {
     let dns = settings(&args.of).await?;
     if args.json {
         return output::json(&serde_json::json!({ "schema_version": 1, "dns": dns }));
@@ -200,7 +206,7 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
     output::answer(&columns(&rows))
 }
 
-async fn settings(of: &NetworkArgs) -> Result<DnsSummary, Failure> {
+async fn settings(of: &DnsNetworkArgs) -> Result<DnsSummary, Failure> {
     let mut connection = api::open_as_person(&of.state.open()?).await?;
     let path = match &of.network {
         Some(network) => {
@@ -222,7 +228,7 @@ async fn settings(of: &NetworkArgs) -> Result<DnsSummary, Failure> {
 
 /// Posts what `request` makes of the network's label, which the controller knows if nobody said it.
 async fn change<Q: Serialize + Sync, A: DeserializeOwned>(
-    of: &NetworkArgs,
+    of: &DnsNetworkArgs,
     path: &str,
     request: impl FnOnce(String) -> Q,
 ) -> Result<A, Failure> {

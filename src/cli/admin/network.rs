@@ -1,4 +1,5 @@
-//! `admin network`: networks, and which devices are in them. What joining and leaving mean is the controller's.
+//! `admin network`: networks, and which devices are in them. What joining and leaving mean is the
+//! controller's.
 
 use clap::{Args, Subcommand};
 use overlan_protocol::api::{
@@ -11,26 +12,26 @@ use crate::cli::exit::Failure;
 use crate::cli::{StateArgs, api, output};
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum NetworkCommand {
+pub(crate) enum AdminNetworkCommand {
     /// Make a network
     #[command(after_help = CREATE_EXAMPLES)]
-    Create(CreateArgs),
+    Create(NetworkCreateArgs),
     /// List networks
     #[command(after_help = LIST_EXAMPLES)]
     List(ListArgs),
     /// Delete a network
     #[command(after_help = DELETE_EXAMPLES)]
     Delete(DeleteArgs),
-    /// Put a device into a network; it takes part at once
+    /// Add a device to a network; it takes part at once
     #[command(after_help = MEMBER_EXAMPLES)]
     Add(MemberArgs),
-    /// Take a device out of a network; relays drop it at once, and it cannot come back by itself
+    /// Remove a device from a network; relays drop it at once, and it cannot come back by itself
     #[command(after_help = MEMBER_EXAMPLES)]
     Remove(MemberArgs),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct CreateArgs {
+pub(crate) struct NetworkCreateArgs {
     /// Its name, a label of the names in it: host.NAME.overlan.internal
     #[arg(value_parser = parse_label)]
     name: String,
@@ -43,7 +44,7 @@ pub(crate) struct DeleteArgs {
     /// Its name
     #[arg(value_parser = parse_label)]
     name: String,
-    /// Also if devices are in it: they leave it
+    /// Delete it even if devices are in it: they leave it
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -83,18 +84,18 @@ Examples:
   overlan admin network remove acme laptop.home";
 
 /// `overlan admin network …`, but the list.
-pub(super) async fn run(command: NetworkCommand) -> Result<(), Failure> {
+pub(super) async fn run(command: AdminNetworkCommand) -> Result<(), Failure> {
     match command {
-        NetworkCommand::Create(args) => create(args).await,
-        NetworkCommand::Delete(args) => delete(&args).await,
-        NetworkCommand::Add(args) => add(&args).await,
-        NetworkCommand::Remove(args) => remove(&args).await,
+        AdminNetworkCommand::Create(args) => create(args).await,
+        AdminNetworkCommand::Delete(args) => delete(&args).await,
+        AdminNetworkCommand::Add(args) => add(&args).await,
+        AdminNetworkCommand::Remove(args) => remove(&args).await,
         // It is a list like the others.
-        NetworkCommand::List(_) => Ok(()),
+        AdminNetworkCommand::List(_) => Ok(()),
     }
 }
 
-async fn create(args: CreateArgs) -> Result<(), Failure> {
+async fn create(args: NetworkCreateArgs) -> Result<(), Failure> {
     let mut connection = api::open_as_person(&args.state.open()?).await?;
     let request = NetworkRequest { name: args.name };
     let made: NetworkSummary = connection

@@ -8,17 +8,17 @@ use crate::cli::exit::Failure;
 use crate::cli::{StateArgs, api, output};
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum RelayCommand {
+pub(crate) enum AdminRelayCommand {
     /// List relays
     #[command(after_help = LIST_RELAYS)]
     List(ListArgs),
     /// Remove a relay for good; its devices move to others
     #[command(after_help = REMOVE_EXAMPLES, alias = "delete")]
-    Remove(RemoveArgs),
+    Remove(RelayRemoveArgs),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct RemoveArgs {
+pub(crate) struct RelayRemoveArgs {
     /// Its name, as `overlan admin relay list` shows it
     name: String,
     #[command(flatten)]
@@ -27,9 +27,10 @@ pub(crate) struct RemoveArgs {
 
 const REMOVE_EXAMPLES: &str = "\
 Examples:
-  overlan admin relay remove ams-1        then stop it; to register it again, make a token and empty its --state-dir";
+  overlan admin relay remove ams-1        then stop it; to register it again, make a token and \
+      empty its --state-dir";
 
-pub(super) async fn remove(args: RemoveArgs) -> Result<(), Failure> {
+pub(super) async fn remove(args: RelayRemoveArgs) -> Result<(), Failure> {
     let path = format!("{}/{}", path::RELAYS, path_part("relay", &args.name)?);
     let mut connection = api::open_as_person(&args.state.open()?).await?;
     let removed = connection.delete(&path, api::WITHIN).await;
@@ -91,7 +92,8 @@ pub(super) fn token_row(token: &RelayTokenSummary, now: u64) -> [String; 4] {
 pub(super) const LIST: List<5> = List {
     name: "relays",
     head: ["NAME", "STATE", "CLIENTS", "ADDRESSES", "ID"],
-    if_empty: "No relay yet. `overlan admin relay-token create NAME > token.txt` makes a token for the first one.",
+    if_empty: "No relay yet. `overlan admin relay-token create NAME > token.txt` makes a token \
+        for the first one.",
 };
 
 pub(super) fn row(relay: &RelaySummary) -> [String; 5] {

@@ -1,4 +1,5 @@
-//! `admin route`: what lies behind devices, and who may use it. Decides which of the offered routes a person means.
+//! `admin route`: what lies behind devices, and who may use it. Decides which of the offered routes
+//! a person means.
 
 use clap::{Args, Subcommand};
 use overlan_protocol::api::{ApproveRequest, RouteSummary, path};
@@ -11,24 +12,24 @@ use crate::cli::{StateArgs, api, output};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RouteCommand {
-    /// List what devices offer, and what is approved
+    /// List offered and approved routes
     #[command(after_help = EXAMPLES)]
     List(ListArgs),
-    /// Let the members of a network reach what lies behind a device
+    /// Let the members of a network use a route
     #[command(after_help = EXAMPLES)]
-    Approve(RouteArgs),
-    /// Take that back; connections that are open stay
+    Approve(ApprovalArgs),
+    /// Withdraw the approval; open connections stay
     #[command(after_help = EXAMPLES)]
-    Reject(RouteArgs),
+    Reject(ApprovalArgs),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct RouteArgs {
+pub(crate) struct ApprovalArgs {
     /// The device: its name, name.network, or id, as `overlan admin device list` shows them
     device: String,
     /// The route, as `overlan admin route list` shows it
     route: GatewayRoute,
-    /// Only in this network [default: in all where the device offers it]
+    /// Only in this network [default: all in which the device offers it]
     #[arg(long, env = "OVERLAN_ROUTE_NETWORK", value_name = "NAME", value_parser = parse_label)]
     network: Option<String>,
     #[command(flatten)]
@@ -52,7 +53,7 @@ pub(super) async fn run(command: RouteCommand) -> Result<(), Failure> {
     }
 }
 
-async fn set(args: &RouteArgs, approved: bool) -> Result<(), Failure> {
+async fn set(args: &ApprovalArgs, approved: bool) -> Result<(), Failure> {
     let mut connection = api::open_as_person(&args.state.open()?).await?;
     let device = device::find(&mut connection, &args.device).await?.id;
     let offered: Vec<RouteSummary> = connection
@@ -67,11 +68,12 @@ async fn set(args: &RouteArgs, approved: bool) -> Result<(), Failure> {
     };
     let meant: Vec<&RouteSummary> = offered.iter().filter(is_meant).collect();
     if meant.is_empty() {
-        return Err(Failure::usage(format!(
-            "{} does not offer {}",
-            args.device, args.route
-        ))
-        .next("It does by `overlan serve route`; `overlan admin route list` shows what is offered."));
+        return Err(
+            Failure::usage(format!("{} does not offer {}", args.device, args.route)).next(
+                "It does by `overlan serve route`; `overlan admin route list` shows what is \
+        offered.",
+            ),
+        );
     }
     for offer in meant {
         let request = ApproveRequest {

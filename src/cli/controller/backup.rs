@@ -1,4 +1,5 @@
-//! `controller backup`, `restore` and `rotate`. Decides what the operator is told; what a backup is, is the controller crate's.
+//! `controller backup`, `restore` and `rotate`. Decides what the operator is told; what a backup
+//! is, is the controller crate's.
 
 use std::path::PathBuf;
 
@@ -19,7 +20,8 @@ pub(crate) struct BackupArgs {
 
 pub(crate) const BACKUP_EXAMPLES: &str = "\
 Examples:
-  overlan controller backup /var/backups/overlan          every night; the file holds all secrets of the deployment
+  overlan controller backup /var/backups/overlan          every night; the file holds all secrets \
+  of the deployment
   overlan controller backup overlan.backup --data-dir controller";
 
 #[derive(Debug, Args)]
@@ -37,7 +39,7 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RotateCommand {
-    /// Put a new key in place of the one that signs tickets. The controller must be stopped for it; nobody is cut off
+    /// Replace the key that signs tickets. Stop the controller first; no device is cut off
     #[command(after_help = ROTATE_EXAMPLES)]
     TicketKey(DataArgs),
 }
@@ -48,7 +50,8 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct DataArgs {
-    /// Directory for database and keys [default: $XDG_STATE_HOME/overlan-controller or ~/.local/state/overlan-controller]
+    /// Directory for database and keys [default: $XDG_STATE_HOME/overlan-controller or
+    /// ~/.local/state/overlan-controller]
     #[arg(long, env = "OVERLAN_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }
@@ -76,8 +79,10 @@ pub(crate) async fn restore(args: RestoreArgs) -> Result<(), Failure> {
     let back = overlan_controller::restore(&args.file, &dir).await?;
     output::note(&format!(
         "Restored: {} networks, {} devices, {} relays.\n\
-         Next: overlan controller serve --data-dir {}, with the --public-address and --domain that it had before.\n\
-         Devices that were enrolled since the backup are told to enrol again; what was removed since is back: remove it again.\n\
+         Next: overlan controller serve --data-dir {}, with the --public-address and --domain \
+             that it had before.\n\
+         Devices that were enrolled since the backup are told to enrol again; \
+         what was removed since is back: remove it again.\n\
          For a day new devices get addresses after a gap, so that none is given out twice.",
         back.networks,
         back.devices,
@@ -90,7 +95,8 @@ pub(crate) async fn restore(args: RestoreArgs) -> Result<(), Failure> {
 pub(crate) fn rotate_ticket_key(args: DataArgs) -> Result<(), Failure> {
     overlan_controller::rotate_ticket_key(&args.dir()?)?;
     output::note(
-        "The ticket key is rotated. Start the controller: relays hear of the new key at once, it signs after two minutes, and \
+        "The ticket key is rotated. Start the controller: relays hear of the new key at once, it \
+         signs after two minutes, and \
          the old one ends a day later.",
     );
     Ok(())

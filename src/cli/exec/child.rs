@@ -1,5 +1,6 @@
-//! The program that `exec` runs: how it is started, which signals it gets, and how its end is passed on. Decides that it does not
-//! outlive `exec`, and that nothing that it leaves stays a zombie where `exec` is process 1.
+//! The program that `exec` runs: how it is started, which signals it gets, and how its end is
+//! passed on. Decides that it does not outlive `exec`, and that nothing that it leaves stays a
+//! zombie where `exec` is process 1.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
@@ -14,11 +15,11 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::output;
 
 /// The program, not started yet.
-pub(super) struct Program {
+pub(super) struct ChildProgram {
     command: Command,
 }
 
-impl Program {
+impl ChildProgram {
     /// Takes the program and its arguments.
     pub(super) fn new(words: Vec<OsString>) -> Result<Self, Failure> {
         let Some(program) = words.first() else {
@@ -49,7 +50,7 @@ impl Program {
     }
 }
 
-/// What the process gets that becomes the program.
+/// The command line of the process that becomes the program.
 #[derive(Debug, Args)]
 pub(crate) struct StartArgs {
     /// The process that must not be gone
@@ -61,7 +62,8 @@ pub(crate) struct StartArgs {
 
 /// Becomes the program, after asking the kernel to end it with the process that started it.
 ///
-/// This is a process of its own because only a process can ask that for itself, and a closure between fork and exec is unsafe.
+/// This is a process of its own because only a process can ask that for itself, and a closure
+/// between fork and exec is unsafe.
 pub(crate) fn start(args: &StartArgs) -> ExitCode {
     end_with_parent();
     if getppid().map(Pid::as_raw_pid) != Some(args.parent) {
@@ -145,7 +147,7 @@ impl Forwarded {
     }
 
     /// Runs the program to its end.
-    pub(super) async fn run(&mut self, mut program: Program) -> Result<ExitCode, Failure> {
+    pub(super) async fn run(&mut self, mut program: ChildProgram) -> Result<ExitCode, Failure> {
         let child = program.command.spawn().map_err(|error| {
             Failure::new(
                 Code::Other,
@@ -184,7 +186,8 @@ async fn next(signals: &mut [(Signal, tokio::signal::unix::Signal)]) -> Signal {
     .await
 }
 
-/// Takes leave of all children that have ended: of `child`, and of orphans that process 1 inherits. How `child` ended, if it has.
+/// Takes leave of all children that have ended: of `child`, and of orphans that process 1 inherits.
+/// How `child` ended, if it has.
 fn reap(child: Pid) -> io::Result<Option<ExitStatus>> {
     loop {
         match wait(WaitOptions::NOHANG) {
@@ -198,7 +201,7 @@ fn reap(child: Pid) -> io::Result<Option<ExitStatus>> {
     }
 }
 
-/// Who usually sends a signal.
+/// The usual sender of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sender {
     /// A terminal sends it to all programs in its foreground.
@@ -226,5 +229,5 @@ const NOT_FOUND: i32 = 127;
 /// Exit code of shells for a program that cannot be started.
 const NOT_EXECUTABLE: i32 = 126;
 
-/// What shells add to the number of the signal that killed a program.
+/// The sum that shells add to the number of the signal that killed a program.
 const KILLED: i32 = 128;

@@ -1,5 +1,5 @@
-//! The device that `exec --ephemeral` makes for its program alone, in memory. Decides how it comes and goes; what the program finds of
-//! it is the parent module's.
+//! The device that `exec --ephemeral` makes for its program alone, in memory. Decides how it comes
+//! and goes; what the program finds of it is the parent module's.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -21,7 +21,8 @@ use crate::cli::upstream;
 
 #[derive(Debug, Args)]
 pub(super) struct EphemeralArgs {
-    /// Make a device for this program alone, in memory, and remove it at the end; no `overlan up` is asked
+    /// Enrol a device for this program alone, in memory, and remove it at the end; `overlan up` is
+    /// not needed
     #[arg(long)]
     pub(super) ephemeral: bool,
     #[command(flatten)]
@@ -90,7 +91,8 @@ impl EphemeralArgs {
 }
 
 impl Ephemeral {
-    /// Ends the resolver and removes the device. What could not be removed is told; it changes no exit code.
+    /// Ends the resolver and removes the device. What could not be removed is told; it changes no
+    /// exit code.
     pub(super) async fn close(self) {
         self.stop.cancel();
         if let Err(error) = self.resolver.await {

@@ -1,4 +1,4 @@
-//! How a forward is written, and which of them need more than that.
+//! Tests: forwards are written in two forms, and some need another flag.
 
 use super::*;
 

@@ -1,4 +1,5 @@
-//! The log file of a client in the background, which is its standard error. Decides when it has become too long, and what becomes of it then.
+//! The log file of a client in the background, which is its standard error. Decides when it has
+//! become too long, and what becomes of it then.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -6,7 +7,8 @@ use std::path::PathBuf;
 
 use crate::cli::up;
 
-/// Standard error, as a file in the state directory. It is exchanged for a new one when it is full; the full one is kept beside it.
+/// Standard error, as a file in the state directory. It is exchanged for a new one when it is full;
+/// the full one is kept beside it.
 #[derive(Debug)]
 pub(super) struct BoundedLog {
     path: PathBuf,
@@ -37,7 +39,8 @@ impl BoundedLog {
 impl Write for BoundedLog {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if is_full(self.written, line.len()) && self.exchange().is_err() {
-            // Nobody can be told where a log cannot be written; a full disk is worse than a lost line.
+            // Nobody can be told where a log cannot be written; a full disk is worse than a lost
+            // line.
             return Ok(line.len());
         }
         let count = io::stderr().write(line)?;
@@ -54,8 +57,8 @@ fn is_full(written: u64, more: usize) -> bool {
     written > 0 && written + more as u64 > LOG_MAX
 }
 
-/// Longest log of a client in the background, bytes: weeks at the level `info`, minutes at `trace`. With the one before it takes twice
-/// as much.
+/// Longest log of a client in the background, bytes: weeks at the level `info`, minutes at `trace`.
+/// With the one before it takes twice as much.
 const LOG_MAX: u64 = 4 << 20;
 
 #[cfg(test)]

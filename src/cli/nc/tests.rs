@@ -3,13 +3,13 @@ use clap::Parser;
 use super::*;
 
 #[derive(Debug, Parser)]
-struct Line {
+struct NcLine {
     #[command(flatten)]
     nc: NcArgs,
 }
 
 fn parsed(words: &[&str]) -> Result<Carry, String> {
-    let line = Line::try_parse_from([&["nc"], words].concat());
+    let line = NcLine::try_parse_from([&["nc"], words].concat());
     let line = line.map_err(|error| error.to_string())?;
     carry(&line.nc).map_err(|error| error.to_string())
 }

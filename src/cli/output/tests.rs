@@ -22,7 +22,12 @@ fn a_failure_is_a_document_with_its_number_its_word_and_what_to_do() {
     let told = document(&failure);
     let expected = json!({
         "schema_version": 1,
-        "error": { "code": 3, "kind": "not-running", "message": "nothing runs", "hint": "start it" },
+        "error": {
+            "code": 3,
+            "kind": "not-running",
+            "message": "nothing runs",
+            "hint": "start it",
+        },
     });
     assert_eq!(told, expected);
     let told = told_in(&told.to_string()).unwrap();

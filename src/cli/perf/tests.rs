@@ -4,14 +4,14 @@ use overlan::program::perf::Finding;
 use super::*;
 
 #[derive(Debug, Parser)]
-struct Line {
+struct PerfLine {
     #[command(flatten)]
     perf: PerfArgs,
 }
 
 fn parse(args: &[&str]) -> Result<PerfArgs, clap::Error> {
     let args = std::iter::once("perf").chain(args.iter().copied());
-    Line::try_parse_from(args).map(|line| line.perf)
+    PerfLine::try_parse_from(args).map(|line| line.perf)
 }
 
 #[test]
@@ -107,9 +107,11 @@ idle     p50 0.10 ms, p99 0.40 ms, max 150 ms over 400 round trips
 loaded   p50 0.90 ms, p99 3.60 ms, max 150 ms over 400 round trips
 down     1.72 Gbit/s, 1.0 GiB in all; 2 streams of 858.0 Mbit/s to 860.0 Mbit/s, fairness 1.000
 here     1.50 of 2 processors, machine 97 % busy
-         in 1.0 MiB in 1000 packets, out 3.0 GiB in 200000; 2 retransmits; waited 1500 ms for credit (512 KiB), 12 ms for the socket, 0.25 ms for a turn
+         in 1.0 MiB in 1000 packets, out 3.0 GiB in 200000; 2 retransmits; waited 1500 ms for \
+         credit (512 KiB), 12 ms for the socket, 0.25 ms for a turn
 there    1.50 of 2 processors
-         in 1.0 MiB in 1000 packets, out 3.0 GiB in 200000; 2 retransmits; waited 1500 ms for credit (512 KiB), 12 ms for the socket, 0.25 ms for a turn
+         in 1.0 MiB in 1000 packets, out 3.0 GiB in 200000; 2 retransmits; waited 1500 ms for \
+         credit (512 KiB), 12 ms for the socket, 0.25 ms for a turn
 bottleneck: local CPU: all are busy
 ";
     assert_eq!(table(&report, true), expected);

@@ -1,4 +1,4 @@
-//! What lines of `ping` look like, and which part of an address counts for `whois`.
+//! Tests: the lines of `ping`, and the part of an address that counts for `whois`.
 
 use super::*;
 

@@ -3,12 +3,12 @@ use clap::Parser;
 use super::*;
 
 #[derive(Debug, Parser)]
-struct Line {
+struct RelayLine {
     #[command(flatten)]
-    serve: ServeArgs,
+    serve: RelayServeArgs,
 }
 
-fn args(line: &[&str]) -> ServeArgs {
+fn args(line: &[&str]) -> RelayServeArgs {
     let base = [
         "relay",
         "--server",
@@ -16,7 +16,9 @@ fn args(line: &[&str]) -> ServeArgs {
         "--state-dir",
         "/nowhere",
     ];
-    Line::try_parse_from(base.iter().chain(line)).unwrap().serve
+    RelayLine::try_parse_from(base.iter().chain(line))
+        .unwrap()
+        .serve
 }
 
 #[test]

@@ -2,8 +2,8 @@ use super::*;
 
 #[test]
 fn a_dash_is_standard_input_and_anything_else_a_path() {
-    assert_eq!("-".parse(), Ok(Source::Stdin));
-    assert_eq!("./-".parse(), Ok(Source::File("./-".into())));
+    assert_eq!("-".parse(), Ok(SecretSource::Stdin));
+    assert_eq!("./-".parse(), Ok(SecretSource::File("./-".into())));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use overlan::program::service::Transport;
+use overlan::program::service::{Target, Transport};
 
 use super::*;
 
@@ -8,14 +8,14 @@ fn serve(port: u16, target: &str) -> Serve {
 
 #[test]
 fn a_number_means_both_transports_and_a_word_before_it_one() {
-    let published = |text: &str| text.parse::<Published>();
-    assert_eq!(published("53"), Ok(Published::Port(53, None)));
-    let udp = Published::Port(53, Some(Transport::Udp));
+    let published = |text: &str| text.parse::<ServedEntry>();
+    assert_eq!(published("53"), Ok(ServedEntry::Port(53, None)));
+    let udp = ServedEntry::Port(53, Some(Transport::Udp));
     assert_eq!(published("udp:53"), Ok(udp));
     assert!(published("udp:0").is_err());
     assert!(matches!(
         published("udp.internal:5"),
-        Ok(Published::Route(_))
+        Ok(ServedEntry::Route(_))
     ));
 }
 

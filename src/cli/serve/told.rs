@@ -1,5 +1,6 @@
-//! What a person hears of a service that is published: the names to pass on, and what will not work. Decides from facts; the kernel's
-//! table of listeners is read here, as a connection on trial could be the only one that a service takes.
+//! The words about a service that is served: the names to pass on, and a target that does not
+//! answer. Decides from facts. It reads the kernel's table of listeners, because a connection for a
+//! test could be the only one that a service takes.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,22 +10,22 @@ use overlan::program::status::Status;
 
 /// A network of this device, and its full name there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ServedNetwork {
     pub(super) network: String,
     pub(super) name: String,
 }
 
-/// The networks of a running client.
-pub(super) fn places(status: &Status) -> Vec<Place> {
-    let place = |network: &overlan::program::status::NetworkStatus| Place {
+/// Returns the networks of a running client.
+pub(super) fn places(status: &Status) -> Vec<ServedNetwork> {
+    let place = |network: &overlan::program::status::NetworkStatus| ServedNetwork {
         network: network.name.clone(),
         name: network.device.clone(),
     };
     status.networks.iter().map(place).collect()
 }
 
-/// The networks named in `wanted` that this device is not in, if any. A device in no network yet cannot tell.
-pub(super) fn unknown_networks(wanted: &[String], places: &[Place]) -> Option<String> {
+/// Names the networks in `wanted` that this device is not in. Without any network it cannot tell.
+pub(super) fn unknown_networks(wanted: &[String], places: &[ServedNetwork]) -> Option<String> {
     let is_unknown = |wanted: &&String| !places.iter().any(|place| place.network == **wanted);
     let unknown: Vec<String> = wanted.iter().filter(is_unknown).cloned().collect();
     if unknown.is_empty() || places.is_empty() {
@@ -38,8 +39,9 @@ pub(super) fn unknown_networks(wanted: &[String], places: &[Place]) -> Option<St
     ))
 }
 
-/// What to pass on to a colleague, a line for each network where it is published: a URL, or `NAME:PORT` where no browser helps.
-pub(super) fn reached(serve: &Serve, places: &[Place]) -> Vec<String> {
+/// Returns a line for each network in which it is served, to pass on to a colleague: a URL, or
+/// `NAME:PORT` for a port that no browser opens.
+pub(super) fn reached(serve: &Serve, places: &[ServedNetwork]) -> Vec<String> {
     let port = serve.port;
     let scheme = match (serve.kind, serve.tls) {
         (ServeKind::Udp, _) => None,
@@ -48,18 +50,18 @@ pub(super) fn reached(serve: &Serve, places: &[Place]) -> Vec<String> {
         (ServeKind::Tcp, false) if port == 443 => Some("https"),
         (ServeKind::Tcp | ServeKind::Http, false) => Some("http"),
     };
-    let line = |place: &Place| match (scheme, port) {
+    let line = |place: &ServedNetwork| match (scheme, port) {
         (Some(scheme @ "http"), 80) | (Some(scheme @ "https"), 443) => {
             format!("{scheme}://{}", place.name)
         }
         (Some(scheme), _) => format!("{scheme}://{}:{port}", place.name),
         (None, _) => format!("{}:{port}", place.name),
     };
-    let is_in = |place: &&Place| serve.is_in(&place.network);
+    let is_in = |place: &&ServedNetwork| serve.is_in(&place.network);
     places.iter().filter(is_in).map(line).collect()
 }
 
-/// What is not as it should be at the target, where this host knows it.
+/// Warns of a target that does not answer, where this host can tell.
 pub(super) fn dead_target(serve: &Serve) -> Option<String> {
     let why = match &serve.target {
         Target::Unix(path) if !path.exists() => "the socket does not exist",
@@ -85,7 +87,7 @@ pub(super) fn dead_target(serve: &Serve) -> Option<String> {
     ))
 }
 
-/// Whether a program has the address; nothing if the kernel does not tell.
+/// Returns true if a program has the address; `None` if the kernel does not say.
 fn is_bound(address: SocketAddr, kind: ServeKind) -> Option<bool> {
     let (tables, state) = match kind {
         ServeKind::Tcp | ServeKind::Http => (["/proc/net/tcp", "/proc/net/tcp6"], LISTENS),
@@ -104,7 +106,7 @@ fn is_bound(address: SocketAddr, kind: ServeKind) -> Option<bool> {
     seen.then_some(false)
 }
 
-/// Whether a table of the form of `/proc/net/tcp` has a socket in `state` that `address` leads to.
+/// Returns true if a table such as `/proc/net/tcp` has a socket in `state` that `address` reaches.
 fn has_listener(table: &str, state: &str, address: SocketAddr) -> bool {
     table.lines().any(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
@@ -153,8 +155,8 @@ const NOT_WEB: &[u16] = &[
 mod tests {
     use super::*;
 
-    fn at(network: &str) -> Place {
-        Place {
+    fn at(network: &str) -> ServedNetwork {
+        ServedNetwork {
             network: network.to_owned(),
             name: format!("dave.{network}.overlan.internal"),
         }

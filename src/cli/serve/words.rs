@@ -1,4 +1,5 @@
-//! How a person writes what is published: where connections go, and what is published no longer. Decides what such words mean.
+//! The words for a service on the command line: its target, and the service that is removed.
+//! Decides what they mean.
 
 use std::net::Ipv4Addr;
 use std::str::FromStr;
@@ -6,15 +7,16 @@ use std::str::FromStr;
 use overlan::program::service::{Target, Transport, UnusableTarget};
 use overlan_protocol::gateway::{GatewayRoute, RouteTextError};
 
-/// What can be taken off the lists.
+/// An entry that can be taken off the lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Published {
+pub(super) enum ServedEntry {
     Port(u16, Option<Transport>),
     Route(GatewayRoute),
 }
 
-impl Published {
-    /// What the words after `serve remove` mean: as it was published (`tcp 3000`), or in one word (`3000`, `udp:53`, a route).
+impl ServedEntry {
+    /// Reads the words after `serve remove`: as it was served (`tcp 3000`), or in one word (`3000`,
+    /// `udp:53`, a route).
     pub(super) fn from_words(words: &[String]) -> Result<Self, String> {
         match words {
             [kind, what] => match kind.as_str() {
@@ -28,7 +30,7 @@ impl Published {
     }
 }
 
-impl FromStr for Published {
+impl FromStr for ServedEntry {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -50,7 +52,7 @@ fn route_error(error: RouteTextError) -> String {
     error.to_string()
 }
 
-/// A target of `serve tcp`.
+/// Reads a target of `serve tcp`.
 pub(super) fn parse_target(text: &str) -> Result<Target, String> {
     let place = place(text)?;
     let target = match place.parse::<u16>() {
@@ -58,23 +60,24 @@ pub(super) fn parse_target(text: &str) -> Result<Target, String> {
         Err(_) => place.parse(),
     };
     target.map_err(|why: UnusableTarget| match why {
-        UnusableTarget::Form => "it is ADDRESS:PORT, HOST:PORT, or a port".to_owned(),
+        UnusableTarget::Form => "give ADDRESS:PORT, HOST:PORT, or a port".to_owned(),
         UnusableTarget::PortZero | UnusableTarget::RelativePath => why.to_string(),
     })
 }
 
-/// A target of `serve http`, which speaks HTTP without TLS.
+/// Reads a target of `serve http`, which speaks HTTP without TLS.
 pub(super) fn parse_http_target(text: &str) -> Result<Target, String> {
     match text.starts_with("https://") {
         true => Err(
-            "requests are handed on without TLS; `overlan serve tcp` carries a service that has TLS itself"
+            "requests are forwarded without TLS; use `overlan serve tcp` for a service that has \
+             TLS itself"
                 .to_owned(),
         ),
         false => parse_target(text),
     }
 }
 
-/// A target of `serve udp`.
+/// Reads a target of `serve udp`.
 pub(super) fn parse_udp_target(text: &str) -> Result<Target, String> {
     match parse_target(text)? {
         Target::Unix(_) => Err("UDP has no Unix sockets".to_owned()),
@@ -82,14 +85,14 @@ pub(super) fn parse_udp_target(text: &str) -> Result<Target, String> {
     }
 }
 
-/// A target of `serve unix`.
+/// Reads a target of `serve unix`.
 pub(super) fn parse_path(text: &str) -> Result<Target, String> {
     format!("unix:{text}")
         .parse()
         .map_err(|why: UnusableTarget| why.to_string())
 }
 
-/// The port of this host with the overlay port's number.
+/// Returns the port of this host with the overlay port's number.
 pub(super) fn same_port(port: u16) -> Target {
     Target::Address((Ipv4Addr::LOCALHOST, port).into())
 }
@@ -101,7 +104,7 @@ fn local(port: u16) -> Result<Target, UnusableTarget> {
     }
 }
 
-/// `HOST:PORT` of a URL, as people copy it from a browser; any other text as it is.
+/// Returns `HOST:PORT` of a URL, as people copy it from a browser; another text as it is.
 fn place(text: &str) -> Result<String, String> {
     let schemes = [("http://", ":80"), ("https://", ":443"), ("tcp://", "")];
     let found = schemes
@@ -113,7 +116,7 @@ fn place(text: &str) -> Result<String, String> {
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     if !path.is_empty() {
         return Err(format!(
-            "a service is published whole: leave the path /{path} out"
+            "a service is served whole: leave the path /{path} out"
         ));
     }
     // An IPv6 address has colons of its own.
@@ -165,21 +168,21 @@ mod tests {
     }
 
     #[test]
-    fn what_was_published_is_removed_by_the_same_words() {
+    fn a_service_is_removed_by_the_same_words() {
         let removed = |line: &str| {
             let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            Published::from_words(&words)
+            ServedEntry::from_words(&words)
         };
-        let tcp = Published::Port(3000, Some(Transport::Tcp));
+        let tcp = ServedEntry::Port(3000, Some(Transport::Tcp));
         for line in ["tcp 3000", "http 3000", "unix 3000", "tcp:3000"] {
             assert_eq!(removed(line), Ok(tcp.clone()), "{line}");
         }
-        let udp = Ok(Published::Port(53, Some(Transport::Udp)));
+        let udp = Ok(ServedEntry::Port(53, Some(Transport::Udp)));
         assert_eq!(removed("udp 53"), udp);
         assert_eq!(removed("udp:53"), udp);
-        assert_eq!(removed("3000"), Ok(Published::Port(3000, None)));
+        assert_eq!(removed("3000"), Ok(ServedEntry::Port(3000, None)));
         for line in ["route 10.1.0.0/16", "10.1.0.0/16", "host db.internal:5432"] {
-            assert!(matches!(removed(line), Ok(Published::Route(_))), "{line}");
+            assert!(matches!(removed(line), Ok(ServedEntry::Route(_))), "{line}");
         }
         for wrong in ["tcp 0", "tdp 80", "udp x", "0", "tcp db:80"] {
             assert!(removed(wrong).is_err(), "{wrong}");

@@ -1,5 +1,5 @@
-//! `up --background`: starts this program again, apart from the terminal, and waits until it says that peers can reach the device.
-//! Decides what the person hears of it.
+//! `up --background`: starts this program again, apart from the terminal, and waits until it says
+//! that peers can reach the device. Decides what the person hears of it.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -15,7 +15,8 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::output;
 use crate::cli::stop::Signals;
 
-/// Starts it and returns when it is ready, or when it has ended instead. `reads_stdin` if a secret comes from there.
+/// Starts it and returns when it is ready, or when it has ended instead. `reads_stdin` if a secret
+/// comes from there.
 pub(super) async fn start(state: &StateDir, reads_stdin: bool) -> Result<(), Failure> {
     if state.is_in_memory() {
         return Err(Failure::usage(
@@ -88,7 +89,7 @@ fn command(reads_stdin: bool, log: File) -> io::Result<Command> {
     Ok(command)
 }
 
-/// Where it logs.
+/// Returns the path of its log.
 pub(super) fn log_path(state: &StateDir) -> PathBuf {
     state.path().join(LOG)
 }
@@ -111,7 +112,7 @@ fn stop(child: &mut Child) -> io::Result<()> {
     child.wait().map(|_| ())
 }
 
-/// Why it ended before it was ready: what it said last.
+/// Returns the reason for which it ended before it was ready, from the end of its log.
 fn failure(child: &mut Child, log: &Path) -> io::Result<Failure> {
     let code = Code::from_exit(child.wait()?.code());
     let text = fs::read_to_string(log).unwrap_or_default();

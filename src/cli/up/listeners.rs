@@ -1,5 +1,5 @@
-//! The flags for the listeners of `up`, and what they mean for the daemon. Decides nothing about which
-//! addresses are allowed.
+//! The flags for the listeners of `up`, and what they mean for the daemon. Decides nothing about
+//! which addresses are allowed.
 
 use std::time::Duration;
 
@@ -13,11 +13,12 @@ use overlan::program::splice::Patience;
 
 use crate::cli::duration;
 use crate::cli::exit::{Code, Failure};
-use crate::cli::secret::Source;
+use crate::cli::secret::SecretSource;
 
 #[derive(Debug, Args)]
 pub(crate) struct ListenerArgs {
-    /// Where programs reach the overlay by SOCKS5 or as an HTTP proxy: ADDRESS:PORT, unix:PATH, or off; may be repeated
+    /// Address of the SOCKS5 and HTTP proxy for programs: ADDRESS:PORT, unix:PATH, or off; may be
+    /// repeated
     #[arg(
         long,
         env = "OVERLAN_SOCKS",
@@ -26,10 +27,16 @@ pub(crate) struct ListenerArgs {
         value_delimiter = ','
     )]
     socks: Vec<ProxyPlace>,
-    /// Permissions of the file of --socks unix:PATH, octal: who may write it may connect
-    #[arg(long, env = "OVERLAN_SOCKS_UNIX_MODE", value_name = "MODE", default_value = "0600", value_parser = mode)]
+    /// Permissions of the socket of --socks unix:PATH, octal: a user who may write it may connect
+    #[arg(
+        long,
+        env = "OVERLAN_SOCKS_UNIX_MODE",
+        value_name = "MODE",
+        default_value = "0600",
+        value_parser = mode,
+    )]
     socks_unix_mode: u32,
-    /// Where names of the overlay are answered by DNS, over UDP and TCP: ADDRESS:PORT, or off
+    /// Address of the DNS resolver for names of the overlay, over UDP and TCP: ADDRESS:PORT, or off
     #[arg(
         long,
         env = "OVERLAN_DNS",
@@ -37,7 +44,8 @@ pub(crate) struct ListenerArgs {
         value_name = "ADDR"
     )]
     dns: DnsPlace,
-    /// Resolver of this host's network that names outside the overlay are handed on to: ADDRESS[:PORT], or off; may be repeated
+    /// Resolver of this host's network to which foreign names are forwarded: ADDRESS[:PORT], or
+    /// off; may be repeated
     #[arg(
         long,
         env = "OVERLAN_DNS_FORWARD",
@@ -61,15 +69,26 @@ pub(crate) struct ListenerArgs {
         value_name = "PATH",
         requires = "socks_user"
     )]
-    socks_password_file: Option<Source>,
-    /// Let --socks be an address that other hosts reach; needs --socks-user
-    #[arg(long, env = "OVERLAN_SOCKS_PUBLIC", value_parser = BoolishValueParser::new(), requires = "socks_user")]
+    socks_password_file: Option<SecretSource>,
+    /// Allow an address in --socks that other hosts reach; needs --socks-user
+    #[arg(
+        long,
+        env = "OVERLAN_SOCKS_PUBLIC",
+        value_parser = BoolishValueParser::new(),
+        requires = "socks_user",
+    )]
     socks_public: bool,
-    /// End connections through the proxy on which no byte moves for this time: seconds, or with a unit (15m) [default: never]
-    #[arg(long, env = "OVERLAN_SOCKS_IDLE_TIMEOUT", value_name = "TIME", value_parser = duration::within::<u64>(duration::SOME))]
+    /// End connections through the proxy on which no byte moves for this time: seconds, or with a
+    /// unit (15m) [default: never]
+    #[arg(
+        long,
+        env = "OVERLAN_SOCKS_IDLE_TIMEOUT",
+        value_name = "TIME",
+        value_parser = duration::within::<u64>(duration::SOME),
+    )]
     socks_idle_timeout: Option<u64>,
-    /// End connections of which one side has closed and on which no byte moves for this time, also those of forwards and published ports:
-    /// seconds, or with a unit (5m); 0 = never
+    /// End connections of which one side has closed and on which no byte moves for this time, also
+    /// those of forwards and served ports: seconds, or with a unit (5m); 0 = never
     #[arg(
         long,
         env = "OVERLAN_HALF_CLOSED_TIMEOUT",
@@ -78,7 +97,8 @@ pub(crate) struct ListenerArgs {
         default_value = "300"
     )]
     half_closed_timeout: u64,
-    /// How long a request may wait for a device that is not ready: seconds, or with a unit (1m); 0 = refuse at once
+    /// Time that a request waits for a device that is not ready: seconds, or with a unit (1m); 0 =
+    /// refuse at once
     #[arg(
         long,
         env = "OVERLAN_HOLD",
@@ -87,7 +107,7 @@ pub(crate) struct ListenerArgs {
         default_value = "10"
     )]
     hold: u64,
-    /// Connect to destinations outside the overlay from this host instead of refusing them
+    /// Connect to foreign destinations from this host instead of refusing them
     #[arg(long, env = "OVERLAN_PROXY_DIRECT", value_parser = BoolishValueParser::new())]
     proxy_direct: bool,
 }
@@ -122,7 +142,7 @@ impl ListenerArgs {
     /// Returns the credentials that clients must give. Standard input is read at the start only.
     fn credentials(&self, before: Option<&ProxyConfig>) -> Result<Option<ProxyCredentials>, Failure> {
         match (&self.socks_user, &self.socks_password_file, before) {
-            (Some(_), Some(Source::Stdin), Some(before)) => Ok(before.credentials.clone()),
+            (Some(_), Some(SecretSource::Stdin), Some(before)) => Ok(before.credentials.clone()),
             (Some(user), Some(source), _) => {
                 let password = source.read("SOCKS password")?;
                 let credentials = ProxyCredentials::new(user.clone(), password);

@@ -15,7 +15,12 @@ pub(super) struct NotifyArgs {
     ready_file: Option<PathBuf>,
     /// Write the ready line to this open descriptor once peers can reach the device, then close it
     /// (for s6 and others)
-    #[arg(long, env = "OVERLAN_READY_FD", value_name = "N", value_parser = clap::value_parser!(RawFd).range(3..))]
+    #[arg(
+        long,
+        env = "OVERLAN_READY_FD",
+        value_name = "N",
+        value_parser = clap::value_parser!(RawFd).range(3..),
+    )]
     ready_fd: Option<RawFd>,
 }
 
@@ -34,7 +39,8 @@ impl From<AnnounceError> for Failure {
         match &error {
             AnnounceError::Descriptor { number, .. } => {
                 let next = format!(
-                    "Hand over a pipe that is open for writing: overlan up --ready-fd {number} {number}>&1 | …"
+                    "Hand over a pipe that is open for writing: overlan up --ready-fd {number} \
+                     {number}>&1 | …"
                 );
                 Self::new(Code::Usage, error).next(next)
             }

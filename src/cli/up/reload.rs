@@ -1,5 +1,5 @@
-//! SIGHUP while `up` runs: settings are read again, or the terminal is gone. Decides which of the two
-//! it is.
+//! SIGHUP while `up` runs: settings are read again, or the terminal is gone. Decides which of the
+//! two it is.
 
 use std::io::{self, IsTerminal};
 
@@ -19,17 +19,17 @@ pub(super) struct Reload {
     settings: Vec<Setting>,
 }
 
-/// What a SIGHUP means.
+/// The meaning of a SIGHUP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hangup {
-    /// The terminal is gone, and whoever sat there with it.
+    /// The terminal is gone, and its user with it.
     Gone,
     /// Somebody asks to read the settings again.
     Asked,
 }
 
-/// What was read.
-pub(super) struct Again {
+/// The settings that were read.
+pub(super) struct ReadSettings {
     pub(super) args: Box<UpArgs>,
     pub(super) log: String,
     pub(super) changed: ChangedSettings,
@@ -57,7 +57,7 @@ impl Reload {
     }
 
     /// Reads line, environment and file as at the start.
-    pub(super) fn read(&self) -> Result<Again, Failure> {
+    pub(super) fn read(&self) -> Result<ReadSettings, Failure> {
         let settings = config::settings(&line())?;
         let cli = Cli::read(line()).map_err(|error| match error {
             NotRead::Config(failure) => failure,
@@ -68,7 +68,7 @@ impl Reload {
                 "the command line is not that of `up` any more",
             ));
         };
-        Ok(Again {
+        Ok(ReadSettings {
             args,
             log: cli.log,
             changed: ChangedSettings::between(pairs(&self.settings), pairs(&settings)),
@@ -76,8 +76,8 @@ impl Reload {
         })
     }
 
-    /// What was read counts from now on.
-    pub(super) fn keep(&mut self, again: Again) {
+    /// Makes the settings that were read the present ones.
+    pub(super) fn keep(&mut self, again: ReadSettings) {
         self.settings = again.settings;
     }
 }

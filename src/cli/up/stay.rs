@@ -1,5 +1,5 @@
-//! A device that is up: waits until it is ready, says so, and stays until somebody stops it or it cannot
-//! go on. Decides what the person hears; the daemon carries it out.
+//! A device that is up: waits until it is ready, says so, and stays until somebody stops it or it
+//! cannot go on. Decides what the person hears; the daemon carries it out.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::cli::stop::Signals;
 use crate::cli::{log, output, upstream, waiting};
 
 /// One run of `up` in its state directory.
-pub(super) struct Run<'a> {
+pub(super) struct UpRun<'a> {
     pub(super) args: &'a UpArgs,
     pub(super) state: &'a Arc<StateDir>,
     pub(super) lock: &'a DirLock,
@@ -34,28 +34,28 @@ pub(super) struct Run<'a> {
 
 /// The reason for which `up` ended by itself.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(super) enum UpEnd {
     /// The controller knows this device no more.
     Removed(Failure),
     /// Another one.
     Failed(Failure),
 }
 
-impl From<Ended> for Failure {
-    fn from(ended: Ended) -> Self {
+impl From<UpEnd> for Failure {
+    fn from(ended: UpEnd) -> Self {
         match ended {
-            Ended::Removed(failure) | Ended::Failed(failure) => failure,
+            UpEnd::Removed(failure) | UpEnd::Failed(failure) => failure,
         }
     }
 }
 
-impl From<Failure> for Ended {
+impl From<Failure> for UpEnd {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
 }
 
-impl Run<'_> {
+impl UpRun<'_> {
     /// Runs `device` behind `listeners` until somebody stops it, or it cannot go on. Askers on the
     /// control socket who wait for the end hear of it when `askers` is dropped.
     pub(super) async fn device(
@@ -63,7 +63,7 @@ impl Run<'_> {
         device: Device,
         listeners: Listeners,
         askers: &mut Option<StopWaiters>,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), UpEnd> {
         let mut daemon = self.start(device, listeners)?;
         let (node, answers) = (daemon.node().clone(), Arc::clone(daemon.answers()));
         let (down, mut reload) = (daemon.down(), Reload::listen()?);
@@ -123,8 +123,8 @@ impl Run<'_> {
     }
 }
 
-/// Reads the settings again and applies those that can change while it runs: all of them, or none if
-/// one is wrong.
+/// Reads the settings again and applies those that can change while it runs: all of them, or none
+/// if one is wrong.
 async fn read_again(reload: &mut Reload, daemon: &mut Daemon) {
     let read = async {
         let again = reload.read()?;
@@ -159,7 +159,7 @@ async fn stay(
     answers: &Answers,
     args: &UpArgs,
     (announcer, is_ready): (&Announcer, &AtomicBool),
-) -> Result<(), Ended> {
+) -> Result<(), UpEnd> {
     let ready = tokio::select! {
         ready = waiting::saying("a relay", node.ready(within(args))) => ready,
         never = say_that_it_awaits_approval(node, answers) => match never {},
@@ -184,17 +184,17 @@ async fn stay(
         // Somebody asked for it, who hears of it on the control socket.
         Err(NotReady::Stopped) => return Ok(()),
         Err(error @ (NotReady::Removed | NotReady::Unknown)) => {
-            return Err(Ended::Removed(error.into()));
+            return Err(UpEnd::Removed(error.into()));
         }
         Err(
             error @ (NotReady::Controller { .. }
             | NotReady::Approval { .. }
             | NotReady::Relay { .. }),
-        ) => return Err(Ended::Failed(error.into())),
+        ) => return Err(UpEnd::Failed(error.into())),
     }
     let mut health = node.control_health();
     match health.wait_for(|health| *health == Health::Removed).await {
-        Ok(_) => Err(Ended::Removed(NotReady::Removed.into())),
+        Ok(_) => Err(UpEnd::Removed(NotReady::Removed.into())),
         Err(_) => Ok(()),
     }
 }
@@ -233,11 +233,13 @@ impl From<NotReady> for Failure {
     }
 }
 
-/// What somebody does for a device whose controller does not come back to knowing it.
-const ENROL_ANEW: &str = "Run `overlan up` again to enrol it as a new device: with an auth key (--auth-key-file), or at a terminal.";
+/// The next step for a device that its controller does not know.
+const ENROL_ANEW: &str = "UpRun `overlan up` again to enrol it as a new device: with an auth key \
+    (--auth-key-file), or at a terminal.";
 
-/// What an admin does for a device that waits.
-pub(crate) const APPROVE: &str = "An admin runs `overlan admin device approve DEVICE`; `overlan admin device list` shows who waits.";
+/// The next step of an admin for a device that waits.
+pub(crate) const APPROVE: &str = "An admin runs `overlan admin device approve DEVICE`; `overlan \
+    admin device list` shows who waits.";
 
 #[cfg(test)]
 mod tests {

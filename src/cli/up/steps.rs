@@ -1,4 +1,5 @@
-//! What a person at a terminal sees while `up` comes up: enrolled, relay, peers. Decides the words; who is no person sees nothing.
+//! The steps that a person at a terminal sees while `up` starts: enrolled, relay, peers. Decides
+//! the words; a script sees nothing.
 
 use std::io::{self, IsTerminal};
 
@@ -8,7 +9,7 @@ use overlan::program::status::{Confirmed, Status, trip};
 use super::UpArgs;
 use crate::cli::output;
 
-/// Whom the steps are for.
+/// The steps, shown or not.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Steps {
     shown: bool,

@@ -10,7 +10,7 @@ use crate::cli::exit::Code;
 use crate::cli::login::tests::device_of_nobody;
 
 #[derive(Debug, Parser)]
-struct Line {
+struct UpLine {
     #[command(flatten)]
     up: UpArgs,
 }
@@ -46,7 +46,7 @@ async fn start() -> Up {
         "--dns",
         "127.0.0.1:0",
     ];
-    let task = tokio::spawn(up(Line::try_parse_from(line).unwrap().up));
+    let task = tokio::spawn(up(UpLine::try_parse_from(line).unwrap().up));
     while !state.socket_path().exists() && !task.is_finished() {
         tokio::task::yield_now().await;
     }
@@ -118,7 +118,7 @@ async fn a_client_that_logs_out_without_a_controller_forgets_the_device_and_says
 async fn a_second_client_of_the_same_directory_is_turned_away() {
     let up_first = start().await;
     let directory = up_first.state.path().to_str().unwrap();
-    let second = Line::try_parse_from([
+    let second = UpLine::try_parse_from([
         "up",
         "--state-dir",
         directory,

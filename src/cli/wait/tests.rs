@@ -1,4 +1,4 @@
-//! What is missing in which status, and that numbers alone are no news.
+//! Tests: the missing part of a status is named, and numbers alone are not news.
 
 use overlan::program::status::{NetworkStatus, PeerStatus};
 use overlan_protocol::frame::Vni;
@@ -42,10 +42,10 @@ fn each_lack_has_its_exit_code() {
 
 #[test]
 fn only_what_can_be_waited_for_is_understood() {
-    assert_eq!("peer:web".parse(), Ok(Wanted::Peer("web".to_owned())));
-    assert_eq!("control".parse(), Ok(Wanted::Check(Check::Control)));
+    assert_eq!("peer:web".parse(), Ok(AwaitedState::Peer("web".to_owned())));
+    assert_eq!("control".parse(), Ok(AwaitedState::Check(Check::Control)));
     for text in ["", "peer", "peer:", "relay:x", "up"] {
-        assert!(text.parse::<Wanted>().is_err(), "{text}");
+        assert!(text.parse::<AwaitedState>().is_err(), "{text}");
     }
 }
 

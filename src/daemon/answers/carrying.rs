@@ -1,5 +1,5 @@
-//! Carries out `nc`, `forward` and the doors of `exec` for whoever asks on the control socket. Decides how many may at once, and what a failure means to
-//! the asker.
+//! Carries out `nc`, `forward` and the doors of `exec` for whoever asks on the control socket.
+//! Decides how many may at once, and what a failure means to the asker.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::names::DialError;
 
 use super::{not_reached, refused};
 
-/// What is carried now.
+/// The carries that run.
 #[derive(Debug)]
 pub(super) struct Carrying {
     places: Arc<Semaphore>,
@@ -32,7 +32,8 @@ impl Carrying {
     pub(super) fn begin(&self, node: &Node, carry: Carry, proxy: ProxyConfig) -> Answer {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             let text = format!(
-                "{CARRIES_MAX} `overlan nc`, `overlan forward` and `overlan exec` use this device already; end one, or use the SOCKS proxy"
+                "{CARRIES_MAX} `overlan nc`, `overlan forward` and `overlan exec` use this device \
+                 already; end one, or use the SOCKS proxy"
             );
             return refused(RefusalKind::Conflict, text).into();
         };
@@ -83,7 +84,7 @@ impl Carrying {
     }
 }
 
-/// Where it leads, if that is one place.
+/// Returns its destination, if that is one.
 fn place_of(carry: &Carry) -> Option<(String, u16)> {
     match carry {
         Carry::Connect { peer, port, .. } => Some((peer.clone(), *port)),
@@ -104,7 +105,7 @@ fn kind(error: &CarryError) -> RefusalKind {
     }
 }
 
-/// What it means to an asker that a peer is not reached.
+/// Returns the kind of refusal for a peer that was not reached.
 pub(super) fn dial_kind(error: &DialError) -> RefusalKind {
     match error {
         DialError::DeniedByPolicy => RefusalKind::Denied,
@@ -128,5 +129,5 @@ pub(super) fn dial_kind(error: &DialError) -> RefusalKind {
     }
 }
 
-/// What has happened and was not told yet: a few lines of trouble at most, which repeat themselves.
+/// Events that were not reported yet: a few failures at most, which repeat.
 const EVENTS_MAX: usize = 16;

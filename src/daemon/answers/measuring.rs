@@ -1,4 +1,5 @@
-//! Carries out `perf` for whoever asks on the control socket. Decides how many may at once, and what a failure means to the asker.
+//! Carries out `perf` for whoever asks on the control socket. Decides how many may at once, and
+//! what a failure means to the asker.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::names::DialError;
 use super::carrying::dial_kind;
 use super::{not_reached, refused};
 
-/// Who measures now.
+/// The measurements that run.
 #[derive(Debug)]
 pub(super) struct Measuring {
     places: Arc<Semaphore>,
@@ -74,7 +75,8 @@ impl Measuring {
             Ok(listeners) => listeners,
             Err(error) => {
                 let text = format!(
-                    "cannot listen on overlay port {port}: {error}; `overlan serve list` shows what is published, and --port takes another one"
+                    "cannot listen on overlay port {port}: {error}; `overlan serve list` shows \
+                     the ports that are served; --port takes another one"
                 );
                 return refused(RefusalKind::Conflict, text).into();
             }
@@ -130,5 +132,5 @@ fn kind(error: &PerfError) -> RefusalKind {
 /// Fewer than the control socket has places, so that `status` and `down` always get one.
 const AT_ONCE: usize = 4;
 
-/// What has happened and was not told yet; a second's progress is worth nothing a few seconds later.
+/// Progress that was not reported yet; a second's figure is worth nothing a few seconds later.
 const EVENTS_MAX: usize = 16;

@@ -1,4 +1,5 @@
-//! UDP between the overlay and one socket, or many programs of this host. Decides when the one ends; the sessions of the many are
+//! UDP between the overlay and one socket, or many programs of this host. Decides when the one
+//! ends; the sessions of the many are
 //! [`sessions`]'.
 
 use std::future::poll_fn;
@@ -17,8 +18,8 @@ use crate::host::sessions::{self, Back, DATAGRAM_MAX, Front, SESSIONS_MAX, Sessi
 use crate::host::shares::SOURCES_AT_LEAST;
 use crate::names::DialError;
 
-/// Both ways between `local` and `remote`, for ever; `first` came from there already. Ends when nobody holds the other end of `local`,
-/// or the remote says that nobody is there.
+/// Both ways between `local` and `remote`, for ever; `first` came from there already. Ends when
+/// nobody holds the other end of `local`, or the remote says that nobody is there.
 pub(super) async fn copy(
     local: &UnixDatagram,
     overlay: &netstack::UdpSocket,
@@ -87,8 +88,9 @@ pub(super) async fn accept(
     copy(local, overlay, remote, Some(data), events).await
 }
 
-/// Carries between programs that send to `local`, as far as it `admits` them, and what `open` gives for each of them, `until` told to
-/// end. Where `everybody` may come in, one address has a quarter of the sessions.
+/// Carries between programs that send to `local`, as far as it `admits` them, and what `open` gives
+/// for each of them, `until` told to end. Where `everybody` may come in, one address has a quarter
+/// of the sessions.
 pub(super) async fn forward<A, F, O>(
     local: UdpSocket,
     everybody: bool,

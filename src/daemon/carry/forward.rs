@@ -1,4 +1,5 @@
-//! Ports and paths of this host that lead to a peer. Decides what a program meets there when the peer does not answer.
+//! Ports and paths of this host that lead to a peer. Decides what a program meets there when the
+//! peer does not answer.
 
 use std::io;
 use std::net::{self as host, SocketAddr};
@@ -21,7 +22,8 @@ use crate::host::same_user::{self, Stranger};
 use crate::host::shares::{SharePermit, Shares};
 use crate::host::splice::{Abort, HostSocket, ResetOnDrop, splice_within};
 
-/// Serves every forward until `stop`; then all their connections end. A device that drains lets nobody in any more.
+/// Serves every forward until `stop`; then all their connections end. A device that drains lets
+/// nobody in any more.
 pub(super) async fn run(
     node: &Node,
     forwards: Vec<Forward>,
@@ -29,10 +31,10 @@ pub(super) async fn run(
     events: mpsc::Sender<Happened>,
     stop: &CancellationToken,
 ) -> Result<(), CarryError> {
-    let doors: Vec<Listening> = forwards
+    let doors: Vec<ForwardSocket> = forwards
         .iter()
         .zip(sockets)
-        .map(|(forward, socket)| Listening::new(forward.from, socket))
+        .map(|(forward, socket)| ForwardSocket::new(forward.from, socket))
         .collect::<io::Result<_>>()?;
     let until = Until {
         closed: node.closing(),
@@ -40,7 +42,7 @@ pub(super) async fn run(
     };
     let mut tasks = JoinSet::new();
     for (index, (forward, door)) in forwards.into_iter().zip(doors).enumerate() {
-        let way = Arc::new(Way {
+        let way = Arc::new(ForwardTarget {
             node: node.clone(),
             forward,
             index,
@@ -58,7 +60,7 @@ pub(super) async fn run(
 }
 
 /// A socket of this host where programs come in.
-enum Listening {
+enum ForwardSocket {
     Streams(Listener),
     Datagrams(UdpSocket),
 }
@@ -69,13 +71,13 @@ enum Listener {
 }
 
 /// A program that came in.
-enum Program {
+enum LocalProgram {
     Tcp(ResetOnDrop<TcpStream>),
     Unix(UnixStream),
 }
 
-/// Where they go.
-struct Way {
+/// The destination of its connections.
+struct ForwardTarget {
     node: Node,
     forward: Forward,
     index: usize,
@@ -85,7 +87,7 @@ struct Way {
     shares: Arc<Shares>,
 }
 
-impl Listening {
+impl ForwardSocket {
     fn new(door: Door, socket: OwnedFd) -> io::Result<Self> {
         Ok(match door {
             Door::Tcp => {
@@ -108,22 +110,22 @@ impl Listening {
 }
 
 impl accept::AcceptFrom for Listener {
-    type Stream = Program;
+    type Stream = LocalProgram;
     type Client = ();
 
-    async fn next(&self) -> io::Result<(Program, ())> {
+    async fn next(&self) -> io::Result<(LocalProgram, ())> {
         let program = match self {
-            Self::Tcp(listener) => Program::Tcp(ResetOnDrop::new(listener.next().await?.0)),
-            Self::Unix(listener) => Program::Unix(listener.next().await?.0),
+            Self::Tcp(listener) => LocalProgram::Tcp(ResetOnDrop::new(listener.next().await?.0)),
+            Self::Unix(listener) => LocalProgram::Unix(listener.next().await?.0),
         };
         Ok((program, ()))
     }
 }
 
-async fn serve(door: Listening, way: Arc<Way>, until: Until) {
+async fn serve(door: ForwardSocket, way: Arc<ForwardTarget>, until: Until) {
     match door {
-        Listening::Streams(listener) => streams(listener, &way, &until).await,
-        Listening::Datagrams(socket) => {
+        ForwardSocket::Streams(listener) => streams(listener, &way, &until).await,
+        ForwardSocket::Datagrams(socket) => {
             let everybody = way.forward.everybody;
             let (door, opens) = (Arc::clone(&way), way);
             let open = move || {
@@ -139,7 +141,7 @@ async fn serve(door: Listening, way: Arc<Way>, until: Until) {
     }
 }
 
-async fn streams(listener: Listener, way: &Arc<Way>, until: &Until) {
+async fn streams(listener: Listener, way: &Arc<ForwardTarget>, until: &Until) {
     let Forward { peer, port, .. } = &way.forward;
     let vacancy = way
         .node
@@ -152,33 +154,34 @@ async fn streams(listener: Listener, way: &Arc<Way>, until: &Until) {
     .await;
 }
 
-impl Way {
+impl ForwardTarget {
     fn datagrams(&self) -> Result<(netstack::UdpSocket, SocketAddr), CarryError> {
         let destination = self.node.find(&self.forward.peer)?;
         Ok(self.node.datagrams(&destination, self.forward.port)?)
     }
 
-    async fn carry(&self, program: Program) {
+    async fn carry(&self, program: LocalProgram) {
         match program {
-            Program::Tcp(stream) => match self.admits(stream.get()).await {
+            LocalProgram::Tcp(stream) => match self.admits(stream.get()).await {
                 // A forward knows no protocol in which it could say why.
                 Ok(None) => drop(stream),
                 Ok(Some(_place)) => self.connect(stream).await,
                 Err(error) => tracing::debug!(%error, "a program was gone at once"),
             },
             // Its file says who may come in.
-            Program::Unix(stream) => self.connect(stream).await,
+            LocalProgram::Unix(stream) => self.connect(stream).await,
         }
     }
 
-    /// Whether a program may come in, and the place that it has where others share them with it.
+    /// Decides whether a program may come in, and takes its place where others share them with it.
     async fn admits(&self, stream: &TcpStream) -> io::Result<Option<Option<SharePermit>>> {
         let (client, own) = (stream.peer_addr()?, stream.local_addr()?);
         if self.forward.everybody {
             let source = same_user::source_of(client, own).await;
             let place = self.shares.take(source);
             if place.is_none() {
-                tracing::debug!(%client, "refused: where it comes from has its share of this forward's connections");
+                tracing::debug!(%client, "refused: where it comes from has its share of this \
+                forward's connections");
             }
             return Ok(place.map(Some));
         }
@@ -204,7 +207,8 @@ impl Way {
             return;
         };
         let (peer, port) = (&self.forward.peer, self.forward.port);
-        tracing::info!(%peer, port, %why, times, "a program of another user was turned away from a forward");
+        tracing::info!(%peer, port, %why, times, "a program of another user was turned away from \
+        a forward");
         let failed = Happened::Failed {
             forward: self.index,
             reason: format!("a program was turned away: {why}; --all-users lets it in"),
@@ -225,7 +229,8 @@ impl Way {
             }
             Err(error) => {
                 self.tell_failed(&error);
-                // It was taken before anybody could know: a reset, with which it ends now, is the nearest to "connection refused".
+                // It was taken before anybody could know: a reset, with which it ends now, is the
+                // nearest to "connection refused".
                 drop(program);
             }
         }

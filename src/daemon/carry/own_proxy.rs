@@ -1,5 +1,6 @@
-//! A proxy on a socket that its asker opened, for the asker's programs alone. Decides that only who knows the asker's password comes
-//! in, and how long its connections may take at the end; what it does with them is the proxy's.
+//! A proxy on a socket that its asker opened, for the asker's programs alone. Decides that only who
+//! knows the asker's password comes in, and how long its connections may take at the end; what it
+//! does with them is the proxy's.
 
 use std::io;
 use std::net::TcpListener as HostListener;
@@ -16,14 +17,15 @@ use super::{CarryError, Happened, tell};
 use crate::device::node::Node;
 use crate::doors::proxy::{self, ProxyConfig, ProxyCredentials, Until};
 
-/// Who may come in, and where to.
+/// The user and password of the proxy, and what it may dial.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnProxy {
     /// User name that programs give.
     pub user: String,
     /// Password that they give.
     pub password: Secret,
-    /// Dial destinations outside the overlay from this host, also where the device's own proxy refuses them.
+    /// Dial destinations outside the overlay from this host, also where the device's own proxy
+    /// refuses them.
     pub direct: bool,
 }
 
@@ -76,7 +78,8 @@ pub(super) async fn run(
     Err(CarryError::Stopped)
 }
 
-/// A program that has ended left its last bytes on this host's loopback: they need a moment, not more.
+/// A program that has ended left its last bytes on this host's loopback: they need a moment, not
+/// more.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Refused destinations that were not told yet; more are not told.

@@ -1,5 +1,5 @@
-//! The places that a person names for the listeners: addresses, paths and the word `off`. Decides how
-//! they are written; whether a place may be opened is the parent module's.
+//! The places that a person names for the listeners: addresses, paths and the word `off`. Decides
+//! how they are written; whether a place may be opened is the parent module's.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! The reasons for which listeners do not open, in words for the person who configured them. Decides
-//! nothing about exit codes.
+//! The reasons for which listeners do not open, in words for the person who configured them.
+//! Decides nothing about exit codes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -61,7 +61,8 @@ pub enum ListenersError {
         /// The present forward.
         forward: SocketAddr,
     },
-    /// Other hosts would reach a resolver that forwards, by forwards that count until the next start.
+    /// Other hosts would reach a resolver that forwards, by forwards that count until the next
+    /// start.
     #[error(
         "--dns {listener} would be an open resolver: foreign names are still forwarded to {forward}"
     )]

@@ -1,5 +1,5 @@
-//! The tasks that serve the listeners of a running `up`. Decides which of them end, stay or begin when
-//! the settings change.
+//! The tasks that serve the listeners of a running `up`. Decides which of them end, stay or begin
+//! when the settings change.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use super::{Listeners, ProxySocket};
 use crate::device::node::Node;
 use crate::doors::proxy::{self, ProxyConfig, Until};
 
-/// Where a running `up` lets programs in.
+/// The listeners of a running `up` for programs, as its status names them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ListenerPlaces {
     /// The first address of the proxy.
@@ -19,7 +19,7 @@ pub(crate) struct ListenerPlaces {
     pub(crate) proxies: Vec<String>,
     /// The address of the resolver.
     pub(crate) dns: Option<SocketAddr>,
-    /// How the proxy behaves.
+    /// The behaviour of the proxy.
     pub(crate) config: ProxyConfig,
 }
 

@@ -1,14 +1,15 @@
 //! Decides what limited a direction, from what both ends counted while it ran. Holds no state.
 //!
-//! The order of the questions is the order in which one cause hides another: a busy processor makes everything else look slow, a
-//! stuck socket uses up credit, and a flow without credit fills its window.
+//! The order of the questions is the order in which one cause hides another: a busy processor makes
+//! everything else look slow, a stuck socket uses up credit, and a flow without credit fills its
+//! window.
 
 use serde::{Deserialize, Serialize};
 
 use super::figures::rate;
 use super::sample::Sample;
 
-/// What limited a direction. Names are part of the report's form.
+/// The limit of a direction. The names are part of the report's format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bottleneck {
@@ -31,22 +32,22 @@ pub enum Bottleneck {
 /// A bottleneck with its evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// What it is.
+    /// The limit.
     pub name: Bottleneck,
     /// One sentence with the figures that speak for it.
     pub text: String,
 }
 
-/// What is known about one direction.
+/// The facts about one direction.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Facts {
+pub(super) struct DirectionFacts {
     /// This end sends.
     pub(super) local_sends: bool,
-    /// What the sending end counted meanwhile.
+    /// The counters of the sending end meanwhile.
     pub(super) sender: Sample,
-    /// What the receiving end counted meanwhile.
+    /// The counters of the receiving end meanwhile.
     pub(super) receiver: Sample,
-    /// How long, microseconds.
+    /// The duration, microseconds.
     pub(super) elapsed_us: u64,
     /// Bytes that arrived.
     pub(super) bytes: u64,
@@ -59,18 +60,22 @@ pub(super) struct Facts {
 }
 
 /// The first cause that explains enough.
-pub(super) fn find(facts: &Facts) -> Finding {
+pub(super) fn find(facts: &DirectionFacts) -> Finding {
     processors(facts)
         .or_else(|| link(facts))
         .or_else(|| credit(facts))
         .or_else(|| flow_window(facts))
-        .unwrap_or_else(|| finding(
-            Bottleneck::Unclear,
-            "no cause that is counted stands out; a longer run, or more --streams, may tell more".to_owned(),
-        ))
+        .unwrap_or_else(|| {
+            finding(
+                Bottleneck::Unclear,
+                "no cause that is counted stands out; a longer run, or more --streams, may tell \
+             more"
+                    .to_owned(),
+            )
+        })
 }
 
-fn processors(facts: &Facts) -> Option<Finding> {
+fn processors(facts: &DirectionFacts) -> Option<Finding> {
     let (local, remote) = match facts.local_sends {
         true => (&facts.sender, &facts.receiver),
         false => (&facts.receiver, &facts.sender),
@@ -84,13 +89,15 @@ fn processors(facts: &Facts) -> Option<Finding> {
         let processors = sample.processors.max(1);
         if used >= CPU_FULL * processors as f64 {
             let text = format!(
-                "{whose} client uses {used:.1} of its {processors} processors; more or faster ones would help"
+                "{whose} client uses {used:.1} of its {processors} processors; more or faster \
+                 ones would help"
             );
             return Some(finding(name, text));
         }
         if let Some(busy) = sample.machine_busy().filter(|busy| *busy >= CPU_FULL) {
             let text = format!(
-                "{whose} processors are {:.0} % busy, with {used:.1} of {processors} used by the client",
+                "{whose} processors are {:.0} % busy, with {used:.1} of {processors} used by the \
+                 client",
                 busy * 100.0
             );
             return Some(finding(name, text));
@@ -98,7 +105,8 @@ fn processors(facts: &Facts) -> Option<Finding> {
         let busiest = share(sample.busiest_us, facts.elapsed_us);
         if busiest >= THREAD_FULL {
             let text = format!(
-                "one of {whose} {processors} processors is {:.0} % busy with the client; one link runs on one processor",
+                "one of {whose} {processors} processors is {:.0} % busy with the client; one link \
+                 runs on one processor",
                 busiest * 100.0
             );
             return Some(finding(name, text));
@@ -107,7 +115,7 @@ fn processors(facts: &Facts) -> Option<Finding> {
     None
 }
 
-fn link(facts: &Facts) -> Option<Finding> {
+fn link(facts: &DirectionFacts) -> Option<Finding> {
     let stalled = share(facts.sender.link_stall_us, facts.elapsed_us);
     (stalled >= WAITS).then(|| {
         let percent = stalled.min(1.0) * 100.0;
@@ -126,37 +134,42 @@ fn link(facts: &Facts) -> Option<Finding> {
     })
 }
 
-fn credit(facts: &Facts) -> Option<Finding> {
+fn credit(facts: &DirectionFacts) -> Option<Finding> {
     let waited = share(facts.sender.credit_wait_us, facts.elapsed_us);
     if waited < WAITS {
         return None;
     }
     let percent = waited.min(1.0) * 100.0;
     let window = facts.sender.credit_window;
-    // How long a window takes at this rate: about one round trip if the window limits, longer if frames wait at the relay.
+    // How long a window takes at this rate: about one round trip if the window limits, longer if
+    // frames wait at the relay.
     let takes_us = window as f64 / facts.bytes.max(1) as f64 * facts.elapsed_us as f64;
     if facts.idle_us > 0 && takes_us > ROUND_TRIPS * facts.idle_us as f64 {
         let text = format!(
-            "the sender waited for credit {percent:.0} % of the time, and what it sent stays {:.1} ms at the relay; the relay, or the receiver's connection to it, is slower than the sender",
+            "the sender waited for credit {percent:.0} % of the time, and what it sent stays \
+             {:.1} ms at the relay; the relay, or the receiver's connection to it, is slower than \
+             the sender",
             takes_us / 1e3
         );
         return Some(finding(Bottleneck::Relay, text));
     }
     let text = format!(
-        "the sender waited for credit {percent:.0} % of the time: {} KiB per round trip is what the relay lets it have under way",
+        "the sender waited for credit {percent:.0} % of the time: {} KiB per round trip is what \
+         the relay lets it have under way",
         window / 1_024
     );
     Some(finding(Bottleneck::Credit, text))
 }
 
-fn flow_window(facts: &Facts) -> Option<Finding> {
+fn flow_window(facts: &DirectionFacts) -> Option<Finding> {
     // Half of a flow's rings are for sending, half for receiving.
     let ring = |sample: &Sample| sample.ring_bytes.checked_div(2 * sample.flows);
     let ring = ring(&facts.sender)?.min(ring(&facts.receiver)?);
     let under_way = rate(facts.fastest, facts.elapsed_us) as f64 / 8e6 * facts.loaded_us as f64;
     (ring > 0 && under_way >= WINDOW_FULL * ring as f64).then(|| {
         let text = format!(
-            "one stream fills its window of {} KiB in every round trip of {:.1} ms; more --streams, or a shorter way, would help",
+            "one stream fills its window of {} KiB in every round trip of {:.1} ms; more \
+             --streams, or a shorter way, would help",
             ring / 1_024,
             facts.loaded_us as f64 / 1e3
         );
@@ -181,10 +194,12 @@ const THREAD_FULL: f64 = 0.95;
 /// Part of the time that a sender must have waited before it was held up.
 const WAITS: f64 = 0.25;
 
-/// Part of a window that is under way when it limits; the rest is on its way back as acknowledgements.
+/// Part of a window that is under way when it limits; the rest is on its way back as
+/// acknowledgements.
 const WINDOW_FULL: f64 = 0.6;
 
-/// Round trips of the whole way, which is longer than to the relay, that credit may take to come back promptly.
+/// Round trips of the whole way, which is longer than to the relay, that credit may take to come
+/// back promptly.
 const ROUND_TRIPS: f64 = 2.0;
 
 #[cfg(test)]

@@ -9,17 +9,17 @@ use super::bottleneck::Finding;
 /// Round trips of one byte, in microseconds; percentiles are exact to 3 %.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
-    /// How many.
+    /// The number of values.
     pub round_trips: u64,
     /// The median.
     pub p50_us: u64,
-    /// What 99 of 100 do not exceed.
+    /// The value that 99 of 100 do not exceed.
     pub p99_us: u64,
     /// The longest.
     pub max_us: u64,
 }
 
-/// What went in one direction.
+/// The result of one direction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Throughput {
     /// Bytes that arrived.
@@ -30,7 +30,7 @@ pub struct Throughput {
     pub streams: Vec<u64>,
     /// Jain's index over the streams: 1 = all got the same, 1/n = one got everything.
     pub fairness: f64,
-    /// What limited it.
+    /// The limit that it met.
     pub bottleneck: Finding,
 }
 
@@ -51,7 +51,8 @@ pub(super) fn fairness(streams: &[u64]) -> f64 {
     sum * sum / (streams.len() as f64 * squares)
 }
 
-/// Round trips, counted in buckets of at most 1/32 of their value: an hour of them takes no more room than a second.
+/// Round trips, counted in buckets of at most 1/32 of their value: an hour of them takes no more
+/// room than a second.
 #[derive(Debug, Clone)]
 pub(super) struct RoundTrips {
     buckets: Vec<u64>,

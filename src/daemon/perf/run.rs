@@ -1,4 +1,5 @@
-//! The end that measures. Decides the order of a measurement and when it is over; what the figures mean is decided beside it.
+//! The end that measures. Decides the order of a measurement and when it is over; what the figures
+//! mean is decided beside it.
 
 use std::io;
 use std::net::IpAddr;
@@ -15,16 +16,16 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::bottleneck::{Facts, find};
+use super::bottleneck::{DirectionFacts, find};
 use super::figures::{Latency, RoundTrips, Throughput, fairness, rate};
 use super::sample::{Sample, Sampler};
 use super::stream::{Bulk, read_message, write_message};
 use super::wire::{Counts, Message, Refused, Role, SessionId};
 use super::{Counters, PerfError, Plan, Progress, Report, SCHEMA_VERSION};
 
-/// Measures as `plan` says over connections that `dial` opens to the peer, which `peer` names in the report. `counters` tells this
-/// client's counters. Progress is told as far as `progress` has room. When `stop` is cancelled, the report is of what was measured
-/// until then.
+/// Measures as `plan` says over connections that `dial` opens to the peer, which `peer` names in
+/// the report. `counters` tells this client's counters. Progress is told as far as `progress` has
+/// room. When `stop` is cancelled, the report is of what was measured until then.
 ///
 /// # Errors
 /// See [`PerfError`]; no connection stays open.
@@ -41,14 +42,14 @@ where
     F: Future<Output = Result<TcpStream, PerfError>>,
 {
     let connected = stop.run_until_cancelled(connect(plan, dial)).await;
-    let Connected {
+    let ConnectedPeer {
         control,
         echo,
         ups,
         downs,
     } = connected.ok_or(PerfError::Interrupted)??;
     let address = control.0.peer_addr().ip();
-    let run = Run {
+    let run = PerfRun {
         plan,
         sampler: Sampler::new(),
         counters,
@@ -72,27 +73,27 @@ where
 }
 
 /// All connections of a session.
-struct Connected {
-    control: Control,
+struct ConnectedPeer {
+    control: ControlStream,
     echo: Bulk,
     ups: Vec<Bulk>,
     downs: Vec<Bulk>,
 }
 
-async fn connect<D, F>(plan: Plan, dial: D) -> Result<Connected, PerfError>
+async fn connect<D, F>(plan: Plan, dial: D) -> Result<ConnectedPeer, PerfError>
 where
     D: Fn() -> F,
     F: Future<Output = Result<TcpStream, PerfError>>,
 {
     let session: SessionId = random_bytes();
-    let control = Control(dial().await?);
+    let control = ControlStream(dial().await?);
     ready(&control.0, &Message::Open { session, plan }).await?;
     let join = async |role| {
         let stream = dial().await?;
         ready(&stream, &Message::Join { session, role }).await?;
         Ok::<_, PerfError>(Bulk(stream))
     };
-    Ok(Connected {
+    Ok(ConnectedPeer {
         echo: join(Role::Echo).await?,
         ups: try_join_all((0..plan.up()).map(|index| join(Role::Up(index)))).await?,
         downs: try_join_all((0..plan.down()).map(|index| join(Role::Down(index)))).await?,
@@ -101,7 +102,7 @@ where
 }
 
 /// A measurement whose connections are there.
-struct Run<'a, C> {
+struct PerfRun<'a, C> {
     plan: Plan,
     sampler: Sampler,
     counters: C,
@@ -109,11 +110,11 @@ struct Run<'a, C> {
     stop: CancellationToken,
 }
 
-impl<C: Fn() -> Counters> Run<'_, C> {
+impl<C: Fn() -> Counters> PerfRun<'_, C> {
     /// Round trips alone, for as long as planned.
     async fn latency(
         &self,
-        control: &Control,
+        control: &ControlStream,
         echo: &Bulk,
     ) -> Result<(Option<Latency>, Measured), PerfError> {
         let before = control.counts(&Message::Start).await?;
@@ -148,7 +149,7 @@ impl<C: Fn() -> Counters> Run<'_, C> {
     /// All streams, for as long as planned, and round trips beside them.
     async fn streams(
         &self,
-        control: &Control,
+        control: &ControlStream,
         echo: Bulk,
         ups: Vec<Bulk>,
         downs: Vec<Bulk>,
@@ -233,7 +234,7 @@ impl<C: Fn() -> Counters> Run<'_, C> {
     }
 }
 
-/// What came out.
+/// The outcome.
 #[derive(Debug)]
 struct Measured {
     interrupted: bool,
@@ -263,7 +264,7 @@ impl Measured {
                     .map(|bytes| rate(*bytes, elapsed_us))
                     .collect(),
                 fairness: fairness(streams),
-                bottleneck: find(&Facts {
+                bottleneck: find(&DirectionFacts {
                     local_sends,
                     sender,
                     receiver,
@@ -292,9 +293,9 @@ impl Measured {
 }
 
 /// The connection that a session lives with.
-struct Control(TcpStream);
+struct ControlStream(TcpStream);
 
-impl Control {
+impl ControlStream {
     async fn counts(&self, message: &Message) -> Result<Counts, PerfError> {
         let Message::Counts(counts) = exchange(&self.0, message).await? else {
             return Err(PerfError::NotUnderstood);
@@ -302,7 +303,8 @@ impl Control {
         Ok(counts)
     }
 
-    /// The counts of now. Whoever interrupts does not wait for long: this client may be going down, and then `known` are the last.
+    /// The counts of now. Whoever interrupts does not wait for long: this client may be going down,
+    /// and then `known` are the last.
     async fn newest_counts(&self, interrupted: bool, known: &Counts) -> Result<Counts, PerfError> {
         let asked = self.counts(&Message::Ask);
         if !interrupted {
@@ -357,7 +359,8 @@ fn micros(from: Instant, to: Instant) -> u64 {
 /// Longest time for the idle round trips before the streams.
 const IDLE_FOR: Duration = Duration::from_secs(1);
 
-/// Idle round trips before the streams, if they take less: enough that the slowest in a hundred is not an accident.
+/// Idle round trips before the streams, if they take less: enough that the slowest in a hundred is
+/// not an accident.
 const IDLE_MOST: u32 = 1_000;
 
 /// Between two round trips under load: few enough that they are no load themselves.

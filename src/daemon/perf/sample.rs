@@ -1,5 +1,5 @@
-//! What one end counts: its client's counters and what its processors do. Decides how they are told and subtracted; the counters
-//! themselves are the client's.
+//! The figures of one end: its client's counters and its processors. Decides how they are sent and
+//! subtracted; the counters themselves are the client's.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,14 +13,15 @@ macro_rules! sample {
         growing { $($(#[$growing_doc:meta])* $growing:ident,)* }
         of_now { $($(#[$now_doc:meta])* $now:ident,)* }
     ) => {
-        /// All numbers of one end at one moment, in the order in which they are sent. Those that are not known are 0.
+        /// All numbers of one end at one moment, in the order in which they are sent. Those that
+        /// are not known are 0.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
         pub(super) struct Sample {
             $($(#[$growing_doc])* pub(super) $growing: u64,)*
             $($(#[$now_doc])* pub(super) $now: u64,)*
         }
 
-        /// How many numbers a [`Sample`] has.
+        /// The number of figures of a [`Sample`].
         pub(super) const FIELDS: usize =
             [$(stringify!($growing),)* $(stringify!($now),)*].len();
 
@@ -34,8 +35,8 @@ macro_rules! sample {
                 Self { $($growing,)* $($now,)* }
             }
 
-            /// What has come since `before`. Numbers of now stay; a number that shrank, which only a strange peer's does,
-            /// has not grown.
+            /// What has come since `before`. Numbers of now stay; a number that shrank, which only
+            /// a strange peer's does, has not grown.
             pub(super) fn since(&self, before: &Self) -> Self {
                 Self {
                     $($growing: self.$growing.saturating_sub(before.$growing),)*
@@ -77,7 +78,7 @@ sample! {
     }
 }
 
-/// What an end counted meanwhile, for people and programs.
+/// The counters of one end meanwhile, for people and programs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Side {
     /// Bytes of packets that came in.
@@ -92,15 +93,15 @@ pub struct Side {
     pub retransmits: u64,
     /// Times a peer had packets and no credit.
     pub credit_waits: u64,
-    /// How long that took, milliseconds.
+    /// The time that took, milliseconds.
     pub credit_wait_ms: f64,
     /// The credit window at the end, bytes.
     pub credit_window: u64,
     /// Times a link had bytes and its socket took none.
     pub link_stalls: u64,
-    /// How long that took, milliseconds.
+    /// The time that took, milliseconds.
     pub link_stall_ms: f64,
-    /// How long a peer waited for its turn to send on average, milliseconds.
+    /// The mean time for which a peer waited for its turn to send, milliseconds.
     pub queue_delay_mean_ms: f64,
     /// Processors that the process kept busy on average.
     pub processors_used: f64,
@@ -151,7 +152,7 @@ impl Sampler {
         Self { threads: threads() }
     }
 
-    /// How everything is now.
+    /// Takes a sample now.
     pub(super) fn sample(&self, counters: &Counters) -> Sample {
         let of = |name: &str| counters.get(name).copied().unwrap_or_default();
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
@@ -225,7 +226,8 @@ fn parse_machine(stat: &str) -> Option<(u64, u64)> {
     Some(((total - idle) * TICK_US, total * TICK_US))
 }
 
-/// The unit of these files: Linux tells all programs hundredths of a second, whatever its own clock does.
+/// The unit of these files: Linux tells all programs hundredths of a second, whatever its own clock
+/// does.
 const TICK_US: u64 = 10_000;
 
 /// Threads that are looked at; the runtime has one per processor and some for files.

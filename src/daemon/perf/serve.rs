@@ -1,4 +1,5 @@
-//! The end that lets peers measure. Decides who may join which session; nothing is listened on unless its caller does.
+//! The end that lets peers measure. Decides who may join which session; nothing is listened on
+//! unless its caller does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -20,8 +21,8 @@ use super::wire::{Counts, Message, Refused, Role, SessionId};
 use super::{Counters, Plan, Progress, STREAMS_MAX};
 use crate::host::accept;
 
-/// Lets peers measure over `listeners` until `stop`; then all sessions end. `counters` tells this client's counters; what happens
-/// is told to `events` as far as it has room.
+/// Lets peers measure over `listeners` until `stop`; then all sessions end. `counters` tells this
+/// client's counters; what happens is told to `events` as far as it has room.
 pub async fn serve(
     listeners: Vec<TcpListener>,
     counters: impl Fn() -> Counters + Send + Sync + 'static,
@@ -45,10 +46,10 @@ pub async fn serve(
 struct Shared {
     counters: Box<dyn Fn() -> Counters + Send + Sync>,
     events: mpsc::Sender<Progress>,
-    sessions: Mutex<BTreeMap<SessionId, Arc<Session>>>,
+    sessions: Mutex<BTreeMap<SessionId, Arc<PerfSession>>>,
 }
 
-struct Session {
+struct PerfSession {
     remote: IpAddr,
     plan: Plan,
     /// Bytes of each up stream.
@@ -68,7 +69,8 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>, stop: CancellationTo
             incoming = listener.accept(), if connections.len() < CONNECTIONS_MAX => {
                 let (shared, stop) = (shared.clone(), stop.clone());
                 connections.spawn(async move {
-                    if let Some(Err(error)) = stop.run_until_cancelled(connection(incoming, &shared)).await {
+                    let served = connection(incoming, &shared);
+                    if let Some(Err(error)) = stop.run_until_cancelled(served).await {
                         tracing::debug!(%error, "a connection of a measurement ended");
                     }
                 });
@@ -154,7 +156,7 @@ async fn control(
     }
 }
 
-async fn carry(bulk: Bulk, session: &Session, role: Role) -> io::Result<()> {
+async fn carry(bulk: Bulk, session: &PerfSession, role: Role) -> io::Result<()> {
     match role {
         Role::Echo => bulk.echo().await,
         Role::Up(index) => match session.received.get(usize::from(index)) {
@@ -169,12 +171,12 @@ async fn carry(bulk: Bulk, session: &Session, role: Role) -> io::Result<()> {
 }
 
 impl Shared {
-    fn open(&self, id: SessionId, remote: IpAddr, plan: Plan) -> Option<Arc<Session>> {
+    fn open(&self, id: SessionId, remote: IpAddr, plan: Plan) -> Option<Arc<PerfSession>> {
         let mut sessions = lock(&self.sessions);
         if sessions.len() >= SESSIONS_MAX || sessions.contains_key(&id) {
             return None;
         }
-        let session = Arc::new(Session {
+        let session = Arc::new(PerfSession {
             remote,
             plan,
             received: (0..plan.up()).map(|_| Arc::default()).collect(),
@@ -187,7 +189,7 @@ impl Shared {
     }
 
     /// The session, if this connection of it is due.
-    fn join(&self, id: SessionId, remote: IpAddr, role: Role) -> Option<Arc<Session>> {
+    fn join(&self, id: SessionId, remote: IpAddr, role: Role) -> Option<Arc<PerfSession>> {
         let session = lock(&self.sessions).get(&id).cloned()?;
         let is_due = session.remote == remote
             && match role {
@@ -208,7 +210,7 @@ impl Shared {
 struct Open<'a> {
     shared: &'a Shared,
     id: SessionId,
-    session: Arc<Session>,
+    session: Arc<PerfSession>,
 }
 
 impl Drop for Open<'_> {
@@ -220,12 +222,14 @@ impl Drop for Open<'_> {
     }
 }
 
-/// A poisoned lock means that a task panicked between two plain assignments; what it guards is still whole.
+/// A poisoned lock means that a task panicked between two plain assignments; what it guards is
+/// still whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sessions at once: two that run measure each other, a few more keep a forgotten one from locking others out.
+/// Sessions at once: two that run measure each other, a few more keep a forgotten one from locking
+/// others out.
 const SESSIONS_MAX: usize = 4;
 
 /// Connections at once on one network: those of all sessions.
@@ -234,5 +238,6 @@ const CONNECTIONS_MAX: usize = SESSIONS_MAX * (2 * STREAMS_MAX as usize + 2);
 /// For the first message of a connection.
 const FIRST_WITHIN: Duration = Duration::from_secs(10);
 
-/// How much longer than its plan a session may live: connecting, the idle round trips, and a relay that dies meanwhile.
+/// Time that a session may live beyond its plan: connecting, the idle round trips, and a relay that
+/// dies meanwhile.
 const GRACE: Duration = Duration::from_secs(120);

@@ -1,4 +1,5 @@
-//! The connections of a measurement: messages on them, and bytes as fast as they go. Decides nothing about what is measured.
+//! The connections of a measurement: messages on them, and bytes as fast as they go. Decides
+//! nothing about what is measured.
 
 use std::future::poll_fn;
 use std::io;
@@ -98,8 +99,8 @@ impl Bulk {
         }
     }
 
-    /// Sends one byte and waits for it, again and again with `pause` between, until `until` or `most` times; notes how long each
-    /// took.
+    /// Sends one byte and waits for it, again and again with `pause` between, until `until` or
+    /// `most` times; notes how long each took.
     pub(super) async fn ping(
         &self,
         times: &mut RoundTrips,
@@ -130,5 +131,5 @@ const CHUNK: usize = 64 * 1024;
 /// Chunks before other tasks of the thread get their turn.
 const TURNS: usize = 16;
 
-/// What is sent.
+/// The content of streams.
 const FILLER: u8 = 0x5a;

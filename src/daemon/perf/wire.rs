@@ -1,7 +1,8 @@
-//! The messages between the two ends of a measurement. Decides which bytes are one; reads and writes none.
+//! The messages between the two ends of a measurement. Decides which bytes are one; reads and
+//! writes none.
 //!
-//! A message is its kind, one byte; the length of its body, two bytes, big endian; and the body, at most [`BODY_MAX`] bytes.
-//! Numbers are big endian.
+//! A message is its kind, one byte; the length of its body, two bytes, big endian; and the body, at
+//! most [`BODY_MAX`] bytes. Numbers are big endian.
 
 use super::Plan;
 use super::sample::{FIELDS, Sample};
@@ -21,25 +22,25 @@ pub(super) enum Message {
     Ready,
     /// No.
     Refused(Refused),
-    /// How the answering end is.
+    /// The counters of the answering end.
     Counts(Counts),
 }
 
-/// Which session; only its maker and the other end know it.
+/// The secret name of a session, which only its two ends know.
 pub(super) type SessionId = [u8; 16];
 
-/// What a connection of a session is for.
+/// The purpose of a connection of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role {
     /// The joining end sends, the other takes. The number is below the plan's.
     Up(u8),
     /// The other way round.
     Down(u8),
-    /// What comes goes back.
+    /// Every byte is sent back.
     Echo,
 }
 
-/// Why not.
+/// The reason of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
     /// Too many measure.

@@ -1,4 +1,5 @@
-//! The asking side of the control socket. Decides how long an asker waits and what it makes of an answer.
+//! The asking side of the control socket. Decides how long an asker waits and what it makes of an
+//! answer.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,22 +10,28 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::{
-    Refusal, Request, Response, ShortPath, hand_over, parse, read_line, read_on, write_line,
-};
+use super::hand_over;
+use super::line::{parse, read_line, read_on, write_line};
+use super::message::{Refusal, Request, Response};
+use super::short_path::ShortPath;
 use crate::daemon::carry::Happened;
 use crate::daemon::perf;
 
-/// Why there is no answer. One variant per thing the asker tells or does differently.
+/// The reason for which there is no answer. One variant per thing that the asker says or does
+/// differently.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// No `overlan up` runs on this state directory.
     #[error(
-        "no `overlan up` runs with the state directory {}; start one, or name the right --state-dir", directory(.0)
+        "no `overlan up` runs with the state directory {}; start one, or name the right --state-dir",
+        directory(.0)
     )]
     NotRunning(PathBuf),
     /// The socket belongs to another user.
-    #[error("{} belongs to another user; run this command as the user who runs `overlan up`", .0.display())]
+    #[error(
+        "{} belongs to another user; run this command as the user who runs `overlan up`",
+        .0.display()
+    )]
     NotOurs(PathBuf),
     /// It runs and does not answer.
     #[error("the running `overlan up` did not answer within {} s", .0.as_secs())]
@@ -59,13 +66,15 @@ pub async fn call(path: &Path, request: &Request) -> Result<Response, CallError>
     exchange(path, request, None, ANSWER_WITHIN).await
 }
 
-/// Asks as [`call`] does, then waits until the client has stopped: for [`Request::Down`] and [`Request::Logout`].
+/// Asks as [`call`] does, then waits until the client has stopped: for [`Request::Down`] and
+/// [`Request::Logout`].
 pub async fn call_until_stopped(path: &Path, request: &Request) -> Result<Response, CallError> {
     exchange(path, request, Some(STOPPED_WITHIN), ANSWER_WITHIN).await
 }
 
-/// Asks for something that takes its time: [`Request::Perf`] or [`Request::PerfServe`]. `each` hears how it goes. When `stop` is ready,
-/// the client is told to come to an end, and its last answer is still waited for.
+/// Asks for something that takes its time: [`Request::Perf`] or [`Request::PerfServe`]. `each`
+/// hears how it goes. When `stop` is ready, the client is told to come to an end, and its last
+/// answer is still waited for.
 pub async fn call_and_follow(
     path: &Path,
     request: &Request,
@@ -83,7 +92,8 @@ pub async fn call_and_follow(
     .await
 }
 
-/// Asks for a [`Request::Carry`] and hands over `sockets`, which are closed here then. `each` hears what happens; `stop` is as for
+/// Asks for a [`Request::Carry`] and hands over `sockets`, which are closed here then. `each` hears
+/// what happens; `stop` is as for
 /// [`call_and_follow`].
 pub async fn call_with_sockets(
     path: &Path,

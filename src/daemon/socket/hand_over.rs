@@ -1,4 +1,5 @@
-//! Open sockets that an asker hands over to the running client by the control socket. Decides how many are taken, not what they are for.
+//! Open sockets that an asker hands over to the running client by the control socket. Decides how
+//! many are taken, not what they are for.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -39,7 +40,8 @@ pub(super) async fn send(stream: &UnixStream, sockets: &[OwnedFd]) -> io::Result
 /// Takes exactly `count` sockets.
 ///
 /// # Errors
-/// [`io::ErrorKind::InvalidData`] if something else arrives; the sockets that came with it are closed.
+/// [`io::ErrorKind::InvalidData`] if something else arrives; the sockets that came with it are
+/// closed.
 pub(super) async fn receive(stream: &UnixStream, count: usize) -> io::Result<Vec<OwnedFd>> {
     let sockets = stream
         .async_io(Interest::READABLE, || {

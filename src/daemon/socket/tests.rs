@@ -19,7 +19,7 @@ fn state_in(path: &Path) -> (StateDir, DirLock) {
     (state, lock)
 }
 
-fn start_with(limits: Limits, below: &str) -> Running {
+fn start_with(limits: ConnectionLimits, below: &str) -> Running {
     let root = tempfile::tempdir().unwrap();
     let (state, lock) = state_in(&root.path().join(below));
     let mut socket = ControlSocket::bind(&state, &lock).unwrap();
@@ -69,7 +69,7 @@ fn start_with(limits: Limits, below: &str) -> Running {
 }
 
 fn start() -> Running {
-    start_with(Limits::default(), "state")
+    start_with(ConnectionLimits::default(), "state")
 }
 
 async fn raw(path: &Path, bytes: &[u8]) -> String {
@@ -166,7 +166,7 @@ async fn a_file_that_is_no_socket_is_not_deleted() {
 #[tokio::test]
 async fn a_path_longer_than_a_socket_address_works() {
     let below = ["a-long-directory-name"; 8].join("/");
-    let running = start_with(Limits::default(), &below);
+    let running = start_with(ConnectionLimits::default(), &below);
     assert!(running.path.as_os_str().len() > SOCKET_PATH_MAX);
     let answer = call(&running.path, &Request::Version).await.unwrap();
     assert_eq!(answer, Response::Version("9.9.9".to_owned()));
@@ -198,7 +198,10 @@ async fn garbage_and_unknown_requests_say_that_another_version_runs() {
         let answer = read_line(&mut stream, ANSWER_MAX).await.unwrap().unwrap();
         let answer: Response = parse(&answer).unwrap();
         assert!(
-            matches!(&answer, Response::Refused(refusal) if refusal.kind == RefusalKind::NotUnderstood),
+            matches!(
+                &answer,
+                Response::Refused(refusal) if refusal.kind == RefusalKind::NotUnderstood
+            ),
             "{answer:?}"
         );
     }
@@ -206,9 +209,9 @@ async fn garbage_and_unknown_requests_say_that_another_version_runs() {
 
 #[tokio::test]
 async fn who_connects_and_says_nothing_is_let_go_and_does_not_keep_others_out() {
-    let limits = Limits {
+    let limits = ConnectionLimits {
         line_within: Duration::from_millis(20),
-        ..Limits::default()
+        ..ConnectionLimits::default()
     };
     let running = start_with(limits, "state");
     let mut silent = Vec::new();
@@ -238,7 +241,8 @@ fn only_the_same_user_and_the_superuser_may_command() {
     assert!(!may_command(1000, 0));
 }
 
-/// Serves requests that take until they are stopped, telling one thing at their begin; says when one came to its end.
+/// Serves requests that take until they are stopped, telling one thing at their begin; says when
+/// one came to its end.
 fn start_long(root: &Path, stop: &CancellationToken) -> (PathBuf, DirLock, mpsc::Receiver<()>) {
     let (state, lock) = state_in(root);
     let socket = ControlSocket::bind(&state, &lock).unwrap();

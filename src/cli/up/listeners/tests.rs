@@ -4,14 +4,14 @@ use tokio::net::TcpListener;
 use super::*;
 
 #[derive(Debug, Parser)]
-struct Line {
+struct ListenersLine {
     #[command(flatten)]
     listeners: ListenerArgs,
 }
 
 fn args(line: &[&str]) -> Result<ListenerArgs, clap::Error> {
     let line = std::iter::once("up").chain(line.iter().copied());
-    Line::try_parse_from(line).map(|line| line.listeners)
+    ListenersLine::try_parse_from(line).map(|line| line.listeners)
 }
 
 #[tokio::test]

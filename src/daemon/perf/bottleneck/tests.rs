@@ -17,8 +17,8 @@ fn calm() -> Sample {
     }
 }
 
-fn facts() -> Facts {
-    Facts {
+fn facts() -> DirectionFacts {
+    DirectionFacts {
         local_sends: true,
         sender: calm(),
         receiver: calm(),
@@ -31,7 +31,7 @@ fn facts() -> Facts {
 }
 
 #[track_caller]
-fn check(name: Bottleneck, text: &str, change: impl Fn(&mut Facts)) {
+fn check(name: Bottleneck, text: &str, change: impl Fn(&mut DirectionFacts)) {
     let mut facts = facts();
     change(&mut facts);
     let found = find(&facts);

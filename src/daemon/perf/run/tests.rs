@@ -1,4 +1,5 @@
-//! Both ends over two stacks that are joined by a task: real time, since what is measured is how much goes in it.
+//! Both ends over two stacks that are joined by a task: real time, since what is measured is how
+//! much goes in it.
 
 use std::net::SocketAddr;
 

@@ -1,5 +1,6 @@
-//! The doors that `exec` opens for its program alone: a proxy with a password of its own, and ports that lead to peers. Decides what
-//! the program is told of them; whoever has the device carries what comes in.
+//! The doors that `exec` opens for its program alone: a proxy with a password of its own, and ports
+//! that lead to peers. Decides what the program is told of them; whoever has the device carries
+//! what comes in.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -20,18 +21,18 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::forward::{self, Opened, Spec};
 use crate::cli::output;
 
-/// What a person wants for the program.
-pub(super) struct Wanted {
+/// The proxy that a person asks for.
+pub(super) struct ProxyWish {
     /// Ports that lead to peers.
     pub(super) forwards: Vec<Spec>,
-    /// Whether what is foreign goes out from this host.
+    /// True if foreign destinations are dialled from this host.
     pub(super) direct: bool,
-    /// Whether `ALL_PROXY` names SOCKS5.
+    /// True if `ALL_PROXY` names SOCKS5.
     pub(super) socks: bool,
 }
 
 /// Open sockets that nobody serves yet.
-pub(super) struct Doors {
+pub(super) struct PrivateProxy {
     proxy: SocketAddr,
     password: Secret,
     socks: bool,
@@ -39,9 +40,9 @@ pub(super) struct Doors {
     forwards: Vec<Opened>,
 }
 
-impl Doors {
+impl PrivateProxy {
     /// Takes the ports.
-    pub(super) fn open(wanted: Wanted) -> Result<Self, Failure> {
+    pub(super) fn open(wanted: ProxyWish) -> Result<Self, Failure> {
         let cannot = |error: std::io::Error| {
             Failure::new(
                 Code::Other,
@@ -70,7 +71,7 @@ impl Doors {
         })
     }
 
-    /// What the program finds of them in its environment, beside what is there already.
+    /// Returns the variables that tell the program of them, beside those that it has already.
     pub(super) fn variables(&self) -> Vec<(String, String)> {
         let url = |scheme| {
             format!(
@@ -102,7 +103,7 @@ impl Doors {
     }
 
     /// Lets `node` serve them. Returns when programs can come in.
-    pub(super) async fn served_by(self, node: &Node) -> Result<Serving, Failure> {
+    pub(super) async fn served_by(self, node: &Node) -> Result<ServedProxy, Failure> {
         let node = node.clone();
         self.served(move |carry, sockets, happened, stop| {
             let node = node.clone();
@@ -118,7 +119,7 @@ impl Doors {
     }
 
     /// Lets the client that listens on `control` serve them. Returns when programs can come in.
-    pub(super) async fn served_by_running(self, control: &Path) -> Result<Serving, Failure> {
+    pub(super) async fn served_by_running(self, control: &Path) -> Result<ServedProxy, Failure> {
         let control = control.to_owned();
         self.served(move |carry, sockets, happened, stop| {
             let control = control.clone();
@@ -150,12 +151,12 @@ impl Doors {
     async fn served<F>(
         self,
         carry: impl Fn(Carry, Vec<OwnedFd>, mpsc::Sender<Happened>, CancellationToken) -> F,
-    ) -> Result<Serving, Failure>
+    ) -> Result<ServedProxy, Failure>
     where
         F: Future<Output = Result<(), Failure>> + Send + 'static,
     {
         let (happened, events) = mpsc::channel(EVENTS_MAX);
-        let mut serving = Serving {
+        let mut serving = ServedProxy {
             forwards: self.forwards,
             foreign: BTreeSet::new(),
             events,
@@ -176,12 +177,15 @@ impl Doors {
                 biased;
                 Some(event) = serving.events.recv() => match event {
                     Happened::Listening => open += 1,
-                    other @ (Happened::Connected { .. } | Happened::Failed { .. } | Happened::Foreign { .. }) => serving.tell(other),
+                    other @ (Happened::Connected { .. }
+                    | Happened::Failed { .. }
+                    | Happened::Foreign { .. }) => serving.tell(other),
                 },
                 Some(ended) = serving.tasks.join_next() => {
                     let failure = match ended {
                         Ok(Err(failure)) => failure,
-                        Ok(Ok(())) | Err(_) => Failure::new(Code::Other, "the program's proxy ended before it began"),
+                        Ok(Ok(())) | Err(_) => Failure::new(Code::Other, "the program's proxy \
+                        ended before it began"),
                     };
                     return Err(failure);
                 }
@@ -191,8 +195,8 @@ impl Doors {
     }
 }
 
-/// Doors that are served.
-pub(super) struct Serving {
+/// PrivateProxy that are served.
+pub(super) struct ServedProxy {
     forwards: Vec<Opened>,
     /// Hosts outside the overlay that the program asked for in vain.
     foreign: BTreeSet<String>,
@@ -201,7 +205,7 @@ pub(super) struct Serving {
     stop: CancellationToken,
 }
 
-impl Serving {
+impl ServedProxy {
     /// Tells what happens at the doors until the program has ended, and then closes them.
     pub(super) async fn during<T>(mut self, program: impl Future<Output = T>) -> T {
         let mut program = std::pin::pin!(program);
@@ -249,7 +253,9 @@ impl Serving {
         }
         let hosts: Vec<&str> = self.foreign.iter().map(String::as_str).collect();
         output::note(&format!(
-            "overlan exec refused connections to hosts outside the overlay: {}. `overlan exec --proxy-direct …` lets them go out from this host; $NO_PROXY keeps them from the proxy.",
+            "overlan exec refused connections to hosts outside the overlay: {}. `overlan exec \
+             --proxy-direct …` lets them go out from this host; $NO_PROXY keeps them from the \
+             proxy.",
             hosts.join(", ")
         ));
     }
@@ -277,19 +283,19 @@ fn said(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|text| !text.is_empty())
 }
 
-/// What is on this host stays there. Programs differ: some know ranges, some only addresses.
+/// The destinations on this host. Programs differ: some know ranges, some only addresses.
 const THIS_HOST: [&str; 4] = ["localhost", "127.0.0.0/8", "127.0.0.1", "::1"];
 
 /// Lets node's own `fetch` read the variables (node 22.21 and 24).
 const NODE: &str = "NODE_USE_ENV_PROXY";
 
-/// Who the program is at its proxy.
+/// The program's user name at its proxy.
 const USER: &str = "exec";
 
 /// Bytes of randomness in the password.
 const PASSWORD_LEN: usize = 24;
 
-/// What happened and was not told yet: the first word of each door, and lines of trouble that repeat themselves.
+/// Events that were not printed yet: one when each listener is open, and failures, which repeat.
 const EVENTS_MAX: usize = 64;
 
 /// Foreign hosts that are named at the end: as many as a person reads.

@@ -1,0 +1,160 @@
+//! The requests and answers of the control socket, as they travel. Decides their form, which is part of
+//! what versions of this program have in common.
+
+use std::time::Duration;
+
+use overlan_protocol::gateway::{GatewayRoute, OfferedRoute};
+use serde::{Deserialize, Serialize};
+
+use crate::daemon::carry::{Carry, Happened};
+use crate::daemon::perf;
+use crate::device::node::{Pong, Whois};
+use crate::device::status::Status;
+use crate::doors::dns::explain::Explained;
+use crate::doors::serve::service::{Serve, Transport};
+
+/// A request to a running client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// Report the status: [`Response::Status`].
+    Status,
+    /// Stop: [`Response::Done`], then the connection closes when it has stopped.
+    Down,
+    /// Remove the device at the controller and here, then stop as by [`Request::Down`].
+    Logout,
+    /// Publish a local service, now and at every start: [`Response::Done`].
+    ServeAdd(Serve),
+    /// Publish it no longer: [`Response::Done`].
+    ServeRemove {
+        /// Overlay port.
+        port: u16,
+        /// Only what travels so; nothing = both.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        transport: Option<Transport>,
+    },
+    /// Offer to lead to hosts behind this one, now and at every start: [`Response::Done`].
+    RouteAdd(OfferedRoute),
+    /// Withdraw that: [`Response::Done`].
+    RouteRemove(GatewayRoute),
+    /// Report the version of the program that runs: [`Response::Version`].
+    Version,
+    /// Measure the way to a peer: [`Response::Progress`] again and again, at last
+    /// [`Response::Measured`]. The asker ends it early by closing its side.
+    Perf {
+        /// Full name or address of the peer.
+        peer: String,
+        /// Overlay port of the peer.
+        port: u16,
+        /// The measurement.
+        plan: perf::Plan,
+    },
+    /// Let peers measure until the asker closes its side: [`Response::Progress`] again and again,
+    /// at last [`Response::Done`].
+    PerfServe {
+        /// Overlay port.
+        port: u16,
+    },
+    /// Carry bytes between the overlay and sockets that the asker hands over after
+    /// [`Response::SendSockets`]:
+    /// [`Response::Happened`] again and again, at last [`Response::Done`]. The asker ends it early by
+    /// closing its side.
+    Carry(Carry),
+    /// Ask a peer for an echo: [`Response::Pong`]. The asker ends it early by closing its side.
+    Ping {
+        /// Label, full name or address of the peer.
+        peer: String,
+        /// Time to wait for an answer, milliseconds; at most [`PING_WITHIN_MAX`].
+        within_ms: u32,
+    },
+    /// Find the device that has an address: [`Response::Whois`].
+    Whois {
+        /// Label, full name or address of a device.
+        peer: String,
+    },
+    /// Ask the resolver: [`Response::DnsAnswer`].
+    DnsQuery {
+        /// The whole name.
+        name: String,
+        /// Type of record, such as `A`.
+        kind: String,
+    },
+}
+
+/// An answer of a running client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Response {
+    /// It is done.
+    Done,
+    /// The status.
+    Status(Box<Status>),
+    /// Version of the program that runs.
+    Version(String),
+    /// The progress; another answer follows.
+    Progress(perf::Progress),
+    /// The result of a measurement.
+    Measured(Box<perf::Report>),
+    /// The sockets of a [`Request::Carry`] are awaited now; another answer follows.
+    SendSockets,
+    /// An event of the sockets; another answer follows.
+    Happened(Happened),
+    /// The peer answered.
+    Pong(Pong),
+    /// The device that has the address.
+    Whois(Box<Whois>),
+    /// The answer of the resolver, and the rule that led to it.
+    DnsAnswer(Box<Explained>),
+    /// It is not done.
+    Refused(Refusal),
+}
+
+impl From<perf::Progress> for Response {
+    fn from(progress: perf::Progress) -> Self {
+        Self::Progress(progress)
+    }
+}
+
+impl From<Happened> for Response {
+    fn from(happened: Happened) -> Self {
+        Self::Happened(happened)
+    }
+}
+
+/// The reason for which a request is not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{message}")]
+pub struct Refusal {
+    /// Its kind, for programs.
+    pub kind: RefusalKind,
+    /// The message: what happened and why.
+    pub message: String,
+    /// The next step, where the message does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// One kind per thing that the asker does differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalKind {
+    /// The request is not understood: another version of the program runs.
+    NotUnderstood,
+    /// The request contradicts the present state.
+    Conflict,
+    /// The controller is needed and cannot be reached.
+    ControllerUnreachable,
+    /// The policy forbids it.
+    Denied,
+    /// It took too long.
+    TimedOut,
+    /// No relay leads to where it goes.
+    RelayUnreachable,
+    /// The client is on its way down.
+    Stopping,
+    /// It failed.
+    Failed,
+}
+
+/// Longest wait for one answer to a [`Request::Ping`].
+pub const PING_WITHIN_MAX: Duration = Duration::from_secs(60);
