@@ -205,7 +205,7 @@ impl Demo {
     }
 
     /// Does what the printed lines do, and reports each.
-    pub(crate) async fn check(&self, report: impl FnMut(&Report)) -> bool {
+    pub(crate) async fn check(&self, report: impl FnMut(&CheckReport)) -> bool {
         check::run(self.socks, self.dns, report).await
     }
 

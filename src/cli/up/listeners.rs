@@ -140,7 +140,10 @@ impl ListenerArgs {
     }
 
     /// Returns the credentials that clients must give. Standard input is read at the start only.
-    fn credentials(&self, before: Option<&ProxyConfig>) -> Result<Option<ProxyCredentials>, Failure> {
+    fn credentials(
+        &self,
+        before: Option<&ProxyConfig>,
+    ) -> Result<Option<ProxyCredentials>, Failure> {
         match (&self.socks_user, &self.socks_password_file, before) {
             (Some(_), Some(SecretSource::Stdin), Some(before)) => Ok(before.credentials.clone()),
             (Some(user), Some(source), _) => {

@@ -1,8 +1,12 @@
+use std::path::Path;
 use std::sync::Mutex;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::call::{ANSWER_MAX, exchange};
+use super::short_path::SOCKET_PATH_MAX;
 use super::*;
-use crate::doors::serve::service::Target;
+use crate::doors::serve::service::{Serve, Target};
 
 struct Running {
     _root: tempfile::TempDir,
