@@ -45,7 +45,7 @@ pub enum NoEnrolRight {
     #[error("no controller is named")]
     NoServer,
     /// There is no right.
-    #[error("this device is not enrolled, and there is no auth key and no login to enrol it with")]
+    #[error("this device is not enrolled, and there is no auth key and no login to enrol it by")]
     NoCredential {
         /// True if a controller is known.
         has_server: bool,
