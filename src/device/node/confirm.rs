@@ -76,22 +76,22 @@ impl Node {
                 asked.push(async move {
                     let answered = async {
                         match ping {
-                            Ok(ping) => ping.await.map_or(Answer::None, |_| Answer::Here),
+                            Ok(ping) => ping.await.map_or(PeerAnswer::None, |_| PeerAnswer::Here),
                             // The stack has no room for it.
-                            Err(_) => Answer::None,
+                            Err(_) => PeerAnswer::None,
                         }
                     };
                     tokio::select! {
                         answer = answered => answer,
-                        () = self.inner.absent(&peer) => Answer::Absent,
+                        () = self.inner.absent(&peer) => PeerAnswer::Absent,
                     }
                 });
             }
             match asked.next().await {
-                Some(Answer::Here) => confirmed.answered += 1,
+                Some(PeerAnswer::Here) => confirmed.answered += 1,
                 // The controller has not noticed yet.
-                Some(Answer::Absent) => confirmed.asked -= 1,
-                Some(Answer::None) => {}
+                Some(PeerAnswer::Absent) => confirmed.asked -= 1,
+                Some(PeerAnswer::None) => {}
                 None => return,
             }
         }
@@ -111,7 +111,7 @@ impl Inner {
 }
 
 /// The outcome of asking one peer.
-enum Answer {
+enum PeerAnswer {
     Here,
     Absent,
     None,
