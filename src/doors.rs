@@ -35,3 +35,10 @@ pub mod dns;
 pub(crate) mod serve;
 
 pub(crate) mod gateway;
+
+/// Feeds SOCKS5 and HTTP/1.1: what a local program, or a service, may send to the proxy.
+#[cfg(feature = "fuzzing")]
+pub fn feed(data: &[u8]) {
+    socks::fuzzing::requests(data);
+    http1::fuzzing::messages(data);
+}

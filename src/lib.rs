@@ -81,6 +81,14 @@ mod doors;
 mod host;
 mod names;
 
+/// The parsers of this crate that take a stranger's bytes, for `fuzz/` and its replay alone.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::doors::feed as proxy;
+    pub use crate::names::lookup::fuzzing::messages as dns;
+}
+
 /// The parts of the program `overlan`, for its commands alone. None of it is a promise.
 #[doc(hidden)]
 pub mod program {

@@ -17,3 +17,7 @@ pub mod backoff;
 pub mod engine;
 pub mod route;
 pub mod tunnel;
+
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;

@@ -11,6 +11,10 @@ pub mod key;
 
 pub mod frame;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
+
 pub mod hello;
 
 pub mod ticket;

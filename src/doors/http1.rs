@@ -20,6 +20,9 @@ mod exchange;
 
 mod fields;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+
 mod message;
 
 mod own;

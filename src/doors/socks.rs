@@ -11,6 +11,9 @@ mod associate;
 
 mod datagram;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+
 mod handshake;
 
 mod foreign;

@@ -13,6 +13,8 @@
 //! ```
 
 pub(crate) mod cache;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 pub(crate) mod heard;
 pub(crate) mod records;
 pub(crate) mod reverse;

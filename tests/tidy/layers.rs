@@ -171,6 +171,7 @@ const SHELLS: &[&str] = &[
     "src/doors/socks.rs",
     "src/doors/socks/associate.rs",
     "src/doors/socks/foreign.rs",
+    "src/doors/socks/fuzzing.rs",
     "src/doors/socks/handshake.rs",
     "src/host/accept.rs",
     "src/host/accept/vacancy.rs",
