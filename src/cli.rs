@@ -11,7 +11,6 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use crate::cli::exit::{Code, Failure};
 
 pub(crate) use state_dir::StateArgs;
-use state_dir::default_dir;
 
 pub(crate) mod exit;
 

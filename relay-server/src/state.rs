@@ -7,7 +7,7 @@
 //!   tls.key             0600  PKCS #8 PEM, P-256; clients pin its SPKI, so the certificate is made anew at each start
 //!   registration.json   0600  id, name and the newest orders of the controller
 //! ```
-//! [`file`] writes them: after a crash there is the old or the new content.
+//! [`mod@file`] writes them: after a crash there is the old or the new content.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -19,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::secret::{self, SecretSource};
+use crate::cli::state_dir::default_dir;
 use crate::cli::stop::Signals;
-use crate::cli::{StateArgs, api, default_dir, login, output, prompt};
+use crate::cli::{StateArgs, api, login, output, prompt};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ControllerCommand {

@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::secret::{self, SecretSource};
+use crate::cli::state_dir::default_dir;
 use crate::cli::stop::Signals;
-use crate::cli::{cores, default_dir, output, upstream};
+use crate::cli::{cores, output, upstream};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RelayCommand {

@@ -1,5 +1,5 @@
 //! DNS for programs of this host, and questions to other resolvers. What a name is to us is decided
-//! by [`crate::names::lookup`]; here are the sockets, the cache's owner and the order in which
+//! by `crate::names::lookup`; here are the sockets, the cache's owner and the order in which
 //! resolvers are asked.
 
 pub mod client;

@@ -60,7 +60,7 @@ pub struct ProxyConfig {
     pub foreign: Option<mpsc::Sender<String>>,
     /// Where this device answers DNS: programs may ask there through the proxy.
     pub dns: Option<SocketAddr>,
-    /// On Linux: accept only programs of this process's user and of root, see [`serve`].
+    /// On Linux: accept only programs of this process's user and of root, see `same_user`.
     pub same_user: bool,
 }
 

@@ -7,7 +7,8 @@ use clap::{Args, Subcommand};
 use overlan_controller::BackupError;
 
 use crate::cli::exit::{Code, Failure};
-use crate::cli::{default_dir, output};
+use crate::cli::output;
+use crate::cli::state_dir::default_dir;
 
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {

@@ -91,7 +91,7 @@ impl ListenerTasks {
         self.dns_stop.cancel();
     }
 
-    /// Waits until everything has ended, which [`Serving::close`] and `stop` ask for. Cancel safe.
+    /// Waits until everything has ended, which [`ListenerTasks::close`] and `stop` ask for. Cancel safe.
     pub(crate) async fn ended(&mut self) {
         while let Some(ended) = self.tasks.join_next().await {
             report(ended);
