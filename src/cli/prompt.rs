@@ -2,6 +2,7 @@
 //! terminal is as it was before, however that ends.
 
 use std::io::{self, BufRead, IsTerminal, Read};
+use std::time::Duration;
 
 use overlan_protocol::key::Secret;
 use rustix::process::{Signal, getpid, kill_process};
@@ -45,6 +46,9 @@ pub(crate) fn ask_hidden(what: &str) -> Result<Secret, Failure> {
         Pressed::Signal(signal) => {
             // As the terminal would have done it: whoever started this sees that a signal ended it.
             kill_process(getpid(), signal).map_err(io::Error::from)?;
+            // Any thread may be given the signal, and this one would go on meanwhile. Where it is
+            // ignored, nothing ends and the answer is an error.
+            std::thread::park_timeout(SIGNAL_WITHIN);
             Err(Failure::new(Code::Other, "interrupted"))
         }
         Pressed::End => Err(unanswered(what, true)),
@@ -68,6 +72,9 @@ fn unanswered(what: &str, ended: bool) -> Failure {
 fn lower(what: &str) -> String {
     what.to_ascii_lowercase()
 }
+
+/// The time in which a signal to this process ends it, unless it is ignored.
+const SIGNAL_WITHIN: Duration = Duration::from_secs(2);
 
 /// A terminal that shows no keys and makes no signals of them. Dropping it brings back what was
 /// before.
