@@ -87,6 +87,8 @@ end = time.monotonic() + float(sys.argv[1])
 ours, theirs = pty.openpty()
 fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, int(sys.argv[2]), 0, 0))
 def foreground():
+    # A shell that started the tests in the background has taught them to ignore these.
+    for ignored in signal.SIGINT, signal.SIGQUIT: signal.signal(ignored, signal.SIG_DFL)
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 child = subprocess.Popen(sys.argv[3:], stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=foreground)
