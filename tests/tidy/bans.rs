@@ -1,0 +1,186 @@
+//! The laws of texts that a room must not have: what a layer may not know, the one door of each
+//! outside dependency, and that the library does not know the servers.
+
+use crate::sources::{is_test, rust_files};
+
+/// Texts that a room must not have. Paths are prefixes from the repository's root; test files are
+/// left out.
+struct Ban {
+    in_files: &'static [&'static str],
+    texts: &'static [&'static str],
+    because: &'static str,
+}
+
+const BANS: &[Ban] = &[
+    Ban {
+        in_files: &["protocol/src/"],
+        texts: &[
+            "tokio",
+            "smoltcp",
+            "tracing",
+            "overlan_",
+            "std::net::Tcp",
+            "std::fs",
+            "Instant::now",
+            "SystemTime::now",
+        ],
+        because: "protocol is the floor: pure data, no runtime and no crate of ours",
+    },
+    Ban {
+        in_files: &["netstack/src/"],
+        texts: &[
+            "overlan_",
+            "rustls",
+            "tokio::net",
+            "tokio::time",
+            "tokio::fs",
+            "tokio::spawn",
+            "Instant::now",
+            "SystemTime::now",
+        ],
+        because: "the netstack knows nothing of peers, keys or TLS and cannot dial, sleep or spawn",
+    },
+    Ban {
+        in_files: &["plane/src/tunnel", "plane/src/route", "plane/src/backoff"],
+        texts: &["overlan_netstack", "crate::engine"],
+        because: "the engine joins them; they do not know each other's neighbours",
+    },
+    Ban {
+        in_files: &["relay-server/src/"],
+        texts: &["snow", "overlan_netstack", "smoltcp", "overlan::"],
+        because: "a relay cannot read traffic because the code is not there",
+    },
+    Ban {
+        in_files: &["controller/src/"],
+        texts: &[
+            "overlan_netstack",
+            "overlan_relay",
+            "smoltcp",
+            "snow",
+            "overlan::",
+        ],
+        because: "the controller never sees a data packet",
+    },
+    Ban {
+        in_files: &["src/"],
+        texts: &["println!(", "eprintln!(", "process::exit"],
+        because: "only cli/output.rs prints and only main ends the process",
+    },
+];
+
+/// One door per outside dependency: the text may stand only in files with these prefixes.
+const DOORS: &[(&str, &[&str])] = &[
+    (
+        "fast_socks5::",
+        &["src/doors/socks", "transport/src/outgoing/"],
+    ),
+    ("hickory_proto::", &["src/doors/dns", "src/names/lookup"]),
+    ("smoltcp::", &["netstack/"]),
+    ("rustix::mm", &["netstack/src/arena"]),
+    ("unsafe ", &["netstack/src/arena"]),
+    ("snow::", &["plane/src/tunnel/"]),
+    (
+        "axum::",
+        &["controller/src/api", "src/device/node/axum", "examples/"],
+    ),
+    ("sqlx::", &["controller/src/store"]),
+    (
+        "clap::",
+        &[
+            "src/cli",
+            "src/main.rs",
+            "benches/src/main.rs",
+            "benches/src/options",
+        ],
+    ),
+    ("rustix::termios", &["src/cli/prompt", "src/cli/terminal"]),
+    ("nix::unistd", &["src/daemon/notify"]),
+    ("argon2::", &["controller/src/auth"]),
+    (
+        "prometheus_client::",
+        &["controller/src/metrics", "relay-server/src/metrics"],
+    ),
+    (
+        "rcgen::",
+        &[
+            "controller/src/ca",
+            "relay-server/src/state",
+            "transport/src/tls/tests",
+            "benches/src/hop/tls",
+        ],
+    ),
+    ("tracing_subscriber::", &["src/main.rs", "src/cli"]),
+];
+
+/// The modules that only the binary has: they may use the server crates, which the library must
+/// not.
+const BINARY_ONLY: &[&str] = &["src/main.rs", "src/cli", "src/demo"];
+
+#[test]
+fn layers_hold() {
+    let mut broken = Vec::new();
+    for file in rust_files() {
+        if is_test(&file.path) {
+            continue;
+        }
+        for ban in BANS {
+            if !ban
+                .in_files
+                .iter()
+                .any(|prefix| file.path.starts_with(prefix))
+            {
+                continue;
+            }
+            if file.path.starts_with("src/cli/output.rs")
+                || BINARY_ONLY.contains(&file.path.as_str())
+            {
+                continue;
+            }
+            for (number, line) in file.code_lines() {
+                if let Some(text) = ban.texts.iter().find(|text| line.contains(**text)) {
+                    broken.push(format!("{}:{number}: `{text}`: {}", file.path, ban.because));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn every_dependency_has_one_door() {
+    let mut broken = Vec::new();
+    for file in rust_files() {
+        if is_test(&file.path) {
+            continue;
+        }
+        for (text, doors) in DOORS {
+            if doors.iter().any(|door| file.path.starts_with(door)) {
+                continue;
+            }
+            for (number, line) in file.code_lines() {
+                if line.contains(text) {
+                    broken.push(format!(
+                        "{}:{number}: `{text}` belongs to {doors:?}",
+                        file.path
+                    ));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn the_library_does_not_know_the_servers() {
+    for file in rust_files() {
+        let is_library = file.path.starts_with("src/")
+            && !BINARY_ONLY.iter().any(|own| file.path.starts_with(own));
+        if !is_library || is_test(&file.path) {
+            continue;
+        }
+        for (number, line) in file.code_lines() {
+            let knows = line.contains("overlan_relay") || line.contains("overlan_controller");
+            assert!(!knows, "{}:{number}: programs meet on the wire", file.path);
+        }
+    }
+}
