@@ -1,5 +1,5 @@
-//! Decides how long to wait before the next attempt: decorrelated jitter. Holds no clock;
-//! randomness comes from a seed.
+//! Decides the wait before the next attempt: decorrelated jitter. Holds no clock; randomness comes
+//! from a seed.
 
 use std::time::{Duration, Instant};
 
@@ -8,27 +8,27 @@ use std::time::{Duration, Instant};
 pub struct Backoff {
     limits: BackoffBounds,
     last: Duration,
-    random: u64,
+    random: fastrand::Rng,
     healthy_since: Option<Instant>,
 }
 
 /// Bounds of a [`Backoff`].
 #[derive(Debug, Clone, Copy)]
 pub struct BackoffBounds {
-    /// Shortest wait, and the first one's upper bound is three times this.
+    /// Shortest wait; three times this is the upper bound of the first one.
     pub base: Duration,
     /// Longest wait.
     pub cap: Duration,
 }
 
 impl BackoffBounds {
-    /// For links to relays: a client is back within a second of a short cut, and a dead relay costs
-    /// two dials a minute.
+    /// For links to relays: a client is back within a second after a short outage, and a dead relay
+    /// costs two dials a minute.
     pub const LINK: Self = Self {
         base: Duration::from_millis(500),
         cap: Duration::from_secs(30),
     };
-    /// For the control session: nothing urgent waits for it.
+    /// For the controller session: nothing urgent waits for it.
     pub const CONTROL: Self = Self {
         base: Duration::from_secs(1),
         cap: Duration::from_secs(60),
@@ -36,13 +36,13 @@ impl BackoffBounds {
 }
 
 impl Backoff {
-    /// Starts afresh. Two clients must not have the same `seed`, or they come back at the same
-    /// moment.
+    /// Starts with the shortest waits. Two clients must not have the same `seed`, or they come back
+    /// at the same moment.
     pub fn new(limits: BackoffBounds, seed: u64) -> Self {
         Self {
             limits,
             last: limits.base,
-            random: seed | 1,
+            random: fastrand::Rng::with_seed(seed),
             healthy_since: None,
         }
     }
@@ -52,10 +52,11 @@ impl Backoff {
         self.healthy_since = Some(now);
     }
 
-    /// The attempt, or what it had reached, failed at `now`. Returns how long to wait.
+    /// The attempt, or the connection that it had opened, failed at `now`. Returns the time to
+    /// wait.
     ///
-    /// Only a success that lasted 30 s starts the waits afresh: one that breaks at once is part of
-    /// the trouble.
+    /// Only a success that lasted 30 s brings back the shortest waits: one that breaks at once is
+    /// part of the trouble.
     pub fn handle_failure(&mut self, now: Instant) -> Duration {
         let lasted = self
             .healthy_since
@@ -65,19 +66,9 @@ impl Backoff {
             self.last = self.limits.base;
         }
         let span = (self.last * 3).saturating_sub(self.limits.base);
-        let wait = self.limits.base + span.mul_f64(self.next_fraction());
+        let wait = self.limits.base + span.mul_f64(self.random.f64());
         self.last = wait.min(self.limits.cap);
         self.last
-    }
-
-    /// A number from 0 to 1 (xorshift64*; quality does not matter here, difference between clients
-    /// does).
-    fn next_fraction(&mut self) -> f64 {
-        self.random ^= self.random >> 12;
-        self.random ^= self.random << 25;
-        self.random ^= self.random >> 27;
-        let value = self.random.wrapping_mul(0x2545_f491_4f6c_dd1d);
-        (value >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 
@@ -95,12 +86,13 @@ mod tests {
     #[test]
     fn waits_stay_within_their_limits_and_grow() {
         for seed in 0..200 {
-            let mut backoff = Backoff::new(BackoffBounds::LINK, seed);
+            let bounds = BackoffBounds::LINK;
+            let mut backoff = Backoff::new(bounds, seed);
             let waits: Vec<_> = (0..30).map(|_| backoff.handle_failure(start())).collect();
             assert!(
                 waits
                     .iter()
-                    .all(|wait| (BackoffBounds::LINK.base..=BackoffBounds::LINK.cap).contains(wait)),
+                    .all(|wait| (bounds.base..=bounds.cap).contains(wait)),
                 "seed {seed}"
             );
             assert!(

@@ -1,11 +1,10 @@
-//! Decides who runs which flow when: which peer's packets may go next over which link, and whose
-//! packet that was which came in.
+//! Decides which peer's packets go next over which link, and which peer sent a packet that came in.
 //!
 //! It joins the netstacks (one per network), the end-to-end sessions (one per peer) and the links
-//! (one per relay), and holds no socket, no task and no clock: an [`Attachment`] moves bytes
-//! between a link and the engine, the owner watches
-//! [`Engine::poll_timeout`] and [`Engine::poll_wanted`] whenever the engine wakes it. There is no lock around all flows: a packet
-//! takes its peer's lock, then its flow's.
+//! (one per relay), and holds no socket and no task: an [`Attachment`] moves bytes between a link
+//! and the engine, and the owner looks at [`Engine::poll_timeout`] and [`Engine::poll_wanted`]
+//! whenever the engine wakes it. It decides nothing by a clock of its own. There is no lock around
+//! all flows: a packet takes its peer's lock, then its flow's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -48,13 +47,13 @@ use peer::PeerKey;
 pub struct LocalDevice {
     /// Its id.
     pub device: DeviceId,
-    /// Random for each process: peers see by it that the device was started anew.
+    /// Random for each process: peers see by it that the device was started again.
     pub instance: [u8; tunnel::INSTANCE_LEN],
     /// Secret half of its tunnel key.
     pub tunnel: Arc<StaticKey>,
 }
 
-/// A peer of the netmap that is not used, and why.
+/// A peer of the netmap that is not used, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Distrusted {
     /// Host label.
@@ -72,36 +71,36 @@ pub struct Engine {
     /// The time that connections wait for a peer that answers nothing.
     patience: Duration,
     seed: [u8; 32],
-    /// The session with the controller is open: what it said of peers holds now.
+    /// The controller session is open: its reports about peers are up to date.
     current: AtomicBool,
-    /// This device leaves: links end once what waits was sent.
+    /// This device leaves: links end once everything that waits was sent.
     leaving: AtomicBool,
     /// Tells the owner to look at `poll_timeout` and `poll_wanted` again. Called without a lock
     /// held.
     wake: Box<dyn Fn() + Send + Sync>,
     memberships: RwLock<Arc<BTreeMap<NetworkId, Arc<Membership>>>>,
     links: Mutex<Links>,
-    /// Per network, where this device was reached last.
+    /// Per network, the relay over which this device was reached last.
     places: Mutex<BTreeMap<Vni, RelayId>>,
     /// Peers with packets and no link to send them over.
     stranded: Mutex<Vec<Arc<Peer>>>,
     timers: Mutex<BTreeSet<(Instant, PeerKey)>>,
     counters: Counters,
     clock: OnceLock<Clock>,
-    /// Of the link that came up last, microseconds; 0 = none did.
+    /// The round trip of the link that came up last, microseconds; 0 = none did.
     link_round_trip_us: AtomicU64,
 }
 
-/// Tells the time where nobody passes it.
+/// The clock for places to which no caller passes the time.
 struct Clock {
     read: Box<dyn Fn() -> Instant + Send + Sync>,
     epoch: Instant,
 }
 
 impl Engine {
-    /// An engine without networks. `patience` is how long connections wait for a peer that answers
-    /// nothing, [`PATIENCE`] as a rule. `seed` must be unpredictable: sequence numbers, ports and
-    /// session indexes come from it.
+    /// An engine without networks. Connections wait for `patience` for a peer that answers nothing,
+    /// [`PATIENCE`] as a rule. `seed` must be unpredictable: sequence numbers, ports and session
+    /// indexes come from it.
     pub fn new(
         local: LocalDevice,
         config: netstack::Config,
@@ -137,8 +136,8 @@ impl Engine {
         self.clock.get_or_init(|| Clock { read, epoch });
     }
 
-    /// Takes note of how long a relay takes to answer. Until a peer's own answer was timed, it is
-    /// taken to be as far away from its relay as we are from ours.
+    /// Takes note of the time that a relay takes to answer. Until a peer's own answer was timed, we
+    /// assume that it is as far away from its relay as we are from ours.
     pub fn handle_link_round_trip(&self, round_trip: Duration) {
         let micros = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
         self.link_round_trip_us.store(micros.max(1), Relaxed);
@@ -147,15 +146,14 @@ impl Engine {
         }
     }
 
-    /// Returns the time that a peer should take to answer, as far as can be told before it has.
+    /// Returns the time that a peer is expected to take to answer, guessed before it has.
     fn expected_round_trip(&self) -> Option<Duration> {
         let micros = self.link_round_trip_us.load(Relaxed);
         (micros > 0).then(|| 2 * Duration::from_micros(micros))
     }
 
-    /// Takes note of whether the session with the controller is open. What the netmaps say of who
-    /// is there counts from the next
-    /// [`Engine::apply`] on, and only while it is.
+    /// Takes note of whether the controller session is open. While it is, netmaps decide which
+    /// peers are online, from the next [`Engine::apply`] on.
     pub fn handle_controller(&self, is_current: bool) {
         self.current.store(is_current, Relaxed);
     }
@@ -164,13 +162,13 @@ impl Engine {
         self.current.load(Relaxed)
     }
 
-    /// Returns whether `peer` is there, as far as it is known.
+    /// Returns whether `peer` is online, as far as is known.
     pub fn presence(&self, now: Instant, peer: &Peer) -> Presence {
         peer.presence(self, now)
     }
 
-    /// This device leaves: every connection is reset, peers are told, and links end once that was
-    /// sent.
+    /// This device leaves: every connection is reset, peers are informed, and links end once that
+    /// was sent.
     pub fn leave(&self, now: Instant) {
         let memberships = self.memberships();
         for membership in memberships.values() {
@@ -183,14 +181,13 @@ impl Engine {
         self.links().wake_all();
     }
 
-    /// Returns whether this device leaves; no link is opened any more.
+    /// Returns whether this device leaves; then no link is opened any more.
     pub fn is_leaving(&self) -> bool {
         self.leaving.load(Relaxed)
     }
 
     /// Follows the netmap: joins and leaves networks, learns peers, their relays and the rules.
-    /// Peers whose keys do not check are left out and returned. `known` grows by the peers that are
-    /// new.
+    /// Peers whose keys fail the check are left out and returned. New peers are added to `known`.
     pub fn apply(
         self: &Arc<Self>,
         now: Instant,
@@ -234,12 +231,12 @@ impl Engine {
         distrusted
     }
 
-    /// The networks this device is in now.
+    /// The networks that this device is in.
     pub fn memberships(&self) -> Arc<BTreeMap<NetworkId, Arc<Membership>>> {
         self.memberships.read().clone()
     }
 
-    /// Relays to which a link should be opened now; each is named once until its link ended or
+    /// Relays to which a link should be opened; each is returned once until its link ended or
     /// failed.
     #[must_use]
     pub fn poll_wanted(&self) -> Vec<RelayId> {
@@ -248,7 +245,7 @@ impl Engine {
 
     /// A link to `relay` is up, by a ticket for `networks`; none = for all that this device is in.
     /// Its bytes go through the attachment until it ends, and then [`Engine::handle_detached`] is
-    /// told.
+    /// called.
     pub fn handle_attached(
         self: &Arc<Self>,
         now: Instant,
@@ -260,19 +257,19 @@ impl Engine {
         let link = self.links().attach(relay, networks);
         let attachment = Attachment::new(self.clone(), link, now, welcome, seed);
         self.reroute(now);
-        self.tell_moved(now);
+        self.announce_moved(now);
         (self.wake)();
         attachment
     }
 
-    /// `relay` will stop: a backup is to be attached to first.
+    /// `relay` will stop: this device attaches to a backup first.
     fn handle_drain(&self, relay: RelayId) {
         self.links().drain(relay);
         (self.wake)();
     }
 
-    /// Peers that were served over `link`, and those that waited for credit there, are reached
-    /// elsewhere from now on.
+    /// Peers that were reached over `link`, and those that waited for credit there, are reached
+    /// over other links from here on.
     fn leave_link(&self, now: Instant, link: &Link, waiting: Vec<Arc<Peer>>) {
         self.links().leave(link.relay());
         for peer in waiting.into_iter().chain(link.drain()) {
@@ -300,7 +297,7 @@ impl Engine {
             self.enqueue(&peer);
         }
         self.reroute(now);
-        self.tell_moved(now);
+        self.announce_moved(now);
         (self.wake)();
     }
 
@@ -311,24 +308,24 @@ impl Engine {
         (self.wake)();
     }
 
-    /// Returns whether somebody still wants a link to `relay`; if not, it is forgotten and its
-    /// owner stops trying.
+    /// Returns whether a link to `relay` is still wanted; if not, it is forgotten and its owner
+    /// stops trying.
     pub fn keep_trying(&self, relay: RelayId) -> bool {
         self.links().keep_trying(relay)
     }
 
-    /// Returns what the links are good for, for people.
+    /// The state of each link, for people.
     pub fn link_states(&self) -> BTreeMap<RelayId, LinkState> {
         self.links().states()
     }
 
-    /// Returns whether every network's home, or a backup of it, is attached, so that others reach
+    /// Returns whether every network's home, or a backup of it, is attached, so that peers reach
     /// this device.
     pub fn is_attached(&self) -> bool {
         self.links().homes_attached()
     }
 
-    /// The same for one network, whose relays are `relays`.
+    /// [`Engine::is_attached`] for one network, whose relays are `relays`.
     pub fn is_attached_to(&self, network: Vni, relays: &[RelayId]) -> bool {
         let links = self.links();
         let up = |relay: &RelayId| links.state_for(*relay, network) == LinkState::Up;
@@ -358,7 +355,7 @@ impl Engine {
         }
     }
 
-    /// Returns the time when [`Engine::handle_timeout`] is due. Ask again after every wake.
+    /// Returns the time at which [`Engine::handle_timeout`] is due. Ask again after every wake.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let peers = self.timers.lock().first().map(|(at, _)| *at);
@@ -369,13 +366,13 @@ impl Engine {
         stacks.chain(peers).min()
     }
 
-    /// Returns what was counted.
+    /// The counters of this engine.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// One sealed message over `relay`, from where it stamped that it comes from: a host of a
-    /// network. Returns whether it was a packet of the peer.
+    /// Takes one sealed message that came over `relay`, from the host that the relay stamped on it.
+    /// Returns whether it was a packet of that peer.
     fn handle_message(
         &self,
         now: Instant,
@@ -421,7 +418,7 @@ impl Engine {
         true
     }
 
-    /// The relay of a link says that a host is not attached to it.
+    /// The relay of a link reported that a host is not attached to it.
     fn handle_peer_gone(&self, now: Instant, relay: RelayId, vni: u32, host: u32) {
         let memberships = self.memberships();
         let Some(membership) = memberships
@@ -438,7 +435,7 @@ impl Engine {
         }
     }
 
-    /// `peer` has something to send, or may have: it gets its turn on the link it is reached over.
+    /// `peer` may have something to send: it gets its turn on the link over which it is reached.
     fn enqueue(&self, peer: &Arc<Peer>) {
         if peer.queued.swap(true, Relaxed) {
             return;
@@ -452,7 +449,7 @@ impl Engine {
         }
     }
 
-    /// From here on `peer` waits for its turn; `at` = now, if the caller knows it.
+    /// Marks that `peer` waits for its turn from here on; `at` = now, if the caller knows it.
     fn mark_ready(&self, peer: &Peer, at: Option<Instant>) {
         let Some(clock) = self.clock.get() else {
             return;
@@ -464,15 +461,15 @@ impl Engine {
         peer.ready_at.store(mark, Relaxed);
     }
 
-    /// Returns the time that `peer` waited for the turn that begins now.
+    /// Returns the time that `peer` waited for the turn that begins at `now`.
     fn take_wait(&self, peer: &Peer, now: Instant) -> Option<Duration> {
         let clock = self.clock.get()?;
         let since = peer.ready_at.swap(0, Relaxed).checked_sub(1)?;
         Some(now.saturating_duration_since(clock.epoch + Duration::from_nanos(since)))
     }
 
-    /// The relay whose link takes frames for `peer` now. If there is none, the links that would
-    /// help are wanted.
+    /// Returns the relay whose link takes frames for `peer`. If there is none, asks for the links
+    /// that would help.
     fn seek_way(&self, peer: &Peer) -> Option<RelayId> {
         let mut links = self.links();
         match peer.choose(|relay| links.state_for(relay, peer.vni)) {
@@ -487,8 +484,8 @@ impl Engine {
         None
     }
 
-    /// The links, or somebody's way, changed: peers that wait for a link are tried again, and what
-    /// a dead link lost is sent again where there is a way.
+    /// The links, or a peer's way, changed: peers that wait for a link are tried again, and packets
+    /// that a dead link lost are sent again where there is a way.
     fn reroute(&self, now: Instant) {
         let stranded = std::mem::take(&mut *self.stranded.lock());
         for peer in stranded {
@@ -500,7 +497,7 @@ impl Engine {
         }
     }
 
-    /// Peers that wait at the link to `relay` may be reached elsewhere.
+    /// Peers that wait at the link to `relay` may be reached over another one.
     fn look_through(&self, relay: RelayId) {
         let link = self.links().link(relay);
         if let Some(link) = link {
@@ -508,9 +505,10 @@ impl Engine {
         }
     }
 
-    /// Tells peers where this device is reached now, if the link that was their way broke. Who
-    /// comes home again says nothing: the way by the backup works, and is given up by and by.
-    fn tell_moved(&self, now: Instant) {
+    /// Tells peers over which relay they reach this device, if the link that was their way broke. A
+    /// device that is back at its home says nothing: the way by the backup works, and peers give it
+    /// up by themselves.
+    fn announce_moved(&self, now: Instant) {
         let moved = {
             let links = self.links();
             let mut places = self.places.lock();
@@ -532,7 +530,7 @@ impl Engine {
         }
     }
 
-    /// One peer's way changed.
+    /// The way to one peer changed.
     fn reroute_peer(&self, peer: &Arc<Peer>) {
         let was_stranded = {
             let mut stranded = self.stranded.lock();
@@ -557,7 +555,8 @@ impl Engine {
         }
     }
 
-    /// Returns where frames for `peer` go now. The links' lock is always taken before a peer's.
+    /// Returns the way that frames for `peer` take. The links' lock is always taken before a
+    /// peer's.
     pub fn way_to(&self, peer: &Peer) -> Choice {
         let links = self.links();
         peer.choose(|relay| links.state_for(relay, peer.vni))

@@ -1,7 +1,7 @@
-//! Decides over which relay a peer is reached. Holds the peer's relay list and where it was not
-//! found, and no link.
+//! Decides over which relay a peer is reached. Holds the peer's relay list and the relays at which
+//! it was not found, and no link.
 //!
-//! The receiver's list decides, so that both ends of a failed relay meet at the same next one
+//! The receiver's list decides, so that after a relay fails both ends meet at the same next one
 //! without asking anybody.
 
 use std::time::{Duration, Instant};
@@ -13,39 +13,39 @@ use overlan_protocol::key::RelayId;
 pub struct PeerRoute {
     /// Home first, then backups.
     relays: Vec<RelayId>,
-    /// The place where the peer was not found, and until when that is believed.
+    /// The relays at which the peer was not found, each with the time until which that is believed.
     absent: Vec<(RelayId, Instant)>,
     misses: u32,
-    /// The number of times that in a row it was found at none of its relays.
+    /// The number of searches in a row that found it at none of its relays.
     searches: u32,
 }
 
-/// The use of a link to a relay at this moment.
+/// The state of a link to a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkState {
-    /// Frames can go.
+    /// Frames can be sent.
     Up,
-    /// Nobody has tried, or somebody is trying: worth waiting for.
+    /// It was not tried yet, or is being tried: worth waiting for.
     Pending,
     /// The last attempt failed; another follows later.
     Failed,
 }
 
-/// The place where frames for the peer go now.
+/// The way that frames for the peer take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
-    /// Over this link.
+    /// Over the link to this relay.
     Send(RelayId),
-    /// Nowhere yet: a link to this relay is wanted.
+    /// Nowhere yet: a link to this relay must be opened.
     Connect(RelayId),
-    /// Nowhere for a while: the peer was not found where links work.
+    /// Nowhere for a while: the peer was not found at the relays whose links work.
     Wait,
     /// Nowhere: the peer has no relay, or none is reachable.
     Nowhere,
 }
 
 impl PeerRoute {
-    /// A route by the peer's list in the netmap.
+    /// A route with the peer's relays, as the netmap lists them.
     pub fn new(relays: Vec<RelayId>) -> Self {
         Self {
             relays,
@@ -55,8 +55,7 @@ impl PeerRoute {
         }
     }
 
-    /// The netmap has another list, or says that the peer came back: what was found out before is
-    /// void.
+    /// The netmap has another list, or reports that the peer came back: earlier findings are void.
     pub fn replace(&mut self, relays: Vec<RelayId>) {
         *self = Self::new(relays);
     }
@@ -66,7 +65,7 @@ impl PeerRoute {
         &self.relays
     }
 
-    /// `relay` says that the peer is not attached to it. Returns whether that is news.
+    /// `relay` reported that the peer is not attached to it. Returns whether that is news.
     pub fn handle_absent(&mut self, now: Instant, relay: RelayId) -> bool {
         if !self.relays.contains(&relay) || self.absent.iter().any(|(known, _)| *known == relay) {
             return false;
@@ -75,7 +74,7 @@ impl PeerRoute {
         self.misses += 1;
         self.absent.push((relay, now + wait));
         if self.is_absent_everywhere() {
-            // All are asked again together, and ever more rarely: it may be away for days.
+            // All are asked again together, and more and more rarely: it may be away for days.
             let wait = ABSENT_FIRST * 2u32.pow(self.searches.min(SEARCH_DOUBLINGS));
             self.searches += 1;
             for (_, until) in &mut self.absent {
@@ -85,9 +84,9 @@ impl PeerRoute {
         true
     }
 
-    /// The peer was heard over `relay`, so it is attached there; and one that was found nowhere is
-    /// back. Other absences stay believed: a peer at its backup speaks all the time. Returns
-    /// whether the way may have changed.
+    /// The peer was heard over `relay`, so it is attached there; a peer that was found nowhere is
+    /// back. Other absences are still believed: a peer that speaks over its backup is still not at
+    /// home. Returns whether the way may have changed.
     pub fn handle_heard(&mut self, relay: RelayId) -> bool {
         let before = self.absent.len();
         if self.is_absent_everywhere() && !self.relays.contains(&relay) {
@@ -101,9 +100,8 @@ impl PeerRoute {
         self.absent.len() < before
     }
 
-    /// The peer says that it is reached over `relay` now, and not where it was: what comes before
-    /// that in its list is believed to be without it for a while. Returns whether the way may have
-    /// changed.
+    /// The peer reported that it moved to `relay`: for a while we believe that it is at none of the
+    /// relays before that in its list. Returns whether the way may have changed.
     pub fn handle_moved(&mut self, now: Instant, relay: RelayId) -> bool {
         let Some(place) = self.relays.iter().position(|known| *known == relay) else {
             return false;
@@ -117,12 +115,12 @@ impl PeerRoute {
         true
     }
 
-    /// Returns whether the peer was not found somewhere lately.
+    /// Returns whether there is a relay at which the peer was not found lately.
     pub fn is_absent_somewhere(&self) -> bool {
         !self.absent.is_empty()
     }
 
-    /// Returns where frames go, given what the links are good for.
+    /// Returns the way that frames take, given the states of the links.
     pub fn choose(&self, state: impl Fn(RelayId) -> LinkState) -> Choice {
         let absent = |relay| self.absent.iter().any(|(known, _)| *known == relay);
         for relay in self.relays.iter().copied().filter(|relay| !absent(*relay)) {
@@ -149,25 +147,25 @@ impl PeerRoute {
         self.absent.retain(|(_, until)| now < *until);
     }
 
-    /// Returns the time when [`PeerRoute::handle_timeout`] is due.
+    /// Returns the time at which [`PeerRoute::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.absent.iter().map(|(_, until)| *until).min()
     }
 }
 
-/// The time that a peer that moved is believed to be away from where it was: until a relay that did
-/// not notice it ends its connection.
+/// The time for which a peer that moved is believed to be away from its old relay: until a relay
+/// that did not notice the move ends the old connection.
 const MOVED_COUNTS: Duration = Duration::from_secs(8);
 
-/// The time that a peer is believed to be absent after the first time. A restarted client is back
-/// in about this time.
+/// The time for which a peer is believed to be absent after the first report. A restarted client is
+/// back in about this time.
 const ABSENT_FIRST: Duration = Duration::from_millis(250);
 
-/// Doublings of that while it is found elsewhere: at most 4 s.
+/// Doublings of that time while the peer is found at another relay: at most 4 s.
 const ABSENT_DOUBLINGS: u32 = 4;
 
 /// Doublings while it is found nowhere: at most 16 s, so that a dial that waits for half a minute
-/// finds who came back.
+/// finds a peer that came back.
 const SEARCH_DOUBLINGS: u32 = 6;
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! Decides how two devices talk end to end through relays that can read nothing: handshake, keys,
-//! replay, and which opened packets may go on. It holds no socket, no clock, no relay and no
-//! policy.
+//! replay, and which opened packets may pass. It holds no socket, no clock, no relay and no policy.
 //!
 //! A [`PeerSession`] belongs to a pair of devices in one network, not to a connection, so it lives
 //! through every change of relay. Inside it, keys move through these places, as in WireGuard:
 //!
 //! ```text
-//!   initiator:  handle_want_send / rekey ── message 1 ──> (attempt) ── message 2 opens ──> current, confirm sent
-//!   responder:  message 1 opens ── message 2 ──> next ── first transport message under it opens ──> current
+//!   initiator:  handle_want_send / rekey ── message 1 ──> (attempt)
+//!                   (attempt) ── message 2 opens ──> current, confirm sent
+//!   responder:  message 1 opens ── message 2 ──> next
+//!                   next ── first transport message under it opens ──> current
 //!
 //!               next ──> current ──> previous ──> dropped
 //!             (open)  (seal, open)    (open)      at the latest 180 s after the handshake
@@ -21,8 +22,8 @@
 //! - Nothing here runs by itself while a peer is idle: keys age out once, and the next packet
 //!   starts a new handshake.
 //!
-//! What [`PeerSession::open`] returns goes through [`Packet::parse`] and [`check_source`] before
-//! anything believes it.
+//! Packets that [`PeerSession::open`] returns go through [`Packet::parse`] and [`check_source`]
+//! before anything trusts them.
 
 mod envelope;
 mod filter;

@@ -1,5 +1,5 @@
-//! Overlay addresses: one prefix per family for every network, plus a host index. Decides nothing
-//! about who has which index.
+//! Overlay addresses: one prefix per family for every network, plus a host index. Does not decide
+//! which device has which index.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "u32", into = "u32")]
 pub struct HostIndex(u32);
 
-/// The number of no device.
+/// A number that no device can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not a host number: those are {HOST_MIN} to {HOST_MAX}")]
 pub struct HostIndexError(u32);
@@ -112,8 +112,8 @@ pub fn host_index(address: IpAddr) -> Option<u32> {
     is_host(index).then_some(index)
 }
 
-/// Returns whether a device may have this index: the network's own and its broadcast address are
-/// nobody's.
+/// Returns whether a device may have this index: the network's own address and its broadcast
+/// address belong to no device.
 pub fn is_host(index: u32) -> bool {
     (HOST_MIN..=HOST_MAX).contains(&index)
 }

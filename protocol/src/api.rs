@@ -59,8 +59,8 @@ pub mod path {
     /// itself.
     pub const NETWORKS: &str = "/v1/networks";
     /// GET: list of [`super::DeviceSummary`]; DELETE `/{id}`: removes a device for good; POST
-    /// `/{id}/approve` `{}` → list of
-    /// [`super::MembershipSummary`]: lets a device in that waits. Session.
+    /// `/{id}/approve` `{}` → list of [`super::MembershipSummary`]: lets a waiting device in.
+    /// Session.
     pub const DEVICES: &str = "/v1/devices";
     /// POST [`super::AuthKeyRequest`] → [`super::AuthKeyResponse`]; GET: list of
     /// [`super::AuthKeySummary`]; DELETE `/{id}`: revokes. Session.
@@ -117,14 +117,14 @@ pub mod path {
 /// 400 on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// What kind of problem, for programs.
+    /// The kind of the problem, for programs.
     #[serde(rename = "type")]
     pub kind: ProblemKind,
     /// One line for people: what happened.
     pub title: String,
     /// HTTP status.
     pub status: u16,
-    /// Why, and what to do next.
+    /// The cause, and what to do next.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
     /// Do not ask again sooner, seconds.
@@ -141,19 +141,19 @@ pub const PROBLEM_TYPE: &str = "application/problem+json";
 pub enum ProblemKind {
     /// The request is malformed or a value is out of range.
     BadRequest,
-    /// Email and password do not fit.
+    /// The email or the password is wrong.
     WrongPassword,
     /// The setup token is wrong, or setup was done before.
     SetupRefused,
-    /// No valid session, or one of a device or relay that is not known.
+    /// There is no valid session or proof, or the device or relay that sent it is not known.
     NotAuthenticated,
-    /// Known, and not allowed to do this.
+    /// The caller is known but not allowed to do this.
     Forbidden,
-    /// No such thing, or not one that the caller may know of.
+    /// There is no such thing, or the caller may not know of it.
     NotFound,
     /// The auth key or relay token is not known.
     KeyUnknown,
-    /// The auth key or relay token is past its time.
+    /// The auth key or relay token has expired.
     KeyExpired,
     /// The one-off auth key or relay token was used before.
     KeyUsed,
@@ -161,11 +161,11 @@ pub enum ProblemKind {
     KeyRevoked,
     /// The device was removed; enrol again.
     DeviceRemoved,
-    /// The controller has no such device, and none of that id was removed: its database is older
-    /// than the device. Enrol again.
+    /// The controller does not know the device and never removed one with this id: its database is
+    /// older than the device. Enrol again.
     DeviceUnknown,
-    /// The controller has no such relay: it was removed, or the database is older than it. Register
-    /// again, by a new token.
+    /// The controller does not know the relay: it was removed, or the database is older than the
+    /// relay. Register again with a new token.
     RelayUnknown,
     /// The name is in use and the key's policy is `fail`.
     NameTaken,
@@ -182,14 +182,14 @@ pub enum ProblemKind {
     Other,
 }
 
-/// The controller lives.
+/// The controller's answer to [`path::HEALTH`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
     /// `ok`.
     pub status: String,
     /// Version of the program.
     pub version: String,
-    /// Says whether an owner account exists.
+    /// An owner account exists.
     pub set_up: bool,
 }
 
@@ -253,7 +253,7 @@ pub struct NetworkSummary {
     pub id: NetworkId,
     /// The label of the network, as names have it.
     pub name: String,
-    /// Says whether devices join it when they name none.
+    /// Devices join this network when they name none.
     pub default: bool,
     /// Number of devices.
     pub devices: u32,
@@ -266,21 +266,21 @@ pub struct NetworkSummary {
 pub struct DeviceSummary {
     /// The id of the device.
     pub id: DeviceId,
-    /// Name that it asked for; its labels may differ from it, and from network to network.
+    /// The name that it asked for; its label in each network may be another one.
     pub label: String,
-    /// Where it is a member, by network.
+    /// The networks that it is a member of.
     pub networks: Vec<MembershipSummary>,
     /// Labels of the networks that it joins when it is approved; none if it does not wait.
     #[serde(default)]
     pub waiting: Vec<String>,
-    /// Who enrolled it.
+    /// The person or the auth key that enrolled it.
     pub owner: Owner,
     /// The note of the auth key that enrolled it; empty without one.
     #[serde(default)]
     pub owner_note: String,
-    /// Says whether it holds a control session.
+    /// It holds a controller session.
     pub online: bool,
-    /// Says whether it is removed after going offline.
+    /// It is removed after it goes offline.
     pub ephemeral: bool,
     /// Name of its home relay, if it has one.
     pub relay: Option<String>,
@@ -306,7 +306,7 @@ pub struct AuthKeyRequest {
     /// [`AUTH_KEY_LIFE_SECS`].
     #[serde(default)]
     pub expires_in_secs: Option<u64>,
-    /// What happens when the name is taken.
+    /// The rule for a device whose name is taken.
     #[serde(default)]
     pub on_name_taken: NamePolicy,
     /// A note for people.
@@ -319,17 +319,17 @@ pub const AUTH_KEY_LIFE_SECS: u64 = 24 * 3_600;
 /// Longest life of an auth key, seconds: one year.
 pub const AUTH_KEY_LIFE_MAX_SECS: u64 = 365 * 24 * 3_600;
 
-/// What enrolment does when a device, a record or a published host has the wanted name.
+/// The rule that enrolment follows if a device, a record or a gateway host has the wanted name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NamePolicy {
-    /// Take the name with a number behind it.
+    /// Append a number to the name.
     #[default]
     Suffix,
-    /// Take over the name, and remove the other device, if that is offline and the same key
-    /// enrolled it; else as `Suffix`.
+    /// Take over the name and remove the other device if it is offline and was enrolled by the same
+    /// key; otherwise do as `Suffix` does.
     TakeOverOffline,
-    /// The request is refused.
+    /// Refuse the request.
     Fail,
 }
 
@@ -360,7 +360,7 @@ pub struct AuthKeySummary {
     pub expires: u64,
     /// Devices enrolled by it.
     pub uses: u32,
-    /// Says whether the key was revoked: nobody can enrol by it any more.
+    /// The key was revoked: nobody can enrol by it any more.
     pub revoked: bool,
     /// The note that was made with the key.
     pub note: String,
@@ -395,7 +395,7 @@ pub struct RelayTokenSummary {
     pub name: String,
     /// Its end, seconds since the Unix epoch.
     pub expires: u64,
-    /// Says whether a relay was registered by it.
+    /// A relay was registered by it.
     pub used: bool,
 }
 
@@ -408,7 +408,7 @@ pub struct RelaySummary {
     pub name: String,
     /// `host:port` list.
     pub addresses: Vec<String>,
-    /// Says whether heartbeats arrive.
+    /// Heartbeats arrive.
     pub online: bool,
     /// Clients attached at the last heartbeat.
     pub clients: u32,
@@ -418,7 +418,7 @@ pub struct RelaySummary {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnrolRequest {
-    /// What authorises it.
+    /// The key or session that authorises the enrolment.
     pub credential: Credential,
     /// Wanted networks; [`ALL_NETWORKS`] alone = all that the credential allows; none = all of the
     /// key's, or the organisation's default one.
@@ -437,7 +437,7 @@ pub struct EnrolRequest {
     pub tunnel_signature: String,
 }
 
-/// What authorises an enrolment.
+/// A key or a session that authorises an enrolment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Credential {
@@ -469,21 +469,21 @@ pub struct TicketResponse {
     pub ticket: String,
     /// Its end, seconds since the Unix epoch.
     pub expires: u64,
-    /// Networks that it names, ascending: the device attaches anew when they change.
+    /// Networks that it names, ascending: the device attaches again when they change.
     #[serde(default)]
     pub networks: Vec<Vni>,
 }
 
-/// What a device tells now and then, and when it changes.
+/// A device's report of its state, sent from time to time and after each change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceReport {
-    /// Relays that it is attached to.
+    /// Relays that the device is attached to.
     pub attached: Vec<RelayId>,
     /// Measured round trips of TLS connections, milliseconds, at most 64.
     pub round_trips_ms: Vec<(RelayId, u32)>,
-    /// It ends now: it is offline as soon as its netmap stream is closed, and nobody waits for it
-    /// to come back.
+    /// The device is shutting down: it is offline as soon as its netmap stream is closed, without
+    /// the usual wait for its return.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,
 }
@@ -516,7 +516,7 @@ pub struct RelayRegisterResponse {
     pub orders: RelayOrders,
 }
 
-/// What a relay tells every [`RELAY_HEARTBEAT_SECS`].
+/// A relay's report, sent every [`RELAY_HEARTBEAT_SECS`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RelayHeartbeat {
@@ -527,12 +527,12 @@ pub struct RelayHeartbeat {
     /// Lineage of those orders, as they gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineage: Option<Lineage>,
-    /// Where clients reach it, as in [`RelayRegisterRequest`]; a restarted relay may have another
-    /// port.
+    /// The addresses at which clients reach it, as in [`RelayRegisterRequest`]; a restarted relay
+    /// may have another port.
     pub addresses: Vec<String>,
     /// Its pins, as in [`RelayRegisterRequest`].
     pub pins: Vec<Fingerprint>,
-    /// Says whether to hold the answer until there are new orders, at most
+    /// The controller holds its answer until there are new orders, at most
     /// [`RELAY_HEARTBEAT_SECS`].
     pub wait: bool,
 }
@@ -540,12 +540,13 @@ pub struct RelayHeartbeat {
 /// Seconds between a relay's heartbeats. Two missed ones make it offline.
 pub const RELAY_HEARTBEAT_SECS: u64 = 5;
 
-/// What a relay must know to judge tickets without the controller. Whole, not a delta: it is small.
+/// The orders by which a relay judges tickets without asking the controller. Always whole, never a
+/// delta: they are small.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelayOrders {
-    /// Grows with every change. Orders are other ones if the version or the lineage differs.
+    /// Grows with every change. Orders have changed if the version or the lineage differs.
     pub version: u64,
-    /// The run of the controller that told the version.
+    /// The run of the controller that counted the version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineage: Option<Lineage>,
     /// Keys that sign tickets.
@@ -553,10 +554,10 @@ pub struct RelayOrders {
     /// Removed or changed devices: tickets below this epoch are refused, connections under them
     /// closed. Entries older than a ticket's life are left out.
     pub revoked: Vec<(DeviceId, u64)>,
-    /// Who holds an address that may have been given out twice, at most [`HOLDERS_MAX`]: a ticket
-    /// that names the network and the host for another device gives no place there, and a
-    /// connection that has it is ended. Given after the controller's database went back in time,
-    /// while tickets of the lost time live; else empty.
+    /// The device that holds each address that may have been given out twice, at most
+    /// [`HOLDERS_MAX`]: a ticket that gives the address to another device is not admitted to the
+    /// network, and a connection that has the address is ended. Empty unless the controller's
+    /// database was restored from a backup and tickets from the lost time are still valid.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holders: Vec<(Vni, u32, DeviceId)>,
 }
@@ -564,7 +565,7 @@ pub struct RelayOrders {
 /// Most addresses in [`RelayOrders::holders`], the newest; some 60 bytes each.
 pub const HOLDERS_MAX: usize = 8_192;
 
-/// Where a controller is and how to know it: `https://host:port#sha256:<fingerprint>`.
+/// A controller's address and the means to recognise it: `https://host:port#sha256:<fingerprint>`.
 ///
 /// The fingerprint is the SHA-256 of the deployment CA's certificate. Without one the controller's
 /// certificate must chain to a public root.
@@ -579,7 +580,8 @@ pub struct JoinString {
 /// A text that is not a join string.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not a join string: {0}; it looks like https://controller.example:8443#sha256:… and `overlan controller serve` prints it"
+    "not a join string: {0}; copy it as `overlan controller serve` prints it, \
+    such as https://controller.example:8443#sha256:…"
 )]
 pub struct ParseJoinError(&'static str);
 
@@ -597,24 +599,24 @@ impl FromStr for JoinString {
         };
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         if authority.contains(['/', '?', '@']) {
-            return Err(ParseJoinError("it has no path, query or user"));
+            return Err(ParseJoinError("it cannot have a path, query or user"));
         }
         let server = HostPort::parse_or(authority, DEFAULT_PORT)
             .map_err(|error| ParseJoinError(error.reason()))?;
         let ca = match fragment {
             None if !may_be_public(&server) => {
                 return Err(ParseJoinError(
-                    "the fingerprint is missing, and no public authority vouches for such a host; copy it whole, with the part after #",
+                    "the fingerprint is missing, and a host that is not public needs one",
                 ));
             }
             None => None,
             Some(fragment) => {
                 let pin = fragment
                     .strip_prefix("sha256:")
-                    .ok_or(ParseJoinError("the part behind # must start with sha256:"))?;
+                    .ok_or(ParseJoinError("the part after # must start with sha256:"))?;
                 Some(
                     pin.parse()
-                        .map_err(|_| ParseJoinError("the fingerprint is damaged; copy it whole"))?,
+                        .map_err(|_| ParseJoinError("the fingerprint after # is damaged"))?,
                 )
             }
         };
@@ -622,7 +624,7 @@ impl FromStr for JoinString {
     }
 }
 
-/// Returns whether a public authority may vouch for this host: it has a public name or address.
+/// Returns whether the host has a public name or address, so that a public CA may vouch for it.
 fn may_be_public(server: &HostPort) -> bool {
     use std::net::IpAddr;
     match server.address().map(|address| address.to_canonical()) {

@@ -1,10 +1,10 @@
-//! Credit: how many bytes one client may have outstanding at a relay for one destination, seen from
+//! Credit: the bytes that one client may have outstanding at a relay for one destination, seen from
 //! both sides.
 //!
 //! `SendCredit` is the client's side, `RelayCredit` the relay's, which also decides the window;
 //! they hold counters and neither a clock nor a queue. Both count whole DATA frames in bytes since
-//! WELCOME. The relay announces a running total, so a lost thought or a merged announcement cannot
-//! make the two drift apart.
+//! WELCOME. The relay announces a running total, so merged announcements cannot make the two drift
+//! apart.
 
 mod window;
 
@@ -38,7 +38,7 @@ impl SendCredit {
     }
 
     /// Returns whether another frame may start. The last frame may overshoot the window by its own
-    /// length, so a frame larger than what is left never waits for ever.
+    /// length, so a frame larger than what is left does not wait without end.
     #[must_use]
     pub fn may_send(&self) -> bool {
         self.outstanding() < u64::from(self.window)
@@ -71,16 +71,16 @@ pub struct RelayCredit {
     window: Window,
     received: u64,
     released: u64,
-    /// What the source was told last: released bytes and window.
+    /// The last announcement to the source: released bytes and window.
     announced: (u64, u32),
-    /// The highest sum that it was ever allowed. A window that shrinks takes nothing of that back,
+    /// The highest sum that the source was ever allowed. A window that shrinks does not lower it,
     /// because the source may have sent before it heard.
     limit: u64,
     /// The time at which bytes were last released.
     active: Option<Instant>,
 }
 
-/// What the source is to be told.
+/// A message to the source about its credit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Announcement {
     /// Bytes released since WELCOME.
@@ -105,7 +105,7 @@ impl RelayCredit {
     /// Bytes within which the source may start frames; the last one may go beyond. With 0 it
     /// ignores its credit, and its frames must be dropped and counted.
     ///
-    /// The source judges by what was announced to it, which may lag behind what was released;
+    /// The source judges by what was announced to it, which may be less than what was released;
     /// judging it by the same number means that an honest source is never refused.
     pub fn allowance(&self) -> u64 {
         self.limit.saturating_sub(self.received)
@@ -117,8 +117,8 @@ impl RelayCredit {
     }
 
     /// Counts `bytes` of admitted frames as gone, written to the destination or discarded. `stood`
-    /// is the shortest time that one of them waited behind others of its flow, `ceiling` the
-    /// largest window that the relay can afford now. Returns what to announce when enough has come
+    /// is the shortest time that one of them waited for others of its flow, `ceiling` the largest
+    /// window that the relay can afford at the moment. Returns an announcement when enough has come
     /// together.
     #[must_use]
     pub fn handle_released(
@@ -138,15 +138,15 @@ impl RelayCredit {
             .handle_released(now, self.released, self.limit, stood, ceiling);
         let size = self.window.size();
         let part = self.window.part();
-        let told = self.announced.0 + u64::from(self.announced.1);
+        let announced = self.announced.0 + u64::from(self.announced.1);
         let edge = self.released + u64::from(size);
-        // A larger window is told at once: the next round measures what it brings.
-        let grew = size > self.announced.1 && edge > told;
-        (grew || edge >= told + u64::from(part)).then(|| self.announce())
+        // A larger window is announced at once: the next round measures what it brings.
+        let grew = size > self.announced.1 && edge > announced;
+        (grew || edge >= announced + u64::from(part)).then(|| self.announce())
     }
 
     /// Falls back to the first window when nothing was under way for [`IDLE`]: what was learned
-    /// then is out of date. Returns what to announce.
+    /// before is out of date. Returns an announcement if the window changed.
     #[must_use]
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Announcement> {
         let idle = self.active.is_some_and(|at| now >= at + IDLE);
@@ -179,7 +179,7 @@ impl RelayCredit {
     }
 }
 
-/// A pair that rests so long starts anew.
+/// A pair that is idle for this long starts again with the first window.
 pub const IDLE: Duration = Duration::from_secs(1);
 
 /// Largest window of a pair, bytes: 1.3 Gbit/s at 100 ms.

@@ -1,6 +1,5 @@
-//! Names that people give to things of a network: records, and zones whose names live elsewhere.
-//! Decides which texts are names, records and resolvers; which zone answers for a name is the
-//! client's.
+//! Records and zones of a network. Decides which texts are names, records and resolvers; the client
+//! decides which zone answers for a name.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,6 +9,7 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::HostPort;
 use crate::name::{LABEL_MAX, is_label};
 
 /// The DNS settings of one network, beside the names of its devices. Names are absolute, in lower
@@ -30,7 +30,7 @@ impl Dns {
         self.zones.is_empty() && self.records.is_empty()
     }
 
-    /// Sets what the network knows of `name`; nothing removes the name.
+    /// Replaces the records of `name`; an empty list removes the name.
     pub fn set_records(&mut self, name: &str, records: &[Record]) {
         if records.is_empty() {
             self.records.remove(name);
@@ -65,18 +65,18 @@ pub struct Zone {
 /// `ADDRESS:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Via {
-    /// Which host.
+    /// The host that is asked.
     pub host: ViaHost,
     /// Its port; 53 if the text has none.
     pub port: u16,
 }
 
-/// How a resolver is named.
+/// The name or the address of a resolver.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ViaHost {
-    /// By its host label in the same network.
+    /// A device, by its host label in the same network.
     Peer(String),
-    /// By its address: of a device of the same network, or behind one of its gateways.
+    /// An address: of a device of the same network, or of a gateway host.
     Address(IpAddr),
 }
 
@@ -84,33 +84,23 @@ impl FromStr for Via {
     type Err = DnsTextError;
 
     fn from_str(text: &str) -> Result<Self, DnsTextError> {
-        if let Ok(address) = text.parse::<SocketAddr>() {
-            return match address.port() {
-                0 => Err(DnsTextError::Via),
-                port => Ok(Self {
-                    host: ViaHost::Address(address.ip()),
-                    port,
-                }),
-            };
-        }
+        // An IPv6 address without a port needs no brackets.
         if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(Self {
-                host: ViaHost::Address(address),
-                port: PORT,
-            });
+            let host = ViaHost::Address(address);
+            return Ok(Self { host, port: PORT });
         }
-        let (label, port) = match text.split_once(':') {
-            Some((label, port)) => (label, port.parse().map_err(|_| DnsTextError::Via)?),
-            None => (text, PORT),
+        let at = HostPort::parse_or(text, PORT).map_err(|_| DnsTextError::Via)?;
+        let host = match at.address() {
+            Some(address) => ViaHost::Address(address),
+            None => ViaHost::Peer(at.host().to_ascii_lowercase()),
         };
-        let label = label.to_ascii_lowercase();
-        if port == 0 || !is_label(&label) {
-            return Err(DnsTextError::Via);
+        match &host {
+            ViaHost::Peer(label) if !is_label(label) => Err(DnsTextError::Via),
+            ViaHost::Peer(_) | ViaHost::Address(_) => Ok(Self {
+                host,
+                port: at.port(),
+            }),
         }
-        Ok(Self {
-            host: ViaHost::Peer(label),
-            port,
-        })
     }
 }
 
@@ -148,7 +138,7 @@ pub enum Record {
     Cname(String),
     /// Text, at most [`TXT_MAX`] bytes.
     Txt(String),
-    /// Where a service is.
+    /// The host and port of a service.
     Srv(Srv),
 }
 
@@ -166,11 +156,11 @@ pub struct Srv {
 }
 
 impl Record {
-    /// The record of this type with this value, both as people write them. Names must be absolute;
-    /// the last dot may be there.
+    /// Reads a type and a value as people write them. Names must be absolute; the last dot is
+    /// optional.
     ///
     /// # Errors
-    /// The type is not offered, or the value has not its form.
+    /// If there is no such type, or the value does not have the type's form.
     pub fn parse(kind: &str, value: &str) -> Result<Self, DnsTextError> {
         let value_error = || DnsTextError::Value(value_form(kind));
         match kind.to_ascii_uppercase().as_str() {
@@ -187,7 +177,7 @@ impl Record {
         }
     }
 
-    /// The address that it holds, if it is of a type that does.
+    /// The address that it holds, if it is of a type that holds one.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         match self {
@@ -229,7 +219,8 @@ fn value_form(kind: &str) -> &'static str {
         "CNAME" => "a CNAME record holds one whole name, such as web.home.overlan.internal",
         "TXT" => "a TXT record holds 1 to 4,096 bytes of text",
         _ => {
-            "an SRV record holds PRIORITY WEIGHT PORT NAME, such as 10 5 5432 db.home.overlan.internal"
+            "an SRV record holds PRIORITY WEIGHT PORT NAME, \
+            such as 10 5 5432 db.home.overlan.internal"
         }
     }
 }
@@ -247,15 +238,15 @@ fn srv(value: &str) -> Option<Srv> {
     })
 }
 
-/// The name in the form of this module if it is one; a single label is none, since nobody could say
-/// below what it lies.
+/// Brings an absolute name into the form of this module. `None` for a single label too: nothing
+/// says in which zone it would lie.
 pub fn absolute(name: &str) -> Option<String> {
     let name = normal(name)?;
     name.contains('.').then_some(name)
 }
 
-/// The name in lower case without the last dot, if its labels are 1 to 63 letters, digits, hyphens
-/// and underscores.
+/// Brings a name into lower case without the last dot; `None` unless its labels are 1 to 63
+/// letters, digits, hyphens and underscores.
 pub fn normal(name: &str) -> Option<String> {
     let name = name.strip_suffix('.').unwrap_or(name);
     let is_record_label = |label: &str| {
@@ -276,25 +267,26 @@ pub fn is_in(name: &str, zone: &str) -> bool {
         .is_some_and(|below| below.is_empty() || below.ends_with('.'))
 }
 
-/// The reason why a text is neither a record nor a resolver. One variant per thing that the writer corrects.
+/// The reason why a text is neither a record nor a resolver. One variant per thing that the writer
+/// corrects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DnsTextError {
-    /// No such type.
+    /// There is no such record type.
     #[error("the types are A, AAAA, CNAME, TXT and SRV")]
     Kind,
     /// The value does not fit the type.
     #[error("{0}")]
     Value(&'static str),
-    /// Not a resolver.
+    /// The text does not name a resolver.
     #[error("a resolver is PEER, PEER:PORT, ADDRESS or ADDRESS:PORT, such as dns:53 or 10.1.0.53")]
     Via,
 }
 
-/// Where resolvers listen when nobody says otherwise.
+/// The port on which resolvers listen unless the text has another one.
 pub const PORT: u16 = 53;
 
-/// Longest text of a TXT record, bytes: a signing key of 16,384 bits with all around it; sent in
-/// strings of 255.
+/// Longest text of a TXT record, bytes: enough for a signing key of 16,384 bits; sent in strings of
+/// 255.
 pub const TXT_MAX: usize = 4_096;
 
 /// Longest name, bytes, without the last dot (RFC 1035: 255 on the wire).
@@ -303,13 +295,13 @@ const NAME_MAX: usize = 253;
 /// Most records of a network: all are in the netmap of every member, some 100 KB.
 pub const RECORDS_MAX: usize = 1_000;
 
-/// Most records of one name: more fit no answer that programs look at.
+/// Most records of one name: more would not fit into an answer that programs read.
 pub const RECORDS_OF_NAME_MAX: usize = 32;
 
 /// Most zones of a network: each query is compared with all of them.
 pub const ZONES_MAX: usize = 64;
 
-/// Most resolvers of a zone: a query waits for one after the other.
+/// Most resolvers of a zone: a query asks them one after the other, and waits for each.
 pub const VIA_MAX: usize = 3;
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
-//! What a connection of frames carries, as both of its sides see it: bytes in, a batch of frames
-//! out, and deadlines. Decides nothing, and holds no socket: the shell that moves the bytes is the
-//! transport's pump, or the driver of a simulation.
+//! The view that either side has of a connection of frames: bytes in, a batch of frames out, and
+//! deadlines. Decides nothing and holds no socket: the transport's pump moves the bytes, or the
+//! driver of a simulation does.
 
 use std::task::Waker;
 use std::time::Instant;
 
-/// One side of a connection of frames: the client's link, or the relay's connection. A pump moves
-/// its bytes; it decides what they are.
+/// One side of a connection of frames: the client's link, or the relay's connection. It decides
+/// what the bytes are, and a pump moves them.
 pub trait Exchange {
     /// The reason for which this side wants the connection to end.
     type End;
 
-    /// Takes whole frames from the front of `bytes` and says how many bytes that were. Bytes may be
-    /// changed in place; what is not taken comes again with more behind it.
+    /// Takes whole frames from the front of `bytes` and returns the number of bytes taken. Bytes
+    /// may be changed in place; those that are not taken come again, followed by more.
     fn handle_bytes(&mut self, now: Instant, bytes: &mut [u8]) -> Result<usize, Self::End>;
 
-    /// Everything that came together has been handed over: what was gathered from it may go on.
+    /// Called after all bytes of one read were handed over: what was gathered from them may go on.
     fn handle_batch_end(&mut self, now: Instant) -> Result<(), Self::End> {
         let _ = now;
         Ok(())
@@ -24,7 +24,7 @@ pub trait Exchange {
     /// Does what is due. Early calls do nothing.
     fn handle_timeout(&mut self, now: Instant) -> Result<(), Self::End>;
 
-    /// The socket took nothing for a while, and takes again: whoever reads the other end is there.
+    /// Called when the socket takes bytes again after a while without: the other end is reading.
     fn handle_relieved(&mut self, now: Instant) {
         let _ = now;
     }
@@ -33,21 +33,22 @@ pub trait Exchange {
     fn poll_timeout(&mut self) -> Option<Instant>;
 
     /// Gives frames to `out` while it has room; everything given before has been taken by the
-    /// socket. Whoever has more to send later wakes `waker`.
+    /// socket. The side that has more to send later wakes `waker`.
     fn fill(&mut self, now: Instant, waker: &Waker, out: &mut Batch) -> Result<(), Self::End>;
 
-    /// Returns whether what was written last has to arrive: then the connection is kept until the
-    /// other side closes it, for a moment.
+    /// Returns whether the last words must arrive: then the connection is kept for a moment, until
+    /// the other side closes it.
     fn is_last_word_needed(&self, end: &Self::End) -> bool {
         let _ = end;
         false
     }
 
-    /// Appends last words: what the other side should read before the connection ends.
+    /// Appends last words, which the other side should read before the connection ends.
     fn last_words(&mut self, end: &Self::End, out: &mut Vec<u8>);
 }
 
-/// What one [`Exchange::fill`] gives, and the buffers that come back once the socket has taken it.
+/// The frames that one [`Exchange::fill`] gives, and the buffers that come back once the socket has
+/// taken them.
 #[derive(Debug)]
 pub struct Batch {
     packed: Vec<u8>,
@@ -60,7 +61,7 @@ pub struct Batch {
 /// A buffer of whole frames in a [`Batch`].
 #[derive(Debug)]
 pub struct Owned {
-    /// The byte of what is packed that goes out right after it.
+    /// The position among the packed bytes at which it goes out.
     pub before: usize,
     /// The frames.
     pub bytes: Vec<u8>,
@@ -78,15 +79,15 @@ impl Batch {
         }
     }
 
-    /// Where whole frames are appended. They go out behind everything given before and share
-    /// records.
+    /// The buffer to which whole frames are appended. They go out after everything given before and
+    /// share records.
     #[inline]
     pub fn packed(&mut self) -> &mut Vec<u8> {
         &mut self.packed
     }
 
-    /// Gives a buffer of whole frames, which goes out behind everything given before. Worth it from
-    /// some KiB on: it costs a record of its own, and is not copied.
+    /// Gives a buffer of whole frames, which goes out after everything given before. Worth it from
+    /// some KiB on: it costs a record of its own, but is not copied.
     #[inline]
     pub fn push(&mut self, bytes: Vec<u8>) {
         self.owned_len += bytes.len();
@@ -107,7 +108,7 @@ impl Batch {
         self.packed.len() + self.owned_len
     }
 
-    /// Nothing was given.
+    /// Returns whether nothing was given.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -133,7 +134,7 @@ impl Batch {
         bytes
     }
 
-    /// What is packed, and the buffers in their order: for a driver that seals them where they lie.
+    /// The packed bytes, and the buffers in their order: for a driver that seals them in place.
     #[inline]
     pub fn parts(&self) -> (&[u8], &[Owned]) {
         (&self.packed, &self.owned)
@@ -153,7 +154,7 @@ impl Batch {
             self.packed = Vec::new();
         }
         self.owned_len = 0;
-        // Buffers that the peer did not want back are of no use any more.
+        // Buffers that this side did not take back are of no use any more.
         self.spent.clear();
         self.spent
             .extend(self.owned.drain(..).map(|owned| owned.bytes));

@@ -1,5 +1,5 @@
-//! Frames between client and relay: how they are laid out in the byte stream inside TLS. Holds no
-//! connection state.
+//! Frames between client and relay: their layout in the byte stream inside TLS. Holds no connection
+//! state.
 //!
 //! ```text
 //!  0      1              4
@@ -24,7 +24,7 @@ impl Vni {
     /// The last number that a network may have.
     pub const LAST: u32 = 0xFF_FFFE;
 
-    /// `None` where the number is reserved or has more than 24 bits.
+    /// Checks the bounds; `None` if the number is reserved or has more than 24 bits.
     pub const fn new(number: u32) -> Option<Self> {
         if number >= Self::FIRST && number <= Self::LAST {
             Some(Self(number))
@@ -65,7 +65,7 @@ impl<'de> serde::Deserialize<'de> for Vni {
     }
 }
 
-/// Where a frame goes or comes from inside one network: the NVGRE key word and the other end's host
+/// The destination or the source of a frame inside one network: the NVGRE key word and a host
 /// index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Address {
@@ -86,7 +86,8 @@ pub enum Frame<'a> {
     Hello(&'a [u8]),
     /// The relay's yes; see [`crate::hello::Welcome`].
     Welcome(&'a [u8]),
-    /// The relay's no, now or later; see [`crate::hello::Reject`]. The connection ends behind it.
+    /// The relay's no, at the start or later; see [`crate::hello::Reject`]. The connection ends
+    /// after it.
     Reject(&'a [u8]),
     /// Either side asks "are you there"; the token comes back in a [`Frame::Pong`].
     Ping {
@@ -110,7 +111,7 @@ pub enum Frame<'a> {
         /// Sealed message, at most [`MESSAGE_MAX`] bytes. A relay cannot read it.
         message: &'a [u8],
     },
-    /// Relay to client: how much of what was sent to a destination has left the relay.
+    /// Relay to client: the amount of data for a destination that has left the relay.
     Credit {
         /// The destination; its flow id is 0.
         address: Address,
@@ -125,7 +126,7 @@ pub enum Frame<'a> {
     PeerGone {
         /// The destination; its flow id is 0.
         address: Address,
-        /// Why.
+        /// The relay's reason for it.
         reason: GoneReason,
     },
     /// A kind from a later version: skip it.
@@ -135,10 +136,10 @@ pub enum Frame<'a> {
     },
 }
 
-/// The reason why a destination does not get frames.
+/// The reason why a destination gets no frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GoneReason {
-    /// Nobody with that host index is attached to this relay.
+    /// No device with that host index is attached to this relay.
     NotHere,
     /// The relay's pair check refuses it.
     NotAllowed,
@@ -164,7 +165,7 @@ impl GoneReason {
     }
 }
 
-/// A byte stream that is not ours or that breaks the format; the connection must end.
+/// A byte stream that breaks the format of frames; the connection must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// The length field exceeds what this kind or this state allows.
@@ -178,18 +179,18 @@ pub enum FrameError {
         max: usize,
     },
     /// The body is shorter than the kind's fixed part.
-    #[error("a frame of kind {kind:#04x} is too short")]
+    #[error("a frame of kind {kind:#04x} is shorter than its fixed part")]
     TooShort {
         /// Kind byte.
         kind: u8,
     },
 }
 
-/// Reads the first frame of `bytes`: the frame and how many bytes it took, or `None` while it is
-/// not complete.
+/// Reads the first frame of `bytes`: the frame and the number of bytes it took, or `None` while it
+/// is not complete.
 ///
 /// `max_body` bounds the body before a single byte of it is kept: [`BODY_MAX`], or
-/// [`UNPROVEN_BODY_MAX`] from a peer that has not proved who it is.
+/// [`UNPROVEN_BODY_MAX`] from a client that has not yet proved its identity.
 pub fn decode(bytes: &[u8], max_body: usize) -> Result<Option<(Frame<'_>, usize)>, FrameError> {
     let Some(header) = bytes.first_chunk::<HEADER_LEN>() else {
         return Ok(None);
@@ -302,7 +303,7 @@ impl Frame<'_> {
 }
 
 /// The first [`DATA_HEADER_LEN`] bytes of a DATA frame, for a sender that builds the message in
-/// place behind them.
+/// place after them.
 ///
 /// # Panics
 /// If `message_len` exceeds [`MESSAGE_MAX`]: the caller built the message and knows its length.
@@ -367,8 +368,8 @@ pub const MESSAGE_MAX: usize = 65_536 + crate::SEAL_HEADER_LEN + crate::SEAL_TAG
 /// Largest frame body, bytes: a DATA frame with the largest message.
 pub const BODY_MAX: usize = ADDRESS_LEN + MESSAGE_MAX;
 
-/// Largest frame body taken from a peer that has not proved who it is: a HELLO with the largest
-/// ticket fits twice.
+/// Largest frame body taken from a client that has not yet proved its identity: a HELLO with the
+/// largest ticket fits twice.
 pub const UNPROVEN_BODY_MAX: usize = 4_096;
 
 /// The kind bytes. 0x00 is never used; 0x01..=0x0f serve the connection, 0x10..=0x1f the data

@@ -1,5 +1,5 @@
-//! Private hosts behind a device: what such a gateway leads to, and how it is asked for one of
-//! them. Decides what a route covers; who may offer, approve and use one is decided elsewhere.
+//! Routes of a gateway, and the request by which a device reaches one of its hosts. Decides what a
+//! route covers; who may offer, approve and use a route is the controller's decision.
 
 mod judge;
 mod offer;
@@ -22,7 +22,7 @@ pub struct GatewayRoute {
     port: Option<u16>,
 }
 
-/// What a route leads to.
+/// The hosts that a route leads to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum To {
     /// Addresses that begin like this one, by so many bits.
@@ -36,7 +36,7 @@ pub enum To {
 pub use judge::{may_dial, may_lead_to};
 pub use offer::{OfferTextError, OfferedRoute};
 
-/// A host that somebody wants to reach.
+/// A host that a program wants to reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Host<'a> {
     /// By address.
@@ -48,17 +48,17 @@ pub enum Host<'a> {
 /// The reason why a text is not a route. One variant per thing that the writer corrects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RouteTextError {
-    /// None of the forms.
-    #[error("it is ADDRESS, ADDRESS/BITS, NAME or *.NAME, each with :PORT or without")]
+    /// The text has none of the forms.
+    #[error("a route is ADDRESS, ADDRESS/BITS, NAME or *.NAME, each with :PORT or without")]
     Form,
-    /// Nobody listens there.
+    /// The port is not a number, 0 or too large.
     #[error("a port is a number from 1 to 65535")]
     Port,
-    /// It would catch most of the Internet.
+    /// The range would cover most of the Internet.
     #[error("a range has at least {MIN_BITS_V4} bits of IPv4 or {MIN_BITS_V6} of IPv6")]
     TooWide,
-    /// These mean the gateway itself, what its cloud tells it alone, or the overlay.
-    #[error("loopback, link-local, metadata and overlay addresses lie behind no gateway")]
+    /// The addresses mean the gateway itself, the metadata service of its cloud, or the overlay.
+    #[error("a route cannot cover loopback, link-local, metadata or overlay addresses")]
     Ours,
 }
 
@@ -72,7 +72,7 @@ impl From<HostPortError> for RouteTextError {
 }
 
 impl GatewayRoute {
-    /// What it leads to, whatever the port.
+    /// The hosts that it leads to, on any port.
     #[must_use]
     pub fn to(&self) -> &To {
         &self.to
@@ -84,8 +84,8 @@ impl GatewayRoute {
         self.port
     }
 
-    /// How closely the route fits that port of that host, the larger the closer; `None` if it does
-    /// not.
+    /// Measures how closely the route fits that port of that host, the larger the closer; `None` if
+    /// it does not cover it.
     #[must_use]
     pub fn covers(&self, host: Host<'_>, port: u16) -> Option<u32> {
         if self.port.is_some_and(|only| only != port) {
@@ -113,7 +113,7 @@ impl GatewayRoute {
         self.covers(host, self.port.unwrap_or(1)).is_some()
     }
 
-    /// The host, if it is one and not many.
+    /// The host, if the route leads to only one.
     #[must_use]
     pub fn one_host(&self) -> Option<Host<'_>> {
         match &self.to {
@@ -176,7 +176,7 @@ impl FromStr for GatewayRoute {
             None => (false, host),
         };
         let name = dns::normal(name).ok_or(RouteTextError::Form)?;
-        // An address that is written badly is no name.
+        // An address that is written badly is not a name.
         if name
             .rsplit('.')
             .next()
@@ -248,7 +248,7 @@ fn masked(address: IpAddr, bits: u8) -> IpAddr {
     }
 }
 
-/// What a device asks a gateway for: the first bytes of a connection with [`PORT`].
+/// A device's request to a gateway: the first bytes of a connection with [`PORT`].
 ///
 /// ```text
 /// 1 version (1) | 1 length of the host | 2 port, big endian | host: an address or a name, ASCII
@@ -273,7 +273,8 @@ impl Request {
         Some(bytes)
     }
 
-    /// How many bytes of host follow these first ones; `None` if this is no request.
+    /// The number of bytes of the host that follow these first ones; `None` if this is not a
+    /// request.
     pub fn host_len(head: [u8; HEAD_LEN]) -> Option<usize> {
         let is_ours = head[0] == VERSION && (1..=HOST_MAX).contains(&head[1]);
         (is_ours && (head[2], head[3]) != (0, 0)).then_some(usize::from(head[1]))
@@ -303,29 +304,29 @@ impl Request {
     }
 }
 
-/// What a gateway answers: one byte. Behind [`Answer::Connected`] the bytes of the connection
-/// follow, behind the others nothing.
+/// A gateway's answer: one byte. After [`Answer::Connected`] the bytes of the connection follow,
+/// after the others nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Answer {
-    /// The host took the connection.
+    /// The host accepted the connection.
     Connected = 0,
-    /// Nobody listens there.
+    /// The host refused the connection.
     Refused = 1,
     /// The host did not answer.
     TimedOut = 2,
-    /// No way leads to the host.
+    /// The gateway has no way to the host.
     Unreachable = 3,
     /// The gateway's resolver does not know the name.
     UnknownName = 4,
-    /// It is behind none of the gateway's routes, or behind one that is not approved.
+    /// No approved route of the gateway covers the host.
     Denied = 5,
-    /// Trouble of the gateway's own.
+    /// The gateway failed for a reason of its own.
     Failed = 6,
 }
 
 impl Answer {
-    /// The answer of a byte; what is not known is [`Answer::Failed`].
+    /// The answer of a byte; an unknown byte is [`Answer::Failed`].
     pub fn from_byte(byte: u8) -> Self {
         match byte {
             0 => Self::Connected,
@@ -344,7 +345,7 @@ impl Answer {
     }
 }
 
-/// Overlay port on which gateways are asked; nothing else is published there.
+/// The overlay port on which gateways take requests; nothing else is served there.
 pub const PORT: u16 = 1;
 
 /// First bytes of a request, which have a fixed length.
@@ -353,7 +354,7 @@ pub const HEAD_LEN: usize = 4;
 /// Routes that one device may offer.
 pub const ROUTES_MAX: usize = 64;
 
-/// Of the request.
+/// Version of the request's form.
 const VERSION: u8 = 1;
 
 /// Longest host of a request, bytes (RFC 1035).
@@ -362,7 +363,7 @@ const HOST_MAX: u8 = 253;
 /// Narrowest range of IPv4: a private network, not half of the Internet.
 const MIN_BITS_V4: u8 = 8;
 
-/// The same of IPv6: the largest block that a site gets.
+/// Narrowest range of IPv6: the largest block that a site gets.
 const MIN_BITS_V6: u8 = 16;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! How a client proves to a relay who it is, and what the relay answers. Holds the layouts of the
-//! three bodies and the bytes under the signature; deciding is the relay's.
+//! A client's proof of identity to a relay, and the relay's answers. Holds the layouts of the three
+//! bodies and the bytes under the signature; the relay decides.
 
 use aws_lc_rs::digest;
 
@@ -10,9 +10,10 @@ use crate::ticket::TICKET_MAX;
 /// Body of the first frame of a client.
 ///
 /// ```text
-/// version_min (8) · version_max (8) · flags (16, zero) · attach sequence (64) · ticket length (16) · ticket · signature (64 bytes)
+/// version_min (8) · version_max (8) · flags (16, zero) · attach sequence (64)
+///     · ticket length (16) · ticket · signature (64 bytes)
 /// ```
-/// Bytes behind the signature are ignored, so that later versions can add fields.
+/// Bytes after the signature are ignored, so that later versions can add fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello<'a> {
     /// Oldest protocol version the client speaks.
@@ -111,7 +112,7 @@ pub fn proof_message(
 /// ```text
 /// version (8) · zero (24) · credit window (32) · keepalive ms (32) · reconnect spread ms (32)
 /// ```
-/// Bytes behind are ignored.
+/// Bytes after these are ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Welcome {
     /// The version both sides speak from here on.
@@ -154,11 +155,11 @@ impl Welcome {
 /// Body of the relay's no: code (8), zero (24), retry after ms (32), text length (8), text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
-    /// Why.
+    /// The reason, for the program.
     pub code: RejectCode,
-    /// Do not come back sooner, milliseconds. 0 = as the client likes.
+    /// The time before which the client must not come back, milliseconds; 0 = it may at once.
     pub retry_after_ms: u32,
-    /// For a person; at most 255 bytes.
+    /// The reason, for a person; at most 255 bytes.
     pub text: String,
 }
 
@@ -204,7 +205,7 @@ impl Reject {
 pub enum RejectCode {
     /// No common protocol version: the client must be updated.
     Version,
-    /// The ticket is past its time: get a new one from the controller.
+    /// The ticket has expired: get a new one from the controller.
     TicketExpired,
     /// The ticket is malformed, of an unknown signer or for another relay group: get a new one.
     TicketInvalid,
@@ -216,7 +217,7 @@ pub enum RejectCode {
     Overloaded,
     /// The relay is about to stop: use the next one.
     Draining,
-    /// A newer connection of the same device took this one's place.
+    /// A newer connection of the same device replaced this one.
     Superseded,
     /// The peer broke the protocol.
     Protocol,

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HostPort {
-    /// As it was written, without brackets.
+    /// The name or address as it was written, without brackets.
     host: String,
     port: NonZeroU16,
 }
@@ -31,10 +31,11 @@ pub enum HostPortError {
     Port,
     /// A bracket without its other half, or text between the closing one and the port.
     Bracket,
-    /// Where the address ends and the port begins could be read in two ways.
+    /// The text can be read in two ways: nothing marks the end of the address and the beginning of
+    /// the port.
     BareIpv6,
-    /// The host has a character that no host has, or the brackets hold something else than an IPv6
-    /// address.
+    /// The host has a character that no host has, or the brackets hold something other than an
+    /// IPv6 address.
     Host,
     /// The host has more than [`HOST_MAX`] bytes.
     HostTooLong,
@@ -46,10 +47,10 @@ impl HostPortError {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::HostMissing => "the host is missing",
-            Self::PortMissing => "the port is missing; it is HOST:PORT",
+            Self::PortMissing => "the port is missing; write HOST:PORT",
             Self::Port => "the port must be a number from 1 to 65535",
             Self::Bracket => "a bracket is missing",
-            Self::BareIpv6 => "an IPv6 address with a port stands in brackets, as in [::1]:443",
+            Self::BareIpv6 => "write an IPv6 address with a port in brackets, as in [::1]:443",
             Self::Host => "its host is neither a name nor an address",
             Self::HostTooLong => "its host is longer than 254 bytes",
         }
@@ -71,7 +72,7 @@ impl HostPort {
     /// Reads a text that may leave out the port, which is then `default`.
     ///
     /// # Errors
-    /// As [`FromStr`], but for the missing port.
+    /// The same as those of [`FromStr`], except for the missing port.
     pub fn parse_or(text: &str, default: u16) -> Result<Self, HostPortError> {
         let (host, port) = parts(text)?;
         Self::new(host, port.unwrap_or(default))
@@ -142,9 +143,9 @@ impl From<HostPort> for String {
     }
 }
 
-/// Takes a text apart where its port begins, and leaves the host to be judged by the caller, whose
-/// hosts may be ranges or patterns: `10.0.0.0/8:53`, `*.corp.internal`. The host comes without
-/// brackets; several colons outside of brackets are an IPv6 address without a port.
+/// Splits a text where its port begins, and leaves judging the host to the caller, whose hosts may
+/// be ranges or patterns: `10.0.0.0/8:53`, `*.corp.internal`. The host is returned without
+/// brackets; several colons outside brackets are an IPv6 address without a port.
 ///
 /// # Errors
 /// If a bracket is missing, or the port is not a number from 1 to 65535.
@@ -174,7 +175,7 @@ fn port_number(text: &str) -> Result<u16, HostPortError> {
     port.ok_or(HostPortError::Port)
 }
 
-/// [`split`], with a host that is written as it must be beside a port.
+/// [`split`] for a single host: brackets stand around an IPv6 address and around nothing else.
 fn parts(text: &str) -> Result<(&str, Option<u16>), HostPortError> {
     let (host, port) = split(text)?;
     let bracketed = text.starts_with('[');

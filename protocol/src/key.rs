@@ -1,7 +1,6 @@
-//! Identities and keys: what they are called, how they are written, how a signature is made and
-//! checked.
+//! Identities and keys: their types, their text forms, and signatures.
 //!
-//! Holds no storage: where a secret lies on disk is its owner's business.
+//! Stores nothing: the owner of a secret decides where it lies on disk.
 
 use std::fmt;
 use std::str::FromStr;
@@ -100,7 +99,10 @@ macro_rules! public_type {
                     .ok()
                     .and_then(|bytes| bytes.try_into().ok())
                     .map(Self)
-                    .ok_or(ParseKeyError { what: $what, expected: "43 characters of URL-safe base64" })
+                    .ok_or(ParseKeyError {
+                        what: $what,
+                        expected: "43 characters of URL-safe base64",
+                    })
             }
         }
 
@@ -136,8 +138,8 @@ id_type!(
 );
 id_type!(
     /// One run of a controller over its database. A number that the controller counts up means
-    /// something only together with the run that told it: after a restore from a backup the same
-    /// numbers are told once more, for other things.
+    /// something only together with the run that counted it: after a restore from a backup the same
+    /// numbers are counted again, for other things.
     Lineage,
     "lineage"
 );
@@ -189,7 +191,7 @@ impl IdentitySecret {
         }
     }
 
-    /// The seed, for the owner's state file only.
+    /// The seed, to be written only to the owner's state file.
     pub fn seed(&self) -> &[u8; KEY_LEN] {
         &self.seed
     }
@@ -215,7 +217,8 @@ impl fmt::Debug for IdentitySecret {
     }
 }
 
-/// A text nobody may see in a log: tokens, passwords, auth keys. `Debug` and `Display` print `***`.
+/// A text that may not appear in a log: tokens, passwords, auth keys. `Debug` and `Display` print
+/// `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 

@@ -1,7 +1,7 @@
 //! The words all Overlan programs share: frames, tickets, the netmap and the API types.
 //!
-//! Pure data: no I/O, no clock, no logging, no runtime. Every decoder here meets foreign bytes, so
-//! every decoder is bounded by a named limit and returns an error instead of panicking.
+//! Pure data: no I/O, no clock, no logging, no runtime. Every decoder here reads strangers' bytes,
+//! so every decoder is bounded by a named limit and returns an error instead of panicking.
 //! `docs/protocol.md` describes the same formats for an independent implementer, and golden bytes
 //! in this crate's tests hold both to one truth.
 
@@ -68,7 +68,7 @@ pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-overlan-channel";
 /// Bytes taken from the TLS exporter.
 pub const EXPORTER_LEN: usize = 32;
 
-/// What one TLS connection's exporter yielded; two connections never share it.
+/// The bytes that one TLS connection's exporter gave; no two connections have the same.
 pub type Exporter = [u8; EXPORTER_LEN];
 
 /// Largest TLS plaintext record (RFC 8446). A frame that fits one record is never split over two by
@@ -78,7 +78,7 @@ pub const TLS_RECORD_MAX: usize = 16_384;
 /// Bytes in front of a packet inside a sealed message: type, reserved, session index, counter.
 pub const SEAL_HEADER_LEN: usize = 16;
 
-/// Bytes behind a packet inside a sealed message: the AEAD's tag.
+/// Bytes after a packet inside a sealed message: the AEAD's tag.
 pub const SEAL_TAG_LEN: usize = 16;
 
 /// MTU of the overlay, bytes of one IP packet: what is left of one TLS record after frame and seal.

@@ -2,14 +2,15 @@
 //! no socket, no clock and no RNG.
 //!
 //! ```text
-//! Quiet ──nothing heard for a keepalive, or 2 s while something is unanswered or packets passed lately──> Asked
+//! Quiet ──nothing heard for a keepalive──> Asked
+//! Quiet ──nothing heard for 2 s, and something is unanswered or packets passed lately──> Asked
 //! Asked ──anything heard──> Quiet
 //! Asked ──answer overdue──> dead
 //! ```
-//! Whatever arrives proves that the other end lives; a PONG is only the cheapest thing to ask for,
-//! and the one thing that answers all that was sent before. Silence is judged by what is heard:
-//! whether the question could be written does not matter, for who stopped takes none. An end that
-//! only receives sees nothing of a direction that died, so while packets pass both ask.
+//! Anything that arrives proves that the other end lives; a PONG is only the cheapest thing to ask
+//! for, and it alone answers everything sent before it. Silence is judged by what is heard, not by
+//! whether the question could be written: an end that stopped does not take it. An end that only
+//! receives cannot see that its other direction died, so both ends ask while packets pass.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ pub struct Liveness {
     sent_since: bool,
 }
 
-/// What the owner of the link must do now.
+/// The thing that the owner of the link must do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
     /// Send a PING.
@@ -37,7 +38,7 @@ pub enum Action {
 }
 
 impl Liveness {
-    /// `keepalive` is how long a link that carries nothing may be silent.
+    /// Starts at `now`; a link that carries nothing may be silent for `keepalive`.
     pub fn new(now: Instant, keepalive: Duration) -> Self {
         Self {
             keepalive,
@@ -65,25 +66,25 @@ impl Liveness {
         }
     }
 
-    /// The socket took nothing for a while, and takes again: the other end is there, and what was
-    /// asked lies behind what it takes.
+    /// The socket takes bytes again after a while without: the other end is there, and will come
+    /// to the question after what it reads first.
     pub fn handle_relieved(&mut self, now: Instant) {
         self.handle_heard(now);
     }
 
-    /// A packet of somebody passed, in either direction: more of them may be under way.
+    /// A packet passed, in either direction: more of them may be under way.
     pub fn handle_talked(&mut self, now: Instant) {
         self.talked = Some(now);
     }
 
-    /// Something was sent that deserves an answer: DATA, which is released sooner or later. PING
-    /// and PONG are not among it.
+    /// Something was sent that will be answered: DATA, which is released sooner or later, but not
+    /// PING or PONG.
     pub fn handle_sent(&mut self, now: Instant) {
         self.unanswered.get_or_insert(now);
         self.sent_since = true;
     }
 
-    /// Early calls do nothing.
+    /// Returns what is due. Early calls do nothing.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Action> {
         if now < self.poll_timeout() {
             return None;
@@ -111,15 +112,15 @@ impl Liveness {
     }
 }
 
-/// While something is unanswered, or in a conversation, silence of this length is suspicious: a
+/// While something is unanswered or packets passed lately, silence of this length is suspicious: a
 /// black hole is found within 4 s.
 const PROBE_AFTER: Duration = Duration::from_secs(2);
 
 /// Any end of a usable connection answers in this time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// A pause of this length is still part of a conversation: 15 questions of 40 bytes behind the last
-/// packet at most, and whoever types again after it loses no more than the 4 s.
+/// A pause of this length is still part of a conversation: at most 15 questions of 40 bytes follow
+/// the last packet, and a person who types again after it loses no more than the 4 s.
 const TALK: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
@@ -210,7 +211,7 @@ mod tests {
             "one question, not one in 2 s"
         );
 
-        // What is sent behind the question is not covered by its answer.
+        // The answer does not cover what is sent after the question.
         link.handle_sent(answered);
         let asked = link.poll_timeout();
         assert_eq!(link.handle_timeout(asked), Some(Action::Ping));

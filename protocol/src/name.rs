@@ -1,5 +1,5 @@
-//! Names: what a host label may look like, how one is made from an operating system's host name,
-//! how an overlay name is taken apart. Decides nothing about which names exist.
+//! Names: decides which texts are labels, makes a label from an operating system's host name, and
+//! takes overlay names apart. Does not know which names exist.
 
 /// Returns whether `label` is a host or network label: 1 to 63 lower-case letters, digits and
 /// hyphens, no hyphen at an end, and not the form of an internationalised name, which could look
@@ -20,7 +20,7 @@ pub fn is_domain(domain: &str) -> bool {
     domain.len() <= DOMAIN_MAX && domain.split('.').all(is_label)
 }
 
-/// The nearest label to a host name: its first part, lower case, other characters as hyphens.
+/// Makes a label from a host name: its first part in lower case, with hyphens for other characters;
 /// `device` if nothing is left.
 pub fn label_from_hostname(hostname: &str) -> String {
     let first = hostname.split('.').next().unwrap_or_default();
@@ -66,13 +66,13 @@ pub enum OverlayName<'a> {
         /// Network label.
         network: &'a str,
     },
-    /// Something below our domain that has too many labels to exist.
+    /// A name below our domain with too many labels to exist.
     Deeper,
 }
 
 impl<'a> OverlayName<'a> {
-    /// Takes `name` apart, which the caller has put in lower case; one trailing dot is allowed.
-    /// `None` where the name is not below `domain`.
+    /// Takes `name` apart, which must be in lower case; one trailing dot is allowed. `None` if the
+    /// name is not below `domain`.
     pub fn parse(name: &'a str, domain: &str) -> Option<Self> {
         let name = name.strip_suffix('.').unwrap_or(name);
         let below = name.strip_suffix(domain)?;
@@ -95,7 +95,7 @@ pub const LABEL_MAX: usize = 63;
 /// Longest deployment domain, bytes: host, network, two dots and this make at most 253.
 pub const DOMAIN_MAX: usize = 253 - 2 * (LABEL_MAX + 1);
 
-/// Room that a made label leaves for a suffix like `-4194302`.
+/// Bytes that a label made from a host name leaves for a suffix such as `-4194302`.
 const SUFFIX_ROOM: usize = 8;
 
 #[cfg(test)]
@@ -150,7 +150,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_host_name_gives_a_label_with_room_for_a_suffix(hostname in ".{0,100}", number in 1u32..4_194_303) {
+        fn every_host_name_gives_a_label_with_room_for_a_suffix(
+            hostname in ".{0,100}",
+            number in 1u32..4_194_303,
+        ) {
             let label = label_from_hostname(&hostname);
             prop_assert!(is_label(&label));
             prop_assert!(is_label(&with_suffix(&label, number)));

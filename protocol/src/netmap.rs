@@ -1,8 +1,9 @@
-//! The netmap: all that a device is told about its networks, and how it follows changes by deltas.
+//! The netmap: all that the controller reports to a device about its networks, and the deltas by
+//! which the device follows changes.
 //!
 //! A device holds one [`Netmap`] and applies each [`Delta`] in order. A delta that does not start
-//! where the map stands is a
-//! [`Gap`]: the device then asks for a snapshot. Trusting a peer's keys is the client's decision, not this module's.
+//! at the map's version is a [`Gap`]: the device then asks for a snapshot. The client, not this
+//! module, decides whether to trust a peer's keys.
 
 use std::collections::BTreeMap;
 
@@ -19,8 +20,8 @@ use crate::policy::Filter;
 pub struct Netmap {
     /// The controller's version that this map shows.
     pub version: u64,
-    /// The run of the controller that told the version; who asks for deltas gives both back. `None`
-    /// in a map that was written before there was one: it cannot be resumed.
+    /// The run of the controller that counted the version; a request for deltas sends both back.
+    /// `None` in a map of an earlier version of the program: it cannot be resumed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineage: Option<Lineage>,
     /// The deployment's domain, lower case.
@@ -44,7 +45,7 @@ pub struct Network {
     pub host: u32,
     /// This device's host label.
     pub label: String,
-    /// Where this device attaches: home first, then backups.
+    /// Relays to which this device attaches: home first, then backups.
     pub relays: Vec<RelayId>,
     /// This device's rules.
     pub filter: Filter,
@@ -53,7 +54,7 @@ pub struct Network {
     /// Records and zones.
     #[serde(default, skip_serializing_if = "Dns::is_empty")]
     pub dns: Dns,
-    /// Routes by which this device may lead others to hosts behind it.
+    /// Approved routes of this device, by which it is a gateway for others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<GatewayRoute>,
 }
@@ -71,11 +72,11 @@ pub struct Peer {
     pub tunnel: TunnelKey,
     /// Signature by `identity` over [`crate::proof::tunnel_key_message`], text form.
     pub tunnel_signature: String,
-    /// Where the device attaches: home first, then backups.
+    /// Relays to which the device attaches: home first, then backups.
     pub relays: Vec<RelayId>,
-    /// Says whether the controller holds a control session with it.
+    /// It holds a controller session.
     pub online: bool,
-    /// Approved routes to hosts behind it.
+    /// Approved routes, for which it is the gateway.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<GatewayRoute>,
     /// By what right it was enrolled.
@@ -91,13 +92,13 @@ pub enum Owner {
     Person(String),
     /// An auth key, by its id.
     AuthKey(String),
-    /// It was not noted then.
+    /// It was enrolled by a version that did not record this.
     #[default]
     Unknown,
 }
 
 impl Owner {
-    /// Returns whether nothing was noted.
+    /// Returns whether nothing was recorded.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         *self == Self::Unknown
@@ -130,7 +131,7 @@ pub struct Relay {
 pub enum MapEvent {
     /// The whole map; replaces what the device holds.
     Snapshot(Box<Netmap>),
-    /// What changed.
+    /// The changes since an earlier version.
     Delta(Delta),
     /// A fresh ticket, because the old one is past half of its life or names other networks.
     Ticket {
@@ -155,10 +156,10 @@ pub struct Delta {
     pub from: u64,
     /// The version that it has afterwards.
     pub to: u64,
-    /// The run of the controller that tells `to`.
+    /// The run of the controller that counted `to`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineage: Option<Lineage>,
-    /// In order.
+    /// The changes, to be applied in this order.
     pub changes: Vec<Change>,
 }
 
@@ -168,14 +169,14 @@ pub struct Delta {
 pub enum Change {
     /// A network is new or changed as a whole.
     Network {
-        /// Which.
+        /// The id of the network.
         id: NetworkId,
         /// Its new state.
         network: Box<Network>,
     },
     /// This device is no longer a member.
     NetworkGone {
-        /// Which.
+        /// The network that it left or was removed from.
         id: NetworkId,
     },
     /// A peer is new or changed.
@@ -200,19 +201,19 @@ pub enum Change {
         network: NetworkId,
         /// Its host index.
         host: u32,
-        /// Says whether it is there.
+        /// The peer is online.
         online: bool,
     },
     /// A relay is new or changed.
     Relay {
-        /// Which.
+        /// The id of the relay.
         id: RelayId,
         /// Its new state.
         relay: Relay,
     },
     /// A relay is no longer used.
     RelayGone {
-        /// Which.
+        /// The id of the relay.
         id: RelayId,
     },
     /// This device's relays in a network changed.
@@ -222,7 +223,7 @@ pub enum Change {
         /// Home first.
         relays: Vec<RelayId>,
     },
-    /// The routes by which this device may lead others to hosts behind it changed.
+    /// The approved routes of this device in a network changed.
     Routes {
         /// In which network.
         network: NetworkId,
@@ -236,9 +237,9 @@ pub enum Change {
         /// The new rules.
         filter: Filter,
     },
-    /// What a network knows of a name changed.
+    /// The records of a name changed.
     DnsRecords {
-        /// Which network.
+        /// In which network.
         network: NetworkId,
         /// The absolute name.
         name: String,
@@ -247,7 +248,7 @@ pub enum Change {
     },
     /// A zone is new, changed or gone.
     DnsZone {
-        /// Of which network.
+        /// In which network.
         network: NetworkId,
         /// Its name.
         zone: String,
@@ -258,7 +259,7 @@ pub enum Change {
 
 /// A delta that does not fit the map; ask for a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the netmap stands at version {have}; the change starts at {from}")]
+#[error("the netmap is at version {have}, but the change starts at {from}; ask for a snapshot")]
 pub struct Gap {
     /// The map's version.
     pub have: u64,
@@ -267,8 +268,8 @@ pub struct Gap {
 }
 
 impl Netmap {
-    /// Applies `delta`, or changes nothing and reports a gap. A change about something the map does
-    /// not hold is skipped: it can only be about what policy hides.
+    /// Applies `delta`, or changes nothing and reports a gap. A change to something that the map
+    /// does not hold is skipped: policy hides it from this device.
     pub fn apply(&mut self, delta: &Delta) -> Result<(), Gap> {
         if delta.from != self.version || delta.to < delta.from {
             return Err(Gap {

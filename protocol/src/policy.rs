@@ -1,9 +1,9 @@
-//! Compiled policy: which peers reach which ports of a device. One evaluation for source and
-//! destination; how a policy text becomes rules is the controller's.
+//! Compiled policy: the rules that say which peers reach which ports of a device. Source and
+//! destination evaluate the same rules; the controller makes them from a policy text.
 
 use serde::{Deserialize, Serialize};
 
-/// What a packet carries, as far as policy looks.
+/// The protocol inside a packet, as far as policy looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
@@ -18,19 +18,19 @@ pub enum Protocol {
 /// A device's rules in one network. Nothing passes that no rule allows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filter {
-    /// Who may open what *on this device*. Enforced here.
+    /// Rules for what peers may open *on this device*. Enforced here.
     pub inbound: Vec<Rule>,
-    /// What this device may open *elsewhere*. Checked here only for an early and honest answer; the
-    /// destination enforces.
+    /// Rules for what this device may open *on peers*. Checked here only for an early and honest
+    /// answer; the destination enforces them.
     pub outbound: Vec<Rule>,
 }
 
 /// One allow rule: these peers, these services.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
-    /// Which peers.
+    /// The peers that the rule is about.
     pub peers: Peers,
-    /// Which services; any of them suffices.
+    /// The services that they may open; one that matches suffices.
     pub services: Vec<Service>,
 }
 

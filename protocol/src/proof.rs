@@ -1,5 +1,5 @@
-//! How a device or a relay proves to the controller, on each HTTP connection, that it holds its
-//! identity key.
+//! The proof by which a device or a relay shows the controller, on each HTTP connection, that it
+//! holds its identity key.
 //!
 //! The proof signs the TLS exporter of the connection it travels on, so there is no long-lived
 //! bearer secret and a captured proof is worth nothing elsewhere. It stands in the `Authorization`
@@ -11,7 +11,7 @@ use crate::key::{
     encode_signature,
 };
 
-/// Who speaks on a channel, as claimed; [`ChannelProof::is_proved_by`] tells whether it is true.
+/// The claimed identity of the sender; [`ChannelProof::is_proved_by`] decides whether it is true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Principal {
     /// An enrolled device.
@@ -32,7 +32,7 @@ impl Principal {
 /// A claim and its signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelProof {
-    /// Who is claimed.
+    /// The claimed identity.
     pub principal: Principal,
     signature: [u8; SIGNATURE_LEN],
 }
@@ -86,14 +86,14 @@ fn channel_message(principal: Principal, exporter: &Exporter) -> Vec<u8> {
     [CHANNEL_LABEL, role.as_bytes(), b"\0", exporter, &id].concat()
 }
 
-/// What a newcomer signs with its fresh identity key when it enrols (a device) or registers (a
-/// relay): proof that it holds the key, on this connection.
+/// The bytes that a device signs with its new identity key when it enrols, or a relay when it
+/// registers: proof that it holds the key, on this connection.
 pub fn enrolment_message(exporter: &Exporter, identity: &IdentityKey) -> Vec<u8> {
     [ENROL_LABEL, exporter, &identity.0].concat()
 }
 
-/// What a device's identity key signs to certify its tunnel key. Peers check it, so that a
-/// controller cannot swap a tunnel key without swapping the whole identity.
+/// The bytes that a device's identity key signs to certify its tunnel key. Peers check them, so
+/// that a controller cannot swap a tunnel key without swapping the whole identity.
 pub fn tunnel_key_message(tunnel: &TunnelKey) -> Vec<u8> {
     [TUNNEL_KEY_LABEL, &tunnel.0[..]].concat()
 }

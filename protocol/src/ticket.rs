@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::frame::Vni;
 use crate::key::{DeviceId, IdentityKey, IdentitySecret, SIGNATURE_LEN};
 
-/// What a ticket says. Times are seconds since the Unix epoch.
+/// The claims of a ticket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
     /// The id of the device.
@@ -26,13 +26,13 @@ pub struct Ticket {
     /// Networks the device may attach to, with its host index in each; at most [`NETWORKS_MAX`].
     #[serde(rename = "nets")]
     pub networks: Vec<(Vni, u32)>,
-    /// Device epoch: a relay that was told of a revocation at a higher epoch refuses the ticket.
+    /// Device epoch: a relay whose orders revoke the device at a higher epoch refuses the ticket.
     #[serde(rename = "ep")]
     pub epoch: u64,
-    /// Not valid before.
+    /// The first second at which it is valid.
     #[serde(rename = "nbf")]
     pub not_before: u64,
-    /// Not valid at and after.
+    /// The first second at which it is no longer valid.
     #[serde(rename = "exp")]
     pub expires: u64,
 }
@@ -48,21 +48,22 @@ pub type TicketKeys = BTreeMap<KeyId, IdentityKey>;
 /// The reason why a ticket is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TicketError {
-    /// Not a `v4.public` token of ours, or over a limit.
+    /// It is not a `v4.public` token of this form, or is over a limit.
     #[error("the ticket is malformed")]
     Malformed,
     /// Signed by a key this verifier does not know.
-    #[error("the ticket was signed by a key that is not known here")]
+    #[error("the ticket was signed by a key that this relay does not know")]
     UnknownKey,
-    /// The signature does not fit.
-    #[error("the ticket's signature does not fit")]
+    /// The signature is not that of the named key.
+    #[error("the ticket's signature is wrong")]
     Forged,
     /// Before its time; the clocks may differ.
-    #[error("the ticket is not valid yet; compare the clocks of controller and relay")]
+    #[error("the ticket is not valid yet; compare the clocks of the controller and the relay")]
     NotYet,
     /// Past its time.
     #[error(
-        "the ticket has expired; if a new one has, too, compare the clocks of controller and relay"
+        "the ticket has expired; if a new one has too, \
+         compare the clocks of the controller and the relay"
     )]
     Expired,
 }
@@ -157,8 +158,8 @@ fn pre_authentication_encoding(pieces: &[&[u8]]) -> Vec<u8> {
 
 const PASETO_HEADER: &str = "v4.public.";
 
-/// Longest ticket text, bytes: it must fit the frame budget of a peer that has not proved who it
-/// is.
+/// Longest ticket text, bytes: it must fit the frame budget of a client that has not yet proved its
+/// identity.
 pub const TICKET_MAX: usize = 1_024;
 
 /// Most networks in one ticket; with the longest numbers the text stays under [`TICKET_MAX`].
@@ -168,7 +169,7 @@ pub const NETWORKS_MAX: usize = 16;
 /// to 12 hours is not noticed.
 pub const TICKET_LIFE_SECS: u64 = 24 * 3_600;
 
-/// How much earlier than its signing a ticket is valid, seconds: room for clocks that differ.
+/// Seconds before its signing from which a ticket is valid: room for clocks that differ.
 pub const CLOCK_SKEW_SECS: u64 = 300;
 
 #[cfg(test)]

@@ -19,10 +19,10 @@ impl UnixTime {
     /// 1970-01-01, also what a program writes whose clock is not set.
     pub const EPOCH: Self = Self(0);
 
-    /// The latest time there is: it never comes.
+    /// The latest time that can be written: it never comes.
     pub const MAX: Self = Self(u64::MAX);
 
-    /// The time that is so many seconds after the epoch.
+    /// The time that is `seconds` after the epoch.
     #[must_use]
     pub const fn from_secs(seconds: u64) -> Self {
         Self(seconds)

@@ -145,7 +145,8 @@ fn a_wrong_command_line_is_told_before_anything_happens() {
     assert!(!login.stderr.contains(PASSWORD), "{login:#?}");
 
     let truncated = &join[..join.len() - 5];
-    up_with(&["--server", truncated]).refused(2, &["the fingerprint is damaged; copy it whole"]);
+    up_with(&["--server", truncated])
+        .refused(2, &["the fingerprint after # is damaged; copy it as"]);
     let (address, _) = join.split_once('#').unwrap();
     up_with(&["--server", &format!("{address}#")]).refused(2, &["sha256:"]);
     up_with(&["--server", &join.replace("https://", "")])

@@ -90,7 +90,7 @@ fn a_device_behind_an_http_proxy_takes_part_through_it_alone() {
         8,
         &[
             "the upstream proxy http://127.0.0.1",
-            "does not take the password",
+            "refused the password",
         ],
     );
     assert!(!refused.stderr.contains("guess"), "{refused:#?}");

@@ -1,5 +1,5 @@
-//! The two clocks of a shell: what time has passed, and what time people and tickets have. Deciding
-//! code reads neither: it takes the time as an argument.
+//! The two clocks of a shell: one for deadlines, and one for tickets and people. Deciding code
+//! reads neither: it takes the time as an argument.
 
 use std::time::Instant;
 

@@ -1,6 +1,7 @@
-//! Opens TLS connections to servers, straight or through a proxy, and names the reason where there
-//! is none. Decides what the failure of a handshake means; the way out is [`crate::outgoing`]'s,
-//! and who the server must be [`crate::tls`]'s.
+//! Opens TLS connections to servers, directly or through a proxy, or names the reason for a
+//! failure. Decides what the failure of a handshake means; [`crate::outgoing`] chooses the way out,
+//! and
+//! [`crate::tls`] decides whether the server is the right one.
 
 use std::io;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ pub async fn direct(
     through(&Outgoing::direct(), to, config, within).await
 }
 
-/// Connects to `to` by the way `outgoing` and finishes the handshake within `within`.
+/// Connects to `to` by way of `outgoing` and finishes the handshake within `within`.
 ///
 /// # Errors
 /// See [`ConnectError`].
@@ -53,11 +54,14 @@ pub async fn through(
             .connect(name, Stepwise::opened_in(tcp, opened_in))
             .await
             .map_err(|source| classify_handshake_error(address.clone(), source))?;
-        // A server that knows no ALPN passes the handshake; ours always name what they speak.
+        // A server that does not know ALPN passes the handshake; ours always name their protocol.
         if stream.get_ref().1.alpn_protocol().is_none() {
             return Err(ConnectError::Handshake {
                 address: address.clone(),
-                source: io::Error::new(io::ErrorKind::InvalidData, "it names no protocol"),
+                source: io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "it did not agree on a protocol (ALPN)",
+                ),
             });
         }
         Ok(stream.into())
@@ -80,7 +84,8 @@ fn classify_handshake_error(address: String, source: io::Error) -> ConnectError 
         Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) => {
             ConnectError::WrongServer {
                 address,
-                reason: "no public CA vouches for it; for a controller of your own copy the join string whole, with the part after #"
+                reason: "no public CA vouches for it; \
+                for a controller of your own, copy the whole join string, with the part after #"
                     .to_owned(),
             }
         }
@@ -97,7 +102,7 @@ fn classify_handshake_error(address: String, source: io::Error) -> ConnectError 
     }
 }
 
-/// Returns whether the other end closed the connection, in whatever way that showed.
+/// Returns whether the other end closed the connection, in any of the ways in which that shows.
 fn closed(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(

@@ -3,16 +3,16 @@
 use std::io;
 use std::time::Duration;
 
-/// The reason why there is no TLS connection. One variant per thing the caller tells or does
+/// The reason why there is no TLS connection. One variant per thing that the caller reports or does
 /// differently.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The name has no address.
     #[error("cannot resolve {host}: {source}")]
     Resolve {
-        /// The name that its relay token gave the relay.
+        /// The host name.
         host: String,
-        /// Reason.
+        /// The resolver's error.
         source: io::Error,
     },
     /// No address answered.
@@ -20,7 +20,7 @@ pub enum ConnectError {
     Connect {
         /// `host:port`.
         address: String,
-        /// Reason of the last attempt.
+        /// The error of the last attempt.
         source: io::Error,
     },
     /// The proxy on the way there did not connect.
@@ -30,45 +30,46 @@ pub enum ConnectError {
         proxy: String,
         /// `host:port`.
         address: String,
-        /// What it said.
+        /// The proxy's answer, or the failure in reaching it.
         reason: String,
     },
-    /// No answer in time.
+    /// The server did not answer in time.
     #[error("{address} did not answer within {} s", tenths(*waited))]
     TimedOut {
         /// `host:port`.
         address: String,
-        /// The time for which was waited.
+        /// The time that the caller waited.
         waited: Duration,
     },
-    /// The server is not the one that was named.
+    /// The server is not the one that the caller named.
     #[error("{address} is not the server that was named: {reason}")]
     WrongServer {
         /// `host:port`.
         address: String,
-        /// What does not fit.
+        /// The difference between the two.
         reason: String,
     },
-    /// It took the connection and closed it without a word of TLS.
+    /// The server accepted the connection and closed it before the TLS handshake.
     #[error(
-        "{address} closed the connection before the TLS handshake: it may have as many connections as it takes, so try again \
-         in a moment; or another program listens there"
+        "{address} closed the connection before the TLS handshake; \
+        it may have no room for more connections, so try again in a moment, \
+        or check that no other program listens there"
     )]
     Closed {
         /// `host:port`.
         address: String,
     },
-    /// What answers does not speak TLS 1.3 with our protocol.
+    /// The server does not speak TLS 1.3 with our protocol.
     #[error("{address} does not speak this protocol: {source}")]
     Handshake {
         /// `host:port`.
         address: String,
-        /// Reason.
+        /// The error of the handshake.
         source: io::Error,
     },
 }
 
-/// Seconds as people read them, to a tenth: what was left of a limit is hardly ever a round number.
+/// Rounds seconds to a tenth for people: the rest of a limit is hardly ever a round number.
 pub(crate) fn tenths(time: Duration) -> f32 {
     (time.as_secs_f32() * 10.0).round() / 10.0
 }

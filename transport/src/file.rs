@@ -1,10 +1,10 @@
-//! Small files of a private directory: readable by their owner only, and whole at any moment.
-//! Decides how they are read, written and removed; knows nothing of what is in them.
+//! Small files of a private directory: readable only by their owner, and whole at any moment.
+//! Decides how they are read, written and removed; does not know their content.
 //!
 //! A file is written beside its place under the name of [`part_of`], synced, and renamed; then the
-//! directory is synced. A reader, or a crash, meets the old content or the new one, and a crash
-//! leaves one part file at most, which the next write replaces. There may be one writer at a time
-//! per file.
+//! directory is synced. A reader, also after a crash, finds the old content or the new one, and a
+//! crash leaves at most one part file, which the next write replaces. There may be one writer at a
+//! time per file.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -24,8 +24,8 @@ pub fn read(path: &Path, max: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    // Room for all at once, and for the read that finds the end: a buffer that grows leaves copies
-    // of secrets behind.
+    // Room for the whole file, and for the read that finds the end: a buffer that grows leaves
+    // copies of secrets in memory.
     let size = file.metadata()?.len().min(max);
     let mut bytes = Zeroizing::new(Vec::with_capacity(size as usize + 2));
     file.take(max).read_to_end(&mut bytes)?;
@@ -47,8 +47,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_dir(path)
 }
 
-/// Removes a file, and a part file that a crash left beside it, which may hold keys as well. A file
-/// that does not exist is fine.
+/// Removes a file, and a part file that a crash left beside it, which may hold keys as well. It is
+/// not an error if the file does not exist.
 ///
 /// # Errors
 /// Those of the operating system.
@@ -60,7 +60,7 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Renames a file within its directory. A file that does not exist is fine.
+/// Renames a file within its directory. It is not an error if the file does not exist.
 ///
 /// # Errors
 /// Those of the operating system.
@@ -82,7 +82,7 @@ pub fn part_of(path: &Path) -> PathBuf {
 }
 
 fn write_part(part: &Path, bytes: &[u8]) -> io::Result<()> {
-    // One that a crash left may have any content and any mode.
+    // A part file that a crash left may have any content and any mode.
     remove_one(part)?;
     let mut file = OpenOptions::new()
         .write(true)
@@ -93,7 +93,7 @@ fn write_part(part: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Removes a file and says whether there was one.
+/// Removes a file. Returns whether there was one.
 fn remove_one(path: &Path) -> io::Result<bool> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
@@ -107,7 +107,7 @@ fn sync_dir(file: &Path) -> io::Result<()> {
     File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// Its owner reads and writes it, others may not even read.
+/// The mode of files: the owner reads and writes, others may do nothing.
 const MODE: u32 = 0o600;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! One HTTP/1.1 connection to the controller: requests with JSON bodies, problems as errors, and
 //! the endless netmap stream.
 //!
-//! A connection knows its TLS exporter, so a proof made here counts on this connection alone. It
+//! A connection knows its TLS exporter, so a proof made here is valid on this connection only. It
 //! never reconnects by itself.
 
 use std::time::Duration;
@@ -36,22 +36,22 @@ pub enum HttpsError {
     /// There is no connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The controller says no.
+    /// The controller refused the request.
     #[error("{}", describe(.0))]
     Problem(Problem),
     /// The connection broke or was closed; open another.
     #[error("the connection to the controller ended: {0}")]
     Broken(String),
-    /// The answer is not of the controller's form.
-    #[error("the controller's answer is not understood: {0}")]
+    /// The answer does not have the form of the controller's API.
+    #[error("cannot understand the controller's answer: {0}")]
     NotUnderstood(String),
-    /// No answer in time.
+    /// The controller did not answer in time.
     #[error("the controller did not answer within {} s", connect_error::tenths(*.0))]
     TimedOut(Duration),
 }
 
 impl HttpsError {
-    /// The kind of problem, if the controller said no.
+    /// The kind of problem, if the controller refused the request.
     pub fn problem(&self) -> Option<ProblemKind> {
         match self {
             Self::Problem(problem) => Some(problem.kind),
@@ -61,7 +61,7 @@ impl HttpsError {
 }
 
 fn describe(problem: &Problem) -> String {
-    // The title says only that something is wrong with what was given; the detail says what.
+    // The title of a bad request says only that something is wrong; the detail says what.
     let text = if problem.detail.is_empty() {
         problem.title.clone()
     } else if problem.kind == ProblemKind::BadRequest {
@@ -80,7 +80,7 @@ pub struct Connection {
     exporter: Exporter,
     host: String,
     authorization: Option<Secret>,
-    /// The server's clock at its last answer, seconds since the Unix epoch.
+    /// The server's clock at its last answer.
     server_time: Option<u64>,
     driver: JoinHandle<()>,
 }
@@ -91,7 +91,7 @@ impl Connection {
         Self::open_through(&Outgoing::direct(), join, within).await
     }
 
-    /// The same by the way `outgoing`.
+    /// Connects to the controller of `join` within `within`, by way of `outgoing`.
     pub async fn open_through(
         outgoing: &Outgoing,
         join: &JoinString,
@@ -125,13 +125,13 @@ impl Connection {
         &self.exporter
     }
 
-    /// Speaks as a device or a relay from here on.
+    /// Authenticates further requests as a device or a relay.
     pub fn prove(&mut self, principal: Principal, secret: &IdentitySecret) {
         let proof = ChannelProof::sign(principal, secret, &self.exporter);
         self.authorization = Some(Secret::new(&proof.to_header()));
     }
 
-    /// Speaks as a person with this session from here on.
+    /// Authenticates further requests as the person of this session.
     pub fn bearer(&mut self, session: &Secret) {
         self.authorization = Some(Secret::new(&format!("Bearer {}", session.reveal())));
     }
@@ -248,7 +248,7 @@ impl Connection {
 }
 
 impl Connection {
-    /// The server's clock at its last answer, seconds since the Unix epoch, if that told it.
+    /// The server's clock at its last answer, if the answer had a date.
     pub fn server_time(&self) -> Option<u64> {
         self.server_time
     }
@@ -317,13 +317,13 @@ fn broken(error: hyper::Error) -> HttpsError {
     HttpsError::Broken(error.to_string())
 }
 
-/// What a proxy in between may answer: not our form, still a no.
+/// Makes a problem from a refusal that does not have our form, as of a proxy on the way.
 fn plain_problem(status: StatusCode) -> Problem {
     Problem {
         kind: ProblemKind::Other,
         title: format!("the server answered {status}"),
         status: status.as_u16(),
-        detail: "this is not the controller's form of an error; a proxy may stand between"
+        detail: "this error is not in the controller's form; a proxy on the way may have sent it"
             .to_owned(),
         retry_after_secs: None,
     }

@@ -1,5 +1,5 @@
 //! The tokio shells that client, relay and controller share. They decide nothing about networks,
-//! devices or policy.
+//! devices and policy.
 
 #![forbid(unsafe_code)]
 

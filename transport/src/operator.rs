@@ -1,5 +1,5 @@
-//! The operator's HTTP door of a server program. Decides nothing: its owner knows what a path answers.
-//! Nobody is authenticated here, so it listens where only operators are.
+//! The operator's HTTP door of a server program. Decides nothing: its owner gives the page of each
+//! path. It authenticates nobody, so it must listen where only operators can connect.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -20,19 +20,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accept::Incoming;
 
-/// What a path answers.
+/// The answer of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     /// HTTP status.
     pub status: StatusCode,
     /// Content type of the body.
     pub content_type: &'static str,
-    /// The answer.
+    /// The text of the answer.
     pub body: String,
 }
 
 impl Page {
-    /// Counts in Prometheus' text form.
+    /// A page of counters in Prometheus' text form.
     pub fn metrics(text: String) -> Self {
         Self {
             status: StatusCode::OK,
@@ -41,7 +41,7 @@ impl Page {
         }
     }
 
-    /// A JSON document about the program, which `is_well` or not: 200 or 503.
+    /// A page with a JSON document about the program: 200 if it `is_well`, otherwise 503.
     pub fn health(is_well: bool, document: &serde_json::Value) -> Self {
         Self {
             status: match is_well {
@@ -53,7 +53,7 @@ impl Page {
         }
     }
 
-    /// There is nothing at the path; `paths` are those that there are.
+    /// The page for an unknown path; `paths` are the known ones.
     pub fn not_found(paths: &str) -> Self {
         Self {
             status: StatusCode::NOT_FOUND,
@@ -63,10 +63,10 @@ impl Page {
     }
 }
 
-/// Answers until `stop` with what `respond` says to the path of each GET; other methods are
-/// answered as an unknown path. Where there is no room for one more, the connection goes that is
-/// there for longest: an answer takes no time, and whoever only holds places must not make a
-/// healthy program look ill.
+/// Answers each GET with the page that `respond` returns for its path, until `stop`; other methods
+/// are answered like an unknown path. If there is no room for one more connection, the oldest one
+/// is closed: an answer takes little time, and idle connections must not make a healthy program
+/// look ill.
 pub async fn serve<R, A>(listener: TcpListener, respond: R, stop: CancellationToken)
 where
     R: Fn(String) -> A + Clone + Send + 'static,
@@ -111,7 +111,7 @@ where
         .keep_alive(false)
         .max_buf_size(REQUEST_MAX)
         .serve_connection(TokioIo::new(tcp), service);
-    // Whoever is slower or speaks something else has no claim to an answer.
+    // A client that is slower, or does not speak HTTP, gets no answer.
     let _ = timeout(ANSWER_WITHIN, connection).await;
 }
 
@@ -125,13 +125,13 @@ fn response(page: Page) -> Response<Full<Bytes>> {
     response
 }
 
-/// Most operators at once; for one more, the one that is there for longest goes.
+/// Most connections at once; for one more, the oldest one is closed.
 const CONNECTIONS_MAX: usize = 16;
 
 /// Largest request head, bytes; hyper asks for at least this.
 const REQUEST_MAX: usize = 8_192;
 
-/// Time for one request and its answer; a database that does not write may take its own.
+/// Time for one request and its answer; a database that cannot write takes long to say so.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! How connections leave this host: straight, or through a proxy where a firewall lets nothing else
-//! out. Decides for which servers the proxy is asked, and asks it. What follows is TLS from end to
-//! end: the proxy learns names, times and sizes.
+//! Opens connections from this host: directly, or through a proxy where a firewall lets nothing
+//! else out. Decides for which servers the proxy is asked, and asks it. The bytes that follow are
+//! TLS from end to end: the proxy learns names, times and sizes.
 
 use std::fmt;
 use std::io;
@@ -39,28 +39,28 @@ pub struct UpstreamProxy {
     loopback: bool,
 }
 
-/// What the proxy speaks.
+/// The protocol of the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// HTTP CONNECT.
     Http,
-    /// SOCKS5, names resolved by the proxy.
+    /// SOCKS5; the proxy resolves names.
     Socks5,
 }
 
-/// A text that names no proxy that can be used.
+/// A text that does not name a usable proxy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a proxy: {0}; it looks like http://proxy.example:3128 or socks5://proxy.example:1080")]
+#[error("not a proxy: {0}; write it as http://proxy.example:3128 or socks5://proxy.example:1080")]
 pub struct ParseProxyError(&'static str);
 
 impl Outgoing {
-    /// No proxy.
+    /// Directly, without a proxy.
     #[must_use]
     pub fn direct() -> Self {
         Self(None)
     }
 
-    /// Through `proxy`, but for the hosts that it is not for.
+    /// Through `proxy`, except to the hosts that it is not for.
     #[must_use]
     pub fn through(proxy: UpstreamProxy) -> Self {
         Self(Some(Arc::new(proxy)))
@@ -72,8 +72,8 @@ impl Outgoing {
         self.0.as_deref()
     }
 
-    /// Opens a TCP connection to `to`. Returns also how long the network took for it, unless a
-    /// proxy stood between.
+    /// Opens a TCP connection to `to`. Returns also the time that the network took for it, unless
+    /// there is a proxy on the way.
     pub(crate) async fn open(
         &self,
         to: &HostPort,
@@ -99,16 +99,16 @@ impl Outgoing {
 }
 
 impl UpstreamProxy {
-    /// The same with the user's password.
+    /// Sets the user's password.
     #[must_use]
     pub fn with_password(mut self, password: Secret) -> Self {
         self.password = Some(password);
         self
     }
 
-    /// The same, but not for hosts of `list`: names with all that lies below them, addresses,
-    /// ranges such as `10.0.0.0/8`, each with a port or without, or `*` for all, separated by
-    /// commas or white space. What is nothing of that is left out.
+    /// Excludes the hosts of `list`: names with all that lies below them, addresses, ranges such as
+    /// `10.0.0.0/8`, each with a port or without, or `*` for all, separated by commas or white
+    /// space. Other entries are ignored.
     #[must_use]
     pub fn except(mut self, list: &str) -> Self {
         let entries = list.split([',', ' ', '\t']).take(EXCEPT_MAX);
@@ -116,7 +116,7 @@ impl UpstreamProxy {
         self
     }
 
-    /// The same, but not for this very host, as is usual for a proxy that the environment names.
+    /// Excludes this very host, as is usual for a proxy that the environment names.
     #[must_use]
     pub fn not_for_loopback(mut self) -> Self {
         self.loopback = false;
@@ -205,7 +205,7 @@ impl FromStr for UpstreamProxy {
     }
 }
 
-/// Without user and password: it goes into errors and the status.
+/// Prints the proxy without user and password, for errors and the status.
 impl fmt::Display for UpstreamProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.kind {
@@ -263,13 +263,13 @@ async fn connect_tcp(to: &HostPort) -> Result<(TcpStream, Duration), ConnectErro
 /// Most addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
 
-/// The time for which one address is tried before the next one is.
+/// The time for which one address is tried before the next one.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest user name or password, bytes (RFC 1929).
 const CREDENTIAL_MAX: usize = 255;
 
-/// Entries of a list of exceptions that are looked at.
+/// Most entries of a list of exceptions; the rest is ignored.
 const EXCEPT_MAX: usize = 256;
 
 #[cfg(test)]

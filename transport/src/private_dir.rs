@@ -1,5 +1,5 @@
-//! Decides whether a directory may hold keys: it is its user's alone. Makes one that is missing,
-//! and never changes one that is there.
+//! Decides whether a directory may hold keys: it must belong to its user alone. Makes one that is
+//! missing, and never changes one that exists.
 
 use std::fs::{self, DirBuilder, Metadata};
 use std::io;
@@ -8,12 +8,12 @@ use std::path::Path;
 
 use rustix::process::geteuid;
 
-/// What a directory is for, in the words of its messages.
+/// The purpose of a directory, in the words of messages about it.
 #[derive(Debug, Clone, Copy)]
 pub struct Purpose {
     /// The option that names another one, such as `--state-dir`.
     pub option: &'static str,
-    /// Whose keys it would hold, such as `this device's keys`.
+    /// The keys that it would hold, such as `this device's keys`.
     pub keys: &'static str,
 }
 
@@ -23,25 +23,26 @@ pub enum PrivateDirError {
     /// It cannot be made or looked at.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// It is not its user's alone; the text says what is wrong and how to mend it.
+    /// It does not belong to its user alone; the text says what is wrong and how to mend it.
     #[error("{0}")]
     Unfit(String),
 }
 
-/// Makes the directory, with those above it, for its owner only, or finds one that is so.
+/// Makes the directory, with those above it, for its owner only; one that exists must be so
+/// already.
 ///
 /// # Errors
 /// See [`PrivateDirError`].
 pub fn make(dir: &Path, purpose: Purpose) -> Result<(), PrivateDirError> {
     let made = DirBuilder::new().recursive(true).mode(MODE).create(dir);
     match made {
-        // Something else stands there; the look at it says what.
+        // Something with this name exists; the check says what is wrong with it.
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error.into()),
         Ok(()) | Err(_) => check(dir, purpose),
     }
 }
 
-/// Looks at a directory that is there.
+/// Checks a directory that exists.
 ///
 /// # Errors
 /// See [`PrivateDirError`]; an [`io::ErrorKind::NotFound`] if it is missing.
@@ -53,7 +54,7 @@ pub fn check(dir: &Path, purpose: Purpose) -> Result<(), PrivateDirError> {
     }
 }
 
-/// What the file system says of it.
+/// The facts that the file system reports.
 #[derive(Debug, Clone, Copy)]
 struct Found {
     is_dir: bool,
@@ -71,7 +72,7 @@ impl From<&Metadata> for Found {
     }
 }
 
-/// The decision, for a program that runs as user `us`.
+/// Returns what is wrong, for a program that runs as user `us`.
 fn objection(dir: &Path, found: Found, us: u32, purpose: Purpose) -> Option<String> {
     let Purpose { option, keys } = purpose;
     let Found {
@@ -84,7 +85,8 @@ fn objection(dir: &Path, found: Found, us: u32, purpose: Purpose) -> Option<Stri
     }
     if owner != us {
         return Some(format!(
-            "it belongs to user {owner} and this program runs as user {us}; run it as the owner or use another {option}"
+            "it belongs to user {owner} and this program runs as user {us}; \
+            run it as the owner or use another {option}"
         ));
     }
     if mode & OTHERS != 0 {
@@ -101,11 +103,11 @@ fn objection(dir: &Path, found: Found, us: u32, purpose: Purpose) -> Option<Stri
     None
 }
 
-/// The owner may do everything, others may not even look.
+/// The mode of the directory: the owner may do everything, others nothing.
 const MODE: u32 = 0o700;
-/// What group and others may do.
+/// The bits of the mode for group and others.
 const OTHERS: u32 = 0o077;
-/// Anybody makes things in it, and removes only their own.
+/// The bit of a shared directory, in which users remove only their own files.
 const STICKY: u32 = 0o1000;
 
 #[cfg(test)]

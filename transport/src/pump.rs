@@ -1,9 +1,9 @@
-//! Moves frames over one TLS connection: reads what arrives, asks its [`Exchange`] what to send,
-//! keeps its deadlines.
+//! Moves frames over one TLS connection: reads bytes that arrive, asks its [`Exchange`] for frames
+//! to send, and keeps its deadlines.
 //!
 //! One task per connection does both directions, so there is no lock and no queue between them. It
-//! decides nothing: when the connection must end is the exchange's word. Egress is pulled: bytes
-//! are asked for only when the socket has taken the last ones.
+//! decides nothing: the exchange decides when the connection must end. Egress is pulled: the pump
+//! asks for bytes only when the socket has taken the last ones.
 
 mod batch;
 mod stall;
@@ -30,7 +30,7 @@ use crate::clock::now;
 use crate::record::{self, Content, Opener, RecordError, Sealer};
 use crate::tls::Stepwise;
 
-/// How a connection ended.
+/// The way in which a connection ended.
 #[derive(Debug)]
 pub enum Ended<E> {
     /// The other side closed it.
@@ -43,7 +43,7 @@ pub enum Ended<E> {
     /// The socket took nothing for [`WRITE_STALL`] although there was something to send, and
     /// something arrived.
     Stalled,
-    /// Our side wanted it to end.
+    /// This side ended it.
     Ours(E),
 }
 
@@ -55,15 +55,15 @@ pub async fn run<P: Exchange>(stream: TlsStream<Stepwise>, exchange: &mut P) -> 
     };
     let (ended, parted) = drive(&mut pump, exchange).await;
     if !parted {
-        // What the socket still holds keeps its end from the other side, and that would send into
-        // nothing meanwhile.
+        // Bytes that are left in the socket would hide the end from the other side, which would go
+        // on sending in vain.
         let _ = SockRef::from(&pump.socket).set_linger(Some(Duration::ZERO));
     }
     ended
 }
 
-/// Runs a connection until it ends, and says whether the other side was told, or had ended it
-/// itself.
+/// Runs a connection until it ends. Returns also whether the other side knows that: it heard the
+/// last words, or ended the connection itself.
 async fn drive<S, P>(pump: &mut Pump<S>, exchange: &mut P) -> (Ended<P::End>, bool)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -75,7 +75,7 @@ where
         Ended::Closed | Ended::Broken(_) => true,
         Ended::Silent | Ended::Stalled => false,
         Ended::Ours(_) if pump.stall.hears_no_more(now()) => false,
-        // The other side may be gone or stuck; it gets a moment to hear why.
+        // The other side may be gone or stuck; it gets a moment to hear the reason.
         Ended::Ours(end) => {
             let said = timeout(LAST_WORDS, pump.say_goodbye(exchange, end)).await;
             matches!(said, Ok(Ok(())))
@@ -84,12 +84,12 @@ where
     (ended, parted)
 }
 
-/// One connection. `S` is a TCP socket, or what a test has that stalls when it should.
+/// One connection. `S` is a TCP socket, or a socket of a test that stalls when it should.
 struct Pump<S> {
     socket: S,
     sealer: Sealer,
     opener: Opener,
-    /// Records as they come from the socket; opened where they lie.
+    /// Records as they come from the socket; they are opened in place.
     inbound: Vec<u8>,
     /// Bytes of `inbound` that hold data.
     filled: usize,
@@ -112,7 +112,7 @@ impl Pump<TcpStream> {
                 (socket, rustls::Connection::from(connection))
             }
         };
-        // What came in the last record behind what was asked for.
+        // Bytes of the last record after those that the handshake's owner asked for.
         let mut carried = Vec::new();
         let mut chunk = [0; 4_096];
         loop {
@@ -125,12 +125,12 @@ impl Pump<TcpStream> {
         }
         let socket = socket
             .into_socket()
-            .ok_or_else(|| io::Error::other("the connection changes hands inside of a record"))?;
+            .ok_or_else(|| io::Error::other("the handshake left a TLS record half read"))?;
         let secrets = connection
             .dangerous_extract_secrets()
             .map_err(io::Error::other)?;
         let (sealer, opener) =
-            record::take_over(secrets).ok_or_else(|| io::Error::other("an unknown cipher"))?;
+            record::take_over(secrets).ok_or_else(|| io::Error::other("unknown TLS cipher"))?;
         Ok(Self::new(socket, sealer, opener, carried))
     }
 }
@@ -185,13 +185,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
                 return Poll::Pending;
             }
         }
-        // Others of this thread get their turn.
+        // Other tasks of this thread get their turn.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Reads what the socket has, up to one buffer, and hands over what is whole. `Ok(true)` =
-    /// something arrived.
+    /// Reads from the socket, up to one buffer, and hands over whole frames. `Ok(true)` = something
+    /// arrived.
     fn poll_read<P: Exchange>(
         &mut self,
         cx: &mut Context<'_>,
@@ -217,7 +217,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         let mut at = 0;
         let opened = self.open_records(exchange, now, &mut at);
         if at > 0 {
-            // Also when the connection ends behind them.
+            // Also if the connection ends after them.
             let gone_on = exchange.handle_batch_end(now).map_err(Ended::Ours);
             opened.and(gone_on)?;
             let was_full = self.filled == self.inbound.len();
@@ -232,7 +232,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         Ok(true)
     }
 
-    /// Opens the records that are whole; `at` becomes the end of the last one.
+    /// Opens all whole records; `at` becomes the end of the last one.
     fn open_records<P: Exchange>(
         &mut self,
         exchange: &mut P,
@@ -318,7 +318,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         Ok(progress)
     }
 
-    /// Writes what is under way, the last words behind it, and the end.
+    /// Writes the rest of the batch under way, the last words, and the end.
     async fn say_goodbye<P: Exchange>(&mut self, exchange: &mut P, end: &P::End) -> io::Result<()> {
         let (outbound, socket) = (&mut self.outbound, &mut self.socket);
         while !outbound.is_empty() {
@@ -336,8 +336,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         socket.write_all(&close).await?;
         socket.shutdown().await?;
         if exchange.is_last_word_needed(end) {
-            // Closed with bytes unread, the socket would be reset, and the other side lose what it
-            // has not read yet.
+            // If the socket were closed with unread bytes, it would be reset, and the other side
+            // would lose what it has not read yet.
             let mut rest = [0; 4_096];
             while socket.read(&mut rest).await? > 0 {}
         }
@@ -352,8 +352,8 @@ fn broken<E>(error: RecordError) -> Ended<E> {
 /// Bytes that are read before frames are handed over; holds the largest frame several times.
 const INBOUND: usize = 256 * 1024;
 
-/// Bytes of the same buffer while little comes: the largest record, so that each read brings
-/// something whole.
+/// Bytes of the same buffer while little arrives: the largest record, so that each read can bring a
+/// whole one.
 const INBOUND_AT_REST: usize = 20 * 1024;
 
 const _: () = assert!(INBOUND_AT_REST >= record::RECORD_MAX);

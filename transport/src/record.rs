@@ -1,10 +1,10 @@
 //! TLS 1.3 record protection (RFC 8446, section 5.2) in place, for connections whose handshake
 //! rustls has done.
 //!
-//! rustls decides who the other side is, agrees on keys and exports them; here bytes are sealed
-//! where they lie, so that a frame is neither copied into TLS nor out of it. Holds two keys, two
-//! counters and no socket. There is no key update: a connection that has used up its keys ends, and
-//! its owner opens another.
+//! rustls authenticates the other side, agrees on keys and exports them; here bytes are sealed in
+//! place, so that a frame is neither copied into TLS nor out of it. Holds two keys, two counters
+//! and no socket. There is no key update: a connection that has used up its keys ends, and its
+//! owner opens another.
 
 use std::ops::Range;
 
@@ -14,17 +14,17 @@ use aws_lc_rs::aead::{
 };
 use rustls::{ConnectionTrafficSecrets, ExtractedSecrets};
 
-/// Seals what this side sends.
+/// Seals the bytes that this side sends.
 pub(crate) struct Sealer(Direction);
 
-/// Opens what the other side sends.
+/// Opens the records that the other side sends.
 pub(crate) struct Opener {
     direction: Direction,
-    /// Records in a row that brought nothing.
+    /// The number of records in a row without data.
     useless: u32,
 }
 
-/// What a record carries.
+/// The content of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Content {
     /// Application data: this part of the record's bytes.
@@ -35,26 +35,26 @@ pub(crate) enum Content {
     Ignored,
 }
 
-/// The connection cannot go on.
+/// The reason why a connection cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RecordError {
-    /// A record is not authentic, or not one at all.
+    /// A record is not authentic, or bytes are not a record.
     #[error("a TLS record is damaged or forged")]
     Forged,
     /// A record is larger than TLS allows.
     #[error("a TLS record is too large")]
     TooLarge,
-    /// Record after record brings nothing.
+    /// Too many records in a row have no data.
     #[error("more than {USELESS_MAX} TLS records in a row are empty")]
     Useless,
     /// The other side ended the connection with an alert.
     #[error("the other side sent TLS alert {0}")]
     Alert(u8),
-    /// The other side wants new keys.
-    #[error("the other side wants new keys, which this connection does not do")]
+    /// The other side asks for new keys.
+    #[error("the other side asked for a TLS key update, which is not supported")]
     KeyUpdate,
     /// The keys have protected as many records as they may.
-    #[error("the keys of this connection are used up")]
+    #[error("the TLS keys of this connection are used up; it must be opened again")]
     Exhausted,
 }
 
@@ -72,8 +72,8 @@ pub(crate) fn take_over(secrets: ExtractedSecrets) -> Option<(Sealer, Opener)> {
 }
 
 impl Sealer {
-    /// Seals at most [`BODY_MAX`] bytes of application data in place. Returns what goes in front of
-    /// them and behind them.
+    /// Seals at most [`BODY_MAX`] bytes of application data in place. Returns the bytes that go in
+    /// front of them and after them.
     pub(crate) fn seal(
         &mut self,
         body: &mut [u8],
@@ -81,7 +81,7 @@ impl Sealer {
         self.seal_as(APPLICATION_DATA, body)
     }
 
-    /// The record that tells the other side that nothing more comes.
+    /// Returns the record that announces to the other side that nothing more comes.
     pub(crate) fn seal_close(&mut self) -> Result<Vec<u8>, RecordError> {
         let mut body = [WARNING, CLOSE_NOTIFY];
         let (header, trailer) = self.seal_as(ALERT, &mut body)?;
@@ -140,11 +140,11 @@ impl Opener {
         let key = &self.direction.key;
         let opened = key.open_in_place(nonce, Aad::from(*header), sealed);
         let inner = opened.map_err(|_| RecordError::Forged)?;
-        // Its type counts, and so does padding.
+        // The content type counts, and so does padding.
         if inner.len() > BODY_MAX + 1 {
             return Err(RecordError::TooLarge);
         }
-        // Padding is zeros behind the content type.
+        // Padding is zeros after the content type.
         let Some(at) = inner.iter().rposition(|byte| *byte != 0) else {
             return Err(RecordError::Forged);
         };
@@ -182,7 +182,7 @@ pub(crate) fn record_len(bytes: &[u8]) -> Result<Option<usize>, RecordError> {
 struct Direction {
     key: LessSafeKey,
     iv: [u8; NONCE_LEN],
-    /// Of the next record; the handshake's keys are others, so it starts where rustls left it.
+    /// The number of the next record under these keys; it starts where rustls left it.
     sequence: u64,
     /// Records that may still be protected.
     left: u64,
@@ -222,20 +222,20 @@ impl Direction {
 /// Bytes in front of a record's body: type, version, length.
 pub(crate) const HEADER_LEN: usize = 5;
 
-/// Bytes behind a record's body: content type and tag.
+/// Bytes after a record's body: content type and tag.
 pub(crate) const TRAILER_LEN: usize = 17;
 
 /// Most application data of one record.
 pub(crate) const BODY_MAX: usize = overlan_protocol::TLS_RECORD_MAX;
 
-/// Most bytes behind a record's header: a full body, its type, and the 255 bytes that RFC 8446
-/// leaves a cipher to add.
+/// Most bytes after a record's header: a full body, its type, and the 255 bytes that RFC 8446
+/// allows a cipher to add.
 const CIPHERTEXT_MAX: usize = BODY_MAX + 256;
 
 /// Bytes of the largest record.
 pub(crate) const RECORD_MAX: usize = HEADER_LEN + CIPHERTEXT_MAX;
 
-/// Most records in a row that bring nothing: as many as rustls takes.
+/// Most records in a row without data: as many as rustls allows.
 const USELESS_MAX: u32 = 32;
 
 /// AES-GCM protects 2^24.5 full records under one key with margin (RFC 8446, section 5.5); this is

@@ -1,11 +1,11 @@
-//! Decides when something that happens again and again is worth another line of log. Holds one time
-//! and one count; says nothing itself and reads no clock.
+//! Decides when an event that happens again and again is worth another line of log. Holds one time
+//! and one count; logs nothing itself and reads no clock.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Lets one line out at once, and the next one only after a while.
+/// Allows one line at once, and the next one only after a while.
 #[derive(Debug)]
 pub struct Reminder {
     every: Duration,
@@ -19,7 +19,7 @@ struct Said {
 }
 
 impl Reminder {
-    /// Lets a line out every `every` at most.
+    /// Allows a line every `every` at most.
     #[must_use]
     pub fn new(every: Duration) -> Self {
         let said = Mutex::default();
@@ -39,8 +39,8 @@ impl Reminder {
     }
 }
 
-/// Once a minute: for what others can cause as often as they like, and a person should hear of
-/// while it lasts.
+/// Once a minute: for events that others can cause as often as they like, and that a person should
+/// hear of while they last.
 impl Default for Reminder {
     fn default() -> Self {
         Self::new(EVERY)

@@ -1,13 +1,13 @@
 //! Decides which strangers may hold a connection with a server: each source has a share of the
-//! places, and where there are none left whoever holds most pays. Holds no clock and no socket; who
-//! is proved to be somebody leaves.
+//! places, and if none are left, the source that holds most loses one. Holds no clock and no
+//! socket; a connection that has proved its identity leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Connections that have not proved who they are. `P` names one of them; of those of one source,
-/// lower ones came earlier. `S` is what counts as one source, see [`source`].
+/// Connections that have not proved an identity. `P` is the place of one of them; lower ones of a
+/// source came earlier. `S` is a source, see [`source`].
 #[derive(Debug)]
 pub struct Strangers<P, S = IpAddr> {
     all: usize,
@@ -25,9 +25,9 @@ struct Stranger<S> {
 /// The reason why a stranger's connection is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// There are too many, and nobody holds more than this one would.
+    /// There are too many, and no source holds more than this one would.
     All,
-    /// Its source has its share.
+    /// Its source has its full share.
     Source,
 }
 
@@ -43,12 +43,13 @@ impl<P: Copy + Ord, S: Copy + Ord> Strangers<P, S> {
         }
     }
 
-    /// A stranger knocks at `now`, and gets `place`, which nobody has. Where there is no room, one
-    /// who had time to prove itself goes, of the same source if that has its share, else of the
-    /// source that holds most. Returns who that is; its place is free already.
+    /// A stranger connects at `now` and gets `place`, which must be free. Without room, it replaces
+    /// a stranger that had time to prove itself: of the same source if that has its full share,
+    /// otherwise of the source that holds most. Returns the replaced one, whose place is free
+    /// already.
     ///
     /// # Errors
-    /// Nobody has to go for it.
+    /// If there is no stranger that it may replace.
     pub fn admit(&mut self, now: Instant, source: S, place: P) -> Result<Option<P>, Refused> {
         let own = self.sources.get(&source).map_or(0, BTreeSet::len);
         let evicted = if own >= self.of_one_source {
@@ -58,7 +59,7 @@ impl<P: Copy + Ord, S: Copy + Ord> Strangers<P, S> {
             let (largest, held) = largest
                 .map(|(source, places)| (*source, places.len()))
                 .ok_or(Refused::All)?;
-            // Who holds more than the newcomer would has no claim to its time.
+            // A source that holds more than the newcomer would loses a place at once.
             let oldest = match held > own + 1 {
                 true => self.oldest(largest),
                 false => self.patient(now, largest),
@@ -75,8 +76,8 @@ impl<P: Copy + Ord, S: Copy + Ord> Strangers<P, S> {
         Ok(evicted)
     }
 
-    /// The connection has ended, or is no stranger's any more. Nothing happens to one that was
-    /// evicted before.
+    /// The connection has ended, or has proved its identity. Does nothing for one that was replaced
+    /// before.
     pub fn leave(&mut self, place: P) {
         if let Some(stranger) = self.held.remove(&place)
             && let Some(places) = self.sources.get_mut(&stranger.source)
@@ -94,7 +95,7 @@ impl<P: Copy + Ord, S: Copy + Ord> Strangers<P, S> {
         self.held.contains_key(&place)
     }
 
-    /// How many there are.
+    /// The number of strangers.
     #[must_use]
     pub fn count(&self) -> usize {
         self.held.len()
@@ -112,7 +113,8 @@ impl<P: Copy + Ord, S: Copy + Ord> Strangers<P, S> {
     }
 }
 
-/// What counts as one source: an IPv4 address, or the /56 that one IPv6 customer gets.
+/// Returns the source of an address: the IPv4 address itself, or the /56 that one IPv6 customer
+/// gets.
 #[must_use]
 pub fn source(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
@@ -126,7 +128,7 @@ pub fn source(ip: IpAddr) -> IpAddr {
 
 const SOURCE_PREFIX_V6: u32 = 56;
 
-/// A stranger older than this may have to go for another: TLS and the first request take three
+/// A stranger older than this may be replaced by another: TLS and the first request take three
 /// round trips.
 pub const PROVE_WITHIN: Duration = Duration::from_secs(2);
 

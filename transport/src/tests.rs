@@ -1,5 +1,5 @@
-//! What the tests of this crate share: a deployment's CA, identities of servers, and TLS over
-//! loopback.
+//! Helpers that the tests of this crate share: a deployment's CA, identities of servers, and TLS
+//! over loopback.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(crate) struct Deployment {
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// What a server presents.
+/// The chain and the key that a server presents.
 pub(crate) struct Identity {
     pub(crate) chain: Vec<CertificateDer<'static>>,
     pub(crate) key: PrivateKeyDer<'static>,

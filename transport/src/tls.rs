@@ -1,8 +1,8 @@
 //! TLS as all our programs use it: 1.3 only between ourselves, one provider, servers known by a pin
 //! or by public roots.
 //!
-//! There is no switch to accept anything: a server is known by its deployment's CA, by its key, or
-//! by a public chain.
+//! There is no switch to accept any server: each is recognised by its deployment's CA, by its key,
+//! or by a public chain.
 
 use std::io;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ mod stepwise;
 
 pub use stepwise::{STRANGER_MAX, Stepwise};
 
-/// How a server is known.
+/// The means by which a server is recognised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerTrust {
     /// Its certificate chains to a public root (webpki-roots; the host's store is not used).
@@ -65,7 +65,7 @@ pub fn client_config(trust: &ServerTrust, alpn: &[u8]) -> Arc<ClientConfig> {
             .with_no_client_auth(),
     };
     config.alpn_protocols = vec![alpn.to_vec()];
-    // Each connection proves itself anew over its own exporter; resumption would cost the server
+    // Each connection has its own proof over its own exporter; resumption would cost the server
     // more than a handshake.
     config.resumption = rustls::client::Resumption::disabled();
     // The pump takes the connection over after the handshake.
@@ -91,11 +91,11 @@ pub fn server_config(
     Ok(Arc::new(config))
 }
 
-/// Sets up a socket that carries frames, at either end: what is written goes out at once, and what
-/// waits, waits with us, where the urgent overtakes the rest.
+/// Sets up a socket that carries frames, at either end: bytes that are written go out at once, and
+/// the rest waits in the program, where urgent frames overtake others.
 ///
 /// # Errors
-/// Those of the system, as for a socket that broke already.
+/// Those of the system, as for a socket that is already broken.
 pub fn set_up(socket: &TcpStream) -> io::Result<()> {
     socket.set_nodelay(true)?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -103,7 +103,7 @@ pub fn set_up(socket: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// What the TLS exporter of a finished handshake yields.
+/// Returns the bytes of the TLS exporter after a finished handshake.
 pub fn exporter<S>(stream: &TlsStream<S>) -> Exporter {
     let output = [0; EXPORTER_LEN];
     match stream {
@@ -140,8 +140,8 @@ fn fingerprint(bytes: &[u8]) -> Fingerprint {
     Fingerprint(out)
 }
 
-/// aws-lc-rs with AES-128-GCM first: the outer layer protects sizes and addresses, the inner one
-/// the content, and 128 bits cost a tenth less than 256.
+/// Returns aws-lc-rs with AES-128-GCM first: the outer layer protects sizes and addresses, the
+/// inner one the content, and 128 bits cost a tenth less than 256.
 fn provider() -> Arc<CryptoProvider> {
     use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
     let cipher_suites = vec![
@@ -155,7 +155,7 @@ fn provider() -> Arc<CryptoProvider> {
     })
 }
 
-/// Accepts a chain whose root, sent along, is the pinned CA.
+/// Accepts a chain whose root, which the server sends too, is the pinned CA.
 #[derive(Debug)]
 struct DeploymentCaVerifier {
     fingerprint: Fingerprint,
@@ -270,8 +270,8 @@ impl ServerCertVerifier for PinnedKeyVerifier {
     }
 }
 
-/// Bytes that may wait in a socket beyond what the network takes: a frame given later never waits
-/// behind more.
+/// Bytes that may wait in a socket until the network takes them: a later frame never waits for
+/// more.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const NOTSENT_LOWAT: u32 = 128 * 1024;
 

@@ -186,8 +186,8 @@ impl Core {
         }
     }
 
-    /// Keeps at most one entry per flow, never later than the flow wants. Returns whether the shell
-    /// has to be told.
+    /// Keeps at most one entry per flow, never later than the flow wants. Returns whether to notify
+    /// the shell.
     fn arm(&self, cell: &Arc<FlowCell>, flow: &Flow, seat: &mut Seat, due: Due) -> bool {
         if flow.is_over() {
             if let Some(at) = seat.armed.take() {

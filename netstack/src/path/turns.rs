@@ -53,7 +53,7 @@ pub(crate) enum Wants {
 /// The outcome of putting a packet into a bounded queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Pushed {
-    /// The shell has to be told that packets wait.
+    /// The shell must be notified that packets wait.
     pub(crate) announce: bool,
     /// Packets that had to leave, or were not let in, for lack of room or of tokens.
     pub(crate) dropped: u64,
@@ -74,7 +74,7 @@ impl<F> TurnQueue<F> {
         }
     }
 
-    /// Appends a flow that was not in the queue. Returns whether the shell has to be told.
+    /// Appends a flow that was not in the queue. Returns whether to notify the shell.
     #[must_use]
     pub(crate) fn push_flow(&mut self, flow: F, quantum: usize, has_data: bool) -> bool {
         let line = if has_data {
@@ -152,7 +152,7 @@ impl<F> TurnQueue<F> {
     }
 
     /// Takes the source whose turn it is. It comes back by `finish_turn`.
-    /// `None` means that nothing waits and that the shell has to be told about the next packet.
+    /// `None` means that nothing waits and that the shell must be notified of the next packet.
     pub(crate) fn take_turn(&mut self, quantum: usize) -> Option<Turn<F>> {
         loop {
             let next = self
@@ -176,8 +176,8 @@ impl<F> TurnQueue<F> {
         }
     }
 
-    /// Accounts for what a source emitted. Returns whether it stays in the queue, and whether the
-    /// shell has to be told.
+    /// Accounts for what a source emitted. Returns whether it stays in the queue, and whether to
+    /// notify the shell.
     ///
     /// A source that ran empty during its first quantum stays for one round among the others:
     /// otherwise one that asks for a packet at a time would always go first.
@@ -217,7 +217,7 @@ impl<F> TurnQueue<F> {
         (true, self.announce())
     }
 
-    /// Takes the datagram whose turn it is. Returns it, and whether the shell has to be told.
+    /// Takes the datagram whose turn it is. Returns it, and whether to notify the shell.
     #[must_use]
     pub(crate) fn finish_datagram_turn(&mut self, turn: Turn<F>) -> (Option<Vec<u8>>, bool) {
         let packet = self.datagrams.pop();

@@ -33,21 +33,21 @@ pub struct Attachment {
     control: Vec<u8>,
     credits: BTreeMap<(u32, u32), Credit>,
     window: u32,
-    random: u64,
+    random: fastrand::Rng,
     last_data: Instant,
-    /// The relay said that it will stop: when frames go elsewhere, and when the link ends if the
-    /// relay has not ended it.
+    /// The relay will stop: the time at which frames begin to go over other links, and the time at
+    /// which the link ends if the relay has not ended it.
     drain: Option<(Instant, Instant)>,
     has_left: bool,
     stall: WriteStall,
-    /// Of the fill that runs.
+    /// The waits of the current fill.
     delays: Delays,
 }
 
 #[derive(Debug)]
 struct Credit {
     credit: SendCredit,
-    /// Has packets and waits for credit, since when.
+    /// The peer that has packets and waits for credit, and the time since which it waits.
     waiting: Option<(Arc<Peer>, Instant)>,
 }
 
@@ -56,33 +56,33 @@ pub(super) struct Remains {
     pub(super) link: Arc<Link>,
     /// Peers that were waiting for credit.
     pub(super) waiting: Vec<Arc<Peer>>,
-    /// Destinations (VNI and host) for which the relay held frames, or may have: those are lost.
+    /// Destinations for which the relay held frames, or may have: those frames are lost.
     pub(super) lost: Vec<(u32, u32)>,
 }
 
 /// The reason why this side ends a link.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkEnd {
-    /// The relay said no.
+    /// The relay refused or ended the link.
     #[error("the relay ended the link: {} ({:?})", .0.text, .0.code)]
     Rejected(Reject),
-    /// The relay will stop; attach elsewhere.
-    #[error("the relay is about to stop")]
+    /// The relay will stop; another one is used.
+    #[error("the relay is about to stop; another relay takes over")]
     Drained,
     /// The relay broke the protocol.
     #[error("the relay broke the protocol: {0}")]
     Protocol(#[from] FrameError),
-    /// The relay announces credit that cannot be.
-    #[error("the relay released bytes that were not sent")]
+    /// The relay announced credit that cannot be true.
+    #[error("the relay broke the protocol: it released bytes that were not sent")]
     FalseCredit,
     /// The relay does not answer.
     #[error("the relay does not answer")]
     Silent,
-    /// Nobody needs this link.
-    #[error("the link was idle")]
+    /// Nothing needs this link.
+    #[error("nothing used the link for a minute")]
     Idle,
-    /// This device leaves, and has said so to its peers.
-    #[error("this device leaves")]
+    /// This device leaves, and its peers were informed.
+    #[error("this device leaves its networks")]
     Left,
 }
 
@@ -102,7 +102,7 @@ impl Attachment {
             control: Vec::new(),
             credits: BTreeMap::new(),
             window: welcome.credit_window,
-            random: seed | 1,
+            random: fastrand::Rng::with_seed(seed),
             last_data: now,
             drain: None,
             has_left: false,
@@ -126,8 +126,8 @@ impl Attachment {
         self.credits.values().any(|credit| credit.waiting.is_some())
     }
 
-    /// The relay stops in so many milliseconds. Half of that is time to attach elsewhere, the other
-    /// half for what is under way.
+    /// The relay stops in `milliseconds`. Half of that is time to attach to another one, the other
+    /// half is for frames that are under way.
     fn handle_drain(&mut self, now: Instant, milliseconds: u32) {
         if self.drain.is_none() {
             let left = Duration::from_millis(u64::from(milliseconds)).min(DRAIN_MAX);
@@ -136,7 +136,7 @@ impl Attachment {
         }
     }
 
-    /// Frames go elsewhere from now on; what comes is still taken.
+    /// Frames go over other links from here on; frames that come are still taken.
     fn leave(&mut self, now: Instant) {
         self.has_left = true;
         let waiting = self.credits.values_mut();
@@ -145,7 +145,7 @@ impl Attachment {
         self.engine.leave_link(now, &self.link, peers);
     }
 
-    /// Peers that wait for credit here and are reached elsewhere go there.
+    /// Moves peers that wait for credit here, but are reached over another link, to that link.
     fn release_strays(&mut self) {
         let relay = Some(self.link.relay());
         for credit in self.credits.values_mut() {
@@ -157,7 +157,7 @@ impl Attachment {
         }
     }
 
-    /// Takes it apart at its end.
+    /// Takes the attachment apart when its link has ended.
     pub(super) fn into_parts(self) -> Remains {
         let is_open = |credit: &Credit| credit.credit.outstanding() > 0;
         let lost = self
@@ -226,8 +226,8 @@ impl Attachment {
             credit: SendCredit::new(window),
             waiting: None,
         });
-        // From here on whoever has a packet for this peer queues it again; a packet that comes
-        // while it is served is either seen by the polls below or leads to another turn.
+        // From here on a packet for this peer queues it again: one that comes during this turn is
+        // either seen by the polls below or leads to another turn.
         peer.queued.store(false, Relaxed);
         for _ in 0..FRAMES_PER_TURN {
             if !credit.credit.may_send() {
@@ -250,13 +250,6 @@ impl Attachment {
             self.engine.mark_ready(&peer, Some(now));
             self.link.push_again(peer);
         }
-    }
-
-    fn next_token(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random
     }
 }
 
@@ -318,7 +311,7 @@ impl Exchange for Attachment {
         }
         match self.liveness.handle_timeout(now) {
             Some(Action::Ping) => {
-                let token = self.next_token();
+                let token = self.random.u64(..);
                 Frame::Ping { token }.encode(&mut self.control);
             }
             Some(Action::Close) => return Err(LinkEnd::Silent),
@@ -354,8 +347,8 @@ impl Exchange for Attachment {
             let Some(peer) = self.link.pop() else { break };
             self.serve(now, peer, out.packed());
         }
-        // What was given before was taken by the socket. Peers that wait for credit were not told
-        // yet.
+        // The socket has taken everything that was given before. Peers that wait for credit did not
+        // get their farewell yet.
         if out.is_empty() && self.engine.is_leaving() && !self.has_waiting() {
             return Err(LinkEnd::Left);
         }
@@ -371,7 +364,7 @@ impl Exchange for Attachment {
     }
 
     fn is_last_word_needed(&self, end: &LinkEnd) -> bool {
-        // Peers are told by it, and their connections reset.
+        // The last frames carry farewells to peers and resets of their connections.
         matches!(end, LinkEnd::Left)
     }
 
@@ -381,17 +374,17 @@ impl Exchange for Attachment {
 /// Frames of one peer before the next peer's turn: one TLS write of 64 KiB.
 const FRAMES_PER_TURN: usize = 4;
 
-/// Longest time that a relay which will stop is used for.
+/// Longest time for which a relay that will stop is used.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
 
-/// A relay that said when it stops, and has not, is left by then.
+/// Time after the announced end, after which a relay that has not stopped is left.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
-/// Bounds for what a relay may ask for: neither a flood nor silence beyond what address translators
-/// keep.
+/// Bounds of the keepalive that a relay may ask for: neither a flood, nor more silence than address
+/// translators tolerate.
 const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
 const KEEPALIVE_MAX: Duration = Duration::from_secs(60);
 
-/// A link that nobody needs any more is closed after this; long enough for a pause in a
+/// A link that nothing needs any more is closed after this; long enough for a pause in a
 /// conversation.
 const IDLE: Duration = Duration::from_secs(60);

@@ -1,6 +1,6 @@
-//! What the engine counts, and what the netstacks count beside it. Numbers only grow, so whoever
-//! wants a rate subtracts; the few that speak of now or of the last interval say so. Holds no
-//! clock.
+//! The numbers that the engine counts, and those of the netstacks beside it. Numbers only grow, so
+//! a rate is a difference of two readings; the few that describe the moment or the last interval
+//! say so. Holds no clock.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -14,25 +14,25 @@ use parking_lot::Mutex;
 pub struct Counters {
     /// Packets that came in and passed the filter.
     pub packets_in: Count,
-    /// Their bytes.
+    /// Bytes of the packets that came in.
     pub bytes_in: Count,
     /// Packets that went out.
     pub packets_out: Count,
-    /// Their bytes.
+    /// Bytes of the packets that went out.
     pub bytes_out: Count,
-    /// Times a peer had packets and no credit.
+    /// The number of times that a peer had packets and no credit.
     pub credit_waits: Count,
-    /// The time that these took that are over, microseconds, all peers together.
+    /// The duration of those waits that are over, microseconds, all peers together.
     pub credit_wait_us: Count,
-    /// The credit window that a relay announced last, bytes. A value of now.
+    /// The credit window that a relay announced last, bytes. A value of the moment.
     pub credit_window: Count,
-    /// Times a link had bytes to send and its socket took none.
+    /// The number of times that a link had bytes to send and its socket took none.
     pub link_stalls: Count,
-    /// The time that these took that are over, microseconds, all links together.
+    /// The duration of those stalls that are over, microseconds, all links together.
     pub link_stall_us: Count,
-    /// The time that peers that had packets waited for their turn on a link.
+    /// The time for which peers with packets waited for their turn on a link.
     pub queue_delays: QueueDelays,
-    /// The packets that were dropped, by reason.
+    /// The number of dropped packets, by reason.
     pub drops: Reasons,
 }
 
@@ -64,8 +64,8 @@ impl Counters {
     }
 }
 
-/// Adds what one netstack counts to `all`. The one place that names its counters; a reason that the
-/// netstack begins to drop packets for must be named here before the program compiles.
+/// Adds the counters of one netstack to `all`. The one place that names them: if the netstack gets
+/// a new reason to drop packets, the program compiles only once it is named here.
 pub fn add_stack(all: &mut BTreeMap<String, u64>, stats: &Stats) {
     let mut add = |name: &str, value: u64| *all.entry(name.to_owned()).or_default() += value;
     add("flows", stats.flows);
@@ -108,7 +108,7 @@ pub fn add_stack(all: &mut BTreeMap<String, u64>, stats: &Stats) {
         ("remotes", remotes),
         ("ring_budget", ring_budget),
     ] {
-        // As the engine's own: a reason appears with its first packet.
+        // As with the engine's own, a reason appears with its first packet.
         if count > 0 {
             add(&format!("drop_stack_{reason}"), count);
         }
@@ -123,7 +123,7 @@ pub fn add_stack(all: &mut BTreeMap<String, u64>, stats: &Stats) {
     }
 }
 
-/// A number that grows, or a value of now.
+/// A number that grows, or a value of the moment.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
@@ -140,7 +140,7 @@ impl Count {
         self.0.store(value, Relaxed);
     }
 
-    /// Its value.
+    /// The current value.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
@@ -163,14 +163,14 @@ impl Reasons {
     }
 }
 
-/// Waiting times, put together.
+/// A summary of waiting times.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Delays {
-    /// Returns the number.
+    /// The number of waits.
     pub turns: u64,
-    /// Their sum, microseconds.
+    /// The sum of the waits, microseconds.
     pub sum_us: u64,
-    /// The longest, microseconds.
+    /// The longest wait, microseconds.
     pub max_us: u64,
 }
 
@@ -214,7 +214,7 @@ struct Intervals {
 }
 
 impl QueueDelays {
-    /// Takes a batch, and leaves it empty.
+    /// Adds a batch and leaves it empty.
     pub(super) fn take(&self, now: Instant, batch: &mut Delays) {
         let batch = std::mem::take(batch);
         if batch.turns == 0 {
@@ -226,7 +226,7 @@ impl QueueDelays {
         intervals.current.merge(batch);
     }
 
-    /// All since the start, and those of the last interval.
+    /// The waits since the start, and those of the last interval.
     pub fn at(&self, now: Instant) -> (Delays, Delays) {
         let mut intervals = self.intervals.lock();
         intervals.roll(now);
@@ -254,16 +254,16 @@ impl Intervals {
     }
 }
 
-/// Long enough to see a stutter that is over by the time somebody looks, short enough to speak of
-/// now.
+/// The length of an interval: long enough to show a stutter that is over by the time a person
+/// looks, short enough to describe the present.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// The time that a link's socket takes nothing, told from the turns of its pump: each begins by
-/// [`WriteStall::handle_turn`], and one that finds the socket has taken everything comes to
-/// [`WriteStall::handle_fill`].
+/// Measures the time for which a link's socket takes nothing, by the turns of its pump: each turn
+/// begins with [`WriteStall::handle_turn`], and a turn that finds that the socket has taken
+/// everything comes to [`WriteStall::handle_fill`].
 #[derive(Debug, Default)]
 pub(super) struct WriteStall {
-    /// The time when the bytes were given that the socket may still be taking.
+    /// The time at which the socket was given the bytes that it may still be taking.
     given: Option<Instant>,
     turns: u32,
 }
@@ -274,10 +274,11 @@ impl WriteStall {
         self.turns = self.turns.saturating_add(1);
     }
 
-    /// Everything given before has been taken. Returns how long that took, if it was not at once.
+    /// Everything given before has been taken. Returns the time that it took, unless it was taken
+    /// at once.
     pub(super) fn handle_fill(&mut self, now: Instant) -> Option<Duration> {
         let given = self.given.take();
-        // What is taken at once is followed by the very next turn's fill.
+        // After bytes that are taken at once, the very next turn comes to a fill.
         let was_stalled = std::mem::take(&mut self.turns) > 1;
         given
             .filter(|_| was_stalled)

@@ -1,4 +1,4 @@
-//! Decides which relays need a link. Holds, per relay, the link's state and the peers that are
+//! Decides which relays need a link. Holds, for each relay, the link's state and the peers that are
 //! ready to send over it.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -26,13 +26,14 @@ pub(super) struct Links {
 struct Slot {
     state: LinkState,
     link: Option<Arc<Link>>,
-    /// Networks that the relay lets this link into; none = all, as nobody said.
+    /// Networks of the ticket by which the link was opened; none = all.
     networks: Vec<Vni>,
-    /// The relay will stop: the link is used until a backup stands in, and makes no home.
+    /// The steps of a relay that will stop: its link is used until a backup stands in, but does not
+    /// count as a home.
     drain: Drain,
-    /// Somebody has packets for it.
+    /// A peer has packets for it.
     wanted: bool,
-    /// The owner was told to open it and has not given up.
+    /// The owner was asked to open it and has not given up.
     opening: bool,
 }
 
@@ -42,7 +43,7 @@ enum Drain {
     No,
     /// A backup is opened; frames still go over this link.
     Announced,
-    /// Frames go elsewhere; what comes is still taken.
+    /// Frames go over other links; frames that come are still taken.
     Left,
 }
 
@@ -52,15 +53,15 @@ impl Links {
         self.update_kept();
     }
 
-    /// A relay nobody has tried counts as worth waiting for.
+    /// The state of the link to `relay`. A relay that was never tried is worth waiting for.
     pub(super) fn state(&self, relay: RelayId) -> LinkState {
         self.slots
             .get(&relay)
             .map_or(LinkState::Pending, |slot| slot.state)
     }
 
-    /// The same for frames of one network. A link that was opened before this device joined it is
-    /// opened anew soon.
+    /// The state for frames of one network. A link that was opened before this device joined the
+    /// network will be opened again soon.
     pub(super) fn state_for(&self, relay: RelayId, network: Vni) -> LinkState {
         match self.slots.get(&relay) {
             Some(slot) if slot.state == LinkState::Up && slot.drain == Drain::Left => {
@@ -84,7 +85,7 @@ impl Links {
         self.slots.get(&relay)?.link.clone()
     }
 
-    /// Has every link asked for frames once more.
+    /// Wakes the task of every link, which then asks for frames.
     pub(super) fn wake_all(&self) {
         for link in self.slots.values().filter_map(|slot| slot.link.as_ref()) {
             link.wake();
@@ -109,7 +110,7 @@ impl Links {
         wanted
     }
 
-    /// `networks` as in [`Slot::networks`].
+    /// A link to `relay` is up; `networks` is as in [`Slot::networks`].
     pub(super) fn attach(&mut self, relay: RelayId, networks: &[Vni]) -> Arc<Link> {
         let link = Arc::new(Link::new(relay));
         let slot = self.slot(relay);
@@ -122,13 +123,13 @@ impl Links {
         link
     }
 
-    /// The relay will stop: another one is to be attached to before it is left.
+    /// The relay will stop: a backup is attached to before it is left.
     pub(super) fn drain(&mut self, relay: RelayId) {
         self.slot(relay).drain = Drain::Announced;
         self.update_kept();
     }
 
-    /// The relay is about to stop: frames go elsewhere.
+    /// The relay is about to stop: frames go over other links.
     pub(super) fn leave(&mut self, relay: RelayId) {
         self.slot(relay).drain = Drain::Left;
     }
@@ -158,14 +159,14 @@ impl Links {
     }
 
     pub(super) fn keep_trying(&mut self, relay: RelayId) -> bool {
-        // A home is tried for ever; a backup only while it stands in for one.
+        // A home is tried without end; a backup only while it stands in for one.
         let is_home = self.homes.values().any(|list| list.first() == Some(&relay));
         let is_wanted = self.slots.get(&relay).is_some_and(|slot| slot.wanted);
         let keep = is_wanted || is_home || self.kept().contains(&relay);
         if !keep {
             self.slots.remove(&relay);
         } else if let Some(slot) = self.slots.get_mut(&relay) {
-            // The next attempt answers this wish; a later one must be said again.
+            // The next attempt answers this wish; a later one needs a new wish.
             slot.wanted = false;
         }
         keep
@@ -218,13 +219,13 @@ impl Slot {
     }
 }
 
-/// One link that is up: who is ready to send over it, and how its task is woken.
+/// One link that is up: the peers that are ready to send over it, and the waker of its task.
 #[derive(Debug)]
 pub(super) struct Link {
     relay: RelayId,
-    /// Stays open without traffic, because others reach this device over it.
+    /// The link stays open without traffic, because peers reach this device over it.
     kept: AtomicBool,
-    /// Somebody who may wait for credit here is reached elsewhere.
+    /// A peer that may wait for credit here is reached over another link.
     stale: AtomicBool,
     ready: Mutex<Ready>,
 }
@@ -254,7 +255,8 @@ impl Link {
         self.kept.load(Relaxed)
     }
 
-    /// Has the link looked through for peers that wait for credit and are reached elsewhere now.
+    /// Has the link's task look for peers that wait for credit here but are reached over another
+    /// link.
     pub(super) fn look_through(&self) {
         self.stale.store(true, Relaxed);
         self.wake();
@@ -282,7 +284,8 @@ impl Link {
         }
     }
 
-    /// Puts a peer that has more to send behind the others, without waking the task that does it.
+    /// Puts a peer that has more to send after the others. Wakes nothing: the link's task itself
+    /// calls it.
     pub(super) fn push_again(&self, peer: Arc<Peer>) {
         self.ready.lock().peers.push_back(peer);
     }
@@ -328,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn the_home_is_wanted_once_and_for_ever() {
+    fn the_home_is_wanted_once_and_tried_without_end() {
         let mut links = links();
         assert_eq!(links.take_wanted(), vec![HOME]);
         assert_eq!(links.take_wanted(), vec![], "its owner is at it");

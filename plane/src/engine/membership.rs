@@ -29,12 +29,12 @@ pub struct Membership {
     stack: Stack,
     filter: RwLock<Arc<Filter>>,
     peers: RwLock<BTreeMap<u32, Arc<Peer>>>,
-    /// Packets wait that this device sends to itself.
+    /// Packets that this device sends to itself are waiting.
     loopback: AtomicBool,
 }
 
 impl Membership {
-    /// `None` if the controller gave an impossible host index.
+    /// Joins a network; `None` if the controller gave an impossible host index.
     pub(super) fn new(
         engine: &Arc<Engine>,
         now: Instant,
@@ -96,10 +96,10 @@ impl Membership {
         {
             self.remove(now, peer);
         }
-        for (host, told) in &network.peers {
+        for (host, entry) in &network.peers {
             if let Some(peer) = before.get(host) {
-                if peer.is_same(told) {
-                    if peer.follow(engine, now, told) {
+                if peer.is_same(entry) {
+                    if peer.follow(engine, now, entry) {
                         engine.reroute_peer(peer);
                     }
                     if let Some(absence) = peer.absence(engine) {
@@ -112,7 +112,7 @@ impl Membership {
             let Some(addresses) = address::both(*host).filter(|_| *host != self.host) else {
                 continue;
             };
-            match VerifiedPeer::check(told, known) {
+            match VerifiedPeer::check(entry, known) {
                 Ok(verified) => {
                     let place = PeerPlace {
                         key: PeerKey {
@@ -122,15 +122,15 @@ impl Membership {
                         vni: self.vni,
                         addresses,
                     };
-                    let peer = Peer::new(engine, now, place, &verified, told);
+                    let peer = Peer::new(engine, now, place, &verified, entry);
                     let peer = Arc::new(peer);
-                    peer.follow(engine, now, told);
+                    peer.follow(engine, now, entry);
                     peer.expect_round_trip(engine, &self.stack);
                     self.peers_mut(|peers| peers.insert(*host, peer));
                 }
                 Err(reason) => distrusted.push(Distrusted {
-                    label: told.label.clone(),
-                    device: told.device,
+                    label: entry.label.clone(),
+                    device: entry.device,
                     reason,
                 }),
             }
@@ -151,7 +151,11 @@ impl Membership {
 
     /// Ends the connections with `peer` that `absence` ends.
     pub(super) fn end(&self, now: Instant, peer: &Peer, absence: Absence) {
-        tracing::debug!(device = %peer.device(), absence = absence.name(), "connections with a peer end");
+        tracing::debug!(
+        device = %peer.device(),
+        absence = absence.name(),
+        "connections with a peer end"
+        );
         match absence.ends() {
             Ends::All => self.forget_flows(now, peer),
             Ends::Open => {
@@ -164,13 +168,13 @@ impl Membership {
         }
     }
 
-    /// Returns whether there are connections with `peer`, those included that are being opened.
+    /// Returns whether there are connections with `peer`, including those that are being opened.
     pub(super) fn has_connections(&self, peer: &Peer) -> bool {
         let mut addresses = peer.addresses.iter();
         addresses.any(|address| self.stack.has_flows(*address))
     }
 
-    /// Ends everything with a peer, and lets the packets go that wait for it.
+    /// Ends everything with a peer, and discards the packets that wait for it.
     pub(super) fn forget_flows(&self, now: Instant, peer: &Peer) {
         let mut discarded = Vec::new();
         for address in peer.addresses {
@@ -241,7 +245,7 @@ impl Membership {
         });
     }
 
-    /// Returns what this device sends to itself comes back here, without relay and seal.
+    /// Delivers packets that this device sends to itself, without relay and seal.
     pub(super) fn run_loopback(&self, now: Instant) {
         if !self.loopback.swap(false, Relaxed) {
             return;
@@ -255,8 +259,8 @@ impl Membership {
         }
     }
 
-    /// The link to `relay` broke. Peers that were reached over it, or have frames in `lost` (VNI
-    /// and host), make no progress; their clocks stand still until there is another way.
+    /// The link to `relay` broke. Peers that were reached over it, or have frames in `lost`, make
+    /// no progress; their clocks stand still until there is another way.
     pub(super) fn path_stalled(&self, now: Instant, relay: RelayId, lost: &[(u32, u32)]) {
         for (host, peer) in self.peers_snapshot() {
             if peer.via() == Some(relay) || lost.contains(&(self.vni.get(), host)) {
@@ -272,13 +276,14 @@ impl Membership {
         }
     }
 
-    /// Returns what a lost link had in flight is sent again, where there is a way now.
+    /// Gives the flows with every peer that has not answered yet an expected round trip.
     pub(super) fn expect_round_trips(&self, engine: &Engine) {
         for peer in self.peers_snapshot().values() {
             peer.expect_round_trip(engine, &self.stack);
         }
     }
 
+    /// Sends again what a lost link had in flight, to all peers that can be reached.
     pub(super) fn restore_paths(&self, engine: &Engine, now: Instant) {
         for peer in self
             .peers_snapshot()
@@ -319,8 +324,8 @@ fn policy_protocol(protocol: Protocol) -> policy::Protocol {
     }
 }
 
-/// The owner of a netstack's packets and wakes; it holds its membership weakly, or neither would
-/// ever be dropped.
+/// Receives a netstack's packets and wakes. It holds its membership weakly, or neither would ever
+/// be dropped.
 struct MembershipShell {
     engine: Weak<Engine>,
     membership: Weak<Membership>,

@@ -1,5 +1,5 @@
-//! One peer: its session, its way, and what waits for a session. Decides when handshakes and
-//! absences need a timer.
+//! One peer: its session, its way, and the messages that wait for a session. Decides when
+//! handshakes and absences need a timer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -41,19 +41,19 @@ pub struct Peer {
     pub(super) vni: Vni,
     device: DeviceId,
     tunnel: TunnelKey,
-    /// Stands in a link's ready queue, waits there for credit, or is stranded: whoever polls it
-    /// next is already known.
+    /// It stands in a link's ready queue, waits there for credit, or is stranded: the next one to
+    /// poll it is already known.
     pub(super) queued: AtomicBool,
-    /// Since when it waits for its turn to send, nanoseconds by the engine's clock; 0 = it does
-    /// not.
+    /// The time since which it waits for its turn to send, nanoseconds by the engine's clock; 0 =
+    /// it does not wait.
     pub(super) ready_at: AtomicU64,
     /// A link over which it was reached broke, and what was in flight may be lost.
     pub(super) stalled: AtomicBool,
-    /// It is to be told that this device leaves, once everything else was sent.
+    /// It is owed a farewell from this device, once everything else was sent.
     farewell: AtomicBool,
-    /// Relays where it was not found are remembered in `way`.
+    /// `way` remembers relays at which it was not found.
     sought: AtomicBool,
-    /// The time to its answer is its own, not guessed from the link's.
+    /// Its round trip was measured, not guessed from the link's.
     timed: AtomicBool,
     sealing: Mutex<Sealing>,
     way: Mutex<Way>,
@@ -62,7 +62,7 @@ pub struct Peer {
 struct Sealing {
     session: PeerSession,
     standing: Standing,
-    /// The time when `standing` is looked at again; nothing sooner is due.
+    /// The time at which `standing` is looked at again; nothing is due sooner.
     watch: Option<Instant>,
     /// `standing` may have become due sooner.
     look: bool,
@@ -70,11 +70,11 @@ struct Sealing {
     outbox: VecDeque<Vec<u8>>,
     /// The last handshake message that went out, until a packet shows that it arrived.
     handshake: Option<Vec<u8>>,
-    /// Until then it may be sent again where the peer was not found; later it is worth nothing.
+    /// The time until which it may be sent again over another relay; later it is worth nothing.
     handshake_until: Instant,
-    /// The time when the handshake message went out that was not answered yet.
+    /// The time at which the handshake message went out that was not answered yet.
     asked: Option<Instant>,
-    /// More than one went out, so nobody knows which one is answered.
+    /// More than one went out, so an answer cannot be timed.
     asked_again: bool,
     /// Packets wait until there is a session.
     waiting: bool,
@@ -92,7 +92,7 @@ struct Way {
 pub(super) enum Turn {
     /// A frame of this many bytes was appended; there may be more.
     Sent(usize),
-    /// Nothing to send, or nothing that can be sealed yet.
+    /// There is nothing to send, or nothing that can be sealed yet.
     Done,
 }
 
@@ -102,7 +102,7 @@ impl Peer {
         now: Instant,
         place: PeerPlace,
         verified: &VerifiedPeer,
-        told: &netmap::Peer,
+        entry: &netmap::Peer,
     ) -> Self {
         let PeerPlace {
             key,
@@ -143,31 +143,31 @@ impl Peer {
                 armed: None,
             }),
             way: Mutex::new(Way {
-                route: PeerRoute::new(told.relays.clone()),
+                route: PeerRoute::new(entry.relays.clone()),
                 via: None,
                 armed: None,
             }),
         }
     }
 
-    /// Returns whether the session can go on with what the netmap says now.
-    pub(super) fn is_same(&self, told: &netmap::Peer) -> bool {
-        self.device == told.device && self.tunnel == told.tunnel
+    /// Returns whether the session can go on: the netmap names the same device and key.
+    pub(super) fn is_same(&self, entry: &netmap::Peer) -> bool {
+        self.device == entry.device && self.tunnel == entry.tunnel
     }
 
-    /// Takes over what may change. Returns whether the way changed.
+    /// Takes over what may change in the netmap. Returns whether the way changed.
     pub(super) fn follow(
         self: &Arc<Self>,
         engine: &Engine,
         now: Instant,
-        told: &netmap::Peer,
+        entry: &netmap::Peer,
     ) -> bool {
         let came = engine.is_current() && {
             let mut sealing = self.sealing.lock();
-            let came = sealing.standing.handle_told(now, told.online);
+            let came = sealing.standing.handle_reported(now, entry.online);
             if came && sealing.standing.is_watched() {
-                // It may have been started anew, and whoever only waits would learn of it a minute
-                // later.
+                // It may have been started again; connections that only wait would learn of it a
+                // minute later.
                 sealing.session.ask(now);
             }
             sealing.look = true;
@@ -175,23 +175,23 @@ impl Peer {
             came
         };
         let mut way = self.way.lock();
-        if way.route.relays() == told.relays && !came {
+        if way.route.relays() == entry.relays && !came {
             return false;
         }
-        way.route.replace(told.relays.clone());
+        way.route.replace(entry.relays.clone());
         way.via = None;
         self.sought.store(false, Relaxed);
         true
     }
 
-    /// The absence that follows from what controller and relays say, if it ends every connection at
-    /// once.
+    /// The absence that follows from the reports of controller and relays, if it ends every
+    /// connection at once.
     pub(super) fn absence(&self, engine: &Engine) -> Option<Absence> {
         let word = self.word(engine);
         self.sealing.lock().standing.absence(word)
     }
 
-    /// Returns whether it is there, as far as it is known.
+    /// Returns whether it is online, as far as is known.
     pub(super) fn presence(&self, engine: &Engine, now: Instant) -> Presence {
         let word = self.word(engine);
         self.sealing.lock().standing.presence(now, word)
@@ -204,8 +204,8 @@ impl Peer {
         }
     }
 
-    /// Has it told that this device leaves, behind all that is sent before. Returns whether it has
-    /// a session in which that can be said.
+    /// Queues a farewell to it, after all that is sent before. Returns whether it has a session in
+    /// which the farewell can be sent.
     pub(super) fn say_farewell(self: &Arc<Self>, engine: &Engine, now: Instant) -> bool {
         if !self.has_session(now) {
             return false;
@@ -215,17 +215,17 @@ impl Peer {
         true
     }
 
-    /// The device whose keys its session is made of.
+    /// The device whose keys the session was made with.
     pub fn device(&self) -> DeviceId {
         self.device
     }
 
-    /// Returns whether packets can be sealed for it now.
+    /// Returns whether packets can be sealed for it at `now`.
     pub fn has_session(&self, now: Instant) -> bool {
         self.sealing.lock().session.can_seal(now)
     }
 
-    /// The relay it is reached over, if a frame went to it.
+    /// The relay over which it is reached, if a frame went to it.
     pub fn via(&self) -> Option<RelayId> {
         self.way.lock().via
     }
@@ -244,8 +244,8 @@ impl Peer {
         }
     }
 
-    /// `relay` says that this peer is not attached to it: another way, or the same one a little
-    /// later.
+    /// `relay` reported that this peer is not attached to it: another way is tried, or the same one
+    /// a little later.
     pub(super) fn handle_absent(self: &Arc<Self>, engine: &Engine, now: Instant, relay: RelayId) {
         let is_news = {
             let mut way = self.way.lock();
@@ -256,7 +256,7 @@ impl Peer {
         };
         if is_news {
             // A handshake that waited for its own timer would always find this absence forgotten,
-            // and never the backup.
+            // and would never try the backup.
             let mut sealing = self.sealing.lock();
             if sealing.outbox.is_empty()
                 && now < sealing.handshake_until
@@ -267,13 +267,13 @@ impl Peer {
         }
         self.arm_way(engine);
         if let Some(membership) = engine.memberships().get(&self.key.network) {
-            // What was sent to the wrong place is lost.
+            // Packets that were sent to the wrong relay are lost.
             membership.stall(now, self);
             membership.restore_path(engine, now, self);
         }
     }
 
-    /// Opens a message from this peer, which came over `relay`, in place. `Ok(None)` = it was not a
+    /// Opens a message from this peer in place, which came over `relay`. `Ok(None)` = it was not a
     /// packet.
     pub(super) fn open<'m>(
         self: &Arc<Self>,
@@ -320,7 +320,7 @@ impl Peer {
         }
     }
 
-    /// Gives flows that are opened before it answers a time to go by.
+    /// Gives flows that are opened before it has answered an expected round trip.
     pub(super) fn expect_round_trip(&self, engine: &Engine, stack: &Stack) {
         if self.timed.load(Relaxed) {
             return;
@@ -332,7 +332,7 @@ impl Peer {
         }
     }
 
-    /// It was not found somewhere, and now it was heard over `relay`.
+    /// It was not found at some relay, and has since been heard over `relay`.
     fn handle_heard(self: &Arc<Self>, engine: &Engine, now: Instant, relay: RelayId) {
         let has_changed = {
             let mut way = self.way.lock();
@@ -359,7 +359,8 @@ impl Peer {
             let mut addresses = self.addresses.iter();
             sealing.waiting = addresses.any(|address| stack.has_packets(*address));
             if !sealing.waiting {
-                // A turn for nothing, as after each look for a peer that is away, seeks nobody.
+                // A turn without packets, as after each look for an absent peer, starts no
+                // handshake.
                 return Turn::Done;
             }
             sealing.session.handle_want_send(now);
@@ -372,7 +373,7 @@ impl Peer {
             out.extend_from_slice(&message);
             sealing.handshake = Some(message);
             if !sealing.session.can_seal(now) {
-                // With a session in use, packets of the old keys would be taken for the answer.
+                // With a session in use, packets under the old keys would be taken for the answer.
                 sealing.asked_again = sealing.asked.replace(now).is_some();
             }
             if sealing.standing.handle_sent(now) {
@@ -385,8 +386,8 @@ impl Peer {
             return Turn::Done;
         }
         drop(sealing);
-        // The flow runs without the session's lock: a reader that opens messages of this peer does
-        // not wait for it.
+        // The flow runs without the session's lock: a reader that opens messages from this peer
+        // does not wait for it.
         out.resize(start + DATA_HEADER_LEN + SEAL_HEADER_LEN, 0);
         let emitted = self
             .addresses
@@ -409,7 +410,7 @@ impl Peer {
         sealing.look |= sealing.standing.handle_sent(now);
         self.settle(engine, now, sealing);
         if let Err(error) = sealed {
-            // The keys ran out between two lines; the flow repeats the packet under new ones.
+            // The keys ran out since the check above; the flow repeats the packet under new ones.
             tracing::debug!(%error, "a packet could not be sealed");
             engine.counters.drops.add("not_sealed");
             out.truncate(start);
@@ -450,8 +451,8 @@ impl Peer {
         }
     }
 
-    /// Asks a peer with connections that was not heard for long, and ends them when there was
-    /// patience enough.
+    /// Asks a peer with connections that has been silent for long, and ends them when the patience
+    /// is over.
     fn look_after_connections(self: &Arc<Self>, engine: &Engine, now: Instant) {
         let Some(membership) = engine.memberships().get(&self.key.network).cloned() else {
             return;
@@ -470,7 +471,7 @@ impl Peer {
         }
     }
 
-    /// Returns what was believed about this peer's absence changed: there may be a way again.
+    /// The belief about this peer's absence changed: there may be a way again.
     fn look_again(self: &Arc<Self>, engine: &Engine, now: Instant) {
         engine.reroute_peer(self);
         if self.stalled.load(Relaxed)
@@ -488,7 +489,7 @@ impl Peer {
         }
     }
 
-    /// Moves what the session has to say to where it is sent, and sets the timer it asks for.
+    /// Moves the session's messages to the outbox, and sets the timers that it asks for.
     fn settle(self: &Arc<Self>, engine: &Engine, now: Instant, sealing: MutexGuard<'_, Sealing>) {
         let outcome = Self::collect(engine, now, sealing);
         self.act(engine, now, &outcome);
@@ -511,7 +512,7 @@ impl Peer {
         let mut outcome = Outcome::default();
         while let Some(message) = sealing.session.poll_message() {
             if is_init(&message) {
-                // One copy that still waits for a way is enough.
+                // One copy that waits for a way is enough.
                 sealing.outbox.retain(|waiting| !is_init(waiting));
             }
             if sealing.outbox.len() == OUTBOX_MAX {
@@ -526,7 +527,7 @@ impl Peer {
                 Event::Established => outcome.established = std::mem::take(&mut sealing.waiting),
                 Event::Lost => {
                     outcome.lost = true;
-                    // Nobody waits for the answer any more.
+                    // Nothing waits for the answer any more.
                     sealing.outbox.clear();
                     sealing.handshake = None;
                 }
@@ -575,7 +576,7 @@ impl Peer {
         }
     }
 
-    /// Tells the peer where this device is reached now, if both speak with each other.
+    /// Tells the peer over which relay this device is reached, if it may have connections with it.
     pub(super) fn say_moved(self: &Arc<Self>, engine: &Engine, now: Instant, relay: RelayId) {
         let mut sealing = self.sealing.lock();
         if sealing.standing.is_watched() {
@@ -584,7 +585,8 @@ impl Peer {
         self.settle(engine, now, sealing);
     }
 
-    /// It says that it is reached over `relay` now. What went elsewhere lately is lost.
+    /// It reported that it is reached over `relay`. Packets that went over another one lately are
+    /// lost.
     fn handle_moved(self: &Arc<Self>, engine: &Engine, now: Instant, relay: RelayId) {
         let left = {
             let mut way = self.way.lock();
@@ -605,7 +607,7 @@ impl Peer {
         }
     }
 
-    /// It answered no handshake for a while. Connections have more patience; nothing else has.
+    /// It answered no handshake for a while. Only connections have more patience.
     fn handle_lost(self: &Arc<Self>, engine: &Engine, now: Instant, membership: &Membership) {
         if membership.has_connections(self) {
             let mut sealing = self.sealing.lock();
@@ -637,7 +639,7 @@ struct Outcome {
     lost: bool,
     absence: Option<Absence>,
     moved: Option<RelayId>,
-    /// Timers that are to be set; each by itself, since each was noted as set.
+    /// Timers to set; each by itself, since each was recorded as set.
     arm: Option<Instant>,
     watch: Option<Instant>,
 }
@@ -651,7 +653,8 @@ impl std::fmt::Debug for Peer {
     }
 }
 
-/// Sessions of different peers and runs must not draw the same indexes.
+/// Returns a seed that differs between peers and between runs: no two sessions draw the same
+/// indexes.
 fn session_seed(engine: &Engine, key: PeerKey) -> u64 {
     let mut seed = u64::from(key.host);
     for chunk in engine.seed.chunks_exact(8) {
@@ -669,7 +672,7 @@ fn session_seed(engine: &Engine, key: PeerKey) -> u64 {
 /// distance. Rings of the wrong size would cost the memory of a hundred flows.
 const HANDSHAKE_WORK: Duration = Duration::from_millis(5);
 
-/// The time that a handshake message is tried at one relay after the other: as long as the
+/// The time for which a handshake message is tried at one relay after the other: as long as the
 /// handshake itself.
 const HANDSHAKE_LIVES: Duration = Duration::from_secs(30);
 

@@ -1,32 +1,32 @@
-//! Decides whether a peer is there, what kind of absence it is if not, and what that does to
-//! connections with it. Holds what controller, relays and the peer itself said; no clock, no
+//! Decides whether a peer is online, which kind of absence it is if not, and which connections with
+//! it end. Holds the reports of the controller, the relays and the peer itself; no clock, no
 //! session and no flow. Dials, flows, `wait` and `status` all ask here.
 //!
 //! | absence | known by | dials | connections |
 //! |---|---|---|---|
-//! | left | the peer said so, sealed | refused at once | end at once |
-//! | removed | the netmap has it no more | no such device | end at once |
-//! | restarted | a handshake of another instance | go on | those with the old instance end at once |
+//! | left | a sealed farewell from the peer | refused at once | end at once |
+//! | removed | the netmap lists it no more | no such device | end at once |
+//! | restarted | a handshake of another instance | go on | end at once if with the old instance |
 //! | never there | controller and relays, and it was never heard | refused at once | end at once |
-//! | offline | the controller, now | refused at once | end after the patience |
+//! | offline | the current report of the controller | refused at once | end after the patience |
 //! | silent | it answers nothing | wait | end after the patience |
 //!
-//! Who is only silent may sleep: TCP has patience with those, and so has this. A peer with
-//! connections that was not heard for a while is asked whether it is there, so that whoever only
-//! waits learns of its death, too.
+//! A peer that is only silent may be asleep: TCP has patience with such hosts, and so have we. A
+//! peer with connections that has been silent for a while is asked whether it is there, so that
+//! connections that only wait learn of its death too.
 
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// The presence of a peer, as far as it is known. Of several the greatest is the one to turn
-/// to.
+/// The presence of a peer, as far as is known. Of several devices the one with the greatest
+/// presence is tried first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Presence {
-    /// The controller does not see it, or it said that it leaves.
+    /// The controller does not see it, or it sent a farewell.
     Offline,
-    /// Nobody who knows was asked yet, or the answer is too old.
+    /// There is no report about it, or only one that is too old.
     #[default]
     Unknown,
     /// The controller sees it, or something came from it lately.
@@ -36,15 +36,15 @@ pub enum Presence {
 /// The reason why connections with a peer end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absence {
-    /// It said that it leaves.
+    /// It sent a farewell.
     Left,
-    /// It is no member any more, or has other keys.
+    /// It is not a member any more, or has other keys.
     Removed,
-    /// Another process runs there now.
+    /// Another process of the device runs there.
     Restarted,
     /// Neither controller nor relays have ever seen it.
     NeverThere,
-    /// The controller does not see it for longer than the patience.
+    /// The controller has not seen it for longer than the patience.
     Offline,
     /// It answered nothing for longer than the patience.
     Silent,
@@ -53,14 +53,14 @@ pub enum Absence {
 /// The connections that an absence ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ends {
-    /// All, those that are being opened included.
+    /// All, including those that are being opened.
     All,
-    /// Those that the old process had; what is being opened reaches the new one.
+    /// Those that the old process had; connections that are being opened reach the new one.
     Open,
 }
 
 impl Absence {
-    /// Returns which connections it ends.
+    /// The connections that it ends.
     #[must_use]
     pub fn ends(self) -> Ends {
         match self {
@@ -85,23 +85,23 @@ impl Absence {
     }
 }
 
-/// The next thing that the owner of a peer's connections does.
+/// The next step of the owner of a peer's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Nothing.
+    /// Do nothing.
     Rest,
-    /// Ask it whether it is there.
+    /// Ask the peer whether it is there.
     Ask,
-    /// End its connections.
+    /// End its connections, for this absence.
     End(Absence),
 }
 
-/// The word of controller and relays about a peer at the moment of a decision.
+/// The reports of controller and relays about a peer at the moment of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Word {
-    /// The session with the controller is open, and what it said holds now.
+    /// The controller session is open, so its report is up to date.
     pub(super) is_current: bool,
-    /// None of its relays that can be asked has it.
+    /// None of the peer's relays that can be asked has it attached.
     pub(super) is_nowhere: bool,
 }
 
@@ -110,33 +110,33 @@ pub(super) struct Word {
 pub(super) struct Standing {
     patience: Duration,
     began: Instant,
-    /// The controller's last word.
-    told_online: bool,
-    /// The time when the controller first said that it is not there.
+    /// The controller's last report.
+    reported_online: bool,
+    /// The time at which the controller first reported that it is offline.
     offline_since: Option<Instant>,
     /// The controller saw it, or it was heard: connections with it outlast its absences.
     seen: bool,
-    /// The time when it said that it leaves.
+    /// The time at which it sent a farewell.
     left: Option<Instant>,
     heard: Option<Instant>,
-    /// The time when the first of the messages went out that nothing came after.
+    /// The time at which the first message went out that nothing came after.
     sent: Option<Instant>,
-    /// The time when it was asked last, or would have been if it could be.
+    /// The time at which it was asked last, or would have been if it had been reachable.
     asked: Option<Instant>,
-    /// The patience is over: when it was asked for the last time.
+    /// The patience is over: the time at which it was asked once more.
     last_call: Option<Instant>,
     /// It may have connections.
     watched: bool,
 }
 
 impl Standing {
-    /// A peer of which nothing is known. `patience` is how long connections wait for one that only
-    /// does not answer.
+    /// A peer about which nothing is known. Connections wait for `patience` while it only does not
+    /// answer.
     pub(super) fn new(now: Instant, patience: Duration) -> Self {
         Self {
             patience,
             began: now,
-            told_online: true,
+            reported_online: true,
             offline_since: None,
             seen: false,
             left: None,
@@ -148,11 +148,11 @@ impl Standing {
         }
     }
 
-    /// The controller says, in a session that is open, whether it sees the peer. Returns whether
-    /// the peer came back: what was found out about its absence is void.
-    pub(super) fn handle_told(&mut self, now: Instant, online: bool) -> bool {
-        let came = online && !self.told_online;
-        self.told_online = online;
+    /// Takes the controller's report, in a session that is open, of whether it sees the peer.
+    /// Returns whether the peer came back: then earlier findings about its absence are void.
+    pub(super) fn handle_reported(&mut self, now: Instant, online: bool) -> bool {
+        let came = online && !self.reported_online;
+        self.reported_online = online;
         if online {
             self.seen = true;
             self.offline_since = None;
@@ -165,7 +165,7 @@ impl Standing {
         came
     }
 
-    /// Something authentic came from it.
+    /// An authentic message came from it.
     pub(super) fn handle_heard(&mut self, now: Instant) {
         self.heard = Some(now);
         self.seen = true;
@@ -173,8 +173,7 @@ impl Standing {
         self.last_call = None;
     }
 
-    /// Something was sealed for it. Returns whether [`Standing::poll_timeout`] is asked again
-    /// because of it.
+    /// A message was sealed for it. Returns whether [`Standing::poll_timeout`] must be asked again.
     pub(super) fn handle_sent(&mut self, now: Instant) -> bool {
         self.sent.get_or_insert(now);
         !std::mem::replace(&mut self.watched, true)
@@ -185,19 +184,19 @@ impl Standing {
         self.watched
     }
 
-    /// It said that it leaves.
+    /// It sent a farewell.
     pub(super) fn handle_left(&mut self, now: Instant) -> Absence {
         self.left = Some(now);
         Absence::Left
     }
 
-    /// Another process of it proved its keys.
+    /// Another process of the device proved its keys.
     pub(super) fn handle_restarted(&mut self) -> Absence {
         self.left = None;
         Absence::Restarted
     }
 
-    /// Returns whether it is there.
+    /// Returns whether it is online.
     pub(super) fn presence(&self, now: Instant, word: Word) -> Presence {
         if self.left.is_some_and(|at| now < at + LEFT_COUNTS) {
             return Presence::Offline;
@@ -207,22 +206,22 @@ impl Standing {
             Presence::Offline
         } else if word.is_nowhere {
             Presence::Unknown
-        } else if heard_lately || (word.is_current && self.told_online) {
+        } else if heard_lately || (word.is_current && self.reported_online) {
             Presence::Online
         } else {
             Presence::Unknown
         }
     }
 
-    /// The absence that follows from what others say, if it is one that ends every connection
+    /// The absence that follows from the reports of others, if it is one that ends every connection
     /// without waiting.
     pub(super) fn absence(&self, word: Word) -> Option<Absence> {
         let never = !self.seen && word.is_nowhere && self.is_offline(word.is_current);
         never.then_some(Absence::NeverThere)
     }
 
-    /// Does what is due for its connections; `has_connections` = there are any. Early calls do
-    /// nothing.
+    /// Returns what is due for its connections, of which there are some if `has_connections`. Early
+    /// calls do nothing.
     pub(super) fn handle_timeout(
         &mut self,
         now: Instant,
@@ -242,7 +241,7 @@ impl Standing {
         match (over, self.last_call) {
             (Some(_), None) => self.call(now),
             (Some((_, absence)), Some(called)) if now >= called + ANSWER_WITHIN => {
-                // Whoever slept meanwhile could not hear the answer.
+                // If this device slept meanwhile, it could not hear the answer.
                 if now >= called + ANSWER_WITHIN * 2 {
                     return self.call(now);
                 }
@@ -262,7 +261,7 @@ impl Standing {
         }
     }
 
-    /// Returns the time when [`Standing::handle_timeout`] is due. `None` for a peer without
+    /// Returns the time at which [`Standing::handle_timeout`] is due. `None` for a peer without
     /// connections.
     pub(super) fn poll_timeout(&self, is_current: bool) -> Option<Instant> {
         if !self.watched {
@@ -281,14 +280,14 @@ impl Standing {
         Action::Ask
     }
 
-    /// It has no connections any more, for which its silence would matter.
+    /// It has no connections any more, so its silence does not matter.
     fn forget(&mut self) {
         self.watched = false;
         self.sent = None;
         self.last_call = None;
     }
 
-    /// The controller says so now, and nothing came from it since.
+    /// Returns whether the controller reports it as offline and nothing came from it since.
     fn is_offline(&self, is_current: bool) -> bool {
         is_current
             && self
@@ -296,7 +295,7 @@ impl Standing {
                 .is_some_and(|since| self.heard.is_none_or(|heard| heard <= since))
     }
 
-    /// Returns the time when connections need not wait any more, and for which absence.
+    /// Returns the time at which connections stop waiting, and the absence that ends them.
     fn patience_ends(&self, is_current: bool) -> Option<(Instant, Absence)> {
         let silent = self.sent.map(|since| (since, Absence::Silent));
         let offline = self.offline_since.filter(|_| self.is_offline(is_current));
@@ -314,25 +313,25 @@ impl Standing {
     }
 }
 
-/// The time that connections wait for a peer that answers nothing: as long as TCP elsewhere repeats
-/// what is not acknowledged (RFC 9293, R2: "at least 100 seconds"; Linux: 15 tries, some 15
-/// minutes).
+/// The time for which connections wait for a peer that answers nothing: as long as other TCPs
+/// repeat bytes that are not acknowledged (RFC 9293, R2: "at least 100 seconds"; Linux: 15 tries,
+/// some 15 minutes).
 pub const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
-/// A peer with connections that was not heard for so long is asked. One message of 50 bytes a
-/// minute each way; a peer that was killed and started again tells by its answer that it knows
-/// nothing of them.
+/// A peer with connections that was silent for this long is asked. One message of 50 bytes a minute
+/// each way; the answer of a peer that was killed and started again shows that it does not know
+/// them.
 const ASK_EVERY: Duration = Duration::from_secs(60);
 
-/// An answer over any usable way takes less; a link that has to be opened anew first is part of it.
+/// Longer than an answer over any usable way takes, including the opening of a link.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// For so long whoever was heard is there, whatever nobody says: an answer to each question, and
-/// some room.
+/// A peer that was heard counts as online for this long, unless the controller reports otherwise:
+/// until the answer to the next question, and some room.
 const HEARD_COUNTS: Duration = Duration::from_secs(90);
 
-/// For so long a farewell counts if the controller says nothing else: a device that is started
-/// again is there by then.
+/// A farewell counts for this long, unless the controller reports otherwise: a device that is
+/// started again is online by then.
 const LEFT_COUNTS: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -311,7 +311,7 @@ fn a_peer_at_its_backup_costs_no_stall_per_packet() {
     }
     let in_vain = |(from, relay, _): &&(usize, RelayId, usize)| (*from, *relay) == (0, HOME);
     let in_vain = lab.sent.iter().filter(in_vain).count();
-    // An absence is forgotten every 250 ms; then a packet and the acknowledgement behind it may go
+    // An absence is forgotten every 250 ms; then a packet and the acknowledgement after it may go
     // there.
     let looks = (lab.now - start).as_millis() as usize / 250;
     assert!(

@@ -1,8 +1,8 @@
-//! Decides which peers of a netmap are believed. Holds what was seen before; keeping it on disk is
-//! the owner's.
+//! Decides which peers of a netmap are trusted. Holds the identities seen before; the owner keeps
+//! them on disk.
 //!
 //! The controller cannot swap a tunnel key without swapping the whole identity, and an identity
-//! that changes under a known device id is refused until the device enrols anew under another id.
+//! that changes under a known device id is refused until the device enrols again, under another id.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct KnownPeers {
     peers: BTreeMap<DeviceId, KnownPeer>,
-    /// Seconds since the Unix epoch, as the owner told them last.
+    /// The time that the owner passed last.
     now: u64,
     has_changed: bool,
 }
@@ -26,8 +26,7 @@ pub struct KnownPeers {
 pub struct KnownPeer {
     /// Its identity as it was first seen.
     pub identity: IdentityKey,
-    /// The time when a netmap named it, to the day, seconds since the Unix epoch; 0 = nobody noted
-    /// it.
+    /// The time at which a netmap last named it, to the day; the epoch = not recorded.
     pub named: u64,
 }
 
@@ -49,12 +48,12 @@ impl From<Stored> for KnownPeer {
 }
 
 impl KnownPeers {
-    /// Nobody was ever seen.
+    /// An empty list.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Makes it of the file that was kept.
+    /// Takes over the entries of the owner's file.
     pub fn from_stored(peers: BTreeMap<DeviceId, KnownPeer>) -> Self {
         Self {
             peers,
@@ -62,13 +61,12 @@ impl KnownPeers {
         }
     }
 
-    /// Returns what is to be kept.
+    /// The entries to keep on disk.
     pub fn stored(&self) -> &BTreeMap<DeviceId, KnownPeer> {
         &self.peers
     }
 
-    /// It is `now`, seconds since the Unix epoch. Forgets whom no netmap has named for long: ids
-    /// are never used again.
+    /// Takes the time. Forgets devices that no netmap has named for long: ids are never used again.
     pub fn handle_time(&mut self, now: u64) {
         self.now = self.now.max(now);
         let before = self.peers.len();
@@ -81,7 +79,7 @@ impl KnownPeers {
         self.has_changed |= self.peers.len() < before;
     }
 
-    /// Returns whether there is something new to keep since the last call.
+    /// Returns whether the entries changed since the last call.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.has_changed)
     }
@@ -97,7 +95,7 @@ impl KnownPeers {
             if known.identity != identity {
                 return Err(Distrust::IdentityChanged);
             }
-            // A file that is written each time would be written for ever.
+            // Written once a day, not with each netmap.
             if self.now >= known.named.saturating_add(DAY) {
                 known.named = self.now;
                 self.has_changed = true;
@@ -114,8 +112,8 @@ impl KnownPeers {
         Ok(())
     }
 
-    /// Forgets whom netmaps have not named for longest; nobody whom one named today, as those are
-    /// in use.
+    /// Forgets the devices that netmaps have not named for longest, but none that one named today:
+    /// those are in use.
     fn make_room(&mut self) -> Result<(), Distrust> {
         let mut oldest: Vec<(u64, DeviceId)> = self
             .peers
@@ -142,17 +140,17 @@ pub struct VerifiedPeer {
     tunnel: TunnelKey,
 }
 
-/// The reason why a peer of the netmap is not believed.
+/// The reason why a peer of the netmap is not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Distrust {
     /// Its identity key did not sign its tunnel key.
     #[error("its tunnel key is not signed by its identity key")]
     TunnelKeyNotSigned,
     /// It has another identity key than before.
-    #[error("its identity key changed; it must enrol anew")]
+    #[error("its identity key changed; it must enrol again")]
     IdentityChanged,
     /// There is no room to remember it: 100,000 devices were named within a day.
-    #[error("too many devices were seen within a day")]
+    #[error("no room to remember it: too many devices were named within a day")]
     TooMany,
 }
 
@@ -191,7 +189,7 @@ const KNOWN_PEERS_MAX: usize = 100_000;
 /// Entries that leave together when there is no room, so that the search for them is rare.
 const ROOM: usize = KNOWN_PEERS_MAX / 100;
 
-/// An identity that no netmap has named for so long is forgotten, seconds: 90 days.
+/// An identity that no netmap has named for this long is forgotten.
 const FORGET_AFTER: u64 = 90 * DAY;
 
 /// Seconds.

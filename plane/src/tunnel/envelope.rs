@@ -1,6 +1,6 @@
 //! Decides where each field of a tunnel message lies. It holds no key and no state.
 //!
-//! Integers are big-endian, and three zero bytes follow every type, so that the words behind them
+//! Integers are big-endian, and three zero bytes follow every type, so that the words after them
 //! are aligned:
 //!
 //! ```text
@@ -11,7 +11,7 @@
 
 /// Bytes in front of the ciphertext of a transport message.
 pub const TRANSPORT_HEADER_LEN: usize = 16;
-/// Bytes of the AES-GCM tag behind the ciphertext.
+/// Bytes of the AES-GCM tag after the ciphertext.
 pub const TAG_LEN: usize = 16;
 /// The largest packet one message carries, in bytes: Noise limits ciphertext and tag together to
 /// 65,535.
@@ -99,11 +99,11 @@ pub(super) fn transport_header(receiver: u32, counter: u64) -> [u8; TRANSPORT_HE
 pub(super) const NOISE_1_LEN: usize = 32 + (32 + TAG_LEN) + (INSTANCE_LEN + TAG_LEN);
 /// Ephemeral key, sealed instance.
 pub(super) const NOISE_2_LEN: usize = 32 + (INSTANCE_LEN + TAG_LEN);
-/// Bytes by which a process of a device tells itself from an earlier one.
+/// Bytes that distinguish one process of a device from an earlier one.
 pub const INSTANCE_LEN: usize = 8;
 
-/// What a transport message carries that is no IP packet: a byte that no IP packet begins with, a
-/// kind, and what belongs to that.
+/// A note from session to session, in a transport message in place of an IP packet: a byte with
+/// which no IP packet begins, a kind, and the content of that kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Note {
     /// "Are you there?"
@@ -112,12 +112,12 @@ pub(super) enum Note {
     Here,
     /// "I leave now, and my connections end."
     Leaving,
-    /// "The way to me broke; I am reached over this relay now."
+    /// "The way to me broke; reach me over this relay."
     Moved([u8; 16]),
 }
 
 impl Note {
-    /// Returns what the text of a message says, if it is no packet. `Some(None)` for a note of a
+    /// Reads the text of a message, if it is a note and not a packet. `Some(None)` for a note of a
     /// later version.
     pub(super) fn parse(text: &[u8]) -> Option<Option<Self>> {
         let [NOTE, kind, rest @ ..] = text else {
@@ -147,8 +147,8 @@ const NOTE: u8 = 0;
 
 const TYPE_INIT: u8 = 1;
 const TYPE_RESPONSE: u8 = 2;
-// 3 stays free: it is a cookie reply in WireGuard, which this protocol does not need behind an
-// authenticated relay.
+// 3 stays free: it is a cookie reply in WireGuard, which this protocol does not need, since its
+// relays authenticate their clients.
 const TYPE_TRANSPORT: u8 = 4;
 
 #[cfg(test)]

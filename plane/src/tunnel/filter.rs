@@ -1,5 +1,5 @@
-//! Decides whether a packet that a peer sealed may come from that peer and is meant for this
-//! device. It holds no table and no policy; ports are for the policy to judge, afterwards.
+//! Decides whether a packet that a peer sealed has that peer's source address and is meant for this
+//! device. It holds no table and no policy; the policy judges ports, afterwards.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use super::packet::Packet;
 /// nothing.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum Drop {
-    /// The source is not one of the peer's addresses: the peer speaks for somebody else.
+    /// The source is not one of the peer's addresses: the peer pretends to be another host.
     #[error("the source address does not belong to the peer")]
     ForeignSource,
     /// The destination is not one of ours in this network. Nothing is forwarded.
@@ -35,7 +35,7 @@ impl Drop {
 
 /// Accepts a packet from exactly one of the peer's addresses to exactly one of ours.
 ///
-/// Addresses are compared as they are: an IPv4 address in IPv6 clothing is another address.
+/// Addresses are compared as they are: an IPv4 address mapped into IPv6 is another address.
 ///
 /// # Errors
 /// The reason to count.

@@ -1,6 +1,6 @@
 //! Decides what one pair of session keys may still do: seal, open, be renewed, or nothing any more.
-//! It holds the keys of both directions and their use; which of several pairs is in use is the
-//! session's business.
+//! It holds the keys of both directions and counts their use; the session decides which of several
+//! pairs is in use.
 
 use std::time::{Duration, Instant};
 
@@ -82,8 +82,8 @@ impl SessionKeys {
     /// The answer to message 1 of `sender`, if that is the message these keys came from.
     pub(super) fn answer_to(&self, sender: u32, noise_1: &[u8; NOISE_1_LEN]) -> Option<&[u8]> {
         match &self.role {
-            // Nothing proves the sender's index by itself: bent on the way, it must not spoil the
-            // true message.
+            // Nothing authenticates the sender's index: one that was changed on the way must not
+            // spoil the true message.
             Role::Responder { asked, answer }
                 if self.remote_index == sender && **asked == *noise_1 =>
             {
@@ -93,7 +93,7 @@ impl SessionKeys {
         }
     }
 
-    /// Returns the time when these keys stop working in both directions.
+    /// Returns the time at which these keys stop working in both directions.
     pub(super) fn expires(&self) -> Instant {
         self.created + REJECT_AFTER_TIME
     }
@@ -113,7 +113,7 @@ impl SessionKeys {
             || self.next_counter.max(self.highest_opened) >= REKEY_AFTER_MESSAGES
     }
 
-    /// Returns the reason why nothing may be sealed, if so.
+    /// Checks whether these keys may seal; the error says why not.
     pub(super) fn check_seal(&self, now: Instant) -> Result<(), SealError> {
         if now >= self.created + SEAL_UNTIL {
             return Err(SealError::NoSession);
@@ -124,7 +124,7 @@ impl SessionKeys {
         Ok(())
     }
 
-    /// As if everything these keys may seal had been sealed.
+    /// Pretends that everything that these keys may seal has been sealed.
     #[cfg(test)]
     pub(super) fn use_up(&mut self) {
         self.sealed_bytes = REJECT_AFTER_BYTES;
@@ -155,8 +155,8 @@ impl SessionKeys {
         Ok(())
     }
 
-    /// Opens in place and returns the packet, which lies behind the header. An error changes
-    /// nothing here, but the bytes of `message` are lost.
+    /// Opens in place and returns the packet, which lies after the header. An error changes nothing
+    /// here, but the bytes of `message` are lost.
     pub(super) fn open<'m>(
         &mut self,
         now: Instant,
@@ -197,22 +197,23 @@ const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
 const RESPONDER_GRACE_TIME: Duration = Duration::from_secs(10);
 /// Age at which keys are erased, used or not.
 const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
-/// Age from which nothing is sealed any more, so that the last packet still opens after its way:
-/// 170 s.
+/// Age from which nothing is sealed any more, so that the last packet can still be opened when it
+/// arrives: 170 s.
 const SEAL_UNTIL: Duration = REJECT_AFTER_TIME.saturating_sub(LONGEST_UNDER_WAY);
-/// The time that a message may be under way without being lost to a change of keys: the loss of a
-/// relay, with room.
+/// The time for which a message may be under way without being lost to a change of keys: the loss
+/// of a relay takes less.
 pub(super) const LONGEST_UNDER_WAY: Duration = Duration::from_secs(10);
 /// Bytes under one key at which use starts a new handshake.
 const REKEY_AFTER_BYTES: u64 = 1 << 37;
 /// See [`RESPONDER_GRACE_TIME`]; half of the way to the hard limit.
 const RESPONDER_GRACE_BYTES: u64 = 1 << 36;
-/// Bytes under one key after which it does nothing: within the confidentiality budget of AES-GCM
-/// that RFC 8446, section 5.5 derives.
+/// Bytes under one key after which it does nothing any more: within the confidentiality budget of
+/// AES-GCM that RFC 8446, section 5.5 derives.
 const REJECT_AFTER_BYTES: u64 = 1 << 38;
 /// Messages under one key at which use starts a new handshake.
 const REKEY_AFTER_MESSAGES: u64 = 1 << 48;
-/// Messages under one key after which it does nothing; far below the end of the 64-bit counter.
+/// Messages under one key after which it does nothing any more; far below the end of the 64-bit
+/// counter.
 const REJECT_AFTER_MESSAGES: u64 = 1 << 60;
 
 #[cfg(test)]

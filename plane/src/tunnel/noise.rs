@@ -38,7 +38,7 @@ impl StaticKey {
         Ok(Self::from_secret(secret))
     }
 
-    /// Takes up a key that was kept in the device's state; any 32 bytes are a valid X25519 secret.
+    /// Takes a key from the device's state; any 32 bytes are a valid X25519 secret.
     #[must_use]
     pub fn from_secret(secret: Zeroizing<[u8; 32]>) -> Self {
         let mut dh = X25519Dh::default();
@@ -78,8 +78,8 @@ pub(super) fn initiator(
         .build_initiator()
 }
 
-/// The side that reads message 1. It learns who wrote it and must compare that with whom it
-/// expects.
+/// The side that reads message 1. It learns the writer's key and must compare it with the expected
+/// one.
 pub(super) fn responder(prologue: &[u8], local: &StaticKey) -> Result<HandshakeState, snow::Error> {
     builder(prologue, local)?.build_responder()
 }
@@ -157,7 +157,7 @@ impl Dh for X25519Dh {
         32
     }
 
-    /// A key that cannot be set leaves none behind, and the next `dh` fails.
+    /// Sets the key. One that cannot be set clears it, and the next `dh` fails.
     fn set(&mut self, privkey: &[u8]) {
         self.key = PrivateKey::from_private_key(&X25519, privkey).ok();
         let public = self

@@ -324,7 +324,7 @@ fn parse_tcp(segment: &[u8]) -> Result<Transport, Reject> {
 fn check_tcp_options(mut options: &[u8]) -> Result<(), Reject> {
     while let Some((&kind, rest)) = options.split_first() {
         let len = match (kind, rest.first()) {
-            // Behind the end only padding.
+            // After the end there is only padding.
             (0, _) if rest.iter().all(|&byte| byte == 0) => return Ok(()),
             (1, _) => 1,
             (2, Some(4)) => 4,

@@ -69,7 +69,7 @@ fn place(counter: u64) -> (usize, u64) {
 }
 
 /// Counters that may arrive out of order, in messages. The same as the kernel's WireGuard: frames
-/// that are sent again after a relay is lost arrive behind a good deal of newer ones.
+/// that are sent again after a relay is lost arrive after many newer ones.
 pub(super) const WINDOW: u64 = 8192;
 const WORDS: usize = (WINDOW / 64) as usize;
 

@@ -1,6 +1,6 @@
-//! Decides, for one peer, when to shake hands, which keys seal and open, and what a message from
-//! the peer means. Holds no socket, no clock and no queue of packets: a packet without a session
-//! waits with the caller.
+//! Decides, for one peer, when to start a handshake, which keys seal and open, and what a message
+//! from the peer means. Holds no socket, no clock and no queue of packets: a packet without a
+//! session waits with the caller.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -32,8 +32,8 @@ pub struct PeerConfig {
     pub local_device: [u8; 16],
     /// The peer's device id. Differs from `local_device`.
     pub remote_device: [u8; 16],
-    /// This process of the device: the peer sees by it that the device was started anew, and knows
-    /// nothing of older connections.
+    /// This process of the device: the peer sees by it that the device was started again and does
+    /// not know older connections.
     pub local_instance: [u8; INSTANCE_LEN],
     /// This device's tunnel key.
     pub local_static: Arc<StaticKey>,
@@ -48,15 +48,15 @@ pub struct PeerConfig {
 /// [`poll_event`](Self::poll_event), and ask [`poll_timeout`](Self::poll_timeout) again.
 pub struct PeerSession {
     config: PeerConfig,
-    /// Seals, and opens.
+    /// The keys in use: they seal and open.
     current: Option<SessionKeys>,
-    /// Answered by us, but not yet used by the peer. Opens only.
+    /// Keys that we answered with and the peer has not used yet: they only open.
     next: Option<SessionKeys>,
-    /// Newest first. Open only, for what was under way when the keys changed.
+    /// Keys that were replaced, newest first: they only open messages that were under way when the
+    /// keys changed.
     previous: VecDeque<SessionKeys>,
     attempt: Option<Attempt>,
-    /// One allowance for all handshake messages of the peer: which kind costs us time is the
-    /// sender's choice.
+    /// One allowance for all handshake messages of the peer, since the sender chooses their kind.
     handshakes: HandshakeLimit,
     /// The packets sealed since the peer last proved that it lives.
     unanswered: Option<Unanswered>,
@@ -69,7 +69,8 @@ pub struct PeerSession {
     announced: bool,
     messages: VecDeque<Vec<u8>>,
     events: VecDeque<Event>,
-    random: SplitMix64,
+    /// For indexes and jitter, which need no secrecy.
+    random: fastrand::Rng,
 }
 
 /// An authentic or at least harmless message.
@@ -78,27 +79,26 @@ pub enum Opened<'m> {
     /// A packet from the peer, in the buffer it came in. Only its origin is proved: parse and
     /// filter it.
     Packet(&'m mut [u8]),
-    /// A handshake went on. Something may wait in `poll_message` and `poll_event`.
+    /// A handshake advanced. `poll_message` and `poll_event` may have something.
     Handshake,
-    /// The peer proved that it holds the keys, and said nothing else. `poll_event` may have
-    /// something.
+    /// The peer proved that it holds the keys and sent no packet. `poll_event` may have something.
     Keepalive,
 }
 
-/// A change that matters to what waits for this peer.
+/// A change that matters to packets and connections that wait for this peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Packets can be sealed from now on. New keys for a session in use are not announced.
+    /// Packets can be sealed from here on. New keys for a session in use are not announced.
     Established,
     /// The peer answered no handshake for 30 s. The next
     /// [`handle_want_send`](PeerSession::handle_want_send) tries again.
     Lost,
-    /// Another process of the peer's device proved its keys: it knows nothing of what the old one
-    /// had. Comes before anything that the new one sends.
+    /// Another process of the peer's device proved its keys: it does not know the connections of
+    /// the old one. Comes before anything that the new one sends.
     Restarted,
-    /// The peer says that it leaves, and that its connections end.
+    /// The peer reported that it leaves, and that its connections end.
     Left,
-    /// The peer says that the way to it broke, and over which relay it is reached now.
+    /// The peer reported that the way to it broke, and that it is reached over this relay.
     Moved([u8; 16]),
 }
 
@@ -109,9 +109,9 @@ pub enum SealError {
     /// [`Event::Established`].
     #[error("no session with this peer yet")]
     NoSession,
-    /// The session has reached its hard limit of messages or bytes. To be treated like `NoSession`;
-    /// separate because it means that handshakes have failed under load for a long time.
-    #[error("the session has sealed as much as it may")]
+    /// The session has reached its hard limit of messages or bytes. Treat it like `NoSession`; it
+    /// is separate because it means that handshakes have failed under load for a long time.
+    #[error("the session has sealed as much as its keys allow")]
     Exhausted,
     /// The buffer is too short for header and tag, or longer than a message can be: a mistake of
     /// the caller.
@@ -123,25 +123,25 @@ pub enum SealError {
 /// [`UnknownIndex`](Self::UnknownIndex).
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum OpenError {
-    /// Not a tunnel message.
+    /// It does not have the form of a tunnel message.
     #[error("not a tunnel message")]
     Malformed,
-    /// For keys or a handshake this side does not have: late, or both sides came to hold different
-    /// keys, because one was restarted or handshakes were lost. A new handshake is under way for
-    /// the latter; late messages cause few of them.
-    #[error("for an unknown session")]
+    /// It is for keys or a handshake that this side does not have: it is late, or both sides came
+    /// to hold different keys, because one was restarted or handshakes were lost. In the latter
+    /// case a new handshake is under way; late messages cause few of them.
+    #[error("the message is for an unknown session")]
     UnknownIndex,
     /// The counter was used before or is older than the window.
-    #[error("seen before")]
+    #[error("the message was seen before")]
     Replayed,
-    /// The cipher rejects it, or it comes from another key than the peer's.
-    #[error("not authentic")]
+    /// The cipher rejects it, or it was made with another key than the peer's.
+    #[error("the message is not authentic")]
     Forged,
-    /// More handshakes per second than this peer may have.
-    #[error("too many handshakes")]
+    /// The peer sent more handshakes per second than it may.
+    #[error("the peer sent too many handshakes within a second")]
     RateLimited,
-    /// Its keys are past their age or use.
-    #[error("for an expired session")]
+    /// Its keys have reached the end of their age or use.
+    #[error("the message is for an expired session")]
     Expired,
 }
 
@@ -173,8 +173,8 @@ impl OpenError {
 impl PeerSession {
     /// A peer without a session. Nothing happens until a packet goes out or a message comes in.
     ///
-    /// `seed` gives session indexes and jitter; keys never come from it. Every deciding type takes
-    /// the time here; this one has nothing due yet.
+    /// Session indexes and jitter come from `seed`; keys never do. Every deciding type takes the
+    /// time here; this one has nothing due yet.
     #[must_use]
     pub fn new(config: PeerConfig, _now: Instant, seed: u64) -> Self {
         Self {
@@ -191,7 +191,7 @@ impl PeerSession {
             announced: false,
             messages: VecDeque::new(),
             events: VecDeque::new(),
-            random: SplitMix64(seed),
+            random: fastrand::Rng::with_seed(seed),
         }
     }
 
@@ -210,21 +210,20 @@ impl PeerSession {
         }
     }
 
-    /// Asks the peer whether it is there; a handshake asks the same where there are no keys.
+    /// Asks the peer whether it is there; without keys, a handshake asks the same.
     pub fn ask(&mut self, now: Instant) {
         if !self.push_note(now, Note::Ask) {
             self.start_attempt(now);
         }
     }
 
-    /// Tells the peer that this device leaves. Who has no session with it has no connections
-    /// either.
+    /// Tells the peer that this device leaves. A peer without a session has no connections either.
     pub fn say_farewell(&mut self, now: Instant) {
         self.push_note(now, Note::Leaving);
     }
 
-    /// Tells the peer over which relay this device is reached now, as the way to it broke. Returns
-    /// whether there are keys to say it.
+    /// Tells the peer over which relay it reaches this device, since the way to it broke. Returns
+    /// whether there are keys to seal the note.
     pub fn say_moved(&mut self, now: Instant, place: [u8; 16]) -> bool {
         self.push_note(now, Note::Moved(place))
     }
@@ -273,13 +272,13 @@ impl PeerSession {
         }
     }
 
-    /// A handshake message to send now.
+    /// Returns a message to send at once.
     #[must_use]
     pub fn poll_message(&mut self) -> Option<Vec<u8>> {
         self.messages.pop_front()
     }
 
-    /// Something the caller should know.
+    /// Returns something that the caller should know.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
@@ -292,7 +291,7 @@ impl PeerSession {
         std::mem::take(&mut self.proved)
     }
 
-    /// Returns the time when [`handle_timeout`](Self::handle_timeout) is due. `None` for a peer
+    /// Returns the time at which [`handle_timeout`](Self::handle_timeout) is due. `None` for a peer
     /// that was idle for three minutes.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -307,7 +306,7 @@ impl PeerSession {
         let expired = |keys: &mut SessionKeys| now >= keys.expires();
         self.previous.retain_mut(|keys| !expired(keys));
         self.next.take_if(expired);
-        // An idle session ends in silence; the next one is announced again.
+        // An idle session ends without an event; the next one is announced again.
         self.current.take_if(expired);
         let Some(attempt) = &self.attempt else {
             return;
@@ -375,7 +374,7 @@ impl PeerSession {
         sender: u32,
         noise_1: &[u8; NOISE_1_LEN],
     ) -> Result<(), OpenError> {
-        // Before the expensive part, because that is what the limit is for.
+        // Before the expensive part, which is what the limit protects.
         if !self.handshakes.allow(now) {
             return Err(OpenError::RateLimited);
         }
@@ -403,14 +402,13 @@ impl PeerSession {
             && let Some(flight) = &attempt.flight
         {
             if self.config.local_device < self.config.remote_device {
-                // Both started, and ours goes on. If ours may have been lost, the peer gets it
-                // again now.
+                // Both started, and ours goes on. If it may have been lost, the peer gets it again.
                 if flight.may_be_lost(now) {
                     self.transmit(now);
                 }
                 return Ok(());
             }
-            // Both started, and theirs goes on. Ours is not forgotten: this message 1 may be an old
+            // Both started, and the peer's goes on. Ours is kept: this message 1 may be an old
             // copy.
             attempt.yield_to_peer(now);
         }
@@ -445,7 +443,7 @@ impl PeerSession {
             .and_then(|attempt| attempt.flight.as_mut())
             .filter(|flight| flight.local_index == receiver)
             .ok_or(OpenError::UnknownIndex)?;
-        // Before the expensive part, and only for what gets there.
+        // Before the expensive part, and only for messages that get there.
         if !self.handshakes.allow(now) {
             return Err(OpenError::RateLimited);
         }
@@ -461,7 +459,7 @@ impl PeerSession {
             if flight.forged >= FORGED_MAX
                 && let Some(attempt) = &mut self.attempt
             {
-                // Whoever forges answers knows its index. The next one is another, when it is due.
+                // A forger knows its index. The next flight, when it is due, has another one.
                 attempt.flight = None;
             }
             return Err(OpenError::Forged);
@@ -477,8 +475,8 @@ impl PeerSession {
         self.push_message(confirm);
 
         let usable_before = self.can_seal(now);
-        // What we answered before may be in use by the peer already, unless its confirmation should
-        // be long here. It is older than the new keys on both sides.
+        // The peer may use the keys of our own answer already, unless their confirmation is long
+        // overdue. They are older than the new keys on both sides.
         let unconfirmed = self
             .next
             .take()
@@ -493,7 +491,7 @@ impl PeerSession {
         Ok(())
     }
 
-    /// The peer uses the keys we answered with: now we may.
+    /// The peer uses the keys that we answered with, so we may use them too.
     fn promote_next(&mut self, now: Instant) {
         let usable_before = self.can_seal(now);
         let confirmed = self.next.take();
@@ -504,7 +502,7 @@ impl PeerSession {
             self.meet(instance);
         }
         self.announced &= usable_before;
-        // Confirmed too late, the keys are of no use for what waits.
+        // Keys that were confirmed too late cannot seal what waits.
         if self.can_seal(now) {
             self.attempt = None;
             self.messages.retain(|message| !is_init(message));
@@ -518,7 +516,7 @@ impl PeerSession {
             .replace(instance)
             .is_some_and(|known| known != instance)
         {
-            // What the old process sent last is about connections that nobody has any more.
+            // The last messages of the old process are about connections that no longer exist.
             self.previous.clear();
             self.push_event(Event::Restarted);
         }
@@ -574,14 +572,14 @@ impl PeerSession {
 
     fn transmit(&mut self, now: Instant) {
         let unused_index = self.unused_index();
-        let jitter = self.random.next();
+        let jitter = self.random.u64(..);
         let Some(attempt) = &mut self.attempt else {
             return;
         };
         let Some(message) = attempt.transmit(now, &self.config, unused_index, jitter) else {
             return;
         };
-        // One copy that still waits to be sent is enough.
+        // One copy that waits to be sent is enough.
         self.messages.retain(|message| !is_init(message));
         self.push_message(message);
     }
@@ -589,8 +587,7 @@ impl PeerSession {
     /// A random index that no live keys or handshake of this peer use.
     fn unused_index(&mut self) -> u32 {
         loop {
-            // The upper half of a good 64-bit number.
-            let index = (self.random.next() >> 32) as u32;
+            let index = self.random.u32(..);
             let in_flight = self.attempt.iter().flat_map(|attempt| &attempt.flight);
             let taken = self.all_keys().any(|keys| keys.local_index == index)
                 || in_flight
@@ -633,19 +630,6 @@ impl fmt::Debug for PeerSession {
     }
 }
 
-/// The generator of Steele, Lea and Flood: for indexes and jitter, which need no secrecy.
-struct SplitMix64(u64);
-
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
-
 fn split(handshake: &mut HandshakeState) -> SplitKeys {
     let (first, second) = handshake.dangerously_get_raw_split();
     SplitKeys {
@@ -660,11 +644,11 @@ pub fn is_init(message: &[u8]) -> bool {
     matches!(envelope::parse(message), Some(Message::Init { .. }))
 }
 
-/// Answers that do not open after which a handshake is begun anew: an honest peer sends none, and
-/// what a broken path bends is rare.
+/// Answers that do not open after which a handshake is started again: an honest peer sends none,
+/// and a broken path rarely damages one.
 const FORGED_MAX: u32 = 3;
-/// Old keys that still open: those just replaced, and those the peer may have taken up while we
-/// replaced them.
+/// Old keys that still open: those just replaced, and those that the peer may have started to use
+/// while we replaced them.
 const PREVIOUS_MAX: usize = 2;
 /// Handshake messages kept for a caller that does not drain. At most one message 1, an answer and a
 /// confirmation are of use at a time.

@@ -1,5 +1,5 @@
-//! One direction of one link dies and nobody is told: how long a conversation of few bytes stands
-//! still.
+//! One direction of one link dies without notice: bounds the time for which a conversation of few
+//! bytes stands still.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -62,7 +62,8 @@ fn longest_stall(client: usize, relay: usize, up: bool, pause: Duration) -> Dura
 
 #[test]
 fn few_bytes_stand_still_for_little_more_than_four_seconds() {
-    // A socket that takes few bytes never fills, and whoever only receives has nothing unanswered.
+    // A socket that takes few bytes never fills, and an end that only receives has nothing
+    // unanswered.
     for pause in [Duration::from_millis(200), Duration::from_secs(3)] {
         for (client, relay, up) in (0..8).map(|case| (case & 1, case >> 1 & 1, case & 4 > 0)) {
             let stall = longest_stall(client, relay, up, pause);

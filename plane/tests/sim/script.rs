@@ -1,36 +1,32 @@
-//! What a seed decides: sizes, delays, rates, and when which link is cut how. Pure numbers, so a
-//! failing seed replays exactly.
+//! The decisions of a seed: sizes, delays, rates, and the cuts of links. Pure numbers, so a failing
+//! seed replays exactly.
 
 use std::time::Duration;
 
-/// SplitMix64: every stream of decisions of a run comes from one seed.
+/// Every stream of decisions of a run comes from one seed.
 #[derive(Debug, Clone)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Dice(fastrand::Rng);
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
+        Self(fastrand::Rng::with_seed(seed))
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.u64(..)
     }
 
     /// A number from `low` to `high`, both included.
     pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + self.next() % (high - low + 1)
+        self.0.u64(low..=high)
     }
 
     pub(crate) fn chance(&mut self, percent: u64) -> bool {
-        self.next() % 100 < percent
+        self.0.u64(..100) < percent
     }
 }
 
-/// How a link is cut.
+/// The way in which a link is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cut {
     /// Both ends notice at once; everything in flight is lost.

@@ -51,8 +51,8 @@ impl Wire {
         }
         let mut rest = bytes;
         while !rest.is_empty() {
-            let (piece, behind) = rest.split_at(rest.len().min(dice.between(1, 40_000) as usize));
-            rest = behind;
+            let (piece, after) = rest.split_at(rest.len().min(dice.between(1, 40_000) as usize));
+            rest = after;
             let serialisation =
                 Duration::from_nanos(piece.len() as u64 * 1_000_000_000 / self.rate);
             self.last = self.last.max(now + self.delay) + serialisation;

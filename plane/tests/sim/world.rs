@@ -66,7 +66,7 @@ struct Connection {
     far: Option<Far>,
     up: Wire,
     down: Wire,
-    /// Nothing passes any more, and nobody is told: up, down.
+    /// Nothing passes any more, without notice: up, down.
     dead: [bool; 2],
 }
 
@@ -252,7 +252,7 @@ impl World {
         times.into_iter().min()
     }
 
-    /// What the node's link tasks do: attach where the engine wants it, and try again.
+    /// Does the work of the node's link tasks: attaches where the engine wants it, and tries again.
     fn attach(&mut self) -> bool {
         let mut moved = false;
         for index in 0..2 {
@@ -520,7 +520,7 @@ impl World {
             ));
             connection.far = None;
             connection.up = Wire::hole(now);
-            // The client reads the end of the stream behind what is under way; liveness would find
+            // The client reads the end of the stream after the bytes under way; liveness would find
             // it as well.
             if !self.clients[connection.client].asleep && !connection.dead[1] {
                 self.end_near(number);
@@ -671,7 +671,7 @@ impl Running {
 }
 
 impl Side {
-    /// Writes what is left to write, closes behind it, and reads and compares what has come.
+    /// Writes what is left to write, closes after it, and reads and compares what has come.
     fn run(&mut self, stream: &TcpStream, to_write: usize, to_read: usize) -> Result<bool, String> {
         let mut moved = false;
         while self.written < to_write {
@@ -730,5 +730,5 @@ const LONGEST: Duration = Duration::from_secs(120);
 /// A run that takes more steps moves no more.
 const STEPS_MAX: usize = 200_000;
 
-/// Rounds of one moment; more mean that something wakes itself for ever.
+/// Rounds of one moment; more mean that something wakes itself without end.
 const ROUNDS_MAX: usize = 10_000;

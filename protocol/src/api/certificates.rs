@@ -1,8 +1,8 @@
-//! How a device gets certificates for its names, and everybody the CA that vouches for them.
+//! Requests and responses for certificates of device names, and for the CA that signs them.
 //! Re-exported by [`crate::api`].
 //!
-//! That CA is not the one by which the controller is known: nothing that it signs opens a way to be
-//! taken for the controller.
+//! That CA is not the one by which the controller is known: nothing that it signs can be used to
+//! impersonate the controller.
 
 use std::fmt;
 
@@ -12,12 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::key::{DeviceId, NetworkId, decode_signature};
 
-/// A device asks for certificates for all its names. It cannot say which: the controller knows
-/// them.
+/// Asks for certificates for all names of the device. It lists none: the controller knows them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateRequest {
-    /// The key that the certificates shall be for.
+    /// The key that the certificates are for.
     pub key: NameKey,
     /// ECDSA signature (r ‖ s, base64url) by that key over [`name_key_message`]: nobody gets a
     /// certificate over another's key.
@@ -34,7 +33,7 @@ impl CertificateRequest {
     }
 }
 
-/// What the key of a [`CertificateRequest`] signs.
+/// The bytes that the key of a [`CertificateRequest`] signs.
 #[must_use]
 pub fn name_key_message(device: DeviceId, key: &NameKey) -> Vec<u8> {
     [NAME_KEY_LABEL, &device.0, &key.0].concat()
@@ -77,7 +76,7 @@ impl From<NameKey> for String {
 pub struct CertificateResponse {
     /// One for each network that the device is in.
     pub certificates: Vec<NameCertificate>,
-    /// The CA's certificate, which servers send behind their own: DER as base64.
+    /// The CA's certificate, which servers send after their own: DER as base64.
     pub ca: String,
     /// End of all of them, seconds since the Unix epoch.
     pub expires: u64,
@@ -94,12 +93,12 @@ pub struct NameCertificate {
     pub certificate: String,
 }
 
-/// The CA of all names of devices, for those who shall trust it.
+/// The CA of all device names, for programs and people that want to trust it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamesCaResponse {
     /// PEM.
     pub certificate: String,
-    /// All names that it can vouch for lie in here.
+    /// The domain in which all names lie that it can vouch for.
     pub domain: String,
 }
 
@@ -146,7 +145,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_is_taken_for_a_proof_by_chance(key in "[A-Za-z0-9_-]{0,100}", proof in ".{0,100}") {
+        fn no_text_is_taken_for_a_proof_by_chance(
+            key in "[A-Za-z0-9_-]{0,100}",
+            proof in ".{0,100}",
+        ) {
             let text = serde_json::json!({ "key": key, "proof": proof });
             if let Ok(request) = serde_json::from_value::<CertificateRequest>(text) {
                 prop_assert!(!request.is_proved_by(DeviceId([1; 16])));

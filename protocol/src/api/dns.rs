@@ -37,7 +37,7 @@ pub struct DnsRecordSummary {
     pub record: Record,
 }
 
-/// Adds a record. The same twice is the same as once.
+/// Adds a record. Adding the same record twice changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DnsRecordRequest {
@@ -60,10 +60,10 @@ pub struct DnsRecordRemoval {
     pub network: String,
     /// Name, as in [`DnsRecordRequest::name`].
     pub name: String,
-    /// Only of this type.
+    /// Removes only records of this type.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// Only with this value; needs the type.
+    /// Removes only the record with this value; needs the type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
 }
@@ -91,7 +91,7 @@ pub struct DnsZoneRemoval {
     pub zone: String,
 }
 
-/// What was removed.
+/// The number of things that a removal removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DnsRemoved {
     /// Number of records or zones.

@@ -1,5 +1,5 @@
-//! What people and devices say about networks, who is in them, and what lies behind a device.
-//! Re-exported by [`crate::api`].
+//! Requests and responses about networks, their members, and the routes of gateways. Re-exported by
+//! [`crate::api`].
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ pub struct NetworkRequest {
     pub name: String,
 }
 
-/// Stands for all networks that one may join, so no network has this label.
+/// Stands for all networks that a device may join, so no network has this label.
 pub const ALL_NETWORKS: &str = "all";
 
 /// Puts a device into a network.
@@ -25,7 +25,7 @@ pub struct MemberRequest {
     pub device: DeviceId,
 }
 
-/// A device's place in one network.
+/// A device's label and address in one network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MembershipSummary {
     /// The network's label.
@@ -52,16 +52,16 @@ pub struct NetworkChoice {
     /// The device's place, if it is a member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joined: Option<MembershipSummary>,
-    /// Says whether it may join, or come back after it left.
+    /// The device may join, or come back after it left.
     pub may_join: bool,
 }
 
-/// A device offers to lead the members of its networks to hosts behind it.
+/// Offers routes: the device becomes a gateway for the members of its networks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OfferRequest {
-    /// All that it offers, at most [`crate::gateway::ROUTES_MAX`]; what it offered before and is
-    /// not among them is withdrawn.
+    /// All its routes, at most [`crate::gateway::ROUTES_MAX`]; routes that it offered before and
+    /// does not list here are withdrawn.
     pub routes: Vec<OfferedRoute>,
 }
 
@@ -76,14 +76,14 @@ pub struct RouteSummary {
     pub network: String,
     /// The route.
     pub route: GatewayRoute,
-    /// Label that its host is to have in the network, and has while the route is approved.
+    /// The label that the route's one host gets in the network while the route is approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Says whether members of the network may use it.
+    /// Members of the network may use the route.
     pub approved: bool,
 }
 
-/// Approves an offered route in a network, or takes that back.
+/// Approves an offered route in a network, or withdraws the approval.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApproveRequest {
@@ -93,6 +93,6 @@ pub struct ApproveRequest {
     pub network: String,
     /// The route.
     pub route: GatewayRoute,
-    /// Says whether members may use it from now on.
+    /// Members may use the route from here on.
     pub approved: bool,
 }

@@ -33,22 +33,25 @@ fn a_source_that_ignores_its_credit_is_refused() {
     credit.handle_received(99);
     assert_eq!(credit.allowance(), 0);
     assert_eq!(credit.held(), 198);
-    let told = credit.handle_released(start(), 99, None, WINDOW_MAX);
+    let announced = credit.handle_released(start(), 99, None, WINDOW_MAX);
     let expected = Announcement {
         released: 99,
         window: 100,
     };
-    assert_eq!(told, Some(expected));
+    assert_eq!(announced, Some(expected));
     assert_eq!(credit.allowance(), 1);
 }
 
 proptest! {
     /// Whatever the frame sizes, waits and ceilings, and however late announcements arrive: an
     /// honest sender is never refused, the relay holds at most what it allowed and one frame, and
-    /// the pair never stalls for ever.
+    /// the pair never stalls without end.
     #[test]
     fn honest_pairs_neither_overrun_nor_stall(
-        steps in proptest::collection::vec((0u8..3, 1usize..2_000, 0u64..20_000, 0u32..40_000), 1..400),
+        steps in proptest::collection::vec(
+            (0u8..3, 1usize..2_000, 0u64..20_000, 0u32..40_000),
+            1..400,
+        ),
         window in 1u32..10_000,
     ) {
         let (mut sender, mut relay) = (SendCredit::new(window), RelayCredit::new(window));
@@ -69,8 +72,8 @@ proptest! {
                     announced.extend(relay.handle_released(now, size, stood, ceiling));
                     announced.extend(relay.handle_timeout(now));
                 },
-                _ => if let Some(told) = announced.pop_front() {
-                    let Announcement { released, window } = told;
+                _ => if let Some(announced) = announced.pop_front() {
+                    let Announcement { released, window } = announced;
                     prop_assert_eq!(sender.handle_credit(released, window), Ok(()));
                 },
             }
@@ -146,8 +149,12 @@ fn a_pair_that_rested_starts_anew_and_what_it_sent_before_it_heard_is_admitted()
     let before = credit.allowance();
     assert!(before > u64::from(FIRST));
     assert_eq!(credit.handle_timeout(now + IDLE / 2), None);
-    let told = credit.handle_timeout(now + IDLE).unwrap();
-    assert_eq!(told.window, FIRST);
+    let announced = credit.handle_timeout(now + IDLE).unwrap();
+    assert_eq!(announced.window, FIRST);
     assert_eq!(credit.allowance(), before);
-    assert_eq!(credit.handle_timeout(now + 2 * IDLE), None, "told once");
+    assert_eq!(
+        credit.handle_timeout(now + 2 * IDLE),
+        None,
+        "announced once"
+    );
 }

@@ -1,9 +1,9 @@
 //! Decides how large the window of one pair is, from how fast its bytes leave the relay and how
 //! long they stood there.
 //!
-//! A round is the time in which all that was allowed at its start leaves. While nothing stands in
-//! the queue the window grows, doubling at first, to twice what is under way in a round trip; what
-//! stands longer than the target is taken out of the window.
+//! A round is the time in which all bytes that were allowed at its start leave. While nothing
+//! stands in the queue the window grows, doubling at first, to twice what is under way in a round
+//! trip; bytes that stand longer than the target are taken out of the window.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ pub(super) struct Window {
     /// The quickest round so far: hardly more than the round trip.
     quickest: Duration,
     round: Option<Round>,
-    /// A queue was just taken out of the window: what this round shows was sent before.
+    /// A queue was just taken out of the window: this round shows bytes that were sent before.
     settling: bool,
     /// Of the last round, bytes per second.
     rate: u64,
@@ -30,7 +30,7 @@ struct Round {
     from: u64,
     /// It ends when so many bytes are released.
     until: u64,
-    /// The shortest wait behind others of the same flow; `None` = nobody had others before it.
+    /// The shortest wait for others of the same flow; `None` = no frame had others before it.
     stood: Option<Duration>,
 }
 
@@ -130,8 +130,8 @@ impl Window {
             self.size = (self.size - cut as u32).max(self.floor());
             self.step = STEP_MIN;
         } else if self.size < self.first && stood <= target / 2 {
-            // It was cut for a queue that is gone: a machine that stood still for a moment looks
-            // like a slow link.
+            // It was cut for a queue that is gone: a machine that stopped for a moment looks like a
+            // slow link.
             self.size = self.size.saturating_mul(2).min(self.first);
         } else if stood <= target / 2 && stood <= time / 8 && time >= ROUND_SHORT {
             let grown = u64::from(self.size) * u64::from(256 + self.step) / 256;
@@ -149,8 +149,8 @@ impl Window {
     }
 }
 
-/// The time for which bytes may stand in the relay's queue: a person does not notice, and the
-/// receiver's link is never idle for want of them.
+/// The time for which bytes may stand in the relay's queue: too short for a person to notice, and
+/// long enough that the receiver's link is never idle.
 pub const TARGET: Duration = Duration::from_millis(5);
 
 /// A round of a source that does not use its window ends here; longer than any round trip on earth.
@@ -159,8 +159,8 @@ const ROUND_MAX: Duration = Duration::from_secs(1);
 /// Shorter rounds measure the machine and not the path.
 const ROUND_MIN: Duration = Duration::from_micros(500);
 
-/// A source hears of what left by this part of its window at the latest, so that a full window
-/// never waits for credit…
+/// A source hears of released bytes after this part of its window at the latest, so that a full
+/// window never waits for credit…
 const ANNOUNCE_FRACTION: u32 = 4;
 
 /// …and by this, bytes, because what it may send at once comes as a burst…
@@ -173,10 +173,10 @@ const ANNOUNCEMENTS_PER_SEC: u64 = 500;
 /// A window that comes round in less is large enough for any link, and still in the CPU's cache.
 const ROUND_SHORT: Duration = Duration::from_millis(1);
 
-/// Doubling.
+/// The largest step: the window doubles.
 const STEP_MAX: u32 = 256;
 
-/// What is tried first after a queue: a sixteenth.
+/// The first step after a queue: a sixteenth of the window.
 const STEP_MIN: u32 = 16;
 
 /// Smallest window, bytes: two full frames, so that one is under way while the other leaves.

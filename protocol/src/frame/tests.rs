@@ -141,7 +141,12 @@ fn reserved_network_numbers_are_not_vnis() {
 
 proptest! {
     #[test]
-    fn data_round_trips(vni in 0u32..1 << 24, flow: u8, host: u32, message in proptest::collection::vec(any::<u8>(), 0..2048)) {
+    fn data_round_trips(
+        vni in 0u32..1 << 24,
+        flow: u8,
+        host: u32,
+        message in proptest::collection::vec(any::<u8>(), 0..2048),
+    ) {
         let address = Address { vni, flow, host };
         let mut bytes = Vec::new();
         Frame::Data { address, message: &message }.encode(&mut bytes);
@@ -151,7 +156,9 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_never_panic_and_never_take_more_than_there_is(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+    fn arbitrary_bytes_never_panic_and_never_take_more_than_there_is(
+        bytes in proptest::collection::vec(any::<u8>(), 0..512),
+    ) {
         if let Ok(Some((_, taken))) = decode(&bytes, BODY_MAX) {
             prop_assert!(taken <= bytes.len());
         }

@@ -1,27 +1,26 @@
-//! Which addresses a gateway may connect to: decides by what an address stands for, whatever led to
-//! it and however it is written. It looks nothing up; which addresses are the gateway's own it is
-//! told.
+//! Decides which addresses a gateway may connect to: by what an address stands for, however it was
+//! found and however it is written. Looks nothing up; the caller knows the gateway's own addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{GatewayRoute, Host, Request, is_in};
 use crate::address::{V4_PREFIX, V4_PREFIX_LEN, V6_PREFIX, V6_PREFIX_LEN};
 
-/// Returns whether a gateway may connect to that address at all, whatever leads there: not to
-/// itself, not to what only it sees by its link or its cloud, such as metadata services, and not
-/// into an overlay. An IPv4 address within an IPv6 address is judged, too.
+/// Returns whether a gateway may connect to that address at all, whatever its routes: not to
+/// itself, not to what only its link or its cloud shows it, such as metadata services, and not into
+/// an overlay. An IPv4 address within an IPv6 address is judged too.
 #[must_use]
 pub fn may_lead_to(address: IpAddr) -> bool {
     !meanings(address).any(|meaning| is_listed(meaning, &FORBIDDEN))
 }
 
-/// Returns whether a gateway of which these `routes` are offered and approved may connect to
-/// `address`, one that the host of `request` has there.
+/// Returns whether a gateway with these offered and approved `routes` may connect to `address`, one
+/// of the addresses that the host of `request` has there.
 ///
-/// - An address of the gateway's own (`is_own`) needs a route to it alone: the services of a router
-///   are not part of the range behind it.
-/// - Whoever owns a name chooses its addresses, so those that are not public are dialled only
-///   inside a range that is approved, too.
+/// - An address of the gateway's own (`is_own`) needs a route to it alone: a range does not include
+///   the services of the gateway itself.
+/// - The owner of a name chooses its addresses, so those that are not public are dialled only
+///   inside a range that is approved too.
 pub fn may_dial(
     routes: &[GatewayRoute],
     request: &Request,
@@ -88,7 +87,7 @@ const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(a, b, c, d))
 }
 
-/// What lies behind no gateway.
+/// Ranges that no gateway connects to.
 const FORBIDDEN: [(IpAddr, u8); 17] = [
     (v4(0, 0, 0, 0), 8),
     (v4(127, 0, 0, 0), 8),
@@ -114,7 +113,7 @@ const FORBIDDEN: [(IpAddr, u8); 17] = [
     (IpAddr::V6(V6_PREFIX), V6_PREFIX_LEN),
 ];
 
-/// What only a site can reach, besides what is forbidden.
+/// Ranges that only a site itself can reach, besides the forbidden ones.
 const PRIVATE: [(IpAddr, u8); 5] = [
     (v4(10, 0, 0, 0), 8),
     (v4(172, 16, 0, 0), 12),

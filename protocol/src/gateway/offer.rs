@@ -1,5 +1,5 @@
-//! What a device offers: a route, perhaps with the name that its one host shall have in the
-//! network. Whether it gets that name is decided elsewhere.
+//! An offered route, with or without a name in the network for its one host. The controller decides
+//! whether the host gets that name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{GatewayRoute, RouteTextError};
 use crate::name::is_label;
 
-/// A route and a wish: `10.1.0.0/16`, `db.internal:5432 as db`.
+/// A route and the wanted name of its host: `10.1.0.0/16`, `db.internal:5432 as db`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct OfferedRoute {
@@ -20,22 +20,22 @@ pub struct OfferedRoute {
 /// The reason why a text is not an offer. One variant per thing that the writer corrects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OfferTextError {
-    /// What is offered.
+    /// The route is wrong.
     #[error(transparent)]
     Route(#[from] RouteTextError),
-    /// What it shall be called.
+    /// The name is not a label.
     #[error("a name in the network has 1 to 63 lower-case letters, digits and hyphens")]
     Name,
-    /// One name for many hosts.
+    /// One name stands for many hosts.
     #[error("only one host can have a name: ADDRESS or NAME, with :PORT or without")]
     Many,
 }
 
 impl OfferedRoute {
-    /// A route whose one host shall be called `name` in the network.
+    /// Returns an offer of `route`, whose one host gets the name `name` in the network.
     ///
     /// # Errors
-    /// The name is no label, or the route leads to more than one host.
+    /// If the name is not a label, or the route leads to more than one host.
     pub fn named(route: GatewayRoute, name: &str) -> Result<Self, OfferTextError> {
         if !is_label(name) {
             return Err(OfferTextError::Name);
@@ -47,13 +47,13 @@ impl OfferedRoute {
         Ok(Self { route, name })
     }
 
-    /// What it leads to.
+    /// The route that is offered.
     #[must_use]
     pub fn route(&self) -> &GatewayRoute {
         &self.route
     }
 
-    /// The label that its host shall have.
+    /// The label that is wanted for its host.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
@@ -131,7 +131,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_refused_or_reads_back(text in "[ a-z0-9.:*/-]{0,40}( as [ a-z0-9.-]{0,20})?") {
+        fn any_text_is_refused_or_reads_back(
+            text in "[ a-z0-9.:*/-]{0,40}( as [ a-z0-9.-]{0,20})?",
+        ) {
             if let Ok(offer) = text.parse::<OfferedRoute>() {
                 prop_assert_eq!(offer.to_string().parse(), Ok(offer));
             }

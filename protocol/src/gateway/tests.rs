@@ -149,7 +149,10 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_harm(head in any::<[u8; HEAD_LEN]>(), host in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn no_bytes_harm(
+        head in any::<[u8; HEAD_LEN]>(),
+        host in proptest::collection::vec(any::<u8>(), 0..300),
+    ) {
         if let Some(request) = Request::decode(head, &host) {
             prop_assert!(request.encode().is_some());
         }

@@ -26,7 +26,7 @@ fn one_parser_reads_what_ten_read() {
         ("100.64.0.2:50312", "100.64.0.2", 50312),
         ("[fd7a::2]:22", "fd7a::2", 22),
         ("web:22", "web", 22),
-        // the target of a published port
+        // the target of a served port
         ("localhost:3000", "localhost", 3000),
         ("_http.internal.:80", "_http.internal.", 80),
         // a gateway's route to one host
@@ -121,8 +121,8 @@ fn a_host_has_a_bounded_length() {
     assert!(HostPort::new(&longest, 1).is_ok());
     let longer = HostPort::new(&format!("{longest}a"), 1);
     assert_eq!(longer, Err(HostPortError::HostTooLong));
-    let told = HostPortError::HostTooLong.to_string();
-    assert!(told.contains(&HOST_MAX.to_string()), "{told}");
+    let text = HostPortError::HostTooLong.to_string();
+    assert!(text.contains(&HOST_MAX.to_string()), "{text}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 use crate::tests::{Deployment, HOST, WITHIN, listen};
 
-/// What a server was asked, and the exporter of the connection it was asked over.
+/// A request to a server, and the exporter of the connection over which it came.
 #[derive(Debug)]
 struct Asked {
     method: Method,
@@ -140,9 +140,9 @@ type Feeder = mpsc::Sender<Result<Bytes, io::Error>>;
 /// An endless answer, and what feeds it.
 async fn stream() -> (Lines, Feeder, Server) {
     let (feeder, body) = mpsc::channel(1);
-    let body = std::sync::Mutex::new(Some(body));
+    let body = parking_lot::Mutex::new(Some(body));
     let server = Server::start(move |_| {
-        let body = body.lock().unwrap().take()?;
+        let body = body.lock().take()?;
         Some(Response::new(BodyExt::boxed(Fed(body))))
     })
     .await;
@@ -423,9 +423,9 @@ async fn an_answer_that_does_not_come_is_waited_for_as_long_as_told() {
 #[tokio::test]
 async fn a_late_answer_is_never_taken_for_the_next_one() {
     let (feeder, body) = mpsc::channel(1);
-    let body = std::sync::Mutex::new(Some(body));
+    let body = parking_lot::Mutex::new(Some(body));
     let server = Server::start(move |_| {
-        Some(match body.lock().unwrap().take() {
+        Some(match body.lock().take() {
             Some(body) => Response::new(BodyExt::boxed(Fed(body))),
             None => json(&2),
         })

@@ -1,5 +1,5 @@
-//! Asks a proxy for a connection, over a connection with the proxy. Errors are texts for people:
-//! all mean that this way does not work.
+//! Asks a proxy for a connection, over a connection to the proxy. Errors are texts for people: the
+//! program treats all of them alike.
 
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -15,13 +15,13 @@ use tokio::net::TcpStream;
 
 use super::UpstreamProxy;
 
-/// By HTTP CONNECT.
+/// Asks by HTTP CONNECT.
 pub(super) async fn http(
     stream: TcpStream,
     proxy: &UpstreamProxy,
     to: &HostPort,
 ) -> Result<TcpStream, String> {
-    let broken = |error: hyper::Error| format!("it does not speak HTTP as a proxy does: {error}");
+    let broken = |error: hyper::Error| format!("it does not answer like an HTTP proxy: {error}");
     let (mut sender, connection) = Builder::new()
         .max_buf_size(ANSWER_MAX)
         .handshake(TokioIo::new(stream))
@@ -43,29 +43,29 @@ pub(super) async fn http(
         let response = sender.send_request(request).await.map_err(broken)?;
         match response.status() {
             status if status.is_success() => hyper::upgrade::on(response).await.map_err(broken),
-            // The second is what tinyproxy says.
+            // tinyproxy answers the second.
             StatusCode::PROXY_AUTHENTICATION_REQUIRED | StatusCode::UNAUTHORIZED => {
                 Err(match &proxy.user {
-                    None => "it wants a user and a password".to_owned(),
-                    Some(user) => format!("it does not take the password of {user:?}"),
+                    None => "it wants a user and a password; add them to its URL".to_owned(),
+                    Some(user) => format!("it refused the password of user {user:?}"),
                 })
             }
             status => Err(format!("it answered {status}")),
         }
     };
-    // The second ends when the first has dropped its half, or handed the connection over.
+    // The second future ends when the first has dropped its half or handed the connection over.
     let (upgraded, _) = tokio::join!(exchange, connection.with_upgrades());
     let parts = upgraded?
         .downcast::<TokioIo<TcpStream>>()
-        .map_err(|_| "it handed over another connection".to_owned())?;
+        .map_err(|_| "its connection cannot be taken over".to_owned())?;
     match parts.read_buf.is_empty() {
         true => Ok(parts.io.into_inner()),
-        // TLS begins with us.
-        false => Err("it sent something that nobody asked for".to_owned()),
+        // In TLS the client speaks first.
+        false => Err("it sent bytes before TLS began".to_owned()),
     }
 }
 
-/// By SOCKS5, with the name resolved by the proxy.
+/// Asks by SOCKS5; the proxy resolves the name.
 pub(super) async fn socks5(
     stream: TcpStream,
     proxy: &UpstreamProxy,

@@ -1,11 +1,11 @@
-//! Servers that a proxy is not asked for. Decides whether one entry of the list means a server;
-//! asks no resolver.
+//! Servers that are reached without the proxy. Decides whether an entry of the list covers a
+//! server; asks no resolver.
 
 use std::net::IpAddr;
 
 use overlan_protocol::{HostPort, host_port};
 
-/// One entry.
+/// One entry of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Except {
     what: What,
@@ -22,7 +22,7 @@ enum What {
 }
 
 impl Except {
-    /// `None` if it means nothing.
+    /// Reads an entry; `None` if it has no known form.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         if text == "*" {

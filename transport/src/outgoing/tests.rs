@@ -23,10 +23,10 @@ fn proxies_are_read_as_other_programs_write_them() {
     ] {
         assert_eq!(proxy(text).to_string(), shown, "{text}");
     }
-    let told = proxy("http://al%40ice:p%3Aw@proxy:8080");
-    assert_eq!(told.user.as_deref(), Some("al@ice"));
-    assert_eq!(told.password.as_ref().unwrap().reveal(), "p:w");
-    assert!(!format!("{told:?}").contains("p:w"), "{told:?}");
+    let parsed = proxy("http://al%40ice:p%3Aw@proxy:8080");
+    assert_eq!(parsed.user.as_deref(), Some("al@ice"));
+    assert_eq!(parsed.password.as_ref().unwrap().reveal(), "p:w");
+    assert!(!format!("{parsed:?}").contains("p:w"), "{parsed:?}");
     let nameless = proxy("http://proxy:8080");
     assert!(nameless.user.is_none() && !nameless.has_password());
     for wrong in [
@@ -72,14 +72,14 @@ fn exceptions_mean_names_with_what_is_below_addresses_and_ranges() {
     }
     let all = proxy.except("*");
     assert!(!all.is_for(&at("anything.example", 443)));
-    let told = "socks5://127.0.0.1:1080".parse::<UpstreamProxy>().unwrap();
+    let given = "socks5://127.0.0.1:1080".parse::<UpstreamProxy>().unwrap();
     assert!(
-        told.is_for(&at("127.0.0.1", 443)),
+        given.is_for(&at("127.0.0.1", 443)),
         "a proxy that was asked for"
     );
-    assert!(told.is_at("0.0.0.0:1080".parse().unwrap()));
-    assert!(told.is_at("127.0.0.1:1080".parse().unwrap()));
-    assert!(!told.is_at("127.0.0.1:1081".parse().unwrap()));
+    assert!(given.is_at("0.0.0.0:1080".parse().unwrap()));
+    assert!(given.is_at("127.0.0.1:1080".parse().unwrap()));
+    assert!(!given.is_at("127.0.0.1:1081".parse().unwrap()));
 }
 
 /// Takes one connection, reads until `end` came, answers, and gives back what it read.
@@ -136,7 +136,7 @@ async fn an_http_proxy_is_asked_with_the_credentials_and_hands_the_connection_ov
 
 #[tokio::test]
 async fn a_proxy_that_says_no_is_told_with_its_reason_and_without_the_password() {
-    for (user, answer, text) in [
+    for (user, answer, part) in [
         (
             "",
             &b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"[..],
@@ -145,25 +145,29 @@ async fn a_proxy_that_says_no_is_told_with_its_reason_and_without_the_password()
         (
             "me:secret@",
             b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n",
-            "does not take the password",
+            "refused the password",
         ),
         (
             "",
             b"HTTP/1.1 403 Filtered\r\nContent-Length: 0\r\n\r\n",
             "403",
         ),
-        ("", b"SSH-2.0-OpenSSH\r\n\r\n", "does not speak HTTP"),
-        ("", b"HTTP/1.1 200 Ok\r\n\r\nsurprise", "nobody asked for"),
+        (
+            "",
+            b"SSH-2.0-OpenSSH\r\n\r\n",
+            "does not answer like an HTTP proxy",
+        ),
+        ("", b"HTTP/1.1 200 Ok\r\n\r\nsurprise", "before TLS began"),
     ] {
         let (port, served) = one_answer(vec![(b"\r\n\r\n", answer)]).await;
         let way = Outgoing::through(proxy(&format!("http://{user}127.0.0.1:{port}")));
         let error = way.open(&at("relay.example", 443)).await.unwrap_err();
-        let told = error.to_string();
+        let text = error.to_string();
         assert!(
-            told.contains(text) && told.contains("relay.example:443"),
-            "{told}"
+            text.contains(part) && text.contains("relay.example:443"),
+            "{text}"
         );
-        assert!(!told.contains("secret"), "{told}");
+        assert!(!text.contains("secret"), "{text}");
         served.await.unwrap();
     }
 }
@@ -189,14 +193,14 @@ async fn a_socks_proxy_is_asked_by_name_and_says_why_not() {
     let (port, served) =
         one_answer(vec![(b"\x05\x01\x00", b"\x05\x00"), (b"\x01\xbb", refused)]).await;
     let way = Outgoing::through(proxy(&format!("socks5://127.0.0.1:{port}")));
-    let told = way
+    let text = way
         .open(&at("relay.example", 443))
         .await
         .unwrap_err()
         .to_string();
     assert!(
-        told.contains("socks5://127.0.0.1") && told.contains("efused"),
-        "{told}"
+        text.contains("socks5://127.0.0.1") && text.contains("efused"),
+        "{text}"
     );
     served.await.unwrap();
 }

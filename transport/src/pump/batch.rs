@@ -1,9 +1,9 @@
 //! Decides how the frames that an [`Exchange`](overlan_protocol::exchange::Exchange) gives become
-//! TLS records, and what the socket is given next. Holds no socket.
+//! TLS records, and which records the socket gets next. Holds no socket.
 //!
-//! It either appends bytes, which are packed together into records, or hands over a buffer, which
-//! becomes a record of its own and is sealed where it lies. Both kinds keep the order in which they
-//! were given.
+//! The exchange either appends bytes, which are packed together into records, or hands over a
+//! buffer, which becomes a record of its own and is sealed in place. Both kinds keep the order in
+//! which they were given.
 
 use std::io::{self, IoSlice};
 use std::ops::Range;
@@ -29,17 +29,17 @@ pub(super) struct Outbound {
     pace: Pace,
 }
 
-/// One sealed record: its bytes lie in three places.
+/// One sealed record, in three parts.
 struct Record {
     header: [u8; record::HEADER_LEN],
     body: Body,
     trailer: [u8; record::TRAILER_LEN],
 }
 
-/// Where the body of a record lies.
+/// The place of a record's body.
 enum Body {
     Packed(Range<usize>),
-    /// Part of the owned buffer with this number.
+    /// A part of the owned buffer with this number.
     Owned(usize, Range<usize>),
 }
 
@@ -65,20 +65,20 @@ impl Record {
 }
 
 impl Outbound {
-    /// The socket has taken everything.
+    /// Returns whether the socket has taken everything.
     pub(super) fn is_empty(&self) -> bool {
         self.current == self.records.len()
     }
 
-    /// Makes room for the next batch, as large as the socket is quick.
+    /// Makes room for the next batch: the quicker the socket, the larger the room.
     pub(super) fn clear(&mut self, now: Instant) {
         self.batch.clear(self.pace.next(now));
         self.records.clear();
         (self.current, self.taken) = (0, 0);
     }
 
-    /// Seals all that was given in place: of what is packed as many whole frames per record as fit,
-    /// so that a reader can use a record where it lies.
+    /// Seals the whole batch in place. A record holds as many whole packed frames as fit, so that
+    /// its reader can use them in place.
     pub(super) fn seal(&mut self, now: Instant, sealer: &mut Sealer) -> Result<(), RecordError> {
         let (packed, owned) = self.batch.parts_mut();
         let mut done = 0;
@@ -120,7 +120,7 @@ impl Outbound {
             }
             let body = record.body.bytes(&self.batch);
             for part in [&record.header[..], body, &record.trailer] {
-                // Only of the first record something can have been taken.
+                // The socket can have taken a part of the first record only.
                 let (taken, rest) = part.split_at(skip.min(part.len()));
                 skip -= taken.len();
                 if !rest.is_empty() {
@@ -159,7 +159,7 @@ fn seal_packed(
         if whole == start {
             whole = whole_frames_end(&packed[..limit], start);
         }
-        // Only a frame that no record holds goes over several.
+        // Only a frame that is larger than a record goes over several.
         let end = whole.min(start + record::BODY_MAX);
         let (header, trailer) = sealer.seal(&mut packed[start..end])?;
         records.push(Record {
@@ -172,8 +172,8 @@ fn seal_packed(
     Ok(())
 }
 
-/// Where the last frame ends that one record beginning at `start` holds whole; the end of the first
-/// if none fits.
+/// Returns the end of the last whole frame that fits into one record beginning at `start`; the end
+/// of the first frame if none fits.
 fn whole_frames_end(frames: &[u8], start: usize) -> usize {
     let mut end = start;
     while let Some(header) = frames[end..].first_chunk::<{ frame::HEADER_LEN }>() {
@@ -187,7 +187,7 @@ fn whole_frames_end(frames: &[u8], start: usize) -> usize {
     if end == start { frames.len() } else { end }
 }
 
-/// How many bytes the next batch should have: what is given cannot be overtaken any more, so a slow
+/// Decides the size of the next batch: frames in a batch cannot be overtaken any more, so a slow
 /// socket gets little at once.
 #[derive(Debug)]
 struct Pace {
@@ -223,11 +223,11 @@ impl Default for Pace {
     }
 }
 
-/// Time in which the socket should take one batch: a frame given later waits for it.
+/// Time in which the socket should take one batch, since a later frame waits for it.
 const BATCH_TIME: Duration = Duration::from_millis(2);
 
-/// Fewest bytes of room: one full frame makes the system call worth it on every link that is slow
-/// enough to get here.
+/// Fewest bytes of a batch: on a link slow enough to get here, one full frame is worth a system
+/// call.
 const ROOM_MIN: usize = 16_384;
 
 /// Parts of one write: three per record, and more records than one fill gives.

@@ -1,13 +1,13 @@
-//! Decides when a socket that takes nothing belongs to nobody any more. Holds two times; no socket
+//! Decides when the other end of a socket that takes nothing is gone. Holds two times; no socket
 //! and no clock.
 //!
 //! ```text
 //! taken ──the socket takes nothing──> stalled ──it takes something──> taken
 //!                                     stalled ──nothing heard for 4 s, or 10 s stalled──> over
 //! ```
-//! Silence is judged by what is heard: a question that lies behind what cannot be written is not
-//! asked, and its answer would prove no more than anything else that arrives. Who is heard and
-//! takes nothing may be slow, and gets longer.
+//! Silence is judged by what is heard: a question could not be written either, and its answer would
+//! prove no more than anything else that arrives. An end that is heard but takes nothing may be
+//! slow, and gets longer.
 
 use std::time::{Duration, Instant};
 
@@ -16,16 +16,16 @@ use std::time::{Duration, Instant};
 pub(super) struct Stall {
     /// The time at which something last arrived; the start counts.
     heard: Instant,
-    /// Since when the socket takes nothing of what waits.
+    /// The time since which bytes wait and the socket takes nothing.
     since: Option<Instant>,
 }
 
 /// The reason why the connection is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Over {
-    /// The other side is not heard, either.
+    /// The other side is not heard either.
     Silent,
-    /// The other side is heard, and takes nothing.
+    /// The other side is heard, but takes nothing.
     Stalled,
 }
 
@@ -42,7 +42,7 @@ impl Stall {
         self.heard = now;
     }
 
-    /// Nothing arrived for so long that memory for what arrives is better given back.
+    /// Returns whether nothing arrived for so long that the buffer for it is better given back.
     pub(super) fn rests(&self, now: Instant) -> bool {
         now >= self.heard + REST
     }
@@ -52,7 +52,7 @@ impl Stall {
         self.since.take().is_some()
     }
 
-    /// The socket takes nothing of what waits.
+    /// Bytes wait, and the socket takes nothing.
     pub(super) fn handle_refused(&mut self, now: Instant) {
         self.since.get_or_insert(now);
     }
@@ -75,22 +75,22 @@ impl Stall {
         Some((since.max(self.heard) + SILENCE).min(since + WRITE_STALL))
     }
 
-    /// Returns whether last words would only be waited for: they would lie behind what a silent
-    /// other side does not take.
+    /// Returns whether last words would be in vain: the other side is silent, and does not take
+    /// even the bytes before them.
     pub(super) fn hears_no_more(&self, now: Instant) -> bool {
         self.since.is_some() && now >= self.heard + SILENCE
     }
 }
 
-/// A socket that takes nothing belongs to a peer that is gone when nothing is heard of it, either,
-/// for so long: as quick as a silent relay is found by a client that sends.
+/// The other end of a socket that takes nothing is gone if nothing is heard from it for this long
+/// either: as quick as a client that sends finds a silent relay.
 pub const SILENCE: Duration = Duration::from_secs(4);
 
-/// A connection on which nothing arrives for so long rests; shorter than any keepalive, so that
-/// somebody looks.
+/// A connection on which nothing arrives for this long rests; shorter than any keepalive, whose
+/// timer then finds it.
 const REST: Duration = Duration::from_secs(5);
 
-/// A socket that takes nothing for so long belongs to a peer that is gone, whatever is heard.
+/// The other end of a socket that takes nothing for this long is gone, whatever is heard.
 pub const WRITE_STALL: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

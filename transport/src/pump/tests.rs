@@ -130,8 +130,8 @@ async fn an_announced_end_ends_it_at_once_and_nothing_behind_it_counts() {
     let (pump, mut far) = over_pipe(1_000);
     let before = far.wire.seal(&pings(1..=2));
     let close = far.wire.seal_close();
-    let behind = far.wire.seal(&pings(3..=3));
-    let sealed = [before, close, behind].concat();
+    let after = far.wire.seal(&pings(3..=3));
+    let sealed = [before, close, after].concat();
     far.socket.write_all(&sealed).await.unwrap();
     // The socket stays open: only the record says that it is over.
     let mut exchange = Scripted::default();
@@ -140,8 +140,8 @@ async fn an_announced_end_ends_it_at_once_and_nothing_behind_it_counts() {
     assert_eq!(exchange.tokens, [1, 2]);
 }
 
-/// Puts these bytes behind a good record: that is handed over, and the connection breaks without
-/// another word.
+/// Puts these bytes after a good record: the record is handed over, and the connection breaks
+/// without another word.
 async fn breaks_by(make: impl FnOnce(&mut Wire) -> Vec<u8>) {
     let (pump, mut far) = over_pipe(40_000);
     far.send(&pings(1..=2)).await;
@@ -240,8 +240,8 @@ async fn what_tls_had_read_before_is_handed_over_first() {
     assert_eq!(exchange.tokens, [2, 3, 4, 5, 6, 7]);
 }
 
-/// What each record carries when an exchange gives all these frames at once, through a socket that
-/// takes `capacity` bytes a time.
+/// The content of each record when an exchange gives all these frames at once, through a socket
+/// that takes `capacity` bytes a time.
 async fn packed(frames: &[Vec<u8>], capacity: usize) -> Vec<Vec<u8>> {
     let (pump, mut far) = over_pipe(capacity);
     let mut exchange = Scripted::sending([frames.concat()]).ending_in(Duration::from_secs(1));
@@ -481,7 +481,7 @@ async fn a_write_that_ends_later_lets_the_peer_give_more() {
     // A task of its own, so that nothing but the pump's own wakers polls the pump.
     let opening = tokio::spawn(async move {
         sleep(Duration::from_secs(1)).await;
-        let left = to_send.lock().unwrap().len();
+        let left = to_send.lock().len();
         opener.open();
         left
     });
@@ -501,7 +501,7 @@ async fn a_write_that_never_ends_is_found_as_soon_as_silence() {
     check_time(now() - began, SILENCE);
 }
 
-/// What a burst left must not stay with hundreds of connections that say nothing.
+/// Hundreds of silent connections must not keep the memory of an old burst.
 #[tokio::test(start_paused = true)]
 async fn the_buffer_grows_with_what_comes_and_shrinks_while_nothing_does() {
     let (mut pump, mut far) = over_pipe(INBOUND);
@@ -537,14 +537,16 @@ async fn who_takes_nothing_and_is_heard_gets_longer() {
         }
     };
     tokio::select! {
-        ended = run_pump(pump, &mut exchange) => assert!(matches!(ended, Ended::Stalled), "{ended:?}"),
-        () = talking => {}
+    ended = run_pump(pump, &mut exchange) => {
+    assert!(matches!(ended, Ended::Stalled), "{ended:?}");
     }
+            () = talking => {}
+        }
     check_time(now() - began, WRITE_STALL);
 }
 
-/// What the owner asks lies behind what cannot be written; what it decides has nothing to say to
-/// who hears nothing.
+/// The owner's question lies after bytes that cannot be written, and so would last words to an end
+/// that hears nothing.
 #[tokio::test(start_paused = true)]
 async fn an_owner_that_gives_up_who_is_silent_waits_for_no_last_words() {
     let (pump, _far) = over_pipe(10);
@@ -557,8 +559,8 @@ async fn an_owner_that_gives_up_who_is_silent_waits_for_no_last_words() {
     check_time(now() - began, SILENCE);
 }
 
-/// Otherwise the end lies behind what the other side's socket does not take, and that side goes on
-/// for minutes.
+/// Otherwise the end lies after bytes that the other side's socket does not take, and that side
+/// goes on for minutes.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_is_given_up_is_reset() {
     let (near, far) = pair().await;
@@ -583,7 +585,7 @@ async fn a_connection_that_is_given_up_is_reset() {
 #[tokio::test(start_paused = true)]
 async fn a_socket_that_breaks_is_told() {
     let socket = Gated::default();
-    socket.0.lock().unwrap().broken = true;
+    socket.0.lock().broken = true;
     let (pump, _wire) = over(socket);
     let mut exchange = Scripted::sending([b"one".to_vec()]);
     let ended = run_pump(pump, &mut exchange).await;
@@ -729,8 +731,8 @@ async fn who_wakes_is_asked_again() {
     let (to_send, waker) = (exchange.to_send.clone(), exchange.waker.clone());
     let talking = async {
         advance(Duration::from_secs(3_600)).await;
-        to_send.lock().unwrap().push(b"later".to_vec());
-        waker.lock().unwrap().take().unwrap().wake();
+        to_send.lock().push(b"later".to_vec());
+        waker.lock().take().unwrap().wake();
         far.read_bytes(5).await
     };
     let bytes = tokio::select! {
@@ -755,7 +757,7 @@ async fn all_records_of_one_fill_go_in_one_write() {
     let mut exchange = Scripted::sending([frames.concat()]).ending_in(Duration::from_secs(1));
     let ended = run_pump(pump, &mut exchange).await;
     assert!(matches!(ended, Ended::Ours(Done::InTime)), "{ended:?}");
-    let writes = sink.0.lock().unwrap();
+    let writes = sink.0.lock();
     assert_eq!(writes[0], count * sealed_len(record::BODY_MAX));
 }
 
@@ -781,7 +783,7 @@ async fn work_for_more_than_one_turn_goes_on_by_itself() {
     socket.open();
     let (pump, wire) = over(socket.clone());
     let mut exchange = Scripted::default().ending_in(Duration::from_secs(1));
-    *exchange.to_send.lock().unwrap() = vec![vec![7]; 3 * TURNS];
+    *exchange.to_send.lock() = vec![vec![7]; 3 * TURNS];
     let ended = timeout(WITHIN, run_pump(pump, &mut exchange)).await;
     assert!(matches!(ended, Ok(Ended::Ours(Done::InTime))), "{ended:?}");
     assert_eq!(socket.passed(wire), [7; 3 * TURNS]);

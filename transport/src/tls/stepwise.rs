@@ -24,7 +24,7 @@ pub struct Stepwise {
 }
 
 impl Stepwise {
-    /// A connection on which nothing was read yet.
+    /// A connection from which nothing was read yet.
     pub fn new(socket: TcpStream) -> Self {
         Self {
             socket,
@@ -36,8 +36,8 @@ impl Stepwise {
         }
     }
 
-    /// A connection of a stranger, which breaks when it sends more than [`STRANGER_MAX`] bytes
-    /// before it is known: TLS would keep whatever a ClientHello claims to be, 64 KiB.
+    /// A connection of a stranger, which fails when it sends more than [`STRANGER_MAX`] bytes
+    /// before it has proved its identity: TLS would keep any ClientHello of up to 64 KiB.
     pub fn of_stranger(socket: TcpStream) -> Self {
         Self {
             allowed: STRANGER_MAX,
@@ -91,7 +91,7 @@ impl AsyncRead for Stepwise {
         this.allowed = this.allowed.checked_sub(read.len()).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::InvalidData,
-                "a stranger sends too much before it is known",
+                "the client sent too much before it proved its identity",
             )
         })?;
         if in_header {
@@ -139,8 +139,8 @@ impl AsyncWrite for Stepwise {
     }
 }
 
-/// Most bytes of a stranger, handshake and HELLO together: a ClientHello has 2 KiB with keys for
-/// post-quantum agreement, and a HELLO at most 4 KiB.
+/// Most bytes of a stranger, handshake and HELLO together: a ClientHello with post-quantum keys has
+/// 2 KiB, and a HELLO at most 4 KiB.
 pub const STRANGER_MAX: usize = 16 * 1024;
 
 /// Bytes of a TLS record's header.

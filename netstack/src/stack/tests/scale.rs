@@ -1,4 +1,4 @@
-//! Many flows: what they cost each other, and what they leave behind.
+//! Many flows: what they cost each other, and what is left after them.
 
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};

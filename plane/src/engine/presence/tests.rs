@@ -59,7 +59,7 @@ fn what_is_known_decides_presence() {
     let t0 = start();
     // By the controller's word, whether something was heard before or after it, and whether relays
     // have it.
-    for (word, told, heard, expected) in [
+    for (word, reported, heard, expected) in [
         (ALONE, None, false, Presence::Unknown),
         (nowhere(ALONE), None, false, Presence::Unknown),
         (ALONE, None, true, Presence::Online),
@@ -72,8 +72,8 @@ fn what_is_known_decides_presence() {
         (nowhere(SEEN), Some(false), true, Presence::Unknown),
     ] {
         let mut standing = Standing::new(t0, PATIENCE);
-        if let Some(online) = told {
-            standing.handle_told(t0, online);
+        if let Some(online) = reported {
+            standing.handle_reported(t0, online);
         }
         if heard {
             standing.handle_heard(t0 + SECOND);
@@ -82,14 +82,14 @@ fn what_is_known_decides_presence() {
         assert_eq!(
             standing.presence(now, word),
             expected,
-            "{word:?} {told:?} {heard}"
+            "{word:?} {reported:?} {heard}"
         );
         // What was heard has an age.
         let later = now + HEARD_COUNTS;
         assert_ne!(
             (standing.presence(later, ALONE), heard),
             (Presence::Online, true),
-            "{word:?} {told:?}"
+            "{word:?} {reported:?}"
         );
     }
 }
@@ -98,10 +98,10 @@ fn what_is_known_decides_presence() {
 fn the_word_of_a_session_that_ended_is_not_believed() {
     let t0 = start();
     let mut standing = Standing::new(t0, PATIENCE);
-    standing.handle_told(t0, false);
+    standing.handle_reported(t0, false);
     assert_eq!(standing.presence(t0, SEEN), Presence::Offline);
     assert_eq!(standing.presence(t0, ALONE), Presence::Unknown);
-    standing.handle_told(t0, true);
+    standing.handle_reported(t0, true);
     assert_eq!(standing.presence(t0, SEEN), Presence::Online);
     assert_eq!(standing.presence(t0, ALONE), Presence::Unknown);
 }
@@ -111,16 +111,16 @@ fn who_left_is_offline_until_it_comes_back_or_the_controller_has_the_last_word()
     let t0 = start();
     let left = || {
         let mut standing = Standing::new(t0, PATIENCE);
-        standing.handle_told(t0, true);
+        standing.handle_reported(t0, true);
         standing.handle_heard(t0);
         assert_eq!(standing.handle_left(t0).ends(), Ends::All);
         assert_eq!(standing.presence(t0, SEEN), Presence::Offline);
         standing
     };
-    let mut told = left();
-    assert!(!told.handle_told(t0, false));
-    assert!(told.handle_told(t0 + SECOND, true), "it came");
-    assert_eq!(told.presence(t0 + SECOND, SEEN), Presence::Online);
+    let mut reported = left();
+    assert!(!reported.handle_reported(t0, false));
+    assert!(reported.handle_reported(t0 + SECOND, true), "it came");
+    assert_eq!(reported.presence(t0 + SECOND, SEEN), Presence::Online);
 
     let mut heard = left();
     // What was under way when it left.
@@ -146,9 +146,9 @@ fn only_who_was_never_there_is_given_up_by_what_others_say() {
     ] {
         let mut standing = Standing::new(t0, PATIENCE);
         if seen {
-            standing.handle_told(t0, true);
+            standing.handle_reported(t0, true);
         }
-        standing.handle_told(t0, false);
+        standing.handle_reported(t0, false);
         assert_eq!(standing.absence(word), expected, "{seen} {word:?}");
     }
 }
@@ -176,14 +176,14 @@ fn who_answers_is_never_given_up() {
 
 #[test]
 fn whoever_only_waits_learns_of_a_death_by_the_controller_or_without_it() {
-    for (told, absence) in [(true, Absence::Offline), (false, Absence::Silent)] {
+    for (reported, absence) in [(true, Absence::Offline), (false, Absence::Silent)] {
         let t0 = start();
         let mut standing = Standing::new(t0, PATIENCE);
         standing.handle_sent(t0);
         standing.handle_heard(t0 + SECOND);
-        let word = match told {
+        let word = match reported {
             true => {
-                standing.handle_told(t0 + 6 * SECOND, false);
+                standing.handle_reported(t0 + 6 * SECOND, false);
                 SEEN
             }
             false => ALONE,
@@ -198,13 +198,13 @@ fn whoever_only_waits_learns_of_a_death_by_the_controller_or_without_it() {
 fn a_sleep_of_either_side_shorter_than_the_patience_costs_nothing() {
     let t0 = start();
     let mut standing = Standing::new(t0, PATIENCE);
-    standing.handle_told(t0, true);
+    standing.handle_reported(t0, true);
     standing.handle_sent(t0);
-    standing.handle_told(t0 + 50 * SECOND, false);
+    standing.handle_reported(t0 + 50 * SECOND, false);
     // The peer sleeps.
     assert_eq!(run(&mut standing, SEEN, t0 + 10 * MINUTE, false), None);
     standing.handle_heard(t0 + 10 * MINUTE);
-    standing.handle_told(t0 + 10 * MINUTE, true);
+    standing.handle_reported(t0 + 10 * MINUTE, true);
     assert_eq!(run(&mut standing, SEEN, t0 + 60 * MINUTE, true), None);
 }
 
@@ -230,7 +230,7 @@ fn an_old_word_ends_nothing_while_the_controller_is_away() {
     let mut standing = Standing::new(t0, PATIENCE);
     standing.handle_sent(t0);
     standing.handle_heard(t0);
-    standing.handle_told(t0 + SECOND, false);
+    standing.handle_reported(t0 + SECOND, false);
     // It answers; only the controller does not see it, and went away.
     assert_eq!(run(&mut standing, ALONE, t0 + 60 * MINUTE, true), None);
 }

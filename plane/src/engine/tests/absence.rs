@@ -1,5 +1,4 @@
-//! What becomes of connections when the other end leaves, sleeps, is started anew or is gone for
-//! good.
+//! Connections whose other end leaves, sleeps, is started again or is gone for good.
 
 use std::io::ErrorKind;
 
@@ -22,8 +21,8 @@ fn presence(lab: &Lab, of: usize) -> Presence {
     lab.engine(1 - of).presence(lab.now, &peer)
 }
 
-/// What the controller tells side `1 - of`.
-fn told_online(lab: &mut Lab, of: usize, online: bool) {
+/// Has the controller report side `of` to side `1 - of` as online or offline.
+fn reported_online(lab: &mut Lab, of: usize, online: bool) {
     lab.tell(1 - of, |network| {
         network.peers.get_mut(&HOSTS[of]).unwrap().online = online;
     });
@@ -73,13 +72,13 @@ fn busy_connections_outlast_the_sleep_of_the_peer() {
         lab.suspend(1);
         there.try_write(b"said meanwhile").unwrap();
         lab.pass(Duration::from_secs(50));
-        told_online(&mut lab, 1, false);
+        reported_online(&mut lab, 1, false);
         if controller {
             assert_eq!(presence(&lab, 1), Presence::Offline);
         }
         lab.pass(Duration::from_secs(sleep - 50));
         lab.resume(1);
-        told_online(&mut lab, 1, true);
+        reported_online(&mut lab, 1, true);
         lab.pass(10 * SECOND);
         let mut bytes = [0; 32];
         let count = here.try_read(&mut bytes).unwrap();
@@ -113,7 +112,7 @@ fn whoever_only_waits_learns_of_a_death_after_the_patience() {
         lab.pass(MINUTE);
         lab.kill(1);
         lab.pass(6 * SECOND);
-        told_online(&mut lab, 1, false);
+        reported_online(&mut lab, 1, false);
         lab.pass(PATIENCE - MINUTE);
         assert_eq!(error_of(&there), None, "{controller}");
         lab.pass(3 * MINUTE);
@@ -122,7 +121,7 @@ fn whoever_only_waits_learns_of_a_death_after_the_patience() {
     }
 }
 
-/// What side 0 sends to side 1, which is gone for good, in ten minutes.
+/// The number of bytes that side 0 sends in ten minutes to side 1, which is gone for good.
 fn sent_in_ten_minutes(lab: &mut Lab, controller: bool) -> usize {
     lab.engine(0).handle_controller(controller);
     lab.kill(1);
@@ -212,7 +211,7 @@ fn who_leaves_while_it_waits_for_credit_still_tells_its_peers() {
     assert_eq!(lab.fill(1, HOME), b"", "it waits for credit");
     lab.engine(1).leave(lab.now);
     lab.settle();
-    assert_eq!(lab.ended, [], "nobody was told yet");
+    assert_eq!(lab.ended, [], "nothing was reported yet");
     // The receiver has taken what was sent to it.
     lab.gives_credit = true;
     let address = Address {
@@ -245,7 +244,7 @@ fn a_connect_that_waits_ends_when_the_peer_leaves() {
     let mut cx = Context::from_waker(Waker::noop());
     let connecting = lab.membership(0).stack().connect(lab.now, address_of(1));
     let mut connecting = Box::pin(connecting.unwrap());
-    // The program behind the listener takes its time.
+    // The program that owns the listener takes its time.
     lab.pass(SECOND);
     assert!(connecting.as_mut().poll(&mut cx).is_pending());
     lab.engine(1).leave(lab.now);
@@ -265,7 +264,7 @@ fn from_disk_alone_nobody_is_there_or_away() {
     assert_eq!(presence(&lab, 1), Presence::Online);
     lab.engine(0).handle_controller(false);
     for online in [true, false] {
-        told_online(&mut lab, 1, online);
+        reported_online(&mut lab, 1, online);
         assert_eq!(presence(&lab, 1), Presence::Unknown);
     }
     let listener = lab.listen(1);

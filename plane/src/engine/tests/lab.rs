@@ -23,7 +23,7 @@ use overlan_protocol::frame::{self, BODY_MAX, Frame};
 pub(super) struct Lab {
     pub(super) now: Instant,
     pub(super) sides: [Side; 2],
-    /// Whether relays give credit back as soon as they delivered.
+    /// Relays give credit back as soon as they have delivered.
     pub(super) gives_credit: bool,
     /// The window of links that are attached from now on, bytes.
     pub(super) window: u32,
@@ -61,7 +61,7 @@ impl Lab {
         Self::with(|_, _| {})
     }
 
-    /// The same, after `change` changed what side `usize` is told about its network.
+    /// The same lab, after `change` changed the netmap's network of side `usize`.
     pub(super) fn with(change: impl Fn(usize, &mut Network)) -> Self {
         let mut lab = Self::detached(change);
         lab.attach(0, HOME);
@@ -89,7 +89,7 @@ impl Lab {
         lab
     }
 
-    /// Gives side `index` its netmap anew, with this change.
+    /// Gives side `index` its netmap again, with this change.
     pub(super) fn tell(
         &mut self,
         index: usize,
@@ -102,7 +102,7 @@ impl Lab {
         side.engine.apply(self.now, &netmap, &mut side.known)
     }
 
-    /// Side `index` was killed: nobody is told, and relays see the end of its connections.
+    /// Side `index` was killed: no farewell is sent, and relays see the end of its connections.
     pub(super) fn kill(&mut self, index: usize) {
         self.asleep[index] = true;
     }
@@ -181,7 +181,7 @@ impl Lab {
         Ok(())
     }
 
-    /// What the client puts on this link now.
+    /// The bytes that the client puts on this link next.
     pub(super) fn fill(&mut self, index: usize, relay: RelayId) -> Vec<u8> {
         let mut out = Batch::new();
         let link = self.sides[index].links.get_mut(&relay).unwrap();
@@ -249,7 +249,7 @@ impl Lab {
         !out.is_empty()
     }
 
-    /// What a relay does with a frame: whom it sends what.
+    /// Handles a frame as a relay does.
     fn switch(
         &mut self,
         index: usize,
@@ -307,7 +307,7 @@ impl Lab {
         answers
     }
 
-    /// What the node does when a link's pump returned.
+    /// Ends a link as the node does when its pump returned.
     pub(super) fn end(&mut self, index: usize, relay: RelayId, end: LinkEnd) {
         let side = &mut self.sides[index];
         let link = side.links.remove(&relay).unwrap();
@@ -434,7 +434,7 @@ impl Side {
     }
 }
 
-/// Whether bytes pass from one end of a stream to the other, or the error that either end gives.
+/// Returns whether bytes pass from one end of a stream to the other, or the error of either end.
 pub(super) fn pass_bytes(
     lab: &mut Lab,
     from: &TcpStream,
@@ -461,13 +461,13 @@ pub(super) fn network(index: usize) -> Network {
         label: format!("side-{index}"),
         relays: vec![HOME, BACKUP],
         filter: Filter::starter(),
-        peers: BTreeMap::from([(HOSTS[other], told(other))]),
+        peers: BTreeMap::from([(HOSTS[other], entry(other))]),
         dns: Default::default(),
     }
 }
 
-/// What others are told of side `index`.
-fn told(index: usize) -> netmap::Peer {
+/// The entry of side `index` in the netmaps of others.
+fn entry(index: usize) -> netmap::Peer {
     let identity = identity(index);
     let tunnel = TunnelKey(*tunnel(index).public());
     netmap::Peer {
@@ -513,8 +513,8 @@ pub(super) const VNI: Vni = Vni::new(0x4242).unwrap();
 pub(super) const HOSTS: [u32; 2] = [5, 9];
 pub(super) const PORT: u16 = 80;
 
-/// How far time goes between two looks at a connection that is being opened.
+/// The time between two looks at a connection that is being opened.
 const STEP: Duration = Duration::from_millis(50);
 
-/// More rounds mean that something wakes itself for ever.
+/// More rounds mean that something wakes itself without end.
 const ROUNDS_MAX: usize = 10_000;

@@ -57,8 +57,8 @@ fn the_published_transport_messages_come_out_of_our_keys() {
     }
 }
 
-/// What is not linked cannot be used: without these crates `snow` has no primitive of its own to
-/// fall back to.
+/// A primitive that is not linked cannot be used: without these crates `snow` has none of its own
+/// to fall back to.
 #[test]
 fn snow_is_linked_without_primitives() {
     let lock = include_str!("../../../../Cargo.lock");
@@ -197,8 +197,11 @@ const PAYLOADS: [&str; 6] = [
     "457567656e2042f6686d20766f6e2042617765726b",
 ];
 const CIPHERTEXTS: [&str; 6] = [
-    "ca35def5ae56cec33dc2036731ab14896bc4c75dbb07a61f879f8e3afa4c79444e417bc55c7a8166c993356c1be41ef67818a292426f301556c7f26b21d25ddb097153891a9a956cff47b83e63ad8d701c1342c209cff1ca5ecd43402762ac249e3bd3a4c0a145fe07cb5dae28ea13a3",
-    "95ebc60d2b1fa672c1f46a8aa265ef51bfe38e7ccb39ec5be34069f144808843af2ccf9972e22afc67aeafcd25162f7f98c363b7762e3e4cb7d272e39f27a5",
+    "ca35def5ae56cec33dc2036731ab14896bc4c75dbb07a61f879f8e3afa4c79444e417bc55c7a8166c993\
+         356c1be41ef67818a292426f301556c7f26b21d25ddb097153891a9a956cff47b83e63ad8d701c1342c2\
+         09cff1ca5ecd43402762ac249e3bd3a4c0a145fe07cb5dae28ea13a3",
+    "95ebc60d2b1fa672c1f46a8aa265ef51bfe38e7ccb39ec5be34069f144808843af2ccf9972e22afc67ae\
+         afcd25162f7f98c363b7762e3e4cb7d272e39f27a5",
     "66acfc92e3197de166809e6d4d5d003dcc819a84bc3522ca53c9d9",
     "71f89aa6533a6de70b0826864dd75f60806ee40170c16290189eb3",
     "4795a3423550c8bf00386bd496a3e2c76c10669d2a75ab8f79b5094c5412a25705",

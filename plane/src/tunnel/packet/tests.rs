@@ -287,7 +287,7 @@ fn other_and_malformed_tcp_options_are_refused() {
         vec![5, 2, 1, 1],                         // SACK without blocks
         vec![5, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], // half a SACK block
         vec![3, 4, 7, 0],                         // window scale too long
-        vec![0, 2, 4, 5],                         // something behind the end
+        vec![0, 2, 4, 5],                         // something after the end
     ] {
         let segment = tcp(1, 2, ACK, &options);
         assert_eq!(
@@ -332,8 +332,7 @@ proptest! {
         prop_assert_eq!(Packet::parse(&packet.bytes), Ok(packet.expected));
     }
 
-    /// What passes can be told apart from its bytes alone: the facts are where the standards put
-    /// them.
+    /// Facts of a packet that passes are found in its bytes alone, where the standards put them.
     #[test]
     fn what_passes_says_what_the_standards_say(bytes in nearly_ip()) {
         let Ok(packet) = Packet::parse(&bytes) else {
@@ -341,13 +340,13 @@ proptest! {
         };
         let transport = match packet.version() {
             Version::V4 => {
-                prop_assert_eq!(packet.source, IpAddr::from(<[u8; 4]>::try_from(&bytes[12..16]).unwrap()));
-                prop_assert_eq!(packet.destination, IpAddr::from(<[u8; 4]>::try_from(&bytes[16..20]).unwrap()));
+                prop_assert_eq!(packet.source, v4_at(&bytes, 12));
+                prop_assert_eq!(packet.destination, v4_at(&bytes, 16));
                 (bytes[9], &bytes[20..])
             }
             Version::V6 => {
-                prop_assert_eq!(packet.source, IpAddr::from(<[u8; 16]>::try_from(&bytes[8..24]).unwrap()));
-                prop_assert_eq!(packet.destination, IpAddr::from(<[u8; 16]>::try_from(&bytes[24..40]).unwrap()));
+                prop_assert_eq!(packet.source, v6_at(&bytes, 8));
+                prop_assert_eq!(packet.destination, v6_at(&bytes, 24));
                 (bytes[6], &bytes[40..])
             }
         };
@@ -359,7 +358,8 @@ proptest! {
         };
         prop_assert_eq!(number, transport.0);
         if let Some((source, destination)) = packet.ports() {
-            prop_assert_eq!(&[source.to_be_bytes(), destination.to_be_bytes()].concat(), &transport.1[..4]);
+            let ports = [source.to_be_bytes(), destination.to_be_bytes()].concat();
+prop_assert_eq!(&ports, &transport.1[..4]);
         }
     }
 }
@@ -435,7 +435,17 @@ fn honest_packet() -> impl Strategy<Value = Honest> {
         )
 }
 
-/// Noise behind correct versions, lengths and often correct protocols: much of it passes.
+fn v4_at(bytes: &[u8], at: usize) -> IpAddr {
+    let octets: [u8; 4] = bytes[at..at + 4].try_into().unwrap();
+    octets.into()
+}
+
+fn v6_at(bytes: &[u8], at: usize) -> IpAddr {
+    let octets: [u8; 16] = bytes[at..at + 16].try_into().unwrap();
+    octets.into()
+}
+
+/// Noise after correct versions, lengths and often correct protocols: much of it passes.
 fn nearly_ip() -> impl Strategy<Value = Vec<u8>> {
     let protocol = prop::sample::select(vec![1, 6, 6, 6, 17, 17, 58, 0, 44]);
     let noise = prop::collection::vec(any::<u8>(), 8..60);

@@ -9,7 +9,7 @@ use super::PeerConfig;
 use crate::tunnel::envelope::{self, NOISE_1_LEN};
 use crate::tunnel::noise::{self, SUITE};
 
-/// A wish for a session that is not fulfilled yet.
+/// The attempt to get a session.
 pub(super) struct Attempt {
     /// `None` while an answered handshake of the peer goes first.
     pub(super) flight: Option<Flight>,
@@ -42,24 +42,24 @@ impl Attempt {
         }
     }
 
-    /// Returns the time when the attempt next has something to do.
+    /// Returns the time at which the attempt next has something to do.
     pub(super) fn due(&self) -> Instant {
         self.retry_at.min(self.give_up_at)
     }
 
-    /// Returns whether the wish has been in vain for so long that it ends.
+    /// Returns whether the attempt has failed for so long that it ends.
     pub(super) fn is_over(&self, now: Instant) -> bool {
         now >= self.give_up_at
     }
 
-    /// Returns whether message 1 is to be sent, again or for the first time.
+    /// Returns whether message 1 is due, again or for the first time.
     pub(super) fn wants_transmit(&self, now: Instant) -> bool {
         now >= self.retry_at
     }
 
-    /// The message 1 to send. Every retry sends the same bytes, so an answer to any of them counts,
-    /// and the peer recognises copies. `None` without randomness or with an impossible peer key:
-    /// the attempt runs out.
+    /// Returns the message 1 to send. Every retry sends the same bytes, so an answer to any of them
+    /// counts, and the peer recognises copies. `None` without randomness or with an impossible peer
+    /// key: then the attempt runs out.
     pub(super) fn transmit(
         &mut self,
         now: Instant,
@@ -77,8 +77,7 @@ impl Attempt {
         Some(flight.message.clone())
     }
 
-    /// Lets the peer's own handshake go first for a moment. Ours still counts if it is answered
-    /// after all.
+    /// Lets the peer's own handshake go first for a moment. Ours still counts if it is answered.
     pub(super) fn yield_to_peer(&mut self, now: Instant) {
         self.retry_at = self.retry_at.max(now + RETRY_FIRST);
     }
@@ -108,8 +107,8 @@ impl Flight {
     }
 }
 
-/// Both sides hash this into the handshake first: keys for one network, pair and direction fit no
-/// other.
+/// The bytes that both sides hash into the handshake first: keys for one network, pair and
+/// direction fit no other.
 pub(super) fn prologue(config: &PeerConfig, initiator: &[u8; 16], responder: &[u8; 16]) -> Vec<u8> {
     [
         PROLOGUE_LABEL,
@@ -121,21 +120,21 @@ pub(super) fn prologue(config: &PeerConfig, initiator: &[u8; 16], responder: &[u
     .concat()
 }
 
-/// Up to a quarter of `backoff`, so that many peers of one lost relay do not knock together.
+/// Up to a quarter of `backoff`, so that many peers of one lost relay do not come back together.
 fn jitter(backoff: Duration, random: u64) -> Duration {
     backoff / 4 * (random % 1024) as u32 / 1024
 }
 
 const PROLOGUE_LABEL: &[u8] = b"overlan-e2e-1";
-/// A device that has just joined is known to its peers a moment later: what came to them before
-/// that was lost, and is repeated before a person notices. On a path that takes longer than this a
-/// few copies are sent in vain, 100 bytes each.
+/// The wait before the first repetition. Peers learn of a device that has just joined a moment
+/// later: messages that came to them before that were lost, and are repeated before a person
+/// notices. On a path that takes longer than this a few copies are wasted, 100 bytes each.
 const REPEAT_FIRST: Duration = Duration::from_millis(250);
 /// One round trip through a distant relay, with room for a busy machine: an answer has come by
 /// then, or is lost.
 pub(super) const RETRY_FIRST: Duration = Duration::from_secs(1);
-/// The longest a peer that has come back waits for us, but for the jitter.
+/// The longest time that a peer that has come back waits for us, without the jitter.
 const RETRY_MAX: Duration = Duration::from_secs(8);
-/// The time that a handshake is tried before what waits for it should fail. Longer than the loss of
-/// a relay takes.
+/// The time for which a handshake is tried before packets that wait for it are given up. Longer
+/// than the loss of a relay takes.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! What can happen to a client as a whole: it sleeps, wakes, is killed, and starts anew.
+//! Events of a client as a whole: it sleeps, wakes, is killed, and starts again.
 
 use super::*;
 
@@ -109,8 +109,8 @@ impl World {
         assert!(distrusted.is_empty(), "{distrusted:?}");
     }
 
-    /// One direction between a client and a relay dies, and nobody is told; new connections between
-    /// them do not come up.
+    /// One direction between a client and a relay dies without notice; new connections between them
+    /// do not come up.
     pub(crate) fn deaden(&mut self, client: usize, relay: usize, up: bool) {
         let now = self.now;
         let mut connections = self.connections.values_mut();

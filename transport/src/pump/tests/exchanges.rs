@@ -1,14 +1,15 @@
 //! Exchanges that do what a test wants and note what they get.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::Waker;
 
 use overlan_protocol::exchange::{Batch, FILL};
 use overlan_protocol::frame::{self, Frame};
+use parking_lot::Mutex;
 
 use super::super::*;
 
-/// Why [`Scripted`] ends its connection.
+/// The reason why [`Scripted`] ends its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Done {
     InTime,
@@ -63,11 +64,11 @@ impl Exchange for Scripted {
     fn fill(&mut self, _now: Instant, waker: &Waker, out: &mut Batch) -> Result<(), Done> {
         self.fills += 1;
         assert!(out.is_empty(), "all that was given before has been taken");
-        let mut to_send = self.to_send.lock().unwrap();
+        let mut to_send = self.to_send.lock();
         if !to_send.is_empty() {
             out.packed().append(&mut to_send.remove(0));
         }
-        *self.waker.lock().unwrap() = Some(waker.clone());
+        *self.waker.lock() = Some(waker.clone());
         Ok(())
     }
 

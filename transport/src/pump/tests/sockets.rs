@@ -1,9 +1,10 @@
-//! What is at the other end of a pump's socket, and sockets that do what a test wants.
+//! The other end of a pump's socket, and sockets that do what a test wants.
 
 use std::io::IoSlice;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::Waker;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::super::*;
@@ -11,7 +12,7 @@ use crate::record::tests::handshake;
 
 pub(super) type Keys = (Sealer, Opener);
 
-/// What both ends have after a handshake.
+/// The keys of both ends after a handshake.
 pub(super) fn keys() -> (Keys, Keys) {
     let (client, server) = handshake();
     let client = client.dangerous_extract_secrets().unwrap();
@@ -46,7 +47,7 @@ pub(super) struct Wire {
     pub(super) keys: Keys,
     /// Start of a record.
     pub(super) unopened: Vec<u8>,
-    /// What each record that came carried.
+    /// The content of each record that came.
     pub(super) records: Vec<Vec<u8>>,
     /// The end was announced.
     pub(super) closed: bool,
@@ -74,7 +75,7 @@ impl Wire {
         while let Some(length) = record::record_len(&self.unopened).unwrap()
             && length <= self.unopened.len()
         {
-            assert!(!self.closed, "nothing comes behind the end");
+            assert!(!self.closed, "nothing comes after the end");
             let mut record: Vec<u8> = self.unopened.drain(..length).collect();
             match self.keys.1.open(&mut record).unwrap() {
                 Content::Data(range) => self.records.push(record[range].to_vec()),
@@ -141,16 +142,16 @@ pub(super) struct Gate {
 
 impl Gated {
     pub(super) fn open(&self) {
-        let mut gate = self.0.lock().unwrap();
+        let mut gate = self.0.lock();
         gate.is_open = true;
         if let Some(waker) = gate.waiting.take() {
             waker.wake();
         }
     }
 
-    /// What passed the gate, opened.
+    /// The bytes that passed the gate, opened.
     pub(super) fn passed(&self, mut wire: Wire) -> Vec<u8> {
-        wire.take(&self.0.lock().unwrap().passed);
+        wire.take(&self.0.lock().passed);
         assert!(wire.closed && wire.unopened.is_empty());
         wire.bytes()
     }
@@ -172,7 +173,7 @@ impl AsyncWrite for Gated {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut gate = self.0.lock().unwrap();
+        let mut gate = self.0.lock();
         if gate.broken {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
@@ -193,7 +194,7 @@ impl AsyncWrite for Gated {
     }
 }
 
-/// Takes whatever is written, at once, for ever, and notes how much each write brought.
+/// Takes all that is written, at once, without end, and notes the size of each write.
 #[derive(Clone, Default)]
 pub(super) struct Sink(pub(super) Arc<Mutex<Vec<usize>>>);
 
@@ -222,7 +223,7 @@ impl AsyncWrite for Sink {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let count = parts.iter().map(|part| part.len()).sum();
-        self.0.lock().unwrap().push(count);
+        self.0.lock().push(count);
         Poll::Ready(Ok(count))
     }
 

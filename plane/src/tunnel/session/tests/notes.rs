@@ -1,9 +1,8 @@
-//! What two sessions say to each other beside packets, and how one notices that the other began
-//! anew.
+//! Notes that two sessions send each other beside packets, and a peer that was started again.
 
 use super::*;
 
-/// The same device, started anew: the same keys, and nothing else.
+/// The same device, started again: it has the same keys, and nothing else.
 fn started_anew(local: u8, remote: u8, now: Instant) -> PeerSession {
     let mut config = config(local, remote);
     config.local_instance = [local + 100; 8];
@@ -12,7 +11,7 @@ fn started_anew(local: u8, remote: u8, now: Instant) -> PeerSession {
 
 #[test]
 fn a_peer_that_was_started_anew_is_noticed_before_anything_that_it_sends() {
-    // Whoever of the two shakes hands first.
+    // It does not matter which of the two starts the handshake.
     for anew_begins in [true, false] {
         let mut pair = Pair::established();
         pair.now += Duration::from_secs(30);

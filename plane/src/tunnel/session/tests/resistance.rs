@@ -1,4 +1,4 @@
-//! What forged, copied, late and foreign messages cannot do.
+//! Forged, copied, late and foreign messages, which change nothing.
 
 use super::*;
 use proptest::prelude::*;
@@ -258,11 +258,11 @@ fn an_impossible_peer_key_ends_as_lost() {
 fn an_index_in_use_is_not_given_out_again() {
     let mut pair = Pair::new();
     // Every index drawn from here on has been drawn before.
-    let seed = pair.a.random.0;
+    let drawn = pair.a.random.clone();
     pair.a.handle_want_send(pair.now);
     pair.exchange();
     for _ in 0..4 {
-        pair.a.random = SplitMix64(seed);
+        pair.a.random = drawn.clone();
         pair.advance(seconds(40));
         pair.a.current.as_mut().unwrap().use_up();
         pair.a.handle_want_send(pair.now);
