@@ -1,4 +1,4 @@
-//! The laws of documents: links lead somewhere, named files and tests exist, and README shows its
+//! The laws of documents: links lead to a file and a heading, named files and tests exist, and README shows its
 //! two commands.
 
 use std::collections::BTreeSet;
@@ -16,19 +16,38 @@ fn links_in_documents_lead_somewhere() {
             .unwrap_or(Path::new(""))
             .to_owned();
         for target in links(&text) {
-            if target.starts_with("http")
-                || target.starts_with('#')
-                || target.starts_with("mailto:")
-            {
+            if target.starts_with("http") || target.starts_with("mailto:") {
                 continue;
             }
-            let file = target.split('#').next().unwrap_or_default();
+            let (file, place) = target.split_once('#').unwrap_or((&target, ""));
+            let linked = match file {
+                "" => root.join(&document),
+                _ => root.join(&folder).join(file),
+            };
             assert!(
-                root.join(&folder).join(file).exists(),
+                linked.exists(),
                 "{document} links to {target}, which does not exist"
             );
+            if !place.is_empty() && (file.is_empty() || file.ends_with(".md")) {
+                let linked = std::fs::read_to_string(linked).unwrap();
+                assert!(
+                    linked
+                        .lines()
+                        .any(|line| anchor(line) == Some(place.to_owned())),
+                    "{document} links to {target}, which has no such heading"
+                );
+            }
         }
     }
+}
+
+/// The name by which a heading is linked to, as the hosts of repositories make it.
+fn anchor(line: &str) -> Option<String> {
+    let heading = line.strip_prefix('#')?.trim_start_matches('#').trim();
+    let kept = heading
+        .chars()
+        .filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
+    Some(kept.collect::<String>().to_lowercase().replace(' ', "-"))
 }
 
 #[test]
@@ -158,6 +177,27 @@ fn the_first_documents_stay_short() {
             );
         }
     }
+}
+
+/// Columns of prose in every document. Code and tables do not wrap.
+const PROSE_COLUMNS: usize = 120;
+
+#[test]
+fn prose_in_documents_is_wrapped() {
+    let mut broken = Vec::new();
+    for document in all() {
+        let mut is_code = false;
+        for (number, line) in read(&document).lines().enumerate() {
+            if line.trim_start().starts_with("```") {
+                is_code = !is_code;
+            }
+            let columns = line.chars().count();
+            if columns > PROSE_COLUMNS && !is_code && !line.starts_with('|') {
+                broken.push(format!("{document}:{}: {columns} columns", number + 1));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
 /// Roots of crates, which need no other name than the folder's.
