@@ -1,180 +1,33 @@
-//! One client's connection, from TLS to its end: proves the client, then passes frames between its
-//! socket and the switch. Decides nothing about who may come (`admit`) or who gets a frame
-//! (`switch`).
+//! One attached client's connection: passes frames between its socket's bytes and the switch. Holds
+//! no socket and no task: `stranger` drives it. Decides nothing about who may come (`admit`) or
+//! which receiver gets a frame (`switch`); `delivery` hands frames on, and `lately` remembers who
+//! has to hear of the end.
 
-use std::collections::{BTreeMap, VecDeque};
+mod delivery;
+mod lately;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use overlan_protocol::exchange::{Batch, Exchange};
-use overlan_protocol::frame::{self, Address, DATA_HEADER_LEN, Frame, HEADER_LEN, Vni};
+use overlan_protocol::frame::{self, Address, DATA_HEADER_LEN, Frame, Vni};
 use overlan_protocol::hello::{Reject, RejectCode, Welcome};
 use overlan_protocol::liveness::{Action, Liveness};
-use overlan_protocol::{ALPN_RELAY, SEAL_HEADER_LEN, SEAL_TAG_LEN};
-use overlan_transport::clock;
-use overlan_transport::pump::{self, Ended};
-use overlan_transport::tls::{self, Stepwise};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_rustls::{TlsAcceptor, TlsStream};
-use tracing::Instrument as _;
+use overlan_protocol::ticket::Ticket;
+use overlan_protocol::{SEAL_HEADER_LEN, SEAL_TAG_LEN};
 
 use crate::admit::{self, Admitted};
-use crate::client::{Client, Filled, NotTaken};
+use crate::client::{Client, Filled};
+use crate::conn::delivery::hand_on;
+use crate::conn::lately::Lately;
 use crate::egress::{Closed, Release, Run};
-use crate::hub::{Hub, Seat};
+use crate::hub::Hub;
 use crate::intake::{Gathering, LARGE};
 use crate::ledger::{Destination, TooManyDestinations};
 use crate::metrics::Dropped;
-use crate::switch::{AttachId, Attachment, Claim, Misroute, Superseded, Verdict};
-
-/// Serves one accepted TCP connection to its end.
-pub(crate) async fn serve(hub: Arc<Hub>, acceptor: TlsAcceptor, tcp: TcpStream, mut seat: Seat) {
-    let evicted = seat.evicted();
-    let welcomed = welcome_stranger(&hub, &acceptor, tcp, &mut seat);
-    let Some((mut stream, admitted)) = evicted.run_until_cancelled(welcomed).await.flatten() else {
-        return;
-    };
-    let ticket = &admitted.ticket;
-    let networks: Vec<Vni> = ticket.networks.iter().map(|(vni, _)| *vni).collect();
-    let span = tracing::error_span!("client", device = %ticket.device, ?networks);
-    let mut conn = match Conn::attach(hub.clone(), admitted, clock::now(), clock::wall().as_secs())
-    {
-        Ok(conn) => conn,
-        Err(reject) => return refuse(&hub, &mut stream, &reject).await,
-    };
-    let ended = pump::run(stream, &mut conn).instrument(span.clone()).await;
-    let _entered = span.entered();
-    match &ended {
-        Ended::Ours(reject) => {
-            hub.metrics.count_rejected(reject.code);
-            tracing::debug!(reason = %reject.text, "client ended");
-        }
-        Ended::Closed | Ended::Broken(_) | Ended::Silent | Ended::Stalled => {
-            tracing::debug!(?ended, "client left");
-        }
-    }
-}
-
-/// TLS and HELLO, each within its time. Every failure is counted and quiet: the other side is a
-/// stranger.
-async fn welcome_stranger(
-    hub: &Hub,
-    acceptor: &TlsAcceptor,
-    tcp: TcpStream,
-    seat: &mut Seat,
-) -> Option<(TlsStream<Stepwise>, Admitted)> {
-    let mut stream: TlsStream<Stepwise> = match timeout(
-        hub.settings.tls_within,
-        acceptor.accept(Stepwise::of_stranger(tcp)),
-    )
-    .await
-    {
-        Ok(Ok(stream)) => stream.into(),
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "no TLS");
-            hub.metrics.tls_failed.inc();
-            return None;
-        }
-        Err(_) => {
-            hub.metrics.deadline_missed.inc();
-            return None;
-        }
-    };
-    if stream.get_ref().1.alpn_protocol() != Some(ALPN_RELAY) {
-        hub.metrics.tls_failed.inc();
-        return None;
-    }
-    let body = match timeout(hub.settings.hello_within, read_hello(&mut stream)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(NoHello::Gone)) => return None,
-        Ok(Err(NoHello::Protocol)) => {
-            let reject = Reject::new(RejectCode::Protocol, "a HELLO must come first");
-            refuse(hub, &mut stream, &reject).await;
-            return None;
-        }
-        Err(_) => {
-            hub.metrics.deadline_missed.inc();
-            return None;
-        }
-    };
-    let exporter = tls::exporter(&stream);
-    let orders = hub.orders();
-    let verdict = admit::admit(&body, &exporter, hub.id, &orders, clock::wall().as_secs())
-        .and_then(|it| {
-            seat.prove()
-                .map_err(|refusal| {
-                    hub.metrics.count_refused(refusal);
-                    overloaded()
-                })
-                .map(|()| it)
-        });
-    match verdict {
-        Ok(admitted) => Some((stream, admitted)),
-        Err(reject) => {
-            refuse(hub, &mut stream, &reject).await;
-            None
-        }
-    }
-}
-
-/// The reason why there is no HELLO.
-enum NoHello {
-    /// The other side went away.
-    Gone,
-    /// It sent something else.
-    Protocol,
-}
-
-/// Reads the body of the first frame and not a byte more: what follows belongs to the pump.
-async fn read_hello(stream: &mut TlsStream<Stepwise>) -> Result<Vec<u8>, NoHello> {
-    let mut bytes = vec![0; HEADER_LEN];
-    stream
-        .read_exact(&mut bytes)
-        .await
-        .map_err(|_| NoHello::Gone)?;
-    if bytes[0] != frame::kind::HELLO {
-        return Err(NoHello::Protocol);
-    }
-    // With the header alone this checks the claimed length against the limit, before memory is
-    // given for it.
-    frame::decode(&bytes, frame::UNPROVEN_BODY_MAX).map_err(|_| NoHello::Protocol)?;
-    let length = u32::from_be_bytes([0, bytes[1], bytes[2], bytes[3]]);
-    let mut body = vec![0; length as usize];
-    stream
-        .read_exact(&mut body)
-        .await
-        .map_err(|_| NoHello::Gone)?;
-    Ok(body)
-}
-
-/// Tells a stranger no.
-async fn refuse(hub: &Hub, stream: &mut TlsStream<Stepwise>, reject: &Reject) {
-    hub.metrics.count_rejected(reject.code);
-    // A stranger can cause it, so it is bounded; with a wrong clock it is all that shows why a
-    // relay has no clients.
-    let is_ticket = matches!(
-        reject.code,
-        RejectCode::TicketExpired | RejectCode::TicketInvalid
-    );
-    let times = is_ticket
-        .then(|| hub.count_refused_ticket(clock::now()))
-        .flatten();
-    match times {
-        Some(times) => tracing::info!(reason = %reject.text, times, "refused a device's ticket"),
-        None => tracing::debug!(reason = %reject.text, "refused"),
-    }
-    let mut out = Vec::new();
-    Frame::Reject(&reject.encode()).encode(&mut out);
-    let goodbye = async {
-        stream.write_all(&out).await?;
-        stream.shutdown().await
-    };
-    // The stranger may be gone or stuck; it gets a moment to hear why.
-    let _ = timeout(LAST_WORDS, goodbye).await;
-}
+use crate::switch::{Attachment, Claim, Superseded, Verdict};
 
 /// An attached client's side of the pump. Dropping it takes the client out of the switch, whatever
 /// ends its task.
@@ -186,21 +39,21 @@ pub(crate) struct Conn {
     /// A PING to send, by its token.
     question: Option<u64>,
     questions: u64,
-    /// Who sent to this client lately: what the socket took of it may be lost with the connection.
+    /// The devices that sent to this client lately.
     lately: Lately,
-    /// The newest time that it was told.
+    /// The newest time that it was given.
     touched: Instant,
     /// The time at which its ledger has something to do.
     sweep_at: Option<Instant>,
     /// The time at which the connection has outlived its ticket.
     ticket_ends: Instant,
-    /// What the read under way brought for the newest destination.
+    /// Frames of the read under way for the newest destination.
     gathering: Option<Gathering>,
     /// Used within one fill, kept for its memory.
     filled: Filled,
     /// Small buffers that one fill has emptied, kept for its memory.
     emptied: Vec<Vec<u8>>,
-    /// Empty; what the next gathering puts its runs into.
+    /// An empty queue for the runs of the next gathering.
     spare: VecDeque<Run>,
     /// DATA frames and their bytes since they were last added to the shared counters.
     frames: u64,
@@ -208,6 +61,8 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
+    /// Attaches a client at the time `wall`, in seconds since the Unix epoch, by which its ticket
+    /// was judged.
     pub(crate) fn attach(
         hub: Arc<Hub>,
         admitted: Admitted,
@@ -240,19 +95,7 @@ impl Conn {
                 Client::new(id, ticket.device, welcome, accounts.collect(), queue_max)
             })
             .map_err(|Superseded| superseded())?;
-        let places = |to: Destination| {
-            let mut networks = ticket.networks.iter();
-            networks.any(|(vni, host)| vni.get() == to.vni && *host == to.host)
-        };
-        for older in displaced {
-            // Who comes back before its old connection was found dead loses nothing that still
-            // waited.
-            if older.device == ticket.device {
-                let refused = client.inherit(&older, places);
-                hub.tell_lost(now, Dropped::ReceiverFull, refused);
-            }
-            older.end(superseded());
-        }
+        take_places(&hub, now, &client, &ticket, displaced);
         hub.metrics.attached.inc();
         let left = Duration::from_secs(ticket.expires.saturating_sub(wall));
         let ticket_ends = now + left.min(TICKET_LIFE_MAX) + hub.settings.ticket_grace;
@@ -274,20 +117,25 @@ impl Conn {
             bytes: 0,
             hub,
         };
-        // Orders may have come between the HELLO's verdict and the attach.
-        let orders = conn.hub.orders();
+        conn.obey_orders(&ticket);
+        Ok(conn)
+    }
+
+    /// Ends the connection if orders forbid it that came between the verdict on its HELLO and its
+    /// attach.
+    fn obey_orders(&self, ticket: &Ticket) {
+        let orders = self.hub.orders();
         if orders.revokes(ticket.device, ticket.epoch) {
-            conn.client.end(admit::revoked());
+            self.client.end(admit::revoked());
         }
         let is_lost =
             |(vni, host): &(Vni, u32)| orders.is_held_by_another(vni.get(), *host, ticket.device);
         if ticket.networks.iter().any(is_lost) {
-            conn.client.end(admit::held_by_others());
+            self.client.end(admit::held_by_others());
         }
-        Ok(conn)
     }
 
-    /// A receiver that is too slow for what waits for it loses that.
+    /// Drops what waits for this client, if the client is too slow for it.
     fn sweep(&mut self, now: Instant) -> Result<(), Reject> {
         let mut lost = Vec::new();
         self.sweep_at = self.client.handle_timeout(now, &mut lost)?;
@@ -319,7 +167,7 @@ impl Conn {
                     }
                 };
                 if let Some(done) = other.take() {
-                    self.spare = pass_on(&self.hub, &self.client, &self.attachment, now, done);
+                    self.spare = hand_on(&self.hub, &self.client, &self.attachment, now, done);
                 }
                 let allowance = self.client.allowance(to).map_err(|TooManyDestinations| {
                     protocol("too many destinations on one connection")
@@ -340,10 +188,10 @@ impl Conn {
         Ok(())
     }
 
-    /// Hands on what was gathered.
+    /// Hands on the frames that were gathered.
     fn pass_on(&mut self, now: Instant) {
         if let Some(gathering) = self.gathering.take() {
-            self.spare = pass_on(&self.hub, &self.client, &self.attachment, now, gathering);
+            self.spare = hand_on(&self.hub, &self.client, &self.attachment, now, gathering);
         }
     }
 
@@ -356,7 +204,7 @@ impl Conn {
             match frame {
                 Frame::Data { address, message } => self.handle_data(now, address, message)?,
                 Frame::Ping { token } => {
-                    // Who hears the PONG has heard of what it sent before.
+                    // A client that hears the PONG has heard of everything that it sent before.
                     self.pass_on(now);
                     self.client.pong(token);
                 }
@@ -485,7 +333,7 @@ impl Drop for Conn {
             release.source.release(now, to, bytes, release.stood);
             self.lately.note(now, release);
         }
-        // A newer connection of the same device is the peer now: it is not gone.
+        // If a newer connection of the device has its place, the device is not gone.
         if left {
             for release in &discarded {
                 release.source.peer_gone(release.to);
@@ -496,113 +344,26 @@ impl Drop for Conn {
     }
 }
 
-/// Who sent to a client lately. They are told when it goes, since they may wait for answers to what
-/// went with its connection, and would send into it again a retransmission later, or never.
-#[derive(Default)]
-struct Lately {
-    sources: BTreeMap<(AttachId, u32), (Arc<Client>, Destination, Instant)>,
-    /// So many sources are held before those that were silent since are looked for.
-    most: usize,
-}
-
-impl Lately {
-    fn note(&mut self, now: Instant, release: Release<Arc<Client>>) {
-        let Release { id, source, to, .. } = release;
-        if self.sources.len() > self.most.max(LATELY_MIN) {
-            self.sources.retain(|_, (_, _, at)| now < *at + LATELY);
-            self.most = 2 * self.sources.len();
-        }
-        self.sources.insert((id, to.vni), (source, to, now));
-    }
-
-    fn tell(&self, now: Instant) {
-        for (source, to, at) in self.sources.values() {
-            if now < *at + LATELY {
-                source.peer_gone(*to);
-            }
-        }
-    }
-}
-
-/// Gives what `from` sent to its receiver, and what is not taken back to `from` as free. Returns
-/// the empty queue of it.
-fn pass_on(
+/// Ends the connections whose places `client` has taken. Frames that waited for an older connection
+/// of the same device go to the newer one: a device that comes back before its old connection was
+/// found dead loses none of them.
+fn take_places(
     hub: &Hub,
-    from: &Arc<Client>,
-    attachment: &Attachment<Arc<Client>>,
     now: Instant,
-    mut gathering: Gathering,
-) -> VecDeque<Run> {
-    gathering.trim_last(&hub.pool);
-    let Gathering {
-        to,
-        receiver,
-        frames,
-        bytes,
-        mut runs,
-        ..
-    } = gathering;
-    if bytes == 0 {
-        return runs;
-    }
-    from.admit(to, bytes);
-    let mut shed = Vec::new();
-    let mut deliver = |receiver: Option<Arc<Client>>, runs: &mut _| match receiver {
-        Some(receiver) => receiver.deliver(now, from, to, runs, &mut shed),
-        None => Err(NotTaken::Closed),
+    client: &Client,
+    ticket: &Ticket,
+    displaced: Vec<Arc<Client>>,
+) {
+    let places = |to: Destination| {
+        let mut networks = ticket.networks.iter();
+        networks.any(|(vni, host)| vni.get() == to.vni && *host == to.host)
     };
-    let cost = runs.iter().map(Run::cost).sum();
-    let mut taken = if hub.charge(now, from, to, cost) {
-        deliver(receiver, &mut runs)
-    } else {
-        Err(NotTaken::RelayFull)
-    };
-    if taken == Err(NotTaken::Closed) && !runs.is_empty() {
-        // A newer connection may have taken the receiver's place in this very moment.
-        let address = Address {
-            vni: to.vni,
-            flow: 0,
-            host: to.host,
-        };
-        taken = match attachment.route(address) {
-            Verdict::Deliver { receiver, .. } => deliver(Some(receiver), &mut runs),
-            Verdict::PeerGone | Verdict::Drop(_) => Err(NotTaken::Closed),
-        };
-    }
-    hub.tell_lost(now, Dropped::ReceiverFull, shed);
-    let Err(reason) = taken else {
-        return runs;
-    };
-    // For nobody nothing was kept, and all of it is free.
-    let (frames, free) = if runs.is_empty() {
-        (frames, bytes)
-    } else {
-        if taken != Err(NotTaken::RelayFull) {
-            from.discharge(to, runs.iter().map(Run::cost).sum());
+    for older in displaced {
+        if older.device == ticket.device {
+            let refused = client.inherit(&older, places);
+            hub.tell_lost(now, Dropped::ReceiverFull, refused);
         }
-        let frames = runs.iter().map(|run| u64::from(run.frames)).sum();
-        (frames, runs.iter().map(|run| run.bytes.len()).sum())
-    };
-    match reason {
-        NotTaken::Full => hub.metrics.count_dropped(Dropped::ReceiverFull, frames),
-        NotTaken::RelayFull => hub.metrics.count_dropped(Dropped::RelayFull, frames),
-        NotTaken::Closed => {
-            hub.metrics.peer_gone.inc_by(frames);
-            from.peer_gone(to);
-        }
-    }
-    hub.pool.give(runs.drain(..).map(|run| run.bytes));
-    from.release(now, to, free, None);
-    runs
-}
-
-impl From<Misroute> for Dropped {
-    fn from(misroute: Misroute) -> Self {
-        match misroute {
-            Misroute::ForeignNetwork => Dropped::ForeignNetwork,
-            Misroute::NoSuchHost => Dropped::NoSuchHost,
-            Misroute::NotAttached => Dropped::NotAttached,
-        }
+        older.end(superseded());
     }
 }
 
@@ -617,17 +378,8 @@ fn superseded() -> Reject {
     )
 }
 
-fn overloaded() -> Reject {
-    Reject {
-        code: RejectCode::Overloaded,
-        retry_after_ms: OVERLOADED_RETRY_MS,
-        text: "the relay has as many clients as it takes".to_owned(),
-    }
-}
-
-/// How far clients should spread their next attempts should this relay die now: so that the next
-/// one sees at most
-/// [`RECONNECTS_PER_SEC`].
+/// Returns the time over which `clients` should spread their next attempts if this relay dies, so
+/// that the next one sees at most [`RECONNECTS_PER_SEC`].
 fn reconnect_spread_ms(clients: usize) -> u32 {
     let spread = clients as u64 * 1_000 / RECONNECTS_PER_SEC;
     (spread as u32).clamp(RECONNECT_SPREAD_MIN_MS, RECONNECT_SPREAD_MAX_MS)
@@ -641,21 +393,9 @@ fn millis(duration: Duration) -> u32 {
 /// clients.
 const PACKET_MIN: u64 = (DATA_HEADER_LEN + SEAL_HEADER_LEN + 20 + SEAL_TAG_LEN) as u64;
 
-/// Whoever sent within this time may be in a conversation, as in [`Liveness`].
-const LATELY: Duration = Duration::from_secs(30);
-
-/// Sources among which those that were silent since are not looked for: a page of memory.
-const LATELY_MIN: usize = 64;
-
 /// A connection that carries nothing and is silent for so many keepalives is asked whether it is
 /// half open.
 const SILENT_KEEPALIVES: u32 = 3;
-
-/// Time for a refused stranger to read why.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// The time at which a client may try again after it found the relay full.
-const OVERLOADED_RETRY_MS: u32 = 5_000;
 
 /// Longest that any ticket lets a connection live; a far later expiry would be a signer's mistake
 /// and overflows clocks.

@@ -1,46 +1,36 @@
 //! The relay: accepts TLS tunnels, forwards sealed frames between members of a network, reads none
 //! of them.
 //!
-//! The path of a frame: `conn` reads it from one client, `switch` finds the receiver, `intake` puts
-//! it together with others for the same receiver into a buffer of the `pool`, `memory` charges it
-//! to its network and sender, and `client` takes it under the receiver's lock: it waits in the
-//! receiver's `egress`, against the sender's credit in the sender's `ledger`, until the receiver's
-//! own `conn` writes it. `slow` decides when a receiver takes too long. The session cipher is not
-//! linked here: a relay cannot read what it forwards.
+//! The path of a frame: `stranger` reads it from a client's socket, `conn` finds the receiver by
+//! the `switch`, `intake` puts it together with others for the same receiver into a buffer of the
+//! `pool`, `memory` charges it to its network and sender, and `client` takes it under the
+//! receiver's lock: it waits in the receiver's `egress`, against the sender's credit in the
+//! sender's `ledger`, until the receiver's own `conn` writes it. `slow` decides when a receiver
+//! takes too long. The session cipher is not linked here, so a relay cannot read the frames that it
+//! forwards.
 //!
 //! Nothing is process-wide; several relays can run in one process.
 
 #![forbid(unsafe_code)]
 
-mod state;
-
-mod pool;
-mod register;
-
-mod hub;
-
-mod limits;
-
 mod admit;
-
-mod conn;
-
-mod forwarder;
-
-mod switch;
-
 mod client;
-
+mod conn;
+mod egress;
+mod forwarder;
+mod hub;
 mod intake;
 mod ledger;
-
-mod egress;
-
+mod limits;
 mod memory;
 mod metrics;
-mod slow;
-
 mod ops;
+mod pool;
+mod register;
+mod slow;
+mod state;
+mod stranger;
+mod switch;
 
 use std::io;
 use std::net::SocketAddr;
@@ -73,25 +63,25 @@ use crate::hub::{Hub, Settings};
 use crate::register::{RegisterError, Session};
 use crate::state::StateDir;
 
-/// How a relay is run.
+/// The settings of a relay.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where clients connect to. Port 0 takes a free one.
+    /// Address that clients connect to. Port 0 takes a free one.
     pub listen: SocketAddr,
-    /// `host:port` list, at most 8, that clients are told; empty = the address of `listen`, which
-    /// then must not be a wildcard.
+    /// Addresses that clients learn, each `host:port`, at most 8; empty = the address of `listen`,
+    /// which then must not be a wildcard.
     pub addresses: Vec<String>,
     /// The controller.
     pub join: JoinString,
-    /// How the controller is reached.
+    /// The way to the controller, directly or through a proxy.
     pub outgoing: Outgoing,
-    /// Registers this relay at its first start; not looked at when the state directory holds a
+    /// Registers this relay at its first start; ignored when the state directory holds a
     /// registration.
     pub token: Option<Secret>,
     /// Directory for keys and orders; made with mode 0700 if it does not exist.
     pub state_dir: PathBuf,
-    /// Where `/metrics` and `/healthz` are served, without any authentication: a loopback address.
-    /// `None` = nowhere.
+    /// Address of `/metrics` and `/healthz`, which ask for no authentication: a loopback address.
+    /// `None` = they are not served.
     pub metrics: Option<SocketAddr>,
 }
 
@@ -99,7 +89,7 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Another program, or this one a second time, has the port.
-    #[error("{addr} is in use by another program; stop it or listen elsewhere")]
+    #[error("{addr} is in use by another program; stop that program, or choose another address")]
     PortInUse {
         /// The address.
         addr: SocketAddr,
@@ -112,34 +102,38 @@ pub enum StartError {
         /// Reason.
         source: io::Error,
     },
-    /// Clients cannot be told where to connect to.
+    /// There is no address that clients could learn.
     #[error(
-        "{listen} is not an address that clients can reach; say which host and port they must use"
+        "{listen} is not an address that clients can connect to; name the host and port that they \
+         must use"
     )]
     AddressNeeded {
-        /// Where the relay listens.
+        /// The address that the relay listens on.
         listen: SocketAddr,
     },
     /// The state directory cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
     /// Never registered, and nothing to register with.
-    #[error("this relay is not registered and has no relay token; make one with the controller")]
+    #[error("this relay is not registered and has no relay token")]
     NeedsToken,
     /// The controller does not take the relay.
-    #[error("the controller at {controller} does not take this relay: {problem}")]
+    #[error("the controller at {controller} refused to register this relay: {problem}")]
     TokenRefused {
         /// `host:port`.
         controller: String,
-        /// What it said.
+        /// Its answer.
         problem: HttpsError,
     },
     /// The controller cannot be reached; a registered relay starts without it.
-    #[error("the controller at {controller} did not register this relay, tried for {} s: {last}", tried.as_secs())]
+    #[error(
+        "the controller at {controller} did not register this relay within {} s: {last}",
+        tried.as_secs()
+    )]
     Controller {
         /// `host:port`.
         controller: String,
-        /// How long.
+        /// The time that was spent on attempts.
         tried: Duration,
         /// Result of the last attempt.
         last: HttpsError,
@@ -160,8 +154,7 @@ pub struct Relay {
 
 impl Relay {
     /// Takes the ports, then loads the state; at the first start registers with the controller.
-    /// Clients are served from
-    /// [`Relay::run`] on.
+    /// Clients are served from [`Relay::run`] on.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let settings = Settings {
@@ -213,12 +206,12 @@ impl Relay {
         })
     }
 
-    /// Where clients are accepted.
+    /// The address that accepts clients.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// Where metrics are served.
+    /// The address that serves metrics.
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().map(|(_, addr)| *addr)
     }
@@ -233,18 +226,18 @@ impl Relay {
         &self.registration.name
     }
 
-    /// By which keys clients know it.
+    /// The fingerprints of the keys by which clients know it.
     pub fn pins(&self) -> &[Fingerprint] {
         &self.session.pins
     }
 
-    /// `host:port` list that clients are told.
+    /// The addresses that clients learn, each `host:port`.
     pub fn addresses(&self) -> &[String] {
         &self.session.addresses
     }
 
-    /// Serves until `stop`. Then clients get a moment to attach elsewhere, the rest hear that the
-    /// relay drains, and all tasks have ended when this returns.
+    /// Serves until `stop`. Then clients get a moment to attach to another relay, the rest hear
+    /// that this one drains, and all tasks have ended when this returns.
     pub async fn run(self, stop: CancellationToken) {
         let span = tracing::error_span!("relay", id = %self.id(), name = self.name());
         self.run_in_span(stop).instrument(span).await;
@@ -348,7 +341,10 @@ async fn accept(
             () = stop.cancelled() => return,
             Some(ended) = clients.join_next(), if !clients.is_empty() => {
                 if let Err(error) = ended {
-                    tracing::error!(%error, "a connection's task failed; only that client is hurt");
+                    tracing::error!(
+                        %error,
+                        "the task of a connection failed; only that client was disconnected"
+                    );
                 }
             }
             (tcp, from) = incoming.next() => take(hub, acceptor, tcp, from, clients),
@@ -369,11 +365,11 @@ fn take(
     };
     hub.metrics.accepted.inc();
     if let Err(error) = tls::set_up(&tcp) {
-        tracing::debug!(%error, "the socket broke at once");
+        tracing::debug!(%error, "cannot set up the socket of a new connection");
         return;
     }
-    let served = conn::serve(hub.clone(), acceptor.clone(), tcp, seat);
-    clients.spawn(served.in_current_span());
+    let served = stranger::serve(hub.clone(), acceptor.clone(), tcp, from, seat);
+    clients.spawn(served);
 }
 
 /// Lets clients leave, then ends the rest and waits for their tasks.

@@ -112,7 +112,7 @@ fn the_controller_writes_down_who_changed_what_and_names_a_relay_that_is_lost() 
     late.arg(&lab.controller.join)
         .args(["--token-file", "-"])
         .args(state(&lab.path("later")));
-    run(&mut late, &token).refused(4, &["does not take this relay", "relay token"]);
+    run(&mut late, &token).refused(4, &["refused to register this relay", "relay token"]);
 
     let mut lost = lab.relays.remove(0);
     lost.program.kill();

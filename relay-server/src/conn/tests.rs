@@ -1,5 +1,5 @@
-//! What one network does to a relay's memory, and what others notice of it: connections without
-//! sockets, in virtual time, and a relay with a 256th of the memory.
+//! Connections without sockets, in virtual time, on a relay with a 256th of the memory: one network
+//! may use all of it, and other networks do not notice.
 
 use overlan_protocol::api::RelayOrders;
 use overlan_protocol::frame::Vni;
@@ -8,13 +8,15 @@ use overlan_protocol::ticket::{Ticket, TicketKeys};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use overlan_transport::clock;
+
 use super::*;
 use crate::hub::Settings;
 use crate::memory::QUEUED_MAX;
 
 const WALL: u64 = 1_700_000_000;
 
-/// Nobody's but the honest pair's.
+/// The network of the honest pair alone.
 const QUIET: u32 = 0x2000;
 
 /// The first of the loud networks.
@@ -77,12 +79,12 @@ impl Relay {
         conn.unwrap_or_else(|reject| panic!("{reject:?}"))
     }
 
-    /// What `conn`'s socket takes now, as frames.
+    /// Returns the DATA frames that `conn`'s socket takes at this time.
     fn read(&self, conn: &mut Conn) -> Vec<(u32, Vec<u8>)> {
         let mut batch = Batch::new();
         conn.fill(self.now, Waker::noop(), &mut batch).ok().unwrap();
         let bytes = batch.take_bytes();
-        // Now it is written.
+        // By now it is written.
         let mut data = Vec::new();
         let mut rest = &bytes[..];
         while let Some((frame, length)) = frame::decode(rest, frame::BODY_MAX).unwrap() {
@@ -114,14 +116,14 @@ fn frames(vni: u32, host: u32, count: usize, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// What a device of a loud network does next.
+/// The next act of a device of a loud network.
 #[derive(Debug, Clone)]
 enum Act {
-    /// Host of network, to whom, how many, how long.
+    /// A host of a network sends to a host so many frames of such a length.
     Send(u32, u32, u32, usize, usize),
-    /// Comes again over a new connection.
+    /// A host comes back over a new connection.
     Return(u32, u32),
-    /// Reads a little.
+    /// A host reads a little.
     Read(u32, u32),
 }
 
@@ -149,7 +151,11 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// Whatever the devices of five networks send, and though none of them reads much, all frames
     /// between two devices of another network arrive, also where one of the two is a member of a
@@ -197,8 +203,8 @@ proptest! {
     }
 }
 
-/// What `conn` is told in the next `seconds`, in virtual time, while it says nothing; when its
-/// connection ends, that is the end.
+/// Returns the kinds of frames that `conn` gets in the next `seconds` of virtual time while it
+/// sends nothing, and the end of its connection if that comes before.
 fn hear(relay: &mut Relay, conn: &mut Conn, seconds: u64) -> (Vec<u8>, Option<(Duration, Reject)>) {
     let (began, mut heard) = (relay.now, Vec::new());
     let until = began + Duration::from_secs(seconds);
@@ -261,8 +267,8 @@ fn who_is_in_a_conversation_and_says_nothing_is_left_in_four_seconds_and_the_oth
         left.fill(relay.now, Waker::noop(), &mut batch)
             .ok()
             .unwrap();
-        let told = batch.take_bytes();
-        let (frame, _) = frame::decode(&told, frame::BODY_MAX).unwrap().unwrap();
+        let notices = batch.take_bytes();
+        let (frame, _) = frame::decode(&notices, frame::BODY_MAX).unwrap().unwrap();
         let host = 1 + silent as u32;
         assert!(
             matches!(frame, Frame::PeerGone { address, .. } if address.host == host),
