@@ -1,32 +1,41 @@
-//! Decides in which order one receiver gets the frames that wait for it. Holds runs of whole
-//! frames; no clock, no socket, no lock.
+//! Decides in which order one receiver gets the frames that wait for it. Holds runs of whole frames
+//! in `waiting`, and in `release` the bytes that are free again; no clock, no socket, no lock.
 //!
 //! Deficit round robin between the connections that send to it, and run by run between the flows of
-//! one connection: a bulk copy costs others one quantum, not its whole window. What comes for a
-//! flow that has nothing waiting goes before all backlogs, as long as its source has something left
-//! of its turn. Bytes count as held until the socket has taken them.
+//! one connection: a bulk copy costs others one quantum, not its whole window. A run of a flow that
+//! has nothing waiting goes before all backlogs, as long as its source has something left of its
+//! turn. Bytes count as held until the socket has taken them.
+
+mod release;
+mod waiting;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use overlan_protocol::TLS_RECORD_MAX;
 
+pub(crate) use crate::egress::release::{Closed, Release};
+pub(crate) use crate::egress::waiting::{Handed, Run};
+
+use crate::egress::release::{Releases, released};
+use crate::egress::waiting::{Flow, Source, Waiting, spare};
 use crate::ledger::Destination;
 use crate::memory::deserves;
 use crate::switch::AttachId;
 
-/// The frames that wait for one receiver. `S` is how a source is told that its bytes are gone.
+/// The frames that wait for one receiver. `S` is the handle by which a source hears that its bytes
+/// are free.
 pub(crate) struct Egress<S> {
     sources: HashMap<AttachId, Source<S>>,
-    /// All sources, each once, in turn. One without frames is forgotten when its turn comes.
+    /// All sources, each once, in turn. A source without frames is removed when its turn comes.
     ring: VecDeque<AttachId>,
     /// Flows that had nothing waiting when something came, in order.
     sparse: VecDeque<(AttachId, u8)>,
-    /// Cost of what waits, bytes.
+    /// Cost of the frames that wait, bytes.
     cost: usize,
-    /// Most of it.
+    /// Most that may wait, bytes.
     max: usize,
-    /// The same by network; a receiver is in few.
+    /// Cost by network; a receiver is in few.
     networks: Vec<(u32, usize)>,
     /// Bytes given out and not yet known to be written.
     writing: Releases<S>,
@@ -36,61 +45,7 @@ pub(crate) struct Egress<S> {
     spare_flows: Vec<VecDeque<Flow>>,
 }
 
-/// Frames of one flow that came together, stamped and ready to be sent.
-#[derive(Debug)]
-pub(crate) struct Run {
-    /// The flow id that its source gave it.
-    pub(crate) flow: u8,
-    /// How many frames it holds.
-    pub(crate) frames: u32,
-    /// The frames.
-    pub(crate) bytes: Vec<u8>,
-}
-
-impl Run {
-    /// Bytes of memory that it takes while it waits, so that a flood of tiny frames is counted for
-    /// what it is.
-    pub(crate) fn cost(&self) -> usize {
-        self.bytes.capacity() + RUN_OVERHEAD
-    }
-}
-
-/// Bytes of one pair that need not be held any longer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Release<S> {
-    /// Their connection.
-    pub(crate) id: AttachId,
-    /// Who sent them.
-    pub(crate) source: S,
-    /// To whom, as the source sees it.
-    pub(crate) to: Destination,
-    /// How many frames.
-    pub(crate) frames: u32,
-    /// Their bytes.
-    pub(crate) bytes: usize,
-    /// What they cost while they waited, bytes.
-    pub(crate) cost: usize,
-    /// The shortest wait of those that had others of their flow before them; `None` if none had.
-    pub(crate) stood: Option<Duration>,
-}
-
-/// A run on its way from an older connection of a receiver to a newer one.
-pub(crate) struct Handed<S> {
-    id: AttachId,
-    source: S,
-    waiting: Waiting,
-}
-
-/// What became of the bytes of a receiver that is gone. All of them are free.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Closed<S> {
-    /// Written, or on their way when the end came.
-    pub(crate) written: Vec<Release<S>>,
-    /// Nobody took them.
-    pub(crate) discarded: Vec<Release<S>>,
-}
-
-/// Too much waits for this receiver already: drop the run and count its frames.
+/// Too much waits for this receiver already; the caller drops the run and counts its frames.
 #[derive(Debug)]
 pub(crate) struct Full(pub(crate) Run);
 
@@ -156,9 +111,9 @@ impl<S: Clone> Egress<S> {
         shed
     }
 
-    /// Gives up what waits of the sources that `of` names for destinations that `places` does.
-    /// `now` is given when the receiver was too slow for it, so that its sources hear how long it
-    /// stood.
+    /// Drops the waiting frames of the sources that `of` selects, for destinations that `places`
+    /// selects. `now` is given when the receiver was too slow for them, so that their sources hear
+    /// how long they stood.
     #[must_use]
     pub(crate) fn discard(
         &mut self,
@@ -196,18 +151,19 @@ impl<S: Clone> Egress<S> {
         longest
     }
 
-    /// What was taken since [`Egress::handle_written`]: it does not wait any longer.
+    /// Returns the frames that were taken since [`Egress::handle_written`]: they wait no longer.
     pub(crate) fn taken(&self) -> &[Release<S>] {
         &self.writing.0
     }
 
-    /// Gives up what waits for destinations that `keep` names, in the order of each flow.
+    /// Takes out the frames for destinations that `keep` selects, in the order of each flow.
     #[must_use]
     pub(crate) fn hand_over(&mut self, keep: impl Fn(Destination) -> bool) -> Vec<Handed<S>> {
         self.remove(|_, _| true, keep)
     }
 
-    /// Takes out what waits of the sources that `of` names for destinations that `places` does.
+    /// Takes out the frames of the sources that `of` selects, for destinations that `places`
+    /// selects.
     fn remove(
         &mut self,
         of: impl Fn(AttachId, &S) -> bool,
@@ -245,7 +201,7 @@ impl<S: Clone> Egress<S> {
         removed
     }
 
-    /// Queues what an older connection gave up. Returns what does not fit.
+    /// Queues the frames that an older connection gave up. Returns those that do not fit.
     #[must_use]
     pub(crate) fn take_over(&mut self, handed: Vec<Handed<S>>) -> Vec<Release<S>> {
         let mut refused = Vec::new();
@@ -270,7 +226,7 @@ impl<S: Clone> Egress<S> {
         refused
     }
 
-    /// The receiver is gone: nothing is held for it any longer.
+    /// Forgets all frames, since the receiver is gone.
     #[must_use]
     pub(crate) fn close(&mut self) -> Closed<S> {
         let mut discarded = Releases::default();
@@ -291,7 +247,7 @@ impl<S: Clone> Egress<S> {
         }
     }
 
-    /// What the waiting frames cost, bytes.
+    /// The cost of the frames that wait, bytes.
     pub(crate) fn cost(&self) -> usize {
         self.cost
     }
@@ -342,7 +298,7 @@ impl<S: Clone> Egress<S> {
         Ok(())
     }
 
-    /// The run whose turn it is, and whether it went before the backlogs.
+    /// Takes the run whose turn it is, and says whether it went before the backlogs.
     fn next(&mut self) -> Option<(AttachId, Waiting, bool)> {
         while let Some((id, flow)) = self.sparse.pop_front() {
             // Its turn among the backlogs may have come first.
@@ -369,8 +325,8 @@ impl<S: Clone> Egress<S> {
                 source.deficit += QUANTUM;
                 self.ring.rotate_left(1);
             } else if let Some(waiting) = source.take_from(0, &mut self.spare_runs) {
-                // Its next turn begins here, so that what comes for an idle flow of it need not
-                // wait for this.
+                // Its next turn begins here, so that the next run of one of its idle flows need not
+                // wait for it.
                 if source.deficit <= 0 {
                     source.deficit += QUANTUM;
                     self.ring.rotate_left(1);
@@ -381,120 +337,12 @@ impl<S: Clone> Egress<S> {
     }
 }
 
-struct Source<S> {
-    handle: S,
-    /// Bytes it may still give in this turn; below zero what it gave too much.
-    deficit: isize,
-    /// Cost of what waits of it, bytes.
-    cost: usize,
-    /// Flows with frames, in turn; never an empty one.
-    flows: VecDeque<Flow>,
-}
-
-struct Flow {
-    id: u8,
-    runs: VecDeque<Waiting>,
-}
-
-struct Waiting {
-    to: Destination,
-    since: Instant,
-    run: Run,
-}
-
-impl<S> Source<S> {
-    /// The next run of the flow at `at`, which goes behind the other flows.
-    fn take_from(&mut self, at: usize, spares: &mut Vec<VecDeque<Waiting>>) -> Option<Waiting> {
-        let flow = self.flows.get_mut(at)?;
-        let waiting = flow.runs.pop_front()?;
-        self.deficit -= waiting.run.bytes.len() as isize;
-        self.cost -= waiting.run.cost();
-        if flow.runs.is_empty() {
-            if let Some(flow) = self.flows.remove(at) {
-                spare(spares, flow.runs);
-            }
-        } else if at == 0 {
-            self.flows.rotate_left(1);
-        }
-        Some(waiting)
-    }
-}
-
-/// Keeps an empty queue for its memory, unless that is large or there are enough.
-fn spare<T>(spares: &mut Vec<VecDeque<T>>, queue: VecDeque<T>) {
-    if queue.capacity() <= SPARE_CAPACITY && spares.len() < SPARES_MAX {
-        spares.push(queue);
-    }
-}
-
-/// What became free of what was taken out. `now` as for [`Egress::discard`].
-fn released<S: Clone>(gone: Vec<Handed<S>>, now: Option<Instant>) -> Vec<Release<S>> {
-    let mut releases = Releases::default();
-    for handed in &gone {
-        let stood = now.map(|now| now.saturating_duration_since(handed.waiting.since));
-        releases.note(handed.id, &handed.source, &handed.waiting, stood);
-    }
-    releases.0
-}
-
-/// Bytes of pairs that became free together, by pair as far as that is cheap to tell.
-struct Releases<S>(Vec<Release<S>>);
-
-impl<S: Clone> Releases<S> {
-    fn note(&mut self, id: AttachId, source: &S, waiting: &Waiting, stood: Option<Duration>) {
-        let (frames, bytes) = (waiting.run.frames, waiting.run.bytes.len());
-        let cost = waiting.run.cost();
-        let newest = self.0.iter_mut().rev().take(JOINED_WITH);
-        let known = newest
-            .into_iter()
-            .find(|it| (it.id, it.to) == (id, waiting.to));
-        let Some(release) = known else {
-            self.0.push(Release {
-                id,
-                source: source.clone(),
-                to: waiting.to,
-                frames,
-                bytes,
-                cost,
-                stood,
-            });
-            return;
-        };
-        release.frames += frames;
-        release.bytes += bytes;
-        release.cost += cost;
-        release.stood = match (release.stood, stood) {
-            (Some(known), Some(new)) => Some(known.min(new)),
-            (known, new) => known.or(new),
-        };
-    }
-}
-
-impl<S> Default for Releases<S> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-/// How many of the newest releases one is compared with: as many pairs share a batch as a rule. A
-/// pair that is further back is told twice, which is as good.
-const JOINED_WITH: usize = 8;
-
-/// Most queues that are kept of each kind: the flows that take turns within one batch.
-const SPARES_MAX: usize = 16;
-
-/// Most entries that a kept queue has room for; more came from a backlog.
-const SPARE_CAPACITY: usize = 64;
-
 /// Bytes that one source may give per turn: one full frame.
 const QUANTUM: isize = TLS_RECORD_MAX as isize;
 
-/// Once all is full, this part of it is given up at once, so that it is not searched
-/// for each frame.
+/// Part of the memory that is freed at once when all of it is used, so that no search is needed for
+/// each frame.
 pub(crate) const SHED_PART: usize = 8;
-
-/// What a waiting run costs beside its bytes: allocation and bookkeeping.
-const RUN_OVERHEAD: usize = 128;
 
 #[cfg(test)]
 mod tests;

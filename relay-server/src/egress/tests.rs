@@ -218,7 +218,7 @@ fn a_receiver_never_holds_more_than_its_limit() {
     {
         frames += 1;
     }
-    assert!(frames * RUN_OVERHEAD <= EGRESS_MAX);
+    assert!(frames * waiting::RUN_OVERHEAD <= EGRESS_MAX);
 }
 
 #[test]
