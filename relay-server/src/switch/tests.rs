@@ -146,11 +146,17 @@ fn any_host() -> impl Strategy<Value = u32> {
 
 fn any_step() -> impl Strategy<Value = Step> {
     let nets = vec((0x1000..0x1006u32, 1..6u32), 0..4);
+    let attach = (0..20u8, 0..8u64, nets).prop_map(|(device, sequence, nets)| Step::Attach {
+        device,
+        sequence,
+        nets,
+    });
+    let send = (any::<usize>(), any_vni(), any_host());
     prop_oneof![
-        3 => (0..20u8, 0..8u64, nets).prop_map(|(device, sequence, nets)| Step::Attach { device, sequence, nets }),
+        3 => attach,
         1 => any::<usize>().prop_map(|pick| Step::Detach { pick }),
         1 => (0..20u8).prop_map(|device| Step::Revoke { device }),
-        8 => (any::<usize>(), any_vni(), any_host()).prop_map(|(pick, vni, host)| Step::Send { pick, vni, host }),
+        8 => send.prop_map(|(pick, vni, host)| Step::Send { pick, vni, host }),
     ]
 }
 
@@ -165,79 +171,125 @@ struct Conn {
     attachment: Attachment<AttachId>,
 }
 
+/// A switch, and the connections that it must agree with.
+struct Model {
+    switch: Switch<AttachId>,
+    conns: Vec<Conn>,
+}
+
+impl Model {
+    fn take(&mut self, step: Step) -> Result<(), TestCaseError> {
+        match step {
+            Step::Attach {
+                device,
+                sequence,
+                nets,
+            } => self.attach(device, sequence, nets),
+            Step::Detach { pick } if !self.conns.is_empty() => {
+                let at = pick % self.conns.len();
+                let conn = &mut self.conns[at];
+                let was_in = self.switch.detach(device(conn.device), conn.id);
+                prop_assert_eq!(was_in, conn.live);
+                conn.live = false;
+                Ok(())
+            }
+            Step::Revoke { device } => {
+                let gone = self.switch.revoke(&[(self::device(device), 2)].into());
+                let mut expected = Vec::new();
+                let live = self.conns.iter_mut().filter(|c| c.live);
+                for conn in live.filter(|c| c.device == device) {
+                    conn.live = false;
+                    expected.push(conn.id);
+                }
+                prop_assert_eq!(gone, expected);
+                Ok(())
+            }
+            Step::Send { pick, vni, host } if !self.conns.is_empty() => self.send(pick, vni, host),
+            Step::Detach { .. } | Step::Send { .. } => Ok(()),
+        }
+    }
+
+    fn attach(
+        &mut self,
+        device: u8,
+        sequence: u64,
+        nets: Vec<(u32, u32)>,
+    ) -> Result<(), TestCaseError> {
+        let claim: Vec<(Vni, u32)> = nets.iter().map(|(v, h)| (vni(*v), *h)).collect();
+        let live = self.conns.iter().filter(|c| c.live);
+        let own = live.filter(|c| c.device == device);
+        let newest = own.map(|c| c.sequence).max();
+        let attached = attach(&self.switch, device, sequence, &claim);
+        let Ok((attachment, id, mut displaced)) = attached else {
+            prop_assert!(newest.is_some_and(|newest| newest >= sequence));
+            return Ok(());
+        };
+        prop_assert!(newest.is_none_or(|newest| newest < sequence));
+        let mut own = BTreeMap::new();
+        for (v, h) in nets {
+            own.entry(v).or_insert(h);
+        }
+        let mut expected = Vec::new();
+        for conn in self.conns.iter_mut().filter(|c| c.live) {
+            let clash = own.iter().any(|(v, h)| conn.nets.get(v) == Some(h));
+            if conn.device == device || clash {
+                conn.live = false;
+                expected.push(conn.id);
+            }
+        }
+        displaced.sort();
+        prop_assert_eq!(displaced, expected);
+        self.conns.push(Conn {
+            device,
+            sequence,
+            nets: own,
+            live: true,
+            id,
+            attachment,
+        });
+        Ok(())
+    }
+
+    fn send(&self, pick: usize, vni: u32, host: u32) -> Result<(), TestCaseError> {
+        let from = &self.conns[pick % self.conns.len()];
+        let live = self.conns.iter().filter(|c| c.live);
+        let receivers: Vec<&Conn> = live.filter(|c| c.nets.get(&vni) == Some(&host)).collect();
+        prop_assert!(
+            receivers.len() <= 1,
+            "the model has one holder of each place"
+        );
+        let own = from.nets.get(&vni);
+        match from.attachment.route(to(vni, host)) {
+            Verdict::Deliver { receiver, source } => {
+                prop_assert!(from.live);
+                prop_assert_eq!(Some(&source), own);
+                prop_assert_eq!(receiver, receivers[0].id);
+                prop_assert_ne!(receiver, from.id);
+            }
+            Verdict::PeerGone => prop_assert!(from.live && receivers.is_empty()),
+            Verdict::Drop(Misroute::ForeignNetwork) => prop_assert!(own.is_none()),
+            Verdict::Drop(Misroute::NotAttached) => prop_assert!(!from.live),
+            Verdict::Drop(Misroute::NoSuchHost) => {
+                prop_assert!(!address::is_host(host) || own == Some(&host));
+            }
+        }
+        Ok(())
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(512)
+    })]
 
     /// Against a model without tables: every delivery stays in one network that both ends are live
     /// in, carries the sender's own index, and goes to the one holder of the destination.
     #[test]
     fn tenants_stay_apart_whatever_happens(steps in vec(any_step(), 1..120)) {
-        let switch = Switch::new();
-        let mut conns: Vec<Conn> = Vec::new();
+        let mut model = Model { switch: Switch::new(), conns: Vec::new() };
         for step in steps {
-            match step {
-                Step::Attach { device, sequence, nets } => {
-                    let claim: Vec<(Vni, u32)> = nets.iter().map(|(v, h)| (vni(*v), *h)).collect();
-                    let newest = conns.iter().filter(|c| c.live && c.device == device).map(|c| c.sequence).max();
-                    match attach(&switch, device, sequence, &claim) {
-                        Err(Superseded) => prop_assert!(newest.is_some_and(|newest| newest >= sequence)),
-                        Ok((attachment, id, mut displaced)) => {
-                            prop_assert!(newest.is_none_or(|newest| newest < sequence));
-                            let mut own = BTreeMap::new();
-                            for (v, h) in nets {
-                                own.entry(v).or_insert(h);
-                            }
-                            let mut expected = Vec::new();
-                            for conn in conns.iter_mut().filter(|c| c.live) {
-                                let clash = own.iter().any(|(v, h)| conn.nets.get(v) == Some(h));
-                                if conn.device == device || clash {
-                                    conn.live = false;
-                                    expected.push(conn.id);
-                                }
-                            }
-                            displaced.sort();
-                            prop_assert_eq!(displaced, expected);
-                            conns.push(Conn { device, sequence, nets: own, live: true, id, attachment });
-                        }
-                    }
-                }
-                Step::Detach { pick } if !conns.is_empty() => {
-                    let at = pick % conns.len();
-                    let conn = &mut conns[at];
-                    prop_assert_eq!(switch.detach(self::device(conn.device), conn.id), conn.live);
-                    conn.live = false;
-                }
-                Step::Revoke { device } => {
-                    let gone = switch.revoke(&[(self::device(device), 2)].into());
-                    let mut expected = Vec::new();
-                    for conn in conns.iter_mut().filter(|c| c.live && c.device == device) {
-                        conn.live = false;
-                        expected.push(conn.id);
-                    }
-                    prop_assert_eq!(gone, expected);
-                }
-                Step::Send { pick, vni, host } if !conns.is_empty() => {
-                    let from = &conns[pick % conns.len()];
-                    let receivers: Vec<&Conn> =
-                        conns.iter().filter(|c| c.live && c.nets.get(&vni) == Some(&host)).collect();
-                    prop_assert!(receivers.len() <= 1, "the model has one holder per place");
-                    match from.attachment.route(to(vni, host)) {
-                        Verdict::Deliver { receiver, source } => {
-                            prop_assert!(from.live);
-                            prop_assert_eq!(Some(&source), from.nets.get(&vni));
-                            prop_assert_eq!(receiver, receivers[0].id);
-                            prop_assert_ne!(receiver, from.id);
-                        }
-                        Verdict::PeerGone => prop_assert!(from.live && receivers.is_empty()),
-                        Verdict::Drop(Misroute::ForeignNetwork) => prop_assert!(!from.nets.contains_key(&vni)),
-                        Verdict::Drop(Misroute::NotAttached) => prop_assert!(!from.live),
-                        Verdict::Drop(Misroute::NoSuchHost) => {
-                            prop_assert!(!address::is_host(host) || from.nets.get(&vni) == Some(&host));
-                        }
-                    }
-                }
-                Step::Detach { .. } | Step::Send { .. } => {}
-            }
+            model.take(step)?;
         }
     }
 }

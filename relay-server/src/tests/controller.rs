@@ -102,7 +102,7 @@ impl Controller {
     }
 }
 
-/// How long a test waits for a heartbeat.
+/// The time that a test waits for a heartbeat.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn serve(listener: TcpListener, acceptor: TlsAcceptor, desk: Arc<Desk>) {

@@ -238,5 +238,5 @@ fn own(frame: &Frame<'_>) -> Heard {
     }
 }
 
-/// How long a test waits for what must come.
+/// The time that a test waits for a frame that must come.
 const PATIENCE: Duration = Duration::from_secs(10);
