@@ -206,5 +206,5 @@ fn wall_clock() -> u64 {
 
 const NET: u32 = 0x1000;
 
-/// What Linux counts in on every architecture that matters here.
+/// Clock ticks per second of Linux on every architecture that matters here.
 const TICKS_PER_SEC: f64 = 100.0;

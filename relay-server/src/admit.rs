@@ -18,11 +18,11 @@ pub(crate) struct Orders {
     pub(crate) keys: TicketKeys,
     /// Lowest epoch that a device's ticket must have.
     pub(crate) revoked: BTreeMap<DeviceId, u64>,
-    /// Who holds an address that may be in two tickets, by VNI and host index.
+    /// The device that holds an address that may be in two tickets, by VNI and host index.
     pub(crate) holders: BTreeMap<(u32, u32), DeviceId>,
 }
 
-/// What a good HELLO proves.
+/// The facts that a good HELLO proves.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Admitted {
     /// The verified ticket.
@@ -76,9 +76,9 @@ impl Orders {
     }
 }
 
-/// Judges the body of a HELLO that came over the connection of `exporter`, at `wall` seconds since
-/// the Unix epoch. Nothing of a ticket is believed before its signature fits, and nobody is the
-/// ticket's device before the proof fits.
+/// Judges the body of a HELLO that came over the connection of `exporter`, at the time `wall`.
+/// Nothing in a ticket is believed before its signature fits, and the client is not the ticket's
+/// device before the proof fits.
 pub(crate) fn admit(
     body: &[u8],
     exporter: &Exporter,
@@ -127,7 +127,7 @@ pub(crate) fn admit(
     })
 }
 
-/// What a device hears whose addresses the controller gave to others.
+/// The answer to a device whose addresses the controller gave to other devices.
 pub(crate) fn held_by_others() -> Reject {
     Reject::new(
         RejectCode::HeldByOthers,
@@ -135,7 +135,7 @@ pub(crate) fn held_by_others() -> Reject {
     )
 }
 
-/// What a removed device hears, at its HELLO or later.
+/// The answer to a removed device, at its HELLO or later.
 pub(crate) fn revoked() -> Reject {
     Reject::new(
         RejectCode::Revoked,

@@ -1,5 +1,5 @@
-//! What other connections may do to a client: queue a frame, release its bytes, end it. Holds the
-//! lock around one connection's egress and ledger; its socket belongs to its own task.
+//! One client as other connections see it: they may queue a frame, release its bytes, or end it.
+//! Holds the lock around one connection's egress and ledger; its socket belongs to its own task.
 //!
 //! No method holds two clients' locks at once, so there is no lock order to get wrong.
 
@@ -23,7 +23,7 @@ use crate::switch::AttachId;
 pub(crate) struct Client {
     pub(crate) id: AttachId,
     pub(crate) device: DeviceId,
-    /// What it holds of the relay's memory, by network.
+    /// Its share of the relay's memory, by network.
     accounts: Vec<Account>,
     outbox: Mutex<Outbox>,
 }
@@ -39,12 +39,12 @@ pub(crate) enum NotTaken {
     Closed,
 }
 
-/// What one [`Client::fill`] gives. Kept by its caller for its memory.
+/// The result of one [`Client::fill`]. Kept by its caller for its memory.
 #[derive(Default)]
 pub(crate) struct Filled {
-    /// Data frames, behind the control frames.
+    /// Data frames; they come after the control frames.
     pub(crate) runs: Vec<Run>,
-    /// What was given before and is written; its sources are to be told.
+    /// Bytes that were given before and are written; the caller tells their sources.
     pub(crate) written: Vec<Release<Arc<Client>>>,
     /// The longest wait of the data frames.
     pub(crate) waited: Duration,
@@ -77,12 +77,12 @@ impl Client {
         })
     }
 
-    /// What this client holds in the network `vni`, if that is one of its own.
+    /// Its account in the network `vni`, if that is one of its own.
     pub(crate) fn account(&self, vni: u32) -> Option<&Account> {
         self.accounts.iter().find(|account| account.vni() == vni)
     }
 
-    /// How many bytes this client may send to `to` from now on; the last frame may go beyond.
+    /// The number of bytes that this client may still send to `to`; the last frame may go beyond.
     pub(crate) fn allowance(&self, to: Destination) -> Result<u64, TooManyDestinations> {
         self.outbox.lock().ledger.allowance(to)
     }
@@ -92,9 +92,9 @@ impl Client {
         self.outbox.lock().ledger.handle_received(to, bytes);
     }
 
-    /// Queues runs of frames for this client, stamped with where they come from and charged to
-    /// `from`'s account. `to` is this client as `from` sees it. What was not taken stays in `runs`;
-    /// what others lost for it is appended to `shed`.
+    /// Queues runs of frames for this client, stamped with their source and charged to `from`'s
+    /// account. `to` is this client as `from` sees it. Runs that do not fit stay in `runs`; frames
+    /// that other sources lost for these are appended to `shed`.
     pub(crate) fn deliver(
         &self,
         now: Instant,
@@ -125,7 +125,7 @@ impl Client {
     }
 
     /// Takes over the frames that wait for `older`, another connection of this device, as far as
-    /// they are for `places`; `older` takes nothing more. Returns what does not fit.
+    /// they are for `places`; `older` takes nothing more. Returns those that do not fit.
     pub(crate) fn inherit(
         &self,
         older: &Client,
@@ -138,7 +138,7 @@ impl Client {
         self.outbox.lock().egress.take_over(handed)
     }
 
-    /// Gives up what waits for this client of the frames of `victims`.
+    /// Drops the frames of `victims` that wait for this client.
     #[must_use]
     pub(crate) fn shed(&self, victims: &Victims) -> Vec<Release<Arc<Client>>> {
         let is_one = |source: &Arc<Client>| victims.devices.contains(&source.device);
@@ -148,8 +148,8 @@ impl Client {
             .discard(None, is_one, |to| to.vni == victims.vni)
     }
 
-    /// `bytes` that this client sent to `to` need not be held any longer; `stood` is how long they
-    /// at least waited behind others.
+    /// Frees `bytes` that this client sent to `to`. `stood` is the shortest time that they waited
+    /// after other frames of their flow.
     pub(crate) fn release(
         &self,
         now: Instant,
@@ -169,14 +169,14 @@ impl Client {
         }
     }
 
-    /// Frames of this client for `to` that cost `cost` wait no longer.
+    /// Takes frames for `to` that cost `cost` off the account of this client: they wait no longer.
     pub(crate) fn discharge(&self, to: Destination, cost: usize) {
         if let Some(account) = self.account(to.vni) {
             account.discharge(cost);
         }
     }
 
-    /// Nobody took what this client sent to `to`.
+    /// Owes this client the notice that `to` is not here.
     pub(crate) fn peer_gone(&self, to: Destination) {
         let mut outbox = self.outbox.lock();
         outbox.ledger.handle_gone(to);
@@ -192,7 +192,7 @@ impl Client {
         outbox.pongs.push_back(token);
     }
 
-    /// Asks this client to attach elsewhere.
+    /// Asks this client to attach to another relay.
     pub(crate) fn drain(&self, within_ms: u32) {
         let mut outbox = self.outbox.lock();
         outbox.drain = Some(within_ms);
@@ -208,8 +208,8 @@ impl Client {
         wake(outbox);
     }
 
-    /// Does what is due, and appends what this client is too slow for to `lost`. Returns when to
-    /// come again, or why its connection must end.
+    /// Does what is due, and appends the frames that this client was too slow for to `lost`.
+    /// Returns the time of the next call, or the reason why the connection must end.
     pub(crate) fn handle_timeout(
         &self,
         now: Instant,
@@ -232,8 +232,8 @@ impl Client {
         Ok(next)
     }
 
-    /// What this client's task should write next: control frames go to `control`, behind them data
-    /// frames to `filled`, together about `budget` bytes. All that was given before counts as
+    /// Gives this client's task about `budget` bytes to write next: control frames to `control`,
+    /// and data frames, which come after them, to `filled`. All that was given before counts as
     /// written. `waker` is woken when there is more.
     pub(crate) fn fill(
         &self,
@@ -265,7 +265,7 @@ impl Client {
         Ok(())
     }
 
-    /// Takes nothing more and gives up what waits.
+    /// Refuses further frames, and gives up those that wait.
     pub(crate) fn close(&self) -> Closed<Arc<Client>> {
         let mut outbox = self.outbox.lock();
         outbox.closed = true;
@@ -286,7 +286,7 @@ struct Outbox {
     slow: Slow,
     /// The reason why the connection must end.
     end: Option<Reject>,
-    /// The connection has ended; nothing is queued any more.
+    /// The connection has ended, and no further frame is queued.
     closed: bool,
     /// Wakes the connection's task.
     waker: Option<Waker>,
@@ -303,14 +303,15 @@ impl Outbox {
             Frame::Drain { within_ms }.encode(out);
         }
         self.ledger.fill(out, limit);
-        // Behind the notices: who hears a PONG has heard of what it sent before the PING.
+        // After the notices: a client that hears a PONG has heard of everything that it sent before
+        // the PING.
         for token in self.pongs.drain(..) {
             Frame::Pong { token }.encode(out);
         }
     }
 }
 
-/// Wakes outside the lock: the task may run on another thread at once.
+/// Wakes the task without the lock: it may run on another thread at once.
 fn wake(mut outbox: MutexGuard<'_, Outbox>) {
     if std::mem::replace(&mut outbox.woken, true) {
         return;

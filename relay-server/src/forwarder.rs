@@ -1,4 +1,4 @@
-//! A relay without sockets, tasks and clock: what is behind TLS, HELLO and WELCOME, to be driven in
+//! A relay without sockets, tasks and clock: the part after TLS, HELLO and WELCOME, to be driven in
 //! virtual time.
 //!
 //! It is the same code that a running relay uses; only the pump that moves bytes is the driver's.

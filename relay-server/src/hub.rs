@@ -1,4 +1,5 @@
-//! What all tasks of one relay share: orders, switch, limits, counters. Decides nothing itself.
+//! Holds the things that all tasks of one relay share: orders, switch, limits, counters. Decides
+//! nothing itself.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -40,7 +41,7 @@ pub(crate) struct Hub {
     places: Mutex<Places>,
 }
 
-/// Connections against their limits, and how those strangers are told who must go.
+/// Connections against their limits, and a token for each stranger, which fires when it must go.
 struct Places {
     limits: Limits,
     strangers: BTreeMap<Place, CancellationToken>,
@@ -51,11 +52,11 @@ struct Places {
 pub(crate) struct Settings {
     /// Time for the TLS handshake.
     pub(crate) tls_within: Duration,
-    /// Time for the HELLO behind it.
+    /// Time for the HELLO after it.
     pub(crate) hello_within: Duration,
     /// Clients ping this often; three times as long a silence ends a connection.
     pub(crate) keepalive: Duration,
-    /// How much longer than its ticket a connection may live.
+    /// Time that a connection may outlive its ticket.
     pub(crate) ticket_grace: Duration,
     /// Time that clients get to leave when the relay stops.
     pub(crate) drain: Duration,
@@ -124,9 +125,9 @@ impl Hub {
         }
     }
 
-    /// Charges frames of `from` for `to` that cost `cost`. Where the relay's memory is full,
-    /// whoever holds most of it gives up what it has for somebody who holds much less. `false` =
-    /// there is no room, and nothing was charged.
+    /// Charges frames of `from` for `to` that cost `cost`. Once the relay's memory is full, the
+    /// largest holder gives way to a holder of much less. `false` = there is no room, and nothing
+    /// was charged.
     pub(crate) fn charge(&self, now: Instant, from: &Client, to: Destination, cost: usize) -> bool {
         let Some(account) = from.account(to.vni) else {
             return false;
@@ -144,7 +145,7 @@ impl Hub {
         account.charge(cost)
     }
 
-    /// Frames that waited were dropped: counts them, and tells their sources that they are free.
+    /// Counts frames that waited and were dropped, and tells their sources that they are free.
     pub(crate) fn tell_lost(&self, now: Instant, reason: Dropped, lost: Vec<Release<Arc<Client>>>) {
         for release in lost {
             let Release { source, to, .. } = release;
@@ -155,17 +156,18 @@ impl Hub {
         }
     }
 
-    /// A ticket was refused. How often since the last line of log, if it is time for another.
+    /// Counts a refused ticket. Returns the number of them since the last line of log, if it is
+    /// time for another.
     pub(crate) fn count_refused_ticket(&self, now: Instant) -> Option<u64> {
         self.refusals.due(now)
     }
 
-    /// A place for a stranger's connection. Another stranger may have to go for it.
+    /// Gives a place to a stranger's connection. Another stranger may have to go for it.
     pub(crate) fn admit(self: &Arc<Self>, now: Instant, from: IpAddr) -> Result<Seat, Refusal> {
         let mut places = self.places.lock();
         let (slot, evicted) = places.limits.admit(now, from)?;
-        if let Some(told) = evicted.and_then(|evicted| places.strangers.remove(&evicted)) {
-            told.cancel();
+        if let Some(stranger) = evicted.and_then(|evicted| places.strangers.remove(&evicted)) {
+            stranger.cancel();
             self.metrics.count_refused(Refusal::Unproven);
         }
         let evicted = CancellationToken::new();
@@ -198,7 +200,7 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// The stranger has become a client.
+    /// Counts the stranger as a client from now on, if there is room.
     pub(crate) fn prove(&mut self) -> Result<(), Refusal> {
         match &mut self.slot {
             Some(slot) => {
@@ -211,7 +213,7 @@ impl Seat {
         }
     }
 
-    /// Fires when this stranger has to go for another.
+    /// Returns the token that fires when this stranger has to go for another.
     pub(crate) fn evicted(&self) -> CancellationToken {
         self.evicted.clone()
     }

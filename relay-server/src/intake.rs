@@ -1,6 +1,6 @@
-//! Gathers what one client sends into runs, so that credit, switch and receiver are asked once per
-//! batch and not once per frame. Decides what may be joined; whether a frame goes anywhere is the
-//! switch's and the ledger's word.
+//! Gathers the frames of one client into runs, so that credit, switch and receiver are asked once
+//! per batch and not once per frame. Decides which frames may be joined; switch and ledger decide
+//! whether a frame is forwarded.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(crate) struct Gathering {
     source: u32,
     /// Bytes that the sender may still start a frame within.
     allowance: u64,
-    /// How many frames were taken.
+    /// Number of frames that were taken.
     pub(crate) frames: u64,
     /// Their bytes.
     pub(crate) bytes: usize,
@@ -93,12 +93,13 @@ impl Gathering {
         Ok(())
     }
 
-    /// Enough came together to hand it on, so that the receiver starts while the rest is opened.
+    /// Returns whether enough came together to hand it on, so that the receiver starts while the
+    /// rest is opened.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes >= GATHERED_MAX
     }
 
-    /// Nothing more joins the last run: a small one does not keep a large buffer.
+    /// Ends the last run, so that a small one does not keep a large buffer.
     pub(crate) fn trim_last(&mut self, pool: &Pool) {
         if let Some(run) = self.runs.back_mut()
             && run.bytes.len() < LARGE

@@ -35,7 +35,7 @@ pub(crate) struct Ledger {
     sweep_at: Option<Instant>,
 }
 
-/// The connection named more destinations than [`DESTINATIONS_MAX`]: end it.
+/// The connection named more destinations than [`DESTINATIONS_MAX`]; the caller ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooManyDestinations;
 
@@ -67,16 +67,16 @@ impl Ledger {
         Ok(pair.credit.allowance())
     }
 
-    /// DATA frames for `to`, together `bytes` and begun within the allowance, are admitted.
+    /// Counts DATA frames for `to`, together `bytes`, that began within the allowance.
     pub(crate) fn handle_received(&mut self, to: Destination, bytes: usize) {
         if let Some(pair) = self.pairs.get_mut(&to) {
             pair.credit.handle_received(bytes);
         }
     }
 
-    /// `bytes` of admitted frames for `to` have left the relay or were discarded, after they stood
-    /// `stood` behind others of their flow; `account` is the source's in the network of `to`. Says
-    /// whether a notice became due.
+    /// Frees `bytes` of admitted frames for `to`, which have left the relay or were discarded after
+    /// they waited `stood` for other frames of their flow. `account` is the source's in the network
+    /// of `to`. Returns whether a notice became due.
     #[must_use]
     pub(crate) fn handle_released(
         &mut self,
@@ -90,14 +90,14 @@ impl Ledger {
             return false;
         };
         let before = grown(pair, self.window);
-        // Taken before the window grows and given back behind it, so that all sources together
+        // Taken before the window grows and given back after that, so that all sources together
         // never exceed the relay's limit.
         let share = SOURCE_GROWN_MAX.saturating_sub(self.reserved);
         let wanted = (pair.credit.window() as usize).min(share);
         let granted = account.reserve(wanted);
         let ceiling = pair.credit.window() as usize + granted;
         let ceiling = (ceiling as u32).min(WINDOW_MAX).min(account.ceiling());
-        let told = pair.credit.handle_released(now, bytes, stood, ceiling);
+        let announced = pair.credit.handle_released(now, bytes, stood, ceiling);
         let after = grown(pair, self.window);
         account.give_back(before + granted - after);
         self.reserved = self.reserved + after - before;
@@ -107,10 +107,10 @@ impl Ledger {
             self.grown.insert(to);
             self.sweep_at.get_or_insert(now + IDLE);
         }
-        let Some(told) = told else {
+        let Some(announced) = announced else {
             return false;
         };
-        pair.announce = Some(told);
+        pair.announce = Some(announced);
         pair.enqueue(to, &mut self.due);
         true
     }
@@ -120,8 +120,8 @@ impl Ledger {
         self.sweep_at
     }
 
-    /// Lets destinations that rest start anew. Early calls do nothing. Says whether a notice became
-    /// due.
+    /// Lets destinations that rest start again with the first window. Early calls do nothing.
+    /// Returns whether a notice became due.
     pub(crate) fn handle_timeout(&mut self, now: Instant, accounts: &[Account]) -> bool {
         if self.sweep_at.is_none_or(|at| now < at) {
             return false;
@@ -134,8 +134,8 @@ impl Ledger {
                 return false;
             };
             let before = grown(pair, window);
-            if let Some(told) = pair.credit.handle_timeout(now) {
-                pair.announce = Some(told);
+            if let Some(announced) = pair.credit.handle_timeout(now) {
+                pair.announce = Some(announced);
                 pair.enqueue(*to, due);
                 is_due = true;
             }
@@ -148,7 +148,7 @@ impl Ledger {
         is_due
     }
 
-    /// The connection has ended: its share of the relay's memory is free.
+    /// Gives back the connection's share of the relay's memory at its end.
     pub(crate) fn close(&mut self, accounts: &[Account]) {
         for to in std::mem::take(&mut self.grown) {
             if let Some(pair) = self.pairs.get(&to) {
@@ -160,7 +160,7 @@ impl Ledger {
         self.sweep_at = None;
     }
 
-    /// A frame for `to` found nobody.
+    /// Owes the source a PEER_GONE, since a frame for `to` found no receiver.
     pub(crate) fn handle_gone(&mut self, to: Destination) {
         if let Some(pair) = self.pairs.get_mut(&to) {
             pair.gone = true;
@@ -201,7 +201,7 @@ impl Ledger {
 
 struct Pair {
     credit: RelayCredit,
-    /// The newest that the source has not been told.
+    /// The newest notice that the source has not heard.
     announce: Option<Announcement>,
     /// A PEER_GONE is owed.
     gone: bool,
@@ -218,7 +218,7 @@ impl Pair {
     }
 }
 
-/// How much larger than at first a pair's window is, bytes.
+/// Returns the bytes by which a pair's window is larger than the first one.
 fn grown(pair: &Pair, first: u32) -> usize {
     pair.credit.window().saturating_sub(first) as usize
 }

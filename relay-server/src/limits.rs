@@ -18,10 +18,10 @@ pub(crate) struct Limits {
     proven: usize,
 }
 
-/// How many connections there may be.
+/// Limits on the number of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Budget {
-    /// Connections that have not proved who they are.
+    /// Connections that have not proved an identity.
     pub(crate) unproven: usize,
     /// Of those, from one source: an IPv4 address or an IPv6 /56.
     pub(crate) unproven_per_source: usize,
@@ -67,8 +67,8 @@ impl Limits {
         }
     }
 
-    /// A stranger knocks at `now`. With its place comes the stranger who has to go for it, if one
-    /// has; see [`Strangers::admit`].
+    /// Gives a place to a stranger that comes at `now`. With it comes the stranger that has to go
+    /// for it, if one has; see [`Strangers::admit`].
     pub(crate) fn admit(
         &mut self,
         now: Instant,
@@ -85,7 +85,7 @@ impl Limits {
         Ok((Slot { place, proven }, evicted))
     }
 
-    /// The stranger has proved who it is and becomes a client, if there is room.
+    /// Makes a client of a stranger that has proved its identity, if there is room.
     pub(crate) fn prove(&mut self, slot: &mut Slot) -> Result<(), Refusal> {
         if slot.proven {
             return Ok(());
@@ -99,7 +99,7 @@ impl Limits {
         Ok(())
     }
 
-    /// The connection has ended.
+    /// Takes an ended connection out of the counts.
     pub(crate) fn close(&mut self, slot: Slot) {
         if slot.proven {
             self.proven -= 1;
@@ -108,15 +108,15 @@ impl Limits {
         }
     }
 
-    /// Connections that have not proved who they are.
+    /// Number of connections that have not proved an identity.
     pub(crate) fn unproven(&self) -> usize {
         self.strangers.count()
     }
 }
 
 impl Budget {
-    /// What fits into `files` descriptors, which cannot be more: each kind keeps a part of few, and
-    /// some are left for the controller and the operator's door.
+    /// Returns the limits that fit into `files` descriptors. Each kind keeps its part even of few,
+    /// and some are left for the controller and the operator's door.
     pub(crate) fn of_files(files: u64) -> Self {
         let files = usize::try_from(files).unwrap_or(usize::MAX);
         let unproven = (files / 4).min(UNPROVEN_MAX);

@@ -1,9 +1,10 @@
 //! Decides how much of one relay's memory each network and each sender may hold, and who gives some
 //! up when all of it is used. Holds sums, no frame and no clock.
 //!
-//! Whoever finds the memory full and holds less than half of what the largest holder has takes that
-//! one's place: first the largest network pays, in it the largest sender. So one network never
-//! takes from another what that needs, and as long as nobody else wants it a single one has all.
+//! A sender that finds the memory full, and holds less than half as much as the largest holder,
+//! takes the place of that one: first the largest network pays, in it the largest sender. So one
+//! network never takes memory that another one needs, and a single network has all of it as long as
+//! no other wants it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,7 +27,7 @@ pub(crate) struct Memory {
     networks: Mutex<BTreeMap<u32, Network>>,
 }
 
-/// What one device holds in one network, whatever connection of it brought that.
+/// The memory that one device holds in one network, over all of its connections.
 #[derive(Debug)]
 pub(crate) struct Account {
     memory: Arc<Memory>,
@@ -36,7 +37,7 @@ pub(crate) struct Account {
     own: Arc<Sums>,
 }
 
-/// What of whom must be dropped so that others have room.
+/// The senders whose frames must be dropped so that others have room.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Victims {
     /// The network that pays.
@@ -136,15 +137,15 @@ impl Account {
         true
     }
 
-    /// Frames that cost `cost` wait no longer.
+    /// Counts frames that cost `cost` as waiting no longer.
     pub(crate) fn discharge(&self, cost: usize) {
         self.own.queued.fetch_sub(cost, Ordering::Relaxed);
         self.network.queued.fetch_sub(cost, Ordering::Relaxed);
         self.memory.total.queued.fetch_sub(cost, Ordering::Relaxed);
     }
 
-    /// Who has to give up what it holds for frames of this account that cost `cost`. `None` =
-    /// nobody holds so much more, and the frames have to go.
+    /// Returns the senders that have to give way to frames of this account that cost `cost`. `None`
+    /// = none of them holds so much more, and the frames have to go.
     pub(crate) fn victims(&self, now: Instant, cost: usize) -> Option<Victims> {
         let mut networks = self.memory.networks.lock();
         let (most, largest) = networks
@@ -171,15 +172,15 @@ impl Account {
         if queued <= max / 2 {
             return WINDOW_MAX;
         }
-        // From half of the largest down to nothing; the state machine keeps its floor. Who holds
-        // little keeps what it needs.
+        // From half of the largest down to nothing; the state machine keeps its floor. A network
+        // that holds little keeps as much as it needs.
         let left = max.saturating_sub(queued) / 32;
         let modest = (max / MODEST).saturating_sub(self.network.queued()) / 4;
         left.max(modest).min(WINDOW_MAX as usize) as u32
     }
 
-    /// Takes up to `wanted` bytes from what windows may grow by, and says how many. One network
-    /// leaves others a third.
+    /// Reserves up to `wanted` of the bytes by which windows may grow, and returns their number.
+    /// One network leaves a third to the others.
     pub(crate) fn reserve(&self, wanted: usize) -> usize {
         let network = self.network.grown();
         let mut granted = 0;
@@ -194,7 +195,7 @@ impl Account {
         granted
     }
 
-    /// Gives back what was reserved.
+    /// Gives back reserved bytes.
     pub(crate) fn give_back(&self, bytes: usize) {
         self.network.grown.fetch_sub(bytes, Ordering::Relaxed);
         self.memory.total.grown.fetch_sub(bytes, Ordering::Relaxed);
@@ -207,7 +208,7 @@ impl Drop for Account {
         let Some(network) = networks.get_mut(&self.vni) else {
             return;
         };
-        // The list's and this one's.
+        // One count is the list's, one is this account's.
         if Arc::strong_count(&self.own) == 2 {
             network.senders.remove(&self.device);
         }
@@ -218,8 +219,8 @@ impl Drop for Account {
 }
 
 impl Network {
-    /// The largest of those that `pays` names by what they hold, until they hold a part of the
-    /// whole that is worth the search.
+    /// Returns the largest senders among those whose holdings `pays` selects: as many as together
+    /// hold a part of the whole that is worth the search.
     fn largest_senders(&self, vni: u32, pays: impl Fn(usize) -> bool) -> Option<Victims> {
         let senders = self.senders.iter();
         let mut by_size: Vec<(usize, DeviceId)> = senders
@@ -250,11 +251,11 @@ pub(crate) fn deserves(held: usize, cost: usize, largest: usize) -> bool {
 /// with the largest window, or 256 with the first one. Credit keeps honest sources far below.
 pub(crate) const QUEUED_MAX: usize = 512 * 1024 * 1024;
 
-/// A network that holds less than this part of the memory is not asked to make its windows smaller
-/// for what others hold.
+/// A network that holds less than this part of the memory keeps its windows, however much others
+/// hold.
 const MODEST: usize = 8;
 
-/// A network that found no victim does not search its members again before.
+/// Time after which a network that found no victim searches its members again.
 const SEARCH_AGAIN: Duration = Duration::from_millis(10);
 
 const _: () = assert!(512 * DEFAULT_WINDOW as usize <= QUEUED_MAX / 2);

@@ -75,7 +75,7 @@ pub(crate) enum Dropped {
     ReceiverGone,
 }
 
-/// What is counted elsewhere at the moment of printing.
+/// Values that other rooms hold, read at the moment of printing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Gauges {
     pub(crate) clients: usize,
@@ -163,7 +163,7 @@ impl Metrics {
         gauge("clients", "attached devices", gauges.clients);
         gauge(
             "unproven_connections",
-            "connections that have not proved who they are",
+            "connections that have not proved an identity",
             gauges.unproven,
         );
         gauge(
@@ -228,7 +228,7 @@ impl Metrics {
         ] {
             registry.register(name, help, counter.clone());
         }
-        let help = "connections closed before TLS or for want of room";
+        let help = "connections refused because a limit was reached";
         registry.register("refused", help, self.refused.family.clone());
         let help = "connections ended with a REJECT";
         registry.register("rejected", help, self.rejected.family.clone());

@@ -1,4 +1,4 @@
-//! What the operator's door answers: `/metrics` and `/healthz`, nothing else. Decides nothing and
+//! Answers `/metrics` and `/healthz` at the operator's door, and nothing else. Decides nothing and
 //! changes nothing.
 
 use std::sync::Arc;

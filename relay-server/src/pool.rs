@@ -1,4 +1,4 @@
-//! Keeps buffers for full frames between their uses. Decides only how many.
+//! Keeps buffers for frames between their uses. Decides only how many.
 
 use overlan_protocol::TLS_RECORD_MAX;
 use parking_lot::Mutex;
@@ -53,7 +53,7 @@ impl Pool {
         }
     }
 
-    /// How many full buffers are free.
+    /// Number of free buffers for full frames.
     pub(crate) fn free(&self) -> usize {
         self.free.lock().full.len()
     }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::hub::Hub;
 use crate::state::{StateDir, StateError};
 
-/// What the relay tells the controller about itself.
+/// The facts that the relay reports to the controller about itself.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) join: JoinString,
@@ -37,7 +37,7 @@ pub(crate) struct Session {
 pub(crate) enum RegisterError {
     /// The controller could not be reached, or not understood, for `tried`.
     Unreachable { last: HttpsError, tried: Duration },
-    /// It says no, and will say no again.
+    /// It refuses the relay, and another attempt has the same answer.
     Refused(HttpsError),
 }
 
@@ -87,7 +87,7 @@ impl Session {
             .await
     }
 
-    /// Heartbeats until `stop`. While the controller is away the orders in force stay in force.
+    /// Sends heartbeats until `stop`. While the controller is away, the orders in force stay so.
     pub(crate) async fn run(
         &self,
         hub: Arc<Hub>,
@@ -119,7 +119,10 @@ impl Session {
                         tracing::info!(version = registration.orders.version, "new orders");
                         let identity = self.identity.public();
                         if let Err(error) = store(&state, identity, &registration).await {
-                            tracing::error!(%error, "the new orders are in force and not on disk");
+                            tracing::error!(
+                                %error,
+                                "the new orders are in force, but could not be written to disk"
+                            );
                         }
                     }
                     BEAT_MIN.saturating_sub(took)
@@ -129,7 +132,10 @@ impl Session {
                     if std::mem::replace(&mut away, true) {
                         tracing::debug!(%error, "the controller is still away");
                     } else {
-                        tracing::warn!(%error, "no orders from the controller; serving on with the last ones");
+                        tracing::warn!(
+                            %error,
+                            "cannot reach the controller; the last orders stay in force"
+                        );
                     }
                     backoff.next(random_byte())
                 }
@@ -174,25 +180,27 @@ impl Session {
     }
 }
 
-/// How this machine's clock stands to the controller's, by which tickets are made and judged.
+/// Compares this machine's clock with the controller's. Tickets are made by one and judged by the
+/// other.
 #[derive(Debug, Default)]
 struct Clock {
-    /// It was told that they differ.
-    told: bool,
+    /// The log says that they differ.
+    is_logged: bool,
 }
 
 impl Clock {
-    /// Tells a change. `theirs`: the controller's, of the answer that has just come. Both are
+    /// Logs a change. `theirs`: the controller's clock in the answer that has just come. Both are
     /// seconds since the Unix epoch.
     fn compare(&mut self, ours: u64, theirs: Option<u64>) {
         let Some(theirs) = theirs else { return };
         let differ = ours.abs_diff(theirs) > CLOCKS_DIFFER;
-        match (differ, std::mem::replace(&mut self.told, differ)) {
+        match (differ, std::mem::replace(&mut self.is_logged, differ)) {
             (true, false) => {
                 let ahead_secs = ours as i64 - theirs as i64;
                 tracing::warn!(
                     ahead_secs,
-                    "the clocks of this relay and of the controller differ: devices may be refused; set the clocks"
+                    "the clocks of this relay and of the controller differ, so devices may be \
+                     refused; set both clocks, for example by NTP"
                 );
             }
             (false, true) => tracing::info!("the clocks of relay and controller agree again"),
@@ -253,7 +261,8 @@ fn random_byte() -> u8 {
     byte
 }
 
-/// Seconds between two clocks that are worth telling: a fifth of what a ticket allows for.
+/// Seconds between two clocks that are worth a line of log: a fifth of the difference that a ticket
+/// allows for.
 const CLOCKS_DIFFER: u64 = 60;
 
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
@@ -269,7 +278,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Time for an answer that the controller may hold back.
 const HELD_WITHIN: Duration = Duration::from_secs(RELAY_HEARTBEAT_SECS + 10);
 
-/// Heartbeats are no closer than this, should a controller answer at once for ever.
+/// Shortest time between heartbeats, even if a controller answers all of them at once.
 const BEAT_MIN: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Decides when a receiver is too slow for what waits for it. Holds one count; no queue and no
 //! clock.
 //!
-//! Judged by what it takes, not by a rate: who takes little may have little waiting, and a queue
-//! that would need minutes to drain helps nobody, since all that it holds is repeated long before.
+//! Judged by the bytes that it takes, not by a rate: a receiver that takes little may have little
+//! waiting, and a queue that would need minutes to drain helps no one, since all that it holds is
+//! repeated long before.
 
 use std::time::{Duration, Instant};
 
-/// How quickly one receiver takes what waits for it. Rests while little does.
+/// Judges how quickly one receiver takes its frames. Rests while few wait.
 #[derive(Debug, Default)]
 pub(crate) struct Slow {
     /// Start of the span under way, and what was taken since, bytes.
@@ -14,15 +15,15 @@ pub(crate) struct Slow {
 }
 
 impl Slow {
-    /// Frames that cost `cost` were taken.
+    /// Counts frames that cost `cost` as taken.
     pub(crate) fn handle_taken(&mut self, cost: usize) {
         if let Some((_, taken)) = &mut self.span {
             *taken += cost;
         }
     }
 
-    /// Frames that cost `waiting` wait now. `true` = the receiver is too slow for them. To be
-    /// called whenever something happens.
+    /// Judges the receiver while frames that cost `waiting` wait. `true` = it is too slow for them.
+    /// To be called whenever something happens.
     pub(crate) fn handle_timeout(&mut self, now: Instant, waiting: usize) -> bool {
         if waiting < MUCH {
             self.span = None;
@@ -51,7 +52,7 @@ const MUCH: usize = 1024 * 1024;
 /// A slow link takes bytes in bursts; over this time they even out.
 const SPAN: Duration = Duration::from_secs(30);
 
-/// What waits must drain in so many spans: five minutes.
+/// Number of spans in which all that waits must drain: five minutes.
 const SPANS_TO_DRAIN: usize = 10;
 
 #[cfg(test)]

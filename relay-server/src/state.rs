@@ -1,10 +1,11 @@
-//! What a relay keeps on disk, so that it serves at once after a restart. Decides nothing; holds no
-//! secret longer than asked.
+//! Keeps a relay's keys and orders on disk, so that it serves at once after a restart. Decides
+//! nothing, and holds no secret longer than asked.
 //!
 //! ```text
 //! <state dir>/          0700
 //!   identity.key        0600  32 bytes, the Ed25519 seed
-//!   tls.key             0600  PKCS #8 PEM, P-256; clients pin its SPKI, so the certificate is made anew at each start
+//!   tls.key             0600  PKCS #8 PEM, P-256; clients pin its SPKI, the certificate around it
+//!                             is new at each start
 //!   registration.json   0600  id, name and the newest orders of the controller
 //! ```
 //! [`mod@file`] writes them: after a crash there is the old or the new content.
@@ -26,10 +27,10 @@ pub(crate) struct StateDir {
     dir: PathBuf,
 }
 
-/// The registration as it lies on disk.
+/// The registration as it is written to disk.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Kept<R> {
-    /// With which key; a file of an older version does not say.
+    /// The key that registered; a file of an older version does not say.
     #[serde(default)]
     identity: Option<IdentityKey>,
     #[serde(flatten)]
@@ -50,27 +51,27 @@ pub enum StateError {
     /// A file or the directory cannot be read or written.
     #[error("cannot use {}: {source}", file.display())]
     Io {
-        /// Which.
+        /// The file or directory.
         file: PathBuf,
         /// Reason.
         source: io::Error,
     },
-    /// The directory is not its user's alone.
+    /// Other users could read or change the directory.
     #[error("cannot use {}: {reason}", dir.display())]
     Unsafe {
-        /// Which.
+        /// The directory.
         dir: PathBuf,
-        /// What is wrong and how to mend it.
+        /// The fault, and the command that mends it.
         reason: String,
     },
-    /// A file does not hold what it must.
+    /// The content of a file does not fit.
     #[error("{} is damaged: {reason}; {remedy}", file.display())]
     Damaged {
-        /// Which.
+        /// The file or directory.
         file: PathBuf,
-        /// What does not fit.
+        /// The part that does not fit.
         reason: String,
-        /// What to do.
+        /// The next step of the operator.
         remedy: &'static str,
     },
 }
@@ -141,7 +142,7 @@ impl StateDir {
         })
     }
 
-    /// What the controller said last, if the relay is registered, that is, if it registered with
+    /// Reads the controller's last answer, if the relay is registered. It must have registered with
     /// `identity`.
     pub(crate) fn registration(
         &self,
@@ -167,7 +168,7 @@ impl StateDir {
         Ok(Some(kept.registration))
     }
 
-    /// Keeps what the controller said.
+    /// Writes the controller's answer.
     pub(crate) fn store_registration(
         &self,
         identity: IdentityKey,
@@ -200,7 +201,7 @@ fn io_error(file: &Path, source: io::Error) -> StateError {
     }
 }
 
-/// What the directory is for.
+/// The purpose of the directory, for messages about it.
 const KEYS: private_dir::Purpose = private_dir::Purpose {
     option: "--state-dir",
     keys: "this relay's keys",
@@ -213,7 +214,7 @@ const REGISTRATION: &str = "registration.json";
 const REREGISTER: &str =
     "move the state directory away and start again with a new relay token, or restore a backup";
 
-/// Clients know the key, so the name means nothing; TLS wants one.
+/// A name for the certificate, which has no meaning: clients know the key.
 const CERTIFICATE_NAME: &str = "relay.overlan.invalid";
 
 /// Most that is read of a file, bytes: twice the controller's largest answer.

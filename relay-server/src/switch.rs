@@ -13,13 +13,12 @@ use overlan_protocol::frame::{Address, Vni};
 use overlan_protocol::key::DeviceId;
 use parking_lot::{Mutex, RwLock};
 
-/// All networks of one relay. `H` is what a frame is delivered to; the switch only keeps and copies
-/// it.
+/// All networks of one relay. `H` is the handle of a receiver; the switch only keeps and copies it.
 pub(crate) struct Switch<H> {
     state: Mutex<State<H>>,
 }
 
-/// What one verified ticket asks for.
+/// The places that one verified ticket claims.
 pub(crate) struct Claim<'a> {
     /// The device that proved its key.
     pub(crate) device: DeviceId,
@@ -48,14 +47,14 @@ struct Port<H> {
     table: Arc<Table<H>>,
 }
 
-/// What becomes of a frame.
+/// The decision about one frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict<H> {
-    /// Give it to `receiver` with `source` as the host index it comes from.
+    /// Goes to `receiver`, with `source` as the host index of the sender.
     Deliver {
-        /// Whom.
+        /// The handle of the destination.
         receiver: H,
-        /// Stamped from the sending connection.
+        /// The host index that the sending connection has.
         source: u32,
     },
     /// The destination could exist and is not attached here.
@@ -137,7 +136,7 @@ impl<H: Clone> Switch<H> {
         Ok((Attachment { id, ports }, handle, displaced))
     }
 
-    /// Takes a connection out. Says whether it was still in, that is, neither superseded nor
+    /// Takes a connection out. Returns whether it was still in, that is, neither superseded nor
     /// revoked.
     pub(crate) fn detach(&self, device: DeviceId, id: AttachId) -> bool {
         let mut state = self.state.lock();
@@ -164,8 +163,8 @@ impl<H: Clone> Switch<H> {
             .collect()
     }
 
-    /// Takes out every device that has a place which another one holds, and returns their handles:
-    /// vni, host index, holder.
+    /// Takes out every device that has the place of another one, and returns their handles.
+    /// `holders` has VNI, host index and the device whose place it is.
     pub(crate) fn displace(&self, holders: impl Iterator<Item = (u32, u32, DeviceId)>) -> Vec<H> {
         let mut state = self.state.lock();
         let mut gone = Vec::new();
@@ -178,13 +177,13 @@ impl<H: Clone> Switch<H> {
         gone
     }
 
-    /// Everybody who is attached with a place in the network `vni`.
+    /// Returns the handles of all devices with a place in the network `vni`.
     pub(crate) fn members(&self, vni: u32) -> Vec<H> {
         let table = self.state.lock().tables.get(&vni).cloned();
         table.map_or_else(Vec::new, |table| table.handles())
     }
 
-    /// Everybody who is attached.
+    /// Returns the handles of all attached devices.
     pub(crate) fn handles(&self) -> Vec<H> {
         let state = self.state.lock();
         state
@@ -194,7 +193,7 @@ impl<H: Clone> Switch<H> {
             .collect()
     }
 
-    /// How many devices are attached.
+    /// The number of attached devices.
     pub(crate) fn attached(&self) -> usize {
         self.state.lock().devices.len()
     }

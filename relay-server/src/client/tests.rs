@@ -1,6 +1,6 @@
-//! Credit and queues in virtual time: senders and receivers behind links with delay and rate, and
-//! the real `Client` of each between them. The links are models; what is decided is the code that a
-//! relay runs.
+//! Credit and queues in virtual time: senders and receivers on links with delay and rate, and the
+//! real `Client` of each between them. Only the links are models; the decisions are made by the
+//! code that a relay runs.
 
 #![expect(clippy::print_stdout, reason = "`--nocapture` shows the figures")]
 
@@ -18,7 +18,8 @@ const GBIT: u64 = 1_000 * MBIT;
 /// One frame, bytes.
 const FRAME: usize = 16_384;
 
-/// What a receiver's socket holds beyond what its link has taken: the relay's low-water mark.
+/// Bytes that a receiver's socket holds beyond those that its link has taken: the relay's low-water
+/// mark.
 const SOCKET: u64 = 128 * 1024;
 
 struct Sender {

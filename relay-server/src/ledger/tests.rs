@@ -32,7 +32,7 @@ fn release(ledger: &mut Ledger, to: Destination, bytes: usize) -> bool {
     ledger.handle_released(now, to, bytes, None, &account)
 }
 
-/// What `fill` gives now: (host, released) of CREDIT and (host, 0) of PEER_GONE frames.
+/// Returns the notices that are due: (host, released) of CREDIT, (host, 0) of PEER_GONE frames.
 fn notices(ledger: &mut Ledger) -> Vec<(u32, u64)> {
     let mut out = Vec::new();
     ledger.fill(&mut out, usize::MAX);

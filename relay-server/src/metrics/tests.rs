@@ -38,7 +38,7 @@ fn every_reason_has_its_own_line() {
     }
 }
 
-/// What a scrape had before the library printed it: name, type and, where there is one, the label.
+/// Every metric of a scrape: name, type and, where there is one, the label.
 const SCRAPED: &str = "\
 overlan_relay_clients gauge
 overlan_relay_unproven_connections gauge
