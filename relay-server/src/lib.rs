@@ -104,8 +104,8 @@ pub enum StartError {
     },
     /// There is no address that clients could learn.
     #[error(
-        "{listen} is not an address that clients can connect to; name the host and port that they \
-         must use"
+        "{listen} is not an address that clients can reach; name the host and port that they must \
+         use"
     )]
     AddressNeeded {
         /// The address that the relay listens on.
