@@ -1,6 +1,6 @@
-//! A chain: programs that carry a connection from their entry to the target. How each kind is set
-//! up is in its module here; what a started chain offers is the same for all: a way to open
-//! connections, and the CPU time and memory of its processes.
+//! A chain: programs that carry a connection from their entry to the target. Each kind is set up in
+//! a module here. A started chain offers the same whatever its kind: a way to open connections, and
+//! the CPU time and memory of its processes.
 
 mod direct;
 mod ocproxy;
@@ -13,20 +13,22 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use overlan_protocol::HostPort;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::process::{self, Process};
 use crate::procfs::{self, Switches};
-use crate::socks::{self, Destination};
+use crate::socks;
 use crate::trouble::{During, Result, Trouble};
 use crate::wire::Request;
 
-/// Which programs a chain is made of.
+/// A kind of chain, by the programs that it is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// Nothing: client straight to target. What the machine and the suite's own ends can do.
+    /// No program: the client connects straight to the target. Shows the limits of the machine and
+    /// of the suite's own ends.
     Direct,
     /// The TLS relay chain of `hop`.
     Yardstick,
@@ -51,7 +53,7 @@ impl Kind {
         Self::Onetun,
     ];
 
-    /// As on the command line.
+    /// Its name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
@@ -63,22 +65,22 @@ impl Kind {
         }
     }
 
-    /// Returns whether it is a VPN of others, asked only for rates, latency and memory: both break
-    /// down with thousands of connections and with half-closed ones, and would hold up the suite
-    /// until its time limits.
+    /// Returns whether it is another project's VPN, measured only for rates, latency and memory.
+    /// Both break down with thousands of connections and with half-closed ones, and would hold up
+    /// the suite until its time limits.
     pub(crate) fn foreign_vpn(self) -> bool {
         matches!(self, Self::Ocproxy | Self::Onetun)
     }
 }
 
-/// What every chain is started with.
+/// The settings of every chain.
 #[derive(Debug)]
 pub(crate) struct Setting {
-    /// Where chains make their directories.
+    /// Directory in which chains make their own.
     pub(crate) directory: PathBuf,
     /// The binary under test.
     pub(crate) overlan: PathBuf,
-    /// Where the target listens.
+    /// Address of the target.
     pub(crate) target: SocketAddr,
     /// Keep directories of chains that did not fail, too.
     pub(crate) keep: bool,
@@ -91,9 +93,9 @@ pub(crate) struct Chain {
     target: SocketAddr,
     /// Near end first. Payload passes through each of them.
     carriers: Vec<Process>,
-    /// Processes that no payload passes: a controller, a delaying link.
+    /// Processes that carry no payload: a controller, a delaying link.
     apart: Vec<Process>,
-    // Behind the processes: they end before their directory goes.
+    // After the processes, so that they end before their directory is removed.
     directory: TempDir,
 }
 
@@ -141,7 +143,7 @@ impl Chain {
         Ok(chain)
     }
 
-    /// Keeps the directory with the logs; where it is.
+    /// Keeps the directory with the logs, and returns it.
     pub(crate) fn keep_logs(&mut self) -> &Path {
         self.directory.disable_cleanup(true);
         self.directory.path()
@@ -152,7 +154,7 @@ impl Chain {
         self.way().open(request).await
     }
 
-    /// How connections are opened, to be given to another thread.
+    /// Returns a way to open connections on another thread.
     pub(crate) fn way(&self) -> Way {
         Way {
             entry: self.entry.clone(),
@@ -170,7 +172,7 @@ impl Chain {
         self.memory(|memory| memory.now_kib)
     }
 
-    /// The sum of what each of these processes held at its highest, KiB.
+    /// The sum of the highest resident memory of each of these processes, KiB.
     pub(crate) fn peak_kib(&self) -> Result<u64> {
         self.memory(|memory| memory.peak_kib)
     }
@@ -193,13 +195,13 @@ impl Chain {
         Ok((procfs::cpu_seconds(near.pid())?, memory.now_kib))
     }
 
-    /// How often threads of the processes that carry payload slept or were displaced, since their
-    /// start.
+    /// Counts the sleeps and displacements of all threads of the processes that carry payload,
+    /// since their start.
     pub(crate) fn switches(&self) -> Result<Switches> {
         procfs::switches(self.pids())
     }
 
-    /// The processes that carry payload, by where they stand, each with its children.
+    /// The processes that carry payload, by their position, each with its children.
     pub(crate) fn positions(&self) -> Vec<(Position, Vec<u32>)> {
         let last = self.carriers.len().saturating_sub(1);
         let carriers = self.carriers.iter().enumerate();
@@ -230,8 +232,8 @@ impl Chain {
             .sum()
     }
 
-    /// Echoes one byte, again and again until it works: an entry may answer before the chain behind
-    /// it is whole.
+    /// Echoes one byte, again and again until it works: an entry may answer before the rest of the
+    /// chain is up.
     fn wait_ready(&self) -> Result<()> {
         let runtime = runtime()?;
         let mut last = None;
@@ -263,7 +265,7 @@ impl Chain {
     }
 }
 
-/// Where in a chain a process stands.
+/// The position of a process in its chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Position {
     /// Programs speak to it.
@@ -274,7 +276,7 @@ pub(crate) enum Position {
     Far,
 }
 
-/// How connections through a chain are opened.
+/// A way to open connections through a chain.
 #[derive(Debug, Clone)]
 pub(crate) struct Way {
     entry: Entry,
@@ -328,7 +330,7 @@ const READY: Duration = Duration::from_secs(30);
 /// The longest for one attempt of it.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// Where a chain is set up.
+/// The surroundings in which a chain is set up.
 #[derive(Debug)]
 struct Place<'a> {
     setting: &'a Setting,
@@ -338,15 +340,15 @@ struct Place<'a> {
 
 impl Place<'_> {
     /// The target as a proxy on this machine reaches it.
-    fn target(&self) -> Destination {
-        Destination {
-            host: self.setting.target.ip().to_string(),
-            port: self.setting.target.port(),
-        }
+    fn target(&self) -> Result<HostPort> {
+        self.setting
+            .target
+            .try_into()
+            .during("address of the target")
     }
 
-    /// A link to `to` which takes a quarter of the round trip in each direction, as client, relay,
-    /// client are two links. Its address; `to` itself without a delay.
+    /// Starts a link to `to` which takes a quarter of the round trip in each direction, as client,
+    /// relay, client are two links. Returns its address, or `to` itself without a delay.
     fn link(&self, to: SocketAddr, apart: &mut Vec<Process>) -> Result<SocketAddr> {
         let Some(round_trip) = self.round_trip else {
             return Ok(to);
@@ -364,21 +366,21 @@ impl Place<'_> {
     }
 }
 
-/// What helpers of the suite print before their address.
+/// Text that helpers of the suite print before their address.
 pub(crate) const LISTENS: &str = "listens on ";
 
-/// How programs get into a chain.
+/// The entry of a chain for programs.
 #[derive(Debug, Clone)]
 enum Entry {
     /// There is no chain.
     Direct,
     /// A port that stands for the target.
     Forward(SocketAddr),
-    /// A SOCKS5 proxy, and what the target is called there.
-    Socks(SocketAddr, Destination),
+    /// A SOCKS5 proxy, and the name of the target there.
+    Socks(SocketAddr, HostPort),
 }
 
-/// What a kind of chain has set up.
+/// The processes and the entry that a kind of chain has set up.
 #[derive(Debug)]
 struct Parts {
     entry: Entry,
@@ -386,7 +388,7 @@ struct Parts {
     apart: Vec<Process>,
 }
 
-/// A port that nobody has now. Nobody else takes ports in the suite's namespace.
+/// Finds a free port. No other program takes ports in the suite's namespace.
 fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).during("find a free port")?;
     listener.local_addr().during("find a free port")

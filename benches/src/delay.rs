@@ -17,22 +17,17 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::accept;
 use crate::chain::runtime;
-use crate::hop::listen_on;
 use crate::options::Delay;
 use crate::trouble::{During, Result};
 
-/// Forwards for ever; says where on standard output.
+/// Forwards until the process ends; prints its address.
 pub(crate) fn run(delay: &Delay) -> Result<()> {
     let one_way = Duration::from_micros(delay.one_way_us);
     let to = delay.to;
-    runtime()?.block_on(async {
-        let listener = listen_on(([127, 0, 0, 1], 0).into()).await?;
-        loop {
-            let (near, _) = listener.accept().await.during("accept")?;
-            tokio::spawn(forward(near, to, one_way));
-        }
-    })
+    let listen = ([127, 0, 0, 1], 0).into();
+    runtime()?.block_on(accept::serve(listen, |near| forward(near, to, one_way)))
 }
 
 /// Bytes under way per direction: above what 10 Gbit/s has under way in 50 ms, so that the link is
@@ -42,14 +37,13 @@ const UNDER_WAY: usize = 64 * 1024 * 1024;
 /// Bytes per read.
 const CHUNK: usize = 64 * 1024;
 
-/// A chunk and when it leaves. Empty: the sender has ended its side.
+/// A chunk, and the time at which it leaves. Empty: the sender has ended its side.
 type Due = (Instant, Vec<u8>);
 
 async fn forward(near: TcpStream, to: SocketAddr, one_way: Duration) -> Result<()> {
     // The handshake of a far host takes a round trip.
     sleep(one_way * 2).await;
     let far = TcpStream::connect(to).await.during("connect")?;
-    near.set_nodelay(true).during("TCP_NODELAY")?;
     far.set_nodelay(true).during("TCP_NODELAY")?;
     let (near_read, near_write) = near.into_split();
     let (far_read, far_write) = far.into_split();

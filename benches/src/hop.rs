@@ -4,7 +4,7 @@
 //! ```text
 //! client ─SOCKS5→ entry ─TLS→ relay ─TLS→ exit ─TCP→ target
 //! ```
-//! A TLS connection per SOCKS connection. Behind each TLS handshake of the entry goes one line
+//! A TLS connection per SOCKS connection. After each TLS handshake of the entry goes one line
 //! `host:port`, which the relay passes on like all else; the exit answers it with [`CONNECTED`]
 //! once the target has accepted, and only then the client gets its SOCKS reply, as with Overlan.
 //! There are no limits or timeouts: it is a yardstick, not a product.
@@ -18,11 +18,13 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{
     AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional_with_sizes,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 pub(crate) use self::tls::{self_signed, self_signed_pem, write_certificates};
 
+use crate::accept;
+use crate::chain::runtime;
 use crate::options::Hop;
 use crate::socks;
 use crate::trouble::{During, Result, Trouble};
@@ -35,14 +37,14 @@ pub(crate) fn entry(hop: &Hop) -> Result<()> {
         async move {
             let destination = socks::accept(&mut near).await?;
             let mut far = connect(next, tls::RELAY, config).await?;
-            let line = format!("{}:{}\n", destination.host, destination.port);
+            let line = format!("{destination}\n");
             far.write_all(line.as_bytes())
                 .await
                 .during("ask the exit")?;
             far.flush().await.during("ask the exit")?;
             let answer = far.read_u8().await.during("the exit's answer")?;
             if answer != CONNECTED {
-                return Err(Trouble::failed("the exit refused"));
+                return Err(Trouble::failed("the exit did not reach the target"));
             }
             near.write_all(&socks::CONNECTED)
                 .await
@@ -102,52 +104,16 @@ const LINE: usize = 300;
 type Wide = BufReader<TcpStream>;
 
 fn next(hop: &Hop) -> Result<SocketAddr> {
-    hop.next.ok_or_else(|| Trouble::failed("--next is missing"))
+    hop.next
+        .ok_or_else(|| Trouble::failed("--next is missing: the address of the next process"))
 }
 
-/// Accepts for ever on one thread. Prints where, for the suite to read.
+/// Serves on one thread until the process ends.
 fn serve<F>(listen: SocketAddr, handle: impl Fn(TcpStream) -> F) -> Result<()>
 where
     F: Future<Output = Result<()>> + Send + 'static,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .during("runtime")?;
-    runtime.block_on(async {
-        let listener = listen_on(listen).await?;
-        loop {
-            let (stream, _) = listener.accept().await.during("accept")?;
-            stream.set_nodelay(true).during("TCP_NODELAY")?;
-            let connection = handle(stream);
-            tokio::spawn(async move {
-                // Connections end in every way while a test ends; what matters is seen at the
-                // client.
-                connection.await.ok();
-            });
-        }
-    })
-}
-
-/// Listens with a queue that holds a whole test's burst, and says where on standard output.
-pub(crate) async fn listen_on(address: SocketAddr) -> Result<TcpListener> {
-    let socket = tokio::net::TcpSocket::new_v4().during("socket")?;
-    socket.set_reuseaddr(true).during("SO_REUSEADDR")?;
-    socket
-        .bind(address)
-        .during(format_args!("bind {address}"))?;
-    let listener = socket.listen(BACKLOG).during("listen")?;
-    let address = listener.local_addr().during("listen")?;
-    announce(address);
-    Ok(listener)
-}
-
-/// Connections that may wait to be accepted.
-const BACKLOG: u32 = 8192;
-
-#[expect(clippy::print_stdout, reason = "the suite reads it from the log")]
-fn announce(address: SocketAddr) {
-    println!("listens on {address}");
+    runtime()?.block_on(accept::serve(listen, handle))
 }
 
 async fn connect(

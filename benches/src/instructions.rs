@@ -33,9 +33,9 @@ pub(crate) fn run(options: &Instructions) -> Result<()> {
     for path in PATHS {
         let cost = cost(&valgrind, path.name, path.count)?;
         let limit = limits.get(path.name).copied();
-        let verdict = Verdict::of(cost, limit);
-        say(&format!("{:18} {cost:9}  {verdict}", path.name))?;
-        if matches!(verdict, Verdict::Above(_) | Verdict::Unknown) {
+        let change = Change::of(cost, limit);
+        say(&format!("{:18} {cost:9}  {change}", path.name))?;
+        if matches!(change, Change::Above(_) | Change::Unknown) {
             worse.push(path.name);
         }
     }
@@ -43,13 +43,13 @@ pub(crate) fn run(options: &Instructions) -> Result<()> {
         return Ok(());
     }
     Err(Trouble::failed(format!(
-        "more instructions than {} allows: {}",
+        "these paths take more instructions than {} allows, or are not recorded there: {}",
         file.display(),
         worse.join(", ")
     )))
 }
 
-/// Does one path as often as asked: what runs under callgrind.
+/// Runs one path as often as asked. This is the process that callgrind counts.
 pub(crate) fn measured(measured: &Measured) -> Result<()> {
     let path = PATHS
         .iter()
@@ -58,20 +58,20 @@ pub(crate) fn measured(measured: &Measured) -> Result<()> {
     (path.run)(measured.count)
 }
 
-/// How a path's cost stands to what was recorded.
+/// The cost of a path beside the recorded one.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Verdict {
-    /// Within the margins; per cent above what was recorded.
+enum Change {
+    /// Within the margins; per cent above the record.
     Kept(f64),
     /// Better by so much that the record should follow.
     Below(f64),
     /// A regression.
     Above(f64),
-    /// Nothing was recorded.
+    /// There is no record.
     Unknown,
 }
 
-impl Verdict {
+impl Change {
     fn of(cost: u64, recorded: Option<u64>) -> Self {
         let Some(recorded) = recorded else {
             return Self::Unknown;
@@ -87,13 +87,13 @@ impl Verdict {
     }
 }
 
-impl std::fmt::Display for Verdict {
+impl std::fmt::Display for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Kept(percent) => write!(f, "{percent:+5.1} %"),
             Self::Below(percent) => write!(f, "{percent:+5.1} %  better: record the new value"),
             Self::Above(percent) => write!(f, "{percent:+5.1} %  REGRESSION"),
-            Self::Unknown => f.write_str("not recorded: add it"),
+            Self::Unknown => f.write_str("NOT RECORDED: add it to instructions.txt"),
         }
     }
 }
@@ -151,7 +151,7 @@ fn collected(child: Child, path: &str) -> Result<u64> {
     }
 }
 
-/// Where valgrind is; absent where the recorded numbers mean nothing.
+/// Finds valgrind; absent on machines for which the recorded numbers mean nothing.
 fn valgrind() -> Result<PathBuf> {
     if !cfg!(all(
         target_arch = "x86_64",
@@ -192,8 +192,8 @@ fn say(line: &str) -> Result<()> {
     writeln!(std::io::stdout(), "{line}").during("standard output")
 }
 
-/// What a path may cost more than recorded: compilers and C libraries of one Debian release differ
-/// by less.
+/// Per cent that a path may cost more than recorded: compilers and C libraries of one Debian
+/// release differ by less.
 const ALLOWED_PERCENT: f64 = 8.0;
 
 #[cfg(test)]

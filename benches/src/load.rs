@@ -1,6 +1,6 @@
-//! What is measured: each module opens its own connections through a chain and returns named
-//! values. Which of them have a bar and how they are printed is `report`'s; how often and beside
-//! what they run is `suite`'s.
+//! The measurements: each module opens its own connections through a chain and returns named
+//! values. `report` decides which of them have a bar and how they are printed; `suite` decides how
+//! often they run, and beside what.
 
 mod bulk;
 mod crr;
@@ -25,7 +25,7 @@ pub(crate) use self::soak::soak;
 pub(crate) use self::verify::verify;
 pub(crate) use self::work::work;
 
-/// What one run measured: name of the value, number. Names carry their unit.
+/// The values of one run by name. Names carry their unit.
 pub(crate) type Values = BTreeMap<&'static str, f64>;
 
 /// The time for which things are measured.

@@ -1,47 +1,33 @@
 //! The `overlan-bench` program: measures Overlan beside a TLS relay chain without a VPN, and prints
 //! which bars are met.
 //!
-//! `suite` decides the order of runs and holds no measuring; each module of `load` measures one
-//! thing through a
-//! [`chain::Chain`]; each module of `chain` knows how one kind of chain is set up; `report` turns samples into the table.
-//! Everything that moves bytes is a process of its own, so that its CPU time can be told apart.
+//! `suite` decides the order of runs and measures nothing; each module of `load` measures one thing
+//! through a [`chain::Chain`]; each module of `chain` sets up one kind of chain; `report` turns
+//! samples into the table. Everything that moves bytes is a process of its own, so that its CPU
+//! time can be read separately.
 #![forbid(unsafe_code)]
 #![expect(
     clippy::disallowed_methods,
     reason = "a benchmark reads real clocks, waits real time and ends its own helper processes"
 )]
 
-mod options;
-
-mod namespace;
-
-mod suite;
-
+mod accept;
 mod chain;
-
-mod process;
-
-mod procfs;
-
-mod hop;
-
 mod delay;
-
-mod load;
-
-mod socks;
-
-mod wire;
-
-mod target;
-
-mod stats;
-
-mod report;
-
+mod hop;
 mod instructions;
-
+mod load;
+mod namespace;
+mod options;
+mod process;
+mod procfs;
+mod report;
+mod socks;
+mod stats;
+mod suite;
+mod target;
 mod trouble;
+mod wire;
 
 use std::process::ExitCode;
 

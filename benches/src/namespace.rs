@@ -1,5 +1,5 @@
-//! The network namespace that the suite measures in: how it is entered and which settings it has.
-//! It never changes the host's.
+//! Enters the network namespace that the suite measures in, and sets it up. Never changes a setting
+//! of the host.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -49,7 +49,7 @@ pub(crate) fn enter(run: &Run) -> Result<()> {
     Err(error).during("start again inside the namespace")
 }
 
-/// What was set, for the report.
+/// Returns the settings, for the report.
 pub(crate) fn settings() -> Vec<(String, String)> {
     SETTINGS
         .iter()
@@ -62,7 +62,7 @@ pub(crate) fn settings() -> Vec<(String, String)> {
         .collect()
 }
 
-/// How many files each process may open.
+/// The number of files that each process may open.
 pub(crate) fn open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

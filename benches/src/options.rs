@@ -22,30 +22,30 @@ pub(crate) enum Command {
     /// Count the instructions of the pure hot paths under valgrind and compare them with the
     /// recorded ones
     Instructions(Instructions),
-    /// One hot path, as often as asked
+    /// Run one hot path as often as asked
     #[command(hide = true)]
     Measured(Measured),
-    /// The server that chains lead to
+    /// Serve the target that chains lead to
     #[command(hide = true)]
     Target,
-    /// First process of the yardstick: SOCKS5 to TLS
+    /// Run the first process of the yardstick: SOCKS5 to TLS
     #[command(hide = true)]
     Entry(Hop),
-    /// Second process of the yardstick: TLS to TLS
+    /// Run the second process of the yardstick: TLS to TLS
     #[command(hide = true)]
     Relay(Hop),
-    /// Third process of the yardstick: TLS to TCP
+    /// Run the third process of the yardstick: TLS to TCP
     #[command(hide = true)]
     Exit(Hop),
-    /// A link that delays
+    /// Run a link that delays
     #[command(hide = true)]
     Delay(Delay),
-    /// Keeps a core awake
+    /// Keep a core awake
     #[command(hide = true)]
     Spin,
 }
 
-/// What `run` takes.
+/// The flags of `run`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Run {
     /// Runs of each test; the table shows the median
@@ -54,8 +54,8 @@ pub(crate) struct Run {
     /// Length of a measurement, without its warm-up of one second
     #[arg(long, default_value_t = 5)]
     pub(crate) seconds: u64,
-    /// Only tests whose names begin with one of these, such as bulk,rtt-awake. `soak` runs only
-    /// when it is named here
+    /// Run only the tests whose names begin with one of these, such as bulk,rtt-awake. `soak` runs
+    /// only if it is named here
     #[arg(long, value_delimiter = ',', value_name = "TEST,...")]
     pub(crate) only: Vec<String>,
     /// Chains to compare
@@ -66,10 +66,11 @@ pub(crate) struct Run {
         default_value = "direct,yardstick,overlan,ssh,ocproxy,onetun"
     )]
     pub(crate) chains: Vec<String>,
-    /// Also write every single run there
+    /// Also write the values of every run to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// One run of two seconds, fewer sizes and shorter waits: to see that it works, not to compare
+    /// Run each test once for two seconds, with fewer sizes and shorter waits: shows that it works,
+    /// compares nothing
     #[arg(long)]
     pub(crate) quick: bool,
     /// The overlan binary [default: the one beside this program]
@@ -81,7 +82,7 @@ pub(crate) struct Run {
     /// Keep directories and logs of all chains, not only of failed ones
     #[arg(long)]
     pub(crate) keep: bool,
-    /// Set when the namespace has been entered
+    /// Set once the namespace has been entered
     #[arg(long, hide = true)]
     pub(crate) inside: bool,
 }
@@ -92,10 +93,10 @@ pub(crate) struct Hop {
     /// Directory with the certificates
     #[arg(long)]
     pub(crate) certificates: PathBuf,
-    /// Where it listens
+    /// Address to listen on
     #[arg(long, default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,
-    /// The process behind it; the exit has none
+    /// Address of the next process; the exit has none
     #[arg(long)]
     pub(crate) next: Option<SocketAddr>,
 }
@@ -103,15 +104,15 @@ pub(crate) struct Hop {
 /// A link with a delay.
 #[derive(Debug, Args)]
 pub(crate) struct Delay {
-    /// Where the link ends
+    /// Address that the link leads to
     #[arg(long)]
     pub(crate) to: SocketAddr,
-    /// One way, microseconds
+    /// Delay in each direction, microseconds
     #[arg(long)]
     pub(crate) one_way_us: u64,
 }
 
-/// What `instructions` takes.
+/// The flags of `instructions`.
 #[derive(Debug, Args)]
 pub(crate) struct Instructions {
     /// Recorded instructions per unit [default: benches/instructions.txt of the sources this was

@@ -1,14 +1,14 @@
-//! Child processes of the suite: how they are started, watched and ended, so that none outlives it.
+//! Starts, watches and ends the child processes of the suite, so that none outlives it.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::trouble::{During, Result, Trouble};
@@ -36,10 +36,7 @@ impl Process {
             .stderr(errors)
             .spawn()
             .during(format_args!("start {name}"))?;
-        RUNNING
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(child.id());
+        RUNNING.lock().insert(child.id());
         Ok(Self {
             name: name.to_owned(),
             child,
@@ -52,7 +49,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Waits for a whole line with `start` at its beginning; what follows in that line.
+    /// Waits for a whole line that begins with `start`, and returns the rest of that line.
     pub(crate) fn line(&mut self, start: &str) -> Result<String> {
         let what = format!("{start:?} of {}", self.name);
         until(&what, LONGEST, || {
@@ -85,14 +82,11 @@ impl Drop for Process {
         // Both fail only for a child that has ended.
         self.child.kill().ok();
         self.child.wait().ok();
-        RUNNING
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.pid());
+        RUNNING.lock().remove(&self.pid());
     }
 }
 
-/// Runs `command` with `input` as its standard input to its end; its standard output.
+/// Runs `command` to its end with `input` as its standard input, and returns its standard output.
 pub(crate) fn output(command: &mut Command, input: &str) -> Result<String> {
     let what = command.get_program().to_string_lossy().into_owned();
     let mut child = command
@@ -102,7 +96,7 @@ pub(crate) fn output(command: &mut Command, input: &str) -> Result<String> {
         .spawn()
         .during(&what)?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A program that does not read its input has closed it; its exit code tells.
+        // A program that does not read its input has closed it; its exit code shows why.
         stdin.write_all(input.as_bytes()).ok();
     }
     let output = child.wait_with_output().during(&what)?;
@@ -117,7 +111,7 @@ pub(crate) fn output(command: &mut Command, input: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// A command with nothing of this machine's settings.
+/// Returns a command without any setting of this machine.
 pub(crate) fn clean(program: impl AsRef<Path>) -> Command {
     let mut command = Command::new(program.as_ref());
     command.env_clear();
@@ -127,7 +121,7 @@ pub(crate) fn clean(program: impl AsRef<Path>) -> Command {
     command
 }
 
-/// A hidden command of this very program.
+/// Returns a hidden command of this very program.
 pub(crate) fn own(subcommand: &str) -> Result<Command> {
     let program = std::env::current_exe().during("find this program")?;
     let mut command = clean(program);
@@ -135,7 +129,7 @@ pub(crate) fn own(subcommand: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Where `program` is installed.
+/// Finds the file of an installed `program`.
 pub(crate) fn find(program: &str) -> Result<PathBuf> {
     PATH.split(':')
         .map(|folder| Path::new(folder).join(program))
@@ -164,15 +158,15 @@ pub(crate) fn until<T>(
 /// Runs a helper of the suite until its standard input closes, which is when the suite ends.
 pub(crate) fn end_with_parent(helper: impl FnOnce() -> Result<()>) -> Result<()> {
     thread::spawn(|| {
-        // Nobody writes there: both an end and an error mean that the parent is gone.
+        // No program writes there: both an end and an error mean that the parent is gone.
         std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).ok();
         std::process::exit(0);
     });
     helper()
 }
 
-/// Turns for ever. Started with the idle scheduling class, it keeps a core awake and gives way at
-/// once.
+/// Spins until the process is ended. Started with the idle scheduling class, it keeps a core awake
+/// and gives way at once.
 pub(crate) fn spin() -> Result<()> {
     loop {
         std::hint::spin_loop();
@@ -197,11 +191,7 @@ pub(crate) fn end_on_signal(directory: &Path) -> Result<()> {
                 _ = terminate.recv() => {}
             }
             eprintln!("overlan-bench: stopped; ending all chains");
-            for pid in RUNNING
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .iter()
-            {
+            for pid in RUNNING.lock().iter() {
                 end(*pid, Signal::KILL);
             }
             fs::remove_dir_all(&directory).ok();
@@ -217,13 +207,13 @@ static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 /// The longest that a chain may take to come up.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// The time for which an ended process may take to leave before it is killed.
+/// The time that a process has to end before it is killed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Between two looks at a condition.
 const POLL: Duration = Duration::from_millis(5);
 
-/// Where programs are looked for.
+/// Directories in which programs are looked up.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 fn end(pid: u32, signal: Signal) {

@@ -1,5 +1,5 @@
-//! What Linux says of processes under /proc: CPU time, memory, and how often they slept. The
-//! parsers are pure; the readers around them are short.
+//! Reads CPU time, memory and the number of sleeps of processes from /proc. The parsers are pure;
+//! the readers around them are short.
 
 use std::fs;
 
@@ -52,16 +52,17 @@ pub(crate) fn memory(pid: u32) -> Result<Memory> {
     parse_memory(&text).ok_or_else(|| Trouble::failed(format!("{path} has no VmRSS or VmHWM")))
 }
 
-/// How often the threads of a process gave up their core.
+/// The times that the threads of a process gave up their core.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Switches {
-    /// A thread had nothing to do and slept, so somebody had to wake it.
+    /// A thread had nothing to do and slept, and had to be woken.
     pub(crate) slept: u64,
     /// Another thread took the core.
     pub(crate) displaced: u64,
 }
 
-/// The sum over all threads that these processes have now; what ended threads did is lost.
+/// Returns the sum over all threads that these processes have at this time; ended threads are not
+/// counted.
 pub(crate) fn switches(pids: impl IntoIterator<Item = u32>) -> Result<Switches> {
     let mut sum = Switches::default();
     for pid in pids {
@@ -81,7 +82,7 @@ pub(crate) fn switches(pids: impl IntoIterator<Item = u32>) -> Result<Switches> 
     Ok(sum)
 }
 
-/// The processor's name, or what kind it is.
+/// The processor's name.
 pub(crate) fn processor() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     field(&text, "model name").unwrap_or("unknown").to_owned()
@@ -92,7 +93,7 @@ fn parse_cpu_ticks(stat: &str) -> Option<u64> {
     // The second field is the program's name in brackets and may hold spaces and brackets itself.
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
-    // utime is field 14 of the line, so the 12th behind the name.
+    // utime is field 14 of the line, so the 12th after the name.
     let user: u64 = fields.nth(11)?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
     Some(user + system)

@@ -1,4 +1,4 @@
-//! From single runs to the table and the JSON file: medians, ratios, and whether each bar is met.
+//! Turns single runs into the table and the JSON file: medians, ratios, and a verdict on each bar.
 //! It measures nothing.
 
 mod rows;
@@ -22,11 +22,11 @@ pub(crate) struct Sample {
     pub(crate) chain: Kind,
     /// From 1; equal numbers of different chains ran one after the other.
     pub(crate) run: u32,
-    /// What it measured.
+    /// Its values, or the reason why it has none.
     pub(crate) outcome: Outcome,
 }
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// Measured.
@@ -45,7 +45,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// The table, in Markdown, with what was absent or failed below it.
+    /// Prints the table in Markdown, with the absent and the failed runs below it.
     pub(crate) fn table(&self, chains: &[Kind]) -> String {
         let mut table = String::from("| figure |");
         for chain in chains {
@@ -80,7 +80,7 @@ impl Report {
         table
     }
 
-    /// Every run and every verdict; `machine` is put in as it is.
+    /// Returns every run and every verdict as JSON, with `machine` as it is.
     pub(crate) fn json(&self, machine: Value) -> Value {
         let runs: Vec<Value> = self.samples.iter().map(Sample::json).collect();
         let rows: Vec<Value> = rows()
@@ -165,7 +165,7 @@ fn spread(values: &[(u32, f64)]) -> String {
     format!("{} ({}-{})", number(middle), number(low), number(high))
 }
 
-/// Three significant digits, and no more behind the point than a reader can use.
+/// Prints three significant digits, and no more after the point than a reader can use.
 fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),

@@ -3,22 +3,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use overlan_protocol::HostPort;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::trouble::{During, Result, Trouble};
 
-/// Where a connection shall lead: a name or an address as text, and a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Destination {
-    /// A name for the proxy to resolve, or an address.
-    pub(crate) host: String,
-    /// TCP port.
-    pub(crate) port: u16,
-}
-
 /// Opens a connection to `destination` through the proxy at `proxy`. Nagle is off.
-pub(crate) async fn open(proxy: SocketAddr, destination: &Destination) -> Result<TcpStream> {
+pub(crate) async fn open(proxy: SocketAddr, destination: &HostPort) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(proxy)
         .await
         .during(format_args!("connect to the proxy {proxy}"))?;
@@ -34,7 +26,7 @@ pub(crate) async fn open(proxy: SocketAddr, destination: &Destination) -> Result
     }
     let request = connect_request(destination)?;
     stream.write_all(&request).await.during("SOCKS request")?;
-    // The head says how long the reply is. Nothing of the stream behind it may be read here.
+    // The head says how long the reply is. No byte of the stream after it may be read here.
     let mut reply = vec![0; REPLY_HEAD];
     stream.read_exact(&mut reply).await.during("SOCKS reply")?;
     let length = reply_length(&reply)?;
@@ -46,9 +38,9 @@ pub(crate) async fn open(proxy: SocketAddr, destination: &Destination) -> Result
     Ok(stream)
 }
 
-/// Takes the client's greeting and request from `stream`; where it wants to go. The reply is still
-/// to be written.
-pub(crate) async fn accept(stream: &mut TcpStream) -> Result<Destination> {
+/// Reads the client's greeting and request from `stream`, and returns the destination. The caller
+/// writes the reply.
+pub(crate) async fn accept(stream: &mut TcpStream) -> Result<HostPort> {
     let mut head = [0; 2];
     stream
         .read_exact(&mut head)
@@ -100,9 +92,9 @@ const GREETING: [u8; 3] = [VERSION, 1, NO_AUTHENTICATION];
 /// length.
 const REPLY_HEAD: usize = 5;
 
-fn connect_request(destination: &Destination) -> Result<Vec<u8>> {
+fn connect_request(destination: &HostPort) -> Result<Vec<u8>> {
     let mut bytes = vec![VERSION, CONNECT, 0];
-    match destination.host.parse() {
+    match destination.host().parse() {
         Ok(IpAddr::V4(address)) => {
             bytes.push(IPV4);
             bytes.extend(address.octets());
@@ -112,20 +104,22 @@ fn connect_request(destination: &Destination) -> Result<Vec<u8>> {
             bytes.extend(address.octets());
         }
         Err(_) => {
-            let length = u8::try_from(destination.host.len()).during("name for SOCKS")?;
+            let length = u8::try_from(destination.host().len()).during("name for SOCKS")?;
             bytes.extend([NAME, length]);
-            bytes.extend(destination.host.as_bytes());
+            bytes.extend(destination.host().as_bytes());
         }
     }
-    bytes.extend(destination.port.to_be_bytes());
+    bytes.extend(destination.port().to_be_bytes());
     Ok(bytes)
 }
 
-/// Length of a whole reply from its head, or what it refuses with.
+/// Returns the length of a whole reply from its head, or the refusal that it holds.
 fn reply_length(head: &[u8]) -> Result<usize> {
     match head {
         [VERSION, 0, ..] => message_length(head),
-        [VERSION, code, ..] => Err(Trouble::failed(format!("SOCKS reply {code}"))),
+        [VERSION, code, ..] => Err(Trouble::failed(format!(
+            "the proxy refused with SOCKS reply {code}"
+        ))),
         _ => Err(Trouble::failed(format!("not a SOCKS5 reply: {head:?}"))),
     }
 }
@@ -141,7 +135,7 @@ fn message_length(head: &[u8]) -> Result<usize> {
 }
 
 /// The destination in a whole request.
-fn destination(request: &[u8]) -> Result<Destination> {
+fn destination(request: &[u8]) -> Result<HostPort> {
     let bad = || Trouble::failed("SOCKS request cut short");
     let (front, port) = request.split_last_chunk::<2>().ok_or_else(bad)?;
     let host = match front {
@@ -156,18 +150,15 @@ fn destination(request: &[u8]) -> Result<Destination> {
         _ => return Err(bad()),
     };
     let port = u16::from_be_bytes(*port);
-    Ok(Destination { host, port })
+    HostPort::new(&host, port).during("SOCKS destination")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn to(host: &str, port: u16) -> Destination {
-        Destination {
-            host: host.to_owned(),
-            port,
-        }
+    fn to(host: &str, port: u16) -> HostPort {
+        HostPort::new(host, port).unwrap()
     }
 
     #[test]
@@ -181,7 +172,10 @@ mod tests {
             assert_eq!(message_length(&request).unwrap(), request.len());
             assert_eq!(destination(&request).unwrap(), wanted);
         }
-        assert!(connect_request(&to(&"x".repeat(256), 1)).is_err());
+        let mut long = vec![5, 1, 0, 3, 255];
+        long.extend([b'x'; 255]);
+        long.extend([0, 1]);
+        assert!(destination(&long).is_err(), "no name is that long");
     }
 
     #[test]
@@ -190,7 +184,7 @@ mod tests {
         assert_eq!(reply_length(&[5, 0, 0, 4, 0]).unwrap(), 22);
         assert_eq!(reply_length(&[5, 0, 0, 3, 9]).unwrap(), 16);
         let refused = reply_length(&[5, 4, 0, 1, 0]).unwrap_err();
-        assert_eq!(refused.to_string(), "SOCKS reply 4");
+        assert_eq!(refused.to_string(), "the proxy refused with SOCKS reply 4");
         assert!(reply_length(&[4, 0, 0, 1, 0]).is_err());
         assert!(reply_length(&[5, 0, 0, 9, 0]).is_err());
         assert!(reply_length(&[]).is_err());

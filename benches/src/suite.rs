@@ -1,5 +1,5 @@
-//! The order of runs: which tests through which chains, how often, and which chains live at the
-//! same time.
+//! Decides the order of runs: the tests and their chains, the number of runs, and the chains that
+//! live at the same time.
 //!
 //! The runs of the chains of a comparison are interleaved (yardstick, overlan, yardstick, overlan
 //! ...), because the same chain moves by a third between minutes on a shared machine.
@@ -32,7 +32,7 @@ pub(crate) fn run(run: &Run) -> Result<()> {
         .tempdir()
         .during("directory of the suite")?;
     process::end_on_signal(directory.path())?;
-    // What is left in it when the suite ends are the logs of failed chains.
+    // When the suite ends, only the logs of failed chains are left in it.
     directory.disable_cleanup(true);
     let mut target = Process::start("target", directory.path(), &mut process::own("target")?)?;
     let listens: SocketAddr = target
@@ -159,7 +159,7 @@ fn overlan_binary(run: &Run) -> Result<std::path::PathBuf> {
     std::path::absolute(chosen).during("path of the overlan binary")
 }
 
-/// What the numbers were taken on.
+/// Describes the machine that the numbers are from.
 fn machine(setting: &Setting) -> Value {
     let said = |program: &str, args: &[&str]| {
         let output = process::output(process::clean(program).args(args), "");

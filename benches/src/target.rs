@@ -4,27 +4,29 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use aws_lc_rs::digest;
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 
-use crate::hop::listen_on;
+use crate::accept;
+use crate::chain::runtime;
 use crate::trouble::{During, Result};
 use crate::wire::{ANSWER, Digests, Noise, Order, REQUEST, Request, SLOTS};
 
-/// Serves for ever; says where on standard output.
+/// Serves until the process ends; prints its address.
 pub(crate) fn run() -> Result<()> {
     let state = Arc::new(State {
         slots: [const { AtomicU64::new(0) }; SLOTS],
         digests: Mutex::new(BTreeMap::new()),
         finished: Notify::new(),
     });
-    let (bulk, mut jobs) = mpsc::unbounded_channel::<(std::net::TcpStream, Request)>();
+    let (bulk, mut jobs) = mpsc::unbounded_channel::<Job>();
     let heavy_state = Arc::clone(&state);
     let heavy = runtime()?;
     thread::spawn(move || {
@@ -38,32 +40,35 @@ pub(crate) fn run() -> Result<()> {
             }
         });
     });
-    runtime()?.block_on(async {
-        // The far ends of some chains reach it at an address of their own interface.
-        let listener = listen_on(([0, 0, 0, 0], 0).into()).await?;
-        loop {
-            let (mut stream, _) = listener.accept().await.during("accept")?;
-            stream.set_nodelay(true).during("TCP_NODELAY")?;
-            let (bulk, state) = (bulk.clone(), Arc::clone(&state));
-            tokio::spawn(async move {
-                let mut bytes = [0; REQUEST];
-                stream.read_exact(&mut bytes).await.during("request")?;
-                match Request::decode(&bytes) {
-                    Some(
-                        request @ (Request::Source | Request::Sink { .. } | Request::Verify { .. }),
-                    ) => {
-                        let stream = stream.into_std().during("hand over")?;
-                        bulk.send((stream, request)).during("hand over")
-                    }
-                    Some(request) => work(stream, request, &state).await,
-                    None => Ok(()),
-                }
-            });
-        }
-    })
+    // The far ends of some chains reach it at an address of their own interface.
+    let listen = ([0, 0, 0, 0], 0).into();
+    runtime()?.block_on(accept::serve(listen, |stream| {
+        answer(stream, bulk.clone(), Arc::clone(&state))
+    }))
 }
 
-/// What connections leave behind for later questions.
+/// A bulk connection on its way to the thread that works on those.
+type Job = (std::net::TcpStream, Request);
+
+/// Reads the request of a connection, and does it here unless it is bulk.
+async fn answer(
+    mut stream: TcpStream,
+    bulk: mpsc::UnboundedSender<Job>,
+    state: Arc<State>,
+) -> Result<()> {
+    let mut bytes = [0; REQUEST];
+    stream.read_exact(&mut bytes).await.during("request")?;
+    match Request::decode(&bytes) {
+        Some(request @ (Request::Source | Request::Sink { .. } | Request::Verify { .. })) => {
+            let stream = stream.into_std().during("hand over")?;
+            bulk.send((stream, request)).during("hand over")
+        }
+        Some(request) => work(stream, request, &state).await,
+        None => Ok(()),
+    }
+}
+
+/// Results of connections, kept for later questions.
 #[derive(Debug)]
 struct State {
     slots: [AtomicU64; SLOTS],
@@ -72,15 +77,15 @@ struct State {
     finished: Notify,
 }
 
-/// Bytes per read or write of bulk: what is cheapest on loopback.
+/// Bytes per read or write of bulk: the cheapest size on loopback.
 pub(crate) const CHUNK: usize = 256 * 1024;
 
 thread_local! {
-    /// All streams of a thread share one buffer, as nobody looks at these bytes: it stays in cache.
+    /// All streams of a thread share one buffer, whose bytes have no meaning: it stays in cache.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; CHUNK]);
 }
 
-/// Reads to the end without keeping anything; `count` gets the length of each read.
+/// Reads to the end and drops the bytes; `count` gets the length of each read.
 pub(crate) async fn drain(stream: &TcpStream, count: &AtomicU64) -> std::io::Result<()> {
     loop {
         stream.readable().await?;
@@ -107,7 +112,7 @@ pub(crate) async fn pour(stream: &TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// Sends `size` bytes of noise and ends the sending side; their SHA-256.
+/// Sends `size` bytes of noise, ends the sending side, and returns their SHA-256.
 pub(crate) async fn send_noise(
     stream: &mut (impl AsyncWriteExt + Unpin),
     seed: u64,
@@ -128,7 +133,7 @@ pub(crate) async fn send_noise(
     Ok(finish(hash))
 }
 
-/// Reads to the end; the SHA-256 of it all.
+/// Reads to the end, and returns the SHA-256 of all bytes.
 pub(crate) async fn hash_all(stream: &mut (impl AsyncReadExt + Unpin)) -> Result<[u8; 32]> {
     let mut hash = digest::Context::new(&digest::SHA256);
     let mut buffer = vec![0; NOISE];
@@ -149,7 +154,7 @@ fn finish(hash: digest::Context) -> [u8; 32] {
     bytes
 }
 
-/// What the target sends for the connection `token`.
+/// The seed of the bytes that the target sends on the connection `token`.
 fn target_seed(token: u64) -> u64 {
     !token
 }
@@ -178,9 +183,7 @@ async fn work(mut stream: TcpStream, request: Request, state: &State) -> Result<
         }
         Request::Verify { token, size, order } => {
             let digests = verify(stream, token, size, order).await?;
-            let mut all = state.digests.lock().unwrap_or_else(PoisonError::into_inner);
-            all.insert(token, digests);
-            drop(all);
+            state.digests.lock().insert(token, digests);
             state.finished.notify_waiters();
             Ok(())
         }
@@ -188,10 +191,7 @@ async fn work(mut stream: TcpStream, request: Request, state: &State) -> Result<
             // Registered before the look, so that no wake-up is missed.
             let mut finished = std::pin::pin!(state.finished.notified());
             finished.as_mut().enable();
-            let found = {
-                let mut all = state.digests.lock().unwrap_or_else(PoisonError::into_inner);
-                all.remove(&token)
-            };
+            let found = state.digests.lock().remove(&token);
             if let Some(Digests { sent, got }) = found {
                 stream.write_all(&sent).await.during("digests")?;
                 return stream.write_all(&got).await.during("digests");
@@ -227,11 +227,4 @@ async fn verify(stream: TcpStream, token: u64, size: u64, order: Order) -> Resul
         Order::Both => tokio::try_join!(send_noise(&mut write, seed, size), hash_all(&mut read))?,
     };
     Ok(Digests { sent, got })
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .during("runtime")
 }

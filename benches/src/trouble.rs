@@ -1,4 +1,4 @@
-//! Why a measurement did not happen: it cannot be made on this machine, or something failed.
+//! The reasons why there is no measurement: this machine cannot make it, or something failed.
 
 use std::fmt::Display;
 

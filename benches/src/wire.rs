@@ -1,17 +1,17 @@
 //! The words between a load and the target: one request at the start of each connection, and the
 //! pseudo-random bytes of `verify`.
 
-/// What a connection to the target is for.
+/// The purpose of a connection to the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Request {
     /// The target writes without end.
     Source,
-    /// The target reads until the end and counts what came, in `slot`.
+    /// The target reads until the end and counts the bytes in `slot`.
     Sink {
         /// Below [`SLOTS`].
         slot: u64,
     },
-    /// The target sends back what it gets.
+    /// The target sends back every byte.
     Echo,
     /// One answer of [`ANSWER`] bytes; the client closes.
     Once,
@@ -19,11 +19,11 @@ pub(crate) enum Request {
     Slots,
     /// Both send `size` bytes and end their side as `order` says.
     Verify {
-        /// Names the connection and seeds what is sent.
+        /// Names the connection, and seeds its bytes.
         token: u64,
         /// Bytes each way.
         size: u64,
-        /// Who ends first.
+        /// The side that ends first.
         order: Order,
     },
     /// The target answers with the [`Digests`] of the `Verify` connection `token`; asked without a
@@ -34,7 +34,7 @@ pub(crate) enum Request {
     },
 }
 
-/// Who ends its sending side first in `verify`.
+/// The side that ends its sending side first in `verify`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
     /// The target sends only when it has seen the client's end.
@@ -45,12 +45,12 @@ pub(crate) enum Order {
     Both,
 }
 
-/// What the target sent and got on a `Verify` connection.
+/// Digests of the bytes that the target sent and got on a `Verify` connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Digests {
-    /// SHA-256 of what it sent.
+    /// SHA-256 of the bytes that it sent.
     pub(crate) sent: [u8; 32],
-    /// SHA-256 of what it got.
+    /// SHA-256 of the bytes that it got.
     pub(crate) got: [u8; 32],
 }
 
@@ -83,7 +83,7 @@ impl Request {
         bytes
     }
 
-    /// `None` for what nobody here sends.
+    /// Reads a request; `None` for bytes that no load sends.
     pub(crate) fn decode(bytes: &[u8; REQUEST]) -> Option<Self> {
         let number = |at: usize| {
             let mut number = [0; 8];
@@ -119,8 +119,8 @@ impl Noise {
         Self(seed)
     }
 
-    /// Fills `buffer`. Only the last call of a stream may ask for a length that is no multiple of
-    /// eight.
+    /// Fills `buffer`. Only the last call of a stream may ask for a length that is not a multiple
+    /// of eight.
     pub(crate) fn fill(&mut self, buffer: &mut [u8]) {
         for chunk in buffer.chunks_mut(8) {
             // SplitMix64: one addition, two multiplications, no table.

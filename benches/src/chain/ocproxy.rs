@@ -7,10 +7,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
+use overlan_protocol::HostPort;
+
 use super::{Entry, Parts, Place, free_address};
 use crate::hop::self_signed_pem;
 use crate::process::{self, Process};
-use crate::socks::Destination;
 use crate::trouble::{During, Result, Trouble};
 
 pub(super) fn start(place: &Place<'_>) -> Result<Parts> {
@@ -60,7 +61,7 @@ pub(super) fn start(place: &Place<'_>) -> Result<Parts> {
     let cookie = answer
         .lines()
         .find_map(|line| line.strip_prefix("COOKIE=")?.split('\'').nth(1))
-        .ok_or_else(|| Trouble::failed("openconnect got no cookie"))?;
+        .ok_or_else(|| Trouble::failed("ocserv gave openconnect no session cookie"))?;
     let openconnect = Process::start(
         "openconnect",
         here,
@@ -73,10 +74,7 @@ pub(super) fn start(place: &Place<'_>) -> Result<Parts> {
     Ok(Parts {
         entry: Entry::Socks(
             entry,
-            Destination {
-                host: GATEWAY.to_owned(),
-                port: place.setting.target.port(),
-            },
+            HostPort::new(GATEWAY, place.setting.target.port()).during("address of the target")?,
         ),
         // ocproxy is a child of openconnect, the session one of ocserv: both are counted with them.
         carriers: vec![openconnect, ocserv],
@@ -90,7 +88,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The server's name in its certificate.
 const NAME: &str = "ocserv.bench.example";
 
-/// Who may connect. Only this chain's server, in the suite's own network namespace, knows them.
+/// User and password of the tunnel. Only this chain's server, in the suite's own network namespace,
+/// knows them.
 const USER: &str = "bench";
 const PASSWORD: &str = "bench";
 
@@ -101,11 +100,13 @@ fn server_config(listen: SocketAddr, here: &Path) -> String {
     let (host, port, here) = (listen.ip(), listen.port(), here.display());
     format!(
         "auth = \"plain[passwd={here}/users]\"\nlisten-host = {host}\ntcp-port = {port}\n\
-         run-as-user = root\nrun-as-group = root\nsocket-file = {here}/socket\npid-file = {here}/pid\n\
+         run-as-user = root\nrun-as-group = root\n\
+         socket-file = {here}/socket\npid-file = {here}/pid\n\
          server-cert = {here}/server.pem\nserver-key = {here}/server.pem\n\
          tls-priorities = \"NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM\"\n\
          isolate-workers = false\nmax-clients = 4\nmax-same-clients = 4\ndevice = ocbench\n\
          ipv4-network = 192.168.77.0\nipv4-netmask = 255.255.255.0\nmtu = 1400\n\
-         try-mtu-discovery = false\nkeepalive = 3600\ncookie-timeout = 300\nrekey-time = 172800\nuse-occtl = false\n"
+         try-mtu-discovery = false\nkeepalive = 3600\ncookie-timeout = 300\n\
+         rekey-time = 172800\nuse-occtl = false\n"
     )
 }

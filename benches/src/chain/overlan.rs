@@ -1,5 +1,5 @@
 //! Overlan: a controller, a relay and two devices, each a process of the release binary, set up by
-//! the commands of README's quick start. The far device publishes the target; the entry is the near
+//! the commands of README's quick start. The far device serves the target; the entry is the near
 //! device's SOCKS5 proxy.
 
 use std::ffi::OsStr;
@@ -7,16 +7,17 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use overlan_protocol::HostPort;
+
 use super::{Entry, Parts, Place, free_address};
 use crate::process::{self, Process};
-use crate::socks::Destination;
 use crate::trouble::{During, Result, Trouble};
 
 pub(super) fn start(place: &Place<'_>) -> Result<Parts> {
     let binary = &place.setting.overlan;
     if !binary.is_file() {
         return Err(Trouble::Absent(format!(
-            "{} is not there: cargo build --release -p overlan",
+            "{} does not exist; build it by `cargo build --release -p overlan`",
             binary.display()
         )));
     }
@@ -53,10 +54,8 @@ pub(super) fn start(place: &Place<'_>) -> Result<Parts> {
     Ok(Parts {
         entry: Entry::Socks(
             entry.parse().during("address of the proxy")?,
-            Destination {
-                host: format!("{FAR}.{NETWORK}.{DOMAIN}"),
-                port: target.port(),
-            },
+            HostPort::new(&format!("{FAR}.{NETWORK}.{DOMAIN}"), target.port())
+                .during("name of the target")?,
         ),
         carriers: vec![near, relay, far],
         apart,

@@ -19,7 +19,9 @@ pub(super) fn start(place: &Place<'_>) -> Result<Parts> {
     let keygen = process::find("ssh-keygen")?;
     if !Path::new("/run/sshd").is_dir() {
         // It belongs to the package's service, which makes it; sshd refuses to start without it.
-        return Err(Trouble::Absent("sshd has no /run/sshd".to_owned()));
+        return Err(Trouble::Absent(
+            "sshd needs the directory /run/sshd; start the ssh service once, or make it".to_owned(),
+        ));
     }
     let here = place.directory;
     for key in ["host", "client"] {
@@ -55,7 +57,7 @@ pub(super) fn start(place: &Place<'_>) -> Result<Parts> {
             .arg(format!("{}@{}", user.trim(), server.ip())),
     )?;
     Ok(Parts {
-        entry: Entry::Socks(entry, place.target()),
+        entry: Entry::Socks(entry, place.target()?),
         // The session is a child of sshd, counted with it.
         carriers: vec![ssh, sshd],
         apart: Vec::new(),
@@ -70,7 +72,8 @@ fn server_config(listen: SocketAddr, here: &Path) -> String {
     let (host_key, authorized) = (here.join("host"), here.join("authorized"));
     format!(
         "ListenAddress {listen}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nUsePAM no\n\
-         PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
+         PasswordAuthentication no\nKbdInteractiveAuthentication no\n\
+         PermitRootLogin prohibit-password\n\
          StrictModes no\nMaxSessions 10\n",
         host_key.display(),
         authorized.display()

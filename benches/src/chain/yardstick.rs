@@ -24,7 +24,7 @@ pub(super) fn start(place: &Place<'_>) -> Result<Parts> {
     }
     let next = next.ok_or_else(|| Trouble::failed("no hop was started"))?;
     Ok(Parts {
-        entry: Entry::Socks(next, place.target()),
+        entry: Entry::Socks(next, place.target()?),
         carriers,
         apart,
     })

@@ -85,7 +85,7 @@ fn attach(relay: &Forwarder, host: u8, now: Instant) -> Result<Forwarding> {
         .map_err(|_| Trouble::failed("the relay refused a client"))
 }
 
-/// What the relay sends now.
+/// Returns the bytes that the relay sends at this time.
 fn give(peer: &mut Forwarding, now: Instant, out: &mut Batch) -> Result<Vec<u8>> {
     peer.fill(now, Waker::noop(), out)
         .map_err(|_| Trouble::failed("the relay ended a connection"))?;

@@ -121,11 +121,11 @@ fn credit(count: u64) -> Result<()> {
         client.handle_sent(OVERLAY_MTU);
         relay.handle_received(OVERLAY_MTU);
         now += stacks::STEP;
-        if let Some(told) =
+        if let Some(announced) =
             black_box(&mut relay).handle_released(now, OVERLAY_MTU, None, WINDOW_MAX)
         {
             client
-                .handle_credit(told.released, told.window)
+                .handle_credit(announced.released, announced.window)
                 .during("an announcement")?;
         }
     }

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use overlan_netstack::{Config, Shell, Stack, TcpListener, TcpStream};
 use overlan_protocol::OVERLAY_MTU;
+use parking_lot::Mutex;
 
 use crate::trouble::{During, Result, Trouble};
 
@@ -85,8 +86,7 @@ struct Ready(Mutex<BTreeSet<IpAddr>>);
 
 impl Shell for Ready {
     fn packets_ready(&self, remote: IpAddr) {
-        let mut remotes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        remotes.insert(remote);
+        self.0.lock().insert(remote);
     }
 
     fn timer_changed(&self) {}
@@ -101,9 +101,7 @@ impl End {
     }
 
     fn hand_over(&self, other: &Self, now: Instant, packet: &mut Vec<u8>) -> bool {
-        let mut remotes = self.ready.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = remotes.pop_first();
-        drop(remotes);
+        let next = self.ready.0.lock().pop_first();
         let Some(remote) = next else {
             return false;
         };

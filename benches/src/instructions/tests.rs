@@ -2,11 +2,11 @@ use super::*;
 
 #[test]
 fn a_tenth_more_is_a_regression_and_a_tenth_less_is_news() {
-    assert!(matches!(Verdict::of(1_100, Some(1_000)), Verdict::Above(_)));
-    assert!(matches!(Verdict::of(1_079, Some(1_000)), Verdict::Kept(_)));
-    assert!(matches!(Verdict::of(921, Some(1_000)), Verdict::Kept(_)));
-    assert!(matches!(Verdict::of(900, Some(1_000)), Verdict::Below(_)));
-    assert_eq!(Verdict::of(900, None), Verdict::Unknown);
+    assert!(matches!(Change::of(1_100, Some(1_000)), Change::Above(_)));
+    assert!(matches!(Change::of(1_079, Some(1_000)), Change::Kept(_)));
+    assert!(matches!(Change::of(921, Some(1_000)), Change::Kept(_)));
+    assert!(matches!(Change::of(900, Some(1_000)), Change::Below(_)));
+    assert_eq!(Change::of(900, None), Change::Unknown);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::target::{drain, pour};
 use crate::trouble::{During, Result, Trouble};
 use crate::wire::{Request, SLOTS};
 
-/// Which way the bytes go.
+/// The direction of the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     /// From the target to the client.
@@ -90,9 +90,9 @@ impl Snapshot {
 #[derive(Debug)]
 pub(crate) struct Bulk {
     direction: Direction,
-    /// For downloads: what the client got, per stream.
+    /// For downloads: bytes that the client got, per stream.
     counts: Arc<[AtomicU64]>,
-    /// What the target had counted before, for uploads.
+    /// For uploads: the counters of the target before the start.
     base: Vec<u64>,
     way: Way,
     stop: oneshot::Sender<()>,
@@ -175,7 +175,7 @@ impl Bulk {
 
     /// Ends all streams. Fails if one of them ended before.
     pub(crate) fn stop(self) -> Result<()> {
-        // It fails if the thread has ended already, which its result tells.
+        // It fails if the thread has ended already, which its result shows.
         self.stop.send(()).ok();
         self.thread
             .join()

@@ -1,5 +1,4 @@
-//! Connect, one request, one answer, close: how many per second, how long each takes, what each
-//! costs.
+//! Connect, one request, one answer, close: the number per second, the time and the cost of each.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,7 @@ pub(crate) fn crr(chain: &Chain, pace: Pace) -> Result<Values> {
         many(&chain.way(), SETTLE).await?;
         let cpu = chain.cpu_seconds()?;
         let begin = Instant::now();
-        let Outcome {
+        let Batch {
             mut latencies,
             errors,
         } = many(&chain.way(), pace.measure).await?;
@@ -51,20 +50,21 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// The longest that one may take.
 const LONGEST: Duration = Duration::from_secs(10);
 
+/// The connections of one worker, or of all of them.
 #[derive(Debug, Default)]
-struct Outcome {
+struct Batch {
     /// Microseconds.
     latencies: Vec<f64>,
     errors: u64,
 }
 
-async fn many(way: &Way, duration: Duration) -> Result<Outcome> {
+async fn many(way: &Way, duration: Duration) -> Result<Batch> {
     let end = Instant::now() + duration;
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
         let way = way.clone();
         workers.spawn(async move {
-            let mut outcome = Outcome::default();
+            let mut outcome = Batch::default();
             while Instant::now() < end {
                 let begin = Instant::now();
                 match tokio::time::timeout(LONGEST, one(&way)).await {
@@ -75,7 +75,7 @@ async fn many(way: &Way, duration: Duration) -> Result<Outcome> {
             outcome
         });
     }
-    let mut all = Outcome::default();
+    let mut all = Batch::default();
     while let Some(outcome) = workers.join_next().await {
         let outcome = outcome.during("worker")?;
         all.latencies.extend(outcome.latencies);

@@ -43,8 +43,7 @@ pub(crate) fn flows(chain: &Chain, pace: Pace) -> Result<Values> {
     } else {
         (REST, WATCHED)
     };
-    // On the runtime, though nothing of the flows wants it: an event for one of them shall be
-    // taken.
+    // On the runtime, though the flows need nothing: an event for one of them must be taken.
     runtime.block_on(async { sleep(rest - watched).await });
     let (cpu, at) = (chain.cpu_seconds()?, Instant::now());
     runtime.block_on(async { sleep(watched).await });

@@ -1,5 +1,5 @@
-//! Whether every byte arrives: pseudo-random data both ways, compared by SHA-256, with the sending
-//! sides ended in each order.
+//! Checks that every byte arrives: pseudo-random data both ways, compared by SHA-256, with the
+//! sending sides ended in each order.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ pub(crate) fn verify(chain: &Chain, pace: Pace) -> Result<Values> {
     ]))
 }
 
-/// Bytes each way per stream. One is no power of two, to end within a packet.
+/// Bytes each way per stream. One is not a power of two, so that it ends within a packet.
 const SIZES: [u64; 7] = [
     1 << 10,
     65_537,
@@ -63,7 +63,7 @@ pub(crate) const ORDERS: [Order; 3] = [Order::ClientFirst, Order::TargetFirst, O
 /// The longest that one connection may take: a GiB both ways at 100 Mbit/s.
 const LONGEST: Duration = Duration::from_secs(180);
 
-/// What went wrong, one entry per connection.
+/// Returns the failures, one entry per connection.
 async fn at_once(way: &Way, streams: u64, size: u64, order: Order) -> Result<Vec<String>> {
     let mut running = JoinSet::new();
     for _ in 0..streams {
@@ -109,7 +109,8 @@ pub(crate) async fn one(way: &Way, size: u64, order: Order) -> Result<()> {
     match (got == target.sent, sent == target.got) {
         (true, true) => Ok(()),
         (down, up) => Err(Trouble::failed(format!(
-            "right bytes: down {down}, up {up}"
+            "the bytes that arrived are not those that were sent (download intact: {down}, upload \
+             intact: {up})"
         ))),
     }
 }

@@ -1,6 +1,6 @@
-//! What each process of a chain does for a MiB of downloads besides computing: how often it sleeps
-//! or loses its core, its system calls, and its allocations. The last two are counted by `perf`,
-//! where it may.
+//! Counts the work of each process of a chain for a MiB of downloads besides computing: its sleeps,
+//! the times that it loses its core, its system calls and its allocations. The last two are counted
+//! by `perf`, where that is allowed.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -114,11 +114,10 @@ fn perf(pids: &[u32], pace: Pace) -> Result<Option<Child>> {
     command.spawn().during("perf").map(Some)
 }
 
-/// What the kernel counts, in the words of `perf`.
+/// The events that the kernel counts, in the words of `perf`.
 const CALLS: &str = "raw_syscalls:sys_enter";
 
-/// Probes that exist once somebody has set them: docs/benchmarks.md says how. All ways to new
-/// memory that Rust has.
+/// Probes that must be set first, as docs/benchmarks.md says: all ways in which Rust gets memory.
 const ALLOCATIONS: [&str; 4] = [
     "probe_libc:malloc",
     "probe_libc:calloc",
@@ -126,10 +125,10 @@ const ALLOCATIONS: [&str; 4] = [
     "probe_libc:posix_memalign",
 ];
 
-/// Where the kernel lists what can be counted.
+/// Directory in which the kernel lists the events that it can count.
 const EVENTS: &str = "/sys/kernel/tracing/events";
 
-/// What `perf` has counted; `None` for what it could not.
+/// The counts of `perf`; `None` where it could not count.
 #[derive(Debug, PartialEq, Eq)]
 struct Counted {
     calls: Option<u64>,
@@ -137,8 +136,8 @@ struct Counted {
 }
 
 impl Counted {
-    /// Lines of count, unit and event, with more behind; anything else is a complaint, and nothing
-    /// was counted.
+    /// Reads lines of count, unit and event, with more fields after them. Any other line is a
+    /// complaint, and nothing was counted.
     fn parse(text: &str) -> Self {
         let mut counted = Self {
             calls: None,

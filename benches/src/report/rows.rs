@@ -1,4 +1,4 @@
-//! The rows of the table and the bars that they must reach, and when a bar is met.
+//! The rows of the table and their bars. Decides whether a bar is met.
 
 use std::fmt;
 
@@ -9,9 +9,9 @@ use self::Bar::{AtLeast, AtMost, Shown, TimesAtLeast, TimesAtMost};
 pub(crate) struct Row {
     /// Name of the value in a run.
     pub(crate) value: &'static str,
-    /// For the reader, with the unit.
+    /// Text for the reader, with the unit.
     pub(crate) label: &'static str,
-    /// What Overlan must reach.
+    /// The bar that Overlan must reach.
     pub(crate) bar: Bar,
 }
 
@@ -23,10 +23,10 @@ pub(crate) fn rows() -> impl Iterator<Item = (&'static str, &'static Row)> {
     })
 }
 
-/// What Overlan must reach.
+/// A bar that Overlan must reach.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Bar {
-    /// Nothing: shown for the reader.
+    /// No bar: shown for the reader.
     Shown,
     /// At least this much.
     AtLeast(f64),
@@ -48,7 +48,7 @@ pub(crate) enum Verdict {
 }
 
 impl Bar {
-    /// `None` where there is no bar, or not what it needs: a missing measurement is no verdict.
+    /// Judges a bar. `None` if there is none, or if the value that it needs was not measured.
     pub(crate) fn verdict(self, median: Option<f64>, ratio: Option<f64>) -> Option<Verdict> {
         let met = match self {
             Self::Shown => return None,
@@ -73,7 +73,7 @@ impl fmt::Display for Bar {
     }
 }
 
-/// Which values of which tests are shown. Tests with the same rows and bars share an entry.
+/// The values of each test that are shown. Tests with the same rows and bars share an entry.
 const TABLE: &[(&[&str], &[Row])] = &[
     (
         &["bulk-1-down", "bulk-1-up"],

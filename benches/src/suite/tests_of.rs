@@ -15,7 +15,7 @@ pub(crate) enum Test {
         streams: usize,
         direction: Direction,
     },
-    /// What the processes do for each MiB of downloads.
+    /// System calls, sleeps and allocations of the processes for each MiB of downloads.
     Work { streams: usize },
     /// Connect, request, answer, close.
     Crr,
@@ -27,7 +27,7 @@ pub(crate) enum Test {
     Peak { streams: usize },
     /// Thousands of open connections.
     Flows,
-    /// Nobody does anything.
+    /// A chain that is not used.
     Idle,
     /// Every byte compared.
     Verify,
@@ -110,7 +110,7 @@ impl Test {
         }
     }
 
-    /// Whether each run needs a chain that has done nothing before.
+    /// Returns whether each run needs a chain that has done nothing before.
     pub(crate) fn fresh(&self) -> bool {
         match self {
             // Memory is compared with that of a new chain, or is the highest since its start.
@@ -127,7 +127,7 @@ impl Test {
         }
     }
 
-    /// Whether VPNs of others are asked, too.
+    /// Returns whether it also measures other projects' VPNs.
     pub(crate) fn of_foreign_vpns(&self) -> bool {
         match self {
             Self::Bulk { .. }
@@ -144,7 +144,7 @@ impl Test {
         }
     }
 
-    /// Whether one run says it all.
+    /// Returns whether one run is enough.
     pub(crate) fn once(&self) -> bool {
         matches!(self, Self::Verify | Self::Soak { .. })
     }
@@ -184,7 +184,8 @@ impl Test {
     }
 }
 
-/// Whether whole words of `name` are `wanted`, so that `bulk-1` is not `bulk-100`.
+/// Returns whether `name` begins with the whole words of `wanted`, so that `bulk-1` is not
+/// `bulk-100`.
 fn begins_with(name: &str, wanted: &str) -> bool {
     name.strip_prefix(wanted)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
