@@ -4,7 +4,7 @@
 //! `suite` decides the order of runs and measures nothing; each module of `load` measures one thing
 //! through a [`chain::Chain`]; each module of `chain` sets up one kind of chain; `report` turns
 //! samples into the table. Everything that moves bytes is a process of its own, so that its CPU
-//! time can be read separately.
+//! time can be read separately; `accept` takes the connections of those that listen.
 #![forbid(unsafe_code)]
 #![expect(
     clippy::disallowed_methods,
