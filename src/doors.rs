@@ -1,6 +1,6 @@
-//! Where bytes enter and leave the overlay on this host: the proxy (SOCKS5, HTTP), DNS, ports that
-//! are served to peers, and the hosts to which this device is a gateway. Doors see the overlay
-//! through traits and never name the device.
+//! The entrances to the overlay on this host: the proxy (SOCKS5, HTTP), DNS, ports that are served
+//! to peers, and the hosts to which this device is a gateway. Doors see the overlay through traits
+//! and never name the device.
 //!
 //! ```text
 //! moves   credentials   proxied          what several rooms need, and which names none of them

@@ -1,5 +1,5 @@
-//! What a door needs of this host: sockets and how many there may be, whose program is at the other
-//! end, memory, and bytes moved between two streams. It knows neither networks nor peers.
+//! This host as a door needs it: sockets and how many there may be, the user of the program at the
+//! other end, memory, and bytes moved between two streams. It knows neither networks nor peers.
 
 pub(crate) mod accept;
 
@@ -8,8 +8,6 @@ pub(crate) mod sockets;
 pub(crate) mod shares;
 
 pub(crate) mod readable;
-
-pub(crate) mod reminder;
 
 #[cfg(target_os = "linux")]
 pub(crate) mod same_user;

@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use overlan::program::carry::{Carry, Happened, Transport};
+use overlan::program::carry::{Carry, Happened, OverlayTransport};
 use overlan::program::socket::{Request, Response, call_with_sockets};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -149,9 +149,9 @@ pub(crate) async fn run(args: NcArgs) -> Result<(), Failure> {
 
 fn carry(args: &NcArgs) -> Result<Carry, Failure> {
     let transport = if args.udp {
-        Transport::Udp
+        OverlayTransport::Udp
     } else {
-        Transport::Tcp
+        OverlayTransport::Tcp
     };
     if let Some(port) = args.port {
         let peer = args.network.place(&args.host);

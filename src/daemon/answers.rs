@@ -21,7 +21,7 @@ use crate::device::node::Node;
 use crate::device::node::routes::RouteError;
 use crate::device::state::{StateDir, StateError};
 use crate::device::status::Status;
-use crate::doors::serve::service::{Serve, Transport};
+use crate::doors::serve::service::{OverlayTransport, Serve};
 use crate::names::DialError;
 
 use carrying::{Carrying, dial_kind};
@@ -131,7 +131,11 @@ impl Answers {
         Ok(self.node.serve(service)?)
     }
 
-    fn remove_service(&self, port: u16, transport: Option<Transport>) -> Result<(), ChangeError> {
+    fn remove_service(
+        &self,
+        port: u16,
+        transport: Option<OverlayTransport>,
+    ) -> Result<(), ChangeError> {
         let _changing = self.changing.lock();
         for removed in serve_list::remove(&mut self.node.serves(), port, transport)? {
             self.node.unserve(removed)?;

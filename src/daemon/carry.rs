@@ -31,7 +31,7 @@ mod own_proxy;
 
 pub use own_proxy::OwnProxy;
 
-pub use crate::doors::serve::service::Transport;
+pub use crate::doors::serve::service::OverlayTransport;
 
 /// The bytes that are carried: from where to where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ pub enum Carry {
     /// kind for TCP, of the datagram kind for UDP.
     Connect {
         /// The protocol in the overlay.
-        transport: Transport,
+        transport: OverlayTransport,
         /// Label, full name or address of the peer.
         peer: String,
         /// Port of the peer.
@@ -50,7 +50,7 @@ pub enum Carry {
     /// One connection from whichever peer comes first. The socket is as for [`Carry::Connect`].
     Accept {
         /// The protocol in the overlay.
-        transport: Transport,
+        transport: OverlayTransport,
         /// Port on this device's overlay addresses.
         port: u16,
     },
@@ -153,7 +153,7 @@ pub async fn run(
     let carried = async {
         match carry {
             Carry::Connect {
-                transport: Transport::Tcp,
+                transport: OverlayTransport::Tcp,
                 peer,
                 port,
             } => {
@@ -162,7 +162,7 @@ pub async fn run(
                 copy(local, overlay, &events).await
             }
             Carry::Accept {
-                transport: Transport::Tcp,
+                transport: OverlayTransport::Tcp,
                 port,
             } => {
                 let local = stream(one(sockets)?)?;
@@ -170,7 +170,7 @@ pub async fn run(
                 copy(local, overlay, &events).await
             }
             Carry::Connect {
-                transport: Transport::Udp,
+                transport: OverlayTransport::Udp,
                 peer,
                 port,
             } => {
@@ -179,7 +179,7 @@ pub async fn run(
                 datagrams::copy(&local, &overlay, remote, None, &events).await
             }
             Carry::Accept {
-                transport: Transport::Udp,
+                transport: OverlayTransport::Udp,
                 port,
             } => datagrams::accept(node, port, &datagram(one(sockets)?)?, &events).await,
             Carry::Forward(forwards) => {

@@ -1,7 +1,7 @@
 //! The list of services that a device serves. Decides what it may hold; a stored list and that of a
 //! running `up` are changed by the same rules.
 
-use crate::doors::serve::service::{OverlayPort, Serve, Target, Transport};
+use crate::doors::serve::service::{OverlayPort, OverlayTransport, Serve, Target};
 
 /// The reason for which the list stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,7 +55,7 @@ pub fn add(serves: &mut Vec<Serve>, serve: &Serve) -> Result<(), ServeConflict> 
 pub fn remove(
     serves: &mut Vec<Serve>,
     port: u16,
-    transport: Option<Transport>,
+    transport: Option<OverlayTransport>,
 ) -> Result<Vec<OverlayPort>, ServeConflict> {
     let is_meant = |serve: &mut Serve| {
         let known = serve.overlay_port();

@@ -21,8 +21,8 @@ use crate::host::splice::{
     Abort, HostSocket, Patience, PourInto, ResetOnDrop, Spliced, splice_within,
 };
 
-/// A program of this host, or of another one that reaches the door. What it is told ends with a
-/// reset unless it is ended in order.
+/// A program of this host, or of another one that reaches the door. Its stream ends with a reset
+/// unless it is ended in order.
 pub(crate) type Client = ResetOnDrop<Either<TcpStream, UnixStream>>;
 
 /// The first byte that a client sends, which stays unread; `None` if it closes without one.
@@ -39,16 +39,16 @@ pub(crate) async fn first_byte(client: &Client) -> io::Result<Option<u8>> {
     Ok((len > 0).then_some(first[0]))
 }
 
-/// Returns whether nobody holds the other end. To one that has only closed its side something can
-/// still be sent, be it nothing.
+/// Returns whether nobody holds the other end. If it has only closed its side, an empty message can
+/// still be sent to it.
 fn is_closed(unix: &UnixStream) -> bool {
     send(unix, &[], SendFlags::NOSIGNAL).is_err()
 }
 
-/// Where a client wanted to go.
+/// A stream that a client asked for: a connection of the overlay, or one of this host.
 pub trait OverlayStream: AsyncRead + AsyncWrite + Abort + Unpin + Send + 'static {
-    /// Moves bytes between a client and this until both have ended, or the patience is over. Every
-    /// pair moves them by its own types: how that goes best is the splice's to know.
+    /// Moves bytes between a client and this until both have ended, or the patience is over. Each
+    /// pair of types calls the splice itself, which then takes the fastest way for them.
     fn splice(
         &mut self,
         guest: &mut Guest,
@@ -81,8 +81,9 @@ impl<L: OverlayStream, R: OverlayStream> OverlayStream for Either<L, R> {
     }
 }
 
-/// Moves bytes between a client and where it wanted to go until both have ended, or the patience is
-/// over: then both are reset. `early` are bytes that the client sent and that were read already.
+/// Moves bytes between a client and the stream that it asked for until both have ended, or the
+/// patience is over: then both are reset. `early` are bytes that the client sent and that were read
+/// already.
 pub(crate) async fn splice_client<S: OverlayStream>(
     client: Client,
     early: Bytes,
@@ -91,10 +92,10 @@ pub(crate) async fn splice_client<S: OverlayStream>(
 ) {
     let mut guest = Guest { client, early };
     let spliced = reached.splice(&mut guest, patience).await;
-    debug!(?spliced, "a connection ended");
+    debug!(?spliced, "a connection of the proxy ended");
 }
 
-/// A client whose dialogue is over: what it sent too early comes first.
+/// A client whose dialogue is over. Bytes that it sent too early are read first.
 pub struct Guest {
     client: Client,
     early: Bytes,
@@ -182,8 +183,8 @@ pub(crate) fn has_left(client: &Client) -> bool {
     }
 }
 
-/// Says `answer` as the last word, and waits a moment for the client to hear it: closing a socket
-/// with unread bytes resets it, and on some systems a reset overtakes the answer.
+/// Sends `answer` as the last word, and waits a moment until the client has read it: closing a
+/// socket with unread bytes resets it, and on some systems a reset overtakes the answer.
 pub(crate) async fn refuse(client: &mut Client, answer: &[u8]) -> io::Result<()> {
     let goodbye = async {
         client.write_all(answer).await?;
@@ -197,7 +198,7 @@ pub(crate) async fn refuse(client: &mut Client, answer: &[u8]) -> io::Result<()>
     }
 }
 
-/// How long a refused client may take to close.
+/// Time that a refused client may take to close.
 pub(super) const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Bytes that a refused client may have sent and that are read away.

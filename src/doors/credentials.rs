@@ -1,24 +1,24 @@
-//! The user name and the password of a proxy, and how what a client gives is compared with them.
+//! The user name and the password of a proxy, and the comparison with those that a client gives.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, Digest, SHA256};
 use overlan_protocol::key::Secret;
 
-/// What every client must know.
+/// The user name and the password that every client must give.
 #[derive(Debug, Clone)]
 pub struct ProxyCredentials {
     user: String,
     password: Secret,
 }
 
-/// Why credentials cannot be used.
+/// The reason why credentials cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableCredentials {
     /// Empty, or longer than a client can send.
-    #[error("user name and password have 1 to {LEN_MAX} bytes each")]
+    #[error("the user name and the password must have 1 to {LEN_MAX} bytes each")]
     Length,
     /// HTTP ends the user name at the first colon, so no client could send it.
-    #[error("a user name has no colon")]
+    #[error("the user name must not contain a colon")]
     Colon,
 }
 
@@ -44,15 +44,16 @@ impl ProxyCredentials {
         self.are(other.user.as_bytes(), other.password.reveal().as_bytes())
     }
 
-    /// Returns whether these are they. Takes as long for one wrong byte as for all, and tells no
-    /// length.
+    /// Returns whether `user` and `password` are these. It takes as long for one wrong byte as for
+    /// all, and reveals no length.
     pub(crate) fn are(&self, user: &[u8], password: &[u8]) -> bool {
         let own = fingerprint(self.user.as_bytes(), self.password.reveal().as_bytes());
         verify_slices_are_equal(fingerprint(user, password).as_ref(), own.as_ref()).is_ok()
     }
 }
 
-/// Of equal length for all inputs, so that a comparison in constant time hides lengths too.
+/// A digest of equal length for all inputs, so that a comparison in constant time hides lengths
+/// too.
 fn fingerprint(user: &[u8], password: &[u8]) -> Digest {
     let mut context = Context::new(&SHA256);
     context.update(&(user.len() as u64).to_be_bytes());

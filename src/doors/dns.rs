@@ -1,5 +1,5 @@
-//! DNS for programs of this host, and questions to other resolvers. What a name is to us is decided
-//! by `crate::names::lookup`; here are the sockets, the cache's owner and the order in which
+//! DNS for programs of this host, and questions to other resolvers. `crate::names::lookup` decides
+//! what a name means; here are the sockets, the owner of the cache, and the order in which
 //! resolvers are asked.
 
 pub mod client;

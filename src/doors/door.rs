@@ -1,64 +1,65 @@
-//! The door of a proxy, as the dialogues of its clients see it: decides who has a place, and where
-//! a destination is reached and within which time. Takes no connection and speaks no protocol.
+//! The door of a proxy, as the dialogues of its clients see it: decides who has a place, where a
+//! destination is reached, and within which time. It takes no connection and speaks no protocol.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use overlan_transport::clock::now;
+use overlan_transport::reminder::Reminder;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug_span, info};
+use tracing::info;
 
 use crate::doors::credentials::ProxyCredentials;
 use crate::doors::overlay::Overlay;
-use crate::doors::places::{Admission, NoShare, ProxyPlaces, Room};
+use crate::doors::places::{AdmittedClient, NoShare, ProxyPlaces, Room};
 use crate::host::accept::Vacancy;
-use crate::host::reminder::Reminder;
 use crate::host::shares::Claimant;
 use crate::host::splice::Patience;
 use crate::host::{dial_times, direct, same_user, sockets};
 use crate::names::{self, Destination, DialError};
 
-/// How the door behaves.
+/// The settings of a proxy door.
 #[derive(Debug, Clone)]
 pub struct ProxyConfig {
-    /// What every client must give, by RFC 1929 or as HTTP Basic; `None` = nothing is asked for.
+    /// The credentials that every client must give, by RFC 1929 or as HTTP Basic; `None` = none are
+    /// asked for.
     pub credentials: Option<ProxyCredentials>,
     /// From the connection to the whole SOCKS request, or to the first byte of an HTTP request.
     /// Where credentials are asked for, they come within this time after that byte.
     pub handshake_timeout: Duration,
     /// For the whole head of an HTTP request, and between two on one connection.
     pub head_timeout: Duration,
-    /// How long a request waits for a device that is not ready, before it is refused; zero = not at
-    /// all.
+    /// Time that a request waits for a device that is not ready, before it is refused; zero = it
+    /// does not wait.
     pub hold: Duration,
     /// From the request to the answer of the destination.
     pub dial_timeout: Duration,
-    /// How long a port that a client opened by BIND waits for its peer.
+    /// Time that a port which a client opened by BIND waits for its peer.
     pub bind_timeout: Duration,
     /// Connections and UDP associations on which no byte moves for so long are ended; `None` =
     /// never.
     pub idle_timeout: Option<Duration>,
     /// The same for connections of which one side has closed; `None` = never.
     pub half_closed_timeout: Option<Duration>,
-    /// Connections at once; more wait in the listener's backlog. Where credentials are asked for,
-    /// whoever is not our own user or root gets no more of them than are left for others, and half
-    /// of them are for clients that have given the credentials.
+    /// Connections at once; more wait in the listener's backlog. Where credentials are asked for, a
+    /// client that is neither our own user nor root gets no more of them than are left for others,
+    /// and a quarter of them is for clients that have not given the credentials yet.
     pub max_connections: usize,
     /// UDP associations at once; more are refused. They are shared out likewise.
     pub max_associations: usize,
     /// Counts both, over all doors that have the same one; the first of them says how much there
     /// is.
     pub room: Room,
-    /// Dial destinations outside the overlay from this host, instead of refusing them.
+    /// Dial foreign destinations from this host, instead of refusing them.
     pub direct: bool,
-    /// Hears which destinations outside the overlay were refused; what it has no room for is not
-    /// told.
+    /// Receives the foreign destinations that were refused. One that finds it full is left out.
     pub foreign: Option<mpsc::Sender<String>>,
-    /// Where this device answers DNS: programs may ask there through the proxy.
+    /// The address at which this device answers DNS: programs may ask there through the proxy.
     pub dns: Option<SocketAddr>,
     /// On Linux: accept only programs of this process's user and of root, see `same_user`.
     pub same_user: bool,
@@ -95,27 +96,27 @@ impl ProxyConfig {
     }
 }
 
-/// What all connections of one listener share.
+/// The state that all connections of one listener share.
 pub(crate) struct ProxyDoor<O> {
     pub(crate) config: ProxyConfig,
     pub(crate) overlay: O,
     pub(super) places: Arc<ProxyPlaces>,
-    /// When its owner was last warned of strangers.
+    /// Spaces out the warnings about strangers.
     pub(super) strangers: Reminder,
-    /// When its owner was last warned of sources that have their share.
+    /// Spaces out the warnings about sources that have their share.
     greedy: Reminder,
-    /// Nobody is let in any more.
+    /// Fires when nobody is let in any more.
     closed: CancellationToken,
 }
 
-/// Both ends of a client's way to us.
+/// Both ends of a client's connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ClientEnds {
-    /// Where it comes from.
+    /// The address from which the client comes.
     pub(crate) client: IpAddr,
-    /// Where it reached us.
+    /// The address at which it reached us.
     pub(crate) own: IpAddr,
-    /// Who it is on this host, if the kernel knows.
+    /// Its user on this host, if the kernel knows.
     pub(crate) user: Option<u32>,
 }
 
@@ -136,7 +137,8 @@ impl<O: Overlay> ProxyDoor<O> {
         }
     }
 
-    /// Returns whether it has places, for who asks whether the device is ready.
+    /// Registers the door at `at` among those whose places count when somebody asks whether the
+    /// device is ready.
     pub(super) fn vacancy(&self, at: &str) -> Arc<Vacancy> {
         self.overlay.vacancies().open(
             format!("the proxy at {at}"),
@@ -145,44 +147,44 @@ impl<O: Overlay> ProxyDoor<O> {
         )
     }
 
-    /// Tells when nobody is let in any more.
+    /// Returns the token that fires when nobody is let in any more.
     pub(crate) fn closed(&self) -> &CancellationToken {
         &self.closed
     }
 
-    /// Gives a client a place: its source's share of strangers' places, where there is something to
-    /// prove.
-    pub(super) fn admit(&self, source: Claimant) -> Result<Admission, NoShare> {
+    /// Gives a client a place. Where credentials are asked for, it is one of its source's share of
+    /// the places for strangers.
+    pub(super) fn admit(&self, source: Claimant) -> Result<AdmittedClient, NoShare> {
         if self.config.credentials.is_none() {
             return Ok(self.places.admit());
         }
-        let now = Instant::now().into_std();
-        self.places.admit_stranger(now, source).ok_or_else(|| {
+        self.places.admit_stranger(now(), source).ok_or_else(|| {
             self.note_greedy(source);
             NoShare
         })
     }
 
-    /// Says now and then that a source was refused for its share.
+    /// Logs now and then that a source was refused because it has its share.
     fn note_greedy(&self, source: impl std::fmt::Debug) {
-        if let Some(times) = self.greedy.due(Instant::now()) {
+        if let Some(times) = self.greedy.due(now()) {
             info!(
                 ?source,
                 times,
-                "clients of the proxy were refused: where they come from has its share of the connections"
+                "clients of the proxy were refused: their source has its share of the connections \
+                 and gets another when one of them ends"
             );
         }
     }
 
-    /// That the client gave the credentials.
-    pub(crate) fn prove(&self, entry: &Admission) -> Result<(), NoShare> {
+    /// Notes that the client gave the credentials.
+    pub(crate) fn prove(&self, entry: &AdmittedClient) -> Result<(), NoShare> {
         entry
             .prove()
             .inspect_err(|NoShare| self.note_greedy(entry.source()))
     }
 
     /// Returns whether the program that sends datagrams from `client` may use the association of
-    /// the program at `ends`: on this host they belong to the same user.
+    /// the program at `ends`: on this host both must belong to the same user.
     pub(crate) async fn may_send(&self, client: SocketAddr, ends: ClientEnds) -> bool {
         let Some(user) = ends.user else {
             // From another host, which proved itself by the credentials.
@@ -190,14 +192,18 @@ impl<O: Overlay> ProxyDoor<O> {
         };
         let admitted = same_user::admit_sender(client, user).await;
         if let Err(why) = &admitted
-            && let Some(times) = self.strangers.due(Instant::now())
+            && let Some(times) = self.strangers.due(now())
         {
-            info!(%why, times, "datagrams to the proxy were dropped: their sender is not who opened the association");
+            info!(
+                %why, times,
+                "datagrams to the proxy were dropped: another program than their sender opened \
+                 the association"
+            );
         }
         admitted.is_ok()
     }
 
-    /// Opens a connection to where a client wants, within the configured times.
+    /// Opens a connection to the destination that a client asks for, within the configured times.
     pub(crate) async fn reach(
         &self,
         destination: &Destination,
@@ -217,7 +223,7 @@ impl<O: Overlay> ProxyDoor<O> {
         }
         self.settle(destination).await?;
         let dial = self.overlay.dial(destination.clone(), port);
-        let dial = dial.instrument(debug_span!("dial", %destination, port));
+
         match timeout(self.config.dial_timeout, dial).await {
             Ok(Ok(stream)) => Ok(Either::Left(stream)),
             Ok(Err(error)) if error.is_foreign() && self.config.direct => {
@@ -228,7 +234,7 @@ impl<O: Overlay> ProxyDoor<O> {
                     && let Some(foreign) = &self.config.foreign
                 {
                     // Named once is enough; programs ask again and again.
-                    let _told = foreign.try_send(destination.to_string());
+                    let _is_full = foreign.try_send(destination.to_string());
                 }
                 Err(error)
             }
@@ -243,7 +249,7 @@ impl<O: Overlay> ProxyDoor<O> {
             .map_err(|_| DialError::NotReady)
     }
 
-    /// Returns whether that is where this device answers DNS.
+    /// Returns whether this device answers DNS there.
     pub(crate) fn is_resolver(&self, destination: &Destination, port: u16) -> bool {
         let (Some(dns), Destination::Address(address)) = (self.config.dns, destination) else {
             return false;
@@ -265,13 +271,15 @@ impl<O: Overlay> ProxyDoor<O> {
     }
 }
 
-/// A program on this host sends its request at once; who is silent for longer only holds a place.
+/// Time until the request. A program on this host sends it at once; one that is silent for longer
+/// only holds a place.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A browser keeps its connections for its next requests; who needs longer opens another.
+/// Time between two requests. A browser keeps its connections for its next ones; if that comes
+/// later, it opens another.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The peer was told by other means, and connects soon or never.
+/// Time until the peer connects. It hears of the port by other means, and connects soon or never.
 const BIND_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// UDP associations at once: each holds up to three sockets of the host besides its connection.

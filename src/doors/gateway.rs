@@ -1,8 +1,8 @@
 //! Connects peers to the hosts of this gateway, and asks other gateways for theirs. Decides what an
-//! error here means for the peer; which hosts are allowed is its owner's word.
+//! error here means for the peer; the caller says which hosts are allowed.
 //!
-//! The peer hears how it went before a byte of the host's: a refusal there is a refusal, a host
-//! that nobody reaches is unreachable.
+//! The peer gets the result before the first byte of the host: a refusal there is a refusal here,
+//! and a host that nobody reaches is unreachable.
 
 use std::io;
 use std::net::{IpAddr, UdpSocket};
@@ -30,29 +30,34 @@ pub(crate) type Routes = Arc<dyn Fn() -> Vec<GatewayRoute> + Send + Sync>;
 pub(crate) async fn run(listener: TcpListener, routes: Routes, vacancy: &Vacancy, until: &Until) {
     accept::run_overlay(listener, vacancy, until, |incoming| {
         let routes = routes.clone();
-        let span = debug_span!("gateway", peer = %incoming.remote());
+        let span = debug_span!("peer", address = %incoming.remote());
         async move { connection(incoming, &routes).await }.instrument(span)
     })
     .await;
 }
 
 async fn connection(incoming: Incoming, routes: &Routes) {
-    let remote = incoming.remote();
     let mut overlay = incoming.accept();
     let Ok(Ok(Some(request))) = timeout(REQUEST_WITHIN, read_request(&mut overlay)).await else {
-        debug!(%remote, "no request came that could be understood");
+        debug!("a peer sent no valid request for a gateway host");
         return;
     };
-    let routes = routes();
+    let flow = debug_span!("flow", destination = request.host, port = request.port);
+    connect(overlay, &request, &routes()).instrument(flow).await;
+}
+
+/// Connects a peer to the host that it asks for, and moves bytes between them until both have
+/// ended.
+async fn connect(mut overlay: netstack::TcpStream, request: &Request, routes: &[GatewayRoute]) {
     let covers = |route: &GatewayRoute| route.covers(request.host(), request.port).is_some();
     let dialled = match routes.iter().any(covers) {
-        true => timeout(dial_times::GATEWAY_DIAL, dial(&request, &routes)).await,
+        true => timeout(dial_times::GATEWAY_DIAL, dial(request, routes)).await,
         false => Ok(Err(DialError::DeniedByPolicy)),
     };
     let mut target = match dialled.unwrap_or(Err(DialError::TimedOut)) {
         Ok(target) => target,
         Err(error) => {
-            debug!(%remote, host = request.host, port = request.port, %error, "not led to a host");
+            debug!(%error, "a peer was not connected to a gateway host");
             // A peer that is gone needs no answer.
             let _ = overlay.write_all(&[answer_to(&error).byte()]).await;
             let _ = overlay.shutdown().await;
@@ -61,7 +66,7 @@ async fn connection(incoming: Incoming, routes: &Routes) {
     };
     if overlay.write_all(&[Answer::Connected.byte()]).await.is_ok() {
         let spliced = splice(&mut overlay, &mut target).await;
-        debug!(%remote, ?spliced, "a connection to a host behind ended");
+        debug!(?spliced, "a connection to a gateway host ended");
     }
 }
 
@@ -76,7 +81,7 @@ async fn read_request(overlay: &mut netstack::TcpStream) -> io::Result<Option<Re
     Ok(Request::decode(head, &host))
 }
 
-/// From this host, by its own resolver; each address that is found there is judged.
+/// Dials from this host, by its own resolver; each address that is found is judged.
 async fn dial(request: &Request, routes: &[GatewayRoute]) -> Result<TcpStream, DialError> {
     let destination = match request.host() {
         Host::Address(address) => address.into(),
@@ -85,16 +90,16 @@ async fn dial(request: &Request, routes: &[GatewayRoute]) -> Result<TcpStream, D
     direct::dial_where(destination, request.port, |address| {
         let allowed = may_dial(routes, request, address, is_own);
         if !allowed {
-            debug!(host = request.host, %address, "this address is not led to");
+            debug!(%address, "an address was left out: no route leads there, or it is our own");
         }
         allowed
     })
     .await
 }
 
-/// Returns whether it is an address of this host. The kernel knows them all, those of ranges that
-/// are routed to it as well: it lets a socket have no other. Where it cannot be asked, for lack of
-/// descriptors say, the address counts as ours and is not led to.
+/// Returns whether it is an address of this host. The kernel knows them all, also those of ranges
+/// that are routed to it: it lets a socket have no other. If it cannot be asked, for lack of
+/// descriptors for example, the address counts as ours and is not dialled.
 fn is_own(address: IpAddr) -> bool {
     match UdpSocket::bind((address, 0)) {
         Ok(_) => true,

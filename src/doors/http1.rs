@@ -1,16 +1,19 @@
 //! HTTP/1.1 as an intermediary speaks it (RFC 9112; RFC 9110, section 7), between a client and a
-//! service. Decides what passes and how; where a request leads and who may ask is said by an
-//! [`Intermediary`]: the proxy, or a published service.
+//! service. Decides what passes and how; an [`Intermediary`], which is the proxy or a served port,
+//! says where a request leads and who may ask.
 //!
 //! ```text
-//! client ── head ──> message, target, body (pure: is it sound?) ── Intermediary: where to? ──> session
-//!                       session: exchange (head and body on, 1xx and the answer back) ─┬─> next request
-//!                                                                                      ├─> CONNECT, 101: a tunnel
-//!                                                                                      └─> own words, then a slow goodbye
+//! client ── head ──> message, target, body: is it sound? (pure)
+//!                    Intermediary: where to?
+//!                    session: exchange (head and body on, 1xx and the answer back)
+//!                    ├─> next request
+//!                    ├─> CONNECT, 101: a tunnel
+//!                    └─> an answer of our own, then a slow goodbye
 //! ```
 //!
-//! hyper does none of it, because its server makes and drops 1xx answers by itself and does not
-//! notice a client that leaves.
+//! hyper does none of it: its server makes and drops 1xx answers by itself, and takes a client that
+//! has closed its side either for gone or for one that stays
+//! (<https://github.com/hyperium/hyper/pull/1981>).
 
 mod body;
 

@@ -1,12 +1,11 @@
-//! HTTP as a proxy speaks it: decides what a request asks for and who may ask, and what those hear
-//! that get nowhere. How a message passes is
-//! [`crate::doors::http1`]'s.
+//! HTTP as a proxy speaks it: decides what a request asks for, who may ask, and how a request is
+//! refused. [`crate::doors::http1`] passes the messages.
 //!
 //! ```text
 //! head → password? ─┬─ CONNECT host:port → dial → 200 → splice
-//!                   ├─ GET http://host/… → forward → answer ─┬─ next request, maybe for another host
+//!                   ├─ GET http://host/… → forward → answer ─┬─ next request, for any host
 //!                   │                                        └─ 101 → splice
-//!                   └─ GET /proxy.pac → what a browser is to send through here
+//!                   └─ GET /proxy.pac → the script by which a browser chooses
 //! ```
 
 mod credentials;
@@ -22,6 +21,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::either::Either;
+use tracing::{Instrument, Span, debug_span};
 
 use crate::doors::client::{Client, has_left, splice_client};
 use crate::doors::door::ProxyDoor;
@@ -30,16 +30,16 @@ use crate::doors::http1::{
     NextHop, Own, RequestTarget,
 };
 use crate::doors::overlay::Overlay;
-use crate::doors::places::{Admission, NoShare};
+use crate::doors::places::{AdmittedClient, NoShare};
 use crate::names::Destination;
 
 use refusal::ProxyRefusal;
 
-/// One connection of a client whose first byte is a letter, to its end.
+/// Serves one connection of a client whose first byte is a letter, to its end.
 pub(crate) async fn converse<O: Overlay>(
     client: Client,
     door: &ProxyDoor<O>,
-    entry: &Admission,
+    entry: &AdmittedClient,
 ) -> Result<(), HttpRejected> {
     let own = match client.get() {
         Either::Left(tcp) => tcp.local_addr().ok(),
@@ -55,6 +55,7 @@ pub(crate) async fn converse<O: Overlay>(
         () = stays_a_stranger(door, entry) => return Err(HttpRejected::Silent),
     };
     if let End::Tunnel {
+        place,
         mut client,
         from_client,
         service,
@@ -64,12 +65,13 @@ pub(crate) async fn converse<O: Overlay>(
         // Not more than one buffer: the client's socket takes it whether or not the client reads
         // yet.
         client.write_all(&from_service).await?;
-        splice_client(client, from_client, service, door.config.patience()).await;
+        let spliced = splice_client(client, from_client, service, door.config.patience());
+        spliced.instrument(gate.flow(&place)).await;
     }
     Ok(())
 }
 
-/// Why a conversation ends before the client was served.
+/// The reason why a conversation ends before the client was served.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HttpRejected {
     #[error("it did not give the credentials in time")]
@@ -79,7 +81,7 @@ pub(crate) enum HttpRejected {
 }
 
 /// Returns if the client has not given the credentials in time.
-async fn stays_a_stranger<O: Overlay>(door: &ProxyDoor<O>, entry: &Admission) {
+async fn stays_a_stranger<O: Overlay>(door: &ProxyDoor<O>, entry: &AdmittedClient) {
     if timeout(door.config.handshake_timeout, entry.proved())
         .await
         .is_ok()
@@ -88,7 +90,8 @@ async fn stays_a_stranger<O: Overlay>(door: &ProxyDoor<O>, entry: &Admission) {
     }
 }
 
-/// The whole answer, head and text, for a program that may not use this proxy, because `why`.
+/// Returns the whole answer, head and text, for a program that may not use this proxy, because
+/// `why`.
 pub(crate) fn turned_away(why: &str) -> Vec<u8> {
     refusal::turned_away(why)
 }
@@ -96,9 +99,9 @@ pub(crate) fn turned_away(why: &str) -> Vec<u8> {
 /// The proxy's side of one connection.
 struct Gate<'a, O> {
     door: &'a ProxyDoor<O>,
-    /// Where the client found us, unless that was a Unix socket.
+    /// The address at which the client found us; `None` for a Unix socket.
     own: Option<SocketAddr>,
-    entry: &'a Admission,
+    entry: &'a AdmittedClient,
 }
 
 impl<O: Overlay> Gate<'_, O> {
@@ -130,8 +133,8 @@ impl<O: Overlay> Gate<'_, O> {
         }
     }
 
-    /// The one page that this server has, for those who know it by an address of this host: a page
-    /// of somebody else that has made its name lead here gets nothing.
+    /// Answers with the one page that this server has, if it is asked for by an address of this
+    /// host: a foreign page whose name leads here gets nothing.
     fn page(&self, path: &str, request: &HttpRequest) -> Result<HttpVerdict, ProxyRefusal> {
         let is_pac = pac::PATHS.contains(&path);
         let own = self
@@ -184,6 +187,10 @@ impl<O: Overlay> Intermediary for Gate<'_, O> {
         ProxyRefusal::Fault(fault.clone()).into_own()
     }
 
+    fn flow(&self, place: &NextHop) -> Span {
+        debug_span!("flow", destination = place.host, port = place.port)
+    }
+
     fn introduce(&self, _: &mut Fields) {}
 
     fn passes(&self, _: &str) -> bool {
@@ -199,7 +206,7 @@ impl<O: Overlay> Intermediary for Gate<'_, O> {
     }
 }
 
-/// Where `http://host/` leads.
+/// The port of `http://host/`.
 const HTTP_PORT: u16 = 80;
 
 #[cfg(test)]

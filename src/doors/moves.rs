@@ -1,5 +1,5 @@
-//! When bytes or datagrams last moved on a connection, for those who end it once it has been idle
-//! for too long. Ends nothing itself.
+//! The time of the last move of bytes or datagrams on a connection, for those who end it once it
+//! has been idle for too long. Ends nothing itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// When bytes last moved, in milliseconds since the beginning.
+/// The moment when bytes last moved, in milliseconds since the beginning.
 #[derive(Clone)]
 pub(crate) struct Moves {
     begin: Instant,

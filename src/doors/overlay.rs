@@ -1,5 +1,5 @@
-//! What a proxy needs of the overlay: connections both ways, datagrams, names, and a word on when
-//! it is ready.
+//! The overlay as a proxy needs it: connections both ways, datagrams, names, and a sign that it is
+//! ready.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,7 @@ pub trait Overlay: Clone + Send + Sync + 'static {
     /// A connection through the overlay.
     type Stream: OverlayStream;
     /// A port that is open for one peer.
-    type Bound: Bound<Stream = Self::Stream>;
+    type Bound: PeerPort<Stream = Self::Stream>;
     /// A socket for datagrams.
     type Datagrams: Datagrams;
 
@@ -25,31 +25,31 @@ pub trait Overlay: Clone + Send + Sync + 'static {
         None
     }
 
-    /// Where doors say whether they have places.
+    /// The register in which doors note whether they have places.
     fn vacancies(&self) -> Vacancies {
         Vacancies::default()
     }
 
-    /// What lies in the overlay or at its gateways, for programs that send nothing else through a proxy.
+    /// Returns the destinations in the overlay or at its gateways, for programs that send nothing
+    /// else through a proxy.
     fn proxied(&self) -> Proxied {
         Proxied::default()
     }
 
-    /// Returns once a dial to `destination` can be answered truly: at once for what is outside the
-    /// overlay.
+    /// Returns once a dial to `destination` can be answered truly: at once for foreign
+    /// destinations.
     fn ready(&self, destination: &Destination) -> impl Future<Output = ()> + Send;
 
-    /// Opens a connection. It is asked for destinations outside the overlay too, and says an error
-    /// that
-    /// [is foreign](DialError::is_foreign).
+    /// Opens a connection. It is asked for foreign destinations too, and answers those with an
+    /// error that [is foreign](DialError::is_foreign).
     fn dial(
         &self,
         destination: Destination,
         port: u16,
     ) -> impl Future<Output = Result<Self::Stream, DialError>> + Send;
 
-    /// What a person does about `error`, with which a connection to `port` of `destination` ended;
-    /// `None` if the overlay does not know.
+    /// Returns the next step of a person after `error`, with which a connection to `port` of
+    /// `destination` ended; `None` if the overlay does not know one.
     fn next_step(
         &self,
         _destination: &Destination,
@@ -68,8 +68,8 @@ pub trait Overlay: Clone + Send + Sync + 'static {
     /// A new socket for datagrams to any peer. It takes no port before it sends.
     fn datagrams(&self) -> Self::Datagrams;
 
-    /// The answer of this device's resolver to one query, if it deserves one. It may have to ask
-    /// others.
+    /// Returns the answer of this device's resolver to one query, if it deserves one. The resolver
+    /// may have to ask others.
     fn resolve(
         &self,
         query: Vec<u8>,
@@ -78,23 +78,23 @@ pub trait Overlay: Clone + Send + Sync + 'static {
 }
 
 /// A port that is open for one peer until this is dropped.
-pub trait Bound: Send {
+pub trait PeerPort: Send {
     /// A connection through the overlay.
     type Stream;
 
-    /// Where the peer finds it.
+    /// Returns the address at which the peer finds it.
     fn local(&self) -> SocketAddr;
 
-    /// The next connection of that peer, and where it comes from; those of others are refused.
+    /// Returns the next connection of that peer, and its address; those of other peers are refused.
     fn accept(&mut self) -> impl Future<Output = (Self::Stream, SocketAddr)> + Send;
 }
 
 /// A socket for datagrams to any peer.
 pub trait Datagrams: Send {
-    /// Sends one datagram; where it went.
+    /// Sends one datagram, and returns the address that it went to.
     ///
     /// # Errors
-    /// As for a dial. That it is lost on its way is no error.
+    /// As for a dial. A datagram that is lost on its way is not an error.
     fn send_to(
         &mut self,
         data: &[u8],
@@ -102,7 +102,7 @@ pub trait Datagrams: Send {
         port: u16,
     ) -> Result<SocketAddr, DialError>;
 
-    /// The next datagram and who sent it. What does not fit into `data` is lost. Dropping the
-    /// future loses nothing.
+    /// Returns the next datagram and its sender. Bytes that do not fit into `data` are lost.
+    /// Dropping the future loses nothing.
     fn recv_from(&mut self, data: &mut [u8]) -> impl Future<Output = (usize, SocketAddr)> + Send;
 }

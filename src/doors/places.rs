@@ -19,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::host::shares::{Claimant, SharePermit, Shares};
 
-/// What doors have room for. Clones count together.
+/// The places that doors have. Clones count together.
 #[derive(Debug, Clone, Default)]
 pub struct Room(Arc<OnceLock<Arc<ProxyPlaces>>>);
 
 impl Room {
-    /// Its places; the first door says how many there are.
+    /// Returns its places; the first door says how many there are.
     pub(super) fn places(&self, connections: usize, associations: usize) -> Arc<ProxyPlaces> {
         let places = self
             .0
@@ -45,13 +45,13 @@ pub(crate) struct ProxyPlaces {
     associating: Arc<Shares>,
 }
 
-/// Clients that have not given the credentials yet, and how those are told who have to go for
-/// another.
+/// Clients that have not given the credentials yet, and for each the token that fires when it has
+/// to go for another.
 #[derive(Debug)]
 struct Unproven {
     strangers: Strangers<u64, Claimant>,
     next: u64,
-    told: BTreeMap<u64, CancellationToken>,
+    evictions: BTreeMap<u64, CancellationToken>,
 }
 
 impl ProxyPlaces {
@@ -67,20 +67,20 @@ impl ProxyPlaces {
         }
     }
 
-    /// Lets a client in that need not prove itself.
-    pub(super) fn admit(self: &Arc<Self>) -> Admission {
-        Admission::new(self, None, HeldPlace::Known(None))
+    /// Lets in a client that need not prove itself.
+    pub(super) fn admit(self: &Arc<Self>) -> AdmittedClient {
+        AdmittedClient::new(self, None, HeldPlace::Known(None))
     }
 
-    /// Lets a client in at `now` that has to prove itself, unless too many like it did not yet.
-    /// Where there is no room, one of the source that holds most goes for it.
+    /// Lets in a client that has to prove itself, at `now`, unless too many such clients have not
+    /// done so yet. Where there is no room, one of the source that holds most goes for it.
     pub(super) fn admit_stranger(
         self: &Arc<Self>,
         now: Instant,
         source: Claimant,
-    ) -> Option<Admission> {
+    ) -> Option<AdmittedClient> {
         if is_unlimited(source) {
-            return Some(Admission::new(self, None, HeldPlace::Stranger(None)));
+            return Some(AdmittedClient::new(self, None, HeldPlace::Stranger(None)));
         }
         let (place, evicted) = self.unproven().admit(now, source)?;
         let places = Arc::clone(self);
@@ -89,7 +89,7 @@ impl ProxyPlaces {
             place,
             evicted,
         };
-        Some(Admission::new(
+        Some(AdmittedClient::new(
             self,
             Some(source),
             HeldPlace::Stranger(Some(stranger)),
@@ -106,7 +106,7 @@ impl Unproven {
         Self {
             strangers: Strangers::new(all, all.div_ceil(2)),
             next: 0,
-            told: BTreeMap::new(),
+            evictions: BTreeMap::new(),
         }
     }
 
@@ -114,12 +114,12 @@ impl Unproven {
         let place = self.next;
         let evicted = self.strangers.admit(now, source, place).ok()?;
         self.next += 1;
-        if let Some(told) = evicted.and_then(|evicted| self.told.remove(&evicted)) {
-            told.cancel();
+        if let Some(eviction) = evicted.and_then(|evicted| self.evictions.remove(&evicted)) {
+            eviction.cancel();
         }
-        let told = CancellationToken::new();
-        self.told.insert(place, told.clone());
-        Some((place, told))
+        let eviction = CancellationToken::new();
+        self.evictions.insert(place, eviction.clone());
+        Some((place, eviction))
     }
 }
 
@@ -134,13 +134,13 @@ struct StrangerPlace {
 impl Drop for StrangerPlace {
     fn drop(&mut self) {
         let mut unproven = self.places.unproven();
-        unproven.told.remove(&self.place);
+        unproven.evictions.remove(&self.place);
         unproven.strangers.leave(self.place);
     }
 }
 
-/// Whoever runs as our user, or as root, could end us as well: those wait for places and are never
-/// refused one.
+/// Returns whether a source waits for places and is never refused one. That holds for our own user
+/// and root, whose programs could end us as well.
 fn is_unlimited(source: Claimant) -> bool {
     let own = rustix::process::geteuid().as_raw();
     matches!(source, Claimant::User(user) if user == own || user == ROOT)
@@ -148,15 +148,15 @@ fn is_unlimited(source: Claimant) -> bool {
 
 /// A client that was let in, and the places that it has until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Admission {
+pub(crate) struct AdmittedClient {
     places: Arc<ProxyPlaces>,
-    /// Whose share it takes; nobody's, if it has no limit.
+    /// The source whose share it takes; `None` = it has no limit.
     source: Option<Claimant>,
     held: Mutex<HeldPlace>,
     proved: watch::Sender<bool>,
 }
 
-/// What a client has.
+/// The place that a client holds.
 #[derive(Debug)]
 enum HeldPlace {
     /// One of strangers' places.
@@ -167,10 +167,10 @@ enum HeldPlace {
 
 /// A source has as many places as are left for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("where it comes from has its share of the connections")]
+#[error("its source has its share of the connections")]
 pub(crate) struct NoShare;
 
-impl Admission {
+impl AdmittedClient {
     fn new(places: &Arc<ProxyPlaces>, source: Option<Claimant>, held: HeldPlace) -> Self {
         let is_known = matches!(held, HeldPlace::Known(_));
         Self {
@@ -181,13 +181,13 @@ impl Admission {
         }
     }
 
-    /// Whose share it takes; nobody's, if it has no limit.
+    /// The source whose share it takes; `None` = it has no limit.
     pub(super) fn source(&self) -> Option<Claimant> {
         self.source
     }
 
-    /// Fires if the client has to go for another before it has proved itself; `None` if that cannot
-    /// be.
+    /// Returns the token that fires if the client has to go for another before it has proved
+    /// itself; `None` if that cannot be.
     pub(super) fn evicted(&self) -> Option<CancellationToken> {
         match &*self.held.lock() {
             HeldPlace::Stranger(Some(stranger)) => Some(stranger.evicted.clone()),
@@ -195,7 +195,8 @@ impl Admission {
         }
     }
 
-    /// The client gave the credentials: it leaves the strangers' places. Again it does nothing.
+    /// Moves the client out of the places for strangers, because it gave the credentials. A second
+    /// call does nothing.
     ///
     /// # Errors
     /// Its source has its share.
@@ -219,7 +220,7 @@ impl Admission {
         let _ = self.proved.subscribe().wait_for(|proved| *proved).await;
     }
 
-    /// A place for a UDP association.
+    /// Takes a place for a UDP association, if there is one.
     pub(crate) fn associate(&self) -> Option<Associating> {
         let place = match self.source {
             Some(source) => Some(self.places.associating.take(source)?),
@@ -241,8 +242,8 @@ pub(crate) struct Associating {
 }
 
 /// One of so many parts of all places is for clients that have not given the credentials yet, and
-/// for nobody else: whoever is known could otherwise hold so many that a few strangers take the
-/// rest, and then nobody is let in who could make one of them go.
+/// for nobody else. Known clients could otherwise hold so many that a few strangers take the rest,
+/// and then nobody is let in who could make one of them go.
 const STRANGERS_SHARE: usize = 4;
 
 const ROOT: u32 = 0;
@@ -278,7 +279,7 @@ mod tests {
         assert_eq!(flood.len(), 8);
         let other = places.admit_stranger(now(), source(2)).unwrap();
         assert_eq!(other.prove(), Ok(()));
-        // Whoever has proved itself is no stranger any more.
+        // A client that has proved itself is not a stranger any more.
         let more = all_of(|| {
             let entry = places.admit_stranger(now(), source(2))?;
             entry.prove().ok().map(|()| entry)

@@ -1,4 +1,4 @@
-//! What a browser sends through the proxy: decides it by the netmap. Pure.
+//! Decides by the netmap which destinations a browser sends through the proxy. Pure.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -19,7 +19,8 @@ pub struct Proxied {
 }
 
 impl Proxied {
-    /// The domain, the zones of all networks, the overlay's addresses, and what gateways lead to.
+    /// Collects the domain, the zones of all networks, the overlay's addresses, and the hosts of
+    /// gateways.
     pub(crate) fn of(netmap: &Netmap) -> Self {
         let mut proxied = Self::default();
         proxied

@@ -1,11 +1,11 @@
-//! The proxy door: decides who may come in, which protocol a connection speaks by its first byte,
-//! and where a destination is reached. The dialogues are those of `socks` and `http_proxy`, moving
-//! bytes is [`crate::host::splice`]'s.
+//! The proxy door: decides who may come in, and which protocol a connection speaks by its first
+//! byte. The dialogues are those of `socks` and `http_proxy`, `door` reaches destinations, and
+//! [`crate::host::splice`] moves bytes.
 //!
 //! ```text
 //! accept → same user? → first byte ─┬─ 5: SOCKS5 ──────┐
 //!              │                    ├─ a letter: HTTP ─┴→ hold until ready → dial → splice
-//!              no → said so         └─ 4: SOCKS4, refused; else: closed
+//!              no → refused         └─ 4: SOCKS4, refused; else: closed
 //! ```
 
 mod unix;
@@ -15,16 +15,17 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use overlan_transport::clock::now;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, debug_span, info};
 
 use crate::doors::client::{Client, GOODBYE, first_byte, refuse};
 use crate::doors::door::{ClientEnds, ProxyDoor};
-use crate::doors::places::{Admission, NoShare};
+use crate::doors::places::{AdmittedClient, NoShare};
 use crate::doors::{http_proxy, socks};
 use crate::host::memory::Budget;
 use crate::host::same_user::{self, Stranger};
@@ -35,18 +36,19 @@ use crate::host::{accept, sockets};
 pub use crate::doors::client::{Guest, OverlayStream};
 pub use crate::doors::credentials::{LEN_MAX, ProxyCredentials, UnusableCredentials};
 pub use crate::doors::door::ProxyConfig;
-pub use crate::doors::overlay::{Bound, Datagrams, Overlay};
+pub use crate::doors::overlay::{Datagrams, Overlay, PeerPort};
 pub use crate::doors::places::Room;
 pub use crate::doors::proxied::Proxied;
 pub use crate::host::accept::{Until, Vacancies};
 pub use unix::{UnixDoor, UnixDoorError};
 
-/// Why the door is not opened at an address.
+/// The reason why the door is not opened at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ListenRefused {
     /// Others can reach the address, and anybody could use the overlay through it.
     #[error(
-        "{0} is not a loopback address: others can reach it, so a user name and a password are needed"
+        "{0} is not a loopback address: others can reach it, so a user name and a password are \
+         needed"
     )]
     NeedsCredentials(SocketAddr),
 }
@@ -66,8 +68,9 @@ pub fn check_listen(address: SocketAddr, credentials: bool) -> Result<(), Listen
 /// Serves clients while the door is open, and returns when their connections have ended.
 ///
 /// The same-user check asks Linux who owns the other end of each connection, whatever address that
-/// has. Whom Linux does not know, in another network namespace or on another host, is refused. On
-/// other systems everybody on this host may connect: there the credentials are the protection.
+/// has. A program that Linux does not know, in another network namespace or on another host, is
+/// refused. On other systems everybody on this host may connect: there the credentials are the
+/// protection.
 pub async fn serve<O: Overlay>(
     listener: impl Into<Arc<TcpListener>>,
     config: ProxyConfig,
@@ -91,17 +94,17 @@ pub async fn serve<O: Overlay>(
             let entrance = Arc::clone(&entrance);
             let served = async move {
                 if let Err(error) = entrance.tcp(client, peer).await {
-                    debug!(%error, "a proxy client was turned away");
+                    debug!(%error, "a client of the proxy was turned away");
                 }
             };
-            served.instrument(debug_span!("door", %peer))
+            served.instrument(debug_span!("door", client = %peer))
         },
     )
     .await;
 }
 
-/// The same on a Unix socket. Who may open its file may connect; the same-user check does not
-/// apply. The file is removed when nobody has the socket any more.
+/// The same on a Unix socket. Programs that may open its file may connect; the same-user check does
+/// not apply. The file is removed when nobody has the socket any more.
 pub async fn serve_unix<O: Overlay>(
     listener: impl Into<Arc<UnixDoor>>,
     config: ProxyConfig,
@@ -124,7 +127,7 @@ pub async fn serve_unix<O: Overlay>(
             let number = next.fetch_add(1, Relaxed);
             let served = async move {
                 if let Err(error) = entrance.unix(client).await {
-                    debug!(%error, "a proxy client was turned away");
+                    debug!(%error, "a client of the proxy was turned away");
                 }
             };
             served.instrument(debug_span!("door", number))
@@ -133,16 +136,16 @@ pub async fn serve_unix<O: Overlay>(
     .await;
 }
 
-/// Why a client gets no further.
+/// The reason why a client is turned away.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientRejected {
     #[error("{0}")]
     OtherUser(Stranger),
     #[error("it speaks neither SOCKS5 nor HTTP")]
     UnknownProtocol,
-    #[error("it speaks SOCKS4; SOCKS5 and HTTP are offered")]
+    #[error("it speaks SOCKS4, and only SOCKS5 and HTTP are offered (socks5h://, http://)")]
     Socks4,
-    #[error("it said nothing in time, or did not say who it is")]
+    #[error("it sent nothing, or not the credentials, in time")]
     Silent,
     #[error(transparent)]
     NoShare(#[from] NoShare),
@@ -154,10 +157,10 @@ pub(crate) enum ClientRejected {
     Io(#[from] io::Error),
 }
 
-/// Where clients come in: the door, and those that are turned away.
+/// The entrance for clients: the door, and the places of those that are turned away.
 struct Entrance<O> {
     door: ProxyDoor<O>,
-    /// Strangers who are told why they may not come in.
+    /// Places for strangers that get a reason when they are turned away.
     goodbyes: Semaphore,
 }
 
@@ -218,12 +221,12 @@ impl<O: Overlay> Entrance<O> {
         self.speak_unless_evicted(client, ends, &entry).await
     }
 
-    /// A client that has not given the credentials may have to go for another.
+    /// Speaks with a client. One that has not given the credentials may have to go for another.
     async fn speak_unless_evicted(
         &self,
         client: Client,
         ends: ClientEnds,
-        entry: &Admission,
+        entry: &AdmittedClient,
     ) -> Result<(), ClientRejected> {
         let spoken = self.speak(client, ends, entry);
         match entry.evicted() {
@@ -235,16 +238,21 @@ impl<O: Overlay> Entrance<O> {
         }
     }
 
-    /// Tells a stranger so in the protocol that it speaks, and the owner of the door now and then.
-    /// A few at a time: the others are closed at once.
+    /// Refuses a stranger in the protocol that it speaks, and warns the owner of the door now and
+    /// then. A few at a time: the others are closed at once.
     async fn turn_away(
         &self,
         mut client: Client,
         own: SocketAddr,
         stranger: Stranger,
     ) -> io::Result<()> {
-        if let Some(times) = self.door.strangers.due(Instant::now()) {
-            info!(door = %own, why = %stranger, times, "a program of another user was turned away from the proxy; --socks-user and --socks-password-file let it in, or `--socks unix:PATH`");
+        if let Some(times) = self.door.strangers.due(now()) {
+            info!(
+                door = %own, why = %stranger, times,
+                "a program of another user was turned away from the proxy. To let it in, start \
+                 `overlan up` with --socks-user and --socks-password-file, or with \
+                 `--socks unix:PATH`"
+            );
         }
         let Ok(_place) = self.goodbyes.try_acquire() else {
             return Ok(());
@@ -266,7 +274,7 @@ impl<O: Overlay> Entrance<O> {
         &self,
         mut client: Client,
         ends: ClientEnds,
-        entry: &Admission,
+        entry: &AdmittedClient,
     ) -> Result<(), ClientRejected> {
         // The first byte alone shows a protocol in which we would have to speak first, and waits
         // for nothing more.
@@ -295,7 +303,7 @@ const SOCKS4: u8 = 4;
 /// "Request rejected or failed", in the eight bytes of a SOCKS4 reply.
 const SOCKS4_REFUSED: [u8; 8] = [0, 91, 0, 0, 0, 0, 0, 0];
 
-/// Strangers who are told so at the same time, and the part of all places that they may take
+/// Strangers that get a reason at the same time, and the part of all places that they may take
 /// meanwhile.
 const GOODBYES_MAX: usize = 32;
 const GOODBYES_SHARE: usize = 8;

@@ -1,6 +1,5 @@
-//! Publishes one service to a network: decides when an inbound connection is answered, which is
-//! once the local service has taken it. Who may ask at all is decided before, where packets come
-//! in.
+//! Serves one port to a network: decides when an inbound connection is answered, which is once the
+//! local service has taken it. Who may ask at all is decided before, where packets come in.
 //!
 //! A local port where nobody listens is a true "connection refused" for the peer, never a
 //! connection that ends at once.
@@ -17,21 +16,21 @@ pub mod service;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use overlan_netstack::{Incoming, TcpListener};
+use overlan_transport::clock::now;
+use overlan_transport::reminder::Reminder;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, debug_span, info, warn};
 
 use crate::doors::serve::service::{Serve, ServeKind, Target};
 use crate::host::accept::{self, Until, Vacancy};
-use crate::host::reminder::Reminder;
 use crate::host::sockets;
 use crate::host::splice::{Abort, HostSocket, Patience, ResetOnDrop, splice_within};
 use crate::host::{dial_times, direct};
@@ -41,25 +40,26 @@ use crate::names::DialError;
 use self::http::Identify;
 use self::inbound::{Inbound, Securing};
 
-/// How a port is published.
+/// The settings of a served port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServedPort {
-    /// The service: the same machine's loopback, or what a person named.
+    /// The service: on the same machine's loopback, or where a person said.
     pub target: Target,
-    /// Whether the service is told first who its peer is.
+    /// True if the service hears first who its peer is.
     pub proxy_protocol: bool,
-    /// Whether the service speaks HTTP and hears in each request who asks.
+    /// True if the service speaks HTTP and hears in each request who asks.
     pub http: bool,
-    /// Ends TLS before the service hears anything; `None` = the service gets what the peer says.
+    /// Ends TLS before the service hears anything; `None` = the service gets the bytes as they
+    /// come.
     pub(crate) securing: Option<Securing>,
-    /// How long the service may take to accept.
+    /// Time that the service may take to accept.
     pub connect_timeout: Duration,
-    /// How long a connection may go without a byte. HTTP has its own times.
+    /// Time that a connection may go without a byte. HTTP has its own times.
     pub patience: Patience,
 }
 
 impl ServedPort {
-    /// Publishes what `serve` says, with the usual limits.
+    /// Serves what `serve` says, with the usual limits.
     #[must_use]
     pub(crate) fn new(serve: &Serve) -> Self {
         Self {
@@ -75,8 +75,8 @@ impl ServedPort {
 
 /// Serves the listener until the port is closed, and returns when every connection has ended, by
 /// itself or with `until`. HTTP services hear from `identify` who asks. Of the connections at once
-/// that `vacancy` names one peer gets a quarter, and never more than are left for others; who finds
-/// no place waits in the listener's backlog.
+/// that `vacancy` names one peer gets a quarter, and never more than are left for others; one that
+/// finds no place waits in the listener's backlog.
 pub(crate) async fn run(
     listener: TcpListener,
     config: ServedPort,
@@ -90,14 +90,17 @@ pub(crate) async fn run(
     accept::run_overlay(listener, vacancy, &until, |incoming| {
         let (config, identify) = (config.clone(), identify.clone());
         let (service, closed) = (Arc::clone(&service), until.closed.clone());
-        let span = debug_span!("served", peer = %incoming.remote(), target = %config.target);
+        let remote = incoming.remote();
+        let peer = || identify(remote).map(|peer| peer.name);
+        let span = debug_span!("peer", name = peer(), address = %remote);
+        let span = debug_span!(parent: &span, "flow", target = %config.target);
         async move { connection(incoming, &config, &identify, &service, &closed).await }
             .instrument(span)
     })
     .await;
 }
 
-/// Whether the service of a port is there, as far as peers have asked for it.
+/// The presence of a port's service, as far as peers have asked for it.
 #[derive(Debug, Default)]
 struct Presence {
     is_gone: AtomicBool,
@@ -105,8 +108,8 @@ struct Presence {
 }
 
 impl Presence {
-    /// It took a connection at `now`, or did not. Whether that is to be said: each change is, and
-    /// that it is gone at most once a minute.
+    /// Notes at `now` whether it took a connection. Returns whether that must be logged: each
+    /// change is, and its absence once a minute at most.
     fn handle_asked(&self, now: Instant, is_there: bool) -> bool {
         let was_gone = self.is_gone.swap(!is_there, Ordering::Relaxed);
         match is_there {
@@ -115,17 +118,20 @@ impl Presence {
         }
     }
 
-    /// It took a connection.
+    /// Notes that it took a connection.
     fn is_there(&self, target: &Target) {
-        if self.handle_asked(Instant::now(), true) {
+        if self.handle_asked(now(), true) {
             info!(%target, "the service is there again");
         }
     }
 
-    /// It did not.
+    /// Notes that it did not.
     fn is_not_there(&self, target: &Target, error: &dyn fmt::Display) {
-        if self.handle_asked(Instant::now(), false) {
-            warn!(%target, %error, "the service is not there: peers are refused until it is");
+        if self.handle_asked(now(), false) {
+            warn!(
+                %target, %error,
+                "the service is not there: peers are refused until it listens again"
+            );
         }
     }
 }
@@ -145,12 +151,12 @@ async fn connection(
     let service = match timeout(config.connect_timeout, dial(&config.target, &header)).await {
         Ok(Ok(service)) => service,
         Ok(Err(error)) => {
-            debug!(%remote, target = %config.target, %error, "the service is not there");
+            debug!(%error, "the service is not there");
             presence.is_not_there(&config.target, &error);
             return incoming.refuse();
         }
         Err(_) => {
-            debug!(%remote, target = %config.target, "the service does not answer");
+            debug!("the service does not answer");
             presence.is_not_there(&config.target, &"it does not answer");
             return incoming.refuse();
         }
@@ -161,26 +167,25 @@ async fn connection(
         None => Inbound::Plain(overlay),
         Some(securing) => match securing.accept(overlay).await {
             Ok(secured) => secured,
-            Err(error) => return debug!(%remote, %error, "no TLS with a peer"),
+            Err(error) => return debug!(%error, "the TLS handshake with a peer failed"),
         },
     };
     match service {
         service if config.http => {
             http::converse(overlay, remote, service, config, identify, closed).await;
         }
-        Service::Tcp(service) => splice_service(overlay, remote, service, config.patience).await,
-        Service::Unix(service) => splice_service(overlay, remote, service, config.patience).await,
+        Service::Tcp(service) => splice_service(overlay, service, config.patience).await,
+        Service::Unix(service) => splice_service(overlay, service, config.patience).await,
     }
 }
 
 async fn splice_service<S: HostSocket + Abort>(
     mut overlay: Inbound,
-    remote: SocketAddr,
     mut service: S,
     patience: Patience,
 ) {
     let spliced = splice_within(&mut overlay, &mut service, patience).await;
-    debug!(%remote, ?spliced, "an inbound connection ended");
+    debug!(?spliced, "an inbound connection ended");
 }
 
 /// A connection with the service.
@@ -189,28 +194,33 @@ enum Service {
     Unix(UnixStream),
 }
 
-/// Connects, and says `header` first.
+/// Connects, and sends `header` first.
 async fn dial(target: &Target, header: &[u8]) -> Result<Service, DialError> {
     match target {
         Target::Address(address) => {
             let connected = TcpStream::connect(address).await;
             let stream = connected.inspect_err(sockets::note_shortage)?;
             sockets::prepare(&stream);
-            Ok(Service::Tcp(told(ResetOnDrop::new(stream), header).await?))
+            Ok(Service::Tcp(
+                introduced(ResetOnDrop::new(stream), header).await?,
+            ))
         }
-        Target::Host(host, port) => {
-            let stream = direct::dial(Destination::Name(host.clone()), *port).await?;
-            Ok(Service::Tcp(told(ResetOnDrop::new(stream), header).await?))
+        Target::Host(host) => {
+            let name = Destination::Name(host.host().to_owned());
+            let stream = direct::dial(name, host.port()).await?;
+            Ok(Service::Tcp(
+                introduced(ResetOnDrop::new(stream), header).await?,
+            ))
         }
         Target::Unix(path) => {
             let connected = UnixStream::connect(path).await;
             let stream = connected.inspect_err(sockets::note_shortage)?;
-            Ok(Service::Unix(told(stream, header).await?))
+            Ok(Service::Unix(introduced(stream, header).await?))
         }
     }
 }
 
-async fn told<S: HostSocket>(mut stream: S, header: &[u8]) -> io::Result<S> {
+async fn introduced<S: HostSocket>(mut stream: S, header: &[u8]) -> io::Result<S> {
     stream.write_all(header).await?;
     Ok(stream)
 }

@@ -1,10 +1,10 @@
-//! SOCKS5 (RFC 1928, 1929): decides what a client asks for and which reply it gets. Where a
-//! destination is reached is the door's, which also let the client in.
+//! SOCKS5 (RFC 1928, 1929): decides what a client asks for and which reply it gets. The door, which
+//! let the client in, reaches its destination.
 //!
 //! ```text
 //! greeting → (password) → request ─┬─ CONNECT → dial → reply → splice
 //!                                  ├─ BIND → open port → reply → peer connects → reply → splice
-//!                                  └─ UDP ASSOCIATE → open socket → reply → datagrams, while the connection lasts
+//!                                  └─ UDP ASSOCIATE → open socket → reply → datagrams
 //! ```
 
 mod associate;
@@ -24,12 +24,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
-use tracing::debug;
+use tracing::{Instrument, debug, debug_span};
 
 use crate::doors::client::{self, Client, first_byte, splice_client};
 use crate::doors::door::{ClientEnds, ProxyDoor};
-use crate::doors::overlay::{Bound, Overlay};
-use crate::doors::places::Admission;
+use crate::doors::overlay::{Overlay, PeerPort};
+use crate::doors::places::AdmittedClient;
 use crate::names::Destination;
 use crate::names::DialError;
 
@@ -37,12 +37,12 @@ use handshake::{SocksCommand, SocksRequest};
 
 pub(crate) use handshake::SocksRejected;
 
-/// One connection of a client whose first byte says SOCKS5, to its end.
+/// Serves one connection of a client whose first byte says SOCKS5, to its end.
 pub(crate) async fn converse<O: Overlay>(
     mut client: Client,
     ends: ClientEnds,
     door: &ProxyDoor<O>,
-    entry: &Admission,
+    entry: &AdmittedClient,
 ) -> Result<(), SocksRejected> {
     let credentials = door.config.credentials.as_ref();
     let asked = timeout(
@@ -56,26 +56,41 @@ pub(crate) async fn converse<O: Overlay>(
         Err(rejected) => {
             match rejected.reply() {
                 Some(code) => refuse(&mut client, code).await?,
-                // What it was told already is the last word.
+                // The answer of the handshake is the last word.
                 None => client::refuse(&mut client, &[]).await?,
             }
             return Err(rejected);
         }
     };
+    let flow = debug_span!("flow", destination = %request.destination, port = request.port);
+    serve(client, ends, door, entry, request)
+        .instrument(flow)
+        .await
+}
+
+/// Does what a request asks for, to its end.
+async fn serve<O: Overlay>(
+    mut client: Client,
+    ends: ClientEnds,
+    door: &ProxyDoor<O>,
+    entry: &AdmittedClient,
+    request: SocksRequest,
+) -> Result<(), SocksRejected> {
     let SocksRequest {
         command,
         destination,
         port,
     } = request;
     if door.prove(entry).is_err() {
-        // SOCKS has no word for it.
+        // SOCKS has no reply for it.
         return Ok(refuse(&mut client, GENERAL_FAILURE).await?);
     }
     let refused = match command {
         SocksCommand::Connect => match door.reach(&destination, port).await {
             Ok(reached) => {
                 client.write_all(&reply(SUCCEEDED, NOWHERE)).await?;
-                // What the client sent before it heard that is still in its socket and goes first.
+                // Bytes that the client sent before this reply are still in its socket and go
+                // first.
                 splice_client(client, Bytes::new(), reached, door.config.patience()).await;
                 return Ok(());
             }
@@ -85,15 +100,15 @@ pub(crate) async fn converse<O: Overlay>(
             Ok(bound) => return Ok(wait_for_peer(client, bound, door).await?),
             Err(error) => error,
         },
-        // What ends in a moment is begun by nobody.
+        // A door that closes begins nothing new.
         SocksCommand::Associate if door.closed().is_cancelled() => DialError::NotReady,
         SocksCommand::Associate => match entry.associate() {
             Some(_place) => return Ok(associate::run(client, ends, door).await?),
-            None => DialError::Internal("too many UDP associations".to_owned()),
+            None => DialError::Internal("too many UDP associations are open".to_owned()),
         },
     };
     let next = door.overlay.next_step(&destination, port, &refused);
-    debug!(?command, ?destination, port, error = %refused, next, "a request was refused");
+    debug!(?command, error = %refused, next, "a SOCKS request was refused");
     refuse(&mut client, refused.socks_reply()).await?;
     Ok(())
 }
@@ -103,7 +118,7 @@ async fn open<O: Overlay>(door: &ProxyDoor<O>, peer: &Destination) -> Result<O::
     door.overlay.bind(peer)
 }
 
-/// The second half of BIND: a reply that says where the port is, and one when the peer has
+/// Does the second half of BIND: a reply with the address of the port, and one when the peer has
 /// connected.
 async fn wait_for_peer<O: Overlay>(
     mut client: Client,
@@ -139,12 +154,12 @@ fn reply(code: u8, at: SocketAddr) -> Vec<u8> {
     reply
 }
 
-/// The address that a connection has on our side means nothing to a client, so it is none.
+/// The address of a connection on our side means nothing to a client, so it gets none.
 const NOWHERE: SocketAddr = SocketAddr::V4(std::net::SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
 const VERSION: u8 = 5;
 
-/// What a client hears who may not come in by any method that it offers (RFC 1928, section 3).
+/// The answer to a client that may not come in by any method that it offers (RFC 1928, section 3).
 pub(crate) const NOT_ACCEPTABLE: [u8; 2] = [VERSION, 0xff];
 
 /// Reply code of RFC 1928, section 6. The others come from [`DialError::socks_reply`].

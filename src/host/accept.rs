@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use overlan_netstack as overlay;
+use overlan_transport::clock::now;
+use overlan_transport::reminder::Reminder;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
@@ -14,7 +16,6 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
-use crate::host::reminder::Reminder;
 use crate::host::shares::{SharePermit, Shares};
 use crate::host::sockets;
 
@@ -27,9 +28,9 @@ mod vacancy;
 
 /// A listening socket of the host, or a port of the overlay.
 pub(crate) trait AcceptFrom {
-    /// What it gives.
+    /// The connection that it gives.
     type Stream;
-    /// Who is at the other end.
+    /// The client at the other end.
     type Client;
 
     /// The next connection.
@@ -49,7 +50,7 @@ impl AcceptFrom for TcpListener {
 
 impl AcceptFrom for UnixListener {
     type Stream = UnixStream;
-    /// Who may open the socket's file may connect, and programs have no names there.
+    /// Every program that may open the socket's file may connect, and programs have no names there.
     type Client = ();
 
     async fn next(&self) -> io::Result<(UnixStream, ())> {
@@ -58,7 +59,7 @@ impl AcceptFrom for UnixListener {
     }
 }
 
-/// One that another task listens on, too, before or after.
+/// A listener that another task listens on, too, before or after.
 impl<L: AcceptFrom + Send + Sync> AcceptFrom for Arc<L> {
     type Stream = L::Stream;
     type Client = L::Client;
@@ -68,12 +69,12 @@ impl<L: AcceptFrom + Send + Sync> AcceptFrom for Arc<L> {
     }
 }
 
-/// How long a door is open, and how long those who came in may stay.
+/// The time that a door is open, and the time that its clients may stay.
 #[derive(Debug, Clone)]
 pub struct Until {
-    /// Nobody is let in any more; who is in stays.
+    /// Fires when nobody is let in any more; clients that are in stay.
     pub closed: CancellationToken,
-    /// Connections end. It closes the door, too.
+    /// Fires when connections end. It closes the door, too.
     pub ended: CancellationToken,
 }
 
@@ -89,8 +90,8 @@ impl From<CancellationToken> for Until {
 
 /// Runs `serve` for every connection that gets a permit of `room`, until the door is closed; then
 /// lets go of the listener and returns when all connections have ended, by themselves or with
-/// `until`. While there is no room, connections wait in the listener's backlog, and `vacancy` is
-/// told so.
+/// `until`. While there is no room, connections wait in the listener's backlog, and `vacancy` notes
+/// it.
 pub(crate) async fn run<L, H, F>(
     listener: L,
     room: Arc<Semaphore>,
@@ -145,8 +146,8 @@ pub(crate) async fn run<L, H, F>(
 }
 
 /// Runs `serve` for every connection of a peer, as many at once as `vacancy` says, as [`run`] does.
-/// After the close whoever comes is refused and does not wait. A peer that has its share is
-/// refused.
+/// After the close, a new connection is refused and does not wait. So is one of a peer that has its
+/// share.
 pub(crate) async fn run_overlay<H, F>(
     listener: overlay::TcpListener,
     vacancy: &Vacancy,
@@ -190,10 +191,10 @@ impl AcceptFrom for Peers {
             if let Some(share) = self.shares.take(remote.ip().into()) {
                 return Ok((incoming, share));
             }
-            if let Some(times) = self.full.due(Instant::now()) {
+            if let Some(times) = self.full.due(now()) {
                 info!(
                     peer = %remote.ip(), port = self.listener.port(), times,
-                    "a peer is refused: it has its share of this port's connections"
+                    "a peer was refused: it has its share of this port's connections"
                 );
             }
             incoming.refuse();
@@ -201,7 +202,8 @@ impl AcceptFrom for Peers {
     }
 }
 
-/// Waits a moment after accepting failed, and says so where a person can do something about it.
+/// Waits a moment after accepting failed, and logs the failure where a person can do something
+/// about it.
 pub(crate) async fn pause(error: &io::Error) {
     sockets::note_shortage(error);
     debug!(%error, "accepting a connection failed");

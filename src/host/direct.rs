@@ -1,5 +1,5 @@
-//! Connections to destinations outside the overlay, from this host: decides which of a name's
-//! addresses wins (RFC 8305).
+//! Connections to foreign destinations, from this host: decides which of a name's addresses wins
+//! (RFC 8305).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -19,8 +19,7 @@ pub(crate) async fn dial(destination: Destination, port: u16) -> Result<TcpStrea
     dial_where(destination, port, |_| true).await
 }
 
-/// The same, but only to addresses that are `allowed`. If none is, it is
-/// [`DialError::DeniedByPolicy`].
+/// Dials only addresses that are `allowed`; if none is, the error is [`DialError::DeniedByPolicy`].
 pub(crate) async fn dial_where(
     destination: Destination,
     port: u16,
@@ -36,8 +35,8 @@ pub(crate) async fn dial_where(
     Ok(stream)
 }
 
-/// The addresses of a destination outside the overlay. Those of the overlay are ours whatever a
-/// foreign name says.
+/// Returns the addresses of a foreign destination. Those of the overlay are left out: they are
+/// ours, whatever a foreign name says.
 pub(crate) async fn addresses(
     destination: Destination,
     port: u16,
@@ -112,7 +111,7 @@ fn of_host(error: io::Error) -> DialError {
     error.into()
 }
 
-/// What an address gets before the next is tried beside it (RFC 8305, section 5).
+/// Time that an address gets before the next is tried beside it (RFC 8305, section 5).
 const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Addresses of one name that are tried: the first ones, since a dial ends in time.

@@ -1,5 +1,5 @@
-//! How much memory a client may take, and what follows from it: rings, flows, connections, buffers
-//! of sockets. Decides numbers; the limit comes from whoever starts the client, or from
+//! The memory that a client may take, and the limits that follow from it: rings, flows,
+//! connections, buffers of sockets. Decides numbers; the caller gives the limit, or takes it from
 //! [`cgroup_limit`].
 
 use std::fmt;
@@ -20,7 +20,7 @@ pub struct Budget {
     source: Origin,
 }
 
-/// Where a limit comes from.
+/// The origin of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
@@ -52,7 +52,7 @@ impl Budget {
         self.limit
     }
 
-    /// Where the limit comes from.
+    /// Returns the origin of the limit.
     pub fn source(self) -> Origin {
         self.source
     }
@@ -100,11 +100,11 @@ impl Budget {
 /// Least memory for which a client can be set up, bytes.
 pub const LIMIT_MIN: u64 = 32 << 20;
 
-/// What a client takes that does nothing yet, with two links and the first handshakes: 14 MB were
+/// Memory of a client that does nothing yet, with two links and the first handshakes: 14 MB were
 /// seen, most of it program text.
 const PROGRAM: u64 = 20 << 20;
 
-/// What a connection takes besides its rings: its flow, the task that serves it and, in a cgroup,
+/// Memory of a connection besides its rings: its flow, the task that serves it and, in a cgroup,
 /// two sockets of the kernel.
 const FLOW: u64 = 8 << 10;
 
@@ -125,9 +125,9 @@ const SOCKETS_FREE_FROM: u64 = 1 << 30;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size(pub u64);
 
-/// A text that is no [`Size`].
+/// A text that is not a [`Size`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a size is a number of bytes, or of K, M or G (1,024 of the one before), such as 64M")]
+#[error("a size is a number of bytes, or a number with K, M or G (powers of 1,024), such as 64M")]
 pub struct NoSize;
 
 impl FromStr for Size {

@@ -1,4 +1,4 @@
-//! Writes quantities and text of others for a person at a terminal. Decides units and what is left
+//! Writes quantities and foreign text for a person at a terminal. Decides units and what is left
 //! out; prints nothing.
 
 /// `seconds` in the largest unit that says something.
@@ -12,7 +12,7 @@ pub fn age(seconds: u64) -> String {
     }
 }
 
-/// Text from elsewhere reaches a terminal: control characters would command it.
+/// Replaces the control characters of foreign text: a terminal would obey them.
 #[must_use]
 pub fn printable(text: &str) -> String {
     text.replace(char::is_control, " ")

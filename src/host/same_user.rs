@@ -1,11 +1,11 @@
 //! Decides whether the program at the other end of a local door may use it: those of our own user
 //! and of root may. Every door of this host that asks for no credentials asks here; what the kernel
-//! of Linux does not know is refused. Keeps nothing but when it last complained.
+//! of Linux does not know is refused. It keeps no state.
 //!
 //! ```text
-//! netlink (sock_diag) ─┬─ a socket ──────────────────┐
-//!                      └─ nothing → /proc/net/{tcp,udp} ─┬─ sockets → ours, all of them? ─┬─ admitted
-//!                                                        └─ nothing, or nobody to ask ────┴─ refused
+//! netlink (sock_diag) ─┬─ a socket ─────────────┐
+//!                      └─ nothing → /proc/net ─┬┴ sockets → ours, all of them? ─┬─ admitted
+//!                                              └─ nothing, or nobody to ask ────┴─ refused
 //! ```
 
 mod sock_diag;
@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 
 use crate::host::shares::Claimant;
 
-/// Why a program may not come in.
+/// The reason why a program may not come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Stranger {
     /// It runs as somebody else.
@@ -23,18 +23,18 @@ pub(crate) enum Stranger {
     User(u32),
     /// No socket of this host is the other end: it is in another network namespace or on another
     /// host, or has closed already.
-    #[error("the kernel of this host knows no such program")]
+    #[error("the kernel of this host does not know it; it may run in another network namespace")]
     Unknown,
     /// The system answers no such questions to us.
-    #[error("the kernel does not tell who connects")]
+    #[error("the kernel does not say which user connects")]
     Untold,
 }
 
-/// The user of the program that connected from `client` to `server`, both as the door sees them, if
-/// it may go on. The address that a client binds is its own choice and counts for nothing.
+/// Returns the user of the program that connected from `client` to `server`, both as the door sees
+/// them, if it may go on. The address that a client binds is its own choice and counts for nothing.
 ///
 /// # Errors
-/// Everybody but our own user and root; also whoever the kernel does not know.
+/// For every user but our own and root, and for a program that the kernel does not know.
 pub(crate) async fn admit_connection(
     client: SocketAddr,
     server: SocketAddr,
@@ -50,25 +50,25 @@ pub(crate) async fn admit_connection(
 /// us or to root.
 pub(crate) async fn admit_sender(client: SocketAddr, user: u32) -> Result<u32, Stranger> {
     let client = canonical(client);
-    let told = match sock_diag::look_up_udp(client.port()) {
-        Some(told) if !told.is_empty() => told,
+    let owners = match sock_diag::look_up_udp(client.port()) {
+        Some(owners) if !owners.is_empty() => owners,
         Some(_) | None => blocking(move || look_up_udp(client.port())).await?,
     };
-    decide(&told, user)
+    decide(&owners, user)
 }
 
-/// The user of the program that connected from `client` to `server`, whoever that is; `None` if the
-/// kernel does not know.
+/// Returns the user of the program that connected from `client` to `server`, be it any; `None` if
+/// the kernel does not know.
 pub(crate) async fn user_of_connection(client: SocketAddr, server: SocketAddr) -> Option<u32> {
-    let told = ask_for_connection(client, server).await.ok()?;
-    told.first()
+    let owners = ask_for_connection(client, server).await.ok()?;
+    owners
+        .first()
         .filter(|owner| owner.inode != 0)
         .map(|owner| owner.user)
 }
 
-/// Whose share of a door's places a program takes that connected from `client` to `server`: its
-/// user's, where the kernel knows it and is asked, which is for who comes by loopback; else its
-/// address's.
+/// Returns the source whose share of a door's places the program takes that connected from `client`
+/// to `server`: its user, if it comes by loopback and the kernel knows it; else its address.
 pub(crate) async fn source_of(client: SocketAddr, server: SocketAddr) -> Claimant {
     if client.ip().to_canonical().is_loopback()
         && let Some(user) = user_of_connection(client, server).await
@@ -79,10 +79,10 @@ pub(crate) async fn source_of(client: SocketAddr, server: SocketAddr) -> Claiman
 }
 
 /// Returns whether the kernel says that the socket from `client` to `server` belongs to no program
-/// any more. No, if it says nothing: the client is on another host, for example.
+/// any more. If the kernel says nothing, it does not: the client may be on another host.
 pub(crate) fn has_left(client: SocketAddr, server: SocketAddr) -> bool {
-    let told = sock_diag::look_up(canonical(client), canonical(server));
-    told.is_some_and(|owner| owner.inode == 0)
+    let owners = sock_diag::look_up(canonical(client), canonical(server));
+    owners.is_some_and(|owner| owner.inode == 0)
 }
 
 async fn ask_for_connection(
@@ -96,15 +96,15 @@ async fn ask_for_connection(
     }
 }
 
-/// For this the kernel walks all its sockets.
+/// Asks on a thread for blocking work: the kernel walks all its sockets for the answer.
 async fn blocking(
     ask: impl Fn() -> io::Result<Vec<Owner>> + Send + 'static,
 ) -> Result<Vec<Owner>, Stranger> {
     let asked = tokio::task::spawn_blocking(move || {
         for _ in 0..ATTEMPTS {
             match ask() {
-                Ok(told) if told.is_empty() => {}
-                Ok(told) => return Ok(told),
+                Ok(owners) if owners.is_empty() => {}
+                Ok(owners) => return Ok(owners),
                 Err(_) => return Err(Stranger::Untold),
             }
         }
@@ -113,7 +113,7 @@ async fn blocking(
     asked.await.unwrap_or(Err(Stranger::Untold))
 }
 
-/// Who holds a socket.
+/// The owner of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Owner {
     user: u32,
@@ -122,9 +122,9 @@ struct Owner {
 
 /// The rule: somebody holds the other end, and everybody who may hold it is `expected`, our own
 /// user or root.
-fn decide(told: &[Owner], expected: u32) -> Result<u32, Stranger> {
+fn decide(owners: &[Owner], expected: u32) -> Result<u32, Stranger> {
     let mut admitted = Err(Stranger::Unknown);
-    for owner in told {
+    for owner in owners {
         // A socket whose program is gone has inode 0, and the kernel may show it as root's.
         if owner.inode == 0 {
             return Err(Stranger::Unknown);
@@ -262,8 +262,8 @@ fn hex_v6(address: SocketAddr) -> String {
 
 const ROOT: u32 = 0;
 
-/// What the kernel calls users that a user namespace does not know, unless an administrator of the
-/// host has changed it.
+/// The user that the kernel shows for all that a user namespace does not know, unless an
+/// administrator of the host has changed it.
 const OVERFLOW: u32 = 65_534;
 
 /// The kernel's table is read in pieces while it changes, and a line can be missed once.

@@ -1,5 +1,6 @@
 //! UDP sessions between one socket that many talk to and a socket of its own for each of them.
-//! Decides which session a datagram belongs to, and when one ends; what the sockets are is others'.
+//! Decides which session a datagram belongs to, and when one ends; the caller knows what the
+//! sockets are.
 //!
 //! ```text
 //! forward --udp   host socket    <── programs        each: overlay socket ──> one port of a peer
@@ -20,7 +21,8 @@ use crate::host::accept::{Until, report};
 
 /// The socket that many talk to.
 pub(crate) trait Front: Send + Sync + 'static {
-    /// The next datagram and who sent it. An error is about one of them, and the socket goes on.
+    /// Returns the next datagram and its sender. An error is about one of them, and the socket goes
+    /// on.
     fn recv_from(
         &self,
         data: &mut [u8],
@@ -33,7 +35,7 @@ pub(crate) trait Front: Send + Sync + 'static {
         async { true }
     }
 
-    /// Sends one datagram. Who is gone or slow loses it, as everywhere in UDP.
+    /// Sends one datagram. A receiver that is gone or slow loses it, as everywhere in UDP.
     fn send_to(&self, data: &[u8], to: SocketAddr);
 
     /// Tells `to` that nobody is there, where the socket can say such a thing.
@@ -52,7 +54,7 @@ pub(crate) trait Back: Send + Sync + 'static {
     fn send(&self, data: &[u8]) -> io::Result<()>;
 }
 
-/// How many sessions there are at once.
+/// The number of sessions at once.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SessionLimits {
     pub(crate) all: usize,
@@ -60,10 +62,10 @@ pub(crate) struct SessionLimits {
     pub(crate) of_one_address: usize,
 }
 
-/// Carries between those who send to `front` and what `open` gives for each of them. Whom `open`
-/// gives nothing is refused, and after the close whoever has no session. Returns at the end of
-/// `until`, when every session has ended and nobody holds `front` any more; dropping it ends the
-/// sessions without waiting for them.
+/// Carries datagrams between the senders to `front` and the socket that `open` gives for each of
+/// them. A sender for which `open` gives nothing is refused, and after the close each one without a
+/// session. Returns at the end of `until`, when every session has ended and nobody holds `front`
+/// any more; dropping it ends the sessions without waiting for them.
 pub(crate) async fn run<F, B, O, T>(front: F, limits: SessionLimits, open: O, until: &Until)
 where
     F: Front,
@@ -84,16 +86,18 @@ where
                 report(ended);
             }
             received = front.recv_from(&mut data) => {
-                // An answer to somebody who is gone comes back as an error; it is nobody's.
+                // An error about an answer to a sender that is gone comes back here, and concerns
+                // nobody.
                 let Ok((len, from)) = received else { continue };
-                let session = sessions.get_mut(&from).filter(|session| !session.datagrams.is_closed());
+                let session = sessions.get_mut(&from);
+                let session = session.filter(|session| !session.datagrams.is_closed());
                 if session.is_none() && until.closed.is_cancelled() {
                     front.refuse(from);
                     continue;
                 }
-                let is_known = session.as_ref().is_some_and(|session| session.was_admitted_just_now());
+                let is_known = session.as_ref().is_some_and(|it| it.was_admitted_just_now());
                 if !is_known && !front.admits(from).await {
-                    tracing::debug!(%from, "a datagram of somebody who may not send");
+                    tracing::debug!(%from, "a datagram was dropped: its sender may not send");
                     continue;
                 }
                 let session = match session {
@@ -113,11 +117,15 @@ where
                                 None => front.refuse(from),
                             }
                         });
-                        sessions.entry(from).insert_entry(UdpSession::new(datagrams, task)).into_mut()
+                        let session = UdpSession::new(datagrams, task);
+                        sessions.entry(from).insert_entry(session).into_mut()
                     }
                 };
                 if !session.keep(&space, &data[..len]) {
-                    tracing::debug!(%from, "a datagram is not carried: too much waits, or the session ended just now");
+                    tracing::debug!(
+                        %from,
+                        "a datagram was dropped: too much waits, or the session just ended"
+                    );
                 }
             }
         }
@@ -160,14 +168,14 @@ fn forget_oldest(
     }
 }
 
-/// What somebody sends. Dropping it ends the task of the session, also one that still waits for its
-/// socket.
+/// The sending end of a session. Dropping it ends the task of the session, even one that still
+/// waits for its socket.
 struct UdpSession {
     datagrams: mpsc::Sender<PendingDatagram>,
     space: Arc<Semaphore>,
-    /// When a datagram last came.
+    /// The time of the last datagram.
     used: Instant,
-    /// When it was last asked whether its sender may send.
+    /// The time of the last question whether its sender may send.
     admitted: Instant,
     task: AbortHandle,
 }
@@ -217,7 +225,7 @@ impl Drop for UdpSession {
     }
 }
 
-/// Both ways, until both were silent for [`IDLE`], or the session was made to leave.
+/// Carries both ways, until both were silent for [`IDLE`], or the session has to make room.
 async fn carry<F: Front, B: Back>(
     front: &F,
     from: SocketAddr,
@@ -230,13 +238,13 @@ async fn carry<F: Front, B: Back>(
         tokio::select! {
             () = sleep_until(last + IDLE) => return,
             datagram = datagrams.recv() => {
-                let Some(PendingDatagram { data: datagram, _space }) = datagram else { return };
+                let Some(datagram) = datagram else { return };
                 last = Instant::now();
                 // The first error may be about an earlier datagram, and then this one was not sent.
-                match back.send(&datagram).or_else(|_| back.send(&datagram)) {
+                match back.send(&datagram.data).or_else(|_| back.send(&datagram.data)) {
                     Ok(()) => {}
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => front.refuse(from),
-                    Err(error) => tracing::debug!(%from, %error, "a datagram is not carried"),
+                    Err(error) if is_refusal(&error) => front.refuse(from),
+                    Err(error) => tracing::debug!(%from, %error, "a datagram was not carried"),
                 }
             }
             received = back.recv(&mut data) => match received {
@@ -244,7 +252,7 @@ async fn carry<F: Front, B: Back>(
                     last = Instant::now();
                     front.send_to(&data[..len], from);
                 }
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => front.refuse(from),
+                Err(error) if is_refusal(&error) => front.refuse(from),
                 Err(error) => {
                     tracing::debug!(%from, %error, "a UDP session broke");
                     return;
@@ -254,13 +262,17 @@ async fn carry<F: Front, B: Back>(
     }
 }
 
+fn is_refusal(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionRefused
+}
+
 /// Longest datagram of IP, bytes.
 pub(crate) const DATAGRAM_MAX: usize = 65_535;
 
 /// Silence after which a session ends: the least that RFC 4787 lets a NAT have.
 const IDLE: Duration = Duration::from_secs(120);
 
-/// How long a sender that was admitted is believed to be the same program.
+/// Time for which a sender that was admitted is believed to be the same program.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Sessions at once: as many programs, or queries of one resolver, as send within [`IDLE`]. Each

@@ -23,7 +23,7 @@ struct Taken {
     by: BTreeMap<Claimant, usize>,
 }
 
-/// Who takes places.
+/// A source that takes places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Claimant {
     /// A device, whichever of its addresses it uses.
@@ -141,7 +141,8 @@ mod tests {
         assert!(Shares::of(1).take(v4.into()).is_some(), "one at least");
     }
 
-    /// As many as each of some sources gets that all take what they can, one after the other.
+    /// Returns the number of places that each source gets if all take as many as they can, one
+    /// after the other.
     fn greedy(shares: &Arc<Shares>, sources: impl Iterator<Item = Claimant>) -> Vec<usize> {
         let mut held = Vec::new();
         let counts = sources.map(|source| {

@@ -1,22 +1,22 @@
-//! Sockets of this host, how they are set up and what is said when there are no more; how many
-//! connections there is room for. Opens none.
+//! Sets up the sockets of this host, warns when there are no more, and decides how many connections
+//! there is room for. Opens none.
 
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use overlan_transport::clock::now;
+use overlan_transport::reminder::Reminder;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::host::reminder::Reminder;
-
-/// Sets a connection up as all are that programs, services or gateway hosts have with us:
-/// small writes go at once, and who is gone without a word is noticed, also by who only waits.
+/// Sets a connection up as all are that programs, services or gateway hosts have with us: small
+/// writes go at once, and an end that is gone without a word is noticed, even by one that only
+/// waits.
 pub(crate) fn prepare(stream: &TcpStream) {
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_AFTER)
@@ -27,7 +27,7 @@ pub(crate) fn prepare(stream: &TcpStream) {
         .and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive));
     if let Err(error) = prepared {
         // It ended meanwhile, and says so when it is used.
-        debug!(%error, "a socket stays as it is");
+        debug!(%error, "a socket was not set up");
     }
 }
 
@@ -49,16 +49,16 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::MFILE | Errno::NFILE))
 }
 
-/// Says, once a minute at most, that there are no more file descriptors, if that is what `error` is
-/// about.
+/// Warns, once a minute at most, that there are no more file descriptors, if `error` says so.
 pub(crate) fn note_shortage(error: &io::Error) {
     static SHORTAGE: LazyLock<Reminder> = LazyLock::new(Reminder::default);
     if is_shortage(error)
-        && let Some(times) = SHORTAGE.due(Instant::now())
+        && let Some(times) = SHORTAGE.due(now())
     {
         warn!(
             %error, times,
-            "no more connections: this process may open no more files. Raise its limit (`ulimit -n`, LimitNOFILE= of systemd), or end what holds many"
+            "no more connections: this process may open no more files. Raise its limit \
+             (`ulimit -n`, LimitNOFILE= of systemd), or end programs that hold many"
         );
     }
 }
@@ -71,9 +71,9 @@ pub(crate) fn connections_max() -> usize {
     usize::try_from(share).map_or(CONNECTIONS_MAX, |share| share.clamp(1, CONNECTIONS_MAX))
 }
 
-/// Silence after which the system asks whether the other end is there, between two such questions,
-/// and how many stay without an answer before it is gone: 15 minutes in all, as long as TCP repeats
-/// what it has sent. Who only slept for less is still connected.
+/// Silence after which the system asks whether the other end is there, the time between two such
+/// questions, and how many stay without an answer before it is gone: 15 minutes in all, as long as
+/// TCP repeats what it has sent. A host that slept for less is still connected.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(120);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(60);
 const KEEPALIVE_PROBES: u32 = 13;

@@ -1,10 +1,10 @@
-//! Moves bytes both ways between two streams until both ways have ended. It opens nothing, and how
-//! a piece is moved is up to
-//! [`PourInto`]: between a socket and the overlay no byte is copied on the way to the ring, and what waits, waits there.
+//! Moves bytes both ways between two streams until both ways have ended. It opens nothing, and
+//! [`PourInto`] moves a piece: between a socket and the overlay, no byte is copied on the way to
+//! the ring, and bytes that wait do so there.
 //!
 //! ```text
 //! each way:  Open --EOF--> Finishing (rest, then shutdown of the write side) --> Ended
-//!            write fails: Discarding; of the broken stream what had arrived is still read (Draining)
+//!            write fails: Discarding; what had arrived from the broken stream is read (Draining)
 //!            read fails:  both ways Ended
 //! ```
 
@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::AsyncWrite;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use patience::Watch;
 
@@ -38,7 +38,7 @@ pub enum SplicedSide {
     Right,
 }
 
-/// How both ways ended.
+/// The end of both ways.
 #[derive(Debug)]
 pub struct Spliced {
     /// Bytes that the second stream took.
@@ -47,22 +47,22 @@ pub struct Spliced {
     pub to_left: u64,
     /// The stream that broke first, if not both closed in order.
     pub failure: Option<(SplicedSide, io::Error)>,
-    /// Whether a stream was told to abort: the other one than broke, or both because no byte moved
-    /// for too long.
+    /// True if a stream was aborted: the one that did not break, or both because no byte moved for
+    /// too long.
     pub aborted: bool,
-    /// Whether no byte moved for too long.
+    /// True if no byte moved for too long.
     pub expired: bool,
 }
 
 /// Copies both ways until both have ended. The end of one way closes the write side of the stream
 /// that it leads to, and the other way goes on, for as long as the default [`Patience`] lets it.
 ///
-/// If a stream breaks, what had arrived from it is still delivered. Then the other stream is told
-/// to [`Abort::abort`], unless the broken one had closed its side in order before. The caller drops
-/// both.
+/// If a stream breaks, what had arrived from it is still delivered. Then the other stream is
+/// aborted (see [`Abort::abort`]), unless the broken one had closed its side in order before. The
+/// caller drops both.
 ///
-/// If this is dropped before both ways have ended, neither source has made that end: both streams
-/// are told to abort.
+/// If this is dropped before both ways have ended, neither source has made that end, and both
+/// streams are aborted.
 pub async fn splice<L, R>(left: &mut L, right: &mut R) -> Spliced
 where
     L: PourInto<R> + AsyncWrite + Abort,
@@ -71,7 +71,7 @@ where
     splice_within(left, right, Patience::default()).await
 }
 
-/// The same with another patience. If it is over, both streams are told to abort.
+/// The same with another patience. If it is over, both streams are aborted.
 pub async fn splice_within<L, R>(left: &mut L, right: &mut R, patience: Patience) -> Spliced
 where
     L: PourInto<R> + AsyncWrite + Abort,
@@ -82,90 +82,43 @@ where
         right,
         ended: false,
     };
-    let mut rightward = Direction::default();
-    let mut leftward = Direction::default();
-    let mut failure = None;
+    let mut ways = BothWays::default();
     let mut grace = pin!(sleep(Duration::ZERO));
-    let mut grace_for = (rightward.step(), leftward.step());
+    let mut grace_for = ways.steps();
     let mut watch = Watch::new(patience, Instant::now());
     let mut alarm = pin!(sleep(Duration::ZERO));
     let expired = poll_fn(|cx| {
-        let StreamPair { left, right, .. } = &mut both;
         loop {
-            let right_pending = match rightward.poll(cx, *left, *right) {
-                Poll::Pending => true,
-                Poll::Ready(Ok(())) => false,
-                Poll::Ready(Err(broken)) => {
-                    let side = leftward.opposite_broke(
-                        &broken,
-                        rightward.written > 0,
-                        SplicedSide::Left,
-                        SplicedSide::Right,
-                    );
-                    failure.get_or_insert((side, broken.into_error()));
-                    continue;
-                }
-            };
-            let left_pending = match leftward.poll(cx, *right, *left) {
-                Poll::Pending => true,
-                Poll::Ready(Ok(())) => false,
-                Poll::Ready(Err(broken)) => {
-                    let side = rightward.opposite_broke(
-                        &broken,
-                        leftward.written > 0,
-                        SplicedSide::Right,
-                        SplicedSide::Left,
-                    );
-                    failure.get_or_insert((side, broken.into_error()));
-                    continue;
-                }
-            };
-            if !(right_pending || left_pending) {
+            if !ways.poll(cx, &mut *both.left, &mut *both.right) {
                 return Poll::Ready(false);
             }
-            if watch.is_needed() {
-                let now = Instant::now();
-                let is_half_closed = rightward.in_order || leftward.in_order;
-                watch.handle(now, rightward.written + leftward.written, is_half_closed);
-                while let Some(deadline) = watch.deadline() {
-                    if deadline <= now {
-                        return Poll::Ready(true);
-                    }
-                    // A later deadline is looked at when the alarm goes off.
-                    if alarm.deadline() > deadline || alarm.deadline() <= now {
-                        alarm.as_mut().reset(deadline);
-                    }
-                    if alarm.as_mut().poll(cx).is_pending() {
-                        break;
-                    }
-                }
+            if watch.is_needed() && ways.has_expired(cx, &mut watch, alarm.as_mut()) {
+                return Poll::Ready(true);
             }
-            if failure.is_none() {
+            if ways.failure.is_none() {
                 return Poll::Pending;
             }
-            let steps = (rightward.step(), leftward.step());
-            if grace_for != steps {
-                grace_for = steps;
-                grace.set(sleep(rightward.grace().min(leftward.grace())));
+            if grace_for != ways.steps() {
+                grace_for = ways.steps();
+                grace.set(sleep(ways.grace()));
             }
             ready!(grace.as_mut().poll(cx));
             grace_for = Default::default();
-            rightward.grace_over(leftward.state);
-            leftward.grace_over(rightward.state);
+            ways.grace_over();
         }
     })
     .await;
-    let aborted = match failure {
+    let aborted = match ways.failure {
         _ if expired => {
             both.left.abort();
             both.right.abort();
             true
         }
-        Some((SplicedSide::Left, _)) if !rightward.in_order => {
+        Some((SplicedSide::Left, _)) if !ways.rightward.in_order => {
             abort_after_delivery(both.right).await;
             true
         }
-        Some((SplicedSide::Right, _)) if !leftward.in_order => {
+        Some((SplicedSide::Right, _)) if !ways.leftward.in_order => {
             abort_after_delivery(both.left).await;
             true
         }
@@ -173,9 +126,9 @@ where
     };
     both.ended = true;
     Spliced {
-        to_right: rightward.written,
-        to_left: leftward.written,
-        failure,
+        to_right: ways.rightward.written,
+        to_left: ways.leftward.written,
+        failure: ways.failure,
         aborted,
         expired,
     }
@@ -197,11 +150,100 @@ impl<L: Abort, R: Abort> Drop for StreamPair<'_, L, R> {
     }
 }
 
-/// Resets a stream when the other end has what was written, or does not take it for too long.
+/// Resets a stream when the other end has taken all that was written, or does not take it for too
+/// long.
 async fn abort_after_delivery(stream: &impl Abort) {
     let delivered = poll_fn(|cx| stream.poll_delivered(cx));
     let _in_time = timeout(DELIVERY_MAX, delivered).await;
     stream.abort();
+}
+
+/// Both directions, and the stream that broke first.
+#[derive(Default)]
+struct BothWays {
+    rightward: Direction,
+    leftward: Direction,
+    failure: Option<(SplicedSide, io::Error)>,
+}
+
+impl BothWays {
+    /// Moves all that can be moved. Returns whether one of the ways has not ended.
+    fn poll<L, R>(&mut self, cx: &mut Context<'_>, left: &mut L, right: &mut R) -> bool
+    where
+        L: PourInto<R> + AsyncWrite,
+        R: PourInto<L> + AsyncWrite,
+    {
+        loop {
+            let right_pending = match self.rightward.poll(cx, left, right) {
+                Poll::Pending => true,
+                Poll::Ready(Ok(())) => false,
+                Poll::Ready(Err(broken)) => {
+                    let side = self.leftward.opposite_broke(
+                        &broken,
+                        self.rightward.written > 0,
+                        SplicedSide::Left,
+                        SplicedSide::Right,
+                    );
+                    self.failure.get_or_insert((side, broken.into_error()));
+                    continue;
+                }
+            };
+            let left_pending = match self.leftward.poll(cx, right, left) {
+                Poll::Pending => true,
+                Poll::Ready(Ok(())) => false,
+                Poll::Ready(Err(broken)) => {
+                    let side = self.rightward.opposite_broke(
+                        &broken,
+                        self.leftward.written > 0,
+                        SplicedSide::Right,
+                        SplicedSide::Left,
+                    );
+                    self.failure.get_or_insert((side, broken.into_error()));
+                    continue;
+                }
+            };
+            return right_pending || left_pending;
+        }
+    }
+
+    /// Returns whether no byte has moved for too long; if not, `alarm` wakes the task in time.
+    fn has_expired(
+        &self,
+        cx: &mut Context<'_>,
+        watch: &mut Watch,
+        mut alarm: Pin<&mut Sleep>,
+    ) -> bool {
+        let now = Instant::now();
+        let is_half_closed = self.rightward.in_order || self.leftward.in_order;
+        let moved = self.rightward.written + self.leftward.written;
+        watch.handle(now, moved, is_half_closed);
+        while let Some(deadline) = watch.deadline() {
+            if deadline <= now {
+                return true;
+            }
+            // A later deadline is looked at when the alarm goes off.
+            if alarm.deadline() > deadline || alarm.deadline() <= now {
+                alarm.as_mut().reset(deadline);
+            }
+            if alarm.as_mut().poll(cx).is_pending() {
+                break;
+            }
+        }
+        false
+    }
+
+    fn steps(&self) -> [(DirectionState, u64); 2] {
+        [self.rightward.step(), self.leftward.step()]
+    }
+
+    fn grace(&self) -> Duration {
+        self.rightward.grace().min(self.leftward.grace())
+    }
+
+    fn grace_over(&mut self) {
+        self.rightward.grace_over(self.leftward.state);
+        self.leftward.grace_over(self.rightward.state);
+    }
 }
 
 /// One direction.
@@ -220,7 +262,7 @@ struct Direction {
 enum DirectionState {
     #[default]
     Open,
-    /// Nothing can be written to the source: what had arrived from it before is read.
+    /// Nothing can be written to the source: bytes that had arrived from it before are still read.
     Draining,
     /// The source has closed its side.
     Finishing,
@@ -265,7 +307,7 @@ impl Direction {
         }
     }
 
-    /// Moves what can be moved. Ready once the way has ended; an error is reported once.
+    /// Moves all that can be moved. Ready once the way has ended; an error is reported once.
     fn poll<F, T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -336,7 +378,8 @@ impl Direction {
         Poll::Ready(Err(broken))
     }
 
-    /// What has to change, once a stream broke, before [`Direction::grace`] begins again.
+    /// Returns the values of which one has to change, once a stream broke, before
+    /// [`Direction::grace`] begins again.
     fn step(&self) -> (DirectionState, u64) {
         match self.state {
             DirectionState::Lingering => (self.state, self.discarded),
@@ -360,7 +403,7 @@ impl Direction {
         }
     }
 
-    /// A source had its time. What it gave is still delivered.
+    /// Ends a way whose source had its time. Bytes that it gave are still delivered.
     fn grace_over(&mut self, opposite: DirectionState) {
         let over = match self.state {
             DirectionState::Draining => self.held.waits_for_source(),
@@ -379,7 +422,7 @@ impl Direction {
     }
 }
 
-/// How long, once a stream broke, either may go without a step towards its end: the broken one may
+/// Time, once a stream broke, that either may go without a step towards its end: the broken one may
 /// still have what arrived before, the other may have to read the last answer.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -391,8 +434,8 @@ const LINGER: Duration = Duration::from_millis(200);
 /// than lies on any path.
 const LINGER_BYTES_MAX: u64 = 64 << 20;
 
-/// How long a stream whose other side broke may take to be given what came before: a program that
-/// reads at all has read what the kernel keeps for it by then.
+/// Time that a stream whose other side broke may take for what came before: a program that reads at
+/// all has read by then what the kernel keeps for it.
 const DELIVERY_MAX: Duration = Duration::from_secs(10);
 
 /// Pieces of one way in one poll, before other tasks of the thread get their turn.

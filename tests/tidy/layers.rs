@@ -171,7 +171,6 @@ const SHELLS: &[&str] = &[
     "src/host/accept/vacancy.rs",
     "src/host/direct.rs",
     "src/host/memory/cgroup.rs",
-    "src/host/reminder.rs",
     "src/host/same_user.rs",
     "src/host/same_user/elsewhere.rs",
     "src/host/sessions.rs",

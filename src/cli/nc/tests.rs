@@ -18,7 +18,7 @@ fn parsed(words: &[&str]) -> Result<Carry, String> {
 fn a_host_and_a_port_are_a_connection() {
     let carry = parsed(&["web", "22"]).unwrap();
     let expected = Carry::Connect {
-        transport: Transport::Tcp,
+        transport: OverlayTransport::Tcp,
         peer: "web".to_owned(),
         port: 22,
     };
@@ -31,7 +31,7 @@ fn a_host_and_a_port_are_a_connection() {
 #[test]
 fn listening_takes_a_port_alone() {
     let expected = Carry::Accept {
-        transport: Transport::Udp,
+        transport: OverlayTransport::Udp,
         port: 53,
     };
     assert_eq!(parsed(&["-l", "-u", "53"]).unwrap(), expected);

@@ -1,4 +1,4 @@
-use overlan::program::service::{Target, Transport};
+use overlan::program::service::{OverlayTransport, Target};
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn serve(port: u16, target: &str) -> Serve {
 fn a_number_means_both_transports_and_a_word_before_it_one() {
     let published = |text: &str| text.parse::<ServedEntry>();
     assert_eq!(published("53"), Ok(ServedEntry::Port(53, None)));
-    let udp = ServedEntry::Port(53, Some(Transport::Udp));
+    let udp = ServedEntry::Port(53, Some(OverlayTransport::Udp));
     assert_eq!(published("udp:53"), Ok(udp));
     assert!(published("udp:0").is_err());
     assert!(matches!(

@@ -71,9 +71,9 @@ pub(super) fn dead_target(serve: &Serve) -> Option<String> {
             }
             "no program listens there"
         }
-        Target::Host(host, port) if host.eq_ignore_ascii_case("localhost") => {
-            let v4 = is_bound((Ipv4Addr::LOCALHOST, *port).into(), serve.kind)?;
-            let v6 = is_bound((Ipv6Addr::LOCALHOST, *port).into(), serve.kind)?;
+        Target::Host(host) if host.host().eq_ignore_ascii_case("localhost") => {
+            let v4 = is_bound((Ipv4Addr::LOCALHOST, host.port()).into(), serve.kind)?;
+            let v6 = is_bound((Ipv6Addr::LOCALHOST, host.port()).into(), serve.kind)?;
             if v4 || v6 {
                 return None;
             }
@@ -231,7 +231,7 @@ mod tests {
         let port = all.local_addr().unwrap().port();
         let by_v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         assert_eq!(dead_target(&target(by_v4)), None);
-        let by_name = Serve::tcp(80, Target::Host("localhost".to_owned(), port));
+        let by_name = Serve::tcp(80, format!("localhost:{port}").parse::<Target>().unwrap());
         assert_eq!(dead_target(&by_name), None);
         let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = udp.local_addr().unwrap();

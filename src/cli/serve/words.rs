@@ -4,13 +4,13 @@
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-use overlan::program::service::{Target, Transport, UnusableTarget};
+use overlan::program::service::{OverlayTransport, Target, UnusableTarget};
 use overlan_protocol::gateway::{GatewayRoute, RouteTextError};
 
 /// An entry that can be taken off the lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ServedEntry {
-    Port(u16, Option<Transport>),
+    Port(u16, Option<OverlayTransport>),
     Route(GatewayRoute),
 }
 
@@ -36,8 +36,8 @@ impl FromStr for ServedEntry {
     fn from_str(text: &str) -> Result<Self, String> {
         // A host that is called tcp or udp is written with a dot after it.
         let (transport, number) = match text.split_once(':') {
-            Some(("tcp", number)) => (Some(Transport::Tcp), number),
-            Some(("udp", number)) => (Some(Transport::Udp), number),
+            Some(("tcp", number)) => (Some(OverlayTransport::Tcp), number),
+            Some(("udp", number)) => (Some(OverlayTransport::Udp), number),
             Some(_) | None => (None, text),
         };
         match number.parse::<u16>() {
@@ -173,11 +173,11 @@ mod tests {
             let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
             ServedEntry::from_words(&words)
         };
-        let tcp = ServedEntry::Port(3000, Some(Transport::Tcp));
+        let tcp = ServedEntry::Port(3000, Some(OverlayTransport::Tcp));
         for line in ["tcp 3000", "http 3000", "unix 3000", "tcp:3000"] {
             assert_eq!(removed(line), Ok(tcp.clone()), "{line}");
         }
-        let udp = Ok(ServedEntry::Port(53, Some(Transport::Udp)));
+        let udp = Ok(ServedEntry::Port(53, Some(OverlayTransport::Udp)));
         assert_eq!(removed("udp 53"), udp);
         assert_eq!(removed("udp:53"), udp);
         assert_eq!(removed("3000"), Ok(ServedEntry::Port(3000, None)));

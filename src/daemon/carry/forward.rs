@@ -8,16 +8,16 @@ use std::os::unix::net as unix;
 use std::sync::Arc;
 
 use overlan_netstack as netstack;
+use overlan_transport::clock::now;
+use overlan_transport::reminder::Reminder;
 use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{CarryError, Door, Forward, Happened, datagrams, tell};
 use crate::device::node::Node;
 use crate::host::accept::{self, Until};
-use crate::host::reminder::Reminder;
 use crate::host::same_user::{self, Stranger};
 use crate::host::shares::{SharePermit, Shares};
 use crate::host::splice::{Abort, HostSocket, ResetOnDrop, splice_within};
@@ -203,7 +203,7 @@ impl ForwardTarget {
 
     /// Says now and then that somebody was turned away, here and to whoever runs the command.
     fn note(&self, why: Stranger) {
-        let Some(times) = self.strangers.due(Instant::now()) else {
+        let Some(times) = self.strangers.due(now()) else {
             return;
         };
         let (peer, port) = (&self.forward.peer, self.forward.port);

@@ -35,7 +35,7 @@ fn a_number_is_a_port_for_streams_and_one_for_datagrams() {
         add(&mut serves, serve).unwrap();
     }
     assert_eq!(serves, both);
-    let transport = Some(Transport::Udp);
+    let transport = Some(OverlayTransport::Udp);
     remove(&mut serves, 53, transport).unwrap();
     assert_eq!(serves, both[..1]);
     assert!(remove(&mut serves, 53, transport).is_err());

@@ -11,7 +11,7 @@ use crate::daemon::perf;
 use crate::device::node::{Pong, Whois};
 use crate::device::status::Status;
 use crate::doors::dns::explain::Explained;
-use crate::doors::serve::service::{Serve, Transport};
+use crate::doors::serve::service::{OverlayTransport, Serve};
 
 /// A request to a running client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub enum Request {
         port: u16,
         /// Only what travels so; nothing = both.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        transport: Option<Transport>,
+        transport: Option<OverlayTransport>,
     },
     /// Offer to lead to hosts behind this one, now and at every start: [`Response::Done`].
     RouteAdd(OfferedRoute),

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::reach::Reached;
 use super::{Inner, Node};
 use crate::device::controller_session::Health;
-use crate::doors::proxy::{self, Bound, Datagrams, Overlay, Proxied, ProxyConfig, check_listen};
+use crate::doors::proxy::{self, Datagrams, Overlay, PeerPort, Proxied, ProxyConfig, check_listen};
 use crate::host::accept::{Vacancies, Vacancy};
 use crate::host::memory::Budget;
 use crate::host::sockets::connections_max;
@@ -210,7 +210,7 @@ pub struct BoundPort {
     peer: [std::net::IpAddr; 2],
 }
 
-impl Bound for BoundPort {
+impl PeerPort for BoundPort {
     type Stream = netstack::TcpStream;
 
     fn local(&self) -> SocketAddr {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Inner, Node};
 use crate::device::state::StateError;
-use crate::doors::serve::service::{OverlayPort, Serve, Transport};
+use crate::doors::serve::service::{OverlayPort, OverlayTransport, Serve};
 use crate::doors::serve::{self, ServedPort};
 use crate::host::accept::Until;
 use crate::host::splice::Patience;
@@ -126,7 +126,7 @@ impl Inner {
             ended: stop,
         };
         match serve.kind.transport() {
-            Transport::Tcp => {
+            OverlayTransport::Tcp => {
                 let listener = stack.listen(serve.port);
                 let listener = listener.map_err(|error| error.to_string())?;
                 let mut config = ServedPort::new(serve);
@@ -145,7 +145,7 @@ impl Inner {
                 let serving = self.serving.track_future(serving);
                 self.tasks.spawn(self.clone().until_closed(serving));
             }
-            Transport::Udp => {
+            OverlayTransport::Udp => {
                 let socket = stack.bind_udp(serve.port);
                 let socket = socket.map_err(|error| error.to_string())?;
                 let serving = serve::datagrams::run(socket, serve.target.clone(), until);

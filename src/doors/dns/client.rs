@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::exchange;
 
-/// What a resolver says about a name.
+/// The answer of a resolver about a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
     /// Its IPv4 addresses; none if it exists without one.
@@ -67,7 +67,7 @@ fn read(id: u16, answer: &[u8]) -> io::Result<Lookup> {
     if message.metadata.id != id || message.metadata.message_type != MessageType::Response {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            "this is not the answer to the question",
+            "the answer belongs to another question",
         ));
     }
     let code = message.metadata.response_code;
@@ -90,5 +90,5 @@ fn read(id: u16, answer: &[u8]) -> io::Result<Lookup> {
     Ok(Lookup::Addresses(addresses.collect()))
 }
 
-/// The resolver is near.
+/// Time for an answer over TCP: the resolver is near.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);

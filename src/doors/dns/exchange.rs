@@ -1,5 +1,5 @@
-//! Carries one question to one resolver and its answer back, over UDP or any stream. Decides
-//! nothing but when a datagram is sent again.
+//! Carries one question to one resolver and its answer back, over UDP or any stream. Decides only
+//! when a datagram is sent again.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 /// resolver is shown to `judge`, until it makes something of one.
 ///
 /// # Errors
-/// [`io::ErrorKind::TimedOut`] if nobody answers; what the system says besides.
+/// [`io::ErrorKind::TimedOut`] if nobody answers; otherwise the error of the system.
 pub(super) async fn udp<T>(
     resolver: SocketAddr,
     query: &[u8],
@@ -35,7 +35,7 @@ pub(super) async fn udp<T>(
                     return Ok(heard);
                 }
             }
-            Err(io::Error::other("it answers something else"))
+            Err(io::Error::other("it answers other questions than this one"))
         };
         if let Ok(heard) = timeout(ATTEMPT_WITHIN, heard).await {
             return heard;
@@ -44,7 +44,7 @@ pub(super) async fn udp<T>(
     Err(no_answer())
 }
 
-/// Asks over a stream; the answer is what came.
+/// Asks over a stream, and returns the answer as it came.
 pub(super) async fn stream<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     query: &[u8],
@@ -69,9 +69,9 @@ pub(super) fn no_answer() -> io::Error {
 /// Questions over UDP before giving up.
 const ATTEMPTS: u32 = 2;
 
-/// A lost datagram is the usual reason for silence; who asked us asks again after some five
-/// seconds.
+/// Time for an answer. A lost datagram is the usual reason for silence; the program that asked us
+/// asks again after about five seconds.
 const ATTEMPT_WITHIN: Duration = Duration::from_millis(1_200);
 
-/// Datagrams that are looked at for one question: more are an attack or a resolver gone mad.
+/// Datagrams that are looked at for one question: more are an attack or a broken resolver.
 const DATAGRAMS_MAX: usize = 64;

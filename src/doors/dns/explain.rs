@@ -1,4 +1,4 @@
-//! Tells a person what the resolver answers to a question, and by which rule. Answers nothing
+//! Explains to a person what the resolver answers to a question, and by which rule. Answers nothing
 //! itself.
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
@@ -11,7 +11,7 @@ use super::resolver::AskedResolver;
 use crate::names::Meaning;
 use crate::names::lookup::{Resolvers, Transport, reverse};
 
-/// What the resolver answers, and why.
+/// The resolver's answer to a question, and the rule that gave it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explained {
     /// The name that was asked for, in lower case.
@@ -25,7 +25,7 @@ pub struct Explained {
     pub rule: Rule,
     /// The records of the answer, a line each: name, seconds to live, class, type, value.
     pub answers: Vec<String>,
-    /// Whether what others said was known from before.
+    /// True if the answer of other resolvers was in the cache.
     #[serde(default)]
     pub cached: bool,
     /// Resolvers that did not answer, each with the reason.
@@ -33,7 +33,7 @@ pub struct Explained {
     pub errors: Vec<String>,
 }
 
-/// Which rule answers for a name.
+/// The rule that answers for a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Rule {
@@ -68,22 +68,22 @@ pub enum Rule {
     },
     /// An address of the overlay, asked for backwards.
     Reverse,
-    /// None: the resolver refuses, so that the system asks elsewhere.
+    /// No rule: the resolver refuses, so that the system asks another one.
     Outside,
 }
 
-/// Why a question cannot be asked.
+/// The reason why a question cannot be asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoQuestion {
     /// DNS cannot carry the name.
-    #[error("{0:?} is not a valid name")]
+    #[error("{0:?} is not a valid name: labels have 1 to 63 bytes, the whole name up to 255")]
     Name(String),
     /// It is short for several full names.
     #[error("{0}")]
     Several(String),
     /// There is no such type of record.
     #[error(
-        "{0:?} is not a known type of record; A, AAAA, CNAME, TXT, SRV, PTR, SOA and NS are answered"
+        "{0:?} is not a known type of record; ask for A, AAAA, CNAME, TXT, SRV, PTR, SOA or NS"
     )]
     Kind(String),
 }
@@ -120,10 +120,10 @@ impl ExplainedQuestion {
         })
     }
 
-    /// How it was asked: what a program hears must fit no datagram here.
+    /// The transport of the question: over TCP, no answer is cut to fit a datagram.
     pub(crate) const TRANSPORT: Transport = Transport::Tcp;
 
-    /// What the resolver's answer means.
+    /// Explains the resolver's answer.
     ///
     /// # Errors
     /// [`NoQuestion::Name`] if there is none.
@@ -182,7 +182,7 @@ fn rule(name: &str, netmap: &Netmap, asked: Option<&AskedResolver>) -> Rule {
     }
 }
 
-/// As dig prints it.
+/// Formats a record as dig prints it.
 fn shown(record: &Record) -> String {
     let strings: Vec<&[u8]> = if let RData::TXT(text) = &record.data {
         text.txt_data.iter().map(|string| &**string).collect()
@@ -201,8 +201,8 @@ fn shown(record: &Record) -> String {
     )
 }
 
-/// A character string of a master file (RFC 1035, section 5.1): what is not a printable byte of
-/// ASCII is three decimal digits.
+/// Formats a character string as in a master file (RFC 1035, section 5.1): a byte that is not
+/// printable ASCII is three decimal digits.
 fn quoted(string: &[u8]) -> String {
     let mut text = String::from("\"");
     for &byte in string {
@@ -216,7 +216,7 @@ fn quoted(string: &[u8]) -> String {
     text
 }
 
-/// As dig writes it.
+/// Returns the response code as dig writes it.
 fn code(reply: &Message) -> String {
     const NAMES: [(ResponseCode, &str); 4] = [
         (ResponseCode::ServFail, "SERVFAIL"),

@@ -1,6 +1,6 @@
-//! Asks other resolvers: those of a zone through the overlay over TCP, those that this device was
-//! told of from its host over UDP. Decides in which order, for how long, and what is remembered of
-//! them. How one inside the overlay is dialled is the node's.
+//! Asks other resolvers: those of a zone through the overlay over TCP, those of `--dns-forward`
+//! from this host over UDP. Decides in which order, for how long, and what is remembered of them.
+//! The caller dials those inside the overlay.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,7 +27,7 @@ use crate::names::lookup::heard::{Heard, Judged, Question};
 use crate::names::lookup::walk::{Start, Step, Walk, is_of};
 use crate::names::lookup::{self, Resolvers, Transport};
 
-/// What a device knows of other resolvers and of what they said.
+/// The other resolvers of a device, their answers in a cache, and the last result of each.
 #[derive(Debug)]
 pub(crate) struct Resolver {
     forwards: Vec<SocketAddr>,
@@ -37,7 +37,7 @@ pub(crate) struct Resolver {
     pending: Mutex<BTreeMap<Resolvers, usize>>,
 }
 
-/// The place of one question among those that wait.
+/// The place of one question among those that wait for an answer.
 #[derive(Debug)]
 struct PendingQuestion<'a> {
     pending: &'a Mutex<BTreeMap<Resolvers, usize>>,
@@ -45,7 +45,7 @@ struct PendingQuestion<'a> {
 }
 
 impl<'a> PendingQuestion<'a> {
-    /// `None` if too many wait already, of this source or of all.
+    /// Takes a place; `None` if too many wait already, of this source or of all.
     fn take(pending: &'a Mutex<BTreeMap<Resolvers, usize>>, source: &'a Resolvers) -> Option<Self> {
         let mut counts = pending.lock();
         let all: usize = counts.values().sum();
@@ -113,26 +113,26 @@ impl fmt::Display for Server {
     }
 }
 
-/// How a resolver did when it was asked last.
+/// The result of the last question to a resolver.
 #[derive(Debug, Clone)]
 struct Note {
     at: Instant,
     error: Option<String>,
 }
 
-/// One thing that somebody else was asked on the way to an answer.
+/// One question to other resolvers on the way to an answer.
 #[derive(Debug)]
 pub(super) struct AskedResolver {
     pub(super) source: Resolvers,
-    /// Who answered; `None` = nobody.
+    /// The resolver that answered; `None` = none did.
     pub(super) by: Option<String>,
-    /// Whether it was known from before.
+    /// True if the answer was in the cache.
     pub(super) cached: bool,
-    /// Why others did not answer.
+    /// The resolvers that did not answer, each with the reason.
     pub(super) errors: Vec<String>,
 }
 
-/// Why a name of somebody else has no address.
+/// The reason why a delegated name has no address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NoAddress {
     /// There is no such name, or it has no address.
@@ -158,7 +158,7 @@ impl Resolver {
         &self.forwards
     }
 
-    /// The answer to one message, or `None` where silence is the only safe one.
+    /// Returns the answer to one message, or `None` where silence is the only safe one.
     pub(crate) async fn answer<D: DialResolver>(
         &self,
         query: &[u8],
@@ -184,7 +184,7 @@ impl Resolver {
         wanted.explain(&reply, &asked, netmap)
     }
 
-    /// The answer, and who was asked on the way.
+    /// Returns the answer, and the questions to other resolvers on the way.
     async fn follow<D: DialResolver>(
         &self,
         query: &[u8],
@@ -214,7 +214,7 @@ impl Resolver {
         Some((walk.finish(), asked))
     }
 
-    /// The addresses of a name of somebody else: IPv4, or IPv6 if it has no IPv4.
+    /// Returns the addresses of a delegated name: IPv4, or IPv6 if it has no IPv4.
     pub(crate) async fn addresses<D: DialResolver>(
         &self,
         source: &Resolvers,
@@ -226,7 +226,7 @@ impl Resolver {
             let question = Question::of_text(name, kind).ok_or(NoAddress::NoSuchName)?;
             let kept = self.ask(source, &question, &dial, &mut Vec::new()).await;
             let (kept, _) = kept.ok_or(NoAddress::NobodyAnswers)?;
-            // What is ours, or in the zone of others, is not for this zone to say.
+            // A zone decides nothing about a name that is ours or in another zone.
             let (records, alias) = kept.heard.within(|name| {
                 is_of(source, name, netmap) || is_of(&Resolvers::Forward, name, netmap)
             });
@@ -255,8 +255,8 @@ impl Resolver {
         Err(NoAddress::NoSuchName)
     }
 
-    /// Asks one resolver after the other until one answers; whether that was known from before.
-    /// `errors` gets a line for each that did not.
+    /// Asks one resolver after the other until one answers. The flag says that the answer was in
+    /// the cache; `errors` gets a line for each resolver that did not answer.
     async fn ask<D: DialResolver>(
         &self,
         source: &Resolvers,
@@ -274,7 +274,8 @@ impl Resolver {
         }
         let Some(_place) = PendingQuestion::take(&self.pending, source) else {
             errors.push(format!(
-                "{SHARE_MAX} questions to these resolvers, or {PENDING_MAX} to all, wait for an answer already"
+                "{SHARE_MAX} questions to these resolvers, or {PENDING_MAX} to all, already wait \
+                 for an answer"
             ));
             return None;
         };
@@ -301,7 +302,7 @@ impl Resolver {
         None
     }
 
-    /// The resolvers of a source as they are preferred; after them those that failed a moment ago.
+    /// Returns the resolvers of a source in their order; those that failed a moment ago come last.
     fn in_order(&self, source: &Resolvers) -> Vec<Server> {
         let mut servers: Vec<Server> = match source {
             Resolvers::Zone(zone) => {
@@ -379,29 +380,29 @@ async fn try_one<D: DialResolver>(
             Judged::Heard(heard) => Ok(*heard),
             Judged::Failed(why) => Err(why),
             Judged::Truncated | Judged::Other => {
-                Err("it answers something else over TCP".to_owned())
+                Err("it answers another question over TCP".to_owned())
             }
         },
         Err(error) => Err(error.to_string()),
     }
 }
 
-/// Most resolvers that foreign names are handed on to: who asked waits for one after the other.
+/// Most resolvers that foreign names are handed on to: the program waits for one after the other.
 pub(crate) const FORWARDS_MAX: usize = 3;
 
-/// Questions to others at the same time: each holds a socket or a connection through the overlay.
-/// More are answered SERVFAIL.
+/// Questions to other resolvers at the same time: each holds a socket or a connection through the
+/// overlay. More are answered SERVFAIL.
 const PENDING_MAX: usize = 256;
 
-/// How many of them one zone, or all foreign names, may have: resolvers that do not answer leave
-/// places for those that do.
+/// The part of them that one zone, or all foreign names, may have: resolvers that do not answer
+/// leave places for those that do.
 const SHARE_MAX: usize = 64;
 
-/// How long a resolver that failed is asked last.
+/// Time for which a resolver that failed is asked last.
 const FAILED_FOR: Duration = Duration::from_secs(30);
 
-/// Resolvers of which it is remembered how they did: some networks with all the zones and resolvers
-/// that they may have.
+/// Resolvers whose last result is remembered: some networks with all the zones and resolvers that
+/// they may have.
 const NOTES_MAX: usize = 1_024;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Carries queries to whoever answers them and answers back, over UDP and TCP. Decides nothing but
-//! how many wait, and which TCP connections have been idle for too long: after a while each of
+//! Carries queries to a function that answers them, and the answers back, over UDP and TCP. Decides
+//! only how many wait, and which TCP connections have been idle for too long: after a while each of
 //! them, and at once the one that is idle for longest when there is no room for a new one (RFC
 //! 7766, section 6.2.3).
 
@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{Instrument, debug, debug_span};
 
 use crate::host::accept::{self, Until, Vacancies};
 use crate::names::lookup::Transport;
@@ -55,14 +55,15 @@ where
             if room.available_permits() == 0 {
                 idle.dismiss_longest();
             }
-            async move {
+            let served = async move {
                 let connection = connection(stream, &answer, &own);
                 match own.leave.run_until_cancelled(connection).await {
                     Some(Ok(())) => {}
-                    Some(Err(error)) => debug!(%client, %error, "a DNS connection ended early"),
-                    None => debug!(%client, "an idle DNS connection made room"),
+                    Some(Err(error)) => debug!(%error, "a DNS connection ended early"),
+                    None => debug!("an idle DNS connection made room"),
                 }
-            }
+            };
+            served.instrument(debug_span!("door", %client))
         },
     )
     .await;
@@ -72,7 +73,7 @@ where
 #[derive(Debug, Default)]
 struct IdleConnections {
     next: AtomicU64,
-    /// There was no room, and nobody waited.
+    /// A place is wanted, and no connection was idle.
     is_wanted: AtomicBool,
     waiting: Mutex<BTreeMap<u64, CancellationToken>>,
 }
@@ -132,7 +133,8 @@ impl Drop for IdleEntry {
     }
 }
 
-/// Answers as soon as it can: a query that others have to be asked for holds up nobody else's.
+/// Answers each query as soon as it can: one for which other resolvers are asked does not hold up
+/// the next.
 async fn serve_udp<A, F>(udp: &UdpSocket, answer: &A)
 where
     A: Fn(Vec<u8>, Transport) -> F,
@@ -141,8 +143,9 @@ where
     let mut query = vec![0; QUERY_MAX];
     let mut answers = FuturesUnordered::new();
     loop {
+        let has_room = answers.len() < DATAGRAMS_MAX;
         tokio::select! {
-            received = udp.recv_from(&mut query), if answers.len() < DATAGRAMS_MAX => match received {
+            received = udp.recv_from(&mut query), if has_room => match received {
                 Ok((len, client)) => {
                     let answer = answer(query[..len].to_vec(), Transport::Udp);
                     answers.push(async move { (client, answer.await) });
@@ -181,7 +184,7 @@ where
         };
         own.is_busy();
         let message = answer(query[..len].to_vec(), Transport::Tcp).await;
-        // Who reads no answer waits, too.
+        // A client that does not read its answer waits, too.
         own.waits();
         let Some(message) = message else {
             continue;
@@ -200,7 +203,8 @@ where
     }
 }
 
-/// One query with its length in front; `None` at the end, and where the length is no query's.
+/// Reads one query with its length in front; `None` at the end, and where it is longer than any
+/// query.
 async fn read_query(stream: &mut TcpStream, query: &mut [u8]) -> io::Result<Option<usize>> {
     let len = match stream.read_u16().await {
         Ok(len) => usize::from(len),
@@ -218,16 +222,16 @@ async fn read_query(stream: &mut TcpStream, query: &mut [u8]) -> io::Result<Opti
 /// UDP and end a TCP connection.
 const QUERY_MAX: usize = 4096;
 
-/// Datagrams that wait for their answers; more wait in the socket. Twice the questions that others
-/// are asked at the same time.
+/// Datagrams that wait for their answers; more wait in the socket. Twice the number of questions to
+/// other resolvers at the same time.
 const DATAGRAMS_MAX: usize = 512;
 
 /// TCP connections at once; for one more, the one that is idle for longest leaves. Clients use TCP
 /// only after a truncated answer.
 const CONNECTIONS_MAX: usize = 64;
 
-/// How long a TCP connection may be without a whole query, or leave an answer unread (RFC 7766 asks
-/// for seconds).
+/// Time that a TCP connection may be without a whole query, or leave an answer unread (RFC 7766
+/// asks for seconds).
 const IDLE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

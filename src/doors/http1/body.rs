@@ -1,13 +1,13 @@
-//! Where a body ends (RFC 9112, sections 6 and 7): decides how a message is framed, and finds the
-//! pieces of its body. What cannot be told for sure is refused, because two who read it differently
-//! can be made to mean two messages.
+//! The end of a body (RFC 9112, sections 6 and 7): decides how a message is framed, and finds the
+//! pieces of its body. Doubtful framing is refused, because two readers that understand it
+//! differently can be made to see two messages.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::fields::{Fields, Writer};
 use super::message::{HttpRequest, HttpResponse, HttpVersion, Malformed, head_end};
 
-/// How a body is framed.
+/// The framing of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Length {
     /// There is none.
@@ -37,7 +37,7 @@ impl Length {
         }
     }
 
-    /// That of the answer to a request with `method`.
+    /// Returns the framing of the answer to a request with `method`.
     pub(super) fn of_answer(method: &str, answer: &HttpResponse) -> Result<Self, Malformed> {
         let fields = &answer.fields;
         if method == "HEAD" || answer.is_interim() || matches!(answer.status, 204 | 304) {
@@ -48,7 +48,7 @@ impl Length {
         }
         let mut lengths = fields.list("content-length").map(number);
         let Some(length) = lengths.next().transpose()? else {
-            // One that is there and empty is none that could be meant.
+            // An empty one means nothing.
             return match fields.has("content-length") {
                 true => Err(Malformed::Length),
                 false => Ok(Self::UntilClose),
@@ -96,7 +96,7 @@ fn chunked(version: HttpVersion, fields: &Fields) -> Result<Length, Malformed> {
     }
 }
 
-/// Digits only: what `parse` takes besides is no length.
+/// Reads digits only: `parse` alone would take a sign.
 fn number(text: &[u8]) -> Result<u64, Malformed> {
     let digits = str::from_utf8(text).ok();
     let digits = digits.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
@@ -124,7 +124,7 @@ enum BodyState {
     Done,
 }
 
-/// What was found.
+/// A piece of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
     Data(Bytes),
@@ -213,8 +213,8 @@ impl Decoder {
     }
 }
 
-/// The size in a chunk's line, which is still without its LF. What stands after `;` is for nobody
-/// here.
+/// Reads the size in a chunk's line, which is still without its LF. Extensions after `;` are
+/// ignored.
 fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
     let line = line.strip_suffix(b"\r").ok_or(Malformed::Chunk)?;
     let digits = line

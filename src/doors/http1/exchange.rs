@@ -1,5 +1,6 @@
-//! One request and its answer: the head and the body go on, what the service says comes back, both
-//! at once. Decides whose end it is when one side stops; which fields pass is decided before.
+//! One request and its answer: the head and the body go on, the answer of the service comes back,
+//! both at once. Decides how an exchange ends when one side stops; which fields pass is decided
+//! before.
 //!
 //! ```text
 //! client ──> send: head, body, then watch the client ──> service
@@ -23,22 +24,22 @@ use super::session::Intermediary;
 use super::wire::{Input, NoHead, Output, Wire};
 use crate::doors::moves::Moves;
 
-/// A request that goes on, and what its answer has to know of it.
+/// A request that goes on, and the properties that its answer depends on.
 pub(super) struct Sent<'a> {
     pub(super) head: Vec<u8>,
     pub(super) length: Length,
     pub(super) method: &'a str,
     pub(super) version: HttpVersion,
-    /// Whether the client would send another request.
+    /// True if the client would send another request.
     pub(super) keep: bool,
     /// The protocols that were asked for.
     pub(super) upgrades: Vec<String>,
     pub(super) date: &'a str,
-    /// An end for want of any movement.
+    /// Time without any movement after which the exchange ends; `None` = it does not.
     pub(super) idle: Option<Duration>,
 }
 
-/// How an exchange ended.
+/// The end of an exchange.
 #[derive(Debug)]
 pub(super) enum ExchangeEnd {
     /// The client has the answer; which of the connections may be used again, and whether the
@@ -54,7 +55,7 @@ pub(super) enum ExchangeEnd {
     Nothing(String),
     /// The client has no answer yet, and gets one of ours.
     Failed(Fault),
-    /// The client has a part of an answer. Whether that shows by itself.
+    /// The client has a part of an answer, and sees that if `shows`.
     Cut { shows: bool },
     /// The client has left.
     Left,
@@ -109,7 +110,7 @@ pub(super) async fn exchange<I: Intermediary>(
     }
 }
 
-/// What one way tells the other.
+/// The state that the two directions share.
 #[derive(Default)]
 struct ExchangeProgress {
     /// The client's whole request was read.
@@ -128,7 +129,7 @@ impl ExchangeProgress {
     }
 }
 
-/// Why the client's way ends before the answer.
+/// The reason why the client's direction ends before the answer.
 enum Stopped {
     Left,
     Malformed(Malformed),
@@ -173,7 +174,7 @@ async fn send<I: Intermediary>(
             tokio::select! {
                 biased;
                 () = push(service, &mut bytes, progress, moves) => {}
-                // While it takes nothing, what the client says is not read, its end neither.
+                // While the service takes nothing, nothing of the client is read, not even its end.
                 gone = unseen(client, intermediary, moves, UNSEEN_MAX) => return gone.into(),
             }
         }
@@ -183,7 +184,7 @@ async fn send<I: Intermediary>(
         }
         if needs_more {
             match client.fill().await {
-                // It has heard enough to know that the rest is not wanted.
+                // It has read enough of the answer to know that the rest is not wanted.
                 Ok(0) if progress.begun() => break,
                 Ok(0) => return Stopped::Malformed(Malformed::Cut),
                 Ok(_) => moves.note(),
@@ -208,17 +209,17 @@ async fn push<U: AsyncWrite + Unpin>(
     bytes.clear();
 }
 
-/// How it is known that a client has left.
+/// The certainty with which a client has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Gone {
-    /// It is said so.
+    /// The system says so.
     Surely,
     /// It may be there, and nothing has moved for too long.
     Maybe,
 }
 
 /// Returns when the client has left, or may have left and nothing has moved since. A client that
-/// closes its side may still read: that is told apart by who knows the client, or by time.
+/// closes its side may still read; the intermediary knows more of it, or time decides.
 pub(super) async fn left<I: Intermediary>(
     client: &mut Input<'_, I::Client>,
     intermediary: &I,
@@ -243,7 +244,7 @@ pub(super) async fn left<I: Intermediary>(
     unseen(client, intermediary, moves, limit).await
 }
 
-/// Returns when nothing has moved for `limit`, or earlier if it is said meanwhile that the client
+/// Returns when nothing has moved for `limit`, or earlier if the intermediary finds that the client
 /// has left.
 async fn unseen<I: Intermediary>(
     client: &Input<'_, I::Client>,
@@ -274,45 +275,9 @@ where
     C: AsyncWrite + Unpin,
     U: AsyncRead + Unpin,
 {
-    let mut heard = false;
-    let mut answer = loop {
-        let head = match service.head(begins_as_http).await {
-            Ok(Some(head)) => head,
-            Ok(None) if heard => return no_answer("it closed the connection after a 1xx"),
-            Ok(None) => return ExchangeEnd::Nothing("it closed the connection".to_owned()),
-            Err(NoHead::Malformed(malformed)) => {
-                return ExchangeEnd::Failed(Fault::Answer(malformed));
-            }
-            Err(NoHead::Io(error)) if heard => return no_answer(&error.to_string()),
-            Err(NoHead::Io(error)) => return ExchangeEnd::Nothing(error.to_string()),
-        };
-        moves.note();
-        heard = true;
-        let mut answer = match HttpResponse::parse(&head) {
-            Ok(answer) => answer,
-            Err(malformed) => return ExchangeEnd::Failed(Fault::Answer(malformed)),
-        };
-        if answer.status == SWITCHING {
-            let agreed =
-                progress.sent.load(Relaxed) && passing::switched(&mut answer, &sent.upgrades);
-            if !agreed {
-                return ExchangeEnd::Failed(Fault::UnaskedUpgrade);
-            }
-            return match client.write(&answer.encode(), moves).await {
-                Ok(()) => ExchangeEnd::Switched,
-                Err(_) => ExchangeEnd::Left,
-            };
-        }
-        if !answer.is_interim() {
-            break answer;
-        }
-        // Clients of 1.0 take the first head for the answer (RFC 9110, section 15.2).
-        if sent.version == HttpVersion::Http11 {
-            passing::interim(&mut answer);
-            if client.write(&answer.encode(), moves).await.is_err() {
-                return ExchangeEnd::Left;
-            }
-        }
+    let mut answer = match final_head(service, client, sent, progress, moves).await {
+        Ok(answer) => answer,
+        Err(ended) => return ended,
     };
     let length = match Length::of_answer(sent.method, &answer) {
         Ok(length) => length,
@@ -329,20 +294,100 @@ where
         (Length::Chunked | Length::UntilClose, HttpVersion::Http10) => Length::UntilClose,
         (length @ (Length::None | Length::Exact(_)), _) => length,
     };
-    // Where the rest of a request begins that nobody reads is not known.
+    // The rest of a request that nobody reads would look like the next one.
     let keep_client = sent.keep && progress.sent.load(Relaxed) && outbound != Length::UntilClose;
     passing::inbound(&mut answer, outbound, !keep_client, sent.date);
     progress.chunked.store(outbound == Length::Chunked, Relaxed);
     progress.begun.store(true, Relaxed);
+    let framing = [length, outbound];
+    if let Err(ended) = pass_body(service, client, answer.encode(), framing, moves).await {
+        return ended;
+    }
+    let whole = progress.sent.load(Relaxed) && !progress.refused.load(Relaxed);
+    ExchangeEnd::Answered {
+        whole,
+        client: keep_client,
+        // Bytes beyond its answer belong to no request.
+        service: keep_service && whole && service.bytes.is_empty(),
+    }
+}
+
+/// Reads heads until that of the answer itself; the interim ones before it go on to the client.
+async fn final_head<C, U>(
+    service: &mut Input<'_, U>,
+    client: &mut Output<'_, C>,
+    sent: &Sent<'_>,
+    progress: &ExchangeProgress,
+    moves: &Moves,
+) -> Result<HttpResponse, ExchangeEnd>
+where
+    C: AsyncWrite + Unpin,
+    U: AsyncRead + Unpin,
+{
+    let mut heard = false;
+    loop {
+        let head = match service.head(begins_as_http).await {
+            Ok(Some(head)) => head,
+            Ok(None) if heard => return Err(no_answer("it closed the connection after a 1xx")),
+            Ok(None) => return Err(ExchangeEnd::Nothing("it closed the connection".to_owned())),
+            Err(NoHead::Malformed(malformed)) => {
+                return Err(ExchangeEnd::Failed(Fault::Answer(malformed)));
+            }
+            Err(NoHead::Io(error)) if heard => return Err(no_answer(&error.to_string())),
+            Err(NoHead::Io(error)) => return Err(ExchangeEnd::Nothing(error.to_string())),
+        };
+        moves.note();
+        heard = true;
+        let mut answer = match HttpResponse::parse(&head) {
+            Ok(answer) => answer,
+            Err(malformed) => return Err(ExchangeEnd::Failed(Fault::Answer(malformed))),
+        };
+        if answer.status == SWITCHING {
+            let agreed =
+                progress.sent.load(Relaxed) && passing::switched(&mut answer, &sent.upgrades);
+            if !agreed {
+                return Err(ExchangeEnd::Failed(Fault::UnaskedUpgrade));
+            }
+            return Err(match client.write(&answer.encode(), moves).await {
+                Ok(()) => ExchangeEnd::Switched,
+                Err(_) => ExchangeEnd::Left,
+            });
+        }
+        if !answer.is_interim() {
+            return Ok(answer);
+        }
+        // Clients of 1.0 take the first head for the answer (RFC 9110, section 15.2).
+        if sent.version == HttpVersion::Http11 {
+            passing::interim(&mut answer);
+            if client.write(&answer.encode(), moves).await.is_err() {
+                return Err(ExchangeEnd::Left);
+            }
+        }
+    }
+}
+
+/// Passes a body after `bytes`, which are the head: it comes with the first framing and goes on
+/// with the second.
+async fn pass_body<C, U>(
+    service: &mut Input<'_, U>,
+    client: &mut Output<'_, C>,
+    mut bytes: Vec<u8>,
+    framing: [Length; 2],
+    moves: &Moves,
+) -> Result<(), ExchangeEnd>
+where
+    C: AsyncWrite + Unpin,
+    U: AsyncRead + Unpin,
+{
+    let [inbound, outbound] = framing;
     let cut = ExchangeEnd::Cut {
         shows: outbound == Length::Chunked,
     };
-    let mut decoder = Decoder::new(length, Writer::Service);
-    let mut bytes = answer.encode();
+    let mut decoder = Decoder::new(inbound, Writer::Service);
     let trailers = loop {
         let piece = match decoder.decode(service.bytes) {
             Ok(piece) => piece,
-            Err(_) => return cut,
+            Err(_) => return Err(cut),
         };
         let needs_more = piece == Piece::More;
         match piece {
@@ -352,14 +397,14 @@ where
         }
         if needs_more || bytes.len() >= PIECE_MAX {
             if client.write(&bytes, moves).await.is_err() {
-                return ExchangeEnd::Left;
+                return Err(ExchangeEnd::Left);
             }
             bytes.clear();
         }
         if needs_more {
             match service.fill().await {
                 Ok(0) if decoder.ends_here() => break Fields::default(),
-                Ok(0) | Err(_) => return cut,
+                Ok(0) | Err(_) => return Err(cut),
                 Ok(_) => moves.note(),
             }
         }
@@ -368,22 +413,17 @@ where
     passing::trailers(&mut trailers, |_| true);
     outbound.encode_end(&trailers, &mut bytes);
     if client.write(&bytes, moves).await.is_err() {
-        return ExchangeEnd::Left;
+        return Err(ExchangeEnd::Left);
     }
-    let whole = progress.sent.load(Relaxed) && !progress.refused.load(Relaxed);
-    ExchangeEnd::Answered {
-        whole,
-        client: keep_client,
-        // What it says beyond its answer belongs to nothing.
-        service: keep_service && whole && service.bytes.is_empty(),
-    }
+    Ok(())
 }
 
 fn no_answer(error: &str) -> ExchangeEnd {
     ExchangeEnd::Failed(Fault::NoAnswer(error.to_owned()))
 }
 
-/// Whoever speaks another protocol is known by its first bytes, and may wait for an answer to them.
+/// Checks the first bytes of an answer: a service with another protocol may wait for an answer to
+/// its own.
 fn begins_as_http(bytes: &[u8]) -> Result<(), Malformed> {
     let len = bytes.len().min(MAGIC.len());
     match bytes[..len] == MAGIC[..len] {
@@ -392,25 +432,26 @@ fn begins_as_http(bytes: &[u8]) -> Result<(), Malformed> {
     }
 }
 
-/// How an answer begins.
+/// The first bytes of an answer.
 const MAGIC: &[u8] = b"HTTP/";
 
 const SWITCHING: u16 = 101;
 
-/// How long nothing may move once a client has closed its side: most have left, some (`nc -N`) wait
-/// for the answer.
+/// Time without a move once a client has closed its side: most have left, some (`nc -N`) wait for
+/// the answer.
 pub(super) const HALF_CLOSED_MAX: Duration = Duration::from_secs(10);
 
-/// How long nothing may move while it cannot be seen whether the client is still there, because
-/// what it sent before its end is not read: a service that takes that long for a piece of a body,
-/// or a client that sends request upon request without an answer.
+/// Time without a move while it cannot be seen whether the client is still there, because the bytes
+/// before its end are not read: a service that takes that long for a piece of a body, or a client
+/// that sends request upon request without an answer.
 pub(super) const UNSEEN_MAX: Duration = Duration::from_secs(120);
 
-/// After a client's end, before its system is asked once more: a program that closes a connection
-/// first says so, then lets go of it.
+/// Time after a client's end before its system is asked once more: a program that closes a
+/// connection first ends its side, then lets go of it.
 const GONE_AGAIN: Duration = Duration::from_millis(100);
 
-/// Between two questions whether a client that cannot be seen is still there, while nothing moves.
+/// Time between two questions whether a client that cannot be seen is still there, while nothing
+/// moves.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Bytes that are put together before they are written.

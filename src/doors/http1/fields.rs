@@ -14,8 +14,8 @@ struct Field {
     value: Vec<u8>,
 }
 
-/// Who wrote a head. What a client may not write is refused; what a service may not write is mended
-/// where RFC 9112 says how.
+/// The writer of a head. A fault of a client is refused; one of a service is mended where RFC 9112
+/// says how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Writer {
     Client,
@@ -59,7 +59,7 @@ impl Fields {
         Ok(fields)
     }
 
-    /// A line that goes on with the value of the field before it.
+    /// Appends a line that goes on with the value of the field before it.
     fn fold(&mut self, line: &[u8], writer: Writer) -> Result<(), Malformed> {
         let (Some(last), Writer::Service) = (self.0.last_mut(), writer) else {
             return Err(Malformed::Folded);
@@ -137,9 +137,9 @@ impl Fields {
     }
 }
 
-/// A field's name as programs read it that make variables of names: `X_Overlan.User` becomes
-/// `HTTP_X_OVERLAN_USER` just as `X-Overlan-User` does. Letters are small here, and all that is
-/// neither a letter nor a digit is `-`.
+/// Returns a field's name as programs read it that make variables of names: `X_Overlan.User`
+/// becomes `HTTP_X_OVERLAN_USER` just as `X-Overlan-User` does. Letters are small here, and every
+/// byte that is neither a letter nor a digit is `-`.
 pub(crate) fn folded(name: &str) -> String {
     let fold = |byte: u8| match byte {
         byte if byte.is_ascii_alphanumeric() => char::from(byte.to_ascii_lowercase()),
@@ -155,8 +155,8 @@ pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_part)
 }
 
-/// Controls have no place in a value (RFC 9110, section 5.5): a bare CR, for one, is the end of a
-/// line for some.
+/// Returns whether a value may hold `byte`. Control characters have no place there (RFC 9110,
+/// section 5.5): a bare CR, for one, ends a line for some readers.
 fn is_value(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }

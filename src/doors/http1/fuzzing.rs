@@ -9,7 +9,7 @@ use super::message::{HttpRequest, HttpResponse, head_end};
 pub(crate) fn messages(data: &[u8]) {
     let end = head_end(data, 0).unwrap_or(data.len());
     let (head, rest) = data.split_at(end);
-    // What came without a host gets one before it goes on.
+    // A request without a host gets one before it goes on.
     if let Ok(request) = HttpRequest::parse(head)
         && request.fields.has("host")
     {
@@ -42,7 +42,7 @@ fn body(length: Length, writer: Writer, data: &[u8]) {
     let mut input = BytesMut::from(data);
     let mut found = 0;
     while let Ok(Piece::Data(piece)) = decoder.decode(&mut input) {
-        assert!(!piece.is_empty(), "a piece of nothing would come for ever");
+        assert!(!piece.is_empty(), "an empty piece would come without end");
         found += piece.len();
     }
     assert!(found <= data.len());

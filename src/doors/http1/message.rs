@@ -9,7 +9,7 @@ use super::target::{Authority, BadAuthority, RequestTarget};
 pub(crate) enum HttpVersion {
     /// No chunks, no 1xx, one request for each connection.
     Http10,
-    /// Also what calls itself 1.2 or higher.
+    /// Also 1.2 and higher.
     Http11,
 }
 
@@ -83,8 +83,8 @@ impl HttpRequest {
     }
 }
 
-/// One `Host`, and a valid one (RFC 9112, section 3.2): which host is meant must be the same for
-/// all who read the request.
+/// Checks that there is one `Host`, and a valid one (RFC 9112, section 3.2): all who read the
+/// request must see the same host.
 fn check_host(version: HttpVersion, fields: &Fields) -> Result<(), Malformed> {
     let mut hosts = fields.all("host");
     let host = match (hosts.next(), version) {
@@ -160,7 +160,7 @@ impl HttpResponse {
     }
 }
 
-/// Without its line end. A CR anywhere else is none.
+/// Splits off the first line, without its line end. A CR anywhere else does not end it.
 fn first_line(head: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     let end = head.iter().position(|byte| *byte == b'\n');
     let (line, rest) = head.split_at(end.ok_or(Malformed::StartLine)?);
@@ -174,7 +174,8 @@ pub(super) fn empty_lines(bytes: &[u8]) -> usize {
     bytes.iter().take_while(is_line_end).count()
 }
 
-/// Where a head ends, after its empty line. `seen` bytes were looked at before and hold no end.
+/// Finds the end of a head, after its empty line. `seen` bytes were looked at before and hold no
+/// end.
 pub(super) fn head_end(bytes: &[u8], seen: usize) -> Option<usize> {
     // An end may have begun before: at most three bytes of it.
     let from = seen.saturating_sub(3);
@@ -188,7 +189,7 @@ pub(super) fn head_end(bytes: &[u8], seen: usize) -> Option<usize> {
         })
 }
 
-/// What is wrong with a message.
+/// A fault of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Malformed {
     #[error("the first line is not one of HTTP/1.1")]
@@ -227,7 +228,7 @@ pub(crate) enum Malformed {
     FieldName,
     #[error("the value of a field holds a control character")]
     FieldValue,
-    #[error("a line begins with a space, as lines of fields no longer do")]
+    #[error("a line begins with a space; fields of several lines are obsolete")]
     Folded,
     #[error("Content-Length is not one number")]
     Length,
@@ -258,7 +259,7 @@ impl From<BadAuthority> for Malformed {
 }
 
 impl Malformed {
-    /// The status by which a client hears of it in its request.
+    /// Returns the status with which a request of this fault is refused.
     pub(crate) fn status(self) -> u16 {
         match self {
             Self::TargetTooLong => 414,

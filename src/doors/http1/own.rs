@@ -9,13 +9,13 @@ use super::message::{HttpVersion, Malformed};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Own {
     pub(crate) status: u16,
-    /// Without those that say where the body ends.
+    /// Without those that frame the body.
     pub(crate) fields: Fields,
     pub(crate) body: Vec<u8>,
 }
 
 impl Own {
-    /// Lines for people.
+    /// An answer of plain text, for people.
     pub(crate) fn text(status: u16, text: impl Into<Vec<u8>>) -> Self {
         let mut fields = Fields::default();
         fields.push("Content-Type", "text/plain; charset=utf-8");
@@ -26,7 +26,7 @@ impl Own {
         }
     }
 
-    /// Its bytes; `HEAD` gets only the head.
+    /// Returns its bytes; `HEAD` gets only the head.
     pub(super) fn encode(&self, is_head: bool, close: bool, date: &str) -> Vec<u8> {
         let reason = reason(self.status);
         let mut bytes =
@@ -45,7 +45,7 @@ impl Own {
     }
 }
 
-/// What an exchange failed for, and by whose fault.
+/// The reason why an exchange failed, and whose fault it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The client's request is not sound.
@@ -54,7 +54,7 @@ pub(crate) enum Fault {
     SlowRequest,
     /// The service's answer is not sound.
     Answer(Malformed),
-    /// The service's head is sound HTTP and still nothing that may pass.
+    /// The service changed to a protocol that was not asked for.
     UnaskedUpgrade,
     /// The service ended the connection, or it broke, before there was an answer.
     NoAnswer(String),
@@ -77,12 +77,14 @@ impl fmt::Display for Fault {
                 f.write_str("the service changed to a protocol that was not asked for")
             }
             Self::NoAnswer(error) => write!(f, "the service gave no answer: {error}"),
-            Self::Silent => f.write_str("the service took nothing and said nothing in time"),
+            Self::Silent => {
+                f.write_str("the service neither took the request nor answered in time")
+            }
         }
     }
 }
 
-/// What a status is called, for people who read heads.
+/// Returns the reason phrase of a status, for people who read heads.
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
@@ -100,7 +102,7 @@ fn reason(status: u16) -> &'static str {
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
-        505 => "HTTP HttpVersion Not Supported",
+        505 => "HTTP Version Not Supported",
         _ => "",
     }
 }
@@ -111,8 +113,8 @@ pub(super) fn connected(date: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nDate: {date}\r\n\r\n").into_bytes()
 }
 
-/// What a client hears that asked how its request arrives (RFC 9110, section 9.3.8), or what is
-/// offered here.
+/// Answers a client that asked how its request arrives (RFC 9110, section 9.3.8), or for the
+/// options of this server.
 pub(super) fn last_recipient(method: &str, head: &[u8]) -> Own {
     let mut own = Own::text(200, "");
     own.fields = Fields::default();

@@ -1,4 +1,4 @@
-//! What passes from one side to the other (RFC 9110, sections 7.6 and 7.8): decides which fields
+//! Decides what passes from one side to the other (RFC 9110, sections 7.6 and 7.8): which fields
 //! are about one connection only, which protocols may be changed to, and what an intermediary adds.
 
 use super::body::Length;
@@ -6,8 +6,8 @@ use super::fields::Fields;
 use super::message::{HttpRequest, HttpResponse, HttpVersion};
 use super::target::RequestTarget;
 
-/// Makes `request` what the next server gets, with a body of `length`. What asks for other
-/// protocols stays for those in `upgrades`.
+/// Makes `request` what the next server gets, with a body of `length`. Fields that ask for other
+/// protocols stay for those in `upgrades`.
 pub(super) fn outbound(request: &mut HttpRequest, length: Length, upgrades: &[String]) {
     // The target says which host is meant, whatever else the client wrote (RFC 9112, section
     // 3.2.2).
@@ -43,7 +43,7 @@ pub(super) fn outbound(request: &mut HttpRequest, length: Length, upgrades: &[St
 }
 
 /// Makes `answer` what the client gets, with a body of `length`. `Content-Length` of an answer
-/// without a body stays as it is: it tells what `GET` would give.
+/// without a body stays as it is: it is the length that `GET` would give.
 pub(super) fn inbound(answer: &mut HttpResponse, length: Length, close: bool, date: &str) {
     let upgrade: Vec<Vec<u8>> = answer.fields.list("upgrade").map(<[u8]>::to_vec).collect();
     strip(&mut answer.fields);
@@ -71,7 +71,7 @@ pub(super) fn inbound(answer: &mut HttpResponse, length: Length, close: bool, da
     fields.push("Via", via(answer.version));
 }
 
-/// The same for an answer before the answer.
+/// The same for an interim answer (1xx).
 pub(super) fn interim(answer: &mut HttpResponse) {
     strip(&mut answer.fields);
     answer.fields.remove("content-length");
@@ -95,9 +95,9 @@ pub(super) fn switched(answer: &mut HttpResponse, asked: &[String]) -> bool {
     true
 }
 
-/// The protocols that a request asks to change to and that `may` be changed to. HTTP/2 in plain
-/// never: who speaks it takes any field from the client, past all that is decided here (RFC 9113,
-/// section 3.1, ended that way).
+/// Returns the protocols that a request asks to change to and that `may` be changed to. HTTP/2 in
+/// plain text never is: a service that speaks it takes any field from the client, past all that is
+/// decided here (RFC 9113, section 3.1, ended that way).
 pub(super) fn upgrades(request: &HttpRequest, may: impl Fn(&str) -> bool) -> Vec<String> {
     let fields = &request.fields;
     if request.version == HttpVersion::Http10 || !fields.lists("connection", "upgrade") {
@@ -118,8 +118,8 @@ pub(super) fn upgrades(request: &HttpRequest, may: impl Fn(&str) -> bool) -> Vec
         .collect()
 }
 
-/// Trailer fields that may pass: nothing that frames a message, leads it or says who sends it (RFC
-/// 9110, section 6.5.1).
+/// Keeps the trailer fields that may pass: none that frames a message, leads it or says who sends
+/// it (RFC 9110, section 6.5.1).
 pub(super) fn trailers(trailers: &mut Fields, may: impl Fn(&str) -> bool) {
     strip(trailers);
     let is_of_heads = |name: &str| {
@@ -130,8 +130,8 @@ pub(super) fn trailers(trailers: &mut Fields, may: impl Fn(&str) -> bool) {
     trailers.keep(|name| !is_of_heads(name) && may(name));
 }
 
-/// What is left of `Max-Forwards`, which is 0 where this server is the last to get the request (RFC
-/// 9110, section 7.6.2).
+/// Counts `Max-Forwards` down. Returns false where it is 0, and this server is the last to get the
+/// request (RFC 9110, section 7.6.2).
 pub(super) fn may_go_on(request: &mut HttpRequest) -> bool {
     if !matches!(request.method.as_str(), "TRACE" | "OPTIONS") {
         return true;
@@ -148,12 +148,13 @@ pub(super) fn may_go_on(request: &mut HttpRequest) -> bool {
     }
 }
 
-/// Removes what is about the connection on which it came (RFC 9110, section 7.6.1).
+/// Removes the fields that are about the connection on which they came (RFC 9110, section 7.6.1).
 fn strip(fields: &mut Fields) {
     let options: Vec<Vec<u8>> = fields.list("connection").map(<[u8]>::to_vec).collect();
     fields.keep(|name| {
         let is = |known: &&&str| name.eq_ignore_ascii_case(known);
-        // Whoever names these by mistake means no harm, and without them the message means another.
+        // A sender that names these by mistake means no harm, and without them the message means
+        // another.
         let stays = || END_TO_END.iter().any(|known| is(&known));
         let named = |option: &Vec<u8>| option.eq_ignore_ascii_case(name.as_bytes());
         !HOP_BY_HOP.iter().any(|known| is(&known)) && (!options.iter().any(named) || stays())
@@ -170,12 +171,12 @@ fn frame(fields: &mut Fields, length: Length) {
     }
 }
 
-/// The version in which the message came, and who passed it on.
+/// Returns the value of `Via`: the version in which the message came, and who passed it on.
 fn via(version: HttpVersion) -> String {
     format!("{} {PSEUDONYM}", version.number())
 }
 
-/// One name for all: which device it was is told by what it serves.
+/// One name for all devices: the request shows by its target which one it was.
 const PSEUDONYM: &str = "overlan";
 
 const UPGRADE_REQUIRED: u16 = 426;
@@ -195,7 +196,7 @@ const HOP_BY_HOP: &[&str] = &[
 /// Fields that `Connection` cannot take away.
 const END_TO_END: &[&str] = &["content-length", "content-type", "host"];
 
-/// Fields that mean nothing after a body, or that somebody believes who should have seen them
+/// Fields that mean nothing after a body, or that a reader believes who should have seen them
 /// before it.
 const HEAD_ONLY: &[&str] = &[
     "authorization",

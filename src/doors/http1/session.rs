@@ -1,5 +1,5 @@
-//! The requests of one connection, one after the other. Decides what becomes of each and of the
-//! connection behind it; where a request leads is the [`Intermediary`]'s to say.
+//! The requests of one connection, one after the other. Decides what becomes of each, and then of
+//! the connection; the [`Intermediary`] says where a request leads.
 
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{Instrument, Span, debug};
 
 use super::body::Length;
 use super::exchange::{self, ExchangeEnd, Gone, Sent, exchange};
@@ -27,17 +27,20 @@ pub(crate) trait Intermediary: Sync {
     /// A connection with a service.
     type Upstream: AsyncRead + AsyncWrite + Abort + Unpin + Send;
 
-    /// What becomes of a request, whose head is sound.
+    /// Decides what becomes of a request, whose head is sound.
     fn judge(&self, request: &HttpRequest) -> HttpVerdict;
 
     /// Opens a connection.
     ///
     /// # Errors
-    /// What the client hears instead.
+    /// The answer that the client gets instead.
     fn reach(&self, place: &NextHop) -> impl Future<Output = Result<Self::Upstream, Own>> + Send;
 
-    /// What the client hears of a fault.
+    /// Returns the answer that the client gets for a fault.
     fn tell(&self, fault: &Fault) -> Own;
+
+    /// Returns the span of the requests to `place`, by which log lines of several differ.
+    fn flow(&self, place: &NextHop) -> Span;
 
     /// Changes the fields of a request that goes on.
     fn introduce(&self, fields: &mut Fields);
@@ -52,14 +55,14 @@ pub(crate) trait Intermediary: Sync {
     fn has_left(&self, client: &Self::Client) -> bool;
 }
 
-/// Where a request leads. What is equal is served by one connection.
+/// The destination of a request. Requests with equal ones are served by one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NextHop {
     pub(crate) host: String,
     pub(crate) port: u16,
 }
 
-/// What becomes of a request.
+/// The decision about a request.
 #[derive(Debug)]
 pub(crate) enum HttpVerdict {
     /// It goes on.
@@ -70,21 +73,22 @@ pub(crate) enum HttpVerdict {
     Answer(Own),
 }
 
-/// How long is waited for a client.
+/// The time that a client has.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HttpPatience {
     /// For a whole head, and between two.
     pub(crate) head: Duration,
-    /// While nothing moves; `None` = for ever.
+    /// While nothing moves; `None` = without end.
     pub(crate) idle: Option<Duration>,
 }
 
-/// What a connection became.
+/// The end of a conversation.
 pub(crate) enum End<C, U> {
     /// It ended.
     Closed,
     /// Bytes of another protocol from here on, with what either side said already.
     Tunnel {
+        place: NextHop,
         client: C,
         from_client: Bytes,
         service: U,
@@ -92,9 +96,9 @@ pub(crate) enum End<C, U> {
     },
 }
 
-/// Serves a connection to its end, or to where it becomes a tunnel. Once nobody is let in any more,
-/// which `closed` tells, it ends in order after the answer that is under way, so that no client
-/// sends another request into a connection that is about to be reset.
+/// Serves a connection to its end, or to where it becomes a tunnel. Once `closed` fires and nobody
+/// is let in any more, it ends in order after the answer that is under way, so that no client sends
+/// another request into a connection that is about to be reset.
 ///
 /// # Errors
 /// The client's connection broke.
@@ -123,7 +127,7 @@ pub(crate) async fn converse<I: Intermediary>(
                 session.goodbye().await;
                 return Ok(End::Closed);
             }
-            Next::Tunnel(service) => return Ok(session.into_tunnel(service)),
+            Next::Tunnel(place, service) => return Ok(session.into_tunnel(place, service)),
         }
     }
 }
@@ -136,45 +140,23 @@ struct HttpSession<'a, I: Intermediary> {
     patience: HttpPatience,
     closed: &'a CancellationToken,
     /// One request at least was answered: the client knows that a connection which ends may be
-    /// opened anew.
+    /// opened again.
     answered: bool,
 }
 
-/// What follows a request.
+/// The step after a request.
 enum Next<U: Abort> {
     Request,
     /// At once: the client has left, or must see that something was cut off.
     Close,
     /// The client may still be sending, and must hear what was said.
     Goodbye,
-    Tunnel(Wire<U>),
+    Tunnel(NextHop, Wire<U>),
 }
 
 impl<I: Intermediary> HttpSession<'_, I> {
     async fn next(&mut self) -> io::Result<Next<I::Upstream>> {
-        let read = {
-            let (mut input, _) = self.client.split();
-            timeout(self.patience.head, async {
-                loop {
-                    input.skip_empty_lines();
-                    if !input.bytes.is_empty() {
-                        return input.head(|_| Ok(())).await;
-                    }
-                    let filled = tokio::select! {
-                        biased;
-                        filled = input.fill() => filled,
-                        () = self.closed.cancelled(), if self.answered => return Ok(None),
-                    };
-                    match filled {
-                        Ok(0) => return Ok(None),
-                        Ok(_) => {}
-                        Err(error) => return Err(NoHead::Io(error)),
-                    }
-                }
-            })
-            .await
-        };
-        let head = match read {
+        let head = match timeout(self.patience.head, self.head()).await {
             Ok(Ok(Some(head))) => head,
             Ok(Ok(None)) => return Ok(Next::Goodbye),
             Ok(Err(NoHead::Io(error))) => return Err(error),
@@ -205,7 +187,10 @@ impl<I: Intermediary> HttpSession<'_, I> {
         let keep = self.keeps(&request) && is_whole;
         match self.intermediary.judge(&request) {
             HttpVerdict::Answer(own) => self.say(&own, is_head, keep).await,
-            HttpVerdict::Tunnel(place) => self.connect(&place).await,
+            HttpVerdict::Tunnel(place) => {
+                let flow = self.intermediary.flow(&place);
+                self.connect(place).instrument(flow).await
+            }
             HttpVerdict::Forward(_) if !passing::may_go_on(&mut request) => {
                 for secret in SECRET {
                     request.fields.remove(secret);
@@ -213,7 +198,31 @@ impl<I: Intermediary> HttpSession<'_, I> {
                 let own = own::last_recipient(&request.method, &request.encode());
                 self.say(&own, false, keep).await
             }
-            HttpVerdict::Forward(place) => self.forward(request, length, place).await,
+            HttpVerdict::Forward(place) => {
+                let flow = self.intermediary.flow(&place);
+                self.forward(request, length, place).instrument(flow).await
+            }
+        }
+    }
+
+    /// Reads the next head; `None` if none comes, or none must begin any more.
+    async fn head(&mut self) -> Result<Option<Bytes>, NoHead> {
+        let (mut input, _) = self.client.split();
+        loop {
+            input.skip_empty_lines();
+            if !input.bytes.is_empty() {
+                return input.head(|_| Ok(())).await;
+            }
+            let filled = tokio::select! {
+                biased;
+                filled = input.fill() => filled,
+                () = self.closed.cancelled(), if self.answered => return Ok(None),
+            };
+            match filled {
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                Err(error) => return Err(NoHead::Io(error)),
+            }
         }
     }
 
@@ -268,29 +277,10 @@ impl<I: Intermediary> HttpSession<'_, I> {
                 }
             }
         }
-        let reached = {
-            let moves = Moves::new();
-            let (mut input, _) = self.client.split();
-            // A client that sends its body meanwhile is watched once that is on its way.
-            let left = async {
-                match length {
-                    Length::None => exchange::left(&mut input, self.intermediary, &moves).await,
-                    Length::Exact(_) | Length::Chunked | Length::UntilClose => {
-                        std::future::pending().await
-                    }
-                }
-            };
-            tokio::select! {
-                reached = self.intermediary.reach(&place) => reached,
-                gone = left => match gone {
-                    Gone::Surely => return Ok(Next::Close),
-                    Gone::Maybe => Err(self.intermediary.tell(&Fault::Silent)),
-                },
-            }
-        };
-        let mut service = match reached {
+        let mut service = match self.reach_while_there(&place, length).await {
             Ok(service) => Wire::new(service),
-            Err(own) => {
+            Err(None) => return Ok(Next::Close),
+            Err(Some(own)) => {
                 return self
                     .say(&own, is_head, keep && length == Length::None)
                     .await;
@@ -307,8 +297,37 @@ impl<I: Intermediary> HttpSession<'_, I> {
         .await
     }
 
-    /// What follows an exchange. `keep` says whether the client's connection can be used again if
-    /// it has no answer yet.
+    /// Opens a connection for a request with a body of `length`, and watches the client meanwhile.
+    ///
+    /// # Errors
+    /// The answer that the client gets instead; `None` if the client has left.
+    async fn reach_while_there(
+        &mut self,
+        place: &NextHop,
+        length: Length,
+    ) -> Result<I::Upstream, Option<Own>> {
+        let moves = Moves::new();
+        let (mut input, _) = self.client.split();
+        // A client that sends its body meanwhile is watched once that is on its way.
+        let left = async {
+            match length {
+                Length::None => exchange::left(&mut input, self.intermediary, &moves).await,
+                Length::Exact(_) | Length::Chunked | Length::UntilClose => {
+                    std::future::pending().await
+                }
+            }
+        };
+        tokio::select! {
+            reached = self.intermediary.reach(place) => reached.map_err(Some),
+            gone = left => Err(match gone {
+                Gone::Surely => None,
+                Gone::Maybe => Some(self.intermediary.tell(&Fault::Silent)),
+            }),
+        }
+    }
+
+    /// Decides the step after an exchange. `keep` says whether the client's connection can be used
+    /// again if it has no answer yet.
     async fn after(
         &mut self,
         ended: ExchangeEnd,
@@ -341,7 +360,7 @@ impl<I: Intermediary> HttpSession<'_, I> {
             ExchangeEnd::Switched => {
                 self.client.finish();
                 service.finish();
-                return Ok(Next::Tunnel(service));
+                return Ok(Next::Tunnel(place, service));
             }
             ExchangeEnd::Left => {
                 debug!("a client left before its answer");
@@ -364,26 +383,29 @@ impl<I: Intermediary> HttpSession<'_, I> {
         self.say(&own, is_head, keep).await
     }
 
-    async fn connect(&mut self, place: &NextHop) -> io::Result<Next<I::Upstream>> {
-        match self.intermediary.reach(place).await {
+    async fn connect(&mut self, place: NextHop) -> io::Result<Next<I::Upstream>> {
+        match self.intermediary.reach(&place).await {
             Ok(service) => {
                 let (_, mut output) = self.client.split();
                 output.write(&own::connected(&now()), &Moves::new()).await?;
                 self.client.finish();
-                Ok(Next::Tunnel(Wire::new(service)))
+                Ok(Next::Tunnel(place, Wire::new(service)))
             }
             Err(own) => self.say(&own, false, true).await,
         }
     }
 
-    /// A request that is not sound: where the next one begins is not known.
+    /// Refuses a request that is not sound: nobody knows where the next one begins.
     async fn refuse(&mut self, malformed: Malformed) -> io::Result<Next<I::Upstream>> {
         let own = self.intermediary.tell(&Fault::Request(malformed));
         self.say(&own, false, false).await
     }
 
     async fn say(&mut self, own: &Own, is_head: bool, keep: bool) -> io::Result<Next<I::Upstream>> {
-        debug!(status = own.status, "an HTTP request was answered here");
+        debug!(
+            status = own.status,
+            "an HTTP request got an answer of our own"
+        );
         let bytes = own.encode(is_head, !keep, &now());
         let (_, mut output) = self.client.split();
         output.write(&bytes, &Moves::new()).await?;
@@ -394,8 +416,8 @@ impl<I: Intermediary> HttpSession<'_, I> {
         })
     }
 
-    /// Ends the connection so that what was said arrives: a system that closes a connection with
-    /// bytes unread resets it, and throws away what the other side has not read yet.
+    /// Ends the connection so that the answer arrives: a system that closes a connection with bytes
+    /// unread resets it, and throws away what the other side has not read yet.
     async fn goodbye(&mut self) {
         let (mut input, mut output) = self.client.split();
         let reading = async {
@@ -411,15 +433,20 @@ impl<I: Intermediary> HttpSession<'_, I> {
         };
         if let Ok(Err(error)) = timeout(GOODBYE_MAX, reading).await {
             let error: io::Error = error;
-            debug!(%error, "a client did not take its leave");
+            debug!(%error, "a client's connection broke after its answer");
         }
     }
 
-    fn into_tunnel(self, service: Wire<I::Upstream>) -> End<I::Client, I::Upstream> {
+    fn into_tunnel(
+        self,
+        place: NextHop,
+        service: Wire<I::Upstream>,
+    ) -> End<I::Client, I::Upstream> {
         let (client, from_client) = self.client.into_parts();
         let (service, from_service) = service.into_parts();
         match (client, service) {
             (Some(client), Some(service)) => End::Tunnel {
+                place,
                 client,
                 from_client,
                 service,
@@ -430,7 +457,7 @@ impl<I: Intermediary> HttpSession<'_, I> {
     }
 }
 
-/// Ends a connection that has no request in order.
+/// Ends, in order, a connection that has no request.
 async fn end<U: AsyncRead + AsyncWrite + Abort + Unpin>(mut service: Wire<U>) {
     let (_, mut output) = service.split();
     if let Err(error) = output.shutdown().await {
@@ -438,7 +465,7 @@ async fn end<U: AsyncRead + AsyncWrite + Abort + Unpin>(mut service: Wire<U>) {
     }
 }
 
-/// What stands in `Date`.
+/// Returns the value of a `Date` field.
 #[expect(
     clippy::disallowed_methods,
     reason = "a shell: answers carry the date (RFC 9110, section 6.6.1)"
@@ -448,10 +475,10 @@ fn now() -> String {
     date::of(since.unwrap_or_default().as_secs())
 }
 
-/// How long a client that has its answer may go on sending what nobody reads.
+/// Time that a client which has its answer may go on sending bytes that nobody reads.
 const GOODBYE_MAX: Duration = Duration::from_secs(30);
 
-/// How long it may be silent meanwhile.
+/// Time that it may be silent meanwhile.
 const GOODBYE_SILENT: Duration = Duration::from_secs(2);
 
 /// Fields that `TRACE` does not show (RFC 9110, section 9.3.8).

@@ -1,12 +1,12 @@
-//! What a request is for (RFC 9112, section 3.2): decides which of the four forms a target has, and
-//! whether an authority is one.
+//! The target of a request (RFC 9112, section 3.2): decides which of the four forms it has, and
+//! whether an authority is valid.
 
 use std::fmt;
 use std::net::Ipv6Addr;
 
 use super::message::Malformed;
 
-/// A request target. Prints as it goes on.
+/// A request target. It prints as it is passed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RequestTarget {
     /// `/path?query`.
@@ -63,7 +63,7 @@ impl RequestTarget {
         })
     }
 
-    /// What the server that is meant gets instead of a whole URL.
+    /// Returns the form that the server itself gets, which is not a whole URL.
     pub(super) fn into_origin(self) -> Self {
         match self {
             Self::Absolute { path, .. } if path == "*" => Self::Asterisk,
@@ -127,12 +127,12 @@ impl Authority {
         })
     }
 
-    /// What a `Host` field names, if it is valid.
+    /// Reads the value of a `Host` field, if it is valid.
     pub(crate) fn of_host(text: &str) -> Option<Self> {
         Self::parse(text).ok()
     }
 
-    /// The host by which it is dialled: an IPv6 address without brackets, `%25` as `%`.
+    /// Returns the host as it is dialled: an IPv6 address without brackets, `%25` as `%`.
     pub(crate) fn host(&self) -> String {
         let bare = self.host.strip_prefix('[');
         let bare = bare.and_then(|host| host.strip_suffix(']'));
@@ -149,7 +149,7 @@ impl fmt::Display for Authority {
     }
 }
 
-/// What is wrong with an authority.
+/// A fault of an authority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BadAuthority {
     Host,

@@ -1,5 +1,5 @@
-//! Both doors as a client sees them, by bytes: the proxy and a published HTTP service, each with a
-//! service of the test behind it.
+//! Both doors as a client sees them, by bytes: the proxy and a served HTTP port, each with a
+//! service of the test.
 
 mod ends;
 
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::doors::proxy::ProxyConfig;
 use crate::doors::proxy::tests::{Fixture, loopback_listener};
 use crate::doors::serve::service::Serve;
-use crate::doors::serve::tests::{Overlay, PUBLISHED, published};
+use crate::doors::serve::tests::{Overlay, SERVED_PORT, serve_port};
 use crate::doors::serve::{self, ServedPort};
 use crate::names::PeerIdentity;
 
@@ -36,21 +36,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> SharedStream for S {}
 /// A door, and the service that it leads to.
 enum Door {
     Proxy(Fixture),
-    Published(Published),
+    Served(ServedDoor),
 }
 
-struct Published {
+struct ServedDoor {
     overlay: Overlay,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Door {
-    /// The proxy, and a published port.
+    /// The proxy, and a served port.
     async fn both(service: &Service) -> [Self; 2] {
         [
             Self::proxy(service).await,
-            Self::published(service, Owner::Unknown),
+            Self::served(service, Owner::Unknown),
         ]
     }
 
@@ -59,7 +59,7 @@ impl Door {
     }
 
     /// To a peer that was enrolled by `owner`.
-    fn published(service: &Service, owner: Owner) -> Self {
+    fn served(service: &Service, owner: Owner) -> Self {
         let overlay = Overlay::new();
         let mut config = ServedPort::new(&Serve::tcp(1, service.address));
         config.http = true;
@@ -76,9 +76,9 @@ impl Door {
                 this_device: false,
             })
         });
-        let listener = overlay.server.listen(PUBLISHED).unwrap();
-        let task = tokio::spawn(published(listener, config, identify, stop.clone()));
-        Self::Published(Published {
+        let listener = overlay.server.listen(SERVED_PORT).unwrap();
+        let task = tokio::spawn(serve_port(listener, config, identify, stop.clone()));
+        Self::Served(ServedDoor {
             overlay,
             stop,
             task,
@@ -92,15 +92,15 @@ impl Door {
     async fn connect(&self) -> Box<dyn SharedStream> {
         match self {
             Self::Proxy(fixture) => Box::new(fixture.connect().await),
-            Self::Published(published) => Box::new(published.overlay.connect().await.unwrap()),
+            Self::Served(served) => Box::new(served.overlay.connect().await.unwrap()),
         }
     }
 
-    /// How a request of this door names a page of the service.
+    /// Returns the name of a page of the service, as a request of this door has it.
     fn url(&self, path: &str) -> String {
         match self {
             Self::Proxy(_) => format!("http://{HOST}{path}"),
-            Self::Published(_) => path.to_owned(),
+            Self::Served(_) => path.to_owned(),
         }
     }
 
@@ -123,7 +123,7 @@ impl Door {
         to_end(&mut stream).await
     }
 
-    /// The first line of what the door says, and that it says why if it is its own word.
+    /// Returns the status of the door's answer, and checks that an answer of its own says why.
     async fn status(&self, request: &str) -> u16 {
         let heard = self.ask(request).await;
         let status = heard
@@ -144,10 +144,10 @@ impl Door {
                 fixture.close().await;
                 None
             }
-            Self::Published(published) => {
-                published.stop.cancel();
-                published.task.await.unwrap();
-                Some(published.overlay)
+            Self::Served(served) => {
+                served.stop.cancel();
+                served.task.await.unwrap();
+                Some(served.overlay)
             }
         }
     }
@@ -285,7 +285,7 @@ impl Drop for Service {
     }
 }
 
-/// What a service hears.
+/// The requests that a service heard.
 #[derive(Clone)]
 struct Notes(Arc<Mutex<Vec<String>>>);
 
@@ -312,7 +312,7 @@ fn values(head: &str, name: &str) -> Vec<String> {
         .collect()
 }
 
-/// Where the fixture has the service of the test.
+/// The authority at which the fixture has the service of the test.
 const HOST: &str = "web.demo.overlan.lan:88";
 
 /// An answer that ends its connection.

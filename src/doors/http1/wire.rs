@@ -1,6 +1,6 @@
-//! A connection with what was read of it and not used yet. Decides nothing of HTTP but where a head
-//! ends; a connection that is dropped in the middle of a message is reset, so that half a message
-//! never looks whole.
+//! A connection, and the bytes that were read of it and not used yet. Of HTTP it decides only where
+//! a head ends; a connection that is dropped in the middle of a message is reset, so that half a
+//! message never looks whole.
 
 use std::io;
 use std::pin::Pin;
@@ -43,7 +43,7 @@ impl<S: Abort> Wire<S> {
         self.busy.store(false, Relaxed);
     }
 
-    /// Both ways of it.
+    /// Splits it into its reading and its writing half.
     pub(super) fn split(&mut self) -> (Input<'_, S>, Output<'_, S>) {
         let stream = &self.stream;
         let input = Input {
@@ -57,7 +57,7 @@ impl<S: Abort> Wire<S> {
         self.input.is_empty()
     }
 
-    /// The connection, and what was read of it.
+    /// Returns the connection, and the bytes that were read of it.
     ///
     /// # Panics
     /// Never: the stream is taken only here, with the wire itself.
@@ -77,7 +77,7 @@ impl<S: Abort> Drop for Wire<S> {
     }
 }
 
-/// Where bytes come from.
+/// The reading half of a connection.
 pub(super) struct Input<'a, S> {
     stream: &'a SharedStream<S>,
     pub(super) bytes: &'a mut BytesMut,
@@ -92,7 +92,7 @@ impl<S: AsyncRead + Unpin> Input<'_, S> {
         }
         std::future::poll_fn(|cx| {
             let mut stream = self.stream;
-            // Room is taken only for what is there: a connection that waits costs none.
+            // Room is taken only for bytes that are there: a connection that waits costs none.
             BUFFER.with_borrow_mut(|buffer| {
                 buffer.resize(READ_MAX, 0);
                 let mut window = ReadBuf::new(buffer);
@@ -116,8 +116,8 @@ impl<S: AsyncRead + Unpin> Input<'_, S> {
         self.bytes.len() >= BUFFER_MAX
     }
 
-    /// The next head with its empty line; `None` if the connection ends before one begins. Each
-    /// read is passed to `check`, which may know early that it is none.
+    /// Reads the next head with its empty line; `None` if the connection ends before one begins.
+    /// Each read is passed to `check`, which may find early that it is not a head.
     pub(super) async fn head(
         &mut self,
         check: impl Fn(&[u8]) -> Result<(), Malformed>,
@@ -152,7 +152,7 @@ impl<S: AsyncRead + Unpin> Input<'_, S> {
     }
 }
 
-/// Why there is no head.
+/// The reason why there is no head.
 #[derive(Debug)]
 pub(super) enum NoHead {
     Malformed(Malformed),
@@ -165,7 +165,7 @@ impl From<Malformed> for NoHead {
     }
 }
 
-/// Where bytes go.
+/// The writing half of a connection.
 pub(super) struct Output<'a, S> {
     stream: &'a SharedStream<S>,
 }

@@ -1,5 +1,5 @@
-//! What a client says of itself in `Proxy-Authorization`. Decides who that is, not whether it may
-//! come in.
+//! Reads the credentials of a `Proxy-Authorization` field. Decides which they are, not whether the
+//! client may come in.
 
 use data_encoding::BASE64;
 use zeroize::Zeroizing;

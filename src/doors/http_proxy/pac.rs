@@ -1,20 +1,20 @@
 //! The script by which a browser decides what it sends through the proxy: the overlay, its zones,
-//! and hosts of gateways. All else goes straight, so a browser keeps its Internet. Pure;
-//! whoever asks for it is judged before.
+//! and hosts of gateways. All else goes straight, so a browser keeps its Internet. Pure; the caller
+//! judges who may ask for it.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::doors::http1::Authority;
 use crate::doors::proxied::Proxied;
 
-/// Where it is found; the second is what browsers look for by themselves.
+/// The paths of the script; browsers look for the second by themselves.
 pub(super) const PATHS: &[&str] = &["/proxy.pac", "/wpad.dat"];
 
 pub(super) const CONTENT_TYPE: &str = "application/x-ns-proxy-autoconfig";
 
 /// Returns whether a `Host` field names this very listener: `localhost` or a loopback address, or
-/// the address that the client reached, with its port. Any other name may be one that somebody else
-/// has made to lead here.
+/// the address that the client reached, with its port. A stranger may have made any other name lead
+/// here.
 pub(super) fn is_here(host: &Authority, own: SocketAddr) -> bool {
     let name = host.host();
     let is_address = match name.parse::<IpAddr>() {
@@ -27,9 +27,9 @@ pub(super) fn is_here(host: &Authority, own: SocketAddr) -> bool {
     is_address && host.port.unwrap_or(80) == own.port()
 }
 
-/// The script, for a browser that reaches the proxy at `proxy`. It resolves no name, and asks for
-/// what lies in `reach` by the proxy alone: where that is not there, the name is not for others to
-/// hear.
+/// Writes the script for a browser that reaches the proxy at `proxy`. It resolves no name, and asks
+/// for the destinations in `reach` by the proxy alone: if that is not there, no other server hears
+/// the name.
 pub(super) fn script(proxy: &Authority, reach: &Proxied) -> String {
     let names = |names: &mut dyn Iterator<Item = &String>| {
         let names: Vec<String> = names.map(|name| format!("{name:?}")).collect();
@@ -48,7 +48,7 @@ pub(super) fn script(proxy: &Authority, reach: &Proxied) -> String {
         host => host,
     };
     format!(
-        "// What the overlay reaches goes through it, all else straight. Made by `overlan up`.\n\
+        "// Destinations of the overlay go through it, all else straight. Made by `overlan up`.\n\
          var PROXY = \"PROXY {host}:{port}\";\n\
          var BELOW = [{below}];\n\
          var NAMES = [{exact}];\n\

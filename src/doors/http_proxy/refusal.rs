@@ -1,31 +1,37 @@
-//! What a client hears of a request that gets nowhere: the status, a word for programs (RFC 9209),
-//! and for people what happened, why, and what to do.
+//! The refusals of requests: the status, a word for programs (RFC 9209), and for people what
+//! happened, why, and what to do.
 
 use std::fmt;
 
 use crate::doors::http1::{Fault, Malformed, Own};
 use crate::names::DialError;
 
-/// What a program hears whose request is not even read.
+/// Writes the answer to a program whose request is not even read.
 pub(super) fn turned_away(why: &str) -> Vec<u8> {
     let text = format!(
-        "overlan: this proxy is not for the program that asks: {why}.\nRun the program as the user of `overlan up`, or start `overlan up` with --socks-user and --socks-password-file, or with --socks unix:PATH.\n"
+        "overlan: this proxy does not serve the program that asks: {why}.\n\
+         Run the program as the user of `overlan up`, or start `overlan up` with --socks-user and \
+         --socks-password-file, or with --socks unix:PATH.\n"
     );
     let head = format!(
-        "HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\nProxy-Status: overlan; error=http_request_denied\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        "HTTP/1.1 403 Forbidden\r\n\
+         Content-Type: text/plain; charset=utf-8\r\n\
+         Proxy-Status: overlan; error=http_request_denied\r\n\
+         Connection: close\r\n\
+         Content-Length: {}\r\n\r\n",
         text.len()
     );
     [head, text].concat().into_bytes()
 }
 
-/// Why a request gets nowhere.
+/// The reason why a request gets nowhere.
 #[derive(Debug)]
 pub(crate) enum ProxyRefusal {
     /// The proxy has a password, and the client sent none.
     NoCredentials,
     /// The client sent another one.
     WrongCredentials,
-    /// Where the client comes from has its share of the connections.
+    /// The client's source has its share of the connections.
     NoShare,
     /// A request for this server itself, which has one page.
     NotAProxyRequest,
@@ -38,7 +44,7 @@ pub(crate) enum ProxyRefusal {
         host: String,
         port: u16,
         error: DialError,
-        /// What to do, if the overlay knows it.
+        /// The next step, if the overlay knows it.
         next: Option<String>,
     },
     /// The request, or the answer that the destination gave, cannot pass.
@@ -46,9 +52,9 @@ pub(crate) enum ProxyRefusal {
 }
 
 impl ProxyRefusal {
-    /// The answer.
+    /// Turns the refusal into an answer.
     pub(crate) fn into_own(self) -> Own {
-        let (status, word, otherwise) = self.told();
+        let (status, word, otherwise) = self.terms();
         let what_to_do = match &self {
             Self::NotReached {
                 next: Some(next), ..
@@ -73,28 +79,32 @@ impl ProxyRefusal {
         own
     }
 
-    /// Status and word of RFC 9209, section 2.3, where it has one for this; then what to do.
-    fn told(&self) -> (u16, &'static str, &'static str) {
+    /// Returns the status, the word of RFC 9209, section 2.3, where it has one for this, and the
+    /// next step.
+    fn terms(&self) -> Terms {
         match self {
             Self::NoCredentials | Self::WrongCredentials => (
                 407,
                 "http_request_denied",
-                "Give the user name and the password of --socks-user and --socks-password-file.",
+                "Give the user name and the password that `overlan up` was started with \
+                 (--socks-user, --socks-password-file); curl takes them by --proxy-user.",
             ),
             Self::NoShare => (
                 503,
                 "connection_limit_reached",
-                "End some of them, or run an Overlan of its own where the programs are.",
+                "End some of them, or run another `overlan up` where the programs run.",
             ),
             Self::NotAProxyRequest => (
                 400,
                 REQUEST_ERROR,
-                "Set this address as an HTTP proxy (http_proxy, https_proxy), or /proxy.pac here as a browser's automatic setting.",
+                "Set this address as an HTTP proxy (http_proxy, https_proxy), or its /proxy.pac \
+                 as a browser's automatic proxy configuration.",
             ),
             Self::AnotherHost => (
                 421,
                 "http_request_denied",
-                "Ask for /proxy.pac by the address at which the proxy listens, http://127.0.0.1:PORT/proxy.pac.",
+                "Ask for /proxy.pac by the address at which the proxy listens: \
+                 http://127.0.0.1:PORT/proxy.pac.",
             ),
             Self::Scheme => (
                 400,
@@ -102,13 +112,16 @@ impl ProxyRefusal {
                 "Ask for https:// by CONNECT, as programs do when https_proxy is set.",
             ),
             Self::NotReached { error, .. } => not_reached(error),
-            Self::Fault(fault) => told_of(fault),
+            Self::Fault(fault) => of_fault(fault),
         }
     }
 }
 
-fn told_of(fault: &Fault) -> (u16, &'static str, &'static str) {
-    let speaks = "Look at the service there: it ended the connection or does not speak HTTP/1.";
+/// A status, a word for programs, and the next step for people.
+type Terms = (u16, &'static str, &'static str);
+
+fn of_fault(fault: &Fault) -> Terms {
+    let speaks = "Check the service there: it ended the connection, or does not speak HTTP/1.";
     match fault {
         Fault::Request(malformed) => (malformed.status(), REQUEST_ERROR, to_be_written(*malformed)),
         Fault::SlowRequest => (
@@ -121,12 +134,13 @@ fn told_of(fault: &Fault) -> (u16, &'static str, &'static str) {
         Fault::UnaskedUpgrade => (
             502,
             "http_upgrade_failed",
-            "Look at the service there: it changed to a protocol that was not asked for.",
+            "Check the service there: it changed to a protocol that nobody asked for.",
         ),
         Fault::Silent => (
             504,
             "http_response_timeout",
-            "Look at the service there. It may be silent for --socks-idle-timeout; for 10 s to a client that has closed its side.",
+            "Check the service there. It may be silent for as long as --socks-idle-timeout says, \
+             and for 10 s if the client has closed its side.",
         ),
     }
 }
@@ -141,12 +155,12 @@ fn to_be_written(malformed: Malformed) -> &'static str {
     );
     match is_of_target {
         true => "A request has the form `GET http://HOST[:PORT]/PATH` or `CONNECT HOST:PORT`.",
-        false => "The program that sent it has to write it as RFC 9112 says.",
+        false => "Correct the program that sent it: RFC 9112 says how a request is written.",
     }
 }
 
-/// What to do is the overlay's to say where it knows the destination.
-fn not_reached(error: &DialError) -> (u16, &'static str, &'static str) {
+/// Returns the terms for a dial that failed. The overlay's own next step goes before this one.
+fn not_reached(error: &DialError) -> Terms {
     let (status, word) = match error {
         DialError::Foreign => {
             let outside =
@@ -169,20 +183,24 @@ fn not_reached(error: &DialError) -> (u16, &'static str, &'static str) {
         DialError::TimedOut => (504, "connection_timeout"),
         DialError::Unsupported | DialError::Internal(_) => (500, "proxy_internal_error"),
     };
-    (status, word, "`overlan status` shows what is there.")
+    (
+        status,
+        word,
+        "`overlan status` shows the peers and their state.",
+    )
 }
 
 impl fmt::Display for ProxyRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoCredentials => f.write_str("this proxy wants a user name and a password"),
-            Self::WrongCredentials => f.write_str("user name or password are wrong"),
+            Self::NoCredentials => f.write_str("this proxy needs a user name and a password"),
+            Self::WrongCredentials => f.write_str("the user name or the password is wrong"),
             Self::NoShare => {
-                f.write_str("where this client comes from has its share of the proxy's connections")
+                f.write_str("the source of this client has its share of the proxy's connections")
             }
             Self::NotAProxyRequest => f.write_str("this is a proxy, not a web server"),
             Self::AnotherHost => f.write_str("the Host field names another server than this proxy"),
-            Self::Scheme => f.write_str("only http:// is fetched in plain"),
+            Self::Scheme => f.write_str("a whole URL must begin with http:// here"),
             Self::NotReached {
                 host, port, error, ..
             } => {
@@ -197,5 +215,5 @@ const REQUEST_ERROR: &str = "http_request_error";
 
 const CHALLENGE: &str = "Basic realm=\"overlan\", charset=\"UTF-8\"";
 
-/// Seconds: who comes back then may find it better, as after a start.
+/// Seconds after which another attempt may succeed, as after a start.
 const SOON: &str = "2";

@@ -76,7 +76,8 @@ async fn a_whole_url_is_forwarded_without_what_was_for_the_proxy() {
     let heard = ask(
         &door,
         "GET http://web.demo.overlan.lan:88/a?b HTTP/1.1\r\nHost: web.demo.overlan.lan:88\r\n\
-         Proxy-Connection: keep-alive\r\nProxy-Authorization: Basic YTpi\r\nConnection: X-Gone, close\r\n\
+         Proxy-Connection: keep-alive\r\nProxy-Authorization: Basic YTpi\r\n\
+         Connection: X-Gone, close\r\n\
          X-Gone: 1\r\nX-Stays: 2\r\n\r\n",
     )
     .await;
@@ -140,7 +141,8 @@ async fn an_upgrade_becomes_a_tunnel() {
     let door = Fixture::open_with(ProxyConfig::default(), Some(address)).await;
     let heard = ask(
         &door,
-        "GET http://web.demo.overlan.lan:88/ HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nlast",
+        "GET http://web.demo.overlan.lan:88/ HTTP/1.1\r\nHost: a\r\n\
+         Connection: Upgrade\r\nUpgrade: echo\r\n\r\nlast",
     )
     .await;
     assert!(heard.starts_with("HTTP/1.1 101 "), "{heard}");
@@ -207,9 +209,9 @@ async fn every_failure_has_its_status_and_its_word() {
         ),
     ] {
         let heard = ask(&door, &request).await;
-        let told = heard.starts_with(&format!("HTTP/1.1 {status} "))
+        let says = heard.starts_with(&format!("HTTP/1.1 {status} "))
             && heard.contains(&format!("overlan; error={word}"));
-        assert!(told, "{request} {heard}");
+        assert!(says, "{request} {heard}");
         // What happened, and what to do.
         let body = heard.split_once("\r\n\r\n").unwrap().1;
         assert!(
@@ -278,7 +280,8 @@ async fn who_gives_no_password_has_to_leave_and_who_did_stays() {
     let mut known = door.connect().await;
     let basic = BASE64.encode(b"anna:correct horse");
     let request = format!(
-        "CONNECT web.demo.overlan.lan:80 HTTP/1.1\r\nHost: a\r\nProxy-Authorization: basic {basic}\r\n\r\n"
+        "CONNECT web.demo.overlan.lan:80 HTTP/1.1\r\nHost: a\r\n\
+         Proxy-Authorization: basic {basic}\r\n\r\n"
     );
     known.write_all(request.as_bytes()).await.unwrap();
     assert!(head(&mut known).await.starts_with("HTTP/1.1 200 "));
@@ -324,7 +327,9 @@ async fn an_answer_that_breaks_off_does_not_look_whole() {
 
 proptest! {
     #[test]
-    fn no_field_breaks_the_reading_of_credentials(value in prop::collection::vec(any::<u8>(), 0..80)) {
+    fn no_field_breaks_the_reading_of_credentials(
+        value in prop::collection::vec(any::<u8>(), 0..80),
+    ) {
         let mut fields = Fields::default();
         fields.push("Proxy-Authorization", [b"Basic ", &value[..]].concat());
         if let Some((user, _)) = credentials::of(&fields) {

@@ -21,28 +21,28 @@ pub struct UnixDoor {
     file: (u64, u64),
 }
 
-/// Why there is no Unix socket.
+/// The reason why a Unix socket was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum UnixDoorError {
     /// Another program listens there.
-    #[error("another program listens on {}", .0.display())]
+    #[error("another program listens on {}; give another path, or stop that program", .0.display())]
     InUse(PathBuf),
     /// Something else has that name, and is not ours to remove.
-    #[error("{} exists and is not a socket", .0.display())]
+    #[error("{} exists and is not a socket; give another path, or remove it", .0.display())]
     Occupied(PathBuf),
-    /// The system says no.
+    /// The system refused.
     #[error("cannot make the socket {}: {source}", path.display())]
     Io {
-        /// Where.
+        /// The path of the socket.
         path: PathBuf,
-        /// Reason.
+        /// The system's reason.
         source: io::Error,
     },
 }
 
 impl UnixDoor {
-    /// Listens on `path`, whose file gets the permissions `mode` before anybody can find it. A
-    /// socket that a program left behind, and on which nobody listens, is replaced.
+    /// Listens on `path`, whose file gets the permissions `mode` before anybody can find it. A dead
+    /// socket, which a crashed program left and on which nobody listens, is replaced.
     ///
     /// # Errors
     /// See [`UnixDoorError`].
@@ -90,13 +90,13 @@ impl UnixDoor {
         }
     }
 
-    /// Where it is.
+    /// Returns the path of the socket.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Changes who may open it.
+    /// Sets the permissions of the socket's file.
     ///
     /// # Errors
     /// The file is gone, or was taken over by another user.
@@ -119,7 +119,7 @@ impl Drop for UnixDoor {
         let is_ours =
             fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.file);
         if is_ours {
-            // It may be gone by now, which is what is wanted.
+            // It may be gone already, which is as good.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -138,7 +138,7 @@ fn make(path: &Path, mode: u32) -> io::Result<(UnixListener, (u64, u64))> {
     Ok((listener, file))
 }
 
-/// Nothing is there, or a socket on which nobody listens.
+/// Checks that nothing is at `path`, or a socket on which nobody listens.
 fn check_free(path: &Path) -> Result<(), UnixDoorError> {
     let failed = |source| UnixDoorError::Io {
         path: path.to_owned(),

@@ -1,6 +1,5 @@
-//! Publishes one UDP service: each peer's address and port has a socket of this host, so that
-//! answers go back to whom they belong. Who may ask at all is decided before, where packets come
-//! in.
+//! Serves one UDP port: each peer's address and port has a socket of this host, so that answers go
+//! back to the right one. Who may ask at all is decided before, where packets come in.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -44,8 +43,9 @@ pub(crate) async fn run(socket: netstack::UdpSocket, target: Target, until: impl
 async fn dial(target: &Target) -> io::Result<UdpSocket> {
     let service = match target {
         Target::Address(address) => *address,
-        Target::Host(host, port) => {
-            let found = direct::addresses(Destination::Name(host.clone()), *port).await;
+        Target::Host(host) => {
+            let name = Destination::Name(host.host().to_owned());
+            let found = direct::addresses(name, host.port()).await;
             let found = found.map_err(io::Error::other)?;
             *found.first().ok_or(io::ErrorKind::NotFound)?
         }
@@ -71,7 +71,7 @@ impl Front for netstack::UdpSocket {
 
     fn send_to(&self, data: &[u8], to: SocketAddr) {
         if let Err(error) = netstack::UdpSocket::send_to(self, data, to) {
-            tracing::debug!(%to, %error, "an answer is not sent");
+            tracing::debug!(%to, %error, "an answer was not sent");
         }
     }
 

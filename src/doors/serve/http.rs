@@ -1,10 +1,11 @@
 //! An HTTP service that hears in header fields who asks: each request goes on to the service with
-//! `X-Overlan-*` fields that only this device can have set. Decides who may ask; who the peer is,
-//! is its key's word, and how a message passes is [`crate::doors::http1`]'s.
+//! `X-Overlan-*` fields that only this device can have set. Decides who may ask; the peer's key
+//! says who it is, and [`crate::doors::http1`] passes the messages.
 //!
 //! ```text
-//! overlay ── requests, one after the other ──> fields replaced ──> one connection with the service, opened anew when it closed
-//!                                                └─ 101 → bytes both ways
+//! overlay ── requests, in their order ──> fields replaced ──> one connection with the service,
+//!                                           │                 opened again when it closed
+//!                                           └─ 101 → bytes both ways
 //! ```
 
 mod identity;
@@ -19,7 +20,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{Span, debug};
 
 use super::inbound::Inbound;
 use super::{ServedPort, Service};
@@ -30,7 +31,7 @@ use crate::doors::http1::{
 use crate::host::splice::{self, splice_within};
 use crate::names::PeerIdentity;
 
-/// Who is at an address of the network.
+/// Finds the device at an address of the network.
 pub(crate) type Identify = Arc<dyn Fn(SocketAddr) -> Option<PeerIdentity> + Send + Sync>;
 
 /// A connection with the service.
@@ -50,15 +51,16 @@ pub(super) async fn converse(
         head: HEAD_TIMEOUT,
         idle: config.patience.idle,
     };
-    let published = ServedHttp {
+    let served = ServedHttp {
         remote,
         config,
         identify,
         first: Mutex::new(Some(service.into())),
     };
-    let ended = match http1::converse(overlay, &published, patience, closed).await {
+    let ended = match http1::converse(overlay, &served, patience, closed).await {
         Ok(End::Closed) => Ok(()),
         Ok(End::Tunnel {
+            place: _,
             client,
             from_client,
             service,
@@ -76,7 +78,7 @@ pub(super) async fn converse(
         Err(error) => Err(error),
     };
     if let Err(error) = ended {
-        debug!(%remote, %error, "an HTTP connection ended");
+        debug!(%error, "an HTTP connection with a peer broke");
     }
 }
 
@@ -123,11 +125,14 @@ impl Intermediary for ServedHttp<'_> {
     fn judge(&self, request: &HttpRequest) -> HttpVerdict {
         if (self.identify)(self.remote).is_none() {
             // It left the network a moment ago.
-            return HttpVerdict::Answer(told(403, "this device does not know you"));
+            return HttpVerdict::Answer(refusal(
+                403,
+                "your device is not in this network any more",
+            ));
         }
         match request.target {
             RequestTarget::Authority(_) => {
-                HttpVerdict::Answer(told(405, "this is a service, not a proxy"))
+                HttpVerdict::Answer(refusal(405, "this is a service, not a proxy"))
             }
             // Whatever host the URL names, there is one service here.
             RequestTarget::Origin(_) | RequestTarget::Absolute { .. } | RequestTarget::Asterisk => {
@@ -148,31 +153,36 @@ impl Intermediary for ServedHttp<'_> {
         match timeout(self.config.connect_timeout, super::dial(target, &[])).await {
             Ok(Ok(service)) => Ok(service.into()),
             Ok(Err(error)) => {
-                debug!(remote = %self.remote, %target, %error, "the service is not there");
-                Err(told(
+                debug!(%error, "the service is not there");
+                Err(refusal(
                     502,
-                    "the service behind this port does not take connections",
+                    "the service of this port takes no connections; ask its owner to start it",
                 ))
             }
             Err(_) => {
-                debug!(remote = %self.remote, %target, "the service does not answer");
-                Err(told(
+                debug!("the service does not answer");
+                Err(refusal(
                     504,
-                    "the service behind this port does not take a connection in time",
+                    "the service of this port did not take the connection in time",
                 ))
             }
         }
     }
 
     fn tell(&self, fault: &Fault) -> Own {
-        debug!(remote = %self.remote, %fault, "a request or its answer does not pass");
+        debug!(%fault, "a request or its answer does not pass");
         let status = match fault {
             Fault::Request(malformed) => malformed.status(),
             Fault::SlowRequest => 408,
             Fault::Answer(_) | Fault::UnaskedUpgrade | Fault::NoAnswer(_) => 502,
             Fault::Silent => 504,
         };
-        told(status, &fault.to_string())
+        refusal(status, &fault.to_string())
+    }
+
+    /// None: the connection has its own, and there is one service.
+    fn flow(&self, _: &NextHop) -> Span {
+        Span::none()
     }
 
     fn introduce(&self, fields: &mut Fields) {
@@ -193,27 +203,27 @@ impl Intermediary for ServedHttp<'_> {
             .any(|known| protocol.eq_ignore_ascii_case(known))
     }
 
-    /// A peer's stream that closed its side may be read by a program there that has; only a reset
-    /// says that nobody is.
+    /// A program at the peer may still read a stream whose side it has closed; only a reset says
+    /// that none does.
     fn has_left(&self, _: &Inbound) -> bool {
         false
     }
 }
 
-fn told(status: u16, text: &str) -> Own {
+fn refusal(status: u16, text: &str) -> Own {
     Own::text(status, format!("overlan: {text}.\n"))
 }
 
-/// Protocols that a connection may change to. Whoever speaks another one takes bytes from the peer
-/// that nobody here has read, and believes fields in them: for those there is `serve tcp`.
+/// Protocols that a connection may change to. A service that speaks another one takes bytes from
+/// the peer that nobody here has read, and believes fields in them: for those there is `serve tcp`.
 const UPGRADES: &[&str] = &["websocket"];
 
-/// There is one service, so that all requests are for the same.
+/// The host of every request: there is one service.
 const SERVICE: &str = "service";
 
-/// A browser keeps its connections for its next requests; who needs longer opens another. Answers
-/// take what they take, unless a person has said how long nothing may move: some services say
-/// nothing for hours.
+/// Time between two requests. A browser keeps its connections for its next ones; if that comes
+/// later, it opens another. Answers take their time, unless a person has said how long nothing may
+/// move: some services are silent for hours.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! A peer's connection with a published port, in plain or under TLS. Decides when TLS is ready for
-//! the service; what is said inside is others'.
+//! A peer's connection with a served port, in plain or under TLS. Decides when TLS is ready for the
+//! service; the bytes inside are the service's business.
 
 mod postgres;
 
@@ -29,7 +29,8 @@ pub(crate) struct Securing {
 }
 
 impl Securing {
-    /// Shows what `certificates` gives. HTTP services say so to clients that ask for a protocol.
+    /// Shows the certificate that `certificates` gives. HTTP services name HTTP/1.1 to clients that
+    /// ask for a protocol.
     pub(crate) fn new(certificates: Arc<dyn ResolvesServerCert>, http: bool) -> Self {
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
@@ -55,7 +56,7 @@ impl Securing {
     /// Does the handshake.
     ///
     /// # Errors
-    /// What the peer did wrong, or [`io::ErrorKind::TimedOut`].
+    /// The fault of the peer, or [`io::ErrorKind::TimedOut`].
     pub(super) async fn accept(&self, overlay: netstack::TcpStream) -> io::Result<Inbound> {
         match timeout(HANDSHAKE_TIMEOUT, self.secure(overlay)).await {
             Ok(secured) => Ok(Inbound::Secured(Box::new(secured?))),
@@ -70,7 +71,7 @@ impl Securing {
         let mut acceptor = Acceptor::default();
         if self.postgres.is_some() {
             let begun = postgres::agree(&mut overlay).await?;
-            // To read nothing would be the end.
+            // Zero bytes would be the end.
             if !begun.is_empty() {
                 acceptor.read_tls(&mut begun.as_slice())?;
             }
@@ -95,7 +96,7 @@ impl fmt::Debug for Securing {
     }
 }
 
-/// Configurations are told apart by what else they say.
+/// Equal are clones only: ports differ in their other settings.
 impl PartialEq for Securing {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.config, &other.config)

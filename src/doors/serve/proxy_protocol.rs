@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// What is sent before the first byte of a connection from `peer` to `own`.
+/// Returns the header for a connection from `peer` to `own`, which is sent before the first byte.
 pub(super) fn header(peer: SocketAddr, own: SocketAddr) -> Vec<u8> {
     let mut header = SIGNATURE.to_vec();
     header.push(VERSION_AND_PROXY);
@@ -36,7 +36,7 @@ fn v6(address: IpAddr) -> Ipv6Addr {
 /// No other protocol begins like this.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// Version 2; for somebody else.
+/// Version 2, on behalf of another sender.
 const VERSION_AND_PROXY: u8 = 0x21;
 
 const TCP_OVER_V4: u8 = 0x11;

@@ -1,10 +1,12 @@
-//! What a device publishes: decides which targets there can be and how they are written.
+//! The services that a device serves: decides which targets there can be and how they are written.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use overlan_protocol::HostPort;
+use overlan_protocol::host_port::HostPortError;
 use serde::{Deserialize, Serialize};
 
 use crate::host::readable::age;
@@ -13,23 +15,23 @@ use crate::names;
 /// A service of this host, or one that this host reaches, that the overlay may reach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Serve {
-    /// What is carried.
+    /// The kind of traffic.
     pub kind: ServeKind,
     /// Port on this device's overlay address.
     pub port: u16,
-    /// Where connections go.
+    /// The destination of connections.
     pub target: Target,
-    /// Whether each connection begins with the peer's address, by the PROXY protocol, version 2.
+    /// True if each connection begins with the peer's address, by the PROXY protocol, version 2.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub proxy_protocol: bool,
-    /// Whether TLS ends here, by a certificate for this device's name; the service hears what was
+    /// True if TLS ends here, by a certificate for this device's name; the service hears what was
     /// inside.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tls: bool,
     /// Seconds after which a connection ends on which no byte has moved; nothing = never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<u64>,
-    /// Networks in which it is published, by label; none = all that this device is in.
+    /// Networks in which it is served, by label; none = all that this device is in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<String>,
 }
@@ -49,7 +51,7 @@ impl Serve {
         }
     }
 
-    /// Datagrams to overlay port `port` go to `target`, which is no Unix socket.
+    /// Datagrams to overlay port `port` go to `target`, which is not a Unix socket.
     #[must_use]
     pub fn udp(port: u16, target: impl Into<Target>) -> Self {
         Self {
@@ -67,13 +69,13 @@ impl Serve {
         }
     }
 
-    /// Returns whether it is published in the network with this label.
+    /// Returns whether it is served in the network with this label.
     #[must_use]
     pub fn is_in(&self, network: &str) -> bool {
         self.networks.is_empty() || self.networks.iter().any(|label| label == network)
     }
 
-    /// What is particular about it, for people: empty, or something like
+    /// Returns its special settings, for people: empty, or something like
     /// ` (PROXY protocol, only in home)`.
     #[must_use]
     pub fn remarks(&self) -> String {
@@ -97,10 +99,10 @@ impl Serve {
     }
 }
 
-/// How bytes travel in the overlay.
+/// The form in which bytes travel in the overlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Transport {
+pub enum OverlayTransport {
     /// As a stream.
     Tcp,
     /// As datagrams.
@@ -111,8 +113,8 @@ pub enum Transport {
 /// ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OverlayPort {
-    /// What it takes.
-    pub transport: Transport,
+    /// Streams or datagrams.
+    pub transport: OverlayTransport,
     /// Its number.
     pub port: u16,
 }
@@ -120,13 +122,13 @@ pub struct OverlayPort {
 impl fmt::Display for OverlayPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.transport {
-            Transport::Tcp => write!(f, "tcp:{}", self.port),
-            Transport::Udp => write!(f, "udp:{}", self.port),
+            OverlayTransport::Tcp => write!(f, "tcp:{}", self.port),
+            OverlayTransport::Udp => write!(f, "udp:{}", self.port),
         }
     }
 }
 
-/// What a [`Serve`] carries.
+/// The kind of traffic of a [`Serve`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServeKind {
@@ -139,12 +141,12 @@ pub enum ServeKind {
 }
 
 impl ServeKind {
-    /// How its bytes travel in the overlay.
+    /// Returns the form in which its bytes travel in the overlay.
     #[must_use]
-    pub fn transport(self) -> Transport {
+    pub fn transport(self) -> OverlayTransport {
         match self {
-            Self::Tcp | Self::Http => Transport::Tcp,
-            Self::Udp => Transport::Udp,
+            Self::Tcp | Self::Http => OverlayTransport::Tcp,
+            Self::Udp => OverlayTransport::Udp,
         }
     }
 }
@@ -159,7 +161,7 @@ impl fmt::Display for ServeKind {
     }
 }
 
-/// Where connections go: `ADDRESS:PORT`, `HOST:PORT` or `unix:PATH`.
+/// The destination of connections: `ADDRESS:PORT`, `HOST:PORT` or `unix:PATH`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Target {
@@ -167,21 +169,21 @@ pub enum Target {
     Address(SocketAddr),
     /// A name that this host's resolver knows, asked for each connection. It never leads into the
     /// overlay.
-    Host(String, u16),
+    Host(HostPort),
     /// A Unix socket, by its whole path.
     Unix(PathBuf),
 }
 
-/// Why a text is no [`Target`].
+/// The reason why a text is not a [`Target`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableTarget {
     /// None of the forms.
-    #[error("it is ADDRESS:PORT, HOST:PORT or unix:/PATH")]
+    #[error("a target is ADDRESS:PORT, HOST:PORT or unix:/PATH")]
     Form,
     /// Nobody can listen there.
     #[error("port 0 is not a valid port")]
     PortZero,
-    /// Which file that is would depend on where `up` was started.
+    /// The file would depend on the folder in which `up` was started.
     #[error("the path of a Unix socket begins with /")]
     RelativePath,
 }
@@ -196,25 +198,15 @@ impl FromStr for Target {
                 false => Err(UnusableTarget::RelativePath),
             };
         }
-        let target = match text.parse() {
-            Ok(address) => Self::Address(address),
-            Err(_) => {
-                let (host, port) = text.rsplit_once(':').ok_or(UnusableTarget::Form)?;
-                if !names::is_host_name(host) {
-                    return Err(UnusableTarget::Form);
-                }
-                let port = port.parse().map_err(|_| UnusableTarget::Form)?;
-                Self::Host(host.to_owned(), port)
-            }
-        };
-        let port = match &target {
-            Self::Address(address) => address.port(),
-            Self::Host(_, port) => *port,
-            Self::Unix(_) => return Ok(target),
-        };
-        match port {
-            0 => Err(UnusableTarget::PortZero),
-            _ => Ok(target),
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.port() == 0 => return Err(UnusableTarget::PortZero),
+            Ok(address) => return Ok(Self::Address(address)),
+            Err(_) => {}
+        }
+        match text.parse::<HostPort>() {
+            Ok(host) if names::is_host_name(host.host()) => Ok(Self::Host(host)),
+            Err(HostPortError::Port) if text.ends_with(":0") => Err(UnusableTarget::PortZero),
+            Ok(_) | Err(_) => Err(UnusableTarget::Form),
         }
     }
 }
@@ -223,7 +215,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
-            Self::Host(host, port) => write!(f, "{host}:{port}"),
+            Self::Host(host) => host.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }

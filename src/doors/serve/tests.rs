@@ -6,132 +6,21 @@
 use super::*;
 use tokio_util::sync::CancellationToken;
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::time::Instant;
-
-use overlan_netstack::{Config, ConnectError, Shell, Stack};
+use overlan_netstack::ConnectError;
 use parking_lot::Mutex;
 use rustls::crypto::aws_lc_rs::sign::any_ecdsa_type;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{PrivatePkcs8KeyDer, ServerName};
+use std::net::{Ipv4Addr, SocketAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::Notify;
-use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Two stacks and the task that carries packets between them.
-pub(crate) struct Overlay {
-    pub(crate) peer: Stack,
-    pub(crate) server: Stack,
-    server_address: IpAddr,
-    wire: JoinSet<()>,
-}
+mod fixture;
 
-struct Wake(Arc<Notify>);
-
-impl Shell for Wake {
-    fn packets_ready(&self, _: IpAddr) {
-        self.0.notify_one();
-    }
-
-    fn timer_changed(&self) {
-        self.0.notify_one();
-    }
-}
-
-impl Overlay {
-    pub(crate) fn new() -> Self {
-        let address = |host| IpAddr::from(overlan_protocol::address::v4(host).unwrap());
-        let notify = Arc::new(Notify::new());
-        let stack = |host: u32| {
-            Stack::new(
-                Config::default(),
-                &[address(host)],
-                Instant::now(),
-                [host as u8; 32],
-                Arc::new(Wake(notify.clone())),
-            )
-        };
-        let (peer, server) = (stack(1), stack(2));
-        let mut wire = JoinSet::new();
-        wire.spawn(carry(
-            (peer.clone(), address(1)),
-            (server.clone(), address(2)),
-            notify,
-        ));
-        Self {
-            peer,
-            server,
-            server_address: address(2),
-            wire,
-        }
-    }
-
-    pub(crate) async fn connect(&self) -> Result<overlan_netstack::TcpStream, ConnectError> {
-        let remote = SocketAddr::new(self.server_address, PUBLISHED);
-        self.peer.connect(Instant::now(), remote)?.await
-    }
-}
-
-async fn carry(a: (Stack, IpAddr), b: (Stack, IpAddr), notify: Arc<Notify>) {
-    let mut packet = Vec::new();
-    loop {
-        let mut moved = false;
-        for ((from, _), (to, address)) in [(&a, &b), (&b, &a)] {
-            from.handle_timeout(Instant::now());
-            packet.clear();
-            while from
-                .poll_packet(Instant::now(), *address, &mut packet)
-                .is_some()
-            {
-                to.handle_packet(Instant::now(), &packet, &|_, _, _| true);
-                packet.clear();
-                moved = true;
-            }
-        }
-        if moved {
-            tokio::task::yield_now().await;
-            continue;
-        }
-        match [&a, &b]
-            .iter()
-            .filter_map(|(stack, _)| stack.poll_timeout())
-            .min()
-        {
-            Some(due) => {
-                let _ = tokio::time::timeout_at(due.into(), notify.notified()).await;
-            }
-            None => notify.notified().await,
-        }
-    }
-}
-
-pub(crate) const PUBLISHED: u16 = 80;
-
-/// A port that is published until `stop`.
-pub(crate) async fn published(
-    listener: overlan_netstack::TcpListener,
-    config: ServedPort,
-    identify: Identify,
-    stop: CancellationToken,
-) {
-    published_to(1_024, listener, config, identify, stop).await;
-}
-
-/// The same, to so many connections at once.
-async fn published_to(
-    max: usize,
-    listener: overlan_netstack::TcpListener,
-    config: ServedPort,
-    identify: Identify,
-    stop: CancellationToken,
-) {
-    let vacancy = accept::Vacancies::default().open("a port".to_owned(), max, None);
-    run(listener, config, identify, &vacancy, stop).await;
-}
+pub(crate) use fixture::*;
 
 /// These services do not hear who asks.
 fn nobody() -> Identify {
@@ -146,8 +35,8 @@ async fn a_peer_talks_with_a_local_service_and_each_side_may_close_first() {
         .unwrap();
     let config = ServedPort::new(&Serve::tcp(1, service.local_addr().unwrap()));
     let shutdown = CancellationToken::new();
-    let exposed = tokio::spawn(published(
-        overlay.server.listen(PUBLISHED).unwrap(),
+    let serving_port = tokio::spawn(serve_port(
+        overlay.server.listen(SERVED_PORT).unwrap(),
         config,
         nobody(),
         shutdown.clone(),
@@ -190,7 +79,7 @@ async fn a_peer_talks_with_a_local_service_and_each_side_may_close_first() {
     assert!(answer == data, "the service closed first");
 
     shutdown.cancel();
-    exposed.await.unwrap();
+    serving_port.await.unwrap();
 }
 
 #[tokio::test]
@@ -203,8 +92,8 @@ async fn a_service_that_is_not_there_is_connection_refused() {
         .unwrap();
     let config = ServedPort::new(&Serve::tcp(1, unused.local_addr().unwrap()));
     let shutdown = CancellationToken::new();
-    let exposed = published(
-        overlay.server.listen(PUBLISHED).unwrap(),
+    let serving_port = serve_port(
+        overlay.server.listen(SERVED_PORT).unwrap(),
         config,
         nobody(),
         shutdown.clone(),
@@ -214,7 +103,7 @@ async fn a_service_that_is_not_there_is_connection_refused() {
         shutdown.cancel();
         refused
     };
-    let ((), refused) = tokio::join!(exposed, asking);
+    let ((), refused) = tokio::join!(serving_port, asking);
     assert_eq!(refused, Err(ConnectError::Refused));
 }
 
@@ -226,8 +115,8 @@ async fn a_reset_by_the_service_reaches_the_peer_and_the_end_ends_all() {
         .unwrap();
     let config = ServedPort::new(&Serve::tcp(1, service.local_addr().unwrap()));
     let shutdown = CancellationToken::new();
-    let exposed = tokio::spawn(published(
-        overlay.server.listen(PUBLISHED).unwrap(),
+    let serving_port = tokio::spawn(serve_port(
+        overlay.server.listen(SERVED_PORT).unwrap(),
         config,
         nobody(),
         shutdown.clone(),
@@ -242,7 +131,7 @@ async fn a_reset_by_the_service_reaches_the_peer_and_the_end_ends_all() {
     let (peer, local) = tokio::join!(overlay.connect(), service.accept());
     let (_peer, (mut local, _)) = (peer.unwrap(), local.unwrap());
     shutdown.cancel();
-    exposed.await.unwrap();
+    serving_port.await.unwrap();
     let end = local.read(&mut [0]).await.map_err(|error| error.kind());
     assert_eq!(
         end,
@@ -260,24 +149,24 @@ async fn a_reset_by_the_service_reaches_the_peer_and_the_end_ends_all() {
 #[tokio::test]
 async fn a_udp_port_with_sessions_is_free_as_soon_as_its_service_has_ended() {
     let mut overlay = Overlay::new();
-    let published = SocketAddr::new(overlay.server_address, PUBLISHED);
+    let served = SocketAddr::new(overlay.server_address, SERVED_PORT);
     for answer in [b"first", b"later"] {
         let service = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .unwrap();
         let target = service.local_addr().unwrap().into();
         let shutdown = CancellationToken::new();
-        let socket = overlay.server.bind_udp(PUBLISHED).unwrap();
-        let exposed = datagrams::run(socket, target, shutdown.clone());
+        let socket = overlay.server.bind_udp(SERVED_PORT).unwrap();
+        let serving_port = datagrams::run(socket, target, shutdown.clone());
         let server = overlay.server.clone();
         // At once, before any other task has its turn.
-        let exposed = tokio::spawn(async move {
-            exposed.await;
-            server.bind_udp(PUBLISHED).map(drop)
+        let serving_port = tokio::spawn(async move {
+            serving_port.await;
+            server.bind_udp(SERVED_PORT).map(drop)
         });
 
         let peer = overlay.peer.bind_udp(0).unwrap();
-        peer.send_to(b"question", published).unwrap();
+        peer.send_to(b"question", served).unwrap();
         let mut data = [0; 16];
         let (_, session) = service.recv_from(&mut data).await.unwrap();
         service.send_to(answer, session).await.unwrap();
@@ -285,7 +174,7 @@ async fn a_udp_port_with_sessions_is_free_as_soon_as_its_service_has_ended() {
         assert_eq!(&data[..len], answer);
 
         shutdown.cancel();
-        exposed.await.unwrap().expect("the port is free");
+        serving_port.await.unwrap().expect("the port is free");
     }
     overlay.wire.shutdown().await;
 }
@@ -339,8 +228,8 @@ async fn a_renewed_certificate_is_shown_to_new_connections_and_ends_no_open_one(
     let newest = Arc::new(Newest(Mutex::new(old.clone())));
     config.securing = Some(Securing::new(newest.clone(), false));
     let shutdown = CancellationToken::new();
-    let exposed = tokio::spawn(published(
-        overlay.server.listen(PUBLISHED).unwrap(),
+    let serving_port = tokio::spawn(serve_port(
+        overlay.server.listen(SERVED_PORT).unwrap(),
         config,
         nobody(),
         shutdown.clone(),
@@ -388,7 +277,7 @@ async fn a_renewed_certificate_is_shown_to_new_connections_and_ends_no_open_one(
     assert_eq!(cut, Err(io::ErrorKind::ConnectionReset));
 
     shutdown.cancel();
-    exposed.await.unwrap();
+    serving_port.await.unwrap();
     echoing.abort();
 }
 
@@ -399,8 +288,8 @@ async fn what_a_service_wrote_before_its_reset_arrives_before_ours() {
         .await
         .unwrap();
     let shutdown = CancellationToken::new();
-    let exposed = tokio::spawn(published(
-        overlay.server.listen(PUBLISHED).unwrap(),
+    let serving_port = tokio::spawn(serve_port(
+        overlay.server.listen(SERVED_PORT).unwrap(),
         ServedPort::new(&Serve::tcp(1, service.local_addr().unwrap())),
         nobody(),
         shutdown.clone(),
@@ -418,12 +307,12 @@ async fn what_a_service_wrote_before_its_reset_arrives_before_ours() {
     assert_eq!(heard.len(), said.len());
     assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     shutdown.cancel();
-    exposed.await.unwrap();
+    serving_port.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn that_a_service_is_gone_is_said_once_and_again_when_it_was_back() {
-    let (presence, begin) = (Presence::default(), tokio::time::Instant::now());
+    let (presence, begin) = (Presence::default(), Instant::now());
     let at = |seconds| begin + Duration::from_secs(seconds);
     assert!(!presence.handle_asked(at(0), true), "it was never gone");
     assert!(presence.handle_asked(at(1), false));
@@ -447,9 +336,9 @@ async fn one_peer_cannot_take_all_places_of_a_port() {
         .unwrap();
     let config = ServedPort::new(&Serve::tcp(1, service.local_addr().unwrap()));
     let shutdown = CancellationToken::new();
-    let exposed = tokio::spawn(published_to(
+    let serving_port = tokio::spawn(serve_many(
         4 * crate::host::shares::SOURCES_AT_LEAST,
-        overlay.server.listen(PUBLISHED).unwrap(),
+        overlay.server.listen(SERVED_PORT).unwrap(),
         config,
         nobody(),
         shutdown.clone(),
@@ -480,18 +369,18 @@ async fn one_peer_cannot_take_all_places_of_a_port() {
     let again = timeout(Duration::from_secs(20), again).await;
     assert_eq!(again.expect("the place comes back"), Ok(()));
     shutdown.cancel();
-    exposed.await.unwrap();
+    serving_port.await.unwrap();
 }
 
 #[tokio::test]
-async fn a_peer_sees_that_an_answer_was_cut_when_the_port_is_published_no_more() {
+async fn a_peer_sees_that_an_answer_was_cut_when_the_port_is_served_no_more() {
     let overlay = Overlay::new();
     let service = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await
         .unwrap();
     let shutdown = CancellationToken::new();
-    let exposed = tokio::spawn(published(
-        overlay.server.listen(PUBLISHED).unwrap(),
+    let serving_port = tokio::spawn(serve_port(
+        overlay.server.listen(SERVED_PORT).unwrap(),
         ServedPort::new(&Serve::tcp(1, service.local_addr().unwrap())),
         nobody(),
         shutdown.clone(),
@@ -502,7 +391,7 @@ async fn a_peer_sees_that_an_answer_was_cut_when_the_port_is_published_no_more()
     let mut heard = [0; 14];
     peer.read_exact(&mut heard).await.unwrap();
     shutdown.cancel();
-    exposed.await.unwrap();
+    serving_port.await.unwrap();
     let end = peer.read(&mut heard).await.map_err(|error| error.kind());
     assert_eq!(end, Err(io::ErrorKind::ConnectionReset));
     let end = served.read(&mut heard).await.map_err(|error| error.kind());

@@ -1,6 +1,6 @@
 //! The sockets of a UDP association: carries datagrams between a client, the overlay, our resolver
-//! and, where the door is direct, the world. Whose datagrams pass is [`super::datagram`]'s to
-//! decide. It ends with its control connection.
+//! and, where the door is direct, the world. [`super::datagram`] decides whose datagrams pass. It
+//! ends with its control connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -57,7 +57,7 @@ pub(super) async fn run<O: Overlay>(
     Ok(())
 }
 
-/// Returns when the control connection ends. What the client says on it has no meaning.
+/// Returns when the control connection ends. Bytes that the client sends on it have no meaning.
 async fn closed(client: &mut Client) {
     let mut ignored = [0; 64];
     while let Ok(1..) = client.read(&mut ignored).await {}
@@ -77,9 +77,9 @@ struct Relay<'a, O: Overlay> {
     door: &'a ProxyDoor<O>,
     socket: &'a UdpSocket,
     ends: ClientEnds,
-    /// Who was asked about last, and when.
+    /// The sender that was admitted last, and the moment of that.
     admitted: Option<(SocketAddr, Instant)>,
-    /// Questions to our resolver that wait for others.
+    /// Questions to our resolver that wait for an answer.
     lookups: FuturesUnordered<BoxFuture<'static, (SocketAddr, Option<Vec<u8>>)>>,
     /// A datagram with its header, for the client.
     wrapped: Vec<u8>,
@@ -87,7 +87,7 @@ struct Relay<'a, O: Overlay> {
 
 impl<O: Overlay> Relay<'_, O> {
     async fn run(&mut self, moves: &Moves) {
-        // The system hands these out as zeros: what is not used costs no memory.
+        // The system hands these out as zeros: unused parts cost no memory.
         let (mut sent, mut inside, mut beyond) = (
             vec![0; DATAGRAM_MAX],
             vec![0; DATAGRAM_MAX],
@@ -119,8 +119,8 @@ impl<O: Overlay> Relay<'_, O> {
         }
     }
 
-    /// Another program may get the port of one that has closed its socket, so its owner is asked
-    /// about again and again.
+    /// Returns whether `from` may send. Another program may get the port of one that has closed its
+    /// socket, so its owner is looked up again and again.
     async fn may_send(&mut self, from: SocketAddr) -> bool {
         let now = Instant::now();
         if let Some((known, last)) = self.admitted
@@ -168,13 +168,13 @@ impl<O: Overlay> Relay<'_, O> {
                 }
             }
             Err(error) => {
-                debug!(?destination, port, %error, "a datagram was not sent");
+                debug!(?destination, port, %error, "a client's datagram was not sent");
                 self.association.handle_unsent();
             }
         }
     }
 
-    /// Our own resolver answers without any socket between.
+    /// Asks our own resolver, without any socket between.
     fn resolve(&mut self, resolver: &Destination, port: u16, query: &[u8]) {
         let address = match resolver {
             Destination::Address(address) if self.lookups.len() < LOOKUPS_MAX => address.get(),
@@ -213,7 +213,7 @@ fn mapped(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// How long the owner of a client's socket is believed to be the same.
+/// Time for which the owner of a client's socket is believed to be the same.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Questions of one association that wait at our resolver; more are dropped, as a full network

@@ -13,30 +13,31 @@ use crate::names::{Destination, is_host_name};
 /// The state of one association.
 #[derive(Debug)]
 pub(super) struct Association {
-    /// Where the control connection comes from: nobody else may send.
+    /// The address from which the control connection comes: nobody else may send.
     client_ip: IpAddr,
-    /// Where the client's first datagram came from.
+    /// The address from which the client's first datagram came.
     client: Option<SocketAddr>,
-    /// Whom the client has sent to, and the same in order of first use.
+    /// The remotes that the client has sent to, and the same in order of first use.
     known: BTreeSet<SocketAddr>,
     known_in_order: VecDeque<SocketAddr>,
     counts: AssociationCounts,
 }
 
-/// What an association has done.
+/// The datagrams that an association has counted.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct AssociationCounts {
     /// Datagrams of the client that were sent on.
     pub(super) sent: u64,
     /// Datagrams that the client was given.
     pub(super) received: u64,
-    /// From another address than the client's, or to it from somebody whom it did not ask.
+    /// Datagrams from another address than the client's, or from a remote that the client has not
+    /// sent to.
     pub(super) strangers: u64,
     /// Parts of larger datagrams, which RFC 1928 lets a server drop.
     pub(super) fragments: u64,
-    /// Not of the form of RFC 1928, or for no possible destination.
+    /// Datagrams that do not have the form of RFC 1928, or have an impossible destination.
     pub(super) malformed: u64,
-    /// Refused, too large, or not taken by a socket.
+    /// Datagrams that were refused, too large, or not taken by a socket.
     pub(super) unsent: u64,
 }
 
@@ -78,7 +79,7 @@ impl Association {
         admits
     }
 
-    /// Returns whether it is known yet where the client sends from.
+    /// Returns whether the client's own address is known yet.
     #[cfg(test)]
     pub(super) fn is_pinned(&self) -> bool {
         self.client.is_some()
@@ -135,8 +136,8 @@ impl Association {
         self.counts.unsent += 1;
     }
 
-    /// Takes one datagram from the network. Wraps it into `wrapped` and says where the client is,
-    /// if it may have it.
+    /// Takes one datagram from the network. Wraps it into `wrapped` and returns the client's
+    /// address, if it may have it.
     pub(super) fn handle_network_datagram(
         &mut self,
         from: SocketAddr,

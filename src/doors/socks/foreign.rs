@@ -1,5 +1,5 @@
-//! Datagrams to destinations outside the overlay, from this host: decides which address a name has
-//! for one association.
+//! Datagrams to foreign destinations, from this host: decides which address a name has for one
+//! association.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -31,7 +31,7 @@ struct LookedUp {
     data: Vec<u8>,
 }
 
-/// What happened by itself.
+/// An event of the sockets.
 pub(super) enum ForeignEvent {
     /// A datagram of this length came from there.
     Received(usize, SocketAddr),
@@ -49,8 +49,8 @@ impl ForeignSockets {
         }
     }
 
-    /// Sends a datagram, or looks its name up first and sends it in [`ForeignSockets::next`]. The
-    /// address if it was sent; an error if it never will be.
+    /// Sends a datagram, or looks its name up first and sends it in [`ForeignSockets::next`].
+    /// Returns the address if it was sent, and an error if it never will be.
     pub(super) fn send(
         &mut self,
         data: &[u8],
@@ -90,7 +90,7 @@ impl ForeignSockets {
         Ok(None)
     }
 
-    /// The next event. Dropping the future loses nothing.
+    /// Returns the next event. Dropping the future loses nothing.
     pub(super) async fn next(&mut self, data: &mut [u8]) -> ForeignEvent {
         loop {
             let Self {
@@ -158,9 +158,9 @@ const LOOKUPS_MAX: usize = 16;
 /// Names that one association remembers; others are looked up each time.
 const NAMES_MAX: usize = 64;
 
-/// How long a name keeps its address: one association talks to one server, and DNS entries live
-/// about as long.
+/// Time for which a name keeps its address: one association talks to one server, and DNS entries
+/// live about as long.
 const NAME_LIFE: Duration = Duration::from_secs(60);
 
-/// A datagram that waited longer is of no use any more.
+/// Time for the lookup of a name. A datagram that waited longer is of no use any more.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,9 +1,9 @@
-//! Reads what a client asks for: greeting, password, request. Decides nothing about destinations,
-//! and dials nothing.
+//! Reads the greeting, the password and the request of a client. Decides nothing about
+//! destinations, and dials nothing.
 //!
 //! The messages are read by `fast-socks5`, except the password, which that crate would write to a
 //! debug log. The reply to a request is ours, since that crate says "connection refused" where a
-//! name is no text.
+//! name is not UTF-8.
 
 use std::io;
 
@@ -17,7 +17,7 @@ use crate::doors::credentials::ProxyCredentials;
 use crate::names::Destination;
 use crate::names::DialError;
 
-/// What a client wants, and where.
+/// The command of a client and its destination.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SocksRequest {
     pub(super) command: SocksCommand,
@@ -31,34 +31,34 @@ pub(super) enum SocksCommand {
     Connect,
     /// A connection from the destination.
     Bind,
-    /// A socket for datagrams. The destination is where the client means to send from, which many
-    /// clients do not know.
+    /// A socket for datagrams. The destination is the address that the client means to send from,
+    /// which many clients do not know.
     Associate,
 }
 
-/// Why a client gets no further.
+/// The reason why a client is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SocksRejected {
     #[error("it does not speak SOCKS5")]
     NotSocks,
-    #[error("it sent no whole request in time")]
+    #[error("it did not send a whole request in time")]
     TooSlow,
-    #[error("it offers no way to authenticate that is accepted")]
+    #[error("it offers no authentication method that is accepted here")]
     NoMethod,
-    #[error("user name or password are wrong")]
+    #[error("the user name or the password is wrong")]
     WrongCredentials,
-    #[error("it asks for an unknown command")]
+    #[error("its command is not CONNECT, BIND or UDP ASSOCIATE")]
     Command,
-    #[error("it names a destination by an unknown kind of address")]
+    #[error("its destination has an unknown type of address")]
     AddressType,
-    #[error("it names a destination by what is no text")]
+    #[error("its destination is not valid UTF-8")]
     NotText,
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
 impl SocksRejected {
-    /// The reply code it hears, if the dialogue has come as far as a request.
+    /// Returns the reply code that it gets, if the dialogue has come as far as a request.
     pub(super) fn reply(&self) -> Option<u8> {
         match self {
             Self::Command => Some(DialError::Unsupported.socks_reply()),
@@ -114,7 +114,7 @@ where
     })
 }
 
-/// Where a client wants to go, as requests and datagrams say it.
+/// Splits the destination of a request or a datagram into host and port.
 pub(super) fn destination(target: TargetAddr) -> (Destination, u16) {
     match target {
         TargetAddr::Ip(address) => (address.ip().into(), address.port()),

@@ -11,7 +11,7 @@ use crate::doors::proxy::tests::*;
 use crate::doors::proxy::{ProxyConfig, ProxyCredentials};
 
 impl Fixture {
-    /// Greets, asks, and gives the stream back behind the reply.
+    /// Greets, asks, and gives the stream back after the reply.
     async fn ask(&self, request: &[u8]) -> (TcpStream, u8) {
         let mut stream = self.connect().await;
         stream.write_all(&[5, 1, 0]).await.unwrap();
@@ -115,7 +115,7 @@ async fn every_failure_has_its_exact_reply() {
         // BIND for somebody whom nobody knows, and a command that does not exist.
         (vec![5, 2, 0, 1, 100, 64, 0, 77, 0, 80], 4),
         (vec![5, 9, 0, 1, 100, 64, 0, 2, 0, 80], 7),
-        // A kind of address that does not exist, with bytes behind it that nobody reads.
+        // A kind of address that does not exist, with bytes after it that nobody reads.
         (vec![5, 1, 0, 2, 100, 64, 0, 2, 0, 80, 1, 2, 3], 8),
     ] {
         assert_eq!(door.reply_to(&request).await, code, "{request:?}");
@@ -220,8 +220,8 @@ async fn garbage_ends_its_own_connection_only() {
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
         }
         // Where the first byte became a letter, HTTP answers.
-        let told = heard.len() <= 12 + 40 || heard.starts_with(b"HTTP/1.1 4");
-        assert!(told, "{bytes:?} {heard:?}");
+        let fits = heard.len() <= 12 + 40 || heard.starts_with(b"HTTP/1.1 4");
+        assert!(fits, "{bytes:?} {heard:?}");
     }
     assert_eq!(door.reply_to(&by_name(WEB.as_bytes(), REFUSED)).await, 5);
     door.close().await;

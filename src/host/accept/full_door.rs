@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::readable::{age, printable};
 
-/// A proxy, a forward or a published port without a free place.
+/// A proxy, a forward or a served port without a free place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FullDoor {
-    /// Which one, for people.
+    /// Its name, for people.
     pub door: String,
     /// Connections that it serves at once.
     pub connections: u64,
-    /// What there would have to be more of.
+    /// The limit that lets nobody else in.
     pub lack: Lack,
-    /// For how long.
+    /// Seconds for which nobody was let in.
     pub seconds: u64,
 }
 
-/// What a door has too little of.
+/// A limit that keeps the next client out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lack {
@@ -33,18 +33,18 @@ pub enum Lack {
 }
 
 impl FullDoor {
-    /// What to do about it.
+    /// Returns the next step of the person who runs the door.
     #[must_use]
     pub fn what_to_do(&self) -> &'static str {
         match self.lack {
-            Lack::Memory => {
-                "Give `overlan up` more by --memory, or end what holds the connections."
-            }
+            Lack::Memory => "Give `overlan up` more by --memory, or end some of the connections.",
             Lack::Files => {
-                "Raise the limit of open files of `overlan up` (`ulimit -n`, LimitNOFILE= of systemd), or end what holds the connections."
+                "Raise the limit of open files of `overlan up` (`ulimit -n`, LimitNOFILE= of \
+                 systemd), or end some of the connections."
             }
             Lack::Connections => {
-                "End what holds the connections; --socks-idle-timeout and --idle-timeout of `serve` end idle ones."
+                "End some of the connections; --socks-idle-timeout and --idle-timeout of `serve` \
+                 end idle ones."
             }
         }
     }
@@ -66,7 +66,8 @@ impl fmt::Display for FullDoor {
         let (door, lasted) = (printable(door), age(*seconds));
         write!(
             f,
-            "{door} has let nobody in for {lasted}: it serves {connections} connections at once, by the limit of {lacks}"
+            "{door} has let nobody in for {lasted}: it serves {connections} connections at once, \
+             by the limit of {lacks}"
         )
     }
 }

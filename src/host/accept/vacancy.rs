@@ -1,6 +1,5 @@
-//! Whether the doors of this device have places: decides when one has had none for too long. What
-//! is short and how its limit is raised is told; nothing is opened or closed here, and no clock is
-//! read.
+//! Decides which doors of this device have had no place for too long, and names the limit that is
+//! short. It opens and closes nothing, and reads no clock.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -12,12 +11,12 @@ use super::full_door::{FullDoor, Lack};
 use crate::host::memory::Budget;
 use crate::host::sockets;
 
-/// The doors of one device that tell whether they have places. All clones are the same.
+/// The doors of one device that report whether they have places. All clones are the same.
 #[derive(Debug, Clone, Default)]
 pub struct Vacancies(Arc<Mutex<Vec<Weak<Vacancy>>>>);
 
 impl Vacancies {
-    /// Another door, for `max` connections at once, which is told of until the result is dropped.
+    /// Adds a door for `max` connections at once, which is watched until the result is dropped.
     /// People read of it as `door`.
     pub(crate) fn open(&self, door: String, max: usize, memory: Option<Budget>) -> Arc<Vacancy> {
         let lack = match memory {
@@ -37,7 +36,7 @@ impl Vacancies {
         vacancy
     }
 
-    /// The doors that have had no place for [`FULL_AFTER`] at `now`.
+    /// Returns the doors that have had no place for [`FULL_AFTER`] at `now`.
     pub(crate) fn full(&self, now: Instant) -> Vec<FullDoor> {
         let all = self.0.lock().clone();
         let doors = all.iter().filter_map(Weak::upgrade);
@@ -45,21 +44,21 @@ impl Vacancies {
     }
 }
 
-/// Whether one door has places.
+/// The places of one door.
 #[derive(Debug)]
 pub(crate) struct Vacancy {
     door: String,
     max: usize,
-    /// What its number of places comes from.
+    /// The limit from which its number of places comes.
     lack: Lack,
     since: Mutex<Since>,
 }
 
 #[derive(Debug, Default)]
 struct Since {
-    /// When the last place was taken.
+    /// The moment when the last place was taken.
     full: Option<Instant>,
-    /// When the system first had no descriptor for who came.
+    /// The moment when the system first had no descriptor for a client.
     no_files: Option<Instant>,
 }
 
@@ -69,12 +68,12 @@ impl Vacancy {
         self.max
     }
 
-    /// At `now` the next who comes finds a place, or none.
+    /// Notes at `now` whether the next client finds a place.
     pub(crate) fn handle_places(&self, now: Instant, free: bool) {
         note(&mut self.since.lock().full, now, !free);
     }
 
-    /// At `now` the system had a descriptor for who came, or none.
+    /// Notes at `now` whether the system had a descriptor for a client.
     pub(crate) fn handle_files(&self, now: Instant, free: bool) {
         note(&mut self.since.lock().no_files, now, !free);
     }
@@ -104,8 +103,8 @@ fn note(since: &mut Option<Instant>, now: Instant, lacks: bool) {
     }
 }
 
-/// How long a door may be without a place: a rush passes within it, and who asks whether a device
-/// is ready hears soon of one that is held shut.
+/// Time that a door may be without a place. A rush passes within it, and a door that is held shut
+/// soon shows in the answer to "is the device ready?".
 pub(crate) const FULL_AFTER: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -125,7 +124,7 @@ mod tests {
         door.handle_places(at(100), false);
         other.handle_places(at(100), true);
         assert_eq!(doors.full(at(109)), [], "a rush");
-        // It is told again and again by who wants in.
+        // Each client that wants in reports it again.
         door.handle_places(at(108), false);
         let full = doors.full(at(112));
         let expected = FullDoor {
@@ -138,7 +137,7 @@ mod tests {
         door.handle_places(at(113), true);
         assert_eq!(doors.full(at(113)), []);
         door.handle_places(at(114), false);
-        assert_eq!(doors.full(at(120)), [], "it begins anew");
+        assert_eq!(doors.full(at(120)), [], "it begins again");
         drop(door);
         assert_eq!(doors.full(at(200)), [], "a door that was closed");
     }

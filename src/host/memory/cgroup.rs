@@ -14,7 +14,7 @@ pub fn cgroup_limit() -> Option<u64> {
     limit(&cgroups, &mounts, read)
 }
 
-/// The same from the texts of both files; `read` is how others are read.
+/// The same from the texts of both files; `read` reads the files of the limits.
 fn limit(cgroups: &str, mounts: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
     let mut limits = Vec::new();
     for line in cgroups.lines().take(LINES_MAX) {
@@ -42,7 +42,7 @@ fn limit(cgroups: &str, mounts: &str, read: impl Fn(&Path) -> Option<String>) ->
     limits.into_iter().filter(|limit| *limit < NO_LIMIT).min()
 }
 
-/// How a version of cgroups shows its limits.
+/// The files in which a version of cgroups shows its limits.
 struct CgroupVersion {
     file_system: &'static str,
     /// Must stand among the options of the mount.
@@ -64,7 +64,7 @@ const VERSION_1: CgroupVersion = CgroupVersion {
     files: &["memory.limit_in_bytes"],
 };
 
-/// Where the cgroups of one hierarchy are seen.
+/// The folder in which the cgroups of one hierarchy are seen.
 struct Mount<'a> {
     /// The cgroup that is seen there.
     root: &'a str,

@@ -11,14 +11,15 @@ use rustix::net::{
 
 use super::Owner;
 
-/// Who holds the socket from `local` to `remote`. `None` if the kernel does not say, be it that
-/// there is no such socket, be it that it does not answer such questions to us.
+/// Finds the owner of the socket from `local` to `remote`. `None` if the kernel does not say: there
+/// is no such socket, or it does not answer such questions to us.
 pub(super) fn look_up(local: SocketAddr, remote: SocketAddr) -> Option<Owner> {
     let answer = ask(&question(IPPROTO_TCP, local, remote)?)?;
     owner(&answer, local.port(), |to| to == remote.port())
 }
 
-/// Who holds the sockets for datagrams that have `port`. `None` if the kernel does not say.
+/// Finds the owners of the sockets for datagrams that have `port`. `None` if the kernel does not
+/// say.
 pub(super) fn look_up_udp(port: u16) -> Option<Vec<Owner>> {
     let mut found = Vec::new();
     for any in [

@@ -38,14 +38,14 @@ fn everybody_who_may_hold_the_other_end_has_to_be_known_and_ours() {
     let (own, other) = (own_user(), own_user() + 1);
     let held = |user| Owner { user, inode: 1 };
     let gone = |user| Owner { user, inode: 0 };
-    for (told, expected, verdict) in [
+    for (owners, expected, verdict) in [
         (vec![], own, Err(Stranger::Unknown)),
         (vec![held(ROOT)], own, Ok(ROOT)),
         (vec![held(own)], own, Ok(own)),
         (vec![held(other)], own, Err(Stranger::User(other))),
         (vec![gone(ROOT)], own, Err(Stranger::Unknown)),
         (vec![gone(own)], own, Err(Stranger::Unknown)),
-        // Whoever opened the association may send, and nobody else.
+        // The user who opened the association may send, and nobody else.
         (vec![held(other)], other, Ok(other)),
         (vec![held(other + 1)], other, Err(Stranger::User(other + 1))),
         // Two sockets share a port for datagrams.
@@ -62,7 +62,11 @@ fn everybody_who_may_hold_the_other_end_has_to_be_known_and_ours() {
         ),
         (vec![held(own), gone(own)], own, Err(Stranger::Unknown)),
     ] {
-        assert_eq!(decide(&told, expected), verdict, "{told:?} for {expected}");
+        assert_eq!(
+            decide(&owners, expected),
+            verdict,
+            "{owners:?} for {expected}"
+        );
     }
 }
 
@@ -88,8 +92,8 @@ async fn the_kernel_knows_who_may_send_from_a_port() {
         let address = socket.local_addr().unwrap();
         let by_proc = look_up_udp(address.port()).unwrap();
         assert_eq!(by_proc.first().map(|owner| owner.user), Some(own_user()));
-        if let Some(told) = sock_diag::look_up_udp(address.port()) {
-            assert_eq!(told, by_proc, "both ways of asking agree");
+        if let Some(owners) = sock_diag::look_up_udp(address.port()) {
+            assert_eq!(owners, by_proc, "both ways of asking agree");
         }
         assert_eq!(admit_sender(address, own_user()).await, Ok(own_user()));
         drop(socket);
@@ -114,8 +118,8 @@ async fn the_kernel_knows_the_test_as_its_own_user() {
         let address = client.local_addr().unwrap();
         let found = look_up(address, server).unwrap();
         assert_eq!(found.map(|owner| owner.user), Some(own_user()), "{ip}");
-        if let Some(told) = sock_diag::look_up(address, server) {
-            assert_eq!(found, Some(told), "both ways of asking agree");
+        if let Some(owners) = sock_diag::look_up(address, server) {
+            assert_eq!(found, Some(owners), "both ways of asking agree");
         }
         assert!(admit_connection(address, server).await.is_ok());
 

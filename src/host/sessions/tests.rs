@@ -7,17 +7,17 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// What a test does with both sides: datagrams in and out, in virtual time.
+/// The side of a test: datagrams in and out, in virtual time.
 #[derive(Default)]
 struct Sides {
     arriving: Mutex<VecDeque<(SocketAddr, Vec<u8>)>>,
     arrived: Notify,
     answered: Mutex<Vec<(SocketAddr, u8)>>,
     refused: Mutex<Vec<SocketAddr>>,
-    /// Who has a back, in the order of opening.
+    /// The senders that have a back, in the order of opening.
     opened: Mutex<Vec<SocketAddr>>,
     open_now: Mutex<Vec<SocketAddr>>,
-    /// Of one for each session that looks up a name for ever.
+    /// One clone for each session that looks up a name without end.
     looking_up: Arc<()>,
     /// Lets those find it.
     found: Notify,
@@ -102,11 +102,11 @@ impl Sides {
         let open = move |from: SocketAddr| {
             let sides = sides.clone();
             async move {
-                // Nobody is behind port 1.
+                // Nobody is at port 1.
                 if from.port() == 1 {
                     return None;
                 }
-                // The name of what is behind port 2 is looked up for long.
+                // The name of the service at port 2 is looked up for long.
                 if from.port() % 256 == 2 {
                     let _looking_up = sides.looking_up.clone();
                     sides.found.notified().await;

@@ -1,4 +1,4 @@
-//! How a stream ends where nobody ended it in order: decides that it is a reset, and waits so that
+//! The end of a stream that nobody ended in order: decides that it is a reset, and waits so that
 //! what was written arrives before.
 
 use std::io::{self, IoSlice};
@@ -15,8 +15,8 @@ pub trait Abort {
     /// Makes the end of the stream, at the latest when it is dropped, a reset.
     fn abort(&self);
 
-    /// Ready once a reset takes nothing away of what was written. The provided answer is for
-    /// streams whose reset takes nothing away.
+    /// Ready once a reset takes away nothing that was written. The provided answer is for streams
+    /// whose reset never does.
     fn poll_delivered(&self, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
     }
@@ -28,8 +28,8 @@ impl Abort for TcpStream {
         let _ = self.set_zero_linger();
     }
 
-    /// What the kernel has sent is in the other end's hands, and still read there after a reset;
-    /// what it holds back is not.
+    /// Bytes that the kernel has sent are at the other end, and can be read there after a reset;
+    /// those that it holds back cannot.
     fn poll_delivered(&self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let Ok(()) = ready!(self.poll_write_ready(cx)) else {
@@ -62,37 +62,37 @@ fn holds_nothing_back(socket: &TcpStream) -> io::Result<()> {
     }
 }
 
-/// Other systems do not tell.
+/// Other systems do not say.
 #[cfg(not(target_os = "linux"))]
 fn holds_nothing_back(_: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// A Unix socket has no reset. Who reads it and must know is told by
+/// A Unix socket has no reset. A caller that must know looks at
 /// [`Spliced::aborted`](super::Spliced::aborted).
 impl Abort for UnixStream {
     fn abort(&self) {}
 }
 
-/// Its reset follows what was written, also when it is dropped without an end.
+/// Its reset follows the bytes that were written, even when it is dropped without an end.
 impl Abort for overlan_netstack::TcpStream {
     fn abort(&self) {
         self.reset_when_delivered();
     }
 }
 
-/// A stream whose end, unless it was ended in order, is a reset: whoever reads it then never takes
-/// what was cut short for the whole. That holds when a task is stopped or forgets it, too.
+/// A stream that ends with a reset unless it was ended in order, so that its reader never takes a
+/// part for the whole. That holds when a task is stopped or forgets it, too.
 #[derive(Debug)]
 pub struct ResetOnDrop<S: Abort> {
     /// `None` only while it is taken out.
     stream: Option<S>,
-    /// Its end was told to the other side.
+    /// Its end was sent to the other side.
     ended: bool,
 }
 
 impl<S: Abort> ResetOnDrop<S> {
-    /// Takes it in its charge.
+    /// Takes charge of a stream.
     pub fn new(stream: S) -> Self {
         Self {
             stream: Some(stream),
@@ -122,7 +122,7 @@ impl<S: Abort> ResetOnDrop<S> {
             .expect("it is there until it is consumed")
     }
 
-    /// Gives it out of its charge.
+    /// Gives the stream back, without a reset.
     #[expect(
         clippy::missing_panics_doc,
         reason = "it is there until it is consumed"

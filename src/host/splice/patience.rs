@@ -1,18 +1,18 @@
-//! How long a spliced connection may go without a byte: decides when it has waited for too long.
-//! Reads no clock.
+//! The time that a spliced connection may go without a byte: decides when it has waited for too
+//! long. Reads no clock.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a connection may go without a byte.
+/// The time that a connection may go without a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// While both sides may still send; `None` = for ever.
+    /// While both sides may still send; `None` = without end.
     pub idle: Option<Duration>,
-    /// Once one side has closed; `None` = for ever, as far as `idle` lets it. A program that has
-    /// closed its socket and one that has closed its side only look alike, so what nobody reads any
-    /// more can only be told by time.
+    /// Once one side has closed; `None` = as long as `idle` lets it. A program that has closed its
+    /// socket looks like one that has only closed its side, so only time shows that nobody reads
+    /// any more.
     pub half_closed: Option<Duration>,
 }
 
@@ -31,7 +31,7 @@ impl Default for Patience {
 /// `timeout client-fin` and `server-fin` are set to 30 s as a rule.
 pub const HALF_CLOSED: Duration = Duration::from_secs(300);
 
-/// What a connection has done, and since when nothing more.
+/// The bytes that a connection has moved, and the moment of the last change.
 #[derive(Debug)]
 pub(super) struct Watch {
     patience: Patience,
@@ -59,7 +59,7 @@ impl Watch {
             }
     }
 
-    /// It has moved so many bytes by `now`, and one side has closed, or none.
+    /// Notes at `now` how many bytes it has moved, and whether one side has closed.
     pub(super) fn handle(&mut self, now: Instant, moved: u64, is_half_closed: bool) {
         let Patience { idle, half_closed } = self.patience;
         let limit = match is_half_closed {
@@ -71,7 +71,7 @@ impl Watch {
         }
     }
 
-    /// When it has waited for too long.
+    /// Returns the moment at which it has waited for too long.
     pub(super) fn deadline(&self) -> Option<Instant> {
         Some(self.since + self.limit?)
     }

@@ -25,7 +25,7 @@ pub trait PourInto<T: AsyncWrite + Unpin>: AsyncRead + Unpin {
     /// its own to lend.
     ///
     /// # Errors
-    /// [`Broken`]: what is still held is of no use then.
+    /// [`Broken`]: bytes that are still held are of no use then.
     fn poll_pour(
         &mut self,
         cx: &mut Context<'_>,
@@ -46,7 +46,7 @@ pub enum Broken {
 }
 
 impl Broken {
-    /// What the system, or the netstack, said.
+    /// Returns the error of the system, or of the netstack.
     #[must_use]
     pub fn into_error(self) -> io::Error {
         match self {
@@ -135,11 +135,10 @@ impl<S: HostSocket> PourInto<S> for OverlayStream {
     }
 }
 
-/// What a way keeps from one poll to the next.
+/// Bytes that a way keeps from one poll to the next.
 #[derive(Debug, Default)]
 pub struct HeldBytes {
-    /// What was read and not yet taken: this part of this buffer. No buffer while the part is
-    /// empty.
+    /// The buffer of which `rest` was read and not yet taken. It is empty while `rest` is.
     buffer: Vec<u8>,
     rest: Range<usize>,
     /// Bytes were written since the last flush.
@@ -205,7 +204,7 @@ impl HeldBytes {
         self.waits_for_source = false;
     }
 
-    /// Reads what nobody wants; returns how much.
+    /// Reads bytes that nobody wants; returns how many.
     pub(super) fn poll_discard<F: AsyncRead + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
@@ -264,7 +263,8 @@ thread_local! {
 /// until the write.
 const BUFFER_LEN: usize = 64 * 1024;
 
-/// For a closure that cannot be pending: whoever waits was told to the system already.
+/// Turns pending into an error, for a closure that cannot be pending: the waker is with the system
+/// already.
 fn at_once<R>(polled: Poll<io::Result<R>>) -> io::Result<R> {
     match polled {
         Poll::Ready(result) => result,

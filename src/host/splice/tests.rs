@@ -169,7 +169,7 @@ impl Abort for EarlyAnswer {
     }
 }
 
-/// A socket that shows whether it was told to reset.
+/// A socket that shows whether it was reset.
 struct Watched(TcpStream, Cell<bool>);
 
 impl AsyncRead for Watched {
@@ -206,7 +206,7 @@ impl Abort for Watched {
     }
 }
 
-/// What the client reads, how it ended, and whether the client was to be reset.
+/// Returns the bytes that the client reads, how it ended, and whether the client was to be reset.
 async fn early_answer(closes: bool) -> (Vec<u8>, Spliced, bool) {
     let (mut client, inner) = pair().await;
     let mut inner = Watched(inner, Cell::new(false));

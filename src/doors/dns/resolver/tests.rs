@@ -16,7 +16,7 @@ use crate::names::Delegation;
 use crate::names::lookup::tests::{query, texts};
 use crate::names::tests::{DEMO, netmap};
 
-/// What a resolver inside the overlay does.
+/// The behaviour of a resolver inside the overlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Does {
     /// Cannot be dialled.
@@ -315,7 +315,7 @@ async fn foreign_names_are_asked_over_udp_and_whole_over_tcp() {
     assert!(cut.metadata.truncation && cut.answers.len() < 5, "{cut}");
     let whole = ask("www.example.org.", RecordType::TXT, Transport::Tcp).await;
     assert_eq!(whole.answers.len(), 20);
-    // Ours stay here, whoever else would be asked.
+    // Our names stay here, whichever resolvers there are.
     let own = ask("no.demo.overlan.lan.", RecordType::A, Transport::Udp).await;
     assert_eq!(own.metadata.response_code, ResponseCode::NXDomain);
 }

@@ -1,5 +1,5 @@
-//! Who leaves, and who hears of it: clients that do not wait for their answer, and services that do
-//! not wait for the request.
+//! Early ends: clients that do not wait for their answer, and services that do not wait for the
+//! request; the other side hears of it.
 
 use tokio::io::{DuplexStream, Interest};
 use tokio::sync::mpsc;
@@ -17,7 +17,7 @@ impl Abort for DuplexStream {
     fn abort(&self) {}
 }
 
-/// Knows of its client only what it is told here.
+/// Knows of its client only what the test says here.
 struct Knows(bool);
 
 impl Intermediary for Knows {
@@ -36,6 +36,10 @@ impl Intermediary for Knows {
         unreachable!("no request is made")
     }
 
+    fn flow(&self, _: &NextHop) -> tracing::Span {
+        tracing::Span::none()
+    }
+
     fn introduce(&self, _: &mut Fields) {}
 
     fn passes(&self, _: &str) -> bool {
@@ -51,7 +55,7 @@ impl Intermediary for Knows {
     }
 }
 
-/// How and after how many seconds a client counts as gone that does `what` first.
+/// Returns how, and after how many seconds, a client counts as gone that does `what` first.
 async fn gone_after(
     known: bool,
     what: impl AsyncFnOnce(DuplexStream) -> DuplexStream,
@@ -72,7 +76,7 @@ async fn how_long_an_answer_may_take_depends_on_what_is_known_of_the_client() {
         client.shutdown().await.unwrap();
         client
     };
-    // More requests than are kept: its end cannot be seen behind them.
+    // More requests than are kept: its end cannot be seen after them.
     let talks = async |mut client: DuplexStream| {
         client.write_all(&vec![b'x'; 2 * BUFFER_MAX]).await.unwrap();
         client
@@ -88,7 +92,7 @@ async fn how_long_an_answer_may_take_depends_on_what_is_known_of_the_client() {
 /// A service that reads, never answers, and tells of its connections: `true` when one begins,
 /// `false` when it ends.
 async fn silent() -> (Service, mpsc::UnboundedReceiver<bool>) {
-    let (tell, told) = mpsc::unbounded_channel();
+    let (tell, notes) = mpsc::unbounded_channel();
     let service = Service::start(move |mut stream, _| {
         let tell = tell.clone();
         async move {
@@ -101,20 +105,20 @@ async fn silent() -> (Service, mpsc::UnboundedReceiver<bool>) {
         }
     })
     .await;
-    (service, told)
+    (service, notes)
 }
 
 #[tokio::test]
 async fn a_client_that_leaves_before_its_answer_ends_the_request_at_the_service() {
-    let (service, mut told) = silent().await;
+    let (service, mut notes) = silent().await;
     let door = Door::proxy(&service).await;
     for _ in 0..100 {
         let mut client = door.connect().await;
         client.write_all(door.get("").as_bytes()).await.unwrap();
-        assert_eq!(told.recv().await, Some(true));
+        assert_eq!(notes.recv().await, Some(true));
         let begin = tokio::time::Instant::now();
         drop(client);
-        assert_eq!(timeout(LONGEST, told.recv()).await, Ok(Some(false)));
+        assert_eq!(timeout(LONGEST, notes.recv()).await, Ok(Some(false)));
         // The kernel knows: this is not the limit for those who may still read.
         assert!(
             begin.elapsed() < Duration::from_secs(5),
@@ -127,7 +131,7 @@ async fn a_client_that_leaves_before_its_answer_ends_the_request_at_the_service(
 
 #[tokio::test]
 async fn a_client_that_leaves_behind_a_body_that_nobody_takes_ends_it_at_the_service() {
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (tell, mut notes) = mpsc::unbounded_channel();
     let service = Service::start(move |stream, _| {
         let tell = tell.clone();
         async move {
@@ -140,30 +144,30 @@ async fn a_client_that_leaves_behind_a_body_that_nobody_takes_ends_it_at_the_ser
     let mut client = door.connect().await;
     let request = door.request("POST", "/", "Content-Length: 1000000000\r\n");
     client.write_all(request.as_bytes()).await.unwrap();
-    // Until nobody takes anything: the door's end and what it says are then behind what it has not
+    // Until nobody takes anything: the door's end and what it says then come after what it has not
     // read.
     let piece = vec![b'x'; 1_000_000];
     let second = Duration::from_secs(1);
     while timeout(second, client.write_all(&piece)).await.is_ok() {}
     drop(client);
-    assert_eq!(timeout(LONGEST, told.recv()).await, Ok(Some(())));
+    assert_eq!(timeout(LONGEST, notes.recv()).await, Ok(Some(())));
     door.close().await;
 }
 
 #[tokio::test]
 async fn a_peer_that_aborts_its_request_ends_it_at_the_service() {
-    let (service, mut told) = silent().await;
-    let door = Door::published(&service, Owner::Unknown);
-    let Door::Published(published) = &door else {
-        panic!("it is published");
+    let (service, mut notes) = silent().await;
+    let door = Door::served(&service, Owner::Unknown);
+    let Door::Served(served) = &door else {
+        panic!("it is served");
     };
     for _ in 0..100 {
-        let mut client = published.overlay.connect().await.unwrap();
+        let mut client = served.overlay.connect().await.unwrap();
         client.write_all(door.get("").as_bytes()).await.unwrap();
-        assert_eq!(told.recv().await, Some(true));
+        assert_eq!(notes.recv().await, Some(true));
         client.abort();
         drop(client);
-        assert_eq!(timeout(LONGEST, told.recv()).await, Ok(Some(false)));
+        assert_eq!(timeout(LONGEST, notes.recv()).await, Ok(Some(false)));
     }
     door.close().await;
 }

@@ -1,4 +1,4 @@
-//! What RFC 9110 says that an intermediary must do; each test is named after its section.
+//! The duties of an intermediary by RFC 9110; each test is named after its section.
 
 use super::*;
 
@@ -17,7 +17,8 @@ async fn rfc9110_4_2_4_a_user_name_in_the_target_is_refused() {
 
 #[tokio::test]
 async fn rfc9110_6_6_1_an_answer_without_a_date_gets_one() {
-    let with = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+    let with = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+                Content-Length: 2\r\nConnection: close\r\n\r\nok";
     for (answer, date) in [(OK, None), (with, Some("Sun, 06 Nov 1994 08:49:37 GMT"))] {
         let service = Service::answering(answer, true).await;
         for door in Door::both(&service).await {
@@ -33,11 +34,13 @@ async fn rfc9110_6_6_1_an_answer_without_a_date_gets_one() {
 #[tokio::test]
 async fn rfc9110_7_6_1_fields_about_the_connection_end_with_it() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: X-Hop, close\r\nX-Hop: 1\r\n\
-                  Keep-Alive: timeout=9\r\nProxy-Connection: x\r\nUpgrade: foo\r\nX-Stays: 1\r\n\r\nok";
+                  Keep-Alive: timeout=9\r\nProxy-Connection: x\r\nUpgrade: foo\r\n\
+                  X-Stays: 1\r\n\r\nok";
     let service = Service::answering(answer, true).await;
     for door in Door::both(&service).await {
-        let fields = "Connection: X-Gone,  x-two\r\nConnection: Host, Content-Length\r\nX-Gone: 1\r\nX-Two: 1\r\n\
-                      Keep-Alive: 5\r\nProxy-Connection: keep-alive\r\nProxy-Authorization: Basic YTpi\r\n\
+        let fields = "Connection: X-Gone,  x-two\r\nConnection: Host, Content-Length\r\n\
+                      X-Gone: 1\r\nX-Two: 1\r\nKeep-Alive: 5\r\n\
+                      Proxy-Connection: keep-alive\r\nProxy-Authorization: Basic YTpi\r\n\
                       TE: gzip, trailers\r\nUpgrade: foo\r\nX-Stays: 2\r\nContent-Length: 0\r\n";
         let heard = door.ask(&door.get(fields)).await;
         for gone in ["x-hop", "keep-alive", "proxy-connection", "upgrade"] {
@@ -116,11 +119,12 @@ async fn rfc9110_7_6_3_messages_name_who_passed_them_on() {
 
 #[tokio::test]
 async fn rfc9110_7_8_only_an_upgrade_that_was_asked_for_is_one() {
-    // It changes to WebSocket, asked or not, and says what it is told after that.
+    // It changes to WebSocket, asked or not, and repeats what it hears after that.
     let service = Service::start(|mut stream, notes| async move {
         let asked = head(&mut stream).await;
         notes.note(asked);
-        let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nfirst";
+        let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+                      Upgrade: websocket\r\n\r\nfirst";
         stream.write_all(answer.as_bytes()).await.unwrap();
         let said = to_end(&mut stream).await;
         notes.note(said.clone());
@@ -132,8 +136,10 @@ async fn rfc9110_7_8_only_an_upgrade_that_was_asked_for_is_one() {
             "",
             "Upgrade: websocket\r\n",
             "Connection: Upgrade\r\nUpgrade: h2c\r\n",
-            "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n",
-            "Connection: Upgrade\r\nUpgrade: h2c/1, HTTP/2.0, H2\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n",
+            "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+             HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n",
+            "Connection: Upgrade\r\nUpgrade: h2c/1, HTTP/2.0, H2\r\n\
+             HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n",
         ] {
             assert_eq!(door.status(&door.get(unasked)).await, 502, "{unasked}");
             let heard = service.heard();
@@ -258,7 +264,8 @@ async fn rfc9110_10_1_1_an_expectation_passes_and_only_the_service_says_continue
 #[tokio::test]
 async fn rfc9110_15_2_interim_answers_pass_but_not_to_1_0() {
     let answer = format!(
-        "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\r\n\
+        "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\
+         Connection: X-Hop\r\nX-Hop: 1\r\n\r\n\
          HTTP/1.1 102 Processing\r\n\r\n{OK}"
     );
     let service = Service::answering(answer, true).await;

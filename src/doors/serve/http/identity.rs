@@ -1,13 +1,13 @@
-//! Who asks, as header fields. Decides which fields of a peer pretend to say that; what is said
-//! comes from the peer's key.
+//! The identity of the peer that asks, as header fields. Decides which fields of a peer pretend to
+//! give one; the values come from the peer's key.
 
 use std::net::IpAddr;
 
 use crate::doors::http1::{Fields, folded};
 use crate::names::PeerIdentity;
 
-/// Takes away what a peer may have written, and says who it is: every field, so that none can be
-/// put in an empty place.
+/// Takes away the fields that a peer may have written, and says who it is: in every field, so that
+/// none can be put in an empty place.
 pub(super) fn introduce(fields: &mut Fields, address: IpAddr, peer: Option<&PeerIdentity>) {
     fields.keep(|name| !is_claim(name));
     let address = address.to_string();
@@ -25,7 +25,7 @@ pub(super) fn introduce(fields: &mut Fields, address: IpAddr, peer: Option<&Peer
         ("x-overlan-address", &address),
         ("x-forwarded-for", &address),
     ] {
-        // What would not be read everywhere as it is written is not said at all.
+        // A value that is not read everywhere as it is written is left out.
         let is_plain = value.bytes().all(|byte| (b' '..0x7f).contains(&byte));
         fields.push(name, if is_plain { value } else { "" });
     }
@@ -39,7 +39,7 @@ pub(super) fn is_claim(name: &str) -> bool {
     CLAIMS.contains(&name.as_str()) || CLAIMED.iter().any(|begin| name.starts_with(begin))
 }
 
-/// How fields of ours and of other proxies begin, folded.
+/// The beginnings of the fields that we and other proxies write, folded.
 const CLAIMED: &[&str] = &["x-overlan-", "x-forwarded-"];
 
 /// Fields by which other proxies say who asks, folded.

@@ -2,7 +2,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
 
-/// Names that a service may take for the one behind them.
+/// Spellings that a service may take for `name`.
 fn spellings(name: &str) -> Vec<String> {
     let mut all = vec![name.to_owned(), name.to_uppercase(), name.to_lowercase()];
     for other in ["_", ".", "~", "!"] {

@@ -1,19 +1,21 @@
-//! How a client of Postgres asks for TLS: in plain text first. Decides what it is answered; the
-//! handshake that follows is TLS's own.
+//! The request of a client of Postgres for TLS, which comes in plain text first. Decides the answer
+//! to it; the handshake that follows is TLS's own.
 
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// What a client of Postgres that begins with TLS at once (`sslnegotiation=direct`) insists on.
+/// The protocol on which a client of Postgres insists that begins with TLS at once
+/// (`sslnegotiation=direct`).
 pub(super) const ALPN: &[u8] = b"postgresql";
 
-/// Agrees to what a client of Postgres asks for before TLS. Returns bytes that belong to TLS
+/// Answers the requests of a client of Postgres before TLS. Returns bytes that belong to TLS
 /// already: a client of any other kind begins with those. Not a byte after the agreed request is
 /// read, so nothing that came in plain text is taken for what is secured.
 ///
 /// # Errors
-/// [`io::ErrorKind::InvalidData`] if the client goes on in plain text; what reading and writing say.
+/// [`io::ErrorKind::InvalidData`] if the client goes on in plain text; otherwise the error of
+/// reading or writing.
 pub(super) async fn agree<S: AsyncRead + AsyncWrite + Unpin>(
     client: &mut S,
 ) -> io::Result<Vec<u8>> {
@@ -40,7 +42,7 @@ pub(super) async fn agree<S: AsyncRead + AsyncWrite + Unpin>(
     }
     Err(io::Error::new(
         io::ErrorKind::InvalidData,
-        "the client goes on in plain text where TLS is published",
+        "the client goes on in plain text on a port that is served with TLS",
     ))
 }
 
@@ -67,7 +69,7 @@ const REQUESTS_MAX: usize = 2;
 mod tests {
     use super::*;
 
-    /// What [`agree`] makes of `said`, what it answers, and what it leaves unread.
+    /// Returns the result of [`agree`] for `said`, its answer, and the bytes that it leaves unread.
     async fn asked(said: &[u8]) -> (io::Result<Vec<u8>>, Vec<u8>, Vec<u8>) {
         let (mut ours, mut theirs) = tokio::io::duplex(64);
         theirs.write_all(said).await.unwrap();

@@ -58,7 +58,7 @@ async fn datagrams_go_to_a_peer_and_back_and_no_further_than_the_connection_live
     assert!(hears(&socket).await.ends_with(b"own"));
     assert!(other.try_recv(&mut [0; 16]).is_err());
     drop(control);
-    // The socket closes with it, which the system tells whoever still sends.
+    // The socket closes with it, of which the system informs a program that still sends.
     while socket.send(&by_name(WEB, ECHO, b"late")).await.is_ok() {
         tokio::task::yield_now().await;
     }

@@ -103,7 +103,11 @@ proptest! {
     }
 
     #[test]
-    fn a_wrapped_datagram_reads_back(data in prop::collection::vec(any::<u8>(), 0..100), v6: bool, port in 1u16..) {
+    fn a_wrapped_datagram_reads_back(
+        data in prop::collection::vec(any::<u8>(), 0..100),
+        v6: bool,
+        port in 1u16..,
+    ) {
         let mut association = association();
         association.handle_client_datagram(CLIENT, &to_remote(0));
         let ip = if v6 { "fd3b:7e5c:1a42::2".parse().unwrap() } else { REMOTE.ip() };
