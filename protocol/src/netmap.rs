@@ -293,70 +293,22 @@ impl Netmap {
             Change::NetworkGone { id } => {
                 self.networks.remove(id);
             }
-            Change::Peer {
-                network,
-                host,
-                peer,
-            } => {
-                if let Some(network) = self.networks.get_mut(network) {
-                    network.peers.insert(*host, Peer::clone(peer));
-                }
-            }
-            Change::PeerGone { network, host } => {
-                if let Some(network) = self.networks.get_mut(network) {
-                    network.peers.remove(host);
-                }
-            }
-            Change::PeerOnline {
-                network,
-                host,
-                online,
-            } => {
-                if let Some(peer) = self
-                    .networks
-                    .get_mut(network)
-                    .and_then(|network| network.peers.get_mut(host))
-                {
-                    peer.online = *online;
-                }
-            }
             Change::Relay { id, relay } => {
                 self.relays.insert(*id, relay.clone());
             }
             Change::RelayGone { id } => {
                 self.relays.remove(id);
             }
-            Change::Relays { network, relays } => {
+            Change::Peer { network, .. }
+            | Change::PeerGone { network, .. }
+            | Change::PeerOnline { network, .. }
+            | Change::Relays { network, .. }
+            | Change::Routes { network, .. }
+            | Change::Filter { network, .. }
+            | Change::DnsRecords { network, .. }
+            | Change::DnsZone { network, .. } => {
                 if let Some(network) = self.networks.get_mut(network) {
-                    network.relays.clone_from(relays);
-                }
-            }
-            Change::Routes { network, routes } => {
-                if let Some(network) = self.networks.get_mut(network) {
-                    network.routes.clone_from(routes);
-                }
-            }
-            Change::Filter { network, filter } => {
-                if let Some(network) = self.networks.get_mut(network) {
-                    network.filter.clone_from(filter);
-                }
-            }
-            Change::DnsRecords {
-                network,
-                name,
-                records,
-            } => {
-                if let Some(network) = self.networks.get_mut(network) {
-                    network.dns.set_records(name, records);
-                }
-            }
-            Change::DnsZone {
-                network,
-                zone,
-                settings,
-            } => {
-                if let Some(network) = self.networks.get_mut(network) {
-                    network.dns.set_zone(zone, settings.as_ref());
+                    network.apply_change(change);
                 }
             }
         }
@@ -373,6 +325,32 @@ impl Netmap {
 }
 
 impl Network {
+    /// Applies a change inside this network; others change nothing here.
+    fn apply_change(&mut self, change: &Change) {
+        match change {
+            Change::Peer { host, peer, .. } => {
+                self.peers.insert(*host, Peer::clone(peer));
+            }
+            Change::PeerGone { host, .. } => {
+                self.peers.remove(host);
+            }
+            Change::PeerOnline { host, online, .. } => {
+                if let Some(peer) = self.peers.get_mut(host) {
+                    peer.online = *online;
+                }
+            }
+            Change::Relays { relays, .. } => self.relays.clone_from(relays),
+            Change::Routes { routes, .. } => self.routes.clone_from(routes),
+            Change::Filter { filter, .. } => self.filter.clone_from(filter),
+            Change::DnsRecords { name, records, .. } => self.dns.set_records(name, records),
+            Change::DnsZone { zone, settings, .. } => self.dns.set_zone(zone, settings.as_ref()),
+            Change::Network { .. }
+            | Change::NetworkGone { .. }
+            | Change::Relay { .. }
+            | Change::RelayGone { .. } => {}
+        }
+    }
+
     /// The peer with this host label, and its host index.
     pub fn peer_named(&self, label: &str) -> Option<(u32, &Peer)> {
         let mut found = self.peers.iter().filter(|(_, peer)| peer.label == label);

@@ -1,5 +1,8 @@
 //! One peer: its session, its way, and the messages that wait for a session. Decides when
 //! handshakes and absences need a timer.
+//!
+//! `turn` appends its next frame, `settle` follows what its session says, and `way` follows what
+//! is known of its relays.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,18 +10,24 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use overlan_netstack::Stack;
-use overlan_protocol::frame::{self, Address, DATA_HEADER_LEN, Vni};
+use overlan_protocol::frame::Vni;
 use overlan_protocol::key::{DeviceId, NetworkId, RelayId, TunnelKey};
 use overlan_protocol::netmap;
-use overlan_protocol::{SEAL_HEADER_LEN, SEAL_TAG_LEN};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
-use super::membership::Membership;
 use super::presence::{Absence, Action, Presence, Standing, Word};
 use super::trust::VerifiedPeer;
 use super::{Addresses, Engine};
-use crate::route::{Choice, LinkState, PeerRoute};
-use crate::tunnel::{Event, OpenError, Opened, PeerConfig, PeerSession, is_init};
+use crate::route::PeerRoute;
+use crate::tunnel::{OpenError, Opened, PeerConfig, PeerSession};
+
+mod settle;
+mod turn;
+mod way;
+
+pub(super) use turn::Turn;
+
+use way::Way;
 
 /// The name of a peer: its network and its host index there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,28 +81,42 @@ struct Sealing {
     handshake: Option<Vec<u8>>,
     /// The time until which it may be sent again over another relay; later it is worth nothing.
     handshake_until: Instant,
-    /// The time at which the handshake message went out that was not answered yet.
-    asked: Option<Instant>,
-    /// More than one went out, so an answer cannot be timed.
-    asked_again: bool,
+    question: Question,
     /// Packets wait until there is a session.
     waiting: bool,
     armed: Option<Instant>,
 }
 
-struct Way {
-    route: PeerRoute,
-    via: Option<RelayId>,
-    armed: Option<Instant>,
+/// A handshake message that went out and was not answered yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Question {
+    #[default]
+    None,
+    /// It went out once, at this time.
+    Once(Instant),
+    /// More than one went out, so an answer cannot be timed.
+    Repeated,
 }
 
-/// The outcome of a peer's turn to send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// A frame of this many bytes was appended; there may be more.
-    Sent(usize),
-    /// There is nothing to send, or nothing that can be sealed yet.
-    Done,
+impl Question {
+    fn ask(&mut self, now: Instant) {
+        *self = match self {
+            Self::None => Self::Once(now),
+            Self::Once(_) | Self::Repeated => Self::Repeated,
+        };
+    }
+
+    fn is_open(self) -> bool {
+        !matches!(self, Self::None)
+    }
+
+    /// Takes an answer. Returns the time of the question, if only one can be meant.
+    fn take_answered(&mut self) -> Option<Instant> {
+        match std::mem::take(self) {
+            Self::Once(at) => Some(at),
+            Self::None | Self::Repeated => None,
+        }
+    }
 }
 
 impl Peer {
@@ -137,8 +160,7 @@ impl Peer {
                 outbox: VecDeque::new(),
                 handshake: None,
                 handshake_until: now,
-                asked: None,
-                asked_again: false,
+                question: Question::default(),
                 waiting: false,
                 armed: None,
             }),
@@ -225,54 +247,6 @@ impl Peer {
         self.sealing.lock().session.can_seal(now)
     }
 
-    /// The relay over which it is reached, if a frame went to it.
-    pub fn via(&self) -> Option<RelayId> {
-        self.way.lock().via
-    }
-
-    pub(super) fn set_via(&self, relay: Option<RelayId>) {
-        self.way.lock().via = relay;
-    }
-
-    pub(super) fn choose(&self, state: impl Fn(RelayId) -> LinkState) -> Choice {
-        self.way.lock().route.choose(state)
-    }
-
-    pub(super) fn with_relays(&self, mut each: impl FnMut(RelayId)) {
-        for relay in self.way.lock().route.relays() {
-            each(*relay);
-        }
-    }
-
-    /// `relay` reported that this peer is not attached to it: another way is tried, or the same one
-    /// a little later.
-    pub(super) fn handle_absent(self: &Arc<Self>, engine: &Engine, now: Instant, relay: RelayId) {
-        let is_news = {
-            let mut way = self.way.lock();
-            way.via = None;
-            let is_news = way.route.handle_absent(now, relay);
-            self.sought.store(way.route.is_absent_somewhere(), Relaxed);
-            is_news
-        };
-        if is_news {
-            // A handshake that waited for its own timer would always find this absence forgotten,
-            // and would never try the backup.
-            let mut sealing = self.sealing.lock();
-            if sealing.outbox.is_empty()
-                && now < sealing.handshake_until
-                && let Some(message) = sealing.handshake.take()
-            {
-                sealing.outbox.push_back(message);
-            }
-        }
-        self.arm_way(engine);
-        if let Some(membership) = engine.memberships().get(&self.key.network) {
-            // Packets that were sent to the wrong relay are lost.
-            membership.stall(now, self);
-            membership.restore_path(engine, now, self);
-        }
-    }
-
     /// Opens a message from this peer in place, which came over `relay`. `Ok(None)` = it was not a
     /// packet.
     pub(super) fn open<'m>(
@@ -291,8 +265,8 @@ impl Peer {
             sealing.standing.handle_heard(now);
         }
         let mut asked = None;
-        if sealing.asked.is_some() && opened.is_ok() && sealing.session.can_seal(now) {
-            asked = sealing.asked.take().filter(|_| !sealing.asked_again);
+        if sealing.question.is_open() && opened.is_ok() && sealing.session.can_seal(now) {
+            asked = sealing.question.take_answered();
         }
         self.settle(engine, now, sealing);
         if let Some(asked) = asked {
@@ -330,100 +304,6 @@ impl Peer {
                 stack.set_round_trip(address, round_trip);
             }
         }
-    }
-
-    /// It was not found at some relay, and has since been heard over `relay`.
-    fn handle_heard(self: &Arc<Self>, engine: &Engine, now: Instant, relay: RelayId) {
-        let has_changed = {
-            let mut way = self.way.lock();
-            let has_changed = way.route.handle_heard(relay);
-            self.sought.store(way.route.is_absent_somewhere(), Relaxed);
-            has_changed
-        };
-        if has_changed {
-            // The timer of the absence finds nothing to forget any more.
-            self.look_again(engine, now);
-        }
-    }
-
-    /// Appends the next frame for this peer to `out`.
-    pub(super) fn emit(
-        self: &Arc<Self>,
-        engine: &Engine,
-        now: Instant,
-        stack: &Stack,
-        out: &mut Vec<u8>,
-    ) -> Turn {
-        let mut sealing = self.sealing.lock();
-        if sealing.outbox.is_empty() && !sealing.session.can_seal(now) {
-            let mut addresses = self.addresses.iter();
-            sealing.waiting = addresses.any(|address| stack.has_packets(*address));
-            if !sealing.waiting {
-                // A turn without packets, as after each look for an absent peer, starts no
-                // handshake.
-                return Turn::Done;
-            }
-            sealing.session.handle_want_send(now);
-            sealing = self.settle_locked(engine, now, sealing);
-        }
-        let start = out.len();
-        if let Some(message) = sealing.outbox.pop_front() {
-            let header = frame::data_header(self.address(0), message.len());
-            out.extend_from_slice(&header);
-            out.extend_from_slice(&message);
-            sealing.handshake = Some(message);
-            if !sealing.session.can_seal(now) {
-                // With a session in use, packets under the old keys would be taken for the answer.
-                sealing.asked_again = sealing.asked.replace(now).is_some();
-            }
-            if sealing.standing.handle_sent(now) {
-                sealing.look = true;
-                self.settle(engine, now, sealing);
-            }
-            return Turn::Sent(out.len() - start);
-        }
-        if !sealing.session.can_seal(now) {
-            return Turn::Done;
-        }
-        drop(sealing);
-        // The flow runs without the session's lock: a reader that opens messages from this peer
-        // does not wait for it.
-        out.resize(start + DATA_HEADER_LEN + SEAL_HEADER_LEN, 0);
-        let emitted = self
-            .addresses
-            .iter()
-            .find_map(|address| stack.poll_packet(now, *address, out));
-        let Some(emitted) = emitted else {
-            out.truncate(start);
-            if self.farewell.swap(false, Relaxed) {
-                let mut sealing = self.sealing.lock();
-                sealing.session.say_farewell(now);
-                self.settle(engine, now, sealing);
-            }
-            return Turn::Done;
-        };
-        out.resize(out.len() + SEAL_TAG_LEN, 0);
-        let mut sealing = self.sealing.lock();
-        let sealed = sealing
-            .session
-            .seal(now, &mut out[start + DATA_HEADER_LEN..]);
-        sealing.look |= sealing.standing.handle_sent(now);
-        self.settle(engine, now, sealing);
-        if let Err(error) = sealed {
-            // The keys ran out since the check above; the flow repeats the packet under new ones.
-            tracing::debug!(%error, "a packet could not be sealed");
-            engine.counters.drops.add("not_sealed");
-            out.truncate(start);
-            return Turn::Done;
-        }
-        let header = frame::data_header(
-            self.address(emitted.flow_id),
-            out.len() - start - DATA_HEADER_LEN,
-        );
-        out[start..start + DATA_HEADER_LEN].copy_from_slice(&header);
-        engine.counters.packets_out.add(1);
-        engine.counters.bytes_out.add(emitted.len as u64);
-        Turn::Sent(out.len() - start)
     }
 
     pub(super) fn handle_timeout(self: &Arc<Self>, engine: &Engine, now: Instant) {
@@ -470,178 +350,6 @@ impl Peer {
             membership.end(now, self, absence);
         }
     }
-
-    /// The belief about this peer's absence changed: there may be a way again.
-    fn look_again(self: &Arc<Self>, engine: &Engine, now: Instant) {
-        engine.reroute_peer(self);
-        if self.stalled.load(Relaxed)
-            && let Some(membership) = engine.memberships().get(&self.key.network)
-        {
-            membership.restore_path(engine, now, self);
-        }
-    }
-
-    fn address(&self, flow: u8) -> Address {
-        Address {
-            vni: self.vni.get(),
-            flow,
-            host: self.key.host,
-        }
-    }
-
-    /// Moves the session's messages to the outbox, and sets the timers that it asks for.
-    fn settle(self: &Arc<Self>, engine: &Engine, now: Instant, sealing: MutexGuard<'_, Sealing>) {
-        let outcome = Self::collect(engine, now, sealing);
-        self.act(engine, now, &outcome);
-    }
-
-    fn settle_locked<'a>(
-        self: &'a Arc<Self>,
-        engine: &Engine,
-        now: Instant,
-        sealing: MutexGuard<'_, Sealing>,
-    ) -> MutexGuard<'a, Sealing> {
-        let outcome = Self::collect(engine, now, sealing);
-        for at in outcome.arm.into_iter().chain(outcome.watch) {
-            engine.arm(at, self.key);
-        }
-        self.sealing.lock()
-    }
-
-    fn collect(engine: &Engine, now: Instant, mut sealing: MutexGuard<'_, Sealing>) -> Outcome {
-        let mut outcome = Outcome::default();
-        while let Some(message) = sealing.session.poll_message() {
-            if is_init(&message) {
-                // One copy that waits for a way is enough.
-                sealing.outbox.retain(|waiting| !is_init(waiting));
-            }
-            if sealing.outbox.len() == OUTBOX_MAX {
-                sealing.outbox.pop_front();
-            }
-            sealing.outbox.push_back(message);
-            sealing.handshake_until = now + HANDSHAKE_LIVES;
-            outcome.has_messages = true;
-        }
-        while let Some(event) = sealing.session.poll_event() {
-            match event {
-                Event::Established => outcome.established = std::mem::take(&mut sealing.waiting),
-                Event::Lost => {
-                    outcome.lost = true;
-                    // Nothing waits for the answer any more.
-                    sealing.outbox.clear();
-                    sealing.handshake = None;
-                }
-                Event::Restarted => {
-                    outcome.absence = Some(sealing.standing.handle_restarted());
-                }
-                Event::Left => outcome.absence = Some(sealing.standing.handle_left(now)),
-                Event::Moved(place) => outcome.moved = Some(RelayId(place)),
-            }
-        }
-        if let Some(due) = sealing.session.poll_timeout()
-            && sealing.armed.is_none_or(|armed| due < armed)
-        {
-            sealing.armed = Some(due);
-            outcome.arm = Some(due);
-        }
-        if std::mem::take(&mut sealing.look)
-            && let Some(due) = sealing.standing.poll_timeout(engine.is_current())
-            && sealing.watch.is_none_or(|watch| due < watch)
-        {
-            sealing.watch = Some(due);
-            outcome.watch = Some(due);
-        }
-        outcome
-    }
-
-    fn act(self: &Arc<Self>, engine: &Engine, now: Instant, outcome: &Outcome) {
-        for at in outcome.arm.into_iter().chain(outcome.watch) {
-            engine.arm(at, self.key);
-        }
-        if (outcome.lost || outcome.absence.is_some())
-            && let Some(membership) = engine.memberships().get(&self.key.network)
-        {
-            if let Some(absence) = outcome.absence {
-                membership.end(now, self, absence);
-            }
-            if outcome.lost {
-                self.handle_lost(engine, now, membership);
-            }
-        }
-        if let Some(relay) = outcome.moved {
-            self.handle_moved(engine, now, relay);
-        }
-        if outcome.has_messages || outcome.established {
-            engine.enqueue(self);
-        }
-    }
-
-    /// Tells the peer over which relay this device is reached, if it may have connections with it.
-    pub(super) fn say_moved(self: &Arc<Self>, engine: &Engine, now: Instant, relay: RelayId) {
-        let mut sealing = self.sealing.lock();
-        if sealing.standing.is_watched() {
-            sealing.session.say_moved(now, relay.0);
-        }
-        self.settle(engine, now, sealing);
-    }
-
-    /// It reported that it is reached over `relay`. Packets that went over another one lately are
-    /// lost.
-    fn handle_moved(self: &Arc<Self>, engine: &Engine, now: Instant, relay: RelayId) {
-        let left = {
-            let mut way = self.way.lock();
-            let is_news = way.via != Some(relay) && way.route.handle_moved(now, relay);
-            self.sought.store(way.route.is_absent_somewhere(), Relaxed);
-            if !is_news {
-                return;
-            }
-            way.via.take()
-        };
-        self.arm_way(engine);
-        if let Some(left) = left {
-            engine.look_through(left);
-        }
-        if let Some(membership) = engine.memberships().get(&self.key.network) {
-            membership.stall(now, self);
-            membership.restore_path(engine, now, self);
-        }
-    }
-
-    /// It answered no handshake for a while. Only connections have more patience.
-    fn handle_lost(self: &Arc<Self>, engine: &Engine, now: Instant, membership: &Membership) {
-        if membership.has_connections(self) {
-            let mut sealing = self.sealing.lock();
-            if sealing.waiting {
-                sealing.session.handle_want_send(now);
-            }
-            self.settle(engine, now, sealing);
-        } else {
-            membership.forget_flows(now, self);
-        }
-    }
-
-    fn arm_way(&self, engine: &Engine) {
-        let mut way = self.way.lock();
-        if let Some(due) = way.route.poll_timeout()
-            && way.armed.is_none_or(|armed| due < armed)
-        {
-            way.armed = Some(due);
-            drop(way);
-            engine.arm(due, self.key);
-        }
-    }
-}
-
-#[derive(Default)]
-struct Outcome {
-    has_messages: bool,
-    established: bool,
-    lost: bool,
-    absence: Option<Absence>,
-    moved: Option<RelayId>,
-    /// Timers to set; each by itself, since each was recorded as set.
-    arm: Option<Instant>,
-    watch: Option<Instant>,
 }
 
 impl std::fmt::Debug for Peer {
@@ -671,10 +379,3 @@ fn session_seed(engine: &Engine, key: PeerKey) -> u64 {
 /// A first answer that is late by no more than this was held up by busy processors, not by
 /// distance. Rings of the wrong size would cost the memory of a hundred flows.
 const HANDSHAKE_WORK: Duration = Duration::from_millis(5);
-
-/// The time for which a handshake message is tried at one relay after the other: as long as the
-/// handshake itself.
-const HANDSHAKE_LIVES: Duration = Duration::from_secs(30);
-
-/// Handshake messages that may wait for a link; older ones are worth nothing.
-const OUTBOX_MAX: usize = 4;

@@ -1,26 +1,26 @@
 //! Decides, for one peer, when to start a handshake, which keys seal and open, and what a message
 //! from the peer means. Holds no socket, no clock and no queue of packets: a packet without a
 //! session waits with the caller.
+//!
+//! Here are keys in use; `handshake` makes new ones, and `error` has the reasons for failures.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use snow::HandshakeState;
-use thiserror::Error;
-use zeroize::Zeroizing;
-
-use super::envelope::{
-    self, INSTANCE_LEN, Message, NOISE_1_LEN, NOISE_2_LEN, Note, TAG_LEN, TRANSPORT_HEADER_LEN,
-};
-use super::keys::{LONGEST_UNDER_WAY, Role, SessionKeys, SplitKeys};
-use super::noise::{self, StaticKey};
-use attempt::{Attempt, RETRY_FIRST, prologue};
+use super::envelope::{self, INSTANCE_LEN, Message, Note, TAG_LEN, TRANSPORT_HEADER_LEN};
+use super::keys::SessionKeys;
+use super::noise::StaticKey;
+use attempt::Attempt;
 use limits::{HandshakeLimit, StrayLimit, Unanswered};
 
 mod attempt;
+mod error;
+mod handshake;
 mod limits;
+
+pub use error::{OpenError, SealError};
 
 /// The two ends of a session. All of it goes into the handshake, so keys for one network or peer
 /// fit no other.
@@ -100,74 +100,6 @@ pub enum Event {
     Left,
     /// The peer reported that the way to it broke, and that it is reached over this relay.
     Moved([u8; 16]),
-}
-
-/// The reason why a packet was not sealed. The buffer is unchanged.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum SealError {
-    /// No session: keep the packet, call [`PeerSession::handle_want_send`], wait for
-    /// [`Event::Established`].
-    #[error("no session with this peer yet")]
-    NoSession,
-    /// The session has reached its hard limit of messages or bytes. Treat it like `NoSession`; it
-    /// is separate because it means that handshakes have failed under load for a long time.
-    #[error("the session has sealed as much as its keys allow")]
-    Exhausted,
-    /// The buffer is too short for header and tag, or longer than a message can be: a mistake of
-    /// the caller.
-    #[error("the buffer does not fit a tunnel message")]
-    Length,
-}
-
-/// The reason why a message was dropped. Nothing but a counter should follow, except for
-/// [`UnknownIndex`](Self::UnknownIndex).
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum OpenError {
-    /// It does not have the form of a tunnel message.
-    #[error("not a tunnel message")]
-    Malformed,
-    /// It is for keys or a handshake that this side does not have: it is late, or both sides came
-    /// to hold different keys, because one was restarted or handshakes were lost. In the latter
-    /// case a new handshake is under way; late messages cause few of them.
-    #[error("the message is for an unknown session")]
-    UnknownIndex,
-    /// The counter was used before or is older than the window.
-    #[error("the message was seen before")]
-    Replayed,
-    /// The cipher rejects it, or it was made with another key than the peer's.
-    #[error("the message is not authentic")]
-    Forged,
-    /// The peer sent more handshakes per second than it may.
-    #[error("the peer sent too many handshakes within a second")]
-    RateLimited,
-    /// Its keys have reached the end of their age or use.
-    #[error("the message is for an expired session")]
-    Expired,
-}
-
-impl OpenError {
-    /// Every reason, for registering one counter each.
-    pub const ALL: [Self; 6] = [
-        Self::Malformed,
-        Self::UnknownIndex,
-        Self::Replayed,
-        Self::Forged,
-        Self::RateLimited,
-        Self::Expired,
-    ];
-
-    /// The name for metrics. It never changes.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::UnknownIndex => "unknown_index",
-            Self::Replayed => "replayed",
-            Self::Forged => "forged",
-            Self::RateLimited => "rate_limited",
-            Self::Expired => "expired",
-        }
-    }
 }
 
 impl PeerSession {
@@ -368,160 +300,6 @@ impl PeerSession {
         Ok(Opened::Packet(packet))
     }
 
-    fn open_init(
-        &mut self,
-        now: Instant,
-        sender: u32,
-        noise_1: &[u8; NOISE_1_LEN],
-    ) -> Result<(), OpenError> {
-        // Before the expensive part, which is what the limit protects.
-        if !self.handshakes.allow(now) {
-            return Err(OpenError::RateLimited);
-        }
-        let known = self
-            .all_keys()
-            .find_map(|keys| keys.answer_to(sender, noise_1));
-        if let Some(answer) = known {
-            let answer = answer.to_vec();
-            self.push_message(answer);
-            return Ok(());
-        }
-        let config = &self.config;
-        let prologue = prologue(config, &config.remote_device, &config.local_device);
-        let mut handshake =
-            noise::responder(&prologue, &config.local_static).map_err(|_| OpenError::Forged)?;
-        let mut instance = [0; INSTANCE_LEN];
-        handshake
-            .read_message(noise_1, &mut instance)
-            .map_err(|_| OpenError::Forged)?;
-        if handshake.get_remote_static() != Some(&self.config.remote_static[..]) {
-            return Err(OpenError::Forged);
-        }
-
-        if let Some(attempt) = &mut self.attempt
-            && let Some(flight) = &attempt.flight
-        {
-            if self.config.local_device < self.config.remote_device {
-                // Both started, and ours goes on. If it may have been lost, the peer gets it again.
-                if flight.may_be_lost(now) {
-                    self.transmit(now);
-                }
-                return Ok(());
-            }
-            // Both started, and the peer's goes on. Ours is kept: this message 1 may be an old
-            // copy.
-            attempt.yield_to_peer(now);
-        }
-
-        let mut noise_2 = [0; NOISE_2_LEN];
-        handshake
-            .write_message(&self.config.local_instance, &mut noise_2)
-            .map_err(|_| OpenError::Forged)?;
-        let local_index = self.unused_index();
-        let answer = envelope::response(local_index, sender, &noise_2);
-        let role = Role::Responder {
-            asked: Box::new(*noise_1),
-            answer: answer.clone(),
-        };
-        let split = split(&mut handshake);
-        let keys = SessionKeys::new(now, role, local_index, sender, instance, &split);
-        self.next = Some(keys);
-        self.push_message(answer);
-        Ok(())
-    }
-
-    fn open_response(
-        &mut self,
-        now: Instant,
-        sender: u32,
-        receiver: u32,
-        noise_2: &[u8; NOISE_2_LEN],
-    ) -> Result<(), OpenError> {
-        let flight = self
-            .attempt
-            .as_mut()
-            .and_then(|attempt| attempt.flight.as_mut())
-            .filter(|flight| flight.local_index == receiver)
-            .ok_or(OpenError::UnknownIndex)?;
-        // Before the expensive part, and only for messages that get there.
-        if !self.handshakes.allow(now) {
-            return Err(OpenError::RateLimited);
-        }
-        let mut instance = [0; INSTANCE_LEN];
-        // A failed read leaves the handshake as it was, ready for the true message 2, for a few
-        // times.
-        if flight
-            .handshake
-            .read_message(noise_2, &mut instance)
-            .is_err()
-        {
-            flight.forged += 1;
-            if flight.forged >= FORGED_MAX
-                && let Some(attempt) = &mut self.attempt
-            {
-                // A forger knows its index. The next flight, when it is due, has another one.
-                attempt.flight = None;
-            }
-            return Err(OpenError::Forged);
-        }
-        let keys = split(&mut flight.handshake);
-        let mut keys = SessionKeys::new(now, Role::Initiator, receiver, sender, instance, &keys);
-
-        // The responder seals nothing under the new keys before it has seen this.
-        let mut confirm = vec![0; TRANSPORT_HEADER_LEN + TAG_LEN];
-        let confirmed = keys.seal(now, &mut confirm);
-        debug_assert_eq!(confirmed, Ok(()), "fresh keys seal an empty packet");
-        self.messages.retain(|message| !is_init(message));
-        self.push_message(confirm);
-
-        let usable_before = self.can_seal(now);
-        // The peer may use the keys of our own answer already, unless their confirmation is long
-        // overdue. They are older than the new keys on both sides.
-        let unconfirmed = self
-            .next
-            .take()
-            .filter(|keys| now < keys.created + LONGEST_UNDER_WAY);
-        let replaced = self.current.replace(keys);
-        self.retire(replaced);
-        self.retire(unconfirmed);
-        self.meet(instance);
-        self.attempt = None;
-        self.announced &= usable_before;
-        self.heard(now);
-        Ok(())
-    }
-
-    /// The peer uses the keys that we answered with, so we may use them too.
-    fn promote_next(&mut self, now: Instant) {
-        let usable_before = self.can_seal(now);
-        let confirmed = self.next.take();
-        let instance = confirmed.as_ref().map(|keys| keys.instance);
-        let replaced = std::mem::replace(&mut self.current, confirmed);
-        self.retire(replaced);
-        if let Some(instance) = instance {
-            self.meet(instance);
-        }
-        self.announced &= usable_before;
-        // Keys that were confirmed too late cannot seal what waits.
-        if self.can_seal(now) {
-            self.attempt = None;
-            self.messages.retain(|message| !is_init(message));
-        }
-    }
-
-    /// The process `instance` of the peer proved that it holds the current keys.
-    fn meet(&mut self, instance: [u8; INSTANCE_LEN]) {
-        if self
-            .instance
-            .replace(instance)
-            .is_some_and(|known| known != instance)
-        {
-            // The last messages of the old process are about connections that no longer exist.
-            self.previous.clear();
-            self.push_event(Event::Restarted);
-        }
-    }
-
     /// Seals a note under the current keys. Returns whether there are any.
     fn push_note(&mut self, now: Instant, note: Note) -> bool {
         let Some(keys) = self.current.as_mut() else {
@@ -537,13 +315,6 @@ impl PeerSession {
         true
     }
 
-    fn retire(&mut self, keys: Option<SessionKeys>) {
-        if let Some(keys) = keys {
-            self.previous.push_front(keys);
-            self.previous.truncate(PREVIOUS_MAX);
-        }
-    }
-
     /// Something authentic and new came from the peer.
     fn heard(&mut self, now: Instant) {
         self.proved = true;
@@ -554,48 +325,6 @@ impl PeerSession {
         if !self.announced && self.can_seal(now) {
             self.announced = true;
             self.push_event(Event::Established);
-        }
-    }
-
-    fn start_attempt(&mut self, now: Instant) {
-        if self.attempt.is_some() {
-            return;
-        }
-        // If we have just answered the peer's handshake, its confirmation is on the way.
-        let answered = self.next.as_ref().map(|keys| keys.created + RETRY_FIRST);
-        let start = answered.map_or(now, |until| until.max(now));
-        self.attempt = Some(Attempt::new(now, start));
-        if start == now {
-            self.transmit(now);
-        }
-    }
-
-    fn transmit(&mut self, now: Instant) {
-        let unused_index = self.unused_index();
-        let jitter = self.random.u64(..);
-        let Some(attempt) = &mut self.attempt else {
-            return;
-        };
-        let Some(message) = attempt.transmit(now, &self.config, unused_index, jitter) else {
-            return;
-        };
-        // One copy that waits to be sent is enough.
-        self.messages.retain(|message| !is_init(message));
-        self.push_message(message);
-    }
-
-    /// A random index that no live keys or handshake of this peer use.
-    fn unused_index(&mut self) -> u32 {
-        loop {
-            let index = self.random.u32(..);
-            let in_flight = self.attempt.iter().flat_map(|attempt| &attempt.flight);
-            let taken = self.all_keys().any(|keys| keys.local_index == index)
-                || in_flight
-                    .into_iter()
-                    .any(|flight| flight.local_index == index);
-            if !taken {
-                return index;
-            }
         }
     }
 
@@ -630,23 +359,12 @@ impl fmt::Debug for PeerSession {
     }
 }
 
-fn split(handshake: &mut HandshakeState) -> SplitKeys {
-    let (first, second) = handshake.dangerously_get_raw_split();
-    SplitKeys {
-        first: Zeroizing::new(first),
-        second: Zeroizing::new(second),
-    }
-}
-
 /// Returns whether `message` begins a handshake.
 #[must_use]
 pub fn is_init(message: &[u8]) -> bool {
     matches!(envelope::parse(message), Some(Message::Init { .. }))
 }
 
-/// Answers that do not open after which a handshake is started again: an honest peer sends none,
-/// and a broken path rarely damages one.
-const FORGED_MAX: u32 = 3;
 /// Old keys that still open: those just replaced, and those that the peer may have started to use
 /// while we replaced them.
 const PREVIOUS_MAX: usize = 2;

@@ -4,7 +4,22 @@
 use serde::{Deserialize, Serialize};
 
 use crate::gateway::{GatewayRoute, OfferedRoute};
-use crate::key::DeviceId;
+use crate::key::{DeviceId, NetworkId};
+
+/// A network, for lists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkSummary {
+    /// The id of the network.
+    pub id: NetworkId,
+    /// The label of the network, as names have it.
+    pub name: String,
+    /// Devices join this network when they name none.
+    pub default: bool,
+    /// Number of devices.
+    pub devices: u32,
+    /// Number of those that are online.
+    pub online: u32,
+}
 
 /// Makes a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

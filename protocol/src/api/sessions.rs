@@ -1,8 +1,62 @@
-//! Requests and responses about a person's logins: a new password, and the open sessions.
+//! Requests and responses about a person's logins: setup, login, a new password, and the open
+//! sessions. Re-exported by [`crate::api`].
 
 use serde::{Deserialize, Serialize};
 
-use crate::key::Secret;
+use crate::key::{NetworkId, Secret};
+
+/// Makes the owner account, the first organisation and its default network.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetupRequest {
+    /// Printed by the controller at its first start.
+    pub setup_token: Secret,
+    /// Owner's email.
+    pub email: String,
+    /// Owner's password, [`PASSWORD_MIN`] to [`PASSWORD_MAX`] characters.
+    pub password: Secret,
+    /// Organisation's name, for people.
+    pub organisation: String,
+    /// Label of the default network.
+    pub network: String,
+}
+
+/// Fewest characters of a password (no second factor exists yet).
+pub const PASSWORD_MIN: usize = 15;
+/// Most characters of a password.
+pub const PASSWORD_MAX: usize = 1_024;
+
+/// Setup is done.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SetupResponse {
+    /// The id of the network that was made, which is the default one.
+    pub network: NetworkId,
+    /// The owner is logged in.
+    pub session: LoginResponse,
+}
+
+/// Logs a person in by email and password.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginRequest {
+    /// The email address that the account goes by.
+    pub email: String,
+    /// The password of the account.
+    pub password: Secret,
+}
+
+/// A session of a person.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LoginResponse {
+    /// Bearer token, `ovs_…`.
+    pub session: Secret,
+    /// Its end, seconds since the Unix epoch.
+    pub expires: u64,
+    /// The email address that the account goes by.
+    pub email: String,
+    /// Organisation's name.
+    pub organisation: String,
+}
 
 /// Changes the password; all other sessions of the account end.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -10,7 +64,7 @@ use crate::key::Secret;
 pub struct PasswordRequest {
     /// The current password.
     pub old: Secret,
-    /// The new password, [`super::PASSWORD_MIN`] to [`super::PASSWORD_MAX`] characters.
+    /// The new password, [`PASSWORD_MIN`] to [`PASSWORD_MAX`] characters.
     pub new: Secret,
 }
 

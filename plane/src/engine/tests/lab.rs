@@ -1,24 +1,24 @@
 //! Two engines and two relays under one virtual clock. The relays are a few lines: they stamp,
 //! deliver, release credit at once and say who is not there; what goes over them is written down.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::task::{Context, Poll, Wake};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use overlan_netstack::{ConnectError, TcpListener, TcpStream};
-use overlan_protocol::address;
 use overlan_protocol::exchange::{Batch, Exchange as _};
-use overlan_protocol::frame::{Address, GoneReason, Vni};
-use overlan_protocol::key::{IdentitySecret, TunnelKey, encode_signature};
-use overlan_protocol::netmap::{self, Network};
-use overlan_protocol::policy::Filter;
-use overlan_protocol::proof::tunnel_key_message;
-use std::net::SocketAddr;
-use std::task::Waker;
-use zeroize::Zeroizing;
+use overlan_protocol::frame::{self, Address, BODY_MAX, Frame, GoneReason};
+use overlan_protocol::netmap::Network;
 
 use super::*;
-use overlan_protocol::frame::{self, BODY_MAX, Frame};
+
+mod deployment;
+
+use deployment::device;
+pub(super) use deployment::{
+    BACKUP, HOME, HOSTS, NETWORK, PORT, VNI, address_of, identity, netmap, network, tunnel,
+};
 
 pub(super) struct Lab {
     pub(super) now: Instant,
@@ -446,72 +446,6 @@ pub(super) fn pass_bytes(
     let count = to.try_read(&mut bytes)?;
     Ok(bytes[..count].to_vec())
 }
-
-pub(super) fn address_of(index: usize) -> SocketAddr {
-    SocketAddr::new(address::both(HOSTS[index]).unwrap()[0], PORT)
-}
-
-pub(super) fn network(index: usize) -> Network {
-    let other = 1 - index;
-    Network {
-        routes: Vec::new(),
-        name: "lab".into(),
-        vni: VNI,
-        host: HOSTS[index],
-        label: format!("side-{index}"),
-        relays: vec![HOME, BACKUP],
-        filter: Filter::starter(),
-        peers: BTreeMap::from([(HOSTS[other], entry(other))]),
-        dns: Default::default(),
-    }
-}
-
-/// The entry of side `index` in the netmaps of others.
-fn entry(index: usize) -> netmap::Peer {
-    let identity = identity(index);
-    let tunnel = TunnelKey(*tunnel(index).public());
-    netmap::Peer {
-        owner: Default::default(),
-        routes: Vec::new(),
-        device: device(index),
-        label: format!("side-{index}"),
-        identity: identity.public(),
-        tunnel,
-        tunnel_signature: encode_signature(&identity.sign(&tunnel_key_message(&tunnel))),
-        relays: vec![HOME, BACKUP],
-        online: true,
-    }
-}
-
-pub(super) fn netmap(index: usize, networks: BTreeMap<NetworkId, Network>) -> Netmap {
-    Netmap {
-        version: 1,
-        lineage: None,
-        domain: "lab.test".into(),
-        device: device(index),
-        networks,
-        relays: BTreeMap::new(),
-    }
-}
-
-fn device(index: usize) -> DeviceId {
-    DeviceId([index as u8 + 1; 16])
-}
-
-pub(super) fn identity(index: usize) -> IdentitySecret {
-    IdentitySecret::from_seed([index as u8 + 21; 32])
-}
-
-pub(super) fn tunnel(index: usize) -> StaticKey {
-    StaticKey::from_secret(Zeroizing::new([index as u8 + 11; 32]))
-}
-
-pub(super) const HOME: RelayId = RelayId([0xa1; 16]);
-pub(super) const BACKUP: RelayId = RelayId([0xa2; 16]);
-pub(super) const NETWORK: NetworkId = NetworkId([7; 16]);
-pub(super) const VNI: Vni = Vni::new(0x4242).unwrap();
-pub(super) const HOSTS: [u32; 2] = [5, 9];
-pub(super) const PORT: u16 = 80;
 
 /// The time between two looks at a connection that is being opened.
 const STEP: Duration = Duration::from_millis(50);

@@ -1,6 +1,8 @@
 use super::*;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 mod convergence;
 mod lifetime;
 mod notes;

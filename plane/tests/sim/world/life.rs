@@ -1,6 +1,17 @@
 //! Events of a client as a whole: it sleeps, wakes, is killed, and starts again.
 
-use super::*;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use overlan_netstack::{Connecting, TcpStream};
+use overlan_plane::engine::KnownPeers;
+use overlan_protocol::address;
+
+use super::{Client, Connection, STEPS_MAX, World};
+use crate::deployment::{HOSTS, NETWORK, PORT, netmap};
+use crate::wire::Wire;
 
 impl World {
     /// Both clients are attached, and nothing happens by itself.

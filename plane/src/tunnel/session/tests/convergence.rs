@@ -1,9 +1,12 @@
 //! Both sides at once, in every order: they end with keys for each other, and nothing that was
 //! sealed is lost.
 
-use super::*;
-use proptest::prelude::*;
 use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::tunnel::keys::LONGEST_UNDER_WAY;
 
 #[test]
 fn both_starting_at_once_end_with_one_session() {

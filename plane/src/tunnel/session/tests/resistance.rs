@@ -1,7 +1,9 @@
 //! Forged, copied, late and foreign messages, which change nothing.
 
-use super::*;
 use proptest::prelude::*;
+
+use super::*;
+use crate::tunnel::envelope::{NOISE_1_LEN, NOISE_2_LEN};
 
 #[test]
 fn no_forged_byte_changes_anything() {

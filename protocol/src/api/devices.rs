@@ -1,0 +1,188 @@
+//! Requests and responses about devices: auth keys, enrolment, tickets and reports. Re-exported by
+//! [`crate::api`].
+
+use serde::{Deserialize, Serialize};
+
+use super::MembershipSummary;
+use crate::frame::Vni;
+use crate::key::{DeviceId, IdentityKey, RelayId, Secret, TunnelKey};
+use crate::netmap::Owner;
+
+/// A device, for lists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceSummary {
+    /// The id of the device.
+    pub id: DeviceId,
+    /// The name that it asked for; its label in each network may be another one.
+    pub label: String,
+    /// The networks that it is a member of.
+    pub networks: Vec<MembershipSummary>,
+    /// Labels of the networks that it joins when it is approved; none if it does not wait.
+    #[serde(default)]
+    pub waiting: Vec<String>,
+    /// The person or the auth key that enrolled it.
+    pub owner: Owner,
+    /// The note of the auth key that enrolled it; empty without one.
+    #[serde(default)]
+    pub owner_note: String,
+    /// It holds a controller session.
+    pub online: bool,
+    /// It is removed after it goes offline.
+    pub ephemeral: bool,
+    /// Name of its home relay, if it has one.
+    pub relay: Option<String>,
+}
+
+/// Asks for an auth key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthKeyRequest {
+    /// Labels of the networks that devices may join by it; none = the default network.
+    #[serde(default)]
+    pub networks: Vec<String>,
+    /// May enrol more than one device.
+    #[serde(default)]
+    pub reusable: bool,
+    /// Its devices are removed after going offline.
+    #[serde(default)]
+    pub ephemeral: bool,
+    /// Its devices wait for a person before they are in any network.
+    #[serde(default)]
+    pub approval: bool,
+    /// Seconds until it expires, at most [`AUTH_KEY_LIFE_MAX_SECS`]; `None` =
+    /// [`AUTH_KEY_LIFE_SECS`].
+    #[serde(default)]
+    pub expires_in_secs: Option<u64>,
+    /// The rule for a device whose name is taken.
+    #[serde(default)]
+    pub on_name_taken: NamePolicy,
+    /// A note for people.
+    #[serde(default)]
+    pub note: String,
+}
+
+/// Default life of an auth key, seconds: one day.
+pub const AUTH_KEY_LIFE_SECS: u64 = 24 * 3_600;
+/// Longest life of an auth key, seconds: one year.
+pub const AUTH_KEY_LIFE_MAX_SECS: u64 = 365 * 24 * 3_600;
+
+/// The rule that enrolment follows if a device, a record or a gateway host has the wanted name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NamePolicy {
+    /// Append a number to the name.
+    #[default]
+    Suffix,
+    /// Take over the name and remove the other device if it is offline and was enrolled by the same
+    /// key; otherwise do as `Suffix` does.
+    TakeOverOffline,
+    /// Refuse the request.
+    Fail,
+}
+
+/// A new auth key; its text is shown this once.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AuthKeyResponse {
+    /// `ovk_<id>_<secret>`.
+    pub key: Secret,
+    /// The key without its secret.
+    pub summary: AuthKeySummary,
+}
+
+/// An auth key, for lists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthKeySummary {
+    /// Public part of the key.
+    pub id: String,
+    /// Labels of its networks.
+    pub networks: Vec<String>,
+    /// May enrol more than one device.
+    pub reusable: bool,
+    /// Its devices are ephemeral.
+    pub ephemeral: bool,
+    /// Its devices wait for a person.
+    #[serde(default)]
+    pub approval: bool,
+    /// Its end, seconds since the Unix epoch.
+    pub expires: u64,
+    /// Devices enrolled by it.
+    pub uses: u32,
+    /// The key was revoked: nobody can enrol by it any more.
+    pub revoked: bool,
+    /// The note that was made with the key.
+    pub note: String,
+}
+
+/// A device asks to be enrolled.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolRequest {
+    /// The key or session that authorises the enrolment.
+    pub credential: Credential,
+    /// Wanted networks; [`ALL_NETWORKS`] alone = all that the credential allows; none = all of the
+    /// key's, or the organisation's default one.
+    #[serde(default)]
+    pub networks: Vec<String>,
+    /// Host name of the operating system, or the user's choice.
+    pub hostname: String,
+    /// The device's new identity key.
+    pub identity: IdentityKey,
+    /// Signature by `identity` over [`crate::proof::enrolment_message`] of this connection, text
+    /// form.
+    pub proof: String,
+    /// The device's tunnel key.
+    pub tunnel: TunnelKey,
+    /// Signature by `identity` over [`crate::proof::tunnel_key_message`], text form.
+    pub tunnel_signature: String,
+}
+
+/// A key or a session that authorises an enrolment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Credential {
+    /// An auth key.
+    AuthKey(Secret),
+    /// A person's session.
+    Session(Secret),
+}
+
+/// The device is enrolled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolResponse {
+    /// The id that the controller gave the device.
+    pub device: DeviceId,
+    /// Host label that it got in the first of its networks.
+    pub label: String,
+    /// Label of the first network that it joined; the netmap lists all.
+    pub network: String,
+    /// The deployment's domain.
+    pub domain: String,
+    /// Its first ticket.
+    pub ticket: TicketResponse,
+}
+
+/// A ticket for relays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketResponse {
+    /// The ticket's text, as a relay reads it.
+    pub ticket: String,
+    /// Its end, seconds since the Unix epoch.
+    pub expires: u64,
+    /// Networks that it names, ascending: the device attaches again when they change.
+    #[serde(default)]
+    pub networks: Vec<Vni>,
+}
+
+/// A device's report of its state, sent from time to time and after each change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceReport {
+    /// Relays that the device is attached to.
+    pub attached: Vec<RelayId>,
+    /// Measured round trips of TLS connections, milliseconds, at most 64.
+    pub round_trips_ms: Vec<(RelayId, u32)>,
+    /// The device is shutting down: it is offline as soon as its netmap stream is closed, without
+    /// the usual wait for its return.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
+}
