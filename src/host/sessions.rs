@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
+use tracing::{Instrument, debug, debug_span};
 
 use crate::host::accept::{Until, report};
 
@@ -97,7 +98,7 @@ where
                 }
                 let is_known = session.as_ref().is_some_and(|it| it.was_admitted_just_now());
                 if !is_known && !front.admits(from).await {
-                    tracing::debug!(%from, "a datagram was dropped: its sender may not send");
+                    debug!(%from, "a datagram was dropped: its sender may not send");
                     continue;
                 }
                 let session = match session {
@@ -111,18 +112,19 @@ where
                         make_room(&mut sessions, &mut tasks, limits, from.ip()).await;
                         let (datagrams, waiting) = mpsc::channel(WAITING_MAX);
                         let (front, open) = (front.clone(), open.clone());
-                        let task = tasks.spawn(async move {
+                        let carried = async move {
                             match open(from).await {
                                 Some(back) => carry(&*front, from, &back, waiting).await,
                                 None => front.refuse(from),
                             }
-                        });
+                        };
+                        let task = tasks.spawn(carried.instrument(debug_span!("flow", %from)));
                         let session = UdpSession::new(datagrams, task);
                         sessions.entry(from).insert_entry(session).into_mut()
                     }
                 };
                 if !session.keep(&space, &data[..len]) {
-                    tracing::debug!(
+                    debug!(
                         %from,
                         "a datagram was dropped: too much waits, or the session just ended"
                     );
@@ -244,7 +246,7 @@ async fn carry<F: Front, B: Back>(
                 match back.send(&datagram.data).or_else(|_| back.send(&datagram.data)) {
                     Ok(()) => {}
                     Err(error) if is_refusal(&error) => front.refuse(from),
-                    Err(error) => tracing::debug!(%from, %error, "a datagram was not carried"),
+                    Err(error) => debug!(%error, "a datagram was not carried"),
                 }
             }
             received = back.recv(&mut data) => match received {
@@ -254,7 +256,7 @@ async fn carry<F: Front, B: Back>(
                 }
                 Err(error) if is_refusal(&error) => front.refuse(from),
                 Err(error) => {
-                    tracing::debug!(%from, %error, "a UDP session broke");
+                    debug!(%error, "a UDP session broke");
                     return;
                 }
             },

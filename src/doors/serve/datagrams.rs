@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use overlan_netstack as netstack;
 use overlan_transport::clock::now;
 use tokio::net::UdpSocket;
+use tracing::debug;
 
 use crate::doors::serve::service::Target;
 use crate::host::accept::Until;
@@ -25,14 +26,12 @@ pub(crate) async fn run(socket: netstack::UdpSocket, target: Target, until: impl
         all,
         of_one_address: (all / SOURCES_AT_LEAST).max(1),
     };
-    let open = move |peer| {
+    let open = move |_| {
         let target = target.clone();
         async move {
             let dialled = dial(&target).await;
             dialled
-                .inspect_err(
-                    |error| tracing::debug!(%peer, %target, %error, "the service is not there"),
-                )
+                .inspect_err(|error| debug!(%target, %error, "the service is not there"))
                 .ok()
         }
     };
@@ -57,8 +56,8 @@ async fn dial(target: &Target) -> io::Result<UdpSocket> {
     };
     let socket = UdpSocket::bind(any).await?;
     socket.connect(service).await?;
-    // A new socket takes nothing before the runtime has heard that it is writable, and the first
-    // datagram waits.
+    // A new socket takes nothing before the runtime has heard that it is writable
+    // (<https://github.com/tokio-rs/tokio/pull/8032>), and the first datagram waits.
     socket.writable().await?;
     Ok(socket)
 }
@@ -71,7 +70,7 @@ impl Front for netstack::UdpSocket {
 
     fn send_to(&self, data: &[u8], to: SocketAddr) {
         if let Err(error) = netstack::UdpSocket::send_to(self, data, to) {
-            tracing::debug!(%to, %error, "an answer was not sent");
+            debug!(%to, %error, "an answer was not sent");
         }
     }
 

@@ -137,7 +137,8 @@ impl ForeignSockets {
                 socket.insert(UdpSocket::from_std(opened)?)
             }
         };
-        // Asked of the system itself: the runtime does not know yet that a new socket can send.
+        // Asked of the system itself: the runtime does not know yet that a new socket can send
+        // (<https://github.com/tokio-rs/tokio/pull/8032>).
         sendto(socket, data, SendFlags::DONTWAIT, &to)?;
         Ok(to)
     }
