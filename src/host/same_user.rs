@@ -18,7 +18,7 @@ use crate::host::shares::Claimant;
 /// The reason why a program may not come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Stranger {
-    /// It runs as somebody else.
+    /// It runs as another user.
     #[error("it belongs to user {0} of this host")]
     User(u32),
     /// No socket of this host is the other end: it is in another network namespace or on another
@@ -57,8 +57,8 @@ pub(crate) async fn admit_sender(client: SocketAddr, user: u32) -> Result<u32, S
     decide(&owners, user)
 }
 
-/// Returns the user of the program that connected from `client` to `server`, be it any; `None` if
-/// the kernel does not know.
+/// Returns the user of the program that connected from `client` to `server`, whether or not it may
+/// go on; `None` if the kernel does not know.
 pub(crate) async fn user_of_connection(client: SocketAddr, server: SocketAddr) -> Option<u32> {
     let owners = ask_for_connection(client, server).await.ok()?;
     owners
@@ -181,9 +181,9 @@ fn look_up(client: SocketAddr, server: SocketAddr) -> io::Result<Option<Owner>> 
     }
 }
 
-/// The sockets for datagrams that have a port, whatever address they are bound or connected to: a
-/// program may say with each datagram which address it comes from, and send past the one that it is
-/// connected to.
+/// Finds the sockets for datagrams that have a port, whatever address they are bound or connected
+/// to: a program may say with each datagram which address it comes from, and send past the one that
+/// it is connected to.
 fn look_up_udp(port: u16) -> io::Result<Vec<Owner>> {
     let port = format!(":{port:04X}");
     let has_port = |local: &str, _: &str| local.ends_with(&port);
@@ -210,7 +210,7 @@ fn find(table: impl BufRead, local: &str, remote: &str) -> io::Result<Option<Own
     Ok(found.first().copied())
 }
 
-/// The sockets whose local and remote address are as wanted.
+/// Finds the sockets whose local and remote address are as wanted.
 fn find_all(table: impl BufRead, wanted: impl Fn(&str, &str) -> bool) -> io::Result<Vec<Owner>> {
     let mut found = Vec::new();
     for line in table.take(TABLE_MAX).lines() {
@@ -234,7 +234,7 @@ fn find_all(table: impl BufRead, wanted: impl Fn(&str, &str) -> bool) -> io::Res
     Ok(found)
 }
 
-/// The kernel prints an address as words of its own byte order.
+/// Writes an address as the kernel does, in words of its own byte order.
 fn hex_v4(address: SocketAddr) -> String {
     match address {
         SocketAddr::V4(v4) => format!(

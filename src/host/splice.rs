@@ -378,8 +378,8 @@ impl Direction {
         Poll::Ready(Err(broken))
     }
 
-    /// Returns the values of which one has to change, once a stream broke, before
-    /// [`Direction::grace`] begins again.
+    /// Returns values that change with each step of this way, once a stream broke:
+    /// [`Direction::grace`] then begins again.
     fn step(&self) -> (DirectionState, u64) {
         match self.state {
             DirectionState::Lingering => (self.state, self.discarded),

@@ -91,14 +91,14 @@ pub enum NoQuestion {
 /// The message that a program would send, and what it is about.
 #[derive(Debug)]
 pub(crate) struct ExplainedQuestion {
-    /// The message.
+    /// The query, as it goes over the wire.
     pub(crate) query: Vec<u8>,
     name: String,
     kind: RecordType,
 }
 
 impl ExplainedQuestion {
-    /// Makes the message.
+    /// Makes the query for the records of type `kind` of `name`.
     ///
     /// # Errors
     /// See [`NoQuestion`].

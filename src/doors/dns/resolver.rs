@@ -72,7 +72,7 @@ impl Drop for PendingQuestion<'_> {
 
 /// Opens connections through the overlay to the resolvers of its zones.
 pub(crate) trait DialResolver {
-    /// A connection to one.
+    /// A connection to a resolver.
     type Stream: AsyncRead + AsyncWrite + Unpin;
     /// The attempt to open it.
     type Dialling: Future<Output = Result<Self::Stream, DialError>>;
@@ -95,7 +95,7 @@ where
     }
 }
 
-/// One resolver.
+/// A resolver that questions go to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Server {
     /// Inside the overlay, in this network.

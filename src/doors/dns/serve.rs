@@ -97,7 +97,8 @@ impl IdleConnections {
         entry
     }
 
-    /// Lets the one leave that waits for longest, or else the first that begins to.
+    /// Lets the connection leave that has waited for longest, or else the first that begins to
+    /// wait.
     fn dismiss_longest(&self) {
         match self.waiting().pop_first() {
             Some((_, leave)) => leave.cancel(),
@@ -111,7 +112,7 @@ impl IdleConnections {
 }
 
 impl IdleEntry {
-    /// From now on it waits.
+    /// Notes that the connection waits for a query.
     fn waits(&self) {
         let at = self.idle.next.fetch_add(1, Ordering::Relaxed);
         self.idle.waiting().insert(at, self.leave.clone());
@@ -121,7 +122,7 @@ impl IdleEntry {
         }
     }
 
-    /// It has a query, and stays until that is answered.
+    /// Notes that the connection has a query: it stays until that is answered.
     fn is_busy(&self) {
         self.idle.waiting().remove(&self.at.load(Ordering::Relaxed));
     }

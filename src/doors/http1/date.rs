@@ -29,7 +29,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (year, month, day)
 }
 
-/// Seconds.
+/// Seconds of a day.
 const DAY: u64 = 86_400;
 
 /// From the first of March of the year 0.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::host::shares::Claimant;
 
-/// Nobody is one.
+/// No program is a stranger here.
 pub(crate) use std::convert::Infallible as Stranger;
 
 pub(crate) async fn admit_connection(_: SocketAddr, _: SocketAddr) -> Result<u32, Stranger> {
