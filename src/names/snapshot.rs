@@ -9,7 +9,9 @@ use std::sync::Arc;
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::netmap::Netmap;
 
-use super::{Destination, DialError, GatewayHosts, NameError, Resolved, Way, advice, short, way};
+use super::{
+    Destination, DialError, GatewayHosts, NameError, Resolved, Way, advice, in_overlay, short, way,
+};
 
 /// The netmap of one moment, and the setting by which destinations are meant.
 #[derive(Debug, Clone)]
@@ -92,11 +94,14 @@ impl Snapshot {
         }
     }
 
-    /// Returns what a destination means by the setting: a bare address is one in the network that
-    /// was chosen for them.
+    /// Applies the setting for bare addresses: where several networks have an overlay address, it
+    /// belongs to the network that was chosen for them. An address outside the overlay belongs to
+    /// no network; gateways may reach it.
     fn meant<'a>(&self, destination: &'a Destination) -> Cow<'a, Destination> {
         match (destination, &self.address_network) {
-            (Destination::Address(address), Some(network)) if self.netmap.networks.len() > 1 => {
+            (Destination::Address(address), Some(network))
+                if self.netmap.networks.len() > 1 && in_overlay(address.get()) =>
+            {
                 Cow::Owned(Destination::AddressIn(*address, network.clone()))
             }
             _ => Cow::Borrowed(destination),

@@ -265,6 +265,27 @@ fn a_gateway_host_is_found_by_the_closest_route_of_a_gateway_that_is_online() {
 }
 
 #[test]
+fn the_network_of_bare_addresses_leaves_the_hosts_of_gateways_alone() {
+    let mut netmap = two_networks();
+    let lab = netmap.networks.get_mut(&LAB).unwrap();
+    lab.peers.get_mut(&3).unwrap().routes = vec!["10.0.0.0/8".parse().unwrap()];
+    let snapshot = Snapshot::new(netmap.into(), Some("demo".to_owned()));
+    let ask = |text: &str, port| snapshot.way(&Destination::from_text(text), port);
+    for port in [Some(22), None] {
+        let Ok(Way::Gateway(hosts)) = ask("10.1.2.3", port) else {
+            panic!("{:?}", ask("10.1.2.3", port));
+        };
+        let host = hosts.preferred();
+        assert_eq!((host.network, &*host.target), (LAB, "10.1.2.3"));
+    }
+    // An overlay address is in every network, so the setting decides.
+    assert_eq!(ask("100.64.0.2", None), Ok(Way::Device(WEB)));
+    // A foreign address stays foreign, so that a door may look for it in other networks.
+    let foreign = ask("192.0.2.1", Some(22));
+    assert_eq!(foreign, Ok(Way::Foreign(NameError::Foreign)));
+}
+
+#[test]
 fn names_of_zones_with_resolvers_are_theirs_by_records_of_ours_too() {
     let mut netmap = two_networks();
     let demo = netmap.networks.get_mut(&DEMO).unwrap();
