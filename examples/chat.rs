@@ -4,8 +4,8 @@
 //! cargo run --example chat -- JOIN KEY_FILE
 //! ```
 //!
-//! KEY_FILE holds a reusable auth key (`overlan admin auth-key create --reusable`), as it makes two
-//! devices; see `dial.rs` for JOIN.
+//! KEY_FILE holds a reusable auth key (`overlan admin auth-key create --reusable`), since the
+//! program makes two devices; `dial.rs` explains JOIN.
 #![expect(clippy::print_stdout, reason = "an example talks to a person")]
 
 use std::error::Error;
@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let key = Secret::new(std::fs::read_to_string(key_file)?.trim());
     let join: JoinString = join.parse()?;
     let (alice, bob) = tokio::try_join!(up("alice", &join, &key), up("bob", &join, &key))?;
-    // A device takes nothing from one that it has not heard of.
+    // A device accepts nothing from a peer that is not in its netmap yet.
     tokio::try_join!(
         alice.wait_for("bob", PATIENCE),
         bob.wait_for("alice", PATIENCE)
@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (waving, watching) = (alice.bind_udp(0)?, bob.bind_udp(PORT)?);
     let mut wave = [0; 16];
     let (len, from) = loop {
-        // Datagrams may be lost.
+        // Datagrams may be lost, so it is sent until it arrives.
         waving.send_to(b"waves", &format!("bob:{PORT}"))?;
         let received = watching.recv_from(&mut wave);
         if let Ok(received) = tokio::time::timeout(Duration::from_secs(1), received).await {
@@ -80,7 +80,7 @@ async fn up(name: &str, join: &JoinString, key: &Secret) -> Result<Node, UpError
         .await
 }
 
-/// An overlay port; nothing of this host is opened.
+/// An overlay port: it opens no port of this host.
 const PORT: u16 = 4_000;
 
 const PATIENCE: Duration = Duration::from_secs(30);

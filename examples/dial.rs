@@ -4,8 +4,8 @@
 //! cargo run --example dial -- JOIN KEY_FILE web.home:7 'hello'
 //! ```
 //!
-//! JOIN is the join string of the controller, KEY_FILE holds an auth key (`overlan admin auth-key
-//! create`). The device is in memory: it is there as long as this program.
+//! JOIN is the join string of the controller, and KEY_FILE holds an auth key (`overlan admin
+//! auth-key create`). The device is in memory, and exists as long as this program runs.
 #![expect(clippy::print_stdout, reason = "an example talks to a person")]
 
 use std::error::Error;
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let mut stream = node.dial(to).await?;
     stream.write_all(line.as_bytes()).await?;
-    // The peer reads its end; this side goes on reading.
+    // The peer reads the end of the line; this side goes on reading.
     stream.shutdown().await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;

@@ -1,4 +1,5 @@
-//! Sends the bytes of peers back from an overlay port, and prints the names of the peers. Ctrl-C ends it.
+//! Sends the bytes of peers back from an overlay port, and prints the names of the peers. Ctrl-C
+//! ends it.
 //!
 //! ```text
 //! cargo run --example echo -- JOIN KEY_FILE 7
@@ -37,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             _ = tokio::signal::ctrl_c() => break,
         }
     }
-    // What was sent back reaches its peer before the program ends.
+    // Every byte that was sent back reaches its peer before the program ends.
     node.close().await?;
     println!("closed");
     Ok(())

@@ -1,4 +1,4 @@
-//! Asks a Postgres server of a peer, and prints the answer. No port of this host is opened for it.
+//! Queries a Postgres server of a peer, and prints the answer. It opens no port of this host.
 //!
 //! ```text
 //! cargo run --example postgres -- JOIN KEY_FILE db.home:5432 USER DATABASE 'select version()'
@@ -40,7 +40,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     }
 
-    // The connection ends with its client.
+    // The connection ends when its client is dropped.
     drop(client);
     connection.await??;
     node.close().await?;

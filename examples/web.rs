@@ -5,8 +5,8 @@
 //! cargo run --example web --features axum -- JOIN KEY_FILE 80
 //! ```
 //!
-//! The device is called `greeter`; see `dial.rs` for JOIN and KEY_FILE. `fetch.rs` is a client, or
-//! curl through `overlan up`.
+//! The device is called `greeter`; `dial.rs` explains JOIN and KEY_FILE. `fetch.rs` is a client for
+//! it, and so is curl through `overlan up`.
 #![expect(clippy::print_stdout, reason = "an example talks to a person")]
 
 use std::error::Error;
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = node.listen(port.parse()?)?;
     println!("listens on {port}");
     let ended = async {
-        // Without a handler for it Ctrl-C would end the program at once, so nothing is left to do.
+        // If no handler can be installed, Ctrl-C ends the program at once, so the error is ignored.
         let _interrupted = tokio::signal::ctrl_c().await;
     };
     axum::serve(

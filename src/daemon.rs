@@ -1,6 +1,6 @@
-//! A running `up`: a device with its listeners and its control socket, by which other commands of
-//! this host ask it. Decides the order in which these begin and end; it reads no command line and
-//! prints nothing.
+//! A running `up`: a device with its listeners, and with the control socket for other commands of
+//! this host. Decides the order in which these begin and end; reads no command line and prints
+//! nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,23 +33,23 @@ pub mod notify;
 
 pub mod reload;
 
-/// A running `up`. To be ended by [`Daemon::end`].
+/// A running `up`. [`Daemon::end`] ends it.
 #[derive(Debug)]
 pub struct Daemon {
     node: Node,
     tasks: ListenerTasks,
     answers: Arc<Answers>,
     control: JoinHandle<Option<StopWaiters>>,
-    /// Somebody asked for the end; `stop` ends what is left then.
+    /// Cancelled when the end is asked for; `stop` ends the tasks that are left then.
     down: CancellationToken,
     stop: CancellationToken,
 }
 
 impl Daemon {
-    /// Starts `device` and serves `listeners`, and the control socket if there is one.
+    /// Starts `device`, and serves `listeners` and the control socket if there is one.
     ///
     /// # Errors
-    /// [`NodeError`] if the device cannot start; nothing runs then.
+    /// [`NodeError`] if the device cannot start; no task runs then.
     pub fn start(
         state: &Arc<StateDir>,
         device: Device,
@@ -92,7 +92,7 @@ impl Daemon {
         &self.answers
     }
 
-    /// Returns a token that is cancelled when somebody asks for the end on the control socket.
+    /// Returns a token that is cancelled when a command asks for the end on the control socket.
     pub fn down(&self) -> CancellationToken {
         self.down.clone()
     }
@@ -102,9 +102,9 @@ impl Daemon {
         self.tasks.listeners()
     }
 
-    /// Serves `listeners` instead of the present ones, beside which they were opened, and reaches
-    /// the controller by `outgoing` at a logout. Returns the Unix sockets whose permissions did not
-    /// change.
+    /// Serves `listeners`, which were opened beside the present ones, in place of those. A logout
+    /// then reaches the controller by `outgoing`. Returns the Unix sockets whose permissions stay
+    /// as they were.
     pub fn change(&mut self, listeners: Listeners, outgoing: Outgoing) -> Vec<ModeNotSet> {
         let failed = listeners.proxy.set_modes();
         self.tasks.change(listeners);
@@ -112,17 +112,17 @@ impl Daemon {
         failed
     }
 
-    /// Lets nobody in any more, gives open connections `drain` to end, resets what is left and
-    /// stops the device. Askers who wait for the end hear of it when the returned value is dropped.
+    /// Closes the listeners, gives open connections the time `drain` to end, resets the rest and
+    /// stops the device. Commands that wait for the end see it when the returned value is dropped.
     pub async fn end(mut self, drain: Duration) -> Option<StopWaiters> {
-        // Also where a signal asked.
+        // A signal may have asked, too.
         self.down.cancel();
         self.tasks.close();
-        // Open connections may finish; those that do not are reset, so that no program takes a cut
-        // answer for a whole one.
+        // Open connections may finish. The rest is reset, so that no program takes a cut answer for
+        // a whole one.
         let _ = timeout(drain, async {
             tokio::join!(self.node.drain(drain), self.tasks.ended());
-            // The last bytes that they wrote.
+            // For the last bytes that they wrote.
             self.node.drain(drain).await;
         })
         .await;
@@ -135,5 +135,5 @@ impl Daemon {
     }
 }
 
-/// Time for the connections of programs to hear that they were reset.
+/// Time for programs to see that their connections were reset.
 const RESET_WITHIN: Duration = Duration::from_secs(1);

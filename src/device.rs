@@ -1,5 +1,5 @@
-//! This device: who it is (enrolment, keys, certificate, state on disk), the session with its
-//! controller, its links, and the node that owns the tasks of all these. It knows no command and no
+//! This device: its identity (enrolment, keys, certificates, state on disk), its controller
+//! session, its links, and the node that owns the tasks of all these. It knows no command and no
 //! control socket.
 
 pub mod node;

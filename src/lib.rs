@@ -1,6 +1,6 @@
-//! Overlan puts a program into a private network, without root and without a TUN device. A program
-//! that holds a [`Node`] dials other devices by name, accepts connections from them, and exchanges
-//! datagrams with them; all of it is encrypted from end to end.
+//! Overlan puts a program into a private network, without root and without a TUN device. The
+//! program becomes a device of that network: it dials other devices by name, accepts their
+//! connections, and knows each of them by its key. All traffic is encrypted from end to end.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -14,11 +14,11 @@
 //!     .up()
 //!     .await?;
 //!
-//! // To another device, by its name and port in the network …
+//! // Dial another device by its name and port …
 //! let mut stream = node.dial("db.acme:5432").await?;
 //! stream.write_all(b"hello").await?;
 //!
-//! // … and from other devices, each known by its key.
+//! // … and accept connections, each from a device that has proved its key.
 //! let mut listener = node.listen(80)?;
 //! let (mut peer, identity) = listener.accept().await?;
 //! println!("{} says {}", identity.name, peer.read_u8().await?);
@@ -28,31 +28,48 @@
 //! # }
 //! ```
 //!
-//! | To | Use |
+//! The join string and the auth key come from the admin of a controller; `overlan demo` starts one
+//! to try it with.
+//!
+//! # What to use
+//!
+//! | Task | Use |
 //! |---|---|
-//! | bring a device up | [`Node::builder`], [`Builder`] |
-//! | open a connection | [`Node::dial`], which gives a [`Stream`] or says by [`DialError`] why not |
-//! | accept connections | [`Node::listen`], [`Listener`]; each comes with a [`PeerIdentity`] |
+//! | bring a device up | [`Node::builder`], [`Builder::up`] |
+//! | open a connection | [`Node::dial`]: a [`Stream`], or a [`DialError`] with the cause |
+//! | accept connections | [`Node::listen`]: a [`Listener`], with a [`PeerIdentity`] for each |
 //! | serve a program of this host | [`Node::serve`], [`Serve`] |
-//! | send datagrams | [`Node::bind_udp`], [`UdpSocket`] |
-//! | know who is there | [`Node::wait_for`], [`Node::identify`] |
+//! | exchange datagrams | [`Node::bind_udp`]: a [`UdpSocket`] |
+//! | wait for a peer, or name it | [`Node::wait_for`], [`Node::identify`] |
+//! | let other libraries dial | [`Node::listen_proxy`]: SOCKS5 and HTTP on loopback |
 //! | end in order | [`Node::close`] |
 //!
-//! With the feature `http-client` there is a connector for hyper, with `axum` a listener for axum.
-//! `docs/library.md` goes through all of it, and `examples/` has programs that run.
+//! The feature `http-client` adds a connector for hyper, and `axum` lets axum serve a [`Listener`].
+//! `docs/library.md` explains all of this, and `examples/` has programs to run.
 //!
-//! # Where a byte passes
+//! # Good to know
+//!
+//! - A [`Stream`] is `AsyncRead` and `AsyncWrite`, with half-close as in TCP. Dropping it without
+//!   `shutdown` resets it, so that cut data never looks whole.
+//! - The network's policy decides which peers may open which ports of this device.
+//! - Nothing of this host becomes reachable that the program does not listen on or serve, and no
+//!   route, interface or DNS setting of the host changes.
+//! - Events go to `tracing`; a node in memory, as in the example, is a new device at each start.
+//!
+//! # The path of a byte
 //!
 //! ```text
-//!  a program ─> doors (SOCKS, HTTP, DNS) ─┐                       ┌─> doors (a served port) ─> a service
-//!  Node::dial ────────────────────────────┤                       ├─> Listener::accept
-//!                                         v                       │
-//!                 names ─> device ─> plane: engine, tunnel ─> link ~~ relay ~~ link ─> plane ─> device
+//!  a program ─> doors (SOCKS, HTTP, DNS) ─┐              ┌─> doors (a served port) ─> a service
+//!  Node::dial ────────────────────────────┤              ├─> Listener::accept
+//!                                         v              │
+//!                       names ─> device ─> plane      plane ─> device
+//!                                            │           ^
+//!                                            └─> relay ──┘
 //! ```
 //!
-//! `names` decides where a destination leads; `device` owns the tasks of one enrolled device; the
-//! crate `overlan-plane` decides everything about packets and holds no socket; `host` has what the
-//! operating system has to say. The program `overlan` adds `daemon`, `cli` and `demo`.
+//! The module `names` decides what a destination means, `device` owns the tasks of one enrolled
+//! device, and `host` deals with the operating system. The crate `overlan-plane` decides everything
+//! about packets, and has no socket. The program `overlan` adds `daemon`, `cli` and `demo`.
 #![forbid(unsafe_code)]
 
 pub use overlan_protocol::api::JoinString;
@@ -70,7 +87,7 @@ pub use crate::names::{
     DialError, Missing, NameError, NotADevice, NotOffered, PeerIdentity, Several,
 };
 
-/// Limits the memory of a node; [`Builder::memory`] takes one.
+/// Memory limits for [`Builder::memory`].
 pub mod memory {
     pub use crate::host::memory::{Budget, Origin, TooLittle, cgroup_limit};
 }
@@ -81,7 +98,7 @@ mod doors;
 mod host;
 mod names;
 
-/// The parsers of this crate that take a stranger's bytes, for `fuzz/` and its replay alone.
+/// The parsers of this crate that take a stranger's bytes, for `fuzz/` and its replay only.
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing {
@@ -89,7 +106,7 @@ pub mod fuzzing {
     pub use crate::names::lookup::fuzzing::messages as dns;
 }
 
-/// The parts of the program `overlan`, for its commands alone. None of it is a promise.
+/// The parts of the program `overlan`, for its commands only. They may change at any time.
 #[doc(hidden)]
 pub mod program {
     pub use crate::daemon::{

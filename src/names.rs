@@ -1,5 +1,5 @@
-//! Decides which device of which network a destination means, or who knows more. Holds no
-//! connection and asks no resolver: the netmap is all it knows.
+//! The meaning of names and addresses: a device, a host of a gateway, a name of a delegated zone, or
+//! foreign. Decides from the netmap alone; holds no connection and asks no resolver.
 
 mod advice;
 mod destination;
@@ -40,45 +40,46 @@ pub(crate) struct Resolved {
     pub network: NetworkId,
     /// Its host index there.
     pub host: u32,
-    /// True if it is this very device.
+    /// True if it is this device itself.
     pub own: bool,
-    /// True if the controller sees it. This device sees itself.
+    /// True if the controller reports it as online. This device always is.
     pub online: bool,
 }
 
 /// The reason why a destination means no device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Not below our domain, or not an overlay address.
+    /// The name is not below our domain, or the address is not in the overlay.
     #[error("the destination is outside the overlay")]
     Foreign,
-    /// Not a name at all, an address of the overlay that nobody has, or a name that stands for
-    /// nothing that is reached.
+    /// The text is not a name, no device has that overlay address, or the name has no address that
+    /// can be reached.
     #[error("no device has that name or address")]
     Unknown,
-    /// Written like a name of ours, and nothing is called so.
+    /// The name is written like one of the overlay, and nothing has it.
     #[error("{0}")]
     Missing(Box<Missing>),
-    /// An overlay address, while this device is in several networks that all use it.
+    /// The overlay address is used in several networks of this device.
     #[error("several networks use that address; use host.network.domain, or ADDRESS%NETWORK")]
     AmbiguousAddress,
-    /// A short name of different things in several networks.
+    /// Several networks have the short name, for different devices or records.
     #[error("{0}")]
     AmbiguousName(Box<Several>),
-    /// A gateway leads to that host, but not to that port.
+    /// A gateway has a route to the host, but not to that port.
     #[error("{0}")]
     NotOffered(Box<NotOffered>),
-    /// The name or address is not a device's.
+    /// The name or address is a gateway host's or a delegated zone's, where only a device will do.
     #[error("{0}")]
     NotADevice(Box<NotADevice>),
-    /// A name of ours that stands for something outside, to which no gateway leads.
-    #[error("the name's address lies neither in the overlay nor behind a gateway")]
+    /// A record of ours names a host outside the overlay, and no gateway has a route to it.
+    #[error("the name's address is not in the overlay, and no gateway has a route to it")]
     LedNowhere,
 }
 
 impl NameError {
-    /// Returns whether nobody in the overlay has the destination, so that a door that leads outside
-    /// may look for it there. Names of our domain and of private zones never are foreign.
+    /// Returns true if the destination is foreign: nothing in the overlay has it, so a door with
+    /// access to other networks may look for it there. Names below our domain and in private zones
+    /// are never foreign.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         match self {
@@ -96,14 +97,15 @@ impl NameError {
 /// Finds the device that `destination` means.
 ///
 /// # Errors
-/// See [`NameError`]. What has not the form of a name is [`NameError::Unknown`], so that nobody
-/// hands it on to another resolver.
+/// See [`NameError`]. Text that is not written like a name is [`NameError::Unknown`], not foreign,
+/// so that it is not sent to another resolver.
 pub(crate) fn resolve(netmap: &Netmap, destination: &Destination) -> Result<Resolved, NameError> {
     match destination {
         Destination::Name(name) => match AliasEnd::of(netmap, &whole_name(netmap, name)?) {
             AliasEnd::Device(device) => Ok(device),
             AliasEnd::Delegated(..) | AliasEnd::Foreign(_) => Err(NameError::Foreign),
-            // An address outside the overlay is no device, and is not dialled under a name of ours.
+            // An address outside the overlay is not a device's, and a name of ours never leads
+            // there without a gateway.
             AliasEnd::Addresses(_) | AliasEnd::Nothing => Err(NameError::Unknown),
         },
         Destination::Address(address) => resolve_address(netmap, address.get(), None),
@@ -133,7 +135,7 @@ fn resolve_address(
         .ok_or(NameError::Unknown)
 }
 
-/// The device with this label, this one included.
+/// Finds the device with this label; it may be this device itself.
 pub(crate) fn device_named(id: NetworkId, network: &Network, label: &str) -> Option<Resolved> {
     if network.label == label {
         return Some(own(id, network));
@@ -169,7 +171,7 @@ fn own(id: NetworkId, network: &Network) -> Resolved {
     }
 }
 
-/// Returns whether the address lies in a range of the overlay, even one that no device can have.
+/// Returns true for an address in a range of the overlay, also for those that no device can have.
 #[must_use]
 pub(crate) fn in_overlay(address: IpAddr) -> bool {
     match address {
@@ -184,8 +186,9 @@ pub(crate) fn in_overlay(address: IpAddr) -> bool {
     }
 }
 
-/// Returns whether the text has the form of a host name: dotted labels of letters, digits, hyphens
-/// and, since names outside the overlay have them, underscores; one dot may end it.
+/// Returns true for text that is written like a host name: labels of letters, digits and hyphens
+/// with dots between them, and perhaps one at the end. Underscores are allowed, since foreign names
+/// have them.
 pub(crate) fn is_host_name(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     name.len() <= NAME_MAX

@@ -233,7 +233,7 @@ impl From<ForgetError> for Failure {
         let next = error.next_step();
         let failure = match error {
             ForgetError::State(error) => return error.into(),
-            ForgetError::NotTold(_) => Self::new(Code::ControllerUnreachable, error),
+            ForgetError::NotReported(_) => Self::new(Code::ControllerUnreachable, error),
             ForgetError::NoKeys(_) => Self::new(Code::Other, error),
         };
         failure.next_if(next)

@@ -1,5 +1,5 @@
-//! The answers of a running `up` on its control socket. Decides how each request is carried out by
-//! the node.
+//! The answers of a running `up` on its control socket. Decides which call of the node carries out
+//! each request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,20 +36,20 @@ mod measuring;
 pub struct Answers {
     node: Node,
     state: Arc<StateDir>,
-    /// The listeners of programs.
+    /// The listeners for programs.
     places: Mutex<ListenerPlaces>,
-    /// The way to the controller.
+    /// The way by which the controller is reached.
     outgoing: Mutex<Outgoing>,
-    /// Ends `up`.
+    /// Ends `up` when it is cancelled.
     down: CancellationToken,
-    /// Held while the list of services or routes is read and changed.
+    /// Locked while the list of services or routes is read and changed.
     changing: Mutex<()>,
     measuring: Measuring,
     carrying: Carrying,
 }
 
 impl Answers {
-    /// A request for the end cancels `down`.
+    /// Makes the answers of `node`; a request for the end cancels `down`.
     pub(super) fn new(
         node: &Node,
         state: &Arc<StateDir>,
@@ -69,7 +69,7 @@ impl Answers {
         }
     }
 
-    /// Answers from the changed listeners from now on.
+    /// Uses changed listeners, and another way to the controller, for later answers.
     pub(super) fn change(&self, places: ListenerPlaces, outgoing: Outgoing) {
         *self.places.lock() = places;
         *self.outgoing.lock() = outgoing;
@@ -153,7 +153,7 @@ impl Answers {
         Ok(self.node.remove_route(route)?)
     }
 
-    /// Ends early when the asker does, or the client.
+    /// Pings a peer. The ping ends early when the command or this client ends.
     fn ping(&self, peer: String, within_ms: u32) -> Answer {
         let node = self.node.clone();
         let within = Duration::from_millis(u64::from(within_ms)).min(PING_WITHIN_MAX);
@@ -176,7 +176,7 @@ impl Answers {
                 }
             }
         };
-        // Nothing is reported before the answer.
+        // A ping has no progress to report.
         let (_, progress) = mpsc::channel(1);
         Answer::Running(Running {
             work: Box::pin(work),
@@ -201,7 +201,7 @@ impl Answers {
         }
     }
 
-    /// The node goes down first: what it writes on its way must not outlive the device.
+    /// Logs the device out. The node ends first, since its last writes must not outlive the device.
     async fn log_out(&self) -> Response {
         self.node.shutdown().await;
         let outgoing = self.outgoing.lock().clone();
@@ -211,7 +211,7 @@ impl Answers {
             Ok(()) => Response::Done,
             Err(error) => {
                 let kind = match &error {
-                    ForgetError::NotTold(_) => RefusalKind::ControllerUnreachable,
+                    ForgetError::NotReported(_) => RefusalKind::ControllerUnreachable,
                     ForgetError::State(_) | ForgetError::NoKeys(_) => RefusalKind::Failed,
                 };
                 Response::Refused(Refusal {
@@ -224,7 +224,7 @@ impl Answers {
     }
 }
 
-/// The reason for which the list of services or routes stays as it is.
+/// The reason why the list of services or routes stays as it is.
 #[derive(Debug, thiserror::Error)]
 enum ChangeError {
     #[error(transparent)]
@@ -248,7 +248,7 @@ fn done(result: Result<(), ChangeError>) -> Response {
     }
 }
 
-/// Refuses a request that did not reach `port` of `peer`; 0 for no port.
+/// Refuses a request after a dial of `port` of `peer` failed; port 0 stands for none.
 pub(super) fn not_reached(node: &Node, peer: &str, port: u16, error: &DialError) -> Response {
     Response::Refused(Refusal {
         kind: dial_kind(error),
@@ -265,5 +265,5 @@ pub(super) fn refused(kind: RefusalKind, message: String) -> Response {
     })
 }
 
-/// Time for the controller to hear of a logout, a connection included.
+/// Time for a logout at the controller, with the connection to it.
 const FORGET_WITHIN: Duration = Duration::from_secs(10);

@@ -1,10 +1,10 @@
-//! Carries bytes between the overlay and sockets that another program of the same user opened: what
-//! `nc` and `forward` ask for. Decides when each of them ends; how the sockets come here is the
-//! control socket's business.
+//! Carries bytes between the overlay and sockets that another program of the same user opened, for
+//! `nc`, `forward` and `exec`. Decides when each carry ends; the control socket hands the sockets
+//! over.
 //!
 //! ```text
-//! nc       stdin, stdout ⇄ one end of a socket pair │ the other end ⇄ netstack flow
-//! forward                                           │ listener or UDP socket of this host ⇄ netstack flows
+//! nc       stdin, stdout ⇄ one end of a socket pair │ the other end ⇄ a netstack flow
+//! forward                       a listener or a UDP socket of this host ⇄ netstack flows
 //! ```
 
 use std::io;
@@ -33,7 +33,7 @@ pub use own_proxy::OwnProxy;
 
 pub use crate::doors::serve::service::OverlayTransport;
 
-/// The bytes that are carried: from where to where.
+/// A request to carry: the two ends between which bytes travel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Carry {
@@ -47,17 +47,17 @@ pub enum Carry {
         /// Port of the peer.
         port: u16,
     },
-    /// One connection from whichever peer comes first. The socket is as for [`Carry::Connect`].
+    /// One connection from the first peer that comes. The socket is as for [`Carry::Connect`].
     Accept {
         /// The protocol in the overlay.
         transport: OverlayTransport,
         /// Port on this device's overlay addresses.
         port: u16,
     },
-    /// All connections that come in on sockets of this host. There is one socket for each, in this
+    /// All connections that come in on sockets of this host: one socket for each forward, in this
     /// order.
     Forward(Vec<Forward>),
-    /// A proxy for the asker's programs. The socket listens for TCP on loopback.
+    /// A proxy for the programs of the command. The socket listens for TCP on loopback.
     Proxy(OwnProxy),
 }
 
@@ -70,21 +70,21 @@ pub struct Forward {
     pub peer: String,
     /// Port of the peer.
     pub port: u16,
-    /// True if programs of every user may come in, and those of other hosts that reach the socket.
-    /// Otherwise, on Linux, those of our own user and of root.
+    /// True if programs of every user may come in, and of other hosts that reach the socket.
+    /// Otherwise, on Linux, only programs of this user and of root may.
     #[serde(default)]
     pub everybody: bool,
 }
 
-/// A socket of this host where programs come in.
+/// The kind of a socket of this host where programs come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Door {
-    /// Listens for TCP.
+    /// It listens for TCP.
     Tcp,
-    /// Listens at a path.
+    /// It listens at a path.
     Unix,
-    /// Takes datagrams.
+    /// It takes datagrams.
     Udp,
 }
 
@@ -92,9 +92,9 @@ pub enum Door {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Happened {
-    /// Peers can come in, or programs of this host.
+    /// It is open for peers, or for programs of this host.
     Listening,
-    /// Bytes travel from here on.
+    /// The connection is open: bytes travel from here on.
     Connected {
         /// The peer's end.
         remote: SocketAddr,
@@ -115,31 +115,31 @@ pub enum Happened {
     },
 }
 
-/// The reason for which it ended early.
+/// The reason why a carry ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum CarryError {
-    /// There is no connection.
+    /// The destination was not reached.
     #[error(transparent)]
     Dial(#[from] DialError),
-    /// Peers cannot come in.
+    /// The overlay port has another listener.
     #[error("overlay port {0} is taken; `overlan serve list` shows the ports that are served")]
     PortTaken(u16),
-    /// There is no network to listen in.
+    /// This device has no network in which it could listen.
     #[error("this device is in no network yet; see `overlan status`")]
     NoNetwork,
     /// The peer ended the connection without closing it.
     #[error("the peer reset the connection")]
     Reset,
-    /// Asked to end, before both sides had.
-    #[error("the running `overlan up` is on its way down")]
+    /// This client was asked to stop before both sides had ended.
+    #[error("the running `overlan up` is stopping")]
     Stopped,
-    /// A socket that was handed over is of no use.
+    /// A socket that was handed over cannot be used.
     #[error("a socket that was handed over cannot be used: {0}")]
     Socket(#[from] io::Error),
 }
 
-/// Carries until both sides have ended, or `stop`. What happens is told to `events`. A proxy
-/// behaves as `proxy` says, but for who may come in.
+/// Carries until both sides have ended, or until `stop`, and sends events to `events`. A proxy has
+/// the settings of `proxy`, except for the users that it admits.
 pub async fn run(
     node: &Node,
     carry: Carry,
@@ -148,7 +148,7 @@ pub async fn run(
     events: mpsc::Sender<Happened>,
     stop: CancellationToken,
 ) -> Result<(), CarryError> {
-    // Its connections get a moment after `stop`.
+    // The connections of a proxy get some time after `stop`.
     let stops_itself = matches!(carry, Carry::Proxy(_));
     let carried = async {
         match carry {
@@ -201,7 +201,7 @@ pub async fn run(
         .unwrap_or(Err(CarryError::Stopped))
 }
 
-/// The first connection from a peer; afterwards nobody else gets in.
+/// Accepts the first connection from a peer, and closes the port to others.
 async fn accept(
     node: &Node,
     port: u16,
@@ -234,14 +234,14 @@ async fn copy(
     };
     tell(events, connected).await;
     let spliced = splice(&mut local, &mut overlay).await;
-    tracing::debug!(?spliced, "a connection of the control socket ended");
+    tracing::debug!(?spliced, "a carried connection ended");
     match spliced.failure {
         Some((SplicedSide::Right, _)) if spliced.aborted => Err(CarryError::Reset),
         Some(_) | None => Ok(()),
     }
 }
 
-/// Tells the asker; one that is gone ends this by other means.
+/// Sends an event to the command. If the command is gone, the carry ends in another way.
 async fn tell(events: &mpsc::Sender<Happened>, happened: Happened) {
     let _told = events.send(happened).await;
 }
@@ -263,9 +263,8 @@ fn datagram(socket: OwnedFd) -> io::Result<UnixDatagram> {
     UnixDatagram::from_std(socket)
 }
 
-/// Sockets of one request: as many forwards as a person writes into one command.
+/// The number of sockets in one request: as many forwards as a person writes into one command.
 pub const SOCKETS_MAX: usize = 32;
 
-/// Requests that are carried at the same time: each has two files open here, and an ssh session of
-/// one user below it.
+/// The number of carries at once. Each has two open files here, and may be below an ssh session.
 pub const CARRIES_MAX: usize = 256;

@@ -1,6 +1,6 @@
-//! The listeners of a running `up`: those of the proxy and of DNS. Decides which addresses are
-//! allowed, and which sockets stay open when settings are read again; what a program gets there is
-//! decided by the wing `doors`.
+//! The listeners of a running `up`, for the proxy and for DNS. Decides which addresses are allowed,
+//! and which sockets stay open when settings are read again; the wing `doors` serves programs
+//! there.
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,9 +32,10 @@ pub struct ListenerSettings {
     pub unix_mode: u32,
     /// True if other hosts may reach the proxy.
     pub is_public: bool,
-    /// The behaviour of the proxy. The address of the resolver and the room are filled in later.
+    /// The settings of the proxy. The address of the resolver and the number of connections are
+    /// filled in later.
     pub config: ProxyConfig,
-    /// The place of the resolver.
+    /// The place of the DNS server.
     pub dns: DnsPlace,
     /// The resolvers to which it forwards foreign names.
     pub dns_forwards: Vec<ForwardPlace>,
@@ -51,17 +52,16 @@ pub struct Listeners {
     pub dns_forwards: Vec<SocketAddr>,
 }
 
-/// The listeners of the proxy, and how it behaves there.
+/// The listeners of the proxy, and its settings.
 #[derive(Debug, Default)]
 pub struct ProxyListeners {
-    /// Its behaviour.
+    /// Its settings.
     pub config: ProxyConfig,
     open: Vec<(ProxyPlace, ProxySocket)>,
     unix_mode: u32,
 }
 
-/// One listener of the proxy. While settings are read again, the tasks of before and after share
-/// it.
+/// One listener of the proxy. While settings are read again, the old and the new tasks share it.
 #[derive(Debug, Clone)]
 pub enum ProxySocket {
     /// At an address.
@@ -76,7 +76,7 @@ pub struct DnsListeners {
     place: DnsPlace,
     /// Its address, if it is on.
     pub address: Option<SocketAddr>,
-    /// `None` if nothing is to be served: it is off, or was open before.
+    /// The sockets that are to be served; `None` if DNS is off, or its sockets were open before.
     pub sockets: Option<(UdpSocket, TcpListener)>,
 }
 
@@ -86,8 +86,8 @@ impl ProxyListeners {
         self.open.iter().map(|(_, socket)| socket)
     }
 
-    /// Sets the permissions of the Unix sockets: those that were open before still have the former
-    /// ones. Returns the sockets that keep them.
+    /// Sets the permissions of the Unix sockets, which may have been opened under an earlier
+    /// setting. Returns the sockets that keep their old permissions.
     pub fn set_modes(&self) -> Vec<ModeNotSet> {
         let mut failed = Vec::new();
         for socket in self.sockets() {
@@ -110,7 +110,7 @@ impl ProxyListeners {
         self.sockets().filter_map(address).collect()
     }
 
-    /// Returns all places, as people write them.
+    /// Lists all places, as people write them.
     pub fn places(&self) -> Vec<String> {
         let path = |socket: &ProxySocket| match socket {
             ProxySocket::Tcp(_) => None,
@@ -132,7 +132,7 @@ pub struct ModeNotSet {
 }
 
 impl Listeners {
-    /// Takes the ports; no connection is answered yet. Sockets that `before` has open already stay
+    /// Binds the ports, without serving any connection yet. Sockets that are open in `before` stay
     /// open, with their ports.
     ///
     /// # Errors
@@ -150,7 +150,7 @@ impl Listeners {
         let dns = DnsListeners::open(settings.dns, before).await?;
         let mut dns_forwards = forwards::allowed(&settings.dns_forwards, dns.address)?;
         if let Some(before) = before {
-            // Those count until the next start.
+            // The forwards change at the next start only.
             dns_forwards.clone_from(&before.dns_forwards);
             forwards::check_apart(&dns_forwards, dns.address)?;
         }
@@ -162,7 +162,7 @@ impl Listeners {
         })
     }
 
-    /// Says whether `address` cannot be bound because a socket of this process has its port.
+    /// Returns true if `address` cannot be bound because a socket of this process has its port.
     fn has_port_of(&self, address: SocketAddr) -> bool {
         let proxies = self.proxy.addresses().into_iter();
         let mut ours = proxies.chain(self.dns.address);
@@ -188,7 +188,7 @@ impl ProxyListeners {
             let socket = match (place, known) {
                 (ProxyPlace::Off, _) => continue,
                 (ProxyPlace::At(address), known) => {
-                    // The settings that allow it may have changed.
+                    // The settings that allowed it may have changed.
                     settings.check(*address)?;
                     match known {
                         Some(socket) => socket,
@@ -233,7 +233,7 @@ impl ListenerSettings {
     /// Checks that the proxy may listen at `address`.
     ///
     /// # Errors
-    /// [`ListenersError`] if other hosts reach it and no password is asked for, or nobody allowed it.
+    /// [`ListenersError`] if other hosts reach it without a password, or without --socks-public.
     pub fn check(&self, address: SocketAddr) -> Result<(), ListenersError> {
         check_listen(address, self.config.credentials.is_some())?;
         match address.ip().to_canonical().is_loopback() || self.is_public {
@@ -266,7 +266,7 @@ impl DnsListeners {
 }
 
 /// Binds UDP and TCP on the same port. A port that the system chooses may be free for one of them
-/// only, so another one is tried.
+/// only, and then another is tried.
 pub async fn dns_sockets(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
     let mut attempts = match address.port() {
         0 => FREE_PORT_ATTEMPTS,
@@ -283,10 +283,10 @@ pub async fn dns_sockets(address: SocketAddr) -> io::Result<(UdpSocket, TcpListe
     }
 }
 
-/// Ports of the system's choice that are tried: the chance that all are taken is negligible.
+/// The number of chosen ports that are tried: the chance that all are taken is negligible.
 const FREE_PORT_ATTEMPTS: u32 = 16;
 
-/// `before` is what this process has open already.
+/// Explains that `address` was not bound, perhaps because of the sockets that are open in `before`.
 fn not_bound(
     flag: &'static str,
     address: SocketAddr,

@@ -1,5 +1,5 @@
-//! The announcement that `up` is ready, and that it ends: to a service manager by `$NOTIFY_SOCKET`,
-//! to those who wait for a file, and to the reader of a descriptor. Decides the order only.
+//! Announces that `up` is ready, and that it ends: to a service manager by `$NOTIFY_SOCKET`, to
+//! programs that wait for a file, and to the reader of a descriptor. Decides the order of these.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -9,18 +9,18 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use sd_notify::NotifyState;
 
-/// Those to whom readiness is announced.
+/// The programs to which readiness is announced.
 #[derive(Debug, Default)]
 pub struct Announcer {
     ready_file: Option<PathBuf>,
-    /// The open descriptor, until it has been written.
+    /// The open descriptor, until the line is written.
     reader: Mutex<Option<File>>,
 }
 
-/// The reason for which readiness cannot be announced.
+/// The reason why readiness cannot be announced.
 #[derive(Debug, thiserror::Error)]
 pub enum AnnounceError {
-    /// Nothing that can be written was handed over under this number.
+    /// The number is not a descriptor that is open for writing.
     #[error("cannot use the descriptor {number} for --ready-fd: {source}")]
     Descriptor {
         /// Its number.
@@ -39,8 +39,8 @@ pub enum AnnounceError {
 }
 
 impl Announcer {
-    /// Takes the descriptor over, so that no other program gets it and its reader sees its end. To
-    /// be called before anything opens one.
+    /// Takes the descriptor over, so that no child inherits it and its reader sees the end. It must
+    /// be called before this process opens any descriptor.
     ///
     /// # Errors
     /// [`AnnounceError::Descriptor`] if it is not open for writing.
@@ -61,7 +61,7 @@ impl Announcer {
         })
     }
 
-    /// Removes the file that an earlier process left: until it is there again, nothing is ready.
+    /// Removes the ready file of an earlier process: this device is not ready until it is back.
     ///
     /// # Errors
     /// [`AnnounceError::ReadyFile`] if it stays.
@@ -72,7 +72,7 @@ impl Announcer {
         }
     }
 
-    /// Announces by `line` that peers reach the device.
+    /// Announces that peers reach the device, with `line` as the text.
     ///
     /// # Errors
     /// [`AnnounceError::ReadyFile`] if the file cannot be written.
@@ -88,8 +88,8 @@ impl Announcer {
         if let Some(mut reader) = self.reader.lock().take()
             && let Err(error) = reader.write_all(format!("{line}\n").as_bytes())
         {
-            // It may have gone away; the device is up all the same.
-            tracing::warn!(%error, "the reader of --ready-fd was not told");
+            // The reader may have left; the device is up all the same.
+            tracing::warn!(%error, "cannot announce readiness to the reader of --ready-fd");
         }
         tell(&[NotifyState::Ready, NotifyState::Status(line)]);
         Ok(())
@@ -99,7 +99,7 @@ impl Announcer {
     pub fn reloading(&self) {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => tell(&[NotifyState::Reloading, now]),
-            Err(error) => tracing::warn!(%error, "the service manager was not told"),
+            Err(error) => tracing::warn!(%error, "cannot announce a reload to the service manager"),
         }
     }
 
@@ -109,7 +109,7 @@ impl Announcer {
         if let Some(path) = &self.ready_file
             && let Err(error) = removed(path)
         {
-            tracing::warn!(path = %path.display(), %error, "the ready file was not removed");
+            tracing::warn!(path = %path.display(), %error, "cannot remove the ready file");
         }
     }
 }
@@ -128,7 +128,7 @@ const DESCRIPTORS: &str = "/proc/self/fd";
 const DESCRIPTORS: &str = "/dev/fd";
 
 fn descriptor(number: RawFd) -> io::Result<File> {
-    // A descriptor that this process opened for itself cannot be opened by this path for writing.
+    // The path of a descriptor that this process opened itself cannot be opened for writing.
     File::options()
         .write(true)
         .open(format!("{DESCRIPTORS}/{number}"))
@@ -143,6 +143,6 @@ fn unusable(path: &Path, source: io::Error) -> AnnounceError {
 /// Sends nothing if there is no service manager.
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "the service manager was not told");
+        tracing::warn!(%error, "cannot announce the state to the service manager");
     }
 }

@@ -1,6 +1,6 @@
-//! Measures the way to a peer: rates, latency idle and under load, and what limits them. Decides
-//! what is asked for and what is reported; whoever runs the client gives it connections, counters
-//! and somebody who listens.
+//! Measures the way to a peer: rates, latency idle and under load, and the bottleneck. Decides the
+//! order of a measurement and the figures in its report; its caller gives it connections and
+//! counters.
 //!
 //! ```text
 //! run ── control connection: OPEN, START, COUNTS every second ──> serve
@@ -8,8 +8,8 @@
 //!     ══ up streams ══════════════════════════════════════════=>
 //!     <═ down streams ═══════════════════════════════════════════
 //! ```
-//! The end of the control connection ends the session, whichever end goes and why. Nothing listens
-//! unless a person asked for it.
+//! The end of the control connection ends the session, whichever side closes it. A device listens
+//! for measurements only while a person runs `overlan perf --serve`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -38,7 +38,7 @@ pub use run::run;
 pub use sample::Side;
 pub use serve::serve;
 
-/// The measurement that is asked for. Valid by construction.
+/// The plan of a measurement, valid by construction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "(u16, u8, u8)", into = "(u16, u8, u8)")]
 pub struct Plan {
@@ -47,20 +47,20 @@ pub struct Plan {
     down: u8,
 }
 
-/// The reason for which a plan is not valid.
+/// The reason why a plan is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// Too short or too long.
+    /// It is too short or too long.
     #[error("a measurement takes 1 to {SECONDS_MAX} seconds")]
     Seconds,
-    /// Too many.
+    /// It has too many streams.
     #[error("a measurement has at most {STREAMS_MAX} streams in each direction")]
     Streams,
 }
 
 impl Plan {
-    /// `up` streams to the peer and `down` streams from it for `seconds`. Without any stream,
-    /// latency alone is measured.
+    /// Plans `up` streams to the peer and `down` streams from it, for `seconds`. Without any
+    /// stream, only latency is measured.
     ///
     /// # Errors
     /// See [`PlanError`].
@@ -74,19 +74,19 @@ impl Plan {
         Ok(Self { seconds, up, down })
     }
 
-    /// The duration.
+    /// Returns the duration, seconds.
     #[must_use]
     pub fn seconds(&self) -> u16 {
         self.seconds
     }
 
-    /// Streams to the peer.
+    /// Returns the number of streams to the peer.
     #[must_use]
     pub fn up(&self) -> u8 {
         self.up
     }
 
-    /// Streams from the peer.
+    /// Returns the number of streams from the peer.
     #[must_use]
     pub fn down(&self) -> u8 {
         self.down
@@ -115,12 +115,12 @@ impl From<Plan> for (u16, u8, u8) {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Progress {
-    /// Peers may measure now.
+    /// The ports are open, and peers may measure.
     Listening {
         /// Overlay port.
         port: u16,
     },
-    /// A peer measures.
+    /// A peer has begun to measure.
     Began {
         /// Its address.
         remote: IpAddr,
@@ -132,7 +132,7 @@ pub enum Progress {
         /// Its address.
         remote: IpAddr,
     },
-    /// The peer agreed, and the way is idle so far.
+    /// The peer agreed, and the latency of the idle way is known.
     Idle {
         /// Round trips on the idle way.
         latency: Option<Latency>,
@@ -141,36 +141,36 @@ pub enum Progress {
     Second {
         /// The number of the second, from 1.
         second: u16,
-        /// Bits that the peer received in it per second, all streams together.
+        /// Bits per second that the peer received, all streams together.
         up: u64,
-        /// Bits that were received from the peer.
+        /// Bits per second that were received from the peer.
         down: u64,
     },
 }
 
-/// All that was measured. Fields are added, never changed or removed, while [`SCHEMA_VERSION`]
-/// stays.
+/// The report of a measurement. Fields are added, never changed or removed, while
+/// [`SCHEMA_VERSION`] stays.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// [`SCHEMA_VERSION`].
+    /// The version of this form, [`SCHEMA_VERSION`].
     pub schema_version: u32,
     /// The peer as it was named.
     pub peer: String,
     /// Its address.
     pub address: IpAddr,
-    /// Time for which streams ran, or round trips were taken if there were no streams; seconds.
+    /// The time for which streams ran or, without streams, round trips were taken; seconds.
     pub seconds: f64,
-    /// Somebody ended it before its time.
+    /// True if it was ended before its time.
     pub interrupted: bool,
     /// Round trips of one byte before the streams ran.
     pub latency_idle: Option<Latency>,
-    /// Round trips of one byte beside the streams.
+    /// Round trips of one byte while the streams ran.
     pub latency_loaded: Option<Latency>,
     /// Streams to the peer, as the peer received them.
     pub up: Option<Throughput>,
     /// Streams from the peer, as they were received here.
     pub down: Option<Throughput>,
-    /// The counters of this client meanwhile, other traffic included.
+    /// The counters of this client meanwhile, with other traffic.
     pub here: Side,
     /// The counters of the peer's client meanwhile.
     pub there: Side,
@@ -179,33 +179,34 @@ pub struct Report {
 /// The newest form of [`Report`].
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// The reason for which there is no report. One variant per thing that a person does differently.
+/// The reason why there is no report: one variant for each thing that a person does differently.
 #[derive(Debug, thiserror::Error)]
 pub enum PerfError {
-    /// Nobody there lets others measure.
+    /// The peer does not run `overlan perf --serve`.
     #[error(
         "the peer takes no measurements on port {0}; run `overlan perf --serve` there, leave it \
          running, and try again"
     )]
     NotServing(u16),
-    /// It measures for others already.
-    #[error("the peer measures for others already; try again when they have finished")]
+    /// The peer already serves as many measurements as it can.
+    #[error("other devices measure with this peer; try again when they have finished")]
     Busy,
-    /// It is of another version, or something else listens there.
+    /// The peer has another version, or another program listens on the port.
     #[error(
-        "what listens there does not speak this measurement's protocol; is it of another version?"
+        "the answer on that port is not of a measurement: use the same version of overlan on both \
+         devices, and the port of `overlan perf --serve`"
     )]
     NotUnderstood,
     /// The peer cannot be reached.
     #[error("cannot connect: {0}")]
     Dial(DialError),
-    /// A connection broke in the middle.
+    /// A connection broke during the measurement.
     #[error("the measurement broke off: {0}")]
     Broken(#[from] std::io::Error),
-    /// It was stopped while connections were opened.
+    /// The measurement was stopped while its connections were being opened.
     #[error("stopped before anything was measured")]
     Interrupted,
-    /// The peer does not answer any more.
+    /// The peer stopped answering.
     #[error("the peer stopped answering")]
     Silent,
 }
@@ -213,12 +214,12 @@ pub enum PerfError {
 /// A client's counters by name, as `status` shows them.
 pub type Counters = BTreeMap<String, u64>;
 
-/// The overlay port on which peers measure by default: that of iperf3.
+/// The default overlay port for measurements: that of iperf3.
 pub const PORT: u16 = 5201;
 
-/// Longest measurement, seconds: an hour shows what a day would.
+/// Longest measurement, seconds: a day would show no more than an hour.
 pub const SECONDS_MAX: u16 = 3_600;
 
-/// Streams in each direction: beyond what a browser or a package manager opens, and their counts
-/// fit one message.
+/// The number of streams in each direction: more than a browser or a package manager opens, and
+/// their counts fit one message.
 pub const STREAMS_MAX: u8 = 128;

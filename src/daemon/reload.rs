@@ -1,7 +1,7 @@
-//! The settings that changed while `up` runs. Decides which of them count at once and which at the
-//! next start, and how that is told.
+//! The settings that changed while `up` runs. Decides which of them take effect at once and which
+//! at the next start, and the sentence that reports it.
 
-/// Names of settings that are not what they were.
+/// The names of the settings that changed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ChangedSettings {
     now: Vec<String>,
@@ -9,7 +9,7 @@ pub struct ChangedSettings {
 }
 
 impl ChangedSettings {
-    /// Compares the settings of one command, before and after: each is a key and its value as text.
+    /// Compares the settings of one command before and after, each a key and its value as text.
     pub fn between<'a>(
         before: impl Iterator<Item = (&'a str, Option<&'a str>)>,
         after: impl Iterator<Item = (&'a str, Option<&'a str>)>,
@@ -25,7 +25,7 @@ impl ChangedSettings {
         changed
     }
 
-    /// Adds a file of secrets whose content changed, though its name did not.
+    /// Adds the setting of a file of secrets whose content changed, but not its name.
     pub fn add_now(&mut self, setting: &str) {
         if !self.now.iter().any(|known| known == setting) {
             self.now.push(setting.to_owned());
@@ -37,11 +37,11 @@ impl ChangedSettings {
     pub fn sentence(&self) -> String {
         let later = match self.later.as_slice() {
             [] => String::new(),
-            later => format!("; at the next start: {}", later.join(", ")),
+            later => format!("; {} will change at the next start", later.join(", ")),
         };
         match self.now.as_slice() {
             [] if later.is_empty() => "Settings were read again; nothing changed.".to_owned(),
-            [] => format!("Settings were read again; nothing changes now{later}."),
+            [] => format!("Settings were read again; nothing changed yet{later}."),
             now => format!(
                 "Settings were read again; changed: {}{later}.",
                 now.join(", ")
@@ -50,7 +50,7 @@ impl ChangedSettings {
     }
 }
 
-/// The settings that count at once: those of the listeners, and the filter of the log.
+/// The settings that take effect at once: those of the listeners, and the filter of the log.
 const AT_ONCE: &[&str] = &[
     "log",
     "socks",
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_count_at_once_are_named_apart_from_later_ones() {
+    fn settings_that_take_effect_at_once_are_named_apart_from_later_ones() {
         let before = [("hold", "10"), ("hostname", "web"), ("log", "warn")];
         let none = compare(&before, &before);
         assert_eq!(
@@ -87,12 +87,12 @@ mod tests {
         let after = [("hold", "3"), ("hostname", "db"), ("log", "debug")];
         assert_eq!(
             compare(&before, &after).sentence(),
-            "Settings were read again; changed: hold, log; at the next start: hostname."
+            "Settings were read again; changed: hold, log; hostname will change at the next start."
         );
         let later = [("hold", "10"), ("hostname", "db"), ("log", "warn")];
         assert_eq!(
             compare(&before, &later).sentence(),
-            "Settings were read again; nothing changes now; at the next start: hostname."
+            "Settings were read again; nothing changed yet; hostname will change at the next start."
         );
     }
 }

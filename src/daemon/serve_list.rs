@@ -1,12 +1,12 @@
-//! The list of services that a device serves. Decides what it may hold; a stored list and that of a
-//! running `up` are changed by the same rules.
+//! The list of services that a device serves. Decides which services it may hold; a stored list and
+//! that of a running `up` change by the same rules.
 
 use crate::doors::serve::service::{OverlayPort, OverlayTransport, Serve, Target};
 
-/// The reason for which the list stays as it is.
+/// The reason why the list stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ServeConflict {
-    /// The port is taken.
+    /// The port has another target.
     #[error(
         "overlay port {port} is already served from {target}; `overlan serve remove {port}` frees \
          it"
@@ -17,7 +17,7 @@ pub enum ServeConflict {
         /// Its present target.
         target: Target,
     },
-    /// There is nothing to remove.
+    /// The list has no service on the port.
     #[error("nothing is served on overlay port {0}; `overlan serve list` shows the services")]
     NotThere(u16),
     /// The list is full.
@@ -25,7 +25,7 @@ pub enum ServeConflict {
     Full,
 }
 
-/// Adds `serve` to the list. The same twice is the same as once.
+/// Adds `serve` to the list. A service that is already there changes nothing.
 ///
 /// # Errors
 /// [`ServeConflict::Taken`] if its port has another target, [`ServeConflict::Full`] if there is no
@@ -47,8 +47,7 @@ pub fn add(serves: &mut Vec<Serve>, serve: &Serve) -> Result<(), ServeConflict> 
     }
 }
 
-/// Takes the services on `port` off the list, or only those of `transport`, and returns their
-/// ports.
+/// Removes the services on `port` from the list, or only those of `transport`. Returns their ports.
 ///
 /// # Errors
 /// [`ServeConflict::NotThere`] if there are none.

@@ -1,6 +1,6 @@
-//! The control socket, by which `overlan status` and its kin command a running `overlan up` of the
-//! same user: newline-delimited JSON over a Unix socket in the state directory. Decides who may
-//! ask; what a request does is its handler's business.
+//! The control socket, by which commands such as `overlan status` talk to a running `overlan up` of
+//! the same user: newline-delimited JSON over a Unix socket in the state directory. Decides which
+//! users may ask, and for how long; a handler carries out the requests.
 
 use std::fs;
 use std::io;
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::daemon::carry::{CARRIES_MAX, Happened};
 use crate::daemon::perf;
 use crate::device::state::{DirLock, StateDir};
+use crate::host::accept;
 
 use line::{parse, read_line, write_line};
 use short_path::ShortPath;
@@ -40,30 +41,29 @@ pub use message::{PING_WITHIN_MAX, Refusal, RefusalKind, Request, Response};
 
 /// The answer that a handler gives to a request.
 pub enum Answer {
-    /// It is answered.
+    /// The request is done, with this response.
     Now(Response),
-    /// It takes its time, and tells how it goes.
+    /// The request takes its time, and reports its progress.
     Running(Running<perf::Progress>),
-    /// It needs sockets of the asker.
+    /// The request needs sockets of the command.
     Handing(Handing),
 }
 
 /// A request that is being carried out.
 pub struct Running<T> {
-    /// Does it; its output is the last answer. Dropped if the asker is gone.
+    /// The work; its output is the last response. It is dropped when the command is gone.
     pub work: Pin<Box<dyn Future<Output = Response> + Send>>,
-    /// The progress that is reported meanwhile.
+    /// The progress to report meanwhile.
     pub progress: mpsc::Receiver<T>,
-    /// Cancelled when the asker closes its side, or the client stops: the work should come to its
-    /// end.
+    /// Cancelled when the command closes its side, or this client stops: the work should end then.
     pub stop: CancellationToken,
 }
 
-/// A request that waits for the asker's sockets.
+/// A request that waits for sockets of the command.
 pub struct Handing {
-    /// Their number; at most [`SOCKETS_MAX`](crate::daemon::carry::SOCKETS_MAX).
+    /// The number of sockets; at most [`SOCKETS_MAX`](crate::daemon::carry::SOCKETS_MAX).
     pub sockets: usize,
-    /// Carries it out with exactly so many.
+    /// Begins the work with exactly so many sockets.
     pub begin: Box<dyn FnOnce(Vec<OwnedFd>) -> Running<Happened> + Send>,
 }
 
@@ -73,10 +73,10 @@ impl From<Response> for Answer {
     }
 }
 
-/// The reason for which there is no control socket.
+/// The reason why the control socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Something else lies in its place.
+    /// Another kind of file has its name.
     #[error("{} is in the way: it is not a socket; move it away", .0.display())]
     Occupied(PathBuf),
     /// The operating system refuses.
@@ -84,7 +84,7 @@ pub enum BindError {
     Io {
         /// The address or path.
         path: PathBuf,
-        /// Reason.
+        /// The system's reason.
         source: io::Error,
     },
 }
@@ -97,15 +97,15 @@ pub struct ControlSocket {
     limits: ConnectionLimits,
 }
 
-/// The connections of those who wait until the client has stopped; dropping this closes them.
+/// The connections of commands that wait until this client has stopped. Dropping this closes them.
 #[derive(Debug)]
 pub struct StopWaiters {
     _connections: Vec<BufStream<UnixStream>>,
 }
 
 impl ControlSocket {
-    /// Listens in `state`. The lock is the proof that a socket file which is there already is left
-    /// from a dead process.
+    /// Opens the socket in `state`. The lock proves that a socket file which is already there was
+    /// left by a process that died.
     pub fn bind(state: &StateDir, _lock: &DirLock) -> Result<Self, BindError> {
         let path = state.socket_path();
         let failed = |source| BindError::Io {
@@ -122,7 +122,7 @@ impl ControlSocket {
         }
         let short = ShortPath::of(&path).map_err(failed)?;
         let listener = UnixListener::bind(short.path()).map_err(failed)?;
-        // Until here the directory's mode alone keeps others out.
+        // Before this, the directory's mode alone keeps other users out.
         fs::set_permissions(&path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
         Ok(Self {
             listener,
@@ -131,8 +131,8 @@ impl ControlSocket {
         })
     }
 
-    /// Answers every request with what `handler` makes of it, until `stop`. A request that is being
-    /// handled is still answered.
+    /// Answers each request as `handler` does, until `stop`. Requests that have begun by then are
+    /// still answered.
     pub async fn run<H, F, A>(self, handler: H, stop: CancellationToken) -> StopWaiters
     where
         H: Fn(Request) -> F + Send + Sync + 'static,
@@ -143,21 +143,17 @@ impl ControlSocket {
         let mut connections = JoinSet::new();
         let mut waiting = Vec::new();
         loop {
+            // Connections beyond the limit wait in the kernel's backlog.
+            let has_room = connections.len() < CONNECTIONS_MAX;
             tokio::select! {
                 () = stop.cancelled() => break,
-                // A full house waits in the kernel's backlog.
-                accepted = self.listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+                accepted = self.listener.accept(), if has_room => match accepted {
                     Ok((stream, _)) if is_allowed(&stream) => {
                         let handler = Arc::clone(&handler);
                         connections.spawn(serve(stream, handler, stop.clone(), self.limits));
                     }
-                    Ok(_) => tracing::debug!("another user asked on the control socket"),
-                    Err(error) => {
-                        tracing::debug!(%error, "the control socket cannot accept");
-                        // Out of file descriptors, most likely: asking again at once would only
-                        // burn the processor.
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
+                    Ok(_) => tracing::debug!("the control socket refused another user"),
+                    Err(error) => accept::pause(&error).await,
                 },
                 Some(ended) = connections.join_next() => keep_open(ended, &mut waiting),
             }
@@ -174,12 +170,12 @@ impl ControlSocket {
 impl Drop for ControlSocket {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_file(&self.path) {
-            tracing::debug!(%error, "the control socket's file stays");
+            tracing::debug!(%error, "cannot remove the control socket");
         }
     }
 }
 
-/// A connection that was open when the client began to stop stays open until it has stopped.
+/// Keeps a connection that was open when this client began to stop, until it has stopped.
 fn keep_open(
     ended: Result<Option<BufStream<UnixStream>>, JoinError>,
     waiting: &mut Vec<BufStream<UnixStream>>,
@@ -190,7 +186,7 @@ fn keep_open(
     }
 }
 
-/// One connection. Returns it if it is open when the client stops.
+/// Serves one connection. Returns it if it is still open when this client stops.
 async fn serve<H, F, A>(
     stream: UnixStream,
     handler: Arc<H>,
@@ -242,7 +238,8 @@ where
     }
 }
 
-/// Lets a request be carried out and tells the asker how it goes. `None` if it is gone.
+/// Runs the work of a request and reports its progress to the command; `None` if the command is
+/// gone.
 async fn follow<T: Into<Response>>(
     running: Running<T>,
     stream: &mut BufStream<UnixStream>,
@@ -255,21 +252,21 @@ async fn follow<T: Into<Response>>(
         stop: stop_work,
     } = running;
     loop {
-        let told = tokio::select! {
+        let event = tokio::select! {
             biased;
-            Some(told) = progress.recv() => told,
+            Some(event) = progress.recv() => event,
             last = &mut work => return Some(last),
             () = stop.cancelled(), if !stop_work.is_cancelled() => {
                 stop_work.cancel();
                 continue;
             }
-            // Whatever it says, or that it says no more: it wants the end.
+            // Any byte of the command, or its end, asks for the end of the work.
             _ = stream.fill_buf(), if !stop_work.is_cancelled() => {
                 stop_work.cancel();
                 continue;
             }
         };
-        let line: Response = told.into();
+        let line: Response = event.into();
         match timeout(limits.line_within, write_line(stream, &line)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return None,
@@ -296,17 +293,17 @@ fn is_allowed(stream: &UnixStream) -> bool {
         .is_ok_and(|peer| may_command(peer.uid(), us))
 }
 
-/// The user who runs the client, and the superuser, who could anyway.
+/// Returns true for the user who runs this client, and for root, who could ask anyway.
 fn may_command(peer: u32, us: u32) -> bool {
     peer == us || peer == 0
 }
 
-/// The limits of one connection.
+/// The limits of a connection.
 #[derive(Debug, Clone, Copy)]
 struct ConnectionLimits {
     /// Longest request, bytes.
     line_max: usize,
-    /// Time for one request to arrive, and for one answer to be taken.
+    /// Time for one request to arrive, and for one answer to be read.
     line_within: Duration,
 }
 
@@ -322,17 +319,13 @@ impl Default for ConnectionLimits {
 /// Longest request, bytes: the longest regular one is far below 1 KiB.
 const REQUEST_MAX: usize = 64 * 1024;
 
-/// Time for one request to arrive: the asker is a program on this host.
+/// Time for one request to arrive: the command is on this host.
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 
-/// Askers at the same time: commands typed by one user, and the `nc` below each of a user's ssh
-/// sessions.
+/// The number of commands at once: those that one user types, and an `nc` below each ssh session.
 const CONNECTIONS_MAX: usize = CARRIES_MAX + 64;
 
-/// Pause after a failed accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// The owner may ask.
+/// Only the owner may ask.
 const SOCKET_MODE: u32 = 0o600;
 
 #[cfg(test)]

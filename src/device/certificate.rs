@@ -1,8 +1,10 @@
-//! Certificates for this device's own names: decides when others are asked for, and what is made of
-//! an answer. Holds no clock, socket or file.
+//! Certificates for this device's own names. Decides when new ones are requested, and whether an
+//! answer can be used; holds no clock, socket or file.
 //!
 //! ```text
-//! none, or the names changed ──> ask now      two thirds of their life passed ──> ask now      otherwise ──> wait
+//! no certificates, or the names changed ──> ask now
+//! two thirds of their life have passed  ──> ask now
+//! otherwise                             ──> wait
 //! ```
 
 use std::collections::BTreeMap;
@@ -25,20 +27,20 @@ pub(crate) type Names = BTreeMap<NetworkId, String>;
 /// The certificates of a device, as its state keeps them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Held {
-    /// PKCS #8, base64. Made here, and told to nobody.
+    /// PKCS #8, base64. It was made here and never leaves this device.
     key: Secret,
     /// The controller's answer.
     issued: CertificateResponse,
     /// The names that the device had when it asked.
     asked_for: Names,
-    /// The time when that was, seconds since the Unix epoch.
+    /// The time of that request, seconds since the Unix epoch.
     asked: u64,
 }
 
-/// The time when certificates are asked for.
+/// The time of the next request for certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// Nothing needs one.
+    /// Never: this device has no name.
     Never,
     /// Now.
     Now,
@@ -46,7 +48,7 @@ pub(crate) enum Due {
     At(u64),
 }
 
-/// The names that `netmap` gives its device.
+/// Lists the names that `netmap` gives its device.
 pub(crate) fn names(netmap: &Netmap) -> Names {
     let name = |label: &str, network: &str| format!("{label}.{network}.{}", netmap.domain);
     let networks = netmap.networks.iter();
@@ -55,14 +57,14 @@ pub(crate) fn names(netmap: &Netmap) -> Names {
         .collect()
 }
 
-/// Returns the time when a device that is called `names` and has `held` must ask.
+/// Returns the time of the next request, for a device that has `names` and the certificates `held`.
 pub(crate) fn due(now: u64, held: Option<&Held>, names: &Names) -> Due {
     if names.is_empty() {
         return Due::Never;
     }
     match held {
-        // Not whether it has them all: a controller that knows of another name would be asked for
-        // ever.
+        // The names of the request are compared, not those of the certificates: a controller that
+        // leaves a name out would be asked without end.
         Some(held) if held.asked_for == *names => {
             let at = held.renew_at();
             if at <= now { Due::Now } else { Due::At(at) }
@@ -71,14 +73,14 @@ pub(crate) fn due(now: u64, held: Option<&Held>, names: &Names) -> Due {
     }
 }
 
-/// A key that certificates are asked for.
+/// A request for certificates, with the key that they are to certify.
 pub(crate) struct Asking {
     key: Secret,
     request: CertificateRequest,
 }
 
 impl Asking {
-    /// A new key of `device`; `None` if the system has no randomness.
+    /// Makes a new key for `device`; `None` if the system gives no randomness.
     pub(crate) fn new(device: DeviceId) -> Option<Self> {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).ok()?;
         let key = NameKey(pair.public_key().as_ref().try_into().ok()?);
@@ -94,12 +96,12 @@ impl Asking {
         })
     }
 
-    /// The request for the controller.
+    /// Returns the request for the controller.
     pub(crate) fn request(&self) -> &CertificateRequest {
         &self.request
     }
 
-    /// Returns what the device has when the controller answered; `None` if it could not use that.
+    /// Joins the key and the controller's answer; `None` if the answer does not fit the key.
     pub(crate) fn answered(
         self,
         now: u64,
@@ -117,7 +119,8 @@ impl Asking {
 }
 
 impl Held {
-    /// Returns what a TLS server shows in each network; `None` if something in it is damaged.
+    /// Returns the certificate and key for the TLS servers of each network; `None` if any of them
+    /// is damaged.
     pub(crate) fn keys(&self) -> Option<BTreeMap<NetworkId, Arc<CertifiedKey>>> {
         let der = |text: &str| BASE64.decode(text.as_bytes()).ok();
         let key = PrivatePkcs8KeyDer::from(der(self.key.reveal())?);
@@ -133,25 +136,26 @@ impl Held {
         Some(keys)
     }
 
-    /// The names that certificates were issued for.
+    /// Lists the names for which certificates were issued.
     pub(crate) fn issued_for(&self) -> impl Iterator<Item = &str> {
         self.issued.certificates.iter().map(|it| it.name.as_str())
     }
 
-    /// End of all of them, seconds since the Unix epoch.
+    /// Returns the time when all of them expire.
     pub(crate) fn expires(&self) -> u64 {
         self.issued.expires
     }
 
-    /// Behind two thirds of their life: the rest is time for a controller that is away.
+    /// Returns the time when two thirds of their life have passed: the last third is for a
+    /// controller that is away.
     fn renew_at(&self) -> u64 {
         let life = self.issued.expires.saturating_sub(self.asked);
         self.asked + (life / 3 * 2).max(RENEW_AFTER_MIN_SECS)
     }
 }
 
-/// Nobody is asked sooner again, also where the clocks differ by so much that what comes has ended
-/// already.
+/// Shortest time between two requests, seconds, also where the clocks differ so much that new
+/// certificates have already expired.
 const RENEW_AFTER_MIN_SECS: u64 = 3_600;
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! Follows the controller: netmap by deltas, fresh tickets, removal. Keeps both on disk, so that a
-//! restarted client works while the controller is away. What a netmap means is the engine's.
+//! The controller session: netmaps by deltas, fresh tickets, removal. Keeps netmap and ticket on
+//! disk, so that a restarted device works while the controller is away. Decides when to ask; what a
+//! netmap means is decided by the engine.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::device::state::{Device, StateDir};
 use overlan_plane::backoff::{Backoff, BackoffBounds};
 
-/// The knowledge of the control session, shared with all who use it.
+/// The controller session, with its newest netmap and ticket, shared by all tasks that use them.
 #[derive(Debug)]
 pub struct Control {
     state: Arc<StateDir>,
@@ -33,21 +34,21 @@ pub struct Control {
     netmap: watch::Sender<Arc<Netmap>>,
     ticket: watch::Sender<TicketResponse>,
     health: watch::Sender<Health>,
-    /// The controller told the map in this process: what follows may be told as changes of it.
-    told: AtomicBool,
-    /// The device's keys were kept aside when this began.
+    /// The netmap came from the controller in this process, so that it may send changes only.
+    has_current_netmap: AtomicBool,
+    /// The device's keys had been put aside before this began.
     began_aside: bool,
     ticket_refused: Notify,
 }
 
-/// The health of the control session.
+/// The health of the controller session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     /// No attempt has ended yet.
     Connecting,
-    /// The netmap is what the controller says now, since this time (seconds since the Unix epoch).
+    /// The session is open, and the netmap is the controller's newest.
     Connected {
-        /// Since when.
+        /// The time when it began.
         since: u64,
     },
     /// The last attempt failed, and another follows.
@@ -55,16 +56,16 @@ pub enum Health {
         /// The reason.
         error: String,
     },
-    /// The controller does not know this device: it was brought back from a backup, or removed the
-    /// device long ago. The keys are kept aside and the controller is asked again.
+    /// The controller does not know this device: it was restored from an older backup, or removed
+    /// the device long ago. The keys are put aside, and the controller is asked again.
     Unknown,
     /// The controller removed this device; its state was erased.
     Removed,
 }
 
 impl Control {
-    /// Starts from what is on disk; the controller is reached by the way `outgoing`. An empty
-    /// netmap of version 0 means that nothing is known yet.
+    /// Starts from the netmap and ticket on disk, and reaches the controller by `outgoing`. Version
+    /// 0, an empty netmap, means that nothing is known yet.
     pub fn new(
         state: Arc<StateDir>,
         device: Device,
@@ -83,8 +84,8 @@ impl Control {
         let mut netmap = netmap
             .filter(|netmap| netmap.device == device.device)
             .unwrap_or_else(empty);
-        // Who is online was true when the map was written, not now; until the controller says so
-        // nobody believes it.
+        // The stored netmap says which peers were online when it was written. Until the controller
+        // reports it again, all count as online.
         for network in netmap.networks.values_mut() {
             for peer in network.peers.values_mut() {
                 peer.online = true;
@@ -94,7 +95,7 @@ impl Control {
             netmap: watch::Sender::new(Arc::new(netmap)),
             ticket: watch::Sender::new(ticket.unwrap_or(NO_TICKET)),
             health: watch::Sender::new(Health::Connecting),
-            told: AtomicBool::new(false),
+            has_current_netmap: AtomicBool::new(false),
             ticket_refused: Notify::new(),
             began_aside: state.is_device_aside(),
             state,
@@ -103,33 +104,33 @@ impl Control {
         }
     }
 
-    /// The newest netmap.
+    /// Returns the newest netmap.
     pub fn netmap(&self) -> watch::Receiver<Arc<Netmap>> {
         self.netmap.subscribe()
     }
 
-    /// The newest ticket; its text is empty until there is one.
+    /// Returns the newest ticket; its text is empty until there is one.
     pub fn ticket(&self) -> watch::Receiver<TicketResponse> {
         self.ticket.subscribe()
     }
 
-    /// Returns how the session does.
+    /// Returns the session's health.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
     }
 
-    /// A relay refused the ticket: get another one soon.
+    /// Fetches another ticket soon, because a relay refused this one.
     pub fn handle_ticket_refused(&self) {
         self.ticket_refused.notify_one();
     }
 
-    /// Returns whether the controller did not know this device when it was heard last, before this
-    /// process. Whoever starts waits for what it says now.
+    /// Returns true if the controller did not know this device at the end of the last run, so that
+    /// the start has to wait for the controller's answer.
     pub(crate) fn began_aside(&self) -> bool {
         self.began_aside
     }
 
-    /// Follows the controller until `stop`, or until it removed this device.
+    /// Keeps the session until `stop`, or until the controller has removed this device.
     pub async fn run(&self, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -137,7 +138,7 @@ impl Control {
             () = self.refresh_tickets() => {}
             () = self.keep_netmap() => {}
         }
-        // The writer above waits a little before it writes; the end does not.
+        // The writer above waits a little before it writes. At the end, nothing may wait.
         self.write_newest_netmap().await;
     }
 
@@ -157,7 +158,7 @@ impl Control {
                     return self.handle_removed().await;
                 }
                 Err(error) if error.problem() == Some(ProblemKind::DeviceUnknown) => {
-                    // Nobody else has its keys and nobody will come back for it.
+                    // Its keys are in this memory only, so it will never be known again.
                     if self.state.is_in_memory() {
                         return self.handle_removed().await;
                     }
@@ -167,7 +168,7 @@ impl Control {
                 }
                 Err(error) => error,
             };
-            tracing::info!(%error, "the control session ended");
+            tracing::info!(%error, "the controller session ended; it is opened again soon");
             self.health.send_replace(Health::Unreachable {
                 error: error.to_string(),
             });
@@ -177,12 +178,12 @@ impl Control {
 
     async fn open_stream(&self) -> Result<Lines, HttpsError> {
         let connection = self.connect().await?;
-        // What lies on disk may be damaged, and says nothing of who is there now: the first session
-        // begins with the whole map.
+        // The netmap from disk may be damaged, and does not say which peers are online: the first
+        // session begins with a whole netmap.
         let known = {
             let netmap = self.netmap.borrow();
-            let told = self.told.load(Relaxed);
-            let lineage = netmap.lineage.filter(|_| told);
+            let is_current = self.has_current_netmap.load(Relaxed);
+            let lineage = netmap.lineage.filter(|_| is_current);
             lineage.map(|lineage| (netmap.version, lineage))
         };
         let path = match known {
@@ -201,19 +202,19 @@ impl Control {
                 Ok(Err(error)) => return StreamEnd::Ended(error),
                 Ok(Ok(None)) => {
                     return StreamEnd::Ended(HttpsError::Broken(
-                        "the controller closed it".to_owned(),
+                        "the controller closed the session".to_owned(),
                     ));
                 }
                 Ok(Ok(Some(event))) => event,
             };
             match event {
                 MapEvent::Snapshot(netmap) => {
-                    // Other commands read it from there, and may be started as soon as this device
-                    // is ready.
+                    // Other commands read it from disk, and may start as soon as this device is
+                    // ready.
                     let netmap = Arc::new(*netmap);
                     self.write_netmap(Arc::clone(&netmap)).await;
                     self.netmap.send_replace(netmap);
-                    self.handle_told();
+                    self.handle_netmap();
                 }
                 MapEvent::Delta(delta) => {
                     let mut netmap = Netmap::clone(&self.netmap.borrow());
@@ -224,7 +225,7 @@ impl Control {
                         return StreamEnd::Ended(HttpsError::NotUnderstood(gap.to_string()));
                     }
                     self.netmap.send_replace(Arc::new(netmap));
-                    self.handle_told();
+                    self.handle_netmap();
                 }
                 MapEvent::Ticket {
                     ticket,
@@ -244,9 +245,9 @@ impl Control {
         }
     }
 
-    /// The map is what the controller says now.
-    fn handle_told(&self) {
-        self.told.store(true, Relaxed);
+    /// Notes that the netmap is the controller's newest.
+    fn handle_netmap(&self) {
+        self.has_current_netmap.store(true, Relaxed);
         self.health.send_if_modified(|health| {
             let is_news = !matches!(health, Health::Connected { .. });
             if is_news {
@@ -258,8 +259,8 @@ impl Control {
         });
     }
 
-    /// Returns who brought back the wrong backup brings back another one: nothing is erased, and
-    /// what runs goes on as long as its ticket.
+    /// Puts the keys aside: an admin who restored the wrong backup may restore another one. Nothing
+    /// is erased, and open links go on for as long as their ticket.
     async fn handle_unknown(&self) {
         if *self.health.borrow() == Health::Unknown {
             return;
@@ -268,13 +269,15 @@ impl Control {
         blocking(move || match state.set_device_aside() {
             Ok(file) => tracing::warn!(
                 file = %file.display(),
-                "{UNKNOWN}; this device's keys are kept aside, and it comes back by itself if the controller knows it again. If not, restart \
-                 `overlan up`: it enrols as a new device"
+                "{UNKNOWN}. Its keys are put aside, and it comes back by itself once the \
+                 controller knows it again. To enrol as a new device, restart `overlan up`"
             ),
-            Err(error) => tracing::warn!(%error, "{UNKNOWN}, and its keys could not be put aside"),
+            Err(error) => {
+                tracing::warn!(%error, "{UNKNOWN}. Its keys could not be put aside");
+            }
         })
         .await;
-        // Whoever hears of it finds the keys aside.
+        // Last, so that every task that is woken finds the keys aside.
         self.health.send_replace(Health::Unknown);
     }
 
@@ -286,7 +289,7 @@ impl Control {
                 Ok(()) if was_aside => tracing::warn!("the controller knows this device again"),
                 Ok(()) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "the device's keys could not be put back into place")
+                    tracing::warn!(%error, "cannot put this device's keys back into place")
                 }
             }
         })
@@ -297,7 +300,7 @@ impl Control {
         let state = self.state.clone();
         blocking(move || {
             if let Err(error) = state.remove_device() {
-                tracing::warn!(%error, "the state of the removed device could not be erased");
+                tracing::warn!(%error, "cannot erase the state of this removed device");
             }
         })
         .await;
@@ -307,7 +310,7 @@ impl Control {
             netmap.version = 0;
         });
         self.health.send_replace(Health::Removed);
-        // The owner sees it and stops; until then this side holds still.
+        // The owner stops this task when it sees that; until then there is nothing to do.
         std::future::pending::<()>().await;
     }
 
@@ -325,9 +328,11 @@ impl Control {
                     self.keep_ticket(ticket).await;
                     backoff.handle_success(now());
                 }
-                Err(error) => tracing::info!(%error, "no fresh ticket yet"),
+                Err(error) => {
+                    tracing::info!(%error, "the controller gave no fresh ticket; it is asked again");
+                }
             }
-            // Also after a success: a relay that refuses every ticket must not become a loop.
+            // Also after a success: a relay that refuses every ticket must not cause a busy loop.
             sleep(backoff.handle_failure(now())).await;
         }
     }
@@ -339,8 +344,8 @@ impl Control {
             .await
     }
 
-    /// Tells the controller what this device measured. Nothing waits for it, so a failure is only
-    /// logged.
+    /// Reports this device's links and round trips to the controller. A failure is only logged,
+    /// since nothing waits for the report.
     pub async fn report(&self, report: &DeviceReport) {
         let exchange = async {
             let mut connection = self.connect().await?;
@@ -353,8 +358,8 @@ impl Control {
         }
     }
 
-    /// Tells the controller that this device ends, if the session with it is open: peers hear of it
-    /// at once.
+    /// Reports to the controller that this device ends, if the session is open, so that peers hear
+    /// of it at once.
     pub async fn leave(&self) {
         if matches!(*self.health.borrow(), Health::Connected { .. }) {
             let report = DeviceReport {
@@ -365,8 +370,8 @@ impl Control {
         }
     }
 
-    /// Tells the controller all that this device leads to.
-    pub async fn offer(&self, routes: &[OfferedRoute]) -> Result<(), HttpsError> {
+    /// Reports all routes that this device serves to the controller.
+    pub async fn report_routes(&self, routes: &[OfferedRoute]) -> Result<(), HttpsError> {
         let mut connection = self.connect().await?;
         let request = OfferRequest {
             routes: routes.to_vec(),
@@ -377,7 +382,7 @@ impl Control {
         Ok(())
     }
 
-    /// Asks for certificates for all names of this device.
+    /// Requests certificates for all names of this device.
     pub(crate) async fn certify(
         &self,
         request: &CertificateRequest,
@@ -399,14 +404,14 @@ impl Control {
         let (state, kept) = (self.state.clone(), ticket.clone());
         blocking(move || {
             if let Err(error) = state.save_ticket(&kept) {
-                tracing::warn!(%error, "the ticket could not be kept; a restart needs the controller");
+                tracing::warn!(%error, "cannot store the ticket; {NEEDS_CONTROLLER}");
             }
         })
         .await;
         self.ticket.send_replace(ticket);
     }
 
-    /// Writes the netmap some time after it changed: peers come and go in bursts.
+    /// Stores the netmap a while after each change, since peers come and go in bursts.
     async fn keep_netmap(&self) {
         let mut changes = self.netmap.subscribe();
         while changes.changed().await.is_ok() {
@@ -428,23 +433,27 @@ impl Control {
         }
         blocking(move || {
             if let Err(error) = state.save_netmap(&netmap) {
-                tracing::warn!(%error, "the netmap could not be kept; a restart needs the controller");
+                tracing::warn!(%error, "cannot store the netmap; {NEEDS_CONTROLLER}");
             }
         })
         .await;
     }
 }
 
-/// The words of a device that its controller does not know.
-pub(crate) const UNKNOWN: &str = "the controller does not know this device: it was brought back from a backup that is older, or removed the device long ago";
+/// The explanation of a device that its controller does not know.
+pub(crate) const UNKNOWN: &str = "the controller does not know this device: it was restored from \
+                                  an older backup, or it removed the device long ago";
+
+/// The consequence of a netmap, ticket or certificate that cannot be stored.
+pub(crate) const NEEDS_CONTROLLER: &str = "the next start has to wait for the controller";
 
 enum StreamEnd {
     Removed,
     Ended(HttpsError),
 }
 
-/// Returns the time when a ticket that ends at `expires` is refreshed: at half of a ticket's life,
-/// at once if that is past.
+/// Returns the time to wait before a ticket that ends at `expires` is refreshed: until half of a
+/// ticket's life is left, or none if that has passed.
 fn refresh_wait(now: UnixTime, expires: UnixTime) -> Duration {
     let half = Duration::from_secs(overlan_protocol::ticket::TICKET_LIFE_SECS / 2);
     (expires - half).since(now)
@@ -453,24 +462,25 @@ fn refresh_wait(now: UnixTime, expires: UnixTime) -> Duration {
 /// Runs work that waits for the disk.
 pub(crate) async fn blocking(work: impl FnOnce() + Send + 'static) {
     if tokio::task::spawn_blocking(work).await.is_err() {
-        tracing::warn!("a write to the state directory was cut off");
+        tracing::warn!("a write to the state directory was interrupted");
     }
 }
 
-/// Stands for a ticket that is still to be fetched.
+/// The ticket of a device that has none yet.
 const NO_TICKET: TicketResponse = TicketResponse {
     ticket: String::new(),
     expires: 0,
     networks: Vec::new(),
 };
 
-/// A controller that is well answers sooner.
+/// Longest wait for an answer; a healthy controller answers within milliseconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
-/// The controller says something every 15 s; three times nothing means that it is gone.
+/// Longest silence on the open session: the controller sends a line every 15 s, and three missing
+/// lines mean that it is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
 
-/// The time that changes of the netmap are gathered before they are written.
+/// The time for which changes of the netmap are collected before it is stored.
 const WRITE_DELAY: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Makes this device a member, and ends that: new keys, one request to the controller, the answer
-//! in the state. Decides nothing about who may.
+//! Enrols this device, and removes it again: new keys, one request to the controller, the answer in
+//! the state. Decides when a request is repeated; the controller decides which devices may join.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,31 +18,31 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::device::state::{Device, Enrolling, StateDir, StateError};
 use overlan_plane::tunnel::StaticKey;
 
-/// A request for enrolment: by which controller, and by what right.
+/// The settings of an enrolment: the controller, the credential and the wishes of the device.
 #[derive(Debug, Clone)]
 pub struct EnrolOptions {
     /// The controller.
     pub join: JoinString,
-    /// Auth key or session.
+    /// The auth key or login.
     pub credential: Credential,
-    /// Becomes the host label.
+    /// The wanted host label; the controller may append a number.
     pub hostname: String,
-    /// Wanted networks; none = all of the key's, or the default one; `all` alone = all that the
-    /// credential allows.
+    /// Wanted networks, by label. Without any, all of the auth key's, or the default one; `all`
+    /// alone means all that the credential allows.
     pub networks: Vec<String>,
     /// The way to the controller.
     pub outgoing: Outgoing,
-    /// The time that the controller is waited for.
+    /// Longest wait for the controller.
     pub deadline: Duration,
 }
 
 /// The reason why the device is not enrolled.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrolError {
-    /// The controller was not reached or said no.
+    /// The controller was not reached, or it refused.
     #[error(transparent)]
     Controller(#[from] HttpsError),
-    /// The answer could not be kept, so the device would be lost at the next start.
+    /// The answer could not be stored, so the device would be lost at the next start.
     #[error(transparent)]
     State(#[from] StateError),
     /// The operating system gave no randomness.
@@ -50,12 +50,12 @@ pub enum EnrolError {
     NoRandomness,
 }
 
-/// Enrols this device with new keys and keeps them in `state`, replacing what was there.
+/// Enrols this device with new keys and stores it in `state`, in place of the device there.
 ///
-/// The keys are kept before the controller is asked: where the answer cannot be, or is lost, the
-/// next attempt is the same device, and no key that enrols one device is used up for nobody. For
-/// the same reason a controller that is busy, or that starts again meanwhile, is asked again until
-/// the time for it is over; one that was never reached is told at once.
+/// The keys are stored before the controller is asked: if the answer is lost or cannot be stored,
+/// the next attempt enrols the same device, so that an auth key for one device is not wasted. For
+/// the same reason, a controller that is busy or restarts meanwhile is asked again until the
+/// deadline. A controller that was never reached is an error at once.
 pub async fn enrol(options: EnrolOptions, state: &StateDir) -> Result<Device, EnrolError> {
     let keys = keys(&options.join, state)?;
     let until = Instant::now() + options.deadline;
@@ -73,7 +73,7 @@ pub async fn enrol(options: EnrolOptions, state: &StateDir) -> Result<Device, En
         let Some(pause) = pause else {
             return Err(error.into());
         };
-        tracing::debug!(%error, "the controller is asked again");
+        tracing::debug!(%error, "the enrolment did not succeed; the controller is asked again");
         was_reached = true;
         sleep(pause).await;
     };
@@ -113,14 +113,14 @@ async fn ask(
     connection.post(path::ENROL, &request, within).await
 }
 
-/// Returns how soon the same question may have another answer, if it may at all. A controller that
-/// was there a moment ago may be there again.
+/// Returns the pause before the same request may succeed; `None` if it never will. A controller
+/// that was reached a moment ago may be reached again.
 fn again_after(error: &HttpsError, was_reached: bool) -> Option<Duration> {
     match error {
         HttpsError::Problem(problem) => {
             let passes = [ProblemKind::Unavailable, ProblemKind::TooMany].contains(&problem.kind);
-            let told = problem.retry_after_secs.map(u64::from);
-            passes.then_some(told.map_or(AGAIN, Duration::from_secs))
+            let wanted = problem.retry_after_secs.map(u64::from);
+            passes.then_some(wanted.map_or(AGAIN, Duration::from_secs))
         }
         HttpsError::Broken(_) | HttpsError::Connect(ConnectError::Closed { .. }) => Some(AGAIN),
         HttpsError::Connect(ConnectError::Connect { .. } | ConnectError::TimedOut { .. }) => {
@@ -130,11 +130,11 @@ fn again_after(error: &HttpsError, was_reached: bool) -> Option<Duration> {
     }
 }
 
-/// The keys of an enrolment at this controller that was not finished, or new ones that are kept.
+/// Returns the keys of an unfinished enrolment at this controller, or makes and stores new ones.
 fn keys(join: &JoinString, state: &StateDir) -> Result<Enrolling, EnrolError> {
     match state.load_enrolling() {
         Ok(Some(keys)) if keys.join == *join => return Ok(keys),
-        // Those of another controller, or damaged ones, are of no use here.
+        // Keys for another controller, or damaged ones, are replaced.
         Ok(_) | Err(StateError::Corrupt { .. }) => {}
         Err(error) => return Err(error.into()),
     }
@@ -148,55 +148,54 @@ fn keys(join: &JoinString, state: &StateDir) -> Result<Enrolling, EnrolError> {
     Ok(keys)
 }
 
-/// The reason why the controller still knows what is forgotten here.
+/// The reason why a device was not removed everywhere.
 #[derive(Debug, thiserror::Error)]
 pub enum ForgetError {
-    /// Nothing changed.
+    /// The state could not be changed; the device is still there.
     #[error(transparent)]
     State(#[from] StateError),
-    /// It is forgotten here only.
-    #[error("this device is removed here, and the controller could not be told: {0}")]
-    NotTold(#[source] HttpsError),
-    /// The keys could not be read, so the controller could not be told.
-    #[error(
-        "this device is removed here; its keys could not be read, so the controller was not told: {0}"
-    )]
+    /// The device is removed here only: the controller was not reached.
+    #[error("this device is removed here, but not at the controller: {0}")]
+    NotReported(#[source] HttpsError),
+    /// The device is removed here only: without its keys, the controller cannot be asked.
+    #[error("this device is removed here, but not at the controller: its keys are damaged: {0}")]
     NoKeys(String),
 }
 
 impl ForgetError {
-    /// Says what is left at the controller, if anything is.
+    /// Returns the next step, where the device is still known to the controller.
     #[must_use]
     pub fn next_step(&self) -> Option<&'static str> {
         match self {
             Self::State(_) => None,
-            Self::NotTold(_) | Self::NoKeys(_) => Some(
-                "It stays in `overlan admin device list`, offline; nobody can use it any more.",
+            Self::NotReported(_) | Self::NoKeys(_) => Some(
+                "The controller still lists it as offline, and nobody can use it any more; \
+                 `overlan admin device remove` removes it there, too.",
             ),
         }
     }
 }
 
-/// Removes the device at the controller and in `state`, with its services and routes. Here it is
-/// removed in any case: a person who logs out wants the keys gone. The controller is waited for at
-/// most `within`.
+/// Removes the device at the controller, for which there is the time `within`, and then in `state`
+/// with its services and routes. It is removed from `state` in any case, since a person who logs
+/// out wants the keys gone.
 pub async fn forget(
     state: &StateDir,
     outgoing: &Outgoing,
     within: Duration,
 ) -> Result<(), ForgetError> {
-    let told = match state.load_device() {
+    let removed = match state.load_device() {
         Ok(None) => return Ok(state.remove_services()?),
         Ok(Some(device)) => timeout(within, remove_at_controller(&device, outgoing, within))
             .await
             .unwrap_or(Err(HttpsError::TimedOut(within)))
-            .map_err(ForgetError::NotTold),
+            .map_err(ForgetError::NotReported),
         Err(StateError::Corrupt { reason, .. }) => Err(ForgetError::NoKeys(reason)),
         Err(error) => return Err(error.into()),
     };
     state.remove_services()?;
     state.remove_device()?;
-    told
+    removed
 }
 
 async fn remove_at_controller(
@@ -209,7 +208,7 @@ async fn remove_at_controller(
     is_gone(connection.delete(path::DEVICE, within).await)
 }
 
-/// Returns what was removed before is as gone as what is removed now.
+/// Counts a device or login that was removed before as removed.
 pub fn is_gone(removed: Result<(), HttpsError>) -> Result<(), HttpsError> {
     match removed {
         Err(error)
@@ -229,7 +228,7 @@ pub fn is_gone(removed: Result<(), HttpsError>) -> Result<(), HttpsError> {
     }
 }
 
-/// Returns what this host calls itself, the name of a device that is given none.
+/// Returns this host's own name, which a device gets when nobody names it.
 pub fn system_hostname() -> String {
     rustix::system::uname()
         .nodename()
@@ -237,8 +236,8 @@ pub fn system_hostname() -> String {
         .into_owned()
 }
 
-/// Before the controller is asked again, unless it says when; up to as much again is added, so that
-/// many do not come at once.
+/// The pause before the controller is asked again, unless it names another. Up to as much again is
+/// added at random, so that many devices do not ask at once.
 const AGAIN: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

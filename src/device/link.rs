@@ -1,5 +1,5 @@
-//! Opens a link: TCP, TLS by the relay's pinned key, HELLO, WELCOME. What runs over it afterwards
-//! is the engine's.
+//! Opens a link: TCP, TLS by the relay's pinned key, HELLO, WELCOME. Decides which address is
+//! tried; frames that follow are the engine's.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -25,39 +25,40 @@ pub struct Credentials<'a> {
     pub identity: &'a IdentitySecret,
     /// The ticket's text.
     pub ticket: &'a str,
-    /// Higher than at every attach before.
+    /// A number that is higher than at every earlier attach.
     pub attach_sequence: u64,
 }
 
-/// A link that was welcomed.
+/// A link that the relay welcomed.
 #[derive(Debug)]
 pub struct Attached {
     /// The connection.
     pub stream: TlsStream<Stepwise>,
-    /// The relay's first words.
+    /// The relay's answer to HELLO.
     pub welcome: Welcome,
     /// Time to the relay and back.
     pub round_trip: Duration,
 }
 
-/// The reason why a link could not be opened. One variant per thing the owner does differently.
+/// The reason why a link could not be opened: one variant for each thing that the owner does
+/// differently.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
-    /// No connection at any of the relay's addresses; this is the last one's trouble.
+    /// None of the relay's addresses could be connected to; this is the error of the last one.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The netmap names no usable address.
+    /// The netmap has no usable address.
     #[error("the netmap has no usable address of relay {0}")]
     NoAddress(String),
-    /// The relay said no.
+    /// The relay refused this device.
     #[error("the relay refused: {} ({:?})", .0.text, .0.code)]
     Rejected(Reject),
-    /// The relay said something else, or nothing.
-    #[error("the relay did not welcome us: {0}")]
+    /// The relay answered something else, or nothing.
+    #[error("the relay did not answer as a relay does: {0}")]
     NotWelcomed(#[from] io::Error),
 }
 
-/// Opens a link to `relay` by the way `outgoing`, trying its addresses in order.
+/// Opens a link to `relay` by `outgoing`, trying its addresses in order.
 pub async fn attach(
     id: RelayId,
     relay: &netmap::Relay,
@@ -68,14 +69,15 @@ pub async fn attach(
     greet(id, stream, credentials).await
 }
 
-/// A relay that was reached and asked for nothing.
+/// A relay that was reached, without an attach.
 #[derive(Debug)]
 pub struct Probed {
-    /// `host:port` where.
+    /// The address that answered, `host:port`.
     pub address: String,
-    /// Time over TCP and back, as far as the system tells it.
+    /// The round trip of the TCP connection, if the system reports it.
     pub round_trip: Option<Duration>,
-    /// From the first name to the end of the TLS handshake, addresses that did not answer included.
+    /// The time from the first name lookup to the end of the TLS handshake, with the addresses that
+    /// did not answer.
     pub ready: Duration,
 }
 
@@ -90,7 +92,7 @@ pub async fn probe(relay: &netmap::Relay, outgoing: &Outgoing) -> Result<Probed,
     })
 }
 
-/// TCP and TLS to the first address that answers, and which that is.
+/// Opens TCP and TLS to the first address that answers, and returns that address, too.
 async fn reach<'a>(
     relay: &'a netmap::Relay,
     outgoing: &Outgoing,
@@ -128,21 +130,21 @@ async fn greet(
     let exchange = async {
         stream.write_all(&bytes).await?;
         stream.flush().await?;
-        read_answer(&mut stream).await
+        read_greeting(&mut stream).await
     };
     let answer = timeout(WELCOME_WITHIN, exchange)
         .await
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer to HELLO within 5 s"))??;
     match answer {
-        Answer::Welcome(welcome) => {
-            // The answer to HELLO took the relay some thought as well.
+        Greeting::Welcome(welcome) => {
+            // The answer to HELLO includes the relay's work, so the smaller figure is better.
             let answered_in = now().saturating_duration_since(asked);
             let socket = stream.get_ref().0;
             let round_trip = socket
                 .round_trip()
                 .map_or(answered_in, |it| it.min(answered_in));
             if round_trip < NEAR {
-                // Where it fails, what is urgent waits longer behind bulk, and nothing else.
+                // If this fails, urgent packets wait longer after bulk data; nothing else changes.
                 let _ = SockRef::from(socket.socket()).set_recv_buffer_size(NEAR_BUFFER);
             }
             Ok(Attached {
@@ -151,17 +153,18 @@ async fn greet(
                 round_trip,
             })
         }
-        Answer::Reject(reject) => Err(AttachError::Rejected(reject)),
+        Greeting::Reject(reject) => Err(AttachError::Rejected(reject)),
     }
 }
 
-enum Answer {
+/// The relay's answer to HELLO.
+enum Greeting {
     Welcome(Welcome),
     Reject(Reject),
 }
 
-/// Reads exactly the relay's first frame, so that nothing behind it is lost.
-async fn read_answer(stream: &mut TlsStream<Stepwise>) -> io::Result<Answer> {
+/// Reads exactly the relay's first frame, so that the frames after it are not lost.
+async fn read_greeting(stream: &mut TlsStream<Stepwise>) -> io::Result<Greeting> {
     let mut bytes = vec![0; HEADER_LEN];
     stream.read_exact(&mut bytes).await?;
     let length = usize::from(bytes[1]) << 16 | usize::from(bytes[2]) << 8 | usize::from(bytes[3]);
@@ -178,28 +181,28 @@ async fn read_answer(stream: &mut TlsStream<Stepwise>) -> io::Result<Answer> {
     stream.read_exact(&mut bytes[HEADER_LEN..]).await?;
     match frame::decode(&bytes, UNPROVEN_BODY_MAX) {
         Ok(Some((Frame::Welcome(body), _))) => Welcome::decode(body)
-            .map(Answer::Welcome)
+            .map(Greeting::Welcome)
             .ok_or_else(malformed),
         Ok(Some((Frame::Reject(body), _))) => Reject::decode(body)
-            .map(Answer::Reject)
+            .map(Greeting::Reject)
             .ok_or_else(malformed),
         _ => Err(malformed()),
     }
 }
 
-/// Addresses of one relay that are tried.
+/// The number of addresses of one relay that are tried.
 const ADDRESSES_MAX: usize = 8;
 
-/// TCP and TLS to one address of a relay.
+/// Time for TCP and TLS to one address of a relay.
 const CONNECT_WITHIN: Duration = Duration::from_secs(8);
 
-/// A relay with a round trip within this time is near: the network holds little, and what waits,
-/// waits in a socket's buffer, where nothing overtakes.
+/// A relay with a shorter round trip is near: the network holds little, so bytes that wait do so in
+/// a socket's buffer, where urgent packets cannot overtake them.
 const NEAR: Duration = Duration::from_millis(3);
 
-/// Bytes that may wait in the socket of a near relay: 1 Gbit/s for 2 ms. The kernel's own choice
+/// Bytes that may wait in the socket of a near relay: 1 Gbit/s for 2 ms. The kernel's own limit
 /// grows to megabytes.
 const NEAR_BUFFER: usize = 256 * 1024;
 
-/// From HELLO to WELCOME.
+/// Time from HELLO to WELCOME.
 const WELCOME_WITHIN: Duration = Duration::from_secs(5);

@@ -1,12 +1,10 @@
-//! One device that is up: owns the tasks of control session, links, timers and published services,
-//! and offers dialing.
-//!
-//! It decides nothing about packets or routes; it gives the engine a clock, sockets and tasks, and
-//! waits for all of them at the end.
+//! A device that is up: owns the tasks of its controller session, links, timers and served ports,
+//! and dials. Decides nothing about packets or routes: it gives the engine a clock, sockets and
+//! tasks, and waits for all of them at the end.
 //!
 //! ```text
-//! control task ── netmap, ticket ──> supervisor task ── engine.apply, timers, wanted relays ──> one task per link
-//! doors (SOCKS, DNS, library) ── dial ──> netstack flow ── packets ready ──> the link's task pulls them
+//! controller session ── netmap, ticket ──> supervisor ── timers, wanted relays ──> a task per link
+//! doors, library ── dial ──> netstack flow ── packets ready ──> the link's task pulls them
 //! ```
 
 use std::collections::BTreeMap;
@@ -44,22 +42,21 @@ use overlan_plane::tunnel::StaticKey;
 /// Settings of a node that few people change.
 #[derive(Debug, Clone)]
 pub struct NodeOptions {
-    /// The time that a dial may take in all, from the resolved name to the accepted connection.
+    /// Longest time of a dial, from the resolved name to the accepted connection.
     pub dial_timeout: Duration,
-    /// The time that connections wait for a peer that answers nothing, or that the controller does
-    /// not see.
+    /// The time for which connections wait for a peer that does not answer, or that the controller
+    /// reports as offline.
     pub patience: Duration,
-    /// Network that a bare overlay address means where the device is in several, by label.
+    /// Label of the network that a bare overlay address means where the device is in several.
     pub address_network: Option<String>,
-    /// Resolvers of this host's network that names outside the overlay are handed on to, the first
-    /// one preferred; at most
-    /// [`DNS_FORWARDS_MAX`]. Such names are refused if there are none.
+    /// Resolvers of this host's network to which foreign names are forwarded, the preferred one
+    /// first; at most [`DNS_FORWARDS_MAX`]. Without any, foreign names are refused.
     pub dns_forwards: Vec<SocketAddr>,
     /// The way to controller and relays.
     pub outgoing: Outgoing,
-    /// Memory that the process may take; `None` = as much as there is.
+    /// Memory limit of the process; `None` for no limit.
     pub memory: Option<Budget>,
-    /// The time that connections of published ports and forwards may go without a byte.
+    /// Longest time without a byte for connections of served ports and forwards.
     pub silence: Patience,
     /// Sizes and limits of the netstack of each network.
     pub netstack: netstack::Config,
@@ -90,9 +87,9 @@ pub enum NodeError {
 
 /// A handle on a device that is up. All clones are the same node.
 ///
-/// It ends in order by [`Node::close`], at once by [`Node::shutdown`], and without anybody waiting
-/// for it when the last of its clones, [`Stream`]s, [`Listener`]s and [`UdpSocket`]s is dropped.
-/// Nothing of it is shared with another node of the same process.
+/// [`Node::close`] ends it in order, and [`Node::shutdown`] at once. It also ends, in the background,
+/// when the last of its clones, [`Stream`]s, [`Listener`]s and [`UdpSocket`]s is dropped. Two nodes
+/// of one process share nothing.
 #[derive(Clone)]
 pub struct Node {
     inner: Arc<Inner>,
@@ -152,38 +149,72 @@ struct Inner {
     control: Control,
     /// Wakes the supervisor: the engine's deadlines or wishes changed.
     wake: Arc<Notify>,
-    /// Nothing new begins.
+    /// Cancelled when the end begins: no new dial, no new connection.
     closing: CancellationToken,
     /// The doors and their free places.
     vacancies: Vacancies,
-    /// Everything ends. Cancels `closing`, too.
+    /// Cancelled when every task has to end; cancels `closing`, too.
     stop: CancellationToken,
     tasks: TaskTracker,
-    /// Connections that came in by published ports, and their listeners.
+    /// The listeners of served ports, and their connections.
     serving: TaskTracker,
-    /// The things that the node gives back or undoes at its end.
+    /// The things that the node returns or removes at its end.
     owned: Mutex<Owned>,
     serves: Mutex<BTreeMap<OverlayPort, Serve>>,
     /// The routes that this device serves as a gateway; `None` if it never had any.
     routes: Mutex<Option<Vec<OfferedRoute>>>,
-    /// Those that the controller knows of, and for which networks.
+    /// The routes that were reported to the controller, with the networks of that time.
     reported_routes: Mutex<Option<routes::ReportedRoutes>>,
-    /// The listeners where peers ask for their hosts.
+    /// The listeners where peers ask this gateway for hosts.
     route_listeners: Mutex<BTreeMap<NetworkId, routes::RouteListener>>,
     served_ports: Mutex<BTreeMap<(NetworkId, OverlayPort), OpenPort>>,
     certificates: Certificates,
-    /// The identities of peers, as they are to be kept.
+    /// The identities of peers that are to be stored.
     known: watch::Sender<Arc<KnownPeers>>,
     /// The answers and failures of other resolvers.
     resolver: Resolver,
     link_notes: Mutex<BTreeMap<RelayId, LinkNote>>,
-    /// Says that a link came or went, for those who wait for readiness.
+    /// Counts the links that came or went, for tasks that wait for readiness.
     links_changed: watch::Sender<u64>,
-    /// Says that something was due, or changed, that somebody may wait for.
+    /// Counts the supervisor's turns, for tasks that wait for a change of the engine.
     turns: watch::Sender<u64>,
     attach_sequence: AtomicU64,
-    /// It was said that another process has this device's keys.
-    superseded_told: AtomicBool,
+    /// The log has the warning that another process uses this device's keys.
+    superseded_logged: AtomicBool,
+}
+
+/// Makes the engine of a device, which calls `wake` when its deadlines or wishes change.
+fn engine(device: &Device, options: &NodeOptions, wake: Arc<Notify>) -> Arc<Engine> {
+    let tunnel = StaticKey::from_secret(device.tunnel_secret.clone());
+    let engine = Engine::new(
+        LocalDevice {
+            device: device.device,
+            instance: random_bytes(),
+            tunnel: Arc::new(tunnel),
+        },
+        match options.memory {
+            Some(budget) => budget.within(options.netstack.clone()),
+            None => options.netstack.clone(),
+        },
+        options.patience,
+        random_bytes(),
+        Box::new(move || wake.notify_one()),
+    );
+    engine.measure_by(now);
+    engine
+}
+
+impl Inner {
+    /// Starts the tasks that run as long as the node.
+    fn spawn_tasks(self: &Arc<Self>, known: KnownPeers) {
+        let (inner, span) = (self.clone(), self.span.clone());
+        let session = async move { inner.control.run(inner.stop.clone()).await };
+        self.tasks.spawn(session.instrument(span.clone()));
+        let keeping = self.clone().keep_known_peers();
+        self.tasks.spawn(keeping.instrument(span.clone()));
+        self.tasks.spawn(self.clone().supervise(known));
+        self.tasks.spawn(self.clone().certify().instrument(span));
+    }
 }
 
 /// Notes about the last link to a relay.
@@ -194,8 +225,8 @@ struct LinkNote {
 }
 
 impl Node {
-    /// Starts the tasks. The node works from what is on disk until the controller answers.
-    /// [`Node::builder`] is for programs.
+    /// Starts the tasks. The node works from the netmap and ticket on disk until the controller
+    /// answers. Programs use [`Node::builder`].
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -214,28 +245,10 @@ impl Node {
             .collect();
         let routes = state.load_routes()?;
         let wake = Arc::new(Notify::new());
-        let engine = Engine::new(
-            LocalDevice {
-                device: device.device,
-                instance: random_bytes(),
-                tunnel: Arc::new(StaticKey::from_secret(device.tunnel_secret.clone())),
-            },
-            match options.memory {
-                Some(budget) => budget.within(options.netstack.clone()),
-                None => options.netstack.clone(),
-            },
-            options.patience,
-            random_bytes(),
-            Box::new({
-                let wake = wake.clone();
-                move || wake.notify_one()
-            }),
-        );
-        engine.measure_by(now);
+        let engine = engine(&device, &options, wake.clone());
         let stop = CancellationToken::new();
-        let span = tracing::error_span!("device", name = device.label);
         let inner = Arc::new(Inner {
-            span: span.clone(),
+            span: tracing::error_span!("device", name = device.label),
             control: Control::new(
                 state.clone(),
                 device.clone(),
@@ -266,24 +279,15 @@ impl Node {
             links_changed: watch::Sender::new(0),
             turns: watch::Sender::new(0),
             attach_sequence: AtomicU64::new(0),
-            superseded_told: AtomicBool::new(false),
+            superseded_logged: AtomicBool::new(false),
         });
-        inner.tasks.spawn({
-            let inner = inner.clone();
-            async move { inner.control.run(inner.stop.clone()).await }.instrument(span.clone())
-        });
-        inner
-            .tasks
-            .spawn(inner.clone().keep_known_peers().instrument(span.clone()));
-        inner.tasks.spawn(inner.clone().supervise(known));
-        inner.tasks.spawn(inner.clone().certify().instrument(span));
+        inner.spawn_tasks(known);
         let alive = Arc::new(Alive::new(&inner));
         Ok(Self { inner, alive })
     }
 
-    /// Opens a TCP connection to a device of a network, by full name or address. What it gives
-    /// knows nothing of this node: it moves nothing any more once the node has ended.
-    /// [`Node::dial`] is for programs.
+    /// Opens a TCP connection to a destination. The stream does not keep this node up, and moves no
+    /// byte after the node has ended. Programs use [`Node::dial`].
     pub async fn dial_to(
         &self,
         destination: Destination,
@@ -292,32 +296,31 @@ impl Node {
         self.inner.dial(destination, port).await
     }
 
-    /// The newest netmap, for resolvers.
+    /// Returns the newest netmap.
     pub fn netmap(&self) -> watch::Receiver<Arc<Netmap>> {
         self.inner.control.netmap()
     }
 
-    /// Returns how the control session does.
+    /// Returns the health of the controller session.
     pub fn control_health(&self) -> watch::Receiver<Health> {
         self.inner.control.health()
     }
 
-    /// Returns what it does now. The caller adds where its doors listen.
+    /// Returns the status. The caller adds the places of its doors.
     pub fn status(&self) -> Status {
         self.inner.status()
     }
 
-    /// Counters by name since the start, those of [`Node::status`], without the rest of it.
+    /// Returns the counters of [`Node::status`], without the rest of it.
     pub fn counters(&self) -> BTreeMap<String, u64> {
         self.inner.counters(&self.inner.engine.memberships())
     }
 
-    /// Listens on an overlay port of every network that this device is in now. Dropping the
-    /// listeners closes the port.
-    /// [`Node::listen`] is for programs.
+    /// Listens on an overlay port of every network that this device is in now. The port closes when
+    /// the listeners are dropped. Programs use [`Node::listen`].
     ///
     /// # Errors
-    /// The port is published, or listened on elsewhere in this process.
+    /// The port is served, or has another listener in this process.
     pub fn listen_each(
         &self,
         port: u16,

@@ -1,12 +1,12 @@
-//! The right by which a device is enrolled: an auth key, a login, or a person who can be asked. Decides
-//! from facts; reads nothing.
+//! The right by which a device is enrolled: an auth key, a login, or a person who can be asked.
+//! Decides from facts; reads nothing.
 
 use overlan_protocol::api::{Credential, JoinString};
 use overlan_protocol::key::Secret;
 
 use super::state::{Device, Login};
 
-/// The facts that are known before anything is done.
+/// The facts from which the right is chosen.
 #[derive(Debug, Default)]
 pub struct EnrolFacts {
     /// The controller that was named.
@@ -15,7 +15,7 @@ pub struct EnrolFacts {
     pub auth_key: Option<Secret>,
     /// The stored login.
     pub session: Option<Login>,
-    /// True if a person sits at a terminal.
+    /// True if a person at a terminal can be asked.
     pub can_ask: bool,
     /// Seconds since the Unix epoch.
     pub now: u64,
@@ -24,14 +24,14 @@ pub struct EnrolFacts {
 /// The right by which a device is enrolled.
 #[derive(Debug)]
 pub enum EnrolRight {
-    /// A credential that is at hand.
+    /// A credential is at hand.
     Credential {
         /// The controller.
         join: JoinString,
         /// The credential.
         credential: Credential,
     },
-    /// A login for which a person has to be asked.
+    /// A person has to be asked to log in.
     Person {
         /// The controller.
         join: JoinString,
@@ -41,10 +41,10 @@ pub enum EnrolRight {
 /// The reason for which a device cannot be enrolled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoEnrolRight {
-    /// There is a right, and no controller to use it at.
+    /// There is a credential, but no controller is known.
     #[error("no controller is named")]
     NoServer,
-    /// There is no right.
+    /// There is no credential, and no person who can be asked.
     #[error("this device is not enrolled, and there is no auth key and no login to enrol it by")]
     NoCredential {
         /// True if a controller is known.
@@ -52,7 +52,7 @@ pub enum NoEnrolRight {
     },
 }
 
-/// The stored device belongs to another controller than the one that was named.
+/// The stored device belongs to another controller than the one that --server names.
 #[derive(Debug, thiserror::Error)]
 #[error("this state directory holds a device of {stored}, and --server names {named}")]
 pub struct OtherController {
@@ -62,7 +62,7 @@ pub struct OtherController {
     pub named: Box<JoinString>,
 }
 
-/// Returns the stored device, unless another controller is named than the one that knows it.
+/// Returns the stored device, unless --server names another controller.
 ///
 /// # Errors
 /// [`OtherController`] in that case.
@@ -79,7 +79,7 @@ pub fn accept_stored(
     }
 }
 
-/// Chooses the right for a device that is not stored: a key, else a login that still lives, else a
+/// Chooses the right for a new device: an auth key, else a login that is still valid, else a
 /// person.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
-//! The client's state: one directory of its own with one JSON file per thing, or the same files in
-//! memory. Decides which files there are, who may have the directory, and in which order several of
-//! them change; how a file is written whole is `overlan_transport::file`'s.
+//! The state of a device: a directory of its own with a JSON file for each thing, or the same files
+//! in memory. Decides which files there are, which user may own the directory, and in which order
+//! several files change; `overlan_transport::file` writes each of them whole.
 
 mod enrolled;
 mod error;
@@ -35,12 +35,12 @@ use error::io_error;
 use format::{FILE_MAX, decode, encode};
 use overlan_plane::engine::KnownPeer;
 
-/// One directory that belongs to us alone: mode 0700, files 0600, every write whole or not at all.
-/// Or no directory: what is in memory is gone with the last clone.
+/// A directory that belongs to this user alone: mode 0700, files 0600, each file written whole or
+/// not at all. A state in memory has no directory, and ends with its last clone.
 #[derive(Clone)]
 pub struct StateDir {
     path: PathBuf,
-    /// The files, where there is no directory.
+    /// The files of a state in memory.
     memory: Option<Arc<Memory>>,
 }
 
@@ -58,8 +58,8 @@ impl fmt::Debug for StateDir {
     }
 }
 
-/// Keeps a second `overlan up`, or node, away while it lives. The operating system frees it when
-/// the process dies in any way.
+/// The lock that keeps a second `overlan up` or node away. The operating system frees it when the
+/// process dies, in whatever way.
 #[derive(Debug)]
 pub struct DirLock {
     _file: Option<File>,
@@ -70,15 +70,16 @@ impl StateDir {
     /// Opens the directory at `path`, making it if it is missing.
     ///
     /// # Errors
-    /// [`StateError::Unsafe`] if it is no directory, belongs to someone else, or others may enter it.
+    /// [`StateError::Unsafe`] if it is not a directory, belongs to another user, or other users may
+    /// enter it.
     pub fn open(path: &Path) -> Result<Self, StateError> {
-        // A relative path would mean another place after a change of the working directory.
+        // A relative path would mean another directory after the working directory changed.
         let path = std::path::absolute(path).map_err(io_error(path))?;
         checked(&path, private_dir::make(&path, KEYS))?;
         Ok(Self { path, memory: None })
     }
 
-    /// Names the directory at `path` without making it: for reading. A missing file reads as empty,
+    /// Opens the directory at `path` for reading, without making it. A missing file reads as empty,
     /// and nothing can be written.
     ///
     /// # Errors
@@ -92,14 +93,14 @@ impl StateDir {
         Ok(Self { path, memory: None })
     }
 
-    /// Returns whether there is anything to read or to lock.
+    /// Returns true if the directory exists, so that it can be read and locked.
     #[must_use]
     pub fn exists(&self) -> bool {
         self.is_in_memory() || self.path.is_dir()
     }
 
-    /// A state that never touches a disk. Its device is lost with it, so whoever uses it removes
-    /// the device at the end.
+    /// Makes a state that never touches a disk. Its device is lost with it, so its owner has to
+    /// remove the device at the end.
     #[must_use]
     pub fn in_memory() -> Self {
         Self {
@@ -108,13 +109,13 @@ impl StateDir {
         }
     }
 
-    /// Returns whether it is [`StateDir::in_memory`].
+    /// Returns true for a state in memory.
     #[must_use]
     pub fn is_in_memory(&self) -> bool {
         self.memory.is_some()
     }
 
-    /// Takes the directory for one `overlan up`, or one node.
+    /// Locks the directory for one `overlan up`, or one node.
     ///
     /// # Errors
     /// [`StateError::InUse`] if another one has it.
@@ -153,17 +154,17 @@ impl StateDir {
         }
     }
 
-    /// Returns where it is, absolute; [`IN_MEMORY`] if it is nowhere.
+    /// Returns the absolute path of the directory; [`IN_MEMORY`] for a state in memory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns where the control socket of a running `overlan up` is.
+    /// Returns the path of the control socket of a running `overlan up`.
     pub fn socket_path(&self) -> PathBuf {
         self.file(SOCKET)
     }
 
-    /// Returns the enrolled device, if there is one; also one that was set aside.
+    /// Returns the enrolled device, if there is one, even if it was put aside.
     pub fn load_device(&self) -> Result<Option<Device>, StateError> {
         for name in [DEVICE, UNKNOWN] {
             if let Some(stored) = self.load::<StoredDevice>(name)? {
@@ -176,15 +177,15 @@ impl StateDir {
         Ok(None)
     }
 
-    /// Puts the device aside whose controller does not know it: it is used until another one is
-    /// enrolled, or until the controller knows it again. Returns where its keys are.
+    /// Puts a device aside that its controller does not know. It is used until another one is
+    /// enrolled, or until the controller knows it again. Returns the path of its keys.
     pub fn set_device_aside(&self) -> Result<PathBuf, StateError> {
         self.rename(DEVICE, UNKNOWN)?;
         Ok(self.file(UNKNOWN))
     }
 
-    /// Takes the device back that was put aside. Where another one was enrolled since, only the old
-    /// keys' file goes, if a crash left it.
+    /// Takes a device back that was put aside. If another one was enrolled since, only the file
+    /// with the old keys is removed, which a crash may have left.
     pub fn take_device_back(&self) -> Result<(), StateError> {
         match self.is_device_aside() {
             true => self.rename(UNKNOWN, DEVICE),
@@ -192,7 +193,7 @@ impl StateDir {
         }
     }
 
-    /// Returns whether the device is one that was put aside.
+    /// Returns true if the device was put aside.
     #[must_use]
     pub fn is_device_aside(&self) -> bool {
         !self.is_in_memory() && self.file(UNKNOWN).exists() && !self.file(DEVICE).exists()
@@ -203,7 +204,7 @@ impl StateDir {
         self.save(DEVICE, &StoredDevice::from(device))
     }
 
-    /// Returns the keys of an enrolment that was begun and not finished.
+    /// Returns the keys of an unfinished enrolment.
     pub fn load_enrolling(&self) -> Result<Option<Enrolling>, StateError> {
         let Some(stored) = self.load::<StoredEnrolling>(ENROLLING)? else {
             return Ok(None);
@@ -220,7 +221,7 @@ impl StateDir {
         self.save(ENROLLING, &StoredEnrolling::from(keys))
     }
 
-    /// Stores a device that was enrolled just now, in place of what an earlier enrolment left.
+    /// Stores a device that was just enrolled, in place of everything of an earlier one.
     pub fn replace_device(
         &self,
         device: &Device,
@@ -229,15 +230,14 @@ impl StateDir {
         self.remove_what_belongs_to_a_device()?;
         self.save_device(device)?;
         self.save_ticket(ticket)?;
-        // From here on they are the device's.
+        // From here on, the keys are the device's.
         self.remove(ENROLLING)?;
         self.remove(UNKNOWN)
     }
 
-    /// Forgets the device with its ticket and netmap. Nothing to forget is fine.
+    /// Removes the device with its ticket and netmap, if there is one.
     pub fn remove_device(&self) -> Result<(), StateError> {
-        // The keys go last: whatever interrupts this, no ticket or netmap outlives the device it
-        // belongs to.
+        // The keys go last: if this is interrupted, no ticket or netmap outlives its device.
         self.remove_what_belongs_to_a_device()?;
         self.remove(DEVICE)?;
         self.remove(UNKNOWN)?;
@@ -250,15 +250,15 @@ impl StateDir {
         self.remove(CERTIFICATES)
     }
 
-    /// Forgets services and routes: another device here must not begin with that. Nothing to forget
-    /// is fine.
+    /// Removes services and routes, if there are any: the next device here must not begin with
+    /// them.
     pub fn remove_services(&self) -> Result<(), StateError> {
         self.remove(SERVES)?;
         self.remove(ROUTES)
     }
 
-    /// Returns the last netmap that was stored. A damaged one counts as none: the controller sends
-    /// it again.
+    /// Returns the stored netmap. A damaged one counts as none, since the controller sends it
+    /// again.
     pub fn load_netmap(&self) -> Result<Option<Netmap>, StateError> {
         self.load_copy(NETMAP)
     }
@@ -268,8 +268,8 @@ impl StateDir {
         self.save(NETMAP, netmap)
     }
 
-    /// Returns the last ticket that was stored; it may be out of date. A damaged one counts as
-    /// none: the controller gives another.
+    /// Returns the stored ticket, which may be out of date. A damaged one counts as none, since the
+    /// controller gives another.
     pub fn load_ticket(&self) -> Result<Option<TicketResponse>, StateError> {
         self.load_copy(TICKET)
     }
@@ -279,7 +279,7 @@ impl StateDir {
         self.save(TICKET, ticket)
     }
 
-    /// Returns the services to serve at every start; none if none were stored.
+    /// Returns the services to serve at every start; empty if none were stored.
     pub fn load_serves(&self) -> Result<Vec<Serve>, StateError> {
         Ok(self.load(SERVES)?.unwrap_or_default())
     }
@@ -299,17 +299,17 @@ impl StateDir {
         self.save(ROUTES, &routes)
     }
 
-    /// Returns the certificates for this device's names; they may be out of date.
+    /// Returns the certificates for this device's names, which may be out of date.
     pub(crate) fn load_certificates(&self) -> Result<Option<Held>, StateError> {
         self.load(CERTIFICATES)
     }
 
-    /// Stores them with their key.
+    /// Stores the certificates with their key.
     pub(crate) fn save_certificates(&self, held: &Held) -> Result<(), StateError> {
         self.save(CERTIFICATES, held)
     }
 
-    /// Returns the login of `overlan login`; it may be out of date.
+    /// Returns the login of `overlan login`, which may be out of date.
     pub fn load_login(&self) -> Result<Option<Login>, StateError> {
         let Some(stored) = self.load::<StoredLogin>(LOGIN)? else {
             return Ok(None);
@@ -325,12 +325,12 @@ impl StateDir {
         self.save(LOGIN, &StoredLogin::from(login))
     }
 
-    /// Forgets the login. Nothing to forget is fine.
+    /// Removes the login, if there is one.
     pub fn remove_login(&self) -> Result<(), StateError> {
         self.remove(LOGIN)
     }
 
-    /// Returns the identities of peers as they were first seen; none if none were stored.
+    /// Returns the identities of peers as they were first seen; empty if none were stored.
     pub fn load_known_peers(&self) -> Result<BTreeMap<DeviceId, KnownPeer>, StateError> {
         Ok(self.load(KNOWN_PEERS)?.unwrap_or_default())
     }
@@ -343,11 +343,11 @@ impl StateDir {
         self.save(KNOWN_PEERS, peers)
     }
 
-    /// Loads what is only a copy of what the controller has.
+    /// Loads a file that is only a copy of data of the controller.
     fn load_copy<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
         match self.load(name) {
             Err(error @ StateError::Corrupt { .. }) => {
-                tracing::warn!(%error, "a damaged file is not used");
+                tracing::warn!(%error, "a damaged file is ignored");
                 Ok(None)
             }
             loaded => loaded,
@@ -374,7 +374,7 @@ impl StateDir {
             memory.files.lock().insert(name.to_owned(), bytes);
             return Ok(());
         }
-        // Several processes may write here, and a file has one writer at a time.
+        // Several processes may write here; the lock lets one write at a time.
         let directory = File::open(&self.path).map_err(io_error(&self.path))?;
         directory.lock().map_err(io_error(&self.path))?;
         file::write(&path, &bytes).map_err(io_error(&path))
@@ -401,7 +401,7 @@ impl StateDir {
     }
 }
 
-/// Says whether a directory may hold a device's keys.
+/// Names the directory in the error of a check of it.
 fn checked(path: &Path, looked_at: Result<(), PrivateDirError>) -> Result<(), StateError> {
     looked_at.map_err(|error| {
         let path = path.to_owned();
@@ -412,16 +412,16 @@ fn checked(path: &Path, looked_at: Result<(), PrivateDirError>) -> Result<(), St
     })
 }
 
-/// The name of a state in memory where a directory is expected.
+/// The word for a state in memory, in place of a directory.
 pub const IN_MEMORY: &str = "mem:";
 
-/// The purpose of the directory.
+/// The purpose of the directory, for errors about it.
 const KEYS: private_dir::Purpose = private_dir::Purpose {
     option: "--state-dir",
     keys: "this device's keys",
 };
 
-/// The owner may read and write.
+/// Only the owner may read and write.
 const FILE_MODE: u32 = 0o600;
 
 const DEVICE: &str = "device.json";

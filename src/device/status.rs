@@ -1,5 +1,5 @@
-//! What a running client tells about itself: one document for programs, one table for people.
-//! Decides only how it is shown; whoever runs the client fills it in.
+//! The status of a running client: one document for programs, one table for people. Decides how it
+//! is shown; `node/status.rs` and the daemon fill it in.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -26,11 +26,11 @@ pub use traffic::{bytes, time, trip};
 /// stays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// [`SCHEMA_VERSION`].
+    /// The version of this form, [`SCHEMA_VERSION`].
     pub schema_version: u32,
-    /// Its state.
+    /// The client's state.
     pub state: State,
-    /// Version of the program that runs.
+    /// The version of the running program.
     pub version: String,
     /// The device, once it is enrolled.
     pub device: Option<DeviceStatus>,
@@ -42,25 +42,25 @@ pub struct Status {
     pub relays: Vec<RelayStatus>,
     /// Its session with the controller.
     pub control: ControlStatus,
-    /// The place where it speaks SOCKS5, if it does.
+    /// The first address of its proxy, if it has one.
     pub socks: Option<SocketAddr>,
-    /// Every place where it speaks SOCKS5 and HTTP: `ADDRESS:PORT` or `unix:PATH`.
+    /// All places of its proxy, for SOCKS5 and HTTP: `ADDRESS:PORT` or `unix:PATH`.
     #[serde(default)]
     pub proxies: Vec<String>,
-    /// Proxy through which it reaches controller and relays, without credentials.
+    /// The proxy by which it reaches controller and relays, without credentials.
     #[serde(default)]
     pub upstream_proxy: Option<String>,
-    /// The place where it answers DNS, if it does.
+    /// The address where it answers DNS, if it does.
     pub dns: Option<SocketAddr>,
     /// Zones of its networks beside the networks' own.
     #[serde(default)]
     pub dns_zones: Vec<ZoneStatus>,
-    /// Resolvers that it hands names outside the overlay on to.
+    /// The resolvers to which it forwards foreign names.
     #[serde(default)]
     pub dns_forwards: Vec<ResolverStatus>,
-    /// Local services that it publishes.
+    /// The services that it serves.
     pub serves: Vec<Serve>,
-    /// Certificates for this device's names, while something is published under TLS.
+    /// Certificates for this device's names, while a port is served with TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificates: Option<CertificateStatus>,
     /// The routes that it serves.
@@ -69,7 +69,7 @@ pub struct Status {
     /// Its memory limit, if there is one.
     #[serde(default)]
     pub memory: Option<MemoryStatus>,
-    /// Doors that let nobody in because they have had no free place for 10 s.
+    /// Doors that have had no free place for 10 s.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub full: Vec<FullDoor>,
     /// Counters by name since the start.
@@ -83,17 +83,17 @@ pub const SCHEMA_VERSION: u32 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// It reads its state.
+    /// It is starting: it reads its state.
     Starting,
     /// It is not enrolled, or the controller removed it.
     NeedsLogin,
-    /// It is in no network: an admin has to let it in.
+    /// It is in no network: an admin has to approve it.
     PendingApproval,
-    /// It looks for a relay.
+    /// It is not attached to any relay yet.
     Connecting,
     /// It is attached to a relay; peers can reach it.
     Running,
-    /// It goes down.
+    /// It is stopping.
     Stopped,
 }
 
@@ -152,14 +152,14 @@ pub struct PeerStatus {
     pub label: String,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
-    /// True if it is known to be there; `presence` tells "no" from "nobody knows".
+    /// True if it is known to be online; `presence` tells offline from unknown.
     pub online: bool,
-    /// True if it is there, as far as it is known.
+    /// Online, offline or unknown.
     #[serde(default)]
     pub presence: Presence,
-    /// Name of the relay where it is reached.
+    /// Name of the relay by which it is reached.
     pub relay: Option<String>,
-    /// End-to-end sessions that are established with it.
+    /// The number of established end-to-end sessions with it.
     pub sessions: u32,
     /// The routes that it serves.
     #[serde(default)]
@@ -182,18 +182,18 @@ pub struct ZoneStatus {
 pub struct ResolverStatus {
     /// `PEER:PORT` or `ADDRESS:PORT`.
     pub resolver: String,
-    /// True if it answered when it was asked last; nothing, if it never was.
+    /// True if it answered the last question; `None` before the first one.
     pub answered: Option<bool>,
-    /// The reason why it did not.
+    /// The reason why it did not answer.
     pub last_error: Option<String>,
 }
 
-/// A route that a device offers.
+/// A route that this device serves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteStatus {
     /// The route.
     pub route: GatewayRoute,
-    /// Label that its host is to have in the networks, and has where the route is approved.
+    /// The wanted label of its host, which the host has in networks where the route is approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Labels of the networks whose members may use it.
@@ -201,7 +201,7 @@ pub struct RouteStatus {
 }
 
 impl RouteStatus {
-    /// Returns what is offered, for people.
+    /// Returns the route with its label, for people.
     #[must_use]
     pub fn offer(&self) -> String {
         match &self.name {
@@ -210,7 +210,7 @@ impl RouteStatus {
         }
     }
 
-    /// Returns where it was approved, or what is missing.
+    /// Returns the networks where it is approved, or says that it is not.
     #[must_use]
     pub fn state(&self) -> String {
         match self.approved_in.is_empty() {
@@ -220,15 +220,14 @@ impl RouteStatus {
     }
 }
 
-/// The limit of a client's memory, and what follows from it.
+/// The memory limit of a client, and the limits that follow from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryStatus {
     /// Bytes that the process may take.
     pub limit: u64,
     /// The origin of that number.
     pub source: Origin,
-    /// Bytes of it for the rings of connections; the counter `ring_committed` tells how many are
-    /// used.
+    /// Bytes of it for the rings of connections; the counter `ring_committed` has the used ones.
     pub rings: u64,
     /// Connections of the overlay that may exist at once.
     pub flows: u64,
@@ -265,7 +264,7 @@ pub struct RelayStatus {
     pub name: String,
     /// Its id.
     pub id: RelayId,
-    /// The connection.
+    /// The state of the link.
     pub state: LinkState,
     /// Last measured round trip, milliseconds.
     pub round_trip_ms: Option<u32>,
@@ -282,11 +281,11 @@ pub struct RelayStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LinkState {
-    /// Not wanted now.
+    /// It is not wanted now.
     Idle,
-    /// Being made.
+    /// It is being opened.
     Connecting,
-    /// It stands.
+    /// It is open.
     Connected,
     /// It failed; another attempt follows after a pause.
     Waiting,
@@ -306,16 +305,16 @@ impl fmt::Display for LinkState {
 /// A client's session with the controller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlStatus {
-    /// The connection.
+    /// The state of the session.
     pub state: LinkState,
-    /// Since when, seconds since the Unix epoch.
+    /// The time when it began, seconds since the Unix epoch.
     pub since: Option<u64>,
     /// The reason why the last connection ended or could not be made.
     pub last_error: Option<String>,
 }
 
 impl Status {
-    /// A client that just started and knows nothing yet.
+    /// Returns the status of a client that has just started.
     #[must_use]
     pub fn starting() -> Self {
         Self {
@@ -348,7 +347,7 @@ impl Status {
 }
 
 impl RelayStatus {
-    /// The last round trip, microseconds; a client of an older version tells milliseconds only.
+    /// Returns the last round trip, microseconds; an older client reports milliseconds only.
     fn trip_us(&self) -> Option<u64> {
         let of_ms = self.round_trip_ms.map(|ms| u64::from(ms) * 1_000);
         self.round_trip_us.or(of_ms)
@@ -385,13 +384,13 @@ impl ControlStatus {
 /// The peers that answered when this device came up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confirmed {
-    /// Peers that were online then, as the controller saw it.
+    /// Peers that were online, as the controller reported.
     pub asked: usize,
-    /// Those that answered: they reach this device.
+    /// Those that answered, and so can reach this device.
     pub answered: usize,
 }
 
-/// Rows as aligned columns; the last column is not padded.
+/// Writes rows as aligned columns; the last column is not padded.
 #[must_use]
 pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let mut widths = [0; N];
@@ -425,12 +424,12 @@ fn line(text: &mut String, what: fmt::Arguments<'_>) {
 /// Certificates for the names of a device.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateStatus {
-    /// Names that there is one for.
+    /// Names that have a certificate.
     pub names: Vec<String>,
-    /// Their end, seconds since the Unix epoch.
+    /// The time when they expire, seconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<u64>,
-    /// The reason why the controller gave no new ones when it was asked last.
+    /// The reason why the last request for new ones failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }

@@ -9,7 +9,7 @@ use crate::host::accept::Vacancies;
 use crate::host::memory::Budget;
 use crate::names::Destination;
 use crate::names::DialError;
-use crate::names::lookup::Transport;
+use crate::names::lookup::DnsTransport;
 
 /// The overlay as a proxy sees it. All clones are the same one.
 pub trait Overlay: Clone + Send + Sync + 'static {
@@ -73,7 +73,7 @@ pub trait Overlay: Clone + Send + Sync + 'static {
     fn resolve(
         &self,
         query: Vec<u8>,
-        transport: Transport,
+        transport: DnsTransport,
     ) -> impl Future<Output = Option<Vec<u8>>> + Send + use<Self>;
 }
 

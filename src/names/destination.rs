@@ -1,25 +1,24 @@
-//! Where a program wants to go, as it said it. Decides what is an address and which form it has;
-//! what a name means is decided elsewhere.
+//! The destination that a program or a person gives. Decides which texts are addresses, and the one
+//! form of each; leaves the meaning of names to `meaning.rs`.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use super::in_overlay;
 
-/// The place where a program wants to go, as it said it.
+/// A destination, as a program or a person gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
-    /// A name, not looked at yet.
+    /// A name. Its meaning is not known yet.
     Name(String),
     /// An address.
     Address(Canonical),
-    /// An overlay address of the network with this label: several networks use the same addresses.
+    /// An overlay address in the network with this label: all networks use the same addresses.
     AddressIn(Canonical, String),
 }
 
-/// An address in its one form, with which all others are compared: an IPv4 address that is written
-/// as one of IPv6 (`::ffff:100.64.0.1`) is the IPv4 address. There is no other way to make one than
-/// `From`.
+/// An address in the form by which addresses are compared: an IPv4 address that is written as an
+/// IPv6 address (`::ffff:100.64.0.1`) becomes the IPv4 address. `From` is the only way to make one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Canonical(IpAddr);
 
@@ -44,8 +43,8 @@ impl fmt::Display for Canonical {
 }
 
 impl Destination {
-    /// An address if the text is one, since some programs send an address as a name;
-    /// `100.64.0.2%acme` is that address in network `acme`; otherwise a name.
+    /// Reads an address where the text is one, since some programs send addresses as names, and a
+    /// name otherwise. `100.64.0.2%acme` is the address `100.64.0.2` in network `acme`.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         if let Ok(address) = text.parse::<IpAddr>() {

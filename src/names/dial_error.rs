@@ -1,5 +1,5 @@
-//! Decides what a program hears when a connection through the overlay cannot be opened. It opens
-//! none itself.
+//! The reasons why a connection through the overlay is not opened. Decides the SOCKS reply that a
+//! program gets for each; opens no connection.
 
 use std::io;
 
@@ -7,77 +7,76 @@ use overlan_netstack::ConnectError;
 
 use crate::names::{Missing, NameError, NotADevice, NotOffered, Several};
 
-/// The reason why a connection to a destination was not opened. The SOCKS reply codes are the
-/// specification: one variant per thing that the program, or the person reading the log, does
-/// differently.
+/// The reason why a connection was not opened: one variant for each thing that the program, or the
+/// person who reads the log, does differently. Each has one SOCKS reply code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DialError {
-    /// The destination is outside the overlay, and this door leads nowhere else.
+    /// The destination is outside the overlay, and this door reaches the overlay only.
     #[error("the destination is outside the overlay")]
     Foreign,
-    /// Not a name at all, an address of the overlay that no device has, or a name that a gateway or
-    /// the resolvers of a zone do not know.
+    /// The text is not a name, no device has that overlay address, or the gateway or the resolvers
+    /// of the zone do not know the name.
     #[error("no device has that name or address")]
     UnknownName,
-    /// Written like a name of ours, and nothing is called so; its text says whose names were looked
-    /// through.
+    /// The name is written like one of the overlay, and nothing has it. The text says in which
+    /// network or zone it was looked up.
     #[error("{0}")]
     Missing(Box<Missing>),
-    /// A short name of different things in several networks.
+    /// Several networks have the short name, for different devices or records.
     #[error("{0}")]
     AmbiguousName(Box<Several>),
-    /// A gateway leads to that host, but not to that port.
+    /// A gateway has a route to the host, but not to that port.
     #[error("{0}")]
     NotOffered(Box<NotOffered>),
-    /// What has that name lies behind a device, and was asked for in a way that only devices
-    /// answer.
+    /// The name is a gateway host's or a delegated zone's, and only a device can answer this kind
+    /// of request, such as a datagram or a ping.
     #[error("{0}")]
     NotADevice(Box<NotADevice>),
-    /// Several networks use the same addresses and this device is in more than one; only a name
-    /// says which is meant.
+    /// All networks use the same addresses, and this device is in several: the address alone does
+    /// not say which device is meant.
     #[error("several networks use that address; use host.network.domain, or ADDRESS%NETWORK")]
     AmbiguousAddress,
-    /// The device exists and is not connected.
+    /// The device exists, but it is not connected to the overlay.
     #[error("the device is offline")]
     Offline,
-    /// The keys that the controller gives for the device are not those that this device knows, or
-    /// are not signed by it. Whoever answered under them could be anybody.
+    /// The controller gives other keys for the device than this device knows, or keys that the
+    /// device has not signed. Anybody could answer under them.
     #[error("the device's keys do not check, so it is not used")]
     Untrusted,
-    /// No rule of the network lets this device open that port of that peer.
+    /// The network has no rule that lets this device open that port of the peer.
     #[error("denied by the network's policy")]
     DeniedByPolicy,
-    /// This device is not connected to the overlay yet, or not any more.
+    /// This device itself is not connected to the overlay.
     #[error("this device is not connected to the overlay")]
     NotReady,
-    /// No relay through which the peer could be reached answers.
+    /// None of the relays by which the peer can be reached answers.
     #[error("no relay reaches the device")]
     NoRelay,
-    /// The gateway is there, and no way leads from it to the host behind it.
+    /// The gateway is online, but it cannot reach the host.
     #[error("the gateway cannot reach the host")]
     Unreachable,
-    /// The name lies in a zone that others answer for, and none of its resolvers answered.
+    /// The name is in a delegated zone, and none of the zone's resolvers answered.
     #[error("no resolver of the name's zone answers")]
     NoResolver,
-    /// The name has an address, but one that lies neither in the overlay nor behind a gateway.
-    #[error("the name's address lies neither in the overlay nor behind a gateway")]
+    /// The name has an address that is neither an overlay address nor in a route of a gateway.
+    #[error("the name's address is not in the overlay, and no gateway has a route to it")]
     LedNowhere,
-    /// Nobody listens on that port of the peer.
+    /// The peer refused the connection: nothing listens on that port.
     #[error("connection refused")]
     Refused,
     /// The peer did not answer in time.
     #[error("connection timed out")]
     TimedOut,
-    /// The door does not offer what was asked for.
+    /// The door does not support this command.
     #[error("command not supported")]
     Unsupported,
-    /// Trouble of our own, in words for the log.
+    /// A failure of this program, such as a text that is not `HOST:PORT` or a full table, in words.
     #[error("{0}")]
     Internal(String),
 }
 
 impl DialError {
-    /// The reply code of RFC 1928, section 6.
+    /// Returns the SOCKS reply code (RFC 1928, section 6).
     #[must_use]
     pub fn socks_reply(&self) -> u8 {
         match self {
@@ -105,8 +104,9 @@ impl DialError {
 }
 
 impl DialError {
-    /// Returns whether nobody in the overlay has that destination, so that a door that leads
-    /// outside may look for it there. Names of our domain and of private zones never are.
+    /// Returns true if the destination is foreign: nothing in the overlay has it, so a door with
+    /// access to other networks may look for it there. Names below our domain and in private zones
+    /// are never foreign.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         match self {
@@ -148,7 +148,7 @@ impl From<NameError> for DialError {
     }
 }
 
-/// Takes the word of the other end of the overlay, or of our own stack.
+/// Translates the answer of the peer, or of our own TCP/IP stack.
 impl From<ConnectError> for DialError {
     fn from(error: ConnectError) -> Self {
         match error {
@@ -162,7 +162,7 @@ impl From<ConnectError> for DialError {
     }
 }
 
-/// Takes the word of the operating system about a connection of its own.
+/// Translates the operating system's error about a connection of this host.
 impl From<io::Error> for DialError {
     #[expect(
         clippy::wildcard_enum_match_arm,

@@ -1,5 +1,5 @@
-//! Who is at the other end of a connection: what a proved key says of a device. It believes no
-//! header and no name.
+//! The identity of the peer of a connection, as the key that it proved shows it. Holds nothing that
+//! comes from a header or from a name that the peer gave.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use overlan_protocol::key::{DeviceId, IdentityKey};
 use overlan_protocol::netmap::Owner;
 
-/// The device at the other end of a connection. Nobody else can send from its address: packets are
-/// opened by the session of the device's own key, and what carries another source is dropped.
+/// The device at the other end of a connection. No other device can send from its address: the
+/// session that opens its packets belongs to its key, and a packet with another source is dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerIdentity {
     /// Full name, `host.network.domain`.
@@ -17,15 +17,15 @@ pub struct PeerIdentity {
     pub label: String,
     /// Label of the network.
     pub network: String,
-    /// The device; a name may go to another one some day, this does not.
+    /// The device's id. A name may go to another device later; an id does not.
     pub device: DeviceId,
     /// The key that the device proved.
     pub key: IdentityKey,
-    /// By what right the controller says that it was enrolled.
+    /// The person or auth key that enrolled it, as the controller reports it.
     pub owner: Owner,
-    /// Its address in the network, and the port that it came from.
+    /// Its address in the network, and the port of the connection.
     pub address: SocketAddr,
-    /// True if it is this very device, which talks to itself.
+    /// True if it is this device itself: a connection to its own address.
     pub this_device: bool,
 }
 

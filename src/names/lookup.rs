@@ -1,15 +1,15 @@
-//! Decides what a name is to us: one of our own networks, with what it has; one that the resolvers
-//! of a zone answer for; or none of ours. Holds no cache and asks nobody: `dns/walk.rs` makes
-//! answers of it, and `dns/resolver.rs` asks.
+//! The DNS records of a name: those of our own networks, or a delegated zone, or none because the
+//! name is foreign. Decides what exists; holds no cache and asks no resolver. `lookup/walk.rs`
+//! makes messages of it, and `doors/dns/resolver.rs` asks others.
 //!
 //! The zones are the domain, each network below it, the private zones of the networks, and the
-//! reverse zones of the overlay's address ranges. Whether a peer is online does not matter here: a
-//! name that comes and goes with a connection would be cached as missing.
+//! reverse zones of the overlay's address ranges. A peer that is offline keeps its name: resolvers
+//! would cache a name that comes and goes as missing.
 //!
 //! ```text
-//! query ── walk ── ours ──────────────────────────────────────────────┐
-//!            │                                                         ├──> answer
-//!            └─ a zone with resolvers, or a foreign name with --dns-forward ── cache ── resolver ── one after the other
+//! query ── walk ── ours ──────────────────────────────────────────────────┐
+//!            │                                                             ├──> answer
+//!            └─ delegated, or foreign with --dns-forward ── cache ── resolver, each in turn
 //! ```
 
 pub(crate) mod cache;
@@ -27,33 +27,33 @@ use overlan_protocol::netmap::Netmap;
 
 use super::{ALIASES_MAX, Delegation, Meaning, OwnName};
 
-/// The way on which a query arrived.
+/// The transport by which a query came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// One datagram; the answer must fit what the client takes.
+pub enum DnsTransport {
+    /// One datagram; the answer must not be larger than the client accepts.
     Udp,
-    /// A stream of messages with lengths.
+    /// A stream, in which each message has its length before it.
     Tcp,
 }
 
-/// The resolvers that are asked for names that are not ours to answer.
+/// The resolvers that answer for names that are not ours.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Resolvers {
     /// Those of a zone, inside the overlay.
     Zone(Delegation),
-    /// Those that this device hands foreign names on to.
+    /// Those to which this device forwards foreign names.
     Forward,
 }
 
-/// The answer of DNS about a name.
+/// The records of a name, or the reason why there are none.
 pub(crate) enum Found {
-    /// In none of our zones.
+    /// The name is in none of our zones.
     Foreign,
-    /// In a zone that other resolvers answer for.
+    /// The name is in a zone for which other resolvers answer.
     Delegated(Delegation),
-    /// In this zone, but there is no such name.
+    /// The name would be in this zone, and does not exist.
     Missing { zone: Name },
-    /// A name of this zone with what it has; nothing, if there are only names below it.
+    /// The name is in this zone and has these records; none, if only names below it exist.
     Node { zone: Name, records: Vec<RData> },
 }
 
@@ -68,8 +68,8 @@ fn find(name: &Name, netmap: &Netmap) -> Found {
     .unwrap_or(Found::Foreign)
 }
 
-/// The name in lower case. A byte that no name of ours has, such as a dot inside a label, becomes
-/// one that none has either.
+/// Returns the name in lower case. A byte that our names cannot have, such as a dot inside a label,
+/// becomes another such byte, so that the text never equals a name of ours.
 pub(crate) fn text_of(name: &Name) -> String {
     let labels: Vec<String> = name
         .iter()
@@ -86,7 +86,7 @@ pub(crate) fn text_of(name: &Name) -> String {
     labels.join(".")
 }
 
-/// Says what a network has under a name; `None` if DNS cannot carry the name of its zone.
+/// Lists the records of a name of ours; `None` if DNS cannot carry the name of its zone.
 fn of_ours(own: &OwnName<'_>, text: &str, netmap: &Netmap) -> Option<Found> {
     let zone = match own.zone {
         Some(zone) => zone.to_owned(),
@@ -105,7 +105,7 @@ fn of_ours(own: &OwnName<'_>, text: &str, netmap: &Netmap) -> Option<Found> {
     Some(match (own.device, known) {
         (Some(device), known) => {
             let mut records = addresses(device.host);
-            // A device that came later keeps its name from an alias of that name.
+            // The device has the name, so an alias of the same name does not count.
             records.extend(known.unwrap_or_default().into_iter().filter(|data| {
                 !matches!(
                     data.record_type(),
@@ -119,7 +119,8 @@ fn of_ours(own: &OwnName<'_>, text: &str, netmap: &Netmap) -> Option<Found> {
     })
 }
 
-/// Says what our domain has outside its networks; `None` if DNS cannot carry its name.
+/// Looks a name up that is below our domain and in none of its networks; `None` if DNS cannot carry
+/// the domain.
 fn of_domain(text: &str, netmap: &Netmap) -> Option<Found> {
     let zone = fqdn(&netmap.domain)?;
     Some(match text == netmap.domain {
@@ -134,8 +135,8 @@ fn addresses(host: u32) -> Vec<RData> {
     v4.into_iter().chain(v6).collect()
 }
 
-/// The top of a zone: its start of authority and its name server, which is the zone itself, since
-/// the server has no name.
+/// Makes the records at the top of a zone: its start of authority, and its name server, which is
+/// the zone itself because the server has no name.
 fn apex(zone: Name, version: u64) -> Found {
     let records = vec![soa(&zone, version), RData::NS(NS(zone.clone()))];
     Found::Node { zone, records }
@@ -158,20 +159,21 @@ fn soa(zone: &Name, version: u64) -> RData {
     ))
 }
 
-/// The absolute name; `None` if DNS cannot carry it.
+/// Makes an absolute name; `None` if DNS cannot carry it.
 fn fqdn(text: &str) -> Option<Name> {
     let mut name = Name::from_ascii(text).ok()?;
     name.set_fqdn(true);
     Some(name)
 }
 
-/// Seconds that an answer may be kept. A device that moves to another address is found soon.
+/// Seconds for which an answer may be cached: after a device got another address, it is found again
+/// so soon.
 const TTL: u32 = 5;
 
-/// Seconds that "no such name" may be kept. A device that joins is found soon.
+/// Seconds for which "no such name" may be cached: a new device is found so soon.
 const NEGATIVE_TTL: u32 = 5;
 
-/// For secondary servers, which do not exist; seconds, as customary for small zones.
+/// Seconds, as customary for small zones. They are for secondary servers, and we have none.
 const SOA_REFRESH: i32 = 3600;
 const SOA_RETRY: i32 = 600;
 const SOA_EXPIRE: i32 = 86_400;

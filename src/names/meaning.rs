@@ -1,7 +1,6 @@
-//! Decides what a whole name is to us: a name of ours with what it has, one of a zone that other
-//! resolvers answer for, or a foreign one; and where its aliases end. A dial (`way.rs`) and DNS
-//! (`lookup.rs`) both go on from here, so they cannot disagree about a name. Knows the netmap
-//! alone.
+//! The meaning of one whole name, and the end of its aliases. Decides whether it is ours, delegated
+//! or foreign; a dial (`way.rs`) and DNS (`lookup.rs`) both go on from here, so they cannot
+//! disagree. Knows the netmap alone.
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -16,13 +15,13 @@ use super::{Resolved, device_at, device_named, in_overlay};
 
 /// The meaning of one whole name. Its aliases are not followed.
 pub(crate) enum Meaning<'a> {
-    /// A name of a network of this device, whether or not something is called so.
+    /// It is in a network of this device, whether or not anything has it.
     Ours(OwnName<'a>),
-    /// Our domain itself, or a name below it in no network of this device.
+    /// It is our domain itself, or below it and in no network of this device.
     NoNetwork,
-    /// A name of a zone that other resolvers answer for.
+    /// It is in a zone for which other resolvers answer.
     Delegated(Delegation),
-    /// None of our names.
+    /// It is none of ours.
     Foreign,
 }
 
@@ -32,16 +31,16 @@ pub(crate) struct OwnName<'a> {
     pub(crate) network: NetworkId,
     /// Its members and records.
     pub(crate) members: &'a Network,
-    /// The private zone that the name lies in; `None` below our domain.
+    /// The private zone of the name; `None` below our domain.
     pub(crate) zone: Option<&'a str>,
-    /// The device of that name. It goes before addresses and aliases that records give the name.
+    /// The device with that name. It counts before addresses and aliases of the same name.
     pub(crate) device: Option<Resolved>,
 }
 
-/// A zone whose names other resolvers know.
+/// A zone for which other resolvers answer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Delegation {
-    /// The network whose zone it is: its resolvers are reached there, and there alone.
+    /// The network to which the zone belongs: its resolvers are reached in that network only.
     pub(crate) network: NetworkId,
     /// The zone's name.
     pub(crate) zone: String,
@@ -50,7 +49,7 @@ pub(crate) struct Delegation {
 }
 
 impl<'a> Meaning<'a> {
-    /// Decides what `name` is, in lower case and without the last dot.
+    /// Decides the meaning of `name`, which is in lower case and has no last dot.
     pub(crate) fn of(netmap: &'a Netmap, name: &str) -> Self {
         if let Some(inside) = OverlayName::parse(name, &netmap.domain) {
             let below = name.strip_suffix(&netmap.domain);
@@ -95,13 +94,13 @@ impl<'a> Meaning<'a> {
 pub(super) enum AliasEnd {
     /// At a device.
     Device(Resolved),
-    /// At records of ours that name no device, but these addresses outside the overlay.
+    /// At records of ours with these addresses outside the overlay.
     Addresses(Vec<IpAddr>),
     /// At this name of a delegated zone.
     Delegated(String, Delegation),
     /// At this foreign name.
     Foreign(String),
-    /// At a name of ours that nothing is called by, or nowhere.
+    /// At a name of ours that nothing has, or nowhere.
     Nothing,
 }
 
@@ -139,8 +138,8 @@ impl AliasEnd {
     }
 }
 
-/// Finds the private zone that a name lies in: the longest one wins, then the network that is first
-/// by name.
+/// Finds the private zone of a name: the longest zone wins, then the network whose name is first in
+/// the alphabet.
 pub(crate) fn zone_of<'a>(
     netmap: &'a Netmap,
     name: &str,

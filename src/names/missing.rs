@@ -1,5 +1,5 @@
-//! Says of a name that means nothing why that is, and which name was meant. Decides it by the
-//! netmap alone.
+//! The explanation for a name that nothing has: why it means nothing, and perhaps the name that was
+//! meant. Decides from the netmap alone.
 
 use std::fmt;
 
@@ -10,38 +10,38 @@ use overlan_protocol::netmap::{Netmap, Network};
 use super::short::whole;
 use super::{is_host_name, zone_of};
 
-/// A name that is written like one of ours, and nothing is called so.
+/// A name that is written like one of the overlay, and that nothing has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
     why: Why,
-    /// True if somebody outside may know the name: it does not lie below our domain.
+    /// True if a foreign host may have the name: it is not below our domain or in a private zone.
     is_foreign: bool,
-    /// A whole name that was meant, perhaps.
+    /// A similar whole name that exists.
     near: Option<String>,
 }
 
-/// One variant per thing to be done about it.
+/// The reason: one variant for each next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Why {
-    /// This device waits for an admin.
+    /// This device is in no network; an admin has to approve it.
     NoNetwork,
-    /// The network exists or not; this device is not in it.
+    /// This device is not in that network, which may not even exist.
     NotAMember { network: String, yours: String },
-    /// Nothing in `place` is called that.
+    /// Nothing in `place` has that name.
     NotThere { name: String, place: String },
-    /// A whole name below another domain, of a host that we have.
+    /// The name is below another domain, but a host of ours has the same label.
     AnotherDomain { name: String },
 }
 
 impl Missing {
-    /// This device has no network in which something could be called or addressed so.
+    /// The explanation for a device that is in no network.
     pub(super) const NO_NETWORK: Self = Self {
         why: Why::NoNetwork,
         is_foreign: false,
         near: None,
     };
 
-    /// Returns what is wrong with `text`. `None` if it is not written like a name of ours.
+    /// Explains why nothing has the name `text`. `None` if it is not written like a name of ours.
     pub(super) fn of(netmap: &Netmap, text: &str) -> Option<Self> {
         if !is_host_name(text) {
             return None;
@@ -72,22 +72,31 @@ impl Missing {
         })
     }
 
-    /// Returns whether somebody outside may know the name.
+    /// Returns true if a foreign host may have the name.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         self.is_foreign
     }
 
-    /// Returns what to do.
+    /// Returns the next step.
     pub(super) fn next(&self) -> String {
         let first = match &self.near {
             Some(near) => format!("Did you mean {near}? "),
             None => String::new(),
         };
         let then = match &self.why {
-            Why::NoNetwork => "An admin runs `overlan admin device approve DEVICE`; `overlan status` tells when it is done.".to_owned(),
-            Why::NotAMember { network, .. } => format!("`overlan network list` shows which networks this device may join; `overlan network join {network}` brings it in."),
-            Why::NotThere { .. } | Why::AnotherDomain { .. } => "`overlan status` lists the names of devices, `overlan admin dns list` the records; a device that waits for an admin's approval has no name yet.".to_owned(),
+            Why::NoNetwork => "An admin runs `overlan admin device approve DEVICE`; \
+                               `overlan status` shows when that is done."
+                .to_owned(),
+            Why::NotAMember { network, .. } => format!(
+                "`overlan network list` shows the networks that this device may join; \
+                 `overlan network join {network}` joins it."
+            ),
+            Why::NotThere { .. } | Why::AnotherDomain { .. } => {
+                "`overlan status` lists the names of devices, and `overlan admin dns list` the \
+                 records. A device has no name before an admin approves it."
+                    .to_owned()
+            }
         };
         first + &then
     }
@@ -164,7 +173,7 @@ fn outside_domain(netmap: &Netmap, name: &str, is_whole: bool, is_near: bool) ->
     }
 }
 
-/// This device's networks, for people.
+/// Lists this device's networks, for people.
 fn networks(netmap: &Netmap) -> String {
     let mut names: Vec<&str> = netmap.networks.values().map(|it| &*it.name).collect();
     names.sort_unstable();
@@ -176,8 +185,8 @@ fn networks(netmap: &Netmap) -> String {
     }
 }
 
-/// The whole name of something that has nearly this name: one letter of it is wrong, missing or too
-/// many, two are swapped, or it is in another network, or below another domain.
+/// Finds the whole name of a device or record that was probably meant: one letter is wrong, missing
+/// or too many, two are swapped, or the name is in another network or below another domain.
 fn near(netmap: &Netmap, name: &str) -> Option<String> {
     let (label, rest) = name.split_once('.').unwrap_or((name, ""));
     let zone = |network: &Network| format!("{}.{}", network.name, netmap.domain);
@@ -208,7 +217,7 @@ fn near(netmap: &Netmap, name: &str) -> Option<String> {
     found.map(|(network, label)| whole(netmap, network, label))
 }
 
-/// Returns whether one edit leads from one to the other.
+/// Returns true if one edit turns one text into the other.
 fn is_nearly(one: &str, other: &str) -> bool {
     let (one, other) = match one.len() <= other.len() {
         true => (one.as_bytes(), other.as_bytes()),
@@ -234,10 +243,10 @@ fn is_nearly(one: &str, other: &str) -> bool {
     }
 }
 
-/// Names that are compared with a mistyped one: some milliseconds at most.
+/// The number of names that are compared with a mistyped one: some milliseconds of work.
 const NEAR_MAX: usize = 4_096;
 
-/// Bytes from which on a name is long enough to be mistyped; shorter ones are other names.
+/// Shortest name, bytes, that counts as mistyped; a shorter one is taken for another name.
 const NEAR_MIN: usize = 3;
 
 /// Networks that an error names.

@@ -1,6 +1,6 @@
-//! Decides which whole name a short one stands for: `db` and `db.prod` for
-//! `db.prod.overlan.internal`. Every door and every command asks here. DNS on the wire does not:
-//! there a network called dev would answer for a public `web.dev`.
+//! Short names: `db` and `db.prod` for `db.prod.overlan.internal`. Decides the whole name for every
+//! door and every command; but not for DNS messages, where a network called dev would then answer
+//! for a public `web.dev`.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use super::{
     zone_of,
 };
 
-/// Several networks have something of that name, and it is not one and the same device.
+/// A short name that several networks have, for different devices or records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Several {
     /// The name that was asked for.
@@ -28,7 +28,7 @@ impl fmt::Display for Several {
         let shown = names[..names.len().min(SHOWN_MAX)].join(" or ");
         write!(
             f,
-            "{label:?} is in several networks; give the full name, {shown}"
+            "{label:?} is in several networks; give the full name: {shown}"
         )?;
         match names.len().saturating_sub(SHOWN_MAX) {
             0 => Ok(()),
@@ -37,15 +37,15 @@ impl fmt::Display for Several {
     }
 }
 
-/// The whole name that `text` means, in lower case without the last dot. What is whole already
-/// stays as it is, and so does what no network of this device has: others may know it.
+/// Returns the whole name that `text` means, in lower case without the last dot. A name that is
+/// whole stays as it is, and so does a name that no network of this device has: it may be foreign.
 ///
-/// A name is whole if the root's dot ends it, if it lies below our domain or in a private zone, or
-/// if a gateway leads to it: what an admin has set or approved does not change its meaning when a
-/// device takes a label. `localhost` is this host (RFC 6761).
+/// A name is whole if it ends with the dot of the root, if it is below our domain or in a private
+/// zone, or if a gateway has a route to it: a record or route of an admin keeps its meaning when a
+/// device takes the label. `localhost` is this host (RFC 6761).
 ///
 /// # Errors
-/// [`NameError::Unknown`] if it has not the form of a name, [`NameError::AmbiguousName`].
+/// [`NameError::Unknown`] if the text is not written like a name, [`NameError::AmbiguousName`].
 pub(crate) fn whole_name(netmap: &Netmap, text: &str) -> Result<String, NameError> {
     if !is_host_name(text) {
         return Err(NameError::Unknown);
@@ -71,10 +71,10 @@ pub(crate) fn whole_name(netmap: &Netmap, text: &str) -> Result<String, NameErro
     }
 }
 
-/// The destination that a person means by a name, whole; `text` is no address.
+/// Returns the destination that a person means by a name, in full; `text` is not an address.
 ///
 /// # Errors
-/// [`NameError::AmbiguousName`], and [`NameError::Missing`] for a short name of nothing that is known here.
+/// [`NameError::AmbiguousName`], and [`NameError::Missing`] for a short name that nothing has.
 pub(crate) fn find(netmap: &Netmap, text: &str) -> Result<Destination, NameError> {
     let destination = match whole_name(netmap, text) {
         Ok(whole) if !text.ends_with('.') => Destination::Name(whole),
@@ -83,7 +83,7 @@ pub(crate) fn find(netmap: &Netmap, text: &str) -> Result<Destination, NameError
     };
     let is_short = text.split('.').count() <= 2 && !text.ends_with('.');
     if is_short && matches!(way(netmap, &destination, None), Ok(Way::Foreign(_))) {
-        // A host outside is refused by the dial, in its words.
+        // A foreign host is refused by the dial, which knows the words for it.
         if let Some(missing) = Missing::of(netmap, text) {
             return Err(NameError::Missing(Box::new(missing)));
         }
@@ -91,8 +91,8 @@ pub(crate) fn find(netmap: &Netmap, text: &str) -> Result<Destination, NameError
     Ok(destination)
 }
 
-/// Returns whether it is written as a short name, of something that may be there or not: one label,
-/// or one of a network of this device.
+/// Returns true for a destination that is written as a short name, whether or not anything has it:
+/// one label, or a label and a network of this device.
 pub(crate) fn is_short(netmap: &Netmap, destination: &Destination) -> bool {
     let Destination::Name(name) = destination else {
         return false;
@@ -104,7 +104,7 @@ pub(crate) fn is_short(netmap: &Netmap, destination: &Destination) -> bool {
     }
 }
 
-/// The whole names of what networks call `name`, in the order of the networks' names.
+/// Lists the whole names that the short `name` may mean, in the order of the networks' names.
 fn candidates(netmap: &Netmap, name: &str) -> Vec<String> {
     let (label, network) = match name.split_once('.') {
         Some((_, network)) if network.contains('.') => return Vec::new(),
@@ -126,13 +126,13 @@ fn candidates(netmap: &Netmap, name: &str) -> Vec<String> {
     named.collect()
 }
 
-/// The whole name of what a network calls `label`.
+/// Joins a label of a network to its whole name.
 pub(crate) fn whole(netmap: &Netmap, network: &Network, label: &str) -> String {
     format!("{label}.{}.{}", network.name, netmap.domain)
 }
 
-/// Returns whether all these whole names mean this device, or peers with one and the same key. Its
-/// networks are in no order of worth; the first one is taken.
+/// Returns true if all these whole names mean this device, or peers with one and the same key. Then
+/// any of them will do, and the first one is taken.
 fn is_one_device(netmap: &Netmap, names: &[String]) -> bool {
     let key = |device: Resolved| {
         let members = netmap.networks.get(&device.network);
@@ -152,7 +152,7 @@ fn is_one_device(netmap: &Netmap, names: &[String]) -> bool {
     }
 }
 
-/// Returns whether a gateway leads to that very name.
+/// Returns true if a gateway has a route to that very name.
 fn is_led_to(netmap: &Netmap, name: &str) -> bool {
     let peers = netmap.networks.values().flat_map(|it| it.peers.values());
     peers
@@ -160,7 +160,7 @@ fn is_led_to(netmap: &Netmap, name: &str) -> bool {
         .any(|route| route.covers_host(Host::Name(name)))
 }
 
-/// Whole names that an error shows: a person picks one of them.
+/// The number of whole names that an error shows, of which a person picks one.
 const SHOWN_MAX: usize = 6;
 
 #[cfg(test)]

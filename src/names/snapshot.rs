@@ -1,6 +1,6 @@
-//! One netmap for one question. Whoever waits, dials, answers a DNS message or shows a status takes
-//! a snapshot once and hands it on, so that no two steps of it see two versions. Decides nothing:
-//! it asks the rooms beside it.
+//! One netmap for one question. A wait, a dial, a DNS answer and a status each take one snapshot
+//! and hand it on, so that all their steps see the same version. Decides nothing: the rooms beside
+//! it do.
 
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -13,11 +13,11 @@ use super::{
     Destination, DialError, GatewayHosts, NameError, Resolved, Way, advice, in_overlay, short, way,
 };
 
-/// The netmap of one moment, and the setting by which destinations are meant.
+/// The netmap of one moment, and the setting for bare addresses.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
     netmap: Arc<Netmap>,
-    /// The network of bare overlay addresses where the device is in several, by label.
+    /// Label of the network that a bare overlay address means where the device is in several.
     address_network: Option<String>,
 }
 
@@ -43,7 +43,7 @@ impl Snapshot {
         Ok(way::way(&self.netmap, &self.meant(destination), port)?)
     }
 
-    /// Finds the device that a destination means, where nothing else will do.
+    /// Finds the device that a destination means, where only a device will do.
     ///
     /// # Errors
     /// As [`Snapshot::way`].
@@ -63,7 +63,7 @@ impl Snapshot {
         way::gateways(&self.netmap, &meant, Some(port), Some(network))
     }
 
-    /// Returns the destination that a person means by a name, whole; `text` is not an address.
+    /// Returns the destination that a person means by a name, in full; `text` is not an address.
     ///
     /// # Errors
     /// [`NameError::AmbiguousName`], and [`NameError::Missing`] for a short name that nothing has.
@@ -71,13 +71,13 @@ impl Snapshot {
         short::find(&self.netmap, text)
     }
 
-    /// Returns whether a destination is written as a short name, of something that may be there or
-    /// not.
+    /// Returns true for a destination that is written as a short name, whether or not anything has
+    /// it.
     pub(crate) fn is_short(&self, destination: &Destination) -> bool {
         short::is_short(&self.netmap, destination)
     }
 
-    /// Says what to do about `error`, if that is known.
+    /// Returns the next step after a dial of `destination` ended with `error`, if one is known.
     pub(crate) fn next_step(
         &self,
         destination: &Destination,

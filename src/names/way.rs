@@ -1,6 +1,6 @@
-//! Decides the way to a destination: to a device, through a gateway, to what the resolvers of a
-//! zone say, or to none of ours. Waiting, dialling, status and advice all ask here, and DNS answers
-//! from the same `meaning.rs`, so that a name leads to one and the same place from every door.
+//! Decides the way to a destination: a device, a gateway, the resolvers of a delegated zone, or
+//! foreign. Waiting, dialling, status and advice all ask here, and DNS answers from the same
+//! `meaning.rs`, so that a name means the same at every door.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -13,22 +13,22 @@ use overlan_protocol::netmap::{Netmap, Peer};
 use super::meaning::{AliasEnd, Delegation, Meaning, zone_of};
 use super::{Destination, Missing, NameError, Resolved, resolve, short};
 
-/// The place where a destination is.
+/// The way to a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// At this device.
+    /// It is this device.
     Device(Resolved),
-    /// At a host that gateways reach.
+    /// It is a host that gateways reach.
     Gateway(GatewayHosts),
-    /// The place where the resolvers of a zone say.
+    /// The resolvers of a delegated zone know its address.
     Zone {
-        /// The name that they are asked for.
+        /// The name to ask them for.
         name: String,
         /// Their zone.
         zone: Delegation,
     },
-    /// Outside: nobody here has it, and a door that leads outside may look for it there. Every
-    /// other door says this error.
+    /// It is foreign: a door with access to other networks may look for it there. Every other door
+    /// answers with this error.
     Foreign(NameError),
 }
 
@@ -38,14 +38,14 @@ pub(crate) struct GatewayHost {
     pub(crate) network: NetworkId,
     /// The gateway's host index.
     pub(crate) host: u32,
-    /// True if the controller sees the gateway.
+    /// True if the controller reports the gateway as online.
     pub(crate) online: bool,
-    /// The name or address that the gateway is asked for.
+    /// The name or address by which the gateway is asked for it.
     pub(crate) target: String,
 }
 
-/// All gateways that reach one host, at least one: those with the closest route first, and of
-/// several such in the order of the host's addresses, networks and host indexes.
+/// All gateways that reach one host, at least one. Those with the closest route come first; equals
+/// are in the order of the host's addresses, networks and host indexes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GatewayHosts(Vec<GatewayHost>);
 
@@ -67,28 +67,28 @@ impl GatewayHosts {
     }
 }
 
-/// A host to which a gateway leads, but not to the port that was asked for.
+/// A gateway host that is not reached on the port that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotOffered {
     /// The host as the gateway knows it.
     host: String,
     wanted: u16,
-    /// Ports that are offered, ascending.
+    /// Ports to which routes lead, ascending.
     offered: Vec<u16>,
-    /// Whole name of a device that leads there.
+    /// Whole name of the gateway.
     gateway: String,
     is_foreign: bool,
 }
 
 impl NotOffered {
-    /// Returns whether the host is one that others know, too: it was asked for by its own name or
-    /// address.
+    /// Returns true if the host was asked for by a name or address of its own, which other networks
+    /// know, too.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         self.is_foreign
     }
 
-    /// Returns what to do.
+    /// Returns the next step.
     pub(super) fn next(&self) -> String {
         let Self {
             host,
@@ -102,7 +102,8 @@ impl NotOffered {
             false => host.clone(),
         };
         format!(
-            "On {gateway}, `overlan serve route {host}:{wanted}` offers it; an admin then runs `overlan admin route approve {device} {host}:{wanted}`."
+            "Run `overlan serve route {host}:{wanted}` on {gateway}; then an admin runs \
+             `overlan admin route approve {device} {host}:{wanted}`."
         )
     }
 }
@@ -119,7 +120,7 @@ impl fmt::Display for NotOffered {
         let ports: Vec<String> = offered.iter().take(SHOWN_MAX).map(u16::to_string).collect();
         write!(
             f,
-            "port {wanted} of {host} is not offered by {gateway}; offered: {}",
+            "gateway {gateway} has no route to port {wanted} of {host}; ports with a route: {}",
             ports.join(", ")
         )?;
         match offered.len().saturating_sub(SHOWN_MAX) {
@@ -129,7 +130,7 @@ impl fmt::Display for NotOffered {
     }
 }
 
-/// A name or address that is known and is not a device's, where only a device will do.
+/// A name or address that is known, but is not a device's, where only a device will do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotADevice {
     instead: Instead,
@@ -144,8 +145,7 @@ enum Instead {
 }
 
 impl NotADevice {
-    /// Returns whether it is something that others know, too: it was asked for by its own name or
-    /// address.
+    /// Returns true if it was asked for by a name or address that other networks know, too.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         self.is_foreign
@@ -157,11 +157,11 @@ impl fmt::Display for NotADevice {
         match &self.instead {
             Instead::GatewayHost { host, gateway } => write!(
                 f,
-                "{host} lies behind {gateway}, which leads there by TCP connections alone"
+                "{host} is reached by gateway {gateway}, which takes TCP connections only"
             ),
             Instead::Zone { zone } => write!(
                 f,
-                "names of zone {zone}, which has resolvers, are for connections; give the address instead"
+                "the name is in zone {zone}, which other resolvers answer; give the address instead"
             ),
         }
     }
@@ -170,7 +170,7 @@ impl fmt::Display for NotADevice {
 /// Decides the way to a destination: to `port` of it, or, without one, to any port.
 ///
 /// # Errors
-/// See [`NameError`]; [`NameError::is_foreign`] is a way instead.
+/// See [`NameError`]. A foreign destination is not an error here but [`Way::Foreign`].
 pub(crate) fn way(
     netmap: &Netmap,
     destination: &Destination,
@@ -198,7 +198,7 @@ pub(crate) fn way(
     }
 }
 
-/// Finds the device that a destination means, where nothing else will do.
+/// Finds the device that a destination means, where only a device will do.
 ///
 /// # Errors
 /// See [`NameError`].
@@ -214,7 +214,7 @@ pub(crate) fn device(netmap: &Netmap, destination: &Destination) -> Result<Resol
             };
             (instead, !is_ours(netmap, destination))
         }
-        // The resolver of this host never hears of a name of a zone.
+        // The host's own resolver must never be asked for a name of a zone.
         Way::Zone { zone, .. } => (Instead::Zone { zone: zone.zone }, false),
     };
     Err(NameError::NotADevice(Box::new(NotADevice {
@@ -223,7 +223,7 @@ pub(crate) fn device(netmap: &Netmap, destination: &Destination) -> Result<Resol
     })))
 }
 
-/// The exact cause where a destination is neither a device nor led to.
+/// Finds the exact cause where a destination is neither a device nor reached by a gateway.
 fn cause(netmap: &Netmap, destination: &Destination, nowhere: NameError) -> NameError {
     let text = match destination {
         Destination::Name(text) => text,
@@ -249,7 +249,7 @@ fn cause(netmap: &Netmap, destination: &Destination, nowhere: NameError) -> Name
     }
 }
 
-/// Returns whether it is a name that no other resolver may hear of: one below our domain, in a
+/// Returns true for a name that must not be sent to other resolvers: one below our domain, in a
 /// private zone, or short for such a name.
 fn is_ours(netmap: &Netmap, destination: &Destination) -> bool {
     let Destination::Name(text) = destination else {
@@ -259,8 +259,9 @@ fn is_ours(netmap: &Netmap, destination: &Destination) -> bool {
         .is_ok_and(|name| dns::is_in(&name, &netmap.domain) || zone_of(netmap, &name).is_some())
 }
 
-/// Finds all gateways that reach `port` of a destination outside the overlay, or any port of it, or
-/// of one that a record of ours stands for; those of network `within` alone if that is given.
+/// Finds all gateways that reach `port` of a destination outside the overlay, or any port without
+/// one. A name of ours means the hosts that its records name. With `within`, gateways of other
+/// networks are left out.
 pub(crate) fn gateways(
     netmap: &Netmap,
     destination: &Destination,
@@ -290,8 +291,8 @@ pub(crate) fn gateways(
     GatewayHosts::new(found.into_iter().map(|(_, host)| host).collect())
 }
 
-/// The ports of a destination that gateways lead to, if they lead to it at all, but not to this
-/// one.
+/// Lists the ports of a destination to which gateways have routes; `None` if they do not reach the
+/// host at all. `wanted` is not among them.
 fn not_offered(netmap: &Netmap, destination: &Destination, wanted: u16) -> Option<NotOffered> {
     let hosts = gateways(netmap, destination, None, None)?;
     let targets = targets(netmap, destination);
@@ -318,7 +319,7 @@ fn peers(netmap: &Netmap) -> impl Iterator<Item = (NetworkId, u32, &Peer)> {
     })
 }
 
-/// The whole name of a gateway.
+/// Returns the whole name of a gateway.
 pub(super) fn gateway_name(netmap: &Netmap, host: &GatewayHost) -> String {
     let device = Resolved {
         network: host.network,
@@ -329,7 +330,7 @@ pub(super) fn gateway_name(netmap: &Netmap, host: &GatewayHost) -> String {
     device_name(netmap, &device)
 }
 
-/// The whole name of a device.
+/// Returns the whole name of a device.
 pub(super) fn device_name(netmap: &Netmap, device: &Resolved) -> String {
     let Some(members) = netmap.networks.get(&device.network) else {
         return String::new();
@@ -349,7 +350,7 @@ pub(super) fn host(target: &str) -> Host<'_> {
     }
 }
 
-/// Returns what gateways are asked for who are to lead to that destination, the preferred one
+/// Lists the names or addresses by which gateways are asked for that destination, the preferred one
 /// first.
 pub(super) fn targets(netmap: &Netmap, destination: &Destination) -> Vec<String> {
     match destination {
@@ -359,7 +360,7 @@ pub(super) fn targets(netmap: &Netmap, destination: &Destination) -> Vec<String>
     }
 }
 
-/// Finds the name in a delegated zone that a destination means, itself or by records of ours.
+/// Finds the name of a delegated zone that a destination means, directly or by records of ours.
 fn delegated(netmap: &Netmap, destination: &Destination) -> Option<(String, Delegation)> {
     let Destination::Name(name) = destination else {
         return None;
@@ -372,8 +373,8 @@ fn delegated(netmap: &Netmap, destination: &Destination) -> Option<(String, Dele
     }
 }
 
-/// Lists the hosts outside the overlay that a name means: itself, or what records of ours say that
-/// it stands for.
+/// Lists the hosts outside the overlay that a name means: the name itself, or the hosts that
+/// records of ours give for it.
 fn outside(netmap: &Netmap, name: &str) -> Vec<String> {
     match end(netmap, name) {
         Some(AliasEnd::Delegated(name, _) | AliasEnd::Foreign(name)) => vec![name],
@@ -382,11 +383,11 @@ fn outside(netmap: &Netmap, name: &str) -> Vec<String> {
     }
 }
 
-/// Returns `None` for a name that DNS would not carry.
+/// Follows the aliases of a name; `None` if DNS cannot carry it.
 fn end(netmap: &Netmap, name: &str) -> Option<AliasEnd> {
     let whole = short::whole_name(netmap, name).ok()?;
     Some(AliasEnd::of(netmap, &dns::normal(&whole)?))
 }
 
-/// Ports that an error names.
+/// The number of ports that an error names.
 const SHOWN_MAX: usize = 8;

@@ -240,7 +240,7 @@ fn ping_names_the_relay_and_whois_the_device() {
 
     laptop
         .run(&["ping", "-c", "1", "laptop"])
-        .refused(1, &["this device itself"]);
+        .refused(1, &["this device's own"]);
     laptop
         .run(&["ping", "-c", "1", "nobody"])
         .refused(1, &["nobody", "overlan status"]);

@@ -237,7 +237,7 @@ fn inside() {
     });
     gateway
         .run(&["serve", "remove", "10.9.0.1:8080"])
-        .refused(1, &["is not offered"]);
+        .refused(1, &["does not serve the route"]);
     a_host_has_a_name(&lab, &laptop, &gateway);
     for (args, text) in [
         (&["serve", "host", "app.internal"][..], "as db"),
@@ -312,9 +312,9 @@ fn a_host_has_a_name(lab: &Lab, laptop: &Device, gateway: &Device) {
     let args = ["--silent", "--proxy", &http(laptop), "http://wiki:9999/"];
     let told = run(command("curl").args(args), "").ok();
     let causes = [
-        "port 9999 of app.internal is not offered by",
+        "has no route to port 9999 of app.internal",
         &gateway.name,
-        "offered: 8080",
+        "ports with a route: 8080",
     ];
     for text in causes
         .iter()
@@ -327,7 +327,7 @@ fn a_host_has_a_name(lab: &Lab, laptop: &Device, gateway: &Device) {
     }
     laptop
         .run(&["ping", "-c", "1", "wiki"])
-        .refused(1, &["lies behind", &gateway.name]);
+        .refused(1, &["is reached by gateway", &gateway.name]);
 
     gateway.run(&["serve", "remove", route]).ok();
     gateway.run(&["serve", "remove", "10.9.0.1:8080"]).ok();

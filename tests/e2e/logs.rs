@@ -235,7 +235,7 @@ fn every_line_about_a_relay_names_the_relay_and_the_device() {
         relay.program.kill();
     }
     says(&laptop.program, &["detached from a relay"]);
-    says(&laptop.program, &["no link"]);
+    says(&laptop.program, &["cannot attach to a relay"]);
     let output = laptop.program.output();
     let mut lines = output
         .lines()

@@ -111,7 +111,7 @@ fn a_wrong_backup_loses_no_device() {
         status["state"] == "needs-login"
     });
     let why = told["control"]["last_error"].as_str().unwrap();
-    assert!(why.contains("brought back from a backup"), "{why}");
+    assert!(why.contains("restored from an older backup"), "{why}");
     let ready = web.run(&["status", "--check", "ready"]);
     assert_eq!(ready.code, Some(4), "{ready:?}");
     let aside = lab.path("web").join("device-unknown.json");
@@ -126,7 +126,7 @@ fn a_wrong_backup_loses_no_device() {
         let (mut up, stdin) = lab.up_command("web", KeyBy::Nothing);
         run(&mut up, stdin)
     };
-    start().refused(4, &["kept aside", "overlan up"]);
+    start().refused(4, &["put aside", "overlan up"]);
     assert!(aside.exists());
 
     lab.controller.program.stop();

@@ -1,5 +1,5 @@
-//! Carries out `nc`, `forward` and the doors of `exec` for whoever asks on the control socket.
-//! Decides how many may at once, and what a failure means to the asker.
+//! Carries out `nc`, `forward` and the proxy of `exec` for commands on the control socket. Decides
+//! how many run at once, and the kind of refusal for each failure.
 
 use std::sync::Arc;
 
@@ -27,8 +27,8 @@ impl Carrying {
         }
     }
 
-    /// Carries it once the sockets are here.
-    /// A proxy behaves as `proxy` says, but for who may come in.
+    /// Asks for the sockets, then carries. A proxy has the settings of `proxy`, except for the
+    /// users that it admits.
     pub(super) fn begin(&self, node: &Node, carry: Carry, proxy: ProxyConfig) -> Answer {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             let text = format!(
@@ -84,7 +84,7 @@ impl Carrying {
     }
 }
 
-/// Returns its destination, if that is one.
+/// Returns the destination of a carry, if it has exactly one.
 fn place_of(carry: &Carry) -> Option<(String, u16)> {
     match carry {
         Carry::Connect { peer, port, .. } => Some((peer.clone(), *port)),
@@ -105,13 +105,13 @@ fn kind(error: &CarryError) -> RefusalKind {
     }
 }
 
-/// Returns the kind of refusal for a peer that was not reached.
+/// Chooses the kind of refusal for a destination that was not reached.
 pub(super) fn dial_kind(error: &DialError) -> RefusalKind {
     match error {
         DialError::DeniedByPolicy => RefusalKind::Denied,
         DialError::NoRelay | DialError::NotReady => RefusalKind::RelayUnreachable,
         DialError::TimedOut => RefusalKind::TimedOut,
-        // Waiting does not help: a person has to say which one is meant.
+        // Waiting does not help: a person has to choose one.
         DialError::AmbiguousName(_) | DialError::AmbiguousAddress => RefusalKind::Conflict,
         DialError::Foreign
         | DialError::UnknownName
@@ -129,5 +129,5 @@ pub(super) fn dial_kind(error: &DialError) -> RefusalKind {
     }
 }
 
-/// Events that were not reported yet: a few failures at most, which repeat.
+/// The number of events that wait to be reported: failures, which repeat, so a few are enough.
 const EVENTS_MAX: usize = 16;

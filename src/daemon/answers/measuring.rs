@@ -1,5 +1,5 @@
-//! Carries out `perf` for whoever asks on the control socket. Decides how many may at once, and
-//! what a failure means to the asker.
+//! Carries out `perf` for commands on the control socket. Decides how many measurements run at
+//! once, and the kind of refusal for each failure.
 
 use std::sync::Arc;
 
@@ -18,12 +18,13 @@ use super::{not_reached, refused};
 #[derive(Debug)]
 pub(super) struct Measuring {
     places: Arc<Semaphore>,
-    /// Somebody asked for the end of this client: measurements end first, with what they found.
+    /// Cancelled when this client is asked to end: measurements end first, and report their
+    /// results.
     down: CancellationToken,
 }
 
 impl Measuring {
-    /// Every measurement ends with `down`.
+    /// Makes room for measurements, which end with `down`.
     pub(super) fn new(down: &CancellationToken) -> Self {
         Self {
             places: Arc::new(Semaphore::new(AT_ONCE)),
@@ -84,8 +85,8 @@ impl Measuring {
         let node = node.clone();
         self.running(|events, stop| async move {
             let _place = place;
-            // The queue is new and empty.
-            let _told = events.try_send(Progress::Listening { port });
+            // The queue is new and has room.
+            let _sent = events.try_send(Progress::Listening { port });
             perf::serve(listeners, move || node.counters(), events, stop).await;
             Response::Done
         })
@@ -113,7 +114,7 @@ impl Measuring {
 }
 
 fn full() -> Answer {
-    let text = format!("{AT_ONCE} measurements run here already; try again when one has ended");
+    let text = format!("{AT_ONCE} measurements already run here; try again when one has ended");
     refused(RefusalKind::Conflict, text).into()
 }
 
@@ -129,8 +130,10 @@ fn kind(error: &PerfError) -> RefusalKind {
     }
 }
 
-/// Fewer than the control socket has places, so that `status` and `down` always get one.
+/// The number of measurements at once: fewer than the places of the control socket, so that
+/// `status` and `down` always get one.
 const AT_ONCE: usize = 4;
 
-/// Progress that was not reported yet; a second's figure is worth nothing a few seconds later.
+/// The number of events that wait to be reported: a figure of one second is of no use a few seconds
+/// later.
 const EVENTS_MAX: usize = 16;

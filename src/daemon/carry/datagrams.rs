@@ -1,6 +1,5 @@
-//! UDP between the overlay and one socket, or many programs of this host. Decides when the one
-//! ends; the sessions of the many are
-//! [`sessions`]'.
+//! UDP between the overlay and one socket, or many programs of this host. Decides when a carry with
+//! one socket ends; [`sessions`] keeps those of many programs apart.
 
 use std::future::poll_fn;
 use std::io;
@@ -18,8 +17,9 @@ use crate::host::sessions::{self, Back, DATAGRAM_MAX, Front, SESSIONS_MAX, Sessi
 use crate::host::shares::SOURCES_AT_LEAST;
 use crate::names::DialError;
 
-/// Both ways between `local` and `remote`, for ever; `first` came from there already. Ends when
-/// nobody holds the other end of `local`, or the remote says that nobody is there.
+/// Copies datagrams in both directions between `local` and `remote`, from which `first` has already
+/// come. Ends when the other end of `local` is closed, or the remote reports that its port is
+/// closed.
 pub(super) async fn copy(
     local: &UnixDatagram,
     overlay: &netstack::UdpSocket,
@@ -44,7 +44,7 @@ pub(super) async fn copy(
             read = local.recv(&mut outbound) => {
                 let Ok(len) = read else { return Ok(()) };
                 if let Err(error) = overlay.send_to(&outbound[..len], remote) {
-                    tracing::debug!(%remote, %error, "a datagram is not sent");
+                    tracing::debug!(%remote, %error, "a datagram was not sent");
                 }
             }
             received = overlay.recv_from(&mut inbound) => match received {
@@ -53,14 +53,14 @@ pub(super) async fn copy(
                         return Ok(());
                     }
                 }
-                Ok((_, from)) => tracing::debug!(%from, "a datagram of somebody else"),
+                Ok((_, from)) => tracing::debug!(%from, "a datagram of another peer was dropped"),
                 Err(_) => return Err(CarryError::Dial(DialError::Refused)),
             },
         }
     }
 }
 
-/// The same with whichever peer sends the first datagram to `port`.
+/// Does the same with the peer that sends the first datagram to `port`.
 pub(super) async fn accept(
     node: &Node,
     port: u16,
@@ -88,9 +88,9 @@ pub(super) async fn accept(
     copy(local, overlay, remote, Some(data), events).await
 }
 
-/// Carries between programs that send to `local`, as far as it `admits` them, and what `open` gives
-/// for each of them, `until` told to end. Where `everybody` may come in, one address has a quarter
-/// of the sessions.
+/// Carries `until` the end between programs that send to `local`, as far as `admits` admits them,
+/// and the socket that `open` makes for each. Where `everybody` may come in, one address gets a
+/// quarter of the sessions.
 pub(super) async fn forward<A, F, O>(
     local: UdpSocket,
     everybody: bool,
@@ -106,7 +106,7 @@ pub(super) async fn forward<A, F, O>(
         all: SESSIONS_MAX,
         of_one_address: match everybody {
             true => SESSIONS_MAX / SOURCES_AT_LEAST,
-            // Programs of one user of this host.
+            // All programs are of one user.
             false => SESSIONS_MAX,
         },
     };
@@ -118,7 +118,7 @@ pub(super) async fn forward<A, F, O>(
     sessions::run(local, limits, open, until).await;
 }
 
-/// Programs of this host.
+/// The programs of this host that send datagrams.
 struct Programs<A> {
     local: UdpSocket,
     admits: A,
@@ -141,11 +141,11 @@ where
         let _sent = self.local.try_send_to(data, to);
     }
 
-    /// The kernel says it for nobody.
+    /// Does nothing: the kernel cannot report a closed port to one sender of this socket.
     fn refuse(&self, _to: SocketAddr) {}
 }
 
-/// One port of a peer.
+/// A port of a peer.
 struct ToPeer {
     socket: netstack::UdpSocket,
     remote: SocketAddr,
@@ -166,7 +166,7 @@ impl Back for ToPeer {
     }
 }
 
-/// Hands a datagram to the asker. One that is slow loses it; an error means that it is gone.
+/// Hands a datagram to the command. A slow command loses it; an error means that it is gone.
 fn deliver(local: &UnixDatagram, data: &[u8]) -> io::Result<()> {
     match local.try_send(data) {
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),

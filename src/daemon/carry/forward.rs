@@ -1,5 +1,5 @@
-//! Ports and paths of this host that lead to a peer. Decides what a program meets there when the
-//! peer does not answer.
+//! Forwards: ports and paths of this host that lead to a peer. Decides which programs may use them,
+//! and how a connection ends when the peer does not answer.
 
 use std::io;
 use std::net::{self as host, SocketAddr};
@@ -22,8 +22,8 @@ use crate::host::same_user::{self, Stranger};
 use crate::host::shares::{SharePermit, Shares};
 use crate::host::splice::{Abort, HostSocket, ResetOnDrop, splice_within};
 
-/// Serves every forward until `stop`; then all their connections end. A device that drains lets
-/// nobody in any more.
+/// Serves every forward until `stop`, when all their connections end. A device that is ending takes
+/// no new connection.
 pub(super) async fn run(
     node: &Node,
     forwards: Vec<Forward>,
@@ -61,11 +61,11 @@ pub(super) async fn run(
 
 /// A socket of this host where programs come in.
 enum ForwardSocket {
-    Streams(Listener),
+    Streams(StreamListener),
     Datagrams(UdpSocket),
 }
 
-enum Listener {
+enum StreamListener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
@@ -76,14 +76,14 @@ enum LocalProgram {
     Unix(UnixStream),
 }
 
-/// The destination of its connections.
+/// The destination of a forward's connections.
 struct ForwardTarget {
     node: Node,
     forward: Forward,
     index: usize,
     events: mpsc::Sender<Happened>,
     strangers: Reminder,
-    /// Of the connections, where everybody may come in.
+    /// Shares of the connections, where everybody may come in.
     shares: Arc<Shares>,
 }
 
@@ -93,12 +93,12 @@ impl ForwardSocket {
             Door::Tcp => {
                 let listener = host::TcpListener::from(socket);
                 listener.set_nonblocking(true)?;
-                Self::Streams(Listener::Tcp(TcpListener::from_std(listener)?))
+                Self::Streams(StreamListener::Tcp(TcpListener::from_std(listener)?))
             }
             Door::Unix => {
                 let listener = unix::UnixListener::from(socket);
                 listener.set_nonblocking(true)?;
-                Self::Streams(Listener::Unix(UnixListener::from_std(listener)?))
+                Self::Streams(StreamListener::Unix(UnixListener::from_std(listener)?))
             }
             Door::Udp => {
                 let socket = host::UdpSocket::from(socket);
@@ -109,7 +109,7 @@ impl ForwardSocket {
     }
 }
 
-impl accept::AcceptFrom for Listener {
+impl accept::AcceptFrom for StreamListener {
     type Stream = LocalProgram;
     type Client = ();
 
@@ -141,7 +141,7 @@ async fn serve(door: ForwardSocket, way: Arc<ForwardTarget>, until: Until) {
     }
 }
 
-async fn streams(listener: Listener, way: &Arc<ForwardTarget>, until: &Until) {
+async fn streams(listener: StreamListener, way: &Arc<ForwardTarget>, until: &Until) {
     let Forward { peer, port, .. } = &way.forward;
     let vacancy = way
         .node
@@ -163,24 +163,24 @@ impl ForwardTarget {
     async fn carry(&self, program: LocalProgram) {
         match program {
             LocalProgram::Tcp(stream) => match self.admits(stream.get()).await {
-                // A forward knows no protocol in which it could say why.
+                // A forward has no protocol in which it could give the reason.
                 Ok(None) => drop(stream),
                 Ok(Some(_place)) => self.connect(stream).await,
-                Err(error) => tracing::debug!(%error, "a program was gone at once"),
+                Err(error) => tracing::debug!(%error, "a program left at once"),
             },
-            // Its file says who may come in.
+            // The permissions of its file decide which users may come in.
             LocalProgram::Unix(stream) => self.connect(stream).await,
         }
     }
 
-    /// Decides whether a program may come in, and takes its place where others share them with it.
+    /// Decides whether a program may come in, and takes a place for it where sources share them.
     async fn admits(&self, stream: &TcpStream) -> io::Result<Option<Option<SharePermit>>> {
         let (client, own) = (stream.peer_addr()?, stream.local_addr()?);
         if self.forward.everybody {
             let source = same_user::source_of(client, own).await;
             let place = self.shares.take(source);
             if place.is_none() {
-                tracing::debug!(%client, "refused: where it comes from has its share of this \
+                tracing::debug!(%client, "refused: its source already has its share of this \
                 forward's connections");
             }
             return Ok(place.map(Some));
@@ -201,19 +201,18 @@ impl ForwardTarget {
                 .is_ok()
     }
 
-    /// Says now and then that somebody was turned away, here and to whoever runs the command.
+    /// Reports from time to time that a program was refused, in the log and to the command.
     fn note(&self, why: Stranger) {
         let Some(times) = self.strangers.due(now()) else {
             return;
         };
         let (peer, port) = (&self.forward.peer, self.forward.port);
-        tracing::info!(%peer, port, %why, times, "a program of another user was turned away from \
-        a forward");
+        tracing::info!(%peer, port, %why, times, "a forward refused a program of another user");
         let failed = Happened::Failed {
             forward: self.index,
-            reason: format!("a program was turned away: {why}; --all-users lets it in"),
+            reason: format!("a program was refused: {why}; --all-users lets it in"),
         };
-        let _told = self.events.try_send(failed);
+        let _sent = self.events.try_send(failed);
     }
 
     async fn connect<S: HostSocket + Abort>(&self, mut program: S) {
@@ -229,8 +228,8 @@ impl ForwardTarget {
             }
             Err(error) => {
                 self.tell_failed(&error);
-                // It was taken before anybody could know: a reset, with which it ends now, is the
-                // nearest to "connection refused".
+                // It was accepted before that was known. Dropped, it ends with a reset, which is
+                // the nearest to "connection refused".
                 drop(program);
             }
         }
@@ -252,7 +251,7 @@ impl ForwardTarget {
                 None => error.to_string(),
             },
         };
-        // Many fail at once when a peer goes away; a few lines say it as well.
-        let _told = self.events.try_send(failed);
+        // Many fail at once when a peer goes away, and a few lines are enough.
+        let _sent = self.events.try_send(failed);
     }
 }

@@ -1,6 +1,6 @@
-//! A proxy on a socket that its asker opened, for the asker's programs alone. Decides that only who
-//! knows the asker's password comes in, and how long its connections may take at the end; what it
-//! does with them is the proxy's.
+//! A proxy on a socket that a command opened, for the programs of that command alone. Decides that
+//! only programs with the command's password come in, and the time for their connections at the
+//! end; the proxy itself is a door.
 
 use std::io;
 use std::net::TcpListener as HostListener;
@@ -20,16 +20,16 @@ use crate::doors::proxy::{self, ProxyConfig, ProxyCredentials, Until};
 /// The user and password of the proxy, and what it may dial.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnProxy {
-    /// User name that programs give.
+    /// The user name that programs have to give.
     pub user: String,
-    /// Password that they give.
+    /// The password that they have to give.
     pub password: Secret,
-    /// Dial destinations outside the overlay from this host, also where the device's own proxy
+    /// True if foreign destinations are dialled from this host, also where the device's own proxy
     /// refuses them.
     pub direct: bool,
 }
 
-/// Serves until `stop`, then lets connections that are open deliver what they hold, for [`GRACE`].
+/// Serves until `stop`, then gives open connections the time [`GRACE`] to deliver their last bytes.
 pub(super) async fn run(
     node: &Node,
     own: OwnProxy,
@@ -46,7 +46,7 @@ pub(super) async fn run(
     let (foreign, mut named) = mpsc::channel(NAMED_MAX);
     let config = ProxyConfig {
         credentials: Some(credentials),
-        // Children that became another user know the password.
+        // A child that changed its user still knows the password.
         same_user: false,
         direct: base.direct || own.direct,
         foreign: Some(foreign),
@@ -78,9 +78,8 @@ pub(super) async fn run(
     Err(CarryError::Stopped)
 }
 
-/// A program that has ended left its last bytes on this host's loopback: they need a moment, not
-/// more.
+/// Time for the last bytes of programs that have ended: they only have to cross loopback.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Refused destinations that were not told yet; more are not told.
+/// The number of refused destinations that wait to be reported; more are not reported.
 const NAMED_MAX: usize = 16;

@@ -1,5 +1,5 @@
-//! The resolvers to which foreign names are forwarded. Decides which of them are allowed beside the
-//! resolver of this device: it must not ask itself, and must not serve other hosts.
+//! The resolvers to which foreign names are forwarded. Decides which of them are allowed: this
+//! device's DNS server must not ask itself, and must not forward for other hosts.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use super::refused::{ForwardRefused, ListenersError};
 use crate::device::node::DNS_FORWARDS_MAX;
 use crate::names::in_overlay;
 
-/// Returns the resolvers that foreign names go to when names are answered at `listener`.
+/// Returns the resolvers of foreign names for a DNS server at `listener`.
 pub(super) fn allowed(
     places: &[ForwardPlace],
     listener: Option<SocketAddr>,
@@ -50,8 +50,8 @@ fn refused(address: SocketAddr, listener: Option<SocketAddr>) -> Option<ForwardR
     }
 }
 
-/// Checks that names may be answered at `listener` while foreign ones are forwarded to `forwards`,
-/// which count until the next start: it is none of them, and serves this host only.
+/// Checks that a DNS server may move to `listener` while foreign names still go to `forwards`,
+/// which change at the next start only: it must be none of them, and serve this host only.
 pub(super) fn check_apart(
     forwards: &[SocketAddr],
     listener: Option<SocketAddr>,
@@ -77,7 +77,7 @@ pub(super) fn check_apart(
 /// Returns true if datagrams to `address` arrive at `listener`.
 fn arrives_at(address: SocketAddr, listener: SocketAddr) -> bool {
     let (to, own) = (address.ip().to_canonical(), listener.ip().to_canonical());
-    // The system binds a port only on an address of this host.
+    // The system lets a program bind only on addresses of this host.
     let is_own = || std::net::UdpSocket::bind((to, 0)).is_ok();
     address.port() == listener.port() && (to == own || own.is_unspecified() && is_own())
 }

@@ -1,16 +1,16 @@
 //! The places that a person names for the listeners: addresses, paths and the word `off`. Decides
-//! how they are written; whether a place may be opened is the parent module's.
+//! how they are written; the parent module decides whether a place may be opened.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The place of the resolver.
+/// The place of the DNS server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DnsPlace {
     /// Nowhere.
     Off,
-    /// This address, for UDP and TCP.
+    /// At this address, for UDP and TCP.
     At(SocketAddr),
 }
 
@@ -54,7 +54,7 @@ impl FromStr for ForwardPlace {
                 .map_err(|_| UnknownPlace("give ADDRESS or ADDRESS:PORT, numeric, or off"))?,
         };
         match address.port() {
-            0 => Err(UnknownPlace("port 0 cannot be asked")),
+            0 => Err(UnknownPlace("a resolver has no port 0")),
             _ => Ok(Self::To(address)),
         }
     }
@@ -91,13 +91,13 @@ impl FromStr for ProxyPlace {
     }
 }
 
-/// The text names no place; it says how one is written.
+/// A text that is not a place; the error shows how one is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UnknownPlace(&'static str);
 
-/// The word for no place.
+/// The word that turns a listener off.
 const OFF: &str = "off";
 
-/// The port of a resolver that is named without one.
+/// The port of a resolver that is given without one.
 const DNS_PORT: u16 = 53;

@@ -1,5 +1,5 @@
-//! The reasons for which listeners do not open, in words for the person who configured them.
-//! Decides nothing about exit codes.
+//! The reasons why listeners do not open, in words for the person who configured them. Decides the
+//! next step for each, but no exit code.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,13 +7,13 @@ use std::net::SocketAddr;
 use crate::device::node::DNS_FORWARDS_MAX;
 use crate::doors::proxy::{ListenRefused, UnixDoorError};
 
-/// The reason for which the listeners of `up` stay as they are.
+/// The reason why the listeners of `up` do not open, or stay as they are.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenersError {
-    /// Proxy and resolver cannot share an address.
+    /// The proxy and the DNS server cannot share an address.
     #[error("--socks and --dns are both {0}")]
     SameAddress(SocketAddr),
-    /// A list with the word `off` in it has no meaning.
+    /// The word `off` is one of several entries of a list.
     #[error("{flag} off is given together with {others}")]
     OffAndOthers {
         /// The flag with the list.
@@ -24,7 +24,7 @@ pub enum ListenersError {
     /// Other hosts could use the proxy without a password.
     #[error(transparent)]
     NeedsCredentials(#[from] ListenRefused),
-    /// Other hosts may reach the proxy, and nobody said that they may.
+    /// Other hosts could reach the proxy, and --socks-public is not given.
     #[error("--socks {0} is not a loopback address, so other hosts may reach it")]
     Public(SocketAddr),
     /// The operating system refuses the address.
@@ -34,15 +34,15 @@ pub enum ListenersError {
         flag: &'static str,
         /// The address.
         address: SocketAddr,
-        /// Another listener of this process has the port.
+        /// True if another listener of this process has the port.
         is_ours: bool,
         /// The system's reason.
         source: io::Error,
     },
-    /// The Unix socket does not open.
+    /// The Unix socket cannot be opened.
     #[error(transparent)]
     Unix(#[from] UnixDoorError),
-    /// Names cannot be forwarded to this resolver.
+    /// Foreign names cannot be forwarded to this resolver.
     #[error("--dns-forward {address} {why}")]
     Forward {
         /// The resolver.
@@ -51,18 +51,18 @@ pub enum ListenersError {
         why: ForwardRefused,
     },
     /// There are too many resolvers.
-    #[error("--dns-forward names {0} resolvers; {DNS_FORWARDS_MAX} are the most")]
+    #[error("--dns-forward names {0} resolvers; at most {DNS_FORWARDS_MAX} are possible")]
     TooManyForwards(usize),
-    /// The resolver would ask itself, by forwards that count until the next start.
-    #[error("--dns {listener} is {forward}, to which foreign names are forwarded")]
+    /// The DNS server would ask itself, since the present forwards stay until the next start.
+    #[error("--dns {listener} is {forward}, to which foreign names are still forwarded")]
     Circle {
-        /// The new address of the resolver.
+        /// The new address of the DNS server.
         listener: SocketAddr,
         /// The present forward.
         forward: SocketAddr,
     },
-    /// Other hosts would reach a resolver that forwards, by forwards that count until the next
-    /// start.
+    /// Other hosts would reach a DNS server that forwards, since the present forwards stay until
+    /// the next start.
     #[error(
         "--dns {listener} would be an open resolver: foreign names are still forwarded to {forward}"
     )]
@@ -74,30 +74,28 @@ pub enum ListenersError {
     },
 }
 
-/// The reason for which one resolver cannot have the foreign names.
+/// The reason why foreign names cannot be forwarded to a resolver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ForwardRefused {
-    /// No names are answered.
-    #[error("has nothing to forward: --dns is off")]
+    /// The DNS server is off.
+    #[error("has no effect, since --dns is off")]
     NoListener,
-    /// It stands for any address.
+    /// The address stands for any address.
     #[error("is not an address of a resolver")]
     Unspecified,
-    /// It is an overlay address.
+    /// The address is in the overlay.
     #[error("is an address of the overlay")]
     InOverlay,
-    /// It is this device's own resolver.
-    #[error("is where this device answers names itself")]
+    /// The address is that of this device's own DNS server.
+    #[error("is the address of this device's own DNS server")]
     Itself,
-    /// Other hosts would use it through this device.
-    #[error(
-        "would look up any name for every host that reaches --dns {0}: that is an open resolver"
-    )]
+    /// Other hosts could use the resolver through this device.
+    #[error("would make an open resolver of --dns {0}, which other hosts can reach")]
     OpenResolver(SocketAddr),
 }
 
 impl ListenersError {
-    /// Returns true if the settings contradict each other, and false if the host refuses them.
+    /// Returns true if the settings contradict each other, false if the host refuses them.
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {
@@ -113,11 +111,11 @@ impl ListenersError {
         }
     }
 
-    /// Says what to do next, where the error itself does not.
+    /// Returns the next step, where the error itself does not name it.
     #[must_use]
     pub fn next_step(&self) -> Option<String> {
         let text = match self {
-            Self::SameAddress(_) => "Give one of them another port, or off.",
+            Self::SameAddress(_) => "Give one of them another port, or turn it off.",
             Self::NeedsCredentials(_) => {
                 "Use a loopback address, or give --socks-public, --socks-user and \
                  --socks-password-file."

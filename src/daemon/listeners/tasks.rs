@@ -10,35 +10,35 @@ use super::{Listeners, ProxySocket};
 use crate::device::node::Node;
 use crate::doors::proxy::{self, ProxyConfig, Until};
 
-/// The listeners of a running `up` for programs, as its status names them.
+/// The places of a running `up` for programs, as its status names them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ListenerPlaces {
     /// The first address of the proxy.
     pub(crate) socks: Option<SocketAddr>,
     /// Every place of the proxy, for people.
     pub(crate) proxies: Vec<String>,
-    /// The address of the resolver.
+    /// The address of the DNS server.
     pub(crate) dns: Option<SocketAddr>,
-    /// The behaviour of the proxy.
+    /// The settings of the proxy.
     pub(crate) config: ProxyConfig,
 }
 
-/// The listeners, served.
+/// The tasks that serve the listeners.
 #[derive(Debug)]
 pub(crate) struct ListenerTasks {
     node: Node,
     listeners: Listeners,
     tasks: JoinSet<()>,
-    /// Ends everything.
+    /// Ends all tasks.
     stop: CancellationToken,
-    /// Lets nobody in any more at the present places of the proxy.
+    /// Closes the present places of the proxy to new connections.
     closed: CancellationToken,
-    /// Ends the resolver.
+    /// Ends the DNS server.
     dns_stop: CancellationToken,
 }
 
 impl ListenerTasks {
-    /// Serves them until `stop`.
+    /// Serves `listeners` until `stop`.
     pub(crate) fn begin(node: &Node, listeners: Listeners, stop: &CancellationToken) -> Self {
         let mut serving = Self {
             node: node.clone(),
@@ -53,7 +53,7 @@ impl ListenerTasks {
         serving
     }
 
-    /// Returns what is open.
+    /// Returns the open listeners.
     pub(crate) fn listeners(&self) -> &Listeners {
         &self.listeners
     }
@@ -67,8 +67,8 @@ impl ListenerTasks {
         }
     }
 
-    /// Serves these instead, which were opened beside the present ones. Connections that are open
-    /// stay, under the rules they were admitted by.
+    /// Serves `listeners`, which were opened beside the present ones, in place of those. Open
+    /// connections stay, under the rules by which they were admitted.
     pub(crate) fn change(&mut self, listeners: Listeners) {
         while let Some(ended) = self.tasks.try_join_next() {
             report(ended);
@@ -85,13 +85,14 @@ impl ListenerTasks {
         }
     }
 
-    /// Lets nobody in any more.
+    /// Closes all places to new connections.
     pub(crate) fn close(&self) {
         self.closed.cancel();
         self.dns_stop.cancel();
     }
 
-    /// Waits until everything has ended, which [`ListenerTasks::close`] and `stop` ask for. Cancel safe.
+    /// Waits until all tasks have ended, which [`ListenerTasks::close`] and `stop` ask for. It is
+    /// cancel safe.
     pub(crate) async fn ended(&mut self) {
         while let Some(ended) = self.tasks.join_next().await {
             report(ended);

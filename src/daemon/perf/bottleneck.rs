@@ -1,8 +1,7 @@
-//! Decides what limited a direction, from what both ends counted while it ran. Holds no state.
+//! The bottleneck of a direction. Decides it from the counters of both ends; holds no state.
 //!
-//! The order of the questions is the order in which one cause hides another: a busy processor makes
-//! everything else look slow, a stuck socket uses up credit, and a flow without credit fills its
-//! window.
+//! Causes are tried in the order in which one hides another: a busy processor makes everything else
+//! look slow, a stuck socket uses up credit, and a flow without credit fills its window.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +24,7 @@ pub enum Bottleneck {
     Relay,
     /// The other end: its processors or its connection to the relay.
     Peer,
-    /// Nothing that is counted stands out.
+    /// No counter stands out.
     Unclear,
 }
 
@@ -41,7 +40,7 @@ pub struct Finding {
 /// The facts about one direction.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DirectionFacts {
-    /// This end sends.
+    /// True if this end sends.
     pub(super) local_sends: bool,
     /// The counters of the sending end meanwhile.
     pub(super) sender: Sample,
@@ -51,15 +50,15 @@ pub(super) struct DirectionFacts {
     pub(super) elapsed_us: u64,
     /// Bytes that arrived.
     pub(super) bytes: u64,
-    /// Of the fastest stream.
+    /// Bytes of the fastest stream.
     pub(super) fastest: u64,
-    /// Median round trip before, microseconds; 0 = not known.
+    /// Median round trip before the streams, microseconds; 0 if not known.
     pub(super) idle_us: u64,
-    /// Median round trip meanwhile.
+    /// Median round trip while the streams ran, microseconds; 0 if not known.
     pub(super) loaded_us: u64,
 }
 
-/// The first cause that explains enough.
+/// Finds the first cause that explains the rate.
 pub(super) fn find(facts: &DirectionFacts) -> Finding {
     processors(facts)
         .or_else(|| link(facts))
@@ -68,8 +67,7 @@ pub(super) fn find(facts: &DirectionFacts) -> Finding {
         .unwrap_or_else(|| {
             finding(
                 Bottleneck::Unclear,
-                "no cause that is counted stands out; a longer run, or more --streams, may tell \
-             more"
+                "no counter stands out as the cause; a longer run or more --streams may show more"
                     .to_owned(),
             )
         })
@@ -80,7 +78,7 @@ fn processors(facts: &DirectionFacts) -> Option<Finding> {
         true => (&facts.sender, &facts.receiver),
         false => (&facts.receiver, &facts.sender),
     };
-    // Both ends of a test on one machine say the same; then it is this machine.
+    // If both ends are on one machine they report the same, and the cause is this machine.
     for (name, whose, sample) in [
         (Bottleneck::LocalCpu, "this machine's", local),
         (Bottleneck::Peer, "the peer's", remote),
@@ -122,12 +120,12 @@ fn link(facts: &DirectionFacts) -> Option<Finding> {
         match facts.local_sends {
             true => finding(
                 Bottleneck::Link,
-                format!("the connection to the relay took nothing for {percent:.0} % of the time"),
+                format!("the connection to the relay took no byte for {percent:.0} % of the time"),
             ),
             false => finding(
                 Bottleneck::Peer,
                 format!(
-                    "the peer's connection to the relay took nothing for {percent:.0} % of the time"
+                    "the peer's connection to the relay took no byte for {percent:.0} % of the time"
                 ),
             ),
         }
@@ -141,28 +139,27 @@ fn credit(facts: &DirectionFacts) -> Option<Finding> {
     }
     let percent = waited.min(1.0) * 100.0;
     let window = facts.sender.credit_window;
-    // How long a window takes at this rate: about one round trip if the window limits, longer if
-    // frames wait at the relay.
+    // The time in which a window is sent at this rate: about one round trip if the window limits,
+    // longer if frames wait at the relay.
     let takes_us = window as f64 / facts.bytes.max(1) as f64 * facts.elapsed_us as f64;
     if facts.idle_us > 0 && takes_us > ROUND_TRIPS * facts.idle_us as f64 {
         let text = format!(
-            "the sender waited for credit {percent:.0} % of the time, and what it sent stays \
-             {:.1} ms at the relay; the relay, or the receiver's connection to it, is slower than \
-             the sender",
+            "the sender waited for credit {percent:.0} % of the time, and its data stays {:.1} ms \
+             at the relay: the relay, or the receiver's connection to it, is slower than the sender",
             takes_us / 1e3
         );
         return Some(finding(Bottleneck::Relay, text));
     }
     let text = format!(
-        "the sender waited for credit {percent:.0} % of the time: {} KiB per round trip is what \
-         the relay lets it have under way",
+        "the sender waited for credit {percent:.0} % of the time: the relay lets it send {} KiB \
+         per round trip",
         window / 1_024
     );
     Some(finding(Bottleneck::Credit, text))
 }
 
 fn flow_window(facts: &DirectionFacts) -> Option<Finding> {
-    // Half of a flow's rings are for sending, half for receiving.
+    // Half of a flow's ring memory is for sending, half for receiving.
     let ring = |sample: &Sample| sample.ring_bytes.checked_div(2 * sample.flows);
     let ring = ring(&facts.sender)?.min(ring(&facts.receiver)?);
     let under_way = rate(facts.fastest, facts.elapsed_us) as f64 / 8e6 * facts.loaded_us as f64;
@@ -185,21 +182,21 @@ fn finding(name: Bottleneck, text: String) -> Finding {
     Finding { name, text }
 }
 
-/// Part of the processors' time from which on they are the limit: the rest goes to waking up.
+/// Part of the processors' time above which they are the limit; the rest is lost to waking up.
 const CPU_FULL: f64 = 0.9;
 
-/// The same for one thread, which wakes less often.
+/// Part of one processor's time above which one thread is the limit; it wakes less often.
 const THREAD_FULL: f64 = 0.95;
 
-/// Part of the time that a sender must have waited before it was held up.
+/// Part of the time that a sender must have waited for the wait to count as the cause.
 const WAITS: f64 = 0.25;
 
-/// Part of a window that is under way when it limits; the rest is on its way back as
+/// Part of a window that is under way when the window limits; the rest comes back as
 /// acknowledgements.
 const WINDOW_FULL: f64 = 0.6;
 
-/// Round trips of the whole way, which is longer than to the relay, that credit may take to come
-/// back promptly.
+/// The time for credit to come back promptly, in round trips of the whole way, which is longer than
+/// that to the relay.
 const ROUND_TRIPS: f64 = 2.0;
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Turns bytes and times into figures: rates, fairness, percentiles. Pure arithmetic.
+//! Figures from bytes and times: rates, fairness, percentiles. Decides how they are computed; reads
+//! no clock.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::bottleneck::Finding;
 /// Round trips of one byte, in microseconds; percentiles are exact to 3 %.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
-    /// The number of values.
+    /// The number of round trips.
     pub round_trips: u64,
     /// The median.
     pub p50_us: u64,
@@ -26,22 +27,22 @@ pub struct Throughput {
     pub bytes: u64,
     /// Bits per second.
     pub bits_per_second: u64,
-    /// Of each stream.
+    /// Bits per second of each stream.
     pub streams: Vec<u64>,
-    /// Jain's index over the streams: 1 = all got the same, 1/n = one got everything.
+    /// Jain's index of the streams: 1 if all are equal, 1/n if one of n got everything.
     pub fairness: f64,
-    /// The limit that it met.
+    /// The cause that limited it.
     pub bottleneck: Finding,
 }
 
-/// Bits per second of `bytes` in `elapsed_us`; 0 for no time.
+/// Computes bits per second from `bytes` in `elapsed_us`; 0 for no time.
 pub(super) fn rate(bytes: u64, elapsed_us: u64) -> u64 {
     let bits = u128::from(bytes) * 8 * 1_000_000;
     let rate = bits.checked_div(u128::from(elapsed_us)).unwrap_or_default();
     u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
-/// Jain's index. Nothing at all is fair.
+/// Computes Jain's index; 1 without any byte.
 pub(super) fn fairness(streams: &[u64]) -> f64 {
     let sum: f64 = streams.iter().map(|bytes| *bytes as f64).sum();
     let squares: f64 = streams.iter().map(|bytes| (*bytes as f64).powi(2)).sum();
@@ -51,8 +52,8 @@ pub(super) fn fairness(streams: &[u64]) -> f64 {
     sum * sum / (streams.len() as f64 * squares)
 }
 
-/// Round trips, counted in buckets of at most 1/32 of their value: an hour of them takes no more
-/// room than a second.
+/// Round trips, counted in buckets that are at most 1/32 of their value wide: an hour of them takes
+/// as much room as a second.
 #[derive(Debug, Clone)]
 pub(super) struct RoundTrips {
     buckets: Vec<u64>,
@@ -76,7 +77,7 @@ impl RoundTrips {
         self.max_us = self.max_us.max(u64::from(us));
     }
 
-    /// The figures, if there was any round trip.
+    /// Computes the figures; `None` without any round trip.
     pub(super) fn latency(&self) -> Option<Latency> {
         (self.count > 0).then(|| Latency {
             round_trips: self.count,
@@ -97,7 +98,8 @@ impl RoundTrips {
     }
 }
 
-/// Below 2^6 each value has its own bucket; above, each power of two has 32.
+/// Chooses the bucket of a value. Below 2^6 each value has its own; above, each power of two has
+/// 32.
 fn bucket(us: u32) -> usize {
     let exponent = us.checked_ilog2().unwrap_or_default();
     if exponent < 6 {
@@ -107,7 +109,7 @@ fn bucket(us: u32) -> usize {
     (64 + (exponent - 6) * 32 + mantissa) as usize
 }
 
-/// The largest value of a bucket.
+/// Returns the largest value of a bucket.
 fn highest(bucket: usize) -> u64 {
     if bucket < 64 {
         return bucket as u64;
@@ -116,7 +118,7 @@ fn highest(bucket: usize) -> u64 {
     ((33 + mantissa as u64) << (exponent - 5)) - 1
 }
 
-/// For all of 32 bits.
+/// The number of buckets for all values of 32 bits.
 const BUCKETS: usize = 64 + 26 * 32;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! The end that measures. Decides the order of a measurement and when it is over; what the figures
-//! mean is decided beside it.
+//! The end that measures. Decides the order of a measurement and its end; `figures` and
+//! `bottleneck` decide the meaning of the figures.
 
+use std::future::pending;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,9 +24,9 @@ use super::stream::{Bulk, read_message, write_message};
 use super::wire::{Counts, Message, Refused, Role, SessionId};
 use super::{Counters, PerfError, Plan, Progress, Report, SCHEMA_VERSION};
 
-/// Measures as `plan` says over connections that `dial` opens to the peer, which `peer` names in
-/// the report. `counters` tells this client's counters. Progress is told as far as `progress` has
-/// room. When `stop` is cancelled, the report is of what was measured until then.
+/// Measures by `plan` over connections that `dial` opens to the peer, which is `peer` in the
+/// report. `counters` reads this client's counters; events go to `progress` as far as it has room.
+/// When `stop` is cancelled, the report covers the time until then.
 ///
 /// # Errors
 /// See [`PerfError`]; no connection stays open.
@@ -101,7 +102,7 @@ where
     })
 }
 
-/// A measurement whose connections are there.
+/// A measurement whose connections are open.
 struct PerfRun<'a, C> {
     plan: Plan,
     sampler: Sampler,
@@ -111,7 +112,7 @@ struct PerfRun<'a, C> {
 }
 
 impl<C: Fn() -> Counters> PerfRun<'_, C> {
-    /// Round trips alone, for as long as planned.
+    /// Measures round trips alone, for as long as planned.
     async fn latency(
         &self,
         control: &ControlStream,
@@ -146,7 +147,7 @@ impl<C: Fn() -> Counters> PerfRun<'_, C> {
         Ok((times.latency(), measured))
     }
 
-    /// All streams, for as long as planned, and round trips beside them.
+    /// Runs all streams for as long as planned, and measures round trips beside them.
     async fn streams(
         &self,
         control: &ControlStream,
@@ -158,34 +159,7 @@ impl<C: Fn() -> Counters> PerfRun<'_, C> {
         let here_before = self.sample();
         let begin = now();
         let end = begin + length(self.plan);
-        // Dropped with this function, whichever way it is left: then all streams end.
-        let mut tasks = JoinSet::new();
-        for up in ups {
-            tasks.spawn(async move { Err(up.push().await) });
-        }
-        let received: Vec<Arc<AtomicU64>> = downs.iter().map(|_| Arc::default()).collect();
-        for (down, received) in downs.into_iter().zip(&received) {
-            let received = received.clone();
-            tasks.spawn(async move {
-                down.pull(&received).await?;
-                Err(io::ErrorKind::UnexpectedEof.into())
-            });
-        }
-        let (pings, mut loaded) = mpsc::channel(1);
-        tasks.spawn(async move {
-            let mut times = RoundTrips::new();
-            // One that the end overtakes is not noted: nobody knows how long it would have taken.
-            let pinging = echo.ping(&mut times, PING_PAUSE, end, u32::MAX);
-            tokio::select! {
-                result = pinging => result?,
-                () = pings.closed() => return Ok(()),
-                () = sleep_until(end.into()) => {}
-            }
-            let _taken = pings.send(times).await;
-            Ok(())
-        });
-
-        let taken = || -> Vec<u64> { received.iter().map(|bytes| bytes.load(Relaxed)).collect() };
+        let mut streams = StreamTasks::start(echo, ups, downs, end);
         let sum = |bytes: &[u64]| bytes.iter().sum::<u64>();
         let (mut last_there, mut last_down, mut last_at) = (before.clone(), 0, begin);
         let mut second = 0;
@@ -195,9 +169,9 @@ impl<C: Fn() -> Counters> PerfRun<'_, C> {
             let interrupted = tokio::select! {
                 () = sleep_until(tick.into()) => false,
                 () = self.stop.cancelled() => true,
-                Some(Ok(Err(error))) = tasks.join_next() => return Err(error.into()),
+                error = streams.failed() => return Err(error.into()),
             };
-            let (down, at, here) = (taken(), now(), self.sample());
+            let (down, at, here) = (streams.received(), now(), self.sample());
             let there = control.newest_counts(interrupted, &last_there).await?;
             if !interrupted {
                 let up = rate(
@@ -215,7 +189,10 @@ impl<C: Fn() -> Counters> PerfRun<'_, C> {
         };
         let loaded = match interrupted {
             true => None,
-            false => timeout(ANSWER_WITHIN, loaded.recv()).await.ok().flatten(),
+            false => timeout(ANSWER_WITHIN, streams.loaded.recv())
+                .await
+                .ok()
+                .flatten(),
         };
         Ok(Measured {
             interrupted,
@@ -234,7 +211,68 @@ impl<C: Fn() -> Counters> PerfRun<'_, C> {
     }
 }
 
-/// The outcome.
+/// The tasks of all streams, and of the round trips beside them. They end when it is dropped.
+struct StreamTasks {
+    tasks: JoinSet<io::Result<()>>,
+    /// Bytes of each stream from the peer.
+    received: Vec<Arc<AtomicU64>>,
+    /// The round trips, once their time is over.
+    loaded: mpsc::Receiver<RoundTrips>,
+}
+
+impl StreamTasks {
+    /// Starts all streams, and takes round trips on `echo` until `end`.
+    fn start(echo: Bulk, ups: Vec<Bulk>, downs: Vec<Bulk>, end: Instant) -> Self {
+        let mut tasks = JoinSet::new();
+        for up in ups {
+            tasks.spawn(async move { Err(up.push().await) });
+        }
+        let received: Vec<Arc<AtomicU64>> = downs.iter().map(|_| Arc::default()).collect();
+        for (down, received) in downs.into_iter().zip(&received) {
+            let received = received.clone();
+            tasks.spawn(async move {
+                down.pull(&received).await?;
+                Err(io::ErrorKind::UnexpectedEof.into())
+            });
+        }
+        let (pings, loaded) = mpsc::channel(1);
+        tasks.spawn(async move {
+            let mut times = RoundTrips::new();
+            // A round trip that is cut off by the end does not count, since its time is unknown.
+            let pinging = echo.ping(&mut times, PING_PAUSE, end, u32::MAX);
+            tokio::select! {
+                result = pinging => result?,
+                () = pings.closed() => return Ok(()),
+                () = sleep_until(end.into()) => {}
+            }
+            let _taken = pings.send(times).await;
+            Ok(())
+        });
+        Self {
+            tasks,
+            received,
+            loaded,
+        }
+    }
+
+    fn received(&self) -> Vec<u64> {
+        let bytes = self.received.iter();
+        bytes.map(|bytes| bytes.load(Relaxed)).collect()
+    }
+
+    /// Returns the error of the first stream that fails.
+    async fn failed(&mut self) -> io::Error {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok(Err(error))) => return error,
+                Some(Ok(Ok(())) | Err(_)) => {}
+                None => return pending().await,
+            }
+        }
+    }
+}
+
+/// The numbers of a measurement that has ended.
 #[derive(Debug)]
 struct Measured {
     interrupted: bool,
@@ -292,7 +330,7 @@ impl Measured {
     }
 }
 
-/// The connection that a session lives with.
+/// The control connection, with which a session begins and ends.
 struct ControlStream(TcpStream);
 
 impl ControlStream {
@@ -303,8 +341,8 @@ impl ControlStream {
         Ok(counts)
     }
 
-    /// The counts of now. Whoever interrupts does not wait for long: this client may be going down,
-    /// and then `known` are the last.
+    /// Asks for the newest counts. After an interruption the wait is short, since this client may
+    /// be stopping; without an answer `known` are the last counts.
     async fn newest_counts(&self, interrupted: bool, known: &Counts) -> Result<Counts, PerfError> {
         let asked = self.counts(&Message::Ask);
         if !interrupted {
@@ -344,8 +382,8 @@ async fn exchange(stream: &TcpStream, message: &Message) -> Result<Message, Perf
 }
 
 fn tell(progress: &mpsc::Sender<Progress>, event: Progress) {
-    // Whoever reads these may be slow; the measurement is not.
-    let _told = progress.try_send(event);
+    // A slow reader must not delay the measurement.
+    let _sent = progress.try_send(event);
 }
 
 fn length(plan: Plan) -> Duration {
@@ -356,20 +394,20 @@ fn micros(from: Instant, to: Instant) -> u64 {
     u64::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Longest time for the idle round trips before the streams.
+/// Time for the idle round trips before the streams.
 const IDLE_FOR: Duration = Duration::from_secs(1);
 
-/// Idle round trips before the streams, if they take less: enough that the slowest in a hundred is
+/// The number of idle round trips, if they take less time: enough that the slowest of a hundred is
 /// not an accident.
 const IDLE_MOST: u32 = 1_000;
 
-/// Between two round trips under load: few enough that they are no load themselves.
+/// The pause between two round trips under load, so that they are not a load themselves.
 const PING_PAUSE: Duration = Duration::from_millis(5);
 
-/// For one answer of the peer: longer than a relay's death takes to get over.
+/// Time for one answer of the peer: longer than the recovery from a dead relay.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// For the last answer once somebody wants the end.
+/// Time for the last answer after an interruption.
 const LAST_WITHIN: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

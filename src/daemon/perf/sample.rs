@@ -13,8 +13,8 @@ macro_rules! sample {
         growing { $($(#[$growing_doc:meta])* $growing:ident,)* }
         of_now { $($(#[$now_doc:meta])* $now:ident,)* }
     ) => {
-        /// All numbers of one end at one moment, in the order in which they are sent. Those that
-        /// are not known are 0.
+        /// All numbers of one end at one moment, in the order in which they are sent. Unknown
+        /// ones are 0.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
         pub(super) struct Sample {
             $($(#[$growing_doc])* pub(super) $growing: u64,)*
@@ -35,8 +35,8 @@ macro_rules! sample {
                 Self { $($growing,)* $($now,)* }
             }
 
-            /// What has come since `before`. Numbers of now stay; a number that shrank, which only
-            /// a strange peer's does, has not grown.
+            /// Computes the difference to `before`. States keep their present value; a count that
+            /// shrank, as only a broken peer's does, is 0.
             pub(super) fn since(&self, before: &Self) -> Self {
                 Self {
                     $($growing: self.$growing.saturating_sub(before.$growing),)*
@@ -62,11 +62,11 @@ sample! {
         queue_delay_us,
         /// Processor time of the process, microseconds.
         cpu_us,
-        /// Of its busiest thread since the [`Sampler`] began.
+        /// Processor time of its busiest thread since the [`Sampler`] began, microseconds.
         busiest_us,
-        /// Time that the machine's processors were busy, all together.
+        /// Time for which the machine's processors were busy, all together, microseconds.
         machine_busy_us,
-        /// The same with idle time.
+        /// The same with their idle time.
         machine_total_us,
     }
     of_now {
@@ -91,34 +91,34 @@ pub struct Side {
     pub packets_out: u64,
     /// TCP segments sent again.
     pub retransmits: u64,
-    /// Times a peer had packets and no credit.
+    /// The number of times that a peer had packets but no credit.
     pub credit_waits: u64,
-    /// The time that took, milliseconds.
+    /// The time of these waits, milliseconds.
     pub credit_wait_ms: f64,
     /// The credit window at the end, bytes.
     pub credit_window: u64,
-    /// Times a link had bytes and its socket took none.
+    /// The number of times that a link had bytes and its socket took none.
     pub link_stalls: u64,
-    /// The time that took, milliseconds.
+    /// The time of these stalls, milliseconds.
     pub link_stall_ms: f64,
     /// The mean time for which a peer waited for its turn to send, milliseconds.
     pub queue_delay_mean_ms: f64,
-    /// Processors that the process kept busy on average.
+    /// The number of processors that the process kept busy on average.
     pub processors_used: f64,
-    /// Processors that it may use.
+    /// The number of processors that it may use.
     pub processors: u64,
-    /// Part of all processors' time that the whole machine was busy, if the system tells it.
+    /// Part of all processors' time for which the machine was busy, if the system reports it.
     pub machine_busy: Option<f64>,
 }
 
 impl Sample {
-    /// The part of the machine's processor time that was used, of a difference.
+    /// Computes the used part of the machine's processor time, for a difference.
     pub(super) fn machine_busy(&self) -> Option<f64> {
         (self.machine_total_us > 0)
             .then(|| self.machine_busy_us as f64 / self.machine_total_us as f64)
     }
 
-    /// A difference over `elapsed_us` in the units of people.
+    /// Converts a difference over `elapsed_us` to units for people.
     pub(super) fn side(&self, elapsed_us: u64) -> Side {
         let ms = |us: u64| us as f64 / 1e3;
         Side {
@@ -147,12 +147,12 @@ pub(super) struct Sampler {
 }
 
 impl Sampler {
-    /// Begins; threads are compared with what they had used until now.
+    /// Begins: the processor time of threads counts from here.
     pub(super) fn new() -> Self {
         Self { threads: threads() }
     }
 
-    /// Takes a sample now.
+    /// Takes a sample of this moment.
     pub(super) fn sample(&self, counters: &Counters) -> Sample {
         let of = |name: &str| counters.get(name).copied().unwrap_or_default();
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
@@ -185,7 +185,7 @@ impl Sampler {
     }
 }
 
-/// Processor time of each thread of this process. Empty where there is no /proc.
+/// Reads the processor time of each thread of this process; empty without /proc.
 fn threads() -> BTreeMap<u64, u64> {
     let Ok(entries) = fs::read_dir("/proc/self/task") else {
         return BTreeMap::new();
@@ -202,9 +202,10 @@ fn threads() -> BTreeMap<u64, u64> {
         .collect()
 }
 
-/// Processor time in user and kernel mode of a `stat` file of a process or thread, microseconds.
+/// Reads the processor time in user and kernel mode from the `stat` file of a process or thread,
+/// microseconds.
 fn parse_cpu(stat: &str) -> Option<u64> {
-    // The name in parentheses may hold anything, parentheses and spaces too.
+    // The name in parentheses may hold any character, even parentheses and spaces.
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace().skip(11);
     let user: u64 = fields.next()?.parse().ok()?;
@@ -212,12 +213,12 @@ fn parse_cpu(stat: &str) -> Option<u64> {
     user.checked_add(system)?.checked_mul(TICK_US)
 }
 
-/// Busy and total time of all processors of `/proc/stat`, microseconds.
+/// Reads the busy and the total time of all processors from `/proc/stat`, microseconds.
 fn parse_machine(stat: &str) -> Option<(u64, u64)> {
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
     let mut fields = [0_u64; 8];
     let mut numbers = line.split_ascii_whitespace();
-    // user nice system idle iowait irq softirq steal; guests are in user already.
+    // user nice system idle iowait irq softirq steal; the time of guests is part of user.
     for field in &mut fields {
         *field = numbers.next()?.parse().ok()?;
     }
@@ -226,11 +227,11 @@ fn parse_machine(stat: &str) -> Option<(u64, u64)> {
     Some(((total - idle) * TICK_US, total * TICK_US))
 }
 
-/// The unit of these files: Linux tells all programs hundredths of a second, whatever its own clock
-/// does.
+/// The unit of these files: Linux reports hundredths of a second to all programs, whatever the rate
+/// of its own clock.
 const TICK_US: u64 = 10_000;
 
-/// Threads that are looked at; the runtime has one per processor and some for files.
+/// The number of threads that are read; the runtime has one per processor, and some for files.
 const THREADS_MAX: usize = 1_024;
 
 #[cfg(test)]

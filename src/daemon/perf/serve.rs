@@ -1,15 +1,16 @@
-//! The end that lets peers measure. Decides who may join which session; nothing is listened on
-//! unless its caller does.
+//! The end that serves measurements. Decides which connection may join which session; its caller
+//! opens the ports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use overlan_netstack::{Incoming, TcpListener, TcpStream};
 use overlan_transport::clock::now;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
@@ -21,8 +22,8 @@ use super::wire::{Counts, Message, Refused, Role, SessionId};
 use super::{Counters, Plan, Progress, STREAMS_MAX};
 use crate::host::accept;
 
-/// Lets peers measure over `listeners` until `stop`; then all sessions end. `counters` tells this
-/// client's counters; what happens is told to `events` as far as it has room.
+/// Lets peers measure over `listeners` until `stop`, when all sessions end. `counters` reads this
+/// client's counters; events go to `events` as far as it has room.
 pub async fn serve(
     listeners: Vec<TcpListener>,
     counters: impl Fn() -> Counters + Send + Sync + 'static,
@@ -52,9 +53,9 @@ struct Shared {
 struct PerfSession {
     remote: IpAddr,
     plan: Plan,
-    /// Bytes of each up stream.
+    /// Received bytes of each up stream.
     received: Vec<Arc<AtomicU64>>,
-    /// Connections that are there or were.
+    /// The connections that have joined, also those that have ended.
     joined: Mutex<BTreeSet<Role>>,
     started: CancellationToken,
     ended: CancellationToken,
@@ -104,7 +105,7 @@ async fn connection(incoming: Incoming, shared: &Shared) -> io::Result<()> {
     }
 }
 
-/// The connection that a session lives with.
+/// Serves the control connection, with which a session begins and ends.
 async fn control(
     stream: &TcpStream,
     shared: &Shared,
@@ -172,7 +173,7 @@ async fn carry(bulk: Bulk, session: &PerfSession, role: Role) -> io::Result<()> 
 
 impl Shared {
     fn open(&self, id: SessionId, remote: IpAddr, plan: Plan) -> Option<Arc<PerfSession>> {
-        let mut sessions = lock(&self.sessions);
+        let mut sessions = self.sessions.lock();
         if sessions.len() >= SESSIONS_MAX || sessions.contains_key(&id) {
             return None;
         }
@@ -188,25 +189,25 @@ impl Shared {
         Some(session)
     }
 
-    /// The session, if this connection of it is due.
+    /// Returns the session, if it waits for this connection.
     fn join(&self, id: SessionId, remote: IpAddr, role: Role) -> Option<Arc<PerfSession>> {
-        let session = lock(&self.sessions).get(&id).cloned()?;
+        let session = self.sessions.lock().get(&id).cloned()?;
         let is_due = session.remote == remote
             && match role {
                 Role::Up(index) => index < session.plan.up(),
                 Role::Down(index) => index < session.plan.down(),
                 Role::Echo => true,
             };
-        (is_due && lock(&session.joined).insert(role)).then_some(session)
+        (is_due && session.joined.lock().insert(role)).then_some(session)
     }
 
     fn tell(&self, event: Progress) {
-        // Nobody has to read these; a full queue must not hold up a measurement.
-        let _told = self.events.try_send(event);
+        // A full queue must not delay a measurement.
+        let _sent = self.events.try_send(event);
     }
 }
 
-/// A session while its control connection is there.
+/// A session while its control connection is open.
 struct Open<'a> {
     shared: &'a Shared,
     id: SessionId,
@@ -215,29 +216,23 @@ struct Open<'a> {
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        lock(&self.shared.sessions).remove(&self.id);
+        self.shared.sessions.lock().remove(&self.id);
         self.session.ended.cancel();
         let remote = self.session.remote;
         self.shared.tell(Progress::Ended { remote });
     }
 }
 
-/// A poisoned lock means that a task panicked between two plain assignments; what it guards is
-/// still whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Sessions at once: two that run measure each other, a few more keep a forgotten one from locking
-/// others out.
+/// The number of sessions at once. Two would disturb each other's figures; a few more keep a
+/// forgotten session from locking other peers out.
 const SESSIONS_MAX: usize = 4;
 
-/// Connections at once on one network: those of all sessions.
+/// The number of connections at once in one network: those of all sessions.
 const CONNECTIONS_MAX: usize = SESSIONS_MAX * (2 * STREAMS_MAX as usize + 2);
 
-/// For the first message of a connection.
+/// Time for the first message of a connection.
 const FIRST_WITHIN: Duration = Duration::from_secs(10);
 
-/// Time that a session may live beyond its plan: connecting, the idle round trips, and a relay that
-/// dies meanwhile.
+/// Time that a session may take beyond its plan: for connecting, the idle round trips, and a relay
+/// that dies meanwhile.
 const GRACE: Duration = Duration::from_secs(120);

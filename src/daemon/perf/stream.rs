@@ -1,5 +1,5 @@
-//! The connections of a measurement: messages on them, and bytes as fast as they go. Decides
-//! nothing about what is measured.
+//! The connections of a measurement: messages, and bytes as fast as they go. Decides how they are
+//! sent, not which are measured.
 
 use std::future::poll_fn;
 use std::io;
@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::figures::RoundTrips;
 use super::wire::{BODY_MAX, HEADER_LEN, Message};
 
-/// A connection whose bytes mean nothing: when it goes, what is still under way goes with it.
+/// A connection whose bytes have no meaning: bytes under way are lost when it is dropped.
 #[derive(Debug)]
 pub(super) struct Bulk(pub(super) TcpStream);
 
@@ -50,13 +50,13 @@ pub(super) async fn read_message(stream: &TcpStream) -> io::Result<Message> {
 }
 
 impl Bulk {
-    /// Sends for ever. Returns when it cannot.
+    /// Sends bytes until that fails, and returns the error.
     pub(super) async fn push(&self) -> io::Error {
         loop {
             for _ in 0..TURNS {
                 let filled = poll_fn(|cx| {
                     self.0.poll_fill(cx, |room| {
-                        // Straight into the ring, whose old bytes are others'.
+                        // Directly into the ring, whose old bytes may be of another flow.
                         let length = room.len().min(CHUNK);
                         room[..length].fill(FILLER);
                         Ok(length)
@@ -66,12 +66,12 @@ impl Bulk {
                     return error;
                 }
             }
-            // A reader that is always faster must not keep the thread.
+            // With a reader that is always faster, this task would keep the thread.
             yield_now().await;
         }
     }
 
-    /// Takes all that comes and adds it to `received`. Returns when nothing more will come.
+    /// Receives bytes and adds their number to `received`, until the peer's end.
     pub(super) async fn pull(&self, received: &AtomicU64) -> io::Result<()> {
         loop {
             for _ in 0..TURNS {
@@ -86,7 +86,7 @@ impl Bulk {
         }
     }
 
-    /// Sends back what comes. Returns when nothing more will come.
+    /// Sends received bytes back, until the peer's end.
     pub(super) async fn echo(&self) -> io::Result<()> {
         let mut stream = &self.0;
         let mut bytes = [0; 64];
@@ -99,8 +99,8 @@ impl Bulk {
         }
     }
 
-    /// Sends one byte and waits for it, again and again with `pause` between, until `until` or
-    /// `most` times; notes how long each took.
+    /// Sends one byte and waits for its return, repeatedly with `pause` between, until `until` or
+    /// `most` times. Notes the time of each round trip.
     pub(super) async fn ping(
         &self,
         times: &mut RoundTrips,
@@ -125,10 +125,10 @@ impl Bulk {
     }
 }
 
-/// Bytes moved at a time: as much as a program reads or writes at once.
+/// Bytes in one call: as many as programs usually read or write at once.
 const CHUNK: usize = 64 * 1024;
 
-/// Chunks before other tasks of the thread get their turn.
+/// The number of chunks before other tasks of the thread get their turn.
 const TURNS: usize = 16;
 
 /// The content of streams.

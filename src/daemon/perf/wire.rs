@@ -1,5 +1,5 @@
-//! The messages between the two ends of a measurement. Decides which bytes are one; reads and
-//! writes none.
+//! The messages between the two ends of a measurement. Decides which bytes are a message; reads and
+//! writes no stream.
 //!
 //! A message is its kind, one byte; the length of its body, two bytes, big endian; and the body, at
 //! most [`BODY_MAX`] bytes. Numbers are big endian.
@@ -10,17 +10,18 @@ use super::sample::{FIELDS, Sample};
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Message {
-    /// First on the control connection: a session of this plan. Answered by `Ready` or `Refused`.
+    /// Opens a session of this plan, first on the control connection. The answer is `Ready` or
+    /// `Refused`.
     Open { session: SessionId, plan: Plan },
-    /// First on any other connection of a session. Answered by `Ready` or `Refused`.
+    /// Joins a session, first on each other connection. The answer is `Ready` or `Refused`.
     Join { session: SessionId, role: Role },
-    /// Streams begin. Answered by `Counts`.
+    /// Begins the streams. The answer is `Counts`.
     Start,
     /// Asks for `Counts`.
     Ask,
-    /// Go on.
+    /// Agrees to a session or connection.
     Ready,
-    /// No.
+    /// Refuses a session or connection.
     Refused(Refused),
     /// The counters of the answering end.
     Counts(Counts),
@@ -32,47 +33,47 @@ pub(super) type SessionId = [u8; 16];
 /// The purpose of a connection of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role {
-    /// The joining end sends, the other takes. The number is below the plan's.
+    /// The joining end sends, the other receives. The number is below the plan's.
     Up(u8),
-    /// The other way round.
+    /// The joining end receives, the other sends.
     Down(u8),
-    /// Every byte is sent back.
+    /// The other end sends every byte back.
     Echo,
 }
 
-/// The reason of a refusal.
+/// The reason for a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// Too many measure.
+    /// There are too many sessions.
     Busy,
-    /// No such session, or not this connection of it.
+    /// The session does not exist, or does not wait for this connection.
     Unknown,
 }
 
 /// One end's counters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Counts {
-    /// Microseconds since START by its clock.
+    /// Microseconds since START by that end's clock.
     pub(super) elapsed_us: u64,
-    /// Its counters.
+    /// The counters of that end.
     pub(super) sample: Sample,
-    /// Bytes that it took of each up stream.
+    /// Bytes that it has received of each up stream.
     pub(super) received: Vec<u64>,
 }
 
-/// Bytes that are no message.
+/// Bytes that are not a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a message of this protocol")]
 pub(super) struct Garbled;
 
-/// Header of a message: kind and length of the body.
+/// Length of a header, bytes: kind and length of the body.
 pub(super) const HEADER_LEN: usize = 3;
 
-/// Longest body: the counts of all streams of the largest plan fit.
+/// Longest body, bytes: the counts of all streams of the largest plan fit.
 pub(super) const BODY_MAX: usize = 8 * (1 + FIELDS + super::STREAMS_MAX as usize);
 
 impl Message {
-    /// Appends it to `out`.
+    /// Appends the message to `out`.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&[self.kind(), 0, 0]);
@@ -119,10 +120,10 @@ impl Message {
         }
     }
 
-    /// Takes the body of a message apart.
+    /// Reads the body of a message.
     ///
     /// # Errors
-    /// It is none, or of another version.
+    /// The bytes are not a message, or of another version.
     pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Self, Garbled> {
         match (kind, body) {
             (kind::OPEN, [VERSION, rest @ ..]) => {
@@ -190,7 +191,7 @@ mod kind {
     pub(super) const COUNTS: u8 = 7;
 }
 
-/// Both ends must be of it.
+/// The version of the protocol; both ends must have the same.
 const VERSION: u8 = 1;
 
 const _: () = assert!(BODY_MAX <= u16::MAX as usize);

@@ -1,5 +1,5 @@
-//! The asking side of the control socket. Decides how long an asker waits and what it makes of an
-//! answer.
+//! The commands' side of the control socket. Decides how long a command waits, and which answers
+//! are errors.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,13 +17,13 @@ use super::short_path::ShortPath;
 use crate::daemon::carry::Happened;
 use crate::daemon::perf;
 
-/// The reason for which there is no answer. One variant per thing that the asker says or does
+/// The reason why a command got no answer: one variant for each thing that it says or does
 /// differently.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// No `overlan up` runs on this state directory.
+    /// No `overlan up` runs with this state directory.
     #[error(
-        "no `overlan up` runs with the state directory {}; start one, or name the right --state-dir",
+        "no `overlan up` runs with the state directory {}; start one, or give the right --state-dir",
         directory(.0)
     )]
     NotRunning(PathBuf),
@@ -33,15 +33,16 @@ pub enum CallError {
         .0.display()
     )]
     NotOurs(PathBuf),
-    /// It runs and does not answer.
+    /// The client runs, but does not answer.
     #[error("the running `overlan up` did not answer within {} s", .0.as_secs())]
     TimedOut(Duration),
-    /// It ended before its last answer.
+    /// The client ended before its last answer.
     #[error("the running `overlan up` ended meanwhile")]
     Ended,
-    /// It answers something else.
+    /// The client's answer cannot be parsed.
     #[error(
-        "the answer of the running `overlan up` is not understood ({0}); is it of another version?"
+        "cannot read the answer of the running `overlan up` ({0}); it may be another version: \
+         restart it"
     )]
     NotUnderstood(String),
     /// The operating system refuses.
@@ -49,10 +50,10 @@ pub enum CallError {
     Io {
         /// The socket.
         path: PathBuf,
-        /// Reason.
+        /// The system's reason.
         source: io::Error,
     },
-    /// It answers no.
+    /// The client refuses the request.
     #[error(transparent)]
     Refused(#[from] Refusal),
 }
@@ -72,9 +73,9 @@ pub async fn call_until_stopped(path: &Path, request: &Request) -> Result<Respon
     exchange(path, request, Some(STOPPED_WITHIN), ANSWER_WITHIN).await
 }
 
-/// Asks for something that takes its time: [`Request::Perf`] or [`Request::PerfServe`]. `each`
-/// hears how it goes. When `stop` is ready, the client is told to come to an end, and its last
-/// answer is still waited for.
+/// Asks for work that takes its time: [`Request::Perf`] or [`Request::PerfServe`]. `each` gets its
+/// progress. When `stop` is ready, the client is asked to end the work, and its last answer is
+/// still waited for.
 pub async fn call_and_follow(
     path: &Path,
     request: &Request,
@@ -92,9 +93,8 @@ pub async fn call_and_follow(
     .await
 }
 
-/// Asks for a [`Request::Carry`] and hands over `sockets`, which are closed here then. `each` hears
-/// what happens; `stop` is as for
-/// [`call_and_follow`].
+/// Asks for a [`Request::Carry`] and hands over `sockets`, which are then closed here. `each` gets
+/// its events; `stop` is as for [`call_and_follow`].
 pub async fn call_with_sockets(
     path: &Path,
     request: &Request,
@@ -112,7 +112,7 @@ pub async fn call_with_sockets(
     .await
 }
 
-/// Asks and hears answers until `each` says that one is the last.
+/// Asks, and reads answers until `each` returns the last one.
 async fn follow(
     path: &Path,
     request: &Request,
@@ -181,7 +181,7 @@ async fn connect(path: &Path) -> Result<BufStream<UnixStream>, CallError> {
     Ok(BufStream::new(stream))
 }
 
-/// A refusal is an error.
+/// Parses an answer; a refusal becomes an error.
 fn understand(line: &[u8]) -> Result<Response, CallError> {
     let answer = parse(line).map_err(|error| CallError::NotUnderstood(error.to_string()))?;
     if let Response::Refused(refusal) = answer {
@@ -209,7 +209,7 @@ pub(super) async fn exchange(
     let line = line.ok_or_else(|| CallError::NotUnderstood("it is empty".to_owned()))?;
     let answer = understand(&line)?;
     if let Some(within) = until_closed {
-        // Closed in whatever way: it is gone.
+        // A closed connection, however it is closed, means that the client has stopped.
         let _closed = timeout(within, stream.read_u8())
             .await
             .map_err(|_| CallError::TimedOut(within))?;
@@ -220,8 +220,8 @@ pub(super) async fn exchange(
 /// Longest answer, bytes: the status of a network with some 50,000 peers.
 pub(super) const ANSWER_MAX: usize = 32 * 1024 * 1024;
 
-/// Time for an answer: for a logout the node goes down, then the controller has ten seconds.
+/// Time for an answer: at a logout the node ends first, and then the controller has ten seconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// Time for a client to stop: it lets open connections deliver what they hold.
+/// Time for a client to stop, since its open connections may deliver their last bytes.
 const STOPPED_WITHIN: Duration = Duration::from_secs(30);

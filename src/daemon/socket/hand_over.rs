@@ -1,5 +1,5 @@
-//! Open sockets that an asker hands over to the running client by the control socket. Decides how
-//! many are taken, not what they are for.
+//! Open sockets that a command hands over to the running client by the control socket. Decides how
+//! many are taken; the request decides their use.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 
 use crate::daemon::carry::SOCKETS_MAX;
 
-/// Hands `sockets` over, with one byte that carries them. They stay open here, too.
+/// Hands `sockets` over, with one byte that carries them. They also stay open here.
 pub(super) async fn send(stream: &UnixStream, sockets: &[OwnedFd]) -> io::Result<()> {
     let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(OwnedFd::as_fd).collect();
     stream
@@ -72,10 +72,10 @@ pub(super) async fn receive(stream: &UnixStream, count: usize) -> io::Result<Vec
     sockets
         .filter(|sockets| sockets.len() == count)
         .ok_or_else(|| {
-            let text = format!("{count} sockets were expected with it");
+            let text = format!("the request has to come with {count} sockets");
             io::Error::new(io::ErrorKind::InvalidData, text)
         })
 }
 
-/// Sockets do not travel without a byte.
+/// The byte with the sockets, since a message without bytes cannot carry them.
 const CARRIER: [u8; 1] = [0];

@@ -17,7 +17,8 @@ pub(super) async fn write_line<T: Serialize>(
     stream.flush().await
 }
 
-/// A whole line; `None` at a regular end; [`io::ErrorKind::InvalidData`] if it exceeds `max` bytes.
+/// Reads a whole line; `None` at the end of the stream. A line of more than `max` bytes is
+/// [`io::ErrorKind::InvalidData`].
 pub(super) async fn read_line(
     stream: &mut BufStream<UnixStream>,
     max: usize,
@@ -27,7 +28,8 @@ pub(super) async fn read_line(
     Ok(whole.then_some(line))
 }
 
-/// Reads on until `line` is whole; whether it is. Can be dropped and called again.
+/// Reads on until `line` is whole, and returns false if the stream ends before. It can be dropped
+/// and called again.
 pub(super) async fn read_on(
     stream: &mut BufStream<UnixStream>,
     line: &mut Vec<u8>,

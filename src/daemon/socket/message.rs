@@ -1,5 +1,5 @@
-//! The requests and answers of the control socket, as they travel. Decides their form, which is part of
-//! what versions of this program have in common.
+//! The requests and answers of the control socket, as they travel. Decides their form, by which
+//! different versions of this program understand each other.
 
 use std::time::Duration;
 
@@ -23,24 +23,24 @@ pub enum Request {
     Down,
     /// Remove the device at the controller and here, then stop as by [`Request::Down`].
     Logout,
-    /// Publish a local service, now and at every start: [`Response::Done`].
+    /// Serve a local service, now and at every start: [`Response::Done`].
     ServeAdd(Serve),
-    /// Publish it no longer: [`Response::Done`].
+    /// Stop serving a port: [`Response::Done`].
     ServeRemove {
         /// Overlay port.
         port: u16,
-        /// Only what travels so; nothing = both.
+        /// The transport; `None` for both.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         transport: Option<OverlayTransport>,
     },
-    /// Offer to lead to hosts behind this one, now and at every start: [`Response::Done`].
+    /// Serve a route as a gateway, now and at every start: [`Response::Done`].
     RouteAdd(OfferedRoute),
-    /// Withdraw that: [`Response::Done`].
+    /// Stop serving a route: [`Response::Done`].
     RouteRemove(GatewayRoute),
     /// Report the version of the program that runs: [`Response::Version`].
     Version,
-    /// Measure the way to a peer: [`Response::Progress`] again and again, at last
-    /// [`Response::Measured`]. The asker ends it early by closing its side.
+    /// Measure the way to a peer: [`Response::Progress`] repeatedly, then [`Response::Measured`].
+    /// The command ends it early by closing its side.
     Perf {
         /// Full name or address of the peer.
         peer: String,
@@ -49,22 +49,21 @@ pub enum Request {
         /// The measurement.
         plan: perf::Plan,
     },
-    /// Let peers measure until the asker closes its side: [`Response::Progress`] again and again,
-    /// at last [`Response::Done`].
+    /// Let peers measure until the command closes its side: [`Response::Progress`] repeatedly, then
+    /// [`Response::Done`].
     PerfServe {
         /// Overlay port.
         port: u16,
     },
-    /// Carry bytes between the overlay and sockets that the asker hands over after
-    /// [`Response::SendSockets`]:
-    /// [`Response::Happened`] again and again, at last [`Response::Done`]. The asker ends it early by
-    /// closing its side.
+    /// Carry bytes between the overlay and sockets that the command hands over after
+    /// [`Response::SendSockets`]: [`Response::Happened`] repeatedly, then [`Response::Done`]. The
+    /// command ends it early by closing its side.
     Carry(Carry),
-    /// Ask a peer for an echo: [`Response::Pong`]. The asker ends it early by closing its side.
+    /// Ask a peer for an echo: [`Response::Pong`]. The command ends it early by closing its side.
     Ping {
         /// Label, full name or address of the peer.
         peer: String,
-        /// Time to wait for an answer, milliseconds; at most [`PING_WITHIN_MAX`].
+        /// Longest wait for the answer, milliseconds; at most [`PING_WITHIN_MAX`].
         within_ms: u32,
     },
     /// Find the device that has an address: [`Response::Whois`].
@@ -72,7 +71,7 @@ pub enum Request {
         /// Label, full name or address of a device.
         peer: String,
     },
-    /// Ask the resolver: [`Response::DnsAnswer`].
+    /// Ask this device's DNS server: [`Response::DnsAnswer`].
     DnsQuery {
         /// The whole name.
         name: String,
@@ -85,7 +84,7 @@ pub enum Request {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Response {
-    /// It is done.
+    /// The request is done.
     Done,
     /// The status.
     Status(Box<Status>),
@@ -95,17 +94,17 @@ pub enum Response {
     Progress(perf::Progress),
     /// The result of a measurement.
     Measured(Box<perf::Report>),
-    /// The sockets of a [`Request::Carry`] are awaited now; another answer follows.
+    /// The client waits for the sockets of a [`Request::Carry`]; another answer follows.
     SendSockets,
-    /// An event of the sockets; another answer follows.
+    /// An event of a carry; another answer follows.
     Happened(Happened),
     /// The peer answered.
     Pong(Pong),
     /// The device that has the address.
     Whois(Box<Whois>),
-    /// The answer of the resolver, and the rule that led to it.
+    /// The answer of the DNS server, and the rule that led to it.
     DnsAnswer(Box<Explained>),
-    /// It is not done.
+    /// The request is refused.
     Refused(Refusal),
 }
 
@@ -121,38 +120,38 @@ impl From<Happened> for Response {
     }
 }
 
-/// The reason for which a request is not carried out.
+/// The reason why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub struct Refusal {
     /// Its kind, for programs.
     pub kind: RefusalKind,
-    /// The message: what happened and why.
+    /// The message for people: the trouble and its cause.
     pub message: String,
     /// The next step, where the message does not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// One kind per thing that the asker does differently.
+/// The kind of a refusal: one for each thing that the command does differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RefusalKind {
-    /// The request is not understood: another version of the program runs.
+    /// The request cannot be parsed: another version of the program runs.
     NotUnderstood,
     /// The request contradicts the present state.
     Conflict,
-    /// The controller is needed and cannot be reached.
+    /// The request needs the controller, which cannot be reached.
     ControllerUnreachable,
     /// The policy forbids it.
     Denied,
-    /// It took too long.
+    /// The request took too long.
     TimedOut,
-    /// No relay leads to where it goes.
+    /// No relay reaches the destination.
     RelayUnreachable,
-    /// The client is on its way down.
+    /// The client is stopping.
     Stopping,
-    /// It failed.
+    /// The request failed for another reason.
     Failed,
 }
 

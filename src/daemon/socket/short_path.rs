@@ -1,5 +1,5 @@
-//! The path of a socket in a form that fits a socket address. Decides how a deep directory is named
-//! shorter.
+//! The path of a socket in a form that fits a socket address. Decides the shorter name of a deep
+//! directory.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(super) enum ShortPath {
     Fits(PathBuf),
-    /// Linux shows an open directory under a short name while it is open.
+    /// On Linux, an open directory also has a short name.
     ByDirectory {
         _directory: File,
         path: PathBuf,

@@ -1,6 +1,6 @@
 use std::path::Path;
-use std::sync::Mutex;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::call::{ANSWER_MAX, exchange};
@@ -35,7 +35,7 @@ fn start_with(limits: ConnectionLimits, below: &str) -> Running {
         move |request: Request| {
             let (stop, seen) = (stop.clone(), Arc::clone(&seen));
             async move {
-                seen.lock().unwrap().push(request.clone());
+                seen.lock().push(request.clone());
                 match request {
                     Request::Down => {
                         stop.cancel();
@@ -93,7 +93,7 @@ async fn requests_reach_the_handler_and_answers_come_back() {
     assert_eq!(answer, Response::Done);
     let answer = call(&running.path, &Request::Version).await.unwrap();
     assert_eq!(answer, Response::Version("9.9.9".to_owned()));
-    assert_eq!(*running.seen.lock().unwrap(), [serve, Request::Version]);
+    assert_eq!(*running.seen.lock(), [serve, Request::Version]);
 }
 
 #[tokio::test]
@@ -181,7 +181,7 @@ async fn an_oversized_request_is_refused_and_closed_without_reading_it_all() {
     let running = start();
     let answer = raw(&running.path, &vec![b'x'; REQUEST_MAX + 1]).await;
     assert!(answer.contains("exceeds 65536 bytes"), "{answer}");
-    assert!(running.seen.lock().unwrap().is_empty());
+    assert!(running.seen.lock().is_empty());
     // The longest allowed line is read and judged by its content.
     let mut line = vec![b' '; REQUEST_MAX - 10];
     line.extend_from_slice(b"\"version\"\n");

@@ -1,4 +1,4 @@
-//! Web applications on an overlay port: makes a [`Listener`] what axum serves. Decides nothing.
+//! Web applications on an overlay port: lets axum serve a [`Listener`]. Decides nothing.
 
 use std::future::pending;
 use std::io;
@@ -10,9 +10,11 @@ use axum::serve::IncomingStream;
 use super::{Listener, PeerAddr, Stream};
 use crate::names::PeerIdentity;
 
-/// `axum::serve(node.listen(80)?, app.into_make_service_with_connect_info::<PeerIdentity>())`:
-/// handlers get the peer by `ConnectInfo<PeerIdentity>`. When the node was closed nothing comes any
-/// more; end the server by `.with_graceful_shutdown(async move { node.closed().await })`.
+/// Serves
+/// `axum::serve(node.listen(80)?, app.into_make_service_with_connect_info::<PeerIdentity>())`,
+/// whose handlers get the peer by `ConnectInfo<PeerIdentity>`. After the node was closed no
+/// connection comes any more; `.with_graceful_shutdown(async move { node.closed().await })` ends
+/// the server then.
 impl axum::serve::Listener for Listener {
     type Io = Stream;
     type Addr = PeerIdentity;
@@ -24,7 +26,7 @@ impl axum::serve::Listener for Listener {
         }
     }
 
-    /// This device in the first of its networks.
+    /// Returns this device's identity in the first of its networks.
     fn local_addr(&self) -> io::Result<PeerIdentity> {
         let inner = &self.node().inner;
         let memberships = inner.engine.memberships();

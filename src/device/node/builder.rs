@@ -1,5 +1,5 @@
-//! Brings a device up for a program that uses the library: the stored device, or a new one. Decides
-//! the order of things.
+//! Brings a node up for a program that uses the library, from the stored device or a new one.
+//! Decides the order of the steps.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::device::right::{self, EnrolFacts, EnrolRight};
 use crate::device::state::{Device, StateDir, StateError};
 use crate::host::memory::Budget;
 
-/// Settings by which a node comes up. Made by [`Node::builder`].
+/// The settings of a new node, from [`Node::builder`].
 #[derive(Debug)]
 #[must_use = "`up` brings the node up"]
 pub struct Builder {
@@ -39,24 +39,24 @@ enum Place {
     Given(StateDir),
 }
 
-/// The reason why a node is not up. Nothing of it runs then.
+/// The reason why a node did not come up. No task of it runs then.
 #[derive(Debug, thiserror::Error)]
 pub enum UpError {
-    /// The state cannot be used, or another node or `overlan up` uses it.
+    /// The state cannot be used, or another node or `overlan up` has it.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The state holds no device, and there is no controller or no auth key to make one by.
+    /// The state holds no device, and a new one needs both a controller and an auth key.
     #[error("the state holds no device; the first start needs a server and an auth key")]
     NotEnrolled,
-    /// The state holds a device of another controller than the one that was named.
+    /// The state holds a device of another controller than [`Builder::server`] names.
     #[error(
-        "the state holds a device of {0}, not of the server that was named; give each its own state"
+        "the state holds a device of {0}, not of the given server; give each server its own state"
     )]
     OtherServer(Box<JoinString>),
-    /// The controller was not reached, or did not take the auth key.
+    /// The controller was not reached, or it did not accept the auth key.
     #[error(transparent)]
     Enrol(#[from] EnrolError),
-    /// Peers could not reach it in time.
+    /// The device was not ready in time.
     #[error(transparent)]
     NotReady(#[from] NotReady),
 }
@@ -70,8 +70,8 @@ impl From<NodeError> for UpError {
 }
 
 impl Node {
-    /// Describes a node to bring up: in memory, with this host's name, ready within 60 s, unless
-    /// said otherwise.
+    /// Begins a new node. Without further settings it is in memory, has this host's name, and must
+    /// be ready within 60 s.
     ///
     /// ```no_run
     /// # async fn example(key: &str) -> Result<(), Box<dyn std::error::Error>> {
@@ -106,102 +106,101 @@ impl Node {
 }
 
 impl Builder {
-    /// Keeps the device in a directory of its own, which is made if it is missing: mode 0700, for
-    /// one node at a time. Later starts need no auth key, and no controller.
+    /// Stores the device in a directory of its own, with mode 0700, which is made if it is missing
+    /// and serves one node at a time. Later starts need no auth key, and no controller.
     pub fn state_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.place = Place::Directory(path.into());
         self
     }
 
-    /// Keeps the device in memory, as without this call: it is a new one at every start, and
+    /// Keeps the device in memory, which is the default: every start makes a new device, and
     /// [`Node::close`] removes it.
     pub fn in_memory(mut self) -> Self {
         self.place = Place::Given(StateDir::in_memory());
         self
     }
 
-    /// The controller, by the join string that `overlan controller serve` prints:
+    /// Sets the controller, by the join string that `overlan controller serve` prints:
     /// `"https://…#sha256:…".parse()?`.
     pub fn server(mut self, join: JoinString) -> Self {
         self.server = Some(join);
         self
     }
 
-    /// The auth key by which the device is enrolled. It is used if the state holds no device, or
-    /// one that was removed. Read it from a file or the environment, not from an argument, which
-    /// every user of the host sees.
+    /// Sets the auth key for the enrolment. It is used if the state holds no device, or one that
+    /// was removed. Read it from a file or the environment, not from an argument, which every user
+    /// of the host can see.
     pub fn auth_key(mut self, key: Secret) -> Self {
         self.auth_key = Some(key);
         self
     }
 
-    /// Name of a new device in its network; the controller may append a number. Without it, this
-    /// host's name.
+    /// Sets the name of a new device in its network, in place of this host's name. The controller
+    /// may append a number.
     pub fn hostname(mut self, name: impl Into<String>) -> Self {
         self.hostname = Some(name.into());
         self
     }
 
-    /// A network that a new device joins, by label; again for one more. Without it, all of the auth
+    /// Adds a network that a new device joins, by label. Without any, it joins all of the auth
     /// key's.
     pub fn network(mut self, label: impl Into<String>) -> Self {
         self.networks.push(label.into());
         self
     }
 
-    /// Network that a bare overlay address means where this device is in several, which all use the
-    /// same ones. Without it only names, and addresses such as `100.64.0.2%acme`, lead anywhere
-    /// then.
+    /// Sets the network that a bare overlay address means, by label. It matters for a device in
+    /// several networks, since all networks use the same addresses: without it, such a device dials
+    /// names, and addresses like `100.64.0.2%acme`.
     pub fn address_network(mut self, label: impl Into<String>) -> Self {
         self.options.address_network = Some(label.into());
         self
     }
 
-    /// Returns whether [`Node::close`] removes the device at the controller and in the state. In
-    /// memory it always does. A process that dies closes nothing: give it an ephemeral auth key,
-    /// whose devices the controller removes ten minutes after they went away.
+    /// Lets [`Node::close`] remove the device at the controller and in the state. For a device in
+    /// memory it always does. A process that may die without `close` should have an ephemeral auth
+    /// key: the controller removes its devices ten minutes after they went offline.
     pub fn ephemeral(mut self, ephemeral: bool) -> Self {
         self.ephemeral = ephemeral;
         self
     }
 
-    /// Returns the time that [`Builder::up`] waits for the controller, and then for a relay, each;
-    /// `None` = for a relay for ever.
+    /// Sets the longest time that [`Builder::up`] waits for the controller, and then for a relay.
+    /// With `None` it waits for a relay without end.
     pub fn ready_within(mut self, within: Option<Duration>) -> Self {
         self.ready_within = within;
         self
     }
 
-    /// Returns whether [`Builder::up`] also waits until every peer that is online has heard of this
-    /// node, so that a name dialled there leads here at the first attempt. It does, for at most 2
-    /// s, unless this says otherwise; a node that only dials need not.
+    /// Lets [`Builder::up`] also wait until all online peers know this node, so that their first
+    /// dial of its name succeeds. It does so, for at most 2 s, unless this is set to false; a node
+    /// that only dials does not need it.
     pub fn confirm(mut self, confirm: bool) -> Self {
         self.confirm = confirm;
         self
     }
 
     /// Reaches controller and relays through a proxy, `"http://proxy.example:3128".parse()?` or
-    /// `socks5://…`. Without it, straight; no variable of the environment is looked at.
+    /// `socks5://…`. Without it they are reached directly; no environment variable is read.
     pub fn upstream_proxy(mut self, proxy: UpstreamProxy) -> Self {
         self.options.outgoing = Outgoing::through(proxy);
         self
     }
 
-    /// Returns the time that a dial may take in all; 30 s without this call.
+    /// Sets the longest time of a dial, in place of 30 s.
     pub fn dial_timeout(mut self, timeout: Duration) -> Self {
         self.options.dial_timeout = timeout;
         self
     }
 
-    /// Keeps the node's connections within what `budget` leaves for them; without it nothing is
-    /// limited by memory. The library asks no cgroup by itself:
-    /// [`crate::host::memory::cgroup_limit`] does.
+    /// Keeps the node's connections within `budget`. Without it, memory sets no limit: the library
+    /// does not look at the cgroup by itself, but [`crate::host::memory::cgroup_limit`] does.
     pub fn memory(mut self, budget: Budget) -> Self {
         self.options.memory = Some(budget);
         self
     }
 
-    /// Sizes and limits of the TCP/IP stack of each network.
+    /// Sets sizes and limits of the TCP/IP stack of each network.
     pub fn netstack(mut self, config: netstack::Config) -> Self {
         self.options.netstack = config;
         self
@@ -210,8 +209,8 @@ impl Builder {
     /// Brings the node up: uses the stored device or enrols a new one, then waits until peers can
     /// reach it.
     ///
-    /// It reads no environment, installs nothing process-wide and writes nowhere but to the state.
-    /// What happens is told by `tracing`, to whatever subscriber the program has.
+    /// It reads no environment variable, installs nothing process-wide, and writes to the state
+    /// only. Its events go to `tracing`, and so to the subscriber that the program has.
     ///
     /// # Errors
     /// See [`UpError`].
@@ -233,7 +232,8 @@ impl Builder {
             None => (self.enrol(&state).await?, true),
         };
         let node = match self.start(&state, device, &mut owned).await {
-            // It was away for too long, most often, and there is a key for another one.
+            // Most often it was an ephemeral device that was away for too long, and the key enrols
+            // another.
             Err((UpError::NotReady(NotReady::Removed | NotReady::Unknown), lock))
                 if !is_new && self.can_enrol() =>
             {
@@ -246,7 +246,8 @@ impl Builder {
         node.map_err(|(error, _)| error)
     }
 
-    /// Starts and waits. If that fails nothing runs any more, and what is owned comes back.
+    /// Starts the node and waits until it is ready. After a failure no task runs any more, and the
+    /// lock comes back.
     async fn start(
         &self,
         state: &Arc<StateDir>,
@@ -271,9 +272,9 @@ impl Builder {
                 Err((error.into(), owned))
             }
             Err(error) => {
-                // A device in memory must not stay behind at the controller.
+                // The controller must not keep a device that was in memory only.
                 if let Err(left) = node.close().await {
-                    tracing::debug!(error = %left, "a node that did not come up left something");
+                    tracing::debug!(error = %left, "a node that did not come up left a device");
                 }
                 Err((error.into(), Owned::default()))
             }
@@ -290,7 +291,7 @@ impl Builder {
     }
 
     async fn enrol(&self, state: &StateDir) -> Result<Device, UpError> {
-        // A library has neither a login nor a person to ask.
+        // A program has neither a login nor a person who could be asked.
         let facts = EnrolFacts {
             server: self.server.clone(),
             auth_key: self.auth_key.clone(),
@@ -313,10 +314,10 @@ impl Builder {
     }
 }
 
-/// The time that a start may take before somebody must hear of it.
+/// Longest start without an error, unless the program sets another.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// The time that the controller is waited for when the device is enrolled.
+/// Longest wait for the controller during the enrolment.
 const ENROL_WITHIN: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

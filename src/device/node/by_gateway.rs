@@ -1,5 +1,5 @@
-//! Connections to hosts outside the overlay: which gateway is asked, and which one after it. What
-//! it asks there is `gateway`'s.
+//! Dials hosts outside the overlay through gateways. Decides the order of the gateways; the request
+//! to one of them is `doors/gateway.rs`'s.
 
 use std::future::pending;
 use std::pin::pin;
@@ -15,10 +15,10 @@ use overlan_plane::engine::{Peer, Presence};
 use overlan_plane::route::Choice;
 
 impl Inner {
-    /// Opens a connection to `port` of a host through one of its gateways: one that is there before
-    /// one of which nobody knows, and that before one that is away. One that turns out to be at no
-    /// relay is left for the next one, since a device that comes from disk does not know who is
-    /// there.
+    /// Opens a connection to `port` of a host through one of its gateways: an online one first,
+    /// then one of unknown presence, then an offline one. A gateway that turns out to be at no
+    /// relay is left for the next, since a device that has just started does not know which are
+    /// online.
     pub(super) async fn dial_by_gateway(
         &self,
         snapshot: &Snapshot,
@@ -53,16 +53,16 @@ impl Inner {
         }
     }
 
-    /// Takes the gateway out that is asked next.
+    /// Removes and returns the gateway to ask next.
     fn take_best(&self, gateways: &mut Vec<GatewayHost>) -> Option<GatewayHost> {
-        // Of equals the first one is the closest.
+        // Among equals the first one is the closest.
         let places = gateways.iter().enumerate().rev();
         let (place, _) = places.max_by_key(|(_, gateway)| self.presence_of_gateway(gateway))?;
         Some(gateways.remove(place))
     }
 
-    /// As for any device; but whom no relay had a moment ago is as good as away while another one
-    /// leads there, too.
+    /// Returns a gateway's presence as for any device, but counts one that no relay had a moment
+    /// ago as offline.
     fn presence_of_gateway(&self, gateway: &GatewayHost) -> Presence {
         match self.gateway_peer(gateway) {
             Some(peer) if self.engine.way_to(&peer) == Choice::Wait => Presence::Offline,
@@ -85,7 +85,7 @@ impl Inner {
         let gateway = self.reach_gateway(snapshot, &host)?;
         let dialled = async {
             let mut stream = match self.open(gateway, gateway::PORT).await {
-                // It leads nowhere any more, and the controller has not said so yet.
+                // It serves no routes any more, and the controller has not reported that yet.
                 Err(DialError::Refused) => return Err(DialError::Offline),
                 opened => opened?,
             };

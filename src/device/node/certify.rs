@@ -1,6 +1,6 @@
-//! Keeps certificates for this device's names while something is published under TLS: asks the
-//! controller, keeps the answer, shows it at the next handshake. When is
-//! [`crate::device::certificate`]'s to decide.
+//! Keeps certificates for this device's names while a port is served with TLS: asks the controller,
+//! stores the answer, and uses it from the next handshake on. [`crate::device::certificate`]
+//! decides when.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,13 +17,14 @@ use tokio::time::sleep_until;
 
 use super::Inner;
 use crate::device::certificate::{Asking, Due, Held, Names, due, names};
+use crate::device::controller_session::NEEDS_CONTROLLER;
 use crate::device::status::CertificateStatus;
 use crate::doors::serve::inbound::Securing;
 use overlan_plane::backoff::{Backoff, BackoffBounds};
 
 /// The certificates of a node.
 pub(super) struct Certificates {
-    /// True if anything needs one.
+    /// True while a port is served with TLS.
     wanted: watch::Sender<bool>,
     current: Arc<Mutex<Current>>,
 }
@@ -42,7 +43,7 @@ impl Certificates {
         }
     }
 
-    /// Says whether anything is published under TLS.
+    /// Notes whether a port is served with TLS.
     pub(super) fn want(&self, wanted: bool) {
         self.wanted.send_if_modified(|before| {
             let is_news = *before != wanted;
@@ -51,7 +52,7 @@ impl Certificates {
         });
     }
 
-    /// Ends TLS for a port of that network.
+    /// Returns the TLS side of a port in that network.
     pub(super) fn securing(&self, network: NetworkId, http: bool) -> Securing {
         let shown = Shown {
             network,
@@ -60,7 +61,7 @@ impl Certificates {
         Securing::new(Arc::new(shown), http)
     }
 
-    /// Returns what there is, for people; nothing if nothing needs one.
+    /// Returns the certificates for the status; `None` while no port is served with TLS.
     pub(super) fn status(&self) -> Option<CertificateStatus> {
         let wanted = *self.wanted.borrow();
         wanted.then(|| self.current.lock().status.clone())
@@ -78,8 +79,8 @@ impl Certificates {
     }
 }
 
-/// The certificate for handshakes in one network: asked for at each, so that a renewal needs no new
-/// listener.
+/// The certificate for handshakes in one network. Each handshake asks for it, so that a renewal
+/// needs no new listener.
 struct Shown {
     network: NetworkId,
     current: Arc<Mutex<Current>>,
@@ -98,13 +99,13 @@ impl ResolvesServerCert for Shown {
 }
 
 impl Inner {
-    /// Asks for certificates whenever they are due, until the node ends.
+    /// Requests certificates whenever they are due, until the node ends.
     pub(super) async fn certify(self: Arc<Self>) {
         let mut held = match self.state.load_certificates() {
-            // What cannot be shown is asked for anew.
+            // Damaged ones are requested again.
             Ok(held) => held.filter(|held| held.keys().is_some()),
             Err(error) => {
-                tracing::warn!(%error, "the stored certificates are not used");
+                tracing::warn!(%error, "the stored certificates are ignored");
                 None
             }
         };
@@ -114,7 +115,7 @@ impl Inner {
         let mut netmap = self.control.netmap();
         let mut wanted = self.certificates.wanted.subscribe();
         let mut backoff = Backoff::new(RETRY, u64::from_ne_bytes(random_bytes()));
-        // For which names the controller did not help, and when it is asked again.
+        // The names of the last request that failed, and the time of the next one.
         let mut failed: Option<(Names, std::time::Instant)> = None;
         loop {
             let names = match *wanted.borrow_and_update() {
@@ -123,7 +124,7 @@ impl Inner {
             };
             let wait = match due(wall().as_secs(), held.as_ref(), &names) {
                 Due::Never => None,
-                // The wall clock may be set meanwhile.
+                // The wall clock may be set to another time meanwhile.
                 Due::At(at) => {
                     let rest = Duration::from_secs(at.saturating_sub(wall().as_secs()));
                     Some(now() + rest.min(LOOK_AGAIN))
@@ -141,7 +142,7 @@ impl Inner {
                                 backoff.handle_success(now());
                             }
                             Some(Err(error)) => {
-                                tracing::warn!(%error, "no certificates for this device's names; the old ones serve while they last");
+                                tracing::warn!(%error, "{NOT_CERTIFIED}");
                                 self.certificates.current.lock().status.error = Some(error);
                                 let until = now() + backoff.handle_failure(now());
                                 failed = Some((names, until));
@@ -167,24 +168,29 @@ impl Inner {
     }
 
     async fn ask_for_certificates(&self, names: Names) -> Result<Held, String> {
-        let asking = Asking::new(self.device.device).ok_or("there is no randomness for a key")?;
+        let asking = Asking::new(self.device.device)
+            .ok_or("the operating system gave no randomness for a key")?;
         let answer = self.control.certify(asking.request()).await;
         let answer = answer.map_err(|error| error.to_string())?;
         let held = asking
             .answered(wall().as_secs(), names, answer)
-            .ok_or("the controller's answer holds no certificates over this device's key")?;
+            .ok_or("the controller's answer has no certificates for this device's key")?;
         if let Err(error) = self.state.save_certificates(&held) {
-            tracing::warn!(%error, "the certificates could not be kept; a restart needs the controller");
+            tracing::warn!(%error, "cannot store the certificates; {NEEDS_CONTROLLER}");
         }
         Ok(held)
     }
 }
 
-/// While the controller does not answer: certificates have days left when they are renewed.
+/// The warning about a request that failed.
+const NOT_CERTIFIED: &str = "the controller gave no certificates for this device's names; those \
+                             that it has are used until they expire";
+
+/// The pauses between failed requests: certificates have days left when they are renewed.
 const RETRY: BackoffBounds = BackoffBounds {
     base: Duration::from_secs(2),
     cap: Duration::from_secs(300),
 };
 
-/// The longest that nobody looks at the wall clock.
+/// Longest time between two looks at the wall clock.
 const LOOK_AGAIN: Duration = Duration::from_secs(3_600);

@@ -1,5 +1,5 @@
-//! How a node ends: in order, at once, or because nobody holds it any more. Decides what is waited
-//! for and how long.
+//! The end of a node: in order, at once, or because its last handle was dropped. Decides what the
+//! end waits for, and how long.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
@@ -16,32 +16,34 @@ use crate::device::state::DirLock;
 use overlan_plane::engine::Engine;
 use overlan_plane::route::LinkState;
 
-/// The reason why a node that was closed left something behind. It has ended all the same.
+/// The reason why the end of a node was not clean. The node has ended all the same.
 #[derive(Debug, thiserror::Error)]
 pub enum CloseError {
-    /// Some peer did not acknowledge everything that was written to it; those connections were
-    /// reset.
-    #[error("not everything that was written reached its peer within {} s", waited.as_secs())]
+    /// A peer did not acknowledge everything that was written to it; its connections were reset.
+    #[error(
+        "a peer did not acknowledge everything that was written to it within {} s",
+        waited.as_secs()
+    )]
     Undelivered {
-        /// The time that was waited.
+        /// The length of the wait.
         waited: Duration,
     },
-    /// The device was to be removed, and the controller was not told: it stays there, offline, and
-    /// nobody can use it.
+    /// The ephemeral device was not removed at the controller, which lists it as offline. Nobody
+    /// can use it any more.
     #[error(transparent)]
     NotRemoved(#[from] ForgetError),
 }
 
-/// The things that a node from a builder holds besides itself.
+/// The things that a node from a builder owns besides its tasks.
 #[derive(Debug, Default)]
 pub(super) struct Owned {
-    /// Keeps other nodes away from the state.
+    /// The lock on the state.
     pub(super) lock: Option<DirLock>,
-    /// The device is removed at the end.
+    /// True if the device is removed at the end.
     pub(super) ephemeral: bool,
 }
 
-/// Ends the node when the last of those who use it is gone.
+/// Ends the node when its last handle is dropped.
 pub(super) struct Alive {
     stop: CancellationToken,
     engine: Weak<Engine>,
@@ -66,16 +68,17 @@ impl Drop for Alive {
 }
 
 impl Node {
-    /// Ends in order, and waits for it: nothing new is accepted or dialed, what was written goes
-    /// out and is acknowledged by the peers, for at most 10 s, then every connection is reset and
-    /// every task ended. An ephemeral device, one in memory for example, is removed at the
-    /// controller, for which another 10 s may pass. The state directory is free afterwards.
+    /// Ends the node in order, and returns when it has ended. No connection is accepted or dialled
+    /// any more; peers have up to 10 s to acknowledge everything that was written; then every
+    /// connection is reset and every task ended. An ephemeral device, such as one in memory, is
+    /// removed at the controller, which may take another 10 s. Afterwards the state directory is
+    /// free.
     ///
-    /// [`Stream`](super::Stream)s that are still held fail with `ConnectionAborted`, listeners and UDP sockets with
-    /// [`Closed`](super::Closed). Calling it again does nothing.
+    /// [`Stream`](super::Stream)s that still exist fail with `ConnectionAborted`, listeners and UDP
+    /// sockets with [`Closed`](super::Closed). A second call does nothing.
     ///
     /// # Errors
-    /// What was left behind; the node has ended in any case.
+    /// See [`CloseError`]; the node has ended in any case.
     pub async fn close(&self) -> Result<(), CloseError> {
         let inner = &self.inner;
         inner.closing.cancel();
@@ -97,9 +100,8 @@ impl Node {
         }
     }
 
-    /// Lets nobody in at published ports any more, and waits, at most `within`, until the
-    /// connections that came in by them have ended and peers have acknowledged what was written to
-    /// them.
+    /// Closes the served ports to new connections. Waits, at most `within`, until their connections
+    /// have ended and peers have acknowledged everything that was written to them.
     pub async fn drain(&self, within: Duration) {
         let inner = &self.inner;
         inner.closing.cancel();
@@ -108,27 +110,27 @@ impl Node {
             inner.serving.wait().await;
             delivered(&inner.engine).await;
         };
-        // What is left then is reset by the end.
+        // Connections that are left are reset by the end.
         let _ = timeout(within, drained).await;
     }
 
-    /// Resets every connection and tells peers and controller that this device leaves, for which
-    /// they get at most 3 s. Programs read what had arrived and then an error: an end that no
-    /// source made must not look like one. Again it does nothing.
+    /// Resets every connection, and reports to peers and controller that this device leaves, for at
+    /// most 3 s. Programs read the bytes that have arrived and then an error, since a cut answer
+    /// must not look whole. A second call does nothing.
     pub async fn leave(&self) {
         let inner = &self.inner;
         inner.closing.cancel();
         if inner.has_left() {
             return;
         }
-        // Before the tasks end that carry it.
+        // While the tasks that carry the report still run.
         inner.engine.leave(now());
-        let told = async { tokio::join!(inner.control.leave(), inner.links_ended()) };
-        let _ = timeout(LEAVE_WITHIN, told).await;
+        let reported = async { tokio::join!(inner.control.leave(), inner.links_ended()) };
+        let _ = timeout(LEAVE_WITHIN, reported).await;
     }
 
-    /// Ends everything at once and waits for it, after [`Node::leave`]. What is under way is lost;
-    /// an ephemeral device stays at the controller, offline.
+    /// Leaves as by [`Node::leave`], ends every task at once, and returns when they have ended.
+    /// Bytes under way are lost; an ephemeral device stays at the controller, offline.
     pub async fn shutdown(&self) {
         self.leave().await;
         let inner = &self.inner;
@@ -138,7 +140,7 @@ impl Node {
         reset_flows(&inner.engine);
     }
 
-    /// Returns when the node was told to end, by [`Node::close`] or [`Node::shutdown`].
+    /// Returns when the end of the node begins, by [`Node::close`] or [`Node::shutdown`].
     pub async fn closed(&self) {
         self.inner.closing.cancelled().await;
     }
@@ -161,7 +163,7 @@ impl Inner {
     }
 }
 
-/// Waits until every peer has acknowledged what was written to it.
+/// Waits until every peer has acknowledged everything that was written to it.
 async fn delivered(engine: &Engine) {
     poll_fn(|cx| {
         let mut all = Poll::Ready(());
@@ -181,14 +183,14 @@ fn reset_flows(engine: &Engine) {
     }
 }
 
-/// The time that peers may take for what was written. A relay that failed is replaced within
-/// seconds; who needs longer has bytes to move, and then waiting is the program's to decide.
+/// Time for peers to acknowledge what was written. A failed relay is replaced within seconds; a
+/// larger amount of data takes longer, and the program decides whether to wait for it.
 const DELIVER_WITHIN: Duration = Duration::from_secs(10);
 
-/// The time that it may take to tell peers and the controller that this device leaves: a round
-/// trip, what receivers of bulk data need to make room at the relay, and some for a busy machine.
-/// Who was not told waits for the patience.
+/// Time for the report that this device leaves: a round trip, the time in which receivers of bulk
+/// data make room at the relay, and some for a busy machine. A peer without the report waits for
+/// its patience to end.
 const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 
-/// The time that the controller may take to remove a device.
+/// Time for the controller to remove a device.
 const FORGET_WITHIN: Duration = Duration::from_secs(10);

@@ -1,6 +1,6 @@
-//! Whether peers reach this device: asks those that are online for an echo. Who answers has this
-//! device's keys from its own netmap, and a session in which it can be spoken to; so a name that is
-//! dialled there leads here.
+//! Confirms that peers reach this device, by asking those that are online for an echo. Decides
+//! which peers count: one that answers has this device in its netmap and a session with it, so a
+//! dial of this device's name succeeds there.
 
 use std::future::pending;
 use std::time::Duration;
@@ -19,15 +19,15 @@ use overlan_plane::engine::Peer;
 use overlan_plane::route::Choice;
 
 impl Node {
-    /// Asks every peer that is online and that policy lets this device ask, and waits for the
-    /// answers, at most `within`.
+    /// Asks every peer that is online and that policy allows to ask, and waits for the answers, at
+    /// most `within`.
     ///
-    /// Without a session with the controller nobody knows who is online, and nobody is asked: a
-    /// device that has only what is on its disk is ready without its peers.
+    /// Without a controller session it is not known which peers are online, and no peer is asked: a
+    /// device that starts from its disk is ready without its peers.
     pub async fn confirm(&self, within: Duration) -> Confirmed {
         let mut confirmed = Confirmed::default();
         let asking = self.ask_all(&mut confirmed);
-        // What was counted until then stands.
+        // The counts until then are the result.
         let _ = timeout(within, asking).await;
         confirmed
     }
@@ -41,7 +41,7 @@ impl Node {
         if !known.is_ok_and(|health| matches!(*health, Health::Connected { .. })) {
             return;
         }
-        // The map comes with the first line of the session.
+        // The netmap comes with the first line of the session.
         let mut netmap = inner.control.netmap();
         let Ok(netmap) = netmap
             .wait_for(|netmap| netmap.version > 0)
@@ -77,7 +77,7 @@ impl Node {
                     let answered = async {
                         match ping {
                             Ok(ping) => ping.await.map_or(PeerAnswer::None, |_| PeerAnswer::Here),
-                            // The stack has no room for it.
+                            // The stack has no room for another echo.
                             Err(_) => PeerAnswer::None,
                         }
                     };
@@ -89,7 +89,7 @@ impl Node {
             }
             match asked.next().await {
                 Some(PeerAnswer::Here) => confirmed.answered += 1,
-                // The controller has not noticed yet.
+                // It has left, and the controller has not noticed yet.
                 Some(PeerAnswer::Absent) => confirmed.asked -= 1,
                 Some(PeerAnswer::None) => {}
                 None => return,
@@ -99,7 +99,7 @@ impl Node {
 }
 
 impl Inner {
-    /// Returns when no relay where `peer` should be has it, or none can be asked.
+    /// Returns when none of the relays of `peer` has it, or none can be asked.
     pub(super) async fn absent(&self, peer: &Peer) {
         let mut turns = self.turns.subscribe();
         while !matches!(self.engine.way_to(peer), Choice::Wait | Choice::Nowhere) {
@@ -117,11 +117,10 @@ enum PeerAnswer {
     None,
 }
 
-/// The time that peers that are online may take to answer a device that comes up: one of them may
-/// have vanished a moment ago.
+/// Longest wait for the answers of online peers, since one of them may have vanished a moment ago.
 pub const CONFIRM_WITHIN: Duration = Duration::from_secs(2);
 
-/// Peers that are asked at the same time: handshakes of so many take milliseconds.
+/// The number of peers that are asked at the same time: so many handshakes take milliseconds.
 const AT_ONCE: usize = 64;
 
 /// The content of an echo request.

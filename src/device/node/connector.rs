@@ -1,5 +1,5 @@
-//! HTTP clients into the overlay: dials for hyper's client, or for whatever else takes a connector.
-//! Decides only the port that a URI without one means.
+//! HTTP clients in the overlay: dials for hyper's client, or for any other that takes a connector.
+//! Decides the port of a URI without one.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,13 +8,14 @@ use std::task::{Context, Poll};
 use http::Uri;
 use hyper_util::client::legacy::connect::{self, Connection};
 use hyper_util::rt::TokioIo;
+use overlan_protocol::HostPort;
 use tower_service::Service;
 
 use super::{Node, Stream};
 use crate::names::DialError;
 
-/// Connects to the host and port of a URI, through the overlay only. It speaks no TLS itself: for
-/// `https` it is wrapped by a connector that does, over port 443.
+/// Connects to the host and port of a URI, through the overlay only. It does no TLS: for `https`,
+/// whose port is 443, wrap it in a connector that does.
 ///
 /// ```no_run
 /// # async fn example(node: overlan::Node) -> Result<(), Box<dyn std::error::Error>> {
@@ -34,7 +35,7 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Dials by `node`, and keeps it up.
+    /// Makes a connector that dials by `node` and keeps it up.
     #[must_use]
     pub fn new(node: Node) -> Self {
         Self { node }
@@ -62,13 +63,14 @@ impl Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let node = self.node.clone();
         Box::pin(async move {
-            let stream = node.dial(&host_and_port(&uri)?).await?;
+            let stream = node.dial_host(&host_port(&uri)?).await?;
             Ok(TokioIo::new(stream))
         })
     }
 }
 
-fn host_and_port(uri: &Uri) -> Result<String, DialError> {
+/// Returns the host and port of a URI, whose scheme knows the port if the URI has none.
+fn host_port(uri: &Uri) -> Result<HostPort, DialError> {
     let default = match uri.scheme_str() {
         Some("https" | "wss") => 443,
         Some(_) | None => 80,
@@ -76,7 +78,9 @@ fn host_and_port(uri: &Uri) -> Result<String, DialError> {
     let host = uri
         .host()
         .ok_or_else(|| DialError::Internal(format!("{uri} has no host")))?;
-    Ok(format!("{host}:{}", uri.port_u16().unwrap_or(default)))
+    let port = uri.port_u16().unwrap_or(default);
+    let wrong = |error| DialError::Internal(format!("{uri} has no usable host and port: {error}"));
+    HostPort::parse_or(host, port).map_err(wrong)
 }
 
 #[cfg(test)]
@@ -92,9 +96,9 @@ mod tests {
             ("http://[fd00::7]/", "[fd00::7]:80"),
         ] {
             let uri: Uri = uri.parse().unwrap();
-            assert_eq!(host_and_port(&uri).unwrap(), expected);
+            assert_eq!(host_port(&uri).unwrap().to_string(), expected);
         }
         let nowhere: Uri = "/path".parse().unwrap();
-        assert!(host_and_port(&nowhere).is_err());
+        assert!(host_port(&nowhere).is_err());
     }
 }

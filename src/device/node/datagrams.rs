@@ -1,5 +1,5 @@
-//! UDP of a program that uses the library: one socket over all networks of the device. Decides
-//! which network a datagram goes to.
+//! UDP for a program that uses the library: one socket in all networks of the device. Decides the
+//! network to which a datagram goes.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -13,7 +13,7 @@ use overlan_protocol::key::NetworkId;
 use overlan_protocol::policy::Protocol;
 use parking_lot::Mutex;
 
-use super::stream::host_and_port;
+use super::stream::host_port;
 use super::{Closed, Node, PeerAddr};
 use crate::names::DialError;
 use overlan_plane::engine::Membership;
@@ -32,27 +32,28 @@ pub enum BindUdpError {
     Closed(#[from] Closed),
 }
 
-/// Sends and receives datagrams on one port of this device, in every network that it is in, and in
-/// those that it joins later.
+/// Sends and receives datagrams on one port of this device, in all its networks and in those that
+/// it joins later.
 ///
-/// As everywhere in UDP, datagrams may be lost: up to 512 of them, 1 MiB, wait to be received in
-/// each network, and the oldest leave. Peers that were sent to may answer; whether others may send
-/// here is the network's policy. Dropping it closes the port. It keeps its node up.
+/// Datagrams may be lost, as everywhere in UDP: up to 512 of them, 1 MiB, wait in each network to
+/// be received, and then the oldest are dropped. A peer that got a datagram may answer; the
+/// network's policy decides about all others. Dropping the socket closes the port. It keeps its
+/// node up.
 #[derive(Debug)]
 pub struct UdpSocket {
     node: Node,
     port: u16,
-    networks: Mutex<BTreeMap<NetworkId, Bound>>,
+    networks: Mutex<BTreeMap<NetworkId, NetworkSocket>>,
 }
 
 #[derive(Debug, Clone)]
-struct Bound {
+struct NetworkSocket {
     membership: Weak<Membership>,
     socket: Arc<netstack::UdpSocket>,
 }
 
 impl Node {
-    /// A UDP socket on an overlay port; 0 chooses one.
+    /// Opens a UDP socket on an overlay port; 0 chooses a free one.
     ///
     /// # Errors
     /// The port is taken, or the node has ended.
@@ -101,20 +102,22 @@ impl UdpSocket {
         Ok(bound)
     }
 
-    /// The port. 0 as long as the device is in no network.
+    /// Returns the port; 0 while the device is in no network.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Sends one datagram to `host:port`, said as for [`Node::dial`]. Returns its length.
+    /// Sends one datagram to `host:port`, written as for [`Node::dial`]. Returns its length.
     ///
     /// # Errors
-    /// [`DialError`] as for a connection, where there is something to know at once; too long is [`DialError::Internal`].
+    /// [`DialError`] as for a connection, as far as the cause is known at once. A datagram that is too
+    /// long is [`DialError::Internal`].
     pub fn send_to(&self, data: &[u8], to: &str) -> Result<usize, DialError> {
-        let (host, port) = host_and_port(to)?;
+        let to = host_port(to)?;
+        let port = to.port();
         let inner = &self.node.inner;
-        let destination = self.node.find(host)?;
+        let destination = self.node.find(to.host())?;
         let reached = inner.reach(&inner.snapshot(), &destination, Protocol::Udp, port)?;
         let peer = PeerAddr {
             network: reached.membership.id(),
@@ -123,7 +126,7 @@ impl UdpSocket {
         Ok(self.send_to_peer(data, peer)?)
     }
 
-    /// Sends one datagram to where another one came from. Returns its length.
+    /// Sends one datagram to the peer of another one. Returns its length.
     ///
     /// # Errors
     /// `InvalidInput` if it does not fit into one packet, of [`UdpSocket::max_payload`] bytes;
@@ -143,7 +146,7 @@ impl UdpSocket {
             .send_to(data, to.address)
     }
 
-    /// The longest datagram to `peer`, bytes; 0 if the device is not in that network.
+    /// Returns the longest datagram to `peer`, bytes; 0 if this device is not in that network.
     #[must_use]
     pub fn max_payload(&self, peer: PeerAddr) -> usize {
         let networks = self.networks.lock();
@@ -151,8 +154,9 @@ impl UdpSocket {
         bound.map_or(0, |bound| bound.socket.max_payload(peer.address))
     }
 
-    /// The next datagram and where it came from; [`Node::identify`] says who that is. What does not
-    /// fit into `data` is lost. Cancel safe. If several tasks wait, the last one is woken.
+    /// Receives the next datagram. Returns its length and its peer, which [`Node::identify`] knows.
+    /// The part that does not fit into `data` is lost. It is cancel safe; of several waiting tasks
+    /// the last one is woken.
     ///
     /// # Errors
     /// `ConnectionRefused` if a peer answered that its port is closed; the socket goes on.
@@ -164,7 +168,8 @@ impl UdpSocket {
             let sockets: Vec<(NetworkId, Arc<netstack::UdpSocket>)> = {
                 let mut networks = self.networks.lock();
                 self.try_follow(&mut networks);
-                let socket = |(id, bound): (&NetworkId, &Bound)| (*id, bound.socket.clone());
+                let socket =
+                    |(id, bound): (&NetworkId, &NetworkSocket)| (*id, bound.socket.clone());
                 networks.iter().map(socket).collect()
             };
             let next = poll_fn(|cx| {
@@ -187,14 +192,17 @@ impl UdpSocket {
         }
     }
 
-    /// Binds in networks that are new. One where the port is taken meanwhile is left out.
-    fn try_follow(&self, networks: &mut BTreeMap<NetworkId, Bound>) {
+    /// Binds in networks that are new, except where the port is already taken.
+    fn try_follow(&self, networks: &mut BTreeMap<NetworkId, NetworkSocket>) {
         if let Err(error) = self.follow(networks) {
-            tracing::debug!(port = self.port, %error, "a UDP socket is not bound everywhere");
+            tracing::debug!(port = self.port, %error, "cannot bind a UDP socket in a new network");
         }
     }
 
-    fn follow(&self, networks: &mut BTreeMap<NetworkId, Bound>) -> Result<(), BindUdpError> {
+    fn follow(
+        &self,
+        networks: &mut BTreeMap<NetworkId, NetworkSocket>,
+    ) -> Result<(), BindUdpError> {
         let memberships = self.node.inner.engine.memberships();
         networks.retain(|id, bound| {
             let current = memberships.get(id);
@@ -213,7 +221,7 @@ impl UdpSocket {
                 netstack::BindError::PortsExhausted => BindUdpError::Exhausted,
             })?;
             port = socket.port();
-            let bound = Bound {
+            let bound = NetworkSocket {
                 membership: Arc::downgrade(membership),
                 socket: Arc::new(socket),
             };
@@ -227,6 +235,5 @@ fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, Closed)
 }
 
-/// The number of times that a port is chosen that must be free in every network: each has
-/// thousands.
+/// The number of chosen ports that are tried, since one has to be free in every network.
 const PORT_ATTEMPTS: u32 = 16;

@@ -1,5 +1,5 @@
-//! Opens connections to devices, and ends a dial early once it is known that it will not arrive.
-//! Which way a destination is, is `names`'s decision; gateways and zones have files of their own.
+//! Opens connections to devices. Decides when a dial cannot succeed any more, and ends it early;
+//! `names` decides the way to a destination, and gateways and zones have files of their own.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -81,7 +81,7 @@ impl Inner {
         }
     }
 
-    /// Returns when it is known of a peer that a dial under way will not reach it.
+    /// Returns when a dial under way cannot reach `peer` any more, with the reason.
     async fn hopeless(&self, peer: &Peer) -> DialError {
         tokio::select! {
             () = self.offline(peer) => DialError::Offline,
@@ -94,7 +94,7 @@ impl Inner {
         }
     }
 
-    /// Returns when `peer` is known not to be there.
+    /// Returns when `peer` is known to be offline.
     async fn offline(&self, peer: &Peer) {
         let mut turns = self.turns.subscribe();
         while self.engine.presence(now(), peer) != Presence::Offline {
@@ -104,7 +104,7 @@ impl Inner {
         }
     }
 
-    /// The address of a host in the family that the destination asks for; names mean IPv4.
+    /// Returns the address of a host in the address family of the destination; names mean IPv4.
     pub(super) fn address(
         &self,
         host: u32,
@@ -132,8 +132,8 @@ fn dial_error(error: &netstack::ConnectError) -> DialError {
     }
 }
 
-/// A dial that takes longer looks what becomes known of the peer; most are over by then.
+/// The time after which a dial also watches the peer's presence; most dials are over by then.
 const LOOK_AFTER: Duration = Duration::from_millis(100);
 
-/// A dial without any relay in sight fails after this: time for one attempt at each of a few.
+/// The time after which a dial fails without a relay: enough for one attempt at each of a few.
 const NO_RELAY_AFTER: Duration = Duration::from_secs(5);

@@ -1,5 +1,5 @@
-//! Who is at the other end. Decides which device an address of a network belongs to; believes no
-//! header and no name, only the key whose session the packets came through.
+//! The identity of a peer. Decides which device an address of a network belongs to, by the key of
+//! the session that opened its packets; believes no header and no name.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,22 +15,21 @@ use super::{Inner, Node, Whois};
 use crate::doors::serve::http::Identify;
 use crate::names::{DialError, PeerIdentity};
 
-/// The place where a peer is: an address means nothing without its network, since every network
-/// uses the same ones.
+/// The address of a peer with its network, since all networks use the same addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerAddr {
     /// The network.
     pub network: NetworkId,
-    /// Its address there, and its port.
+    /// The peer's address there, and its port.
     pub address: SocketAddr,
 }
 
 impl Node {
-    /// Waits until a peer is known to be there, named as for [`Node::dial`], and returns who that
-    /// is.
+    /// Waits until a peer, named as for [`Node::dial`], is known to be online, and returns its
+    /// identity.
     ///
     /// # Errors
-    /// [`DialError::Foreign`] for what is outside the overlay, [`DialError::TimedOut`] after `within`.
+    /// [`DialError::Foreign`] for a foreign destination, [`DialError::TimedOut`] after `within`.
     pub async fn wait_for(&self, peer: &str, within: Duration) -> Result<Whois, DialError> {
         let mut netmap = self.netmap();
         let mut turns = self.inner.turns.subscribe();
@@ -56,14 +55,14 @@ impl Node {
             .unwrap_or(Err(DialError::TimedOut))
     }
 
-    /// Returns who is at `peer` now. `None` if nobody is: the device left the network.
+    /// Returns the device that has the address `peer` now; `None` if it has left the network.
     pub fn identify(&self, peer: PeerAddr) -> Option<PeerIdentity> {
         self.inner.identify(peer)
     }
 }
 
 impl Inner {
-    /// The same for addresses of one network, for as long as this node lives.
+    /// Returns a function that identifies addresses of one network, for as long as this node lives.
     pub(super) fn identify_in(self: &Arc<Self>, network: NetworkId) -> Identify {
         let inner = Arc::downgrade(self);
         Arc::new(move |address| inner.upgrade()?.identify(PeerAddr { network, address }))
@@ -78,14 +77,15 @@ impl Inner {
             let key = self.device.identity.public();
             (&network.label, self.device.device, key, Owner::Unknown)
         } else {
-            let told = network.peers.get(&host)?;
+            let named = network.peers.get(&host)?;
             let memberships = self.engine.memberships();
-            // Whom the engine does not believe has no session, and so sent nothing.
+            // A device whose keys the engine does not believe has no session, and sent nothing.
             let believed = memberships.get(&peer.network)?.peer(host)?;
-            if believed.device() != told.device {
+            if believed.device() != named.device {
                 return None;
             }
-            (&told.label, told.device, told.identity, told.owner.clone())
+            let owner = named.owner.clone();
+            (&named.label, named.device, named.identity, owner)
         };
         Some(PeerIdentity {
             name: format!("{label}.{}.{}", network.name, netmap.domain),

@@ -1,5 +1,5 @@
-//! The tasks that open links, run them and try again. Decides nothing about which are needed; the
-//! engine does.
+//! The task of each link: opens it, runs it and tries again. Decides the pause before another
+//! attempt; the engine decides which links are needed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,7 +21,7 @@ use overlan_plane::engine::LinkEnd;
 use overlan_plane::route::LinkState;
 
 impl Inner {
-    /// Keeps a link to `relay` for as long as somebody wants one.
+    /// Keeps a link to `relay` for as long as the engine wants one.
     pub(super) async fn run_link(self: Arc<Self>, relay: RelayId, span: Span) {
         let stop = self.stop.clone();
         tokio::select! {
@@ -31,7 +31,7 @@ impl Inner {
     }
 
     /// Makes the span that names a relay in every line about its link. The pump runs outside of it,
-    /// so that no packet pays for it.
+    /// so that packets do not pay for it.
     pub(super) fn relay_span(&self, relay: RelayId) -> Span {
         let netmap = self.control.netmap();
         let netmap = netmap.borrow();
@@ -41,7 +41,7 @@ impl Inner {
 
     async fn try_link(self: &Arc<Self>, relay: RelayId, span: &Span) {
         let mut backoff = Backoff::new(BackoffBounds::LINK, u64::from_le_bytes(random_bytes()));
-        // A state directory whose ticket was lost has another one soon.
+        // After a lost ticket file, the controller soon gives another ticket.
         let mut tickets = self.control.ticket();
         let is_there = |ticket: &TicketResponse| !ticket.ticket.is_empty();
         let has_ticket = tickets.wait_for(is_there).await.is_ok();
@@ -55,7 +55,7 @@ impl Inner {
                     self.use_link(relay, attached, &networks, span).await
                 }
                 Err(error) => {
-                    span.in_scope(|| tracing::debug!(%error, "no link"));
+                    span.in_scope(|| tracing::debug!(%error, "cannot attach to a relay"));
                     if let AttachError::Rejected(reject) = &error {
                         self.handle_reject(reject.code);
                     }
@@ -82,7 +82,7 @@ impl Inner {
         }
     }
 
-    /// Opens a link by the newest ticket; it and the networks that the ticket names.
+    /// Opens a link by the newest ticket. Returns it, and the networks of the ticket.
     async fn attach(&self, id: RelayId) -> Result<(Attached, Vec<Vni>), AttachError> {
         let netmap = self.control.netmap().borrow().clone();
         let relay = netmap
@@ -109,8 +109,7 @@ impl Inner {
         ))
     }
 
-    /// Runs a link to its end, or until the device is in other networks than those that it was
-    /// opened for.
+    /// Runs a link to its end, or until this device is in other networks than at the attach.
     async fn use_link(
         self: &Arc<Self>,
         relay: RelayId,
@@ -146,54 +145,67 @@ impl Inner {
         let is_draining = attachment.is_draining();
         self.engine.handle_detached(now(), attachment);
         let Some(ended) = ended else {
-            span.in_scope(|| tracing::info!("attaching again: this device is in other networks"));
+            span.in_scope(|| {
+                tracing::info!("this device is in other networks; it attaches to the relay again");
+            });
             return Again::Within(Duration::ZERO);
         };
-        let reason = match &ended {
-            Ended::Closed => "the relay closed the link".to_owned(),
-            Ended::Broken(error) => error.to_string(),
-            Ended::Silent => "the relay took nothing and said nothing for 4 s".to_owned(),
-            Ended::Stalled => "the relay took nothing for 10 s".to_owned(),
-            Ended::Ours(end) => end.to_string(),
-        };
+        self.handle_ended(relay, &ended, is_draining, span)
+            .unwrap_or_else(|| {
+                let fraction = f64::from(random_bytes::<1>()[0]) / 256.0;
+                let spread = Duration::from_millis(u64::from(welcome.reconnect_spread_ms));
+                Again::Within(spread.mul_f64(fraction))
+            })
+    }
+
+    /// Notes the end of a link. Returns a pause if the reason asks for one, and `None` if the
+    /// relay's spread decides.
+    fn handle_ended(
+        &self,
+        relay: RelayId,
+        ended: &Ended<LinkEnd>,
+        is_draining: bool,
+        span: &Span,
+    ) -> Option<Again> {
+        let reason = reason(ended);
         span.in_scope(|| tracing::info!(reason, "detached from a relay"));
-        if let Ended::Ours(LinkEnd::Rejected(reject)) = &ended {
-            self.handle_reject(reject.code);
+        let rejected = match ended {
+            Ended::Ours(LinkEnd::Rejected(reject)) => Some(reject.code),
+            Ended::Ours(_) | Ended::Closed | Ended::Broken(_) | Ended::Silent | Ended::Stalled => {
+                None
+            }
+        };
+        if let Some(code) = rejected {
+            self.handle_reject(code);
         }
-        // It will say no again at once, or say nothing for as long as an attempt may take: a backup
-        // comes first. A relay that hears nothing of this device resets the connection, and would
-        // not hear an attempt either.
-        let says_no = matches!(
+        // The next attempt would be refused at once, or get no answer for as long as an attempt may
+        // take: a backup comes first.
+        let would_fail = matches!(
             ended,
             Ended::Broken(_)
                 | Ended::Silent
                 | Ended::Stalled
                 | Ended::Ours(LinkEnd::Rejected(_) | LinkEnd::Drained | LinkEnd::Silent)
         );
-        if is_draining || says_no {
+        if is_draining || would_fail {
             self.engine.handle_attach_failed(now(), relay);
         }
         if !matches!(ended, Ended::Ours(LinkEnd::Idle | LinkEnd::Left)) {
             self.note(relay, |note| note.error = Some(reason));
         }
-        if let Ended::Ours(LinkEnd::Rejected(reject)) = &ended
-            && let wait @ Again::NotBefore(_) = self.after_reject(reject.code, span)
-        {
-            return wait;
+        match self.after_reject(rejected?, span) {
+            wait @ Again::NotBefore(_) => Some(wait),
+            Again::Backoff | Again::Within(_) => None,
         }
-        let fraction = f64::from(random_bytes::<1>()[0]) / 256.0;
-        Again::Within(
-            Duration::from_millis(u64::from(welcome.reconnect_spread_ms)).mul_f64(fraction),
-        )
     }
 
-    /// Says, once, that another process has this device's keys: both take the place from each
-    /// other, and neither works well.
+    /// Warns, once, that another process uses this device's keys: the two take the place at the
+    /// relay from each other, and neither works well.
     fn after_reject(&self, code: RejectCode, span: &Span) -> Again {
         if code != RejectCode::Superseded {
             return Again::Backoff;
         }
-        if !self.superseded_told.swap(true, Relaxed) {
+        if !self.superseded_logged.swap(true, Relaxed) {
             span.in_scope(|| tracing::warn!("{SUPERSEDED}"));
         }
         Again::NotBefore(AFTER_SUPERSEDED)
@@ -208,8 +220,8 @@ impl Inner {
         }
     }
 
-    /// Tells the controller where this device is attached; in a task of its own, since nothing
-    /// waits for it.
+    /// Reports to the controller the relays to which this device is attached. It does so in a task
+    /// of its own, since nothing waits for the report.
     fn report(self: &Arc<Self>) {
         let states = self.engine.link_states();
         let attached = states.iter().filter(|(_, state)| **state == LinkState::Up);
@@ -237,23 +249,35 @@ impl Inner {
     }
 }
 
-/// The time when a link is tried again.
+/// Explains the end of a link, for the log and the status.
+fn reason(ended: &Ended<LinkEnd>) -> String {
+    match ended {
+        Ended::Closed => "the relay closed the link".to_owned(),
+        Ended::Broken(error) => error.to_string(),
+        Ended::Silent => "the relay neither took nor sent a byte for 4 s".to_owned(),
+        Ended::Stalled => "the relay did not take a byte for 10 s".to_owned(),
+        Ended::Ours(end) => end.to_string(),
+    }
+}
+
+/// The pause before a link is tried again.
 enum Again {
-    /// By the backoff.
+    /// As the backoff says.
     Backoff,
-    /// After this time, or sooner by the backoff.
+    /// At most this long, or shorter if the backoff says so.
     Within(Duration),
-    /// After this time, or later by the backoff.
+    /// At least this long, or longer if the backoff says so.
     NotBefore(Duration),
 }
 
 /// The warning about two processes with one state directory, or with a copy of it.
-const SUPERSEDED: &str = "another process took this device's place at a relay: a copy of its state directory is in use. Enrol each \
-     device by itself; `overlan up --state-dir mem:` does so at every start of a container";
+const SUPERSEDED: &str = "another process took this device's place at a relay: a copy of its state \
+                          directory is in use. Enrol each device by itself; `overlan up --state-dir \
+                          mem:` does so at every start of a container";
 
-/// The time that the place is left to the other process: two that come back at once would do
-/// nothing else.
+/// The time for which the place is left to the other process: two that come back at once would take
+/// it from each other without end.
 const AFTER_SUPERSEDED: Duration = Duration::from_secs(60);
 
-/// Round trips that one report holds; the controller takes no more.
+/// The number of round trips in one report; the controller takes no more.
 const ROUND_TRIPS_MAX: usize = 64;

@@ -1,5 +1,5 @@
-//! Overlay ports of a program that uses the library: one listener over all networks of the device.
-//! Decides nothing about who may come in; that is decided before, where packets come in.
+//! Overlay ports of a program that uses the library: one listener in all networks of the device.
+//! Does not decide which peers may connect: the policy does, where packets come in.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -14,14 +14,14 @@ use super::{Node, PeerAddr, Stream};
 use crate::names::PeerIdentity;
 use overlan_plane::engine::Membership;
 
-/// The reason why a port is not listened on.
+/// The reason why a node does not listen on a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ListenError {
-    /// Something of this node has the port: another listener, or a published service.
+    /// Another listener or a served port of this node has the port.
     #[error("overlay port {0} is taken in this node")]
     InUse(u16),
-    /// Peers must know where to connect to.
-    #[error("port 0 cannot be listened on")]
+    /// Port 0 was given: peers have to know the port.
+    #[error("a node cannot listen on port 0")]
     NoPort,
     /// The node has ended.
     #[error(transparent)]
@@ -33,11 +33,11 @@ pub enum ListenError {
 #[error("the node was closed")]
 pub struct Closed;
 
-/// Takes connections to one port of this device, in every network that it is in, and in those that
-/// it joins later.
+/// Accepts connections to one port of this device, in all its networks and in those that it joins
+/// later.
 ///
-/// Up to 1,024 connections wait in each network until they are accepted; their senders wait with
-/// them. Dropping it closes the port, and refuses who waits. It keeps its node up.
+/// Up to 1,024 connections wait in each network until they are accepted, and their peers wait with
+/// them. Dropping the listener closes the port, and refuses those that wait. It keeps its node up.
 #[derive(Debug)]
 pub struct Listener {
     node: Node,
@@ -47,8 +47,8 @@ pub struct Listener {
 }
 
 impl Node {
-    /// Listens on an overlay port. Who may come in is the network's policy: it must allow the peer
-    /// to open this port.
+    /// Listens on an overlay port. Peers come in if the network's policy allows them to open this
+    /// port.
     ///
     /// # Errors
     /// The port is taken, or the node has ended.
@@ -82,9 +82,9 @@ impl Node {
 }
 
 impl Listener {
-    /// The next connection, and the device that proved to be at its other end. The connection is
-    /// established by this call; until then the peer waits. Cancel safe: no connection is lost with
-    /// the future.
+    /// Accepts the next connection. Returns it, and the identity that its peer proved. The
+    /// connection is established by this call; until then the peer waits. It is cancel safe: a
+    /// dropped future loses no connection.
     ///
     /// # Errors
     /// The node has ended.
@@ -104,7 +104,7 @@ impl Listener {
                 biased;
                 () = closing.cancelled() => return Err(Closed),
                 _ = self.changes.changed() => {
-                    // A port that was taken meanwhile in a network that was joined is its owner's.
+                    // In a network that was just joined, the port may already have another owner.
                     let _followed = self.follow();
                     continue;
                 }
@@ -112,8 +112,8 @@ impl Listener {
             };
             let address = incoming.remote();
             let Some(peer) = self.node.identify(PeerAddr { network, address }) else {
-                // It left while it waited.
-                tracing::debug!(%address, "a connection of nobody");
+                // The peer left the network while it waited.
+                tracing::debug!(%address, "the peer of a connection has left the network");
                 incoming.refuse();
                 continue;
             };
@@ -121,19 +121,19 @@ impl Listener {
         }
     }
 
-    /// The port.
+    /// Returns the port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The node.
+    /// Returns the node.
     #[must_use]
     pub fn node(&self) -> &Node {
         &self.node
     }
 
-    /// Listens in networks that are new, and no longer in those that are gone.
+    /// Listens in networks that are new, and stops in those that are gone.
     fn follow(&mut self) -> Result<(), ListenError> {
         let memberships = self.node.inner.engine.memberships();
         self.networks.retain(|id, (known, _)| {

@@ -1,5 +1,5 @@
-//! The node as a proxy sees it: which network a datagram goes to, and which peer may come in by a
-//! port that was opened for it.
+//! The node as doors see it, their `Overlay`. Decides the network to which a datagram goes, and the
+//! peer that may come in by a port that was opened for it.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -23,39 +23,38 @@ use crate::host::accept::{Vacancies, Vacancy};
 use crate::host::memory::Budget;
 use crate::host::sockets::connections_max;
 use crate::names::DialError;
-use crate::names::lookup::Transport;
+use crate::names::lookup::DnsTransport;
 use crate::names::{Destination, Way};
 use overlan_plane::engine::Membership;
 
 impl Node {
-    /// Told when nobody is let in any more.
+    /// Returns a token that is cancelled when doors close to new connections.
     pub(crate) fn closing(&self) -> CancellationToken {
         self.inner.closing.clone()
     }
 
-    /// Connections that each door serves at once.
+    /// Returns the number of connections that each door serves at once.
     pub(crate) fn connections_of_a_door(&self) -> usize {
         self.inner.connections_of_a_door()
     }
 
-    /// Another door for so many, told of in the status while it has had no place for long.
+    /// Opens a door for so many connections. The status reports it while it has no free place.
     pub(crate) fn open_door(&self, door: String) -> Arc<Vacancy> {
         self.inner.open_door(door)
     }
 
-    /// This node as [`crate::doors::proxy::serve`] takes it. Having it does not keep the node up:
-    /// it ends with the last [`Node`].
+    /// Returns this node as [`crate::doors::proxy::serve`] takes it, without keeping the node up.
     #[must_use]
     pub fn overlay(&self) -> NodeOverlay {
         NodeOverlay(self.inner.clone())
     }
 
-    /// Opens a proxy, SOCKS5 and HTTP, on `address` of this host, port 0 for any, and returns where
-    /// it listens. It is there until the node ends. It is for HTTP clients that take no connector
-    /// and libraries that dial by themselves:
-    /// `reqwest::Proxy::all(format!("socks5h://{address}"))`.
+    /// Opens a proxy for SOCKS5 and HTTP on `address` of this host, where port 0 chooses a free
+    /// one, and returns its address. It serves until the node ends. Use it for libraries that dial
+    /// by themselves: `reqwest::Proxy::all(format!("socks5h://{address}"))`.
     ///
-    /// On Linux only programs of the same user may connect, elsewhere every program of this host.
+    /// On Linux only programs of the same user may connect; on other systems every program of this
+    /// host may.
     ///
     /// # Errors
     /// The address is not loopback ([`io::ErrorKind::InvalidInput`]), or it cannot be listened on.
@@ -72,21 +71,21 @@ impl Node {
 }
 
 impl Inner {
-    /// See [`Node::connections_of_a_door`].
+    /// Returns the number of connections that each door serves at once.
     fn connections_of_a_door(&self) -> usize {
         let max = connections_max();
         let within = self.options.memory.map_or(max, Budget::connections);
         max.min(within)
     }
 
-    /// See [`Node::open_door`].
+    /// Opens a door, see [`Node::open_door`].
     pub(super) fn open_door(&self, door: String) -> Arc<Vacancy> {
         let max = self.connections_of_a_door();
         self.vacancies.open(door, max, self.options.memory)
     }
 }
 
-/// A node as a proxy sees it.
+/// A node as doors see it.
 #[derive(Debug, Clone)]
 pub struct NodeOverlay(Arc<Inner>);
 
@@ -107,8 +106,8 @@ impl Overlay for NodeOverlay {
         Proxied::of(&self.0.control.netmap().borrow())
     }
 
-    /// Ready is a device that knows its networks, has a relay, and has asked the controller once
-    /// for what changed.
+    /// Waits until the device knows its networks, has a relay, and has heard once from the
+    /// controller what changed.
     async fn ready(&self, destination: &Destination) {
         let inner = &self.0;
         let mut links = inner.links_changed.subscribe();
@@ -122,7 +121,7 @@ impl Overlay for NodeOverlay {
                 let foreign = matches!(way, Ok(Way::Foreign(_)));
                 match &*health.borrow_and_update() {
                     Health::Removed => true,
-                    // The map of an earlier run may lack what a short name means.
+                    // The netmap of an earlier run may not have what a short name means.
                     Health::Connecting => foreign && !snapshot.is_short(destination),
                     Health::Connected { .. } | Health::Unreachable { .. } | Health::Unknown => {
                         is_known && (foreign || inner.engine.is_attached())
@@ -195,7 +194,7 @@ impl Overlay for NodeOverlay {
     fn resolve(
         &self,
         query: Vec<u8>,
-        transport: Transport,
+        transport: DnsTransport,
     ) -> impl Future<Output = Option<Vec<u8>>> + Send + use<> {
         let inner = Arc::clone(&self.0);
         async move { inner.answer_dns(&query, transport).await }
@@ -229,7 +228,7 @@ impl PeerPort for BoundPort {
     }
 }
 
-/// A UDP socket in every network that was sent to.
+/// A UDP socket in every network to which a datagram was sent.
 #[derive(Debug)]
 pub struct NodeDatagrams {
     inner: Arc<Inner>,
@@ -273,8 +272,8 @@ impl Datagrams for NodeDatagrams {
     async fn recv_from(&mut self, data: &mut [u8]) -> (usize, SocketAddr) {
         poll_fn(|cx| {
             for (_, socket) in self.sockets.values() {
-                // That a port is closed is said once, and has no word in SOCKS; the next question
-                // registers the waker.
+                // The error about a closed port comes once, and SOCKS has no word for it; the next
+                // call registers the waker.
                 while let Poll::Ready(received) = socket.poll_recv_from(cx, data) {
                     if let Ok(received) = received {
                         return Poll::Ready(received);
@@ -287,8 +286,8 @@ impl Datagrams for NodeDatagrams {
     }
 }
 
-/// Ports that a bind tries before it gives up: hardly so many in a row are taken.
+/// The number of ports that a bind tries: the chance that all are taken is negligible.
 const PORT_ATTEMPTS: usize = 16;
 
-/// Chosen ports have these bits, as RFC 6335 wants them: 49,152 and above.
+/// The bits that chosen ports have, so that they are 49,152 or above (RFC 6335).
 const FIRST_PORT: u16 = 0xc000;

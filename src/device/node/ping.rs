@@ -1,5 +1,5 @@
-//! Echo requests to other devices, and who an address belongs to. Decides nothing that policy or
-//! routes decide.
+//! Echo requests to other devices, and the device to which an address belongs. Decides nothing that
+//! policy or routes decide.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -23,11 +23,11 @@ use overlan_plane::route::Choice;
 pub struct Pong {
     /// Full name of the device.
     pub name: String,
-    /// Its address that was asked.
+    /// The address that was asked.
     pub address: IpAddr,
-    /// Name of the relay on the way there.
+    /// Name of the relay on the way to it.
     pub relay: Option<String>,
-    /// From the request to the answer, microseconds.
+    /// The time from the request to the answer, microseconds.
     pub round_trip_us: u64,
 }
 
@@ -42,31 +42,31 @@ pub struct Whois {
     pub network: String,
     /// The device.
     pub device: DeviceId,
-    /// Key that proves it; only of peers.
+    /// The key that proves it; only for peers.
     pub identity: Option<IdentityKey>,
     /// Its addresses there.
     pub addresses: Vec<IpAddr>,
-    /// True if it is known to be there; `presence` tells "no" from "nobody knows".
+    /// True if it is known to be online; `presence` tells offline from unknown.
     pub online: bool,
-    /// True if it is there, as far as it is known.
+    /// Online, offline or unknown.
     #[serde(default)]
     pub presence: Presence,
-    /// Names of the relays where it can be reached, its home first.
+    /// Names of the relays by which it can be reached, its home first.
     pub relays: Vec<String>,
-    /// True if it is this very device.
+    /// True if it is this device itself.
     pub this_device: bool,
-    /// By what right it was enrolled; only of peers.
+    /// The person or auth key that enrolled it; only for peers.
     #[serde(default)]
     pub owner: Owner,
 }
 
 impl Node {
     /// Asks a device for an echo through the overlay, and waits at most `within` for it. The first
-    /// one may include the handshake of the end-to-end session.
+    /// echo may include the handshake of the end-to-end session.
     ///
     /// # Errors
-    /// As for a connection; silence is [`DialError::TimedOut`], or [`DialError::NoRelay`] when no
-    /// relay leads there.
+    /// As for a connection. Without an answer it is [`DialError::TimedOut`], or
+    /// [`DialError::NoRelay`] if no relay reaches the device.
     pub async fn ping(
         &self,
         destination: &Destination,
@@ -88,7 +88,7 @@ impl Node {
         let whois = inner.whois(&snapshot, destination)?;
         if whois.this_device {
             return Err(DialError::Internal(
-                "this is this device itself; ping a peer".to_owned(),
+                "the address is this device's own; ping a peer".to_owned(),
             ));
         }
         let ping = membership.stack().ping(began, address, ECHO);
@@ -114,14 +114,14 @@ impl Node {
         }
     }
 
-    /// Says which device has a name or an address.
+    /// Finds the device that has a name or an address.
     pub fn whois(&self, destination: &Destination) -> Result<Whois, DialError> {
         self.inner.whois(&self.inner.snapshot(), destination)
     }
 }
 
 impl Inner {
-    /// The device that has a name or an address.
+    /// Finds the device that has a name or an address.
     pub(super) fn whois(
         &self,
         snapshot: &Snapshot,
@@ -159,8 +159,8 @@ impl Inner {
         })
     }
 
-    /// Returns whether a device of a network is there, as far as it is known. Whom the engine does
-    /// not believe is unknown.
+    /// Returns the presence of a device of a network. A device whose keys the engine does not
+    /// believe is unknown.
     pub(super) fn presence_of(&self, network: NetworkId, host: u32) -> Presence {
         let memberships = self.engine.memberships();
         let peer = memberships.get(&network).and_then(|it| it.peer(host));
@@ -176,5 +176,5 @@ fn ping_error(error: &PingError) -> DialError {
     }
 }
 
-/// The content of an echo request: as many bytes as much as `ping` sends elsewhere.
+/// The content of an echo request: as many bytes as other programs called ping send.
 const ECHO: &[u8] = &[0; 56];

@@ -1,5 +1,5 @@
-//! Which device a program or a person means, and whether it may be asked now. Opens nothing but
-//! sockets of the netstack.
+//! Finds the device that a destination means. Decides whether it may be dialled now; opens nothing
+//! but sockets of the netstack.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use crate::names::{Destination, GatewayHost, Resolved, Snapshot};
 use overlan_plane::engine::{Membership, Presence};
 
 impl Node {
-    /// Returns the time that connections may go without a byte.
+    /// Returns the longest time without a byte for connections.
     pub(crate) fn patience(&self) -> Patience {
         self.inner.options.silence
     }
 
-    /// The destination that a person means by a short name (`db`, `db.acme`), a full name or an
-    /// address. That a short name means nothing, or several things, is known at once; whether a
-    /// full name or an address leads anywhere is said by the dial.
+    /// Returns the destination that a person means by a short name (`db`, `db.acme`), a full name
+    /// or an address. A short name that means nothing, or several things, is an error at once; a
+    /// full name or an address is checked by the dial.
     ///
     /// # Errors
     /// [`DialError::Missing`], [`DialError::AmbiguousName`].
@@ -34,15 +34,15 @@ impl Node {
         let bare = text.trim_start_matches('[').trim_end_matches(']');
         let plain = Destination::from_text(bare);
         let snapshot = self.inner.snapshot();
-        // Before the networks are known, nobody knows what is short for what.
+        // Before the networks are known, short names have no meaning.
         if plain.address().is_some() || snapshot.version == 0 {
             return Ok(plain);
         }
         Ok(snapshot.find(bare)?)
     }
 
-    /// Returns what to do about `error`, with which a connection to `port` of what a person calls
-    /// `text` ended, if it is known.
+    /// Returns the next step after a connection to `port` of `text`, as a person wrote it, ended
+    /// with `error`; `None` if none is known.
     #[must_use]
     pub fn next_step(&self, text: &str, port: u16, error: &DialError) -> Option<String> {
         let bare = text.trim_start_matches('[').trim_end_matches(']');
@@ -50,8 +50,8 @@ impl Node {
         self.inner.snapshot().next_step(&destination, port, error)
     }
 
-    /// A UDP socket of the destination's network, on a port of its own, and where the destination's
-    /// `port` is.
+    /// Opens a UDP socket in the destination's network, on a port of its own. Returns it with the
+    /// address of the destination's `port`.
     pub fn datagrams(
         &self,
         destination: &Destination,
@@ -66,11 +66,11 @@ impl Node {
         Ok((socket, SocketAddr::new(reached.address, port)))
     }
 
-    /// UDP sockets on an overlay port of every network that this device is in now. Dropping them
-    /// closes the port.
+    /// Binds UDP sockets on an overlay port of every network that this device is in now. The port
+    /// closes when they are dropped.
     ///
     /// # Errors
-    /// The port is bound elsewhere in this process.
+    /// The port is already bound in this process.
     pub fn bind_udp_each(
         &self,
         port: u16,
@@ -81,7 +81,7 @@ impl Node {
     }
 }
 
-/// A device that may be asked.
+/// A device that may be dialled.
 pub(super) struct Reached {
     pub(super) membership: Arc<Membership>,
     pub(super) host: u32,
@@ -90,20 +90,19 @@ pub(super) struct Reached {
 }
 
 impl Inner {
-    /// Takes the netmap as it is now, for one dial, one wait or one answer from its beginning to
-    /// its end.
+    /// Takes a snapshot of the newest netmap, for the whole of one dial, one wait or one answer.
     pub(super) fn snapshot(&self) -> Snapshot {
         let netmap = self.control.netmap().borrow().clone();
         self.snapshot_of(netmap)
     }
 
-    /// Makes a snapshot of a netmap that is at hand.
+    /// Makes a snapshot of a netmap that the caller has.
     pub(super) fn snapshot_of(&self, netmap: Arc<Netmap>) -> Snapshot {
         Snapshot::new(netmap, self.options.address_network.clone())
     }
 
-    /// Finds the device that `destination` means, if policy lets this one open `port` of it and it
-    /// is not known to be away.
+    /// Finds the device that `destination` means, if policy lets this device open `port` of it and
+    /// it is not known to be offline.
     pub(super) fn reach(
         &self,
         snapshot: &Snapshot,
@@ -115,7 +114,7 @@ impl Inner {
         self.admit(device, destination, protocol, port)
     }
 
-    /// Does the same for a device that is found already.
+    /// Checks the same for a device that is already found.
     pub(super) fn admit(
         &self,
         device: Resolved,
@@ -144,7 +143,7 @@ impl Inner {
         })
     }
 
-    /// Finds a gateway as [`Inner::reach`] finds a device, for the port where it is asked.
+    /// Finds a gateway as [`Inner::reach`] finds a device, for the port where gateways listen.
     pub(super) fn reach_gateway(
         &self,
         snapshot: &Snapshot,
@@ -159,7 +158,7 @@ impl Inner {
         self.reach(snapshot, &device, Protocol::Tcp, gateway::PORT)
     }
 
-    /// Returns the network that a device was found in.
+    /// Returns the network in which a device was found.
     pub(super) fn membership(&self, resolved: &Resolved) -> Result<Arc<Membership>, DialError> {
         let memberships = self.engine.memberships();
         let membership = memberships.get(&resolved.network);

@@ -1,5 +1,5 @@
-//! Waits until a node can work, and says what is missing if it cannot. Decides nothing about links
-//! or sessions.
+//! Waits until other devices can reach a node. Decides the reason that a start without success has;
+//! decides nothing about links or sessions.
 
 use std::time::Duration;
 
@@ -15,22 +15,25 @@ pub enum NotReady {
     #[error("the controller removed this device; enrol again with `overlan login` or an auth key")]
     Removed,
     /// The controller does not know this device: it was restored from an older backup, or removed
-    /// it long ago.
+    /// the device long ago.
     #[error(
-        "{}. Its keys are kept aside, and it comes back if the controller knows it again",
+        "{}. Its keys are put aside, and it comes back if the controller knows it again",
         crate::device::controller_session::UNKNOWN
     )]
     Unknown,
-    /// The controller was not reached, and nothing on disk says where to go.
+    /// The controller was not reached, and there is no stored netmap to start from.
     #[error("the controller was not reached within {} s: {error}", waited.as_secs())]
     Controller {
         /// The time that was waited.
         waited: Duration,
-        /// The last attempt's trouble.
+        /// The error of the last attempt.
         error: String,
     },
-    /// An admin has not let it into any network yet, or took it out of its last one.
-    #[error("this device waits for the approval of an admin; it was not given within {} s", waited.as_secs())]
+    /// An admin has not approved it for any network yet, or has removed it from its last one.
+    #[error(
+        "this device still waits for the approval of an admin, after {} s",
+        waited.as_secs()
+    )]
     Approval {
         /// The time that was waited.
         waited: Duration,
@@ -40,7 +43,7 @@ pub enum NotReady {
     Relay {
         /// The time that was waited.
         waited: Duration,
-        /// The last attempt's trouble, per relay.
+        /// The error of the last attempt, for each relay.
         error: String,
     },
     /// The node was shut down.
@@ -83,11 +86,11 @@ impl Node {
         }
     }
 
-    /// Waits until the controller says that this device is in no network, so that an admin has to
-    /// let it in.
+    /// Waits until the controller reports that this device is in no network, so that an admin has
+    /// to approve it.
     pub async fn awaits_approval(&self) {
         let mut netmap = self.inner.control.netmap();
-        // Without the session nobody says so.
+        // Only an open session says so.
         if netmap
             .wait_for(|netmap| netmap.version > 0 && netmap.networks.is_empty())
             .await
@@ -106,7 +109,7 @@ impl Inner {
             let error = if let Health::Unreachable { error } = health {
                 error
             } else {
-                "it did not answer yet".to_owned()
+                "it has not answered yet".to_owned()
             };
             return NotReady::Controller { waited, error };
         }

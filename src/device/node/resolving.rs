@@ -1,6 +1,6 @@
-//! Names that others answer for, as this device asks for them: their resolvers are dialled like any
-//! peer, and so is what they name. Nothing of it touches the host's network but what `dns_forwards`
-//! says.
+//! DNS of this device: resolvers of delegated zones, and the addresses that they give, are dialled
+//! like any peer. Decides the order of these attempts. Nothing here uses the host's network except
+//! the resolvers in `dns_forwards`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use crate::doors::dns::explain::{Explained, ExplainedQuestion, NoQuestion};
 use crate::doors::dns::{self, NoAddress, Server};
 use crate::doors::proxy::Overlay;
 use crate::names::DialError;
-use crate::names::lookup::{Resolvers, Transport};
+use crate::names::lookup::{DnsTransport, Resolvers};
 use crate::names::{self, ALIASES_MAX, Delegation, Destination, NameError, Snapshot, Way};
 
-/// Most resolvers that other names are handed on to.
+/// The largest number of resolvers to which foreign names are forwarded.
 pub const DNS_FORWARDS_MAX: usize = dns::FORWARDS_MAX;
 
 impl Node {
-    /// Answers DNS on these sockets until `stop`. It does not keep the node up.
+    /// Answers DNS on these sockets until `stop`, without keeping the node up.
     pub fn serve_dns(
         &self,
         udp: UdpSocket,
@@ -39,8 +39,8 @@ impl Node {
         dns::serve(udp, tcp, answer, stop)
     }
 
-    /// Returns what a program hears that asks for `name` and `kind`, such as `A`, and which rule
-    /// answers. A short name is asked for by the full one that it stands for.
+    /// Returns the answer that a program gets for `name` and `kind`, such as `A`, and the rule that
+    /// made it. A short name is looked up by its full name.
     ///
     /// # Errors
     /// See [`NoQuestion`].
@@ -52,7 +52,7 @@ impl Node {
             Err(error @ NameError::AmbiguousName(_)) => {
                 return Err(NoQuestion::Several(error.to_string()));
             }
-            // What is no name of a host may be one of DNS.
+            // A text that is not a host name may still be a name of DNS.
             Err(_) => name.to_owned(),
         };
         let wanted = ExplainedQuestion::new(&whole, kind)?;
@@ -62,11 +62,11 @@ impl Node {
 }
 
 impl Inner {
-    /// The answer to one DNS message.
+    /// Answers one DNS message.
     pub(super) async fn answer_dns(
         self: &Arc<Self>,
         query: &[u8],
-        transport: Transport,
+        transport: DnsTransport,
     ) -> Option<Vec<u8>> {
         let snapshot = self.snapshot();
         let dial = |network, via| self.dial_resolver(&snapshot, network, via);
@@ -75,7 +75,7 @@ impl Inner {
             .await
     }
 
-    /// Dials a name of a delegated zone, as its resolvers answer.
+    /// Dials a name of a delegated zone by the answers of its resolvers.
     pub(super) async fn dial_in_zone(
         &self,
         snapshot: &Snapshot,
@@ -92,25 +92,25 @@ impl Inner {
                 Ok(addresses) => {
                     return self.dial_first(snapshot, network, &addresses, port).await;
                 }
-                // What a resolver says is whole.
+                // A resolver's names are whole.
                 Err(NoAddress::Alias(alias)) => Destination::Name(format!("{alias}.")),
                 Err(NoAddress::NoSuchName) => return Err(DialError::UnknownName),
                 Err(NoAddress::NobodyAnswers) => return Err(DialError::NoResolver),
             };
-            // The same rule as for what a program asks for, since an alias may lead to anything.
+            // The same rule as for a program's destination, since an alias may name anything.
             (name, zone) = match snapshot.way(&alias, Some(port))? {
                 Way::Device(device) => return self.dial_device(device, &alias, port).await,
                 Way::Gateway(hosts) => return self.dial_by_gateway(snapshot, hosts, port).await,
                 Way::Zone { name, zone } => (name, zone),
-                // No other resolver is asked for it.
+                // An alias of a zone must not be sent to another resolver.
                 Way::Foreign(_) => return Err(DialError::LedNowhere),
             };
         }
         Err(DialError::UnknownName)
     }
 
-    /// The first of these addresses that lets this device in. The answer about the first one
-    /// counts, if none does.
+    /// Opens a connection to the first of these addresses that accepts one. If none does, the error
+    /// of the first one counts.
     async fn dial_first(
         &self,
         snapshot: &Snapshot,
@@ -130,7 +130,7 @@ impl Inner {
         Err(first.unwrap_or(DialError::UnknownName))
     }
 
-    /// Dials a resolver of a zone, by the same rules as any program.
+    /// Dials a resolver of a zone by the same rules as any destination.
     async fn dial_resolver(
         &self,
         snapshot: &Snapshot,
@@ -152,7 +152,7 @@ impl Inner {
         self.dial_within(snapshot, network, address, via.port).await
     }
 
-    /// Dials an address of one network, or of a host that its gateways reach.
+    /// Dials an address of one network, or of a host of its gateways.
     async fn dial_within(
         &self,
         snapshot: &Snapshot,
@@ -172,7 +172,7 @@ impl Inner {
         self.dial_by_gateway(snapshot, hosts, port).await
     }
 
-    /// The zones that resolvers answer for, and how those did.
+    /// Lists the delegated zones, with the last answer of each resolver.
     pub(super) fn zone_statuses(&self, netmap: &Netmap) -> Vec<ZoneStatus> {
         let networks = netmap.networks.iter();
         let zones = networks.flat_map(|(id, network)| {
@@ -190,7 +190,7 @@ impl Inner {
         zones.collect()
     }
 
-    /// The resolvers that other names are handed on to, and how they did.
+    /// Lists the resolvers of foreign names, with the last answer of each.
     pub(super) fn forward_statuses(&self) -> Vec<ResolverStatus> {
         let forwards = self.resolver.forwards().iter();
         forwards
@@ -208,5 +208,5 @@ impl Inner {
     }
 }
 
-/// Addresses of one name that are tried: the first ones, since a dial ends in time.
+/// The number of addresses of one name that are tried, since a dial has little time.
 const ADDRESSES_MAX: usize = 4;

@@ -1,6 +1,6 @@
-//! The routes that this device serves as a gateway: reported to the controller, answered in the
-//! networks where they were approved. Decides which hosts are allowed: those of routes that this
-//! device serves and an admin approved.
+//! The routes that this device serves as a gateway: they are reported to the controller, and served
+//! in the networks where they are approved. Decides which hosts peers may reach: those in a route
+//! that this device serves and an admin approved.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
@@ -17,10 +17,10 @@ use crate::doors::gateway as door;
 use crate::host::accept::Until;
 use overlan_plane::engine::Membership;
 
-/// The networks and routes that the controller knows of.
+/// The networks and routes of the last report to the controller.
 pub(super) type ReportedRoutes = (BTreeSet<NetworkId>, Vec<OfferedRoute>);
 
-/// The listener of one network.
+/// The listener for peers in one network.
 pub(super) struct RouteListener {
     membership: Weak<Membership>,
     stop: CancellationToken,
@@ -29,26 +29,26 @@ pub(super) struct RouteListener {
 /// The reason why the list of routes stays as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum RouteError {
-    /// There is nothing to remove.
-    #[error("{0} is not offered; `overlan serve list` shows what is")]
+    /// The route is not in the list.
+    #[error("this device does not serve the route {0}; `overlan serve list` shows its routes")]
     NotThere(GatewayRoute),
     /// The list is full.
-    #[error("{ROUTES_MAX} routes are offered, and there cannot be more")]
+    #[error("this device serves {ROUTES_MAX} routes already, and there cannot be more")]
     Full,
-    /// It could not be kept.
+    /// The list could not be stored.
     #[error(transparent)]
     State(#[from] StateError),
 }
 
 impl Node {
     /// Serves a route to the members of this device's networks, from this moment and at later
-    /// starts. Nothing happens until an admin approves it; then its host also has the name that the
-    /// route asks for.
+    /// starts. It has no effect until an admin approves it; then its host also has the label of the
+    /// route.
     pub fn add_route(&self, route: impl Into<OfferedRoute>) -> Result<(), RouteError> {
         self.change_routes(|routes| add(routes, route.into()))
     }
 
-    /// Withdraws a route.
+    /// Stops serving a route.
     pub fn remove_route(&self, route: &GatewayRoute) -> Result<(), RouteError> {
         self.change_routes(|routes| remove(routes, route))
     }
@@ -68,8 +68,7 @@ impl Node {
     }
 }
 
-/// Adds a route to a list. The same twice is the same as once; another name replaces the one
-/// before.
+/// Adds a route to a list. A route that is already there changes nothing but its label.
 ///
 /// # Errors
 /// [`RouteError::Full`].
@@ -86,7 +85,7 @@ pub fn add(routes: &mut Vec<OfferedRoute>, route: OfferedRoute) -> Result<(), Ro
     Ok(())
 }
 
-/// Takes a route off a list.
+/// Removes a route from a list.
 ///
 /// # Errors
 /// [`RouteError::NotThere`].
@@ -100,7 +99,7 @@ pub fn remove(routes: &mut Vec<OfferedRoute>, route: &GatewayRoute) -> Result<()
 }
 
 impl Inner {
-    /// Lists the routes that this device serves, and where they were approved.
+    /// Lists the routes that this device serves, and the networks where each is approved.
     pub(super) fn route_statuses(&self, netmap: &Netmap) -> Vec<RouteStatus> {
         let approved_in = |route: &GatewayRoute| {
             let networks = netmap.networks.values();
@@ -147,8 +146,7 @@ impl Inner {
                 Ok(listener) => {
                     let stop = self.stop.child_token();
                     let routes = self.approved_routes(*id);
-                    let vacancy = self
-                        .open_door("the port that leads to hosts behind this device".to_owned());
+                    let vacancy = self.open_door("the port for hosts of this gateway".to_owned());
                     let until = Until {
                         closed: self.closing.clone(),
                         ended: stop.clone(),
@@ -159,12 +157,14 @@ impl Inner {
                     let membership = Arc::downgrade(membership);
                     listening.insert(*id, RouteListener { membership, stop });
                 }
-                Err(error) => tracing::warn!(%error, "cannot lead to hosts behind this device"),
+                Err(error) => tracing::warn!(
+                    network = %id, %error, "cannot serve routes: the overlay port of gateways is taken"
+                ),
             }
         }
     }
 
-    /// Returns the routes that are served and approved in that network.
+    /// Returns a function that lists the routes that are served and approved in that network.
     fn approved_routes(self: &Arc<Self>, network: NetworkId) -> door::Routes {
         let inner = Arc::downgrade(self);
         Arc::new(move || {
@@ -181,8 +181,8 @@ impl Inner {
         })
     }
 
-    /// Reports the routes to the controller, if they are news. What it does not take is reported
-    /// again with the next change of the netmap, which is the first thing that it sends when it is
+    /// Reports the routes to the controller, if they have changed. A report that fails is repeated
+    /// after the next change of the netmap, which is the first message of a controller that is
     /// back.
     pub(super) fn report_routes(self: &Arc<Self>) {
         let netmap = self.control.netmap().borrow().clone();
@@ -196,12 +196,12 @@ impl Inner {
         *self.reported_routes.lock() = Some(news.clone());
         let inner = self.clone();
         self.tasks.spawn(async move {
-            let told = inner
+            let reported = inner
                 .stop
-                .run_until_cancelled(inner.control.offer(&news.1))
+                .run_until_cancelled(inner.control.report_routes(&news.1))
                 .await;
-            if let Some(Err(error)) = told {
-                tracing::warn!(%error, "the controller does not know what this device leads to");
+            if let Some(Err(error)) = reported {
+                tracing::warn!(%error, "the controller did not take this device's routes");
                 let mut offered = inner.reported_routes.lock();
                 if *offered == Some(news) {
                     *offered = None;

@@ -1,5 +1,5 @@
-//! The services that this device serves: opened in the networks that they name, kept for later
-//! starts. Decides which ports are open where.
+//! The services that this device serves: they are opened in the networks that they name, and stored
+//! for later starts. Decides which ports are open in which network.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -24,15 +24,15 @@ pub(super) struct OpenPort {
 }
 
 impl Node {
-    /// Serves a local service in the networks that it names, or in every one, from this moment and
-    /// at later starts. It replaces the service on the same port.
+    /// Serves a local service in the networks that it names, or in all, from this moment and at
+    /// later starts. It replaces the service on the same port.
     pub fn serve(&self, serve: Serve) -> Result<(), StateError> {
         self.change_serves(|serves| {
             serves.insert(serve.overlay_port(), serve);
         })
     }
 
-    /// Stops serving. Returns whether the port was served.
+    /// Stops serving a port. Returns true if it was served.
     pub fn unserve(&self, port: OverlayPort) -> Result<bool, StateError> {
         let mut was_there = false;
         self.change_serves(|serves| was_there = serves.remove(&port).is_some())?;
@@ -100,7 +100,7 @@ impl Inner {
                 }
                 let stop = self.stop.child_token();
                 if let Err(error) = self.open_port(*id, membership, serve, stop.clone()) {
-                    tracing::warn!(%port, %error, "cannot publish");
+                    tracing::warn!(%port, %error, "cannot serve an overlay port");
                     continue;
                 }
                 let entry = OpenPort {
@@ -137,8 +137,7 @@ impl Inner {
                 config.securing = serve
                     .tls
                     .then(|| self.certificates.securing(network, config.http));
-                let vacancy =
-                    self.open_door(format!("the published port {}", serve.overlay_port()));
+                let vacancy = self.open_door(format!("the served port {}", serve.overlay_port()));
                 let identify = self.identify_in(network);
                 let serving =
                     async move { serve::run(listener, config, identify, &vacancy, until).await };
@@ -155,8 +154,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Waits for the end of `serving`, which frees the port: another service could not have it
-    /// before.
+    /// Runs `serving` to its end, which frees the port for another service.
     async fn until_closed(self: Arc<Self>, serving: impl Future<Output = ()>) {
         serving.await;
         if !self.stop.is_cancelled() {

@@ -1,4 +1,4 @@
-//! Fills in what a node tells about itself.
+//! Fills in a node's status. Decides nothing: `device/status.rs` decides how it is shown.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -58,7 +58,7 @@ impl Inner {
         }
     }
 
-    /// Describes this device as its first network sees it; before there is one, as it was enrolled.
+    /// Describes this device by its first network, or as it was enrolled before it has one.
     fn device_status(&self, netmap: &Netmap) -> status::DeviceStatus {
         let Some(first) = netmap.networks.values().next() else {
             let device = &self.device;
@@ -86,7 +86,7 @@ impl Inner {
         let at: Instant = now();
         let peers = network.peers.iter().map(|(host, peer)| {
             let known = membership.and_then(|membership| membership.peer(*host));
-            // A backup while the first of the list is away.
+            // It is a backup while the first of the list is away.
             let relay = match known.as_ref().map(|known| self.engine.way_to(known)) {
                 Some(Choice::Send(relay) | Choice::Connect(relay)) => Some(relay),
                 Some(Choice::Wait | Choice::Nowhere) | None => peer.relays.first().copied(),

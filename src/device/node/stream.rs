@@ -1,5 +1,4 @@
-//! Connections of a program that uses the library. Decides nothing but what a destination in text
-//! means.
+//! Connections of a program that uses the library. Decides how a destination is written.
 
 use std::fmt;
 use std::io;
@@ -9,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use overlan_netstack as netstack;
+use overlan_protocol::HostPort;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Node;
@@ -17,14 +17,14 @@ use crate::names::DialError;
 
 /// One TCP connection through the overlay.
 ///
-/// Reading ends with 0 bytes when the peer has shut down its side; writing goes on. `shutdown` (of
-/// [`AsyncWriteExt`](tokio::io::AsyncWriteExt::shutdown)) sends a FIN behind what was written; reading goes on. `flush` does
-/// nothing: what was written is on its way already.
+/// A read returns 0 bytes after the peer has shut down its side; writing goes on. `shutdown` (of
+/// [`AsyncWriteExt`](tokio::io::AsyncWriteExt::shutdown)) sends a FIN after the written bytes;
+/// reading goes on. `flush` does nothing, since written bytes are already on their way.
 ///
-/// Dropping it closes both sides: what was written still goes out, for as long as somebody holds
-/// the [`Node`] and the peer takes it. Then the peer reads an end if `shutdown` was called, and
-/// otherwise a reset: what was cut off never looks whole. Received bytes that nobody read make it a
-/// reset, too, as everywhere in TCP. It keeps its node up.
+/// Dropping it closes both sides. Written bytes still go out, for as long as the [`Node`] exists
+/// and the peer takes them. Then the peer reads an end if `shutdown` was called, and a reset
+/// otherwise, so that cut data never looks whole. Received bytes that were not read also make it a
+/// reset, as everywhere in TCP. The stream keeps its node up.
 pub struct Stream {
     stream: netstack::TcpStream,
     _alive: Arc<Alive>,
@@ -38,26 +38,27 @@ impl Stream {
         }
     }
 
-    /// The other end. Which device that is depends on the network;
-    /// [`Listener::accept`](super::Listener::accept) tells it.
+    /// Returns the peer's address and port. Networks share addresses, so they alone do not name the
+    /// device;
+    /// [`Listener::accept`](super::Listener::accept) returns its identity.
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
         self.stream.peer_addr()
     }
 
-    /// This end.
+    /// Returns this device's address and port of the connection.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.stream.local_addr()
     }
 
-    /// Ends the connection with a reset that the peer gets after all that was written: it can read
-    /// an answer to its end, and knows that no more will follow.
+    /// Ends the connection with a reset that reaches the peer after all written bytes: it can read
+    /// the whole answer, and then learns that no more follows.
     pub fn reset_when_delivered(&self) {
         self.stream.reset_when_delivered();
     }
 
-    /// Ends the connection at once with a reset. What is under way in either direction is lost.
+    /// Ends the connection at once with a reset. Bytes under way in either direction are lost.
     pub fn abort(&self) {
         self.stream.abort();
     }
@@ -105,7 +106,8 @@ impl Node {
     /// It takes at most [`NodeOptions::dial_timeout`](super::NodeOptions::dial_timeout), 30 s.
     ///
     /// # Errors
-    /// [`DialError`]: one variant per thing to do about it. Text that is no `host:port` is [`DialError::Internal`].
+    /// [`DialError`] has one variant for each next step. Text that is not `host:port` is
+    /// [`DialError::Internal`].
     ///
     /// ```no_run
     /// # async fn example(node: overlan::Node) -> Result<(), Box<dyn std::error::Error>> {
@@ -120,24 +122,29 @@ impl Node {
     /// # }
     /// ```
     pub async fn dial(&self, to: &str) -> Result<Stream, DialError> {
-        let (host, port) = host_and_port(to)?;
-        let destination = self.find(host)?;
+        self.dial_host(&host_port(to)?).await
+    }
+
+    /// Opens a TCP connection to a host and port that are already read.
+    pub(super) async fn dial_host(&self, to: &HostPort) -> Result<Stream, DialError> {
+        let destination = self.find(to.host())?;
         let closed = || DialError::Internal("the node was closed".to_owned());
         let dialed = self
             .inner
             .closing
-            .run_until_cancelled(self.dial_to(destination, port));
+            .run_until_cancelled(self.dial_to(destination, to.port()));
         let stream = dialed.await.ok_or_else(closed)??;
         Ok(Stream::new(stream, self))
     }
 }
 
-/// Both parts of `host:port`.
-pub(super) fn host_and_port(text: &str) -> Result<(&str, u16), DialError> {
-    text.rsplit_once(':')
-        .filter(|(host, _)| !host.is_empty() && (!host.contains(':') || host.starts_with('[')))
-        .and_then(|(host, port)| Some((host, port.parse().ok()?)))
-        .ok_or_else(|| DialError::Internal(format!("{text:?} is not host:port")))
+/// Reads `host:port`.
+///
+/// # Errors
+/// [`DialError::Internal`] with the cause.
+pub(super) fn host_port(text: &str) -> Result<HostPort, DialError> {
+    let parsed = text.parse::<HostPort>();
+    parsed.map_err(|error| DialError::Internal(format!("{text:?} is not host:port: {error}")))
 }
 
 #[cfg(test)]
@@ -146,11 +153,17 @@ mod tests {
 
     #[test]
     fn a_destination_has_a_host_and_a_port() {
-        assert_eq!(host_and_port("db.acme:5432"), Ok(("db.acme", 5_432)));
-        assert_eq!(host_and_port("100.64.0.7:1"), Ok(("100.64.0.7", 1)));
-        assert_eq!(host_and_port("[fd00::7]:80"), Ok(("[fd00::7]", 80)));
+        for (text, host, port) in [
+            ("db.acme:5432", "db.acme", 5_432),
+            ("100.64.0.7:1", "100.64.0.7", 1),
+            ("100.64.0.7%acme:1", "100.64.0.7%acme", 1),
+            ("[fd00::7]:80", "fd00::7", 80),
+        ] {
+            let read = host_port(text).unwrap();
+            assert_eq!((read.host(), read.port()), (host, port), "{text}");
+        }
         for wrong in ["db", "db:", ":80", "db:http", "db:65536", "fd00::7:80", ""] {
-            let refused = host_and_port(wrong);
+            let refused = host_port(wrong);
             assert!(
                 matches!(refused, Err(DialError::Internal(_))),
                 "{wrong}: {refused:?}"

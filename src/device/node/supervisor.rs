@@ -1,5 +1,5 @@
-//! The supervisor task: gives the engine its clock, its netmaps and its links, and keeps what the
-//! engine learns about peers on disk. Decides nothing about packets or routes.
+//! The supervisor task: gives the engine its clock, its netmaps and its links, and stores the
+//! identities of peers. Decides nothing about packets or routes.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ impl Inner {
                     self.follow_netmap(&netmap.borrow_and_update().clone(), &mut known);
                 }
                 Ok(()) = health.changed() => {
-                    // The map is told before the session counts, so this one is of the session.
+                    // The netmap changes before the health, so this one is the session's.
                     let is_current = matches!(*health.borrow_and_update(), Health::Connected { .. });
                     self.engine.handle_controller(is_current);
                     self.follow_netmap(&netmap.borrow_and_update().clone(), &mut known);
@@ -49,11 +49,12 @@ impl Inner {
     }
 
     fn follow_netmap(self: &Arc<Self>, netmap: &Netmap, known: &mut KnownPeers) {
-        // Not around the whole task, which wakes for every deadline of a packet.
+        // Not around the whole task, since it wakes for every deadline of a packet.
         let _device = self.span.enter();
         known.handle_time(wall().as_secs());
         for refused in self.engine.apply(now(), netmap, known) {
-            tracing::warn!(label = %refused.label, device = %refused.device, reason = %refused.reason, "a peer is not used");
+            let (device, reason) = (&refused.device, &refused.reason);
+            tracing::warn!(label = %refused.label, %device, %reason, "a peer is not used");
         }
         if known.take_changed() {
             self.known.send_replace(Arc::new(known.clone()));
@@ -64,7 +65,8 @@ impl Inner {
         self.links_changed.send_modify(|count| *count += 1);
     }
 
-    /// Writes the identities of peers when there are new ones; nobody waits for the disk.
+    /// Stores the identities of peers when they change, so that the supervisor never waits for a
+    /// disk.
     pub(super) async fn keep_known_peers(self: Arc<Self>) {
         let mut changes = self.known.subscribe();
         loop {
@@ -77,7 +79,7 @@ impl Inner {
             let state = self.state.clone();
             blocking(move || {
                 if let Err(error) = state.save_known_peers(known.stored()) {
-                    tracing::warn!(%error, "the identities of peers could not be kept");
+                    tracing::warn!(%error, "cannot store the identities of peers");
                 }
             })
             .await;

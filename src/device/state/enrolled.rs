@@ -1,5 +1,5 @@
-//! The identities that a state directory keeps: the enrolled device, an enrolment that was begun, a
-//! person's login; and their form on disk. Holds no file.
+//! The identities that a state directory keeps: the enrolled device, an unfinished enrolment, a
+//! person's login. Decides their form on disk; holds no file.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use overlan_protocol::key::{DeviceId, IdentitySecret, KEY_LEN, Secret};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-/// This device as it was enrolled. Whoever has it is this device.
+/// The enrolled device with its secret keys: a copy of it can act as this device.
 #[derive(Clone)]
 pub struct Device {
     /// The controller that enrolled it.
@@ -41,7 +41,8 @@ impl fmt::Debug for Device {
     }
 }
 
-/// The keys of an enrolment that was begun. Who has them when it was answered is that device.
+/// The secret keys of an unfinished enrolment. Once the controller has answered, a copy of them can
+/// act as that device.
 #[derive(Clone)]
 pub struct Enrolling {
     /// The controller that was asked.
@@ -60,12 +61,12 @@ impl fmt::Debug for Enrolling {
     }
 }
 
-/// A person's session with a controller, from `overlan login`.
+/// A person's login at a controller, from `overlan login`.
 #[derive(Debug, Clone)]
 pub struct Login {
     /// The controller.
     pub join: JoinString,
-    /// Its answer.
+    /// The controller's answer.
     pub login: LoginResponse,
 }
 

@@ -1,11 +1,11 @@
-//! Says why the state cannot be used, and what a person does next.
+//! The reasons why the state cannot be used. Decides the next step that each error names.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{DEVICE, KNOWN_PEERS, LOGIN, SERVES, UNKNOWN};
 
-/// The reason why the state cannot be used. One variant per thing the user does next.
+/// The reason why the state cannot be used: one variant for each thing that the user does next.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// A file is damaged, or another version of this program wrote it.
@@ -18,15 +18,15 @@ pub enum StateError {
         /// The fault.
         reason: String,
     },
-    /// The operating system refuses.
+    /// The operating system refuses access.
     #[error("cannot read or write {}: {source}", file.display())]
     Io {
         /// The file or directory.
         file: PathBuf,
-        /// Reason.
+        /// The system's reason.
         source: io::Error,
     },
-    /// Others could read or change the state.
+    /// Other users could read or change the state.
     #[error("the state directory {} is not safe: {reason}", path.display())]
     Unsafe {
         /// The directory.
@@ -36,7 +36,8 @@ pub enum StateError {
     },
     /// Another `overlan up` runs on this directory.
     #[error(
-        "another `overlan up` runs with the state directory {}, or a node of another program; stop it with `overlan down`, or give this one its own --state-dir",
+        "another `overlan up` runs with the state directory {}, or a node of another program; stop \
+         it with `overlan down`, or give this one its own --state-dir",
         path.display()
     )]
     InUse {
@@ -45,8 +46,8 @@ pub enum StateError {
     },
 }
 
-/// Says what helps with a damaged `file`. Losing the device's keys needs a new enrolment, losing
-/// anything else less.
+/// Returns the next step after `file` was found damaged. Without the device's keys a new enrolment
+/// is needed; every other file costs less.
 fn way_out(file: &Path) -> &'static str {
     match file.file_name().and_then(|name| name.to_str()) {
         Some(DEVICE | UNKNOWN) => {
@@ -55,9 +56,10 @@ fn way_out(file: &Path) -> &'static str {
         Some(LOGIN) => "move the file away and run `overlan login` again",
         Some(SERVES) => "move the file away and add the services again with `overlan serve`",
         Some(KNOWN_PEERS) => {
-            "restore it from a backup; moving it away makes this device trust every peer's key anew"
+            "restore it from a backup; if you move it away, this device trusts the keys of all \
+             peers again as if it saw them for the first time"
         }
-        _ => "move the file away; it is fetched again",
+        _ => "move the file away; the controller sends its content again",
     }
 }
 

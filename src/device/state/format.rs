@@ -1,5 +1,5 @@
-//! Decides how a file of the state directory is written and checked: a schema version, a checksum,
-//! the value. Knows neither files nor what the values mean.
+//! The form of each file of the state directory: a schema version, a checksum, the value. Decides
+//! whether bytes are such a file; opens no file, and does not know what values mean.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-/// The frame of every file.
+/// The content of a file.
 #[derive(Serialize, Deserialize)]
 struct Versioned<'f> {
     schema_version: u32,
@@ -21,13 +21,13 @@ struct Versioned<'f> {
     value: &'f RawValue,
 }
 
-/// Its version alone, read first: a later version's `value` need not be understood to say so.
+/// The schema version alone. It is read first, because the rest of another version may not parse.
 #[derive(Deserialize)]
 struct Version {
     schema_version: u32,
 }
 
-/// Returns the bytes of a file that holds `value`.
+/// Writes `value` as the bytes of a file.
 pub(super) fn encode<T: Serialize>(value: &T) -> io::Result<Zeroizing<Vec<u8>>> {
     let value = Zeroizing::new(serde_json::to_string(value)?);
     let versioned = Versioned {
@@ -40,10 +40,10 @@ pub(super) fn encode<T: Serialize>(value: &T) -> io::Result<Zeroizing<Vec<u8>>> 
     Ok(bytes)
 }
 
-/// Reads the value out of a file.
+/// Reads the value from the bytes of a file.
 ///
 /// # Errors
-/// The reason why it cannot be used, without quoting the file.
+/// The reason why it cannot be used, without a quotation of the file, which may hold keys.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     if bytes.len() as u64 > FILE_MAX {
         return Err(format!("it is larger than {FILE_MAX} bytes"));
@@ -51,7 +51,8 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let version: Version = serde_json::from_slice(bytes).map_err(|error| damaged(&error))?;
     if version.schema_version != SCHEMA_VERSION {
         return Err(format!(
-            "it has schema version {}, and this program (overlan {}) knows version {SCHEMA_VERSION} only, so another version wrote it",
+            "another version of overlan wrote it: it has schema version {}, and this program \
+             (overlan {}) reads version {SCHEMA_VERSION}",
             version.schema_version,
             env!("CARGO_PKG_VERSION")
         ));
@@ -60,32 +61,33 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
         serde_json::from_slice(bytes).map_err(|error| damaged(&error))?;
     let value = versioned.value.get();
     if versioned.sum.is_some_and(|sum| sum != sum_of(value)) {
-        return Err("its checksum does not fit, so something else than this program changed it; without the field \"sum\" it is taken as it is".to_owned());
+        let reason = "its checksum is wrong, so another program or the disk changed it; without \
+                      the field \"sum\" it is read without this check";
+        return Err(reason.to_owned());
     }
     serde_json::from_str(value).map_err(|error| damaged(&error))
 }
 
-/// By which damage is noticed that leaves a file readable, such as a bit that a disk turned. It
-/// keeps nobody from changing it.
+/// Computes the checksum that shows damage in a file that still parses, such as a bit that a disk
+/// changed. It is no protection against a person who changes the file.
 fn sum_of(value: &str) -> String {
     BASE64URL_NOPAD.encode(digest(&SHA256, value.as_bytes()).as_ref())
 }
 
-/// Returns where the damage is. Not serde's own text: that may quote what it found, and the files
-/// hold keys.
+/// Describes the damage by its place. Serde's own text may quote the file, which may hold keys.
 fn damaged(error: &serde_json::Error) -> String {
     use serde_json::error::Category;
     let what = match error.classify() {
         Category::Eof => "it ends too early",
-        Category::Data => "a value is missing or not of the right form",
+        Category::Data => "a value is missing or has a wrong form",
         Category::Syntax | Category::Io => "it is not JSON",
     };
     format!("{what} (line {}, column {})", error.line(), error.column())
 }
 
-/// Version of the form of all files.
+/// The version of this form.
 const SCHEMA_VERSION: u32 = 1;
 
-/// Largest file that is read, bytes: the netmap is the largest, and its longest form on the wire is
-/// half of this.
+/// Largest file that is read, bytes: the netmap is the largest, and it takes at most half of this
+/// on the wire.
 pub(super) const FILE_MAX: u64 = 2 * overlan_protocol::netmap::MAP_EVENT_MAX as u64;

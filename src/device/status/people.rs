@@ -1,5 +1,5 @@
-//! A client's status for people: a header, this device, its peers, then how it is connected.
-//! Decides what stands where, and what fits the width of a terminal; knows no terminal.
+//! A client's status for people: a header, this device, its peers, then its connections. Decides
+//! the order, and the columns that fit a width; knows no terminal.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use super::{LinkState, PeerStatus, State, Status, first_of, line, printable, tra
 /// Settings by which a status is shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct View {
-    /// Characters of a line; nothing = as many as it takes.
+    /// Longest line, characters; `None` for no limit.
     pub columns: Option<usize>,
     /// True if counters of packets, waits and drops are shown.
     pub verbose: bool,
@@ -46,7 +46,7 @@ impl Tone {
 }
 
 impl View {
-    /// `text` in the colour of `tone`, by the codes of ECMA-48.
+    /// Writes `text` in the colour of `tone`, by the codes of ECMA-48.
     fn paint(self, tone: Tone, text: &str) -> String {
         let code = match tone {
             _ if !self.colour => return text.to_owned(),
@@ -66,7 +66,8 @@ struct Row {
 }
 
 impl Status {
-    /// The text for people. `now` in seconds since the Unix epoch. Ends with a line break.
+    /// Writes the text for people, which ends with a line break. `now` is in seconds since the Unix
+    /// epoch.
     #[must_use]
     pub fn table(&self, now: u64, view: View) -> String {
         let mut text = String::new();
@@ -90,8 +91,8 @@ impl Status {
             }
         }
         text.push('\n');
-        for (what, told, tone) in self.lines(now, view.verbose) {
-            entry(&mut text, what, &told, tone, view);
+        for (label, words, tone) in self.lines(now, view.verbose) {
+            entry(&mut text, label, &words, tone, view);
         }
         for complaint in self.complaints() {
             wrapped(&mut text, "# ", &complaint, view.columns, |text| {
@@ -101,7 +102,7 @@ impl Status {
         text
     }
 
-    /// Returns how it is, and with which relay and peers.
+    /// Returns the state in words, and the rest of the first line: home relay and peers.
     fn header(&self) -> (&'static str, String) {
         let state = match self.state {
             State::Starting => "starting",
@@ -111,14 +112,14 @@ impl Status {
             State::Running => "connected",
             State::Stopped => "stopping",
         };
-        let mut told = String::new();
+        let mut rest = String::new();
         let home = self.relays.iter().find(|relay| {
             relay.home && relay.state == LinkState::Connected && self.state == State::Running
         });
         if let Some(home) = home {
-            told.push_str(&format!(", home relay {}", printable(&home.name)));
+            rest.push_str(&format!(", home relay {}", printable(&home.name)));
             if let Some(us) = home.trip_us() {
-                told.push_str(&format!(" ({})", trip(us)));
+                rest.push_str(&format!(" ({})", trip(us)));
             }
         }
         let peers = self.networks.iter().flat_map(|network| &network.peers);
@@ -129,10 +130,10 @@ impl Status {
         }
         match (self.device.is_some(), all) {
             (false, _) => {}
-            (true, 0) => told.push_str(", no peers yet"),
-            (true, _) => told.push_str(&format!(", {online} of {all} peers online")),
+            (true, 0) => rest.push_str(", no peers yet"),
+            (true, _) => rest.push_str(&format!(", {online} of {all} peers online")),
         }
-        (state, told)
+        (state, rest)
     }
 
     fn own_rows(&self) -> Vec<Row> {
@@ -161,7 +162,7 @@ impl Status {
         peers.map(PeerStatus::row).collect()
     }
 
-    /// Returns what stands below the table, each with its label.
+    /// Returns the lines below the table, each with its label.
     fn lines(&self, now: u64, verbose: bool) -> Vec<(&'static str, String, Tone)> {
         let mut lines = Vec::new();
         let mut plain = Vec::new();
@@ -184,14 +185,14 @@ impl Status {
             plain.push(("proxy", place.clone()));
         }
         for serve in &self.serves {
-            let told = format!(
+            let service = format!(
                 "{} {} -> {}{}",
                 serve.kind,
                 serve.port,
                 serve.target,
                 serve.remarks()
             );
-            plain.push(("serve", told));
+            plain.push(("serve", service));
         }
         if let Some(certificates) = &self.certificates {
             plain.push(("tls", certificates.to_string()));
@@ -212,24 +213,26 @@ impl Status {
             false => plain.extend(traffic::summary(&self.counters)),
         }
         let plain = plain.into_iter();
-        lines.extend(plain.map(|(what, told)| (what, told, Tone::Plain)));
+        lines.extend(plain.map(|(label, words)| (label, words, Tone::Plain)));
         lines
     }
 
-    /// Returns what is not as it should be, and what to do.
+    /// Returns the troubles, each with the next step.
     fn complaints(&self) -> Vec<String> {
         let mut complaints = Vec::new();
         match self.state {
             State::NeedsLogin => complaints.push(
-                "The controller does not know this device any more: `overlan logout`, then `overlan up` enrols it anew."
+                "The controller does not know this device any more: run `overlan logout`, then \
+                 `overlan up` to enrol it again."
                     .to_owned(),
             ),
             State::PendingApproval => complaints.push(
-                "This device is in no network until an admin lets it in (`overlan admin device approve`); `overlan network list` shows which it may join by itself."
+                "This device is in no network until an admin approves it (`overlan admin device \
+                 approve`); `overlan network list` shows the networks that it may join by itself."
                     .to_owned(),
             ),
             State::Connecting => complaints
-                .push("No relay is connected: peers cannot be reached until one is.".to_owned()),
+                .push("No relay is connected: no peer can be reached until one is.".to_owned()),
             State::Starting | State::Running | State::Stopped => {}
         }
         for full in &self.full {
@@ -237,14 +240,16 @@ impl Status {
         }
         if self.control.state != LinkState::Connected && self.state == State::Running {
             complaints.push(
-                "The controller is not connected: traffic flows on, but changes of members do not arrive.".to_owned(),
+                "The controller is not connected: traffic goes on, but changes of the networks do \
+                 not arrive."
+                    .to_owned(),
             );
         }
         if let Some(error) = &self.control.last_error
             && self.control.state != LinkState::Connected
         {
             complaints.push(format!(
-                "Last error of the control session: {}",
+                "Last error of the controller session: {}",
                 printable(error)
             ));
         }
@@ -272,17 +277,17 @@ impl PeerStatus {
     }
 }
 
-/// The part of the rows that fits.
+/// The columns that fit the width.
 struct Fitted {
     widths: [usize; 4],
     /// The number of columns that are shown.
     shown: usize,
-    /// The end of names that is left out.
+    /// The end of each name that is left out.
     domain: String,
 }
 
-/// Names without the deployment's domain mean the same to every command, so that goes first, then
-/// the relay.
+/// Chooses the columns that fit. The deployment's domain is left out first, since every command
+/// knows the names without it, and then the relays.
 fn fit(own: &[Row], peers: &[Row], domain: Option<&str>, columns: Option<usize>) -> Fitted {
     let domain = domain.map(|domain| format!(".{domain}"));
     let wholes = [String::new(), domain.unwrap_or_default()];
@@ -338,19 +343,19 @@ impl Fitted {
     }
 }
 
-/// A line with its label; its first word has the colour.
-fn entry(text: &mut String, what: &str, told: &str, tone: Tone, view: View) {
-    let label = format!("{what:<LABEL$}");
-    wrapped(text, &label, told, view.columns, |part| {
+/// Writes a line with its label, in the colour of `tone`.
+fn entry(text: &mut String, label: &str, words: &str, tone: Tone, view: View) {
+    let label = format!("{label:<LABEL$}");
+    wrapped(text, &label, words, view.columns, |part| {
         view.paint(tone, part)
     });
 }
 
-/// Writes `told` after `label`, in lines of at most `columns` characters if words allow it.
+/// Writes `words` after `label`, in lines of at most `columns` characters if words allow it.
 fn wrapped(
     text: &mut String,
     label: &str,
-    told: &str,
+    words: &str,
     columns: Option<usize>,
     paint: impl Fn(&str) -> String,
 ) {
@@ -363,7 +368,7 @@ fn wrapped(
         begin = " ".repeat(label.chars().count());
     };
     let mut part = String::new();
-    for word in told.split(' ') {
+    for word in words.split(' ') {
         let len = part.chars().count();
         if len > 0 && len + 1 + word.chars().count() > width {
             write(&part);
@@ -380,5 +385,5 @@ fn wrapped(
 /// Width of labels, a space included.
 const LABEL: usize = 9;
 
-/// Characters that text gets in any case: a narrower terminal breaks lines itself.
+/// Narrowest text after a label, characters: on a narrower terminal, lines break by themselves.
 const WORDS_MIN: usize = 20;

@@ -1,10 +1,10 @@
-//! The counters of a client as lines for people. Decides what is shown and in which unit; counts
+//! The counters of a client as lines for people. Decides which are shown, and in which unit; counts
 //! nothing.
 
 use std::collections::BTreeMap;
 
-/// Lines with their labels: what went in and out, who waited for what, what was dropped. Empty if
-/// nothing is counted yet.
+/// Returns lines with their labels: the traffic, the waits, the drops. Empty if nothing is counted
+/// yet.
 pub(super) fn lines(counters: &BTreeMap<String, u64>) -> Vec<(&'static str, String)> {
     if !counters.contains_key("bytes_in") {
         return Vec::new();
@@ -26,7 +26,8 @@ pub(super) fn lines(counters: &BTreeMap<String, u64>) -> Vec<(&'static str, Stri
         (
             "waits",
             format!(
-                "for a turn {} on average and {} at most lately; for credit {} times, {}; for a link's socket {} times, {}; {} retransmits",
+                "for a turn {} on average and {} at most lately; for credit {} times, {}; for a \
+                 link's socket {} times, {}; {} retransmits",
                 time(of("queue_delay_mean_us")),
                 time(of("queue_delay_max_us")),
                 of("credit_waits"),
@@ -49,7 +50,7 @@ pub(super) fn lines(counters: &BTreeMap<String, u64>) -> Vec<(&'static str, Stri
     lines
 }
 
-/// Returns what went in and out, in one line. Empty if nothing is counted yet.
+/// Returns the traffic in one line. `None` if nothing is counted yet.
 pub(super) fn summary(counters: &BTreeMap<String, u64>) -> Option<(&'static str, String)> {
     let (into, out) = (counters.get("bytes_in")?, counters.get("bytes_out")?);
     Some((
@@ -58,7 +59,7 @@ pub(super) fn summary(counters: &BTreeMap<String, u64>) -> Option<(&'static str,
     ))
 }
 
-/// `count` bytes in the largest unit that leaves something before the point.
+/// Writes `count` bytes in the largest unit with a digit other than 0 before the point.
 #[must_use]
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -74,7 +75,8 @@ pub fn bytes(count: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// A round trip of `us` microseconds as people say it: tenths of milliseconds where they matter.
+/// Writes a round trip of `us` microseconds as people say it: with tenths of milliseconds where
+/// they matter.
 #[must_use]
 pub fn trip(us: u64) -> String {
     match us {
@@ -83,7 +85,7 @@ pub fn trip(us: u64) -> String {
     }
 }
 
-/// `us` microseconds in the unit in which people say it.
+/// Writes `us` microseconds in the unit that people use for such a time.
 #[must_use]
 pub fn time(us: u64) -> String {
     match us {

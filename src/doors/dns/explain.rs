@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::resolver::AskedResolver;
 use crate::names::Meaning;
-use crate::names::lookup::{Resolvers, Transport, reverse};
+use crate::names::lookup::{Resolvers, DnsTransport, reverse};
 
 /// The resolver's answer to a question, and the rule that gave it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,7 +121,7 @@ impl ExplainedQuestion {
     }
 
     /// The transport of the question: over TCP, no answer is cut to fit a datagram.
-    pub(crate) const TRANSPORT: Transport = Transport::Tcp;
+    pub(crate) const TRANSPORT: DnsTransport = DnsTransport::Tcp;
 
     /// Explains the resolver's answer.
     ///

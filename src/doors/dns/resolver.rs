@@ -25,7 +25,7 @@ use crate::names::DialError;
 use crate::names::lookup::cache::{Cache, Kept};
 use crate::names::lookup::heard::{Heard, Judged, Question};
 use crate::names::lookup::walk::{Start, Step, Walk, is_of};
-use crate::names::lookup::{self, Resolvers, Transport};
+use crate::names::lookup::{self, DnsTransport, Resolvers};
 
 /// The other resolvers of a device, their answers in a cache, and the last result of each.
 #[derive(Debug)]
@@ -163,7 +163,7 @@ impl Resolver {
         &self,
         query: &[u8],
         netmap: &Netmap,
-        transport: Transport,
+        transport: DnsTransport,
         dial: D,
     ) -> Option<Vec<u8>> {
         let (answer, _) = self.follow(query, netmap, transport, dial).await?;
@@ -189,7 +189,7 @@ impl Resolver {
         &self,
         query: &[u8],
         netmap: &Netmap,
-        transport: Transport,
+        transport: DnsTransport,
         dial: D,
     ) -> Option<(Vec<u8>, Vec<AskedResolver>)> {
         let mut walk = match Walk::begin(query, transport) {
@@ -355,10 +355,10 @@ async fn try_one<D: DialResolver>(
                 .dial(*network, via.clone())
                 .await
                 .map_err(|error| error.to_string())?;
-            exchange::stream(&mut stream, &encode(Transport::Tcp)?).await
+            exchange::stream(&mut stream, &encode(DnsTransport::Tcp)?).await
         }
         Server::Outside(address) => {
-            let query = encode(Transport::Udp)?;
+            let query = encode(DnsTransport::Udp)?;
             let judged = exchange::udp(*address, &query, |bytes| match question.judge(id, bytes) {
                 Judged::Other => None,
                 judged @ (Judged::Heard(_) | Judged::Truncated | Judged::Failed(_)) => Some(judged),
@@ -370,7 +370,7 @@ async fn try_one<D: DialResolver>(
                 Err(error) => return Err(error.to_string()),
             }
             match TcpStream::connect(address).await {
-                Ok(mut stream) => exchange::stream(&mut stream, &encode(Transport::Tcp)?).await,
+                Ok(mut stream) => exchange::stream(&mut stream, &encode(DnsTransport::Tcp)?).await,
                 Err(error) => Err(error),
             }
         }

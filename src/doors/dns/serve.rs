@@ -20,13 +20,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, debug_span};
 
 use crate::host::accept::{self, Until, Vacancies};
-use crate::names::lookup::Transport;
+use crate::names::lookup::DnsTransport;
 
 /// Hands each query to `answer` until `shutdown`, then ends every connection and returns. `None` is
 /// silence.
 pub async fn serve<A, F>(udp: UdpSocket, tcp: TcpListener, answer: A, shutdown: CancellationToken)
 where
-    A: Fn(Vec<u8>, Transport) -> F + Clone + Send + Sync + 'static,
+    A: Fn(Vec<u8>, DnsTransport) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Option<Vec<u8>>> + Send + 'static,
 {
     tokio::join!(
@@ -37,7 +37,7 @@ where
 
 async fn serve_tcp<A, F>(tcp: TcpListener, answer: &A, shutdown: &CancellationToken)
 where
-    A: Fn(Vec<u8>, Transport) -> F + Clone + Send + Sync + 'static,
+    A: Fn(Vec<u8>, DnsTransport) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Option<Vec<u8>>> + Send + 'static,
 {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -138,7 +138,7 @@ impl Drop for IdleEntry {
 /// the next.
 async fn serve_udp<A, F>(udp: &UdpSocket, answer: &A)
 where
-    A: Fn(Vec<u8>, Transport) -> F,
+    A: Fn(Vec<u8>, DnsTransport) -> F,
     F: Future<Output = Option<Vec<u8>>>,
 {
     let mut query = vec![0; QUERY_MAX];
@@ -148,7 +148,7 @@ where
         tokio::select! {
             received = udp.recv_from(&mut query), if has_room => match received {
                 Ok((len, client)) => {
-                    let answer = answer(query[..len].to_vec(), Transport::Udp);
+                    let answer = answer(query[..len].to_vec(), DnsTransport::Udp);
                     answers.push(async move { (client, answer.await) });
                 }
                 Err(error) => {
@@ -171,7 +171,7 @@ where
 /// Answers one query after the other, in their order; those that wait do so in the socket.
 async fn connection<A, F>(mut stream: TcpStream, answer: &A, own: &IdleEntry) -> io::Result<()>
 where
-    A: Fn(Vec<u8>, Transport) -> F,
+    A: Fn(Vec<u8>, DnsTransport) -> F,
     F: Future<Output = Option<Vec<u8>>>,
 {
     let mut query = vec![0; QUERY_MAX];
@@ -184,7 +184,7 @@ where
             return Ok(());
         };
         own.is_busy();
-        let message = answer(query[..len].to_vec(), Transport::Tcp).await;
+        let message = answer(query[..len].to_vec(), DnsTransport::Tcp).await;
         // A client that does not read its answer waits, too.
         own.waits();
         let Some(message) = message else {

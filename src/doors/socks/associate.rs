@@ -22,7 +22,7 @@ use crate::doors::door::{ClientEnds, ProxyDoor};
 use crate::doors::moves::Moves;
 use crate::doors::overlay::{Datagrams, Overlay};
 use crate::names::Destination;
-use crate::names::lookup::Transport;
+use crate::names::lookup::DnsTransport;
 
 /// Opens the socket, tells the client, and serves until the client closes its connection or nothing
 /// has moved for the door's idle time.
@@ -184,7 +184,7 @@ impl<O: Overlay> Relay<'_, O> {
         };
         let resolver = SocketAddr::new(address, port);
         self.association.handle_sent(resolver);
-        let answer = self.door.overlay.resolve(query.to_vec(), Transport::Udp);
+        let answer = self.door.overlay.resolve(query.to_vec(), DnsTransport::Udp);
         self.lookups
             .push(Box::pin(async move { (resolver, answer.await) }));
     }

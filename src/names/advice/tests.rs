@@ -34,17 +34,17 @@ fn a_step_names_the_device_that_it_is_about() {
         (
             "git",
             DialError::Offline,
-            "on db.demo.overlan.lan, the gateway that leads there",
+            "on db.demo.overlan.lan, the gateway to that host",
         ),
         (
             "git",
             DialError::UnknownName,
-            "The gateway db.demo.overlan.lan finds no such name",
+            "The gateway db.demo.overlan.lan cannot resolve the name",
         ),
         (
             "git",
             DialError::DeniedByPolicy,
-            "db.demo.overlan.lan, the gateway, does not lead",
+            "db.demo.overlan.lan, the gateway, has no route",
         ),
         ("web", DialError::DeniedByPolicy, "A rule of the network"),
         (
@@ -71,5 +71,8 @@ fn a_gateway_is_not_told_to_look_for_a_gateway() {
     let demo = netmap.networks.get_mut(&DEMO).unwrap();
     demo.routes = vec!["10.1.0.0/16".parse().unwrap()];
     let itself = told(&netmap, "pg", &DialError::LedNowhere);
-    assert!(itself.starts_with("This device itself leads"), "{itself}");
+    assert!(
+        itself.starts_with("This device is itself the gateway"),
+        "{itself}"
+    );
 }

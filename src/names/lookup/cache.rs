@@ -1,5 +1,5 @@
-//! Keeps what other resolvers said, for as long as they say. Decides what leaves when it is full;
-//! reads no clock.
+//! The answers of other resolvers, for as long as they may be kept. Decides which answer goes first
+//! when the cache is full; reads no clock.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Resolvers;
 use super::heard::{Heard, Question};
 
-/// Answers, by whom they were asked of and what was asked.
+/// Answers, by the resolvers that were asked and the question.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
     entries: BTreeMap<Key, Entry>,
@@ -15,14 +15,14 @@ pub(crate) struct Cache {
     size: usize,
 }
 
-/// Whom, which name, which type. Another list of resolvers is another source.
+/// The resolvers, the name and the type. Another list of resolvers makes another key.
 type Key = (Resolvers, String, u16);
 
 #[derive(Debug)]
 struct Entry {
     since: Instant,
     until: Instant,
-    /// As it came: taken apart, an answer is up to thirty times as large.
+    /// The message as it came: a parsed one takes up to thirty times the room.
     wire: Box<[u8]>,
     by: String,
 }
@@ -33,18 +33,18 @@ impl Entry {
     }
 }
 
-/// An answer with where it came from.
+/// An answer and its origin.
 #[derive(Debug, Clone)]
 pub(crate) struct Kept {
     pub(crate) heard: Heard,
-    /// Seconds since it was heard.
+    /// Seconds since it came.
     pub(crate) age: u32,
-    /// The resolver that said it.
+    /// The resolver that gave it.
     pub(crate) by: String,
 }
 
 impl Cache {
-    /// Returns what is known to `question`, which has this key, if it may still be used.
+    /// Returns the answer to `question`, which has this key, if it may still be used.
     pub(crate) fn get(&mut self, now: Instant, key: &Key, question: &Question) -> Option<Kept> {
         let entry = self.entries.get(key)?;
         if entry.until <= now {
@@ -97,17 +97,17 @@ impl Cache {
     }
 }
 
-/// Bytes of all answers: what a busy machine asks for in some minutes.
+/// Bytes of all answers: as many as a busy machine collects in some minutes.
 const SIZE_MAX: usize = 4 << 20;
 
-/// Answers that are kept, so that the one that ends first is found in no time.
+/// The number of answers: so few that a look through all for the one that ends first costs little.
 const ENTRIES_MAX: usize = 1_024;
 
-/// Longest answer that is kept, bytes as it came: longer ones are rare.
+/// Longest message that is kept, bytes: longer ones are rare.
 const ENTRY_MAX: usize = 4_096;
 
-/// The cost of an answer besides its bytes: a name of up to 253 bytes, the zone and its resolvers,
-/// and who answered.
+/// Bytes that an answer takes besides its message: a name of up to 253 bytes, the zone and its
+/// resolvers, and the resolver that answered.
 const AROUND: usize = 1_024;
 
 #[cfg(test)]

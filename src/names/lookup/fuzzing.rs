@@ -1,4 +1,5 @@
-//! Feeds any bytes to DNS: a query of a program, and the answer of a resolver to a sound one.
+//! Feeds any bytes to the parsers of DNS messages: as a program's query, and as a resolver's answer
+//! to a valid query.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +13,12 @@ use overlan_protocol::policy::Filter;
 
 use super::heard::{Judged, Question};
 use super::walk::{Start, Step, Walk};
-use super::{Resolvers, Transport};
+use super::{DnsTransport, Resolvers};
 
-/// Feeds DNS: what a local program asks, and what a resolver answers.
+/// Feeds `data` as the query of a local program, and as the answer of a resolver.
 pub fn messages(data: &[u8]) {
     let netmap = netmap();
-    for transport in [Transport::Udp, Transport::Tcp] {
+    for transport in [DnsTransport::Udp, DnsTransport::Tcp] {
         query(data, &netmap, transport);
     }
     let name = Name::from_ascii("db.corp.test.").expect("a sound name");
@@ -25,7 +26,7 @@ pub fn messages(data: &[u8]) {
     answer(data, &Question::new(&name, RecordType::ANY), &netmap);
 }
 
-fn query(data: &[u8], netmap: &Netmap, transport: Transport) {
+fn query(data: &[u8], netmap: &Netmap, transport: DnsTransport) {
     let reply = match Walk::begin(data, transport) {
         Start::Silence => return,
         Start::Reply(reply) => reply,
@@ -42,7 +43,7 @@ fn query(data: &[u8], netmap: &Netmap, transport: Transport) {
         }
     };
     assert!(reply[..2] == data[..2], "an answer has its query's id");
-    assert!(transport == Transport::Tcp || reply.len() <= usize::from(super::walk::UDP_MAX));
+    assert!(transport == DnsTransport::Tcp || reply.len() <= usize::from(super::walk::UDP_MAX));
     // Twelve bytes are a header alone, for what could not be read.
     assert!(
         reply.len() == 12 || Message::from_vec(&reply).is_ok(),
@@ -59,9 +60,9 @@ fn answer(data: &[u8], question: &Question, netmap: &Netmap) {
         "what was believed is believed again"
     );
     let asked = question
-        .encode(id(data), Transport::Tcp)
+        .encode(id(data), DnsTransport::Tcp)
         .expect("DNS carries it");
-    let Start::Walk(mut walk) = Walk::begin(&asked, Transport::Udp) else {
+    let Start::Walk(mut walk) = Walk::begin(&asked, DnsTransport::Udp) else {
         panic!("our own question is none");
     };
     if let Step::Ask(source, _) = walk.step(netmap, true) {

@@ -1,11 +1,11 @@
-//! Decides how another resolver is asked, and what of its answer is believed: what belongs to the
-//! question, and no more. Asks nobody itself.
+//! The question to another resolver, and its answer. Decides which records of the answer are
+//! believed: those that belong to the question. Sends nothing itself.
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use super::walk::UDP_MAX;
-use super::{ALIASES_MAX, NEGATIVE_TTL, Transport, text_of};
+use super::{ALIASES_MAX, DnsTransport, NEGATIVE_TTL, text_of};
 
 /// A question to a resolver.
 #[derive(Debug, Clone)]
@@ -14,39 +14,40 @@ pub(crate) struct Question {
     kind: RecordType,
 }
 
-/// The judgement on the bytes that came back.
+/// The verdict on a message that may be the answer.
 #[derive(Debug)]
 pub(crate) enum Judged {
-    /// The answer.
+    /// It is the answer.
     Heard(Box<Heard>),
-    /// There is more of it over TCP.
+    /// It is cut short; TCP gives the whole answer.
     Truncated,
-    /// The resolver does not answer this, for a reason in words.
+    /// The resolver refuses or fails, for this reason in words.
     Failed(String),
-    /// Something else, maybe of somebody who guesses: the answer may still come.
+    /// It is not the answer, perhaps a forgery: the answer may still come.
     Other,
 }
 
 /// An answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Heard {
-    /// There is such a name, or there is none.
+    /// The response code: the name exists, or it does not.
     pub(crate) code: ResponseCode,
-    /// Aliases from the name on, then what was asked for at their end. None lives longer than
-    /// [`TTL_MAX`].
+    /// The aliases, beginning with that of the name, then the records at their end. None may be
+    /// kept longer than [`TTL_MAX`].
     pub(crate) records: Vec<Record>,
-    /// The end of the aliases, if nothing is said of it.
+    /// The end of the aliases, if the answer has no record of it.
     pub(crate) alias: Option<Name>,
-    /// The start of the zone that has nothing.
+    /// The start of authority of the zone in which the name or the type is missing.
     pub(crate) soa: Option<Record>,
     /// Seconds for which it may be kept.
     pub(crate) life: u32,
-    /// The message, for a cache: [`Question::recall`].
+    /// The message, which a cache keeps for [`Question::recall`].
     pub(crate) wire: Box<[u8]>,
 }
 
 impl Heard {
-    /// The records before the first name that is not `own`, and the alias that they leave open.
+    /// Returns the records before the first name that is not `own`, and the alias that they end
+    /// with.
     pub(crate) fn within(&self, own: impl Fn(&Name) -> bool) -> (&[Record], Option<&Name>) {
         let count = self.records.iter().take_while(|record| own(&record.name));
         let (own, others) = self.records.split_at(count.count());
@@ -63,24 +64,24 @@ impl Question {
         }
     }
 
-    /// The same, from text; `None` if DNS cannot carry the name.
+    /// Makes a question from text; `None` if DNS cannot carry the name.
     pub(crate) fn of_text(name: &str, kind: RecordType) -> Option<Self> {
         super::fqdn(name).map(|name| Self::new(&name, kind))
     }
 
-    /// Name and type, for a cache. Names that differ in odd bytes only are the same to nobody: they
-    /// are in no cache.
+    /// Returns name and type as the key of a cache; `None` for a name with bytes that have no text
+    /// of their own, which is never cached.
     pub(crate) fn key(&self) -> Option<(String, u16)> {
         let name = text_of(&self.name);
         (!name.contains('?')).then(|| (name, self.kind.into()))
     }
 
-    /// The message; `None` if DNS cannot carry it.
-    pub(crate) fn encode(&self, id: u16, transport: Transport) -> Option<Vec<u8>> {
+    /// Writes the message; `None` if DNS cannot carry it.
+    pub(crate) fn encode(&self, id: u16, transport: DnsTransport) -> Option<Vec<u8>> {
         let mut message = Message::new(id, MessageType::Query, OpCode::Query);
         message.metadata.recursion_desired = true;
         message.add_query(Query::query(self.name.clone(), self.kind));
-        if transport == Transport::Udp {
+        if transport == DnsTransport::Udp {
             let mut edns = Edns::new();
             edns.set_max_payload(UDP_MAX);
             message.set_edns(edns);
@@ -88,7 +89,7 @@ impl Question {
         message.to_vec().ok()
     }
 
-    /// Returns what `bytes` say to this question with this `id`.
+    /// Judges whether `bytes` are the answer to this question with this `id`.
     pub(crate) fn judge(&self, id: u16, bytes: &[u8]) -> Judged {
         let Some((header, _)) = bytes.split_first_chunk::<4>() else {
             return Judged::Other;
@@ -96,12 +97,12 @@ impl Question {
         if header[..2] != id.to_be_bytes() || header[2] & QR == 0 {
             return Judged::Other;
         }
-        // What was cut may be cut anywhere.
+        // A cut message may end in the middle of a record, so it is not parsed.
         if header[2] & TC != 0 {
             return Judged::Truncated;
         }
         let Ok(message) = Message::from_vec(bytes) else {
-            return Judged::Failed("an answer that is not understood".to_owned());
+            return Judged::Failed("its answer cannot be parsed".to_owned());
         };
         let code = message.metadata.response_code;
         let is_answer = matches!(code, ResponseCode::NoError | ResponseCode::NXDomain);
@@ -111,7 +112,7 @@ impl Question {
                     && asked.query_type() == self.kind
                     && asked.query_class() == DNSClass::IN
             }
-            // Some leave the question out where they refuse it.
+            // Some resolvers leave the question out when they refuse it.
             [] => !is_answer,
             _ => false,
         };
@@ -122,7 +123,7 @@ impl Question {
         }
     }
 
-    /// Returns what [`Heard::wire`] said to this question.
+    /// Reads the answer to this question from [`Heard::wire`].
     pub(crate) fn recall(&self, wire: &[u8]) -> Option<Heard> {
         let id = wire.first_chunk()?;
         match self.judge(u16::from_be_bytes(*id), wire) {
@@ -172,8 +173,8 @@ impl Question {
         });
         let shortest = records.iter().map(|record| record.ttl).min();
         let negative = soa.as_ref().map_or(NEGATIVE_TTL, |soa| soa.ttl);
-        // "No such name" is said of the end of the aliases, which may be nothing that this resolver
-        // knows.
+        // "No such name" is about the end of the aliases, which may be a name that this resolver
+        // does not know.
         let is_alias = !is_answered && name != self.name;
         Heard {
             code,
@@ -192,8 +193,8 @@ impl Question {
 const QR: u8 = 0x80;
 const TC: u8 = 0x02;
 
-/// Longest time that an answer of others is kept and may be kept, seconds: a host that moves is
-/// found in minutes, whatever its zone says.
+/// Longest time for which an answer of another resolver is kept here and by programs, seconds: a
+/// host with a new address is found again within minutes, whatever its zone allows.
 pub(crate) const TTL_MAX: u32 = 300;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Decides what the records and private zones of our networks say of a name. Names of devices are
-//! not its business.
+//! The DNS records that admins gave a name. Decides from the records and private zones of one
+//! network; names of devices are `lookup.rs`'s part.
 
 use hickory_proto::rr::RData;
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, SRV, TXT};
@@ -8,18 +8,17 @@ use overlan_protocol::netmap::Network;
 
 use super::fqdn;
 
-/// Returns what the network's records say of a name; `None` if it has none and there is nothing
-/// below it either.
+/// Returns the network's records of a name; `None` if neither the name nor a name below it has any.
 pub(crate) fn of(name: &str, network: &Network) -> Option<Vec<RData>> {
     if let Some(records) = network.dns.records.get(name) {
         return Some(records.iter().filter_map(data).collect());
     }
-    // "No such name" would deny the names below as well (RFC 8020).
+    // "No such name" would deny the names below it, too (RFC 8020).
     let has_names_below = network.dns.records.keys().any(|known| is_in(known, name));
     has_names_below.then(Vec::new)
 }
 
-/// `None` if DNS cannot carry it, which a controller does not send.
+/// Returns `None` if DNS cannot carry the record; a controller does not send such a record.
 fn data(record: &Record) -> Option<RData> {
     Some(match record {
         Record::A(address) => RData::A(A(*address)),

@@ -1,5 +1,5 @@
-//! Decides which addresses of the overlay have names when they are asked for backwards. Names
-//! themselves are not its business.
+//! Reverse DNS: the names of an overlay address. Decides which addresses have names; forward names
+//! are `lookup.rs`'s part.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -11,14 +11,14 @@ use overlan_protocol::netmap::{Netmap, Network};
 use super::{Found, apex, fqdn};
 use crate::names;
 
-/// `None` if the name is in no reverse zone of ours.
+/// Looks up a name of the reverse trees; `None` if it is in none of our reverse zones.
 pub(crate) fn find(text: &str, netmap: &Netmap) -> Option<Found> {
     let (labels, family) = if let Some(labels) = text.strip_suffix(".in-addr.arpa") {
         (labels, Family::V4)
     } else {
         (text.strip_suffix(".ip6.arpa")?, Family::V6)
     };
-    // From the top of the tree down, as an address is written.
+    // The top of the tree first, in the order in which an address is written.
     let labels: Vec<&str> = labels.rsplit('.').collect();
     let zone_len = family.zone_labels();
     let zone_labels = labels.get(..zone_len)?;
@@ -31,7 +31,7 @@ pub(crate) fn find(text: &str, netmap: &Netmap) -> Option<Found> {
     }
     let whole = family.labels();
     if labels.len() < whole {
-        // There may be names below. "No such name" would deny them all (RFC 8020).
+        // Names may exist below it, and "No such name" would deny them all (RFC 8020).
         return Some(Found::Node {
             zone,
             records: Vec::new(),
@@ -53,7 +53,7 @@ pub(crate) fn find(text: &str, netmap: &Netmap) -> Option<Found> {
     })
 }
 
-/// The names of all devices that have this host index, network by network.
+/// Lists the names of all devices with this host index, network by network.
 fn pointers(host: u32, netmap: &Netmap) -> Vec<RData> {
     netmap
         .networks
@@ -81,7 +81,7 @@ enum Family {
 }
 
 impl Family {
-    /// Labels of a whole address.
+    /// Returns the number of labels of a whole address.
     fn labels(self) -> usize {
         match self {
             Self::V4 => 4,
@@ -89,7 +89,7 @@ impl Family {
         }
     }
 
-    /// Labels of a zone: the prefix, to the next full label.
+    /// Returns the number of labels of our zone: the prefix, rounded up to a whole label.
     fn zone_labels(self) -> usize {
         match self {
             Self::V4 => usize::from(address::V4_PREFIX_LEN.div_ceil(8)),
@@ -103,7 +103,8 @@ impl Family {
         self.address(&labels).is_some_and(names::in_overlay)
     }
 
-    /// The address with these labels, most significant first; `None` if a label is no part of one.
+    /// Returns the address with these labels, most significant first; `None` if a label cannot be
+    /// part of an address.
     fn address(self, labels: &[&str]) -> Option<IpAddr> {
         match self {
             Self::V4 => labels.join(".").parse().ok().map(IpAddr::V4),
@@ -120,7 +121,7 @@ impl Family {
         }
     }
 
-    /// The name of the zone with these labels, most significant first.
+    /// Returns the name of the zone with these labels, most significant first.
     fn name(self, zone_labels: &[&str]) -> Option<Name> {
         let mut labels = zone_labels.to_vec();
         labels.reverse();

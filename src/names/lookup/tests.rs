@@ -12,7 +12,7 @@ use crate::names::tests::{netmap, network, two_networks};
 const ID: u16 = 0x4711;
 
 /// The answer to one message when nobody else can be asked.
-pub(crate) fn answer(query: &[u8], netmap: &Netmap, transport: Transport) -> Option<Vec<u8>> {
+pub(crate) fn answer(query: &[u8], netmap: &Netmap, transport: DnsTransport) -> Option<Vec<u8>> {
     let mut walk = match Walk::begin(query, transport) {
         Start::Silence => return None,
         Start::Reply(reply) => return Some(reply),
@@ -31,7 +31,7 @@ pub(crate) fn query(name: &str, kind: RecordType) -> Message {
     message
 }
 
-fn ask(netmap: &Netmap, message: &Message, transport: Transport) -> Message {
+fn ask(netmap: &Netmap, message: &Message, transport: DnsTransport) -> Message {
     let bytes = answer(&message.to_vec().unwrap(), netmap, transport).expect("an answer");
     let reply = Message::from_vec(&bytes).unwrap();
     assert_eq!(reply.metadata.id, ID);
@@ -40,7 +40,7 @@ fn ask(netmap: &Netmap, message: &Message, transport: Transport) -> Message {
 }
 
 pub(crate) fn look_up(netmap: &Netmap, name: &str, kind: RecordType) -> Message {
-    ask(netmap, &query(name, kind), Transport::Udp)
+    ask(netmap, &query(name, kind), DnsTransport::Udp)
 }
 
 /// The data of the answers, as text.
@@ -234,7 +234,7 @@ fn what_is_not_ours_is_refused() {
     }
     let mut chaos = query("web.demo.overlan.lan.", RecordType::A);
     chaos.queries[0].set_query_class(DNSClass::CH);
-    let refused = ask(&netmap, &chaos, Transport::Tcp);
+    let refused = ask(&netmap, &chaos, DnsTransport::Tcp);
     assert_eq!(refused.metadata.response_code, ResponseCode::Refused);
     let transfer = look_up(&netmap, "overlan.lan.", RecordType::AXFR);
     assert_eq!(transfer.metadata.response_code, ResponseCode::Refused);
@@ -256,7 +256,7 @@ fn what_is_no_query_gets_a_short_answer_or_none() {
         .to_vec()
         .unwrap();
     let code = |bytes: &[u8]| {
-        let reply = answer(bytes, &netmap, Transport::Udp)?;
+        let reply = answer(bytes, &netmap, DnsTransport::Udp)?;
         assert_eq!(&reply[..2], &ID.to_be_bytes());
         assert_eq!(reply[2] & 0x80, 0x80);
         Some(reply[3] & 0x0f)
@@ -308,7 +308,7 @@ fn with_edns(mut message: Message, size: u16, version: u8) -> Message {
 fn a_datagram_is_never_larger_than_the_client_takes() {
     let netmap = many_networks();
     let plain = query("1.0.64.100.in-addr.arpa.", RecordType::PTR);
-    let reply = ask(&netmap, &plain, Transport::Udp);
+    let reply = ask(&netmap, &plain, DnsTransport::Udp);
     assert!(reply.metadata.truncation && reply.edns.is_none());
     assert!(
         (5..20).contains(&reply.answers.len()),
@@ -316,7 +316,7 @@ fn a_datagram_is_never_larger_than_the_client_takes() {
         reply.answers.len()
     );
     assert_eq!(reply.queries.len(), 1);
-    let reply = ask(&netmap, &plain, Transport::Tcp);
+    let reply = ask(&netmap, &plain, DnsTransport::Tcp);
     assert!(!reply.metadata.truncation);
     assert_eq!(reply.answers.len(), netmap.networks.len());
 
@@ -324,7 +324,7 @@ fn a_datagram_is_never_larger_than_the_client_takes() {
     while few.networks.len() > 15 {
         few.networks.pop_first();
     }
-    let len = answer(&plain.to_vec().unwrap(), &few, Transport::Tcp)
+    let len = answer(&plain.to_vec().unwrap(), &few, DnsTransport::Tcp)
         .unwrap()
         .len();
     assert!((513..1200).contains(&len), "{len}");
@@ -335,11 +335,11 @@ fn a_datagram_is_never_larger_than_the_client_takes() {
         (1232, true),
         (65_535, true),
     ] {
-        let reply = ask(&few, &with_edns(plain.clone(), size, 0), Transport::Udp);
+        let reply = ask(&few, &with_edns(plain.clone(), size, 0), DnsTransport::Udp);
         assert_eq!(!reply.metadata.truncation, fits, "{size}");
         assert_eq!(reply.edns.unwrap().max_payload(), 1232);
     }
-    let large = ask(&netmap, &with_edns(plain, 65_535, 0), Transport::Udp);
+    let large = ask(&netmap, &with_edns(plain, 65_535, 0), DnsTransport::Udp);
     assert!(
         large.metadata.truncation,
         "no path takes 6 KiB in one piece"
@@ -349,7 +349,7 @@ fn a_datagram_is_never_larger_than_the_client_takes() {
 #[test]
 fn an_edns_version_of_the_future_is_refused() {
     let message = with_edns(query("web.demo.overlan.lan.", RecordType::A), 1232, 1);
-    let reply = ask(&netmap(), &message, Transport::Udp);
+    let reply = ask(&netmap(), &message, DnsTransport::Udp);
     assert_eq!(u16::from(reply.metadata.response_code), 16, "BADVERS");
     assert_eq!(reply.edns.unwrap().version(), 0);
 }
@@ -357,7 +357,7 @@ fn an_edns_version_of_the_future_is_refused() {
 proptest! {
     #[test]
     fn any_bytes_have_an_answer_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = answer(&bytes, &two_networks(), Transport::Udp);
+        let _ = answer(&bytes, &two_networks(), DnsTransport::Udp);
     }
 
     #[test]
@@ -372,7 +372,7 @@ proptest! {
             *place = byte;
         }
         bytes.truncate(len);
-        if let Some(reply) = answer(&bytes, &two_networks(), Transport::Udp) {
+        if let Some(reply) = answer(&bytes, &two_networks(), DnsTransport::Udp) {
             prop_assert_eq!(&reply[..2], &bytes[..2]);
             prop_assert!(reply.len() <= 1232);
         }

@@ -1,5 +1,5 @@
-//! Decides, step by step, what one query is answered: from our own names at once, and behind a name
-//! of somebody else with what its resolver said. Asks nobody itself.
+//! One DNS query on its way to the answer, step by step: our own names are answered at once, other
+//! names from the answer of their resolver. Decides the next step; asks no resolver itself.
 
 use std::net::IpAddr;
 
@@ -10,12 +10,13 @@ use overlan_protocol::gateway::may_lead_to;
 use overlan_protocol::netmap::Netmap;
 
 use super::heard::{Heard, Question};
-use super::{ALIASES_MAX, Found, NEGATIVE_TTL, Resolvers, TTL, Transport, find, soa};
+use super::{ALIASES_MAX, DnsTransport, Found, NEGATIVE_TTL, Resolvers, TTL, find, soa};
 use crate::names::{self, Destination};
 
-/// The beginning of work on one message.
+/// The result of reading one message.
 pub(crate) enum Start {
-    /// Silence is the only safe answer: it is too short to have a header, or an answer itself.
+    /// It gets no answer, which alone is safe: it is too short for a header, or is itself an
+    /// answer.
     Silence,
     /// It is answered already.
     Reply(Vec<u8>),
@@ -23,11 +24,11 @@ pub(crate) enum Start {
     Walk(Box<Walk>),
 }
 
-/// The place where a walk has come to.
+/// The next step of a walk.
 pub(crate) enum Step {
-    /// Everything is said: [`Walk::finish`].
+    /// The answer is whole: [`Walk::finish`].
     Done,
-    /// That has to be asked first: [`Walk::handle_heard`].
+    /// These resolvers have to be asked this question: [`Walk::handle_heard`].
     Ask(Resolvers, Question),
 }
 
@@ -35,27 +36,27 @@ pub(crate) enum Step {
 pub(crate) struct Walk {
     reply: Message,
     header: RawHeader,
-    /// Bytes that the answer may have.
+    /// Longest answer, bytes.
     limit: usize,
-    /// The name as it was asked for, since some resolvers tell answers from forgeries by its case;
-    /// then the aliases behind it.
+    /// The name in the case in which it was asked for, since some resolvers tell answers from
+    /// forgeries by it; later, the alias that was followed last.
     name: Name,
     wanted: RecordType,
-    /// Names that were looked at before this one.
+    /// The number of names before this one.
     steps: usize,
     is_done: bool,
 }
 
 impl Walk {
     /// Reads a message.
-    pub(crate) fn begin(query: &[u8], transport: Transport) -> Start {
+    pub(crate) fn begin(query: &[u8], transport: DnsTransport) -> Start {
         let Some(header) = RawHeader::read(query).filter(|header| !header.is_response()) else {
             return Start::Silence;
         };
         if header.opcode() != 0 {
             return Start::Reply(header.refusal(ResponseCode::NotImp));
         }
-        // Before the message is taken apart, so that its counts cost nothing.
+        // Before the message is parsed, so that large counts cost nothing.
         if header.questions() != 1 {
             return Start::Reply(header.refusal(ResponseCode::FormErr));
         }
@@ -81,8 +82,8 @@ impl Walk {
             reply,
             header,
             limit: match transport {
-                Transport::Udp => usize::from(limit),
-                Transport::Tcp => usize::from(u16::MAX),
+                DnsTransport::Udp => usize::from(limit),
+                DnsTransport::Tcp => usize::from(u16::MAX),
             },
             name: question.name().clone(),
             wanted: question.query_type(),
@@ -99,8 +100,8 @@ impl Walk {
         Start::Walk(Box::new(walk))
     }
 
-    /// Goes on until the answer is whole or somebody has to be asked. `forwards` says whether
-    /// foreign names are handed on.
+    /// Goes on until the answer is whole or a resolver has to be asked. With `forwards`, foreign
+    /// names are forwarded.
     pub(crate) fn step(&mut self, netmap: &Netmap, forwards: bool) -> Step {
         if forwards {
             self.reply.metadata.recursion_available = true;
@@ -115,7 +116,8 @@ impl Walk {
             let source = match find(&self.name, netmap) {
                 Found::Delegated(zone) => Resolvers::Zone(zone),
                 Found::Foreign if forwards => {
-                    // What is ours is not known yet, and must not be told to others.
+                    // Without a netmap our names are not known, and they must not be sent to other
+                    // resolvers.
                     if netmap.version == 0 {
                         self.end(ResponseCode::ServFail);
                         break;
@@ -123,8 +125,7 @@ impl Walk {
                     Resolvers::Forward
                 }
                 Found::Foreign => {
-                    // The end of an alias that leads out of our zones is for the client to ask
-                    // elsewhere.
+                    // An alias that ends outside our zones: the client asks another resolver.
                     match self.steps {
                         0 => self.end(ResponseCode::Refused),
                         _ => self.is_done = true,
@@ -146,7 +147,7 @@ impl Walk {
         Step::Done
     }
 
-    /// Adds what a name of ours has, and goes on to the name that it stands for.
+    /// Adds the records of a name of ours, and goes on to the name that it is an alias of.
     fn add_own(&mut self, zone: Name, records: Vec<RData>, netmap: &Netmap) {
         if self.steps == 0 {
             self.reply.metadata.authoritative = true;
@@ -177,7 +178,7 @@ impl Walk {
         }
     }
 
-    /// Goes on with what was said to [`Step::Ask`]; `None` = nobody answered. Addresses that
+    /// Goes on with the answer to [`Step::Ask`]; `None` if no resolver answered. Addresses that
     /// programs must not take from that source are left out.
     pub(crate) fn handle_heard(
         &mut self,
@@ -191,8 +192,8 @@ impl Walk {
             self.end(ResponseCode::ServFail);
             return;
         };
-        // Of names that are not its own a source may say what it likes: the first such name is
-        // where the alias ends.
+        // A source is believed about its own names only: the aliases end at the first name that is
+        // not its own.
         let (own, alias) = heard.within(|name| is_of(source, name, netmap));
         for known in own {
             if !may_say(source, &known.data, netmap) {
@@ -210,7 +211,7 @@ impl Walk {
         {
             match source {
                 Resolvers::Zone(_) => self.follow(alias.clone()),
-                // A foreign name that stands for one of ours would be one more way to reach private
+                // A foreign name that is an alias of ours would be one more way to reach private
                 // hosts by it.
                 Resolvers::Forward => self.is_done = true,
             }
@@ -224,7 +225,7 @@ impl Walk {
         self.end(heard.code);
     }
 
-    /// The message to send.
+    /// Writes the answer.
     pub(crate) fn finish(&self) -> Vec<u8> {
         let bytes = match self.reply.to_vec() {
             Ok(bytes) if bytes.len() <= self.limit => Some(bytes),
@@ -234,8 +235,8 @@ impl Walk {
         bytes.unwrap_or_else(|| self.header.refusal(ResponseCode::ServFail))
     }
 
-    /// As many answers as fit, marked as cut: not everybody asks again over TCP (musl before
-    /// 1.2.4).
+    /// Writes as many records as fit, marked as cut, since not every client asks again over TCP
+    /// (musl before 1.2.4).
     fn cut(&self) -> Option<Vec<u8>> {
         let mut cut = self.reply.truncate();
         let with = |cut: &mut Message, count: usize| {
@@ -264,7 +265,7 @@ impl Walk {
     }
 }
 
-/// Returns whether the name is one that `source` is asked for.
+/// Returns true for a name that `source` answers for.
 pub(crate) fn is_of(source: &Resolvers, name: &Name, netmap: &Netmap) -> bool {
     match find(name, netmap) {
         Found::Foreign => *source == Resolvers::Forward,
@@ -273,10 +274,10 @@ pub(crate) fn is_of(source: &Resolvers, name: &Name, netmap: &Netmap) -> bool {
     }
 }
 
-/// Returns whether a program may hear that of `source`. Nobody may name this host itself or what
-/// only its link sees. A zone's resolver may name the overlay and what lies behind it; a foreign
-/// one must not, since a page in a browser could reach private hosts by a name of its own (DNS
-/// rebinding).
+/// Returns true if a program may get that record from `source`. No resolver may name this host
+/// itself, or a link-local address. A zone's resolver may name the overlay and the hosts of
+/// gateways; a foreign one may not, since a page in a browser could reach private hosts by a name
+/// of its own (DNS rebinding).
 fn may_say(source: &Resolvers, data: &RData, netmap: &Netmap) -> bool {
     let may_name = |address: IpAddr| {
         let address = address.to_canonical();
@@ -290,7 +291,7 @@ fn may_say(source: &Resolvers, data: &RData, netmap: &Netmap) -> bool {
     };
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "the list of types is open, and the others hold no address that programs connect to"
+        reason = "the list is open, and the other types hold no address that programs use"
     )]
     match data {
         RData::A(v4) => may_name(v4.0.into()),
@@ -301,7 +302,7 @@ fn may_say(source: &Resolvers, data: &RData, netmap: &Netmap) -> bool {
     }
 }
 
-/// The addresses in the parameters of a service.
+/// Lists the addresses in the parameters of a service record.
 fn hints<K>(params: &[(K, SvcParamValue)]) -> impl Iterator<Item = IpAddr> {
     params.iter().flat_map(|(_, value)| {
         let mut addresses: Vec<IpAddr> = Vec::new();
@@ -322,7 +323,7 @@ struct RawHeader {
 }
 
 impl RawHeader {
-    /// `None` if the message is too short to say even whether it is a query.
+    /// Returns `None` if the message is too short for a header.
     fn read(message: &[u8]) -> Option<Self> {
         let header: &[u8; HEADER_LEN] = message.first_chunk()?;
         Some(Self {
@@ -344,7 +345,7 @@ impl RawHeader {
         self.questions
     }
 
-    /// A header alone, with the operation and the "recursion desired" bit of the query.
+    /// Writes a header alone, with the operation and the "recursion desired" bit of the query.
     fn refusal(&self, code: ResponseCode) -> Vec<u8> {
         let mut bytes = vec![0; HEADER_LEN];
         bytes[..2].copy_from_slice(&self.id);
@@ -359,11 +360,11 @@ const QR: u8 = 0x80;
 const OPCODE: u8 = 0x78;
 const RD: u8 = 0x01;
 
-/// Bytes of a UDP answer that every client takes (RFC 1035).
+/// Bytes of a UDP answer that every client accepts (RFC 1035).
 const UDP_MIN: u16 = 512;
 
-/// Bytes of a UDP message that pass every path in one piece (DNS flag day 2020): what we advertise,
-/// and the most we send.
+/// Bytes of a UDP message that pass every path in one piece (DNS flag day 2020). We advertise this
+/// size and send at most as much.
 pub(crate) const UDP_MAX: u16 = 1232;
 
 #[cfg(test)]

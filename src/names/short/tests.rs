@@ -134,11 +134,11 @@ fn a_port_that_no_gateway_offers_is_told_with_those_that_are() {
         other => panic!("{text}: {other:?}"),
     };
     for (text, ports, is_foreign) in [
-        ("10.1.2.3", "offered: 22, 5432", true),
-        ("::ffff:10.1.2.3", "offered: 22, 5432", true),
-        ("db.internal", "offered: 5432", true),
-        ("pg", "offered: 5432", false),
-        ("pg.demo.overlan.lan", "offered: 5432", false),
+        ("10.1.2.3", "ports with a route: 22, 5432", true),
+        ("::ffff:10.1.2.3", "ports with a route: 22, 5432", true),
+        ("db.internal", "ports with a route: 5432", true),
+        ("pg", "ports with a route: 5432", false),
+        ("pg.demo.overlan.lan", "ports with a route: 5432", false),
     ] {
         let told = not_offered(text);
         let shown = told.to_string();

@@ -109,7 +109,7 @@ fn other_names_are_handed_on_only_if_told_and_cannot_name_what_is_private() {
 fn a_forward_that_cannot_be_is_refused_at_the_start() {
     let lab = Lab::start();
     for (dns, forward, text) in [
-        ("127.0.0.1:1", "127.0.0.1:1", "answers names itself"),
+        ("127.0.0.1:1", "127.0.0.1:1", "own DNS server"),
         ("off", "192.0.2.1", "--dns is off"),
         ("127.0.0.1:0", "100.64.0.7", "address of the overlay"),
         ("127.0.0.1:0", "0.0.0.0", "not an address"),

@@ -162,7 +162,7 @@ fn names_of_a_zone_are_asked_of_its_resolvers_by_every_door() {
 
     laptop
         .run(&["nc", "--udp", "app.corp.example", "80"])
-        .refused(1, &["are for connections"]);
+        .refused(1, &["which other resolvers answer"]);
 
     // Each cause as it is, and nothing of it from this host.
     assert_eq!(laptop.socks_reply("http://nobody.corp.example/"), "4");

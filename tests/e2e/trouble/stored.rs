@@ -51,7 +51,7 @@ fn a_state_that_cannot_be_used_is_named() {
     damaged(
         "device.json",
         &|whole| whole.replace("\"schema_version\":1", "\"schema_version\":9"),
-        &["schema version 9", "another version wrote it"],
+        &["schema version 9", "another version of overlan wrote it"],
     );
     let short = |whole: &str| {
         let mut document: Value = serde_json::from_str(whole).unwrap();
@@ -102,7 +102,7 @@ fn a_state_that_cannot_be_used_is_named() {
     assert!(device.program.stop().success());
     fs::write(directory.join("device.json"), "garbage").unwrap();
     run(overlan().arg("logout").args(state(&directory)), "")
-        .refused(1, &["removed here", "the controller was not told"]);
+        .refused(1, &["removed here", "but not at the controller"]);
     let anew = lab.up("device");
     assert_eq!(anew.status()["state"], "running");
 }

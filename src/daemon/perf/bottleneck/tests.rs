@@ -41,9 +41,9 @@ fn check(name: Bottleneck, text: &str, change: impl Fn(&mut DirectionFacts)) {
 
 #[test]
 fn when_nobody_waits_it_is_unclear() {
-    check(Bottleneck::Unclear, "no cause", |_| {});
+    check(Bottleneck::Unclear, "no counter stands out", |_| {});
     // Nothing is known about an end that tells nothing.
-    check(Bottleneck::Unclear, "no cause", |facts| {
+    check(Bottleneck::Unclear, "no counter stands out", |facts| {
         facts.sender = Sample::default();
         facts.receiver = Sample::default();
     });

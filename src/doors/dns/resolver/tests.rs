@@ -308,15 +308,15 @@ async fn foreign_names_are_asked_over_udp_and_whole_over_tcp() {
             .unwrap();
         Message::from_vec(&reply).unwrap()
     };
-    let reply = ask("www.example.org.", RecordType::A, Transport::Udp).await;
+    let reply = ask("www.example.org.", RecordType::A, DnsTransport::Udp).await;
     assert_eq!(texts(&reply.answers), ["10.1.0.1"]);
     assert!(reply.metadata.recursion_available);
-    let cut = ask("www.example.org.", RecordType::TXT, Transport::Udp).await;
+    let cut = ask("www.example.org.", RecordType::TXT, DnsTransport::Udp).await;
     assert!(cut.metadata.truncation && cut.answers.len() < 5, "{cut}");
-    let whole = ask("www.example.org.", RecordType::TXT, Transport::Tcp).await;
+    let whole = ask("www.example.org.", RecordType::TXT, DnsTransport::Tcp).await;
     assert_eq!(whole.answers.len(), 20);
     // Our names stay here, whichever resolvers there are.
-    let own = ask("no.demo.overlan.lan.", RecordType::A, Transport::Udp).await;
+    let own = ask("no.demo.overlan.lan.", RecordType::A, DnsTransport::Udp).await;
     assert_eq!(own.metadata.response_code, ResponseCode::NXDomain);
 }
 
@@ -330,7 +330,7 @@ async fn a_resolver_that_is_not_there_fails_at_once() {
     let dial = |_, _| async { Err::<DuplexStream, _>(DialError::Offline) };
     let bytes = query("www.example.org.", RecordType::A).to_vec().unwrap();
     let netmap = netmap();
-    let asked = resolver.answer(&bytes, &netmap, Transport::Udp, dial);
+    let asked = resolver.answer(&bytes, &netmap, DnsTransport::Udp, dial);
     let reply = asked.await.unwrap();
     let reply = Message::from_vec(&reply).unwrap();
     assert_eq!(reply.metadata.response_code, ResponseCode::ServFail);

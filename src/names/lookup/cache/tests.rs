@@ -9,7 +9,7 @@ use super::*;
 fn heard(number: usize, life: u32, addresses: usize) -> Heard {
     let question = question(number);
     let bytes = question
-        .encode(7, crate::names::lookup::Transport::Tcp)
+        .encode(7, crate::names::lookup::DnsTransport::Tcp)
         .unwrap();
     let mut message = Message::from_vec(&bytes).unwrap();
     message.metadata.message_type = MessageType::Response;

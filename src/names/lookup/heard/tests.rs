@@ -120,10 +120,10 @@ fn a_question_asks_for_recursion_and_says_over_udp_what_fits() {
         let bytes = question().encode(ID, transport).unwrap();
         Message::from_vec(&bytes).unwrap()
     };
-    let udp = message(Transport::Udp);
+    let udp = message(DnsTransport::Udp);
     assert!(udp.metadata.recursion_desired);
     assert_eq!(udp.edns.unwrap().max_payload(), UDP_MAX);
-    assert!(message(Transport::Tcp).edns.is_none());
+    assert!(message(DnsTransport::Tcp).edns.is_none());
     assert_eq!(
         question().key(),
         Some(("db.corp.example".to_owned(), RecordType::A.into()))
@@ -140,7 +140,10 @@ proptest! {
 
     #[test]
     fn a_damaged_answer_is_judged(index in 0usize..120, byte in any::<u8>(), len in 0usize..140) {
-        let records = vec![alias("db.corp.example.", 50, "node.corp.example."), a("node.corp.example.", 9, 1)];
+        let records = vec![
+            alias("db.corp.example.", 50, "node.corp.example."),
+            a("node.corp.example.", 9, 1),
+        ];
         let mut bytes = answer(records).to_vec().unwrap();
         if let Some(place) = bytes.get_mut(index) {
             *place = byte;

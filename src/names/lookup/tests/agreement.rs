@@ -152,7 +152,7 @@ fn made(name: &str, members: Vec<Member>, records: Records, zones: &[&str], own:
     network
 }
 
-/// What DNS says of a whole name.
+/// The answer of DNS about a whole name.
 #[derive(Debug)]
 struct Said {
     code: ResponseCode,
@@ -167,7 +167,7 @@ fn said(netmap: &Netmap, name: &str) -> Said {
     let mut addresses = BTreeSet::new();
     let mut code = ResponseCode::NoError;
     for kind in [RecordType::A, RecordType::AAAA] {
-        let reply = ask(netmap, &query(&format!("{name}."), kind), Transport::Tcp);
+        let reply = ask(netmap, &query(&format!("{name}."), kind), DnsTransport::Tcp);
         code = reply.metadata.response_code;
         for record in &reply.answers {
             if let RData::A(v4) = &record.data {
@@ -226,7 +226,7 @@ fn key(netmap: &Netmap, device: Resolved) -> (bool, Option<IdentityKey>) {
     (device.own, peer.map(|peer| peer.identity))
 }
 
-/// How often each way was seen: a test that never met one says nothing about it.
+/// The number of times that each way was seen: a test that never met one proves nothing about it.
 #[derive(Default)]
 struct WaysSeen {
     device: AtomicUsize,
@@ -361,7 +361,7 @@ fn is_short_as_dns_says(netmap: &Snapshot, text: &str) -> Result<(), TestCaseErr
             let reply = ask(
                 netmap,
                 &query(&format!("{name}."), RecordType::ANY),
-                Transport::Tcp,
+                DnsTransport::Tcp,
             );
             !reply.answers.is_empty()
         })

@@ -29,7 +29,7 @@ fn netmap() -> Arc<Netmap> {
 
 fn walk(name: &str, kind: RecordType) -> Box<Walk> {
     let bytes = query(name, kind).to_vec().unwrap();
-    match Walk::begin(&bytes, Transport::Tcp) {
+    match Walk::begin(&bytes, DnsTransport::Tcp) {
         Start::Walk(walk) => walk,
         Start::Silence | Start::Reply(_) => panic!("{name} is a question"),
     }
