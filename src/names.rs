@@ -1,5 +1,5 @@
-//! The meaning of names and addresses: a device, a host of a gateway, a name of a delegated zone, or
-//! foreign. Decides from the netmap alone; holds no connection and asks no resolver.
+//! The meaning of names and addresses: a device, a host of a gateway, a name of a delegated zone,
+//! or foreign. Decides from the netmap alone; holds no connection and asks no resolver.
 
 mod advice;
 mod destination;

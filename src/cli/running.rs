@@ -8,10 +8,11 @@ use clap::Args;
 use overlan::program::node::Whois;
 use overlan::program::socket::{CallError, Refusal, Request, Response, call, call_until_stopped};
 use overlan::program::status::{Status, View};
+use overlan_transport::clock::wall;
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::wait::{self, Check};
-use crate::cli::{StateArgs, now_unix, output, terminal};
+use crate::cli::{StateArgs, output, terminal};
 
 #[derive(Debug, Args)]
 #[command(after_help = STATUS_EXAMPLES)]
@@ -98,7 +99,7 @@ pub(crate) async fn status(args: &StatusArgs) -> Result<(), Failure> {
     if args.json {
         output::json(&status)
     } else {
-        output::answer(&status.table(now_unix(), view(args.verbose)))
+        output::answer(&status.table(wall(), view(args.verbose)))
     }
 }
 

@@ -15,13 +15,14 @@ use overlan::program::right::{self, EnrolFacts, EnrolRight};
 use overlan::program::state::{Device, StateDir};
 use overlan_protocol::api::Credential;
 use overlan_protocol::key::Secret;
+use overlan_transport::clock::wall;
 use rustix::process::{Resource, getrlimit};
 
 use crate::cli::enrol::EnrolArgs;
 use crate::cli::exit::Failure;
 use crate::cli::memory::MemoryArgs;
 use crate::cli::stop::Signals;
-use crate::cli::{StateArgs, api, duration, login, now_unix, output, prompt, upstream, waiting};
+use crate::cli::{StateArgs, api, duration, login, output, prompt, upstream, waiting};
 
 pub(crate) use background::log_file;
 use listeners::ListenerArgs;
@@ -229,7 +230,7 @@ async fn enrol_device(
         auth_key,
         session: state.load_login()?,
         can_ask: prompt::can_ask(),
-        now: now_unix(),
+        now: wall(),
     })?;
     let (join, credential) = match right {
         EnrolRight::Credential { join, credential } => (join, credential),

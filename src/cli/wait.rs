@@ -10,12 +10,13 @@ use overlan::program::node::Whois;
 use overlan::program::socket::{CallError, Refusal, RefusalKind};
 use overlan::program::status::Presence;
 use overlan::program::status::{LinkState, State, Status};
+use overlan_transport::clock::wall;
 use tokio::time::{Instant, sleep_until};
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::stop::Signals;
 use crate::cli::up::APPROVE;
-use crate::cli::{StateArgs, duration, now_unix, output, running, waiting};
+use crate::cli::{StateArgs, duration, output, running, waiting};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -171,7 +172,7 @@ pub(crate) async fn watch(state: &StateArgs, json: bool, verbose: bool) -> Resul
             if json {
                 output::answer(&serde_json::to_string(&status).map_err(io::Error::from)?)?;
             } else {
-                output::answer(&status.table(now_unix(), running::view(verbose)))?;
+                output::answer(&status.table(wall(), running::view(verbose)))?;
             }
             shown = Some(status);
         }
@@ -189,7 +190,7 @@ async fn watch_at_terminal(state: &StateArgs, verbose: bool) -> Result<(), Failu
         loop {
             let next = Instant::now() + WATCH_EVERY;
             let status = running::ask_status(state).await?;
-            let table = status.table(now_unix(), running::view(verbose));
+            let table = status.table(wall(), running::view(verbose));
             output::answer(&format!("{CLEAR}{table}"))?;
             sleep_until(next).await;
         }

@@ -228,13 +228,15 @@ async fn copy(
     mut overlay: netstack::TcpStream,
     events: &mpsc::Sender<Happened>,
 ) -> Result<(), CarryError> {
+    let remote = overlay.peer_addr();
+    let peer = tracing::debug_span!("peer", address = %remote);
     let connected = Happened::Connected {
-        remote: overlay.peer_addr(),
+        remote,
         datagram_max: 0,
     };
     tell(events, connected).await;
     let spliced = splice(&mut local, &mut overlay).await;
-    tracing::debug!(?spliced, "a carried connection ended");
+    peer.in_scope(|| tracing::debug!(?spliced, "a carried connection ended"));
     match spliced.failure {
         Some((SplicedSide::Right, _)) if spliced.aborted => Err(CarryError::Reset),
         Some(_) | None => Ok(()),
@@ -243,7 +245,7 @@ async fn copy(
 
 /// Sends an event to the command. If the command is gone, the carry ends in another way.
 async fn tell(events: &mpsc::Sender<Happened>, happened: Happened) {
-    let _told = events.send(happened).await;
+    let _sent = events.send(happened).await;
 }
 
 fn one(sockets: Vec<OwnedFd>) -> io::Result<OwnedFd> {

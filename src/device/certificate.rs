@@ -9,10 +9,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use data_encoding::BASE64;
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::{CertificateRequest, CertificateResponse, NameKey, name_key_message};
 use overlan_protocol::key::{DeviceId, NetworkId, Secret, encode_signature};
 use overlan_protocol::netmap::Netmap;
@@ -33,8 +35,8 @@ pub(crate) struct Held {
     issued: CertificateResponse,
     /// The names that the device had when it asked.
     asked_for: Names,
-    /// The time of that request, seconds since the Unix epoch.
-    asked: u64,
+    /// The time of that request.
+    asked: UnixTime,
 }
 
 /// The time of the next request for certificates.
@@ -44,8 +46,8 @@ pub(crate) enum Due {
     Never,
     /// Now.
     Now,
-    /// At this time, seconds since the Unix epoch.
-    At(u64),
+    /// At this time.
+    At(UnixTime),
 }
 
 /// Lists the names that `netmap` gives its device.
@@ -58,7 +60,7 @@ pub(crate) fn names(netmap: &Netmap) -> Names {
 }
 
 /// Returns the time of the next request, for a device that has `names` and the certificates `held`.
-pub(crate) fn due(now: u64, held: Option<&Held>, names: &Names) -> Due {
+pub(crate) fn due(now: UnixTime, held: Option<&Held>, names: &Names) -> Due {
     if names.is_empty() {
         return Due::Never;
     }
@@ -104,7 +106,7 @@ impl Asking {
     /// Joins the key and the controller's answer; `None` if the answer does not fit the key.
     pub(crate) fn answered(
         self,
-        now: u64,
+        now: UnixTime,
         names: Names,
         issued: CertificateResponse,
     ) -> Option<Held> {
@@ -142,21 +144,21 @@ impl Held {
     }
 
     /// Returns the time when all of them expire.
-    pub(crate) fn expires(&self) -> u64 {
-        self.issued.expires
+    pub(crate) fn expires(&self) -> UnixTime {
+        UnixTime::from_secs(self.issued.expires)
     }
 
     /// Returns the time when two thirds of their life have passed: the last third is for a
     /// controller that is away.
-    fn renew_at(&self) -> u64 {
-        let life = self.issued.expires.saturating_sub(self.asked);
-        self.asked + (life / 3 * 2).max(RENEW_AFTER_MIN_SECS)
+    fn renew_at(&self) -> UnixTime {
+        let life = self.expires().since(self.asked);
+        self.asked + (life / 3 * 2).max(RENEW_AFTER_MIN)
     }
 }
 
-/// Shortest time between two requests, seconds, also where the clocks differ so much that new
+/// Shortest time between two requests, also where the clocks differ so much that new
 /// certificates have already expired.
-const RENEW_AFTER_MIN_SECS: u64 = 3_600;
+const RENEW_AFTER_MIN: Duration = Duration::from_secs(3_600);
 
 #[cfg(test)]
 mod tests;

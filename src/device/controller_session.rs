@@ -49,7 +49,7 @@ pub enum Health {
     /// The session is open, and the netmap is the controller's newest.
     Connected {
         /// The time when it began.
-        since: u64,
+        since: UnixTime,
     },
     /// The last attempt failed, and another follows.
     Unreachable {
@@ -251,9 +251,7 @@ impl Control {
         self.health.send_if_modified(|health| {
             let is_news = !matches!(health, Health::Connected { .. });
             if is_news {
-                *health = Health::Connected {
-                    since: wall().as_secs(),
-                };
+                *health = Health::Connected { since: wall() };
             }
             is_news
         });
@@ -329,7 +327,7 @@ impl Control {
                     backoff.handle_success(now());
                 }
                 Err(error) => {
-                    tracing::info!(%error, "the controller gave no fresh ticket; it is asked again");
+                    tracing::info!(%error, "the controller gave no new ticket; it is asked again");
                 }
             }
             // Also after a success: a relay that refuses every ticket must not cause a busy loop.

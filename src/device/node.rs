@@ -87,9 +87,9 @@ pub enum NodeError {
 
 /// A handle on a device that is up. All clones are the same node.
 ///
-/// [`Node::close`] ends it in order, and [`Node::shutdown`] at once. It also ends, in the background,
-/// when the last of its clones, [`Stream`]s, [`Listener`]s and [`UdpSocket`]s is dropped. Two nodes
-/// of one process share nothing.
+/// [`Node::close`] ends it in order, and [`Node::shutdown`] at once. It also ends, in the
+/// background, when the last of its clones, [`Stream`]s, [`Listener`]s and [`UdpSocket`]s is
+/// dropped. Two nodes of one process share nothing.
 #[derive(Clone)]
 pub struct Node {
     inner: Arc<Inner>,

@@ -1,6 +1,7 @@
 //! The right by which a device is enrolled: an auth key, a login, or a person who can be asked.
 //! Decides from facts; reads nothing.
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::{Credential, JoinString};
 use overlan_protocol::key::Secret;
 
@@ -17,8 +18,8 @@ pub struct EnrolFacts {
     pub session: Option<Login>,
     /// True if a person at a terminal can be asked.
     pub can_ask: bool,
-    /// Seconds since the Unix epoch.
-    pub now: u64,
+    /// The present time.
+    pub now: UnixTime,
 }
 
 /// The right by which a device is enrolled.
@@ -90,7 +91,7 @@ pub fn choose(facts: EnrolFacts) -> Result<EnrolRight, NoEnrolRight> {
             .server
             .as_ref()
             .is_none_or(|server| *server == session.join);
-        is_meant && session.login.expires > facts.now
+        is_meant && UnixTime::from_secs(session.login.expires) > facts.now
     });
     let known = facts
         .server

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::frame::Vni;
 use overlan_protocol::gateway::GatewayRoute;
 use overlan_protocol::key::{DeviceId, RelayId};
@@ -307,8 +308,8 @@ impl fmt::Display for LinkState {
 pub struct ControlStatus {
     /// The state of the session.
     pub state: LinkState,
-    /// The time when it began, seconds since the Unix epoch.
-    pub since: Option<u64>,
+    /// The time when it began.
+    pub since: Option<UnixTime>,
     /// The reason why the last connection ended or could not be made.
     pub last_error: Option<String>,
 }
@@ -373,9 +374,9 @@ impl fmt::Display for RelayStatus {
 }
 
 impl ControlStatus {
-    fn text(&self, now: u64) -> String {
+    fn text(&self, now: UnixTime) -> String {
         match self.since {
-            Some(since) => format!("{} for {}", self.state, age(now.saturating_sub(since))),
+            Some(since) => format!("{} for {}", self.state, age(now.since(since).as_secs())),
             None => self.state.to_string(),
         }
     }
@@ -426,9 +427,9 @@ fn line(text: &mut String, what: fmt::Arguments<'_>) {
 pub struct CertificateStatus {
     /// Names that have a certificate.
     pub names: Vec<String>,
-    /// The time when they expire, seconds since the Unix epoch.
+    /// The time when they expire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires: Option<u64>,
+    pub expires: Option<UnixTime>,
     /// The reason why the last request for new ones failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

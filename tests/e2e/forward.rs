@@ -69,6 +69,41 @@ fn curl_reaches_a_peer_by_a_port_and_by_a_path_of_this_host() {
 }
 
 #[test]
+fn every_line_about_a_forward_names_its_peer() {
+    if !installed(&["curl"]) {
+        return;
+    }
+    let page = Service::http("a page\n");
+    let lab = Lab::start_logging("info,overlan::daemon::carry=debug");
+    let (laptop, web) = lab.pair();
+    let db = lab.up("db");
+    laptop.sees(&db, true);
+    for (name, device) in [("web", &web), ("db", &db)] {
+        device.serve(80, page.address());
+        let (_forward, here) = forwards(&lab, &laptop, &[&format!("0:{name}:80")]);
+        let url = format!("http://{here}/");
+        let args = ["--silent", "--show-error", "--noproxy", "*", &url];
+        assert_eq!(run(command("curl").args(args), "").ok(), "a page");
+        let span = format!("peer{{name=\"{name}\" port=80}}");
+        until(&span, LONGEST, || {
+            let output = laptop.program.output();
+            let ended = |line: &str| line.contains("a forwarded connection ended");
+            let found = output
+                .lines()
+                .any(|line| ended(line) && line.contains(&span));
+            found.then_some(())
+        });
+    }
+    let output = laptop.program.output();
+    let about = |line: &&str| line.contains("overlan::daemon::carry");
+    let unnamed = output
+        .lines()
+        .filter(about)
+        .find(|line| !line.contains("peer{"));
+    assert_eq!(unnamed, None, "{output}");
+}
+
+#[test]
 fn what_cannot_be_forwarded_is_said_before_anything_listens() {
     let lab = Lab::start();
     let laptop = lab.up("laptop");

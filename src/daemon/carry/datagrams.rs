@@ -37,6 +37,7 @@ pub(super) async fn copy(
     {
         return Ok(());
     }
+    let peer = tracing::debug_span!("peer", address = %remote);
     let mut outbound = vec![0; DATAGRAM_MAX];
     let mut inbound = vec![0; DATAGRAM_MAX];
     loop {
@@ -44,7 +45,7 @@ pub(super) async fn copy(
             read = local.recv(&mut outbound) => {
                 let Ok(len) = read else { return Ok(()) };
                 if let Err(error) = overlay.send_to(&outbound[..len], remote) {
-                    tracing::debug!(%remote, %error, "a datagram was not sent");
+                    peer.in_scope(|| tracing::debug!(%error, "a datagram was not sent"));
                 }
             }
             received = overlay.recv_from(&mut inbound) => match received {
@@ -53,7 +54,9 @@ pub(super) async fn copy(
                         return Ok(());
                     }
                 }
-                Ok((_, from)) => tracing::debug!(%from, "a datagram of another peer was dropped"),
+                Ok((_, from)) => peer.in_scope(|| {
+                    tracing::debug!(%from, "a datagram of another peer was dropped");
+                }),
                 Err(_) => return Err(CarryError::Dial(DialError::Refused)),
             },
         }

@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use super::{CarryError, Door, Forward, Happened, datagrams, tell};
 use crate::device::node::Node;
@@ -42,8 +43,10 @@ pub(super) async fn run(
     };
     let mut tasks = JoinSet::new();
     for (index, (forward, door)) in forwards.into_iter().zip(doors).enumerate() {
+        let span = tracing::info_span!("peer", name = forward.peer, port = forward.port);
         let way = Arc::new(ForwardTarget {
             node: node.clone(),
+            span,
             forward,
             index,
             events: events.clone(),
@@ -83,6 +86,9 @@ struct ForwardTarget {
     index: usize,
     events: mpsc::Sender<Happened>,
     strangers: Reminder,
+    /// Names the peer in every line about the forward. It is entered for the line alone, so that
+    /// bytes do not pay for it.
+    span: Span,
     /// Shares of the connections, where everybody may come in.
     shares: Arc<Shares>,
 }
@@ -166,7 +172,9 @@ impl ForwardTarget {
                 // A forward has no protocol in which it could give the reason.
                 Ok(None) => drop(stream),
                 Ok(Some(_place)) => self.connect(stream).await,
-                Err(error) => tracing::debug!(%error, "a program left at once"),
+                Err(error) => self.span.in_scope(|| {
+                    tracing::debug!(%error, "a program left at once");
+                }),
             },
             // The permissions of its file decide which users may come in.
             LocalProgram::Unix(stream) => self.connect(stream).await,
@@ -180,8 +188,8 @@ impl ForwardTarget {
             let source = same_user::source_of(client, own).await;
             let place = self.shares.take(source);
             if place.is_none() {
-                tracing::debug!(%client, "refused: its source already has its share of this \
-                forward's connections");
+                let _peer = self.span.enter();
+                tracing::debug!(%client, "a forward refused a program: its source has its share");
             }
             return Ok(place.map(Some));
         }
@@ -206,8 +214,9 @@ impl ForwardTarget {
         let Some(times) = self.strangers.due(now()) else {
             return;
         };
-        let (peer, port) = (&self.forward.peer, self.forward.port);
-        tracing::info!(%peer, port, %why, times, "a forward refused a program of another user");
+        self.span.in_scope(|| {
+            tracing::info!(%why, times, "a forward refused a program of another user");
+        });
         let failed = Happened::Failed {
             forward: self.index,
             reason: format!("a program was refused: {why}; --all-users lets it in"),
@@ -224,7 +233,9 @@ impl ForwardTarget {
             Ok(mut overlay) => {
                 let patience = self.node.patience();
                 let spliced = splice_within(&mut program, &mut overlay, patience).await;
-                tracing::debug!(?spliced, "a forwarded connection ended");
+                self.span.in_scope(|| {
+                    tracing::debug!(?spliced, "a forwarded connection ended");
+                });
             }
             Err(error) => {
                 self.tell_failed(&error);

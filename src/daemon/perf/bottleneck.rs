@@ -145,7 +145,8 @@ fn credit(facts: &DirectionFacts) -> Option<Finding> {
     if facts.idle_us > 0 && takes_us > ROUND_TRIPS * facts.idle_us as f64 {
         let text = format!(
             "the sender waited for credit {percent:.0} % of the time, and its data stays {:.1} ms \
-             at the relay: the relay, or the receiver's connection to it, is slower than the sender",
+             at the relay: the relay, or the receiver's connection to it, is slower than the \
+             sender",
             takes_us / 1e3
         );
         return Some(finding(Bottleneck::Relay, text));

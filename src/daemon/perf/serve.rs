@@ -69,10 +69,13 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>, stop: CancellationTo
             Some(ended) = connections.join_next() => accept::report(ended),
             incoming = listener.accept(), if connections.len() < CONNECTIONS_MAX => {
                 let (shared, stop) = (shared.clone(), stop.clone());
+                let peer = tracing::debug_span!("peer", address = %incoming.remote().ip());
                 connections.spawn(async move {
                     let served = connection(incoming, &shared);
                     if let Some(Err(error)) = stop.run_until_cancelled(served).await {
-                        tracing::debug!(%error, "a connection of a measurement ended");
+                        peer.in_scope(|| {
+                            tracing::debug!(%error, "a connection of a measurement ended");
+                        });
                     }
                 });
             }

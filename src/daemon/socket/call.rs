@@ -23,7 +23,8 @@ use crate::daemon::perf;
 pub enum CallError {
     /// No `overlan up` runs with this state directory.
     #[error(
-        "no `overlan up` runs with the state directory {}; start one, or give the right --state-dir",
+        "no `overlan up` runs with the state directory {}; start one, or give the right \
+         --state-dir",
         directory(.0)
     )]
     NotRunning(PathBuf),

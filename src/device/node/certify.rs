@@ -122,11 +122,11 @@ impl Inner {
                 true => names(&netmap.borrow_and_update()),
                 false => Names::new(),
             };
-            let wait = match due(wall().as_secs(), held.as_ref(), &names) {
+            let wait = match due(wall(), held.as_ref(), &names) {
                 Due::Never => None,
                 // The wall clock may be set to another time meanwhile.
                 Due::At(at) => {
-                    let rest = Duration::from_secs(at.saturating_sub(wall().as_secs()));
+                    let rest = at.since(wall());
                     Some(now() + rest.min(LOOK_AGAIN))
                 }
                 Due::Now => match &failed {
@@ -173,7 +173,7 @@ impl Inner {
         let answer = self.control.certify(asking.request()).await;
         let answer = answer.map_err(|error| error.to_string())?;
         let held = asking
-            .answered(wall().as_secs(), names, answer)
+            .answered(wall(), names, answer)
             .ok_or("the controller's answer has no certificates for this device's key")?;
         if let Err(error) = self.state.save_certificates(&held) {
             tracing::warn!(%error, "cannot store the certificates; {NEEDS_CONTROLLER}");

@@ -111,8 +111,8 @@ impl UdpSocket {
     /// Sends one datagram to `host:port`, written as for [`Node::dial`]. Returns its length.
     ///
     /// # Errors
-    /// [`DialError`] as for a connection, as far as the cause is known at once. A datagram that is too
-    /// long is [`DialError::Internal`].
+    /// [`DialError`] as for a connection, as far as the cause is known at once. A datagram that is
+    /// too long is [`DialError::Internal`].
     pub fn send_to(&self, data: &[u8], to: &str) -> Result<usize, DialError> {
         let to = host_port(to)?;
         let port = to.port();

@@ -272,8 +272,8 @@ enum Again {
 
 /// The warning about two processes with one state directory, or with a copy of it.
 const SUPERSEDED: &str = "another process took this device's place at a relay: a copy of its state \
-                          directory is in use. Enrol each device by itself; `overlan up --state-dir \
-                          mem:` does so at every start of a container";
+                          directory is in use. Enrol each device by itself; `overlan up \
+                          --state-dir mem:` does so at every start of a container";
 
 /// The time for which the place is left to the other process: two that come back at once would take
 /// it from each other without end.

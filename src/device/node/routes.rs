@@ -158,7 +158,8 @@ impl Inner {
                     listening.insert(*id, RouteListener { membership, stop });
                 }
                 Err(error) => tracing::warn!(
-                    network = %id, %error, "cannot serve routes: the overlay port of gateways is taken"
+                    network = %id, %error,
+                    "cannot serve routes: the overlay port of gateways is taken"
                 ),
             }
         }

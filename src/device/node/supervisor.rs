@@ -38,8 +38,8 @@ impl Inner {
                 }
                 Ok(()) = health.changed() => {
                     // The netmap changes before the health, so this one is the session's.
-                    let is_current = matches!(*health.borrow_and_update(), Health::Connected { .. });
-                    self.engine.handle_controller(is_current);
+                    let health = health.borrow_and_update().clone();
+                    self.engine.handle_controller(matches!(health, Health::Connected { .. }));
                     self.follow_netmap(&netmap.borrow_and_update().clone(), &mut known);
                 }
             }
@@ -53,8 +53,9 @@ impl Inner {
         let _device = self.span.enter();
         known.handle_time(wall().as_secs());
         for refused in self.engine.apply(now(), netmap, known) {
-            let (device, reason) = (&refused.device, &refused.reason);
-            tracing::warn!(label = %refused.label, %device, %reason, "a peer is not used");
+            let (name, device) = (&refused.label, &refused.device);
+            let peer = tracing::warn_span!("peer", name, %device);
+            peer.in_scope(|| tracing::warn!(reason = %refused.reason, "a peer is not used"));
         }
         if known.take_changed() {
             self.known.send_replace(Arc::new(known.clone()));

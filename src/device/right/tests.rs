@@ -41,7 +41,7 @@ fn a_key_comes_before_a_session_and_a_session_before_a_person() {
         auth_key: Some(Secret::new("ovk_1")),
         session: Some(session("a")),
         can_ask: true,
-        now: 50,
+        now: UnixTime::from_secs(50),
     };
     assert_eq!(right(facts()), "key a");
     assert_eq!(
@@ -72,7 +72,7 @@ fn a_key_comes_before_a_session_and_a_session_before_a_person() {
 fn a_session_counts_for_its_own_server_and_until_its_end() {
     let facts = || EnrolFacts {
         session: Some(session("a")),
-        now: 50,
+        now: UnixTime::from_secs(50),
         ..EnrolFacts::default()
     };
     assert_eq!(right(facts()), "session a");
@@ -85,14 +85,14 @@ fn a_session_counts_for_its_own_server_and_until_its_end() {
     );
     assert_eq!(
         right(EnrolFacts {
-            now: 100,
+            now: UnixTime::from_secs(100),
             ..facts()
         }),
         "NoCredential { has_server: false }"
     );
     assert_eq!(
         right(EnrolFacts {
-            now: 100,
+            now: UnixTime::from_secs(100),
             can_ask: true,
             server: Some(join("a")),
             ..facts()

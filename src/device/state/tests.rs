@@ -124,8 +124,9 @@ fn a_netmap_with_peers_under_numbers_comes_back_whole() {
             "name": "home", "vni": 70000, "host": 1, "label": "db", "relays": [],
             "filter": overlan_protocol::policy::Filter::starter(),
             "peers": { "2": {
-                "device": "02".repeat(16), "label": "web", "identity": IdentityKey([1; 32]).to_string(),
-                "tunnel": IdentityKey([2; 32]).to_string(), "tunnel_signature": "s", "relays": [], "online": true
+                "device": "02".repeat(16), "label": "web", "relays": [], "online": true,
+                "identity": IdentityKey([1; 32]).to_string(),
+                "tunnel": IdentityKey([2; 32]).to_string(), "tunnel_signature": "s",
             }}
         }},
         "relays": {}

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use overlan_plane::engine::Presence;
+use overlan_protocol::UnixTime;
 
 use super::{LinkState, PeerStatus, State, Status, first_of, line, printable, traffic, trip};
 
@@ -66,10 +67,9 @@ struct Row {
 }
 
 impl Status {
-    /// Writes the text for people, which ends with a line break. `now` is in seconds since the Unix
-    /// epoch.
+    /// Writes the text for people at the time `now`. It ends with a line break.
     #[must_use]
-    pub fn table(&self, now: u64, view: View) -> String {
+    pub fn table(&self, now: UnixTime, view: View) -> String {
         let mut text = String::new();
         let (state, rest) = self.header();
         wrapped(
@@ -163,7 +163,7 @@ impl Status {
     }
 
     /// Returns the lines below the table, each with its label.
-    fn lines(&self, now: u64, verbose: bool) -> Vec<(&'static str, String, Tone)> {
+    fn lines(&self, now: UnixTime, verbose: bool) -> Vec<(&'static str, String, Tone)> {
         let mut lines = Vec::new();
         let mut plain = Vec::new();
         for relay in &self.relays {

@@ -1,6 +1,10 @@
 use super::*;
 use crate::doors::serve::service::Target;
 
+fn at(seconds: u64) -> UnixTime {
+    UnixTime::from_secs(seconds)
+}
+
 fn running() -> Status {
     Status {
         state: State::Running,
@@ -51,7 +55,7 @@ fn running() -> Status {
         }],
         control: ControlStatus {
             state: LinkState::Connected,
-            since: Some(1_000),
+            since: Some(at(1_000)),
             last_error: None,
         },
         socks: Some("127.0.0.1:1080".parse().unwrap()),
@@ -85,7 +89,7 @@ socks    127.0.0.1:1080
 dns      off
 serve    tcp 80 -> 127.0.0.1:8080
 ";
-    assert_eq!(running().table(1_300, WHOLE), expected);
+    assert_eq!(running().table(at(1_300), WHOLE), expected);
 }
 
 #[test]
@@ -107,7 +111,7 @@ fn a_narrow_terminal_shows_all_that_matters_in_its_lines() {
             columns: Some(columns),
             ..View::default()
         };
-        let table = status.table(1_300, view);
+        let table = status.table(at(1_300), view);
         for line in table.lines() {
             let wide = line.chars().count();
             assert!(wide <= columns, "{wide} of {columns}: {line}");
@@ -127,7 +131,7 @@ fn colours_say_the_state_and_change_no_width() {
     };
     let mut status = running();
     status.networks[0].peers[0].sessions = 0;
-    let painted = status.table(1_300, colour);
+    let painted = status.table(at(1_300), colour);
     for text in [
         "\x1b[32mconnected\x1b[0m, home relay",
         "\x1b[32monline     \x1b[0m  relay ams-1",
@@ -139,9 +143,9 @@ fn colours_say_the_state_and_change_no_width() {
     for code in ["\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"] {
         bare = bare.replace(code, "");
     }
-    assert_eq!(bare, status.table(1_300, WHOLE));
+    assert_eq!(bare, status.table(at(1_300), WHOLE));
     status.state = State::PendingApproval;
-    let waits = status.table(0, colour);
+    let waits = status.table(at(0), colour);
     assert!(
         waits.starts_with("\x1b[33mwaiting for the approval"),
         "{waits}"
@@ -156,10 +160,10 @@ fn internals_are_for_who_asks_for_them() {
         ("bytes_out".to_owned(), 10),
         ("credit_waits".to_owned(), 7),
     ]);
-    let short = status.table(0, View::default());
+    let short = status.table(at(0), View::default());
     assert!(short.contains("traffic  in 2.0 KiB, out 10 B\n"), "{short}");
     assert!(!short.contains("credit"), "{short}");
-    assert!(status.table(0, WHOLE).contains("for credit 7 times"));
+    assert!(status.table(at(0), WHOLE).contains("for credit 7 times"));
 }
 
 #[test]
@@ -171,7 +175,7 @@ fn the_table_says_what_is_wrong_and_cannot_command_a_terminal() {
         last_error: Some("no\u{1b}[2J route".to_owned()),
     };
     status.networks[0].peers[0].relay = Some("\u{7}bell".to_owned());
-    let table = status.table(0, WHOLE);
+    let table = status.table(at(0), WHOLE);
     assert!(
         table.contains("# The controller is not connected"),
         "{table}"
@@ -196,7 +200,7 @@ fn the_document_carries_its_version_and_comes_back_as_it_was() {
 
 #[test]
 fn a_client_that_knows_nothing_yet_shows_its_state() {
-    let table = Status::starting().table(0, WHOLE);
+    let table = Status::starting().table(at(0), WHOLE);
     assert!(table.starts_with("starting\n"), "{table}");
     assert!(table.contains("control  idle"), "{table}");
 }
@@ -208,7 +212,7 @@ fn a_memory_limit_is_told_to_people_and_programs() {
         memory: Some(budget.into()),
         ..running()
     };
-    let table = status.table(1_000, WHOLE);
+    let table = status.table(at(1_000), WHOLE);
     assert!(
         table.contains("memory   64M, limit of the cgroup\n"),
         "{table}"
@@ -216,5 +220,5 @@ fn a_memory_limit_is_told_to_people_and_programs() {
     let told = serde_json::to_value(&status).unwrap();
     assert_eq!(told["memory"]["limit"], 64 << 20);
     assert_eq!(told["memory"]["source"], "cgroup");
-    assert!(!running().table(1_000, WHOLE).contains("memory"));
+    assert!(!running().table(at(1_000), WHOLE).contains("memory"));
 }

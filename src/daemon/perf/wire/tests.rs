@@ -59,7 +59,10 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_message_or_garbled(kind in 0_u8..9, body in prop::collection::vec(any::<u8>(), 0..BODY_MAX)) {
+    fn any_bytes_are_a_message_or_garbled(
+        kind in 0_u8..9,
+        body in prop::collection::vec(any::<u8>(), 0..BODY_MAX),
+    ) {
         if let Ok(message) = Message::decode(kind, &body) {
             let mut bytes = Vec::new();
             message.encode(&mut bytes);

@@ -27,11 +27,14 @@ fn counters_become_lines() {
         [
             (
                 "traffic",
-                "in 3.0 GiB in 200000 packets, out 1.5 KiB in 20 packets; 2 flows with rings of 4.0 MiB".to_owned()
+                "in 3.0 GiB in 200000 packets, out 1.5 KiB in 20 packets; 2 flows with rings of \
+                 4.0 MiB"
+                    .to_owned()
             ),
             (
                 "waits",
-                "for a turn 0.15 ms on average and 2.50 ms at most lately; for credit 7 times, 1.2 s; for a link's socket 1 times, 180 ms; 4 retransmits"
+                "for a turn 0.15 ms on average and 2.50 ms at most lately; for credit 7 times, \
+                 1.2 s; for a link's socket 1 times, 180 ms; 4 retransmits"
                     .to_owned()
             ),
             ("drops", "stack_denied 2, unknown_peer 3".to_owned()),
