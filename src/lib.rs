@@ -84,7 +84,7 @@ pub use crate::device::node::{
 };
 pub use crate::doors::serve::service::{OverlayPort, Serve, ServeKind, Target};
 pub use crate::names::{
-    DialError, Missing, NameError, NotADevice, NotOffered, PeerIdentity, Several,
+    DialError, Missing, NameError, NoRouteToPort, NotADevice, PeerIdentity, Several,
 };
 
 /// Memory limits for [`Builder::memory`].

@@ -24,7 +24,7 @@ pub use dial_error::DialError;
 pub use identity::PeerIdentity;
 pub use missing::Missing;
 pub use short::Several;
-pub use way::{NotADevice, NotOffered};
+pub use way::{NoRouteToPort, NotADevice};
 
 pub(crate) use meaning::{ALIASES_MAX, Delegation, Meaning, OwnName, zone_of};
 pub(crate) use short::whole_name;
@@ -67,13 +67,13 @@ pub enum NameError {
     AmbiguousName(Box<Several>),
     /// A gateway has a route to the host, but not to that port.
     #[error("{0}")]
-    NotOffered(Box<NotOffered>),
+    NoRouteToPort(Box<NoRouteToPort>),
     /// The name or address is a gateway host's or a delegated zone's, where only a device will do.
     #[error("{0}")]
     NotADevice(Box<NotADevice>),
     /// A record of ours names a host outside the overlay, and no gateway has a route to it.
     #[error("the name's address is not in the overlay, and no gateway has a route to it")]
-    LedNowhere,
+    NoRoute,
 }
 
 impl NameError {
@@ -85,9 +85,9 @@ impl NameError {
         match self {
             Self::Foreign => true,
             Self::Missing(missing) => missing.is_foreign(),
-            Self::NotOffered(not_offered) => not_offered.is_foreign(),
+            Self::NoRouteToPort(no_route_to_port) => no_route_to_port.is_foreign(),
             Self::NotADevice(not_a_device) => not_a_device.is_foreign(),
-            Self::Unknown | Self::AmbiguousAddress | Self::AmbiguousName(_) | Self::LedNowhere => {
+            Self::Unknown | Self::AmbiguousAddress | Self::AmbiguousName(_) | Self::NoRoute => {
                 false
             }
         }

@@ -27,7 +27,7 @@ use overlan_plane::backoff::{Backoff, BackoffBounds};
 
 /// The controller session, with its newest netmap and ticket, shared by all tasks that use them.
 #[derive(Debug)]
-pub struct Control {
+pub struct ControllerSession {
     state: Arc<StateDir>,
     device: Device,
     outgoing: Outgoing,
@@ -63,7 +63,7 @@ pub enum Health {
     Removed,
 }
 
-impl Control {
+impl ControllerSession {
     /// Starts from the netmap and ticket on disk, and reaches the controller by `outgoing`. Version
     /// 0, an empty netmap, means that nothing is known yet.
     pub fn new(

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span};
 
-use crate::device::controller_session::{Control, Health};
+use crate::device::controller_session::{ControllerSession, Health};
 use crate::device::state::{Device, StateDir, StateError};
 use crate::device::status::Status;
 use crate::doors::dns::Resolver;
@@ -146,7 +146,7 @@ struct Inner {
     state: Arc<StateDir>,
     device: Device,
     engine: Arc<Engine>,
-    control: Control,
+    control: ControllerSession,
     /// Wakes the supervisor: the engine's deadlines or wishes changed.
     wake: Arc<Notify>,
     /// Cancelled when the end begins: no new dial, no new connection.
@@ -249,7 +249,7 @@ impl Node {
         let stop = CancellationToken::new();
         let inner = Arc::new(Inner {
             span: tracing::error_span!("device", name = device.label),
-            control: Control::new(
+            control: ControllerSession::new(
                 state.clone(),
                 device.clone(),
                 netmap,

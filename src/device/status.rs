@@ -215,7 +215,7 @@ impl RouteStatus {
     #[must_use]
     pub fn state(&self) -> String {
         match self.approved_in.is_empty() {
-            true => "offered, not approved".to_owned(),
+            true => "not approved yet".to_owned(),
             false => format!("approved in {}", self.approved_in.join(", ")),
         }
     }

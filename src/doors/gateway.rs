@@ -118,11 +118,11 @@ fn answer_to(error: &DialError) -> Answer {
         | DialError::AmbiguousAddress
         | DialError::Untrusted
         | DialError::AmbiguousName(_)
-        | DialError::NotOffered(_)
+        | DialError::NoRouteToPort(_)
         | DialError::NotADevice(_)
         | DialError::NotReady
         | DialError::NoResolver
-        | DialError::LedNowhere
+        | DialError::NoRoute
         | DialError::Unsupported
         | DialError::Internal(_) => Answer::Failed,
     }

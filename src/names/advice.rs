@@ -20,18 +20,18 @@ pub(crate) fn next(
     let step = match error {
         DialError::Foreign => return None,
         DialError::Missing(missing) => missing.next(),
-        DialError::NotOffered(not_offered) => not_offered.next(),
+        DialError::NoRouteToPort(no_route_to_port) => no_route_to_port.next(),
         DialError::UnknownName => owner().after_unknown_name(),
         DialError::Offline => owner().after_offline(),
         DialError::Unreachable => owner().after_unreachable(),
         DialError::DeniedByPolicy => owner().after_denied(),
         DialError::Refused => owner().after_refused(port),
         DialError::TimedOut => owner().after_timeout(),
-        DialError::LedNowhere if is_gateway_of(netmap, destination) => {
+        DialError::NoRoute if is_gateway_of(netmap, destination) => {
             "This device is itself the gateway to that host: connect to it without the overlay."
                 .to_owned()
         }
-        DialError::LedNowhere => "Run `overlan serve route` on a device that reaches that host; \
+        DialError::NoRoute => "Run `overlan serve route` on a device that reaches that host; \
                                   then an admin runs `overlan admin route approve`."
             .to_owned(),
         DialError::AmbiguousName(_) | DialError::NotADevice(_) => {

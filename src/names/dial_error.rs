@@ -5,7 +5,7 @@ use std::io;
 
 use overlan_netstack::ConnectError;
 
-use crate::names::{Missing, NameError, NotADevice, NotOffered, Several};
+use crate::names::{Missing, NameError, NoRouteToPort, NotADevice, Several};
 
 /// The reason why a connection was not opened: one variant for each thing that the program, or the
 /// person who reads the log, does differently. Each has one SOCKS reply code.
@@ -27,7 +27,7 @@ pub enum DialError {
     AmbiguousName(Box<Several>),
     /// A gateway has a route to the host, but not to that port.
     #[error("{0}")]
-    NotOffered(Box<NotOffered>),
+    NoRouteToPort(Box<NoRouteToPort>),
     /// The name is a gateway host's or a delegated zone's, and only a device can answer this kind
     /// of request, such as a datagram or a ping.
     #[error("{0}")]
@@ -60,7 +60,7 @@ pub enum DialError {
     NoResolver,
     /// The name has an address that is neither an overlay address nor in a route of a gateway.
     #[error("the name's address is not in the overlay, and no gateway has a route to it")]
-    LedNowhere,
+    NoRoute,
     /// The peer refused the connection: nothing listens on that port.
     #[error("connection refused")]
     Refused,
@@ -82,10 +82,10 @@ impl DialError {
         match self {
             Self::Internal(_) => 1,
             Self::Foreign
-            | Self::LedNowhere
+            | Self::NoRoute
             | Self::DeniedByPolicy
             | Self::Untrusted
-            | Self::NotOffered(_)
+            | Self::NoRouteToPort(_)
             | Self::NotADevice(_) => 2,
             Self::Missing(missing) if missing.is_foreign() => 2,
             Self::NotReady | Self::NoRelay => 3,
@@ -112,7 +112,7 @@ impl DialError {
         match self {
             Self::Foreign => true,
             Self::Missing(missing) => missing.is_foreign(),
-            Self::NotOffered(not_offered) => not_offered.is_foreign(),
+            Self::NoRouteToPort(no_route_to_port) => no_route_to_port.is_foreign(),
             Self::NotADevice(not_a_device) => not_a_device.is_foreign(),
             Self::UnknownName
             | Self::AmbiguousName(_)
@@ -124,7 +124,7 @@ impl DialError {
             | Self::NoRelay
             | Self::Unreachable
             | Self::NoResolver
-            | Self::LedNowhere
+            | Self::NoRoute
             | Self::Refused
             | Self::TimedOut
             | Self::Unsupported
@@ -141,9 +141,9 @@ impl From<NameError> for DialError {
             NameError::Missing(missing) => Self::Missing(missing),
             NameError::AmbiguousAddress => Self::AmbiguousAddress,
             NameError::AmbiguousName(several) => Self::AmbiguousName(several),
-            NameError::NotOffered(not_offered) => Self::NotOffered(not_offered),
+            NameError::NoRouteToPort(no_route_to_port) => Self::NoRouteToPort(no_route_to_port),
             NameError::NotADevice(not_a_device) => Self::NotADevice(not_a_device),
-            NameError::LedNowhere => Self::LedNowhere,
+            NameError::NoRoute => Self::NoRoute,
         }
     }
 }
@@ -197,7 +197,7 @@ mod tests {
             (DialError::NoRelay, 3),
             (DialError::Unreachable, 4),
             (DialError::NoResolver, 4),
-            (DialError::LedNowhere, 2),
+            (DialError::NoRoute, 2),
             (DialError::Refused, 5),
             (DialError::TimedOut, 6),
             (DialError::Unsupported, 7),

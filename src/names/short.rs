@@ -61,7 +61,7 @@ pub(crate) fn whole_name(netmap: &Netmap, text: &str) -> Result<String, NameErro
     let mut candidates = candidates(netmap, &name);
     match candidates.len() {
         0 => Ok(name),
-        _ if is_led_to(netmap, &name) => Ok(name),
+        _ if is_gateway_host(netmap, &name) => Ok(name),
         1 => Ok(candidates.remove(0)),
         _ if is_one_device(netmap, &candidates) => Ok(candidates.remove(0)),
         _ => Err(NameError::AmbiguousName(Box::new(Several {
@@ -153,7 +153,7 @@ fn is_one_device(netmap: &Netmap, names: &[String]) -> bool {
 }
 
 /// Returns true if a gateway has a route to that very name.
-fn is_led_to(netmap: &Netmap, name: &str) -> bool {
+fn is_gateway_host(netmap: &Netmap, name: &str) -> bool {
     let peers = netmap.networks.values().flat_map(|it| it.peers.values());
     peers
         .flat_map(|peer| &peer.routes)

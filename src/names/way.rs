@@ -69,7 +69,7 @@ impl GatewayHosts {
 
 /// A gateway host that is not reached on the port that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotOffered {
+pub struct NoRouteToPort {
     /// The host as the gateway knows it.
     host: String,
     wanted: u16,
@@ -80,7 +80,7 @@ pub struct NotOffered {
     is_foreign: bool,
 }
 
-impl NotOffered {
+impl NoRouteToPort {
     /// Returns true if the host was asked for by a name or address of its own, which other networks
     /// know, too.
     #[must_use]
@@ -108,7 +108,7 @@ impl NotOffered {
     }
 }
 
-impl fmt::Display for NotOffered {
+impl fmt::Display for NoRouteToPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             host,
@@ -187,9 +187,9 @@ pub(crate) fn way(
     if let Some((name, zone)) = delegated(netmap, destination) {
         return Ok(Way::Zone { name, zone });
     }
-    let not_offered = port.and_then(|port| not_offered(netmap, destination, port));
-    let error = match not_offered {
-        Some(not_offered) => NameError::NotOffered(Box::new(not_offered)),
+    let no_route_to_port = port.and_then(|port| no_route_to_port(netmap, destination, port));
+    let error = match no_route_to_port {
+        Some(no_route_to_port) => NameError::NoRouteToPort(Box::new(no_route_to_port)),
         None => cause(netmap, destination, nowhere),
     };
     match error.is_foreign() {
@@ -235,7 +235,7 @@ fn cause(netmap: &Netmap, destination: &Destination, nowhere: NameError) -> Name
         }
     };
     if is_ours(netmap, destination) && !outside(netmap, text).is_empty() {
-        return NameError::LedNowhere;
+        return NameError::NoRoute;
     }
     let is_known = short::whole_name(netmap, text).is_ok_and(|name| {
         let Meaning::Ours(own) = Meaning::of(netmap, &name) else {
@@ -293,7 +293,11 @@ pub(crate) fn gateways(
 
 /// Lists the ports of a destination to which gateways have routes; `None` if they do not reach the
 /// host at all. `wanted` is not among them.
-fn not_offered(netmap: &Netmap, destination: &Destination, wanted: u16) -> Option<NotOffered> {
+fn no_route_to_port(
+    netmap: &Netmap,
+    destination: &Destination,
+    wanted: u16,
+) -> Option<NoRouteToPort> {
     let hosts = gateways(netmap, destination, None, None)?;
     let targets = targets(netmap, destination);
     let mut offered: Vec<u16> = peers(netmap)
@@ -303,7 +307,7 @@ fn not_offered(netmap: &Netmap, destination: &Destination, wanted: u16) -> Optio
         .collect();
     offered.sort_unstable();
     offered.dedup();
-    Some(NotOffered {
+    Some(NoRouteToPort {
         wanted,
         offered,
         gateway: gateway_name(netmap, hosts.preferred()),

@@ -129,7 +129,7 @@ fn inside() {
     }
     let listed = gateway.run(&["serve", "list"]).ok();
     assert!(
-        listed.contains("route  10.9.0.1:8080  offered, not approved"),
+        listed.contains("route  10.9.0.1:8080  not approved yet"),
         "{listed}"
     );
     until("the offer", LONGEST, || {
@@ -268,7 +268,7 @@ fn a_host_has_a_name(lab: &Lab, laptop: &Device, gateway: &Device) {
         .ok();
     let listed = gateway.run(&["serve", "list"]).ok();
     assert!(
-        listed.contains("app.internal:8080 as wiki  offered, not approved"),
+        listed.contains("app.internal:8080 as wiki  not approved yet"),
         "{listed}"
     );
     until("the offers", LONGEST, || {

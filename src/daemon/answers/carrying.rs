@@ -117,12 +117,12 @@ pub(super) fn dial_kind(error: &DialError) -> RefusalKind {
         | DialError::UnknownName
         | DialError::Untrusted
         | DialError::Missing(_)
-        | DialError::NotOffered(_)
+        | DialError::NoRouteToPort(_)
         | DialError::NotADevice(_)
         | DialError::Offline
         | DialError::Unreachable
         | DialError::NoResolver
-        | DialError::LedNowhere
+        | DialError::NoRoute
         | DialError::Refused
         | DialError::Unsupported
         | DialError::Internal(_) => RefusalKind::Failed,

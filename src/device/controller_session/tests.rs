@@ -1,4 +1,4 @@
-//! The control session against a real controller on loopback.
+//! The controller session against a real controller on loopback.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -106,14 +106,18 @@ struct Member {
 }
 
 impl Member {
-    fn control(&self, netmap: Option<Netmap>) -> Arc<Control> {
+    fn control(&self, netmap: Option<Netmap>) -> Arc<ControllerSession> {
         let ticket = self.state.load_ticket().unwrap().unwrap();
         self.control_with(netmap, ticket)
     }
 
-    fn control_with(&self, netmap: Option<Netmap>, ticket: TicketResponse) -> Arc<Control> {
+    fn control_with(
+        &self,
+        netmap: Option<Netmap>,
+        ticket: TicketResponse,
+    ) -> Arc<ControllerSession> {
         let (state, device) = (self.state.clone(), self.device.clone());
-        Arc::new(Control::new(
+        Arc::new(ControllerSession::new(
             state,
             device,
             netmap,
@@ -135,15 +139,15 @@ impl Member {
     }
 }
 
-/// A control session that runs.
+/// A controller session that runs.
 struct Session {
-    control: Arc<Control>,
+    control: Arc<ControllerSession>,
     stop: CancellationToken,
     running: JoinHandle<()>,
 }
 
 impl Session {
-    fn start(control: Arc<Control>) -> Self {
+    fn start(control: Arc<ControllerSession>) -> Self {
         let stop = CancellationToken::new();
         let (runs, stopped) = (control.clone(), stop.clone());
         let running = tokio::spawn(async move { runs.run(stopped).await });

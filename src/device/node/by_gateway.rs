@@ -26,7 +26,7 @@ impl Inner {
         port: u16,
     ) -> Result<netstack::TcpStream, DialError> {
         let mut left = hosts.into_vec();
-        let mut next = self.take_best(&mut left).ok_or(DialError::LedNowhere)?;
+        let mut next = self.take_best(&mut left).ok_or(DialError::NoRoute)?;
         loop {
             let peer = self.gateway_peer(&next);
             let absent = async {

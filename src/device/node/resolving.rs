@@ -103,7 +103,7 @@ impl Inner {
                 Way::Gateway(hosts) => return self.dial_by_gateway(snapshot, hosts, port).await,
                 Way::Zone { name, zone } => (name, zone),
                 // An alias of a zone must not be sent to another resolver.
-                Way::Foreign(_) => return Err(DialError::LedNowhere),
+                Way::Foreign(_) => return Err(DialError::NoRoute),
             };
         }
         Err(DialError::UnknownName)
@@ -168,7 +168,7 @@ impl Inner {
             return self.open(reached, port).await;
         }
         let hosts = snapshot.gateways_within(network, &address.into(), port);
-        let hosts = hosts.ok_or(DialError::LedNowhere)?;
+        let hosts = hosts.ok_or(DialError::NoRoute)?;
         self.dial_by_gateway(snapshot, hosts, port).await
     }
 

@@ -167,8 +167,8 @@ fn not_reached(error: &DialError) -> Terms {
                 "Exclude it from the proxy (no_proxy), or start `overlan up` with --proxy-direct.";
             return (403, "http_request_denied", outside);
         }
-        DialError::LedNowhere
-        | DialError::NotOffered(_)
+        DialError::NoRoute
+        | DialError::NoRouteToPort(_)
         | DialError::NotADevice(_)
         | DialError::DeniedByPolicy => (403, "http_request_denied"),
         DialError::Missing(missing) if missing.is_foreign() => (403, "http_request_denied"),

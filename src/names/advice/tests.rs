@@ -66,11 +66,11 @@ fn a_gateway_is_not_told_to_look_for_a_gateway() {
     let demo = netmap.networks.get_mut(&DEMO).unwrap();
     let address = [Record::A([10, 1, 2, 3].into())];
     demo.dns.set_records("pg.demo.overlan.lan", &address);
-    let nobody = told(&netmap, "pg", &DialError::LedNowhere);
+    let nobody = told(&netmap, "pg", &DialError::NoRoute);
     assert!(nobody.contains("overlan serve route"), "{nobody}");
     let demo = netmap.networks.get_mut(&DEMO).unwrap();
     demo.routes = vec!["10.1.0.0/16".parse().unwrap()];
-    let itself = told(&netmap, "pg", &DialError::LedNowhere);
+    let itself = told(&netmap, "pg", &DialError::NoRoute);
     assert!(
         itself.starts_with("This device is itself the gateway"),
         "{itself}"

@@ -2,7 +2,7 @@ use overlan_protocol::dns::{Record, Zone};
 use overlan_protocol::key::IdentityKey;
 
 use super::super::tests::{DEMO, LAB, netmap, two_networks};
-use super::super::{NotOffered, Way, resolve};
+use super::super::{NoRouteToPort, Way, resolve};
 use super::*;
 
 #[test]
@@ -107,7 +107,7 @@ fn a_device_does_not_take_the_name_of_what_a_gateway_leads_to() {
     let host = hosts.preferred();
     assert_eq!((host.host, &*host.target), (3, "web.demo"));
     assert!(
-        matches!(ask(80), Ok(Way::Foreign(NameError::NotOffered(_)))),
+        matches!(ask(80), Ok(Way::Foreign(NameError::NoRouteToPort(_)))),
         "{:?}",
         ask(80)
     );
@@ -129,8 +129,8 @@ fn a_port_that_no_gateway_offers_is_told_with_those_that_are() {
     demo.network_with("out", "CNAME", "www.example.org");
     demo.network_with("note", "TXT", "text");
     let ask = |text: &str, port| way(&netmap, &Destination::from_text(text), Some(port));
-    let not_offered = |text: &str| match ask(text, 80) {
-        Ok(Way::Foreign(NameError::NotOffered(it))) | Err(NameError::NotOffered(it)) => it,
+    let no_route_to_port = |text: &str| match ask(text, 80) {
+        Ok(Way::Foreign(NameError::NoRouteToPort(it))) | Err(NameError::NoRouteToPort(it)) => it,
         other => panic!("{text}: {other:?}"),
     };
     for (text, ports, is_foreign) in [
@@ -140,13 +140,13 @@ fn a_port_that_no_gateway_offers_is_told_with_those_that_are() {
         ("pg", "ports with a route: 5432", false),
         ("pg.demo.overlan.lan", "ports with a route: 5432", false),
     ] {
-        let told = not_offered(text);
+        let told = no_route_to_port(text);
         let shown = told.to_string();
         assert!(
             shown.contains("port 80 of") && shown.ends_with(ports),
             "{text}: {shown}"
         );
-        assert_eq!(NotOffered::is_foreign(&told), is_foreign, "{text}");
+        assert_eq!(NoRouteToPort::is_foreign(&told), is_foreign, "{text}");
         assert!(
             told.next().contains("overlan admin route approve web "),
             "{}",
@@ -156,7 +156,7 @@ fn a_port_that_no_gateway_offers_is_told_with_those_that_are() {
     }
     // A name of ours is never for another resolver, whatever it stands for.
     for text in ["far", "out.demo", "out.demo.overlan.lan"] {
-        assert_eq!(ask(text, 80), Err(NameError::LedNowhere), "{text}");
+        assert_eq!(ask(text, 80), Err(NameError::NoRoute), "{text}");
     }
     assert_eq!(ask("note", 80), Err(NameError::Unknown));
 }

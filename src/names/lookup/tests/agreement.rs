@@ -329,7 +329,7 @@ fn is_waited_for_as_dialled(
         }
         // A gateway reaches the host, but not that port of it.
         (
-            Ok(Way::Foreign(NameError::NotOffered(_))) | Err(DialError::NotOffered(_)),
+            Ok(Way::Foreign(NameError::NoRouteToPort(_))) | Err(DialError::NoRouteToPort(_)),
             Ok(Way::Gateway(_)),
         ) => {}
         (Ok(Way::Foreign(_)), Ok(Way::Foreign(_))) | (Err(_), Err(_)) => {}
