@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::resolver::AskedResolver;
 use crate::names::Meaning;
-use crate::names::lookup::{Resolvers, DnsTransport, reverse};
+use crate::names::lookup::{DnsTransport, Resolvers, reverse};
 
 /// The resolver's answer to a question, and the rule that gave it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -164,7 +164,7 @@ impl Overlay for Fake {
     fn resolve(
         &self,
         query: Vec<u8>,
-        transport: crate::names::lookup::Transport,
+        transport: crate::names::lookup::DnsTransport,
     ) -> impl Future<Output = Option<Vec<u8>>> + Send + use<> {
         let answer = crate::names::lookup::tests::answer(&query, &netmap(), transport);
         async move { answer }
