@@ -92,7 +92,7 @@ fn the_peers_processors_are_the_peer() {
 
 #[test]
 fn a_socket_that_takes_nothing_is_the_senders_link() {
-    check(Bottleneck::Link, "took nothing for 40 %", |facts| {
+    check(Bottleneck::Link, "took no byte for 40 %", |facts| {
         facts.sender.link_stall_us = 4 * SECOND / 10;
         facts.sender.credit_wait_us = SECOND / 2;
     });
