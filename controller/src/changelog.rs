@@ -77,7 +77,7 @@ impl ChangeLog {
     }
 }
 
-/// Most entries kept in memory, some 5 MB: a stream that falls further behind gets a snapshot.
+/// Most entries kept in memory, some 5 MB: a stream that needs older ones gets a snapshot.
 pub(crate) const ENTRIES_MAX: usize = 8_192;
 
 #[cfg(test)]

@@ -231,10 +231,10 @@ const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
 /// there after a restart.
 const CHANGES_KEPT: u64 = 2 * crate::changelog::ENTRIES_MAX as u64;
 
-/// The time for which ended keys and tokens are kept, so that their users are told "expired" and
-/// not "unknown".
+/// The time for which ended keys and tokens are kept, so that their users hear "expired" and not
+/// "unknown".
 const KEYS_KEPT: Duration = Duration::from_secs(90 * 24 * 3_600);
 
-/// The time for which removed devices are remembered, so that their owners are told "removed" and
-/// not "unknown".
+/// The time for which removed devices are remembered, so that their owners hear "removed" and not
+/// "unknown".
 const REVOCATIONS_KEPT: Duration = Duration::from_secs(90 * 24 * 3_600);

@@ -41,8 +41,7 @@ pub(crate) struct Answers {
 }
 
 /// Accepts connections until `stop`, then ends them: idle ones at once, others after their answer,
-/// all within
-/// [`SHUTDOWN_WITHIN`].
+/// all within [`SHUTDOWN_WITHIN`].
 pub(crate) async fn serve(listener: TcpListener, answers: Answers, stop: CancellationToken) {
     let incoming = accept::Incoming::new(listener, "connections");
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
@@ -166,7 +165,7 @@ async fn handle(accepted: Accepted, answers: Answers) {
                 may_be_stranger = seat.is_stranger();
                 if may_be_stranger {
                     if !requests.is_busy() || Instant::now() >= busy_until {
-                        return tracing::debug!("nobody proved in time to hold a connection");
+                        return tracing::debug!("a connection was not proved in time");
                     }
                     stranger_until.as_mut().reset(Instant::now() + STRANGER_AGAIN);
                 }

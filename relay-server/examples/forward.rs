@@ -25,7 +25,7 @@ fn main() {
     let time = Duration::from_secs(seconds.unwrap_or(5));
     let state = tempfile::tempdir().expect("a temporary directory");
     let lab = Lab::new();
-    // A runtime of its own, so that the relay's threads can be told from the clients'.
+    // A runtime of its own, so that the relay's threads can be counted apart from the clients'.
     let relay_runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("relay")

@@ -147,7 +147,7 @@ impl Feed {
                     changes.extend(whole);
                 }
                 self.scanned = head;
-                // A map that is far behind could not be resumed from the log later.
+                // A map of a version that is too old could not be resumed from the log later.
                 let far = head - sent > REPORT_AFTER;
                 if even_if_empty || far || !changes.is_empty() {
                     self.ready.push_back(MapEvent::Delta(Delta {

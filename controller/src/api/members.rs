@@ -83,6 +83,6 @@ pub(super) fn not_a_member(network: &str) -> Refusal {
     Refusal::new(
         ProblemKind::NotFound,
         &format!("the device is not in {network}"),
-        "",
+        "`overlan admin device list` shows the networks of each device",
     )
 }

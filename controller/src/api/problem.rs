@@ -44,7 +44,7 @@ impl Refusal {
         Self::new(
             ProblemKind::Internal,
             "the controller failed",
-            "its log says why; try again later",
+            "the reason is in its log; try again later",
         )
     }
 
@@ -143,7 +143,10 @@ impl From<QuotaError> for Refusal {
                 "an admin approves or removes some, or makes another key; `overlan admin device \
                  list` shows the waiting ones"
             }
-            QuotaError::AuthKeys => "ended keys are forgotten after a while",
+            QuotaError::AuthKeys => {
+                "ended keys leave the list 90 days after their end; `overlan admin auth-key list` \
+                 shows them"
+            }
             QuotaError::Networks => "delete one first: `overlan admin network delete NETWORK`",
             QuotaError::Relays => "remove one first: `overlan admin relay remove NAME`",
         };
@@ -209,7 +212,11 @@ impl IntoResponse for Refusal {
 
 /// Answers every unknown path.
 pub(super) async fn no_such_path() -> Refusal {
-    Refusal::new(ProblemKind::NotFound, "there is no such path", "")
+    Refusal::new(
+        ProblemKind::NotFound,
+        "there is no such path",
+        "if the caller is newer than this controller, update the controller",
+    )
 }
 
 /// Answers every known path with a wrong method.

@@ -162,7 +162,7 @@ impl Throttle {
 
 impl Lane {
     /// Returns the pace that all attempts of a source share, whatever accounts they name. A known
-    /// caller is not kept out by others behind the same address.
+    /// caller is not kept out by others that share its address.
     fn by_source(self) -> Option<(IpAddr, Pace)> {
         match self {
             Self::Stranger(source) => Some((source, SOURCE)),

@@ -62,7 +62,7 @@ impl NamesCa {
         &self.certificate
     }
 
-    /// Returns its certificate as PEM, for programs that are told to trust it.
+    /// Returns its certificate as PEM, for programs that have to trust it.
     pub(crate) fn pem(&self) -> String {
         let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
         let text = BASE64.encode(&self.certificate);

@@ -40,7 +40,7 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) struct Lab {
     pub(crate) dir: TempDir,
     pub(crate) join: JoinString,
-    /// Where it listens; 0 until it has been started, which then takes a free port.
+    /// The port of the server; 0 until the first start, which takes a free one.
     port: u16,
     pub(crate) setup_token: Option<Secret>,
     metrics: Option<SocketAddr>,

@@ -278,8 +278,8 @@ async fn a_stream_keeps_up_with_what_does_not_concern_it_and_an_old_map_is_repla
         r#"BEGIN IMMEDIATE;
          WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 9000)
          INSERT INTO changes (version, org_id, network_id, kind, key, payload, at)
-             SELECT (SELECT version FROM counter) + n, 1, 'ffffffffffffffffffffffffffffffff', 'gone',
-                 '',
+             SELECT (SELECT version FROM counter) + n, 1, 'ffffffffffffffffffffffffffffffff',
+                 'gone', '',
                  '{"gone":{"device":"ffffffffffffffffffffffffffffffff","host":2}}', 1 FROM numbers;
          UPDATE counter SET version = version + 9000;
          COMMIT;"#,
