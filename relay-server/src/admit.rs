@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use overlan_protocol::Exporter;
 use overlan_protocol::api::RelayOrders;
 use overlan_protocol::hello::{Hello, Reject, RejectCode};
 use overlan_protocol::key::{DeviceId, RelayId};
 use overlan_protocol::ticket::{Ticket, TicketError, TicketKeys};
+use overlan_protocol::{Exporter, UnixTime};
+
+use crate::switch::Place;
 
 /// The controller's orders, in the form that judging needs.
 #[derive(Debug)]
@@ -18,8 +20,8 @@ pub(crate) struct Orders {
     pub(crate) keys: TicketKeys,
     /// Lowest epoch that a device's ticket must have.
     pub(crate) revoked: BTreeMap<DeviceId, u64>,
-    /// The device that holds an address that may be in two tickets, by VNI and host index.
-    pub(crate) holders: BTreeMap<(u32, u32), DeviceId>,
+    /// The device that holds a place that may be in two tickets.
+    pub(crate) holders: BTreeMap<Place, DeviceId>,
 }
 
 /// The facts that a good HELLO proves.
@@ -47,7 +49,7 @@ impl From<RelayOrders> for Orders {
             holders: orders
                 .holders
                 .into_iter()
-                .map(|(vni, host, device)| ((vni.get(), host), device))
+                .filter_map(|(vni, host, device)| Some((Place::new(vni, host)?, device)))
                 .collect(),
         }
     }
@@ -61,18 +63,15 @@ impl Orders {
             .is_some_and(|needed| epoch < *needed)
     }
 
-    /// Addresses that another device than the one in them may hold.
-    pub(crate) fn holders(&self) -> impl Iterator<Item = (u32, u32, DeviceId)> {
-        self.holders
-            .iter()
-            .map(|((vni, host), device)| (*vni, *host, *device))
+    /// Places that another device than the one in them may hold, with the device that holds each.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = (Place, DeviceId)> {
+        self.holders.iter().map(|(place, device)| (*place, *device))
     }
 
-    /// Returns whether the address is another device's.
-    pub(crate) fn is_held_by_another(&self, vni: u32, host: u32, device: DeviceId) -> bool {
-        self.holders
-            .get(&(vni, host))
-            .is_some_and(|holder| *holder != device)
+    /// Returns whether the place is another device's.
+    pub(crate) fn is_held_by_another(&self, place: Place, device: DeviceId) -> bool {
+        let holder = self.holders.get(&place);
+        holder.is_some_and(|holder| *holder != device)
     }
 }
 
@@ -84,7 +83,7 @@ pub(crate) fn admit(
     exporter: &Exporter,
     relay: RelayId,
     orders: &Orders,
-    wall: u64,
+    wall: UnixTime,
 ) -> Result<Admitted, Reject> {
     let hello = Hello::decode(body)
         .ok_or_else(|| Reject::new(RejectCode::Protocol, "the HELLO is malformed"))?;
@@ -94,16 +93,17 @@ pub(crate) fn admit(
             "no common protocol version; update the older side",
         )
     })?;
-    let mut ticket = Ticket::verify(hello.ticket, &orders.keys, wall).map_err(|error| {
-        let code = match error {
-            TicketError::Expired => RejectCode::TicketExpired,
-            TicketError::Malformed
-            | TicketError::UnknownKey
-            | TicketError::Forged
-            | TicketError::NotYet => RejectCode::TicketInvalid,
-        };
-        Reject::new(code, error.to_string())
-    })?;
+    let mut ticket =
+        Ticket::verify(hello.ticket, &orders.keys, wall.as_secs()).map_err(|error| {
+            let code = match error {
+                TicketError::Expired => RejectCode::TicketExpired,
+                TicketError::Malformed
+                | TicketError::UnknownKey
+                | TicketError::Forged
+                | TicketError::NotYet => RejectCode::TicketInvalid,
+            };
+            Reject::new(code, error.to_string())
+        })?;
     if !hello.is_proved_by(&ticket.identity, exporter, relay) {
         return Err(Reject::new(
             RejectCode::ProofInvalid,
@@ -114,9 +114,10 @@ pub(crate) fn admit(
         return Err(revoked());
     }
     let (device, before) = (ticket.device, ticket.networks.len());
-    ticket
-        .networks
-        .retain(|(vni, host)| !orders.is_held_by_another(vni.get(), *host, device));
+    ticket.networks.retain(|(vni, host)| {
+        let place = Place::new(*vni, *host);
+        place.is_none_or(|place| !orders.is_held_by_another(place, device))
+    });
     if ticket.networks.is_empty() && before > 0 {
         return Err(held_by_others());
     }

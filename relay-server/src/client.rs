@@ -14,10 +14,10 @@ use overlan_protocol::key::DeviceId;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::egress::{Closed, Egress, Full, Release, Run};
-use crate::ledger::{Destination, Ledger, TooManyDestinations};
+use crate::ledger::{Ledger, TooManyDestinations};
 use crate::memory::{Account, Victims};
 use crate::slow::Slow;
-use crate::switch::AttachId;
+use crate::switch::{AttachId, Place};
 
 /// One attached connection, as the rest of the relay sees it.
 pub(crate) struct Client {
@@ -83,12 +83,12 @@ impl Client {
     }
 
     /// The number of bytes that this client may still send to `to`; the last frame may go beyond.
-    pub(crate) fn allowance(&self, to: Destination) -> Result<u64, TooManyDestinations> {
+    pub(crate) fn allowance(&self, to: Place) -> Result<u64, TooManyDestinations> {
         self.outbox.lock().ledger.allowance(to)
     }
 
     /// Counts DATA frames of this client against its credit.
-    pub(crate) fn admit(&self, to: Destination, bytes: usize) {
+    pub(crate) fn admit(&self, to: Place, bytes: usize) {
         self.outbox.lock().ledger.handle_received(to, bytes);
     }
 
@@ -99,7 +99,7 @@ impl Client {
         &self,
         now: Instant,
         from: &Arc<Client>,
-        to: Destination,
+        to: Place,
         runs: &mut VecDeque<Run>,
         shed: &mut Vec<Release<Arc<Client>>>,
     ) -> Result<(), NotTaken> {
@@ -129,7 +129,7 @@ impl Client {
     pub(crate) fn inherit(
         &self,
         older: &Client,
-        places: impl Fn(Destination) -> bool,
+        places: impl Fn(Place) -> bool,
     ) -> Vec<Release<Arc<Client>>> {
         let mut outbox = older.outbox.lock();
         outbox.closed = true;
@@ -150,13 +150,7 @@ impl Client {
 
     /// Frees `bytes` that this client sent to `to`. `stood` is the shortest time that they waited
     /// after other frames of their flow.
-    pub(crate) fn release(
-        &self,
-        now: Instant,
-        to: Destination,
-        bytes: usize,
-        stood: Option<Duration>,
-    ) {
+    pub(crate) fn release(&self, now: Instant, to: Place, bytes: usize, stood: Option<Duration>) {
         let Some(account) = self.account(to.vni) else {
             return;
         };
@@ -170,14 +164,14 @@ impl Client {
     }
 
     /// Takes frames for `to` that cost `cost` off the account of this client: they wait no longer.
-    pub(crate) fn discharge(&self, to: Destination, cost: usize) {
+    pub(crate) fn discharge(&self, to: Place, cost: usize) {
         if let Some(account) = self.account(to.vni) {
             account.discharge(cost);
         }
     }
 
     /// Owes this client the notice that `to` is not here.
-    pub(crate) fn peer_gone(&self, to: Destination) {
+    pub(crate) fn peer_gone(&self, to: Place) {
         let mut outbox = self.outbox.lock();
         outbox.ledger.handle_gone(to);
         wake(outbox);

@@ -12,11 +12,10 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use overlan_protocol::exchange::{Batch, Exchange};
-use overlan_protocol::frame::{self, Address, DATA_HEADER_LEN, Frame, Vni};
+use overlan_protocol::frame::{self, Address, DATA_HEADER_LEN, Frame};
 use overlan_protocol::hello::{Reject, RejectCode, Welcome};
 use overlan_protocol::liveness::{Action, Liveness};
-use overlan_protocol::ticket::Ticket;
-use overlan_protocol::{SEAL_HEADER_LEN, SEAL_TAG_LEN};
+use overlan_protocol::{SEAL_HEADER_LEN, SEAL_TAG_LEN, UnixTime};
 
 use crate::admit::{self, Admitted};
 use crate::client::{Client, Filled};
@@ -25,9 +24,9 @@ use crate::conn::lately::Lately;
 use crate::egress::{Closed, Release, Run};
 use crate::hub::Hub;
 use crate::intake::{Gathering, LARGE};
-use crate::ledger::{Destination, TooManyDestinations};
+use crate::ledger::TooManyDestinations;
 use crate::metrics::Dropped;
-use crate::switch::{Attachment, Claim, Superseded, Verdict};
+use crate::switch::{Attachment, Claim, Place, Superseded, Verdict};
 
 /// An attached client's side of the pump. Dropping it takes the client out of the switch, whatever
 /// ends its task.
@@ -61,24 +60,27 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    /// Attaches a client at the time `wall`, in seconds since the Unix epoch, by which its ticket
-    /// was judged.
+    /// Attaches a client at the time `wall`, by which its ticket was judged.
     pub(crate) fn attach(
         hub: Arc<Hub>,
         admitted: Admitted,
         now: Instant,
-        wall: u64,
+        wall: UnixTime,
     ) -> Result<Self, Reject> {
         let Admitted {
             ticket,
             sequence,
             version,
         } = admitted;
+        let networks = ticket.networks.iter();
+        let places: Vec<Place> = networks
+            .filter_map(|(vni, host)| Place::new(*vni, *host))
+            .collect();
         let claim = Claim {
             device: ticket.device,
             sequence,
             epoch: ticket.epoch,
-            networks: &ticket.networks,
+            places: &places,
         };
         let welcome = Welcome {
             version,
@@ -95,9 +97,9 @@ impl Conn {
                 Client::new(id, ticket.device, welcome, accounts.collect(), queue_max)
             })
             .map_err(|Superseded| superseded())?;
-        take_places(&hub, now, &client, &ticket, displaced);
+        take_places(&hub, now, &client, &places, displaced);
         hub.metrics.attached.inc();
-        let left = Duration::from_secs(ticket.expires.saturating_sub(wall));
+        let left = UnixTime::from_secs(ticket.expires).since(wall);
         let ticket_ends = now + left.min(TICKET_LIFE_MAX) + hub.settings.ticket_grace;
         let conn = Self {
             client,
@@ -117,20 +119,19 @@ impl Conn {
             bytes: 0,
             hub,
         };
-        conn.obey_orders(&ticket);
+        conn.obey_orders(ticket.epoch, &places);
         Ok(conn)
     }
 
     /// Ends the connection if orders forbid it that came between the verdict on its HELLO and its
     /// attach.
-    fn obey_orders(&self, ticket: &Ticket) {
-        let orders = self.hub.orders();
-        if orders.revokes(ticket.device, ticket.epoch) {
+    fn obey_orders(&self, epoch: u64, places: &[Place]) {
+        let (orders, device) = (self.hub.orders(), self.client.device);
+        if orders.revokes(device, epoch) {
             self.client.end(admit::revoked());
         }
-        let is_lost =
-            |(vni, host): &(Vni, u32)| orders.is_held_by_another(vni.get(), *host, ticket.device);
-        if ticket.networks.iter().any(is_lost) {
+        let mut places = places.iter();
+        if places.any(|place| orders.is_held_by_another(*place, device)) {
             self.client.end(admit::held_by_others());
         }
     }
@@ -151,16 +152,16 @@ impl Conn {
     ) -> Result<(), Reject> {
         self.frames += 1;
         self.bytes += (DATA_HEADER_LEN + message.len()) as u64;
-        let to = Destination {
-            vni: address.vni,
-            host: address.host,
-        };
         let gathering = match &mut self.gathering {
-            Some(gathering) if gathering.to == to => gathering,
+            Some(gathering) if gathering.to.is_of(address) => gathering,
             other => {
-                let found = match self.attachment.route(address) {
-                    Verdict::Deliver { receiver, source } => Some((receiver, source)),
-                    Verdict::PeerGone => None,
+                let (to, found) = match self.attachment.route(address) {
+                    Verdict::Deliver {
+                        to,
+                        receiver,
+                        source,
+                    } => (to, Some((receiver, source))),
+                    Verdict::PeerGone(to) => (to, None),
                     Verdict::Drop(misroute) => {
                         self.hub.metrics.count_dropped(misroute.into(), 1);
                         return Ok(());
@@ -351,16 +352,12 @@ fn take_places(
     hub: &Hub,
     now: Instant,
     client: &Client,
-    ticket: &Ticket,
+    places: &[Place],
     displaced: Vec<Arc<Client>>,
 ) {
-    let places = |to: Destination| {
-        let mut networks = ticket.networks.iter();
-        networks.any(|(vni, host)| vni.get() == to.vni && *host == to.host)
-    };
     for older in displaced {
-        if older.device == ticket.device {
-            let refused = client.inherit(&older, places);
+        if older.device == client.device {
+            let refused = client.inherit(&older, |to| places.contains(&to));
             hub.tell_lost(now, Dropped::ReceiverFull, refused);
         }
         older.end(superseded());

@@ -19,9 +19,8 @@ pub(crate) use crate::egress::waiting::{Handed, Run};
 
 use crate::egress::release::{Releases, released};
 use crate::egress::waiting::{Flow, Source, Waiting, spare};
-use crate::ledger::Destination;
 use crate::memory::deserves;
-use crate::switch::AttachId;
+use crate::switch::{AttachId, Place};
 
 /// The frames that wait for one receiver. `S` is the handle by which a source hears that its bytes
 /// are free.
@@ -71,7 +70,7 @@ impl<S: Clone> Egress<S> {
         now: Instant,
         id: AttachId,
         source: &S,
-        to: Destination,
+        to: Place,
         run: Run,
     ) -> Result<(), Full> {
         let waiting = Waiting {
@@ -119,7 +118,7 @@ impl<S: Clone> Egress<S> {
         &mut self,
         now: Option<Instant>,
         of: impl Fn(&S) -> bool,
-        places: impl Fn(Destination) -> bool,
+        places: impl Fn(Place) -> bool,
     ) -> Vec<Release<S>> {
         released(self.remove(|_, source| of(source), places), now)
     }
@@ -158,7 +157,7 @@ impl<S: Clone> Egress<S> {
 
     /// Takes out the frames for destinations that `keep` selects, in the order of each flow.
     #[must_use]
-    pub(crate) fn hand_over(&mut self, keep: impl Fn(Destination) -> bool) -> Vec<Handed<S>> {
+    pub(crate) fn hand_over(&mut self, keep: impl Fn(Place) -> bool) -> Vec<Handed<S>> {
         self.remove(|_, _| true, keep)
     }
 
@@ -167,7 +166,7 @@ impl<S: Clone> Egress<S> {
     fn remove(
         &mut self,
         of: impl Fn(AttachId, &S) -> bool,
-        places: impl Fn(Destination) -> bool,
+        places: impl Fn(Place) -> bool,
     ) -> Vec<Handed<S>> {
         let mut removed = Vec::new();
         for id in &self.ring {

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use overlan_protocol::PROTOCOL_VERSION;
 use overlan_protocol::api::RelayOrders;
 use overlan_protocol::exchange::{Batch, Exchange};
 use overlan_protocol::hello::Reject;
 use overlan_protocol::key::RelayId;
 use overlan_protocol::ticket::{Ticket, TicketKeys};
+use overlan_protocol::{PROTOCOL_VERSION, UnixTime};
 
 use crate::admit::Admitted;
 use crate::conn::Conn;
@@ -43,14 +43,14 @@ impl Forwarder {
         }
     }
 
-    /// Attaches a client whose ticket and proof were checked. `wall` is the time in seconds since
-    /// the Unix epoch. The first frame that the connection gives is the WELCOME.
+    /// Attaches a client whose ticket and proof were checked at the time `wall`. The first frame
+    /// that the connection gives is the WELCOME.
     pub fn attach(
         &self,
         ticket: Ticket,
         sequence: u64,
         now: Instant,
-        wall: u64,
+        wall: UnixTime,
     ) -> Result<Forwarding, Reject> {
         let admitted = Admitted {
             ticket,

@@ -17,12 +17,11 @@ use tokio_util::sync::CancellationToken;
 use crate::admit::{Orders, held_by_others, revoked};
 use crate::client::Client;
 use crate::egress::Release;
-use crate::ledger::Destination;
-use crate::limits::{Budget, Limits, Place, Refusal, Slot};
+use crate::limits::{Budget, ConnectionId, Limits, Refusal, Slot};
 use crate::memory::{Memory, QUEUED_MAX};
 use crate::metrics::{Dropped, Gauges, Metrics};
 use crate::pool::Pool;
-use crate::switch::Switch;
+use crate::switch::{Place, Switch};
 
 /// One relay, as its tasks see it.
 pub(crate) struct Hub {
@@ -44,7 +43,7 @@ pub(crate) struct Hub {
 /// Connections against their limits, and a token for each stranger, which fires when it must go.
 struct Places {
     limits: Limits,
-    strangers: BTreeMap<Place, CancellationToken>,
+    strangers: BTreeMap<ConnectionId, CancellationToken>,
 }
 
 /// Times and budgets. Nobody should tune them in production; tests use short ones.
@@ -128,7 +127,7 @@ impl Hub {
     /// Charges frames of `from` for `to` that cost `cost`. Once the relay's memory is full, the
     /// largest holder gives way to a holder of much less. `false` = there is no room, and nothing
     /// was charged.
-    pub(crate) fn charge(&self, now: Instant, from: &Client, to: Destination, cost: usize) -> bool {
+    pub(crate) fn charge(&self, now: Instant, from: &Client, to: Place, cost: usize) -> bool {
         let Some(account) = from.account(to.vni) else {
             return false;
         };
@@ -171,7 +170,7 @@ impl Hub {
             self.metrics.count_refused(Refusal::Unproven);
         }
         let evicted = CancellationToken::new();
-        places.strangers.insert(slot.place(), evicted.clone());
+        places.strangers.insert(slot.id(), evicted.clone());
         Ok(Seat {
             hub: self.clone(),
             evicted,
@@ -206,7 +205,7 @@ impl Seat {
             Some(slot) => {
                 let mut places = self.hub.places.lock();
                 places.limits.prove(slot)?;
-                places.strangers.remove(&slot.place());
+                places.strangers.remove(&slot.id());
                 Ok(())
             }
             None => Ok(()),
@@ -223,7 +222,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
             let mut places = self.hub.places.lock();
-            places.strangers.remove(&slot.place());
+            places.strangers.remove(&slot.id());
             places.limits.close(slot);
         }
     }

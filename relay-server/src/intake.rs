@@ -5,20 +5,20 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use overlan_protocol::HostIndex;
 use overlan_protocol::frame::{Address, DATA_HEADER_LEN, data_header};
 
 use crate::client::Client;
 use crate::egress::Run;
-use crate::ledger::Destination;
 use crate::pool::{BUFFER, Pool};
+use crate::switch::Place;
 
 /// Frames of one client for one destination that came together and were not handed on yet.
 pub(crate) struct Gathering {
-    pub(crate) to: Destination,
-    /// `None` = nobody is there; the frames were counted and not kept.
-    pub(crate) receiver: Option<Arc<Client>>,
-    /// The sender's own host index in this network.
-    source: u32,
+    pub(crate) to: Place,
+    /// The receiver, and the sender's own host index in this network. `None` = no device has the
+    /// place; its frames are counted and not kept.
+    pub(crate) receiver: Option<(Arc<Client>, HostIndex)>,
     /// Bytes that the sender may still start a frame within.
     allowance: u64,
     /// Number of frames that were taken.
@@ -33,19 +33,16 @@ pub(crate) struct Gathering {
 pub(crate) struct Overrun;
 
 impl Gathering {
-    /// For a receiver, which sees the sender as host `source`, or for nobody. `runs` is empty; it
-    /// is given for its memory.
+    /// Starts without frames. `runs` is empty; it is given for its memory.
     pub(crate) fn new(
-        to: Destination,
-        found: Option<(Arc<Client>, u32)>,
+        to: Place,
+        receiver: Option<(Arc<Client>, HostIndex)>,
         allowance: u64,
         runs: VecDeque<Run>,
     ) -> Self {
-        let (receiver, source) = found.map_or((None, 0), |(it, source)| (Some(it), source));
         Self {
             to,
             receiver,
-            source,
             allowance,
             frames: 0,
             bytes: 0,
@@ -62,9 +59,9 @@ impl Gathering {
         self.allowance = self.allowance.saturating_sub(length as u64);
         self.frames += 1;
         self.bytes += length;
-        if self.receiver.is_none() {
+        let Some(source) = self.receiver.as_ref().map(|(_, source)| source.get()) else {
             return Ok(());
-        }
+        };
         let joins = |run: &Run| run.flow == flow && run.bytes.len() + length <= BUFFER;
         if !self.runs.back().is_some_and(joins) {
             self.trim_last(pool);
@@ -83,7 +80,7 @@ impl Gathering {
             let stamp = Address {
                 vni: self.to.vni,
                 flow,
-                host: self.source,
+                host: source,
             };
             run.frames += 1;
             run.bytes

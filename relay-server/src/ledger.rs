@@ -8,28 +8,20 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use overlan_protocol::credit::{Announcement, IDLE, RelayCredit, WINDOW_MAX};
-use overlan_protocol::frame::{Address, Frame, GoneReason};
+use overlan_protocol::frame::{Frame, GoneReason};
 
 use crate::memory::Account;
-
-/// A destination as its source sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Destination {
-    /// One of the source's networks.
-    pub(crate) vni: u32,
-    /// Host index in it.
-    pub(crate) host: u32,
-}
+use crate::switch::Place;
 
 /// All that one connection has sent, by destination, since its WELCOME.
 pub(crate) struct Ledger {
     window: u32,
-    pairs: BTreeMap<Destination, Pair>,
+    pairs: BTreeMap<Place, Pair>,
     /// Destinations with a notice due, each at most once.
-    due: VecDeque<Destination>,
+    due: VecDeque<Place>,
     /// Destinations whose window is larger than the first one, and by how much all of them
     /// together, bytes.
-    grown: BTreeSet<Destination>,
+    grown: BTreeSet<Place>,
     reserved: usize,
     /// The time at which the grown ones are looked at again.
     sweep_at: Option<Instant>,
@@ -53,7 +45,7 @@ impl Ledger {
     }
 
     /// Bytes within which the source may start frames for `to`; the last one may go beyond.
-    pub(crate) fn allowance(&mut self, to: Destination) -> Result<u64, TooManyDestinations> {
+    pub(crate) fn allowance(&mut self, to: Place) -> Result<u64, TooManyDestinations> {
         if self.pairs.len() >= DESTINATIONS_MAX && !self.pairs.contains_key(&to) {
             return Err(TooManyDestinations);
         }
@@ -68,7 +60,7 @@ impl Ledger {
     }
 
     /// Counts DATA frames for `to`, together `bytes`, that began within the allowance.
-    pub(crate) fn handle_received(&mut self, to: Destination, bytes: usize) {
+    pub(crate) fn handle_received(&mut self, to: Place, bytes: usize) {
         if let Some(pair) = self.pairs.get_mut(&to) {
             pair.credit.handle_received(bytes);
         }
@@ -81,7 +73,7 @@ impl Ledger {
     pub(crate) fn handle_released(
         &mut self,
         now: Instant,
-        to: Destination,
+        to: Place,
         bytes: usize,
         stood: Option<Duration>,
         account: &Account,
@@ -161,7 +153,7 @@ impl Ledger {
     }
 
     /// Owes the source a PEER_GONE, since a frame for `to` found no receiver.
-    pub(crate) fn handle_gone(&mut self, to: Destination) {
+    pub(crate) fn handle_gone(&mut self, to: Place) {
         if let Some(pair) = self.pairs.get_mut(&to) {
             pair.gone = true;
             pair.enqueue(to, &mut self.due);
@@ -178,11 +170,7 @@ impl Ledger {
                 continue;
             };
             pair.queued = false;
-            let address = Address {
-                vni: to.vni,
-                flow: 0,
-                host: to.host,
-            };
+            let address = to.address();
             if let Some(Announcement { released, window }) = pair.announce.take() {
                 let credit = Frame::Credit {
                     address,
@@ -210,7 +198,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn enqueue(&mut self, to: Destination, due: &mut VecDeque<Destination>) {
+    fn enqueue(&mut self, to: Place, due: &mut VecDeque<Place>) {
         if !self.queued {
             self.queued = true;
             due.push_back(to);
@@ -223,7 +211,7 @@ fn grown(pair: &Pair, first: u32) -> usize {
     pair.credit.window().saturating_sub(first) as usize
 }
 
-fn give_back(accounts: &[Account], to: Destination, bytes: usize) {
+fn give_back(accounts: &[Account], to: Place, bytes: usize) {
     if let Some(account) = accounts.iter().find(|it| it.vni() == to.vni) {
         account.give_back(bytes);
     }

@@ -14,7 +14,7 @@ use overlan_transport::strangers::{Refused, Strangers, source};
 pub(crate) struct Limits {
     budget: Budget,
     next: u64,
-    strangers: Strangers<Place>,
+    strangers: Strangers<ConnectionId>,
     proven: usize,
 }
 
@@ -42,18 +42,18 @@ pub(crate) enum Refusal {
 
 /// Names one connection; later ones have higher numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place(u64);
+pub(crate) struct ConnectionId(u64);
 
 /// A connection's place in the counts. Not copyable: each is given back once.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Slot {
-    place: Place,
+    id: ConnectionId,
     proven: bool,
 }
 
 impl Slot {
-    pub(crate) fn place(&self) -> Place {
-        self.place
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.id
     }
 }
 
@@ -73,16 +73,16 @@ impl Limits {
         &mut self,
         now: Instant,
         from: IpAddr,
-    ) -> Result<(Slot, Option<Place>), Refusal> {
-        let place = Place(self.next);
-        let evicted = self.strangers.admit(now, source(from), place);
+    ) -> Result<(Slot, Option<ConnectionId>), Refusal> {
+        let id = ConnectionId(self.next);
+        let evicted = self.strangers.admit(now, source(from), id);
         let evicted = evicted.map_err(|refused| match refused {
             Refused::All => Refusal::Unproven,
             Refused::Source => Refusal::Source,
         })?;
         self.next += 1;
         let proven = false;
-        Ok((Slot { place, proven }, evicted))
+        Ok((Slot { id, proven }, evicted))
     }
 
     /// Makes a client of a stranger that has proved its identity, if there is room.
@@ -93,7 +93,7 @@ impl Limits {
         if self.proven >= self.budget.proven {
             return Err(Refusal::Proven);
         }
-        self.strangers.leave(slot.place);
+        self.strangers.leave(slot.id);
         self.proven += 1;
         slot.proven = true;
         Ok(())
@@ -104,7 +104,7 @@ impl Limits {
         if slot.proven {
             self.proven -= 1;
         } else {
-            self.strangers.leave(slot.place);
+            self.strangers.leave(slot.id);
         }
     }
 

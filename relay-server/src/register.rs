@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::{
     JoinString, ProblemKind, RELAY_HEARTBEAT_SECS, RelayHeartbeat, RelayOrders,
     RelayRegisterRequest, RelayRegisterResponse, path,
@@ -112,7 +113,7 @@ impl Session {
                     }
                     backoff = Backoff::new();
                     let theirs = connection.as_ref().and_then(Connection::server_time);
-                    clocks.compare(clock::wall().as_secs(), theirs);
+                    clocks.compare(clock::wall(), theirs.map(UnixTime::from_secs));
                     if orders != registration.orders {
                         registration.orders = orders;
                         hub.apply(registration.orders.clone());
@@ -189,14 +190,13 @@ struct Clock {
 }
 
 impl Clock {
-    /// Logs a change. `theirs`: the controller's clock in the answer that has just come. Both are
-    /// seconds since the Unix epoch.
-    fn compare(&mut self, ours: u64, theirs: Option<u64>) {
+    /// Logs a change. `theirs`: the controller's clock in the answer that has just come.
+    fn compare(&mut self, ours: UnixTime, theirs: Option<UnixTime>) {
         let Some(theirs) = theirs else { return };
         let differ = ours.abs_diff(theirs) > CLOCKS_DIFFER;
         match (differ, std::mem::replace(&mut self.is_logged, differ)) {
             (true, false) => {
-                let ahead_secs = ours as i64 - theirs as i64;
+                let ahead_secs = ours.as_secs() as i64 - theirs.as_secs() as i64;
                 tracing::warn!(
                     ahead_secs,
                     "the clocks of this relay and of the controller differ, so devices may be \
@@ -261,9 +261,9 @@ fn random_byte() -> u8 {
     byte
 }
 
-/// Seconds between two clocks that are worth a line of log: a fifth of the difference that a ticket
+/// Difference of two clocks that is worth a line of log: a fifth of the difference that a ticket
 /// allows for.
-const CLOCKS_DIFFER: u64 = 60;
+const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
 
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 

@@ -82,7 +82,7 @@ async fn attach(
     let networks: Vec<Vni> = ticket.networks.iter().map(|(vni, _)| *vni).collect();
     span.record("device", field::display(ticket.device));
     span.record("networks", field::debug(networks));
-    match Conn::attach(hub.clone(), admitted, clock::now(), clock::wall().as_secs()) {
+    match Conn::attach(hub.clone(), admitted, clock::now(), clock::wall()) {
         Ok(conn) => Some((stream, conn)),
         Err(reject) => {
             refuse(hub, &mut stream, &reject).await;
@@ -135,15 +135,14 @@ async fn welcome(
     };
     let exporter = tls::exporter(&stream);
     let orders = hub.orders();
-    let verdict = admit::admit(&body, &exporter, hub.id, &orders, clock::wall().as_secs())
-        .and_then(|it| {
-            seat.prove()
-                .map_err(|refusal| {
-                    hub.metrics.count_refused(refusal);
-                    overloaded()
-                })
-                .map(|()| it)
-        });
+    let verdict = admit::admit(&body, &exporter, hub.id, &orders, clock::wall()).and_then(|it| {
+        seat.prove()
+            .map_err(|refusal| {
+                hub.metrics.count_refused(refusal);
+                overloaded()
+            })
+            .map(|()| it)
+    });
     match verdict {
         Ok(admitted) => Some((stream, admitted)),
         Err(reject) => {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use overlan_protocol::address;
+use overlan_protocol::HostIndex;
 use overlan_protocol::frame::{Address, Vni};
 use overlan_protocol::key::DeviceId;
 use parking_lot::{Mutex, RwLock};
@@ -16,6 +16,37 @@ use parking_lot::{Mutex, RwLock};
 /// All networks of one relay. `H` is the handle of a receiver; the switch only keeps and copies it.
 pub(crate) struct Switch<H> {
     state: Mutex<State<H>>,
+}
+
+/// The place of one device in one network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    /// The network's number.
+    pub(crate) vni: u32,
+    /// The device's number in it.
+    pub(crate) host: HostIndex,
+}
+
+impl Place {
+    /// A place as tickets and orders have it; `None` for a number that no device can have.
+    pub(crate) fn new(vni: Vni, host: u32) -> Option<Self> {
+        let vni = vni.get();
+        HostIndex::new(host).map(|host| Self { vni, host })
+    }
+
+    /// Returns whether a frame to `address` is for this place.
+    pub(crate) fn is_of(self, address: Address) -> bool {
+        (self.vni, self.host.get()) == (address.vni, address.host)
+    }
+
+    /// The address of a frame for or about this place, of no flow.
+    pub(crate) fn address(self) -> Address {
+        Address {
+            vni: self.vni,
+            flow: 0,
+            host: self.host.get(),
+        }
+    }
 }
 
 /// The places that one verified ticket claims.
@@ -26,8 +57,8 @@ pub(crate) struct Claim<'a> {
     pub(crate) sequence: u64,
     /// The ticket's device epoch, for later revocations.
     pub(crate) epoch: u64,
-    /// Networks and the device's host index in each.
-    pub(crate) networks: &'a [(Vni, u32)],
+    /// The device's places; of several in one network the first counts.
+    pub(crate) places: &'a [Place],
 }
 
 /// Names one attach for as long as the relay runs; later attaches have higher numbers.
@@ -42,8 +73,7 @@ pub(crate) struct Attachment<H> {
 }
 
 struct Port<H> {
-    vni: u32,
-    own: u32,
+    place: Place,
     table: Arc<Table<H>>,
 }
 
@@ -52,13 +82,15 @@ struct Port<H> {
 pub(crate) enum Verdict<H> {
     /// Goes to `receiver`, with `source` as the host index of the sender.
     Deliver {
-        /// The handle of the destination.
+        /// The destination.
+        to: Place,
+        /// Its handle.
         receiver: H,
         /// The host index that the sending connection has.
-        source: u32,
+        source: HostIndex,
     },
     /// The destination could exist and is not attached here.
-    PeerGone,
+    PeerGone(Place),
     /// No honest client sends this.
     Drop(Misroute),
 }
@@ -106,31 +138,30 @@ impl<H: Clone> Switch<H> {
         state.next += 1;
         let id = AttachId(state.next);
         let handle = make(id);
-        let mut ports: Vec<Port<H>> = Vec::with_capacity(claim.networks.len());
-        for &(vni, own) in claim.networks {
-            let vni = vni.get();
-            if !address::is_host(own) || ports.iter().any(|port| port.vni == vni) {
+        let mut ports: Vec<Port<H>> = Vec::with_capacity(claim.places.len());
+        for &place in claim.places {
+            if ports.iter().any(|port| port.place.vni == place.vni) {
                 continue;
             }
-            let holder = state.tables.get(&vni).and_then(|table| table.holder(own));
-            if let Some(holder) = holder {
+            if let Some(holder) = state.holder(place) {
                 displaced.extend(state.remove(holder));
             }
-            let table = state.tables.entry(vni).or_insert_with(Table::empty).clone();
+            let table = state.tables.entry(place.vni);
+            let table = table.or_insert_with(Table::empty).clone();
             let member = Member {
                 id,
                 device: claim.device,
                 handle: handle.clone(),
             };
-            table.members.write().insert(own, member);
-            ports.push(Port { vni, own, table });
+            table.members.write().insert(place.host, member);
+            ports.push(Port { place, table });
         }
         let attached = Attached {
             id,
             sequence: claim.sequence,
             epoch: claim.epoch,
             handle: handle.clone(),
-            places: ports.iter().map(|port| (port.vni, port.own)).collect(),
+            places: ports.iter().map(|port| port.place).collect(),
         };
         state.devices.insert(claim.device, attached);
         Ok((Attachment { id, ports }, handle, displaced))
@@ -164,13 +195,13 @@ impl<H: Clone> Switch<H> {
     }
 
     /// Takes out every device that has the place of another one, and returns their handles.
-    /// `holders` has VNI, host index and the device whose place it is.
-    pub(crate) fn displace(&self, holders: impl Iterator<Item = (u32, u32, DeviceId)>) -> Vec<H> {
+    /// `holders` has each place with the device that holds it.
+    pub(crate) fn displace(&self, holders: impl Iterator<Item = (Place, DeviceId)>) -> Vec<H> {
         let mut state = self.state.lock();
         let mut gone = Vec::new();
-        for (vni, host, holder) in holders {
-            let has_it = state.tables.get(&vni).and_then(|table| table.holder(host));
-            if let Some(device) = has_it.filter(|device| *device != holder) {
+        for (place, holder) in holders {
+            let found = state.holder(place);
+            if let Some(device) = found.filter(|device| *device != holder) {
                 gone.extend(state.remove(device));
             }
         }
@@ -202,25 +233,29 @@ impl<H: Clone> Switch<H> {
 impl<H: Clone> Attachment<H> {
     /// Judges one frame of this connection by the address that it names.
     pub(crate) fn route(&self, address: Address) -> Verdict<H> {
-        let Some(port) = self.ports.iter().find(|port| port.vni == address.vni) else {
+        let of_network = |port: &&Port<H>| port.place.vni == address.vni;
+        let Some(Port { place: own, table }) = self.ports.iter().find(of_network) else {
             return Verdict::Drop(Misroute::ForeignNetwork);
         };
-        if !address::is_host(address.host) || address.host == port.own {
-            return Verdict::Drop(Misroute::NoSuchHost);
-        }
-        let members = port.table.members.read();
+        let host = match HostIndex::new(address.host) {
+            Some(host) if host != own.host => host,
+            _ => return Verdict::Drop(Misroute::NoSuchHost),
+        };
+        let members = table.members.read();
         if members
-            .get(&port.own)
+            .get(&own.host)
             .is_none_or(|holder| holder.id != self.id)
         {
             return Verdict::Drop(Misroute::NotAttached);
         }
-        match members.get(&address.host) {
+        let to = Place { host, ..*own };
+        match members.get(&host) {
             Some(member) => Verdict::Deliver {
+                to,
                 receiver: member.handle.clone(),
-                source: port.own,
+                source: own.host,
             },
-            None => Verdict::PeerGone,
+            None => Verdict::PeerGone(to),
         }
     }
 }
@@ -236,18 +271,22 @@ struct Attached<H> {
     sequence: u64,
     epoch: u64,
     handle: H,
-    places: Vec<(u32, u32)>,
+    places: Vec<Place>,
 }
 
 impl<H> State<H> {
+    fn holder(&self, place: Place) -> Option<DeviceId> {
+        self.tables.get(&place.vni)?.holder(place.host)
+    }
+
     fn remove(&mut self, device: DeviceId) -> Option<H> {
         let attached = self.devices.remove(&device)?;
-        for (vni, own) in attached.places {
-            let Entry::Occupied(table) = self.tables.entry(vni) else {
+        for place in attached.places {
+            let Entry::Occupied(table) = self.tables.entry(place.vni) else {
                 continue;
             };
             let mut members = table.get().members.write();
-            members.remove(&own);
+            members.remove(&place.host);
             let empty = members.is_empty();
             drop(members);
             if empty {
@@ -260,7 +299,7 @@ impl<H> State<H> {
 
 /// The members of one network that are attached to this relay. Built in this module only.
 struct Table<H> {
-    members: RwLock<BTreeMap<u32, Member<H>>>,
+    members: RwLock<BTreeMap<HostIndex, Member<H>>>,
 }
 
 struct Member<H> {
@@ -276,7 +315,7 @@ impl<H> Table<H> {
         })
     }
 
-    fn holder(&self, host: u32) -> Option<DeviceId> {
+    fn holder(&self, host: HostIndex) -> Option<DeviceId> {
         let members = self.members.read();
         members.get(&host).map(|member| member.device)
     }

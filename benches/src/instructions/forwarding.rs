@@ -3,6 +3,7 @@
 use std::task::Waker;
 use std::time::Instant;
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::exchange::{Batch, Exchange};
 use overlan_protocol::frame::{Address, BODY_MAX, Frame, Vni, decode};
 use overlan_protocol::key::{DeviceId, IdentitySecret, RelayId};
@@ -81,7 +82,7 @@ fn attach(relay: &Forwarder, host: u8, now: Instant) -> Result<Forwarding> {
         expires: WALL + 86_400,
     };
     relay
-        .attach(ticket, 1, now, WALL)
+        .attach(ticket, 1, now, UnixTime::from_secs(WALL))
         .map_err(|_| Trouble::failed("the relay refused a client"))
 }
 

@@ -50,7 +50,8 @@ impl Case {
     }
 
     fn judge(&self, body: &[u8], wall: u64) -> Result<Admitted, RejectCode> {
-        admit(body, &EXPORTER, RELAY, &self.orders(&[]), wall).map_err(|reject| reject.code)
+        let at = UnixTime::from_secs(wall);
+        admit(body, &EXPORTER, RELAY, &self.orders(&[]), at).map_err(|reject| reject.code)
     }
 }
 
@@ -65,9 +66,9 @@ fn an_address_that_the_controller_gave_to_another_is_no_part_of_the_ticket() {
         let mut orders = case.orders(&[]);
         orders.holders = holders
             .iter()
-            .map(|(vni, host, device)| ((*vni, *host), *device))
+            .map(|(number, host, device)| (Place::new(vni(*number), *host).unwrap(), *device))
             .collect();
-        admit(&body, &EXPORTER, RELAY, &orders, NOW)
+        admit(&body, &EXPORTER, RELAY, &orders, UnixTime::from_secs(NOW))
             .map(|it| it.ticket.networks)
             .map_err(|reject| reject.code)
     };
@@ -125,7 +126,13 @@ fn a_revoked_epoch_is_refused_and_a_new_one_is_not() {
     let case = Case::new();
     let body = case.body(&case.device, &EXPORTER, RELAY);
     let judge = |revoked: &[u64]| {
-        let verdict = admit(&body, &EXPORTER, RELAY, &case.orders(revoked), NOW);
+        let verdict = admit(
+            &body,
+            &EXPORTER,
+            RELAY,
+            &case.orders(revoked),
+            UnixTime::from_secs(NOW),
+        );
         verdict.map_err(|reject| reject.code).map(|_| ())
     };
     assert_eq!(judge(&[3]), Ok(()));

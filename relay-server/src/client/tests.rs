@@ -330,11 +330,9 @@ impl Measured {
     }
 }
 
-fn destination(to: usize) -> Destination {
-    Destination {
-        vni: 0x1000,
-        host: 1_000 + to as u32,
-    }
+fn destination(to: usize) -> Place {
+    let host = overlan_protocol::HostIndex::new(1_000 + to as u32).unwrap();
+    Place { vni: 0x1000, host }
 }
 
 fn time_of(bytes: u64, rate: u64) -> Duration {

@@ -5,8 +5,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use overlan_protocol::frame::Address;
-
 use crate::client::{Client, NotTaken};
 use crate::egress::Run;
 use crate::hub::Hub;
@@ -42,20 +40,15 @@ pub(super) fn hand_on(
     };
     let cost = runs.iter().map(Run::cost).sum();
     let mut taken = if hub.charge(now, from, to, cost) {
-        deliver(receiver, &mut runs)
+        deliver(receiver.map(|(client, _)| client), &mut runs)
     } else {
         Err(NotTaken::RelayFull)
     };
     if taken == Err(NotTaken::Closed) && !runs.is_empty() {
         // A newer connection may have taken the receiver's place in this very moment.
-        let address = Address {
-            vni: to.vni,
-            flow: 0,
-            host: to.host,
-        };
-        taken = match attachment.route(address) {
+        taken = match attachment.route(to.address()) {
             Verdict::Deliver { receiver, .. } => deliver(Some(receiver), &mut runs),
-            Verdict::PeerGone | Verdict::Drop(_) => Err(NotTaken::Closed),
+            Verdict::PeerGone(_) | Verdict::Drop(_) => Err(NotTaken::Closed),
         };
     }
     hub.tell_lost(now, Dropped::ReceiverFull, shed);

@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 
 use crate::client::Client;
 use crate::egress::Release;
-use crate::ledger::Destination;
-use crate::switch::AttachId;
+use crate::switch::{AttachId, Place};
 
 /// The sources that sent to a client lately. Each hears when the client is gone: it may wait for an
 /// answer to frames that were lost with the connection, and would notice after its next
 /// retransmission, or never.
 #[derive(Default)]
 pub(super) struct Lately {
-    sources: BTreeMap<(AttachId, u32), (Arc<Client>, Destination, Instant)>,
+    sources: BTreeMap<(AttachId, u32), (Arc<Client>, Place, Instant)>,
     /// Number of sources beyond which the silent ones are removed.
     most: usize,
 }

@@ -75,7 +75,12 @@ impl Relay {
             sequence: self.sequence,
             version: 1,
         };
-        let conn = Conn::attach(self.hub.clone(), admitted, self.now, WALL);
+        let conn = Conn::attach(
+            self.hub.clone(),
+            admitted,
+            self.now,
+            UnixTime::from_secs(WALL),
+        );
         conn.unwrap_or_else(|reject| panic!("{reject:?}"))
     }
 

@@ -4,8 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::egress::waiting::{Handed, Waiting};
-use crate::ledger::Destination;
-use crate::switch::AttachId;
+use crate::switch::{AttachId, Place};
 
 /// Bytes of one pair that are free again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +14,7 @@ pub(crate) struct Release<S> {
     /// The connection that sent them, as it hears of this.
     pub(crate) source: S,
     /// The receiver, as the source sees it.
-    pub(crate) to: Destination,
+    pub(crate) to: Place,
     /// Number of frames.
     pub(crate) frames: u32,
     /// Their bytes.

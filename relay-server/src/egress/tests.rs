@@ -4,8 +4,9 @@ const EGRESS_MAX: usize = 16 << 20;
 const BULK: AttachId = AttachId(1);
 const SPARSE: AttachId = AttachId(2);
 
-fn to(host: u32) -> Destination {
-    Destination { vni: 0x1000, host }
+fn to(host: u32) -> Place {
+    let host = overlan_protocol::HostIndex::new(host).unwrap();
+    Place { vni: 0x1000, host }
 }
 
 fn run(flow: u8, bytes: Vec<u8>) -> Run {

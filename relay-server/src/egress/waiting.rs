@@ -4,8 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::ledger::Destination;
-use crate::switch::AttachId;
+use crate::switch::{AttachId, Place};
 
 /// Frames of one flow that came together, stamped and ready to be sent.
 #[derive(Debug)]
@@ -47,7 +46,7 @@ pub(super) struct Flow {
 /// A run in the queue of its receiver.
 pub(super) struct Waiting {
     /// The receiver, as the source sees it.
-    pub(super) to: Destination,
+    pub(super) to: Place,
     pub(super) since: Instant,
     pub(super) run: Run,
 }

@@ -18,7 +18,10 @@ fn attach(relay: &Forwarder, host: u8, now: Instant) -> Forwarding {
         not_before: WALL - 10,
         expires: WALL + 86_400,
     };
-    relay.attach(ticket, 1, now, WALL).ok().unwrap()
+    relay
+        .attach(ticket, 1, now, UnixTime::from_secs(WALL))
+        .ok()
+        .unwrap()
 }
 
 /// `count` frames of `len` bytes for `host`, each of another of `flows` flows.

@@ -5,9 +5,13 @@ use overlan_protocol::key::DeviceId;
 use super::*;
 use crate::switch::AttachId;
 
-const TO: Destination = Destination {
+const fn host(number: u32) -> HostIndex {
+    HostIndex::new(number).unwrap()
+}
+
+const TO: Place = Place {
     vni: 0x1000,
-    host: 2,
+    host: host(2),
 };
 
 fn receiver() -> Arc<Client> {
@@ -39,7 +43,7 @@ fn frames(run: &Run) -> Vec<(u8, u8, usize)> {
 #[test]
 fn frames_of_one_flow_are_joined_up_to_a_record_and_keep_their_order() {
     let pool = Pool::default();
-    let mut gathering = Gathering::new(TO, Some((receiver(), 9)), 1 << 20, VecDeque::new());
+    let mut gathering = Gathering::new(TO, Some((receiver(), host(9))), 1 << 20, VecDeque::new());
     for (number, (flow, length)) in [
         (1, 100),
         (1, 200),
@@ -79,7 +83,7 @@ fn frames_of_one_flow_are_joined_up_to_a_record_and_keep_their_order() {
 #[test]
 fn credit_ends_within_a_batch_behind_the_frame_that_crosses_it() {
     let pool = Pool::default();
-    let mut gathering = Gathering::new(TO, Some((receiver(), 9)), 150, VecDeque::new());
+    let mut gathering = Gathering::new(TO, Some((receiver(), host(9))), 150, VecDeque::new());
     assert_eq!(gathering.add(&pool, 1, &[0; 100]), Ok(()));
     assert_eq!(gathering.add(&pool, 1, &[0; 100]), Ok(()));
     assert_eq!(gathering.add(&pool, 1, &[0; 1]), Err(Overrun));

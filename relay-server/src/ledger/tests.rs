@@ -1,3 +1,4 @@
+use overlan_protocol::HostIndex;
 use overlan_protocol::credit::SendCredit;
 use overlan_protocol::frame::{self, BODY_MAX};
 use overlan_protocol::key::DeviceId;
@@ -10,11 +11,12 @@ use crate::memory::{Memory, QUEUED_MAX};
 
 const WINDOW: u32 = 1_000;
 
-fn to(host: u32) -> Destination {
-    Destination { vni: 0x1000, host }
+fn to(host: u32) -> Place {
+    let host = HostIndex::new(host).unwrap();
+    Place { vni: 0x1000, host }
 }
 
-fn receive(ledger: &mut Ledger, to: Destination, bytes: usize) {
+fn receive(ledger: &mut Ledger, to: Place, bytes: usize) {
     assert!(ledger.allowance(to).unwrap() > 0);
     ledger.handle_received(to, bytes);
 }
@@ -24,7 +26,7 @@ fn account(memory: &Arc<Memory>) -> Account {
 }
 
 /// Too quickly for the window to learn anything.
-fn release(ledger: &mut Ledger, to: Destination, bytes: usize) -> bool {
+fn release(ledger: &mut Ledger, to: Place, bytes: usize) -> bool {
     let now = overlan_transport::clock::now();
     let account = account(&Memory::new(QUEUED_MAX));
     // No window grows, so nothing is taken that another call would give back.
@@ -89,11 +91,12 @@ fn one_destination_that_is_stuck_takes_nothing_from_another() {
 #[test]
 fn a_connection_names_a_limited_number_of_destinations() {
     let mut ledger = Ledger::new(WINDOW);
-    for host in 0..DESTINATIONS_MAX as u32 {
+    for host in 1..=DESTINATIONS_MAX as u32 {
         receive(&mut ledger, to(host), 10);
     }
-    assert_eq!(ledger.allowance(to(u32::MAX)), Err(TooManyDestinations));
-    assert_eq!(ledger.allowance(to(0)), Ok(990));
+    let one_more = to(HostIndex::MAX.get());
+    assert_eq!(ledger.allowance(one_more), Err(TooManyDestinations));
+    assert_eq!(ledger.allowance(to(1)), Ok(990));
 }
 
 #[test]
@@ -117,7 +120,7 @@ fn what_windows_grow_by_is_taken_from_the_relays_memory_and_given_back() {
     let mut ledger = Ledger::new(1 << 20);
     let mut now = overlan_transport::clock::now();
     for _ in 0..30 {
-        for host in 0..8 {
+        for host in 1..=8 {
             let bytes = ledger.allowance(to(host)).unwrap() as usize;
             ledger.handle_received(to(host), bytes);
             let _ = ledger.handle_released(now, to(host), bytes, None, &account);
@@ -132,15 +135,15 @@ fn what_windows_grow_by_is_taken_from_the_relays_memory_and_given_back() {
     let due = ledger.poll_timeout().unwrap().max(now + IDLE);
     assert!(ledger.handle_timeout(due, accounts));
     assert_eq!((memory.grown(), ledger.poll_timeout()), (0, None));
-    let mut told = Vec::new();
-    ledger.fill(&mut told, usize::MAX);
-    assert!(!told.is_empty());
+    let mut notices = Vec::new();
+    ledger.fill(&mut notices, usize::MAX);
+    assert!(!notices.is_empty());
     // So does a connection that ends.
-    let bytes = ledger.allowance(to(0)).unwrap() as usize;
+    let bytes = ledger.allowance(to(1)).unwrap() as usize;
     for step in 0..20 {
         now = due + Duration::from_millis(100 * step);
-        ledger.handle_received(to(0), bytes / 20);
-        let _ = ledger.handle_released(now, to(0), bytes / 20, None, &account);
+        ledger.handle_received(to(1), bytes / 20);
+        let _ = ledger.handle_released(now, to(1), bytes / 20, None, &account);
     }
     assert!(memory.grown() > 0);
     ledger.close(accounts);

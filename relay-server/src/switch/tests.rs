@@ -11,6 +11,10 @@ fn vni(number: u32) -> Vni {
     Vni::new(number).expect("not a reserved VNI")
 }
 
+fn place(number: u32, host: u32) -> Place {
+    Place::new(vni(number), host).expect("a host's number")
+}
+
 fn to(vni: u32, host: u32) -> Address {
     Address { vni, flow: 0, host }
 }
@@ -23,11 +27,15 @@ fn attach(
     sequence: u64,
     networks: &[(Vni, u32)],
 ) -> Result<Attached, Superseded> {
+    let places = networks.iter();
+    let places: Vec<Place> = places
+        .filter_map(|(vni, own)| Place::new(*vni, *own))
+        .collect();
     let claim = Claim {
         device: device(number),
         sequence,
         epoch: 1,
-        networks,
+        places: &places,
     };
     switch.attach(&claim, |id| id)
 }
@@ -41,11 +49,12 @@ fn a_frame_reaches_a_member_with_the_senders_own_index() {
     let (a, ..) = attach(&switch, 1, 1, &[(vni(NET), 10)]).unwrap();
     let (_b, b, _) = attach(&switch, 2, 1, &[(vni(NET), 20)]).unwrap();
     let delivered = Verdict::Deliver {
+        to: place(NET, 20),
         receiver: b,
-        source: 10,
+        source: place(NET, 10).host,
     };
     assert_eq!(a.route(to(NET, 20)), delivered);
-    assert_eq!(a.route(to(NET, 21)), Verdict::PeerGone);
+    assert_eq!(a.route(to(NET, 21)), Verdict::PeerGone(place(NET, 21)));
 }
 
 #[test]
@@ -63,11 +72,12 @@ fn a_vni_outside_the_ticket_leads_nowhere() {
 fn nobody_reaches_himself_the_network_address_or_beyond_the_last_host() {
     let switch = Switch::new();
     let (a, ..) = attach(&switch, 1, 1, &[(vni(NET), 10)]).unwrap();
-    for host in [10, 0, address::HOST_MAX + 1, u32::MAX] {
+    for host in [10, 0, HostIndex::MAX.get() + 1, u32::MAX] {
         let verdict = a.route(to(NET, host));
         assert_eq!(verdict, Verdict::Drop(Misroute::NoSuchHost), "{host}");
     }
-    assert_eq!(a.route(to(NET, address::HOST_MAX)), Verdict::PeerGone);
+    let last = place(NET, HostIndex::MAX.get());
+    assert_eq!(a.route(last.address()), Verdict::PeerGone(last));
 }
 
 #[test]
@@ -104,7 +114,7 @@ fn revocation_takes_out_lower_epochs_only() {
     assert!(switch.revoke(&[(device(1), 1)].into()).is_empty());
     assert_eq!(switch.revoke(&[(device(1), 2)].into()), [a_id]);
     assert_eq!(a.route(to(NET, 20)), Verdict::Drop(Misroute::NotAttached));
-    assert_eq!(b.route(to(NET, 10)), Verdict::PeerGone);
+    assert_eq!(b.route(to(NET, 10)), Verdict::PeerGone(place(NET, 10)));
 }
 
 #[test]
@@ -260,17 +270,25 @@ impl Model {
         );
         let own = from.nets.get(&vni);
         match from.attachment.route(to(vni, host)) {
-            Verdict::Deliver { receiver, source } => {
+            Verdict::Deliver {
+                to,
+                receiver,
+                source,
+            } => {
                 prop_assert!(from.live);
-                prop_assert_eq!(Some(&source), own);
+                prop_assert_eq!((to.vni, to.host.get()), (vni, host));
+                prop_assert_eq!(Some(&source.get()), own);
                 prop_assert_eq!(receiver, receivers[0].id);
                 prop_assert_ne!(receiver, from.id);
             }
-            Verdict::PeerGone => prop_assert!(from.live && receivers.is_empty()),
+            Verdict::PeerGone(to) => {
+                prop_assert!(from.live && receivers.is_empty());
+                prop_assert_eq!((to.vni, to.host.get()), (vni, host));
+            }
             Verdict::Drop(Misroute::ForeignNetwork) => prop_assert!(own.is_none()),
             Verdict::Drop(Misroute::NotAttached) => prop_assert!(!from.live),
             Verdict::Drop(Misroute::NoSuchHost) => {
-                prop_assert!(!address::is_host(host) || own == Some(&host));
+                prop_assert!(HostIndex::new(host).is_none() || own == Some(&host));
             }
         }
         Ok(())

@@ -11,8 +11,8 @@ use crate::admit::Admitted;
 use crate::conn::Conn;
 use crate::metrics::Dropped;
 
-/// Returns `bytes` of DATA frames without content, each of another flow than the one before, so that
-/// none is joined with its neighbour. They cost most for their credit.
+/// Returns `bytes` of DATA frames without content, each of another flow than the one before, so
+/// that none is joined with its neighbour. They cost most for their credit.
 fn frames(vni: u32, host: u32, bytes: usize) -> Vec<u8> {
     let mut out = Vec::new();
     let mut flow = 0_u8;
@@ -28,11 +28,11 @@ fn frames(vni: u32, host: u32, bytes: usize) -> Vec<u8> {
 /// Attaches `devices` members of `vni`, whose sockets take nothing, and lets each send [`EACH`] to
 /// each other. They have no sockets, so that the memory is full when this returns.
 fn flood(relay: &Running, vni: u32, devices: u32) -> Vec<Conn> {
-    let (now, wall) = (clock::now(), clock::wall().as_secs());
+    let (now, wall) = (clock::now(), clock::wall());
     let attach = |host| {
         let device = Device::new(&[(vni, host)]);
         let admitted = Admitted {
-            ticket: relay.lab.ticket(&device, wall),
+            ticket: relay.lab.ticket(&device, wall.as_secs()),
             sequence: 1,
             version: PROTOCOL_VERSION,
         };
