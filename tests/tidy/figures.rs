@@ -20,12 +20,12 @@ const FIGURES: &[Figure] = &[
     Figure {
         name: "rooms in the root of src/",
         places: rooms,
-        ceiling: 10,
+        ceiling: 9,
     },
     Figure {
         name: "arrows between those rooms",
         places: arrows,
-        ceiling: 13,
+        ceiling: 11,
     },
     Figure {
         name: "rooms of src/ on a circle",
@@ -40,7 +40,7 @@ const FIGURES: &[Figure] = &[
     Figure {
         name: "type names used more than once in a crate",
         places: |files| repeated_types(files, 2),
-        ceiling: 9,
+        ceiling: 1,
     },
     Figure {
         name: "type names used more than twice in a crate",
@@ -50,42 +50,42 @@ const FIGURES: &[Figure] = &[
     Figure {
         name: "source files over 500 lines",
         places: long_files,
-        ceiling: 5,
+        ceiling: 0,
     },
     Figure {
         name: "functions over 70 lines",
         places: long_functions,
-        ceiling: 10,
+        ceiling: 0,
     },
     Figure {
         name: "source lines over 100 columns",
         places: |files| long_lines(files, false),
-        ceiling: 130,
+        ceiling: 4,
     },
     Figure {
         name: "test lines over 100 columns",
         places: |files| long_lines(files, true),
-        ceiling: 90,
+        ceiling: 30,
     },
     Figure {
         name: "doc comments that open with a question word, sources",
         places: |files| questions(files, false),
-        ceiling: 411,
+        ceiling: 0,
     },
     Figure {
         name: "doc comments that open with a question word, tests",
         places: |files| questions(files, true),
-        ceiling: 58,
+        ceiling: 0,
     },
     Figure {
         name: "source lines with words that the glossary replaced",
         places: replaced_words,
-        ceiling: 505,
+        ceiling: 92,
     },
     Figure {
         name: "places that split host:port",
         places: host_port_parsers,
-        ceiling: 8,
+        ceiling: 5,
     },
 ];
 
@@ -326,6 +326,8 @@ fn type_name(line: &str) -> Option<&str> {
         .or_else(alias)?
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
         .next()
+        // A macro's argument stands in its place.
+        .filter(|name| !name.is_empty())
 }
 
 fn long_files(files: &[RustFile]) -> Vec<String> {
