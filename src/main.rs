@@ -36,7 +36,7 @@ fn main() -> ExitCode {
                         Err(failure) => failed(&failure, form),
                     }
                 }
-                // As our own errors are told.
+                // Printed as our own errors are.
                 (_, Some(wrong)) => {
                     output::error(wrong.trim_end());
                     Code::Usage.into()
@@ -79,7 +79,7 @@ fn start(cli: Cli) -> Result<ExitCode, Failure> {
     })
 }
 
-/// A file that may not grow (`ulimit -f`) is an error to whoever writes it, as a full disk is.
+/// A file that may not grow (`ulimit -f`) is an error of the write, as a full disk is.
 /// Without a handler the system ends the whole program by a signal instead, in the middle of what
 /// it serves. Programs that this one starts do not inherit it.
 fn survive_file_sizes() {

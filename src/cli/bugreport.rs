@@ -1,5 +1,5 @@
-//! `bugreport`: one local file for whoever helps with a problem. Decides what is in it: nothing
-//! that lets anybody in, and it is sent to nobody.
+//! `bugreport`: one local file for the person who helps with a problem. Decides what is in it:
+//! nothing that lets anybody in. It is sent to nobody.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

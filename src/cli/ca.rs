@@ -1,5 +1,5 @@
-//! `ca`: the CA that vouches for the names of devices, for programs that shall trust it. Decides
-//! nothing.
+//! `ca`: the CA that vouches for the names of devices, for programs that are to trust it.
+//! Decides nothing.
 
 use clap::Args;
 use overlan_protocol::api::{NamesCaResponse, path};

@@ -1,6 +1,6 @@
 //! `controller`: runs a controller in the foreground, and makes its first account. Decides where
-//! settings come from and what the operator is told; what a controller does is the controller
-//! crate's.
+//! settings come from and what is printed for the operator. The controller crate decides what a
+//! controller does.
 
 mod backup;
 

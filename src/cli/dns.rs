@@ -90,11 +90,11 @@ pub(crate) async fn run(command: DnsCommand) -> Result<(), Failure> {
                     false => text.push('\n'),
                 }
                 for resolver in &zone.resolvers {
-                    text.push_str(&format!("  by     {}\n", told(resolver)));
+                    text.push_str(&format!("  by     {}\n", with_result(resolver)));
                 }
             }
             for forward in &status.dns_forwards {
-                text.push_str(&format!("others   forwarded to {}\n", told(forward)));
+                text.push_str(&format!("others   forwarded to {}\n", with_result(forward)));
             }
             if status.dns_forwards.is_empty() {
                 text.push_str("others   refused, for the system's resolver to ask elsewhere");
@@ -153,8 +153,8 @@ fn domains(status: &Status) -> Vec<String> {
         .collect()
 }
 
-/// A resolver, and how it did when it was asked last.
-fn told(resolver: &ResolverStatus) -> String {
+/// Returns a resolver's name with the result of the last question to it.
+fn with_result(resolver: &ResolverStatus) -> String {
     let name = &resolver.resolver;
     match (resolver.answered, &resolver.last_error) {
         (None, _) => format!("{name}, not asked yet"),

@@ -138,15 +138,15 @@ impl Failure {
     /// Says what happened and why: the whole chain in one line. A cause that its error's text
     /// already holds is not repeated.
     pub(crate) fn message(&self) -> String {
-        let mut told = self.error.to_string();
-        let mut message = told.clone();
+        let mut last = self.error.to_string();
+        let mut message = last.clone();
         let mut cause = self.error.source();
         while let Some(error) = cause {
             let text = error.to_string();
-            if !told.contains(&text) {
+            if !last.contains(&text) {
                 message.push_str(": ");
                 message.push_str(&text);
-                told = text;
+                last = text;
             }
             cause = error.source();
         }

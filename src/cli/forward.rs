@@ -152,15 +152,15 @@ fn split(text: &str) -> Option<Vec<&str>> {
     let mut parts = Vec::new();
     let mut rest = text;
     loop {
-        let (part, behind) = match rest.strip_prefix('[') {
+        let (part, after) = match rest.strip_prefix('[') {
             Some(inside) => inside.split_once(']')?,
             None => rest.split_at(rest.find(':').unwrap_or(rest.len())),
         };
         parts.push(part);
-        if behind.is_empty() {
+        if after.is_empty() {
             return Some(parts);
         }
-        rest = behind.strip_prefix(':')?;
+        rest = after.strip_prefix(':')?;
     }
 }
 
@@ -317,12 +317,12 @@ fn check(spec: &Spec, udp: bool, gateway: bool) -> Result<(), Failure> {
         Listen::Path(_) => Ok(()),
         Listen::Port(_) if !is_public(&spec.listen) => Ok(()),
         Listen::Port(address) if !gateway => Err(Failure::usage(format!(
-            "{address} is not only for this host: whoever can connect there would be in your \
-             network in your name; if you want that, give --gateway"
+            "other hosts can connect to {address}, and would reach the network in your name; give \
+             --gateway if you want that"
         ))),
         Listen::Port(address) => {
             output::note(&format!(
-                "Warning: whoever can connect to {address} reaches {} in your name.",
+                "Warning: every host that can connect to {address} reaches {} in your name.",
                 spec.peer
             ));
             Ok(())

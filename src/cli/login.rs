@@ -168,7 +168,7 @@ pub(crate) async fn logout(args: &StateArgs) -> Result<(), Failure> {
     // Whatever became of the device: who logs out wants no login left here.
     forget_session(&state).await?;
     forgotten?;
-    output::note(&left.told(&state.path().display().to_string()));
+    output::note(&left.summary(&state.path().display().to_string()));
     Ok(())
 }
 
@@ -180,7 +180,7 @@ struct Left {
     /// The account of the login.
     account: Option<String>,
     /// Services and routes.
-    published: usize,
+    served: usize,
 }
 
 impl Left {
@@ -202,28 +202,28 @@ impl Left {
         Ok(Self {
             device,
             account,
-            published: serves + routes.map_or(0, |routes| routes.len()),
+            served: serves + routes.map_or(0, |routes| routes.len()),
         })
     }
 
-    fn told(&self, directory: &str) -> String {
-        let mut told = Vec::new();
+    fn summary(&self, directory: &str) -> String {
+        let mut parts = Vec::new();
         if let Some(device) = &self.device {
-            told.push(format!(
+            parts.push(format!(
                 "device {device} is removed, here and at the controller"
             ));
         }
-        match self.published {
+        match self.served {
             0 => {}
-            1 => told.push("1 service is no longer served".to_owned()),
-            many => told.push(format!("{many} services are no longer served")),
+            1 => parts.push("1 service is no longer served".to_owned()),
+            many => parts.push(format!("{many} services are no longer served")),
         }
         if let Some(account) = &self.account {
-            told.push(format!("the login of {account} has ended"));
+            parts.push(format!("the login of {account} has ended"));
         }
-        match told.is_empty() {
+        match parts.is_empty() {
             true => format!("Nobody was logged in: {directory} holds no device and no login."),
-            false => format!("Logged out: {}.", told.join("; ")),
+            false => format!("Logged out: {}.", parts.join("; ")),
         }
     }
 }
@@ -248,7 +248,8 @@ async fn forget_session(state: &StateDir) -> Result<(), Failure> {
             // it.
             if let Err(error) = end_session(&session).await {
                 output::note(&format!(
-                    "The controller could not be told to end the login: {error}"
+                    "The controller could not end the login, which ends by itself in some days: \
+                     {error}"
                 ));
             }
         }

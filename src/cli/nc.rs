@@ -234,7 +234,7 @@ impl PairEnd {
         thread::spawn(move || {
             let result = ours.write_output(&used);
             // Nobody waits if the connection timed out.
-            let _told = done.send(result);
+            let _received = done.send(result);
         });
         (kept, written)
     }
@@ -316,7 +316,7 @@ impl PairEnd {
             used.send_replace(Instant::now());
         }
         drop(output);
-        // Whoever reads sees the end now, though standard input may go on.
+        // The reader sees the end at once, though standard input may go on.
         close_stdout()?;
         if io::stdin().is_terminal() {
             // A person has no other way to see that the peer is gone.
@@ -326,7 +326,7 @@ impl PairEnd {
     }
 }
 
-/// Closes standard output for whoever reads it; what is written later goes nowhere.
+/// Closes standard output for its reader; later writes go nowhere.
 fn close_stdout() -> io::Result<()> {
     let nowhere = File::options().write(true).open("/dev/null")?;
     Ok(rustix::stdio::dup2_stdout(nowhere)?)

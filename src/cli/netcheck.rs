@@ -123,9 +123,9 @@ fn explain(error: &AttachError) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        let told = error.to_string();
-        if !text.contains(&told) {
-            text = format!("{text}: {told}");
+        let reason = error.to_string();
+        if !text.contains(&reason) {
+            text = format!("{text}: {reason}");
         }
         cause = error.source();
     }
@@ -154,7 +154,7 @@ fn verdict(report: &NetcheckReport) -> Result<(), Failure> {
 fn table(report: &NetcheckReport) -> String {
     let mut rows = vec![["SERVER", "ADDRESS", "RESULT"].map(str::to_owned)];
     for server in std::iter::once(&report.controller).chain(&report.relays) {
-        let told = match (&server.error, server.round_trip_us, server.ready_us) {
+        let result = match (&server.error, server.round_trip_us, server.ready_us) {
             (Some(error), _, _) => error.clone(),
             (None, Some(trip), Some(ready)) => {
                 format!(
@@ -166,7 +166,7 @@ fn table(report: &NetcheckReport) -> String {
             (None, _, Some(ready)) => format!("TLS after {}", milliseconds(ready)),
             (None, _, None) => "reached".to_owned(),
         };
-        rows.push([server.name.clone(), server.address.clone(), told]);
+        rows.push([server.name.clone(), server.address.clone(), result]);
     }
     columns(&rows)
 }

@@ -10,8 +10,8 @@ use serde_json::json;
 use crate::cli::exit::Failure;
 use crate::cli::terminal;
 
-/// Writes an answer with a line break behind it. Nobody listening any more (`overlan status | head
-/// -1`) is no failure.
+/// Writes an answer and a line break. A reader that is gone (`overlan status | head -1`) is not a
+/// failure.
 pub(crate) fn answer(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let written = out
@@ -27,7 +27,7 @@ pub(crate) fn answer(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Says that a program that stays has begun. It goes on where the line cannot be written: a full
+/// Prints that a program that stays has begun. It goes on where the line cannot be written: a full
 /// disk for the log of a service is no reason not to serve.
 pub(crate) fn greeting(text: &str) {
     if let Err(failure) = answer(text) {
@@ -43,19 +43,19 @@ pub(crate) fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
     answer(&text)
 }
 
-/// Tells people something beside the answer.
+/// Prints a remark for people, beside the answer.
 pub(crate) fn note(text: &str) {
-    // Standard error is gone: there is nobody left to tell.
+    // Without standard error there is no reader left.
     let _written = writeln!(io::stderr(), "{text}");
 }
 
-/// Begins a line that goes on: with a person's answer, for example.
+/// Begins a line that goes on, for example with a person's answer.
 pub(crate) fn begin(text: &str) {
     let mut errors = io::stderr();
     let _written = write!(errors, "{text}").and_then(|()| errors.flush());
 }
 
-/// For whom a failure is told.
+/// The reader that a failure is written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// For people.
@@ -64,9 +64,10 @@ pub(crate) enum Form {
     Json,
 }
 
-/// Prints a failure. With `--json` it is a document, too, even if the rest of the line is wrong.
+/// Returns the form of failures: with `--json` they are documents, too, even if the rest of the
+/// line is wrong.
 pub(crate) fn asked_form(line: &[OsString]) -> Form {
-    // What stands behind -- is another program's.
+    // Words after -- are another program's.
     let mut ours = line.iter().take_while(|word| *word != "--");
     match ours.any(|word| word == "--json") {
         true => Form::Json,
@@ -74,16 +75,16 @@ pub(crate) fn asked_form(line: &[OsString]) -> Form {
     }
 }
 
-/// Says why the program fails.
+/// Prints a failure.
 pub(crate) fn failure(failure: &Failure, form: Form) {
     match form {
         Form::Text => error(&failure.to_string()),
-        // One line, so that it can be told from log lines.
+        // One line, to be distinct from log lines.
         Form::Json => note(&document(failure).to_string()),
     }
 }
 
-/// Says what is wrong, where a person sees at once that something is.
+/// Prints an error so that a person notices it at once.
 pub(crate) fn error(text: &str) {
     let (on, off) = match terminal::has_colours(&io::stderr()) {
         true => ("\x1b[1;31m", "\x1b[0m"),
@@ -105,9 +106,9 @@ fn document(failure: &Failure) -> serde_json::Value {
     })
 }
 
-/// Message and hint of a failure that another run of this program told by [`failure`] as a
-/// document.
-pub(crate) fn told_in(line: &str) -> Option<(String, Option<String>)> {
+/// Reads message and hint of a failure that another run of this program printed by [`failure`] as
+/// a document.
+pub(crate) fn failure_in(line: &str) -> Option<(String, Option<String>)> {
     let document: serde_json::Value = serde_json::from_str(line).ok()?;
     let text = |name: &str| Some(document["error"][name].as_str()?.to_owned());
     Some((text("message")?, text("hint")))

@@ -184,8 +184,8 @@ fn progress_line(progress: &Progress, directions: Directions) -> String {
 /// The report for people: figures, then what limits them. Ends with a line break.
 fn table(report: &Report, verbose: bool) -> String {
     let mut text = String::new();
-    let mut line = |what: &str, told: String| {
-        writeln!(text, "{what:<9}{told}").expect("writing to a String cannot fail");
+    let mut line = |name: &str, value: String| {
+        writeln!(text, "{name:<9}{value}").expect("writing to a String cannot fail");
     };
     let early = if report.interrupted {
         ", interrupted"

@@ -245,9 +245,9 @@ fn milliseconds(us: u64) -> String {
 
 fn card(whois: &Whois) -> String {
     let mut text = String::new();
-    let mut row = |what: &str, told: &str| {
+    let mut row = |what: &str, value: &str| {
         // Writing to a string cannot fail.
-        let _written = writeln!(text, "{what:<10} {told}");
+        let _written = writeln!(text, "{what:<10} {value}");
     };
     row("name", &whois.name);
     row("network", &whois.network);

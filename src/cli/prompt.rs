@@ -35,7 +35,7 @@ pub(crate) fn ask(what: &str) -> Result<String, Failure> {
 
 /// Asks a person for a secret, without showing it.
 pub(crate) fn ask_hidden(what: &str) -> Result<Secret, Failure> {
-    // Before the question stands there: whoever sees it may type at once.
+    // Before the question is printed: a person who sees it may type at once.
     let hidden = Hidden::begin()?;
     output::begin(&format!("{what}: "));
     let mut answer = Zeroizing::new(Vec::with_capacity(ANSWER_MAX as usize));
@@ -44,7 +44,7 @@ pub(crate) fn ask_hidden(what: &str) -> Result<Secret, Failure> {
     output::note("");
     match pressed? {
         Pressed::Signal(signal) => {
-            // As the terminal would have done it: whoever started this sees that a signal ended it.
+            // As the terminal would have done it: the parent process sees that a signal ended it.
             kill_process(getpid(), signal).map_err(io::Error::from)?;
             // Any thread may be given the signal, and this one would go on meanwhile. Where it is
             // ignored, nothing ends and the answer is an error.

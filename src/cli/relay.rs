@@ -100,7 +100,7 @@ async fn serve(args: RelayServeArgs) -> Result<(), Failure> {
         () = signals.next() => return Ok(()),
     };
     output::greeting(&format!(
-        "relay {} listens on {}, clients are told {}",
+        "relay {} listens on {}, clients connect to {}",
         relay.name(),
         relay.local_addr(),
         relay.addresses().join(", ")

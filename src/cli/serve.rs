@@ -18,7 +18,7 @@ use words::{ServedEntry, same_port};
 
 mod args;
 
-mod told;
+mod hints;
 
 mod words;
 
@@ -124,11 +124,11 @@ async fn serve_port(
 ) -> Result<(), Failure> {
     serve.networks = networks.into_labels();
     let places = match call(&state.socket_path(), &Request::Status).await {
-        Ok(Response::Status(status)) => told::places(&status),
+        Ok(Response::Status(status)) => hints::places(&status),
         // The change below reports what is wrong there.
         Ok(_) | Err(_) => Vec::new(),
     };
-    if let Some(unknown) = told::unknown_networks(&serve.networks, &places) {
+    if let Some(unknown) = hints::unknown_networks(&serve.networks, &places) {
         return Err(Failure::usage(unknown).next(
             "`overlan network list` shows the networks that it may join; `overlan network join` \
              joins one.",
@@ -136,10 +136,10 @@ async fn serve_port(
     }
     let request = Request::ServeAdd(serve.clone());
     change(state, &request, |serves| serve_list::add(serves, &serve)).await?;
-    if let Some(warning) = told::dead_target(&serve) {
+    if let Some(warning) = hints::dead_target(&serve) {
         output::note(&warning);
     }
-    let reached = told::reached(&serve, &places);
+    let reached = hints::reached(&serve, &places);
     if reached.is_empty() {
         return Ok(());
     }

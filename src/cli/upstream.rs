@@ -164,20 +164,24 @@ mod tests {
 
     #[test]
     fn the_environment_is_read_as_other_programs_read_it() {
-        let told = |variables: &'static [(&str, &str)]| {
+        let chosen = |variables: &'static [(&str, &str)]| {
             by_environment(&|wanted| {
                 let found = variables.iter().find(|(name, _)| *name == wanted);
                 found.map(|(_, text)| (*text).to_owned())
             })
         };
-        assert!(told(&[]).unwrap().is_none());
-        assert!(told(&[("http_proxy", "http://plain:1")]).unwrap().is_none());
+        assert!(chosen(&[]).unwrap().is_none());
+        assert!(
+            chosen(&[("http_proxy", "http://plain:1")])
+                .unwrap()
+                .is_none()
+        );
         let both = &[
             ("all_proxy", "socks5://a:1"),
             ("https_proxy", "http://u:p@b:2"),
         ];
-        assert_eq!(told(both).unwrap().unwrap().to_string(), "http://b:2");
-        let failure = told(&[("all_proxy", "https://u:secret@b:2")]).unwrap_err();
+        assert_eq!(chosen(both).unwrap().unwrap().to_string(), "http://b:2");
+        let failure = chosen(&[("all_proxy", "https://u:secret@b:2")]).unwrap_err();
         assert!(failure.to_string().starts_with("$ALL_PROXY"), "{failure}");
         assert!(!failure.to_string().contains("secret"), "{failure}");
     }

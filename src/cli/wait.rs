@@ -182,7 +182,7 @@ pub(crate) async fn watch(state: &StateArgs, json: bool, verbose: bool) -> Resul
 
 /// Restores the screen at its end.
 async fn watch_at_terminal(state: &StateArgs, verbose: bool) -> Result<(), Failure> {
-    // An error before the first table is told on the screen that stays.
+    // An error before the first table is printed on the screen that stays.
     running::ask_status(state).await?;
     let mut signals = Signals::listen()?;
     output::answer(OTHER_SCREEN)?;
@@ -229,7 +229,7 @@ fn missing(status: &Status, wanted: &AwaitedState, peer: Presence) -> Option<Fai
         let text = "the controller does not know this device any more";
         return Some(
             Failure::new(Code::NeedsLogin, text)
-                .next("`overlan logout`, then `overlan up` enrols it anew."),
+                .next("`overlan logout`, then `overlan up` enrols it again."),
         );
     }
     if status.state == State::PendingApproval {

@@ -33,20 +33,20 @@ pub(crate) async fn until_came(what: &str, mut came: watch::Receiver<bool>) -> I
     std::future::pending().await
 }
 
-/// Shows the line after a while; whoever drops this erases it.
+/// Shows the line after a while; dropping this erases it.
 async fn line(what: &str) -> Infallible {
     if !io::stderr().is_terminal() {
         return std::future::pending().await;
     }
     sleep(PATIENCE).await;
-    let told = format!("Waiting for {what} (Ctrl-C ends it) …");
+    let text = format!("Waiting for {what} (Ctrl-C ends it) …");
     let _erased = match terminal::knows_codes() {
         true => {
-            output::begin(&told);
+            output::begin(&text);
             Some(WaitingLine)
         }
         false => {
-            output::note(&told);
+            output::note(&text);
             None
         }
     };

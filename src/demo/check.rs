@@ -30,7 +30,7 @@ pub(crate) struct CheckReport {
     pub(crate) outcome: Result<String, String>,
 }
 
-/// Runs every check, even behind a failed one. Returns whether all passed.
+/// Runs every check, even after a failed one. Returns true if all passed.
 pub(super) async fn run(
     socks: SocketAddr,
     dns: SocketAddr,

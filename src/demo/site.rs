@@ -1,4 +1,4 @@
-//! The page that `web` publishes, and the bytes that the check moves. An ordinary HTTP server on
+//! The page that `web` serves, and the bytes that the check moves. An ordinary HTTP server on
 //! loopback; it knows nothing of the overlay.
 
 use std::convert::Infallible;
@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Bytes of [`Noise`] behind [`BULK_PATH`].
+/// Bytes of [`Noise`] that [`BULK_PATH`] has.
 pub(super) const BULK_LEN: u64 = 64 * 1024 * 1024;
 
 /// GET: [`BULK_LEN`] bytes of [`Noise`]. PUT: answers with the SHA-256 of what was sent.

@@ -248,7 +248,12 @@ impl Bundle {
                 mount("/proc", "proc", &[]),
                 mount("/dev", "tmpfs", &["nosuid", "mode=755", "size=64k"]),
                 mount("/sys/fs/cgroup", "cgroup", &["ro", "nosuid", "noexec", "nodev"]),
-                { "destination": "/state", "type": "bind", "source": self.folder.join("volume"), "options": ["bind", "nosuid", "nodev"] },
+                {
+                    "destination": "/state",
+                    "type": "bind",
+                    "source": self.folder.join("volume"),
+                    "options": ["bind", "nosuid", "nodev"],
+                },
             ],
             "linux": {
                 "namespaces": namespaces,
@@ -266,7 +271,8 @@ impl Bundle {
     /// versions have controllers, so it does not see the second there.
     fn crun(&self, args: &[&str]) -> Command {
         let mut crun = command("unshare");
-        let hide = "if [ -d /sys/fs/cgroup/memory ]; then umount /sys/fs/cgroup/unified 2>/dev/null || :; fi; exec crun \"$@\"";
+        let hide = "if [ -d /sys/fs/cgroup/memory ]; then \
+                    umount /sys/fs/cgroup/unified 2>/dev/null || :; fi; exec crun \"$@\"";
         crun.args([
             "--mount",
             "--propagation",

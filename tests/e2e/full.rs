@@ -104,7 +104,9 @@ fn one_user_of_a_forward_for_all_leaves_places_for_others() {
     assert!((20..384).contains(&flood.held), "{}", flood.held);
     for _ in 0..5 {
         let mut other = as_user(OTHER, PYTHON).unwrap();
-        let ask = "import socket,sys; s=socket.create_connection((sys.argv[1],int(sys.argv[2])),4); s.sendall(b'x'); print(s.recv(1))";
+        let ask = "import socket,sys; \
+                   s=socket.create_connection((sys.argv[1],int(sys.argv[2])),4); \
+                   s.sendall(b'x'); print(s.recv(1))";
         other.args(["-c", ask, &here.ip().to_string(), &here.port().to_string()]);
         assert_eq!(run(&mut other, "").ok(), "b'x'");
     }

@@ -71,10 +71,11 @@ fn wsgi_and_node_learn_who_asks_from_us_alone() {
         assert!(lines.contains(&name.as_str()), "{lie}: {told}");
     }
 
-    // What stands behind a body, in both directions.
-    let request = "POST / HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\nConnection: close, TE\r\nTE: trailers\r\n\
-                   Trailer: X-Overlan-User, X-Sum\r\n\r\n1\r\na\r\n0\r\nX-Overlan-User: root\r\nX_Overlan_User: root\r\n\
-                   X-Sum: 1\r\n\r\n";
+    // Trailers after a body, in both directions.
+    let request = "POST / HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\n\
+                   Connection: close, TE\r\nTE: trailers\r\n\
+                   Trailer: X-Overlan-User, X-Sum\r\n\r\n1\r\na\r\n0\r\n\
+                   X-Overlan-User: root\r\nX_Overlan_User: root\r\nX-Sum: 1\r\n\r\n";
     let heard = run(&mut laptop.command(&["nc", "web", "81"]), request).ok();
     assert!(heard.contains("{\"x-sum\":\"1\"}"), "{heard}");
     assert!(heard.ends_with("0\r\nX-Sum: 42"), "{heard}");

@@ -76,7 +76,8 @@ fn haproxy_learns_by_the_proxy_protocol_who_asks() {
     let text = format!(
         "defaults\n mode http\n timeout client 30s\n timeout server 30s\n timeout connect 5s\n\
          frontend overlay\n bind unix@{} accept-proxy\n \
-         http-request return status 200 content-type text/plain lf-string \"%[src] %[dst] %[dst_port]\"\n",
+         http-request return status 200 content-type text/plain \
+         lf-string \"%[src] %[dst] %[dst_port]\"\n",
         path.display()
     );
     fs::write(&config, text).unwrap();
@@ -115,7 +116,9 @@ fn an_http_service_hears_in_each_request_who_asks_and_nobody_can_pretend() {
                 }
             }
             if head.to_ascii_lowercase().contains("upgrade: websocket") {
-                let _ = stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nwelcome ");
+                let switching = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n\
+                                  Upgrade: websocket\r\n\r\nwelcome ";
+                let _ = stream.write_all(switching);
                 let mut line = String::new();
                 let _ = reader.read_line(&mut line);
                 let _ = stream.write_all(line.to_uppercase().as_bytes());
@@ -165,7 +168,8 @@ fn an_http_service_hears_in_each_request_who_asks_and_nobody_can_pretend() {
     ] {
         assert_eq!(told.matches(&field).count(), times, "{field}\n{told}");
     }
-    let upgrade = "GET /chat HTTP/1.1\r\nHost: web\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello\n";
+    let upgrade = "GET /chat HTTP/1.1\r\nHost: web\r\nConnection: Upgrade\r\n\
+                   Upgrade: websocket\r\n\r\nhello\n";
     let shouted = run(&mut laptop.command(&["nc", "web", "80"]), upgrade).ok();
     assert!(
         shouted.starts_with("HTTP/1.1 101") && shouted.ends_with("welcome HELLO"),

@@ -29,7 +29,8 @@ fn a_device_starts_in_the_background_by_its_configuration_file_and_comes_down() 
     );
     fs::write(&key, lab.auth_key(&[])).unwrap();
     let text = format!(
-        "state-dir = {:?}\n[up]\nserver = {:?}\nauth-key-file = {:?}\nhostname = \"laptop\"\nsocks = \"127.0.0.1:0\"\n\
+        "state-dir = {:?}\n[up]\nserver = {:?}\nauth-key-file = {:?}\n\
+         hostname = \"laptop\"\nsocks = \"127.0.0.1:0\"\n\
          dns = \"off\"\nbackground = true\n",
         directory.to_str().unwrap(),
         lab.controller.join,

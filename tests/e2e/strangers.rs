@@ -185,7 +185,8 @@ fn another_user_sends_no_datagrams_by_a_forward_or_into_an_association() {
     let script = "import socket,sys
 s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.settimeout(float(sys.argv[4]))
 s.setsockopt(socket.SOL_SOCKET,socket.SO_REUSEADDR,1)
-s.bind((sys.argv[1],int(sys.argv[5]))); s.sendto(bytes.fromhex(sys.argv[3]),('127.0.0.1',int(sys.argv[2])))
+s.bind((sys.argv[1],int(sys.argv[5])))
+s.sendto(bytes.fromhex(sys.argv[3]),('127.0.0.1',int(sys.argv[2])))
 try: print(s.recv(2048).hex())
 except TimeoutError: print('nothing')";
     let say = |mut python: Command, source: &IpAddr, port: u16, hex: &str, from: u16| {

@@ -91,7 +91,8 @@ def foreground():
     for ignored in signal.SIGINT, signal.SIGQUIT: signal.signal(ignored, signal.SIG_DFL)
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-child = subprocess.Popen(sys.argv[3:], stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=foreground)
+child = subprocess.Popen(
+    sys.argv[3:], stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=foreground)
 screen, at, missed = b"", 0, None
 def more():
     global screen
@@ -120,5 +121,6 @@ child.wait()
 while more():
     pass
 echoes = bool(termios.tcgetattr(theirs)[3] & termios.ECHO)
-print(json.dumps({"screen": screen.decode("utf-8", "replace"), "code": child.returncode, "echoes": echoes, "missed": missed}))
+print(json.dumps({"screen": screen.decode("utf-8", "replace"), "code": child.returncode,
+    "echoes": echoes, "missed": missed}))
 "#;

@@ -172,7 +172,8 @@ fn clients_of_postgres_ask_for_tls_in_their_own_way() {
     let (_forward, here) = crate::forward::forwards(&lab, &laptop, &["0:web:5433"]);
     let psql = |mode: &str, name: &str| {
         let place = format!(
-            "host={name} hostaddr={} port={} user=overlan dbname=postgres sslmode={mode} sslrootcert={}",
+            "host={name} hostaddr={} port={} user=overlan dbname=postgres \
+             sslmode={mode} sslrootcert={}",
             here.ip(),
             here.port(),
             ca.display()

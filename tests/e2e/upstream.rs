@@ -22,8 +22,8 @@ impl Tinyproxy {
         let port = free_port();
         let (config, log) = (lab.path("tinyproxy.conf"), lab.path("tinyproxy.log"));
         let text = format!(
-            "Port {port}\nListen 127.0.0.1\nTimeout 600\nMaxClients 100\nLogFile \"{}\"\nLogLevel Connect\n\
-             BasicAuth me secret\n",
+            "Port {port}\nListen 127.0.0.1\nTimeout 600\nMaxClients 100\nLogFile \"{}\"\n\
+             LogLevel Connect\nBasicAuth me secret\n",
             log.display()
         );
         fs::write(&config, text).unwrap();

@@ -87,8 +87,7 @@ Examples:
 
 const ADD_EXAMPLES: &str = "\
 Examples:
-  overlan admin dns add db CNAME gateway.home.overlan.internal    what gateway publishes is \
-  reached as db
+  overlan admin dns add db CNAME gateway.home.overlan.internal    db is also gateway
   overlan admin dns add www A 100.64.0.7
   overlan admin dns add _ldap._tcp.home.overlan.internal SRV 0 0 389 dc.home.overlan.internal";
 
@@ -119,12 +118,12 @@ pub(crate) struct AddZoneArgs {
 
 const ADD_ZONE_EXAMPLES: &str = "\
 Examples:
-  overlan admin dns zone add corp.internal                                  records say what its \
-      names are
-  overlan admin dns zone add corp.example --resolver dc --resolver dc2      devices dc and dc2 \
-      know; each publishes TCP port 53
-  overlan admin dns zone add corp.example --resolver 10.1.0.53              a host behind a \
-      gateway knows
+  A zone whose names are records (overlan admin dns add):
+    overlan admin dns zone add corp.internal
+  A zone that devices dc and dc2 answer; each serves TCP port 53:
+    overlan admin dns zone add corp.example --resolver dc --resolver dc2
+  A zone that a gateway host answers:
+    overlan admin dns zone add corp.example --resolver 10.1.0.53
 
 Adding a zone again gives it other resolvers.";
 

@@ -1,5 +1,5 @@
-//! `controller backup`, `restore` and `rotate`. Decides what the operator is told; what a backup
-//! is, is the controller crate's.
+//! `controller backup`, `restore` and `rotate`. Decides what is printed for the operator. The
+//! controller crate decides what a backup holds.
 
 use std::path::PathBuf;
 
@@ -69,7 +69,7 @@ impl DataArgs {
 pub(crate) async fn write(args: BackupArgs) -> Result<(), Failure> {
     let made = overlan_controller::backup(&args.data.dir()?, &args.to).await?;
     output::note(&format!(
-        "Backup written, {} bytes. Whoever has it has all secrets of the deployment: keep it safe.",
+        "Backup written, {} bytes. It holds all secrets of the deployment: keep it safe.",
         made.bytes
     ));
     output::answer(&made.file.display().to_string())
@@ -82,7 +82,7 @@ pub(crate) async fn restore(args: RestoreArgs) -> Result<(), Failure> {
         "Restored: {} networks, {} devices, {} relays.\n\
          Next: overlan controller serve --data-dir {}, with the --public-address and --domain \
              that it had before.\n\
-         Devices that were enrolled since the backup are told to enrol again; \
+         Devices that were enrolled since the backup must enrol again; \
          what was removed since is back: remove it again.\n\
          For a day new devices get addresses after a gap, so that none is given out twice.",
         back.networks,

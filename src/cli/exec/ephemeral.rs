@@ -91,8 +91,8 @@ impl EphemeralArgs {
 }
 
 impl Ephemeral {
-    /// Ends the resolver and removes the device. What could not be removed is told; it changes no
-    /// exit code.
+    /// Ends the resolver and removes the device. What could not be removed is
+    /// printed; it does not change the exit code.
     pub(super) async fn close(self) {
         self.stop.cancel();
         if let Err(error) = self.resolver.await {

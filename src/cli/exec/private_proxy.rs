@@ -1,6 +1,6 @@
-//! The doors that `exec` opens for its program alone: a proxy with a password of its own, and ports
-//! that lead to peers. Decides what the program is told of them; whoever has the device carries
-//! what comes in.
+//! The listeners that `exec` opens for its program alone: a proxy with a password of its own, and
+//! ports that lead to peers. Decides which variables name them to the program. The process that has
+//! the device carries what comes in.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -125,7 +125,7 @@ impl PrivateProxy {
             let control = control.clone();
             async move {
                 let request = Request::Carry(carry);
-                let told = call_with_sockets(
+                let answer = call_with_sockets(
                     &control,
                     &request,
                     sockets,
@@ -134,7 +134,7 @@ impl PrivateProxy {
                     |event| drop(happened.try_send(event)),
                 )
                 .await;
-                match told {
+                match answer {
                     Ok(_) => Ok(()),
                     Err(CallError::Refused(refusal))
                         if stop.is_cancelled() && refusal.kind == RefusalKind::Stopping =>

@@ -39,8 +39,8 @@ impl BoundedLog {
 impl Write for BoundedLog {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if is_full(self.written, line.len()) && self.exchange().is_err() {
-            // Nobody can be told where a log cannot be written; a full disk is worse than a lost
-            // line.
+            // A log that cannot be written has no place for its own error; a full disk is worse
+            // than a lost line.
             return Ok(line.len());
         }
         let count = io::stderr().write(line)?;

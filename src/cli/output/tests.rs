@@ -19,7 +19,7 @@ fn only_our_own_json_flag_counts() {
 #[test]
 fn a_failure_is_a_document_with_its_number_its_word_and_what_to_do() {
     let failure = Failure::new(Code::NotRunning, "nothing runs").next("start it");
-    let told = document(&failure);
+    let printed = document(&failure);
     let expected = json!({
         "schema_version": 1,
         "error": {
@@ -29,13 +29,13 @@ fn a_failure_is_a_document_with_its_number_its_word_and_what_to_do() {
             "hint": "start it",
         },
     });
-    assert_eq!(told, expected);
-    let told = told_in(&told.to_string()).unwrap();
+    assert_eq!(printed, expected);
+    let printed = failure_in(&printed.to_string()).unwrap();
     assert_eq!(
-        told,
+        printed,
         ("nothing runs".to_owned(), Some("start it".to_owned()))
     );
-    assert_eq!(told_in("Error: nothing runs"), None);
+    assert_eq!(failure_in("Error: nothing runs"), None);
     let alone = document(&Failure::usage("no"));
     assert_eq!(alone["error"]["hint"], serde_json::Value::Null);
 }

@@ -116,7 +116,8 @@ fn stop(child: &mut Child) -> io::Result<()> {
 fn failure(child: &mut Child, log: &Path) -> io::Result<Failure> {
     let code = Code::from_exit(child.wait()?.code());
     let text = fs::read_to_string(log).unwrap_or_default();
-    if let Some((message, hint)) = output::told_in(text.lines().next_back().unwrap_or_default()) {
+    if let Some((message, hint)) = output::failure_in(text.lines().next_back().unwrap_or_default())
+    {
         let failure = Failure::new(code, message);
         return Ok(match hint {
             Some(hint) => failure.next(hint),
@@ -126,8 +127,9 @@ fn failure(child: &mut Child, log: &Path) -> io::Result<Failure> {
     let errors = text
         .rfind("Error: ")
         .map(|at| &text[at + "Error: ".len()..]);
-    let told = errors.unwrap_or("it ended without a word").trim_end();
-    Ok(Failure::new(code, told.to_owned()))
+    let silent = || format!("it ended without a message; its log is {}", log.display());
+    let message = errors.map_or_else(silent, |error| error.trim_end().to_owned());
+    Ok(Failure::new(code, message))
 }
 
 /// In the state directory.

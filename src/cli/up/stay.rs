@@ -56,8 +56,8 @@ impl From<Failure> for UpEnd {
 }
 
 impl UpRun<'_> {
-    /// Runs `device` behind `listeners` until somebody stops it, or it cannot go on. Askers on the
-    /// control socket who wait for the end hear of it when `askers` is dropped.
+    /// Runs `device` for `listeners` until it is stopped or cannot go on. Dropping `askers` answers
+    /// the calls on the control socket that wait for the end.
     pub(super) async fn device(
         &mut self,
         device: Device,

@@ -64,10 +64,10 @@ mod tests {
 
     #[test]
     fn a_step_says_what_there_is() {
-        let told = |answered, asked| peers(Confirmed { asked, answered });
-        assert_eq!(told(0, 0), "no peer is online yet");
-        assert_eq!(told(6, 6), "6 peers online");
-        assert_eq!(told(4, 6), "4 of 6 online peers answered");
+        let text = |answered, asked| peers(Confirmed { asked, answered });
+        assert_eq!(text(0, 0), "no peer is online yet");
+        assert_eq!(text(6, 6), "6 peers online");
+        assert_eq!(text(4, 6), "4 of 6 online peers answered");
         assert_eq!(relay(&Status::starting()), "connected");
     }
 }

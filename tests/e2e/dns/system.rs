@@ -54,7 +54,14 @@ fn unbound_asks_the_device_by_the_documented_lines() {
     let config = lab.path("unbound.conf");
     // What a test has of its own: no user to become, no directory and no place to write to.
     // Debian's own file has the rest.
-    let own = "server:\n    username: \"\"\n    chroot: \"\"\n    directory: \"/\"\n    pidfile: \"\"\n    use-syslog: no\n    interface: 127.0.0.1\n";
+    let own = r#"server:
+    username: ""
+    chroot: ""
+    directory: "/"
+    pidfile: ""
+    use-syslog: no
+    interface: 127.0.0.1
+"#;
     fs::write(&config, format!("{own}{lines}")).unwrap();
     let mut unbound = command("unbound");
     unbound.args(["-d", "-p", "-c"]).arg(&config);
@@ -72,7 +79,9 @@ fn systemd_resolved_asks_the_device_by_the_documented_lines() {
         return skipped("systemd-resolved not installed");
     };
     // It asks nobody while no link but loopback is up, and writes below /run.
-    let enter = "ip link add link0 type veth peer name link1; ip link set link1 up; ip address add 10.9.0.1/24 dev link0; ip link set link0 up; mount -t tmpfs tmpfs /run; mkdir -p /run/systemd/resolve";
+    let enter = "ip link add link0 type veth peer name link1; ip link set link1 up; \
+                 ip address add 10.9.0.1/24 dev link0; ip link set link0 up; \
+                 mount -t tmpfs tmpfs /run; mkdir -p /run/systemd/resolve";
     if !installed(&["dig"])
         || !is_inside(
             "dns::system::systemd_resolved_asks_the_device_by_the_documented_lines",

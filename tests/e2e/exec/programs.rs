@@ -104,12 +104,15 @@ fn pip_and_httpx_reach_an_index_of_a_peer() {
 import sys, zipfile
 with zipfile.ZipFile(sys.argv[1], 'w') as wheel:
     wheel.writestr('greeting.py', 'text = \"hello\"\\n')
-    wheel.writestr('greeting-1.0.dist-info/METADATA', 'Metadata-Version: 2.1\\nName: greeting\\nVersion: 1.0\\n')
-    wheel.writestr('greeting-1.0.dist-info/WHEEL', 'Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')
-    wheel.writestr('greeting-1.0.dist-info/RECORD', '')
+    info = 'greeting-1.0.dist-info/'
+    wheel.writestr(info + 'METADATA', 'Metadata-Version: 2.1\\nName: greeting\\nVersion: 1.0\\n')
+    wheel.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nGenerator: test\\n'
+        'Root-Is-Purelib: true\\nTag: py3-none-any\\n')
+    wheel.writestr(info + 'RECORD', '')
 ";
     run(command(&pip).args(["-c", script]).arg(&wheel), "").ok();
-    let page = b"<html><body><a href=\"/greeting-1.0-py3-none-any.whl\">greeting-1.0-py3-none-any.whl</a></body></html>";
+    let page = b"<html><body><a href=\"/greeting-1.0-py3-none-any.whl\">\
+                 greeting-1.0-py3-none-any.whl</a></body></html>";
     let site = Site::of(files([
         ("/simple/greeting/", page),
         ("/greeting-1.0-py3-none-any.whl", &fs::read(&wheel).unwrap()),
@@ -154,7 +157,9 @@ fn npm_git_and_kubectl_reach_a_peer() {
     if !installed(&["npm", "git", "kubectl"]) {
         return;
     }
-    let package = br#"{"name":"greeting","dist-tags":{"latest":"1.0.0"},"versions":{"1.0.0":{"name":"greeting","version":"1.0.0","dist":{"tarball":"http://nowhere.invalid/x.tgz","shasum":"0000000000000000000000000000000000000000"}}}}"#;
+    let package = br#"{"name":"greeting","dist-tags":{"latest":"1.0.0"},"versions":{"1.0.0":{
+        "name":"greeting","version":"1.0.0","dist":{"tarball":"http://nowhere.invalid/x.tgz",
+        "shasum":"0000000000000000000000000000000000000000"}}}}"#;
     let commit = "0123456789012345678901234567890123456789";
     let refs = format!("{commit}\trefs/heads/main\n");
     let site = Site::of(files([
@@ -214,7 +219,8 @@ fn cargo_reaches_a_registry_of_a_peer() {
     let sum = run(command("sha256sum").arg(&archive), "").ok();
     let sum = sum.split(' ').next().unwrap();
     let entry = format!(
-        "{{\"name\":\"greeting\",\"vers\":\"1.0.0\",\"deps\":[],\"cksum\":\"{sum}\",\"features\":{{}},\"yanked\":false}}\n"
+        "{{\"name\":\"greeting\",\"vers\":\"1.0.0\",\"deps\":[],\"cksum\":\"{sum}\",\
+         \"features\":{{}},\"yanked\":false}}\n"
     );
     // The name of the peer is known from the deployment alone.
     let name = format!("web.{}.{}", crate::lab::NETWORK, crate::lab::DOMAIN);
@@ -227,7 +233,14 @@ fn cargo_reaches_a_registry_of_a_peer() {
     let user = site.lab.path("user");
     fs::create_dir_all(user.join("src")).unwrap();
     fs::write(user.join("src/lib.rs"), "").unwrap();
-    let manifest = "[package]\nname = \"user\"\nversion = \"0.0.0\"\nedition = \"2021\"\n[dependencies]\ngreeting = { version = \"1\", registry = \"lab\" }\n[workspace]\n";
+    let manifest = r#"[package]
+name = "user"
+version = "0.0.0"
+edition = "2021"
+[dependencies]
+greeting = { version = "1", registry = "lab" }
+[workspace]
+"#;
     fs::write(user.join("Cargo.toml"), manifest).unwrap();
     let manifest = user.join("Cargo.toml");
     let home = site.lab.path("cargo");
@@ -262,7 +275,10 @@ fn apt_reaches_a_repository_of_a_peer_as_another_user() {
     }
     let site = Site::of(files([(
         "/apt/Packages",
-        b"Package: greeting\nVersion: 1.0\nArchitecture: all\nMaintainer: a <a@example.com>\nFilename: greeting.deb\nSize: 1\nSHA256: 0000000000000000000000000000000000000000000000000000000000000000\nDescription: greets\n\n",
+        b"Package: greeting\nVersion: 1.0\nArchitecture: all\nMaintainer: a <a@example.com>\n\
+          Filename: greeting.deb\nSize: 1\n\
+          SHA256: 0000000000000000000000000000000000000000000000000000000000000000\n\
+          Description: greets\n\n",
     )]));
     let root = tempfile::Builder::new()
         .permissions(fs::Permissions::from_mode(0o755))
@@ -314,7 +330,8 @@ fn psql_and_redis_cli_reach_a_peer_by_a_port_of_their_own() {
     web.serve(5432, postgres.address());
     let (_redis, address) = redis(&lab);
     web.serve(6379, address);
-    let script = "psql -h ${OVERLAN_FORWARD_1%:*} -p ${OVERLAN_FORWARD_1##*:} -U overlan -d postgres -Atc 'select 6*7' &&
+    let script = "psql -h ${OVERLAN_FORWARD_1%:*} -p ${OVERLAN_FORWARD_1##*:} \
+-U overlan -d postgres -Atc 'select 6*7' &&
 redis-cli -h ${OVERLAN_FORWARD_2%:*} -p ${OVERLAN_FORWARD_2##*:} ping";
     let forwards = ["-L", "0:web:5432", "-L", "0:web:6379", "sh", "-c", script];
     assert_eq!(run(&mut exec(&laptop, &forwards), "").ok(), "42\nPONG");

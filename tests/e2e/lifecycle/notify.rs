@@ -48,7 +48,8 @@ fn a_descriptor_gets_the_ready_line_and_is_closed() {
     let file = |name: &str| lab.path(name).to_str().unwrap().to_owned();
     let (got, done) = (file("got"), file("done"));
     // The second program ends with the descriptor, not with the first.
-    let script = "got=$1 done=$2; shift 2; \"$@\" --ready-fd 5 5>&1 >&2 | { cat > \"$got\"; : > \"$done\"; }";
+    let script = "got=$1 done=$2; shift 2; \
+                  \"$@\" --ready-fd 5 5>&1 >&2 | { cat > \"$got\"; : > \"$done\"; }";
     let mut shell = command("sh");
     shell.args(["-euc", script, "sh", &got, &done]);
     shell.arg(up.get_program()).args(up.get_args());

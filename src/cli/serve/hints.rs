@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(reached(&serve(22), &dev), ["dave.dev.overlan.internal:22"]);
         let udp = Serve::udp(5353, "127.0.0.1:1".parse::<Target>().unwrap());
         assert_eq!(reached(&udp, &dev), ["dave.dev.overlan.internal:5353"]);
-        // A line for each network where it is published.
+        // A line for each network where it is served.
         let both = [at("dev"), at("prod")];
         assert_eq!(reached(&serve(3000), &both).len(), 2);
         let only = Serve {
@@ -219,9 +219,9 @@ mod tests {
         let target = |address: SocketAddr| Serve::tcp(80, Target::Address(address));
         assert_eq!(dead_target(&target(address)), None);
         drop(listener);
-        let told = dead_target(&target(address)).unwrap();
-        assert!(told.contains("no program listens there"), "{told}");
-        assert!(told.contains(&address.to_string()), "{told}");
+        let warning = dead_target(&target(address)).unwrap();
+        assert!(warning.contains("no program listens there"), "{warning}");
+        assert!(warning.contains(&address.to_string()), "{warning}");
         let elsewhere = "192.0.2.1:80".parse().unwrap();
         assert_eq!(dead_target(&target(elsewhere)), None, "it cannot know");
         let nowhere = Serve::tcp(80, "unix:/nowhere/x".parse::<Target>().unwrap());
