@@ -74,6 +74,8 @@ mod network;
 
 mod ping;
 
+mod port;
+
 mod prompt;
 
 mod wait;

@@ -52,7 +52,7 @@ pub enum RouteTextError {
     #[error("a route is ADDRESS, ADDRESS/BITS, NAME or *.NAME, each with :PORT or without")]
     Form,
     /// The port is not a number, 0 or too large.
-    #[error("a port is a number from 1 to 65535")]
+    #[error("the port must be a number from 1 to 65535")]
     Port,
     /// The range would cover most of the Internet.
     #[error("a range has at least {MIN_BITS_V4} bits of IPv4 or {MIN_BITS_V6} of IPv6")]

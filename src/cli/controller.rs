@@ -21,7 +21,7 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::secret::{self, SecretSource};
 use crate::cli::state_dir::default_dir;
 use crate::cli::stop::Signals;
-use crate::cli::{StateArgs, api, login, output, prompt};
+use crate::cli::{StateArgs, api, login, output, port, prompt};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ControllerCommand {
@@ -76,6 +76,7 @@ pub(crate) struct ControllerServeArgs {
         long,
         env = "OVERLAN_CONTROLLER_LISTEN",
         default_value = "0.0.0.0:8443",
+        value_parser = port::listen_address,
         value_name = "ADDR"
     )]
     listen: SocketAddr,
@@ -85,6 +86,7 @@ pub(crate) struct ControllerServeArgs {
         long,
         alias = "address",
         env = "OVERLAN_PUBLIC_ADDRESS",
+        value_parser = port::public_address,
         value_name = "HOST:PORT"
     )]
     public_address: Option<String>,
@@ -92,7 +94,12 @@ pub(crate) struct ControllerServeArgs {
     #[arg(long, env = "OVERLAN_DOMAIN", default_value = "overlan.internal")]
     domain: String,
     /// Loopback address for /metrics, /healthz and /readyz, without authentication
-    #[arg(long, env = "OVERLAN_CONTROLLER_METRICS", value_name = "ADDR")]
+    #[arg(
+        long,
+        env = "OVERLAN_CONTROLLER_METRICS",
+        value_name = "ADDR",
+        value_parser = port::listen_address
+    )]
     metrics: Option<SocketAddr>,
 }
 

@@ -4,8 +4,8 @@
 use clap::Args;
 
 use crate::cli::exit::{Code, Failure};
-use crate::cli::output;
 use crate::cli::stop::Signals;
+use crate::cli::{output, port};
 use crate::demo::{CheckReport, Demo, DemoError, LaptopListeners, Options};
 
 #[derive(Debug, Args)]
@@ -16,6 +16,7 @@ pub(crate) struct DemoArgs {
         long,
         env = "OVERLAN_DEMO_SOCKS_PORT",
         default_value_t = 1080,
+        value_parser = port::within(port::OR_FREE),
         value_name = "PORT"
     )]
     socks_port: u16,
@@ -24,6 +25,7 @@ pub(crate) struct DemoArgs {
         long,
         env = "OVERLAN_DEMO_DNS_PORT",
         default_value_t = 1053,
+        value_parser = port::within(port::OR_FREE),
         value_name = "PORT"
     )]
     dns_port: u16,

@@ -15,13 +15,14 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use overlan::program::carry::{Carry, Door, Forward, Happened, SOCKETS_MAX};
 use overlan::program::socket::{CallError, RefusalKind, Request, Response, call_with_sockets};
+use overlan_protocol::HostPort;
 use rustix::fs::Mode;
 use rustix::process::umask;
 use serde::Serialize;
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::stop::Signals;
-use crate::cli::{StateArgs, output, running};
+use crate::cli::{StateArgs, output, port, running};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -76,8 +77,7 @@ or it ended.";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Spec {
     listen: Listen,
-    peer: String,
-    port: u16,
+    destination: HostPort,
 }
 
 /// The local address of a forward.
@@ -96,43 +96,23 @@ impl FromStr for Spec {
             [path, peer, port] if path.starts_with(['/', '.']) => {
                 (Listen::Path(PathBuf::from(path)), peer, port)
             }
-            [here, peer, port] => {
-                let here = number(here, "the port to listen on")?;
-                let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), here);
-                (Listen::Port(address), peer, port)
-            }
-            [bind, here, peer, port] => {
-                let here = number(here, "the port to listen on")?;
-                (
-                    Listen::Port(SocketAddr::new(address(bind)?, here)),
-                    peer,
-                    port,
-                )
-            }
+            [here, peer, port] => (listen_at(Ipv4Addr::LOCALHOST.into(), here)?, peer, port),
+            [bind, here, peer, port] => (listen_at(address(bind)?, here)?, peer, port),
             _ => return Err(FORM.to_owned()),
         };
-        if peer.is_empty() {
-            return Err(FORM.to_owned());
-        }
-        match number(port, "the port of the peer")? {
-            0 => Err("the port of the peer is a number from 1 to 65535".to_owned()),
-            port => Ok(Self {
-                listen,
-                peer: (*peer).to_owned(),
-                port,
-            }),
-        }
+        let port = port::number(port, &port::ANY)
+            .map_err(|_| port::wrong("the port of the peer", &port::ANY))?;
+        let destination = HostPort::new(peer, port).map_err(|error| format!("{error}; {FORM}"))?;
+        Ok(Self {
+            listen,
+            destination,
+        })
     }
 }
 
 impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} -> ", self.listen)?;
-        if self.peer.contains(':') {
-            write!(f, "[{}]:{}", self.peer, self.port)
-        } else {
-            write!(f, "{}:{}", self.peer, self.port)
-        }
+        write!(f, "{} -> {}", self.listen, self.destination)
     }
 }
 
@@ -164,9 +144,10 @@ fn split(text: &str) -> Option<Vec<&str>> {
     }
 }
 
-fn number(text: &str, what: &str) -> Result<u16, String> {
-    text.parse()
-        .map_err(|_| format!("{text:?} is not {what}; {FORM}"))
+fn listen_at(address: IpAddr, port: &str) -> Result<Listen, String> {
+    let port = port::number(port, &port::OR_FREE)
+        .map_err(|_| port::wrong("the port to listen on", &port::OR_FREE))?;
+    Ok(Listen::Port(SocketAddr::new(address, port)))
 }
 
 fn address(text: &str) -> Result<IpAddr, String> {
@@ -280,8 +261,8 @@ pub(crate) fn open_all(specs: Vec<Spec>, admission: Admission) -> Result<AllOpen
         all.sockets.push(socket);
         all.forwards.push(Forward {
             from,
-            peer: spec.peer.clone(),
-            port: spec.port,
+            peer: spec.destination.host().to_owned(),
+            port: spec.destination.port(),
             everybody: admission.all_users || is_public(&spec.listen),
         });
         all.doors.push(Opened(Spec { listen, ..spec }));
@@ -294,8 +275,8 @@ fn announce(doors: &[Opened], udp: bool, json: bool) -> Result<(), Failure> {
     if json {
         let listening = doors.iter().map(|Opened(spec)| Listening {
             listen: spec.listen.to_string(),
-            peer: spec.peer.clone(),
-            port: spec.port,
+            peer: spec.destination.host().to_owned(),
+            port: spec.destination.port(),
             protocol: if udp { "udp" } else { "tcp" },
         });
         return output::json(&ForwardReport {
@@ -323,7 +304,7 @@ fn check(spec: &Spec, udp: bool, gateway: bool) -> Result<(), Failure> {
         Listen::Port(address) => {
             output::note(&format!(
                 "Warning: every host that can connect to {address} reaches {} in your name.",
-                spec.peer
+                spec.destination.host()
             ));
             Ok(())
         }

@@ -3,6 +3,7 @@
 mod bounded;
 
 use std::io;
+// The subscriber writes through a lock of the standard library only.
 use std::sync::{Mutex, OnceLock};
 
 use tracing_subscriber::fmt::writer::BoxMakeWriter;

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::running::NetworkArgs;
-use crate::cli::{StateArgs, duration, output, running, waiting};
+use crate::cli::{StateArgs, duration, output, port, running, waiting};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -36,7 +36,7 @@ pub(crate) struct NcArgs {
     network: NetworkArgs,
     /// Port of the peer
     #[arg(
-        value_parser = clap::value_parser!(u16).range(1..),
+        value_parser = port::within(port::ANY),
         required_unless_present = "listen",
         conflicts_with = "listen",
     )]
@@ -161,13 +161,9 @@ fn carry(args: &NcArgs) -> Result<Carry, Failure> {
             port,
         });
     }
-    match args.host.parse() {
-        Ok(port @ 1..) => Ok(Carry::Accept { transport, port }),
-        Ok(0) | Err(_) => Err(Failure::usage(format!(
-            "{:?} is not a valid port to listen on; give a number from 1 to 65535",
-            args.host
-        ))),
-    }
+    let port = port::number(&args.host, &port::ANY)
+        .map_err(|error| Failure::usage(format!("--listen {:?}: {error}", args.host)))?;
+    Ok(Carry::Accept { transport, port })
 }
 
 /// Returns when nothing was copied for `seconds`; never if there is no such limit.

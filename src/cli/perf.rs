@@ -13,7 +13,7 @@ use overlan::program::status::{bytes, time};
 use crate::cli::exit::Failure;
 use crate::cli::running::NetworkArgs;
 use crate::cli::stop::Signals;
-use crate::cli::{StateArgs, duration, output, running};
+use crate::cli::{StateArgs, duration, output, port, running};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -61,7 +61,7 @@ pub(crate) struct PerfArgs {
         long,
         env = "OVERLAN_PERF_PORT",
         default_value_t = PORT,
-        value_parser = clap::value_parser!(u16).range(1..),
+        value_parser = port::within(port::ANY),
     )]
     port: u16,
     /// Print one JSON document; docs/json.md lists its fields

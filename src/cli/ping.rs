@@ -2,7 +2,7 @@
 //! asked; the running `overlan up` asks.
 
 use std::fmt::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use clap::Args;
 use overlan::program::node::{Pong, Whois};
 use overlan::program::socket::{CallError, RefusalKind, Request, Response, call_and_follow};
 use overlan::program::status::Presence;
+use overlan_protocol::host_port;
 use overlan_protocol::netmap::Owner;
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
@@ -152,7 +153,7 @@ pub(crate) async fn ping(args: PingArgs) -> Result<(), Failure> {
 
 /// `overlan whois`.
 pub(crate) async fn whois(args: WhoisArgs) -> Result<(), Failure> {
-    let peer = args.network.place(&without_port(&args.address));
+    let peer = args.network.place(without_port(&args.address));
     let found = running::find(&args.state, &peer).await?;
     let whois = found.map_err(CallError::Refused)?;
     if args.json {
@@ -273,18 +274,9 @@ fn card(whois: &Whois) -> String {
     text
 }
 
-/// `100.64.0.2:50312`, `[fd7a::2]:22` and `web:22` without the port.
-fn without_port(text: &str) -> String {
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return address.ip().to_string();
-    }
-    if text.parse::<IpAddr>().is_ok() {
-        return text.to_owned();
-    }
-    match text.rsplit_once(':') {
-        Some((host, port)) if port.parse::<u16>().is_ok() => host.to_owned(),
-        Some(_) | None => text.to_owned(),
-    }
+/// Returns `100.64.0.2:50312`, `[fd7a::2]:22` and `web:22` without the port.
+fn without_port(text: &str) -> &str {
+    host_port::split(text).map_or(text, |(host, _)| host)
 }
 
 /// From one request to the next.

@@ -14,7 +14,7 @@ use crate::cli::exit::{Code, Failure};
 use crate::cli::secret::{self, SecretSource};
 use crate::cli::state_dir::default_dir;
 use crate::cli::stop::Signals;
-use crate::cli::{cores, output, upstream};
+use crate::cli::{cores, output, port, upstream};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RelayCommand {
@@ -38,6 +38,7 @@ pub(crate) struct RelayServeArgs {
         long,
         env = "OVERLAN_RELAY_LISTEN",
         default_value = "0.0.0.0:443",
+        value_parser = port::listen_address,
         value_name = "ADDR"
     )]
     listen: SocketAddr,
@@ -47,6 +48,7 @@ pub(crate) struct RelayServeArgs {
         alias = "public-address",
         env = "OVERLAN_RELAY_ADDRESS",
         value_name = "HOST:PORT",
+        value_parser = port::public_address,
         value_delimiter = ','
     )]
     address: Vec<String>,
@@ -60,7 +62,12 @@ pub(crate) struct RelayServeArgs {
     )]
     state_dir: Option<PathBuf>,
     /// Loopback address for /metrics and /healthz, without authentication
-    #[arg(long, env = "OVERLAN_RELAY_METRICS", value_name = "ADDR")]
+    #[arg(
+        long,
+        env = "OVERLAN_RELAY_METRICS",
+        value_name = "ADDR",
+        value_parser = port::listen_address
+    )]
     metrics: Option<SocketAddr>,
     /// Threads that forward [default: one less than there are cores, at least 1]
     #[arg(long, env = "OVERLAN_RELAY_THREADS", value_name = "N")]

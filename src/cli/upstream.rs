@@ -2,10 +2,10 @@
 //! Decides which of them counts.
 
 use std::net::SocketAddr;
-use std::sync::RwLock;
 
 use clap::Args;
 use overlan_transport::outgoing::{Outgoing, UpstreamProxy};
+use parking_lot::RwLock;
 
 use crate::cli::exit::Failure;
 use crate::cli::output;
@@ -37,7 +37,7 @@ pub(crate) struct UpstreamArgs {
 }
 
 /// The decision of [`decide`], for all connections of this process.
-static WAY: RwLock<Option<Outgoing>> = RwLock::new(None);
+static WAY: RwLock<Option<Outgoing>> = parking_lot::const_rwlock(None);
 
 /// Decides it once, before any command runs.
 pub(crate) fn decide(args: &UpstreamArgs) -> Result<(), Failure> {
@@ -79,10 +79,7 @@ pub(crate) fn leave_out(doors: &[SocketAddr]) {
 
 /// Returns how this process reaches controller and relays.
 pub(crate) fn outgoing() -> Outgoing {
-    let way = WAY
-        .read()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    way.clone().unwrap_or_default()
+    WAY.read().clone().unwrap_or_default()
 }
 
 /// Returns the value of `--upstream-proxy` that means the same, without a password.
@@ -94,8 +91,7 @@ pub(crate) fn name() -> String {
 
 fn set(proxy: Option<UpstreamProxy>) {
     let way = proxy.map_or_else(Outgoing::direct, Outgoing::through);
-    *WAY.write()
-        .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(way);
+    *WAY.write() = Some(way);
 }
 
 fn by_flag(text: &str) -> Result<Option<UpstreamProxy>, Failure> {

@@ -15,7 +15,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use overlan_transport::accept;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -27,23 +28,24 @@ pub(super) const BULK_PATH: &str = "/bulk";
 
 /// Serves the page until `stop`.
 pub(super) async fn serve(listener: TcpListener, stop: CancellationToken) {
+    let incoming = accept::Incoming::new(listener, "readers of the page");
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => {
-                if let Ok((stream, _)) = accepted {
-                    let stream = TokioIo::new(stream);
-                    let connection = http1::Builder::new().serve_connection(stream, service_fn(answer));
-                    connections.spawn(async move {
-                        if let Err(error) = connection.await {
-                            tracing::debug!(%error, "a request for the page broke");
-                        }
-                    });
-                }
+            (stream, _) = incoming.next(), if connections.len() < CONNECTIONS_MAX => {
+                connections.spawn(one_connection(stream));
             }
         }
+    }
+}
+
+async fn one_connection(stream: TcpStream) {
+    let service = service_fn(answer);
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a request for the page broke");
     }
 }
 

@@ -229,7 +229,10 @@ impl Bundle {
         let ids = json!([{ "containerID": 0, "hostID": 0, "size": USER + 1 }]);
         let kinds = ["pid", "mount", "ipc", "uts", "user"];
         let namespaces: Vec<_> = kinds.iter().map(|kind| json!({ "type": kind })).collect();
-        let mount = |at: &str, kind: &str, options: &[&str]| json!({ "destination": at, "type": kind, "source": kind, "options": options });
+        let mount = |at: &str, kind: &str, options: &[&str]| {
+            let source = kind;
+            json!({ "destination": at, "type": kind, "source": source, "options": options })
+        };
         let config = json!({
             "ociVersion": "1.0.0",
             "root": { "path": "rootfs", "readonly": true },

@@ -1,5 +1,5 @@
-//! `admin route`: the routes that gateways offer, and who may use them. Decides which of the offered
-//! routes a person means.
+//! `admin route`: the routes that gateways offer, and who may use them. Decides which of the
+//! offered routes a person means.
 
 use clap::{Args, Subcommand};
 use overlan_protocol::api::{ApproveRequest, RouteSummary, path};

@@ -1,5 +1,5 @@
-//! The flags of `serve`, and its help. Decides how a service is named on the command line; the parent
-//! module carries it out.
+//! The flags of `serve`, and its help. Decides how a service is named on the command line; the
+//! parent module carries it out.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use overlan_protocol::gateway::{GatewayRoute, OfferedRoute};
 use super::words::{parse_http_target, parse_path, parse_target, parse_udp_target};
 use crate::cli::admin::parse_label;
 use crate::cli::exit::Failure;
-use crate::cli::{StateArgs, duration};
+use crate::cli::{StateArgs, duration, port};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -47,7 +47,7 @@ pub(crate) enum ServeCommand {
 #[command(after_help = TCP_EXAMPLES)]
 pub(crate) struct TcpArgs {
     /// Port on this device's overlay address
-    #[arg(value_parser = clap::value_parser!(u16).range(2..))]
+    #[arg(value_parser = port::within(port::SERVED))]
     pub(super) port: u16,
     /// The service: ADDRESS:PORT, HOST:PORT, or a port of 127.0.0.1
     /// [default: the same port of 127.0.0.1]
@@ -67,7 +67,7 @@ pub(crate) struct TcpArgs {
 #[command(after_help = UNIX_EXAMPLES)]
 pub(crate) struct UnixArgs {
     /// Port on this device's overlay address
-    #[arg(value_parser = clap::value_parser!(u16).range(2..))]
+    #[arg(value_parser = port::within(port::SERVED))]
     pub(super) port: u16,
     /// Absolute path of the socket
     #[arg(value_parser = parse_path)]
@@ -152,7 +152,7 @@ and each of them reaches the hosts through its own proxy, by their own addresses
 #[command(after_help = HTTP_EXAMPLES)]
 pub(crate) struct HttpArgs {
     /// Port on this device's overlay address
-    #[arg(value_parser = clap::value_parser!(u16).range(2..))]
+    #[arg(value_parser = port::within(port::SERVED))]
     pub(super) port: u16,
     /// The service: ADDRESS:PORT, HOST:PORT, a port of 127.0.0.1, or unix:PATH
     /// [default: the same port of 127.0.0.1]
@@ -172,7 +172,7 @@ pub(crate) struct HttpArgs {
 #[command(after_help = UDP_EXAMPLES)]
 pub(crate) struct UdpArgs {
     /// Port on this device's overlay address; the same number may be served for TCP, too
-    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(value_parser = port::within(port::ANY))]
     pub(super) port: u16,
     /// The service: ADDRESS:PORT, HOST:PORT, or a port of 127.0.0.1
     /// [default: the same port of 127.0.0.1]

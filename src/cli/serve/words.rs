@@ -6,6 +6,9 @@ use std::str::FromStr;
 
 use overlan::program::service::{OverlayTransport, Target, UnusableTarget};
 use overlan_protocol::gateway::{GatewayRoute, RouteTextError};
+use overlan_protocol::host_port::{self, HostPortError};
+
+use crate::cli::port;
 
 /// An entry that can be taken off the lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,15 +38,14 @@ impl FromStr for ServedEntry {
 
     fn from_str(text: &str) -> Result<Self, String> {
         // A host that is called tcp or udp is written with a dot after it.
-        let (transport, number) = match text.split_once(':') {
-            Some(("tcp", number)) => (Some(OverlayTransport::Tcp), number),
-            Some(("udp", number)) => (Some(OverlayTransport::Udp), number),
-            Some(_) | None => (None, text),
+        let (transport, number) = match (text.strip_prefix("tcp:"), text.strip_prefix("udp:")) {
+            (Some(number), _) => (Some(OverlayTransport::Tcp), number),
+            (None, Some(number)) => (Some(OverlayTransport::Udp), number),
+            (None, None) => (None, text),
         };
-        match number.parse::<u16>() {
-            Ok(0) => Err("a port is a number from 1 to 65535".to_owned()),
-            Ok(port) => Ok(Self::Port(port, transport)),
-            Err(_) => text.parse().map(Self::Route).map_err(route_error),
+        match is_number(number) {
+            true => Ok(Self::Port(port::number(number, &port::ANY)?, transport)),
+            false => text.parse().map(Self::Route).map_err(route_error),
         }
     }
 }
@@ -55,14 +57,21 @@ fn route_error(error: RouteTextError) -> String {
 /// Reads a target of `serve tcp`.
 pub(super) fn parse_target(text: &str) -> Result<Target, String> {
     let place = place(text)?;
-    let target = match place.parse::<u16>() {
-        Ok(port) => local(port),
-        Err(_) => place.parse(),
-    };
-    target.map_err(|why: UnusableTarget| match why {
-        UnusableTarget::Form => "give ADDRESS:PORT, HOST:PORT, or a port".to_owned(),
-        UnusableTarget::PortZero | UnusableTarget::RelativePath => why.to_string(),
+    if is_number(&place) {
+        return port::number(&place, &port::ANY).map(same_port);
+    }
+    place.parse().map_err(|why: UnusableTarget| match why {
+        UnusableTarget::Form if host_port::split(&place) != Err(HostPortError::Port) => {
+            "give ADDRESS:PORT, HOST:PORT, or a port".to_owned()
+        }
+        UnusableTarget::Form | UnusableTarget::PortZero => port::wrong("the port", &port::ANY),
+        UnusableTarget::RelativePath => why.to_string(),
     })
+}
+
+/// Returns true for digits alone: a port, whether it is a valid one or not.
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Reads a target of `serve http`, which speaks HTTP without TLS.
@@ -95,13 +104,6 @@ pub(super) fn parse_path(text: &str) -> Result<Target, String> {
 /// Returns the port of this host with the overlay port's number.
 pub(super) fn same_port(port: u16) -> Target {
     Target::Address((Ipv4Addr::LOCALHOST, port).into())
-}
-
-fn local(port: u16) -> Result<Target, UnusableTarget> {
-    match port {
-        0 => Err(UnusableTarget::PortZero),
-        port => Ok(same_port(port)),
-    }
 }
 
 /// Returns `HOST:PORT` of a URL, as people copy it from a browser; another text as it is.

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use overlan_protocol::host_port::{self, HostPortError};
+
 /// The place of the DNS server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DnsPlace {
@@ -25,7 +27,9 @@ impl FromStr for DnsPlace {
             return Ok(Self::At((Ipv4Addr::LOCALHOST, port).into()));
         }
         text.parse().map(Self::At).map_err(|_| {
-            UnknownPlace("give ADDRESS:PORT with a numeric address, a port of 127.0.0.1, or off")
+            listen_port_of(text).unwrap_or(UnknownPlace(
+                "give ADDRESS:PORT with a numeric address, a port of 127.0.0.1, or off",
+            ))
         })
     }
 }
@@ -49,12 +53,13 @@ impl FromStr for ForwardPlace {
         let bare = text.trim_start_matches('[').trim_end_matches(']');
         let address = match bare.parse::<IpAddr>() {
             Ok(address) => SocketAddr::new(address, DNS_PORT),
-            Err(_) => text
-                .parse()
-                .map_err(|_| UnknownPlace("give ADDRESS or ADDRESS:PORT, numeric, or off"))?,
+            Err(_) => text.parse().map_err(|_| match host_port::split(text) {
+                Err(HostPortError::Port) => UnknownPlace(HostPortError::Port.reason()),
+                Ok(_) | Err(_) => UnknownPlace("give ADDRESS or ADDRESS:PORT, numeric, or off"),
+            })?,
         };
         match address.port() {
-            0 => Err(UnknownPlace("a resolver has no port 0")),
+            0 => Err(UnknownPlace(HostPortError::Port.reason())),
             _ => Ok(Self::To(address)),
         }
     }
@@ -84,9 +89,9 @@ impl FromStr for ProxyPlace {
         match text.parse() {
             Ok(DnsPlace::Off) => Ok(Self::Off),
             Ok(DnsPlace::At(address)) => Ok(Self::At(address)),
-            Err(_) => Err(UnknownPlace(
+            Err(_) => Err(listen_port_of(text).unwrap_or(UnknownPlace(
                 "give ADDRESS:PORT with a numeric address, a port of 127.0.0.1, unix:PATH, or off",
-            )),
+            ))),
         }
     }
 }
@@ -95,6 +100,13 @@ impl FromStr for ProxyPlace {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UnknownPlace(&'static str);
+
+/// Returns the refusal of a text whose port is not one to listen on; port 0 takes a free one.
+fn listen_port_of(text: &str) -> Option<UnknownPlace> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_port = is_number || host_port::split(text) == Err(HostPortError::Port);
+    is_port.then_some(UnknownPlace("the port must be a number from 0 to 65535"))
+}
 
 /// The word that turns a listener off.
 const OFF: &str = "off";

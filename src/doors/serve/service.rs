@@ -181,7 +181,7 @@ pub enum UnusableTarget {
     #[error("a target is ADDRESS:PORT, HOST:PORT or unix:/PATH")]
     Form,
     /// Nobody can listen there.
-    #[error("port 0 is not a valid port")]
+    #[error("the port must be a number from 1 to 65535")]
     PortZero,
     /// The file would depend on the folder in which `up` was started.
     #[error("the path of a Unix socket begins with /")]
