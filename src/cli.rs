@@ -393,14 +393,6 @@ fn completion(shell: clap_complete::Shell) -> Result<(), Failure> {
     output::answer(&String::from_utf8_lossy(&script))
 }
 
-/// Reads the clock, in seconds since the Unix epoch.
-#[expect(clippy::disallowed_methods, reason = "the command line is a shell")]
-fn now_unix() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
-}
-
 const EXAMPLES: &str = "\
 Examples:
   overlan demo                                   try it on this machine

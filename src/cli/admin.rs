@@ -1,5 +1,5 @@
-//! `admin`: what a logged-in person manages at the controller. Decides how lists are shown; the
-//! controller decides who may.
+//! `admin`: commands of a logged-in person for devices, networks, keys and relays. Decides how
+//! lists are shown; the controller decides what a person may do.
 
 mod device;
 mod dns;
@@ -10,15 +10,17 @@ mod route;
 use clap::{Args, Subcommand, ValueEnum};
 pub(crate) use network::parse_label;
 use overlan::program::status::{age, columns};
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::{
     AuthKeyRequest, AuthKeyResponse, AuthKeySummary, NamePolicy, RelayTokenRequest,
     RelayTokenResponse, path,
 };
+use overlan_transport::clock::wall;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::cli::exit::Failure;
-use crate::cli::{StateArgs, api, duration, now_unix, output};
+use crate::cli::{StateArgs, api, duration, output};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -99,11 +101,12 @@ const CREATE_EXAMPLES: &str = "\
 Examples:
   overlan admin auth-key create > key.txt
   overlan admin auth-key create --reusable --ephemeral --expires 30d --note 'CI runners'
-  overlan admin auth-key create --network home --network acme        its devices join both
-  overlan admin auth-key create --approval                           each device waits for `admin \
-  device approve`
-  overlan admin auth-key create --reusable --on-name-taken take-over-offline    a redeployed \
-  server keeps its name";
+  Its devices join both networks:
+    overlan admin auth-key create --network home --network acme
+  Each device waits for `overlan admin device approve`:
+    overlan admin auth-key create --approval
+  A redeployed server keeps its name:
+    overlan admin auth-key create --reusable --on-name-taken take-over-offline";
 
 const LIST_KEYS: &str = "\
 Examples:
@@ -169,8 +172,8 @@ Examples:
 
 const REVOKE_RELAY_TOKEN: &str = "\
 Examples:
-  overlan admin relay-token revoke 0011aabbccdd        `overlan admin relay-token list` shows the \
-  id";
+  overlan admin relay-token list                       shows the ids
+  overlan admin relay-token revoke 0011aabbccdd";
 
 const RELAY_TOKEN_EXAMPLES: &str = "\
 Examples:
@@ -206,7 +209,7 @@ pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
         AdminCommand::AuthKey(AuthKeyCommand::Create(args)) => create_key(args).await,
         AdminCommand::AuthKey(AuthKeyCommand::Revoke(args)) => revoke_key(&args).await,
         AdminCommand::AuthKey(AuthKeyCommand::List(args)) => {
-            let now = now_unix();
+            let now = wall();
             let row = |key: &AuthKeySummary| [key_row(key, now)];
             list(&args, path::AUTH_KEYS, KEYS, row).await
         }
@@ -215,7 +218,7 @@ pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
             relay::revoke_token(args).await
         }
         AdminCommand::RelayToken(RelayTokenCommand::List(args)) => {
-            let now = now_unix();
+            let now = wall();
             let row = |token: &_| [relay::token_row(token, now)];
             list(&args, path::RELAY_TOKENS, relay::TOKENS, row).await
         }
@@ -266,7 +269,7 @@ async fn create_key(args: CreateArgs) -> Result<(), Failure> {
             true => "any number of devices",
             false => "one device",
         },
-        end(made.summary.expires, now_unix()),
+        end(UnixTime::from_secs(made.summary.expires), wall()),
     ));
     output::answer(made.key.reveal())
 }
@@ -308,7 +311,7 @@ async fn create_token(args: RelayTokenArgs) -> Result<(), Failure> {
     output::note(&format!(
         "Token for relay {}: one relay, ends {}. It is shown only once.",
         request.name,
-        end(made.expires, now_unix())
+        end(UnixTime::from_secs(made.expires), wall())
     ));
     output::answer(made.token.reveal())
 }
@@ -377,8 +380,8 @@ fn shorten_ids<const N: usize>(rows: &mut [[String; N]]) {
     }
 }
 
-/// Digits of an id that are shown, and that name a device: 32 bits tell some thousand devices
-/// apart.
+/// Digits of an id that are shown, and that name a device: 32 bits distinguish some thousand
+/// devices.
 const SHORT_ID: usize = 8;
 
 fn versioned<T: Serialize>(name: &str, value: &T) -> serde_json::Value {
@@ -391,7 +394,7 @@ const KEYS: List<6> = List {
     if_empty: "No auth key yet. `overlan admin auth-key create > key.txt` makes one.",
 };
 
-fn key_row(key: &AuthKeySummary, now: u64) -> [String; 6] {
+fn key_row(key: &AuthKeySummary, now: UnixTime) -> [String; 6] {
     let words = [
         Some(if key.reusable { "reusable" } else { "one-off" }),
         key.ephemeral.then_some("ephemeral"),
@@ -401,7 +404,7 @@ fn key_row(key: &AuthKeySummary, now: u64) -> [String; 6] {
     let ends = match (key.revoked, key.reusable, key.uses) {
         (true, ..) => "revoked".to_owned(),
         (false, false, 1..) => "used".to_owned(),
-        (false, ..) => end(key.expires, now),
+        (false, ..) => end(UnixTime::from_secs(key.expires), now),
     };
     [
         key.id.clone(),
@@ -413,11 +416,12 @@ fn key_row(key: &AuthKeySummary, now: u64) -> [String; 6] {
     ]
 }
 
-/// Returns the time until something ends, or since; both times are seconds since the Unix epoch.
-fn end(at: u64, now: u64) -> String {
-    match at.checked_sub(now) {
-        None | Some(0) => format!("{} ago", age(now - at)),
-        Some(left) => format!("in {}", age(left)),
+/// Returns the time until `at`, or since.
+fn end(at: UnixTime, now: UnixTime) -> String {
+    let distance = age(at.abs_diff(now).as_secs());
+    match at > now {
+        true => format!("in {distance}"),
+        false => format!("{distance} ago"),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Short conversations with a controller for commands that run once. Decides deadlines and what to
-//! tell when it says no.
+//! Short conversations with a controller for commands that run once. Decides deadlines, and the
+//! advice after a refusal.
 
 use std::time::Duration;
 

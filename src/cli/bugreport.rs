@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use overlan::program::status::Status;
+use overlan_protocol::UnixTime;
+use overlan_transport::clock::wall;
 use serde::Serialize;
 
 use crate::cli::exit::{Code, Failure};
-use crate::cli::{StateArgs, now_unix, output, running};
+use crate::cli::{StateArgs, output, running};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -37,7 +39,7 @@ file, and is sent to nobody: read it before you pass it on.";
 struct BugreportDocument {
     schema_version: u32,
     /// Seconds since the Unix epoch.
-    written: u64,
+    written: UnixTime,
     version: &'static str,
     system: System,
     /// Of the running `overlan up`.
@@ -45,7 +47,7 @@ struct BugreportDocument {
     /// The reason for which there is no status.
     status_error: Option<String>,
     state_directory: StateFiles,
-    /// Names of variables that set something, without what they say: one may be a key.
+    /// Names of variables that are set, without their values: one may be a key.
     variables: Vec<String>,
 }
 
@@ -81,7 +83,7 @@ pub(crate) async fn run(args: BugreportArgs) -> Result<(), Failure> {
     };
     let report = BugreportDocument {
         schema_version: 1,
-        written: now_unix(),
+        written: wall(),
         version: env!("CARGO_PKG_VERSION"),
         system: system(),
         status,

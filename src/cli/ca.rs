@@ -35,7 +35,7 @@ pub(crate) async fn run(args: CaArgs) -> Result<(), Failure> {
             let session = state.load_login()?;
             session.map(|session| session.join).ok_or_else(|| {
                 Failure::new(Code::NeedsLogin, "this device is not enrolled yet")
-                    .next("The first `overlan up` enrols it; `overlan login` will do, too.")
+                    .next("The first `overlan up` enrols it; `overlan login` works, too.")
             })?
         }
     };

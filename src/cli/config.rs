@@ -1,5 +1,5 @@
-//! The configuration file: settings for those who do not want to repeat flags, and `config show`.
-//! Decides which of its keys a command line gets; what they mean is the flags' own.
+//! The configuration file, which saves repeating flags, and `config show`. Decides which of its
+//! keys a command line gets; the flags give them their meaning.
 //!
 //! A key is a flag without its dashes. Flags on the command line come first, then `OVERLAN_…`
 //! variables, then the file.
@@ -91,7 +91,7 @@ enum SettingSource {
     NotSet,
 }
 
-/// The command line with what the file adds to it. `command` is what it will be parsed by.
+/// Returns the command line with the settings of the file. `command` will parse it.
 pub(crate) fn with_file(
     command: &mut Command,
     line: Vec<OsString>,
@@ -386,7 +386,7 @@ fn texts(value: &Value) -> Vec<String> {
     }
 }
 
-/// Says what is wrong with a table of `command`.
+/// Describes the error in a table of `command`.
 fn check(command: &Command, table: &Table, place: &str) -> Result<(), String> {
     for (key, value) in table {
         if let Value::Table(below) = value {
@@ -446,7 +446,7 @@ fn read(path: &Path) -> Result<Table, Failure> {
     if about.len() > FILE_MAX {
         return Err(failed(&format!("it is longer than {FILE_MAX} bytes")));
     }
-    // Who may write it says through whom this device reaches its controller.
+    // A writer of the file decides through which proxy this device reaches its controller.
     if about.is_file() && about.permissions().mode() & 0o022 != 0 {
         let next = format!("chmod go-w {}", path.display());
         return Err(failed(&"other users may write it").next(next));

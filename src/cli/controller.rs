@@ -61,8 +61,8 @@ pub(crate) struct ResetArgs {
 const RESET_EXAMPLES: &str = "\
 Examples:
   overlan controller reset-password --email you@example.com
-  pass show overlan | overlan controller reset-password --data-dir /var/lib/overlan-controller \
-      --email you@example.com --password-stdin";
+  pass show overlan | overlan controller reset-password --data-dir /var/lib/overlan \\
+    --email you@example.com --password-stdin";
 
 #[derive(Debug, Args)]
 #[command(after_help = SERVE_EXAMPLES)]
@@ -107,8 +107,7 @@ const SERVE_EXAMPLES: &str = "\
 Examples:
   overlan controller serve --public-address controller.example:8443
   At the first start it prints a setup token. Then, anywhere:
-    overlan controller init --server 'https://controller.example:8443#sha256:…' \
-    --email you@example.com --organisation Acme";
+    overlan controller init --server \"$JOIN\" --email you@example.com --organisation Acme";
 
 #[derive(Debug, Args)]
 #[command(after_help = INIT_EXAMPLES)]
@@ -264,7 +263,7 @@ fn setup_token(file: Option<&SecretSource>) -> Result<Secret, Failure> {
     }
     Err(Failure::new(
         Code::NeedsLogin,
-        "no setup token is given and nobody can be asked",
+        "no setup token is given, and there is no terminal to ask on",
     )
     .next("Use --setup-token-file or $OVERLAN_SETUP_TOKEN."))
 }

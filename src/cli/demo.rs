@@ -1,5 +1,5 @@
-//! `demo`: a whole deployment on this machine, for a first look. Decides what is shown and what it
-//! ends with.
+//! `demo`: a whole deployment on this machine, for a first look. Decides its output and its exit
+//! code.
 
 use clap::Args;
 

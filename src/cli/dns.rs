@@ -1,5 +1,5 @@
-//! `dns`: what the running client answers to questions for names, and why. Decides how that is
-//! shown.
+//! `dns`: the answers of the running client to questions for names, and the rule that gave each.
+//! Decides how they are shown.
 
 use clap::{Args, Subcommand};
 use overlan::program::dns::explain::{Explained, Rule};
@@ -172,13 +172,13 @@ fn shown(explained: &Explained) -> String {
         Rule::Record { network } => format!("a record of network {network}"),
         Rule::Zone { zone } => format!("zone {zone}, which has nothing by that name"),
         Rule::Resolvers { zone, resolver, .. } => {
-            let by = resolver.as_deref().unwrap_or("nobody");
+            let by = resolver.as_deref().unwrap_or("no resolver that answers");
             format!("zone {zone} by {by} (through the overlay)")
         }
         Rule::Forward { resolver } => {
             format!(
                 "forwarded to {}",
-                resolver.as_deref().unwrap_or("nobody who answers")
+                resolver.as_deref().unwrap_or("no resolver that answers")
             )
         }
         Rule::Reverse => "addresses of the overlay".to_owned(),

@@ -1,6 +1,6 @@
 //! `exec`: runs a program whose connections go through the overlay, by the variables that programs
-//! know. Decides what the program finds in its environment; its proxy, its signals and its end are
-//! the child modules'.
+//! know. Decides what the program finds in its environment; child modules hold its proxy, its
+//! signals and its end.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -93,7 +93,7 @@ controller, 9 no relay.";
 /// `overlan exec`.
 pub(crate) async fn run(args: ExecArgs) -> Result<ExitCode, Failure> {
     let mut program = ChildProgram::new(args.command)?;
-    // From before anything starts: no signal falls between.
+    // Before anything starts, so that no signal is missed.
     let mut signals = Forwarded::listen()?;
     let proxy = PrivateProxy::open(ProxyWish {
         forwards: args.forwards,
@@ -103,7 +103,7 @@ pub(crate) async fn run(args: ExecArgs) -> Result<ExitCode, Failure> {
     for secret in Variable::ALL {
         program.without(secret.name());
     }
-    // The proxy of our own is for the program, not for commands of ours in there.
+    // `overlan` inside of the program uses the upstream proxy of this command, not its proxy.
     program.with("OVERLAN_UPSTREAM_PROXY", upstream::name());
     for (name, value) in proxy.variables() {
         program.with(&name, value);
@@ -131,7 +131,7 @@ pub(crate) async fn run(args: ExecArgs) -> Result<ExitCode, Failure> {
         }
     }
     if let Some(state) = &args.state.state_dir {
-        // Commands of ours in there ask the same `overlan up`.
+        // `overlan` inside of the program asks the same `overlan up`.
         program.with("OVERLAN_STATE_DIR", std::path::absolute(state)?);
     }
     let control = args.state.open()?.socket_path();

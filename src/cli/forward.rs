@@ -186,7 +186,7 @@ pub(crate) async fn run(args: ForwardArgs) -> Result<(), Failure> {
         forwards,
     } = open_all(
         specs,
-        Admission {
+        ForwardOptions {
             udp: args.udp,
             gateway: args.gateway,
             all_users: args.all_users,
@@ -233,9 +233,9 @@ pub(crate) struct AllOpened {
     pub(crate) forwards: Vec<Forward>,
 }
 
-/// The programs that may use the forwards, and the protocol.
+/// The protocol of the forwards, and the programs that may use them.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Admission {
+pub(crate) struct ForwardOptions {
     /// Datagrams instead of streams.
     pub(crate) udp: bool,
     /// Programs of other hosts.
@@ -245,7 +245,7 @@ pub(crate) struct Admission {
 }
 
 /// Takes the ports and paths of all of them.
-pub(crate) fn open_all(specs: Vec<Spec>, admission: Admission) -> Result<AllOpened, Failure> {
+pub(crate) fn open_all(specs: Vec<Spec>, options: ForwardOptions) -> Result<AllOpened, Failure> {
     if specs.len() > SOCKETS_MAX {
         let text = format!("at most {SOCKETS_MAX} forwards in one command; start another one");
         return Err(Failure::usage(text));
@@ -256,14 +256,14 @@ pub(crate) fn open_all(specs: Vec<Spec>, admission: Admission) -> Result<AllOpen
         forwards: Vec::new(),
     };
     for spec in specs {
-        check(&spec, admission.udp, admission.gateway)?;
-        let (socket, from, listen) = open(&spec.listen, admission.udp)?;
+        check(&spec, options.udp, options.gateway)?;
+        let (socket, from, listen) = open(&spec.listen, options.udp)?;
         all.sockets.push(socket);
         all.forwards.push(Forward {
             from,
             peer: spec.destination.host().to_owned(),
             port: spec.destination.port(),
-            everybody: admission.all_users || is_public(&spec.listen),
+            everybody: options.all_users || is_public(&spec.listen),
         });
         all.doors.push(Opened(Spec { listen, ..spec }));
     }

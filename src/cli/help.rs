@@ -129,6 +129,22 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_examples_fit_the_widest_page() {
+        fn broken(command: &Command, found: &mut Vec<String>) {
+            let after = command.get_after_help().map(ToString::to_string);
+            let lines = after.iter().flat_map(|text| text.lines());
+            let is_broken = |line: &&str| line.starts_with(' ') && line.chars().count() > 100;
+            found.extend(lines.filter(is_broken).map(str::to_owned));
+            for below in command.get_subcommands() {
+                broken(below, found);
+            }
+        }
+        let mut found = Vec::new();
+        broken(&Cli::command(), &mut found);
+        assert!(found.is_empty(), "{}", found.join("\n"));
+    }
+
+    #[test]
     fn paragraphs_flow_and_commands_keep_their_lines() {
         let text = "Examples:\n  a\n  b\n\nIt goes\non. And\non.\nCodes: 0 is\nwell.";
         let meant = "Examples:\n  a\n  b\n\nIt goes on. And on.\nCodes: 0 is well.";

@@ -121,7 +121,7 @@ pub(crate) fn email(given: Option<String>) -> Result<String, Failure> {
         None if prompt::can_ask() => prompt::ask("Email"),
         None => Err(Failure::new(
             Code::NeedsLogin,
-            "no account is given and nobody can be asked",
+            "no account is given, and there is no terminal to ask on",
         )
         .next("Give --email or $OVERLAN_EMAIL.")),
     }
@@ -140,7 +140,7 @@ pub(crate) fn password(from_stdin: bool) -> Result<Secret, Failure> {
     }
     Err(Failure::new(
         Code::NeedsLogin,
-        "no password is given and nobody can be asked",
+        "no password is given, and there is no terminal to ask on",
     )
     .next("Use --password-stdin or $OVERLAN_PASSWORD."))
 }
@@ -165,14 +165,14 @@ pub(crate) async fn logout(args: &StateArgs) -> Result<(), Failure> {
         }
         Err(error) => Err(error.into()),
     };
-    // Whatever became of the device: who logs out wants no login left here.
+    // Also where the device could not be removed: after a logout no login stays here.
     forget_session(&state).await?;
     forgotten?;
     output::note(&left.summary(&state.path().display().to_string()));
     Ok(())
 }
 
-/// The things that were here before somebody logged out.
+/// The device, the services and the login that a logout removes.
 #[derive(Debug, Default)]
 struct Left {
     /// The label of the device.

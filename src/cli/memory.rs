@@ -1,5 +1,5 @@
-//! `--memory`: how much memory a client may take. Decides whose word counts: the flag's, or the
-//! cgroup's.
+//! `--memory`: the memory that a client may take. Decides whether the limit of the flag or that of
+//! the cgroup counts.
 
 use std::str::FromStr;
 
@@ -31,7 +31,7 @@ impl FromStr for MemorySetting {
             text => text
                 .parse()
                 .map(Self::Limit)
-                .map_err(|error| format!("{error}; or it is off")),
+                .map_err(|error| format!("{error}, or off")),
         }
     }
 }
@@ -53,7 +53,7 @@ impl MemoryArgs {
     }
 }
 
-/// A cgroup with less than a client needs gets the smallest client: it may do with it.
+/// A cgroup with less memory than a client needs gets the smallest client, which may suffice.
 fn of_cgroup(limit: u64) -> Option<Budget> {
     if limit < LIMIT_MIN {
         tracing::warn!(

@@ -129,7 +129,7 @@ pub(crate) async fn run(args: NcArgs) -> Result<(), Failure> {
             return Err(Failure::new(Code::TimedOut, format!("{text} (--timeout {seconds})")));
         }
     };
-    // What the peer sent before its end is still written, whatever the end was.
+    // Bytes that the peer sent before its end are written in any case.
     if let Some((copying, written)) = copying.take() {
         copying.end_datagrams();
         let written = written.await;
@@ -186,7 +186,7 @@ enum PairEnd {
     Stream(UnixStream),
     Datagram {
         socket: UnixDatagram,
-        /// No more is to come.
+        /// True once nothing more comes from the peer.
         over: AtomicBool,
     },
 }

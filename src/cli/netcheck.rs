@@ -1,5 +1,5 @@
-//! `netcheck`: whether this host reaches the controller and each relay, and how far away they are.
-//! Decides nothing about which relay is used; works without a running `overlan up`.
+//! `netcheck`: connects from this host to the controller and each relay, and measures how far away
+//! they are. Decides nothing about which relay is used; works without a running `overlan up`.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! `network`: which networks this device is in, and joining and leaving by itself. Who may is the
-//! controller's decision.
+//! `network`: the networks of this device, which it joins and leaves by itself. The controller
+//! decides whether it may.
 
 use std::time::Duration;
 
@@ -133,7 +133,7 @@ async fn follow(state: &StateArgs, done: impl Fn(&Status) -> bool) -> Result<Fol
                 return Err(Failure::new(
                     Code::TimedOut,
                     format!(
-                        "the controller has done it; the running `overlan up` has not followed \
+                        "the controller has changed it; the running `overlan up` has not followed \
                          for {} s",
                         FOLLOWED_WITHIN.as_secs()
                     ),

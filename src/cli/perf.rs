@@ -1,5 +1,5 @@
-//! `perf`: measures the way to a peer, or lets peers measure. Decides what is asked for and how the
-//! figures are shown; the running `overlan up` measures.
+//! `perf`: measures the path to a peer, or lets peers measure. Decides what is asked for and how
+//! the figures are shown; the running `overlan up` measures.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
-//! `ping` and `whois`: whether a peer answers, and who has an address. Decides when enough was
-//! asked; the running `overlan up` asks.
+//! `ping` and `whois`: the answers of a peer, and the device that has an address. Decides when to
+//! stop asking; the running `overlan up` asks.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -52,8 +52,7 @@ const PING_EXAMPLES: &str = "\
 Examples:
   overlan ping web
   overlan ping -c 1 --timeout 2 100.64.0.2
-  overlan ping --network acme web              where several networks have a web; web.acme is the \
-  same
+  overlan ping --network acme web              web.acme, where several networks have a web
   overlan ping -c 30 --until-answer web        wait for a peer in a script
 
 Exit codes: 0 an answer came, 1 offline or unknown, 6 denied by policy, 7 no answer, 9 no relay
@@ -176,7 +175,7 @@ async fn ask(socket: &Path, args: &PingArgs) -> Result<Pong, CallError> {
         return Ok(pong);
     }
     Err(CallError::NotUnderstood(
-        "it answers another question".to_owned(),
+        "its answer does not fit the question".to_owned(),
     ))
 }
 

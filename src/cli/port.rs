@@ -61,6 +61,8 @@ pub(crate) fn public_address(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    #[cfg(feature = "server")]
+    use overlan_protocol::key::Fingerprint;
 
     use super::*;
     use crate::cli::Cli;
@@ -107,7 +109,7 @@ mod tests {
     #[cfg(feature = "server")]
     #[test]
     fn servers_refuse_a_port_in_the_same_words() {
-        let join = format!("https://c.example:8443#sha256:{}", "0".repeat(64));
+        let join = format!("https://c.example:8443#sha256:{}", Fingerprint([7; 32]));
         let join = format!("relay serve --server {join}");
         let relay = |rest: &str| format!("{join} {rest}");
         let from = |least: &str| format!("must be a number from {least} to 65535");

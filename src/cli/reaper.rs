@@ -12,8 +12,8 @@ pub(crate) fn is_due() -> bool {
     getpid().is_init()
 }
 
-/// Takes leave of orphans, for as long as it is polled. For commands that start no process that
-/// they wait for themselves.
+/// Reaps orphans, for as long as it is polled. For commands that start no process that they wait
+/// for themselves.
 pub(crate) async fn run() -> io::Result<Infallible> {
     let mut ended = signal(SignalKind::child())?;
     loop {

@@ -1,5 +1,5 @@
-//! `relay`: runs a relay in the foreground. Decides where its settings come from; how it forwards
-//! is the relay crate's.
+//! `relay`: runs a relay in the foreground. Decides where its settings come from; the relay crate
+//! does the forwarding.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;

@@ -41,8 +41,7 @@ Examples:
   overlan status --check ready && deploy
 
 Exit codes of --check: 0 true, 3 no `overlan up` runs, 4 not enrolled any more, 5 an admin has to
-let it in, 8 no controller (control), 9 no relay (ready), 10 a door has had no free place for 10 s
-(ready).";
+let it in, 8 no controller (control), 9 no relay (ready), 10 a door has been full for 10 s (ready).";
 
 #[derive(Debug, Args)]
 #[command(after_help = IP_EXAMPLES)]
@@ -68,7 +67,7 @@ Examples:
   overlan ip web
   overlan ip web.home.overlan.internal";
 
-/// In which network a peer is.
+/// The network in which a peer is looked up.
 #[derive(Debug, Args)]
 pub(crate) struct NetworkArgs {
     /// Network of the peer, where several have that label or address
@@ -144,7 +143,7 @@ pub(crate) async fn ip(args: &IpArgs) -> Result<(), Failure> {
 /// Turns an answer of the wrong kind into the error that it is.
 pub(crate) fn unexpected(response: &Response) -> Failure {
     tracing::debug!(?response, "unexpected answer");
-    CallError::NotUnderstood("it answers another question".to_owned()).into()
+    CallError::NotUnderstood("its answer does not fit the question".to_owned()).into()
 }
 
 pub(crate) async fn ask_status(args: &StateArgs) -> Result<Status, Failure> {
@@ -172,7 +171,7 @@ fn own_addresses(status: &Status) -> Result<Vec<IpAddr>, Failure> {
     Ok(device.addresses.clone())
 }
 
-/// The device that a person calls `peer`, as the running client finds it, or why it finds none.
+/// The device that a person calls `peer`, as the running client finds it, or its refusal.
 pub(crate) async fn find(args: &StateArgs, peer: &str) -> Result<Result<Whois, Refusal>, Failure> {
     let path = args.open()?.socket_path();
     let peer = peer.to_owned();

@@ -32,7 +32,7 @@ impl FromStr for SecretSource {
 }
 
 impl SecretSource {
-    /// Reads it. `what` it is goes into errors.
+    /// Reads the secret. `what` names it in errors.
     pub(crate) fn read(&self, what: &str) -> Result<Secret, Failure> {
         match self {
             Self::Stdin => read_line(&mut io::stdin().lock(), what),

@@ -3,18 +3,18 @@
 
 use overlan::program::node::routes::{self, RouteError};
 use overlan::program::serve_list::{self, ServeConflict};
-use overlan::program::service::{Serve, ServeKind};
+use overlan::program::service::Serve;
 use overlan::program::socket::{CallError, Request, Response, call};
 use overlan::program::state::StateDir;
 use overlan::program::status::{RouteStatus, columns};
 use overlan_protocol::gateway::OfferedRoute;
 
 use crate::cli::exit::{Code, Failure};
-use crate::cli::{output, running};
+use crate::cli::{StateArgs, output, running};
 
+use args::ServeListArgs;
 pub(crate) use args::{EXAMPLES, ServeCommand};
-use args::{HeaderArgs, NetworksArgs, ServeListArgs};
-use words::{ServedEntry, same_port};
+use words::ServedEntry;
 
 mod args;
 
@@ -25,49 +25,10 @@ mod words;
 /// `overlan serve …`.
 pub(crate) async fn run(command: ServeCommand) -> Result<(), Failure> {
     match command {
-        ServeCommand::Tcp(args) => {
-            let state = args.state.create()?;
-            let target = args.target.unwrap_or_else(|| same_port(args.port));
-            serve_stream(
-                &state,
-                Serve {
-                    idle_timeout: args.idle.idle_timeout,
-                    ..Serve::tcp(args.port, target)
-                },
-                &args.header,
-                args.networks,
-            )
-            .await
-        }
-        ServeCommand::Unix(args) => {
-            let state = args.state.create()?;
-            serve_stream(
-                &state,
-                Serve {
-                    idle_timeout: args.idle.idle_timeout,
-                    ..Serve::tcp(args.port, args.path)
-                },
-                &args.header,
-                args.networks,
-            )
-            .await
-        }
-        ServeCommand::Http(args) => {
-            let state = args.state.create()?;
-            let target = args.target.unwrap_or_else(|| same_port(args.port));
-            let serve = Serve {
-                kind: ServeKind::Http,
-                tls: args.tls.tls,
-                idle_timeout: args.idle.idle_timeout,
-                ..Serve::tcp(args.port, target)
-            };
-            serve_port(&state, serve, args.networks).await
-        }
-        ServeCommand::Udp(args) => {
-            let state = args.state.create()?;
-            let target = args.target.unwrap_or_else(|| same_port(args.port));
-            serve_port(&state, Serve::udp(args.port, target), args.networks).await
-        }
+        ServeCommand::Tcp(args) => serve(args.service()).await,
+        ServeCommand::Unix(args) => serve(args.service()).await,
+        ServeCommand::Http(args) => serve(args.service()).await,
+        ServeCommand::Udp(args) => serve(args.service()).await,
         ServeCommand::Route(args) => offer(&args.state.create()?, args.route.into()).await,
         ServeCommand::Host(args) => {
             let wished = args.offer()?;
@@ -106,23 +67,8 @@ async fn offer(state: &StateDir, offer: OfferedRoute) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn serve_stream(
-    state: &StateDir,
-    mut serve: Serve,
-    header: &HeaderArgs,
-    networks: NetworksArgs,
-) -> Result<(), Failure> {
-    serve.proxy_protocol = header.proxy_protocol.is_some();
-    serve.tls = header.tls.tls;
-    serve_port(state, serve, networks).await
-}
-
-async fn serve_port(
-    state: &StateDir,
-    mut serve: Serve,
-    networks: NetworksArgs,
-) -> Result<(), Failure> {
-    serve.networks = networks.into_labels();
+async fn serve((state, serve): (StateArgs, Serve)) -> Result<(), Failure> {
+    let state = state.create()?;
     let places = match call(&state.socket_path(), &Request::Status).await {
         Ok(Response::Status(status)) => hints::places(&status),
         // The change below reports what is wrong there.
@@ -135,7 +81,7 @@ async fn serve_port(
         ));
     }
     let request = Request::ServeAdd(serve.clone());
-    change(state, &request, |serves| serve_list::add(serves, &serve)).await?;
+    change(&state, &request, |serves| serve_list::add(serves, &serve)).await?;
     if let Some(warning) = hints::dead_target(&serve) {
         output::note(&warning);
     }

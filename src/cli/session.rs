@@ -1,14 +1,16 @@
-//! `password` and `session`: what a person does about their own login. Decides where the two
-//! passwords come from and how sessions are shown.
+//! `password` and `session`: a person's own password and logins. Decides where the two passwords
+//! come from and how sessions are shown.
 
 use clap::{Args, Subcommand};
 use overlan::program::status::{age, columns};
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::{PASSWORD_MIN, PasswordRequest, SessionSummary, SessionsEnded, path};
 use overlan_protocol::key::Secret;
+use overlan_transport::clock::wall;
 
 use crate::cli::exit::{Code, Failure};
 use crate::cli::secret::SecretSource;
-use crate::cli::{StateArgs, api, now_unix, output, prompt};
+use crate::cli::{StateArgs, api, output, prompt};
 
 #[derive(Debug, Args)]
 #[command(after_help = PASSWORD_EXAMPLES)]
@@ -25,11 +27,11 @@ pub(crate) struct PasswordArgs {
 
 const PASSWORD_EXAMPLES: &str = "\
 Examples:
-  overlan password                                          asks for both; all other logins of \
-  the account end
+  overlan password               asks for both; all other logins of the account end
   printf '%s\\n%s\\n' \"$OLD\" \"$NEW\" | overlan password --password-stdin
-  overlan controller reset-password --email you@example.com    if the old one is lost, on the \
-  controller's machine";
+
+If the old one is lost, on the controller's machine:
+  overlan controller reset-password --email you@example.com";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SessionCommand {
@@ -107,7 +109,10 @@ fn passwords(from_stdin: bool) -> Result<(Secret, Secret), Failure> {
         }
         (old, new)
     } else {
-        let failure = Failure::new(Code::NeedsLogin, "nobody can be asked for the passwords");
+        let failure = Failure::new(
+            Code::NeedsLogin,
+            "no passwords are given, and there is no terminal to ask on",
+        );
         return Err(
             failure.next("Use --password-stdin: the old one, then the new one, a line each.")
         );
@@ -139,14 +144,14 @@ async fn list(args: &SessionListArgs) -> Result<(), Failure> {
         let document = serde_json::json!({ "schema_version": 1, "sessions": sessions });
         return output::json(&document);
     }
-    let now = now_unix();
+    let now = wall();
     let mut rows = vec![["ID", "FROM", "BEGAN", "LAST USED", ""].map(str::to_owned)];
     rows.extend(sessions.iter().map(|session| row(session, now)));
     output::answer(&columns(&rows))
 }
 
-fn row(session: &SessionSummary, now: u64) -> [String; 5] {
-    let ago = |time: u64| format!("{} ago", age(now.saturating_sub(time)));
+fn row(session: &SessionSummary, now: UnixTime) -> [String; 5] {
+    let ago = |at| format!("{} ago", age(now.since(UnixTime::from_secs(at)).as_secs()));
     let source = match session.source.as_str() {
         "" => "unknown",
         source => source,
@@ -186,6 +191,8 @@ async fn end(args: &EndArgs) -> Result<(), Failure> {
 mod tests {
     use super::*;
 
+    const NOW: UnixTime = UnixTime::from_secs(8_230);
+
     #[test]
     fn a_session_says_where_and_when_it_began_and_which_is_this_one() {
         let session = SessionSummary {
@@ -196,7 +203,7 @@ mod tests {
             expires: 600_000,
             source: "192.0.2.1".to_owned(),
         };
-        let shown = row(&session, 8_230);
+        let shown = row(&session, NOW);
         assert_eq!(
             shown,
             [
@@ -212,7 +219,7 @@ mod tests {
             source: String::new(),
             ..session
         };
-        assert_eq!(row(&unknown, 8_230)[1], "unknown");
-        assert_eq!(row(&unknown, 8_230)[4], "");
+        assert_eq!(row(&unknown, NOW)[1], "unknown");
+        assert_eq!(row(&unknown, NOW)[4], "");
     }
 }

@@ -1,5 +1,5 @@
 //! `up`: brings this device into its networks and keeps it there until somebody stops it. Decides
-//! the order of things: ports, device, readiness; the running device is the daemon's.
+//! the order of ports, device and readiness; the daemon runs the device.
 
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
@@ -127,8 +127,7 @@ Examples:
   Every later start needs nothing:
     overlan up
   A device that leaves no trace: its keys are in memory, and it is removed when it ends:
-    overlan up --state-dir mem: --server 'https://controller.example:8443#sha256:…' \
-    --auth-key-file key.txt
+    overlan up --state-dir mem: --server \"$JOIN\" --auth-key-file key.txt
   Then, in another terminal:
     curl --proxy socks5h://127.0.0.1:1080 http://web.home.overlan.internal/
     ssh -o 'ProxyCommand nc -X 5 -x 127.0.0.1:1080 %h %p' web.home.overlan.internal

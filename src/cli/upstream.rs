@@ -53,10 +53,10 @@ pub(crate) fn decide(args: &UpstreamArgs) -> Result<(), Failure> {
         (Some(proxy), Some(password)) => Some(proxy.with_password(password)),
         (way, None) => way,
         (None, Some(_)) => {
-            return Err(
-                Failure::usage("there is a password for a proxy, and no proxy")
-                    .next("Give --upstream-proxy http://USER@HOST:PORT."),
-            );
+            return Err(Failure::usage(
+                "a password for an upstream proxy is given without a proxy",
+            )
+            .next("Give --upstream-proxy http://USER@HOST:PORT."));
         }
     };
     set(way.map(|proxy| proxy.except(&variable("no_proxy").unwrap_or_default())));

@@ -45,8 +45,8 @@ Examples:
   overlan wait --for control
 
 It also waits for `overlan up` to be started. Exit codes after --timeout say what is missing: 3 no
-`overlan up`, 7 the peer, 8 the controller, 9 a relay, 10 a place at one of the doors. 4 at once
-if the device is not enrolled any more, 5 if an admin has to let it in.";
+`overlan up`, 7 the peer, 8 the controller, 9 a relay, 10 a door is full. 4 at once if the
+device is not enrolled any more, 5 if an admin has to let it in.";
 
 /// The question of `status --check`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -79,7 +79,7 @@ impl FromStr for AwaitedState {
             None if text == "ready" => Ok(Self::Check(Check::Ready)),
             None if text == "control" => Ok(Self::Check(Check::Control)),
             None if text == "live" => Ok(Self::Check(Check::Live)),
-            Some(_) | None => Err("it is ready, control, live or peer:NAME".to_owned()),
+            Some(_) | None => Err("give ready, control, live or peer:NAME".to_owned()),
         }
     }
 }
@@ -245,7 +245,7 @@ fn missing(status: &Status, wanted: &AwaitedState, peer: Presence) -> Option<Fai
             let text = match peer {
                 Presence::Online => return not_attached(status),
                 Presence::Unknown => {
-                    format!("nobody knows yet whether a peer called {name:?} is online")
+                    format!("it is not known yet whether a peer called {name:?} is online")
                 }
                 Presence::Offline => format!("no peer called {name:?} is online"),
             };
@@ -261,7 +261,7 @@ fn not_attached(status: &Status) -> Option<Failure> {
         State::Stopped => {
             return Some(Failure::new(
                 Code::NotRunning,
-                "the running `overlan up` is on its way down",
+                "the running `overlan up` is stopping",
             ));
         }
         State::Starting | State::Connecting | State::NeedsLogin | State::PendingApproval => {

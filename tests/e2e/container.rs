@@ -163,7 +163,7 @@ impl Runtime {
     }
 }
 
-/// A profile as container engines keep it, as the kernel shall have it for a process without
+/// A profile as container engines keep it, as the kernel gets it for a process without
 /// capabilities on this architecture.
 fn seccomp(profile: &Value) -> Value {
     let lists = |rule: &Value, what: &str, of: &str| {

@@ -75,7 +75,7 @@ fn every_document_has_the_fields_that_its_page_lists() {
     let mut lab = Lab::start();
     let web = lab.up("web");
     let key = lab.auth_key(&["--reusable"]);
-    // Nobody answers behind the forward.
+    // Nobody answers at the forward's end.
     let nobody = UdpSocket::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

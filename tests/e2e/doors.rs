@@ -217,7 +217,7 @@ fn curl_reaches_the_overlay_by_a_unix_socket() {
         "a page of web"
     );
     laptop.program.stop();
-    assert!(!path.exists(), "the file stays behind");
+    assert!(!path.exists(), "the file stays");
 }
 
 /// A program of this folder.

@@ -259,7 +259,7 @@ fn every_exit_code_has_its_cause() {
 
 fn in_directory(words: &[&str], directory: &std::path::Path) -> Command {
     let mut command = overlan();
-    // What stands behind -- is another program's.
+    // Words after -- are another program's.
     let at = words
         .iter()
         .position(|word| *word == "--")

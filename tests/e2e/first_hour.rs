@@ -68,7 +68,7 @@ fn down_and_logout_say_what_they_did_and_nothing_comes_back() {
     logout(&["Logged out", "device web", "2 services"]);
     logout(&["Nobody was logged in", "no device and no login"]);
 
-    // Whoever enrols here next begins with nothing.
+    // A device that is enrolled here next begins with nothing.
     let again = lab.up("web");
     let list = again.run(&["serve", "list"]);
     assert!(list.stderr.contains("Nothing is served"), "{list:#?}");

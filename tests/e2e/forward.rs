@@ -163,7 +163,7 @@ fn dig_asks_through_a_forward_of_datagrams() {
     }
     let lab = Lab::start();
     let (laptop, web) = lab.pair();
-    // Whoever comes first on web's overlay port 53 gets what web's own resolver answers.
+    // A question to web's overlay port 53 gets what web's own resolver answers.
     let mut listening = web
         .command(&["nc", "-l", "-u", "53"])
         .stdin(Stdio::piped())
@@ -219,7 +219,7 @@ fn forward_json(device: &Device, args: &[&str]) -> Value {
 pub(crate) struct Postgres {
     server: Program,
     port: u16,
-    // Behind the program: it ends before its directory does.
+    // Below the program: it ends before its directory does.
     _directory: tempfile::TempDir,
 }
 

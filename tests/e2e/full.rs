@@ -314,7 +314,7 @@ fn a_device_without_descriptors_says_so_and_goes_on_when_it_has_some() {
     let lab = Lab::start();
     let laptop = lab.up("laptop");
     let open = fs::read_dir(format!("/proc/{}/fd", laptop.program.id()));
-    // More would be taken by whoever asks for the status.
+    // More would be taken by the question for the status.
     limit_files(&laptop, open.unwrap().count() as u64 + 2);
     let request = b"GET http://example.org/ HTTP/1.1\r\nHost: example.org\r\n\r\n";
     let held: Vec<TcpStream> = (0..16)

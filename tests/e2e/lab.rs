@@ -18,7 +18,7 @@ pub(crate) struct Lab {
     pub(crate) controller: Controller,
     /// The relays that [`Lab::start`] started.
     pub(crate) relays: Vec<Relay>,
-    // Behind the programs: they end before their directory does.
+    // Below the programs: they end before their directory does.
     directory: TempDir,
     /// The log of the programs.
     log: &'static str,
@@ -373,7 +373,7 @@ impl Device {
             .collect()
     }
 
-    /// Publishes `target` on `port`.
+    /// Serves `target` on `port`.
     #[track_caller]
     pub(crate) fn serve(&self, port: u16, target: SocketAddr) {
         self.run(&["serve", "tcp", &port.to_string(), &target.to_string()])

@@ -1,4 +1,4 @@
-//! The life of a device as its owner sees it: how it joins, what it publishes, how it is asked,
+//! The life of a device as its owner sees it: how it joins, what it serves, how it is asked,
 //! stopped and removed.
 
 use std::fs;
@@ -137,7 +137,7 @@ fn a_device_publishes_answers_and_is_removed() {
     let (page, other) = (Service::http("from web\n"), Service::http("from laptop\n"));
     let lab = Lab::start();
 
-    // Published before the first start, so that nothing is missed.
+    // Served before the first start, so that nothing is missed.
     let before = run(
         overlan()
             .args(["serve", "tcp", "80", &page.address().to_string()])
@@ -175,7 +175,7 @@ fn a_device_publishes_answers_and_is_removed() {
     let (mut again, stdin) = lab.up_command("web", KeyBy::Nothing);
     run(&mut again, stdin).refused(4, &["not enrolled", "--auth-key-file"]);
 
-    // With a key in hand it comes back as a new device; what it publishes is its own affair, and
+    // With a key in hand it comes back as a new device; its services are its own affair, and
     // stayed.
     drop(web);
     let reusable = lab.auth_key(&["--reusable"]);
@@ -191,7 +191,7 @@ fn a_device_publishes_answers_and_is_removed() {
     let mut web = lab.up_by("web", KeyBy::File(&reusable), &[]);
     let id = web.status()["device"]["id"].clone();
     log_out_elsewhere(&lab, "web", "thief-2");
-    until("web enrolled anew", LONGEST, || {
+    until("web enrolled again", LONGEST, || {
         let status = web.run(&["status", "--json"]);
         let status: Value = serde_json::from_str(&status.stdout).ok()?;
         (status["state"] == "running" && status["device"]["id"] != id).then_some(())
@@ -323,7 +323,7 @@ fn the_status_is_complete(web: &Device, laptop: &Device, page: &Service) {
     assert!(!table.contains('#'), "nothing to complain about: {table}");
 }
 
-/// Fetches the page that `host` publishes on `port`.
+/// Fetches the page that `host` serves on `port`.
 #[track_caller]
 fn get(from: &Device, host: &str, port: u16) -> Outcome {
     from.curl(&[&format!("http://{host}.{NETWORK}.{DOMAIN}:{port}/")])
@@ -375,11 +375,11 @@ fn a_device_is_up_when_every_peer_that_is_there_has_heard_of_it() {
     let (laptop, web) = lab.pair();
     let state_dir = lab.path("new");
     let target = page.address().to_string();
-    let mut publish = overlan();
-    publish
+    let mut serve = overlan();
+    serve
         .args(["serve", "tcp", "80", &target])
         .args(state(&state_dir));
-    run(&mut publish, "").ok();
+    run(&mut serve, "").ok();
     // One that the controller takes to be there, and the relays do not: nobody waits for it.
     let mut gone = lab.up("gone");
     laptop.sees(&gone, true);

@@ -85,3 +85,5 @@ mod packaging;
 mod strangers;
 
 mod trouble;
+
+mod walkthrough;

@@ -129,7 +129,7 @@ fn a_name_that_means_nothing_says_why_and_what_to_do() {
     let told = by_http(&laptop, "http://www.example.org/");
     assert!(told.contains("--proxy-direct"), "{told}");
 
-    // Not published, and away.
+    // Not served, and away.
     let told = by_http(&laptop, "http://web:81/");
     for text in [&*web.name, "81", "overlan serve list", "502"] {
         assert!(told.contains(text), "{text:?} is missing in {told}");

@@ -12,7 +12,7 @@ use crate::lab::{DOMAIN, Device, Lab};
 use crate::process::{LONGEST, Program, command, installed, run, until};
 use crate::service::Service;
 
-/// A second network beside `home`, and a device that publishes a page in each.
+/// A second network beside `home`, and a device that serves a page in each.
 struct Two {
     lab: Lab,
     /// In network home.

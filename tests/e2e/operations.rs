@@ -155,7 +155,7 @@ fn a_wrong_backup_loses_no_device() {
         });
     }
 
-    // Nobody brings the right one back: it is enrolled anew, and its old keys go.
+    // Nobody brings the right one back: it is enrolled again, and its old keys go.
     lab.controller.program.stop();
     copy(&wrong, &data);
     lab.restart_controller();

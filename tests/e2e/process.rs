@@ -281,8 +281,8 @@ pub(crate) fn python_with(module: &str) -> Option<String> {
     found.map(str::to_owned)
 }
 
-/// Says that a test does nothing and why, past the capture of the test harness: whoever runs the
-/// tests must see it.
+/// Says that a test does nothing and why, past the capture of the test harness: the person who runs
+/// the tests must see it.
 pub(crate) fn skipped(why: &str) {
     // It must start a line, and the harness may be in the middle of one.
     let line = format!("\nskipped: {why}\n");

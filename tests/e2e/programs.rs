@@ -70,7 +70,7 @@ fn curl_hears_why_there_is_no_connection() {
     }
     let lab = Lab::start();
     let (laptop, mut web) = lab.pair();
-    // A service that is published while nobody listens behind it.
+    // A port that is served while no program listens at its target.
     let nobody = {
         let gone = Service::http("");
         gone.address()

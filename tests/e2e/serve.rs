@@ -235,7 +235,7 @@ fn a_service_is_published_in_the_networks_that_were_named_only() {
     }
     let answers = |network: &str, port: u16| {
         let outcome = laptop.curl(&[&format!("http://web.{network}.{DOMAIN}:{port}/")]);
-        // A port that is not published there looks like any other closed one.
+        // A port that is not served there looks like any other closed one.
         assert!(matches!(outcome.code, Some(0 | 97)), "{outcome:#?}");
         outcome.code == Some(0)
     };
@@ -254,7 +254,7 @@ fn a_service_is_published_in_the_networks_that_were_named_only() {
     web.run(&["network", "join", "acme"]).ok();
     until("web in acme", LONGEST, || answers("acme", 80).then_some(()));
 
-    // Taken off and published elsewhere in one breath: the port is never lost.
+    // Removed and served elsewhere in one breath: the port is never lost.
     for _ in 0..5 {
         web.run(&["serve", "remove", "80"]).ok();
         web.run(&["serve", "tcp", "80", &target]).ok();

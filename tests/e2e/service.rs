@@ -1,4 +1,4 @@
-//! Services of this host that a device publishes: web pages in plain and over TLS, and whatever a
+//! Services of this host that a device serves: web pages in plain and over TLS, and whatever a
 //! test does with a connection.
 
 use std::io::{self, BufRead, BufReader, Read, Write};

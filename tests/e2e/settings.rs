@@ -216,7 +216,7 @@ fn a_hangup_reads_the_settings_again_and_no_connection_notices() {
     );
     let write = |settings: &str| {
         let text = format!("[up]\n{settings}\n");
-        // Whoever reads it while it is written must not see half of it.
+        // A reader must not see half of it while it is written.
         let new = file.with_extension("new");
         fs::write(&new, text).unwrap();
         fs::rename(&new, &file).unwrap();
@@ -327,7 +327,7 @@ fn a_hangup_reads_the_settings_again_and_no_connection_notices() {
     write(&format!("{plain}\nmemory-of-an-elephant = 1"));
     let told = again(
         &mut laptop,
-        "Settings were read again and everything stays as it is. ",
+        "Settings were read again, and none is changed. ",
     );
     assert!(told.contains("memory-of-an-elephant"), "{told}");
     assert_eq!(

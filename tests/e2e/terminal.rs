@@ -1,5 +1,5 @@
 //! A terminal that a person sits at: what stands on its screen, how what is typed there is taken,
-//! and how it is left behind.
+//! and how it is left.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -107,7 +107,7 @@ fn curl_and_openssl_trust_a_device_by_its_name_and_it_goes_on_without_the_contro
     });
     assert_eq!(fs::read(&file).unwrap(), before);
 
-    // Nothing published, nothing needed. A deployment that was there before gets its CA at the next
+    // Nothing served, nothing needed. A deployment that was there before gets its CA at the next
     // start, and keeps it.
     lab.restart_controller();
     until("the controller", LONGEST, || {

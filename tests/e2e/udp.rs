@@ -1,4 +1,4 @@
-//! UDP services of a device, published by `serve udp`: a real DNS server, iperf3 and QUIC, asked by
+//! UDP services of a device, served by `serve udp`: a real DNS server, iperf3 and QUIC, asked by
 //! every way that leads to them.
 
 use std::io::{Read, Write};

@@ -59,10 +59,10 @@ fn a_client_with_no_privilege_at_all_reaches_the_overlay() {
     });
     assert_eq!(reached.ok(), PAGE.trim_end());
 
-    // And the other way: what it publishes is reached from outside.
+    // And the other way: its service is reached from outside.
     let target = page.address().to_string();
-    let publish = ["serve", "tcp", "8080", &target, "--state-dir", state];
-    run(&mut jail.command(&jail.binary, &publish), "").ok();
+    let serve = ["serve", "tcp", "8080", &target, "--state-dir", state];
+    run(&mut jail.command(&jail.binary, &serve), "").ok();
     web.sees(&jailed, true);
     let url = format!("http://jailed.home.{DOMAIN}:8080/");
     assert_eq!(web.curl(&[&url]).ok(), PAGE.trim_end());

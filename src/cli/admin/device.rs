@@ -1,4 +1,5 @@
-//! `admin device`, and how they are shown. Decides which device a person means by a name.
+//! `admin device`: the devices of the deployment. Decides how they are shown, and which one a
+//! person means by a name.
 
 use clap::{Args, Subcommand};
 use overlan_protocol::api::{DeviceSummary, MembershipSummary, path};
@@ -66,8 +67,7 @@ const REMOVE_EXAMPLES: &str = "\
 Examples:
   overlan admin device remove old-laptop
   overlan admin device remove web.acme                  where several networks have a web
-  overlan admin device remove --owner 3483819da319      all that this auth key enrolled; revoke \
-      it first";
+  overlan admin device remove --owner 3483819da319      all that this revoked auth key enrolled";
 
 /// `overlan admin device …`.
 pub(super) async fn run(command: DeviceCommand) -> Result<(), Failure> {
@@ -84,7 +84,7 @@ async fn list(args: DeviceListArgs) -> Result<(), Failure> {
     if let Some(owner) = &args.owner {
         devices.retain(|device| is_of(device, owner));
         if devices.is_empty() && !args.list.json {
-            output::note(&format!("{owner:?} enrolled no device that is there."));
+            output::note(&format!("{owner:?} enrolled none of the devices."));
             return Ok(());
         }
     }
@@ -120,7 +120,7 @@ async fn remove(args: DeviceRemoveArgs) -> Result<(), Failure> {
             let owner = owner.as_deref().unwrap_or_default();
             devices.retain(|device| is_of(device, owner));
             if devices.is_empty() {
-                let text = format!("{owner:?} enrolled no device that is there");
+                let text = format!("{owner:?} enrolled none of the devices");
                 return Err(Failure::new(Code::Other, text)
                     .next("`overlan admin device list` shows the owner of each."));
             }

@@ -1,5 +1,5 @@
-//! `admin dns`: records and private zones of a network. Decides how they are shown; what a network
-//! may have is the controller's.
+//! `admin dns`: records and private zones of a network. Decides how they are shown; the controller
+//! decides what a network may have.
 
 use clap::{Args, Subcommand};
 use overlan::program::status::columns;

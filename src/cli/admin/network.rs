@@ -1,5 +1,5 @@
-//! `admin network`: networks, and which devices are in them. What joining and leaving mean is the
-//! controller's.
+//! `admin network`: networks, and which devices are in them. The controller carries out joining and
+//! leaving.
 
 use clap::{Args, Subcommand};
 use overlan_protocol::api::{

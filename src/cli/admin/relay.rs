@@ -1,6 +1,7 @@
 //! `admin relay`: the relays of the deployment. Decides how they are shown.
 
 use clap::{Args, Subcommand};
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::{RelaySummary, RelayTokenSummary, path};
 
 use super::{LIST_RELAYS, List, ListArgs};
@@ -27,8 +28,9 @@ pub(crate) struct RelayRemoveArgs {
 
 const REMOVE_EXAMPLES: &str = "\
 Examples:
-  overlan admin relay remove ams-1        then stop it; to register it again, make a token and \
-      empty its --state-dir";
+  overlan admin relay remove ams-1        then stop it
+
+To register it again, make a token and empty its --state-dir.";
 
 pub(super) async fn remove(args: RelayRemoveArgs) -> Result<(), Failure> {
     let path = format!("{}/{}", path::RELAYS, path_part("relay", &args.name)?);
@@ -77,11 +79,11 @@ pub(super) const TOKENS: List<4> = List {
     if_empty: "No relay token. `overlan admin relay-token create NAME > token.txt` makes one.",
 };
 
-pub(super) fn token_row(token: &RelayTokenSummary, now: u64) -> [String; 4] {
+pub(super) fn token_row(token: &RelayTokenSummary, now: UnixTime) -> [String; 4] {
     [
         token.id.clone(),
         token.name.clone(),
-        super::end(token.expires, now),
+        super::end(UnixTime::from_secs(token.expires), now),
         match token.used {
             true => "yes".to_owned(),
             false => "no".to_owned(),

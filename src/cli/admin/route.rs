@@ -70,7 +70,7 @@ async fn set(args: &ApprovalArgs, approved: bool) -> Result<(), Failure> {
     if meant.is_empty() {
         return Err(
             Failure::usage(format!("{} does not offer {}", args.device, args.route)).next(
-                "It does by `overlan serve route`; `overlan admin route list` shows what is \
+                "`overlan serve route` there offers it; `overlan admin route list` shows what is \
         offered.",
             ),
         );

@@ -13,7 +13,7 @@ fn a_key_shows_what_became_of_it() {
         revoked: false,
         note: "CI".to_owned(),
     };
-    let row = key_row(&key, 0);
+    let row = key_row(&key, UnixTime::EPOCH);
     assert_eq!(
         row,
         [
@@ -25,18 +25,22 @@ fn a_key_shows_what_became_of_it() {
             "CI"
         ]
     );
-    assert_eq!(key_row(&key, 90_060)[3], "60 s ago");
+    assert_eq!(key_row(&key, UnixTime::from_secs(90_060))[3], "60 s ago");
     let used = AuthKeySummary {
         reusable: false,
         uses: 1,
         ..key.clone()
     };
-    assert_eq!(key_row(&used, 0)[3], "used", "it lets nobody in any more");
+    assert_eq!(
+        key_row(&used, UnixTime::EPOCH)[3],
+        "used",
+        "it lets nobody in any more"
+    );
     let revoked = AuthKeySummary {
         revoked: true,
         ..key
     };
-    assert_eq!(key_row(&revoked, 0)[3], "revoked");
+    assert_eq!(key_row(&revoked, UnixTime::EPOCH)[3], "revoked");
 }
 
 #[tokio::test]

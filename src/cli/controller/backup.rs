@@ -12,7 +12,8 @@ use crate::cli::state_dir::default_dir;
 
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {
-    /// New file, or a directory where a file with the time in its name is made
+    /// New file, or a directory for a file with the time in its name; it holds all secrets of the
+    /// deployment
     #[arg(value_name = "FILE|DIR")]
     to: PathBuf,
     #[command(flatten)]
@@ -21,8 +22,7 @@ pub(crate) struct BackupArgs {
 
 pub(crate) const BACKUP_EXAMPLES: &str = "\
 Examples:
-  overlan controller backup /var/backups/overlan          every night; the file holds all secrets \
-  of the deployment
+  overlan controller backup /var/backups/overlan          every night
   overlan controller backup overlan.backup --data-dir controller";
 
 #[derive(Debug, Args)]
@@ -80,8 +80,8 @@ pub(crate) async fn restore(args: RestoreArgs) -> Result<(), Failure> {
     let back = overlan_controller::restore(&args.file, &dir).await?;
     output::note(&format!(
         "Restored: {} networks, {} devices, {} relays.\n\
-         Next: overlan controller serve --data-dir {}, with the --public-address and --domain \
-             that it had before.\n\
+         Next: overlan controller serve --data-dir {}\n\
+         Give it the --public-address and --domain that it had before.\n\
          Devices that were enrolled since the backup must enrol again; \
          what was removed since is back: remove it again.\n\
          For a day new devices get addresses after a gap, so that none is given out twice.",
@@ -96,7 +96,7 @@ pub(crate) async fn restore(args: RestoreArgs) -> Result<(), Failure> {
 pub(crate) fn rotate_ticket_key(args: DataArgs) -> Result<(), Failure> {
     overlan_controller::rotate_ticket_key(&args.dir()?)?;
     output::note(
-        "The ticket key is rotated. Start the controller: relays hear of the new key at once, it \
+        "The ticket key is rotated. Start the controller: relays learn the new key at once, it \
          signs after two minutes, and \
          the old one ends a day later.",
     );

@@ -1,6 +1,6 @@
 //! The program that `exec` runs: how it is started, which signals it gets, and how its end is
-//! passed on. Decides that it does not outlive `exec`, and that nothing that it leaves stays a
-//! zombie where `exec` is process 1.
+//! passed on. Makes sure that it does not outlive `exec`, and that its orphans do not stay zombies
+//! where `exec` is process 1.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
@@ -39,12 +39,12 @@ impl ChildProgram {
         Ok(Self { command })
     }
 
-    /// Lets it find a variable.
+    /// Sets a variable for it.
     pub(super) fn with(&mut self, name: &str, value: impl AsRef<OsStr>) {
         self.command.env(name, value);
     }
 
-    /// Lets it not find a variable.
+    /// Removes a variable for it.
     pub(super) fn without(&mut self, name: &str) {
         self.command.env_remove(name);
     }
@@ -186,8 +186,8 @@ async fn next(signals: &mut [(Signal, tokio::signal::unix::Signal)]) -> Signal {
     .await
 }
 
-/// Takes leave of all children that have ended: of `child`, and of orphans that process 1 inherits.
-/// How `child` ended, if it has.
+/// Reaps all children that have ended: `child`, and orphans that process 1 inherits. Returns the
+/// end of `child`, if it has ended.
 fn reap(child: Pid) -> io::Result<Option<ExitStatus>> {
     loop {
         match wait(WaitOptions::NOHANG) {

@@ -58,7 +58,7 @@ impl PrivateProxy {
             direct: wanted.direct,
         };
         let mut carried = vec![(Carry::Proxy(own), vec![OwnedFd::from(listener)])];
-        let opened = forward::open_all(wanted.forwards, forward::Admission::default())?;
+        let opened = forward::open_all(wanted.forwards, forward::ForwardOptions::default())?;
         if !opened.sockets.is_empty() {
             carried.push((Carry::Forward(opened.forwards), opened.sockets));
         }

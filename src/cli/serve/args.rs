@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use clap::{Args, Subcommand};
-use overlan::program::service::Target;
+use overlan::program::service::{Serve, ServeKind, Target};
 use overlan_protocol::gateway::{GatewayRoute, OfferedRoute};
 
-use super::words::{parse_http_target, parse_path, parse_target, parse_udp_target};
+use super::words::{parse_http_target, parse_path, parse_target, parse_udp_target, same_port};
 use crate::cli::admin::parse_label;
 use crate::cli::exit::Failure;
 use crate::cli::{StateArgs, duration, port};
@@ -46,40 +46,49 @@ pub(crate) enum ServeCommand {
 #[derive(Debug, Args)]
 #[command(after_help = TCP_EXAMPLES)]
 pub(crate) struct TcpArgs {
-    /// Port on this device's overlay address
-    #[arg(value_parser = port::within(port::SERVED))]
-    pub(super) port: u16,
+    #[command(flatten)]
+    port: StreamPort,
     /// The service: ADDRESS:PORT, HOST:PORT, or a port of 127.0.0.1
     /// [default: the same port of 127.0.0.1]
     #[arg(value_parser = parse_target)]
-    pub(super) target: Option<Target>,
+    target: Option<Target>,
     #[command(flatten)]
-    pub(super) header: HeaderArgs,
+    header: HeaderArgs,
     #[command(flatten)]
-    pub(super) idle: IdleArgs,
+    stream: StreamArgs,
     #[command(flatten)]
-    pub(super) networks: NetworksArgs,
-    #[command(flatten)]
-    pub(super) state: StateArgs,
+    scope: ScopeArgs,
+}
+
+impl TcpArgs {
+    pub(super) fn service(self) -> (StateArgs, Serve) {
+        let target = self.target.unwrap_or_else(|| same_port(self.port.port));
+        let serve = self.header.on(Serve::tcp(self.port.port, target));
+        self.scope.of(self.stream.on(serve))
+    }
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = UNIX_EXAMPLES)]
 pub(crate) struct UnixArgs {
-    /// Port on this device's overlay address
-    #[arg(value_parser = port::within(port::SERVED))]
-    pub(super) port: u16,
+    #[command(flatten)]
+    port: StreamPort,
     /// Absolute path of the socket
     #[arg(value_parser = parse_path)]
-    pub(super) path: Target,
+    path: Target,
     #[command(flatten)]
-    pub(super) header: HeaderArgs,
+    header: HeaderArgs,
     #[command(flatten)]
-    pub(super) idle: IdleArgs,
+    stream: StreamArgs,
     #[command(flatten)]
-    pub(super) networks: NetworksArgs,
-    #[command(flatten)]
-    pub(super) state: StateArgs,
+    scope: ScopeArgs,
+}
+
+impl UnixArgs {
+    pub(super) fn service(self) -> (StateArgs, Serve) {
+        let serve = self.header.on(Serve::tcp(self.port.port, self.path));
+        self.scope.of(self.stream.on(serve))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -151,21 +160,30 @@ and each of them reaches the hosts through its own proxy, by their own addresses
 #[derive(Debug, Args)]
 #[command(after_help = HTTP_EXAMPLES)]
 pub(crate) struct HttpArgs {
-    /// Port on this device's overlay address
-    #[arg(value_parser = port::within(port::SERVED))]
-    pub(super) port: u16,
+    #[command(flatten)]
+    port: StreamPort,
     /// The service: ADDRESS:PORT, HOST:PORT, a port of 127.0.0.1, or unix:PATH
     /// [default: the same port of 127.0.0.1]
     #[arg(value_parser = parse_http_target)]
-    pub(super) target: Option<Target>,
+    target: Option<Target>,
     #[command(flatten)]
-    pub(super) tls: TlsArgs,
+    tls: TlsArgs,
     #[command(flatten)]
-    pub(super) idle: IdleArgs,
+    stream: StreamArgs,
     #[command(flatten)]
-    pub(super) networks: NetworksArgs,
-    #[command(flatten)]
-    pub(super) state: StateArgs,
+    scope: ScopeArgs,
+}
+
+impl HttpArgs {
+    pub(super) fn service(self) -> (StateArgs, Serve) {
+        let target = self.target.unwrap_or_else(|| same_port(self.port.port));
+        let serve = Serve {
+            kind: ServeKind::Http,
+            tls: self.tls.tls,
+            ..Serve::tcp(self.port.port, target)
+        };
+        self.scope.of(self.stream.on(serve))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -173,15 +191,20 @@ pub(crate) struct HttpArgs {
 pub(crate) struct UdpArgs {
     /// Port on this device's overlay address; the same number may be served for TCP, too
     #[arg(value_parser = port::within(port::ANY))]
-    pub(super) port: u16,
+    port: u16,
     /// The service: ADDRESS:PORT, HOST:PORT, or a port of 127.0.0.1
     /// [default: the same port of 127.0.0.1]
     #[arg(value_parser = parse_udp_target)]
-    pub(super) target: Option<Target>,
+    target: Option<Target>,
     #[command(flatten)]
-    pub(super) networks: NetworksArgs,
-    #[command(flatten)]
-    pub(super) state: StateArgs,
+    scope: ScopeArgs,
+}
+
+impl UdpArgs {
+    pub(super) fn service(self) -> (StateArgs, Serve) {
+        let target = self.target.unwrap_or_else(|| same_port(self.port));
+        self.scope.of(Serve::udp(self.port, target))
+    }
 }
 
 const UDP_EXAMPLES: &str = "\
@@ -193,16 +216,25 @@ Examples:
 Each address and port of a peer gets a port of this host until both were silent for two minutes.
 There are 512 at once; beyond that the one that was silent for longest is closed.";
 
+/// The overlay port of a service over TCP.
 #[derive(Debug, Args)]
-pub(super) struct TlsArgs {
-    /// Terminate TLS here, with a certificate for this device's name; `overlan ca` prints the CA
-    /// that peers trust
-    #[arg(long)]
-    pub(super) tls: bool,
+struct StreamPort {
+    /// Port on this device's overlay address
+    #[arg(value_parser = port::within(port::SERVED))]
+    port: u16,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct IdleArgs {
+struct TlsArgs {
+    /// Terminate TLS here, with a certificate for this device's name; `overlan ca` prints the CA
+    /// that peers trust
+    #[arg(long)]
+    tls: bool,
+}
+
+/// The flags of every service over TCP.
+#[derive(Debug, Args)]
+struct StreamArgs {
     /// End connections on which no byte moved for this time: seconds, or with a unit (10m)
     /// [default: never]
     #[arg(
@@ -211,11 +243,21 @@ pub(super) struct IdleArgs {
         value_name = "TIME",
         value_parser = duration::within::<u64>(duration::SOME)
     )]
-    pub(super) idle_timeout: Option<u64>,
+    idle_timeout: Option<u64>,
 }
 
+impl StreamArgs {
+    fn on(self, serve: Serve) -> Serve {
+        Serve {
+            idle_timeout: self.idle_timeout,
+            ..serve
+        }
+    }
+}
+
+/// The networks in which a service is served, and the device that serves it.
 #[derive(Debug, Args)]
-pub(super) struct NetworksArgs {
+struct ScopeArgs {
     /// Serve it in this network only; repeat it for several [default: every network of this device]
     #[arg(
         long = "network",
@@ -224,22 +266,25 @@ pub(super) struct NetworksArgs {
         value_delimiter = ',',
         value_parser = parse_label
     )]
-    pub(super) networks: Vec<String>,
+    networks: Vec<String>,
+    #[command(flatten)]
+    state: StateArgs,
 }
 
-impl NetworksArgs {
-    /// Returns them in alphabetical order, each once, so that equal requests are equal.
-    pub(super) fn into_labels(self) -> Vec<String> {
+impl ScopeArgs {
+    /// Returns the service with its networks in alphabetical order, each once, so that equal
+    /// requests are equal.
+    fn of(self, serve: Serve) -> (StateArgs, Serve) {
         let networks: BTreeSet<String> = self.networks.into_iter().collect();
-        networks.into_iter().collect()
+        let networks = networks.into_iter().collect();
+        (self.state, Serve { networks, ..serve })
     }
 }
 
 const HTTP_EXAMPLES: &str = "\
 Examples:
   overlan serve http 80 8080              port 80 in the overlay is 127.0.0.1:8080 here
-  overlan serve http 443 8080 --tls       https://web.home.overlan.internal/ for peers that trust \
-  `overlan ca`
+  overlan serve http 443 8080 --tls       for https://, to peers that trust `overlan ca`
   overlan serve http 80 unix:/run/app/http.sock
 
 Each request has the fields X-Overlan-Name, -Label, -Network, -Device and -Address of the peer
@@ -247,13 +292,23 @@ that sent it, -User if a person enrolled it, and X-Forwarded-For. Such fields th
 itself are removed. The service trusts them, so let it listen where only this host reaches it.";
 
 #[derive(Debug, Args)]
-pub(super) struct HeaderArgs {
+struct HeaderArgs {
     /// Send the peer's overlay address first on each connection, for services that know this
     /// protocol
     #[arg(long, value_name = "VERSION", value_parser = ["v2"])]
-    pub(super) proxy_protocol: Option<String>,
+    proxy_protocol: Option<String>,
     #[command(flatten)]
-    pub(super) tls: TlsArgs,
+    tls: TlsArgs,
+}
+
+impl HeaderArgs {
+    fn on(self, serve: Serve) -> Serve {
+        Serve {
+            proxy_protocol: self.proxy_protocol.is_some(),
+            tls: self.tls.tls,
+            ..serve
+        }
+    }
 }
 
 const UNIX_EXAMPLES: &str = "\
@@ -263,8 +318,7 @@ Examples:
 
 const TCP_EXAMPLES: &str = "\
 Examples:
-  overlan serve tcp 3000                  port 3000 in the overlay is 127.0.0.1:3000 here; `serve \
-  3000` is the same
+  overlan serve 3000                      port 3000 in the overlay is 127.0.0.1:3000 here
   overlan serve tcp 80 8080               port 80 in the overlay is 127.0.0.1:8080 here
   overlan serve tcp 5432 '[::1]:5432'
   overlan serve tcp 22 192.168.1.7:22     another host, reached from this one

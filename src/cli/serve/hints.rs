@@ -24,7 +24,8 @@ pub(super) fn places(status: &Status) -> Vec<ServedNetwork> {
     status.networks.iter().map(place).collect()
 }
 
-/// Names the networks in `wanted` that this device is not in. Without any network it cannot tell.
+/// Names the networks in `wanted` that this device is not in. Returns `None` while no network is
+/// known.
 pub(super) fn unknown_networks(wanted: &[String], places: &[ServedNetwork]) -> Option<String> {
     let is_unknown = |wanted: &&String| !places.iter().any(|place| place.network == **wanted);
     let unknown: Vec<String> = wanted.iter().filter(is_unknown).cloned().collect();

@@ -20,9 +20,9 @@ use crate::cli::stop::Signals;
 pub(super) async fn start(state: &StateDir, reads_stdin: bool) -> Result<(), Failure> {
     if state.is_in_memory() {
         return Err(Failure::usage(
-            "with its state in memory nothing could find it again to stop it",
+            "a client with its state in memory cannot run in the background: no command could stop it",
         )
-        .next("Leave --background or --state-dir mem: out."));
+        .next("Leave out --background, or --state-dir mem:."));
     }
     // Another one's log is not ours to move.
     drop(state.lock()?);

@@ -115,7 +115,7 @@ pub(crate) struct ListenerArgs {
 fn mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode) if mode <= 0o777 => Ok(mode),
-        Ok(_) | Err(_) => Err("it is octal permissions such as 0600 or 0660".to_owned()),
+        Ok(_) | Err(_) => Err("give octal permissions such as 0600 or 0660".to_owned()),
     }
 }
 

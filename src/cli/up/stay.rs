@@ -35,7 +35,7 @@ pub(super) struct UpRun<'a> {
 /// The reason for which `up` ended by itself.
 #[derive(Debug)]
 pub(super) enum UpEnd {
-    /// The controller knows this device no more.
+    /// The controller does not know this device any more.
     Removed(Failure),
     /// Another one.
     Failed(Failure),
@@ -148,7 +148,7 @@ async fn read_again(reload: &mut Reload, daemon: &mut Daemon) {
             reload.keep(again);
         }
         Err(failure) => output::note(&format!(
-            "Settings were read again and everything stays as it is. Error: {failure}"
+            "Settings were read again, and none is changed. Error: {failure}"
         )),
     }
 }

@@ -1,4 +1,4 @@
-//! Zones that other resolvers answer for: real ones, behind a device and behind a gateway.
+//! Zones that other resolvers answer for: real ones, at a device and reached by a gateway.
 
 use std::fs;
 
@@ -41,7 +41,7 @@ fn names_of_a_zone_are_asked_of_its_resolvers_by_every_door() {
     web.serve(80, page.address());
     let v6 = web.run(&["ip", "-6"]).ok();
     let app = format!("--host-record=app.corp.example,{},{v6}", web.address);
-    // What lies behind a gateway under a name of ours, of which the zone's resolver knows another
+    // A gateway host with a name of ours, of which the zone's resolver knows another
     // address.
     let forged = format!("--host-record=private.home.{DOMAIN},192.0.2.9");
     let private = format!("--cname=private.corp.example,private.home.{DOMAIN}");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-/// The lists of docs/json.md, by the words behind their fence.
+/// The lists of docs/json.md, by the words after their fence.
 pub(super) fn lists() -> BTreeMap<String, Fields> {
     let mut lists = BTreeMap::new();
     let mut lines = PAGE.lines();

@@ -34,7 +34,7 @@ fn every_part_ends_and_comes_back() {
         status["control"]["state"] == "connected"
     });
 
-    // An enrolled device needs no key and keeps its name, its address and what it publishes.
+    // An enrolled device needs no key and keeps its name, its address and its services.
     let (name, overlay_address) = (web.name.clone(), web.address.clone());
     web.program.kill();
     drop(web);

@@ -1,5 +1,5 @@
-//! The ways to wait until `up` is ready: a service manager, a script with a file, and whoever reads
-//! a descriptor.
+//! The ways to wait until `up` is ready: a service manager, a script with a file, and a reader of a
+//! descriptor.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;

@@ -148,7 +148,7 @@ fn nobody_who_is_silent_holds_up_the_end() {
     assert!(took < DOWN_MAX, "{took:?}");
 }
 
-/// The time that two devices may take to go down, one behind the other.
+/// The time that two devices may take to go down, one after the other.
 const DOWN_MAX: Duration = Duration::from_secs(15);
 
 /// The laptop loads `content` from web while the relay that carries it gets `signal`. Returns which
@@ -206,7 +206,7 @@ pub(super) fn all_relays_are_online(lab: &Lab) {
 /// under way when the relay dies.
 const DOWNLOAD: usize = 24 << 20;
 
-/// The relay is killed behind this many bytes.
+/// The relay is killed after this many bytes.
 const KILL_AT: usize = 4 << 20;
 
 /// The rest is sent only when the relay is dead.

@@ -65,7 +65,7 @@ fn garbage_and_silence_harm_nobody() {
     for len in 0..QUERY.len() {
         socket.send_to(&QUERY[..len], laptop.dns).unwrap();
     }
-    // A name that points to itself, and one that points behind the end.
+    // A name that points to itself, and one that points past the end.
     for pointer in [[0xc0, 12], [0xff, 0xff]] {
         let query = [&QUERY[..12], &pointer, &[0, 1, 0, 1]].concat();
         socket.send_to(&query, laptop.dns).unwrap();
@@ -232,8 +232,8 @@ fn speak(door: SocketAddr, words: &[u8]) {
     drop(io::copy(&mut stream.take(1 << 20), &mut io::sink()));
 }
 
-/// Whoever hears the end of what a stranger says hangs up, too. Those who do not are no matter of
-/// this test.
+/// A program that hears the end of a stranger's bytes hangs up, too. Others are no matter of this
+/// test.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// It did not panic, and strangers did not fill its log.

@@ -21,7 +21,7 @@ fn a_state_that_cannot_be_used_is_named() {
     );
     assert_eq!(device.status()["state"], "running");
 
-    // What a crash leaves behind is in nobody's way.
+    // The files that a crash leaves are in nobody's way.
     device.program.kill();
     device
         .run(&["status"])
@@ -103,6 +103,6 @@ fn a_state_that_cannot_be_used_is_named() {
     fs::write(directory.join("device.json"), "garbage").unwrap();
     run(overlan().arg("logout").args(state(&directory)), "")
         .refused(1, &["removed here", "but not at the controller"]);
-    let anew = lab.up("device");
-    assert_eq!(anew.status()["state"], "running");
+    let again = lab.up("device");
+    assert_eq!(again.status()["state"], "running");
 }

@@ -17,7 +17,7 @@ pub(super) struct Server {
     address: SocketAddr,
     certificate: CertificateDer<'static>,
     endpoint: Endpoint,
-    // Behind the endpoint: its tasks run in here.
+    // Below the endpoint: its tasks run in here.
     _runtime: Runtime,
 }
 

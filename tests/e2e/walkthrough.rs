@@ -1,0 +1,106 @@
+//! The shell lines of README and of the first steps, run as they stand by one shell. They use fixed
+//! ports, so each test has a network of its own.
+//!
+//! A block that begins with `cargo` builds the program; the test harness has done that.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::namespace::is_inside;
+use crate::process::{LONGEST, Outcome, command, installed, path, run_within};
+
+#[test]
+fn the_lines_of_the_readme_make_a_network_use_it_and_end_it() {
+    let test = "walkthrough::the_lines_of_the_readme_make_a_network_use_it_and_end_it";
+    if !can_run(test) {
+        return;
+    }
+    let [setup, usage, end] = readme();
+    let walked = walk(&[&setup, &usage, &end]);
+    let printed = &walked.stdout;
+    assert_eq!(
+        printed.matches("hello from web").count(),
+        4,
+        "twice by a proxy, twice by exec: {walked:#?}"
+    );
+    for text in ["http://web.home.overlan.internal", "100.64.", "STATE"] {
+        assert!(printed.contains(text), "{text}: {walked:#?}");
+    }
+    assert!(walked.stderr.contains("Logged out"), "{walked:#?}");
+}
+
+#[test]
+fn the_first_steps_join_reach_and_serve() {
+    let test = "walkthrough::the_first_steps_join_reach_and_serve";
+    if !can_run(test) {
+        return;
+    }
+    let [setup, _, _] = readme();
+    let steps = blocks(include_str!("../../docs/first-steps.md"));
+    assert_eq!(steps.len(), 4, "join, one program, reach, serve");
+    // The person of the first steps has no device yet.
+    let mut all = vec![setup.as_str(), "overlan logout --state-dir laptop"];
+    all.extend(steps.iter().map(String::as_str));
+    all.push("overlan down");
+    let walked = walk(&all);
+    let printed = &walked.stdout;
+    assert_eq!(
+        printed.matches("hello from web").count(),
+        5,
+        "four by exec, one by the proxy: {walked:#?}"
+    );
+    for text in [".home.overlan.internal:3000", "https://", "100.64."] {
+        assert!(printed.contains(text), "{text}: {walked:#?}");
+    }
+}
+
+/// Returns true inside of the test's own network, where the lines can run.
+#[track_caller]
+fn can_run(test: &str) -> bool {
+    installed(&["bash", "curl", "dig", "git", "python3"]) && is_inside(test, "true")
+}
+
+/// The blocks of README after those that build: the network, its use and its end.
+#[track_caller]
+fn readme() -> [String; 3] {
+    let blocks = blocks(include_str!("../../README.md"));
+    blocks.try_into().expect("README has three blocks that run")
+}
+
+/// The shell blocks of a document that do not build the program.
+fn blocks(document: &str) -> Vec<String> {
+    let fenced = document.split("\n```").skip(1).step_by(2);
+    let shell = fenced.filter_map(|block| block.strip_prefix("sh\n"));
+    shell
+        .filter(|lines| !lines.starts_with("cargo "))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Runs all of it in one shell that ends at the first line that fails, with an empty home. Its
+/// programs end with it.
+#[track_caller]
+fn walk(blocks: &[&str]) -> Outcome {
+    let home = tempfile::tempdir().unwrap();
+    let mut script = String::from("set -xeuo pipefail\n");
+    for block in blocks {
+        writeln!(script, "{block}").unwrap();
+    }
+    let program = Path::new(env!("CARGO_BIN_EXE_overlan")).parent().unwrap();
+    let mut found = program.as_os_str().to_owned();
+    found.push(":");
+    found.push(path());
+    let mut shell = command("unshare");
+    shell
+        .args(["--pid", "--fork", "--kill-child", "bash", "-c", &script])
+        .env("HOME", home.path())
+        .env("PATH", found)
+        .current_dir(home.path());
+    let walked = run_within(WITHIN, &mut shell, "");
+    assert_eq!(walked.code, Some(0), "{walked:#?}");
+    walked
+}
+
+/// Time for all lines of a page: about ten seconds with nothing beside it.
+const WITHIN: Duration = Duration::from_secs(2 * LONGEST.as_secs());
