@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_alone_is_published_by_tcp() {
+    fn a_port_alone_is_served_by_tcp() {
         assert_eq!(full("overlan serve 3000"), "overlan serve tcp 3000");
         assert_eq!(
             full("overlan serve --network home 80 8080"),

@@ -17,7 +17,7 @@ fn the_lines_of_the_readme_make_a_network_use_it_and_end_it() {
         return;
     }
     let [setup, usage, end] = readme();
-    let walked = walk(&[&setup, &usage, &end]);
+    let walked = walk(&[&setup, SITE_LISTENS, &usage, &end]);
     let printed = &walked.stdout;
     assert_eq!(
         printed.matches("hello from web").count(),
@@ -40,7 +40,11 @@ fn the_first_steps_join_reach_and_serve() {
     let steps = blocks(include_str!("../../docs/first-steps.md"));
     assert_eq!(steps.len(), 4, "join, one program, reach, serve");
     // The person of the first steps has no device yet.
-    let mut all = vec![setup.as_str(), "overlan logout --state-dir laptop"];
+    let mut all = vec![
+        setup.as_str(),
+        SITE_LISTENS,
+        "overlan logout --state-dir laptop",
+    ];
     all.extend(steps.iter().map(String::as_str));
     all.push("overlan down");
     let walked = walk(&all);
@@ -101,6 +105,9 @@ fn walk(blocks: &[&str]) -> Outcome {
     assert_eq!(walked.code, Some(0), "{walked:#?}");
     walked
 }
+
+/// A person pastes the next block later than the site of README begins to listen.
+const SITE_LISTENS: &str = "until curl -so /dev/null 127.0.0.1:8000; do sleep 0.1; done";
 
 /// Time for all lines of a page: about ten seconds with nothing beside it.
 const WITHIN: Duration = Duration::from_secs(2 * LONGEST.as_secs());

@@ -8,13 +8,13 @@ fn serve(port: u16, target: &str) -> Serve {
 
 #[test]
 fn a_number_means_both_transports_and_a_word_before_it_one() {
-    let published = |text: &str| text.parse::<ServedEntry>();
-    assert_eq!(published("53"), Ok(ServedEntry::Port(53, None)));
+    let entry = |text: &str| text.parse::<ServedEntry>();
+    assert_eq!(entry("53"), Ok(ServedEntry::Port(53, None)));
     let udp = ServedEntry::Port(53, Some(OverlayTransport::Udp));
-    assert_eq!(published("udp:53"), Ok(udp));
-    assert!(published("udp:0").is_err());
+    assert_eq!(entry("udp:53"), Ok(udp));
+    assert!(entry("udp:0").is_err());
     assert!(matches!(
-        published("udp.internal:5"),
+        entry("udp.internal:5"),
         Ok(ServedEntry::Route(_))
     ));
 }
