@@ -246,7 +246,7 @@ fn inside() {
         (&["serve", "route", "0.0.0.0/0"], "at least 8 bits"),
         (&["serve", "route", "169.254.169.254"], "link-local"),
         (&["serve", "route", "a b"], "NAME"),
-        (&["serve", "tcp", "1", "80"], "2..="),
+        (&["serve", "tcp", "1", "80"], "from 2 to 65535"),
     ] {
         gateway.run(args).refused(2, &[text]);
     }
