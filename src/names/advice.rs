@@ -16,7 +16,7 @@ pub(crate) fn next(
     port: u16,
     error: &DialError,
 ) -> Option<String> {
-    let owner = || Owner::of(netmap, destination, port);
+    let owner = || DestinationOwner::of(netmap, destination, port);
     let step = match error {
         DialError::Foreign => return None,
         DialError::Missing(missing) => missing.next(),
@@ -59,14 +59,14 @@ pub(crate) fn next(
 }
 
 /// The owner of a destination, by the names that people know.
-enum Owner {
+enum DestinationOwner {
     Device(String),
     Gateway { gateway: String, host: String },
     Zone(String),
     Unknown,
 }
 
-impl Owner {
+impl DestinationOwner {
     fn of(netmap: &Netmap, destination: &Destination, port: u16) -> Self {
         match way(netmap, destination, Some(port)) {
             Ok(Way::Device(device)) => Self::Device(device_name(netmap, &device)),

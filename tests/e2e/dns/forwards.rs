@@ -117,7 +117,7 @@ fn a_forward_that_cannot_be_is_refused_at_the_start() {
         (
             "127.0.0.1:0",
             "10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4",
-            "the most",
+            "at most",
         ),
         ("127.0.0.1:0", "resolver.example", "numeric"),
         ("0.0.0.0:0", "192.0.2.1", "open resolver"),
