@@ -290,7 +290,7 @@ fn a_hangup_reads_the_settings_again_and_no_connection_notices() {
     let told = again(&mut laptop, "Settings were read again; changed: ");
     assert_eq!(
         told,
-        "dns, socks, socks-password-file, socks-user; at the next start: threads."
+        "dns, socks, socks-password-file, socks-user; threads will change at the next start."
     );
     echoes("after");
     assert_eq!(laptop.status()["dns"], Value::Null);

@@ -215,11 +215,11 @@ impl ForwardTarget {
             return;
         };
         self.span.in_scope(|| {
-            tracing::info!(%why, times, "a forward refused a program of another user");
+            tracing::info!(%why, times, "a forward turned away a program of another user");
         });
         let failed = Happened::Failed {
             forward: self.index,
-            reason: format!("a program was refused: {why}; --all-users lets it in"),
+            reason: format!("a program was turned away: {why}; --all-users lets it in"),
         };
         let _sent = self.events.try_send(failed);
     }
