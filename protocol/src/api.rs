@@ -1,8 +1,8 @@
 //! Requests and responses of the controller's HTTP API, its paths, its error form and the join
 //! string. All bodies are JSON.
 //!
-//! The types of `devices`, `relays`, networks, sessions and certificates have a file each, and so has
-//! the `join_string`; all are named here.
+//! The types of `devices`, `relays`, networks, sessions and certificates have a file each, and so
+//! has the `join_string`; all are named here.
 //!
 //! People authenticate by a session (`Authorization: Bearer ovs_…`), devices and relays by a
 //! [`crate::proof::ChannelProof`].

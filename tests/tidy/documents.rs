@@ -1,5 +1,5 @@
-//! The laws of documents: links lead to a file and a heading, named files and tests exist, and README shows its
-//! two commands.
+//! The laws of documents: links lead to a file and a heading, named files and tests exist, and
+//! README shows its two commands.
 
 use std::collections::BTreeSet;
 use std::path::Path;

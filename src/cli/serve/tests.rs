@@ -13,10 +13,7 @@ fn a_number_means_both_transports_and_a_word_before_it_one() {
     let udp = ServedEntry::Port(53, Some(OverlayTransport::Udp));
     assert_eq!(entry("udp:53"), Ok(udp));
     assert!(entry("udp:0").is_err());
-    assert!(matches!(
-        entry("udp.internal:5"),
-        Ok(ServedEntry::Route(_))
-    ));
+    assert!(matches!(entry("udp.internal:5"), Ok(ServedEntry::Route(_))));
 }
 
 #[tokio::test]

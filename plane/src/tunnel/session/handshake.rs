@@ -1,5 +1,5 @@
-//! The handshakes of a session: starts them, answers the peer's, and puts the keys of a finished one
-//! in their place.
+//! The handshakes of a session: starts them, answers the peer's, and puts the keys of a finished
+//! one in their place.
 
 use std::time::Instant;
 
