@@ -14,10 +14,10 @@ mod way;
 
 use std::net::IpAddr;
 
-use overlan_protocol::address;
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::name::LABEL_MAX;
 use overlan_protocol::netmap::{Netmap, Network};
+use overlan_protocol::{HostIndex, address};
 
 pub(crate) use destination::Destination;
 pub use dial_error::DialError;
@@ -39,7 +39,7 @@ pub(crate) struct Resolved {
     /// Its network.
     pub network: NetworkId,
     /// Its host index there.
-    pub host: u32,
+    pub host: HostIndex,
     /// True if it is this device itself.
     pub own: bool,
     /// True if the controller reports it as online. This device always is.
@@ -130,7 +130,7 @@ fn resolve_address(
         (None, None, _) => return Err(NameError::Unknown),
         (None, Some(_), Some(_)) => return Err(NameError::AmbiguousAddress),
     };
-    address::host_index(address)
+    HostIndex::of_address(address)
         .and_then(|host| device_at(id, network, host))
         .ok_or(NameError::Unknown)
 }
@@ -149,7 +149,7 @@ pub(crate) fn device_named(id: NetworkId, network: &Network, label: &str) -> Opt
     })
 }
 
-fn device_at(id: NetworkId, network: &Network, host: u32) -> Option<Resolved> {
+fn device_at(id: NetworkId, network: &Network, host: HostIndex) -> Option<Resolved> {
     if network.host == host {
         return Some(own(id, network));
     }

@@ -147,13 +147,11 @@ pub(crate) fn network(view: View, device: DeviceId) -> Option<Network> {
         .find(|member| member.device == device)?
         .clone();
     let others = view.members.iter().filter(|member| member.device != device);
-    let peers = others
-        .map(|member| (member.host.get(), member.peer()))
-        .collect();
+    let peers = others.map(|member| (member.host, member.peer())).collect();
     Some(Network {
         name: view.name,
         vni: view.vni,
-        host: own.host.get(),
+        host: own.host,
         label: own.label,
         relays: own.relays,
         filter: Filter::starter(),
@@ -242,9 +240,9 @@ enum OwnMove {
 #[derive(Debug, Default)]
 struct MemberChanges {
     own: Option<(Vec<RelayId>, Vec<GatewayRoute>)>,
-    peers: BTreeMap<u32, Peer>,
-    gone: BTreeSet<u32>,
-    online: BTreeMap<u32, bool>,
+    peers: BTreeMap<HostIndex, Peer>,
+    gone: BTreeSet<HostIndex>,
+    online: BTreeMap<HostIndex, bool>,
     zones: BTreeMap<String, Option<Zone>>,
     records: BTreeMap<String, Vec<Record>>,
 }
@@ -284,16 +282,20 @@ impl MemberChanges {
             }
             Fact::Online { device, .. } if *device == own => {}
             Fact::Device(member) | Fact::Joined(member) => {
-                self.gone.remove(&member.host.get());
-                self.online.remove(&member.host.get());
-                self.peers.insert(member.host.get(), member.peer());
+                self.gone.remove(&member.host);
+                self.online.remove(&member.host);
+                self.peers.insert(member.host, member.peer());
             }
-            Fact::Left { host, .. } => self.leave(host.get()),
-            Fact::Gone { host, .. } => self.leave(*host),
-            Fact::Online { host, online, .. } => match self.peers.get_mut(&host.get()) {
+            Fact::Left { host, .. } => self.leave(*host),
+            Fact::Gone { host, .. } => {
+                if let Some(host) = HostIndex::new(*host) {
+                    self.leave(host);
+                }
+            }
+            Fact::Online { host, online, .. } => match self.peers.get_mut(host) {
                 Some(peer) => peer.online = *online,
                 None => {
-                    self.online.insert(host.get(), *online);
+                    self.online.insert(*host, *online);
                 }
             },
             Fact::DnsRecords { name, records } => {
@@ -307,7 +309,7 @@ impl MemberChanges {
         }
     }
 
-    fn leave(&mut self, host: u32) {
+    fn leave(&mut self, host: HostIndex) {
         self.peers.remove(&host);
         self.online.remove(&host);
         self.gone.insert(host);

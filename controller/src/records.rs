@@ -1,7 +1,7 @@
 //! Decides which records and zones a network may have. Knows no database: the present settings come
 //! in, and the changed ones go out.
 
-use overlan_protocol::address;
+use overlan_protocol::HostIndex;
 use overlan_protocol::dns::{
     self, Dns, RECORDS_MAX, RECORDS_OF_NAME_MAX, Record, VIA_MAX, Via, ViaHost, ZONES_MAX, Zone,
 };
@@ -189,7 +189,7 @@ impl NetworkNames<'_> {
         }
         for via in &via {
             if let ViaHost::Address(address) = via.host
-                && address::host_index(address).is_none()
+                && HostIndex::of_address(address).is_none()
                 && !may_lead_to(address)
             {
                 return Err(RecordError::Via(format!(

@@ -5,6 +5,7 @@ use std::time::Duration;
 use std::path::Path;
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use overlan_protocol::HostIndex;
 use overlan_protocol::UnixTime;
 use overlan_protocol::api::TicketResponse;
 use overlan_protocol::frame::Vni;
@@ -122,10 +123,10 @@ impl TicketSigner {
 
     /// Issues a ticket for `device` in its networks, from `now` on.
     pub(crate) fn issue(&self, device: &Device, now: UnixTime) -> TicketResponse {
-        let mut networks: Vec<(Vni, u32)> = device
+        let mut networks: Vec<(Vni, HostIndex)> = device
             .places
             .iter()
-            .map(|place| (place.vni, place.host.get()))
+            .map(|place| (place.vni, place.host))
             .collect();
         networks.sort();
         let key = self.signing(now);
@@ -134,8 +135,8 @@ impl TicketSigner {
             identity: device.identity,
             networks,
             epoch: device.epoch,
-            not_before: (now - Duration::from_secs(CLOCK_SKEW_SECS)).as_secs(),
-            expires: (now + Duration::from_secs(TICKET_LIFE_SECS)).as_secs(),
+            not_before: now - Duration::from_secs(CLOCK_SKEW_SECS),
+            expires: now + Duration::from_secs(TICKET_LIFE_SECS),
         };
         TicketResponse {
             ticket: ticket.sign(&key.id, &key.secret),

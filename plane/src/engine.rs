@@ -207,10 +207,7 @@ impl Engine {
                 .filter(|membership| membership.is_same(network));
             let membership = match kept {
                 Some(membership) => membership.clone(),
-                None => match Membership::new(self, now, *id, network) {
-                    Some(membership) => membership,
-                    None => continue,
-                },
+                None => Membership::new(self, now, *id, network),
             };
             let span = tracing::error_span!("network", name = network.name);
             distrusted.extend(span.in_scope(|| membership.apply(self, now, network, known)));

@@ -1,6 +1,7 @@
 //! Overlay addresses: one prefix per family for every network, plus a host index. Does not decide
 //! which device has which index.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -37,7 +38,14 @@ impl HostIndex {
     /// The host of an overlay address; `None` for every other address.
     #[must_use]
     pub fn of_address(address: IpAddr) -> Option<Self> {
-        host_index(address).map(Self)
+        let number = match address {
+            IpAddr::V4(v4) => {
+                let bits = v4.to_bits();
+                (bits & !V4_HOST_MASK == V4_PREFIX.to_bits()).then_some(bits & V4_HOST_MASK)?
+            }
+            IpAddr::V6(v6) => u32::try_from(v6.to_bits() ^ V6_PREFIX.to_bits()).ok()?,
+        };
+        Self::new(number)
     }
 
     /// The number.
@@ -79,37 +87,17 @@ impl From<HostIndex> for u32 {
     }
 }
 
+/// Maps by host can be searched with the number of a frame, before anything has checked it.
+impl Borrow<u32> for HostIndex {
+    fn borrow(&self) -> &u32 {
+        &self.0
+    }
+}
+
 impl fmt::Display for HostIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
-}
-
-/// The IPv4 address of host `index`, or `None` if the index is reserved or too large.
-pub fn v4(index: u32) -> Option<Ipv4Addr> {
-    is_host(index).then(|| Ipv4Addr::from_bits(V4_PREFIX.to_bits() | index))
-}
-
-/// The IPv6 address of host `index`, or `None` if the index is reserved or too large.
-pub fn v6(index: u32) -> Option<Ipv6Addr> {
-    is_host(index).then(|| Ipv6Addr::from_bits(V6_PREFIX.to_bits() | u128::from(index)))
-}
-
-/// Both addresses of host `index`, IPv4 first.
-pub fn both(index: u32) -> Option<[IpAddr; 2]> {
-    Some([v4(index)?.into(), v6(index)?.into()])
-}
-
-/// The host index of an overlay address; `None` for every other address.
-pub fn host_index(address: IpAddr) -> Option<u32> {
-    let index = match address {
-        IpAddr::V4(v4) => {
-            let bits = v4.to_bits();
-            (bits & !V4_HOST_MASK == V4_PREFIX.to_bits()).then_some(bits & V4_HOST_MASK)?
-        }
-        IpAddr::V6(v6) => u32::try_from(v6.to_bits() ^ V6_PREFIX.to_bits()).ok()?,
-    };
-    is_host(index).then_some(index)
 }
 
 /// Returns whether a device may have this index: the network's own address and its broadcast
@@ -145,9 +133,7 @@ mod tests {
 
     #[test]
     fn reserved_and_foreign_addresses_have_no_index() {
-        assert_eq!(v4(1), Some(Ipv4Addr::new(100, 64, 0, 1)));
-        assert_eq!(v4(0), None);
-        assert_eq!(v4(HOST_MAX + 1), None);
+        assert_eq!(HostIndex::MIN.v4(), Ipv4Addr::new(100, 64, 0, 1));
         for foreign in [
             "100.64.0.0",
             "100.127.255.255",
@@ -157,7 +143,11 @@ mod tests {
             "::1",
             "fd3b:7e5c:1a42:1::1",
         ] {
-            assert_eq!(host_index(foreign.parse().unwrap()), None, "{foreign}");
+            assert_eq!(
+                HostIndex::of_address(foreign.parse().unwrap()),
+                None,
+                "{foreign}"
+            );
         }
     }
 
@@ -177,11 +167,7 @@ mod tests {
     proptest! {
         #[test]
         fn addresses_and_indices_are_one_to_one(index in HOST_MIN..=HOST_MAX) {
-            for address in both(index).unwrap() {
-                prop_assert_eq!(host_index(address), Some(index));
-            }
             let host = HostIndex::new(index).unwrap();
-            prop_assert_eq!(host.addresses(), both(index).unwrap());
             for address in host.addresses() {
                 prop_assert_eq!(HostIndex::of_address(address), Some(host));
             }

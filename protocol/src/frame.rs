@@ -75,7 +75,8 @@ pub struct Address {
     /// Flow id, for fair queueing only: frames of one inner flow carry the same number. 0 = not of
     /// a flow.
     pub flow: u8,
-    /// From a client: the destination. From a relay: the source, stamped by the relay.
+    /// From a client: the destination. From a relay: the source, stamped by the relay. The number
+    /// as it came, which need not be that of a host.
     pub host: u32,
 }
 

@@ -14,6 +14,7 @@ use crate::frame::Vni;
 use crate::gateway::GatewayRoute;
 use crate::key::{DeviceId, Fingerprint, IdentityKey, Lineage, NetworkId, RelayId, TunnelKey};
 use crate::policy::Filter;
+use crate::{HostIndex, UnixTime};
 
 /// Everything one device knows of its networks at one version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +43,7 @@ pub struct Network {
     /// Number on the wire.
     pub vni: Vni,
     /// This device's host index.
-    pub host: u32,
+    pub host: HostIndex,
     /// This device's host label.
     pub label: String,
     /// Relays to which this device attaches: home first, then backups.
@@ -50,7 +51,7 @@ pub struct Network {
     /// This device's rules.
     pub filter: Filter,
     /// Devices that policy lets this one talk with, by host index.
-    pub peers: BTreeMap<u32, Peer>,
+    pub peers: BTreeMap<HostIndex, Peer>,
     /// Records and zones.
     #[serde(default, skip_serializing_if = "Dns::is_empty")]
     pub dns: Dns,
@@ -137,8 +138,8 @@ pub enum MapEvent {
     Ticket {
         /// Its text.
         ticket: String,
-        /// Its end, seconds since the Unix epoch.
-        expires: u64,
+        /// Its end.
+        expires: UnixTime,
         /// Networks that it names, ascending.
         #[serde(default)]
         networks: Vec<Vni>,
@@ -184,7 +185,7 @@ pub enum Change {
         /// In which network.
         network: NetworkId,
         /// Its host index.
-        host: u32,
+        host: HostIndex,
         /// Its new state.
         peer: Box<Peer>,
     },
@@ -193,14 +194,14 @@ pub enum Change {
         /// In which network.
         network: NetworkId,
         /// Its host index.
-        host: u32,
+        host: HostIndex,
     },
     /// A peer came or went.
     PeerOnline {
         /// In which network.
         network: NetworkId,
         /// Its host index.
-        host: u32,
+        host: HostIndex,
         /// The peer is online.
         online: bool,
     },
@@ -352,7 +353,7 @@ impl Network {
     }
 
     /// The peer with this host label, and its host index.
-    pub fn peer_named(&self, label: &str) -> Option<(u32, &Peer)> {
+    pub fn peer_named(&self, label: &str) -> Option<(HostIndex, &Peer)> {
         let mut found = self.peers.iter().filter(|(_, peer)| peer.label == label);
         found.next().map(|(host, peer)| (*host, peer))
     }

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::HostIndex;
+
 /// The protocol inside a packet, as far as policy looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -41,7 +43,7 @@ pub enum Peers {
     /// Every device of this network, never "any address".
     Any,
     /// These host indices.
-    Hosts(Vec<u32>),
+    Hosts(Vec<HostIndex>),
 }
 
 /// A protocol with a range of ports; both `None` is anything.
@@ -85,18 +87,18 @@ impl Filter {
 
     /// Returns whether `peer` may open `port` of this device.
     #[must_use]
-    pub fn allows_inbound(&self, peer: u32, protocol: Protocol, port: u16) -> bool {
+    pub fn allows_inbound(&self, peer: HostIndex, protocol: Protocol, port: u16) -> bool {
         allows(&self.inbound, peer, protocol, port)
     }
 
     /// Returns whether this device may open `port` of `peer`.
     #[must_use]
-    pub fn allows_outbound(&self, peer: u32, protocol: Protocol, port: u16) -> bool {
+    pub fn allows_outbound(&self, peer: HostIndex, protocol: Protocol, port: u16) -> bool {
         allows(&self.outbound, peer, protocol, port)
     }
 }
 
-fn allows(rules: &[Rule], peer: u32, protocol: Protocol, port: u16) -> bool {
+fn allows(rules: &[Rule], peer: HostIndex, protocol: Protocol, port: u16) -> bool {
     rules.iter().any(|rule| {
         let peer_matches = match &rule.peers {
             Peers::Any => true,
@@ -114,19 +116,23 @@ fn allows(rules: &[Rule], peer: u32, protocol: Protocol, port: u16) -> bool {
 mod tests {
     use super::*;
 
+    fn host(number: u32) -> HostIndex {
+        HostIndex::new(number).unwrap()
+    }
+
     #[test]
     fn an_empty_filter_lets_nothing_pass() {
         let filter = Filter::default();
-        assert!(!filter.allows_inbound(1, Protocol::Tcp, 80));
-        assert!(!filter.allows_outbound(1, Protocol::Icmp, 0));
+        assert!(!filter.allows_inbound(host(1), Protocol::Tcp, 80));
+        assert!(!filter.allows_outbound(host(1), Protocol::Icmp, 0));
     }
 
     #[test]
     fn the_starter_lets_members_reach_members() {
         let filter = Filter::starter();
-        assert!(filter.allows_inbound(7, Protocol::Tcp, 22));
-        assert!(filter.allows_outbound(7, Protocol::Udp, 53));
-        assert!(filter.allows_inbound(7, Protocol::Icmp, 0));
+        assert!(filter.allows_inbound(host(7), Protocol::Tcp, 22));
+        assert!(filter.allows_outbound(host(7), Protocol::Udp, 53));
+        assert!(filter.allows_inbound(host(7), Protocol::Icmp, 0));
     }
 
     #[test]
@@ -137,21 +143,27 @@ mod tests {
         };
         let filter = Filter {
             inbound: vec![Rule {
-                peers: Peers::Hosts(vec![4, 9]),
+                peers: Peers::Hosts(vec![host(4), host(9)]),
                 services: vec![web],
             }],
             outbound: vec![],
         };
-        assert!(filter.allows_inbound(9, Protocol::Tcp, 80));
-        assert!(filter.allows_inbound(9, Protocol::Tcp, 89));
-        assert!(!filter.allows_inbound(9, Protocol::Tcp, 90), "another port");
+        assert!(filter.allows_inbound(host(9), Protocol::Tcp, 80));
+        assert!(filter.allows_inbound(host(9), Protocol::Tcp, 89));
         assert!(
-            !filter.allows_inbound(9, Protocol::Udp, 80),
+            !filter.allows_inbound(host(9), Protocol::Tcp, 90),
+            "another port"
+        );
+        assert!(
+            !filter.allows_inbound(host(9), Protocol::Udp, 80),
             "another protocol"
         );
-        assert!(!filter.allows_inbound(5, Protocol::Tcp, 80), "another peer");
         assert!(
-            !filter.allows_inbound(9, Protocol::Icmp, 80),
+            !filter.allows_inbound(host(5), Protocol::Tcp, 80),
+            "another peer"
+        );
+        assert!(
+            !filter.allows_inbound(host(9), Protocol::Icmp, 80),
             "a port range is not about ICMP"
         );
     }

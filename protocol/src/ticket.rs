@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::frame::Vni;
 use crate::key::{DeviceId, IdentityKey, IdentitySecret, SIGNATURE_LEN};
+use crate::{HostIndex, UnixTime};
 
 /// The claims of a ticket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,16 +26,16 @@ pub struct Ticket {
     pub identity: IdentityKey,
     /// Networks the device may attach to, with its host index in each; at most [`NETWORKS_MAX`].
     #[serde(rename = "nets")]
-    pub networks: Vec<(Vni, u32)>,
+    pub networks: Vec<(Vni, HostIndex)>,
     /// Device epoch: a relay whose orders revoke the device at a higher epoch refuses the ticket.
     #[serde(rename = "ep")]
     pub epoch: u64,
     /// The first second at which it is valid.
     #[serde(rename = "nbf")]
-    pub not_before: u64,
+    pub not_before: UnixTime,
     /// The first second at which it is no longer valid.
     #[serde(rename = "exp")]
-    pub expires: u64,
+    pub expires: UnixTime,
 }
 
 /// Names one of the controller's ticket-signing keys; travels in a ticket's footer.
@@ -75,9 +76,9 @@ impl Ticket {
         seal_public(&claims, key_id.0.as_bytes(), b"", key)
     }
 
-    /// Reads and verifies a ticket at `now` (seconds since the Unix epoch). Parsing and verifying
+    /// Reads and verifies a ticket at `now`. Parsing and verifying
     /// are one step: there is no unverified ticket to mistake for a verified one.
-    pub fn verify(text: &str, keys: &TicketKeys, now: u64) -> Result<Self, TicketError> {
+    pub fn verify(text: &str, keys: &TicketKeys, now: UnixTime) -> Result<Self, TicketError> {
         if text.len() > TICKET_MAX {
             return Err(TicketError::Malformed);
         }

@@ -9,8 +9,9 @@
 #[allow(dead_code, reason = "the tests use more of it")]
 mod lab;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::credit::SendCredit;
 use overlan_protocol::frame::{Address, BODY_MAX, Frame, decode};
 use overlan_relay::{Config, Relay};
@@ -198,10 +199,8 @@ fn relay_cpu() -> f64 {
     clippy::disallowed_methods,
     reason = "a program that signs tickets needs the time"
 )]
-fn wall_clock() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+fn wall_clock() -> UnixTime {
+    SystemTime::now().into()
 }
 
 const NET: u32 = 0x1000;

@@ -49,7 +49,7 @@ impl From<RelayOrders> for Orders {
             holders: orders
                 .holders
                 .into_iter()
-                .filter_map(|(vni, host, device)| Some((Place::new(vni, host)?, device)))
+                .map(|(vni, host, device)| (Place::new(vni, host), device))
                 .collect(),
         }
     }
@@ -93,17 +93,16 @@ pub(crate) fn admit(
             "no common protocol version; update the older side",
         )
     })?;
-    let mut ticket =
-        Ticket::verify(hello.ticket, &orders.keys, wall.as_secs()).map_err(|error| {
-            let code = match error {
-                TicketError::Expired => RejectCode::TicketExpired,
-                TicketError::Malformed
-                | TicketError::UnknownKey
-                | TicketError::Forged
-                | TicketError::NotYet => RejectCode::TicketInvalid,
-            };
-            Reject::new(code, error.to_string())
-        })?;
+    let mut ticket = Ticket::verify(hello.ticket, &orders.keys, wall).map_err(|error| {
+        let code = match error {
+            TicketError::Expired => RejectCode::TicketExpired,
+            TicketError::Malformed
+            | TicketError::UnknownKey
+            | TicketError::Forged
+            | TicketError::NotYet => RejectCode::TicketInvalid,
+        };
+        Reject::new(code, error.to_string())
+    })?;
     if !hello.is_proved_by(&ticket.identity, exporter, relay) {
         return Err(Reject::new(
             RejectCode::ProofInvalid,
@@ -116,7 +115,7 @@ pub(crate) fn admit(
     let (device, before) = (ticket.device, ticket.networks.len());
     ticket.networks.retain(|(vni, host)| {
         let place = Place::new(*vni, *host);
-        place.is_none_or(|place| !orders.is_held_by_another(place, device))
+        !orders.is_held_by_another(place, device)
     });
     if ticket.networks.is_empty() && before > 0 {
         return Err(held_by_others());

@@ -74,7 +74,7 @@ impl Conn {
         } = admitted;
         let networks = ticket.networks.iter();
         let places: Vec<Place> = networks
-            .filter_map(|(vni, host)| Place::new(*vni, *host))
+            .map(|(vni, host)| Place::new(*vni, *host))
             .collect();
         let claim = Claim {
             device: ticket.device,
@@ -99,7 +99,7 @@ impl Conn {
             .map_err(|Superseded| superseded())?;
         take_places(&hub, now, &client, &places, displaced);
         hub.metrics.attached.inc();
-        let left = UnixTime::from_secs(ticket.expires).since(wall);
+        let left = ticket.expires.since(wall);
         let ticket_ends = now + left.min(TICKET_LIFE_MAX) + hub.settings.ticket_grace;
         let conn = Self {
             client,

@@ -28,10 +28,10 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// A place as tickets and orders have it; `None` for a number that no device can have.
-    pub(crate) fn new(vni: Vni, host: u32) -> Option<Self> {
+    /// A place as tickets and orders have it.
+    pub(crate) fn new(vni: Vni, host: HostIndex) -> Self {
         let vni = vni.get();
-        HostIndex::new(host).map(|host| Self { vni, host })
+        Self { vni, host }
     }
 
     /// Returns whether a frame to `address` is for this place.

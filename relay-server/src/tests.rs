@@ -60,9 +60,7 @@ impl Running {
     }
 
     async fn hello(&self, device: &Device, sequence: u64) -> (Wire, Heard) {
-        let ticket = self
-            .lab
-            .sign(&self.lab.ticket(device, clock::wall().as_secs()));
+        let ticket = self.lab.sign(&self.lab.ticket(device, clock::wall()));
         let mut wire = self.wire().await;
         let answer = wire
             .hello(&device.secret, self.lab.relay, &ticket, sequence)

@@ -269,7 +269,7 @@ async fn create_key(args: CreateArgs) -> Result<(), Failure> {
             true => "any number of devices",
             false => "one device",
         },
-        end(UnixTime::from_secs(made.summary.expires), wall()),
+        end(made.summary.expires, wall()),
     ));
     output::answer(made.key.reveal())
 }
@@ -311,7 +311,7 @@ async fn create_token(args: RelayTokenArgs) -> Result<(), Failure> {
     output::note(&format!(
         "Token for relay {}: one relay, ends {}. It is shown only once.",
         request.name,
-        end(UnixTime::from_secs(made.expires), wall())
+        end(made.expires, wall())
     ));
     output::answer(made.token.reveal())
 }
@@ -404,7 +404,7 @@ fn key_row(key: &AuthKeySummary, now: UnixTime) -> [String; 6] {
     let ends = match (key.revoked, key.reusable, key.uses) {
         (true, ..) => "revoked".to_owned(),
         (false, false, 1..) => "used".to_owned(),
-        (false, ..) => end(UnixTime::from_secs(key.expires), now),
+        (false, ..) => end(key.expires, now),
     };
     [
         key.id.clone(),

@@ -151,7 +151,7 @@ async fn list(args: &SessionListArgs) -> Result<(), Failure> {
 }
 
 fn row(session: &SessionSummary, now: UnixTime) -> [String; 5] {
-    let ago = |at| format!("{} ago", age(now.since(UnixTime::from_secs(at)).as_secs()));
+    let ago = |at| format!("{} ago", age(now.since(at).as_secs()));
     let source = match session.source.as_str() {
         "" => "unknown",
         source => source,
@@ -198,9 +198,9 @@ mod tests {
         let session = SessionSummary {
             id: "0011aabbccdd".to_owned(),
             current: true,
-            created: 1_000,
-            last_used: 8_000,
-            expires: 600_000,
+            created: UnixTime::from_secs(1_000),
+            last_used: UnixTime::from_secs(8_000),
+            expires: UnixTime::from_secs(600_000),
             source: "192.0.2.1".to_owned(),
         };
         let shown = row(&session, NOW);

@@ -145,7 +145,7 @@ impl Held {
 
     /// Returns the time when all of them expire.
     pub(crate) fn expires(&self) -> UnixTime {
-        UnixTime::from_secs(self.issued.expires)
+        self.issued.expires
     }
 
     /// Returns the time when two thirds of their life have passed: the last third is for a

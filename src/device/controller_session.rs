@@ -316,7 +316,7 @@ impl ControllerSession {
     async fn refresh_tickets(&self) {
         let mut backoff = Backoff::new(BackoffBounds::CONTROL, u64::from_le_bytes(random_bytes()));
         loop {
-            let wait = refresh_wait(wall(), UnixTime::from_secs(self.ticket.borrow().expires));
+            let wait = refresh_wait(wall(), self.ticket.borrow().expires);
             tokio::select! {
                 () = sleep(wait) => {}
                 () = self.ticket_refused.notified() => {}
@@ -467,7 +467,7 @@ pub(crate) async fn blocking(work: impl FnOnce() + Send + 'static) {
 /// The ticket of a device that has none yet.
 const NO_TICKET: TicketResponse = TicketResponse {
     ticket: String::new(),
-    expires: 0,
+    expires: UnixTime::EPOCH,
     networks: Vec::new(),
 };
 

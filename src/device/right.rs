@@ -91,7 +91,7 @@ pub fn choose(facts: EnrolFacts) -> Result<EnrolRight, NoEnrolRight> {
             .server
             .as_ref()
             .is_none_or(|server| *server == session.join);
-        is_meant && UnixTime::from_secs(session.login.expires) > facts.now
+        is_meant && session.login.expires > facts.now
     });
     let known = facts
         .server

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use overlan_netstack::has_share;
-use overlan_protocol::address;
+use overlan_protocol::HostIndex;
 use parking_lot::{Mutex, MutexGuard};
 
 /// Places of which each source has a share.
@@ -27,7 +27,7 @@ struct Taken {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Claimant {
     /// A device, whichever of its addresses it uses.
-    Device(u32),
+    Device(HostIndex),
     /// A user of this host, whichever of its programs asks.
     User(u32),
     /// Anybody else: an IPv4 address, or the /64 from which a host of IPv6 takes as many as it
@@ -38,7 +38,7 @@ pub(crate) enum Claimant {
 impl From<IpAddr> for Claimant {
     fn from(address: IpAddr) -> Self {
         let address = address.to_canonical();
-        if let Some(host) = address::host_index(address) {
+        if let Some(host) = HostIndex::of_address(address) {
             return Self::Device(host);
         }
         Self::Address(match address {
@@ -123,11 +123,11 @@ mod tests {
     #[test]
     fn one_device_takes_its_share_by_all_its_addresses_and_no_more() {
         let shares = Shares::of(8);
-        let [v4, v6] = address::both(7).unwrap();
+        let [v4, v6] = HostIndex::new(7).unwrap().addresses();
         let first = shares.take(v4.into()).unwrap();
         let second = shares.take(v6.into()).unwrap();
         assert!(shares.take(v4.into()).is_none() && shares.take(v6.into()).is_none());
-        let [other, _] = address::both(8).unwrap();
+        let [other, _] = HostIndex::new(8).unwrap().addresses();
         let others = shares.take(other.into()).unwrap();
         drop(first);
         let again = shares.take(v6.into()).unwrap();

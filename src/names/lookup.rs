@@ -22,7 +22,7 @@ pub(crate) mod walk;
 
 use hickory_proto::rr::rdata::{A, AAAA, NS, SOA};
 use hickory_proto::rr::{Name, RData, RecordType};
-use overlan_protocol::address;
+use overlan_protocol::HostIndex;
 use overlan_protocol::netmap::Netmap;
 
 use super::{ALIASES_MAX, Delegation, Meaning, OwnName};
@@ -129,10 +129,8 @@ fn of_domain(text: &str, netmap: &Netmap) -> Option<Found> {
     })
 }
 
-fn addresses(host: u32) -> Vec<RData> {
-    let v4 = address::v4(host).map(|v4| RData::A(A(v4)));
-    let v6 = address::v6(host).map(|v6| RData::AAAA(AAAA(v6)));
-    v4.into_iter().chain(v6).collect()
+fn addresses(host: HostIndex) -> Vec<RData> {
+    vec![RData::A(A(host.v4())), RData::AAAA(AAAA(host.v6()))]
 }
 
 /// Makes the records at the top of a zone: its start of authority, and its name server, which is

@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
-use overlan_protocol::address;
+use overlan_protocol::HostIndex;
 use overlan_protocol::dns::{self, Record, Via, Zone};
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::name::OverlayName;
@@ -127,7 +127,7 @@ impl AliasEnd {
             }
             let addresses = || records.iter().filter_map(Record::address);
             let device = addresses()
-                .filter_map(address::host_index)
+                .filter_map(HostIndex::of_address)
                 .find_map(|host| device_at(own.network, own.members, host));
             return match device {
                 Some(device) => Self::Device(device),

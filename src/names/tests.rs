@@ -36,13 +36,17 @@ pub(crate) fn network(name: &str, vni: u32) -> Network {
         routes: Vec::new(),
         name: name.into(),
         vni: Vni::new(vni).unwrap(),
-        host: 1,
+        host: host(1),
         label: "laptop".into(),
         relays: vec![],
         filter: Filter::starter(),
-        peers: BTreeMap::from([(2, peer("web", true)), (3, peer("db", false))]),
+        peers: BTreeMap::from([(host(2), peer("web", true)), (host(3), peer("db", false))]),
         dns: Default::default(),
     }
+}
+
+fn host(number: u32) -> HostIndex {
+    HostIndex::new(number).unwrap()
 }
 
 fn peer(label: &str, online: bool) -> Peer {
@@ -65,7 +69,7 @@ fn ask(netmap: &Netmap, text: &str) -> Result<Resolved, NameError> {
 
 const WEB: Resolved = Resolved {
     network: DEMO,
-    host: 2,
+    host: host(2),
     own: false,
     online: true,
 };
@@ -85,7 +89,7 @@ fn names_and_addresses_mean_devices() {
     }
     let own = Resolved {
         network: DEMO,
-        host: 1,
+        host: host(1),
         own: true,
         online: true,
     };

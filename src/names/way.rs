@@ -5,6 +5,7 @@
 use std::cmp::Reverse;
 use std::fmt;
 
+use overlan_protocol::HostIndex;
 use overlan_protocol::dns;
 use overlan_protocol::gateway::{GatewayRoute, Host};
 use overlan_protocol::key::NetworkId;
@@ -37,7 +38,7 @@ pub(crate) enum Way {
 pub(crate) struct GatewayHost {
     pub(crate) network: NetworkId,
     /// The gateway's host index.
-    pub(crate) host: u32,
+    pub(crate) host: HostIndex,
     /// True if the controller reports the gateway as online.
     pub(crate) online: bool,
     /// The name or address by which the gateway is asked for it.
@@ -316,7 +317,7 @@ fn no_route_to_port(
     })
 }
 
-fn peers(netmap: &Netmap) -> impl Iterator<Item = (NetworkId, u32, &Peer)> {
+fn peers(netmap: &Netmap) -> impl Iterator<Item = (NetworkId, HostIndex, &Peer)> {
     netmap.networks.iter().flat_map(|(id, network)| {
         let peers = network.peers.iter();
         peers.map(move |(index, peer)| (*id, *index, peer))

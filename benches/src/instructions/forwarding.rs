@@ -1,13 +1,14 @@
 //! The workload of a relay: frames of one client go to another through the forwarder, without TLS.
 
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use overlan_protocol::UnixTime;
 use overlan_protocol::exchange::{Batch, Exchange};
 use overlan_protocol::frame::{Address, BODY_MAX, Frame, Vni, decode};
 use overlan_protocol::key::{DeviceId, IdentitySecret, RelayId};
 use overlan_protocol::ticket::Ticket;
+use overlan_protocol::{HostIndex, UnixTime};
 use overlan_relay::{Forwarder, Forwarding};
 
 use super::stacks::STEP;
@@ -73,13 +74,14 @@ pub(super) fn forward(count: u64, len: usize) -> Result<()> {
 
 fn attach(relay: &Forwarder, host: u8, now: Instant) -> Result<Forwarding> {
     let net = Vni::new(NET).ok_or_else(|| Trouble::failed("a reserved number"))?;
+    let index = HostIndex::new(host.into()).ok_or_else(|| Trouble::failed("a reserved host"))?;
     let ticket = Ticket {
         device: DeviceId([host; 16]),
         identity: IdentitySecret::from_seed([host; 32]).public(),
-        networks: vec![(net, u32::from(host))],
+        networks: vec![(net, index)],
         epoch: 1,
-        not_before: WALL - 10,
-        expires: WALL + 86_400,
+        not_before: WALL - Duration::from_secs(10),
+        expires: WALL + Duration::from_secs(86_400),
     };
     relay
         .attach(ticket, 1, now, UnixTime::from_secs(WALL))
@@ -99,4 +101,4 @@ const NET: u32 = 0x1000;
 const BATCH: usize = 256 * 1_024;
 
 /// Seconds since the Unix epoch; any value does.
-const WALL: u64 = 1_700_000_000;
+const WALL: UnixTime = UnixTime::from_secs(1_700_000_000);

@@ -74,7 +74,7 @@ pub(super) async fn make(
                 reusable: key.reusable,
                 ephemeral: key.ephemeral,
                 approval: key.approval,
-                expires: key.expires.as_secs(),
+                expires: key.expires,
                 uses: 0,
                 revoked: false,
                 note: key.note,

@@ -66,6 +66,6 @@ pub(super) async fn issue(
     Ok(Json(CertificateResponse {
         certificates,
         ca: BASE64.encode(deployment.names_ca.certificate()),
-        expires: names::expires(now).as_secs(),
+        expires: names::expires(now),
     }))
 }

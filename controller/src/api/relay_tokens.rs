@@ -54,7 +54,7 @@ pub(super) async fn make(
         what,
         RelayTokenResponse {
             token: text,
-            expires: expires.as_secs(),
+            expires,
         },
     ))
 }

@@ -240,7 +240,7 @@ pub(super) async fn open(
     sessions::insert(tx, &digest(session.reveal()), &begun, source, expires).await?;
     Ok(LoginResponse {
         session,
-        expires: expires.as_secs(),
+        expires,
         email,
         organisation: accounts::organisation_name(tx, account.org).await?,
     })

@@ -278,7 +278,7 @@ proptest! {
                 | Change::DnsRecords { .. } | Change::DnsZone { .. } => continue,
             };
             prop_assert_eq!(host.0, NETWORK, "the other one is told as a whole, or not at all");
-            prop_assert!(host.1 != 1, "the viewer is no peer of itself");
+            prop_assert!(host.1 != HostIndex::MIN, "the viewer is no peer of itself");
             prop_assert!(hosts.insert(host));
         }
     }

@@ -159,7 +159,7 @@ pub(crate) async fn auth_keys(
                 reusable: key.reusable,
                 ephemeral: key.ephemeral,
                 approval: key.approval,
-                expires: key.expires.as_secs(),
+                expires: key.expires,
                 uses: unsigned(row, "uses")?,
                 revoked: key.revoked.is_some(),
                 note: key.note,

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{StoreError, Tx, damaged, parsed, seconds, unsigned};
+use super::{StoreError, Tx, damaged, parsed, seconds, time, unsigned};
 use crate::netmaps::OrgId;
 use crate::placement::Candidate;
 
@@ -112,7 +112,7 @@ pub(crate) async fn tokens(
         Ok(RelayTokenSummary {
             id: row.try_get("id")?,
             name: row.try_get("name")?,
-            expires: unsigned(row, "expires")?,
+            expires: time(row, "expires")?,
             used: row.try_get::<Option<i64>, _>("used")?.is_some(),
         })
     };

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use overlan_protocol::UnixTime;
 use overlan_protocol::frame::Vni;
 use overlan_protocol::key::{DeviceId, Lineage};
 use overlan_protocol::ticket::{CLOCK_SKEW_SECS, TICKET_LIFE_SECS};
+use overlan_protocol::{HostIndex, UnixTime};
+use sqlx::sqlite::SqliteRow;
 
-use super::{StoreError, Tx, damaged, parsed, put_setting, seconds, setting, signed, unsigned};
+use super::{
+    StoreError, Tx, damaged, host, parsed, put_setting, seconds, setting, signed, unsigned,
+};
 use crate::lineage::{Run, Runs};
 use crate::netmaps::OrgId;
 
@@ -65,7 +68,7 @@ pub(crate) async fn holders(
     org: OrgId,
     at: UnixTime,
     limit: usize,
-) -> Result<Vec<(Vni, u32, DeviceId)>, StoreError> {
+) -> Result<Vec<(Vni, HostIndex, DeviceId)>, StoreError> {
     let rows = sqlx::query(
         "SELECT n.vni, m.host, m.device_id FROM members m JOIN networks n ON n.id = m.network_id
          WHERE n.org_id = ? AND m.created >= ? ORDER BY m.created DESC, m.rowid DESC LIMIT ?",
@@ -75,9 +78,9 @@ pub(crate) async fn holders(
     .bind(signed(limit as u64))
     .fetch_all(&mut **tx)
     .await?;
-    let holder = |row: &_| {
+    let holder = |row: &SqliteRow| {
         let vni = Vni::new(unsigned(row, "vni")?).ok_or_else(|| damaged("vni"))?;
-        Ok((vni, unsigned(row, "host")?, parsed(row, "device_id")?))
+        Ok((vni, host(row)?, parsed(row, "device_id")?))
     };
     rows.iter().map(holder).collect()
 }

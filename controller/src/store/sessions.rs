@@ -11,7 +11,7 @@ use overlan_protocol::key::random_bytes;
 use sqlx::Row;
 
 use super::accounts::Digest;
-use super::{StoreError, Tx, damaged, seconds, time, unsigned};
+use super::{StoreError, Tx, damaged, seconds, time};
 use crate::netmaps::OrgId;
 
 /// A live session.
@@ -131,9 +131,9 @@ pub(crate) async fn of_account(
             let summary = SessionSummary {
                 id: row.try_get("id")?,
                 current: false,
-                created: unsigned(row, "created")?,
-                last_used: unsigned(row, "last_used")?,
-                expires: unsigned(row, "expires")?,
+                created: time(row, "created")?,
+                last_used: time(row, "last_used")?,
+                expires: time(row, "expires")?,
                 source: row.try_get("source")?,
             };
             Ok((token, summary))

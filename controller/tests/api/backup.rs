@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use overlan_controller::{BackupError, backup, restore, rotate_ticket_key};
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::{DeviceSummary, ProblemKind, RelayOrders, TicketResponse, path};
 
 use crate::lab::{Lab, WITHIN, network, refused};
@@ -12,9 +13,8 @@ use crate::lab::{Lab, WITHIN, network, refused};
     clippy::disallowed_methods,
     reason = "tickets are judged by the real clock here, as they were made by it"
 )]
-fn unix_now() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.unwrap().as_secs()
+fn unix_now() -> UnixTime {
+    std::time::SystemTime::now().into()
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn a_backup_of_a_busy_controller_comes_back_whole() {
     // tell.
     let fresh = lab.enrol(&key, "fresh").await;
     let map = fresh.stream(&lab).await.map;
-    assert!(network(&map).host > 4_000, "{}", network(&map).host);
+    assert!(network(&map).host.get() > 4_000, "{}", network(&map).host);
     drop(busy);
 }
 

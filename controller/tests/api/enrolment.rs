@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use overlan_protocol::api::{
     AuthKeyRequest, AuthKeySummary, Credential, EnrolRequest, EnrolResponse, NamePolicy,
     NetworkSummary, ProblemKind, TicketResponse, path,
@@ -251,7 +253,8 @@ async fn a_ticket_is_what_relays_accept() {
             device.enrolled().ticket.expires,
         ),
     ] {
-        let ticket = Ticket::verify(text, &orders.ticket_keys, expires - 1).unwrap();
+        let ticket =
+            Ticket::verify(text, &orders.ticket_keys, expires - Duration::from_secs(1)).unwrap();
         assert_eq!(ticket.device, device.id());
         assert_eq!(ticket.identity, device.secret.public());
         assert_eq!(ticket.networks, [(network.vni, network.host)]);

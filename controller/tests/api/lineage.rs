@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use overlan_protocol::HostIndex;
 use overlan_protocol::api::{ProblemKind, RelayOrders, path};
 use overlan_protocol::netmap::MapEvent;
 
@@ -107,7 +108,7 @@ async fn a_device_of_the_lost_time_is_told() {
 }
 
 /// Lets ten devices enrol, and tells their addresses.
-async fn ten(lab: &Lab, key: &overlan_protocol::key::Secret) -> Vec<u32> {
+async fn ten(lab: &Lab, key: &overlan_protocol::key::Secret) -> Vec<HostIndex> {
     let mut hosts = Vec::new();
     for number in 0..10 {
         let device = lab.enrol(key, &format!("web{number}")).await;
@@ -124,7 +125,11 @@ async fn no_address_of_the_lost_time_is_given_out_again() {
     let key = lab.reusable_key(&owner).await;
     let near = lab.enrol(&key, "near").await;
     let near = network(&near.stream(&lab).await.map).host;
-    assert_eq!(near, 1, "a new deployment begins at the first address");
+    assert_eq!(
+        near,
+        HostIndex::MIN,
+        "a new deployment begins at the first address"
+    );
     let backup = lab.dir.path().join("backup");
     // While it runs and nobody writes: what follows is lost, in the same run.
     copy(&lab.data_dir(), &backup);

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use overlan_protocol::HostIndex;
 use overlan_protocol::api::{AuthKeyRequest, ProblemKind, path};
 use overlan_protocol::netmap::{MapEvent, Netmap};
 use overlan_protocol::policy::Protocol;
@@ -19,11 +20,11 @@ async fn a_peer_joins_comes_goes_and_is_removed() {
     assert_eq!(stream.map.domain, "overlan.lan");
     assert_eq!(network(&stream.map).label, "web");
     assert!(network(&stream.map).peers.is_empty());
-    assert!(
-        network(&stream.map)
-            .filter
-            .allows_inbound(2, Protocol::Tcp, 80)
-    );
+    assert!(network(&stream.map).filter.allows_inbound(
+        HostIndex::new(2).unwrap(),
+        Protocol::Tcp,
+        80
+    ));
 
     let db = lab.enrol(&key, "db").await;
     stream
@@ -261,7 +262,7 @@ async fn a_change_reaches_many_streams() {
         assert_eq!(network(&stream.map).peers.len(), STREAMS);
     }
     let first = streams[0].map.clone();
-    let hosts = network(&first).peers.keys().copied();
+    let hosts = network(&first).peers.keys().map(|host| host.get());
     assert!(hosts.eq(2..=u32::try_from(STREAMS).unwrap() + 1));
 }
 

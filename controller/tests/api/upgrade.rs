@@ -4,6 +4,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::{
     ApproveRequest, DeviceSummary, EnrolResponse, JoinRequest, LoginRequest, LoginResponse,
     MembershipSummary, ProblemKind, RouteSummary, TicketResponse, path,
@@ -63,7 +64,7 @@ fn device((id, seed): (&str, [u8; KEY_LEN])) -> Device {
             domain: String::new(),
             ticket: TicketResponse {
                 ticket: String::new(),
-                expires: 0,
+                expires: UnixTime::EPOCH,
                 networks: Vec::new(),
             },
         }),
@@ -148,13 +149,17 @@ async fn a_database_of_the_first_version_keeps_its_devices_and_gives_each_name_o
     let (web, wiki, out) = (device(WEB), device(WIKI), device(OUT));
     let seen = wiki.stream(&lab).await.map;
     let here = network(&seen);
-    assert_eq!((here.host, here.label.as_str()), (2, "wiki-1"));
+    assert_eq!((here.host.get(), here.label.as_str()), (2, "wiki-1"));
     assert!(peer(&seen, "intranet-1").is_some() && peer(&seen, "intranet").is_none());
     for record in ["wiki.demo.overlan.lan", "intranet.demo.overlan.lan"] {
         assert!(here.dns.records.contains_key(record), "{record}");
     }
     let (host, gateway) = here.peer_named("web").unwrap();
-    assert_eq!((host, gateway.routes.len()), (1, 1), "an approved route");
+    assert_eq!(
+        (host.get(), gateway.routes.len()),
+        (1, 1),
+        "an approved route"
+    );
 
     // A wish for a name that a device has is not granted.
     let mut person = lab.person(&owner).await;

@@ -20,7 +20,7 @@ use overlan_protocol::liveness::{Action, Liveness};
 use super::Engine;
 use super::counters::{Delays, WriteStall};
 use super::links::Link;
-use super::peer::{Peer, Turn};
+use super::peer::{Destination, Peer, Turn};
 
 /// A link while it is up.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct Attachment {
     /// Small frames that go before everything else; at most a PONG per PING that came in one read,
     /// and a PING.
     control: Vec<u8>,
-    credits: BTreeMap<(u32, u32), Credit>,
+    credits: BTreeMap<Destination, Credit>,
     window: u32,
     random: fastrand::Rng,
     last_data: Instant,
@@ -57,7 +57,7 @@ pub(super) struct Remains {
     /// Peers that were waiting for credit.
     pub(super) waiting: Vec<Arc<Peer>>,
     /// Destinations for which the relay held frames, or may have: those frames are lost.
-    pub(super) lost: Vec<(u32, u32)>,
+    pub(super) lost: Vec<Destination>,
 }
 
 /// The reason why this side ends a link.
@@ -182,11 +182,11 @@ impl Attachment {
     fn handle_credit(
         &mut self,
         now: Instant,
-        key: (u32, u32),
+        to: Destination,
         released: u64,
         window: u32,
     ) -> Result<(), LinkEnd> {
-        let Some(credit) = self.credits.get_mut(&key) else {
+        let Some(credit) = self.credits.get_mut(&to) else {
             return Err(LinkEnd::FalseCredit);
         };
         credit
@@ -220,12 +220,14 @@ impl Attachment {
         if let Some(wait) = self.engine.take_wait(&peer, now) {
             self.delays.note(wait);
         }
-        let key = (membership.vni().get(), peer.key.host);
         let window = self.window;
-        let credit = self.credits.entry(key).or_insert_with(|| Credit {
-            credit: SendCredit::new(window),
-            waiting: None,
-        });
+        let credit = self
+            .credits
+            .entry(peer.destination())
+            .or_insert_with(|| Credit {
+                credit: SendCredit::new(window),
+                waiting: None,
+            });
         // From here on a packet for this peer queues it again: one that comes during this turn is
         // either seen by the polls below or leads to another turn.
         peer.queued.store(false, Relaxed);
@@ -274,11 +276,11 @@ impl Exchange for Attachment {
                     released,
                     window,
                 } => {
-                    self.handle_credit(now, (address.vni, address.host), released, window)?;
+                    self.handle_credit(now, address.into(), released, window)?;
                 }
                 Frame::PeerGone { address, .. } => {
                     self.engine
-                        .handle_peer_gone(now, self.link.relay(), address.vni, address.host);
+                        .handle_peer_gone(now, self.link.relay(), address.into());
                 }
                 Frame::Ping { token } => Frame::Pong { token }.encode(&mut self.control),
                 Frame::Drain { within_ms } => self.handle_drain(now, within_ms),

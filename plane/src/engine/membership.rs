@@ -8,14 +8,14 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use overlan_netstack::{FlowInfo, Protocol, Shell, Stack};
-use overlan_protocol::address;
+use overlan_protocol::HostIndex;
 use overlan_protocol::frame::Vni;
 use overlan_protocol::key::{NetworkId, RelayId};
 use overlan_protocol::netmap::Network;
 use overlan_protocol::policy::{self, Filter};
 use parking_lot::RwLock;
 
-use super::peer::{Peer, PeerKey, PeerPlace};
+use super::peer::{Destination, Peer, PeerKey, PeerPlace};
 use super::presence::{Absence, Ends};
 use super::trust::{KnownPeers, VerifiedPeer};
 use super::{Addresses, Distrusted, Engine};
@@ -24,30 +24,30 @@ use super::{Addresses, Distrusted, Engine};
 pub struct Membership {
     id: NetworkId,
     vni: Vni,
-    host: u32,
+    host: HostIndex,
     addresses: Addresses,
     stack: Stack,
     filter: RwLock<Arc<Filter>>,
-    peers: RwLock<BTreeMap<u32, Arc<Peer>>>,
+    peers: RwLock<BTreeMap<HostIndex, Arc<Peer>>>,
     /// Packets that this device sends to itself are waiting.
     loopback: AtomicBool,
 }
 
 impl Membership {
-    /// Joins a network; `None` if the controller gave an impossible host index.
+    /// Joins a network.
     pub(super) fn new(
         engine: &Arc<Engine>,
         now: Instant,
         id: NetworkId,
         network: &Network,
-    ) -> Option<Arc<Self>> {
-        let addresses = address::both(network.host)?;
+    ) -> Arc<Self> {
+        let addresses = network.host.addresses();
         let mut seed = engine.seed;
         // Networks must not share sequence numbers, ports and hash keys.
         for (byte, other) in seed.iter_mut().zip(id.0) {
             *byte ^= other;
         }
-        Some(Arc::new_cyclic(|membership: &Weak<Self>| {
+        Arc::new_cyclic(|membership: &Weak<Self>| {
             let shell = MembershipShell {
                 engine: Arc::downgrade(engine),
                 membership: membership.clone(),
@@ -68,7 +68,7 @@ impl Membership {
                 peers: RwLock::default(),
                 loopback: AtomicBool::new(false),
             }
-        }))
+        })
     }
 
     /// Returns whether `network` is this one with the same place in it; otherwise its flows cannot
@@ -109,9 +109,9 @@ impl Membership {
                 }
                 self.remove(now, peer);
             }
-            let Some(addresses) = address::both(*host).filter(|_| *host != self.host) else {
+            if *host == self.host {
                 continue;
-            };
+            }
             match VerifiedPeer::check(entry, known) {
                 Ok(verified) => {
                     let place = PeerPlace {
@@ -120,7 +120,7 @@ impl Membership {
                             host: *host,
                         },
                         vni: self.vni,
-                        addresses,
+                        addresses: host.addresses(),
                     };
                     let peer = Peer::new(engine, now, place, &verified, entry);
                     let peer = Arc::new(peer);
@@ -215,20 +215,25 @@ impl Membership {
     }
 
     /// The peer with this host index.
-    pub fn peer(&self, host: u32) -> Option<Arc<Peer>> {
+    pub fn peer(&self, host: HostIndex) -> Option<Arc<Peer>> {
+        self.peers.read().get(&host).cloned()
+    }
+
+    /// The peer with the host number of a frame.
+    pub(super) fn peer_of_frame(&self, host: u32) -> Option<Arc<Peer>> {
         self.peers.read().get(&host).cloned()
     }
 
     /// All peers by host index.
-    pub fn peers_snapshot(&self) -> BTreeMap<u32, Arc<Peer>> {
+    pub fn peers_snapshot(&self) -> BTreeMap<HostIndex, Arc<Peer>> {
         self.peers.read().clone()
     }
 
-    fn peers_mut<R>(&self, change: impl FnOnce(&mut BTreeMap<u32, Arc<Peer>>) -> R) -> R {
+    fn peers_mut<R>(&self, change: impl FnOnce(&mut BTreeMap<HostIndex, Arc<Peer>>) -> R) -> R {
         change(&mut self.peers.write())
     }
 
-    pub(super) fn handle_packet(&self, now: Instant, host: u32, packet: &[u8]) {
+    pub(super) fn handle_packet(&self, now: Instant, host: HostIndex, packet: &[u8]) {
         let filter = self.filter();
         self.stack
             .handle_packet(now, packet, &|protocol, _remote, local: SocketAddr| {
@@ -239,7 +244,7 @@ impl Membership {
     fn reset_forbidden_flows(&self, now: Instant) {
         let filter = self.filter();
         self.stack.retain_flows(now, &|flow: FlowInfo| {
-            address::host_index(flow.remote.ip()).is_some_and(|host| {
+            HostIndex::of_address(flow.remote.ip()).is_some_and(|host| {
                 filter.allows_inbound(host, policy_protocol(flow.protocol), flow.local.port())
             })
         });
@@ -261,10 +266,10 @@ impl Membership {
 
     /// The link to `relay` broke. Peers that were reached over it, or have frames in `lost`, make
     /// no progress; their clocks stand still until there is another way.
-    pub(super) fn path_stalled(&self, now: Instant, relay: RelayId, lost: &[(u32, u32)]) {
-        for (host, peer) in self.peers_snapshot() {
-            if peer.via() == Some(relay) || lost.contains(&(self.vni.get(), host)) {
-                self.stall(now, &peer);
+    pub(super) fn path_stalled(&self, now: Instant, relay: RelayId, lost: &[Destination]) {
+        for peer in self.peers_snapshot().values() {
+            if peer.via() == Some(relay) || lost.contains(&peer.destination()) {
+                self.stall(now, peer);
             }
         }
     }
@@ -341,7 +346,7 @@ impl Shell for MembershipShell {
             membership.loopback.store(true, Relaxed);
             (engine.wake)();
         } else if let Some(peer) =
-            address::host_index(remote).and_then(|host| membership.peer(host))
+            HostIndex::of_address(remote).and_then(|host| membership.peer(host))
         {
             engine.enqueue(&peer);
         }

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use overlan_netstack::Stack;
-use overlan_protocol::frame::Vni;
+use overlan_protocol::HostIndex;
+use overlan_protocol::frame::{Address, Vni};
 use overlan_protocol::key::{DeviceId, NetworkId, RelayId, TunnelKey};
 use overlan_protocol::netmap;
 use parking_lot::Mutex;
@@ -33,7 +34,21 @@ use way::Way;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PeerKey {
     pub(super) network: NetworkId,
+    pub(super) host: HostIndex,
+}
+
+/// The destination of frames, by which a relay gives credit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Destination {
+    pub(super) vni: u32,
     pub(super) host: u32,
+}
+
+impl From<Address> for Destination {
+    fn from(address: Address) -> Self {
+        let Address { vni, host, .. } = address;
+        Self { vni, host }
+    }
 }
 
 /// The place of a peer: its network, on the wire too, and its addresses there.
@@ -237,6 +252,14 @@ impl Peer {
         true
     }
 
+    /// The destination of frames for this peer.
+    pub(super) fn destination(&self) -> Destination {
+        Destination {
+            vni: self.vni.get(),
+            host: self.key.host.get(),
+        }
+    }
+
     /// The device whose keys the session was made with.
     pub fn device(&self) -> DeviceId {
         self.device
@@ -364,7 +387,7 @@ impl std::fmt::Debug for Peer {
 /// Returns a seed that differs between peers and between runs: no two sessions draw the same
 /// indexes.
 fn session_seed(engine: &Engine, key: PeerKey) -> u64 {
-    let mut seed = u64::from(key.host);
+    let mut seed = u64::from(key.host.get());
     for chunk in engine.seed.chunks_exact(8) {
         let word = chunk
             .first_chunk()

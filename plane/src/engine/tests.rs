@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use overlan_netstack::{ConnectError, TcpListener};
+use overlan_protocol::HostIndex;
 use overlan_protocol::exchange::Exchange as _;
 use overlan_protocol::frame::{self, Address, BODY_MAX, Frame, GoneReason};
 use overlan_protocol::hello::{Reject, RejectCode};
@@ -30,7 +31,7 @@ use lab::{
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Only TCP to this port, from these hosts.
-fn only(port: u16, hosts: Vec<u32>) -> Filter {
+fn only(port: u16, hosts: Vec<HostIndex>) -> Filter {
     let service = Service {
         protocol: Some(Protocol::Tcp),
         ports: Some((port, port)),

@@ -5,7 +5,9 @@
 //! that changes under a known device id is refused until the device enrols again, under another id.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::key::{DeviceId, IdentityKey, TunnelKey, decode_signature};
 use overlan_protocol::netmap;
 use overlan_protocol::proof::tunnel_key_message;
@@ -16,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub struct KnownPeers {
     peers: BTreeMap<DeviceId, KnownPeer>,
     /// The time that the owner passed last.
-    now: u64,
+    now: UnixTime,
     has_changed: bool,
 }
 
@@ -27,14 +29,17 @@ pub struct KnownPeer {
     /// Its identity as it was first seen.
     pub identity: IdentityKey,
     /// The time at which a netmap last named it, to the day; the epoch = not recorded.
-    pub named: u64,
+    pub named: UnixTime,
 }
 
 /// The forms of [`KnownPeer`] on disk. Earlier versions wrote the key alone.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Stored {
-    Named { identity: IdentityKey, named: u64 },
+    Named {
+        identity: IdentityKey,
+        named: UnixTime,
+    },
     Bare(IdentityKey),
 }
 
@@ -42,7 +47,10 @@ impl From<Stored> for KnownPeer {
     fn from(stored: Stored) -> Self {
         match stored {
             Stored::Named { identity, named } => Self { identity, named },
-            Stored::Bare(identity) => Self { identity, named: 0 },
+            Stored::Bare(identity) => Self {
+                identity,
+                named: UnixTime::EPOCH,
+            },
         }
     }
 }
@@ -67,15 +75,19 @@ impl KnownPeers {
     }
 
     /// Takes the time. Forgets devices that no netmap has named for long: ids are never used again.
-    pub fn handle_time(&mut self, now: u64) {
+    pub fn handle_time(&mut self, now: UnixTime) {
         self.now = self.now.max(now);
         let before = self.peers.len();
         let now = self.now;
-        for known in self.peers.values_mut().filter(|known| known.named == 0) {
+        for known in self
+            .peers
+            .values_mut()
+            .filter(|known| known.named == UnixTime::EPOCH)
+        {
             known.named = now;
         }
         self.peers
-            .retain(|_, known| now < known.named.saturating_add(FORGET_AFTER));
+            .retain(|_, known| now < known.named + FORGET_AFTER);
         self.has_changed |= self.peers.len() < before;
     }
 
@@ -96,7 +108,7 @@ impl KnownPeers {
                 return Err(Distrust::IdentityChanged);
             }
             // Written once a day, not with each netmap.
-            if self.now >= known.named.saturating_add(DAY) {
+            if self.now >= known.named + DAY {
                 known.named = self.now;
                 self.has_changed = true;
             }
@@ -115,10 +127,10 @@ impl KnownPeers {
     /// Forgets the devices that netmaps have not named for longest, but none that one named today:
     /// those are in use.
     fn make_room(&mut self) -> Result<(), Distrust> {
-        let mut oldest: Vec<(u64, DeviceId)> = self
+        let mut oldest: Vec<(UnixTime, DeviceId)> = self
             .peers
             .iter()
-            .filter(|(_, known)| self.now >= known.named.saturating_add(DAY))
+            .filter(|(_, known)| self.now >= known.named + DAY)
             .map(|(device, known)| (known.named, *device))
             .collect();
         if oldest.is_empty() {
@@ -190,10 +202,10 @@ const KNOWN_PEERS_MAX: usize = 100_000;
 const ROOM: usize = KNOWN_PEERS_MAX / 100;
 
 /// An identity that no netmap has named for this long is forgotten.
-const FORGET_AFTER: u64 = 90 * DAY;
+const FORGET_AFTER: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
-/// Seconds.
-const DAY: u64 = 24 * 60 * 60;
+/// The precision of [`KnownPeer::named`].
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
@@ -246,6 +258,10 @@ mod tests {
         );
     }
 
+    fn day(number: u32) -> UnixTime {
+        UnixTime::EPOCH + number * DAY
+    }
+
     fn device(number: u64) -> DeviceId {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&number.to_be_bytes());
@@ -256,17 +272,17 @@ mod tests {
     fn who_was_not_named_for_ninety_days_is_forgotten_and_others_are_not() {
         let identity = IdentitySecret::from_seed([2; 32]).public();
         let mut known = KnownPeers::new();
-        known.handle_time(1_000 * DAY);
+        known.handle_time(day(1_000));
         known.note(device(1), identity).unwrap();
         known.note(device(2), identity).unwrap();
         assert!(known.take_changed());
-        known.handle_time(1_000 * DAY + DAY - 1);
+        known.handle_time(day(1_001) - Duration::from_secs(1));
         known.note(device(2), identity).unwrap();
         assert!(!known.take_changed(), "a day has not passed");
-        known.handle_time(1_050 * DAY);
+        known.handle_time(day(1_050));
         known.note(device(2), identity).unwrap();
         assert!(known.take_changed());
-        known.handle_time(1_090 * DAY);
+        known.handle_time(day(1_090));
         assert!(known.take_changed());
         assert_eq!(known.get(&device(1)), None);
         assert_eq!(known.get(&device(2)), Some(&identity));
@@ -276,13 +292,13 @@ mod tests {
     fn a_list_that_is_full_takes_new_peers_and_keeps_those_in_use() {
         let identity = IdentitySecret::from_seed([2; 32]).public();
         let mut known = KnownPeers::new();
-        known.handle_time(1_000 * DAY);
+        known.handle_time(day(1_000));
         for number in 0..KNOWN_PEERS_MAX as u64 {
             known.note(device(number), identity).unwrap();
         }
         let newcomer = device(KNOWN_PEERS_MAX as u64);
         assert_eq!(known.note(newcomer, identity), Err(Distrust::TooMany));
-        known.handle_time(1_001 * DAY);
+        known.handle_time(day(1_001));
         known.note(device(7), identity).unwrap();
         assert_eq!(known.note(newcomer, identity), Ok(()));
         assert!(known.stored().len() <= KNOWN_PEERS_MAX);
@@ -298,7 +314,7 @@ mod tests {
         let json = serde_json::json!({ device(1).to_string(): identity.to_string() });
         let stored = serde_json::from_value(json).unwrap();
         let mut known = KnownPeers::from_stored(stored);
-        known.handle_time(1_000 * DAY);
+        known.handle_time(day(1_000));
         assert_eq!(known.get(&device(1)), Some(&identity));
         let again = serde_json::to_value(known.stored()).unwrap();
         assert_eq!(

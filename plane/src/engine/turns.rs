@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use overlan_protocol::frame::Address;
 use overlan_protocol::key::{NetworkId, RelayId};
 
-use super::peer::PeerKey;
+use super::peer::{Destination, PeerKey};
 use super::{Engine, Membership, Peer};
 use crate::route::{Choice, LinkState};
 use crate::tunnel;
@@ -33,7 +33,7 @@ impl Engine {
             self.counters.drops.add("unknown_network");
             return false;
         };
-        let Some(peer) = membership.peer(host) else {
+        let Some(peer) = membership.peer_of_frame(host) else {
             self.counters.drops.add("unknown_peer");
             return false;
         };
@@ -58,20 +58,20 @@ impl Engine {
         }
         self.counters.packets_in.add(1);
         self.counters.bytes_in.add(packet.len() as u64);
-        membership.handle_packet(now, host, packet);
+        membership.handle_packet(now, peer.key.host, packet);
         true
     }
 
     /// The relay of a link reported that a host is not attached to it.
-    pub(super) fn handle_peer_gone(&self, now: Instant, relay: RelayId, vni: u32, host: u32) {
+    pub(super) fn handle_peer_gone(&self, now: Instant, relay: RelayId, to: Destination) {
         let memberships = self.memberships();
         let Some(membership) = memberships
             .values()
-            .find(|membership| membership.vni().get() == vni)
+            .find(|membership| membership.vni().get() == to.vni)
         else {
             return;
         };
-        if let Some(peer) = membership.peer(host) {
+        if let Some(peer) = membership.peer_of_frame(to.host) {
             peer.handle_absent(self, now, relay);
             if let Some(absence) = peer.absence(self) {
                 membership.end(now, &peer, absence);

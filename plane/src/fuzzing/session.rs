@@ -2,13 +2,12 @@
 //! likes.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use overlan_netstack::{Config, TcpListener, TcpStream};
-use overlan_protocol::address;
+use overlan_protocol::HostIndex;
 use overlan_protocol::exchange::{Batch, Exchange as _};
 use overlan_protocol::frame::{self, Address, BODY_MAX, Frame, Vni};
 use overlan_protocol::hello::Welcome;
@@ -71,7 +70,7 @@ impl Lab {
     fn new(now: Instant) -> Self {
         let local = LocalDevice {
             device: device(HERE),
-            instance: [HERE as u8; 8],
+            instance: [HERE.get() as u8; 8],
             tunnel: Arc::new(tunnel(HERE)),
         };
         let engine = Engine::new(local, Config::default(), PATIENCE, [1; 32], Box::new(|| ()));
@@ -91,7 +90,7 @@ impl Lab {
             vni: VNI.get(),
             local_device: device(THERE).0,
             remote_device: device(HERE).0,
-            local_instance: [THERE as u8; 8],
+            local_instance: [THERE.get() as u8; 8],
             local_static: Arc::new(tunnel(THERE)),
             remote_static: *tunnel(HERE).public(),
         };
@@ -121,7 +120,7 @@ impl Lab {
         let address = Address {
             vni: VNI.get(),
             flow: 0,
-            host: THERE,
+            host: THERE.get(),
         };
         let mut bytes = Vec::new();
         Frame::Data { address, message }.encode(&mut bytes);
@@ -219,7 +218,7 @@ fn acknowledgement(packet: &[u8]) -> Option<(u32, u32)> {
 
 /// An IPv4 packet with this TCP segment, from the peer to us.
 fn packet(tcp: &[u8]) -> Vec<u8> {
-    let (from, to) = (v4(THERE), v4(HERE));
+    let (from, to) = (THERE.v4(), HERE.v4());
     let mut tcp = tcp.to_vec();
     let pseudo = [
         &from.octets()[..],
@@ -251,17 +250,8 @@ fn checksum(bytes: &[u8]) -> u16 {
     !(sum as u16)
 }
 
-fn v4(host: u32) -> Ipv4Addr {
-    let addresses = address::both(host).expect("a host has addresses");
-    let v4 = addresses.into_iter().find_map(|address| match address {
-        IpAddr::V4(v4) => Some(v4),
-        IpAddr::V6(_) => None,
-    });
-    v4.expect("one of both is of IPv4")
-}
-
 fn netmap() -> Netmap {
-    let identity = IdentitySecret::from_seed([THERE as u8; 32]);
+    let identity = IdentitySecret::from_seed([THERE.get() as u8; 32]);
     let key = TunnelKey(*tunnel(THERE).public());
     let peer = netmap::Peer {
         owner: Default::default(),
@@ -295,16 +285,16 @@ fn netmap() -> Netmap {
     }
 }
 
-fn device(host: u32) -> DeviceId {
-    DeviceId([host as u8; 16])
+fn device(host: HostIndex) -> DeviceId {
+    DeviceId([host.get() as u8; 16])
 }
 
-fn tunnel(host: u32) -> StaticKey {
-    StaticKey::from_secret(Zeroizing::new([host as u8; 32]))
+fn tunnel(host: HostIndex) -> StaticKey {
+    StaticKey::from_secret(Zeroizing::new([host.get() as u8; 32]))
 }
 
-const HERE: u32 = 5;
-const THERE: u32 = 9;
+const HERE: HostIndex = HostIndex::new(5).unwrap();
+const THERE: HostIndex = HostIndex::new(9).unwrap();
 const RELAY: RelayId = RelayId([0xa1; 16]);
 const NETWORK: NetworkId = NetworkId([7; 16]);
 const VNI: Vni = Vni::new(0x4242).unwrap();

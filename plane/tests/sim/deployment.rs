@@ -2,6 +2,7 @@
 //! controller sends them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use overlan_plane::tunnel::StaticKey;
 use overlan_protocol::frame::Vni;
@@ -12,6 +13,7 @@ use overlan_protocol::netmap::{Netmap, Network, Peer as NetmapPeer, Relay as Net
 use overlan_protocol::policy::Filter;
 use overlan_protocol::proof::tunnel_key_message;
 use overlan_protocol::ticket::Ticket;
+use overlan_protocol::{HostIndex, UnixTime};
 use zeroize::Zeroizing;
 
 pub(crate) fn device(index: usize) -> DeviceId {
@@ -28,8 +30,8 @@ pub(crate) fn ticket(index: usize) -> Ticket {
         identity: IdentitySecret::from_seed([index as u8 + 21; 32]).public(),
         networks: vec![(vni(), HOSTS[index])],
         epoch: 1,
-        not_before: WALL - 10,
-        expires: WALL + 86_400,
+        not_before: WALL - Duration::from_secs(10),
+        expires: WALL + Duration::from_secs(86_400),
     }
 }
 
@@ -85,8 +87,8 @@ pub(crate) fn netmap(index: usize) -> Netmap {
 
 pub(crate) const RELAYS: [RelayId; 2] = [RelayId([0xa1; 16]), RelayId([0xa2; 16])];
 pub(crate) const NETWORK: NetworkId = NetworkId([7; 16]);
-pub(crate) const HOSTS: [u32; 2] = [5, 9];
+pub(crate) const HOSTS: [HostIndex; 2] = [HostIndex::new(5).unwrap(), HostIndex::new(9).unwrap()];
 pub(crate) const PORT: u16 = 80;
 
 /// Any wall-clock time at which the tickets are valid.
-pub(crate) const WALL: u64 = 1_800_000_000;
+pub(crate) const WALL: UnixTime = UnixTime::from_secs(1_800_000_000);

@@ -10,6 +10,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 
+use crate::UnixTime;
 use crate::key::{DeviceId, NetworkId, decode_signature};
 
 /// Asks for certificates for all names of the device. It lists none: the controller knows them.
@@ -78,8 +79,8 @@ pub struct CertificateResponse {
     pub certificates: Vec<NameCertificate>,
     /// The CA's certificate, which servers send after their own: DER as base64.
     pub ca: String,
-    /// End of all of them, seconds since the Unix epoch.
-    pub expires: u64,
+    /// The end of all of them.
+    pub expires: UnixTime,
 }
 
 /// The certificate for a device's name in one network.

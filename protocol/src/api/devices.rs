@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::MembershipSummary;
+use crate::UnixTime;
 use crate::frame::Vni;
 use crate::key::{DeviceId, IdentityKey, RelayId, Secret, TunnelKey};
 use crate::netmap::Owner;
@@ -103,8 +104,8 @@ pub struct AuthKeySummary {
     /// Its devices wait for a person.
     #[serde(default)]
     pub approval: bool,
-    /// Its end, seconds since the Unix epoch.
-    pub expires: u64,
+    /// Its end.
+    pub expires: UnixTime,
     /// Devices enrolled by it.
     pub uses: u32,
     /// The key was revoked: nobody can enrol by it any more.
@@ -166,8 +167,8 @@ pub struct EnrolResponse {
 pub struct TicketResponse {
     /// The ticket's text, as a relay reads it.
     pub ticket: String,
-    /// Its end, seconds since the Unix epoch.
-    pub expires: u64,
+    /// Its end.
+    pub expires: UnixTime,
     /// Networks that it names, ascending: the device attaches again when they change.
     #[serde(default)]
     pub networks: Vec<Vni>,

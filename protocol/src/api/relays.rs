@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::frame::Vni;
 use crate::key::{DeviceId, Fingerprint, IdentityKey, Lineage, RelayId, Secret};
 use crate::ticket::TicketKeys;
+use crate::{HostIndex, UnixTime};
 
 /// Asks for a relay token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,8 +21,8 @@ pub struct RelayTokenRequest {
 pub struct RelayTokenResponse {
     /// `ovr_<id>_<secret>`.
     pub token: Secret,
-    /// Its end, seconds since the Unix epoch.
-    pub expires: u64,
+    /// Its end.
+    pub expires: UnixTime,
 }
 
 /// Life of a relay token, seconds: one day.
@@ -34,8 +35,8 @@ pub struct RelayTokenSummary {
     pub id: String,
     /// Name of the relay that it registers.
     pub name: String,
-    /// Its end, seconds since the Unix epoch.
-    pub expires: u64,
+    /// Its end.
+    pub expires: UnixTime,
     /// A relay was registered by it.
     pub used: bool,
 }
@@ -126,7 +127,7 @@ pub struct RelayOrders {
     /// network, and a connection that has the address is ended. Empty unless the controller's
     /// database was restored from a backup and tickets from the lost time are still valid.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub holders: Vec<(Vni, u32, DeviceId)>,
+    pub holders: Vec<(Vni, HostIndex, DeviceId)>,
 }
 
 /// Most addresses in [`RelayOrders::holders`], the newest; some 60 bytes each.

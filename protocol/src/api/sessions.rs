@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::UnixTime;
 use crate::key::{NetworkId, Secret};
 
 /// Makes the owner account, the first organisation and its default network.
@@ -50,8 +51,8 @@ pub struct LoginRequest {
 pub struct LoginResponse {
     /// Bearer token, `ovs_…`.
     pub session: Secret,
-    /// Its end, seconds since the Unix epoch.
-    pub expires: u64,
+    /// Its end.
+    pub expires: UnixTime,
     /// The email address that the account goes by.
     pub email: String,
     /// Organisation's name.
@@ -68,7 +69,7 @@ pub struct PasswordRequest {
     pub new: Secret,
 }
 
-/// A session, for lists. Times are seconds since the Unix epoch.
+/// A session, for lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionSummary {
     /// The id by which the session can be ended; not a secret.
@@ -76,11 +77,11 @@ pub struct SessionSummary {
     /// This is the session that asks.
     pub current: bool,
     /// The time at which it began; approximate for a session of an earlier version.
-    pub created: u64,
+    pub created: UnixTime,
     /// The time of its last use, accurate to some minutes.
-    pub last_used: u64,
+    pub last_used: UnixTime,
     /// The time at which it ends even if it is used.
-    pub expires: u64,
+    pub expires: UnixTime,
     /// The address from which it was opened: an IPv4 address, or the /56 of an IPv6 one; empty if
     /// it was not recorded.
     pub source: String,

@@ -5,7 +5,7 @@ fn network() -> Network {
         routes: Vec::new(),
         name: "demo".into(),
         vni: Vni::new(0x1000).unwrap(),
-        host: 1,
+        host: HostIndex::MIN,
         label: "laptop".into(),
         relays: vec![RelayId([1; 16])],
         filter: Filter::starter(),
@@ -28,6 +28,7 @@ fn peer(label: &str) -> Peer {
     }
 }
 
+const HOST: HostIndex = HostIndex::new(2).unwrap();
 const ID: NetworkId = NetworkId([2; 16]);
 
 fn map() -> Netmap {
@@ -46,12 +47,12 @@ fn deltas_apply_in_order_and_a_gap_changes_nothing() {
     let mut map = map();
     let joined = Change::Peer {
         network: ID,
-        host: 2,
+        host: HOST,
         peer: Box::new(peer("web")),
     };
     let online = Change::PeerOnline {
         network: ID,
-        host: 2,
+        host: HOST,
         online: true,
     };
     assert_eq!(
@@ -70,13 +71,13 @@ fn deltas_apply_in_order_and_a_gap_changes_nothing() {
             .1
             .peer_named("web")
             .map(|(host, peer)| (host, peer.online)),
-        Some((2, true))
+        Some((HOST, true))
     );
 
     let before = map.clone();
     let gone = Change::PeerGone {
         network: ID,
-        host: 2,
+        host: HOST,
     };
     assert_eq!(
         map.apply(&Delta {
@@ -106,7 +107,7 @@ fn a_change_about_an_unknown_network_is_skipped() {
     let other = NetworkId([9; 16]);
     let change = Change::Peer {
         network: other,
-        host: 2,
+        host: HOST,
         peer: Box::new(peer("web")),
     };
     assert_eq!(

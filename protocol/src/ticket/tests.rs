@@ -6,10 +6,10 @@ fn ticket(networks: usize) -> Ticket {
     Ticket {
         device: DeviceId([0xff; 16]),
         identity: IdentitySecret::from_seed([5; 32]).public(),
-        networks: vec![(Vni::new(Vni::LAST).unwrap(), u32::MAX); networks],
+        networks: vec![(Vni::new(Vni::LAST).unwrap(), HostIndex::MAX); networks],
         epoch: u64::MAX,
-        not_before: 1_000,
-        expires: 2_000,
+        not_before: UnixTime::from_secs(1_000),
+        expires: UnixTime::from_secs(2_000),
     }
 }
 
@@ -24,19 +24,25 @@ fn signer() -> (KeyId, IdentitySecret, TicketKeys) {
 fn a_ticket_holds_for_its_time_and_signer() {
     let (id, key, keys) = signer();
     let text = ticket(1).sign(&id, &key);
-    assert_eq!(Ticket::verify(&text, &keys, 1_500), Ok(ticket(1)));
-    assert_eq!(Ticket::verify(&text, &keys, 999), Err(TicketError::NotYet));
     assert_eq!(
-        Ticket::verify(&text, &keys, 2_000),
+        Ticket::verify(&text, &keys, UnixTime::from_secs(1_500)),
+        Ok(ticket(1))
+    );
+    assert_eq!(
+        Ticket::verify(&text, &keys, UnixTime::from_secs(999)),
+        Err(TicketError::NotYet)
+    );
+    assert_eq!(
+        Ticket::verify(&text, &keys, UnixTime::from_secs(2_000)),
         Err(TicketError::Expired)
     );
     assert_eq!(
-        Ticket::verify(&text, &TicketKeys::new(), 1_500),
+        Ticket::verify(&text, &TicketKeys::new(), UnixTime::from_secs(1_500)),
         Err(TicketError::UnknownKey)
     );
     let other = TicketKeys::from([(id, IdentitySecret::from_seed([7; 32]).public())]);
     assert_eq!(
-        Ticket::verify(&text, &other, 1_500),
+        Ticket::verify(&text, &other, UnixTime::from_secs(1_500)),
         Err(TicketError::Forged)
     );
 }
@@ -46,10 +52,10 @@ fn the_longest_ticket_fits_its_limit() {
     let (id, key, keys) = signer();
     let text = ticket(NETWORKS_MAX).sign(&id, &key);
     assert!(text.len() <= TICKET_MAX, "{} bytes", text.len());
-    assert!(Ticket::verify(&text, &keys, 1_500).is_ok());
+    assert!(Ticket::verify(&text, &keys, UnixTime::from_secs(1_500)).is_ok());
     let over = ticket(NETWORKS_MAX + 1).sign(&id, &key);
     assert_eq!(
-        Ticket::verify(&over, &keys, 1_500),
+        Ticket::verify(&over, &keys, UnixTime::from_secs(1_500)),
         Err(TicketError::Malformed)
     );
 }
@@ -96,14 +102,14 @@ proptest! {
         let at = at % bytes.len();
         bytes[at] ^= change;
         if let Ok(text) = String::from_utf8(bytes) {
-            prop_assert!(Ticket::verify(&text, &keys, 1_500).is_err());
+            prop_assert!(Ticket::verify(&text, &keys, UnixTime::from_secs(1_500)).is_err());
         }
     }
 
     #[test]
     fn arbitrary_text_never_panics(text in ".{0,300}") {
         let keys = TicketKeys::from([(KeyId("k".into()), IdentityKey(random_bytes()))]);
-        let _ = Ticket::verify(&text, &keys, 0);
-        let _ = Ticket::verify(&format!("v4.public.{text}"), &keys, 0);
+        let _ = Ticket::verify(&text, &keys, UnixTime::from_secs(0));
+        let _ = Ticket::verify(&format!("v4.public.{text}"), &keys, UnixTime::from_secs(0));
     }
 }

@@ -1,3 +1,4 @@
+use overlan_protocol::HostIndex;
 use overlan_protocol::frame::Vni;
 use overlan_protocol::key::IdentitySecret;
 use overlan_protocol::ticket::KeyId;
@@ -7,6 +8,10 @@ use super::*;
 const NOW: u64 = 1_800_000_000;
 const EXPORTER: Exporter = [7; 32];
 const RELAY: RelayId = RelayId([3; 16]);
+
+fn host(number: u32) -> HostIndex {
+    HostIndex::new(number).expect("a host")
+}
 
 struct Case {
     signer: IdentitySecret,
@@ -24,10 +29,10 @@ impl Case {
             ticket: Ticket {
                 device: DeviceId([9; 16]),
                 identity: device.public(),
-                networks: vec![(Vni::new(0x1000).expect("usable"), 5)],
+                networks: vec![(Vni::new(0x1000).expect("usable"), host(5))],
                 epoch: 3,
-                not_before: NOW - 10,
-                expires: NOW + 10,
+                not_before: UnixTime::from_secs(NOW - 10),
+                expires: UnixTime::from_secs(NOW + 10),
             },
             device,
         }
@@ -59,20 +64,20 @@ impl Case {
 fn an_address_that_the_controller_gave_to_another_is_no_part_of_the_ticket() {
     let mut case = Case::new();
     let vni = |number| overlan_protocol::frame::Vni::new(number).unwrap();
-    case.ticket.networks = vec![(vni(0x1000), 5), (vni(0x2000), 6)];
+    case.ticket.networks = vec![(vni(0x1000), host(5)), (vni(0x2000), host(6))];
     let body = case.body(&case.device, &EXPORTER, RELAY);
     let (own, other) = (case.ticket.device, DeviceId([0xee; 16]));
     let judge = |holders: &[(u32, u32, DeviceId)]| {
         let mut orders = case.orders(&[]);
         orders.holders = holders
             .iter()
-            .map(|(number, host, device)| (Place::new(vni(*number), *host).unwrap(), *device))
+            .map(|(number, index, device)| (Place::new(vni(*number), host(*index)), *device))
             .collect();
         admit(&body, &EXPORTER, RELAY, &orders, UnixTime::from_secs(NOW))
             .map(|it| it.ticket.networks)
             .map_err(|reject| reject.code)
     };
-    let (first, second) = ((vni(0x1000), 5), (vni(0x2000), 6));
+    let (first, second) = ((vni(0x1000), host(5)), (vni(0x2000), host(6)));
     assert_eq!(judge(&[(0x1000, 5, own)]), Ok(vec![first, second]));
     assert_eq!(judge(&[(0x1000, 9, other)]), Ok(vec![first, second]));
     assert_eq!(judge(&[(0x1000, 5, other)]), Ok(vec![second]));

@@ -1,6 +1,7 @@
 //! Connections without sockets, in virtual time, on a relay with a 256th of the memory: one network
 //! may use all of it, and other networks do not notice.
 
+use overlan_protocol::HostIndex;
 use overlan_protocol::api::RelayOrders;
 use overlan_protocol::frame::Vni;
 use overlan_protocol::key::{DeviceId, IdentitySecret, RelayId};
@@ -64,11 +65,11 @@ impl Relay {
             identity: IdentitySecret::from_seed([1; 32]).public(),
             networks: networks
                 .iter()
-                .map(|vni| (Vni::new(*vni).unwrap(), host))
+                .map(|vni| (Vni::new(*vni).unwrap(), HostIndex::new(host).unwrap()))
                 .collect(),
             epoch: 1,
-            not_before: WALL - 10,
-            expires: WALL + 86_400,
+            not_before: UnixTime::from_secs(WALL - 10),
+            expires: UnixTime::from_secs(WALL + 86_400),
         };
         let admitted = Admitted {
             ticket,

@@ -1,5 +1,6 @@
 //! A relay that has forwarded for a while takes no more memory for what it forwards.
 
+use overlan_protocol::HostIndex;
 use overlan_protocol::frame::{Address, Frame, Vni};
 use overlan_protocol::key::{DeviceId, IdentitySecret};
 use std::time::Duration;
@@ -13,10 +14,10 @@ fn attach(relay: &Forwarder, host: u8, now: Instant) -> Forwarding {
     let ticket = Ticket {
         device: DeviceId([host; 16]),
         identity: IdentitySecret::from_seed([host; 32]).public(),
-        networks: vec![(Vni::new(NET).unwrap(), u32::from(host))],
+        networks: vec![(Vni::new(NET).unwrap(), HostIndex::new(host.into()).unwrap())],
         epoch: 1,
-        not_before: WALL - 10,
-        expires: WALL + 86_400,
+        not_before: UnixTime::from_secs(WALL - 10),
+        expires: UnixTime::from_secs(WALL + 86_400),
     };
     relay
         .attach(ticket, 1, now, UnixTime::from_secs(WALL))

@@ -12,7 +12,7 @@ fn vni(number: u32) -> Vni {
 }
 
 fn place(number: u32, host: u32) -> Place {
-    Place::new(vni(number), host).expect("a host's number")
+    Place::new(vni(number), HostIndex::new(host).expect("a host's number"))
 }
 
 fn to(vni: u32, host: u32) -> Address {
@@ -29,7 +29,7 @@ fn attach(
 ) -> Result<Attached, Superseded> {
     let places = networks.iter();
     let places: Vec<Place> = places
-        .filter_map(|(vni, own)| Place::new(*vni, *own))
+        .filter_map(|(vni, own)| Some(Place::new(*vni, HostIndex::new(*own)?)))
         .collect();
     let claim = Claim {
         device: device(number),

@@ -11,8 +11,8 @@ async fn a_connection_does_not_outlive_its_ticket_and_grace() {
     })
     .await;
     let device = Device::new(&[(NET, 1)]);
-    let mut ticket = relay.lab.ticket(&device, clock::wall().as_secs());
-    ticket.expires = clock::wall().as_secs() + 2;
+    let mut ticket = relay.lab.ticket(&device, clock::wall());
+    ticket.expires = clock::wall() + Duration::from_secs(2);
     let text = relay.lab.sign(&ticket);
     let mut wire = relay.wire().await;
     let answer = wire.hello(&device.secret, relay.lab.relay, &text, 1).await;
@@ -131,7 +131,7 @@ async fn of_two_devices_with_one_address_the_one_that_the_controller_names_has_i
     let mut wire_peer = relay.attach(&peer, 1).await;
     let mut wire_lost = relay.attach(&lost, 1).await;
     let mut orders = relay.lab.orders(2, Vec::new());
-    orders.holders = vec![(named.networks[0].0, 2, named.id)];
+    orders.holders = vec![(named.networks[0].0, named.networks[0].1, named.id)];
     relay.hub.apply(orders);
     let told = wire_lost.hear().await;
     assert_eq!(rejected(&told), Some(RejectCode::HeldByOthers));

@@ -14,6 +14,7 @@ use overlan_protocol::frame::{self, Address, BODY_MAX, Frame, GoneReason, Vni};
 use overlan_protocol::hello::{Hello, Reject, Welcome};
 use overlan_protocol::key::{DeviceId, Fingerprint, IdentitySecret, RelayId};
 use overlan_protocol::ticket::{KeyId, Ticket};
+use overlan_protocol::{HostIndex, UnixTime};
 use overlan_transport::connect;
 use overlan_transport::outgoing::Outgoing;
 use overlan_transport::tls::{self, ServerTrust, Stepwise};
@@ -75,14 +76,14 @@ impl Lab {
     }
 
     /// A ticket for `device` that is valid around `now`.
-    pub(crate) fn ticket(&self, device: &Device, now: u64) -> Ticket {
+    pub(crate) fn ticket(&self, device: &Device, now: UnixTime) -> Ticket {
         Ticket {
             device: device.id,
             identity: device.secret.public(),
             networks: device.networks.clone(),
             epoch: 1,
-            not_before: now - 300,
-            expires: now + 3_600,
+            not_before: now - Duration::from_secs(300),
+            expires: now + Duration::from_secs(3_600),
         }
     }
 
@@ -95,16 +96,17 @@ impl Lab {
 pub(crate) struct Device {
     pub(crate) id: DeviceId,
     pub(crate) secret: IdentitySecret,
-    pub(crate) networks: Vec<(Vni, u32)>,
+    pub(crate) networks: Vec<(Vni, HostIndex)>,
 }
 
 impl Device {
     pub(crate) fn new(networks: &[(u32, u32)]) -> Self {
         let vni = |number| Vni::new(number).expect("not a reserved VNI");
+        let host = |number| HostIndex::new(number).expect("a host");
         Self {
             id: DeviceId::random(),
             secret: IdentitySecret::generate(),
-            networks: networks.iter().map(|(v, host)| (vni(*v), *host)).collect(),
+            networks: networks.iter().map(|(v, h)| (vni(*v), host(*h))).collect(),
         }
     }
 }

@@ -32,7 +32,7 @@ fn flood(relay: &Running, vni: u32, devices: u32) -> Vec<Conn> {
     let attach = |host| {
         let device = Device::new(&[(vni, host)]);
         let admitted = Admitted {
-            ticket: relay.lab.ticket(&device, wall.as_secs()),
+            ticket: relay.lab.ticket(&device, wall),
             sequence: 1,
             version: PROTOCOL_VERSION,
         };

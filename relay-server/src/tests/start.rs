@@ -62,7 +62,7 @@ async fn a_new_relay_registers_obeys_new_orders_and_restarts_without_the_control
 
     // A revocation reaches the client through the heartbeat that the controller holds.
     let device = Device::new(&[(NET, 1)]);
-    let ticket = lab.sign(&lab.ticket(&device, clock::wall().as_secs()));
+    let ticket = lab.sign(&lab.ticket(&device, clock::wall()));
     let mut wire = Wire::connect(address, pin).await;
     let answer = wire.hello(&device.secret, lab.relay, &ticket, 1).await;
     assert!(matches!(answer, Heard::Welcome(_)), "{answer:?}");

@@ -12,9 +12,7 @@ use super::*;
 async fn a_proof_for_another_connection_is_refused() {
     let relay = Running::start(short()).await;
     let device = Device::new(&[(NET, 1)]);
-    let ticket = relay
-        .lab
-        .sign(&relay.lab.ticket(&device, clock::wall().as_secs()));
+    let ticket = relay.lab.sign(&relay.lab.ticket(&device, clock::wall()));
     let mut wire = relay.wire().await;
     let stranger = IdentitySecret::generate();
     let answer = wire.hello(&stranger, relay.lab.relay, &ticket, 1).await;
@@ -42,8 +40,8 @@ async fn a_proof_for_another_connection_is_refused() {
 async fn an_expired_ticket_is_refused() {
     let relay = Running::start(short()).await;
     let device = Device::new(&[(NET, 1)]);
-    let mut ticket = relay.lab.ticket(&device, clock::wall().as_secs());
-    ticket.expires = clock::wall().as_secs() - 1;
+    let mut ticket = relay.lab.ticket(&device, clock::wall());
+    ticket.expires = clock::wall() - Duration::from_secs(1);
     let text = relay.lab.sign(&ticket);
     let answer = relay
         .wire()

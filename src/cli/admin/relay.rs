@@ -83,7 +83,7 @@ pub(super) fn token_row(token: &RelayTokenSummary, now: UnixTime) -> [String; 4]
     [
         token.id.clone(),
         token.name.clone(),
-        super::end(UnixTime::from_secs(token.expires), now),
+        super::end(token.expires, now),
         match token.used {
             true => "yes".to_owned(),
             false => "no".to_owned(),

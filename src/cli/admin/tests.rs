@@ -8,7 +8,7 @@ fn a_key_shows_what_became_of_it() {
         reusable: true,
         approval: false,
         ephemeral: true,
-        expires: 90_000,
+        expires: UnixTime::from_secs(90_000),
         uses: 3,
         revoked: false,
         note: "CI".to_owned(),

@@ -3,6 +3,7 @@ use overlan::program::service::{Serve, Target};
 use overlan::program::socket::{
     CallError, RefusalKind, Request, Response, call, call_until_stopped,
 };
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::TicketResponse;
 
 use super::*;
@@ -30,7 +31,7 @@ async fn start() -> Up {
     state
         .save_ticket(&TicketResponse {
             ticket: "v4.public.none".to_owned(),
-            expires: 1,
+            expires: UnixTime::from_secs(1),
             networks: Vec::new(),
         })
         .unwrap();

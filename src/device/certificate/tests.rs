@@ -1,5 +1,6 @@
 use super::*;
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::NameCertificate;
 use rcgen::{CertificateParams, KeyPair as RcgenKeyPair, PublicKeyData, SignatureAlgorithm};
 
@@ -39,7 +40,7 @@ fn answer(now: UnixTime, names: &Names, key: NameKey) -> CertificateResponse {
     CertificateResponse {
         certificates: names.iter().map(certificate).collect(),
         ca: BASE64.encode(own.der()),
-        expires: (now + 14 * DAY).as_secs(),
+        expires: now + 14 * DAY,
     }
 }
 

@@ -292,7 +292,7 @@ async fn a_ticket_past_its_time_is_replaced_and_kept() {
     let web = lab.member("web").await;
     let old = TicketResponse {
         ticket: "old".to_owned(),
-        expires: 1,
+        expires: UnixTime::from_secs(1),
         networks: Vec::new(),
     };
     web.state.save_ticket(&old).unwrap();
@@ -300,7 +300,7 @@ async fn a_ticket_past_its_time_is_replaced_and_kept() {
     let mut ticket = session.control.ticket();
     let fresh = timeout(WITHIN, ticket.wait_for(|ticket| ticket.ticket != "old")).await;
     let fresh = fresh.unwrap().unwrap().clone();
-    assert!(fresh.expires > wall().as_secs());
+    assert!(fresh.expires > wall());
     let kept = web.state.load_ticket().unwrap().unwrap();
     assert!(kept.ticket != "old" && kept.expires >= fresh.expires);
     session.end().await;
@@ -331,7 +331,7 @@ async fn a_removed_device_forgets_what_it_was() {
     web.state.save_device(&web.device).unwrap();
     let ticket = TicketResponse {
         ticket: "old".to_owned(),
-        expires: wall().as_secs() + overlan_protocol::ticket::TICKET_LIFE_SECS,
+        expires: wall() + Duration::from_secs(overlan_protocol::ticket::TICKET_LIFE_SECS),
         networks: Vec::new(),
     };
     let session = Session::start(web.control_with(None, ticket));

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use overlan_protocol::address;
 use overlan_protocol::policy::Protocol;
 use overlan_transport::clock::now;
 use tokio::time::timeout;
@@ -58,11 +57,9 @@ impl Node {
             };
             let filter = membership.filter();
             for (host, peer) in &network.peers {
-                let address = address::v4(*host);
-                let known = membership.peer(*host).zip(address);
+                let known = membership.peer(*host);
                 if peer.online && filter.allows_outbound(*host, Protocol::Icmp, 0) {
-                    waiting
-                        .extend(known.map(|(peer, address)| (membership.clone(), peer, address)));
+                    waiting.extend(known.map(|peer| (membership.clone(), peer, host.v4())));
                 }
             }
         }

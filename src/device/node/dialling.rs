@@ -7,6 +7,7 @@ use std::time::Duration;
 use overlan_netstack as netstack;
 use overlan_plane::engine::{Peer, Presence};
 use overlan_plane::route::Choice;
+use overlan_protocol::HostIndex;
 use overlan_protocol::policy::Protocol;
 use overlan_transport::clock::now;
 use tokio::time::{sleep, timeout};
@@ -103,20 +104,13 @@ impl Inner {
             }
         }
     }
+}
 
-    /// Returns the address of a host in the address family of the destination; names mean IPv4.
-    pub(super) fn address(
-        &self,
-        host: u32,
-        destination: &Destination,
-    ) -> Result<IpAddr, DialError> {
-        match destination {
-            Destination::Address(address) | Destination::AddressIn(address, _) => Ok(address.get()),
-            Destination::Name(_) => {
-                let address = overlan_protocol::address::v4(host);
-                address.map(IpAddr::V4).ok_or(DialError::UnknownName)
-            }
-        }
+/// Returns the address of a host in the address family of the destination; names mean IPv4.
+pub(super) fn address_for(host: HostIndex, destination: &Destination) -> IpAddr {
+    match destination {
+        Destination::Address(address) | Destination::AddressIn(address, _) => address.get(),
+        Destination::Name(_) => host.v4().into(),
     }
 }
 

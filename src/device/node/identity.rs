@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use overlan_protocol::address;
+use overlan_protocol::HostIndex;
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::netmap::Owner;
 
@@ -71,7 +71,7 @@ impl Inner {
     pub(super) fn identify(&self, peer: PeerAddr) -> Option<PeerIdentity> {
         let netmap = self.control.netmap().borrow().clone();
         let network = netmap.networks.get(&peer.network)?;
-        let host = address::host_index(peer.address.ip().to_canonical())?;
+        let host = HostIndex::of_address(peer.address.ip().to_canonical())?;
         let this_device = host == network.host;
         let (label, device, key, owner) = if this_device {
             let key = self.device.identity.public();

@@ -9,7 +9,6 @@ use std::sync::{Arc, Weak};
 use std::task::Poll;
 
 use overlan_netstack as netstack;
-use overlan_protocol::address;
 use overlan_protocol::key::{NetworkId, random_bytes};
 use overlan_protocol::policy::Protocol;
 use tokio::net::TcpListener;
@@ -155,7 +154,7 @@ impl Overlay for NodeOverlay {
     fn bind(&self, peer: &Destination) -> Result<BoundPort, DialError> {
         let resolved = self.0.snapshot().device(peer)?;
         let membership = self.0.membership(&resolved)?;
-        let addresses = address::both(resolved.host).ok_or(DialError::UnknownName)?;
+        let addresses = resolved.host.addresses();
         let is_v6 = peer.address().is_some_and(|address| address.is_ipv6());
         let own = *membership
             .addresses()

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use overlan_netstack::PingError;
+use overlan_protocol::HostIndex;
 use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId};
 use overlan_protocol::netmap::Owner;
 use overlan_protocol::policy::Protocol;
@@ -145,9 +146,7 @@ impl Inner {
             network: network.name.clone(),
             device: peer.map_or(snapshot.device, |peer| peer.device),
             identity: peer.map(|peer| peer.identity),
-            addresses: overlan_protocol::address::both(resolved.host)
-                .map(Vec::from)
-                .unwrap_or_default(),
+            addresses: resolved.host.addresses().into(),
             online: presence == Presence::Online,
             presence,
             relays: relays
@@ -161,7 +160,7 @@ impl Inner {
 
     /// Returns the presence of a device of a network. A device whose keys the engine does not
     /// believe is unknown.
-    pub(super) fn presence_of(&self, network: NetworkId, host: u32) -> Presence {
+    pub(super) fn presence_of(&self, network: NetworkId, host: HostIndex) -> Presence {
         let memberships = self.engine.memberships();
         let peer = memberships.get(&network).and_then(|it| it.peer(host));
         peer.map_or(Presence::Unknown, |peer| self.engine.presence(now(), &peer))

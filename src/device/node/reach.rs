@@ -5,13 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use overlan_netstack as netstack;
-use overlan_protocol::address;
+use overlan_protocol::HostIndex;
 use overlan_protocol::gateway;
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::netmap::Netmap;
 use overlan_protocol::policy::Protocol;
 use overlan_transport::clock::now;
 
+use super::dialling::address_for;
 use super::{Inner, Node};
 use crate::host::splice::Patience;
 use crate::names::DialError;
@@ -84,7 +85,7 @@ impl Node {
 /// A device that may be dialled.
 pub(super) struct Reached {
     pub(super) membership: Arc<Membership>,
-    pub(super) host: u32,
+    pub(super) host: HostIndex,
     pub(super) address: IpAddr,
     pub(super) network: NetworkId,
 }
@@ -138,7 +139,7 @@ impl Inner {
         Ok(Reached {
             membership,
             host: device.host,
-            address: self.address(device.host, destination)?,
+            address: address_for(device.host, destination),
             network: device.network,
         })
     }
@@ -151,9 +152,7 @@ impl Inner {
     ) -> Result<Reached, DialError> {
         let network = snapshot.networks.get(&gateway.network);
         let network = network.ok_or(DialError::UnknownName)?;
-        let address: IpAddr = address::v4(gateway.host)
-            .ok_or(DialError::UnknownName)?
-            .into();
+        let address = IpAddr::V4(gateway.host.v4());
         let device = Destination::AddressIn(address.into(), network.name.clone());
         self.reach(snapshot, &device, Protocol::Tcp, gateway::PORT)
     }

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use overlan_netstack as netstack;
-use overlan_protocol::address;
 use overlan_protocol::dns::{Via, ViaHost};
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::netmap::Netmap;
@@ -144,9 +143,7 @@ impl Inner {
                 let device = members
                     .and_then(|members| names::device_named(network, members, &label))
                     .ok_or(DialError::UnknownName)?;
-                address::v4(device.host)
-                    .ok_or(DialError::UnknownName)?
-                    .into()
+                device.host.v4().into()
             }
         };
         self.dial_within(snapshot, network, address, via.port).await

@@ -1,7 +1,6 @@
 //! Fills in a node's status. Decides nothing: `device/status.rs` decides how it is shown.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -73,7 +72,7 @@ impl Inner {
             id: self.device.device,
             label: first.label.clone(),
             name: format!("{}.{}.{}", first.label, first.name, netmap.domain),
-            addresses: addresses(first.host),
+            addresses: first.host.addresses().into(),
         }
     }
 
@@ -98,7 +97,7 @@ impl Inner {
             status::PeerStatus {
                 name: format!("{}.{}.{}", peer.label, network.name, netmap.domain),
                 label: peer.label.clone(),
-                addresses: addresses(*host),
+                addresses: host.addresses().into(),
                 online: presence == Presence::Online,
                 presence,
                 relay: relay.map(|relay| relay.name.clone()),
@@ -110,7 +109,7 @@ impl Inner {
             name: network.name.clone(),
             vni: network.vni,
             device: format!("{}.{}.{}", network.label, network.name, netmap.domain),
-            addresses: addresses(network.host),
+            addresses: network.host.addresses().into(),
             attached: self.engine.is_attached_to(network.vni, &network.relays),
             peers: peers.collect(),
         }
@@ -155,11 +154,6 @@ impl Inner {
         }
         counters
     }
-}
-
-fn addresses(host: u32) -> Vec<IpAddr> {
-    let both = overlan_protocol::address::both(host);
-    both.map(Vec::from).unwrap_or_default()
 }
 
 fn health_status(health: Health) -> status::ControlStatus {

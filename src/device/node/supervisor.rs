@@ -51,7 +51,7 @@ impl Inner {
     fn follow_netmap(self: &Arc<Self>, netmap: &Netmap, known: &mut KnownPeers) {
         // Not around the whole task, since it wakes for every deadline of a packet.
         let _device = self.span.enter();
-        known.handle_time(wall().as_secs());
+        known.handle_time(wall());
         for refused in self.engine.apply(now(), netmap, known) {
             let (name, device) = (&refused.label, &refused.device);
             let peer = tracing::warn_span!("peer", name, %device);

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::LoginResponse;
 use overlan_protocol::key::{DeviceId, IdentitySecret};
 use zeroize::Zeroizing;
@@ -16,7 +17,7 @@ fn session(host: &str) -> Login {
         join: join(host),
         login: LoginResponse {
             session: Secret::new("ovs_1"),
-            expires: 100,
+            expires: UnixTime::from_secs(100),
             email: "a@example.com".to_owned(),
             organisation: "acme".to_owned(),
         },

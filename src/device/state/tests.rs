@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use data_encoding::BASE64URL_NOPAD;
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::LoginResponse;
 use overlan_protocol::key::{IdentityKey, IdentitySecret, Secret};
 
@@ -83,7 +84,7 @@ fn stores_everything(dir: &StateDir) {
 
     let known = KnownPeer {
         identity: IdentityKey([4; 32]),
-        named: 5,
+        named: UnixTime::from_secs(5),
     };
     let peers = BTreeMap::from([(DeviceId([3; 16]), known)]);
     dir.save_known_peers(&peers).unwrap();
@@ -91,7 +92,7 @@ fn stores_everything(dir: &StateDir) {
 
     let ticket = TicketResponse {
         ticket: "v4.public.x".to_owned(),
-        expires: 5,
+        expires: UnixTime::from_secs(5),
         networks: Vec::new(),
     };
     dir.save_ticket(&ticket).unwrap();
@@ -101,7 +102,7 @@ fn stores_everything(dir: &StateDir) {
         join: stored.join,
         login: LoginResponse {
             session: Secret::new("ovs_abc"),
-            expires: 9,
+            expires: UnixTime::from_secs(9),
             email: "a@example.com".to_owned(),
             organisation: "acme".to_owned(),
         },
@@ -273,7 +274,7 @@ fn a_turned_bit_is_noticed_wherever_it_lies() {
     let Fixture { dir, _root } = fixture();
     let known = KnownPeer {
         identity: IdentityKey([4; 32]),
-        named: 5,
+        named: UnixTime::from_secs(5),
     };
     let peers = BTreeMap::from([(DeviceId([3; 16]), known)]);
     dir.save_known_peers(&peers).unwrap();
@@ -320,7 +321,7 @@ fn logging_out_forgets_device_ticket_and_netmap_but_not_what_is_served() {
     dir.save_device(&device()).unwrap();
     dir.save_ticket(&TicketResponse {
         ticket: "t".to_owned(),
-        expires: 1,
+        expires: UnixTime::from_secs(1),
         networks: Vec::new(),
     })
     .unwrap();

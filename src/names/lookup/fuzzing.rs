@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use hickory_proto::op::Message;
 use hickory_proto::rr::{Name, RecordType};
+use overlan_protocol::HostIndex;
 use overlan_protocol::dns::{Dns, Record, Via, ViaHost, Zone};
 use overlan_protocol::frame::Vni;
 use overlan_protocol::key::{DeviceId, NetworkId};
@@ -110,7 +111,7 @@ fn netmap() -> Netmap {
         routes: Vec::new(),
         name: "demo".into(),
         vni: Vni::new(0x1000).expect("a sound number"),
-        host: 1,
+        host: HostIndex::MIN,
         label: "laptop".into(),
         relays: Vec::new(),
         filter: Filter::starter(),

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use hickory_proto::rr::rdata::PTR;
 use hickory_proto::rr::{Name, RData};
+use overlan_protocol::HostIndex;
 use overlan_protocol::address;
 use overlan_protocol::netmap::{Netmap, Network};
 
@@ -40,7 +41,7 @@ pub(crate) fn find(text: &str, netmap: &Netmap) -> Option<Found> {
     let device_names: Vec<RData> = (labels.len() == whole)
         .then(|| family.address(&labels))
         .flatten()
-        .and_then(address::host_index)
+        .and_then(HostIndex::of_address)
         .map(|host| pointers(host, netmap))
         .unwrap_or_default();
     Some(if device_names.is_empty() {
@@ -54,7 +55,7 @@ pub(crate) fn find(text: &str, netmap: &Netmap) -> Option<Found> {
 }
 
 /// Lists the names of all devices with this host index, network by network.
-fn pointers(host: u32, netmap: &Netmap) -> Vec<RData> {
+fn pointers(host: HostIndex, netmap: &Netmap) -> Vec<RData> {
     netmap
         .networks
         .values()
@@ -66,7 +67,7 @@ fn pointers(host: u32, netmap: &Netmap) -> Vec<RData> {
         .collect()
 }
 
-fn label_of(network: &Network, host: u32) -> Option<&str> {
+fn label_of(network: &Network, host: HostIndex) -> Option<&str> {
     if network.host == host {
         return Some(&network.label);
     }

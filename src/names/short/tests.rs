@@ -105,7 +105,7 @@ fn a_device_does_not_take_the_name_of_what_a_gateway_leads_to() {
         panic!("{:?}", ask(443))
     };
     let host = hosts.preferred();
-    assert_eq!((host.host, &*host.target), (3, "web.demo"));
+    assert_eq!((host.host.get(), &*host.target), (3, "web.demo"));
     assert!(
         matches!(ask(80), Ok(Way::Foreign(NameError::NoRouteToPort(_)))),
         "{:?}",

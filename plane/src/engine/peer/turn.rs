@@ -128,7 +128,7 @@ impl Peer {
         Address {
             vni: self.vni.get(),
             flow,
-            host: self.key.host,
+            host: self.key.host.get(),
         }
     }
 }

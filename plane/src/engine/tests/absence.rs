@@ -217,7 +217,7 @@ fn who_leaves_while_it_waits_for_credit_still_tells_its_peers() {
     let address = Address {
         vni: VNI.get(),
         flow: 0,
-        host: HOSTS[0],
+        host: HOSTS[0].get(),
     };
     let released = lab.released(1, HOME);
     let credit = Frame::Credit {

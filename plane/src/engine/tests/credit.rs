@@ -34,7 +34,7 @@ fn without_credit_a_peer_waits_and_with_credit_it_goes_on() {
     let address = Address {
         vni: VNI.get(),
         flow: 0,
-        host: HOSTS[1],
+        host: HOSTS[1].get(),
     };
     let released = lab.released(0, HOME);
     let credit = Frame::Credit {
@@ -83,7 +83,7 @@ fn counters_tell_how_long_a_peer_waited_for_its_turn_for_credit_and_for_the_sock
         address: Address {
             vni: VNI.get(),
             flow: 0,
-            host: HOSTS[1],
+            host: HOSTS[1].get(),
         },
         released: lab.released(0, HOME) + 30_000,
         window: 200_000,
@@ -148,10 +148,10 @@ fn credit_that_cannot_be_ends_the_link() {
         released,
         window: 100_000,
     };
-    lab.deliver(0, HOME, &credit(HOSTS[1], sent)).unwrap();
-    let more = lab.deliver(0, HOME, &credit(HOSTS[1], sent + 1));
+    lab.deliver(0, HOME, &credit(HOSTS[1].get(), sent)).unwrap();
+    let more = lab.deliver(0, HOME, &credit(HOSTS[1].get(), sent + 1));
     assert_eq!(more, Err(LinkEnd::FalseCredit));
-    let less = lab.deliver(0, HOME, &credit(HOSTS[1], sent - 1));
+    let less = lab.deliver(0, HOME, &credit(HOSTS[1].get(), sent - 1));
     assert_eq!(less, Err(LinkEnd::FalseCredit));
     let nobody = lab.deliver(0, HOME, &credit(4_711, 0));
     assert_eq!(nobody, Err(LinkEnd::FalseCredit));

@@ -24,7 +24,7 @@ fn what_the_filter_forbids_is_refused_and_no_listener_sees_it() {
 fn what_the_filter_allows_to_others_is_refused_too() {
     let mut lab = Lab::with(|index, network| {
         if index == 1 {
-            network.filter = only(PORT, vec![HOSTS[0] + 1]);
+            network.filter = only(PORT, vec![HostIndex::new(6).unwrap()]);
         }
     });
     let listener = lab.listen(1);
@@ -66,7 +66,7 @@ fn who_speaks_for_another_host_is_not_heard() {
     // Its own netmap lies to side 0 about its place; to all others it is the one the relay stamps.
     let mut lab = Lab::with(|index, network| {
         if index == 0 {
-            network.host = 77;
+            network.host = HostIndex::new(77).unwrap();
         }
     });
     let listener = lab.listen(1);
@@ -81,7 +81,7 @@ fn who_speaks_for_another_host_is_not_heard() {
 fn what_is_meant_for_another_host_is_dropped() {
     let mut lab = Lab::with(|index, network| {
         if index == 1 {
-            network.host = 77;
+            network.host = HostIndex::new(77).unwrap();
         }
     });
     let listener = lab.listen(1);
@@ -103,10 +103,10 @@ fn frames_that_fit_nowhere_are_counted_and_harm_nothing() {
         let frame = Frame::Data { address, message };
         lab.deliver(1, HOME, &frame).unwrap();
     };
-    send(VNI.get() + 1, HOSTS[0]);
+    send(VNI.get() + 1, HOSTS[0].get());
     send(VNI.get(), 4_711);
-    send(VNI.get(), HOSTS[1]);
-    send(VNI.get(), HOSTS[0]);
+    send(VNI.get(), HOSTS[1].get());
+    send(VNI.get(), HOSTS[0].get());
     assert_eq!(lab.drops(1, "unknown_network"), 1);
     assert_eq!(lab.drops(1, "unknown_peer"), 2);
     let all = lab.engine(1).counters().snapshot(lab.now);
@@ -124,7 +124,7 @@ fn a_gone_of_an_unknown_host_or_network_changes_nothing() {
     let mut lab = Lab::new();
     let listener = lab.listen(1);
     let (there, here) = lab.open(0, &listener);
-    for (vni, host) in [(VNI.get() + 1, HOSTS[1]), (VNI.get(), 4_711)] {
+    for (vni, host) in [(VNI.get() + 1, HOSTS[1].get()), (VNI.get(), 4_711)] {
         let address = Address { vni, flow: 0, host };
         let reason = GoneReason::NotHere;
         let frame = Frame::PeerGone { address, reason };

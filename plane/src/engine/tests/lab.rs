@@ -272,9 +272,9 @@ impl Lab {
                 if self.zombies.contains(&(other, relay)) {
                     return answers;
                 }
-                assert_eq!((address.vni, address.host), (VNI.get(), HOSTS[other]));
+                assert_eq!((address.vni, address.host), (VNI.get(), HOSTS[other].get()));
                 let stamped = Address {
-                    host: HOSTS[index],
+                    host: HOSTS[index].get(),
                     ..address
                 };
                 if self.sides[other].links.contains_key(&relay) && !self.asleep[other] {

@@ -117,7 +117,7 @@ fn a_new_place_in_the_network_ends_the_flows_of_the_old_one() {
     let listener = lab.listen(1);
     let (there, _here) = lab.open(0, &listener);
     let before = lab.membership(0);
-    lab.tell(0, |network| network.host = 6);
+    lab.tell(0, |network| network.host = HostIndex::new(6).unwrap());
     assert!(!Arc::ptr_eq(&before, &lab.membership(0)));
     let error = there.try_read(&mut [0; 8]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use overlan_netstack::{Connecting, TcpStream};
 use overlan_plane::engine::KnownPeers;
-use overlan_protocol::address;
 
 use super::{Client, Connection, STEPS_MAX, World};
 use crate::deployment::{HOSTS, NETWORK, PORT, netmap};
@@ -51,7 +50,7 @@ impl World {
     /// A connection from client `from` to the other one is opened from now on.
     pub(crate) fn connect(&mut self, from: usize) -> Pin<Box<Connecting>> {
         let membership = self.clients[from].engine.memberships()[&NETWORK].clone();
-        let remote = SocketAddr::new(address::both(HOSTS[1 - from]).unwrap()[0], PORT);
+        let remote = SocketAddr::new(HOSTS[1 - from].v4().into(), PORT);
         Box::pin(membership.stack().connect(self.now, remote).unwrap())
     }
 

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use overlan_netstack::{Connecting, TcpStream};
-use overlan_protocol::address;
 
 use super::World;
 use crate::deployment::{HOSTS, NETWORK, PORT};
@@ -54,7 +53,7 @@ impl World {
             {
                 let memberships = self.clients[from].engine.memberships();
                 let stack = memberships[&NETWORK].stack();
-                let remote = address::both(HOSTS[to]).unwrap()[usize::from(running.plan.v6)];
+                let remote = HOSTS[to].addresses()[usize::from(running.plan.v6)];
                 let connecting = stack
                     .connect(self.now, SocketAddr::new(remote, PORT))
                     .map_err(|error| error.to_string())?;

@@ -31,7 +31,7 @@ impl Shell for Wake {
 
 impl Overlay {
     pub(crate) fn new() -> Self {
-        let address = |host| IpAddr::from(overlan_protocol::address::v4(host).unwrap());
+        let address = |host| IpAddr::from(overlan_protocol::HostIndex::new(host).unwrap().v4());
         let notify = Arc::new(Notify::new());
         let stack = |host: u32| {
             Stack::new(

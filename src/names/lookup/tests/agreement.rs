@@ -42,8 +42,8 @@ fn all_names() -> Vec<String> {
 
 fn record() -> impl Strategy<Value = OwnRecord> {
     prop_oneof![
-        3 => (1u32..6).prop_map(|host| OwnRecord::A(address::v4(host).unwrap())),
-        1 => (1u32..6).prop_map(|host| OwnRecord::Aaaa(address::v6(host).unwrap())),
+        3 => (1u32..6).prop_map(|host| OwnRecord::A(HostIndex::new(host).unwrap().v4())),
+        1 => (1u32..6).prop_map(|host| OwnRecord::Aaaa(HostIndex::new(host).unwrap().v6())),
         2 => (1u8..4).prop_map(|last| OwnRecord::A([10, 1, 2, last].into())),
         4 => prop::sample::select(all_names()).prop_map(OwnRecord::Cname),
         1 => Just(OwnRecord::Txt("text".to_owned())),
@@ -123,7 +123,9 @@ fn made(name: &str, members: Vec<Member>, records: Records, zones: &[&str], own:
         peer.identity = IdentityKey([member.key; 32]);
         peer.online = member.online;
         peer.routes = member.routes.iter().map(|it| it.parse().unwrap()).collect();
-        network.peers.insert(index as u32 + 2, peer);
+        network
+            .peers
+            .insert(HostIndex::new(index as u32 + 2).unwrap(), peer);
     }
     for zone in zones {
         let via = match *zone {
@@ -205,7 +207,7 @@ fn devices(netmap: &Netmap, said: &Said) -> Vec<(NetworkId, u32)> {
         .addresses
         .iter()
         .copied()
-        .filter_map(address::host_index);
+        .filter_map(HostIndex::of_address);
     let there = hosts.filter(|host| *host == network.host || network.peers.contains_key(host));
     there.map(|host| (id, host)).collect()
 }

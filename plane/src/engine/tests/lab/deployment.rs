@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use overlan_protocol::address;
+use overlan_protocol::HostIndex;
 use overlan_protocol::frame::Vni;
 use overlan_protocol::key::{
     DeviceId, IdentitySecret, NetworkId, RelayId, TunnelKey, encode_signature,
@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::tunnel::StaticKey;
 
 pub(in crate::engine) fn address_of(index: usize) -> SocketAddr {
-    SocketAddr::new(address::both(HOSTS[index]).unwrap()[0], PORT)
+    SocketAddr::new(HOSTS[index].v4().into(), PORT)
 }
 
 pub(in crate::engine) fn network(index: usize) -> Network {
@@ -78,5 +78,6 @@ pub(in crate::engine) const HOME: RelayId = RelayId([0xa1; 16]);
 pub(in crate::engine) const BACKUP: RelayId = RelayId([0xa2; 16]);
 pub(in crate::engine) const NETWORK: NetworkId = NetworkId([7; 16]);
 pub(in crate::engine) const VNI: Vni = Vni::new(0x4242).unwrap();
-pub(in crate::engine) const HOSTS: [u32; 2] = [5, 9];
+pub(in crate::engine) const HOSTS: [HostIndex; 2] =
+    [HostIndex::new(5).unwrap(), HostIndex::new(9).unwrap()];
 pub(in crate::engine) const PORT: u16 = 80;
