@@ -45,7 +45,7 @@ pub(crate) fn network(name: &str, vni: u32) -> Network {
     }
 }
 
-fn host(number: u32) -> HostIndex {
+const fn host(number: u32) -> HostIndex {
     HostIndex::new(number).unwrap()
 }
 
@@ -169,7 +169,7 @@ fn in_several_networks_only_a_name_says_which() {
     assert_eq!(ask(&netmap, "fe80::1%eth0"), Err(NameError::Unknown));
     assert_eq!(ask(&netmap, "web.demo.overlan.lan"), Ok(WEB));
     let lab = ask(&netmap, "web.lab.overlan.lan").unwrap();
-    assert_eq!((lab.network, lab.host), (LAB, 2));
+    assert_eq!((lab.network, lab.host.get()), (LAB, 2));
     let mut none = netmap;
     none.networks.clear();
     assert_eq!(ask(&none, "100.64.0.2"), Err(NameError::Unknown));
@@ -220,7 +220,7 @@ fn a_gateway_host_is_found_by_the_closest_route_of_a_gateway_that_is_online() {
         let mut gateway = peer.clone();
         gateway.online = online;
         gateway.routes = routes.iter().map(|text| text.parse().unwrap()).collect();
-        network.peers.insert(host, gateway);
+        network.peers.insert(HostIndex::new(host).unwrap(), gateway);
     };
     put(11, true, &["10.0.0.0/8", "*.corp.internal"]);
     put(12, true, &["10.1.0.0/16:5432", "db.corp.internal"]);
@@ -228,7 +228,7 @@ fn a_gateway_host_is_found_by_the_closest_route_of_a_gateway_that_is_online() {
     let ask = |text: &str, port: u16| {
         let hosts = gateways(&netmap, &Destination::from_text(text), Some(port), None)?;
         let host = hosts.preferred();
-        Some((host.host, host.online, host.target.clone()))
+        Some((host.host.get(), host.online, host.target.clone()))
     };
     let found = |host, online, target: &str| Some((host, online, target.to_owned()));
     assert_eq!(ask("10.1.2.3", 5432), found(12, true, "10.1.2.3"));

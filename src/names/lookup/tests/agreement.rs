@@ -199,7 +199,7 @@ fn network_of<'a>(netmap: &'a Netmap, name: &str) -> Option<(NetworkId, &'a Netw
 }
 
 /// The devices that DNS means.
-fn devices(netmap: &Netmap, said: &Said) -> Vec<(NetworkId, u32)> {
+fn devices(netmap: &Netmap, said: &Said) -> Vec<(NetworkId, HostIndex)> {
     let Some((id, network)) = network_of(netmap, &said.last) else {
         return Vec::new();
     };
