@@ -151,7 +151,7 @@ async fn list(args: &SessionListArgs) -> Result<(), Failure> {
 }
 
 fn row(session: &SessionSummary, now: UnixTime) -> [String; 5] {
-    let ago = |at| format!("{} ago", age(now.since(at).as_secs()));
+    let ago = |at: UnixTime| format!("{} ago", age(now.since(at).as_secs()));
     let source = match session.source.as_str() {
         "" => "unknown",
         source => source,

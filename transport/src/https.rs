@@ -21,6 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tracing::Instrument;
 
 mod date;
 
@@ -105,11 +106,13 @@ impl Connection {
         let stream = connect::through(outgoing, &join.server, config, within).await?;
         let exporter = tls::exporter(&stream);
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        let driver = tokio::spawn(async move {
+        let driver = async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "the connection to the controller ended");
             }
-        });
+        };
+        // Its lines belong to the device or relay that opened the connection.
+        let driver = tokio::spawn(driver.in_current_span());
         Ok(Self {
             sender,
             exporter,

@@ -3,7 +3,6 @@
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use overlan_protocol::UnixTime;
 use overlan_protocol::exchange::{Batch, Exchange};
 use overlan_protocol::frame::{Address, BODY_MAX, Frame, Vni, decode};
 use overlan_protocol::key::{DeviceId, IdentitySecret, RelayId};
@@ -84,7 +83,7 @@ fn attach(relay: &Forwarder, host: u8, now: Instant) -> Result<Forwarding> {
         expires: WALL + Duration::from_secs(86_400),
     };
     relay
-        .attach(ticket, 1, now, UnixTime::from_secs(WALL))
+        .attach(ticket, 1, now, WALL)
         .map_err(|_| Trouble::failed("the relay refused a client"))
 }
 

@@ -151,11 +151,9 @@ impl Membership {
 
     /// Ends the connections with `peer` that `absence` ends.
     pub(super) fn end(&self, now: Instant, peer: &Peer, absence: Absence) {
-        tracing::debug!(
-        device = %peer.device(),
-        absence = absence.name(),
-        "connections with a peer end"
-        );
+        let why = absence.name();
+        peer.span()
+            .in_scope(|| tracing::debug!(absence = why, "connections with a peer end"));
         match absence.ends() {
             Ends::All => self.forget_flows(now, peer),
             Ends::Open => {

@@ -260,6 +260,11 @@ impl Peer {
         }
     }
 
+    /// The span of log lines about this peer. Made where a line is written, never for a packet.
+    pub(super) fn span(&self) -> tracing::Span {
+        tracing::debug_span!("peer", device = %self.device, host = %self.key.host)
+    }
+
     /// The device whose keys the session was made with.
     pub fn device(&self) -> DeviceId {
         self.device

@@ -109,7 +109,8 @@ impl Peer {
         self.settle(engine, now, sealing);
         if let Err(error) = sealed {
             // The keys ran out since the check above; the flow repeats the packet under new ones.
-            tracing::debug!(%error, "a packet could not be sealed");
+            self.span()
+                .in_scope(|| tracing::debug!(%error, "a packet could not be sealed"));
             engine.counters.drops.add("not_sealed");
             out.truncate(start);
             return Turn::Done;

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use overlan_plane::backoff::{Backoff, BackoffBounds};
 use overlan_plane::engine::Attachment;
-use overlan_protocol::UnixTime;
 use overlan_protocol::exchange::{Batch, Exchange};
 use overlan_protocol::frame::{self, BODY_MAX, Frame};
 use overlan_protocol::hello::Welcome;
@@ -100,12 +99,7 @@ impl World {
         }
         client.sequence += 1;
         let mut forwarding = self.relays[relay]
-            .attach(
-                ticket(index),
-                client.sequence,
-                now,
-                UnixTime::from_secs(WALL),
-            )
+            .attach(ticket(index), client.sequence, now, WALL)
             .unwrap();
         let woken = Flag::new();
         let mut first = Batch::new();
