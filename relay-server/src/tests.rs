@@ -4,6 +4,7 @@ mod clients;
 mod controller;
 mod forwarding;
 mod lab;
+mod log;
 mod shares;
 mod start;
 mod strangers;
