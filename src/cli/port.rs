@@ -1,9 +1,11 @@
 //! Ports, and addresses with a port, on the command line. Decides which numbers a port may have,
 //! and holds the one sentence about those that it may not have.
 
+#[cfg(feature = "server")]
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
+#[cfg(feature = "server")]
 use overlan_protocol::host_port::{self, HostPortError};
 
 /// Ports that somebody can connect to.
@@ -40,6 +42,7 @@ pub(crate) fn wrong(port: &str, range: &RangeInclusive<u16>) -> String {
 }
 
 /// Reads an address to listen on, where port 0 takes a free one.
+#[cfg(feature = "server")]
 pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| match host_port::split(text) {
         Err(HostPortError::Port) => wrong("the port", &OR_FREE),
@@ -51,6 +54,7 @@ pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
 
 /// Checks the port of a server's public address. The server itself judges the host, and adds a port
 /// that is left out.
+#[cfg(feature = "server")]
 pub(crate) fn public_address(text: &str) -> Result<String, String> {
     match host_port::split(text) {
         Err(HostPortError::Port) => Err(wrong("the port", &ANY)),
@@ -137,11 +141,13 @@ mod tests {
 
     #[test]
     fn the_sentence_is_that_of_host_and_port() {
-        assert_eq!(wrong("the port", &ANY), HostPortError::Port.reason());
+        let port = overlan_protocol::host_port::HostPortError::Port;
+        assert_eq!(wrong("the port", &ANY), port.reason());
     }
 
     #[test]
     fn port_0_is_a_free_one_where_something_listens() {
+        #[cfg(feature = "server")]
         assert_eq!(
             listen_address("127.0.0.1:0"),
             Ok("127.0.0.1:0".parse().unwrap())
