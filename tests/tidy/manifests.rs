@@ -11,6 +11,10 @@ fn release_builds_check_overflows() {
     let release = after.split("\n[").next().unwrap();
     let checks = |line: &str| line.trim() == "overflow-checks = true";
     assert!(release.lines().any(checks), "{release}");
+    let (_, after) = manifest.split_once("[profile.dist]").unwrap();
+    let dist = after.split("\n[").next().unwrap();
+    assert!(dist.contains("inherits = \"release\""), "{dist}");
+    assert!(!dist.contains("overflow-checks"), "{dist}");
 }
 
 #[test]
