@@ -41,7 +41,13 @@ fn bodies(body: &[u8]) {
         assert_eq!(Welcome::decode(&welcome.encode()), Some(welcome));
     }
     if let Some(reject) = Reject::decode(body) {
-        assert_eq!(Reject::decode(&reject.encode()), Some(reject));
+        // Bytes that are not UTF-8 grow where they are replaced, and a text that is too long is cut.
+        let again = Reject::decode(&reject.encode()).expect("its own bytes are whole");
+        assert_eq!(
+            (again.code, again.retry_after_ms),
+            (reject.code, reject.retry_after_ms)
+        );
+        assert!(reject.text.starts_with(&again.text));
     }
 }
 

@@ -68,7 +68,10 @@ impl Fields {
         if !more.iter().all(|byte| is_value(*byte)) {
             return Err(Malformed::FieldValue);
         }
-        last.value.push(b' ');
+        // Spaces around a value are not part of it, wherever its lines break.
+        if !last.value.is_empty() && !more.is_empty() {
+            last.value.push(b' ');
+        }
         last.value.extend_from_slice(more);
         Ok(())
     }

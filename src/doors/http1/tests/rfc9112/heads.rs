@@ -219,6 +219,18 @@ async fn rfc9112_5_2_folded_lines_are_refused_and_in_answers_one_line() {
 }
 
 #[tokio::test]
+async fn a_value_that_begins_on_the_next_line_has_no_space_before_it() {
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: \r\n 2\r\nConnection: close\r\n\r\nok";
+    let service = Service::answering(answer, true).await;
+    for door in Door::both(&service).await {
+        let heard = door.ask(&door.get("")).await;
+        assert!(heard.contains("\r\nContent-Length: 2\r\n"), "{heard}");
+        assert!(heard.ends_with("\r\n\r\nok"), "{heard}");
+        door.close().await;
+    }
+}
+
+#[tokio::test]
 async fn a_head_has_limits_that_its_refusal_names() {
     let service = Service::answering(OK, true).await;
     for door in Door::both(&service).await {
