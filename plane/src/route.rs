@@ -38,7 +38,7 @@ pub enum Choice {
     Send(RelayId),
     /// Nowhere yet: a link to this relay must be opened.
     Connect(RelayId),
-    /// Nowhere for a while: the peer was not found at the relays whose links work.
+    /// Nowhere for a while: the peer was not found at a relay whose link works.
     Wait,
     /// Nowhere: the peer has no relay, or none is reachable.
     Nowhere,
@@ -130,10 +130,11 @@ impl PeerRoute {
                 LinkState::Failed => {}
             }
         }
-        if self.absent.is_empty() {
-            Choice::Nowhere
-        } else {
-            Choice::Wait
+        // A relay whose link failed since then will not say that the peer came back.
+        let works = |relay| state(relay) != LinkState::Failed;
+        match self.absent.iter().any(|(relay, _)| works(*relay)) {
+            true => Choice::Wait,
+            false => Choice::Nowhere,
         }
     }
 
@@ -208,6 +209,12 @@ mod tests {
         assert!(!route.is_absent_everywhere());
         route.handle_absent(t0, BACKUP);
         assert_eq!(route.choose(|_| LinkState::Up), Choice::Wait);
+        let backup_works = |relay| match relay == BACKUP {
+            true => LinkState::Up,
+            false => LinkState::Failed,
+        };
+        assert_eq!(route.choose(backup_works), Choice::Wait);
+        assert_eq!(route.choose(|_| LinkState::Failed), Choice::Nowhere);
         assert!(route.is_absent_everywhere());
         let due = route.poll_timeout().unwrap();
         assert_eq!(due, t0 + ABSENT_FIRST);

@@ -41,7 +41,7 @@ fn bodies(body: &[u8]) {
         assert_eq!(Welcome::decode(&welcome.encode()), Some(welcome));
     }
     if let Some(reject) = Reject::decode(body) {
-        // Bytes that are not UTF-8 grow where they are replaced, and a text that is too long is cut.
+        // Bytes that are not UTF-8 grow where they are replaced; a text that is too long is cut.
         let again = Reject::decode(&reject.encode()).expect("its own bytes are whole");
         assert_eq!(
             (again.code, again.retry_after_ms),

@@ -40,8 +40,9 @@ Examples:
   overlan status --watch
   overlan status --check ready && deploy
 
-Exit codes of --check: 0 true, 3 no `overlan up` runs, 4 not enrolled any more, 5 an admin has to
-let it in, 8 no controller (control), 9 no relay (ready), 10 a door has been full for 10 s (ready).";
+Exit codes of --check: 0 true, 3 no `overlan up` runs, 4 not enrolled any more, 5 an admin has
+to let it in, 8 no controller (control), 9 no relay (ready), 10 a door has been full for 10 s
+(ready).";
 
 #[derive(Debug, Args)]
 #[command(after_help = IP_EXAMPLES)]

@@ -182,7 +182,13 @@ fn a_wrong_command_line_is_told_before_anything_happens() {
             .args(state(&lab.path("new"))),
         &key,
     )
-    .refused(2, &["fingerprint is missing", "`overlan controller serve` prints it"]);
+    .refused(
+        2,
+        &[
+            "fingerprint is missing",
+            "`overlan controller serve` prints it",
+        ],
+    );
 
     // The key was shown to nobody who could use it up.
     lab.up_by("new", KeyBy::Stdin(&key), &[]);

@@ -40,7 +40,7 @@ const FIGURES: &[Figure] = &[
     Figure {
         name: "type names used more than once in a crate",
         places: |files| repeated_types(files, 2),
-        ceiling: 1,
+        ceiling: 0,
     },
     Figure {
         name: "type names used more than twice in a crate",
@@ -60,7 +60,7 @@ const FIGURES: &[Figure] = &[
     Figure {
         name: "source lines over 100 columns",
         places: |files| long_lines(files, false),
-        ceiling: 2,
+        ceiling: 0,
     },
     Figure {
         name: "test lines over 100 columns",

@@ -20,7 +20,8 @@ use crate::cli::stop::Signals;
 pub(super) async fn start(state: &StateDir, reads_stdin: bool) -> Result<(), Failure> {
     if state.is_in_memory() {
         return Err(Failure::usage(
-            "a client with its state in memory cannot run in the background: no command could stop it",
+            "a client with its state in memory cannot run in the background: no command could \
+             stop it",
         )
         .next("Leave out --background, or --state-dir mem:."));
     }

@@ -110,8 +110,10 @@ impl Node {
                 })
             }
             Ok(Err(error)) => Err(ping_error(&error)),
-            Err(_) if way() == Some(Choice::Nowhere) => Err(DialError::NoRelay),
-            Err(_) => Err(DialError::TimedOut),
+            Err(_) => Err(match way() {
+                Some(Choice::Connect(_) | Choice::Nowhere) => DialError::NoRelay,
+                Some(Choice::Send(_) | Choice::Wait) | None => DialError::TimedOut,
+            }),
         }
     }
 

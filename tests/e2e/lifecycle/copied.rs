@@ -55,10 +55,10 @@ fn of_two_processes_with_the_keys_of_one_device_one_is_told_and_the_other_goes_o
     let attached = || count(&first.program, ATTACHED) + count(&second, ATTACHED);
     let before = attached();
     // Longer than many turns of two that take the place from each other took: a dozen in half a
-    // minute.
+    // minute. The warning may come before the newer one says that it is attached, at either relay.
     thread::park_timeout(Duration::from_secs(15));
     assert!(
-        attached() <= before + 1,
+        attached() <= before + lab.relays.len() + 1,
         "the place goes back and forth: {} times",
         attached() - before
     );
