@@ -120,8 +120,8 @@ pub struct AuthKeySummary {
 pub struct EnrolRequest {
     /// The key or session that authorises the enrolment.
     pub credential: Credential,
-    /// Wanted networks; [`ALL_NETWORKS`] alone = all that the credential allows; none = all of the
-    /// key's, or the organisation's default one.
+    /// Wanted networks; [`ALL_NETWORKS`](super::ALL_NETWORKS) alone = all that the credential
+    /// allows; none = all of the key's, or the organisation's default one.
     #[serde(default)]
     pub networks: Vec<String>,
     /// Host name of the operating system, or the user's choice.

@@ -5,8 +5,10 @@ use thiserror::Error;
 /// The reason why a packet was not sealed. The buffer is unchanged.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum SealError {
-    /// No session: keep the packet, call [`PeerSession::handle_want_send`], wait for
-    /// [`Event::Established`].
+    /// No session: keep the packet, call [`handle_want_send`], wait for [`Established`].
+    ///
+    /// [`handle_want_send`]: super::PeerSession::handle_want_send
+    /// [`Established`]: super::Event::Established
     #[error("no session with this peer yet")]
     NoSession,
     /// The session has reached its hard limit of messages or bytes. Treat it like `NoSession`; it
