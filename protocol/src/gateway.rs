@@ -126,6 +126,23 @@ impl GatewayRoute {
         }
     }
 
+    /// Returns whether every host of `other` is one of these, on whatever port. Two routes without
+    /// ports have hosts in common only if one of them includes the other.
+    #[must_use]
+    pub fn includes_hosts_of(&self, other: &Self) -> bool {
+        match (&self.to, &other.to) {
+            (To::Range(begin, bits), To::Range(address, narrower)) => {
+                bits <= narrower && is_in(*address, *begin, *bits)
+            }
+            (To::Name(name), To::Name(wanted)) => name == wanted,
+            (To::Below(above), To::Name(wanted)) => wanted != above && dns::is_in(wanted, above),
+            (To::Below(above), To::Below(wanted)) => dns::is_in(wanted, above),
+            (To::Range(..), To::Name(_) | To::Below(_))
+            | (To::Name(_), To::Range(..) | To::Below(_))
+            | (To::Below(_), To::Range(..)) => false,
+        }
+    }
+
     /// Returns whether a name of the route lies in `domain`.
     #[must_use]
     pub fn is_below(&self, domain: &str) -> bool {

@@ -47,7 +47,7 @@ pub mod time;
 
 pub use address::HostIndex;
 pub use host_port::HostPort;
-pub use time::UnixTime;
+pub use time::{UnixTime, Utc};
 
 /// The newest version of the relay protocol that this crate speaks. Version 0 does not exist.
 pub const PROTOCOL_VERSION: u8 = 1;

@@ -11,7 +11,7 @@ use overlan_protocol::exchange::Exchange as _;
 use overlan_protocol::frame::{self, Address, BODY_MAX, Frame, GoneReason};
 use overlan_protocol::hello::{Reject, RejectCode};
 use overlan_protocol::key::{IdentitySecret, TunnelKey, encode_signature};
-use overlan_protocol::policy::{Filter, Peers, Protocol, Rule, Service};
+use overlan_protocol::policy::{Filter, Peers, Protocol, Rule, RuleId, Service};
 use overlan_protocol::proof::tunnel_key_message;
 
 use super::*;
@@ -37,6 +37,7 @@ fn only(port: u16, hosts: Vec<HostIndex>) -> Filter {
         ports: Some((port, port)),
     };
     let rule = Rule {
+        id: RuleId::default(),
         peers: Peers::Hosts(hosts),
         services: vec![service],
     };
