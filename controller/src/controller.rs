@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use overlan_protocol::ALPN_CONTROLLER;
@@ -104,6 +105,16 @@ impl Controller {
     /// task of its own, and closes the database. Dropping the future ends them as well, without
     /// waiting.
     pub async fn run(self, stop: CancellationToken) {
+        self.serve(stop).await;
+    }
+
+    /// Boxes what [`Controller::run`] does, so that it is compiled once, in this crate: an async
+    /// function is compiled where it is polled.
+    fn serve(self, stop: CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self.serve_until(stop))
+    }
+
+    async fn serve_until(self, stop: CancellationToken) {
         let deployment = self.deployment;
         let _stop_when_dropped = deployment.stop.clone().drop_guard();
         if let Err(error) = housekeeping::catch_up(&deployment).await {

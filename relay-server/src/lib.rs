@@ -35,6 +35,7 @@ mod switch;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -240,10 +241,16 @@ impl Relay {
     /// that this one drains, and all tasks have ended when this returns.
     pub async fn run(self, stop: CancellationToken) {
         let span = tracing::error_span!("relay", id = %self.id(), name = self.name());
-        self.run_in_span(stop).instrument(span).await;
+        self.serve(stop).instrument(span).await;
     }
 
-    async fn run_in_span(self, stop: CancellationToken) {
+    /// Boxes what [`Relay::run`] does: an async function is compiled where it is polled, and a
+    /// program's own crate may be compiled with less effort than this one, which moves packets.
+    fn serve(self, stop: CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self.serve_until(stop))
+    }
+
+    async fn serve_until(self, stop: CancellationToken) {
         let Self {
             hub,
             acceptor,
