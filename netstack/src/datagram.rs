@@ -37,11 +37,13 @@ impl UdpSocket {
         self.core.config.mtu - packet::udp_overhead(remote.ip())
     }
 
-    /// Queues one datagram for `remote`. From now on datagrams from there are let in.
+    /// Queues one datagram for `remote`. Unless it answers one from there, datagrams from there are
+    /// let in from now on.
     ///
     /// # Errors
     /// `InvalidInput` if it does not fit into one packet or is for port 0; `AddrNotAvailable` if
-    /// the stack has no address of that family.
+    /// the stack has no address of that family; `PermissionDenied` if the stack's owner does not
+    /// want it.
     pub fn send_to(&self, data: &[u8], remote: SocketAddr) -> io::Result<usize> {
         let core = &self.core;
         if data.len() > self.max_payload(remote) {
@@ -65,6 +67,13 @@ impl UdpSocket {
             .filter(|_| packet::is_host(remote.ip()))
             .ok_or(io::ErrorKind::AddrNotAvailable)?;
         let remote = SocketAddr::new(remote.ip(), remote.port());
+        let is_allowed = match self.mailbox.contact(remote) {
+            Some(contact) => contact.allowed,
+            None => core.shell.may_send(self.mailbox.port, remote),
+        };
+        if !is_allowed {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         let Some(path) = core.path(remote.ip()) else {
             core.counters.drops.remotes.add(1);
             return Ok(data.len());

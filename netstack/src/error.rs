@@ -61,4 +61,8 @@ pub enum PingError {
     /// The remote is gone, or answered that it cannot be reached.
     #[error("remote unreachable")]
     Unreachable,
+    /// The owner does not want it any more; see
+    /// [`Stack::retain_flows`](crate::Stack::retain_flows).
+    #[error("no longer allowed")]
+    Forbidden,
 }

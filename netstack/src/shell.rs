@@ -11,6 +11,11 @@ pub trait Shell: Send + Sync + 'static {
     fn packets_ready(&self, remote: IpAddr);
     /// [`Stack::poll_timeout`](crate::Stack::poll_timeout) is earlier than what it last returned.
     fn timer_changed(&self);
+    /// Returns whether a program may send its first datagram from our port `local` to `remote`.
+    /// Asked once for each pair; later [`Stack::retain_flows`](crate::Stack::retain_flows) asks.
+    fn may_send(&self, _local: u16, _remote: SocketAddr) -> bool {
+        true
+    }
 }
 
 /// The protocol of an inbound packet that opens something new.
@@ -33,13 +38,16 @@ pub struct Emitted {
     pub flow_id: u8,
 }
 
-/// An inbound flow that exists.
+/// Something that was opened and goes on: a connection, a pair of ports that exchange datagrams, or
+/// an echo request that waits for its reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlowInfo {
-    /// Always [`Protocol::Tcp`]: nothing else is kept.
+    /// Its protocol. The ports of [`Protocol::Icmp`] are 0.
     pub protocol: Protocol,
+    /// True if the other end opened it.
+    pub inbound: bool,
     /// The other end.
     pub remote: SocketAddr,
-    /// Our end.
+    /// Our end; of UDP and ICMP only the port counts, and the address is unspecified.
     pub local: SocketAddr,
 }

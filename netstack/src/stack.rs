@@ -1,7 +1,7 @@
 //! The stack as its owner sees it: takes packets and time, gives packets and deadlines; decides
 //! nothing.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -160,23 +160,44 @@ impl Stack {
         !self.core.table.flows(with_remote).is_empty()
     }
 
-    /// Resets the inbound flows that `keep` does not want any more. It must not call the stack.
+    /// Ends all that `keep` does not want any more, whichever side opened it. Connections are reset
+    /// at both ends; a contact by datagrams is dropped, and sending to it fails with
+    /// `PermissionDenied` until `keep` wants it again or the remote, if it may, begins again; pings
+    /// fail with [`PingError::Forbidden`]. `keep` must not call the stack.
     pub fn retain_flows(&self, now: Instant, keep: &dyn Fn(FlowInfo) -> bool) {
         let core = &*self.core;
         let now = core.ticks(now);
         let forbidden = core.table.flows(|flow| {
-            let info = FlowInfo {
+            !keep(FlowInfo {
                 protocol: Protocol::Tcp,
+                inbound: flow.inbound,
                 remote: flow.key.remote,
                 local: flow.key.local,
-            };
-            flow.inbound && !keep(info)
+            })
         });
         for flow in forbidden {
             core.run(&flow, Some(now), |flow, _| {
                 flow.reset(&core.config, End::Reset)
             });
         }
+        let port_to = |protocol, local, remote, inbound| FlowInfo {
+            protocol,
+            inbound,
+            remote,
+            local: SocketAddr::new(unspecified(remote.ip()), local),
+        };
+        for mailbox in core.mailboxes.all() {
+            let local = mailbox.port;
+            mailbox.retain(|remote, inbound| keep(port_to(Protocol::Udp, local, remote, inbound)));
+        }
+        core.echoes.retain(PingError::Forbidden, |remote| {
+            keep(port_to(
+                Protocol::Icmp,
+                0,
+                SocketAddr::new(remote, 0),
+                false,
+            ))
+        });
     }
 
     /// Ready once every remote has acknowledged all that programs wrote to it, and every close.
@@ -245,6 +266,14 @@ impl Stack {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.core.stats()
+    }
+}
+
+/// The address of the same family that names no host.
+fn unspecified(remote: IpAddr) -> IpAddr {
+    match remote {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     }
 }
 

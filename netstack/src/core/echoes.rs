@@ -77,16 +77,21 @@ impl Echoes {
     }
 
     pub(crate) fn handle_gone(&self, remote: IpAddr) {
+        self.retain(PingError::Unreachable, |other| other != remote);
+    }
+
+    /// Ends the requests to remotes that `keep` does not want any more with `error`.
+    pub(crate) fn retain(&self, error: PingError, keep: impl Fn(IpAddr) -> bool) {
         let mut gone = Vec::new();
         self.0.lock().retain(|_, pending| {
-            let stays = pending.remote != remote;
+            let stays = keep(pending.remote);
             if !stays {
                 gone.push(pending.clone());
             }
             stays
         });
         for pending in gone {
-            pending.finish(Err(PingError::Unreachable));
+            pending.finish(Err(error));
         }
     }
 

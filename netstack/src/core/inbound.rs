@@ -229,7 +229,9 @@ impl Core {
                 packet::port_unreachable(local.ip(), remote.ip(), datagram.packet)
             });
         };
-        if !mailbox.knows(remote) && !admit(Protocol::Udp, remote, local) {
+        let contact = mailbox.contact(remote);
+        let is_answer = contact.is_some_and(|contact| !contact.inbound && contact.allowed);
+        if !is_answer && !admit(Protocol::Udp, remote, local) {
             return drops.denied.add(1);
         }
         let dropped = mailbox.push(remote, datagram.data);

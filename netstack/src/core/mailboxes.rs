@@ -1,6 +1,6 @@
 //! Decides which UDP socket a datagram belongs to; holds the datagrams that nobody has read.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -47,12 +47,26 @@ impl Mailboxes {
     pub(crate) fn remove(&self, port: u16) {
         self.0.write().remove(&port);
     }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<Mailbox>> {
+        self.0.read().values().cloned().collect()
+    }
 }
 
 /// The ports that RFC 6335 leaves to choice.
 const EPHEMERAL: RangeInclusive<u16> = 49_152..=65_535;
 
-/// One UDP socket: the datagrams it has received, and the remotes it has sent to.
+/// The first word between a socket and a remote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Contact {
+    /// The remote said it; each of its datagrams is judged by itself.
+    pub(crate) inbound: bool,
+    /// The owner still wants it.
+    pub(crate) allowed: bool,
+}
+
+/// One UDP socket: the datagrams it has received, and the remotes it exchanges datagrams with.
 pub(crate) struct Mailbox {
     pub(crate) port: u16,
     inbox: Mutex<DatagramInbox>,
@@ -62,23 +76,24 @@ pub(crate) struct Mailbox {
 struct DatagramInbox {
     datagrams: VecDeque<(SocketAddr, Vec<u8>)>,
     bytes: usize,
-    /// The remotes this socket has sent to, and the same in order of first use.
-    known: BTreeSet<SocketAddr>,
-    known_in_order: VecDeque<SocketAddr>,
+    /// The remotes that this socket sent to or heard, and the same in order of first use.
+    contacts: BTreeMap<SocketAddr, Contact>,
+    contacts_in_order: VecDeque<SocketAddr>,
     refused: Option<SocketAddr>,
     waker: Option<Waker>,
 }
 
 impl Mailbox {
-    /// Returns whether this socket has sent to that remote.
-    pub(crate) fn knows(&self, remote: SocketAddr) -> bool {
-        self.inbox.lock().known.contains(&remote)
+    /// Returns the first word between this socket and that remote.
+    pub(crate) fn contact(&self, remote: SocketAddr) -> Option<Contact> {
+        self.inbox.lock().contacts.get(&remote).copied()
     }
 
     /// Keeps a datagram for its reader. Returns the number of older ones that
     /// had to leave.
     pub(crate) fn push(&self, remote: SocketAddr, data: &[u8]) -> u64 {
         let mut inbox = self.inbox.lock();
+        inbox.note(remote, true);
         inbox.bytes += data.len();
         inbox.datagrams.push_back((remote, data.to_vec()));
         let mut dropped = 0;
@@ -95,23 +110,38 @@ impl Mailbox {
     /// The remote's port is closed.
     pub(crate) fn refused(&self, remote: SocketAddr) {
         let mut inbox = self.inbox.lock();
-        if inbox.known.contains(&remote) {
+        if inbox.contacts.contains_key(&remote) {
             inbox.refused = Some(remote);
             wake(inbox);
         }
     }
 
-    /// Takes note that this socket sends to `remote`.
+    /// Takes note that this socket sends to `remote`, which the owner allows.
     pub(crate) fn remember(&self, remote: SocketAddr) {
+        self.inbox.lock().note(remote, false);
+    }
+
+    /// Asks again which contacts the owner wants, and drops the datagrams of those that it does not
+    /// want any more. A contact that is not wanted is remembered, so that an answer to it does not
+    /// begin another one.
+    pub(crate) fn retain(&self, keep: impl Fn(SocketAddr, bool) -> bool) {
         let mut inbox = self.inbox.lock();
-        if inbox.known.insert(remote) {
-            inbox.known_in_order.push_back(remote);
+        for (remote, contact) in &mut inbox.contacts {
+            contact.allowed = keep(*remote, contact.inbound);
         }
-        if inbox.known_in_order.len() > MAX_KNOWN
-            && let Some(oldest) = inbox.known_in_order.pop_front()
-        {
-            inbox.known.remove(&oldest);
-        }
+        let DatagramInbox {
+            datagrams,
+            bytes,
+            contacts,
+            ..
+        } = &mut *inbox;
+        datagrams.retain(|(remote, data)| {
+            let stays = contacts.get(remote).is_none_or(|contact| contact.allowed);
+            if !stays {
+                *bytes -= data.len();
+            }
+            stays
+        });
     }
 
     /// The next datagram or refusal, copied into `data`; the last task to ask is woken.
@@ -137,6 +167,28 @@ impl Mailbox {
 }
 
 impl DatagramInbox {
+    /// Takes note of an allowed contact. The first word decides whose it is. A contact that the
+    /// owner does not want any more begins again only if the remote has the right to begin it.
+    fn note(&mut self, remote: SocketAddr, inbound: bool) {
+        let contact = Contact {
+            inbound,
+            allowed: true,
+        };
+        match self.contacts.get_mut(&remote) {
+            Some(known) if known.allowed || !inbound => return,
+            Some(known) => *known = contact,
+            None => {
+                self.contacts.insert(remote, contact);
+                self.contacts_in_order.push_back(remote);
+            }
+        }
+        if self.contacts_in_order.len() > MAX_CONTACTS
+            && let Some(oldest) = self.contacts_in_order.pop_front()
+        {
+            self.contacts.remove(&oldest);
+        }
+    }
+
     fn take(&mut self, data: &mut [u8]) -> Option<io::Result<(usize, SocketAddr)>> {
         if let Some(remote) = self.refused.take() {
             let error = io::Error::new(
@@ -165,6 +217,6 @@ fn wake(mut inbox: MutexGuard<'_, DatagramInbox>) {
 /// default, and more.
 const MAX_DATAGRAMS: usize = 512;
 const MAX_BYTES: usize = 1 << 20;
-/// Remotes one socket may hear from. A resolver or a proxy talks to hundreds; the oldest have to
-/// ask again.
-const MAX_KNOWN: usize = 4_096;
+/// Remotes one socket remembers. A resolver or a proxy talks to hundreds; the oldest have to ask
+/// again.
+const MAX_CONTACTS: usize = 4_096;

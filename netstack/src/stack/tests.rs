@@ -8,6 +8,7 @@ mod net;
 mod opening;
 mod paths;
 mod resets;
+mod rights;
 mod scale;
 mod small;
 mod streams;

@@ -87,7 +87,7 @@ impl Membership {
         let mut distrusted = Vec::new();
         if *self.filter() != network.filter {
             *self.filter.write() = Arc::new(network.filter.clone());
-            self.reset_forbidden_flows(now);
+            self.end_forbidden(now);
         }
         let before = self.peers_snapshot();
         for peer in before
@@ -239,13 +239,24 @@ impl Membership {
             });
     }
 
-    fn reset_forbidden_flows(&self, now: Instant) {
+    /// Ends everything, whichever side opened it, that the rules do not allow any more.
+    fn end_forbidden(&self, now: Instant) {
         let filter = self.filter();
-        self.stack.retain_flows(now, &|flow: FlowInfo| {
-            HostIndex::of_address(flow.remote.ip()).is_some_and(|host| {
-                filter.allows_inbound(host, policy_protocol(flow.protocol), flow.local.port())
-            })
-        });
+        self.stack
+            .retain_flows(now, &|flow| self.allows(&filter, flow));
+    }
+
+    /// Returns whether the rules allow `flow`. They are not about what this device sends to itself.
+    fn allows(&self, filter: &Filter, flow: FlowInfo) -> bool {
+        let Some(peer) = HostIndex::of_address(flow.remote.ip()) else {
+            return false;
+        };
+        let protocol = policy_protocol(flow.protocol);
+        peer == self.host
+            || match flow.inbound {
+                true => filter.allows_inbound(peer, protocol, flow.local.port()),
+                false => filter.allows_outbound(peer, protocol, flow.remote.port()),
+            }
     }
 
     /// Delivers packets that this device sends to itself, without relay and seal.
@@ -354,5 +365,18 @@ impl Shell for MembershipShell {
         if let Some(engine) = self.engine.upgrade() {
             (engine.wake)();
         }
+    }
+
+    fn may_send(&self, local: u16, remote: SocketAddr) -> bool {
+        let Some(membership) = self.membership.upgrade() else {
+            return false;
+        };
+        let flow = FlowInfo {
+            protocol: Protocol::Udp,
+            inbound: false,
+            remote,
+            local: SocketAddr::new(membership.addresses[0], local),
+        };
+        membership.allows(&membership.filter(), flow)
     }
 }

@@ -11,6 +11,7 @@ mod absence;
 mod cases;
 mod deployment;
 mod one_way;
+mod rights;
 mod script;
 mod wire;
 mod world;

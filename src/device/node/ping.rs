@@ -173,6 +173,7 @@ fn ping_error(error: &PingError) -> DialError {
     match error {
         PingError::NoAddress => DialError::UnknownName,
         PingError::Unreachable => DialError::Offline,
+        PingError::Forbidden => DialError::DeniedByPolicy,
         PingError::TooLarge | PingError::TooMany => DialError::Internal(error.to_string()),
     }
 }

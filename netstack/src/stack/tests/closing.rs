@@ -339,7 +339,7 @@ fn a_remote_that_is_gone_ends_everything_with_it() {
 }
 
 #[test]
-fn a_new_policy_resets_inbound_flows_it_forbids() {
+fn a_new_policy_resets_flows_it_forbids() {
     let mut net = Net::new(small());
     let listener = net.stack(B).listen(80).unwrap();
     let secret = net.stack(B).listen(81).unwrap();
@@ -347,12 +347,11 @@ fn a_new_policy_resets_inbound_flows_it_forbids() {
     let forbidden = net.pair(&secret, false);
     let expected = FlowInfo {
         protocol: Protocol::Tcp,
+        inbound: true,
         remote: forbidden.0.local_addr(),
         local: forbidden.0.peer_addr(),
     };
     net.stack(B).retain_flows(net.now, &|flow| flow != expected);
-    // What we opened ourselves is not asked about.
-    net.stack(A).retain_flows(net.now, &|_| false);
     net.pass(MOMENT);
     assert_eq!(
         forbidden.0.try_write(b"x").unwrap_err().kind(),
@@ -363,4 +362,17 @@ fn a_new_policy_resets_inbound_flows_it_forbids() {
         ErrorKind::ConnectionReset
     );
     assert_eq!(kept.0.try_write(b"x").unwrap(), 1);
+    // The same from the side that opened it.
+    let expected = FlowInfo {
+        protocol: Protocol::Tcp,
+        inbound: false,
+        remote: kept.0.peer_addr(),
+        local: kept.0.local_addr(),
+    };
+    net.stack(A).retain_flows(net.now, &|flow| flow != expected);
+    net.pass(MOMENT);
+    for end in [&kept.0, &kept.1] {
+        let error = end.try_write(b"x").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
 }

@@ -41,6 +41,7 @@ pub(super) struct Node {
 struct Signals {
     ready: Mutex<BTreeSet<IpAddr>>,
     timer: AtomicBool,
+    silent: AtomicBool,
 }
 
 impl Shell for Signals {
@@ -50,6 +51,10 @@ impl Shell for Signals {
 
     fn timer_changed(&self) {
         self.timer.store(true, Relaxed);
+    }
+
+    fn may_send(&self, _local: u16, _remote: SocketAddr) -> bool {
+        !self.silent.load(Relaxed)
     }
 }
 
@@ -107,6 +112,11 @@ impl Net {
 
     pub(super) fn stack(&self, side: usize) -> &Stack {
         &self.nodes[side].stack
+    }
+
+    /// From now on that side may begin no exchange of datagrams.
+    pub(super) fn silence(&self, side: usize) {
+        self.nodes[side].shell.silent.store(true, Relaxed);
     }
 
     /// Does everything that can be done without time passing. Returns whether anything was.

@@ -59,6 +59,18 @@ fn a_new_filter_resets_the_inbound_flows_that_it_forbids_and_no_others() {
     );
     let passed = pass_bytes(&mut lab, &out_there, &out_here).unwrap();
     assert_eq!(passed, b"overlay", "answers are no inbound flows");
+
+    lab.tell(1, |network| {
+        network.filter = Filter {
+            outbound: Vec::new(),
+            ..only(PORT + 1, vec![HOSTS[0]])
+        };
+    });
+    lab.pass(SECOND);
+    for stream in [&out_here, &out_there] {
+        let error = stream.try_read(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
 }
 
 #[test]

@@ -5,8 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use overlan_netstack::{Connecting, TcpStream};
+use overlan_netstack::{Connecting, Stack, TcpStream};
 use overlan_plane::engine::KnownPeers;
+use overlan_protocol::netmap::Network;
+use overlan_protocol::policy::Filter;
 
 use super::{Client, Connection, STEPS_MAX, World};
 use crate::deployment::{HOSTS, NETWORK, PORT, netmap};
@@ -109,14 +111,34 @@ impl World {
 
     /// The controller tells the other client that `index` is online, or is not.
     pub(crate) fn tell_online(&mut self, index: usize, online: bool) {
-        let other = 1 - index;
-        let mut netmap = netmap(other);
-        for network in netmap.networks.values_mut() {
+        self.tell(1 - index, |network| {
             network.peers.get_mut(&HOSTS[index]).unwrap().online = online;
-        }
-        let engine = &self.clients[other].engine;
+        });
+    }
+
+    /// The controller gives client `index` other rules.
+    pub(crate) fn tell_rules(&mut self, index: usize, rules: &Filter) {
+        self.tell(index, |network| network.filter = rules.clone());
+    }
+
+    /// The controller hides the other client from client `index`.
+    pub(crate) fn hide_peer(&mut self, index: usize) {
+        self.tell(index, |network| network.peers.clear());
+    }
+
+    fn tell(&mut self, index: usize, change: impl Fn(&mut Network)) {
+        let mut netmap = netmap(index);
+        netmap.networks.values_mut().for_each(change);
+        let engine = &self.clients[index].engine;
         let distrusted = engine.apply(self.now, &netmap, &mut KnownPeers::new());
         assert!(distrusted.is_empty(), "{distrusted:?}");
+    }
+
+    /// The netstack of client `index`.
+    pub(crate) fn stack(&self, index: usize) -> Stack {
+        self.clients[index].engine.memberships()[&NETWORK]
+            .stack()
+            .clone()
     }
 
     /// One direction between a client and a relay dies without notice; new connections between them
