@@ -1,4 +1,5 @@
-//! The HTTP API: decides which handler answers which path. The only door to axum.
+//! The HTTP API: `table` says who may call which path, and which handler answers. The only door to
+//! axum.
 
 mod auth_keys;
 mod body;
@@ -11,6 +12,7 @@ mod device_networks;
 mod devices;
 mod dns;
 mod email;
+mod endpoint;
 mod enrol;
 mod feed;
 mod members;
@@ -22,6 +24,7 @@ mod relays;
 mod routes;
 mod sessions;
 mod setup;
+mod table;
 
 use std::sync::Arc;
 
@@ -30,7 +33,6 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, header};
 use axum::response::IntoResponse;
-use axum::routing::{delete, get, post};
 use overlan_protocol::api::path;
 use tracing::{Instrument, field};
 
@@ -40,6 +42,7 @@ pub(crate) use self::channel::Channel;
 pub(crate) use self::setup::SETUP_TOKEN;
 
 use self::changed::What;
+use self::endpoint::Endpoint;
 use crate::deployment::Deployment;
 use crate::limits::NoRoom;
 
@@ -99,72 +102,12 @@ const ROUTINE: [&str; 4] = [
     path::RELAY_HEARTBEAT,
 ];
 
-/// Connects each path with its handler.
+/// Connects each route of the table.
 fn router(deployment: Arc<Deployment>) -> Router {
-    people()
-        .merge(machines())
+    let mount = |router, endpoint: Endpoint| endpoint.mount(router, &deployment);
+    table::all()
+        .fold(Router::new(), mount)
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
         .with_state(deployment)
-}
-
-/// The paths of people, with the setup token, a password or a session.
-fn people() -> Router<Arc<Deployment>> {
-    let below = |path: &str, rest: &str| format!("{path}/{rest}");
-    let own_sessions = get(sessions::list).delete(sessions::end_others);
-    let relay_tokens = get(relay_tokens::list).post(relay_tokens::make);
-    let approve = below(path::DEVICES, "{id}/approve");
-    let member = below(path::NETWORKS, "{label}/devices/{id}");
-    Router::new()
-        .route(path::HEALTH, get(setup::health))
-        .route(path::SETUP, post(setup::setup))
-        .route(path::LOGIN, post(sessions::login))
-        .route(path::PASSWORD, post(sessions::change_password))
-        .route(path::SESSION, delete(sessions::logout))
-        .route(path::SESSIONS, own_sessions)
-        .route(&below(path::SESSIONS, "{id}"), delete(sessions::end))
-        .route(path::NETWORKS, get(networks::list).post(networks::create))
-        .route(&below(path::NETWORKS, "{label}"), delete(networks::remove))
-        .route(
-            &below(path::NETWORKS, "{label}/devices"),
-            post(members::add),
-        )
-        .route(&member, delete(members::take_out))
-        .route(path::DEVICES, get(devices::list))
-        .route(&below(path::DEVICES, "{id}"), delete(devices::remove))
-        .route(&approve, post(devices::approve))
-        .route(path::ROUTES, get(routes::list).post(routes::approve))
-        .route(path::AUTH_KEYS, get(auth_keys::list).post(auth_keys::make))
-        .route(&below(path::AUTH_KEYS, "{id}"), delete(auth_keys::revoke))
-        .route(path::RELAYS, get(relays::list))
-        .route(&below(path::RELAYS, "{name}"), delete(relays::remove))
-        .route(path::RELAY_TOKENS, relay_tokens)
-        .route(
-            &below(path::RELAY_TOKENS, "{id}"),
-            delete(relay_tokens::revoke),
-        )
-        .route(path::DNS, get(dns::list))
-        .route(path::DNS_RECORDS, post(dns::add_record))
-        .route(path::DNS_RECORDS_REMOVE, post(dns::remove_records))
-        .route(path::DNS_ZONES, post(dns::set_zone))
-        .route(path::DNS_ZONES_REMOVE, post(dns::remove_zone))
-        .route(path::NAMES_CA, get(certificates::names_ca))
-}
-
-/// The paths of devices and relays, with a key, a token or proof of their own key.
-fn machines() -> Router<Arc<Deployment>> {
-    let networks = get(device_networks::choices).post(device_networks::join);
-    let network = format!("{}/{{label}}", path::DEVICE_NETWORKS);
-    Router::new()
-        .route(path::ENROL, post(enrol::enrol))
-        .route(path::DEVICE_TICKET, post(device::ticket))
-        .route(path::DEVICE_NETMAP, get(device::netmap))
-        .route(path::DEVICE_REPORT, post(device::report))
-        .route(path::DEVICE, delete(device::remove))
-        .route(path::DEVICE_ROUTES, post(routes::offer))
-        .route(path::DEVICE_CERTIFICATES, post(certificates::issue))
-        .route(path::DEVICE_NETWORKS, networks)
-        .route(&network, delete(device_networks::leave))
-        .route(path::RELAY_REGISTER, post(relay::register))
-        .route(path::RELAY_HEARTBEAT, post(relay::heartbeat))
 }

@@ -9,7 +9,8 @@
 //!   it.
 //! - `server`, `seats`, `limits`, `rate`, `budget`, `auth` decide who may connect, log in, and how
 //!   often.
-//! - `api` has one file per resource, and `feed`, one netmap stream.
+//! - `access` decides which role may do what; `api` has one file per resource, `table` with all
+//!   routes, and `feed`, one netmap stream.
 //! - `enrol`, `roster`, `naming`, `namespace`, `records`, `gateway_names`, `address` let devices
 //!   in, join them to networks and name them.
 //! - `fleet`, `placement`, `presence`, `heartbeat`, `report` follow relays and devices, and decide
@@ -22,6 +23,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod address;
 mod api;
 mod auth;

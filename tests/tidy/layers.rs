@@ -44,6 +44,7 @@ const SHELLS: &[&str] = &[
     "controller/src/api/device_networks.rs",
     "controller/src/api/devices.rs",
     "controller/src/api/dns.rs",
+    "controller/src/api/endpoint.rs",
     "controller/src/api/enrol.rs",
     "controller/src/api/feed.rs",
     "controller/src/api/members.rs",

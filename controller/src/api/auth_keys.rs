@@ -1,4 +1,4 @@
-//! `/v1/auth-keys`: people make, list and revoke the keys that enrol devices.
+//! `/api/v1/auth-keys`: people make, list and revoke the keys that enrol devices.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! Decides who calls: the person of a session, or a device or relay that proved its key on this
-//! very connection.
+//! very connection. [`admit`] finds the caller before the handler; handlers take it by extractors.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,12 +8,14 @@ use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
 use overlan_protocol::Exporter;
-use overlan_protocol::api::ProblemKind;
+use overlan_protocol::api::{Permission, ProblemKind, Role};
 use overlan_protocol::key::IdentityKey;
 use overlan_protocol::proof::{ChannelProof, Principal};
 
 use super::channel::Channel;
+use super::endpoint::Access;
 use super::problem::Refusal;
+use crate::access;
 use crate::auth::{SESSION_IDLE, SESSION_PREFIX, SESSION_TOUCH, digest};
 use crate::clock;
 use crate::deployment::Deployment;
@@ -30,10 +32,11 @@ pub(super) struct Person {
     pub(super) org: OrgId,
     pub(super) account: i64,
     pub(super) token: Digest,
+    role: Role,
 }
 
 /// A device that proved its key on this connection.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct DeviceCaller(pub(super) Device);
 
 /// A device that proved its key on this connection and has not made too many changes lately.
@@ -49,20 +52,52 @@ pub(super) struct ProvenDevice(pub(super) Option<Device>);
 pub(super) struct Source(pub(super) IpAddr);
 
 /// A relay that proved its key on this connection.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct RelayCaller(pub(super) RelayRow);
 
 /// The TLS exporter of the connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ThisChannel(pub(super) Exporter);
 
-impl FromRequestParts<Arc<Deployment>> for Person {
-    type Rejection = Refusal;
+/// Finds the caller of a request, and refuses one that `access` does not admit. The handler's
+/// extractors find the caller afterwards.
+pub(super) async fn admit(
+    parts: &mut Parts,
+    deployment: &Deployment,
+    access: Access,
+) -> Result<(), Refusal> {
+    match access {
+        Access::Anybody => {}
+        Access::OwnAccount => {
+            let person = Person::calling(parts, deployment).await?;
+            parts.extensions.insert(person);
+        }
+        Access::May(permission) => {
+            let person = Person::calling(parts, deployment).await?;
+            person.check(permission)?;
+            parts.extensions.insert(person);
+        }
+        Access::Device => {
+            let device = DeviceCaller::calling(parts, deployment).await?;
+            parts.extensions.insert(device);
+        }
+        Access::Relay => {
+            let relay = RelayCaller::calling(parts, deployment).await?;
+            parts.extensions.insert(relay);
+        }
+    }
+    Ok(())
+}
 
-    async fn from_request_parts(
-        parts: &mut Parts,
-        deployment: &Arc<Deployment>,
-    ) -> Result<Self, Refusal> {
+/// Takes the caller that [`admit`] found.
+fn admitted<T: Clone + Send + Sync + 'static>(parts: &mut Parts) -> Result<T, Refusal> {
+    let caller = parts.extensions.remove::<T>();
+    caller
+        .ok_or_else(|| Refusal::internal(&"a handler wants a caller that its route does not admit"))
+}
+
+impl Person {
+    async fn calling(parts: &Parts, deployment: &Deployment) -> Result<Self, Refusal> {
         let token = authorization(parts)
             .and_then(|value| value.strip_prefix("Bearer "))
             .ok_or_else(not_authenticated)?;
@@ -74,6 +109,21 @@ impl FromRequestParts<Arc<Deployment>> for Person {
         let email = email.unwrap_or_default();
         take_place(parts, Caller::Person(person.account), &email)?;
         Ok(person)
+    }
+
+    fn check(&self, permission: Permission) -> Result<(), Refusal> {
+        match access::allows(self.role, permission) {
+            true => Ok(()),
+            false => Err(role_forbids(self.role, permission)),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Deployment>> for Person {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Deployment>) -> Result<Self, Refusal> {
+        admitted(parts)
     }
 }
 
@@ -98,16 +148,13 @@ pub(super) async fn person(deployment: &Deployment, token: &str) -> Result<Perso
         org: session.org,
         account: session.account,
         token,
+        // Every account is its organisation's only one.
+        role: Role::Owner,
     })
 }
 
-impl FromRequestParts<Arc<Deployment>> for DeviceCaller {
-    type Rejection = Refusal;
-
-    async fn from_request_parts(
-        parts: &mut Parts,
-        deployment: &Arc<Deployment>,
-    ) -> Result<Self, Refusal> {
+impl DeviceCaller {
+    async fn calling(parts: &Parts, deployment: &Deployment) -> Result<Self, Refusal> {
         let (proof, exporter) = proof(parts)?;
         let Principal::Device(id) = proof.principal else {
             return Err(not_authenticated());
@@ -122,6 +169,14 @@ impl FromRequestParts<Arc<Deployment>> for DeviceCaller {
         let identity = removed.ok_or_else(device_unknown)?;
         check(&proof, &identity, &exporter)?;
         Err(device_removed())
+    }
+}
+
+impl FromRequestParts<Arc<Deployment>> for DeviceCaller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Deployment>) -> Result<Self, Refusal> {
+        admitted(parts)
     }
 }
 
@@ -152,7 +207,7 @@ impl FromRequestParts<Arc<Deployment>> for ProvenDevice {
         deployment: &Arc<Deployment>,
     ) -> Result<Self, Refusal> {
         // A caller without a valid proof is a stranger, and no worse.
-        let device = DeviceCaller::from_request_parts(parts, deployment).await;
+        let device = DeviceCaller::calling(parts, deployment).await;
         Ok(Self(device.ok().map(|DeviceCaller(device)| device)))
     }
 }
@@ -165,13 +220,8 @@ impl FromRequestParts<Arc<Deployment>> for Source {
     }
 }
 
-impl FromRequestParts<Arc<Deployment>> for RelayCaller {
-    type Rejection = Refusal;
-
-    async fn from_request_parts(
-        parts: &mut Parts,
-        deployment: &Arc<Deployment>,
-    ) -> Result<Self, Refusal> {
+impl RelayCaller {
+    async fn calling(parts: &Parts, deployment: &Deployment) -> Result<Self, Refusal> {
         let (proof, exporter) = proof(parts)?;
         let Principal::Relay(id) = proof.principal else {
             return Err(not_authenticated());
@@ -182,6 +232,14 @@ impl FromRequestParts<Arc<Deployment>> for RelayCaller {
         check(&proof, &relay.identity, &exporter)?;
         take_place(parts, Caller::Relay(id), &relay.name)?;
         Ok(Self(relay))
+    }
+}
+
+impl FromRequestParts<Arc<Deployment>> for RelayCaller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Deployment>) -> Result<Self, Refusal> {
+        admitted(parts)
     }
 }
 
@@ -226,6 +284,16 @@ fn not_authenticated() -> Refusal {
         ProblemKind::NotAuthenticated,
         "the controller does not know who is asking",
         "log in again; a device or relay that is not known any more must enrol again",
+    )
+}
+
+fn role_forbids(role: Role, permission: Permission) -> Refusal {
+    let holders = access::holders(permission).into_iter().map(Role::name);
+    let holders: Vec<&str> = holders.collect();
+    Refusal::new(
+        ProblemKind::Forbidden,
+        &format!("the role {role} does not have the permission {permission}"),
+        format!("ask somebody who has it: {}", holders.join(" or ")),
     )
 }
 

@@ -1,5 +1,5 @@
-//! `/v1/devices`: people list devices, approve waiting ones and remove them for good. Requests of
-//! an enrolled device itself are in `device`.
+//! `/api/v1/devices`: people list devices, approve waiting ones and remove them for good. Requests
+//! of an enrolled device itself are in `device`.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! `/v1/dns`: people manage records and zones. [`crate::records`] decides which ones a network may
-//! have.
+//! `/api/v1/dns`: people manage records and zones. [`crate::records`] decides which ones a network
+//! may have.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `/v1/networks/{label}/devices`: people put devices into a network and take them out.
+//! `/api/v1/networks/{label}/devices`: people put devices into a network and take them out.
 //! [`crate::roster`] does the joining and leaving.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `/v1/networks`: people list, make and remove networks. Their members are in `members`.
+//! `/api/v1/networks`: people list, make and remove networks. Their members are in `members`.
 
 use std::sync::Arc;
 

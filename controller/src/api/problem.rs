@@ -215,7 +215,7 @@ pub(super) async fn no_such_path() -> Refusal {
     Refusal::new(
         ProblemKind::NotFound,
         "there is no such path",
-        "if the caller is newer than this controller, update the controller",
+        "if caller and controller are of different versions, update the older one",
     )
 }
 

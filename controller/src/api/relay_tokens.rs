@@ -1,4 +1,4 @@
-//! `/v1/relay-tokens`: people make, list and revoke the tokens that register relays.
+//! `/api/v1/relay-tokens`: people make, list and revoke the tokens that register relays.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `/v1/relays`: people list and remove relays. Requests of a relay itself are in `relay`.
+//! `/api/v1/relays`: people list and remove relays. Requests of a relay itself are in `relay`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `/v1/routes` and `/v1/device/routes`: devices offer routes as gateways, people approve them.
+//! `/api/v1/routes` and `/v1/device/routes`: devices offer routes as gateways, people approve them.
 //! [`overlan_protocol::gateway`] says what a route covers.
 
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! `/v1/health` and `/v1/setup`: a new controller gets its first organisation, account and network.
+//! `/api/v1/health` and `/api/v1/setup`: a new controller gets its first organisation, account and
+//! network.
 
 use std::sync::Arc;
 

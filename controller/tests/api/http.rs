@@ -53,7 +53,7 @@ async fn every_refusal_is_a_problem_document() {
     let key = format!("{}/x", path::AUTH_KEYS);
     for (method, path, content_type, body, status) in [
         ("GET", "/", json, "", 404),
-        ("GET", "/v1/nothing", json, "", 404),
+        ("GET", "/api/v1/nothing", json, "", 404),
         ("PUT", path::LOGIN, json, login, 405),
         ("GET", path::LOGIN, json, "", 405),
         ("POST", path::LOGIN, "text/plain", login, 415),
@@ -158,7 +158,7 @@ async fn the_operators_door_counts_and_says_how_it_does() {
         let answer = lab.operator(path).await;
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     }
-    for path in ["/", "/metrics/x", "/v1/devices"] {
+    for path in ["/", "/metrics/x", "/api/v1/devices"] {
         let answer = lab.operator(path).await;
         assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
     }

@@ -129,20 +129,20 @@ fn nonsense_over_http(lab: &Lab, noise: &[u8]) {
     let long = format!("Cookie: {}", "x".repeat(60_000));
     for (args, path) in [
         (["--data-binary", &data].as_slice(), "/v1/enrol"),
-        (&["--data-binary", "{"], "/v1/login"),
-        (&["--json", "{"], "/v1/login"),
-        (&["--json", "[[[[[[[[[[[[[[[["], "/v1/setup"),
+        (&["--data-binary", "{"], "/api/v1/login"),
+        (&["--json", "{"], "/api/v1/login"),
+        (&["--json", "[[[[[[[[[[[[[[[["], "/api/v1/setup"),
         (&["--json", "{}"], "/v1/enrol"),
         (&["--json", "{}"], "/v1/relay/heartbeat"),
         (
             &["--header", "Authorization: Bearer ovs_x_y"],
-            "/v1/devices",
+            "/api/v1/devices",
         ),
         (&["--header", "Authorization: \t"], "/v1/device/netmap"),
         (&[], "/v1/device/netmap?since=18446744073709551616"),
-        (&["--header", &long], "/v1/health"),
-        (&["--request", "DELETE"], "/v1/auth-keys/%00%ff..%2f"),
-        (&["--request", "NONSENSE"], "/v1/health"),
+        (&["--header", &long], "/api/v1/health"),
+        (&["--request", "DELETE"], "/api/v1/auth-keys/%00%ff..%2f"),
+        (&["--request", "NONSENSE"], "/api/v1/health"),
         (&[], "/../../etc/passwd"),
     ] {
         let url = format!("https://{}{path}", lab.controller.address);

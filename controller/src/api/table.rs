@@ -1,0 +1,94 @@
+//! The table of all routes: method, path, who may call it, and the handler. Decides nothing else; a
+//! new route is one line here.
+
+use overlan_protocol::api::Permission::{
+    AuthKeysRead, AuthKeysWrite, DevicesRead, DevicesWrite, DnsRead, DnsWrite, NetworksRead,
+    NetworksWrite, RelaysRead, RelaysWrite, RoutesRead, RoutesWrite,
+};
+use overlan_protocol::api::path;
+
+use super::endpoint::Access::{Anybody, Device, May, OwnAccount, Relay};
+use super::endpoint::{Endpoint, below, delete, get, post};
+use super::{
+    auth_keys, certificates, device, device_networks, devices, dns, enrol, members, networks,
+    relay, relay_tokens, relays, routes, sessions, setup,
+};
+
+/// Lists every route, those of people first.
+pub(super) fn all() -> impl Iterator<Item = Endpoint> {
+    [own(), organisation(), machines()].into_iter().flatten()
+}
+
+/// The routes of a person's own account, and those before a login.
+fn own() -> Vec<Endpoint> {
+    vec![
+        get(path::HEALTH, Anybody, setup::health),
+        post(path::SETUP, Anybody, setup::setup),
+        post(path::LOGIN, Anybody, sessions::login),
+        get(path::NAMES_CA, Anybody, certificates::names_ca),
+        post(path::PASSWORD, OwnAccount, sessions::change_password),
+        delete(path::SESSION, OwnAccount, sessions::logout),
+        get(path::SESSIONS, OwnAccount, sessions::list),
+        delete(path::SESSIONS, OwnAccount, sessions::end_others),
+        delete(below(path::SESSIONS, "{id}"), OwnAccount, sessions::end),
+    ]
+}
+
+/// The routes of what belongs to an organisation.
+fn organisation() -> Vec<Endpoint> {
+    let network = below(path::NETWORKS, "{label}");
+    let members = below(&network, "devices");
+    let device = below(path::DEVICES, "{id}");
+    let approve = below(&device, "approve");
+    let auth_key = below(path::AUTH_KEYS, "{id}");
+    let relay = below(path::RELAYS, "{name}");
+    let relay_token = below(path::RELAY_TOKENS, "{id}");
+    vec![
+        get(path::NETWORKS, May(NetworksRead), networks::list),
+        post(path::NETWORKS, May(NetworksWrite), networks::create),
+        delete(network, May(NetworksWrite), networks::remove),
+        post(&members, May(DevicesWrite), members::add),
+        delete(
+            below(&members, "{id}"),
+            May(DevicesWrite),
+            members::take_out,
+        ),
+        get(path::DEVICES, May(DevicesRead), devices::list),
+        delete(device, May(DevicesWrite), devices::remove),
+        post(approve, May(DevicesWrite), devices::approve),
+        get(path::ROUTES, May(RoutesRead), routes::list),
+        post(path::ROUTES, May(RoutesWrite), routes::approve),
+        get(path::AUTH_KEYS, May(AuthKeysRead), auth_keys::list),
+        post(path::AUTH_KEYS, May(AuthKeysWrite), auth_keys::make),
+        delete(auth_key, May(AuthKeysWrite), auth_keys::revoke),
+        get(path::RELAYS, May(RelaysRead), relays::list),
+        delete(relay, May(RelaysWrite), relays::remove),
+        get(path::RELAY_TOKENS, May(RelaysRead), relay_tokens::list),
+        post(path::RELAY_TOKENS, May(RelaysWrite), relay_tokens::make),
+        delete(relay_token, May(RelaysWrite), relay_tokens::revoke),
+        get(path::DNS, May(DnsRead), dns::list),
+        post(path::DNS_RECORDS, May(DnsWrite), dns::add_record),
+        post(path::DNS_RECORDS_REMOVE, May(DnsWrite), dns::remove_records),
+        post(path::DNS_ZONES, May(DnsWrite), dns::set_zone),
+        post(path::DNS_ZONES_REMOVE, May(DnsWrite), dns::remove_zone),
+    ]
+}
+
+/// The routes of devices and relays, with a key, a token or proof of their own key.
+fn machines() -> Vec<Endpoint> {
+    let network = below(path::DEVICE_NETWORKS, "{label}");
+    vec![
+        post(path::ENROL, Anybody, enrol::enrol),
+        post(path::DEVICE_TICKET, Device, device::ticket),
+        get(path::DEVICE_NETMAP, Device, device::netmap),
+        post(path::DEVICE_REPORT, Device, device::report),
+        delete(path::DEVICE, Device, device::remove),
+        post(path::DEVICE_ROUTES, Device, routes::offer),
+        post(path::DEVICE_CERTIFICATES, Device, certificates::issue),
+        get(path::DEVICE_NETWORKS, Device, device_networks::choices),
+        post(path::DEVICE_NETWORKS, Device, device_networks::join),
+        delete(network, Device, device_networks::leave),
+        post(path::RELAY_REGISTER, Anybody, relay::register),
+        post(path::RELAY_HEARTBEAT, Relay, relay::heartbeat),
+    ]
+}

@@ -1,0 +1,81 @@
+//! Paths of the API. `GET` reads, `POST` changes, `PUT` replaces, `DELETE` removes.
+//!
+//! People and their programs call what is below `/api/v1`, devices and relays what is below `/v1`.
+//! The controller's table of routes says who may call each of them.
+
+/// GET: [`super::Health`]. No authentication.
+pub const HEALTH: &str = "/api/v1/health";
+/// POST [`super::SetupRequest`] → [`super::SetupResponse`]. Authenticated by the setup token in
+/// the body.
+pub const SETUP: &str = "/api/v1/setup";
+/// POST [`super::LoginRequest`] → [`super::LoginResponse`]. With a device proof as well if a
+/// device of the person asks.
+pub const LOGIN: &str = "/api/v1/login";
+/// POST [`super::PasswordRequest`] → [`super::SessionsEnded`]. Session.
+pub const PASSWORD: &str = "/api/v1/password";
+/// DELETE: ends the session that asks.
+pub const SESSION: &str = "/api/v1/session";
+/// GET: list of [`super::SessionSummary`]; DELETE: ends all others → [`super::SessionsEnded`];
+/// DELETE `/{id}`: ends one. Session.
+pub const SESSIONS: &str = "/api/v1/sessions";
+/// GET: list of [`super::NetworkSummary`]; POST [`super::NetworkRequest`] →
+/// [`super::NetworkSummary`]; DELETE `/{label}`: removes an empty one, with `?force` any but
+/// the default one. Session.
+///
+/// POST `/{label}/devices` [`super::MemberRequest`] → [`super::MembershipSummary`]: puts a
+/// device in; DELETE `/{label}/devices/{id}`: takes it out, so that it cannot come back by
+/// itself.
+pub const NETWORKS: &str = "/api/v1/networks";
+/// GET: list of [`super::DeviceSummary`]; DELETE `/{id}`: removes a device for good; POST
+/// `/{id}/approve` `{}` → list of [`super::MembershipSummary`]: lets a waiting device in.
+/// Session.
+pub const DEVICES: &str = "/api/v1/devices";
+/// POST [`super::AuthKeyRequest`] → [`super::AuthKeyResponse`]; GET: list of
+/// [`super::AuthKeySummary`]; DELETE `/{id}`: revokes. Session.
+pub const AUTH_KEYS: &str = "/api/v1/auth-keys";
+/// POST [`super::RelayTokenRequest`] → [`super::RelayTokenResponse`]; GET: list of
+/// [`super::RelayTokenSummary`]; DELETE `/{id}`: revokes. Session.
+pub const RELAY_TOKENS: &str = "/api/v1/relay-tokens";
+/// GET: list of [`super::RelaySummary`]; DELETE `/{name}`: removes a relay for good. Session.
+pub const RELAYS: &str = "/api/v1/relays";
+/// GET `?network=<label>`: [`crate::api::dns::DnsSummary`]; without a network that of the
+/// default one. Session.
+pub const DNS: &str = "/api/v1/dns";
+/// POST [`crate::api::dns::DnsRecordRequest`] → [`crate::api::dns::DnsRecordSummary`]. Session.
+pub const DNS_RECORDS: &str = "/api/v1/dns/records";
+/// POST [`crate::api::dns::DnsRecordRemoval`] → [`crate::api::dns::DnsRemoved`]. Session.
+pub const DNS_RECORDS_REMOVE: &str = "/api/v1/dns/records/remove";
+/// POST [`crate::api::dns::DnsZoneRequest`] → [`crate::api::dns::DnsZoneSummary`]. Session.
+pub const DNS_ZONES: &str = "/api/v1/dns/zones";
+/// POST [`crate::api::dns::DnsZoneRemoval`] → [`crate::api::dns::DnsRemoved`]. Session.
+pub const DNS_ZONES_REMOVE: &str = "/api/v1/dns/zones/remove";
+/// POST [`super::EnrolRequest`] → [`super::EnrolResponse`]. Authenticated by the credential in
+/// the body.
+pub const ENROL: &str = "/v1/enrol";
+/// POST `{}` → [`super::TicketResponse`]. Device proof.
+pub const DEVICE_TICKET: &str = "/v1/device/ticket";
+/// GET: an endless stream of lines, each a [`crate::netmap::MapEvent`];
+/// `?since=<version>&lineage=<lineage>` asks for deltas from there. Device proof. While the
+/// stream is open the device counts as online.
+pub const DEVICE_NETMAP: &str = "/v1/device/netmap";
+/// POST [`super::DeviceReport`] → `{}`. Device proof.
+pub const DEVICE_REPORT: &str = "/v1/device/report";
+/// DELETE: removes the device that asks. Device proof.
+pub const DEVICE: &str = "/v1/device";
+/// POST [`super::OfferRequest`] → list of [`super::RouteSummary`]. Device proof.
+pub const DEVICE_ROUTES: &str = "/v1/device/routes";
+/// GET: list of [`super::RouteSummary`]; POST [`super::ApproveRequest`] →
+/// [`super::RouteSummary`]. Session.
+pub const ROUTES: &str = "/api/v1/routes";
+/// GET: list of [`super::NetworkChoice`]; POST [`super::JoinRequest`] →
+/// [`super::MembershipSummary`]; DELETE `/{label}`: the device leaves. Device proof.
+pub const DEVICE_NETWORKS: &str = "/v1/device/networks";
+/// POST [`super::CertificateRequest`] → [`super::CertificateResponse`]. Device proof.
+pub const DEVICE_CERTIFICATES: &str = "/v1/device/certificates";
+/// GET: [`super::NamesCaResponse`]. No authentication.
+pub const NAMES_CA: &str = "/api/v1/names-ca";
+/// POST [`super::RelayRegisterRequest`] → [`super::RelayRegisterResponse`]. Authenticated by
+/// the relay token in the body.
+pub const RELAY_REGISTER: &str = "/v1/relay/register";
+/// POST [`super::RelayHeartbeat`] → [`super::RelayOrders`]. Relay proof.
+pub const RELAY_HEARTBEAT: &str = "/v1/relay/heartbeat";
