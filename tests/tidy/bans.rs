@@ -27,6 +27,20 @@ const BANS: &[Ban] = &[
         because: "protocol is the floor: pure data, no runtime and no crate of ours",
     },
     Ban {
+        in_files: &["policy/src/"],
+        texts: &[
+            "tokio",
+            "tracing",
+            "overlan_controller",
+            "overlan_transport",
+            "std::net::Tcp",
+            "std::fs",
+            "Instant::now",
+            "SystemTime::now",
+        ],
+        because: "a policy is read and compiled alike in the controller and offline",
+    },
+    Ban {
         in_files: &["netstack/src/"],
         texts: &[
             "overlan_",

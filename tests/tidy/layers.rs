@@ -21,6 +21,7 @@ const IMPURE: &[&str] = &[
 /// The crates and wings whose rooms decide unless [`SHELLS`] says otherwise.
 const DECIDING: &[&str] = &[
     "protocol/src/",
+    "policy/src/",
     "plane/src/",
     "netstack/src/",
     "relay-server/src/",

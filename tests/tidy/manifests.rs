@@ -23,6 +23,7 @@ fn every_member_takes_the_lints() {
     for member in [
         "",
         "protocol/",
+        "policy/",
         "transport/",
         "netstack/",
         "plane/",
@@ -47,6 +48,10 @@ fn every_member_takes_the_lints() {
 fn manifests_keep_the_layers() {
     for (manifest, never) in [
         ("protocol/Cargo.toml", &["tokio", "overlan-"][..]),
+        (
+            "policy/Cargo.toml",
+            &["tokio", "overlan-transport", "overlan-controller"],
+        ),
         ("netstack/Cargo.toml", &["overlan-", "rustls"]),
         (
             "plane/Cargo.toml",

@@ -25,6 +25,7 @@ pub(super) fn rust_files() -> Vec<RustFile> {
     for folder in [
         "src",
         "protocol",
+        "policy",
         "transport",
         "netstack",
         "plane",
