@@ -8,12 +8,13 @@ use std::time::Instant;
 use overlan_plane::fuzzing as plane;
 
 /// The folder in `fuzz/corpus`, and the place that is fed with it.
-const TARGETS: [(&str, Target); 5] = [
+const TARGETS: [(&str, Target); 6] = [
     ("frames", |_, data| overlan_protocol::fuzzing::frames(data)),
     ("messages", plane::messages),
     ("proxy", |_, data| overlan::fuzzing::proxy(data)),
     ("dns", |_, data| overlan::fuzzing::dns(data)),
     ("session", plane::session),
+    ("policy", |_, data| overlan_policy::fuzzing::policy(data)),
 ];
 
 type Target = fn(Instant, &[u8]);

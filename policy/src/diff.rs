@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compiled::{Compiled, Leads};
 use crate::document::Rule;
-use crate::reach::Reach;
+use crate::reach::{Range, Reach};
 use crate::rule_set::RuleSet;
 
 /// All that changes between two matrices.
@@ -31,13 +31,24 @@ pub struct Shift {
     pub from: Vec<String>,
     /// Labels of the devices that are dialled, or hosts of gateways.
     pub to: Vec<String>,
-    /// Only between devices of the same person.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub own: bool,
+    /// The pairs of those that it is about.
+    pub among: Among,
     /// The service.
     pub service: Service,
     /// The rule that allows it: of the newer matrix for a gain, of the older one for a loss.
     pub rule: RuleId,
+}
+
+/// Pairs of devices, by whose they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Among {
+    /// All pairs.
+    All,
+    /// Devices of the same person only.
+    OnePerson,
+    /// All pairs but devices of the same person: those have rules of their own.
+    Others,
 }
 
 impl Difference {
@@ -86,11 +97,13 @@ struct Comparison<'a> {
     kinds: Vec<Kind>,
 }
 
-/// Shifts without those that dial, and without those that are dialled.
+/// Shifts by all but those that dial.
+type Shifts = BTreeMap<(Among, Service, RuleId, Vec<String>), BTreeSet<String>>;
+
 #[derive(Default)]
 struct Found {
-    gains: BTreeMap<(bool, Service, RuleId, Vec<String>), BTreeSet<String>>,
-    losses: BTreeMap<(bool, Service, RuleId, Vec<String>), BTreeSet<String>>,
+    gains: Shifts,
+    losses: Shifts,
     is_cut: bool,
 }
 
@@ -139,15 +152,24 @@ impl<'a> Comparison<'a> {
         if from.labels == to.labels && from.labels.len() == 1 {
             return;
         }
-        let reach = |matrix, from, to, own| reach(matrix, from, to, own);
-        let [old, old_own] =
-            [false, true].map(|own| reach(self.older, from.before, to.before, own));
-        let [new, new_own] = [false, true].map(|own| reach(self.newer, from.after, to.after, own));
-        let lists = (from.labels.as_slice(), to.labels.as_slice());
-        found.add(self, lists, (&old, &new), None);
-        if old != old_own || new != new_own {
-            found.add(self, lists, (&old_own, &new_own), Some((&old, &new)));
-        }
+        let old = |own| reach(self.older, from.before, to.before, own);
+        let new = |own| reach(self.newer, from.after, to.after, own);
+        let (others, one_person) = ([old(false), new(false)], [old(true), new(true)]);
+        let [gained, lost] = [true, false].map(|is_gain| {
+            let [others, one_person] = [&others, &one_person].map(|[old, new]| match is_gain {
+                true => new.beyond(old),
+                false => old.beyond(new),
+            });
+            let among = |range: Range| match (others.contains(&range), one_person.contains(&range))
+            {
+                (true, false) => (Among::Others, range),
+                (false, true) => (Among::OnePerson, range),
+                (true, true) | (false, false) => (Among::All, range),
+            };
+            let all: BTreeSet<Range> = others.iter().chain(&one_person).copied().collect();
+            all.into_iter().map(among).collect::<Vec<_>>()
+        });
+        found.add(self, (&from.labels, &to.labels), &gained, &lost);
     }
 
     /// Compares what devices reach of each host or range that either of the two names.
@@ -177,44 +199,36 @@ impl<'a> Comparison<'a> {
                 reach(self.newer, from.after),
             );
             let text = host.map_or("host:*".to_owned(), |host| host.to_string());
-            found.add(self, (&from.labels, &[text]), (&old, &new), None);
+            let all = |ranges: Vec<Range>| -> Vec<(Among, Range)> {
+                ranges
+                    .into_iter()
+                    .map(|range| (Among::All, range))
+                    .collect()
+            };
+            let (gained, lost) = (all(new.beyond(&old)), all(old.beyond(&new)));
+            found.add(self, (&from.labels, &[text]), &gained, &lost);
         }
     }
 }
 
 impl Found {
-    /// Adds what differs between two reaches; between devices of the same person, only what does
-    /// not differ between all of them already.
     fn add(
         &mut self,
         comparison: &Comparison<'_>,
         (from, to): (&[String], &[String]),
-        (old, new): (&Reach, &Reach),
-        general: Option<(&Reach, &Reach)>,
+        gained: &[(Among, Range)],
+        lost: &[(Among, Range)],
     ) {
-        let known = |newer: bool| {
-            let general = general.map(|(old, new)| match newer {
-                true => new.beyond(old),
-                false => old.beyond(new),
-            });
-            general.unwrap_or_default()
-        };
-        let (gained, lost) = (known(true), known(false));
         let sides = [
-            (&mut self.gains, new.beyond(old), comparison.newer, gained),
-            (&mut self.losses, old.beyond(new), comparison.older, lost),
+            (&mut self.gains, gained, comparison.newer),
+            (&mut self.losses, lost, comparison.older),
         ];
-        for (into, ranges, matrix, known) in sides {
-            for range in ranges.iter().filter(|range| !known.contains(range)) {
+        for (into, ranges, matrix) in sides {
+            for (among, range) in ranges {
                 let Some(rule) = range.rule.map(|rule| &matrix.rules[rule as usize]) else {
                     continue;
                 };
-                let key = (
-                    general.is_some(),
-                    range.service(),
-                    rule.id.clone(),
-                    to.to_vec(),
-                );
+                let key = (*among, range.service(), rule.id.clone(), to.to_vec());
                 into.entry(key).or_default().extend(from.iter().cloned());
             }
         }
@@ -230,19 +244,18 @@ impl Found {
 }
 
 /// Joins shifts that only differ in those that are dialled.
-fn joined(found: BTreeMap<(bool, Service, RuleId, Vec<String>), BTreeSet<String>>) -> Vec<Shift> {
-    let mut by_from: BTreeMap<(bool, Service, RuleId, BTreeSet<String>), BTreeSet<String>> =
-        BTreeMap::new();
-    for ((own, service, rule, to), from) in found {
-        let all = by_from.entry((own, service, rule, from)).or_default();
+fn joined(found: Shifts) -> Vec<Shift> {
+    let mut by_from: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
+    for ((among, service, rule, to), from) in found {
+        let all = by_from.entry((among, service, rule, from)).or_default();
         all.extend(to);
     }
     let shifts = by_from
         .into_iter()
-        .map(|((own, service, rule, from), to)| Shift {
+        .map(|((among, service, rule, from), to)| Shift {
             from: from.into_iter().collect(),
             to: to.into_iter().collect(),
-            own,
+            among,
             service,
             rule,
         });

@@ -3,7 +3,7 @@
 //! A test is about words. It holds if it holds for a device of which nothing is known but that the
 //! word means it, and for every device that the word means at present.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use overlan_protocol::gateway::GatewayRoute;
@@ -73,15 +73,10 @@ impl Trial<'_> {
             return from.iter().try_for_each(|from| self.to_hosts(from, hosts));
         }
         if self.test.to == Party::Own {
-            let each = |from: &Side| self.judge(from, None, &self.reach(from, from, true), None);
-            return from.iter().try_for_each(each);
+            return self.to_own(&from[0], left);
         }
         let to = self.sides(&self.test.to);
-        *left = left.saturating_sub(from.len().saturating_mul(to.len()));
-        if *left == 0 {
-            let what = format!("{self} is too wide: name a smaller group, a tag or a device");
-            return Err(self.failure(what, None));
-        }
+        self.spend(left, from.len().saturating_mul(to.len()))?;
         for from in &from {
             for to in &to {
                 let is_same = from.owner.is_some() && from.owner == to.owner;
@@ -95,7 +90,55 @@ impl Trial<'_> {
         Ok(())
     }
 
-    /// The devices that a word means, each kind once, and before them one of that word alone.
+    /// Looks at each device with the others of its person.
+    fn to_own(&self, alone: &Side, left: &mut usize) -> Result<(), Failure> {
+        let matrix = self.compiled;
+        if self.test.from.is_people() || self.test.from == Party::Members {
+            self.judge(alone, None, &self.reach(alone, alone, true), None)?;
+        }
+        let id = matrix.meaning.id(&self.test.from);
+        let meant = id.map_or(&[][..], |id| matrix.bearers[id as usize].as_slice());
+        let mut seen = BTreeSet::new();
+        for place in meant {
+            let from = matrix.member(*place);
+            let others = from
+                .owner
+                .map(|owner| &matrix.owned[owner as usize].devices);
+            for other in others.into_iter().flatten().filter(|it| *it != place) {
+                let to = matrix.member(*other);
+                self.spend(left, 1)?;
+                if seen.insert((from.class, to.class)) {
+                    let (from, to) = (self.side(*place), self.side(*other));
+                    self.judge(&from, Some(&to), &self.reach(&from, &to, true), None)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn spend(&self, left: &mut usize, pairs: usize) -> Result<(), Failure> {
+        *left = left.saturating_sub(pairs);
+        if *left > 0 {
+            return Ok(());
+        }
+        let what = format!("{self} is too wide: name a smaller group, a tag or a device");
+        Err(self.failure(what, None))
+    }
+
+    fn side(&self, place: u32) -> Side {
+        let matrix = self.compiled;
+        let member = matrix.member(place);
+        let owner = member
+            .owner
+            .map(|it| matrix.owned[it as usize].email.clone());
+        Side {
+            label: Some(member.label.clone()),
+            rights: matrix.classes.rights(member.class).clone(),
+            owner,
+        }
+    }
+
+    /// The devices that a word means, two of each kind, and before them one of that word alone.
     fn sides(&self, party: &Party) -> Vec<Side> {
         let matrix = self.compiled;
         let has_own = matrix.slots.iter().any(|slot| slot.leads == Leads::Own);
@@ -110,22 +153,19 @@ impl Trial<'_> {
             rights: matrix.classes.rights_of(&words),
             owner: email,
         }];
-        let mut seen = BTreeSet::new();
+        let mut seen = BTreeMap::new();
         let bearers = matrix.meaning.id(party);
         for place in bearers
             .into_iter()
             .flat_map(|id| &matrix.bearers[id as usize])
         {
             let member = matrix.member(*place);
-            if seen.insert((member.class, member.owner.filter(|_| has_own))) {
-                let owner = member
-                    .owner
-                    .map(|it| matrix.owned[it as usize].email.clone());
-                sides.push(Side {
-                    label: Some(member.label.clone()),
-                    rights: matrix.classes.rights(member.class).clone(),
-                    owner,
-                });
+            let kind = (member.class, member.owner.filter(|_| has_own));
+            let of_kind = seen.entry(kind).or_insert(0);
+            *of_kind += 1;
+            // Two of a kind: one alone would never meet another one like it.
+            if *of_kind <= 2 {
+                sides.push(self.side(*place));
             }
         }
         sides

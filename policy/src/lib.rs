@@ -20,7 +20,7 @@ mod world;
 pub mod fuzzing;
 
 pub use compiled::{Compiled, Destination, Explanation};
-pub use diff::{Difference, Shift, diff};
+pub use diff::{Among, Difference, Shift, diff};
 pub use document::{Document, Expectation, Party, PartyTextError, Rule};
 pub use expectations::{Failure, run_tests};
 pub use finding::{Finding, Place};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use overlan_protocol::HostIndex;
 use overlan_protocol::gateway::GatewayRoute;
-use overlan_protocol::policy::{self, Filter, HostRule, Hosts, Peers};
+use overlan_protocol::policy::{self, Filter, HostRule, Hosts, Peers, RuleId};
 
 use super::{Compiled, Leads, Member, Slot, number};
 use crate::document::{Party, Rule};
@@ -58,8 +58,10 @@ impl Compiled {
             let Leads::Hosts(hosts) = &slot.leads else {
                 continue;
             };
-            if *hosts == Hosts::Any || leads_to(&own.routes, hosts) {
-                let rule = &self.rules[slot.rule as usize];
+            let rule = &self.rules[slot.rule as usize];
+            // A rule about everybody is the same for those that are no gateway yet.
+            let is_general = *hosts == Hosts::Any && rule.from.contains(&Party::Any);
+            if is_general || leads_to(&own.routes, hosts) {
                 let peers = self.peers(&rule.from, place);
                 let into = filter.hosts_in.get_or_insert_default();
                 into.extend(rule_about_hosts(rule, hosts, peers));
@@ -143,6 +145,7 @@ impl Compiled {
     pub fn affected(&self, older: &Self) -> BTreeSet<HostIndex> {
         let mut affected = BTreeSet::new();
         let moved = self.moved_words(older);
+        let reordered = self.reordered(older);
         let gateways = self.gateway_list() != older.gateway_list();
         let own_moved = self.moved_owners(older);
         for (at, rule) in self.rules.iter().enumerate() {
@@ -154,7 +157,9 @@ impl Compiled {
             let leads_out = self
                 .slots_of(at)
                 .any(|(leads, _)| matches!(leads, Leads::Hosts(_)));
-            let is_moved = words().any(|word| moved.contains(word)) || gateways && leads_out;
+            let is_moved = reordered.contains(&rule.id)
+                || words().any(|word| moved.contains(word))
+                || gateways && leads_out;
             if !same || is_moved {
                 self.touch(rule, leads_out, &mut affected);
                 if let Some(before) = before {
@@ -191,6 +196,20 @@ impl Compiled {
         if leads_out {
             into.extend(self.gateways.iter().map(|place| self.member(*place).host));
         }
+    }
+
+    /// The rules that stand before or after other ones than they did.
+    fn reordered<'a>(&'a self, older: &'a Self) -> BTreeSet<&'a RuleId> {
+        let common = |of: &'a Self, other: &Self| -> Vec<&'a RuleId> {
+            let ids = of.rules.iter().map(|rule| &rule.id);
+            ids.filter(|id| other.by_id.contains_key(*id)).collect()
+        };
+        let (now, before) = (common(self, older), common(older, self));
+        let pairs = now
+            .into_iter()
+            .zip(before)
+            .filter(|(now, before)| now != before);
+        pairs.flat_map(|(now, before)| [now, before]).collect()
     }
 
     /// The words that mean other devices than before.

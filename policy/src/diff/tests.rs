@@ -1,6 +1,6 @@
 use overlan_protocol::{HostIndex, UnixTime};
 
-use crate::{Compiled, Difference, Shift, World, WorldDevice, WorldPerson, diff, parse};
+use crate::{Among, Compiled, Difference, Shift, World, WorldDevice, WorldPerson, diff, parse};
 
 fn world() -> World {
     let device = |number: u32, label: &str, owner: &str, tags: &[&str]| WorldDevice {
@@ -42,7 +42,11 @@ fn rule(id: &str, from: &str, to: &str, services: &str) -> String {
 fn shown(shifts: &[Shift]) -> Vec<String> {
     let each = shifts.iter().map(|it| {
         let (from, to) = (it.from.join(","), it.to.join(","));
-        let own = if it.own { " own" } else { "" };
+        let own = match it.among {
+            Among::All => "",
+            Among::OnePerson => " within",
+            Among::Others => " between",
+        };
         format!("{from} -> {to} {} by {}{own}", it.service, it.rule)
     });
     each.collect()
@@ -83,14 +87,14 @@ fn devices_of_one_person_are_said_to_be() {
     let difference = compare(&old, "");
     assert_eq!(
         shown(&difference.losses),
-        ["ana,ana-2,bo -> ana,ana-2,bo tcp/22 by own own"]
+        ["ana,ana-2,bo -> ana,ana-2,bo tcp/22 by own within"]
     );
-    // What all may, the devices of one person may, too.
+    // The devices of one person could already.
     let all = rule("all", "members", "members", "tcp/22");
     let difference = compare(&old, &(old.clone() + &all));
     assert_eq!(
         shown(&difference.gains),
-        ["ana,ana-2,bo -> ana,ana-2,bo tcp/22 by all"]
+        ["ana,ana-2,bo -> ana,ana-2,bo tcp/22 by all between"]
     );
     assert_eq!(difference.losses, []);
 }
