@@ -25,6 +25,7 @@ mod routes;
 mod sessions;
 mod setup;
 mod table;
+mod trust_rules;
 
 use std::sync::Arc;
 

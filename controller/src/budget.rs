@@ -19,15 +19,15 @@ pub(crate) struct Budgets {
     pub(crate) streams: Budget<DeviceId>,
     /// Rounds of certificates for a device: a signature for each of its networks.
     pub(crate) certificates: Budget<DeviceId>,
-    /// New devices by one right, which is an auth key or an account: writes, and a message for
-    /// every member.
+    /// New devices by one right, which is an auth key, a trust rule or an account: writes, and a
+    /// message for every member.
     pub(crate) enrolments: Budget<Right>,
 }
 
 /// The right by which a device is enrolled.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Right {
-    /// The id of an auth key.
+    /// The id of an auth key or a trust rule.
     Key(String),
     /// The account of a person.
     Account(i64),

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::oidc::IssuerAddresses;
+
 /// The configuration that a controller is started with.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -22,6 +24,8 @@ pub struct Config {
     /// Loopback address that serves `/metrics`, `/healthz` and `/readyz` without authentication.
     /// `None` is nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Addresses that are not public, at which the hosts of issuers may be.
+    pub issuer_addresses: Vec<IssuerAddresses>,
     /// Times that tests shorten.
     pub timings: Timings,
 }
@@ -36,6 +40,7 @@ impl Config {
             domain: "overlan.internal".to_owned(),
             names: Vec::new(),
             metrics: None,
+            issuer_addresses: Vec::new(),
             timings: Timings::default(),
         }
     }

@@ -18,6 +18,7 @@ use crate::clock;
 use crate::config::Timings;
 use crate::heartbeat::Heartbeats;
 use crate::lineage::Runs;
+use crate::oidc::Issuers;
 use crate::presence::Presence;
 use crate::report::Reports;
 use crate::store::{Store, StoreError, relays, runs};
@@ -36,10 +37,14 @@ pub(crate) struct Deployment {
     pub(crate) presence: Mutex<Presence>,
     pub(crate) heartbeats: Mutex<Heartbeats>,
     pub(crate) reports: Mutex<Reports>,
+    /// Keys of the issuers that trust rules name.
+    pub(crate) issuers: Issuers,
     pub(crate) domain: String,
     pub(crate) timings: Timings,
     /// Wakes the housekeeping task when presence changed.
     pub(crate) presence_changed: Notify,
+    /// A device came that ends at a time, so the housekeeping task looks for the next end.
+    pub(crate) ends_changed: AtomicBool,
     pub(crate) stop: CancellationToken,
     pub(crate) runs: Runs,
     /// The beginning of this run, seconds since the Unix epoch.

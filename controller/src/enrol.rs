@@ -10,6 +10,8 @@
 mod credential;
 mod grant;
 mod quota;
+mod trust;
+mod workload;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,8 +24,11 @@ use overlan_protocol::name::label_from_hostname;
 pub(crate) use self::credential::{KeyEnd, KeyKind, key_end, noted};
 pub(crate) use self::grant::{Grant, GrantError};
 pub(crate) use self::quota::{
-    QuotaError, RelayNameError, one_more_auth_key, one_more_network, relay_named,
+    QuotaError, RelayNameError, one_more_auth_key, one_more_network, one_more_trust_rule,
+    relay_named,
 };
+pub(crate) use self::trust::{ClaimRefusal, TrustRule, examine};
+pub(crate) use self::workload::{Workload, WorkloadError, believe};
 
 use crate::clock;
 use crate::deployment::Deployment;
@@ -34,15 +39,18 @@ use crate::store::accounts::{self, Digest};
 use crate::store::devices::{self, Device};
 use crate::store::keys::{self, AuthKey};
 use crate::store::waiting::{self, AwaitedNetwork};
-use crate::store::{StoreError, Tx, members, relays};
+use crate::store::{StoreError, Tx, members, relays, trust_rules};
 
-/// The key or person by whose right a device asks. Says nothing yet of what the right allows now.
+/// The key, person or job by whose right a device asks. Says nothing yet of what the right allows
+/// now.
 #[derive(Debug)]
 pub(crate) enum Sponsor {
     /// A key of this controller in whatever state, and the digest of its secret.
     Key { key: AuthKey, digest: Digest },
     /// The account of a person who is logged in.
     Person { org: OrgId, account: i64 },
+    /// A job whose token a trust rule accepts.
+    Workload(Box<Workload>),
 }
 
 impl Sponsor {
@@ -51,6 +59,7 @@ impl Sponsor {
         match self {
             Self::Key { key, .. } => key.org,
             Self::Person { org, .. } => *org,
+            Self::Workload(workload) => workload.rule.org,
         }
     }
 }
@@ -68,6 +77,10 @@ pub(crate) enum EnrolError {
         end: KeyEnd,
         ago: Duration,
     },
+    /// The token of a job enrolled another device before.
+    TokenUsed,
+    /// The trust rule was removed meanwhile.
+    RuleGone,
     /// The right does not lead into a network that was asked for.
     Grant(GrantError),
     /// The right leads into no network at all.
@@ -108,6 +121,8 @@ pub(crate) struct Enrolled {
     pub(crate) first: FirstPlace,
     /// It waits for approval.
     pub(crate) waits: bool,
+    /// It ends at a time.
+    pub(crate) ends: bool,
     /// The key or login that authorised it, as people call it.
     pub(crate) by: String,
 }
@@ -170,11 +185,12 @@ pub(crate) async fn enrol(
         device,
         first,
         waits: grant.approval,
+        ends: grant.ends.is_some(),
         by: grant.by,
     })
 }
 
-/// Uses a right once: a key that is for one use is used up.
+/// Uses a right once: a key that is for one use is used up, and so is a job's token.
 async fn use_right(
     tx: &mut Tx,
     sponsor: Sponsor,
@@ -197,6 +213,16 @@ async fn use_right(
             let (email, _) = accounts::email_and_password(tx, account).await?;
             Grant::of_person(org, account, &email, networks, wanted)
         }
+        Sponsor::Workload(workload) => {
+            if !trust_rules::note_use(tx, &workload.rule.id, now).await? {
+                return Err(EnrolError::RuleGone);
+            }
+            if !trust_rules::use_token(tx, &workload.digest, workload.expires).await? {
+                return Err(EnrolError::TokenUsed);
+            }
+            let networks = accounts::networks(tx, workload.rule.org).await?;
+            Grant::of_workload(*workload, networks, wanted, now)
+        }
     };
     grant.map_err(EnrolError::Grant)
 }
@@ -213,7 +239,10 @@ async fn add_device(
     let device = Device {
         id,
         org: grant.org,
-        hostname: label_from_hostname(&request.hostname),
+        hostname: match &grant.hostname {
+            Some(given) => given.clone(),
+            None => label_from_hostname(&request.hostname),
+        },
         identity: request.identity,
         tunnel: request.tunnel,
         tunnel_signature: request.tunnel_signature.clone(),
@@ -224,12 +253,15 @@ async fn add_device(
         ephemeral: grant.ephemeral,
         epoch: FIRST_EPOCH,
         attach_epoch: 0,
-        auth_key: grant.auth_key().map(str::to_owned),
+        auth_key: grant.key().map(str::to_owned),
         key_note: grant.note.clone(),
         account: grant.account(),
         places: Vec::new(),
     };
     devices::insert(tx, &device, now_ms).await?;
+    if let Some(ends) = grant.ends {
+        trust_rules::set_end(tx, id, ends).await?;
+    }
     Ok(device)
 }
 
@@ -261,7 +293,7 @@ async fn join(
 async fn wait(tx: &mut Tx, device: &Device, grant: &Grant) -> Result<FirstPlace, EnrolError> {
     let first = grant.networks.first().ok_or(EnrolError::NoNetwork)?;
     let of_org = waiting::count(tx, grant.org).await?;
-    let of_key = match grant.auth_key() {
+    let of_key = match grant.key() {
         Some(key) => waiting::count_of_key(tx, key).await?,
         None => 0,
     };

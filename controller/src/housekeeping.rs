@@ -2,6 +2,7 @@
 //! time. [`crate::presence`] and [`crate::heartbeat`] decide.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::address::QUARANTINE;
@@ -10,9 +11,10 @@ use crate::clock;
 use crate::deployment::Deployment;
 use crate::fleet;
 use crate::netmaps::Fact;
+use crate::oidc;
 use crate::presence::Transition;
 use crate::roster;
-use crate::store::{StoreError, changes, devices, keys, sessions};
+use crate::store::{StoreError, changes, devices, keys, sessions, trust_rules};
 use overlan_protocol::UnixTime;
 
 /// Reads new entries of the change log into memory, soon after each commit and at every poll. Ends
@@ -70,9 +72,11 @@ pub(crate) async fn keep_house(deployment: Arc<Deployment>) {
         let now = clock::now();
         write_presence(&deployment, now).await;
         lose_relays(&deployment, now).await;
-        if now >= sweep_at {
+        if now >= sweep_at || deployment.ends_changed.swap(false, Ordering::Relaxed) {
             report("remove ephemeral devices", sweep(&deployment).await);
-            sweep_at = now + (deployment.timings.ephemeral_after / 4).clamp(SWEEP_MIN, SWEEP_MAX);
+            let next = next_end(&deployment).await;
+            let most = (deployment.timings.ephemeral_after / 4).clamp(SWEEP_MIN, SWEEP_MAX);
+            sweep_at = now + next.map_or(most, |next| next.clamp(SWEEP_MIN, most));
         }
         if now >= prune_at {
             report("prune the database", prune(&deployment).await);
@@ -167,6 +171,7 @@ async fn sweep(deployment: &Deployment) -> Result<(), StoreError> {
     let now_ms = clock::unix_millis();
     let age = u64::try_from(deployment.timings.ephemeral_after.as_millis()).unwrap_or(u64::MAX);
     let before_ms = now_ms.saturating_sub(age);
+    end_devices(deployment, UnixTime::from_secs(now_ms / 1_000)).await?;
     let mut tx = deployment.store.read().await?;
     let stale = devices::stale_ephemeral(&mut tx, before_ms, SWEEP_BATCH).await?;
     drop(tx);
@@ -188,6 +193,36 @@ async fn sweep(deployment: &Deployment) -> Result<(), StoreError> {
     deployment.store.commit(tx).await
 }
 
+/// Removes devices whose life is over, whether they are online or not.
+async fn end_devices(deployment: &Deployment, now: UnixTime) -> Result<(), StoreError> {
+    let mut tx = deployment.store.read().await?;
+    let ended = trust_rules::ended(&mut tx, now, SWEEP_BATCH).await?;
+    drop(tx);
+    if ended.is_empty() {
+        return Ok(());
+    }
+    let mut tx = deployment.store.write().await?;
+    for id in ended {
+        let device = devices::get(&mut tx, id).await?;
+        if let Some(device) = device
+            && roster::remove_device(&mut tx, &device, now).await?
+        {
+            tracing::info!(
+                device = device.hostname,
+                "a device reached the end of its life and was removed"
+            );
+        }
+    }
+    deployment.store.commit(tx).await
+}
+
+/// Returns the time until the next device ends.
+async fn next_end(deployment: &Deployment) -> Option<Duration> {
+    let mut tx = deployment.store.read().await.ok()?;
+    let next = trust_rules::next_end(&mut tx).await.ok()??;
+    Some(next.since(clock::wall()))
+}
+
 async fn prune(deployment: &Deployment) -> Result<(), StoreError> {
     let now = clock::wall();
     let mut tx = deployment.store.write().await?;
@@ -196,6 +231,7 @@ async fn prune(deployment: &Deployment) -> Result<(), StoreError> {
     fleet::announce_keys(&mut tx, &deployment.signer, now).await?;
     sessions::prune(&mut tx, now, SESSION_IDLE).await?;
     keys::prune(&mut tx, now - KEYS_KEPT).await?;
+    trust_rules::prune(&mut tx, now - oidc::LEEWAY).await?;
     let released = now - QUARANTINE;
     devices::prune(&mut tx, released, now - REVOCATIONS_KEPT).await?;
     deployment.store.commit(tx).await

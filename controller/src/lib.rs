@@ -11,6 +11,7 @@
 //!   often.
 //! - `access` decides which role may do what; `api` has one file per resource, `table` with all
 //!   routes, and `feed`, one netmap stream.
+//! - `oidc` judges the tokens of identity providers.
 //! - `enrol`, `roster`, `naming`, `namespace`, `records`, `gateway_names`, `address` let devices
 //!   in, join them to networks and name them.
 //! - `fleet`, `placement`, `presence`, `heartbeat`, `report` follow relays and devices, and decide
@@ -48,6 +49,7 @@ mod metrics;
 mod namespace;
 mod naming;
 mod netmaps;
+mod oidc;
 mod operator;
 mod placement;
 mod presence;
@@ -66,5 +68,6 @@ mod tickets;
 pub use crate::backup::{Backup, BackupError, Restored, backup, restore, rotate_ticket_key};
 pub use crate::config::{Config, Timings};
 pub use crate::controller::Controller;
+pub use crate::oidc::{IssuerAddresses, ParseIssuerAddressesError};
 pub use crate::recovery::{ResetError, reset_password};
 pub use crate::start::StartError;

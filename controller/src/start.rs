@@ -23,6 +23,7 @@ use crate::data_dir::{self, DirError};
 use crate::deployment::Deployment;
 use crate::heartbeat::Heartbeats;
 use crate::key_file::FileError;
+use crate::oidc::Issuers;
 use crate::presence::Presence;
 use crate::store::{self, Store, StoreError, accounts, changes, devices, relays, routes, runs};
 use crate::tickets::{self, TicketSigner};
@@ -240,9 +241,11 @@ pub(crate) async fn open(config: Config, names: &[String]) -> Result<Opened, Sta
         throttle: Default::default(),
         budgets: Default::default(),
         reports: Default::default(),
+        issuers: Issuers::new(config.issuer_addresses),
         domain: config.domain,
         timings: config.timings,
         presence_changed: Default::default(),
+        ends_changed: Default::default(),
         runs: begun.runs,
         began: now,
         rewound: Default::default(),

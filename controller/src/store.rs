@@ -16,6 +16,7 @@ pub(crate) mod relays;
 pub(crate) mod routes;
 pub(crate) mod runs;
 pub(crate) mod sessions;
+pub(crate) mod trust_rules;
 pub(crate) mod views;
 pub(crate) mod waiting;
 
@@ -283,6 +284,11 @@ fn migrations() -> Vec<Migration> {
             170,
             "owner notes",
             include_str!("../migrations/0170_owner_notes.sql"),
+        ),
+        step(
+            220,
+            "trust rules",
+            include_str!("../migrations/0220_trust_rules.sql"),
         ),
     ]
 }

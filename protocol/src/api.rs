@@ -1,8 +1,8 @@
 //! Requests and responses of the controller's HTTP API, its paths, its error form and the join
 //! string. All bodies are JSON.
 //!
-//! The types of `devices`, `relays`, networks, sessions, rights and certificates have a file each,
-//! and so have the `path`s and the `join_string`; all are named here.
+//! The types of `devices`, `relays`, networks, sessions, rights, certificates and `trust_rules`
+//! have a file each, and so have the `path`s and the `join_string`; all are named here.
 //!
 //! People authenticate by a session (`Authorization: Bearer ovs_…`), devices and relays by a
 //! [`crate::proof::ChannelProof`].
@@ -18,6 +18,7 @@ pub mod path;
 mod relays;
 mod rights;
 mod sessions;
+mod trust_rules;
 
 pub use certificates::{
     CertificateRequest, CertificateResponse, NAME_KEY_LEN, NameCertificate, NameKey,
@@ -42,6 +43,10 @@ pub use rights::{ParseRightError, Permission, Role};
 pub use sessions::{
     LoginRequest, LoginResponse, PASSWORD_MAX, PASSWORD_MIN, PasswordRequest, SessionSummary,
     SessionsEnded, SetupRequest, SetupResponse,
+};
+pub use trust_rules::{
+    ClaimMismatch, LIFETIME_MAX_SECS, LIFETIME_MIN_SECS, LIFETIME_SECS, TokenTestRequest,
+    TokenTestResponse, TrustRuleRequest, TrustRuleSummary,
 };
 
 /// An RFC 9457 problem document, sent with content type [`PROBLEM_TYPE`] and every HTTP status from
@@ -90,6 +95,10 @@ pub enum ProblemKind {
     KeyUsed,
     /// The auth key was revoked.
     KeyRevoked,
+    /// The token of a job is not believed, no trust rule accepts it, or it was used before.
+    TokenRefused,
+    /// The keys of a token's issuer cannot be fetched; the same token may be accepted later.
+    IssuerUnreachable,
     /// The device was removed; enrol again.
     DeviceRemoved,
     /// The controller does not know the device and never removed one with this id: its database is

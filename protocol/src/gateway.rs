@@ -33,7 +33,7 @@ pub enum To {
     Below(String),
 }
 
-pub use judge::{may_dial, may_lead_to};
+pub use judge::{is_public, may_dial, may_lead_to};
 pub use offer::{OfferTextError, OfferedRoute};
 
 /// A host that a program wants to reach.
@@ -244,7 +244,9 @@ impl From<GatewayRoute> for String {
     }
 }
 
-fn is_in(address: IpAddr, begin: IpAddr, bits: u8) -> bool {
+/// Returns whether an address lies in the range that begins at `begin` and has `bits` in common.
+#[must_use]
+pub fn is_in(address: IpAddr, begin: IpAddr, bits: u8) -> bool {
     address.is_ipv4() == begin.is_ipv4() && masked(address, bits) == masked(begin, bits)
 }
 

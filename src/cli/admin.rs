@@ -6,6 +6,7 @@ mod dns;
 mod network;
 mod relay;
 mod route;
+mod trust_rule;
 
 use clap::{Args, Subcommand, ValueEnum};
 pub(crate) use network::parse_label;
@@ -36,6 +37,9 @@ pub(crate) enum AdminCommand {
     /// Create, list and revoke keys with which servers and CI jobs enrol
     #[command(subcommand, alias = "auth-keys")]
     AuthKey(AuthKeyCommand),
+    /// Create, list, test and remove rules by which CI jobs enrol without a key
+    #[command(subcommand, alias = "trust-rules")]
+    TrustRule(trust_rule::TrustRuleCommand),
     /// Create, list and delete networks, and add devices to them
     #[command(subcommand, alias = "networks")]
     Network(network::AdminNetworkCommand),
@@ -238,6 +242,7 @@ pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
             let row = |known: &_| [relay::row(known)];
             list(&args, path::RELAYS, relay::LIST, row).await
         }
+        AdminCommand::TrustRule(command) => trust_rule::run(command).await,
         AdminCommand::Dns(command) => dns::run(command).await,
     }
 }

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use overlan::program::state::Login;
-use overlan_controller::{Config, Controller, ResetError, StartError, reset_password};
+use overlan_controller::{
+    Config, Controller, IssuerAddresses, ResetError, StartError, reset_password,
+};
 use overlan_protocol::api::{
     JoinString, PASSWORD_MIN, ProblemKind, SetupRequest, SetupResponse, path,
 };
@@ -101,6 +103,15 @@ pub(crate) struct ControllerServeArgs {
         value_parser = port::listen_address
     )]
     metrics: Option<SocketAddr>,
+    /// Private addresses at which the issuer of a trust rule may be, such as a GitLab of your own:
+    /// HOST=ADDRESS/BITS; repeat it, or separate them by commas. Others are not connected to
+    #[arg(
+        long,
+        env = "OVERLAN_CONTROLLER_ISSUER_ADDRESSES",
+        value_delimiter = ',',
+        value_name = "RANGE"
+    )]
+    issuer_addresses: Vec<IssuerAddresses>,
 }
 
 const SERVE_EXAMPLES: &str = "\
@@ -170,6 +181,7 @@ async fn serve(args: ControllerServeArgs) -> Result<(), Failure> {
         public_address: args.public_address,
         domain: args.domain,
         metrics: args.metrics,
+        issuer_addresses: args.issuer_addresses,
         ..Config::new(args.listen, data_dir)
     })
     .await?;

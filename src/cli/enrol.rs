@@ -1,15 +1,21 @@
 //! The flags by which a device enrols, and the words for a device that cannot. Decides nothing: the
 //! right is chosen by the library.
 
+mod job;
+
+mod token;
+
 use clap::Args;
 use overlan::program::enrol::EnrolError;
-use overlan::program::right::{NoEnrolRight, OtherController};
+use overlan::program::right::{EnrolFacts, NoEnrolRight, OtherController};
 use overlan_protocol::api::JoinString;
-use overlan_protocol::key::Secret;
 
 use crate::cli::api;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::secret::{self, SecretSource};
+
+use token::OidcArgs;
+pub(crate) use token::audience;
 
 #[derive(Debug, Args)]
 pub(crate) struct EnrolArgs {
@@ -19,6 +25,8 @@ pub(crate) struct EnrolArgs {
     /// File with an auth key, needed to enrol only; - is standard input (or use $OVERLAN_AUTH_KEY)
     #[arg(long, env = "OVERLAN_AUTH_KEY_FILE", value_name = "PATH")]
     auth_key_file: Option<SecretSource>,
+    #[command(flatten)]
+    oidc: OidcArgs,
     /// Name of the new device in the overlay [default: the host's name]
     #[arg(long, env = "OVERLAN_HOSTNAME", value_name = "NAME")]
     pub(crate) hostname: Option<String>,
@@ -34,9 +42,20 @@ pub(crate) struct EnrolArgs {
 }
 
 impl EnrolArgs {
-    /// Reads the auth key from its file or from the environment.
-    pub(crate) fn auth_key(&self) -> Result<Option<Secret>, Failure> {
-        secret::auth_key(self.auth_key_file.as_ref())
+    /// Reads what was given to enrol by: the job's token, or an auth key from its file or from the
+    /// environment.
+    pub(crate) async fn given(&self) -> Result<EnrolFacts, Failure> {
+        Ok(EnrolFacts {
+            server: self.server.clone(),
+            workload: self.oidc.token(self.server.as_ref()).await?,
+            auth_key: secret::auth_key(self.auth_key_file.as_ref())?,
+            ..EnrolFacts::default()
+        })
+    }
+
+    /// Returns the name of the variable that may hold the job's token.
+    pub(crate) fn token_variable(&self) -> &str {
+        self.oidc.variable()
     }
 
     /// Returns true if the auth key is on standard input.
@@ -56,6 +75,7 @@ impl From<NoEnrolRight> for Failure {
                 "Do one of these:\n  \
                  give an auth key:   overlan up --server JOIN --auth-key-file PATH (or \
                  $OVERLAN_AUTH_KEY)\n  \
+                 in a CI job:         overlan up --server JOIN --oidc\n  \
                  log in before:      overlan login --server JOIN, then overlan up\n  \
                  use a terminal:     overlan up --server JOIN asks for email and password",
             ),
@@ -86,13 +106,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_without_a_right_is_told_the_three_ways_to_get_one() {
+    fn a_device_without_a_right_is_told_the_ways_to_get_one() {
         let no_server = Failure::from(NoEnrolRight::NoServer);
         assert_eq!(no_server.code(), Code::Usage);
         let failure = Failure::from(NoEnrolRight::NoCredential { has_server: true });
         assert_eq!(failure.code(), Code::NeedsLogin);
         let text = failure.to_string();
-        for way in ["--auth-key-file", "overlan login", "email and password"] {
+        for way in [
+            "--auth-key-file",
+            "--oidc",
+            "overlan login",
+            "email and password",
+        ] {
             assert!(text.contains(way), "{text}");
         }
     }

@@ -76,14 +76,15 @@ Examples:
   overlan exec --timeout 120 git clone http://git.home.overlan.internal/repo
   overlan exec --proxy-direct npm install      from registries in the overlay and outside
   overlan exec --ephemeral --server JOIN --auth-key-file key.txt -- make deploy
+  overlan exec --ephemeral --oidc --server JOIN -- make deploy      in a CI job, by its own token
   overlan exec -- sh -c 'dig @$OVERLAN_DNS_HOST -p $OVERLAN_DNS_PORT web.home.overlan.internal'
 
 The program finds ALL_PROXY, HTTP_PROXY, HTTPS_PROXY and NO_PROXY, in both cases,
 NODE_USE_ENV_PROXY, OVERLAN_DNS_HOST and OVERLAN_DNS_PORT, and OVERLAN_FORWARD_1 and so on with
 the addresses of -L. The proxy is for this program alone: its URL holds a password that ends with
 it, so children that change their user can use it, too. Secrets such as OVERLAN_AUTH_KEY are taken
-out. Programs that know none of these variables (psql, redis-cli, mysql) reach a peer by -L; that
-port is open to your user and root.
+out, and so is the variable of --oidc-token-variable. Programs that know none of these variables
+(psql, redis-cli, mysql) reach a peer by -L; that port is open to your user and root.
 The program gets SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 of this one, and SIGTERM if
 this one is killed.
 Exit codes: the program's; 128 + N if signal N killed it; 126 and 127 as in a shell if it cannot
@@ -103,6 +104,7 @@ pub(crate) async fn run(args: ExecArgs) -> Result<ExitCode, Failure> {
     for secret in Variable::ALL {
         program.without(secret.name());
     }
+    program.without(args.own.token_variable());
     // `overlan` inside of the program uses the upstream proxy of this command, not its proxy.
     program.with("OVERLAN_UPSTREAM_PROXY", upstream::name());
     for (name, value) in proxy.variables() {

@@ -258,11 +258,12 @@ fn problem_code(kind: ProblemKind) -> Code {
         | ProblemKind::KeyExpired
         | ProblemKind::KeyUsed
         | ProblemKind::KeyRevoked
+        | ProblemKind::TokenRefused
         | ProblemKind::DeviceRemoved
         | ProblemKind::DeviceUnknown
         | ProblemKind::RelayUnknown => Code::NeedsLogin,
         ProblemKind::Forbidden => Code::Denied,
-        ProblemKind::Unavailable => Code::ControllerUnreachable,
+        ProblemKind::Unavailable | ProblemKind::IssuerUnreachable => Code::ControllerUnreachable,
         ProblemKind::BadRequest
         | ProblemKind::SetupRefused
         | ProblemKind::NotFound

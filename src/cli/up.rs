@@ -14,7 +14,6 @@ use overlan::program::notify::Announcer;
 use overlan::program::right::{self, EnrolFacts, EnrolRight};
 use overlan::program::state::{Device, StateDir};
 use overlan_protocol::api::Credential;
-use overlan_protocol::key::Secret;
 use overlan_transport::clock::wall;
 use rustix::process::{Resource, getrlimit};
 
@@ -124,6 +123,8 @@ const EXAMPLES: &str = "\
 Examples:
   First start of a server, with an auth key:
     overlan up --server 'https://controller.example:8443#sha256:…' --auth-key-file key.txt
+  A CI job, by its own token:
+    overlan up --background --oidc --server \"$JOIN\"
   Every later start needs nothing:
     overlan up
   A device that leaves no trace: its keys are in memory, and it is removed when it ends:
@@ -186,15 +187,16 @@ async fn up_in(args: &UpArgs, state: &Arc<StateDir>, announcer: &Announcer) -> R
         // that was away for too long. So is a device that the controller does not know, by a person
         // who heard of that before and starts it again.
         Err(UpEnd::Removed(failure)) if !is_new => {
-            let key = args.enrol.auth_key()?;
-            if key.is_none() && !(was_aside && prompt::can_ask()) {
+            let given = args.enrol.given().await?;
+            let has_right = given.auth_key.is_some() || given.workload.is_some();
+            if !(has_right || was_aside && prompt::can_ask()) {
                 return Err(failure);
             }
             output::note(
                 "The controller does not know this device any more; it is enrolled as a new one.",
             );
             let device = tokio::select! {
-                device = enrol_device(args, state, key) => device?,
+                device = enrol_device(args, state, given) => device?,
                 () = run.signals.next() => return Ok(()),
             };
             let listeners = args.listeners.open(None).await?;
@@ -212,7 +214,7 @@ async fn device(args: &UpArgs, state: &StateDir) -> Result<(Device, bool), Failu
             false,
         )),
         None => {
-            let device = enrol_device(args, state, args.enrol.auth_key()?).await?;
+            let device = enrol_device(args, state, args.enrol.given().await?).await?;
             Steps::of(args).enrolled(&device);
             Ok((device, true))
         }
@@ -222,14 +224,13 @@ async fn device(args: &UpArgs, state: &StateDir) -> Result<(Device, bool), Failu
 async fn enrol_device(
     args: &UpArgs,
     state: &StateDir,
-    auth_key: Option<Secret>,
+    given: EnrolFacts,
 ) -> Result<Device, Failure> {
     let right = right::choose(EnrolFacts {
-        server: args.enrol.server.clone(),
-        auth_key,
         session: state.load_login()?,
         can_ask: prompt::can_ask(),
         now: wall(),
+        ..given
     })?;
     let (join, credential) = match right {
         EnrolRight::Credential { join, credential } => (join, credential),

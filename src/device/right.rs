@@ -1,4 +1,5 @@
-//! The right by which a device is enrolled: an auth key, a login, or a person who can be asked.
+//! The right by which a device is enrolled: the token of a job, an auth key, a login, or a person
+//! who can be asked.
 //! Decides from facts; reads nothing.
 
 use overlan_protocol::UnixTime;
@@ -12,6 +13,8 @@ use super::state::{Device, Login};
 pub struct EnrolFacts {
     /// The controller that was named.
     pub server: Option<JoinString>,
+    /// The token of the job that this is, if it is asked for.
+    pub workload: Option<Secret>,
     /// The auth key that was given.
     pub auth_key: Option<Secret>,
     /// The stored login.
@@ -80,8 +83,8 @@ pub fn accept_stored(
     }
 }
 
-/// Chooses the right for a new device: an auth key, else a login that is still valid, else a
-/// person.
+/// Chooses the right for a new device: a job's token, else an auth key, else a login that is still
+/// valid, else a person.
 ///
 /// # Errors
 /// [`NoEnrolRight`] if there is none of them, or no controller is known.
@@ -97,15 +100,16 @@ pub fn choose(facts: EnrolFacts) -> Result<EnrolRight, NoEnrolRight> {
         .server
         .or_else(|| session.as_ref().map(|session| session.join.clone()));
     let Some(join) = known else {
-        return Err(match facts.auth_key.is_some() || facts.can_ask {
+        let has_right = facts.workload.is_some() || facts.auth_key.is_some() || facts.can_ask;
+        return Err(match has_right {
             true => NoEnrolRight::NoServer,
             false => NoEnrolRight::NoCredential { has_server: false },
         });
     };
-    let key = facts.auth_key.map(Credential::AuthKey);
-    let credential =
-        key.or_else(|| session.map(|session| Credential::Session(session.login.session)));
-    match credential {
+    let token = facts.workload.map(Credential::Workload);
+    let key = token.or_else(|| facts.auth_key.map(Credential::AuthKey));
+    let session = || session.map(|session| Credential::Session(session.login.session));
+    match key.or_else(session) {
         Some(credential) => Ok(EnrolRight::Credential { join, credential }),
         None if facts.can_ask => Ok(EnrolRight::Person { join }),
         None => Err(NoEnrolRight::NoCredential { has_server: true }),

@@ -459,6 +459,8 @@ fn serve_controller(directory: &Path, listen: &str, log: &str) -> Controller {
     ]);
     command
         .arg(directory.join("controller"))
+        // Issuers of tokens are on loopback, as everything in a test is.
+        .env("OVERLAN_CONTROLLER_ISSUER_ADDRESSES", "127.0.0.1=127.0.0.1")
         .env("OVERLAN_LOG", log);
     let mut program = Program::start("controller", directory, &mut command, "");
     let address = program.line("controller listens on ");

@@ -78,6 +78,8 @@ mod names;
 
 mod networks;
 
+mod oidc;
+
 mod operations;
 
 mod packaging;

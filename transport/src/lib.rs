@@ -15,6 +15,8 @@ pub mod accept;
 
 pub mod connect;
 
+pub mod document;
+
 pub mod outgoing;
 
 pub mod tls;

@@ -40,7 +40,7 @@ pub(super) async fn make(
     let note = plain_text("the note", &request.note, 0, NOTE_MAX)?;
     let now = clock::wall();
     let mut tx = deployment.store.write().await?;
-    let networks = networks(&mut tx, person.org, &request.networks).await?;
+    let networks = networks_named(&mut tx, person.org, &request.networks).await?;
     enrol::one_more_auth_key(keys::count_auth_keys(&mut tx, person.org).await?)?;
     let (named, text) = NamedSecret::generate(AUTH_KEY_PREFIX);
     let key = AuthKey {
@@ -115,7 +115,11 @@ pub(super) async fn revoke(
 
 /// Returns the organisation's networks with these labels, by label and each once, or its default
 /// one.
-async fn networks(tx: &mut Tx, org: OrgId, labels: &[String]) -> Result<Vec<NetworkRow>, Refusal> {
+pub(super) async fn networks_named(
+    tx: &mut Tx,
+    org: OrgId,
+    labels: &[String],
+) -> Result<Vec<NetworkRow>, Refusal> {
     let mut networks = accounts::networks(tx, org).await?;
     let is_known = |label: &&String| networks.iter().any(|network| network.name == **label);
     if let Some(unknown) = labels.iter().find(|label| !is_known(label)) {
@@ -128,7 +132,7 @@ async fn networks(tx: &mut Tx, org: OrgId, labels: &[String]) -> Result<Vec<Netw
     });
     if networks.len() > NETWORKS_MAX {
         return Err(Refusal::bad_request(format!(
-            "a device can be in {NETWORKS_MAX} networks, so a key cannot name more"
+            "a device can be in {NETWORKS_MAX} networks, so a key or rule cannot name more"
         )));
     }
     Ok(networks)

@@ -1,7 +1,8 @@
-//! `/v1/enrol`: a device comes in by an auth key or by a login. [`crate::enrol`] decides by what
-//! right, and into which networks.
+//! `/v1/enrol`: a device comes in by an auth key, a login or the token of a job. [`crate::enrol`]
+//! decides by what right, and into which networks.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::extract::State;
 use overlan_protocol::Exporter;
@@ -17,7 +18,10 @@ use super::problem::Refusal;
 use crate::auth::{AUTH_KEY_PREFIX, NamedSecret};
 use crate::clock;
 use crate::deployment::Deployment;
-use crate::enrol::{self, EnrolError, FirstPlace, GrantError, KeyKind, Sponsor};
+use crate::enrol::{
+    self, ClaimRefusal, EnrolError, FirstPlace, GrantError, KeyKind, Sponsor, Workload,
+    WorkloadError,
+};
 use crate::store::devices::Device;
 use crate::store::{Tx, keys};
 
@@ -29,14 +33,19 @@ pub(super) async fn enrol(
 ) -> Result<Changed<EnrolResponse>, Refusal> {
     check_keys(&request, &exporter)?;
     plain_text("the host name", &request.hostname, 0, HOSTNAME_MAX)?;
+    let now_ms = clock::unix_millis();
+    let now = UnixTime::from_secs(now_ms / 1_000);
     let presented = match &request.credential {
         Credential::Session(token) => Presented::Login(person(&deployment, token.reveal()).await?),
         Credential::AuthKey(key) => NamedSecret::parse(AUTH_KEY_PREFIX, key)
             .map(Presented::Key)
             .ok_or_else(|| Refusal::key_unknown(KeyKind::AuthKey))?,
+        Credential::Workload(token) => {
+            let believed = enrol::believe(&deployment, token.reveal(), now).await;
+            let workload = believed.and_then(|believed| believed.workload());
+            Presented::Job(Box::new(workload.map_err(refused)?))
+        }
     };
-    let now_ms = clock::unix_millis();
-    let now = UnixTime::from_secs(now_ms / 1_000);
     let mut tx = deployment.store.write().await?;
     let sponsor = sponsor(&mut tx, presented).await?;
     if let Some((device, first)) = enrol::find(&mut tx, &sponsor, &request).await? {
@@ -44,6 +53,10 @@ pub(super) async fn enrol(
     }
     let enrolled = enrol::enrol(&deployment, &mut tx, sponsor, &request, now_ms).await?;
     deployment.store.commit(tx).await?;
+    if enrolled.ends {
+        deployment.ends_changed.store(true, Ordering::Relaxed);
+        deployment.presence_changed.notify_one();
+    }
     let what = format!(
         "enrolled device {}.{}{}, by {}",
         enrolled.first.label,
@@ -62,11 +75,13 @@ pub(super) async fn enrol(
 enum Presented {
     Key(NamedSecret),
     Login(Person),
+    Job(Box<Workload>),
 }
 
 async fn sponsor(tx: &mut Tx, presented: Presented) -> Result<Sponsor, Refusal> {
     match presented {
         Presented::Login(Person { org, account, .. }) => Ok(Sponsor::Person { org, account }),
+        Presented::Job(workload) => Ok(Sponsor::Workload(workload)),
         Presented::Key(NamedSecret { id, digest }) => {
             let key = keys::auth_key(tx, &id, &digest).await?;
             let key = key.ok_or_else(|| Refusal::key_unknown(KeyKind::AuthKey))?;
@@ -87,6 +102,28 @@ fn answer(
         label: first.label,
         network: first.network,
         domain: deployment.domain.clone(),
+    }
+}
+
+/// Refuses the token of a job, in one line that names the claim.
+pub(super) fn refused(error: WorkloadError) -> Refusal {
+    let token = |detail: String| {
+        tracing::debug!(detail, "a workload token is refused");
+        let title = "the workload token is refused";
+        Refusal::new(ProblemKind::TokenRefused, title, detail)
+    };
+    match error {
+        WorkloadError::Token(refusal) => token(refusal.to_string()),
+        WorkloadError::Claims(refusal) => token(refusal.to_string()),
+        WorkloadError::Issuer { issuer, error } => {
+            tracing::debug!(%issuer, %error, "an issuer has no keys for us");
+            Refusal::new(
+                ProblemKind::IssuerUnreachable,
+                "the workload token cannot be checked",
+                format!("the keys of the issuer in claim iss, {issuer}, are not there: {error}"),
+            )
+        }
+        WorkloadError::Store(error) => error.into(),
     }
 }
 
@@ -115,17 +152,24 @@ impl From<EnrolError> for Refusal {
             EnrolError::KeyEnded { id, end, ago } => {
                 Self::key_ended(KeyKind::AuthKey, &id, end, ago)
             }
+            EnrolError::TokenUsed => Self::new(
+                ProblemKind::TokenRefused,
+                "the workload token is refused",
+                "claim jti: this token enrolled a device before; each device needs a token of its \
+                 own",
+            ),
+            EnrolError::RuleGone => refused(WorkloadError::Claims(ClaimRefusal::NoRule)),
             EnrolError::Grant(GrantError::UnknownNetwork { label, known }) => {
                 unknown_network_among(&label, &known)
             }
             EnrolError::Grant(GrantError::NotOfKey { label, allowed }) => Self::new(
                 ProblemKind::Forbidden,
-                &format!("the auth key does not let devices join {label:?}"),
+                &format!("the auth key or trust rule does not let devices join {label:?}"),
                 format!("it lets them join {}", allowed.join(", ")),
             ),
             EnrolError::NoNetwork => unknown_network(None),
             EnrolError::TooOften(wait) => Self::too_often(
-                "too many devices were enrolled lately with this key or login",
+                "too many devices were enrolled lately with this key, rule or login",
                 wait,
             ),
             EnrolError::Quota(error) => error.into(),

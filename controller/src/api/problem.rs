@@ -116,6 +116,11 @@ impl Refusal {
         Self::new(problem, &format!("{kind} {id} {became}"), detail)
     }
 
+    /// Returns the whole in one line, as clients print it.
+    pub(super) fn text(&self) -> String {
+        format!("{}: {}", self.0.title, self.0.detail)
+    }
+
     pub(super) fn status(mut self, status: StatusCode) -> Self {
         self.0.status = status.as_u16();
         self
@@ -147,6 +152,7 @@ impl From<QuotaError> for Refusal {
                 "ended keys leave the list 90 days after their end; `overlan admin auth-key list` \
                  shows them"
             }
+            QuotaError::TrustRules => "remove one first: `overlan admin trust-rule remove NAME`",
             QuotaError::Networks => "delete one first: `overlan admin network delete NETWORK`",
             QuotaError::Relays => "remove one first: `overlan admin relay remove NAME`",
         };
@@ -239,12 +245,14 @@ fn status(kind: ProblemKind) -> StatusCode {
         | ProblemKind::RelayUnknown => StatusCode::UNAUTHORIZED,
         ProblemKind::SetupRefused
         | ProblemKind::Forbidden
+        | ProblemKind::TokenRefused
         | ProblemKind::KeyExpired
         | ProblemKind::KeyUsed
         | ProblemKind::KeyRevoked => StatusCode::FORBIDDEN,
         ProblemKind::NotFound | ProblemKind::UnknownNetwork => StatusCode::NOT_FOUND,
         ProblemKind::NameTaken => StatusCode::CONFLICT,
         ProblemKind::TooMany => StatusCode::TOO_MANY_REQUESTS,
+        ProblemKind::IssuerUnreachable => StatusCode::BAD_GATEWAY,
         ProblemKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         ProblemKind::Internal | ProblemKind::Other => StatusCode::INTERNAL_SERVER_ERROR,
     }

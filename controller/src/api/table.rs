@@ -3,7 +3,8 @@
 
 use overlan_protocol::api::Permission::{
     AuthKeysRead, AuthKeysWrite, DevicesRead, DevicesWrite, DnsRead, DnsWrite, NetworksRead,
-    NetworksWrite, RelaysRead, RelaysWrite, RoutesRead, RoutesWrite,
+    NetworksWrite, RelaysRead, RelaysWrite, RoutesRead, RoutesWrite, TrustRulesRead,
+    TrustRulesWrite,
 };
 use overlan_protocol::api::path;
 
@@ -11,7 +12,7 @@ use super::endpoint::Access::{Anybody, Device, May, OwnAccount, Relay};
 use super::endpoint::{Endpoint, below, delete, get, post};
 use super::{
     auth_keys, certificates, device, device_networks, devices, dns, enrol, members, networks,
-    relay, relay_tokens, relays, routes, sessions, setup,
+    relay, relay_tokens, relays, routes, sessions, setup, trust_rules,
 };
 
 /// Lists every route, those of people first.
@@ -41,6 +42,7 @@ fn organisation() -> Vec<Endpoint> {
     let device = below(path::DEVICES, "{id}");
     let approve = below(&device, "approve");
     let auth_key = below(path::AUTH_KEYS, "{id}");
+    let trust_rule = below(path::TRUST_RULES, "{name}");
     let relay = below(path::RELAYS, "{name}");
     let relay_token = below(path::RELAY_TOKENS, "{id}");
     vec![
@@ -61,6 +63,14 @@ fn organisation() -> Vec<Endpoint> {
         get(path::AUTH_KEYS, May(AuthKeysRead), auth_keys::list),
         post(path::AUTH_KEYS, May(AuthKeysWrite), auth_keys::make),
         delete(auth_key, May(AuthKeysWrite), auth_keys::revoke),
+        get(path::TRUST_RULES, May(TrustRulesRead), trust_rules::list),
+        post(path::TRUST_RULES, May(TrustRulesWrite), trust_rules::make),
+        delete(trust_rule, May(TrustRulesWrite), trust_rules::remove),
+        post(
+            path::TRUST_RULES_TEST,
+            May(TrustRulesRead),
+            trust_rules::test,
+        ),
         get(path::RELAYS, May(RelaysRead), relays::list),
         delete(relay, May(RelaysWrite), relays::remove),
         get(path::RELAY_TOKENS, May(RelaysRead), relay_tokens::list),

@@ -1,12 +1,14 @@
-//! Decides which networks a device comes into by an auth key or by somebody's login. Knows no
-//! request and no transaction.
+//! Decides which networks a device comes into by an auth key, a trust rule or somebody's login.
+//! Knows no request and no transaction.
 
 use std::collections::BTreeSet;
 
+use overlan_protocol::UnixTime;
 use overlan_protocol::api::{ALL_NETWORKS, NamePolicy};
 use overlan_protocol::key::NetworkId;
 
 use super::credential::noted;
+use super::workload::Workload;
 use crate::budget::Right;
 use crate::netmaps::OrgId;
 use crate::store::accounts::NetworkRow;
@@ -25,10 +27,14 @@ pub(crate) struct Grant {
     /// A person has to approve the device first.
     pub(super) approval: bool,
     pub(super) on_name_taken: NamePolicy,
-    /// The note of the auth key; empty without one.
+    /// The note of the auth key, or the name of the trust rule; empty without one.
     pub(super) note: String,
-    /// The key or login that authorised the device, as people call it.
+    /// The key, rule or login that authorised the device, as people call it.
     pub(super) by: String,
+    /// The name of the device, if it is not the device's own choice.
+    pub(super) hostname: Option<String>,
+    /// The time at which the device ends in any case.
+    pub(super) ends: Option<UnixTime>,
 }
 
 /// The reason why a right does not lead into a network that was asked for.
@@ -36,7 +42,7 @@ pub(crate) struct Grant {
 pub(crate) enum GrantError {
     /// The organisation of the person has no such network.
     UnknownNetwork { label: String, known: Vec<String> },
-    /// The auth key is for other networks.
+    /// The auth key or trust rule is for other networks.
     NotOfKey { label: String, allowed: Vec<String> },
 }
 
@@ -71,6 +77,8 @@ impl Grant {
             on_name_taken: NamePolicy::default(),
             note: String::new(),
             by: format!("login of {email}"),
+            hostname: None,
+            ends: None,
         })
     }
 
@@ -81,21 +89,7 @@ impl Grant {
         networks: Vec<NetworkRow>,
         wanted: &[String],
     ) -> Result<Self, GrantError> {
-        let mut allowed = networks;
-        allowed.retain(|network| key.networks.contains(&network.id));
-        // A device is known by its name in the default network.
-        allowed.sort_by_key(|network| !network.is_default);
-        let later = allowed.iter().map(|network| network.id).collect();
-        let networks = match wanted {
-            [] => allowed,
-            wanted => {
-                let of_key = labels(&allowed);
-                pick(allowed, wanted).map_err(|label| GrantError::NotOfKey {
-                    label,
-                    allowed: of_key,
-                })?
-            }
-        };
+        let (networks, later) = allowed(networks, &key.networks, wanted)?;
         Ok(Self {
             org: key.org,
             networks,
@@ -106,11 +100,38 @@ impl Grant {
             by: format!("auth key {}", noted(&key.id, &key.note)),
             note: key.note,
             right: Right::Key(key.id),
+            hostname: None,
+            ends: None,
         })
     }
 
-    /// The id of the auth key, if the right is one.
-    pub(super) fn auth_key(&self) -> Option<&str> {
+    /// Decides for a job whose token a trust rule accepts. Its devices are ephemeral, and nobody
+    /// approves them: no person is there when a job starts.
+    pub(crate) fn of_workload(
+        workload: Workload,
+        networks: Vec<NetworkRow>,
+        wanted: &[String],
+        now: UnixTime,
+    ) -> Result<Self, GrantError> {
+        let Workload { rule, hostname, .. } = workload;
+        let (networks, later) = allowed(networks, &rule.networks, wanted)?;
+        Ok(Self {
+            org: rule.org,
+            networks,
+            later,
+            ephemeral: true,
+            approval: false,
+            on_name_taken: NamePolicy::default(),
+            note: format!("trust rule {}", rule.name),
+            by: format!("trust rule {}", rule.name),
+            hostname,
+            ends: Some(now + rule.lifetime),
+            right: Right::Key(rule.id),
+        })
+    }
+
+    /// The id of the auth key or trust rule, if the right is one.
+    pub(super) fn key(&self) -> Option<&str> {
         match &self.right {
             Right::Key(id) => Some(id),
             Right::Account(_) => None,
@@ -124,6 +145,31 @@ impl Grant {
             Right::Account(account) => Some(account),
         }
     }
+}
+
+/// Returns the networks that a device joins by a right to those in `ids`, and all that it may join
+/// later.
+fn allowed(
+    networks: Vec<NetworkRow>,
+    ids: &BTreeSet<NetworkId>,
+    wanted: &[String],
+) -> Result<(Vec<NetworkRow>, BTreeSet<NetworkId>), GrantError> {
+    let mut allowed = networks;
+    allowed.retain(|network| ids.contains(&network.id));
+    // A device is known by its name in the default network.
+    allowed.sort_by_key(|network| !network.is_default);
+    let later = allowed.iter().map(|network| network.id).collect();
+    let networks = match wanted {
+        [] => allowed,
+        wanted => {
+            let of_key = labels(&allowed);
+            pick(allowed, wanted).map_err(|label| GrantError::NotOfKey {
+                label,
+                allowed: of_key,
+            })?
+        }
+    };
+    Ok((networks, later))
 }
 
 /// Picks those of `allowed` that are named, each once and in the order of the names. The error is a

@@ -16,6 +16,9 @@ pub(crate) enum QuotaError {
     /// Auth keys of the organisation.
     #[error("the organisation has {AUTH_KEYS_MAX} auth keys, which is the most it may have")]
     AuthKeys,
+    /// Trust rules of the organisation.
+    #[error("the organisation has {TRUST_RULES_MAX} trust rules, which is the most it may have")]
+    TrustRules,
     /// Networks of the organisation.
     #[error("the organisation has {ORG_NETWORKS_MAX} networks, which is the most it may have")]
     Networks,
@@ -53,6 +56,14 @@ pub(crate) fn one_more_auth_key(known: u32) -> Result<(), QuotaError> {
     }
 }
 
+/// Decides whether an organisation with `known` trust rules may make one more.
+pub(crate) fn one_more_trust_rule(known: u32) -> Result<(), QuotaError> {
+    match known < TRUST_RULES_MAX {
+        true => Ok(()),
+        false => Err(QuotaError::TrustRules),
+    }
+}
+
 /// Decides whether an organisation with `known` networks may make one more.
 pub(crate) fn one_more_network(known: usize) -> Result<(), QuotaError> {
     match known < ORG_NETWORKS_MAX {
@@ -84,6 +95,10 @@ const WAITING_OF_KEY_MAX: u32 = 64;
 
 /// Most auth keys of an organisation: as many as one list shows.
 const AUTH_KEYS_MAX: u32 = LIST_MAX;
+
+/// Most trust rules of an organisation: all of them are in one list, and a token is judged by each
+/// of its issuer.
+const TRUST_RULES_MAX: u32 = 200;
 
 /// Most networks of an organisation: all of them are in one list.
 const ORG_NETWORKS_MAX: usize = 1_000;

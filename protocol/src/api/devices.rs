@@ -118,7 +118,7 @@ pub struct AuthKeySummary {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnrolRequest {
-    /// The key or session that authorises the enrolment.
+    /// The key, session or token that authorises the enrolment.
     pub credential: Credential,
     /// Wanted networks; [`ALL_NETWORKS`](super::ALL_NETWORKS) alone = all that the credential
     /// allows; none = all of the key's, or the organisation's default one.
@@ -137,7 +137,7 @@ pub struct EnrolRequest {
     pub tunnel_signature: String,
 }
 
-/// A key or a session that authorises an enrolment.
+/// A key, a session or a job's token that authorises an enrolment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Credential {
@@ -145,6 +145,8 @@ pub enum Credential {
     AuthKey(Secret),
     /// A person's session.
     Session(Secret),
+    /// The token that an identity provider signed for a job (OpenID Connect).
+    Workload(Secret),
 }
 
 /// The device is enrolled.

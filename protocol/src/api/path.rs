@@ -33,6 +33,11 @@ pub const DEVICES: &str = "/api/v1/devices";
 /// POST [`super::AuthKeyRequest`] → [`super::AuthKeyResponse`]; GET: list of
 /// [`super::AuthKeySummary`]; DELETE `/{id}`: revokes. Session.
 pub const AUTH_KEYS: &str = "/api/v1/auth-keys";
+/// POST [`super::TrustRuleRequest`] → [`super::TrustRuleSummary`]; GET: list of
+/// [`super::TrustRuleSummary`]; DELETE `/{name}`: removes a rule. Session.
+pub const TRUST_RULES: &str = "/api/v1/trust-rules";
+/// POST [`super::TokenTestRequest`] → [`super::TokenTestResponse`]. Session.
+pub const TRUST_RULES_TEST: &str = "/api/v1/trust-rules-test";
 /// POST [`super::RelayTokenRequest`] → [`super::RelayTokenResponse`]; GET: list of
 /// [`super::RelayTokenSummary`]; DELETE `/{id}`: revokes. Session.
 pub const RELAY_TOKENS: &str = "/api/v1/relay-tokens";

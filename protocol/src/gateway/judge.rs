@@ -14,6 +14,13 @@ pub fn may_lead_to(address: IpAddr) -> bool {
     !meanings(address).any(|meaning| is_listed(meaning, &FORBIDDEN))
 }
 
+/// Returns whether everybody on the Internet means the same host by that address: it is neither
+/// forbidden nor a site's own, and no IPv4 address within it is.
+#[must_use]
+pub fn is_public(address: IpAddr) -> bool {
+    may_lead_to(address) && !meanings(address).any(|meaning| is_listed(meaning, &PRIVATE))
+}
+
 /// Returns whether a gateway with these offered and approved `routes` may connect to `address`, one
 /// of the addresses that the host of `request` has there.
 ///
@@ -37,8 +44,7 @@ pub fn may_dial(
         return leading.any(|route| route.one_host().is_some());
     }
     let by_name = matches!(request.host(), Host::Name(_));
-    let is_public = !meanings(address).any(|meaning| is_listed(meaning, &PRIVATE));
-    leading.next().is_some() || by_name && is_public
+    leading.next().is_some() || by_name && is_public(address)
 }
 
 fn is_listed(address: IpAddr, list: &[(IpAddr, u8)]) -> bool {

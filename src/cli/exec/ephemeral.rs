@@ -8,7 +8,7 @@ use clap::Args;
 use overlan::UpError;
 use overlan::program::listeners::dns_sockets;
 use overlan::program::node::Node;
-use overlan::program::right::{self, EnrolFacts, EnrolRight, NoEnrolRight};
+use overlan::program::right::{self, EnrolRight, NoEnrolRight};
 use overlan_protocol::api::Credential;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -40,26 +40,29 @@ pub(super) struct Ephemeral {
 }
 
 impl EphemeralArgs {
+    /// Returns the name of the variable that may hold the job's token.
+    pub(super) fn token_variable(&self) -> &str {
+        self.enrol.token_variable()
+    }
+
     /// Enrols the device and waits until peers can reach it.
     pub(super) async fn up(&self, timeout: u32) -> Result<Ephemeral, Failure> {
-        let facts = EnrolFacts {
-            server: self.enrol.server.clone(),
-            auth_key: self.enrol.auth_key()?,
-            ..EnrolFacts::default()
-        };
-        let (server, key) = match right::choose(facts) {
-            Ok(EnrolRight::Credential {
-                join,
-                credential: Credential::AuthKey(key),
-            }) => (join, key),
+        let (server, credential) = match right::choose(self.enrol.given().await?) {
+            Ok(EnrolRight::Credential { join, credential }) => (join, credential),
             Err(NoEnrolRight::NoServer | NoEnrolRight::NoCredential { has_server: false }) => {
                 return Err(no_server());
             }
             Ok(_) | Err(NoEnrolRight::NoCredential { .. }) => return Err(no_key()),
         };
-        let mut builder = Node::builder()
+        let builder = Node::builder();
+        let builder = match credential {
+            Credential::AuthKey(key) => builder.auth_key(key),
+            Credential::Workload(token) => builder.workload_token(token),
+            // No login is looked for.
+            Credential::Session(_) => return Err(no_key()),
+        };
+        let mut builder = builder
             .server(server)
-            .auth_key(key)
             // Nobody reaches a program that only dials.
             .confirm(false)
             .ready_within((timeout > 0).then(|| Duration::from_secs(timeout.into())));
@@ -110,10 +113,10 @@ fn no_server() -> Failure {
 }
 
 fn no_key() -> Failure {
-    let text = "a device for one program needs an auth key";
+    let text = "a device for one program needs an auth key or the token of a job";
     Failure::new(Code::NeedsLogin, text).next(
-        "Give --auth-key-file or $OVERLAN_AUTH_KEY; `overlan admin auth-key create --ephemeral` \
-         makes one.",
+        "Give --oidc in a CI job, or --auth-key-file or $OVERLAN_AUTH_KEY; `overlan admin auth-key \
+         create --ephemeral` makes one.",
     )
 }
 

@@ -25,6 +25,7 @@ pub struct Builder {
     place: Place,
     server: Option<JoinString>,
     auth_key: Option<Secret>,
+    workload: Option<Secret>,
     hostname: Option<String>,
     networks: Vec<String>,
     ephemeral: bool,
@@ -95,6 +96,7 @@ impl Node {
             place: Place::Given(StateDir::in_memory()),
             server: None,
             auth_key: None,
+            workload: None,
             hostname: None,
             networks: Vec::new(),
             ephemeral: false,
@@ -132,6 +134,13 @@ impl Builder {
     /// of the host can see.
     pub fn auth_key(mut self, key: Secret) -> Self {
         self.auth_key = Some(key);
+        self
+    }
+
+    /// Sets the token that an identity provider signed for this job, in place of an auth key. The
+    /// controller accepts it once, by a trust rule.
+    pub fn workload_token(mut self, token: Secret) -> Self {
+        self.workload = Some(token);
         self
     }
 
@@ -295,6 +304,7 @@ impl Builder {
         let facts = EnrolFacts {
             server: self.server.clone(),
             auth_key: self.auth_key.clone(),
+            workload: self.workload.clone(),
             ..EnrolFacts::default()
         };
         let Ok(EnrolRight::Credential { join, credential }) = right::choose(facts) else {

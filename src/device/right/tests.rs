@@ -29,6 +29,7 @@ fn right(facts: EnrolFacts) -> String {
         Ok(EnrolRight::Person { join }) => format!("ask {}", join.server.host()),
         Ok(EnrolRight::Credential { join, credential }) => match credential {
             Credential::AuthKey(_) => format!("key {}", join.server.host()),
+            Credential::Workload(_) => format!("token {}", join.server.host()),
             Credential::Session(_) => format!("session {}", join.server.host()),
         },
         Err(error) => format!("{error:?}"),
@@ -36,15 +37,24 @@ fn right(facts: EnrolFacts) -> String {
 }
 
 #[test]
-fn a_key_comes_before_a_session_and_a_session_before_a_person() {
+fn a_token_comes_before_a_key_a_key_before_a_session_and_that_before_a_person() {
     let facts = || EnrolFacts {
         server: Some(join("a")),
+        workload: None,
         auth_key: Some(Secret::new("ovk_1")),
         session: Some(session("a")),
         can_ask: true,
         now: UnixTime::from_secs(50),
     };
     assert_eq!(right(facts()), "key a");
+    let workload = Some(Secret::new("e.e.e"));
+    assert_eq!(
+        right(EnrolFacts {
+            workload,
+            ..facts()
+        }),
+        "token a"
+    );
     assert_eq!(
         right(EnrolFacts {
             auth_key: None,

@@ -68,7 +68,7 @@ fn a_login_leads_into_the_default_network_or_the_named_ones() {
     };
     assert_eq!(of(&["home", "lab"]).unwrap_err(), unknown);
     let grant = of(&["office"]).unwrap();
-    assert_eq!((grant.account(), grant.auth_key()), (Some(7), None));
+    assert_eq!((grant.account(), grant.key()), (Some(7), None));
     assert_eq!(grant.by, "login of a@example.com");
 }
 
@@ -80,7 +80,7 @@ fn a_key_leads_into_its_own_networks_and_the_default_one_comes_first() {
     assert_eq!(names(&grant), ["build"]);
     assert_eq!(grant.later.len(), 2);
     assert!(grant.ephemeral && grant.approval);
-    assert_eq!((grant.account(), grant.auth_key()), (None, Some("k1")));
+    assert_eq!((grant.account(), grant.key()), (None, Some("k1")));
     assert_eq!(grant.by, "auth key k1 (ci)");
     let other = GrantError::NotOfKey {
         label: "office".to_owned(),
