@@ -83,7 +83,7 @@ The program finds ALL_PROXY, HTTP_PROXY, HTTPS_PROXY and NO_PROXY, in both cases
 NODE_USE_ENV_PROXY, OVERLAN_DNS_HOST and OVERLAN_DNS_PORT, and OVERLAN_FORWARD_1 and so on with
 the addresses of -L. The proxy is for this program alone: its URL holds a password that ends with
 it, so children that change their user can use it, too. Secrets such as OVERLAN_AUTH_KEY are taken
-out, and so is the variable of --oidc-token-variable. Programs that know none of these variables
+out, and so is the variable of --oidc-variable. Programs that know none of these variables
 (psql, redis-cli, mysql) reach a peer by -L; that port is open to your user and root.
 The program gets SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 of this one, and SIGTERM if
 this one is killed.

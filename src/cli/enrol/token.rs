@@ -34,29 +34,19 @@ pub(crate) struct OidcArgs {
     )]
     oidc: bool,
     /// Audience of that token [default: the controller's address: https://HOST:PORT]
-    #[arg(
-        long,
-        env = "OVERLAN_OIDC_AUDIENCE",
-        value_name = "TEXT",
-        requires = "oidc"
-    )]
+    #[arg(long, env = "OVERLAN_OIDC_AUDIENCE", value_name = "TEXT")]
     oidc_audience: Option<String>,
     /// File with the token, for other systems; it is read again for each enrolment
-    #[arg(
-        long,
-        env = "OVERLAN_OIDC_TOKEN_FILE",
-        value_name = "PATH",
-        requires = "oidc"
-    )]
+    #[arg(long, env = "OVERLAN_OIDC_TOKEN_FILE", value_name = "PATH")]
     oidc_token_file: Option<PathBuf>,
     /// Variable that holds the token: the name below id_tokens in a job of GitLab
     #[arg(
         long,
-        env = "OVERLAN_OIDC_TOKEN_VARIABLE",
+        env = "OVERLAN_OIDC_VARIABLE",
         value_name = "NAME",
         default_value = "OVERLAN_ID_TOKEN"
     )]
-    oidc_token_variable: String,
+    oidc_variable: String,
 }
 
 impl OidcArgs {
@@ -81,15 +71,15 @@ impl OidcArgs {
 
     /// Returns the name of the variable that holds a token, which no program needs to see.
     pub(crate) fn variable(&self) -> &str {
-        &self.oidc_token_variable
+        &self.oidc_variable
     }
 
     fn facts(&self, audience: &str) -> JobFacts {
         let is_true = |name| text(name).is_some_and(|value| value.as_str() == "true");
         JobFacts {
             named_file: self.oidc_token_file.clone(),
-            variable: self.oidc_token_variable.clone(),
-            has_variable: text(&self.oidc_token_variable).is_some(),
+            variable: self.oidc_variable.clone(),
+            has_variable: text(&self.oidc_variable).is_some(),
             has_request: text(REQUEST_URL).is_some() && text(REQUEST_TOKEN).is_some(),
             has_pod_token: Path::new(POD_TOKEN).exists(),
             is_github: is_true("GITHUB_ACTIONS"),
