@@ -8,6 +8,7 @@ mod certificates;
 mod changed;
 mod channel;
 mod device;
+mod device_changes;
 mod device_networks;
 mod devices;
 mod dns;

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use overlan_protocol::UnixTime;
-use overlan_protocol::api::EnrolRequest;
+use overlan_protocol::api::{Bar, Barred, EnrolRequest};
 use overlan_protocol::key::DeviceId;
 use overlan_protocol::name::label_from_hostname;
 
@@ -69,6 +69,8 @@ impl Sponsor {
 pub(crate) enum EnrolError {
     /// The device is enrolled, with another tunnel key.
     OtherTunnelKey,
+    /// The device is enrolled, and an admin disabled it.
+    Disabled(Box<Device>, Barred),
     /// The device is enrolled, and was taken out of every network.
     InNoNetwork,
     /// The key cannot be used any more, since so many seconds.
@@ -141,6 +143,9 @@ pub(crate) async fn find(
     if device.tunnel != request.tunnel {
         return Err(EnrolError::OtherTunnelKey);
     }
+    if let Some(barred) = device.barred.filter(|barred| barred.why == Bar::Disabled) {
+        return Err(EnrolError::Disabled(Box::new(device), barred));
+    }
     if let Some(place) = device.places.first() {
         let first = FirstPlace {
             label: place.label.clone(),
@@ -158,6 +163,24 @@ pub(crate) async fn find(
         network: first.name.clone(),
     };
     Ok(Some((device, first)))
+}
+
+/// Renews the right of a device that has to prove it again, by one that leads into all its
+/// networks. Returns the key or login, as people call it.
+pub(crate) async fn renew(
+    tx: &mut Tx,
+    sponsor: Sponsor,
+    device: &mut Device,
+    now: UnixTime,
+) -> Result<String, EnrolError> {
+    let networks: Vec<String> = device.places.iter().map(|it| it.name.clone()).collect();
+    let grant = use_right(tx, sponsor, &networks, now).await?;
+    devices::set_expiry(tx, device.id, None).await?;
+    device.expires = None;
+    if device.barred.is_some() {
+        roster::admit(tx, device, now).await?;
+    }
+    Ok(grant.by)
 }
 
 /// Enrols a device that is not enrolled yet, by the right of its sponsor.
@@ -256,6 +279,13 @@ async fn add_device(
         auth_key: grant.key().map(str::to_owned),
         key_note: grant.note.clone(),
         account: grant.account(),
+        tags: grant.tags.clone(),
+        barred: None,
+        expires: None,
+        version: String::new(),
+        ephemeral_secs: None,
+        offline_since: UnixTime::from_secs(now_ms / 1_000),
+        created: UnixTime::from_secs(now_ms / 1_000),
         places: Vec::new(),
     };
     devices::insert(tx, &device, now_ms).await?;

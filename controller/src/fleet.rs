@@ -16,6 +16,7 @@ use crate::deployment::Deployment;
 use crate::netmaps::{Fact, OrgId};
 use crate::placement::Placement;
 use crate::report::Reports;
+use crate::roster;
 use crate::store::relays::{self, RelayRow};
 use crate::store::{StoreError, Tx, changes, devices, put_setting, runs, setting};
 use crate::tickets::TicketSigner;
@@ -153,10 +154,7 @@ async fn place_all(
         if let Some(list) = placement.place(device.id, &device.relays, &round_trips) {
             devices::set_relays(tx, org, device.id, &list).await?;
             device.relays = list;
-            for place in &device.places {
-                let fact = Fact::Device(Box::new(device.member(place)));
-                changes::append(tx, org, Some(place.network), &fact, now).await?;
-            }
+            roster::announce(tx, &device, now).await?;
         }
     }
     Ok(())

@@ -13,9 +13,11 @@ use crate::fleet;
 use crate::netmaps::Fact;
 use crate::oidc;
 use crate::presence::Transition;
+use crate::renaming;
 use crate::roster;
-use crate::store::{StoreError, changes, devices, keys, sessions, trust_rules};
+use crate::store::{StoreError, changes, devices, former_names, keys, sessions, trust_rules};
 use overlan_protocol::UnixTime;
+use overlan_protocol::api::Bar;
 
 /// Reads new entries of the change log into memory, soon after each commit and at every poll. Ends
 /// with the controller.
@@ -74,6 +76,8 @@ pub(crate) async fn keep_house(deployment: Arc<Deployment>) {
         lose_relays(&deployment, now).await;
         if now >= sweep_at || deployment.ends_changed.swap(false, Ordering::Relaxed) {
             report("remove ephemeral devices", sweep(&deployment).await);
+            report("end old names", end_former_names(&deployment).await);
+            report("expire devices", expire_devices(&deployment).await);
             let next = next_end(&deployment).await;
             let most = (deployment.timings.ephemeral_after / 4).clamp(SWEEP_MIN, SWEEP_MAX);
             sweep_at = now + next.map_or(most, |next| next.clamp(SWEEP_MIN, most));
@@ -170,10 +174,9 @@ async fn lose_relays(deployment: &Deployment, now: Instant) {
 async fn sweep(deployment: &Deployment) -> Result<(), StoreError> {
     let now_ms = clock::unix_millis();
     let age = u64::try_from(deployment.timings.ephemeral_after.as_millis()).unwrap_or(u64::MAX);
-    let before_ms = now_ms.saturating_sub(age);
     end_devices(deployment, UnixTime::from_secs(now_ms / 1_000)).await?;
     let mut tx = deployment.store.read().await?;
-    let stale = devices::stale_ephemeral(&mut tx, before_ms, SWEEP_BATCH).await?;
+    let stale = devices::stale_ephemeral(&mut tx, now_ms, age, SWEEP_BATCH).await?;
     drop(tx);
     if stale.is_empty() {
         return Ok(());
@@ -221,6 +224,44 @@ async fn next_end(deployment: &Deployment) -> Option<Duration> {
     let mut tx = deployment.store.read().await.ok()?;
     let next = trust_rules::next_end(&mut tx).await.ok()??;
     Some(next.since(clock::wall()))
+}
+
+async fn expire_devices(deployment: &Deployment) -> Result<(), StoreError> {
+    let now = clock::wall();
+    let mut tx = deployment.store.read().await?;
+    let expired = devices::expired(&mut tx, now, SWEEP_BATCH).await?;
+    drop(tx);
+    for id in expired {
+        let mut tx = deployment.store.write().await?;
+        // An admin may have changed it meanwhile.
+        let device = devices::get(&mut tx, id).await?;
+        let is_due = |device: &devices::Device| {
+            device.barred.is_none() && device.expires.is_some_and(|expires| expires <= now)
+        };
+        if let Some(mut device) = device.filter(is_due) {
+            roster::bar(&mut tx, &mut device, Bar::Expired, now).await?;
+            deployment.store.commit(tx).await?;
+            tracing::info!(
+                device = device.hostname,
+                "a device has to prove its right again"
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn end_former_names(deployment: &Deployment) -> Result<(), StoreError> {
+    let now = clock::wall();
+    let mut tx = deployment.store.read().await?;
+    if !former_names::is_any_over(&mut tx, now).await? {
+        return Ok(());
+    }
+    drop(tx);
+    let mut tx = deployment.store.write().await?;
+    let ended = renaming::end_former(&mut tx, now).await?;
+    deployment.store.commit(tx).await?;
+    tracing::info!(names = ended.join(", "), "old names of networks ended");
+    Ok(())
 }
 
 async fn prune(deployment: &Deployment) -> Result<(), StoreError> {

@@ -14,6 +14,7 @@ use overlan_protocol::gateway::GatewayRoute;
 use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId, RelayId, TunnelKey};
 use overlan_protocol::netmap::{Change, Netmap, Network, Owner, Peer, Relay};
 use overlan_protocol::policy::Filter;
+use overlan_protocol::tag::Tag;
 use serde::{Deserialize, Serialize};
 
 /// An organisation: a border that nothing crosses.
@@ -38,6 +39,8 @@ pub(crate) struct Member {
     /// The right by which it was enrolled.
     #[serde(default)]
     pub(crate) owner: Owner,
+    #[serde(default)]
+    pub(crate) tags: BTreeSet<Tag>,
 }
 
 impl Member {
@@ -69,6 +72,9 @@ pub(crate) enum Fact {
     /// A device was removed for good; written once for each of its networks, or without a network
     /// and with host 0 if it was in none.
     Gone { device: DeviceId, host: u32 },
+    /// A device takes no part from here on, but keeps its place; written once for each of its
+    /// networks, or without a network and with host 0 if it is in none.
+    Barred { device: DeviceId, host: u32 },
     /// A device came online or went offline.
     Online {
         device: DeviceId,
@@ -86,6 +92,8 @@ pub(crate) enum Fact {
         zone: String,
         settings: Option<Zone>,
     },
+    /// The network as a whole changed, such as its name: its members read it again.
+    Network,
 }
 
 /// One entry of the change log. Versions are dense: each entry has its own.
@@ -175,6 +183,8 @@ pub(crate) enum Derived {
     },
     /// The device was removed.
     Removed,
+    /// The device takes no part any more.
+    Barred,
 }
 
 /// Derives the changes of `viewer` from `entries`, which are in order, and keeps its networks up to
@@ -187,8 +197,15 @@ pub(crate) fn derive<'a>(
     for entry in entries.into_iter().filter(|entry| entry.org == viewer.org) {
         match (&entry.fact, entry.network) {
             (Fact::Gone { device, .. }, _) if *device == viewer.device => return Derived::Removed,
+            (Fact::Barred { device, .. }, _) if *device == viewer.device => {
+                return Derived::Barred;
+            }
             (Fact::Joined(member), Some(network)) if member.device == viewer.device => {
                 // Everything else in the log about this network is older than what will be read.
+                viewer.networks.insert(network, u64::MAX);
+                pending.place(network, OwnMove::Joined);
+            }
+            (Fact::Network, Some(network)) if viewer.networks.contains_key(&network) => {
                 viewer.networks.insert(network, u64::MAX);
                 pending.place(network, OwnMove::Joined);
             }
@@ -287,7 +304,7 @@ impl MemberChanges {
                 self.peers.insert(member.host, member.peer());
             }
             Fact::Left { host, .. } => self.leave(*host),
-            Fact::Gone { host, .. } => {
+            Fact::Gone { host, .. } | Fact::Barred { host, .. } => {
                 if let Some(host) = HostIndex::new(*host) {
                     self.leave(host);
                 }
@@ -304,8 +321,8 @@ impl MemberChanges {
             Fact::DnsZone { zone, settings } => {
                 self.zones.insert(zone.clone(), settings.clone());
             }
-            // It concerns every network, and was handled before.
-            Fact::Relay { .. } | Fact::RelayGone { .. } => {}
+            // They were handled before.
+            Fact::Relay { .. } | Fact::RelayGone { .. } | Fact::Network => {}
         }
     }
 

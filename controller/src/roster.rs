@@ -3,7 +3,7 @@
 //! [`crate::naming`] and [`crate::address`] choose labels and addresses.
 
 use overlan_protocol::UnixTime;
-use overlan_protocol::api::NamePolicy;
+use overlan_protocol::api::{Bar, Barred, NamePolicy};
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::ticket::NETWORKS_MAX;
 
@@ -76,8 +76,10 @@ pub(crate) async fn join(
         relays::bump_orders(tx).await?;
     }
     waiting::end(tx, device.id, Some(network.id)).await?;
-    let fact = Fact::Joined(Box::new(device.member(&place)));
-    changes::append(tx, device.org, Some(network.id), &fact, now).await?;
+    if device.barred.is_none() {
+        let fact = Fact::Joined(Box::new(device.member(&place)));
+        changes::append(tx, device.org, Some(network.id), &fact, now).await?;
+    }
     device.places.push(place.clone());
     device.places.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(place)
@@ -112,6 +114,72 @@ pub(crate) async fn leave(
     };
     changes::append(tx, device.org, Some(network), &left, now).await?;
     Ok(true)
+}
+
+/// Tells the members of the device's networks that it changed, if it takes part.
+pub(crate) async fn announce(
+    tx: &mut Tx,
+    device: &Device,
+    now: UnixTime,
+) -> Result<(), StoreError> {
+    for place in device.places.iter().filter(|_| device.barred.is_none()) {
+        let fact = Fact::Device(Box::new(device.member(place)));
+        changes::append(tx, device.org, Some(place.network), &fact, now).await?;
+    }
+    Ok(())
+}
+
+/// Tells the members of the device's networks, and the device itself, that it takes part with these
+/// names, if it does.
+pub(crate) async fn introduce(
+    tx: &mut Tx,
+    device: &Device,
+    now: UnixTime,
+) -> Result<(), StoreError> {
+    for place in device.places.iter().filter(|_| device.barred.is_none()) {
+        // Peers replace what they know of it; the device itself reads its network again.
+        let fact = Fact::Joined(Box::new(device.member(place)));
+        changes::append(tx, device.org, Some(place.network), &fact, now).await?;
+    }
+    Ok(())
+}
+
+/// Lets a device take no part from here on: relays refuse its tickets and peers forget it. It keeps
+/// its places.
+pub(crate) async fn bar(
+    tx: &mut Tx,
+    device: &mut Device,
+    why: Bar,
+    now: UnixTime,
+) -> Result<(), StoreError> {
+    let barred = Some(Barred { why, since: now });
+    devices::set_barred(tx, device.id, barred).await?;
+    device.barred = barred;
+    device.epoch = devices::bump_epoch(tx, device.id).await?;
+    devices::revoke(tx, device, device.epoch, now).await?;
+    let fact = |host| Fact::Barred {
+        device: device.id,
+        host,
+    };
+    for place in &device.places {
+        let network = Some(place.network);
+        changes::append(tx, device.org, network, &fact(place.host.get()), now).await?;
+    }
+    if device.places.is_empty() {
+        changes::append(tx, device.org, None, &fact(0), now).await?;
+    }
+    Ok(())
+}
+
+/// Lets a barred device take part again.
+pub(crate) async fn admit(
+    tx: &mut Tx,
+    device: &mut Device,
+    now: UnixTime,
+) -> Result<(), StoreError> {
+    devices::set_barred(tx, device.id, None).await?;
+    device.barred = None;
+    introduce(tx, device, now).await
 }
 
 /// Removes a device for good unless it attached since the caller read it; says whether it was

@@ -9,6 +9,7 @@ pub(crate) mod changes;
 pub(crate) mod copies;
 pub(crate) mod devices;
 pub(crate) mod dns;
+pub(crate) mod former_names;
 pub(crate) mod keys;
 pub(crate) mod members;
 pub(crate) mod names;
@@ -16,6 +17,7 @@ pub(crate) mod relays;
 pub(crate) mod routes;
 pub(crate) mod runs;
 pub(crate) mod sessions;
+pub(crate) mod tags;
 pub(crate) mod trust_rules;
 pub(crate) mod views;
 pub(crate) mod waiting;
@@ -289,6 +291,17 @@ fn migrations() -> Vec<Migration> {
             220,
             "trust rules",
             include_str!("../migrations/0220_trust_rules.sql"),
+        ),
+        step(230, "tags", include_str!("../migrations/0230_tags.sql")),
+        step(
+            231,
+            "former names",
+            include_str!("../migrations/0231_former_names.sql"),
+        ),
+        step(
+            232,
+            "device rights",
+            include_str!("../migrations/0232_device_rights.sql"),
         ),
     ]
 }

@@ -10,6 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 mod certificates;
+mod device_list;
 mod devices;
 pub mod dns;
 mod join_string;
@@ -24,15 +25,19 @@ pub use certificates::{
     CertificateRequest, CertificateResponse, NAME_KEY_LEN, NameCertificate, NameKey,
     NamesCaResponse, name_key_message,
 };
+pub use device_list::{
+    Bar, Barred, DEVICE_LIFE_MAX_SECS, DeviceExpiry, DeviceQuery, DeviceRename, DeviceSort,
+};
 pub use devices::{
     AUTH_KEY_LIFE_MAX_SECS, AUTH_KEY_LIFE_SECS, AuthKeyRequest, AuthKeyResponse, AuthKeySummary,
-    Credential, DeviceReport, DeviceSummary, EnrolRequest, EnrolResponse, NamePolicy,
+    Credential, DeviceReport, DeviceSummary, EnrolRequest, EnrolResponse, NamePolicy, TagRequest,
     TicketResponse,
 };
 pub use join_string::{JoinString, ParseJoinError};
 pub use networks::{
-    ALL_NETWORKS, ApproveRequest, JoinRequest, MemberRequest, MembershipSummary, NetworkChoice,
-    NetworkRequest, NetworkSummary, OfferRequest, RouteSummary,
+    ALL_NETWORKS, ApproveRequest, FORMER_NAME_MAX_SECS, FORMER_NAME_SECS, FormerName, JoinRequest,
+    MemberRequest, MembershipSummary, NetworkChoice, NetworkRename, NetworkRequest, NetworkSummary,
+    OfferRequest, RouteSummary,
 };
 pub use relays::{
     HOLDERS_MAX, RELAY_HEARTBEAT_SECS, RELAY_TOKEN_LIFE_SECS, RelayHeartbeat, RelayOrders,
@@ -101,6 +106,10 @@ pub enum ProblemKind {
     IssuerUnreachable,
     /// The device was removed; enrol again.
     DeviceRemoved,
+    /// The device is disabled: an admin can enable it again.
+    DeviceDisabled,
+    /// The device has to prove its right again, by an auth key or a login.
+    DeviceExpired,
     /// The controller does not know the device and never removed one with this id: its database is
     /// older than the device. Enrol again.
     DeviceUnknown,

@@ -22,12 +22,15 @@ pub struct Dns {
     /// Records by name; each name lies below `network.domain` or in a zone that has no resolvers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub records: BTreeMap<String, Vec<Record>>,
+    /// Labels that the network had before: names below them are aliases of the present ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<String>,
 }
 
 impl Dns {
     /// Returns whether there are no settings.
     pub fn is_empty(&self) -> bool {
-        self.zones.is_empty() && self.records.is_empty()
+        self.zones.is_empty() && self.records.is_empty() && self.former.is_empty()
     }
 
     /// Replaces the records of `name`; an empty list removes the name.

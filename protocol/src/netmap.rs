@@ -315,13 +315,12 @@ impl Netmap {
         }
     }
 
-    /// The network with this label, and its id.
+    /// The network with this label, or that had it before, and its id.
     pub fn network_named(&self, label: &str) -> Option<(NetworkId, &Network)> {
-        let mut found = self
-            .networks
-            .iter()
-            .filter(|(_, network)| network.name == label);
-        found.next().map(|(id, network)| (*id, network))
+        let mut present = self.networks.iter().filter(|(_, it)| it.name == label);
+        let mut former = self.networks.iter().filter(|(_, it)| it.is_called(label));
+        let found = present.next().or_else(|| former.next());
+        found.map(|(id, network)| (*id, network))
     }
 }
 
@@ -350,6 +349,12 @@ impl Network {
             | Change::Relay { .. }
             | Change::RelayGone { .. } => {}
         }
+    }
+
+    /// Returns whether the network has this label, or had it before and still answers to it.
+    #[must_use]
+    pub fn is_called(&self, label: &str) -> bool {
+        self.name == label || self.dns.former.iter().any(|former| former == label)
     }
 
     /// The peer with this host label, and its host index.

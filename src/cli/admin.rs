@@ -1,6 +1,7 @@
 //! `admin`: commands of a logged-in person for devices, networks, keys and relays. Decides how
 //! lists are shown; the controller decides what a person may do.
 
+mod auth_key;
 mod device;
 mod dns;
 mod network;
@@ -8,20 +9,17 @@ mod relay;
 mod route;
 mod trust_rule;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 pub(crate) use network::parse_label;
 use overlan::program::status::{age, columns};
 use overlan_protocol::UnixTime;
-use overlan_protocol::api::{
-    AuthKeyRequest, AuthKeyResponse, AuthKeySummary, NamePolicy, RelayTokenRequest,
-    RelayTokenResponse, path,
-};
+use overlan_protocol::api::{RelayTokenRequest, RelayTokenResponse, path};
 use overlan_transport::clock::wall;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::cli::exit::Failure;
-use crate::cli::{StateArgs, api, duration, output};
+use crate::cli::{StateArgs, api, output};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -36,7 +34,7 @@ pub(crate) enum AdminCommand {
     Device(device::DeviceCommand),
     /// Create, list and revoke keys with which servers and CI jobs enrol
     #[command(subcommand, alias = "auth-keys")]
-    AuthKey(AuthKeyCommand),
+    AuthKey(auth_key::AuthKeyCommand),
     /// Create, list, test and remove rules by which CI jobs enrol without a key
     #[command(subcommand, alias = "trust-rules")]
     TrustRule(trust_rule::TrustRuleCommand),
@@ -57,104 +55,10 @@ pub(crate) enum AdminCommand {
     Dns(dns::AdminDnsCommand),
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum AuthKeyCommand {
-    /// Create a key and print it; it is shown only once
-    Create(CreateArgs),
-    /// List keys, without their secrets
-    #[command(after_help = LIST_KEYS)]
-    List(ListArgs),
-    /// Revoke a key; devices that it enrolled stay
-    #[command(after_help = REVOKE_EXAMPLES, aliases = ["remove", "delete"])]
-    Revoke(RevokeArgs),
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = CREATE_EXAMPLES)]
-pub(crate) struct CreateArgs {
-    /// Network that devices join by it; repeat it, or separate names by commas, for several
-    /// [default: the organisation's default network]
-    #[arg(long = "network", value_delimiter = ',', value_name = "NAME")]
-    networks: Vec<String>,
-    /// Let it enrol more than one device
-    #[arg(long)]
-    reusable: bool,
-    /// Remove its devices some minutes after they go offline
-    #[arg(long)]
-    ephemeral: bool,
-    /// Require approval of each of its devices by an admin: `overlan admin device approve`
-    #[arg(long)]
-    approval: bool,
-    /// Time for which it is valid: seconds, or with a unit, such as 15m, 12h, 7d [default: 1d]
-    #[arg(long, value_parser = duration::within::<u64>(duration::SOME), value_name = "TIME")]
-    expires: Option<u64>,
-    /// Action if a device, a DNS record or a gateway host has the name already
-    #[arg(long, value_enum, default_value = "suffix")]
-    on_name_taken: OnNameTaken,
-    /// A note for people
-    #[arg(long, default_value = "")]
-    note: String,
-    /// Print one JSON document, the key included
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    state: StateArgs,
-}
-
-const CREATE_EXAMPLES: &str = "\
-Examples:
-  overlan admin auth-key create > key.txt
-  overlan admin auth-key create --reusable --ephemeral --expires 30d --note 'CI runners'
-  Its devices join both networks:
-    overlan admin auth-key create --network home --network acme
-  Each device waits for `overlan admin device approve`:
-    overlan admin auth-key create --approval
-  A redeployed server keeps its name:
-    overlan admin auth-key create --reusable --on-name-taken take-over-offline";
-
-const LIST_KEYS: &str = "\
-Examples:
-  overlan admin auth-key list
-  overlan admin auth-key list --json | jq -r '.auth_keys[] | select(.revoked | not) | .id'";
-
-const REVOKE_EXAMPLES: &str = "\
-Examples:
-  overlan admin auth-key list                  shows the ids
-  overlan admin auth-key revoke 3483819da319";
-
 const LIST_RELAYS: &str = "\
 Examples:
   overlan admin relay list
   overlan admin relay list --json | jq '.relays[] | select(.online | not)'";
-
-/// [`NamePolicy`] as an argument.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum OnNameTaken {
-    /// Add a number to the name
-    Suffix,
-    /// Replace the other device if it is offline and the same key enrolled it; else as suffix
-    TakeOverOffline,
-    /// Refuse to enrol
-    Fail,
-}
-
-impl From<OnNameTaken> for NamePolicy {
-    fn from(choice: OnNameTaken) -> Self {
-        match choice {
-            OnNameTaken::Suffix => Self::Suffix,
-            OnNameTaken::TakeOverOffline => Self::TakeOverOffline,
-            OnNameTaken::Fail => Self::Fail,
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RevokeArgs {
-    /// The key's id, as `overlan admin auth-key list` shows it
-    id: String,
-    #[command(flatten)]
-    state: StateArgs,
-}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RelayTokenCommand {
@@ -210,13 +114,7 @@ pub(crate) struct ListArgs {
 /// `overlan admin …`.
 pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
     match command {
-        AdminCommand::AuthKey(AuthKeyCommand::Create(args)) => create_key(args).await,
-        AdminCommand::AuthKey(AuthKeyCommand::Revoke(args)) => revoke_key(&args).await,
-        AdminCommand::AuthKey(AuthKeyCommand::List(args)) => {
-            let now = wall();
-            let row = |key: &AuthKeySummary| [key_row(key, now)];
-            list(&args, path::AUTH_KEYS, KEYS, row).await
-        }
+        AdminCommand::AuthKey(command) => auth_key::run(command).await,
         AdminCommand::RelayToken(RelayTokenCommand::Create(args)) => create_token(args).await,
         AdminCommand::RelayToken(RelayTokenCommand::Revoke(args)) => {
             relay::revoke_token(args).await
@@ -245,62 +143,6 @@ pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
         AdminCommand::TrustRule(command) => trust_rule::run(command).await,
         AdminCommand::Dns(command) => dns::run(command).await,
     }
-}
-
-async fn create_key(args: CreateArgs) -> Result<(), Failure> {
-    let mut connection = api::open_as_person(&args.state.open()?).await?;
-    let request = AuthKeyRequest {
-        networks: args.networks,
-        reusable: args.reusable,
-        ephemeral: args.ephemeral,
-        approval: args.approval,
-        expires_in_secs: args.expires,
-        on_name_taken: args.on_name_taken.into(),
-        note: args.note,
-    };
-    let made: AuthKeyResponse = connection
-        .post(path::AUTH_KEYS, &request, api::WITHIN)
-        .await
-        .map_err(api::as_person)?;
-    if args.json {
-        return output::json(&versioned("auth_key", &made));
-    }
-    // The key alone is the answer, so that it can go straight into a file.
-    output::note(&format!(
-        "Auth key {} for network {}: {}, ends {}. It is shown only once.",
-        made.summary.id,
-        made.summary.networks.join(" and "),
-        match made.summary.reusable {
-            true => "any number of devices",
-            false => "one device",
-        },
-        end(made.summary.expires, wall()),
-    ));
-    output::answer(made.key.reveal())
-}
-
-async fn revoke_key(args: &RevokeArgs) -> Result<(), Failure> {
-    let is_id = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    // It becomes a part of the request's path.
-    if args.id.is_empty() || !args.id.bytes().all(is_id) {
-        return Err(Failure::usage(format!(
-            "{:?} is not the id of an auth key; `overlan admin auth-key list` shows them",
-            args.id
-        )));
-    }
-    let mut connection = api::open_as_person(&args.state.open()?).await?;
-    let path = format!("{}/{}", path::AUTH_KEYS, args.id);
-    connection
-        .delete(&path, api::WITHIN)
-        .await
-        .map_err(api::as_person)?;
-    let id = &args.id;
-    output::note(&format!(
-        "Revoked auth key {id}. Devices that it enrolled stay: `overlan admin device list --owner \
-         {id}` lists them, \
-         `overlan admin device remove --owner {id}` removes them."
-    ));
-    Ok(())
 }
 
 async fn create_token(args: RelayTokenArgs) -> Result<(), Failure> {
@@ -391,34 +233,6 @@ const SHORT_ID: usize = 8;
 
 fn versioned<T: Serialize>(name: &str, value: &T) -> serde_json::Value {
     serde_json::json!({ "schema_version": 1, name: value })
-}
-
-const KEYS: List<6> = List {
-    name: "auth_keys",
-    head: ["ID", "NETWORKS", "KIND", "ENDS", "USES", "NOTE"],
-    if_empty: "No auth key yet. `overlan admin auth-key create > key.txt` makes one.",
-};
-
-fn key_row(key: &AuthKeySummary, now: UnixTime) -> [String; 6] {
-    let words = [
-        Some(if key.reusable { "reusable" } else { "one-off" }),
-        key.ephemeral.then_some("ephemeral"),
-        key.approval.then_some("approval"),
-    ];
-    let kind: Vec<&str> = words.into_iter().flatten().collect();
-    let ends = match (key.revoked, key.reusable, key.uses) {
-        (true, ..) => "revoked".to_owned(),
-        (false, false, 1..) => "used".to_owned(),
-        (false, ..) => end(key.expires, now),
-    };
-    [
-        key.id.clone(),
-        key.networks.join(","),
-        kind.join(", "),
-        ends,
-        key.uses.to_string(),
-        key.note.clone(),
-    ]
 }
 
 /// Returns the time until `at`, or since.

@@ -261,8 +261,9 @@ fn problem_code(kind: ProblemKind) -> Code {
         | ProblemKind::TokenRefused
         | ProblemKind::DeviceRemoved
         | ProblemKind::DeviceUnknown
+        | ProblemKind::DeviceExpired
         | ProblemKind::RelayUnknown => Code::NeedsLogin,
-        ProblemKind::Forbidden => Code::Denied,
+        ProblemKind::Forbidden | ProblemKind::DeviceDisabled => Code::Denied,
         ProblemKind::Unavailable | ProblemKind::IssuerUnreachable => Code::ControllerUnreachable,
         ProblemKind::BadRequest
         | ProblemKind::SetupRefused

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use overlan::program::enrol::{EnrolOptions, enrol, forget, system_hostname};
+use overlan::program::enrol::{EnrolOptions, enrol, forget, renew, system_hostname};
 use overlan::program::notify::Announcer;
 use overlan::program::right::{self, EnrolFacts, EnrolRight};
-use overlan::program::state::{Device, StateDir};
+use overlan::program::state::{Device, Login, StateDir};
 use overlan_protocol::api::Credential;
 use overlan_transport::clock::wall;
 use rustix::process::{Resource, getrlimit};
@@ -202,6 +202,24 @@ async fn up_in(args: &UpArgs, state: &Arc<StateDir>, announcer: &Announcer) -> R
             let listeners = args.listeners.open(None).await?;
             Ok(run.device(device, listeners, &mut askers).await?)
         }
+        // The same device goes on, if there is a right that it can prove.
+        Err(UpEnd::Expired(failure)) => {
+            let Some(device) = state.load_device()? else {
+                return Err(failure);
+            };
+            let given = args.enrol.given().await?;
+            let has_right = given.auth_key.is_some() || given.workload.is_some();
+            if !(has_right || is_logged_in(state, &device)? || prompt::can_ask()) {
+                return Err(failure);
+            }
+            output::note("The right of this device has expired; it is proved again.");
+            tokio::select! {
+                renewed = renew_device(args, state, &device, given) => renewed?,
+                () = run.signals.next() => return Ok(()),
+            }
+            let listeners = args.listeners.open(None).await?;
+            Ok(run.device(device, listeners, &mut askers).await?)
+        }
         other => Ok(other?),
     }
 }
@@ -226,6 +244,17 @@ async fn enrol_device(
     state: &StateDir,
     given: EnrolFacts,
 ) -> Result<Device, Failure> {
+    let options = enrol_options(args, state, given).await?;
+    let enrolled = waiting::saying("the controller", enrol(options, state)).await;
+    enrolled.map_err(Failure::from)
+}
+
+/// Chooses the right for an enrolment, asking a person for it if there is no other.
+async fn enrol_options(
+    args: &UpArgs,
+    state: &StateDir,
+    given: EnrolFacts,
+) -> Result<EnrolOptions, Failure> {
     let right = right::choose(EnrolFacts {
         session: state.load_login()?,
         can_ask: prompt::can_ask(),
@@ -239,16 +268,36 @@ async fn enrol_device(
             (join, Credential::Session(login.session))
         }
     };
-    let options = EnrolOptions {
+    Ok(EnrolOptions {
         join,
         credential,
         hostname: args.enrol.hostname.clone().unwrap_or_else(system_hostname),
         networks: args.enrol.networks.clone(),
         outgoing: upstream::outgoing(),
         deadline: within(args).map_or(ENROL_WITHIN, |within| within.min(ENROL_WITHIN)),
+    })
+}
+
+/// Returns true if there is a login by which `device` can prove its right again.
+fn is_logged_in(state: &StateDir, device: &Device) -> Result<bool, Failure> {
+    let login = state.load_login()?;
+    let fits = |login: Login| login.join == device.join && login.login.expires > wall();
+    Ok(login.is_some_and(fits))
+}
+
+async fn renew_device(
+    args: &UpArgs,
+    state: &StateDir,
+    device: &Device,
+    given: EnrolFacts,
+) -> Result<(), Failure> {
+    let given = EnrolFacts {
+        server: Some(device.join.clone()),
+        ..given
     };
-    let enrolled = waiting::saying("the controller", enrol(options, state)).await;
-    enrolled.map_err(Failure::from)
+    let options = enrol_options(args, state, given).await?;
+    let renewed = waiting::saying("the controller", renew(&options, device, state)).await;
+    renewed.map_err(Failure::from)
 }
 
 /// Returns the time within which it must be ready; `None` = no limit.

@@ -232,6 +232,20 @@ fn missing(status: &Status, wanted: &AwaitedState, peer: Presence) -> Option<Fai
                 .next("`overlan logout`, then `overlan up` enrols it again."),
         );
     }
+    let barred = match status.state {
+        State::Disabled => Some(Code::Denied),
+        State::Expired => Some(Code::NeedsLogin),
+        State::Starting
+        | State::NeedsLogin
+        | State::PendingApproval
+        | State::Connecting
+        | State::Running
+        | State::Stopped => None,
+    };
+    if let Some(code) = barred {
+        let reason = status.control.last_error.clone();
+        return Some(Failure::new(code, reason.unwrap_or_default()));
+    }
     if status.state == State::PendingApproval {
         let text = "this device waits for the approval of an admin";
         return Some(Failure::new(Code::PendingApproval, text).next(APPROVE));
@@ -264,9 +278,12 @@ fn not_attached(status: &Status) -> Option<Failure> {
                 "the running `overlan up` is stopping",
             ));
         }
-        State::Starting | State::Connecting | State::NeedsLogin | State::PendingApproval => {
-            "no relay is connected"
-        }
+        State::Starting
+        | State::Connecting
+        | State::NeedsLogin
+        | State::Disabled
+        | State::Expired
+        | State::PendingApproval => "no relay is connected",
     };
     let errors: Vec<String> = status
         .relays

@@ -1,6 +1,6 @@
-//! The controller session: netmaps by deltas, fresh tickets, removal. Keeps netmap and ticket on
-//! disk, so that a restarted device works while the controller is away. Decides when to ask; what a
-//! netmap means is decided by the engine.
+//! The controller session and its health: netmaps by deltas, fresh tickets, removal. Keeps netmap
+//! and ticket on disk, so that a restarted device works while the controller is away. Decides when
+//! to ask; what a netmap means is decided by the engine.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use overlan_protocol::UnixTime;
 use overlan_protocol::api::{
-    CertificateRequest, CertificateResponse, DeviceReport, OfferRequest, ProblemKind, RouteSummary,
-    TicketResponse, path,
+    Bar, CertificateRequest, CertificateResponse, DeviceReport, OfferRequest, ProblemKind,
+    RouteSummary, TicketResponse, path,
 };
 use overlan_protocol::gateway::OfferedRoute;
 use overlan_protocol::key::random_bytes;
@@ -25,6 +25,12 @@ use tokio_util::sync::CancellationToken;
 use crate::device::state::{Device, StateDir};
 use overlan_plane::backoff::{Backoff, BackoffBounds};
 
+mod health;
+
+pub use health::Health;
+
+use health::barred;
+
 /// The controller session, with its newest netmap and ticket, shared by all tasks that use them.
 #[derive(Debug)]
 pub struct ControllerSession {
@@ -39,28 +45,6 @@ pub struct ControllerSession {
     /// The device's keys had been put aside before this began.
     began_aside: bool,
     ticket_refused: Notify,
-}
-
-/// The health of the controller session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
-    /// No attempt has ended yet.
-    Connecting,
-    /// The session is open, and the netmap is the controller's newest.
-    Connected {
-        /// The time when it began.
-        since: UnixTime,
-    },
-    /// The last attempt failed, and another follows.
-    Unreachable {
-        /// The reason.
-        error: String,
-    },
-    /// The controller does not know this device: it was restored from an older backup, or removed
-    /// the device long ago. The keys are put aside, and the controller is asked again.
-    Unknown,
-    /// The controller removed this device; its state was erased.
-    Removed,
 }
 
 impl ControllerSession {
@@ -166,7 +150,14 @@ impl ControllerSession {
                     sleep(backoff.handle_failure(now())).await;
                     continue;
                 }
-                Err(error) => error,
+                Err(error) => match barred(&error) {
+                    Some(why) => {
+                        self.handle_barred(why, error.to_string());
+                        sleep(backoff.handle_failure(now())).await;
+                        continue;
+                    }
+                    None => error,
+                },
             };
             tracing::info!(%error, "the controller session ended; it is opened again soon");
             self.health.send_replace(Health::Unreachable {
@@ -277,6 +268,23 @@ impl ControllerSession {
         .await;
         // Last, so that every task that is woken finds the keys aside.
         self.health.send_replace(Health::Unknown);
+    }
+
+    /// Forgets the networks, in memory only: peers have forgotten this device, and every connection
+    /// ends at once with a reason.
+    fn handle_barred(&self, why: Bar, reason: String) {
+        if matches!(*self.health.borrow(), Health::Barred { why: known, .. } if known == why) {
+            return;
+        }
+        tracing::warn!("{reason}");
+        self.has_current_netmap.store(false, Relaxed);
+        self.netmap.send_modify(|netmap| {
+            let netmap = Arc::make_mut(netmap);
+            netmap.networks.clear();
+            netmap.version = 0;
+        });
+        // Last, so that every task that is woken finds no network.
+        self.health.send_replace(Health::Barred { why, reason });
     }
 
     async fn handle_known(&self) {

@@ -91,6 +91,22 @@ pub async fn enrol(options: EnrolOptions, state: &StateDir) -> Result<Device, En
     Ok(device)
 }
 
+/// Proves the right of the enrolled `device` again by the credential of `options`, with its own
+/// keys: it stays the same device.
+pub async fn renew(
+    options: &EnrolOptions,
+    device: &Device,
+    state: &StateDir,
+) -> Result<(), EnrolError> {
+    let keys = Enrolling {
+        join: device.join.clone(),
+        identity: device.identity.clone(),
+        tunnel_secret: device.tunnel_secret.clone(),
+    };
+    let response = ask(options, &keys, options.deadline).await?;
+    Ok(state.save_ticket(&response.ticket)?)
+}
+
 async fn ask(
     options: &EnrolOptions,
     keys: &Enrolling,

@@ -88,6 +88,10 @@ pub enum State {
     Starting,
     /// It is not enrolled, or the controller removed it.
     NeedsLogin,
+    /// An admin disabled it.
+    Disabled,
+    /// It has to prove its right again.
+    Expired,
     /// It is in no network: an admin has to approve it.
     PendingApproval,
     /// It is not attached to any relay yet.
@@ -103,6 +107,8 @@ impl fmt::Display for State {
         f.write_str(match self {
             Self::Starting => "starting",
             Self::NeedsLogin => "needs-login",
+            Self::Disabled => "disabled",
+            Self::Expired => "expired",
             Self::PendingApproval => "pending-approval",
             Self::Connecting => "connecting",
             Self::Running => "running",

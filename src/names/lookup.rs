@@ -20,7 +20,7 @@ pub(crate) mod records;
 pub(crate) mod reverse;
 pub(crate) mod walk;
 
-use hickory_proto::rr::rdata::{A, AAAA, NS, SOA};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, SOA};
 use hickory_proto::rr::{Name, RData, RecordType};
 use overlan_protocol::HostIndex;
 use overlan_protocol::netmap::Netmap;
@@ -62,6 +62,7 @@ fn find(name: &Name, netmap: &Netmap) -> Found {
     match Meaning::of(netmap, &text) {
         Meaning::Ours(own) => of_ours(&own, &text, netmap),
         Meaning::NoNetwork => of_domain(&text, netmap),
+        Meaning::Former(former) => of_former(&former.alias_of, netmap),
         Meaning::Delegated(zone) => Some(Found::Delegated(zone)),
         Meaning::Foreign => reverse::find(&text, netmap),
     }
@@ -126,6 +127,16 @@ fn of_domain(text: &str, netmap: &Netmap) -> Option<Found> {
     Some(match text == netmap.domain {
         true => apex(zone, netmap.version),
         false => Found::Missing { zone },
+    })
+}
+
+/// Makes the alias of a name that is written with an old name of its network; `None` if DNS cannot
+/// carry it.
+fn of_former(alias_of: &str, netmap: &Netmap) -> Option<Found> {
+    let alias = RData::CNAME(CNAME(fqdn(alias_of)?));
+    Some(Found::Node {
+        zone: fqdn(&netmap.domain)?,
+        records: vec![alias],
     })
 }
 

@@ -2,6 +2,7 @@
 //! or foreign; a dial (`way.rs`) and DNS (`lookup.rs`) both go on from here, so they cannot
 //! disagree. Knows the netmap alone.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
@@ -19,6 +20,8 @@ pub(crate) enum Meaning<'a> {
     Ours(OwnName<'a>),
     /// It is our domain itself, or below it and in no network of this device.
     NoNetwork,
+    /// It is written with a name that its network had before.
+    Former(FormerName<'a>),
     /// It is in a zone for which other resolvers answer.
     Delegated(Delegation),
     /// It is none of ours.
@@ -35,6 +38,14 @@ pub(crate) struct OwnName<'a> {
     pub(crate) zone: Option<&'a str>,
     /// The device with that name. It counts before addresses and aliases of the same name.
     pub(crate) device: Option<Resolved>,
+}
+
+/// A name whose network is called otherwise by now.
+pub(crate) struct FormerName<'a> {
+    /// The network.
+    pub(crate) members: &'a Network,
+    /// The whole name that it is an alias of.
+    pub(crate) alias_of: String,
 }
 
 /// A zone for which other resolvers answer.
@@ -59,6 +70,15 @@ impl<'a> Meaning<'a> {
             let Some((network, members)) = found else {
                 return Self::NoNetwork;
             };
+            if let (Some(below), Some(former)) = (below, label)
+                && former != members.name
+            {
+                let host = below.strip_suffix(former).unwrap_or_default();
+                return Self::Former(FormerName {
+                    members,
+                    alias_of: format!("{host}{}.{}", members.name, netmap.domain),
+                });
+            }
             let device = match inside {
                 OverlayName::Host { host, .. } => device_named(network, members, host),
                 OverlayName::Domain | OverlayName::Network { .. } | OverlayName::Deeper => None,
@@ -107,22 +127,26 @@ pub(super) enum AliasEnd {
 impl AliasEnd {
     /// Follows the aliases of `name`, which is in lower case and has no last dot.
     pub(super) fn of(netmap: &Netmap, name: &str) -> Self {
-        let mut name = name;
+        let mut name = Cow::Borrowed(name);
         for _ in 0..=ALIASES_MAX {
-            let own = match Meaning::of(netmap, name) {
+            let own = match Meaning::of(netmap, &name) {
                 Meaning::Ours(own) => own,
+                Meaning::Former(former) => {
+                    name = Cow::Owned(former.alias_of);
+                    continue;
+                }
                 Meaning::NoNetwork => return Self::Nothing,
-                Meaning::Delegated(zone) => return Self::Delegated(name.to_owned(), zone),
-                Meaning::Foreign => return Self::Foreign(name.to_owned()),
+                Meaning::Delegated(zone) => return Self::Delegated(name.into_owned(), zone),
+                Meaning::Foreign => return Self::Foreign(name.into_owned()),
             };
             if let Some(device) = own.device {
                 return Self::Device(device);
             }
-            let Some(records) = own.members.dns.records.get(name) else {
+            let Some(records) = own.members.dns.records.get(&*name) else {
                 return Self::Nothing;
             };
             if let Some(Record::Cname(target)) = records.first() {
-                name = target;
+                name = Cow::Borrowed(target);
                 continue;
             }
             let addresses = || records.iter().filter_map(Record::address);

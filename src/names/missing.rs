@@ -85,9 +85,11 @@ impl Missing {
             None => String::new(),
         };
         let then = match &self.why {
-            Why::NoNetwork => "An admin runs `overlan admin device approve DEVICE`; \
-                               `overlan status` shows when that is done."
-                .to_owned(),
+            Why::NoNetwork => {
+                "`overlan status` says which; an admin approves it by `overlan admin \
+                               device approve DEVICE`."
+                    .to_owned()
+            }
             Why::NotAMember { network, .. } => format!(
                 "`overlan network list` shows the networks that this device may join; \
                  `overlan network join {network}` joins it."
@@ -106,7 +108,8 @@ impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.why {
             Why::NoNetwork => f.write_str(
-                "this device is in no network yet: it waits for the approval of an admin",
+                "this device is in no network: it waits for the approval of an admin, or may take \
+                 no part",
             ),
             Why::NotAMember { network, yours } => {
                 write!(

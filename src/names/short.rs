@@ -114,7 +114,7 @@ fn candidates(netmap: &Netmap, name: &str) -> Vec<String> {
     let mut networks: Vec<_> = netmap
         .networks
         .iter()
-        .filter(|(_, it)| network.is_none_or(|network| it.name == network))
+        .filter(|(_, it)| network.is_none_or(|network| it.is_called(network)))
         .collect();
     networks.sort_by(|(_, one), (_, other)| one.name.cmp(&other.name));
     let named = networks.into_iter().filter_map(|(id, members)| {

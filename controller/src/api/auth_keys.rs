@@ -10,6 +10,7 @@ use overlan_protocol::api::{
     AUTH_KEY_LIFE_MAX_SECS, AUTH_KEY_LIFE_SECS, AuthKeyRequest, AuthKeyResponse, AuthKeySummary,
     ProblemKind,
 };
+use overlan_protocol::tag::TAGS_MAX;
 use overlan_protocol::ticket::NETWORKS_MAX;
 
 use super::body::{Empty, Json, plain_text, readable};
@@ -38,6 +39,11 @@ pub(super) async fn make(
         )));
     }
     let note = plain_text("the note", &request.note, 0, NOTE_MAX)?;
+    if request.tags.len() > TAGS_MAX {
+        return Err(Refusal::bad_request(format!(
+            "a device can have {TAGS_MAX} tags, so a key cannot give more"
+        )));
+    }
     let now = clock::wall();
     let mut tx = deployment.store.write().await?;
     let networks = networks_named(&mut tx, person.org, &request.networks).await?;
@@ -55,6 +61,7 @@ pub(super) async fn make(
         last_used: None,
         revoked: None,
         note,
+        tags: request.tags,
     };
     keys::insert_auth_key(&mut tx, &key, &named.digest, now).await?;
     deployment.store.commit(tx).await?;
@@ -78,6 +85,7 @@ pub(super) async fn make(
                 uses: 0,
                 revoked: false,
                 note: key.note,
+                tags: key.tags,
             },
         },
     ))
@@ -121,14 +129,14 @@ pub(super) async fn networks_named(
     labels: &[String],
 ) -> Result<Vec<NetworkRow>, Refusal> {
     let mut networks = accounts::networks(tx, org).await?;
-    let is_known = |label: &&String| networks.iter().any(|network| network.name == **label);
+    let is_known = |label: &&String| networks.iter().any(|network| network.is_called(label));
     if let Some(unknown) = labels.iter().find(|label| !is_known(label)) {
         let known: Vec<String> = networks.iter().map(|it| it.name.clone()).collect();
         return Err(unknown_network_among(unknown, &known));
     }
     networks.retain(|network| match labels {
         [] => network.is_default,
-        _ => labels.contains(&network.name),
+        _ => labels.iter().any(|label| network.is_called(label)),
     });
     if networks.len() > NETWORKS_MAX {
         return Err(Refusal::bad_request(format!(

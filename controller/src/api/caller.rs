@@ -8,7 +8,7 @@ use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
 use overlan_protocol::Exporter;
-use overlan_protocol::api::{Permission, ProblemKind, Role};
+use overlan_protocol::api::{Bar, Barred, Permission, ProblemKind, Role};
 use overlan_protocol::key::IdentityKey;
 use overlan_protocol::proof::{ChannelProof, Principal};
 
@@ -163,6 +163,9 @@ impl DeviceCaller {
         if let Some(device) = devices::get(&mut tx, id).await? {
             check(&proof, &device.identity, &exporter)?;
             take_place(parts, Caller::Device(id), &device.hostname)?;
+            if let Some(barred) = device.barred {
+                return Err(device_barred(&device, barred));
+            }
             return Ok(Self(device));
         }
         let removed = devices::removed_identity(&mut tx, id).await?;
@@ -313,6 +316,27 @@ fn relay_unknown() -> Refusal {
         "it was removed, or the database is older than it; make a token with `overlan admin \
          relay-token create NAME`, and start the relay with that token and an empty --state-dir",
     )
+}
+
+/// A device that is known and takes no part.
+pub(super) fn device_barred(device: &Device, barred: Barred) -> Refusal {
+    let ago = clock::wall().since(barred.since).as_secs();
+    let called = device.called();
+    match barred.why {
+        Bar::Disabled => Refusal::new(
+            ProblemKind::DeviceDisabled,
+            &format!("an admin disabled this device, {called}, {ago} s ago"),
+            format!("an admin lets it in again: `overlan admin device enable {called}`"),
+        ),
+        Bar::Expired => Refusal::new(
+            ProblemKind::DeviceExpired,
+            &format!("the right of this device, {called}, expired {ago} s ago"),
+            format!(
+                "prove it again on the device: `overlan login`, or get an auth key, and start \
+                 `overlan up` again; or an admin runs `overlan admin device enable {called}`"
+            ),
+        ),
+    }
 }
 
 pub(super) fn device_removed() -> Refusal {

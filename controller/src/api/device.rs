@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Uri, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use overlan_protocol::api::{DeviceReport, TicketResponse};
 use overlan_protocol::key::Lineage;
@@ -31,6 +31,7 @@ pub(super) async fn ticket(
 pub(super) async fn netmap(
     State(deployment): State<Arc<Deployment>>,
     DeviceCaller(device): DeviceCaller,
+    headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Refusal> {
     let known = known(uri.query())?;
@@ -41,9 +42,17 @@ pub(super) async fn netmap(
         .count(clock::now(), device.id);
     let what = "this device opens sessions too often";
     counted.map_err(|wait| Refusal::too_often(what, wait))?;
-    if device.ephemeral {
+    let agent = headers.get(header::USER_AGENT);
+    let version = agent.and_then(|agent| program_version(agent.to_str().ok()?));
+    let version = version.filter(|version| *version != device.version);
+    if device.ephemeral || version.is_some() {
         let mut tx = deployment.store.write().await?;
-        devices::bump_attach_epoch(&mut tx, device.id).await?;
+        if device.ephemeral {
+            devices::bump_attach_epoch(&mut tx, device.id).await?;
+        }
+        if let Some(version) = version {
+            devices::set_version(&mut tx, device.id, version).await?;
+        }
         deployment.store.commit(tx).await?;
     }
     let feed = Feed::open(deployment, device, known).await?;
@@ -107,5 +116,40 @@ fn known(query: Option<&str>) -> Result<Option<(u64, Lineage)>, Refusal> {
     Ok(lineage.map(|lineage| (version, lineage)))
 }
 
+/// Reads the version of the program from its name, as each request has it.
+fn program_version(agent: &str) -> Option<&str> {
+    let version = agent.strip_prefix("overlan/")?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-+".contains(&byte);
+    let fits = (1..=VERSION_MAX).contains(&version.len()) && version.bytes().all(is_plain);
+    fits.then_some(version)
+}
+
+/// Longest version that is kept, characters; ours have ten or so.
+const VERSION_MAX: usize = 32;
+
 /// Most relays in a report.
 const REPORT_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_plain_version_of_our_program_is_kept() {
+        assert_eq!(
+            program_version("overlan/0.3.0-rc.1+g1"),
+            Some("0.3.0-rc.1+g1")
+        );
+        let long = format!("overlan/{}", "1".repeat(VERSION_MAX + 1));
+        for other in [
+            "",
+            "curl/8.0",
+            "overlan/",
+            "overlan/1 2",
+            "overlan/\u{1b}[1m",
+            &long,
+        ] {
+            assert_eq!(program_version(other), None, "{other:?}");
+        }
+    }
+}

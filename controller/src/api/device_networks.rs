@@ -53,7 +53,7 @@ pub(super) async fn join(
     let networks = accounts::networks(&mut tx, device.org).await?;
     let network = networks
         .into_iter()
-        .find(|network| network.name == request.network);
+        .find(|network| network.is_called(&request.network));
     let allowed = match &network {
         Some(network) => roster::may_join(&mut tx, &device, network).await?,
         None => false,
@@ -83,9 +83,11 @@ pub(super) async fn leave(
     let mut device = devices::get(&mut tx, device.id)
         .await?
         .ok_or_else(device_removed)?;
-    let place = device.places.iter().find(|place| place.name == label);
-    let network = place
-        .map(|place| place.network)
+    let networks = accounts::networks(&mut tx, device.org).await?;
+    let network = networks.iter().find(|network| network.is_called(&label));
+    let network = network
+        .map(|network| network.id)
+        .filter(|network| device.place(*network).is_some())
         .ok_or_else(|| not_a_member(&label))?;
     if device.places.len() == 1 {
         return Err(Refusal::new(

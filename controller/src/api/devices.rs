@@ -1,12 +1,14 @@
-//! `/api/v1/devices`: people list devices, approve waiting ones and remove them for good. Requests
-//! of an enrolled device itself are in `device`.
+//! `/api/v1/devices`: people list devices, approve waiting ones and remove them for good. Other
+//! changes of a device are in `device_changes`, requests of an enrolled device itself in `device`.
 
 use std::sync::Arc;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use overlan_protocol::api::{DeviceSummary, MembershipSummary, NamePolicy, ProblemKind};
-use overlan_protocol::key::{DeviceId, RelayId};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use overlan_protocol::api::{
+    DeviceQuery, DeviceSummary, MembershipSummary, NamePolicy, ProblemKind,
+};
+use overlan_protocol::key::DeviceId;
 use overlan_protocol::netmap::Owner;
 
 use super::body::{Empty, Json, readable};
@@ -15,40 +17,97 @@ use super::changed::{Changed, and};
 use super::problem::Refusal;
 use crate::clock;
 use crate::deployment::Deployment;
+use crate::device_list;
 use crate::netmaps::OrgId;
 use crate::roster;
 use crate::store::devices::{self, Device};
 use crate::store::members::{self, Membership};
+use crate::store::relays::RelayRow;
 use crate::store::{LIST_MAX, Tx, accounts, keys, relays, waiting};
 
+/// Lists the devices that the query asks for.
 pub(super) async fn list(
     State(deployment): State<Arc<Deployment>>,
     person: Person,
+    query: Result<Query<DeviceQuery>, QueryRejection>,
 ) -> Result<Json<Vec<DeviceSummary>>, Refusal> {
+    let Query(query) = query.map_err(|_| {
+        Refusal::bad_request(
+            "the query may have network, tag, owner, online, offline_for, version, relay and sort",
+        )
+    })?;
     let mut tx = deployment.store.read().await?;
     let relays = relays::list(&mut tx, person.org).await?;
-    let relay_name = |id: &RelayId| {
-        let relay = relays.iter().find(|relay| relay.id == *id);
-        relay.map(|relay| relay.name.clone())
-    };
     let devices = devices::list(&mut tx, person.org, LIST_MAX).await?;
     let mut waiting = waiting::of_org(&mut tx, person.org).await?;
-    let summaries = devices.into_iter().map(|(device, email)| DeviceSummary {
-        id: device.id,
-        waiting: waiting.remove(&device.id).unwrap_or_default(),
-        owner: match (email, device.auth_key) {
+    drop(tx);
+    let summaries = devices.into_iter().map(|(device, email)| {
+        let owner = match (email, device.auth_key.clone()) {
             (Some(email), _) => Owner::Person(email),
             (None, Some(key)) => Owner::AuthKey(key),
             (None, None) => Owner::Unknown,
-        },
-        owner_note: device.key_note,
+        };
+        let waiting = waiting.remove(&device.id).unwrap_or_default();
+        summary(&deployment, device, owner, waiting, &relays)
+    });
+    let picked = device_list::pick(summaries.collect(), &query, clock::wall());
+    Ok(Json(picked))
+}
+
+pub(super) async fn show(
+    State(deployment): State<Arc<Deployment>>,
+    person: Person,
+    id: Result<Path<DeviceId>, PathRejection>,
+) -> Result<Json<DeviceSummary>, Refusal> {
+    let mut tx = deployment.store.read().await?;
+    let device = known_device(&mut tx, person.org, readable(id)?).await?;
+    Ok(Json(describe(&deployment, &mut tx, device).await?))
+}
+
+/// Describes one device as the list does.
+pub(super) async fn describe(
+    deployment: &Deployment,
+    tx: &mut Tx,
+    device: Device,
+) -> Result<DeviceSummary, Refusal> {
+    let owner = devices::owner(tx, &device).await?;
+    let mut waiting = waiting::of_org(tx, device.org).await?;
+    let relays = relays::list(tx, device.org).await?;
+    let waiting = waiting.remove(&device.id).unwrap_or_default();
+    Ok(summary(deployment, device, owner, waiting, &relays))
+}
+
+fn summary(
+    deployment: &Deployment,
+    device: Device,
+    owner: Owner,
+    waiting: Vec<String>,
+    relays: &[RelayRow],
+) -> DeviceSummary {
+    let home = device.relays.first();
+    let round_trips = deployment.reports.lock().round_trips(device.id);
+    let was_there = !device.version.is_empty();
+    DeviceSummary {
+        id: device.id,
+        waiting,
+        owner,
         networks: device.places.iter().map(Membership::summary).collect(),
+        relay: home.and_then(|home| {
+            let home = relays.iter().find(|relay| relay.id == *home);
+            home.map(|home| home.name.clone())
+        }),
+        round_trip_ms: home.and_then(|home| round_trips.get(home).copied()),
+        last_seen: (was_there && !device.online).then_some(device.offline_since),
+        owner_note: device.key_note,
         label: device.hostname,
         online: device.online,
         ephemeral: device.ephemeral,
-        relay: device.relays.first().and_then(relay_name),
-    });
-    Ok(Json(summaries.collect()))
+        tags: device.tags,
+        barred: device.barred,
+        expires: device.expires,
+        created: device.created,
+        version: device.version,
+    }
 }
 
 /// Approves a waiting device: it joins the networks that it asked for, and may leave and rejoin

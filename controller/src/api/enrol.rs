@@ -11,7 +11,7 @@ use overlan_protocol::api::{Credential, EnrolRequest, EnrolResponse, ProblemKind
 use overlan_protocol::proof::{enrolment_message, tunnel_key_message};
 
 use super::body::{Json, plain_text};
-use super::caller::{Person, ThisChannel, check_signature, person};
+use super::caller::{Person, ThisChannel, check_signature, device_barred, person};
 use super::changed::Changed;
 use super::networks::{unknown_network, unknown_network_among};
 use super::problem::Refusal;
@@ -48,7 +48,13 @@ pub(super) async fn enrol(
     };
     let mut tx = deployment.store.write().await?;
     let sponsor = sponsor(&mut tx, presented).await?;
-    if let Some((device, first)) = enrol::find(&mut tx, &sponsor, &request).await? {
+    if let Some((mut device, first)) = enrol::find(&mut tx, &sponsor, &request).await? {
+        if device.expires.is_some() {
+            let by = enrol::renew(&mut tx, sponsor, &mut device, now).await?;
+            deployment.store.commit(tx).await?;
+            let what = format!("device {} proved its right again, by {by}", device.called());
+            return Ok(Changed::new(what, answer(&deployment, &device, first, now)));
+        }
         return Ok(Changed::nothing(answer(&deployment, &device, first, now)));
     }
     let enrolled = enrol::enrol(&deployment, &mut tx, sponsor, &request, now_ms).await?;
@@ -144,6 +150,7 @@ impl From<EnrolError> for Refusal {
                 "this device is enrolled with another tunnel key",
                 "enrol it again with new keys: `overlan logout`, then `overlan up`",
             ),
+            EnrolError::Disabled(device, barred) => device_barred(&device, barred),
             EnrolError::InNoNetwork => Self::new(
                 ProblemKind::Forbidden,
                 "this device is not in any network any more",

@@ -107,7 +107,8 @@ impl Feed {
         let now = clock::now();
         if now >= self.ticket_at {
             let mut tx = self.deployment.store.read().await?;
-            if let Some(device) = devices::get(&mut tx, self.viewer.device).await? {
+            let device = devices::get(&mut tx, self.viewer.device).await?;
+            if let Some(device) = device.filter(|device| device.barred.is_none()) {
                 self.push_ticket(&device);
             }
             self.ticket_at = now + TICKET_EVERY;
@@ -137,6 +138,8 @@ impl Feed {
         };
         match netmaps::derive(&mut self.viewer, entries.iter().map(Arc::as_ref)) {
             Derived::Removed => self.end_as_removed(),
+            // It hears the reason when it asks again.
+            Derived::Barred => self.ended = true,
             Derived::Changes {
                 mut changes,
                 joined,
@@ -172,8 +175,9 @@ impl Feed {
     ) -> Result<Vec<Change>, StoreError> {
         let mut tx = self.deployment.store.read().await?;
         let mut changes = Vec::new();
-        // If the device was removed meanwhile, the log says so in a moment.
-        let Some(device) = devices::get(&mut tx, self.viewer.device).await? else {
+        // If the device was removed or barred meanwhile, the log says so in a moment.
+        let device = devices::get(&mut tx, self.viewer.device).await?;
+        let Some(device) = device.filter(|device| device.barred.is_none()) else {
             return Ok(changes);
         };
         let version = changes::version(&mut tx).await?;
@@ -212,6 +216,10 @@ impl Feed {
             self.end_as_removed();
             return Ok(());
         };
+        if device.barred.is_some() {
+            self.ended = true;
+            return Ok(());
+        }
         let mut netmap = snapshot(&mut tx, &device, &self.deployment.domain).await?;
         netmap.lineage = Some(self.deployment.runs.present());
         drop(tx);

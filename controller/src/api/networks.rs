@@ -1,12 +1,17 @@
-//! `/api/v1/networks`: people list, make and remove networks. Their members are in `members`.
+//! `/api/v1/networks`: people list, make, rename and remove networks. Their members are in
+//! `members`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::Uri;
 use overlan_protocol::UnixTime;
-use overlan_protocol::api::{ALL_NETWORKS, NetworkRequest, NetworkSummary, ProblemKind};
+use overlan_protocol::api::{
+    ALL_NETWORKS, FORMER_NAME_MAX_SECS, FORMER_NAME_SECS, NetworkRename, NetworkRequest,
+    NetworkSummary, ProblemKind,
+};
 use overlan_protocol::frame::Vni;
 use overlan_protocol::key::{NetworkId, random_bytes};
 use overlan_protocol::name;
@@ -19,6 +24,7 @@ use crate::clock;
 use crate::deployment::Deployment;
 use crate::enrol;
 use crate::netmaps::OrgId;
+use crate::renaming::{self, NewName};
 use crate::roster;
 use crate::store::accounts::{self, NetworkRow};
 use crate::store::{StoreError, Tx};
@@ -40,19 +46,78 @@ pub(super) async fn create(
     check_name(&request.name)?;
     let mut tx = deployment.store.write().await?;
     let known = accounts::networks(&mut tx, person.org).await?;
-    if known.iter().any(|network| network.name == request.name) {
-        return Err(Refusal::new(
-            ProblemKind::NameTaken,
-            &format!("there already is a network {}", request.name),
-            "choose another name",
-        ));
-    }
+    check_free(&request.name, &known)?;
     enrol::one_more_network(known.len())?;
     let now = clock::wall();
     let made = make(&mut tx, person.org, &request.name, false, now).await?;
     deployment.store.commit(tx).await?;
     let what = format!("made network {}", made.name);
     Ok(Changed::new(what, network_summary(made)))
+}
+
+/// Renames a network. Its old name stays an alias for a while, and no other network gets it then.
+pub(super) async fn rename(
+    State(deployment): State<Arc<Deployment>>,
+    person: Person,
+    label: Result<Path<String>, PathRejection>,
+    Json(request): Json<NetworkRename>,
+) -> Result<Changed<NetworkSummary>, Refusal> {
+    check_name(&request.name)?;
+    let keep = request.keep_old_secs.unwrap_or(FORMER_NAME_SECS);
+    if keep > FORMER_NAME_MAX_SECS {
+        return Err(Refusal::bad_request(format!(
+            "an old name is kept for {} days at most",
+            FORMER_NAME_MAX_SECS / 86_400
+        )));
+    }
+    let now = clock::wall();
+    let mut tx = deployment.store.write().await?;
+    let network = named_or_default(&mut tx, person.org, Some(&readable(label)?)).await?;
+    if network.name == request.name {
+        return Ok(Changed::nothing(network_summary(network)));
+    }
+    let known = accounts::networks(&mut tx, person.org).await?;
+    let others = known.into_iter().filter(|other| other.id != network.id);
+    check_free(&request.name, &others.collect::<Vec<_>>())?;
+    let is_back = network.is_called(&request.name);
+    if keep > 0 && network.former.len() - usize::from(is_back) >= FORMER_NAMES_MAX {
+        return Err(Refusal::new(
+            ProblemKind::Forbidden,
+            &format!("{} still has {FORMER_NAMES_MAX} old names", network.name),
+            "wait until one ends, as `overlan admin network list` shows, or keep no alias: \
+             --keep-old 0",
+        ));
+    }
+    let new = NewName {
+        domain: &deployment.domain,
+        name: &request.name,
+        keep_old: (keep > 0).then(|| now + Duration::from_secs(keep)),
+    };
+    renaming::network(&mut tx, person.org, &network, &new, now).await?;
+    let renamed = named_or_default(&mut tx, person.org, Some(&request.name)).await?;
+    deployment.store.commit(tx).await?;
+    let what = format!("renamed network {} to {}", network.name, renamed.name);
+    Ok(Changed::new(what, network_summary(renamed)))
+}
+
+/// Checks that none of the `known` networks has a name, or had it a while ago.
+fn check_free(name: &str, known: &[NetworkRow]) -> Result<(), Refusal> {
+    let Some(holder) = known.iter().find(|network| network.is_called(name)) else {
+        return Ok(());
+    };
+    let former = holder.former.iter().find(|former| former.name == name);
+    let title = match former {
+        None => format!("there already is a network {name}"),
+        Some(_) => format!("{name} is still an alias of network {}", holder.name),
+    };
+    let detail = match former {
+        None => "choose another name".to_owned(),
+        Some(former) => {
+            let hours = former.until.since(clock::wall()).as_secs().div_ceil(3_600);
+            format!("that ends in {hours} h; choose another name, or wait")
+        }
+    };
+    Err(Refusal::new(ProblemKind::NameTaken, &title, detail))
 }
 
 /// Removes a network; one with members only with `?force`.
@@ -112,6 +177,7 @@ pub(super) async fn make(
             is_default,
             devices: 0,
             online: 0,
+            former: Vec::new(),
         };
         match accounts::insert_network(tx, org, &network, now).await {
             Ok(()) => return Ok(network),
@@ -146,7 +212,7 @@ pub(super) async fn named_or_default(
 ) -> Result<NetworkRow, Refusal> {
     let networks = accounts::networks(tx, org).await?;
     let mut found = networks.into_iter().filter(|network| match label {
-        Some(label) => network.name == label,
+        Some(label) => network.is_called(label),
         None => network.is_default,
     });
     let network = found.next().ok_or_else(|| unknown_network(label))?;
@@ -185,8 +251,12 @@ fn network_summary(network: NetworkRow) -> NetworkSummary {
         default: network.is_default,
         devices: network.devices,
         online: network.online,
+        former: network.former,
     }
 }
+
+/// Most old names of one network at a time: they are in every netmap, and nobody remembers more.
+const FORMER_NAMES_MAX: usize = 4;
 
 /// Random VNIs that are tried: even with half of all numbers in use, 32 failures in a row do not
 /// happen.

@@ -246,6 +246,8 @@ fn status(kind: ProblemKind) -> StatusCode {
         ProblemKind::SetupRefused
         | ProblemKind::Forbidden
         | ProblemKind::TokenRefused
+        | ProblemKind::DeviceDisabled
+        | ProblemKind::DeviceExpired
         | ProblemKind::KeyExpired
         | ProblemKind::KeyUsed
         | ProblemKind::KeyRevoked => StatusCode::FORBIDDEN,

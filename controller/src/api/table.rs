@@ -11,8 +11,8 @@ use overlan_protocol::api::path;
 use super::endpoint::Access::{Anybody, Device, May, OwnAccount, Relay};
 use super::endpoint::{Endpoint, below, delete, get, post};
 use super::{
-    auth_keys, certificates, device, device_networks, devices, dns, enrol, members, networks,
-    relay, relay_tokens, relays, routes, sessions, setup, trust_rules,
+    auth_keys, certificates, device, device_changes, device_networks, devices, dns, enrol, members,
+    networks, relay, relay_tokens, relays, routes, sessions, setup, trust_rules,
 };
 
 /// Lists every route, those of people first.
@@ -40,7 +40,8 @@ fn organisation() -> Vec<Endpoint> {
     let network = below(path::NETWORKS, "{label}");
     let members = below(&network, "devices");
     let device = below(path::DEVICES, "{id}");
-    let approve = below(&device, "approve");
+    let of = |what: &str| below(&device, what);
+    let approve = of("approve");
     let auth_key = below(path::AUTH_KEYS, "{id}");
     let trust_rule = below(path::TRUST_RULES, "{name}");
     let relay = below(path::RELAYS, "{name}");
@@ -48,7 +49,12 @@ fn organisation() -> Vec<Endpoint> {
     vec![
         get(path::NETWORKS, May(NetworksRead), networks::list),
         post(path::NETWORKS, May(NetworksWrite), networks::create),
-        delete(network, May(NetworksWrite), networks::remove),
+        delete(&network, May(NetworksWrite), networks::remove),
+        post(
+            below(&network, "rename"),
+            May(NetworksWrite),
+            networks::rename,
+        ),
         post(&members, May(DevicesWrite), members::add),
         delete(
             below(&members, "{id}"),
@@ -56,7 +62,13 @@ fn organisation() -> Vec<Endpoint> {
             members::take_out,
         ),
         get(path::DEVICES, May(DevicesRead), devices::list),
-        delete(device, May(DevicesWrite), devices::remove),
+        get(&device, May(DevicesRead), devices::show),
+        delete(&device, May(DevicesWrite), devices::remove),
+        post(of("tags"), May(DevicesWrite), device_changes::tag),
+        post(of("rename"), May(DevicesWrite), device_changes::rename),
+        post(of("disable"), May(DevicesWrite), device_changes::disable),
+        post(of("enable"), May(DevicesWrite), device_changes::enable),
+        post(of("expire"), May(DevicesWrite), device_changes::expire),
         post(approve, May(DevicesWrite), devices::approve),
         get(path::ROUTES, May(RoutesRead), routes::list),
         post(path::ROUTES, May(RoutesWrite), routes::approve),

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use overlan_protocol::UnixTime;
 use overlan_protocol::api::{ALL_NETWORKS, NamePolicy};
 use overlan_protocol::key::NetworkId;
+use overlan_protocol::tag::Tag;
 
 use super::credential::noted;
 use super::workload::Workload;
@@ -29,6 +30,8 @@ pub(crate) struct Grant {
     pub(super) on_name_taken: NamePolicy,
     /// The note of the auth key, or the name of the trust rule; empty without one.
     pub(super) note: String,
+    /// Tags that the device gets.
+    pub(super) tags: BTreeSet<Tag>,
     /// The key, rule or login that authorised the device, as people call it.
     pub(super) by: String,
     /// The name of the device, if it is not the device's own choice.
@@ -76,6 +79,7 @@ impl Grant {
             approval: false,
             on_name_taken: NamePolicy::default(),
             note: String::new(),
+            tags: BTreeSet::new(),
             by: format!("login of {email}"),
             hostname: None,
             ends: None,
@@ -99,6 +103,7 @@ impl Grant {
             on_name_taken: key.on_name_taken,
             by: format!("auth key {}", noted(&key.id, &key.note)),
             note: key.note,
+            tags: key.tags,
             right: Right::Key(key.id),
             hostname: None,
             ends: None,
@@ -123,6 +128,7 @@ impl Grant {
             approval: false,
             on_name_taken: NamePolicy::default(),
             note: format!("trust rule {}", rule.name),
+            tags: BTreeSet::new(),
             by: format!("trust rule {}", rule.name),
             hostname,
             ends: Some(now + rule.lifetime),
@@ -180,9 +186,9 @@ fn pick(mut allowed: Vec<NetworkRow>, names: &[String]) -> Result<Vec<NetworkRow
     }
     let mut found: Vec<NetworkRow> = Vec::new();
     for name in names {
-        match allowed.iter().position(|network| network.name == *name) {
+        match allowed.iter().position(|network| network.is_called(name)) {
             Some(index) => found.push(allowed.remove(index)),
-            None if found.iter().any(|network| network.name == *name) => {}
+            None if found.iter().any(|network| network.is_called(name)) => {}
             None => return Err(name.clone()),
         }
     }

@@ -19,6 +19,7 @@ fn member(host: u32, version: u8, online: bool) -> Member {
     let number = u8::try_from(host).unwrap();
     Member {
         owner: Default::default(),
+        tags: Default::default(),
         device: DeviceId([number; 16]),
         host: HostIndex::new(host).unwrap(),
         label: format!("host-{host}"),
@@ -228,7 +229,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn changes(entries: &[Entry]) -> Vec<Change> {
     match derive(&mut viewer(), entries) {
         Derived::Changes { changes, .. } => changes,
-        Derived::Removed => panic!("the viewer was not removed"),
+        Derived::Removed | Derived::Barred => panic!("the viewer was not removed"),
     }
 }
 

@@ -5,6 +5,7 @@ use super::*;
 fn dns() -> Dns {
     let one = |value: &str| vec![Record::parse("A", value).unwrap()];
     Dns {
+        former: Vec::new(),
         zones: BTreeMap::from([
             ("corp.internal".to_owned(), Zone::default()),
             (

@@ -1,12 +1,13 @@
 //! Organisations, accounts and networks.
 
 use overlan_protocol::UnixTime;
+use overlan_protocol::api::FormerName;
 use overlan_protocol::frame::Vni;
 use overlan_protocol::key::NetworkId;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{StoreError, Tx, damaged, parsed, seconds, unsigned};
+use super::{StoreError, Tx, damaged, former_names, parsed, seconds, unsigned};
 use crate::netmaps::OrgId;
 
 /// SHA-256 of a secret.
@@ -29,6 +30,15 @@ pub(crate) struct NetworkRow {
     pub(crate) is_default: bool,
     pub(crate) devices: u32,
     pub(crate) online: u32,
+    /// Names that it had before and that still mean it.
+    pub(crate) former: Vec<FormerName>,
+}
+
+impl NetworkRow {
+    /// Says whether the network has this label, or had it before and still answers to it.
+    pub(crate) fn is_called(&self, label: &str) -> bool {
+        self.name == label || self.former.iter().any(|former| former.name == label)
+    }
 }
 
 /// Says whether any account exists.
@@ -177,7 +187,14 @@ pub(crate) async fn networks(tx: &mut Tx, org: OrgId) -> Result<Vec<NetworkRow>,
     .bind(org.0)
     .fetch_all(&mut **tx)
     .await?;
-    rows.iter().map(network_row).collect()
+    let mut former = former_names::of_org(tx, org).await?;
+    rows.iter()
+        .map(|row| {
+            let mut network = network_row(row)?;
+            network.former = former.remove(&network.id).unwrap_or_default();
+            Ok(network)
+        })
+        .collect()
 }
 
 /// Removes a network that has no members any more.
@@ -207,6 +224,7 @@ fn network_row(row: &SqliteRow) -> Result<NetworkRow, StoreError> {
         is_default: row.try_get("is_default")?,
         devices: unsigned(row, "devices")?,
         online: unsigned(row, "online")?,
+        former: Vec::new(),
     })
 }
 

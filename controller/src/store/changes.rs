@@ -33,11 +33,13 @@ pub(crate) async fn append(
         Fact::Joined(member) => ("joined", member.device.to_string()),
         Fact::Left { device, .. } => ("left", device.to_string()),
         Fact::Gone { device, .. } => ("gone", device.to_string()),
+        Fact::Barred { device, .. } => ("barred", device.to_string()),
         Fact::Online { device, .. } => ("online", device.to_string()),
         Fact::Relay { id, .. } => ("relay", id.to_string()),
         Fact::RelayGone { id } => ("relay_gone", id.to_string()),
         Fact::DnsRecords { name, .. } => ("dns_records", name.clone()),
         Fact::DnsZone { zone, .. } => ("dns_zone", zone.clone()),
+        Fact::Network => ("network", String::new()),
     };
     let payload =
         serde_json::to_string(fact).map_err(|error| StoreError::Failed(error.to_string()))?;

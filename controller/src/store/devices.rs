@@ -1,14 +1,21 @@
 //! Devices, the remains of removed ones, and their relays. Their networks are in
 //! [`super::members`].
 
+use std::collections::BTreeSet;
+
 use overlan_protocol::UnixTime;
+use overlan_protocol::api::{Bar, Barred};
 use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId, RelayId, TunnelKey};
 use overlan_protocol::netmap::Owner;
+use overlan_protocol::tag::Tag;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::members::{self, Membership};
-use super::{StoreError, Tx, accounts, parsed, relay_list, seconds, signed, unsigned};
+use super::{
+    StoreError, Tx, accounts, damaged, parsed, relay_list, seconds, signed, tags, time,
+    time_or_none, unsigned,
+};
 use crate::netmaps::{Member, OrgId, Viewer};
 
 /// A device, with the fields that only the controller needs.
@@ -32,6 +39,19 @@ pub(crate) struct Device {
     pub(crate) key_note: String,
     /// The person who enrolled it.
     pub(crate) account: Option<i64>,
+    pub(crate) tags: BTreeSet<Tag>,
+    /// It takes no part.
+    pub(crate) barred: Option<Barred>,
+    /// It has to prove its right again by then.
+    pub(crate) expires: Option<UnixTime>,
+    /// The version of its program at its last session.
+    pub(crate) version: String,
+    /// For an ephemeral device: seconds for which it may be offline, if that is not the
+    /// controller's own time.
+    pub(crate) ephemeral_secs: Option<u64>,
+    /// The end of its last session, if it is not online.
+    pub(crate) offline_since: UnixTime,
+    pub(crate) created: UnixTime,
     /// Its networks, by label.
     pub(crate) places: Vec<Membership>,
 }
@@ -61,6 +81,7 @@ impl Device {
             online: self.online,
             routes: place.routes.clone(),
             owner: place.owner.clone(),
+            tags: self.tags.clone(),
         }
     }
 
@@ -83,8 +104,8 @@ pub(crate) async fn insert(tx: &mut Tx, device: &Device, now_ms: u64) -> Result<
     sqlx::query(
         "INSERT INTO devices (id, org_id, hostname, identity, tunnel, tunnel_signature, ephemeral,
              epoch, auth_key, account_id,
-             key_note, relays, offline_since_ms, created)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             key_note, relays, offline_since_ms, created, ephemeral_secs)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(device.id.to_string())
     .bind(device.org.0)
@@ -100,9 +121,10 @@ pub(crate) async fn insert(tx: &mut Tx, device: &Device, now_ms: u64) -> Result<
     .bind(relay_text(&device.relays))
     .bind(signed(now_ms))
     .bind(signed(now_ms / 1_000))
+    .bind(device.ephemeral_secs.map(signed))
     .execute(&mut **tx)
     .await?;
-    Ok(())
+    tags::set(tx, device.id, &device.tags).await
 }
 
 /// Returns the device with this id, of any organisation: for callers that then prove to be it.
@@ -158,10 +180,12 @@ pub(crate) async fn list(
     .fetch_all(&mut **tx)
     .await?;
     let mut places = members::of_org(tx, org).await?;
+    let mut tagged = tags::of_org(tx, org).await?;
     let mut listed = Vec::with_capacity(rows.len());
     for row in &rows {
         let mut device = device(row)?;
         device.places = places.remove(&device.id).unwrap_or_default();
+        device.tags = tagged.remove(&device.id).unwrap_or_default();
         listed.push((device, row.try_get("email")?));
     }
     Ok(listed)
@@ -174,9 +198,11 @@ pub(crate) async fn of_org(tx: &mut Tx, org: OrgId) -> Result<Vec<Device>, Store
         .fetch_all(&mut **tx)
         .await?;
     let mut places = members::of_org(tx, org).await?;
+    let mut tagged = tags::of_org(tx, org).await?;
     let mut devices = rows.iter().map(device).collect::<Result<Vec<_>, _>>()?;
     for device in &mut devices {
         device.places = places.remove(&device.id).unwrap_or_default();
+        device.tags = tagged.remove(&device.id).unwrap_or_default();
     }
     Ok(devices)
 }
@@ -217,22 +243,95 @@ pub(crate) async fn bump_attach_epoch(tx: &mut Tx, id: DeviceId) -> Result<(), S
     Ok(())
 }
 
-/// Returns ephemeral devices that are offline since before `before_ms`, at most `limit`, without
-/// their places.
+/// Returns ephemeral devices that are offline for longer at `now_ms` than they may be, or than
+/// `unless_told_ms`; at most `limit`, without their places and tags.
 pub(crate) async fn stale_ephemeral(
     tx: &mut Tx,
-    before_ms: u64,
+    now_ms: u64,
+    unless_told_ms: u64,
     limit: u32,
 ) -> Result<Vec<Device>, StoreError> {
     let rows = sqlx::query(
-        "SELECT * FROM devices WHERE ephemeral = 1 AND online = 0 AND offline_since_ms <= ?
-             LIMIT ?",
+        "SELECT * FROM devices WHERE ephemeral = 1 AND online = 0 AND barred IS NULL
+             AND offline_since_ms + coalesce(ephemeral_secs * 1000, ?) <= ? LIMIT ?",
     )
-    .bind(signed(before_ms))
+    .bind(signed(unless_told_ms))
+    .bind(signed(now_ms))
     .bind(limit)
     .fetch_all(&mut **tx)
     .await?;
     rows.iter().map(device).collect()
+}
+
+/// Writes the name that a device asks for in networks.
+pub(crate) async fn set_hostname(
+    tx: &mut Tx,
+    id: DeviceId,
+    hostname: &str,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE devices SET hostname = ? WHERE id = ?")
+        .bind(hostname)
+        .bind(id.to_string())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Bars a device, or admits it again.
+pub(crate) async fn set_barred(
+    tx: &mut Tx,
+    id: DeviceId,
+    barred: Option<Barred>,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE devices SET barred = ?, barred_since = ? WHERE id = ?")
+        .bind(barred.map(|barred| barred.why.to_string()))
+        .bind(barred.map(|barred| seconds(barred.since)))
+        .bind(id.to_string())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Writes the time by which a device has to prove its right again.
+pub(crate) async fn set_expiry(
+    tx: &mut Tx,
+    id: DeviceId,
+    expires: Option<UnixTime>,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE devices SET expires = ? WHERE id = ?")
+        .bind(expires.map(seconds))
+        .bind(id.to_string())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Returns devices whose right ended by `now` and that still take part, at most `limit`.
+pub(crate) async fn expired(
+    tx: &mut Tx,
+    now: UnixTime,
+    limit: u32,
+) -> Result<Vec<DeviceId>, StoreError> {
+    let rows = sqlx::query("SELECT id FROM devices WHERE barred IS NULL AND expires <= ? LIMIT ?")
+        .bind(seconds(now))
+        .bind(limit)
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.iter().map(|row| parsed(row, "id")).collect()
+}
+
+/// Writes the version of a device's program.
+pub(crate) async fn set_version(
+    tx: &mut Tx,
+    id: DeviceId,
+    version: &str,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE devices SET version = ? WHERE id = ?")
+        .bind(version)
+        .bind(id.to_string())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
 }
 
 /// Writes the relays of a device.
@@ -344,6 +443,7 @@ async fn with_places(tx: &mut Tx, row: Option<&SqliteRow>) -> Result<Option<Devi
     let Some(row) = row else { return Ok(None) };
     let mut device = device(row)?;
     device.places = members::of_device(tx, device.id).await?;
+    device.tags = tags::of_device(tx, device.id).await?;
     Ok(Some(device))
 }
 
@@ -363,8 +463,29 @@ fn device(row: &SqliteRow) -> Result<Device, StoreError> {
         auth_key: row.try_get("auth_key")?,
         key_note: row.try_get("key_note")?,
         account: row.try_get("account_id")?,
+        tags: BTreeSet::new(),
+        barred: barred(row)?,
+        expires: time_or_none(row, "expires")?,
+        version: row.try_get("version")?,
+        ephemeral_secs: row
+            .try_get::<Option<i64>, _>("ephemeral_secs")?
+            .map(i64::unsigned_abs),
+        offline_since: UnixTime::from_secs(unsigned::<u64>(row, "offline_since_ms")? / 1_000),
+        created: time(row, "created")?,
         places: Vec::new(),
     })
+}
+
+fn barred(row: &SqliteRow) -> Result<Option<Barred>, StoreError> {
+    let why: Option<String> = row.try_get("barred")?;
+    let why = match why.as_deref() {
+        None => return Ok(None),
+        Some("disabled") => Bar::Disabled,
+        Some("expired") => Bar::Expired,
+        Some(_) => return Err(damaged("barred")),
+    };
+    let since = time_or_none(row, "barred_since")?.unwrap_or_default();
+    Ok(Some(Barred { why, since }))
 }
 
 fn relay_text(relays: &[RelayId]) -> String {

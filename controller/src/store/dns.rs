@@ -9,7 +9,7 @@ use overlan_protocol::key::NetworkId;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{StoreError, Tx, changes, damaged, names, seconds};
+use super::{StoreError, Tx, changes, damaged, former_names, names, seconds};
 use crate::netmaps::{Fact, OrgId};
 use crate::records::says_where;
 
@@ -40,7 +40,11 @@ pub(crate) async fn settings(
             .or_default()
             .push(record(row)?);
     }
-    Ok(Dns { zones, records })
+    Ok(Dns {
+        zones,
+        records,
+        former: former_names::of_network(tx, network).await?,
+    })
 }
 
 /// Sets the records of one name; an empty list removes the name. `Conflict` if it is a device's

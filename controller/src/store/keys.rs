@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use overlan_protocol::UnixTime;
 use overlan_protocol::api::{AuthKeySummary, NamePolicy};
 use overlan_protocol::key::{NetworkId, RelayId};
+use overlan_protocol::tag::Tag;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::accounts::Digest;
-use super::{StoreError, Tx, damaged, parsed, seconds, time, time_or_none, unsigned};
+use super::{StoreError, Tx, damaged, parsed, seconds, tags, time, time_or_none, unsigned};
 use crate::netmaps::OrgId;
 
 /// An auth key without its secret.
@@ -29,6 +30,8 @@ pub(crate) struct AuthKey {
     pub(crate) last_used: Option<UnixTime>,
     pub(crate) revoked: Option<UnixTime>,
     pub(crate) note: String,
+    /// Tags that its devices get.
+    pub(crate) tags: BTreeSet<Tag>,
 }
 
 /// A relay token without its secret.
@@ -70,7 +73,7 @@ pub(crate) async fn insert_auth_key(
             .execute(&mut **tx)
             .await?;
     }
-    Ok(())
+    tags::insert_of_key(tx, &key.id, &key.tags).await
 }
 
 /// Returns the auth key with this id and secret, in any state.
@@ -93,6 +96,7 @@ pub(crate) async fn auth_key(
         .await?;
     let networks = rows.iter().map(|row| parsed(row, "network_id"));
     key.networks = networks.collect::<Result<_, _>>()?;
+    key.tags = tags::of_key(tx, id).await?;
     Ok(Some(key))
 }
 
@@ -144,6 +148,7 @@ pub(crate) async fn auth_keys(
         let key = row.try_get("key_id")?;
         names.entry(key).or_default().push(row.try_get("name")?);
     }
+    let mut tagged = tags::of_keys(tx, org).await?;
     let rows =
         sqlx::query("SELECT * FROM auth_keys WHERE org_id = ? ORDER BY created DESC, id LIMIT ?")
             .bind(org.0)
@@ -155,6 +160,7 @@ pub(crate) async fn auth_keys(
             let key = auth_key_row(row)?;
             Ok(AuthKeySummary {
                 networks: names.remove(&key.id).unwrap_or_default(),
+                tags: tagged.remove(&key.id).unwrap_or_default(),
                 id: key.id,
                 reusable: key.reusable,
                 ephemeral: key.ephemeral,
@@ -291,6 +297,7 @@ fn auth_key_row(row: &SqliteRow) -> Result<AuthKey, StoreError> {
         last_used: time_or_none(row, "last_used")?,
         revoked: time_or_none(row, "revoked")?,
         note: row.try_get("note")?,
+        tags: BTreeSet::new(),
     })
 }
 

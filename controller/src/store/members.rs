@@ -12,7 +12,7 @@ use overlan_protocol::netmap::Owner;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{StoreError, Tx, damaged, host, names, parsed, relay_list, seconds, unsigned};
+use super::{StoreError, Tx, damaged, host, names, parsed, relay_list, seconds, tags, unsigned};
 use crate::netmaps::{Member, OrgId};
 
 /// A device's place in one network.
@@ -121,7 +121,7 @@ pub(crate) async fn of_org(
     Ok(places)
 }
 
-/// Returns the members of a network.
+/// Returns the members of a network that take part.
 pub(crate) async fn of_network(
     tx: &mut Tx,
     org: OrgId,
@@ -134,16 +134,19 @@ pub(crate) async fn of_network(
              d.auth_key AS key_id, a.email AS person
          FROM members m JOIN devices d ON d.id = m.device_id
          LEFT JOIN accounts a ON a.id = d.account_id
-         WHERE d.org_id = ? AND m.network_id = ?",
+         WHERE d.org_id = ? AND m.network_id = ? AND d.barred IS NULL",
     )
     .bind(org.0)
     .bind(network.to_string())
     .fetch_all(&mut **tx)
     .await?;
+    let mut tagged = tags::of_network(tx, network).await?;
     rows.iter()
         .map(|row| {
+            let device = parsed(row, "id")?;
             Ok(Member {
-                device: parsed(row, "id")?,
+                tags: tagged.remove(&device).unwrap_or_default(),
+                device,
                 host: host(row)?,
                 label: row.try_get("label")?,
                 identity: parsed(row, "identity")?,

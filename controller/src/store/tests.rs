@@ -43,6 +43,7 @@ fn network(name: &str, vni: u32) -> accounts::NetworkRow {
         is_default: name == "demo",
         devices: 0,
         online: 0,
+        former: Vec::new(),
     }
 }
 
@@ -64,6 +65,7 @@ async fn put_key(
         last_used: None,
         revoked: None,
         note: String::new(),
+        tags: Default::default(),
     };
     let mut tx = store.write().await.unwrap();
     keys::insert_auth_key(&mut tx, &key, &[7; 32], NOW)
@@ -260,9 +262,9 @@ async fn a_device_that_attached_meanwhile_is_not_deleted() {
         .unwrap();
     let known = devices::get(&mut tx, device.id).await.unwrap();
     assert_eq!(known, Some(device.clone()));
-    let early = devices::stale_ephemeral(&mut tx, NOW_MS - 1, 10).await;
+    let early = devices::stale_ephemeral(&mut tx, NOW_MS - 1, 0, 10).await;
     assert!(early.unwrap().is_empty());
-    let stale = devices::stale_ephemeral(&mut tx, NOW_MS, 10).await;
+    let stale = devices::stale_ephemeral(&mut tx, NOW_MS, 0, 10).await;
     let stale = stale.unwrap();
     assert_eq!(stale[0].id, device.id);
     devices::bump_attach_epoch(&mut tx, device.id)
@@ -304,6 +306,13 @@ fn device(org: OrgId) -> devices::Device {
         auth_key: None,
         key_note: String::new(),
         account: None,
+        tags: Default::default(),
+        barred: None,
+        expires: None,
+        version: String::new(),
+        ephemeral_secs: None,
+        offline_since: NOW,
+        created: NOW,
         places: Vec::new(),
     }
 }

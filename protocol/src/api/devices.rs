@@ -1,13 +1,16 @@
 //! Requests and responses about devices: auth keys, enrolment, tickets and reports. Re-exported by
 //! [`crate::api`].
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::MembershipSummary;
+use super::{Barred, MembershipSummary};
 use crate::UnixTime;
 use crate::frame::Vni;
 use crate::key::{DeviceId, IdentityKey, RelayId, Secret, TunnelKey};
 use crate::netmap::Owner;
+use crate::tag::Tag;
 
 /// A device, for lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +35,39 @@ pub struct DeviceSummary {
     pub ephemeral: bool,
     /// Name of its home relay, if it has one.
     pub relay: Option<String>,
+    /// Its tags.
+    #[serde(default)]
+    pub tags: BTreeSet<Tag>,
+    /// It takes no part; `None` = it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub barred: Option<Barred>,
+    /// The time by which it has to prove its right again; `None` = never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<UnixTime>,
+    /// The end of its last session; `None` = it is online, or never was.
+    #[serde(default)]
+    pub last_seen: Option<UnixTime>,
+    /// The time of its enrolment.
+    #[serde(default)]
+    pub created: UnixTime,
+    /// The version of its program at its last session; empty if it had none.
+    #[serde(default)]
+    pub version: String,
+    /// Round trip to its home relay as it measured it last, milliseconds.
+    #[serde(default)]
+    pub round_trip_ms: Option<u32>,
+}
+
+/// Changes the tags of a device: first some are taken away, then some are given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TagRequest {
+    /// Tags that it gets; it may have them already.
+    #[serde(default)]
+    pub add: BTreeSet<Tag>,
+    /// Tags that it loses; it need not have them.
+    #[serde(default)]
+    pub remove: BTreeSet<Tag>,
 }
 
 /// Asks for an auth key.
@@ -60,6 +96,9 @@ pub struct AuthKeyRequest {
     /// A note for people.
     #[serde(default)]
     pub note: String,
+    /// Tags that its devices get, at most [`crate::tag::TAGS_MAX`].
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<Tag>,
 }
 
 /// Default life of an auth key, seconds: one day.
@@ -112,6 +151,9 @@ pub struct AuthKeySummary {
     pub revoked: bool,
     /// The note that was made with the key.
     pub note: String,
+    /// Tags that its devices get.
+    #[serde(default)]
+    pub tags: BTreeSet<Tag>,
 }
 
 /// A device asks to be enrolled.

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::UnixTime;
 use crate::gateway::{GatewayRoute, OfferedRoute};
 use crate::key::{DeviceId, NetworkId};
 
@@ -19,7 +20,38 @@ pub struct NetworkSummary {
     pub devices: u32,
     /// Number of those that are online.
     pub online: u32,
+    /// Names that it had before and that are still aliases of its present one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<FormerName>,
 }
+
+/// A name that a network had before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerName {
+    /// The label.
+    pub name: String,
+    /// The time until which it is an alias, and no other network can have it.
+    pub until: UnixTime,
+}
+
+/// Gives a network another name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkRename {
+    /// The new label.
+    pub name: String,
+    /// Seconds for which the old name is an alias of the new one, at most [`FORMER_NAME_MAX_SECS`];
+    /// `None` = [`FORMER_NAME_SECS`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_old_secs: Option<u64>,
+}
+
+/// Default time for which a network's old name is an alias, seconds: one week, so that everybody's
+/// weekly job has met both names.
+pub const FORMER_NAME_SECS: u64 = 7 * 24 * 3_600;
+
+/// Longest such time, seconds: half a year.
+pub const FORMER_NAME_MAX_SECS: u64 = 183 * 24 * 3_600;
 
 /// Makes a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

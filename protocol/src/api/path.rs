@@ -22,13 +22,19 @@ pub const SESSIONS: &str = "/api/v1/sessions";
 /// [`super::NetworkSummary`]; DELETE `/{label}`: removes an empty one, with `?force` any but
 /// the default one. Session.
 ///
+/// POST `/{label}/rename` [`super::NetworkRename`] → [`super::NetworkSummary`].
+///
 /// POST `/{label}/devices` [`super::MemberRequest`] → [`super::MembershipSummary`]: puts a
 /// device in; DELETE `/{label}/devices/{id}`: takes it out, so that it cannot come back by
 /// itself.
 pub const NETWORKS: &str = "/api/v1/networks";
-/// GET: list of [`super::DeviceSummary`]; DELETE `/{id}`: removes a device for good; POST
-/// `/{id}/approve` `{}` → list of [`super::MembershipSummary`]: lets a waiting device in.
-/// Session.
+/// GET [`super::DeviceQuery`]: list of [`super::DeviceSummary`]; GET `/{id}`: one of them; DELETE
+/// `/{id}`: removes a device for good; POST `/{id}/approve` `{}` → list of
+/// [`super::MembershipSummary`]: lets a waiting device in. Session.
+///
+/// POST `/{id}/tags` [`super::TagRequest`], `/{id}/rename` [`super::DeviceRename`],
+/// `/{id}/disable` `{}`, `/{id}/enable` `{}`, `/{id}/expire` [`super::DeviceExpiry`] →
+/// [`super::DeviceSummary`].
 pub const DEVICES: &str = "/api/v1/devices";
 /// POST [`super::AuthKeyRequest`] → [`super::AuthKeyResponse`]; GET: list of
 /// [`super::AuthKeySummary`]; DELETE `/{id}`: revokes. Session.

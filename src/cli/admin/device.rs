@@ -1,14 +1,22 @@
 //! `admin device`: the devices of the deployment. Decides how they are shown, and which one a
 //! person means by a name.
 
-use clap::{Args, Subcommand};
-use overlan_protocol::api::{DeviceSummary, MembershipSummary, path};
+use std::collections::BTreeSet;
+
+use clap::{Args, Subcommand, ValueEnum};
+use overlan::program::status::columns;
+use overlan_protocol::UnixTime;
+use overlan_protocol::api::{DeviceQuery, DeviceSort, DeviceSummary, MembershipSummary, path};
 use overlan_protocol::netmap::Owner;
+use overlan_protocol::tag::Tag;
+use overlan_transport::clock::wall;
 use overlan_transport::https::Connection;
 
-use super::{List, ListArgs, SHORT_ID, show};
+use super::{List, ListArgs, SHORT_ID, end, parse_label, show, versioned};
 use crate::cli::exit::{Code, Failure};
-use crate::cli::{StateArgs, api, output};
+use crate::cli::{StateArgs, api, duration, output};
+
+mod changes;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
@@ -21,22 +29,110 @@ pub(crate) enum DeviceCommand {
     /// Approve a device that was enrolled by a key with --approval; `device remove` rejects it
     #[command(after_help = APPROVE_EXAMPLES)]
     Approve(ApproveArgs),
+    /// Show all that is known of a device
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show(DeviceShowArgs),
+    #[command(flatten)]
+    Change(changes::ChangeCommand),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DeviceListArgs {
+    /// Only those in this network, or waiting for it
+    #[arg(long, value_name = "NAME", value_parser = parse_label)]
+    network: Option<String>,
+    /// Only those with this tag
+    #[arg(long)]
+    tag: Option<Tag>,
     /// Only those that this person enrolled, or an auth key with this id or note
     #[arg(long, value_name = "EMAIL|KEY|NOTE")]
     owner: Option<String>,
+    /// Only those that are online
+    #[arg(long, conflicts_with = "offline_for")]
+    online: bool,
+    /// Only those that are offline for this time at least: seconds, or with a unit, such as 30d
+    #[arg(long, value_name = "TIME", value_parser = duration::within::<u64>(duration::ANY))]
+    offline_for: Option<u64>,
+    /// Only those with this version of the program, or one that begins with its numbers
+    #[arg(long, value_name = "VERSION")]
+    version: Option<String>,
+    /// Only those whose home relay has this name
+    #[arg(long, value_name = "NAME")]
+    relay: Option<String>,
+    /// The order
+    #[arg(long, value_enum, default_value = "name")]
+    sort: Sort,
     #[command(flatten)]
     list: ListArgs,
+}
+
+/// [`DeviceSort`] as an argument.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Sort {
+    /// By name
+    Name,
+    /// Those that were seen last come first
+    LastSeen,
+    /// The oldest version first
+    Version,
+    /// By the name of the home relay
+    Relay,
+    /// The longest round trip first
+    Latency,
+    /// The newest device first
+    Created,
+}
+
+impl From<Sort> for DeviceSort {
+    fn from(sort: Sort) -> Self {
+        match sort {
+            Sort::Name => Self::Name,
+            Sort::LastSeen => Self::LastSeen,
+            Sort::Version => Self::Version,
+            Sort::Relay => Self::Relay,
+            Sort::Latency => Self::Latency,
+            Sort::Created => Self::Created,
+        }
+    }
+}
+
+impl DeviceListArgs {
+    fn query(&self) -> DeviceQuery {
+        DeviceQuery {
+            network: self.network.clone(),
+            tag: self.tag.clone(),
+            owner: self.owner.clone(),
+            online: self.online.then_some(true),
+            offline_for: self.offline_for,
+            version: self.version.clone(),
+            relay: self.relay.clone(),
+            sort: self.sort.into(),
+        }
+    }
 }
 
 const LIST_EXAMPLES: &str = "\
 Examples:
   overlan admin device list
-  overlan admin device list --owner anna@example.com
-  overlan admin device list --json | jq -r '.devices[] | select(.online) | .label'";
+  overlan admin device list --tag ci --online --sort latency
+  overlan admin device list --offline-for 30d --owner anna@example.com
+  overlan admin device list --version 0.2 --json | jq -r '.devices[].label'";
+
+#[derive(Debug, Args)]
+pub(crate) struct DeviceShowArgs {
+    /// Its name, name.network, or id, as `overlan admin device list` shows them
+    device: String,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  overlan admin device show web
+  overlan admin device show web.acme --json | jq '.device.last_seen'";
 
 #[derive(Debug, Args)]
 pub(crate) struct ApproveArgs {
@@ -75,20 +171,32 @@ pub(super) async fn run(command: DeviceCommand) -> Result<(), Failure> {
         DeviceCommand::Remove(args) => remove(args).await,
         DeviceCommand::Approve(args) => approve(args).await,
         DeviceCommand::List(args) => list(args).await,
+        DeviceCommand::Show(args) => show_one(args).await,
+        DeviceCommand::Change(command) => changes::run(command).await,
     }
 }
 
 async fn list(args: DeviceListArgs) -> Result<(), Failure> {
+    let query = args.query();
     let mut connection = api::open_as_person(&args.list.state.open()?).await?;
-    let mut devices = all(&mut connection).await?;
-    if let Some(owner) = &args.owner {
-        devices.retain(|device| is_of(device, owner));
-        if devices.is_empty() && !args.list.json {
-            output::note(&format!("{owner:?} enrolled none of the devices."));
-            return Ok(());
-        }
+    let devices = ask(&mut connection, &query).await?;
+    if devices.is_empty() && !args.list.json && query != DeviceQuery::default() {
+        output::note("No device is like that.");
+        return Ok(());
     }
-    show(&args.list, &devices, &LIST, rows)
+    let now = wall();
+    show(&args.list, &devices, &LIST, |device| rows(device, now))
+}
+
+async fn show_one(args: DeviceShowArgs) -> Result<(), Failure> {
+    let mut connection = api::open_as_person(&args.state.open()?).await?;
+    let device = find(&mut connection, &args.device).await?;
+    if args.json {
+        return output::json(&versioned("device", &device));
+    }
+    let mut lines = details(&device, wall());
+    lines.retain(|[_, words]| words != NOTHING);
+    output::answer(&columns(&lines))
 }
 
 async fn approve(args: ApproveArgs) -> Result<(), Failure> {
@@ -113,14 +221,19 @@ async fn approve(args: ApproveArgs) -> Result<(), Failure> {
 
 async fn remove(args: DeviceRemoveArgs) -> Result<(), Failure> {
     let mut connection = api::open_as_person(&args.state.open()?).await?;
-    let mut devices = all(&mut connection).await?;
     let devices = match (&args.device, &args.owner) {
-        (Some(wanted), _) => vec![choose(devices, wanted)?],
+        (Some(wanted), _) => vec![find(&mut connection, wanted).await?],
         (None, owner) => {
-            let owner = owner.as_deref().unwrap_or_default();
-            devices.retain(|device| is_of(device, owner));
+            let query = DeviceQuery {
+                owner: Some(owner.clone().unwrap_or_default()),
+                ..DeviceQuery::default()
+            };
+            let devices = ask(&mut connection, &query).await?;
             if devices.is_empty() {
-                let text = format!("{owner:?} enrolled none of the devices");
+                let text = format!(
+                    "{:?} enrolled none of the devices",
+                    query.owner.unwrap_or_default()
+                );
                 return Err(Failure::new(Code::Other, text)
                     .next("`overlan admin device list` shows the owner of each."));
             }
@@ -138,6 +251,15 @@ async fn remove(args: DeviceRemoveArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Returns tags for one cell of a list.
+pub(super) fn tag_list(tags: &BTreeSet<Tag>) -> String {
+    let tags: Vec<&str> = tags.iter().map(Tag::as_str).collect();
+    match tags.is_empty() {
+        true => NOTHING.to_owned(),
+        false => tags.join(","),
+    }
+}
+
 fn called(device: &DeviceSummary) -> String {
     match device.networks.first() {
         Some(place) => format!("{}.{}", place.label, place.network),
@@ -145,20 +267,40 @@ fn called(device: &DeviceSummary) -> String {
     }
 }
 
-/// Returns true if this person, or an auth key with this id or note, enrolled the device.
-fn is_of(device: &DeviceSummary, owner: &str) -> bool {
-    match &device.owner {
-        Owner::Person(email) => email.eq_ignore_ascii_case(owner),
-        Owner::AuthKey(id) => {
-            id == owner || (device.owner_note == owner && !device.owner_note.is_empty())
-        }
-        Owner::Unknown => false,
-    }
+async fn ask(
+    connection: &mut Connection,
+    query: &DeviceQuery,
+) -> Result<Vec<DeviceSummary>, Failure> {
+    let path = format!("{}?{}", path::DEVICES, query_text(query)?);
+    let listed = connection.get(&path, api::WITHIN).await;
+    listed.map_err(api::as_person)
 }
 
-async fn all(connection: &mut Connection) -> Result<Vec<DeviceSummary>, Failure> {
-    let listed = connection.get(path::DEVICES, api::WITHIN).await;
-    listed.map_err(api::as_person)
+/// Writes a query as a part of a request's path.
+fn query_text(query: &DeviceQuery) -> Result<String, Failure> {
+    let fields = serde_json::to_value(query).map_err(std::io::Error::from)?;
+    let fields = fields.as_object().into_iter().flatten();
+    let fields: Vec<String> = fields
+        .map(|(name, value)| {
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            format!("{name}={}", percent_encoded(&text))
+        })
+        .collect();
+    Ok(fields.join("&"))
+}
+
+/// Writes all bytes but the unreserved ones of RFC 3986 as percent codes.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            true => encoded.push(char::from(byte)),
+            false => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }
 
 /// The one device that a person calls `wanted`.
@@ -166,7 +308,7 @@ pub(super) async fn find(
     connection: &mut Connection,
     wanted: &str,
 ) -> Result<DeviceSummary, Failure> {
-    choose(all(connection).await?, wanted)
+    choose(ask(connection, &DeviceQuery::default()).await?, wanted)
 }
 
 fn choose(devices: Vec<DeviceSummary>, wanted: &str) -> Result<DeviceSummary, Failure> {
@@ -205,38 +347,30 @@ fn is_id(id: &str, wanted: &str) -> bool {
     wanted.len() >= SHORT_ID && id.starts_with(wanted)
 }
 
-const LIST: List<7> = List {
+const LIST: List<11> = List {
     name: "devices",
     head: [
-        "NAME", "NETWORK", "ADDRESS", "STATE", "RELAY", "OWNER", "ID",
+        "NAME", "NETWORK", "ADDRESS", "STATE", "SEEN", "VERSION", "RELAY", "LATENCY", "OWNER",
+        "TAGS", "ID",
     ],
     if_empty: "No device yet. `overlan admin auth-key create > key.txt` makes a key for the first \
         one.",
 };
 
 /// A row for each network that the device is in.
-fn rows(device: &DeviceSummary) -> Vec<[String; 7]> {
-    let words = [
-        Some(if device.online { "online" } else { "offline" }),
-        device.ephemeral.then_some("ephemeral"),
-        (!device.waiting.is_empty()).then_some("waits for approval"),
-    ];
-    let words: Vec<&str> = words.into_iter().flatten().collect();
-    let state = words.join(", ");
-    let owner = match &device.owner {
-        Owner::Person(email) => email.clone(),
-        Owner::AuthKey(id) if device.owner_note.is_empty() => format!("key {id}"),
-        Owner::AuthKey(_) => device.owner_note.clone(),
-        Owner::Unknown => NOTHING.to_owned(),
-    };
+fn rows(device: &DeviceSummary, now: UnixTime) -> Vec<[String; 11]> {
     let row = |label: &str, network: &str, address: &str| {
         [
             label.to_owned(),
             network.to_owned(),
             address.to_owned(),
-            state.clone(),
-            device.relay.clone().unwrap_or_else(|| NOTHING.to_owned()),
-            owner.clone(),
+            state_words(device),
+            seen(device, now),
+            or_nothing(&device.version),
+            or_nothing(device.relay.as_deref().unwrap_or_default()),
+            latency(device),
+            owner_words(device),
+            tag_list(&device.tags),
             device.id.to_string(),
         ]
     };
@@ -248,10 +382,92 @@ fn rows(device: &DeviceSummary) -> Vec<[String; 7]> {
     }
 }
 
+/// All that is known of a device, a line each.
+fn details(device: &DeviceSummary, now: UnixTime) -> Vec<[String; 2]> {
+    let at = |at: UnixTime| end(at, now);
+    let barred = device
+        .barred
+        .map(|barred| format!("{} {}", barred.why, at(barred.since)));
+    let mut lines = vec![("device", called(device)), ("id", device.id.to_string())];
+    let places = device.networks.iter();
+    lines.extend(places.map(|place| {
+        let name = format!("{}.{}", place.label, place.network);
+        ("name", format!("{name}, {}", place.address))
+    }));
+    lines.extend([
+        ("waits for", or_nothing(&device.waiting.join(", "))),
+        ("state", state_words(device)),
+        (
+            "takes no part",
+            barred.unwrap_or_else(|| NOTHING.to_owned()),
+        ),
+        (
+            "right ends",
+            device.expires.map_or_else(|| NOTHING.to_owned(), at),
+        ),
+        ("seen", seen(device, now)),
+        ("enrolled", at(device.created)),
+        ("owner", owner_words(device)),
+        ("version", or_nothing(&device.version)),
+        (
+            "home relay",
+            or_nothing(device.relay.as_deref().unwrap_or_default()),
+        ),
+        ("latency", latency(device)),
+        ("tags", tag_list(&device.tags)),
+    ]);
+    let lines = lines.into_iter();
+    lines
+        .map(|(head, words)| [head.to_owned(), words])
+        .collect()
+}
+
+fn state_words(device: &DeviceSummary) -> String {
+    let barred = device.barred.map(|barred| barred.why.to_string());
+    let words = [
+        Some(if device.online { "online" } else { "offline" }),
+        barred.as_deref(),
+        device.ephemeral.then_some("ephemeral"),
+        (!device.waiting.is_empty()).then_some("waits for approval"),
+    ];
+    let words: Vec<&str> = words.into_iter().flatten().collect();
+    words.join(", ")
+}
+
+fn seen(device: &DeviceSummary, now: UnixTime) -> String {
+    match (device.online, device.last_seen) {
+        (true, _) => "now".to_owned(),
+        (false, Some(at)) => end(at, now),
+        (false, None) => NOTHING.to_owned(),
+    }
+}
+
+fn latency(device: &DeviceSummary) -> String {
+    let trip = device.round_trip_ms.filter(|_| device.online);
+    trip.map_or_else(|| NOTHING.to_owned(), |ms| format!("{ms} ms"))
+}
+
+fn owner_words(device: &DeviceSummary) -> String {
+    match &device.owner {
+        Owner::Person(email) => email.clone(),
+        Owner::AuthKey(id) if device.owner_note.is_empty() => format!("key {id}"),
+        Owner::AuthKey(_) => device.owner_note.clone(),
+        Owner::Unknown => NOTHING.to_owned(),
+    }
+}
+
+fn or_nothing(text: &str) -> String {
+    match text {
+        "" => NOTHING.to_owned(),
+        text => text.to_owned(),
+    }
+}
+
 const NOTHING: &str = "-";
 
 #[cfg(test)]
 mod tests {
+    use overlan_protocol::api::{Bar, Barred};
     use overlan_protocol::key::DeviceId;
 
     use super::*;
@@ -273,6 +489,13 @@ mod tests {
             online: true,
             ephemeral: false,
             relay: None,
+            tags: BTreeSet::new(),
+            barred: None,
+            expires: None,
+            last_seen: None,
+            created: UnixTime::EPOCH,
+            version: "0.2.0".to_owned(),
+            round_trip_ms: None,
         }
     }
 
@@ -301,33 +524,61 @@ mod tests {
 
     #[test]
     fn a_device_has_a_row_in_each_of_its_networks() {
-        let rows_of = rows(&device(1, &[("web", "home"), ("web-1", "acme")]));
+        let rows_of = rows(
+            &device(1, &[("web", "home"), ("web-1", "acme")]),
+            UnixTime::EPOCH,
+        );
         assert_eq!(rows_of.len(), 2);
         assert_eq!(rows_of[1][..2], ["web-1", "acme"]);
-        assert_eq!(rows_of[1][5], "key k1");
-        assert_eq!(rows(&device(3, &[]))[0][1], "-");
+        assert_eq!(rows_of[1][8], "key k1");
+        assert_eq!(rows(&device(3, &[]), UnixTime::EPOCH)[0][1], "-");
         let noted = DeviceSummary {
             owner_note: "CI runners".to_owned(),
             ..device(4, &[])
         };
-        assert_eq!(rows(&noted)[0][5], "CI runners");
+        assert_eq!(rows(&noted, UnixTime::EPOCH)[0][8], "CI runners");
     }
 
     #[test]
-    fn an_owner_is_meant_by_email_or_by_the_id_or_note_of_a_key() {
-        let by_key = DeviceSummary {
-            owner_note: "CI".to_owned(),
-            ..device(1, &[])
+    fn a_query_keeps_what_a_person_wrote_from_the_rest_of_the_path() {
+        assert_eq!(query_text(&DeviceQuery::default()).unwrap(), "sort=name");
+        let query = DeviceQuery {
+            owner: Some("CI & co?#/\u{e4}".to_owned()),
+            online: Some(true),
+            offline_for: Some(60),
+            tag: Some("ci".parse().unwrap()),
+            ..DeviceQuery::default()
         };
-        assert!(is_of(&by_key, "k1") && is_of(&by_key, "CI"));
-        for other in ["", "k", "k2", "ci", "CI "] {
-            assert!(!is_of(&by_key, other), "{other:?}");
-        }
-        assert!(!is_of(&device(1, &[]), ""), "no note is nobody's");
-        let by_person = DeviceSummary {
-            owner: Owner::Person("anna@example.com".to_owned()),
-            ..device(2, &[])
+        let text = query_text(&query).unwrap();
+        let mut fields: Vec<&str> = text.split('&').collect();
+        fields.sort_unstable();
+        let wanted = [
+            "offline_for=60",
+            "online=true",
+            "owner=CI%20%26%20co%3F%23%2F%C3%A4",
+            "sort=name",
+            "tag=ci",
+        ];
+        assert_eq!(fields, wanted);
+    }
+
+    #[test]
+    fn a_barred_device_says_since_when_and_nothing_that_is_not_known() {
+        let now = UnixTime::from_secs(1_000);
+        let device = DeviceSummary {
+            online: false,
+            last_seen: Some(UnixTime::from_secs(880)),
+            barred: Some(Barred {
+                why: Bar::Disabled,
+                since: UnixTime::from_secs(940),
+            }),
+            ..device(1, &[("web", "home")])
         };
-        assert!(is_of(&by_person, "Anna@example.com") && !is_of(&by_person, "anna"));
+        let row = &rows(&device, now)[0];
+        assert_eq!(row[3], "offline, disabled");
+        assert_eq!(row[4], "2 min ago");
+        let lines = details(&device, now);
+        assert!(lines.contains(&["takes no part".to_owned(), "disabled 60 s ago".to_owned()]));
+        assert!(lines.contains(&["latency".to_owned(), NOTHING.to_owned()]));
     }
 }

@@ -3,19 +3,23 @@
 
 use clap::{Args, Subcommand};
 use overlan_protocol::api::{
-    MemberRequest, MembershipSummary, NetworkRequest, NetworkSummary, path,
+    MemberRequest, MembershipSummary, NetworkRename, NetworkRequest, NetworkSummary, path,
 };
 use overlan_protocol::name;
+use overlan_transport::clock::wall;
 
-use super::{List, ListArgs, device};
+use super::{List, ListArgs, device, end};
 use crate::cli::exit::Failure;
-use crate::cli::{StateArgs, api, output};
+use crate::cli::{StateArgs, api, duration, output};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AdminNetworkCommand {
     /// Make a network
     #[command(after_help = CREATE_EXAMPLES)]
     Create(NetworkCreateArgs),
+    /// Rename a network; names with the old name work on for a while
+    #[command(after_help = RENAME_EXAMPLES)]
+    Rename(RenameArgs),
     /// List networks
     #[command(after_help = LIST_EXAMPLES)]
     List(ListArgs),
@@ -35,6 +39,22 @@ pub(crate) struct NetworkCreateArgs {
     /// Its name, a label of the names in it: host.NAME.overlan.internal
     #[arg(value_parser = parse_label)]
     name: String,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RenameArgs {
+    /// Its present name
+    #[arg(value_parser = parse_label)]
+    old: String,
+    /// Its new name
+    #[arg(value_parser = parse_label)]
+    new: String,
+    /// Time for which names with the old name are aliases, and no other network can have it:
+    /// seconds, or with a unit, such as 12h or 30d; 0 = none [default: 7d]
+    #[arg(long, value_parser = duration::within::<u64>(duration::ANY), value_name = "TIME")]
+    keep_old: Option<u64>,
     #[command(flatten)]
     state: StateArgs,
 }
@@ -68,6 +88,11 @@ Examples:
   overlan admin auth-key create --network acme > key.txt     a key for new devices of it
   overlan admin network add acme laptop                      a device that is there already";
 
+const RENAME_EXAMPLES: &str = "\
+Examples:
+  overlan admin network rename home office
+  overlan admin network rename home office --keep-old 30d";
+
 const LIST_EXAMPLES: &str = "\
 Examples:
   overlan admin network list
@@ -87,6 +112,7 @@ Examples:
 pub(super) async fn run(command: AdminNetworkCommand) -> Result<(), Failure> {
     match command {
         AdminNetworkCommand::Create(args) => create(args).await,
+        AdminNetworkCommand::Rename(args) => rename(args).await,
         AdminNetworkCommand::Delete(args) => delete(&args).await,
         AdminNetworkCommand::Add(args) => add(&args).await,
         AdminNetworkCommand::Remove(args) => remove(&args).await,
@@ -103,6 +129,29 @@ async fn create(args: NetworkCreateArgs) -> Result<(), Failure> {
         .await
         .map_err(api::as_person)?;
     output::note(&format!("Created network {}.", made.name));
+    Ok(())
+}
+
+async fn rename(args: RenameArgs) -> Result<(), Failure> {
+    let mut connection = api::open_as_person(&args.state.open()?).await?;
+    let request = NetworkRename {
+        name: args.new,
+        keep_old_secs: args.keep_old,
+    };
+    let path = format!("{}/{}/rename", path::NETWORKS, args.old);
+    let renamed: NetworkSummary = connection
+        .post(&path, &request, api::WITHIN)
+        .await
+        .map_err(api::as_person)?;
+    let (old, new) = (args.old, renamed.name);
+    let kept = renamed.former.iter().find(|former| former.name == old);
+    output::note(&match kept {
+        Some(former) => format!(
+            "Renamed network {old} to {new}. Names in {old} are aliases; that ends {}.",
+            end(former.until, wall())
+        ),
+        None => format!("Renamed network {old} to {new}. Nothing answers to {old} any more."),
+    });
     Ok(())
 }
 

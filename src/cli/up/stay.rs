@@ -14,6 +14,7 @@ use overlan::program::node::{CONFIRM_WITHIN, Node, NodeError, NodeOptions, NotRe
 use overlan::program::notify::Announcer;
 use overlan::program::socket::{ControlSocket, StopWaiters};
 use overlan::program::state::{Device, DirLock, StateDir};
+use overlan_protocol::api::Bar;
 
 use super::ready::line;
 use super::reload::{Hangup, Reload};
@@ -37,6 +38,8 @@ pub(super) struct UpRun<'a> {
 pub(super) enum UpEnd {
     /// The controller does not know this device any more.
     Removed(Failure),
+    /// The device has to prove its right again.
+    Expired(Failure),
     /// Another one.
     Failed(Failure),
 }
@@ -44,7 +47,7 @@ pub(super) enum UpEnd {
 impl From<UpEnd> for Failure {
     fn from(ended: UpEnd) -> Self {
         match ended {
-            UpEnd::Removed(failure) | UpEnd::Failed(failure) => failure,
+            UpEnd::Removed(failure) | UpEnd::Expired(failure) | UpEnd::Failed(failure) => failure,
         }
     }
 }
@@ -187,7 +190,13 @@ async fn stay(
             return Err(UpEnd::Removed(error.into()));
         }
         Err(
-            error @ (NotReady::Controller { .. }
+            error @ NotReady::Barred {
+                why: Bar::Expired, ..
+            },
+        ) => return Err(UpEnd::Expired(error.into())),
+        Err(
+            error @ (NotReady::Barred { .. }
+            | NotReady::Controller { .. }
             | NotReady::Approval { .. }
             | NotReady::Relay { .. }),
         ) => return Err(UpEnd::Failed(error.into())),
@@ -221,6 +230,10 @@ impl From<NotReady> for Failure {
     fn from(error: NotReady) -> Self {
         let code = match error {
             NotReady::Removed => Code::NeedsLogin,
+            NotReady::Barred {
+                why: Bar::Expired, ..
+            } => Code::NeedsLogin,
+            NotReady::Barred { .. } => Code::Denied,
             NotReady::Unknown => return Self::new(Code::NeedsLogin, error).next(ENROL_ANEW),
             NotReady::Controller { .. } => Code::ControllerUnreachable,
             NotReady::Approval { .. } => {

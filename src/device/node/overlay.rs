@@ -119,7 +119,7 @@ impl Overlay for NodeOverlay {
                 let is_known = !matches!(way, Err(DialError::NotReady));
                 let foreign = matches!(way, Ok(Way::Foreign(_)));
                 match &*health.borrow_and_update() {
-                    Health::Removed => true,
+                    Health::Removed | Health::Barred { .. } => true,
                     // The netmap of an earlier run may not have what a short name means.
                     Health::Connecting => foreign && !snapshot.is_short(destination),
                     Health::Connected { .. } | Health::Unreachable { .. } | Health::Unknown => {

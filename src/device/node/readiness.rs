@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use overlan_protocol::api::Bar;
 use tokio::time::timeout;
 
 use super::{Inner, Node};
@@ -38,6 +39,14 @@ pub enum NotReady {
         /// The time that was waited.
         waited: Duration,
     },
+    /// The controller knows this device and lets it take no part.
+    #[error("{reason}")]
+    Barred {
+        /// The reason.
+        why: Bar,
+        /// The controller's words for it, with what to do.
+        reason: String,
+    },
     /// No relay was reached.
     #[error("no relay was reached within {} s: {error}", waited.as_secs())]
     Relay {
@@ -61,9 +70,13 @@ impl Node {
         let mut health = inner.control.health();
         let wait = async {
             loop {
-                let heard = match *health.borrow() {
+                let heard = match &*health.borrow() {
                     Health::Removed => return Err(NotReady::Removed),
                     Health::Unknown => return Err(NotReady::Unknown),
+                    Health::Barred { why, reason } => {
+                        let (why, reason) = (*why, reason.clone());
+                        return Err(NotReady::Barred { why, reason });
+                    }
                     Health::Connecting => !inner.control.began_aside(),
                     Health::Connected { .. } | Health::Unreachable { .. } => true,
                 };

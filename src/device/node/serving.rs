@@ -9,6 +9,7 @@ use overlan_protocol::key::NetworkId;
 use tokio_util::sync::CancellationToken;
 
 use super::{Inner, Node};
+use crate::device::controller_session::blocking;
 use crate::device::state::StateError;
 use crate::doors::serve::service::{OverlayPort, OverlayTransport, Serve};
 use crate::doors::serve::{self, ServedPort};
@@ -64,6 +65,7 @@ impl Inner {
         if self.closing.is_cancelled() {
             return;
         }
+        self.follow_renamed();
         let serves = self.serves.lock().clone();
         let labels: BTreeMap<NetworkId, String> = {
             let netmap = self.control.netmap();
@@ -111,6 +113,45 @@ impl Inner {
                 served.insert((*id, *port), entry);
             }
         }
+    }
+
+    /// Brings services that name a network by its old label to the present one, before that label
+    /// ends. Their connections stay.
+    fn follow_renamed(self: &Arc<Self>) {
+        let renamed: Vec<(String, String)> = {
+            let netmap = self.control.netmap();
+            let netmap = netmap.borrow();
+            let networks = netmap.networks.values().flat_map(|network| {
+                let former = network.dns.former.iter();
+                former.map(|former| (former.clone(), network.name.clone()))
+            });
+            networks.collect()
+        };
+        let follow = |serve: &mut Serve| {
+            renamed.iter().fold(false, |moved, (former, label)| {
+                serve.follow_renamed(former, label) || moved
+            })
+        };
+        let changed: Vec<Serve> = {
+            let mut serves = self.serves.lock();
+            let moved = serves
+                .values_mut()
+                .filter_map(|serve| follow(serve).then_some(()))
+                .count();
+            match moved {
+                0 => return,
+                _ => serves.values().cloned().collect(),
+            }
+        };
+        for open in self.served_ports.lock().values_mut() {
+            follow(&mut open.serve);
+        }
+        let state = self.state.clone();
+        self.tasks.spawn(blocking(move || {
+            if let Err(error) = state.save_serves(&changed) {
+                tracing::warn!(%error, "cannot store the services under a network's new name");
+            }
+        }));
     }
 
     fn open_port(

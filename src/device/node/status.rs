@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use overlan_protocol::api::Bar;
 use overlan_protocol::key::{NetworkId, RelayId};
 use overlan_protocol::netmap::{Netmap, Network};
 use overlan_transport::clock::now;
@@ -46,6 +47,11 @@ impl Inner {
     fn state_of(&self, netmap: &Netmap, health: &Health) -> status::State {
         if matches!(health, Health::Removed | Health::Unknown) {
             status::State::NeedsLogin
+        } else if let Health::Barred { why, .. } = health {
+            match why {
+                Bar::Disabled => status::State::Disabled,
+                Bar::Expired => status::State::Expired,
+            }
         } else if self.stop.is_cancelled() {
             status::State::Stopped
         } else if self.engine.is_attached() {
@@ -164,6 +170,7 @@ fn health_status(health: Health) -> status::ControlStatus {
         Health::Connecting => (State::Connecting, None, None),
         Health::Connected { since } => (State::Connected, Some(since), None),
         Health::Unreachable { error } => (State::Waiting, None, Some(error)),
+        Health::Barred { reason, .. } => (State::Waiting, None, Some(reason)),
         Health::Unknown => (State::Waiting, None, Some(UNKNOWN.to_owned())),
         Health::Removed => (State::Idle, None, Some("the device was removed".to_owned())),
     };

@@ -33,7 +33,7 @@ impl Tone {
         match state {
             State::Running => Self::Good,
             State::Starting | State::PendingApproval | State::Connecting => Self::Waiting,
-            State::NeedsLogin | State::Stopped => Self::Bad,
+            State::NeedsLogin | State::Disabled | State::Expired | State::Stopped => Self::Bad,
         }
     }
 
@@ -107,6 +107,8 @@ impl Status {
         let state = match self.state {
             State::Starting => "starting",
             State::NeedsLogin => "not enrolled any more",
+            State::Disabled => "disabled by an admin",
+            State::Expired => "expired: it has to prove its right again",
             State::PendingApproval => "waiting for the approval of an admin",
             State::Connecting => "connecting",
             State::Running => "connected",
@@ -233,6 +235,8 @@ impl Status {
             ),
             State::Connecting => complaints
                 .push("No relay is connected: no peer can be reached until one is.".to_owned()),
+            // The controller's own words follow.
+            State::Disabled | State::Expired => {}
             State::Starting | State::Running | State::Stopped => {}
         }
         for full in &self.full {

@@ -164,6 +164,9 @@ fn rule(name: &str, netmap: &Netmap, asked: Option<&AskedResolver>) -> Rule {
                 Rule::Zone { zone }
             }
         }
+        (Meaning::Former(former), _) => Rule::Record {
+            network: former.members.name.clone(),
+        },
         (Meaning::NoNetwork, _) => Rule::Zone {
             zone: netmap.domain.clone(),
         },

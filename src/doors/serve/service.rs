@@ -75,6 +75,18 @@ impl Serve {
         self.networks.is_empty() || self.networks.iter().any(|label| label == network)
     }
 
+    /// Follows a network to its new label; returns true if it is served there.
+    pub(crate) fn follow_renamed(&mut self, former: &str, label: &str) -> bool {
+        let mut found = self.networks.iter_mut().filter(|known| *known == former);
+        let Some(known) = found.next() else {
+            return false;
+        };
+        label.clone_into(known);
+        self.networks.sort_unstable();
+        self.networks.dedup();
+        true
+    }
+
     /// Returns its special settings, for people: empty, or something like
     /// ` (PROXY protocol, only in home)`.
     #[must_use]

@@ -100,6 +100,7 @@ fn netmap() -> Netmap {
         ("text.own.test", vec![Record::Txt("a text".repeat(30)); 8]),
     ];
     let dns = Dns {
+        former: Vec::new(),
         zones: zones
             .map(|(name, via)| (name.to_owned(), Zone { via }))
             .into(),

@@ -10,6 +10,7 @@ fn network(number: u32, name: &str) -> NetworkRow {
         is_default: number == 2,
         devices: 0,
         online: 0,
+        former: Vec::new(),
     }
 }
 
@@ -35,6 +36,7 @@ fn key(networks: &[u32]) -> AuthKey {
         last_used: None,
         revoked: None,
         note: "ci".to_owned(),
+        tags: Default::default(),
     }
 }
 
