@@ -8,8 +8,7 @@ use overlan_protocol::gateway::GatewayRoute;
 use overlan_protocol::policy::{Hosts, RuleId, Service};
 use serde::{Deserialize, Serialize};
 
-use crate::compiled::{Compiled, Leads};
-use crate::document::Rule;
+use crate::compiled::{Compiled, Leads, is_same};
 use crate::reach::{Range, Reach};
 use crate::rule_set::RuleSet;
 
@@ -65,10 +64,14 @@ pub fn diff(older: &Compiled, newer: &Compiled) -> Difference {
     let comparison = Comparison::new(older, newer);
     let mut found = Found::default();
     let mut left = PAIRS_MAX;
-    for from in &comparison.kinds {
+    let kinds = &comparison.kinds;
+    let (changed, rest): (Vec<&Kind>, Vec<&Kind>) =
+        kinds.iter().partition(|kind| kind.takes_differ());
+    for from in kinds {
         comparison.hosts(from, &mut found);
-        for to in &comparison.kinds {
-            if !from.dials_differ && !to.takes_differ {
+        let others: &[&Kind] = if from.dials_differ() { &rest } else { &[] };
+        for to in changed.iter().chain(others) {
+            if !comparison.may_differ(from, to) {
                 continue;
             }
             if left == 0 {
@@ -87,8 +90,27 @@ struct Kind {
     labels: Vec<String>,
     before: Option<u32>,
     after: Option<u32>,
-    dials_differ: bool,
-    takes_differ: bool,
+    /// Slots of the older matrix that the newer one has not, or not for these devices.
+    gone: Changed,
+    /// The other way.
+    fresh: Changed,
+}
+
+/// Slots by which devices dial and are dialled in one of two matrices only.
+#[derive(Default)]
+struct Changed {
+    dials: Vec<u32>,
+    takes: Vec<u32>,
+}
+
+impl Kind {
+    fn dials_differ(&self) -> bool {
+        !self.gone.dials.is_empty() || !self.fresh.dials.is_empty()
+    }
+
+    fn takes_differ(&self) -> bool {
+        !self.gone.takes.is_empty() || !self.fresh.takes.is_empty()
+    }
 }
 
 struct Comparison<'a> {
@@ -113,38 +135,55 @@ impl<'a> Comparison<'a> {
         let class = |matrix: &Compiled, host: HostIndex| {
             matrix.place(host).map(|place| matrix.member(place).class)
         };
-        for device in &newer.devices {
-            let key = (class(older, device.host), Some(device.class));
-            labels.entry(key).or_default().push(device.label.clone());
+        for member in &newer.members.all {
+            let key = (class(older, member.device.host), Some(member.class));
+            labels
+                .entry(key)
+                .or_default()
+                .push(member.device.label.clone());
         }
-        for device in &older.devices {
-            if newer.place(device.host).is_none() {
-                let key = (Some(device.class), None);
-                labels.entry(key).or_default().push(device.label.clone());
+        for member in &older.members.all {
+            if newer.place(member.device.host).is_none() {
+                let key = (Some(member.class), None);
+                labels
+                    .entry(key)
+                    .or_default()
+                    .push(member.device.label.clone());
             }
         }
-        let says = |matrix: &'a Compiled, class: Option<u32>| {
-            let rights = class.map(|class| matrix.classes.rights(class));
-            let dials = rights.map_or(Vec::new(), |it| said(matrix, &it.dials));
-            let takes = rights.map_or(Vec::new(), |it| said(matrix, &it.takes));
-            (dials, takes)
-        };
-        let kinds = labels.into_iter().map(|((before, after), labels)| {
-            let (dialled, taken) = says(older, before);
-            let (dials, takes) = says(newer, after);
-            Kind {
-                labels,
-                before,
-                after,
-                dials_differ: dialled != dials,
-                takes_differ: taken != takes,
-            }
+        let (to_newer, to_older) = paired(older, newer);
+        let kinds = labels.into_iter().map(|((before, after), labels)| Kind {
+            labels,
+            before,
+            after,
+            gone: changed((older, before), (newer, after), &to_newer),
+            fresh: changed((newer, after), (older, before), &to_older),
         });
         Self {
             older,
             newer,
             kinds: kinds.collect(),
         }
+    }
+
+    /// Returns whether a slot that only one of the two matrices has leads from there to there.
+    fn may_differ(&self, from: &Kind, to: &Kind) -> bool {
+        let sides = [
+            (self.older, from.before, to.before, &from.gone, &to.gone),
+            (self.newer, from.after, to.after, &from.fresh, &to.fresh),
+        ];
+        sides
+            .into_iter()
+            .any(|(matrix, dialler, taker, dials, takes)| {
+                let (Some(dialler), Some(taker)) = (dialler, taker) else {
+                    return false;
+                };
+                let classes = &matrix.members.classes;
+                let (dialler, taker) = (classes.rights(dialler), classes.rights(taker));
+                let taken = |slot: &u32| taker.takes.contains(*slot);
+                let dialled = |slot: &u32| dialler.dials.contains(*slot);
+                dials.dials.iter().any(taken) || takes.takes.iter().any(dialled)
+            })
     }
 
     fn pair(&self, from: &Kind, to: &Kind, found: &mut Found) {
@@ -174,6 +213,13 @@ impl<'a> Comparison<'a> {
 
     /// Compares what devices reach of each host or range that either of the two names.
     fn hosts(&self, from: &Kind, found: &mut Found) {
+        let leads_out = |matrix: &Compiled, slots: &[u32]| {
+            let mut slots = slots.iter();
+            slots.any(|slot| matrix.text.host_slots.contains(*slot))
+        };
+        if !leads_out(self.older, &from.gone.dials) && !leads_out(self.newer, &from.fresh.dials) {
+            return;
+        }
         let mut named: BTreeSet<Option<GatewayRoute>> = BTreeSet::new();
         for (matrix, class) in [(self.older, from.before), (self.newer, from.after)] {
             for (_, hosts) in host_slots(matrix, class) {
@@ -225,7 +271,7 @@ impl Found {
         ];
         for (into, ranges, matrix) in sides {
             for (among, range) in ranges {
-                let Some(rule) = range.rule.map(|rule| &matrix.rules[rule as usize]) else {
+                let Some(rule) = range.rule.map(|rule| &matrix.text.rules[rule as usize]) else {
                     continue;
                 };
                 let key = (*among, range.service(), rule.id.clone(), to.to_vec());
@@ -264,33 +310,64 @@ fn joined(found: Shifts) -> Vec<Shift> {
     shifts
 }
 
-/// The part of a rule that counts for a comparison of classes.
-type Said<'a> = (&'a RuleId, &'a [Service], &'a Leads);
+/// For each slot of either matrix, the one of the other that says the same.
+fn paired(older: &Compiled, newer: &Compiled) -> (Vec<Option<u32>>, Vec<Option<u32>>) {
+    let mut to_newer = vec![None; older.text.slots.len()];
+    let mut to_older = vec![None; newer.text.slots.len()];
+    for (rule, text) in (0..).zip(&newer.text.rules) {
+        let other = older.text.by_id.get(&text.id).copied();
+        if let Some(other) = other.filter(|other| is_same(newer, rule, older, *other)) {
+            let slots = newer.text.slots_of(rule).zip(older.text.slots_of(other));
+            for ((new, _), (old, _)) in slots {
+                to_newer[old as usize] = Some(new);
+                to_older[new as usize] = Some(old);
+            }
+        }
+    }
+    (to_newer, to_older)
+}
 
-fn said<'a>(matrix: &'a Compiled, slots: &RuleSet) -> Vec<Said<'a>> {
-    let live = slots.iter().map(|slot| &matrix.slots[slot as usize]);
-    let live = live.filter(|slot| slot.is_live);
-    let says = live.map(|slot| {
-        let rule: &Rule = &matrix.rules[slot.rule as usize];
-        (&rule.id, rule.services.as_slice(), &slot.leads)
-    });
-    says.collect()
+/// The slots of a class that its counterpart in the other matrix has not.
+fn changed(
+    (matrix, class): (&Compiled, Option<u32>),
+    (other, counterpart): (&Compiled, Option<u32>),
+    paired: &[Option<u32>],
+) -> Changed {
+    let Some(class) = class else {
+        return Changed::default();
+    };
+    let rights = matrix.members.classes.rights(class);
+    let there = counterpart.map(|class| other.members.classes.rights(class));
+    let only = |slots: &RuleSet, there: Option<&RuleSet>| -> Vec<u32> {
+        let is_there = |slot: u32| {
+            let pair = paired[slot as usize];
+            pair.is_some_and(|pair| there.is_some_and(|there| there.contains(pair)))
+        };
+        let live = slots.iter().filter(|slot| matrix.is_live(*slot));
+        live.filter(|slot| !is_there(*slot)).collect()
+    };
+    Changed {
+        dials: only(&rights.dials, there.map(|it| &it.dials)),
+        takes: only(&rights.takes, there.map(|it| &it.takes)),
+    }
 }
 
 fn reach(matrix: &Compiled, from: Option<u32>, to: Option<u32>, own: bool) -> Reach {
     let (Some(from), Some(to)) = (from, to) else {
         return Reach::default();
     };
-    let dials = &matrix.classes.rights(from).dials;
-    let both = dials.both(&matrix.classes.rights(to).takes);
-    let fits = |slot: &u32| own || matrix.slots[*slot as usize].leads != Leads::Own;
+    let dials = &matrix.members.classes.rights(from).dials;
+    let both = dials.both(&matrix.members.classes.rights(to).takes);
+    let fits = |slot: &u32| own || *matrix.text.leads(*slot) != Leads::Own;
     matrix.reach_by(both.filter(fits))
 }
 
 fn host_slots(matrix: &Compiled, class: Option<u32>) -> impl Iterator<Item = (u32, &Hosts)> {
-    let dials = class.map(|class| &matrix.classes.rights(class).dials);
-    let slots = dials.into_iter().flat_map(|it| it.both(&matrix.host_slots));
-    slots.filter_map(|slot| match &matrix.slots[slot as usize].leads {
+    let dials = class.map(|class| &matrix.members.classes.rights(class).dials);
+    let slots = dials
+        .into_iter()
+        .flat_map(|it| it.both(&matrix.text.host_slots));
+    slots.filter_map(|slot| match matrix.text.leads(slot) {
         Leads::Hosts(hosts) => Some((slot, hosts)),
         Leads::Devices | Leads::Own => None,
     })

@@ -96,14 +96,14 @@ impl Trial<'_> {
         if self.test.from.is_people() || self.test.from == Party::Members {
             self.judge(alone, None, &self.reach(alone, alone, true), None)?;
         }
-        let id = matrix.meaning.id(&self.test.from);
-        let meant = id.map_or(&[][..], |id| matrix.bearers[id as usize].as_slice());
+        let id = matrix.text.id(&self.test.from);
+        let meant = id.map_or(&[][..], |id| matrix.members.bearers[id as usize].as_slice());
         let mut seen = BTreeSet::new();
         for place in meant {
             let from = matrix.member(*place);
             let others = from
                 .owner
-                .map(|owner| &matrix.owned[owner as usize].devices);
+                .map(|owner| &matrix.members.owned[owner as usize].devices);
             for other in others.into_iter().flatten().filter(|it| *it != place) {
                 let to = matrix.member(*other);
                 self.spend(left, 1)?;
@@ -130,10 +130,10 @@ impl Trial<'_> {
         let member = matrix.member(place);
         let owner = member
             .owner
-            .map(|it| matrix.owned[it as usize].email.clone());
+            .map(|it| matrix.members.owned[it as usize].email.clone());
         Side {
-            label: Some(member.label.clone()),
-            rights: matrix.classes.rights(member.class).clone(),
+            label: Some(member.device.label.clone()),
+            rights: matrix.rights(member).clone(),
             owner,
         }
     }
@@ -141,8 +141,8 @@ impl Trial<'_> {
     /// The devices that a word means, two of each kind, and before them one of that word alone.
     fn sides(&self, party: &Party) -> Vec<Side> {
         let matrix = self.compiled;
-        let has_own = matrix.slots.iter().any(|slot| slot.leads == Leads::Own);
-        let words = matrix.meaning.of_nothing_but(party);
+        let has_own = matrix.text.has_own;
+        let words = matrix.members.of_nothing_but(&matrix.text, party);
         let email = if let Party::Person(email) = party {
             Some(email.clone())
         } else {
@@ -150,14 +150,14 @@ impl Trial<'_> {
         };
         let mut sides = vec![Side {
             label: None,
-            rights: matrix.classes.rights_of(&words),
+            rights: Rights::of(&matrix.text, &words),
             owner: email,
         }];
         let mut seen = BTreeMap::new();
-        let bearers = matrix.meaning.id(party);
+        let bearers = matrix.text.id(party);
         for place in bearers
             .into_iter()
-            .flat_map(|id| &matrix.bearers[id as usize])
+            .flat_map(|id| &matrix.members.bearers[id as usize])
         {
             let member = matrix.member(*place);
             let kind = (member.class, member.owner.filter(|_| has_own));
@@ -173,9 +173,7 @@ impl Trial<'_> {
 
     fn reach(&self, from: &Side, to: &Side, is_same: bool) -> Reach {
         let both = from.rights.dials.both(&to.rights.takes);
-        self.reach_by(
-            both.filter(|slot| is_same || self.compiled.slots[*slot as usize].leads != Leads::Own),
-        )
+        self.reach_by(both.filter(|slot| is_same || *self.compiled.text.leads(*slot) != Leads::Own))
     }
 
     fn reach_by(&self, slots: impl Iterator<Item = u32>) -> Reach {
@@ -185,8 +183,8 @@ impl Trial<'_> {
     /// Hosts are reached as a whole or not: a rule about a part of a range does not allow it, and
     /// denies it no longer. No host by name stands for all.
     fn to_hosts(&self, from: &Side, hosts: &[GatewayRoute]) -> Result<(), Failure> {
-        let host_slots = || from.rights.dials.both(&self.compiled.host_slots);
-        let leads = |slot: u32| match &self.compiled.slots[slot as usize].leads {
+        let host_slots = || from.rights.dials.both(&self.compiled.text.host_slots);
+        let leads = |slot: u32| match self.compiled.text.leads(slot) {
             Leads::Hosts(hosts) => Some(hosts),
             Leads::Devices | Leads::Own => None,
         };
@@ -248,7 +246,7 @@ impl Trial<'_> {
         if let Some(range) = self.test.deny.iter().find_map(allowed) {
             let rule = range
                 .rule
-                .map(|rule| self.compiled.rules[rule as usize].id.clone());
+                .map(|rule| self.compiled.text.rules[rule as usize].id.clone());
             let by = rule.as_ref().map(ToString::to_string).unwrap_or_default();
             let service = range.service();
             let what = format!("{self} must be denied {service}, and rule {by} allows it{devices}");

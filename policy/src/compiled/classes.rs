@@ -2,20 +2,17 @@
 //! words that mean it; knows no device.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use super::{Leads, Meaning, PartyId, Slot, number};
-use crate::document::{Party, Rule};
+use super::{PartyId, Text, number};
 use crate::rule_set::{Bits, RuleSet};
 
-/// All classes, and what makes them.
-#[derive(Debug, Clone)]
+/// The classes that were met so far.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Classes {
-    /// By word: the slots whose rule has it on the left, and on the right.
-    words: Vec<Rights>,
-    all: Vec<Rights>,
-    by_words: HashMap<Vec<PartyId>, u32>,
-    by_rights: HashMap<Rights, u32>,
-    bound: usize,
+    all: Vec<Arc<Rights>>,
+    by_words: HashMap<Arc<[PartyId]>, u32>,
+    by_rights: HashMap<Arc<Rights>, u32>,
 }
 
 /// The slots by which a device may dial, and those by which it may be dialled.
@@ -25,48 +22,23 @@ pub(crate) struct Rights {
     pub(crate) takes: RuleSet,
 }
 
-impl Classes {
-    /// Takes the words of all slots. There is no class yet.
-    pub(crate) fn new(meaning: &Meaning, rules: &[Rule], slots: &[Slot]) -> Self {
-        let bound = slots.len();
-        let mut dials = vec![Vec::new(); meaning.parties()];
-        let mut takes = vec![Vec::new(); meaning.parties()];
-        let add = |list: &mut Vec<Vec<u32>>, id: Option<PartyId>, slot: u32| {
-            if let Some(id) = id {
-                list[id as usize].push(slot);
-            }
-        };
-        for (at, slot) in slots.iter().enumerate() {
-            let at = number(at);
-            let rule = &rules[slot.rule as usize];
-            for party in &rule.from {
-                add(&mut dials, meaning.id(party), at);
-            }
-            match slot.leads {
-                Leads::Devices => {
-                    for party in &rule.to {
-                        add(&mut takes, meaning.id(party), at);
-                    }
-                }
-                Leads::Own => add(&mut takes, meaning.id(&Party::Members), at),
-                Leads::Hosts(_) => {}
-            }
-        }
-        let words = dials.into_iter().zip(takes).map(|(dials, takes)| Rights {
-            dials: RuleSet::of(dials, bound),
-            takes: RuleSet::of(takes, bound),
-        });
-        Self {
-            words: words.collect(),
-            all: Vec::new(),
-            by_words: HashMap::new(),
-            by_rights: HashMap::new(),
-            bound,
-        }
+impl Rights {
+    /// The rights of a device that these words mean.
+    pub(crate) fn of(text: &Text, words: &[PartyId]) -> Self {
+        let mut bits = Bits::new(text.slots.len());
+        let all = words.iter().map(|word| &text.words[*word as usize]);
+        all.clone().for_each(|rights| bits.add(&rights.dials));
+        let dials = bits.take();
+        all.for_each(|rights| bits.add(&rights.takes));
+        let takes = bits.take();
+        Self { dials, takes }
     }
+}
 
-    pub(crate) fn len(&self) -> usize {
-        self.all.len()
+impl Classes {
+    /// The number of different sets of words that were met.
+    pub(crate) fn met(&self) -> usize {
+        self.by_words.len()
     }
 
     /// The rights of a class.
@@ -75,28 +47,17 @@ impl Classes {
     }
 
     /// The class of a device that these words mean; they are in ascending order.
-    pub(crate) fn class_of(&mut self, words: Vec<PartyId>) -> u32 {
-        if let Some(class) = self.by_words.get(&words) {
+    pub(crate) fn class_of(&mut self, text: &Text, words: &Arc<[PartyId]>) -> u32 {
+        if let Some(class) = self.by_words.get(words) {
             return *class;
         }
-        let rights = self.rights_of(&words);
+        let rights = Arc::new(Rights::of(text, words));
         let next = number(self.all.len());
         let class = *self.by_rights.entry(rights.clone()).or_insert(next);
         if class == next {
             self.all.push(rights);
         }
-        self.by_words.insert(words, class);
+        self.by_words.insert(words.clone(), class);
         class
-    }
-
-    /// The rights of a device that these words mean, whether or not there is a class of such ones.
-    pub(crate) fn rights_of(&self, words: &[PartyId]) -> Rights {
-        let mut bits = Bits::new(self.bound);
-        let all = words.iter().map(|word| &self.words[*word as usize]);
-        all.clone().for_each(|rights| bits.add(&rights.dials));
-        let dials = bits.take();
-        all.for_each(|rights| bits.add(&rights.takes));
-        let takes = bits.take();
-        Rights { dials, takes }
     }
 }

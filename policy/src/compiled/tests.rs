@@ -3,7 +3,7 @@ use overlan_protocol::policy::{Denial, Filter, Protocol, Verdict};
 
 use super::*;
 use crate::parse;
-use crate::world::WorldPerson;
+use crate::world::{WorldDevice, WorldPerson};
 
 const DOCUMENT: &str = r#"
     [groups]

@@ -39,11 +39,10 @@ impl Compiled {
         port: u16,
     ) -> Verdict {
         let cell = self.cell(from, to);
-        let (live, ended): (Vec<u32>, Vec<u32>) = cell
-            .into_iter()
-            .partition(|slot| self.slots[*slot as usize].is_live);
+        let (live, ended): (Vec<u32>, Vec<u32>) =
+            cell.into_iter().partition(|slot| self.is_live(*slot));
         let says = |slot: u32| {
-            let rule = self.rule_of(slot);
+            let rule = self.text.rule_of(slot);
             (&rule.id, rule.services.as_slice())
         };
         let verdict = Verdict::of(live.into_iter().map(says), protocol, port);
@@ -98,7 +97,7 @@ impl Compiled {
 
     fn label(&self, host: HostIndex) -> String {
         match self.place(host) {
-            Some(place) => self.member(place).label.clone(),
+            Some(place) => self.member(place).device.label.clone(),
             None => format!("device {}", host.get()),
         }
     }
@@ -109,18 +108,18 @@ impl Compiled {
             return Vec::new();
         };
         let dialler = self.member(from);
-        let dials = &self.classes.rights(dialler.class).dials;
+        let dials = &self.rights(dialler).dials;
         match to {
             Destination::Device(to) => match self.place(to) {
                 Some(to) => self.between(dialler, self.member(to)).collect(),
                 None => Vec::new(),
             },
             Destination::Host(host) => {
-                let leads = |slot: &u32| match &self.slots[*slot as usize].leads {
+                let leads = |slot: &u32| match self.text.leads(*slot) {
                     Leads::Hosts(hosts) => hosts.contains(host),
                     Leads::Devices | Leads::Own => false,
                 };
-                dials.both(&self.host_slots).filter(leads).collect()
+                dials.both(&self.text.host_slots).filter(leads).collect()
             }
         }
     }
@@ -131,10 +130,10 @@ impl Compiled {
         from: &'a Member,
         to: &'a Member,
     ) -> impl Iterator<Item = u32> + 'a {
-        let dials = &self.classes.rights(from.class).dials;
-        let takes = &self.classes.rights(to.class).takes;
+        let dials = &self.rights(from).dials;
+        let takes = &self.rights(to).takes;
         let is_same = from.owner.is_some() && from.owner == to.owner;
         let both = dials.both(takes);
-        both.filter(move |slot| is_same || self.slots[*slot as usize].leads != Leads::Own)
+        both.filter(move |slot| is_same || *self.text.leads(*slot) != Leads::Own)
     }
 }

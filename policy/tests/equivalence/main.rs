@@ -173,6 +173,38 @@ fn those_that_are_not_affected_see_no_difference() {
     assert!(spared > 10_000, "only {spared} devices were spared");
 }
 
+/// A matrix that followed many changes of its world is the one that is made of the last world.
+#[test]
+fn following_is_compiling_again() {
+    for seed in 0..2_000 {
+        let mut random = Random::new(seed);
+        let (document, mut world) = (random.document(), random.world());
+        let mut matrix = compiled(&document, &world);
+        for _ in 0..6 {
+            let older = matrix.clone();
+            random.change_world(&mut world);
+            matrix.follow(&world);
+            let fresh = compiled(&document, &world);
+            assert_eq!(
+                matrix.affected(&older),
+                fresh.affected(&older),
+                "seed {seed}"
+            );
+            for device in &world.devices {
+                let host = device.host;
+                assert_eq!(matrix.filter_of(host), fresh.filter_of(host), "seed {seed}");
+                assert_eq!(
+                    matrix.visible_to(host),
+                    fresh.visible_to(host),
+                    "seed {seed}"
+                );
+            }
+            assert_eq!(matrix.class_count(), fresh.class_count(), "seed {seed}");
+            assert_eq!(matrix.notes(), fresh.notes(), "seed {seed}");
+        }
+    }
+}
+
 /// A test that holds, holds between all devices that its words mean.
 #[test]
 fn tests_that_hold_are_true_of_all_devices() {

@@ -193,8 +193,6 @@ impl Random {
 
     /// Changes one thing.
     pub(super) fn change(&mut self, document: &mut Document, world: &mut World) {
-        let device = self.0.usize(0..world.devices.len());
-        let person = self.0.usize(0..world.people.len());
         let rule = self.0.usize(0..document.rules.len());
         match self.0.u8(0..11) {
             0 => document.rules[rule].services = self.services(),
@@ -210,15 +208,37 @@ impl Random {
                 let routes = self.routes(1);
                 document.hosts.insert("h1".into(), routes);
             }
-            7 => world.people[person] = self.person(PEOPLE[person]),
-            8 => drop(world.devices.remove(device)),
-            9 => world.devices.push(self.device(7)),
+            _ => self.change_world(world),
+        }
+    }
+
+    /// Changes one device or person.
+    pub(super) fn change_world(&mut self, world: &mut World) {
+        let device = self.0.usize(0..world.devices.len());
+        let person = self.0.usize(0..PEOPLE.len());
+        match self.0.u8(0..5) {
+            0 => {
+                let there = world
+                    .people
+                    .iter()
+                    .position(|it| it.email == PEOPLE[person]);
+                match there {
+                    Some(place) if self.0.u8(0..3) == 0 => drop(world.people.remove(place)),
+                    Some(place) => world.people[place] = self.person(PEOPLE[person]),
+                    None => world.people.push(self.person(PEOPLE[person])),
+                }
+            }
+            1 if world.devices.len() > 2 => drop(world.devices.remove(device)),
+            2 => {
+                let added = self.device(9);
+                world.devices.retain(|it| it.host != added.host);
+                world.devices.insert(0, added);
+            }
             _ => {
                 let host = world.devices[device].host.get();
                 world.devices[device] = self.device(host);
             }
         }
-        world.devices.dedup_by_key(|device| device.host);
     }
 
     /// Adds one test about devices.
