@@ -1,5 +1,5 @@
 //! The command line: the commands and flags that exist, and the module that runs each. Every flag
-//! is also an environment variable.
+//! is also an environment variable. People come in by `login` and `signup`.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -43,6 +43,8 @@ mod running;
 mod serve;
 
 mod session;
+
+mod signup;
 
 mod perf;
 
@@ -153,6 +155,8 @@ enum Command {
     Up(Box<up::UpArgs>),
     /// Log in to a controller as a person, for admin commands and for enrolling this device
     Login(login::LoginArgs),
+    /// Make an account with an organisation of its own, where the controller takes strangers
+    Signup(signup::SignUpArgs),
     /// Change the password of the account that is logged in
     Password(session::PasswordArgs),
     /// Show and end the logins of this account
@@ -200,7 +204,7 @@ enum Command {
     Network(network::NetworkCommand),
     /// Wait until this device can be reached, or until a peer is online
     Wait(wait::WaitArgs),
-    /// Manage devices, networks, keys and relays (needs `overlan login`)
+    /// Manage people, devices, networks, keys and relays (needs `overlan login`)
     #[command(subcommand, after_help = admin::EXAMPLES)]
     Admin(admin::AdminCommand),
     /// Run or set up a controller
@@ -234,6 +238,7 @@ impl Command {
         match self {
             Self::Up(_)
             | Self::Login(_)
+            | Self::Signup(_)
             | Self::Password(_)
             | Self::Session(_)
             | Self::Logout(_)
@@ -299,6 +304,7 @@ impl Cli {
             #[cfg(feature = "server")]
             Command::Controller(_) | Command::Demo(_) => cores(),
             Command::Login(_)
+            | Command::Signup(_)
             | Command::Password(_)
             | Command::Session(_)
             | Command::Logout(_)
@@ -355,6 +361,7 @@ async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
         Command::ExecProgram(args) => return Ok(exec::start(&args)),
         Command::Up(args) => up::up(*args).await,
         Command::Login(args) => login::login(args).await,
+        Command::Signup(args) => signup::run(args).await,
         Command::Password(args) => session::password(&args).await,
         Command::Session(command) => session::run(command).await,
         Command::Logout(args) => login::logout(&args).await,

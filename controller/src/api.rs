@@ -1,5 +1,8 @@
 //! The HTTP API: `table` says who may call which path, and which handler answers. The only door to
 //! axum.
+//!
+//! The people of an organisation have `people`, `organisations`, `invitations`, `resets` (of
+//! passwords) and `signup`.
 
 mod auth_keys;
 mod body;
@@ -16,15 +19,20 @@ mod email;
 mod endpoint;
 mod enrol;
 mod feed;
+mod invitations;
 mod members;
 mod networks;
+mod organisations;
+mod people;
 mod problem;
 mod relay;
 mod relay_tokens;
 mod relays;
+mod resets;
 mod routes;
 mod sessions;
 mod setup;
+mod signup;
 mod table;
 mod trust_rules;
 

@@ -26,6 +26,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// Addresses that are not public, at which the hosts of issuers may be.
     pub issuer_addresses: Vec<IssuerAddresses>,
+    /// Strangers may make organisations of their own.
+    pub sign_up: bool,
     /// Times that tests shorten.
     pub timings: Timings,
 }
@@ -41,6 +43,7 @@ impl Config {
             names: Vec::new(),
             metrics: None,
             issuer_addresses: Vec::new(),
+            sign_up: false,
             timings: Timings::default(),
         }
     }

@@ -41,6 +41,8 @@ pub(crate) struct Deployment {
     pub(crate) issuers: Issuers,
     pub(crate) domain: String,
     pub(crate) timings: Timings,
+    /// Strangers may make organisations of their own.
+    pub(crate) sign_up: bool,
     /// Wakes the housekeeping task when presence changed.
     pub(crate) presence_changed: Notify,
     /// A device came that ends at a time, so the housekeeping task looks for the next end.

@@ -15,7 +15,9 @@ use crate::oidc;
 use crate::presence::Transition;
 use crate::renaming;
 use crate::roster;
-use crate::store::{StoreError, changes, devices, former_names, keys, sessions, trust_rules};
+use crate::store::{
+    StoreError, changes, devices, former_names, invitations, keys, sessions, trust_rules,
+};
 use overlan_protocol::UnixTime;
 use overlan_protocol::api::Bar;
 
@@ -273,6 +275,7 @@ async fn prune(deployment: &Deployment) -> Result<(), StoreError> {
     sessions::prune(&mut tx, now, SESSION_IDLE).await?;
     keys::prune(&mut tx, now - KEYS_KEPT).await?;
     trust_rules::prune(&mut tx, now - oidc::LEEWAY).await?;
+    invitations::prune(&mut tx, now - INVITATIONS_KEPT, now).await?;
     let released = now - QUARANTINE;
     devices::prune(&mut tx, released, now - REVOCATIONS_KEPT).await?;
     deployment.store.commit(tx).await
@@ -311,6 +314,9 @@ const CHANGES_KEPT: u64 = 2 * crate::changelog::ENTRIES_MAX as u64;
 /// The time for which ended keys and tokens are kept, so that their users hear "expired" and not
 /// "unknown".
 const KEYS_KEPT: Duration = Duration::from_secs(90 * 24 * 3_600);
+
+/// The time for which ended invitations stay in the list, where people see what became of them.
+const INVITATIONS_KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// The time for which removed devices are remembered, so that their owners hear "removed" and not
 /// "unknown".

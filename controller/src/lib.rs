@@ -14,6 +14,7 @@
 //! - `oidc` judges the tokens of identity providers.
 //! - `enrol`, `roster`, `naming`, `namespace`, `records`, `gateway_names`, `address` let devices
 //!   in, join them to networks and name them.
+//! - `people` decides what people may do to people; `offboarding` takes one out.
 //! - `fleet`, `placement`, `presence`, `heartbeat`, `report` follow relays and devices, and decide
 //!   where devices attach.
 //! - `netmaps`, `changelog`, `lineage` decide what a device knows, and which versions count.
@@ -50,8 +51,10 @@ mod metrics;
 mod namespace;
 mod naming;
 mod netmaps;
+mod offboarding;
 mod oidc;
 mod operator;
+mod people;
 mod placement;
 mod presence;
 mod rate;
@@ -71,5 +74,5 @@ pub use crate::backup::{Backup, BackupError, Restored, backup, restore, rotate_t
 pub use crate::config::{Config, Timings};
 pub use crate::controller::Controller;
 pub use crate::oidc::{IssuerAddresses, ParseIssuerAddressesError};
-pub use crate::recovery::{ResetError, reset_password};
+pub use crate::recovery::{RecoveredOwner, ResetError, recover_owner, reset_password};
 pub use crate::start::StartError;

@@ -244,6 +244,7 @@ pub(crate) async fn open(config: Config, names: &[String]) -> Result<Opened, Sta
         issuers: Issuers::new(config.issuer_addresses),
         domain: config.domain,
         timings: config.timings,
+        sign_up: config.sign_up,
         presence_changed: Default::default(),
         ends_changed: Default::default(),
         runs: begun.runs,

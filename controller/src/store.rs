@@ -2,7 +2,7 @@
 //!
 //! One connection writes, so writers queue here and never meet a locked database; a few read. Every
 //! writer takes the lock at its beginning. A tenant's rows are only found together with its
-//! organisation.
+//! organisation, and who is in that stands in `people`; `invitations` lead there.
 
 pub(crate) mod accounts;
 pub(crate) mod changes;
@@ -10,9 +10,11 @@ pub(crate) mod copies;
 pub(crate) mod devices;
 pub(crate) mod dns;
 pub(crate) mod former_names;
+pub(crate) mod invitations;
 pub(crate) mod keys;
 pub(crate) mod members;
 pub(crate) mod names;
+pub(crate) mod people;
 pub(crate) mod relays;
 pub(crate) mod routes;
 pub(crate) mod runs;
@@ -286,6 +288,17 @@ fn migrations() -> Vec<Migration> {
             170,
             "owner notes",
             include_str!("../migrations/0170_owner_notes.sql"),
+        ),
+        step(200, "people", include_str!("../migrations/0200_people.sql")),
+        step(
+            201,
+            "invitations",
+            include_str!("../migrations/0201_invitations.sql"),
+        ),
+        step(
+            202,
+            "password resets",
+            include_str!("../migrations/0202_password_resets.sql"),
         ),
         step(
             220,

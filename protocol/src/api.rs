@@ -1,8 +1,9 @@
 //! Requests and responses of the controller's HTTP API, its paths, its error form and the join
 //! string. All bodies are JSON.
 //!
-//! The types of `devices`, `relays`, networks, sessions, rights, certificates and `trust_rules`
-//! have a file each, and so have the `path`s and the `join_string`; all are named here.
+//! The types of `devices`, `relays`, networks, `people`, `invitations`, sessions, rights,
+//! certificates and `trust_rules` have a file each, and so have the `path`s and the `join_string`;
+//! all are named here.
 //!
 //! People authenticate by a session (`Authorization: Bearer ovs_…`), devices and relays by a
 //! [`crate::proof::ChannelProof`].
@@ -13,9 +14,11 @@ mod certificates;
 mod device_list;
 mod devices;
 pub mod dns;
+mod invitations;
 mod join_string;
 mod networks;
 pub mod path;
+mod people;
 mod relays;
 mod rights;
 mod sessions;
@@ -33,11 +36,21 @@ pub use devices::{
     Credential, DeviceReport, DeviceSummary, EnrolRequest, EnrolResponse, NamePolicy, TagRequest,
     TicketResponse,
 };
+pub use invitations::{
+    INVITATION_LIFE_MAX_SECS, INVITATION_LIFE_SECS, INVITATION_PREFIX, InvitationAcceptRequest,
+    InvitationInfo, InvitationLookRequest, InvitationRequest, InvitationResponse, InvitationState,
+    InvitationSummary, OneTimeLink, PASSWORD_RESET_LIFE_SECS, ParseLinkError, PasswordResetRequest,
+    PasswordResetResponse, RESET_PREFIX, SignUpRequest,
+};
 pub use join_string::{JoinString, ParseJoinError};
 pub use networks::{
     ALL_NETWORKS, ApproveRequest, FORMER_NAME_MAX_SECS, FORMER_NAME_SECS, FormerName, JoinRequest,
     MemberRequest, MembershipSummary, NetworkChoice, NetworkRename, NetworkRequest, NetworkSummary,
     OfferRequest, RouteSummary,
+};
+pub use people::{
+    DevicesOfPerson, ORGANISATION_NAME_MAX, OrganisationRequest, OrganisationSummary,
+    PersonRemoved, PersonSummary, RemovePersonRequest, RoleRequest,
 };
 pub use relays::{
     HOLDERS_MAX, RELAY_HEARTBEAT_SECS, RELAY_TOKEN_LIFE_SECS, RelayHeartbeat, RelayOrders,
@@ -118,6 +131,8 @@ pub enum ProblemKind {
     RelayUnknown,
     /// The name is in use and the key's policy is `fail`.
     NameTaken,
+    /// The account is in several organisations, or in none of the name that was given.
+    ChooseOrganisation,
     /// No such network in the organisation.
     UnknownNetwork,
     /// Too many requests; see `retry_after_secs`.

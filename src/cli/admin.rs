@@ -1,10 +1,14 @@
-//! `admin`: commands of a logged-in person for devices, networks, keys and relays. Decides how
-//! lists are shown; the controller decides what a person may do.
+//! `admin`: commands of a logged-in person for people, devices, networks, keys and relays. Decides
+//! how lists are shown; the controller decides what a person may do. What
+//! concerns people stands in `person`, `organisation` and `invitation`.
 
 mod auth_key;
 mod device;
 mod dns;
+mod invitation;
 mod network;
+mod organisation;
+pub(crate) mod person;
 mod relay;
 mod route;
 mod trust_rule;
@@ -29,6 +33,15 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AdminCommand {
+    /// List people, give them roles, and remove them
+    #[command(subcommand, aliases = ["people", "persons"])]
+    Person(person::PersonCommand),
+    /// Invite people, list and revoke invitations
+    #[command(subcommand, alias = "invitations")]
+    Invitation(invitation::InvitationCommand),
+    /// Show or rename the organisation
+    #[command(subcommand)]
+    Organisation(organisation::OrganisationCommand),
     /// List, approve and remove devices
     #[command(subcommand, alias = "devices")]
     Device(device::DeviceCommand),
@@ -125,6 +138,19 @@ pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
             list(&args, path::RELAY_TOKENS, relay::TOKENS, row).await
         }
         AdminCommand::Relay(relay::AdminRelayCommand::Remove(args)) => relay::remove(args).await,
+        AdminCommand::Person(person::PersonCommand::List(args)) => {
+            let now = wall();
+            let row = |known: &_| [person::row(known, now)];
+            list(&args, path::PEOPLE, person::LIST, row).await
+        }
+        AdminCommand::Person(command) => person::run(command).await,
+        AdminCommand::Invitation(invitation::InvitationCommand::List(args)) => {
+            let now = wall();
+            let row = |known: &_| [invitation::row(known, now)];
+            list(&args, path::INVITATIONS, invitation::LIST, row).await
+        }
+        AdminCommand::Invitation(command) => invitation::run(command).await,
+        AdminCommand::Organisation(command) => organisation::run(command).await,
         AdminCommand::Device(command) => device::run(command).await,
         AdminCommand::Network(network::AdminNetworkCommand::List(args)) => {
             let row = |known: &_| [network::row(known)];

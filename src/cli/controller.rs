@@ -1,8 +1,9 @@
 //! `controller`: runs a controller in the foreground, and makes its first account. Decides where
 //! settings come from and what is printed for the operator. The controller crate decides what a
-//! controller does.
+//! controller does. `recover` is the way back for an owner.
 
 mod backup;
+mod recover;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,9 +13,7 @@ use overlan::program::state::Login;
 use overlan_controller::{
     Config, Controller, IssuerAddresses, ResetError, StartError, reset_password,
 };
-use overlan_protocol::api::{
-    JoinString, PASSWORD_MIN, ProblemKind, SetupRequest, SetupResponse, path,
-};
+use overlan_protocol::api::{JoinString, ProblemKind, SetupRequest, SetupResponse, path};
 use overlan_protocol::key::Secret;
 use overlan_transport::https::HttpsError;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +42,9 @@ pub(crate) enum ControllerCommand {
     /// Set a new password for an account whose password is lost; on the controller's machine, while
     /// it runs or not
     ResetPassword(ResetArgs),
+    /// Make an account an owner of an organisation, with a new password, if its owners are locked
+    /// out; on the controller's machine, while it runs or not
+    Recover(recover::RecoverArgs),
 }
 
 #[derive(Debug, Args)]
@@ -112,6 +114,9 @@ pub(crate) struct ControllerServeArgs {
         value_name = "RANGE"
     )]
     issuer_addresses: Vec<IssuerAddresses>,
+    /// Let strangers make organisations of their own: `overlan signup`
+    #[arg(long, env = "OVERLAN_SIGN_UP")]
+    sign_up: bool,
 }
 
 const SERVE_EXAMPLES: &str = "\
@@ -168,6 +173,7 @@ pub(crate) async fn run(command: ControllerCommand) -> Result<(), Failure> {
             backup::rotate_ticket_key(args)
         }
         ControllerCommand::ResetPassword(args) => reset(args).await,
+        ControllerCommand::Recover(args) => recover::run(args).await,
     }
 }
 
@@ -182,6 +188,7 @@ async fn serve(args: ControllerServeArgs) -> Result<(), Failure> {
         domain: args.domain,
         metrics: args.metrics,
         issuer_addresses: args.issuer_addresses,
+        sign_up: args.sign_up,
         ..Config::new(args.listen, data_dir)
     })
     .await?;
@@ -227,7 +234,7 @@ async fn init(args: InitArgs) -> Result<(), Failure> {
     let state = args.state.create()?;
     let setup_token = setup_token(args.setup_token_file.as_ref())?;
     let email = login::email(args.email)?;
-    let password = new_password(args.password_stdin)?;
+    let password = login::new_password(args.password_stdin)?;
     let request = SetupRequest {
         setup_token,
         email,
@@ -286,7 +293,7 @@ async fn reset(args: ResetArgs) -> Result<(), Failure> {
         None => default_dir("overlan-controller", "--data-dir")?,
     };
     let email = login::email(args.email)?;
-    let password = new_password(args.password_stdin)?;
+    let password = login::new_password(args.password_stdin)?;
     let ended = reset_password(&data_dir, &email, &password).await?;
     output::note(&format!(
         "The password of {email} is set, and its logins have ended ({ended}). Next: overlan login \
@@ -298,27 +305,14 @@ async fn reset(args: ResetArgs) -> Result<(), Failure> {
 impl From<ResetError> for Failure {
     fn from(error: ResetError) -> Self {
         let code = match error {
-            ResetError::NoDatabase(_) | ResetError::NoAccount { .. } | ResetError::Password(_) => {
-                Code::Usage
-            }
+            ResetError::NoDatabase(_)
+            | ResetError::NoAccount { .. }
+            | ResetError::Organisation(_)
+            | ResetError::Password(_) => Code::Usage,
             ResetError::Failed(_) => Code::Other,
         };
         Self::new(code, error)
     }
-}
-
-/// A password for a new account. A person types it twice.
-fn new_password(from_stdin: bool) -> Result<Secret, Failure> {
-    let password = login::password(from_stdin)?;
-    if password.reveal().chars().count() < PASSWORD_MIN {
-        return Err(Failure::usage(format!(
-            "the password is shorter than {PASSWORD_MIN} characters; a few words in a row do well"
-        )));
-    }
-    if login::asks_for_password(from_stdin) && prompt::ask_hidden("Password again")? != password {
-        return Err(Failure::usage("the two passwords differ"));
-    }
-    Ok(password)
 }
 
 impl From<StartError> for Failure {

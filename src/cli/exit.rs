@@ -263,6 +263,7 @@ fn problem_code(kind: ProblemKind) -> Code {
         | ProblemKind::DeviceUnknown
         | ProblemKind::DeviceExpired
         | ProblemKind::RelayUnknown => Code::NeedsLogin,
+        ProblemKind::ChooseOrganisation => Code::Usage,
         ProblemKind::Forbidden | ProblemKind::DeviceDisabled => Code::Denied,
         ProblemKind::Unavailable | ProblemKind::IssuerUnreachable => Code::ControllerUnreachable,
         ProblemKind::BadRequest

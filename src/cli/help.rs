@@ -26,7 +26,10 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Scripts", &["wait", "completion", "man"]),
-    ("Administration", &["login", "password", "session", "admin"]),
+    (
+        "Administration",
+        &["login", "signup", "password", "session", "admin"],
+    ),
     ("Running servers", &["demo", "controller", "relay"]),
 ];
 

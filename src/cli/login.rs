@@ -1,11 +1,15 @@
 //! `login` and `logout`: a person's session, and the end of this device. Decides where credentials
-//! come from and what is forgotten in which order.
+//! come from and what is forgotten in which order; `invitation` accepts one.
+
+pub(crate) mod invitation;
 
 use clap::Args;
 use overlan::program::enrol::{ForgetError, forget, is_gone};
 use overlan::program::socket::{CallError, Request, call_until_stopped};
 use overlan::program::state::{Login, StateDir, StateError};
-use overlan_protocol::api::{JoinString, LoginRequest, LoginResponse, path};
+use overlan_protocol::api::{
+    JoinString, LoginRequest, LoginResponse, PASSWORD_MIN, ProblemKind, path,
+};
 use overlan_protocol::key::Secret;
 use overlan_protocol::proof::Principal;
 use overlan_transport::https::{Connection, HttpsError};
@@ -24,7 +28,18 @@ pub(crate) struct LoginArgs {
     /// Account; asked for on a terminal
     #[arg(long, env = "OVERLAN_EMAIL")]
     email: Option<String>,
-    /// Read the password from standard input instead of asking (or use $OVERLAN_PASSWORD)
+    /// Organisation, by name or number, for an account that is in several
+    #[arg(long, env = "OVERLAN_ORGANISATION", value_name = "NAME")]
+    organisation: Option<String>,
+    /// Accept an invitation: file with its link; - is a line of standard input (or use
+    /// $OVERLAN_INVITATION)
+    #[arg(long, env = "OVERLAN_INVITATION_FILE", value_name = "PATH")]
+    invitation_file: Option<SecretSource>,
+    /// Accept an invitation whose link is asked for
+    #[arg(long, conflicts_with = "invitation_file")]
+    invitation: bool,
+    /// Read the password from standard input instead of asking, after the link if that comes from
+    /// there, too (or use $OVERLAN_PASSWORD)
     #[arg(long)]
     password_stdin: bool,
     #[command(flatten)]
@@ -34,16 +49,32 @@ pub(crate) struct LoginArgs {
 const LOGIN_EXAMPLES: &str = "\
 Examples:
   overlan login --server 'https://controller.example:8443#sha256:…' --email you@example.com
-  pass show overlan | overlan login --email you@example.com --password-stdin";
+  pass show overlan | overlan login --email you@example.com --password-stdin
+  overlan login --organisation Acme        one of several that the account is in
+  overlan login --invitation-file link.txt";
 
 /// `overlan login`.
 pub(crate) async fn login(args: LoginArgs) -> Result<(), Failure> {
     let state = args.state.create()?;
+    let link = invitation::given(args.invitation_file.as_ref(), args.invitation)?;
+    if let Some(link) = link {
+        let accepted = invitation::accept(&state, &link, args.server, args.password_stdin);
+        let login = accepted.await?;
+        output::note(&format!(
+            "{} is in {} now, and logged in here. Next, this device: overlan up",
+            login.email, login.organisation
+        ));
+        return Ok(());
+    }
     let join = match args.server {
         Some(join) => join,
         None => known_server(&state)?,
     };
-    let login = log_in_asking(&state, join, args.email, args.password_stdin).await?;
+    let who = Who {
+        email: args.email,
+        organisation: args.organisation,
+    };
+    let login = log_in_asking(&state, join, who, args.password_stdin).await?;
     output::note(&format!(
         "Logged in as {} ({}).",
         login.email, login.organisation
@@ -51,27 +82,85 @@ pub(crate) async fn login(args: LoginArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The person who logs in, as far as that is given.
+#[derive(Debug, Default)]
+pub(crate) struct Who {
+    pub(crate) email: Option<String>,
+    /// Name or number of one of several organisations.
+    pub(crate) organisation: Option<String>,
+}
+
 /// Logs in by what is given, and asks a person for the rest. Who mistypes a password is asked
 /// again.
 pub(crate) async fn log_in_asking(
     state: &StateDir,
     join: JoinString,
-    given: Option<String>,
+    who: Who,
     from_stdin: bool,
 ) -> Result<LoginResponse, Failure> {
-    let email = email(given)?;
+    let mut request = LoginRequest {
+        email: email(who.email)?,
+        password: Secret::new(""),
+        organisation: who.organisation,
+    };
     let mut tries = match asks_for_password(from_stdin) {
         true => TRIES,
         false => 1,
     };
     loop {
-        let password = password(from_stdin)?;
+        request.password = password(from_stdin)?;
         tries -= 1;
-        match log_in(state, join.clone(), email.clone(), password).await {
+        match log_in_choosing(state, &join, &mut request).await {
             Err(failure) if tries > 0 && failure.code() == Code::NeedsLogin => {
                 output::note(&format!("{failure}. Try again, or end by Ctrl-C."));
             }
             done => return done,
+        }
+    }
+}
+
+/// Logs in; a person whose account is in several organisations is asked for one.
+async fn log_in_choosing(
+    state: &StateDir,
+    join: &JoinString,
+    request: &mut LoginRequest,
+) -> Result<LoginResponse, Failure> {
+    match log_in(state, join, request).await {
+        Err(error) if is_choice(&error) && request.organisation.is_none() && prompt::can_ask() => {
+            output::note(&error.to_string());
+            request.organisation = Some(prompt::ask("Organisation")?);
+            Ok(log_in(state, join, request).await?)
+        }
+        Err(error) if is_choice(&error) => {
+            Err(Failure::from(error).next("Give --organisation NAME."))
+        }
+        done => Ok(done?),
+    }
+}
+
+fn is_choice(error: &LoginError) -> bool {
+    match error {
+        LoginError::Controller(error) => error.problem() == Some(ProblemKind::ChooseOrganisation),
+        LoginError::State(_) => false,
+    }
+}
+
+/// The reason why a login failed.
+#[derive(Debug, thiserror::Error)]
+enum LoginError {
+    /// The controller refused, or was not reached.
+    #[error(transparent)]
+    Controller(#[from] HttpsError),
+    /// The session could not be kept.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl From<LoginError> for Failure {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Controller(error) => error.into(),
+            LoginError::State(error) => error.into(),
         }
     }
 }
@@ -82,21 +171,19 @@ const TRIES: u32 = 3;
 /// Logs in and keeps the session.
 async fn log_in(
     state: &StateDir,
-    join: JoinString,
-    email: String,
-    password: Secret,
-) -> Result<LoginResponse, Failure> {
-    let mut connection = api::open(&join).await?;
+    join: &JoinString,
+    request: &LoginRequest,
+) -> Result<LoginResponse, LoginError> {
+    let mut connection = Connection::open_through(&upstream::outgoing(), join, api::WITHIN).await?;
     // Strangers who fail at this account do not delay one of its own devices.
     if let Ok(Some(device)) = state.load_device()
-        && device.join == join
+        && device.join == *join
     {
         connection.prove(Principal::Device(device.device), &device.identity);
     }
-    let request = LoginRequest { email, password };
-    let login: LoginResponse = connection.post(path::LOGIN, &request, api::WITHIN).await?;
+    let login: LoginResponse = connection.post(path::LOGIN, request, api::WITHIN).await?;
     state.save_login(&Login {
-        join,
+        join: join.clone(),
         login: login.clone(),
     })?;
     Ok(login)
@@ -143,6 +230,20 @@ pub(crate) fn password(from_stdin: bool) -> Result<Secret, Failure> {
         "no password is given, and there is no terminal to ask on",
     )
     .next("Use --password-stdin or $OVERLAN_PASSWORD."))
+}
+
+/// A password for a new account. A person types it twice.
+pub(crate) fn new_password(from_stdin: bool) -> Result<Secret, Failure> {
+    let new = password(from_stdin)?;
+    if new.reveal().chars().count() < PASSWORD_MIN {
+        return Err(Failure::usage(format!(
+            "the password is shorter than {PASSWORD_MIN} characters; a few words in a row do well"
+        )));
+    }
+    if asks_for_password(from_stdin) && prompt::ask_hidden("Password again")? != new {
+        return Err(Failure::usage("the two passwords differ"));
+    }
+    Ok(new)
 }
 
 /// Returns true if [`password`] asks a person.

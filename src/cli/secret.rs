@@ -46,6 +46,8 @@ impl SecretSource {
 pub(crate) enum Variable {
     /// A key by which a device enrols.
     AuthKey,
+    /// The link of an invitation.
+    Invitation,
     /// A person's password.
     Password,
     /// A token by which a relay registers.
@@ -56,8 +58,9 @@ pub(crate) enum Variable {
 
 impl Variable {
     /// Every one there is.
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::AuthKey,
+        Self::Invitation,
         Self::Password,
         Self::RelayToken,
         Self::SetupToken,
@@ -67,6 +70,7 @@ impl Variable {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::AuthKey => "OVERLAN_AUTH_KEY",
+            Self::Invitation => "OVERLAN_INVITATION",
             Self::Password => "OVERLAN_PASSWORD",
             Self::RelayToken => "OVERLAN_RELAY_TOKEN",
             Self::SetupToken => "OVERLAN_SETUP_TOKEN",

@@ -4,13 +4,18 @@
 use clap::{Args, Subcommand};
 use overlan::program::status::{age, columns};
 use overlan_protocol::UnixTime;
-use overlan_protocol::api::{PASSWORD_MIN, PasswordRequest, SessionSummary, SessionsEnded, path};
+use overlan_protocol::api::{
+    JoinString, PASSWORD_MIN, PasswordRequest, PasswordResetRequest, RESET_PREFIX, SessionSummary,
+    SessionsEnded, path,
+};
 use overlan_protocol::key::Secret;
 use overlan_transport::clock::wall;
+use overlan_transport::https::Connection;
 
+use crate::cli::admin::person;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::secret::SecretSource;
-use crate::cli::{StateArgs, api, output, prompt};
+use crate::cli::{StateArgs, api, login, output, prompt};
 
 #[derive(Debug, Args)]
 #[command(after_help = PASSWORD_EXAMPLES)]
@@ -18,6 +23,13 @@ pub(crate) struct PasswordArgs {
     /// Read the old and the new password from standard input, a line each, instead of asking
     #[arg(long)]
     password_stdin: bool,
+    /// Set a new password without the old one, by the link of `overlan admin person
+    /// reset-password`: file with it; - is a line of standard input
+    #[arg(long, value_name = "PATH")]
+    reset_file: Option<SecretSource>,
+    /// Join string of the controller, for a link that is a token alone
+    #[arg(long, env = "OVERLAN_SERVER", value_name = "JOIN")]
+    server: Option<JoinString>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -30,7 +42,8 @@ Examples:
   overlan password               asks for both; all other logins of the account end
   printf '%s\\n%s\\n' \"$OLD\" \"$NEW\" | overlan password --password-stdin
 
-If the old one is lost, on the controller's machine:
+If the old one is lost, with a link that an admin makes, or on the controller's machine:
+  overlan password --reset-file link.txt
   overlan controller reset-password --email you@example.com";
 
 #[derive(Debug, Subcommand)]
@@ -45,6 +58,9 @@ pub(crate) enum SessionCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct SessionListArgs {
+    /// List those of another person to this organisation, which an admin may
+    #[arg(long, value_name = "EMAIL")]
+    person: Option<String>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -55,16 +71,23 @@ pub(crate) struct SessionListArgs {
 const LIST_EXAMPLES: &str = "\
 Examples:
   overlan session list
+  overlan session list --person anna@example.com
   overlan session list --json";
 
 #[derive(Debug, Args)]
 pub(crate) struct EndArgs {
     /// Its id, as `overlan session list` shows it
-    #[arg(required_unless_present = "others", conflicts_with = "others")]
+    #[arg(required_unless_present_any = ["others", "all"], conflicts_with_all = ["others", "all"])]
     id: Option<String>,
-    /// End all other logins
-    #[arg(long)]
+    /// End all other logins of this account
+    #[arg(long, conflicts_with_all = ["person", "all"])]
     others: bool,
+    /// End one or all logins of another person to this organisation, which an admin may
+    #[arg(long, value_name = "EMAIL")]
+    person: Option<String>,
+    /// End all logins of that person
+    #[arg(long, requires = "person")]
+    all: bool,
     #[command(flatten)]
     state: StateArgs,
 }
@@ -72,10 +95,14 @@ pub(crate) struct EndArgs {
 const END_EXAMPLES: &str = "\
 Examples:
   overlan session end 0011aabbccdd
-  overlan session end --others        a laptop was lost";
+  overlan session end --others                           a laptop was lost
+  overlan session end --person anna@example.com --all    a colleague's was";
 
 /// `overlan password`.
 pub(crate) async fn password(args: &PasswordArgs) -> Result<(), Failure> {
+    if let Some(source) = &args.reset_file {
+        return reset(args, source).await;
+    }
     let state = args.state.open()?;
     let mut connection = api::open_as_person(&state).await?;
     let (old, new) = passwords(args.password_stdin)?;
@@ -84,14 +111,34 @@ pub(crate) async fn password(args: &PasswordArgs) -> Result<(), Failure> {
         .post(path::PASSWORD, &request, api::WITHIN)
         .await
         .map_err(api::as_person)?;
+    report(args, done, "other ")
+}
+
+/// Sets a new password by a link.
+async fn reset(args: &PasswordArgs, source: &SecretSource) -> Result<(), Failure> {
+    let state = args.state.open()?;
+    let link = source.read("link")?;
+    let link = login::invitation::one_time_link(&state, &link, args.server.clone(), RESET_PREFIX)?;
+    let request = PasswordResetRequest {
+        token: link.token,
+        new: login::new_password(args.password_stdin)?,
+    };
+    let mut connection = api::open(&link.join).await?;
+    let done: SessionsEnded = connection
+        .post(path::PASSWORD_RESET, &request, api::WITHIN)
+        .await?;
+    report(args, done, "")
+}
+
+fn report(args: &PasswordArgs, done: SessionsEnded, other: &str) -> Result<(), Failure> {
     if args.json {
         return output::json(&serde_json::json!({ "schema_version": 1, "ended": done.ended }));
     }
     output::note(&format!(
         "The password is changed; {} ended.",
         match done.ended {
-            1 => "one other login has".to_owned(),
-            ended => format!("{ended} other logins have"),
+            1 => format!("one {other}login has"),
+            ended => format!("{ended} {other}logins have"),
         }
     ));
     Ok(())
@@ -136,8 +183,9 @@ pub(crate) async fn run(command: SessionCommand) -> Result<(), Failure> {
 
 async fn list(args: &SessionListArgs) -> Result<(), Failure> {
     let mut connection = api::open_as_person(&args.state.open()?).await?;
+    let path = sessions_of(&mut connection, args.person.as_deref()).await?;
     let sessions: Vec<SessionSummary> = connection
-        .get(path::SESSIONS, api::WITHIN)
+        .get(&path, api::WITHIN)
         .await
         .map_err(api::as_person)?;
     if args.json {
@@ -145,12 +193,24 @@ async fn list(args: &SessionListArgs) -> Result<(), Failure> {
         return output::json(&document);
     }
     let now = wall();
-    let mut rows = vec![["ID", "FROM", "BEGAN", "LAST USED", ""].map(str::to_owned)];
+    let mut rows =
+        vec![["ID", "FROM", "ORGANISATION", "BEGAN", "LAST USED", ""].map(str::to_owned)];
     rows.extend(sessions.iter().map(|session| row(session, now)));
     output::answer(&columns(&rows))
 }
 
-fn row(session: &SessionSummary, now: UnixTime) -> [String; 5] {
+/// Returns the path of one's own sessions, or of another person's.
+async fn sessions_of(connection: &mut Connection, person: Option<&str>) -> Result<String, Failure> {
+    match person {
+        None => Ok(path::SESSIONS.to_owned()),
+        Some(email) => {
+            let person = person::find(connection, email).await?;
+            Ok(format!("{}/{}/sessions", path::PEOPLE, person.id))
+        }
+    }
+}
+
+fn row(session: &SessionSummary, now: UnixTime) -> [String; 6] {
     let ago = |at: UnixTime| format!("{} ago", age(now.since(at).as_secs()));
     let source = match session.source.as_str() {
         "" => "unknown",
@@ -159,6 +219,7 @@ fn row(session: &SessionSummary, now: UnixTime) -> [String; 5] {
     [
         session.id.clone(),
         source.to_owned(),
+        session.organisation.clone(),
         ago(session.created),
         ago(session.last_used),
         if session.current { "this one" } else { "" }.to_owned(),
@@ -166,23 +227,27 @@ fn row(session: &SessionSummary, now: UnixTime) -> [String; 5] {
 }
 
 async fn end(args: &EndArgs) -> Result<(), Failure> {
-    let path = match &args.id {
-        // It becomes a part of the request's path.
-        Some(id) if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
-            let text = format!("{id:?} is not the id of a session");
-            return Err(Failure::usage(text).next("`overlan session list` shows them."));
-        }
-        Some(id) => format!("{}/{id}", path::SESSIONS),
-        None => path::SESSIONS.to_owned(),
-    };
+    // It becomes a part of the request's path.
+    if let Some(id) = &args.id
+        && (id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+    {
+        let text = format!("{id:?} is not the id of a session");
+        return Err(Failure::usage(text).next("`overlan session list` shows them."));
+    }
     let mut connection = api::open_as_person(&args.state.open()?).await?;
+    let all = sessions_of(&mut connection, args.person.as_deref()).await?;
+    let path = match &args.id {
+        Some(id) => format!("{all}/{id}"),
+        None => all,
+    };
     connection
         .delete(&path, api::WITHIN)
         .await
         .map_err(api::as_person)?;
-    output::note(match args.id {
-        Some(_) => "The login is ended.",
-        None => "All other logins of this account are ended.",
+    output::note(&match (&args.id, &args.person) {
+        (Some(_), _) => "The login is ended.".to_owned(),
+        (None, Some(email)) => format!("All logins of {email} to this organisation are ended."),
+        (None, None) => "All other logins of this account are ended.".to_owned(),
     });
     Ok(())
 }
@@ -202,6 +267,7 @@ mod tests {
             last_used: UnixTime::from_secs(8_000),
             expires: UnixTime::from_secs(600_000),
             source: "192.0.2.1".to_owned(),
+            organisation: "Acme".to_owned(),
         };
         let shown = row(&session, NOW);
         assert_eq!(
@@ -209,6 +275,7 @@ mod tests {
             [
                 "0011aabbccdd",
                 "192.0.2.1",
+                "Acme",
                 "2 h ago",
                 "3 min ago",
                 "this one"
@@ -220,6 +287,6 @@ mod tests {
             ..session
         };
         assert_eq!(row(&unknown, NOW)[1], "unknown");
-        assert_eq!(row(&unknown, NOW)[4], "");
+        assert_eq!(row(&unknown, NOW)[5], "");
     }
 }

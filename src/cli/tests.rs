@@ -76,10 +76,13 @@ const WITHOUT_DOCUMENT: &[&str] = &[
     "admin dns remove",
     "admin dns zone add",
     "admin dns zone remove",
+    "admin invitation revoke",
     "admin network add",
     "admin network create",
     "admin network delete",
     "admin network remove",
+    "admin organisation rename",
+    "admin person set-role",
     "admin route approve",
     "admin relay remove",
     "admin trust-rule remove",
@@ -90,6 +93,7 @@ const WITHOUT_DOCUMENT: &[&str] = &[
     "completion",
     "controller backup",
     "controller init",
+    "controller recover",
     "controller reset-password",
     "controller restore",
     "controller rotate ticket-key",
@@ -112,6 +116,7 @@ const WITHOUT_DOCUMENT: &[&str] = &[
     "serve udp",
     "serve unix",
     "session end",
+    "signup",
     "wait",
 ];
 
@@ -259,6 +264,13 @@ fn every_setting_comes_from_the_environment_too_under_one_prefix() {
         "resolver",
         "others",
         "owner",
+        "person",
+        "all",
+        "role",
+        "expires",
+        "devices",
+        "invitation",
+        "reset-file",
     ];
     let mut commands = Vec::new();
     all(&Cli::command(), "", &mut commands);

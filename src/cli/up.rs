@@ -264,7 +264,8 @@ async fn enrol_options(
     let (join, credential) = match right {
         EnrolRight::Credential { join, credential } => (join, credential),
         EnrolRight::Person { join } => {
-            let login = login::log_in_asking(state, join.clone(), None, false).await?;
+            let login =
+                login::log_in_asking(state, join.clone(), login::Who::default(), false).await?;
             (join, Credential::Session(login.session))
         }
     };

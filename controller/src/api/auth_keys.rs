@@ -25,7 +25,7 @@ use crate::enrol::{self, noted};
 use crate::netmaps::OrgId;
 use crate::store::accounts::{self, NetworkRow};
 use crate::store::keys::{self, AuthKey};
-use crate::store::{LIST_MAX, Tx};
+use crate::store::{LIST_MAX, Tx, people};
 
 pub(super) async fn make(
     State(deployment): State<Arc<Deployment>>,
@@ -64,6 +64,7 @@ pub(super) async fn make(
         tags: request.tags,
     };
     keys::insert_auth_key(&mut tx, &key, &named.digest, now).await?;
+    people::note_auth_key(&mut tx, &key.id, person.account).await?;
     deployment.store.commit(tx).await?;
     let names = networks.iter().map(|network| network.name.clone());
     let what = format!(

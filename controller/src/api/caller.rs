@@ -31,8 +31,8 @@ use crate::store::{accounts, devices, relays, sessions};
 pub(super) struct Person {
     pub(super) org: OrgId,
     pub(super) account: i64,
+    pub(super) role: Role,
     pub(super) token: Digest,
-    role: Role,
 }
 
 /// A device that proved its key on this connection.
@@ -147,9 +147,8 @@ pub(super) async fn person(deployment: &Deployment, token: &str) -> Result<Perso
     Ok(Person {
         org: session.org,
         account: session.account,
+        role: session.role,
         token,
-        // Every account is its organisation's only one.
-        role: Role::Owner,
     })
 }
 
@@ -282,7 +281,7 @@ fn authorization(parts: &Parts) -> Option<&str> {
     parts.headers.get(header::AUTHORIZATION)?.to_str().ok()
 }
 
-fn not_authenticated() -> Refusal {
+pub(super) fn not_authenticated() -> Refusal {
     Refusal::new(
         ProblemKind::NotAuthenticated,
         "the controller does not know who is asking",

@@ -10,6 +10,9 @@ use overlan_protocol::api::{PROBLEM_TYPE, Problem, ProblemKind};
 use crate::auth::password::PasswordError;
 use crate::enrol::{KeyEnd, KeyKind, QuotaError};
 use crate::limits::NoRoom;
+use crate::people::choice::ChoiceError;
+use crate::people::rank::RankError;
+use crate::people::room::NoRoomFor;
 use crate::roster::JoinError;
 use crate::store::StoreError;
 
@@ -160,6 +163,51 @@ impl From<QuotaError> for Refusal {
     }
 }
 
+impl From<ChoiceError> for Refusal {
+    fn from(error: ChoiceError) -> Self {
+        match error {
+            ChoiceError::None => Self::new(
+                ProblemKind::Forbidden,
+                &error.to_string(),
+                "an admin of an organisation invites it: `overlan admin invitation create EMAIL`",
+            ),
+            ChoiceError::Several(_) | ChoiceError::Unknown { .. } | ChoiceError::Ambiguous(_) => {
+                Self::new(
+                    ProblemKind::ChooseOrganisation,
+                    &error.to_string(),
+                    "name one: `overlan login --organisation NAME`; its number does, too",
+                )
+            }
+        }
+    }
+}
+
+impl From<NoRoomFor> for Refusal {
+    fn from(error: NoRoomFor) -> Self {
+        let next = match error {
+            NoRoomFor::Person => "remove somebody first: `overlan admin person remove EMAIL`",
+            NoRoomFor::Invitation => "ended invitations leave the list 30 days after their end",
+            NoRoomFor::Organisation => "the operator of the controller can tell more",
+            NoRoomFor::Home => "leave one, or use another account",
+        };
+        Self::new(ProblemKind::Forbidden, &error.to_string(), next)
+    }
+}
+
+impl From<RankError> for Refusal {
+    fn from(error: RankError) -> Self {
+        let next = match error {
+            RankError::LastOwner => {
+                "make another owner first: `overlan admin person set-role EMAIL owner`"
+            }
+            RankError::OwnersOnly | RankError::NotOwners | RankError::NotAllowed(_) => {
+                "`overlan admin organisation show` names the owners"
+            }
+        };
+        Self::new(ProblemKind::Forbidden, &error.to_string(), next)
+    }
+}
+
 impl From<JoinError> for Refusal {
     fn from(error: JoinError) -> Self {
         let text = error.to_string();
@@ -252,7 +300,7 @@ fn status(kind: ProblemKind) -> StatusCode {
         | ProblemKind::KeyUsed
         | ProblemKind::KeyRevoked => StatusCode::FORBIDDEN,
         ProblemKind::NotFound | ProblemKind::UnknownNetwork => StatusCode::NOT_FOUND,
-        ProblemKind::NameTaken => StatusCode::CONFLICT,
+        ProblemKind::NameTaken | ProblemKind::ChooseOrganisation => StatusCode::CONFLICT,
         ProblemKind::TooMany => StatusCode::TOO_MANY_REQUESTS,
         ProblemKind::IssuerUnreachable => StatusCode::BAD_GATEWAY,
         ProblemKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,

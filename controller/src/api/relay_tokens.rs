@@ -19,7 +19,7 @@ use crate::clock;
 use crate::deployment::Deployment;
 use crate::enrol::{self, QuotaError, RelayNameError};
 use crate::store::keys::{self, RelayToken};
-use crate::store::{LIST_MAX, relays};
+use crate::store::{LIST_MAX, people, relays};
 
 pub(super) async fn make(
     State(deployment): State<Arc<Deployment>>,
@@ -47,6 +47,7 @@ pub(super) async fn make(
         used: None,
     };
     keys::insert_relay_token(&mut tx, &named.id, &token, &named.digest, now).await?;
+    people::note_relay_token(&mut tx, &named.id, person.account).await?;
     deployment.store.commit(tx).await?;
     let what = format!("made relay token {} for {}", named.id, token.name);
     let expires = token.expires;

@@ -22,9 +22,13 @@ use crate::auth::throttle::{Attempt, Lane};
 use crate::auth::{SESSION_IDLE, SESSION_LIFE, SESSION_PREFIX, digest, new_secret};
 use crate::clock;
 use crate::deployment::Deployment;
+use crate::people::choice;
 use crate::store::Tx;
 use crate::store::accounts::{self, AccountRow};
-use crate::store::sessions::{self, Session};
+use crate::store::devices::Device;
+use crate::store::invitations;
+use crate::store::people::{self, Home};
+use crate::store::sessions::{self, Beginning};
 
 pub(super) async fn login(
     State(deployment): State<Arc<Deployment>>,
@@ -33,34 +37,81 @@ pub(super) async fn login(
     Json(request): Json<LoginRequest>,
 ) -> Result<Changed<LoginResponse>, Refusal> {
     let email = valid_email(&request.email)?;
+    let claimant = Claimant {
+        email: &email,
+        password: &request.password,
+        source,
+        device,
+    };
     let mut tx = deployment.store.read().await?;
     let account = accounts::account_by_email(&mut tx, &email).await?;
-    let is_known = match &account {
-        Some(account) => sessions::is_known(&mut tx, account.id, source).await?,
-        None => false,
-    };
     drop(tx);
-    let own = account.as_ref().map(|account| account.id);
-    let lane = match device {
-        Some(device) if own.is_some() && device.account == own => Lane::Device(device.id),
-        Some(_) | None if source.is_loopback() => Lane::Host(source),
-        Some(_) | None if is_known => Lane::Known(source),
-        Some(_) | None => Lane::Stranger(source),
-    };
-    let attempt = Attempt {
-        account: &email,
-        exists: account.is_some(),
-        lane,
-    };
-    let stored = account.as_ref().map(|account| account.password.clone());
-    let fits = verify(&deployment, &attempt, source, &request.password, stored).await?;
+    let fits = claimant.check(&deployment, account.as_ref()).await?;
     let account = account.filter(|_| fits).ok_or_else(wrong_password)?;
 
     let mut tx = deployment.store.write().await?;
-    let session = open(&mut tx, &account, email, source).await?;
+    let homes = people::homes(&mut tx, account.id).await?;
+    let home = choice::of_login(&homes, request.organisation.as_deref())?;
+    let session = open(&mut tx, account.id, home, email, source).await?;
     deployment.store.commit(tx).await?;
     let what = format!("{} logged in from {source}", session.email);
     Ok(Changed::new(what, session))
+}
+
+/// Somebody who claims to be the person of an account.
+#[derive(Debug)]
+pub(super) struct Claimant<'a> {
+    /// The email of the account, in lower case.
+    pub(super) email: &'a str,
+    pub(super) password: &'a Secret,
+    pub(super) source: IpAddr,
+    /// The device that proved its key on the same connection.
+    pub(super) device: Option<Device>,
+}
+
+impl Claimant<'_> {
+    /// Compares the password with that of the account, if the attempt may be made now. Without an
+    /// account it does the same work, and the answer is no.
+    async fn check(
+        &self,
+        deployment: &Deployment,
+        account: Option<&AccountRow>,
+    ) -> Result<bool, Refusal> {
+        let own = account.map(|account| account.id);
+        let is_known = match own {
+            Some(account) => {
+                let mut tx = deployment.store.read().await?;
+                sessions::is_known(&mut tx, account, self.source).await?
+            }
+            None => false,
+        };
+        let source = self.source;
+        let lane = match &self.device {
+            Some(device) if own.is_some() && device.account == own => Lane::Device(device.id),
+            Some(_) | None if source.is_loopback() => Lane::Host(source),
+            Some(_) | None if is_known => Lane::Known(source),
+            Some(_) | None => Lane::Stranger(source),
+        };
+        let attempt = Attempt {
+            account: self.email,
+            exists: account.is_some(),
+            lane,
+        };
+        let stored = account.map(|account| account.password.clone());
+        verify(deployment, &attempt, source, self.password, stored).await
+    }
+
+    /// Returns the account with this email, or nothing if there is none. Its password must fit.
+    pub(super) async fn account(&self, deployment: &Deployment) -> Result<Option<i64>, Refusal> {
+        let mut tx = deployment.store.read().await?;
+        let account = accounts::account_by_email(&mut tx, self.email).await?;
+        drop(tx);
+        match account {
+            None => Ok(None),
+            Some(account) if self.check(deployment, Some(&account)).await? => Ok(Some(account.id)),
+            Some(_) => Err(wrong_password()),
+        }
+    }
 }
 
 /// Compares a password, if the attempt may be made now.
@@ -129,7 +180,7 @@ pub(super) async fn list(
 ) -> Result<Json<Vec<SessionSummary>>, Refusal> {
     let mut tx = deployment.store.read().await?;
     let now = clock::wall();
-    let known = sessions::of_account(&mut tx, person.account, now, SESSION_IDLE).await?;
+    let known = sessions::of_account(&mut tx, person.account, None, now, SESSION_IDLE).await?;
     let summaries = known.into_iter().map(|(token, summary)| SessionSummary {
         current: token == person.token,
         ..summary
@@ -145,7 +196,7 @@ pub(super) async fn end(
 ) -> Result<Changed<Empty>, Refusal> {
     let id = readable(id)?;
     let mut tx = deployment.store.write().await?;
-    if !sessions::end(&mut tx, person.account, &id).await? {
+    if !sessions::end(&mut tx, person.account, None, &id).await? {
         return Err(Refusal::new(
             ProblemKind::NotFound,
             "there is no such session",
@@ -178,9 +229,10 @@ pub(super) async fn change_password(
 ) -> Result<Changed<SessionsEnded>, Refusal> {
     let mut tx = deployment.store.read().await?;
     let (email, stored) = accounts::email_and_password(&mut tx, person.account).await?;
-    let organisation = accounts::organisation_name(&mut tx, person.org).await?;
+    let homes = people::homes(&mut tx, person.account).await?;
     drop(tx);
-    if let Some(objection) = password::objection(&request.new, &email, &organisation) {
+    let names = homes.iter().map(|home| home.name.as_str());
+    if let Some(objection) = password::objection(&request.new, &email, names) {
         return Err(Refusal::bad_request(objection));
     }
     if request.new == request.old {
@@ -217,32 +269,37 @@ pub(super) async fn change_password(
     if !accounts::change_password(&mut tx, person.account, &stored, &hash).await? {
         return Err(wrong_password());
     }
+    invitations::end_reset(&mut tx, person.account).await?;
     let ended = sessions::end_all(&mut tx, person.account, Some(&person.token)).await?;
     deployment.store.commit(tx).await?;
     let what = format!("changed the password, which ended {ended} other logins");
     Ok(Changed::new(what, SessionsEnded { ended }))
 }
 
+/// Opens a session of an account in one of its organisations.
 pub(super) async fn open(
     tx: &mut Tx,
-    account: &AccountRow,
+    account: i64,
+    home: &Home,
     email: String,
     source: IpAddr,
 ) -> Result<LoginResponse, Refusal> {
     let now = clock::wall();
     let session = new_secret(SESSION_PREFIX);
     let expires = now + SESSION_LIFE;
-    let begun = Session {
-        org: account.org,
-        account: account.id,
-        last_used: now,
+    let begun = Beginning {
+        org: home.org,
+        account,
+        source,
+        at: now,
+        expires,
     };
-    sessions::insert(tx, &digest(session.reveal()), &begun, source, expires).await?;
+    sessions::insert(tx, &digest(session.reveal()), &begun).await?;
     Ok(LoginResponse {
         session,
         expires,
         email,
-        organisation: accounts::organisation_name(tx, account.org).await?,
+        organisation: home.name.clone(),
     })
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use overlan_protocol::api::{Health, ProblemKind, SetupRequest, SetupResponse};
+use overlan_protocol::api::{Health, ProblemKind, Role, SetupRequest, SetupResponse};
 
 use super::body::{Json, plain_text};
 use super::caller::Source;
@@ -15,7 +15,7 @@ use super::{networks, sessions};
 use crate::auth::{digest, password};
 use crate::clock;
 use crate::deployment::Deployment;
-use crate::store::accounts::AccountRow;
+use crate::store::people::{self, Home, Place};
 use crate::store::{self, accounts};
 
 /// Setting that holds the SHA-256 of the setup token until setup is done.
@@ -47,7 +47,11 @@ pub(super) async fn setup(
     let email = valid_email(&request.email)?;
     let organisation = plain_text("the organisation's name", &request.organisation, 1, 100)?;
     networks::check_name(&request.network)?;
-    if let Some(objection) = password::objection(&request.password, &email, &organisation) {
+    if let Some(objection) = password::objection(
+        &request.password,
+        &email,
+        [organisation.as_str()].into_iter(),
+    ) {
         return Err(Refusal::bad_request(objection));
     }
     let hash = deployment.hasher.hash(&request.password).await?;
@@ -58,15 +62,13 @@ pub(super) async fn setup(
         return Err(setup_refused());
     }
     let org = accounts::insert_organisation(&mut tx, &organisation, now).await?;
-    let account = accounts::insert_account(&mut tx, org, &email, &hash, now).await?;
+    let account = accounts::insert_account(&mut tx, &email, &hash, now).await?;
+    let role = Role::Owner;
+    people::insert(&mut tx, Place { org, account, role }, now).await?;
     let network = networks::make(&mut tx, org, &request.network, true, now).await?;
     let network = network.id;
-    let account = AccountRow {
-        id: account,
-        org,
-        password: hash,
-    };
-    let session = sessions::open(&mut tx, &account, email, source).await?;
+    let name = organisation;
+    let session = sessions::open(&mut tx, account, &Home { org, name }, email, source).await?;
     deployment.store.commit(tx).await?;
     // From now on a copy of the database file alone must not look like a controller without an
     // owner.

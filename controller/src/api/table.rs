@@ -2,22 +2,25 @@
 //! new route is one line here.
 
 use overlan_protocol::api::Permission::{
-    AuthKeysRead, AuthKeysWrite, DevicesRead, DevicesWrite, DnsRead, DnsWrite, NetworksRead,
-    NetworksWrite, RelaysRead, RelaysWrite, RoutesRead, RoutesWrite, TrustRulesRead,
-    TrustRulesWrite,
+    AuthKeysRead, AuthKeysWrite, DevicesRead, DevicesWrite, DnsRead, DnsWrite, InvitationsRead,
+    InvitationsWrite, NetworksRead, NetworksWrite, OrganisationRead, OrganisationWrite, PeopleRead,
+    PeopleWrite, RelaysRead, RelaysWrite, RoutesRead, RoutesWrite, TrustRulesRead, TrustRulesWrite,
 };
 use overlan_protocol::api::path;
 
 use super::endpoint::Access::{Anybody, Device, May, OwnAccount, Relay};
 use super::endpoint::{Endpoint, below, delete, get, post};
 use super::{
-    auth_keys, certificates, device, device_changes, device_networks, devices, dns, enrol, members,
-    networks, relay, relay_tokens, relays, routes, sessions, setup, trust_rules,
+    auth_keys, certificates, device, device_changes, device_networks, devices, dns, enrol,
+    invitations, members, networks, organisations, people, relay, relay_tokens, relays, resets,
+    routes, sessions, setup, signup, trust_rules,
 };
 
 /// Lists every route, those of people first.
 pub(super) fn all() -> impl Iterator<Item = Endpoint> {
-    [own(), organisation(), machines()].into_iter().flatten()
+    [own(), people(), organisation(), machines()]
+        .into_iter()
+        .flatten()
 }
 
 /// The routes of a person's own account, and those before a login.
@@ -32,6 +35,42 @@ fn own() -> Vec<Endpoint> {
         get(path::SESSIONS, OwnAccount, sessions::list),
         delete(path::SESSIONS, OwnAccount, sessions::end_others),
         delete(below(path::SESSIONS, "{id}"), OwnAccount, sessions::end),
+        post(path::PASSWORD_RESET, Anybody, resets::set),
+        post(path::INVITATION_LOOK, Anybody, invitations::look),
+        post(path::INVITATION_ACCEPT, Anybody, invitations::accept),
+        post(path::SIGN_UP, Anybody, signup::sign_up),
+    ]
+}
+
+/// The routes of an organisation's people.
+fn people() -> Vec<Endpoint> {
+    let person = |rest: &str| format!("{}/{{id}}/{rest}", path::PEOPLE);
+    let invitation = below(path::INVITATIONS, "{id}");
+    vec![
+        get(path::PEOPLE, May(PeopleRead), people::list),
+        post(person("role"), May(PeopleWrite), people::set_role),
+        post(person("remove"), May(PeopleWrite), people::remove),
+        get(person("sessions"), May(PeopleRead), people::list_sessions),
+        delete(person("sessions"), May(PeopleWrite), people::end_sessions),
+        delete(
+            person("sessions/{session}"),
+            May(PeopleWrite),
+            people::end_session,
+        ),
+        post(person("password-reset"), May(PeopleWrite), resets::make),
+        get(
+            path::ORGANISATION,
+            May(OrganisationRead),
+            organisations::show,
+        ),
+        post(
+            path::ORGANISATION,
+            May(OrganisationWrite),
+            organisations::rename,
+        ),
+        get(path::INVITATIONS, May(InvitationsRead), invitations::list),
+        post(path::INVITATIONS, May(InvitationsWrite), invitations::make),
+        delete(invitation, May(InvitationsWrite), invitations::revoke),
     ]
 }
 

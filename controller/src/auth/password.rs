@@ -111,8 +111,13 @@ impl Hasher {
     }
 }
 
-/// Returns the objection to a new password, for people; `None` if it is accepted.
-pub(crate) fn objection(password: &Secret, email: &str, organisation: &str) -> Option<String> {
+/// Returns the objection to a new password of somebody in these organisations, for people; `None`
+/// if it is accepted.
+pub(crate) fn objection<'a>(
+    password: &Secret,
+    email: &str,
+    mut organisations: impl Iterator<Item = &'a str>,
+) -> Option<String> {
     let text = password.reveal();
     let length = text.chars().count();
     if !(PASSWORD_MIN..=PASSWORD_MAX).contains(&length) {
@@ -121,7 +126,7 @@ pub(crate) fn objection(password: &Secret, email: &str, organisation: &str) -> O
         ));
     }
     let same = |other: &str| text.eq_ignore_ascii_case(other.trim());
-    (same(email) || same(organisation))
+    (same(email) || organisations.any(same))
         .then(|| "the password must not be the email or the organisation's name".to_owned())
 }
 
@@ -221,7 +226,7 @@ mod tests {
             objection(
                 &Secret::new(password),
                 "someone@example.org",
-                "Some Organisation",
+                ["Other", "Some Organisation"].into_iter(),
             )
         };
         assert_eq!(check("fifteen letters"), None);

@@ -44,10 +44,11 @@ pub(crate) struct Attempt<'a> {
     pub(crate) lane: Lane,
 }
 
-/// The failed logins, by source and by account.
+/// The failed logins, by source and by account, and the sign-ups by source.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
     sources: BTreeMap<IpAddr, Allowance>,
+    sign_ups: BTreeMap<IpAddr, Allowance>,
     accounts: BTreeMap<String, Account>,
     /// Emails that no account has.
     made_up: BTreeMap<String, Account>,
@@ -71,7 +72,7 @@ impl Throttle {
     /// Begins an attempt, or returns how long to wait before the next one.
     pub(crate) fn begin(&mut self, now: Instant, attempt: &Attempt<'_>) -> Result<(), Duration> {
         if let Some((source, pace)) = attempt.lane.by_source() {
-            self.source(now, source).take(now, pace)?;
+            of_source(&mut self.sources, now, source).take(now, pace)?;
         }
         let account = self.account(now, attempt);
         account.last = now;
@@ -96,6 +97,23 @@ impl Throttle {
         failures.last = now;
         failures.free_at = now + delay(failures.count, attempt.lane.longest_delay());
         Ok(())
+    }
+
+    /// Counts a one-time token that somebody presents, or returns how long to wait before the next
+    /// one. It shares the allowance of the source's logins. Tokens cannot be guessed; this bounds
+    /// the work that guessing makes.
+    pub(crate) fn count_token(&mut self, now: Instant, source: IpAddr) -> Result<(), Duration> {
+        let pace = match source.is_loopback() {
+            true => HOST,
+            false => SOURCE,
+        };
+        of_source(&mut self.sources, now, source).take(now, pace)
+    }
+
+    /// Counts a sign-up, which makes an organisation and a network that stay, or returns how long
+    /// to wait before the next one.
+    pub(crate) fn count_sign_up(&mut self, now: Instant, source: IpAddr) -> Result<(), Duration> {
+        of_source(&mut self.sign_ups, now, source).take(now, SIGN_UPS)
     }
 
     /// The password was right: the lane starts over.
@@ -148,16 +166,19 @@ impl Throttle {
             last: now,
         })
     }
+}
 
-    fn source(&mut self, now: Instant, source: IpAddr) -> &mut Allowance {
-        if self.sources.len() >= SOURCES_MAX {
-            self.sources.retain(|_, allowance| !allowance.is_whole(now));
-        }
-        make_room(&mut self.sources, &source, SOURCES_MAX, Allowance::whole_at);
-        self.sources
-            .entry(source)
-            .or_insert_with(|| Allowance::new(now))
+/// Returns the allowance of a source, which is whole if it is new.
+fn of_source(
+    table: &mut BTreeMap<IpAddr, Allowance>,
+    now: Instant,
+    source: IpAddr,
+) -> &mut Allowance {
+    if table.len() >= SOURCES_MAX {
+        table.retain(|_, allowance| !allowance.is_whole(now));
     }
+    make_room(table, &source, SOURCES_MAX, Allowance::whole_at);
+    table.entry(source).or_insert_with(|| Allowance::new(now))
 }
 
 impl Lane {
@@ -235,6 +256,13 @@ const SOURCE: Pace = Pace {
 const HOST: Pace = Pace {
     burst: 60,
     every: Duration::from_millis(200),
+};
+
+/// The sign-ups of one source: a class signs up from one address at once, and a stranger who goes
+/// on makes six organisations in an hour.
+const SIGN_UPS: Pace = Pace {
+    burst: 20,
+    every: Duration::from_secs(600),
 };
 
 /// Most sources remembered, some 1 MB; one whose allowance is whole again goes first.

@@ -17,7 +17,6 @@ pub(crate) type Digest = [u8; 32];
 #[derive(Debug)]
 pub(crate) struct AccountRow {
     pub(crate) id: i64,
-    pub(crate) org: OrgId,
     pub(crate) password: String,
 }
 
@@ -73,19 +72,16 @@ pub(crate) async fn organisation_name(tx: &mut Tx, org: OrgId) -> Result<String,
 
 pub(crate) async fn insert_account(
     tx: &mut Tx,
-    org: OrgId,
     email: &str,
     password: &str,
     now: UnixTime,
 ) -> Result<i64, StoreError> {
-    let done =
-        sqlx::query("INSERT INTO accounts (org_id, email, password, created) VALUES (?, ?, ?, ?)")
-            .bind(org.0)
-            .bind(email)
-            .bind(password)
-            .bind(seconds(now))
-            .execute(&mut **tx)
-            .await?;
+    let done = sqlx::query("INSERT INTO accounts (email, password, created) VALUES (?, ?, ?)")
+        .bind(email)
+        .bind(password)
+        .bind(seconds(now))
+        .execute(&mut **tx)
+        .await?;
     Ok(done.last_insert_rowid())
 }
 
@@ -93,14 +89,13 @@ pub(crate) async fn account_by_email(
     tx: &mut Tx,
     email: &str,
 ) -> Result<Option<AccountRow>, StoreError> {
-    let row = sqlx::query("SELECT id, org_id, password FROM accounts WHERE email = ?")
+    let row = sqlx::query("SELECT id, password FROM accounts WHERE email = ?")
         .bind(email)
         .fetch_optional(&mut **tx)
         .await?;
     row.map(|row| {
         Ok(AccountRow {
             id: row.try_get("id")?,
-            org: OrgId(row.try_get("org_id")?),
             password: row.try_get("password")?,
         })
     })

@@ -6,32 +6,43 @@ use std::net::IpAddr;
 
 use data_encoding::HEXLOWER;
 use overlan_protocol::UnixTime;
-use overlan_protocol::api::SessionSummary;
+use overlan_protocol::api::{Role, SessionSummary};
 use overlan_protocol::key::random_bytes;
 use sqlx::Row;
 
 use super::accounts::Digest;
-use super::{StoreError, Tx, damaged, seconds, time};
+use super::{StoreError, Tx, damaged, parsed, seconds, time};
 use crate::netmaps::OrgId;
 
-/// A live session.
+/// A live session, which is a login to one of the account's organisations.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Session {
     pub(crate) org: OrgId,
     pub(crate) account: i64,
+    /// The person's role in that organisation now.
+    pub(crate) role: Role,
     pub(crate) last_used: UnixTime,
 }
 
-/// Writes a session that begins now, and the source of its login.
+/// The beginning of a session.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Beginning {
+    pub(crate) org: OrgId,
+    pub(crate) account: i64,
+    /// The address that the login came from.
+    pub(crate) source: IpAddr,
+    pub(crate) at: UnixTime,
+    pub(crate) expires: UnixTime,
+}
+
+/// Writes a session that begins, and the source of its login.
 pub(crate) async fn insert(
     tx: &mut Tx,
     token: &Digest,
-    session: &Session,
-    source: IpAddr,
-    expires: UnixTime,
+    session: &Beginning,
 ) -> Result<(), StoreError> {
-    let source = source.to_string();
-    let now = seconds(session.last_used);
+    let source = session.source.to_string();
+    let now = seconds(session.at);
     sqlx::query(
         "INSERT INTO sessions (token, org_id, account_id, last_used, expires, id, created,
              source) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -40,7 +51,7 @@ pub(crate) async fn insert(
     .bind(session.org.0)
     .bind(session.account)
     .bind(now)
-    .bind(seconds(expires))
+    .bind(seconds(session.expires))
     .bind(HEXLOWER.encode(&random_bytes::<ID_BYTES>()))
     .bind(now)
     .bind(&source)
@@ -81,7 +92,8 @@ pub(crate) async fn is_known(
     Ok(row.is_some())
 }
 
-/// Returns the session with this token, if it has reached neither its end nor its idle limit.
+/// Returns the session with this token, if it has reached neither its end nor its idle limit and
+/// the person still is in the organisation.
 pub(crate) async fn get(
     tx: &mut Tx,
     token: &Digest,
@@ -89,8 +101,9 @@ pub(crate) async fn get(
     idle: Duration,
 ) -> Result<Option<Session>, StoreError> {
     let row = sqlx::query(
-        "SELECT org_id, account_id, last_used FROM sessions WHERE token = ? AND expires > ?
-             AND last_used > ?",
+        "SELECT s.org_id, s.account_id, s.last_used, p.role FROM sessions s
+         JOIN people p ON p.org_id = s.org_id AND p.account_id = s.account_id
+         WHERE s.token = ? AND s.expires > ? AND s.last_used > ?",
     )
     .bind(&token[..])
     .bind(seconds(now))
@@ -101,24 +114,31 @@ pub(crate) async fn get(
         Ok(Session {
             org: OrgId(row.try_get("org_id")?),
             account: row.try_get("account_id")?,
+            role: parsed(&row, "role")?,
             last_used: time(&row, "last_used")?,
         })
     })
     .transpose()
 }
 
-/// Returns the live sessions of an account, newest first; which of them asks is not known here.
+/// Returns the live sessions of an account, in all organisations or in one, newest first; which of
+/// them asks is not known here.
 pub(crate) async fn of_account(
     tx: &mut Tx,
     account: i64,
+    org: Option<OrgId>,
     now: UnixTime,
     idle: Duration,
 ) -> Result<Vec<(Digest, SessionSummary)>, StoreError> {
     let rows = sqlx::query(
-        "SELECT token, id, created, last_used, expires, source FROM sessions
-         WHERE account_id = ? AND expires > ? AND last_used > ? ORDER BY created DESC, id LIMIT ?",
+        "SELECT s.token, s.id, s.created, s.last_used, s.expires, s.source, o.name FROM sessions s
+         JOIN organisations o ON o.id = s.org_id
+         WHERE s.account_id = ?1 AND (?2 IS NULL OR s.org_id = ?2) AND s.expires > ?3
+             AND s.last_used > ?4
+         ORDER BY s.created DESC, s.id LIMIT ?5",
     )
     .bind(account)
+    .bind(org.map(|org| org.0))
     .bind(seconds(now))
     .bind(seconds(now - idle))
     .bind(LIST_MAX)
@@ -135,6 +155,7 @@ pub(crate) async fn of_account(
                 last_used: time(row, "last_used")?,
                 expires: time(row, "expires")?,
                 source: row.try_get("source")?,
+                organisation: row.try_get("name")?,
             };
             Ok((token, summary))
         })
@@ -159,11 +180,20 @@ pub(crate) async fn delete(tx: &mut Tx, token: &Digest) -> Result<(), StoreError
     Ok(())
 }
 
-/// Ends a session of the account by its id; says whether there was one.
-pub(crate) async fn end(tx: &mut Tx, account: i64, id: &str) -> Result<bool, StoreError> {
-    let done = sqlx::query("DELETE FROM sessions WHERE account_id = ? AND id = ?")
+/// Ends a session of the account by its id, if it is one of this organisation where one is given;
+/// says whether there was one.
+pub(crate) async fn end(
+    tx: &mut Tx,
+    account: i64,
+    org: Option<OrgId>,
+    id: &str,
+) -> Result<bool, StoreError> {
+    let statement =
+        "DELETE FROM sessions WHERE account_id = ?1 AND id = ?2 AND (?3 IS NULL OR org_id = ?3)";
+    let done = sqlx::query(statement)
         .bind(account)
         .bind(id)
+        .bind(org.map(|org| org.0))
         .execute(&mut **tx)
         .await?;
     Ok(done.rows_affected() == 1)
@@ -181,6 +211,16 @@ pub(crate) async fn end_all(
             .bind(kept.map(|token| &token[..]))
             .execute(&mut **tx)
             .await?;
+    Ok(done.rows_affected())
+}
+
+/// Ends all sessions of the account in one organisation; returns their number.
+pub(crate) async fn end_in(tx: &mut Tx, org: OrgId, account: i64) -> Result<u64, StoreError> {
+    let done = sqlx::query("DELETE FROM sessions WHERE org_id = ? AND account_id = ?")
+        .bind(org.0)
+        .bind(account)
+        .execute(&mut **tx)
+        .await?;
     Ok(done.rows_affected())
 }
 

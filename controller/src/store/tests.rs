@@ -2,7 +2,7 @@ use super::*;
 use crate::netmaps::{Fact, OrgId};
 use crate::roster;
 use crate::store::members::Membership;
-use overlan_protocol::api::NamePolicy;
+use overlan_protocol::api::{NamePolicy, Role};
 use overlan_protocol::frame::Vni;
 use overlan_protocol::gateway::{GatewayRoute, OfferedRoute};
 use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId, RelayId, TunnelKey};
@@ -183,22 +183,20 @@ async fn a_session_ends_when_idle_or_old() {
     let (_dir, store) = open().await;
     let (org, _) = tenant(&store, 0x1234).await;
     let mut tx = store.write().await.unwrap();
-    let account = accounts::insert_account(&mut tx, org, "a@b", "x", NOW).await;
+    let account = accounts::insert_account(&mut tx, "a@b", "x", NOW).await;
+    let account = account.unwrap();
+    let role = Role::Auditor;
+    let place = people::Place { org, account, role };
+    people::insert(&mut tx, place, NOW).await.unwrap();
     let token = [3; 32];
-    let begun = sessions::Session {
+    let begun = sessions::Beginning {
         org,
-        account: account.unwrap(),
-        last_used: NOW,
+        account,
+        source: [127, 0, 0, 1].into(),
+        at: NOW,
+        expires: NOW + secs(1_000),
     };
-    sessions::insert(
-        &mut tx,
-        &token,
-        &begun,
-        [127, 0, 0, 1].into(),
-        NOW + secs(1_000),
-    )
-    .await
-    .unwrap();
+    sessions::insert(&mut tx, &token, &begun).await.unwrap();
     for (now, lives) in [
         (NOW, true),
         (NOW + secs(99), true),

@@ -141,6 +141,7 @@ async fn the_log_says_who_changed_what_by_name() {
         let request = LoginRequest {
             email: email.to_owned(),
             password: Secret::new(wrong),
+            organisation: None,
         };
         let mut connection = lab.connect().await;
         let answer = connection
@@ -152,6 +153,7 @@ async fn the_log_says_who_changed_what_by_name() {
     let request = LoginRequest {
         email: EMAIL.to_owned(),
         password: Secret::new(PASSWORD),
+        organisation: None,
     };
     let mut connection = lab.connect().await;
     let _: LoginResponse = connection

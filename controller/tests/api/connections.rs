@@ -101,6 +101,7 @@ async fn places_held_from_two_addresses_do_not_keep_the_owner_out() {
     let request = LoginRequest {
         email: EMAIL.to_owned(),
         password: Secret::new(PASSWORD),
+        organisation: None,
     };
     let mut connection = lab.connect().await;
     let owner: LoginResponse = connection

@@ -45,6 +45,7 @@ pub(crate) struct Lab {
     pub(crate) setup_token: Option<Secret>,
     metrics: Option<SocketAddr>,
     timings: Timings,
+    sign_up: bool,
     stop: CancellationToken,
     running: Option<JoinHandle<()>>,
 }
@@ -71,9 +72,23 @@ impl Lab {
         Self::start_in(tempfile::tempdir().unwrap(), timings).await
     }
 
+    /// One that takes sign-ups.
+    pub(crate) async fn start_with_sign_up() -> Self {
+        let mut lab = Self::made(tempfile::tempdir().unwrap(), fast());
+        lab.sign_up = true;
+        lab.run().await;
+        lab
+    }
+
     /// One whose data directory is `data` in `dir`.
     pub(crate) async fn start_in(dir: TempDir, timings: Timings) -> Self {
-        let mut lab = Self {
+        let mut lab = Self::made(dir, timings);
+        lab.run().await;
+        lab
+    }
+
+    fn made(dir: TempDir, timings: Timings) -> Self {
+        Self {
             join: JoinString {
                 // Until it has been started.
                 server: "localhost:1".parse().unwrap(),
@@ -83,12 +98,11 @@ impl Lab {
             setup_token: None,
             metrics: None,
             timings,
+            sign_up: false,
             stop: CancellationToken::new(),
             running: None,
             dir,
-        };
-        lab.run().await;
-        lab
+        }
     }
 
     pub(crate) async fn run(&mut self) {
@@ -111,6 +125,7 @@ impl Lab {
         config.domain = "overlan.lan".to_owned();
         config.timings = self.timings.clone();
         config.metrics = Some(([127, 0, 0, 1], 0).into());
+        config.sign_up = self.sign_up;
         config
     }
 

@@ -10,6 +10,7 @@ fn request(email: &str, password: &str) -> LoginRequest {
     LoginRequest {
         email: email.to_owned(),
         password: Secret::new(password),
+        organisation: None,
     }
 }
 

@@ -20,6 +20,7 @@ mod lineage;
 mod login;
 mod names;
 mod networks;
+mod people;
 mod registration;
 mod relays;
 mod rights;

@@ -51,6 +51,7 @@ async fn the_data_directory_tells_nobody_a_secret() {
     let login = LoginRequest {
         email: EMAIL.to_owned(),
         password: Secret::new(PASSWORD),
+        organisation: None,
     };
     let mut connection = lab.connect().await;
     let session: LoginResponse = connection.post(path::LOGIN, &login, WITHIN).await.unwrap();

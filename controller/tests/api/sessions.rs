@@ -19,6 +19,7 @@ async fn login(lab: &Lab, password: &str) -> Result<LoginResponse, HttpsError> {
     let request = LoginRequest {
         email: EMAIL.to_owned(),
         password: Secret::new(password),
+        organisation: None,
     };
     lab.connect()
         .await
@@ -171,6 +172,7 @@ async fn a_device_of_the_person_has_a_lane_of_its_own() {
     let request = LoginRequest {
         email: EMAIL.to_owned(),
         password: Secret::new(PASSWORD),
+        organisation: None,
     };
     let mut other = by_key.connect(&lab).await;
     let result = other.post::<_, LoginResponse>(path::LOGIN, &request, WITHIN);

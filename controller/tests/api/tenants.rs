@@ -11,8 +11,9 @@ use crate::lab::{Device, Lab, PASSWORD, WITHIN, network, peer, refused};
 async fn second_tenant(lab: &Lab) -> LoginResponse {
     lab.sql(
         "INSERT INTO organisations (id, name, created) VALUES (2, 'Other', 1);
-         INSERT INTO accounts (org_id, email, password, created)
-             SELECT 2, 'other@example.org', password, 1 FROM accounts WHERE org_id = 1;
+         INSERT INTO accounts (id, email, password, created)
+             SELECT 2, 'other@example.org', password, 1 FROM accounts WHERE id = 1;
+         INSERT INTO people (org_id, account_id, role, created) VALUES (2, 2, 'owner', 1);
          INSERT INTO networks (id, org_id, name, vni, is_default, created)
              VALUES ('ffffffffffffffffffffffffffffffff', 2, 'lab', 4096, 1, 1);",
     )
@@ -20,6 +21,7 @@ async fn second_tenant(lab: &Lab) -> LoginResponse {
     let request = LoginRequest {
         email: "other@example.org".to_owned(),
         password: Secret::new(PASSWORD),
+        organisation: None,
     };
     let mut connection = lab.connect().await;
     connection

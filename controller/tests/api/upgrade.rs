@@ -75,6 +75,7 @@ async fn log_in(lab: &Lab) -> LoginResponse {
     let request = LoginRequest {
         email: EMAIL.to_owned(),
         password: Secret::new(PASSWORD),
+        organisation: None,
     };
     let mut connection = lab.connect().await;
     connection

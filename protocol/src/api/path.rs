@@ -60,6 +60,30 @@ pub const DNS_RECORDS_REMOVE: &str = "/api/v1/dns/records/remove";
 pub const DNS_ZONES: &str = "/api/v1/dns/zones";
 /// POST [`crate::api::dns::DnsZoneRemoval`] → [`crate::api::dns::DnsRemoved`]. Session.
 pub const DNS_ZONES_REMOVE: &str = "/api/v1/dns/zones/remove";
+/// GET: list of [`super::PersonSummary`]; POST `/{id}/role` [`super::RoleRequest`] → `{}`;
+/// POST `/{id}/remove` [`super::RemovePersonRequest`] → [`super::PersonRemoved`]. GET
+/// `/{id}/sessions`: list of [`super::SessionSummary`]; DELETE: ends all of them; DELETE
+/// `/{id}/sessions/{session}`: ends one. POST `/{id}/password-reset` `{}` →
+/// [`super::PasswordResetResponse`]. Session.
+pub const PEOPLE: &str = "/api/v1/people";
+/// GET: [`super::OrganisationSummary`]; POST [`super::OrganisationRequest`] →
+/// [`super::OrganisationSummary`]. Session.
+pub const ORGANISATION: &str = "/api/v1/organisation";
+/// GET: list of [`super::InvitationSummary`]; POST [`super::InvitationRequest`] →
+/// [`super::InvitationResponse`]; DELETE `/{id}`: revokes. Session.
+pub const INVITATIONS: &str = "/api/v1/invitations";
+/// POST [`super::InvitationLookRequest`] → [`super::InvitationInfo`]. Authenticated by the
+/// token in the body.
+pub const INVITATION_LOOK: &str = "/api/v1/invitation/look";
+/// POST [`super::InvitationAcceptRequest`] → [`super::LoginResponse`]. Authenticated by the
+/// token and the password in the body; with a device proof as well if a device of the person
+/// asks.
+pub const INVITATION_ACCEPT: &str = "/api/v1/invitation/accept";
+/// POST [`super::PasswordResetRequest`] → [`super::SessionsEnded`]. Authenticated by the token
+/// in the body.
+pub const PASSWORD_RESET: &str = "/api/v1/password/reset";
+/// POST [`super::SignUpRequest`] → [`super::SetupResponse`]. No authentication.
+pub const SIGN_UP: &str = "/api/v1/sign-up";
 /// POST [`super::EnrolRequest`] → [`super::EnrolResponse`]. Authenticated by the credential in
 /// the body.
 pub const ENROL: &str = "/v1/enrol";

@@ -44,6 +44,9 @@ pub struct LoginRequest {
     pub email: String,
     /// The password of the account.
     pub password: Secret,
+    /// Name or number of the organisation, for an account that is in several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<String>,
 }
 
 /// A session of a person.
@@ -85,6 +88,9 @@ pub struct SessionSummary {
     /// The address from which it was opened: an IPv4 address, or the /56 of an IPv6 one; empty if
     /// it was not recorded.
     pub source: String,
+    /// Name of the organisation that it is a login to.
+    #[serde(default)]
+    pub organisation: String,
 }
 
 /// The answer to a request that ends sessions.

@@ -13,6 +13,7 @@ fn secrets_do_not_show_when_a_request_is_logged() {
     let request = LoginRequest {
         email: "a@b.c".into(),
         password: Secret::new("hunter2hunter2"),
+        organisation: None,
     };
     assert!(!format!("{request:?}").contains("hunter2"));
     assert!(
