@@ -1,7 +1,7 @@
 //! Jobs that come in by the token of their own provider, from a local issuer with tokens shaped as
 //! GitHub, GitLab and Kubernetes document theirs, and every token that must not let anybody in.
 
-mod issuer;
+pub(crate) mod issuer;
 
 use std::fs;
 use std::path::Path;

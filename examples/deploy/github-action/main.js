@@ -28,6 +28,9 @@ try {
   // Before anything can fail: what was begun is undone in any case.
   tell("GITHUB_STATE", { binary, state });
   const up = ["up", "--background", "--socks", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--timeout", input("timeout") || "60"];
+  // A key is for jobs that may not have a token of their own.
+  if (!input("authkey")) up.push("--oidc");
+  if (input("audience")) up.push("--oidc-audience", input("audience"));
   if (input("hostname")) up.push("--hostname", input("hostname"));
   if (input("network")) up.push("--network", input("network"));
   up.push(...input("args").split(/\s+/).filter(Boolean));
