@@ -305,6 +305,11 @@ fn migrations() -> Vec<Migration> {
             "trust rules",
             include_str!("../migrations/0220_trust_rules.sql"),
         ),
+        step(
+            221,
+            "trust rule tags",
+            include_str!("../migrations/0221_trust_rule_tags.sql"),
+        ),
         step(230, "tags", include_str!("../migrations/0230_tags.sql")),
         step(
             231,

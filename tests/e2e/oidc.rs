@@ -32,7 +32,14 @@ impl Jobs {
         let ca = jobs.lab.path("issuer.pem");
         fs::write(&ca, &jobs.issuer.ca).unwrap();
         let main = "ref=refs/heads/main";
-        let tail = ["--device-name", "ci-{run_id}", "--lifetime", "10m"];
+        let tail = [
+            "--device-name",
+            "ci-{run_id}",
+            "--lifetime",
+            "10m",
+            "--tag",
+            "ci",
+        ];
         jobs.rule(
             "github",
             &["--claim", "repository_id=74", "--claim", main],
@@ -498,7 +505,7 @@ fn a_device_of_a_job_ends_with_its_life_although_it_is_online() {
     jobs.rule(
         "short",
         &rule,
-        &["--lifetime", "10s", "--device-name", "short"],
+        &["--lifetime", "10s", "--device-name", "short", "--tag", "ci"],
     );
     let mut claims = jobs.gitlab();
     claims["project_id"] = "23".into();
@@ -522,6 +529,9 @@ fn a_device_of_a_job_ends_with_its_life_although_it_is_online() {
     up.env("OVERLAN_OIDC_TOKEN_FILE", &file);
     let mut up = Program::start("short", &jobs.lab.path(""), &mut up, "");
     up.line("overlan is up: short.home");
+    let tagged = jobs.lab.admin(&["device", "list", "--json"]);
+    let tagged: Value = serde_json::from_str(&tagged).unwrap();
+    assert_eq!(tagged["devices"][0]["tags"], json!(["ci"]), "{tagged}");
     until("the end of its life", LONGEST, || {
         (!jobs.lab.admin(&["device", "list"]).contains("short")).then_some(())
     });

@@ -14,6 +14,7 @@ use overlan_protocol::api::{
 };
 use overlan_protocol::key::random_bytes;
 use overlan_protocol::name::is_label;
+use overlan_protocol::tag::TAGS_MAX;
 
 use super::auth_keys::networks_named;
 use super::body::{Empty, Json, plain_text, readable};
@@ -154,6 +155,11 @@ fn readable_rule(
             "a device may live for {LIFETIME_MIN_SECS} to {LIFETIME_MAX_SECS} s"
         )));
     }
+    if request.tags.len() > TAGS_MAX {
+        return Err(Refusal::bad_request(format!(
+            "a device can have {TAGS_MAX} tags, so a rule cannot give more"
+        )));
+    }
     let claims = readable_claims(request.claims)?;
     let device_name = plain_text("the device name", &request.device_name, 0, VALUE_MAX)?;
     enrol::examine(&claims, &device_name)
@@ -183,6 +189,7 @@ fn readable_rule(
         issuer_ca: request.issuer_ca,
         jwks: request.jwks,
         networks: Default::default(),
+        tags: request.tags,
         device_name,
         lifetime: Duration::from_secs(lifetime),
     };
@@ -217,6 +224,7 @@ fn summary(listed: ListedRule, networks: &[NetworkRow]) -> TrustRuleSummary {
     TrustRuleSummary {
         warnings: enrol::examine(&rule.claims, &rule.device_name).unwrap_or_default(),
         networks: of_rule.map(|network| network.name.clone()).collect(),
+        tags: rule.tags,
         name: rule.name,
         id: rule.id,
         issuer: rule.issuer,

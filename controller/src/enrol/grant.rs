@@ -128,7 +128,7 @@ impl Grant {
             approval: false,
             on_name_taken: NamePolicy::default(),
             note: format!("trust rule {}", rule.name),
-            tags: BTreeSet::new(),
+            tags: rule.tags,
             by: format!("trust rule {}", rule.name),
             hostname,
             ends: Some(now + rule.lifetime),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use overlan_protocol::api::ClaimMismatch;
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::name::label_from_hostname;
+use overlan_protocol::tag::Tag;
 
 use crate::netmaps::OrgId;
 use crate::oidc::{Claims, Shown};
@@ -26,6 +27,8 @@ pub(crate) struct TrustRule {
     pub(crate) jwks: Option<String>,
     /// The networks that its devices may be in.
     pub(crate) networks: BTreeSet<NetworkId>,
+    /// The tags that its devices get.
+    pub(crate) tags: BTreeSet<Tag>,
     /// The name of its devices, with `{claim}` in place of values.
     pub(crate) device_name: String,
     pub(crate) lifetime: Duration,

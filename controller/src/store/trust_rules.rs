@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use overlan_protocol::UnixTime;
 use overlan_protocol::key::{DeviceId, NetworkId};
+use overlan_protocol::tag::Tag;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -48,6 +49,13 @@ pub(crate) async fn insert(tx: &mut Tx, rule: &TrustRule, now: UnixTime) -> Resu
         sqlx::query("INSERT INTO trust_rule_networks (rule_id, network_id) VALUES (?, ?)")
             .bind(&rule.id)
             .bind(network.to_string())
+            .execute(&mut **tx)
+            .await?;
+    }
+    for tag in &rule.tags {
+        sqlx::query("INSERT INTO trust_rule_tags (rule_id, tag) VALUES (?, ?)")
+            .bind(&rule.id)
+            .bind(tag.as_str())
             .execute(&mut **tx)
             .await?;
     }
@@ -213,8 +221,21 @@ async fn with_networks(tx: &mut Tx, rows: Vec<SqliteRow>) -> Result<Vec<ListedRu
         let network = parsed(row, "network_id")?;
         networks.entry(rule).or_default().insert(network);
     }
+    let rows = sqlx::query(
+        "SELECT t.rule_id, t.tag FROM trust_rule_tags t JOIN trust_rules r ON r.id = t.rule_id
+         WHERE r.org_id = ?",
+    )
+    .bind(org.0)
+    .fetch_all(&mut **tx)
+    .await?;
+    let mut tags: BTreeMap<String, BTreeSet<Tag>> = BTreeMap::new();
+    for row in &rows {
+        let rule = row.try_get("rule_id")?;
+        tags.entry(rule).or_default().insert(parsed(row, "tag")?);
+    }
     for listed in &mut listed {
         let rule = &mut listed.rule;
+        rule.tags = tags.remove(&rule.id).unwrap_or_default();
         rule.networks = networks.remove(&rule.id).unwrap_or_default();
     }
     Ok(listed)
@@ -232,6 +253,7 @@ fn rule_row(row: &SqliteRow) -> Result<ListedRule, StoreError> {
         issuer_ca: row.try_get("issuer_ca")?,
         jwks: row.try_get("jwks")?,
         networks: BTreeSet::new(),
+        tags: BTreeSet::new(),
         device_name: row.try_get("device_name")?,
         lifetime: Duration::from_secs(unsigned(row, "lifetime_secs")?),
     };

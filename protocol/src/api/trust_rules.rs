@@ -1,12 +1,13 @@
 //! Requests and responses about trust rules, by which jobs enrol with the token of their own
 //! provider. Re-exported by [`crate::api`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::UnixTime;
 use crate::key::Secret;
+use crate::tag::Tag;
 
 /// Asks for a trust rule.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,9 @@ pub struct TrustRuleRequest {
     /// Labels of the networks that devices may join by it; none = the default network.
     #[serde(default)]
     pub networks: Vec<String>,
+    /// Tags that its devices get.
+    #[serde(default)]
+    pub tags: BTreeSet<Tag>,
     /// The name of its devices, in which `{claim}` stands for a claim's value; empty = the name
     /// that the job asks for.
     #[serde(default)]
@@ -62,6 +66,9 @@ pub struct TrustRuleSummary {
     pub claims: BTreeMap<String, String>,
     /// Labels of its networks.
     pub networks: Vec<String>,
+    /// Tags that its devices get.
+    #[serde(default)]
+    pub tags: BTreeSet<Tag>,
     /// The name of its devices; empty = the name that the job asks for.
     #[serde(default)]
     pub device_name: String,

@@ -10,8 +10,10 @@ use overlan_protocol::api::{
     ClaimMismatch, LIFETIME_MAX_SECS, LIFETIME_MIN_SECS, TokenTestRequest, TokenTestResponse,
     TrustRuleRequest, TrustRuleSummary, path,
 };
+use overlan_protocol::tag::Tag;
 use overlan_transport::clock::wall;
 
+use super::device;
 use super::{List, ListArgs, columns, end, versioned};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::secret::SecretSource;
@@ -20,7 +22,7 @@ use crate::cli::{StateArgs, api, duration, enrol, output};
 #[derive(Debug, Subcommand)]
 pub(crate) enum TrustRuleCommand {
     /// Let jobs enrol whose token has these claims
-    Create(CreateRuleArgs),
+    Create(Box<CreateRuleArgs>),
     /// List rules
     #[command(after_help = LIST_EXAMPLES)]
     List(ListArgs),
@@ -51,6 +53,9 @@ pub(crate) struct CreateRuleArgs {
     /// [default: the organisation's default network]
     #[arg(long = "network", value_delimiter = ',', value_name = "NAME")]
     networks: Vec<String>,
+    /// A tag that its devices get; repeat it, or separate tags by commas, for several
+    #[arg(long = "tag", value_delimiter = ',', value_name = "TAG")]
+    tags: Vec<Tag>,
     /// Name of its devices, in which {CLAIM} is replaced by the claim's value
     /// [default: the name that the job asks for]
     #[arg(
@@ -85,7 +90,7 @@ const CREATE_EXAMPLES: &str = "\
 Examples:
   Jobs of one repository of GitHub, on its main branch (`gh api repos/OWNER/REPO --jq .id`):
     overlan admin trust-rule create deploy --issuer github --claim repository_id=74 \\
-      --claim ref=refs/heads/main --network prod --device-name 'ci-{run_id}'
+      --claim ref=refs/heads/main --network prod --tag ci --device-name 'ci-{run_id}'
   Jobs of one project of a GitLab of your own, with its CA:
     overlan admin trust-rule create build --issuer https://gitlab.corp.example \\
       --issuer-ca ca.pem --claim project_id=22 --claim ref_protected=true
@@ -145,7 +150,7 @@ Exit codes: 0 a rule accepts it, 6 none does.";
 
 pub(super) async fn run(command: TrustRuleCommand) -> Result<(), Failure> {
     match command {
-        TrustRuleCommand::Create(args) => create(args).await,
+        TrustRuleCommand::Create(args) => create(*args).await,
         TrustRuleCommand::List(args) => {
             let now = wall();
             let rows = |rule: &TrustRuleSummary| [row(rule, now)];
@@ -175,6 +180,7 @@ async fn create(args: CreateRuleArgs) -> Result<(), Failure> {
         audience,
         claims,
         networks: args.networks,
+        tags: args.tags.into_iter().collect(),
         device_name: args.device_name,
         lifetime_secs: args.lifetime,
         issuer_ca: read(args.issuer_ca.as_deref())?,
@@ -301,6 +307,7 @@ fn described(rule: &TrustRuleSummary, now: UnixTime) -> String {
     };
     for (name, value) in [
         ("networks", rule.networks.join(", ")),
+        ("tags", device::tag_list(&rule.tags)),
         ("device name", name.to_owned()),
         ("lifetime", format!("{} s", rule.lifetime_secs)),
         ("keys", keys.to_owned()),

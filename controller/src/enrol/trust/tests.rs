@@ -15,6 +15,7 @@ fn rule(name: &str, claims: &[(&str, &str)]) -> TrustRule {
         issuer_ca: None,
         jwks: None,
         networks: BTreeSet::new(),
+        tags: BTreeSet::new(),
         device_name: String::new(),
         lifetime: Duration::from_secs(60),
     }
