@@ -30,4 +30,5 @@ mod sessions;
 mod streams;
 mod tags;
 mod tenants;
+mod trust_rules;
 mod upgrade;

@@ -102,7 +102,7 @@ async fn login(
     connection.post(path::LOGIN, &request, WITHIN).await
 }
 
-async fn signed_up(lab: &Lab, email: &str, organisation: &str) -> LoginResponse {
+pub(crate) async fn signed_up(lab: &Lab, email: &str, organisation: &str) -> LoginResponse {
     try_sign_up(lab, email, organisation).await.unwrap().session
 }
 
