@@ -158,3 +158,36 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_route_includes_the_hosts_of_narrower_ones() {
+    let includes = |wide: &str, narrow: &str| {
+        let (wide, narrow): (GatewayRoute, GatewayRoute) =
+            (wide.parse().unwrap(), narrow.parse().unwrap());
+        wide.includes_hosts_of(&narrow)
+    };
+    for (wide, narrow) in [
+        ("10.1.0.0/16", "10.1.2.0/24"),
+        ("10.1.0.0/16", "10.1.2.3"),
+        ("*.corp.internal", "wiki.corp.internal"),
+        ("*.corp.internal", "*.docs.corp.internal"),
+    ] {
+        assert!(
+            includes(wide, narrow) && includes(wide, wide),
+            "{wide} {narrow}"
+        );
+        assert!(!includes(narrow, wide), "{narrow} {wide}");
+    }
+    for (one, other) in [
+        ("10.1.0.0/16", "10.2.0.0/16"),
+        ("10.1.2.3", "wiki.corp.internal"),
+        ("*.corp.internal", "corp.internal"),
+        ("*.corp.internal", "wiki.notcorp.internal"),
+        ("fd00:1::/64", "10.1.2.3"),
+    ] {
+        assert!(
+            !includes(one, other) && !includes(other, one),
+            "{one} {other}"
+        );
+    }
+}
