@@ -28,6 +28,10 @@ pub struct Config {
     pub issuer_addresses: Vec<IssuerAddresses>,
     /// Strangers may make organisations of their own.
     pub sign_up: bool,
+    /// Most devices of one organisation; `None` is no limit.
+    pub devices_per_organisation: Option<u32>,
+    /// Most devices that one person enrols; `None` is no limit.
+    pub devices_per_person: Option<u32>,
     /// Times that tests shorten.
     pub timings: Timings,
 }
@@ -44,6 +48,8 @@ impl Config {
             metrics: None,
             issuer_addresses: Vec::new(),
             sign_up: false,
+            devices_per_organisation: None,
+            devices_per_person: None,
             timings: Timings::default(),
         }
     }

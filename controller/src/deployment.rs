@@ -16,6 +16,7 @@ use crate::ca::names::NamesCa;
 use crate::changelog::ChangeLog;
 use crate::clock;
 use crate::config::Timings;
+use crate::enrol::DeviceLimits;
 use crate::heartbeat::Heartbeats;
 use crate::lineage::Runs;
 use crate::oidc::Issuers;
@@ -43,6 +44,7 @@ pub(crate) struct Deployment {
     pub(crate) timings: Timings,
     /// Strangers may make organisations of their own.
     pub(crate) sign_up: bool,
+    pub(crate) device_limits: DeviceLimits,
     /// Wakes the housekeeping task when presence changed.
     pub(crate) presence_changed: Notify,
     /// A device came that ends at a time, so the housekeeping task looks for the next end.

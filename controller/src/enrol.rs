@@ -24,8 +24,8 @@ use overlan_protocol::name::label_from_hostname;
 pub(crate) use self::credential::{KeyEnd, KeyKind, key_end, noted};
 pub(crate) use self::grant::{Grant, GrantError};
 pub(crate) use self::quota::{
-    QuotaError, RelayNameError, one_more_auth_key, one_more_network, one_more_trust_rule,
-    relay_named,
+    DeviceLimits, QuotaError, RelayNameError, one_more_auth_key, one_more_network,
+    one_more_trust_rule, relay_named,
 };
 pub(crate) use self::trust::{ClaimRefusal, TrustRule, examine};
 pub(crate) use self::workload::{Workload, WorkloadError, believe};
@@ -39,7 +39,7 @@ use crate::store::accounts::{self, Digest};
 use crate::store::devices::{self, Device};
 use crate::store::keys::{self, AuthKey};
 use crate::store::waiting::{self, AwaitedNetwork};
-use crate::store::{StoreError, Tx, members, relays, trust_rules};
+use crate::store::{StoreError, Tx, device_rights, members, relays, trust_rules};
 
 /// The key, person or job by whose right a device asks. Says nothing yet of what the right allows
 /// now.
@@ -175,7 +175,7 @@ pub(crate) async fn renew(
 ) -> Result<String, EnrolError> {
     let networks: Vec<String> = device.places.iter().map(|it| it.name.clone()).collect();
     let grant = use_right(tx, sponsor, &networks, now).await?;
-    devices::set_expiry(tx, device.id, None).await?;
+    device_rights::set_expiry(tx, device.id, None).await?;
     device.expires = None;
     if device.barred.is_some() {
         roster::admit(tx, device, now).await?;
@@ -199,6 +199,13 @@ pub(crate) async fn enrol(
         budgets.enrolments.count(clock::now(), right)
     };
     counted.map_err(EnrolError::TooOften)?;
+    let of_org = device_rights::count(tx, grant.org).await?;
+    let of_person = match grant.account() {
+        Some(account) => device_rights::count_of_account(tx, grant.org, account).await?,
+        None => 0,
+    };
+    let may_come = quota::one_more_device(deployment.device_limits, of_org, of_person);
+    may_come.map_err(EnrolError::Quota)?;
     let mut device = add_device(tx, &grant, request, now_ms).await?;
     let first = match grant.approval {
         true => wait(tx, &device, &grant).await?,
@@ -223,7 +230,7 @@ async fn use_right(
     let grant = match sponsor {
         Sponsor::Key { key, digest } => {
             if !keys::consume_auth_key(tx, &key.id, &digest, now).await? {
-                let used = key.last_used.filter(|_| !key.reusable);
+                let used = key.last_used.filter(|_| key.is_used_up());
                 let (end, ago) = key_end(key.revoked, used, key.expires, now);
                 let id = key.id;
                 return Err(EnrolError::KeyEnded { id, end, ago });
@@ -283,7 +290,7 @@ async fn add_device(
         barred: None,
         expires: None,
         version: String::new(),
-        ephemeral_secs: None,
+        ephemeral_secs: grant.ephemeral_secs,
         offline_since: UnixTime::from_secs(now_ms / 1_000),
         created: UnixTime::from_secs(now_ms / 1_000),
         places: Vec::new(),

@@ -16,7 +16,8 @@ use crate::presence::Transition;
 use crate::renaming;
 use crate::roster;
 use crate::store::{
-    StoreError, changes, devices, former_names, invitations, keys, sessions, trust_rules,
+    StoreError, changes, device_rights, devices, former_names, invitations, keys, sessions,
+    trust_rules,
 };
 use overlan_protocol::UnixTime;
 use overlan_protocol::api::Bar;
@@ -231,7 +232,7 @@ async fn next_end(deployment: &Deployment) -> Option<Duration> {
 async fn expire_devices(deployment: &Deployment) -> Result<(), StoreError> {
     let now = clock::wall();
     let mut tx = deployment.store.read().await?;
-    let expired = devices::expired(&mut tx, now, SWEEP_BATCH).await?;
+    let expired = device_rights::expired(&mut tx, now, SWEEP_BATCH).await?;
     drop(tx);
     for id in expired {
         let mut tx = deployment.store.write().await?;

@@ -15,7 +15,9 @@ use crate::netmaps::{Fact, OrgId};
 use crate::store::accounts::NetworkRow;
 use crate::store::devices::{self, Device};
 use crate::store::members::{self, Membership};
-use crate::store::{StoreError, Tx, accounts, changes, names, relays, runs, waiting};
+use crate::store::{
+    StoreError, Tx, accounts, changes, device_rights, names, relays, runs, waiting,
+};
 
 /// The reason why a device does not get into a network.
 #[derive(Debug, thiserror::Error)]
@@ -153,7 +155,7 @@ pub(crate) async fn bar(
     now: UnixTime,
 ) -> Result<(), StoreError> {
     let barred = Some(Barred { why, since: now });
-    devices::set_barred(tx, device.id, barred).await?;
+    device_rights::set_barred(tx, device.id, barred).await?;
     device.barred = barred;
     device.epoch = devices::bump_epoch(tx, device.id).await?;
     devices::revoke(tx, device, device.epoch, now).await?;
@@ -177,7 +179,7 @@ pub(crate) async fn admit(
     device: &mut Device,
     now: UnixTime,
 ) -> Result<(), StoreError> {
-    devices::set_barred(tx, device.id, None).await?;
+    device_rights::set_barred(tx, device.id, None).await?;
     device.barred = None;
     introduce(tx, device, now).await
 }

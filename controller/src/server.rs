@@ -60,7 +60,7 @@ pub(crate) async fn serve(listener: TcpListener, answers: Answers, stop: Cancell
                 let span = seat.span().clone();
                 let accepted = Accepted {
                     tcp,
-                    source: source(peer.ip()),
+                    address: peer.ip(),
                     seat: Arc::new(seat),
                     stop,
                 };
@@ -116,7 +116,7 @@ async fn refuse(tcp: TcpStream, acceptor: TlsAcceptor, refusal: NoRoom) {
 #[derive(Debug)]
 struct Accepted {
     tcp: TcpStream,
-    source: IpAddr,
+    address: IpAddr,
     seat: Arc<Seat>,
     stop: CancellationToken,
 }
@@ -124,7 +124,7 @@ struct Accepted {
 async fn handle(accepted: Accepted, answers: Answers) {
     let Accepted {
         tcp,
-        source,
+        address,
         seat,
         stop,
     } = accepted;
@@ -139,7 +139,8 @@ async fn handle(accepted: Accepted, answers: Answers) {
     };
     let channel = Channel {
         exporter: tls::exporter(&stream),
-        source,
+        address,
+        source: source(address),
         seat: seat.clone(),
     };
     let requests = Arc::new(Requests::default());

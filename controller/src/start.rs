@@ -21,6 +21,7 @@ use crate::changelog::{self, ChangeLog};
 use crate::config::Config;
 use crate::data_dir::{self, DirError};
 use crate::deployment::Deployment;
+use crate::enrol::DeviceLimits;
 use crate::heartbeat::Heartbeats;
 use crate::key_file::FileError;
 use crate::oidc::Issuers;
@@ -245,6 +246,10 @@ pub(crate) async fn open(config: Config, names: &[String]) -> Result<Opened, Sta
         domain: config.domain,
         timings: config.timings,
         sign_up: config.sign_up,
+        device_limits: DeviceLimits {
+            per_organisation: config.devices_per_organisation,
+            per_person: config.devices_per_person,
+        },
         presence_changed: Default::default(),
         ends_changed: Default::default(),
         runs: begun.runs,

@@ -7,6 +7,7 @@
 pub(crate) mod accounts;
 pub(crate) mod changes;
 pub(crate) mod copies;
+pub(crate) mod device_rights;
 pub(crate) mod devices;
 pub(crate) mod dns;
 pub(crate) mod former_names;
@@ -252,76 +253,15 @@ fn pool(connections: u32) -> SqlitePoolOptions {
         })
 }
 
-/// Returns all changes ever made to the tables, in order. Changes of a release stay as they are.
+/// Returns all changes ever made to the tables, in order.
 fn migrations() -> Vec<Migration> {
-    let step = |version, name: &'static str, sql: &'static str| {
-        let (name, sql) = (name.into(), sql.into_sql_str());
-        Migration::new(version, name, MigrationType::Simple, sql, false)
-    };
-    vec![
-        step(1, "init", include_str!("../migrations/0001_init.sql")),
-        step(10, "dns", include_str!("../migrations/0010_dns.sql")),
-        step(
-            11,
-            "networks",
-            include_str!("../migrations/0011_networks.sql"),
-        ),
-        step(12, "routes", include_str!("../migrations/0012_routes.sql")),
-        step(
-            20,
-            "route names",
-            include_str!("../migrations/0020_route_names.sql"),
-        ),
-        step(
-            21,
-            "waiting",
-            include_str!("../migrations/0021_waiting.sql"),
-        ),
-        step(100, "names", include_str!("../migrations/0100_names.sql")),
-        step(
-            101,
-            "sessions",
-            include_str!("../migrations/0101_sessions.sql"),
-        ),
-        step(150, "runs", include_str!("../migrations/0150_runs.sql")),
-        step(
-            170,
-            "owner notes",
-            include_str!("../migrations/0170_owner_notes.sql"),
-        ),
-        step(200, "people", include_str!("../migrations/0200_people.sql")),
-        step(
-            201,
-            "invitations",
-            include_str!("../migrations/0201_invitations.sql"),
-        ),
-        step(
-            202,
-            "password resets",
-            include_str!("../migrations/0202_password_resets.sql"),
-        ),
-        step(
-            220,
-            "trust rules",
-            include_str!("../migrations/0220_trust_rules.sql"),
-        ),
-        step(
-            221,
-            "trust rule tags",
-            include_str!("../migrations/0221_trust_rule_tags.sql"),
-        ),
-        step(230, "tags", include_str!("../migrations/0230_tags.sql")),
-        step(
-            231,
-            "former names",
-            include_str!("../migrations/0231_former_names.sql"),
-        ),
-        step(
-            232,
-            "device rights",
-            include_str!("../migrations/0232_device_rights.sql"),
-        ),
-    ]
+    let steps = STEPS.iter();
+    steps
+        .map(|(version, name, sql)| {
+            let sql = (*sql).into_sql_str();
+            Migration::new(*version, (*name).into(), MigrationType::Simple, sql, false)
+        })
+        .collect()
 }
 
 /// Reads a setting.
@@ -410,6 +350,77 @@ fn signed(number: u64) -> i64 {
 fn damaged(column: &'static str) -> StoreError {
     StoreError::Failed(format!("column {column} is not readable"))
 }
+
+/// All steps: number, name, statements. Those of a release stay as they are.
+const STEPS: &[(i64, &str, &str)] = &[
+    (1, "init", include_str!("../migrations/0001_init.sql")),
+    (10, "dns", include_str!("../migrations/0010_dns.sql")),
+    (
+        11,
+        "networks",
+        include_str!("../migrations/0011_networks.sql"),
+    ),
+    (12, "routes", include_str!("../migrations/0012_routes.sql")),
+    (
+        20,
+        "route names",
+        include_str!("../migrations/0020_route_names.sql"),
+    ),
+    (
+        21,
+        "waiting",
+        include_str!("../migrations/0021_waiting.sql"),
+    ),
+    (100, "names", include_str!("../migrations/0100_names.sql")),
+    (
+        101,
+        "sessions",
+        include_str!("../migrations/0101_sessions.sql"),
+    ),
+    (150, "runs", include_str!("../migrations/0150_runs.sql")),
+    (
+        170,
+        "owner notes",
+        include_str!("../migrations/0170_owner_notes.sql"),
+    ),
+    (200, "people", include_str!("../migrations/0200_people.sql")),
+    (
+        201,
+        "invitations",
+        include_str!("../migrations/0201_invitations.sql"),
+    ),
+    (
+        202,
+        "password resets",
+        include_str!("../migrations/0202_password_resets.sql"),
+    ),
+    (
+        220,
+        "trust rules",
+        include_str!("../migrations/0220_trust_rules.sql"),
+    ),
+    (
+        221,
+        "trust rule tags",
+        include_str!("../migrations/0221_trust_rule_tags.sql"),
+    ),
+    (230, "tags", include_str!("../migrations/0230_tags.sql")),
+    (
+        231,
+        "former names",
+        include_str!("../migrations/0231_former_names.sql"),
+    ),
+    (
+        232,
+        "device rights",
+        include_str!("../migrations/0232_device_rights.sql"),
+    ),
+    (
+        233,
+        "key limits",
+        include_str!("../migrations/0233_key_limits.sql"),
+    ),
+];
 
 /// Most rows in one list: some 3 MB of JSON.
 pub(crate) const LIST_MAX: u32 = 10_000;

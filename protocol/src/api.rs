@@ -33,8 +33,8 @@ pub use device_list::{
 };
 pub use devices::{
     AUTH_KEY_LIFE_MAX_SECS, AUTH_KEY_LIFE_SECS, AuthKeyRequest, AuthKeyResponse, AuthKeySummary,
-    Credential, DeviceReport, DeviceSummary, EnrolRequest, EnrolResponse, NamePolicy, TagRequest,
-    TicketResponse,
+    Credential, DeviceReport, DeviceSummary, EPHEMERAL_MAX_SECS, EPHEMERAL_MIN_SECS, EnrolRequest,
+    EnrolResponse, KEY_SOURCES_MAX, NamePolicy, TagRequest, TicketResponse,
 };
 pub use invitations::{
     INVITATION_LIFE_MAX_SECS, INVITATION_LIFE_SECS, INVITATION_PREFIX, InvitationAcceptRequest,

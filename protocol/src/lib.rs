@@ -33,6 +33,8 @@ pub mod name;
 
 pub mod policy;
 
+pub mod source_range;
+
 pub mod tag;
 
 pub mod dns;

@@ -97,6 +97,12 @@ pub(crate) struct ControllerServeArgs {
     /// Domain of all names in the overlay: host.network.DOMAIN
     #[arg(long, env = "OVERLAN_DOMAIN", default_value = "overlan.internal")]
     domain: String,
+    /// Most devices that one organisation may have [default: no limit]
+    #[arg(long, env = "OVERLAN_DEVICES_PER_ORGANISATION", value_name = "N")]
+    devices_per_organisation: Option<u32>,
+    /// Most devices that one person may enrol by logging in [default: no limit]
+    #[arg(long, env = "OVERLAN_DEVICES_PER_PERSON", value_name = "N")]
+    devices_per_person: Option<u32>,
     /// Loopback address for /metrics, /healthz and /readyz, without authentication
     #[arg(
         long,
@@ -187,6 +193,8 @@ async fn serve(args: ControllerServeArgs) -> Result<(), Failure> {
         public_address: args.public_address,
         domain: args.domain,
         metrics: args.metrics,
+        devices_per_organisation: args.devices_per_organisation,
+        devices_per_person: args.devices_per_person,
         issuer_addresses: args.issuer_addresses,
         sign_up: args.sign_up,
         ..Config::new(args.listen, data_dir)

@@ -100,6 +100,25 @@ fn names_and_addresses_mean_devices() {
 }
 
 #[test]
+fn a_networks_old_name_means_the_same_until_it_ends() {
+    let mut netmap = netmap();
+    let old = ["web.home.overlan.lan", "WEB.Home.overlan.lan.", "web.home"];
+    for text in old {
+        assert_ne!(ask(&netmap, text), Ok(WEB), "{text}");
+    }
+    netmap.networks.get_mut(&DEMO).unwrap().dns.former = vec!["home".to_owned()];
+    for text in old {
+        assert_eq!(ask(&netmap, text), Ok(WEB), "{text}");
+    }
+    let ghost = ask(&netmap, "ghost.home.overlan.lan");
+    assert_eq!(ghost, Err(NameError::Unknown));
+    // The name that a network has now counts before one that another had.
+    netmap.networks.insert(LAB, network("home", 0x1001));
+    let web = ask(&netmap, "web.home.overlan.lan").unwrap();
+    assert_eq!(web.network, LAB);
+}
+
+#[test]
 fn what_means_no_device_says_why() {
     let netmap = netmap();
     for (text, error) in [

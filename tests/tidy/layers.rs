@@ -91,6 +91,7 @@ const SHELLS: &[&str] = &[
     "controller/src/store/accounts.rs",
     "controller/src/store/changes.rs",
     "controller/src/store/copies.rs",
+    "controller/src/store/device_rights.rs",
     "controller/src/store/devices.rs",
     "controller/src/store/dns.rs",
     "controller/src/store/former_names.rs",

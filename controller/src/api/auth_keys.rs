@@ -8,7 +8,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use overlan_protocol::api::{
     AUTH_KEY_LIFE_MAX_SECS, AUTH_KEY_LIFE_SECS, AuthKeyRequest, AuthKeyResponse, AuthKeySummary,
-    ProblemKind,
+    EPHEMERAL_MAX_SECS, EPHEMERAL_MIN_SECS, KEY_SOURCES_MAX, ProblemKind,
 };
 use overlan_protocol::tag::TAGS_MAX;
 use overlan_protocol::ticket::NETWORKS_MAX;
@@ -39,11 +39,7 @@ pub(super) async fn make(
         )));
     }
     let note = plain_text("the note", &request.note, 0, NOTE_MAX)?;
-    if request.tags.len() > TAGS_MAX {
-        return Err(Refusal::bad_request(format!(
-            "a device can have {TAGS_MAX} tags, so a key cannot give more"
-        )));
-    }
+    check_limits(&request)?;
     let now = clock::wall();
     let mut tx = deployment.store.write().await?;
     let networks = networks_named(&mut tx, person.org, &request.networks).await?;
@@ -53,8 +49,8 @@ pub(super) async fn make(
         id: named.id,
         org: person.org,
         networks: networks.iter().map(|network| network.id).collect(),
-        reusable: request.reusable,
-        ephemeral: request.ephemeral,
+        reusable: request.reusable || request.max_uses.is_some_and(|most| most > 1),
+        ephemeral: request.ephemeral || request.ephemeral_secs.is_some(),
         approval: request.approval,
         on_name_taken: request.on_name_taken,
         expires: now + Duration::from_secs(life),
@@ -62,6 +58,10 @@ pub(super) async fn make(
         revoked: None,
         note,
         tags: request.tags,
+        uses: 0,
+        max_uses: request.max_uses,
+        sources: request.sources,
+        ephemeral_secs: request.ephemeral_secs,
     };
     keys::insert_auth_key(&mut tx, &key, &named.digest, now).await?;
     people::note_auth_key(&mut tx, &key.id, person.account).await?;
@@ -87,9 +87,38 @@ pub(super) async fn make(
                 revoked: false,
                 note: key.note,
                 tags: key.tags,
+                max_uses: key.max_uses,
+                sources: key.sources,
+                ephemeral_secs: key.ephemeral_secs,
             },
         },
     ))
+}
+
+fn check_limits(request: &AuthKeyRequest) -> Result<(), Refusal> {
+    if request.tags.len() > TAGS_MAX {
+        return Err(Refusal::bad_request(format!(
+            "a device can have {TAGS_MAX} tags, so a key cannot give more"
+        )));
+    }
+    if request.max_uses == Some(0) {
+        return Err(Refusal::bad_request("a key may be used once at least"));
+    }
+    if request.sources.len() > KEY_SOURCES_MAX {
+        return Err(Refusal::bad_request(format!(
+            "a key may be for {KEY_SOURCES_MAX} ranges of addresses at most"
+        )));
+    }
+    let lives = EPHEMERAL_MIN_SECS..=EPHEMERAL_MAX_SECS;
+    if request
+        .ephemeral_secs
+        .is_some_and(|secs| !lives.contains(&secs))
+    {
+        return Err(Refusal::bad_request(format!(
+            "an ephemeral device may be offline for {EPHEMERAL_MIN_SECS} to {EPHEMERAL_MAX_SECS} s"
+        )));
+    }
+    Ok(())
 }
 
 pub(super) async fn list(

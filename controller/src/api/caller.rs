@@ -51,6 +51,10 @@ pub(super) struct ProvenDevice(pub(super) Option<Device>);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Source(pub(super) IpAddr);
 
+/// The address that the connection comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FromAddress(pub(super) IpAddr);
+
 /// A relay that proved its key on this connection.
 #[derive(Debug, Clone)]
 pub(super) struct RelayCaller(pub(super) RelayRow);
@@ -211,6 +215,14 @@ impl FromRequestParts<Arc<Deployment>> for ProvenDevice {
         // A caller without a valid proof is a stranger, and no worse.
         let device = DeviceCaller::calling(parts, deployment).await;
         Ok(Self(device.ok().map(|DeviceCaller(device)| device)))
+    }
+}
+
+impl FromRequestParts<Arc<Deployment>> for FromAddress {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Deployment>) -> Result<Self, Refusal> {
+        Ok(Self(channel(parts)?.address))
     }
 }
 

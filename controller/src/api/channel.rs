@@ -11,7 +11,9 @@ use crate::seats::Seat;
 #[derive(Debug, Clone)]
 pub(crate) struct Channel {
     pub(crate) exporter: Exporter,
-    /// The address that it comes from, as connections are counted.
+    /// The address that it comes from.
+    pub(crate) address: IpAddr,
+    /// The same, as connections are counted.
     pub(crate) source: IpAddr,
     pub(crate) seat: Arc<Seat>,
 }

@@ -18,7 +18,7 @@ use super::problem::Refusal;
 use crate::clock;
 use crate::deployment::Deployment;
 use crate::roster;
-use crate::store::devices;
+use crate::store::{device_rights, devices};
 
 pub(super) async fn ticket(
     State(deployment): State<Arc<Deployment>>,
@@ -51,7 +51,7 @@ pub(super) async fn netmap(
             devices::bump_attach_epoch(&mut tx, device.id).await?;
         }
         if let Some(version) = version {
-            devices::set_version(&mut tx, device.id, version).await?;
+            device_rights::set_version(&mut tx, device.id, version).await?;
         }
         deployment.store.commit(tx).await?;
     }

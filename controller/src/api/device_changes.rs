@@ -24,8 +24,8 @@ use crate::clock;
 use crate::deployment::Deployment;
 use crate::renaming::{self, RenameError};
 use crate::roster;
-use crate::store::devices::{self, Device};
-use crate::store::{Tx, tags};
+use crate::store::devices::Device;
+use crate::store::{Tx, device_rights, tags};
 
 /// The id in the path of a request.
 type WhichDevice = Result<Path<DeviceId>, PathRejection>;
@@ -159,7 +159,7 @@ pub(super) async fn enable(
         return changing.end(&deployment, None).await;
     };
     if barred.why == Bar::Expired {
-        devices::set_expiry(tx, device.id, None).await?;
+        device_rights::set_expiry(tx, device.id, None).await?;
         device.expires = None;
     }
     roster::admit(tx, device, *now).await?;
@@ -186,7 +186,7 @@ pub(super) async fn expire(
     let mut changing = Changing::begin(&deployment, &person, id).await?;
     let Changing { tx, device, now } = &mut changing;
     device.expires = in_secs.map(|secs| *now + Duration::from_secs(secs));
-    devices::set_expiry(tx, device.id, device.expires).await?;
+    device_rights::set_expiry(tx, device.id, device.expires).await?;
     let called = device.called();
     let what = match in_secs {
         Some(0) if device.barred.is_none() => {

@@ -1,6 +1,7 @@
 //! `/v1/enrol`: a device comes in by an auth key, a login or the token of a job. [`crate::enrol`]
 //! decides by what right, and into which networks.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,10 +10,11 @@ use overlan_protocol::Exporter;
 use overlan_protocol::UnixTime;
 use overlan_protocol::api::{Credential, EnrolRequest, EnrolResponse, ProblemKind};
 use overlan_protocol::proof::{enrolment_message, tunnel_key_message};
+use overlan_protocol::source_range::SourceRange;
 
 use super::body::{Json, plain_text};
-use super::caller::{Person, ThisChannel, check_signature, device_barred, person};
-use super::changed::Changed;
+use super::caller::{FromAddress, Person, ThisChannel, check_signature, device_barred, person};
+use super::changed::{Changed, and};
 use super::networks::{unknown_network, unknown_network_among};
 use super::problem::Refusal;
 use crate::auth::{AUTH_KEY_PREFIX, NamedSecret};
@@ -22,13 +24,15 @@ use crate::enrol::{
     self, ClaimRefusal, EnrolError, FirstPlace, GrantError, KeyKind, Sponsor, Workload,
     WorkloadError,
 };
+use crate::store::Tx;
 use crate::store::devices::Device;
-use crate::store::{Tx, keys};
+use crate::store::keys::{self, AuthKey};
 
 /// Enrols the device, or returns its place if it is enrolled already.
 pub(super) async fn enrol(
     State(deployment): State<Arc<Deployment>>,
     ThisChannel(exporter): ThisChannel,
+    FromAddress(address): FromAddress,
     Json(request): Json<EnrolRequest>,
 ) -> Result<Changed<EnrolResponse>, Refusal> {
     check_keys(&request, &exporter)?;
@@ -47,7 +51,7 @@ pub(super) async fn enrol(
         }
     };
     let mut tx = deployment.store.write().await?;
-    let sponsor = sponsor(&mut tx, presented).await?;
+    let sponsor = sponsor(&mut tx, presented, address).await?;
     if let Some((mut device, first)) = enrol::find(&mut tx, &sponsor, &request).await? {
         if device.expires.is_some() {
             let by = enrol::renew(&mut tx, sponsor, &mut device, now).await?;
@@ -84,16 +88,32 @@ enum Presented {
     Job(Box<Workload>),
 }
 
-async fn sponsor(tx: &mut Tx, presented: Presented) -> Result<Sponsor, Refusal> {
+async fn sponsor(tx: &mut Tx, presented: Presented, address: IpAddr) -> Result<Sponsor, Refusal> {
     match presented {
         Presented::Login(Person { org, account, .. }) => Ok(Sponsor::Person { org, account }),
         Presented::Job(workload) => Ok(Sponsor::Workload(workload)),
         Presented::Key(NamedSecret { id, digest }) => {
             let key = keys::auth_key(tx, &id, &digest).await?;
             let key = key.ok_or_else(|| Refusal::key_unknown(KeyKind::AuthKey))?;
+            if !key.may_come_from(address) {
+                return Err(elsewhere(&key, address));
+            }
             Ok(Sponsor::Key { key, digest })
         }
     }
+}
+
+fn elsewhere(key: &AuthKey, address: IpAddr) -> Refusal {
+    let from = and(key.sources.iter().map(SourceRange::to_string));
+    Refusal::new(
+        ProblemKind::Forbidden,
+        &format!(
+            "auth key {} does not work from {}",
+            key.id,
+            address.to_canonical()
+        ),
+        format!("it was made for {from}; an admin makes another one"),
+    )
 }
 
 fn answer(

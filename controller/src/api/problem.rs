@@ -108,7 +108,7 @@ impl Refusal {
             KeyEnd::Used => (
                 ProblemKind::KeyUsed,
                 "was already used",
-                format!("{secs} s ago, and it works only once; make {other}"),
+                format!("{secs} s ago, as often as it may be; make {other}"),
             ),
             KeyEnd::Expired => (
                 ProblemKind::KeyExpired,
@@ -150,6 +150,15 @@ impl From<QuotaError> for Refusal {
             QuotaError::WaitingOfKey => {
                 "an admin approves or removes some, or makes another key; `overlan admin device \
                  list` shows the waiting ones"
+            }
+            QuotaError::DevicesOfOrg { .. } => {
+                "an admin removes one that is not needed: `overlan admin device list --sort \
+                 last-seen`, then `overlan admin device remove NAME`; or the controller's operator \
+                 raises --devices-per-organisation"
+            }
+            QuotaError::DevicesOfPerson { .. } => {
+                "remove one that is not needed: `overlan logout` on it, or `overlan admin device \
+                 remove NAME`; or the controller's operator raises --devices-per-person"
             }
             QuotaError::AuthKeys => {
                 "ended keys leave the list 90 days after their end; `overlan admin auth-key list` \

@@ -32,6 +32,8 @@ pub(crate) struct Grant {
     pub(super) note: String,
     /// Tags that the device gets.
     pub(super) tags: BTreeSet<Tag>,
+    /// Seconds for which it may be offline, if it is ephemeral; none is the controller's own time.
+    pub(super) ephemeral_secs: Option<u64>,
     /// The key, rule or login that authorised the device, as people call it.
     pub(super) by: String,
     /// The name of the device, if it is not the device's own choice.
@@ -80,6 +82,7 @@ impl Grant {
             on_name_taken: NamePolicy::default(),
             note: String::new(),
             tags: BTreeSet::new(),
+            ephemeral_secs: None,
             by: format!("login of {email}"),
             hostname: None,
             ends: None,
@@ -104,6 +107,7 @@ impl Grant {
             by: format!("auth key {}", noted(&key.id, &key.note)),
             note: key.note,
             tags: key.tags,
+            ephemeral_secs: key.ephemeral_secs,
             right: Right::Key(key.id),
             hostname: None,
             ends: None,
@@ -129,6 +133,7 @@ impl Grant {
             on_name_taken: NamePolicy::default(),
             note: format!("trust rule {}", rule.name),
             tags: rule.tags,
+            ephemeral_secs: None,
             by: format!("trust rule {}", rule.name),
             hostname,
             ends: Some(now + rule.lifetime),

@@ -13,6 +13,12 @@ pub(crate) enum QuotaError {
     /// Devices of one key that wait for an approval.
     #[error("{WAITING_OF_KEY_MAX} devices of this key already wait for approval")]
     WaitingOfKey,
+    /// Devices of the organisation, by the operator's setting.
+    #[error("the organisation has {have} devices, and {limit} are its limit")]
+    DevicesOfOrg { limit: u32, have: u32 },
+    /// Devices of the person, by the operator's setting.
+    #[error("this person has {have} devices, and {limit} are the limit of one person")]
+    DevicesOfPerson { limit: u32, have: u32 },
     /// Auth keys of the organisation.
     #[error("the organisation has {AUTH_KEYS_MAX} auth keys, which is the most it may have")]
     AuthKeys,
@@ -34,6 +40,36 @@ pub(crate) enum RelayNameError {
     Online,
     /// No relay has the name, and the organisation has no room for another one.
     Full,
+}
+
+/// The numbers of devices that the operator allows; none is no limit.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct DeviceLimits {
+    pub(crate) per_organisation: Option<u32>,
+    pub(crate) per_person: Option<u32>,
+}
+
+/// Decides whether one more device may be enrolled, beside `of_org` of its organisation and
+/// `of_person` of the person who enrols it.
+pub(crate) fn one_more_device(
+    limits: DeviceLimits,
+    of_org: u32,
+    of_person: u32,
+) -> Result<(), QuotaError> {
+    let full = |limit: Option<u32>, have| limit.filter(|limit| have >= *limit);
+    if let Some(limit) = full(limits.per_organisation, of_org) {
+        return Err(QuotaError::DevicesOfOrg {
+            limit,
+            have: of_org,
+        });
+    }
+    if let Some(limit) = full(limits.per_person, of_person) {
+        return Err(QuotaError::DevicesOfPerson {
+            limit,
+            have: of_person,
+        });
+    }
+    Ok(())
 }
 
 /// Decides whether one more device may wait for approval, beside `of_org` devices of its
@@ -140,6 +176,24 @@ mod tests {
         assert_eq!(replaced.unwrap().name, "old");
         let online = relay_named("relay1", &known).unwrap_err();
         assert_eq!(online, RelayNameError::Online);
+    }
+
+    #[test]
+    fn a_plan_with_three_devices_takes_three_and_says_how_many_there_are() {
+        let limits = DeviceLimits {
+            per_organisation: Some(3),
+            per_person: Some(2),
+        };
+        assert_eq!(one_more_device(limits, 2, 1), Ok(()));
+        let full = one_more_device(limits, 3, 0).unwrap_err();
+        let text = "the organisation has 3 devices, and 3 are its limit";
+        assert_eq!(full.to_string(), text);
+        let own = one_more_device(limits, 2, 2).unwrap_err();
+        assert_eq!(own, QuotaError::DevicesOfPerson { limit: 2, have: 2 });
+        assert_eq!(
+            one_more_device(DeviceLimits::default(), 1_000, 1_000),
+            Ok(())
+        );
     }
 
     #[test]

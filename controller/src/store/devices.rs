@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use overlan_protocol::UnixTime;
-use overlan_protocol::api::{Bar, Barred};
+use overlan_protocol::api::Barred;
 use overlan_protocol::key::{DeviceId, IdentityKey, NetworkId, RelayId, TunnelKey};
 use overlan_protocol::netmap::Owner;
 use overlan_protocol::tag::Tag;
@@ -13,7 +13,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::members::{self, Membership};
 use super::{
-    StoreError, Tx, accounts, damaged, parsed, relay_list, seconds, signed, tags, time,
+    StoreError, Tx, accounts, device_rights, parsed, relay_list, seconds, signed, tags, time,
     time_or_none, unsigned,
 };
 use crate::netmaps::{Member, OrgId, Viewer};
@@ -277,63 +277,6 @@ pub(crate) async fn set_hostname(
     Ok(())
 }
 
-/// Bars a device, or admits it again.
-pub(crate) async fn set_barred(
-    tx: &mut Tx,
-    id: DeviceId,
-    barred: Option<Barred>,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE devices SET barred = ?, barred_since = ? WHERE id = ?")
-        .bind(barred.map(|barred| barred.why.to_string()))
-        .bind(barred.map(|barred| seconds(barred.since)))
-        .bind(id.to_string())
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
-}
-
-/// Writes the time by which a device has to prove its right again.
-pub(crate) async fn set_expiry(
-    tx: &mut Tx,
-    id: DeviceId,
-    expires: Option<UnixTime>,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE devices SET expires = ? WHERE id = ?")
-        .bind(expires.map(seconds))
-        .bind(id.to_string())
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
-}
-
-/// Returns devices whose right ended by `now` and that still take part, at most `limit`.
-pub(crate) async fn expired(
-    tx: &mut Tx,
-    now: UnixTime,
-    limit: u32,
-) -> Result<Vec<DeviceId>, StoreError> {
-    let rows = sqlx::query("SELECT id FROM devices WHERE barred IS NULL AND expires <= ? LIMIT ?")
-        .bind(seconds(now))
-        .bind(limit)
-        .fetch_all(&mut **tx)
-        .await?;
-    rows.iter().map(|row| parsed(row, "id")).collect()
-}
-
-/// Writes the version of a device's program.
-pub(crate) async fn set_version(
-    tx: &mut Tx,
-    id: DeviceId,
-    version: &str,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE devices SET version = ? WHERE id = ?")
-        .bind(version)
-        .bind(id.to_string())
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
-}
-
 /// Writes the relays of a device.
 pub(crate) async fn set_relays(
     tx: &mut Tx,
@@ -464,7 +407,7 @@ fn device(row: &SqliteRow) -> Result<Device, StoreError> {
         key_note: row.try_get("key_note")?,
         account: row.try_get("account_id")?,
         tags: BTreeSet::new(),
-        barred: barred(row)?,
+        barred: device_rights::barred(row)?,
         expires: time_or_none(row, "expires")?,
         version: row.try_get("version")?,
         ephemeral_secs: row
@@ -474,18 +417,6 @@ fn device(row: &SqliteRow) -> Result<Device, StoreError> {
         created: time(row, "created")?,
         places: Vec::new(),
     })
-}
-
-fn barred(row: &SqliteRow) -> Result<Option<Barred>, StoreError> {
-    let why: Option<String> = row.try_get("barred")?;
-    let why = match why.as_deref() {
-        None => return Ok(None),
-        Some("disabled") => Bar::Disabled,
-        Some("expired") => Bar::Expired,
-        Some(_) => return Err(damaged("barred")),
-    };
-    let since = time_or_none(row, "barred_since")?.unwrap_or_default();
-    Ok(Some(Barred { why, since }))
 }
 
 fn relay_text(relays: &[RelayId]) -> String {

@@ -2,16 +2,18 @@
 //! wins.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use overlan_protocol::UnixTime;
 use overlan_protocol::api::{AuthKeySummary, NamePolicy};
 use overlan_protocol::key::{NetworkId, RelayId};
+use overlan_protocol::source_range::SourceRange;
 use overlan_protocol::tag::Tag;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::accounts::Digest;
-use super::{StoreError, Tx, damaged, parsed, seconds, tags, time, time_or_none, unsigned};
+use super::{StoreError, Tx, damaged, parsed, seconds, signed, tags, time, time_or_none, unsigned};
 use crate::netmaps::OrgId;
 
 /// An auth key without its secret.
@@ -32,6 +34,29 @@ pub(crate) struct AuthKey {
     pub(crate) note: String,
     /// Tags that its devices get.
     pub(crate) tags: BTreeSet<Tag>,
+    pub(crate) uses: u32,
+    /// Devices that it may enrol, if it is reusable.
+    pub(crate) max_uses: Option<u32>,
+    /// Addresses from which it may be used; none is everywhere.
+    pub(crate) sources: Vec<SourceRange>,
+    /// Seconds for which its ephemeral devices may be offline.
+    pub(crate) ephemeral_secs: Option<u64>,
+}
+
+impl AuthKey {
+    /// Says whether it enrolled as many devices as it may.
+    pub(crate) fn is_used_up(&self) -> bool {
+        match self.max_uses {
+            Some(most) => self.uses >= most,
+            None => !self.reusable && self.uses > 0,
+        }
+    }
+
+    /// Says whether it may be used from an address.
+    pub(crate) fn may_come_from(&self, address: IpAddr) -> bool {
+        let mut sources = self.sources.iter();
+        self.sources.is_empty() || sources.any(|range| range.contains(address))
+    }
 }
 
 /// A relay token without its secret.
@@ -51,8 +76,8 @@ pub(crate) async fn insert_auth_key(
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO auth_keys (id, org_id, secret, reusable, ephemeral, approval, on_name_taken,
-             expires, note, created)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             expires, note, created, max_uses, sources, ephemeral_secs)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(&key.id)
     .bind(key.org.0)
@@ -64,6 +89,9 @@ pub(crate) async fn insert_auth_key(
     .bind(seconds(key.expires))
     .bind(&key.note)
     .bind(seconds(now))
+    .bind(key.max_uses)
+    .bind(source_text(&key.sources))
+    .bind(key.ephemeral_secs.map(signed))
     .execute(&mut **tx)
     .await?;
     for network in &key.networks {
@@ -120,7 +148,7 @@ pub(crate) async fn consume_auth_key(
     let done = sqlx::query(
         "UPDATE auth_keys SET uses = uses + 1, last_used = ?3
          WHERE id = ?1 AND secret = ?2 AND expires > ?3 AND revoked IS NULL
-         AND (reusable = 1 OR uses = 0)",
+         AND (reusable = 1 OR uses = 0) AND (max_uses IS NULL OR uses < max_uses)",
     )
     .bind(id)
     .bind(&secret[..])
@@ -166,7 +194,10 @@ pub(crate) async fn auth_keys(
                 ephemeral: key.ephemeral,
                 approval: key.approval,
                 expires: key.expires,
-                uses: unsigned(row, "uses")?,
+                uses: key.uses,
+                max_uses: key.max_uses,
+                sources: key.sources,
+                ephemeral_secs: key.ephemeral_secs,
                 revoked: key.revoked.is_some(),
                 note: key.note,
             })
@@ -298,7 +329,26 @@ fn auth_key_row(row: &SqliteRow) -> Result<AuthKey, StoreError> {
         revoked: time_or_none(row, "revoked")?,
         note: row.try_get("note")?,
         tags: BTreeSet::new(),
+        uses: unsigned(row, "uses")?,
+        max_uses: row.try_get("max_uses")?,
+        sources: sources(row)?,
+        ephemeral_secs: row
+            .try_get::<Option<i64>, _>("ephemeral_secs")?
+            .map(i64::unsigned_abs),
     })
+}
+
+fn source_text(sources: &[SourceRange]) -> String {
+    let sources: Vec<String> = sources.iter().map(SourceRange::to_string).collect();
+    sources.join(",")
+}
+
+fn sources(row: &SqliteRow) -> Result<Vec<SourceRange>, StoreError> {
+    let text: String = row.try_get("sources")?;
+    let ranges = text.split(',').filter(|range| !range.is_empty());
+    ranges
+        .map(|range| range.parse().map_err(|_| damaged("sources")))
+        .collect()
 }
 
 fn policy_text(policy: NamePolicy) -> &'static str {

@@ -66,6 +66,10 @@ async fn put_key(
         revoked: None,
         note: String::new(),
         tags: Default::default(),
+        uses: 0,
+        max_uses: None,
+        sources: Vec::new(),
+        ephemeral_secs: None,
     };
     let mut tx = store.write().await.unwrap();
     keys::insert_auth_key(&mut tx, &key, &[7; 32], NOW)

@@ -46,6 +46,8 @@ pub(crate) struct Lab {
     metrics: Option<SocketAddr>,
     timings: Timings,
     sign_up: bool,
+    /// The operator's limit of devices of one organisation.
+    pub(crate) devices_max: Option<u32>,
     stop: CancellationToken,
     running: Option<JoinHandle<()>>,
 }
@@ -99,6 +101,7 @@ impl Lab {
             metrics: None,
             timings,
             sign_up: false,
+            devices_max: None,
             stop: CancellationToken::new(),
             running: None,
             dir,
@@ -124,6 +127,7 @@ impl Lab {
         let mut config = Config::new(listen, self.data_dir());
         config.domain = "overlan.lan".to_owned();
         config.timings = self.timings.clone();
+        config.devices_per_organisation = self.devices_max;
         config.metrics = Some(([127, 0, 0, 1], 0).into());
         config.sign_up = self.sign_up;
         config

@@ -15,6 +15,7 @@ mod device_changes;
 mod disk;
 mod enrolment;
 mod http;
+mod key_limits;
 mod lab;
 mod lineage;
 mod login;

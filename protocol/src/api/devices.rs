@@ -10,6 +10,7 @@ use crate::UnixTime;
 use crate::frame::Vni;
 use crate::key::{DeviceId, IdentityKey, RelayId, Secret, TunnelKey};
 use crate::netmap::Owner;
+use crate::source_range::SourceRange;
 use crate::tag::Tag;
 
 /// A device, for lists.
@@ -99,7 +100,26 @@ pub struct AuthKeyRequest {
     /// Tags that its devices get, at most [`crate::tag::TAGS_MAX`].
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tags: BTreeSet<Tag>,
+    /// Devices that it may enrol; `None` = as `reusable` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_uses: Option<u32>,
+    /// Addresses from which it may be used, at most [`KEY_SOURCES_MAX`] ranges; none = everywhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceRange>,
+    /// Seconds for which its ephemeral devices may be offline before they are removed, from
+    /// [`EPHEMERAL_MIN_SECS`] to [`EPHEMERAL_MAX_SECS`]; `None` = the controller's own time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ephemeral_secs: Option<u64>,
 }
+
+/// Most ranges of addresses of one auth key: an office, its branches, and a data centre.
+pub const KEY_SOURCES_MAX: usize = 16;
+
+/// Shortest time for which an ephemeral device may be offline, seconds: a restart takes no longer.
+pub const EPHEMERAL_MIN_SECS: u64 = 10;
+
+/// Longest such time, seconds: 30 days.
+pub const EPHEMERAL_MAX_SECS: u64 = 30 * 24 * 3_600;
 
 /// Default life of an auth key, seconds: one day.
 pub const AUTH_KEY_LIFE_SECS: u64 = 24 * 3_600;
@@ -154,6 +174,15 @@ pub struct AuthKeySummary {
     /// Tags that its devices get.
     #[serde(default)]
     pub tags: BTreeSet<Tag>,
+    /// Devices that it may enrol; `None` = as `reusable` says.
+    #[serde(default)]
+    pub max_uses: Option<u32>,
+    /// Addresses from which it may be used; none = everywhere.
+    #[serde(default)]
+    pub sources: Vec<SourceRange>,
+    /// Seconds for which its ephemeral devices may be offline; `None` = the controller's own time.
+    #[serde(default)]
+    pub ephemeral_secs: Option<u64>,
 }
 
 /// A device asks to be enrolled.

@@ -2,8 +2,13 @@
 //! controller decides what a key allows.
 
 use clap::{Args, Subcommand, ValueEnum};
+use overlan::program::status::age;
 use overlan_protocol::UnixTime;
-use overlan_protocol::api::{AuthKeyRequest, AuthKeyResponse, AuthKeySummary, NamePolicy, path};
+use overlan_protocol::api::{
+    AuthKeyRequest, AuthKeyResponse, AuthKeySummary, EPHEMERAL_MAX_SECS, EPHEMERAL_MIN_SECS,
+    NamePolicy, path,
+};
+use overlan_protocol::source_range::SourceRange;
 use overlan_protocol::tag::Tag;
 use overlan_transport::clock::wall;
 
@@ -33,9 +38,23 @@ pub(crate) struct CreateArgs {
     /// Let it enrol more than one device
     #[arg(long)]
     reusable: bool,
+    /// Let it enrol this many devices
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_uses: Option<u32>,
+    /// Addresses from which it works, such as 192.0.2.0/24; repeat it, or separate ranges by
+    /// commas, for several [default: everywhere]
+    #[arg(long = "from", value_delimiter = ',', value_name = "RANGE")]
+    sources: Vec<SourceRange>,
     /// Remove its devices some minutes after they go offline
     #[arg(long)]
     ephemeral: bool,
+    /// Remove its devices when they were offline for this time, such as 1h; implies --ephemeral
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = duration::within::<u64>(EPHEMERAL_MIN_SECS..=EPHEMERAL_MAX_SECS)
+    )]
+    ephemeral_for: Option<u64>,
     /// Require approval of each of its devices by an admin: `overlan admin device approve`
     #[arg(long)]
     approval: bool,
@@ -62,6 +81,8 @@ const CREATE_EXAMPLES: &str = "\
 Examples:
   overlan admin auth-key create > key.txt
   overlan admin auth-key create --reusable --ephemeral --expires 30d --tag ci --note 'CI runners'
+  For ten machines of one office:
+    overlan admin auth-key create --max-uses 10 --from 192.0.2.0/24
   Its devices join both networks:
     overlan admin auth-key create --network home --network acme
   Each device waits for `overlan admin device approve`:
@@ -108,6 +129,14 @@ pub(crate) struct RevokeArgs {
     state: StateArgs,
 }
 
+fn devices(key: &AuthKeySummary) -> String {
+    match (key.max_uses, key.reusable) {
+        (Some(most), true) => format!("{most} devices"),
+        (_, true) => "any number of devices".to_owned(),
+        (_, false) => "one device".to_owned(),
+    }
+}
+
 /// `overlan admin auth-key …`.
 pub(super) async fn run(command: AuthKeyCommand) -> Result<(), Failure> {
     match command {
@@ -132,6 +161,9 @@ async fn create_key(args: CreateArgs) -> Result<(), Failure> {
         on_name_taken: args.on_name_taken.into(),
         note: args.note,
         tags: args.tags.into_iter().collect(),
+        max_uses: args.max_uses,
+        sources: args.sources,
+        ephemeral_secs: args.ephemeral_for,
     };
     let made: AuthKeyResponse = connection
         .post(path::AUTH_KEYS, &request, api::WITHIN)
@@ -145,10 +177,7 @@ async fn create_key(args: CreateArgs) -> Result<(), Failure> {
         "Auth key {} for network {}: {}, ends {}. It is shown only once.",
         made.summary.id,
         made.summary.networks.join(" and "),
-        match made.summary.reusable {
-            true => "any number of devices",
-            false => "one device",
-        },
+        devices(&made.summary),
         end(made.summary.expires, wall()),
     ));
     output::answer(made.key.reveal())
@@ -185,16 +214,30 @@ const KEYS: List<7> = List {
 };
 
 fn key_row(key: &AuthKeySummary, now: UnixTime) -> [String; 7] {
+    let reusable = match (key.max_uses, key.reusable) {
+        (Some(most), true) => format!("{most} devices"),
+        (_, true) => "reusable".to_owned(),
+        (_, false) => "one-off".to_owned(),
+    };
+    let ephemeral = match key.ephemeral_secs {
+        Some(secs) => format!("ephemeral for {}", age(secs)),
+        None => "ephemeral".to_owned(),
+    };
+    let from = key.sources.iter().map(|range| format!("from {range}"));
     let words = [
-        Some(if key.reusable { "reusable" } else { "one-off" }),
-        key.ephemeral.then_some("ephemeral"),
-        key.approval.then_some("approval"),
+        Some(reusable),
+        key.ephemeral.then_some(ephemeral),
+        key.approval.then(|| "approval".to_owned()),
     ];
-    let kind: Vec<&str> = words.into_iter().flatten().collect();
-    let ends = match (key.revoked, key.reusable, key.uses) {
-        (true, ..) => "revoked".to_owned(),
-        (false, false, 1..) => "used".to_owned(),
-        (false, ..) => end(key.expires, now),
+    let kind: Vec<String> = words.into_iter().flatten().chain(from).collect();
+    let is_used_up = match key.max_uses {
+        Some(most) => key.uses >= most,
+        None => !key.reusable && key.uses > 0,
+    };
+    let ends = match (key.revoked, is_used_up) {
+        (true, _) => "revoked".to_owned(),
+        (false, true) => "used".to_owned(),
+        (false, false) => end(key.expires, now),
     };
     [
         key.id.clone(),
@@ -224,6 +267,9 @@ mod tests {
             revoked: false,
             note: "CI".to_owned(),
             tags: ["ci".parse().unwrap()].into(),
+            max_uses: None,
+            sources: Vec::new(),
+            ephemeral_secs: None,
         };
         let row = key_row(&key, UnixTime::EPOCH);
         assert_eq!(
@@ -249,6 +295,16 @@ mod tests {
             "used",
             "it lets nobody in any more"
         );
+        let few = AuthKeySummary {
+            max_uses: Some(5),
+            uses: 5,
+            sources: vec!["192.0.2.0/24".parse().unwrap()],
+            ephemeral_secs: Some(3_600),
+            ..key.clone()
+        };
+        let row = key_row(&few, UnixTime::EPOCH);
+        assert_eq!(row[2], "5 devices, ephemeral for 60 min, from 192.0.2.0/24");
+        assert_eq!(row[3], "used");
         let revoked = AuthKeySummary {
             revoked: true,
             ..key

@@ -20,6 +20,7 @@ struct Lab {
     dir: TempDir,
     join: JoinString,
     key: Secret,
+    owner: Secret,
     stop: CancellationToken,
     running: JoinHandle<()>,
 }
@@ -56,6 +57,7 @@ impl Lab {
             dir,
             join,
             key: key.key,
+            owner: done.session.session,
             stop,
             running,
         }
@@ -71,6 +73,15 @@ impl Lab {
         let controller = bind(&self.dir, self.join.server.port()).await;
         self.stop = CancellationToken::new();
         self.running = tokio::spawn(controller.run(self.stop.clone()));
+    }
+
+    async fn change(&self, member: &Member, what: &str) {
+        let mut connection = Connection::open(&self.join, WITHIN).await.unwrap();
+        connection.bearer(&self.owner);
+        let path = format!("{}/{}/{what}", path::DEVICES, member.device.device);
+        let nothing = serde_json::json!({});
+        let changed = connection.post::<_, serde_json::Value>(&path, &nothing, WITHIN);
+        changed.await.unwrap();
     }
 
     async fn member(&self, hostname: &str) -> Member {
@@ -226,6 +237,37 @@ async fn a_snapshot_comes_first_then_changes_and_the_end_writes_them_down() {
     let last = session.control.netmap().borrow().clone();
     session.end().await;
     assert_eq!(web.state.load_netmap().unwrap().as_ref(), Some(&*last));
+}
+
+#[tokio::test]
+async fn a_disabled_device_says_why_keeps_its_keys_and_comes_back_by_itself() {
+    let lab = Lab::start().await;
+    let web = lab.member("web").await;
+    let session = Session::start(web.control(None));
+    session
+        .until("a network", |map| !map.networks.is_empty())
+        .await;
+    lab.change(&web, "disable").await;
+    session
+        .until_health("the reason", |health| {
+            let Health::Barred { why, reason } = health else {
+                return false;
+            };
+            *why == Bar::Disabled && reason.contains("overlan admin device enable web.demo")
+        })
+        .await;
+    assert!(session.control.netmap().borrow().networks.is_empty());
+    assert!(web.state.load_device().unwrap().is_some());
+    lab.change(&web, "enable").await;
+    session
+        .until("its network again", |map| !map.networks.is_empty())
+        .await;
+    session
+        .until_health("connected", |health| {
+            matches!(health, Health::Connected { .. })
+        })
+        .await;
+    session.end().await;
 }
 
 #[tokio::test]

@@ -100,6 +100,29 @@ fn names_of_devices_have_addresses() {
 }
 
 #[test]
+fn an_old_name_of_a_network_is_an_alias_of_the_present_one() {
+    let mut netmap = netmap();
+    let missing = look_up(&netmap, "web.home.overlan.lan.", RecordType::A);
+    assert_missing(&missing, "overlan.lan.");
+    for network in netmap.networks.values_mut() {
+        network.dns.former = vec!["home".to_owned()];
+    }
+    let reply = look_up(&netmap, "web.home.overlan.lan.", RecordType::A);
+    let answers = texts(&reply.answers);
+    assert_eq!(answers, ["web.demo.overlan.lan.", "100.64.0.2"]);
+    assert!(reply.metadata.authoritative);
+    let alias = look_up(&netmap, "a.web.home.overlan.lan.", RecordType::CNAME);
+    assert_eq!(texts(&alias.answers), ["a.web.demo.overlan.lan."]);
+    let top = look_up(&netmap, "home.overlan.lan.", RecordType::NS);
+    assert_eq!(
+        texts(&top.answers),
+        ["demo.overlan.lan.", "demo.overlan.lan."]
+    );
+    let ghost = look_up(&netmap, "ghost.home.overlan.lan.", RecordType::A);
+    assert_eq!(ghost.metadata.response_code, ResponseCode::NXDomain);
+}
+
+#[test]
 fn tops_of_zones_have_soa_and_ns() {
     let netmap = netmap();
     for zone in [

@@ -37,6 +37,10 @@ fn key(networks: &[u32]) -> AuthKey {
         revoked: None,
         note: "ci".to_owned(),
         tags: Default::default(),
+        uses: 0,
+        max_uses: None,
+        sources: Vec::new(),
+        ephemeral_secs: None,
     }
 }
 
