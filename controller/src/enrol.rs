@@ -46,7 +46,7 @@ use crate::store::{StoreError, Tx, device_rights, members, relays, trust_rules};
 #[derive(Debug)]
 pub(crate) enum Sponsor {
     /// A key of this controller in whatever state, and the digest of its secret.
-    Key { key: AuthKey, digest: Digest },
+    Key { key: Box<AuthKey>, digest: Digest },
     /// The account of a person who is logged in.
     Person { org: OrgId, account: i64 },
     /// A job whose token a trust rule accepts.
@@ -236,7 +236,7 @@ async fn use_right(
                 return Err(EnrolError::KeyEnded { id, end, ago });
             }
             let networks = accounts::networks(tx, key.org).await?;
-            Grant::of_auth_key(key, networks, wanted)
+            Grant::of_auth_key(*key, networks, wanted)
         }
         Sponsor::Person { org, account } => {
             let networks = accounts::networks(tx, org).await?;

@@ -98,6 +98,7 @@ async fn sponsor(tx: &mut Tx, presented: Presented, address: IpAddr) -> Result<S
             if !key.may_come_from(address) {
                 return Err(elsewhere(&key, address));
             }
+            let key = Box::new(key);
             Ok(Sponsor::Key { key, digest })
         }
     }
