@@ -128,6 +128,8 @@ pub(crate) struct Cli {
     config: config::ConfigArgs,
     #[command(flatten)]
     upstream: upstream::UpstreamArgs,
+    #[command(flatten)]
+    token: api::TokenArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -355,6 +357,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
 async fn carry_out(cli: Cli) -> Result<ExitCode, Failure> {
     if cli.command.leaves_the_host() {
         upstream::decide(&cli.upstream)?;
+        api::decide(&cli.token)?;
     }
     let done = match cli.command {
         Command::Exec(args) => return exec::run(args).await,

@@ -4,12 +4,14 @@
 //! The people of an organisation have `people`, `organisations`, `invitations`, `resets` (of
 //! passwords) and `signup`.
 
+mod api_tokens;
 mod auth_keys;
 mod body;
 mod caller;
 mod certificates;
 mod changed;
 mod channel;
+mod describe;
 mod device;
 mod device_changes;
 mod device_networks;
@@ -18,11 +20,15 @@ mod dns;
 mod email;
 mod endpoint;
 mod enrol;
+mod etag;
 mod feed;
+mod idempotency;
 mod invitations;
 mod members;
 mod networks;
+mod openapi;
 mod organisations;
+mod pages;
 mod people;
 mod problem;
 mod relay;
@@ -49,6 +55,7 @@ use tracing::{Instrument, field};
 pub(crate) use axum::response::Response;
 
 pub(crate) use self::channel::Channel;
+pub use self::openapi::openapi;
 pub(crate) use self::setup::SETUP_TOKEN;
 
 use self::changed::What;

@@ -20,9 +20,9 @@ pub(crate) fn new_secret(prefix: &str) -> Secret {
 
 /// Returns the SHA-256 of a secret's text. The secrets have 256 random bits, so a slow hash would
 /// protect nothing.
-pub(crate) fn digest(text: &str) -> Digest {
+pub(crate) fn digest(text: impl AsRef<[u8]>) -> Digest {
     let mut out = [0; 32];
-    out.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+    out.copy_from_slice(digest::digest(&digest::SHA256, text.as_ref()).as_ref());
     out
 }
 
@@ -59,6 +59,8 @@ impl NamedSecret {
     }
 }
 
+/// Prefix of API tokens.
+pub(crate) const API_TOKEN_PREFIX: &str = "ovt_";
 /// Prefix of auth keys.
 pub(crate) const AUTH_KEY_PREFIX: &str = "ovk_";
 /// Prefix of relay tokens.
@@ -75,6 +77,11 @@ pub(crate) const SESSION_LIFE: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// The time between two notes of a session's last use, seconds: a request that reads must not cost
 /// a write each time.
 pub(crate) const SESSION_TOUCH: Duration = Duration::from_secs(300);
+
+/// The time between two notes of an API token's last use, seconds: the same reason.
+pub(crate) const API_TOKEN_TOUCH: Duration = Duration::from_secs(60);
+/// The time for which an API token that has expired is listed, and says so to its user, seconds.
+pub(crate) const API_TOKEN_KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// Bytes of the public id of a key or token.
 const ID_BYTES: usize = 6;

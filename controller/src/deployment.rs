@@ -21,6 +21,7 @@ use crate::heartbeat::Heartbeats;
 use crate::lineage::Runs;
 use crate::oidc::Issuers;
 use crate::presence::Presence;
+use crate::repeats::Repeats;
 use crate::report::Reports;
 use crate::store::{Store, StoreError, relays, runs};
 use crate::tickets::TicketSigner;
@@ -35,6 +36,7 @@ pub(crate) struct Deployment {
     pub(crate) hasher: Hasher,
     pub(crate) throttle: Mutex<Throttle>,
     pub(crate) budgets: Mutex<Budgets>,
+    pub(crate) repeats: Mutex<Repeats>,
     pub(crate) presence: Mutex<Presence>,
     pub(crate) heartbeats: Mutex<Heartbeats>,
     pub(crate) reports: Mutex<Reports>,

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::address::QUARANTINE;
-use crate::auth::SESSION_IDLE;
+use crate::auth::{API_TOKEN_KEPT, SESSION_IDLE};
 use crate::clock;
 use crate::deployment::Deployment;
 use crate::fleet;
@@ -16,8 +16,8 @@ use crate::presence::Transition;
 use crate::renaming;
 use crate::roster;
 use crate::store::{
-    StoreError, changes, device_rights, devices, former_names, invitations, keys, sessions,
-    trust_rules,
+    StoreError, api_tokens, changes, device_rights, devices, former_names, invitations, keys,
+    sessions, trust_rules,
 };
 use overlan_protocol::UnixTime;
 use overlan_protocol::api::Bar;
@@ -274,6 +274,7 @@ async fn prune(deployment: &Deployment) -> Result<(), StoreError> {
     // The key before a rotation ends at some time.
     fleet::announce_keys(&mut tx, &deployment.signer, now).await?;
     sessions::prune(&mut tx, now, SESSION_IDLE).await?;
+    api_tokens::prune(&mut tx, now, API_TOKEN_KEPT).await?;
     keys::prune(&mut tx, now - KEYS_KEPT).await?;
     trust_rules::prune(&mut tx, now - oidc::LEEWAY).await?;
     invitations::prune(&mut tx, now - INVITATIONS_KEPT, now).await?;

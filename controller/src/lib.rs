@@ -8,7 +8,7 @@
 //! - `config`, `reach`, `start`, `controller`, `data_dir`, `key_file`, `clock` bring it up and run
 //!   it.
 //! - `server`, `seats`, `limits`, `rate`, `budget`, `auth` decide who may connect, log in, and how
-//!   often.
+//!   often; `repeats` remembers requests that may come again.
 //! - `access` decides which role may do what; `api` has one file per resource, `table` with all
 //!   routes, and `feed`, one netmap stream.
 //! - `oidc` judges the tokens of identity providers.
@@ -62,6 +62,7 @@ mod reach;
 mod records;
 mod recovery;
 mod renaming;
+mod repeats;
 mod report;
 mod roster;
 mod seats;
@@ -70,6 +71,7 @@ mod start;
 mod store;
 mod tickets;
 
+pub use crate::api::openapi;
 pub use crate::backup::{Backup, BackupError, Restored, backup, restore, rotate_ticket_key};
 pub use crate::config::{Config, Timings};
 pub use crate::controller::Controller;

@@ -11,7 +11,7 @@ use crate::netmaps::{Fact, OrgId};
 use crate::roster;
 use crate::store::devices::Device;
 use crate::store::people::{self, Colleague};
-use crate::store::{StoreError, Tx, changes, devices, invitations, sessions};
+use crate::store::{StoreError, Tx, api_tokens, changes, devices, invitations, sessions};
 
 /// The fate of a person's devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(crate) async fn remove_person(
     let mut removed = PersonRemoved {
         email: person.email.clone(),
         logins: sessions::end_in(tx, org, account).await?,
-        api_tokens: 0,
+        api_tokens: api_tokens::remove_all(tx, org, account).await?,
         auth_keys: people::revoke_auth_keys(tx, org, account, now).await?,
         relay_tokens: people::remove_relay_tokens(tx, org, account).await?,
         invitations: invitations::revoke_of(tx, org, account, now).await?,

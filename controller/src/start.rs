@@ -241,6 +241,7 @@ pub(crate) async fn open(config: Config, names: &[String]) -> Result<Opened, Sta
         hasher,
         throttle: Default::default(),
         budgets: Default::default(),
+        repeats: Default::default(),
         reports: Default::default(),
         issuers: Issuers::new(config.issuer_addresses),
         domain: config.domain,

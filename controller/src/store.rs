@@ -5,6 +5,7 @@
 //! organisation, and who is in that stands in `people`; `invitations` lead there.
 
 pub(crate) mod accounts;
+pub(crate) mod api_tokens;
 pub(crate) mod changes;
 pub(crate) mod copies;
 pub(crate) mod device_rights;
@@ -393,6 +394,11 @@ const STEPS: &[(i64, &str, &str)] = &[
         202,
         "password resets",
         include_str!("../migrations/0202_password_resets.sql"),
+    ),
+    (
+        210,
+        "api tokens",
+        include_str!("../migrations/0210_api_tokens.sql"),
     ),
     (
         220,

@@ -10,6 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
+mod api_tokens;
 mod certificates;
 mod device_list;
 mod devices;
@@ -24,6 +25,10 @@ mod rights;
 mod sessions;
 mod trust_rules;
 
+pub use api_tokens::{
+    API_TOKEN_LIFE_MAX_SECS, API_TOKEN_LIFE_SECS, ApiTokenRequest, ApiTokenResponse,
+    ApiTokenSummary,
+};
 pub use certificates::{
     CertificateRequest, CertificateResponse, NAME_KEY_LEN, NameCertificate, NameKey,
     NamesCaResponse, name_key_message,
@@ -70,6 +75,7 @@ pub use trust_rules::{
 /// An RFC 9457 problem document, sent with content type [`PROBLEM_TYPE`] and every HTTP status from
 /// 400 on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {
     /// The kind of the problem, for programs.
     #[serde(rename = "type")]
@@ -91,6 +97,7 @@ pub const PROBLEM_TYPE: &str = "application/problem+json";
 
 /// Kinds of problems: one per thing that a program does differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ProblemKind {
     /// The request is malformed or a value is out of range.
@@ -133,6 +140,8 @@ pub enum ProblemKind {
     NameTaken,
     /// The account is in several organisations, or in none of the name that was given.
     ChooseOrganisation,
+    /// The request does not fit the present state; `detail` says what to do.
+    Conflict,
     /// No such network in the organisation.
     UnknownNetwork,
     /// Too many requests; see `retry_after_secs`.
@@ -148,6 +157,7 @@ pub enum ProblemKind {
 
 /// The controller's answer to [`path::HEALTH`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Health {
     /// `ok`.
     pub status: String,

@@ -131,6 +131,7 @@ impl<'de> Deserialize<'de> for Via {
 
 /// One record: a type and its value. Names in it are absolute, in lower case, without the last dot.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", content = "value", rename_all = "UPPERCASE")]
 pub enum Record {
     /// IPv4 address.
@@ -147,6 +148,7 @@ pub enum Record {
 
 /// The value of an SRV record (RFC 2782).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Srv {
     /// Lower ones are tried first.
     pub priority: u16,

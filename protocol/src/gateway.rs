@@ -16,6 +16,7 @@ use crate::{dns, host_port};
 /// Hosts that a gateway connects to: `10.1.0.0/16`, `10.1.2.3:5432`, `db.internal:5432`,
 /// `*.corp.internal`. Without a port, all ports.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct GatewayRoute {
     to: To,

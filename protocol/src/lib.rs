@@ -49,6 +49,9 @@ pub mod host_port;
 
 pub mod time;
 
+#[cfg(feature = "schema")]
+mod schema;
+
 pub use address::HostIndex;
 pub use host_port::HostPort;
 pub use time::{UnixTime, Utc};

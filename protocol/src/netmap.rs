@@ -87,6 +87,7 @@ pub struct Peer {
 
 /// By what right a device was enrolled.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Owner {
     /// A person, by email.

@@ -2,6 +2,7 @@
 //! how lists are shown; the controller decides what a person may do. What
 //! concerns people stands in `person`, `organisation` and `invitation`.
 
+mod api_token;
 mod auth_key;
 mod device;
 mod dns;
@@ -66,6 +67,9 @@ pub(crate) enum AdminCommand {
     /// Manage DNS records and private zones of a network
     #[command(subcommand)]
     Dns(dns::AdminDnsCommand),
+    /// Create, list and revoke tokens with which your programs call the API
+    #[command(subcommand, alias = "api-tokens")]
+    ApiToken(api_token::ApiTokenCommand),
 }
 
 const LIST_RELAYS: &str = "\
@@ -168,6 +172,7 @@ pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
         }
         AdminCommand::TrustRule(command) => trust_rule::run(command).await,
         AdminCommand::Dns(command) => dns::run(command).await,
+        AdminCommand::ApiToken(command) => api_token::run(command).await,
     }
 }
 
@@ -256,6 +261,17 @@ fn shorten_ids<const N: usize>(rows: &mut [[String; N]]) {
 /// Digits of an id that are shown, and that name a device: 32 bits distinguish some thousand
 /// devices.
 const SHORT_ID: usize = 8;
+
+/// A name or id that becomes a part of a request's path.
+fn path_part<'a>(what: &str, text: &'a str) -> Result<&'a str, Failure> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    match !text.is_empty() && text.bytes().all(fits) {
+        true => Ok(text),
+        false => Err(Failure::usage(format!(
+            "{text:?} is not the name or id of a {what}"
+        ))),
+    }
+}
 
 fn versioned<T: Serialize>(name: &str, value: &T) -> serde_json::Value {
     serde_json::json!({ "schema_version": 1, name: value })

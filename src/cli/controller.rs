@@ -45,7 +45,17 @@ pub(crate) enum ControllerCommand {
     /// Make an account an owner of an organisation, with a new password, if its owners are locked
     /// out; on the controller's machine, while it runs or not
     Recover(recover::RecoverArgs),
+    /// Print the OpenAPI 3.1 document of the API for people and programs
+    #[command(after_help = OPENAPI_EXAMPLES)]
+    Openapi,
 }
+
+const OPENAPI_EXAMPLES: &str = "\
+Examples:
+  overlan controller openapi > openapi.json
+  overlan controller openapi | jq -r '.paths | keys[]'
+
+A running controller answers GET /api/v1/openapi.json with the same.";
 
 #[derive(Debug, Args)]
 #[command(after_help = RESET_EXAMPLES)]
@@ -180,6 +190,7 @@ pub(crate) async fn run(command: ControllerCommand) -> Result<(), Failure> {
         }
         ControllerCommand::ResetPassword(args) => reset(args).await,
         ControllerCommand::Recover(args) => recover::run(args).await,
+        ControllerCommand::Openapi => output::json(&overlan_controller::openapi()),
     }
 }
 

@@ -3,6 +3,9 @@
 
 use clap::Command;
 use clap::builder::Resettable;
+use overlan_protocol::api::JoinString;
+
+use crate::cli::exit::Failure;
 
 /// `command`, whose flags read no variable that is set and empty.
 pub(crate) fn without_empty(command: Command) -> Command {
@@ -18,4 +21,20 @@ pub(crate) fn without_empty(command: Command) -> Command {
             }
         })
         .mut_subcommands(without_empty)
+}
+
+/// Reads the join string of $OVERLAN_SERVER for commands without the flag --server.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the flag --server means another thing where it exists"
+)]
+pub(crate) fn server() -> Result<Option<JoinString>, Failure> {
+    let text = std::env::var("OVERLAN_SERVER").unwrap_or_default();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let server = text.parse();
+    server
+        .map(Some)
+        .map_err(|error| Failure::usage(format!("$OVERLAN_SERVER: {error}")))
 }

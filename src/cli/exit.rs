@@ -270,6 +270,7 @@ fn problem_code(kind: ProblemKind) -> Code {
         | ProblemKind::SetupRefused
         | ProblemKind::NotFound
         | ProblemKind::NameTaken
+        | ProblemKind::Conflict
         | ProblemKind::UnknownNetwork
         | ProblemKind::TooMany
         | ProblemKind::Internal

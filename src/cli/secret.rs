@@ -44,6 +44,8 @@ impl SecretSource {
 /// A variable of the environment that may hold a secret. `exec` hands none of them to its program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Variable {
+    /// A token by which a program calls the API for a person.
+    ApiToken,
     /// A key by which a device enrols.
     AuthKey,
     /// The link of an invitation.
@@ -58,7 +60,8 @@ pub(crate) enum Variable {
 
 impl Variable {
     /// Every one there is.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
+        Self::ApiToken,
         Self::AuthKey,
         Self::Invitation,
         Self::Password,
@@ -69,6 +72,7 @@ impl Variable {
     /// Returns its name in the environment.
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::ApiToken => "OVERLAN_API_TOKEN",
             Self::AuthKey => "OVERLAN_AUTH_KEY",
             Self::Invitation => "OVERLAN_INVITATION",
             Self::Password => "OVERLAN_PASSWORD",

@@ -97,6 +97,7 @@ const DOORS: &[(&str, &[&str])] = &[
         "axum::",
         &["controller/src/api", "src/device/node/axum", "examples/"],
     ),
+    ("schemars::", &["controller/src/api", "protocol/src/"]),
     ("sqlx::", &["controller/src/store"]),
     (
         "clap::",

@@ -17,6 +17,7 @@ use super::body::{Empty, Json, plain_text, readable};
 use super::caller::Person;
 use super::changed::{Changed, and};
 use super::networks::unknown_network_among;
+use super::pages::{Page, Paged};
 use super::problem::Refusal;
 use crate::auth::{AUTH_KEY_PREFIX, NamedSecret};
 use crate::clock;
@@ -124,9 +125,11 @@ fn check_limits(request: &AuthKeyRequest) -> Result<(), Refusal> {
 pub(super) async fn list(
     State(deployment): State<Arc<Deployment>>,
     person: Person,
-) -> Result<Json<Vec<AuthKeySummary>>, Refusal> {
+    page: Page,
+) -> Result<Paged<AuthKeySummary>, Refusal> {
     let mut tx = deployment.store.read().await?;
-    Ok(Json(keys::auth_keys(&mut tx, person.org, LIST_MAX).await?))
+    let keys = keys::auth_keys(&mut tx, person.org, LIST_MAX).await?;
+    page.of(keys, |key| key.id.clone())
 }
 
 pub(super) async fn revoke(

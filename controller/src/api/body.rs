@@ -8,6 +8,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, Path, Request};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use overlan_protocol::api::REQUEST_MAX;
 use serde::Serialize;
@@ -31,19 +32,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Deployment>> for Json<T> {
             let refusal = Refusal::bad_request(format!("the content type must be {JSON}"));
             return Err(refusal.status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
         }
-        let body = Limited::new(request.into_body(), REQUEST_MAX).collect();
-        let body = match timeout(BODY_WITHIN, body).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                let refusal = Refusal::bad_request(format!("the body exceeds {REQUEST_MAX} bytes"));
-                return Err(refusal.status(StatusCode::PAYLOAD_TOO_LARGE));
-            }
-            Ok(Err(_)) => return Err(Refusal::bad_request("the body ended early")),
-            Err(_) => {
-                let refusal = Refusal::bad_request("the body took too long");
-                return Err(refusal.status(StatusCode::REQUEST_TIMEOUT));
-            }
-        };
+        let body = read(request.into_body()).await?;
         serde_json::from_slice(&body).map(Self).map_err(|error| {
             // The message of serde_json may repeat a secret from the body.
             let what = match error.classify() {
@@ -61,14 +50,36 @@ impl<T: DeserializeOwned> FromRequest<Arc<Deployment>> for Json<T> {
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         match serde_json::to_vec(&self.0) {
-            Ok(body) => ([(header::CONTENT_TYPE, JSON)], Body::from(body)).into_response(),
+            Ok(body) => json(body),
             Err(error) => Refusal::internal(&error).into_response(),
         }
     }
 }
 
+/// Reads a body of a bounded length, within a bounded time.
+pub(super) async fn read(body: Body) -> Result<Bytes, Refusal> {
+    let body = Limited::new(body, REQUEST_MAX).collect();
+    match timeout(BODY_WITHIN, body).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let refusal = Refusal::bad_request(format!("the body exceeds {REQUEST_MAX} bytes"));
+            Err(refusal.status(StatusCode::PAYLOAD_TOO_LARGE))
+        }
+        Ok(Err(_)) => Err(Refusal::bad_request("the body ended early")),
+        Err(_) => {
+            let refusal = Refusal::bad_request("the body took too long");
+            Err(refusal.status(StatusCode::REQUEST_TIMEOUT))
+        }
+    }
+}
+
+/// Makes an answer of a JSON text.
+pub(super) fn json(text: impl Into<Body>) -> Response {
+    ([(header::CONTENT_TYPE, JSON)], text.into()).into_response()
+}
+
 /// An empty JSON object.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Empty {}
 

@@ -5,34 +5,41 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::header;
 use axum::http::request::Parts;
-use overlan_protocol::Exporter;
-use overlan_protocol::api::{Bar, Barred, Permission, ProblemKind, Role};
-use overlan_protocol::key::IdentityKey;
+use axum::http::{StatusCode, header};
+use overlan_protocol::api::{ApiTokenSummary, Bar, Barred, Permission, ProblemKind, Role};
+use overlan_protocol::key::{IdentityKey, Secret};
 use overlan_protocol::proof::{ChannelProof, Principal};
+use overlan_protocol::{Exporter, UnixTime};
 
 use super::channel::Channel;
 use super::endpoint::Access;
 use super::problem::Refusal;
-use crate::access;
-use crate::auth::{SESSION_IDLE, SESSION_PREFIX, SESSION_TOUCH, digest};
+use crate::access::{self, Scopes};
+use crate::auth::{
+    API_TOKEN_PREFIX, API_TOKEN_TOUCH, NamedSecret, SESSION_IDLE, SESSION_PREFIX, SESSION_TOUCH,
+    digest,
+};
 use crate::clock;
 use crate::deployment::Deployment;
 use crate::limits::Caller;
 use crate::netmaps::OrgId;
 use crate::store::accounts::Digest;
+use crate::store::api_tokens::{self, ApiToken};
 use crate::store::devices::Device;
 use crate::store::relays::RelayRow;
 use crate::store::{accounts, devices, relays, sessions};
 
-/// A person who is logged in.
+/// A person who is logged in, or whose program has an API token.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Person {
     pub(super) org: OrgId,
     pub(super) account: i64,
     pub(super) role: Role,
+    /// The SHA-256 of the session or API token.
     pub(super) token: Digest,
+    /// The scopes of an API token; `None` for a session.
+    scopes: Option<Scopes>,
 }
 
 /// A device that proved its key on this connection.
@@ -74,6 +81,9 @@ pub(super) async fn admit(
         Access::Anybody => {}
         Access::OwnAccount => {
             let person = Person::calling(parts, deployment).await?;
+            if person.scopes.is_some() {
+                return Err(needs_login());
+            }
             parts.extensions.insert(person);
         }
         Access::May(permission) => {
@@ -105,7 +115,10 @@ impl Person {
         let token = authorization(parts)
             .and_then(|value| value.strip_prefix("Bearer "))
             .ok_or_else(not_authenticated)?;
-        let person = person(deployment, token).await?;
+        let person = match token.trim().starts_with(API_TOKEN_PREFIX) {
+            true => by_api_token(deployment, token, channel(parts)?.source).await?,
+            false => person(deployment, token).await?,
+        };
         let email = {
             let mut tx = deployment.store.read().await?;
             accounts::email(&mut tx, person.account).await?
@@ -116,9 +129,12 @@ impl Person {
     }
 
     fn check(&self, permission: Permission) -> Result<(), Refusal> {
-        match access::allows(self.role, permission) {
-            true => Ok(()),
-            false => Err(role_forbids(self.role, permission)),
+        if !access::allows(self.role, permission) {
+            return Err(role_forbids(self.role, permission));
+        }
+        match self.scopes {
+            Some(scopes) if !scopes.contain(permission) => Err(token_forbids(permission)),
+            Some(_) | None => Ok(()),
         }
     }
 }
@@ -153,6 +169,44 @@ pub(super) async fn person(deployment: &Deployment, token: &str) -> Result<Perso
         account: session.account,
         role: session.role,
         token,
+        scopes: None,
+    })
+}
+
+/// Finds the person whose program has an API token. Their role is the present one: a token never
+/// has more rights than its maker.
+async fn by_api_token(
+    deployment: &Deployment,
+    text: &str,
+    source: IpAddr,
+) -> Result<Person, Refusal> {
+    let named = NamedSecret::parse(API_TOKEN_PREFIX, &Secret::new(text));
+    let named = named.ok_or_else(token_unknown)?;
+    let now = clock::wall();
+    let mut tx = deployment.store.read().await?;
+    let found = api_tokens::get(&mut tx, &named.id, &named.digest).await?;
+    drop(tx);
+    let ApiToken {
+        org,
+        account,
+        role,
+        summary,
+    } = found.ok_or_else(token_unknown)?;
+    if now >= summary.expires {
+        return Err(token_expired(&summary, now));
+    }
+    let is_fresh = |used| now < used + API_TOKEN_TOUCH;
+    if !summary.last_used.is_some_and(is_fresh) || summary.last_source != source.to_string() {
+        let mut tx = deployment.store.write().await?;
+        api_tokens::touch(&mut tx, &summary.id, source, now).await?;
+        deployment.store.commit(tx).await?;
+    }
+    Ok(Person {
+        org,
+        account,
+        token: named.digest,
+        role,
+        scopes: Some(Scopes::stored(&summary.scopes)),
     })
 }
 
@@ -298,6 +352,38 @@ pub(super) fn not_authenticated() -> Refusal {
         ProblemKind::NotAuthenticated,
         "the controller does not know who is asking",
         "log in again; a device or relay that is not known any more must enrol again",
+    )
+}
+
+fn needs_login() -> Refusal {
+    Refusal::new(
+        ProblemKind::Forbidden,
+        "an API token cannot do this: it belongs to the account itself",
+        "log in as the person: `overlan login`",
+    )
+}
+
+fn token_unknown() -> Refusal {
+    Refusal::new(
+        ProblemKind::KeyUnknown,
+        "this API token is not known",
+        "copy all of it; if that does not help, it was revoked or ended long ago: make a new one \
+         with `overlan admin api-token create`",
+    )
+}
+
+fn token_expired(token: &ApiTokenSummary, now: UnixTime) -> Refusal {
+    let secs = now.since(token.expires).as_secs();
+    let title = format!("API token {} ({}) has expired", token.id, token.name);
+    let detail = format!("{secs} s ago; make a new one with `overlan admin api-token create`");
+    Refusal::new(ProblemKind::KeyExpired, &title, detail).status(StatusCode::UNAUTHORIZED)
+}
+
+fn token_forbids(permission: Permission) -> Refusal {
+    Refusal::new(
+        ProblemKind::Forbidden,
+        &format!("this API token does not have the scope {permission}"),
+        "make one that has it: `overlan admin api-token create NAME --scope …`",
     )
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
+use axum::http::Uri;
 use overlan_protocol::api::{
     DeviceQuery, DeviceSummary, MembershipSummary, NamePolicy, ProblemKind,
 };
@@ -14,6 +15,7 @@ use overlan_protocol::netmap::Owner;
 use super::body::{Empty, Json, readable};
 use super::caller::Person;
 use super::changed::{Changed, and};
+use super::pages::{Page, Paged};
 use super::problem::Refusal;
 use crate::clock;
 use crate::deployment::Deployment;
@@ -30,12 +32,15 @@ pub(super) async fn list(
     State(deployment): State<Arc<Deployment>>,
     person: Person,
     query: Result<Query<DeviceQuery>, QueryRejection>,
-) -> Result<Json<Vec<DeviceSummary>>, Refusal> {
+    uri: Uri,
+) -> Result<Paged<DeviceSummary>, Refusal> {
     let Query(query) = query.map_err(|_| {
         Refusal::bad_request(
-            "the query may have network, tag, owner, online, offline_for, version, relay and sort",
+            "the query may have network, tag, owner, online, offline_for, version, relay, \
+             sort, limit and after",
         )
     })?;
+    let page = Page::among(&uri, query.limit, query.after.clone())?;
     let mut tx = deployment.store.read().await?;
     let relays = relays::list(&mut tx, person.org).await?;
     let devices = devices::list(&mut tx, person.org, LIST_MAX).await?;
@@ -51,7 +56,7 @@ pub(super) async fn list(
         summary(&deployment, device, owner, waiting, &relays)
     });
     let picked = device_list::pick(summaries.collect(), &query, clock::wall());
-    Ok(Json(picked))
+    page.of(picked, |device| device.id.to_string())
 }
 
 pub(super) async fn show(

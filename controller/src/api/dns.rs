@@ -25,7 +25,7 @@ use crate::store::accounts::NetworkRow;
 use crate::store::names::Holder;
 use crate::store::{self, Tx, members};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NetworkQuery {
     network: Option<String>,

@@ -19,6 +19,7 @@ use overlan_protocol::name;
 use super::body::{Empty, Json, readable};
 use super::caller::Person;
 use super::changed::Changed;
+use super::pages::{Page, Paged};
 use super::problem::Refusal;
 use crate::clock;
 use crate::deployment::Deployment;
@@ -32,10 +33,12 @@ use crate::store::{StoreError, Tx};
 pub(super) async fn list(
     State(deployment): State<Arc<Deployment>>,
     person: Person,
-) -> Result<Json<Vec<NetworkSummary>>, Refusal> {
+    page: Page,
+) -> Result<Paged<NetworkSummary>, Refusal> {
     let mut tx = deployment.store.read().await?;
     let networks = accounts::networks(&mut tx, person.org).await?;
-    Ok(Json(networks.into_iter().map(network_summary).collect()))
+    let summaries = networks.into_iter().map(network_summary).collect();
+    page.of(summaries, |network: &NetworkSummary| network.id.to_string())
 }
 
 pub(super) async fn create(

@@ -309,7 +309,9 @@ fn status(kind: ProblemKind) -> StatusCode {
         | ProblemKind::KeyUsed
         | ProblemKind::KeyRevoked => StatusCode::FORBIDDEN,
         ProblemKind::NotFound | ProblemKind::UnknownNetwork => StatusCode::NOT_FOUND,
-        ProblemKind::NameTaken | ProblemKind::ChooseOrganisation => StatusCode::CONFLICT,
+        ProblemKind::NameTaken | ProblemKind::ChooseOrganisation | ProblemKind::Conflict => {
+            StatusCode::CONFLICT
+        }
         ProblemKind::TooMany => StatusCode::TOO_MANY_REQUESTS,
         ProblemKind::IssuerUnreachable => StatusCode::BAD_GATEWAY,
         ProblemKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,

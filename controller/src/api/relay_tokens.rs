@@ -13,6 +13,7 @@ use overlan_protocol::name;
 use super::body::{Empty, Json};
 use super::caller::Person;
 use super::changed::Changed;
+use super::pages::{Page, Paged};
 use super::problem::Refusal;
 use crate::auth::{NamedSecret, RELAY_TOKEN_PREFIX};
 use crate::clock;
@@ -63,9 +64,11 @@ pub(super) async fn make(
 pub(super) async fn list(
     State(deployment): State<Arc<Deployment>>,
     person: Person,
-) -> Result<Json<Vec<RelayTokenSummary>>, Refusal> {
+    page: Page,
+) -> Result<Paged<RelayTokenSummary>, Refusal> {
     let mut tx = deployment.store.read().await?;
-    Ok(Json(relays::tokens(&mut tx, person.org, LIST_MAX).await?))
+    let tokens = relays::tokens(&mut tx, person.org, LIST_MAX).await?;
+    page.of(tokens, |token| token.id.clone())
 }
 
 pub(super) async fn revoke(

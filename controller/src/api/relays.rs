@@ -5,9 +5,10 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use overlan_protocol::api::{ProblemKind, RelaySummary};
 
-use super::body::{Empty, Json};
+use super::body::Empty;
 use super::caller::Person;
 use super::changed::Changed;
+use super::pages::{Page, Paged};
 use super::problem::Refusal;
 use crate::clock;
 use crate::deployment::Deployment;
@@ -17,7 +18,8 @@ use crate::store::relays;
 pub(super) async fn list(
     State(deployment): State<Arc<Deployment>>,
     person: Person,
-) -> Result<Json<Vec<RelaySummary>>, Refusal> {
+    page: Page,
+) -> Result<Paged<RelaySummary>, Refusal> {
     let mut tx = deployment.store.read().await?;
     let relays = relays::list(&mut tx, person.org).await?;
     let beats = deployment.heartbeats.lock();
@@ -28,7 +30,7 @@ pub(super) async fn list(
         addresses: relay.addresses,
         online: relay.online,
     });
-    Ok(Json(summaries.collect()))
+    page.of(summaries.collect(), |relay| relay.id.to_string())
 }
 
 pub(super) async fn remove(

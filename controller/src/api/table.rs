@@ -1,6 +1,7 @@
 //! The table of all routes: method, path, who may call it, and the handler. Decides nothing else; a
 //! new route is one line here.
 
+use axum::http::Method;
 use overlan_protocol::api::Permission::{
     AuthKeysRead, AuthKeysWrite, DevicesRead, DevicesWrite, DnsRead, DnsWrite, InvitationsRead,
     InvitationsWrite, NetworksRead, NetworksWrite, OrganisationRead, OrganisationWrite, PeopleRead,
@@ -11,9 +12,9 @@ use overlan_protocol::api::path;
 use super::endpoint::Access::{Anybody, Device, May, OwnAccount, Relay};
 use super::endpoint::{Endpoint, below, delete, get, post};
 use super::{
-    auth_keys, certificates, device, device_changes, device_networks, devices, dns, enrol,
-    invitations, members, networks, organisations, people, relay, relay_tokens, relays, resets,
-    routes, sessions, setup, signup, trust_rules,
+    api_tokens, auth_keys, certificates, device, device_changes, device_networks, devices, dns,
+    enrol, invitations, members, networks, openapi, organisations, people, relay, relay_tokens,
+    relays, resets, routes, sessions, setup, signup, trust_rules,
 };
 
 /// Lists every route, those of people first.
@@ -25,16 +26,21 @@ pub(super) fn all() -> impl Iterator<Item = Endpoint> {
 
 /// The routes of a person's own account, and those before a login.
 fn own() -> Vec<Endpoint> {
+    let api_token = below(path::API_TOKENS, "{id}");
     vec![
         get(path::HEALTH, Anybody, setup::health),
         post(path::SETUP, Anybody, setup::setup),
         post(path::LOGIN, Anybody, sessions::login),
+        get(path::OPENAPI, Anybody, openapi::read),
         get(path::NAMES_CA, Anybody, certificates::names_ca),
         post(path::PASSWORD, OwnAccount, sessions::change_password),
         delete(path::SESSION, OwnAccount, sessions::logout),
         get(path::SESSIONS, OwnAccount, sessions::list),
         delete(path::SESSIONS, OwnAccount, sessions::end_others),
         delete(below(path::SESSIONS, "{id}"), OwnAccount, sessions::end),
+        get(path::API_TOKENS, OwnAccount, api_tokens::list),
+        post(path::API_TOKENS, OwnAccount, api_tokens::make),
+        delete(api_token, OwnAccount, api_tokens::revoke),
         post(path::PASSWORD_RESET, Anybody, resets::set),
         post(path::INVITATION_LOOK, Anybody, invitations::look),
         post(path::INVITATION_ACCEPT, Anybody, invitations::accept),
@@ -139,17 +145,21 @@ fn organisation() -> Vec<Endpoint> {
 fn machines() -> Vec<Endpoint> {
     let network = below(path::DEVICE_NETWORKS, "{label}");
     vec![
-        post(path::ENROL, Anybody, enrol::enrol),
-        post(path::DEVICE_TICKET, Device, device::ticket),
-        get(path::DEVICE_NETMAP, Device, device::netmap),
-        post(path::DEVICE_REPORT, Device, device::report),
-        delete(path::DEVICE, Device, device::remove),
-        post(path::DEVICE_ROUTES, Device, routes::offer),
-        post(path::DEVICE_CERTIFICATES, Device, certificates::issue),
-        get(path::DEVICE_NETWORKS, Device, device_networks::choices),
-        post(path::DEVICE_NETWORKS, Device, device_networks::join),
-        delete(network, Device, device_networks::leave),
-        post(path::RELAY_REGISTER, Anybody, relay::register),
-        post(path::RELAY_HEARTBEAT, Relay, relay::heartbeat),
+        Endpoint::bare(POST, path::ENROL, Anybody, enrol::enrol),
+        Endpoint::bare(POST, path::DEVICE_TICKET, Device, device::ticket),
+        Endpoint::bare(GET, path::DEVICE_NETMAP, Device, device::netmap),
+        Endpoint::bare(POST, path::DEVICE_REPORT, Device, device::report),
+        Endpoint::bare(DELETE, path::DEVICE, Device, device::remove),
+        Endpoint::bare(POST, path::DEVICE_ROUTES, Device, routes::offer),
+        Endpoint::bare(POST, path::DEVICE_CERTIFICATES, Device, certificates::issue),
+        Endpoint::bare(GET, path::DEVICE_NETWORKS, Device, device_networks::choices),
+        Endpoint::bare(POST, path::DEVICE_NETWORKS, Device, device_networks::join),
+        Endpoint::bare(DELETE, &network, Device, device_networks::leave),
+        Endpoint::bare(POST, path::RELAY_REGISTER, Anybody, relay::register),
+        Endpoint::bare(POST, path::RELAY_HEARTBEAT, Relay, relay::heartbeat),
     ]
 }
+
+const GET: Method = Method::GET;
+const POST: Method = Method::POST;
+const DELETE: Method = Method::DELETE;

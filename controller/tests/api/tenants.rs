@@ -1,14 +1,31 @@
 use overlan_protocol::api::{
     AuthKeyRequest, AuthKeySummary, Credential, DeviceSummary, LoginRequest, LoginResponse,
-    NetworkSummary, ProblemKind, RelaySummary, path,
+    NetworkSummary, ProblemKind, RelaySummary, Role, path,
 };
 use overlan_protocol::key::Secret;
 
 use crate::lab::{Device, Lab, PASSWORD, WITHIN, network, peer, refused};
 
+/// The statement that makes a person with this role and the owner's password.
+macro_rules! colleague {
+    ($role:literal) => {
+        concat!(
+            "INSERT INTO accounts (email, password, created) SELECT '",
+            $role,
+            "@example.com', password, 1 FROM accounts WHERE id = 1;
+             INSERT INTO people (org_id, account_id, role, created)
+             SELECT 1, id, '",
+            $role,
+            "', 1 FROM accounts WHERE email = '",
+            $role,
+            "@example.com';",
+        )
+    };
+}
+
 /// A second organisation with an owner who has the same password, made without the API: there is no
 /// sign-up.
-async fn second_tenant(lab: &Lab) -> LoginResponse {
+pub(crate) async fn second_tenant(lab: &Lab) -> LoginResponse {
     lab.sql(
         "INSERT INTO organisations (id, name, created) VALUES (2, 'Other', 1);
          INSERT INTO accounts (id, email, password, created)
@@ -20,6 +37,27 @@ async fn second_tenant(lab: &Lab) -> LoginResponse {
     .await;
     let request = LoginRequest {
         email: "other@example.org".to_owned(),
+        password: Secret::new(PASSWORD),
+        organisation: None,
+    };
+    let mut connection = lab.connect().await;
+    connection
+        .post(path::LOGIN, &request, WITHIN)
+        .await
+        .unwrap()
+}
+
+/// A person of this role in the first organisation.
+pub(crate) async fn colleague(lab: &Lab, role: Role) -> LoginResponse {
+    let statement = match role {
+        Role::Owner => colleague!("owner"),
+        Role::Admin => colleague!("admin"),
+        Role::Auditor => colleague!("auditor"),
+        Role::Member => colleague!("member"),
+    };
+    lab.sql(statement).await;
+    let request = LoginRequest {
+        email: format!("{role}@example.com"),
         password: Secret::new(PASSWORD),
         organisation: None,
     };

@@ -96,6 +96,7 @@ pub struct NameCertificate {
 
 /// The CA of all device names, for programs and people that want to trust it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NamesCaResponse {
     /// PEM.
     pub certificate: String,

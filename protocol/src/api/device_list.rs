@@ -10,6 +10,7 @@ use crate::tag::Tag;
 
 /// Picks devices of a list, as the query of a request; each field that is there leaves fewer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct DeviceQuery {
     /// Those in the network with this label, or waiting for it.
@@ -35,10 +36,17 @@ pub struct DeviceQuery {
     pub relay: Option<String>,
     /// The order.
     pub sort: DeviceSort,
+    /// Most devices of the page; without it, all that are left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// The id of the last device of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
 }
 
 /// The order of a list of devices; equals are in the order of their names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DeviceSort {
     /// By name.
@@ -58,6 +66,7 @@ pub enum DeviceSort {
 
 /// The reason why a device that is known takes no part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Bar {
     /// A person disabled it.
@@ -78,6 +87,7 @@ impl fmt::Display for Bar {
 /// A device that takes no part: relays refuse it and peers do not know it, but it keeps its names
 /// and addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Barred {
     /// The reason.
     pub why: Bar,
@@ -87,6 +97,7 @@ pub struct Barred {
 
 /// Gives a device another name in all its networks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DeviceRename {
     /// The label.
@@ -95,6 +106,7 @@ pub struct DeviceRename {
 
 /// Sets the time at which a device has to have proved its right again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DeviceExpiry {
     /// Seconds from now, at most [`DEVICE_LIFE_MAX_SECS`]; `None` = never.

@@ -15,6 +15,7 @@ use crate::tag::Tag;
 
 /// A device, for lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeviceSummary {
     /// The id of the device.
     pub id: DeviceId,
@@ -61,6 +62,7 @@ pub struct DeviceSummary {
 
 /// Changes the tags of a device: first some are taken away, then some are given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TagRequest {
     /// Tags that it gets; it may have them already.
@@ -73,6 +75,7 @@ pub struct TagRequest {
 
 /// Asks for an auth key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AuthKeyRequest {
     /// Labels of the networks that devices may join by it; none = the default network.
@@ -128,6 +131,7 @@ pub const AUTH_KEY_LIFE_MAX_SECS: u64 = 365 * 24 * 3_600;
 
 /// The rule that enrolment follows if a device, a record or a gateway host has the wanted name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum NamePolicy {
     /// Append a number to the name.
@@ -142,6 +146,7 @@ pub enum NamePolicy {
 
 /// A new auth key; its text is shown this once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuthKeyResponse {
     /// `ovk_<id>_<secret>`.
     pub key: Secret,
@@ -151,6 +156,7 @@ pub struct AuthKeyResponse {
 
 /// An auth key, for lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuthKeySummary {
     /// Public part of the key.
     pub id: String,

@@ -7,6 +7,7 @@ use crate::dns::{Record, Via};
 
 /// All DNS settings of one network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DnsSummary {
     /// Label of the network.
     pub network: String,
@@ -20,6 +21,7 @@ pub struct DnsSummary {
 
 /// A zone, for lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DnsZoneSummary {
     /// Its name.
     pub zone: String,
@@ -29,6 +31,7 @@ pub struct DnsZoneSummary {
 
 /// A record, for lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DnsRecordSummary {
     /// Its name.
     pub name: String,
@@ -39,6 +42,7 @@ pub struct DnsRecordSummary {
 
 /// Adds a record. Adding the same record twice changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DnsRecordRequest {
     /// Label of the network.
@@ -54,6 +58,7 @@ pub struct DnsRecordRequest {
 
 /// Removes records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DnsRecordRemoval {
     /// Label of the network.
@@ -70,6 +75,7 @@ pub struct DnsRecordRemoval {
 
 /// Adds a zone, or gives it other resolvers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DnsZoneRequest {
     /// Label of the network.
@@ -83,6 +89,7 @@ pub struct DnsZoneRequest {
 
 /// Removes a zone that has no records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DnsZoneRemoval {
     /// Label of the network.
@@ -93,6 +100,7 @@ pub struct DnsZoneRemoval {
 
 /// The number of things that a removal removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DnsRemoved {
     /// Number of records or zones.
     pub removed: u32,

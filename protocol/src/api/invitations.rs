@@ -10,6 +10,7 @@ use crate::key::Secret;
 
 /// Invites somebody into the organisation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InvitationRequest {
     /// The email address that the person's account has or will have.
@@ -28,6 +29,7 @@ pub const INVITATION_LIFE_MAX_SECS: u64 = 30 * 24 * 3_600;
 
 /// A new invitation with its secret, which is shown only here.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct InvitationResponse {
     /// `ovi_…`.
     pub token: Secret,
@@ -38,6 +40,7 @@ pub struct InvitationResponse {
 
 /// An invitation, for lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct InvitationSummary {
     /// The public part of the token.
     pub id: String,
@@ -56,6 +59,7 @@ pub struct InvitationSummary {
 
 /// The state of an invitation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum InvitationState {
     /// It can be accepted.
@@ -82,6 +86,7 @@ impl InvitationState {
 
 /// Asks about an invitation by its token.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InvitationLookRequest {
     /// The token.
@@ -90,6 +95,7 @@ pub struct InvitationLookRequest {
 
 /// An open invitation, as the invited person sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct InvitationInfo {
     /// Name of the organisation.
     pub organisation: String,
@@ -106,6 +112,7 @@ pub struct InvitationInfo {
 /// Accepts an invitation: with the password of the account that has the invited email, or with a
 /// new one, which makes the account.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InvitationAcceptRequest {
     /// The token.
@@ -116,6 +123,7 @@ pub struct InvitationAcceptRequest {
 
 /// A one-time way to a new password.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PasswordResetResponse {
     /// `ovp_…`.
     pub token: Secret,
@@ -129,6 +137,7 @@ pub const PASSWORD_RESET_LIFE_SECS: u64 = 24 * 3_600;
 
 /// Sets a new password by a one-time token; all sessions of the account end.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PasswordResetRequest {
     /// The token.
@@ -140,6 +149,7 @@ pub struct PasswordResetRequest {
 /// Makes an account with an organisation of its own, or a further organisation of an account that
 /// exists, by its password.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SignUpRequest {
     /// The email address of the account.

@@ -9,6 +9,7 @@ use crate::key::{DeviceId, NetworkId};
 
 /// A network, for lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NetworkSummary {
     /// The id of the network.
     pub id: NetworkId,
@@ -27,6 +28,7 @@ pub struct NetworkSummary {
 
 /// A name that a network had before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FormerName {
     /// The label.
     pub name: String,
@@ -36,6 +38,7 @@ pub struct FormerName {
 
 /// Gives a network another name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NetworkRename {
     /// The new label.
@@ -55,6 +58,7 @@ pub const FORMER_NAME_MAX_SECS: u64 = 183 * 24 * 3_600;
 
 /// Makes a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NetworkRequest {
     /// Its label, part of every name in it; not [`ALL_NETWORKS`].
@@ -66,6 +70,7 @@ pub const ALL_NETWORKS: &str = "all";
 
 /// Puts a device into a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MemberRequest {
     /// The id of the device.
@@ -74,6 +79,7 @@ pub struct MemberRequest {
 
 /// A device's label and address in one network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MembershipSummary {
     /// The network's label.
     pub network: String,
@@ -114,6 +120,7 @@ pub struct OfferRequest {
 
 /// An offered route in one network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RouteSummary {
     /// The id of the device.
     pub device: DeviceId,
@@ -132,6 +139,7 @@ pub struct RouteSummary {
 
 /// Approves an offered route in a network, or withdraws the approval.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ApproveRequest {
     /// The id of the device.

@@ -5,6 +5,8 @@
 
 /// GET: [`super::Health`]. No authentication.
 pub const HEALTH: &str = "/api/v1/health";
+/// GET: the OpenAPI 3.1 document of all that is below `/api/v1`. No authentication.
+pub const OPENAPI: &str = "/api/v1/openapi.json";
 /// POST [`super::SetupRequest`] → [`super::SetupResponse`]. Authenticated by the setup token in
 /// the body.
 pub const SETUP: &str = "/api/v1/setup";
@@ -18,6 +20,9 @@ pub const SESSION: &str = "/api/v1/session";
 /// GET: list of [`super::SessionSummary`]; DELETE: ends all others → [`super::SessionsEnded`];
 /// DELETE `/{id}`: ends one. Session.
 pub const SESSIONS: &str = "/api/v1/sessions";
+/// GET: list of [`super::ApiTokenSummary`]; POST [`super::ApiTokenRequest`] →
+/// [`super::ApiTokenResponse`]; DELETE `/{id}`: revokes. Session.
+pub const API_TOKENS: &str = "/api/v1/api-tokens";
 /// GET: list of [`super::NetworkSummary`]; POST [`super::NetworkRequest`] →
 /// [`super::NetworkSummary`]; DELETE `/{label}`: removes an empty one, with `?force` any but
 /// the default one. Session.

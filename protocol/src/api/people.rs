@@ -8,6 +8,7 @@ use crate::UnixTime;
 
 /// A person of an organisation, for lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PersonSummary {
     /// The number of the account, by which paths name it.
     pub id: u64,
@@ -32,6 +33,7 @@ pub struct PersonSummary {
 
 /// Gives a person another role.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RoleRequest {
     /// The new one.
@@ -40,6 +42,7 @@ pub struct RoleRequest {
 
 /// Ends a person's place in the organisation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RemovePersonRequest {
     /// The fate of the person's devices.
@@ -48,6 +51,7 @@ pub struct RemovePersonRequest {
 
 /// The fate of the devices of a person who is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DevicesOfPerson {
     /// They stay in their networks.
@@ -60,6 +64,7 @@ pub enum DevicesOfPerson {
 
 /// The effects of a removal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PersonRemoved {
     /// The email of the person.
     pub email: String,
@@ -89,6 +94,7 @@ pub struct PersonRemoved {
 
 /// An organisation, as its people see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OrganisationSummary {
     /// Its number on this controller.
     pub id: u64,
@@ -110,6 +116,7 @@ pub struct OrganisationSummary {
 
 /// Renames the organisation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct OrganisationRequest {
     /// The new name, 1 to [`ORGANISATION_NAME_MAX`] characters.

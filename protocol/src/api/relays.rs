@@ -10,6 +10,7 @@ use crate::{HostIndex, UnixTime};
 
 /// Asks for a relay token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RelayTokenRequest {
     /// Short name that the relay will have, a label such as `ams-1`.
@@ -18,6 +19,7 @@ pub struct RelayTokenRequest {
 
 /// A relay token: registers one relay once, within [`RELAY_TOKEN_LIFE_SECS`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RelayTokenResponse {
     /// `ovr_<id>_<secret>`.
     pub token: Secret,
@@ -30,6 +32,7 @@ pub const RELAY_TOKEN_LIFE_SECS: u64 = 24 * 3_600;
 
 /// A relay token without its secret, for lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RelayTokenSummary {
     /// Public part of the token.
     pub id: String,
@@ -43,6 +46,7 @@ pub struct RelayTokenSummary {
 
 /// A relay, for lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RelaySummary {
     /// The id of the relay.
     pub id: RelayId,

@@ -8,6 +8,7 @@ use crate::key::{NetworkId, Secret};
 
 /// Makes the owner account, the first organisation and its default network.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SetupRequest {
     /// Printed by the controller at its first start.
@@ -29,6 +30,7 @@ pub const PASSWORD_MAX: usize = 1_024;
 
 /// Setup is done.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SetupResponse {
     /// The id of the network that was made, which is the default one.
     pub network: NetworkId,
@@ -38,6 +40,7 @@ pub struct SetupResponse {
 
 /// Logs a person in by email and password.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LoginRequest {
     /// The email address that the account goes by.
@@ -51,6 +54,7 @@ pub struct LoginRequest {
 
 /// A session of a person.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LoginResponse {
     /// Bearer token, `ovs_…`.
     pub session: Secret,
@@ -64,6 +68,7 @@ pub struct LoginResponse {
 
 /// Changes the password; all other sessions of the account end.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PasswordRequest {
     /// The current password.
@@ -74,6 +79,7 @@ pub struct PasswordRequest {
 
 /// A session, for lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SessionSummary {
     /// The id by which the session can be ended; not a secret.
     pub id: String,
@@ -95,6 +101,7 @@ pub struct SessionSummary {
 
 /// The answer to a request that ends sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SessionsEnded {
     /// The number of sessions that were ended.
     pub ended: u64,

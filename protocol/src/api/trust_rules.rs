@@ -11,6 +11,7 @@ use crate::tag::Tag;
 
 /// Asks for a trust rule.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TrustRuleRequest {
     /// Its name, a label that no other rule of the organisation has.
@@ -53,6 +54,7 @@ pub const LIFETIME_MAX_SECS: u64 = 30 * 24 * 3_600;
 
 /// A trust rule, for lists and as the answer to a request for one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TrustRuleSummary {
     /// Its name.
     pub name: String,
@@ -94,6 +96,7 @@ pub struct TrustRuleSummary {
 
 /// Asks how a token would be judged. Nothing is enrolled, and the token is not used up.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TokenTestRequest {
     /// The token.
@@ -102,6 +105,7 @@ pub struct TokenTestRequest {
 
 /// The judgement of a token, now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TokenTestResponse {
     /// The rule by which a device would come in.
     pub rule: Option<String>,
@@ -113,6 +117,7 @@ pub struct TokenTestResponse {
 
 /// A claim of a token that a rule does not accept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClaimMismatch {
     /// The name of the claim.
     pub claim: String,

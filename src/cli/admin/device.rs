@@ -107,6 +107,8 @@ impl DeviceListArgs {
             version: self.version.clone(),
             relay: self.relay.clone(),
             sort: self.sort.into(),
+            limit: None,
+            after: None,
         }
     }
 }

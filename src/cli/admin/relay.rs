@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use overlan_protocol::UnixTime;
 use overlan_protocol::api::{RelaySummary, RelayTokenSummary, path};
 
-use super::{LIST_RELAYS, List, ListArgs};
+use super::{LIST_RELAYS, List, ListArgs, path_part};
 use crate::cli::exit::Failure;
 use crate::cli::{StateArgs, api, output};
 
@@ -60,17 +60,6 @@ pub(super) async fn revoke_token(args: RevokeTokenArgs) -> Result<(), Failure> {
     revoked.map_err(api::as_person)?;
     output::note(&format!("Relay token {} is revoked.", args.id));
     Ok(())
-}
-
-/// A name or id that becomes a part of a request's path.
-fn path_part<'a>(what: &str, text: &'a str) -> Result<&'a str, Failure> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    match !text.is_empty() && text.bytes().all(fits) {
-        true => Ok(text),
-        false => Err(Failure::usage(format!(
-            "{text:?} is not the name or id of a {what}"
-        ))),
-    }
 }
 
 pub(super) const TOKENS: List<4> = List {
