@@ -100,7 +100,7 @@ pub(crate) async fn believe(
                 return Ok(Believed {
                     rules: rules.into_iter().filter(of_source).collect(),
                     verified,
-                    digest: auth::digest(&token.mark()),
+                    digest: auth::digest(token.mark()),
                     expires: token.expires()?,
                 });
             }
