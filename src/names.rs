@@ -29,7 +29,7 @@ pub use way::{NoRouteToPort, NotADevice};
 pub(crate) use meaning::{ALIASES_MAX, Delegation, Meaning, OwnName, zone_of};
 pub(crate) use short::whole_name;
 pub(crate) use snapshot::Snapshot;
-pub(crate) use way::{GatewayHost, GatewayHosts, Way, gateways};
+pub(crate) use way::{GatewayHost, GatewayHosts, Way, gateways, host as host_of};
 
 use meaning::AliasEnd;
 

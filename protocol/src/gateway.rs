@@ -343,6 +343,8 @@ pub enum Answer {
     Denied = 5,
     /// The gateway failed for a reason of its own.
     Failed = 6,
+    /// No rule of the network's policy lets the asker reach the host.
+    Forbidden = 7,
 }
 
 impl Answer {
@@ -355,6 +357,7 @@ impl Answer {
             3 => Self::Unreachable,
             4 => Self::UnknownName,
             5 => Self::Denied,
+            7 => Self::Forbidden,
             _ => Self::Failed,
         }
     }

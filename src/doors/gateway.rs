@@ -10,9 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use overlan_netstack::{self as netstack, Incoming, TcpListener};
+use overlan_protocol::HostIndex;
 use overlan_protocol::gateway::{Answer, GatewayRoute, HEAD_LEN, Host, Request, may_dial};
+use overlan_protocol::policy::{Denial, Filter, Protocol, Verdict};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{Instrument, debug, debug_span};
 
@@ -22,36 +25,74 @@ use crate::host::{dial_times, direct};
 use crate::names::Destination;
 use crate::names::DialError;
 
-/// The routes that are offered and approved, asked for each connection.
-pub(crate) type Routes = Arc<dyn Fn() -> Vec<GatewayRoute> + Send + Sync>;
+/// The reach of peers by this gateway, and a sign that it may have changed.
+#[derive(Clone)]
+pub(crate) struct Rights {
+    /// Asked for each connection, and for all of them after a change.
+    pub(crate) now: Arc<dyn Fn() -> Right + Send + Sync>,
+    pub(crate) changes: watch::Receiver<u64>,
+}
+
+/// The same at one moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Right {
+    /// The routes that are offered and approved.
+    pub(crate) routes: Vec<GatewayRoute>,
+    /// This device's rules.
+    pub(crate) filter: Arc<Filter>,
+}
+
+impl Right {
+    /// Returns whether a route leads to the host.
+    fn covers(&self, request: &Request) -> bool {
+        let covers = |route: &GatewayRoute| route.covers(request.host(), request.port).is_some();
+        self.routes.iter().any(covers)
+    }
+
+    /// Returns whether policy lets a peer reach `host` on the port that it asks for.
+    fn admits(&self, peer: HostIndex, host: Host<'_>, port: u16) -> bool {
+        self.filter.judge_host_in(peer, host, port).is_allowed()
+    }
+}
 
 /// Serves the listener until the port is closed, and returns when every connection has ended, by
 /// itself or with `until`.
-pub(crate) async fn run(listener: TcpListener, routes: Routes, vacancy: &Vacancy, until: &Until) {
+pub(crate) async fn run(listener: TcpListener, rights: Rights, vacancy: &Vacancy, until: &Until) {
     accept::run_overlay(listener, vacancy, until, |incoming| {
-        let routes = routes.clone();
+        let rights = rights.clone();
         let span = debug_span!("peer", address = %incoming.remote());
-        async move { connection(incoming, &routes).await }.instrument(span)
+        async move { connection(incoming, rights).await }.instrument(span)
     })
     .await;
 }
 
-async fn connection(incoming: Incoming, routes: &Routes) {
+async fn connection(incoming: Incoming, rights: Rights) {
+    let Some(peer) = HostIndex::of_address(incoming.remote().ip()) else {
+        return incoming.refuse();
+    };
     let mut overlay = incoming.accept();
     let Ok(Ok(Some(request))) = timeout(REQUEST_WITHIN, read_request(&mut overlay)).await else {
         debug!("a peer sent no valid request for a gateway host");
         return;
     };
     let flow = debug_span!("flow", destination = request.host, port = request.port);
-    connect(overlay, &request, &routes()).instrument(flow).await;
+    connect(overlay, peer, &request, rights)
+        .instrument(flow)
+        .await;
 }
 
-/// Connects a peer to the host that it asks for, and moves bytes between them until both have
-/// ended.
-async fn connect(mut overlay: netstack::TcpStream, request: &Request, routes: &[GatewayRoute]) {
-    let covers = |route: &GatewayRoute| route.covers(request.host(), request.port).is_some();
-    let dialled = match routes.iter().any(covers) {
-        true => timeout(dial_times::GATEWAY_DIAL, dial(request, routes)).await,
+/// Connects a peer to the host that it asks for, and moves bytes between them until both have ended
+/// or the peer may not reach the host any more.
+async fn connect(
+    mut overlay: netstack::TcpStream,
+    peer: HostIndex,
+    request: &Request,
+    mut rights: Rights,
+) {
+    rights.changes.mark_unchanged();
+    let right = (rights.now)();
+    let dialled = match right.covers(request) {
+        true => timeout(dial_times::GATEWAY_DIAL, dial(peer, request, &right)).await,
         false => Ok(Err(DialError::DeniedByPolicy)),
     };
     let mut target = match dialled.unwrap_or(Err(DialError::TimedOut)) {
@@ -64,10 +105,42 @@ async fn connect(mut overlay: netstack::TcpStream, request: &Request, routes: &[
             return;
         }
     };
-    if overlay.write_all(&[Answer::Connected.byte()]).await.is_ok() {
-        let spliced = splice(&mut overlay, &mut target).await;
-        debug!(?spliced, "a connection to a gateway host ended");
+    if overlay
+        .write_all(&[Answer::Connected.byte()])
+        .await
+        .is_err()
+    {
+        return;
     }
+    let address = target.peer_addr().map(|address| address.ip());
+    let may_stay = |right: &Right| {
+        let by_address = |address| right.admits(peer, Host::Address(address), request.port);
+        let is_admitted = right.admits(peer, request.host(), request.port)
+            || address.as_ref().is_ok_and(|address| by_address(*address));
+        right.covers(request) && is_admitted
+    };
+    let spliced = tokio::select! {
+        spliced = splice(&mut overlay, &mut target) => Some(spliced),
+        () = lost(&mut rights, may_stay) => None,
+    };
+    match spliced {
+        Some(spliced) => debug!(?spliced, "a connection to a gateway host ended"),
+        None => {
+            debug!("a connection to a gateway host lost its right");
+            overlay.abort();
+        }
+    }
+}
+
+/// Returns when a connection may not go on.
+async fn lost(rights: &mut Rights, may_stay: impl Fn(&Right) -> bool) {
+    while rights.changes.changed().await.is_ok() {
+        if !may_stay(&(rights.now)()) {
+            return;
+        }
+    }
+    // The device ends, and its connections with it.
+    std::future::pending().await
 }
 
 async fn read_request(overlay: &mut netstack::TcpStream) -> io::Result<Option<Request>> {
@@ -81,20 +154,39 @@ async fn read_request(overlay: &mut netstack::TcpStream) -> io::Result<Option<Re
     Ok(Request::decode(head, &host))
 }
 
-/// Dials from this host, by its own resolver; each address that is found is judged.
-async fn dial(request: &Request, routes: &[GatewayRoute]) -> Result<TcpStream, DialError> {
+/// Dials from this host, by its own resolver; each address that is found is judged. Policy lets a
+/// peer reach a name, or the addresses that it has.
+async fn dial(peer: HostIndex, request: &Request, right: &Right) -> Result<TcpStream, DialError> {
+    let is_admitted = right.admits(peer, request.host(), request.port);
+    if !is_admitted && matches!(request.host(), Host::Address(_)) {
+        return Err(forbidden(request));
+    }
     let destination = match request.host() {
         Host::Address(address) => address.into(),
         Host::Name(name) => Destination::Name(name.to_owned()),
     };
-    direct::dial_where(destination, request.port, |address| {
-        let allowed = may_dial(routes, request, address, is_own);
+    let mut forbids = false;
+    let dialled = direct::dial_where(destination, request.port, |address| {
+        let allowed = may_dial(&right.routes, request, address, is_own);
         if !allowed {
             debug!(%address, "an address was left out: no route leads there, or it is our own");
         }
-        allowed
+        let admitted = is_admitted || right.admits(peer, Host::Address(address), request.port);
+        forbids |= allowed && !admitted;
+        allowed && admitted
     })
-    .await
+    .await;
+    match dialled {
+        Err(DialError::DeniedByPolicy) if forbids => Err(forbidden(request)),
+        dialled => dialled,
+    }
+}
+
+/// Says that no rule lets the asker reach the host.
+fn forbidden(request: &Request) -> DialError {
+    let verdict = Verdict::Denied(Denial::NoRule);
+    let names = ("this device", request.host.as_str());
+    DialError::no_rule(names, Protocol::Tcp, request.port, &verdict)
 }
 
 /// Returns whether it is an address of this host. The kernel knows them all, also those of ranges
@@ -114,6 +206,7 @@ fn answer_to(error: &DialError) -> Answer {
         DialError::Offline | DialError::NoRelay | DialError::Unreachable => Answer::Unreachable,
         DialError::UnknownName | DialError::Missing(_) => Answer::UnknownName,
         DialError::DeniedByPolicy => Answer::Denied,
+        DialError::NoRule(_) => Answer::Forbidden,
         DialError::Foreign
         | DialError::AmbiguousAddress
         | DialError::Untrusted
@@ -135,8 +228,8 @@ pub(crate) async fn ask(
     host: String,
     port: u16,
 ) -> Result<(), DialError> {
-    let request = Request { host, port }.encode();
-    let request = request.ok_or(DialError::UnknownName)?;
+    let asked = Request { host, port };
+    let request = asked.encode().ok_or(DialError::UnknownName)?;
     let gone = |error: io::Error| {
         DialError::Internal(format!("the gateway ended the connection: {error}"))
     };
@@ -149,6 +242,7 @@ pub(crate) async fn ask(
         Answer::Unreachable => Err(DialError::Unreachable),
         Answer::UnknownName => Err(DialError::UnknownName),
         Answer::Denied => Err(DialError::DeniedByPolicy),
+        Answer::Forbidden => Err(forbidden(&asked)),
         Answer::Failed => Err(DialError::Internal(
             "the gateway could not connect".to_owned(),
         )),

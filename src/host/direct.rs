@@ -23,7 +23,7 @@ pub(crate) async fn dial(destination: Destination, port: u16) -> Result<TcpStrea
 pub(crate) async fn dial_where(
     destination: Destination,
     port: u16,
-    allowed: impl Fn(IpAddr) -> bool,
+    mut allowed: impl FnMut(IpAddr) -> bool,
 ) -> Result<TcpStream, DialError> {
     let mut found = addresses(destination, port).await?;
     found.retain(|address| allowed(address.ip()));

@@ -24,6 +24,9 @@ pub(crate) fn next(
         DialError::UnknownName => owner().after_unknown_name(),
         DialError::Offline => owner().after_offline(),
         DialError::Unreachable => owner().after_unreachable(),
+        DialError::NoRule(_) => "`overlan admin policy explain` shows the rules; an admin changes \
+                                 them by `overlan admin policy set`."
+            .to_owned(),
         DialError::DeniedByPolicy => owner().after_denied(),
         DialError::Refused => owner().after_refused(port),
         DialError::TimedOut => owner().after_timeout(),

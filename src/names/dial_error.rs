@@ -4,6 +4,7 @@
 use std::io;
 
 use overlan_netstack::ConnectError;
+use overlan_protocol::policy::{Protocol, Sentence, Verdict};
 
 use crate::names::{Missing, NameError, NoRouteToPort, NotADevice, Several};
 
@@ -43,7 +44,12 @@ pub enum DialError {
     /// device has not signed. Anybody could answer under them.
     #[error("the device's keys do not check, so it is not used")]
     Untrusted,
-    /// The network has no rule that lets this device open that port of the peer.
+    /// No rule of the network's policy lets this device open that port of the peer. The text says
+    /// which rules there are.
+    #[error("{0}")]
+    NoRule(Box<str>),
+    /// Another one denies it: the gateway, which has no route to the host's address, or this host's
+    /// system.
     #[error("denied by the network's policy")]
     DeniedByPolicy,
     /// This device itself is not connected to the overlay.
@@ -83,6 +89,7 @@ impl DialError {
             Self::Internal(_) => 1,
             Self::Foreign
             | Self::NoRoute
+            | Self::NoRule(_)
             | Self::DeniedByPolicy
             | Self::Untrusted
             | Self::NoRouteToPort(_)
@@ -104,6 +111,24 @@ impl DialError {
 }
 
 impl DialError {
+    /// Says that no rule lets `from` reach `port` of `to`, with the reason in `verdict`: by the
+    /// sentence with which the policy explains itself everywhere.
+    pub(crate) fn no_rule(
+        (from, to): (&str, &str),
+        protocol: Protocol,
+        port: u16,
+        verdict: &Verdict,
+    ) -> Self {
+        let sentence = Sentence {
+            from,
+            to,
+            protocol,
+            port,
+            verdict,
+        };
+        Self::NoRule(sentence.to_string().into())
+    }
+
     /// Returns true if the destination is foreign: nothing in the overlay has it, so a door with
     /// access to other networks may look for it there. Names below our domain and in private zones
     /// are never foreign.
@@ -119,6 +144,7 @@ impl DialError {
             | Self::AmbiguousAddress
             | Self::Offline
             | Self::Untrusted
+            | Self::NoRule(_)
             | Self::DeniedByPolicy
             | Self::NotReady
             | Self::NoRelay
@@ -192,6 +218,7 @@ mod tests {
             (DialError::AmbiguousAddress, 4),
             (DialError::Offline, 4),
             (DialError::DeniedByPolicy, 2),
+            (DialError::NoRule("no rule".into()), 2),
             (DialError::Untrusted, 2),
             (DialError::NotReady, 3),
             (DialError::NoRelay, 3),

@@ -348,7 +348,8 @@ pub(super) fn device_name(netmap: &Netmap, device: &Resolved) -> String {
     )
 }
 
-pub(super) fn host(target: &str) -> Host<'_> {
+/// Returns the host that a gateway is asked for by `target`.
+pub(crate) fn host(target: &str) -> Host<'_> {
     match target.parse() {
         Ok(address) => Host::Address(address),
         Err(_) => Host::Name(target),

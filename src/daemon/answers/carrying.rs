@@ -108,7 +108,7 @@ fn kind(error: &CarryError) -> RefusalKind {
 /// Chooses the kind of refusal for a destination that was not reached.
 pub(super) fn dial_kind(error: &DialError) -> RefusalKind {
     match error {
-        DialError::DeniedByPolicy => RefusalKind::Denied,
+        DialError::NoRule(_) | DialError::DeniedByPolicy => RefusalKind::Denied,
         DialError::NoRelay | DialError::NotReady => RefusalKind::RelayUnreachable,
         DialError::TimedOut => RefusalKind::TimedOut,
         // Waiting does not help: a person has to choose one.

@@ -26,6 +26,21 @@ impl Inner {
         port: u16,
     ) -> Result<netstack::TcpStream, DialError> {
         let mut left = hosts.into_vec();
+        let mut denied = None;
+        left.retain(
+            |gateway| match self.judge_gateway(snapshot, gateway, port) {
+                Ok(()) => true,
+                Err(error) => {
+                    denied.get_or_insert(error);
+                    false
+                }
+            },
+        );
+        if left.is_empty()
+            && let Some(denied) = denied
+        {
+            return Err(denied);
+        }
         let mut next = self.take_best(&mut left).ok_or(DialError::NoRoute)?;
         loop {
             let peer = self.gateway_peer(&next);

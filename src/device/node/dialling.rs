@@ -51,6 +51,23 @@ impl Inner {
         reached: Reached,
         port: u16,
     ) -> Result<netstack::TcpStream, DialError> {
+        let membership = reached.membership.clone();
+        let (network, host) = (reached.network, reached.host);
+        let opened = self.try_open(reached, port).await;
+        // The rules may have changed while it was under way.
+        let is_own = membership.addresses().contains(&host.v4().into());
+        let filter = membership.filter();
+        if opened.is_err() && !is_own && !filter.allows_outbound(host, Protocol::Tcp, port) {
+            return Err(self.denial(&filter, (network, host), Protocol::Tcp, port));
+        }
+        opened
+    }
+
+    async fn try_open(
+        &self,
+        reached: Reached,
+        port: u16,
+    ) -> Result<netstack::TcpStream, DialError> {
         let Reached {
             membership,
             host,

@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use overlan_netstack as netstack;
 use overlan_protocol::HostIndex;
-use overlan_protocol::gateway;
+use overlan_protocol::gateway::{self, Host};
 use overlan_protocol::key::NetworkId;
 use overlan_protocol::netmap::Netmap;
-use overlan_protocol::policy::Protocol;
+use overlan_protocol::policy::{Filter, Protocol};
 use overlan_transport::clock::now;
 
 use super::dialling::address_for;
 use super::{Inner, Node};
 use crate::host::splice::Patience;
 use crate::names::DialError;
-use crate::names::{Destination, GatewayHost, Resolved, Snapshot};
+use crate::names::{Destination, GatewayHost, Resolved, Snapshot, host_of};
 use overlan_plane::engine::{Membership, Presence};
 
 impl Node {
@@ -127,7 +127,8 @@ impl Inner {
         if !device.own {
             let filter = membership.filter();
             if !filter.allows_outbound(device.host, protocol, port) {
-                return Err(DialError::DeniedByPolicy);
+                let place = (device.network, device.host);
+                return Err(self.denial(&filter, place, protocol, port));
             }
             let Some(peer) = membership.peer(device.host) else {
                 return Err(DialError::Untrusted);
@@ -142,6 +143,52 @@ impl Inner {
             address: address_for(device.host, destination),
             network: device.network,
         })
+    }
+
+    /// Says which rules keep this device from `port` of another one.
+    pub(super) fn denial(
+        &self,
+        filter: &Filter,
+        (network, host): (NetworkId, HostIndex),
+        protocol: Protocol,
+        port: u16,
+    ) -> DialError {
+        let snapshot = self.snapshot();
+        let network = snapshot.networks.get(&network);
+        let peer = network.and_then(|network| network.peers.get(&host));
+        let from = network.map_or("this device", |network| &network.label);
+        let to = peer.map_or("that device", |peer| &peer.label);
+        let verdict = filter.judge_outbound(host, protocol, port);
+        DialError::no_rule((from, to), protocol, port, &verdict)
+    }
+
+    /// Decides whether policy lets this device ask a gateway for `port` of a host. The gateway
+    /// decides about a name whose addresses alone the rules know.
+    pub(super) fn judge_gateway(
+        &self,
+        snapshot: &Snapshot,
+        gateway: &GatewayHost,
+        port: u16,
+    ) -> Result<(), DialError> {
+        let memberships = self.engine.memberships();
+        let (Some(membership), Some(network)) = (
+            memberships.get(&gateway.network),
+            snapshot.networks.get(&gateway.network),
+        ) else {
+            return Err(DialError::UnknownName);
+        };
+        let filter = membership.filter();
+        let host = host_of(&gateway.target);
+        let verdict = filter.judge_host_out(gateway.host, host, port);
+        let knows_addresses = || {
+            let asks = filter.allows_outbound(gateway.host, Protocol::Tcp, gateway::PORT);
+            matches!(host, Host::Name(_)) && asks
+        };
+        if verdict.is_allowed() || knows_addresses() {
+            return Ok(());
+        }
+        let names = (network.label.as_str(), gateway.target.as_str());
+        Err(DialError::no_rule(names, Protocol::Tcp, port, &verdict))
     }
 
     /// Finds a gateway as [`Inner::reach`] finds a device, for the port where gateways listen.

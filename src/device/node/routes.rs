@@ -145,14 +145,14 @@ impl Inner {
             match membership.stack().listen(gateway::PORT) {
                 Ok(listener) => {
                     let stop = self.stop.child_token();
-                    let routes = self.approved_routes(*id);
+                    let rights = self.gateway_rights(*id, Arc::downgrade(membership));
                     let vacancy = self.open_door("the port for hosts of this gateway".to_owned());
                     let until = Until {
                         closed: self.closing.clone(),
                         ended: stop.clone(),
                     };
                     let serving =
-                        async move { door::run(listener, routes, &vacancy, &until).await };
+                        async move { door::run(listener, rights, &vacancy, &until).await };
                     self.tasks.spawn(self.serving.track_future(serving));
                     let membership = Arc::downgrade(membership);
                     listening.insert(*id, RouteListener { membership, stop });
@@ -165,21 +165,29 @@ impl Inner {
         }
     }
 
-    /// Returns a function that lists the routes that are served and approved in that network.
-    fn approved_routes(self: &Arc<Self>, network: NetworkId) -> door::Routes {
+    /// Returns what peers may reach by this gateway in that network, and when that may change.
+    fn gateway_rights(
+        self: &Arc<Self>,
+        network: NetworkId,
+        membership: Weak<Membership>,
+    ) -> door::Rights {
+        let changes = self.links_changed.subscribe();
         let inner = Arc::downgrade(self);
-        Arc::new(move || {
-            let Some(inner) = inner.upgrade() else {
-                return Vec::new();
-            };
+        let read = move || {
+            let (inner, membership) = (inner.upgrade()?, membership.upgrade()?);
             let netmap = inner.control.netmap().borrow().clone();
-            let Some(network) = netmap.networks.get(&network) else {
-                return Vec::new();
-            };
+            let approved = &netmap.networks.get(&network)?.routes;
             let offered = inner.routes.lock().clone().unwrap_or_default();
             let is_offered = |route: &&GatewayRoute| offered.iter().any(|it| it.route() == *route);
-            network.routes.iter().filter(is_offered).cloned().collect()
-        })
+            Some(door::Right {
+                routes: approved.iter().filter(is_offered).cloned().collect(),
+                filter: membership.filter(),
+            })
+        };
+        door::Rights {
+            now: Arc::new(move || read().unwrap_or_default()),
+            changes,
+        }
     }
 
     /// Reports the routes to the controller, if they have changed. A report that fails is repeated

@@ -170,6 +170,7 @@ fn not_reached(error: &DialError) -> Terms {
         DialError::NoRoute
         | DialError::NoRouteToPort(_)
         | DialError::NotADevice(_)
+        | DialError::NoRule(_)
         | DialError::DeniedByPolicy => (403, "http_request_denied"),
         DialError::Missing(missing) if missing.is_foreign() => (403, "http_request_denied"),
         DialError::NoResolver => (504, "dns_timeout"),
