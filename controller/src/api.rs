@@ -5,6 +5,7 @@
 //! passwords) and `signup`.
 
 mod api_tokens;
+mod arrival;
 mod auth_keys;
 mod body;
 mod caller;
@@ -30,6 +31,7 @@ mod openapi;
 mod organisations;
 mod pages;
 mod people;
+mod policy;
 mod problem;
 mod relay;
 mod relay_tokens;
@@ -112,8 +114,9 @@ impl Api {
 
 /// Requests that devices and relays make all the time, and that change nothing worth a line in the
 /// log.
-const ROUTINE: [&str; 4] = [
+const ROUTINE: [&str; 5] = [
     path::DEVICE_REPORT,
+    path::DEVICE_APPLIED,
     path::DEVICE_TICKET,
     path::DEVICE_CERTIFICATES,
     path::RELAY_HEARTBEAT,

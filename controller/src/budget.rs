@@ -19,6 +19,9 @@ pub(crate) struct Budgets {
     pub(crate) streams: Budget<DeviceId>,
     /// Rounds of certificates for a device: a signature for each of its networks.
     pub(crate) certificates: Budget<DeviceId>,
+    /// Policies that a person checks, sets or asks about: each is compiled, which takes a processor
+    /// for up to a quarter of a second.
+    pub(crate) policies: Budget<i64>,
     /// New devices by one right, which is an auth key, a trust rule or an account: writes, and a
     /// message for every member.
     pub(crate) enrolments: Budget<Right>,
@@ -39,6 +42,7 @@ impl Default for Budgets {
             changes: Budget::new(CHANGES),
             streams: Budget::new(STREAMS),
             certificates: Budget::new(CERTIFICATES),
+            policies: Budget::new(POLICIES),
             enrolments: Budget::new(ENROLMENTS),
         }
     }
@@ -88,6 +92,13 @@ const CERTIFICATES: Pace = Pace {
     every: Duration::from_secs(30),
 };
 
+/// A pipeline that checks and asks some dozen things in a row passes at once; a loop goes on at two
+/// in a second.
+const POLICIES: Pace = Pace {
+    burst: 120,
+    every: Duration::from_millis(500),
+};
+
 /// A rollout of some hundred machines by one key passes at once; a leaked key makes fewer than two
 /// thousand devices in an hour.
 const ENROLMENTS: Pace = Pace {
@@ -110,6 +121,7 @@ mod tests {
             (CHANGES, 40 + 600 - 1),
             (STREAMS, 40 + 1_200 - 1),
             (CERTIFICATES, 20 + 120 - 1),
+            (POLICIES, 120 + 7_200 - 1),
             (ENROLMENTS, 500 + 1_200 - 1),
         ] {
             let start = tokio::time::Instant::now().into_std();

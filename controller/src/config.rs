@@ -75,6 +75,9 @@ pub struct Timings {
     pub poll_every: Duration,
     /// The time within which a connection must prove who holds it.
     pub stranger_within: Duration,
+    /// The longest wait of a person for a change to arrive at the devices that are online: one that
+    /// is awake has applied it in a fraction of that.
+    pub arrive_within: Duration,
 }
 
 impl Default for Timings {
@@ -87,6 +90,7 @@ impl Default for Timings {
             alive_every: Duration::from_secs(15),
             poll_every: Duration::from_millis(500),
             stranger_within: Duration::from_secs(10),
+            arrive_within: Duration::from_secs(5),
         }
     }
 }

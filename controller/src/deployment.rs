@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use overlan_protocol::UnixTime;
-use overlan_protocol::key::DeviceId;
+use overlan_protocol::key::{DeviceId, NetworkId, RelayId};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::applied::Awaiting;
 use crate::auth::password::Hasher;
 use crate::auth::throttle::Throttle;
 use crate::budget::Budgets;
@@ -19,11 +20,13 @@ use crate::config::Timings;
 use crate::enrol::DeviceLimits;
 use crate::heartbeat::Heartbeats;
 use crate::lineage::Runs;
+use crate::netmaps::OrgId;
 use crate::oidc::Issuers;
+use crate::policy::{Sight, Sights};
 use crate::presence::Presence;
 use crate::repeats::Repeats;
 use crate::report::Reports;
-use crate::store::{Store, StoreError, relays, runs};
+use crate::store::{Store, StoreError, Tx, relays, runs};
 use crate::tickets::TicketSigner;
 
 /// One deployment, as its running controller holds it.
@@ -42,6 +45,12 @@ pub(crate) struct Deployment {
     pub(crate) reports: Mutex<Reports>,
     /// Keys of the issuers that trust rules name.
     pub(crate) issuers: Issuers,
+    /// The policies of networks.
+    pub(crate) sights: Sights,
+    /// The changes whose arrival somebody waits for.
+    pub(crate) awaiting: Mutex<Awaiting>,
+    /// Wakes those who wait when a device or relay confirmed a change.
+    pub(crate) confirmed: watch::Sender<()>,
     pub(crate) domain: String,
     pub(crate) timings: Timings,
     /// Strangers may make organisations of their own.
@@ -77,6 +86,42 @@ impl Deployment {
         }
         relays::bump_orders(&mut tx).await?;
         self.store.commit(tx).await
+    }
+
+    /// Returns the policy of a network as `tx` sees it, or a newer one; `None` if there is no such
+    /// network.
+    pub(crate) async fn sight(
+        &self,
+        tx: &mut Tx,
+        org: OrgId,
+        network: NetworkId,
+    ) -> Result<Option<Arc<Sight>>, StoreError> {
+        if let Some(sight) = self.sights.fresh(org, network) {
+            return Ok(Some(sight));
+        }
+        let sight = self.sights.get(tx, org, network, clock::wall()).await?;
+        if sight
+            .as_ref()
+            .is_some_and(|sight| sight.next_change().is_some())
+        {
+            // The housekeeping task may sleep until a rule ends later.
+            self.presence_changed.notify_one();
+        }
+        Ok(sight)
+    }
+
+    /// Notes that `device` has applied all changes up to `version`.
+    pub(crate) fn confirm_device(&self, device: DeviceId, version: u64) {
+        if self.awaiting.lock().handle_device(device, version) {
+            self.confirmed.send_replace(());
+        }
+    }
+
+    /// Notes that `relay` has applied its orders up to `orders`.
+    pub(crate) fn confirm_relay(&self, relay: RelayId, orders: u64) {
+        if self.awaiting.lock().handle_relay(relay, orders) {
+            self.confirmed.send_replace(());
+        }
     }
 
     /// Opens a netmap stream of `device`, which is online as long as the returned value lives.

@@ -17,7 +17,7 @@ use crate::renaming;
 use crate::roster;
 use crate::store::{
     StoreError, api_tokens, changes, device_rights, devices, former_names, invitations, keys,
-    sessions, trust_rules,
+    policies, sessions, trust_rules,
 };
 use overlan_protocol::UnixTime;
 use overlan_protocol::api::Bar;
@@ -48,7 +48,13 @@ pub(crate) async fn follow_changes(deployment: Arc<Deployment>) {
 /// map.
 pub(crate) async fn catch_up(deployment: &Deployment) -> Result<(), StoreError> {
     while read_changes(deployment).await? {}
-    Ok(())
+    // Rules may have ended meanwhile.
+    let now = clock::wall();
+    let mut tx = deployment.store.write().await?;
+    for (org, network) in policies::with_ends(&mut tx).await? {
+        changes::append(&mut tx, org, Some(network), &Fact::Policy, now).await?;
+    }
+    deployment.store.commit(tx).await
 }
 
 async fn read_changes(deployment: &Deployment) -> Result<bool, StoreError> {
@@ -64,6 +70,12 @@ async fn read_changes(deployment: &Deployment) -> Result<bool, StoreError> {
             }
         }
     }
+    // Before streams hear of the entries, so that each policy is compiled once for all of them.
+    for (org, network) in deployment.sights.handle_entries(&entries) {
+        if let Err(error) = deployment.sight(&mut tx, org, network).await {
+            tracing::error!(%error, %network, "cannot compile the policy of a network");
+        }
+    }
     deployment.changelog.extend(entries);
     Ok(more)
 }
@@ -77,6 +89,7 @@ pub(crate) async fn keep_house(deployment: Arc<Deployment>) {
         let now = clock::now();
         write_presence(&deployment, now).await;
         lose_relays(&deployment, now).await;
+        end_rules(&deployment).await;
         if now >= sweep_at || deployment.ends_changed.swap(false, Ordering::Relaxed) {
             report("remove ephemeral devices", sweep(&deployment).await);
             report("end old names", end_former_names(&deployment).await);
@@ -91,7 +104,10 @@ pub(crate) async fn keep_house(deployment: Arc<Deployment>) {
         }
         let presence = deployment.presence.lock().deadline(clock::now());
         let relays = deployment.heartbeats.lock().deadline();
-        let due = [presence, relays, Some(sweep_at), Some(prune_at)];
+        let wall = clock::wall();
+        let rules = deployment.sights.next_end(wall);
+        let rules = rules.map(|at| clock::now() + at.since(wall));
+        let due = [presence, relays, rules, Some(sweep_at), Some(prune_at)];
         let due = due.into_iter().flatten().min().unwrap_or(sweep_at);
         tokio::select! {
             () = deployment.stop.cancelled() => return,
@@ -171,6 +187,26 @@ async fn lose_relays(deployment: &Deployment, now: Instant) {
                 deployment.heartbeats.lock().handle_beat(now, relay, 0);
             }
         }
+    }
+}
+
+/// Tells devices of the rules that have ended.
+async fn end_rules(deployment: &Deployment) {
+    let now = clock::wall();
+    let ended = deployment.sights.take_ended(now);
+    if ended.is_empty() {
+        return;
+    }
+    let written = async {
+        let mut tx = deployment.store.write().await?;
+        for (org, network) in &ended {
+            changes::append(&mut tx, *org, Some(*network), &Fact::Policy, now).await?;
+        }
+        deployment.store.commit(tx).await
+    };
+    if let Err(error) = written.await {
+        tracing::error!(%error, "cannot write that rules of a policy ended");
+        deployment.sights.forget_ended(&ended);
     }
 }
 

@@ -17,7 +17,8 @@
 //! - `people` decides what people may do to people; `offboarding` takes one out.
 //! - `fleet`, `placement`, `presence`, `heartbeat`, `report` follow relays and devices, and decide
 //!   where devices attach.
-//! - `netmaps`, `changelog`, `lineage` decide what a device knows, and which versions count.
+//! - `netmaps`, `policy`, `changelog`, `lineage` decide what a device knows, and which versions
+//!   count; `applied` decides when a change has arrived everywhere.
 //! - `store`, `tickets`, `ca` keep the database and the keys.
 //! - `housekeeping`, `operator`, `metrics`, `backup`, `recovery` serve the operator.
 //!
@@ -28,6 +29,7 @@
 mod access;
 mod address;
 mod api;
+mod applied;
 mod auth;
 mod backup;
 mod budget;
@@ -56,6 +58,7 @@ mod oidc;
 mod operator;
 mod people;
 mod placement;
+mod policy;
 mod presence;
 mod rate;
 mod reach;

@@ -6,6 +6,7 @@
 //! change from it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use overlan_protocol::HostIndex;
 use overlan_protocol::dns::{Dns, Record, Zone};
@@ -16,6 +17,8 @@ use overlan_protocol::netmap::{Change, Netmap, Network, Owner, Peer, Relay};
 use overlan_protocol::policy::Filter;
 use overlan_protocol::tag::Tag;
 use serde::{Deserialize, Serialize};
+
+use crate::policy::{Eyes, Sight, Turn};
 
 /// An organisation: a border that nothing crosses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,6 +97,29 @@ pub(crate) enum Fact {
     },
     /// The network as a whole changed, such as its name: its members read it again.
     Network,
+    /// Something that policy looks at changed beside the members themselves: the document, tags or
+    /// routes of members, a person's role or groups, or a rule that ended.
+    Policy,
+}
+
+impl Fact {
+    /// Returns whether the policy of the network has to be compiled again.
+    pub(crate) fn is_of_policy(&self) -> bool {
+        match self {
+            Self::Joined(_)
+            | Self::Left { .. }
+            | Self::Gone { .. }
+            | Self::Barred { .. }
+            | Self::Policy => true,
+            Self::Device(_)
+            | Self::Online { .. }
+            | Self::Relay { .. }
+            | Self::RelayGone { .. }
+            | Self::DnsRecords { .. }
+            | Self::DnsZone { .. }
+            | Self::Network => false,
+        }
+    }
 }
 
 /// One entry of the change log. Versions are dense: each entry has its own.
@@ -107,22 +133,34 @@ pub(crate) struct Entry {
 }
 
 /// The device that a netmap is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Viewer {
     pub(crate) device: DeviceId,
     pub(crate) org: OrgId,
-    /// The networks that it is in, each with the version up to which it knows that network.
-    pub(crate) networks: BTreeMap<NetworkId, u64>,
+    /// The networks that it is in, as far as it knows them.
+    pub(crate) networks: BTreeMap<NetworkId, Knowledge>,
 }
 
-/// A network with all members at one version.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The knowledge of a device about one of its networks.
+#[derive(Debug, Clone)]
+pub(crate) struct Knowledge {
+    /// The version up to which it knows the network.
+    pub(crate) at: u64,
+    /// Its host index there.
+    pub(crate) host: HostIndex,
+    /// The policy by which it sees others.
+    pub(crate) sight: Arc<Sight>,
+}
+
+/// A network with all members at one version, and its policy.
+#[derive(Debug, Clone)]
 pub(crate) struct View {
     pub(crate) network: NetworkId,
     pub(crate) name: String,
     pub(crate) vni: Vni,
     pub(crate) members: Vec<Member>,
     pub(crate) dns: Dns,
+    pub(crate) sight: Arc<Sight>,
 }
 
 /// Makes the whole netmap of `device` at `version`. All `relays` of the organisation are in it,
@@ -147,14 +185,17 @@ pub(crate) fn snapshot(
     }
 }
 
-/// Returns a network as `device` sees it; `None` if it is not a member.
+/// Returns a network as `device` sees it, with the peers that it may talk with in either direction;
+/// `None` if it is not a member.
 pub(crate) fn network(view: View, device: DeviceId) -> Option<Network> {
     let own = view
         .members
         .iter()
         .find(|member| member.device == device)?
         .clone();
-    let others = view.members.iter().filter(|member| member.device != device);
+    let is_seen =
+        |member: &&Member| member.device != device && view.sight.sees(own.host, member.host);
+    let others = view.members.iter().filter(is_seen);
     let peers = others.map(|member| (member.host, member.peer())).collect();
     Some(Network {
         name: view.name,
@@ -162,11 +203,26 @@ pub(crate) fn network(view: View, device: DeviceId) -> Option<Network> {
         host: own.host,
         label: own.label,
         relays: own.relays,
-        filter: Filter::starter(),
+        filter: view.sight.filter_of(own.host),
         peers,
         dns: view.dns,
         routes: own.routes,
     })
+}
+
+/// Returns the changes by which a device learns of these hosts of a network.
+pub(crate) fn appearances(
+    network: NetworkId,
+    members: &[Member],
+    hosts: &BTreeSet<HostIndex>,
+) -> Vec<Change> {
+    let members = members.iter().filter(|member| hosts.contains(&member.host));
+    let peers = members.map(|member| Change::Peer {
+        network,
+        host: member.host,
+        peer: Box::new(member.peer()),
+    });
+    peers.collect()
 }
 
 /// The meaning of log entries for one device.
@@ -178,6 +234,8 @@ pub(crate) enum Derived {
         /// Networks that the device joined: they are read whole from the store, after these entries
         /// were written.
         joined: BTreeSet<NetworkId>,
+        /// Peers that policy shows the device from now on: they are read from the store, too.
+        appeared: BTreeMap<NetworkId, BTreeSet<HostIndex>>,
         /// Its networks changed, so it needs another ticket.
         moved: bool,
     },
@@ -188,10 +246,12 @@ pub(crate) enum Derived {
 }
 
 /// Derives the changes of `viewer` from `entries`, which are in order, and keeps its networks up to
-/// date. A change that a later entry overrides is left out.
+/// date. A change that a later entry overrides is left out, and so is one of a peer that policy
+/// hides. `sights` are the newest policies of the networks that the entries concern.
 pub(crate) fn derive<'a>(
     viewer: &mut Viewer,
     entries: impl IntoIterator<Item = &'a Entry>,
+    sights: &BTreeMap<NetworkId, Arc<Sight>>,
 ) -> Derived {
     let mut pending = PendingChanges::default();
     for entry in entries.into_iter().filter(|entry| entry.org == viewer.org) {
@@ -202,11 +262,11 @@ pub(crate) fn derive<'a>(
             }
             (Fact::Joined(member), Some(network)) if member.device == viewer.device => {
                 // Everything else in the log about this network is older than what will be read.
-                viewer.networks.insert(network, u64::MAX);
+                viewer.networks.remove(&network);
                 pending.place(network, OwnMove::Joined);
             }
             (Fact::Network, Some(network)) if viewer.networks.contains_key(&network) => {
-                viewer.networks.insert(network, u64::MAX);
+                viewer.networks.remove(&network);
                 pending.place(network, OwnMove::Joined);
             }
             (Fact::Left { device, .. }, Some(network)) if *device == viewer.device => {
@@ -220,22 +280,56 @@ pub(crate) fn derive<'a>(
                 pending.relays.insert(*id, None);
             }
             (fact, Some(network)) => {
-                let is_news = viewer.networks.get(&network);
-                if is_news.is_some_and(|known| entry.version > *known) {
+                let known = viewer.networks.get(&network);
+                if let Some(known) = known.filter(|known| entry.version > known.at) {
+                    let sees = Eyes {
+                        device: viewer.device,
+                        host: known.host,
+                        before: &known.sight,
+                        now: sights.get(&network).unwrap_or(&known.sight),
+                    };
                     let members = pending.members.entry(network).or_default();
-                    members.handle(fact, viewer.device);
+                    members.handle(fact, &sees);
                 }
             }
             (_, None) => {}
         }
     }
+    let appeared = follow_policies(viewer, sights, &mut pending);
     let places = pending.places.iter();
     let joined = places.filter(|(_, place)| **place == OwnMove::Joined);
     Derived::Changes {
         joined: joined.map(|(network, _)| *network).collect(),
+        appeared,
         moved: !pending.places.is_empty(),
         changes: pending.into_changes(),
     }
+}
+
+/// Lets the viewer see by the newest policies. Returns the peers that it did not see before, and of
+/// which no entry says everything.
+fn follow_policies(
+    viewer: &mut Viewer,
+    sights: &BTreeMap<NetworkId, Arc<Sight>>,
+    pending: &mut PendingChanges,
+) -> BTreeMap<NetworkId, BTreeSet<HostIndex>> {
+    let mut all = BTreeMap::new();
+    for (network, sight) in sights {
+        let Some(known) = viewer.networks.get_mut(network) else {
+            continue;
+        };
+        let turn = sight.turn_from(&known.sight, known.host);
+        known.sight = sight.clone();
+        if turn == Turn::default() {
+            continue;
+        }
+        let members = pending.members.entry(*network).or_default();
+        let appeared = members.turn(turn);
+        if !appeared.is_empty() {
+            all.insert(*network, appeared);
+        }
+    }
+    all
 }
 
 /// Changes by their subject; the last one counts.
@@ -257,6 +351,7 @@ enum OwnMove {
 #[derive(Debug, Default)]
 struct MemberChanges {
     own: Option<(Vec<RelayId>, Vec<GatewayRoute>)>,
+    filter: Option<Filter>,
     peers: BTreeMap<HostIndex, Peer>,
     gone: BTreeSet<HostIndex>,
     online: BTreeMap<HostIndex, bool>,
@@ -292,23 +387,26 @@ impl PendingChanges {
 }
 
 impl MemberChanges {
-    fn handle(&mut self, fact: &Fact, own: DeviceId) {
+    fn handle(&mut self, fact: &Fact, eyes: &Eyes<'_>) {
         match fact {
-            Fact::Device(member) if member.device == own => {
+            Fact::Device(member) if member.device == eyes.device => {
                 self.own = Some((member.relays.clone(), member.routes.clone()));
             }
-            Fact::Online { device, .. } if *device == own => {}
-            Fact::Device(member) | Fact::Joined(member) => {
+            Fact::Online { device, .. } if *device == eyes.device => {}
+            Fact::Device(member) | Fact::Joined(member) if eyes.sees(member.host) => {
                 self.gone.remove(&member.host);
                 self.online.remove(&member.host);
                 self.peers.insert(member.host, member.peer());
             }
-            Fact::Left { host, .. } => self.leave(*host),
+            // Policy hides it.
+            Fact::Device(_) | Fact::Joined(_) => {}
+            Fact::Left { host, .. } => self.leave(*host, eyes),
             Fact::Gone { host, .. } | Fact::Barred { host, .. } => {
                 if let Some(host) = HostIndex::new(*host) {
-                    self.leave(host);
+                    self.leave(host, eyes);
                 }
             }
+            Fact::Online { host, .. } if !eyes.sees(*host) => {}
             Fact::Online { host, online, .. } => match self.peers.get_mut(host) {
                 Some(peer) => peer.online = *online,
                 None => {
@@ -321,21 +419,41 @@ impl MemberChanges {
             Fact::DnsZone { zone, settings } => {
                 self.zones.insert(zone.clone(), settings.clone());
             }
-            // They were handled before.
-            Fact::Relay { .. } | Fact::RelayGone { .. } | Fact::Network => {}
+            // They were handled before, or are seen by the policy itself.
+            Fact::Relay { .. } | Fact::RelayGone { .. } | Fact::Network | Fact::Policy => {}
         }
     }
 
-    fn leave(&mut self, host: HostIndex) {
+    fn leave(&mut self, host: HostIndex, eyes: &Eyes<'_>) {
         self.peers.remove(&host);
         self.online.remove(&host);
-        self.gone.insert(host);
+        if eyes.saw(host) {
+            self.gone.insert(host);
+        }
+    }
+
+    /// Follows a change of policy. Returns the peers that appeared and of which nothing is known
+    /// yet.
+    fn turn(&mut self, turn: Turn) -> BTreeSet<HostIndex> {
+        self.filter = turn.filter;
+        for host in turn.vanished {
+            self.peers.remove(&host);
+            self.online.remove(&host);
+            self.gone.insert(host);
+        }
+        let mut appeared = turn.appeared;
+        appeared.retain(|host| !self.peers.contains_key(host));
+        self.online.retain(|host, _| !appeared.contains(host));
+        appeared
     }
 
     fn add_changes(self, network: NetworkId, changes: &mut Vec<Change>) {
         if let Some((relays, routes)) = self.own {
             changes.push(Change::Relays { network, relays });
             changes.push(Change::Routes { network, routes });
+        }
+        if let Some(filter) = self.filter {
+            changes.push(Change::Filter { network, filter });
         }
         let gone = self.gone.into_iter();
         changes.extend(gone.map(|host| Change::PeerGone { network, host }));

@@ -74,6 +74,7 @@ pub(crate) async fn remove_person(
     }
     removed.still_connected = connected.into_iter().collect();
     people::delete(tx, org, account).await?;
+    changes::append(tx, org, None, &Fact::Policy, now).await?;
     removed.account_deleted = people::forget_account(tx, account).await?;
     Ok(removed)
 }

@@ -25,6 +25,7 @@ use crate::enrol::DeviceLimits;
 use crate::heartbeat::Heartbeats;
 use crate::key_file::FileError;
 use crate::oidc::Issuers;
+use crate::policy::Sights;
 use crate::presence::Presence;
 use crate::store::{self, Store, StoreError, accounts, changes, devices, relays, routes, runs};
 use crate::tickets::{self, TicketSigner};
@@ -244,6 +245,9 @@ pub(crate) async fn open(config: Config, names: &[String]) -> Result<Opened, Sta
         repeats: Default::default(),
         reports: Default::default(),
         issuers: Issuers::new(config.issuer_addresses),
+        sights: Sights::new(),
+        awaiting: Default::default(),
+        confirmed: Default::default(),
         domain: config.domain,
         timings: config.timings,
         sign_up: config.sign_up,

@@ -17,6 +17,7 @@ pub(crate) mod keys;
 pub(crate) mod members;
 pub(crate) mod names;
 pub(crate) mod people;
+pub(crate) mod policies;
 pub(crate) mod relays;
 pub(crate) mod routes;
 pub(crate) mod runs;
@@ -425,6 +426,11 @@ const STEPS: &[(i64, &str, &str)] = &[
         233,
         "key limits",
         include_str!("../migrations/0233_key_limits.sql"),
+    ),
+    (
+        240,
+        "policies",
+        include_str!("../migrations/0240_policies.sql"),
     ),
 ];
 

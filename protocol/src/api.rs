@@ -20,6 +20,7 @@ mod join_string;
 mod networks;
 pub mod path;
 mod people;
+mod policies;
 mod relays;
 mod rights;
 mod sessions;
@@ -56,6 +57,11 @@ pub use networks::{
 pub use people::{
     DevicesOfPerson, ORGANISATION_NAME_MAX, OrganisationRequest, OrganisationSummary,
     PersonRemoved, PersonSummary, RemovePersonRequest, RoleRequest,
+};
+pub use policies::{
+    Applied, Confirmation, ExplainRequest, Explanation, POLICY_MAX, PolicyDocument, PolicyPreview,
+    PolicyRequest, PolicyRevision, PolicyRollback, PolicySet, PolicyText, REACH_CHANGES_MAX,
+    ReachAmong, ReachChange, Removed,
 };
 pub use relays::{
     HOLDERS_MAX, RELAY_HEARTBEAT_SECS, RELAY_TOKEN_LIFE_SECS, RelayHeartbeat, RelayOrders,
@@ -144,6 +150,10 @@ pub enum ProblemKind {
     Conflict,
     /// No such network in the organisation.
     UnknownNetwork,
+    /// The policy is not understood, or one of its tests does not hold.
+    PolicyRefused,
+    /// Another policy counts than the one that the caller knows.
+    PolicyChanged,
     /// Too many requests; see `retry_after_secs`.
     TooMany,
     /// The controller cannot answer now.

@@ -161,6 +161,9 @@ pub struct Delta {
     /// The run of the controller that counted `to`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineage: Option<Lineage>,
+    /// Somebody waits for the device to confirm that it has applied the changes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub confirm: bool,
     /// The changes, to be applied in this order.
     pub changes: Vec<Change>,
 }

@@ -34,6 +34,11 @@ pub struct Filter {
 /// The name of a rule: a label, given in the policy's text or made from what the rule says.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(with = "String")
+)]
 pub struct RuleId(String);
 
 /// A text that is not the name of a rule.

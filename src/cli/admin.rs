@@ -10,6 +10,7 @@ mod invitation;
 mod network;
 mod organisation;
 pub(crate) mod person;
+mod policy;
 mod relay;
 mod route;
 mod trust_rule;
@@ -55,6 +56,9 @@ pub(crate) enum AdminCommand {
     /// Create, list and delete networks, and add devices to them
     #[command(subcommand, alias = "networks")]
     Network(network::AdminNetworkCommand),
+    /// Show, check, set and explain the policy of a network
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// List, approve and reject routes that gateways offer
     #[command(subcommand, alias = "routes")]
     Route(route::RouteCommand),
@@ -173,6 +177,7 @@ pub(crate) async fn run(command: AdminCommand) -> Result<(), Failure> {
         AdminCommand::TrustRule(command) => trust_rule::run(command).await,
         AdminCommand::Dns(command) => dns::run(command).await,
         AdminCommand::ApiToken(command) => api_token::run(command).await,
+        AdminCommand::Policy(command) => policy::run(command).await,
     }
 }
 

@@ -271,6 +271,8 @@ fn problem_code(kind: ProblemKind) -> Code {
         | ProblemKind::NotFound
         | ProblemKind::NameTaken
         | ProblemKind::Conflict
+        | ProblemKind::PolicyRefused
+        | ProblemKind::PolicyChanged
         | ProblemKind::UnknownNetwork
         | ProblemKind::TooMany
         | ProblemKind::Internal

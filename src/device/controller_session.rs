@@ -1,6 +1,6 @@
 //! The controller session and its health: netmaps by deltas, fresh tickets, removal. Keeps netmap
 //! and ticket on disk, so that a restarted device works while the controller is away. Decides when
-//! to ask; what a netmap means is decided by the engine.
+//! to ask; what a netmap means is decided by the engine, and `confirm` says when that follows one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use overlan_protocol::UnixTime;
 use overlan_protocol::api::{
-    Bar, CertificateRequest, CertificateResponse, DeviceReport, OfferRequest, ProblemKind,
+    Bar, CertificateRequest, CertificateResponse, Confirmation, OfferRequest, ProblemKind,
     RouteSummary, TicketResponse, path,
 };
 use overlan_protocol::gateway::OfferedRoute;
@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::device::state::{Device, StateDir};
 use overlan_plane::backoff::{Backoff, BackoffBounds};
 
+mod confirm;
 mod health;
 
 pub use health::Health;
@@ -42,6 +43,10 @@ pub struct ControllerSession {
     health: watch::Sender<Health>,
     /// The netmap came from the controller in this process, so that it may send changes only.
     has_current_netmap: AtomicBool,
+    /// The version that the controller asked to have confirmed last.
+    asked: watch::Sender<Option<Confirmation>>,
+    /// The version of the netmap that the engine follows.
+    applied: watch::Sender<u64>,
     /// The device's keys had been put aside before this began.
     began_aside: bool,
     ticket_refused: Notify,
@@ -80,6 +85,8 @@ impl ControllerSession {
             ticket: watch::Sender::new(ticket.unwrap_or(NO_TICKET)),
             health: watch::Sender::new(Health::Connecting),
             has_current_netmap: AtomicBool::new(false),
+            asked: watch::Sender::new(None),
+            applied: watch::Sender::new(0),
             ticket_refused: Notify::new(),
             began_aside: state.is_device_aside(),
             state,
@@ -121,6 +128,7 @@ impl ControllerSession {
             () = self.follow() => {}
             () = self.refresh_tickets() => {}
             () = self.keep_netmap() => {}
+            () = self.confirm() => {}
         }
         // The writer above waits a little before it writes. At the end, nothing may wait.
         self.write_newest_netmap().await;
@@ -215,8 +223,15 @@ impl ControllerSession {
                             .send_modify(|netmap| Arc::make_mut(netmap).version = 0);
                         return StreamEnd::Ended(HttpsError::NotUnderstood(gap.to_string()));
                     }
+                    let asked = Confirmation {
+                        version: netmap.version,
+                        lineage: netmap.lineage,
+                    };
                     self.netmap.send_replace(Arc::new(netmap));
                     self.handle_netmap();
+                    if delta.confirm {
+                        self.asked.send_replace(Some(asked));
+                    }
                 }
                 MapEvent::Ticket {
                     ticket,
@@ -348,32 +363,6 @@ impl ControllerSession {
         connection
             .post(path::DEVICE_TICKET, &serde_json::json!({}), ANSWER_WITHIN)
             .await
-    }
-
-    /// Reports this device's links and round trips to the controller. A failure is only logged,
-    /// since nothing waits for the report.
-    pub async fn report(&self, report: &DeviceReport) {
-        let exchange = async {
-            let mut connection = self.connect().await?;
-            connection
-                .post::<_, serde_json::Value>(path::DEVICE_REPORT, report, ANSWER_WITHIN)
-                .await
-        };
-        if let Err(error) = exchange.await {
-            tracing::debug!(%error, "the report did not reach the controller");
-        }
-    }
-
-    /// Reports to the controller that this device ends, if the session is open, so that peers hear
-    /// of it at once.
-    pub async fn leave(&self) {
-        if matches!(*self.health.borrow(), Health::Connected { .. }) {
-            let report = DeviceReport {
-                leaving: true,
-                ..DeviceReport::default()
-            };
-            self.report(&report).await;
-        }
     }
 
     /// Reports all routes that this device serves to the controller.

@@ -48,6 +48,8 @@ mod lifecycle;
 
 mod perf;
 
+mod policy;
+
 mod serve;
 
 mod udp;

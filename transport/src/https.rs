@@ -162,10 +162,18 @@ impl Connection {
 
     /// Deletes `path` within `within`.
     pub async fn delete(&mut self, path: &str, within: Duration) -> Result<(), HttpsError> {
-        let _: serde_json::Value = self
-            .exchange(Method::DELETE, path, Vec::new(), within)
-            .await?;
+        let _: serde_json::Value = self.remove(path, within).await?;
         Ok(())
+    }
+
+    /// Deletes `path` and reads the answer, within `within`.
+    pub async fn remove<R: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        within: Duration,
+    ) -> Result<R, HttpsError> {
+        self.exchange(Method::DELETE, path, Vec::new(), within)
+            .await
     }
 
     /// Opens an endless answer at `path`; its start must come within `within`.

@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use overlan_protocol::api::REQUEST_MAX;
+use overlan_protocol::api::{POLICY_MAX, REQUEST_MAX};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -23,28 +23,44 @@ use crate::deployment::Deployment;
 #[derive(Debug)]
 pub(super) struct Json<T>(pub(super) T);
 
+/// The same for a body that is as long as a policy. A person must have proved who asks.
+#[derive(Debug)]
+pub(super) struct LongJson<T>(pub(super) T);
+
 impl<T: DeserializeOwned> FromRequest<Arc<Deployment>> for Json<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &Arc<Deployment>) -> Result<Self, Refusal> {
-        let content_type = request.headers().get(header::CONTENT_TYPE);
-        if content_type.is_none_or(|value| value != JSON) {
-            let refusal = Refusal::bad_request(format!("the content type must be {JSON}"));
-            return Err(refusal.status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
-        }
-        let body = read(request.into_body()).await?;
-        serde_json::from_slice(&body).map(Self).map_err(|error| {
-            // The message of serde_json may repeat a secret from the body.
-            let what = match error.classify() {
-                serde_json::error::Category::Data => "a field is missing, unknown or malformed",
-                serde_json::error::Category::Io
-                | serde_json::error::Category::Syntax
-                | serde_json::error::Category::Eof => "the body is not JSON",
-            };
-            let (line, column) = (error.line(), error.column());
-            Refusal::bad_request(format!("{what}, near line {line} column {column}"))
-        })
+        read_json(request, REQUEST_MAX).await.map(Self)
     }
+}
+
+impl<T: DeserializeOwned> FromRequest<Arc<Deployment>> for LongJson<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &Arc<Deployment>) -> Result<Self, Refusal> {
+        read_json(request, LONG_MAX).await.map(Self)
+    }
+}
+
+async fn read_json<T: DeserializeOwned>(request: Request, max: usize) -> Result<T, Refusal> {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    if content_type.is_none_or(|value| value != JSON) {
+        let refusal = Refusal::bad_request(format!("the content type must be {JSON}"));
+        return Err(refusal.status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+    }
+    let body = read_within(request.into_body(), max).await?;
+    serde_json::from_slice(&body).map_err(|error| {
+        // The message of serde_json may repeat a secret from the body.
+        let what = match error.classify() {
+            serde_json::error::Category::Data => "a field is missing, unknown or malformed",
+            serde_json::error::Category::Io
+            | serde_json::error::Category::Syntax
+            | serde_json::error::Category::Eof => "the body is not JSON",
+        };
+        let (line, column) = (error.line(), error.column());
+        Refusal::bad_request(format!("{what}, near line {line} column {column}"))
+    })
 }
 
 impl<T: Serialize> IntoResponse for Json<T> {
@@ -58,11 +74,15 @@ impl<T: Serialize> IntoResponse for Json<T> {
 
 /// Reads a body of a bounded length, within a bounded time.
 pub(super) async fn read(body: Body) -> Result<Bytes, Refusal> {
-    let body = Limited::new(body, REQUEST_MAX).collect();
+    read_within(body, REQUEST_MAX).await
+}
+
+async fn read_within(body: Body, max: usize) -> Result<Bytes, Refusal> {
+    let body = Limited::new(body, max).collect();
     match timeout(BODY_WITHIN, body).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let refusal = Refusal::bad_request(format!("the body exceeds {REQUEST_MAX} bytes"));
+            let refusal = Refusal::bad_request(format!("the body exceeds {max} bytes"));
             Err(refusal.status(StatusCode::PAYLOAD_TOO_LARGE))
         }
         Ok(Err(_)) => Err(Refusal::bad_request("the body ended early")),
@@ -101,6 +121,9 @@ pub(super) fn plain_text(
     fits.then(|| text.to_owned())
         .ok_or_else(|| Refusal::bad_request(format!("{what} must have {min} to {max} characters")))
 }
+
+/// Longest body with a policy, bytes: every second character of its text may need an escape.
+const LONG_MAX: usize = 2 * POLICY_MAX + REQUEST_MAX;
 
 /// The one content type of requests and answers.
 const JSON: &str = "application/json";

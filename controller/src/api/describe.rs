@@ -8,7 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::Uri;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::body::Json;
+use super::body::{Json, LongJson};
 use super::caller::{Person, ProvenDevice, Source};
 use super::changed::Changed;
 use super::pages::{Page, Paged};
@@ -79,6 +79,12 @@ described!(A1 A2 A3 A4 A5 A6);
 impl<T: JsonSchema> Argument for Json<T> {
     fn describe(description: &mut Description) {
         description.body = Some(shape::<T>);
+    }
+}
+
+impl<T: JsonSchema> Argument for LongJson<T> {
+    fn describe(description: &mut Description) {
+        Json::<T>::describe(description);
     }
 }
 

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
-use overlan_protocol::api::{DeviceReport, TicketResponse};
+use overlan_protocol::api::{Confirmation, DeviceReport, TicketResponse};
 use overlan_protocol::key::Lineage;
 
 use super::body::{Empty, Json};
@@ -82,6 +82,19 @@ pub(super) async fn report(
         deployment.presence_changed.notify_one();
     } else {
         deployment.reports.lock().put(device.id, report);
+    }
+    Ok(Json(Empty {}))
+}
+
+/// Takes note that the device has applied a version of its netmap.
+pub(super) async fn applied(
+    State(deployment): State<Arc<Deployment>>,
+    DeviceCaller(device): DeviceCaller,
+    Json(confirmation): Json<Confirmation>,
+) -> Result<Json<Empty>, Refusal> {
+    let is_present = |lineage| deployment.runs.is_present(lineage);
+    if confirmation.lineage.is_some_and(is_present) {
+        deployment.confirm_device(device.id, confirmation.version);
     }
     Ok(Json(Empty {}))
 }

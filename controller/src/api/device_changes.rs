@@ -22,10 +22,11 @@ use super::devices::{describe, known_device};
 use super::problem::Refusal;
 use crate::clock;
 use crate::deployment::Deployment;
+use crate::netmaps::Fact;
 use crate::renaming::{self, RenameError};
 use crate::roster;
 use crate::store::devices::Device;
-use crate::store::{Tx, device_rights, tags};
+use crate::store::{Tx, changes, device_rights, tags};
 
 /// The id in the path of a request.
 type WhichDevice = Result<Path<DeviceId>, PathRejection>;
@@ -92,6 +93,10 @@ pub(super) async fn tag(
     device.tags = wanted;
     tags::set(tx, device.id, &device.tags).await?;
     roster::announce(tx, device, *now).await?;
+    for place in &device.places {
+        let network = Some(place.network);
+        changes::append(tx, device.org, network, &Fact::Policy, *now).await?;
+    }
     let tags = and(device.tags.iter().map(Tag::to_string));
     let what = format!("tagged device {}: {tags}", device.called());
     changing.end(&deployment, Some(what)).await

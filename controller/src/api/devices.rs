@@ -1,17 +1,19 @@
 //! `/api/v1/devices`: people list devices, approve waiting ones and remove them for good. Other
 //! changes of a device are in `device_changes`, requests of an enrolled device itself in `device`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::Uri;
 use overlan_protocol::api::{
-    DeviceQuery, DeviceSummary, MembershipSummary, NamePolicy, ProblemKind,
+    DeviceQuery, DeviceSummary, MembershipSummary, NamePolicy, ProblemKind, Removed,
 };
 use overlan_protocol::key::DeviceId;
 use overlan_protocol::netmap::Owner;
 
+use super::arrival::{Arrival, Whom};
 use super::body::{Empty, Json, readable};
 use super::caller::Person;
 use super::changed::{Changed, and};
@@ -158,20 +160,24 @@ pub(super) async fn approve(
     Ok(Changed::new(what, places))
 }
 
-/// Removes a device for good.
+/// Removes a device for good, and waits until peers and relays have heard of it.
 pub(super) async fn remove(
     State(deployment): State<Arc<Deployment>>,
     person: Person,
     id: Result<Path<DeviceId>, PathRejection>,
-) -> Result<Changed<Empty>, Refusal> {
+) -> Result<Changed<Removed>, Refusal> {
     let mut tx = deployment.store.write().await?;
     let device = known_device(&mut tx, person.org, readable(id)?).await?;
     roster::remove_device(&mut tx, &device, clock::wall()).await?;
+    let networks = device.places.iter().map(|place| place.network).collect();
+    let whom = Whom::Without(&networks, &BTreeSet::from([device.id]));
+    let arrival = Arrival::expect(&deployment, &mut tx, person.org, whom).await?;
     deployment.store.commit(tx).await?;
-    Ok(Changed::new(
-        format!("removed device {}", device.called()),
-        Empty {},
-    ))
+    let removed = Removed {
+        applied: arrival.wait().await,
+    };
+    let what = format!("removed device {}", device.called());
+    Ok(Changed::new(what, removed))
 }
 
 pub(super) async fn known_device(tx: &mut Tx, org: OrgId, id: DeviceId) -> Result<Device, Refusal> {

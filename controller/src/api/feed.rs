@@ -3,11 +3,12 @@
 //! Nothing is queued for a slow reader: the next event is made from the newest state when the
 //! connection has room for it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use overlan_protocol::HostIndex;
 use overlan_protocol::key::{Lineage, NetworkId};
 use overlan_protocol::netmap::{Change, Delta, MapEvent, Netmap};
 use overlan_protocol::ticket::TICKET_LIFE_SECS;
@@ -18,15 +19,18 @@ use crate::changelog;
 use crate::clock;
 use crate::deployment::{Attached, Deployment};
 use crate::lineage::Claim;
-use crate::netmaps::{self, Derived, Viewer};
+use crate::netmaps::{self, Derived, Entry, Knowledge, Viewer};
+use crate::policy::Sight;
 use crate::store::devices::Device;
-use crate::store::{StoreError, Tx, changes, devices, views};
+use crate::store::{StoreError, Tx, changes, devices, members, views};
 
 /// An open stream. The device counts as online until this is dropped.
 #[derive(Debug)]
 pub(super) struct Feed {
     deployment: Arc<Deployment>,
     viewer: Viewer,
+    /// Networks of the device that it has to get as a whole.
+    whole: BTreeSet<NetworkId>,
     head: watch::Receiver<u64>,
     /// The version of the device's map; `None` before the first event.
     sent: Option<u64>,
@@ -61,6 +65,12 @@ impl Feed {
             },
         };
         let mut feed = Self {
+            viewer: Viewer {
+                device: device.id,
+                org: device.org,
+                networks: BTreeMap::new(),
+            },
+            whole: BTreeSet::new(),
             head: deployment.changelog.watch(),
             _attached: deployment.attach(device.id),
             sent: None,
@@ -69,19 +79,72 @@ impl Feed {
             alive_at: now + deployment.timings.alive_every,
             ticket_at: now,
             ended: false,
-            // The log tells which networks it joined and left after `since`.
-            viewer: device.viewer(0),
             deployment,
         };
         feed.sent = since.filter(|since| feed.deployment.changelog.since(*since).is_some());
         feed.scanned = feed.sent.unwrap_or(0);
-        if feed.sent.is_some() {
+        if let Some(since) = feed.sent {
+            feed.take_up(&device, since).await?;
             // Sent even if nothing changed: the device learns that its map is current.
             feed.follow(true).await?;
         } else {
             feed.take_snapshot().await?;
         }
         Ok(feed)
+    }
+
+    /// Takes up the networks of `device`, which knows them as they were at `since`. The log tells
+    /// which ones it joined and left after that. Where policy looked otherwise then, it gets the
+    /// whole network.
+    async fn take_up(&mut self, device: &Device, since: u64) -> Result<(), StoreError> {
+        let mut tx = self.deployment.store.read().await?;
+        for place in &device.places {
+            let sight = self.sight(&mut tx, place.network).await?;
+            match sight.filter(|sight| sight.was_same_at(since)) {
+                Some(sight) => {
+                    let known = Knowledge {
+                        at: 0,
+                        host: place.host,
+                        sight,
+                    };
+                    self.viewer.networks.insert(place.network, known);
+                }
+                None => {
+                    self.whole.insert(place.network);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn sight(
+        &self,
+        tx: &mut Tx,
+        network: NetworkId,
+    ) -> Result<Option<Arc<Sight>>, StoreError> {
+        self.deployment.sight(tx, self.viewer.org, network).await
+    }
+
+    /// Returns the newest policies of the device's networks, if one of `entries` may have changed
+    /// them.
+    async fn sights(
+        &self,
+        entries: &[Arc<Entry>],
+    ) -> Result<BTreeMap<NetworkId, Arc<Sight>>, StoreError> {
+        let mut sights = BTreeMap::new();
+        let mut entries = entries.iter();
+        if !entries.any(|entry| entry.org == self.viewer.org && entry.fact.is_of_policy()) {
+            return Ok(sights);
+        }
+        for network in self.viewer.networks.keys() {
+            let mut sight = self.deployment.sights.fresh(self.viewer.org, *network);
+            if sight.is_none() {
+                let mut tx = self.deployment.store.read().await?;
+                sight = self.sight(&mut tx, *network).await?;
+            }
+            sights.extend(sight.map(|sight| (*network, sight)));
+        }
+        Ok(sights)
     }
 
     /// Returns the next line; `None` at the end.
@@ -136,42 +199,72 @@ impl Feed {
         let Some((head, entries)) = self.deployment.changelog.since(self.scanned) else {
             return self.take_snapshot().await;
         };
-        match netmaps::derive(&mut self.viewer, entries.iter().map(Arc::as_ref)) {
+        let sights = self.sights(&entries).await?;
+        match netmaps::derive(&mut self.viewer, entries.iter().map(Arc::as_ref), &sights) {
             Derived::Removed => self.end_as_removed(),
             // It hears the reason when it asks again.
             Derived::Barred => self.ended = true,
             Derived::Changes {
                 mut changes,
-                joined,
+                mut joined,
+                appeared,
                 moved,
             } => {
-                if moved {
-                    let whole = self.look_at_networks(&joined).await?;
+                joined.append(&mut self.whole);
+                if moved || !joined.is_empty() {
+                    let whole = self.look_at_networks(&joined, moved).await?;
                     changes.extend(whole);
+                }
+                if !appeared.is_empty() {
+                    changes.extend(self.look_at_peers(&appeared).await?);
                 }
                 self.scanned = head;
                 // A map of a version that is too old could not be resumed from the log later.
                 let far = head - sent > REPORT_AFTER;
                 if even_if_empty || far || !changes.is_empty() {
-                    self.ready.push_back(MapEvent::Delta(Delta {
-                        from: sent,
-                        to: head,
-                        lineage: Some(self.deployment.runs.present()),
-                        changes,
-                    }));
-                    self.sent = Some(head);
+                    self.push_delta(sent, head, changes);
+                } else {
+                    // The change means nothing for this device: it has it already.
+                    self.deployment.confirm_device(self.viewer.device, head);
                 }
             }
         }
         Ok(())
     }
 
-    /// Reacts to a change of the device's networks: a ticket for the present ones goes out before
-    /// the map names them, since relays must let the device in first. Returns the networks that it
-    /// joined, each as a whole; one that it has left again is not among them.
+    fn push_delta(&mut self, from: u64, to: u64, changes: Vec<Change>) {
+        let confirm = self.deployment.awaiting.lock().asks(self.viewer.device, to);
+        self.ready.push_back(MapEvent::Delta(Delta {
+            from,
+            to,
+            lineage: Some(self.deployment.runs.present()),
+            confirm,
+            changes,
+        }));
+        self.sent = Some(to);
+    }
+
+    /// Returns the changes by which the device learns of peers that policy shows it from now on.
+    async fn look_at_peers(
+        &self,
+        appeared: &BTreeMap<NetworkId, BTreeSet<HostIndex>>,
+    ) -> Result<Vec<Change>, StoreError> {
+        let mut tx = self.deployment.store.read().await?;
+        let mut changes = Vec::new();
+        for (network, hosts) in appeared {
+            let members = members::of_network(&mut tx, self.viewer.org, *network).await?;
+            changes.extend(netmaps::appearances(*network, &members, hosts));
+        }
+        Ok(changes)
+    }
+
+    /// Reacts to a change of the device's networks: if it `moved`, a ticket for the present ones
+    /// goes out before the map names them, since relays must let the device in first. Returns the
+    /// networks that it joined, each as a whole; one that it has left again is not among them.
     async fn look_at_networks(
         &mut self,
         joined: &BTreeSet<NetworkId>,
+        moved: bool,
     ) -> Result<Vec<Change>, StoreError> {
         let mut tx = self.deployment.store.read().await?;
         let mut changes = Vec::new();
@@ -182,22 +275,28 @@ impl Feed {
         };
         let version = changes::version(&mut tx).await?;
         for id in joined {
-            let whole = match device.place(*id) {
-                Some(place) => {
-                    let view = views::network(&mut tx, device.org, place).await?;
-                    netmaps::network(view, device.id)
-                }
-                None => None,
+            self.viewer.networks.remove(id);
+            let Some(place) = device.place(*id) else {
+                continue;
             };
-            if let Some(network) = whole {
-                self.viewer.networks.insert(*id, version);
+            let Some(sight) = self.sight(&mut tx, *id).await? else {
+                continue;
+            };
+            let view = views::network(&mut tx, device.org, place, sight.clone()).await?;
+            if let Some(network) = netmaps::network(view, device.id) {
+                let known = Knowledge {
+                    at: version,
+                    host: place.host,
+                    sight,
+                };
+                self.viewer.networks.insert(*id, known);
                 let network = Box::new(network);
                 changes.push(Change::Network { id: *id, network });
-            } else {
-                self.viewer.networks.remove(id);
             }
         }
-        self.push_ticket(&device);
+        if moved {
+            self.push_ticket(&device);
+        }
         Ok(changes)
     }
 
@@ -220,36 +319,58 @@ impl Feed {
             self.ended = true;
             return Ok(());
         }
-        let mut netmap = snapshot(&mut tx, &device, &self.deployment.domain).await?;
+        let (mut netmap, networks) = self.snapshot(&mut tx, &device).await?;
         netmap.lineage = Some(self.deployment.runs.present());
         drop(tx);
         let before: BTreeSet<NetworkId> = self.viewer.networks.keys().copied().collect();
-        self.viewer = device.viewer(netmap.version);
+        self.viewer.networks = networks;
+        self.whole.clear();
         // Not at the beginning of the stream, where the ticket follows anyway.
         if self.sent.is_some() && !before.iter().eq(self.viewer.networks.keys()) {
             self.push_ticket(&device);
         }
-        self.sent = Some(netmap.version);
-        self.scanned = netmap.version;
+        let version = netmap.version;
+        self.sent = Some(version);
+        self.scanned = version;
         self.ready.push_back(MapEvent::Snapshot(Box::new(netmap)));
+        if self
+            .deployment
+            .awaiting
+            .lock()
+            .asks(self.viewer.device, version)
+        {
+            self.push_delta(version, version, Vec::new());
+        }
         Ok(())
+    }
+
+    /// Reads the whole map of `device` in one transaction, and what it knows by that.
+    async fn snapshot(
+        &self,
+        tx: &mut Tx,
+        device: &Device,
+    ) -> Result<(Netmap, BTreeMap<NetworkId, Knowledge>), StoreError> {
+        let at = changes::version(tx).await?;
+        let mut views = Vec::with_capacity(device.places.len());
+        let mut networks = BTreeMap::new();
+        for place in &device.places {
+            let Some(sight) = self.sight(tx, place.network).await? else {
+                continue;
+            };
+            let (host, id) = (place.host, place.network);
+            views.push(views::network(tx, device.org, place, sight.clone()).await?);
+            networks.insert(id, Knowledge { at, host, sight });
+        }
+        let relays = views::relays(tx, device.org).await?;
+        let domain = &self.deployment.domain;
+        let netmap = netmaps::snapshot(at, views, relays, domain, device.id);
+        Ok((netmap, networks))
     }
 
     fn end_as_removed(&mut self) {
         self.ready.push_back(MapEvent::Removed);
         self.ended = true;
     }
-}
-
-/// Reads the whole map of `device` in one transaction.
-async fn snapshot(tx: &mut Tx, device: &Device, domain: &str) -> Result<Netmap, StoreError> {
-    let version = changes::version(tx).await?;
-    let mut views = Vec::with_capacity(device.places.len());
-    for place in &device.places {
-        views.push(views::network(tx, device.org, place).await?);
-    }
-    let relays = views::relays(tx, device.org).await?;
-    Ok(netmaps::snapshot(version, views, relays, domain, device.id))
 }
 
 fn line(event: &MapEvent) -> Option<Bytes> {

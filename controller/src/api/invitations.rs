@@ -25,11 +25,12 @@ use super::sessions::{self, Claimant};
 use crate::auth::{NamedSecret, password};
 use crate::clock;
 use crate::deployment::Deployment;
+use crate::netmaps::Fact;
 use crate::people::rank::may_invite;
 use crate::people::room;
 use crate::store::invitations::{self, Invitation};
 use crate::store::people::{self, Home, Place};
-use crate::store::{LIST_MAX, StoreError, Tx, accounts};
+use crate::store::{LIST_MAX, StoreError, Tx, accounts, changes};
 
 pub(super) async fn make(
     State(deployment): State<Arc<Deployment>>,
@@ -178,6 +179,7 @@ pub(super) async fn accept(
     if !invitations::accept(&mut tx, &invitation.id, now).await? {
         return Err(not_open());
     }
+    changes::append(&mut tx, org, None, &Fact::Policy, now).await?;
     let home = Home { org, name };
     let session = sessions::open(&mut tx, account, &home, invitation.email, source).await?;
     deployment.store.commit(tx).await?;

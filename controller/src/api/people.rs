@@ -17,11 +17,11 @@ use super::problem::Refusal;
 use crate::auth::SESSION_IDLE;
 use crate::clock;
 use crate::deployment::Deployment;
-use crate::netmaps::OrgId;
+use crate::netmaps::{Fact, OrgId};
 use crate::offboarding::{self, Devices};
 use crate::people::rank::{self, Move, Target};
 use crate::store::people::{self, Colleague, Live, Place};
-use crate::store::{LIST_MAX, Tx, sessions};
+use crate::store::{LIST_MAX, Tx, changes, sessions};
 
 pub(super) async fn list(
     State(deployment): State<Arc<Deployment>>,
@@ -51,6 +51,7 @@ pub(super) async fn set_role(
         role: request.role,
     };
     people::set_role(&mut tx, place).await?;
+    changes::append(&mut tx, person.org, None, &Fact::Policy, clock::wall()).await?;
     deployment.store.commit(tx).await?;
     let what = format!(
         "made {} {} instead of {}",

@@ -309,9 +309,11 @@ fn status(kind: ProblemKind) -> StatusCode {
         | ProblemKind::KeyUsed
         | ProblemKind::KeyRevoked => StatusCode::FORBIDDEN,
         ProblemKind::NotFound | ProblemKind::UnknownNetwork => StatusCode::NOT_FOUND,
-        ProblemKind::NameTaken | ProblemKind::ChooseOrganisation | ProblemKind::Conflict => {
-            StatusCode::CONFLICT
-        }
+        ProblemKind::NameTaken
+        | ProblemKind::ChooseOrganisation
+        | ProblemKind::Conflict
+        | ProblemKind::PolicyChanged => StatusCode::CONFLICT,
+        ProblemKind::PolicyRefused => StatusCode::UNPROCESSABLE_ENTITY,
         ProblemKind::TooMany => StatusCode::TOO_MANY_REQUESTS,
         ProblemKind::IssuerUnreachable => StatusCode::BAD_GATEWAY,
         ProblemKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,

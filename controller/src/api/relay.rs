@@ -124,6 +124,12 @@ pub(super) async fn heartbeat(
     if !current {
         update(&deployment, relay.id, &beat).await?;
     }
+    if beat
+        .lineage
+        .is_some_and(|lineage| deployment.runs.is_present(lineage))
+    {
+        deployment.confirm_relay(relay.id, beat.applied);
+    }
     let hold = if beat.wait {
         deployment.timings.heartbeat_hold
     } else {

@@ -166,6 +166,8 @@ async fn tell(
     if let Some(place) = current.place(network) {
         let fact = Fact::Device(Box::new(current.member(place)));
         changes::append(tx, current.org, Some(network), &fact, now).await?;
+        // Rules about gateway hosts may mean it.
+        changes::append(tx, current.org, Some(network), &Fact::Policy, now).await?;
     }
     Ok(())
 }

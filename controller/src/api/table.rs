@@ -5,7 +5,8 @@ use axum::http::Method;
 use overlan_protocol::api::Permission::{
     AuthKeysRead, AuthKeysWrite, DevicesRead, DevicesWrite, DnsRead, DnsWrite, InvitationsRead,
     InvitationsWrite, NetworksRead, NetworksWrite, OrganisationRead, OrganisationWrite, PeopleRead,
-    PeopleWrite, RelaysRead, RelaysWrite, RoutesRead, RoutesWrite, TrustRulesRead, TrustRulesWrite,
+    PeopleWrite, PolicyRead, PolicyWrite, RelaysRead, RelaysWrite, RoutesRead, RoutesWrite,
+    TrustRulesRead, TrustRulesWrite,
 };
 use overlan_protocol::api::path;
 
@@ -13,13 +14,13 @@ use super::endpoint::Access::{Anybody, Device, May, OwnAccount, Relay};
 use super::endpoint::{Endpoint, below, delete, get, post};
 use super::{
     api_tokens, auth_keys, certificates, device, device_changes, device_networks, devices, dns,
-    enrol, invitations, members, networks, openapi, organisations, people, relay, relay_tokens,
-    relays, resets, routes, sessions, setup, signup, trust_rules,
+    enrol, invitations, members, networks, openapi, organisations, people, policy, relay,
+    relay_tokens, relays, resets, routes, sessions, setup, signup, trust_rules,
 };
 
 /// Lists every route, those of people first.
 pub(super) fn all() -> impl Iterator<Item = Endpoint> {
-    [own(), people(), organisation(), machines()]
+    [own(), people(), organisation(), policies(), machines()]
         .into_iter()
         .flatten()
 }
@@ -141,6 +142,23 @@ fn organisation() -> Vec<Endpoint> {
     ]
 }
 
+/// The routes of the policies of networks.
+fn policies() -> Vec<Endpoint> {
+    let policy = below(path::NETWORKS, "{label}/policy");
+    let history = below(&policy, "history");
+    let numbered = below(&history, "{number}");
+    let asks = |word| below(&policy, word);
+    vec![
+        post(asks("preview"), May(PolicyRead), policy::preview),
+        post(asks("explain"), May(PolicyRead), policy::explain),
+        post(asks("rollback"), May(PolicyWrite), policy::rollback),
+        get(history, May(PolicyRead), policy::history),
+        get(numbered, May(PolicyRead), policy::show_numbered),
+        get(&policy, May(PolicyRead), policy::show),
+        post(&policy, May(PolicyWrite), policy::set),
+    ]
+}
+
 /// The routes of devices and relays, with a key, a token or proof of their own key.
 fn machines() -> Vec<Endpoint> {
     let network = below(path::DEVICE_NETWORKS, "{label}");
@@ -149,6 +167,7 @@ fn machines() -> Vec<Endpoint> {
         Endpoint::bare(POST, path::DEVICE_TICKET, Device, device::ticket),
         Endpoint::bare(GET, path::DEVICE_NETMAP, Device, device::netmap),
         Endpoint::bare(POST, path::DEVICE_REPORT, Device, device::report),
+        Endpoint::bare(POST, path::DEVICE_APPLIED, Device, device::applied),
         Endpoint::bare(DELETE, path::DEVICE, Device, device::remove),
         Endpoint::bare(POST, path::DEVICE_ROUTES, Device, routes::offer),
         Endpoint::bare(POST, path::DEVICE_CERTIFICATES, Device, certificates::issue),

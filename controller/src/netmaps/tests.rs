@@ -1,4 +1,7 @@
 use super::*;
+use crate::policy::Sight;
+use overlan_policy::{Compiled, World as PolicyWorld, WorldDevice, parse};
+use overlan_protocol::UnixTime;
 use overlan_protocol::key::Fingerprint;
 use overlan_protocol::netmap::Delta;
 use proptest::prelude::*;
@@ -8,12 +11,27 @@ const NETWORK: NetworkId = NetworkId([1; 16]);
 const OTHER_NETWORK: NetworkId = NetworkId([2; 16]);
 
 fn viewer() -> Viewer {
+    let known = Knowledge {
+        at: 0,
+        host: HostIndex::MIN,
+        sight: Arc::new(Sight::open(0, 0)),
+    };
     Viewer {
         device: DeviceId([1; 16]),
         org: ORG,
-        networks: BTreeMap::from([(NETWORK, 0)]),
+        networks: BTreeMap::from([(NETWORK, known)]),
     }
 }
+
+/// Policies that a network can have: the first one is open. The viewer is host-1.
+const POLICIES: [&str; 4] = [
+    "",
+    "rules = []",
+    "rules = [{ from = 'any', to = 'device:host-2', services = 'tcp/443' }]
+hosts = {}",
+    "rules = [{ from = 'device:host-1', to = ['device:host-3', 'device:host-4'], services = 'any' },
+    { from = 'device:host-5', to = 'device:host-1', services = 'udp/53' }]",
+];
 
 fn member(host: u32, version: u8, online: bool) -> Member {
     let number = u8::try_from(host).unwrap();
@@ -49,17 +67,56 @@ struct World {
     relays: BTreeMap<RelayId, Relay>,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Place {
     members: BTreeMap<u32, Member>,
     dns: Dns,
+    policy: usize,
+    sight: Arc<Sight>,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            members: BTreeMap::new(),
+            dns: Dns::default(),
+            policy: 0,
+            sight: Arc::new(Sight::open(0, 0)),
+        }
+    }
+}
+
+impl Place {
+    /// Compiles the policy again, as the controller does when something changed at `version`.
+    fn compile(&mut self, version: u64) {
+        let sight = match self.policy {
+            0 => Sight::open(version, version),
+            policy => {
+                let devices = self.members.values().map(|member| WorldDevice {
+                    host: member.host,
+                    label: member.label.clone(),
+                    tags: Vec::new(),
+                    owner: None,
+                    routes: Vec::new(),
+                });
+                let world = PolicyWorld {
+                    devices: devices.collect(),
+                    people: Vec::new(),
+                };
+                let document = parse(POLICIES[policy]).unwrap();
+                let compiled = Compiled::new(&document, &world, UnixTime::EPOCH);
+                Sight::new(version, version, world, compiled)
+            }
+        };
+        self.sight = Arc::new(sight.after(&self.sight));
+    }
 }
 
 impl World {
     fn new() -> Self {
         let with_viewer = Place {
             members: BTreeMap::from([(1, member(1, 0, true))]),
-            dns: Dns::default(),
+            ..Place::default()
         };
         Self {
             version: 10,
@@ -76,7 +133,16 @@ impl World {
             vni: Vni::new(0x1234 + u32::from(id.0[0])).unwrap(),
             members: place.members.values().cloned().collect(),
             dns: place.dns.clone(),
+            sight: place.sight.clone(),
         }
+    }
+
+    /// The policies of all networks, as the feed finds them.
+    fn sights(&self) -> BTreeMap<NetworkId, Arc<Sight>> {
+        let places = self.networks.iter();
+        places
+            .map(|(id, place)| (*id, place.sight.clone()))
+            .collect()
     }
 
     fn snapshot(&self) -> Netmap {
@@ -150,8 +216,17 @@ impl World {
                     .set_zone(&zone, settings.as_ref());
                 (Some(id), Fact::DnsZone { zone, settings })
             }
+            Step::Policy(id, policy) => {
+                self.networks.get_mut(&id)?.policy = policy;
+                (Some(id), Fact::Policy)
+            }
         };
         self.version += 1;
+        if let Some(place) = network.and_then(|id| self.networks.get_mut(&id))
+            && fact.is_of_policy()
+        {
+            place.compile(self.version);
+        }
         Some(Entry {
             version: self.version,
             org: ORG,
@@ -166,16 +241,28 @@ impl World {
         let Derived::Changes {
             mut changes,
             joined,
+            appeared,
             moved,
-        } = derive(viewer, entries)
+        } = derive(viewer, entries, &self.sights())
         else {
             panic!("the viewer was not removed");
         };
         assert_eq!(moved, changes.iter().any(is_move) || !joined.is_empty());
+        for (id, hosts) in appeared {
+            let members = self.view(id).members;
+            changes.extend(appearances(id, &members, &hosts));
+        }
         for id in joined {
-            match network(self.view(id), viewer.device) {
+            let view = self.view(id);
+            let sight = view.sight.clone();
+            match network(view, viewer.device) {
                 Some(network) => {
-                    viewer.networks.insert(id, self.version);
+                    let known = Knowledge {
+                        at: self.version,
+                        host: network.host,
+                        sight,
+                    };
+                    viewer.networks.insert(id, known);
                     let network = Box::new(network);
                     changes.push(Change::Network { id, network });
                 }
@@ -188,6 +275,7 @@ impl World {
             from: map.version,
             to: entries.last().unwrap().version,
             lineage: None,
+            confirm: false,
             changes,
         }
     }
@@ -206,6 +294,7 @@ enum Step {
     Relay(u8, u8),
     Name(NetworkId, u8, u8),
     Zone(NetworkId, u8, bool),
+    Policy(NetworkId, usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -222,12 +311,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (0u8..3, any::<u8>()).prop_map(|(number, port)| Step::Relay(number, port)),
         (id(), 0u8..3, 0u8..3).prop_map(|(id, number, records)| Step::Name(id, number, records)),
         (id(), 0u8..3, any::<bool>()).prop_map(|(id, number, there)| Step::Zone(id, number, there)),
+        (id(), 0..POLICIES.len()).prop_map(|(id, policy)| Step::Policy(id, policy)),
     ];
     proptest::collection::vec(step, 0..40)
 }
 
 fn changes(entries: &[Entry]) -> Vec<Change> {
-    match derive(&mut viewer(), entries) {
+    let open = BTreeMap::from([(NETWORK, Arc::new(Sight::open(1, 0)))]);
+    match derive(&mut viewer(), entries, &open) {
         Derived::Changes { changes, .. } => changes,
         Derived::Removed | Derived::Barred => panic!("the viewer was not removed"),
     }
@@ -298,7 +389,8 @@ fn another_organisation_is_never_heard() {
 fn the_removed_device_is_told_so_and_one_that_left_is_not_removed() {
     let mut world = World::new();
     let entry = world.step(Step::Remove(NETWORK, 1)).unwrap();
-    assert_eq!(derive(&mut viewer(), &[entry]), Derived::Removed);
+    let removed = derive(&mut viewer(), &[entry], &BTreeMap::new());
+    assert_eq!(removed, Derived::Removed);
     assert_eq!(network(world.view(NETWORK), viewer().device), None);
 
     let mut world = World::new();

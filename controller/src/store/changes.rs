@@ -40,6 +40,7 @@ pub(crate) async fn append(
         Fact::DnsRecords { name, .. } => ("dns_records", name.clone()),
         Fact::DnsZone { zone, .. } => ("dns_zone", zone.clone()),
         Fact::Network => ("network", String::new()),
+        Fact::Policy => ("policy", String::new()),
     };
     let payload =
         serde_json::to_string(fact).map_err(|error| StoreError::Failed(error.to_string()))?;
@@ -56,6 +57,25 @@ pub(crate) async fn append(
     .bind(seconds(now))
     .execute(&mut **tx)
     .await?;
+    match fact.is_of_policy() {
+        true => mark_policy(tx, org, network, version).await,
+        false => Ok(()),
+    }
+}
+
+/// Notes in a network, or in all of an organisation, that something which policy looks at changed.
+async fn mark_policy(
+    tx: &mut Tx,
+    org: OrgId,
+    network: Option<NetworkId>,
+    version: i64,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE networks SET policy_at = ? WHERE org_id = ? AND id = coalesce(?, id)")
+        .bind(version)
+        .bind(org.0)
+        .bind(network.map(|network| network.to_string()))
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 

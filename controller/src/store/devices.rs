@@ -16,7 +16,7 @@ use super::{
     StoreError, Tx, accounts, device_rights, parsed, relay_list, seconds, signed, tags, time,
     time_or_none, unsigned,
 };
-use crate::netmaps::{Member, OrgId, Viewer};
+use crate::netmaps::{Member, OrgId};
 
 /// A device, with the fields that only the controller needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,17 +57,6 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// Returns the device as the viewer of a netmap; `known` is the version up to which that has
-    /// its networks.
-    pub(crate) fn viewer(&self, known: u64) -> Viewer {
-        let places = self.places.iter();
-        Viewer {
-            device: self.id,
-            org: self.org,
-            networks: places.map(|place| (place.network, known)).collect(),
-        }
-    }
-
     /// Returns the device as the other members of that network see it.
     pub(crate) fn member(&self, place: &Membership) -> Member {
         Member {

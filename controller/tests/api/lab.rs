@@ -62,6 +62,7 @@ pub(crate) fn fast() -> Timings {
         alive_every: Duration::from_secs(15),
         poll_every: Duration::from_millis(500),
         stranger_within: Duration::from_secs(10),
+        arrive_within: Duration::from_millis(500),
     }
 }
 

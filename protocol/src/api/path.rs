@@ -32,9 +32,15 @@ pub const API_TOKENS: &str = "/api/v1/api-tokens";
 /// POST `/{label}/devices` [`super::MemberRequest`] → [`super::MembershipSummary`]: puts a
 /// device in; DELETE `/{label}/devices/{id}`: takes it out, so that it cannot come back by
 /// itself.
+///
+/// Below `/{label}/policy`: GET [`super::PolicyDocument`], POST [`super::PolicyRequest`] →
+/// [`super::PolicySet`]; GET `/history`: list of [`super::PolicyRevision`]; GET
+/// `/history/{number}`: [`super::PolicyDocument`]; POST `/preview` [`super::PolicyText`] →
+/// [`super::PolicyPreview`]; POST `/rollback` [`super::PolicyRollback`] → [`super::PolicySet`];
+/// POST `/explain` [`super::ExplainRequest`] → [`super::Explanation`].
 pub const NETWORKS: &str = "/api/v1/networks";
 /// GET [`super::DeviceQuery`]: list of [`super::DeviceSummary`]; GET `/{id}`: one of them; DELETE
-/// `/{id}`: removes a device for good; POST `/{id}/approve` `{}` → list of
+/// `/{id}`: removes a device for good → [`super::Removed`]; POST `/{id}/approve` `{}` → list of
 /// [`super::MembershipSummary`]: lets a waiting device in. Session.
 ///
 /// POST `/{id}/tags` [`super::TagRequest`], `/{id}/rename` [`super::DeviceRename`],
@@ -100,6 +106,9 @@ pub const DEVICE_TICKET: &str = "/v1/device/ticket";
 pub const DEVICE_NETMAP: &str = "/v1/device/netmap";
 /// POST [`super::DeviceReport`] → `{}`. Device proof.
 pub const DEVICE_REPORT: &str = "/v1/device/report";
+/// POST [`super::Confirmation`] → `{}`: the device has applied that version of its netmap, as
+/// [`crate::netmap::Delta::confirm`] asks. Device proof.
+pub const DEVICE_APPLIED: &str = "/v1/device/applied";
 /// DELETE: removes the device that asks. Device proof.
 pub const DEVICE: &str = "/v1/device";
 /// POST [`super::OfferRequest`] → list of [`super::RouteSummary`]. Device proof.

@@ -60,6 +60,7 @@ fn deltas_apply_in_order_and_a_gap_changes_nothing() {
             from: 5,
             to: 7,
             lineage: None,
+            confirm: false,
             changes: vec![joined, online]
         }),
         Ok(())
@@ -84,6 +85,7 @@ fn deltas_apply_in_order_and_a_gap_changes_nothing() {
             from: 8,
             to: 9,
             lineage: None,
+            confirm: false,
             changes: vec![gone.clone()]
         }),
         Err(Gap { have: 7, from: 8 })
@@ -94,6 +96,7 @@ fn deltas_apply_in_order_and_a_gap_changes_nothing() {
             from: 7,
             to: 8,
             lineage: None,
+            confirm: false,
             changes: vec![gone]
         }),
         Ok(())
@@ -115,6 +118,7 @@ fn a_change_about_an_unknown_network_is_skipped() {
             from: 5,
             to: 6,
             lineage: None,
+            confirm: false,
             changes: vec![change]
         }),
         Ok(())
@@ -148,6 +152,7 @@ fn events_read_back_from_their_json() {
             from: 1,
             to: 2,
             lineage: None,
+            confirm: false,
             changes,
         }),
         MapEvent::Alive,

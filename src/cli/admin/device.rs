@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use clap::{Args, Subcommand, ValueEnum};
 use overlan::program::status::columns;
 use overlan_protocol::UnixTime;
-use overlan_protocol::api::{DeviceQuery, DeviceSort, DeviceSummary, MembershipSummary, path};
+use overlan_protocol::api::{
+    DeviceQuery, DeviceSort, DeviceSummary, MembershipSummary, Removed, path,
+};
 use overlan_protocol::netmap::Owner;
 use overlan_protocol::tag::Tag;
 use overlan_transport::clock::wall;
@@ -243,12 +245,15 @@ async fn remove(args: DeviceRemoveArgs) -> Result<(), Failure> {
         }
     };
     for device in devices {
-        connection
-            .delete(&format!("{}/{}", path::DEVICES, device.id), api::WITHIN)
+        let path = format!("{}/{}", path::DEVICES, device.id);
+        let removed: Removed = connection
+            .remove(&path, api::WITHIN)
             .await
             .map_err(api::as_person)?;
         let name = args.device.clone().unwrap_or_else(|| called(&device));
-        output::note(&format!("Removed device {name}."));
+        let applied = removed.applied.map(|applied| format!(": {applied}"));
+        let applied = applied.unwrap_or_default();
+        output::note(&format!("Removed device {name}{applied}."));
     }
     Ok(())
 }

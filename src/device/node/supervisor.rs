@@ -57,6 +57,7 @@ impl Inner {
             let peer = tracing::warn_span!("peer", name, %device);
             peer.in_scope(|| tracing::warn!(reason = %refused.reason, "a peer is not used"));
         }
+        self.control.handle_applied(netmap.version);
         if known.take_changed() {
             self.known.send_replace(Arc::new(known.clone()));
         }
