@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use overlan_protocol::api::{POLICY_MAX, REQUEST_MAX};
+use overlan_protocol::api::REQUEST_MAX;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -122,8 +122,8 @@ pub(super) fn plain_text(
         .ok_or_else(|| Refusal::bad_request(format!("{what} must have {min} to {max} characters")))
 }
 
-/// Longest body with a policy, bytes: every second character of its text may need an escape.
-const LONG_MAX: usize = 2 * POLICY_MAX + REQUEST_MAX;
+/// Longest body with a policy, bytes: each character of the longest one may be escaped by another.
+const LONG_MAX: usize = 3 * 1024 * 1024;
 
 /// The one content type of requests and answers.
 const JSON: &str = "application/json";
