@@ -299,6 +299,7 @@ impl Ours {
             ("people", people[0]["id"].to_string()),
             ("networks", "acme".to_owned()),
             ("network", "acme".to_owned()),
+            ("history", "0".to_owned()),
             ("devices", device.id().to_string()),
             ("device", device.id().to_string()),
             ("auth-keys", key.summary.id),
