@@ -1,5 +1,5 @@
-//! The shell lines of README and of the first steps, run as they stand by one shell. They use fixed
-//! ports, so each test has a network of its own.
+//! The shell lines of README, of the first steps and of a team, run as they stand by one shell.
+//! They use fixed ports, so each test has a network of its own.
 //!
 //! A block that begins with `cargo` builds the program; the test harness has done that.
 
@@ -57,6 +57,29 @@ fn the_first_steps_join_reach_and_serve() {
     for text in [".home.overlan.internal:3000", "https://", "100.64."] {
         assert!(printed.contains(text), "{text}: {walked:#?}");
     }
+}
+
+#[test]
+fn a_team_is_invited_gets_a_policy_and_says_goodbye() {
+    let test = "walkthrough::a_team_is_invited_gets_a_policy_and_says_goodbye";
+    if !can_run(test) {
+        return;
+    }
+    let [setup, _, _] = readme();
+    let steps = blocks(include_str!("../../docs/team.md"));
+    assert_eq!(steps.len(), 5, "invite, accept, networks, policy, leave");
+    let mut all = vec![setup.as_str(), SITE_LISTENS];
+    all.extend(steps.iter().map(String::as_str));
+    all.push("overlan down --state-dir web");
+    let walked = walk(&all);
+    for text in [
+        "Ben's connection ended with exit code",
+        "no rule of the network's policy allows it",
+        "ben@example.com",
+    ] {
+        assert!(walked.stdout.contains(text), "{text}: {walked:#?}");
+    }
+    assert!(walked.stderr.contains("devices, "), "{walked:#?}");
 }
 
 /// Returns true inside of the test's own network, where the lines can run.
