@@ -122,7 +122,9 @@ fn every_document_has_the_fields_that_its_page_lists() {
     assert_eq!(run(guest.args(["--timeout", "1"]), "").code, Some(5));
 
     // What the owner of the network sees.
-    let made = lab.admin(&["auth-key", "create", "--json"]);
+    let limits = ["--max-uses", "5", "--from", "127.0.0.0/8"];
+    let more = ["--ephemeral-for", "1h", "--tag", "ci", "--json"];
+    let made = lab.admin(&[&["auth-key", "create"][..], &limits, &more].concat());
     page.holds("admin auth-key create", &made);
     page.holds(
         "admin relay-token create",
@@ -143,6 +145,7 @@ fn every_document_has_the_fields_that_its_page_lists() {
     laptop.until("acme", |status| {
         status["networks"].as_array().unwrap().len() == 2
     });
+    devices(&mut page, &lab);
     for name in [
         "auth-key list",
         "device list",
@@ -267,7 +270,25 @@ fn every_document_has_the_fields_that_its_page_lists() {
         "status: full?[].connections",
         "status: full?[].lack",
         "status: full?[].seconds",
+        // They come with a report, and with the end of a session.
+        "admin device list: devices[].round_trip_ms?",
+        "admin device list: devices[].last_seen?",
+        "admin device show: device.round_trip_ms?",
+        "admin device show: device.last_seen?",
     ]);
+}
+
+/// Changes web, desk and guest, so that lists of devices have all fields, and shows each.
+fn devices(page: &mut Page, lab: &Lab) {
+    lab.admin(&["device", "tag", "web", "add", "db"]);
+    lab.admin(&["device", "expire", "desk", "--in", "30d"]);
+    lab.admin(&["device", "disable", "guest"]);
+    lab.admin(&["network", "create", "before"]);
+    lab.admin(&["network", "rename", "before", "after"]);
+    for device in ["web", "desk", "guest"] {
+        let shown = lab.admin(&["device", "show", device, "--json"]);
+        page.holds("admin device show", &shown);
+    }
 }
 
 fn perf(page: &mut Page, lab: &Lab, web: &Device, laptop: &Device) {
