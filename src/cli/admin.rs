@@ -125,7 +125,7 @@ pub(crate) struct ListArgs {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
-    /// Show whole ids; the first 8 digits are enough for every command
+    /// Show all columns and whole ids; the first 8 digits are enough for every command
     #[arg(short, long, conflicts_with = "json")]
     verbose: bool,
     #[command(flatten)]

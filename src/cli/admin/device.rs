@@ -118,6 +118,7 @@ impl DeviceListArgs {
 const LIST_EXAMPLES: &str = "\
 Examples:
   overlan admin device list
+  overlan admin device list --verbose            versions, round trips and tags, too
   overlan admin device list --tag ci --online --sort latency
   overlan admin device list --offline-for 30d --owner anna@example.com
   overlan admin device list --version 0.2 --json | jq -r '.devices[].label'";
@@ -189,7 +190,13 @@ async fn list(args: DeviceListArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let now = wall();
-    show(&args.list, &devices, &LIST, |device| rows(device, now))
+    match args.list.verbose || args.list.json {
+        true => show(&args.list, &devices, &LIST, |device| rows(device, now)),
+        false => show(&args.list, &devices, &SHORT_LIST, |device| {
+            let rows = rows(device, now).into_iter();
+            rows.map(short).collect::<Vec<_>>()
+        }),
+    }
 }
 
 async fn show_one(args: DeviceShowArgs) -> Result<(), Failure> {
@@ -363,6 +370,36 @@ const LIST: List<11> = List {
     if_empty: "No device yet. `overlan admin auth-key create > key.txt` makes a key for the first \
         one.",
 };
+
+/// The columns that fit on a terminal; `--verbose` has all.
+const SHORT_LIST: List<7> = List {
+    name: LIST.name,
+    head: [
+        "NAME", "NETWORK", "ADDRESS", "STATE", "RELAY", "OWNER", "ID",
+    ],
+    if_empty: LIST.if_empty,
+};
+
+/// Leaves the columns of the short list in a row; the state says when an offline device was seen.
+fn short(row: [String; 11]) -> [String; 7] {
+    let [
+        name,
+        network,
+        address,
+        mut state,
+        seen,
+        _,
+        relay,
+        _,
+        owner,
+        _,
+        id,
+    ] = row;
+    if seen.ends_with("ago") {
+        state = format!("{state}, {seen}");
+    }
+    [name, network, address, state, relay, owner, id]
+}
 
 /// A row for each network that the device is in.
 fn rows(device: &DeviceSummary, now: UnixTime) -> Vec<[String; 11]> {
@@ -584,6 +621,7 @@ mod tests {
         let row = &rows(&device, now)[0];
         assert_eq!(row[3], "offline, disabled");
         assert_eq!(row[4], "2 min ago");
+        assert_eq!(short(row.clone())[3], "offline, disabled, 2 min ago");
         let lines = details(&device, now);
         assert!(lines.contains(&["takes no part".to_owned(), "disabled 60 s ago".to_owned()]));
         assert!(lines.contains(&["latency".to_owned(), NOTHING.to_owned()]));
