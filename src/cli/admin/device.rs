@@ -9,16 +9,18 @@ use overlan_protocol::UnixTime;
 use overlan_protocol::api::{
     DeviceQuery, DeviceSort, DeviceSummary, MembershipSummary, Removed, path,
 };
-use overlan_protocol::netmap::Owner;
 use overlan_protocol::tag::Tag;
 use overlan_transport::clock::wall;
 use overlan_transport::https::Connection;
 
-use super::{List, ListArgs, SHORT_ID, end, parse_label, show, versioned};
+use super::{List, ListArgs, SHORT_ID, parse_label, show, versioned};
 use crate::cli::exit::{Code, Failure};
 use crate::cli::{StateArgs, api, duration, output};
 
 mod changes;
+mod shown;
+
+use shown::{details, latency, or_nothing, owner_words, seen, state_words};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
@@ -426,93 +428,14 @@ fn rows(device: &DeviceSummary, now: UnixTime) -> Vec<[String; 11]> {
     }
 }
 
-/// All that is known of a device, a line each.
-fn details(device: &DeviceSummary, now: UnixTime) -> Vec<[String; 2]> {
-    let at = |at: UnixTime| end(at, now);
-    let barred = device
-        .barred
-        .map(|barred| format!("{} {}", barred.why, at(barred.since)));
-    let mut lines = vec![("device", called(device)), ("id", device.id.to_string())];
-    let places = device.networks.iter();
-    lines.extend(places.map(|place| {
-        let name = format!("{}.{}", place.label, place.network);
-        ("name", format!("{name}, {}", place.address))
-    }));
-    lines.extend([
-        ("waits for", or_nothing(&device.waiting.join(", "))),
-        ("state", state_words(device)),
-        (
-            "takes no part",
-            barred.unwrap_or_else(|| NOTHING.to_owned()),
-        ),
-        (
-            "right ends",
-            device.expires.map_or_else(|| NOTHING.to_owned(), at),
-        ),
-        ("seen", seen(device, now)),
-        ("enrolled", at(device.created)),
-        ("owner", owner_words(device)),
-        ("version", or_nothing(&device.version)),
-        (
-            "home relay",
-            or_nothing(device.relay.as_deref().unwrap_or_default()),
-        ),
-        ("latency", latency(device)),
-        ("tags", tag_list(&device.tags)),
-    ]);
-    let lines = lines.into_iter();
-    lines
-        .map(|(head, words)| [head.to_owned(), words])
-        .collect()
-}
-
-fn state_words(device: &DeviceSummary) -> String {
-    let barred = device.barred.map(|barred| barred.why.to_string());
-    let words = [
-        Some(if device.online { "online" } else { "offline" }),
-        barred.as_deref(),
-        device.ephemeral.then_some("ephemeral"),
-        (!device.waiting.is_empty()).then_some("waits for approval"),
-    ];
-    let words: Vec<&str> = words.into_iter().flatten().collect();
-    words.join(", ")
-}
-
-fn seen(device: &DeviceSummary, now: UnixTime) -> String {
-    match (device.online, device.last_seen) {
-        (true, _) => "now".to_owned(),
-        (false, Some(at)) => end(at, now),
-        (false, None) => NOTHING.to_owned(),
-    }
-}
-
-fn latency(device: &DeviceSummary) -> String {
-    let trip = device.round_trip_ms.filter(|_| device.online);
-    trip.map_or_else(|| NOTHING.to_owned(), |ms| format!("{ms} ms"))
-}
-
-fn owner_words(device: &DeviceSummary) -> String {
-    match &device.owner {
-        Owner::Person(email) => email.clone(),
-        Owner::AuthKey(id) if device.owner_note.is_empty() => format!("key {id}"),
-        Owner::AuthKey(_) => device.owner_note.clone(),
-        Owner::Unknown => NOTHING.to_owned(),
-    }
-}
-
-fn or_nothing(text: &str) -> String {
-    match text {
-        "" => NOTHING.to_owned(),
-        text => text.to_owned(),
-    }
-}
-
 const NOTHING: &str = "-";
 
 #[cfg(test)]
 mod tests {
     use overlan_protocol::api::{Bar, Barred};
     use overlan_protocol::key::DeviceId;
+
+    use overlan_protocol::netmap::Owner;
 
     use super::*;
     use crate::cli::exit::Code;
