@@ -46,6 +46,8 @@ mod first_hour;
 
 mod lifecycle;
 
+mod people;
+
 mod perf;
 
 mod policy;
