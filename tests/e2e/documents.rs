@@ -158,6 +158,8 @@ fn every_document_has_the_fields_that_its_page_lists() {
         page.holds(&format!("admin {name}"), &lab.admin(&words));
     }
 
+    people(&mut page, &lab);
+
     // What a device tells.
     let json = |args: &[&str]| laptop.run(&[args, &["--json"]].concat()).ok();
     laptop.until("routes and records have come", |status| {
@@ -275,6 +277,12 @@ fn every_document_has_the_fields_that_its_page_lists() {
         "admin device list: devices[].last_seen?",
         "admin device show: device.round_trip_ms?",
         "admin device show: device.last_seen?",
+        // The ways of devices when a person is removed are seen in `people`.
+        "admin person remove: removed.devices_removed[]",
+        "admin person remove: removed.devices_handed[]",
+        "admin person remove: removed.devices_kept[]",
+        "admin person remove: removed.devices_by_keys[]",
+        "admin person remove: removed.still_connected[]",
     ]);
 }
 
@@ -289,6 +297,37 @@ fn devices(page: &mut Page, lab: &Lab) {
         let shown = lab.admin(&["device", "show", device, "--json"]);
         page.holds("admin device show", &shown);
     }
+}
+
+/// An admin comes and goes.
+fn people(page: &mut Page, lab: &Lab) {
+    let email = "anna@acme.example";
+    let invite = ["invitation", "create", email, "--role", "admin", "--json"];
+    let invited = page.holds("admin invitation create", &lab.admin(&invite));
+    let link = invited["link"].as_str().unwrap();
+    let at_hers = state(&lab.path("anna")).map(ToOwned::to_owned);
+    let mut login = overlan();
+    login.args(["login", "--invitation-file", "-", "--password-stdin"]);
+    let stdin = format!("{link}\n{PASSWORD}\n");
+    run(login.args(&at_hers), &stdin).ok();
+    for words in [
+        &["admin", "auth-key", "create", "--reusable"][..],
+        &["admin", "relay-token", "create", "relay-8"],
+        &["admin", "invitation", "create", "ben@acme.example"],
+    ] {
+        run(overlan().args(words).args(&at_hers), "").ok();
+    }
+    for name in ["person list", "invitation list", "organisation show"] {
+        let words: Vec<&str> = name.split(' ').chain(["--json"]).collect();
+        page.holds(&format!("admin {name}"), &lab.admin(&words));
+    }
+    let show = ["person", "show", email, "--json"];
+    page.holds("admin person show", &lab.admin(&show));
+    let mut sessions = overlan();
+    sessions.args(["session", "list", "--json"]).args(&at_hers);
+    page.holds("session list", &run(&mut sessions, "").ok());
+    let remove = ["person", "remove", email, "--json"];
+    page.holds("admin person remove", &lab.admin(&remove));
 }
 
 fn perf(page: &mut Page, lab: &Lab, web: &Device, laptop: &Device) {
