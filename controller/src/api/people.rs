@@ -97,6 +97,32 @@ pub(super) async fn remove(
     Ok(Changed::new(what, removed))
 }
 
+/// Ends the caller's own place in the organisation, together with the caller's devices: what stays
+/// is for those who manage people to decide, with [`remove`].
+pub(super) async fn leave(
+    State(deployment): State<Arc<Deployment>>,
+    person: Person,
+    Json(request): Json<RemovePersonRequest>,
+) -> Result<Changed<PersonRemoved>, Refusal> {
+    if request.devices != DevicesOfPerson::Remove {
+        return Err(Refusal::bad_request(
+            "who leaves takes the devices along; an admin keeps them or hands them to somebody: \
+             `overlan admin person remove EMAIL --devices hand-to EMAIL`",
+        ));
+    }
+    let mut tx = deployment.store.write().await?;
+    let own = known_person(&mut tx, person.org, &person.account.to_string()).await?;
+    check(&mut tx, &person, &own, Move::Out).await?;
+    let fate = Devices::Remove;
+    let left = offboarding::remove_person(&mut tx, person.org, &own, fate, clock::wall()).await?;
+    deployment.store.commit(tx).await?;
+    let what = format!(
+        "left the organisation with {} devices",
+        left.devices_removed.len()
+    );
+    Ok(Changed::new(what, left))
+}
+
 /// Lists the live logins of a person to this organisation.
 pub(super) async fn list_sessions(
     State(deployment): State<Arc<Deployment>>,

@@ -75,6 +75,11 @@ fn people() -> Vec<Endpoint> {
             May(OrganisationWrite),
             organisations::rename,
         ),
+        post(
+            below(path::ORGANISATION, "leave"),
+            OwnAccount,
+            people::leave,
+        ),
         get(path::INVITATIONS, May(InvitationsRead), invitations::list),
         post(path::INVITATIONS, May(InvitationsWrite), invitations::make),
         delete(invitation, May(InvitationsWrite), invitations::revoke),

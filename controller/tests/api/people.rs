@@ -492,6 +492,34 @@ async fn devices_stay_or_go_to_a_colleague_by_choice() {
 }
 
 #[tokio::test]
+async fn a_member_leaves_with_the_own_devices_and_the_last_owner_does_not() {
+    let lab = Lab::start().await;
+    let owner = lab.set_up().await;
+    let anna = joined(&lab, &owner, ANNA, Role::Member).await;
+    let credential = Credential::Session(anna.session.clone());
+    let laptop = Device::new().enrol(&lab, credential, "laptop").await;
+    laptop.unwrap();
+    let path = format!("{}/leave", path::ORGANISATION);
+    let leave = async |session: &LoginResponse, devices: DevicesOfPerson| {
+        let request = RemovePersonRequest { devices };
+        let mut person = lab.person(session).await;
+        person
+            .post::<_, PersonRemoved>(&path, &request, WITHIN)
+            .await
+    };
+    let kept = leave(&anna, DevicesOfPerson::Keep).await;
+    assert_eq!(refused(kept), ProblemKind::BadRequest);
+    let left = leave(&anna, DevicesOfPerson::Remove).await.unwrap();
+    assert_eq!(left.devices_removed, ["laptop.demo"]);
+    assert!(left.account_deleted && !works(&lab, &anna).await);
+    assert_eq!(
+        refused(leave(&owner, DevicesOfPerson::Remove).await),
+        ProblemKind::Forbidden
+    );
+    assert_eq!(people(&lab, &owner).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_lost_password_is_reset_once_by_whoever_manages_the_person() {
     let lab = Lab::start_with_sign_up().await;
     let owner = lab.set_up().await;

@@ -78,7 +78,9 @@ pub const DNS_ZONES_REMOVE: &str = "/api/v1/dns/zones/remove";
 /// [`super::PasswordResetResponse`]. Session.
 pub const PEOPLE: &str = "/api/v1/people";
 /// GET: [`super::OrganisationSummary`]; POST [`super::OrganisationRequest`] →
-/// [`super::OrganisationSummary`]. Session.
+/// [`super::OrganisationSummary`]; POST `/leave`
+/// [`super::RemovePersonRequest`] → [`super::PersonRemoved`]: the person who asks leaves it.
+/// Session.
 pub const ORGANISATION: &str = "/api/v1/organisation";
 /// GET: list of [`super::InvitationSummary`]; POST [`super::InvitationRequest`] →
 /// [`super::InvitationResponse`]; DELETE `/{id}`: revokes. Session.

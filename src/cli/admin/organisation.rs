@@ -3,10 +3,13 @@
 use clap::{Args, Subcommand};
 use overlan::program::status::age;
 use overlan_protocol::UnixTime;
-use overlan_protocol::api::{OrganisationRequest, OrganisationSummary, path};
+use overlan_protocol::api::{
+    DevicesOfPerson, OrganisationRequest, OrganisationSummary, PersonRemoved, RemovePersonRequest,
+    path,
+};
 use overlan_transport::clock::wall;
 
-use super::versioned;
+use super::{person, versioned};
 use crate::cli::exit::Failure;
 use crate::cli::{StateArgs, api, output};
 
@@ -18,6 +21,9 @@ pub(crate) enum OrganisationCommand {
     /// Rename the organisation; networks and devices keep their names
     #[command(after_help = RENAME_EXAMPLES)]
     Rename(OrganisationRenameArgs),
+    /// Leave the organisation; your devices, keys and tokens in it end
+    #[command(after_help = LEAVE_EXAMPLES)]
+    Leave(LeaveArgs),
 }
 
 #[derive(Debug, Args)]
@@ -37,6 +43,19 @@ pub(crate) struct OrganisationRenameArgs {
     state: StateArgs,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct LeaveArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+const LEAVE_EXAMPLES: &str = "\
+Examples:
+  overlan admin organisation leave";
+
 const SHOW_EXAMPLES: &str = "\
 Examples:
   overlan admin organisation show
@@ -51,6 +70,7 @@ pub(super) async fn run(command: OrganisationCommand) -> Result<(), Failure> {
     match command {
         OrganisationCommand::Show(args) => show(&args).await,
         OrganisationCommand::Rename(args) => rename(args).await,
+        OrganisationCommand::Leave(args) => leave(&args).await,
     }
 }
 
@@ -79,6 +99,25 @@ fn described(organisation: &OrganisationSummary, now: UnixTime) -> String {
         organisation.devices,
         age(now.since(organisation.created).as_secs()),
     )
+}
+
+async fn leave(args: &LeaveArgs) -> Result<(), Failure> {
+    let state = args.state.open()?;
+    let mut connection = api::open_as_person(&state).await?;
+    let path = format!("{}/leave", path::ORGANISATION);
+    let request = RemovePersonRequest {
+        devices: DevicesOfPerson::Remove,
+    };
+    let left: PersonRemoved = connection
+        .post(&path, &request, api::WITHIN)
+        .await
+        .map_err(api::as_person)?;
+    // The session ended with the place.
+    state.remove_login()?;
+    if args.json {
+        return output::json(&versioned("left", &left));
+    }
+    output::answer(&person::sentences(&left, &person::Fate::Remove))
 }
 
 async fn rename(args: OrganisationRenameArgs) -> Result<(), Failure> {

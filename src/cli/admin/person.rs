@@ -220,7 +220,7 @@ async fn reset_password(args: &ResetPasswordArgs) -> Result<(), Failure> {
 
 /// [`DevicesOfPerson`] as an argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Fate {
+pub(super) enum Fate {
     Keep,
     Remove,
     /// The email of the person who gets the devices.
@@ -241,7 +241,7 @@ fn fate(words: &[String]) -> Result<Fate, Failure> {
 }
 
 /// Returns the sentences about a removal: what ended, what stays, and what is still connected.
-fn sentences(removed: &PersonRemoved, fate: &Fate) -> String {
+pub(super) fn sentences(removed: &PersonRemoved, fate: &Fate) -> String {
     let mut lines = vec![format!(
         "Removed {}: {} ended.",
         removed.email,
