@@ -72,6 +72,14 @@ pub(crate) async fn open_as_person(state: &StateDir) -> Result<Connection, Failu
     Ok(connection)
 }
 
+/// Returns the controller that commands of a person talk with.
+pub(crate) fn controller(state: &StateDir) -> Result<JoinString, Failure> {
+    match TOKEN.read().is_some() {
+        true => server(state),
+        false => Ok(stored_session(state)?.join),
+    }
+}
+
 /// The controller of an API token: that of the environment, else that of the login.
 fn server(state: &StateDir) -> Result<JoinString, Failure> {
     match environment::server()? {
@@ -84,7 +92,7 @@ fn server(state: &StateDir) -> Result<JoinString, Failure> {
 }
 
 /// The stored session, or the advice to log in.
-pub(crate) fn stored_session(state: &StateDir) -> Result<Login, Failure> {
+fn stored_session(state: &StateDir) -> Result<Login, Failure> {
     state.load_login()?.ok_or_else(|| {
         let directory = state.path().display();
         let text = format!("nobody is logged in with the state directory {directory}");

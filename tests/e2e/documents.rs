@@ -8,9 +8,10 @@ use std::fs;
 use std::net::UdpSocket;
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::lab::{DOMAIN, Device, KeyBy, Lab, OWNER, PASSWORD, state};
+use crate::oidc::issuer::{Issuer, now};
 use crate::process::{Outcome, Program, overlan, run};
 use crate::service::Service;
 
@@ -130,6 +131,7 @@ fn every_document_has_the_fields_that_its_page_lists() {
         "admin relay-token create",
         &lab.admin(&["relay-token", "create", "relay-9", "--json"]),
     );
+    tokens(&mut page, &lab);
     for (gateway, route) in [
         (&laptop, "10.1.0.0/16"),
         (&laptop, "10.3.0.1/32:5432"),
@@ -261,9 +263,12 @@ fn every_document_has_the_fields_that_its_page_lists() {
         .args(["bugreport", "--output", "-"])
         .args(state(&nothing));
     page.holds("bugreport", &run(&mut bugreport, "").ok());
-    // The first needs a proxy, see `upstream`, another a resolver, see `dns`, the last ones a full
-    // door, see `full`; one is not measured, and no certificate was refused.
+    // The first needs a proxy, see `upstream`, another a resolver, see `dns`, some a full door, see
+    // `full`; one is not measured, no certificate was refused, and no job came, see `oidc`.
     page.ends(&[
+        "admin trust-rule create: trust_rule.last_used?",
+        "admin trust-rule list: trust_rules[].last_used?",
+        "admin trust-rule show: trust_rule.last_used?",
         "status: upstream_proxy?",
         "netcheck: controller.round_trip_us?",
         "status: certificates?.error?",
@@ -328,6 +333,64 @@ fn people(page: &mut Page, lab: &Lab) {
     page.holds("session list", &run(&mut sessions, "").ok());
     let remove = ["person", "remove", email, "--json"];
     page.holds("admin person remove", &lab.admin(&remove));
+}
+
+/// Tokens of programs, and rules for tokens of jobs.
+fn tokens(page: &mut Page, lab: &Lab) {
+    let create = [
+        "api-token",
+        "create",
+        "inventory",
+        "--scope",
+        "devices:read",
+        "--json",
+    ];
+    let made = page.holds("admin api-token create", &lab.admin(&create));
+    let file = lab.path("token.txt");
+    fs::write(&file, made["api_token"]["token"].as_str().unwrap()).unwrap();
+    let mut by_token = lab.admin_command(&["device", "list", "--json"]);
+    by_token.arg("--api-token-file").arg(&file);
+    run(&mut by_token, "").ok();
+    let list = ["api-token", "list", "--json"];
+    page.holds("admin api-token list", &lab.admin(&list));
+
+    let issuer = Issuer::start();
+    let ca = lab.path("issuer.pem");
+    fs::write(&ca, &issuer.ca).unwrap();
+    let ca = ca.to_str().unwrap();
+    let create = [
+        "trust-rule",
+        "create",
+        "deploy",
+        "--issuer",
+        &issuer.url,
+        "--issuer-ca",
+        ca,
+    ];
+    let claim = [
+        "--claim",
+        "repository=octo-org/octo-repo",
+        "--tag",
+        "ci",
+        "--json",
+    ];
+    let made = lab.admin(&[&create[..], &claim].concat());
+    page.holds("admin trust-rule create", &made);
+    let list = ["trust-rule", "list", "--json"];
+    page.holds("admin trust-rule list", &lab.admin(&list));
+    let show = ["trust-rule", "show", "deploy", "--json"];
+    page.holds("admin trust-rule show", &lab.admin(&show));
+    for (repository, code) in [("octo-org/octo-repo", 0), ("octo-org/fork", 6)] {
+        let token = issuer.sign(&json!({
+            "iss": issuer.url, "aud": format!("https://{}", lab.controller.address),
+            "sub": "job", "jti": repository, "repository": repository,
+            "nbf": now() - 5, "iat": now(), "exp": now() + 300,
+        }));
+        let mut test = lab.admin_command(&["trust-rule", "test", "-", "--json"]);
+        let judged = run(&mut test, &token);
+        page.holds("admin trust-rule test", &judged.stdout);
+        assert_eq!(judged.code, Some(code), "{judged:#?}");
+    }
 }
 
 fn perf(page: &mut Page, lab: &Lab, web: &Device, laptop: &Device) {

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::lab::{Lab, WITHIN};
 
 /// Sends bytes on a connection of its own and reads all that comes back.
-async fn exchange(lab: &Lab, request: &[u8]) -> String {
+pub(crate) async fn exchange(lab: &Lab, request: &[u8]) -> String {
     let trust = ServerTrust::DeploymentCa(lab.join.ca.unwrap());
     let config = client_config(&trust, ALPN_CONTROLLER);
     let mut stream = direct(&lab.join.server, config, WITHIN).await.unwrap();

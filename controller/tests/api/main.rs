@@ -25,6 +25,7 @@ mod networks;
 mod people;
 mod registration;
 mod relays;
+mod repeats;
 mod rights;
 mod routes;
 mod secrets;

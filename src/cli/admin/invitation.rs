@@ -81,7 +81,7 @@ pub(super) async fn run(command: InvitationCommand) -> Result<(), Failure> {
 
 async fn create(args: InviteArgs) -> Result<(), Failure> {
     let state = args.state.open()?;
-    let join = api::stored_session(&state)?.join;
+    let join = api::controller(&state)?;
     let mut connection = api::open_as_person(&state).await?;
     let request = InvitationRequest {
         email: args.email,

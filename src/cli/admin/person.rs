@@ -191,7 +191,7 @@ async fn remove(args: &RemoveArgs) -> Result<(), Failure> {
 
 async fn reset_password(args: &ResetPasswordArgs) -> Result<(), Failure> {
     let state = args.state.open()?;
-    let join = api::stored_session(&state)?.join;
+    let join = api::controller(&state)?;
     let mut connection = api::open_as_person(&state).await?;
     let person = find(&mut connection, &args.email).await?;
     let path = format!("{}/{}/password-reset", path::PEOPLE, person.id);

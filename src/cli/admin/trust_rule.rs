@@ -172,7 +172,7 @@ async fn create(args: CreateRuleArgs) -> Result<(), Failure> {
     }
     let audience = match args.audience {
         Some(audience) => audience,
-        None => enrol::audience(&api::stored_session(&state)?.join),
+        None => enrol::audience(&api::controller(&state)?),
     };
     let request = TrustRuleRequest {
         name: args.name,
@@ -199,7 +199,7 @@ async fn create(args: CreateRuleArgs) -> Result<(), Failure> {
          overlan exec --ephemeral --oidc --server JOIN{} -- PROGRAM",
         made.name,
         made.networks.join(" and "),
-        match made.audience == enrol::audience(&api::stored_session(&state)?.join) {
+        match made.audience == enrol::audience(&api::controller(&state)?) {
             true => String::new(),
             false => format!(" --oidc-audience {}", made.audience),
         }
